@@ -1,0 +1,148 @@
+"""What stands beside a job's body: its id, and when, for whom and how urgently it is to run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import Any, Final, TypeVar
+
+from runqueue._messages import clean, got
+from runqueue._suggest import did_you_mean
+from runqueue._when import MOMENT_WORDS, SECONDS_WORDS, When, moment, seconds
+from runqueue.errors import FieldError
+from runqueue.requests import RunRequest
+
+#: Longest `custom_id`, in characters.
+MAX_CUSTOM_ID: Final = 256
+#: Fields of a line that asks for nothing out of the ordinary.
+PLAIN_FIELDS = frozenset({"custom_id", "kind", "body"})
+#: All fields of a line.
+FIELDS = PLAIN_FIELDS | {
+    "priority",
+    "group",
+    "run_at",
+    "delay",
+    "deadline",
+    "account",
+    "namespace",
+}
+_TIMES = frozenset({"run_at", "delay", "deadline"})
+_NOT_YET = frozenset({"retry", "on_unconfirmed", "redeliver"})
+
+
+class Priority(IntEnum):
+    """Strict: no job is claimed while one of a smaller number waits."""
+
+    URGENT = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+
+_PRIORITIES = {p.name.lower(): p for p in Priority}
+_PRIORITY_WORDS = "urgent, high, normal, low or a whole number from 0 (urgent) to 3 (low)"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_NAME_WORDS = "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+T = TypeVar("T")
+Line = dict[Any, Any]
+Errors = list[FieldError]
+Options = tuple[Priority, str, When | None, When | None, str, str]
+
+
+def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
+    """Read the caller's name for the job; `field` is what the caller calls it."""
+    value = line.get("custom_id")
+    if value is None:
+        return None
+    if isinstance(value, str) and 0 < len(value) <= MAX_CUSTOM_ID:
+        # Nearly every id is printable, the cheaper question; a joined emoji is not, yet is fine.
+        if value.isprintable() or not _CONTROL.search(value):
+            return _plain(value)
+        said = "control characters in it"
+    else:
+        said = f"{len(value)} characters" if isinstance(value, str) else got(value)
+    words = f"text of 1 to {MAX_CUSTOM_ID} characters without control characters"
+    errors.append(FieldError(field, f"expected {words}, got {said}"))
+    return None
+
+
+def read_options(line: Line, errors: Errors) -> Options:
+    """Read priority, group, start, deadline, account and namespace; null means "not given".
+
+    Every fault is added to `errors`, with some legal value in its place.
+    """
+    priority = _read(line, "priority", _priority, _PRIORITY_WORDS, errors)
+    start, deadline = (None, None) if _TIMES.isdisjoint(line) else _read_times(line, errors)
+    return (
+        Priority.NORMAL if priority is None else priority,
+        _read(line, "group", _name, _NAME_WORDS, errors) or "default",
+        start,
+        deadline,
+        _read(line, "account", _name, _NAME_WORDS, errors) or "default",
+        _read(line, "namespace", _name_or_empty, f"{_NAME_WORDS}, or nothing", errors) or "",
+    )
+
+
+def _read_times(line: Line, errors: Errors) -> tuple[When | None, When | None]:
+    """Read the start and the deadline, and check that they agree."""
+    run_at = _read(line, "run_at", moment, MOMENT_WORDS, errors)
+    delay = _read(line, "delay", seconds, SECONDS_WORDS, errors)
+    deadline = _read(line, "deadline", moment, MOMENT_WORDS, errors)
+    if line.get("run_at") is not None and line.get("delay") is not None:
+        errors.append(FieldError("delay", "expected either run_at or delay, got both"))
+    start = run_at or delay
+    if deadline and not deadline.may_follow(start):
+        errors.append(FieldError("deadline", "expected a time after the job's start"))
+    return start, deadline
+
+
+def unknown_fields(line: Line, models: Iterable[type[RunRequest]]) -> Errors:
+    """Name the fields of a line that mean nothing there, and what may have been meant."""
+    in_body = {name for model in models for name in model.model_fields}
+    errors = []
+    for name in line.keys() - FIELDS:
+        if name in _NOT_YET:
+            message = "not supported yet"
+        elif name in in_body:
+            message = f"unknown field, {name!r} belongs in the body"
+        else:
+            message = f"unknown field{did_you_mean(str(name), FIELDS)}"
+        errors.append(FieldError(clean(name), message))
+    return sorted(errors, key=lambda error: error.field)
+
+
+def _read(
+    line: Line, name: str, read: Callable[[object], T | None], words: str, errors: Errors
+) -> T | None:
+    """Read one option if it is given; `read` answers None to a value that it cannot take."""
+    value = line.get(name)
+    if value is None:
+        return None
+    found = read(value)
+    if found is None:
+        errors.append(FieldError(name, f"expected {words}, got {got(value)}"))
+    return found
+
+
+def _priority(value: object) -> Priority | None:
+    if isinstance(value, str):
+        return _PRIORITIES.get(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= max(Priority):
+        return Priority(value)
+    return None
+
+
+def _name(value: object) -> str | None:
+    return _plain(value) if isinstance(value, str) and _NAME.fullmatch(value) else None
+
+
+def _name_or_empty(value: object) -> str | None:
+    return "" if value == "" else _name(value)
+
+
+def _plain(text: str) -> str:
+    """Undo what a caller's text enum would add when it is written into a key."""
+    return text if type(text) is str else str.__str__(text)

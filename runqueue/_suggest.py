@@ -1,0 +1,17 @@
+"""Guess which name was meant by a mistyped one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+#: difflib takes time in the square of a name's length; no name of ours is near this long.
+_LONGEST_NAME = 64
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ", did you mean 'max_steps'?", or nothing if no known name comes close."""
+    if len(name) > _LONGEST_NAME:
+        return ""
+    close = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.7)
+    return f", did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,217 @@
+"""`AsyncRunQueue`: `RunQueue` for coroutines; what each method does is told in `queue.py`."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterable
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from runqueue import calls, ids
+from runqueue.accounts import Accounts, account_of
+from runqueue.connect import async_client, check_policy, find_url, speaking_of
+from runqueue.errors import BatchNotFound, JobNotFound
+from runqueue.intake import Handed, accepted, chunks, merge, pack_all
+from runqueue.job import AccountStats, Batch, Enqueued, Job, JobState
+from runqueue.keys import ACCOUNTS
+from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.scripts import Call, run_async
+from runqueue.spec import JobSpec, Priority
+
+T = TypeVar("T")
+
+#: Seconds between two looks at a job somebody waits for: the first, and the longest.
+FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
+
+
+class AsyncRunQueue:
+    """The queue, for plain Python. Thread-safe; one connection pool for its life.
+
+    Args:
+        url: the queue's Redis; default RUNQUEUE_REDIS_URL, else the embedded server's.
+
+    Raises (from every method): `QueueUnavailable` within 5 s when Redis cannot be reached;
+    `EvictingRedis` when it is set up to drop keys.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self._url = find_url(url)
+        with speaking_of(self._url):
+            self._client = async_client(self._url)
+        self._accounts = Accounts()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def enqueue(
+        self,
+        request: TaskRunRequest | WorkflowRunRequest,
+        *,
+        priority: Priority | str | int = Priority.NORMAL,
+        group: str = "default",
+        run_at: datetime | str | float | None = None,
+        delay: timedelta | float | None = None,
+        deadline: datetime | timedelta | str | float | None = None,
+        idempotency_key: str | None = None,
+        account: str = "default",
+        namespace: str = "",
+    ) -> Enqueued:
+        """Hand in one run request."""
+        spec = JobSpec.of(
+            request,
+            priority=priority,
+            group=group,
+            run_at=run_at,
+            delay=delay,
+            deadline=deadline,
+            idempotency_key=idempotency_key,
+            account=account,
+            namespace=namespace,
+        )
+        return accepted((await self.enqueue_many([spec]))[0])
+
+    async def enqueue_many(
+        self, jobs: Iterable[Handed], *, batch: str | None = None
+    ) -> list[Enqueued]:
+        """Hand in many jobs, up to 1,000 in one round trip."""
+        count, accounts = pack_all(jobs)
+        await self._know(set(accounts))
+        parts = []
+        for account, packed in accounts.items():
+            for cut in chunks(packed):
+                call = calls.enqueue(account, packed.arguments[cut], packed.keys[cut], batch)
+                parts.append((packed.positions[cut], await self._send(call)))
+        return merge(count, parts)
+
+    async def open_batch(self, name: str = "", *, account: str = "default") -> str:
+        """Open a batch and return its id;"""
+        await self._know({account})
+        batch = ids.new_id(account)
+        await self._send(calls.open_batch(account, batch, name))
+        return batch
+
+    async def seal_batch(self, batch: str) -> int:
+        """Accept a batch;"""
+        return await self._batch_reply(batch, calls.seal_batch(await self._owner(batch), batch))
+
+    async def get_batch(self, batch: str) -> Batch:
+        """Read a batch."""
+        found = await self._send(calls.get_batch(await self._owner(batch), batch))
+        if found is None:
+            raise BatchNotFound(batch)
+        return found
+
+    async def cancel_batch(self, batch: str) -> int:
+        """Cancel every job of a batch, whatever its size, in one step;"""
+        return await self._batch_reply(batch, calls.cancel_batch(await self._owner(batch), batch))
+
+    async def get(self, job_id: str) -> Job:
+        """Read a job, its result included."""
+        job = (await self._send(calls.get_jobs(await self._account(job_id), [job_id])))[0]
+        if job is None:
+            raise JobNotFound(job_id)
+        return job
+
+    async def get_many(self, job_ids: list[str], *, result: bool = True) -> list[Job | None]:
+        """Read jobs of one account; None where there is no such job."""
+        found: list[Job | None] = []
+        for start in range(0, len(job_ids), calls.CHUNK):
+            some = job_ids[start : start + calls.CHUNK]
+            found += await self._send(
+                calls.get_jobs(await self._account(some[0]), some, result=result)
+            )
+        return found
+
+    async def states(self, job_ids: list[str]) -> list[tuple[JobState | None, float]]:
+        """Read the states of jobs of one account, and for how many seconds each is unconfirmed."""
+        found: list[tuple[JobState | None, float]] = []
+        for start in range(0, len(job_ids), calls.CHUNK):
+            some = job_ids[start : start + calls.CHUNK]
+            found += await self._send(calls.job_states(await self._account(some[0]), some))
+        return found
+
+    async def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """Wait until a job has ended and return it."""
+        give_up = None if timeout is None else time.monotonic() + timeout
+        pause = FIRST_LOOK
+        while True:
+            state, _ = (await self.states([job_id]))[0]
+            if state is None:
+                raise JobNotFound(job_id)
+            if state.is_over:
+                return await self.get(job_id)
+            if give_up is not None and time.monotonic() + pause > give_up:
+                raise TimeoutError(f"job {job_id} is still {state.value} after {timeout} s")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_LOOK)
+
+    async def cancel(self, job_id: str) -> JobState:
+        """Ask for the end of a job and return its state."""
+        if (await self._send(calls.cancel(await self._account(job_id), [job_id])))[0] == -1:
+            raise JobNotFound(job_id)
+        state, _ = (await self.states([job_id]))[0]
+        if state is None:
+            raise JobNotFound(job_id)
+        return state
+
+    async def stats(self) -> dict[str, AccountStats]:
+        """Read the figures of every account."""
+        return {
+            account: await self._send(calls.stats(account)) for account in await self.accounts()
+        }
+
+    async def accounts(self) -> list[str]:
+        """Return the names of the known accounts, `default` first."""
+        with speaking_of(self._url):
+            return self._accounts.learn(await cast(Awaitable[Any], self._client.smembers(ACCOUNTS)))
+
+    async def check_server(self) -> None:
+        """Make sure that Redis answers and keeps what it is given."""
+        with speaking_of(self._url):
+            check_policy(await self._client.info("memory"))
+        self._accounts.checked = True
+
+    async def _send(self, call: Call[T]) -> T:
+        if not self._accounts.checked:
+            await self.check_server()
+        with speaking_of(self._url):
+            return await run_async(self._client, call)
+
+    async def _know(self, accounts: set[str]) -> None:
+        if self._accounts.missing(accounts):
+            await self.accounts()
+            self._accounts.require(accounts)
+
+    async def _account(self, job_id: str) -> str:
+        if not ids.is_id(job_id):
+            raise JobNotFound(job_id)
+        account = account_of(job_id, self._accounts.known) or account_of(
+            job_id, await self.accounts()
+        )
+        if account is None:
+            raise JobNotFound(job_id)
+        return account
+
+    async def _owner(self, batch: str) -> str:
+        try:
+            return await self._account(batch)
+        except JobNotFound:
+            raise BatchNotFound(batch) from None
+
+    async def _batch_reply(self, batch: str, call: Call[int]) -> int:
+        jobs = await self._send(call)
+        if jobs < 0:
+            raise BatchNotFound(batch)
+        return jobs

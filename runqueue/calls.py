@@ -1,0 +1,257 @@
+"""The producer's calls: which script, with which arguments, and how its reply reads.
+
+Pure functions: `RunQueue` and `AsyncRunQueue` only send what is made here. The worker's are in
+`stages.py`.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from runqueue import ids, wire
+from runqueue.job import (
+    AccountStats,
+    Batch,
+    Enqueued,
+    EnqueueStatus,
+    Job,
+    JobState,
+    moment,
+    parse_result,
+)
+from runqueue.scripts import Argument, Call, load
+from runqueue.spec import JobSpec, Priority, When
+
+#: Jobs in one script call: Lua's `unpack` takes 1,000 without harm, and 8,000 fail.
+CHUNK = 1000
+#: Bytes of bodies in one script call, so that one call never holds Redis up for long.
+CHUNK_BYTES = 16 * 1024 * 1024
+
+#: id, digest, priority, group, run_at, deadline, stored body: as `enqueue.lua` takes them.
+JobArguments = tuple[str, bytes, int, str, str, str, bytes]
+
+_NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
+_STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT, 3: EnqueueStatus.NEW}
+_LIMITS = ("dispatches_per_second", "burst_size", "concurrent_runs", "requests_per_second")
+_NO_BATCH = "-"
+
+
+def job_id_of(spec: JobSpec) -> str:
+    """Return the id of a job: derived from its key, random without one."""
+    if spec.custom_id is None:
+        return ids.new_id(spec.account)
+    return ids.job_id_for(spec.account, spec.namespace, spec.custom_id)
+
+
+def _when(when: When) -> str:
+    return f"+{when.microseconds}" if when.relative else str(when.microseconds)
+
+
+def pack_job(spec: JobSpec) -> JobArguments:
+    """Return a checked job as the enqueue script takes it."""
+    digest, stored = wire.pack(spec)
+    run_at = _when(spec.run_at) if spec.run_at else ""
+    deadline = _when(spec.deadline) if spec.deadline else ""
+    return (job_id_of(spec), digest, int(spec.priority), spec.group, run_at, deadline, stored)
+
+
+def enqueue(
+    account: str,
+    jobs: Sequence[JobArguments],
+    keys: Sequence[str | None],
+    batch: str | None = None,
+) -> Call[list[Enqueued]]:
+    """Accept up to `CHUNK` jobs of one account in one script call.
+
+    Args:
+        account: whose jobs these are.
+        jobs: the jobs, packed.
+        keys: their idempotency keys.
+        batch: an open batch they belong to.
+    """
+    arguments: list[Argument] = [batch or _NO_BATCH]
+    for job in jobs:
+        arguments += job
+
+    def parse(reply: list[Any]) -> list[Enqueued]:
+        now = _at(reply[0])
+        return [
+            Enqueued(job[0], _NEW, key, _SCHEDULED if job[4] else _READY, batch, now)
+            if not row
+            else _known(job, key, row)
+            for job, key, row in zip(jobs, keys, reply[1:], strict=True)
+        ]
+
+    return Call(load("enqueue"), account, arguments, parse)
+
+
+def _known(job: JobArguments, key: str | None, row: list[Any]) -> Enqueued:
+    code, state, batch, created = row
+    status = _STATUSES[code]
+    return Enqueued(job[0], status, key, JobState(state.decode()), _batch_name(batch), _at(created))
+
+
+def _batch_name(raw: bytes | None) -> str | None:
+    return None if raw is None or raw == b"-" else raw.decode()
+
+
+def _at(microseconds: bytes) -> datetime:
+    return datetime.fromtimestamp(int(microseconds) / 1_000_000, tz=UTC)
+
+
+def open_batch(account: str, batch: str, name: str) -> Call[bool]:
+    """Open a batch; it is held until `seal_batch`."""
+    return Call(load("open_batch"), account, [batch, name], bool)
+
+
+def seal_batch(account: str, batch: str) -> Call[int]:
+    """Accept a batch; the reply is the number of its jobs, -1 if there is no such batch."""
+    return Call(load("seal_batch"), account, [batch], int)
+
+
+def cancel_batch(account: str, batch: str) -> Call[int]:
+    """Cancel a batch; the reply is the number of its jobs, -1 if there is no such batch."""
+    return Call(load("cancel_batch"), account, [batch], int)
+
+
+def get_batch(account: str, batch: str) -> Call[Batch | None]:
+    """Read a batch and the counts of its states."""
+
+    def parse(reply: list[Any]) -> Batch | None:
+        fields = _hash(reply[1])
+        if "sealed" not in fields:
+            return None
+        states = {
+            state: int(fields.get(f"count:{state.value}", 0))
+            for state in JobState
+            if int(fields.get(f"count:{state.value}", 0))
+        }
+        return Batch(
+            id=batch,
+            account=account,
+            name=fields.get("name", b"").decode(),
+            sealed=fields["sealed"] == b"1",
+            held=fields["held"].decode() if "held" in fields else None,
+            total=int(reply[2]),
+            states=states,
+            created_at=_at(fields["created"]),
+        )
+
+    return Call(load("get_batch"), account, [batch], parse)
+
+
+def list_batch(account: str, batch: str, start: int, count: int) -> Call[list[str]]:
+    """Read a page of a batch's job ids."""
+    return Call(
+        load("list_batch"), account, [batch, start, count], lambda ids_: [i.decode() for i in ids_]
+    )
+
+
+def get_jobs(
+    account: str, job_ids: Sequence[str], *, result: bool = True
+) -> Call[list[Job | None]]:
+    """Read jobs, with or without their results."""
+
+    def parse(reply: list[Any]) -> list[Job | None]:
+        rows = zip(job_ids, reply[1:], strict=True)
+        return [_job(account, job_id, row) if row else None for job_id, row in rows]
+
+    return Call(load("get_jobs"), account, [int(result), *job_ids], parse)
+
+
+def _job(account: str, job_id: str, row: list[Any]) -> Job:
+    fields = _hash(row[0])
+    kind, custom_id, namespace = wire.read_envelope(row[1])
+    state = JobState(fields["state"].decode())
+    if row[2] == b"canceled" and state in {JobState.READY, JobState.SCHEDULED}:
+        state = JobState.CANCELED  # its batch was canceled; the sweep has not come to it yet
+    return Job(
+        id=job_id,
+        account=account,
+        kind=kind,
+        state=state,
+        custom_id=custom_id,
+        namespace=namespace,
+        priority=Priority(int(fields.get("priority", 2))),
+        group=fields.get("group", b"default").decode(),
+        batch=_batch_name(fields.get("batch")),
+        attempts=int(fields.get("attempt", 0)),
+        runs=int(fields.get("runs", 0)),
+        run_id=_text(fields.get("run_id")),
+        run_status=_text(fields.get("run_status")),
+        reason=_text(fields.get("reason")),
+        cancel_requested="cancel" in fields,
+        created_at=_at(fields["created"]),
+        run_at=moment(fields.get("run_at")),
+        deadline=moment(fields.get("deadline")),
+        started_at=moment(fields.get("started")),
+        ended_at=moment(fields.get("ended")),
+        result=parse_result(row[3]),
+    )
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.decode(errors="replace")
+
+
+def _hash(flat: Any) -> dict[str, bytes]:
+    """Return a HGETALL inside a script's reply (a flat list) as a dict."""
+    return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
+
+
+def job_states(account: str, job_ids: Sequence[str]) -> Call[list[tuple[JobState | None, float]]]:
+    """Read states; beside each the seconds it has been unconfirmed (0 when it is not)."""
+
+    def parse(reply: list[Any]) -> list[tuple[JobState | None, float]]:
+        now = int(reply[0])
+        return [_state(raw, now) for raw in reply[1:]]
+
+    return Call(load("job_states"), account, list(job_ids), parse)
+
+
+def _state(raw: bytes, now_us: int) -> tuple[JobState | None, float]:
+    name, _, since = raw.decode().partition(":")
+    if not name:
+        return None, 0.0
+    return JobState(name), (now_us - float(since)) / 1e6 if since else 0.0
+
+
+def cancel(account: str, job_ids: Iterable[str], why: str = "asked") -> Call[list[int]]:
+    """Ask for the end of jobs: per id 1 canceled, 2 flagged, 0 over already, -1 unknown."""
+    return Call(load("cancel"), account, [why, *job_ids], list)
+
+
+def stats(account: str) -> Call[AccountStats]:
+    """Read an account's figures."""
+    return Call(load("stats"), account, [], lambda reply: _stats(account, reply))
+
+
+def _stats(account: str, reply: list[Any]) -> AccountStats:
+    now, oldest = int(reply[0]), int(reply[4])
+    counters = {name: int(value) for name, value in _hash(reply[1]).items()}
+    limits, meta = _hash(reply[2]), _hash(reply[3])
+    by_priority = {
+        state: {p: counters.pop(f"{state.value}:{p.value}", 0) for p in Priority}
+        for state in JobState
+    }
+    live = counters.pop("live", 0)
+    held_for = max(0.0, (float(meta.get("hold_until", 0)) - now) / 1e6)
+    return AccountStats(
+        account=account,
+        states={state: sum(counts.values()) for state, counts in by_priority.items()},
+        by_priority=by_priority,
+        live=live,
+        limits={
+            name: float(limits.get(f"live:{name}", limits.get(f"env:{name}", 0)))
+            for name in _LIMITS
+        },
+        overridden={
+            name: float(limits[f"live:{name}"]) for name in _LIMITS if f"live:{name}" in limits
+        },
+        totals=dict(sorted(counters.items())),
+        oldest_ready_seconds=(now - oldest) / 1e6 if oldest else None,
+        processes=int(reply[5]),
+        strays=int(reply[6]),
+        hold_reason=_text(meta.get("hold_reason")) if held_for else None,
+        hold_seconds=held_for,
+    )

@@ -1,0 +1,117 @@
+"""Reaching Redis: the URL, the clients, and what their errors mean here."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import (
+    ConnectionError,  # noqa: A004 - redis-py's name
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004 - redis-py's name
+)
+from redis.retry import Retry
+
+from runqueue.errors import (
+    BatchNotFound,
+    EvictingRedis,
+    QueueFull,
+    QueueUnavailable,
+    RunQueueError,
+)
+
+#: Where the embedded server's owner writes its URL, below the working directory.
+URL_FILE = Path(".runqueue") / "url"
+
+#: Seconds. Two tries to connect and one answer stay under 5 s, the time a producer waits at most.
+_CONNECT_TIMEOUT = 1.5
+_ANSWER_TIMEOUT = 4.0
+_RETRIES = 1
+
+
+def find_url(url: str | None = None) -> str:
+    """Return the queue's Redis URL: the one given, RUNQUEUE_REDIS_URL, or the embedded server's.
+
+    Raises:
+        QueueUnavailable: nothing says where the queue is.
+    """
+    found = url or os.environ.get("RUNQUEUE_REDIS_URL")
+    if found:
+        return found
+    try:
+        return URL_FILE.read_text().strip()
+    except OSError:
+        raise QueueUnavailable(
+            "redis:", "no address known; set RUNQUEUE_REDIS_URL or start `runqueue server`"
+        ) from None
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": _CONNECT_TIMEOUT,
+        "socket_timeout": _ANSWER_TIMEOUT,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+    }
+
+
+def sync_client(url: str) -> redis.Redis:
+    """Return a client for producers: it gives up within 5 s."""
+    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), _RETRIES)
+    return redis.Redis.from_url(url, retry=retry, **_options())
+
+
+def async_client(url: str, retries: int = _RETRIES) -> redis.asyncio.Redis:
+    """Return a client for coroutines."""
+    retry = AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries)
+    return redis.asyncio.Redis.from_url(url, retry=retry, **_options())
+
+
+@contextmanager
+def speaking_of(url: str) -> Iterator[None]:
+    """Turn redis-py's errors into ours.
+
+    Raises:
+        QueueUnavailable: Redis cannot be reached, or is loading or failing over.
+        QueueFull: Redis refused the write for want of memory.
+        BatchNotFound: the batch is unknown, or was sealed.
+    """
+    try:
+        yield
+    except OutOfMemoryError:
+        raise QueueFull from None
+    except (ConnectionError, TimeoutError, OSError) as error:
+        raise QueueUnavailable(url, str(error) or "cannot be reached") from None
+    except ResponseError as error:
+        raise _refusal(str(error), url) from error
+    except RedisError as error:
+        raise QueueUnavailable(url, str(error)) from error
+
+
+def _refusal(message: str, url: str) -> RunQueueError:
+    code, _, rest = message.partition(" ")
+    if code == "OOM" or "OOM" in message:
+        return QueueFull()
+    if code in {"NOBATCH", "SEALED"}:
+        return BatchNotFound(rest.split()[0])
+    if code in {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "MISCONF"}:
+        return QueueUnavailable(url, message)
+    return RunQueueError(f"Redis refused the command: {message}")
+
+
+def check_policy(info: dict[str, Any]) -> None:
+    """Refuse a Redis that drops keys when it is full; `info` is `INFO memory`, parsed.
+
+    Raises:
+        EvictingRedis: its maxmemory-policy is not noeviction.
+    """
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction":
+        raise EvictingRedis(policy)

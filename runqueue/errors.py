@@ -1,0 +1,156 @@
+"""What can go wrong, as one tree: catch `RunQueueError` for all of it.
+
+RunQueueError
+├── InvalidJob            a run request or its options cannot be accepted (also a ValueError)
+├── UnknownAccount        no account of that name is known here
+├── IdempotencyConflict   the same key was used before for another body
+├── JobNotFound           no job of that id is on record
+├── BatchNotFound         no batch of that id is on record
+├── QueueUnavailable      Redis cannot be reached
+├── QueueFull             Redis has no memory left for new jobs
+└── EvictingRedis         Redis is set up to drop keys, so jobs could vanish
+"""
+
+# ruff: noqa: N818 - the names are words of the domain: a `JobNotFound` needs no "Error" behind it
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field that cannot be accepted.
+
+    Args:
+        field: where it stands, as a dotted path such as `body.max_steps`.
+        message: what was expected there; never the value of a sensitive field.
+    """
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+class RunQueueError(Exception):
+    """Something runqueue cannot do; the subclass says what, and whether trying again helps."""
+
+
+class InvalidJob(RunQueueError, ValueError):
+    """The job was refused at the door: correct the named fields; nothing was stored or sent.
+
+    Args:
+        errors: every field at fault, at least one.
+    """
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        self.errors: list[FieldError] = list(errors)
+        super().__init__(self.errors)
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.errors))
+
+
+class UnknownAccount(RunQueueError):
+    """No worker or setting has announced this account: a typo, or its worker never started."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        super().__init__(account)
+
+    def __str__(self) -> str:
+        return f"unknown account {self.account!r}"
+
+
+class IdempotencyConflict(RunQueueError):
+    """The key already names a job with another body: the new one was not stored, the old one stays.
+
+    Args:
+        key: the idempotency key (a batch line's `custom_id`).
+        job_id: the job that holds it.
+    """
+
+    def __init__(self, key: str, job_id: str) -> None:
+        self.key = key
+        self.job_id = job_id
+        super().__init__(key, job_id)
+
+    def __str__(self) -> str:
+        return f"key {self.key!r} was used for job {self.job_id} with another body"
+
+
+class JobNotFound(RunQueueError):
+    """No such job is on record: the id is wrong, or its retention is over."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(job_id)
+
+    def __str__(self) -> str:
+        return f"no job {self.job_id!r} on record"
+
+
+class BatchNotFound(RunQueueError):
+    """No such batch is on record: the id is wrong, or its retention is over."""
+
+    def __init__(self, batch_id: str) -> None:
+        self.batch_id = batch_id
+        super().__init__(batch_id)
+
+    def __str__(self) -> str:
+        return f"no batch {self.batch_id!r} on record"
+
+
+class QueueUnavailable(RunQueueError):
+    """Redis cannot be reached: try again; with a key, enqueuing twice makes one job.
+
+    Args:
+        url: the Redis URL; user name, password and query are dropped before anything is kept.
+        reason: why, in words; the URL's password is blanked in it.
+    """
+
+    def __init__(self, url: str, reason: str = "cannot be reached") -> None:
+        self.address, password = _address(url)
+        self.reason = reason.replace(password, "***") if password else reason
+        super().__init__(self.address, self.reason)
+
+    def __str__(self) -> str:
+        return f"Redis at {self.address}: {self.reason}"
+
+
+class QueueFull(RunQueueError):
+    """Redis refused the write for want of memory: the job was not stored; try again later."""
+
+    def __str__(self) -> str:
+        return "Redis is out of memory and takes no new jobs; running jobs still finish"
+
+
+class EvictingRedis(RunQueueError):
+    """This Redis drops keys when it is full, so accepted jobs could vanish: set `noeviction`.
+
+    Args:
+        policy: the server's `maxmemory-policy`.
+    """
+
+    def __init__(self, policy: str) -> None:
+        self.policy = policy
+        super().__init__(policy)
+
+    def __str__(self) -> str:
+        return f"Redis has maxmemory-policy {self.policy}; runqueue needs noeviction"
+
+
+def _address(url: str) -> tuple[str, str]:
+    """Split a Redis URL into what may be shown and the password in it."""
+    if "://" not in url:  # already an address (also when an error is unpickled)
+        return url.rpartition("@")[2], ""
+    try:
+        parts = urlsplit(url)
+        password = parts.password or ""
+    except ValueError:  # say, half an IPv6 address: better no address than a password
+        return "(malformed URL)", ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", password

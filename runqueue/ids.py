@@ -1,0 +1,65 @@
+"""Names: of jobs and batches, of Redis process leases, and the marker an attempt carries.
+
+Ids are lower-case base32 of one fixed length, so that a substring search for one can never find
+another, and begin with four characters of the account's hash, so that an id alone finds its account.
+"""
+
+import base64
+import os
+import re
+from functools import lru_cache
+from hashlib import blake2b
+
+_TAG = 4
+_RANDOM = 20  # base32 characters: 100 bits
+ID_LENGTH = _TAG + _RANDOM
+_ID = re.compile(rf"[a-z2-7]{{{ID_LENGTH}}}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+
+def _base32(raw: bytes) -> str:
+    return base64.b32encode(raw).decode().lower()
+
+
+@lru_cache(maxsize=256)
+def account_tag(account: str) -> str:
+    """Return the four characters that begin the ids of an account's jobs and batches."""
+    return _base32(blake2b(account.encode(), digest_size=5).digest())[:_TAG]
+
+
+def new_id(account: str) -> str:
+    """Return a random job or batch id of the account."""
+    return account_tag(account) + _base32(os.urandom(15))[:_RANDOM]
+
+
+def job_id_for(account: str, namespace: str, key: str) -> str:
+    """Return the job id that an idempotency key stands for.
+
+    Derived, not stored: enqueuing again after a loss keeps the id, and with it the marker by which a
+    run of the lost job can still be recognised.
+    """
+    digest = blake2b(f"{namespace}\0{key}".encode(), digest_size=15, key=account.encode()).digest()
+    return account_tag(account) + _base32(digest)[:_RANDOM]
+
+
+def is_id(text: str) -> bool:
+    """Tell whether the text has the form of a job or batch id."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_name(text: str) -> bool:
+    """Tell whether the text may name an account, a group or a namespace."""
+    return _NAME.fullmatch(text) is not None
+
+
+def title_marker(job_id: str, attempt: int) -> str:
+    """Return the marker at the end of a task's title: it names the attempt."""
+    return f"[rq:{job_id}.{attempt}]"
+
+
+def url_marker(job_id: str, attempt: int) -> str:
+    """Return the query parameter that names the attempt in a webhook URL.
+
+    The closing dot keeps a substring search for attempt 1 from finding attempt 11.
+    """
+    return f"rq_job={job_id}.{attempt}."

@@ -1,0 +1,245 @@
+"""What a job, a batch and an account look like from outside.
+
+States, and how a job moves between them:
+
+    scheduled   → ready | canceled | dead (deadline)
+    ready       → submitting | canceled | dead (deadline)
+    submitting  → ready (surely no run) | running | unconfirmed (who knows) | dead (refused)
+    unconfirmed → running (its run was found)
+    running     → completed | failed | canceled
+
+`failed` means that the run failed, was terminated or timed out (`run_status` says which). `dead` means
+that no run is known and a person is needed. A cancel whose end is not known yet is a flag
+(`cancel_requested`), not a state.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import orjson
+
+from runqueue.spec import Priority
+
+
+class JobState(StrEnum):
+    """Where a job stands; the transitions are drawn at the top of this module."""
+
+    SCHEDULED = "scheduled"
+    READY = "ready"
+    SUBMITTING = "submitting"
+    UNCONFIRMED = "unconfirmed"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    DEAD = "dead"
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the job has ended."""
+        return self in _OVER
+
+
+_OVER = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELED, JobState.DEAD})
+
+
+class EnqueueStatus(StrEnum):
+    """What became of a job that was handed in."""
+
+    NEW = "new"
+    KNOWN = "known"
+    CONFLICT = "conflict"
+
+
+class Enqueued(NamedTuple):
+    """The answer to one job handed in.
+
+    Args:
+        job_id: the job's id; with an idempotency key the same key gives the same id.
+        status: new; known (same key, same body: nothing changed); or conflict (another body).
+        custom_id: the job's idempotency key.
+        state: the job's state now.
+        batch: the batch the job belongs to, if any.
+        created_at: when the job was first handed in.
+    """
+
+    job_id: str
+    status: EnqueueStatus
+    custom_id: str | None
+    state: JobState
+    batch: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it stands; a snapshot, read again with `RunQueue.get`.
+
+    Args:
+        attempts: how many times a submission of it was begun.
+        runs: how many runs of it have ended.
+        reason: why it is dead, unconfirmed, failed or canceled, in words.
+        result: the run as Skyvern's API last gave it, parsed; None before the end.
+    """
+
+    id: str
+    account: str
+    kind: str
+    state: JobState
+    custom_id: str | None
+    namespace: str
+    priority: Priority
+    group: str
+    batch: str | None
+    attempts: int
+    runs: int
+    run_id: str | None
+    run_status: str | None
+    reason: str | None
+    cancel_requested: bool
+    created_at: datetime
+    run_at: datetime | None
+    deadline: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    result: dict[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the job has ended."""
+        return self.state.is_over
+
+    @property
+    def output(self) -> Any:
+        """What the run brought, as Skyvern's API gave it."""
+        return self.result.get("output") if self.result else None
+
+    @property
+    def failure_reason(self) -> str | None:
+        """Why there is no result: the run's own words, else ours."""
+        if self.result and self.result.get("failure_reason"):
+            return str(self.result["failure_reason"])
+        return self.reason if self.state is not JobState.COMPLETED else None
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the job as a line of a results file."""
+        result = self.result or {}
+        row: dict[str, Any] = {
+            "custom_id": self.custom_id,
+            "job_id": self.id,
+            "state": self.state.value,
+            "run_id": self.run_id,
+            "run_status": self.run_status,
+            "output": self.output,
+            "failure_reason": self.failure_reason,
+            "attempts": self.attempts,
+            "kind": self.kind,
+            "priority": self.priority.name.lower(),
+            "group": self.group,
+            "batch": self.batch,
+            "created_at": self.created_at.isoformat(),
+            "started_at": self.started_at.isoformat() if self.started_at else None,
+            "ended_at": self.ended_at.isoformat() if self.ended_at else None,
+        }
+        for name in (
+            "app_url",
+            "recording_url",
+            "screenshot_urls",
+            "downloaded_files",
+            "step_count",
+        ):
+            if result.get(name) is not None:
+                row[name] = result[name]
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Jobs handed in together.
+
+    Args:
+        sealed: whether the upload is complete; before that none of its jobs runs.
+        held: why nothing of it is claimed now (`canceled`), None if it runs.
+        states: how many of its jobs stand in each state.
+    """
+
+    id: str
+    account: str
+    name: str
+    sealed: bool
+    held: str | None
+    total: int
+    states: dict[JobState, int]
+    created_at: datetime
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether every job of it has ended."""
+        return self.sealed and sum(n for s, n in self.states.items() if s.is_over) >= self.total
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStats:
+    """One account at a glance.
+
+    Args:
+        states: jobs by state; by_priority: the same, split.
+        live: slots in use (submitting + unconfirmed + running).
+        limits: the limits in force; overridden: those set live against the environment's.
+        totals: counts since ever (`enqueued`, `ended:completed`, `claims`, ...).
+        oldest_ready_seconds: how long the longest-waiting ready job has waited; None if none does.
+        hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
+    """
+
+    account: str
+    states: dict[JobState, int]
+    by_priority: dict[JobState, dict[Priority, int]]
+    live: int
+    limits: dict[str, float]
+    overridden: dict[str, float]
+    totals: dict[str, int]
+    oldest_ready_seconds: float | None
+    processes: int
+    strays: int
+    hold_reason: str | None
+    hold_seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON values."""
+        return {
+            "states": {state.value: n for state, n in self.states.items()},
+            "by_priority": {
+                state.value: {priority.name.lower(): n for priority, n in counts.items() if n}
+                for state, counts in self.by_priority.items()
+                if any(counts.values())
+            },
+            "live": self.live,
+            "limits": self.limits,
+            "overridden": self.overridden,
+            "totals": self.totals,
+            "oldest_ready_seconds": self.oldest_ready_seconds,
+            "processes": self.processes,
+            "strays": self.strays,
+            "hold_reason": self.hold_reason,
+            "hold_seconds": self.hold_seconds,
+        }
+
+
+def moment(microseconds: bytes | str | float | None) -> datetime | None:
+    """Return microseconds since 1970 as an aware time; None stays None."""
+    if microseconds is None or microseconds == b"":
+        return None
+    return datetime.fromtimestamp(int(microseconds) / 1_000_000, tz=UTC)
+
+
+def parse_result(raw: bytes) -> dict[str, Any] | None:
+    """Return a stored result as an object; None where it is none."""
+    if not raw:
+        return None
+    try:
+        result = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return result if isinstance(result, dict) else None

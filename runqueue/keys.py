@@ -1,0 +1,64 @@
+"""Every Redis key of the project.
+
+All keys of an account carry the hash tag `{account}`: one script touches one account, so the state
+can live on a Redis Cluster. The scripts derive their keys from the account's `meta` key, the only one
+they are given; what stands here and in `lua/` is the whole layout (ARCHITECTURE.md has it as prose).
+
+======================  ======  ===============================================================
+key after the prefix    type    holds
+======================  ======  ===============================================================
+job:<id>                hash    what changes of a job (state, attempt, run_id, ...)
+body:<id>               string  envelope line + the request body as it will be sent
+result:<id>             string  the API's answer as it came, from the end on
+lane:<p>:<group>:<b>    list    ids ready at priority p, of one group and one batch ('-' none)
+lanes:<p>:<group>       list    batches with a lane to claim from, next turn first
+ring:<p>                zset    groups by virtual time
+group:<g>               hash    cap, live, paused, virtual time per priority
+batch:<b>               hash    sealed, held, counts by state
+batch_jobs:<b>          list    the batch's job ids
+batch_lanes:<b>         set     lanes the batch ever used
+batches, unsealed       zset    batches by creation time
+canceling               hash    canceled batches the sweep walks, and how far it is
+due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
+claims:<process>        zset    submissions under way, by claim time
+claim:<claim_id>        string  what a claim took, for asking again
+unconfirmed             zset    jobs whose submission's answer was lost, by when
+poll, cancels           zset    running jobs by next poll; cancels to send by next try
+runs:<bucket>           hash    run_id -> job id, bucketed to stay small
+strays, stray_jobs      hash    runs of ours that no job owns, by run and by job
+ended:<day>             list    jobs in the order they ended, for retention
+processes               zset    live processes by lease deadline
+board:<kind>            zset    processes that have a pump of the kind, by when that is stale
+wake, wake:<process>    list    at most one element: there may be work
+gcra:<name>             string  the limiters' theoretical arrival times
+limits                  hash    env:<limit>, live:<limit>
+counters                hash    <state>:<priority>, live, totals since ever
+meta                    hash    Redis run_id, claim sequence, tick, hold and its reason
+======================  ======  ===============================================================
+"""
+
+from dataclasses import dataclass
+
+#: The set of known accounts, under a tag of its own.
+ACCOUNTS = "runqueue:{accounts}"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one account that Python itself names; scripts derive theirs from `meta`."""
+
+    account: str
+
+    @property
+    def prefix(self) -> str:
+        """What every key of the account begins with."""
+        return f"runqueue:{{{self.account}}}:"
+
+    @property
+    def meta(self) -> str:
+        """KEYS[1] of every script."""
+        return f"{self.prefix}meta"
+
+    def wake(self, process: str | None = None) -> str:
+        """The wake-up list of the account, or of one process in it."""
+        return f"{self.prefix}wake" if process is None else f"{self.prefix}wake:{process}"

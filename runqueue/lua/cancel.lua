@@ -1,0 +1,26 @@
+-- Asks for the end of jobs: scheduled | ready → canceled at once; what may have a run is flagged, and
+-- the run is canceled as soon as its id is known.
+-- ARGV  now_us, why ('asked', or the reason a job whose time is up fails with), then ids
+-- Reply per id: 1 = canceled, 2 = flagged, 0 = over already, -1 = no such job
+local why, reply = ARGV[2], {}
+for i = 3, #ARGV do
+  local job = read_job(ARGV[i])
+  local code = 0
+  if not job then
+    code = -1
+  elseif job.state == 'ready' or job.state == 'scheduled' then
+    -- The id stays in its lane; the claim that meets it skips it.
+    redis.call('ZREM', PREFIX .. 'due', job.id)
+    end_job(job, 'canceled', { 'reason', 'canceled before it was submitted' })
+    code = 1
+  elseif LIVE[job.state] then
+    if redis.call('HSETNX', job_key(job.id), 'cancel', why) == 1 then
+      redis.call('HSET', job_key(job.id), 'cancel_since', int(NOW))
+    end
+    if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), job.id) end
+    code = 2
+  end
+  reply[#reply + 1] = code
+end
+save()
+return reply

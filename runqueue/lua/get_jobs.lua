@@ -1,0 +1,17 @@
+-- Reads jobs. ARGV  now_us, with_result (0 | 1), then ids
+-- Reply { now_us, per id: nil | { record as HGETALL, envelope (the body's first line), batch held
+--         ('' | reason), result } }
+local reply = { int(NOW) }
+for i = 3, #ARGV do
+  local record = redis.call('HGETALL', job_key(ARGV[i]))
+  if #record == 0 then
+    reply[#reply + 1] = false
+  else
+    local body = redis.call('GET', PREFIX .. 'body:' .. ARGV[i]) or ''
+    local batch = redis.call('HGET', job_key(ARGV[i]), 'batch')
+    local held = batch and redis.call('HGET', PREFIX .. 'batch:' .. batch, 'held') or ''
+    local result = ARGV[2] == '1' and redis.call('GET', PREFIX .. 'result:' .. ARGV[i]) or ''
+    reply[#reply + 1] = { record, string.match(body, '^[^\n]*'), held or '', result or '' }
+  end
+end
+return reply

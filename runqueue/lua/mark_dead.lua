@@ -1,0 +1,15 @@
+-- The server refused the request for good: submitting | unconfirmed → dead (canceled if that was asked for).
+-- ARGV  now_us, then 3 a job: id, attempt, reason (the server's words)
+-- Reply per job: 1 = dead, 0 = not ours any more (another state or attempt)
+local reply = {}
+for i = 2, #ARGV, 3 do
+  local job = read_job(ARGV[i])
+  if job and may_leave(job, ARGV[i + 1]) then
+    end_job(job, job.cancel and 'canceled' or 'dead', { 'reason', ARGV[i + 2] })
+    reply[#reply + 1] = 1
+  else
+    reply[#reply + 1] = 0
+  end
+end
+save()
+return reply

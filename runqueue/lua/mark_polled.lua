@@ -1,0 +1,17 @@
+-- A run goes on: says when to look again, and what it was seen to do. No change of state.
+-- ARGV  now_us, then 4 a job: id, attempt, run_status ('' = as before), next_after_us
+-- Reply: how many were still running
+local polls, known = {}, 0
+for i = 2, #ARGV, 4 do
+  local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'attempt')
+  if f[1] == 'running' and f[2] == ARGV[i + 1] then
+    polls[#polls + 1] = int(NOW + tonumber(ARGV[i + 3]))
+    polls[#polls + 1] = ARGV[i]
+    if ARGV[i + 2] ~= '' then redis.call('HSET', job_key(ARGV[i]), 'run_status', ARGV[i + 2]) end
+    known = known + 1
+  end
+end
+for first = 1, #polls, 2000 do
+  redis.call('ZADD', PREFIX .. 'poll', 'XX', unpack(polls, first, math.min(first + 1999, #polls)))
+end
+return known

@@ -1,0 +1,56 @@
+-- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
+-- ARGV  now_us, then 5 a job: id, attempt, run_id, run_status, poll_after_us
+-- Reply per job: 1 = adopted, 0 = known already, 2 = stray (the job has moved on, or is gone)
+-- Adopted is the run of the current attempt, or of a higher one whose claim Redis lost.
+local reply, polls = {}, {}
+expect(PREFIX .. 'poll', 'zset')
+expect(PREFIX .. 'strays', 'hash')
+
+local function adopts(job, attempt)
+  if attempt == job.attempt then return job.state == 'submitting' or job.state == 'unconfirmed' end
+  return attempt > job.attempt and (job.state == 'ready' or job.state == 'scheduled'
+    or job.state == 'submitting' or job.state == 'unconfirmed')
+end
+
+local adopted = 0
+for i = 2, #ARGV, 5 do
+  local id, attempt, run_id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
+  local job = read_job(id)
+  local code = 1
+  if job and job.run_id == run_id then
+    code = 0
+  elseif not job or not adopts(job, attempt) then
+    code = 2
+    add_stray(run_id, id, ARGV[i + 1], job and ('job was ' .. job.state) or 'job is gone')
+    bump(totals, 'strays', 1)
+  else
+    if job.state == 'submitting' then
+      redis.call('ZREM', PREFIX .. 'claims:' .. (job.process or ''), id)
+    elseif job.state == 'unconfirmed' then
+      redis.call('ZREM', PREFIX .. 'unconfirmed', id)
+      bump(totals, 'adopted', 1)
+    elseif job.state == 'scheduled' then
+      redis.call('ZREM', PREFIX .. 'due', id)
+    end
+    count_state(job, 'running')
+    redis.call('HSET', job_key(id), 'state', 'running', 'attempt', ARGV[i + 1], 'run_id', run_id,
+      'run_status', ARGV[i + 3], 'started', int(NOW))
+    redis.call('HDEL', job_key(id), 'process', 'claimed', 'reason')
+    redis.call('HSET', PREFIX .. 'runs:' .. string.sub(redis.sha1hex(run_id), 1, 4), run_id, id)
+    polls[#polls + 1] = int(NOW + tonumber(ARGV[i + 4]))
+    polls[#polls + 1] = id
+    if job.cancel then redis.call('ZADD', PREFIX .. 'cancels', int(NOW), id) end
+    adopted = adopted + 1
+  end
+  reply[#reply + 1] = code
+end
+for first = 1, #polls, 2000 do
+  redis.call('ZADD', PREFIX .. 'poll', unpack(polls, first, math.min(first + 1999, #polls)))
+end
+bump(totals, 'adopted_runs', adopted)
+-- An acceptance shows that the account works: whatever held it back is over.
+if adopted > 0 and redis.call('HEXISTS', META, 'hold_until') == 1 then
+  redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe')
+end
+save()
+return reply

@@ -1,0 +1,23 @@
+-- Moves scheduled jobs whose time has come: scheduled → ready (canceled if its batch was).
+-- ARGV  now_us, limit.   Reply: how many were due (as many as the limit = ask again)
+local DUE = PREFIX .. 'due'
+expect(DUE, 'zset')
+local ids = redis.call('ZRANGEBYSCORE', DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[2])
+local ready = 0
+for _, id in ipairs(ids) do
+  redis.call('ZREM', DUE, id)
+  local job = read_job(id)
+  if job and job.state == 'scheduled' then
+    count_state(job, 'ready')
+    redis.call('HSET', job_key(id), 'state', 'ready')
+    redis.call('HDEL', job_key(id), 'run_at')
+    push(job.priority, job.group, job.batch, { id }, false)
+    if job.batch ~= NO_BATCH then
+      redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
+    end
+    ready = ready + 1
+  end
+end
+save()
+if ready > 0 and anything_ready() then wake() end
+return #ids

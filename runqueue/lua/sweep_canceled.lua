@@ -1,0 +1,37 @@
+-- Walks the jobs of canceled batches: scheduled | ready → canceled, what is live is flagged.
+-- ARGV  now_us, limit.   Reply: how many jobs were walked (as many as the limit = ask again)
+local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
+expect(CANCELING, 'hash')
+local flat = redis.call('HGETALL', CANCELING)
+for i = 1, #flat, 2 do
+  local batch, from = flat[i], tonumber(flat[i + 1])
+  local ids = {}
+  if walked < limit then
+    ids = redis.call('LRANGE', PREFIX .. 'batch_jobs:' .. batch, from, from + limit - walked - 1)
+  end
+  for _, id in ipairs(ids) do
+    local job = read_job(id)
+    if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
+      redis.call('ZREM', PREFIX .. 'due', id)
+      end_job(job, 'canceled', { 'reason', 'its batch was canceled' })
+    elseif job and job.batch == batch and LIVE[job.state] then
+      if redis.call('HSETNX', job_key(id), 'cancel', 'asked') == 1 then
+        redis.call('HSET', job_key(id), 'cancel_since', int(NOW))
+      end
+      if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), id) end
+    end
+  end
+  walked = walked + #ids
+  if walked < limit then
+    redis.call('HDEL', CANCELING, batch)
+    for _, lane in ipairs(redis.call('SMEMBERS', PREFIX .. 'batch_lanes:' .. batch)) do
+      local priority, group = string.match(lane, '^(%d):(.*)$')
+      redis.call('DEL', lane_key(priority, group, batch))
+      redis.call('LREM', lanes_key(priority, group), 0, batch)
+    end
+  else
+    redis.call('HSET', CANCELING, batch, int(from + #ids))
+  end
+end
+save()
+return walked

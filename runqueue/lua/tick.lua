@@ -1,0 +1,93 @@
+-- The leaderless ticker: whichever process takes the slot sends the messages that are due.
+-- ARGV  now_us, process, woken (1 = a wake-up was taken: bypasses the slot, submit only), interval_us
+-- Reply { 'wait', now_us }: another process has this slot
+--       { 'nudge', now_us }: the woken process has the pump itself
+--       { 'passed', now_us }: the wake-up was handed to a process that has the pump
+--       { 'send', now_us, per kind that is due: kind, messages }
+local process, woken, interval = ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
+local JOBS_A_PUMP, MAX_LANES = 100, 64
+local SEND_AGAIN = 50000
+local SWEEP_EVERY, TIDY_EVERY = 1000000, 30000000
+expect(PREFIX .. 'processes', 'zset')
+expect(PREFIX .. 'wake', 'list')
+
+local function pumps(kind)
+  local board = PREFIX .. 'board:' .. kind
+  redis.call('ZREMRANGEBYSCORE', board, '-inf', int(NOW))
+  return redis.call('ZCARD', board)
+end
+
+-- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held.
+local function claimable(enough)
+  local found, visited = 0, 0
+  for priority = 0, 3 do
+    for _, group in ipairs(redis.call('ZRANGE', PREFIX .. 'ring:' .. priority, 0, MAX_LANES - 1)) do
+      for _, batch in ipairs(redis.call('LRANGE', lanes_key(priority, group), 0, MAX_LANES - 1)) do
+        if batch_runs(batch) then
+          found = found + redis.call('LLEN', lane_key(priority, group, batch))
+        end
+        visited = visited + 1
+        if found >= enough or visited >= MAX_LANES then return found end
+      end
+    end
+  end
+  return found
+end
+
+local alive = redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf')
+local meta = redis.call('HMGET', META, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit')
+
+local function may_submit()
+  if tonumber(meta[2] or 0) > NOW then return false end
+  local cap = redis.call('HMGET', PREFIX .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs')
+  cap = tonumber(cap[1] or cap[2] or 0)
+  return cap == 0 or tonumber(redis.call('HGET', COUNTERS, 'live') or 0) < cap
+end
+
+local function wanted(work, kind)
+  return math.max(0, math.min(alive, math.ceil(work / JOBS_A_PUMP)) - pumps(kind))
+end
+
+local reply = { 'send', int(NOW) }
+local function send(kind, n)
+  if n < 1 then return end
+  reply[#reply + 1] = kind
+  reply[#reply + 1] = n
+  redis.call('HSET', META, 'sent:' .. kind, int(NOW))
+end
+
+if woken then
+  if pumps('submit') > 0 then
+    local owner = redis.call('ZREVRANGE', PREFIX .. 'board:submit', 0, 0)[1]
+    if owner == process then return { 'nudge', int(NOW) } end
+    local own = PREFIX .. 'wake:' .. owner
+    if redis.call('EXISTS', own) == 0 then
+      redis.call('LPUSH', own, '1')
+      redis.call('EXPIRE', own, 60)
+    end
+    return { 'passed', int(NOW) }
+  end
+  -- A message is on its way already; the pump it starts clears the mark in its first script.
+  local sent = tonumber(meta[4] or 0)
+  if (sent > NOW or NOW - sent > SEND_AGAIN) and may_submit() then
+    send('submit', math.min(1, claimable(1)))
+  end
+  return reply
+end
+
+if tonumber(meta[1] or 0) > NOW and tonumber(meta[1]) <= NOW + interval then return { 'wait', int(NOW) } end
+redis.call('HSET', META, 'tick_at', int(NOW + interval))
+if may_submit() then send('submit', wanted(claimable(alive * JOBS_A_PUMP), 'submit')) end
+send('poll', wanted(redis.call('ZCOUNT', PREFIX .. 'poll', '-inf', int(NOW)), 'poll'))
+send('cancel', wanted(redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)), 'cancel'))
+
+local function overdue(key)
+  return redis.call('ZCOUNT', PREFIX .. key, '-inf', int(NOW)) > 0
+end
+local since = NOW - tonumber(meta[3] or 0)
+if pumps('sweep') == 0 and (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (overdue('due')
+    or overdue('deadlines') or overdue('processes') or redis.call('EXISTS', PREFIX .. 'canceling') == 1))) then
+  redis.call('HSET', META, 'sweep_at', int(NOW))
+  send('sweep', 1)
+end
+return reply

@@ -1,0 +1,281 @@
+"""`RunQueue`: hand in jobs, read them, wait for them, cancel them. See `aio.py` for the async twin."""
+
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self, TypeVar
+
+from runqueue import calls, ids
+from runqueue.accounts import Accounts, account_of
+from runqueue.connect import check_policy, find_url, speaking_of, sync_client
+from runqueue.errors import BatchNotFound, JobNotFound
+from runqueue.intake import Handed, accepted, chunks, merge, pack_all
+from runqueue.job import AccountStats, Batch, Enqueued, Job, JobState
+from runqueue.keys import ACCOUNTS
+from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.scripts import Call, run
+from runqueue.spec import JobSpec, Priority
+
+T = TypeVar("T")
+
+#: Seconds between two looks at a job somebody waits for: the first, and the longest.
+FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
+
+
+class RunQueue:
+    """The queue, for plain Python. Thread-safe; one connection pool for its life.
+
+    Args:
+        url: the queue's Redis; default RUNQUEUE_REDIS_URL, else the embedded server's.
+
+    Raises (from every method): `QueueUnavailable` within 5 s when Redis cannot be reached;
+    `EvictingRedis` when it is set up to drop keys.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self._url = find_url(url)
+        with speaking_of(self._url):
+            self._client = sync_client(self._url)
+        self._accounts = Accounts()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def enqueue(
+        self,
+        request: TaskRunRequest | WorkflowRunRequest,
+        *,
+        priority: Priority | str | int = Priority.NORMAL,
+        group: str = "default",
+        run_at: datetime | str | float | None = None,
+        delay: timedelta | float | None = None,
+        deadline: datetime | timedelta | str | float | None = None,
+        idempotency_key: str | None = None,
+        account: str = "default",
+        namespace: str = "",
+    ) -> Enqueued:
+        """Hand in one run request.
+
+        Args:
+            request: what Skyvern is to do.
+            priority: urgent, high, normal or low (0 to 3); strict.
+            group: whose share of the account it takes; groups take turns.
+            run_at: not before this time (ISO 8601 with zone, aware datetime, or seconds from now).
+            delay: seconds from now; instead of `run_at`.
+            deadline: the job fails if it has not ended by then.
+            idempotency_key: the same key with the same request is the same job.
+            account: the Skyvern account.
+            namespace: where the key is unique.
+
+        Raises:
+            InvalidJob: a field is wrong; nothing was stored.
+            IdempotencyConflict: the key was used for another request.
+            UnknownAccount: no worker ever served this account.
+            QueueFull: Redis is out of memory; nothing was stored.
+        """
+        spec = JobSpec.of(
+            request,
+            priority=priority,
+            group=group,
+            run_at=run_at,
+            delay=delay,
+            deadline=deadline,
+            idempotency_key=idempotency_key,
+            account=account,
+            namespace=namespace,
+        )
+        return accepted(self.enqueue_many([spec])[0])
+
+    def enqueue_many(self, jobs: Iterable[Handed], *, batch: str | None = None) -> list[Enqueued]:
+        """Hand in many jobs, up to 1,000 in one round trip.
+
+        Every job is checked before the first is stored. Without a batch each 1,000 is accepted by
+        itself; with one, nothing runs before `seal_batch`.
+
+        Args:
+            jobs: request objects, `JobSpec`s, or lines of a batch file (objects or JSON text).
+            batch: an open batch of one account.
+
+        Returns:
+            One answer a job, in order; a job whose key was used for another body is `conflict`.
+
+        Raises:
+            InvalidJob: fields named `[index].field`; nothing was stored.
+            BatchNotFound: the batch is unknown or sealed.
+        """
+        count, accounts = pack_all(jobs)
+        self._know(set(accounts))
+        parts = []
+        for account, packed in accounts.items():
+            for cut in chunks(packed):
+                call = calls.enqueue(account, packed.arguments[cut], packed.keys[cut], batch)
+                parts.append((packed.positions[cut], self._send(call)))
+        return merge(count, parts)
+
+    def open_batch(self, name: str = "", *, account: str = "default") -> str:
+        """Open a batch and return its id; its jobs run once it is sealed.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        self._know({account})
+        batch = ids.new_id(account)
+        self._send(calls.open_batch(account, batch, name))
+        return batch
+
+    def seal_batch(self, batch: str) -> int:
+        """Accept a batch; returns the number of its jobs. Repeating it changes nothing.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        return self._batch_reply(batch, calls.seal_batch(self._owner(batch), batch))
+
+    def get_batch(self, batch: str) -> Batch:
+        """Read a batch.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        found = self._send(calls.get_batch(self._owner(batch), batch))
+        if found is None:
+            raise BatchNotFound(batch)
+        return found
+
+    def cancel_batch(self, batch: str) -> int:
+        """Cancel every job of a batch, whatever its size, in one step; returns how many it has.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        return self._batch_reply(batch, calls.cancel_batch(self._owner(batch), batch))
+
+    def get(self, job_id: str) -> Job:
+        """Read a job, its result included.
+
+        Raises:
+            JobNotFound: no such job is on record.
+        """
+        job = self._send(calls.get_jobs(self._account(job_id), [job_id]))[0]
+        if job is None:
+            raise JobNotFound(job_id)
+        return job
+
+    def get_many(self, job_ids: list[str], *, result: bool = True) -> list[Job | None]:
+        """Read jobs of one account; None where there is no such job."""
+        found: list[Job | None] = []
+        for start in range(0, len(job_ids), calls.CHUNK):
+            some = job_ids[start : start + calls.CHUNK]
+            found += self._send(calls.get_jobs(self._account(some[0]), some, result=result))
+        return found
+
+    def states(self, job_ids: list[str]) -> list[tuple[JobState | None, float]]:
+        """Read the states of jobs of one account, and for how many seconds each is unconfirmed."""
+        found: list[tuple[JobState | None, float]] = []
+        for start in range(0, len(job_ids), calls.CHUNK):
+            some = job_ids[start : start + calls.CHUNK]
+            found += self._send(calls.job_states(self._account(some[0]), some))
+        return found
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """Wait until a job has ended and return it.
+
+        Args:
+            job_id: the job.
+            timeout: seconds; None = for ever (an unconfirmed job may need a person).
+
+        Raises:
+            JobNotFound: no such job is on record.
+            TimeoutError: it has not ended in time; it goes on.
+        """
+        give_up = None if timeout is None else time.monotonic() + timeout
+        pause = FIRST_LOOK
+        while True:
+            state, _ = self.states([job_id])[0]
+            if state is None:
+                raise JobNotFound(job_id)
+            if state.is_over:
+                return self.get(job_id)
+            if give_up is not None and time.monotonic() + pause > give_up:
+                raise TimeoutError(f"job {job_id} is still {state.value} after {timeout} s")
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_LOOK)
+
+    def cancel(self, job_id: str) -> JobState:
+        """Ask for the end of a job and return its state.
+
+        A job that may have a run keeps its state until the run is known to have ended.
+
+        Raises:
+            JobNotFound: no such job is on record.
+        """
+        if self._send(calls.cancel(self._account(job_id), [job_id]))[0] == -1:
+            raise JobNotFound(job_id)
+        state, _ = self.states([job_id])[0]
+        if state is None:
+            raise JobNotFound(job_id)
+        return state
+
+    def stats(self) -> dict[str, AccountStats]:
+        """Read the figures of every account."""
+        return {account: self._send(calls.stats(account)) for account in self.accounts()}
+
+    def accounts(self) -> list[str]:
+        """Return the names of the known accounts, `default` first."""
+        with speaking_of(self._url):
+            return self._accounts.learn(self._client.smembers(ACCOUNTS))
+
+    def check_server(self) -> None:
+        """Make sure that Redis answers and keeps what it is given.
+
+        Raises:
+            QueueUnavailable: it does not answer.
+            EvictingRedis: it is set up to drop keys.
+        """
+        with speaking_of(self._url):
+            check_policy(self._client.info("memory"))
+        self._accounts.checked = True
+
+    def _send(self, call: Call[T]) -> T:
+        if not self._accounts.checked:
+            self.check_server()
+        with speaking_of(self._url):
+            return run(self._client, call)
+
+    def _know(self, accounts: set[str]) -> None:
+        if self._accounts.missing(accounts):
+            self.accounts()
+            self._accounts.require(accounts)
+
+    def _account(self, job_id: str) -> str:
+        if not ids.is_id(job_id):
+            raise JobNotFound(job_id)
+        account = account_of(job_id, self._accounts.known) or account_of(job_id, self.accounts())
+        if account is None:
+            raise JobNotFound(job_id)
+        return account
+
+    def _owner(self, batch: str) -> str:
+        try:
+            return self._account(batch)
+        except JobNotFound:
+            raise BatchNotFound(batch) from None
+
+    def _batch_reply(self, batch: str, call: Call[int]) -> int:
+        jobs = self._send(call)
+        if jobs < 0:
+            raise BatchNotFound(batch)
+        return jobs

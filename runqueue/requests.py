@@ -1,0 +1,219 @@
+"""What a producer asks Skyvern for: the bodies of its two run calls, checked before they are sent.
+
+A field left out is left out of the JSON; an explicit None is sent as null (`model_fields_set` keeps
+the two apart). Unknown fields are refused, because Skyvern ignores them without a word. Types are
+strict: what is sent is the caller's own JSON, so "10" is not taken for 10.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+#: Engines known today; any other text is passed on, so that a newer server's engine works at once.
+KNOWN_ENGINES = (
+    "skyvern-1.0",
+    "skyvern-2.0",
+    "skyvern-3.0",
+    "openai-cua",
+    "anthropic-cua",
+    "ui-tars",
+    "yutori-navigator",
+)
+#: Proxy locations known today; any other text is passed on.
+KNOWN_PROXY_LOCATIONS = (
+    "RESIDENTIAL",
+    "RESIDENTIAL_ISP",
+    *(
+        f"RESIDENTIAL_{country}"
+        for country in ("ES", "IE", "GB", "IN", "JP", "FR", "DE", "NZ", "ZA", "AR")
+    ),
+    *(f"US-{state}" for state in ("CA", "NY", "TX", "FL", "WA")),
+    "NONE",
+)
+#: Fields whose values never reach a log, an error message or a repr.
+SENSITIVE_FIELDS = frozenset(
+    {
+        "totp_identifier",
+        "totp_url",
+        "parameters",
+        "extra_http_headers",
+        "cdp_connect_headers",
+        "browser_address",
+    }
+)
+_REPR_CHARS = 60
+_URL_SECRETS = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Marks a type with the words that an error message uses for it ("expected …")."""
+
+    words: str
+
+
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$"), Expected("text without NUL characters")]
+Name = Annotated[
+    str,
+    Field(pattern=r"^[^\x00]+$"),
+    Expected("text that is not empty, without NUL characters"),
+]
+Prompt = Annotated[
+    str,
+    Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$"),
+    Expected("text that is not blank, without NUL characters"),
+]
+# A pattern costs a third of what pydantic's URL type does; Skyvern parses the URL in full anyway.
+WebUrl = Annotated[
+    str,
+    Field(
+        pattern=r"^(?i:https?)://(?:[^\s/?#@]*@)?(?:\[[0-9A-Fa-f:.]+\]|[^\s\x00-\x20/?#@:\[\]]+)"
+        r"(?::[0-9]{1,5})?(?:[/?#][^\s\x00-\x20]*)?$"
+    ),
+    Expected("an http:// or https:// URL with a host and without spaces"),
+]
+# Sent as a header of our own request, where HTTP clients take ASCII only.
+UserAgent = Annotated[
+    str, Field(pattern=r"^[\x20-\x7e]*$"), Expected("printable ASCII text (it becomes a header)")
+]
+HeaderName = Annotated[
+    str,
+    Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
+    Expected("the name of a header: letters, digits and -"),
+]
+HeaderValue = Annotated[
+    str, Field(pattern=r"^[^\r\n\x00]*$"), Expected("text without line breaks, or null")
+]
+Headers = Annotated[
+    dict[HeaderName, HeaderValue | None], Expected("an object of header names and values")
+]
+JsonObject = Annotated[dict[str, Any], Expected("an object")]
+Flag = Annotated[bool, Expected("true or false")]
+Steps = Annotated[int, Field(ge=1, le=100_000), Expected("a whole number from 1 to 100000")]
+Scrolls = Annotated[int, Field(ge=0, le=1_000), Expected("a whole number from 0 to 1000")]
+Minutes = Annotated[int, Field(ge=1, le=525_600), Expected("a whole number from 1 to 525600")]
+
+
+class ProxyTarget(BaseModel):
+    """A place to browse from, finer than the named locations."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+    country: Name = Field(description="Two-letter country code.")
+    subdivision: Text | None = Field(None, description="State or region code.")
+    city: Text | None = None
+
+
+ProxyLocation = Annotated[
+    Text | ProxyTarget,
+    Field(union_mode="left_to_right"),
+    Expected('a name such as "RESIDENTIAL" or an object {country, subdivision, city}'),
+]
+DataSchema = Annotated[
+    dict[str, Any] | list[Any] | Text,
+    Field(union_mode="left_to_right"),
+    Expected("a JSON schema: an object, an array or text"),
+]
+ErrorCodes = Annotated[
+    dict[str, Text | None], Expected("an object of error codes and their descriptions")
+]
+
+
+class RunRequest(BaseModel):
+    """The fields that both kinds of run share."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+    kind: ClassVar[Literal["task", "workflow"]]
+
+    title: Text | None = Field(None, description="Name shown in Skyvern's list of runs.")
+    user_agent: UserAgent | None = Field(None, description="Who asks, sent as header x-user-agent.")
+    proxy_location: ProxyLocation | None = Field(
+        None, description="Where the browser appears to be.", examples=list(KNOWN_PROXY_LOCATIONS)
+    )
+    webhook_url: WebUrl | None = Field(None, description="Told when the run is over.")
+    totp_identifier: Text | None = Field(None, description="Whose one-time codes to use.")
+    totp_url: WebUrl | None = Field(None, description="Where to fetch one-time codes.")
+    browser_session_id: Text | None = Field(None, description="Open browser session to use.")
+    browser_profile_id: Text | None = Field(
+        None, description="Saved browser profile to start from."
+    )
+    browser_address: Text | None = Field(None, description="Address of a browser of your own.")
+    model: JsonObject | None = Field(None, description="Language model to use.")
+    extra_http_headers: Headers | None = Field(None, description="Headers the browser sends.")
+    cdp_connect_headers: Headers | None = Field(
+        None, description="Headers for connecting to browser_address."
+    )
+    max_screenshot_scrolls: Scrolls | None = Field(
+        None, description="Scrolls per screenshot; 0 is the visible part."
+    )
+    run_with: Text | None = Field(None, description="What carries out the run: agent or code.")
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        """Show the given fields, without what must not be logged."""
+        given = [name for name in type(self).model_fields if name in self.model_fields_set]
+        return [(name, _shown(name, getattr(self, name))) for name in given]
+
+
+class TaskRunRequest(RunRequest):
+    """One task: a goal in words, and where to pursue it (POST v1/run/tasks)."""
+
+    kind: ClassVar[Literal["task", "workflow"]] = "task"
+
+    prompt: Prompt = Field(description="The goal, in words.")
+    url: WebUrl | None = Field(None, description="Page to start on.")
+    engine: Text | None = Field(None, description="Agent to use.", examples=list(KNOWN_ENGINES))
+    data_extraction_schema: DataSchema | None = Field(
+        None, description="JSON schema of the output."
+    )
+    error_code_mapping: ErrorCodes | None = Field(
+        None, description="Error codes of your own and when they apply."
+    )
+    max_steps: Steps | None = Field(None, description="Steps after which the run times out.")
+    publish_workflow: Flag | None = Field(None, description="Keep the task as a workflow.")
+    include_action_history_in_verification: Flag | None = Field(
+        None, description="Judge completion with the action history in view."
+    )
+    start_fresh_browser: Flag | None = Field(None, description="Do not reuse an open browser.")
+
+
+class WorkflowRunRequest(RunRequest):
+    """One run of a stored workflow (POST v1/run/workflows); name it by workflow_id or agent_id."""
+
+    kind: ClassVar[Literal["task", "workflow"]] = "workflow"
+
+    workflow_id: Name | None = Field(None, description="The workflow, wpid_….")
+    agent_id: Name | None = Field(None, description="Newer name of workflow_id.")
+    template: Flag | None = Field(None, description="It is a template; sent in the query.")
+    max_steps_override: Steps | None = Field(
+        None, description="Steps after which the run times out; sent as a header."
+    )
+    parameters: JsonObject | None = Field(None, description="Values for the workflow's parameters.")
+    reuse_browser_session: Flag | None = Field(None, description="Keep the browser between runs.")
+    max_elapsed_time_minutes: Minutes | None = Field(
+        None, description="Minutes after which the run times out."
+    )
+    ai_fallback: Flag | None = Field(None, description="Let the agent step in when code fails.")
+    run_metadata: JsonObject | None = Field(None, description="Your own notes on the run.")
+
+    @model_validator(mode="after")
+    def _names_one_workflow(self) -> WorkflowRunRequest:
+        if (self.workflow_id is None) == (self.agent_id is None):
+            raise ValueError("give exactly one of workflow_id and agent_id")
+        return self
+
+
+def _shown(name: str, value: Any) -> Any:
+    """Make a field's value fit for a log: nothing sensitive, nothing long."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if name in SENSITIVE_FIELDS:
+        return "***"
+    if isinstance(value, str):
+        if name.endswith("url"):  # user names, passwords and tokens stand in the parts cut out
+            value = _URL_SECRETS.sub("", value)
+        return value if len(value) <= _REPR_CHARS else f"{value[:_REPR_CHARS]}…"
+    return f"<{len(value)} entries>" if isinstance(value, (dict, list)) else value

@@ -1,0 +1,93 @@
+"""The Lua scripts: loading them, and one call of one as a value.
+
+A `Call` is made by a pure function (`calls.py`) and says which script, with what, and how its reply
+reads; the sync and the async client differ only in how they send it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, Generic, TypeVar, cast
+
+import redis
+import redis.asyncio
+from redis.exceptions import NoScriptError
+
+from runqueue.keys import Keys
+
+T = TypeVar("T")
+Argument = str | bytes | int
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A transition's source, its shared parts in front, and the SHA-1 that EVALSHA asks for."""
+
+    name: str
+    source: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One script call: pure data until a client sends it."""
+
+    script: Script
+    account: str
+    arguments: Sequence[Argument]
+    parse: Callable[[Any], T]
+
+
+@cache
+def load(name: str) -> Script:
+    """Return the script `lua/<name>.lua` with the shared parts it uses.
+
+    Its first line may say `-- use: limits board`; `core` always comes first.
+    """
+    lua = files("runqueue") / "lua"
+    body = (lua / f"{name}.lua").read_text()
+    first = body.partition("\n")[0]
+    parts = [
+        "core",
+        *(first.removeprefix("-- use:").split() if first.startswith("-- use:") else []),
+    ]
+    shared = "".join((lua / "lib" / f"{part}.lua").read_text() for part in parts)
+    source = shared + body
+    # SHA-1 is Redis' name for a script, not a safeguard.
+    return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def run(client: redis.Redis, call: Call[T], now_us: int = 0) -> T:
+    """Send a call; the server is taught the script when it does not know it.
+
+    Args:
+        client: a client that returns bytes.
+        call: what to run.
+        now_us: the clock in microseconds, 0 = the server's own (anything else is for tests).
+    """
+    key, script = Keys(call.account).meta, call.script
+    arguments = (now_us, *call.arguments)
+    try:
+        reply = client.evalsha(script.sha, 1, key, *cast(Any, arguments))
+    except NoScriptError:
+        reply = client.eval(script.source, 1, key, *cast(Any, arguments))
+    return call.parse(reply)
+
+
+async def run_async(client: redis.asyncio.Redis, call: Call[T], now_us: int = 0) -> T:
+    """Send a call from a coroutine; see `run`."""
+    key, script = Keys(call.account).meta, call.script
+    arguments = (now_us, *call.arguments)
+    try:
+        reply = await cast(
+            Awaitable[Any], client.evalsha(script.sha, 1, key, *cast(Any, arguments))
+        )
+    except NoScriptError:
+        reply = await cast(
+            Awaitable[Any], client.eval(script.source, 1, key, *cast(Any, arguments))
+        )
+    return call.parse(reply)

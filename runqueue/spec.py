@@ -1,0 +1,219 @@
+"""One job as a producer hands it in: a line of a batch file, or a request from Python.
+
+    {"custom_id": "order-17", "kind": "task", "body": {"prompt": "…", "max_steps": 10},
+     "priority": "high", "group": "shop-a", "delay": 30, "deadline": 3600}
+
+Checked whole, before anything is stored: `parse_line` and `JobSpec.of` raise one `InvalidJob` that
+names every field at fault.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, Final, Literal
+
+import orjson
+from pydantic import ValidationError
+
+from runqueue._messages import body_errors, got, holds_nan, json_errors
+from runqueue._options import (
+    FIELDS,
+    PLAIN_FIELDS,
+    Priority,
+    read_custom_id,
+    read_options,
+    unknown_fields,
+)
+from runqueue._suggest import did_you_mean
+from runqueue._when import When
+from runqueue.errors import FieldError, InvalidJob
+from runqueue.requests import RunRequest, TaskRunRequest, WorkflowRunRequest
+
+__all__ = ["MAX_PAYLOAD_BYTES", "JobSpec", "Kind", "Priority", "When", "parse_line"]
+
+#: Largest body, in bytes of compact JSON.
+MAX_PAYLOAD_BYTES: Final = 1_048_576
+
+Kind = Literal["task", "workflow"]
+
+# A line may spell a character in six bytes ("\u0041"); past that it cannot hold a legal body.
+_MAX_LINE_BYTES = 8 * MAX_PAYLOAD_BYTES
+_MAX_ERRORS = 20
+_MODELS: dict[object, type[RunRequest]] = {"task": TaskRunRequest, "workflow": WorkflowRunRequest}
+_KINDS = ("task", "workflow")
+_OTHER: dict[type[RunRequest], type[RunRequest]] = {
+    TaskRunRequest: WorkflowRunRequest,
+    WorkflowRunRequest: TaskRunRequest,
+}
+# How this orjson writes a float's exponent: "1e+300" or "1e300".
+_EXPONENT = b"e+" if b"e+" in orjson.dumps(1e300) else b"e"
+# What orjson would write in a way of its own is left to the caller, who knows what it should be.
+_DUMP = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+@dataclass(slots=True)
+class JobSpec:
+    """A job that passed every check; made by `parse_line` or `JobSpec.of`, then only read.
+
+    Args:
+        kind: `task` or `workflow`.
+        body: the fields that were given, in the caller's order.
+        canonical: the body as compact JSON with sorted keys, taken when it was checked; the digest
+            that tells "same body" is made of it.
+        custom_id: the caller's name for the job, its idempotency key; None if it has none.
+        priority: when it is its turn among the account's jobs.
+        group: whose share of the account it takes.
+        run_at: not before; None means at once.
+        deadline: not submitted after; None means never too late.
+        account: which Skyvern organization runs it.
+        namespace: keeps the custom_ids of several producers apart; may be empty.
+    """
+
+    kind: Kind
+    body: dict[str, Any] = field(repr=False)
+    canonical: bytes = field(repr=False)
+    custom_id: str | None = None
+    priority: Priority = Priority.NORMAL
+    group: str = "default"
+    run_at: When | None = None
+    deadline: When | None = None
+    account: str = "default"
+    namespace: str = ""
+
+    @property
+    def request(self) -> TaskRunRequest | WorkflowRunRequest:
+        """Build the request object; made anew each time, since enqueuing never needs it."""
+        if self.kind == "task":
+            return TaskRunRequest.model_validate(self.body)
+        return WorkflowRunRequest.model_validate(self.body)
+
+    @classmethod
+    def of(
+        cls,
+        request: TaskRunRequest | WorkflowRunRequest,
+        *,
+        priority: Priority | int | str = Priority.NORMAL,
+        group: str = "default",
+        run_at: datetime | timedelta | str | float | None = None,
+        delay: timedelta | float | None = None,
+        deadline: datetime | timedelta | str | float | None = None,
+        idempotency_key: str | None = None,
+        account: str = "default",
+        namespace: str = "",
+    ) -> JobSpec:
+        """Make a job of a request object.
+
+        Args:
+            request: what Skyvern is asked for.
+            priority: a `Priority`, its name in lower case, or its number.
+            group: whose share of the account it takes.
+            run_at: not before: an aware datetime, its ISO 8601 text, or seconds from now.
+            delay: seconds from now; instead of `run_at`.
+            deadline: not submitted after; given as `run_at` is.
+            idempotency_key: enqueuing again with the same key gives the same job.
+            account: which Skyvern organization runs it.
+            namespace: keeps the keys of several producers apart.
+
+        Raises:
+            InvalidJob: an option, or a value inside the request, cannot be accepted.
+        """
+        line = {
+            "custom_id": idempotency_key,
+            "kind": request.kind,
+            "body": request.model_dump(exclude_unset=True),
+            "priority": priority,
+            "group": group,
+            "run_at": run_at,
+            "delay": delay,
+            "deadline": deadline,
+            "account": account,
+            "namespace": namespace,
+        }
+        return _check(line, id_field="idempotency_key")
+
+
+def parse_line(raw: bytes | str | Mapping[str, Any]) -> JobSpec:
+    """Check one line of a batch file, as JSON text or already parsed.
+
+    Raises:
+        InvalidJob: with every field at fault; the field `line` stands for the line as a whole.
+    """
+    if not isinstance(raw, (bytes, bytearray, str)):
+        return _check(raw)
+    spec = _check(_decode(raw))
+    # orjson reads an integer over 64 bits as a float, and writes that with an exponent.
+    if _EXPONENT in spec.canonical:
+        _refuse(list(json_errors(json.loads(raw)["body"], "body")))
+    return spec
+
+
+def _decode(raw: bytes | str) -> object:
+    if len(raw) > _MAX_LINE_BYTES:
+        _refuse([FieldError("line", f"expected at most {_MAX_LINE_BYTES} bytes, got {len(raw)}")])
+    try:
+        return orjson.loads(raw)
+    except json.JSONDecodeError as error:
+        message = f"expected JSON, got something else at column {error.colno}: {error.msg}"
+        raise InvalidJob([FieldError("line", message)]) from None
+
+
+def _check(line: object, id_field: str = "custom_id") -> JobSpec:
+    """Turn a parsed line into a job; `id_field` is what the caller calls the custom_id."""
+    if type(line) is not dict:  # a dict is by far the most common, and this test the cheapest
+        if not isinstance(line, Mapping):
+            raise InvalidJob([FieldError("line", f"expected an object, got {got(line)}")])
+        line = dict(line)
+    errors: list[FieldError] = []
+    if not line.keys() <= FIELDS:
+        errors += unknown_fields(line, _MODELS.values())
+    custom_id = read_custom_id(line, id_field, errors)
+    body, canonical = _checked_body(line, errors)
+    options = () if line.keys() <= PLAIN_FIELDS else read_options(line, errors)
+    _refuse(errors)
+    # The kind as we write it, also where it was given as some enum of the caller's.
+    return JobSpec(_MODELS[line["kind"]].kind, body, canonical, custom_id, *options)
+
+
+def _refuse(errors: list[FieldError]) -> None:
+    """Raise if there is anything to refuse; a body of a thousand typos is not listed whole."""
+    if len(errors) > _MAX_ERRORS:
+        more = FieldError("line", f"{len(errors) - _MAX_ERRORS} more fields are at fault")
+        raise InvalidJob([*errors[:_MAX_ERRORS], more])
+    if errors:
+        raise InvalidJob(errors)
+
+
+def _checked_body(line: dict[Any, Any], errors: list[FieldError]) -> tuple[dict[str, Any], bytes]:
+    """Check the body against its kind; returns a copy, which a caller's next line cannot change."""
+    kind, body = line.get("kind"), line.get("body")
+    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        hint = did_you_mean(kind, _KINDS) if isinstance(kind, str) else ""
+        said = f"got {got(kind)}" if "kind" in line else "which is required"
+        errors.append(FieldError("kind", f'expected "task" or "workflow", {said}{hint}'))
+    if not isinstance(body, Mapping):
+        said = f"got {got(body, show=False)}" if "body" in line else "which is required"
+        errors.append(FieldError("body", f"expected an object of run request fields, {said}"))
+    if model is None or not isinstance(body, Mapping):
+        return {}, b""
+    body = dict(body)
+    canonical = b""
+    try:
+        model.__pydantic_validator__.validate_python(body)
+        canonical = orjson.dumps(body, option=_DUMP)
+    except ValidationError as refusal:
+        errors += body_errors(model, _OTHER[model], FIELDS, body, refusal)
+    except TypeError as refusal:  # orjson's; it does not say where
+        # A few are enough; a structure that holds itself twice over would never come to an end.
+        found = list(islice(json_errors(body, "body"), _MAX_ERRORS))
+        errors += found or [FieldError("body", f"expected JSON values: {refusal}")]
+    if len(canonical) > MAX_PAYLOAD_BYTES:
+        said = f"expected at most {MAX_PAYLOAD_BYTES} bytes of JSON, got {len(canonical)}"
+        errors.append(FieldError("body", said))
+    elif b"null" in canonical and holds_nan(body):  # orjson writes NaN and Infinity as null
+        errors += json_errors(body, "body")
+    return body, canonical

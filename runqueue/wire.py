@@ -1,0 +1,97 @@
+"""How a run request lies in Redis and goes to Skyvern.
+
+A stored body is one line of JSON, the *envelope* (what is not part of the request's body, or is only
+known at submission), a newline, and the request body as it will be sent. Title and webhook URL wait in
+the envelope: the attempt's marker is spliced into them, and they go last.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from runqueue import ids
+from runqueue.spec import JobSpec
+
+#: Body fields that travel elsewhere: as a header, or in the query.
+_HEADERS = {"user_agent": "x-user-agent", "max_steps_override": "x-max-steps-override"}
+_SPLICED = ("title", "webhook_url")
+_OUTSIDE = frozenset({*_HEADERS, *_SPLICED, "template"})
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One POST, ready to send."""
+
+    kind: str
+    content: bytes
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    query: str = ""
+
+
+def pack(spec: JobSpec) -> tuple[bytes, bytes]:
+    """Return (digest, stored body) of a checked job.
+
+    The digest (16 bytes) covers the kind and the canonical body: it decides whether an idempotency
+    key comes with the same request again. Priority, options and dates are no part of it. What is
+    sent keeps the caller's order of keys: a schema's order means something to a model.
+    """
+    body = rest = spec.body
+    digest = blake2b(spec.kind.encode() + spec.canonical, digest_size=16).digest()
+    envelope: dict[str, Any] = {"k": spec.kind[0]}
+    if not _OUTSIDE.isdisjoint(body):
+        envelope.update({name: body[name] for name in _OUTSIDE.intersection(body)})
+        rest = {name: value for name, value in body.items() if name not in _OUTSIDE}
+    if spec.custom_id is not None:
+        envelope["c"] = spec.custom_id
+    if spec.namespace:
+        envelope["n"] = spec.namespace
+    return digest, orjson.dumps(envelope) + b"\n" + orjson.dumps(rest)
+
+
+def read_envelope(line: bytes) -> tuple[str, str | None, str]:
+    """Return (kind, custom_id, namespace) of a stored body's first line."""
+    envelope = orjson.loads(line)
+    kind = "task" if envelope["k"] == "t" else "workflow"
+    return kind, envelope.get("c"), envelope.get("n", "")
+
+
+def submission(stored: bytes, job_id: str, attempt: int, *, mark: bool = True) -> Submission:
+    """Return the POST of a stored body, carrying the marker of the attempt.
+
+    A task's title ends with the marker (a title is searched; a workflow's is not); any webhook URL
+    carries it as a query parameter, before the fragment. With `mark` off both go as they came.
+    """
+    line, _, content = stored.partition(b"\n")
+    envelope = orjson.loads(line)
+    kind = "task" if envelope["k"] == "t" else "workflow"
+    last: dict[str, Any] = {name: envelope[name] for name in _SPLICED if name in envelope}
+    if mark:
+        if kind == "task":
+            title = last.get("title")
+            marker = ids.title_marker(job_id, attempt)
+            last["title"] = f"{title} {marker}" if title else marker
+        if last.get("webhook_url"):
+            last["webhook_url"] = with_parameter(
+                last["webhook_url"], ids.url_marker(job_id, attempt)
+            )
+    if last:
+        head = content[:-1] if content == b"{}" else content[:-1] + b","
+        content = head + orjson.dumps(last)[1:]
+    headers = {
+        header: str(envelope[name])
+        for name, header in _HEADERS.items()
+        if envelope.get(name) is not None
+    }
+    query = ""
+    if envelope.get("template") is not None:
+        query = f"template={'true' if envelope['template'] else 'false'}"
+    return Submission(kind, content, headers, query)
+
+
+def with_parameter(url: str, parameter: str) -> str:
+    """Return the URL with one more query parameter, before its fragment."""
+    base, hash_, fragment = url.partition("#")
+    joiner = "" if base.endswith(("?", "&")) else "&" if "?" in base else "?"
+    return f"{base}{joiner}{parameter}{hash_}{fragment}"

@@ -1,0 +1,37 @@
+"""The errors: what they carry, and what they never show."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob, QueueUnavailable
+
+SECRET = "hunter2"
+
+
+def test_an_invalid_job_is_a_value_error_that_lists_its_faults_and_survives_pickling() -> None:
+    error = InvalidJob([FieldError("body.a", "no"), FieldError("group", "neither")])
+    assert isinstance(error, ValueError)
+    assert str(pickle.loads(pickle.dumps(error))) == "body.a: no; group: neither"
+
+
+def test_errors_that_carry_names_survive_pickling() -> None:
+    error = pickle.loads(pickle.dumps(IdempotencyConflict("order-17", "j1")))
+    assert (error.key, error.job_id) == ("order-17", "j1")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"redis://:{SECRET}@db.test:6379/0?password={SECRET}", "redis://db.test:6379/0"),
+        (f"unix://user:{SECRET}@/run/redis.sock", "unix:///run/redis.sock"),
+        (f"redis://:{SECRET}@[::1/0", "(malformed URL)"),
+    ],
+)
+def test_an_unreachable_queue_is_named_without_its_password(url: str, shown: str) -> None:
+    error = QueueUnavailable(url, "refused")
+    for seen in (error, pickle.loads(pickle.dumps(error))):
+        assert str(seen) == f"Redis at {shown}: refused"
+    assert SECRET not in str(QueueUnavailable(f"redis://:{SECRET}@db.test", f"bad {SECRET}"))

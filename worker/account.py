@@ -1,0 +1,140 @@
+"""What one process holds for one account: its client, lease, recorders and pumps."""
+
+import asyncio
+import time
+from typing import Any, TypeVar
+
+import redis.asyncio
+import structlog
+
+from api_client import AiohttpTransport, RawClient
+from config.settings import Account, Settings
+from runqueue import stages
+from runqueue.keys import ACCOUNTS
+from runqueue.scripts import Call, run_async
+from worker.cancel import CancelPump
+from worker.lease import Lease
+from worker.metrics import AccountMetrics
+from worker.poll import PollPump
+from worker.pump import Pump
+from worker.recorder import Recorder
+from worker.submit import SubmitPump
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+#: Seconds that the answer to "is this key allowed anything?" is believed.
+KEY_CHECK_SECONDS = 30.0
+
+
+class AccountWorker:
+    """One account in one process; lives on the process's event loop.
+
+    Args:
+        name: the account.
+        account: its key, base URL and limits.
+        settings: the worker's settings.
+        client: the queue's Redis.
+        transport: what sends the calls.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        account: Account,
+        settings: Settings,
+        client: redis.asyncio.Redis,
+        transport: AiohttpTransport,
+    ) -> None:
+        self.name = name
+        self.settings = account
+        self.max_run_seconds = account.max_run_seconds
+        self.poll_bounds = (settings.poll_min_seconds, settings.poll_max_seconds)
+        self.first_poll_us = int(settings.poll_min_seconds * 1_000_000)
+        self.client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
+        self.metrics = AccountMetrics(name)
+        #: The highest claim sequence this process saw: a Redis that lost writes shows a lower one.
+        self.sequence: int | None = None
+        self.is_limited = account.max_dispatches_per_second > 0
+        self._redis = client
+        self._key_checked: tuple[float, bool | None] = (0.0, None)
+        self._beat: asyncio.Task[None] | None = None
+        self.lease = Lease(name, self.send)
+        self._make_recorders()
+        self.pumps: dict[str, Pump] = {
+            kind.kind: kind(self, settings.places) for kind in (SubmitPump, PollPump, CancelPump)
+        }
+
+    def _make_recorders(self) -> None:
+        name = self.name
+        self.running = Recorder[stages.Accepted](
+            lambda items: stages.mark_running(name, items), self.send, self._tell_strays
+        )
+        self.dead = Recorder[stages.Lost](lambda items: stages.mark_dead(name, items), self.send)
+        self.unconfirmed = Recorder[stages.Lost](
+            lambda items: stages.mark_unconfirmed(name, items), self.send
+        )
+        self.polled = Recorder[stages.Polled](
+            lambda items: stages.mark_polled(name, items), self.send
+        )
+        self.finished = Recorder[stages.Finished](
+            lambda items: stages.finish(name, items), self.send
+        )
+        self.look_now = Recorder[str](lambda items: stages.poll_now(name, items), self.send)
+        self.returned = {
+            why: self._giving_back(why) for why in ("void", "not_sent", "busy", "account")
+        }
+
+    def _giving_back(self, why: str) -> Recorder[stages.GivenBack]:
+        return Recorder(lambda items: stages.give_back(self.name, items, why), self.send)
+
+    def _tell_strays(self, items: Any, codes: Any) -> None:
+        for item, code in zip(items, codes, strict=True):
+            if code == 2:
+                log.error("stray_run", account=self.name, job_id=item.job_id, run_id=item.run_id)
+
+    async def send(self, call: Call[T]) -> T:
+        """Run a script."""
+        return await run_async(self._redis, call)
+
+    async def start(self) -> None:
+        """Announce the account and its limits, and begin the lease."""
+        await self._redis.sadd(ACCOUNTS, self.name)
+        await self.send(stages.seed_limits(self.name, self.settings.for_queue()))
+        await self.lease.beat()
+        self._beat = asyncio.create_task(self.lease.keep())
+
+    async def key_is_allowed(self) -> bool | None:
+        """Read one list page with the account's key, at most once in 30 s; None = cannot be told."""
+        checked, allowed = self._key_checked
+        if allowed is None or time.monotonic() - checked > KEY_CHECK_SECONDS:
+            with self.metrics.timed("check_key"):
+                allowed = await self.client.check_key()
+            self._key_checked = (time.monotonic(), allowed)
+        return allowed
+
+    async def stop(self, seconds: float) -> None:
+        """Drain the pumps, record what they brought, and end the lease.
+
+        Args:
+            seconds: how long calls on the wire may take to finish.
+        """
+        await asyncio.gather(*(pump.drain(seconds) for pump in self.pumps.values()))
+        for recorder in self._recorders():
+            await recorder.settled()
+        if self._beat is not None:
+            self._beat.cancel()
+        held = await self.send(stages.bye(self.name, self.lease.name))
+        log.info("account_stopped", account=self.name, claims_left=held)
+
+    def _recorders(self) -> list[Recorder[Any]]:
+        return [
+            self.running,
+            self.dead,
+            self.unconfirmed,
+            self.polled,
+            self.finished,
+            self.look_now,
+            *self.returned.values(),
+        ]

@@ -1,0 +1,172 @@
+"""The Celery application: `celery -A worker.app worker` is all it takes.
+
+The only module that imports Celery. Messages carry no state: a message means that there may be work.
+"""
+
+import sys
+from functools import cached_property
+from typing import Any
+
+import structlog
+from celery import Celery, bootsteps, signals
+from celery.apps.worker import Worker as CeleryWorker
+
+from config.logging import setup_logging
+from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
+from runqueue import EvictingRedis, QueueUnavailable
+from runqueue.connect import find_url
+from worker.metrics_server import serve_metrics
+from worker.pump import Ended
+from worker.runtime import Runtime
+from worker.ticker import Ticker
+
+log = structlog.get_logger()
+
+QUEUE = "runqueue"
+KINDS = ("submit", "poll", "cancel")
+
+
+def _settings_or_exit() -> tuple[Settings, str]:
+    try:
+        settings = load_settings()
+        return settings, find_url(settings.redis_url)
+    except (SettingsError, QueueUnavailable) as error:
+        sys.exit(f"runqueue: {error}")
+
+
+settings, redis_url = _settings_or_exit()
+
+
+class _Worker(CeleryWorker):
+    """A worker without gossip, mingle and heartbeat events: they have flags, but no setting."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.update(without_gossip=True, without_mingle=True, without_heartbeat=True)
+        super().__init__(*args, **kwargs)
+
+
+class _App(Celery):
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802 - Celery's name
+        return self.subclass_with_self(_Worker)
+
+
+app = _App("runqueue", broker=broker_url(settings, redis_url))
+app.conf.update(
+    task_default_queue=QUEUE,
+    task_ignore_result=True,
+    result_backend=None,
+    worker_pool="threads",
+    # A pump holds a thread while it lives: one for each kind and account, and some for sweeps.
+    worker_concurrency=(len(KINDS) + 1) * len(settings.all_accounts()) + 2,
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    worker_send_task_events=False,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    broker_connection_max_retries=None,
+    broker_connection_retry_on_startup=True,
+    # Without a socket timeout kombu can hang a worker for good.
+    broker_transport_options={
+        "socket_timeout": 5,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+        "visibility_timeout": 300,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+    },
+)
+
+
+def send(kind: str, account: str, tick_us: int) -> None:
+    """Send the message that starts a pump or a sweep."""
+    app.send_task(f"runqueue.{kind}", args=[account, tick_us])
+
+
+class RuntimeStep(bootsteps.StartStopStep):
+    """Begins the event loop after the pool and drains it before the pool stops."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self.tickers: list[Ticker] = []
+
+    def start(self, parent: Any) -> None:
+        """Start the loop, the metrics server and the tickers."""
+        for warning in unknown_variables():
+            log.warning("unknown_setting", warning=warning)
+        _warn_of_request_rate()
+        runtime = Runtime(settings, redis_url)
+        try:
+            runtime.start()
+        except EvictingRedis as error:
+            sys.exit(f"runqueue: {error}")
+        _state["runtime"] = runtime
+        serve_metrics(settings.metrics_host, settings.metrics_port, redis_url)
+        self.tickers = [Ticker(name, runtime, send) for name in runtime.accounts]
+        for ticker in self.tickers:
+            ticker.start()
+        log.info("worker_ready", accounts=sorted(runtime.accounts))
+
+    def stop(self, parent: Any) -> None:
+        """Drain: the pumps end first, then the loop, then (after this step) the pool."""
+        runtime = _state.pop("runtime", None)
+        if runtime is not None:
+            runtime.stop()
+        for ticker in self.tickers:
+            ticker.join(timeout=2)
+
+    def terminate(self, parent: Any) -> None:
+        """A second signal drains too: what is on the wire must be recorded."""
+        self.stop(parent)
+
+
+app.steps["worker"].add(RuntimeStep)
+_state: dict[str, Runtime] = {}
+
+
+@signals.setup_logging.connect
+def _setup_logging(**_: Any) -> None:
+    setup_logging(settings.log_level)
+
+
+def _warn_of_request_rate() -> None:
+    for name, account in settings.all_accounts().items():
+        share = 0.7 * account.max_requests_per_second
+        if 0 < share < (account.max_dispatches_per_second or float("inf")):
+            log.warning("request_rate_caps_submissions", account=name, submissions_per_second=share)
+
+
+def _pump(kind: str, account: str, tick_us: int) -> None:
+    runtime = _state.get("runtime")
+    if runtime is not None and runtime.pump(kind, account, tick_us) is Ended.SUCCESSOR:
+        send(kind, account, tick_us=0)
+
+
+@app.task(name="runqueue.submit")
+def submit(account: str, tick_us: int) -> None:
+    """Run the submit pump of an account."""
+    _pump("submit", account, tick_us)
+
+
+@app.task(name="runqueue.poll")
+def poll(account: str, tick_us: int) -> None:
+    """Run the poll pump of an account."""
+    _pump("poll", account, tick_us)
+
+
+@app.task(name="runqueue.cancel")
+def cancel(account: str, tick_us: int) -> None:
+    """Run the cancel pump of an account."""
+    _pump("cancel", account, tick_us)
+
+
+@app.task(name="runqueue.sweep")
+def sweep(account: str, tick_us: int) -> None:
+    """Run one pass of the sweep of an account; an old message is as good as a new one."""
+    del tick_us
+    runtime = _state.get("runtime")
+    if runtime is not None:
+        runtime.sweep(account)

@@ -1,0 +1,84 @@
+"""The lease of this process in one account: its name, and until when it may send.
+
+A claim names its process. The heartbeat renews the lease every 5 s; 15 s without one and the claims
+are somebody else's to judge. So the last act before sending is to look at the clock here: 14 s after
+the start of the last acknowledged heartbeat nothing is sent any more, whatever Redis thinks.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from runqueue import stages
+from runqueue.scripts import Call
+
+log = structlog.get_logger()
+
+LEASE_SECONDS = 15.0
+BEAT_SECONDS = 5.0
+#: Seconds after the start of an acknowledged heartbeat during which this process may send.
+SEND_SECONDS = 14.0
+
+
+def new_name() -> str:
+    """Return a name no process ever had: host, process id, and chance."""
+    host = socket.gethostname().split(".")[0][:16].lower()
+    return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+class Lease:
+    """Keeps the lease of one process in one account.
+
+    Args:
+        account: the account's name.
+        send: how to run a script.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        send: Callable[[Call[bool]], Awaitable[bool]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = new_name()
+        self._account = account
+        self._send = send
+        self._clock = clock
+        self._good_until = 0.0
+        self._first = True
+
+    def may_send(self, name: str) -> bool:
+        """Tell whether a claim made under `name` may still be sent."""
+        return name == self.name and self._clock() < self._good_until
+
+    async def beat(self) -> None:
+        """Renew the lease; a lost one is begun again under a new name.
+
+        What was claimed under the old name and not sent yet is not sent any more (`may_send`).
+        """
+        start = self._clock()
+        lease_us = int(LEASE_SECONDS * 1_000_000)
+        if await self._send(
+            stages.heartbeat(self._account, self.name, lease_us, first=self._first)
+        ):
+            self._first = False
+            self._good_until = start + SEND_SECONDS
+            return
+        lost, self.name, self._first = self.name, new_name(), True
+        log.warning("lease_lost", account=self._account, process=lost, new_name=self.name)
+        await self.beat()
+
+    async def keep(self) -> None:
+        """Beat until canceled; trouble with Redis only means that the lease may run out."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                await self.beat()
+            except Exception as error:  # noqa: BLE001 - the next beat tries again
+                log.warning("heartbeat_failed", account=self._account, error=str(error))

@@ -1,0 +1,67 @@
+"""Serves `/metrics` (this process) and `/metrics/queue` (the queue) over HTTP."""
+
+import threading
+from collections.abc import Iterable
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import structlog
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from worker.metrics import REGISTRY, QueueCollector
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+log = structlog.get_logger()
+
+#: Further processes on this machine take the next free port, this many at most.
+PORTS_TRIED = 50
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    # Linux lets two listeners share a port with SO_REUSEPORT: then "next free" would never be free.
+    allow_reuse_port = False
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Write no access log: a scrape every few seconds is no news."""
+
+
+def serve_metrics(host: str, port: int, redis_url: str) -> str | None:
+    """Start the server in a thread and return its URL; None when there is no free port.
+
+    Args:
+        host: the address to bind.
+        port: the first port to try; 0 = any free one is not wanted, no server is started.
+        redis_url: the queue's Redis.
+    """
+    if port == 0:
+        return None
+    queue = CollectorRegistry()
+    queue.register(QueueCollector(redis_url))
+    own_app, queue_app = make_wsgi_app(REGISTRY), make_wsgi_app(queue)
+
+    def app(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            return own_app(environ, start)
+        if path == "/metrics/queue":
+            return queue_app(environ, start)
+        start("404 Not Found", [("Content-Type", "text/plain")])
+        return [b"try /metrics or /metrics/queue\n"]
+
+    for candidate in range(port, port + PORTS_TRIED):
+        try:
+            server = make_server(host, candidate, app, _Server, _Quiet)
+        except OSError:
+            continue
+        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+        log.info("metrics_served", url=f"http://{host}:{candidate}/metrics")
+        return f"http://{host}:{candidate}/metrics"
+    log.warning("metrics_not_served", first_port=port, ports_tried=PORTS_TRIED)
+    return None

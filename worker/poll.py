@@ -1,0 +1,109 @@
+"""Polling: running → completed | failed | canceled, one GET a run, spaced by the run's age."""
+
+import asyncio
+import random
+
+import structlog
+
+from api_client import ReadClass, RunReading
+from runqueue import calls, stages
+from runqueue.stages import Due, Finished, Polled, Taken
+from worker.pump import Pump
+
+log = structlog.get_logger()
+
+#: Seconds one GET may take, and after which a poll that nobody recorded comes again.
+GET_SECONDS, LEASE_SECONDS = 12.0, 15.0
+#: A run is looked at again after this share of its age.
+AGE_SHARE = 0.1
+#: What the API calls the ends of a run, and what the job is then.
+STATES = {
+    "completed": "completed",
+    "canceled": "canceled",
+    "failed": "failed",
+    "terminated": "failed",
+    "timed_out": "failed",
+}
+
+
+def spacing(age: float, least: float, most: float, chance: float) -> float:
+    """Return after how many seconds to look at a run again.
+
+    Args:
+        age: seconds since the run was accepted.
+        least, most: the bounds, in seconds.
+        chance: 0 to 1; spreads the looks by ±10 % so that runs begun together drift apart.
+    """
+    return min(max(age * AGE_SHARE, least), most) * (0.9 + 0.2 * chance)
+
+
+class PollPump(Pump):
+    """Claims runs whose look is due and reads them."""
+
+    kind = "poll"
+
+    async def take(self, want: int, tick_us: int) -> Taken:
+        """Claim due polls; overdue runs are asked to end first."""
+        account = self.account
+        taken = await account.send(
+            stages.poll_claim(
+                account.name, account.lease.name, want, tick_us, int(LEASE_SECONDS * 1e6)
+            )
+        )
+        await self._end_overdue(taken)
+        items = [(job, (taken.now_us - job.started_us) / 1e6) for job in taken.items]
+        return taken._replace(items=items)
+
+    async def _end_overdue(self, taken: Taken) -> None:
+        account, limit_us = self.account, int(self.account.max_run_seconds * 1e6)
+        late = [j.job_id for j in taken.items if j.deadline_us and j.deadline_us <= taken.now_us]
+        hung = [j.job_id for j in taken.items if taken.now_us - j.started_us > limit_us]
+        if late:
+            await account.send(calls.cancel(account.name, late, "deadline"))
+        if hung:
+            why = f"deadline: the run took longer than {account.max_run_seconds:g} s"
+            await account.send(calls.cancel(account.name, hung, why))
+
+    async def handle(self, item: tuple[Due, float]) -> None:
+        """Read one run."""
+        job, age = item
+        try:
+            with self.account.metrics.timed("get") as timer:
+                reading = await self.account.client.get_run(job.run_id, GET_SECONDS)
+                timer.status = reading.status_code
+        except asyncio.CancelledError:
+            reading = RunReading(ReadClass.TROUBLE, detail="the worker was stopped")
+        self._record(job, age, reading)
+
+    def _record(self, job: Due, age: float, reading: RunReading) -> None:
+        account = self.account
+        if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
+            account.finished.put(
+                Finished(
+                    job.job_id,
+                    job.attempt,
+                    job.run_id,
+                    STATES.get(reading.run_status, "failed"),
+                    reading.run_status,
+                    "",
+                    reading.body,
+                ),
+                self.free_place,
+            )
+            return
+        least, most = account.poll_bounds
+        wait = spacing(age, least, most, random.random())
+        status = ""
+        if reading.outcome is ReadClass.RUN:
+            status = reading.run_status if reading.run_status != job.run_status else ""
+        else:
+            wait = max(wait, reading.retry_after or 0.0, min(1.0, most))
+            log.warning(
+                "poll_failed",
+                account=account.name,
+                run_id=job.run_id,
+                why=reading.outcome.value,
+                detail=reading.detail,
+            )
+        polled = Polled(job.job_id, job.attempt, status or "", int(wait * 1e6))
+        account.polled.put(polled, self.free_place)

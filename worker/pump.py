@@ -1,0 +1,162 @@
+"""A pump moves many jobs through one stage: claim as many as there are free places, call, record.
+
+Started by a Celery message, which only means "there may be work". At most one pump of a kind lives per
+process and account; the board in Redis says which do. A pump ends when nothing is there to do, and
+leaves the board in the same script that says so; after 20 s it hands over to a successor. Calls that
+are open then finish by themselves and count as the successor's busy places.
+"""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import structlog
+
+from runqueue import stages
+from runqueue.stages import Answer, Taken
+
+if TYPE_CHECKING:
+    from worker.account import AccountWorker
+
+log = structlog.get_logger()
+
+#: Seconds a pump lives, so that a Celery task ends.
+LIFETIME = 20.0
+#: Seconds between two refreshes of the pump's line on the board (it is believed for 1.5 s).
+REFRESH = 0.5
+#: Seconds a pump stays for something that is due later; beyond that the tick starts another.
+STAYS_FOR = 1.0
+
+
+class Ended(StrEnum):
+    """Why a pump's run came to its end."""
+
+    IDLE = "idle"
+    SUCCESSOR = "successor"
+    ALREADY = "already"
+    REFUSED = "refused"
+    DRAINING = "draining"
+
+
+class Pump(ABC):
+    """One stage in one process and account.
+
+    Args:
+        account: what the process holds for the account.
+        places: calls open at once.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, account: "AccountWorker", places: int) -> None:
+        self.account = account
+        self.places = places
+        self.busy = 0
+        self.draining = False
+        self._running = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._nudged = asyncio.Event()
+
+    @abstractmethod
+    async def take(self, want: int, tick_us: int) -> Taken:
+        """Claim up to `want` items; 0 only refreshes the board."""
+
+    @abstractmethod
+    async def handle(self, item: Any) -> None:
+        """Make one item's call and hand its answer to a recorder, which frees the place."""
+
+    def nudge(self) -> None:
+        """Say that there may be work."""
+        self._nudged.set()
+
+    def free_place(self) -> None:
+        """Give an item's place back: its answer is recorded."""
+        self.busy -= 1
+        self._nudged.set()
+
+    async def run(self, tick_us: int) -> Ended:
+        """Work until there is nothing to do.
+
+        Args:
+            tick_us: the server's time in the message that started this; an old message starts none.
+        """
+        if self._running:
+            self.nudge()
+            return Ended.ALREADY
+        self._running = True
+        try:
+            return await self._loop(tick_us)
+        finally:
+            self._running = False
+
+    async def _loop(self, tick_us: int) -> Ended:
+        end = time.monotonic() + LIFETIME
+        while True:
+            if self.draining or time.monotonic() > end:
+                await self._leave()
+                return Ended.DRAINING if self.draining else Ended.SUCCESSOR
+            want = max(0, self.places - self.busy)
+            self._nudged.clear()
+            taken = await self.take(want, tick_us)
+            tick_us = 0
+            if taken.answer is not Answer.OK:
+                log.info("pump_refused", kind=self.kind, answer=taken.answer.value)
+                return Ended.REFUSED
+            for item in taken.items:
+                self._start(item)
+            if taken.left:
+                return Ended.IDLE
+            wait = self._wait(taken, want)
+            if wait is None:
+                await self._leave()
+                return Ended.IDLE
+            if wait > 0:
+                await self._nudge_or(wait)
+
+    def _wait(self, taken: Taken, want: int) -> float | None:
+        """Return how many seconds to wait for a nudge before asking again; None = end."""
+        if want == 0 or len(taken.items) == want:
+            return REFRESH  # all places are busy: one that gets free nudges
+        if taken.next_us == 0:
+            return REFRESH  # a slot that gets free wakes us
+        due = (taken.next_us - taken.now_us) / 1_000_000
+        if due > STAYS_FOR:
+            return None
+        return min(max(due, 0.001), REFRESH)
+
+    async def _nudge_or(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._nudged.wait()
+        except TimeoutError:
+            return
+
+    async def _leave(self) -> None:
+        name = self.account.lease.name
+        await self.account.send(stages.leave_board(self.account.name, self.kind, name))
+
+    def _start(self, item: Any) -> None:
+        self.busy += 1
+        task = asyncio.get_running_loop().create_task(self.handle(item))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A bug: the item's lease brings it back. Its place must not stay busy for ever.
+            log.error("item_failed", kind=self.kind, error=repr(error))
+            self.free_place()
+
+    async def drain(self, seconds: float) -> None:
+        """Stop claiming, and wait for the calls on the wire; those that take longer are cut off."""
+        self.draining = True
+        self.nudge()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=seconds)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))

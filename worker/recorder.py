@@ -1,0 +1,81 @@
+"""Recording in groups: what gathered while the last script ran goes into the next call.
+
+No timer and no barrier: the first item goes at once, a thousand that come meanwhile go together. An
+item's place is free only once its answer is recorded. Redis being away never loses an item: the
+recorder asks again until it is back.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from runqueue.scripts import Call
+
+log = structlog.get_logger()
+
+Item = TypeVar("Item")
+
+#: Items in one script call.
+GROUP = 500
+#: Seconds between two tries while Redis is away: the first, and the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+
+
+class Recorder(Generic[Item]):
+    """Takes items one by one and records them in groups, one script call at a time.
+
+    Args:
+        call: makes the script call of a group.
+        send: runs it.
+        seen: told the items and the replies (for metrics and logs); may be left out.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Sequence[Item]], Call[Any]],
+        send: Callable[[Call[Any]], Awaitable[Any]],
+        seen: Callable[[Sequence[Item], Any], None] | None = None,
+    ) -> None:
+        self._call = call
+        self._send = send
+        self._seen = seen
+        self._waiting: list[tuple[Item, Callable[[], None]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, item: Item, recorded: Callable[[], None]) -> None:
+        """Take an item; `recorded` is called once it is in Redis."""
+        self._waiting.append((item, recorded))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def settled(self) -> None:
+        """Wait until everything taken so far is recorded."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
+                items = [item for item, _ in group]
+                reply = await send_until_taken(self._send, self._call(items))
+                for _, recorded in group:
+                    recorded()
+                if self._seen is not None:
+                    self._seen(items, reply)
+        finally:
+            self._task = None
+
+
+async def send_until_taken(send: Callable[[Call[Any]], Awaitable[Any]], call: Call[Any]) -> Any:
+    """Send a call until Redis takes it: what it says must not be lost. Scripts may be repeated."""
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return await send(call)
+        except Exception as error:  # noqa: BLE001 - nothing may be lost, whatever went wrong
+            log.warning("record_delayed", script=call.script.name, error=str(error))
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE)

@@ -1,0 +1,127 @@
+"""The event loop of a worker process: one thread, begun once, on which everything async lives.
+
+Celery's pump tasks run in pool threads and only wait here for their pump's end.
+"""
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import structlog
+import uvloop
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from api_client import AiohttpTransport
+from config.settings import Settings
+from runqueue.connect import async_client, check_policy
+from worker.account import AccountWorker
+from worker.metrics import LOOP_LAG, PUMPS
+from worker.pump import Ended
+from worker.sweep import sweep
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+#: Seconds between two measurements of the loop's lag.
+LAG_EVERY = 1.0
+#: Seconds that recording and saying goodbye may take after the drain.
+GOODBYE_SECONDS = 10.0
+
+
+class Runtime:
+    """Everything async of one worker process.
+
+    Args:
+        settings: the worker's settings.
+        url: the queue's Redis.
+    """
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self.settings = settings
+        self.url = url
+        self.accounts: dict[str, AccountWorker] = {}
+        self.stopping = threading.Event()
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="runqueue-loop", daemon=True)
+        self._redis = async_client(url, retries=3)
+        self._transport = AiohttpTransport()
+        self._lag: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin the loop and every account; waits for Redis as long as it takes.
+
+        Raises:
+            EvictingRedis: Redis is set up to drop keys.
+        """
+        self._thread.start()
+        self.call(self._start()).result()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        """Run a coroutine on the loop, from another thread."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def pump(self, kind: str, account: str, tick_us: int) -> Ended:
+        """Run one pump to its end; called from a pool thread."""
+        if account not in self.accounts or self.stopping.is_set():
+            return Ended.REFUSED
+        return self.call(self.accounts[account].pumps[kind].run(tick_us)).result()
+
+    def sweep(self, account: str) -> dict[str, int]:
+        """Run one pass of the sweep; called from a pool thread."""
+        if account not in self.accounts or self.stopping.is_set():
+            return {}
+        return self.call(sweep(self.accounts[account])).result()
+
+    def nudge(self, account: str, kind: str) -> None:
+        """Tell a pump that there may be work; called from another thread."""
+        self._loop.call_soon_threadsafe(self.accounts[account].pumps[kind].nudge)
+
+    def stop(self) -> None:
+        """Drain: claim no more, finish what is on the wire, record it, end the leases, end the loop."""
+        self.stopping.set()
+        grace = self.settings.drain_seconds
+        try:
+            self.call(self._stop(grace)).result(timeout=grace + GOODBYE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - the process ends anyway; leases settle the rest
+            log.warning("drain_incomplete", error=repr(error))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _start(self) -> None:
+        while True:
+            try:
+                check_policy(await self._redis.info("memory"))
+                break
+            except (RedisConnectionError, RedisTimeoutError) as error:
+                log.warning("redis_unreachable", error=str(error))
+            await asyncio.sleep(1)
+        for name, account in self.settings.all_accounts().items():
+            worker = AccountWorker(name, account, self.settings, self._redis, self._transport)
+            await worker.start()
+            self.accounts[name] = worker
+        self._lag = asyncio.create_task(self._measure())
+
+    async def _stop(self, grace: float) -> None:
+        await asyncio.gather(*(account.stop(grace) for account in self.accounts.values()))
+        if self._lag is not None:
+            self._lag.cancel()
+        await self._transport.aclose()
+        await self._redis.aclose()
+
+    async def _measure(self) -> None:
+        while True:
+            start = time.perf_counter()
+            await asyncio.sleep(LAG_EVERY)
+            LOOP_LAG.observe(max(0.0, time.perf_counter() - start - LAG_EVERY))
+            for account in self.accounts.values():
+                for kind, pump in account.pumps.items():
+                    PUMPS.labels(account.name, kind).set(pump.busy)

@@ -1,0 +1,126 @@
+"""Submitting: ready → submitting → running, or wherever the answer leads.
+
+A submission is at most once: claim, POST, record. What surely created no run goes back to the head of
+its lane; what nobody knows becomes unconfirmed. What each answer means is `api_client.outcomes`'
+business; what becomes of the job is told here.
+"""
+
+import asyncio
+import secrets
+import time
+
+import structlog
+
+from api_client import Submission, SubmissionClass
+from runqueue import stages, wire
+from runqueue.stages import Accepted, Answer, Claimed, GivenBack, Lost, Taken
+from worker.pump import Pump
+
+log = structlog.get_logger()
+
+#: Seconds after the claim in which a permit may be used; the job goes back as not sent after that.
+PERMIT_SECONDS = 0.2
+#: Tries to get the answer of one claim, under the same claim id (same jobs, no new permits).
+CLAIM_TRIES = 5
+
+
+class SubmitPump(Pump):
+    """Claims ready jobs and submits them."""
+
+    kind = "submit"
+
+    async def take(self, want: int, tick_us: int) -> Taken:
+        """Claim ready jobs; a claim whose answer was lost is asked again before a new one is made."""
+        account = self.account
+        claim_id, process = secrets.token_hex(6), account.lease.name
+        asked = time.monotonic()
+        for left in reversed(range(CLAIM_TRIES)):
+            call = stages.claim(account.name, process, claim_id, want, tick_us)
+            try:
+                taken = await account.send(call)
+                break
+            except Exception as error:  # asked again below, and raised in the end
+                if not left:
+                    raise
+                log.warning("claim_unanswered", account=account.name, error=str(error))
+                await asyncio.sleep(0.2)
+        if taken.answer is Answer.MOVED:
+            return await self._moved(taken)
+        account.sequence = max(account.sequence or 0, taken.sequence)
+        return taken._replace(items=[(job, process, asked) for job in taken.items])
+
+    async def _moved(self, taken: Taken) -> Taken:
+        """Another Redis server answers: go on if it knows every claim this process remembers."""
+        account = self.account
+        if await account.send(stages.accept_server(account.name, account.sequence)):
+            log.warning("redis_changed", account=account.name, lost_writes=False)
+            return Taken(Answer.OK, taken.now_us, next_us=taken.now_us, left=False)
+        log.error("redis_lost_writes", account=account.name, remembered=account.sequence)
+        return taken
+
+    async def handle(self, item: tuple[Claimed, str, float]) -> None:
+        """Submit one claimed job, once."""
+        job, process, asked = item
+        post = wire.submission(job.stored, job.job_id, job.attempt)
+        if not self._may_send(process, asked):
+            self.account.returned["void"].put(GivenBack(job.job_id, job.attempt), self.free_place)
+            return
+        try:
+            with self.account.metrics.timed("submit") as timer:
+                outcome = await self.account.client.submit(
+                    post.kind, post.content, post.headers, post.query
+                )
+                timer.status = outcome.status_code
+            if outcome.needs_key_check:
+                outcome = outcome.with_key_check(await self.account.key_is_allowed())
+        except asyncio.CancelledError:
+            outcome = Submission(SubmissionClass.UNKNOWN, detail="the worker was stopped")
+        self.account.metrics.submissions[outcome.outcome].inc()
+        self._record(job, outcome)
+
+    def _may_send(self, process: str, asked: float) -> bool:
+        """Look once more before sending: lease, permit and drain."""
+        if self.draining or not self.account.lease.may_send(process):
+            return False
+        return not self.account.is_limited or time.monotonic() - asked < PERMIT_SECONDS
+
+    def _record(self, job: Claimed, outcome: Submission) -> None:
+        account, done = self.account, self.free_place
+        if outcome.outcome is SubmissionClass.ACCEPTED and outcome.run_id:
+            account.running.put(
+                Accepted(
+                    job.job_id,
+                    job.attempt,
+                    outcome.run_id,
+                    outcome.run_status or "created",
+                    account.first_poll_us,
+                ),
+                done,
+            )
+            return
+        if outcome.outcome in _NO_RUN:
+            log.warning(
+                "submission_returned",
+                account=account.name,
+                why=outcome.outcome.value,
+                status=outcome.status_code,
+                detail=outcome.detail,
+            )
+            wait_us = int((outcome.retry_after or 0.0) * 1e6)
+            item = GivenBack(job.job_id, job.attempt, wait_us, outcome.detail[:500])
+            account.returned[outcome.outcome.value].put(item, done)
+            return
+        lost = Lost(job.job_id, job.attempt, outcome.detail[:500])
+        log.warning(
+            "submission_" + outcome.outcome.value,
+            account=account.name,
+            job_id=job.job_id,
+            attempt=job.attempt,
+            status=outcome.status_code,
+            detail=outcome.detail,
+        )
+        refused = outcome.outcome is SubmissionClass.REFUSED
+        (account.dead if refused else account.unconfirmed).put(lost, done)
+
+
+_NO_RUN = frozenset({SubmissionClass.NOT_SENT, SubmissionClass.BUSY, SubmissionClass.ACCOUNT})

@@ -1,0 +1,50 @@
+"""Sweeping: what time alone changes. One bounded pass a message; a full pass asks for another."""
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from runqueue import stages
+from runqueue.scripts import Argument
+
+if TYPE_CHECKING:
+    from worker.account import AccountWorker
+
+log = structlog.get_logger()
+
+#: Entries walked by one script call: a millisecond or two of Redis.
+LIMIT = 500
+#: Calls of one script in one pass.
+ROUNDS = 20
+#: Seconds that finished jobs and their idempotency keys are kept.
+KEEP_SECONDS = 7 * 86_400
+#: Seconds that an upload may stay unfinished.
+UPLOAD_SECONDS = 86_400
+#: Seconds after which a claim is taken over although its process lives: a submission's total time
+#: (60 s) and what a slow key check and recording may add.
+CLAIM_SECONDS = 75.0
+
+_STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
+    ("expire_leases", (int(CLAIM_SECONDS * 1e6), LIMIT)),
+    ("promote_due", (LIMIT,)),
+    ("expire_deadlines", (LIMIT,)),
+    ("sweep_canceled", (LIMIT,)),
+    ("retire", (int(KEEP_SECONDS * 1e6), LIMIT)),
+    ("expire_batches", (int(UPLOAD_SECONDS * 1e6), LIMIT)),
+)
+
+
+async def sweep(account: "AccountWorker") -> dict[str, int]:
+    """Run one pass and return how many entries each step walked."""
+    walked = {}
+    for script, arguments in _STEPS:
+        total = 0
+        for _ in range(ROUNDS):
+            count = await account.send(stages.sweep(account.name, script, *arguments))
+            total += count
+            if count < LIMIT:
+                break
+        walked[script] = total
+    if walked["expire_leases"]:
+        log.warning("claims_taken_over", account=account.name, claims=walked["expire_leases"])
+    return walked

@@ -1,0 +1,90 @@
+"""The leaderless ticker: one thread an account in every process, waiting for wake-ups.
+
+Whichever process takes the tick's slot sends the Celery messages that are due; a wake-up after an
+enqueue bypasses the slot. A message carries the account and the tick's server time, nothing else.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import redis
+import structlog
+
+from runqueue import stages
+from runqueue.connect import sync_client
+from runqueue.keys import Keys
+from runqueue.scripts import run
+
+if TYPE_CHECKING:
+    from worker.runtime import Runtime
+
+log = structlog.get_logger()
+
+#: Seconds between two ticks of an account, whoever takes them.
+TICK_SECONDS = 0.5
+#: Seconds between two tries while Redis is away.
+PAUSE_SECONDS = 0.5
+
+#: Sends one message: kind, account, the tick's server time.
+Sender = Callable[[str, str, int], None]
+
+
+class Ticker:
+    """Waits for wake-ups of one account and ticks; runs in its own thread.
+
+    Args:
+        account: the account's name.
+        runtime: the process's event loop and pumps.
+        send: sends a Celery message.
+    """
+
+    def __init__(self, account: str, runtime: "Runtime", send: Sender) -> None:
+        self._account = account
+        self._runtime = runtime
+        self._send = send
+        self._keys = Keys(account)
+        self._redis: redis.Redis = sync_client(runtime.url)
+        self._next_tick = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"tick-{account}", daemon=True)
+
+    def start(self) -> None:
+        """Begin waiting."""
+        self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end, which `runtime.stopping` brings."""
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._runtime.stopping.is_set():
+            try:
+                self.once()
+            except Exception as error:  # noqa: BLE001 - Redis or the broker is away: try again
+                log.warning("tick_failed", account=self._account, error=str(error))
+                self._runtime.stopping.wait(PAUSE_SECONDS)
+        self._redis.close()
+
+    def once(self) -> None:
+        """Wait for a wake-up or the next tick, and act on it."""
+        process = self._runtime.accounts[self._account].lease.name
+        own = self._keys.wake(process)
+        wait = max(0.05, min(TICK_SECONDS, self._next_tick - time.monotonic()))
+        found = cast(Any, self._redis.blpop([self._keys.wake(), own], timeout=wait))
+        if found is not None and found[0].decode() == own:
+            self._runtime.nudge(self._account, "submit")
+        elif found is not None:
+            self._tick(process, woken=True)
+        if time.monotonic() >= self._next_tick:
+            self._next_tick = time.monotonic() + TICK_SECONDS
+            self._tick(process, woken=False)
+
+    def _tick(self, process: str, *, woken: bool) -> None:
+        call = stages.tick(self._account, process, int(TICK_SECONDS * 1e6), woken=woken)
+        tick = run(self._redis, call)
+        if tick.answer == "nudge":
+            self._runtime.nudge(self._account, "submit")
+        for kind, count in tick.messages.items():
+            for _ in range(count):
+                self._send(kind, self._account, tick.now_us)
