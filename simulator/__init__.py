@@ -1,1 +1,15 @@
+"""A stand-in for the Skyvern run API: same routes and shapes, real delays, faults on demand.
 
+`python -m simulator --port 8000` serves it; a test serves it within its own event loop:
+
+    async with serving(Simulator(Options(duration=0.1))) as url:
+        ...
+
+A submission comes in by `app` (the door: count, faults, key), is read by `submissions`, becomes a
+run in `store` with a future from `plan`, and its status is read off the clock by `runs`. `search`
+lists runs, `webhooks` reports their ends, `ledger` knows what really happened, and `faults` decides
+what goes wrong, which `misbehave` carries out.
+
+A request can force its run's future by the keys `sim_end`, `sim_seconds` and `sim_output_bytes`, in
+the query of a task's URL or among a workflow's parameters.
+"""

@@ -1,0 +1,134 @@
+"""One simulated account: its parts, and the door through which every request comes."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+
+from simulator.api import CALLS, Call, RunApi
+from simulator.control import Control
+from simulator.delivery import Sender
+from simulator.faults import Switchboard
+from simulator.ledger import Ledger
+from simulator.misbehave import Handler, misbehave
+from simulator.options import Options
+from simulator.replies import RefusedError, not_found
+from simulator.runs import Run
+from simulator.store import Clock, Store
+from simulator.webhooks import Webhooks
+
+_MAX_BODY_BYTES = 64 * 1024 * 1024
+
+
+class Simulator:
+    """A stand-in for a Skyvern account; must be made while an event loop runs.
+
+    Args:
+        options: how it behaves.
+        clock: unix seconds.
+    """
+
+    def __init__(self, options: Options, clock: Clock = time.time) -> None:
+        self.clock = clock
+        self._options = options
+        self._sender = Sender(options.webhook_timeout, options.webhook_retry_delays)
+        self._start_afresh()
+
+    async def reset(self) -> None:
+        """Forget every run, request, webhook and fault."""
+        await self.webhooks.close()
+        self._start_afresh()
+
+    async def close(self) -> None:
+        """Stop the webhooks and close their connections."""
+        await self.webhooks.close()
+        await self._sender.close()
+
+    def app(self) -> web.Application:
+        """The routes of the API and of the simulator's own controls."""
+        app = web.Application(client_max_size=_MAX_BODY_BYTES)
+        self._add_control_routes(app.router)
+        self._add_api_routes(app.router)
+        return app
+
+    def _start_afresh(self) -> None:
+        options, clock = self._options, self.clock
+        self.faults = Switchboard(options.seed)
+        self.ledger = Ledger()
+        self.store = Store(options, clock, on_change=self._schedule_webhook)
+        self.webhooks = Webhooks(self._sender, clock, self.faults, self.store)
+        self.api = RunApi(options, self.store, self.webhooks, clock)
+
+    def _schedule_webhook(self, run: Run) -> None:
+        self.webhooks.schedule(run)
+
+    def _add_control_routes(self, router: web.UrlDispatcher) -> None:
+        control = Control(self)
+        for method, path, handler in (
+            ("GET", "/_health", control.health),
+            ("GET", "/_ledger", control.ledger),
+            ("GET", "/_ledger/summary", control.summary),
+            ("POST", "/_reset", control.reset),
+            ("POST", "/_faults", control.add_faults),
+            ("GET", "/_faults", control.show_faults),
+            ("DELETE", "/_faults", control.clear_faults),
+        ):
+            router.add_route(method, path, _refusing(handler))
+
+    def _add_api_routes(self, router: web.UrlDispatcher) -> None:
+        for method, path, name, call in CALLS:
+            router.add_route(method, path, self._door(name, self._guarded(call)))
+        router.add_route("*", "/{anything:.*}", self._door("unknown", _unknown))
+
+    def _door(self, name: str, handler: Handler) -> Handler:
+        """Count a request and let the faults have it before anybody works on it."""
+
+        async def door(request: web.Request) -> web.StreamResponse:
+            self.ledger.note(name, self.clock())
+            try:
+                if self.faults.armed:
+                    body = await request.read() if self.faults.reads_bodies else b""
+                    action = self.faults.hit(request.method, name, body)
+                    if action is not None:
+                        return await misbehave(request, action, handler)
+                return await handler(request)
+            except ConnectionError:
+                # The client went away before its request was read: there is nobody to answer.
+                return web.Response()
+
+        return door
+
+    def _guarded(self, call: Call) -> Handler:
+        """Let requests with a right key through to a call of the API."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            try:
+                self._check_key(request)
+                # Not bound beforehand: a reset replaces the API.
+                return await call(self.api, request)
+            except RefusedError as refusal:
+                return refusal.reply()
+
+        return guarded
+
+    def _check_key(self, request: web.Request) -> None:
+        key = request.headers.get("x-api-key")
+        if key is None:
+            raise RefusedError(403, "Invalid credentials")
+        if key not in self._options.api_keys:
+            raise RefusedError(403, "Could not validate credentials")
+
+
+async def _unknown(_request: web.Request) -> web.StreamResponse:
+    return not_found().reply()
+
+
+def _refusing(handler: Handler) -> Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except RefusedError as refusal:
+            return refusal.reply()
+
+    return answer

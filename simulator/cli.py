@@ -1,0 +1,90 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+import uvloop
+
+from simulator.options import DEFAULT_API_KEY, OptionError, Options
+from simulator.server import serve
+
+cli = typer.Typer(add_completion=False)
+
+
+def main() -> None:
+    """Run the simulator until it is told to end."""
+    cli(prog_name="simulator")
+
+
+@cli.command()
+def start(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(help=f"A key to accept; may be repeated. Default: {DEFAULT_API_KEY}"),
+    ] = None,
+    duration: Annotated[float, typer.Option(help="Seconds a run takes.")] = 10.0,
+    duration_spread: Annotated[
+        float, typer.Option(help="0.2: durations lie within 20 % of --duration.")
+    ] = 0.0,
+    failed: Annotated[float, typer.Option(help="Share of runs that fail.")] = 0.0,
+    terminated: Annotated[float, typer.Option(help="Share of runs that are terminated.")] = 0.0,
+    timed_out: Annotated[float, typer.Option(help="Share of runs that time out.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same runs.")] = 0,
+    max_requests_per_second: Annotated[
+        float, typer.Option(help="Submissions accepted a second, else 429. 0: no limit.")
+    ] = 0.0,
+    window: Annotated[float, typer.Option(help="Seconds over which that is counted.")] = 1.0,
+    max_concurrent: Annotated[
+        int, typer.Option(help="Runs that work at once, others stay queued. 0: no limit.")
+    ] = 0,
+    keepalive_timeout: Annotated[
+        float, typer.Option(help="Seconds after which an idle connection is closed.")
+    ] = 75.0,
+    webhook_timeout: Annotated[
+        float, typer.Option(help="Seconds a webhook's receiver may take.")
+    ] = 30.0,
+    list_supported: Annotated[
+        bool, typer.Option("--list/--no-list", help="--no-list: 404, as older servers do.")
+    ] = True,
+    declared_parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A workflow parameter that a search finds; may be repeated. Default: all"
+        ),
+    ] = None,
+) -> None:
+    """A stand-in for the Skyvern run API: same routes and shapes, real delays, faults on demand."""
+    try:
+        options = Options(
+            api_keys=tuple(api_key or [DEFAULT_API_KEY]),
+            duration=duration,
+            duration_spread=duration_spread,
+            failed=failed,
+            terminated=terminated,
+            timed_out=timed_out,
+            seed=seed,
+            max_requests_per_second=max_requests_per_second,
+            window=window,
+            max_concurrent=max_concurrent,
+            keepalive_timeout=keepalive_timeout,
+            webhook_timeout=webhook_timeout,
+            list_supported=list_supported,
+            declared_parameters=frozenset(declared_parameter or ()),
+        )
+    except OptionError as problem:
+        raise typer.BadParameter(problem.reason, param_hint=problem.option) from None
+    try:
+        uvloop.run(serve(options, host, port, _announce))
+    except OSError as problem:
+        message = f"cannot listen at {host}:{port}: {problem.strerror or problem}"
+        raise typer.BadParameter(message, param_hint="--port or --host") from None
+
+
+def _announce(url: str) -> None:
+    # The first line, which a parent process reads to learn the port.
+    typer.echo(f"simulator: {url}")

@@ -1,0 +1,40 @@
+"""Answers in HTTP: JSON, and refusals in the words of the real server."""
+
+from __future__ import annotations
+
+import orjson
+from aiohttp import web
+
+Json = dict[str, object]
+
+_JSON_HEADERS = {"Content-Type": "application/json"}
+
+
+class RefusedError(Exception):
+    """A request that is answered with an error.
+
+    Args:
+        status: HTTP status code.
+        detail: what stands under `detail`: a text, or a list of field errors (422).
+    """
+
+    def __init__(self, status: int, detail: object) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+
+    def reply(self) -> web.Response:
+        """The refusal as an HTTP answer."""
+        return json_reply({"detail": self.detail}, status=self.status)
+
+
+def json_reply(content: object, status: int = 200) -> web.Response:
+    """Answer with JSON; what JSON does not know is written as text."""
+    return web.Response(
+        body=orjson.dumps(content, default=str), status=status, headers=_JSON_HEADERS
+    )
+
+
+def not_found() -> RefusedError:
+    """What the real server says of a path it does not know."""
+    return RefusedError(404, "Not Found")

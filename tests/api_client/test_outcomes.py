@@ -1,0 +1,166 @@
+"""Reading answers: the parts that need no socket, and answers nobody has thought of."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api_client.answers import MAX_WORDS, http_date, parse_json, retry_after, server_words
+from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
+from api_client.outcomes import (
+    Cancellation,
+    RunReading,
+    Submission,
+    SubmissionClass,
+    classify_cancel,
+    classify_exception,
+    classify_run,
+    classify_submission,
+    is_over,
+)
+
+DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
+NAMED = {400, 401, 402, 403, 404, 405, 409, 413, 422, 429, 503}
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+skyvern_like = st.fixed_dictionaries(
+    {},
+    optional={
+        "run_id": json_values,
+        "status": json_values,
+        "detail": json_values,
+        "error": json_values,
+        "retry_pending": json_values,
+    },
+)
+
+
+def words(body: bytes) -> str:
+    return server_words(body, parse_json(body))
+
+
+@given(st.integers(100, 999), st.binary() | st.just(b"[" * 5000), st.text(), st.text())
+def test_no_answer_makes_classing_raise(status: int, body: bytes, date: str, wait: str) -> None:
+    headers = {"date": date, "retry-after": wait}
+    assert isinstance(classify_submission(status, body, headers), Submission)
+    assert isinstance(classify_run(status, body, headers), RunReading)
+    assert isinstance(classify_cancel(status, body, headers), Cancellation)
+
+
+@given(st.integers(100, 599), skyvern_like)
+def test_no_json_makes_classing_raise(status: int, fields: dict[str, object]) -> None:
+    body = orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS)
+    submission = classify_submission(status, body, {})
+    assert (submission.run_id is not None) == (submission.outcome is SubmissionClass.ACCEPTED)
+    classify_run(status, body, {})
+    classify_cancel(status, body, {})
+
+
+@given(st.integers(100, 999).filter(lambda s: s not in NAMED and not 300 <= s < 400))
+def test_a_status_nobody_named_may_have_made_a_run(status: int) -> None:
+    assert classify_submission(status, b"", {}).outcome is SubmissionClass.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("exc", "outcome"),
+    [
+        (NotSentError("refused"), SubmissionClass.NOT_SENT),
+        (AnswerLostError("reset"), SubmissionClass.UNKNOWN),
+        (BodyTooLargeError("64 MiB"), SubmissionClass.UNKNOWN),
+        (ConnectionRefusedError(), SubmissionClass.UNKNOWN),
+        (KeyboardInterrupt(), SubmissionClass.UNKNOWN),
+    ],
+)
+def test_only_our_own_word_for_it_means_not_sent(
+    exc: BaseException, outcome: SubmissionClass
+) -> None:
+    submission = classify_exception(exc)
+    assert submission.outcome is outcome
+    assert submission.detail
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("5", 5.0),
+        ("0", 0.0),
+        (" 7 ", 7.0),
+        ("1.5", 1.5),
+        ("-3", 0.0),
+        ("99999999", 3600.0),
+        ("9" * 400, None),
+        ("Wed, 25 Nov 2026 12:00:30 GMT", 30.0),
+        ("Wed, 25 Nov 2026 11:00:00 GMT", 0.0),
+        ("Thu, 25 Nov 2027 12:00:00 GMT", 3600.0),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("\u0665", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_within_bounds(value: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": value, "date": DATE}) == seconds
+
+
+def test_a_retry_after_date_is_counted_from_now_when_the_server_tells_no_time() -> None:
+    now = http_date(DATE)
+    assert now == 1795608000.0
+    assert retry_after({"retry-after": "Wed, 25 Nov 2026 12:00:09 GMT"}, now=now) == 9.0
+
+
+@given(st.text("0123456789 ,:+-GMTWedNovZ\0\n\u0665()", max_size=40))
+def test_no_date_header_makes_reading_it_raise(text: str) -> None:
+    assert isinstance(http_date(text), float | None)
+
+
+def test_a_date_without_a_zone_is_utc() -> None:
+    assert http_date("Wed, 25 Nov 2026 12:00:00") == http_date(DATE)
+    assert http_date("Wed, 25 Nov 2026 12:00:00 -0000") == http_date(DATE)
+
+
+def test_an_answer_carries_the_server_s_clock() -> None:
+    for status in (200, 500):
+        body = b'{"run_id": "tsk_1", "status": "queued"}'
+        assert classify_submission(status, body, {"date": DATE}).server_date == 1795608000.0
+        assert classify_run(status, body, {"date": DATE}).server_date == 1795608000.0
+        assert classify_submission(status, body, {"date": "garbage"}).server_date is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"detail": "Invalid credentials"}', "Invalid credentials"),
+        (b'{"error": "Internal error"}', "Internal error"),
+        (b'{"detail": {"message": "No credits"}}', "No credits"),
+        (b"upstream\r\n\x1b[31m timed  out", "upstream [31m timed out"),
+        (b'"a JSON string"', "a JSON string"),
+        (b'{"prompt": "secret"}', ""),
+        (b'["secret"]', ""),
+        (b"\xff\xfe", "��"),
+        (b"", ""),
+    ],
+)
+def test_the_server_s_words_are_found_in_every_known_shape(body: bytes, expected: str) -> None:
+    assert words(body) == expected
+
+
+def test_what_was_sent_is_not_quoted_from_a_422() -> None:
+    body = (
+        b'{"detail": [{"type": "x", "loc": ["body", "totp_url", 0], "msg": "Invalid URL",'
+        b' "input": "secret", "ctx": {"given": "secret"}}, "secret", {"msg": "Too long"}]}'
+    )
+    assert words(body) == "body.totp_url.0: Invalid URL; Too long"
+
+
+def test_the_server_s_words_are_cut_to_a_bounded_length() -> None:
+    assert len(words(b"x" * 100_000)) == MAX_WORDS
+    assert len(words(b'{"detail": "%s"}' % (b"x" * 100_000))) == MAX_WORDS
+
+
+@pytest.mark.parametrize("status", [None, 7, [], {}, "", "COMPLETED"])
+def test_a_status_that_is_none_of_the_known_is_not_over(status: object) -> None:
+    assert not is_over(status, retry_pending=False)

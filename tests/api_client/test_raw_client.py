@@ -1,0 +1,219 @@
+"""The raw calls: what they send, which redirects they follow, what they make of the answers."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from rawserver import (
+    Behaviour,
+    Exchange,
+    answering,
+    answering_in_turn,
+    hangs,
+    reads_then_closes,
+    response,
+    serving,
+)
+
+from api_client.outcomes import CancelClass, ReadClass, SubmissionClass
+from api_client.raw import RawClient
+from api_client.transport import AiohttpTransport
+
+KEY = "a-secret-key"
+ACCEPTED = response(200, b'{"run_id": "tsk_1", "status": "queued"}')
+
+
+async def test_a_submission_sends_the_bytes_it_was_given_with_the_key() -> None:
+    async with serving(answering_in_turn(ACCEPTED)) as server, AiohttpTransport() as transport:
+        outcome = await RawClient(server.url, KEY, transport).submit(
+            "workflow", b'{"b": 1,  "a":2}', {"x-user-agent": "me"}, "template=true"
+        )
+        [exchange] = server.exchanges
+    assert (outcome.run_id, outcome.run_status) == ("tsk_1", "queued")
+    assert (exchange.method, exchange.target) == ("POST", "/v1/run/workflows?template=true")
+    assert exchange.body == b'{"b": 1,  "a":2}'
+    assert exchange.headers == {
+        "host": f"127.0.0.1:{server.port}",
+        "x-api-key": KEY,
+        "accept": "application/json",
+        "accept-encoding": "gzip, deflate",
+        "user-agent": "runqueue",
+        "content-length": "16",
+        "content-type": "application/json",
+        "x-user-agent": "me",
+    }
+
+
+async def test_a_base_url_keeps_its_own_path() -> None:
+    async with serving(answering_in_turn(ACCEPTED)) as server, AiohttpTransport() as transport:
+        await RawClient(f"{server.url}/skyvern/", KEY, transport).submit("task", b"{}")
+        assert server.exchanges[0].target == "/skyvern/v1/run/tasks"
+
+
+async def test_a_header_that_cannot_be_sent_refuses_the_submission_unsent() -> None:
+    async with serving(answering_in_turn(ACCEPTED)) as server, AiohttpTransport() as transport:
+        client = RawClient(server.url, KEY, transport)
+        outcome = await client.submit("task", b"{}", {"x-user-agent": "a\r\nb: c"})
+        assert outcome.outcome is SubmissionClass.REFUSED
+        assert "x-user-agent" in outcome.detail
+        assert not server.exchanges
+
+
+@pytest.mark.parametrize("status", [307, 308])
+async def test_a_submission_follows_a_redirect_that_keeps_method_body_and_host(
+    status: int,
+) -> None:
+    behaviour = answering_in_turn(response(status, location="/v1/run/tasks/?a=b"), ACCEPTED)
+    async with serving(behaviour) as server, AiohttpTransport() as transport:
+        outcome = await RawClient(server.url, KEY, transport).submit("task", b"{}", timeout=5)
+        second = server.exchanges[1]
+    assert outcome.run_id == "tsk_1"
+    assert (second.method, second.target, second.body) == ("POST", "/v1/run/tasks/?a=b", b"{}")
+    assert second.headers["x-api-key"] == KEY
+
+
+async def test_a_submission_follows_three_redirects_and_no_more() -> None:
+    behaviour = answering(307, location="/again")
+    async with serving(behaviour) as server, AiohttpTransport() as transport:
+        outcome = await RawClient(server.url, KEY, transport).submit("task", b"{}")
+        assert len(server.exchanges) == 4
+    assert outcome.outcome is SubmissionClass.ACCOUNT
+
+
+@pytest.mark.parametrize("status", [307, 308, 302])
+async def test_the_key_is_not_taken_to_another_server(status: int) -> None:
+    async with serving(answering_in_turn(ACCEPTED)) as other, AiohttpTransport() as transport:
+        location = f"http://127.0.0.1:{other.port}/v1/run/tasks"
+        async with serving(answering(status, location=location)) as server:
+            outcome = await RawClient(server.url, KEY, transport).submit("task", b"{}")
+        assert not other.exchanges
+    assert outcome.outcome is SubmissionClass.ACCOUNT
+
+
+async def test_redirects_share_one_time_limit() -> None:
+    async def redirects_then_hangs(exchange: Exchange) -> bool:
+        await exchange.read_body()
+        if len(server.exchanges) == 1:
+            await exchange.send(response(307, location="/again"))
+            return True
+        return await hangs(exchange)
+
+    async with serving(redirects_then_hangs) as server, AiohttpTransport() as transport:
+        client = RawClient(server.url, KEY, transport)
+        async with asyncio.timeout(5):
+            outcome = await client.submit("task", b"{}", timeout=0.2)
+    assert outcome.outcome is SubmissionClass.UNKNOWN
+
+
+async def test_a_cancelled_submission_raises_nothing_but_the_cancellation() -> None:
+    async with serving(hangs) as server, AiohttpTransport() as transport:
+        call = asyncio.create_task(RawClient(server.url, KEY, transport).submit("task", b"{}"))
+        await server.asked.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+async def test_the_server_quoting_the_key_does_not_bring_it_into_the_outcome() -> None:
+    behaviour = answering(400, {"detail": f"bad key {KEY}!"})
+    async with serving(behaviour) as server, AiohttpTransport() as transport:
+        client = RawClient(server.url, KEY, transport)
+        assert (await client.submit("task", b"{}")).detail == "bad key [key]!"
+        assert (await client.cancel_run("tsk_1")).detail == "bad key [key]!"
+    assert KEY not in repr(client)
+
+
+READS: list[tuple[Behaviour, ReadClass]] = [
+    (answering(200, {"run_id": "tsk_1", "status": "running"}), ReadClass.RUN),
+    (answering(200, {"status": "never_heard_of"}), ReadClass.RUN),
+    (answering(200, {"status": 7}), ReadClass.TROUBLE),
+    (answering(200, b"<html>"), ReadClass.TROUBLE),
+    (answering(404, {"detail": "Run not found tsk_1"}), ReadClass.NOT_FOUND),
+    (answering(404, {"detail": "Not Found"}), ReadClass.ACCOUNT),
+    (answering(404, b"<html>"), ReadClass.ACCOUNT),
+    (answering(401, b""), ReadClass.ACCOUNT),
+    (answering(403, {"detail": "Invalid credentials"}), ReadClass.ACCOUNT),
+    (answering(405, b""), ReadClass.ACCOUNT),
+    (answering(429, b""), ReadClass.BUSY),
+    (answering(400, b""), ReadClass.TROUBLE),
+    (answering(500, {"error": "oops"}), ReadClass.TROUBLE),
+    (answering(503, b"Service Unavailable"), ReadClass.TROUBLE),
+    (reads_then_closes, ReadClass.TROUBLE),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "outcome"), READS)
+async def test_a_read_is_classed_by_its_answer(behaviour: Behaviour, outcome: ReadClass) -> None:
+    async with serving(behaviour) as server, AiohttpTransport() as transport:
+        reading = await RawClient(server.url, KEY, transport).get_run("tsk/1")
+        assert server.exchanges[0].target == "/v1/runs/tsk%2F1"
+    assert reading.outcome is outcome
+    assert reading.detail or outcome is ReadClass.RUN
+
+
+CANCELS: list[tuple[Behaviour, CancelClass]] = [
+    (answering(200, b"null"), CancelClass.DONE),
+    (answering(204), CancelClass.DONE),
+    (answering(400, {"detail": "The task is already completed"}), CancelClass.OVER),
+    (answering(404, {"detail": "Run not found"}), CancelClass.NOT_FOUND),
+    (answering(404, {"detail": "Not Found"}), CancelClass.ACCOUNT),
+    (answering(403, b""), CancelClass.ACCOUNT),
+    (answering(429, b""), CancelClass.BUSY),
+    (answering(409, b""), CancelClass.TROUBLE),
+    (answering(500, b""), CancelClass.TROUBLE),
+    (reads_then_closes, CancelClass.TROUBLE),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "outcome"), CANCELS)
+async def test_a_cancel_is_classed_by_its_answer(
+    behaviour: Behaviour, outcome: CancelClass
+) -> None:
+    async with serving(behaviour) as server, AiohttpTransport() as transport:
+        cancellation = await RawClient(server.url, KEY, transport).cancel_run("tsk_1")
+        [exchange] = server.exchanges
+    assert cancellation.outcome is outcome
+    assert (exchange.method, exchange.target) == ("POST", "/v1/runs/tsk_1/cancel")
+    assert exchange.headers["content-length"] == "0"
+    assert "content-type" not in exchange.headers
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "allowed"),
+    [
+        (answering(200, []), True),
+        (answering(401, b""), False),
+        (answering(403, b""), False),
+        (answering(404, b""), None),
+        (answering(405, b""), None),
+        (answering(500, b""), None),
+        (reads_then_closes, None),
+    ],
+)
+async def test_a_key_is_checked_by_one_read_of_the_list(
+    behaviour: Behaviour, allowed: bool | None
+) -> None:
+    async with serving(behaviour) as server, AiohttpTransport() as transport:
+        assert await RawClient(server.url, KEY, transport).check_key() is allowed
+        [exchange] = server.exchanges
+    assert (exchange.method, exchange.target) == ("GET", "/v1/runs?page=1&page_size=1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "over"),
+    [
+        ({"status": "completed"}, True),
+        ({"status": "canceled", "retry_pending": False}, True),
+        ({"status": "failed", "retry_pending": None}, True),
+        ({"status": "failed", "retry_pending": True}, False),
+        ({"status": "paused"}, False),
+        ({"status": "a_status_of_tomorrow"}, False),
+    ],
+)
+async def test_a_run_is_over_when_it_ended_and_no_retry_is_pending(
+    fields: dict[str, Any], over: bool
+) -> None:
+    async with serving(answering(200, fields)) as server, AiohttpTransport() as transport:
+        reading = await RawClient(server.url, KEY, transport).get_run("tsk_1")
+    assert reading.is_over is over
+    assert reading.run_status == fields["status"]

@@ -1,0 +1,152 @@
+"""Each row of the table of failed submissions, provoked over a real socket."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from rawserver import (
+    Behaviour,
+    answering,
+    cuts_the_answer,
+    cuts_the_upload,
+    hangs,
+    port_nobody_listens_on,
+    port_with_a_full_backlog,
+    reads_then_closes,
+    reads_then_resets,
+    resets_before_reading,
+    sends_a_bad_status_line,
+    sends_garbage,
+    serving,
+)
+
+from api_client.outcomes import Submission, SubmissionClass
+from api_client.raw import RawClient
+from api_client.transport import AiohttpTransport
+
+ACCEPTED, NOT_SENT, BUSY, REFUSED, ACCOUNT, UNKNOWN = SubmissionClass
+NOT_FOUND = {"detail": "Not Found"}
+HTML = b"<html><h1>Sorry</h1></html>"
+
+
+@dataclass(frozen=True)
+class Row:
+    status: int
+    body: Any
+    outcome: SubmissionClass
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+ROWS = [
+    Row(200, {"run_id": "tsk_1", "status": "queued"}, ACCEPTED),
+    Row(201, {"run_id": "wr_1", "status": "a_status_of_tomorrow"}, ACCEPTED),
+    Row(200, {"run_id": "tsk_1"}, ACCEPTED),
+    Row(200, b"", UNKNOWN),
+    Row(200, HTML, UNKNOWN),
+    Row(200, {"status": "queued"}, UNKNOWN),
+    Row(200, {"run_id": None}, UNKNOWN),
+    Row(200, {"run_id": 7}, UNKNOWN),
+    Row(200, {"run_id": " "}, UNKNOWN),
+    Row(200, [{"run_id": "tsk_1"}], UNKNOWN),
+    Row(204, b"", UNKNOWN),
+    Row(301, b"", ACCOUNT, (("location", "https://example.com/"),)),
+    Row(302, b"", ACCOUNT, (("location", "/v2/run/tasks"),)),
+    Row(304, b"", ACCOUNT),
+    Row(307, b"", ACCOUNT, (("location", "https://example.com/v1/run/tasks"),)),
+    Row(308, b"", ACCOUNT),
+    Row(400, {"detail": "Invalid engine"}, REFUSED),
+    Row(400, HTML, REFUSED),
+    Row(401, {"detail": "Unauthorized"}, ACCOUNT),
+    Row(402, {"detail": "Payment required"}, ACCOUNT),
+    Row(403, {"detail": "Invalid credentials"}, ACCOUNT),
+    Row(404, {"detail": "Workflow wpid_1 not found"}, REFUSED),
+    Row(404, NOT_FOUND, ACCOUNT),
+    Row(404, HTML, ACCOUNT),
+    Row(404, b"", ACCOUNT),
+    Row(404, {}, ACCOUNT),
+    Row(405, {"detail": "Method Not Allowed"}, ACCOUNT),
+    Row(406, b"", UNKNOWN),
+    Row(408, b"", UNKNOWN),
+    Row(409, {"detail": "Session is busy"}, REFUSED),
+    Row(410, b"", UNKNOWN),
+    Row(413, HTML, REFUSED),
+    Row(418, b"", UNKNOWN),
+    Row(422, {"detail": [{"loc": ["body", "prompt"], "msg": "Field required"}]}, REFUSED),
+    Row(425, b"", UNKNOWN),
+    Row(429, {"detail": "Maximum 5 requests per 60 seconds"}, BUSY),
+    Row(429, b"", BUSY),
+    Row(499, b"", UNKNOWN),
+    Row(500, {"error": "Internal error"}, UNKNOWN),
+    Row(501, b"", UNKNOWN),
+    Row(502, HTML, UNKNOWN),
+    Row(503, {"detail": "No run was created. Try again."}, BUSY, (("retry-after", "5"),)),
+    Row(503, {"error": "No run was created"}, BUSY),
+    Row(503, b"No run was created", BUSY),
+    Row(503, {"detail": "Database temporarily unavailable"}, UNKNOWN),
+    Row(503, {"input": "No run was created"}, UNKNOWN),
+    Row(503, b"Service Unavailable", UNKNOWN),
+    Row(504, HTML, UNKNOWN),
+    Row(520, b"", UNKNOWN),
+    Row(599, b"", UNKNOWN),
+]
+
+
+async def submit(url: str, content: bytes = b'{"prompt": "p"}', **options: Any) -> Submission:
+    async with AiohttpTransport(**options) as transport:
+        return await RawClient(url, "a-key", transport).submit("task", content)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.status}-{str(row.body)[:30]}")
+async def test_an_answer_means_what_the_contract_says(row: Row) -> None:
+    async with serving(answering(row.status, row.body, **dict(row.headers))) as server:
+        outcome = await submit(server.url)
+    assert outcome.outcome is row.outcome
+    assert outcome.status_code == row.status
+    assert outcome.needs_key_check is (row.status in {401, 403})
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "size"),
+    [
+        (resets_before_reading, 10),
+        (cuts_the_upload, 16_000_000),
+        (reads_then_closes, 10),
+        (reads_then_resets, 10),
+        (sends_garbage, 10),
+        (sends_a_bad_status_line, 10),
+        (cuts_the_answer, 10),
+        (hangs, 10),
+    ],
+)
+async def test_a_run_may_exist_when_the_answer_is_lost(behaviour: Behaviour, size: int) -> None:
+    async with serving(behaviour) as server:
+        outcome = await submit(server.url, b"x" * size, timeout=0.5)
+        assert len(server.exchanges) == 1
+    assert outcome.outcome is UNKNOWN
+    assert outcome.status_code is None
+    assert outcome.detail.startswith("POST /v1/run/tasks: ")
+
+
+async def test_a_refused_connection_means_that_no_run_exists() -> None:
+    with port_nobody_listens_on() as port:
+        assert (await submit(f"http://127.0.0.1:{port}")).outcome is NOT_SENT
+
+
+async def test_a_name_that_does_not_resolve_means_that_no_run_exists() -> None:
+    assert (await submit("http://no-such-host.invalid")).outcome is NOT_SENT
+
+
+async def test_a_connection_that_takes_too_long_means_that_no_run_exists() -> None:
+    with port_with_a_full_backlog() as port:
+        outcome = await submit(f"http://127.0.0.1:{port}", connect_timeout=0.1)
+    assert outcome.outcome is NOT_SENT
+
+
+@pytest.mark.parametrize(
+    ("allowed", "outcome"), [(True, REFUSED), (False, ACCOUNT), (None, ACCOUNT)]
+)
+async def test_a_403_is_the_request_s_fault_only_where_the_key_may_read(
+    allowed: bool | None, outcome: SubmissionClass
+) -> None:
+    async with serving(answering(403, {"detail": "Forbidden"})) as server:
+        assert (await submit(server.url)).with_key_check(allowed).outcome is outcome

