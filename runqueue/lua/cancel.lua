@@ -10,7 +10,7 @@ for i = 3, #ARGV do
     code = -1
   elseif job.state == 'ready' or job.state == 'scheduled' then
     -- The id stays in its lane; the claim that meets it skips it.
-    redis.call('ZREM', PREFIX .. 'due', job.id)
+    remove_later('due', job.id)
     end_job(job, 'canceled', { 'reason', 'canceled before it was submitted' })
     code = 1
   elseif LIVE[job.state] then

@@ -15,10 +15,11 @@ local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. clai
 local MAX_SKIPS, MAX_HELD = 1000, 64
 local PROBE_EVERY = 60000000
 
+local attempts = {}
 local function with_bodies(reply, ids)
   for _, id in ipairs(ids) do
     reply[#reply + 1] = id
-    reply[#reply + 1] = redis.call('HGET', job_key(id), 'attempt')
+    reply[#reply + 1] = attempts[id] or redis.call('HGET', job_key(id), 'attempt')
     reply[#reply + 1] = redis.call('GET', PREFIX .. 'body:' .. id) or ''
   end
   return reply
@@ -65,19 +66,20 @@ next_us = math.max(next_us, due)
 local taken, groups, skips, held = {}, {}, 0, 0
 
 local function claim(id, priority, group, batch)
-  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline', 'slot')
+  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline')
   if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch then
     skips = skips + 1 -- canceled meanwhile, or taken over by another batch
     return
   end
-  local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch, slot = f[5] }
+  local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
+    deadline = f[4] }
   if f[4] and tonumber(f[4]) <= NOW then
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
   count_state(job, 'submitting')
-  redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', int(tonumber(f[2] or 0) + 1),
-    'process', process, 'claimed', int(NOW))
+  attempts[id] = int(tonumber(f[2] or 0) + 1)
+  redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process)
   taken[#taken + 1] = id
 end
 

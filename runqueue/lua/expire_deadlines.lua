@@ -8,7 +8,7 @@ for _, id in ipairs(ids) do
   redis.call('ZREM', DEADLINES, id)
   local job = read_job(id)
   if job and (job.state == 'ready' or job.state == 'scheduled') then
-    redis.call('ZREM', PREFIX .. 'due', id)
+    remove_later('due', id)
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
   elseif job and LIVE[job.state] then
     if redis.call('HSETNX', job_key(id), 'cancel', 'deadline') == 1 then

@@ -9,6 +9,7 @@
 local why, wait_us, reason = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local FIRST_HOLD, LONGEST_HOLD, ACCOUNT_HOLD = 1000000, 60000000, 60000000
 local reply = {}
+pass_when_full()
 
 -- Many calls fail at once: only the first after the last hold has ended doubles the step.
 local function hold()
@@ -27,7 +28,7 @@ for i = 5, #ARGV, 2 do
     if job.cancel then
       end_job(job, 'canceled', { 'reason', job.cancel })
     else
-      redis.call('HDEL', job_key(job.id), 'process', 'claimed', 'reason')
+      redis.call('HDEL', job_key(job.id), 'process', 'reason')
       count_state(job, 'ready')
       redis.call('HSET', job_key(job.id), 'state', 'ready')
       push(job.priority, job.group, job.batch, { job.id }, true)

@@ -3,11 +3,12 @@
 -- ARGV  now_us, then 2 a job: id, run_id
 -- Reply per job: 1 = given up, 0 = it had ended meanwhile
 local reply = {}
+pass_when_full()
 for i = 2, #ARGV, 2 do
   local job = read_job(ARGV[i])
   if job and job.state == 'running' and job.run_id == ARGV[i + 1] and job.cancel then
-    redis.call('ZREM', PREFIX .. 'poll', job.id)
-    redis.call('ZREM', PREFIX .. 'cancels', job.id)
+    remove_later('poll', job.id)
+    remove_later('cancels', job.id)
     add_stray(job.run_id, job.id, int(job.attempt), 'cancel not confirmed')
     bump(totals, 'strays', 1)
     end_job(job, 'failed', { 'reason', job.cancel .. ' (the cancel was never confirmed)' })

@@ -2,6 +2,7 @@
 -- ARGV  now_us, then 3 a job: id, attempt, reason (the server's words)
 -- Reply per job: 1 = dead, 0 = not ours any more (another state or attempt)
 local reply = {}
+pass_when_full()
 for i = 2, #ARGV, 3 do
   local job = read_job(ARGV[i])
   if job and may_leave(job, ARGV[i + 1]) then

@@ -2,6 +2,7 @@
 -- ARGV  now_us, then 4 a job: id, attempt, run_status ('' = as before), next_after_us
 -- Reply: how many were still running
 local polls, known = {}, 0
+pass_when_full()
 for i = 2, #ARGV, 4 do
   local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'attempt')
   if f[1] == 'running' and f[2] == ARGV[i + 1] then

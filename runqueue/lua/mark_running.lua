@@ -5,6 +5,7 @@
 local reply, polls = {}, {}
 expect(PREFIX .. 'poll', 'zset')
 expect(PREFIX .. 'strays', 'hash')
+pass_when_full()
 
 local function adopts(job, attempt)
   if attempt == job.attempt then return job.state == 'submitting' or job.state == 'unconfirmed' end
@@ -25,17 +26,19 @@ for i = 2, #ARGV, 5 do
     bump(totals, 'strays', 1)
   else
     if job.state == 'submitting' then
-      redis.call('ZREM', PREFIX .. 'claims:' .. (job.process or ''), id)
+      remove_later('claims:' .. (job.process or ''), id)
+      redis.call('HDEL', job_key(id), 'process')
     elseif job.state == 'unconfirmed' then
-      redis.call('ZREM', PREFIX .. 'unconfirmed', id)
+      remove_later('unconfirmed', id)
+      redis.call('HDEL', job_key(id), 'reason')
       bump(totals, 'adopted', 1)
     elseif job.state == 'scheduled' then
-      redis.call('ZREM', PREFIX .. 'due', id)
+      remove_later('due', id)
+      redis.call('HDEL', job_key(id), 'run_at')
     end
     count_state(job, 'running')
     redis.call('HSET', job_key(id), 'state', 'running', 'attempt', ARGV[i + 1], 'run_id', run_id,
       'run_status', ARGV[i + 3], 'started', int(NOW))
-    redis.call('HDEL', job_key(id), 'process', 'claimed', 'reason')
     redis.call('HSET', PREFIX .. 'runs:' .. string.sub(redis.sha1hex(run_id), 1, 4), run_id, id)
     polls[#polls + 1] = int(NOW + tonumber(ARGV[i + 4]))
     polls[#polls + 1] = id
@@ -44,9 +47,7 @@ for i = 2, #ARGV, 5 do
   end
   reply[#reply + 1] = code
 end
-for first = 1, #polls, 2000 do
-  redis.call('ZADD', PREFIX .. 'poll', unpack(polls, first, math.min(first + 1999, #polls)))
-end
+in_parts('ZADD', PREFIX .. 'poll', polls)
 bump(totals, 'adopted_runs', adopted)
 -- An acceptance shows that the account works: whatever held it back is over.
 if adopted > 0 and redis.call('HEXISTS', META, 'hold_until') == 1 then

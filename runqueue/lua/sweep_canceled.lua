@@ -12,7 +12,7 @@ for i = 1, #flat, 2 do
   for _, id in ipairs(ids) do
     local job = read_job(id)
     if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
-      redis.call('ZREM', PREFIX .. 'due', id)
+      remove_later('due', id)
       end_job(job, 'canceled', { 'reason', 'its batch was canceled' })
     elseif job and job.batch == batch and LIVE[job.state] then
       if redis.call('HSETNX', job_key(id), 'cancel', 'asked') == 1 then

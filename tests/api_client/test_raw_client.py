@@ -101,7 +101,7 @@ async def test_redirects_share_one_time_limit() -> None:
     async with serving(redirects_then_hangs) as server, AiohttpTransport() as transport:
         client = RawClient(server.url, KEY, transport)
         async with asyncio.timeout(5):
-            outcome = await client.submit("task", b"{}", timeout=0.2)
+            outcome = await client.submit("task", b"{}", timeout=0.6)
     assert outcome.outcome is SubmissionClass.UNKNOWN
 
 

@@ -1,5 +1,6 @@
 """What the transport does not do behind the caller's back, and what it does with connections."""
 
+import asyncio
 import gzip
 import time
 
@@ -14,7 +15,7 @@ from rawserver import (
     serving,
 )
 
-from api_client.errors import AnswerLostError, BodyTooLargeError
+from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
 from api_client.transport import IDLE_LIMIT, AiohttpTransport
 
 
@@ -89,7 +90,15 @@ async def test_a_compressed_answer_is_decompressed_once_and_counted_after() -> N
 async def test_a_request_s_own_time_limit_goes_before_the_transport_s() -> None:
     async with serving(hangs) as server, AiohttpTransport(timeout=60) as transport:
         with pytest.raises(AnswerLostError, match="Timeout"):
-            await send(transport, "GET", server.url, extensions={"timeout": {"read": 0.1}})
+            await send(transport, "GET", server.url, extensions={"timeout": {"read": 0.5}})
+
+
+@pytest.mark.parametrize("left", [0.0, -1.0])
+async def test_a_time_limit_that_is_used_up_is_not_read_as_none(left: float) -> None:
+    async with serving(hangs) as server, AiohttpTransport() as transport:
+        async with asyncio.timeout(30):
+            with pytest.raises((AnswerLostError, NotSentError)):
+                await send(transport, "GET", server.url, extensions={"timeout": {"read": left}})
 
 
 async def test_a_get_that_fails_on_a_kept_connection_is_not_sent_again() -> None:

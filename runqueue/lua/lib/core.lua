@@ -29,17 +29,32 @@ end
 
 -- Counters are gathered and written once a script: 100 items cost one HINCRBY a field, not 100.
 local totals, batch_totals, group_live, freed = {}, {}, {}, false
+local removed, ended = {}, {}
 local function bump(map, field, n) map[field] = (map[field] or 0) + n end
+
+-- Takes a member off a zset when the script ends, all members of one zset in one call.
+local function remove_later(zset, member)
+  local members = removed[zset]
+  if not members then
+    members = {}
+    removed[zset] = members
+  end
+  members[#members + 1] = member
+end
+
+-- A script whose first write frees memory may go on in a full server (what has ended must be
+-- recorded); one that begins with a growing write is refused there, before anything is half done.
+local function pass_when_full() redis.call('DEL', PREFIX .. 'nothing') end
 
 local function job_key(id) return PREFIX .. 'job:' .. id end
 
 local function read_job(id)
   local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'priority', 'group', 'batch',
-    'cancel', 'run_id', 'process', 'slot', 'started')
+    'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs')
   if not f[1] then return nil end
   return { id = id, state = f[1], attempt = tonumber(f[2] or 0), priority = f[3] or '2',
     group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
-    process = f[8], slot = f[9], started = f[10] }
+    process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0) }
 end
 
 -- Counts a job's change of state; the record itself is written by the caller, in one HSET.
@@ -120,21 +135,23 @@ end
 
 -- Ends a job's life: `fields` are further record fields. Retention walks the day's list later.
 local function end_job(job, state, fields)
+  if job.process or job.state == 'scheduled' then
+    redis.call('HDEL', job_key(job.id), 'process', 'run_at')
+  end
+  if job.deadline then remove_later('deadlines', job.id) end
   count_state(job, state)
   bump(totals, 'ended:' .. state, 1)
   redis.call('HSET', job_key(job.id), 'state', state, 'ended', int(NOW), unpack(fields))
-  redis.call('HDEL', job_key(job.id), 'process', 'claimed', 'run_at')
-  redis.call('ZREM', PREFIX .. 'deadlines', job.id)
-  redis.call('RPUSH', PREFIX .. 'ended:' .. int(math.floor(NOW / DAY)), job.id)
+  ended[#ended + 1] = job.id
 end
 
 -- True while the job still stands at that attempt, its outcome open; it is off the claims then.
 local function may_leave(job, attempt)
   if job.attempt ~= tonumber(attempt) then return false end
   if job.state == 'submitting' then
-    redis.call('ZREM', PREFIX .. 'claims:' .. (job.process or ''), job.id)
+    remove_later('claims:' .. (job.process or ''), job.id)
   elseif job.state == 'unconfirmed' then
-    redis.call('ZREM', PREFIX .. 'unconfirmed', job.id)
+    remove_later('unconfirmed', job.id)
   else
     return false
   end
@@ -152,8 +169,17 @@ local function slots_are_scarce()
   return tonumber(cap[1] or cap[2] or 0) > 0
 end
 
+-- Runs a command on a list of any length: `unpack` takes 1,000 without harm.
+local function in_parts(command, key, list)
+  for first = 1, #list, 1000 do
+    redis.call(command, key, unpack(list, first, math.min(first + 999, #list)))
+  end
+end
+
 -- The last act of every script that changed a state.
 local function save()
+  for zset, members in pairs(removed) do in_parts('ZREM', PREFIX .. zset, members) end
+  in_parts('RPUSH', PREFIX .. 'ended:' .. int(math.floor(NOW / DAY)), ended)
   for field, n in pairs(totals) do
     if n ~= 0 then redis.call('HINCRBY', COUNTERS, field, n) end
   end

@@ -1,0 +1,43 @@
+"""The bound: a bare asyncio loop on the same transport object, with no queue behind it.
+
+    python -m bench.bare_loop BASE_URL COUNT CONCURRENCY   prints CPU seconds of the second half
+"""
+
+import asyncio
+import sys
+import time
+
+import orjson
+import uvloop
+
+from api_client import AiohttpTransport
+from api_client.requests import RequestFactory
+
+BODY = orjson.dumps({"prompt": "x" * 480, "url": "https://shop.test/1", "engine": "skyvern-1.0"})
+
+
+async def main(base_url: str, count: int, concurrency: int) -> float:
+    """Make `count` pairs of a POST and a GET and return the CPU seconds of the second half."""
+    requests = RequestFactory(base_url, "simulator-key")
+    left = iter(range(count))
+    half = 0.0
+    async with AiohttpTransport() as transport:
+
+        async def worker() -> None:
+            nonlocal half
+            for number in left:
+                if number == count // 2:
+                    half = time.process_time()
+                answer = await transport.handle_async_request(
+                    requests.post("v1/run/tasks", BODY)
+                )
+                run_id = orjson.loads(await answer.aread())["run_id"]
+                answer = await transport.handle_async_request(requests.get(f"v1/runs/{run_id}"))
+                assert orjson.loads(await answer.aread())["status"] == "completed"
+
+        await asyncio.gather(*(worker() for _ in range(concurrency)))
+    return time.process_time() - half
+
+
+if __name__ == "__main__":
+    print(uvloop.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))

@@ -1,0 +1,94 @@
+"""Worker CPU per job (one POST, one GET): this project, plain Celery, and the bare loop."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from celery import Celery
+
+from bench.stack import Stack, cpu_seconds, ledger, running, until
+from runqueue import RunQueue
+
+_PROMPT = "x" * 480
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """CPU milliseconds of the workers per job, in one run on one simulator."""
+
+    runqueue: float
+    plain_celery: float
+    bare_loop: float
+
+
+def lines(count: int, start: int = 0) -> list[dict[str, object]]:
+    """Return lines of a batch file, each with a body of about 600 bytes."""
+    return [
+        {
+            "custom_id": f"row-{i}",
+            "kind": "task",
+            "body": {
+                "prompt": _PROMPT,
+                "url": f"https://shop.test/{i}",
+                "engine": "skyvern-1.0",
+                "max_steps": 10,
+            },
+        }
+        for i in range(start, start + count)
+    ]
+
+
+def runqueue_cost(stack: Stack, count: int) -> float:
+    """Return the CPU milliseconds per job of one worker of this project, its start-up left out."""
+    with RunQueue(stack.redis_url) as queue:
+        queue.enqueue_many(lines(count))
+
+        def completed() -> int:
+            return queue.stats()["default"].totals.get("ended:completed", 0)
+
+        with stack.workers(1) as (worker,):
+            until(lambda: completed() > count // 4, 120, "the first quarter of the jobs")
+            before, done = cpu_seconds(worker), completed()
+            until(lambda: completed() >= count, 300, "all jobs")
+            return 1000 * (cpu_seconds(worker) - before) / (completed() - done)
+
+
+def plain_celery_cost(stack: Stack, count: int) -> float:
+    """Return the CPU milliseconds per job of plain Celery, prefork 2, its start-up left out."""
+    app = Celery(broker=stack.broker_url)
+    body = {"prompt": _PROMPT, "url": "https://shop.test/1", "engine": "skyvern-1.0"}
+    for _ in range(count):
+        app.send_task("bench.plain_celery.run", args=[body])
+    start = ledger(stack.base_url)["runs"]
+    command = ("celery", "-A", "bench.plain_celery", "worker", "-c", "2", "-l", "WARNING")
+
+    def polled() -> int:
+        return int(stack_requests(stack)) - start_requests
+
+    start_requests = stack_requests(stack)
+    with stack.process("plain", *command, env=stack.environment()) as worker:
+        until(lambda: ledger(stack.base_url)["runs"] - start > count // 4, 120, "a quarter")
+        before, done = cpu_seconds(worker), polled()
+        until(lambda: polled() >= 2 * count, 300, "all plain jobs")
+        return 1000 * (cpu_seconds(worker) - before) / ((polled() - done) / 2)
+
+
+def stack_requests(stack: Stack) -> int:
+    """Return how many API calls the simulator has seen."""
+    return ledger(stack.base_url)["requests"]
+
+
+def bare_loop_cost(stack: Stack, count: int, concurrency: int) -> float:
+    """Return the CPU milliseconds per pair of calls of the bare loop, its first half left out."""
+    command = [sys.executable, "-m", "bench.bare_loop", stack.base_url, str(count), str(concurrency)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return 1000 * float(printed) / (count - count // 2)
+
+
+def measure(count: int = 20_000) -> Cost:
+    """Measure the three in one run."""
+    with running("--duration", "0") as stack:
+        bare = bare_loop_cost(stack, count, 100)
+        ours = runqueue_cost(stack, count)
+        plain = plain_celery_cost(stack, count // 8)
+    return Cost(ours, plain, bare)

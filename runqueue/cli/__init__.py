@@ -1,0 +1,26 @@
+"""The command `runqueue`.
+
+Data goes to stdout, everything else to stderr. Exit codes:
+
+    0    every job completed; without waiting: the jobs were handed in
+    1    a job failed, was canceled, is dead or unconfirmed; or the results could not be written
+    2    the command was given wrongly
+    3    a line of the file, or an id, was not accepted
+    4    the queue cannot be reached, or takes no jobs
+    130  interrupted; jobs that were handed in go on
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; typer and rich come with the extra `cli`."""
+    try:
+        import rich  # noqa: F401, PLC0415 - looked for, so that their absence has a message
+        import typer  # noqa: F401, PLC0415
+    except ImportError:
+        sys.stderr.write("runqueue: the command line needs: pip install 'runqueue[cli]'\n")
+        sys.exit(2)
+    from runqueue.cli.app import run  # noqa: PLC0415 - imports typer
+
+    run()

@@ -1,0 +1,78 @@
+"""How a command ends: the exit codes, and which error means which."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import typer
+
+from runqueue.errors import (
+    BatchNotFound,
+    EvictingRedis,
+    InvalidJob,
+    JobNotFound,
+    QueueFull,
+    QueueUnavailable,
+    RunQueueError,
+    UnknownAccount,
+)
+from runqueue.server import ServerError
+
+#: What `--help` says of them.
+EPILOG = (
+    "Exit codes: 0 every job completed (or was handed in), 1 a job failed, was canceled, is dead or "
+    "unconfirmed, 2 wrong usage, 3 a line or an id was not accepted, 4 the queue cannot be reached, "
+    "130 interrupted (jobs go on)."
+)
+
+
+class Exit(IntEnum):
+    """The exit codes; `runqueue.cli` explains them."""
+
+    OK = 0
+    NOT_ALL_COMPLETED = 1
+    USAGE = 2
+    INVALID = 3
+    UNAVAILABLE = 4
+    INTERRUPTED = 130
+
+
+_CODES: tuple[tuple[type[RunQueueError], Exit], ...] = (
+    (QueueUnavailable, Exit.UNAVAILABLE),
+    (EvictingRedis, Exit.UNAVAILABLE),
+    (QueueFull, Exit.UNAVAILABLE),
+    (ServerError, Exit.UNAVAILABLE),
+    (InvalidJob, Exit.INVALID),
+    (UnknownAccount, Exit.INVALID),
+    (JobNotFound, Exit.INVALID),
+    (BatchNotFound, Exit.INVALID),
+)
+
+
+def tell(message: str) -> None:
+    """Write a line to stderr, as plain text."""
+    typer.echo(message, err=True)
+
+
+def code_of(error: RunQueueError) -> Exit:
+    """Return the exit code an error stands for."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), Exit.UNAVAILABLE)
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """End the command with a line on stderr, and no traceback, when something is wrong."""
+    try:
+        yield
+    except RunQueueError as error:
+        tell(f"runqueue: {error}")
+        raise typer.Exit(code_of(error)) from None
+    except KeyboardInterrupt:
+        tell("runqueue: interrupted")
+        raise typer.Exit(Exit.INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read our output has left; Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(Exit.NOT_ALL_COMPLETED) from None

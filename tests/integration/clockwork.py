@@ -1,0 +1,240 @@
+"""One account of a real Valkey under a clock that only the test moves."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
+
+import redis
+from hypothesis import HealthCheck, settings
+
+from runqueue import calls, ids, scripts, stages
+from runqueue.job import Enqueued, EnqueueStatus
+from runqueue.keys import Keys
+from runqueue.scripts import Call
+from runqueue.stages import Accepted, Claimed, Finished, GivenBack, Lost, Taken
+
+T = TypeVar("T")
+
+ACCOUNT = "default"
+SECOND = 1_000_000
+DAY = 86_400 * SECOND
+#: Microseconds since 1970; every test begins here.
+START = 1_800_000_000 * SECOND
+#: What the worker's lease, and its polls', last.
+LEASE = 15 * SECOND
+#: Of the contract: a claim older than the longest submission is taken over.
+CLAIM_AGE = 75 * SECOND
+KEEP = 7 * DAY
+UPLOAD = DAY
+
+settings.register_profile(
+    "ci",
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("long", settings.get_profile("ci"), max_examples=2_000)
+
+
+def job_arguments(
+    job_id: str,
+    *,
+    body: str = "a",
+    priority: int = 2,
+    group: str = "default",
+    run_at: str = "",
+    deadline: str = "",
+) -> calls.JobArguments:
+    """A job as the enqueue script takes it; equal bodies have equal digests."""
+    stored = b'{"k":"t"}\n{"prompt":"' + body.encode() + b'"}'
+    return (job_id, body.encode().ljust(16, b"."), priority, group, run_at, deadline, stored)
+
+
+class Clockwork:
+    """The account's scripts, each run at `now`."""
+
+    def __init__(self, client: redis.Redis, account: str = ACCOUNT) -> None:
+        self.client = client
+        self.account = account
+        self.now = START
+        self._made = 0
+
+    def run(self, call: Call[T]) -> T:
+        """Send a call at the clock's time."""
+        return scripts.run(self.client, call, now_us=self.now)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += round(seconds * SECOND)
+
+    def key(self, name: str) -> str:
+        """The account's key of that name."""
+        return Keys(self.account).prefix + name
+
+    def new_id(self, name: str = "") -> str:
+        """An id that is the same in every run of the test."""
+        self._made += 1
+        return ids.job_id_for(self.account, "clockwork", name or str(self._made))
+
+    def enqueue(
+        self, n: int = 1, *, batch: str | None = None, job_ids: Sequence[str] = (), **options: Any
+    ) -> list[str]:
+        """Hand in n new jobs (or those of `job_ids`), at most 1,000; returns their ids."""
+        chosen = list(job_ids) or [self.new_id() for _ in range(n)]
+        answers = self.hand_in([job_arguments(i, **options) for i in chosen], batch)
+        assert all(answer.status is EnqueueStatus.NEW for answer in answers)
+        return chosen
+
+    def hand_in(
+        self, jobs: Sequence[calls.JobArguments], batch: str | None = None
+    ) -> list[Enqueued]:
+        """Hand in jobs and return the answers."""
+        return self.run(calls.enqueue(self.account, jobs, [None] * len(jobs), batch))
+
+    def open_batch(self) -> str:
+        """Open a batch."""
+        batch = self.new_id()
+        assert self.run(calls.open_batch(self.account, batch, "a batch"))
+        return batch
+
+    def seal(self, batch: str) -> int:
+        """Seal a batch."""
+        return self.run(calls.seal_batch(self.account, batch))
+
+    def heartbeat(self, process: str = "p1", *, first: bool = False) -> bool:
+        """Renew or begin a lease."""
+        return self.run(stages.heartbeat(self.account, process, LEASE, first=first))
+
+    def claim(
+        self,
+        want: int = 10,
+        process: str = "p1",
+        *,
+        claim_id: str = "",
+        tick_us: int = 0,
+        linger: bool = False,
+    ) -> Taken:
+        """Claim under a claim id of its own."""
+        self._made += 1
+        claim_id = claim_id or f"claim{self._made}"
+        call = stages.claim(self.account, process, claim_id, want, tick_us, linger=linger)
+        return self.run(call)
+
+    def claimed(self, want: int = 10, process: str = "p1") -> list[str]:
+        """Claim and return the ids; the process has a lease afterwards."""
+        self.heartbeat(process, first=True)
+        return [job.job_id for job in self.claim(want, process).items]
+
+    def running(self, n: int = 1, **options: Any) -> list[str]:
+        """Hand in n jobs and bring them to running, each as run `r-<id>`."""
+        job_ids = self.enqueue(n, **options)
+        self.heartbeat(first=True)
+        taken = self.claim(n)
+        assert sorted(job.job_id for job in taken.items) == sorted(job_ids)
+        assert self.accept(taken.items) == [1] * n
+        return job_ids
+
+    def accept(self, items: Iterable[Claimed], poll_after: int = SECOND) -> list[int]:
+        """Record that each submission brought the run `r-<id>`."""
+        return self.run(
+            stages.mark_running(
+                self.account,
+                [
+                    Accepted(i.job_id, i.attempt, f"r-{i.job_id}", "created", poll_after)
+                    for i in items
+                ],
+            )
+        )
+
+    def found(self, job_id: str, attempt: int, run_id: str) -> int:
+        """Record one run."""
+        item = Accepted(job_id, attempt, run_id, "created", SECOND)
+        return self.run(stages.mark_running(self.account, [item]))[0]
+
+    def finish(
+        self,
+        job_id: str,
+        *,
+        attempt: int = 1,
+        run_id: str = "",
+        state: str = "completed",
+        result: bytes = b"{}",
+    ) -> int:
+        """Record the end of a run, by default of `r-<id>`."""
+        item = Finished(job_id, attempt, run_id or f"r-{job_id}", state, state, "", result)
+        return self.run(stages.finish(self.account, [item]))[0]
+
+    def lose(self, job_id: str, attempt: int = 1) -> int:
+        """Record that a submission's answer was lost."""
+        return self.run(stages.mark_unconfirmed(self.account, [Lost(job_id, attempt, "cut off")]))[
+            0
+        ]
+
+    def refuse(self, job_id: str, attempt: int = 1) -> int:
+        """Record that the server refused a submission."""
+        return self.run(stages.mark_dead(self.account, [Lost(job_id, attempt, "422")]))[0]
+
+    def give_back(
+        self, job_id: str, why: str = "void", attempt: int = 1, wait: float = 0, reason: str = "503"
+    ) -> int:
+        """Return a claim."""
+        item = GivenBack(job_id, attempt, round(wait * SECOND), reason)
+        return self.run(stages.give_back(self.account, [item], why))[0]
+
+    def cancel(self, *job_ids: str) -> list[int]:
+        """Ask for the end of jobs."""
+        return self.run(calls.cancel(self.account, job_ids))
+
+    def sweep(self, script: str, *arguments: int) -> int:
+        """Run one of the sweep's scripts."""
+        return self.run(stages.sweep(self.account, script, *arguments, 1_000))
+
+    def tick(
+        self, process: str = "p1", *, woken: bool = False, interval: float = 0.25
+    ) -> stages.Tick:
+        """Run the tick's script."""
+        return self.run(
+            stages.tick(self.account, process, round(interval * SECOND), woken=woken)
+        )
+
+    def limit(self, **limits: float) -> None:
+        """Set limits."""
+        self.run(stages.seed_limits(self.account, limits))
+
+    def state(self, job_id: str) -> str | None:
+        """A job's state as its record says."""
+        raw = self.field(job_id, "state")
+        return None if raw is None else raw
+
+    def field(self, job_id: str, name: str) -> str | None:
+        """One field of a job's record."""
+        raw = cast("bytes | None", self.client.hget(self.key(f"job:{job_id}"), name))
+        return None if raw is None else raw.decode()
+
+    def states(self, job_ids: Iterable[str]) -> set[str | None]:
+        """The states that jobs are in."""
+        return {self.state(job_id) for job_id in job_ids}
+
+    def dump(self, *but: str) -> dict[str, Any]:
+        """Everything the server holds, keys of the names in `but` apart."""
+        return dump(self.client, {self.key(name) for name in but})
+
+
+def dump(client: redis.Redis, but: Iterable[str] = ()) -> dict[str, Any]:
+    """Everything a server holds, each key as a plain value."""
+    keys = [raw.decode() for raw in cast("list[bytes]", client.keys("*"))]
+    keys = [key for key in keys if key not in set(but)]
+    pipe = client.pipeline(transaction=False)
+    for key in keys:
+        pipe.type(key)
+    kinds = [kind.decode() for kind in pipe.execute()]
+    read: dict[str, Callable[[str], Any]] = {
+        "hash": pipe.hgetall,
+        "string": pipe.get,
+        "set": pipe.smembers,
+        "list": lambda key: pipe.lrange(key, 0, -1),
+        "zset": lambda key: pipe.zrange(key, 0, -1, withscores=True),
+    }
+    for key, kind in zip(keys, kinds, strict=True):
+        read[kind](key)
+    return dict(zip(keys, pipe.execute(), strict=True))
