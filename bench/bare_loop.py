@@ -1,6 +1,6 @@
 """The bound: a bare asyncio loop on the same transport object, with no queue behind it.
 
-    python -m bench.bare_loop BASE_URL COUNT CONCURRENCY   prints CPU seconds of the second half
+python -m bench.bare_loop BASE_URL COUNT CONCURRENCY   prints CPU seconds of the second half
 """
 
 import asyncio
@@ -28,9 +28,7 @@ async def main(base_url: str, count: int, concurrency: int) -> float:
             for number in left:
                 if number == count // 2:
                     half = time.process_time()
-                answer = await transport.handle_async_request(
-                    requests.post("v1/run/tasks", BODY)
-                )
+                answer = await transport.handle_async_request(requests.post("v1/run/tasks", BODY))
                 run_id = orjson.loads(await answer.aread())["run_id"]
                 answer = await transport.handle_async_request(requests.get(f"v1/runs/{run_id}"))
                 assert orjson.loads(await answer.aread())["status"] == "completed"

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from celery import Celery
 
@@ -21,7 +22,7 @@ class Cost:
     bare_loop: float
 
 
-def lines(count: int, start: int = 0) -> list[dict[str, object]]:
+def lines(count: int, start: int = 0) -> list[dict[str, Any]]:
     """Return lines of a batch file, each with a body of about 600 bytes."""
     return [
         {
@@ -80,7 +81,14 @@ def stack_requests(stack: Stack) -> int:
 
 def bare_loop_cost(stack: Stack, count: int, concurrency: int) -> float:
     """Return the CPU milliseconds per pair of calls of the bare loop, its first half left out."""
-    command = [sys.executable, "-m", "bench.bare_loop", stack.base_url, str(count), str(concurrency)]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.bare_loop",
+        stack.base_url,
+        str(count),
+        str(concurrency),
+    ]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return 1000 * float(printed) / (count - count // 2)
 

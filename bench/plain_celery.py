@@ -7,7 +7,9 @@ import httpx
 from celery import Celery
 
 app = Celery("plain", broker=os.environ["RUNQUEUE_BROKER_URL"])
-app.conf.update(task_ignore_result=True, worker_prefetch_multiplier=4, worker_hijack_root_logger=False)
+app.conf.update(
+    task_ignore_result=True, worker_prefetch_multiplier=4, worker_hijack_root_logger=False
+)
 
 client = httpx.Client(
     base_url=os.environ["SKYVERN_BASE_URL"], headers={"x-api-key": os.environ["SKYVERN_API_KEY"]}

@@ -1,4 +1,4 @@
-"""The parts a benchmark runs on: a Valkey, a simulator, worker processes, and what CPU they used."""
+"""The parts a benchmark runs on: a Valkey, a simulator, worker processes, and their CPU time."""
 
 import os
 import signal

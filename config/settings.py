@@ -116,11 +116,8 @@ class Settings(Limits, BaseSettings):
         return found
 
 
-def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+def load_settings() -> Settings:
     """Read and check the settings.
-
-    Args:
-        environ: only used to look for misspelt variables; default `os.environ`.
 
     Raises:
         SettingsError: naming the variable and what was expected.
@@ -166,7 +163,11 @@ def _sentence(error: ValidationError, prefix: str) -> str:
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return a warning for each RUNQUEUE_ variable that nothing reads: a typo changes nothing."""
+    """Return a warning for each RUNQUEUE_ variable that nothing reads: a typo changes nothing.
+
+    Args:
+        environ: where to look; default `os.environ`.
+    """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     warnings = []
     for name in os.environ if environ is None else environ:

@@ -1,10 +1,10 @@
 """Which accounts exist, and which of them an id belongs to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from runqueue.errors import UnknownAccount
-from runqueue.ids import account_tag
+from runqueue.ids import TAG_LENGTH, account_tag
 
 DEFAULT = "default"
 
@@ -12,6 +12,21 @@ DEFAULT = "default"
 def account_of(any_id: str, accounts: Iterable[str]) -> str | None:
     """Return the account that a job or batch id belongs to: it begins with the account's hash."""
     return next((name for name in accounts if any_id.startswith(account_tag(name))), None)
+
+
+def pages(
+    job_ids: Sequence[str], accounts: Iterable[str], size: int
+) -> Iterator[tuple[str, list[int]]]:
+    """Yield (account, positions), `size` positions at most each; ids of no account are left out."""
+    by_account: dict[str, list[int]] = {}
+    known = list(accounts)
+    for position, job_id in enumerate(job_ids):
+        account = account_of(job_id, known)
+        if account is not None:
+            by_account.setdefault(account, []).append(position)
+    for account, positions in by_account.items():
+        for start in range(0, len(positions), size):
+            yield account, positions[start : start + size]
 
 
 class Accounts:
@@ -27,6 +42,11 @@ class Accounts:
         names = {name.decode() for name in members} - {DEFAULT}
         self.known = [DEFAULT, *sorted(names)]
         return self.known
+
+    def know_all(self, job_ids: Iterable[str]) -> bool:
+        """Tell whether every id belongs to a known account."""
+        tags = {account_tag(name) for name in self.known}
+        return all(job_id[:TAG_LENGTH] in tags for job_id in job_ids)
 
     def missing(self, accounts: set[str]) -> bool:
         """Tell whether one of the accounts is not known (yet)."""

@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from runqueue import calls, ids
-from runqueue.accounts import Accounts, account_of
+from runqueue.accounts import Accounts, account_of, pages
 from runqueue.connect import async_client, check_policy, find_url, speaking_of
 from runqueue.errors import BatchNotFound, JobNotFound
-from runqueue.intake import Handed, accepted, chunks, merge, pack_all
+from runqueue.intake import Handed, Packet, accepted, in_order, packets
 from runqueue.job import AccountStats, Batch, Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
@@ -85,15 +86,35 @@ class AsyncRunQueue:
     async def enqueue_many(
         self, jobs: Iterable[Handed], *, batch: str | None = None
     ) -> list[Enqueued]:
-        """Hand in many jobs, up to 1,000 in one round trip."""
-        count, accounts = pack_all(jobs)
-        await self._know(set(accounts))
-        parts = []
-        for account, packed in accounts.items():
-            for cut in chunks(packed):
-                call = calls.enqueue(account, packed.arguments[cut], packed.keys[cut], batch)
-                parts.append((packed.positions[cut], await self._send(call)))
-        return merge(count, parts)
+        """Hand in many jobs; all of them are accepted, or none."""
+        parts = packets(jobs)
+        first = list(islice(parts, 2))
+        await self._know({packet.account for packet in first})
+        if len(first) == 1:
+            return await self._send(first[0].call(batch))
+        return await self._upload(chain(first, parts), batch)
+
+    async def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
+        """Send packets, the server at work on one while the next is checked and packed."""
+        opened: dict[str, str] = {}
+        sent: list[tuple[Packet, asyncio.Task[list[Enqueued]]]] = []
+        try:
+            for packet in parts:
+                if batch is None and packet.account not in opened:
+                    opened[packet.account] = await self.open_batch(account=packet.account)
+                call = packet.call(batch or opened[packet.account])
+                if sent:
+                    await sent[-1][1]
+                sent.append((packet, asyncio.create_task(self._send(call))))
+                await asyncio.sleep(0)  # lets the packet go out before the next is packed
+            answers = in_order([(packet, await answer) for packet, answer in sent])
+        except BaseException:
+            for account, unfinished in opened.items():
+                await self._send(calls.discard_batch(account, unfinished))
+            raise
+        for finished in opened.values():
+            await self.seal_batch(finished)
+        return answers
 
     async def open_batch(self, name: str = "", *, account: str = "default") -> str:
         """Open a batch and return its id;"""
@@ -124,22 +145,24 @@ class AsyncRunQueue:
             raise JobNotFound(job_id)
         return job
 
-    async def get_many(self, job_ids: list[str], *, result: bool = True) -> list[Job | None]:
-        """Read jobs of one account; None where there is no such job."""
-        found: list[Job | None] = []
-        for start in range(0, len(job_ids), calls.CHUNK):
-            some = job_ids[start : start + calls.CHUNK]
-            found += await self._send(
-                calls.get_jobs(await self._account(some[0]), some, result=result)
-            )
+    async def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
+        """Read jobs, with or without their results; None where there is no such job."""
+        found: list[Job | None] = [None] * len(job_ids)
+        for account, positions in pages(job_ids, await self._owners(job_ids), calls.CHUNK):
+            some = [job_ids[position] for position in positions]
+            part = await self._send(calls.get_jobs(account, some, result=result))
+            for position, job in zip(positions, part, strict=True):
+                found[position] = job
         return found
 
-    async def states(self, job_ids: list[str]) -> list[tuple[JobState | None, float]]:
-        """Read the states of jobs of one account, and for how many seconds each is unconfirmed."""
-        found: list[tuple[JobState | None, float]] = []
-        for start in range(0, len(job_ids), calls.CHUNK):
-            some = job_ids[start : start + calls.CHUNK]
-            found += await self._send(calls.job_states(await self._account(some[0]), some))
+    async def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
+        """Read the states of jobs, and for how many seconds each is unconfirmed."""
+        found: list[tuple[JobState | None, float]] = [(None, 0.0)] * len(job_ids)
+        for account, positions in pages(job_ids, await self._owners(job_ids), calls.CHUNK):
+            some = [job_ids[position] for position in positions]
+            part = await self._send(calls.job_states(account, some))
+            for position, state in zip(positions, part, strict=True):
+                found[position] = state
         return found
 
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:
@@ -193,6 +216,9 @@ class AsyncRunQueue:
         if self._accounts.missing(accounts):
             await self.accounts()
             self._accounts.require(accounts)
+
+    async def _owners(self, job_ids: Sequence[str]) -> list[str]:
+        return self._accounts.known if self._accounts.know_all(job_ids) else await self.accounts()
 
     async def _account(self, job_id: str) -> str:
         if not ids.is_id(job_id):

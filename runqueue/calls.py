@@ -27,11 +27,12 @@ CHUNK = 1000
 #: Bytes of bodies in one script call, so that one call never holds Redis up for long.
 CHUNK_BYTES = 16 * 1024 * 1024
 
-#: id, digest, priority, group, run_at, deadline, stored body: as `enqueue.lua` takes them.
-JobArguments = tuple[str, bytes, int, str, str, str, bytes]
+#: id, digest, priority and group, times, stored body: as `enqueue.lua` takes them.
+JobArguments = tuple[str, bytes, str, str, bytes]
 
 _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
-_STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT, 3: EnqueueStatus.NEW}
+_STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT}
+_TAKEN_OVER = 3
 _LIMITS = ("dispatches_per_second", "burst_size", "concurrent_runs", "requests_per_second")
 _NO_BATCH = "-"
 
@@ -43,16 +44,19 @@ def job_id_of(spec: JobSpec) -> str:
     return ids.job_id_for(spec.account, spec.namespace, spec.custom_id)
 
 
-def _when(when: When) -> str:
+def _when(when: When | None) -> str:
+    if when is None:
+        return ""
     return f"+{when.microseconds}" if when.relative else str(when.microseconds)
 
 
 def pack_job(spec: JobSpec) -> JobArguments:
     """Return a checked job as the enqueue script takes it."""
     digest, stored = wire.pack(spec)
-    run_at = _when(spec.run_at) if spec.run_at else ""
-    deadline = _when(spec.deadline) if spec.deadline else ""
-    return (job_id_of(spec), digest, int(spec.priority), spec.group, run_at, deadline, stored)
+    times = ""
+    if spec.run_at or spec.deadline:
+        times = f"{_when(spec.run_at)};{_when(spec.deadline)}"
+    return job_id_of(spec), digest, f"{int(spec.priority)}:{spec.group}", times, stored
 
 
 def enqueue(
@@ -76,13 +80,17 @@ def enqueue(
     def parse(reply: list[Any]) -> list[Enqueued]:
         now = _at(reply[0])
         return [
-            Enqueued(job[0], _NEW, key, _SCHEDULED if job[4] else _READY, batch, now)
-            if not row
+            Enqueued(job[0], _NEW, key, _first_state(job[3]), batch, now)
+            if not row or row[0] == _TAKEN_OVER
             else _known(job, key, row)
             for job, key, row in zip(jobs, keys, reply[1:], strict=True)
         ]
 
     return Call(load("enqueue"), account, arguments, parse)
+
+
+def _first_state(times: str) -> JobState:
+    return _SCHEDULED if times and times[0] != ";" else _READY
 
 
 def _known(job: JobArguments, key: str | None, row: list[Any]) -> Enqueued:
@@ -107,6 +115,11 @@ def open_batch(account: str, batch: str, name: str) -> Call[bool]:
 def seal_batch(account: str, batch: str) -> Call[int]:
     """Accept a batch; the reply is the number of its jobs, -1 if there is no such batch."""
     return Call(load("seal_batch"), account, [batch], int)
+
+
+def discard_batch(account: str, batch: str) -> Call[bool]:
+    """Give an unfinished upload up."""
+    return Call(load("discard_batch"), account, [batch], bool)
 
 
 def cancel_batch(account: str, batch: str) -> Call[int]:

@@ -1,51 +1,70 @@
-"""From what a producer hands in to script calls: checked first, then grouped and cut to size."""
+"""From what a producer hands in to script calls: checked, grouped and cut to size."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from runqueue import calls
 from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
 from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.scripts import Call
 from runqueue.spec import JobSpec, parse_line
 
-#: What can be handed in: a checked job, a request object, or a line of a batch file (parsed or not).
+#: What can be handed in: a checked job, a request object, a batch file's line (parsed or not).
 Handed = JobSpec | TaskRunRequest | WorkflowRunRequest | Mapping[str, Any] | bytes | str
 
 
 @dataclass(slots=True)
-class Packed:
-    """Checked jobs of one account as script arguments: bytes only, which cost the garbage collector
-    nothing (100,000 checked jobs kept as objects took 24 µs each, a fraction of it as bytes)."""
+class Packet:
+    """Checked jobs of one account, ready for one script call."""
 
+    account: str
     positions: list[int] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     arguments: list[calls.JobArguments] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, position: int, spec: JobSpec) -> None:
+        """Take in one more job."""
+        packed = calls.pack_job(spec)
+        self.positions.append(position)
+        self.keys.append(spec.custom_id)
+        self.arguments.append(packed)
+        self.size += len(packed[-1])
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether one script call should take no more."""
+        return len(self.positions) >= calls.CHUNK or self.size >= calls.CHUNK_BYTES
+
+    def call(self, batch: str | None) -> Call[list[Enqueued]]:
+        """Return the script call."""
+        return calls.enqueue(self.account, self.arguments, self.keys, batch)
 
 
-def pack_all(jobs: Iterable[Handed]) -> tuple[int, dict[str, Packed]]:
-    """Check every job before any is stored; returns how many there are, and them by account.
+def packets(jobs: Iterable[Handed]) -> Iterator[Packet]:
+    """Check jobs and yield them in packets of one account each, in constant memory.
 
     Raises:
         InvalidJob: at the first job with a fault; fields are named `[index].field`.
     """
-    accounts: dict[str, Packed] = {}
-    count = 0
-    for count, job in enumerate(jobs, start=1):
+    filling: dict[str, Packet] = {}
+    for position, job in enumerate(jobs):
         try:
             spec = check(job)
         except InvalidJob as error:
             raise InvalidJob(
-                [FieldError(f"[{count - 1}].{f.field}", f.message) for f in error.errors]
+                [FieldError(f"[{position}].{f.field}", f.message) for f in error.errors]
             ) from None
-        packed = accounts.get(spec.account)
-        if packed is None:
-            packed = accounts[spec.account] = Packed()
-        packed.positions.append(count - 1)
-        packed.keys.append(spec.custom_id)
-        packed.arguments.append(calls.pack_job(spec))
-    return count, accounts
+        packet = filling.get(spec.account)
+        if packet is None:
+            packet = filling[spec.account] = Packet(spec.account)
+        packet.add(position, spec)
+        if packet.is_full:
+            yield filling.pop(spec.account)
+    yield from filling.values()
 
 
 def check(job: Handed) -> JobSpec:
@@ -61,26 +80,10 @@ def check(job: Handed) -> JobSpec:
     return parse_line(job)
 
 
-def chunks(packed: Packed) -> Iterator[slice]:
-    """Yield the slices of an account's jobs that go into one script call each."""
-    start, size = 0, 0
-    for i, arguments in enumerate(packed.arguments):
-        length = len(arguments[-1])
-        if i - start >= calls.CHUNK or (i > start and size + length > calls.CHUNK_BYTES):
-            yield slice(start, i)
-            start, size = i, 0
-        size += length
-    if start < len(packed.arguments):
-        yield slice(start, len(packed.arguments))
-
-
-def merge(total: int, parts: Iterable[tuple[list[int], list[Enqueued]]]) -> list[Enqueued]:
-    """Return the answers of all chunks in the order the jobs were handed in."""
-    merged: list[Enqueued | None] = [None] * total
-    for positions, answers in parts:
-        for position, answer in zip(positions, answers, strict=True):
-            merged[position] = answer
-    return [answer for answer in merged if answer is not None]
+def in_order(parts: Iterable[tuple[Packet, list[Enqueued]]]) -> list[Enqueued]:
+    """Return the answers to all packets in the order the jobs were handed in."""
+    answers = [pair for packet, part in parts for pair in zip(packet.positions, part, strict=True)]
+    return [answer for _, answer in sorted(answers, key=itemgetter(0))]
 
 
 def accepted(answer: Enqueued) -> Enqueued:

@@ -8,8 +8,8 @@ States, and how a job moves between them:
     unconfirmed → running (its run was found)
     running     → completed | failed | canceled
 
-`failed` means that the run failed, was terminated or timed out (`run_status` says which). `dead` means
-that no run is known and a person is needed. A cancel whose end is not known yet is a flag
+`failed` means that the run failed, was terminated or timed out (`run_status` says which). `dead`
+means that no run is known and a person is needed. A cancel whose end is not known yet is a flag
 (`cancel_requested`), not a state.
 """
 

@@ -1,16 +1,18 @@
-"""`RunQueue`: hand in jobs, read them, wait for them, cancel them. See `aio.py` for the async twin."""
+"""`RunQueue`: hand in jobs, read them, wait for them, cancel them (`aio.py` has its async twin)."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from types import TracebackType
 from typing import Self, TypeVar
 
 from runqueue import calls, ids
-from runqueue.accounts import Accounts, account_of
+from runqueue.accounts import Accounts, account_of, pages
 from runqueue.connect import check_policy, find_url, speaking_of, sync_client
 from runqueue.errors import BatchNotFound, JobNotFound
-from runqueue.intake import Handed, accepted, chunks, merge, pack_all
+from runqueue.intake import Handed, Packet, accepted, in_order, packets
 from runqueue.job import AccountStats, Batch, Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
@@ -100,30 +102,51 @@ class RunQueue:
         return accepted(self.enqueue_many([spec])[0])
 
     def enqueue_many(self, jobs: Iterable[Handed], *, batch: str | None = None) -> list[Enqueued]:
-        """Hand in many jobs, up to 1,000 in one round trip.
+        """Hand in many jobs, up to 1,000 in one round trip; all of them are accepted, or none.
 
-        Every job is checked before the first is stored. Without a batch each 1,000 is accepted by
-        itself; with one, nothing runs before `seal_batch`.
+        More than 1,000 travel as a batch: nothing of it counts as accepted before the last has
+        arrived. With a `batch` of your own, that moment is your `seal_batch`.
 
         Args:
-            jobs: request objects, `JobSpec`s, or lines of a batch file (objects or JSON text).
+            jobs: request objects, `JobSpec`s, or lines of a batch file (objects or JSON text); an
+                iterator is read in constant memory.
             batch: an open batch of one account.
 
         Returns:
             One answer a job, in order; a job whose key was used for another body is `conflict`.
 
         Raises:
-            InvalidJob: fields named `[index].field`; nothing was stored.
+            InvalidJob: fields named `[index].field`; no job was accepted.
             BatchNotFound: the batch is unknown or sealed.
         """
-        count, accounts = pack_all(jobs)
-        self._know(set(accounts))
-        parts = []
-        for account, packed in accounts.items():
-            for cut in chunks(packed):
-                call = calls.enqueue(account, packed.arguments[cut], packed.keys[cut], batch)
-                parts.append((packed.positions[cut], self._send(call)))
-        return merge(count, parts)
+        parts = packets(jobs)
+        first = list(islice(parts, 2))
+        self._know({packet.account for packet in first})
+        if len(first) == 1:
+            return self._send(first[0].call(batch))
+        return self._upload(chain(first, parts), batch)
+
+    def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
+        """Send packets, the server at work on one while the next is checked and packed."""
+        opened: dict[str, str] = {}
+        sent: list[tuple[Packet, Future[list[Enqueued]]]] = []
+        try:
+            with ThreadPoolExecutor(1) as sender:
+                for packet in parts:
+                    if batch is None and packet.account not in opened:
+                        opened[packet.account] = self.open_batch(account=packet.account)
+                    call = packet.call(batch or opened[packet.account])
+                    if len(sent) > 1:
+                        sent[-2][1].result()
+                    sent.append((packet, sender.submit(self._send, call)))
+            answers = in_order((packet, answer.result()) for packet, answer in sent)
+        except BaseException:
+            for account, unfinished in opened.items():
+                self._send(calls.discard_batch(account, unfinished))
+            raise
+        for finished in opened.values():
+            self.seal_batch(finished)
+        return answers
 
     def open_batch(self, name: str = "", *, account: str = "default") -> str:
         """Open a batch and return its id; its jobs run once it is sealed.
@@ -174,20 +197,24 @@ class RunQueue:
             raise JobNotFound(job_id)
         return job
 
-    def get_many(self, job_ids: list[str], *, result: bool = True) -> list[Job | None]:
-        """Read jobs of one account; None where there is no such job."""
-        found: list[Job | None] = []
-        for start in range(0, len(job_ids), calls.CHUNK):
-            some = job_ids[start : start + calls.CHUNK]
-            found += self._send(calls.get_jobs(self._account(some[0]), some, result=result))
+    def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
+        """Read jobs, with or without their results; None where there is no such job."""
+        found: list[Job | None] = [None] * len(job_ids)
+        for account, positions in pages(job_ids, self._owners(job_ids), calls.CHUNK):
+            some = [job_ids[position] for position in positions]
+            part = self._send(calls.get_jobs(account, some, result=result))
+            for position, job in zip(positions, part, strict=True):
+                found[position] = job
         return found
 
-    def states(self, job_ids: list[str]) -> list[tuple[JobState | None, float]]:
-        """Read the states of jobs of one account, and for how many seconds each is unconfirmed."""
-        found: list[tuple[JobState | None, float]] = []
-        for start in range(0, len(job_ids), calls.CHUNK):
-            some = job_ids[start : start + calls.CHUNK]
-            found += self._send(calls.job_states(self._account(some[0]), some))
+    def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
+        """Read the states of jobs, and for how many seconds each is unconfirmed."""
+        found: list[tuple[JobState | None, float]] = [(None, 0.0)] * len(job_ids)
+        for account, positions in pages(job_ids, self._owners(job_ids), calls.CHUNK):
+            some = [job_ids[position] for position in positions]
+            part = self._send(calls.job_states(account, some))
+            for position, state in zip(positions, part, strict=True):
+                found[position] = state
         return found
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
@@ -259,6 +286,9 @@ class RunQueue:
         if self._accounts.missing(accounts):
             self.accounts()
             self._accounts.require(accounts)
+
+    def _owners(self, job_ids: Sequence[str]) -> list[str]:
+        return self._accounts.known if self._accounts.know_all(job_ids) else self.accounts()
 
     def _account(self, job_id: str) -> str:
         if not ids.is_id(job_id):

@@ -6,7 +6,7 @@ reads; the sync and the async client differ only in how they send it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
@@ -83,11 +83,7 @@ async def run_async(client: redis.asyncio.Redis, call: Call[T], now_us: int = 0)
     key, script = Keys(call.account).meta, call.script
     arguments = (now_us, *call.arguments)
     try:
-        reply = await cast(
-            Awaitable[Any], client.evalsha(script.sha, 1, key, *cast(Any, arguments))
-        )
+        reply = await client.evalsha(script.sha, 1, key, *cast(Any, arguments))
     except NoScriptError:
-        reply = await cast(
-            Awaitable[Any], client.eval(script.source, 1, key, *cast(Any, arguments))
-        )
+        reply = await client.eval(script.source, 1, key, *cast(Any, arguments))
     return call.parse(reply)

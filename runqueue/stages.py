@@ -1,7 +1,7 @@
 """The worker's calls: claiming, recording, sweeping. The producer's are in `calls.py`.
 
-Pure functions, one for each script that a stage of the worker runs. Recording scripts take many items
-in one call; the tuples' fields stand in the order of the script's contract.
+Pure functions, one for each script that a stage of the worker runs. Recording scripts take many
+items in one call; the tuples' fields stand in the order of the script's contract.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,8 +1,8 @@
 """How a run request lies in Redis and goes to Skyvern.
 
-A stored body is one line of JSON, the *envelope* (what is not part of the request's body, or is only
-known at submission), a newline, and the request body as it will be sent. Title and webhook URL wait in
-the envelope: the attempt's marker is spliced into them, and they go last.
+A stored body is one line of JSON, the *envelope* (what is not part of the request's body, or is
+only known at submission), a newline, and the request body as it will be sent. Title and webhook URL
+wait in the envelope: the attempt's marker is spliced into them, and they go last.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from runqueue import ids
-from runqueue.spec import JobSpec
+from runqueue.spec import JobSpec, Kind
 
 #: Body fields that travel elsewhere: as a header, or in the query.
 _HEADERS = {"user_agent": "x-user-agent", "max_steps_override": "x-max-steps-override"}
@@ -24,7 +24,7 @@ _OUTSIDE = frozenset({*_HEADERS, *_SPLICED, "template"})
 class Submission:
     """One POST, ready to send."""
 
-    kind: str
+    kind: Kind
     content: bytes
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     query: str = ""
@@ -41,8 +41,10 @@ def pack(spec: JobSpec) -> tuple[bytes, bytes]:
     digest = blake2b(spec.kind.encode() + spec.canonical, digest_size=16).digest()
     envelope: dict[str, Any] = {"k": spec.kind[0]}
     if not _OUTSIDE.isdisjoint(body):
-        envelope.update({name: body[name] for name in _OUTSIDE.intersection(body)})
-        rest = {name: value for name, value in body.items() if name not in _OUTSIDE}
+        rest = body.copy()
+        for name in _OUTSIDE:
+            if name in rest:
+                envelope[name] = rest.pop(name)
     if spec.custom_id is not None:
         envelope["c"] = spec.custom_id
     if spec.namespace:
@@ -50,10 +52,10 @@ def pack(spec: JobSpec) -> tuple[bytes, bytes]:
     return digest, orjson.dumps(envelope) + b"\n" + orjson.dumps(rest)
 
 
-def read_envelope(line: bytes) -> tuple[str, str | None, str]:
+def read_envelope(line: bytes) -> tuple[Kind, str | None, str]:
     """Return (kind, custom_id, namespace) of a stored body's first line."""
     envelope = orjson.loads(line)
-    kind = "task" if envelope["k"] == "t" else "workflow"
+    kind: Kind = "task" if envelope["k"] == "t" else "workflow"
     return kind, envelope.get("c"), envelope.get("n", "")
 
 
@@ -65,7 +67,7 @@ def submission(stored: bytes, job_id: str, attempt: int, *, mark: bool = True) -
     """
     line, _, content = stored.partition(b"\n")
     envelope = orjson.loads(line)
-    kind = "task" if envelope["k"] == "t" else "workflow"
+    kind: Kind = "task" if envelope["k"] == "t" else "workflow"
     last: dict[str, Any] = {name: envelope[name] for name in _SPLICED if name in envelope}
     if mark:
         if kind == "task":

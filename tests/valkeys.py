@@ -25,10 +25,11 @@ def start_valkey(folder: Path, port: int | None = None, *, aof: bool = False) ->
         )
         try:
             server.start()
-            return server
         except (ValkeyServerStartupError, OSError):
             if not tries_left:
                 raise
+        else:
+            return server
     raise AssertionError("unreachable")
 
 

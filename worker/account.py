@@ -106,7 +106,7 @@ class AccountWorker:
         self._beat = asyncio.create_task(self.lease.keep())
 
     async def key_is_allowed(self) -> bool | None:
-        """Read one list page with the account's key, at most once in 30 s; None = cannot be told."""
+        """Read one list page with the key, at most once in 30 s; None = cannot be told."""
         checked, allowed = self._key_checked
         if allowed is None or time.monotonic() - checked > KEY_CHECK_SECONDS:
             with self.metrics.timed("check_key"):

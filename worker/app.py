@@ -1,6 +1,6 @@
 """The Celery application: `celery -A worker.app worker` is all it takes.
 
-The only module that imports Celery. Messages carry no state: a message means that there may be work.
+The only module that imports Celery. Messages carry no state: one means that there may be work.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """The lease of this process in one account: its name, and until when it may send.
 
 A claim names its process. The heartbeat renews the lease every 5 s; 15 s without one and the claims
-are somebody else's to judge. So the last act before sending is to look at the clock here: 14 s after
-the start of the last acknowledged heartbeat nothing is sent any more, whatever Redis thinks.
+are somebody else's to judge. So the last act before sending is to look at the clock here: 14 s
+after the start of the last acknowledged heartbeat nothing is sent, whatever Redis thinks.
 """
 
 import asyncio

@@ -5,7 +5,7 @@ the same from every worker: scrape it from one place. Labels never hold a job, a
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -102,7 +102,7 @@ class QueueCollector(Collector):
 
 
 #: (metric, help, what it reads) for the figures that every account has one of.
-_GAUGES = (
+_GAUGES: tuple[tuple[str, str, Callable[[AccountStats], float]], ...] = (
     ("in_flight", "Slots in use: submitting, unconfirmed and running.", lambda s: s.live),
     ("strays", "Runs of ours that no job owns.", lambda s: s.strays),
     ("worker_processes", "Processes whose lease holds.", lambda s: s.processes),

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterable
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
@@ -44,14 +44,12 @@ def serve_metrics(host: str, port: int, redis_url: str) -> str | None:
         return None
     queue = CollectorRegistry()
     queue.register(QueueCollector(redis_url))
-    own_app, queue_app = make_wsgi_app(REGISTRY), make_wsgi_app(queue)
+    apps = {"/metrics": make_wsgi_app(REGISTRY), "/metrics/queue": make_wsgi_app(queue)}
 
     def app(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path == "/metrics":
-            return own_app(environ, start)
-        if path == "/metrics/queue":
-            return queue_app(environ, start)
+        chosen = apps.get(environ.get("PATH_INFO", ""))
+        if chosen is not None:
+            return cast(Iterable[bytes], chosen(environ, start))
         start("404 Not Found", [("Content-Type", "text/plain")])
         return [b"try /metrics or /metrics/queue\n"]
 

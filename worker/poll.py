@@ -95,7 +95,7 @@ class PollPump(Pump):
         wait = spacing(age, least, most, random.random())
         status = ""
         if reading.outcome is ReadClass.RUN:
-            status = reading.run_status if reading.run_status != job.run_status else ""
+            status = "" if reading.run_status == job.run_status else reading.run_status or ""
         else:
             wait = max(wait, reading.retry_after or 0.0, min(1.0, most))
             log.warning(
@@ -105,5 +105,5 @@ class PollPump(Pump):
                 why=reading.outcome.value,
                 detail=reading.detail,
             )
-        polled = Polled(job.job_id, job.attempt, status or "", int(wait * 1e6))
+        polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6))
         account.polled.put(polled, self.free_place)

@@ -1,9 +1,9 @@
 """A pump moves many jobs through one stage: claim as many as there are free places, call, record.
 
-Started by a Celery message, which only means "there may be work". At most one pump of a kind lives per
-process and account; the board in Redis says which do. A pump ends when nothing is there to do, and
-leaves the board in the same script that says so; after 20 s it hands over to a successor. Calls that
-are open then finish by themselves and count as the successor's busy places.
+Started by a Celery message, which only means "there may be work". At most one pump of a kind lives
+per process and account; the board in Redis says which do. A pump ends when nothing is there to do,
+and leaves the board in the same script that says so; after 20 s it hands over to a successor. Calls
+that are open then finish by themselves and count as the successor's busy places.
 """
 
 import asyncio
@@ -26,6 +26,9 @@ log = structlog.get_logger()
 LIFETIME = 20.0
 #: Seconds between two refreshes of the pump's line on the board (it is believed for 1.5 s).
 REFRESH = 0.5
+#: Seconds an idle pump waits for more: a nudge costs a fraction of the Celery message that would
+#: start the next one, and jobs that trickle in would cost one each.
+LINGER = 1.0
 #: Seconds a pump stays for something that is due later; beyond that the tick starts another.
 STAYS_FOR = 1.0
 
@@ -56,8 +59,13 @@ class Pump(ABC):
         self.busy = 0
         self.draining = False
         self._running = False
+        self._worked = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._nudged = asyncio.Event()
+
+    def lingers(self) -> bool:
+        """Tell whether an idle pump should stay on the board a little longer."""
+        return time.monotonic() - self._worked < LINGER
 
     @abstractmethod
     async def take(self, want: int, tick_us: int) -> Taken:
@@ -104,10 +112,14 @@ class Pump(ABC):
             if taken.answer is not Answer.OK:
                 log.info("pump_refused", kind=self.kind, answer=taken.answer.value)
                 return Ended.REFUSED
+            if taken.items:
+                self._worked = time.monotonic()
             for item in taken.items:
                 self._start(item)
             if taken.left:
-                return Ended.IDLE
+                if not self._nudged.is_set():
+                    return Ended.IDLE
+                continue  # a message came while the last script ran: it may have meant newer work
             wait = self._wait(taken, want)
             if wait is None:
                 await self._leave()

@@ -82,7 +82,7 @@ class Runtime:
         self._loop.call_soon_threadsafe(self.accounts[account].pumps[kind].nudge)
 
     def stop(self) -> None:
-        """Drain: claim no more, finish what is on the wire, record it, end the leases, end the loop."""
+        """Drain: claim no more, finish and record what is on the wire, end leases and loop."""
         self.stopping.set()
         grace = self.settings.drain_seconds
         try:

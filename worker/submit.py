@@ -1,7 +1,7 @@
 """Submitting: ready → submitting → running, or wherever the answer leads.
 
-A submission is at most once: claim, POST, record. What surely created no run goes back to the head of
-its lane; what nobody knows becomes unconfirmed. What each answer means is `api_client.outcomes`'
+A submission is at most once: claim, POST, record. What surely created no run goes back to the head
+of its lane; what nobody knows becomes unconfirmed. What each answer means is `api_client.outcomes`'
 business; what becomes of the job is told here.
 """
 
@@ -30,12 +30,14 @@ class SubmitPump(Pump):
     kind = "submit"
 
     async def take(self, want: int, tick_us: int) -> Taken:
-        """Claim ready jobs; a claim whose answer was lost is asked again before a new one is made."""
+        """Claim ready jobs; a claim whose answer was lost is asked again, under its id."""
         account = self.account
         claim_id, process = secrets.token_hex(6), account.lease.name
         asked = time.monotonic()
         for left in reversed(range(CLAIM_TRIES)):
-            call = stages.claim(account.name, process, claim_id, want, tick_us)
+            call = stages.claim(
+                account.name, process, claim_id, want, tick_us, linger=self.lingers()
+            )
             try:
                 taken = await account.send(call)
                 break

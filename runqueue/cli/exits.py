@@ -22,9 +22,9 @@ from runqueue.server import ServerError
 
 #: What `--help` says of them.
 EPILOG = (
-    "Exit codes: 0 every job completed (or was handed in), 1 a job failed, was canceled, is dead or "
-    "unconfirmed, 2 wrong usage, 3 a line or an id was not accepted, 4 the queue cannot be reached, "
-    "130 interrupted (jobs go on)."
+    "Exit codes: 0 every job completed (or was handed in), 1 a job failed, was canceled, is dead "
+    "or unconfirmed, 2 wrong usage, 3 a line or an id was not accepted, 4 the queue cannot be "
+    "reached, 130 interrupted (jobs go on)."
 )
 
 

@@ -24,9 +24,7 @@ class Following:
         grace: seconds a job may be unconfirmed before there is no use in waiting for it.
     """
 
-    def __init__(
-        self, queue: RunQueue, job_ids: Mapping[str, Sequence[str]], grace: float
-    ) -> None:
+    def __init__(self, queue: RunQueue, job_ids: Mapping[str, Sequence[str]], grace: float) -> None:
         self.total = sum(map(len, job_ids.values()))
         self._queue = queue
         self._grace = grace
@@ -64,11 +62,11 @@ class Following:
             still = []
             for job_id, (state, seconds) in zip(self._open[account], states, strict=True):
                 if state is None or state.is_over:
-                    self._ended[state or GONE] += 1
+                    self._ended[state.value if state else GONE] += 1
                     ended.append(job_id)
                     continue
                 still.append(job_id)
-                self._standing[state] += 1
+                self._standing[state.value] += 1
                 if state is JobState.UNCONFIRMED and seconds > self._grace:
                     self._stuck.append(job_id)
             self._open[account] = still

@@ -117,9 +117,7 @@ def _spec(raw: bytes, namespace: str) -> JobSpec:
     return spec
 
 
-def _is_first(
-    job_id: str, spec: JobSpec, number: int, seen: dict[str, tuple[bytes, int]]
-) -> bool:
+def _is_first(job_id: str, spec: JobSpec, number: int, seen: dict[str, tuple[bytes, int]]) -> bool:
     """Tell whether no earlier line has this job.
 
     Raises:

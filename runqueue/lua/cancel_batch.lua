@@ -4,4 +4,4 @@ local key = PREFIX .. 'batch:' .. ARGV[2]
 if redis.call('EXISTS', key) == 0 then return -1 end
 redis.call('HSET', key, 'held', 'canceled', 'canceled_at', int(NOW))
 redis.call('HSETNX', PREFIX .. 'canceling', ARGV[2], '0')
-return redis.call('LLEN', PREFIX .. 'batch_jobs:' .. ARGV[2])
+return batch_size(ARGV[2])

@@ -66,14 +66,16 @@ next_us = math.max(next_us, due)
 local taken, groups, skips, held = {}, {}, 0, 0
 
 local function claim(id, priority, group, batch)
-  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline')
-  if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch then
-    skips = skips + 1 -- canceled meanwhile, or taken over by another batch
+  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline', 'priority', 'group')
+  if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= int(priority)
+    or (f[6] or 'default') ~= group then
+    skips = skips + 1 -- canceled meanwhile, taken over by another batch, or handed in anew elsewhere
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
     deadline = f[4] }
   if f[4] and tonumber(f[4]) <= NOW then
+    skips = skips + 1
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
@@ -126,16 +128,15 @@ for priority = 0, 3 do
     if not group then break end
     local free = room_in(group)
     if free == 0 then
-      redis.call('ZREM', ring, group)
-      redis.call('HSET', group_key(group), 'capped', '1', 'vt:' .. priority, first[2])
+      ring_leave(priority, group, first[2])
+      redis.call('HSET', group_key(group), 'capped', '1')
     else
       local quota = math.max(1, math.floor((room - #taken) / redis.call('ZCARD', ring)))
       local count = #taken
       local empty = from_lanes(priority, group, math.min(quota, free))
       local virtual = int(tonumber(first[2]) + #taken - count)
       if empty then
-        redis.call('ZREM', ring, group)
-        redis.call('HSET', group_key(group), 'vt:' .. priority, virtual)
+        ring_leave(priority, group, virtual)
       else
         redis.call('ZADD', ring, virtual, group)
       end

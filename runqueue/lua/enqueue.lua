@@ -1,12 +1,47 @@
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
--- ARGV  now_us, batch ('-' none), then 7 a job: id, digest, priority (0-3), group,
---       run_at, deadline (each '' none, '<us>' absolute, '+<us>' from now), body
+-- ARGV  now_us, batch ('-' none), then 5 a job: id, digest, '<priority 0-3>:<group>', times, body
+--       times = '' or '<run_at>;<deadline>', each '' none, '<us>' absolute, '+<us>' from now
 -- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch
--- Error NOBATCH, SEALED. Nothing is written then.
-local batch = ARGV[2]
+-- Error NOBATCH, SEALED (or canceled: its sweep may have passed). Nothing is written then.
+local call, batch = redis.call, ARGV[2]
 local batch_key = PREFIX .. 'batch:' .. batch
+local JOB, BODY = PREFIX .. 'job:', PREFIX .. 'body:'
 local DUE, DEADLINES = PREFIX .. 'due', PREFIX .. 'deadlines'
+local PER_JOB = 5
+
+if batch ~= NO_BATCH then
+  local f = call('HMGET', batch_key, 'sealed', 'held')
+  if not f[1] then return redis.error_reply('NOBATCH ' .. batch) end
+  if f[1] == '1' or f[2] == 'canceled' then return redis.error_reply('SEALED ' .. batch) end
+  expect(PREFIX .. 'batch_jobs:' .. batch, 'list')
+  expect(PREFIX .. 'batch_lanes:' .. batch, 'set')
+end
+expect(DUE, 'zset')
+expect(DEADLINES, 'zset')
+expect(PREFIX .. 'wake', 'list')
+
+-- Jobs of one priority and group share a lane, the fields that say so, and one count.
+local lanes, order = {}, {}
+local function lane_of(name)
+  local priority, group = string.match(name, '^(%d):(.*)$')
+  local lane = { name = name, priority = priority, group = group, ids = {}, scheduled = 0, fields = {} }
+  local fields = lane.fields
+  local function add(field, value)
+    fields[#fields + 1] = field
+    fields[#fields + 1] = value
+  end
+  if priority ~= '2' then add('priority', priority) end
+  if group ~= 'default' then add('group', group) end
+  if batch ~= NO_BATCH then add('batch', batch) end
+  expect(lane_key(priority, group, batch), 'list')
+  expect(lanes_key(priority, group), 'list')
+  expect(PREFIX .. 'ring:' .. priority, 'zset')
+  expect(group_key(group), 'hash')
+  lanes[name] = lane
+  order[#order + 1] = lane
+  return lane
+end
 
 local function moment(text)
   if text == '' then return nil end
@@ -14,103 +49,99 @@ local function moment(text)
   return tonumber(text)
 end
 
-if batch ~= NO_BATCH then
-  local sealed = redis.call('HGET', batch_key, 'sealed')
-  if not sealed then return redis.error_reply('NOBATCH ' .. batch) end
-  if sealed == '1' then return redis.error_reply('SEALED ' .. batch) end
-end
-expect(DUE, 'zset')
-expect(DEADLINES, 'zset')
-expect(PREFIX .. 'wake', 'list')
-
 -- Read everything first: what is known stays as it is, and a wrong type stops us before a write.
-local reply, fresh, seen = { int(NOW) }, {}, {}
-for i = 3, #ARGV, 7 do
-  local id = ARGV[i]
-  local f = redis.call('HMGET', job_key(id), 'digest', 'state', 'batch', 'created', 'priority', 'group')
-  local known, code = seen[id], 1
-  if f[1] then
-    known = { digest = f[1], state = f[2], batch = f[3] or NO_BATCH, created = f[4] }
-  end
-  if known and known.digest ~= ARGV[i + 1] then
+local now_text = int(NOW)
+local reply, fresh, old, digests = { now_text }, {}, {}, {}
+
+local function known_already(i, id, digest)
+  local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline')
+  local job = { id = id, state = f[1], batch = f[2] or NO_BATCH, created = f[3],
+    priority = f[4] or '2', group = f[5] or 'default', deadline = f[6] }
+  local code = 1
+  if digest ~= ARGV[i + 1] then
     code = 2
-  elseif known and not seen[id] and batch ~= NO_BATCH and known.batch ~= batch
-    and (known.state == 'ready' or known.state == 'scheduled')
-    and redis.call('HGET', PREFIX .. 'batch:' .. known.batch, 'sealed') == '0' then
+  elseif job.batch ~= NO_BATCH and job.batch ~= batch and (job.state == 'ready' or job.state == 'scheduled')
+    and call('HGET', PREFIX .. 'batch:' .. job.batch, 'sealed') ~= '1' then
     code = 3
-    fresh[#fresh + 1] = { at = i, old = { state = known.state, batch = known.batch,
-      priority = f[5] or '2', group = f[6] or 'default' } }
-  elseif not known then
-    fresh[#fresh + 1] = { at = i }
-    seen[id] = { digest = ARGV[i + 1], state = 'ready', batch = batch, created = int(NOW) }
+    old[i] = job
+    fresh[#fresh + 1] = i
+    digests[id] = digest
   end
-  if known then
-    reply[#reply + 1] = { code, known.state, known.batch, known.created }
+  return { code, job.state, job.batch, job.created }
+end
+
+for i = 3, #ARGV, PER_JOB do
+  local id = ARGV[i]
+  local twin = digests[id]
+  if twin then -- the same id twice in one call
+    reply[#reply + 1] = { twin == ARGV[i + 1] and 1 or 2, 'ready', batch, now_text }
   else
-    reply[#reply + 1] = 0
+    local digest = call('HGET', JOB .. id, 'digest')
+    if digest then
+      reply[#reply + 1] = known_already(i, id, digest)
+    else
+      reply[#reply + 1] = 0
+      fresh[#fresh + 1] = i
+      digests[id] = ARGV[i + 1]
+    end
   end
 end
-
-local lanes, order = {}, {}
-local function into_lane(priority, group, id)
-  local name = priority .. ':' .. group
-  if not lanes[name] then
-    lanes[name] = { priority = priority, group = group, ids = {} }
-    order[#order + 1] = name
-    expect(lane_key(priority, group, batch), 'list')
-    expect(lanes_key(priority, group), 'list')
-    expect(PREFIX .. 'ring:' .. priority, 'zset')
-    expect(group_key(group), 'hash')
-  end
-  local ids = lanes[name].ids
-  ids[#ids + 1] = id
-end
-for _, item in ipairs(fresh) do
-  local at = item.at
-  item.run_at, item.deadline = moment(ARGV[at + 4]), moment(ARGV[at + 5])
-  item.state = (item.run_at and item.run_at > NOW) and 'scheduled' or 'ready'
-  if item.state == 'ready' then into_lane(ARGV[at + 2], ARGV[at + 3], ARGV[at]) end
-end
-
 if #fresh == 0 then return reply end
--- The first write is one that a full server refuses, so that OOM leaves nothing half done.
-redis.call('HINCRBY', COUNTERS, 'enqueued', #fresh)
-for _, item in ipairs(fresh) do
-  local at = item.at
-  local id, priority, group = ARGV[at], ARGV[at + 2], ARGV[at + 3]
-  local fields = { 'state', item.state, 'digest', ARGV[at + 1], 'created', int(NOW) }
-  local function add(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
-  if priority ~= '2' then add('priority', priority) end
-  if group ~= 'default' then add('group', group) end
-  if batch ~= NO_BATCH then add('batch', batch) end
-  if item.deadline then
-    add('deadline', int(item.deadline))
-    redis.call('ZADD', DEADLINES, int(item.deadline), id)
-  end
-  if item.state == 'scheduled' then
-    add('run_at', int(item.run_at))
-    redis.call('ZADD', DUE, int(item.run_at), id)
-  end
-  if item.old then
-    -- The old lane keeps the id; a claim skips it because its batch is not the lane's.
-    local old = item.old
-    bump(totals, old.state .. ':' .. old.priority, -1)
-    batch_totals[old.batch] = batch_totals[old.batch] or {}
-    bump(batch_totals[old.batch], 'count:' .. old.state, -1)
-    redis.call('DEL', job_key(id))
-    if item.state == 'ready' then redis.call('ZREM', DUE, id) end
-    if not item.deadline then redis.call('ZREM', DEADLINES, id) end
-  end
-  redis.call('HSET', job_key(id), unpack(fields))
-  redis.call('SET', PREFIX .. 'body:' .. id, ARGV[at + 6])
-  count_state({ priority = priority, group = group, batch = batch }, item.state)
-  if batch ~= NO_BATCH then redis.call('RPUSH', PREFIX .. 'batch_jobs:' .. batch, id) end
+for _, i in ipairs(fresh) do
+  if not lanes[ARGV[i + 2]] then lane_of(ARGV[i + 2]) end
 end
-for _, name in ipairs(order) do
-  local lane = lanes[name]
-  push(lane.priority, lane.group, batch, lane.ids, false)
-  if batch ~= NO_BATCH then redis.call('SADD', PREFIX .. 'batch_lanes:' .. batch, name) end
+
+-- The first write is one that a full server refuses, so that OOM leaves nothing half done.
+call('HINCRBY', COUNTERS, 'enqueued', #fresh)
+
+-- A job of an unfinished upload is handed in again: the new batch takes it over. The old lane keeps
+-- its id; a claim skips it there, because its batch is not the lane's.
+local function take_over(job)
+  bump(totals, job.state .. ':' .. job.priority, -1)
+  batch_totals[job.batch] = batch_totals[job.batch] or {}
+  bump(batch_totals[job.batch], 'count:' .. job.state, -1)
+  bump(batch_totals[job.batch], 'moved', 1)
+  if job.state == 'scheduled' then call('ZREM', DUE, job.id) end
+  if job.deadline then call('ZREM', DEADLINES, job.id) end
+  call('DEL', JOB .. job.id)
+end
+
+-- Writes what the times of a job ask for; true when it has to wait.
+local function with_times(id, times)
+  local start, limit = string.match(times, '^([^;]*);(.*)$')
+  local run_at, deadline = moment(start), moment(limit)
+  if deadline then
+    call('HSET', JOB .. id, 'deadline', int(deadline))
+    call('ZADD', DEADLINES, int(deadline), id)
+  end
+  if not run_at or run_at <= NOW then return false end
+  call('HSET', JOB .. id, 'state', 'scheduled', 'run_at', int(run_at))
+  call('ZADD', DUE, int(run_at), id)
+  return true
+end
+
+local ids = {}
+for n, i in ipairs(fresh) do
+  local id, lane = ARGV[i], lanes[ARGV[i + 2]]
+  if old[i] then take_over(old[i]) end
+  call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created', now_text, unpack(lane.fields))
+  call('SET', BODY .. id, ARGV[i + 4])
+  if ARGV[i + 3] ~= '' and with_times(id, ARGV[i + 3]) then
+    lane.scheduled = lane.scheduled + 1
+  else
+    lane.ids[#lane.ids + 1] = id
+  end
+  ids[n] = id
+end
+if batch ~= NO_BATCH then in_parts('RPUSH', PREFIX .. 'batch_jobs:' .. batch, ids) end
+
+for _, lane in ipairs(order) do
+  local job = { priority = lane.priority, group = lane.group, batch = batch }
+  count_new(job, 'ready', #lane.ids)
+  count_new(job, 'scheduled', lane.scheduled)
+  if #lane.ids > 0 then push(lane.priority, lane.group, batch, lane.ids, false) end
+  if batch ~= NO_BATCH then call('SADD', PREFIX .. 'batch_lanes:' .. batch, lane.name) end
 end
 save()
-if #order > 0 and batch_runs(batch) then wake() end
+if batch_runs(batch) then wake() end
 return reply

@@ -4,7 +4,9 @@ local UNSEALED, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[3]), 0
 expect(UNSEALED, 'zset')
 local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', int(NOW - tonumber(ARGV[2])), 'LIMIT', 0, 8)
 for _, batch in ipairs(old) do
-  local jobs = PREFIX .. 'batch_jobs:' .. batch
+  local jobs, key = PREFIX .. 'batch_jobs:' .. batch, PREFIX .. 'batch:' .. batch
+  if redis.call('HGET', key, 'sealed') == '0' then bump(totals, 'batches_expired', 1) end
+  redis.call('HDEL', key, 'sealed') -- nobody adds to it or seals it while it is taken apart
   local ids = redis.call('LPOP', jobs, math.max(1, limit - looked)) or {}
   for _, id in ipairs(ids) do
     local job = read_job(id)
@@ -13,18 +15,16 @@ for _, batch in ipairs(old) do
       redis.call('ZREM', PREFIX .. 'due', id)
       redis.call('ZREM', PREFIX .. 'deadlines', id)
       redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id)
+    elseif job and job.batch == batch then
+      redis.call('HDEL', job_key(id), 'batch') -- it ran or was canceled: it outlives its batch
     end
   end
   looked = looked + #ids
   if redis.call('EXISTS', jobs) == 0 then
-    for _, lane in ipairs(redis.call('SMEMBERS', PREFIX .. 'batch_lanes:' .. batch)) do
-      local priority, group = string.match(lane, '^(%d):(.*)$')
-      redis.call('DEL', lane_key(priority, group, batch))
-    end
-    redis.call('DEL', PREFIX .. 'batch_lanes:' .. batch, PREFIX .. 'batch:' .. batch)
+    drop_lanes(batch)
+    redis.call('DEL', PREFIX .. 'batch_lanes:' .. batch, key)
     redis.call('ZREM', PREFIX .. 'batches', batch)
     redis.call('ZREM', UNSEALED, batch)
-    bump(totals, 'batches_expired', 1)
   end
   if looked >= limit then break end
 end

@@ -1,5 +1,5 @@
 -- A claim whose submission surely created no run goes back to the head of its lane, at no cost:
--- submitting | unconfirmed → ready (canceled if that was asked for meanwhile). Unconfirmed as well: the
+-- submitting | unconfirmed → ready (canceled if that was asked for, dead if its time was up meanwhile). Unconfirmed as well: the
 -- only process that had this attempt says late, but for certain, that no run came of it.
 -- ARGV  now_us, why ('not_sent' | 'busy' | 'account'), wait_us (what the server asked for, 0 = nothing),
 --       reason (shown while the account is held), then 2 a job: id, attempt
@@ -8,7 +8,7 @@
 -- asked; account holds them for 60 s and then lets one job through to see. 'void' holds nothing.
 local why, wait_us, reason = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local FIRST_HOLD, LONGEST_HOLD, ACCOUNT_HOLD = 1000000, 60000000, 60000000
-local reply = {}
+local reply, given = {}, 0
 pass_when_full()
 
 -- Many calls fail at once: only the first after the last hold has ended doubles the step.
@@ -26,19 +26,21 @@ for i = 5, #ARGV, 2 do
   local job = read_job(ARGV[i])
   if job and may_leave(job, ARGV[i + 1]) then
     if job.cancel then
-      end_job(job, 'canceled', { 'reason', job.cancel })
+      end_without_run(job)
     else
       redis.call('HDEL', job_key(job.id), 'process', 'reason')
       count_state(job, 'ready')
       redis.call('HSET', job_key(job.id), 'state', 'ready')
       push(job.priority, job.group, job.batch, { job.id }, true)
     end
+    given = given + 1
     reply[#reply + 1] = 1
   else
     reply[#reply + 1] = 0
   end
 end
-bump(totals, 'given_back:' .. why, #reply)
-if why ~= 'void' then hold() end
+bump(totals, 'given_back:' .. why, given)
+-- Sent again because its reply was lost, it gives nothing back and holds no longer.
+if why ~= 'void' and given > 0 then hold() end
 save()
 return reply

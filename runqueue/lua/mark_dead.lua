@@ -6,7 +6,7 @@ pass_when_full()
 for i = 2, #ARGV, 3 do
   local job = read_job(ARGV[i])
   if job and may_leave(job, ARGV[i + 1]) then
-    end_job(job, job.cancel and 'canceled' or 'dead', { 'reason', ARGV[i + 2] })
+    end_without_run(job, ARGV[i + 2])
     reply[#reply + 1] = 1
   else
     reply[#reply + 1] = 0

@@ -23,7 +23,6 @@ for i = 2, #ARGV, 5 do
   elseif not job or not adopts(job, attempt) then
     code = 2
     add_stray(run_id, id, ARGV[i + 1], job and ('job was ' .. job.state) or 'job is gone')
-    bump(totals, 'strays', 1)
   else
     if job.state == 'submitting' then
       remove_later('claims:' .. (job.process or ''), id)

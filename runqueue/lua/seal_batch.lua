@@ -6,7 +6,8 @@ local sealed = redis.call('HGET', key, 'sealed')
 if not sealed then return -1 end
 if sealed == '0' then
   redis.call('HSET', key, 'sealed', '1', 'sealed_at', int(NOW))
-  redis.call('ZREM', PREFIX .. 'unsealed', batch)
+  -- An empty batch has no job to retire with: it goes with the uploads that were never finished.
+  if batch_size(batch) > 0 then redis.call('ZREM', PREFIX .. 'unsealed', batch) end
   if batch_runs(batch) then
     for _, lane in ipairs(redis.call('SMEMBERS', PREFIX .. 'batch_lanes:' .. batch)) do
       local priority, group = string.match(lane, '^(%d):(.*)$')
@@ -17,4 +18,4 @@ if sealed == '0' then
     if anything_ready() then wake() end
   end
 end
-return redis.call('LLEN', PREFIX .. 'batch_jobs:' .. batch)
+return batch_size(batch)

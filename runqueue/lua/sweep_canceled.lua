@@ -24,11 +24,7 @@ for i = 1, #flat, 2 do
   walked = walked + #ids
   if walked < limit then
     redis.call('HDEL', CANCELING, batch)
-    for _, lane in ipairs(redis.call('SMEMBERS', PREFIX .. 'batch_lanes:' .. batch)) do
-      local priority, group = string.match(lane, '^(%d):(.*)$')
-      redis.call('DEL', lane_key(priority, group, batch))
-      redis.call('LREM', lanes_key(priority, group), 0, batch)
-    end
+    drop_lanes(batch)
   else
     redis.call('HSET', CANCELING, batch, int(from + #ids))
   end

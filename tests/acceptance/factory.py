@@ -72,7 +72,9 @@ class Factory:
 
     def runs_per_job(self) -> Counter[str]:
         """Return how many runs were created for each job, by the marker in their titles."""
-        return Counter(run["title"].rpartition("[rq:")[2].partition(".")[0] for run in self.ledger())
+        return Counter(
+            run["title"].rpartition("[rq:")[2].partition(".")[0] for run in self.ledger()
+        )
 
     def states(self) -> dict[str, int]:
         """Return how many jobs stand in each state."""

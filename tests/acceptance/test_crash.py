@@ -1,11 +1,12 @@
 """Workers are killed in the middle of their work: nothing is lost, nothing is run twice."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.factory import factory, task, until
+from tests.acceptance.factory import Factory, factory, task, until
 
 #: `make acceptance` runs the full size.
 JOBS = int(os.environ.get("RUNQUEUE_TEST_JOBS", "400"))
@@ -22,13 +23,19 @@ FAST = {
 }
 
 
+def _share_has_run(parts: Factory, share: float) -> bool:
+    return len(parts.ledger()) > share * JOBS
+
+
 def test_three_kills_in_mid_work_lose_no_job_and_run_none_twice(tmp_path: Path) -> None:
     with factory(tmp_path, ("--duration", "1"), **FAST) as parts:
+        # Answers that take a while, so that each kill meets submissions on the wire.
+        parts.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 0.2}})
         jobs = parts.queue.enqueue_many([task(f"job-{i}") for i in range(JOBS)])
         parts.start_worker()
         victim = parts.start_worker()
         for share in (0.2, 0.4, 0.6):
-            until(lambda s=share: len(parts.ledger()) > s * JOBS, 120, f"{share:.0%} of the runs")
+            until(partial(_share_has_run, parts, share), 120, f"{share:.0%} of the runs")
             victim.kill()
             victim.wait()
             victim = parts.start_worker()

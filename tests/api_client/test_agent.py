@@ -5,17 +5,6 @@ from typing import Any
 
 import orjson
 import pytest
-from rawserver import (
-    Behaviour,
-    Server,
-    answering,
-    answering_in_turn,
-    hangs,
-    port_nobody_listens_on,
-    reads_then_closes,
-    response,
-    serving,
-)
 
 from api_client import (
     AiohttpTransport,
@@ -35,6 +24,17 @@ from api_client import (
     TaskRunResponse,
     UnprocessableEntityError,
     WorkflowRunResponse,
+)
+from tests.api_client.rawserver import (
+    Behaviour,
+    Server,
+    answering,
+    answering_in_turn,
+    hangs,
+    port_nobody_listens_on,
+    reads_then_closes,
+    response,
+    serving,
 )
 
 TASK = response(200, b'{"run_id": "tsk_1", "status": "queued", "run_type": "task_v2"}')

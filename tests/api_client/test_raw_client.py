@@ -4,7 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from rawserver import (
+
+from api_client.outcomes import CancelClass, ReadClass, SubmissionClass
+from api_client.raw import RawClient
+from api_client.transport import AiohttpTransport
+from tests.api_client.rawserver import (
     Behaviour,
     Exchange,
     answering,
@@ -14,10 +18,6 @@ from rawserver import (
     response,
     serving,
 )
-
-from api_client.outcomes import CancelClass, ReadClass, SubmissionClass
-from api_client.raw import RawClient
-from api_client.transport import AiohttpTransport
 
 KEY = "a-secret-key"
 ACCEPTED = response(200, b'{"run_id": "tsk_1", "status": "queued"}')

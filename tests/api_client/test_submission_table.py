@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from rawserver import (
+
+from api_client.outcomes import Submission, SubmissionClass
+from api_client.raw import RawClient
+from api_client.transport import AiohttpTransport
+from tests.api_client.rawserver import (
     Behaviour,
     answering,
     cuts_the_answer,
@@ -19,10 +23,6 @@ from rawserver import (
     sends_garbage,
     serving,
 )
-
-from api_client.outcomes import Submission, SubmissionClass
-from api_client.raw import RawClient
-from api_client.transport import AiohttpTransport
 
 ACCEPTED, NOT_SENT, BUSY, REFUSED, ACCOUNT, UNKNOWN = SubmissionClass
 NOT_FOUND = {"detail": "Not Found"}

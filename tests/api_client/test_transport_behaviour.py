@@ -6,7 +6,10 @@ import time
 
 import httpx
 import pytest
-from rawserver import (
+
+from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
+from api_client.transport import IDLE_LIMIT, AiohttpTransport
+from tests.api_client.rawserver import (
     Exchange,
     answering,
     answering_in_turn,
@@ -14,9 +17,6 @@ from rawserver import (
     response,
     serving,
 )
-
-from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
-from api_client.transport import IDLE_LIMIT, AiohttpTransport
 
 
 async def send(transport: AiohttpTransport, method: str, url: str, **kwargs: object) -> bytes:

@@ -9,7 +9,10 @@ from typing import Any
 import httpx
 import pytest
 import uvloop
-from rawserver import (
+
+from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
+from api_client.transport import AiohttpTransport
+from tests.api_client.rawserver import (
     Behaviour,
     Exchange,
     answering,
@@ -27,9 +30,6 @@ from rawserver import (
     sends_garbage,
     serving,
 )
-
-from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
-from api_client.transport import AiohttpTransport
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 

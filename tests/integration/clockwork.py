@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
+import orjson
 import redis
 from hypothesis import HealthCheck, settings
 
@@ -10,6 +11,7 @@ from runqueue import calls, ids, scripts, stages
 from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.keys import Keys
 from runqueue.scripts import Call
+from runqueue.spec import JobSpec, Priority, When
 from runqueue.stages import Accepted, Claimed, Finished, GivenBack, Lost, Taken
 
 T = TypeVar("T")
@@ -36,18 +38,30 @@ settings.register_profile(
 settings.register_profile("long", settings.get_profile("ci"), max_examples=2_000)
 
 
-def job_arguments(
-    job_id: str,
+def spec(
+    name: str,
     *,
+    account: str = ACCOUNT,
     body: str = "a",
     priority: int = 2,
     group: str = "default",
-    run_at: str = "",
-    deadline: str = "",
-) -> calls.JobArguments:
-    """A job as the enqueue script takes it; equal bodies have equal digests."""
-    stored = b'{"k":"t"}\n{"prompt":"' + body.encode() + b'"}'
-    return (job_id, body.encode().ljust(16, b"."), priority, group, run_at, deadline, stored)
+    run_at: int | None = None,
+    deadline: int | None = None,
+) -> JobSpec:
+    """The job with the idempotency key `name`; times are microseconds since 1970."""
+    fields = {"prompt": body}
+    return JobSpec(
+        kind="task",
+        body=fields,
+        canonical=orjson.dumps(fields),
+        custom_id=name,
+        priority=Priority(priority),
+        group=group,
+        run_at=None if run_at is None else When(run_at, relative=False),
+        deadline=None if deadline is None else When(deadline, relative=False),
+        account=account,
+        namespace="clockwork",
+    )
 
 
 class Clockwork:
@@ -77,19 +91,24 @@ class Clockwork:
         return ids.job_id_for(self.account, "clockwork", name or str(self._made))
 
     def enqueue(
-        self, n: int = 1, *, batch: str | None = None, job_ids: Sequence[str] = (), **options: Any
+        self, n: int = 1, *, batch: str | None = None, names: Sequence[str] = (), **options: Any
     ) -> list[str]:
-        """Hand in n new jobs (or those of `job_ids`), at most 1,000; returns their ids."""
-        chosen = list(job_ids) or [self.new_id() for _ in range(n)]
-        answers = self.hand_in([job_arguments(i, **options) for i in chosen], batch)
+        """Hand in n new jobs (or those of `names`), at most 1,000; returns their ids."""
+        if not names:
+            names = [f"job{self._made + i}" for i in range(n)]
+            self._made += n
+        answers = self.hand_in([spec(i, account=self.account, **options) for i in names], batch)
         assert all(answer.status is EnqueueStatus.NEW for answer in answers)
-        return chosen
+        return [answer.job_id for answer in answers]
 
-    def hand_in(
-        self, jobs: Sequence[calls.JobArguments], batch: str | None = None
-    ) -> list[Enqueued]:
+    def hand_in(self, jobs: Sequence[JobSpec], batch: str | None = None) -> list[Enqueued]:
         """Hand in jobs and return the answers."""
-        return self.run(calls.enqueue(self.account, jobs, [None] * len(jobs), batch))
+        return self.run(self.handing_in(jobs, batch))
+
+    def handing_in(self, jobs: Sequence[JobSpec], batch: str | None = None) -> Call[list[Enqueued]]:
+        """The call that hands in jobs."""
+        keys = [job.custom_id for job in jobs]
+        return calls.enqueue(self.account, [calls.pack_job(job) for job in jobs], keys, batch)
 
     def open_batch(self) -> str:
         """Open a batch."""
@@ -193,9 +212,7 @@ class Clockwork:
         self, process: str = "p1", *, woken: bool = False, interval: float = 0.25
     ) -> stages.Tick:
         """Run the tick's script."""
-        return self.run(
-            stages.tick(self.account, process, round(interval * SECOND), woken=woken)
-        )
+        return self.run(stages.tick(self.account, process, round(interval * SECOND), woken=woken))
 
     def limit(self, **limits: float) -> None:
         """Set limits."""

@@ -6,9 +6,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from simulating import KEY, Client, FakeClock, eventually, simulating
 
 from simulator.faults import RULES, Switchboard
+from tests.simulator.simulating import KEY, Client, FakeClock, eventually, simulating
 
 
 async def post_raw(client: Client, body: dict[str, Any] | None = None) -> tuple[bytes, bool]:
@@ -233,7 +233,7 @@ async def test_a_rule_hits_only_what_it_matches_and_only_so_often() -> None:
 
         async def submit(title: str) -> int:
             body = {"prompt": "p", "title": title}
-            return (await client.call("POST", "/v1/run/tasks", body))[0]
+            return int((await client.call("POST", "/v1/run/tasks", body))[0])
 
         await client.run_workflow()
         assert await submit("x [rq:abc.2]") == 200

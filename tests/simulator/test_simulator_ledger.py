@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import random
 
-from simulating import FakeClock, simulating
-
 from simulator.ledger import densest_window
+from tests.simulator.simulating import FakeClock, simulating
 
 
 async def test_the_ledger_holds_every_run_with_the_title_that_was_sent() -> None:

@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from simulating import FakeClock, simulating
 
 from simulator.options import Options
 from simulator.plan import Planner
+from tests.simulator.simulating import FakeClock, simulating
 
 
 async def test_a_run_goes_from_created_over_queued_and_running_to_its_end() -> None:

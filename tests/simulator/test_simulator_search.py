@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from simulating import FakeClock, simulating
+
+from tests.simulator.simulating import FakeClock, simulating
 
 
 @pytest.mark.parametrize(

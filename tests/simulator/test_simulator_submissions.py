@@ -4,7 +4,8 @@ import asyncio
 from urllib.parse import urlsplit
 
 import pytest
-from simulating import KEY, FakeClock, eventually, simulating
+
+from tests.simulator.simulating import KEY, FakeClock, eventually, simulating
 
 
 async def test_a_task_is_answered_with_a_created_run_that_echoes_the_request() -> None:

@@ -8,9 +8,9 @@ import time
 from typing import Any
 
 import pytest
-from simulating import KEY, FakeClock, eventually, receiving, simulating
 
 from simulator.options import Options
+from tests.simulator.simulating import KEY, FakeClock, eventually, receiving, simulating
 
 #: A run that is over within 50 ms.
 SHORT = "https://a.test/?sim_seconds=0.05"

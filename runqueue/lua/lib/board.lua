@@ -15,7 +15,7 @@ local function board_enter(kind, process, tick_us)
   if tick_us > 0 and NOW - tick_us > STALE_TICK then return { 'stale', int(NOW) } end
   if not lease_holds(process) then return { 'fenced', int(NOW) } end
   redis.call('ZADD', PREFIX .. 'board:' .. kind, int(NOW + BOARD_STAYS), process)
-  if tick_us > 0 then redis.call('HDEL', META, 'sent:' .. kind) end
+  redis.call('HDEL', META, 'sent:' .. kind)
   return nil
 end
 

@@ -57,13 +57,22 @@ local function read_job(id)
     process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0) }
 end
 
+-- Counts `n` jobs that begin in a state.
+local function count_new(job, state, n)
+  bump(totals, state .. ':' .. job.priority, n)
+  if job.batch ~= NO_BATCH then
+    batch_totals[job.batch] = batch_totals[job.batch] or {}
+    bump(batch_totals[job.batch], 'count:' .. state, n)
+  end
+end
+
 -- Counts a job's change of state; the record itself is written by the caller, in one HSET.
 local function count_state(job, state)
-  if job.state then bump(totals, job.state .. ':' .. job.priority, -1) end
+  bump(totals, job.state .. ':' .. job.priority, -1)
   bump(totals, state .. ':' .. job.priority, 1)
   if job.batch ~= NO_BATCH then
     local counts = batch_totals[job.batch] or {}
-    if job.state then bump(counts, 'count:' .. job.state, -1) end
+    bump(counts, 'count:' .. job.state, -1)
     bump(counts, 'count:' .. state, 1)
     batch_totals[job.batch] = counts
   end
@@ -77,6 +86,13 @@ local function count_state(job, state)
     freed = true
   end
   job.state = state
+end
+
+-- Runs a command on a list of any length: `unpack` takes 1,000 without harm.
+local function in_parts(command, key, list)
+  for first = 1, #list, 1000 do
+    redis.call(command, key, unpack(list, first, math.min(first + 999, #list)))
+  end
 end
 
 local function lane_key(priority, group, batch)
@@ -98,12 +114,21 @@ end
 
 -- A group enters the ring at the larger of the ring's first virtual time and its own last one:
 -- it neither catches up on turns it slept through nor jumps the line by leaving and coming back.
+-- An empty ring remembers the time of the last that left it, or a newcomer would begin at 0 and
+-- keep the others waiting for as many turns as they ever had.
 local function ring_enter(priority, group)
   local ring = PREFIX .. 'ring:' .. priority
   if redis.call('ZSCORE', ring, group) then return end
   local own = tonumber(redis.call('HGET', group_key(group), 'vt:' .. priority) or 0)
-  local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
-  redis.call('ZADD', ring, int(math.max(own, tonumber(first[2] or 0))), group)
+  local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')[2]
+    or redis.call('HGET', META, 'vt:' .. priority)
+  redis.call('ZADD', ring, int(math.max(own, tonumber(first or 0))), group)
+end
+
+local function ring_leave(priority, group, virtual)
+  redis.call('ZREM', PREFIX .. 'ring:' .. priority, group)
+  redis.call('HSET', group_key(group), 'vt:' .. priority, virtual)
+  redis.call('HSET', META, 'vt:' .. priority, virtual)
 end
 
 -- A lane stands in its group's list exactly while it holds ids and its batch runs.
@@ -113,12 +138,24 @@ local function list_lane(priority, group, batch, at_head)
 end
 
 local function push(priority, group, batch, ids, at_head)
-  local lane, length = lane_key(priority, group, batch), 0
-  for first = 1, #ids, 1000 do
-    length = redis.call(at_head and 'LPUSH' or 'RPUSH', lane,
-      unpack(ids, first, math.min(first + 999, #ids)))
+  local lane = lane_key(priority, group, batch)
+  in_parts(at_head and 'LPUSH' or 'RPUSH', lane, ids)
+  if redis.call('LLEN', lane) == #ids and batch_runs(batch) then list_lane(priority, group, batch, at_head) end
+end
+
+-- Removes the lanes of a batch that no claim will take from any more.
+local function drop_lanes(batch)
+  for _, lane in ipairs(redis.call('SMEMBERS', PREFIX .. 'batch_lanes:' .. batch)) do
+    local priority, group = string.match(lane, '^(%d):(.*)$')
+    redis.call('DEL', lane_key(priority, group, batch))
+    redis.call('LREM', lanes_key(priority, group), 0, batch)
   end
-  if length == #ids and batch_runs(batch) then list_lane(priority, group, batch, at_head) end
+end
+
+-- How many jobs a batch has: those that another upload took over (`moved`) are not its own any more.
+local function batch_size(batch)
+  return redis.call('LLEN', PREFIX .. 'batch_jobs:' .. batch)
+    - tonumber(redis.call('HGET', PREFIX .. 'batch:' .. batch, 'moved') or 0)
 end
 
 local function anything_ready()
@@ -145,6 +182,15 @@ local function end_job(job, state, fields)
   ended[#ended + 1] = job.id
 end
 
+-- Ends a job that has no run: a cancel that was asked for comes first; one whose time was up is dead.
+local function end_without_run(job, reason)
+  if job.cancel == 'asked' then
+    end_job(job, 'canceled', { 'reason', 'canceled before a run of it existed' })
+  else
+    end_job(job, 'dead', { 'reason', job.cancel or reason })
+  end
+end
+
 -- True while the job still stands at that attempt, its outcome open; it is off the claims then.
 local function may_leave(job, attempt)
   if job.attempt ~= tonumber(attempt) then return false end
@@ -159,7 +205,8 @@ local function may_leave(job, attempt)
 end
 
 local function add_stray(run_id, job_id, attempt, why)
-  redis.call('HSET', PREFIX .. 'strays', run_id, job_id .. ' ' .. attempt .. ' ' .. int(NOW) .. ' ' .. why)
+  local told = job_id .. ' ' .. attempt .. ' ' .. int(NOW) .. ' ' .. why
+  if redis.call('HSETNX', PREFIX .. 'strays', run_id, told) == 1 then bump(totals, 'strays', 1) end
   redis.call('HSETNX', PREFIX .. 'stray_jobs', job_id, run_id)
 end
 
@@ -167,13 +214,6 @@ end
 local function slots_are_scarce()
   local cap = redis.call('HMGET', PREFIX .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs')
   return tonumber(cap[1] or cap[2] or 0) > 0
-end
-
--- Runs a command on a list of any length: `unpack` takes 1,000 without harm.
-local function in_parts(command, key, list)
-  for first = 1, #list, 1000 do
-    redis.call(command, key, unpack(list, first, math.min(first + 999, #list)))
-  end
 end
 
 -- The last act of every script that changed a state.

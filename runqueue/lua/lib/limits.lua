@@ -29,7 +29,12 @@ local function allowed(name, rate, burst, want)
   local interval = math.ceil(1000000 / rate)
   local tat = tonumber(redis.call('GET', PREFIX .. 'gcra:' .. name) or 0)
   -- A clock that went back must not close the gate for longer than the burst it can hold.
-  tat = math.min(math.max(tat, NOW), NOW + burst * interval)
+  local latest = NOW + burst * interval
+  if tat > latest then
+    tat = latest
+    redis.call('SET', PREFIX .. 'gcra:' .. name, int(tat), 'PX', int(math.ceil((tat - NOW + MAX_PERMIT_AGE) / 1000)))
+  end
+  tat = math.max(tat, NOW)
   local n = math.floor((NOW + burst * interval - tat) / interval)
   if n >= want then return want, 0 end
   n = math.max(0, n)

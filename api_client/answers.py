@@ -1,0 +1,119 @@
+"""Reading the parts of an answer that every call needs: its words, its dates. Pure functions.
+
+None of them raises: an answer in a shape nobody has seen yet is data, not a reason to crash.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+#: Characters of the server's words that are kept.
+MAX_WORDS = 500
+
+#: Seconds. A longer Retry-After is cut to this: nobody stops an account for a day by a header.
+MAX_RETRY_AFTER = 3600.0
+
+_SECONDS = re.compile(r"[+-]?\d{1,12}(\.\d{1,6})?", re.ASCII)
+_UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse a body as JSON; None when it is none."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def text_or_none(value: object) -> str | None:
+    """Return a string that says something, else None."""
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def server_words(body: bytes, parsed: Any) -> str:
+    """Return what the server says went wrong, in one line of at most `MAX_WORDS` characters.
+
+    Known shapes are `{"detail": "text"}`, `{"detail": [{loc, msg, input}]}`, `{"error": "text"}`,
+    plain text and nothing. Of other JSON nothing is quoted, nor is `input` (it echoes what was
+    sent: parameters, one-time codes).
+
+    Args:
+        body: the body as it came.
+        parsed: what `parse_json` made of it.
+    """
+    words = _json_words(parsed) if parsed is not None else body[:4096].decode(errors="replace")
+    return _UNPRINTABLE.sub(" ", words).strip()[:MAX_WORDS]
+
+
+def _json_words(parsed: Any) -> str:
+    if isinstance(parsed, str):
+        return parsed
+    if not isinstance(parsed, dict):
+        return ""
+    for name in ("detail", "error", "message"):
+        value = parsed.get(name)
+        if isinstance(value, list):
+            return "; ".join(filter(None, map(_field_words, value[:20])))
+        if isinstance(value, dict):  # {"detail": {"message": ...}}
+            value = value.get("message")
+        if text := text_or_none(value):
+            return text
+    return ""
+
+
+def _field_words(item: Any) -> str:
+    """`{"loc": ["body", "prompt"], "msg": "Field required"}` → `body.prompt: Field required`."""
+    if not isinstance(item, dict):
+        return ""
+    message = text_or_none(item.get("msg")) or ""
+    place = item.get("loc")
+    if not isinstance(place, list):
+        return message
+    return f"{'.'.join(map(str, place))}: {message}"
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Return how long the server asks to be left alone: seconds from 0 to 3,600, or None.
+
+    A number of seconds and an HTTP date are read; a date is counted from the answer's own `Date`,
+    so that a wrong clock here makes no difference. Anything else is None.
+
+    Args:
+        headers: the answer's headers (names in lower case, or a mapping that ignores case).
+        now: unix seconds, for an answer without a `Date`; the local clock when None.
+    """
+    value = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(value):
+        seconds = float(value)
+    else:
+        due = http_date(value)
+        if due is None:
+            return None
+        start = server_date(headers)
+        if start is None:
+            start = time.time() if now is None else now
+        seconds = due - start
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+
+def server_date(headers: Mapping[str, str]) -> float | None:
+    """Return the server's clock, unix seconds, from the `Date` header; None when it has none."""
+    value = headers.get("date")
+    return http_date(value) if value else None
+
+
+@lru_cache(maxsize=64)  # a server sends the same text for a whole second
+def http_date(value: str) -> float | None:
+    """Return an HTTP date as unix seconds; None when it is none."""
+    try:
+        moment = parsedate_to_datetime(value)
+        # HTTP dates are UTC; one that does not say so would be read as local time.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, IndexError):
+        return None

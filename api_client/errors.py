@@ -1,0 +1,112 @@
+"""What can go wrong between us and Skyvern, told apart by what it means for a run.
+
+SkyvernError
+├── ApiError                        an answer came, and it says no (or cannot be read)
+│   ├── BadRequestError             400
+│   ├── ForbiddenError              403: a wrong key, too (Skyvern never answers 401)
+│   ├── NotFoundError               404
+│   ├── ConflictError               409
+│   ├── UnprocessableEntityError    422
+│   ├── RateLimitError              429, with `retry_after`
+│   └── ServerError                 5xx, with `retry_after`
+├── NotSentError                    no byte of the request left this machine: safe to send again
+└── AnswerLostError                 the request may have been carried out: its answer did not come
+    └── BodyTooLargeError           the answer came, and was larger than the limit
+
+Messages carry the method, the path and the server's own words, cut to a bounded length. They never
+carry headers, a query string or a request body, so that no key reaches a log.
+"""
+
+from collections.abc import Mapping
+
+
+class SkyvernError(Exception):
+    """The base of every error this package raises for a call that was tried."""
+
+
+class ApiError(SkyvernError):
+    """Skyvern answered, and the answer is not the one the call promises.
+
+    Attributes:
+        status_code: the HTTP status; 2xx when the body could not be read as what the call returns.
+        body: the body as it came. It may echo what was sent: do not log it.
+        headers: the answer's headers, names in lower case.
+        request_id: the server's name for this request, where it sent one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.body = body
+        self.headers: Mapping[str, str] = headers if headers is not None else {}
+        self.request_id: str | None = self.headers.get("x-request-id")
+
+
+class BadRequestError(ApiError):
+    """400: the request cannot be carried out as it is."""
+
+
+class ForbiddenError(ApiError):
+    """403: the key is wrong, or may not do this."""
+
+
+class NotFoundError(ApiError):
+    """404: what the request names does not exist, or the base URL is wrong."""
+
+
+class ConflictError(ApiError):
+    """409: the state of what the request names forbids it."""
+
+
+class UnprocessableEntityError(ApiError):
+    """422: a field of the request is wrong; the message names it."""
+
+
+class _RetryableError(ApiError):
+    """An answer that may say when to come back.
+
+    Attributes:
+        retry_after: seconds, 0 to 3,600, or None when the server did not say.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, status_code=status_code, body=body, headers=headers)
+        self.retry_after = retry_after
+
+
+class RateLimitError(_RetryableError):
+    """429: nothing was done; ask again later, and slower."""
+
+
+class ServerError(_RetryableError):
+    """5xx: after a submission a run may exist all the same."""
+
+
+class NotSentError(SkyvernError):
+    """No connection was made, so the server has seen nothing: the call may be made again."""
+
+
+class AnswerLostError(SkyvernError):
+    """The request went out, wholly or in part, and no whole answer came back.
+
+    After a run submission this means that a run may exist.
+    """
+
+
+class BodyTooLargeError(AnswerLostError):
+    """The answer's body is larger than the transport's limit and was not read to its end."""

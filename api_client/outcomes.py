@@ -1,0 +1,298 @@
+"""What an answer, or the lack of one, means for a run. Pure functions over what came back.
+
+There is no idempotency key on a run submission: a second POST is a second, paid, run. So every
+answer to one is put in one of six classes, and only what is known not to have made a run may be
+sent again:
+
+accepted    a run exists, and its id is known
+not_sent    no byte left this machine
+busy        no run was made: send it again, later (and, after a 429, slower)
+refused     no run was made, and none will be while the request stays as it is
+account     no run was made, for a reason every request of the account shares (key, balance, URL)
+unknown     a run may exist. Everything nobody has named is this.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Self
+
+from api_client.answers import parse_json, retry_after, server_date, server_words, text_or_none
+from api_client.errors import NotSentError
+
+#: A run with one of these statuses is over, unless the server is about to try it again.
+TERMINAL_STATUSES = frozenset({"completed", "failed", "terminated", "timed_out", "canceled"})
+
+
+class SubmissionClass(StrEnum):
+    """What a submission came to; the module's docstring says what each means."""
+
+    ACCEPTED = "accepted"
+    NOT_SENT = "not_sent"
+    BUSY = "busy"
+    REFUSED = "refused"
+    ACCOUNT = "account"
+    UNKNOWN = "unknown"
+
+
+class ReadClass(StrEnum):
+    """What reading a run came to.
+
+    RUN: here it is. NOT_FOUND: the server knows no such run. BUSY: 429. ACCOUNT: key, plan or base
+    URL. TROUBLE: nothing was learned; read again later.
+    """
+
+    RUN = "run"
+    NOT_FOUND = "not_found"
+    BUSY = "busy"
+    ACCOUNT = "account"
+    TROUBLE = "trouble"
+
+
+class CancelClass(StrEnum):
+    """What asking for a run's end came to.
+
+    DONE: the server took it. OVER: the run was over before. The others are as in `ReadClass`; after
+    TROUBLE the run may be canceled all the same (a cancel sends the webhook inside the request, and
+    a dead receiver makes it a 500).
+    """
+
+    DONE = "done"
+    OVER = "over"
+    NOT_FOUND = "not_found"
+    BUSY = "busy"
+    ACCOUNT = "account"
+    TROUBLE = "trouble"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What one POST of a run came to.
+
+    Attributes:
+        outcome: its class.
+        run_id: the run, when accepted.
+        run_status: the run's status as the answer gives it, when accepted.
+        detail: the server's words, or the transport's; one line, at most 500 characters.
+        status_code: the HTTP status; None when no answer came.
+        retry_after: seconds the server asks to be left alone, 0 to 3,600.
+        server_date: the server's clock at the answer, unix seconds.
+        needs_key_check: 401 or 403. Read something with the same key, then `with_key_check`.
+        body: the answer as it came.
+    """
+
+    outcome: SubmissionClass
+    run_id: str | None = None
+    run_status: str | None = None
+    detail: str = ""
+    status_code: int | None = None
+    retry_after: float | None = None
+    server_date: float | None = None
+    needs_key_check: bool = False
+    body: bytes = b""
+
+    def with_key_check(self, allowed: bool | None) -> Self:
+        """Settle a 401 or 403: a read that the same key is allowed makes it this request's fault.
+
+        Args:
+            allowed: what the read came to; None (it could not be told) leaves it the account's.
+        """
+        if not self.needs_key_check or allowed is None:
+            return self
+        outcome = SubmissionClass.REFUSED if allowed else SubmissionClass.ACCOUNT
+        return replace(self, outcome=outcome, needs_key_check=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunReading:
+    """What one GET of a run came to.
+
+    Attributes:
+        outcome: its class.
+        run_id: the run's id as the answer gives it.
+        run_status: its status, one that nobody knows yet included.
+        is_over: the status is terminal and the server is not about to try again.
+        failure_reason: the server's words on a run that failed.
+        detail: the server's words on a read that failed, or the transport's.
+        status_code, retry_after, server_date, body: as in `Submission`.
+    """
+
+    outcome: ReadClass
+    run_id: str | None = None
+    run_status: str | None = None
+    is_over: bool = False
+    failure_reason: str | None = None
+    detail: str = ""
+    status_code: int | None = None
+    retry_after: float | None = None
+    server_date: float | None = None
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """What asking Skyvern to end a run came to; attributes as in `Submission`."""
+
+    outcome: CancelClass
+    detail: str = ""
+    status_code: int | None = None
+    retry_after: float | None = None
+
+
+def is_over(run_status: object, retry_pending: object) -> bool:
+    """Say whether a run is over: its status is terminal and no retry of it is pending."""
+    return (
+        isinstance(run_status, str)
+        and run_status in TERMINAL_STATUSES
+        and retry_pending is not True
+    )
+
+
+def classify_submission(status: int, body: bytes, headers: Mapping[str, str]) -> Submission:
+    """Tell what the answer to a run submission means. Never raises.
+
+    Args:
+        status: the HTTP status.
+        body: the body, whole.
+        headers: names in lower case, or a mapping that ignores case.
+    """
+    parsed = parse_json(body)
+    if 200 <= status < 300:
+        return _accepted(status, body, parsed, headers)
+    words = server_words(body, parsed)
+    return Submission(
+        _refusal(status, words, parsed),
+        detail=words or f"HTTP {status}",
+        status_code=status,
+        retry_after=retry_after(headers),
+        server_date=server_date(headers),
+        needs_key_check=status in {401, 403},
+        body=body,
+    )
+
+
+def _accepted(status: int, body: bytes, parsed: Any, headers: Mapping[str, str]) -> Submission:
+    run_id = text_or_none(parsed.get("run_id")) if isinstance(parsed, dict) else None
+    if run_id is None:
+        return Submission(
+            SubmissionClass.UNKNOWN,
+            detail=f"HTTP {status} and no run_id in the body",
+            status_code=status,
+            server_date=server_date(headers),
+            body=body,
+        )
+    return Submission(
+        SubmissionClass.ACCEPTED,
+        run_id=run_id,
+        run_status=text_or_none(parsed.get("status")),
+        status_code=status,
+        server_date=server_date(headers),
+        body=body,
+    )
+
+
+_SUBMISSION_CLASSES = {
+    400: SubmissionClass.REFUSED,
+    409: SubmissionClass.REFUSED,
+    413: SubmissionClass.REFUSED,
+    422: SubmissionClass.REFUSED,
+    # Until a read with the same key says otherwise.
+    401: SubmissionClass.ACCOUNT,
+    403: SubmissionClass.ACCOUNT,
+    402: SubmissionClass.ACCOUNT,
+    405: SubmissionClass.ACCOUNT,
+    429: SubmissionClass.BUSY,
+}
+
+
+def _refusal(status: int, words: str, parsed: Any) -> SubmissionClass:
+    """Class an answer that is not a 2xx. What is not named here may have made a run."""
+    if status == 404:
+        if _is_wrong_url(words, parsed):
+            return SubmissionClass.ACCOUNT
+        return SubmissionClass.REFUSED
+    if status == 503 and "no run was created" in words.lower():
+        return SubmissionClass.BUSY
+    if 300 <= status < 400:
+        return SubmissionClass.ACCOUNT
+    return _SUBMISSION_CLASSES.get(status, SubmissionClass.UNKNOWN)
+
+
+def _is_wrong_url(words: str, parsed: Any) -> bool:
+    """Say whether a 404 is about the path itself (no such route), not about what a request names.
+
+    A route that does not exist answers `{"detail": "Not Found"}`, or a page that is not JSON.
+    """
+    return not isinstance(parsed, dict) or not words or words.lower() == "not found"
+
+
+def classify_exception(exc: BaseException) -> Submission:
+    """Tell what an exception from the transport means for a submission. Never raises."""
+    sent_nothing = isinstance(exc, NotSentError)
+    return Submission(
+        SubmissionClass.NOT_SENT if sent_nothing else SubmissionClass.UNKNOWN,
+        detail=exception_words(exc),
+    )
+
+
+def exception_words(exc: BaseException) -> str:
+    """Return an exception's words, bounded like the server's."""
+    return server_words(str(exc).encode(errors="replace"), None) or type(exc).__name__
+
+
+def classify_run(status: int, body: bytes, headers: Mapping[str, str]) -> RunReading:
+    """Tell what the answer to a GET of a run means. Never raises; arguments as above."""
+    parsed = parse_json(body)
+    if 200 <= status < 300 and isinstance(parsed, dict):
+        run_status = text_or_none(parsed.get("status"))
+        if run_status is not None:
+            return RunReading(
+                ReadClass.RUN,
+                run_id=text_or_none(parsed.get("run_id")),
+                run_status=run_status,
+                is_over=is_over(run_status, parsed.get("retry_pending")),
+                failure_reason=text_or_none(parsed.get("failure_reason")),
+                status_code=status,
+                server_date=server_date(headers),
+                body=body,
+            )
+    words = server_words(body, parsed)
+    if 200 <= status < 300:
+        words = "the body is not a run"
+    return RunReading(
+        ReadClass(_read_trouble(status, words, parsed)),
+        detail=words or f"HTTP {status}",
+        status_code=status,
+        retry_after=retry_after(headers),
+        server_date=server_date(headers),
+        body=body,
+    )
+
+
+def classify_cancel(status: int, body: bytes, headers: Mapping[str, str]) -> Cancellation:
+    """Tell what the answer to a cancel means. Never raises; arguments as above."""
+    if 200 <= status < 300:
+        return Cancellation(CancelClass.DONE, status_code=status)
+    parsed = parse_json(body)
+    words = server_words(body, parsed)
+    if status == 400:
+        outcome = CancelClass.OVER
+    else:
+        outcome = CancelClass(_read_trouble(status, words, parsed))
+    return Cancellation(
+        outcome,
+        detail=words or f"HTTP {status}",
+        status_code=status,
+        retry_after=retry_after(headers),
+    )
+
+
+def _read_trouble(status: int, words: str, parsed: Any) -> str:
+    """Class an answer about one run that is no success, in words both classes know."""
+    if status == 404 and not _is_wrong_url(words, parsed):
+        return "not_found"
+    if status == 429:
+        return "busy"
+    if 300 <= status < 400 or status in {401, 402, 403, 404, 405}:
+        return "account"
+    return "trouble"

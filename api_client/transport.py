@@ -1,0 +1,221 @@
+"""HTTP over one aiohttp session, behind httpx's transport interface.
+
+Why not httpx's own transport: a pair of a POST and a GET costs it several times the CPU. Why not
+the httpx-aiohttp package: it reports a server that read the whole body and then closed the
+connection as a failure to connect, and the one thing a submission needs to know is whether the
+server can have seen it. Here that question has two answers, `NotSentError` and `AnswerLostError`,
+and the first is given for the short list of exceptions that prove it.
+
+Nothing happens behind the caller's back: no redirect is followed, no cookie kept, no proxy taken
+from the environment, no request sent twice.
+"""
+
+import io
+import ssl
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import httpx
+import yarl
+
+from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
+
+#: Seconds a request may take in all, when it names no limit of its own.
+DEFAULT_TIMEOUT = 60.0
+
+#: Seconds to get a connection: wait for a free one, look up the name, connect, TLS.
+DEFAULT_CONNECT_TIMEOUT = 10.0
+
+#: Seconds. A server closes an idle connection when *it* likes (uvicorn: after 5 s), and a POST
+#: that meets the closing is lost in doubt. A connection idle for longer than this is not used
+#: again. One limit for reads and submissions: under load connections are never idle for so long,
+#: and without load a connection more costs nothing that matters.
+IDLE_LIMIT = 2.0
+
+#: Bytes. An answer larger than this is not read to its end.
+DEFAULT_MAX_BODY_BYTES = 64 * 1024 * 1024
+
+#: Seconds. A limit of 0 or less is read as this.
+_LEAST = 0.001
+
+#: Bytes. aiohttp warns of a larger body that is bytes, because it writes them at one go.
+_LARGE_BODY = 1024 * 1024
+
+_NO_TYPE = {"POST": ("content-type",)}
+
+#: Raised before the first byte of a request is written, and only then: name not found, connection,
+#: TLS or certificate refused, no connection in time. After any other the server may have seen it.
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """Send httpx requests over one aiohttp session that belongs to the running event loop.
+
+    Args:
+        timeout: seconds a request may take in all; a request's own `extensions["timeout"]["read"]`
+            goes before it (httpx knows no total, so its read limit bounds the whole request here).
+            Above 5 s aiohttp rounds up to the next whole second of the loop's clock.
+        connect_timeout: seconds to get a connection, at most half of the total, so that a failure
+            to connect is known as one; a request's own `extensions["timeout"]["connect"]` goes
+            before it.
+        max_connections: connections at a time; 0 = no limit. A request beyond it waits, and the
+            wait counts as connecting.
+        idle_limit: seconds; a connection idle for longer is never used again.
+        max_body_bytes: the largest body to accept, counted after decompression.
+        tls: True verifies with the system's certificates; an SSLContext is used as it is.
+
+    Raises (from `handle_async_request`): `NotSentError`, `AnswerLostError`, `BodyTooLargeError`;
+    cancellation is passed on. No error of aiohttp's leaves this class.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
+        max_connections: int = 0,
+        idle_limit: float = IDLE_LIMIT,
+        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        tls: bool | ssl.SSLContext = True,
+    ) -> None:
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._max_connections = max_connections
+        self._idle_limit = idle_limit
+        self._max_body_bytes = max_body_bytes
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request once and return its answer with the body read whole."""
+        if self._closed:
+            raise NotSentError(f"{_name(request)}: the transport is closed")
+        stream = request.stream
+        body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
+        try:
+            return await self._send(request, body)
+        except SkyvernError:
+            raise
+        except _NOT_SENT as exc:
+            raise NotSentError(f"{_name(request)}: {_reason(exc)}") from exc
+        except Exception as exc:
+            raise AnswerLostError(f"{_name(request)}: {_reason(exc)}") from exc
+
+    async def _send(self, request: httpx.Request, body: bytes) -> httpx.Response:
+        session = self._session or self._open()
+        answer = await session.request(
+            request.method,
+            yarl.URL(str(request.url), encoded=True),
+            data=(body if len(body) <= _LARGE_BODY else io.BytesIO(body)) or None,
+            headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
+            # Else aiohttp gives a POST without a body the type of one.
+            skip_auto_headers=None if body else _NO_TYPE.get(request.method),
+            timeout=self._limits(request),
+            allow_redirects=False,
+        )
+        try:
+            content = await self._read(request, answer)
+        except BaseException:
+            answer.close()  # what is left of the answer must not meet the next request
+            raise
+        return httpx.Response(
+            answer.status,
+            # aiohttp has decompressed the body; httpx would try to do so again.
+            headers=[p for p in answer.raw_headers if p[0].lower() != b"content-encoding"],
+            # A stream spares httpx its own decoding of a body that is whole already.
+            stream=httpx.ByteStream(content),
+            request=request,
+        )
+
+    async def _read(self, request: httpx.Request, answer: aiohttp.ClientResponse) -> bytes:
+        """Read the body whole, and stop at the first byte over the limit."""
+        content = answer.content
+        chunk = await content.readany()
+        if content.at_eof() and len(chunk) <= self._max_body_bytes:
+            return chunk
+        chunks, size = [], 0
+        while chunk:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._max_body_bytes:
+                raise BodyTooLargeError(
+                    f"{_name(request)}: status {answer.status} and a body of more than "
+                    f"{self._max_body_bytes:,} bytes"
+                )
+            chunk = await content.readany()
+        return b"".join(chunks)
+
+    def _limits(self, request: httpx.Request) -> aiohttp.ClientTimeout:
+        asked = request.extensions.get("timeout") or {}
+        total: float | None = asked.get("read", self._timeout)
+        connect: float | None = asked.get("connect", self._connect_timeout)
+        # To aiohttp 0 is no limit; to whoever computed what is left of a deadline it is the least.
+        if total is not None:
+            total = max(total, _LEAST)
+            # A wait for a connection that outlasts `total` says nothing of what was sent.
+            connect = total / 2 if connect is None else min(connect, total / 2)
+        if connect is not None:
+            connect = max(connect, _LEAST / 2)
+        return aiohttp.ClientTimeout(total=total, connect=connect)
+
+    def _open(self) -> aiohttp.ClientSession:
+        """Open the session inside the running loop, which it will belong to."""
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._max_connections, keepalive_timeout=self._idle_limit, ssl=self._tls
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            response_class=_Answer,
+        )
+        # Else aiohttp sends a GET that failed on a kept-alive connection again by itself, past the
+        # rate limiter. There is no public switch; a test over a real socket guards this one.
+        session._retry_connection = False  # noqa: SLF001
+        self._session = session
+        return session
+
+    async def aclose(self) -> None:
+        """Close every connection; a request made afterwards raises `NotSentError`."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+
+class _Answer(aiohttp.ClientResponse):
+    """An answer whose connection is not kept after a 5xx.
+
+    Skyvern was seen to close kept-alive connections right after a 500; a submission that meets the
+    closing would be in doubt.
+    """
+
+    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        await super().start(connection)
+        if self.status >= 500 and protocol is not None:
+            protocol.force_close()
+            if connection.protocol is None:  # a short body: it is back in the pool already
+                protocol.close()
+        return self
+
+
+def _name(request: httpx.Request) -> str:
+    """Name a request for a message: method and path, no query (it may carry the caller's data)."""
+    return f"{request.method} {request.url.path}"
+
+
+def _reason(exc: Exception) -> str:
+    words = str(exc)[:300]
+    return f"{type(exc).__name__}: {words}" if words else type(exc).__name__

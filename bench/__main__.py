@@ -1,0 +1,93 @@
+"""`make bench`: every figure from one run, as a table; ratios, since machines differ.
+
+python -m bench [cost|intake|latency|limits ...]
+"""
+
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import cost, intake, latency, limits
+
+Row = tuple[str, str, str]
+
+
+def _cost() -> list[Row]:
+    seen = cost.measure()
+    unit = "ms CPU a job"
+    return [
+        ("(a) runqueue worker, 1 POST + 1 GET", f"{seen.runqueue:.3f} {unit}", ""),
+        ("(b) plain Celery, prefork 2", f"{seen.plain_celery:.2f} {unit}", ""),
+        ("(c) bare loop, same transport", f"{seen.bare_loop:.3f} {unit}", ""),
+        ("(a) / (b)", f"{seen.runqueue / seen.plain_celery:.3f}", "at most 0.125"),
+        ("(a) / (c)", f"{seen.runqueue / seen.bare_loop:.2f}", "at most 1.4"),
+    ]
+
+
+def _intake() -> list[Row]:
+    seen = intake.measure()
+    return [
+        ("enqueue_many, validated, one process", f"{seen.enqueue_many:,.0f} jobs/s", "40,000"),
+        ("Celery send_task in a loop", f"{seen.send_task:,.0f} jobs/s", ""),
+        (
+            f"Redis bytes a queued job of {intake.BODY_BYTES} B",
+            f"{seen.bytes_per_job:,.0f} B",
+            "at most 1,200",
+        ),
+    ]
+
+
+def _latency() -> list[Row]:
+    warm = latency.measure(500)
+    cold = latency.measure(60, (1.7, 2.2))
+    return [
+        (
+            f"enqueue to POST, a pump lingers (n={warm.samples})",
+            f"p50 {warm.p50:.1f} ms, p99 {warm.p99:.1f} ms, worst {warm.worst:.1f} ms",
+            "",
+        ),
+        (
+            f"enqueue to POST, idle for 2 s (n={cold.samples})",
+            f"p50 {cold.p50:.1f} ms, p99 {cold.p99:.1f} ms, worst {cold.worst:.1f} ms",
+            "",
+        ),
+    ]
+
+
+def _limits() -> list[Row]:
+    seen = limits.measure()
+    return [
+        ("use of 50/s, burst 5, 4 processes", f"{seen.used:.1%}", "at least 99 %"),
+        ("arrivals in the busiest second", str(seen.busiest_second), "at most 65"),
+        ("most runs live at once, cap 40", str(seen.most_live), "at most 40"),
+    ]
+
+
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "cost": _cost,
+    "intake": _intake,
+    "latency": _latency,
+    "limits": _limits,
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the named parts, all of them by default, and print the table."""
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        Console(stderr=True).print(f"no such part: {unknown[0]}; there are {', '.join(PARTS)}")
+        return 2
+    table = Table("figure", "seen", "reach")
+    for name in names or PARTS:
+        Console(stderr=True).print(f"measuring {name} …")
+        for row in PARTS[name]():
+            table.add_row(*row)
+        table.add_section()
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

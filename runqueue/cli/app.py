@@ -1,0 +1,28 @@
+"""The commands put together; those of other rooms join by entry point."""
+
+import typer
+
+from runqueue.cli import commands
+from runqueue.cli.exits import EPILOG
+from runqueue.cli.rooms import add_commands
+from runqueue.cli.submit import submit
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A resilient job queue between your services and the Skyvern run API.",
+    epilog=EPILOG,
+)
+app.command(epilog=EPILOG)(submit)
+app.command()(commands.status)
+app.command()(commands.cancel)
+app.command()(commands.stats)
+app.command()(commands.server)
+add_commands(app)
+
+
+def run() -> None:
+    """Run the command line."""
+    app(prog_name="runqueue")

@@ -1,0 +1,130 @@
+"""The commands that look at the queue, end jobs, or run the embedded server."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.show import print_table
+from runqueue.errors import BatchNotFound, JobNotFound
+from runqueue.job import AccountStats, Batch, Job
+from runqueue.queue import RunQueue
+from runqueue.server import DIRECTORY, serve
+
+Id = Annotated[str, typer.Argument(metavar="JOB|BATCH", help="The id of a job or a batch.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def status(some_id: Id, *, as_json: AsJson = False) -> None:
+    """Show a job, its result included, or a batch."""
+    with errors_told(), RunQueue() as queue:
+        found = _find(queue, some_id)
+        values = _job_values(found) if isinstance(found, Job) else _batch_values(found)
+        _print(values, as_json=as_json)
+
+
+def cancel(some_id: Id, *, as_json: AsJson = False) -> None:
+    """Cancel a job, or every job of a batch.
+
+    A run that has begun is canceled at Skyvern; until its end is known its job keeps its state.
+    """
+    with errors_told(), RunQueue() as queue:
+        found = _find(queue, some_id)
+        if isinstance(found, Job):
+            state = queue.cancel(found.id)
+            values: dict[str, Any] = {
+                "job_id": found.id,
+                "state": state.value,
+                "cancel_requested": not state.is_over,
+            }
+        else:
+            values = {"batch": found.id, "jobs": queue.cancel_batch(found.id)}
+        _print(values, as_json=as_json)
+
+
+def stats(*, as_json: AsJson = False) -> None:
+    """Show the figures of every account."""
+    with errors_told(), RunQueue() as queue:
+        accounts = queue.stats()
+        if as_json:
+            _print({name: found.as_dict() for name, found in accounts.items()}, as_json=True)
+            return
+        for found in accounts.values():
+            _print_stats(found)
+
+
+def server(
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Where the data is; one server a directory.")
+    ] = DIRECTORY,
+) -> None:
+    """Run the embedded Valkey server until Ctrl-C or SIGTERM; its URL is printed on stdout."""
+    with errors_told():
+        if not serve(directory, typer.echo):
+            tell(f"runqueue: the server ended by itself; see {directory / 'valkey.log'}")
+            raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def _find(queue: RunQueue, some_id: str) -> Job | Batch:
+    try:
+        return queue.get(some_id)
+    except JobNotFound:
+        pass
+    try:
+        return queue.get_batch(some_id)
+    except BatchNotFound:
+        tell(f"runqueue: no job or batch {some_id!r} on record")
+        raise typer.Exit(Exit.INVALID) from None
+
+
+def _job_values(job: Job) -> dict[str, Any]:
+    return {
+        **job.as_row(),
+        "account": job.account,
+        "namespace": job.namespace,
+        "runs": job.runs,
+        "reason": job.reason,
+        "cancel_requested": job.cancel_requested,
+        "run_at": job.run_at.isoformat() if job.run_at else None,
+        "deadline": job.deadline.isoformat() if job.deadline else None,
+    }
+
+
+def _batch_values(batch: Batch) -> dict[str, Any]:
+    return {
+        "batch": batch.id,
+        "name": batch.name,
+        "account": batch.account,
+        "sealed": batch.sealed,
+        "held": batch.held,
+        "jobs": batch.total,
+        "states": {state.value: n for state, n in batch.states.items()},
+        "is_over": batch.is_over,
+        "created_at": batch.created_at.isoformat(),
+    }
+
+
+def _print(values: dict[str, Any], *, as_json: bool) -> None:
+    """Print values as JSON, or as text, where those that are None or empty say nothing."""
+    if as_json:
+        typer.echo(orjson.dumps(values))
+        return
+    for name, value in values.items():
+        if value not in (None, "", {}, []):
+            text = orjson.dumps(value).decode() if isinstance(value, (dict, list)) else value
+            typer.echo(f"{name}: {text}")
+
+
+def _print_stats(found: AccountStats) -> None:
+    limits = {name: f"{value:g}" if value else "none" for name, value in found.limits.items()}
+    rows = [[state.value, f"{n:,}"] for state, n in found.states.items() if n]
+    print_table(f"Account {found.account}", ["state", "jobs"], rows)
+    typer.echo(f"live runs: {found.live} (limit {limits['concurrent_runs']})")
+    typer.echo("limits: " + ", ".join(f"{name} {value}" for name, value in limits.items()))
+    typer.echo(f"worker processes: {found.processes}, strays: {found.strays}")
+    if found.oldest_ready_seconds is not None:
+        typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
+    if found.hold_reason:
+        typer.echo(f"nothing is submitted for {found.hold_seconds:.0f} s: {found.hold_reason}")

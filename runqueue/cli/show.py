@@ -1,0 +1,116 @@
+"""What people see: a progress bar at a terminal, a line now and then elsewhere, and tables."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from runqueue.cli.follow import Following, Pace
+from runqueue.job import JobState
+
+#: Seconds between two plain lines.
+_LINE_EVERY = 5.0
+_ORDER = {state.value: place for place, state in enumerate(JobState)}
+
+
+class Display(Protocol):
+    """Shows how far the jobs are."""
+
+    def show(self, following: Following) -> None:
+        """Show the state after a look."""
+
+    def say(self, message: str) -> None:
+        """Say something beside it."""
+
+
+@contextmanager
+def display(total: int) -> Iterator[Display]:
+    """Show progress on stderr: a bar at a terminal, a line every few seconds elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        lines = _Lines(console)
+        yield lines
+        return
+    columns = (
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+        TextColumn("{task.fields[states]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield _Bar(progress, progress.add_task("", total=total, pace="", states=""))
+
+
+class _Bar:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task, self._pace = progress, task, Pace()
+
+    def show(self, following: Following) -> None:
+        self._pace.note(following.done)
+        self._progress.update(
+            self._task,
+            completed=following.done,
+            pace=pace_words(self._pace, following.total - following.done),
+            states=state_words(following.states),
+        )
+
+    def say(self, message: str) -> None:
+        self._progress.console.print(message, markup=False)
+
+
+class _Lines:
+    def __init__(self, console: Console) -> None:
+        self._console, self._pace = console, Pace()
+        self._next = 0.0
+
+    def show(self, following: Following) -> None:
+        self._pace.note(following.done)
+        left = following.total - following.done
+        if left and time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _LINE_EVERY
+        words = pace_words(self._pace, left)
+        self.say(
+            f"{following.done}/{following.total} done, {words}, {state_words(following.states)}"
+        )
+
+    def say(self, message: str) -> None:
+        self._console.print(message, markup=False, soft_wrap=True)
+
+
+def pace_words(pace: Pace, left: int) -> str:
+    """Return the rate and how long the rest will take."""
+    seconds = pace.seconds_for(left)
+    eta = "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
+    return f"{pace.per_second:.1f}/s, ETA {eta}"
+
+
+def state_words(states: Mapping[str, int]) -> str:
+    """Return the counts of the states that hold jobs, in the order of a job's life."""
+    return ", ".join(f"{state} {states[state]}" for state in in_order(states))
+
+
+def in_order(states: Mapping[str, int]) -> list[str]:
+    """Return the states that hold jobs, in the order of a job's life."""
+    return sorted((s for s in states if states[s]), key=lambda state: _ORDER.get(state, 99))
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table on stdout; every column but the first is of numbers."""
+    table = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)
+
+
+def print_states(states: Mapping[str, int]) -> None:
+    """Print how many jobs stand where."""
+    rows = [[state, f"{states[state]:,}"] for state in in_order(states)]
+    print_table("Jobs by state", ["state", "jobs"], [*rows, ["all", f"{sum(states.values()):,}"]])

@@ -1,0 +1,280 @@
+"""`runqueue submit`: check a file, hand it in, and follow its jobs to their ends."""
+
+import os
+import shlex
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from runqueue import ids
+from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.follow import SOONEST, Following, next_pause
+from runqueue.cli.lines import Checked, check, opened
+from runqueue.cli.results import Results, ResultsError
+from runqueue.cli.show import Display, display, print_states
+from runqueue.cli.upload import HandedIn, hand_in
+from runqueue.errors import QueueUnavailable
+from runqueue.job import JobState
+from runqueue.queue import RunQueue
+
+#: Seconds that Redis may be away while jobs are followed, a failover say.
+_PATIENCE = 60.0
+#: Handing in is shown once a file has more lines than this.
+_LONG_FILE = 10_000
+_GRACE = "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    file: str
+    wait: bool
+    results: Path | None
+    as_json: bool
+    namespace: str
+    skip_invalid: bool
+
+
+def submit(
+    file: Annotated[str, typer.Argument(help="One job a line, as JSON; - reads stdin.")],
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until every job has ended.")] = False,
+    results: Annotated[
+        Path | None, typer.Option(help="Write each job's end to this file; implies --wait.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of text.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file only; needs no queue.")
+    ] = False,
+    namespace: Annotated[
+        str,
+        typer.Option(help="The namespace of lines that name none; custom_ids are unique in it."),
+    ] = "",
+    skip_invalid: Annotated[
+        bool,
+        typer.Option(
+            "--skip-invalid",
+            help="Hand in the good lines although others are bad; the exit code is then that of the"
+            " jobs.",
+        ),
+    ] = False,
+) -> None:
+    """Hand in a file of jobs.
+
+    Every line is checked before the first is handed in; a bad one is named on stderr, and nothing
+    is handed in then. Handing in a file again makes no second job of a line with a custom_id.
+
+    With --wait the command ends when every job has ended, or has been unconfirmed for longer than
+    RUNQUEUE_UNCONFIRMED_GRACE_SECONDS (30). It covers every line, also those whose jobs were known.
+    """
+    if namespace and not ids.is_name(namespace):
+        raise typer.BadParameter(
+            "expected 1 to 32 of a-z, 0-9, _ and -, the first a letter or digit",
+            param_hint="--namespace",
+        )
+    asked = _Asked(file, wait or results is not None, results, as_json, namespace, skip_invalid)
+    grace = _grace()
+    with errors_told():
+        checked = _checked(asked)
+        if dry_run:
+            code = _tell_bad(checked, asked)
+            _say_checked(checked, asked)
+        else:
+            code = _run(checked, asked, grace)
+    raise typer.Exit(code)
+
+
+def _grace() -> float:
+    try:
+        return float(os.environ.get(_GRACE) or 30)
+    except ValueError:
+        raise typer.BadParameter("expected seconds", param_hint=_GRACE) from None
+
+
+def _checked(asked: _Asked) -> Checked:
+    try:
+        with opened(asked.file) as lines:
+            return check(asked.file, lines, asked.namespace)
+    except OSError as error:
+        said = f"cannot read {asked.file}: {error.strerror or error}"
+        raise typer.BadParameter(said, param_hint="FILE") from None
+
+
+def _run(checked: Checked, asked: _Asked, grace: float) -> Exit:
+    with ExitStack() as stack:
+        queue = stack.enter_context(RunQueue())
+        checked.refuse_accounts(queue.accounts())
+        if _tell_bad(checked, asked):
+            return Exit.INVALID
+        results = stack.enter_context(_results(asked.results)) if asked.results else None
+        handed = _hand_in(queue, checked)
+        code = _tell_conflicts(checked, handed, asked)
+        report = _report(checked, handed)
+        if not asked.as_json:
+            _say_handed_in(checked, handed)
+        if asked.wait:
+            following = Following(queue, handed.job_ids, grace)
+            try:
+                _follow(queue, following, results)
+            except (KeyboardInterrupt, QueueUnavailable, ResultsError) as error:
+                return _stopped(error, asked)
+            code = code or _verdict(following.states)
+            report |= {"states": dict(following.states)}
+            report |= {"results": str(asked.results) if asked.results else None}
+        _say_end(report, asked)
+    return code
+
+
+def _results(path: Path) -> Results:
+    try:
+        return Results(path)
+    except ResultsError as error:
+        raise typer.BadParameter(str(error), param_hint="--results") from None
+
+
+def _tell_bad(checked: Checked, asked: _Asked) -> Exit:
+    for line in checked.bad:
+        tell(f"{checked.name}:{line.number}: {line.field}: {line.message}")
+    if not checked.bad:
+        return Exit.OK
+    lines = len({line.number for line in checked.bad})
+    if asked.skip_invalid:
+        tell(f"{lines} bad lines are skipped")
+        return Exit.OK
+    tell(f"{lines} bad lines; nothing was handed in (--skip-invalid hands in the others)")
+    return Exit.INVALID
+
+
+def _hand_in(queue: RunQueue, checked: Checked) -> HandedIn:
+    done = 0
+
+    def told(lines: int) -> None:
+        nonlocal done
+        before, done = done, done + lines
+        if done // _LONG_FILE > before // _LONG_FILE:
+            tell(f"{done:,} of {checked.jobs:,} lines handed in")
+
+    try:
+        return hand_in(queue, checked, told)
+    except (KeyboardInterrupt, QueueUnavailable):
+        tell("Not all of the file was handed in, so none of it runs; hand it in again.")
+        raise
+
+
+def _tell_conflicts(checked: Checked, handed: HandedIn, asked: _Asked) -> Exit:
+    for line, job_id in handed.conflicts:
+        said = f"{line.custom_id}: names job {job_id}, which was handed in with another body"
+        tell(f"{checked.name}:{line.number}: custom_id: {said}")
+    return Exit.INVALID if handed.conflicts and not asked.skip_invalid else Exit.OK
+
+
+def _follow(queue: RunQueue, following: Following, results: Results | None) -> None:
+    """Look at the jobs until there is nothing left to wait for."""
+    unwritten: list[str] = []
+    pause, answered = SOONEST, time.monotonic()
+    with display(following.total) as shown:
+        while True:
+            moved = 0
+            try:
+                ended = following.look()
+                unwritten += ended if results else ()
+                moved, over = len(ended), following.done >= following.total
+                shown.show(following)
+                if results:
+                    unwritten += following.stuck if over else ()
+                    results.write(queue, unwritten)
+                if over:
+                    break
+                answered = time.monotonic()
+            except QueueUnavailable as error:
+                _be_patient(error, answered, shown)
+            pause = next_pause(pause, moved, following.total - following.done)
+            time.sleep(pause)
+    if results:
+        results.finish()
+
+
+def _be_patient(error: QueueUnavailable, answered: float, shown: Display) -> None:
+    if time.monotonic() - answered > _PATIENCE:
+        raise error
+    shown.say(f"{error}; trying again")
+
+
+def _stopped(error: BaseException, asked: _Asked) -> Exit:
+    """Say why the jobs are followed no further, and how to follow them again."""
+    tell("runqueue: interrupted" if isinstance(error, KeyboardInterrupt) else f"runqueue: {error}")
+    if asked.file == "-":
+        tell("The jobs go on. Hand in the same lines again to follow them.")
+    else:
+        tell(f"The jobs go on. To follow them: {shlex.join(['runqueue', *sys.argv[1:]])}")
+    if isinstance(error, KeyboardInterrupt):
+        return Exit.INTERRUPTED
+    return Exit.UNAVAILABLE if isinstance(error, QueueUnavailable) else Exit.NOT_ALL_COMPLETED
+
+
+def _verdict(states: Counter[str]) -> Exit:
+    all_completed = states[JobState.COMPLETED.value] == states.total()
+    return Exit.OK if all_completed else Exit.NOT_ALL_COMPLETED
+
+
+def _report(checked: Checked, handed: HandedIn) -> dict[str, Any]:
+    return {
+        "file": checked.name,
+        "jobs": checked.jobs,
+        "new": handed.new,
+        "known": sum(known.jobs for known in handed.known.values()),
+        "repeated": checked.repeated,
+        "batches": handed.batches,
+        "known_in": [
+            {"batch": batch, "jobs": known.jobs, "since": known.since.isoformat()}
+            for batch, known in handed.known.items()
+        ],
+        "invalid": [line._asdict() for line in checked.bad],
+        "conflicts": [
+            {"line": line.number, "custom_id": line.custom_id, "job_id": job_id}
+            for line, job_id in handed.conflicts
+        ],
+    }
+
+
+def _say_checked(checked: Checked, asked: _Asked) -> None:
+    report = _report(checked, HandedIn())
+    if asked.as_json:
+        typer.echo(orjson.dumps({key: report[key] for key in _OF_THE_FILE}))
+        return
+    bad = len({line.number for line in checked.bad})
+    typer.echo(f"{checked.name}: {checked.jobs} jobs, {bad} bad lines; nothing was handed in")
+
+
+_OF_THE_FILE = ("file", "jobs", "repeated", "invalid")
+
+
+def _say_handed_in(checked: Checked, handed: HandedIn) -> None:
+    for account, batch in handed.batches.items():
+        where = "" if account == "default" else f" (account {account})"
+        typer.echo(f"batch {batch}{where}")
+    typer.echo(f"{handed.new} jobs handed in")
+    for known_in, known in handed.known.items():
+        where = f"in batch {known_in}" if known_in else "without a batch"
+        typer.echo(f"{known.jobs} known already, {where}, since {known.since:%Y-%m-%d %H:%M} UTC")
+    if checked.repeated:
+        typer.echo(f"{checked.repeated} lines repeat the job of an earlier line")
+    if handed.conflicts:
+        typer.echo(f"{len(handed.conflicts)} in conflict with jobs handed in earlier")
+
+
+def _say_end(report: dict[str, Any], asked: _Asked) -> None:
+    if asked.as_json:
+        typer.echo(orjson.dumps(report))
+    elif asked.wait:
+        print_states(report["states"])
+        if report["results"]:
+            typer.echo(f"results: {report['results']}")

@@ -1,0 +1,7 @@
+-- Gives an unfinished upload up: its jobs were never accepted, the next sweep removes them.
+-- ARGV  now_us, batch.   Reply 1 = given up, 0 = no such unsealed batch
+local UNSEALED = PREFIX .. 'unsealed'
+expect(UNSEALED, 'zset')
+if not redis.call('ZSCORE', UNSEALED, ARGV[2]) then return 0 end
+redis.call('ZADD', UNSEALED, 0, ARGV[2])
+return 1

@@ -1,0 +1,44 @@
+"""Four processes share one account's limits: judged by the simulator's own record."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.factory import factory, task, until
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+
+RATE, BURST, CAP = 50, 5, 40
+LIMITS = {
+    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": str(RATE),
+    "RUNQUEUE_MAX_BURST_SIZE": str(BURST),
+    "RUNQUEUE_MAX_CONCURRENT_RUNS": str(CAP),
+    "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",
+    "RUNQUEUE_POLL_MIN_SECONDS": "0.2",
+    "RUNQUEUE_POLL_MAX_SECONDS": "1",
+}
+#: A permit may be used 200 ms after its grant: so many more may arrive in one second.
+ARRIVALS = RATE + BURST + RATE // 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "jobs"), [(0.1, 300), (2, 160)], ids=["the rate binds", "the cap binds"]
+)
+def test_four_processes_together_never_break_the_rate_or_the_cap(
+    tmp_path: Path, seconds: float, jobs: int
+) -> None:
+    with factory(tmp_path, ("--duration", str(seconds)), **LIMITS) as parts:
+        for _ in range(4):
+            parts.start_worker()
+        until(lambda: parts.queue.stats()["default"].processes == 4, 60, "four workers")
+        parts.queue.enqueue_many([task(f"job-{i}") for i in range(jobs)])
+        until(lambda: parts.states().get("completed") == jobs, 120, "every job")
+
+        seen = parts.summary()
+        first, last = (parts.ledger()[i]["created"] for i in (0, -1))
+        rate = (jobs - BURST) / (last - first)
+        most, live = seen["max_submissions_in_window"], seen["max_live"]
+        print(f"{most} arrivals at most in 1 s, {live} live at most, {rate:.1f} a second")
+        assert seen["max_submissions_in_window"] <= ARRIVALS
+        assert seen["max_live"] <= CAP
+        assert set(parts.runs_per_job().values()) == {1}

@@ -1,0 +1,118 @@
+"""`runqueue up` as a user runs it, against a simulator instead of Skyvern."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runqueue import JobState, RunQueue
+from runqueue.server import running_url
+from tests.acceptance.test_demo import processes_in
+
+pytestmark = pytest.mark.acceptance
+
+_LINE = {"kind": "task", "body": {"prompt": "x", "url": "https://x.test/?sim_seconds=0.3"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A running `runqueue up`; both its outputs are read as one."""
+
+    process: "subprocess.Popen[str]"
+    folder: Path
+
+    def wait_for(self, words: str) -> str:
+        """Read on to a line with these words."""
+        assert self.process.stdout is not None
+        said = []
+        for line in self.process.stdout:
+            said.append(line)
+            if words in line:
+                return line
+        raise AssertionError(f"never said {words!r}:\n{''.join(said)}")
+
+    def workers(self) -> list[int]:
+        """Return the ids of the worker processes."""
+        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        found = [int(child) for child in Path(children).read_text().split()]
+        return [n for n in found if "celery" in Path(f"/proc/{n}/cmdline").read_text()]
+
+
+@contextmanager
+def running_up(folder: Path, *arguments: str, **environ: str) -> Iterator[Up]:
+    """Start it in a folder of its own."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RUNQUEUE_", "SKYVERN_"))
+    }
+    settings = {"SKYVERN_API_KEY": "simulator-key", "RUNQUEUE_METRICS_PORT": "0", **environ}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runqueue.cli", "up", *arguments],
+        cwd=folder,
+        env={**clean, **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield Up(process, folder)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[str]:
+    """The base URL of a simulator."""
+    command = [sys.executable, "-m", "simulator", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[-1]
+        process.terminate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_it_works_restarts_a_worker_that_dies_and_ends_whole(
+    tmp_path: Path, simulator: str
+) -> None:
+    with running_up(tmp_path, "--workers", "1", SKYVERN_BASE_URL=simulator) as up:
+        up.wait_for("worker_ready")
+        os.kill(up.workers()[0], signal.SIGKILL)
+        up.wait_for("worker 1 ended (-9); again in 1 s")
+        up.wait_for("worker_ready")
+        url = running_url(tmp_path / ".runqueue")
+
+        with RunQueue(url) as queue:
+            job_id = queue.enqueue_many([_LINE])[0].job_id
+            assert queue.wait(job_id, timeout=30).state is JobState.COMPLETED
+
+        up.process.send_signal(signal.SIGTERM)
+        up.wait_for("account_stopped")
+        assert up.process.wait(timeout=40) == 0
+    assert processes_in(tmp_path) == []
+    assert not (tmp_path / ".runqueue" / "url").exists()
+
+
+def test_it_uses_the_server_that_runs_already(
+    tmp_path: Path, simulator: str, redis_url: str
+) -> None:
+    secret = redis_url.replace("redis://", "redis://:secret@")
+
+    with running_up(tmp_path, SKYVERN_BASE_URL=simulator, RUNQUEUE_REDIS_URL=secret) as up:
+        said = up.wait_for("queue: ")
+
+    assert said == f"queue: {redis_url}\n"
+    assert not (tmp_path / ".runqueue").exists()
+
+
+def test_without_a_key_it_says_which_variable_to_set(tmp_path: Path) -> None:
+    with running_up(tmp_path, SKYVERN_API_KEY="", RUNQUEUE_PLACES="0") as up:
+        up.wait_for("RUNQUEUE_PLACES: expected")
+        assert up.process.wait(timeout=20) == 2

@@ -1,0 +1,110 @@
+"""Running the command line for real, and a worker that needs no Skyvern."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+from typer.testing import CliRunner, Result
+
+from runqueue import RunQueue, stages
+from runqueue.cli.app import app
+from runqueue.keys import ACCOUNTS
+from runqueue.scripts import run
+
+_MINUTE_US = 60_000_000
+
+
+def line(key: str | None, **options: Any) -> dict[str, Any]:
+    """Return a good line; `prompt` tells bodies apart."""
+    prompt = options.pop("prompt", "Read the price.")
+    named = {} if key is None else {"custom_id": key}
+    return {**named, "kind": "task", "body": {"prompt": prompt}, **options}
+
+
+def lines(count: int) -> list[dict[str, Any]]:
+    """Return good lines with keys of their own."""
+    return [line(f"order-{number}") for number in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where a test gives its commands: a queue of its own, a folder for its files."""
+
+    url: str
+    folder: Path
+    client: redis.Redis
+    queue: RunQueue
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def file(self, rows: list[Any], name: str = "jobs.jsonl") -> str:
+        """Write a batch file; a row that is text goes in as it is."""
+        path = self.folder / name
+        texts = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        path.write_text("".join(f"{text}\n" for text in texts))
+        return str(path)
+
+    def run(self, *arguments: str, stdin: bytes | None = None) -> Result:
+        """Give a command."""
+        environ = {"RUNQUEUE_REDIS_URL": self.url, "COLUMNS": "100", **self.environ}
+        return CliRunner().invoke(app, list(arguments), env=environ, input=stdin)
+
+    def json(self, *arguments: str) -> Any:
+        """Give a command with --json and read what it says."""
+        result = self.run(*arguments, "--json")
+        assert result.exception is None or isinstance(result.exception, SystemExit), result
+        return json.loads(result.stdout)
+
+    def know(self, account: str) -> None:
+        """Announce an account, as its worker would."""
+        self.client.sadd(ACCOUNTS, account)
+
+    def states(self, account: str = "default") -> dict[str, int]:
+        """Return how many jobs of an account stand where."""
+        return {s.value: n for s, n in self.queue.stats()[account].states.items() if n}
+
+    def claim(self, account: str = "default") -> list[stages.Claimed]:
+        """Take every ready job, as a worker would."""
+        run(self.client, stages.heartbeat(account, "test", _MINUTE_US, first=True))
+        claim_id = str(self.client.incr("test:claims"))
+        return list(run(self.client, stages.claim(account, "test", claim_id, 500, 0)).items)
+
+    def end(self, jobs: list[stages.Claimed], state: str = "completed") -> None:
+        """Record a run for each claimed job, and its end."""
+        if not jobs:
+            return
+        runs = [stages.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in jobs]
+        run(self.client, stages.mark_running("default", runs))
+        ends = [
+            stages.Finished(
+                j.job_id, j.attempt, f"run-{j.job_id}", state, state, "", b'{"output": "42"}'
+            )
+            for j in jobs
+        ]
+        run(self.client, stages.finish("default", ends))
+
+    def lose(self, jobs: list[stages.Claimed]) -> None:
+        """Lose the answers to the submissions of claimed jobs."""
+        lost = [stages.Lost(job.job_id, job.attempt, "no answer") for job in jobs]
+        run(self.client, stages.mark_unconfirmed("default", lost))
+
+    @contextmanager
+    def working(self, act: Callable[["Desk", list[stages.Claimed]], None]) -> Iterator[None]:
+        """Let a worker do something with each job that becomes ready, in the background."""
+        told = threading.Event()
+
+        def work() -> None:
+            while not told.wait(0.02):
+                act(self, self.claim())
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            told.set()
+            thread.join()

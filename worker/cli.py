@@ -1,0 +1,76 @@
+"""The worker's commands, which join `runqueue` by the entry points `runqueue.commands`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit, urlunsplit
+
+import typer
+
+from config.settings import Settings, SettingsError, load_settings
+from runqueue.server import DIRECTORY, running_url
+from worker import demo as demonstration
+from worker import stack as stacks
+
+#: Seconds a worker may take to end after its calls on the wire are done.
+_STOP_SECONDS = 15.0
+
+Workers = Annotated[
+    int, typer.Option(min=1, max=64, envvar="RUNQUEUE_WORKERS", help="Worker processes.")
+]
+
+
+def up(*, workers: Workers = 2) -> None:
+    """Run workers against the Skyvern API until Ctrl-C or SIGTERM.
+
+    Needs SKYVERN_API_KEY. Without RUNQUEUE_REDIS_URL the embedded server runs too, with its data in
+    .runqueue/. A worker that dies is started again.
+    """
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        typer.echo(f"runqueue: {error}", err=True)
+        raise typer.Exit(2) from None
+    with stacks.Stack() as stack:
+        try:
+            _start(stack, settings, workers)
+        except stacks.StackError as error:
+            typer.echo(f"runqueue: {error}", err=True)
+            raise typer.Exit(1) from None
+        stack.keep(lambda message: typer.echo(message, err=True))
+        typer.echo("stopping: the workers finish the calls on the wire", err=True)
+
+
+def demo(*, workers: Workers = 2) -> None:
+    """Run the example jobs through a queue, two workers and a simulated Skyvern API.
+
+    With SKYVERN_BASE_URL set to a simulator that runs already, that one is used.
+    """
+    raise typer.Exit(demonstration.run(workers))
+
+
+def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
+    url = settings.redis_url or running_url()
+    if url is None:
+        url = stack.start(stacks.server(DIRECTORY, os.environ), announces=True)
+    typer.echo(f"queue: {without_password(url)}")
+    environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
+    environ.pop("RUNQUEUE_WORKERS", None)  # for `up` alone; a worker would take it for a typo
+    made = stacks.workers(
+        workers,
+        environ,
+        metrics_port=settings.metrics_port,
+        stop_seconds=settings.drain_seconds + _STOP_SECONDS,
+        cwd=Path.cwd(),
+    )
+    for child, metrics in made:
+        stack.start(child)
+        typer.echo(f"{child.name}: metrics {metrics or 'off'}")
+    if made[0][1]:
+        typer.echo(f"queue metrics: {made[0][1]}/queue")
+
+
+def without_password(url: str) -> str:
+    """Return a Redis URL as it may be shown."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
