@@ -195,6 +195,11 @@ class AsyncRunQueue:
             account: await self._send(calls.stats(account)) for account in await self.accounts()
         }
 
+    async def resume(self, account: str = "default") -> str:
+        """End an account's hold: a person has looked, submissions may go on."""
+        await self._know({account})
+        return await self._send(calls.resume(account))
+
     async def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""
         with speaking_of(self._url):

@@ -234,6 +234,11 @@ def cancel(account: str, job_ids: Iterable[str], why: str = "asked") -> Call[lis
     return Call(load("cancel"), account, [why, *job_ids], list)
 
 
+def resume(account: str) -> Call[str]:
+    """End an account's hold; the reply is its reason, '' if there was none."""
+    return Call(load("resume"), account, [], lambda reason: str(reason.decode()))
+
+
 def stats(account: str) -> Call[AccountStats]:
     """Read an account's figures."""
     return Call(load("stats"), account, [], lambda reply: _stats(account, reply))

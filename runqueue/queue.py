@@ -260,6 +260,18 @@ class RunQueue:
         """Read the figures of every account."""
         return {account: self._send(calls.stats(account)) for account in self.accounts()}
 
+    def resume(self, account: str = "default") -> str:
+        """End an account's hold: a person has looked, submissions may go on.
+
+        Returns:
+            The reason of the hold, '' if there was none.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        self._know({account})
+        return self._send(calls.resume(account))
+
     def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""
         with speaking_of(self._url):

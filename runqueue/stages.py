@@ -274,4 +274,4 @@ def seed_limits(account: str, limits: Mapping[str, float]) -> Call[Any]:
 def accept_server(account: str, sequence: int | None) -> Call[bool]:
     """Go on with another Redis server unless it lost claims that this process remembers."""
     remembered = "" if sequence is None else sequence
-    return Call(load("accept_server"), account, [remembered], lambda reply: bool(reply[0]))
+    return Call(load("accept_server"), account, [remembered], bool)

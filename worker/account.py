@@ -56,7 +56,7 @@ class AccountWorker:
         self.metrics = AccountMetrics(name)
         #: The highest claim sequence this process saw: a Redis that lost writes shows a lower one.
         self.sequence: int | None = None
-        self.is_limited = account.max_dispatches_per_second > 0
+        self.is_limited = bool(account.max_dispatches_per_second or account.max_requests_per_second)
         self._redis = client
         self._key_checked: tuple[float, bool | None] = (0.0, None)
         self._beat: asyncio.Task[None] | None = None

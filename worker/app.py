@@ -141,8 +141,11 @@ def _warn_of_request_rate() -> None:
 
 def _pump(kind: str, account: str, tick_us: int) -> None:
     runtime = _state.get("runtime")
-    if runtime is not None and runtime.pump(kind, account, tick_us) is Ended.SUCCESSOR:
-        send(kind, account, tick_us=0)
+    if runtime is None:
+        return
+    ended, server_us = runtime.pump(kind, account, tick_us)
+    if ended is Ended.SUCCESSOR:
+        send(kind, account, server_us)
 
 
 @app.task(name="runqueue.submit")

@@ -60,6 +60,8 @@ class Pump(ABC):
         self.draining = False
         self._running = False
         self._worked = 0.0
+        #: The server's time at the last claim; a successor's message carries it.
+        self.server_us = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._nudged = asyncio.Event()
 
@@ -108,7 +110,7 @@ class Pump(ABC):
             want = max(0, self.places - self.busy)
             self._nudged.clear()
             taken = await self.take(want, tick_us)
-            tick_us = 0
+            tick_us, self.server_us = 0, taken.now_us
             if taken.answer is not Answer.OK:
                 log.info("pump_refused", kind=self.kind, answer=taken.answer.value)
                 return Ended.REFUSED

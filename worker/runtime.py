@@ -65,11 +65,16 @@ class Runtime:
         """Run a coroutine on the loop, from another thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def pump(self, kind: str, account: str, tick_us: int) -> Ended:
-        """Run one pump to its end; called from a pool thread."""
+    def pump(self, kind: str, account: str, tick_us: int) -> tuple[Ended, int]:
+        """Run one pump to its end; called from a pool thread.
+
+        Returns:
+            Why it ended, and the server's time at its last claim.
+        """
         if account not in self.accounts or self.stopping.is_set():
-            return Ended.REFUSED
-        return self.call(self.accounts[account].pumps[kind].run(tick_us)).result()
+            return Ended.REFUSED, 0
+        pump = self.accounts[account].pumps[kind]
+        return self.call(pump.run(tick_us)).result(), pump.server_us
 
     def sweep(self, account: str) -> dict[str, int]:
         """Run one pass of the sweep; called from a pool thread."""

@@ -48,7 +48,9 @@ class SubmitPump(Pump):
                 await asyncio.sleep(0.2)
         if taken.answer is Answer.MOVED:
             return await self._moved(taken)
-        account.sequence = max(account.sequence or 0, taken.sequence)
+        if taken.sequence < (account.sequence or 0):
+            return await self._lost_writes(taken)
+        account.sequence = taken.sequence
         return taken._replace(items=[(job, process, asked) for job in taken.items])
 
     async def _moved(self, taken: Taken) -> Taken:
@@ -59,6 +61,16 @@ class SubmitPump(Pump):
             return Taken(Answer.OK, taken.now_us, next_us=taken.now_us, left=False)
         log.error("redis_lost_writes", account=account.name, remembered=account.sequence)
         return taken
+
+    async def _lost_writes(self, taken: Taken) -> Taken:
+        """The claim sequence went back under us: hold the account, send nothing of this claim."""
+        account = self.account
+        held = not await account.send(stages.accept_server(account.name, account.sequence))
+        log.error("redis_lost_writes", account=account.name, remembered=account.sequence, held=held)
+        if taken.items:
+            back = [GivenBack(job.job_id, job.attempt) for job in taken.items]
+            await account.send(stages.give_back(account.name, back, "void"))
+        return Taken(Answer.MOVED, taken.now_us)
 
     async def handle(self, item: tuple[Claimed, str, float]) -> None:
         """Submit one claimed job, once."""

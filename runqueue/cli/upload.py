@@ -1,16 +1,19 @@
 """Handing in a checked file: one batch for each account, accepted when all of it is there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from runqueue import calls
 from runqueue.cli.lines import Checked, Line
 from runqueue.errors import BatchNotFound
 from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.queue import RunQueue
 
-#: Lines handed in at once.
-CHUNK = 1000
+#: Lines handed in between two signs of progress; the queue sends them 1,000 at a time.
+_STEP = 10_000
+#: Lines, and bytes of them, that one call surely takes in one piece, so that it opens no batch.
+_PIECE, _PIECE_BYTES = calls.CHUNK, calls.CHUNK_BYTES // 2
 
 
 @dataclass(slots=True)
@@ -87,8 +90,8 @@ def _upload(
 ) -> None:
     batch = handed.batches[account] = queue.open_batch(checked.name, account=account)
     lines = checked.accounts[account]
-    for start in range(0, len(lines), CHUNK):
-        some = lines[start : start + CHUNK]
+    for start in range(0, len(lines), _STEP):
+        some = lines[start : start + _STEP]
         answers = queue.enqueue_many(checked.specs(some), batch=batch)
         for line, answer in zip(some, answers, strict=True):
             handed.note(account, line, answer)
@@ -97,15 +100,27 @@ def _upload(
 
 def _all_known(queue: RunQueue, checked: Checked, lines: list[Line]) -> list[Enqueued] | None:
     """Return the answers if every job is in an accepted batch already, so that none is opened."""
-    job_ids = [line.job_id for line in lines if line.job_id is not None]
-    if len(job_ids) < len(lines):
-        return None
-    for start in range(0, len(job_ids), CHUNK):
-        if any(state is None for state, _ in queue.states(job_ids[start : start + CHUNK])):
+    answers: list[Enqueued] = []
+    for some in _pieces(lines):
+        job_ids = [line.job_id for line in some if line.job_id is not None]
+        if len(job_ids) < len(some) or any(state is None for state, _ in queue.states(job_ids)):
             return None
-    answers = queue.enqueue_many(checked.specs(lines))
+        answers += queue.enqueue_many(checked.specs(some))
     batches = {answer.batch for answer in answers if answer.batch is not None}
     return answers if all(_is_accepted(queue, batch) for batch in batches) else None
+
+
+def _pieces(lines: list[Line]) -> Iterator[list[Line]]:
+    piece: list[Line] = []
+    size = 0
+    for line in lines:
+        if piece and (len(piece) >= _PIECE or size + len(line.raw) > _PIECE_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line.raw)
+    if piece:
+        yield piece
 
 
 def _is_accepted(queue: RunQueue, batch: str) -> bool:

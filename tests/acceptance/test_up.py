@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import redis
 
 from runqueue import JobState, RunQueue
 from runqueue.server import running_url
@@ -100,19 +101,24 @@ def test_it_works_restarts_a_worker_that_dies_and_ends_whole(
     assert not (tmp_path / ".runqueue" / "url").exists()
 
 
-def test_it_uses_the_server_that_runs_already(
-    tmp_path: Path, simulator: str, redis_url: str
+def test_it_uses_the_queue_it_is_told_and_shows_no_password(
+    tmp_path: Path, simulator: str, redis_url: str, client: redis.Redis
 ) -> None:
-    secret = redis_url.replace("redis://", "redis://:secret@")
+    client.acl_setuser(
+        "up", enabled=True, passwords=["+secret"], keys=["*"], channels=["*"], categories=["+@all"]
+    )
+    url = redis_url.replace("redis://", "redis://up:secret@")
 
-    with running_up(tmp_path, SKYVERN_BASE_URL=simulator, RUNQUEUE_REDIS_URL=secret) as up:
+    with running_up(tmp_path, SKYVERN_BASE_URL=simulator, RUNQUEUE_REDIS_URL=url) as up:
         said = up.wait_for("queue: ")
+        up.wait_for("worker_ready")
 
     assert said == f"queue: {redis_url}\n"
     assert not (tmp_path / ".runqueue").exists()
 
 
-def test_without_a_key_it_says_which_variable_to_set(tmp_path: Path) -> None:
-    with running_up(tmp_path, SKYVERN_API_KEY="", RUNQUEUE_PLACES="0") as up:
+def test_a_wrong_setting_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    with running_up(tmp_path, RUNQUEUE_PLACES="0") as up:
         up.wait_for("RUNQUEUE_PLACES: expected")
         assert up.process.wait(timeout=20) == 2
+    assert not (tmp_path / ".runqueue").exists()

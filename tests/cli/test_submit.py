@@ -101,6 +101,16 @@ def test_a_file_handed_in_again_makes_no_job_and_leaves_no_batch(desk: Desk) -> 
     assert desk.client.zcard("runqueue:{default}:batches") == 1
 
 
+def test_a_long_file_handed_in_again_leaves_no_batch_either(desk: Desk) -> None:
+    file = desk.file(lines(2500))
+    desk.run("submit", file)
+
+    again = desk.json("submit", file)
+
+    assert (again["new"], again["known"], again["batches"]) == (0, 2500, {})
+    assert desk.client.zcard("runqueue:{default}:batches") == 1
+
+
 def test_only_what_is_new_in_a_longer_file_joins_the_new_batch(desk: Desk) -> None:
     desk.run("submit", desk.file(lines(3)))
 

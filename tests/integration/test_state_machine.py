@@ -839,7 +839,7 @@ class Account(RuleBasedStateMachine):
         if job.batch and batch:
             batch.jobs.remove(job.id)
             batch.retired += 1
-            if batch.sealed and not batch.jobs:
+            if not batch.jobs:
                 del self.batches[job.batch]
 
     # What must hold after every step.

@@ -1,0 +1,40 @@
+# Everything runs in .venv; `make` lists the targets.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check bench
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv and install everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "runqueue needs Python 3.11 or later; name one: make PYTHON=python3.11 setup" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[cli,server,worker,dev]'
+	@touch $@
+
+demo: $(STAMP) ## Run the example jobs against a simulated Skyvern API
+	@$(BIN)/runqueue demo
+
+up: $(STAMP) ## Run workers against the Skyvern API (needs SKYVERN_API_KEY)
+	@$(BIN)/runqueue up
+
+test: $(STAMP) ## Run the tests
+	$(BIN)/pytest
+
+check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory test
+
+bench: $(STAMP) ## Run the benchmarks
+	$(BIN)/python -m bench
