@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench
+.PHONY: help setup demo up test acceptance check bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ up: $(STAMP) ## Run workers against the Skyvern API (needs SKYVERN_API_KEY)
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/pytest
+
+acceptance: $(STAMP) ## Kill workers under 2,000 jobs, and break limits with four processes
+	RUNQUEUE_TEST_JOBS=2000 $(BIN)/pytest -n 2 -rP -m acceptance
 
 check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .

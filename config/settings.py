@@ -10,10 +10,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableError
 
 PREFIX = "RUNQUEUE_"
+ENV_FILE = ".env"
+#: Read by `runqueue up` and `runqueue demo`, whose workers inherit it.
+_READ_ELSEWHERE = frozenset({"RUNQUEUE_WORKERS"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 Rate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
@@ -49,6 +54,20 @@ class Limits(BaseModel):
         }
 
 
+def _is_url(value: str, schemes: set[str], *, bare: bool = False) -> bool:
+    """Tell whether a URL can be used; a bare one has no user name, query or fragment."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.scheme not in schemes or port == 0:
+        return False
+    if bare and (parts.query or parts.fragment or "@" in parts.netloc):
+        return False
+    return bool(parts.hostname) if bare else "://" in value
+
+
 class Account(Limits):
     """One Skyvern organization."""
 
@@ -57,11 +76,18 @@ class Account(Limits):
     api_key: SecretStr
     base_url: str = "https://api.skyvern.com"
 
+    @field_validator("api_key")
+    @classmethod
+    def _can_be_sent(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value()
+        if not key.strip() or not key.isascii() or not key.isprintable():
+            raise ValueError("expected an API key: printable ASCII, no line breaks")
+        return value
+
     @field_validator("base_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if not _is_url(value, {"http", "https"}, bare=True):
             raise ValueError("expected an http(s) URL such as https://api.skyvern.com")
         return value.rstrip("/")
 
@@ -70,15 +96,16 @@ class Settings(Limits, BaseSettings):
     """Everything a worker is told from outside."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", env_file=".env", extra="ignore"
+        env_prefix=PREFIX, env_nested_delimiter="__", env_file=ENV_FILE, extra="ignore"
     )
 
     skyvern_api_key: SecretStr | None = Field(None, validation_alias="SKYVERN_API_KEY")
     skyvern_base_url: str = Field("https://api.skyvern.com", validation_alias="SKYVERN_BASE_URL")
     #: More accounts, by name: RUNQUEUE_ACCOUNTS__<NAME>__API_KEY and so on.
-    accounts: dict[str, dict[str, Any]] = {}
-    redis_url: str | None = None
-    broker_url: str | None = None
+    accounts: dict[str, dict[str, Any]] = Field({}, repr=False)
+    # Both may hold a password.
+    redis_url: str | None = Field(None, repr=False)
+    broker_url: str | None = Field(None, repr=False)
     #: Seconds an unconfirmed job is left to resolve itself before it is acted on.
     unconfirmed_grace_seconds: Seconds = 30
     #: Seconds between two looks at a run: the least, and the most.
@@ -92,6 +119,26 @@ class Settings(Limits, BaseSettings):
     #: Seconds a stopping worker gives the calls on the wire.
     drain_seconds: Seconds = 25
     log_level: str = "INFO"
+
+    @field_validator("skyvern_api_key")
+    @classmethod
+    def _empty_is_none(cls, value: SecretStr | None) -> SecretStr | None:
+        return value if value and value.get_secret_value() else None
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str | None) -> str | None:
+        if value and not _is_url(value, {"redis", "rediss", "unix"}):
+            raise ValueError("expected a URL such as redis://localhost:6379/0")
+        return value or None
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_broker(cls, value: str | None) -> str | None:
+        # kombu knows more schemes than Redis' own (sentinel, redis+socket).
+        if value and not re.match(r"[a-z+]+://", value):
+            raise ValueError("expected a URL such as redis://localhost:6379/1")
+        return value or None
 
     @field_validator("log_level")
     @classmethod
@@ -126,6 +173,9 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         raise SettingsError(_sentence(error, PREFIX)) from None
+    except UnreadableError:
+        # The one setting that is not a plain value.
+        raise SettingsError(f"{PREFIX}ACCOUNTS: expected a JSON object") from None
     for name, fields in settings.accounts.items():
         prefix = f"{PREFIX}ACCOUNTS__{name.upper()}__"
         if not _NAME.fullmatch(name):
@@ -158,6 +208,8 @@ def _sentence(error: ValidationError, prefix: str) -> str:
         message = message.replace("Input should be", "expected").replace(
             "Field required", "expected a value"
         )
+        if fault["type"] == "extra_forbidden":
+            message = f"expected one of {', '.join(Account.model_fields).upper()}"
         lines.append(f"{variable}: {message}")
     return "; ".join(lines)
 
@@ -166,15 +218,19 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     """Return a warning for each RUNQUEUE_ variable that nothing reads: a typo changes nothing.
 
     Args:
-        environ: where to look; default `os.environ`.
+        environ: where to look; default `os.environ` and the file `.env`.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    if environ is None:
+        environ = {**dict.fromkeys(dotenv_values(ENV_FILE), ""), **os.environ}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _READ_ELSEWHERE
     warnings = []
-    for name in os.environ if environ is None else environ:
+    for name in environ:
         if not name.startswith(PREFIX) or name in known or name.startswith(f"{PREFIX}ACCOUNTS__"):
             continue
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        # The prefix, which they share, would make any two alike.
+        bare = [other.removeprefix(PREFIX) for other in known]
+        close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1)
+        hint = f" (did you mean {PREFIX}{close[0]}?)" if close else ""
         warnings.append(f"{name} is not a setting{hint}")
     return warnings
 

@@ -26,7 +26,7 @@ FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
 
 
 class AsyncRunQueue:
-    """The queue, for plain Python. Thread-safe; one connection pool for its life.
+    """The queue, for coroutines of one event loop; one connection pool for its life.
 
     Args:
         url: the queue's Redis; default RUNQUEUE_REDIS_URL, else the embedded server's.

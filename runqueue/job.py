@@ -149,6 +149,7 @@ class Job:
             "screenshot_urls",
             "downloaded_files",
             "step_count",
+            "result_omitted",
         ):
             if result.get(name) is not None:
                 row[name] = result[name]
@@ -190,6 +191,7 @@ class AccountStats:
         limits: the limits in force; overridden: those set live against the environment's.
         totals: counts since ever (`enqueued`, `ended:completed`, `claims`, ...).
         oldest_ready_seconds: how long the longest-waiting ready job has waited; None if none does.
+        permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
         hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
     """
 
@@ -203,6 +205,7 @@ class AccountStats:
     oldest_ready_seconds: float | None
     processes: int
     strays: int
+    permits: dict[str, int]
     hold_reason: str | None
     hold_seconds: float
 
@@ -222,6 +225,7 @@ class AccountStats:
             "oldest_ready_seconds": self.oldest_ready_seconds,
             "processes": self.processes,
             "strays": self.strays,
+            "permits": self.permits,
             "hold_reason": self.hold_reason,
             "hold_seconds": self.hold_seconds,
         }

@@ -58,7 +58,8 @@ class AccountWorker:
         self.sequence: int | None = None
         self.is_limited = bool(account.max_dispatches_per_second or account.max_requests_per_second)
         self._redis = client
-        self._key_checked: tuple[float, bool | None] = (0.0, None)
+        self._key_checked: tuple[float, bool | None] = (float("-inf"), None)
+        self._key_check = asyncio.Lock()
         self._beat: asyncio.Task[None] | None = None
         self.lease = Lease(name, self.send)
         self._make_recorders()
@@ -107,12 +108,13 @@ class AccountWorker:
 
     async def key_is_allowed(self) -> bool | None:
         """Read one list page with the key, at most once in 30 s; None = cannot be told."""
-        checked, allowed = self._key_checked
-        if allowed is None or time.monotonic() - checked > KEY_CHECK_SECONDS:
-            with self.metrics.timed("check_key"):
-                allowed = await self.client.check_key()
-            self._key_checked = (time.monotonic(), allowed)
-        return allowed
+        async with self._key_check:  # a hundred refusals at once ask once
+            checked, allowed = self._key_checked
+            if time.monotonic() - checked > KEY_CHECK_SECONDS:
+                with self.metrics.timed("check_key"):
+                    allowed = await self.client.check_key()
+                self._key_checked = (time.monotonic(), allowed)
+            return allowed
 
     async def stop(self, seconds: float) -> None:
         """Drain the pumps, record what they brought, and end the lease.

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from celery import Celery, bootsteps, signals
 from celery.apps.worker import Worker as CeleryWorker
+from celery.worker.state import maybe_shutdown
 
 from config.logging import setup_logging
 from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
@@ -26,15 +27,16 @@ QUEUE = "runqueue"
 KINDS = ("submit", "poll", "cancel")
 
 
-def _settings_or_exit() -> tuple[Settings, str]:
+def _settings_or_exit() -> tuple[Settings, str, str]:
     try:
         settings = load_settings()
-        return settings, find_url(settings.redis_url)
+        url = find_url(settings.redis_url)
+        return settings, url, broker_url(settings, url)
     except (SettingsError, QueueUnavailable) as error:
         sys.exit(f"runqueue: {error}")
 
 
-settings, redis_url = _settings_or_exit()
+settings, redis_url, broker = _settings_or_exit()
 
 
 class _Worker(CeleryWorker):
@@ -51,7 +53,7 @@ class _App(Celery):
         return self.subclass_with_self(_Worker)
 
 
-app = _App("runqueue", broker=broker_url(settings, redis_url))
+app = _App("runqueue", broker=broker)
 app.conf.update(
     task_default_queue=QUEUE,
     task_ignore_result=True,
@@ -100,7 +102,8 @@ class RuntimeStep(bootsteps.StartStopStep):
         _warn_of_request_rate()
         runtime = Runtime(settings, redis_url)
         try:
-            runtime.start()
+            # A SIGTERM while Redis is awaited ends the worker: Celery's handler only leaves a note.
+            runtime.start(still_wanted=maybe_shutdown)
         except EvictingRedis as error:
             sys.exit(f"runqueue: {error}")
         _state["runtime"] = runtime

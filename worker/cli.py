@@ -55,7 +55,6 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
         url = stack.start(stacks.server(DIRECTORY, os.environ), announces=True)
     typer.echo(f"queue: {without_password(url)}")
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
-    environ.pop("RUNQUEUE_WORKERS", None)  # for `up` alone; a worker would take it for a typo
     made = stacks.workers(
         workers,
         environ,

@@ -37,7 +37,7 @@ _SETTINGS = {
 }
 #: What a demo takes over from outside; the rest is set here, so that it is always the same demo.
 _KEPT = ("RUNQUEUE_METRICS_PORT", "RUNQUEUE_METRICS_HOST", "RUNQUEUE_LOG_LEVEL")
-_FIRST_METRICS_PORT = 9464
+_FIRST_METRICS_PORT = "9464"
 #: The simulator is asked directly, whatever proxy the environment names.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -130,10 +130,12 @@ def _is_accepted(base_url: str, key: str) -> bool:
 
 
 def _start_workers(stack: Stack, home: Path, environ: dict[str, str], count: int) -> None:
-    port = int(environ.get("RUNQUEUE_METRICS_PORT") or _FIRST_METRICS_PORT)
+    port = environ.get("RUNQUEUE_METRICS_PORT") or _FIRST_METRICS_PORT
+    if not port.isdecimal():
+        raise DemoError(f"RUNQUEUE_METRICS_PORT: expected a port, or 0 for no metrics, got {port}")
     # Their working directory is not ours, so that a real account's `.env` is none of theirs.
     made = workers(
-        count, environ, metrics_port=port, stop_seconds=_STOP_SECONDS, logs=home, cwd=home
+        count, environ, metrics_port=int(port), stop_seconds=_STOP_SECONDS, logs=home, cwd=home
     )
     for child, metrics in made:
         stack.start(child)

@@ -127,6 +127,11 @@ def _families(accounts: list[AccountStats]) -> Iterator[Metric]:
     limits = GaugeMetricFamily(
         "runqueue_limit", "Limits in force, 0 = none.", labels=["account", "limit"]
     )
+    permits = GaugeMetricFamily(
+        "runqueue_permits",
+        "Calls that may go now, of the limiters that are on.",
+        labels=["account", "limiter"],
+    )
     ended = CounterMetricFamily(
         "runqueue_jobs_ended", "Jobs that ended, by outcome.", labels=["account", "outcome"]
     )
@@ -139,10 +144,12 @@ def _families(accounts: list[AccountStats]) -> Iterator[Metric]:
                 jobs.add_metric([stats.account, state.value, priority.name.lower()], n)
         for limit, value in stats.limits.items():
             limits.add_metric([stats.account, limit], value)
+        for limiter, n in stats.permits.items():
+            permits.add_metric([stats.account, limiter], n)
         for name, n in stats.totals.items():
             kind, _, outcome = name.partition(":")
             if kind == "ended":
                 ended.add_metric([stats.account, outcome], n)
             else:
                 events.add_metric([stats.account, name.replace(":", "_")], n)
-    yield from (jobs, limits, ended, events)
+    yield from (jobs, limits, permits, ended, events)

@@ -53,7 +53,7 @@ def serve_metrics(host: str, port: int, redis_url: str) -> str | None:
         start("404 Not Found", [("Content-Type", "text/plain")])
         return [b"try /metrics or /metrics/queue\n"]
 
-    for candidate in range(port, port + PORTS_TRIED):
+    for candidate in range(port, min(port + PORTS_TRIED, 65_536)):
         try:
             server = make_server(host, candidate, app, _Server, _Quiet)
         except OSError:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 
+import orjson
 import structlog
 
 from api_client import ReadClass, RunReading
@@ -16,6 +17,8 @@ log = structlog.get_logger()
 GET_SECONDS, LEASE_SECONDS = 12.0, 15.0
 #: A run is looked at again after this share of its age.
 AGE_SHARE = 0.1
+#: Largest answer that is kept whole.
+MAX_RESULT_BYTES = 8 * 1024 * 1024
 #: What the API calls the ends of a run, and what the job is then.
 STATES = {
     "completed": "completed",
@@ -35,6 +38,25 @@ def spacing(age: float, least: float, most: float, chance: float) -> float:
         chance: 0 to 1; spreads the looks by ±10 % so that runs begun together drift apart.
     """
     return min(max(age * AGE_SHARE, least), most) * (0.9 + 0.2 * chance)
+
+
+def kept(reading: RunReading) -> bytes:
+    """Return what is kept of a run that is over: the answer as it came, unless it is too large.
+
+    Of a larger one the run is named and the size told; Skyvern still has it.
+    """
+    if len(reading.body) <= MAX_RESULT_BYTES:
+        return reading.body
+    return orjson.dumps(
+        {
+            "run_id": reading.run_id,
+            "status": reading.run_status,
+            "output": None,
+            "failure_reason": reading.failure_reason,
+            "result_omitted": True,
+            "result_bytes": len(reading.body),
+        }
+    )
 
 
 class PollPump(Pump):
@@ -86,7 +108,7 @@ class PollPump(Pump):
                     STATES.get(reading.run_status, "failed"),
                     reading.run_status,
                     "",
-                    reading.body,
+                    kept(reading),
                 ),
                 self.free_place,
             )

@@ -29,6 +29,8 @@ REFRESH = 0.5
 #: Seconds an idle pump waits for more: a nudge costs a fraction of the Celery message that would
 #: start the next one, and jobs that trickle in would cost one each.
 LINGER = 1.0
+#: Seconds that the script under way gets when a pump is drained, whatever the calls get.
+CLAIM_GRACE = 2.0
 #: Seconds a pump stays for something that is due later; beyond that the tick starts another.
 STAYS_FOR = 1.0
 
@@ -59,6 +61,7 @@ class Pump(ABC):
         self.busy = 0
         self.draining = False
         self._running = False
+        self._ended = asyncio.Event()
         self._worked = 0.0
         #: The server's time at the last claim; a successor's message carries it.
         self.server_us = 0
@@ -96,10 +99,12 @@ class Pump(ABC):
             self.nudge()
             return Ended.ALREADY
         self._running = True
+        self._ended.clear()
         try:
             return await self._loop(tick_us)
         finally:
             self._running = False
+            self._ended.set()
 
     async def _loop(self, tick_us: int) -> Ended:
         end = time.monotonic() + LIFETIME
@@ -127,7 +132,7 @@ class Pump(ABC):
                 await self._leave()
                 return Ended.IDLE
             if wait > 0:
-                await self._nudge_or(wait)
+                await _wait_or(self._nudged, wait)
 
     def _wait(self, taken: Taken, want: int) -> float | None:
         """Return how many seconds to wait for a nudge before asking again; None = end."""
@@ -139,13 +144,6 @@ class Pump(ABC):
         if due > STAYS_FOR:
             return None
         return min(max(due, 0.001), REFRESH)
-
-    async def _nudge_or(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._nudged.wait()
-        except TimeoutError:
-            return
 
     async def _leave(self) -> None:
         name = self.account.lease.name
@@ -165,12 +163,30 @@ class Pump(ABC):
             self.free_place()
 
     async def drain(self, seconds: float) -> None:
-        """Stop claiming, and wait for the calls on the wire; those that take longer are cut off."""
+        """Stop claiming, and wait for the calls on the wire; those that take longer are cut off.
+
+        Args:
+            seconds: how long the calls may take; a claim under way gets `CLAIM_GRACE` at least.
+        """
         self.draining = True
         self.nudge()
+        start = time.monotonic()
+        if self._running:
+            # What a claim under way still brings is given back: that has to be recorded, too.
+            await _wait_or(self._ended, max(seconds, CLAIM_GRACE))
         if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=seconds)
+            left = max(0.0, start + seconds - time.monotonic())
+            await asyncio.wait(list(self._tasks), timeout=left)
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks))
+
+
+async def _wait_or(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but no longer than that."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

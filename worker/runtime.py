@@ -7,7 +7,7 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -27,8 +27,12 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
+#: Seconds between two looks whether a start that waits for Redis is still wanted.
+ASK_EVERY = 0.2
 #: Seconds between two measurements of the loop's lag.
 LAG_EVERY = 1.0
+#: Seconds in which what is left on the loop takes note of its being cut off.
+CUT_SECONDS = 1.0
 #: Seconds that recording and saying goodbye may take after the drain.
 GOODBYE_SECONDS = 10.0
 
@@ -52,14 +56,21 @@ class Runtime:
         self._transport = AiohttpTransport()
         self._lag: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    def start(self, still_wanted: Callable[[], None] = lambda: None) -> None:
         """Begin the loop and every account; waits for Redis as long as it takes.
+
+        Args:
+            still_wanted: asked a few times a second; what it raises ends the waiting.
 
         Raises:
             EvictingRedis: Redis is set up to drop keys.
         """
         self._thread.start()
-        self.call(self._start()).result()
+        begun = self.call(self._start())
+        while not begun.done():
+            concurrent.futures.wait([begun], timeout=ASK_EVERY)
+            still_wanted()
+        begun.result()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
         """Run a coroutine on the loop, from another thread."""
@@ -74,7 +85,10 @@ class Runtime:
         if account not in self.accounts or self.stopping.is_set():
             return Ended.REFUSED, 0
         pump = self.accounts[account].pumps[kind]
-        return self.call(pump.run(tick_us)).result(), pump.server_us
+        try:
+            return self.call(pump.run(tick_us)).result(), pump.server_us
+        except concurrent.futures.CancelledError:
+            return Ended.DRAINING, 0
 
     def sweep(self, account: str) -> dict[str, int]:
         """Run one pass of the sweep; called from a pool thread."""
@@ -100,20 +114,32 @@ class Runtime:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        # A pump may still be at it (Redis is away, say), and a thread of the pool waits for it.
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left, timeout=CUT_SECONDS))
+        self._loop.close()
 
     async def _start(self) -> None:
         while True:
             try:
                 check_policy(await self._redis.info("memory"))
+                await self._start_accounts()
                 break
+            # A Redis that is still loading its data answers INFO, and nothing else.
             except (RedisConnectionError, RedisTimeoutError) as error:
                 log.warning("redis_unreachable", error=str(error))
             await asyncio.sleep(1)
-        for name, account in self.settings.all_accounts().items():
-            worker = AccountWorker(name, account, self.settings, self._redis, self._transport)
-            await worker.start()
-            self.accounts[name] = worker
         self._lag = asyncio.create_task(self._measure())
+
+    async def _start_accounts(self) -> None:
+        for name, account in self.settings.all_accounts().items():
+            if name not in self.accounts:
+                worker = AccountWorker(name, account, self.settings, self._redis, self._transport)
+                await worker.start()
+                self.accounts[name] = worker
 
     async def _stop(self, grace: float) -> None:
         await asyncio.gather(*(account.stop(grace) for account in self.accounts.values()))

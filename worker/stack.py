@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 #: Seconds between two looks at the children.
 _LOOK_SECONDS = 0.2
@@ -118,11 +118,11 @@ class Stack:
 
     children: list[Child] = field(default_factory=list)
     told: threading.Event = field(default_factory=threading.Event)
-    signal: int = 0
+    _before: dict[int, Any] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
+            self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -137,6 +137,8 @@ class Stack:
                 child.tell_to_end()
             for child in stage:
                 child.wait_for_end()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def start(self, child: Child, *, announces: bool = False) -> str:
         """Start a child; see `Child.start`."""
@@ -176,8 +178,7 @@ class Stack:
                     child.backoff = min(child.backoff * 2, _LONGEST_BACKOFF)
                     child.start()
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = number
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.told.set()
 
 

@@ -48,6 +48,8 @@ class SubmitPump(Pump):
                 await asyncio.sleep(0.2)
         if taken.answer is Answer.MOVED:
             return await self._moved(taken)
+        if taken.answer is not Answer.OK:
+            return taken
         if taken.sequence < (account.sequence or 0):
             return await self._lost_writes(taken)
         account.sequence = taken.sequence

@@ -19,6 +19,7 @@ app.command(epilog=EPILOG)(submit)
 app.command()(commands.status)
 app.command()(commands.cancel)
 app.command()(commands.stats)
+app.command()(commands.resume)
 app.command()(commands.server)
 add_commands(app)
 

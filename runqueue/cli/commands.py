@@ -55,6 +55,15 @@ def stats(*, as_json: AsJson = False) -> None:
             _print_stats(found)
 
 
+def resume(
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")] = "default",
+) -> None:
+    """Go on with an account's submissions after a hold that `stats` shows."""
+    with errors_told(), RunQueue() as queue:
+        reason = queue.resume(account)
+        typer.echo(f"resumed: {reason}" if reason else "nothing held it")
+
+
 def server(
     directory: Annotated[
         Path, typer.Option("--dir", help="Where the data is; one server a directory.")

@@ -20,14 +20,14 @@ from runqueue.cli.lines import Checked, check, opened
 from runqueue.cli.results import Results, ResultsError
 from runqueue.cli.show import Display, display, print_states
 from runqueue.cli.upload import HandedIn, hand_in
-from runqueue.errors import QueueUnavailable
+from runqueue.errors import QueueUnavailable, RunQueueError
 from runqueue.job import JobState
 from runqueue.queue import RunQueue
 
 #: Seconds that Redis may be away while jobs are followed, a failover say.
 _PATIENCE = 60.0
-#: Handing in is shown once a file has more lines than this.
-_LONG_FILE = 10_000
+#: Seconds between two words on how far the handing in is.
+_QUIET_SECONDS = 2.0
 _GRACE = "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"
 
 
@@ -154,17 +154,18 @@ def _tell_bad(checked: Checked, asked: _Asked) -> Exit:
 
 
 def _hand_in(queue: RunQueue, checked: Checked) -> HandedIn:
-    done = 0
+    done, quiet_until = 0, time.monotonic() + _QUIET_SECONDS
 
     def told(lines: int) -> None:
-        nonlocal done
-        before, done = done, done + lines
-        if done // _LONG_FILE > before // _LONG_FILE:
+        nonlocal done, quiet_until
+        done += lines
+        if time.monotonic() > quiet_until:
+            quiet_until = time.monotonic() + _QUIET_SECONDS
             tell(f"{done:,} of {checked.jobs:,} lines handed in")
 
     try:
         return hand_in(queue, checked, told)
-    except (KeyboardInterrupt, QueueUnavailable):
+    except (KeyboardInterrupt, RunQueueError):
         tell("Not all of the file was handed in, so none of it runs; hand it in again.")
         raise
 

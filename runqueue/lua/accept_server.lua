@@ -3,6 +3,7 @@
 -- ARGV  now_us, sequence (the highest claim sequence this process saw; '' = it remembers none)
 -- Reply 1 = accepted, 0 = claims were lost: submitting again could double their runs
 local FOR_A_PERSON = 3650 * DAY
+pass_when_full()
 local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local stored = tonumber(redis.call('HGET', META, 'sequence') or 0)
 local remembered = tonumber(ARGV[2] ~= '' and ARGV[2] or '0')

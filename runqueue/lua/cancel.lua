@@ -3,6 +3,7 @@
 -- ARGV  now_us, why ('asked', or the reason a job whose time is up fails with), then ids
 -- Reply per id: 1 = canceled, 2 = flagged, 0 = over already, -1 = no such job
 local why, reply = ARGV[2], {}
+pass_when_full()
 for i = 3, #ARGV do
   local job = read_job(ARGV[i])
   local code = 0
@@ -14,9 +15,7 @@ for i = 3, #ARGV do
     end_job(job, 'canceled', { 'reason', 'canceled before it was submitted' })
     code = 1
   elseif LIVE[job.state] then
-    if redis.call('HSETNX', job_key(job.id), 'cancel', why) == 1 then
-      redis.call('HSET', job_key(job.id), 'cancel_since', int(NOW))
-    end
+    redis.call('HSETNX', job_key(job.id), 'cancel', why)
     if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), job.id) end
     code = 2
   end

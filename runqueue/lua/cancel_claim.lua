@@ -2,10 +2,12 @@
 -- Takes runs whose cancel is due; each comes again after `lease_us` until its end is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), per job: id, attempt, run_id, cancel_since_us }
+--       { 'ok', now_us, next_us, left (0 | 1), per job: id, attempt, run_id, since_us }
+--       since_us = when the first try was made: a cancel asked for while no run was known is not older.
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local CANCELS = PREFIX .. 'cancels'
 expect(CANCELS, 'zset')
+pass_when_full()
 local refused = board_enter('cancel', process, tick_us)
 if refused then return refused end
 
@@ -20,6 +22,7 @@ for _, id in ipairs(ids) do
     redis.call('ZADD', CANCELS, int(NOW + lease), id)
     reply[#reply + 1] = id
     for field = 1, 3 do reply[#reply + 1] = f[field] or int(NOW) end
+    if not f[3] then redis.call('HSET', job_key(id), 'cancel_since', int(NOW)) end
   else
     redis.call('ZREM', CANCELS, id)
   end

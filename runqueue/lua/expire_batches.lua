@@ -2,6 +2,7 @@
 -- ARGV  now_us, keep_us, limit.   Reply: how many jobs were looked at (as many as the limit = ask again)
 local UNSEALED, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[3]), 0
 expect(UNSEALED, 'zset')
+pass_when_full()
 local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', int(NOW - tonumber(ARGV[2])), 'LIMIT', 0, 8)
 for _, batch in ipairs(old) do
   local jobs, key = PREFIX .. 'batch_jobs:' .. batch, PREFIX .. 'batch:' .. batch

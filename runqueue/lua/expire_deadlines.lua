@@ -3,6 +3,7 @@
 -- ARGV  now_us, limit.   Reply: how many were overdue (as many as the limit = ask again)
 local DEADLINES = PREFIX .. 'deadlines'
 expect(DEADLINES, 'zset')
+pass_when_full()
 local ids = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(NOW), 'LIMIT', 0, ARGV[2])
 for _, id in ipairs(ids) do
   redis.call('ZREM', DEADLINES, id)
@@ -11,9 +12,7 @@ for _, id in ipairs(ids) do
     remove_later('due', id)
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
   elseif job and LIVE[job.state] then
-    if redis.call('HSETNX', job_key(id), 'cancel', 'deadline') == 1 then
-      redis.call('HSET', job_key(id), 'cancel_since', int(NOW))
-    end
+    redis.call('HSETNX', job_key(id), 'cancel', 'deadline')
     if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), id) end
   end
 end

@@ -4,6 +4,7 @@ local PROCESSES = PREFIX .. 'processes'
 local max_age, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 expect(PROCESSES, 'zset')
 expect(PREFIX .. 'unconfirmed', 'zset')
+pass_when_full()
 
 local taken = 0
 local function take_over(process, ids, reason)

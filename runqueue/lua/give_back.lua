@@ -17,8 +17,10 @@ local function hold()
   local until_us, step = tonumber(f[1] or 0), tonumber(f[2] or 0)
   if until_us <= NOW then step = math.min(math.max(step * 2, FIRST_HOLD), LONGEST_HOLD) end
   local wait = (why == 'account') and ACCOUNT_HOLD or step
-  redis.call('HSET', META, 'hold_until', int(math.max(until_us, NOW + math.max(wait, wait_us))),
-    'hold_step', int(step), 'hold_reason', reason)
+  redis.call('HSET', META, 'hold_step', int(step))
+  local longer = NOW + math.max(wait, wait_us)
+  -- The reason shown is that of the hold which ends last.
+  if longer > until_us then redis.call('HSET', META, 'hold_until', int(longer), 'hold_reason', reason) end
   if why == 'account' then redis.call('HSET', META, 'hold_probe', '1') end
 end
 

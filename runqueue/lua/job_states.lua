@@ -2,7 +2,11 @@
 -- Reply { now_us, per id: state | '' (no such job) | 'unconfirmed:<since_us>' }
 local reply = { int(NOW) }
 for i = 2, #ARGV do
-  local state = redis.call('HGET', job_key(ARGV[i]), 'state') or ''
+  local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'batch')
+  local state = f[1] or ''
+  if f[2] and (state == 'ready' or state == 'scheduled') and batch_canceled(f[2]) then
+    state = 'canceled' -- the sweep has not come to it yet
+  end
   if state == 'unconfirmed' then
     state = state .. ':' .. (redis.call('ZSCORE', PREFIX .. 'unconfirmed', ARGV[i]) or int(NOW))
   end

@@ -2,6 +2,7 @@
 -- ARGV  now_us, limit.   Reply: how many were due (as many as the limit = ask again)
 local DUE = PREFIX .. 'due'
 expect(DUE, 'zset')
+pass_when_full()
 local ids = redis.call('ZRANGEBYSCORE', DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[2])
 local ready = 0
 for _, id in ipairs(ids) do

@@ -1,6 +1,7 @@
 -- Removes records whose retention is over: the record, its body, its result, its run's entry.
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were looked at (the limit = ask again)
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
+pass_when_full()
 local keep, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 local day, looked = math.floor((NOW - keep) / DAY), 0
 local first = tonumber(redis.call('HGET', META, 'retired_day') or day - 400)

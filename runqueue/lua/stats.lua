@@ -1,22 +1,35 @@
+-- use: limits
 -- The account at a glance. ARGV  now_us
 -- Reply { now_us, counters, limits, meta (each as HGETALL), oldest_ready_us (0 none), processes alive,
---         strays, unconfirmed }
+--         strays, submissions and calls permitted now (-1 no limit) }
 -- The oldest ready job is looked for at the heads of at most 256 lanes: the cost does not grow with
 -- the number of jobs waiting.
-local MAX_LANES = 256
+local limits = read_limits()
+local function permitted(name, rate)
+  if rate == 0 then return -1 end
+  return (allowed(name, rate, limits.burst, limits.burst))
+end
+
+local MAX_LANES, HEADS = 256, 8
 local oldest, visited = 0, 0
 for priority = 0, 3 do
   for _, group in ipairs(redis.call('ZRANGE', PREFIX .. 'ring:' .. priority, 0, MAX_LANES - 1)) do
     for _, batch in ipairs(redis.call('LRANGE', lanes_key(priority, group), 0, MAX_LANES - 1)) do
       if visited >= MAX_LANES then break end
       visited = visited + 1
-      local id = redis.call('LINDEX', lane_key(priority, group, batch), 0)
-      local f = id and redis.call('HMGET', job_key(id), 'state', 'created') or {}
-      if f[1] == 'ready' and (oldest == 0 or tonumber(f[2]) < oldest) then oldest = tonumber(f[2]) end
+      -- A few heads may be canceled jobs that no claim has met yet.
+      for _, id in ipairs(redis.call('LRANGE', lane_key(priority, group, batch), 0, HEADS - 1)) do
+        local f = redis.call('HMGET', job_key(id), 'state', 'created')
+        if f[1] == 'ready' then
+          if oldest == 0 or tonumber(f[2]) < oldest then oldest = tonumber(f[2]) end
+          break
+        end
+      end
     end
   end
 end
 return { int(NOW), redis.call('HGETALL', COUNTERS), redis.call('HGETALL', PREFIX .. 'limits'),
   redis.call('HGETALL', META), int(oldest),
   redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf'),
-  redis.call('HLEN', PREFIX .. 'strays'), redis.call('ZCARD', PREFIX .. 'unconfirmed') }
+  redis.call('HLEN', PREFIX .. 'strays'), permitted('dispatch', limits.dispatch),
+  permitted('request', limits.requests_per_second) }

@@ -2,6 +2,7 @@
 -- ARGV  now_us, limit.   Reply: how many jobs were walked (as many as the limit = ask again)
 local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
 expect(CANCELING, 'hash')
+pass_when_full()
 local flat = redis.call('HGETALL', CANCELING)
 for i = 1, #flat, 2 do
   local batch, from = flat[i], tonumber(flat[i + 1])
@@ -15,9 +16,7 @@ for i = 1, #flat, 2 do
       remove_later('due', id)
       end_job(job, 'canceled', { 'reason', 'its batch was canceled' })
     elseif job and job.batch == batch and LIVE[job.state] then
-      if redis.call('HSETNX', job_key(id), 'cancel', 'asked') == 1 then
-        redis.call('HSET', job_key(id), 'cancel_since', int(NOW))
-      end
+      redis.call('HSETNX', job_key(id), 'cancel', 'asked')
       if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), id) end
     end
   end

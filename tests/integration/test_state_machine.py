@@ -16,18 +16,6 @@ from typing import Any, TypeVar, cast
 
 import pytest
 import redis
-from clockwork import (
-    ACCOUNT,
-    CLAIM_AGE,
-    DAY,
-    KEEP,
-    LEASE,
-    SECOND,
-    UPLOAD,
-    Clockwork,
-    dump,
-    spec,
-)
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -43,6 +31,18 @@ from runqueue import calls, stages
 from runqueue.job import EnqueueStatus
 from runqueue.scripts import Call
 from runqueue.stages import Accepted, Answer, Claimed, Finished, GivenBack, Lost, Polled
+from tests.integration.clockwork import (
+    ACCOUNT,
+    CLAIM_AGE,
+    DAY,
+    KEEP,
+    LEASE,
+    SECOND,
+    UPLOAD,
+    Clockwork,
+    dump,
+    spec,
+)
 
 T = TypeVar("T")
 
@@ -58,8 +58,8 @@ ALLOWED = {
     "running": {"completed", "failed", "canceled"},
 }
 GROUPS = ("default", "g1", "g2")
-#: Keys that stand for the account itself, not for a job.
-LASTING = ("meta", "counters", "limits", "wake", "strays", "group:", "gcra:", "claim:")
+#: Keys that stand for the account itself, or wait for a person (strays), not for a job.
+LASTING = ("meta", "counters", "limits", "wake", "stray", "group:", "gcra:", "claim:")
 
 
 @dataclass
@@ -159,6 +159,7 @@ class Account(RuleBasedStateMachine):
         self.hold_until = self.hold_step = 0
         self.hold_probe = False
         self.made = 0
+        self.claims = 0
 
     @initialize(
         cap=st.sampled_from([0, 0, 2, 5, 8]),
@@ -170,6 +171,7 @@ class Account(RuleBasedStateMachine):
     )
     def begin(
         self,
+        *,
         cap: int,
         dispatch: int,
         requests: int,
@@ -250,6 +252,7 @@ class Account(RuleBasedStateMachine):
     )
     def enqueue(
         self,
+        *,
         keyed: str | None,
         twin: bool,
         body: str,
@@ -305,7 +308,7 @@ class Account(RuleBasedStateMachine):
         """Tell whether handing a known job in again takes it from a batch not accepted yet."""
         if known.state not in WAITING or known.batch in (None, target):
             return False
-        return not self.batches[cast(str, known.batch)].sealed
+        return not self.batches[known.batch].sealed
 
     @rule(
         jobs=waiting,
@@ -353,6 +356,15 @@ class Account(RuleBasedStateMachine):
         name = list(self.batches)[n % len(self.batches)]
         assert self.send(calls.cancel_batch(ACCOUNT, name), again) >= 0
         self.batches[name].canceled = self.batches[name].to_sweep = True
+
+    @precondition(lambda self: any(not batch.sealed for batch in self.batches.values()))
+    @rule(n=picks, again=often)
+    def discard_batch(self, n: int, again: bool) -> None:
+        """Give an upload up."""
+        open_ = [name for name, batch in self.batches.items() if not batch.sealed]
+        name = open_[n % len(open_)]
+        assert self.send(calls.discard_batch(ACCOUNT, name), again)
+        self.batches[name].opened = 0
 
     @precondition(lambda self: any(batch.to_sweep for batch in self.batches.values()))
     @rule(again=often)
@@ -440,6 +452,7 @@ class Account(RuleBasedStateMachine):
             assert item.attempt == job.attempt
             assert job.id in item.stored.decode() or item.stored.startswith(b"{")
             job.state, job.process, job.claimed = "submitting", process, self.now
+        self.claims += len(items)
         self.dispatches.take(self.now, len(items))
         self.requests.take(self.now, len(items))
         assert not items or not self.cap or self.live() <= self.cap
@@ -858,6 +871,9 @@ class Account(RuleBasedStateMachine):
         self.check_runs(data)
         self.check_batches(data)
         assert "e+" not in repr(everything)
+        assert len(data.get("wake", ())) <= 1
+        sequence = int(data["meta"].get(b"sequence", 0)) if "meta" in data else 0
+        assert sequence == self.claims
 
     def check_records(self, data: dict[str, Any]) -> None:
         for job in self.jobs.values():
@@ -955,6 +971,7 @@ class Account(RuleBasedStateMachine):
         """No run is ever forgotten: it is a job's, or a stray."""
         strays = {run.decode() for run in data.get("strays", {})}
         assert strays == self.strays
+        assert {run.decode() for run in data.get("stray_jobs", {}).values()} <= strays
         index = {
             run.decode(): owner.decode()
             for key, runs in data.items()
@@ -1028,7 +1045,9 @@ class Account(RuleBasedStateMachine):
         assert not ownerless, ownerless
 
 
+@pytest.mark.timeout(3_600)  # a failure takes minutes to shrink; `long` takes them anyway
 def test_an_account_keeps_its_word_whatever_happens(client: redis.Redis) -> None:
+    """HYPOTHESIS_PROFILE=long runs many more lives than CI has time for."""
     machine = type("AccountHere", (Account,), {"client": client})
     profile = os.environ.get("HYPOTHESIS_PROFILE", "ci")
     run_state_machine_as_test(machine, settings=settings.get_profile(profile))

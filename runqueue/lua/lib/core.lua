@@ -101,6 +101,15 @@ end
 local function lanes_key(priority, group) return PREFIX .. 'lanes:' .. priority .. ':' .. group end
 local function group_key(group) return PREFIX .. 'group:' .. group end
 
+-- A job's state is read together with its batch's flag: canceling a million jobs sets one field.
+local canceled_batches = {}
+local function batch_canceled(batch)
+  if canceled_batches[batch] == nil then
+    canceled_batches[batch] = redis.call('HGET', PREFIX .. 'batch:' .. batch, 'held') == 'canceled'
+  end
+  return canceled_batches[batch]
+end
+
 -- A batch runs once it is sealed and while nobody holds it; read once a script.
 local batches = {}
 local function batch_runs(batch)

@@ -1,0 +1,331 @@
+"""The settings: their defaults, their accounts, and what a wrong value is told."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from config.settings import (
+    Limits,
+    Settings,
+    SettingsError,
+    broker_url,
+    load_settings,
+    unknown_variables,
+)
+
+KEY = "sk-live-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def _one_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment with a key and nothing else, in a folder without a `.env`."""
+    for name in os.environ:
+        if name.startswith(("RUNQUEUE_", "SKYVERN_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SKYVERN_API_KEY", KEY)
+
+
+def test_every_default_is_the_documented_one() -> None:
+    settings = load_settings()
+
+    assert settings.model_dump() == {
+        "skyvern_api_key": SecretStr(KEY),
+        "skyvern_base_url": "https://api.skyvern.com",
+        "accounts": {},
+        "redis_url": None,
+        "broker_url": None,
+        "max_dispatches_per_second": 2,
+        "max_burst_size": 5,
+        "max_concurrent_runs": 10,
+        "max_requests_per_second": 10,
+        "max_run_seconds": 7200,
+        "unconfirmed_grace_seconds": 30,
+        "poll_min_seconds": 2,
+        "poll_max_seconds": 30,
+        "metrics_port": 9464,
+        "metrics_host": "127.0.0.1",
+        "places": 100,
+        "drain_seconds": 25,
+        "log_level": "INFO",
+    }
+
+
+def test_the_example_file_names_every_setting_with_its_default() -> None:
+    example = (Path(__file__).parents[2] / ".env.example").read_text()
+    told = dict(re.findall(r"^# ([A-Z]+_[A-Z_]+)=(.*)$", example, re.MULTILINE))
+
+    settings = Settings()
+    for name in Settings.model_fields:
+        variable = name.upper() if name.startswith("skyvern") else f"RUNQUEUE_{name.upper()}"
+        assert variable in told
+        default = getattr(settings, name)
+        if name != "skyvern_api_key":
+            shown = f"{default:g}" if isinstance(default, float) else str(default)
+            assert told[variable] == ("" if default is None else shown)
+
+
+def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "SKYVERN_BASE_URL": "http://localhost:8000/",
+        "RUNQUEUE_REDIS_URL": "rediss://redis:6380/2",
+        "RUNQUEUE_BROKER_URL": "redis+socket:///run/redis.sock",
+        "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0.5",
+        "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
+        "RUNQUEUE_LOG_LEVEL": "debug",
+        "RUNQUEUE_PLACES": "7",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    settings = load_settings()
+
+    account = settings.all_accounts()["default"]
+    assert account.base_url == "http://localhost:8000"
+    assert account.api_key.get_secret_value() == KEY
+    assert (account.max_dispatches_per_second, account.max_concurrent_runs) == (0.5, 0)
+    assert settings.redis_url == "rediss://redis:6380/2"
+    assert settings.broker_url == "redis+socket:///run/redis.sock"
+    assert (settings.log_level, settings.places) == ("DEBUG", 7)
+
+
+def test_a_file_gives_what_the_environment_does_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("RUNQUEUE_PLACES=7\nRUNQUEUE_MAX_BURST_SIZE=3\n")
+    monkeypatch.setenv("RUNQUEUE_PLACES", "8")
+
+    settings = load_settings()
+
+    assert (settings.places, settings.max_burst_size) == (8, 3)
+
+
+NUMBER = r"expected a valid (number|integer), unable to parse string as an? (number|integer)"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("RUNQUEUE_MAX_DISPATCHES_PER_SECOND", "fast", NUMBER),
+        ("RUNQUEUE_MAX_DISPATCHES_PER_SECOND", "-1", "expected greater than or equal to 0"),
+        ("RUNQUEUE_MAX_DISPATCHES_PER_SECOND", "nan", "expected a finite number"),
+        ("RUNQUEUE_MAX_DISPATCHES_PER_SECOND", "inf", "expected"),
+        ("RUNQUEUE_MAX_REQUESTS_PER_SECOND", "100001", "expected less than or equal to 100000"),
+        ("RUNQUEUE_MAX_BURST_SIZE", "x", NUMBER),
+        ("RUNQUEUE_MAX_BURST_SIZE", "-1", "expected greater than or equal to 0"),
+        ("RUNQUEUE_MAX_CONCURRENT_RUNS", "1.5", "expected a valid integer"),
+        ("RUNQUEUE_MAX_RUN_SECONDS", "0", "expected greater than 0"),
+        ("RUNQUEUE_POLL_MIN_SECONDS", "-0.1", "expected greater than or equal to 0"),
+        ("RUNQUEUE_POLL_MAX_SECONDS", "3601", "expected less than or equal to 3600"),
+        ("RUNQUEUE_POLL_MAX_SECONDS", "1", r"expected at least RUNQUEUE_POLL_MIN_SECONDS \(2\)"),
+        ("RUNQUEUE_UNCONFIRMED_GRACE_SECONDS", "soon", NUMBER),
+        ("RUNQUEUE_DRAIN_SECONDS", "", NUMBER),
+        ("RUNQUEUE_PLACES", "0", "expected greater than or equal to 1"),
+        ("RUNQUEUE_PLACES", "501", "expected less than or equal to 500"),
+        ("RUNQUEUE_METRICS_PORT", "70000", "expected less than or equal to 65535"),
+        ("RUNQUEUE_LOG_LEVEL", "loud", "expected DEBUG, INFO, WARNING or ERROR"),
+        ("RUNQUEUE_REDIS_URL", "localhost:6379", r"expected a URL such as redis://"),
+        ("RUNQUEUE_REDIS_URL", "http://localhost", r"expected a URL such as redis://"),
+        ("RUNQUEUE_REDIS_URL", "redis://h:port/0", r"expected a URL such as redis://"),
+        ("RUNQUEUE_BROKER_URL", "localhost", r"expected a URL such as redis://"),
+        ("SKYVERN_BASE_URL", "api.skyvern.com", r"expected an http\(s\) URL such as"),
+        ("SKYVERN_BASE_URL", "ftp://api.skyvern.com", r"expected an http\(s\) URL such as"),
+        ("SKYVERN_BASE_URL", "http://", r"expected an http\(s\) URL such as"),
+        ("SKYVERN_BASE_URL", "http://[", r"expected an http\(s\) URL such as"),
+        ("SKYVERN_BASE_URL", "https://h/?a=1", r"expected an http\(s\) URL such as"),
+        ("SKYVERN_BASE_URL", "https://user:pw@h/", r"expected an http\(s\) URL such as"),
+        ("RUNQUEUE_ACCOUNTS", "nonsense", "expected a JSON object"),
+        ("RUNQUEUE_ACCOUNTS__ACME", "nonsense", "expected a valid dictionary"),
+        ("RUNQUEUE_ACCOUNTS__ACME__BASE_URL", "https://x.test", "expected a value"),
+    ],
+)
+def test_a_wrong_value_is_told_by_its_variable_and_what_was_expected(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    at_fault = variable.replace("ACME__BASE_URL", "ACME__API_KEY")
+
+    with pytest.raises(SettingsError, match=f"^{at_fault}: {expected}") as told:
+        load_settings()
+
+    assert KEY not in str(told.value)
+    assert told.value.__cause__ is None
+    assert told.value.__suppress_context__ or told.value.__context__ is None
+
+
+def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNQUEUE_PLACES", "none")
+    monkeypatch.setenv("RUNQUEUE_METRICS_PORT", "-1")
+
+    with pytest.raises(SettingsError) as told:
+        load_settings()
+
+    assert "RUNQUEUE_PLACES: " in str(told.value)
+    assert "RUNQUEUE_METRICS_PORT: " in str(told.value)
+
+
+@pytest.mark.parametrize("key", ["secret\nline", "secret-\N{EURO SIGN}", "   "])
+@pytest.mark.parametrize("variable", ["SKYVERN_API_KEY", "RUNQUEUE_ACCOUNTS__ACME__API_KEY"])
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, key: str
+) -> None:
+    monkeypatch.setenv(variable, key)
+
+    with pytest.raises(SettingsError, match=f"^{variable}: expected an API key") as told:
+        load_settings()
+
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_any_key_the_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    if value is None:
+        monkeypatch.delenv("SKYVERN_API_KEY")
+    else:
+        monkeypatch.setenv("SKYVERN_API_KEY", value)
+
+    with pytest.raises(SettingsError, match=r"^SKYVERN_API_KEY: expected the API key"):
+        load_settings()
+
+
+def test_further_accounts_are_named_by_their_variables_and_have_their_own_limits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RUNQUEUE_MAX_CONCURRENT_RUNS", "25")
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", "4711")
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__BASE_URL", "http://localhost:8000")
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__MAX_REQUESTS_PER_SECOND", "1.5")
+
+    accounts = load_settings().all_accounts()
+
+    assert list(accounts) == ["default", "acme"]
+    assert accounts["default"].max_concurrent_runs == 25
+    acme = accounts["acme"]
+    assert acme.api_key.get_secret_value() == "4711"
+    assert acme.base_url == "http://localhost:8000"
+    assert acme.for_queue() == {
+        "dispatches_per_second": 2,
+        "burst_size": 5,
+        "concurrent_runs": 10,
+        "requests_per_second": 1.5,
+    }
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_worker_may_serve_further_accounts_alone(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    if value is None:
+        monkeypatch.delenv("SKYVERN_API_KEY")
+    else:
+        monkeypatch.setenv("SKYVERN_API_KEY", value)
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", "other")
+
+    assert list(load_settings().all_accounts()) == ["acme"]
+
+
+def test_a_wrong_field_of_an_account_is_told_with_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", "secret-of-acme")
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__MAX_RUN_SECONS", "1")
+
+    expected = "^RUNQUEUE_ACCOUNTS__ACME__MAX_RUN_SECONS: expected one of .*MAX_RUN_SECONDS"
+    with pytest.raises(SettingsError, match=expected) as told:
+        load_settings()
+
+    assert "secret-of-acme" not in str(told.value)
+
+
+def test_an_account_name_that_cannot_be_a_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS", '{"a b": {"api_key": "secret-of-acme"}}')
+
+    with pytest.raises(SettingsError, match="expected an account name of a-z, 0-9") as told:
+        load_settings()
+
+    assert "secret-of-acme" not in str(told.value)
+
+
+def test_the_limits_keep_their_names_in_the_queue() -> None:
+    assert set(Limits().for_queue()) == {
+        "dispatches_per_second",
+        "burst_size",
+        "concurrent_runs",
+        "requests_per_second",
+    }
+
+
+def test_a_variable_that_nothing_reads_is_warned_of_with_a_suggestion() -> None:
+    environ = {
+        "RUNQUEUE_PLACE": "1",
+        "RUNQUEUE_MAX_CONCURENT_RUNS": "1",
+        "RUNQUEUE_ZZZ": "1",
+        "RUNQUEUE_PLACES": "1",
+        "RUNQUEUE_WORKERS": "2",  # read by the command that starts the workers
+        "RUNQUEUE_ACCOUNTS__ACME__API_KEY": "k",
+        "OTHER_PLACE": "1",
+    }
+
+    assert unknown_variables(environ) == [
+        "RUNQUEUE_PLACE is not a setting (did you mean RUNQUEUE_PLACES?)",
+        "RUNQUEUE_MAX_CONCURENT_RUNS is not a setting (did you mean RUNQUEUE_MAX_CONCURRENT_RUNS?)",
+        "RUNQUEUE_ZZZ is not a setting",
+    ]
+
+
+def test_a_typo_in_the_file_is_warned_of_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("RUNQUEUE_PLACE=7\nOTHER=1\n")
+
+    assert unknown_variables() == [
+        "RUNQUEUE_PLACE is not a setting (did you mean RUNQUEUE_PLACES?)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("queue", "broker"),
+    [
+        ("redis://h:6379/0", "redis://h:6379/1"),
+        ("redis://h:6379", "redis://h:6379/1"),
+        ("redis://h:6379/", "redis://h:6379/1"),
+        ("rediss://user:pw@h/3?a=b", "rediss://user:pw@h/4?a=b"),
+    ],
+)
+def test_the_broker_is_the_next_database_of_the_queues_server(queue: str, broker: str) -> None:
+    assert broker_url(Settings(), queue) == broker
+
+
+def test_a_broker_that_was_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNQUEUE_BROKER_URL", "redis://other/5")
+
+    assert broker_url(load_settings(), "redis://h/0") == "redis://other/5"
+
+
+def test_a_queue_whose_url_names_no_database_asks_for_a_broker() -> None:
+    with pytest.raises(SettingsError, match=r"^RUNQUEUE_BROKER_URL: expected a value"):
+        broker_url(Settings(), "unix:///run/redis.sock")
+
+
+def test_an_empty_url_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNQUEUE_REDIS_URL", "")
+    monkeypatch.setenv("RUNQUEUE_BROKER_URL", "")
+
+    settings = load_settings()
+
+    assert (settings.redis_url, settings.broker_url) == (None, None)
+
+
+def test_no_secret_is_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", "secret-of-acme")
+    monkeypatch.setenv("RUNQUEUE_REDIS_URL", "redis://user:redis-password@localhost/0")
+    monkeypatch.setenv("RUNQUEUE_BROKER_URL", "redis://user:redis-password@localhost/1")
+    settings = load_settings()
+
+    told = f"{settings!r} {settings} {settings.all_accounts()}"
+
+    for secret in (KEY, "secret-of-acme", "redis-password"):
+        assert secret not in told

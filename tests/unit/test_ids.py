@@ -1,0 +1,104 @@
+"""Names: of one length, stable, and never mistaken for one another."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runqueue import ids
+
+names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,31}", fullmatch=True)
+keys = st.text(min_size=1, max_size=300)
+
+
+@given(account=names, key=keys)
+def test_every_id_has_the_one_length_and_alphabet(account: str, key: str) -> None:
+    for made in (ids.new_id(account), ids.job_id_for(account, "", key)):
+        assert len(made) == ids.ID_LENGTH
+        assert re.fullmatch(r"[a-z2-7]+", made)
+        assert ids.is_id(made)
+
+
+@given(account=names, key=keys)
+def test_an_id_begins_with_its_account_s_tag(account: str, key: str) -> None:
+    tag = ids.account_tag(account)
+    assert len(tag) == ids.TAG_LENGTH
+    assert ids.new_id(account).startswith(tag)
+    assert ids.job_id_for(account, "", key).startswith(tag)
+
+
+def test_random_ids_do_not_repeat() -> None:
+    made = {ids.new_id("default") for _ in range(20_000)}
+    assert len(made) == 20_000
+
+
+def test_derived_ids_are_the_same_in_every_version() -> None:
+    """A marker sent by an older version must still find its job."""
+    assert ids.account_tag("default") == "nma3"
+    assert ids.job_id_for("default", "", "order-17") == "nma3hvhb5tbdhxffjjm3sq3f"
+    assert ids.job_id_for("acme", "erp", "order-17") == "zm6w2pcshyf4z3bsjodzkc73"
+
+
+@given(key=keys)
+def test_a_key_is_another_job_in_another_account_or_namespace(key: str) -> None:
+    made = {
+        ids.job_id_for(account, namespace, key)[ids.TAG_LENGTH :]
+        for account in ("default", "acme")
+        for namespace in ("", "erp", "crm")
+    }
+    assert len(made) == 6
+
+
+@given(parts=st.lists(st.tuples(names | st.just(""), keys), min_size=2, unique=True))
+def test_different_namespaces_and_keys_never_give_the_same_id(
+    parts: list[tuple[str, str]],
+) -> None:
+    assert len({ids.job_id_for("default", *part) for part in parts}) == len(parts)
+
+
+def test_the_border_between_namespace_and_key_counts() -> None:
+    assert ids.job_id_for("default", "a", "bc") != ids.job_id_for("default", "ab", "c")
+    assert ids.job_id_for("default", "", "abc") != ids.job_id_for("default", "abc", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "a" * 23,
+        "a" * 25,
+        "A" * 24,
+        "a" * 23 + "1",
+        "a" * 23 + "8",
+        "a" * 24 + "\n",
+        "é" * 24,
+    ],
+)
+def test_what_is_no_id(text: str) -> None:
+    assert not ids.is_id(text)
+
+
+@pytest.mark.parametrize("text", ["a", "0", "a-b_c", "a" * 32])
+def test_what_may_be_a_name(text: str) -> None:
+    assert ids.is_name(text)
+
+
+@pytest.mark.parametrize("text", ["", "-a", "_a", "A", "a.b", "a b", "a" * 33, "a\n", "é", "{a}"])
+def test_what_may_not_be_a_name(text: str) -> None:
+    assert not ids.is_name(text)
+
+
+@given(first=st.integers(1, 10_000), second=st.integers(1, 10_000))
+def test_a_search_for_one_attempt_s_marker_never_finds_another_s(first: int, second: int) -> None:
+    job = "a" * ids.ID_LENGTH
+    title = f"Invoices {ids.title_marker(job, second)}"
+    url = f"https://example.com/hook?x=1&{ids.url_marker(job, second)}"
+    assert (ids.title_marker(job, first) in title) is (first == second)
+    assert (ids.url_marker(job, first) in url) is (first == second)
+
+
+def test_the_markers_are_those_of_the_first_version() -> None:
+    assert ids.title_marker("abc", 7) == "[rq:abc.7]"
+    assert ids.url_marker("abc", 7) == "rq_job=abc.7."

@@ -1,0 +1,211 @@
+"""How a request lies in Redis, and what is sent of it."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runqueue import wire
+from runqueue.spec import JobSpec, parse_line
+
+JOB = "abcdefghijklmnopqrstuvwx"
+MARKER = f"[rq:{JOB}.3]"
+PARAMETER = f"rq_job={JOB}.3."
+
+
+def job(kind: str = "task", *, body: dict[str, Any] | None = None, **options: Any) -> JobSpec:
+    """A checked job; a task's prompt, or a workflow's id, is there."""
+    first = {"prompt": "Read."} if kind == "task" else {"workflow_id": "wpid_1"}
+    return parse_line({"kind": kind, "body": {**first, **(body or {})}, **options})
+
+
+def sent(spec: JobSpec, *, mark: bool = True) -> wire.Submission:
+    """The third attempt of a job as it is sent."""
+    _, stored = wire.pack(spec)
+    return wire.submission(stored, JOB, 3, mark=mark)
+
+
+def content(spec: JobSpec, *, mark: bool = True) -> dict[str, Any]:
+    loaded = orjson.loads(sent(spec, mark=mark).content)
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+# The marker.
+
+
+def test_a_task_s_title_ends_with_the_marker() -> None:
+    assert content(job(body={"title": "Invoices"}))["title"] == f"Invoices {MARKER}"
+
+
+@pytest.mark.parametrize("body", [{}, {"title": None}, {"title": ""}])
+def test_a_task_without_a_title_gets_the_marker_for_one(body: dict[str, Any]) -> None:
+    assert content(job(body=body))["title"] == MARKER
+
+
+@pytest.mark.parametrize("body", [{}, {"title": "Invoices"}, {"title": None}])
+def test_a_workflow_s_title_goes_as_it_came(body: dict[str, Any]) -> None:
+    found = content(job("workflow", body=body))
+    assert {name: found[name] for name in found if name == "title"} == body
+
+
+@pytest.mark.parametrize("kind", ["task", "workflow"])
+@pytest.mark.parametrize(
+    ("url", "marked"),
+    [
+        ("https://a.example/hook", f"https://a.example/hook?{PARAMETER}"),
+        ("https://a.example/hook?", f"https://a.example/hook?{PARAMETER}"),
+        ("https://a.example/hook?x=1", f"https://a.example/hook?x=1&{PARAMETER}"),
+        ("https://a.example/hook?x=1&", f"https://a.example/hook?x=1&{PARAMETER}"),
+        ("https://a.example/hook#top", f"https://a.example/hook?{PARAMETER}#top"),
+        ("https://a.example/hook?x=1#a?b", f"https://a.example/hook?x=1&{PARAMETER}#a?b"),
+        ("https://a.example", f"https://a.example?{PARAMETER}"),
+    ],
+)
+def test_a_webhook_url_carries_the_marker_before_its_fragment(
+    kind: str, url: str, marked: str
+) -> None:
+    assert content(job(kind, body={"webhook_url": url}))["webhook_url"] == marked
+
+
+@pytest.mark.parametrize("kind", ["task", "workflow"])
+def test_no_webhook_url_is_made_up(kind: str) -> None:
+    assert "webhook_url" not in content(job(kind))
+    assert content(job(kind, body={"webhook_url": None}))["webhook_url"] is None
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"title": "Invoices"}, {"title": None, "webhook_url": "https://a.example/h#f"}]
+)
+def test_without_a_mark_the_body_goes_as_it_came(body: dict[str, Any]) -> None:
+    assert content(job(body=body), mark=False) == {"prompt": "Read.", **body}
+
+
+def test_each_attempt_carries_its_own_number() -> None:
+    _, stored = wire.pack(job())
+    titles = [orjson.loads(wire.submission(stored, JOB, n).content)["title"] for n in (1, 11)]
+    assert titles == [f"[rq:{JOB}.1]", f"[rq:{JOB}.11]"]
+
+
+# The body.
+
+
+def test_a_body_that_has_nothing_but_a_title_is_still_json() -> None:
+    stored = b'{"k":"t","title":"x"}\n{}'
+    assert orjson.loads(wire.submission(stored, JOB, 3).content) == {"title": f"x {MARKER}"}
+    assert wire.submission(b'{"k":"w"}\n{}', JOB, 3).content == b"{}"
+
+
+def test_the_order_of_keys_is_the_caller_s_and_the_spliced_ones_go_last() -> None:
+    schema = {"z": 1, "a": {"y": 2, "b": 3}}
+    spec = parse_line(
+        {
+            "kind": "task",
+            "body": {"title": "T", "max_steps": 3, "data_extraction_schema": schema, "prompt": "P"},
+        }
+    )
+    text = sent(spec).content
+    assert list(orjson.loads(text)) == ["max_steps", "data_extraction_schema", "prompt", "title"]
+    assert orjson.dumps(schema) in text
+
+
+def test_a_body_with_a_line_break_inside_is_kept_whole() -> None:
+    found = content(job(body={"prompt": 'Line 1\nLine 2 "quoted" é \u2028'}))
+    assert found["prompt"] == 'Line 1\nLine 2 "quoted" é \u2028'
+
+
+def test_headers_leave_the_body() -> None:
+    post = sent(job(body={"user_agent": "Agent/1"}))
+    assert post.headers == {"x-user-agent": "Agent/1"}
+    assert orjson.loads(post.content) == {"prompt": "Read.", "title": MARKER}
+    post = sent(job("workflow", body={"max_steps_override": 7}))
+    assert post.headers == {"x-max-steps-override": "7"}
+    assert orjson.loads(post.content) == {"workflow_id": "wpid_1"}
+
+
+@pytest.mark.parametrize(
+    ("template", "query"), [(True, "template=true"), (False, "template=false"), (None, "")]
+)
+def test_template_is_a_query_of_a_workflow(template: bool | None, query: str) -> None:
+    post = sent(job("workflow", body={"template": template}))
+    assert post.query == query
+    assert "template" not in orjson.loads(post.content)
+
+
+def test_parameters_and_headers_are_not_shown_in_logs() -> None:
+    post = sent(job(body={"user_agent": "secret-agent"}))
+    assert "secret-agent" not in repr(post)
+
+
+text = st.text(max_size=40)
+
+
+@given(title=st.none() | text, prompt=st.text(min_size=1, max_size=40), steps=st.integers(1, 50))
+def test_whatever_the_title_the_content_is_json_with_the_marker_last_in_it(
+    title: str | None, prompt: str, steps: int
+) -> None:
+    stored = (
+        orjson.dumps({"k": "t", "title": title})
+        + b"\n"
+        + orjson.dumps({"prompt": prompt, "max_steps": steps})
+    )
+    found = orjson.loads(wire.submission(stored, JOB, 3).content)
+    assert found["title"].endswith(MARKER)
+    assert found["title"].startswith(title or "")
+    assert (found["prompt"], found["max_steps"]) == (prompt, steps)
+
+
+# The envelope and the digest.
+
+
+def test_the_envelope_tells_kind_key_and_namespace() -> None:
+    spec = job("workflow", custom_id="order-17", namespace="erp")
+    line = wire.pack(spec)[1].partition(b"\n")[0]
+    assert wire.read_envelope(line) == ("workflow", "order-17", "erp")
+    line = wire.pack(job())[1].partition(b"\n")[0]
+    assert wire.read_envelope(line) == ("task", None, "")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"priority": "urgent"},
+        {"group": "shop"},
+        {"custom_id": "order-17"},
+        {"namespace": "erp", "custom_id": "x"},
+        {"delay": 60},
+        {"deadline": 3_600},
+    ],
+)
+def test_the_digest_ignores_options(options: dict[str, Any]) -> None:
+    assert wire.pack(job(**options))[0] == wire.pack(job())[0]
+
+
+def test_the_digest_ignores_the_order_of_keys() -> None:
+    one = parse_line({"kind": "task", "body": {"prompt": "P", "max_steps": 3}})
+    two = parse_line({"kind": "task", "body": {"max_steps": 3, "prompt": "P"}})
+    assert wire.pack(one)[0] == wire.pack(two)[0]
+    assert wire.pack(one)[1] != wire.pack(two)[1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prompt": "Write."},
+        {"title": "T"},
+        {"title": None},
+        {"webhook_url": "https://a.example"},
+        {"user_agent": "Agent/1"},
+        {"max_steps": 3},
+    ],
+)
+def test_the_digest_covers_the_whole_body(body: dict[str, Any]) -> None:
+    assert wire.pack(job(body=body))[0] != wire.pack(job())[0]
+
+
+def test_the_digest_has_sixteen_bytes_and_tells_kinds_apart() -> None:
+    digests = [wire.pack(job(kind))[0] for kind in ("task", "workflow")]
+    assert [len(digest) for digest in digests] == [16, 16]
+    assert digests[0] != digests[1]

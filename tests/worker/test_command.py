@@ -1,0 +1,103 @@
+"""The real command, `celery -A worker.app worker`, and what stops its start."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.valkeys import start_valkey
+from tests.worker.working import closed_port
+
+COMMAND = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+KEY = "sk-live-0123456789"
+
+
+def environment(**given: str) -> dict[str, str]:
+    clean = {n: v for n, v in os.environ.items() if not n.startswith(("RUNQUEUE_", "SKYVERN_"))}
+    return {**clean, "RUNQUEUE_METRICS_PORT": "0", **given}
+
+
+def start(folder: Path, **given: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        COMMAND,
+        cwd=folder,
+        env=environment(**given),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"RUNQUEUE_MAX_BURST_SIZE": "x"}, "RUNQUEUE_MAX_BURST_SIZE: expected a valid integer"),
+        ({"SKYVERN_API_KEY": ""}, "SKYVERN_API_KEY: expected the API key of your Skyvern account"),
+        ({"RUNQUEUE_REDIS_URL": "nonsense"}, "RUNQUEUE_REDIS_URL: expected a URL such as redis://"),
+    ],
+    ids=["a wrong number", "no key", "no URL"],
+)
+def test_a_wrong_setting_stops_the_start_with_its_name_and_what_was_expected(
+    tmp_path: Path, given: dict[str, str], words: str
+) -> None:
+    good = {"SKYVERN_API_KEY": KEY, "RUNQUEUE_REDIS_URL": "redis://127.0.0.1:9/0"}
+
+    done = start(tmp_path, **{**good, **given})
+
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert KEY not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def evicting(tmp_path: Path) -> Iterator[str]:
+    server = start_valkey(tmp_path / "valkey")
+    with redis.Redis(port=server.port) as plain:
+        plain.config_set("maxmemory-policy", "allkeys-lru")
+    yield f"redis://127.0.0.1:{server.port}/0"
+    server.stop()
+
+
+def test_a_redis_that_evicts_stops_the_start_with_the_name_of_its_policy(
+    tmp_path: Path, evicting: str
+) -> None:
+    done = start(tmp_path, SKYVERN_API_KEY=KEY, RUNQUEUE_REDIS_URL=evicting)
+
+    assert done.returncode != 0
+    assert "allkeys-lru" in done.stderr
+    assert "noeviction" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_worker_that_waits_for_redis_can_be_stopped(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    url = f"redis://127.0.0.1:{closed_port()}/0"
+    with log.open("wb") as out:
+        worker = subprocess.Popen(
+            COMMAND,
+            cwd=tmp_path,
+            env=environment(SKYVERN_API_KEY=KEY, RUNQUEUE_REDIS_URL=url),
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while "redis_unreachable" not in log.read_text():
+            assert time.monotonic() < deadline, log.read_text()
+            assert worker.poll() is None, log.read_text()
+            time.sleep(0.02)
+
+        worker.send_signal(signal.SIGTERM)
+
+        assert worker.wait(timeout=20) == 0, log.read_text()
+    finally:
+        worker.kill()
+        worker.wait()

@@ -1,0 +1,136 @@
+"""The lease: until when a process may send, and what its loss means."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import redis
+
+from runqueue import JobState
+from runqueue.scripts import Call
+from tests.simulator.simulating import FakeClock, eventually
+from tests.worker.working import KEYS, start, working
+from worker import lease as module
+from worker.lease import Lease, new_name
+
+
+class Redis:
+    """Answers heartbeats from a list, the last one for ever."""
+
+    def __init__(self, *answers: bool | Exception) -> None:
+        self.answers = list(answers)
+        self.beats: list[tuple[str, bool]] = []
+
+    async def send(self, call: Call[bool]) -> bool:
+        process, _, first = call.arguments
+        self.beats.append((str(process), bool(first)))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_before_the_first_heartbeat_nothing_may_be_sent() -> None:
+    lease = Lease("default", Redis(True).send, FakeClock())
+
+    assert not lease.may_send(lease.name)
+
+
+async def test_a_heartbeat_is_good_for_14_s_from_its_start() -> None:
+    clock = FakeClock()
+
+    async def slow(call: Call[bool]) -> bool:
+        clock.advance(3)
+        return True
+
+    lease = Lease("default", slow, clock)
+    await lease.beat()
+    clock.advance(10.9)
+    assert lease.may_send(lease.name)
+    clock.advance(0.2)
+    assert not lease.may_send(lease.name)
+
+    await lease.beat()
+    assert lease.may_send(lease.name)
+
+
+async def test_only_the_first_heartbeat_of_a_name_may_begin_a_lease() -> None:
+    server = Redis(True)
+    lease = Lease("default", server.send)
+    await lease.beat()
+    await lease.beat()
+
+    assert server.beats == [(lease.name, True), (lease.name, False)]
+
+
+async def test_a_lost_lease_is_begun_again_under_a_new_name_and_the_old_one_may_not_send(
+    logged: list[Any],
+) -> None:
+    server = Redis(True, False, True)
+    lease = Lease("default", server.send, FakeClock())
+    await lease.beat()
+    old = lease.name
+
+    await lease.beat()
+
+    assert lease.name != old
+    assert lease.may_send(lease.name)
+    assert not lease.may_send(old)
+    assert server.beats[-1] == (lease.name, True)
+    (told,) = logged
+    assert (told["event"], told["process"], told["new_name"]) == ("lease_lost", old, lease.name)
+
+
+def test_no_two_names_are_the_same() -> None:
+    assert len({new_name() for _ in range(100)}) == 100
+
+
+async def test_the_heartbeat_goes_on_through_trouble_with_redis(
+    monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.001)
+    away = redis.exceptions.ConnectionError("away")
+    server = Redis(True, away, OSError("reset"), True)
+    lease = Lease("default", server.send)
+    await lease.beat()
+    keeping = asyncio.create_task(lease.keep())
+
+    await eventually(lambda: len(server.beats) > 5)
+    keeping.cancel()
+
+    assert {name for name, _ in server.beats} == {lease.name}
+    assert [event["event"] for event in logged] == ["heartbeat_failed"] * 2
+    assert lease.may_send(lease.name)
+
+
+async def test_claims_of_a_lost_lease_are_given_back_unsent(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = bench.enqueue()
+        pump = bench.account.pumps["submit"]
+        items = (await pump.take(1, 0)).items
+        client.zrem(f"{KEYS.prefix}processes", bench.account.lease.name)
+        await bench.account.lease.beat()
+
+        start(pump, *items)
+        await eventually(lambda: pump.busy == 0)
+
+        assert bench.job(job_id).state is JobState.READY
+        assert await bench.submissions() == 0
+        await bench.one_pass("submit")  # under the new name it goes on
+        assert bench.job(job_id).state is JobState.RUNNING
+
+
+async def test_a_process_that_ends_in_good_order_is_gone_from_the_queue(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        assert bench.stats().processes == 1
+        assert bench.queue.accounts() == ["default"]
+        await bench.account.pumps["submit"].take(1, 0)
+
+        await bench.account.stop(0)
+
+        assert bench.stats().processes == 0
+        assert bench.board("submit") == 0

@@ -1,0 +1,155 @@
+"""Metrics over HTTP: their names, what they count, and that no label tells a secret."""
+
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+import redis
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from simulator.options import DEFAULT_API_KEY
+from tests.worker.working import INSTANT, closed_port, working
+from worker.metrics import AccountMetrics, QueueCollector
+from worker.metrics_server import serve_metrics
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+OF_THE_PROCESS = {
+    "runqueue_http_request_seconds",
+    "runqueue_submissions",
+    "runqueue_loop_lag_seconds",
+    "runqueue_pump_busy",
+}
+OF_THE_QUEUE = {
+    "runqueue_up",
+    "runqueue_in_flight",
+    "runqueue_strays",
+    "runqueue_worker_processes",
+    "runqueue_held",
+    "runqueue_oldest_ready_seconds",
+    "runqueue_jobs",
+    "runqueue_limit",
+    "runqueue_permits",
+    "runqueue_jobs_ended",
+    "runqueue_events",
+}
+
+
+def read(url: str) -> dict[str, Metric]:
+    with _DIRECT.open(url, timeout=10) as answer:
+        text = answer.read().decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    return {name: family for name, family in families.items() if not name.endswith("_created")}
+
+
+def value(families: dict[str, Metric], name: str, **labels: str) -> float:
+    found = [
+        sample.value
+        for family in families.values()
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+    assert len(found) == 1, (name, labels, found)
+    return found[0]
+
+
+@pytest.fixture
+def served(redis_url: str) -> str:
+    url = serve_metrics("127.0.0.1", closed_port(), redis_url)
+    assert url is not None
+    return url
+
+
+async def test_both_pages_are_served_with_the_promised_names_and_tell_what_happened(
+    client: redis.Redis, redis_url: str, served: str
+) -> None:
+    async with working(client, redis_url, max_concurrent_runs=7) as bench:
+        secret = TaskNames()
+        job_ids = await bench.submitted(2, url=INSTANT, group=secret.group)
+        await bench.api.fault({"status": 422, "body": {"detail": secret.words}}, times=1)
+        bench.enqueue()
+        await bench.one_pass("submit")
+        await bench.one_pass("poll")
+        bench.enqueue(3)
+
+        process, queue = read(served), read(f"{served}/queue")
+
+        assert set(process) == OF_THE_PROCESS
+        assert set(queue) == OF_THE_QUEUE
+        assert value(queue, "runqueue_up") == 1
+        assert value(queue, "runqueue_jobs", state="ready", priority="normal") == 3
+        assert value(queue, "runqueue_jobs_ended_total", outcome="completed") == 2
+        assert value(queue, "runqueue_jobs_ended_total", outcome="dead") == 1
+        assert value(queue, "runqueue_events_total", event="enqueued") == 6
+        assert value(queue, "runqueue_limit", limit="concurrent_runs") == 7
+        assert value(queue, "runqueue_worker_processes") == 1
+        assert value(queue, "runqueue_oldest_ready_seconds") >= 0
+        of_default = {"account": "default"}
+        assert value(process, "runqueue_submissions_total", outcome="accepted", **of_default) >= 2
+        labels = {"call": "submit", "status": "2xx", **of_default}
+        assert value(process, "runqueue_http_request_seconds_count", **labels) >= 2
+
+        told = [
+            text
+            for family in [*process.values(), *queue.values()]
+            for sample in family.samples
+            for text in sample.labels.values()
+        ]
+        hidden = [*job_ids, *(bench.job(job_id).run_id or "" for job_id in job_ids)]
+        hidden += [DEFAULT_API_KEY, bench.api.url, "http", secret.group, secret.words]
+        assert not [text for text in told for secret_text in hidden if secret_text in text]
+
+
+class TaskNames:
+    """Texts that would be easy to find in a label."""
+
+    group = "tenant-17"
+    words = "words-of-the-server"
+
+
+def test_another_page_is_not_found_and_told_where_to_look(served: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        _DIRECT.open(served.replace("/metrics", "/"), timeout=10)
+
+    with refused.value as answer:
+        assert answer.code == 404
+        assert answer.read() == b"try /metrics or /metrics/queue\n"
+
+
+def test_a_second_process_takes_the_next_free_port(redis_url: str) -> None:
+    first = serve_metrics("127.0.0.1", closed_port(), redis_url)
+    assert first is not None
+    port = int(first.split(":")[2].partition("/")[0])
+
+    second = serve_metrics("127.0.0.1", port, redis_url)
+
+    assert second is not None
+    assert port < int(second.split(":")[2].partition("/")[0]) < port + 50
+    assert "runqueue_up" in read(f"{second}/queue")
+
+
+def test_port_0_means_no_metrics(redis_url: str) -> None:
+    assert serve_metrics("127.0.0.1", 0, redis_url) is None
+
+
+def test_no_free_port_is_told_and_stops_nothing(redis_url: str, logged: list[Any]) -> None:
+    assert serve_metrics("127.0.0.1", 65_535, redis_url)
+    assert serve_metrics("127.0.0.1", 65_535, redis_url) is None
+
+    assert logged[-1]["event"] == "metrics_not_served"
+
+
+def test_a_queue_that_cannot_be_read_is_down_and_nothing_else_is_told() -> None:
+    (up,) = QueueCollector(f"redis://127.0.0.1:{closed_port()}/0").collect()
+
+    assert (up.name, [sample.value for sample in up.samples]) == ("runqueue_up", [0])
+
+
+def test_a_call_without_an_answer_is_measured_under_its_own_status() -> None:
+    metrics = AccountMetrics("quiet")
+    with pytest.raises(TimeoutError), metrics.timed("get"):
+        raise TimeoutError
+
+    assert list(metrics._histograms) == [("get", "none")]

@@ -1,0 +1,270 @@
+"""Polling: how often a run is looked at, and what each answer means for its job."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runqueue import JobState
+from tests.simulator.simulating import FakeClock, eventually
+from tests.worker.working import INSTANT, Bench, working
+from worker import poll
+from worker.poll import spacing
+
+
+def due(bench: Bench, job_id: str) -> None:
+    """Make a poll due by hand."""
+    bench.client.zadd("runqueue:{default}:poll", {job_id: bench.now_us()})
+
+
+def wait_of(bench: Bench, job_id: str) -> float:
+    """Seconds until the next look at a job's run."""
+    score = bench.score("poll", job_id)
+    assert score is not None
+    return (score - bench.now_us()) / 1e6
+
+
+@pytest.mark.parametrize(
+    ("age", "wait"), [(0, 2), (5, 2), (20, 2), (60, 6), (299, 29.9), (300, 30), (7_200, 30)]
+)
+def test_a_run_is_looked_at_again_after_a_tenth_of_its_age_within_the_bounds(
+    age: float, wait: float
+) -> None:
+    assert spacing(age, 2, 30, 0.5) == pytest.approx(wait)
+
+
+def test_chance_spreads_the_looks_by_a_tenth_either_way() -> None:
+    assert spacing(100, 2, 30, 0) == pytest.approx(9)
+    assert spacing(100, 2, 30, 1) == pytest.approx(11)
+
+
+@given(
+    age=st.floats(0, 1e6),
+    least=st.floats(0, 60),
+    extra=st.floats(0, 3_600),
+    chance=st.floats(0, 1),
+)
+def test_no_age_brings_a_wait_outside_the_bounds_and_their_spread(
+    age: float, least: float, extra: float, chance: float
+) -> None:
+    wait = spacing(age, least, least + extra, chance)
+
+    assert 0.9 * least - 1e-6 <= wait <= 1.1 * (least + extra) + 1e-6
+    assert spacing(age + 1, least, least + extra, chance) >= wait
+
+
+async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted(url=INSTANT)
+
+        await bench.one_pass("poll")
+
+        job = bench.job(job_id)
+        assert (job.state, job.run_status, job.runs) == (JobState.COMPLETED, "completed", 1)
+        assert job.output == {"answer": f"Simulated result of {job.run_id}"}
+        answer = await bench.api.session.get(
+            f"{bench.api.url}/v1/runs/{job.run_id}", headers={"x-api-key": "simulator-key"}
+        )
+        assert client.get(f"runqueue:{{default}}:result:{job_id}") == await answer.read()
+        assert (await bench.one_pass("poll")).left
+        assert bench.stats().live == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [("failed", "failed"), ("terminated", "failed"), ("timed_out", "failed")],
+)
+async def test_a_run_that_did_not_complete_fails_its_job_and_says_how(
+    client: redis.Redis, redis_url: str, end: str, state: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted(url=f"{INSTANT}&sim_end={end}")
+
+        await bench.one_pass("poll")
+
+        job = bench.job(job_id)
+        assert (job.state, job.run_status) == (state, end)
+        assert "(simulated)" in (job.failure_reason or "")
+
+
+async def test_a_failure_that_the_server_tries_again_is_no_end(
+    client: redis.Redis, redis_url: str
+) -> None:
+    clock = FakeClock()
+    async with working(client, redis_url, clock=clock) as bench:
+        (job_id,) = await bench.submitted(url="https://shop.test/?sim_end=flap&sim_seconds=100")
+        seen = []
+        for _ in range(3):
+            clock.advance(45)
+            due(bench, job_id)
+            await bench.one_pass("poll")
+            seen.append((bench.job(job_id).state.value, bench.job(job_id).run_status))
+
+        assert seen == [("running", "failed"), ("running", "running"), ("completed", "completed")]
+
+
+async def test_a_status_nobody_knows_goes_on_and_is_shown(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted(url=INSTANT)
+        body = {"run_id": bench.job(job_id).run_id, "status": "pondering"}
+        await bench.api.fault({"status": 200, "body": body}, match={"route": "get_run"}, times=1)
+
+        await bench.one_pass("poll")
+        assert bench.job(job_id).state is JobState.RUNNING
+        assert bench.job(job_id).run_status == "pondering"
+
+        due(bench, job_id)
+        await bench.one_pass("poll")
+        assert bench.job(job_id).state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"status": 404, "body": {"detail": "Run not found"}},
+        {"status": 404, "body": {"detail": "Not Found"}},
+        {"status": 403, "body": {"detail": "Could not validate credentials"}},
+        {"status": 429},
+        {"status": 500, "body": {"error": "Unexpected"}},
+        {"status": 503},
+        {"reset": "after_body"},
+        {"truncate": "json"},
+        {"empty200": True},
+        {"html200": True},
+        {"status": 200, "body": []},
+        {"status": 200, "body": {"status": None}},
+        {"latency": 60},
+    ],
+    ids=str,
+)
+async def test_a_read_that_failed_ends_nothing_and_comes_again_a_second_later_at_the_soonest(
+    client: redis.Redis,
+    redis_url: str,
+    action: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    logged: list[Any],
+) -> None:
+    monkeypatch.setattr(poll, "GET_SECONDS", 0.1)
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted(url=INSTANT)
+        await bench.api.fault(action, match={"route": "get_run"}, times=1)
+
+        await bench.one_pass("poll")
+
+        assert bench.job(job_id).state is JobState.RUNNING
+        assert 0 < wait_of(bench, job_id) <= 1
+        assert "poll_failed" in [event["event"] for event in logged]
+        due(bench, job_id)
+        await bench.one_pass("poll")
+        assert bench.job(job_id).state is JobState.COMPLETED
+
+
+async def test_a_server_that_asks_to_be_left_alone_is(client: redis.Redis, redis_url: str) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted(url=INSTANT)
+        action = {"status": 429, "headers": {"Retry-After": "9"}}
+        await bench.api.fault(action, match={"route": "get_run"}, times=1)
+
+        await bench.one_pass("poll")
+
+        assert 5 < wait_of(bench, job_id) <= 9
+
+
+async def test_a_run_that_goes_on_is_looked_at_after_its_spacing(
+    client: redis.Redis, redis_url: str
+) -> None:
+    bounds = {"poll_min_seconds": 4, "poll_max_seconds": 20}
+    async with working(client, redis_url, settings=bounds) as bench:
+        (job_id,) = await bench.submitted()
+        assert 1 < wait_of(bench, job_id) <= 4
+        bench.set(job_id, "started", bench.now_us() - 100_000_000)  # 100 s old
+        due(bench, job_id)
+
+        await bench.one_pass("poll")
+
+        assert 5 < wait_of(bench, job_id) <= 11.1
+
+
+async def test_a_poll_that_nobody_records_comes_again_after_its_lease(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted()
+
+        await bench.account.pumps["poll"].take(1, 0)  # and the process dies
+
+        assert 10 < wait_of(bench, job_id) <= 15
+        assert not (await bench.one_pass("poll")).items
+
+
+async def end_it(bench: Bench) -> None:
+    """Look, cancel, and look again."""
+    await bench.one_pass("poll")
+    await bench.one_pass("cancel")
+    await bench.one_pass("poll")
+
+
+async def test_a_job_whose_deadline_passes_while_it_runs_is_canceled_and_fails(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted(deadline=timedelta(hours=1))
+        bench.set(job_id, "deadline", bench.now_us() - 1)
+
+        await end_it(bench)
+
+        job, (run,) = bench.job(job_id), await bench.runs()
+        assert (job.state, job.reason, job.run_status) == (JobState.FAILED, "deadline", "canceled")
+        assert run["status"] == "canceled"
+        assert bench.stats().live == 0
+
+
+async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, max_run_seconds=60) as bench:
+        young, hung = await bench.submitted(2)
+        bench.set(hung, "started", bench.now_us() - 61_000_000)
+
+        await end_it(bench)
+
+        job = bench.job(hung)
+        assert job.state is JobState.FAILED
+        assert job.reason == "deadline: the run took longer than 60 s"
+        assert bench.job(young).state is JobState.RUNNING
+        assert [run["status"] for run in await bench.runs()].count("canceled") == 1
+
+
+async def test_a_run_that_completes_before_its_overdue_cancel_keeps_its_result(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, max_run_seconds=60) as bench:
+        (job_id,) = await bench.submitted(url=INSTANT)
+        bench.set(job_id, "started", bench.now_us() - 61_000_000)
+
+        await end_it(bench)
+
+        assert bench.job(job_id).state is JobState.COMPLETED
+        assert bench.job(job_id).output
+
+
+async def test_a_poll_cut_off_by_a_stop_loses_nothing(client: redis.Redis, redis_url: str) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted(url=INSTANT)
+        await bench.api.fault({"latency": 60}, match={"route": "get_run"}, times=1)
+        pump = bench.account.pumps["poll"]
+        pump._start((await pump.take(1, 0)).items[0])
+        assert pump.busy == 1
+
+        await pump.drain(0)
+        await eventually(lambda: pump.busy == 0)
+
+        assert bench.job(job_id).state is JobState.RUNNING
+        assert wait_of(bench, job_id) <= 1

@@ -1,0 +1,311 @@
+"""A pump's life: how it begins, what keeps it, and every way it ends."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+import redis
+
+from runqueue import JobState
+from tests.simulator.simulating import eventually
+from tests.worker.working import ENDLESS, KEYS, Bench, ended, start, working, wrap_send
+from worker import pump as module
+from worker.pump import Ended
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINGER", 0.0)
+
+
+def run(bench: Bench, kind: str = "submit", tick_us: int = 0) -> "asyncio.Task[Ended]":
+    return asyncio.create_task(bench.account.pumps[kind].run(tick_us))
+
+
+@pytest.mark.parametrize("kind", ["submit", "poll", "cancel"])
+async def test_a_pump_without_work_ends_idle_and_is_off_the_board(
+    client: redis.Redis, redis_url: str, kind: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        assert await ended(run(bench, kind)) is Ended.IDLE
+        assert bench.board(kind) == 0
+
+
+async def test_a_pump_submits_all_there_is_and_ends_idle(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, settings={"places": 3}) as bench:
+        job_ids = bench.enqueue(10)
+
+        assert await ended(run(bench)) is Ended.IDLE
+
+        await eventually(lambda: bench.account.pumps["submit"].busy == 0)
+        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
+        assert len(await bench.runs()) == 10
+        assert bench.board("submit") == 0
+
+
+async def test_a_pump_never_has_more_calls_open_than_places(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wants: list[int] = []
+
+    async def around(send: Any, call: Any) -> Any:
+        if call.script.name == "claim":
+            wants.append(bench.account.pumps["submit"].busy + int(call.arguments[2]))
+        return await send(call)
+
+    async with working(client, redis_url, settings={"places": 3}) as bench:
+        wrap_send(monkeypatch, bench.account, around)
+        bench.enqueue(12)
+
+        await ended(run(bench))
+
+        assert max(wants) == 3
+
+
+async def test_a_submit_pump_that_worked_a_moment_ago_stays_on_the_board(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINGER", 60.0)
+    async with working(client, redis_url) as bench:
+        await bench.submitted()
+        pump = bench.account.pumps["submit"]
+        pump._worked = time.monotonic()
+        task = run(bench)
+        await eventually(lambda: bench.board("submit") == 1)
+        (late,) = bench.enqueue()
+        pump.nudge()
+        await eventually(lambda: bench.job(late).state is JobState.RUNNING)
+        assert bench.board("submit") == 1
+
+        monkeypatch.setattr(module, "LINGER", 0.0)
+        pump.nudge()
+        assert await ended(task) is Ended.IDLE
+
+
+async def test_a_message_older_than_5_s_starts_no_pump_and_is_no_alarm(
+    client: redis.Redis, redis_url: str, logged: list[Any]
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.submitted()  # this process remembers a claim
+        bench.enqueue()
+
+        stale = run(bench, tick_us=bench.now_us() - 5_100_000)
+        assert await ended(stale) is Ended.REFUSED
+        assert bench.board("submit") == 0
+        assert "redis_lost_writes" not in [event["event"] for event in logged]
+
+        fresh = run(bench, tick_us=bench.now_us() - 4_000_000)
+        assert await ended(fresh) is Ended.IDLE
+        assert len(await bench.runs()) == 2
+
+
+async def test_a_process_whose_lease_is_lost_gets_nothing(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = bench.enqueue()
+        client.zrem(f"{KEYS.prefix}processes", bench.account.lease.name)
+
+        assert await ended(run(bench)) is Ended.REFUSED
+
+        assert bench.job(job_id).state is JobState.READY
+
+
+async def test_a_second_message_nudges_the_pump_that_lives_and_is_done(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REFRESH", 60.0)
+    async with working(client, redis_url, max_concurrent_runs=1) as bench:
+        pump = bench.account.pumps["submit"]
+        bench.enqueue(2)
+        first = run(bench)  # the second job waits for a slot, and the pump for a nudge
+        await eventually(lambda: bench.stats().states[JobState.RUNNING] == 1 and pump.busy == 0)
+        client.hset(f"{KEYS.prefix}limits", "live:concurrent_runs", 0)
+
+        assert await ended(run(bench)) is Ended.ALREADY
+        assert await ended(first) is Ended.IDLE
+        assert len(await bench.runs()) == 2
+
+
+async def test_after_its_lifetime_a_pump_leaves_the_board_for_a_successor(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LIFETIME", 0.05)
+    monkeypatch.setattr(module, "REFRESH", 0.01)
+    async with working(client, redis_url, settings={"places": 2}) as bench:
+        await bench.api.fault({"latency": 1}, match={"route": "run_task"}, times=2)
+        job_ids = bench.enqueue(3)
+        pump = bench.account.pumps["submit"]
+
+        assert await ended(run(bench)) is Ended.SUCCESSOR
+
+        assert bench.board("submit") == 0
+        assert pump.busy == 2  # its calls go on, and the successor has no place for the third
+        assert abs(pump.server_us - bench.now_us()) < 5_000_000
+        monkeypatch.setattr(module, "LIFETIME", 20.0)
+        assert await ended(run(bench)) is Ended.IDLE
+        await eventually(lambda: pump.busy == 0)
+        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
+
+
+async def test_a_nudge_during_the_last_empty_claim_makes_the_pump_look_again(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[str] = []
+
+    async def enqueue_behind_its_back(send: Any, call: Any) -> Any:
+        reply = await send(call)
+        if call.script.name == "claim" and not late:
+            assert reply.left
+            late.extend(bench.enqueue())
+            bench.account.pumps["submit"].nudge()
+        return reply
+
+    async with working(client, redis_url) as bench:
+        wrap_send(monkeypatch, bench.account, enqueue_behind_its_back)
+
+        assert await ended(run(bench)) is Ended.IDLE
+
+        await eventually(lambda: bench.job(late[0]).state is JobState.RUNNING)
+        assert bench.board("submit") == 0
+
+
+async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body(
+    client: redis.Redis, redis_url: str, logged: list[Any]
+) -> None:
+    async with working(client, redis_url) as bench:
+        broken, fine = bench.enqueue(2)
+        client.set(f"{KEYS.prefix}body:{broken}", b"not JSON, and secret")
+
+        await ended(run(bench))
+        await eventually(lambda: bench.account.pumps["submit"].busy == 0)
+
+        assert bench.job(fine).state is JobState.RUNNING
+        (told,) = [event for event in logged if event["event"] == "item_failed"]
+        assert told["kind"] == "submit"
+        assert "secret" not in str(logged)
+        # Its lease brings it back.
+        assert client.hget(f"{KEYS.prefix}job:{broken}", "state") == b"submitting"
+
+
+async def test_a_pump_whose_redis_fails_can_be_started_again(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([redis.exceptions.ConnectionError("away")])
+
+    async def around(send: Any, call: Any) -> Any:
+        for error in failures:
+            raise error
+        return await send(call)
+
+    async with working(client, redis_url) as bench:
+        wrap_send(monkeypatch, bench.account, around)
+
+        with pytest.raises(redis.exceptions.ConnectionError):
+            await ended(run(bench, "poll"))
+        assert await ended(run(bench, "poll")) is Ended.IDLE
+
+
+async def test_a_drain_waits_for_the_calls_on_the_wire(client: redis.Redis, redis_url: str) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.fault({"latency": 0.2}, match={"route": "run_task"})
+        (job_id,) = bench.enqueue()
+        task = run(bench)
+        await bench.arrived()
+
+        await bench.account.stop(20)
+
+        assert await ended(task) in {Ended.DRAINING, Ended.IDLE}
+        assert bench.job(job_id).state is JobState.RUNNING
+        assert bench.stats().processes == 0
+
+
+async def test_a_drain_cuts_the_calls_that_take_longer_than_they_may(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        quick, slow = bench.enqueue(), bench.enqueue(url=f"{ENDLESS}&slow=1")
+        rule = {"match": {"route": "run_task", "contains": "slow=1"}}
+        await bench.api.fault({"latency": 60}, **rule)
+        run(bench)
+        await bench.arrived(2)
+        await eventually(lambda: bench.job(quick[0]).state is JobState.RUNNING)
+        begun = time.monotonic()
+
+        await bench.account.stop(0.1)
+
+        assert time.monotonic() - begun < 5
+        assert bench.job(quick[0]).state is JobState.RUNNING
+        assert bench.job(slow[0]).state is JobState.UNCONFIRMED
+        assert bench.account.pumps["submit"].busy == 0
+
+
+async def test_what_a_claim_brings_during_a_drain_is_given_back_before_the_goodbye(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed, answered = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(send: Any, call: Any) -> Any:
+        reply = await send(call)
+        if call.script.name == "claim":
+            claimed.set()
+            await answered.wait()
+        return reply
+
+    async with working(client, redis_url) as bench:
+        wrap_send(monkeypatch, bench.account, answer_late)
+        job_ids = bench.enqueue(3)
+        task = run(bench)
+        await claimed.wait()
+        stopping = asyncio.create_task(bench.account.stop(0))
+        await asyncio.sleep(0.02)
+        assert not stopping.done()
+
+        answered.set()
+        await stopping
+
+        assert await ended(task) is Ended.DRAINING
+        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.READY}
+        assert bench.stats().totals["given_back:void"] == 3
+        assert await bench.submissions() == 0
+        assert bench.board("submit") == 0
+
+
+async def test_a_drain_does_not_wait_for_ever_for_a_script_without_an_answer(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(send: Any, call: Any) -> Any:
+        return await (asyncio.Event().wait() if call.script.name == "claim" else send(call))
+
+    monkeypatch.setattr(module, "CLAIM_GRACE", 0.05)
+    async with working(client, redis_url) as bench:
+        wrap_send(monkeypatch, bench.account, never)
+        task = run(bench)
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await bench.account.pumps["submit"].drain(0)
+        task.cancel()
+
+
+async def test_a_drained_pump_starts_no_more(client: redis.Redis, redis_url: str) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = bench.enqueue()
+        await bench.account.pumps["submit"].drain(0)
+
+        assert await ended(run(bench)) is Ended.DRAINING
+
+        assert bench.job(job_id).state is JobState.READY
+
+
+async def test_a_place_is_freed_for_every_item(client: redis.Redis, redis_url: str) -> None:
+    async with working(client, redis_url) as bench:
+        bench.enqueue(5)
+        pump = bench.account.pumps["submit"]
+        items = (await pump.take(5, 0)).items
+        start(pump, *items)
+        assert pump.busy == 5
+
+        await eventually(lambda: pump.busy == 0)

@@ -1,0 +1,188 @@
+"""Recording in groups: what goes out together, when a place is free, and that nothing is lost."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from runqueue.keys import Keys
+from runqueue.scripts import Call, load, run_async
+from tests.simulator.simulating import eventually
+from tests.worker.working import working, wrap_send
+from worker import recorder as module
+from worker.recorder import Recorder
+
+
+class Server:
+    """Takes groups of items; holds or refuses them as it is told."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.errors: list[Exception] = []
+
+    def call(self, items: Sequence[int]) -> Call[Any]:
+        return Call(load("finish"), "default", list(items), list)
+
+    async def send(self, call: Call[Any]) -> list[int]:
+        await self.open.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        group = [int(item) for item in call.arguments]
+        self.groups.append(group)
+        return [1] * len(group)
+
+
+def noting(recorded: list[int], item: int) -> Any:
+    return lambda: recorded.append(item)
+
+
+async def test_what_comes_while_a_script_runs_goes_out_as_one_group() -> None:
+    server, recorded = Server(), list[int]()
+    recorder = Recorder(server.call, server.send)
+    server.open.clear()
+    recorder.put(0, noting(recorded, 0))
+    await asyncio.sleep(0)  # the first goes at once, alone
+    for item in range(1, 6):
+        recorder.put(item, noting(recorded, item))
+
+    assert recorded == []  # no place is free before its item is recorded
+    server.open.set()
+    await recorder.settled()
+
+    assert server.groups == [[0], [1, 2, 3, 4, 5]]
+    assert recorded == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_group_is_never_larger_than_a_script_takes_without_harm() -> None:
+    server, recorded = Server(), list[int]()
+    recorder = Recorder(server.call, server.send)
+    for item in range(1_201):
+        recorder.put(item, noting(recorded, item))
+
+    await recorder.settled()
+
+    assert [len(group) for group in server.groups] == [500, 500, 201]
+    assert recorded == list(range(1_201))
+
+
+async def test_trouble_with_redis_is_outlasted_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    server, recorded = Server(), list[int]()
+    server.errors = [
+        redis.exceptions.ConnectionError("refused"),
+        redis.exceptions.TimeoutError("slow"),
+        redis.exceptions.OutOfMemoryError("full"),
+        OSError("reset"),
+    ]
+    recorder = Recorder(server.call, server.send)
+    recorder.put(1, noting(recorded, 1))
+    recorder.put(2, noting(recorded, 2))
+
+    await recorder.settled()
+
+    assert server.groups == [[1, 2]]
+    assert recorded == [1, 2]
+    assert [event["event"] for event in logged] == ["record_delayed"] * 4
+
+
+async def test_settled_waits_for_what_is_taken_and_a_recorder_goes_on_after_it() -> None:
+    server, recorded = Server(), list[int]()
+    recorder = Recorder(server.call, server.send)
+    await recorder.settled()  # nothing was ever taken
+    server.open.clear()
+    recorder.put(1, noting(recorded, 1))
+    settled = asyncio.create_task(recorder.settled())
+    await asyncio.sleep(0.01)
+    assert not settled.done()
+
+    server.open.set()
+    await settled
+    recorder.put(2, noting(recorded, 2))
+    await recorder.settled()
+
+    assert recorded == [1, 2]
+
+
+async def test_whoever_asks_is_told_the_items_with_their_replies() -> None:
+    server, told = Server(), list[Any]()
+    recorder = Recorder(server.call, server.send, lambda items, codes: told.append((items, codes)))
+    recorder.put(7, lambda: None)
+
+    await recorder.settled()
+
+    assert told == [([7], [1])]
+
+
+async def test_a_place_stays_busy_until_redis_has_taken_the_answer(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_away = asyncio.Event()
+
+    async def around(send: Any, call: Any) -> Any:
+        if call.script.name == "mark_running" and not is_away.is_set():
+            raise redis.exceptions.ConnectionError("away")
+        return await send(call)
+
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    async with working(client, redis_url) as bench:
+        wrap_send(monkeypatch, bench.account, around)
+        # The recorder was given the real one when the account was made.
+        monkeypatch.setattr(bench.account.running, "_send", bench.account.send)
+        (job_id,) = bench.enqueue()
+        pump = bench.account.pumps["submit"]
+        one = asyncio.create_task(bench.one_pass("submit"))
+        await bench.arrived()
+        assert (bench.job(job_id).state, pump.busy) == ("submitting", 1)
+
+        is_away.set()
+        await one
+
+        assert (bench.job(job_id).state, pump.busy) == ("running", 0)
+
+
+async def test_the_same_ends_sent_twice_are_recorded_once(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[str] = []
+
+    async def lose_the_first_answer(call: Call[Any]) -> Any:
+        reply = await run_async(bench.account._redis, call)
+        if not lost:
+            lost.append(call.script.name)
+            raise redis.exceptions.ConnectionError("cut off")
+        return reply
+
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    async with working(client, redis_url) as bench:
+        await bench.submitted(url="https://shop.test/?sim_seconds=0")
+        monkeypatch.setattr(bench.account.finished, "_send", lose_the_first_answer)
+
+        await bench.one_pass("poll")
+
+        assert lost == ["finish"]
+        assert bench.stats().totals["ended:completed"] == 1
+        assert bench.stats().live == 0
+
+
+async def test_a_stray_run_is_told_in_the_log(
+    client: redis.Redis, redis_url: str, logged: list[Any]
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = bench.enqueue()
+        pump = bench.account.pumps["submit"]
+        ((job, process, asked),) = (await pump.take(1, 0)).items
+        client.delete(f"{Keys('default').prefix}job:{job_id}")
+
+        pump._start((job, process, asked))
+        await eventually(lambda: pump.busy == 0)
+
+        (run,) = await bench.runs()
+        told = [event for event in logged if event["event"] == "stray_run"]
+        assert [(event["job_id"], event["run_id"]) for event in told] == [(job_id, run["run_id"])]
+        assert bench.stats().strays == 1

@@ -1,0 +1,191 @@
+"""The loop of a worker process: how it begins, what it refuses, and that it ends."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from pydantic import SecretStr
+from redis.exceptions import BusyLoadingError
+
+from config.settings import Settings
+from runqueue import EvictingRedis, JobState, RunQueue
+from runqueue.job import AccountStats
+from tests.simulator.simulating import eventually, simulating
+from tests.valkeys import start_valkey
+from tests.worker.working import ENDLESS, closed_port
+from worker import runtime as module
+from worker.pump import Ended
+from worker.runtime import Runtime
+
+
+def settings(base_url: str = "http://127.0.0.1:9", **more: Any) -> Settings:
+    given = {
+        "SKYVERN_API_KEY": SecretStr("simulator-key"),
+        "SKYVERN_BASE_URL": base_url,
+        "max_dispatches_per_second": 0,
+        "max_requests_per_second": 0,
+        "drain_seconds": 10,
+    }
+    return Settings(**{**given, **more})
+
+
+@contextmanager
+def running(url: str, chosen: Settings) -> Iterator[Runtime]:
+    runtime = Runtime(chosen, url)
+    try:
+        runtime.start()
+        yield runtime
+    finally:
+        if not runtime.stopping.is_set():
+            runtime.stop()
+
+
+def until(holds: Any, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def stats(url: str) -> AccountStats:
+    with RunQueue(url) as queue:
+        return queue.stats()["default"]
+
+
+def test_it_starts_before_redis_does_and_goes_on_when_it_comes(
+    tmp_path: Path, logged: list[Any]
+) -> None:
+    port = closed_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    runtime = Runtime(settings(), url)
+    starting = threading.Thread(target=runtime.start)
+    starting.start()
+    until(lambda: "redis_unreachable" in [event["event"] for event in logged])
+    assert starting.is_alive()
+
+    server = start_valkey(tmp_path, port)
+    try:
+        starting.join(20)
+        assert not starting.is_alive()
+        assert stats(url).processes == 1
+        runtime.stop()
+        assert stats(url).processes == 0
+    finally:
+        server.stop()
+
+
+def test_a_redis_that_is_still_loading_is_waited_for(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    runtime = Runtime(settings(), redis_url)
+    real, refusals = runtime._redis.sadd, iter([BusyLoadingError("loading the dataset")])
+
+    def loading(*arguments: Any) -> Any:
+        for error in refusals:
+            raise error
+        return real(*arguments)
+
+    monkeypatch.setattr(runtime._redis, "sadd", loading)
+    runtime.start()
+
+    assert stats(redis_url).processes == 1
+    assert "redis_unreachable" in [event["event"] for event in logged]
+    runtime.stop()
+
+
+def test_a_redis_that_evicts_is_refused_by_the_name_of_its_policy(tmp_path: Path) -> None:
+    server = start_valkey(tmp_path)
+    url = f"redis://127.0.0.1:{server.port}/0"
+    with redis.Redis.from_url(url) as plain:
+        plain.config_set("maxmemory-policy", "allkeys-lru")
+    runtime = Runtime(settings(), url)
+    try:
+        with pytest.raises(EvictingRedis, match="allkeys-lru"):
+            runtime.start()
+    finally:
+        runtime.stop()
+        server.stop()
+
+
+def test_every_account_begins_with_its_own_limits(redis_url: str) -> None:
+    acme = {"api_key": "other-key", "max_concurrent_runs": 3}
+    with running(redis_url, settings(accounts={"acme": acme})), RunQueue(redis_url) as queue:
+        figures = queue.stats()
+
+    assert set(figures) == {"default", "acme"}
+    assert figures["acme"].limits["concurrent_runs"] == 3
+    assert figures["default"].limits["concurrent_runs"] == 10
+
+
+def test_a_message_for_an_account_that_nobody_serves_is_refused(redis_url: str) -> None:
+    with running(redis_url, settings()) as runtime:
+        assert runtime.pump("submit", "acme", 0)[0] is Ended.REFUSED
+        assert runtime.sweep("acme") == {}
+
+
+def test_sweeping_and_pumping_from_another_thread_work(redis_url: str) -> None:
+    with running(redis_url, settings()) as runtime:
+        ended, server_us = runtime.pump("poll", "default", 0)
+        assert ended is Ended.IDLE
+        assert server_us > 0
+        assert runtime.sweep("default")["expire_leases"] == 0
+
+
+async def test_a_stop_drains_what_is_on_the_wire(queue: RunQueue, redis_url: str) -> None:
+    async with simulating() as api:
+        await api.fault({"latency": 0.3}, match={"route": "run_task"})
+        runtime = Runtime(settings(api.url, max_concurrent_runs=0), redis_url)
+        await asyncio.to_thread(runtime.start)
+        line = {"kind": "task", "body": {"prompt": "x", "url": ENDLESS}}
+        job_ids = [answer.job_id for answer in queue.enqueue_many([line] * 5)]
+        pump = asyncio.create_task(asyncio.to_thread(runtime.pump, "submit", "default", 0))
+
+        async def arrived() -> bool:
+            async with api.session.get(f"{api.url}/_ledger/summary") as answer:
+                return bool((await answer.json())["submissions"] == 5)
+
+        await eventually(arrived)
+        await asyncio.to_thread(runtime.stop)
+
+        async with asyncio.timeout(5):
+            await pump
+        assert {queue.get(job_id).state for job_id in job_ids} == {JobState.RUNNING}
+        assert queue.stats()["default"].processes == 0
+        assert runtime.pump("submit", "default", 0)[0] is Ended.REFUSED
+        assert not runtime._thread.is_alive()
+
+
+def test_a_stop_while_redis_is_away_leaves_no_thread_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    monkeypatch.setattr(module, "GOODBYE_SECONDS", 0.5)
+    server = start_valkey(tmp_path)
+    runtime = Runtime(settings(drain_seconds=0), f"redis://127.0.0.1:{server.port}/0")
+    runtime.start()
+    # A slot that never gets free keeps the pump.
+    with redis.Redis(port=server.port) as plain:
+        plain.hset("runqueue:{default}:limits", "live:concurrent_runs", 1)
+        plain.hset("runqueue:{default}:counters", "live", 1)
+    with RunQueue(runtime.url) as queue:
+        queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
+    results: list[Ended] = []
+    waiting = threading.Thread(
+        target=lambda: results.append(runtime.pump("submit", "default", 0)[0])
+    )
+    waiting.start()
+    until(lambda: runtime.accounts["default"].pumps["submit"].server_us)
+    server.stop()
+    until(lambda: "claim_unanswered" in [event["event"] for event in logged])
+
+    runtime.stop()
+
+    waiting.join(5)
+    assert not waiting.is_alive()
+    assert not runtime._thread.is_alive()
+    assert results == [Ended.DRAINING]

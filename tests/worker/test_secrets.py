@@ -1,0 +1,204 @@
+"""What is nobody's business stays out of logs, output and metrics, whatever goes wrong."""
+
+import asyncio
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
+
+from config.settings import Settings
+from runqueue import RunQueue, TaskRunRequest, WorkflowRunRequest
+from tests.simulator.simulating import eventually
+from tests.worker.working import Bench, start, working
+from worker import recorder
+from worker.metrics import REGISTRY, QueueCollector
+from worker.sweep import sweep
+
+KEY = "sk-live-0123456789"
+SECRETS = {
+    "key": KEY,
+    "prompt": "prompt-with-a-password",
+    "url": "token-in-the-url",
+    "header": "bearer-of-the-header",
+    "totp": "totp-identifier-77",
+    "totp_url": "totp-secret-url",
+    "parameter": "parameter-iban-4711",
+    "agent": "agent-string-of-the-user",
+    "webhook": "webhook-token-8",
+    "metadata": "metadata-of-the-user",
+}
+FAULTS: list[dict[str, Any]] = [
+    {"status": 500, "body": {"error": "Unexpected"}},
+    {"status": 422, "body": {"detail": [{"loc": ["body"], "msg": "no", "input": SECRETS}]}},
+    {"status": 403, "body": {"detail": f"the key {KEY} is not allowed this"}},
+    {"status": 400, "body": f"key {KEY} ... "},
+    {"reset": "after_body", "committed": True},
+    {"truncate": "length"},
+    {"truncate": "json"},
+    {"garbage": True},
+    {"empty200": True},
+    {"latency": 60},
+    {"unavailable": "no_run"},
+]
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """Everything structlog and logging were told, at any level, rendered."""
+    lines: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(f"{record.getMessage()} {record.__dict__}")
+
+    def note(logger: Any, method: str, event: Any) -> Any:
+        lines.append(repr(event))
+        raise structlog.DropEvent
+
+    handler, root = Handler(), logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    structlog.configure(processors=[structlog.processors.format_exc_info, note])
+    yield lines
+    structlog.reset_defaults()
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def hand_in(queue: RunQueue) -> None:
+    """One job of each kind, full of secrets."""
+    shared: dict[str, Any] = {
+        "totp_identifier": SECRETS["totp"],
+        "totp_url": f"https://totp.test/{SECRETS['totp_url']}",
+        "extra_http_headers": {"Authorization": SECRETS["header"]},
+        "user_agent": SECRETS["agent"],
+        "webhook_url": f"http://127.0.0.1:9/{SECRETS['webhook']}",
+    }
+    queue.enqueue(
+        TaskRunRequest(
+            prompt=SECRETS["prompt"],
+            url=f"https://x.test/?sim_seconds=0&token={SECRETS['url']}",
+            engine="skyvern-1.0",
+            **shared,
+        )
+    )
+    queue.enqueue(
+        WorkflowRunRequest(
+            workflow_id="wpid_1",
+            parameters={"iban": SECRETS["parameter"], "sim_seconds": 0},
+            run_metadata={"who": SECRETS["metadata"]},
+            **shared,
+        )
+    )
+
+
+async def run_everything(bench: Bench) -> None:
+    """Submit, poll, cancel and sweep, through every fault."""
+    submit = bench.account.pumps["submit"]
+    for fault in FAULTS:
+        for route in ("run_task", "run_workflow"):
+            await bench.api.fault(fault, match={"route": route}, times=1)
+        hand_in(bench.queue)
+        before = await bench.submissions()
+        start(submit, *(await submit.take(10, 0)).items)
+        if "latency" in fault:
+            await bench.arrived(before + 2)
+            for task in list(submit._tasks):
+                task.cancel()
+        await eventually(lambda: submit.busy == 0)
+        bench.client.hdel("runqueue:{default}:meta", "hold_until")
+    for fault in ({"status": 404, "body": {"detail": f"no {KEY}"}}, {"reset": "after_body"}):
+        await bench.api.fault(fault, match={"route": "get_run"}, times=2)
+    hand_in(bench.queue)
+    await bench.one_pass("submit")
+    await bench.one_pass("poll")
+    running = [raw.decode() for raw, _ in bench.client.zscan_iter("runqueue:{default}:poll")]
+    for job_id in running:
+        bench.queue.cancel(job_id)
+    await bench.api.fault({"status": 500, "body": KEY}, match={"route": "cancel_run"}, times=1)
+    await bench.one_pass("cancel")
+    await sweep(bench.account)
+
+
+async def test_no_secret_is_ever_logged_printed_or_measured(
+    client: redis.Redis,
+    redis_url: str,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failures = [redis.exceptions.ConnectionError("away"), redis.exceptions.TimeoutError("slow")]
+    monkeypatch.setattr(recorder, "FIRST_PAUSE", 0.001)
+    simulator = {"api_keys": (KEY,), "webhook_retry_delays": ()}
+    async with working(client, redis_url, key=KEY, simulator=simulator) as bench:
+        bench.api.session.headers["x-api-key"] = KEY
+        real = bench.account.unconfirmed._send
+
+        async def now_and_then(call: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return await real(call)
+
+        monkeypatch.setattr(bench.account.unconfirmed, "_send", now_and_then)
+        await run_everything(bench)
+        # A bug with a job, too.
+        (broken,) = bench.enqueue()
+        client.set(f"runqueue:{{default}}:body:{broken}", SECRETS["prompt"].encode())
+        await bench.one_pass("submit")
+        queue_metrics = CollectorRegistry()
+        queue_metrics.register(QueueCollector(redis_url))
+        measured = generate_latest(REGISTRY).decode() + generate_latest(queue_metrics).decode()
+        states = bench.stats().states
+    await asyncio.sleep(0)
+
+    printed = capsys.readouterr()
+    everything = "\n".join([*said, measured, printed.out, printed.err])
+    for event in ("submission_unknown", "submission_refused", "submission_returned"):
+        assert event in everything
+    for event in ("poll_failed", "cancel_failed", "record_delayed", "item_failed"):
+        assert event in everything
+    assert states["unconfirmed"] > 5  # type: ignore[index]
+    assert [name for name, text in SECRETS.items() if text in everything] == []
+
+
+def test_no_key_is_in_any_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKYVERN_API_KEY", KEY)
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", KEY + "-acme")
+    monkeypatch.setenv("RUNQUEUE_REDIS_URL", "redis://user:redis-password@localhost/0")
+    monkeypatch.setenv("RUNQUEUE_BROKER_URL", "redis://user:redis-password@localhost/1")
+    settings = Settings()
+
+    told = f"{settings!r} {settings} {settings.all_accounts()}"
+
+    assert KEY not in told
+    assert "redis-password" not in told
+
+
+def test_a_finished_log_line_of_the_real_set_up_is_one_json_object(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    from config.logging import setup_logging  # noqa: PLC0415
+
+    try:
+        setup_logging("INFO")
+        structlog.get_logger().info("job_done", job_id="abc")
+        logging.getLogger("other").warning("hello %s", "there")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+
+    first, second = stderr.getvalue().splitlines()
+    assert first.startswith('{"job_id": "abc", "event": "job_done", "level": "info"')
+    assert '"event": "hello there"' in second

@@ -1,0 +1,381 @@
+"""Submitting: where each outcome of a POST leads, and when nothing is sent at all."""
+
+import json
+import math
+import time
+from typing import Any
+
+import pytest
+import redis
+
+from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
+from tests.simulator.simulating import eventually
+from tests.worker.working import ENDLESS, KEYS, closed_port, start, working, wrap_send
+
+#: A FastAPI server's words.
+UNPROCESSABLE = {"detail": [{"type": "missing", "loc": ["body", "prompt"], "msg": "Bad prompt"}]}
+
+
+def answer(status: int, body: Any = None, **more: Any) -> dict[str, Any]:
+    return {"status": status, **({} if body is None else {"body": body}), **more}
+
+
+async def test_an_accepted_job_runs_as_the_run_that_carries_its_marker(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        request = TaskRunRequest(
+            prompt="Read it.",
+            url=ENDLESS,
+            title="Prices",
+            webhook_url="https://app.test/hook?a=1#part",
+            engine="skyvern-1.0",
+        )
+        job_id = bench.queue.enqueue(request).job_id
+
+        await bench.one_pass("submit")
+
+        job, (run,) = bench.job(job_id), await bench.runs()
+        assert (job.state, job.run_id, job.attempts) == (JobState.RUNNING, run["run_id"], 1)
+        assert run["title"] == f"Prices [rq:{job_id}.1]"
+        assert run["webhook_url"] == f"https://app.test/hook?a=1&rq_job={job_id}.1.#part"
+
+
+async def test_a_workflow_carries_its_marker_in_the_webhook_url_alone(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        request = WorkflowRunRequest(
+            workflow_id="wpid_1",
+            title="Prices",
+            parameters={"sim_end": "never"},
+            webhook_url="https://app.test/hook",
+        )
+        job_id = bench.queue.enqueue(request).job_id
+
+        await bench.one_pass("submit")
+
+        (run,) = await bench.runs()
+        assert (run["kind"], run["title"]) == ("workflow", "Prices")
+        assert run["webhook_url"] == f"https://app.test/hook?rq_job={job_id}.1."
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        (answer(400, {"detail": "No such engine"}), "No such engine"),
+        (answer(404, {"detail": "Workflow wpid_1 not found"}), "Workflow wpid_1 not found"),
+        (answer(409, {"detail": "Session in use"}), "Session in use"),
+        (answer(413), "HTTP 413"),
+        (answer(422, UNPROCESSABLE), "body.prompt: Bad prompt"),
+        (answer(403, {"detail": "Not your browser"}), "Not your browser"),
+        (answer(401, {"detail": "Not your browser"}), "Not your browser"),
+    ],
+    ids=lambda value: str(value["status"]) if isinstance(value, dict) else "",
+)
+async def test_a_refused_job_is_dead_with_the_servers_words_and_the_account_goes_on(
+    client: redis.Redis, redis_url: str, action: dict[str, Any], words: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.fault(action, match={"route": "run_task"}, times=1)
+        refused, fine = bench.enqueue(2)
+
+        await bench.one_pass("submit", want=1)
+        await bench.one_pass("submit", want=1)
+
+        job = bench.job(refused)
+        assert (job.state, job.reason, job.run_id) == (JobState.DEAD, words, None)
+        assert bench.job(fine).state is JobState.RUNNING
+        assert bench.stats().hold_reason is None
+
+
+@pytest.mark.parametrize(
+    ("action", "seconds", "words"),
+    [
+        ({"unavailable": "no_run"}, 5, "No run was created"),
+        (answer(429, {"detail": "Maximum 2 requests per 1 seconds"}), 1, "Maximum 2 requests"),
+        (answer(429, headers={"Retry-After": "7"}), 7, "HTTP 429"),
+        (answer(402, {"detail": "Out of credits"}), 60, "Out of credits"),
+        (answer(404, {"detail": "Not Found"}), 60, "Not Found"),
+        (answer(404, "no page here"), 60, "no page here"),
+        (answer(405, {"detail": "Method Not Allowed"}), 60, "Method Not Allowed"),
+        (answer(302, headers={"Location": "https://elsewhere.test/"}), 60, "HTTP 302"),
+    ],
+    ids=["503 no run", "429", "429 Retry-After", "402", "404 route", "404 page", "405", "302"],
+)
+async def test_a_submission_that_made_no_run_is_given_back_to_the_head_and_holds_the_account(
+    client: redis.Redis, redis_url: str, action: dict[str, Any], seconds: float, words: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.fault(action, match={"route": "run_task"}, times=1)
+        first, second = bench.enqueue(2)
+
+        await bench.one_pass("submit", want=1)
+
+        job, stats = bench.job(first), bench.stats()
+        assert (job.state, job.runs, job.run_id) == (JobState.READY, 0, None)
+        assert seconds - 1 < stats.hold_seconds <= seconds
+        assert words in (stats.hold_reason or "")
+        assert stats.live == 0
+        assert not (await bench.one_pass("submit")).items  # held
+
+        client.hset(KEYS.meta, "hold_until", bench.now_us() - 1)
+        await bench.one_pass("submit", want=1)
+
+        assert bench.job(first).state is JobState.RUNNING
+        assert bench.job(second).state is JobState.READY
+        assert bench.stats().hold_reason is None
+
+
+async def test_refusals_without_retry_after_hold_twice_as_long_each_time(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.fault(answer(429), match={"route": "run_task"})
+        bench.enqueue()
+        holds = []
+        for _ in range(4):
+            await bench.one_pass("submit")
+            holds.append(math.ceil(bench.stats().hold_seconds))
+            client.hset(KEYS.meta, "hold_until", bench.now_us() - 1)
+
+        assert holds == [1, 2, 4, 8]
+
+
+async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, key="wrong-key") as bench:
+        job_ids = bench.enqueue(3)
+
+        await bench.one_pass("submit")
+
+        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.READY}
+        assert bench.stats().hold_reason == "Could not validate credentials"
+        assert 59 < bench.stats().hold_seconds <= 60
+
+        client.hset(KEYS.meta, "hold_until", bench.now_us() - 1)
+        assert len((await bench.one_pass("submit")).items) == 1
+        assert not (await bench.one_pass("submit")).items
+        assert await bench.submissions() == 4
+        assert await bench.runs() == []
+
+
+async def test_many_refusals_at_once_read_the_list_with_the_key_once(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.fault(answer(403, {"detail": "No"}), match={"route": "run_task"})
+        job_ids = bench.enqueue(20)
+
+        await bench.one_pass("submit")
+
+        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.DEAD}
+        async with bench.api.session.get(f"{bench.api.url}/_ledger/summary") as summary:
+            assert (await summary.json())["requests_by_route"]["list_runs"] == 1
+
+
+async def test_a_403_is_the_accounts_while_no_list_says_otherwise(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, simulator={"list_supported": False}) as bench:
+        await bench.api.fault(answer(403, {"detail": "No"}), match={"route": "run_task"})
+        (job_id,) = bench.enqueue()
+
+        await bench.one_pass("submit")
+
+        assert bench.job(job_id).state is JobState.READY
+        assert bench.stats().hold_reason == "No"
+
+
+@pytest.mark.parametrize(
+    ("action", "runs"),
+    [
+        (answer(500, {"error": "Unexpected"}), 0),
+        (answer(500, {"error": "Unexpected"}, committed=True), 1),
+        (answer(502), 0),
+        (answer(408), 0),
+        (answer(418), 0),
+        ({"unavailable": "database"}, 0),
+        ({"unavailable": "plain"}, 0),
+        ({"reset": "after_body"}, 0),
+        ({"reset": "after_body", "committed": True}, 1),
+        ({"reset": "mid_answer"}, 1),
+        ({"close": True}, 0),
+        ({"close": True, "committed": True}, 1),
+        ({"truncate": "length"}, 1),
+        ({"truncate": "json"}, 1),
+        ({"empty200": True}, 0),
+        ({"empty200": True, "committed": True}, 1),
+        ({"html200": True}, 0),
+        ({"garbage": True, "committed": True}, 1),
+        (answer(200, {"status": "created"}), 0),
+    ],
+    ids=json.dumps,
+)
+async def test_a_submission_nobody_knows_the_outcome_of_is_unconfirmed_and_never_sent_again(
+    client: redis.Redis, redis_url: str, action: dict[str, Any], runs: int
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.fault(action, match={"route": "run_task"})
+        (job_id,) = bench.enqueue()
+
+        await bench.one_pass("submit")
+        await bench.one_pass("submit")
+
+        job = bench.job(job_id)
+        assert (job.state, job.attempts, job.run_id) == (JobState.UNCONFIRMED, 1, None)
+        assert job.reason
+        assert bench.stats().live == 1  # it keeps its slot
+        assert bench.stats().hold_reason is None
+        assert await bench.submissions() == 1
+        found = await bench.runs()
+        assert [run["title"] for run in found] == [f"[rq:{job_id}.1]"] * runs
+
+
+async def test_a_connection_that_is_refused_gives_the_job_back(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, base_url=f"http://127.0.0.1:{closed_port()}") as bench:
+        (job_id,) = bench.enqueue()
+
+        await bench.one_pass("submit")
+
+        job = bench.job(job_id)
+        assert (job.state, job.attempts, job.runs) == (JobState.READY, 1, 0)
+        assert 0 < bench.stats().hold_seconds <= 1
+        assert "POST /v1/run/tasks" in (bench.stats().hold_reason or "")
+
+
+async def test_each_attempt_is_sent_once_and_has_a_marker_of_its_own(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.fault({"unavailable": "no_run"}, match={"route": "run_task"}, times=2)
+        (job_id,) = bench.enqueue()
+
+        for _ in range(3):
+            await bench.one_pass("submit")
+            client.hset(KEYS.meta, "hold_until", bench.now_us() - 1)
+
+        assert [run["title"] for run in await bench.runs()] == [f"[rq:{job_id}.3]"]
+        assert await bench.submissions() == 3
+        assert (bench.job(job_id).attempts, bench.job(job_id).runs) == (3, 0)
+
+
+async def test_nothing_is_sent_once_the_leases_time_to_send_is_over(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = bench.enqueue()
+        monkeypatch.setattr(bench.account.lease, "_clock", lambda: time.monotonic() + 14)
+
+        await bench.one_pass("submit")
+
+        assert bench.job(job_id).state is JobState.READY
+        assert await bench.submissions() == 0
+        assert bench.stats().totals["given_back:void"] == 1
+        assert bench.stats().hold_reason is None
+
+
+@pytest.mark.parametrize(
+    "limit", [{"max_dispatches_per_second": 100}, {"max_requests_per_second": 100}], ids=str
+)
+async def test_nothing_is_sent_by_a_permit_older_than_200_ms(
+    client: redis.Redis, redis_url: str, limit: dict[str, Any]
+) -> None:
+    async with working(client, redis_url, **limit) as bench:
+        old, new = bench.enqueue(2)
+        pump = bench.account.pumps["submit"]
+        taken = await pump.take(2, 0)
+        (first, process, _), (second, *_) = taken.items
+        now = time.monotonic()
+
+        start(pump, (first, process, now - 0.2), (second, process, now))
+        await eventually(lambda: pump.busy == 0)
+
+        assert (bench.job(old).state, bench.job(new).state) == (JobState.READY, JobState.RUNNING)
+        assert await bench.submissions() == 1
+
+
+async def test_without_a_rate_there_is_no_permit_that_could_be_too_old(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = bench.enqueue()
+        pump = bench.account.pumps["submit"]
+        ((job, process, asked),) = (await pump.take(1, 0)).items
+
+        start(pump, (job, process, asked - 10))
+        await eventually(lambda: pump.busy == 0)
+
+        assert bench.job(job_id).state is JobState.RUNNING
+
+
+async def test_nothing_is_sent_while_draining(client: redis.Redis, redis_url: str) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = bench.enqueue()
+        bench.account.pumps["submit"].draining = True
+
+        await bench.one_pass("submit")
+
+        assert bench.job(job_id).state is JobState.READY
+        assert await bench.submissions() == 0
+
+
+async def test_a_claim_whose_answer_was_lost_is_asked_again_and_takes_no_more(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    async def lose_the_first(send: Any, call: Any) -> Any:
+        reply = await send(call)
+        if call.script.name == "claim":
+            asked.append(call.arguments[1])
+            if len(asked) == 1:
+                raise redis.exceptions.ConnectionError("cut off")
+        return reply
+
+    async with working(client, redis_url) as bench:
+        bench.enqueue(4)
+        wrap_send(monkeypatch, bench.account, lose_the_first)
+
+        taken = await bench.one_pass("submit", want=2)
+
+        assert len(asked) == 2
+        assert asked[0] == asked[1]
+        assert len(taken.items) == 2
+        states = bench.stats().states
+        assert (states[JobState.RUNNING], states[JobState.READY]) == (2, 2)
+        assert {job.attempt for job, _, _ in taken.items} == {1}
+
+
+async def test_a_redis_that_lost_claims_holds_the_account_and_sends_nothing(
+    client: redis.Redis, redis_url: str, logged: list[Any]
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = bench.enqueue()
+        bench.account.sequence = 10
+
+        await bench.one_pass("submit")
+
+        assert bench.job(job_id).state is JobState.READY
+        assert await bench.submissions() == 0
+        assert "Redis lost claims (1 of 10 known)" in (bench.stats().hold_reason or "")
+        assert "redis_lost_writes" in [event["event"] for event in logged]
+
+
+async def test_a_stop_while_the_call_is_on_the_wire_leaves_the_job_unconfirmed(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.fault({"latency": 60}, match={"route": "run_task"})
+        (job_id,) = bench.enqueue()
+        pump = bench.account.pumps["submit"]
+        start(pump, *(await pump.take(1, 0)).items)
+        await bench.arrived()
+
+        await bench.account.stop(0)
+
+        job = bench.job(job_id)
+        assert (job.state, job.reason) == (JobState.UNCONFIRMED, "the worker was stopped")

@@ -1,0 +1,218 @@
+"""The ticker: what a wake-up or the tick's slot makes a process do."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import redis
+
+from runqueue import RunQueue, TaskRunRequest, stages
+from runqueue.keys import Keys
+from runqueue.scripts import run
+from worker import ticker as module
+from worker.runtime import Runtime
+from worker.ticker import Ticker
+
+KEYS = Keys("default")
+LEASE_US = 15_000_000
+
+
+class Process:
+    """A process as its ticker sees it, and the messages that the ticker sends."""
+
+    def __init__(self, client: redis.Redis, url: str, name: str) -> None:
+        self.name = name
+        self.client = client
+        self.nudges: list[tuple[str, str]] = []
+        self.messages: list[tuple[str, str, int]] = []
+        self.broker: Exception | None = None
+        self.stopping = threading.Event()
+        fake = SimpleNamespace(
+            url=url,
+            accounts={"default": SimpleNamespace(lease=SimpleNamespace(name=name))},
+            stopping=self.stopping,
+            nudge=lambda account, kind: self.nudges.append((account, kind)),
+        )
+        run(client, stages.heartbeat("default", name, LEASE_US, first=True))
+        self.ticker = Ticker("default", cast(Runtime, fake), self._send)
+
+    def _send(self, kind: str, account: str, tick_us: int) -> None:
+        if self.broker is not None:
+            raise self.broker
+        self.messages.append((kind, account, tick_us))
+
+    def begin_pump(self, kind: str = "submit") -> None:
+        """Put a pump on the board."""
+        call = (
+            stages.claim("default", self.name, "c0", 0, 0)
+            if kind == "submit"
+            else stages.poll_claim("default", self.name, 0, 0, LEASE_US)
+        )
+        assert run(self.client, call).answer == "ok"
+
+    def kinds(self) -> list[str]:
+        """The kinds of the messages sent."""
+        return [kind for kind, _, _ in self.messages]
+
+    def wait_for_the_slot(self) -> None:
+        """Only wake-ups count from now on."""
+        self.ticker._next_tick = time.monotonic() + 60
+
+
+Make = Callable[[str], Process]
+
+
+@pytest.fixture
+def process(client: redis.Redis, redis_url: str) -> Iterator[Make]:
+    made: list[Process] = []
+
+    def make(name: str) -> Process:
+        made.append(Process(client, redis_url, name))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stopping.set()
+        if one.ticker._thread.is_alive():
+            one.ticker.join(5)
+        one.ticker._redis.close()
+
+
+def enqueue(queue: RunQueue, n: int = 1) -> None:
+    queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}] * n)
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_wake_up_brings_one_message_with_the_servers_time(queue: RunQueue, process: Make) -> None:
+    one = process("p1")
+    one.wait_for_the_slot()
+    enqueue(queue, 500)
+
+    one.ticker.once()
+
+    ((kind, account, tick_us),) = one.messages
+    assert (kind, account) == ("submit", "default")
+    seconds, rest = cast(Any, one.client.time())
+    assert 0 <= seconds * 1_000_000 + rest - tick_us < 5_000_000
+
+
+def test_a_wake_up_nudges_the_own_pump_instead_of_sending_a_message(
+    queue: RunQueue, process: Make
+) -> None:
+    one = process("p1")
+    one.wait_for_the_slot()
+    one.begin_pump()
+    enqueue(queue)
+
+    one.ticker.once()
+
+    assert (one.nudges, one.messages) == ([("default", "submit")], [])
+
+
+def test_a_wake_up_is_passed_on_to_the_process_that_has_the_pump(
+    queue: RunQueue, process: Make, client: redis.Redis
+) -> None:
+    one, other = process("p1"), process("p2")
+    for each in (one, other):
+        each.wait_for_the_slot()
+    other.begin_pump()
+    enqueue(queue)
+
+    one.ticker.once()
+    assert (one.nudges, one.messages) == ([], [])
+    assert client.llen(KEYS.wake("p2")) == 1
+    other.ticker.once()
+
+    assert (other.nudges, other.messages) == ([("default", "submit")], [])
+    assert client.llen(KEYS.wake("p2")) == 0
+
+
+def test_the_tick_sends_what_is_due_and_only_one_process_has_the_slot(
+    queue: RunQueue, process: Make, client: redis.Redis
+) -> None:
+    one, other = process("p1"), process("p2")
+    enqueue(queue, 150)
+    client.delete(KEYS.wake())
+    client.zadd(f"{KEYS.prefix}poll", {"job": 1})
+    client.zadd(f"{KEYS.prefix}cancels", {"job": 1})
+
+    one.ticker.once()
+    other.ticker.once()
+
+    assert sorted(one.kinds()) == ["cancel", "poll", "submit", "submit", "sweep"]
+    assert other.messages == []
+
+
+def test_the_tick_sends_nothing_for_pumps_that_live(
+    queue: RunQueue, process: Make, client: redis.Redis
+) -> None:
+    one = process("p1")
+    enqueue(queue)
+    client.delete(KEYS.wake())
+    client.zadd(f"{KEYS.prefix}poll", {"job": 1})
+    one.begin_pump()
+    one.begin_pump("poll")
+
+    one.ticker.once()
+
+    assert one.kinds() == ["sweep"]
+
+
+def test_between_two_ticks_the_process_only_waits(process: Make) -> None:
+    one = process("p1")
+    one.ticker.once()
+    first = len(one.messages)
+    begun = time.monotonic()
+
+    one.ticker.once()
+
+    # It waited for a wake-up until its next tick was due, and then took the slot again.
+    assert 0.2 < time.monotonic() - begun < 5
+    assert len(one.messages) == first
+
+
+def test_trouble_with_redis_does_not_end_the_thread(
+    process: Make,
+    client: redis.Redis,
+    queue: RunQueue,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: list[Any],
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    client.set(KEYS.wake(), "not a list")
+    one = process("p1")
+    one.ticker.start()
+    until(lambda: len(logged) >= 2)
+    assert {event["event"] for event in logged} == {"tick_failed"}
+    client.delete(KEYS.wake())
+
+    enqueue(queue)
+
+    until(lambda: "submit" in one.kinds())
+    one.stopping.set()
+    one.ticker.join(5)
+    assert not one.ticker._thread.is_alive()
+
+
+def test_trouble_with_the_broker_does_not_end_the_thread(
+    process: Make, queue: RunQueue, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    one = process("p1")
+    one.broker = OSError("the broker is away")
+    queue.enqueue(TaskRunRequest(prompt="x"))
+    one.ticker.start()
+    until(lambda: "tick_failed" in [event["event"] for event in logged])
+
+    one.broker = None
+
+    until(lambda: "submit" in one.kinds())

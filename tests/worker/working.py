@@ -1,0 +1,186 @@
+"""One account of one worker process, built by hand: real Valkey, real HTTP, no Celery."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from api_client import AiohttpTransport
+from config.settings import Account, Settings
+from runqueue import Job, RunQueue, TaskRunRequest
+from runqueue.connect import async_client
+from runqueue.job import AccountStats
+from runqueue.keys import Keys
+from runqueue.scripts import Call
+from runqueue.stages import Taken
+from simulator.options import DEFAULT_API_KEY
+from tests.simulator.simulating import Client, eventually, simulating
+from worker.account import AccountWorker
+from worker.pump import Pump
+
+KEYS = Keys("default")
+#: A task that never ends by itself.
+ENDLESS = "https://shop.test/?sim_end=never"
+#: A task that is over as soon as it is accepted.
+INSTANT = "https://shop.test/?sim_seconds=0"
+
+
+@dataclass
+class Bench:
+    """The account under test, the queue its jobs come from, and the API they go to."""
+
+    account: AccountWorker
+    queue: RunQueue
+    client: redis.Redis
+    api: Client
+
+    def enqueue(self, n: int = 1, *, url: str = ENDLESS, **options: Any) -> list[str]:
+        """Hand in tasks and return their job ids."""
+        request = TaskRunRequest(prompt="Read it.", url=url, engine="skyvern-1.0")
+        return [self.queue.enqueue(request, **options).job_id for _ in range(n)]
+
+    async def one_pass(self, kind: str, want: int = 100) -> Taken:
+        """Claim once, and wait until what was claimed is recorded."""
+        pump = self.account.pumps[kind]
+        taken = await pump.take(want, 0)
+        start(pump, *taken.items)
+        await eventually(lambda: pump.busy == 0)
+        return taken
+
+    async def submitted(self, n: int = 1, *, url: str = ENDLESS, **options: Any) -> list[str]:
+        """Hand in tasks and submit them; return the ids of the jobs that run now."""
+        job_ids = self.enqueue(n, url=url, **options)
+        await self.one_pass("submit")
+        assert {self.job(job_id).state for job_id in job_ids} == {"running"}
+        return job_ids
+
+    def job(self, job_id: str) -> Job:
+        """Read a job."""
+        return self.queue.get(job_id)
+
+    def stats(self) -> AccountStats:
+        """Read the account's figures."""
+        return self.queue.stats()["default"]
+
+    def set(self, job_id: str, field: str, value: object) -> None:
+        """Write a field of a job's record by hand."""
+        self.client.hset(f"{KEYS.prefix}job:{job_id}", field, str(value))
+
+    def score(self, zset: str, member: str) -> float | None:
+        """Read a member's score, microseconds."""
+        return self.client.zscore(f"{KEYS.prefix}{zset}", member)
+
+    def board(self, kind: str) -> int:
+        """How many pumps of a kind stand on the board."""
+        count: Any = self.client.zcard(f"{KEYS.prefix}board:{kind}")
+        return int(count)
+
+    def now_us(self) -> int:
+        """The server's clock."""
+        seconds, rest = self.client.time()
+        return seconds * 1_000_000 + rest
+
+    async def submissions(self) -> int:
+        """How many submissions arrived at the API, whatever became of them."""
+        async with self.api.session.get(f"{self.api.url}/_ledger/summary") as answer:
+            return int((await answer.json())["submissions"])
+
+    async def arrived(self, n: int = 1) -> None:
+        """Wait until so many submissions have arrived at the API."""
+
+        async def enough() -> bool:
+            return await self.submissions() >= n
+
+        await eventually(enough)
+
+    async def runs(self) -> list[dict[str, Any]]:
+        """The runs that really exist."""
+        return await self.api.ledger()
+
+
+def start(pump: Pump, *items: Any) -> None:
+    """Begin items as the pump's own loop does."""
+    for item in items:
+        pump._start(item)
+
+
+@asynccontextmanager
+async def working(
+    client: redis.Redis,
+    url: str,
+    *,
+    simulator: dict[str, Any] | None = None,
+    clock: Callable[[], float] = time.time,
+    key: str = DEFAULT_API_KEY,
+    base_url: str = "",
+    settings: dict[str, Any] | None = None,
+    **limits: Any,
+) -> AsyncIterator[Bench]:
+    """Start an account's worker beside a simulator; no limits unless they are named.
+
+    Args:
+        client, url: the queue's Redis.
+        simulator, clock: of the simulator.
+        key, base_url: what the worker knows of the API, by default the simulator's.
+        settings: those of the worker that are no limits.
+        limits: the account's.
+    """
+    unlimited = {
+        "max_dispatches_per_second": 0,
+        "max_burst_size": 100,
+        "max_concurrent_runs": 0,
+        "max_requests_per_second": 0,
+    }
+    chosen = Settings(**{"poll_min_seconds": 0.0, **(settings or {})})
+    async with simulating(clock, **(simulator or {})) as api, AiohttpTransport() as transport:
+        own = Account(
+            api_key=SecretStr(key), base_url=base_url or api.url, **{**unlimited, **limits}
+        )
+        connection = async_client(url)
+        account = AccountWorker("default", own, chosen, connection, transport)
+        await account.start()
+        with RunQueue(url) as queue:
+            try:
+                yield Bench(account, queue, client, api)
+            finally:
+                await account.stop(0)
+                await connection.aclose()
+
+
+Send = Callable[[Call[Any]], Awaitable[Any]]
+
+
+def wrap_send(
+    monkeypatch: pytest.MonkeyPatch,
+    account: AccountWorker,
+    around: Callable[[Send, Call[Any]], Awaitable[Any]],
+) -> None:
+    """Put something around each script call that the account's pumps make."""
+    real = account.send
+
+    async def send(call: Call[Any]) -> Any:
+        return await around(real, call)
+
+    monkeypatch.setattr(account, "send", send)
+
+
+def closed_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def ended(task: asyncio.Task[Any], seconds: float = 20) -> Any:
+    """Wait for a task's result."""
+    async with asyncio.timeout(seconds):
+        return await task
