@@ -5,8 +5,12 @@ States, and how a job moves between them:
     scheduled   → ready | canceled | dead (deadline)
     ready       → submitting | canceled | dead (deadline)
     submitting  → ready (surely no run) | running | unconfirmed (who knows) | dead (refused)
-    unconfirmed → running (its run was found)
+    unconfirmed → running (its run was found) | ready, dead (late, but surely no run)
     running     → completed | failed | canceled
+
+Where it would go back to ready, a job goes to canceled if that was asked for meanwhile, and to dead
+if its deadline has passed. A run id that names a later attempt than the record knows (Redis lost
+the claim) takes a scheduled or ready job to running as well.
 
 `failed` means that the run failed, was terminated or timed out (`run_status` says which). `dead`
 means that no run is known and a person is needed. A cancel whose end is not known yet is a flag

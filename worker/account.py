@@ -1,4 +1,4 @@
-"""What one process holds for one account: its client, lease, recorders and pumps."""
+"""What one process holds for one account: its client, its lease and its recorders."""
 
 import asyncio
 import time
@@ -12,13 +12,9 @@ from config.settings import Account, Settings
 from runqueue import stages
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import Call, run_async
-from worker.cancel import CancelPump
 from worker.lease import Lease
 from worker.metrics import AccountMetrics
-from worker.poll import PollPump
-from worker.pump import Pump
 from worker.recorder import Recorder
-from worker.submit import SubmitPump
 
 log = structlog.get_logger()
 
@@ -28,7 +24,7 @@ T = TypeVar("T")
 KEY_CHECK_SECONDS = 30.0
 
 
-class AccountWorker:
+class AccountLink:
     """One account in one process; lives on the process's event loop.
 
     Args:
@@ -63,9 +59,6 @@ class AccountWorker:
         self._beat: asyncio.Task[None] | None = None
         self.lease = Lease(name, self.send)
         self._make_recorders()
-        self.pumps: dict[str, Pump] = {
-            kind.kind: kind(self, settings.places) for kind in (SubmitPump, PollPump, CancelPump)
-        }
 
     def _make_recorders(self) -> None:
         name = self.name
@@ -116,13 +109,8 @@ class AccountWorker:
                 self._key_checked = (time.monotonic(), allowed)
             return allowed
 
-    async def stop(self, seconds: float) -> None:
-        """Drain the pumps, record what they brought, and end the lease.
-
-        Args:
-            seconds: how long calls on the wire may take to finish.
-        """
-        await asyncio.gather(*(pump.drain(seconds) for pump in self.pumps.values()))
+    async def goodbye(self) -> None:
+        """Record what is left and end the lease."""
         for recorder in self._recorders():
             await recorder.settled()
         if self._beat is not None:

@@ -10,15 +10,13 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import structlog
 
 from runqueue import stages
 from runqueue.stages import Answer, Taken
-
-if TYPE_CHECKING:
-    from worker.account import AccountWorker
+from worker.account import AccountLink
 
 log = structlog.get_logger()
 
@@ -55,7 +53,7 @@ class Pump(ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, account: "AccountWorker", places: int) -> None:
+    def __init__(self, account: AccountLink, places: int) -> None:
         self.account = account
         self.places = places
         self.busy = 0

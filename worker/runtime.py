@@ -18,9 +18,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from api_client import AiohttpTransport
 from config.settings import Settings
 from runqueue.connect import async_client, check_policy
-from worker.account import AccountWorker
 from worker.metrics import LOOP_LAG, PUMPS
 from worker.pump import Ended
+from worker.pumps import AccountWorker
 from worker.sweep import sweep
 
 log = structlog.get_logger()

@@ -1,14 +1,10 @@
 """Sweeping: what time alone changes. One bounded pass a message; a full pass asks for another."""
 
-from typing import TYPE_CHECKING
-
 import structlog
 
 from runqueue import stages
 from runqueue.scripts import Argument
-
-if TYPE_CHECKING:
-    from worker.account import AccountWorker
+from worker.account import AccountLink
 
 log = structlog.get_logger()
 
@@ -34,7 +30,7 @@ _STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
 )
 
 
-async def sweep(account: "AccountWorker") -> dict[str, int]:
+async def sweep(account: AccountLink) -> dict[str, int]:
     """Run one pass and return how many entries each step walked."""
     walked = {}
     for script, arguments in _STEPS:

@@ -7,7 +7,7 @@
 --       { 'moved', now_us, run_id }: another Redis server answers than the one known
 --       { 'ok', now_us, sequence, next_us, left (0 | 1), per job: id, attempt, body }
 --       next_us = when a permit or the end of a hold is due (0 = nothing to wait for but work);
---       left = 1: nothing is ready, the pump is off the board.
+--       left = 1: nothing was taken and nothing is ready, the pump is off the board.
 -- The same claim_id asked again gives the same jobs and takes nothing more.
 local process, claim_id = ARGV[2], ARGV[3]
 local want, tick_us, linger = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
@@ -161,7 +161,7 @@ if #taken > 0 then
 end
 save()
 local left = 0
-if want > 0 and not linger and not anything_ready() then
+if want > 0 and #taken == 0 and not linger and not anything_ready() then
   board_leave('submit', process)
   left = 1
 end

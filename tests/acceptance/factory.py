@@ -50,6 +50,10 @@ class Factory:
         self.workers.append(worker)
         return worker
 
+    def stop_redis(self) -> None:
+        """Stop the server that runs now: a restart puts another in the first one's place."""
+        self.server.stop()
+
     def restart_redis(self) -> None:
         """Stop the server and start it again on the same port and files."""
         folder, port = self.server.data_dir, self.server.port
@@ -103,7 +107,7 @@ def factory(folder: Path, simulator: tuple[str, ...] = (), **settings: str) -> I
         url = f"redis://127.0.0.1:{server.port}/0"
         queue = stack.enter_context(RunQueue(url))
         made = Factory(server, url, base_url, folder, settings, queue)
-        stack.callback(lambda: made.server.stop())
+        stack.callback(made.stop_redis)
         try:
             yield made
         finally:

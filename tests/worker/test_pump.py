@@ -90,6 +90,7 @@ async def test_a_message_older_than_5_s_starts_no_pump_and_is_no_alarm(
 ) -> None:
     async with working(client, redis_url) as bench:
         await bench.submitted()  # this process remembers a claim
+        assert (await bench.account.pumps["submit"].take(1, 0)).left
         bench.enqueue()
 
         stale = run(bench, tick_us=bench.now_us() - 5_100_000)

@@ -24,8 +24,8 @@ from runqueue.scripts import Call
 from runqueue.stages import Taken
 from simulator.options import DEFAULT_API_KEY
 from tests.simulator.simulating import Client, eventually, simulating
-from worker.account import AccountWorker
 from worker.pump import Pump
+from worker.pumps import AccountWorker
 
 KEYS = Keys("default")
 #: A task that never ends by itself.

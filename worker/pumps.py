@@ -1,0 +1,39 @@
+"""An account at work: its pumps, and how they end together."""
+
+import asyncio
+
+import redis.asyncio
+
+from api_client import AiohttpTransport
+from config.settings import Account, Settings
+from worker.account import AccountLink
+from worker.cancel import CancelPump
+from worker.poll import PollPump
+from worker.pump import Pump
+from worker.submit import SubmitPump
+
+KINDS = (SubmitPump, PollPump, CancelPump)
+
+
+class AccountWorker(AccountLink):
+    """An `AccountLink` and one pump of each kind; arguments as there."""
+
+    def __init__(
+        self,
+        name: str,
+        account: Account,
+        settings: Settings,
+        client: redis.asyncio.Redis,
+        transport: AiohttpTransport,
+    ) -> None:
+        super().__init__(name, account, settings, client, transport)
+        self.pumps: dict[str, Pump] = {kind.kind: kind(self, settings.places) for kind in KINDS}
+
+    async def stop(self, seconds: float) -> None:
+        """Drain the pumps, record what they brought, and end the lease.
+
+        Args:
+            seconds: how long calls on the wire may take to finish.
+        """
+        await asyncio.gather(*(pump.drain(seconds) for pump in self.pumps.values()))
+        await self.goodbye()
