@@ -9,10 +9,12 @@ that are open then finish by themselves and count as the successor's busy places
 import asyncio
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, ClassVar
 
 import structlog
+from redis.exceptions import RedisError
 
 from runqueue import stages
 from runqueue.stages import Answer, Taken
@@ -106,34 +108,42 @@ class Pump(ABC):
 
     async def _loop(self, tick_us: int) -> Ended:
         end = time.monotonic() + LIFETIME
-        while True:
-            if self.draining or time.monotonic() > end:
-                await self._leave()
-                return Ended.DRAINING if self.draining else Ended.SUCCESSOR
+        while not self.draining and time.monotonic() < end:
             want = max(0, self.places - self.busy)
-            self._nudged.clear()
-            taken = await self.take(want, tick_us)
-            tick_us, self.server_us = 0, taken.now_us
+            taken = await self._taken(want, tick_us)
+            tick_us = 0
             if taken.answer is not Answer.OK:
                 log.info("pump_refused", kind=self.kind, answer=taken.answer.value)
                 return Ended.REFUSED
-            if taken.items:
-                self._worked = time.monotonic()
             for item in taken.items:
                 self._start(item)
-            if taken.left:
-                if not self._nudged.is_set():
-                    return Ended.IDLE
-                continue  # a message came while the last script ran: it may have meant newer work
             wait = self._wait(taken, want)
             if wait is None:
-                await self._leave()
+                if not taken.left:
+                    await self._leave()
                 return Ended.IDLE
-            if wait > 0:
-                await _wait_or(self._nudged, wait)
+            await _wait_or(self._nudged, wait)
+        await self._leave()
+        return Ended.DRAINING if self.draining else Ended.SUCCESSOR
+
+    async def _taken(self, want: int, tick_us: int) -> Taken:
+        """Claim; while Redis is away nothing is taken, and it is asked again a little later."""
+        self._nudged.clear()
+        try:
+            taken = await self.take(want, tick_us)
+        except RedisError as error:
+            log.warning("claim_unanswered", kind=self.kind, error=str(error))
+            return Taken(Answer.OK, self.server_us, left=False)
+        self.server_us = taken.now_us
+        if taken.items:
+            self._worked = time.monotonic()
+        return taken
 
     def _wait(self, taken: Taken, want: int) -> float | None:
         """Return how many seconds to wait for a nudge before asking again; None = end."""
+        if taken.left:
+            # A message that came while the last script ran may have meant newer work.
+            return 0.0 if self._nudged.is_set() else None
         if want == 0 or len(taken.items) == want:
             return REFRESH  # all places are busy: one that gets free nudges
         if taken.next_us == 0:
@@ -145,7 +155,9 @@ class Pump(ABC):
 
     async def _leave(self) -> None:
         name = self.account.lease.name
-        await self.account.send(stages.leave_board(self.account.name, self.kind, name))
+        # Without Redis the line is forgotten by itself.
+        with suppress(RedisError):
+            await self.account.send(stages.leave_board(self.account.name, self.kind, name))
 
     def _start(self, item: Any) -> None:
         self.busy += 1

@@ -8,20 +8,28 @@ business; what becomes of the job is told here.
 import asyncio
 import secrets
 import time
+from typing import NamedTuple
 
 import structlog
 
 from api_client import Submission, SubmissionClass
 from runqueue import stages, wire
 from runqueue.stages import Accepted, Answer, Claimed, GivenBack, Lost, Taken
+from worker.account import AccountLink
 from worker.pump import Pump
 
 log = structlog.get_logger()
 
 #: Seconds after the claim in which a permit may be used; the job goes back as not sent after that.
 PERMIT_SECONDS = 0.2
-#: Tries to get the answer of one claim, under the same claim id (same jobs, no new permits).
-CLAIM_TRIES = 5
+
+
+class _Claim(NamedTuple):
+    """A claim that was asked for: its id, the process's name then, and when (monotonic seconds)."""
+
+    claim_id: str
+    process: str
+    asked: float
 
 
 class SubmitPump(Pump):
@@ -29,23 +37,24 @@ class SubmitPump(Pump):
 
     kind = "submit"
 
+    def __init__(self, account: AccountLink, places: int) -> None:
+        super().__init__(account, places)
+        self._claim: _Claim | None = None
+
     async def take(self, want: int, tick_us: int) -> Taken:
-        """Claim ready jobs; a claim whose answer was lost is asked again, under its id."""
-        account = self.account
-        claim_id, process = secrets.token_hex(6), account.lease.name
-        asked = time.monotonic()
-        for left in reversed(range(CLAIM_TRIES)):
-            call = stages.claim(
-                account.name, process, claim_id, want, tick_us, linger=self.lingers()
-            )
-            try:
-                taken = await account.send(call)
-                break
-            except Exception as error:  # asked again below, and raised in the end
-                if not left:
-                    raise
-                log.warning("claim_unanswered", account=account.name, error=str(error))
-                await asyncio.sleep(0.2)
+        """Claim ready jobs.
+
+        A claim whose answer was lost is asked for again, under its own id, before a new one is
+        made: its jobs are ours, and nobody else would send them.
+        """
+        account, process = self.account, self.account.lease.name
+        if self._claim is None or self._claim.process != process:
+            self._claim = _Claim(secrets.token_hex(6), process, time.monotonic())
+        claim_id, _, asked = self._claim
+        taken = await account.send(
+            stages.claim(account.name, process, claim_id, want, tick_us, linger=self.lingers())
+        )
+        self._claim = None
         if taken.answer is Answer.MOVED:
             return await self._moved(taken)
         if taken.answer is not Answer.OK:

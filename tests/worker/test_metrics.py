@@ -1,5 +1,6 @@
 """Metrics over HTTP: their names, what they count, and that no label tells a secret."""
 
+import socket
 import urllib.error
 import urllib.request
 from typing import Any
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from simulator.options import DEFAULT_API_KEY
 from tests.worker.working import INSTANT, closed_port, working
+from worker import metrics_server
 from worker.metrics import AccountMetrics, QueueCollector
 from worker.metrics_server import serve_metrics
 
@@ -134,9 +136,14 @@ def test_port_0_means_no_metrics(redis_url: str) -> None:
     assert serve_metrics("127.0.0.1", 0, redis_url) is None
 
 
-def test_no_free_port_is_told_and_stops_nothing(redis_url: str, logged: list[Any]) -> None:
-    assert serve_metrics("127.0.0.1", 65_535, redis_url)
-    assert serve_metrics("127.0.0.1", 65_535, redis_url) is None
+def test_no_free_port_is_told_and_stops_nothing(
+    redis_url: str, logged: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr(metrics_server, "PORTS_TRIED", 1)
+        assert serve_metrics("127.0.0.1", taken.getsockname()[1], redis_url) is None
 
     assert logged[-1]["event"] == "metrics_not_served"
 

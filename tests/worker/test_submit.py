@@ -340,6 +340,8 @@ async def test_a_claim_whose_answer_was_lost_is_asked_again_and_takes_no_more(
         bench.enqueue(4)
         wrap_send(monkeypatch, bench.account, lose_the_first)
 
+        with pytest.raises(redis.exceptions.ConnectionError):
+            await bench.one_pass("submit", want=2)
         taken = await bench.one_pass("submit", want=2)
 
         assert len(asked) == 2
