@@ -13,7 +13,7 @@ unknown     a run may exist. Everything nobody has named is this.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -89,7 +89,7 @@ class Submission:
     retry_after: float | None = None
     server_date: float | None = None
     needs_key_check: bool = False
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
     def with_key_check(self, allowed: bool | None) -> Self:
         """Settle a 401 or 403: a read that the same key is allowed makes it this request's fault.
@@ -126,7 +126,7 @@ class RunReading:
     status_code: int | None = None
     retry_after: float | None = None
     server_date: float | None = None
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Logging: structlog, one JSON object a line, or readable lines at a terminal.
 
-Nothing here ever logs a request's body, a header or a key: events carry ids, states and counts.
+Nothing ever logs a request's body, a header, a key or the server's words (which may quote any of
+them): events carry ids, states, statuses and counts. The words stand in the job's record.
 """
 
 import logging

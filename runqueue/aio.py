@@ -116,6 +116,15 @@ class AsyncRunQueue:
             await self.seal_batch(finished)
         return answers
 
+    async def look_up(self, jobs: Iterable[Handed]) -> list[Enqueued]:
+        """Say what `enqueue_many` would answer, and store nothing."""
+        answers = []
+        for packet in packets(jobs):
+            await self._know({packet.account})
+            call = calls.look_up(packet.account, packet.arguments, packet.keys)
+            answers.append((packet, await self._send(call)))
+        return in_order(answers)
+
     async def open_batch(self, name: str = "", *, account: str = "default") -> str:
         """Open a batch and return its id;"""
         await self._know({account})

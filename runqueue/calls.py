@@ -34,7 +34,7 @@ _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
 _STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT}
 _TAKEN_OVER = 3
 _LIMITS = ("dispatches_per_second", "burst_size", "concurrent_runs", "requests_per_second")
-_NO_BATCH = "-"
+_NO_BATCH, _ONLY_LOOK = "-", "?"
 
 
 def job_id_of(spec: JobSpec) -> str:
@@ -87,6 +87,13 @@ def enqueue(
         ]
 
     return Call(load("enqueue"), account, arguments, parse)
+
+
+def look_up(
+    account: str, jobs: Sequence[JobArguments], keys: Sequence[str | None]
+) -> Call[list[Enqueued]]:
+    """Say what `enqueue` would answer, and store nothing."""
+    return enqueue(account, jobs, keys, _ONLY_LOOK)
 
 
 def _first_state(times: str) -> JobState:

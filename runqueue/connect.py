@@ -30,7 +30,9 @@ from runqueue.errors import (
 #: Where the embedded server's owner writes its URL, below the working directory.
 URL_FILE = Path(".runqueue") / "url"
 
-#: Seconds. Two tries to connect and one answer stay under 5 s, the time a producer waits at most.
+#: Seconds. Two tries to connect, or one to get an answer, stay under 5 s, the time a producer waits
+#: at most: a connection that fails is tried again, an answer that does not come is not waited for
+#: twice.
 _CONNECT_TIMEOUT = 1.5
 _ANSWER_TIMEOUT = 4.0
 _RETRIES = 1
@@ -49,7 +51,7 @@ def find_url(url: str | None = None) -> str:
         return URL_FILE.read_text().strip()
     except OSError:
         raise QueueUnavailable(
-            "redis:", "no address known; set RUNQUEUE_REDIS_URL or start `runqueue server`"
+            "(no address)", "set RUNQUEUE_REDIS_URL or start `runqueue server` in this folder"
         ) from None
 
 
@@ -64,14 +66,29 @@ def _options() -> dict[str, Any]:
 
 def sync_client(url: str) -> redis.Redis:
     """Return a client for producers: it gives up within 5 s."""
-    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), _RETRIES)
-    return redis.Redis.from_url(url, retry=retry, **_options())
+    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), _RETRIES, (ConnectionError,))
+    with _reading_a_url():
+        return redis.Redis.from_url(url, retry=retry, **_options())
 
 
 def async_client(url: str, retries: int = _RETRIES) -> redis.asyncio.Redis:
     """Return a client for coroutines."""
-    retry = AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries)
-    return redis.asyncio.Redis.from_url(url, retry=retry, **_options())
+    retry = AsyncRetry(
+        ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries, (ConnectionError,)
+    )
+    with _reading_a_url():
+        return redis.asyncio.Redis.from_url(url, retry=retry, **_options())
+
+
+@contextmanager
+def _reading_a_url() -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        # Not shown: redis-py's message may quote a part of the password.
+        raise QueueUnavailable(
+            "(malformed URL)", "expected a URL such as redis://localhost:6379/0"
+        ) from None
 
 
 @contextmanager

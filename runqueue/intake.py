@@ -23,7 +23,7 @@ class Packet:
     account: str
     positions: list[int] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
-    arguments: list[calls.JobArguments] = field(default_factory=list)
+    arguments: list[calls.JobArguments] = field(default_factory=list, repr=False)
     size: int = 0
 
     def add(self, position: int, spec: JobSpec) -> None:

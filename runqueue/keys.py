@@ -23,6 +23,7 @@ due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
 claims:<process>        zset    submissions under way, by claim time
 claim:<claim_id>        string  what a claim took, for asking again
 unconfirmed             zset    jobs whose submission's answer was lost, by when
+parked                  zset    unconfirmed jobs that gave their slot back
 poll, cancels           zset    running jobs by next poll; cancels to send by next try
 runs:<bucket>           hash    run_id -> job id, bucketed to stay small
 strays, stray_jobs      hash    runs of ours that no job owns, by run and by job

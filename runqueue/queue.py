@@ -148,6 +148,22 @@ class RunQueue:
             self.seal_batch(finished)
         return answers
 
+    def look_up(self, jobs: Iterable[Handed]) -> list[Enqueued]:
+        """Say what `enqueue_many` would answer, and store nothing.
+
+        Returns:
+            One answer a job, in order: `new` if handing it in would make a job.
+
+        Raises:
+            InvalidJob: fields named `[index].field`.
+        """
+        answers = []
+        for packet in packets(jobs):
+            self._know({packet.account})
+            call = calls.look_up(packet.account, packet.arguments, packet.keys)
+            answers.append((packet, self._send(call)))
+        return in_order(answers)
+
     def open_batch(self, name: str = "", *, account: str = "default") -> str:
         """Open a batch and return its id; its jobs run once it is sealed.
 

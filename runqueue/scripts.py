@@ -7,7 +7,7 @@ reads; the sync and the async client differ only in how they send it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -38,7 +38,7 @@ class Call(Generic[T]):
 
     script: Script
     account: str
-    arguments: Sequence[Argument]
+    arguments: Sequence[Argument] = field(repr=False)
     parse: Callable[[Any], T]
 
 

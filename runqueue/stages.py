@@ -18,6 +18,9 @@ class Claimed(NamedTuple):
     attempt: int
     stored: bytes
 
+    def __repr__(self) -> str:
+        return f"Claimed({self.job_id!r}, {self.attempt}, {len(self.stored)} bytes)"
+
 
 class Due(NamedTuple):
     """A running job to look at."""
@@ -103,6 +106,9 @@ class Finished(NamedTuple):
     run_status: str
     reason: str
     result: bytes
+
+    def __repr__(self) -> str:
+        return f"Finished({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.state!r})"
 
 
 class GivenBack(NamedTuple):

@@ -21,13 +21,13 @@ _OUTSIDE = frozenset({*_HEADERS, *_SPLICED, "template"})
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class Post:
     """One POST, ready to send."""
 
     kind: Kind
-    content: bytes
+    content: bytes = field(repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
-    query: str = ""
+    query: str = field(default="", repr=False)
 
 
 def pack(spec: JobSpec) -> tuple[bytes, bytes]:
@@ -59,7 +59,7 @@ def read_envelope(line: bytes) -> tuple[Kind, str | None, str]:
     return kind, envelope.get("c"), envelope.get("n", "")
 
 
-def submission(stored: bytes, job_id: str, attempt: int, *, mark: bool = True) -> Submission:
+def submission(stored: bytes, job_id: str, attempt: int, *, mark: bool = True) -> Post:
     """Return the POST of a stored body, carrying the marker of the attempt.
 
     A task's title ends with the marker (a title is searched; a workflow's is not); any webhook URL
@@ -89,7 +89,7 @@ def submission(stored: bytes, job_id: str, attempt: int, *, mark: bool = True) -
     query = ""
     if envelope.get("template") is not None:
         query = f"template={'true' if envelope['template'] else 'false'}"
-    return Submission(kind, content, headers, query)
+    return Post(kind, content, headers, query)
 
 
 def with_parameter(url: str, parameter: str) -> str:

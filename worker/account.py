@@ -9,7 +9,7 @@ import structlog
 
 from api_client import AiohttpTransport, RawClient
 from config.settings import Account, Settings
-from runqueue import stages
+from runqueue import calls, stages
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import Call, run_async
 from worker.lease import Lease
@@ -45,7 +45,7 @@ class AccountLink:
     ) -> None:
         self.name = name
         self.settings = account
-        self.max_run_seconds = account.max_run_seconds
+        self.max_run_us = int(account.max_run_seconds * 1_000_000)
         self.poll_bounds = (settings.poll_min_seconds, settings.poll_max_seconds)
         self.first_poll_us = int(settings.poll_min_seconds * 1_000_000)
         self.client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
@@ -73,8 +73,11 @@ class AccountLink:
             lambda items: stages.mark_polled(name, items), self.send
         )
         self.finished = Recorder[stages.Finished](
-            lambda items: stages.finish(name, items), self.send
+            lambda items: stages.finish(name, items), self.send, size=lambda item: len(item.result)
         )
+        hung = f"deadline: the run took longer than {self.settings.max_run_seconds:g} s"
+        self.late = Recorder[str](lambda ids: calls.cancel(name, ids, "deadline"), self.send)
+        self.hung = Recorder[str](lambda ids: calls.cancel(name, ids, hung), self.send)
         self.look_now = Recorder[str](lambda items: stages.poll_now(name, items), self.send)
         self.returned = {
             why: self._giving_back(why) for why in ("void", "not_sent", "busy", "account")
@@ -125,6 +128,8 @@ class AccountLink:
             self.unconfirmed,
             self.polled,
             self.finished,
+            self.late,
+            self.hung,
             self.look_now,
             *self.returned.values(),
         ]

@@ -36,7 +36,7 @@ class CancelPump(Pump):
         hopeless = [(job.job_id, job.run_id) for job in taken.items if job.since_us < limit]
         if hopeless:
             await account.send(stages.give_up(account.name, hopeless))
-            log.error("cancel_given_up", account=account.name, jobs=len(hopeless))
+            log.error("cancel_given_up", account=account.name, runs=[run for _, run in hopeless])
         return taken._replace(items=[job for job in taken.items if job.since_us >= limit])
 
     async def handle(self, item: ToCancel) -> None:
@@ -48,5 +48,11 @@ class CancelPump(Pump):
         except asyncio.CancelledError:
             answer = Cancellation(CancelClass.TROUBLE, detail="the worker was stopped")
         if answer.outcome not in _SAID:
-            log.warning("cancel_failed", account=self.account.name, detail=answer.detail)
+            log.warning(
+                "cancel_failed",
+                account=self.account.name,
+                run_id=item.run_id,
+                why=answer.outcome.value,
+                status=answer.status_code,
+            )
         self.account.look_now.put(item.job_id, self.free_place)

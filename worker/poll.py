@@ -7,7 +7,7 @@ import orjson
 import structlog
 
 from api_client import ReadClass, RunReading
-from runqueue import calls, stages
+from runqueue import stages
 from runqueue.stages import Due, Finished, Polled, Taken
 from worker.pump import Pump
 
@@ -65,39 +65,27 @@ class PollPump(Pump):
     kind = "poll"
 
     async def take(self, want: int, tick_us: int) -> Taken:
-        """Claim due polls; overdue runs are asked to end first."""
+        """Claim due polls."""
         account = self.account
         taken = await account.send(
             stages.poll_claim(
                 account.name, account.lease.name, want, tick_us, int(LEASE_SECONDS * 1e6)
             )
         )
-        await self._end_overdue(taken)
-        items = [(job, (taken.now_us - job.started_us) / 1e6) for job in taken.items]
-        return taken._replace(items=items)
+        return taken._replace(items=[(job, taken.now_us) for job in taken.items])
 
-    async def _end_overdue(self, taken: Taken) -> None:
-        account, limit_us = self.account, int(self.account.max_run_seconds * 1e6)
-        late = [j.job_id for j in taken.items if j.deadline_us and j.deadline_us <= taken.now_us]
-        hung = [j.job_id for j in taken.items if taken.now_us - j.started_us > limit_us]
-        if late:
-            await account.send(calls.cancel(account.name, late, "deadline"))
-        if hung:
-            why = f"deadline: the run took longer than {account.max_run_seconds:g} s"
-            await account.send(calls.cancel(account.name, hung, why))
-
-    async def handle(self, item: tuple[Due, float]) -> None:
+    async def handle(self, item: tuple[Due, int]) -> None:
         """Read one run."""
-        job, age = item
+        job, now_us = item
         try:
             with self.account.metrics.timed("get") as timer:
                 reading = await self.account.client.get_run(job.run_id, GET_SECONDS)
                 timer.status = reading.status_code
         except asyncio.CancelledError:
             reading = RunReading(ReadClass.TROUBLE, detail="the worker was stopped")
-        self._record(job, age, reading)
+        self._record(job, now_us, reading)
 
-    def _record(self, job: Due, age: float, reading: RunReading) -> None:
+    def _record(self, job: Due, now_us: int, reading: RunReading) -> None:
         account = self.account
         if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
             account.finished.put(
@@ -113,8 +101,9 @@ class PollPump(Pump):
                 self.free_place,
             )
             return
+        self._end_overdue(job, now_us, reading)
         least, most = account.poll_bounds
-        wait = spacing(age, least, most, random.random())
+        wait = spacing((now_us - job.started_us) / 1e6, least, most, random.random())
         status = ""
         if reading.outcome is ReadClass.RUN:
             status = "" if reading.run_status == job.run_status else reading.run_status or ""
@@ -125,7 +114,24 @@ class PollPump(Pump):
                 account=account.name,
                 run_id=job.run_id,
                 why=reading.outcome.value,
-                detail=reading.detail,
+                status=reading.status_code,
             )
         polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6))
         account.polled.put(polled, self.free_place)
+
+    def _end_overdue(self, job: Due, now_us: int, reading: RunReading) -> None:
+        """Have a run canceled whose time is up, now that a GET says that it goes on, or is gone.
+
+        Not before: after a long stop of the workers most such runs have long been completed.
+        """
+        if reading.outcome not in {ReadClass.RUN, ReadClass.NOT_FOUND}:
+            return
+        account = self.account
+        if job.deadline_us and job.deadline_us <= now_us:
+            account.late.put(job.job_id, _nothing)
+        elif now_us - job.started_us > account.max_run_us:
+            account.hung.put(job.job_id, _nothing)
+
+
+def _nothing() -> None:
+    """Free no place: the job's poll has one, and frees it itself."""

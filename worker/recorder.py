@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import structlog
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from runqueue.scripts import Call
 
@@ -17,8 +18,8 @@ log = structlog.get_logger()
 
 Item = TypeVar("Item")
 
-#: Items in one script call.
-GROUP = 500
+#: Items in one script call, and bytes: results may be large, and Redis does one thing at a time.
+GROUP, GROUP_BYTES = 500, 16 * 1024 * 1024
 #: Seconds between two tries while Redis is away: the first, and the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 
@@ -30,6 +31,7 @@ class Recorder(Generic[Item]):
         call: makes the script call of a group.
         send: runs it.
         seen: told the items and the replies (for metrics and logs); may be left out.
+        size: an item's bytes, where they matter.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class Recorder(Generic[Item]):
         call: Callable[[Sequence[Item]], Call[Any]],
         send: Callable[[Call[Any]], Awaitable[Any]],
         seen: Callable[[Sequence[Item], Any], None] | None = None,
+        size: Callable[[Item], int] = lambda _: 0,
     ) -> None:
         self._call = call
         self._send = send
         self._seen = seen
+        self._size = size
         self._waiting: list[tuple[Item, Callable[[], None]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -58,23 +62,59 @@ class Recorder(Generic[Item]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-                items = [item for item, _ in group]
-                reply = await send_until_taken(self._send, self._call(items))
+                group = self._next_group()
+                await self._record([item for item, _ in group])
                 for _, recorded in group:
                     recorded()
-                if self._seen is not None:
-                    self._seen(items, reply)
         finally:
             self._task = None
 
+    def _next_group(self) -> list[tuple[Item, Callable[[], None]]]:
+        size, count = 0, 0
+        for item, _ in self._waiting[:GROUP]:
+            size += self._size(item)
+            if count and size > GROUP_BYTES:
+                break
+            count += 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        return group
+
+    async def _record(self, items: list[Item]) -> None:
+        """Record a group; one item that Redis refuses must not keep the others from it."""
+        try:
+            reply = await send_until_taken(self._send, self._call(items))
+        except ResponseError:
+            if len(items) > 1:
+                half = len(items) // 2
+                await self._record(items[:half])
+                await self._record(items[half:])
+                return
+            # Its lease or its poll brings the job back; what the log can tell of it is kept here.
+            log.exception(
+                "record_refused",
+                script=self._call(items).script.name,
+                job_id=getattr(items[0], "job_id", None),
+                run_id=getattr(items[0], "run_id", None),
+            )
+            return
+        if self._seen is not None:
+            self._seen(items, reply)
+
 
 async def send_until_taken(send: Callable[[Call[Any]], Awaitable[Any]], call: Call[Any]) -> Any:
-    """Send a call until Redis takes it: what it says must not be lost. Scripts may be repeated."""
+    """Send a call until Redis takes it: what it says must not be lost. Scripts may be repeated.
+
+    Raises:
+        ResponseError: Redis refuses the call as such; asking again would change nothing.
+    """
     pause = FIRST_PAUSE
     while True:
         try:
             return await send(call)
+        except (OutOfMemoryError, ReadOnlyError, BusyLoadingError) as error:
+            log.warning("record_delayed", script=call.script.name, error=str(error))
+        except ResponseError:
+            raise
         except Exception as error:  # noqa: BLE001 - nothing may be lost, whatever went wrong
             log.warning("record_delayed", script=call.script.name, error=str(error))
         await asyncio.sleep(pause)

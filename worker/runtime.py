@@ -55,6 +55,8 @@ class Runtime:
         self._redis = async_client(url, retries=3)
         self._transport = AiohttpTransport()
         self._lag: asyncio.Task[None] | None = None
+        #: Accounts whose sweep runs: a slow one must not fill the pool with its successors.
+        self._sweeping: set[str] = set()
 
     def start(self, still_wanted: Callable[[], None] = lambda: None) -> None:
         """Begin the loop and every account; waits for Redis as long as it takes.
@@ -92,9 +94,15 @@ class Runtime:
 
     def sweep(self, account: str) -> dict[str, int]:
         """Run one pass of the sweep; called from a pool thread."""
-        if account not in self.accounts or self.stopping.is_set():
+        if account not in self.accounts or self.stopping.is_set() or account in self._sweeping:
             return {}
-        return self.call(sweep(self.accounts[account])).result()
+        self._sweeping.add(account)
+        try:
+            return self.call(sweep(self.accounts[account])).result()
+        except concurrent.futures.CancelledError:
+            return {}
+        finally:
+            self._sweeping.discard(account)
 
     def nudge(self, account: str, kind: str) -> None:
         """Tell a pump that there may be work; called from another thread."""

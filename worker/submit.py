@@ -86,28 +86,51 @@ class SubmitPump(Pump):
     async def handle(self, item: tuple[Claimed, str, float]) -> None:
         """Submit one claimed job, once."""
         job, process, asked = item
-        post = wire.submission(job.stored, job.job_id, job.attempt)
+        try:
+            post = wire.submission(job.stored, job.job_id, job.attempt)
+        except (ValueError, KeyError) as error:
+            self._unreadable(job, error)
+            return
         if not self._may_send(process, asked):
             self.account.returned["void"].put(GivenBack(job.job_id, job.attempt), self.free_place)
             return
+        outcome = await self._submit(post)
+        self.account.metrics.submissions[outcome.outcome].inc()
+        self._record(job, outcome)
+
+    def _unreadable(self, job: Claimed, error: Exception) -> None:
+        """End a job whose stored request is broken: nothing was sent, so it is not in doubt."""
+        log.error("stored_request_unreadable", account=self.account.name, job_id=job.job_id)
+        reason = f"the stored request cannot be read: {type(error).__name__}"
+        self.account.dead.put(Lost(job.job_id, job.attempt, reason), self.free_place)
+
+    async def _submit(self, post: wire.Post) -> Submission:
+        """Send the POST; being stopped in it leaves its outcome unknown."""
         try:
             with self.account.metrics.timed("submit") as timer:
                 outcome = await self.account.client.submit(
                     post.kind, post.content, post.headers, post.query
                 )
                 timer.status = outcome.status_code
-            if outcome.needs_key_check:
-                outcome = outcome.with_key_check(await self.account.key_is_allowed())
         except asyncio.CancelledError:
-            outcome = Submission(SubmissionClass.UNKNOWN, detail="the worker was stopped")
-        self.account.metrics.submissions[outcome.outcome].inc()
-        self._record(job, outcome)
+            return Submission(SubmissionClass.UNKNOWN, detail="the worker was stopped")
+        if not outcome.needs_key_check:
+            return outcome
+        try:
+            return outcome.with_key_check(await self.account.key_is_allowed())
+        except asyncio.CancelledError:
+            return outcome  # no run was made, that much is known
 
     def _may_send(self, process: str, asked: float) -> bool:
         """Look once more before sending: lease, permit and drain."""
         if self.draining or not self.account.lease.may_send(process):
             return False
-        return not self.account.is_limited or time.monotonic() - asked < PERMIT_SECONDS
+        if not self.account.is_limited:
+            return True
+        age = time.monotonic() - asked
+        if age >= PERMIT_SECONDS:
+            log.warning("permit_too_old", account=self.account.name, seconds=round(age, 3))
+        return age < PERMIT_SECONDS
 
     def _record(self, job: Claimed, outcome: Submission) -> None:
         account, done = self.account, self.free_place
@@ -129,7 +152,6 @@ class SubmitPump(Pump):
                 account=account.name,
                 why=outcome.outcome.value,
                 status=outcome.status_code,
-                detail=outcome.detail,
             )
             wait_us = int((outcome.retry_after or 0.0) * 1e6)
             item = GivenBack(job.job_id, job.attempt, wait_us, outcome.detail[:500])
@@ -142,7 +164,6 @@ class SubmitPump(Pump):
             job_id=job.job_id,
             attempt=job.attempt,
             status=outcome.status_code,
-            detail=outcome.detail,
         )
         refused = outcome.outcome is SubmissionClass.REFUSED
         (account.dead if refused else account.unconfirmed).put(lost, done)

@@ -1,4 +1,4 @@
-"""Sweeping: what time alone changes. One bounded pass a message; a full pass asks for another."""
+"""Sweeping: what time alone changes. One bounded pass a message; the rest waits for the next."""
 
 import structlog
 
@@ -20,8 +20,12 @@ UPLOAD_SECONDS = 86_400
 #: (60 s) and what a slow key check and recording may add.
 CLAIM_SECONDS = 75.0
 
+#: Stands for the account's own limit in the table below.
+MAX_RUN = "max_run"
+
 _STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ("expire_leases", (int(CLAIM_SECONDS * 1e6), LIMIT)),
+    ("free_slots", (MAX_RUN, LIMIT)),
     ("promote_due", (LIMIT,)),
     ("expire_deadlines", (LIMIT,)),
     ("sweep_canceled", (LIMIT,)),
@@ -34,9 +38,10 @@ async def sweep(account: AccountLink) -> dict[str, int]:
     """Run one pass and return how many entries each step walked."""
     walked = {}
     for script, arguments in _STEPS:
+        given = [account.max_run_us if argument == MAX_RUN else argument for argument in arguments]
         total = 0
         for _ in range(ROUNDS):
-            count = await account.send(stages.sweep(account.name, script, *arguments))
+            count = await account.send(stages.sweep(account.name, script, *given))
             total += count
             if count < LIMIT:
                 break

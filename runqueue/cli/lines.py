@@ -59,6 +59,11 @@ class Checked:
         """How many jobs the file names."""
         return sum(map(len, self.accounts.values()))
 
+    @property
+    def without_id(self) -> int:
+        """How many lines have no custom_id: handed in again they are new jobs."""
+        return sum(line.job_id is None for lines in self.accounts.values() for line in lines)
+
     def specs(self, lines: Iterable[Line]) -> Iterator[JobSpec]:
         """Yield lines as jobs."""
         return (_spec(line.raw, self.namespace) for line in lines)

@@ -125,7 +125,7 @@ def _run(checked: Checked, asked: _Asked, grace: float) -> Exit:
             try:
                 _follow(queue, following, results)
             except (KeyboardInterrupt, QueueUnavailable, ResultsError) as error:
-                return _stopped(error, asked)
+                return _stopped(error, asked, checked, handed)
             code = code or _verdict(following.states)
             report |= {"states": dict(following.states)}
             report |= {"results": str(asked.results) if asked.results else None}
@@ -166,7 +166,13 @@ def _hand_in(queue: RunQueue, checked: Checked) -> HandedIn:
     try:
         return hand_in(queue, checked, told)
     except (KeyboardInterrupt, RunQueueError):
-        tell("Not all of the file was handed in, so none of it runs; hand it in again.")
+        tell("The file was perhaps not handed in whole; hand it in again, and it will be.")
+        if checked.without_id:
+            # The one step that could have been cut off after its effect is the sealing.
+            tell(
+                f"First look at `runqueue stats`: {checked.without_id:,} lines have no custom_id,"
+                " and would run twice if the file was accepted after all."
+            )
         raise
 
 
@@ -209,10 +215,17 @@ def _be_patient(error: QueueUnavailable, answered: float, shown: Display) -> Non
     shown.say(f"{error}; trying again")
 
 
-def _stopped(error: BaseException, asked: _Asked) -> Exit:
+def _stopped(error: BaseException, asked: _Asked, checked: Checked, handed: HandedIn) -> Exit:
     """Say why the jobs are followed no further, and how to follow them again."""
     tell("runqueue: interrupted" if isinstance(error, KeyboardInterrupt) else f"runqueue: {error}")
-    if asked.file == "-":
+    if checked.without_id:
+        # Handing these lines in again would make new jobs of them, and new, paid, runs.
+        batches = " and ".join(f"runqueue status {batch}" for batch in handed.batches.values())
+        tell(
+            f"The jobs go on. {checked.without_id:,} lines have no custom_id: do not hand them in"
+            f" again. To follow them: {batches}"
+        )
+    elif asked.file == "-":
         tell("The jobs go on. Hand in the same lines again to follow them.")
     else:
         tell(f"The jobs go on. To follow them: {shlex.join(['runqueue', *sys.argv[1:]])}")

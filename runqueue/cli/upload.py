@@ -105,7 +105,10 @@ def _all_known(queue: RunQueue, checked: Checked, lines: list[Line]) -> list[Enq
         job_ids = [line.job_id for line in some if line.job_id is not None]
         if len(job_ids) < len(some) or any(state is None for state, _ in queue.states(job_ids)):
             return None
-        answers += queue.enqueue_many(checked.specs(some))
+        # Only looked up: an unfinished upload's jobs would be taken over piece by piece, and run.
+        answers += queue.look_up(checked.specs(some))
+    if any(answer.status is EnqueueStatus.NEW for answer in answers):
+        return None
     batches = {answer.batch for answer in answers if answer.batch is not None}
     return answers if all(_is_accepted(queue, batch) for batch in batches) else None
 

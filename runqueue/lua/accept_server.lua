@@ -8,7 +8,8 @@ local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local stored = tonumber(redis.call('HGET', META, 'sequence') or 0)
 local remembered = tonumber(ARGV[2] ~= '' and ARGV[2] or '0')
 if stored < remembered then
-  redis.call('HSET', META, 'hold_until', int(NOW + FOR_A_PERSON), 'hold_reason',
+  redis.call('HDEL', META, 'hold_probe')
+  redis.call('HSET', META, 'hold_person', '1', 'hold_until', int(NOW + FOR_A_PERSON), 'hold_reason',
     'Redis lost claims (' .. int(stored) .. ' of ' .. int(remembered) .. ' known): check the runs of '
     .. 'the last minutes, then `runqueue resume`')
   return 0

@@ -2,7 +2,7 @@
 -- taken over by the next sweep as unconfirmed.
 -- ARGV  now_us, process.   Reply: how many claims it still held
 local process = ARGV[2]
-for _, kind in ipairs({ 'submit', 'poll', 'cancel', 'sweep' }) do
+for _, kind in ipairs({ 'submit', 'poll', 'cancel' }) do
   redis.call('ZREM', PREFIX .. 'board:' .. kind, process)
 end
 redis.call('DEL', PREFIX .. 'wake:' .. process)

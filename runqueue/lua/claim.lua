@@ -144,6 +144,8 @@ for priority = 0, 3 do
   end
 end
 
+-- Dead ids at the head of a lane are walked in bounded steps, but without a pause between them.
+if #taken < room and (skips >= MAX_SKIPS or held >= MAX_HELD) then next_us = NOW end
 local sequence = tonumber(meta[2] or 0)
 if #taken > 0 then
   local scored = {}

@@ -1,5 +1,5 @@
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
--- ARGV  now_us, batch ('-' none), then 5 a job: id, digest, '<priority 0-3>:<group>', times, body
+-- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), then 5 a job: id, digest, '<priority 0-3>:<group>', times, body
 --       times = '' or '<run_at>;<deadline>', each '' none, '<us>' absolute, '+<us>' from now
 -- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch
@@ -10,7 +10,8 @@ local JOB, BODY = PREFIX .. 'job:', PREFIX .. 'body:'
 local DUE, DEADLINES = PREFIX .. 'due', PREFIX .. 'deadlines'
 local PER_JOB = 5
 
-if batch ~= NO_BATCH then
+local only_look = batch == '?'
+if batch ~= NO_BATCH and not only_look then
   local f = call('HMGET', batch_key, 'sealed', 'held')
   if not f[1] then return redis.error_reply('NOBATCH ' .. batch) end
   if f[1] == '1' or f[2] == 'canceled' then return redis.error_reply('SEALED ' .. batch) end
@@ -86,7 +87,7 @@ for i = 3, #ARGV, PER_JOB do
     end
   end
 end
-if #fresh == 0 then return reply end
+if #fresh == 0 or only_look then return reply end
 for _, i in ipairs(fresh) do
   if not lanes[ARGV[i + 2]] then lane_of(ARGV[i + 2]) end
 end

@@ -1,5 +1,6 @@
--- Ends what waited too long: scheduled | ready past its deadline → dead; a live run is flagged to be
--- canceled and fails with `deadline` once its end is confirmed.
+-- Ends what waited too long: scheduled | ready past its deadline → dead. A running job is looked at
+-- now: if the run goes on, it is canceled, and the job fails with `deadline` once its end is confirmed.
+-- What has no run id yet is flagged, and its run canceled as soon as that is known.
 -- ARGV  now_us, limit.   Reply: how many were overdue (as many as the limit = ask again)
 local DEADLINES = PREFIX .. 'deadlines'
 expect(DEADLINES, 'zset')
@@ -12,8 +13,11 @@ for _, id in ipairs(ids) do
     remove_later('due', id)
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
   elseif job and LIVE[job.state] then
-    redis.call('HSETNX', job_key(id), 'cancel', 'deadline')
-    if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), id) end
+    if job.state == 'running' then
+      redis.call('ZADD', PREFIX .. 'poll', 'XX', int(NOW), id)
+    else
+      redis.call('HSETNX', job_key(id), 'cancel', 'deadline')
+    end
   end
 end
 save()

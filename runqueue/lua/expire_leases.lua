@@ -28,7 +28,7 @@ for _, process in ipairs(redis.call('ZRANGEBYSCORE', PROCESSES, '-inf', int(NOW)
   end
   if redis.call('EXISTS', claims) == 0 then
     redis.call('ZREM', PROCESSES, process)
-    for _, kind in ipairs({ 'submit', 'poll', 'cancel', 'sweep' }) do
+    for _, kind in ipairs({ 'submit', 'poll', 'cancel' }) do
       redis.call('ZREM', PREFIX .. 'board:' .. kind, process)
     end
     redis.call('DEL', PREFIX .. 'wake:' .. process)

@@ -8,7 +8,8 @@ for i = 2, #ARGV do
     state = 'canceled' -- the sweep has not come to it yet
   end
   if state == 'unconfirmed' then
-    state = state .. ':' .. (redis.call('ZSCORE', PREFIX .. 'unconfirmed', ARGV[i]) or int(NOW))
+    state = state .. ':' .. (redis.call('ZSCORE', PREFIX .. 'unconfirmed', ARGV[i])
+      or redis.call('ZSCORE', PREFIX .. 'parked', ARGV[i]) or int(NOW))
   end
   reply[#reply + 1] = state
 end

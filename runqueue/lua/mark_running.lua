@@ -28,7 +28,7 @@ for i = 2, #ARGV, 5 do
       remove_later('claims:' .. (job.process or ''), id)
       redis.call('HDEL', job_key(id), 'process')
     elseif job.state == 'unconfirmed' then
-      remove_later('unconfirmed', id)
+      no_longer_unconfirmed(job)
       redis.call('HDEL', job_key(id), 'reason')
       bump(totals, 'adopted', 1)
     elseif job.state == 'scheduled' then
@@ -48,9 +48,14 @@ for i = 2, #ARGV, 5 do
 end
 in_parts('ZADD', PREFIX .. 'poll', polls)
 bump(totals, 'adopted_runs', adopted)
--- An acceptance shows that the account works: whatever held it back is over.
-if adopted > 0 and redis.call('HEXISTS', META, 'hold_until') == 1 then
-  redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe')
+-- An acceptance shows that the account works: a probe has found out, or the next hold begins small.
+-- It says nothing against a wait that is still running (other calls were told to wait), and nothing
+-- at all against a hold that a person has to end.
+if adopted > 0 then
+  local held = redis.call('HMGET', META, 'hold_until', 'hold_probe', 'hold_person')
+  if held[1] and not held[3] and (tonumber(held[1]) <= NOW or held[2] == '1') then
+    redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe')
+  end
 end
 save()
 return reply

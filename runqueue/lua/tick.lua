@@ -86,7 +86,7 @@ local function overdue(key)
   return redis.call('ZCOUNT', PREFIX .. key, '-inf', int(NOW)) > 0
 end
 local since = NOW - tonumber(meta[3] or 0)
-if pumps('sweep') == 0 and (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (overdue('due')
+if (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (overdue('due')
     or overdue('deadlines') or overdue('processes') or redis.call('EXISTS', PREFIX .. 'canceling') == 1))) then
   redis.call('HSET', META, 'sweep_at', int(NOW))
   send('sweep', 1)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from runqueue import QueueUnavailable, RunQueue
 from runqueue.calls import job_id_of
 from runqueue.spec import parse_line
 from tests.cli.commanding import Desk, line, lines
@@ -233,3 +234,17 @@ def test_an_empty_file_is_no_fault_and_opens_no_batch(desk: Desk, tmp_path: Path
     report = desk.json("submit", desk.file([]))
 
     assert (report["jobs"], report["batches"]) == (0, {})
+
+
+def test_a_rerun_of_an_unfinished_upload_that_fails_too_releases_none_of_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = desk.file(lines(1_500))
+    desk.queue.enqueue_many(lines(1_000), batch=desk.queue.open_batch(file))
+
+    def fail(*_: object, **__: object) -> str:
+        raise QueueUnavailable("redis://here", "gone")
+
+    monkeypatch.setattr(RunQueue, "open_batch", fail)
+    assert desk.run("submit", file).exit_code == 4
+    assert desk.claim() == []

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -134,3 +135,12 @@ def test_an_interrupt_leaves_the_jobs_and_says_how_to_go_on(desk: Desk) -> None:
     assert f"runqueue submit {file} --wait" in said
     assert "Traceback" not in said
     assert desk.states() == {"ready": 2}
+
+
+def test_an_interrupt_never_advises_to_hand_in_again_what_has_no_custom_id(desk: Desk) -> None:
+    with desk.working(Desk.end):
+        result = desk.run("submit", desk.file([line(None)]), "--results", "/dev/full")
+    (batch,) = cast("list[bytes]", desk.client.zrange("runqueue:{default}:batches", 0, -1))
+
+    assert "1 lines have no custom_id: do not hand them in again" in result.stderr
+    assert f"runqueue status {batch.decode()}" in result.stderr

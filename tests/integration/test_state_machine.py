@@ -549,7 +549,7 @@ class Account(RuleBasedStateMachine):
             else:
                 assert code == 2
                 self.strays.add(item.run_id)
-        if any_adopted:
+        if any_adopted and (self.hold_until <= self.now or self.hold_probe):
             self.hold_until = self.hold_step = 0
             self.hold_probe = False
 
@@ -576,7 +576,8 @@ class Account(RuleBasedStateMachine):
         if not items:
             return
         codes = self.send(stages.give_back(ACCOUNT, items, why), again)
-        for item, code in zip(items, codes, strict=True):
+        # The last is given back first: all go to the heads of their lanes, and keep their order.
+        for item, code in reversed(list(zip(items, codes, strict=True))):
             job = self.jobs[item.job_id]
             assert code == int(self.may_leave(job, item.attempt))
             if code and job.cancel:
@@ -823,7 +824,9 @@ class Account(RuleBasedStateMachine):
             if job.state in WAITING:
                 self.end(job, "dead")
             elif job.state in LIVE:
-                job.flagged, job.cancel = True, job.cancel or "deadline"
+                job.flagged = True
+                if job.state != "running":  # a running one is looked at first
+                    job.cancel = job.cancel or "deadline"
 
     @precondition(has(*OVER))
     @rule(again=often)

@@ -170,6 +170,8 @@ def test_a_run_canceled_by_its_deadline_has_failed(clock: Clockwork) -> None:
     (job,) = clock.running(deadline=clock.now + 30 * SECOND)
     clock.wait(30)
     assert clock.sweep("expire_deadlines") == 1
+    assert clock.field(job, "cancel") is None, "it may be over: it is looked at first"
+    clock.run(calls.cancel(clock.account, [job], "deadline"))
     assert (clock.state(job), clock.field(job, "cancel")) == ("running", "deadline")
     assert cancels(clock) == [job]
     clock.finish(job, state="canceled")

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from runqueue import calls, stages
-from tests.integration.clockwork import LEASE, SECOND, Clockwork
+from runqueue.stages import GivenBack, Lost
+from tests.integration.clockwork import LEASE, SECOND, Clockwork, spec
 
 
 def grants(clock: Clockwork, seconds: float, want: int = 500) -> Iterator[tuple[int, int]]:
@@ -228,3 +229,81 @@ def test_a_submission_is_a_request_too(clock: Clockwork) -> None:
     assert len(clock.claimed(6)) == 6
     polled = clock.run(stages.poll_claim(clock.account, "p1", 30, 0, LEASE))
     assert len(polled.items) == 4
+
+
+def test_an_acceptance_of_an_older_call_leaves_a_wait_that_the_server_asked_for(
+    clock: Clockwork,
+) -> None:
+    clock.enqueue(5)
+    clock.heartbeat(first=True)
+    older, refused = clock.claim(2).items
+    clock.give_back(refused.job_id, "busy", wait=60)
+    assert clock.accept([older]) == [1]
+    assert hold_of(clock) == 60
+    assert clock.claim(5).items == []
+
+
+def test_a_hold_for_a_person_outlasts_acceptances_and_further_trouble(clock: Clockwork) -> None:
+    clock.enqueue(5)
+    clock.heartbeat(first=True)
+    first, second = clock.claim(2).items
+    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
+    clock.run(stages.accept_server(clock.account, 9))
+    clock.give_back(second.job_id, "account", reason="HTTP 402")
+    assert clock.accept([first]) == [1]
+    stats = clock.run(calls.stats(clock.account))
+    assert stats.hold_seconds > 86_400
+    assert "lost claims" in str(stats.hold_reason)
+
+
+def test_jobs_given_back_together_keep_their_order(clock: Clockwork) -> None:
+    jobs = clock.enqueue(6)
+    assert clock.claimed(4) == jobs[:4]
+    back = [GivenBack(job, 1) for job in jobs[:4]]
+    assert clock.run(stages.give_back(clock.account, back, "void")) == [1, 1, 1, 1]
+    assert clock.claimed(10) == jobs
+
+
+def test_dead_ids_at_the_head_of_a_lane_cost_no_pause(clock: Clockwork) -> None:
+    jobs = clock.enqueue(1000) + clock.enqueue(1000)
+    clock.run(calls.cancel(clock.account, jobs[:999] + jobs[1000:1999]))
+    clock.heartbeat(first=True)
+    taken = clock.claim(10)
+    while taken.next_us:
+        assert taken.next_us == clock.now
+        taken = clock.claim(10)
+    assert clock.state(jobs[-1]) == "submitting"
+
+
+def test_a_parked_job_gives_its_slot_back_after_the_longest_run_and_is_still_adopted(
+    clock: Clockwork,
+) -> None:
+    clock.limit(concurrent_runs=1)
+    parked, waiting = clock.enqueue(2)
+    assert clock.claimed() == [parked]
+    clock.run(stages.mark_unconfirmed(clock.account, [Lost(parked, 1, "who knows")]))
+    clock.wait(7_199)
+    assert clock.sweep("free_slots", 7_200 * SECOND) == 0
+    assert clock.claimed() == []
+    clock.wait(1)
+    assert clock.sweep("free_slots", 7_200 * SECOND) == 1
+    assert clock.sweep("free_slots", 7_200 * SECOND) == 0
+    assert clock.state(parked) == "unconfirmed"
+    assert clock.claimed() == [waiting]
+
+    assert clock.found(parked, 1, "run1") == 1
+    assert clock.run(calls.stats(clock.account)).live == 2
+    clock.finish(parked, run_id="run1")
+    assert clock.run(calls.stats(clock.account)).live == 1
+    assert not clock.client.exists(clock.key("parked"))
+
+
+def test_looking_jobs_up_stores_and_takes_over_nothing(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    clock.enqueue(batch=batch, names=["uploading"])
+    clock.enqueue(names=["known"])
+    packed = [calls.pack_job(spec(name)) for name in ("uploading", "known", "fresh")]
+    before = clock.dump()
+    found = clock.run(calls.look_up(clock.account, packed, [None] * 3))
+    assert [answer.status.value for answer in found] == ["new", "known", "new"]
+    assert clock.dump() == before

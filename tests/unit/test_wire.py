@@ -21,7 +21,7 @@ def job(kind: str = "task", *, body: dict[str, Any] | None = None, **options: An
     return parse_line({"kind": kind, "body": {**first, **(body or {})}, **options})
 
 
-def sent(spec: JobSpec, *, mark: bool = True) -> wire.Submission:
+def sent(spec: JobSpec, *, mark: bool = True) -> wire.Post:
     """The third attempt of a job as it is sent."""
     _, stored = wire.pack(spec)
     return wire.submission(stored, JOB, 3, mark=mark)

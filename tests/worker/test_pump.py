@@ -179,7 +179,7 @@ async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body
 ) -> None:
     async with working(client, redis_url) as bench:
         broken, fine = bench.enqueue(2)
-        client.set(f"{KEYS.prefix}body:{broken}", b"not JSON, and secret")
+        client.set(f"{KEYS.prefix}body:{broken}", b'["secret"]\n{}')
 
         await ended(run(bench))
         await eventually(lambda: bench.account.pumps["submit"].busy == 0)

@@ -186,3 +186,35 @@ async def test_a_stray_run_is_told_in_the_log(
         told = [event for event in logged if event["event"] == "stray_run"]
         assert [(event["job_id"], event["run_id"]) for event in told] == [(job_id, run["run_id"])]
         assert bench.stats().strays == 1
+
+
+async def test_large_items_go_out_in_groups_of_bounded_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "GROUP_BYTES", 10)
+    server = Server()
+    recorder = Recorder(server.call, server.send, size=lambda item: item)
+    for item in (4, 4, 4, 25, 1, 2):
+        recorder.put(item, noting([], item))
+
+    await recorder.settled()
+
+    assert server.groups == [[4, 4], [4], [25], [1, 2]]
+
+
+async def test_one_item_that_redis_refuses_keeps_no_other_from_its_record() -> None:
+    server, recorded = Server(), list[int]()
+
+    async def send(call: Call[Any]) -> list[int]:
+        if 3 in call.arguments:
+            raise redis.exceptions.ResponseError("WRONGTYPE")
+        return await server.send(call)
+
+    recorder = Recorder(server.call, send)
+    for item in range(5):
+        recorder.put(item, noting(recorded, item))
+
+    await recorder.settled()
+
+    assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 4]
+    assert recorded == [0, 1, 2, 3, 4]

@@ -162,7 +162,7 @@ async def test_no_secret_is_ever_logged_printed_or_measured(
     everything = "\n".join([*said, measured, printed.out, printed.err])
     for event in ("submission_unknown", "submission_refused", "submission_returned"):
         assert event in everything
-    for event in ("poll_failed", "cancel_failed", "record_delayed", "item_failed"):
+    for event in ("poll_failed", "cancel_failed", "record_delayed", "stored_request_unreadable"):
         assert event in everything
     assert states["unconfirmed"] > 5  # type: ignore[index]
     assert [name for name, text in SECRETS.items() if text in everything] == []

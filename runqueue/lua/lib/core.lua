@@ -66,6 +66,12 @@ local function count_new(job, state, n)
   end
 end
 
+local function free_slot(job)
+  bump(totals, 'live', -1)
+  bump(group_live, job.group, -1)
+  freed = true
+end
+
 -- Counts a job's change of state; the record itself is written by the caller, in one HSET.
 local function count_state(job, state)
   bump(totals, job.state .. ':' .. job.priority, -1)
@@ -81,9 +87,7 @@ local function count_state(job, state)
     bump(totals, 'live', 1)
     bump(group_live, job.group, 1)
   elseif was_live and not LIVE[state] then
-    bump(totals, 'live', -1)
-    bump(group_live, job.group, -1)
-    freed = true
+    free_slot(job)
   end
   job.state = state
 end
@@ -200,13 +204,23 @@ local function end_without_run(job, reason)
   end
 end
 
+-- One that gave its slot back stands in `parked`; its record forgets that with the state.
+local function no_longer_unconfirmed(job)
+  if job.slot == '0' then
+    remove_later('parked', job.id)
+    redis.call('HDEL', job_key(job.id), 'slot')
+  else
+    remove_later('unconfirmed', job.id)
+  end
+end
+
 -- True while the job still stands at that attempt, its outcome open; it is off the claims then.
 local function may_leave(job, attempt)
   if job.attempt ~= tonumber(attempt) then return false end
   if job.state == 'submitting' then
     remove_later('claims:' .. (job.process or ''), job.id)
   elseif job.state == 'unconfirmed' then
-    remove_later('unconfirmed', job.id)
+    no_longer_unconfirmed(job)
   else
     return false
   end
@@ -238,7 +252,13 @@ local function save()
     end
   end
   for group, n in pairs(group_live) do
-    redis.call('HINCRBY', group_key(group), 'live', n)
+    local live = redis.call('HINCRBY', group_key(group), 'live', n)
+    -- A group that nobody gave a cap and that has nothing live is garbage a day later.
+    if n > 0 and live == n then
+      redis.call('PERSIST', group_key(group))
+    elseif live == 0 and redis.call('HEXISTS', group_key(group), 'cap') == 0 then
+      redis.call('EXPIRE', group_key(group), 86400)
+    end
     -- A group that left the ring at its cap comes back in the script that frees a place.
     if n < 0 and redis.call('HDEL', group_key(group), 'capped') == 1 then
       for priority = 0, 3 do
