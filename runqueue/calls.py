@@ -241,6 +241,11 @@ def cancel(account: str, job_ids: Iterable[str], why: str = "asked") -> Call[lis
     return Call(load("cancel"), account, [why, *job_ids], list)
 
 
+def accept_server(account: str) -> Call[bool]:
+    """Vouch for a restarted Redis: it lost nothing."""
+    return Call(load("accept_server"), account, [], bool)
+
+
 def resume(account: str) -> Call[str]:
     """End an account's hold; the reply is its reason, '' if there was none."""
     return Call(load("resume"), account, [], lambda reason: str(reason.decode()))

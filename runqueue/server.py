@@ -21,13 +21,17 @@ from typing import IO, Any, Self, cast
 
 import redis
 
+from runqueue import calls
 from runqueue.errors import RunQueueError
 from runqueue.keys import ACCOUNTS
+from runqueue.scripts import run
 
 #: Where the embedded server keeps its data unless told otherwise, below the working directory.
 DIRECTORY = Path(".runqueue")
 
 _HOST = "127.0.0.1"
+#: Another one after each start of the machine (Linux).
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 #: Seconds that a start (reading the append-only file included) and a stop may take.
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -93,6 +97,7 @@ class EmbeddedServer:
             )
             self._server.start(timeout=_START_SECONDS)
             _announce_default(port, self.directory)
+            _vouch(port, self.directory)
             self._url = f"redis://{_HOST}:{port}/0"
             _write(self.directory / "url", self._url)
         except ServerError:
@@ -148,6 +153,24 @@ def _announce_default(port: int, directory: Path) -> None:
         if not _serves(client, directory):
             raise ServerError(f"port {port} was taken by another server; start again")
         client.sadd(ACCOUNTS, "default")
+
+
+def _vouch(port: int, directory: Path) -> None:
+    """Say that nothing was lost, if this machine has not been restarted since the last time.
+
+    What a killed server had acknowledged is in the machine's page cache at least; only a crash of
+    the machine itself loses the last second of an append-only file.
+    """
+    try:
+        boot = _BOOT_ID.read_text().strip()
+    except OSError:
+        return
+    last = directory / "boot"
+    if last.exists() and last.read_text().strip() == boot:
+        with _client(port) as client:
+            for account in cast("set[str]", client.smembers(ACCOUNTS)):
+                run(client, calls.accept_server(account))
+    _write(last, boot)
 
 
 def _take(directory: Path) -> IO[str]:

@@ -234,9 +234,23 @@ def leave_board(account: str, kind: str, process: str) -> Call[int]:
     return Call(load("leave_board"), account, [kind, process], int)
 
 
-def heartbeat(account: str, process: str, lease_us: int, *, first: bool) -> Call[bool]:
-    """Renew a process's lease; False = it was lost."""
-    return Call(load("heartbeat"), account, [process, lease_us, int(first)], bool)
+def heartbeat(
+    account: str, process: str, lease_us: int, sequence: int = 0, *, first: bool
+) -> Call[int]:
+    """Renew a process's lease and tell what it remembers; see `heartbeat.lua`.
+
+    Args:
+        account: the account.
+        process: the process's name.
+        lease_us: how long the lease is to hold.
+        sequence: the highest claim sequence the process saw.
+        first: whether the name is new.
+
+    Returns:
+        The claim sequence; -1 = the lease was lost.
+    """
+    arguments: list[Argument] = [process, lease_us, int(first), sequence]
+    return Call(load("heartbeat"), account, arguments, int)
 
 
 def bye(account: str, process: str) -> Call[int]:
@@ -275,9 +289,3 @@ def seed_limits(account: str, limits: Mapping[str, float]) -> Call[Any]:
         _flat((name, f"{value:g}") for name, value in limits.items()),
         lambda reply: reply,
     )
-
-
-def accept_server(account: str, sequence: int | None) -> Call[bool]:
-    """Go on with another Redis server unless it lost claims that this process remembers."""
-    remembered = "" if sequence is None else sequence
-    return Call(load("accept_server"), account, [remembered], bool)

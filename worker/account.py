@@ -50,8 +50,6 @@ class AccountLink:
         self.first_poll_us = int(settings.poll_min_seconds * 1_000_000)
         self.client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
         self.metrics = AccountMetrics(name)
-        #: The highest claim sequence this process saw: a Redis that lost writes shows a lower one.
-        self.sequence: int | None = None
         self.is_limited = bool(account.max_dispatches_per_second or account.max_requests_per_second)
         self._redis = client
         self._key_checked: tuple[float, bool | None] = (float("-inf"), None)

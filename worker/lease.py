@@ -43,10 +43,12 @@ class Lease:
     def __init__(
         self,
         account: str,
-        send: Callable[[Call[bool]], Awaitable[bool]],
+        send: Callable[[Call[int]], Awaitable[int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = new_name()
+        #: The highest claim sequence this process saw: a Redis that lost writes shows a lower one.
+        self.sequence = 0
         self._account = account
         self._send = send
         self._clock = clock
@@ -64,9 +66,13 @@ class Lease:
         """
         start = self._clock()
         lease_us = int(LEASE_SECONDS * 1_000_000)
-        if await self._send(
-            stages.heartbeat(self._account, self.name, lease_us, first=self._first)
-        ):
+        seen = await self._send(
+            stages.heartbeat(self._account, self.name, lease_us, self.sequence, first=self._first)
+        )
+        if seen >= 0:
+            if seen < self.sequence:
+                log.error("redis_lost_claims", account=self._account, known=seen, of=self.sequence)
+            self.sequence = max(self.sequence, seen)
             self._first = False
             self._good_until = start + SEND_SECONDS
             return

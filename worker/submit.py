@@ -55,33 +55,9 @@ class SubmitPump(Pump):
             stages.claim(account.name, process, claim_id, want, tick_us, linger=self.lingers())
         )
         self._claim = None
-        if taken.answer is Answer.MOVED:
-            return await self._moved(taken)
-        if taken.answer is not Answer.OK:
-            return taken
-        if taken.sequence < (account.sequence or 0):
-            return await self._lost_writes(taken)
-        account.sequence = taken.sequence
+        if taken.answer is Answer.OK:
+            account.lease.sequence = max(account.lease.sequence, taken.sequence)
         return taken._replace(items=[(job, process, asked) for job in taken.items])
-
-    async def _moved(self, taken: Taken) -> Taken:
-        """Another Redis server answers: go on if it knows every claim this process remembers."""
-        account = self.account
-        if await account.send(stages.accept_server(account.name, account.sequence)):
-            log.warning("redis_changed", account=account.name, lost_writes=False)
-            return Taken(Answer.OK, taken.now_us, next_us=taken.now_us, left=False)
-        log.error("redis_lost_writes", account=account.name, remembered=account.sequence)
-        return taken
-
-    async def _lost_writes(self, taken: Taken) -> Taken:
-        """The claim sequence went back under us: hold the account, send nothing of this claim."""
-        account = self.account
-        held = not await account.send(stages.accept_server(account.name, account.sequence))
-        log.error("redis_lost_writes", account=account.name, remembered=account.sequence, held=held)
-        if taken.items:
-            back = [GivenBack(job.job_id, job.attempt) for job in taken.items]
-            await account.send(stages.give_back(account.name, back, "void"))
-        return Taken(Answer.MOVED, taken.now_us)
 
     async def handle(self, item: tuple[Claimed, str, float]) -> None:
         """Submit one claimed job, once."""

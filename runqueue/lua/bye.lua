@@ -9,6 +9,8 @@ redis.call('DEL', PREFIX .. 'wake:' .. process)
 local held = redis.call('ZCARD', PREFIX .. 'claims:' .. process)
 if held == 0 then
   redis.call('ZREM', PREFIX .. 'processes', process)
+  -- Everybody is gone in good order: whatever Redis starts from later with this mark in it knows all.
+  if redis.call('EXISTS', PREFIX .. 'processes') == 0 then redis.call('HSET', META, 'rested', '1') end
 else
   redis.call('ZADD', PREFIX .. 'processes', int(NOW), process)
 end

@@ -1,10 +1,10 @@
--- use: limits board
+-- use: limits board server
 -- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
 --       linger (0 | 1: stay on the board although nothing is ready)
 -- Reply { 'stale' | 'fenced', now_us }: the pump ends, see board.lua
---       { 'moved', now_us, run_id }: another Redis server answers than the one known
+--       { 'moved', now_us, run_id }: a Redis server that is not trusted (yet) answers, see server.lua
 --       { 'ok', now_us, sequence, next_us, left (0 | 1), per job: id, attempt, body }
 --       next_us = when a permit or the end of a hold is due (0 = nothing to wait for but work);
 --       left = 1: nothing was taken and nothing is ready, the pump is off the board.
@@ -37,12 +37,13 @@ end
 
 expect(CLAIMS, 'zset')
 for priority = 0, 3 do expect(PREFIX .. 'ring:' .. priority, 'zset') end
-local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local meta = redis.call('HMGET', META, 'run_id', 'sequence', 'hold_until', 'hold_probe')
-if meta[1] and meta[1] ~= server then return { 'moved', int(NOW), server } end
+-- A full server refuses this write, and with it the claim, before anything is taken.
+redis.call('HSETNX', META, 'sequence', '0')
+local server = this_server()
+if not is_trusted(server) then return { 'moved', int(NOW), server } end
 local refused = board_enter('submit', process, tick_us)
 if refused then return refused end
-if not meta[1] then redis.call('HSET', META, 'run_id', server) end
+local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe')
 
 local limits = read_limits()
 local room = want
@@ -51,10 +52,10 @@ if limits.concurrent_runs > 0 then
   room = math.min(room, math.max(0, limits.concurrent_runs - live))
 end
 local next_us, probing = 0, false
-local hold_until = tonumber(meta[3] or 0)
+local hold_until = tonumber(meta[2] or 0)
 if hold_until > NOW then
   room, next_us = 0, hold_until
-elseif hold_until > 0 and meta[4] == '1' then
+elseif hold_until > 0 and meta[3] == '1' then
   room, probing = math.min(room, 1), true
 end
 local due
@@ -146,7 +147,7 @@ end
 
 -- Dead ids at the head of a lane are walked in bounded steps, but without a pause between them.
 if #taken < room and (skips >= MAX_SKIPS or held >= MAX_HELD) then next_us = NOW end
-local sequence = tonumber(meta[2] or 0)
+local sequence = tonumber(meta[1] or 0)
 if #taken > 0 then
   local scored = {}
   for _, id in ipairs(taken) do
@@ -156,6 +157,7 @@ if #taken > 0 then
   redis.call('ZADD', CLAIMS, unpack(scored))
   redis.call('SET', CLAIM, table.concat(taken, ' '), 'PX', 120000)
   sequence = redis.call('HINCRBY', META, 'sequence', #taken)
+  redis.call('HDEL', META, 'rested')
   bump(totals, 'claims', #taken)
   take('dispatch', limits.dispatch, #taken)
   take('request', limits.requests_per_second, #taken)

@@ -120,9 +120,10 @@ class Clockwork:
         """Seal a batch."""
         return self.run(calls.seal_batch(self.account, batch))
 
-    def heartbeat(self, process: str = "p1", *, first: bool = False) -> bool:
+    def heartbeat(self, process: str = "p1", sequence: int = 0, *, first: bool = False) -> bool:
         """Renew or begin a lease."""
-        return self.run(stages.heartbeat(self.account, process, LEASE, first=first))
+        call = stages.heartbeat(self.account, process, LEASE, sequence, first=first)
+        return self.run(call) >= 0
 
     def claim(
         self,

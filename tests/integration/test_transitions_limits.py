@@ -247,8 +247,7 @@ def test_a_hold_for_a_person_outlasts_acceptances_and_further_trouble(clock: Clo
     clock.enqueue(5)
     clock.heartbeat(first=True)
     first, second = clock.claim(2).items
-    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
-    clock.run(stages.accept_server(clock.account, 9))
+    clock.heartbeat(sequence=9)
     clock.give_back(second.job_id, "account", reason="HTTP 402")
     assert clock.accept([first]) == [1]
     stats = clock.run(calls.stats(clock.account))

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from runqueue import calls, scripts, stages
-from runqueue.stages import Accepted, Answer, Taken
+from runqueue.stages import Accepted, Answer, Claimed, Taken
 from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
 
 
@@ -410,33 +410,81 @@ def test_another_server_is_noticed_before_anything_is_claimed(clock: Clockwork) 
     assert clock.state(job) == "ready"
 
 
-@pytest.mark.parametrize(
-    ("remembered", "accepted"), [(None, True), (0, True), (4, True), (5, True), (6, False)]
-)
-def test_another_server_is_accepted_unless_it_lost_claims(
-    clock: Clockwork, remembered: int | None, accepted: bool
-) -> None:
-    clock.enqueue(6)
-    clock.claimed(5)
+def moved(clock: Clockwork, claimed: int = 5) -> list[str]:
+    """Have some jobs claimed, and another server answer from then on."""
+    jobs = clock.enqueue(claimed + 1)
+    assert clock.claimed(claimed) == jobs[:claimed]
     clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
-    assert clock.run(stages.accept_server(clock.account, remembered)) is accepted
-    assert (clock.claim(1).answer is Answer.OK) is accepted
+    return jobs
 
 
-def test_an_account_whose_redis_lost_claims_is_held_until_a_person_resumes_it(
-    clock: Clockwork,
-) -> None:
-    jobs = clock.enqueue(6)
-    clock.claimed(5)
-    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
-    clock.run(stages.accept_server(clock.account, 9))
-    assert "lost claims" in str(clock.run(calls.stats(clock.account)).hold_reason)
+def hold_reason(clock: Clockwork) -> str:
+    return str(clock.run(calls.stats(clock.account)).hold_reason)
+
+
+def test_another_server_is_trusted_once_every_heartbeat_had_its_say(clock: Clockwork) -> None:
+    jobs = moved(clock)
+    assert clock.claim().answer is Answer.MOVED
+    clock.heartbeat("p1", 4)
+    clock.heartbeat("p2", 5, first=True)
+    clock.wait(6.9)
+    assert clock.claim().answer is Answer.MOVED
+    clock.wait(0.1)
+    assert [job.job_id for job in clock.claim().items] == jobs[5:]
+
+
+def test_one_process_that_remembers_more_than_redis_holds_the_account(clock: Clockwork) -> None:
+    moved(clock)
+    assert clock.claim().answer is Answer.MOVED
+    clock.heartbeat("p1", 5)
+    clock.heartbeat("p2", 6, first=True)
     clock.wait(365 * 86_400)
     clock.heartbeat(first=True)
     assert clock.claim().answer is Answer.MOVED
-    assert "lost claims" in clock.run(calls.resume(clock.account))
+    assert "lost claims (5 of 6 known)" in hold_reason(clock)
+
+
+def test_a_loss_is_noticed_by_a_heartbeat_also_where_redis_begins_empty(clock: Clockwork) -> None:
+    clock.heartbeat("p1", 6, first=True)
+    (job,) = clock.enqueue(1)
+    assert clock.claim().items == []
+    assert "lost claims (0 of 6 known)" in hold_reason(clock)
+    assert clock.state(job) == "ready"
+
+
+def test_a_server_that_nobody_remembers_waits_for_a_person(clock: Clockwork) -> None:
+    jobs = moved(clock)
+    assert clock.claim().answer is Answer.MOVED
+    clock.wait(7)
+    assert clock.claim().answer is Answer.MOVED
+    assert "no worker remembers" in hold_reason(clock)
+    assert "no worker remembers" in clock.run(calls.resume(clock.account))
+    clock.heartbeat(first=True)
     assert [job.job_id for job in clock.claim().items] == jobs[5:]
-    assert clock.run(stages.accept_server(clock.account, 9)), "what it remembers is in the past"
+
+
+def test_after_a_person_resumed_what_a_process_remembers_is_in_the_past(clock: Clockwork) -> None:
+    jobs = moved(clock)
+    clock.heartbeat("p1", 9)
+    assert "lost claims" in clock.run(calls.resume(clock.account))
+    clock.heartbeat("p1", 9)
+    assert [job.job_id for job in clock.claim().items] == jobs[5:]
+
+
+def test_a_server_after_everybody_said_goodbye_is_trusted_at_once(clock: Clockwork) -> None:
+    jobs = moved(clock)
+    clock.accept([Claimed(job, 1, b"") for job in jobs[:5]])
+    clock.run(stages.bye(clock.account, "p1"))
+    clock.heartbeat("p2", first=True)
+    assert [job.job_id for job in clock.claim(process="p2").items] == jobs[5:]
+    clock.client.hset(clock.key("meta"), "run_id", "1" * 40)
+    assert clock.claim(process="p2").answer is Answer.MOVED, "a claim ended the rest"
+
+
+def test_a_server_whose_owner_vouches_for_it_is_trusted_at_once(clock: Clockwork) -> None:
+    jobs = moved(clock)
+    assert clock.run(calls.accept_server(clock.account))
+    assert [job.job_id for job in clock.claim().items] == jobs[5:]
 
 
 def test_resuming_ends_any_hold(clock: Clockwork) -> None:

@@ -13,16 +13,19 @@ from tests.worker.working import KEYS, start, working
 from worker import lease as module
 from worker.lease import Lease, new_name
 
+#: What the script answers: the claim sequence, or that the lease was lost.
+HELD, LOST = 7, -1
+
 
 class Redis:
     """Answers heartbeats from a list, the last one for ever."""
 
-    def __init__(self, *answers: bool | Exception) -> None:
+    def __init__(self, *answers: int | Exception) -> None:
         self.answers = list(answers)
         self.beats: list[tuple[str, bool]] = []
 
-    async def send(self, call: Call[bool]) -> bool:
-        process, _, first = call.arguments
+    async def send(self, call: Call[int]) -> int:
+        process, _, first, _ = call.arguments
         self.beats.append((str(process), bool(first)))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
@@ -31,7 +34,7 @@ class Redis:
 
 
 async def test_before_the_first_heartbeat_nothing_may_be_sent() -> None:
-    lease = Lease("default", Redis(True).send, FakeClock())
+    lease = Lease("default", Redis(HELD).send, FakeClock())
 
     assert not lease.may_send(lease.name)
 
@@ -39,9 +42,9 @@ async def test_before_the_first_heartbeat_nothing_may_be_sent() -> None:
 async def test_a_heartbeat_is_good_for_14_s_from_its_start() -> None:
     clock = FakeClock()
 
-    async def slow(call: Call[bool]) -> bool:
+    async def slow(call: Call[int]) -> int:
         clock.advance(3)
-        return True
+        return 0
 
     lease = Lease("default", slow, clock)
     await lease.beat()
@@ -55,7 +58,7 @@ async def test_a_heartbeat_is_good_for_14_s_from_its_start() -> None:
 
 
 async def test_only_the_first_heartbeat_of_a_name_may_begin_a_lease() -> None:
-    server = Redis(True)
+    server = Redis(HELD)
     lease = Lease("default", server.send)
     await lease.beat()
     await lease.beat()
@@ -66,7 +69,7 @@ async def test_only_the_first_heartbeat_of_a_name_may_begin_a_lease() -> None:
 async def test_a_lost_lease_is_begun_again_under_a_new_name_and_the_old_one_may_not_send(
     logged: list[Any],
 ) -> None:
-    server = Redis(True, False, True)
+    server = Redis(HELD, LOST, HELD)
     lease = Lease("default", server.send, FakeClock())
     await lease.beat()
     old = lease.name
@@ -81,6 +84,18 @@ async def test_a_lost_lease_is_begun_again_under_a_new_name_and_the_old_one_may_
     assert (told["event"], told["process"], told["new_name"]) == ("lease_lost", old, lease.name)
 
 
+async def test_a_process_remembers_the_highest_claim_sequence_it_was_told(
+    logged: list[Any],
+) -> None:
+    lease = Lease("default", Redis(7, 9, 3).send)
+    for remembered in (7, 9, 9):
+        await lease.beat()
+        assert lease.sequence == remembered
+
+    (told,) = logged
+    assert (told["event"], told["known"], told["of"]) == ("redis_lost_claims", 3, 9)
+
+
 def test_no_two_names_are_the_same() -> None:
     assert len({new_name() for _ in range(100)}) == 100
 
@@ -90,7 +105,7 @@ async def test_the_heartbeat_goes_on_through_trouble_with_redis(
 ) -> None:
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.001)
     away = redis.exceptions.ConnectionError("away")
-    server = Redis(True, away, OSError("reset"), True)
+    server = Redis(HELD, away, OSError("reset"), HELD)
     lease = Lease("default", server.send)
     await lease.beat()
     keeping = asyncio.create_task(lease.keep())

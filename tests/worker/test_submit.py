@@ -357,14 +357,15 @@ async def test_a_redis_that_lost_claims_holds_the_account_and_sends_nothing(
 ) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
-        bench.account.sequence = 10
+        bench.account.lease.sequence = 10
 
+        await bench.account.lease.beat()
         await bench.one_pass("submit")
 
         assert bench.job(job_id).state is JobState.READY
         assert await bench.submissions() == 0
-        assert "Redis lost claims (1 of 10 known)" in (bench.stats().hold_reason or "")
-        assert "redis_lost_writes" in [event["event"] for event in logged]
+        assert "Redis lost claims (0 of 10 known)" in (bench.stats().hold_reason or "")
+        assert "redis_lost_claims" in [event["event"] for event in logged]
 
 
 async def test_a_stop_while_the_call_is_on_the_wire_leaves_the_job_unconfirmed(

@@ -1,0 +1,56 @@
+-- Whether the Redis server that answers knows every claim that was made. It may have been restarted, or
+-- be another one after a failover, from before the last claims: submitting those jobs again would run
+-- them twice. A server is known by its run_id; a pooled client reconnects to another without a word.
+--
+-- One that is not known is trusted at once when every worker had said goodbye before (`rested`), or when
+-- its owner vouches for it (accept_server). Else submissions wait for a heartbeat of every live process,
+-- which says the highest claim sequence it saw: if none is higher than this server's, nothing was lost.
+-- If one is, or if nobody remembers, a person has to look.
+local HEARING = 7000000 -- heartbeats come every 5 s
+local FOR_A_PERSON = 3650 * DAY
+
+local function this_server() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') end
+
+local function accept(server)
+  redis.call('HSET', META, 'run_id', server)
+  redis.call('HDEL', META, 'moved', 'moved_at', 'remembered', 'rested')
+end
+
+local function hold_for_person(what)
+  redis.call('HDEL', META, 'hold_probe')
+  redis.call('HSET', META, 'hold_person', '1', 'hold_until', int(NOW + FOR_A_PERSON), 'hold_reason',
+    what .. ': check the runs of the last minutes, then `runqueue resume`')
+end
+
+local function hold_for_lost(stored, remembered)
+  hold_for_person('Redis lost claims (' .. int(stored) .. ' of ' .. int(remembered) .. ' known)')
+end
+
+local function is_trusted(server)
+  local f = redis.call('HMGET', META, 'run_id', 'rested', 'moved', 'moved_at', 'remembered', 'sequence',
+    'hold_person')
+  if f[1] == server then return true end
+  if not f[1] or f[2] == '1' then
+    accept(server)
+    return true
+  end
+  if f[7] then return false end
+  if f[3] ~= server then
+    redis.call('HDEL', META, 'remembered', 'hold_probe')
+    redis.call('HSET', META, 'moved', server, 'moved_at', int(NOW), 'hold_until', int(NOW + HEARING),
+      'hold_reason', 'Redis was restarted: its workers are asked what they remember')
+    return false
+  end
+  if NOW < tonumber(f[4]) + HEARING then return false end
+  local stored, remembered = tonumber(f[6] or 0), tonumber(f[5] or -1)
+  if remembered < 0 then
+    hold_for_person('Redis was restarted, and no worker remembers what it knew')
+    return false
+  end
+  if remembered > stored then
+    hold_for_lost(stored, remembered)
+    return false
+  end
+  accept(server)
+  return true
+end
