@@ -109,6 +109,7 @@ class AsyncRunQueue:
                 await asyncio.sleep(0)  # lets the packet go out before the next is packed
             answers = in_order([(packet, await answer) for packet, answer in sent])
         except BaseException:
+            await asyncio.gather(*(answer for _, answer in sent), return_exceptions=True)
             for account, unfinished in opened.items():
                 await self._send(calls.discard_batch(account, unfinished))
             raise
@@ -126,14 +127,14 @@ class AsyncRunQueue:
         return in_order(answers)
 
     async def open_batch(self, name: str = "", *, account: str = "default") -> str:
-        """Open a batch and return its id;"""
+        """Open a batch and return its id."""
         await self._know({account})
         batch = ids.new_id(account)
         await self._send(calls.open_batch(account, batch, name))
         return batch
 
     async def seal_batch(self, batch: str) -> int:
-        """Accept a batch;"""
+        """Accept a batch; returns the number of its jobs."""
         return await self._batch_reply(batch, calls.seal_batch(await self._owner(batch), batch))
 
     async def get_batch(self, batch: str) -> Batch:
@@ -144,7 +145,7 @@ class AsyncRunQueue:
         return found
 
     async def cancel_batch(self, batch: str) -> int:
-        """Cancel every job of a batch, whatever its size, in one step;"""
+        """Cancel every job of a batch in one step; returns how many it has."""
         return await self._batch_reply(batch, calls.cancel_batch(await self._owner(batch), batch))
 
     async def get(self, job_id: str) -> Job:

@@ -82,7 +82,7 @@ class Job:
     """A job as it stands; a snapshot, read again with `RunQueue.get`.
 
     Args:
-        attempts: how many times a submission of it was begun.
+        attempts: how many times it was claimed for submission (the marker's number).
         runs: how many runs of it have ended.
         reason: why it is dead, unconfirmed, failed or canceled, in words.
         result: the run as Skyvern's API last gave it, parsed; None before the end.

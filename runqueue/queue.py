@@ -105,7 +105,8 @@ class RunQueue:
         """Hand in many jobs, up to 1,000 in one round trip; all of them are accepted, or none.
 
         More than 1,000 travel as a batch: nothing of it counts as accepted before the last has
-        arrived. With a `batch` of your own, that moment is your `seal_batch`.
+        arrived (each account has a batch of its own, and these are accepted one after the other).
+        With a `batch` of your own, that moment is your `seal_batch`.
 
         Args:
             jobs: request objects, `JobSpec`s, or lines of a batch file (objects or JSON text); an

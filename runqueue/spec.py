@@ -68,7 +68,7 @@ class JobSpec:
         priority: when it is its turn among the account's jobs.
         group: whose share of the account it takes.
         run_at: not before; None means at once.
-        deadline: not submitted after; None means never too late.
+        deadline: not submitted after, and canceled if it still runs; None means never too late.
         account: which Skyvern organization runs it.
         namespace: keeps the custom_ids of several producers apart; may be empty.
     """
@@ -113,7 +113,7 @@ class JobSpec:
             group: whose share of the account it takes.
             run_at: not before: an aware datetime, its ISO 8601 text, or seconds from now.
             delay: seconds from now; instead of `run_at`.
-            deadline: not submitted after; given as `run_at` is.
+            deadline: not submitted after, and canceled if it still runs; given as `run_at` is.
             idempotency_key: enqueuing again with the same key gives the same job.
             account: which Skyvern organization runs it.
             namespace: keeps the keys of several producers apart.

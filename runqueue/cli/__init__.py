@@ -10,17 +10,26 @@ Data goes to stdout, everything else to stderr. Exit codes:
     130  interrupted; jobs that were handed in go on
 """
 
+import os
 import sys
+
+#: What the command line reads of `.env`, as the workers in this folder do.
+_FROM_FILE = ("RUNQUEUE_REDIS_URL", "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS")
 
 
 def main() -> None:
     """Run the command line; typer and rich come with the extra `cli`."""
     try:
+        import dotenv  # noqa: PLC0415 - comes with the extra
         import rich  # noqa: F401, PLC0415 - looked for, so that their absence has a message
         import typer  # noqa: F401, PLC0415
     except ImportError:
         sys.stderr.write("runqueue: the command line needs: pip install 'runqueue[cli]'\n")
         sys.exit(2)
+    found = dotenv.dotenv_values(".env")
+    for name in _FROM_FILE:
+        if value := found.get(name):
+            os.environ.setdefault(name, value)
     from runqueue.cli.app import run  # noqa: PLC0415 - imports typer
 
     run()

