@@ -19,6 +19,7 @@ PREFIX = "RUNQUEUE_"
 ENV_FILE = ".env"
 #: Read by `runqueue up` and `runqueue demo`, whose workers inherit it.
 _READ_ELSEWHERE = frozenset({"RUNQUEUE_WORKERS"})
+_SKYVERN = ("SKYVERN_API_KEY", "SKYVERN_BASE_URL")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 Rate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
@@ -225,6 +226,9 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | _READ_ELSEWHERE
     warnings = []
     for name in environ:
+        near = difflib.get_close_matches(name, _SKYVERN, n=1, cutoff=0.8)
+        if near and name not in _SKYVERN:
+            warnings.append(f"{name} is not a setting (did you mean {near[0]}?)")
         if not name.startswith(PREFIX) or name in known or name.startswith(f"{PREFIX}ACCOUNTS__"):
             continue
         # The prefix, which they share, would make any two alike.

@@ -36,6 +36,8 @@ URL_FILE = Path(".runqueue") / "url"
 _CONNECT_TIMEOUT = 1.5
 _ANSWER_TIMEOUT = 4.0
 _RETRIES = 1
+#: Connections of one client; a caller beyond that waits for one.
+_CONNECTIONS = 50
 
 
 def find_url(url: str | None = None) -> str:
@@ -55,20 +57,28 @@ def find_url(url: str | None = None) -> str:
         ) from None
 
 
-def _options() -> dict[str, Any]:
-    return {
+def _options(url: str) -> dict[str, Any]:
+    options: dict[str, Any] = {
         "socket_connect_timeout": _CONNECT_TIMEOUT,
         "socket_timeout": _ANSWER_TIMEOUT,
-        "socket_keepalive": True,
         "health_check_interval": 30,
+        "max_connections": _CONNECTIONS,
+        "timeout": _ANSWER_TIMEOUT,
     }
+    if not url.startswith("unix:"):
+        options["socket_keepalive"] = True
+    return options
 
 
 def sync_client(url: str) -> redis.Redis:
     """Return a client for producers: it gives up within 5 s."""
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), _RETRIES, (ConnectionError,))
     with _reading_a_url():
-        return redis.Redis.from_url(url, retry=retry, **_options())
+        pool = redis.BlockingConnectionPool.from_url(url, retry=retry, **_options(url))
+        pool.connection_class(
+            **pool.connection_kwargs
+        )  # connects to nothing, but reads every option
+    return redis.Redis.from_pool(pool)
 
 
 def async_client(url: str, retries: int = _RETRIES) -> redis.asyncio.Redis:
@@ -77,14 +87,16 @@ def async_client(url: str, retries: int = _RETRIES) -> redis.asyncio.Redis:
         ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries, (ConnectionError,)
     )
     with _reading_a_url():
-        return redis.asyncio.Redis.from_url(url, retry=retry, **_options())
+        pool = redis.asyncio.BlockingConnectionPool.from_url(url, retry=retry, **_options(url))
+        pool.connection_class(**pool.connection_kwargs)
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 @contextmanager
 def _reading_a_url() -> Iterator[None]:
     try:
         yield
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: an option that the URL names a second time
         # Not shown: redis-py's message may quote a part of the password.
         raise QueueUnavailable(
             "(malformed URL)", "expected a URL such as redis://localhost:6379/0"

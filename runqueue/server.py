@@ -88,7 +88,9 @@ class EmbeddedServer:
         """
         make_server = _valkey()
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            # The files hold request bodies: they are nobody else's business.
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.directory.chmod(0o700)
             self._lock = _take(self.directory)
             _end_leftover(self.directory)
             port = _port(self.directory)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import orjson
 from pydantic import ValidationError
@@ -121,6 +121,11 @@ class JobSpec:
         Raises:
             InvalidJob: an option, or a value inside the request, cannot be accepted.
         """
+        if not isinstance(cast(object, request), RunRequest):
+            raise TypeError(
+                f"expected a TaskRunRequest or a WorkflowRunRequest, got {type(request).__name__};"
+                " a batch file's line goes to enqueue_many"
+            )
         line = {
             "custom_id": idempotency_key,
             "kind": request.kind,

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
-from config.settings import Settings, SettingsError, load_settings
+from config.settings import Settings, SettingsError, broker_url, load_settings
 from runqueue.server import DIRECTORY, running_url
 from worker import demo as demonstration
 from worker import stack as stacks
@@ -28,6 +28,7 @@ def up(*, workers: Workers = 2) -> None:
     """
     try:
         settings = load_settings()
+        broker_url(settings, settings.redis_url or "redis://localhost/0")
     except SettingsError as error:
         typer.echo(f"runqueue: {error}", err=True)
         raise typer.Exit(2) from None

@@ -130,7 +130,7 @@ class SubmitPump(Pump):
                 status=outcome.status_code,
             )
             wait_us = int((outcome.retry_after or 0.0) * 1e6)
-            item = GivenBack(job.job_id, job.attempt, wait_us, outcome.detail[:500])
+            item = GivenBack(job.job_id, job.attempt, wait_us, _words(outcome))
             account.returned[outcome.outcome.value].put(item, done)
             return
         lost = Lost(job.job_id, job.attempt, outcome.detail[:500])
@@ -143,6 +143,12 @@ class SubmitPump(Pump):
         )
         refused = outcome.outcome is SubmissionClass.REFUSED
         (account.dead if refused else account.unconfirmed).put(lost, done)
+
+
+def _words(outcome: Submission) -> str:
+    """Return why an account is held, for people."""
+    status = f"HTTP {outcome.status_code}: " if outcome.status_code else ""
+    return f"{status}{outcome.detail}"[:500]
 
 
 _NO_RUN = frozenset({SubmissionClass.NOT_SENT, SubmissionClass.BUSY, SubmissionClass.ACCOUNT})

@@ -1,5 +1,8 @@
 """The commands put together; those of other rooms join by entry point."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from runqueue.cli import commands
@@ -15,6 +18,24 @@ app = typer.Typer(
     help="A resilient job queue between your services and the Skyvern run API.",
     epilog=EPILOG,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"runqueue {version('runqueue')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """A resilient job queue between your services and the Skyvern run API."""
+
+
 app.command(epilog=EPILOG)(submit)
 app.command()(commands.status)
 app.command()(commands.cancel)

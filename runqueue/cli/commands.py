@@ -6,35 +6,37 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from runqueue import ids
 from runqueue.cli.exits import Exit, errors_told, tell
-from runqueue.cli.show import print_table
+from runqueue.cli.show import hold_words, print_table
 from runqueue.errors import BatchNotFound, JobNotFound
-from runqueue.job import AccountStats, Batch, Job
+from runqueue.job import AccountStats, Batch, Job, JobState
 from runqueue.queue import RunQueue
 from runqueue.server import DIRECTORY, serve
 
-#: Seconds; a hold that long waits for a person.
-_A_YEAR = 365 * 86_400
-
-Id = Annotated[str, typer.Argument(metavar="JOB|BATCH", help="The id of a job or a batch.")]
+Id = Annotated[
+    str,
+    typer.Argument(metavar="JOB|BATCH", help="The id of a job or a batch, or a job's custom_id."),
+]
+Namespace = Annotated[str, typer.Option(help="The namespace of the custom_id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
-def status(some_id: Id, *, as_json: AsJson = False) -> None:
+def status(some_id: Id, *, namespace: Namespace = "", as_json: AsJson = False) -> None:
     """Show a job, its result included, or a batch."""
     with errors_told(), RunQueue() as queue:
-        found = _find(queue, some_id)
+        found = _find(queue, some_id, namespace)
         values = _job_values(found) if isinstance(found, Job) else _batch_values(found)
         _print(values, as_json=as_json)
 
 
-def cancel(some_id: Id, *, as_json: AsJson = False) -> None:
+def cancel(some_id: Id, *, namespace: Namespace = "", as_json: AsJson = False) -> None:
     """Cancel a job, or every job of a batch.
 
     A run that has begun is canceled at Skyvern; until its end is known its job keeps its state.
     """
     with errors_told(), RunQueue() as queue:
-        found = _find(queue, some_id)
+        found = _find(queue, some_id, namespace)
         if isinstance(found, Job):
             state = queue.cancel(found.id)
             values: dict[str, Any] = {
@@ -43,7 +45,8 @@ def cancel(some_id: Id, *, as_json: AsJson = False) -> None:
                 "cancel_requested": not state.is_over,
             }
         else:
-            values = {"batch": found.id, "jobs": queue.cancel_batch(found.id)}
+            jobs = queue.cancel_batch(found.id)
+            values = {"batch": found.id, "jobs": jobs, "cancel_requested": True}
         _print(values, as_json=as_json)
 
 
@@ -79,7 +82,7 @@ def server(
             raise typer.Exit(Exit.UNAVAILABLE)
 
 
-def _find(queue: RunQueue, some_id: str) -> Job | Batch:
+def _find(queue: RunQueue, some_id: str, namespace: str) -> Job | Batch:
     try:
         return queue.get(some_id)
     except JobNotFound:
@@ -87,8 +90,14 @@ def _find(queue: RunQueue, some_id: str) -> Job | Batch:
     try:
         return queue.get_batch(some_id)
     except BatchNotFound:
-        tell(f"runqueue: no job or batch {some_id!r} on record")
-        raise typer.Exit(Exit.INVALID) from None
+        pass
+    # Perhaps a custom_id: people know these better than ids.
+    keys = [ids.job_id_for(account, namespace, some_id) for account in queue.accounts()]
+    found = next((job for job in queue.get_many(keys) if job is not None), None)
+    if found is None:
+        tell(f"runqueue: no job, batch or custom_id {some_id!r} on record")
+        raise typer.Exit(Exit.INVALID)
+    return found
 
 
 def _job_values(job: Job) -> dict[str, Any]:
@@ -139,7 +148,9 @@ def _print_stats(found: AccountStats) -> None:
     if found.oldest_ready_seconds is not None:
         typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
     if found.hold_reason:
-        until = f"for {found.hold_seconds:.0f} s"
-        if found.hold_seconds > _A_YEAR:
-            until = f"until `runqueue resume {found.account}`"
-        typer.echo(f"nothing is submitted {until}: {found.hold_reason}")
+        typer.echo(hold_words(found))
+    if found.states[JobState.UNCONFIRMED]:
+        typer.echo(
+            f"unconfirmed: {found.states[JobState.UNCONFIRMED]} jobs hold slots although their"
+            " answers were lost (README: unconfirmed)"
+        )

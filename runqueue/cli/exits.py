@@ -72,7 +72,10 @@ def errors_told() -> Iterator[None]:
     except KeyboardInterrupt:
         tell("runqueue: interrupted")
         raise typer.Exit(Exit.INTERRUPTED) from None
-    except BrokenPipeError:
-        # Whoever read our output has left; Python would complain when it flushes at the end.
+    except OSError as error:
+        # Whoever read our output has left, or there is no room for it; Python would complain again
+        # when it flushes at the end.
+        if not isinstance(error, BrokenPipeError):
+            tell(f"runqueue: cannot write: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(Exit.NOT_ALL_COMPLETED) from None

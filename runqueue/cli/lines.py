@@ -71,7 +71,7 @@ class Checked:
     def refuse_accounts(self, known: Collection[str]) -> None:
         """Move the lines of accounts that nobody serves to the bad ones."""
         for account in sorted(self.accounts.keys() - set(known)):
-            said = f"unknown account {account!r}; its worker never started"
+            said = f"unknown account {account!r}: no worker has served it yet (README: Settings)"
             self.bad += (
                 BadLine(line.number, "account", said) for line in self.accounts.pop(account)
             )

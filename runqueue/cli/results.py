@@ -24,7 +24,8 @@ class ResultsError(Exception):
 class Results:
     """Rows go to `<path>.part`, in whole lines; the name is given when all are there.
 
-    A path that is no plain file (a pipe, /dev/stdout) is written to as it is.
+    A path that is no plain file (a pipe, /dev/stdout) is written to as it is; of a link, the file
+    it points to is replaced.
 
     Args:
         path: the results file; one that exists is replaced, at the end.
@@ -34,8 +35,12 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        special = path.exists() and not path.is_file()
-        self.part = path if special else path.with_name(f"{path.name}.part")
+        self._failed = False
+        # What /dev/stdout leads to belongs to whoever opened it, even where that is a plain file.
+        special = path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
+        target = path if special else path.resolve()
+        self._target = target
+        self.part = target if special else target.with_name(f"{target.name}.part")
         try:
             self._file: IO[bytes] = self.part.open("wb")
         except OSError as error:
@@ -53,7 +58,8 @@ class Results:
         try:
             self._file.close()
         except OSError as error:
-            if exc is None:
+            # Where there was an error already, this is it again.
+            if exc is None and not self._failed:
                 raise ResultsError(self.path, error) from None
 
     def write(self, queue: RunQueue, waiting: list[str]) -> None:
@@ -68,9 +74,9 @@ class Results:
         """Give the file its name, once it is safe on the disk."""
         try:
             self._file.flush()
-            if self.part != self.path:
+            if self.part != self._target:
                 os.fsync(self._file.fileno())
-                self.part.replace(self.path)
+                self.part.replace(self._target)
         except OSError as error:
             raise ResultsError(self.path, error) from None
 
@@ -79,6 +85,7 @@ class Results:
             self._file.write(lines)
             self._file.flush()
         except OSError as error:
+            self._failed = True
             raise ResultsError(self.path, error) from None
 
 

@@ -11,10 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from runqueue.cli.follow import Following, Pace
-from runqueue.job import JobState
+from runqueue.job import AccountStats, JobState
 
 #: Seconds between two plain lines.
 _LINE_EVERY = 5.0
+#: Seconds; a hold that long waits for a person.
+_A_YEAR = 365 * 86_400
 _ORDER = {state.value: place for place, state in enumerate(JobState)}
 
 
@@ -98,6 +100,14 @@ def state_words(states: Mapping[str, int]) -> str:
 def in_order(states: Mapping[str, int]) -> list[str]:
     """Return the states that hold jobs, in the order of a job's life."""
     return sorted((s for s in states if states[s]), key=lambda state: _ORDER.get(state, 99))
+
+
+def hold_words(stats: AccountStats) -> str:
+    """Return what holds an account's submissions, and until when."""
+    until = f"for the next {stats.hold_seconds:.0f} s"
+    if stats.hold_seconds > _A_YEAR:
+        until = f"until `runqueue resume {stats.account}`"
+    return f"account {stats.account}: nothing is submitted {until}: {stats.hold_reason}"
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:

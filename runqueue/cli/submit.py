@@ -16,10 +16,10 @@ import typer
 
 from runqueue import ids
 from runqueue.cli.exits import Exit, errors_told, tell
-from runqueue.cli.follow import SOONEST, Following, next_pause
+from runqueue.cli.follow import SOONEST, Following, Holds, next_pause
 from runqueue.cli.lines import Checked, check, opened
 from runqueue.cli.results import Results, ResultsError
-from runqueue.cli.show import Display, display, print_states
+from runqueue.cli.show import Display, display, hold_words, print_states
 from runqueue.cli.upload import HandedIn, hand_in
 from runqueue.errors import QueueUnavailable, RunQueueError
 from runqueue.job import JobState
@@ -81,6 +81,8 @@ def submit(
             "expected 1 to 32 of a-z, 0-9, _ and -, the first a letter or digit",
             param_hint="--namespace",
         )
+    if results is not None and (str(results) == "-" or _same_file(file, results)):
+        raise typer.BadParameter("expected a file other than the jobs'", param_hint="--results")
     asked = _Asked(file, wait or results is not None, results, as_json, namespace, skip_invalid)
     grace = _grace()
     with errors_told():
@@ -91,6 +93,10 @@ def submit(
         else:
             code = _run(checked, asked, grace)
     raise typer.Exit(code)
+
+
+def _same_file(file: str, results: Path) -> bool:
+    return results.exists() and Path(file).exists() and results.samefile(file)
 
 
 def _grace() -> float:
@@ -192,6 +198,7 @@ def _follow(queue: RunQueue, following: Following, results: Results | None) -> N
     unwritten: list[str] = []
     pause, answered = SOONEST, time.monotonic()
     with display(following.total) as shown:
+        holds = Holds(queue, lambda stats: shown.say(hold_words(stats)))
         while True:
             moved = 0
             try:
@@ -204,6 +211,7 @@ def _follow(queue: RunQueue, following: Following, results: Results | None) -> N
                     results.write(queue, unwritten)
                 if over:
                     break
+                holds.look()
                 answered = time.monotonic()
             except QueueUnavailable as error:
                 _be_patient(error, answered, shown)

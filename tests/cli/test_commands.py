@@ -53,7 +53,11 @@ def test_cancel_of_a_job_under_way_says_that_it_was_asked_for(desk: Desk) -> Non
 def test_cancel_takes_a_batch_whole(desk: Desk) -> None:
     batch = desk.json("submit", desk.file(lines(3)))["batches"]["default"]
 
-    assert desk.json("cancel", batch) == {"batch": batch, "jobs": 3}
+    assert desk.json("cancel", batch) == {
+        "batch": batch,
+        "jobs": 3,
+        "cancel_requested": True,
+    }
     assert desk.claim() == []
 
 
@@ -63,7 +67,7 @@ def test_an_id_that_is_not_on_record_is_named(desk: Desk, command: str, unknown:
     result = desk.run(command, unknown)
 
     assert result.exit_code == 3
-    assert f"no job or batch {unknown!r} on record" in result.stderr
+    assert f"no job, batch or custom_id {unknown!r} on record" in result.stderr
 
 
 def test_stats_give_every_account_its_figures(desk: Desk) -> None:
@@ -139,3 +143,21 @@ def test_the_queue_s_address_is_read_from_a_dotenv_file_too(desk: Desk) -> None:
     )
 
     assert "default" in json.loads(said.stdout)
+
+
+def test_a_job_is_found_by_its_custom_id_too(desk: Desk) -> None:
+    desk.queue.enqueue_many([line("order-17"), line("order-17", namespace="other")])
+
+    assert desk.json("status", "order-17")["namespace"] == ""
+    assert desk.json("status", "order-17", "--namespace", "other")["namespace"] == "other"
+
+
+@pytest.mark.parametrize("url", ["nonsense", "redis://:pa55/word@host", "redis://h?password=a&x=%"])
+def test_a_malformed_address_is_said_in_one_line_without_its_password(desk: Desk, url: str) -> None:
+    desk.environ["RUNQUEUE_REDIS_URL"] = url
+
+    result = desk.run("stats")
+
+    assert result.exit_code == 4
+    assert "pa55" not in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from runqueue.cli.follow import Holds
+from runqueue.cli.show import hold_words
 from tests.cli.commanding import Desk, line, lines
 
 
@@ -144,3 +148,46 @@ def test_an_interrupt_never_advises_to_hand_in_again_what_has_no_custom_id(desk:
 
     assert "1 lines have no custom_id: do not hand them in again" in result.stderr
     assert f"runqueue status {batch.decode()}" in result.stderr
+
+
+def test_what_holds_the_account_is_said_once_while_somebody_waits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runqueue.cli.follow._HOLDS_EVERY", 0.0)
+    said: list[str] = []
+    holds = Holds(desk.queue, lambda stats: said.append(hold_words(stats)))
+    holds.look()
+    assert said == []
+    until = int((time.time() + 60) * 1e6)
+    desk.client.hset(
+        "runqueue:{default}:meta", mapping={"hold_until": until, "hold_reason": "HTTP 403: no"}
+    )
+    holds.look()
+    holds.look()
+
+    (told,) = said
+    assert re.fullmatch(
+        r"account default: nothing is submitted for the next \d+ s: HTTP 403: no", told
+    )
+
+
+@pytest.mark.parametrize("results", ["-", "jobs.jsonl"])
+def test_results_never_go_where_the_jobs_come_from(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, results: str
+) -> None:
+    monkeypatch.chdir(desk.folder)
+    desk.file(lines(1))
+
+    assert desk.run("submit", "jobs.jsonl", "--results", results).exit_code == 2
+
+    assert desk.states() == {}
+
+
+def test_results_behind_a_link_replace_the_file_it_points_to(desk: Desk) -> None:
+    target, link = desk.folder / "target.jsonl", desk.folder / "link.jsonl"
+    link.symlink_to(target)
+    with desk.working(Desk.end):
+        desk.run("submit", desk.file(lines(2)), "--results", str(link))
+
+    assert link.is_symlink()
+    assert len(target.read_text().splitlines()) == 2

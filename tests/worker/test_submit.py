@@ -151,7 +151,7 @@ async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(
         await bench.one_pass("submit")
 
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.READY}
-        assert bench.stats().hold_reason == "Could not validate credentials"
+        assert bench.stats().hold_reason == "HTTP 403: Could not validate credentials"
         assert 59 < bench.stats().hold_seconds <= 60
 
         client.hset(KEYS.meta, "hold_until", bench.now_us() - 1)
@@ -185,7 +185,7 @@ async def test_a_403_is_the_accounts_while_no_list_says_otherwise(
         await bench.one_pass("submit")
 
         assert bench.job(job_id).state is JobState.READY
-        assert bench.stats().hold_reason == "No"
+        assert bench.stats().hold_reason == "HTTP 403: No"
 
 
 @pytest.mark.parametrize(
