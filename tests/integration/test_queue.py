@@ -1,0 +1,207 @@
+"""`RunQueue` and `AsyncRunQueue` as a service uses them."""
+
+import asyncio
+import inspect
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+
+from runqueue import (
+    AsyncRunQueue,
+    BatchNotFound,
+    EnqueueStatus,
+    IdempotencyConflict,
+    InvalidJob,
+    JobNotFound,
+    JobState,
+    QueueFull,
+    QueueUnavailable,
+    RunQueue,
+    TaskRunRequest,
+    UnknownAccount,
+    WorkflowRunRequest,
+    stages,
+)
+from runqueue.scripts import run
+
+ASK = TaskRunRequest(prompt="Read the price.", url="https://shop.test/17")
+
+#: Calls a method of either queue and returns its answer.
+Ask = Callable[..., Any]
+
+
+def line(key: str | None = None, prompt: str = "Read it.", **options: Any) -> dict[str, Any]:
+    named = {} if key is None else {"custom_id": key}
+    return {**named, "kind": "task", "body": {"prompt": prompt}, **options}
+
+
+@pytest.fixture(params=["sync", "async"])
+async def ask(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Ask]:
+    """Either queue, asked by the name of the method."""
+    queue: Any = RunQueue(redis_url) if request.param == "sync" else AsyncRunQueue(redis_url)
+
+    async def call(name: str, *arguments: Any, **named: Any) -> Any:
+        answer = getattr(queue, name)(*arguments, **named)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    yield call
+    await call("close")
+
+
+def finish_all(client: redis.Redis) -> None:
+    """Run every ready job to its end, as a worker would."""
+    run(client, stages.heartbeat("default", "test", 60_000_000, first=True))
+    taken = run(client, stages.claim("default", "test", "a claim", 500, 0)).items
+    accepted = [stages.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken]
+    run(client, stages.mark_running("default", accepted))
+    ends = [
+        stages.Finished(
+            j.job_id, j.attempt, f"run-{j.job_id}", "completed", "completed", "", b'{"output": 42}'
+        )
+        for j in taken
+    ]
+    run(client, stages.finish("default", ends))
+
+
+async def test_a_job_is_handed_in_read_and_waited_for(ask: Ask, client: redis.Redis) -> None:
+    answer = await ask("enqueue", ASK, priority="high", group="shop-a", idempotency_key="order-17")
+    assert answer.status is EnqueueStatus.NEW
+
+    job = await ask("get", answer.job_id)
+    assert (job.state, job.custom_id, job.group) == (JobState.READY, "order-17", "shop-a")
+    finish_all(client)
+
+    done = await ask("wait", answer.job_id, timeout=5)
+    assert (done.state, done.output, done.runs) == (JobState.COMPLETED, 42, 1)
+
+
+async def test_the_same_key_is_the_same_job_and_another_body_is_refused(ask: Ask) -> None:
+    first = await ask("enqueue", ASK, idempotency_key="k")
+    again = await ask("enqueue", ASK, idempotency_key="k")
+    assert (again.job_id, again.status) == (first.job_id, EnqueueStatus.KNOWN)
+    assert again.created_at == first.created_at
+
+    with pytest.raises(IdempotencyConflict) as refusal:
+        await ask("enqueue", TaskRunRequest(prompt="Else"), idempotency_key="k")
+    assert refusal.value.job_id == first.job_id
+    assert (await ask("enqueue", WorkflowRunRequest(workflow_id="wpid_1"))).job_id != first.job_id
+
+
+async def test_many_are_answered_in_their_order_whatever_their_account(
+    ask: Ask, client: redis.Redis
+) -> None:
+    client.sadd("runqueue:{accounts}", "acme")
+    lines = [line(f"k{i}", account="acme" if i % 3 else "default") for i in range(2_500)]
+
+    answers = await ask("enqueue_many", iter(lines))
+
+    assert [answer.custom_id for answer in answers] == [f"k{i}" for i in range(2_500)]
+    jobs = await ask("get_many", [answer.job_id for answer in answers], result=False)
+    assert [job.account for job in jobs[:3]] == ["default", "acme", "acme"]
+    assert {job.custom_id for job in jobs} == {f"k{i}" for i in range(2_500)}
+
+
+@pytest.mark.parametrize("good", [3, 2_500])
+async def test_one_bad_job_among_many_is_named_and_none_is_accepted(
+    ask: Ask, client: redis.Redis, good: int
+) -> None:
+    lines = [line(f"k{i}") for i in range(good)]
+
+    with pytest.raises(InvalidJob, match=rf"\[{good}\]\.body\.prompt: ") as refusal:
+        await ask("enqueue_many", [*lines, {"kind": "task", "body": {"prompt": 7}}])
+
+    assert [fault.field for fault in refusal.value.errors] == [f"[{good}].body.prompt"]
+    run(client, stages.heartbeat("default", "test", 60_000_000, first=True))
+    assert run(client, stages.claim("default", "test", "a claim", 500, 0)).items == []
+    answers = await ask("enqueue_many", lines)
+    assert {answer.status for answer in answers} == {EnqueueStatus.NEW}
+
+
+async def test_a_batch_is_held_until_it_is_sealed_and_canceled_whole(
+    ask: Ask, client: redis.Redis
+) -> None:
+    batch = await ask("open_batch", "a name")
+    (answer,) = await ask("enqueue_many", [line()], batch=batch)
+    run(client, stages.heartbeat("default", "test", 60_000_000, first=True))
+    assert run(client, stages.claim("default", "test", "one", 500, 0)).items == []
+    assert await ask("seal_batch", batch) == 1
+    found = await ask("get_batch", batch)
+    assert (found.name, found.sealed, found.total) == ("a name", True, 1)
+    assert await ask("cancel_batch", batch) == 1
+    assert run(client, stages.claim("default", "test", "two", 500, 0)).items == []
+    assert (await ask("get", answer.job_id)).state is JobState.CANCELED
+
+    with pytest.raises(BatchNotFound):
+        await ask("enqueue_many", [line()], batch=batch)
+
+
+async def test_what_is_not_on_record_is_said_by_its_own_error(ask: Ask) -> None:
+    answer = await ask("enqueue", ASK)
+    unknown = answer.job_id[:4] + "a" * 20
+    for name, unknown_id in (("get", unknown), ("cancel", unknown), ("wait", "nonsense")):
+        with pytest.raises(JobNotFound):
+            await ask(name, unknown_id)
+    for name in ("get_batch", "seal_batch", "cancel_batch"):
+        with pytest.raises(BatchNotFound):
+            await ask(name, unknown)
+    with pytest.raises(UnknownAccount):
+        await ask("enqueue", ASK, account="nobody")
+    assert await ask("get_many", [unknown, "nonsense", answer.job_id], result=False) == [
+        None,
+        None,
+        await ask("get", answer.job_id),
+    ]
+
+
+async def test_waiting_ends_at_its_time_and_the_job_goes_on(ask: Ask) -> None:
+    answer = await ask("enqueue", ASK)
+    with pytest.raises(TimeoutError, match="still ready"):
+        await ask("wait", answer.job_id, timeout=0.05)
+    assert await ask("cancel", answer.job_id) is JobState.CANCELED
+    assert (await ask("wait", answer.job_id)).reason == "canceled before it was submitted"
+
+
+async def test_a_full_redis_takes_no_job_and_says_so(ask: Ask, client: redis.Redis) -> None:
+    await ask("stats")
+    client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(QueueFull):
+            await ask("enqueue", ASK)
+    finally:
+        client.config_set("maxmemory", "0")
+    assert (await ask("stats"))["default"].totals == {}
+
+
+async def test_more_callers_than_connections_wait_for_one(redis_url: str) -> None:
+    async with AsyncRunQueue(redis_url) as queue:
+        answers = await asyncio.gather(*(queue.enqueue(ASK) for _ in range(200)))
+    assert len({answer.job_id for answer in answers}) == 200
+
+    with RunQueue(redis_url) as plain, ThreadPoolExecutor(120) as threads:
+        ids = list(threads.map(lambda _: plain.enqueue(ASK).job_id, range(200)))
+    assert len(set(ids)) == 200
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that accepts and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"redis://:secret@127.0.0.1:{listener.getsockname()[1]}/0"
+
+
+@pytest.mark.timeout(30)
+def test_a_server_that_never_answers_is_unavailable_and_its_password_not_shown(silent: str) -> None:
+    with RunQueue(silent) as queue, pytest.raises(QueueUnavailable) as refusal:
+        queue.enqueue(ASK)
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_line_of_a_file_is_not_taken_for_a_request(queue: RunQueue) -> None:
+    with pytest.raises(TypeError, match="expected a TaskRunRequest or a WorkflowRunRequest"):
+        queue.enqueue(line())  # type: ignore[arg-type]
