@@ -20,7 +20,11 @@ def _cost() -> list[Row]:
     return [
         ("(a) runqueue worker, 1 POST + 1 GET", f"{seen.runqueue:.3f} {unit}", ""),
         ("(b) plain Celery, prefork 2", f"{seen.plain_celery:.2f} {unit}", ""),
-        ("(c) bare loop, same transport", f"{seen.bare_loop:.3f} {unit}", ""),
+        (
+            "(c) bare loop, same transport and collector settings",
+            f"{seen.bare_loop:.3f} {unit}",
+            "",
+        ),
         ("(a) / (b)", f"{seen.runqueue / seen.plain_celery:.3f}", "at most 0.125"),
         ("(a) / (c)", f"{seen.runqueue / seen.bare_loop:.2f}", "at most 1.4"),
     ]

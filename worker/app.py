@@ -12,6 +12,7 @@ from celery import Celery, bootsteps, signals
 from celery.apps.worker import Worker as CeleryWorker
 from celery.worker.state import maybe_shutdown
 
+from config.collector import calm_collector
 from config.logging import setup_logging
 from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
 from runqueue import EvictingRedis, QueueUnavailable
@@ -111,6 +112,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         self.tickers = [Ticker(name, runtime, send) for name in runtime.accounts]
         for ticker in self.tickers:
             ticker.start()
+        calm_collector()
         log.info("worker_ready", accounts=sorted(runtime.accounts))
 
     def stop(self, parent: Any) -> None:
