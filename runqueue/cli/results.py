@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 import orjson
 
@@ -66,8 +66,11 @@ class Results:
         """Write the rows of jobs, and take each from the list once its row is written."""
         while waiting:
             some = waiting[:_CHUNK]
-            jobs = _get(queue, some)
-            self._append(b"".join(orjson.dumps(row) + b"\n" for row in jobs))
+            rows = [
+                job.as_row() if job else {"job_id": job_id, "state": GONE}
+                for job_id, job in zip(some, queue.get_many(some), strict=True)
+            ]
+            self._append(b"".join(orjson.dumps(row) + b"\n" for row in rows))
             del waiting[: len(some)]
 
     def finish(self) -> None:
@@ -87,15 +90,3 @@ class Results:
         except OSError as error:
             self._failed = True
             raise ResultsError(self.path, error) from None
-
-
-def _get(queue: RunQueue, job_ids: list[str]) -> list[dict[str, Any]]:
-    """Read jobs, of one account or several, as rows."""
-    accounts: dict[str, list[str]] = {}
-    for job_id in job_ids:
-        accounts.setdefault(job_id[:4], []).append(job_id)
-    rows = []
-    for ids in accounts.values():
-        for job_id, job in zip(ids, queue.get_many(ids), strict=True):
-            rows.append(job.as_row() if job else {"job_id": job_id, "state": GONE})
-    return rows
