@@ -1,11 +1,15 @@
 """Skyvern over HTTP: typed, careful about what may be sent twice. Knows nothing of jobs or queues.
 
-`AsyncSkyvern` is for people: typed calls, models, errors, retries where they are safe. `RawClient`
-is for a queue: bytes in, a classified outcome out, nothing retried and nothing raised.
+`Skyvern` and `AsyncSkyvern` are for people: typed calls, models, errors, limits, retries where they
+are safe. `RawClient` is for a queue: bytes in, a classified outcome out, nothing retried and
+nothing raised.
 """
 
-from api_client.agent import AsyncAgentClient
-from api_client.client import AsyncSkyvern
+from api_client.agent import AgentClient, AsyncAgentClient
+from api_client.arguments import OMIT, RequestOptions
+from api_client.blocking import BlockingTransport
+from api_client.call import CallKind
+from api_client.client import AsyncSkyvern, Skyvern
 from api_client.errors import (
     AnswerLostError,
     ApiError,
@@ -13,13 +17,18 @@ from api_client.errors import (
     BodyTooLargeError,
     ConflictError,
     ForbiddenError,
+    LimitedError,
     NotFoundError,
     NotSentError,
+    NotSupported,
     RateLimitError,
     ServerError,
     SkyvernError,
     UnprocessableEntityError,
+    WaitTimeoutError,
 )
+from api_client.limiter import Limiter, RateLimiter
+from api_client.listings import BulkCancellation, ListClass, ListedRun, RunPage
 from api_client.outcomes import (
     CancelClass,
     Cancellation,
@@ -28,50 +37,74 @@ from api_client.outcomes import (
     Submission,
     SubmissionClass,
 )
-from api_client.raw import RawClient
-from api_client.requests import OMIT, RequestOptions, RunKind
+from api_client.raw import RawClient, RunKind
+from api_client.retrying import RetryPolicy
 from api_client.transport import AiohttpTransport
 from api_client.types import (
-    Environment,
+    BulkCancelRunsResponse,
+    FileInfo,
     ProxyLocation,
     RunEngine,
+    RunListItem,
     RunResponse,
     RunStatus,
+    RunWebhookReplayResponse,
+    SkyvernEnvironment,
     TaskRunResponse,
     WorkflowRunResponse,
 )
+from api_client.webhooks import verify_webhook
 
 __all__ = [
     "OMIT",
+    "AgentClient",
     "AiohttpTransport",
     "AnswerLostError",
     "ApiError",
     "AsyncAgentClient",
     "AsyncSkyvern",
     "BadRequestError",
+    "BlockingTransport",
     "BodyTooLargeError",
+    "BulkCancelRunsResponse",
+    "BulkCancellation",
+    "CallKind",
     "CancelClass",
     "Cancellation",
     "ConflictError",
-    "Environment",
+    "FileInfo",
     "ForbiddenError",
+    "LimitedError",
+    "Limiter",
+    "ListClass",
+    "ListedRun",
     "NotFoundError",
     "NotSentError",
+    "NotSupported",
     "ProxyLocation",
     "RateLimitError",
+    "RateLimiter",
     "RawClient",
     "ReadClass",
     "RequestOptions",
+    "RetryPolicy",
     "RunEngine",
     "RunKind",
+    "RunListItem",
+    "RunPage",
     "RunReading",
     "RunResponse",
     "RunStatus",
+    "RunWebhookReplayResponse",
     "ServerError",
+    "Skyvern",
+    "SkyvernEnvironment",
     "SkyvernError",
     "Submission",
     "SubmissionClass",
     "TaskRunResponse",
     "UnprocessableEntityError",
+    "WaitTimeoutError",
     "WorkflowRunResponse",
+    "verify_webhook",
 ]

@@ -1,252 +1,230 @@
 """The typed calls: Skyvern's run API with its own argument names, errors raised, answers modelled.
 
-Every argument is keyword-only, so that a misspelt one is refused here: the server ignores a field
-it does not know. `OMIT`, the default, is not sent at all; None is sent as null.
+The two clients are twins that cannot drift: what there is to call, how a request is built and how
+an answer is read stands once, in pure functions (`calls.py`, `flows.py`, `failures.py`); a method
+here is such a function, sent.
+
+Raises (every call): `ApiError` and its kind for an answer that says no; `NotSentError` when nothing
+left this machine; `AnswerLostError` when something did, and no answer came back (after a submission
+a run may exist: do not repeat it blindly); `NotSupported` when the server has no such call. An
+argument that cannot be sent is a TypeError or ValueError.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
+from tenacity import AsyncRetrying, Retrying
 
-from api_client.failures import api_error, read_answer
-from api_client.raw import RawClient
-from api_client.requests import (
-    OMIT,
-    SUBMIT_PATHS,
-    Call,
-    Omit,
-    RequestOptions,
-    cancel_path,
-    check_options,
-    json_body,
-    query_string,
-    run_headers,
-    run_path,
-)
-from api_client.retrying import (
-    DEFAULT_MAX_RETRIES,
-    call_with_retries,
-    may_read_again,
-    may_write_again,
-)
-from api_client.types import (
-    Engine,
-    Proxy,
-    RunResponse,
-    Schema,
-    TaskRunResponse,
-    WorkflowRunResponse,
-    parse_run,
-)
+from api_client import calls, flows
+from api_client.arguments import RequestOptions
+from api_client.call import Call
+from api_client.caller import Caller
+from api_client.errors import SkyvernError
+from api_client.exchange import async_sender, send, send_blocking, sender
+from api_client.flows import Flow, Pause
+from api_client.retrying import Budget
+from api_client.types import RunListItem
 
-_Run = TypeVar("_Run", TaskRunResponse, WorkflowRunResponse)
-_Result = TypeVar("_Result")
+P = ParamSpec("P")
+T = TypeVar("T")
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
-#: A request, its answer, and the answer's body.
-_Exchanged = tuple[httpx.Request, httpx.Response, bytes]
+
+def _as_method(method: _Method, build: Callable[..., Any]) -> _Method:
+    """Give a method the name, arguments and docstring of the function that builds its call."""
+    signature = inspect.signature(build)
+    first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    method.__name__ = method.__qualname__ = build.__name__
+    method.__doc__ = build.__doc__
+    method.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[first, *signature.parameters.values()],
+        return_annotation=signature.return_annotation.__args__[-1],  # the T of Call[T], Flow[T]
+    )
+    return method
+
+
+def _sent(build: Callable[P, Call[T] | Flow[T]]) -> "Callable[Concatenate[AgentClient, P], T]":
+    def method(self: "AgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._make(build(*args, **kwargs))
+
+    return _as_method(method, build)
+
+
+def _awaited(
+    build: Callable[P, Call[T] | Flow[T]],
+) -> "Callable[Concatenate[AsyncAgentClient, P], Coroutine[Any, Any, T]]":
+    async def method(self: "AsyncAgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._make(build(*args, **kwargs))
+
+    return _as_method(method, build)
+
+
+class AgentClient:
+    """The run calls of one account, which block; made by `Skyvern`. Threads may share it.
+
+    Args:
+        caller: the account.
+        transport: what sends.
+    """
+
+    def __init__(self, caller: Caller, transport: httpx.BaseTransport) -> None:
+        self._caller = caller
+        self._sender = sender(transport)
+
+    def __repr__(self) -> str:
+        return f"AgentClient({self._caller.base_url!r})"
+
+    run_task = _sent(calls.run_task)
+    run_workflow = _sent(calls.run_workflow)
+    get_run = _sent(calls.get_run)
+    cancel_run = _sent(calls.cancel_run)
+    retry_run_webhook = _sent(calls.retry_run_webhook)
+    list_runs = _sent(calls.list_runs)
+    cancel_runs = _sent(flows.cancel_runs)
+    webhook_failure_reason = _sent(flows.webhook_failure_reason)
+    wait_for_run = _sent(flows.wait_for_run)
+
+    def iter_runs(
+        self,
+        *,
+        search_key: str | None = None,
+        status: str | Iterable[str] | None = None,
+        request_options: RequestOptions | None = None,
+    ) -> Iterator[RunListItem]:
+        """Go through the account's runs, newest first, page by page; arguments as in `list_runs`.
+
+        A run is given once, although runs that begin meanwhile push others to the next page. The
+        server shows 10,000 runs at most, and 1,000 with a search.
+        """
+        pages = flows.Pages(search_key=search_key, status=status, request_options=request_options)
+        while (page := pages.next_page()) is not None:
+            yield from pages.new_items(self._make(page))
+
+    def _make(self, what: Call[T] | Flow[T]) -> T:
+        if isinstance(what, Call):
+            return self._call(what)
+        try:
+            step = next(what)
+            while True:
+                try:
+                    result = self._step(step)
+                except SkyvernError as error:
+                    step = what.throw(error)
+                else:
+                    step = what.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # what a Flow[T] returns is a T
+
+    def _step(self, step: Call[Any] | Pause) -> Any:
+        return time.sleep(step.seconds) if isinstance(step, Pause) else self._call(step)
+
+    def _call(self, call: Call[T]) -> T:
+        budget = self._caller.budget(call)
+        try:
+            return self._attempt(call, budget)
+        except SkyvernError as error:
+            if not budget.may_again(error):
+                raise
+            failed = [error]
+
+        def again() -> T:
+            if failed:  # the attempt that was made already
+                raise failed.pop()
+            return self._attempt(call, budget)
+
+        # tenacity costs a fifth of a call; nearly all calls do not come here.
+        return Retrying(**budget.retrying())(again)
+
+    def _attempt(self, call: Call[T], budget: Budget) -> T:
+        if wait := self._caller.wait(call, budget):
+            time.sleep(wait)
+        request = self._caller.request(call, budget)
+        answer = send_blocking(self._sender, request, follow=self._caller.follow)
+        return self._caller.read(call, request, answer)
 
 
 class AsyncAgentClient:
-    """The run calls of one account; made by `AsyncSkyvern`.
+    """The run calls of one account, which are awaited; made by `AsyncSkyvern`.
 
     Args:
-        raw: what sends.
-        timeout: seconds one attempt of a call may take.
-
-    Raises (every call): `ApiError` and its kind for an answer that says no; `NotSentError` when
-    nothing left this machine; `AnswerLostError` when something did, and no answer came back (after
-    a submission a run may exist: do not repeat it blindly). Arguments that cannot be sent are a
-    TypeError or ValueError.
+        caller: the account.
+        transport: what sends.
     """
 
-    def __init__(self, raw: RawClient, *, timeout: float) -> None:
-        self._raw = raw
-        self._timeout = timeout
+    def __init__(self, caller: Caller, transport: httpx.AsyncBaseTransport) -> None:
+        self._caller = caller
+        self._sender = async_sender(transport)
 
-    async def run_task(
+    def __repr__(self) -> str:
+        return f"AsyncAgentClient({self._caller.base_url!r})"
+
+    run_task = _awaited(calls.run_task)
+    run_workflow = _awaited(calls.run_workflow)
+    get_run = _awaited(calls.get_run)
+    cancel_run = _awaited(calls.cancel_run)
+    retry_run_webhook = _awaited(calls.retry_run_webhook)
+    list_runs = _awaited(calls.list_runs)
+    cancel_runs = _awaited(flows.cancel_runs)
+    webhook_failure_reason = _awaited(flows.webhook_failure_reason)
+    wait_for_run = _awaited(flows.wait_for_run)
+
+    async def iter_runs(
         self,
         *,
-        prompt: str,
-        user_agent: str | None = None,
-        url: str | Omit | None = OMIT,
-        engine: Engine | Omit | None = OMIT,
-        title: str | Omit | None = OMIT,
-        proxy_location: Proxy | Omit | None = OMIT,
-        data_extraction_schema: Schema | Omit | None = OMIT,
-        error_code_mapping: Mapping[str, str | None] | Omit | None = OMIT,
-        max_steps: int | Omit | None = OMIT,
-        webhook_url: str | Omit | None = OMIT,
-        totp_identifier: str | Omit | None = OMIT,
-        totp_url: str | Omit | None = OMIT,
-        browser_session_id: str | Omit | None = OMIT,
-        publish_workflow: bool | Omit | None = OMIT,
-        include_action_history_in_verification: bool | Omit | None = OMIT,
-        browser_profile_id: str | Omit | None = OMIT,
-        start_fresh_browser: bool | Omit | None = OMIT,
-        model: Mapping[str, Any] | Omit | None = OMIT,
-        extra_http_headers: Mapping[str, str] | Omit | None = OMIT,
-        cdp_connect_headers: Mapping[str, str] | Omit | None = OMIT,
-        max_screenshot_scrolls: int | Omit | None = OMIT,
-        browser_address: str | Omit | None = OMIT,
-        run_with: str | Omit | None = OMIT,
+        search_key: str | None = None,
+        status: str | Iterable[str] | None = None,
         request_options: RequestOptions | None = None,
-    ) -> TaskRunResponse:
-        """Start a run of a task. Submitted again only where it is known that no run was made."""
-        fields = {
-            "prompt": prompt,
-            "url": url,
-            "engine": engine,
-            "title": title,
-            "proxy_location": proxy_location,
-            "data_extraction_schema": data_extraction_schema,
-            "error_code_mapping": error_code_mapping,
-            "max_steps": max_steps,
-            "webhook_url": webhook_url,
-            "totp_identifier": totp_identifier,
-            "totp_url": totp_url,
-            "browser_session_id": browser_session_id,
-            "publish_workflow": publish_workflow,
-            "include_action_history_in_verification": include_action_history_in_verification,
-            "browser_profile_id": browser_profile_id,
-            "start_fresh_browser": start_fresh_browser,
-            "model": model,
-            "extra_http_headers": extra_http_headers,
-            "cdp_connect_headers": cdp_connect_headers,
-            "max_screenshot_scrolls": max_screenshot_scrolls,
-            "browser_address": browser_address,
-            "run_with": run_with,
-        }
-        call = Call(SUBMIT_PATHS["task"], fields, run_headers(user_agent=user_agent))
-        return await self._submit(TaskRunResponse, call, request_options)
+    ) -> AsyncIterator[RunListItem]:
+        """Go through the account's runs, as `AgentClient.iter_runs` does."""
+        pages = flows.Pages(search_key=search_key, status=status, request_options=request_options)
+        while (page := pages.next_page()) is not None:
+            for item in pages.new_items(await self._make(page)):
+                yield item
 
-    async def run_workflow(
-        self,
-        *,
-        workflow_id: str | Omit = OMIT,
-        agent_id: str | Omit = OMIT,
-        template: bool | None = None,
-        max_steps_override: int | None = None,
-        user_agent: str | None = None,
-        parameters: Mapping[str, Any] | Omit | None = OMIT,
-        title: str | Omit | None = OMIT,
-        proxy_location: Proxy | Omit | None = OMIT,
-        webhook_url: str | Omit | None = OMIT,
-        totp_url: str | Omit | None = OMIT,
-        totp_identifier: str | Omit | None = OMIT,
-        browser_session_id: str | Omit | None = OMIT,
-        browser_profile_id: str | Omit | None = OMIT,
-        start_fresh_browser: bool | Omit | None = OMIT,
-        model: Mapping[str, Any] | Omit | None = OMIT,
-        reuse_browser_session: bool | Omit | None = OMIT,
-        max_elapsed_time_minutes: int | Omit | None = OMIT,
-        ai_fallback: bool | Omit | None = OMIT,
-        run_metadata: Mapping[str, Any] | Omit | None = OMIT,
-        extra_http_headers: Mapping[str, str] | Omit | None = OMIT,
-        cdp_connect_headers: Mapping[str, str] | Omit | None = OMIT,
-        max_screenshot_scrolls: int | Omit | None = OMIT,
-        browser_address: str | Omit | None = OMIT,
-        run_with: str | Omit | None = OMIT,
-        request_options: RequestOptions | None = None,
-    ) -> WorkflowRunResponse:
-        """Start a run of a workflow; `agent_id` is what newer servers call `workflow_id`.
+    async def _make(self, what: Call[T] | Flow[T]) -> T:
+        if isinstance(what, Call):
+            return await self._call(what)
+        try:
+            step = next(what)
+            while True:
+                try:
+                    result = await self._step(step)
+                except SkyvernError as error:
+                    step = what.throw(error)
+                else:
+                    step = what.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # what a Flow[T] returns is a T
 
-        Raises:
-            TypeError: neither of the two ids, or both.
-        """
-        if (workflow_id is OMIT) == (agent_id is OMIT):
-            raise TypeError("run_workflow takes workflow_id or agent_id, and one of them")
-        fields = {
-            "workflow_id": workflow_id,
-            "agent_id": agent_id,
-            "parameters": parameters,
-            "title": title,
-            "proxy_location": proxy_location,
-            "webhook_url": webhook_url,
-            "totp_url": totp_url,
-            "totp_identifier": totp_identifier,
-            "browser_session_id": browser_session_id,
-            "browser_profile_id": browser_profile_id,
-            "start_fresh_browser": start_fresh_browser,
-            "model": model,
-            "reuse_browser_session": reuse_browser_session,
-            "max_elapsed_time_minutes": max_elapsed_time_minutes,
-            "ai_fallback": ai_fallback,
-            "run_metadata": run_metadata,
-            "extra_http_headers": extra_http_headers,
-            "cdp_connect_headers": cdp_connect_headers,
-            "max_screenshot_scrolls": max_screenshot_scrolls,
-            "browser_address": browser_address,
-            "run_with": run_with,
-        }
-        headers = run_headers(user_agent=user_agent, max_steps_override=max_steps_override)
-        call = Call(SUBMIT_PATHS["workflow"], fields, headers, {"template": template})
-        return await self._submit(WorkflowRunResponse, call, request_options)
+    async def _step(self, step: Call[Any] | Pause) -> Any:
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        return await self._call(step)
 
-    async def get_run(
-        self, run_id: str, *, request_options: RequestOptions | None = None
-    ) -> RunResponse:
-        """Read a run; a read that fails for a passing reason is made again."""
-        options = check_options(request_options)
-        path = run_path(run_id)
+    async def _call(self, call: Call[T]) -> T:
+        budget = self._caller.budget(call)
+        try:
+            return await self._attempt(call, budget)
+        except SkyvernError as error:
+            if not budget.may_again(error):
+                raise
+            failed = [error]
 
-        async def attempt(timeout: float) -> RunResponse:
-            request = self._raw.requests.get(
-                path,
-                query=query_string({}, options.get("additional_query_parameters")),
-                headers=options.get("additional_headers"),
-                timeout=timeout,
-            )
-            return read_answer(parse_run, *await self._exchange(request))
+        async def again() -> T:
+            if failed:  # the attempt that was made already
+                raise failed.pop()
+            return await self._attempt(call, budget)
 
-        return await self._with_retries(attempt, may_read_again, options)
+        # tenacity costs a fifth of a call; nearly all calls do not come here.
+        return await AsyncRetrying(**budget.retrying())(again)
 
-    async def cancel_run(
-        self, run_id: str, *, request_options: RequestOptions | None = None
-    ) -> None:
-        """Ask Skyvern to end a run; asked again only when it is known that nothing came of it.
-
-        A task that is over answers 400 (`BadRequestError`), which is why a cancel whose answer was
-        lost is not repeated here: the second one would fail because the first succeeded.
-        """
-        await self._post(Call(cancel_path(run_id)), request_options)
-
-    async def _submit(
-        self, model: type[_Run], call: Call, request_options: RequestOptions | None
-    ) -> _Run:
-        exchanged = await self._post(call, request_options)
-        return read_answer(model.model_validate, *exchanged)
-
-    async def _post(self, call: Call, request_options: RequestOptions | None) -> _Exchanged:
-        options = check_options(request_options)
-        additional = options.get("additional_body_parameters")
-        content = json_body(call.fields, additional) if call.fields or additional else b""
-        query = query_string(call.query, options.get("additional_query_parameters"))
-        headers = {**call.headers, **(options.get("additional_headers") or {})}
-
-        async def attempt(timeout: float) -> _Exchanged:
-            request = self._raw.requests.post(
-                call.path, content, query=query, headers=headers, timeout=timeout
-            )
-            return await self._exchange(request)
-
-        return await self._with_retries(attempt, may_write_again, options)
-
-    async def _exchange(self, request: httpx.Request) -> _Exchanged:
-        response, body = await self._raw.send(request)
-        if not response.is_success:
-            raise api_error(request, response, body, self._raw.cut_key)
-        return request, response, body
-
-    async def _with_retries(
-        self,
-        attempt: Callable[[float], Awaitable[_Result]],
-        may_again: Callable[[BaseException], bool],
-        options: RequestOptions,
-    ) -> _Result:
-        return await call_with_retries(
-            attempt,
-            may_again=may_again,
-            attempt_timeout=options.get("timeout_in_seconds", self._timeout),
-            max_retries=options.get("max_retries", DEFAULT_MAX_RETRIES),
-        )
+    async def _attempt(self, call: Call[T], budget: Budget) -> T:
+        if wait := self._caller.wait(call, budget):
+            await asyncio.sleep(wait)
+        request = self._caller.request(call, budget)
+        answer = await send(self._sender, request, follow=self._caller.follow)
+        return self._caller.read(call, request, answer)

@@ -20,6 +20,7 @@ MAX_WORDS = 500
 MAX_RETRY_AFTER = 3600.0
 
 _SECONDS = re.compile(r"[+-]?\d{1,12}(\.\d{1,6})?", re.ASCII)
+_RATE = re.compile(r"(\d{1,9}) requests? per (?:(\d{1,9}) )?seconds?", re.ASCII | re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
@@ -76,6 +77,30 @@ def _field_words(item: Any) -> str:
     if not isinstance(place, list):
         return message
     return f"{'.'.join(map(str, place))}: {message}"
+
+
+def named_rate(words: str) -> float | None:
+    """Return the rate that a 429's words name, in requests a second; None when they name none.
+
+    "Maximum 10 requests per 60 seconds" is a sixth.
+    """
+    found = _RATE.search(words)
+    if found is None:
+        return None
+    count, seconds = int(found[1]), int(found[2] or 1)
+    return count / seconds if count and seconds else None
+
+
+def is_route_missing(words: str, parsed: Any) -> bool:
+    """Say whether a 404 is about the path itself (no such route), not about what a request names.
+
+    A route that does not exist answers `{"detail": "Not Found"}`, or a page that is not JSON.
+
+    Args:
+        words: what `server_words` made of the body.
+        parsed: what `parse_json` made of it.
+    """
+    return not isinstance(parsed, dict) or not words or words.lower() == "not found"
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:

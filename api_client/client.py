@@ -1,56 +1,181 @@
-"""The client people make: one account, one transport, the typed calls under `.agent`."""
+"""The clients people make: one account, one connection pool for life, the calls under `.agent`."""
 
+import os
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 import httpx
 
-from api_client.agent import AsyncAgentClient
-from api_client.raw import RawClient
-from api_client.transport import DEFAULT_TIMEOUT, AiohttpTransport
-from api_client.types import Environment
+from api_client.agent import AgentClient, AsyncAgentClient
+from api_client.blocking import BlockingTransport
+from api_client.caller import Caller
+from api_client.limiter import Limiter
+from api_client.own_client import OwnAsyncClient, OwnClient
+from api_client.requests import RequestFactory
+from api_client.retrying import RetryPolicy
+from api_client.transport import DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT, AiohttpTransport
+from api_client.types import SkyvernEnvironment
 
 
-class AsyncSkyvern:
-    """Skyvern's run API for one account.
+class _Client:
+    """What the twins share: everything but the transport."""
 
-    Use it as an async context manager, or call `aclose()`; a transport that was passed in is left
-    open, for whoever made it.
+    def __init__(
+        self,
+        *,
+        base_url: str | None,
+        environment: SkyvernEnvironment,
+        api_key: str | None,
+        headers: Mapping[str, str] | None,
+        timeout: float | None,
+        follow_redirects: bool | None,
+        limiter: Limiter | None,
+        retry: RetryPolicy | None,
+        own_timeout: float | None,
+    ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout: expected more than 0 seconds, got {timeout!r}")
+        key = api_key if api_key is not None else os.environ.get("SKYVERN_API_KEY")
+        if not key:
+            raise ValueError("api_key: expected Skyvern's key, here or in SKYVERN_API_KEY")
+        self._caller = Caller(
+            RequestFactory(base_url or environment.value, key, headers),
+            timeout=timeout,
+            default_timeout=own_timeout or DEFAULT_TIMEOUT,
+            follow_redirects=follow_redirects is not False,
+            limiter=limiter,
+            retry=retry or RetryPolicy(),
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self._caller.base_url!r})"
+
+
+class Skyvern(_Client):
+    """Skyvern's run API for one account; its calls block. Threads may share it.
+
+    Use it as a context manager, or call `close()`; an `httpx_client` or `transport` that was passed
+    in is left open, for whoever made it.
 
     Args:
-        api_key: the account's key. No repr, message or log shows it.
         base_url: where Skyvern is; goes before `environment`.
         environment: one of the known base URLs.
-        timeout: seconds one attempt of a call may take.
-        transport: what sends; None opens an `AiohttpTransport` of this client's own.
+        api_key: the account's key, else SKYVERN_API_KEY. No repr, message or log shows it.
+        headers: sent with every request.
+        timeout: seconds one attempt of a call may take in all. None = 60, or the `httpx_client`'s
+            own; more for the calls that deliver a webhook before they answer.
+        follow_redirects: follow those to the same server; the key never goes to another.
+        httpx_client: a client of your own that sends, at its own speed. What it raises counts as an
+            answer lost, unless it is proven that nothing was sent.
+        limiter: asked before each attempt, such as a `RateLimiter`.
+        retry: how often and how patiently to try again, where that is safe.
+        transport: what sends instead of a `BlockingTransport` of this client's own.
 
     Raises:
-        ValueError: a base URL or a key that cannot be sent.
+        ValueError: a base URL, key, header or time that cannot be used.
+        TypeError: both an `httpx_client` and a `transport`.
     """
 
     def __init__(
         self,
         *,
-        api_key: str,
         base_url: str | None = None,
-        environment: Environment = Environment.CLOUD,
-        timeout: float = DEFAULT_TIMEOUT,
+        environment: SkyvernEnvironment = SkyvernEnvironment.PRODUCTION,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        follow_redirects: bool | None = True,
+        httpx_client: httpx.Client | None = None,
+        limiter: Limiter | None = None,
+        retry: RetryPolicy | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(
+            base_url=base_url,
+            environment=environment,
+            api_key=api_key,
+            headers=headers,
+            timeout=timeout,
+            follow_redirects=follow_redirects,
+            limiter=limiter,
+            retry=retry,
+            own_timeout=httpx_client.timeout.read if httpx_client is not None else None,
+        )
+        _check_one(httpx_client, transport)
+        self._own: BlockingTransport | None = None
+        if httpx_client is not None:
+            transport = OwnClient(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
+        elif transport is None:
+            transport = self._own = BlockingTransport(timeout=timeout or DEFAULT_TIMEOUT)
+        #: The calls.
+        self.agent = AgentClient(self._caller, transport)
+
+    def close(self) -> None:
+        """Close the connections, if they are this client's own."""
+        if self._own is not None:
+            self._own.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self.close()
+
+
+class AsyncSkyvern(_Client):
+    """Skyvern's run API for one account; its calls are awaited, within one event loop.
+
+    Use it as an async context manager, or call `aclose()`; an `httpx_client` or `transport` that
+    was passed in is left open, for whoever made it.
+
+    Arguments and errors are those of `Skyvern`; `httpx_client` is an `httpx.AsyncClient`, and
+    without one an `AiohttpTransport` sends.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        environment: SkyvernEnvironment = SkyvernEnvironment.PRODUCTION,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        follow_redirects: bool | None = True,
+        httpx_client: httpx.AsyncClient | None = None,
+        limiter: Limiter | None = None,
+        retry: RetryPolicy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._owns_transport = transport is None
-        self._transport = transport or AiohttpTransport(timeout=timeout)
-        #: The calls without retries and models, for those who make thousands.
-        self.raw = RawClient(base_url or environment.value, api_key, self._transport)
-        #: The typed calls.
-        self.agent = AsyncAgentClient(self.raw, timeout=timeout)
-
-    def __repr__(self) -> str:
-        return f"AsyncSkyvern(base_url={self.raw.requests.base_url!r})"
+        super().__init__(
+            base_url=base_url,
+            environment=environment,
+            api_key=api_key,
+            headers=headers,
+            timeout=timeout,
+            follow_redirects=follow_redirects,
+            limiter=limiter,
+            retry=retry,
+            own_timeout=httpx_client.timeout.read if httpx_client is not None else None,
+        )
+        _check_one(httpx_client, transport)
+        self._own: AiohttpTransport | None = None
+        if httpx_client is not None:
+            transport = OwnAsyncClient(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
+        elif transport is None:
+            transport = self._own = AiohttpTransport(timeout=timeout or DEFAULT_TIMEOUT)
+        #: The calls.
+        self.agent = AsyncAgentClient(self._caller, transport)
 
     async def aclose(self) -> None:
-        """Close the transport, if it is this client's own."""
-        if self._owns_transport:
-            await self._transport.aclose()
+        """Close the connections, if they are this client's own."""
+        if self._own is not None:
+            await self._own.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,3 +187,8 @@ class AsyncSkyvern:
         traceback: TracebackType | None = None,
     ) -> None:
         await self.aclose()
+
+
+def _check_one(httpx_client: object, transport: object) -> None:
+    if httpx_client is not None and transport is not None:
+        raise TypeError("httpx_client and transport: expected one of them at most, got both")

@@ -10,14 +10,22 @@ SkyvernError
 │   ├── RateLimitError              429, with `retry_after`
 │   └── ServerError                 5xx, with `retry_after`
 ├── NotSentError                    no byte of the request left this machine: safe to send again
-└── AnswerLostError                 the request may have been carried out: its answer did not come
-    └── BodyTooLargeError           the answer came, and was larger than the limit
+│   └── LimitedError                our own limiter would have had it wait for too long
+├── AnswerLostError                 the request may have been carried out: its answer did not come
+│   └── BodyTooLargeError           the answer came, and was larger than the limit
+├── NotSupported                    this server has no such call; the run has nothing to do with it
+└── WaitTimeoutError                the run is not over yet (also a TimeoutError)
 
 Messages carry the method, the path and the server's own words, cut to a bounded length. They never
 carry headers, a query string or a request body, so that no key reaches a log.
 """
 
 from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from api_client.types import RunResponse
 
 
 class SkyvernError(Exception):
@@ -29,24 +37,30 @@ class ApiError(SkyvernError):
 
     Attributes:
         status_code: the HTTP status; 2xx when the body could not be read as what the call returns.
-        body: the body as it came. It may echo what was sent: do not log it.
+        body: the answer's JSON, or its text if it is none. It may echo what was sent: do not log
+            it.
         headers: the answer's headers, names in lower case.
         request_id: the server's name for this request, where it sent one.
     """
 
     def __init__(
         self,
-        message: str,
+        message: str = "",
         *,
         status_code: int,
-        body: bytes = b"",
+        body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message or f"status {status_code}")
         self.status_code = status_code
         self.body = body
-        self.headers: Mapping[str, str] = headers if headers is not None else {}
+        self.headers = {name.lower(): value for name, value in (headers or {}).items()}
         self.request_id: str | None = self.headers.get("x-request-id")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error travel to another process, as a task queue sends it."""
+        make = partial(type(self), status_code=self.status_code, body=self.body)
+        return make, self.args, self.__dict__
 
 
 class BadRequestError(ApiError):
@@ -78,10 +92,10 @@ class _RetryableError(ApiError):
 
     def __init__(
         self,
-        message: str,
+        message: str = "",
         *,
         status_code: int,
-        body: bytes = b"",
+        body: Any = None,
         headers: Mapping[str, str] | None = None,
         retry_after: float | None = None,
     ) -> None:
@@ -98,7 +112,11 @@ class ServerError(_RetryableError):
 
 
 class NotSentError(SkyvernError):
-    """No connection was made, so the server has seen nothing: the call may be made again."""
+    """The server has seen nothing of the request: the call may be made again."""
+
+
+class LimitedError(NotSentError):
+    """The client's own limiter let the call not through in time; nothing was sent."""
 
 
 class AnswerLostError(SkyvernError):
@@ -110,3 +128,19 @@ class AnswerLostError(SkyvernError):
 
 class BodyTooLargeError(AnswerLostError):
     """The answer's body is larger than the transport's limit and was not read to its end."""
+
+
+class NotSupported(SkyvernError):  # noqa: N818 - it tells of the server, not of a failure
+    """The server has no such endpoint; it is not asked again for an hour."""
+
+
+class WaitTimeoutError(SkyvernError, TimeoutError):
+    """The time given to `wait_for_run` is over, and the run is not.
+
+    Attributes:
+        run: the run as it was last read; None if it was not found so far.
+    """
+
+    def __init__(self, message: str, run: "RunResponse | None" = None) -> None:
+        super().__init__(message)
+        self.run = run

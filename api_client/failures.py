@@ -1,24 +1,31 @@
-"""Turning an answer into what a typed call gives back: a model, or the error that fits."""
+"""Turning an answer into what a typed call gives back: its result, or the error that fits."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import httpx
 from pydantic import ValidationError
 
-from api_client.answers import parse_json, retry_after, server_words
+from api_client.answers import is_route_missing, parse_json, retry_after, server_words
+from api_client.call import Call
 from api_client.errors import (
     ApiError,
     BadRequestError,
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    NotSupported,
     RateLimitError,
     ServerError,
     UnprocessableEntityError,
 )
+from api_client.messages import Answer, Request
+from api_client.types import NotAListError
 
-_Model = TypeVar("_Model")
+T = TypeVar("T")
+
+#: Levels of arrays and objects. What is nested deeper could not be printed or written out again:
+#: Python's and pydantic's own recursion ends between 250 and 1,000.
+MAX_JSON_DEPTH = 200
 
 _ERRORS: dict[int, type[ApiError]] = {
     400: BadRequestError,
@@ -29,62 +36,93 @@ _ERRORS: dict[int, type[ApiError]] = {
 }
 
 
-def api_error(
-    request: httpx.Request,
-    response: httpx.Response,
-    body: bytes,
-    cut_key: Callable[[str], str],
-) -> ApiError:
-    """Return the error for an answer that is not a 2xx.
+def read_answer(
+    call: Call[T], request: Request, answer: Answer, without_key: Callable[[str], str]
+) -> T:
+    """Return the result of a call from its answer.
 
     Args:
-        request, response, body: the exchange.
-        cut_key: takes the key out of the server's words.
+        call: says how to read it.
+        request, answer: the exchange.
+        without_key: takes the key out of the server's words.
+
+    Raises:
+        ApiError: the answer says no; or it is a 2xx that is not what the call promises, in which
+            case a run may exist after a submission.
+        NotSupported: the server has no such endpoint.
     """
-    status = response.status_code
-    words = cut_key(server_words(body, parse_json(body)))
-    message = f"{_name(request)}: {status}" + (f" {words}" if words else "")
+    body = answer.body
+    parsed = parse_json(body)
+    if not answer.is_success:
+        words = without_key(server_words(body, parsed))
+        raise _refusal(call, request, answer, _content(body, parsed), words)
+    if parsed is None and body.strip() not in {b"", b"null"}:
+        wrong = "it is not JSON"
+    elif not _is_shallow(body, parsed):
+        wrong = f"it is nested deeper than {MAX_JSON_DEPTH} levels"
+    else:
+        try:
+            return call.read(parsed)
+        except NotAListError as exc:
+            raise NotSupported(f"{request.name}: {exc}") from None
+        except ValidationError as exc:
+            wrong = _faults(exc)
+        except ValueError as exc:
+            wrong = str(exc)
+    raise ApiError(
+        f"{request.name}: {answer.status}, and the body cannot be read: {wrong}",
+        status_code=answer.status,
+        body=_content(body, parsed),
+        headers=answer.headers,
+    )
+
+
+def _refusal(
+    call: Call[T], request: Request, answer: Answer, content: Any, words: str
+) -> Exception:
+    """Return the error for an answer that is not a 2xx."""
+    status = answer.status
+    message = f"{request.name}: {status}" + (f" {words}" if words else "")
+    if call.route is not None and (
+        status == 405 or (status == 404 and is_route_missing(words, content))
+    ):
+        return NotSupported(message)
     if status == 429 or status >= 500:
         kind = RateLimitError if status == 429 else ServerError
         return kind(
             message,
             status_code=status,
-            body=body,
-            headers=response.headers,
-            retry_after=retry_after(response.headers),
+            body=content,
+            headers=answer.headers,
+            retry_after=retry_after(answer.headers),
         )
-    return _ERRORS.get(status, ApiError)(
-        message, status_code=status, body=body, headers=response.headers
-    )
+    error = _ERRORS.get(status, ApiError)
+    return error(message, status_code=status, body=content, headers=answer.headers)
 
 
-def read_answer(
-    model: Callable[[dict[str, Any]], _Model],
-    request: httpx.Request,
-    response: httpx.Response,
-    body: bytes,
-) -> _Model:
-    """Read the body of a 2xx.
-
-    Raises:
-        ApiError: it is not the JSON the call promises. After a submission a run may exist.
-    """
-    parsed = parse_json(body)
-    wrong = "it is not a JSON object"
-    if isinstance(parsed, dict):
-        try:
-            return model(parsed)
-        except ValidationError as exc:
-            # Names of fields and what is wrong with them; never their values.
-            faults = exc.errors(include_url=False, include_context=False, include_input=False)
-            wrong = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:5])
-    raise ApiError(
-        f"{_name(request)}: {response.status_code}, and the body cannot be read: {wrong}",
-        status_code=response.status_code,
-        body=body,
-        headers=response.headers,
-    )
+def _faults(error: ValidationError) -> str:
+    """Name the fields and what is wrong with them; never their values."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    words = (f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:5])
+    return "; ".join(word.removeprefix(": ") for word in words)[:500]
 
 
-def _name(request: httpx.Request) -> str:
-    return f"{request.method} {request.url.path}"
+def _content(body: bytes, parsed: Any) -> Any:
+    return parsed if parsed is not None else body.decode(errors="replace")
+
+
+def _is_shallow(body: bytes, parsed: Any) -> bool:
+    """Say whether JSON is nested within the limit; nearly always two counts of bytes tell."""
+    if body.count(b"[") + body.count(b"{") <= MAX_JSON_DEPTH:
+        return True
+    level = [parsed]
+    for _ in range(MAX_JSON_DEPTH + 1):
+        level = [inner for outer in level for inner in _children(outer)]
+        if not level:
+            return True
+    return False
+
+
+def _children(value: Any) -> list[Any]:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [item for item in inside if isinstance(item, dict | list)]

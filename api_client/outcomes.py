@@ -17,7 +17,15 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from api_client.answers import parse_json, retry_after, server_date, server_words, text_or_none
+from api_client.answers import (
+    is_route_missing,
+    named_rate,
+    parse_json,
+    retry_after,
+    server_date,
+    server_words,
+    text_or_none,
+)
 from api_client.errors import NotSentError
 
 #: A run with one of these statuses is over, unless the server is about to try it again.
@@ -77,6 +85,7 @@ class Submission:
         status_code: the HTTP status; None when no answer came.
         retry_after: seconds the server asks to be left alone, 0 to 3,600.
         server_date: the server's clock at the answer, unix seconds.
+        named_rate: submissions a second that a 429 says the server takes.
         needs_key_check: 401 or 403. Read something with the same key, then `with_key_check`.
         body: the answer as it came.
     """
@@ -88,6 +97,7 @@ class Submission:
     status_code: int | None = None
     retry_after: float | None = None
     server_date: float | None = None
+    named_rate: float | None = None
     needs_key_check: bool = False
     body: bytes = field(default=b"", repr=False)
 
@@ -166,6 +176,7 @@ def classify_submission(status: int, body: bytes, headers: Mapping[str, str]) ->
         status_code=status,
         retry_after=retry_after(headers),
         server_date=server_date(headers),
+        named_rate=named_rate(words) if status == 429 else None,
         needs_key_check=status in {401, 403},
         body=body,
     )
@@ -208,7 +219,7 @@ _SUBMISSION_CLASSES = {
 def _refusal(status: int, words: str, parsed: Any) -> SubmissionClass:
     """Class an answer that is not a 2xx. What is not named here may have made a run."""
     if status == 404:
-        if _is_wrong_url(words, parsed):
+        if is_route_missing(words, parsed):
             return SubmissionClass.ACCOUNT
         return SubmissionClass.REFUSED
     if status == 503 and "no run was created" in words.lower():
@@ -216,14 +227,6 @@ def _refusal(status: int, words: str, parsed: Any) -> SubmissionClass:
     if 300 <= status < 400:
         return SubmissionClass.ACCOUNT
     return _SUBMISSION_CLASSES.get(status, SubmissionClass.UNKNOWN)
-
-
-def _is_wrong_url(words: str, parsed: Any) -> bool:
-    """Say whether a 404 is about the path itself (no such route), not about what a request names.
-
-    A route that does not exist answers `{"detail": "Not Found"}`, or a page that is not JSON.
-    """
-    return not isinstance(parsed, dict) or not words or words.lower() == "not found"
 
 
 def classify_exception(exc: BaseException) -> Submission:
@@ -289,7 +292,7 @@ def classify_cancel(status: int, body: bytes, headers: Mapping[str, str]) -> Can
 
 def _read_trouble(status: int, words: str, parsed: Any) -> str:
     """Class an answer about one run that is no success, in words both classes know."""
-    if status == 404 and not _is_wrong_url(words, parsed):
+    if status == 404 and not is_route_missing(words, parsed):
         return "not_found"
     if status == 429:
         return "busy"

@@ -8,13 +8,22 @@ returns, and what to do about it is the caller's to decide.
 # A timeout here bounds one HTTP exchange and becomes an outcome; cancelling from outside
 # (asyncio.timeout) could not tell "not connected" from "no answer".
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, Literal, TypeVar
 
 import httpx
 
+from api_client.arguments import json_body, query_string, run_path
+from api_client.calls import CANCEL_PATH, MAX_PAGE_SIZE, RUNS_PATH, TASKS_PATH, WORKFLOWS_PATH
+from api_client.exchange import async_sender, send
+from api_client.listings import (
+    BulkCancellation,
+    ListClass,
+    RunPage,
+    classify_bulk_cancel,
+    classify_run_list,
+)
 from api_client.outcomes import (
     CancelClass,
     Cancellation,
@@ -28,26 +37,17 @@ from api_client.outcomes import (
     classify_submission,
     exception_words,
 )
-from api_client.requests import (
-    KEY_CHECK_PATH,
-    KEY_CHECK_QUERY,
-    SUBMIT_PATHS,
-    RequestFactory,
-    RunKind,
-    cancel_path,
-    redirected,
-    run_path,
-)
-from api_client.transport import DEFAULT_TIMEOUT
+from api_client.requests import RequestFactory
 
-#: Redirects followed for one call.
-MAX_REDIRECTS = 3
+RunKind = Literal["task", "workflow"]
 
-#: These keep the method and the body. A POST follows no other; a GET may follow `_MOVED`, too.
-_SAME_REQUEST = frozenset({307, 308})
-_MOVED = frozenset({301, 302})
+#: Where a run of each kind is submitted.
+SUBMIT_PATHS: Final[Mapping[RunKind, str]] = {"task": TASKS_PATH, "workflow": WORKFLOWS_PATH}
 
-_Outcome = TypeVar("_Outcome", Submission, RunReading, Cancellation)
+#: The list of runs, one item of it: the cheapest read that needs the key.
+_KEY_CHECK_QUERY = "page=1&page_size=1"
+
+_Outcome = TypeVar("_Outcome", Submission, RunReading, Cancellation, RunPage, BulkCancellation)
 
 
 class RawClient:
@@ -61,8 +61,7 @@ class RawClient:
 
     def __init__(self, base_url: str, api_key: str, transport: httpx.AsyncBaseTransport) -> None:
         self.requests = RequestFactory(base_url, api_key)
-        self._api_key = api_key
-        self._transport = transport
+        self._sender = async_sender(transport)
 
     def __repr__(self) -> str:
         return f"RawClient({self.requests.base_url!r})"
@@ -92,10 +91,10 @@ class RawClient:
             # Nothing was sent, and nothing that can be sent will come of these arguments.
             return Submission(SubmissionClass.REFUSED, detail=exception_words(exc))
         try:
-            response, body = await self.send(request)
+            answer = await send(self._sender, request)
         except Exception as exc:  # noqa: BLE001 - whatever it is, a run may exist: it is classified
             return self._without_key(classify_exception(exc))
-        outcome = classify_submission(response.status_code, body, response.headers)
+        outcome = classify_submission(answer.status, answer.body, answer.headers)
         return self._without_key(outcome)
 
     async def get_run(self, run_id: str, timeout: float | None = None) -> RunReading:
@@ -106,19 +105,58 @@ class RawClient:
         """
         request = self.requests.get(run_path(run_id), timeout=timeout)
         try:
-            response, body = await self.send(request)
+            answer = await send(self._sender, request)
         except Exception as exc:  # noqa: BLE001 - a read that failed is one to make again
             return self._without_key(RunReading(ReadClass.TROUBLE, detail=exception_words(exc)))
-        return self._without_key(classify_run(response.status_code, body, response.headers))
+        return self._without_key(classify_run(answer.status, answer.body, answer.headers))
 
     async def cancel_run(self, run_id: str, timeout: float | None = None) -> Cancellation:
         """Ask Skyvern to end a run; arguments and errors as in `get_run`."""
-        request = self.requests.post(cancel_path(run_id), timeout=timeout)
+        request = self.requests.post(run_path(run_id, "cancel"), timeout=timeout)
         try:
-            response, body = await self.send(request)
+            answer = await send(self._sender, request)
         except Exception as exc:  # noqa: BLE001 - the caller reads the run to see what came of it
             return self._without_key(Cancellation(CancelClass.TROUBLE, detail=exception_words(exc)))
-        return self._without_key(classify_cancel(response.status_code, body, response.headers))
+        return self._without_key(classify_cancel(answer.status, answer.body, answer.headers))
+
+    async def list_runs(
+        self,
+        *,
+        search_key: str | None = None,
+        status: Sequence[str] = (),
+        page: int = 1,
+        page_size: int = MAX_PAGE_SIZE,
+        timeout: float | None = None,
+    ) -> RunPage:
+        """Read one page of the account's runs, newest first; arguments as in `calls.list_runs`.
+
+        Args:
+            timeout: seconds, None = the transport's.
+        """
+        query = query_string(
+            {"search_key": search_key, "status": list(status), "page": page, "page_size": page_size}
+        )
+        request = self.requests.get(RUNS_PATH, query=query, timeout=timeout)
+        try:
+            answer = await send(self._sender, request)
+        except Exception as exc:  # noqa: BLE001 - a read that failed is one to make again
+            return self._without_key(RunPage(ListClass.TROUBLE, detail=exception_words(exc)))
+        return self._without_key(
+            classify_run_list(answer.status, answer.body, answer.headers, page_size)
+        )
+
+    async def cancel_runs(
+        self, run_ids: Sequence[str], timeout: float | None = None
+    ) -> BulkCancellation:
+        """Ask Skyvern to end up to 100 runs; `timeout` in seconds, None = the transport's."""
+        content = json_body({"run_ids": list(run_ids)})
+        request = self.requests.post(CANCEL_PATH, content, timeout=timeout)
+        try:
+            answer = await send(self._sender, request)
+        except Exception as exc:  # noqa: BLE001 - the caller reads the runs to see what came of it
+            detail = exception_words(exc)
+            return self._without_key(BulkCancellation(ListClass.TROUBLE, detail=detail))
+        return self._without_key(classify_bulk_cancel(answer.status, answer.body, answer.headers))
 
     async def check_key(self, timeout: float | None = None) -> bool | None:
         """Read one item of the list of runs, to see whether the key is allowed anything.
@@ -127,54 +165,15 @@ class RawClient:
             True: allowed. False: refused (401, 403). None: it cannot be told, because the server
             has no such list or did not answer.
         """
-        request = self.requests.get(KEY_CHECK_PATH, query=KEY_CHECK_QUERY, timeout=timeout)
+        request = self.requests.get(RUNS_PATH, query=_KEY_CHECK_QUERY, timeout=timeout)
         try:
-            response, _ = await self.send(request)
+            answer = await send(self._sender, request)
         except Exception:  # noqa: BLE001 - nothing was learned of the key
             return None
-        if response.status_code in {401, 403}:
+        if answer.status in {401, 403}:
             return False
-        return True if response.is_success else None
-
-    async def send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
-        """Send a request, follow redirects within the same server, and return answer and body.
-
-        Raises:
-            NotSentError, AnswerLostError: from the transport.
-        """
-        follow = _SAME_REQUEST if request.method != "GET" else _SAME_REQUEST | _MOVED
-        start = time.monotonic()
-        response = await self._transport.handle_async_request(request)
-        for _ in range(MAX_REDIRECTS):
-            if response.status_code not in follow:
-                break
-            onward = redirected(request, response.headers.get("location"), _left(request, start))
-            if onward is None:
-                break
-            request = onward
-            response = await self._transport.handle_async_request(request)
-        return response, await _body(response)
-
-    def cut_key(self, words: str) -> str:
-        """Return the words without the key: some gateways quote the key they refuse."""
-        return words.replace(self._api_key, "[key]")
+        return True if answer.is_success else None
 
     def _without_key(self, outcome: _Outcome) -> _Outcome:
-        if self._api_key in outcome.detail:
-            return replace(outcome, detail=self.cut_key(outcome.detail))
-        return outcome
-
-
-def _left(request: httpx.Request, start: float) -> float:
-    """Return the seconds left of a request's time, for its next hop."""
-    asked = request.extensions.get("timeout") or {}
-    total: float = asked.get("read") or DEFAULT_TIMEOUT
-    return total - (time.monotonic() - start)
-
-
-async def _body(response: httpx.Response) -> bytes:
-    """Return the body; at once where the transport has read and decompressed it already."""
-    stream = response.stream
-    if isinstance(stream, httpx.ByteStream) and "content-encoding" not in response.headers:
-        return b"".join(stream)
-    return await response.aread()
+        detail = self.requests.without_key(outcome.detail)
+        return outcome if detail == outcome.detail else replace(outcome, detail=detail)

@@ -1,101 +1,154 @@
-"""When a typed call is made again, split into small questions: may I, how long, give up.
+"""When a call is made again, split into small questions: may I, how long, give up.
 
-A read may be made again after anything transient. A submission or a cancel may be made again only
-when it is known that nothing came of it; after a lost answer the caller is told, and decides.
+A read may be made again after anything transient. Anything else may be made again only when it is
+known that nothing came of it; after a lost answer the caller is told, and decides.
 """
 
 import random
-import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from tenacity import RetryCallState, retry_if_exception
 from tenacity.stop import stop_after_attempt, stop_before_delay
 
+from api_client.call import Call, CallKind
 from api_client.errors import (
     AnswerLostError,
     ApiError,
     BodyTooLargeError,
+    LimitedError,
     NotSentError,
     RateLimitError,
     ServerError,
 )
 
-#: Retries after the first attempt, unless `request_options.max_retries` says otherwise.
-DEFAULT_MAX_RETRIES = 2
-
-#: Seconds for all attempts of one call and the pauses between them.
-TOTAL_DEADLINE = 120.0
-
-#: Seconds. The pause before retry n is random between 0 and min(MAX_PAUSE, FIRST_PAUSE * 2^(n-1)).
-FIRST_PAUSE = 0.5
-MAX_PAUSE = 8.0
-
-_Result = TypeVar("_Result")
+#: Seconds that the answer to a submission, cancel or replay must be given at least.
+ANSWER_SECONDS = 10.0
 
 
-def may_read_again(error: BaseException) -> bool:
-    """Say whether a read that failed like this may go better the next time."""
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently a call is made again, where that is safe.
+
+    Args:
+        max_retries: attempts after the first; `request_options` may say otherwise.
+        first_pause: seconds. The pause before retry n is random between 0 and
+            min(max_pause, first_pause * 2^(n-1)) ("full jitter"), on top of any Retry-After.
+        max_pause: seconds.
+        deadline: seconds for all attempts and pauses; never less than one attempt may take.
+
+    Raises:
+        ValueError: a negative number.
+    """
+
+    max_retries: int = 2
+    first_pause: float = 0.5
+    max_pause: float = 8.0
+    deadline: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_retries", "first_pause", "max_pause", "deadline"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)!r}")
+
+
+def may_again(kind: CallKind, error: BaseException) -> bool:
+    """Say whether a call of this kind that failed like this may be made again.
+
+    Args:
+        kind: what the call does.
+        error: what it failed with.
+    """
+    return _may_read_again(error) if kind is CallKind.READ else _came_to_nothing(error)
+
+
+def _may_read_again(error: BaseException) -> bool:
     if isinstance(error, BodyTooLargeError):
         return False
     if isinstance(error, ApiError):
         return error.status_code in {408, 425, 429} or error.status_code >= 500
-    return isinstance(error, NotSentError | AnswerLostError)
+    return _was_not_sent(error) or isinstance(error, AnswerLostError)
 
 
-def may_write_again(error: BaseException) -> bool:
-    """Say whether it is known that nothing came of the call that failed like this."""
+def _came_to_nothing(error: BaseException) -> bool:
     if isinstance(error, ServerError):
         return error.status_code == 503 and "no run was created" in str(error).lower()
-    return isinstance(error, NotSentError | RateLimitError)
+    return _was_not_sent(error) or isinstance(error, RateLimitError)
 
 
-def pause(attempt: int, error: BaseException | None, dice: Callable[[], float]) -> float:
+def _was_not_sent(error: BaseException) -> bool:
+    """Say whether nothing was sent; what our own limiter refused, it would refuse again."""
+    return isinstance(error, NotSentError) and not isinstance(error, LimitedError)
+
+
+def pause(
+    policy: RetryPolicy, attempt: int, error: BaseException | None, dice: Callable[[], float]
+) -> float:
     """Return how many seconds to wait before the next attempt: full jitter, over Retry-After.
 
     Args:
+        policy: the bounds.
         attempt: the attempt that failed, counted from 1.
         error: what it failed with.
         dice: gives a number from 0 to 1.
     """
-    jitter = dice() * min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** (attempt - 1))
+    # Above 2^60 the power alone would overflow; the bound was reached long before.
+    longest = min(policy.max_pause, policy.first_pause * 2.0 ** min(attempt - 1, 60))
     asked = getattr(error, "retry_after", None) or 0.0
-    return float(asked) + jitter
+    return float(asked) + dice() * longest
 
 
-async def call_with_retries(
-    call: Callable[[float], Awaitable[_Result]],
-    *,
-    may_again: Callable[[BaseException], bool],
-    attempt_timeout: float,
-    max_retries: int = DEFAULT_MAX_RETRIES,
-    deadline: float = TOTAL_DEADLINE,
-) -> _Result:
-    """Make a call until it succeeds, may not be made again, or time or retries run out.
+class Budget:
+    """The attempts and the time that one call has.
 
     Args:
-        call: takes the seconds this attempt may last.
-        may_again: `may_read_again` or `may_write_again`.
-        attempt_timeout: seconds for one attempt.
-        max_retries: attempts after the first.
-        deadline: seconds for all of it; never less than one attempt.
-
-    Raises:
-        The last attempt's error.
+        policy: the client's.
+        call: the call.
+        timeout: seconds one attempt may take; the call's own option goes before it.
     """
-    budget = max(deadline, attempt_timeout)
-    end = time.monotonic() + budget
 
-    def wait(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        return pause(state.attempt_number, error, random.random)
+    def __init__(self, policy: RetryPolicy, call: Call[Any], timeout: float) -> None:
+        options = call.options or {}
+        asked = options.get("timeout_in_seconds")
+        retries = options.get("max_retries")
+        self._policy = policy
+        self._kind = call.kind
+        self._attempt_timeout = timeout if asked is None else asked
+        self._retries = policy.max_retries if retries is None else retries
+        self._seconds = max(policy.deadline, self._attempt_timeout)
+        self._end = monotonic() + self._seconds
+        is_read = call.kind is CallKind.READ
+        self._reserve = 0.0 if is_read else min(self._attempt_timeout, ANSWER_SECONDS)
 
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception(may_again),
-        stop=stop_after_attempt(max_retries + 1) | stop_before_delay(budget),
-        wait=wait,
-        reraise=True,
-    ):
-        with attempt:
-            return await call(min(attempt_timeout, end - time.monotonic()))
-    raise AssertionError("tenacity ends by returning or raising")
+    def left(self) -> float:
+        """Return the seconds that the next attempt may take; 0 or less = none."""
+        return min(self._attempt_timeout, self._end - monotonic())
+
+    def spare(self) -> float:
+        """Return the seconds that may be waited before an attempt.
+
+        What is no read keeps back the time for an answer: one cut off after a moment would be in
+        doubt.
+        """
+        return min(self._attempt_timeout, self._end - self._reserve - monotonic())
+
+    def may_again(self, error: BaseException) -> bool:
+        """Say whether another attempt is safe and allowed after this error."""
+        return self._retries > 0 and may_again(self._kind, error)
+
+    def retrying(self) -> dict[str, Any]:
+        """Return tenacity's arguments for all attempts, the first one that has failed included."""
+
+        def wait(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            return pause(self._policy, state.attempt_number, error, random.random)
+
+        return {
+            "retry": retry_if_exception(self.may_again),
+            "stop": stop_after_attempt(self._retries + 1)
+            | stop_before_delay(max(0.0, self._end - self._reserve - monotonic())),
+            "wait": wait,
+            "reraise": True,
+        }

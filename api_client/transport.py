@@ -1,4 +1,4 @@
-"""HTTP over one aiohttp session, behind httpx's transport interface.
+"""HTTP over one aiohttp session; an httpx transport as well, for clients of your own.
 
 Why not httpx's own transport: a pair of a POST and a GET costs it several times the CPU. Why not
 the httpx-aiohttp package: it reports a server that read the whole body and then closed the
@@ -11,15 +11,19 @@ from the environment, no request sent twice.
 """
 
 import io
+import math
 import ssl
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 import httpx
 import yarl
+from multidict import CIMultiDict
 
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
+from api_client.messages import Answer, Request
 
 #: Seconds a request may take in all, when it names no limit of its own.
 DEFAULT_TIMEOUT = 60.0
@@ -34,7 +38,7 @@ DEFAULT_CONNECT_TIMEOUT = 10.0
 IDLE_LIMIT = 2.0
 
 #: Bytes. An answer larger than this is not read to its end.
-DEFAULT_MAX_BODY_BYTES = 64 * 1024 * 1024
+DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
 
 #: Seconds. A limit of 0 or less is read as this.
 _LEAST = 0.001
@@ -43,6 +47,7 @@ _LEAST = 0.001
 _LARGE_BODY = 1024 * 1024
 
 _NO_TYPE = {"POST": ("content-type",)}
+_ENCODING = "content-encoding"
 
 #: Raised before the first byte of a request is written, and only then: name not found, connection,
 #: TLS or certificate refused, no connection in time. After any other the server may have seen it.
@@ -65,7 +70,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         max_body_bytes: the largest body to accept, counted after decompression.
         tls: True verifies with the system's certificates; an SSLContext is used as it is.
 
-    Raises (from `handle_async_request`): `NotSentError`, `AnswerLostError`, `BodyTooLargeError`;
+    Raises (from both ways to send): `NotSentError`, `AnswerLostError`, `BodyTooLargeError`;
     cancellation is passed on. No error of aiohttp's leaves this class.
     """
 
@@ -89,30 +94,57 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one of httpx's requests once; its own timeouts are read as the class says."""
+        asked = request.extensions.get("timeout") or {}
+        total: float | None = asked.get("read", self._timeout)
+        own = Request(
+            request.method,
+            str(request.url),
+            CIMultiDict(request.headers.multi_items()),
+            await request.aread(),
+        )
+        answer = await self._exchange(own, total, asked.get("connect", self._connect_timeout))
+        return httpx.Response(
+            answer.status,
+            # aiohttp has decompressed the body; httpx would try to do so again.
+            headers=[pair for pair in answer.headers.items() if pair[0].lower() != _ENCODING],
+            # A stream spares httpx its own decoding of a body that is whole already.
+            stream=httpx.ByteStream(answer.body),
+            request=request,
+        )
+
+    async def exchange(self, request: Request) -> Answer:
         """Send a request once and return its answer with the body read whole."""
+        total = self._timeout if request.timeout is None else request.timeout
+        return await self._exchange(request, total, self._connect_timeout)
+
+    async def _exchange(
+        self, request: Request, total: float | None, connect: float | None
+    ) -> Answer:
         if self._closed:
-            raise NotSentError(f"{_name(request)}: the transport is closed")
-        stream = request.stream
-        body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
+            raise NotSentError(f"{request.name}: the transport is closed")
         try:
-            return await self._send(request, body)
+            return await self._send(request, _limits(total, connect))
         except SkyvernError:
             raise
         except _NOT_SENT as exc:
-            raise NotSentError(f"{_name(request)}: {_reason(exc)}") from exc
+            raise NotSentError(f"{request.name}: {_reason(exc)}") from exc
+        except aiohttp.ClientResponseError as exc:
+            # Its words quote the whole URL, and what the server sent, which may echo the request.
+            raise AnswerLostError(f"{request.name}: {type(exc).__name__}") from None
         except Exception as exc:
-            raise AnswerLostError(f"{_name(request)}: {_reason(exc)}") from exc
+            raise AnswerLostError(f"{request.name}: {_reason(exc)}") from exc
 
-    async def _send(self, request: httpx.Request, body: bytes) -> httpx.Response:
-        session = self._session or self._open()
+    async def _send(self, request: Request, limits: aiohttp.ClientTimeout) -> Answer:
+        session, body = self._session or self._open(), request.content
         answer = await session.request(
             request.method,
-            yarl.URL(str(request.url), encoded=True),
+            yarl.URL(request.url, encoded=True),
             data=(body if len(body) <= _LARGE_BODY else io.BytesIO(body)) or None,
-            headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
+            headers=request.headers,
             # Else aiohttp gives a POST without a body the type of one.
             skip_auto_headers=None if body else _NO_TYPE.get(request.method),
-            timeout=self._limits(request),
+            timeout=limits,
             allow_redirects=False,
         )
         try:
@@ -120,16 +152,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         except BaseException:
             answer.close()  # what is left of the answer must not meet the next request
             raise
-        return httpx.Response(
-            answer.status,
-            # aiohttp has decompressed the body; httpx would try to do so again.
-            headers=[p for p in answer.raw_headers if p[0].lower() != b"content-encoding"],
-            # A stream spares httpx its own decoding of a body that is whole already.
-            stream=httpx.ByteStream(content),
-            request=request,
-        )
+        return Answer(answer.status, answer.headers, content)
 
-    async def _read(self, request: httpx.Request, answer: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, request: Request, answer: aiohttp.ClientResponse) -> bytes:
         """Read the body whole, and stop at the first byte over the limit."""
         content = answer.content
         chunk = await content.readany()
@@ -141,24 +166,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             size += len(chunk)
             if size > self._max_body_bytes:
                 raise BodyTooLargeError(
-                    f"{_name(request)}: status {answer.status} and a body of more than "
+                    f"{request.name}: status {answer.status} and a body of more than "
                     f"{self._max_body_bytes:,} bytes"
                 )
             chunk = await content.readany()
         return b"".join(chunks)
-
-    def _limits(self, request: httpx.Request) -> aiohttp.ClientTimeout:
-        asked = request.extensions.get("timeout") or {}
-        total: float | None = asked.get("read", self._timeout)
-        connect: float | None = asked.get("connect", self._connect_timeout)
-        # To aiohttp 0 is no limit; to whoever computed what is left of a deadline it is the least.
-        if total is not None:
-            total = max(total, _LEAST)
-            # A wait for a connection that outlasts `total` says nothing of what was sent.
-            connect = total / 2 if connect is None else min(connect, total / 2)
-        if connect is not None:
-            connect = max(connect, _LEAST / 2)
-        return aiohttp.ClientTimeout(total=total, connect=connect)
 
     def _open(self) -> aiohttp.ClientSession:
         """Open the session inside the running loop, which it will belong to."""
@@ -211,9 +223,18 @@ class _Answer(aiohttp.ClientResponse):
         return self
 
 
-def _name(request: httpx.Request) -> str:
-    """Name a request for a message: method and path, no query (it may carry the caller's data)."""
-    return f"{request.method} {request.url.path}"
+@lru_cache(maxsize=256)  # nearly all calls have one of a few limits
+def _limits(total: float | None, connect: float | None) -> aiohttp.ClientTimeout:
+    # To aiohttp 0 is no limit; to whoever computed what is left of a deadline it is the least.
+    if total == math.inf:  # aiohttp cannot count to it
+        total = None
+    if total is not None:
+        total = max(total, _LEAST)
+        # A wait for a connection that outlasts `total` says nothing of what was sent.
+        connect = total / 2 if connect is None else min(connect, total / 2)
+    if connect is not None:
+        connect = max(connect, _LEAST / 2)
+    return aiohttp.ClientTimeout(total=total, connect=connect)
 
 
 def _reason(exc: Exception) -> str:

@@ -7,9 +7,9 @@ statuses and engines stay the strings they are, and only the run's id and status
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from api_client.outcomes import is_over
 
@@ -66,12 +66,14 @@ class ProxyLocation(StrEnum):
     NONE = "NONE"
 
 
-class Environment(StrEnum):
-    """The base URLs people use by name."""
+class SkyvernEnvironment(StrEnum):
+    """The base URLs people use by name; newer SDKs say CLOUD and LOCAL."""
 
-    CLOUD = "https://api.skyvern.com"
+    PRODUCTION = "https://api.skyvern.com"
     STAGING = "https://api-staging.skyvern.com"
-    LOCAL = "http://localhost:8000"
+    DEVELOPMENT = "http://localhost:8000"
+    CLOUD = PRODUCTION
+    LOCAL = DEVELOPMENT
 
 
 #: What arguments take: the known values, and any other a newer server may know.
@@ -80,30 +82,71 @@ Proxy = ProxyLocation | str | dict[str, Any]
 Schema = dict[str, Any] | list[Any] | str
 
 
-def _aware(moment: datetime) -> datetime:
-    """Read a timestamp without a zone as UTC, which is what the server means by it."""
+def _utc(value: Any) -> Any:
+    """Read a timestamp as UTC, which is what the server means where it names no zone.
+
+    Anything that is none is left for pydantic to judge.
+    """
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return value
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-Moment = Annotated[datetime, AfterValidator(_aware)]
 #: A known status becomes the enum's member; a new one stays a string.
 Status = Annotated[RunStatus | str, Field(union_mode="left_to_right")]
 
 
+class NotAListError(ValueError):
+    """Where a list was asked for, the server answered something else: it has no such list."""
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+    #: The timestamps among the fields.
+    _times: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _times_in_utc(cls, fields: Any) -> Any:
+        # One validator for all, since each in Python costs as much as the rest of a small model.
+        if not isinstance(fields, dict) or not cls._times:
+            return fields
+        fields = fields.copy()
+        for name in cls._times:
+            text = fields.get(name)
+            if text is not None:
+                try:
+                    fields[name] = _utc(text)
+                except OverflowError as exc:  # the year 1 in a zone east of Greenwich
+                    raise ValueError(f"{name}: a time out of range in UTC") from exc
+        return fields
 
 
 class FileInfo(_Answer):
     """A file that a run downloaded; the signed `url` expires after 24 hours."""
 
+    _times = ("modified_at",)
+
     url: str
     checksum: str | None = None
     filename: str | None = None
-    modified_at: Moment | None = None
+    file_size: int | None = None
+    modified_at: datetime | None = None
+    artifact_id: str | None = None
 
 
 class _RunResponse(_Answer):
+    _times = (
+        "created_at",
+        "modified_at",
+        "queued_at",
+        "started_at",
+        "finished_at",
+        "next_attempt_at",
+    )
+
     run_id: str = Field(min_length=1)
     status: Status
     run_type: str | None = None
@@ -118,12 +161,12 @@ class _RunResponse(_Answer):
     step_count: int | None = None
     attempt: int | None = None
     retry_pending: bool | None = None
-    next_attempt_at: Moment | None = None
-    created_at: Moment | None = None
-    modified_at: Moment | None = None
-    queued_at: Moment | None = None
-    started_at: Moment | None = None
-    finished_at: Moment | None = None
+    next_attempt_at: datetime | None = None
+    created_at: datetime | None = None
+    modified_at: datetime | None = None
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
 
     @property
     def is_over(self) -> bool:
@@ -142,7 +185,59 @@ class WorkflowRunResponse(_RunResponse):
 RunResponse = TaskRunResponse | WorkflowRunResponse
 
 
-def parse_run(fields: dict[str, Any]) -> RunResponse:
+class RunListItem(_Answer):
+    """A run as the list of runs shows it."""
+
+    _times = ("created_at", "started_at", "finished_at")
+
+    run_id: str = Field(min_length=1)
+    status: Status
+    task_run_type: str | None = None
+    title: str | None = None
+    workflow_permanent_id: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class RunWebhookReplayResponse(_Answer):
+    """What came of one attempt to send a run's webhook again.
+
+    Attributes:
+        payload: the exact body that was sent; it holds the run's result.
+        headers: those sent along, the signature among them.
+        status_code: the receiver's answer; None if it could not be reached.
+        latency_ms: how long the receiver took, milliseconds.
+    """
+
+    run_id: str | None = None
+    run_type: str | None = None
+    default_webhook_url: str | None = None
+    target_webhook_url: str | None = None
+    payload: str | None = None
+    headers: dict[str, str] | None = None
+    status_code: int | None = None
+    latency_ms: float | None = None
+    response_body: str | None = None
+    error: str | None = None
+
+    @property
+    def delivered(self) -> bool:
+        """Say whether the receiver took the webhook."""
+        return self.status_code is not None and 200 <= self.status_code < 300 and not self.error
+
+
+class BulkCancelRunsResponse(_Answer):
+    """Which runs the server canceled, and which it could not: unknown, or over before."""
+
+    cancelled: list[str] = Field(default_factory=list)
+    failed: list[str] = Field(default_factory=list)
+
+
+_RUN_LIST = TypeAdapter(list[RunListItem])
+
+
+def parse_run(fields: Any) -> RunResponse:
     """Read a run of either kind, told apart by `run_type`.
 
     A server too old to send `run_type` is asked by the run's id (`wr_…` is a workflow's); a type
@@ -151,6 +246,8 @@ def parse_run(fields: dict[str, Any]) -> RunResponse:
     Raises:
         pydantic.ValidationError: no id, no status, or a field in a shape it cannot have.
     """
+    if not isinstance(fields, dict):
+        return TaskRunResponse.model_validate(fields)  # which says what is wrong
     run_type = fields.get("run_type")
     if run_type is None:
         is_workflow = str(fields.get("run_id")).startswith("wr_")
@@ -158,3 +255,24 @@ def parse_run(fields: dict[str, Any]) -> RunResponse:
         is_workflow = run_type == "workflow_run"
     model = WorkflowRunResponse if is_workflow else TaskRunResponse
     return model.model_validate(fields)
+
+
+def parse_replay(answer: Any) -> RunWebhookReplayResponse | None:
+    """Read what a server says of a webhook's replay; old ones say null.
+
+    Raises:
+        pydantic.ValidationError: a field in a shape it cannot have.
+    """
+    return None if answer is None else RunWebhookReplayResponse.model_validate(answer)
+
+
+def parse_run_list(answer: Any) -> list[RunListItem]:
+    """Read a page of the list of runs.
+
+    Raises:
+        NotAListError: anything but an array, which is what a server without the list may answer.
+        pydantic.ValidationError: an item without an id or a status.
+    """
+    if not isinstance(answer, list):
+        raise NotAListError("it is not a list")
+    return _RUN_LIST.validate_python(answer)

@@ -83,6 +83,7 @@ async def serving(behaviour: Behaviour) -> AsyncIterator[Server]:
         yield state
     finally:
         server.close()
+        await asyncio.sleep(0)  # a connection that was just accepted gets its handler, to be ended
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

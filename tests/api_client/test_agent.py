@@ -1,132 +1,100 @@
-"""The typed calls: arguments, answers, errors, and what is tried again."""
+"""The typed calls: what their answers become, and which error says what."""
 
-import inspect
+import asyncio
+import gzip
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import orjson
+import httpx
 import pytest
 
 from api_client import (
-    AiohttpTransport,
+    AgentClient,
     AnswerLostError,
     ApiError,
-    AsyncSkyvern,
     BadRequestError,
+    BodyTooLargeError,
     ConflictError,
-    Environment,
     ForbiddenError,
     NotFoundError,
-    NotSentError,
     RateLimitError,
+    RunListItem,
     RunStatus,
+    RunWebhookReplayResponse,
     ServerError,
-    SkyvernError,
+    Skyvern,
     TaskRunResponse,
     UnprocessableEntityError,
+    WaitTimeoutError,
     WorkflowRunResponse,
 )
-from tests.api_client.rawserver import (
-    Behaviour,
-    Server,
-    answering,
-    answering_in_turn,
-    hangs,
-    port_nobody_listens_on,
-    reads_then_closes,
-    response,
-    serving,
-)
+from tests.api_client.rawserver import answering, serving
+from tests.api_client.twins import KEY, TASK, FakeTransport, Kind, answer, both, twin
 
-TASK = response(200, b'{"run_id": "tsk_1", "status": "queued", "run_type": "task_v2"}')
-WORKFLOW = response(200, b'{"run_id": "wr_1", "status": "queued", "run_type": "workflow_run"}')
+WORKFLOW = {"run_id": "wr_1", "status": "queued", "run_type": "workflow_run"}
 
 
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again at once."""
-    monkeypatch.setattr("api_client.retrying.FIRST_PAUSE", 0.0)
+@both
+async def test_a_submission_returns_the_run_as_the_kind_it_is(kind: Kind) -> None:
+    transport = FakeTransport(answer(200, TASK), answer(200, WORKFLOW))
+    async with twin(kind, transport=transport) as client:
+        task = await client.submit()
+        workflow = await client.call("run_workflow", workflow_id="wpid_1")
+    assert isinstance(task, TaskRunResponse)
+    assert isinstance(workflow, WorkflowRunResponse)
+    assert (task.run_id, task.status) == ("tsk_1", RunStatus.QUEUED)
+    assert [request.url.path for request in transport.requests] == [
+        "/v1/run/tasks",
+        "/v1/run/workflows",
+    ]
 
 
-def client_of(server: Server) -> AsyncSkyvern:
-    return AsyncSkyvern(api_key="a-secret-key", base_url=server.url, timeout=5)
+@both
+async def test_a_run_is_read_as_the_kind_it_is(kind: Kind) -> None:
+    transport = FakeTransport(answer(200, TASK), answer(200, WORKFLOW))
+    async with twin(kind, transport=transport) as client:
+        assert isinstance(await client.call("get_run", "tsk_1"), TaskRunResponse)
+        assert isinstance(await client.call("get_run", "wr_1"), WorkflowRunResponse)
 
 
-async def test_a_task_is_sent_with_what_was_given_and_no_more() -> None:
-    async with serving(answering_in_turn(TASK)) as server, client_of(server) as client:
-        run = await client.agent.run_task(
-            prompt="p", url=None, engine="skyvern-2.0", user_agent="ua", max_steps=3
-        )
-        [exchange] = server.exchanges
-    assert isinstance(run, TaskRunResponse)
-    assert (exchange.method, exchange.target) == ("POST", "/v1/run/tasks")
-    assert orjson.loads(exchange.body) == {
-        "prompt": "p",
-        "url": None,
-        "engine": "skyvern-2.0",
-        "max_steps": 3,
-    }
-    assert exchange.headers["x-user-agent"] == "ua"
-    assert "x-max-steps-override" not in exchange.headers
-
-
-@pytest.mark.parametrize("name", ["workflow_id", "agent_id"])
-async def test_a_workflow_is_sent_with_its_query_and_headers(name: str) -> None:
-    async with serving(answering_in_turn(WORKFLOW)) as server, client_of(server) as client:
-        given: dict[str, Any] = {name: "wpid_1"}
-        run = await client.agent.run_workflow(
-            **given, template=False, max_steps_override=5, parameters={"a": None}
-        )
-        [exchange] = server.exchanges
-    assert isinstance(run, WorkflowRunResponse)
-    assert exchange.target == "/v1/run/workflows?template=false"
-    assert orjson.loads(exchange.body) == {name: "wpid_1", "parameters": {"a": None}}
-    assert exchange.headers["x-max-steps-override"] == "5"
-
-
-@pytest.mark.parametrize("given", [{}, {"workflow_id": "w", "agent_id": "w"}])
-async def test_a_workflow_needs_one_id_and_not_two(given: dict[str, Any]) -> None:
-    async with AsyncSkyvern(api_key="k") as client:
-        with pytest.raises(TypeError, match="workflow_id or agent_id"):
-            await client.agent.run_workflow(**given)
-
-
-async def test_a_misspelt_argument_is_refused() -> None:
-    async with AsyncSkyvern(api_key="k") as client:
-        misspelt: dict[str, Any] = {"promt": "p"}
-        with pytest.raises(TypeError, match="promt"):
-            await client.agent.run_task(prompt="p", **misspelt)
-
-
-async def test_request_options_add_to_the_call() -> None:
-    async with serving(answering_in_turn(TASK)) as server, client_of(server) as client:
-        await client.agent.run_task(
-            prompt="p",
-            request_options={
-                "additional_headers": {"x-trace": "t"},
-                "additional_query_parameters": {"q": 1},
-                "additional_body_parameters": {"new_field": True},
-            },
-        )
-        [exchange] = server.exchanges
-    assert exchange.target == "/v1/run/tasks?q=1"
-    assert orjson.loads(exchange.body) == {"prompt": "p", "new_field": True}
-    assert exchange.headers["x-trace"] == "t"
-
-
-async def test_a_run_is_read_as_the_kind_it_is() -> None:
-    async with serving(answering_in_turn(TASK, WORKFLOW)) as server, client_of(server) as client:
-        assert isinstance(await client.agent.get_run("tsk_1"), TaskRunResponse)
-        assert isinstance(await client.agent.get_run("wr_1"), WorkflowRunResponse)
-
-
-async def test_a_cancel_sends_no_body_and_gives_nothing_back() -> None:
-    async with serving(answering(200, b"null")) as server, client_of(server) as client:
-        await client.agent.cancel_run("tsk_1")
+@both
+@pytest.mark.parametrize("body", [b"null", b"", b'{"status": "canceled"}'])
+async def test_a_cancel_sends_no_body_and_gives_nothing_back(kind: Kind, body: bytes) -> None:
+    async with serving(answering(200, body)) as server:
+        async with twin(kind, base_url=server.url) as client:
+            assert await client.call("cancel_run", "tsk_1") is None
         [exchange] = server.exchanges
     assert (exchange.method, exchange.target) == ("POST", "/v1/runs/tsk_1/cancel")
     assert exchange.headers["content-length"] == "0"
+    assert "content-type" not in exchange.headers
 
 
+@both
+async def test_a_replay_tells_what_the_receiver_said_where_the_server_does(kind: Kind) -> None:
+    said = {"run_id": "tsk_1", "status_code": None, "error": "refused", "new": 1}
+    transport = FakeTransport(answer(200, said), httpx.Response(200, text="null"))
+    async with twin(kind, transport=transport) as client:
+        replay = await client.call("retry_run_webhook", "tsk_1", webhook_url="http://h")
+        assert await client.call("retry_run_webhook", "tsk_1") is None
+    assert isinstance(replay, RunWebhookReplayResponse)
+    assert not replay.delivered
+    assert [request.read() for request in transport.requests] == [
+        b'{"webhook_url":"http://h"}',
+        b"",
+    ]
+
+
+@both
+async def test_a_page_of_runs_is_a_list_of_items(kind: Kind) -> None:
+    items = [{"run_id": "tsk_1", "status": "running", "title": "t"}]
+    async with twin(kind, transport=FakeTransport(answer(200, items))) as client:
+        [item] = await client.call("list_runs")
+    assert isinstance(item, RunListItem)
+    assert (item.run_id, item.title) == ("tsk_1", "t")
+
+
+@both
 @pytest.mark.parametrize(
     ("status", "error"),
     [
@@ -136,6 +104,7 @@ async def test_a_cancel_sends_no_body_and_gives_nothing_back() -> None:
         (403, ForbiddenError),
         (404, NotFoundError),
         (409, ConflictError),
+        (413, ApiError),
         (418, ApiError),
         (422, UnprocessableEntityError),
         (429, RateLimitError),
@@ -144,127 +113,143 @@ async def test_a_cancel_sends_no_body_and_gives_nothing_back() -> None:
     ],
 )
 async def test_an_answer_that_says_no_raises_the_error_of_its_status(
-    status: int, error: type[ApiError]
+    kind: Kind, status: int, error: type[ApiError]
 ) -> None:
-    behaviour = answering(
-        status, {"detail": "No, a-secret-key"}, x_request_id="r1", retry_after="0"
-    )
-    async with serving(behaviour) as server, client_of(server) as client:
+    detail = {"detail": f"No, {KEY}"}
+    refusal = answer(status, detail, X_Request_Id="r1", retry_after="3")
+    async with twin(kind, transport=FakeTransport(refusal)) as client:
         with pytest.raises(ApiError) as caught:
-            await client.agent.run_task(prompt="p", request_options={"max_retries": 0})
+            await client.submit(max_retries=0)
     assert type(caught.value) is error
     assert str(caught.value) == f"POST /v1/run/tasks: {status} No, [key]"
     assert caught.value.status_code == status
+    assert caught.value.body == detail
     assert caught.value.request_id == "r1"
+    assert caught.value.headers["retry-after"] == "3"
     if isinstance(caught.value, RateLimitError | ServerError):
-        assert caught.value.retry_after == 0.0
+        assert caught.value.retry_after == 3.0
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"run_id": "", "status": "queued"}'])
-async def test_an_answer_that_is_no_run_is_an_api_error(body: bytes) -> None:
-    async with serving(answering(200, body)) as server, client_of(server) as client:
-        with pytest.raises(ApiError, match="200, and the body cannot be read"):
-            await client.agent.run_task(prompt="p")
-        assert len(server.exchanges) == 1
+@both
+async def test_an_error_without_words_names_its_status(kind: Kind) -> None:
+    async with twin(kind, transport=FakeTransport(httpx.Response(418))) as client:
+        with pytest.raises(ApiError) as caught:
+            await client.submit()
+    assert str(caught.value) == "POST /v1/run/tasks: 418"
+    assert (caught.value.body, caught.value.request_id) == ("", None)
 
 
-READ_AGAIN: list[Behaviour] = [
-    reads_then_closes,
-    answering(408),
-    answering(429, retry_after="0"),
-    answering(500),
-    answering(502),
-    answering(503),
+UNREADABLE = [
+    (b"<html>", "it is not JSON"),
+    (b"[]", "valid dictionary"),
+    (b"{}", "run_id: Field required; status: Field required"),
+    (b'{"run_id": "", "status": "queued"}', "run_id: String should have at least 1 character"),
+    (b'{"run_id": "t", "status": "queued", "created_at": "0001-01-01T00:00:00+14:00"}', "created"),
+    (b'{"a":' * 300 + b"1" + b"}" * 300, "nested deeper than 200 levels"),
+    (b"\xff", "it is not JSON"),
 ]
 
 
-@pytest.mark.parametrize("behaviour", READ_AGAIN)
-async def test_a_read_that_fails_in_passing_is_made_again(behaviour: Behaviour) -> None:
-    async with serving(behaviour) as server, client_of(server) as client:
-        with pytest.raises(SkyvernError):
-            await client.agent.get_run("tsk_1", request_options={"max_retries": 3})
-        assert len(server.exchanges) == 4
+@both
+@pytest.mark.parametrize(("body", "words"), UNREADABLE)
+async def test_an_answer_that_is_no_run_is_an_api_error_that_says_why(
+    kind: Kind, body: bytes, words: str
+) -> None:
+    transport = FakeTransport(httpx.Response(200, content=body))
+    async with twin(kind, transport=transport) as client:
+        with pytest.raises(ApiError, match="200, and the body cannot be read: ") as caught:
+            await client.submit()
+    assert words in str(caught.value)
+    assert caught.value.status_code == 200
+    assert len(transport.requests) == 1
 
 
-async def test_a_read_ends_with_the_first_answer_that_is_good() -> None:
-    behaviour = answering_in_turn(response(500), response(503), TASK)
-    async with serving(behaviour) as server, client_of(server) as client:
-        run = await client.agent.get_run("tsk_1")
-        assert len(server.exchanges) == 3
-    assert run.run_id == "tsk_1"
-
-
-@pytest.mark.parametrize("status", [400, 403, 404, 409, 422])
-async def test_a_read_that_was_refused_is_not_made_again(status: int) -> None:
-    async with serving(answering(status)) as server, client_of(server) as client:
-        with pytest.raises(ApiError):
-            await client.agent.get_run("tsk_1")
-        assert len(server.exchanges) == 1
+@both
+@pytest.mark.parametrize("levels", [10, 150])
+async def test_an_output_of_many_parts_is_read(kind: Kind, levels: int) -> None:
+    output: Any = {"end": [{}] * 300}
+    for _ in range(levels):
+        output = {"in": output}
+    done = TASK | {"output": output}
+    async with twin(kind, transport=FakeTransport(answer(200, done))) as client:
+        assert (await client.call("get_run", "tsk_1")).output == output
 
 
 @pytest.mark.parametrize(
-    "first",
-    [response(429, retry_after="0"), response(503, b'{"detail": "No run was created"}')],
+    "error",
+    [
+        ApiError("no", status_code=418, body={"a": 1}, headers={"X-Request-Id": "r1"}),
+        RateLimitError("slow", status_code=429, retry_after=5.0),
+        AnswerLostError("reset"),
+        WaitTimeoutError("on it", TaskRunResponse(run_id="t", status="running")),
+    ],
+    ids=lambda error: type(error).__name__,
 )
-async def test_a_submission_known_to_have_made_no_run_is_made_again(first: bytes) -> None:
-    async with serving(answering_in_turn(first, TASK)) as server, client_of(server) as client:
-        run = await client.agent.run_task(prompt="p")
-        assert len(server.exchanges) == 2
-    assert run.status is RunStatus.QUEUED
+def test_an_error_travels_to_another_process_whole(error: Exception) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert (str(copy), vars(copy)) == (str(error), vars(error))
 
 
-@pytest.mark.parametrize("behaviour", [answering(500), answering(503), answering(408)])
-async def test_a_submission_that_may_have_made_a_run_is_not_made_again(
-    behaviour: Behaviour,
-) -> None:
-    async with serving(behaviour) as server, client_of(server) as client:
-        with pytest.raises(ApiError):
-            await client.agent.run_task(prompt="p")
-        assert len(server.exchanges) == 1
+@both
+@pytest.mark.parametrize("error", [httpx.ReadTimeout("slow"), OSError("reset"), ValueError("odd")])
+async def test_what_another_transport_raises_proves_nothing(kind: Kind, error: Exception) -> None:
+    async with twin(kind, transport=FakeTransport(error)) as client:
+        with pytest.raises(AnswerLostError, match=type(error).__name__) as caught:
+            await client.submit()
+    assert str(error) not in str(caught.value)  # whose words they are is not known
+    assert caught.value.__cause__ is error
 
 
-async def test_a_submission_or_cancel_whose_answer_is_lost_is_not_made_again() -> None:
-    async with serving(reads_then_closes) as server, client_of(server) as client:
-        with pytest.raises(AnswerLostError):
-            await client.agent.run_task(prompt="p")
-        with pytest.raises(AnswerLostError):
-            await client.agent.cancel_run("tsk_1")
-        assert len(server.exchanges) == 2
+@both
+async def test_an_answer_too_large_is_one_that_was_lost(kind: Kind) -> None:
+    async with twin(kind, transport=FakeTransport(BodyTooLargeError("large"))) as client:
+        for call in (client.submit(), client.call("get_run", "tsk_1")):
+            with pytest.raises(BodyTooLargeError):
+                await call
 
 
-async def test_a_submission_that_was_not_sent_says_so() -> None:
-    with port_nobody_listens_on() as port:
-        url = f"http://127.0.0.1:{port}"
-        async with AsyncSkyvern(api_key="k", base_url=url) as client:
-            with pytest.raises(NotSentError):
-                await client.agent.run_task(prompt="p")
+class Packed(FakeTransport):
+    """Gives bodies as they came, compressed."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        packed = httpx.ByteStream(gzip.compress(answer(200, TASK).content))
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=packed)
 
 
-async def test_a_call_s_own_time_limit_goes_before_the_client_s() -> None:
-    async with serving(hangs) as server, client_of(server) as client:
-        with pytest.raises(AnswerLostError, match="Timeout"):
-            await client.agent.run_task(prompt="p", request_options={"timeout_in_seconds": 0.5})
+@both
+async def test_what_another_transport_left_compressed_is_decompressed(kind: Kind) -> None:
+    async with twin(kind, transport=Packed()) as client:
+        assert (await client.submit()).run_id == "tsk_1"
 
 
-def test_no_repr_shows_the_key() -> None:
-    client = AsyncSkyvern(api_key="a-secret-key", environment=Environment.STAGING)
-    assert repr(client) == "AsyncSkyvern(base_url='https://api-staging.skyvern.com/')"
-    assert "a-secret-key" not in repr((client.raw, client.agent, client.raw.requests))
+async def test_threads_share_a_client() -> None:
+    async with serving(answering(200, TASK)) as server:
+
+        def work(client: AgentClient) -> set[str]:
+            with ThreadPoolExecutor(8) as pool:
+                runs = pool.map(lambda _: client.run_task(prompt="p"), range(200))
+                return {run.run_id for run in runs}
+
+        with Skyvern(api_key=KEY, base_url=server.url) as client:
+            assert await asyncio.to_thread(work, client.agent) == {"tsk_1"}
+        assert len(server.exchanges) == 200
+        assert server.connections <= 8
 
 
-async def test_a_transport_that_was_passed_in_is_left_open() -> None:
-    async with serving(answering_in_turn(TASK)) as server, AiohttpTransport() as transport:
-        for _ in range(2):
-            async with AsyncSkyvern(
-                api_key="k", base_url=server.url, transport=transport
-            ) as client:
-                await client.agent.get_run("tsk_1")
-        assert server.connections == 1
+async def test_a_cancelled_call_raises_nothing_but_the_cancellation() -> None:
+    started = asyncio.Event()
 
+    class Hanging(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
+            started.set()
+            await asyncio.Event().wait()
+            raise AssertionError
 
-@pytest.mark.parametrize("name", ["run_task", "run_workflow"])
-def test_every_argument_of_a_submission_is_keyword_only_with_the_options_last(name: str) -> None:
-    signature = inspect.signature(getattr(AsyncSkyvern(api_key="k").agent, name))
-    kinds = {parameter.kind for parameter in signature.parameters.values()}
-    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
-    assert list(signature.parameters)[-1] == "request_options"
+    async with twin("async", transport=Hanging()) as client:
+        call = asyncio.create_task(client.submit())
+        await started.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call

@@ -6,10 +6,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import api_client
-from api_client.errors import NotSentError, RateLimitError
-from api_client.retrying import FIRST_PAUSE, MAX_PAUSE, pause
-from api_client.types import RunStatus, TaskRunResponse, WorkflowRunResponse, parse_run
+from api_client import BulkCancelRunsResponse, RunListItem, RunWebhookReplayResponse
+from api_client.types import (
+    NotAListError,
+    RunStatus,
+    TaskRunResponse,
+    WorkflowRunResponse,
+    parse_replay,
+    parse_run,
+    parse_run_list,
+)
 
 RUN: dict[str, Any] = {"run_id": "tsk_1", "status": "completed"}
 
@@ -53,6 +59,8 @@ def test_a_timestamp_is_utc_with_or_without_a_zone(text: str, moment: datetime) 
         ({"run_type": "a_type_of_tomorrow"}, TaskRunResponse),
         ({}, TaskRunResponse),
         ({"run_id": "wr_1"}, WorkflowRunResponse),
+        ({"run_id": "wr_1", "run_type": "task_v2"}, TaskRunResponse),
+        ({"run_id": "wr_1", "run_type": None}, WorkflowRunResponse),
     ],
 )
 def test_the_kind_of_a_run_is_told_by_its_type_else_by_its_id(
@@ -71,49 +79,115 @@ def test_a_run_with_a_retry_pending_is_not_over() -> None:
     assert not parse_run(RUN | {"status": "failed", "retry_pending": True}).is_over
 
 
-def test_the_pause_before_a_retry_is_full_jitter_over_what_the_server_asks() -> None:
-    error = NotSentError("refused")
-    assert pause(1, error, lambda: 0.0) == 0.0
-    assert pause(1, error, lambda: 1.0) == FIRST_PAUSE
-    assert pause(3, error, lambda: 0.5) == FIRST_PAUSE * 4 / 2
-    assert pause(50, error, lambda: 1.0) == MAX_PAUSE
-    asked = RateLimitError("slow down", status_code=429, retry_after=5.0)
-    assert pause(1, asked, lambda: 1.0) == 5.0 + FIRST_PAUSE
+@pytest.mark.parametrize(
+    "run_type",
+    [
+        *("task_v1", "task_v2", "task_v3"),
+        *("openai_cua", "anthropic_cua", "ui_tars", "yutori_navigator"),
+    ],
+)
+def test_every_type_of_the_contract_but_a_workflow_s_is_a_task(run_type: str) -> None:
+    run = parse_run(RUN | {"run_id": "wr_1", "run_type": run_type})
+    assert type(run) is TaskRunResponse
+    assert run.run_type == run_type
 
 
-def test_the_public_names_are_these() -> None:
-    assert sorted(api_client.__all__) == [
-        "AiohttpTransport",
-        "AnswerLostError",
-        "ApiError",
-        "AsyncAgentClient",
-        "AsyncSkyvern",
-        "BadRequestError",
-        "BodyTooLargeError",
-        "CancelClass",
-        "Cancellation",
-        "ConflictError",
-        "Environment",
-        "ForbiddenError",
-        "NotFoundError",
-        "NotSentError",
-        "OMIT",
-        "ProxyLocation",
-        "RateLimitError",
-        "RawClient",
-        "ReadClass",
-        "RequestOptions",
-        "RunEngine",
-        "RunKind",
-        "RunReading",
-        "RunResponse",
-        "RunStatus",
-        "ServerError",
-        "SkyvernError",
-        "Submission",
-        "SubmissionClass",
-        "TaskRunResponse",
-        "UnprocessableEntityError",
-        "WorkflowRunResponse",
-    ]
-    assert all(hasattr(api_client, name) for name in api_client.__all__)
+@pytest.mark.parametrize(
+    ("status", "over"),
+    [
+        *((status, False) for status in ("created", "queued", "running", "paused", "new")),
+        *((status, True) for status in ("completed", "failed", "terminated")),
+        *((status, True) for status in ("timed_out", "canceled")),
+    ],
+)
+def test_a_run_is_over_when_its_status_is_terminal(status: str, over: bool) -> None:
+    assert parse_run(RUN | {"status": status}).is_over is over
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({}, [], None, "text", {"run_id": "tsk_1"}, {"status": "completed"}),
+        RUN | {"run_id": ""},
+        RUN | {"run_id": 5},
+        RUN | {"output": 5},
+        RUN | {"screenshot_urls": [None]},
+        RUN | {"downloaded_files": [{"filename": "a file without its url"}]},
+        RUN | {"created_at": "0001-01-01T00:00:00+14:00"},
+    ],
+)
+def test_what_cannot_be_a_run_is_refused(fields: Any) -> None:
+    with pytest.raises(ValidationError):
+        parse_run(fields)
+
+
+def test_a_file_keeps_what_it_tells_and_what_nobody_knows() -> None:
+    file = {"url": "u", "checksum": "c", "filename": "f", "modified_at": "2026-11-25T12:00:00"}
+    files = parse_run(RUN | {"downloaded_files": [file | {"new": 1}]}).downloaded_files
+    assert files is not None
+    assert (files[0].url, files[0].checksum, files[0].filename) == ("u", "c", "f")
+    assert files[0].modified_at == datetime(2026, 11, 25, 12, tzinfo=UTC)
+    assert files[0].model_extra == {"new": 1}
+
+
+def test_an_old_server_s_replay_tells_nothing() -> None:
+    assert parse_replay(None) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "delivered"),
+    [
+        ({"status_code": 200}, True),
+        ({"status_code": 204, "error": None}, True),
+        ({"status_code": 204, "error": ""}, True),
+        ({"status_code": 200, "error": "it broke"}, False),
+        ({"status_code": 302}, False),
+        ({"status_code": 500}, False),
+        ({"status_code": None, "error": "refused"}, False),
+        ({}, False),
+    ],
+)
+def test_a_replay_arrived_when_the_receiver_said_so(
+    fields: dict[str, Any], delivered: bool
+) -> None:
+    replay = parse_replay(fields | {"new": 1})
+    assert isinstance(replay, RunWebhookReplayResponse)
+    assert replay.delivered is delivered
+    assert replay.model_extra == {"new": 1}
+
+
+def test_a_list_of_runs_is_read_item_by_item() -> None:
+    [item] = parse_run_list([RUN | {"task_run_type": "task_v2", "created_at": None, "new": 1}])
+    assert isinstance(item, RunListItem)
+    assert (item.run_id, item.status) == ("tsk_1", RunStatus.COMPLETED)
+    assert item.task_run_type == "task_v2"
+    assert item.model_extra == {"new": 1}
+    assert parse_run_list([]) == []
+
+
+@pytest.mark.parametrize("answer", [{}, {"runs": []}, None, "text", 5])
+def test_anything_but_an_array_is_no_list_of_runs(answer: Any) -> None:
+    with pytest.raises(NotAListError):
+        parse_run_list(answer)
+
+
+@pytest.mark.parametrize("item", [{}, {"run_id": "tsk_1"}, None, []])
+def test_an_item_of_a_list_without_id_or_status_is_refused(item: Any) -> None:
+    with pytest.raises(ValidationError):
+        parse_run_list([item])
+
+
+def test_a_bulk_cancel_that_names_no_run_canceled_none() -> None:
+    answer = BulkCancelRunsResponse.model_validate({})
+    assert (answer.cancelled, answer.failed) == ([], [])
+
+
+@pytest.mark.parametrize("value", ["yesterday", True, [], {}])
+def test_a_time_that_is_none_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(ValidationError, match="created_at"):
+        parse_run(RUN | {"created_at": value})
+
+
+def test_a_time_as_unix_seconds_is_read_too() -> None:
+    created = parse_run(RUN | {"created_at": 1_800_000_000}).created_at
+    assert created == datetime(2027, 1, 15, 8, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_client.answers import MAX_WORDS, http_date, parse_json, retry_after, server_words
@@ -42,6 +42,7 @@ def words(body: bytes) -> str:
     return server_words(body, parse_json(body))
 
 
+@settings(deadline=None)
 @given(st.integers(100, 999), st.binary() | st.just(b"[" * 5000), st.text(), st.text())
 def test_no_answer_makes_classing_raise(status: int, body: bytes, date: str, wait: str) -> None:
     headers = {"date": date, "retry-after": wait}
@@ -50,6 +51,7 @@ def test_no_answer_makes_classing_raise(status: int, body: bytes, date: str, wai
     assert isinstance(classify_cancel(status, body, headers), Cancellation)
 
 
+@settings(deadline=None)
 @given(st.integers(100, 599), skyvern_like)
 def test_no_json_makes_classing_raise(status: int, fields: dict[str, object]) -> None:
     body = orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS)
@@ -59,6 +61,7 @@ def test_no_json_makes_classing_raise(status: int, fields: dict[str, object]) ->
     classify_cancel(status, body, {})
 
 
+@settings(deadline=None)
 @given(st.integers(100, 999).filter(lambda s: s not in NAMED and not 300 <= s < 400))
 def test_a_status_nobody_named_may_have_made_a_run(status: int) -> None:
     assert classify_submission(status, b"", {}).outcome is SubmissionClass.UNKNOWN
@@ -112,6 +115,7 @@ def test_a_retry_after_date_is_counted_from_now_when_the_server_tells_no_time() 
     assert retry_after({"retry-after": "Wed, 25 Nov 2026 12:00:09 GMT"}, now=now) == 9.0
 
 
+@settings(deadline=None)
 @given(st.text("0123456789 ,:+-GMTWedNovZ\0\n\u0665()", max_size=40))
 def test_no_date_header_makes_reading_it_raise(text: str) -> None:
     assert isinstance(http_date(text), float | None)

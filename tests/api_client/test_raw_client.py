@@ -120,7 +120,8 @@ async def test_the_server_quoting_the_key_does_not_bring_it_into_the_outcome() -
         client = RawClient(server.url, KEY, transport)
         assert (await client.submit("task", b"{}")).detail == "bad key [key]!"
         assert (await client.cancel_run("tsk_1")).detail == "bad key [key]!"
-    assert KEY not in repr(client)
+    assert KEY not in repr((client, client.requests))
+    assert server.url in repr(client.requests)
 
 
 READS: list[tuple[Behaviour, ReadClass]] = [

@@ -1,21 +1,37 @@
 """Building requests: what is sent for what was given."""
 
+import uuid
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
 import httpx
 import pytest
+from pydantic import BaseModel
 
-from api_client.requests import (
-    OMIT,
-    RequestFactory,
-    cancel_path,
+from api_client import OMIT, RunEngine, TaskRunResponse
+from api_client.arguments import (
     check_options,
+    header_arguments,
     json_body,
     query_string,
-    redirected,
-    run_headers,
     run_path,
+    segment,
 )
+from api_client.call import Call, CallKind, make_call
+from api_client.requests import RequestFactory, redirected
 
 FACTORY = RequestFactory("https://api.example.com", "a-key")
+
+
+class Price(BaseModel):
+    amount: float = 1.0
+    note: str | None = None
+
+
+def call_of(kind: CallKind = CallKind.SUBMISSION, **given: Any) -> Call[Any]:
+    return make_call(kind, "v1/run/tasks", TaskRunResponse.model_validate, **given)
 
 
 def test_an_argument_left_out_is_left_out_and_none_is_null() -> None:
@@ -26,44 +42,118 @@ def test_additional_body_parameters_go_before_the_call_s_own() -> None:
     assert json_body({"a": 1, "b": 2}, {"b": 3, "c": None}) == b'{"a":1,"b":3,"c":null}'
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("ä\u2028\U0001f600", '"ä\u2028\U0001f600"'),
+        ('"\\/\n\x00\x7f', '"\\"\\\\/\\n\\u0000\x7f"'),
+        (1.0, "1.0"),
+        (-0.0, "-0.0"),
+        (1e22, "1e+22"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (12345678901234567890, "12345678901234567890"),
+        ((1, [None, True]), "[1,[null,true]]"),
+        ({1: 2, None: 4}, '{"1":2,"null":4}'),
+        ({"b": 1, "a": 2}, '{"b":1,"a":2}'),
+        (RunEngine.SKYVERN_V2, '"skyvern-2.0"'),
+        (datetime(2026, 11, 25, 12, tzinfo=UTC), '"2026-11-25T12:00:00Z"'),
+        (date(2026, 11, 25), '"2026-11-25"'),
+        (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+        (Decimal("1.50"), '"1.50"'),
+        ({7}, "[7]"),
+        (Price(), '{"amount":1.0,"note":null}'),
+    ],
+)
+def test_a_value_is_written_as_the_sdk_writes_it(value: Any, text: str) -> None:
+    assert json_body({"a": value}).decode() == f'{{"a":{text}}}'
+
+
 def test_what_json_has_no_word_for_is_refused() -> None:
     with pytest.raises(TypeError, match="JSON"):
         json_body({"a": object()})
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800"])
+def test_what_cannot_be_sent_as_json_in_utf8_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"JSON compliant|surrogates not allowed"):
+        json_body({"a": value})
+
+
 def test_header_arguments_are_strings_and_absent_when_none() -> None:
-    assert run_headers(user_agent="ua", max_steps_override=7) == {
+    assert header_arguments(user_agent="ua", max_steps_override=7) == {
         "x-user-agent": "ua",
         "x-max-steps-override": "7",
     }
-    assert run_headers(user_agent=None, max_steps_override=None) == {}
-    assert run_headers(max_steps_override=0) == {"x-max-steps-override": "0"}
+    assert header_arguments(user_agent=None, max_steps_override=OMIT) == {}
+    assert header_arguments(max_steps_override=0) == {"x-max-steps-override": "0"}
 
 
 def test_query_parameters_leave_out_none_and_write_booleans_as_json_does() -> None:
     query = query_string({"template": True, "a": None, "b": OMIT}, {"s": ["x", "y z"], "n": 1})
     assert query == "template=true&s=x&s=y+z&n=1"
+    assert query_string({"f": False, "e": RunEngine.UI_TARS, "l": [True]}) == (
+        "f=false&e=ui-tars&l=true"
+    )
+    assert query_string({"a": None, "b": []}) == ""
 
 
 @pytest.mark.parametrize(
-    ("run_id", "path"),
+    ("run_id", "encoded"),
     [
-        ("tsk_v2_1", "v1/runs/tsk_v2_1"),
-        ("a/b?c#d e%", "v1/runs/a%2Fb%3Fc%23d%20e%25"),
-        ("..", "v1/runs/%2E%2E"),
-        (".", "v1/runs/%2E"),
-        ("a.b", "v1/runs/a.b"),
-        ("ä", "v1/runs/%C3%A4"),
+        ("tsk_v2_1", "tsk_v2_1"),
+        ("a/b?c#d e%", "a%2Fb%3Fc%23d%20e%25"),
+        ("..", "%2E%2E"),
+        (".", "%2E"),
+        ("a.b", "a.b"),
+        ("ä", "%C3%A4"),
+        ("a%2Fb", "a%252Fb"),
     ],
 )
-def test_a_run_id_is_one_encoded_segment_of_the_path(run_id: str, path: str) -> None:
-    assert run_path(run_id) == path
-    assert cancel_path(run_id) == path + "/cancel"
+def test_a_run_id_is_one_encoded_segment_of_the_path(run_id: str, encoded: str) -> None:
+    assert segment(run_id) == encoded
+    assert run_path(run_id) == f"v1/runs/{encoded}"
+    assert run_path(run_id, "cancel") == f"v1/runs/{encoded}/cancel"
 
 
-def test_an_empty_run_id_is_refused() -> None:
+@pytest.mark.parametrize("path_of", [run_path, segment])
+def test_an_empty_run_id_is_refused(path_of: Callable[[str], str]) -> None:
     with pytest.raises(ValueError, match="run_id is empty"):
-        run_path("")
+        path_of("")
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        (CallKind.SUBMISSION, "POST"),
+        (CallKind.CANCEL, "POST"),
+        (CallKind.WEBHOOK, "POST"),
+        (CallKind.READ, "GET"),
+    ],
+)
+def test_a_call_that_changes_nothing_is_a_get_and_any_other_a_post(
+    kind: CallKind, method: str
+) -> None:
+    assert call_of(kind).method == method
+
+
+def test_a_call_without_fields_has_no_body_and_one_whose_fields_are_left_out_an_empty_one() -> None:
+    assert call_of().content == b""
+    assert call_of(fields={"a": OMIT}).content == b"{}"
+
+
+def test_a_call_keeps_its_options_and_takes_their_additions() -> None:
+    options = {
+        "max_retries": 1,
+        "additional_headers": {"x-a": 1},
+        "additional_query_parameters": {"q": "ä"},
+        "additional_body_parameters": {"b": 2},
+    }
+    call = call_of(fields={"a": 1}, query={"t": True}, headers={}, request_options=options)
+    assert call.content == b'{"a":1,"b":2}'
+    assert call.query == "t=true&q=%C3%A4"
+    assert call.headers == {"x-a": 1}
+    assert call.options == options
+    assert call_of(request_options={}).options is None
 
 
 @pytest.mark.parametrize(
@@ -71,33 +161,36 @@ def test_an_empty_run_id_is_refused() -> None:
 )
 @pytest.mark.parametrize("path", ["v1/run/tasks", "v1/runs/a%2Fb%20c", "v1/runs/%2E%2E/cancel"])
 @pytest.mark.parametrize("query", ["", "template=true", "search_key=%5Brq%3Ax%5D&page=1"])
-def test_a_url_made_from_parts_is_the_one_httpx_would_parse(
+def test_a_url_is_put_together_from_the_base_the_path_and_the_query(
     base: str, path: str, query: str
 ) -> None:
-    made = RequestFactory(base, "a-key").url(path, query)
+    request = RequestFactory(base, "a-key").get(path, query=query)
     text = f"{base.rstrip('/')}/{path}" + (f"?{query}" if query else "")
-    assert made == httpx.URL(text)
-    assert str(made) == text
-    assert (made.path, made.query, made.raw_path, made.netloc) == (
-        httpx.URL(text).path,
-        httpx.URL(text).query,
-        httpx.URL(text).raw_path,
-        httpx.URL(text).netloc,
-    )
+    assert request.url == str(httpx.URL(text)) == text
+    assert request.name == f"GET {httpx.URL(text).raw_path.decode().partition('?')[0]}"
 
 
 def test_the_caller_s_headers_go_before_ours() -> None:
     request = FACTORY.post("v1/run/tasks", b"{}", headers={"Content-Type": "a/b", "X-New": "1"})
-    assert request.headers.get_list("content-type") == ["a/b"]
+    assert [v for n, v in request.headers.items() if n == "content-type"] == ["a/b"]
     assert request.headers["x-new"] == "1"
     assert request.headers["x-api-key"] == "a-key"
-    assert FACTORY.get("v1/runs", headers={"accept": "a/b"}).headers.get_list("accept") == ["a/b"]
+    assert FACTORY.get("v1/runs", headers={"Accept": "a/b"}).headers["accept"] == "a/b"
+
+
+def test_a_call_s_headers_go_before_the_client_s_and_those_before_ours() -> None:
+    factory = RequestFactory("https://a.example", "a-key", {"Accept": "c/d", "X-Team": "t"})
+    assert factory.get("v1/runs").headers["accept"] == "c/d"
+    headers = factory.post("v1/run/tasks", headers={"x-team": "u", "Accept": "e/f"}).headers
+    assert sorted(v for n, v in headers.items() if n in {"accept", "x-team"}) == ["e/f", "u"]
 
 
 @pytest.mark.parametrize("value", ["a\r\nb: c", "", "ä", "a\x00"])
 def test_a_header_that_would_be_two_or_none_is_refused_by_name(value: str) -> None:
     with pytest.raises(ValueError, match="header x-user-agent"):
         FACTORY.post("v1/run/tasks", b"{}", headers={"x-user-agent": value})
+    with pytest.raises(ValueError, match="header x-user-agent"):
+        RequestFactory("https://a.example", "a-key", {"x-user-agent": value})
 
 
 def test_a_key_that_cannot_be_sent_is_refused_and_not_shown() -> None:
@@ -105,6 +198,7 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown() -> None:
         RequestFactory("https://api.example.com", "secret\n")
     assert "secret" not in str(caught.value)
     assert "a-key" not in repr(FACTORY)
+    assert FACTORY.without_key("refused: a-key") == "refused: [key]"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +215,7 @@ def test_a_base_url_that_cannot_be_called_is_refused(base_url: str) -> None:
     [
         ("/v2/x", "https://api.example.com/v2/x"),
         ("https://api.example.com/y", "https://api.example.com/y"),
+        ("https://api.example.com:443/y", "https://api.example.com/y"),
         ("https://api.example.com:8443/y", None),
         ("https://other.example.com/y", None),
         ("http://api.example.com/y", None),
@@ -148,3 +243,30 @@ def test_a_redirect_may_go_from_http_to_https() -> None:
 def test_an_option_that_does_not_exist_is_refused() -> None:
     with pytest.raises(TypeError, match="unknown request_options timeout; there are: timeout_in"):
         check_options({"timeout": 5})  # type: ignore[arg-type]
+
+
+def test_an_object_in_the_query_gives_a_pair_a_field_and_null_in_a_list_an_empty_one() -> None:
+    query = query_string({"d": {"a": 1, "b": [1, 2]}, "l": ["a", None], "x": [{"y": True}]})
+    assert query == "d%5Ba%5D=1&d%5Bb%5D=1&d%5Bb%5D=2&l=a&l=&x%5By%5D=true"
+
+
+def test_bytes_are_sent_as_base64_and_keys_that_are_no_text_as_text() -> None:
+    given = {"b": b"ab", "k": {date(2026, 11, 25): 1}}
+    assert json_body(given) == b'{"b":"YWI=","k":{"2026-11-25":1}}'
+
+
+def test_a_run_id_that_is_no_text_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="run_id: expected text, got int"):
+        run_path(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("base", ["http://a:99999", "http://h..x", f"http://{'a' * 64}.test"])
+def test_a_base_url_of_a_host_or_port_that_cannot_be_is_refused(base: str) -> None:
+    with pytest.raises(ValueError, match="there can be no such host or port"):
+        RequestFactory(base, "a-key")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "ä", "a:b"])
+def test_a_header_with_a_name_that_cannot_be_sent_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="expected a name of letters"):
+        FACTORY.post("v1/run/tasks", headers={name: "x"})

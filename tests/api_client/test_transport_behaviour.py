@@ -2,12 +2,14 @@
 
 import asyncio
 import gzip
+import math
 import time
 
 import httpx
 import pytest
 
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
+from api_client.messages import Request
 from api_client.transport import IDLE_LIMIT, AiohttpTransport
 from tests.api_client.rawserver import (
     Exchange,
@@ -143,3 +145,9 @@ async def test_a_connection_is_used_again_after_a_4xx() -> None:
         await send(transport, "GET", server.url)
         await send(transport, "GET", server.url)
         assert [e.connection for e in server.exchanges] == [1, 1]
+
+
+async def test_a_time_of_infinity_is_no_limit() -> None:
+    async with serving(answering(200, {})) as server, AiohttpTransport(timeout=math.inf) as sender:
+        answer = await sender.exchange(Request("GET", server.url + "/x?q=1", {}))
+    assert (answer.status, answer.body, answer.is_success) == (200, b"{}", True)

@@ -1,0 +1,157 @@
+"""Turning arguments into the parts of a request: JSON body, query, headers, path. Pure functions.
+
+An argument left out (`OMIT`) is left out of the JSON; an explicit None is sent as null: to Skyvern
+the two are not the same.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final, TypedDict
+from urllib.parse import quote, urlencode
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+
+class Omit(Enum):
+    """The type of `OMIT`."""
+
+    OMIT = "omit"
+
+    def __repr__(self) -> str:
+        return "OMIT"
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+
+#: "Not given", where None means null.
+OMIT: Final = Omit.OMIT
+
+
+class RequestOptions(TypedDict, total=False):
+    """What one call may set for itself; a value of None is as good as none.
+
+    Keys:
+        timeout_in_seconds: how long one attempt may take.
+        max_retries: how often to try again, where trying again is safe; 0 = never.
+        additional_headers, additional_query_parameters, additional_body_parameters: sent as well;
+            they go before what the call itself would send.
+        chunk_size: taken because the SDK takes it (for downloads of files); nothing here uses it.
+    """
+
+    timeout_in_seconds: float | None
+    max_retries: int | None
+    additional_headers: Mapping[str, Any] | None
+    additional_query_parameters: Mapping[str, Any] | None
+    additional_body_parameters: Mapping[str, Any] | None
+    chunk_size: int | None
+
+
+def check_options(options: RequestOptions | None) -> RequestOptions:
+    """Return the options, after refusing what nothing would come of, silently.
+
+    Raises:
+        TypeError: an unknown key.
+        ValueError: a limit that is none.
+    """
+    if not options:
+        return {}
+    if unknown := sorted(set(options) - RequestOptions.__annotations__.keys()):
+        known = ", ".join(RequestOptions.__annotations__)
+        raise TypeError(f"unknown request_options {', '.join(unknown)}; there are: {known}")
+    timeout = options.get("timeout_in_seconds")
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout_in_seconds: expected more than 0 seconds, got {timeout!r}")
+    retries = options.get("max_retries")
+    if retries is not None and retries < 0:
+        raise ValueError(f"max_retries: expected 0 or more, got {retries!r}")
+    return options
+
+
+def json_body(fields: Mapping[str, Any], additional: Mapping[str, Any] | None = None) -> bytes:
+    """Serialise the arguments of a call: `OMIT` left out, None as null.
+
+    The standard library's encoder, because its bytes are the SDK's to the last digit of a float;
+    what it does not know (models, dates, enums, UUIDs, sets) is written as pydantic writes it.
+
+    Raises:
+        TypeError: a value that JSON has no word for.
+        ValueError: a number that is not finite, or text that UTF-8 has no bytes for.
+    """
+    given = {name: value for name, value in fields.items() if value is not OMIT}
+    if additional:
+        given |= additional
+    try:
+        return _dump(given)
+    except TypeError:
+        pass  # not plain JSON
+    try:
+        return _dump(to_jsonable_python(given, bytes_mode="base64"))
+    except PydanticSerializationError as exc:
+        raise TypeError(f"the arguments cannot be sent as JSON: {exc}") from exc
+
+
+def _dump(value: Any) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode()
+
+
+def query_string(fields: Mapping[str, Any], additional: Mapping[str, Any] | None = None) -> str:
+    """Encode query parameters; those that are None or `OMIT` are left out.
+
+    A list gives one pair an item, an object one pair a field (`name[field]`).
+    """
+    given = {**fields, **(additional or {})}
+    pairs: list[tuple[str, Any]] = []
+    for name, value in given.items():
+        if value is not None and value is not OMIT:
+            pairs += _query_pairs(name, value)
+    return urlencode(pairs)
+
+
+def _query_pairs(name: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        inside = (_query_pairs(f"{name}[{key}]", item) for key, item in value.items())
+        return [pair for pairs in inside for pair in pairs]
+    if isinstance(value, list | tuple):
+        return [pair for item in value for pair in _query_pairs(name, item)]
+    if isinstance(value, bool):
+        return [(name, "true" if value else "false")]
+    if isinstance(value, Enum):
+        return [(name, value.value)]
+    return [(name, "" if value is None else value)]
+
+
+def header_arguments(**given: object) -> dict[str, str]:
+    """Return the arguments that travel as headers (`user_agent` → `x-user-agent`), as strings.
+
+    None and `OMIT` give no header.
+    """
+    return {
+        f"x-{name.replace('_', '-')}": str(value)
+        for name, value in given.items()
+        if value is not None and value is not OMIT
+    }
+
+
+def run_path(run_id: str, action: str = "") -> str:
+    """Return the path of a run, or of an action on it, relative to the base URL.
+
+    Raises:
+        ValueError: the id is empty (the path would be that of the list).
+    """
+    return "v1/runs/" + segment(run_id) + (f"/{action}" if action else "")
+
+
+def segment(run_id: str) -> str:
+    """Return a run's id as one percent-encoded segment of a path; raises as `run_path` does."""
+    if not isinstance(run_id, str):
+        raise TypeError(f"run_id: expected text, got {type(run_id).__name__}")
+    if not run_id:
+        raise ValueError("run_id is empty")
+    if _PLAIN.fullmatch(run_id):  # as Skyvern's ids are
+        return run_id
+    encoded = quote(run_id, safe="")
+    # A segment of dots would climb up the path; `quote` leaves dots alone.
+    return encoded if run_id.strip(".") else encoded.replace(".", "%2E")

@@ -1,0 +1,87 @@
+"""One HTTP call as its arguments give it; nothing here sends anything."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, Literal, TypeVar
+
+from api_client.arguments import RequestOptions, check_options, json_body, query_string
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class CallKind(StrEnum):
+    """What a call does, which decides on its limits and on whether it may be made again."""
+
+    SUBMISSION = "submission"
+    READ = "read"
+    CANCEL = "cancel"
+    WEBHOOK = "webhook"
+
+
+@dataclass(slots=True)
+class Call(Generic[T_co]):
+    """One call, ready to be sent.
+
+    Attributes:
+        kind: what it does.
+        path: relative to the base URL, encoded.
+        read: makes the result of a 2xx answer's JSON; a ValueError means that it is not what the
+            call promises.
+        query: encoded, without the question mark.
+        content: the body; empty = none.
+        headers: more headers.
+        options: the caller's `request_options`.
+        patience: seconds an attempt may take, where neither the caller nor the client says so;
+            None = the client's default.
+        route: the name of an endpoint that not every server has; None = every server has it.
+    """
+
+    kind: CallKind
+    path: str
+    read: Callable[[Any], T_co]
+    query: str = ""
+    content: bytes = b""
+    headers: Mapping[str, Any] | None = None
+    options: RequestOptions | None = None
+    patience: float | None = None
+    route: str | None = None
+
+    @property
+    def method(self) -> Literal["GET", "POST"]:
+        """The HTTP method."""
+        return "GET" if self.kind is CallKind.READ else "POST"
+
+
+def make_call(
+    kind: CallKind,
+    path: str,
+    read: Callable[[Any], T_co],
+    *,
+    fields: Mapping[str, Any] | None = None,
+    query: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+    request_options: RequestOptions | None = None,
+    patience: float | None = None,
+    route: str | None = None,
+) -> Call[T_co]:
+    """Put a call together from its arguments and its options; the options' additions win.
+
+    Raises:
+        TypeError, ValueError: arguments or options that cannot be sent.
+    """
+    options = check_options(request_options)
+    more_fields = options.get("additional_body_parameters")
+    more_query = options.get("additional_query_parameters")
+    more_headers = options.get("additional_headers")
+    return Call(
+        kind,
+        path,
+        read,
+        query=query_string(query or {}, more_query) if query or more_query else "",
+        content=json_body(fields or {}, more_fields) if fields or more_fields else b"",
+        headers={**(headers or {}), **more_headers} if more_headers else headers,
+        options=options or None,
+        patience=patience,
+        route=route,
+    )

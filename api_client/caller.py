@@ -1,0 +1,112 @@
+"""What both clients do around sending: budget, limits, the request, reading the answer."""
+
+import logging
+import time
+from typing import Any, TypeVar
+
+from api_client.call import Call
+from api_client.errors import LimitedError, NotSupported, RateLimitError
+from api_client.failures import read_answer
+from api_client.limiter import Limiter
+from api_client.messages import Answer, Request
+from api_client.requests import RequestFactory
+from api_client.retrying import Budget, RetryPolicy
+
+T = TypeVar("T")
+
+#: Seconds for which a missing endpoint is not asked for again: servers are upgraded meanwhile.
+NOT_SUPPORTED_MEMORY = 3600.0
+
+#: Seconds that nobody calls for after a 429 that does not say how long.
+_RATE_LIMIT_HOLD = 1.0
+
+_logger = logging.getLogger("api_client")
+
+
+class Caller:
+    """One account's calls, all but sending and waiting.
+
+    Args:
+        requests: makes the HTTP requests of one account.
+        timeout: seconds an attempt may take; None = as the call itself says, or `default_timeout`.
+        default_timeout: seconds.
+        follow_redirects: follow those to the same server.
+        limiter: asked before each attempt.
+        retry: how often and how patiently to try again.
+    """
+
+    def __init__(
+        self,
+        requests: RequestFactory,
+        *,
+        timeout: float | None,
+        default_timeout: float,
+        follow_redirects: bool,
+        limiter: Limiter | None,
+        retry: RetryPolicy,
+    ) -> None:
+        self._requests = requests
+        self._timeout = timeout
+        self._default_timeout = default_timeout
+        #: Whether redirects to the same server are followed.
+        self.follow = follow_redirects
+        self._limiter = limiter
+        self._retry = retry
+        self._missing: dict[str | None, float] = {}
+
+    @property
+    def base_url(self) -> str:
+        """Where the account is, with a slash at the end."""
+        return self._requests.base_url
+
+    def budget(self, call: Call[Any]) -> Budget:
+        """Return the attempts and the time that a call has, from now on."""
+        timeout = self._timeout
+        if timeout is None:
+            timeout = call.patience or self._default_timeout
+        return Budget(self._retry, call, timeout)
+
+    def wait(self, call: Call[Any], budget: Budget) -> float:
+        """Return the seconds to wait before an attempt.
+
+        Raises:
+            NotSupported: the server is known to have no such call.
+            LimitedError: the limiter would have it wait for longer than there is time.
+        """
+        if call.route in self._missing and time.monotonic() < self._missing[call.route]:
+            raise NotSupported(f"{call.method} /{call.path}: this server has no such call")
+        if self._limiter is None:
+            return 0.0
+        left = budget.spare()
+        wait = self._limiter.reserve(call.kind, left)
+        if wait is None:
+            raise LimitedError(
+                f"{call.method} /{call.path}: the limiter lets no call through in {left:.1f} s"
+            )
+        return wait
+
+    def request(self, call: Call[Any], budget: Budget) -> Request:
+        """Make the request of one attempt."""
+        make = self._requests.get if call.method == "GET" else self._requests.post
+        return make(
+            call.path,
+            call.content,
+            query=call.query,
+            headers=call.headers,
+            timeout=budget.left(),
+        )
+
+    def read(self, call: Call[T], request: Request, answer: Answer) -> T:
+        """Return the result of a call from its answer, and remember what it says of the server."""
+        if _logger.isEnabledFor(logging.DEBUG):
+            _logger.debug("%s: %d, %d bytes", request.name, answer.status, len(answer.body))
+        try:
+            return read_answer(call, request, answer, self._requests.without_key)
+        except NotSupported:
+            self._missing[call.route] = time.monotonic() + NOT_SUPPORTED_MEMORY
+            raise
+        except RateLimitError as error:
+            if self._limiter is not None:
+                asked = error.retry_after
+                self._limiter.hold(_RATE_LIMIT_HOLD if asked is None else asked)
+            raise

@@ -1,0 +1,224 @@
+"""What takes several calls. Pure generators: they give a `Call` or a `Pause`, and get its result.
+
+Whoever drives one sends each call and hands back what it returned, or throws in what it raised.
+Each function is a method of both clients, as those in `calls.py` are.
+"""
+
+import time
+from collections.abc import Generator, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from api_client.arguments import OMIT, Omit, RequestOptions, segment
+from api_client.call import Call, CallKind, make_call
+from api_client.calls import (
+    CANCEL_PATH,
+    CANCEL_TIMEOUT,
+    MAX_PAGE,
+    MAX_PAGE_SIZE,
+    get_run,
+    list_runs,
+)
+from api_client.errors import NotFoundError, NotSupported, WaitTimeoutError
+from api_client.types import BulkCancelRunsResponse, NotAListError, RunListItem, RunResponse
+
+T = TypeVar("T")
+
+#: Runs to one request of a bulk cancel: the server's bound.
+CANCEL_CHUNK = 100
+
+#: Seconds that the last read of a wait may take, at least.
+LAST_LOOK = 5.0
+
+#: Seconds. A run that was just made is not found for a moment by some servers.
+_NOT_FOUND_GRACE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A wait between two calls, in seconds."""
+
+    seconds: float
+
+
+Flow = Generator[Call[Any] | Pause, Any, T]
+
+
+def wait_for_run(
+    run_id: str,
+    *,
+    timeout: float | None = None,
+    min_interval: float = 1.0,
+    max_interval: float = 30.0,
+    request_options: RequestOptions | None = None,
+) -> Flow[RunResponse]:
+    """Read a run until it is over, and return it.
+
+    A read comes after a tenth of the time waited so far, but not sooner than `min_interval` and not
+    later than `max_interval`: a run of five minutes is read some fifty times.
+
+    Args:
+        run_id: the run.
+        timeout: seconds to wait; None = for ever.
+        min_interval, max_interval: seconds between two reads.
+        request_options: as everywhere; they hold for each read.
+
+    Raises:
+        WaitTimeoutError: the run goes on; its `run` is the last that was read of it.
+        NotFoundError: there is no such run, ten seconds after the first look.
+    """
+    if not 0 < min_interval <= max_interval:
+        raise ValueError("min_interval: expected more than 0 and at most max_interval seconds")
+    start = time.monotonic()
+    run: RunResponse | None = None
+    while True:
+        left = None if timeout is None else max(timeout - (time.monotonic() - start), LAST_LOOK)
+        try:
+            run = yield get_run(run_id, request_options=_within(left, request_options))
+        except NotFoundError:
+            if time.monotonic() - start > _NOT_FOUND_GRACE:
+                raise
+        if run is not None and run.is_over:
+            return run
+        waited = time.monotonic() - start
+        if timeout is not None and waited >= timeout:
+            status = run.status if run is not None else "not found"
+            raise WaitTimeoutError(f"run {run_id} is {status} after {waited:.0f} s", run)
+        spaced = min(max(min_interval, waited / 10), max_interval)
+        yield Pause(spaced if timeout is None else min(spaced, timeout - waited))
+
+
+def _within(seconds: float | None, options: RequestOptions | None) -> RequestOptions | None:
+    """Return the options of a read that must not outlast what is left of a wait."""
+    if seconds is None:
+        return options
+    least: RequestOptions = {**(options or {})}
+    asked = least.get("timeout_in_seconds")
+    least["timeout_in_seconds"] = seconds if asked is None else min(seconds, asked)
+    if seconds <= LAST_LOOK:
+        least["max_retries"] = 0
+    return least
+
+
+def cancel_runs(
+    run_ids: Iterable[str], *, request_options: RequestOptions | None = None
+) -> Flow[BulkCancelRunsResponse]:
+    """Ask Skyvern to end many runs, a hundred to a request (POST v1/runs/cancel; newer servers).
+
+    Args:
+        run_ids: the runs; each is asked for once.
+        request_options: as everywhere; they hold for each request.
+
+    Raises:
+        NotSupported: a server without this call.
+        SkyvernError: a request failed; the runs of the requests before it are canceled.
+    """
+    if isinstance(run_ids, str):
+        raise TypeError("run_ids: expected several ids, got one text")
+    ids = list(dict.fromkeys(run_ids))
+    cancelled: list[str] = []
+    failed: list[str] = []
+    for start in range(0, len(ids), CANCEL_CHUNK):
+        answer = yield make_call(
+            CallKind.CANCEL,
+            CANCEL_PATH,
+            BulkCancelRunsResponse.model_validate,
+            fields={"run_ids": ids[start : start + CANCEL_CHUNK]},
+            request_options=request_options,
+            patience=CANCEL_TIMEOUT,
+            route="cancel_runs",
+        )
+        cancelled += answer.cancelled
+        failed += answer.failed
+    return BulkCancelRunsResponse(cancelled=cancelled, failed=failed)
+
+
+def webhook_failure_reason(
+    run_id: str, *, request_options: RequestOptions | None = None
+) -> Flow[str | None]:
+    """Say why Skyvern gave up on a run's webhook, which `get_run` does not tell.
+
+    Workflow runs (`wr_…`) are looked up in GET v1/agents/runs?search_key=, or on servers without
+    it in GET v1/workflows/runs/{run_id}; tasks in GET api/v1/tasks/{run_id}.
+
+    Returns:
+        None: no delivery was tried. "": delivered. Else the reason; a later success of a replay
+        does not clear it.
+
+    Raises:
+        NotFoundError: no such run.
+        NotSupported: a server that does not tell.
+    """
+    path = segment(run_id)
+
+    def look(at: str, route: str, **query: str) -> Call[str | Omit | None]:
+        def read(answer: Any) -> str | Omit | None:
+            return _failure_reason(answer, run_id)
+
+        return make_call(
+            CallKind.READ, at, read, query=query, request_options=request_options, route=route
+        )
+
+    reason: str | Omit | None = OMIT
+    if run_id.startswith("wr_"):
+        with suppress(NotSupported):
+            reason = yield look("v1/agents/runs", "agent_runs", search_key=run_id)
+        if reason is OMIT:
+            reason = yield look(f"v1/workflows/runs/{path}", "workflow_run")
+    else:
+        reason = yield look(f"api/v1/tasks/{path}", "task")
+    if isinstance(reason, Omit):
+        raise NotSupported(f"this server does not tell of the webhook of run {run_id}")
+    return reason
+
+
+class Pages:
+    """The pages of the list of runs, one after the other; arguments as in `calls.list_runs`."""
+
+    def __init__(
+        self,
+        *,
+        search_key: str | None,
+        status: str | Iterable[str] | None,
+        request_options: RequestOptions | None,
+    ) -> None:
+        self._search_key = search_key
+        self._status = status if status is None or isinstance(status, str) else list(status)
+        self._request_options = request_options
+        self._page = 1
+        self._seen: set[str] = set()
+
+    def next_page(self) -> Call[list[RunListItem]] | None:
+        """Return the call of the next page; None after the last."""
+        if self._page > MAX_PAGE:
+            return None
+        return list_runs(
+            search_key=self._search_key,
+            status=self._status,
+            page=self._page,
+            request_options=self._request_options,
+        )
+
+    def new_items(self, page: list[RunListItem]) -> list[RunListItem]:
+        """Take a page's answer and return the runs that were on no page before."""
+        self._page = self._page + 1 if len(page) == MAX_PAGE_SIZE else MAX_PAGE + 1
+        new = [item for item in page if item.run_id not in self._seen]
+        self._seen.update(item.run_id for item in new)
+        return new
+
+
+def _failure_reason(answer: Any, run_id: str) -> str | Omit | None:
+    """Find the run in an answer (itself, or a list it should be in); `OMIT` if it is not told."""
+    if isinstance(answer, list):
+        answer = next((item for item in answer if _names(item, run_id)), {})
+    if not isinstance(answer, dict):
+        raise NotAListError("neither a run nor a list of runs")
+    reason = answer.get("webhook_failure_reason", OMIT)
+    if reason is None or isinstance(reason, str | Omit):
+        return reason
+    raise ValueError("webhook_failure_reason: neither text nor null")
+
+
+def _names(item: object, run_id: str) -> bool:
+    return isinstance(item, dict) and run_id in (item.get("workflow_run_id"), item.get("run_id"))

@@ -1,0 +1,168 @@
+"""The shape of the calls: which arguments, in which order, with which defaults.
+
+The order of the first arguments and their defaults are those of Skyvern's own SDK; what newer
+servers take comes after them.
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from api_client import (
+    OMIT,
+    AgentClient,
+    AsyncAgentClient,
+    BulkCancelRunsResponse,
+    RunListItem,
+    RunResponse,
+    RunWebhookReplayResponse,
+    TaskRunResponse,
+    WorkflowRunResponse,
+)
+from tests.api_client.recording import WAYS, Recording, Way, called
+
+SIGNATURES = {
+    "run_task": """(self, *, prompt, user_agent=None, url=OMIT, engine=OMIT, title=OMIT, \
+proxy_location=OMIT, data_extraction_schema=OMIT, error_code_mapping=OMIT, max_steps=OMIT, \
+webhook_url=OMIT, totp_identifier=OMIT, totp_url=OMIT, browser_session_id=OMIT, \
+publish_workflow=OMIT, include_action_history_in_verification=OMIT, browser_profile_id=OMIT, \
+start_fresh_browser=OMIT, model=OMIT, extra_http_headers=OMIT, cdp_connect_headers=OMIT, \
+max_screenshot_scrolls=OMIT, browser_address=OMIT, run_with=OMIT, request_options=None)""",
+    "run_workflow": """(self, *, workflow_id=OMIT, template=None, max_steps_override=None, \
+user_agent=None, parameters=OMIT, title=OMIT, proxy_location=OMIT, webhook_url=OMIT, \
+totp_url=OMIT, totp_identifier=OMIT, browser_session_id=OMIT, agent_id=OMIT, \
+browser_profile_id=OMIT, start_fresh_browser=OMIT, model=OMIT, reuse_browser_session=OMIT, \
+max_elapsed_time_minutes=OMIT, ai_fallback=OMIT, run_metadata=OMIT, extra_http_headers=OMIT, \
+cdp_connect_headers=OMIT, max_screenshot_scrolls=OMIT, browser_address=OMIT, run_with=OMIT, \
+request_options=None)""",
+    "get_run": "(self, run_id, *, request_options=None)",
+    "cancel_run": "(self, run_id, *, request_options=None)",
+    "retry_run_webhook": "(self, run_id, *, webhook_url=OMIT, request_options=None)",
+    "list_runs": """(self, *, search_key=None, status=None, page=1, page_size=100, \
+request_options=None)""",
+    "iter_runs": "(self, *, search_key=None, status=None, request_options=None)",
+    "cancel_runs": "(self, run_ids, *, request_options=None)",
+    "webhook_failure_reason": "(self, run_id, *, request_options=None)",
+    "wait_for_run": """(self, run_id, *, timeout=None, min_interval=1.0, max_interval=30.0, \
+request_options=None)""",
+}
+RESULTS = {
+    "run_task": TaskRunResponse,
+    "run_workflow": WorkflowRunResponse,
+    "get_run": RunResponse,
+    "cancel_run": type(None),
+    "retry_run_webhook": RunWebhookReplayResponse | None,
+    "list_runs": list[RunListItem],
+    "cancel_runs": BulkCancelRunsResponse,
+    "webhook_failure_reason": str | None,
+    "wait_for_run": RunResponse,
+}
+
+both = pytest.mark.parametrize("way", WAYS)
+clients = pytest.mark.parametrize("client", [AgentClient, AsyncAgentClient])
+
+
+def calls_of(client: type) -> dict[str, Callable[..., Any]]:
+    return {name: call for name, call in vars(client).items() if not name.startswith("_")}
+
+
+def bare(call: Callable[..., Any]) -> str:
+    """The signature without its types."""
+    signature = inspect.signature(call)
+    parameters = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+
+
+@clients
+def test_the_arguments_their_order_and_their_defaults_are_these(client: type) -> None:
+    assert {name: bare(call) for name, call in calls_of(client).items()} == SIGNATURES
+
+
+@clients
+def test_the_results_are_these(client: type) -> None:
+    results = {
+        name: inspect.signature(call).return_annotation for name, call in calls_of(client).items()
+    }
+    iterated = Iterator if client is AgentClient else AsyncIterator
+    assert results == RESULTS | {"iter_runs": iterated[RunListItem]}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_the_twins_take_the_same_arguments_of_the_same_types(name: str) -> None:
+    blocking, awaited = (
+        inspect.signature(calls_of(c)[name]) for c in (AgentClient, AsyncAgentClient)
+    )
+    assert blocking.parameters == awaited.parameters
+
+
+@clients
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_every_call_has_its_own_name_and_says_what_it_does(name: str, client: type) -> None:
+    call = calls_of(client)[name]
+    assert call.__name__ == name
+    assert inspect.getdoc(call)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_what_is_awaited_is_a_coroutine_function_and_what_blocks_is_none(name: str) -> None:
+    awaited, blocking = calls_of(AsyncAgentClient)[name], calls_of(AgentClient)[name]
+    if name == "iter_runs":
+        assert inspect.isasyncgenfunction(awaited)
+    else:
+        assert inspect.iscoroutinefunction(awaited)
+    assert not inspect.iscoroutinefunction(blocking)
+
+
+@both
+@pytest.mark.parametrize("call", ["run_task", "run_workflow", "list_runs", "iter_runs"])
+def test_the_arguments_of_a_submission_or_a_list_are_taken_by_name_only(
+    call: str, way: Way
+) -> None:
+    with pytest.raises(TypeError, match="positional argument"):
+        called(way, Recording(), call, "p")
+
+
+@both
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_a_misspelt_argument_is_refused_by_name(name: str, way: Way) -> None:
+    with pytest.raises(TypeError, match="misspelt"):
+        called(way, Recording(), name, misspelt="p")
+
+
+def test_left_out_is_shown_by_its_name() -> None:
+    assert repr(OMIT) == "OMIT"
+
+
+@both
+@pytest.mark.parametrize(
+    ("call", "given", "error"),
+    [
+        ("run_task", {"prompt": "p", "promt": "p"}, TypeError),
+        ("run_task", {}, TypeError),
+        ("run_workflow", {}, TypeError),
+        ("run_workflow", {"workflow_id": "w", "agent_id": "w"}, TypeError),
+        ("run_workflow", {"workflow_id": "w", "paramters": {}}, TypeError),
+        ("get_run", {"run_id": ""}, ValueError),
+        ("cancel_run", {"run_id": "a", "webhook_url": "u"}, TypeError),
+        ("retry_run_webhook", {"run_id": ""}, ValueError),
+        ("list_runs", {"search_key": "ab"}, ValueError),
+        ("list_runs", {"page": 0}, ValueError),
+        ("list_runs", {"page": 101}, ValueError),
+        ("list_runs", {"page_size": 101}, ValueError),
+        ("iter_runs", {"search_key": "ab"}, ValueError),
+        ("iter_runs", {"page": 1}, TypeError),
+        ("cancel_runs", {"run_ids": "tsk_1"}, TypeError),
+        ("webhook_failure_reason", {"run_id": ""}, ValueError),
+        ("wait_for_run", {"run_id": "a", "min_interval": 0}, ValueError),
+        ("wait_for_run", {"run_id": "a", "min_interval": 2, "max_interval": 1}, ValueError),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused_before_anything_is_sent(
+    call: str, given: dict[str, Any], error: type[Exception], way: Way
+) -> None:
+    transport = Recording()
+    with pytest.raises(error):
+        called(way, transport, call, **given)
+    assert transport.requests == []

@@ -1,0 +1,302 @@
+"""Making a client, and what it says of itself."""
+
+import logging
+from typing import Any
+
+import httpx
+import pytest
+
+from api_client import (
+    AiohttpTransport,
+    ApiError,
+    AsyncSkyvern,
+    BlockingTransport,
+    ForbiddenError,
+    RawClient,
+    Skyvern,
+    SkyvernEnvironment,
+    SkyvernError,
+)
+from tests.api_client.rawserver import answering, serving
+from tests.api_client.twins import KEY, TASK, FakeTransport, Kind, answer, both, twin
+
+CLIENTS: dict[Kind, type[Skyvern | AsyncSkyvern]] = {"async": AsyncSkyvern, "blocking": Skyvern}
+
+
+Own = httpx.Client | httpx.AsyncClient
+
+
+def own_httpx_client(kind: Kind, **options: Any) -> Own:
+    return httpx.AsyncClient(**options) if kind == "async" else httpx.Client(**options)
+
+
+async def close(own: Own) -> None:
+    close_it = own.aclose if isinstance(own, httpx.AsyncClient) else own.close
+    if (closing := close_it()) is not None:
+        await closing
+
+
+@both
+async def test_the_key_is_taken_from_the_environment_when_none_is_given(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKYVERN_API_KEY", "from-the-environment")
+    for given, sent in ((None, "from-the-environment"), ("given", "given")):
+        transport = FakeTransport(answer(200, TASK))
+        async with twin(kind, api_key=given, transport=transport) as client:
+            await client.submit()
+        assert transport.requests[0].headers["x-api-key"] == sent
+
+
+@both
+@pytest.mark.parametrize(("given", "set_"), [(None, None), (None, ""), ("", "from")])
+def test_a_missing_key_names_both_places_to_give_it(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, given: str | None, set_: str | None
+) -> None:
+    monkeypatch.delenv("SKYVERN_API_KEY", raising=False)
+    if set_ is not None:
+        monkeypatch.setenv("SKYVERN_API_KEY", set_)
+    with pytest.raises(ValueError, match=r"api_key.*SKYVERN_API_KEY"):
+        CLIENTS[kind](api_key=given)
+
+
+@both
+@pytest.mark.parametrize("key", ["with\nbreak", "secret-é", "secret\x00"], ids=ascii)
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(kind: Kind, key: str) -> None:
+    with pytest.raises(ValueError, match="x-api-key") as caught:
+        CLIENTS[kind](api_key=key)
+    assert key not in str(caught.value)
+
+
+@both
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "https://api.skyvern.com/"),
+        ({"environment": SkyvernEnvironment.PRODUCTION}, "https://api.skyvern.com/"),
+        ({"environment": SkyvernEnvironment.STAGING}, "https://api-staging.skyvern.com/"),
+        ({"environment": SkyvernEnvironment.LOCAL}, "http://localhost:8000/"),
+        ({"base_url": "http://h/x", "environment": SkyvernEnvironment.STAGING}, "http://h/x/"),
+    ],
+)
+def test_a_client_says_where_it_goes_and_no_more(kind: Kind, given: Any, url: str) -> None:
+    client = CLIENTS[kind](api_key=KEY, **given)
+    assert repr(client) == f"{CLIENTS[kind].__name__}(base_url={url!r})"
+    assert KEY not in repr((client.agent, vars(client)))
+    assert url in repr(client.agent)
+
+
+#: Nothing can be sent there, whatever the network does.
+UNREACHABLE = ["http://h:99999", "http://h..x", f"http://{'h' * 64}.test"]
+
+
+@both
+@pytest.mark.parametrize(
+    "url", ["ftp://h", "skyvern", "http://h/?a=b", "http://u@h", "http://h:x", *UNREACHABLE]
+)
+def test_a_base_url_that_cannot_be_used_is_refused(kind: Kind, url: str) -> None:
+    with pytest.raises(ValueError, match="base_url"):
+        CLIENTS[kind](api_key=KEY, base_url=url)
+
+
+@both
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_timeout_that_is_none_is_refused(kind: Kind, timeout: float) -> None:
+    with pytest.raises(ValueError, match="timeout: expected more than 0 seconds"):
+        CLIENTS[kind](api_key=KEY, timeout=timeout)
+
+
+@both
+async def test_an_own_client_and_a_transport_are_one_too_many(kind: Kind) -> None:
+    own = own_httpx_client(kind)
+    options: dict[str, Any] = {"httpx_client": own, "transport": FakeTransport()}
+    with pytest.raises(TypeError, match="httpx_client and transport"):
+        CLIENTS[kind](api_key=KEY, **options)
+    await close(own)
+
+
+@both
+async def test_headers_are_sent_with_every_request_and_before_ours(kind: Kind) -> None:
+    transport = FakeTransport(answer(200, TASK))
+    headers = {"X-Tenant": "t", "User-Agent": "mine"}
+    async with twin(kind, transport=transport, headers=headers) as client:
+        await client.submit()
+        await client.call("get_run", "tsk_1")
+        await client.submit(additional_headers={"x-tenant": "other"})
+    tenants = [request.headers["x-tenant"] for request in transport.requests]
+    assert tenants == ["t", "t", "other"]
+    assert {request.headers["user-agent"] for request in transport.requests} == {"mine"}
+
+
+@both
+def test_a_header_that_cannot_be_sent_is_refused(kind: Kind) -> None:
+    with pytest.raises(ValueError, match="header x-a"):
+        CLIENTS[kind](api_key=KEY, headers={"x-a": "b\r\nc: d"})
+
+
+#: A call, its arguments, and the seconds it has where nobody says.
+Call = tuple[str, dict[str, str], float]
+CALLS: list[Call] = [
+    ("run_task", {"prompt": "p"}, 60),
+    ("get_run", {"run_id": "tsk_1"}, 60),
+    ("cancel_run", {"run_id": "tsk_1"}, 120),
+    ("retry_run_webhook", {"run_id": "tsk_1"}, 90),
+]
+
+
+@both
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: str(call[0]))
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((None, None), None),
+        ((30, None), 30),
+        ((None, 5), 5),
+        ((30, 200), 200),
+        ((100, None), 100),
+    ],
+)
+async def test_a_call_has_the_time_it_was_given_else_the_time_it_needs(
+    kind: Kind, call: Call, given: tuple[float | None, float | None], expected: float | None
+) -> None:
+    name, arguments, patience = call
+    timeout, option = given
+    transport = FakeTransport(answer(200, TASK))
+    async with twin(kind, transport=transport, timeout=timeout) as client:
+        options = {"timeout_in_seconds": option}
+        await client.call(name, **arguments, request_options=options)
+    assert transport.timeouts == [pytest.approx(expected or patience, abs=1)]
+
+
+@both
+async def test_an_own_client_s_timeout_is_kept_unless_another_is_given(kind: Kind) -> None:
+    sent = FakeTransport(answer(200, TASK))
+    own = own_httpx_client(kind, transport=sent, timeout=7)
+    for given, expected in ((None, 7), (9, 9)):
+        async with twin(kind, httpx_client=own, timeout=given) as client:
+            await client.call("get_run", "tsk_1")
+        assert sent.timeouts.pop() == pytest.approx(expected, abs=1)
+    assert not own.is_closed
+    await close(own)
+
+
+@both
+@pytest.mark.parametrize(("own_limit", "of_a_read"), [(None, 60), (5, 5)])
+async def test_a_cancel_by_an_own_client_has_the_time_that_its_webhook_needs(
+    kind: Kind, own_limit: float | None, of_a_read: float
+) -> None:
+    sent = FakeTransport(answer(200, TASK))
+    own = own_httpx_client(kind, transport=sent, timeout=own_limit)
+    async with twin(kind, httpx_client=own) as client:
+        await client.call("cancel_run", "tsk_1")
+        await client.call("get_run", "tsk_1")
+    assert sent.timeouts == [pytest.approx(120, abs=1), pytest.approx(of_a_read, abs=1)]
+    await close(own)
+
+
+async def test_a_request_may_have_no_limit_of_time_at_all() -> None:
+    async with serving(answering(200, TASK)) as server:
+        transport = AiohttpTransport()
+        async with httpx.AsyncClient(transport=transport, timeout=None) as own:
+            assert (await own.get(server.url)).json() == TASK
+
+
+class Closable(FakeTransport):
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_leaving_a_client_closes_its_own_transport() -> None:
+    async with serving(answering(200, TASK)) as server:
+        with Skyvern(api_key=KEY, base_url=server.url) as blocking:
+            pass
+        with pytest.raises(SkyvernError, match="closed"):
+            blocking.agent.get_run("tsk_1", request_options={"max_retries": 0})
+        async with AsyncSkyvern(api_key=KEY, base_url=server.url) as awaited:
+            await awaited.agent.get_run("tsk_1")
+        with pytest.raises(SkyvernError, match="closed"):
+            await awaited.agent.get_run("tsk_1", request_options={"max_retries": 0})
+
+
+@both
+async def test_a_transport_that_was_passed_in_is_left_open(kind: Kind) -> None:
+    transport = Closable(answer(200, TASK))
+    async with twin(kind, transport=transport) as client:
+        await client.submit()
+    assert not transport.closed
+    if isinstance(client.client, Skyvern):
+        with client.client:
+            pass
+    else:
+        async with client.client:
+            pass
+    assert not transport.closed
+
+
+async def test_clients_share_a_transport_and_its_connection() -> None:
+    async with serving(answering(200, TASK)) as server, AiohttpTransport() as transport:
+        for _ in range(2):
+            async with twin("async", base_url=server.url, transport=transport) as client:
+                await client.submit()
+        raw = RawClient(server.url, KEY, transport)
+        await raw.get_run("tsk_1")
+        assert server.connections == 1
+    async with serving(answering(200, TASK)) as server:
+        sender = BlockingTransport()
+        for _ in range(2):
+            async with twin("blocking", base_url=server.url, transport=sender) as client:
+                await client.submit()
+        assert server.connections == 1
+        sender.close()
+
+
+@both
+@pytest.mark.parametrize("status", [200, 400, 403, 404, 418, 429, 500, 503])
+async def test_the_key_the_server_echoes_is_in_no_error_and_no_log(
+    kind: Kind, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    echoing = answer(status, {"detail": f"wrong: {KEY}!", "run_id": KEY, "status": [KEY]})
+    async with twin(kind, transport=FakeTransport(echoing)) as client:
+        for call in (client.submit(max_retries=0), client.call("get_run", "tsk_1")):
+            with pytest.raises(ApiError) as caught:
+                await call
+            assert KEY not in str(caught.value) + repr(caught.value)
+    assert KEY not in caplog.text
+
+
+@both
+async def test_each_attempt_is_logged_when_debugging_without_query_body_or_key(
+    kind: Kind, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="api_client")
+    transport = FakeTransport(answer(500), answer(200, TASK))
+    async with twin(kind, transport=transport) as client:
+        await client.call(
+            "get_run", "tsk_1", request_options={"additional_query_parameters": {"q": "private"}}
+        )
+        await client.call("run_task", prompt="private")
+    lines = [record.getMessage() for record in caplog.records if record.name == "api_client"]
+    size = len(answer(200, TASK).content)
+    assert lines == [
+        "GET /v1/runs/tsk_1: 500, 0 bytes",
+        f"GET /v1/runs/tsk_1: 200, {size} bytes",
+        f"POST /v1/run/tasks: 200, {size} bytes",
+    ]
+    assert KEY not in caplog.text
+
+
+@both
+async def test_nothing_is_logged_where_nobody_debugs(
+    kind: Kind, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with twin(kind, transport=FakeTransport(answer(403))) as client:
+        with pytest.raises(ForbiddenError):
+            await client.submit()
+    assert not [record for record in caplog.records if record.name.startswith("api_client")]

@@ -1,0 +1,284 @@
+"""Every argument of every call, blocking and awaited: what goes over the wire for it.
+
+The expected requests are written out; nothing here asks the package what it would send.
+"""
+
+import inspect
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from api_client import OMIT, AgentClient, RunEngine, WaitTimeoutError
+from tests.api_client.recording import KEY, WAYS, Recording, Way, answering, called, maker
+
+TASKS, WORKFLOWS = "/v1/run/tasks", "/v1/run/workflows"
+
+TEXT = ('ä "x"\n\u2028/', '"ä \\"x\\"\\n\u2028/"')
+FLAGS = [(True, "true"), (False, "false"), (None, "null")]
+NUMBERS = [(7, "7"), (0, "0"), (None, "null")]
+TEXTS = [TEXT, ("", '""'), (None, "null")]
+OBJECTS: list[tuple[Any, str]] = [
+    ({"a": [1, None, 2.50, {}]}, '{"a":[1,null,2.5,{}]}'),
+    ({}, "{}"),
+    (None, "null"),
+]
+HEADERS = [({"x-a": "b", "x-c": None}, '{"x-a":"b","x-c":null}'), (None, "null")]
+PROXIES = [("US-CA", '"US-CA"'), ({"country": "FR"}, '{"country":"FR"}'), (None, "null")]
+
+#: What either submission takes in its JSON: each value, and how it is written.
+SHARED: dict[str, list[tuple[Any, str]]] = {
+    **dict.fromkeys(["title", "webhook_url", "totp_identifier", "totp_url"], TEXTS),
+    **dict.fromkeys(["browser_session_id", "browser_profile_id", "browser_address"], TEXTS),
+    **dict.fromkeys(["extra_http_headers", "cdp_connect_headers"], HEADERS),
+    "proxy_location": PROXIES,
+    "max_screenshot_scrolls": NUMBERS,
+    "model": OBJECTS,
+    "run_with": TEXTS,
+    "start_fresh_browser": FLAGS,
+}
+TASK_FIELDS = SHARED | {
+    "url": TEXTS,
+    "engine": [(RunEngine.SKYVERN_V2, '"skyvern-2.0"'), ("new", '"new"'), (None, "null")],
+    "data_extraction_schema": [*OBJECTS, (["a", 1], '["a",1]'), TEXT],
+    "error_code_mapping": HEADERS,
+    "max_steps": NUMBERS,
+    "publish_workflow": FLAGS,
+    "include_action_history_in_verification": FLAGS,
+}
+WORKFLOW_FIELDS = SHARED | {
+    "parameters": OBJECTS,
+    "reuse_browser_session": FLAGS,
+    "max_elapsed_time_minutes": NUMBERS,
+    "ai_fallback": FLAGS,
+    "run_metadata": OBJECTS,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A call, and the request it makes; `argument` is what the row is about."""
+
+    call: str
+    argument: str
+    given: dict[str, Any]
+    target: str
+    content: str = ""
+    method: str = "POST"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def task(argument: str, given: dict[str, Any], more: str = "", **headers: str) -> Row:
+    content = f'{{"prompt":"p"{more}}}'
+    return Row("run_task", argument, {"prompt": "p"} | given, TASKS, content, headers=headers)
+
+
+def workflow(argument: str, given: dict[str, Any], more: str = "", query: str = "") -> Row:
+    given = {"workflow_id": "w"} | given
+    return Row("run_workflow", argument, given, WORKFLOWS + query, f'{{"workflow_id":"w"{more}}}')
+
+
+def read(call: str, argument: str, given: dict[str, Any], target: str) -> Row:
+    return Row(call, argument, given, target, method="GET")
+
+
+def header(call: str, argument: str, value: Any, name: str, text: str) -> Row:
+    row = (task if call == "run_task" else workflow)(argument, {argument: value})
+    return Row(call, argument, row.given, row.target, row.content, headers={name: text})
+
+
+LISTED: list[tuple[str, Any, str]] = [
+    ("search_key", None, ""),
+    ("search_key", "[rq:ä b]", "search_key=%5Brq%3A%C3%A4+b%5D&"),
+    ("status", None, ""),
+    ("status", "running", "status=running&"),
+    ("status", ("created", "queued"), "status=created&status=queued&"),
+    ("status", [], ""),
+]
+LIST = "/v1/runs?page=1&page_size=100"
+CANCEL = ("/v1/runs/cancel", '{"run_ids":["a","b"]}')
+RETRY = "/v1/runs/tsk_1/retry_webhook"
+AWKWARD_ID = {"run_id": "a/b?c#d e%"}
+AWKWARD = "/v1/runs/a%2Fb%3Fc%23d%20e%25"
+
+ROWS = [
+    task("prompt", {}),
+    Row("run_task", "prompt", {"prompt": TEXT[0]}, TASKS, f'{{"prompt":{TEXT[1]}}}'),
+    *(
+        task(name, {name: value}, f',"{name}":{text}')
+        for name, values in TASK_FIELDS.items()
+        for value, text in values
+    ),
+    *(task(name, {name: OMIT}) for name in TASK_FIELDS),
+    task("user_agent", {"user_agent": None}),
+    header("run_task", "user_agent", "ua/1 (x)", "x-user-agent", "ua/1 (x)"),
+    workflow("workflow_id", {}),
+    Row("run_workflow", "agent_id", {"agent_id": "w"}, WORKFLOWS, '{"agent_id":"w"}'),
+    *(
+        workflow(name, {name: value}, f',"{name}":{text}')
+        for name, values in WORKFLOW_FIELDS.items()
+        for value, text in values
+    ),
+    *(workflow(name, {name: OMIT}) for name in [*WORKFLOW_FIELDS, "agent_id"]),
+    workflow("template", {"template": None}),
+    workflow("template", {"template": True}, query="?template=true"),
+    workflow("template", {"template": False}, query="?template=false"),
+    workflow("user_agent", {"user_agent": None}),
+    header("run_workflow", "user_agent", "ua", "x-user-agent", "ua"),
+    workflow("max_steps_override", {"max_steps_override": None}),
+    header("run_workflow", "max_steps_override", 0, "x-max-steps-override", "0"),
+    header("run_workflow", "max_steps_override", 25, "x-max-steps-override", "25"),
+    read("get_run", "run_id", {"run_id": "tsk_v2_1"}, "/v1/runs/tsk_v2_1"),
+    read("get_run", "run_id", AWKWARD_ID, AWKWARD),
+    read("wait_for_run", "run_id", AWKWARD_ID, AWKWARD),
+    Row("cancel_run", "run_id", {"run_id": "wr_1"}, "/v1/runs/wr_1/cancel"),
+    Row("cancel_run", "run_id", AWKWARD_ID, f"{AWKWARD}/cancel"),
+    Row("retry_run_webhook", "run_id", {"run_id": "tsk_1"}, RETRY),
+    Row("retry_run_webhook", "run_id", AWKWARD_ID, f"{AWKWARD}/retry_webhook"),
+    *(
+        Row("retry_run_webhook", "webhook_url", {"run_id": "tsk_1", "webhook_url": url}, RETRY, c)
+        for url, c in [(OMIT, ""), (None, '{"webhook_url":null}'), ("u", '{"webhook_url":"u"}')]
+    ),
+    read("list_runs", "page", {}, LIST),
+    read("list_runs", "page", {"page": 100}, "/v1/runs?page=100&page_size=100"),
+    read("list_runs", "page_size", {"page_size": 1}, "/v1/runs?page=1&page_size=1"),
+    *(
+        read(call, argument, {argument: value}, f"/v1/runs?{query}page=1&page_size=100")
+        for call in ("list_runs", "iter_runs")
+        for argument, value, query in LISTED
+    ),
+    Row("cancel_runs", "run_ids", {"run_ids": ["a", "b", "a"]}, *CANCEL),
+    Row("cancel_runs", "run_ids", {"run_ids": ("a", "b")}, *CANCEL),
+    *(
+        read("webhook_failure_reason", "run_id", {"run_id": run_id}, target)
+        for run_id, target in [
+            ("wr_1", "/v1/agents/runs?search_key=wr_1"),
+            ("tsk_1", "/api/v1/tasks/tsk_1"),
+            ("a/b", "/api/v1/tasks/a%2Fb"),
+        ]
+    ),
+]
+#: What the waits of `wait_for_run` are; they never leave this machine.
+WAITS = {"timeout", "min_interval", "max_interval"}
+#: The first row of each call is the least it can be called with.
+LEAST = {row.call: row for row in reversed(ROWS)}
+
+ALL_TASK_ARGUMENTS = """{"prompt":"p","url":null,"engine":null,"title":null,"proxy_location":null,\
+"data_extraction_schema":null,"error_code_mapping":null,"max_steps":null,"webhook_url":null,\
+"totp_identifier":null,"totp_url":null,"browser_session_id":null,"publish_workflow":null,\
+"include_action_history_in_verification":null,"browser_profile_id":null,"start_fresh_browser":null,\
+"model":null,"extra_http_headers":null,"cdp_connect_headers":null,"max_screenshot_scrolls":null,\
+"browser_address":null,"run_with":null}"""
+ALL_WORKFLOW_ARGUMENTS = """{"workflow_id":"w","parameters":null,"title":null,\
+"proxy_location":null,"webhook_url":null,"totp_url":null,"totp_identifier":null,\
+"browser_session_id":null,"browser_profile_id":null,"start_fresh_browser":null,"model":null,\
+"reuse_browser_session":null,"max_elapsed_time_minutes":null,"ai_fallback":null,\
+"run_metadata":null,"extra_http_headers":null,"cdp_connect_headers":null,\
+"max_screenshot_scrolls":null,"browser_address":null,"run_with":null}"""
+
+both = pytest.mark.parametrize("way", WAYS)
+
+
+def check_sent(row: Row, transport: Recording) -> None:
+    request = transport.only
+    content = row.content.encode()
+    headers = {
+        "host": "api.example.com",
+        "x-api-key": KEY,
+        "accept": "application/json",
+        "accept-encoding": "gzip, deflate",
+        "user-agent": "runqueue",
+    }
+    if row.method == "POST":
+        headers["content-length"] = str(len(content))
+    if content:
+        headers["content-type"] = "application/json"
+    assert request.method == row.method
+    assert request.url.raw_path.decode() == row.target
+    assert request.content == content
+    assert dict(request.headers) == headers | row.headers
+    assert len(request.headers.raw) == len(request.headers)  # none of them twice
+
+
+@both
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.call}-{row.argument}")
+def test_an_argument_is_sent_as_the_table_says_and_nothing_else(row: Row, way: Way) -> None:
+    transport = Recording()
+    called(way, transport, row.call, **row.given)
+    check_sent(row, transport)
+
+
+@both
+@pytest.mark.parametrize(
+    ("row", "fields", "content"),
+    [
+        (LEAST["run_task"], TASK_FIELDS, ALL_TASK_ARGUMENTS),
+        (LEAST["run_workflow"], WORKFLOW_FIELDS, ALL_WORKFLOW_ARGUMENTS),
+    ],
+)
+def test_the_fields_of_a_submission_have_one_order_however_they_were_given(
+    row: Row, fields: dict[str, Any], content: str, way: Way
+) -> None:
+    transport = Recording()
+    called(way, transport, row.call, **dict.fromkeys(fields), **row.given)
+    check_sent(Row(row.call, "", {}, row.target, content), transport)
+
+
+@both
+def test_headers_of_the_client_go_with_each_call_and_before_ours(way: Way) -> None:
+    transport = Recording()
+    with maker(way, transport, headers={"X-Team": "a", "User-Agent": "mine"}) as make:
+        make("get_run", "tsk_1")
+        make("run_task", prompt="p")
+    for request in transport.requests:
+        assert request.headers.get_list("x-team") == ["a"]
+        assert request.headers.get_list("user-agent") == ["mine"]
+        assert request.headers["x-api-key"] == KEY
+
+
+@both
+@pytest.mark.parametrize(
+    ("given", "pauses"),
+    [
+        ({}, [1.0] * 11 + [1.1, 1.21]),
+        ({"min_interval": 4.0}, [4.0, 4.0, 4.0]),
+        ({"max_interval": 1.0}, [1.0] * 20),
+        ({"min_interval": 4.0, "timeout": 10.0}, [4.0, 4.0, 2.0]),
+        ({"timeout": 0}, []),
+    ],
+)
+def test_the_waits_of_a_wait_are_those_it_was_given(
+    given: dict[str, float], pauses: list[float], way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[float] = []
+    limit = given.get("timeout", sum(pauses))
+
+    async def sleep(seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr("api_client.flows.time", SimpleNamespace(monotonic=lambda: sum(paused)))
+    monkeypatch.setattr("api_client.agent.time", SimpleNamespace(sleep=paused.append))
+    monkeypatch.setattr("api_client.agent.asyncio", SimpleNamespace(sleep=sleep))
+    run = {"run_id": "tsk_1", "status": "running"}
+    transport = Recording(answering(content=run))
+    with pytest.raises(WaitTimeoutError, match="is running after") as caught:
+        called(way, transport, "wait_for_run", "tsk_1", **given | {"timeout": limit})
+    assert paused == pytest.approx(pauses)
+    assert len(transport.requests) == len(pauses) + 1
+    assert caught.value.run is not None
+
+
+def test_the_table_covers_every_argument_of_every_call() -> None:
+    calls = {name: call for name, call in vars(AgentClient).items() if not name.startswith("_")}
+    there_are = {
+        (name, argument) for name, call in calls.items() for argument in _arguments_of(call)
+    }
+    elsewhere = {("wait_for_run", argument) for argument in WAITS}
+    elsewhere |= {(name, "request_options") for name in LEAST}  # test_request_options.py
+    assert {(row.call, row.argument) for row in ROWS} | elsewhere == there_are
+    assert set(LEAST) == set(calls)
+
+
+def _arguments_of(call: Any) -> list[str]:
+    return list(inspect.signature(call).parameters)[1:]

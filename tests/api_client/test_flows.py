@@ -1,0 +1,296 @@
+"""What takes several calls: pure generators, driven here by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from api_client import (
+    BulkCancelRunsResponse,
+    NotFoundError,
+    NotSupported,
+    RunListItem,
+    ServerError,
+    SkyvernError,
+    TaskRunResponse,
+    WaitTimeoutError,
+)
+from api_client.call import Call, CallKind
+from api_client.flows import (
+    Flow,
+    Pages,
+    Pause,
+    cancel_runs,
+    wait_for_run,
+    webhook_failure_reason,
+)
+from tests.api_client.twins import Clock
+
+NOT_FOUND = NotFoundError("Run not found", status_code=404)
+NO_CALL = NotSupported("this server has no such call")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def run(status: str, **fields: Any) -> TaskRunResponse:
+    return TaskRunResponse(run_id="tsk_1", status=status, **fields)
+
+
+def drive(
+    flow: Flow[Any], results: list[Any], passes: Callable[[float], None] = lambda _: None
+) -> tuple[Any, list[Call[Any]]]:
+    """Hand back the results one after the other, and give the flow's own and its calls.
+
+    Args:
+        flow: what is driven.
+        results: what each call came to: a result, or the error it raised.
+        passes: told of each pause.
+    """
+    left = list(results)
+    calls: list[Call[Any]] = []
+    send: Callable[[Any], Any] = flow.send
+    value: Any = None
+    while True:
+        try:
+            step = send(value)
+        except StopIteration as end:
+            assert not left
+            return end.value, calls
+        if isinstance(step, Pause):
+            passes(step.seconds)
+            send, value = flow.send, None
+        else:
+            calls.append(step)
+            value = left.pop(0)
+            send = flow.throw if isinstance(value, Exception) else flow.send
+
+
+def test_a_run_that_is_over_is_returned_at_the_first_look() -> None:
+    done = run("completed")
+    result, [call] = drive(wait_for_run("tsk_1", request_options={"max_retries": 1}), [done])
+    assert result is done
+    assert (call.kind, call.path) == (CallKind.READ, "v1/runs/tsk_1")
+    assert call.options == {"max_retries": 1}
+
+
+@pytest.mark.parametrize("status", ["created", "queued", "running", "paused", "of_tomorrow"])
+def test_a_run_that_goes_on_is_read_until_it_is_over(clock: Clock, status: str) -> None:
+    done = run("failed")
+    result, calls = drive(wait_for_run("tsk_1"), [run(status)] * 5 + [done], clock.sleep)
+    assert result is done
+    assert len(calls) == 6
+
+
+def test_a_failed_run_with_a_retry_pending_is_not_over(clock: Clock) -> None:
+    pending = run("failed", retry_pending=True)
+    done = run("completed", retry_pending=False)
+    result, _ = drive(wait_for_run("tsk_1"), [pending, run("queued"), done], clock.sleep)
+    assert result is done
+
+
+def test_reads_are_spaced_by_a_tenth_of_the_time_waited_within_bounds(clock: Clock) -> None:
+    going = [run("running")] * 60
+    drive(
+        wait_for_run("tsk_1", min_interval=2, max_interval=5),
+        [*going, run("completed")],
+        clock.sleep,
+    )
+    waited = 0.0
+    for seconds in clock.slept:
+        assert seconds == pytest.approx(min(max(2, waited / 10), 5))
+        waited += seconds
+    assert (clock.slept[0], clock.slept[-1]) == (2, 5)
+
+
+def test_a_run_of_five_minutes_is_read_less_than_fifty_times(clock: Clock) -> None:
+    with pytest.raises(WaitTimeoutError):
+        drive(wait_for_run("tsk_1", timeout=300), [run("running")] * 100, clock.sleep)
+    assert 20 <= len(clock.slept) < 50
+
+
+def test_a_wait_ends_on_time_with_the_last_that_was_read(clock: Clock) -> None:
+    last = run("paused")
+    with pytest.raises(WaitTimeoutError, match="run tsk_1 is paused after 4 s") as caught:
+        drive(
+            wait_for_run("tsk_1", timeout=4, min_interval=3),
+            [run("running"), run("running"), last],
+            clock.sleep,
+        )
+    assert caught.value.run is last
+    assert isinstance(caught.value, TimeoutError)
+    assert clock.slept == [3, 1]
+
+
+def test_a_timeout_of_nothing_looks_once(clock: Clock) -> None:
+    with pytest.raises(WaitTimeoutError):
+        drive(wait_for_run("tsk_1", timeout=0), [run("running")])
+
+
+def test_a_run_that_was_just_made_may_be_not_found_for_ten_seconds(clock: Clock) -> None:
+    done = run("completed")
+    results = [NOT_FOUND] * 5 + [done]
+    assert drive(wait_for_run("tsk_1", min_interval=2), results, clock.sleep)[0] is done
+    with pytest.raises(NotFoundError):
+        drive(wait_for_run("tsk_1", min_interval=3), [NOT_FOUND] * 9, clock.sleep)
+    assert clock.slept == [2] * 5 + [3] * 4
+
+
+def test_a_wait_that_ends_before_the_run_was_found_has_no_run(clock: Clock) -> None:
+    with pytest.raises(WaitTimeoutError, match="tsk_1 is not found") as caught:
+        drive(wait_for_run("tsk_1", timeout=2), [NOT_FOUND] * 3, clock.sleep)
+    assert caught.value.run is None
+
+
+def test_a_read_that_fails_for_good_ends_the_wait(clock: Clock) -> None:
+    error = ServerError("down", status_code=503)
+    with pytest.raises(ServerError) as caught:
+        drive(wait_for_run("tsk_1"), [run("running"), error], clock.sleep)
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 1), (-1, 1), (2, 1), (float("nan"), 1)])
+def test_intervals_that_are_none_are_refused(least: float, most: float) -> None:
+    with pytest.raises(ValueError, match="min_interval"):
+        next(wait_for_run("tsk_1", min_interval=least, max_interval=most))
+
+
+def test_runs_are_canceled_a_hundred_at_a_time_and_each_once() -> None:
+    ids = [f"tsk_{number}" for number in range(250)]
+    answers = [
+        BulkCancelRunsResponse(cancelled=ids[:99], failed=ids[99:100]),
+        BulkCancelRunsResponse(cancelled=ids[100:200]),
+        BulkCancelRunsResponse(failed=ids[200:]),
+    ]
+    result, calls = drive(cancel_runs(iter(ids + ids)), answers)
+    assert [orjson.loads(call.content)["run_ids"] for call in calls] == [
+        ids[:100],
+        ids[100:200],
+        ids[200:],
+    ]
+    assert {(call.kind, call.path, call.method) for call in calls} == {
+        (CallKind.CANCEL, "v1/runs/cancel", "POST")
+    }
+    assert result.cancelled == ids[:99] + ids[100:200]
+    assert result.failed == [*ids[99:100], *ids[200:]]
+
+
+def test_no_runs_to_cancel_are_no_request() -> None:
+    result, calls = drive(cancel_runs([]), [])
+    assert (result.cancelled, result.failed, calls) == ([], [], [])
+
+
+def test_one_text_is_not_a_list_of_runs_to_cancel() -> None:
+    with pytest.raises(TypeError, match="several ids, got one text"):
+        next(cancel_runs("tsk_1"))
+
+
+@pytest.mark.parametrize("reason", [None, "", "no answer"])
+def test_a_workflow_run_s_webhook_is_looked_up_in_the_list(reason: str | None) -> None:
+    flow = webhook_failure_reason("wr_1")
+    call = next(flow)
+    assert isinstance(call, Call)
+    assert (call.path, call.query) == ("v1/agents/runs", "search_key=wr_1")
+    others = [{"workflow_run_id": "wr_10", "webhook_failure_reason": "other"}, "odd"]
+    for name in ("workflow_run_id", "run_id"):
+        listed = [*others, {name: "wr_1", "webhook_failure_reason": reason}]
+        assert call.read(listed) == reason
+    with pytest.raises(StopIteration) as end:
+        flow.send(reason)
+    assert end.value.value == reason
+
+
+@pytest.mark.parametrize("listed", [[], [{"workflow_run_id": "wr_10"}], [{"run_id": "wr_1"}]])
+def test_a_workflow_run_that_the_list_does_not_tell_of_is_read_itself(listed: Any) -> None:
+    flow = webhook_failure_reason("wr_1")
+    first = next(flow)
+    assert isinstance(first, Call)
+    second = flow.send(first.read(listed))
+    assert isinstance(second, Call)
+    assert (second.path, second.query) == ("v1/workflows/runs/wr_1", "")
+    assert second.read({"webhook_failure_reason": "gone"}) == "gone"
+
+
+def test_a_server_without_the_list_is_asked_for_the_workflow_run_itself() -> None:
+    result, calls = drive(webhook_failure_reason("wr_1"), [NO_CALL, "no answer"])
+    assert result == "no answer"
+    assert [call.path for call in calls] == ["v1/agents/runs", "v1/workflows/runs/wr_1"]
+
+
+def test_a_task_s_webhook_is_read_from_the_task() -> None:
+    result, [call] = drive(webhook_failure_reason("tsk/1"), ["gave up"])
+    assert result == "gave up"
+    assert (call.path, call.query) == ("api/v1/tasks/tsk%2F1", "")
+
+
+@pytest.mark.parametrize("run_id", ["wr_1", "tsk_1"])
+@pytest.mark.parametrize("error", [NO_CALL, NOT_FOUND, ServerError("down", status_code=500)])
+def test_what_the_last_look_raises_is_passed_on(run_id: str, error: SkyvernError) -> None:
+    first = [NO_CALL] if run_id == "wr_1" else []
+    with pytest.raises(type(error)):
+        drive(webhook_failure_reason(run_id), [*first, error])
+
+
+@pytest.mark.parametrize("run_id", ["wr_1", "tsk_1"])
+def test_a_server_that_answers_without_telling_is_not_supported(run_id: str) -> None:
+    flow = webhook_failure_reason(run_id)
+    call = next(flow)
+    if run_id == "wr_1":
+        assert isinstance(call, Call)
+        call = flow.send(call.read({"run_id": run_id}))
+    assert isinstance(call, Call)
+    reason = call.read({"run_id": run_id})
+    with pytest.raises(NotSupported, match=f"does not tell of the webhook of run {run_id}"):
+        flow.send(reason)
+
+
+def test_a_reason_that_is_no_text_is_not_taken_for_one() -> None:
+    call = next(webhook_failure_reason("tsk_1"))
+    assert isinstance(call, Call)
+    with pytest.raises(ValueError, match="neither text nor null"):
+        call.read({"webhook_failure_reason": 7})
+    with pytest.raises(ValueError, match="neither a run nor a list"):
+        call.read("text")
+
+
+def test_an_empty_run_id_is_refused() -> None:
+    with pytest.raises(ValueError, match="run_id is empty"):
+        next(webhook_failure_reason(""))
+    with pytest.raises(ValueError, match="run_id is empty"):
+        next(wait_for_run(""))
+
+
+def item(number: int) -> RunListItem:
+    return RunListItem(run_id=f"tsk_{number}", status="running")
+
+
+def test_pages_end_with_one_that_is_not_full() -> None:
+    pages = Pages(search_key="abc", status=iter(["running"]), request_options={"max_retries": 7})
+    for number in (1, 2):
+        call = pages.next_page()
+        assert call is not None
+        query = f"search_key=abc&status=running&page={number}&page_size=100"
+        assert (call.query, call.options) == (query, {"max_retries": 7})
+        size = 100 if number == 1 else 99
+        assert len(pages.new_items([item(number * 1000 + n) for n in range(size)])) == size
+    assert pages.next_page() is None
+
+
+def test_a_run_pushed_to_the_next_page_is_given_once() -> None:
+    pages = Pages(search_key=None, status="running", request_options=None)
+    first = [item(number) for number in range(100)]
+    assert pages.new_items(first) == first
+    pushed = [item(number) for number in range(97, 150)]
+    assert [one.run_id for one in pages.new_items(pushed)] == [f"tsk_{n}" for n in range(100, 150)]
+
+
+def test_pages_stop_at_the_server_s_last() -> None:
+    pages = Pages(search_key=None, status=None, request_options=None)
+    count = 0
+    while pages.next_page() is not None:
+        pages.new_items([item(count * 100 + number) for number in range(100)])
+        count += 1
+    assert count == 100

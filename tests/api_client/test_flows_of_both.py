@@ -1,0 +1,240 @@
+"""The calls made of several requests, once through each client."""
+
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from api_client import (
+    ApiError,
+    NotFoundError,
+    NotSentError,
+    NotSupported,
+    RunStatus,
+    WaitTimeoutError,
+)
+from tests.api_client.twins import TASK, Clock, FakeTransport, Kind, answer, both, twin
+
+ROUTE_MISSING = answer(404, {"detail": "Not Found"})
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def listed(*numbers: int) -> list[dict[str, Any]]:
+    return [{"run_id": f"tsk_{number}", "status": "running"} for number in numbers]
+
+
+@both
+async def test_a_run_is_waited_for(kind: Kind, clock: Clock) -> None:
+    transport = FakeTransport(
+        answer(404, {"detail": "Run not found"}),
+        answer(200, TASK),
+        answer(200, TASK | {"status": "failed", "retry_pending": True}),
+        answer(200, TASK | {"status": "completed"}),
+    )
+    async with twin(kind, transport=transport) as client:
+        run = await client.call("wait_for_run", "tsk_1")
+    assert run.status is RunStatus.COMPLETED
+    assert clock.slept == [1.0, 1.0, 1.0]
+
+
+@both
+async def test_a_wait_that_is_over_before_the_run_is_an_error(kind: Kind, clock: Clock) -> None:
+    async with twin(kind, transport=FakeTransport(answer(200, TASK))) as client:
+        with pytest.raises(WaitTimeoutError) as caught:
+            await client.call("wait_for_run", "tsk_1", timeout=7)
+    assert caught.value.run is not None
+    assert caught.value.run.status is RunStatus.QUEUED
+    assert sum(clock.slept) == 7
+
+
+@both
+async def test_a_failure_of_a_read_ends_the_wait(kind: Kind, clock: Clock) -> None:
+    async with twin(kind, transport=FakeTransport(answer(400))) as client:
+        with pytest.raises(ApiError):
+            await client.call("wait_for_run", "tsk_1")
+
+
+@both
+async def test_a_wrong_argument_of_a_flow_is_refused_unsent(kind: Kind) -> None:
+    transport = FakeTransport(answer(200))
+    async with twin(kind, transport=transport) as client:
+        with pytest.raises(ValueError, match="min_interval"):
+            await client.call("wait_for_run", "tsk_1", min_interval=0)
+        with pytest.raises(TypeError, match="several ids"):
+            await client.call("cancel_runs", "tsk_1")
+    assert not transport.requests
+
+
+@both
+async def test_many_runs_are_canceled_in_few_requests(kind: Kind) -> None:
+    def cancel(request: httpx.Request) -> httpx.Response:
+        ids = orjson.loads(request.read())["run_ids"]
+        return answer(200, {"cancelled": ids[1:], "failed": ids[:1]})
+
+    transport = FakeTransport(by=cancel)
+    async with twin(kind, transport=transport) as client:
+        result = await client.call("cancel_runs", [f"tsk_{number % 150}" for number in range(300)])
+    assert len(transport.requests) == 2
+    assert (len(result.cancelled), result.failed) == (148, ["tsk_0", "tsk_100"])
+
+
+@both
+async def test_a_webhook_s_failure_is_looked_up_where_the_server_tells_it(kind: Kind) -> None:
+    def tell(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/agents/runs":
+            return ROUTE_MISSING
+        return answer(200, {"webhook_failure_reason": request.url.path})
+
+    async with twin(kind, transport=FakeTransport(by=tell)) as client:
+        for run_id, path in (("wr_1", "/v1/workflows/runs/wr_1"), ("t_1", "/api/v1/tasks/t_1")):
+            assert await client.call("webhook_failure_reason", run_id) == path
+
+
+@both
+async def test_a_run_nobody_knows_has_no_webhook(kind: Kind) -> None:
+    transport = FakeTransport(answer(404, {"detail": "Task not found"}))
+    async with twin(kind, transport=transport) as client:
+        with pytest.raises(NotFoundError):
+            await client.call("webhook_failure_reason", "tsk_1")
+
+
+@both
+async def test_a_webhook_s_failure_in_a_shape_nobody_knows_is_an_api_error(kind: Kind) -> None:
+    transport = FakeTransport(answer(200, {"webhook_failure_reason": 7}))
+    async with twin(kind, transport=transport) as client:
+        with pytest.raises(ApiError, match="cannot be read: webhook_failure_reason: neither"):
+            await client.call("webhook_failure_reason", "tsk_1")
+
+
+@both
+async def test_no_run_is_listed_twice_although_others_begin_meanwhile(kind: Kind) -> None:
+    runs = list(range(1000, 750, -1))
+
+    def list_them(request: httpx.Request) -> httpx.Response:
+        start = (int(request.url.params["page"]) - 1) * 100
+        page = listed(*runs[start : start + 100])
+        runs[:0] = range(runs[0] + 7, runs[0], -1)
+        return answer(200, page)
+
+    transport = FakeTransport(by=list_them)
+    async with twin(kind, transport=transport) as client:
+        found = [item.run_id for item in await client.iterate(status=["running"])]
+    assert len(transport.requests) == 3
+    assert found == [f"tsk_{number}" for number in range(1000, 750, -1)]
+
+
+@both
+async def test_the_list_ends_where_the_server_s_does(kind: Kind) -> None:
+    def full(request: httpx.Request) -> httpx.Response:
+        start = int(request.url.params["page"]) * 100
+        return answer(200, listed(*range(start, start + 100)))
+
+    transport = FakeTransport(by=full)
+    async with twin(kind, transport=transport) as client:
+        assert len(await client.iterate()) == 10_000
+    assert len(transport.requests) == 100
+
+
+@both
+async def test_a_list_that_fails_raises_and_can_be_left_at_any_item(kind: Kind) -> None:
+    transport = FakeTransport(answer(200, listed(*range(100))), answer(403))
+    async with twin(kind, transport=transport) as client:
+        with pytest.raises(ApiError):
+            await client.iterate()
+        with pytest.raises(ValueError, match="search_key"):
+            await client.iterate(search_key="ab")
+
+
+MISSING = [
+    ROUTE_MISSING,
+    answer(404),
+    answer(405, {"detail": "Method Not Allowed"}),
+    httpx.Response(404, text="<html>"),
+]
+ROUTES: list[tuple[str, Any]] = [
+    ("list_runs", None),
+    ("retry_run_webhook", "tsk_1"),
+    ("cancel_runs", ["tsk_1"]),
+    ("webhook_failure_reason", "tsk_1"),
+]
+
+
+@both
+@pytest.mark.parametrize("missing", MISSING, ids=lambda m: f"{m.status_code}{m.text[:5]}")
+@pytest.mark.parametrize(("name", "argument"), ROUTES)
+async def test_a_call_that_the_server_lacks_is_not_made_again_for_an_hour(
+    kind: Kind, clock: Clock, missing: httpx.Response, name: str, argument: Any
+) -> None:
+    arguments = [] if argument is None else [argument]
+    transport = FakeTransport(missing)
+    async with twin(kind, transport=transport) as client:
+        for _ in range(3):
+            with pytest.raises(NotSupported):
+                await client.call(name, *arguments)
+        assert len(transport.requests) == 1
+        clock.now += 3599
+        with pytest.raises(NotSupported, match="this server has no such call"):
+            await client.call(name, *arguments)
+        assert len(transport.requests) == 1
+        clock.now += 2
+        with pytest.raises(NotSupported):
+            await client.call(name, *arguments)
+        assert len(transport.requests) == 2
+
+
+@both
+@pytest.mark.parametrize("body", [{"runs": []}, None, "text"])
+async def test_a_list_in_another_shape_is_not_supported_rather_than_empty(
+    kind: Kind, clock: Clock, body: Any
+) -> None:
+    transport = FakeTransport(answer(200, body))
+    async with twin(kind, transport=transport) as client:
+        for _ in range(2):
+            with pytest.raises(NotSupported):
+                await client.call("list_runs")
+    assert len(transport.requests) == 1
+
+
+@both
+async def test_one_missing_call_says_nothing_of_the_others(kind: Kind, clock: Clock) -> None:
+    transport = FakeTransport(ROUTE_MISSING, answer(200, TASK))
+    async with twin(kind, transport=transport) as client:
+        with pytest.raises(NotSupported):
+            await client.call("list_runs")
+        assert (await client.call("get_run", "tsk_1")).run_id == "tsk_1"
+        assert await client.call("retry_run_webhook", "tsk_1")
+
+
+@both
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_call_every_server_has_is_never_called_missing(kind: Kind, status: int) -> None:
+    async with twin(kind, transport=FakeTransport(answer(status, {"detail": "Not Found"}))) as one:
+        for call in (one.submit(), one.call("get_run", "tsk_1"), one.call("cancel_run", "tsk_1")):
+            with pytest.raises(ApiError):
+                await call
+
+
+@both
+async def test_a_missing_call_is_known_before_the_limiter_is_asked(
+    kind: Kind, clock: Clock
+) -> None:
+    class Once:
+        asked = 0
+
+        def reserve(self, *_: object) -> float | None:
+            self.asked += 1
+            return 0.0 if self.asked == 1 else None
+
+    limiter = Once()
+    async with twin(kind, transport=FakeTransport(ROUTE_MISSING), limiter=limiter) as client:
+        for _ in range(2):
+            with pytest.raises(NotSupported):
+                await client.call("list_runs")
+        assert limiter.asked == 1
+        with pytest.raises(NotSentError):
+            await client.call("get_run", "tsk_1")

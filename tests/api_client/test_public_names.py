@@ -1,0 +1,172 @@
+"""What the package offers by name, and what its errors are to each other."""
+
+import inspect
+import pickle
+import re
+from typing import Any
+
+import pytest
+
+import api_client
+from api_client import (
+    AnswerLostError,
+    ApiError,
+    BadRequestError,
+    BodyTooLargeError,
+    ConflictError,
+    ForbiddenError,
+    LimitedError,
+    NotFoundError,
+    NotSentError,
+    NotSupported,
+    RateLimitError,
+    ServerError,
+    SkyvernEnvironment,
+    SkyvernError,
+    UnprocessableEntityError,
+    WaitTimeoutError,
+    errors,
+)
+from api_client.types import parse_run
+
+PUBLIC_NAMES = [
+    "OMIT",
+    "AgentClient",
+    "AiohttpTransport",
+    "AnswerLostError",
+    "ApiError",
+    "AsyncAgentClient",
+    "AsyncSkyvern",
+    "BadRequestError",
+    "BlockingTransport",
+    "BodyTooLargeError",
+    "BulkCancelRunsResponse",
+    "BulkCancellation",
+    "CallKind",
+    "CancelClass",
+    "Cancellation",
+    "ConflictError",
+    "FileInfo",
+    "ForbiddenError",
+    "LimitedError",
+    "Limiter",
+    "ListClass",
+    "ListedRun",
+    "NotFoundError",
+    "NotSentError",
+    "NotSupported",
+    "ProxyLocation",
+    "RateLimitError",
+    "RateLimiter",
+    "RawClient",
+    "ReadClass",
+    "RequestOptions",
+    "RetryPolicy",
+    "RunEngine",
+    "RunKind",
+    "RunListItem",
+    "RunPage",
+    "RunReading",
+    "RunResponse",
+    "RunStatus",
+    "RunWebhookReplayResponse",
+    "ServerError",
+    "Skyvern",
+    "SkyvernEnvironment",
+    "SkyvernError",
+    "Submission",
+    "SubmissionClass",
+    "TaskRunResponse",
+    "UnprocessableEntityError",
+    "WaitTimeoutError",
+    "WorkflowRunResponse",
+    "verify_webhook",
+]
+
+ANSWER: dict[str, Any] = {"status_code": 429, "body": {"detail": ["a"]}, "headers": {"X-A": "b"}}
+ERRORS: list[SkyvernError] = [
+    ApiError("words", **ANSWER),
+    ApiError(status_code=418),
+    BadRequestError("words", **ANSWER),
+    ForbiddenError("words", **ANSWER),
+    NotFoundError("words", **ANSWER),
+    ConflictError("words", **ANSWER),
+    UnprocessableEntityError("words", **ANSWER),
+    RateLimitError("words", **ANSWER, retry_after=5.0),
+    ServerError("words", **ANSWER, retry_after=None),
+    NotSentError("words"),
+    LimitedError("words"),
+    AnswerLostError("words"),
+    BodyTooLargeError("words"),
+    NotSupported("words"),
+    WaitTimeoutError("words", parse_run({"run_id": "tsk_1", "status": "running", "new": [1]})),
+    WaitTimeoutError("words"),
+]
+
+
+def test_the_public_names_are_these_and_sorted() -> None:
+    assert api_client.__all__ == PUBLIC_NAMES
+    assert all(hasattr(api_client, name) for name in PUBLIC_NAMES)
+    # As the linter sorts them: constants, then classes, then functions.
+    kinds = [0 if name.isupper() else 1 if name[0].isupper() else 2 for name in PUBLIC_NAMES]
+    assert list(zip(kinds, PUBLIC_NAMES, strict=True)) == sorted(
+        zip(kinds, PUBLIC_NAMES, strict=True)
+    )
+
+
+def test_the_environments_are_these_and_two_have_a_second_name() -> None:
+    assert {one.name: one.value for one in SkyvernEnvironment} == {
+        "PRODUCTION": "https://api.skyvern.com",
+        "STAGING": "https://api-staging.skyvern.com",
+        "DEVELOPMENT": "http://localhost:8000",
+    }
+    assert SkyvernEnvironment["CLOUD"] is SkyvernEnvironment.PRODUCTION
+    assert SkyvernEnvironment["LOCAL"] is SkyvernEnvironment.DEVELOPMENT
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_travels_to_another_process_whole(error: SkyvernError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert (str(copy), copy.args, copy.__dict__) == (str(error), error.args, error.__dict__)
+
+
+def test_each_public_error_is_made_here_and_drawn_in_the_tree() -> None:
+    public = {
+        name: value
+        for name, value in vars(api_client).items()
+        if inspect.isclass(value) and issubclass(value, SkyvernError)
+    }
+    assert {type(error) for error in ERRORS} | {SkyvernError} == set(public.values())
+    assert set(public) <= set(api_client.__all__)
+    assert errors.__doc__ is not None
+    assert set(_parents(errors.__doc__)) == set(public)
+
+
+def test_the_tree_of_errors_draws_the_classes_as_they_are() -> None:
+    assert errors.__doc__ is not None
+    for name, parent in _parents(errors.__doc__).items():
+        kind = getattr(api_client, name)
+        drawn = getattr(api_client, parent) if parent else Exception
+        assert issubclass(kind, drawn)
+        # An unnamed class may stand between the two, never a public one.
+        nearest = next(one for one in kind.__mro__[1:] if not one.__name__.startswith("_"))
+        assert nearest is drawn
+
+
+def test_an_api_error_without_words_says_its_status() -> None:
+    assert str(ApiError(status_code=418)) == "status 418"
+    assert ApiError(status_code=418, headers={"X-Request-ID": "r"}).request_id == "r"
+
+
+def _parents(drawing: str) -> dict[str, str]:
+    """Read a drawn tree: each name, and the name it hangs under ("" for the root)."""
+    path: list[str] = []
+    parents: dict[str, str] = {}
+    for line in drawing.splitlines():
+        found = re.match(r"((?:│   |    )*(?:[├└]── )?)([A-Z]\w+)(?:   |$)", line)
+        if found:
+            depth = len(found[1]) // 4
+            path[depth:] = [found[2]]
+            parents[found[2]] = path[depth - 1] if depth else ""
+    return parents

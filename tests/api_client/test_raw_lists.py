@@ -1,0 +1,145 @@
+"""The raw calls about many runs: a page of the list, a bulk cancel, and what answers mean."""
+
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api_client import AnswerLostError, ListClass, ListedRun, NotSentError, RawClient
+from api_client.listings import classify_bulk_cancel, classify_run_list
+from tests.api_client.twins import KEY, FakeTransport, answer
+
+DONE, NOT_SUPPORTED, BUSY, ACCOUNT, TROUBLE = ListClass
+DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
+ITEM = {"run_id": "tsk_1", "status": "running"}
+CANCELLED = {"cancelled": ["tsk_1"], "failed": ["tsk_2"]}
+
+
+def client_of(transport: FakeTransport) -> RawClient:
+    return RawClient("http://skyvern.test", KEY, transport)
+
+
+async def test_a_page_is_asked_for_with_what_was_given_and_no_more() -> None:
+    transport = FakeTransport(answer(200, []))
+    client = client_of(transport)
+    await client.list_runs()
+    await client.list_runs(search_key="a b", status=["queued", "running"], page=2, page_size=5)
+    assert {request.method for request in transport.requests} == {"GET"}
+    assert [request.url.raw_path for request in transport.requests] == [
+        b"/v1/runs?page=1&page_size=100",
+        b"/v1/runs?search_key=a+b&status=queued&status=running&page=2&page_size=5",
+    ]
+
+
+async def test_a_page_gives_its_runs_and_the_server_s_clock() -> None:
+    items = [
+        ITEM | {"task_run_type": "task_v2", "title": "t", "created_at": "2026-11-25T12:00:00"},
+        ITEM | {"created_at": "2026-11-25T14:00:00+02:00", "title": ""},
+        ITEM | {"created_at": "yesterday", "task_run_type": 7},
+    ]
+    page = await client_of(FakeTransport(answer(200, items, date=DATE))).list_runs(page_size=3)
+    assert page.runs == (
+        ListedRun("tsk_1", "running", "task_v2", "t", 1795608000.0),
+        ListedRun("tsk_1", "running", None, None, 1795608000.0),
+        ListedRun("tsk_1", "running", None, None, None),
+    )
+    assert (page.outcome, page.is_short, page.server_date) == (DONE, False, 1795608000.0)
+
+
+@pytest.mark.parametrize(("count", "is_short"), [(0, True), (1, True), (2, False)])
+async def test_a_page_that_is_not_full_is_the_last(count: int, is_short: bool) -> None:
+    page = await client_of(FakeTransport(answer(200, [ITEM] * count))).list_runs(page_size=2)
+    assert page.is_short is is_short
+
+
+@pytest.mark.parametrize(
+    "body", [{"runs": []}, None, "text", [7], [{"run_id": "tsk_1"}], [ITEM, {"status": "running"}]]
+)
+async def test_a_list_in_another_shape_is_not_an_empty_one(body: Any) -> None:
+    page = await client_of(FakeTransport(answer(200, body))).list_runs()
+    assert (page.outcome, page.runs, page.is_short) == (NOT_SUPPORTED, (), False)
+
+
+async def test_a_bulk_cancel_tells_which_runs_it_ended() -> None:
+    transport = FakeTransport(answer(200, CANCELLED))
+    result = await client_of(transport).cancel_runs(["tsk_1", "tsk_2"])
+    [request] = transport.requests
+    assert (request.method, request.url.path) == ("POST", "/v1/runs/cancel")
+    assert request.read() == b'{"run_ids":["tsk_1","tsk_2"]}'
+    assert result.outcome is DONE
+    assert (set(result.cancelled), set(result.failed)) == ({"tsk_1"}, {"tsk_2"})
+
+
+@pytest.mark.parametrize("failed", [{}, {"failed": None}, {"failed": [7]}])
+async def test_a_bulk_cancel_that_names_no_failures_had_none(failed: dict[str, Any]) -> None:
+    transport = FakeTransport(answer(200, {"cancelled": ["tsk_1", 7]} | failed))
+    result = await client_of(transport).cancel_runs(["tsk_1"])
+    assert set(result.cancelled) == {"tsk_1"}
+    assert not result.failed
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"cancelled": None}, "text"])
+async def test_a_bulk_cancel_in_another_shape_is_not_supported(body: Any) -> None:
+    result = await client_of(FakeTransport(answer(200, body))).cancel_runs(["tsk_1"])
+    assert result.outcome is NOT_SUPPORTED
+
+
+FAILURES: list[tuple[httpx.Response | Exception, ListClass]] = [
+    (answer(404, {"detail": "Not Found"}), NOT_SUPPORTED),
+    (httpx.Response(404, text="<html>"), NOT_SUPPORTED),
+    (answer(405, {"detail": "Method Not Allowed"}), NOT_SUPPORTED),
+    (answer(404, {"detail": "Organization not found"}), ACCOUNT),
+    (answer(401), ACCOUNT),
+    (answer(402), ACCOUNT),
+    (answer(403, {"detail": f"Invalid credentials {KEY}"}), ACCOUNT),
+    (answer(302, location="/elsewhere-else"), ACCOUNT),
+    (answer(429, {"detail": "Maximum 5 requests"}, retry_after="7"), BUSY),
+    (answer(422, {"detail": "too long"}), TROUBLE),
+    (answer(500, {"error": f"oops {KEY}"}), TROUBLE),
+    (answer(503), TROUBLE),
+    (NotSentError(f"refused {KEY}"), TROUBLE),
+    (AnswerLostError("reset"), TROUBLE),
+    (OSError("odd"), TROUBLE),
+]
+
+
+@pytest.mark.parametrize(("failure", "outcome"), FAILURES)
+async def test_a_failure_is_classed_the_same_for_a_page_and_a_bulk_cancel(
+    failure: httpx.Response | Exception, outcome: ListClass
+) -> None:
+    client = client_of(FakeTransport(failure))
+    page, cancellation = await client.list_runs(), await client.cancel_runs(["tsk_1"])
+    assert page.outcome is cancellation.outcome is outcome
+    for detail in (page.detail, cancellation.detail):
+        assert detail
+        assert KEY not in detail
+    assert page.retry_after == cancellation.retry_after == (7.0 if outcome is BUSY else None)
+    assert not page.runs
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+items = st.fixed_dictionaries(
+    {},
+    optional={
+        "run_id": json_values,
+        "status": json_values,
+        "created_at": json_values | st.datetimes().map(str) | st.just("0001-01-01T00:00:00+14:00"),
+        "title": json_values,
+    },
+)
+
+
+@settings(deadline=None)
+@given(st.integers(100, 999), st.lists(items) | json_values)
+def test_no_answer_makes_classing_raise(status: int, parsed: Any) -> None:
+    for body in (orjson.dumps(parsed), orjson.dumps(parsed)[:-1]):
+        page = classify_run_list(status, body, {}, 100)
+        assert not page.runs or page.outcome is DONE
+        cancellation = classify_bulk_cancel(status, body, {})
+        assert not cancellation.cancelled or cancellation.outcome is DONE

@@ -1,0 +1,169 @@
+"""`request_options`: each key of them, with every call."""
+
+from typing import Any
+
+import pytest
+
+from api_client import RateLimitError, RequestOptions
+from tests.api_client.recording import WAYS, Recording, Way, answering, called
+from tests.api_client.test_every_argument import LEAST, Row
+
+ALL_NONE: RequestOptions = {
+    "timeout_in_seconds": None,
+    "max_retries": None,
+    "additional_headers": None,
+    "additional_query_parameters": None,
+    "additional_body_parameters": None,
+    "chunk_size": None,
+}
+
+both = pytest.mark.parametrize("way", WAYS)
+every_call = pytest.mark.parametrize("row", LEAST.values(), ids=LEAST)
+every_post = pytest.mark.parametrize(
+    "row", [row for row in LEAST.values() if row.method == "POST"], ids=lambda row: row.call
+)
+every_get = pytest.mark.parametrize(
+    "row", [row for row in LEAST.values() if row.method == "GET"], ids=lambda row: row.call
+)
+
+
+def sent(row: Row, way: Way, options: RequestOptions | None) -> Any:
+    transport = Recording()
+    called(way, transport, row.call, **row.given, request_options=options)
+    return transport.only
+
+
+def test_every_key_of_the_options_is_covered_here() -> None:
+    assert set(ALL_NONE) == set(RequestOptions.__annotations__)
+
+
+@both
+@every_call
+@pytest.mark.parametrize("options", [None, {}, ALL_NONE, {"chunk_size": 4096}])
+def test_options_that_say_nothing_change_nothing(
+    options: RequestOptions | None, row: Row, way: Way
+) -> None:
+    request = sent(row, way, options)
+    plain = Recording()
+    called(way, plain, row.call, **row.given)
+    assert request.url == plain.only.url
+    assert request.headers == plain.only.headers
+    assert request.content == plain.only.content == row.content.encode()
+
+
+@both
+@every_call
+def test_a_time_limit_of_one_call_goes_to_the_transport(row: Row, way: Way) -> None:
+    request = sent(row, way, {"timeout_in_seconds": 7})
+    assert request.extensions["timeout"] == {"read": 7}
+
+
+@both
+@every_call
+def test_without_a_limit_a_call_has_a_minute_or_what_its_webhooks_need(row: Row, way: Way) -> None:
+    longer = {"cancel_run": 120.0, "cancel_runs": 120.0, "retry_run_webhook": 90.0}
+    request = sent(row, way, None)
+    limit = request.extensions["timeout"]["read"]
+    assert limit == pytest.approx(longer.get(row.call, 60.0), abs=1.0)
+
+
+@both
+@every_call
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2), (3, 4), (None, 3)])
+def test_a_call_is_made_again_as_often_as_it_says(
+    retries: int | None, attempts: int, row: Row, way: Way
+) -> None:
+    transport = Recording(answering(429, {"detail": "slow down"}, retry_after="0"))
+    options: RequestOptions = {"max_retries": retries}
+    with pytest.raises(RateLimitError):
+        called(way, transport, row.call, **row.given, request_options=options)
+    assert len(transport.requests) == attempts
+
+
+@both
+@every_call
+def test_additional_headers_go_before_ours_whatever_their_case(row: Row, way: Way) -> None:
+    additional = {"X-Trace": 5, "ACCEPT": "a/b", "X-Api-Key": "other", "x-none": None}
+    request = sent(row, way, {"additional_headers": additional})
+    assert request.headers.get_list("x-trace") == ["5"]
+    assert request.headers.get_list("accept") == ["a/b"]
+    assert request.headers.get_list("x-api-key") == ["other"]
+    assert "x-none" not in request.headers
+
+
+@both
+@pytest.mark.parametrize("call", ["run_task", "run_workflow"])
+def test_additional_headers_go_before_the_call_s_arguments(call: str, way: Way) -> None:
+    additional = {"X-User-Agent": "theirs"}
+    transport = Recording()
+    given = LEAST[call].given | {"user_agent": "ours"}
+    called(way, transport, call, **given, request_options={"additional_headers": additional})
+    assert transport.only.headers.get_list("x-user-agent") == ["theirs"]
+
+
+@both
+@every_call
+def test_additional_query_parameters_come_after_the_call_s_own(row: Row, way: Way) -> None:
+    additional = {"q": 1, "f": True, "none": None, "l": ["a b", "ä"], "e": ""}
+    request = sent(row, way, {"additional_query_parameters": additional})
+    mark = "&" if "?" in row.target else "?"
+    assert request.url.raw_path.decode() == f"{row.target}{mark}q=1&f=true&l=a+b&l=%C3%A4&e="
+
+
+@both
+def test_an_additional_query_parameter_goes_before_the_call_s_own(way: Way) -> None:
+    transport = Recording()
+    options: RequestOptions = {"additional_query_parameters": {"page_size": 5, "page": None}}
+    called(way, transport, "list_runs", request_options=options)
+    assert transport.only.url.query == b"page_size=5"
+
+
+@both
+@every_post
+def test_additional_body_parameters_come_after_the_call_s_own_and_null_stays(
+    row: Row, way: Way
+) -> None:
+    additional = {"new": [1, None], "none": None}
+    request = sent(row, way, {"additional_body_parameters": additional})
+    before = f"{row.content[:-1]}," if row.content else "{"
+    assert request.content.decode() == before + '"new":[1,null],"none":null}'
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["content-length"] == str(len(request.content))
+
+
+@both
+@every_get
+def test_additional_body_parameters_give_a_read_a_body(row: Row, way: Way) -> None:
+    request = sent(row, way, {"additional_body_parameters": {"new": None}})
+    assert request.content == b'{"new":null}'
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["content-length"] == "12"
+
+
+@both
+def test_an_additional_body_parameter_takes_the_place_of_an_argument(way: Way) -> None:
+    transport = Recording()
+    options: RequestOptions = {"additional_body_parameters": {"prompt": "theirs", "url": None}}
+    called(way, transport, "run_task", prompt="p", url="u", request_options=options)
+    assert transport.only.content == b'{"prompt":"theirs","url":null}'
+
+
+@both
+@every_call
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"timeout": 5}, TypeError, "unknown request_options timeout; there are: timeout_in"),
+        ({"timeout_in_seconds": 0}, ValueError, "timeout_in_seconds: expected more than 0"),
+        ({"timeout_in_seconds": -1}, ValueError, "timeout_in_seconds: expected more than 0"),
+        ({"timeout_in_seconds": float("nan")}, ValueError, "timeout_in_seconds: expected more"),
+        ({"max_retries": -1}, ValueError, "max_retries: expected 0 or more"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused_before_anything_is_sent(
+    options: Any, error: type[Exception], words: str, row: Row, way: Way
+) -> None:
+    transport = Recording()
+    with pytest.raises(error, match=words):
+        called(way, transport, row.call, **row.given, request_options=options)
+    assert transport.requests == []

@@ -1,0 +1,157 @@
+"""May a call be made again, and after how long: each decision by itself, without a client."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api_client import (
+    AnswerLostError,
+    ApiError,
+    BodyTooLargeError,
+    CallKind,
+    NotFoundError,
+    NotSentError,
+    NotSupported,
+    RateLimitError,
+    RetryPolicy,
+    ServerError,
+    SkyvernError,
+    WaitTimeoutError,
+)
+from api_client.call import Call
+from api_client.retrying import Budget, may_again, pause
+from tests.api_client.twins import Clock
+
+DOCUMENTED = {200, 301, 302, 307, 308, 400, 401, 402, 403, 404, 405, 408, 409, 413, 418, 422, 429}
+DOCUMENTED |= {500, 502, 503, 504, 599}
+STATUSES = sorted(DOCUMENTED | {random.Random(7).randrange(100, 1000) for _ in range(100)})
+WORDS = ["", "Database temporarily unavailable", "No run was created", "NO RUN WAS CREATED. Later."]
+WRITES = [CallKind.SUBMISSION, CallKind.CANCEL, CallKind.WEBHOOK]
+
+every_kind = pytest.mark.parametrize("call", list(CallKind))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def refusal(status: int, words: str = "", retry_after: float | None = None) -> ApiError:
+    if status == 429:
+        return RateLimitError(words, status_code=status, retry_after=retry_after)
+    if status >= 500:
+        return ServerError(words, status_code=status, retry_after=retry_after)
+    return ApiError(words, status_code=status)
+
+
+@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_read_is_made_again_after_what_passes(status: int, words: str) -> None:
+    passes = status in {408, 425, 429} or status >= 500
+    assert may_again(CallKind.READ, refusal(status, words)) is passes
+
+
+@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("call", WRITES)
+def test_anything_else_is_made_again_only_if_nothing_came_of_it(
+    call: CallKind, status: int, words: str
+) -> None:
+    nothing = status == 429 or (status == 503 and "no run was created" in words.lower())
+    assert may_again(call, refusal(status, words)) is nothing
+
+
+@pytest.mark.parametrize(
+    ("error", "read", "other"),
+    [
+        (NotSentError("refused"), True, True),
+        (AnswerLostError("reset"), True, False),
+        (BodyTooLargeError("large"), False, False),
+        (NotSupported("no such call"), False, False),
+        (NotFoundError("no run", status_code=404), False, False),
+        (WaitTimeoutError("still running"), False, False),
+        (SkyvernError("of tomorrow"), False, False),
+        (TimeoutError(), False, False),
+        (KeyboardInterrupt(), False, False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@every_kind
+def test_an_error_without_an_answer_is_judged_by_what_it_proves(
+    call: CallKind, error: BaseException, read: bool, other: bool
+) -> None:
+    assert may_again(call, error) is (read if call is CallKind.READ else other)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 10**9),
+    st.floats(0, 100),
+    st.floats(0, 100),
+    st.floats(0, 1),
+    st.none() | st.floats(0, 3600),
+)
+def test_a_pause_is_full_jitter_over_what_the_server_asks(
+    attempt: int, first: float, longest: float, dice: float, asked: float | None
+) -> None:
+    policy = RetryPolicy(first_pause=first, max_pause=longest)
+    error = RateLimitError(status_code=429, retry_after=asked)
+    seconds = pause(policy, attempt, error, lambda: dice)
+    assert (asked or 0.0) <= seconds <= (asked or 0.0) + longest
+    if attempt <= 60:
+        bound = min(longest, first * 2.0 ** (attempt - 1))
+        assert seconds == (asked or 0.0) + dice * bound
+
+
+@pytest.mark.parametrize(
+    ("attempt", "longest"), [(1, 0.5), (2, 1.0), (3, 2.0), (5, 8.0), (6, 8.0), (10**6, 8.0)]
+)
+def test_the_bound_of_a_pause_doubles_until_the_longest(attempt: int, longest: float) -> None:
+    error = AnswerLostError()
+    assert pause(RetryPolicy(), attempt, error, lambda: 0.0) == 0.0
+    assert pause(RetryPolicy(), attempt, error, lambda: 1.0) == longest
+    assert pause(RetryPolicy(), attempt, None, lambda: 0.5) == longest / 2
+
+
+@pytest.mark.parametrize("name", ["max_retries", "first_pause", "max_pause", "deadline"])
+def test_a_policy_takes_no_negative_number(name: str) -> None:
+    wrong: dict[str, Any] = {name: -1}
+    with pytest.raises(ValueError, match=f"{name}: expected 0 or more, got -1"):
+        RetryPolicy(**wrong)
+    wrong[name] = 0
+    RetryPolicy(**wrong)
+
+
+def budget(timeout: float = 60, call: CallKind = CallKind.READ, **options: Any) -> Budget:
+    policy = RetryPolicy(max_retries=2, deadline=120)
+    return Budget(policy, Call(call, "p", lambda _: None, options=options or None), timeout)  # type: ignore[arg-type]
+
+
+def test_an_attempt_may_take_its_timeout_or_what_is_left_of_the_deadline(clock: Clock) -> None:
+    one = budget(timeout=50)
+    assert one.left() == 50
+    clock.now += 70
+    assert one.left() == 50
+    clock.now += 10
+    assert one.left() == 40
+    clock.now += 50
+    assert one.left() <= 0
+
+
+def test_a_call_s_own_timeout_goes_before_the_client_s(clock: Clock) -> None:
+    assert budget(timeout=50, timeout_in_seconds=5).left() == 5
+
+
+def test_the_deadline_is_never_less_than_one_attempt_may_take(clock: Clock) -> None:
+    one = budget(timeout_in_seconds=300)
+    clock.now += 100
+    assert one.left() == 200
+
+
+@pytest.mark.parametrize(("given_", "again"), [(None, True), (0, False), (1, True)])
+def test_a_call_s_own_retries_go_before_the_policy_s(given_: int | None, again: bool) -> None:
+    assert budget(max_retries=given_).may_again(AnswerLostError()) is again
+    assert not budget(call=CallKind.SUBMISSION, max_retries=given_).may_again(AnswerLostError())
