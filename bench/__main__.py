@@ -1,6 +1,6 @@
 """`make bench`: every figure from one run, as a table; ratios, since machines differ.
 
-python -m bench [cost|intake|latency|limits ...]
+python -m bench [cost|intake|latency|limits|client ...]
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import cost, intake, latency, limits
+from bench import client, cost, intake, latency, limits
 
 Row = tuple[str, str, str]
 
@@ -69,11 +69,39 @@ def _limits() -> list[Row]:
     ]
 
 
+_WAYS = {
+    "aiohttp": "bare aiohttp session",
+    "transport": "AiohttpTransport alone",
+    "async": "AsyncSkyvern",
+    "httpx-aiohttp": "httpx over httpx-aiohttp",
+    "httpx": "httpx",
+    "blocking": "Skyvern, one at a time",
+}
+
+
+def _client() -> list[Row]:
+    seen = client.measure()
+    rows = []
+    for call, what in (("get", "GET v1/runs/{id}"), ("post", "POST v1/run/tasks")):
+        rows.append((what, "CPU a call (to bare aiohttp), at once:", ""))
+        for name, way in _WAYS.items():
+            cells = [
+                f"{at_once}: {cell.cpu_ms:.3f} ms ({cell.ratio:.2f})"
+                for at_once in client.AT_ONCE
+                if (cell := seen.get((name, call, at_once)))
+            ]
+            if cells:
+                reach = "at most 1.60" if name == "async" else ""
+                rows.append((f"  {way}", "\n".join(cells), reach))
+    return rows
+
+
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "cost": _cost,
     "intake": _intake,
     "latency": _latency,
     "limits": _limits,
+    "client": _client,
 }
 
 

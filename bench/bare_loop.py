@@ -6,9 +6,7 @@ python -m bench.bare_loop BASE_URL COUNT CONCURRENCY   prints CPU seconds of the
 import asyncio
 import sys
 import time
-from typing import cast
 
-import httpx
 import orjson
 import uvloop
 
@@ -17,11 +15,6 @@ from api_client.requests import RequestFactory
 from config.collector import calm_collector
 
 BODY = orjson.dumps({"prompt": "x" * 480, "url": "https://shop.test/1", "engine": "skyvern-1.0"})
-
-
-def _body(answer: httpx.Response) -> bytes:
-    """Return the body without httpx's decoding, as the worker's client does."""
-    return next(iter(cast(httpx.ByteStream, answer.stream)))
 
 
 async def main(base_url: str, count: int, concurrency: int) -> float:
@@ -36,10 +29,10 @@ async def main(base_url: str, count: int, concurrency: int) -> float:
             for number in left:
                 if number == count // 2:
                     half = time.process_time()
-                answer = await transport.handle_async_request(requests.post("v1/run/tasks", BODY))
-                run_id = orjson.loads(_body(answer))["run_id"]
-                answer = await transport.handle_async_request(requests.get(f"v1/runs/{run_id}"))
-                assert orjson.loads(_body(answer))["status"] == "completed"
+                answer = await transport.exchange(requests.post("v1/run/tasks", BODY))
+                run_id = orjson.loads(answer.body)["run_id"]
+                answer = await transport.exchange(requests.get(f"v1/runs/{run_id}"))
+                assert orjson.loads(answer.body)["status"] == "completed"
 
         calm_collector()  # as the worker does, so that the ratio tells of the queue alone
         await asyncio.gather(*(worker() for _ in range(concurrency)))
