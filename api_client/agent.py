@@ -26,6 +26,7 @@ from api_client.caller import Caller
 from api_client.errors import SkyvernError
 from api_client.exchange import async_sender, send, send_blocking, sender
 from api_client.flows import Flow, Pause
+from api_client.own_client import OwnAsyncClient, OwnClient
 from api_client.retrying import Budget
 from api_client.types import RunListItem
 
@@ -34,11 +35,12 @@ T = TypeVar("T")
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-def _as_method(method: _Method, build: Callable[..., Any]) -> _Method:
+def _as_method(method: _Method, build: Callable[..., Any], owner: str) -> _Method:
     """Give a method the name, arguments and docstring of the function that builds its call."""
     signature = inspect.signature(build)
     first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    method.__name__ = method.__qualname__ = build.__name__
+    method.__name__ = build.__name__
+    method.__qualname__ = f"{owner}.{build.__name__}"
     method.__doc__ = build.__doc__
     method.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[first, *signature.parameters.values()],
@@ -51,7 +53,7 @@ def _sent(build: Callable[P, Call[T] | Flow[T]]) -> "Callable[Concatenate[AgentC
     def method(self: "AgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._make(build(*args, **kwargs))
 
-    return _as_method(method, build)
+    return _as_method(method, build, "AgentClient")
 
 
 def _awaited(
@@ -60,7 +62,7 @@ def _awaited(
     async def method(self: "AsyncAgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._make(build(*args, **kwargs))
 
-    return _as_method(method, build)
+    return _as_method(method, build, "AsyncAgentClient")
 
 
 class AgentClient:
@@ -71,7 +73,7 @@ class AgentClient:
         transport: what sends.
     """
 
-    def __init__(self, caller: Caller, transport: httpx.BaseTransport) -> None:
+    def __init__(self, caller: Caller, transport: OwnClient | httpx.BaseTransport) -> None:
         self._caller = caller
         self._sender = sender(transport)
 
@@ -155,7 +157,9 @@ class AsyncAgentClient:
         transport: what sends.
     """
 
-    def __init__(self, caller: Caller, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(
+        self, caller: Caller, transport: OwnAsyncClient | httpx.AsyncBaseTransport
+    ) -> None:
         self._caller = caller
         self._sender = async_sender(transport)
 

@@ -76,7 +76,8 @@ def _field_words(item: Any) -> str:
     place = item.get("loc")
     if not isinstance(place, list):
         return message
-    return f"{'.'.join(map(str, place))}: {message}"
+    parts = [str(part) for part in place if isinstance(part, str | int)]
+    return f"{'.'.join(parts)}: {message}"
 
 
 def named_rate(words: str) -> float | None:

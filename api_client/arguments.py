@@ -52,21 +52,30 @@ def check_options(options: RequestOptions | None) -> RequestOptions:
     """Return the options, after refusing what nothing would come of, silently.
 
     Raises:
-        TypeError: an unknown key.
+        TypeError: no dict, or an unknown key; a time that is no number.
         ValueError: a limit that is none.
     """
-    if not options:
+    if options is None:
         return {}
+    if not isinstance(options, Mapping):
+        raise TypeError(f"request_options: expected a dict, got {type(options).__name__}")
     if unknown := sorted(set(options) - RequestOptions.__annotations__.keys()):
         known = ", ".join(RequestOptions.__annotations__)
         raise TypeError(f"unknown request_options {', '.join(unknown)}; there are: {known}")
     timeout = options.get("timeout_in_seconds")
+    if timeout is not None and not (is_whole(timeout) or isinstance(timeout, float)):
+        raise TypeError(f"timeout_in_seconds: expected seconds, got {type(timeout).__name__}")
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout_in_seconds: expected more than 0 seconds, got {timeout!r}")
     retries = options.get("max_retries")
-    if retries is not None and retries < 0:
-        raise ValueError(f"max_retries: expected 0 or more, got {retries!r}")
+    if retries is not None and (not is_whole(retries) or retries < 0):
+        raise ValueError(f"max_retries: expected a whole number from 0, got {retries!r}")
     return options
+
+
+def is_whole(value: object) -> bool:
+    """Say whether a value is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def json_body(fields: Mapping[str, Any], additional: Mapping[str, Any] | None = None) -> bytes:
@@ -76,20 +85,34 @@ def json_body(fields: Mapping[str, Any], additional: Mapping[str, Any] | None = 
     what it does not know (models, dates, enums, UUIDs, sets) is written as pydantic writes it.
 
     Raises:
-        TypeError: a value that JSON has no word for.
-        ValueError: a number that is not finite, or text that UTF-8 has no bytes for.
+        TypeError: a value that JSON has no word for, `OMIT` inside a value.
+        ValueError: a number that is not finite, text that UTF-8 has no bytes for, too many levels.
     """
-    given = {name: value for name, value in fields.items() if value is not OMIT}
-    if additional:
-        given |= additional
+    given = {n: v for n, v in {**fields, **(additional or {})}.items() if v is not OMIT}
+    try:
+        return _encoded(given)
+    except RecursionError as exc:
+        raise ValueError("the arguments are nested too deeply to be sent") from exc
+    except PydanticSerializationError as exc:
+        raise TypeError(f"the arguments cannot be sent as JSON: {exc}") from exc
+
+
+def _encoded(given: dict[str, Any]) -> bytes:
     try:
         return _dump(given)
     except TypeError:
-        pass  # not plain JSON
-    try:
-        return _dump(to_jsonable_python(given, bytes_mode="base64"))
-    except PydanticSerializationError as exc:
-        raise TypeError(f"the arguments cannot be sent as JSON: {exc}") from exc
+        _refuse_omit(given)  # not plain JSON
+    return _dump(to_jsonable_python(given, bytes_mode="base64"))
+
+
+def _refuse_omit(value: Any) -> None:
+    """Refuse `OMIT` inside a value, which would be written as text."""
+    if value is OMIT:
+        raise TypeError("OMIT stands for an argument, not for a part of one")
+    inside = value.values() if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        for item in inside:
+            _refuse_omit(item)
 
 
 def _dump(value: Any) -> bytes:
@@ -101,12 +124,20 @@ def query_string(fields: Mapping[str, Any], additional: Mapping[str, Any] | None
     """Encode query parameters; those that are None or `OMIT` are left out.
 
     A list gives one pair an item, an object one pair a field (`name[field]`).
+
+    Raises:
+        TypeError: `OMIT` inside a value.
+        ValueError: too many levels.
     """
     given = {**fields, **(additional or {})}
     pairs: list[tuple[str, Any]] = []
-    for name, value in given.items():
-        if value is not None and value is not OMIT:
-            pairs += _query_pairs(name, value)
+    try:
+        for name, value in given.items():
+            if value is not None and value is not OMIT:
+                _refuse_omit(value)
+                pairs += _query_pairs(name, value)
+    except RecursionError as exc:
+        raise ValueError("the query is nested too deeply to be sent") from exc
     return urlencode(pairs)
 
 

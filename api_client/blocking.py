@@ -13,15 +13,21 @@ from the environment, no request sent twice.
 
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from typing import Literal
+from urllib.parse import urlsplit
 
 import httpcore
 import httpx
+from multidict import CIMultiDict
 
-from api_client.connections import Flight, Pool, current
-from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
+from api_client.bodies import body
+from api_client.causes import cause, described
+from api_client.connections import Pool
+from api_client.errors import AnswerLostError, NotSentError, SkyvernError
+from api_client.messages import Answer, Request
+from api_client.network import InFlight, current
 from api_client.transport import (
     DEFAULT_CONNECT_TIMEOUT,
     DEFAULT_MAX_BODY_BYTES,
@@ -29,16 +35,7 @@ from api_client.transport import (
     IDLE_LIMIT,
 )
 
-#: How h11 begins to quote a line of the answer.
-_QUOTE = "bytearray("
-
-#: What these say quotes a header or a whole URL.
-_QUOTING = (
-    httpcore.LocalProtocolError,
-    httpx.LocalProtocolError,
-    httpx.HTTPStatusError,
-    httpx.InvalidURL,
-)
+_ENCODING = "content-encoding"
 
 
 class BlockingTransport(httpx.BaseTransport):
@@ -58,7 +55,7 @@ class BlockingTransport(httpx.BaseTransport):
         tls: True verifies with the system's certificates; an SSLContext is used as it is, but for
             its ALPN protocols, which httpcore sets to HTTP/1.1.
 
-    Raises (from `handle_request`): `NotSentError`, `AnswerLostError`, `BodyTooLargeError`;
+    Raises (from both ways to send): `NotSentError`, `AnswerLostError`, `BodyTooLargeError`;
     KeyboardInterrupt is passed on. No error of httpcore's leaves this class.
     """
 
@@ -79,47 +76,62 @@ class BlockingTransport(httpx.BaseTransport):
         self._pool = Pool(tls, max_connections or sys.maxsize, idle_limit)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request once and return its answer with the body read whole."""
-        body = request.read()
+        """Send one of httpx's requests once; its own timeouts are read as the class says."""
         asked = request.extensions.get("timeout") or {}
-        flight = Flight(
-            asked.get("read", self._timeout), asked.get("connect", self._connect_timeout)
+        total: float | None = asked.get("read", self._timeout)
+        own = Request(
+            request.method,
+            str(request.url),
+            _decoded(request.headers.raw),
+            request.read(),
         )
-        here = current.set(flight)
+        answer = self._exchange(own, total, asked.get("connect", self._connect_timeout))
+        headers = [pair for pair in answer.headers.items() if pair[0].lower() != _ENCODING]
+        return httpx.Response(
+            answer.status,
+            # The body is decompressed; httpx would try to do so again.
+            headers=_encoded(headers),
+            stream=httpx.ByteStream(answer.body),
+            request=request,
+        )
+
+    def exchange(self, request: Request) -> Answer:
+        """Send a request once and return its answer with the body read whole."""
+        total = self._timeout if request.timeout is None else request.timeout
+        return self._exchange(request, total, self._connect_timeout)
+
+    def _exchange(self, request: Request, total: float | None, connect: float | None) -> Answer:
+        in_flight = InFlight(total, connect)
+        here = current.set(in_flight)
         try:
-            return self._send(request, body, flight)
+            return self._send(request, in_flight)
         except SkyvernError:
             raise
         except Exception as exc:  # noqa: BLE001 - none of httpcore's leaves this class
-            kind = AnswerLostError if flight.begun else NotSentError
-            # h11 quotes what the server sent, which may echo the request.
-            quotes = isinstance(exc, httpcore.RemoteProtocolError) and _QUOTE in str(exc)
-            raise kind(describe(request, exc)) from (None if quotes else exc)
+            kind = AnswerLostError if in_flight.begun else NotSentError
+            raise kind(described(request.name, exc)) from cause(exc)
         finally:
             current.reset(here)
 
-    def _send(self, request: httpx.Request, body: bytes, flight: Flight) -> httpx.Response:
-        url = request.url
+    def _send(self, request: Request, in_flight: InFlight) -> Answer:
         onward = httpcore.Request(
             request.method,
-            httpcore.URL(
-                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-            ),
-            headers=request.headers.raw,
-            content=body,
+            _url(request.url),
+            headers=_encoded(request.headers.items()),
+            content=request.content,
         )
-        with self._pool.connection(onward.url.origin, flight) as connection:
-            stream = _Content(connection.handle_request(onward))
-            with closing(stream):
-                coming = httpx.Response(stream.status, headers=stream.headers, stream=stream)
-                whole = WholeAnswer(request, coming, self._max_body_bytes)
-                for chunk in coming.iter_bytes():
-                    whole.add(chunk)
-            if stream.status >= 500:
+        with self._pool.connection(onward.url.origin, in_flight) as connection:
+            with closing(connection.handle_request(onward)) as coming:
+                headers = _decoded(coming.headers)
+                encoding = ",".join(headers.getall(_ENCODING, ()))
+                content = body(request.name, coming.status, encoding, self._max_body_bytes)
+                for chunk in coming.iter_stream():
+                    content.add(chunk)
+            if coming.status >= 500:
                 # Skyvern was seen to close kept-alive connections right after a 500; a submission
                 # that meets the closing would be in doubt.
                 connection.close()
-        return whole.response()
+        return Answer(coming.status, headers, content.whole())
 
     def close(self) -> None:
         """Close every connection, those in use as well.
@@ -130,60 +142,18 @@ class BlockingTransport(httpx.BaseTransport):
         self._pool.close()
 
 
-class WholeAnswer:
-    """An answer whose body is put together, chunk by chunk, up to a limit.
-
-    Args:
-        request: the request as our caller made it.
-        coming: the answer as far as it is known; httpx decompresses its chunks.
-        limit: bytes after decompression.
-    """
-
-    def __init__(self, request: httpx.Request, coming: httpx.Response, limit: int) -> None:
-        self._request = request
-        self._coming = coming
-        self._limit = limit
-        self._chunks: list[bytes] = []
-        self._size = 0
-
-    def add(self, chunk: bytes) -> None:
-        """Take the next chunk; raises `BodyTooLargeError` when there are too many bytes."""
-        self._chunks.append(chunk)
-        self._size += len(chunk)
-        if self._size > self._limit:
-            raise BodyTooLargeError(
-                f"{self._request.method} {self._request.url.path}: status "
-                f"{self._coming.status_code} and a body of more than {self._limit:,} bytes"
-            )
-
-    def response(self) -> httpx.Response:
-        """Return the whole answer."""
-        return httpx.Response(
-            self._coming.status_code,
-            # The body is decompressed; httpx would try to do so again.
-            headers=[p for p in self._coming.headers.raw if p[0].lower() != b"content-encoding"],
-            stream=httpx.ByteStream(b"".join(self._chunks)),
-            request=self._request,
-        )
+def _url(url: str) -> httpcore.URL:
+    """Return a URL as httpcore wants it; httpcore's own reading loses what follows a semicolon."""
+    parts = urlsplit(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return httpcore.URL(
+        scheme=parts.scheme, host=parts.hostname or "", port=parts.port, target=target
+    )
 
 
-def describe(request: httpx.Request, exc: Exception) -> str:
-    """Say what happened to a request: method, path, the error; no query, no header."""
-    words = "" if isinstance(exc, _QUOTING) else str(exc)[:300].partition(_QUOTE)[0]
-    name = type(exc).__name__
-    return f"{request.method} {request.url.path}: {name}{': ' if words else ''}{words}"
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
-class _Content(httpx.SyncByteStream):
-    """httpcore's stream of an answer's body, as httpx wants it."""
-
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
-        self.status = answer.status
-        self.headers = answer.headers
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._answer.iter_stream()
-
-    def close(self) -> None:
-        self._answer.close()
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+    return CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)

@@ -35,6 +35,7 @@ class Call(Generic[T_co]):
         patience: seconds an attempt may take, where neither the caller nor the client says so;
             None = the client's default.
         route: the name of an endpoint that not every server has; None = every server has it.
+        limit: seconds for all attempts, whatever the caller and the client say; None = no more.
     """
 
     kind: CallKind
@@ -46,6 +47,7 @@ class Call(Generic[T_co]):
     options: RequestOptions | None = None
     patience: float | None = None
     route: str | None = None
+    limit: float | None = None
 
     @property
     def method(self) -> Literal["GET", "POST"]:

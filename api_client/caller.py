@@ -5,7 +5,7 @@ import time
 from typing import Any, TypeVar
 
 from api_client.call import Call
-from api_client.errors import LimitedError, NotSupported, RateLimitError
+from api_client.errors import LocalLimitError, NotSupported, RateLimitError
 from api_client.failures import read_answer
 from api_client.limiter import Limiter
 from api_client.messages import Answer, Request
@@ -50,6 +50,8 @@ class Caller:
         self._default_timeout = default_timeout
         #: Whether redirects to the same server are followed.
         self.follow = follow_redirects
+        #: Whether the client was closed, so that no call begins any more.
+        self.closed = False
         self._limiter = limiter
         self._retry = retry
         self._missing: dict[str | None, float] = {}
@@ -70,9 +72,12 @@ class Caller:
         """Return the seconds to wait before an attempt.
 
         Raises:
+            RuntimeError: the client is closed.
             NotSupported: the server is known to have no such call.
-            LimitedError: the limiter would have it wait for longer than there is time.
+            LocalLimitError: the limiter would have it wait for longer than there is time.
         """
+        if self.closed:
+            raise RuntimeError("the client is closed")
         if call.route in self._missing and time.monotonic() < self._missing[call.route]:
             raise NotSupported(f"{call.method} /{call.path}: this server has no such call")
         if self._limiter is None:
@@ -80,7 +85,7 @@ class Caller:
         left = budget.spare()
         wait = self._limiter.reserve(call.kind, left)
         if wait is None:
-            raise LimitedError(
+            raise LocalLimitError(
                 f"{call.method} /{call.path}: the limiter lets no call through in {left:.1f} s"
             )
         return wait
@@ -102,8 +107,9 @@ class Caller:
             _logger.debug("%s: %d, %d bytes", request.name, answer.status, len(answer.body))
         try:
             return read_answer(call, request, answer, self._requests.without_key)
-        except NotSupported:
-            self._missing[call.route] = time.monotonic() + NOT_SUPPORTED_MEMORY
+        except NotSupported as error:
+            if error.is_certain:
+                self._missing[call.route] = time.monotonic() + NOT_SUPPORTED_MEMORY
             raise
         except RateLimitError as error:
             if self._limiter is not None:

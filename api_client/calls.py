@@ -8,7 +8,14 @@ refused: the server ignores a field it does not know.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from api_client.arguments import OMIT, Omit, RequestOptions, header_arguments, run_path
+from api_client.arguments import (
+    OMIT,
+    Omit,
+    RequestOptions,
+    header_arguments,
+    is_whole,
+    run_path,
+)
 from api_client.call import Call, CallKind, make_call
 from api_client.types import (
     Engine,
@@ -22,6 +29,8 @@ from api_client.types import (
     parse_replay,
     parse_run,
     parse_run_list,
+    parse_task_run,
+    parse_workflow_run,
 )
 
 #: Where a run of each kind is submitted.
@@ -99,7 +108,7 @@ def run_task(
     return make_call(
         CallKind.SUBMISSION,
         TASKS_PATH,
-        TaskRunResponse.model_validate,
+        parse_task_run,
         fields=fields,
         headers=header_arguments(user_agent=user_agent),
         request_options=request_options,
@@ -170,7 +179,7 @@ def run_workflow(
     return make_call(
         CallKind.SUBMISSION,
         WORKFLOWS_PATH,
-        WorkflowRunResponse.model_validate,
+        parse_workflow_run,
         fields=fields,
         query={"template": template},
         headers=header_arguments(user_agent=user_agent, max_steps_override=max_steps_override),
@@ -251,8 +260,8 @@ def list_runs(
     if search_key is not None and len(search_key) < MIN_SEARCH_KEY:
         raise ValueError(f"search_key: expected {MIN_SEARCH_KEY} characters or more")
     for name, value, most in (("page", page, MAX_PAGE), ("page_size", page_size, MAX_PAGE_SIZE)):
-        if not 1 <= value <= most:
-            raise ValueError(f"{name}: expected 1 to {most}, got {value!r}")
+        if not is_whole(value) or not 1 <= value <= most:
+            raise ValueError(f"{name}: expected a whole number, 1 to {most}, got {value!r}")
     statuses = [status] if isinstance(status, str) else list(status or ())
     return make_call(
         CallKind.READ,

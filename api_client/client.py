@@ -1,6 +1,5 @@
 """The clients people make: one account, one connection pool for life, the calls under `.agent`."""
 
-import os
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
@@ -10,6 +9,14 @@ import httpx
 from api_client.agent import AgentClient, AsyncAgentClient
 from api_client.blocking import BlockingTransport
 from api_client.caller import Caller
+from api_client.checks import (
+    check_instance,
+    check_limiter,
+    check_one,
+    check_timeout,
+    the_base_url,
+    the_key,
+)
 from api_client.limiter import Limiter
 from api_client.own_client import OwnAsyncClient, OwnClient
 from api_client.requests import RequestFactory
@@ -25,7 +32,7 @@ class _Client:
         self,
         *,
         base_url: str | None,
-        environment: SkyvernEnvironment,
+        environment: SkyvernEnvironment | None,
         api_key: str | None,
         headers: Mapping[str, str] | None,
         timeout: float | None,
@@ -34,13 +41,11 @@ class _Client:
         retry: RetryPolicy | None,
         own_timeout: float | None,
     ) -> None:
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout: expected more than 0 seconds, got {timeout!r}")
-        key = api_key if api_key is not None else os.environ.get("SKYVERN_API_KEY")
-        if not key:
-            raise ValueError("api_key: expected Skyvern's key, here or in SKYVERN_API_KEY")
+        check_timeout(timeout)
+        check_limiter(limiter)
+        check_instance("retry", retry, RetryPolicy)
         self._caller = Caller(
-            RequestFactory(base_url or environment.value, key, headers),
+            RequestFactory(the_base_url(base_url, environment), the_key(api_key), headers),
             timeout=timeout,
             default_timeout=own_timeout or DEFAULT_TIMEOUT,
             follow_redirects=follow_redirects is not False,
@@ -60,11 +65,12 @@ class Skyvern(_Client):
 
     Args:
         base_url: where Skyvern is; goes before `environment`.
-        environment: one of the known base URLs.
+        environment: one of the known base URLs. Where neither is given, SKYVERN_BASE_URL holds,
+            and without it `SkyvernEnvironment.PRODUCTION`.
         api_key: the account's key, else SKYVERN_API_KEY. No repr, message or log shows it.
         headers: sent with every request.
-        timeout: seconds one attempt of a call may take in all. None = 60, or the `httpx_client`'s
-            own; more for the calls that deliver a webhook before they answer.
+        timeout: seconds one attempt of a call may take in all; infinity = no limit. None = 60, or
+            the `httpx_client`'s own; more for the calls that deliver a webhook before they answer.
         follow_redirects: follow those to the same server; the key never goes to another.
         httpx_client: a client of your own that sends, at its own speed. What it raises counts as an
             answer lost, unless it is proven that nothing was sent.
@@ -74,14 +80,15 @@ class Skyvern(_Client):
 
     Raises:
         ValueError: a base URL, key, header or time that cannot be used.
-        TypeError: both an `httpx_client` and a `transport`.
+        TypeError: an argument of another kind, or both an `httpx_client` and a `transport`.
+        RuntimeError: (from the calls) the client is closed.
     """
 
     def __init__(
         self,
         *,
         base_url: str | None = None,
-        environment: SkyvernEnvironment = SkyvernEnvironment.PRODUCTION,
+        environment: SkyvernEnvironment | None = None,
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
@@ -91,6 +98,9 @@ class Skyvern(_Client):
         retry: RetryPolicy | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        check_instance("httpx_client", httpx_client, httpx.Client)
+        check_instance("transport", transport, httpx.BaseTransport)
+        check_one(httpx_client, transport)
         super().__init__(
             base_url=base_url,
             environment=environment,
@@ -102,17 +112,20 @@ class Skyvern(_Client):
             retry=retry,
             own_timeout=httpx_client.timeout.read if httpx_client is not None else None,
         )
-        _check_one(httpx_client, transport)
         self._own: BlockingTransport | None = None
+        sends: OwnClient | httpx.BaseTransport
         if httpx_client is not None:
-            transport = OwnClient(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
-        elif transport is None:
-            transport = self._own = BlockingTransport(timeout=timeout or DEFAULT_TIMEOUT)
+            sends = OwnClient(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
+        elif transport is not None:
+            sends = transport
+        else:
+            sends = self._own = BlockingTransport(timeout=timeout or DEFAULT_TIMEOUT)
         #: The calls.
-        self.agent = AgentClient(self._caller, transport)
+        self.agent = AgentClient(self._caller, sends)
 
     def close(self) -> None:
-        """Close the connections, if they are this client's own."""
+        """End the client, and close the connections if they are its own."""
+        self._caller.closed = True
         if self._own is not None:
             self._own.close()
 
@@ -142,7 +155,7 @@ class AsyncSkyvern(_Client):
         self,
         *,
         base_url: str | None = None,
-        environment: SkyvernEnvironment = SkyvernEnvironment.PRODUCTION,
+        environment: SkyvernEnvironment | None = None,
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
@@ -152,6 +165,9 @@ class AsyncSkyvern(_Client):
         retry: RetryPolicy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        check_instance("httpx_client", httpx_client, httpx.AsyncClient)
+        check_instance("transport", transport, httpx.AsyncBaseTransport)
+        check_one(httpx_client, transport)
         super().__init__(
             base_url=base_url,
             environment=environment,
@@ -163,17 +179,20 @@ class AsyncSkyvern(_Client):
             retry=retry,
             own_timeout=httpx_client.timeout.read if httpx_client is not None else None,
         )
-        _check_one(httpx_client, transport)
         self._own: AiohttpTransport | None = None
+        sends: OwnAsyncClient | httpx.AsyncBaseTransport
         if httpx_client is not None:
-            transport = OwnAsyncClient(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
-        elif transport is None:
-            transport = self._own = AiohttpTransport(timeout=timeout or DEFAULT_TIMEOUT)
+            sends = OwnAsyncClient(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
+        elif transport is not None:
+            sends = transport
+        else:
+            sends = self._own = AiohttpTransport(timeout=timeout or DEFAULT_TIMEOUT)
         #: The calls.
-        self.agent = AsyncAgentClient(self._caller, transport)
+        self.agent = AsyncAgentClient(self._caller, sends)
 
     async def aclose(self) -> None:
-        """Close the connections, if they are this client's own."""
+        """End the client, and close the connections if they are its own."""
+        self._caller.closed = True
         if self._own is not None:
             await self._own.aclose()
 
@@ -187,8 +206,3 @@ class AsyncSkyvern(_Client):
         traceback: TracebackType | None = None,
     ) -> None:
         await self.aclose()
-
-
-def _check_one(httpx_client: object, transport: object) -> None:
-    if httpx_client is not None and transport is not None:
-        raise TypeError("httpx_client and transport: expected one of them at most, got both")

@@ -10,7 +10,7 @@ SkyvernError
 │   ├── RateLimitError              429, with `retry_after`
 │   └── ServerError                 5xx, with `retry_after`
 ├── NotSentError                    no byte of the request left this machine: safe to send again
-│   └── LimitedError                our own limiter would have had it wait for too long
+│   └── LocalLimitError             our own limiter would have had it wait for too long
 ├── AnswerLostError                 the request may have been carried out: its answer did not come
 │   └── BodyTooLargeError           the answer came, and was larger than the limit
 ├── NotSupported                    this server has no such call; the run has nothing to do with it
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 
 class SkyvernError(Exception):
-    """The base of every error this package raises for a call that was tried."""
+    """The base of every error this package raises for a call that was tried.
+
+    Attributes:
+        run_may_exist: after `run_task` or `run_workflow`: a run may have been made, so look for it
+            before you submit again. After any other call it says nothing.
+    """
+
+    run_may_exist = False
 
 
 class ApiError(SkyvernError):
@@ -108,14 +115,20 @@ class RateLimitError(_RetryableError):
 
 
 class ServerError(_RetryableError):
-    """5xx: after a submission a run may exist all the same."""
+    """5xx: after a submission a run may exist all the same.
+
+    Attributes:
+        came_to_nothing: the server says that no run was made.
+    """
+
+    came_to_nothing = False
 
 
 class NotSentError(SkyvernError):
     """The server has seen nothing of the request: the call may be made again."""
 
 
-class LimitedError(NotSentError):
+class LocalLimitError(NotSentError):
     """The client's own limiter let the call not through in time; nothing was sent."""
 
 
@@ -125,13 +138,23 @@ class AnswerLostError(SkyvernError):
     After a run submission this means that a run may exist.
     """
 
+    run_may_exist = True
+
 
 class BodyTooLargeError(AnswerLostError):
     """The answer's body is larger than the transport's limit and was not read to its end."""
 
 
 class NotSupported(SkyvernError):  # noqa: N818 - it tells of the server, not of a failure
-    """The server has no such endpoint; it is not asked again for an hour."""
+    """The server has no such endpoint; where that is certain, it is not asked again for an hour.
+
+    Attributes:
+        is_certain: the server itself said so, not a page of some proxy.
+    """
+
+    def __init__(self, message: str, *, is_certain: bool = True) -> None:
+        super().__init__(message)
+        self.is_certain = is_certain
 
 
 class WaitTimeoutError(SkyvernError, TimeoutError):

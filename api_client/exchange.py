@@ -2,17 +2,22 @@
 
 Two functions, for what awaits and for what blocks; where to go next both are told by
 `requests.hops`. Transports of this package take and give `Request` and `Answer`; any other httpx
-transport is spoken to in httpx's types, and what it raises proves nothing.
+transport is spoken to as a user's own httpx client is, within the same limits.
 """
 
+from contextlib import suppress
 from time import monotonic
 from typing import Protocol
 
 import httpx
 
-from api_client.errors import AnswerLostError, SkyvernError
+from api_client.blocking import BlockingTransport
+from api_client.errors import NotSentError
+from api_client.foreign import AsyncTransportClient, TransportClient
 from api_client.messages import Answer, Request
+from api_client.own_client import OwnAsyncClient, OwnClient
 from api_client.requests import hops
+from api_client.transport import DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT, AiohttpTransport
 
 
 class AsyncSender(Protocol):
@@ -37,6 +42,10 @@ async def send(sender: AsyncSender, request: Request, *, follow: bool = True) ->
         request: with its time limit.
         follow: False returns a redirect as it is.
 
+    Returns:
+        The last answer. Where a redirect leads nowhere it is the redirect: the server has read the
+        request, so it was sent.
+
     Raises:
         NotSentError, AnswerLostError: no answer.
     """
@@ -45,12 +54,12 @@ async def send(sender: AsyncSender, request: Request, *, follow: bool = True) ->
     if not follow or not 300 <= answer.status < 400:
         return answer
     way = hops(request, answer, start)
-    try:
+    with suppress(StopIteration, NotSentError):
         onward = next(way)
         while True:
-            onward = way.send(await sender.exchange(onward))
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # what `hops` returns is an answer
+            answer = await sender.exchange(onward)
+            onward = way.send(answer)
+    return answer
 
 
 def send_blocking(sender: Sender, request: Request, *, follow: bool = True) -> Answer:
@@ -60,64 +69,24 @@ def send_blocking(sender: Sender, request: Request, *, follow: bool = True) -> A
     if not follow or not 300 <= answer.status < 400:
         return answer
     way = hops(request, answer, start)
-    try:
+    with suppress(StopIteration, NotSentError):
         onward = next(way)
         while True:
-            onward = way.send(sender.exchange(onward))
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # what `hops` returns is an answer
+            answer = sender.exchange(onward)
+            onward = way.send(answer)
+    return answer
 
 
-def async_sender(transport: "AsyncSender | httpx.AsyncBaseTransport") -> AsyncSender:
+def async_sender(transport: OwnAsyncClient | httpx.AsyncBaseTransport) -> AsyncSender:
     """Return a transport of any kind as what `send` takes."""
-    return transport if hasattr(transport, "exchange") else _AsyncHttpx(transport)
+    if isinstance(transport, AiohttpTransport | OwnAsyncClient):
+        return transport
+    client = AsyncTransportClient(transport)
+    return OwnAsyncClient(client, DEFAULT_TIMEOUT, DEFAULT_MAX_BODY_BYTES)
 
 
-def sender(transport: "Sender | httpx.BaseTransport") -> Sender:
+def sender(transport: OwnClient | httpx.BaseTransport) -> Sender:
     """Return a transport of any kind as what `send_blocking` takes."""
-    return transport if hasattr(transport, "exchange") else _Httpx(transport)
-
-
-class _AsyncHttpx:
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
-
-    async def exchange(self, request: Request) -> Answer:
-        try:
-            response = await self._transport.handle_async_request(to_httpx(request))
-            return Answer(response.status_code, response.headers, await response.aread())
-        except SkyvernError:
-            raise
-        except Exception as exc:
-            raise _lost(request, exc) from exc
-
-
-class _Httpx:
-    def __init__(self, transport: httpx.BaseTransport) -> None:
-        self._transport = transport
-
-    def exchange(self, request: Request) -> Answer:
-        try:
-            response = self._transport.handle_request(to_httpx(request))
-            return Answer(response.status_code, response.headers, response.read())
-        except SkyvernError:
-            raise
-        except Exception as exc:
-            raise _lost(request, exc) from exc
-
-
-def to_httpx(request: Request) -> httpx.Request:
-    """Return a request in httpx's types; its time limit is the `read` one of the extensions."""
-    timeout = {} if request.timeout is None else {"timeout": {"read": request.timeout}}
-    return httpx.Request(
-        request.method,
-        request.url,
-        headers=list(request.headers.items()),
-        stream=httpx.ByteStream(request.content),
-        extensions=timeout,
-    )
-
-
-def _lost(request: Request, exc: Exception) -> AnswerLostError:
-    # Its words are not ours to judge: they may quote a header.
-    return AnswerLostError(f"{request.name}: {type(exc).__name__}")
+    if isinstance(transport, BlockingTransport | OwnClient):
+        return transport
+    return OwnClient(TransportClient(transport), DEFAULT_TIMEOUT, DEFAULT_MAX_BODY_BYTES)

@@ -16,12 +16,24 @@ from api_client.calls import (
     CANCEL_PATH,
     CANCEL_TIMEOUT,
     MAX_PAGE,
-    MAX_PAGE_SIZE,
     get_run,
     list_runs,
 )
-from api_client.errors import NotFoundError, NotSupported, WaitTimeoutError
-from api_client.types import BulkCancelRunsResponse, NotAListError, RunListItem, RunResponse
+from api_client.errors import (
+    LocalLimitError,
+    NotFoundError,
+    NotSupported,
+    SkyvernError,
+    WaitTimeoutError,
+)
+from api_client.retrying import may_again
+from api_client.types import (
+    BulkCancelRunsResponse,
+    NotAListError,
+    RunListItem,
+    RunResponse,
+    parse_bulk_cancel,
+)
 
 T = TypeVar("T")
 
@@ -30,6 +42,9 @@ CANCEL_CHUNK = 100
 
 #: Seconds that the last read of a wait may take, at least.
 LAST_LOOK = 5.0
+
+#: Seconds without a read that succeeds, after which a wait gives up.
+_OUTAGE = 300.0
 
 #: Seconds. A run that was just made is not found for a moment by some servers.
 _NOT_FOUND_GRACE = 10.0
@@ -58,47 +73,69 @@ def wait_for_run(
     A read comes after a tenth of the time waited so far, but not sooner than `min_interval` and not
     later than `max_interval`: a run of five minutes is read some fifty times.
 
+    A read that fails in passing does not end the wait, unless none succeeds for five minutes; the
+    next comes no sooner than the server asks for.
+
     Args:
         run_id: the run.
-        timeout: seconds to wait; None = for ever.
+        timeout: seconds to wait; None = for ever. The last read may take `LAST_LOOK` seconds more.
         min_interval, max_interval: seconds between two reads.
         request_options: as everywhere; they hold for each read.
 
     Raises:
         WaitTimeoutError: the run goes on; its `run` is the last that was read of it.
         NotFoundError: there is no such run, ten seconds after the first look.
+        SkyvernError: reading it fails, for good or for five minutes.
+        ValueError: a time that is none.
     """
-    if not 0 < min_interval <= max_interval:
-        raise ValueError("min_interval: expected more than 0 and at most max_interval seconds")
-    start = time.monotonic()
+    _check_wait(timeout, min_interval, max_interval)
+    call = get_run(run_id, request_options=request_options)
+    start = good = time.monotonic()
     run: RunResponse | None = None
     while True:
-        left = None if timeout is None else max(timeout - (time.monotonic() - start), LAST_LOOK)
+        if timeout is not None:
+            call.limit = max(timeout - (time.monotonic() - start), LAST_LOOK)
+        failed: SkyvernError | None = None
         try:
-            run = yield get_run(run_id, request_options=_within(left, request_options))
-        except NotFoundError:
-            if time.monotonic() - start > _NOT_FOUND_GRACE:
+            run = yield call
+            good = time.monotonic()
+        except SkyvernError as error:
+            failed = error
+            if not _may_wait_on(error, time.monotonic() - start, time.monotonic() - good):
                 raise
         if run is not None and run.is_over:
             return run
         waited = time.monotonic() - start
         if timeout is not None and waited >= timeout:
-            status = run.status if run is not None else "not found"
-            raise WaitTimeoutError(f"run {run_id} is {status} after {waited:.0f} s", run)
-        spaced = min(max(min_interval, waited / 10), max_interval)
+            status = run.status if run is not None else "not known"
+            raise WaitTimeoutError(
+                f"run {run_id} is {status} after {waited:.0f} s", run
+            ) from failed
+        asked: float | None = getattr(failed, "retry_after", None)
+        spaced = max(min(max(min_interval, waited / 10), max_interval), asked or 0.0)
         yield Pause(spaced if timeout is None else min(spaced, timeout - waited))
 
 
-def _within(seconds: float | None, options: RequestOptions | None) -> RequestOptions | None:
-    """Return the options of a read that must not outlast what is left of a wait."""
-    if seconds is None:
-        return options
-    least: RequestOptions = {**(options or {})}
-    asked = least.get("timeout_in_seconds")
-    least["timeout_in_seconds"] = seconds if asked is None else min(seconds, asked)
-    if seconds <= LAST_LOOK:
-        least["max_retries"] = 0
-    return least
+def _check_wait(timeout: float | None, min_interval: float, max_interval: float) -> None:
+    if not 0 < min_interval <= max_interval:
+        raise ValueError("min_interval: expected more than 0 and at most max_interval seconds")
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout: expected 0 seconds or more, got {timeout!r}")
+
+
+def _may_wait_on(error: SkyvernError, waited: float, without: float) -> bool:
+    """Say whether a wait goes on after a read that failed.
+
+    Args:
+        error: what it failed with.
+        waited: seconds since the wait began.
+        without: seconds since a read succeeded.
+    """
+    if isinstance(error, NotFoundError):
+        return waited <= _NOT_FOUND_GRACE
+    # What our own limiter keeps back for longer than one read may take passes, too.
+    passes = may_again(CallKind.READ, error) or isinstance(error, LocalLimitError)
+    return passes and without <= _OUTAGE
 
 
 def cancel_runs(
@@ -116,14 +153,18 @@ def cancel_runs(
     """
     if isinstance(run_ids, str):
         raise TypeError("run_ids: expected several ids, got one text")
-    ids = list(dict.fromkeys(run_ids))
+    ids = list(run_ids)
+    for one in ids:
+        if not isinstance(one, str):
+            raise TypeError(f"run_ids: expected ids as text, got {type(one).__name__}")
+    ids = list(dict.fromkeys(ids))
     cancelled: list[str] = []
     failed: list[str] = []
     for start in range(0, len(ids), CANCEL_CHUNK):
         answer = yield make_call(
             CallKind.CANCEL,
             CANCEL_PATH,
-            BulkCancelRunsResponse.model_validate,
+            parse_bulk_cancel,
             fields={"run_ids": ids[start : start + CANCEL_CHUNK]},
             request_options=request_options,
             patience=CANCEL_TIMEOUT,
@@ -143,8 +184,8 @@ def webhook_failure_reason(
     it in GET v1/workflows/runs/{run_id}; tasks in GET api/v1/tasks/{run_id}.
 
     Returns:
-        None: no delivery was tried. "": delivered. Else the reason; a later success of a replay
-        does not clear it.
+        None: no delivery was tried, or it is still being tried (up to about 100 s after the run's
+        end). "": delivered. Else the reason; a later success of a replay does not clear it.
 
     Raises:
         NotFoundError: no such run.
@@ -202,9 +243,10 @@ class Pages:
 
     def new_items(self, page: list[RunListItem]) -> list[RunListItem]:
         """Take a page's answer and return the runs that were on no page before."""
-        self._page = self._page + 1 if len(page) == MAX_PAGE_SIZE else MAX_PAGE + 1
         new = [item for item in page if item.run_id not in self._seen]
         self._seen.update(item.run_id for item in new)
+        # Not by its length: a server may give fewer to a page than it was asked for.
+        self._page = self._page + 1 if new else MAX_PAGE + 1
         return new
 
 

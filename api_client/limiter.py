@@ -51,7 +51,7 @@ class RateLimiter:
         max_requests_per_second: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if max_burst_size < 1:
+        if not max_burst_size >= 1:
             raise ValueError(f"max_burst_size: expected 1 or more, got {max_burst_size!r}")
         self._clock = clock
         self._lock = threading.Lock()

@@ -32,6 +32,11 @@ class Request:
         path = rest.partition("?")[0]
         return f"{self.method} /{path.partition('/')[2]}"
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        return "/".join(self.url.split("/", 3)[:3])
+
 
 @dataclass(slots=True)
 class Answer:

@@ -1,9 +1,13 @@
-"""A user's own httpx client as a transport of ours, with its proxies, certificates and hooks.
+"""A user's own httpx client as what sends, with its proxies, certificates and hooks.
 
 The class of an exception proves nothing here: whatever the client is made of raises it (the
 httpx-aiohttp package raises ConnectTimeout after the server has read the whole body). What proves
 that nothing was sent is httpcore's "trace" extension: it told of a failure to connect, that very
 failure is the one that came out, and no sending was told of. Anything else leaves the answer lost.
+
+Each request says `connection: close`. On a connection that is kept, httpcore would take what a
+server sent too much as the answer to the next request: a run for a submission that made none.
+(A request that you send by the client yourself leaves its connection as it likes.)
 
 The adapters never close the client.
 """
@@ -16,9 +20,13 @@ from contextlib import aclosing, closing
 from typing import Any
 
 import httpx
+from multidict import CIMultiDict
 
-from api_client.blocking import WholeAnswer, describe
+from api_client.bodies import Body, body
+from api_client.causes import cause, described
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
+from api_client.messages import Answer, Request
+from api_client.network import LONGEST
 
 #: httpcore's names for a failure to connect, to the server or to a proxy in front of it. A tunnel's
 #: and a SOCKS proxy's further steps have other names: those send bytes before the request's own.
@@ -31,20 +39,20 @@ _NOT_CONNECTED = frozenset(
 )
 
 
-class OwnAsyncClient(httpx.AsyncBaseTransport):
-    """Send requests by a user's own `httpx.AsyncClient`.
+class OwnAsyncClient:
+    """Send requests by a user's own `httpx.AsyncClient`, each over a connection it has for itself.
 
     The client's headers, cookies, params, auth and hooks take part; of two headers or params with
     one name ours is sent. Redirects are given back, never followed.
 
     Args:
         client: stays the user's, who closes it.
-        timeout: seconds a request may take in all; a request's own `extensions["timeout"]["read"]`
-            goes before it; None = the client's own `timeout.read`, and without that no limit.
+        timeout: seconds a request may take in all, if it names no limit of its own; None = the
+            client's own `timeout.read`, and without that no limit.
         max_body_bytes: the largest body to accept, counted after decompression.
 
-    Raises (from `handle_async_request`): `NotSentError` where httpcore's trace proves it,
-    `AnswerLostError`, `BodyTooLargeError`; an error of ours that the client lets through, as it is.
+    Raises (from `exchange`): `NotSentError` where httpcore's trace proves it, `AnswerLostError`,
+    `BodyTooLargeError`; an error of ours that the client lets through, as it is.
     """
 
     def __init__(
@@ -54,32 +62,34 @@ class OwnAsyncClient(httpx.AsyncBaseTransport):
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def exchange(self, request: Request) -> Answer:
         """Send a request once and return its answer with the body read whole."""
-        body = await request.aread()
         total = _total(self._client, request, self._timeout)
         trace = _Trace(request)
-        own = _own_request(self._client, request, body, total, trace.atell)
+        own = _own_request(self._client, request, total, trace.atell)
         limit = asyncio.timeout(total)
         try:
             async with limit:
                 return await self._send(request, own)
         except SkyvernError:
             raise
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
             told = TimeoutError(_overdue(total)) if limit.expired() else exc
-            raise trace.error(told, exc) from exc
+            raise trace.error(told, exc) from cause(exc)
 
-    async def _send(self, request: httpx.Request, own: httpx.Request) -> httpx.Response:
+    async def _send(self, request: Request, own: httpx.Request) -> Answer:
         coming = await self._client.send(own, stream=True, follow_redirects=False)
         async with aclosing(coming):
-            whole = WholeAnswer(request, coming, self._max_body_bytes)
-            async for chunk in coming.aiter_bytes():
-                whole.add(chunk)
-        return whole.response()
+            if coming.is_stream_consumed:  # a hook has read it
+                content = _read_already(request, coming, self._max_body_bytes)
+            else:
+                content = _to_read(request, coming, self._max_body_bytes)
+                async for chunk in coming.aiter_raw():
+                    content.add(chunk)
+        return Answer(coming.status_code, coming.headers, content.whole())
 
 
-class OwnClient(httpx.BaseTransport):
+class OwnClient:
     """Send requests by a user's own `httpx.Client`.
 
     As `OwnAsyncClient`, but that a blocking client cannot be interrupted: each of its operations
@@ -92,7 +102,7 @@ class OwnClient(httpx.BaseTransport):
         timeout: as in `OwnAsyncClient`.
         max_body_bytes: as in `OwnAsyncClient`.
 
-    Raises (from `handle_request`): as `OwnAsyncClient`.
+    Raises (from `exchange`): as `OwnAsyncClient`.
     """
 
     def __init__(self, client: httpx.Client, timeout: float | None, max_body_bytes: int) -> None:
@@ -100,61 +110,60 @@ class OwnClient(httpx.BaseTransport):
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def exchange(self, request: Request) -> Answer:
         """Send a request once and return its answer with the body read whole."""
-        body = request.read()
         total = _total(self._client, request, self._timeout)
         trace = _Trace(request)
-        own = _own_request(self._client, request, body, total, trace.tell)
+        own = _own_request(self._client, request, total, trace.tell)
         try:
             return self._send(request, own, total)
         except SkyvernError:
             raise
-        except Exception as exc:
-            raise trace.error(exc, exc) from exc
+        except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
+            raise trace.error(exc, exc) from cause(exc)
 
-    def _send(
-        self, request: httpx.Request, own: httpx.Request, total: float | None
-    ) -> httpx.Response:
+    def _send(self, request: Request, own: httpx.Request, total: float | None) -> Answer:
         end = time.monotonic() + (math.inf if total is None else total)
         coming = self._client.send(own, stream=True, follow_redirects=False)
         with closing(coming):
-            whole = WholeAnswer(request, coming, self._max_body_bytes)
-            for chunk in coming.iter_bytes():
-                whole.add(chunk)
-                if time.monotonic() > end:
-                    raise TimeoutError(_overdue(total))
-        return whole.response()
+            if coming.is_stream_consumed:
+                content = _read_already(request, coming, self._max_body_bytes)
+            else:
+                content = _to_read(request, coming, self._max_body_bytes)
+                for chunk in coming.iter_raw():
+                    content.add(chunk)
+                    if time.monotonic() > end:
+                        raise TimeoutError(_overdue(total))
+        return Answer(coming.status_code, coming.headers, content.whole())
+
+
+def _to_read(request: Request, coming: httpx.Response, limit: int) -> Body:
+    encoding = coming.headers.get("content-encoding", "")
+    return body(request.name, coming.status_code, encoding, limit)
+
+
+def _read_already(request: Request, coming: httpx.Response, limit: int) -> Body:
+    content = body(request.name, coming.status_code, "", limit)
+    content.add(coming.content)  # decompressed by httpx
+    return content
 
 
 class _Trace:
-    """What httpcore told of one request, and what that proves.
+    """What httpcore told of one request, and what that proves."""
 
-    Args:
-        request: the request as our caller made it; a trace of its own is called as well.
-    """
-
-    def __init__(self, request: httpx.Request) -> None:
+    def __init__(self, request: Request) -> None:
         self._request = request
-        self._also: Callable[[str, dict[str, Any]], Any] | None = request.extensions.get("trace")
         self._sending = False
         self._not_connected: BaseException | None = None
 
     def tell(self, event: str, info: dict[str, Any]) -> None:
-        self._note(event, info)
-        if self._also is not None:
-            self._also(event, info)
-
-    async def atell(self, event: str, info: dict[str, Any]) -> None:
-        self._note(event, info)
-        if self._also is not None:
-            await self._also(event, info)
-
-    def _note(self, event: str, info: dict[str, Any]) -> None:
         if "send_" in event:
             self._sending = True
         elif event in _NOT_CONNECTED:
             self._not_connected = info.get("exception")
+
+    async def atell(self, event: str, info: dict[str, Any]) -> None:
+        self.tell(event, info)
 
     def error(self, told: Exception, raised: Exception) -> SkyvernError:
         """Return what the call failed with.
@@ -164,7 +173,7 @@ class _Trace:
             raised: what came out of the client.
         """
         proven = not self._sending and _is_due_to(raised, self._not_connected)
-        return (NotSentError if proven else AnswerLostError)(describe(self._request, told))
+        return (NotSentError if proven else AnswerLostError)(described(self._request.name, told))
 
 
 def _is_due_to(raised: BaseException | None, failure: BaseException | None) -> bool:
@@ -178,41 +187,39 @@ def _is_due_to(raised: BaseException | None, failure: BaseException | None) -> b
 
 
 def _total(
-    client: httpx.Client | httpx.AsyncClient, request: httpx.Request, timeout: float | None
+    client: httpx.Client | httpx.AsyncClient, request: Request, timeout: float | None
 ) -> float | None:
-    asked = request.extensions.get("timeout") or {}
     default = client.timeout.read if timeout is None else timeout
-    total: float | None = asked.get("read", default)
+    total = default if request.timeout is None else request.timeout
     # What is left of a deadline may be 0 or less; to a socket that is no limit, or an error.
-    return None if total is None else max(total, 0.001)
+    return None if total is None else min(max(total, 0.001), LONGEST)
 
 
 def _own_request(
     client: httpx.Client | httpx.AsyncClient,
-    request: httpx.Request,
-    body: bytes,
+    request: Request,
     total: float | None,
     trace: Callable[[str, dict[str, Any]], Awaitable[None] | None],
 ) -> httpx.Request:
-    """Make the request again as the client would make it; raises `NotSentError` if it cannot."""
+    """Make the request as the client would make it; raises `NotSentError` if it cannot."""
+    if client.is_closed:
+        raise NotSentError(f"{request.name}: the httpx client is closed")
     try:
-        if client.is_closed:
-            raise RuntimeError("the client is closed")  # noqa: TRY301 - as all it may raise itself
-        headers = request.headers.copy()
-        headers.pop("transfer-encoding", None)  # the body is whole
+        url = httpx.URL(request.url)
+        headers = CIMultiDict(request.headers)
+        headers["connection"] = "close"
         return client.build_request(
             request.method,
-            request.url,
-            headers=headers,
-            content=body,
+            url,
+            headers=list(headers.items()),
+            content=request.content,
             # httpx would replace the query of the URL by the client's params.
-            params=request.url.params if client.params and request.url.query else None,
+            params=url.params if client.params and url.query else None,
             timeout=_limits(client.timeout, total),
-            extensions={k: v for k, v in request.extensions.items() if k != "timeout"}
-            | {"trace": trace},
+            extensions={"trace": trace},
         )
-    except Exception as exc:
-        raise NotSentError(describe(request, exc)) from exc
+    except Exception as exc:  # noqa: BLE001 - likewise
+        raise NotSentError(described(request.name, exc)) from cause(exc)
 
 
 def _limits(own: httpx.Timeout, total: float | None) -> httpx.Timeout:

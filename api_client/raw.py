@@ -38,6 +38,7 @@ from api_client.outcomes import (
     exception_words,
 )
 from api_client.requests import RequestFactory
+from api_client.transport import DEFAULT_TIMEOUT
 
 RunKind = Literal["task", "workflow"]
 
@@ -72,7 +73,7 @@ class RawClient:
         content: bytes,
         headers: Mapping[str, str] | None = None,
         query: str = "",
-        timeout: float | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
     ) -> Submission:
         """Ask for a run, once.
 
@@ -81,13 +82,13 @@ class RawClient:
             content: the JSON body, as it is to be sent.
             headers: more headers (`x-user-agent`, `x-max-steps-override`).
             query: an encoded query string, without the question mark.
-            timeout: seconds for all of it, redirects included; None = the transport's.
+            timeout: seconds for all of it, redirects included.
         """
         try:
             request = self.requests.post(
                 SUBMIT_PATHS[kind], content, headers=headers, query=query, timeout=timeout
             )
-        except (ValueError, httpx.InvalidURL) as exc:
+        except ValueError as exc:
             # Nothing was sent, and nothing that can be sent will come of these arguments.
             return Submission(SubmissionClass.REFUSED, detail=exception_words(exc))
         try:
@@ -97,8 +98,8 @@ class RawClient:
         outcome = classify_submission(answer.status, answer.body, answer.headers)
         return self._without_key(outcome)
 
-    async def get_run(self, run_id: str, timeout: float | None = None) -> RunReading:
-        """Read one run; `timeout` in seconds, None = the transport's.
+    async def get_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> RunReading:
+        """Read one run; `timeout` in seconds for all of it.
 
         Raises:
             ValueError: the run id is empty.
@@ -110,7 +111,7 @@ class RawClient:
             return self._without_key(RunReading(ReadClass.TROUBLE, detail=exception_words(exc)))
         return self._without_key(classify_run(answer.status, answer.body, answer.headers))
 
-    async def cancel_run(self, run_id: str, timeout: float | None = None) -> Cancellation:
+    async def cancel_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> Cancellation:
         """Ask Skyvern to end a run; arguments and errors as in `get_run`."""
         request = self.requests.post(run_path(run_id, "cancel"), timeout=timeout)
         try:
@@ -126,12 +127,12 @@ class RawClient:
         status: Sequence[str] = (),
         page: int = 1,
         page_size: int = MAX_PAGE_SIZE,
-        timeout: float | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
     ) -> RunPage:
         """Read one page of the account's runs, newest first; arguments as in `calls.list_runs`.
 
         Args:
-            timeout: seconds, None = the transport's.
+            timeout: seconds for all of it.
         """
         query = query_string(
             {"search_key": search_key, "status": list(status), "page": page, "page_size": page_size}
@@ -146,9 +147,9 @@ class RawClient:
         )
 
     async def cancel_runs(
-        self, run_ids: Sequence[str], timeout: float | None = None
+        self, run_ids: Sequence[str], timeout: float = DEFAULT_TIMEOUT
     ) -> BulkCancellation:
-        """Ask Skyvern to end up to 100 runs; `timeout` in seconds, None = the transport's."""
+        """Ask Skyvern to end up to 100 runs; `timeout` in seconds for all of it."""
         content = json_body({"run_ids": list(run_ids)})
         request = self.requests.post(CANCEL_PATH, content, timeout=timeout)
         try:
@@ -158,7 +159,7 @@ class RawClient:
             return self._without_key(BulkCancellation(ListClass.TROUBLE, detail=detail))
         return self._without_key(classify_bulk_cancel(answer.status, answer.body, answer.headers))
 
-    async def check_key(self, timeout: float | None = None) -> bool | None:
+    async def check_key(self, timeout: float = DEFAULT_TIMEOUT) -> bool | None:
         """Read one item of the list of runs, to see whether the key is allowed anything.
 
         Returns:

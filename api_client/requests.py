@@ -8,7 +8,11 @@ from typing import Any, Final
 import httpx
 from multidict import CIMultiDict
 
+from api_client.arguments import OMIT
 from api_client.messages import Answer, Request
+
+#: Seconds that the answer to what is no read must be given at least.
+ANSWER_SECONDS = 10.0
 
 #: Redirects followed for one call.
 MAX_REDIRECTS = 3
@@ -18,6 +22,8 @@ _SAME_REQUEST: Final = frozenset({307, 308})
 _MOVED: Final = frozenset({301, 302})
 
 _USER_AGENT = "runqueue"
+#: Another length or host would be another request, another key one that no error leaves out.
+_OURS = frozenset({"host", "content-length", "transfer-encoding", "x-api-key"})
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -86,7 +92,7 @@ class RequestFactory:
             path: relative to the base URL, percent-encoded.
             content: the JSON body; empty = none.
             query: encoded, without the question mark.
-            headers: more headers; they go before ours. One that is None is left out.
+            headers: more headers; they go before ours. One that is None or `OMIT` is left out.
             timeout: seconds for all of it, None = the transport's.
 
         Raises:
@@ -105,7 +111,8 @@ class RequestFactory:
         timeout: float | None,
     ) -> Request:
         own = self._headers.copy()
-        own["content-length"] = str(len(content))
+        if content or method == "POST":
+            own["content-length"] = str(len(content))
         if content:
             own["content-type"] = "application/json"
         if headers:
@@ -116,8 +123,8 @@ class RequestFactory:
         return f"{self.base_url}{path}?{query}" if query else self.base_url + path
 
 
-def hops(request: Request, answer: Answer, start: float) -> Generator[Request, Answer, Answer]:
-    """Give the requests that follow a redirect, one after the other, and return the last answer.
+def hops(request: Request, answer: Answer, start: float) -> Generator[Request, Answer, None]:
+    """Give the requests that follow a redirect, one after the other.
 
     Whoever drives this sends each and hands back its answer.
 
@@ -132,12 +139,18 @@ def hops(request: Request, answer: Answer, start: float) -> Generator[Request, A
         if answer.status not in may_follow:
             break
         left = None if total is None else total - (monotonic() - start)
+        # A submission cut off after a moment would be in doubt; a redirect is not.
+        if (
+            request.method != "GET"
+            and left is not None
+            and left < min(total or 0, ANSWER_SECONDS) / 2
+        ):
+            break
         further = redirected(onward, answer.headers.get("location"), left)
         if further is None:
             break
         onward = further
         answer = yield onward
-    return answer
 
 
 def redirected(request: Request, location: str | None, timeout: float | None) -> Request | None:
@@ -172,10 +185,14 @@ def _same_server(old: httpx.URL, new: httpx.URL) -> bool:
 
 
 def _checked_base_url(base_url: str) -> httpx.URL:
+    has_user = "@" in base_url
     try:
         url = httpx.URL(base_url.strip())
     except httpx.InvalidURL as exc:
-        raise ValueError(f"base_url {base_url!r}: {exc}") from exc
+        # What is wrong may be the password: in http://me:pass/word@host it is read as the port.
+        raise ValueError("base_url is not a URL" if has_user else f"base_url: {exc}") from None
+    if has_user:  # first of all, so that no password is quoted below
+        raise ValueError("base_url takes no query, fragment or user name")
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError(f"base_url {base_url!r} is not an http or https URL")
     try:
@@ -185,7 +202,7 @@ def _checked_base_url(base_url: str) -> httpx.URL:
         can_be = False
     if not can_be:
         raise ValueError(f"base_url {base_url!r}: there can be no such host or port")
-    if url.query or url.fragment or url.userinfo:
+    if url.query or url.fragment:
         raise ValueError("base_url takes no query, fragment or user name")
     return url
 
@@ -194,18 +211,20 @@ def _given(headers: Mapping[str, Any]) -> dict[str, str]:
     return {
         _header_name(name): _header_value(name, str(value))
         for name, value in headers.items()
-        if value is not None
+        if value is not None and value is not OMIT
     }
 
 
 def _header_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"header {name!r}: expected a name of letters, digits and -")
+    if name.lower() in _OURS:
+        raise ValueError(f"header {name}: it is not for callers to set")
     return name.lower()
 
 
 def _header_value(name: str, value: str) -> str:
     """Check a header's value; one with a line break would be two headers."""
-    if not value or not value.isascii() or not value.isprintable():
+    if not value.strip() or value != value.strip() or not (value.isascii() and value.isprintable()):
         raise ValueError(f"header {name} is empty, or holds what a header cannot")
     return value

@@ -4,6 +4,7 @@ A read may be made again after anything transient. Anything else may be made aga
 known that nothing came of it; after a lost answer the caller is told, and decides.
 """
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,19 +14,20 @@ from typing import Any
 from tenacity import RetryCallState, retry_if_exception
 from tenacity.stop import stop_after_attempt, stop_before_delay
 
+from api_client.arguments import is_whole
 from api_client.call import Call, CallKind
 from api_client.errors import (
     AnswerLostError,
     ApiError,
     BodyTooLargeError,
-    LimitedError,
+    LocalLimitError,
     NotSentError,
     RateLimitError,
     ServerError,
 )
+from api_client.requests import ANSWER_SECONDS
 
-#: Seconds that the answer to a submission, cancel or replay must be given at least.
-ANSWER_SECONDS = 10.0
+_logger = logging.getLogger("api_client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +36,26 @@ class RetryPolicy:
 
     Args:
         max_retries: attempts after the first; `request_options` may say otherwise.
-        first_pause: seconds. The pause before retry n is random between 0 and
-            min(max_pause, first_pause * 2^(n-1)) ("full jitter"), on top of any Retry-After.
-        max_pause: seconds.
+        min_backoff: seconds. The pause before retry n is random between 0 and
+            min(max_backoff, min_backoff * 2^(n-1)) ("full jitter"), on top of any Retry-After.
+        max_backoff: seconds.
         deadline: seconds for all attempts and pauses; never less than one attempt may take.
 
     Raises:
-        ValueError: a negative number.
+        ValueError: a negative number, or `max_retries` that is no whole one.
     """
 
     max_retries: int = 2
-    first_pause: float = 0.5
-    max_pause: float = 8.0
+    min_backoff: float = 0.5
+    max_backoff: float = 8.0
     deadline: float = 120.0
 
     def __post_init__(self) -> None:
-        for name in ("max_retries", "first_pause", "max_pause", "deadline"):
+        for name in ("max_retries", "min_backoff", "max_backoff", "deadline"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)!r}")
+        if not is_whole(self.max_retries):
+            raise ValueError(f"max_retries: expected a whole number, got {self.max_retries!r}")
 
 
 def may_again(kind: CallKind, error: BaseException) -> bool:
@@ -74,13 +78,13 @@ def _may_read_again(error: BaseException) -> bool:
 
 def _came_to_nothing(error: BaseException) -> bool:
     if isinstance(error, ServerError):
-        return error.status_code == 503 and "no run was created" in str(error).lower()
+        return error.came_to_nothing
     return _was_not_sent(error) or isinstance(error, RateLimitError)
 
 
 def _was_not_sent(error: BaseException) -> bool:
     """Say whether nothing was sent; what our own limiter refused, it would refuse again."""
-    return isinstance(error, NotSentError) and not isinstance(error, LimitedError)
+    return isinstance(error, NotSentError) and not isinstance(error, LocalLimitError)
 
 
 def pause(
@@ -95,7 +99,7 @@ def pause(
         dice: gives a number from 0 to 1.
     """
     # Above 2^60 the power alone would overflow; the bound was reached long before.
-    longest = min(policy.max_pause, policy.first_pause * 2.0 ** min(attempt - 1, 60))
+    longest = min(policy.max_backoff, policy.min_backoff * 2.0 ** min(attempt - 1, 60))
     asked = getattr(error, "retry_after", None) or 0.0
     return float(asked) + dice() * longest
 
@@ -117,8 +121,11 @@ class Budget:
         self._kind = call.kind
         self._attempt_timeout = timeout if asked is None else asked
         self._retries = policy.max_retries if retries is None else retries
-        self._seconds = max(policy.deadline, self._attempt_timeout)
-        self._end = monotonic() + self._seconds
+        seconds = max(policy.deadline, self._attempt_timeout)
+        if call.limit is not None:
+            seconds = min(seconds, call.limit)
+            self._attempt_timeout = min(self._attempt_timeout, call.limit)
+        self._end = monotonic() + seconds
         is_read = call.kind is CallKind.READ
         self._reserve = 0.0 if is_read else min(self._attempt_timeout, ANSWER_SECONDS)
 
@@ -138,6 +145,10 @@ class Budget:
         """Say whether another attempt is safe and allowed after this error."""
         return self._retries > 0 and may_again(self._kind, error)
 
+    def _tell(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        _logger.info("again in %.1f s, after %s", state.upcoming_sleep, error)
+
     def retrying(self) -> dict[str, Any]:
         """Return tenacity's arguments for all attempts, the first one that has failed included."""
 
@@ -150,5 +161,6 @@ class Budget:
             "stop": stop_after_attempt(self._retries + 1)
             | stop_before_delay(max(0.0, self._end - self._reserve - monotonic())),
             "wait": wait,
+            "before_sleep": self._tell,
             "reraise": True,
         }

@@ -10,18 +10,21 @@ Nothing happens behind the caller's back: no redirect is followed, no cookie kep
 from the environment, no request sent twice.
 """
 
+import asyncio
 import io
 import math
 import ssl
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 import httpx
 import yarl
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 
+from api_client.causes import cause, described
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
 from api_client.messages import Answer, Request
 
@@ -91,6 +94,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._max_body_bytes = max_body_bytes
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -128,15 +132,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         except SkyvernError:
             raise
         except _NOT_SENT as exc:
-            raise NotSentError(f"{request.name}: {_reason(exc)}") from exc
-        except aiohttp.ClientResponseError as exc:
-            # Its words quote the whole URL, and what the server sent, which may echo the request.
-            raise AnswerLostError(f"{request.name}: {type(exc).__name__}") from None
-        except Exception as exc:
-            raise AnswerLostError(f"{request.name}: {_reason(exc)}") from exc
+            words = described(request.name, exc)
+            raise NotSentError(f"{words} ({request.origin})") from cause(exc)
+        except Exception as exc:  # noqa: BLE001 - no error of aiohttp's leaves this class
+            raise AnswerLostError(described(request.name, exc)) from cause(exc)
 
     async def _send(self, request: Request, limits: aiohttp.ClientTimeout) -> Answer:
-        session, body = self._session or self._open(), request.content
+        session, body = await self._session_of(request), request.content
         answer = await session.request(
             request.method,
             yarl.URL(request.url, encoded=True),
@@ -172,10 +174,22 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             chunk = await content.readany()
         return b"".join(chunks)
 
+    async def _session_of(self, request: Request) -> aiohttp.ClientSession:
+        """Return the running loop's session; one of a loop that has ended is given up."""
+        loop = asyncio.get_running_loop()
+        if self._session is not None and self._loop is not None and loop is not self._loop:
+            if not self._loop.is_closed():
+                raise NotSentError(f"{request.name}: this client belongs to another event loop")
+            left, self._session = self._session, None
+            await left.close()
+        if self._session is None:
+            self._loop, self._session = loop, self._open()
+        return self._session
+
     def _open(self) -> aiohttp.ClientSession:
-        """Open the session inside the running loop, which it will belong to."""
+        """Open a session inside the running loop, which it will belong to."""
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_Connector(
                 limit=self._max_connections, keepalive_timeout=self._idle_limit, ssl=self._tls
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -184,7 +198,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         # Else aiohttp sends a GET that failed on a kept-alive connection again by itself, past the
         # rate limiter. There is no public switch; a test over a real socket guards this one.
         session._retry_connection = False  # noqa: SLF001
-        self._session = session
         return session
 
     async def aclose(self) -> None:
@@ -204,6 +217,25 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         traceback: TracebackType | None = None,
     ) -> None:
         await self.aclose()
+
+
+class _Connection(ResponseHandler):
+    """A kept connection is not used again if bytes came over it meanwhile: they answer nothing.
+
+    aiohttp asks a connection of its pool no more than whether it is connected, and would read what
+    came late, a second answer say, as the answer to the next request.
+    """
+
+    def is_connected(self) -> bool:
+        return super().is_connected() and not self.should_close
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes such connections; there is no public way to say so, and a test guards this one."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._factory: Any = partial(_Connection, loop=self._loop)
 
 
 class _Answer(aiohttp.ClientResponse):
@@ -235,8 +267,3 @@ def _limits(total: float | None, connect: float | None) -> aiohttp.ClientTimeout
     if connect is not None:
         connect = max(connect, _LEAST / 2)
     return aiohttp.ClientTimeout(total=total, connect=connect)
-
-
-def _reason(exc: Exception) -> str:
-    words = str(exc)[:300]
-    return f"{type(exc).__name__}: {words}" if words else type(exc).__name__

@@ -1,15 +1,23 @@
 """Skyvern's answers as frozen models.
 
 They are lenient by design. Servers of many versions answer, and a field or a value that nobody
-here has heard of must not stop a caller from reading the rest: unknown fields are kept, unknown
-statuses and engines stay the strings they are, and only the run's id and status are required.
+here has heard of must not stop a caller from reading the rest, least of all the id of a run that
+was just made: unknown fields are kept, unknown statuses and engines stay the strings they are, a
+field in an odd shape is None and kept aside, and only the run's id and status are required.
 """
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from api_client.outcomes import is_over
 
@@ -89,9 +97,11 @@ def _utc(value: Any) -> Any:
     """
     try:
         moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (TypeError, ValueError):
         return value
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:  # the year 1 in a zone east of Greenwich
+        return None
 
 
 #: A known status becomes the enum's member; a new one stays a string.
@@ -117,10 +127,7 @@ class _Answer(BaseModel):
         for name in cls._times:
             text = fields.get(name)
             if text is not None:
-                try:
-                    fields[name] = _utc(text)
-                except OverflowError as exc:  # the year 1 in a zone east of Greenwich
-                    raise ValueError(f"{name}: a time out of range in UTC") from exc
+                fields[name] = _utc(text)
         return fields
 
 
@@ -137,7 +144,12 @@ class FileInfo(_Answer):
     artifact_id: str | None = None
 
 
-class _RunResponse(_Answer):
+class _Lenient(_Answer):
+    #: Fields that came in a shape they cannot have, as they came; they are None here.
+    unreadable_fields: dict[str, Any] | None = None
+
+
+class _RunResponse(_Lenient):
     _times = (
         "created_at",
         "modified_at",
@@ -183,9 +195,10 @@ class WorkflowRunResponse(_RunResponse):
 
 
 RunResponse = TaskRunResponse | WorkflowRunResponse
+_Model = TypeVar("_Model", bound=_Lenient)
 
 
-class RunListItem(_Answer):
+class RunListItem(_Lenient):
     """A run as the list of runs shows it."""
 
     _times = ("created_at", "started_at", "finished_at")
@@ -200,7 +213,7 @@ class RunListItem(_Answer):
     finished_at: datetime | None = None
 
 
-class RunWebhookReplayResponse(_Answer):
+class RunWebhookReplayResponse(_Lenient):
     """What came of one attempt to send a run's webhook again.
 
     Attributes:
@@ -244,7 +257,7 @@ def parse_run(fields: Any) -> RunResponse:
     that nobody knows yet is read as a task, whose fields are those of every run.
 
     Raises:
-        pydantic.ValidationError: no id, no status, or a field in a shape it cannot have.
+        pydantic.ValidationError: no id, no status.
     """
     if not isinstance(fields, dict):
         return TaskRunResponse.model_validate(fields)  # which says what is wrong
@@ -253,17 +266,53 @@ def parse_run(fields: Any) -> RunResponse:
         is_workflow = str(fields.get("run_id")).startswith("wr_")
     else:
         is_workflow = run_type == "workflow_run"
-    model = WorkflowRunResponse if is_workflow else TaskRunResponse
-    return model.model_validate(fields)
+    return parse_workflow_run(fields) if is_workflow else parse_task_run(fields)
+
+
+def parse_task_run(fields: Any) -> TaskRunResponse:
+    """Read a run of a task; raises as `parse_run` does."""
+    return _lenient(TaskRunResponse, fields)
+
+
+def parse_workflow_run(fields: Any) -> WorkflowRunResponse:
+    """Read a run of a workflow; raises as `parse_run` does."""
+    return _lenient(WorkflowRunResponse, fields)
+
+
+def _lenient(model: type[_Model], fields: Any) -> _Model:
+    """Read an answer; what cannot be read of it is set aside, but for the fields it must have."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as exc:
+        odd = {str(fault["loc"][0]) for fault in exc.errors() if fault["loc"]}
+        required = {name for name, field in model.model_fields.items() if field.is_required()}
+        if not odd or odd & required:
+            raise
+        kept = {name: value for name, value in fields.items() if name not in odd}
+        kept["unreadable_fields"] = {name: fields[name] for name in odd if name in fields}
+        return model.model_validate(kept)
+
+
+def parse_bulk_cancel(answer: Any) -> BulkCancelRunsResponse:
+    """Read what a bulk cancel came to.
+
+    Raises:
+        NotAListError: another shape, which is what a server without the call may answer.
+        pydantic.ValidationError: ids that are no text.
+    """
+    if not isinstance(answer, dict) or not isinstance(answer.get("cancelled"), list):
+        raise NotAListError("it is not a bulk cancel's answer")
+    failed = answer.get("failed")
+    return BulkCancelRunsResponse.model_validate(answer | {"failed": failed or []})
 
 
 def parse_replay(answer: Any) -> RunWebhookReplayResponse | None:
     """Read what a server says of a webhook's replay; old ones say null.
 
     Raises:
-        pydantic.ValidationError: a field in a shape it cannot have.
+        pydantic.ValidationError: neither an object nor null.
     """
-    return None if answer is None else RunWebhookReplayResponse.model_validate(answer)
+    return None if answer is None else _lenient(RunWebhookReplayResponse, answer)
 
 
 def parse_run_list(answer: Any) -> list[RunListItem]:
@@ -275,4 +324,7 @@ def parse_run_list(answer: Any) -> list[RunListItem]:
     """
     if not isinstance(answer, list):
         raise NotAListError("it is not a list")
-    return _RUN_LIST.validate_python(answer)
+    try:
+        return _RUN_LIST.validate_python(answer)
+    except ValidationError:
+        return [_lenient(RunListItem, item) for item in answer]

@@ -24,7 +24,7 @@ BASE_URL = "https://api.example.com"
 KEY = "a-secret-key"
 
 #: Tries again at once.
-AT_ONCE = RetryPolicy(first_pause=0.0)
+AT_ONCE = RetryPolicy(min_backoff=0.0)
 
 Respond = Callable[[httpx.Request], httpx.Response]
 Call = Callable[..., Any]
@@ -49,7 +49,9 @@ def agreeable(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"cancelled": [], "failed": []})
     if path.endswith(("/cancel", "/retry_webhook")):
         return httpx.Response(200, json=None)
-    if path in {"/v1/runs", "/v1/agents/runs"}:
+    if path == "/v1/runs":
+        return httpx.Response(200, json=[])
+    if path == "/v1/agents/runs":
         return httpx.Response(200, json=[run | {"run_id": "wr_1"}])
     return httpx.Response(200, json=run)
 

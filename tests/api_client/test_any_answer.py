@@ -58,13 +58,22 @@ NEARLY = st.builds(
 )
 
 
+#: How errors are told: in words, in lists of faults and places, in anything inside those.
+FAULTS = st.fixed_dictionaries({}, optional={"loc": JSON, "msg": JSON, "type": JSON, "input": JSON})
+ERRORS = st.dictionaries(
+    st.sampled_from(["detail", "error", "message"]), JSON | FAULTS | st.lists(FAULTS, max_size=3)
+)
+
+
 def nested(depth: int, before: bytes) -> bytes:
-    return before + b'{"a":[' * depth + b"]}" * depth + b"}" * before.count(b"{")
+    """JSON of so many levels twice over, inside what is left open before it."""
+    after = before.translate(bytes.maketrans(b"{[", b"}]"), bytes(set(range(256)) - set(b"{[")))
+    return before + b'{"a":[' * depth + b"]}" * depth + after[::-1]
 
 
 #: JSON in ASCII (NaN and lone surrogates as Python writes them), or in what is not quite UTF-8.
 BODIES = (
-    (NEARLY | st.lists(NEARLY, max_size=3) | JSON).flatmap(
+    (NEARLY | st.lists(NEARLY, max_size=3) | ERRORS | JSON).flatmap(
         lambda value: st.sampled_from(
             [
                 json.dumps(value).encode(),
@@ -76,7 +85,14 @@ BODIES = (
     | st.builds(
         nested,
         st.integers(90, 110) | st.sampled_from([400, 600, 50_000]),
-        st.sampled_from([b"", b'{"run_id":"tsk_1","status":"completed","output":']),
+        st.sampled_from(
+            [
+                b"",
+                b'{"run_id":"tsk_1","status":"completed","output":',
+                *(b'{"detail":', b'{"error":', b'{"detail":[{"msg":"m","loc":'),
+                b'{"detail":[{"msg":"m","loc":["body",',
+            ]
+        ),
     )
 )
 HEADERS = st.lists(
@@ -162,6 +178,10 @@ def check_sayable(error: SkyvernError) -> None:
 @example(answer=(200, [(b"content-encoding", b"gzip")], RUN + b"}"), way="awaited")
 @example(answer=(429, [(b"retry-after", b"\xb2")], b""), way="blocking")
 @example(answer=(500, [], nested(400, b"")), way="blocking")
+@example(answer=(422, [], nested(500, b'{"detail":[{"msg":"m","loc":["body",')), way="blocking")
+@example(answer=(404, [], nested(400, b'{"detail":')), way="awaited")
+@example(answer=(302, [(b"location", b"http://[")], b""), way="blocking")
+@example(answer=(307, [(b"location", b"//h\x1b[1m/")], b""), way="awaited")
 def test_a_call_returns_what_can_be_written_or_raises_an_error_of_ours(
     call: str, answer: Answer, way: Way
 ) -> None:

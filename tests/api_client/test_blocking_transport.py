@@ -3,11 +3,14 @@
 import asyncio
 import gzip
 import itertools
+import os
+import random
 import select
 import socket
 import ssl
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,12 +22,15 @@ import httpx
 import pytest
 
 from api_client.blocking import BlockingTransport
-from api_client.connections import _Stream
+from api_client.connections import forget_all
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
+from api_client.messages import Request
+from api_client.network import Stream
 from api_client.transport import IDLE_LIMIT
 from tests.api_client.blockingserver import (
     drips_the_body,
     drips_the_head,
+    drops_connections,
     echoes,
     listening,
     reads_slowly,
@@ -230,6 +236,22 @@ async def test_every_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch)
         assert await apost(f"http://two.example:{server.port}") == b"here"
 
 
+async def test_the_addresses_of_a_host_share_the_time_to_connect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def two_addresses(host: str, *args: Any, **options: Any) -> list[Any]:
+        if host != "two.example":
+            return look_up(host, *args, **options)
+        return [(0, 0, 0, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
+
+    look_up = socket.getaddrinfo
+    async with serving(answering(200, b"here")) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+        with drops_connections("127.0.0.2", server.port):
+            url = f"http://two.example:{server.port}"
+            assert await apost(url, connect_timeout=0.6) == b"here"
+
+
 # Closing and interrupting
 
 
@@ -297,12 +319,55 @@ async def test_an_interrupt_is_passed_on_and_its_connection_closed(
         except KeyboardInterrupt:
             return "interrupted"
 
-    monkeypatch.setattr(_Stream, "read", interrupted)
+    monkeypatch.setattr(Stream, "read", interrupted)
     async with serving(hangs) as server:
         with BlockingTransport() as transport:
             assert await asyncio.to_thread(call, server.url) == "interrupted"
             await server.asked.wait()
             assert not transport._pool._idle
+
+
+# Processes
+
+
+async def test_a_forked_process_leaves_the_connections_to_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(answering(200, b"here")) as server:
+        with BlockingTransport() as transport:
+            await asend(transport, "GET", server.url)
+            [connection] = transport._pool._idle
+            assert isinstance(connection._connection, httpcore.HTTP11Connection)
+            kept = connection._connection._network_stream.get_extra_info("socket").dup()
+            transport._pool._lock.acquire()  # by a thread that is not there after the fork
+            monkeypatch.setattr("os.getpid", lambda: -1)
+            forget_all()
+            monkeypatch.undo()
+            assert await asend(transport, "GET", server.url) == b"here"
+            with kept:  # the parent's
+                kept.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    kept.recv(1)
+        assert [e.connection for e in server.exchanges] == [1, 2]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+async def test_parent_and_child_do_not_share_a_connection() -> None:
+    def fork() -> int:
+        if (child := os.fork()) == 0:
+            status = 1
+            try:
+                status = int(send(transport, "GET", server.url) != b"here")
+            finally:
+                os._exit(status)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    async with serving(answering(200, b"here")) as server:
+        with BlockingTransport() as transport:
+            await asend(transport, "GET", server.url)
+            assert await asyncio.to_thread(fork) == 0
+            assert await asend(transport, "GET", server.url) == b"here"
+        assert [e.connection for e in server.exchanges] == [1, 2, 1]
 
 
 # Time
@@ -376,8 +441,64 @@ async def test_a_compressed_answer_is_decompressed_once_and_counted_after(
 
 async def test_an_answer_that_is_not_as_compressed_as_it_says_is_lost() -> None:
     async with serving(answering(200, b"plain", content_encoding="gzip")) as server:
-        with pytest.raises(AnswerLostError, match="DecodingError"):
+        with pytest.raises(AnswerLostError, match="not compressed as it says"):
             await apost(server.url)
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed", "plain"),
+    [
+        ("deflate", raw_deflate(b"plain"), b"plain"),
+        ("gzip", gzip.compress(b"two ") + gzip.compress(b"members"), b"two members"),
+        ("gzip", b"", b""),
+        ("Identity, GZIP", gzip.compress(b"plain"), b"plain"),
+    ],
+    ids=["deflate without a header", "gzip in members", "nothing", "names in any case"],
+)
+async def test_what_servers_call_compressed_is_read(
+    encoding: str, packed: bytes, plain: bytes
+) -> None:
+    async with serving(answering(200, packed, content_encoding=encoding)) as server:
+        assert await apost(server.url) == plain
+
+
+async def test_a_compressed_body_of_many_chunks_arrives_whole() -> None:
+    plain = random.Random(1).randbytes(500_000)
+    async with serving(answering(200, gzip.compress(plain), content_encoding="gzip")) as server:
+        assert await apost(server.url) == plain
+
+
+async def test_a_compressed_body_that_ends_too_early_is_lost() -> None:
+    cut = gzip.compress(b"plain")[:-4]
+    async with serving(answering(200, cut, content_encoding="gzip")) as server:
+        with pytest.raises(AnswerLostError, match="ends too early"):
+            await apost(server.url)
+
+
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "br", "zstd", "gzip, br"])
+async def test_an_encoding_nobody_asked_for_is_lost(encoding: str) -> None:
+    async with serving(answering(200, b"packed", content_encoding=encoding)) as server:
+        with pytest.raises(AnswerLostError, match="status 200 and a body in an encoding"):
+            await apost(server.url)
+
+
+async def test_a_small_answer_that_unpacks_to_a_large_one_takes_no_more_than_the_limit() -> None:
+    packer = zlib.compressobj(wbits=31)
+    packed = b"".join(packer.compress(bytes(1_000_000)) for _ in range(200)) + packer.flush()
+    async with serving(answering(200, packed, content_encoding="gzip")) as server:
+        tracemalloc.start()
+        try:
+            with pytest.raises(BodyTooLargeError, match="more than 1,000,000 bytes"):
+                await apost(server.url, max_body_bytes=1_000_000)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most < 10_000_000
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
@@ -436,6 +557,20 @@ async def test_the_url_is_sent_as_it_was_encoded_and_no_header_but_the_request_s
         [exchange] = server.exchanges
         assert exchange.target == "/v1/runs/a%2Fb%20c?search_key=%5Brq%3Ax%5D"
         assert exchange.headers == dict(request.headers)
+
+
+async def test_a_request_of_ours_is_sent_as_it_is() -> None:
+    async with serving(answering(200, b"here")) as server:
+        with BlockingTransport() as transport:
+            headers = {"host": "x", "content-length": "2"}
+            request = Request("POST", f"{server.url}/a;b?c=1", headers, b"{}", 20)
+            answer = await asyncio.to_thread(transport.exchange, request)
+            assert (answer.status, answer.body) == (200, b"here")
+            assert answer.headers["Content-Length"] == "4"
+            no_limit = Request("GET", server.url, {"host": "x"})
+            await asyncio.to_thread(transport.exchange, no_limit)
+        assert [e.target for e in server.exchanges] == ["/a;b?c=1", "/"]
+        assert server.exchanges[0].body == b"{}"
 
 
 async def test_a_redirect_is_given_back_and_a_cookie_not_sent_back() -> None:

@@ -101,7 +101,7 @@ def test_the_twins_take_the_same_arguments_of_the_same_types(name: str) -> None:
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_every_call_has_its_own_name_and_says_what_it_does(name: str, client: type) -> None:
     call = calls_of(client)[name]
-    assert call.__name__ == name
+    assert (call.__name__, call.__qualname__) == (name, f"{client.__name__}.{name}")
     assert inspect.getdoc(call)
 
 
@@ -151,12 +151,21 @@ def test_left_out_is_shown_by_its_name() -> None:
         ("list_runs", {"page": 0}, ValueError),
         ("list_runs", {"page": 101}, ValueError),
         ("list_runs", {"page_size": 101}, ValueError),
+        ("list_runs", {"page": 1.5}, ValueError),
+        ("list_runs", {"page": "1"}, ValueError),
+        ("list_runs", {"page_size": 10.0}, ValueError),
+        ("list_runs", {"page": True}, ValueError),
+        ("list_runs", {"status": [OMIT]}, TypeError),
         ("iter_runs", {"search_key": "ab"}, ValueError),
         ("iter_runs", {"page": 1}, TypeError),
         ("cancel_runs", {"run_ids": "tsk_1"}, TypeError),
+        ("cancel_runs", {"run_ids": ["tsk_1", None]}, TypeError),
+        ("run_task", {"prompt": "p", "model": {"a": OMIT}}, TypeError),
         ("webhook_failure_reason", {"run_id": ""}, ValueError),
         ("wait_for_run", {"run_id": "a", "min_interval": 0}, ValueError),
         ("wait_for_run", {"run_id": "a", "min_interval": 2, "max_interval": 1}, ValueError),
+        ("wait_for_run", {"run_id": "a", "timeout": -1}, ValueError),
+        ("wait_for_run", {"run_id": "a", "timeout": float("nan")}, ValueError),
     ],
 )
 def test_arguments_that_cannot_be_meant_are_refused_before_anything_is_sent(

@@ -15,7 +15,6 @@ from api_client import (
     RawClient,
     Skyvern,
     SkyvernEnvironment,
-    SkyvernError,
 )
 from tests.api_client.rawserver import answering, serving
 from tests.api_client.twins import KEY, TASK, FakeTransport, Kind, answer, both, twin
@@ -49,6 +48,17 @@ async def test_the_key_is_taken_from_the_environment_when_none_is_given(
 
 
 @both
+async def test_blanks_around_the_environment_s_key_are_left_out(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKYVERN_API_KEY", f" {KEY}\n")
+    transport = FakeTransport(answer(200, TASK))
+    async with twin(kind, api_key=None, transport=transport) as client:
+        await client.submit()
+    assert transport.requests[0].headers["x-api-key"] == KEY
+
+
+@both
 @pytest.mark.parametrize(("given", "set_"), [(None, None), (None, ""), ("", "from")])
 def test_a_missing_key_names_both_places_to_give_it(
     kind: Kind, monkeypatch: pytest.MonkeyPatch, given: str | None, set_: str | None
@@ -61,9 +71,11 @@ def test_a_missing_key_names_both_places_to_give_it(
 
 
 @both
-@pytest.mark.parametrize("key", ["with\nbreak", "secret-é", "secret\x00"], ids=ascii)
+@pytest.mark.parametrize(
+    "key", ["with\nbreak", "secret\n", " secret", "secret-é", "secret\x00"], ids=ascii
+)
 def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(kind: Kind, key: str) -> None:
-    with pytest.raises(ValueError, match="x-api-key") as caught:
+    with pytest.raises(ValueError, match="api_key: it has blanks") as caught:
         CLIENTS[kind](api_key=key)
     assert key not in str(caught.value)
 
@@ -79,11 +91,31 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(kind: Kind, key: str
         ({"base_url": "http://h/x", "environment": SkyvernEnvironment.STAGING}, "http://h/x/"),
     ],
 )
-def test_a_client_says_where_it_goes_and_no_more(kind: Kind, given: Any, url: str) -> None:
+def test_a_client_says_where_it_goes_and_no_more(
+    kind: Kind, given: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SKYVERN_BASE_URL", raising=False)
     client = CLIENTS[kind](api_key=KEY, **given)
     assert repr(client) == f"{CLIENTS[kind].__name__}(base_url={url!r})"
     assert KEY not in repr((client.agent, vars(client)))
     assert url in repr(client.agent)
+
+
+@both
+@pytest.mark.parametrize(
+    ("set_", "given", "url"),
+    [
+        ("http://own:8000", {}, "http://own:8000/"),
+        ("", {}, "https://api.skyvern.com/"),
+        ("http://own:8000", {"base_url": "http://h"}, "http://h/"),
+        ("http://own", {"environment": SkyvernEnvironment.LOCAL}, "http://localhost:8000/"),
+    ],
+)
+def test_the_environment_s_base_url_holds_where_none_is_given(
+    kind: Kind, set_: str, given: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKYVERN_BASE_URL", set_)
+    assert url in repr(CLIENTS[kind](api_key=KEY, **given))
 
 
 #: Nothing can be sent there, whatever the network does.
@@ -92,7 +124,8 @@ UNREACHABLE = ["http://h:99999", "http://h..x", f"http://{'h' * 64}.test"]
 
 @both
 @pytest.mark.parametrize(
-    "url", ["ftp://h", "skyvern", "http://h/?a=b", "http://u@h", "http://h:x", *UNREACHABLE]
+    "url",
+    ["", " ", "ftp://h", "skyvern", "http://h/?a=b", "http://u@h", "http://h:x", *UNREACHABLE],
 )
 def test_a_base_url_that_cannot_be_used_is_refused(kind: Kind, url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
@@ -104,6 +137,38 @@ def test_a_base_url_that_cannot_be_used_is_refused(kind: Kind, url: str) -> None
 def test_a_timeout_that_is_none_is_refused(kind: Kind, timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout: expected more than 0 seconds"):
         CLIENTS[kind](api_key=KEY, timeout=timeout)
+
+
+@both
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("base_url", httpx.URL("http://h")),
+        ("environment", "https://api.skyvern.com"),
+        ("api_key", b"key"),
+        ("timeout", "5"),
+        ("timeout", True),
+        ("httpx_client", "client"),
+        ("transport", "transport"),
+        ("limiter", object()),
+        ("retry", 3),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(kind: Kind, name: str, value: object) -> None:
+    arguments: dict[str, Any] = {"api_key": KEY} | {name: value}
+    with pytest.raises(TypeError, match=f"^{name}: expected"):
+        CLIENTS[kind](**arguments)
+
+
+async def test_a_client_or_transport_of_the_other_twin_is_named() -> None:
+    async with httpx.AsyncClient() as own, AiohttpTransport() as transport:
+        for given in ({"httpx_client": own}, {"transport": transport}):
+            with pytest.raises(TypeError, match=rf"^{next(iter(given))}: expected httpx\."):
+                Skyvern(api_key=KEY, **given)
+    with httpx.Client() as blocking, BlockingTransport() as sender:
+        for other in ({"httpx_client": blocking}, {"transport": sender}):
+            with pytest.raises(TypeError, match=rf"^{next(iter(other))}: expected httpx\."):
+                AsyncSkyvern(api_key=KEY, **other)
 
 
 @both
@@ -211,16 +276,15 @@ class Closable(FakeTransport):
         self.closed = True
 
 
-async def test_leaving_a_client_closes_its_own_transport() -> None:
+@both
+@pytest.mark.parametrize("own", [False, True])
+async def test_a_closed_client_says_so_at_once(kind: Kind, own: bool) -> None:
+    options = {} if own else {"transport": FakeTransport(answer(200, TASK))}
     async with serving(answering(200, TASK)) as server:
-        with Skyvern(api_key=KEY, base_url=server.url) as blocking:
-            pass
-        with pytest.raises(SkyvernError, match="closed"):
-            blocking.agent.get_run("tsk_1", request_options={"max_retries": 0})
-        async with AsyncSkyvern(api_key=KEY, base_url=server.url) as awaited:
-            await awaited.agent.get_run("tsk_1")
-        with pytest.raises(SkyvernError, match="closed"):
-            await awaited.agent.get_run("tsk_1", request_options={"max_retries": 0})
+        async with twin(kind, base_url=server.url, **options) as client:
+            await client.submit()
+        with pytest.raises(RuntimeError, match="the client is closed"):
+            await client.submit()
 
 
 @both
@@ -285,6 +349,7 @@ async def test_each_attempt_is_logged_when_debugging_without_query_body_or_key(
     size = len(answer(200, TASK).content)
     assert lines == [
         "GET /v1/runs/tsk_1: 500, 0 bytes",
+        "again in 0.0 s, after GET /v1/runs/tsk_1: 500",
         f"GET /v1/runs/tsk_1: 200, {size} bytes",
         f"POST /v1/run/tasks: 200, {size} bytes",
     ]

@@ -189,6 +189,7 @@ def check_sent(row: Row, transport: Recording) -> None:
         "accept": "application/json",
         "accept-encoding": "gzip, deflate",
         "user-agent": "runqueue",
+        "connection": "close",  # as every transport but our own is told
     }
     if row.method == "POST":
         headers["content-length"] = str(len(content))

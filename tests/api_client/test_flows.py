@@ -7,9 +7,16 @@ import orjson
 import pytest
 
 from api_client import (
+    AnswerLostError,
+    ApiError,
+    BodyTooLargeError,
     BulkCancelRunsResponse,
+    ForbiddenError,
+    LocalLimitError,
     NotFoundError,
+    NotSentError,
     NotSupported,
+    RateLimitError,
     RunListItem,
     ServerError,
     SkyvernError,
@@ -18,6 +25,7 @@ from api_client import (
 )
 from api_client.call import Call, CallKind
 from api_client.flows import (
+    LAST_LOOK,
     Flow,
     Pages,
     Pause,
@@ -106,10 +114,13 @@ def test_reads_are_spaced_by_a_tenth_of_the_time_waited_within_bounds(clock: Clo
     assert (clock.slept[0], clock.slept[-1]) == (2, 5)
 
 
-def test_a_run_of_five_minutes_is_read_less_than_fifty_times(clock: Clock) -> None:
+@pytest.mark.parametrize(("minutes", "reads"), [(1, 30), (5, 47), (10, 57)])
+def test_a_run_of_minutes_is_read_as_often_as_the_page_says(
+    clock: Clock, minutes: int, reads: int
+) -> None:
     with pytest.raises(WaitTimeoutError):
-        drive(wait_for_run("tsk_1", timeout=300), [run("running")] * 100, clock.sleep)
-    assert 20 <= len(clock.slept) < 50
+        drive(wait_for_run("tsk_1", timeout=minutes * 60), [run("running")] * 100, clock.sleep)
+    assert len(clock.slept) + 1 == pytest.approx(reads, abs=1)
 
 
 def test_a_wait_ends_on_time_with_the_last_that_was_read(clock: Clock) -> None:
@@ -140,14 +151,93 @@ def test_a_run_that_was_just_made_may_be_not_found_for_ten_seconds(clock: Clock)
 
 
 def test_a_wait_that_ends_before_the_run_was_found_has_no_run(clock: Clock) -> None:
-    with pytest.raises(WaitTimeoutError, match="tsk_1 is not found") as caught:
+    with pytest.raises(WaitTimeoutError, match="tsk_1 is not known after 2 s") as caught:
         drive(wait_for_run("tsk_1", timeout=2), [NOT_FOUND] * 3, clock.sleep)
     assert caught.value.run is None
+    assert caught.value.__cause__ is NOT_FOUND
 
 
-def test_a_read_that_fails_for_good_ends_the_wait(clock: Clock) -> None:
-    error = ServerError("down", status_code=503)
-    with pytest.raises(ServerError) as caught:
+PASSING = [
+    ServerError("down", status_code=503),
+    RateLimitError("slow", status_code=429),
+    ApiError("late", status_code=408),
+    NotSentError("refused"),
+    AnswerLostError("reset"),
+    LocalLimitError("not in time"),
+]
+FOR_GOOD = [
+    ForbiddenError("no", status_code=403),
+    ApiError("unreadable", status_code=200),
+    BodyTooLargeError("large"),
+    NO_CALL,
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+def test_a_read_that_fails_in_passing_does_not_end_the_wait(
+    clock: Clock, error: SkyvernError
+) -> None:
+    done = run("completed")
+    results = [error, error, run("running"), *[error] * 9, done]
+    assert drive(wait_for_run("tsk_1"), results, clock.sleep)[0] is done
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+def test_a_wait_ends_after_five_minutes_without_a_read_that_succeeds(
+    clock: Clock, error: SkyvernError
+) -> None:
+    good = [run("running")] * 20
+    seconds: list[float] = []
+
+    def passes(pause: float) -> None:
+        seconds.append(pause)
+        clock.sleep(pause)
+
+    with pytest.raises(type(error)) as caught:
+        drive(wait_for_run("tsk_1", max_interval=10), [*good, *[error] * 99], passes)
+    assert caught.value is error
+    without = sum(seconds[len(good) - 1 :])
+    assert 300 < without <= 310
+
+
+def test_a_wait_that_ends_with_failed_reads_names_the_last_failure(clock: Clock) -> None:
+    seen, last = run("running"), AnswerLostError("the last")
+    with pytest.raises(WaitTimeoutError, match="is running after 3 s") as caught:
+        drive(wait_for_run("tsk_1", timeout=3), [seen, PASSING[0], PASSING[1], last], clock.sleep)
+    assert caught.value.run is seen
+    assert caught.value.__cause__ is last
+
+
+def test_the_next_read_comes_no_sooner_than_the_server_asks(clock: Clock) -> None:
+    busy = RateLimitError("slow", status_code=429, retry_after=70)
+    drive(wait_for_run("tsk_1"), [busy, run("completed")], clock.sleep)
+    with pytest.raises(WaitTimeoutError):
+        drive(wait_for_run("tsk_1", timeout=20), [busy, busy], clock.sleep)
+    assert clock.slept == [70, 20]
+
+
+def test_a_read_gets_what_is_left_of_the_wait_and_five_seconds_at_least(clock: Clock) -> None:
+    flow = wait_for_run("tsk_1", timeout=60, min_interval=29, max_interval=29)
+    for limit in (60, 31, LAST_LOOK):
+        call = next(flow)
+        assert isinstance(call, Call)
+        assert call.limit == limit
+        flow.send(run("running"))
+        clock.now += 29
+    without = next(wait_for_run("tsk_1"))
+    assert isinstance(without, Call)
+    assert without.limit is None
+
+
+@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan")])
+def test_a_wait_of_no_time_that_can_be_is_refused(timeout: float) -> None:
+    with pytest.raises(ValueError, match="timeout: expected 0 seconds or more, got"):
+        next(wait_for_run("tsk_1", timeout=timeout))
+
+
+@pytest.mark.parametrize("error", FOR_GOOD, ids=lambda error: type(error).__name__)
+def test_a_read_that_fails_for_good_ends_the_wait(clock: Clock, error: SkyvernError) -> None:
+    with pytest.raises(type(error)) as caught:
         drive(wait_for_run("tsk_1"), [run("running"), error], clock.sleep)
     assert caught.value is error
 
@@ -186,6 +276,12 @@ def test_no_runs_to_cancel_are_no_request() -> None:
 def test_one_text_is_not_a_list_of_runs_to_cancel() -> None:
     with pytest.raises(TypeError, match="several ids, got one text"):
         next(cancel_runs("tsk_1"))
+
+
+@pytest.mark.parametrize("odd", [None, 0, 7, b"tsk_1", ["tsk_1"]])
+def test_what_is_no_id_is_not_canceled(odd: Any) -> None:
+    with pytest.raises(TypeError, match="run_ids: expected ids as text, got"):
+        next(cancel_runs(["tsk_1", odd]))
 
 
 @pytest.mark.parametrize("reason", [None, "", "no answer"])
@@ -267,15 +363,24 @@ def item(number: int) -> RunListItem:
     return RunListItem(run_id=f"tsk_{number}", status="running")
 
 
-def test_pages_end_with_one_that_is_not_full() -> None:
+def test_pages_end_with_one_that_brings_nothing_new() -> None:
     pages = Pages(search_key="abc", status=iter(["running"]), request_options={"max_retries": 7})
     for number in (1, 2):
         call = pages.next_page()
         assert call is not None
         query = f"search_key=abc&status=running&page={number}&page_size=100"
         assert (call.query, call.options) == (query, {"max_retries": 7})
-        size = 100 if number == 1 else 99
+        # A server may give fewer to a page than it was asked for.
+        size = 100 if number == 1 else 20
         assert len(pages.new_items([item(number * 1000 + n) for n in range(size)])) == size
+    assert pages.next_page() is not None
+    assert pages.new_items([item(2000 + n) for n in range(20)]) == []
+    assert pages.next_page() is None
+
+
+def test_pages_end_with_an_empty_one() -> None:
+    pages = Pages(search_key=None, status=None, request_options=None)
+    assert pages.new_items([]) == []
     assert pages.next_page() is None
 
 

@@ -1,5 +1,6 @@
 """The calls made of several requests, once through each client."""
 
+import time
 from typing import Any
 
 import httpx
@@ -7,6 +8,7 @@ import orjson
 import pytest
 
 from api_client import (
+    AnswerLostError,
     ApiError,
     NotFoundError,
     NotSentError,
@@ -14,6 +16,8 @@ from api_client import (
     RunStatus,
     WaitTimeoutError,
 )
+from api_client.flows import LAST_LOOK
+from tests.api_client.rawserver import hangs, serving
 from tests.api_client.twins import TASK, Clock, FakeTransport, Kind, answer, both, twin
 
 ROUTE_MISSING = answer(404, {"detail": "Not Found"})
@@ -53,10 +57,56 @@ async def test_a_wait_that_is_over_before_the_run_is_an_error(kind: Kind, clock:
 
 
 @both
-async def test_a_failure_of_a_read_ends_the_wait(kind: Kind, clock: Clock) -> None:
+async def test_a_failure_of_a_read_for_good_ends_the_wait(kind: Kind, clock: Clock) -> None:
     async with twin(kind, transport=FakeTransport(answer(400))) as client:
         with pytest.raises(ApiError):
             await client.call("wait_for_run", "tsk_1")
+
+
+@both
+async def test_a_server_that_is_away_for_a_while_does_not_end_the_wait(
+    kind: Kind, clock: Clock
+) -> None:
+    away = [answer(503)] * 30
+    transport = FakeTransport(answer(200, TASK), *away, answer(200, TASK | {"status": "completed"}))
+    async with twin(kind, transport=transport) as client:
+        assert (await client.call("wait_for_run", "tsk_1", timeout=600)).is_over
+    # Each read has the client's retries, and the wait goes on after them.
+    assert len(clock.slept) == 31
+
+
+@both
+@pytest.mark.parametrize(
+    ("given_", "first"),
+    [({}, 20), ({"timeout_in_seconds": 7}, 7), ({"timeout_in_seconds": 99}, 50)],
+)
+async def test_a_read_never_outlasts_the_wait_nor_its_own_time(
+    kind: Kind, clock: Clock, given_: Any, first: float
+) -> None:
+    def hangs(request: httpx.Request) -> Exception:
+        clock.now += request.extensions["timeout"]["read"]
+        return AnswerLostError("nothing came")
+
+    transport = FakeTransport(by=hangs)
+    async with twin(kind, transport=transport, timeout=20) as client:
+        with pytest.raises(WaitTimeoutError, match="is not known after") as caught:
+            await client.call("wait_for_run", "tsk_1", timeout=50, request_options=given_)
+    assert transport.timeouts[0] == first
+    assert clock.now - 1000 <= 50 + LAST_LOOK
+    assert isinstance(caught.value.__cause__, AnswerLostError)
+
+
+@both
+async def test_a_server_that_hangs_does_not_hold_up_the_end_of_a_wait(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api_client.flows.LAST_LOOK", 0.1)
+    async with serving(hangs) as server, twin(kind, base_url=server.url) as client:
+        start = time.monotonic()
+        with pytest.raises(WaitTimeoutError) as caught:
+            await client.call("wait_for_run", "tsk_1", timeout=0.3)
+    assert time.monotonic() - start < 3
+    assert isinstance(caught.value.__cause__, AnswerLostError)
 
 
 @both
@@ -124,7 +174,7 @@ async def test_no_run_is_listed_twice_although_others_begin_meanwhile(kind: Kind
     transport = FakeTransport(by=list_them)
     async with twin(kind, transport=transport) as client:
         found = [item.run_id for item in await client.iterate(status=["running"])]
-    assert len(transport.requests) == 3
+    assert len(transport.requests) == 4  # the last brings nothing new
     assert found == [f"tsk_{number}" for number in range(1000, 750, -1)]
 
 
@@ -152,10 +202,11 @@ async def test_a_list_that_fails_raises_and_can_be_left_at_any_item(kind: Kind) 
 
 MISSING = [
     ROUTE_MISSING,
-    answer(404),
     answer(405, {"detail": "Method Not Allowed"}),
-    httpx.Response(404, text="<html>"),
+    httpx.Response(405, text="<html>"),
 ]
+#: What some proxy may say as well.
+UNCERTAIN = [answer(404), httpx.Response(404, text="<html>"), httpx.Response(404, text="")]
 ROUTES: list[tuple[str, Any]] = [
     ("list_runs", None),
     ("retry_run_webhook", "tsk_1"),
@@ -185,6 +236,33 @@ async def test_a_call_that_the_server_lacks_is_not_made_again_for_an_hour(
         with pytest.raises(NotSupported):
             await client.call(name, *arguments)
         assert len(transport.requests) == 2
+
+
+@both
+@pytest.mark.parametrize("missing", UNCERTAIN, ids=lambda m: m.text[:5])
+@pytest.mark.parametrize(("name", "argument"), ROUTES)
+async def test_a_page_of_a_proxy_s_does_not_tell_for_an_hour_what_the_server_lacks(
+    kind: Kind, missing: httpx.Response, name: str, argument: Any
+) -> None:
+    arguments = [] if argument is None else [argument]
+    transport = FakeTransport(missing)
+    async with twin(kind, transport=transport) as client:
+        for _ in range(2):
+            with pytest.raises(NotSupported) as caught:
+                await client.call(name, *arguments)
+            assert not caught.value.is_certain
+    assert len(transport.requests) == 2
+
+
+@both
+@pytest.mark.parametrize("body", [None, [], {"failed": []}, {"cancelled": "all"}, "text"])
+async def test_a_bulk_cancel_in_another_shape_is_not_supported(kind: Kind, body: Any) -> None:
+    transport = FakeTransport(answer(200, body))
+    async with twin(kind, transport=transport) as client:
+        for words in ("it is not a bulk cancel's answer", "this server has no such call"):
+            with pytest.raises(NotSupported, match=words):
+                await client.call("cancel_runs", ["tsk_1"])
+    assert len(transport.requests) == 1
 
 
 @both
@@ -229,6 +307,9 @@ async def test_a_missing_call_is_known_before_the_limiter_is_asked(
         def reserve(self, *_: object) -> float | None:
             self.asked += 1
             return 0.0 if self.asked == 1 else None
+
+        def hold(self, *_: object) -> None:
+            raise AssertionError
 
     limiter = Once()
     async with twin(kind, transport=FakeTransport(ROUTE_MISSING), limiter=limiter) as client:

@@ -273,7 +273,7 @@ async def test_a_429_without_a_limiter_is_only_an_error(kind: Kind, clock: Clock
 @both
 async def test_each_attempt_asks_the_limiter(kind: Kind, clock: Clock) -> None:
     limiter = RateLimiter(max_requests_per_second=1, clock=clock.monotonic)
-    retry = RetryPolicy(max_retries=3, first_pause=0, max_pause=0)
+    retry = RetryPolicy(max_retries=3, min_backoff=0, max_backoff=0)
     async with twin(kind, transport=FakeTransport(answer(500)), limiter=limiter, retry=retry) as it:
         with pytest.raises(SkyvernError):
             await it.call("get_run", "tsk_1")

@@ -1,5 +1,6 @@
 """The models: what they keep, and what does not make them fail."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +13,12 @@ from api_client.types import (
     RunStatus,
     TaskRunResponse,
     WorkflowRunResponse,
+    parse_bulk_cancel,
     parse_replay,
     parse_run,
     parse_run_list,
+    parse_task_run,
+    parse_workflow_run,
 )
 
 RUN: dict[str, Any] = {"run_id": "tsk_1", "status": "completed"}
@@ -110,10 +114,8 @@ def test_a_run_is_over_when_its_status_is_terminal(status: str, over: bool) -> N
         *({}, [], None, "text", {"run_id": "tsk_1"}, {"status": "completed"}),
         RUN | {"run_id": ""},
         RUN | {"run_id": 5},
-        RUN | {"output": 5},
-        RUN | {"screenshot_urls": [None]},
-        RUN | {"downloaded_files": [{"filename": "a file without its url"}]},
-        RUN | {"created_at": "0001-01-01T00:00:00+14:00"},
+        RUN | {"status": 5},
+        RUN | {"status": None, "output": 5},
     ],
 )
 def test_what_cannot_be_a_run_is_refused(fields: Any) -> None:
@@ -182,10 +184,68 @@ def test_a_bulk_cancel_that_names_no_run_canceled_none() -> None:
     assert (answer.cancelled, answer.failed) == ([], [])
 
 
-@pytest.mark.parametrize("value", ["yesterday", True, [], {}])
-def test_a_time_that_is_none_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(ValidationError, match="created_at"):
-        parse_run(RUN | {"created_at": value})
+ODD = {
+    "output": 5,
+    "screenshot_urls": [None],
+    "downloaded_files": [{"filename": "a file without its url"}],
+    "retry_pending": "perhaps",
+    "run_request": [],
+    "step_count": "many",
+    "run_type": {"a": 1},
+    "created_at": "yesterday",
+    "finished_at": {},
+}
+
+
+@pytest.mark.parametrize("parse", [parse_run, parse_task_run, parse_workflow_run])
+def test_a_field_in_an_odd_shape_is_none_and_kept_aside(parse: Callable[[Any], Any]) -> None:
+    run = parse(RUN | ODD | {"app_url": "u", "new": 1})
+    assert (run.run_id, run.status, run.app_url) == ("tsk_1", RunStatus.COMPLETED, "u")
+    assert run.unreadable_fields == ODD
+    assert {getattr(run, name) for name in ODD} == {None}
+    assert run.model_extra == {"new": 1}
+    assert parse(RUN).unreadable_fields is None
+
+
+def test_a_server_s_own_unreadable_fields_are_read_like_any_other() -> None:
+    assert parse_run(RUN | {"unreadable_fields": 5}).unreadable_fields == {"unreadable_fields": 5}
+
+
+def test_an_item_of_a_list_and_a_replay_are_read_as_leniently() -> None:
+    odd = {"title": 7, "created_at": "yesterday"}
+    first, second = parse_run_list([RUN | {"title": "t"}, RUN | odd])
+    assert (first.title, first.unreadable_fields) == ("t", None)
+    assert (second.title, second.run_id, second.unreadable_fields) == (None, "tsk_1", odd)
+    replay = parse_replay({"status_code": "so-so", "payload": "p"})
+    assert replay is not None
+    assert (replay.payload, replay.delivered) == ("p", False)
+    assert replay.unreadable_fields == {"status_code": "so-so"}
+    with pytest.raises(ValidationError):
+        parse_replay("text")
+
+
+@pytest.mark.parametrize("failed", [{}, {"failed": None}, {"failed": []}])
+def test_a_bulk_cancel_without_failures_had_none(failed: dict[str, Any]) -> None:
+    answer = parse_bulk_cancel({"cancelled": ["tsk_1"]} | failed)
+    assert (answer.cancelled, answer.failed) == (["tsk_1"], [])
+
+
+@pytest.mark.parametrize("answer", [None, [], "text", {}, {"cancelled": None}, {"failed": []}])
+def test_what_names_no_run_it_canceled_is_no_bulk_cancel(answer: Any) -> None:
+    with pytest.raises(NotAListError):
+        parse_bulk_cancel(answer)
+
+
+@pytest.mark.parametrize("value", ["yesterday", True, [], {}, 10**400])
+def test_a_time_that_is_none_is_kept_aside(value: Any) -> None:
+    run = parse_run(RUN | {"created_at": value})
+    assert run.created_at is None
+    assert run.unreadable_fields == {"created_at": value}
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_out_of_range_in_utc_is_none(text: str) -> None:
+    assert parse_run(RUN | {"created_at": text}).created_at is None
 
 
 def test_a_time_as_unix_seconds_is_read_too() -> None:

@@ -42,6 +42,20 @@ def words(body: bytes) -> str:
     return server_words(body, parse_json(body))
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (["body", "prompt"], "body.prompt: Wrong"),
+        (["body", 3, {"a": 1}, ["b"], None, 1.5], "body.3: Wrong"),
+        ([[[]]], ": Wrong"),
+        ("body", "Wrong"),
+        (None, "Wrong"),
+    ],
+)
+def test_a_fault_s_place_is_told_in_its_words_and_numbers(place: object, said: str) -> None:
+    assert words(orjson.dumps({"detail": [{"loc": place, "msg": "Wrong"}]})) == said
+
+
 @settings(deadline=None)
 @given(st.integers(100, 999), st.binary() | st.just(b"[" * 5000), st.text(), st.text())
 def test_no_answer_makes_classing_raise(status: int, body: bytes, date: str, wait: str) -> None:

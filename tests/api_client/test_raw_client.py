@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
 
 from api_client.outcomes import CancelClass, ReadClass, SubmissionClass
@@ -18,8 +19,8 @@ from tests.api_client.rawserver import (
     response,
     serving,
 )
+from tests.api_client.twins import KEY, Clock, FakeTransport, answer
 
-KEY = "a-secret-key"
 ACCEPTED = response(200, b'{"run_id": "tsk_1", "status": "queued"}')
 
 
@@ -103,6 +104,30 @@ async def test_redirects_share_one_time_limit() -> None:
         async with asyncio.timeout(5):
             outcome = await client.submit("task", b"{}", timeout=0.6)
     assert outcome.outcome is SubmissionClass.UNKNOWN
+
+
+async def test_every_call_has_a_minute_where_nobody_says_redirects_included(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+
+    def takes_ten_seconds(_: httpx.Request) -> httpx.Response:
+        clock.now += 10
+        return answer(307, location="/again")
+
+    transport = FakeTransport(by=takes_ten_seconds)
+    client = RawClient("http://skyvern.test", KEY, transport)
+    for call in (
+        client.submit("task", b"{}"),
+        client.get_run("tsk_1"),
+        client.cancel_run("tsk_1"),
+        client.list_runs(),
+        client.cancel_runs(["tsk_1"]),
+        client.check_key(),
+    ):
+        transport.requests.clear()
+        await call
+        assert transport.timeouts == [60, 50, 40, 30]
 
 
 async def test_a_cancelled_submission_raises_nothing_but_the_cancellation() -> None:

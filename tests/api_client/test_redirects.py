@@ -91,6 +91,41 @@ async def test_redirects_share_one_time_limit(kind: Kind, monkeypatch: pytest.Mo
 
 
 @both
+@pytest.mark.parametrize(
+    ("timeout", "taken", "requests"),
+    [(20, 16, 1), (20, 14, 2), (4, 2.5, 1), (4, 1.5, 2)],
+)
+async def test_a_submission_is_not_sent_on_without_time_to_hear_its_answer(
+    kind: Kind,
+    monkeypatch: pytest.MonkeyPatch,
+    timeout: float,
+    taken: float,
+    requests: int,
+) -> None:
+    """Cut off after a moment it would be in doubt, and a redirect made no run."""
+    clock = Clock(monkeypatch)
+
+    def takes_its_time(request: Any) -> Any:
+        if len(transport.requests) > 1:
+            return answer(200, RUN)
+        clock.now += taken
+        return answer(307, location="/again")
+
+    transport = FakeTransport(by=takes_its_time)
+    async with twin(kind, transport=transport, timeout=timeout) as client:
+        if requests == 1:
+            with pytest.raises(ApiError, match="a redirect to another path, not foll") as caught:
+                await client.submit()
+            assert not caught.value.run_may_exist
+        else:
+            await client.submit()
+        assert len(transport.requests) == requests
+        transport.requests.clear()
+        assert (await client.call("get_run", "tsk_1")).run_id == "tsk_1"
+        assert len(transport.requests) == 2
+
+
+@both
 async def test_http_may_become_https_on_the_same_host(kind: Kind) -> None:
     transport = FakeTransport(
         answer(308, location="https://skyvern.test/v1/run/tasks"), answer(200, RUN)
@@ -113,15 +148,15 @@ async def test_https_does_not_become_http(kind: Kind) -> None:
 
 
 @both
-async def test_a_redirect_to_a_port_that_refuses_is_submitted_again_from_the_start(
+async def test_a_redirect_to_a_port_that_refuses_is_the_answer_since_the_request_was_read(
     kind: Kind,
 ) -> None:
-    """The server that redirected has said that it did nothing."""
     transport = FakeTransport(
         answer(308, location="https://skyvern.test/v1/run/tasks"),
         NotSentError("refused"),
-        answer(200, RUN),
     )
     async with twin(kind, transport=transport) as client:
-        await client.submit()
-    assert [request.url.scheme for request in transport.requests] == ["http", "https", "http"]
+        with pytest.raises(ApiError, match="308") as caught:
+            await client.submit()
+    assert not caught.value.run_may_exist
+    assert [request.url.scheme for request in transport.requests] == ["http", "https"]

@@ -1,5 +1,6 @@
 """Building requests: what is sent for what was given."""
 
+import traceback
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -40,6 +41,38 @@ def test_an_argument_left_out_is_left_out_and_none_is_null() -> None:
 
 def test_additional_body_parameters_go_before_the_call_s_own() -> None:
     assert json_body({"a": 1, "b": 2}, {"b": 3, "c": None}) == b'{"a":1,"b":3,"c":null}'
+    assert json_body({"a": 1, "b": 2}, {"b": OMIT, "c": OMIT}) == b'{"a":1}'
+
+
+@pytest.mark.parametrize(
+    "value", [[OMIT], {"a": OMIT}, ({"a": [1, OMIT]},), {OMIT}, [date(2026, 11, 25), OMIT]]
+)
+def test_left_out_is_no_part_of_a_value(value: Any) -> None:
+    with pytest.raises(TypeError, match="OMIT stands for an argument, not for a part of one"):
+        json_body({"a": value})
+    with pytest.raises(TypeError, match="OMIT stands for an argument, not for a part of one"):
+        query_string({"a": value})
+
+
+def deep(value: Any) -> Any:
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("fields", [{"a": deep(1)}, {"a": {7}, "b": deep(1)}, {"a": deep({7})}])
+def test_what_is_nested_too_deeply_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="the arguments are nested too deeply to be sent"):
+        json_body(fields)
+    with pytest.raises(ValueError, match="the query is nested too deeply to be sent"):
+        query_string(fields)
+
+
+def test_what_holds_itself_is_refused() -> None:
+    endless: dict[str, Any] = {}
+    endless["a"] = endless
+    with pytest.raises(ValueError, match="Circular reference"):
+        json_body(endless)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +218,7 @@ def test_a_call_s_headers_go_before_the_client_s_and_those_before_ours() -> None
     assert sorted(v for n, v in headers.items() if n in {"accept", "x-team"}) == ["e/f", "u"]
 
 
-@pytest.mark.parametrize("value", ["a\r\nb: c", "", "ä", "a\x00"])
+@pytest.mark.parametrize("value", ["a\r\nb: c", "", " ", "ä", "a\x00", " a", "a ", "a\t"])
 def test_a_header_that_would_be_two_or_none_is_refused_by_name(value: str) -> None:
     with pytest.raises(ValueError, match="header x-user-agent"):
         FACTORY.post("v1/run/tasks", b"{}", headers={"x-user-agent": value})
@@ -208,6 +241,44 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown() -> None:
 def test_a_base_url_that_cannot_be_called_is_refused(base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         RequestFactory(base_url, "a-key")
+
+
+@pytest.mark.parametrize("name", ["Host", "Content-Length", "transfer-encoding", "X-Api-Key"])
+def test_a_header_that_makes_another_request_of_it_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ValueError, match=f"header {name}: it is not for callers to set"):
+        FACTORY.post("v1/run/tasks", b"{}", headers={name: "a"})
+    with pytest.raises(ValueError, match=f"header {name}: it is not for callers to set"):
+        RequestFactory("https://a.example", "a-key", {name: "a"})
+
+
+def test_a_read_has_a_length_only_with_a_body() -> None:
+    assert "content-length" not in FACTORY.get("v1/runs").headers
+    assert "content-length" not in FACTORY.get("v1/runs", headers={"x-a": "b"}).headers
+    assert FACTORY.get("v1/runs", b"{}").headers["content-length"] == "2"
+    assert FACTORY.post("v1/runs").headers["content-length"] == "0"
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://me:secret@api.example.com",
+        "ftp://me:secret@api.example.com",
+        "http://me:secret@/",
+        "http://me:secret@h:99999",
+        "http://me:secret@h:port",
+        "http://me:secret/word@h",
+        "me:secret@api.example.com",
+        "http://me:secret@[broken",
+        "http://me:secret\x00@h",
+    ],
+)
+def test_no_refusal_of_a_base_url_shows_a_password(base_url: str) -> None:
+    with pytest.raises(ValueError, match="base_url") as caught:
+        RequestFactory(base_url, "a-key")
+    shown = traceback.TracebackException.from_exception(caught.value, lookup_lines=False)
+    assert "secret" not in "".join(shown.format_exception_only())
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api_client import RateLimitError, RequestOptions
+from api_client import OMIT, RateLimitError, RequestOptions, SkyvernError, WaitTimeoutError
 from tests.api_client.recording import WAYS, Recording, Way, answering, called
 from tests.api_client.test_every_argument import LEAST, Row
 
@@ -55,7 +55,7 @@ def test_options_that_say_nothing_change_nothing(
 @every_call
 def test_a_time_limit_of_one_call_goes_to_the_transport(row: Row, way: Way) -> None:
     request = sent(row, way, {"timeout_in_seconds": 7})
-    assert request.extensions["timeout"] == {"read": 7}
+    assert request.extensions["timeout"]["read"] == 7
 
 
 @both
@@ -75,20 +75,43 @@ def test_a_call_is_made_again_as_often_as_it_says(
 ) -> None:
     transport = Recording(answering(429, {"detail": "slow down"}, retry_after="0"))
     options: RequestOptions = {"max_retries": retries}
-    with pytest.raises(RateLimitError):
-        called(way, transport, row.call, **row.given, request_options=options)
+    error: type[SkyvernError] = RateLimitError
+    given = row.given
+    if row.call == "wait_for_run":  # it goes on after what passes
+        error, given = WaitTimeoutError, given | {"timeout": 0}
+    with pytest.raises(error):
+        called(way, transport, row.call, **given, request_options=options)
     assert len(transport.requests) == attempts
 
 
 @both
 @every_call
 def test_additional_headers_go_before_ours_whatever_their_case(row: Row, way: Way) -> None:
-    additional = {"X-Trace": 5, "ACCEPT": "a/b", "X-Api-Key": "other", "x-none": None}
+    additional = {"X-Trace": 5, "ACCEPT": "a/b", "x-none": None, "x-left-out": OMIT}
     request = sent(row, way, {"additional_headers": additional})
     assert request.headers.get_list("x-trace") == ["5"]
     assert request.headers.get_list("accept") == ["a/b"]
-    assert request.headers.get_list("x-api-key") == ["other"]
-    assert "x-none" not in request.headers
+    assert not {"x-none", "x-left-out"} & set(request.headers)
+
+
+@both
+@every_call
+@pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "X-API-Key"])
+def test_a_header_that_makes_another_request_of_it_is_refused(
+    name: str, row: Row, way: Way
+) -> None:
+    transport = Recording()
+    options: RequestOptions = {"additional_headers": {name: "7"}}
+    with pytest.raises(ValueError, match=f"header {name}: it is not for callers to set"):
+        called(way, transport, row.call, **row.given, request_options=options)
+    assert transport.requests == []
+
+
+@both
+@every_get
+def test_a_read_with_headers_of_its_own_has_no_content_length(row: Row, way: Way) -> None:
+    request = sent(row, way, {"additional_headers": {"x-trace": "5"}})
+    assert not {"content-length", "content-type"} & set(request.headers)
 
 
 @both
@@ -143,8 +166,10 @@ def test_additional_body_parameters_give_a_read_a_body(row: Row, way: Way) -> No
 @both
 def test_an_additional_body_parameter_takes_the_place_of_an_argument(way: Way) -> None:
     transport = Recording()
-    options: RequestOptions = {"additional_body_parameters": {"prompt": "theirs", "url": None}}
-    called(way, transport, "run_task", prompt="p", url="u", request_options=options)
+    options: RequestOptions = {
+        "additional_body_parameters": {"prompt": "theirs", "url": None, "title": OMIT, "new": OMIT}
+    }
+    called(way, transport, "run_task", prompt="p", url="u", title="t", request_options=options)
     assert transport.only.content == b'{"prompt":"theirs","url":null}'
 
 
@@ -157,7 +182,25 @@ def test_an_additional_body_parameter_takes_the_place_of_an_argument(way: Way) -
         ({"timeout_in_seconds": 0}, ValueError, "timeout_in_seconds: expected more than 0"),
         ({"timeout_in_seconds": -1}, ValueError, "timeout_in_seconds: expected more than 0"),
         ({"timeout_in_seconds": float("nan")}, ValueError, "timeout_in_seconds: expected more"),
-        ({"max_retries": -1}, ValueError, "max_retries: expected 0 or more"),
+        ({"timeout_in_seconds": "7"}, TypeError, "timeout_in_seconds: expected seconds, got str"),
+        ({"timeout_in_seconds": True}, TypeError, "timeout_in_seconds: expected seconds, got bool"),
+        ({"max_retries": -1}, ValueError, "max_retries: expected a whole number from 0, got -1"),
+        ({"max_retries": 1.5}, ValueError, "max_retries: expected a whole number from 0, got 1.5"),
+        ({"max_retries": "2"}, ValueError, "max_retries: expected a whole number from 0, got '2'"),
+        ({"max_retries": True}, ValueError, "max_retries: expected a whole number from 0, got T"),
+        ([("max_retries", 1)], TypeError, "request_options: expected a dict, got list"),
+        ([], TypeError, "request_options: expected a dict, got list"),
+        ("", TypeError, "request_options: expected a dict, got str"),
+        (
+            {"additional_query_parameters": {"q": [1, OMIT]}},
+            TypeError,
+            "OMIT stands for an argument",
+        ),
+        (
+            {"additional_body_parameters": {"q": {"a": [OMIT]}}},
+            TypeError,
+            "OMIT stands for an argument",
+        ),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused_before_anything_is_sent(

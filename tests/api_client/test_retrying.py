@@ -28,7 +28,8 @@ from tests.api_client.twins import Clock
 DOCUMENTED = {200, 301, 302, 307, 308, 400, 401, 402, 403, 404, 405, 408, 409, 413, 418, 422, 429}
 DOCUMENTED |= {500, 502, 503, 504, 599}
 STATUSES = sorted(DOCUMENTED | {random.Random(7).randrange(100, 1000) for _ in range(100)})
-WORDS = ["", "Database temporarily unavailable", "No run was created", "NO RUN WAS CREATED. Later."]
+#: The last is what the test takes for an answer that says so; the words themselves do not count.
+WORDS = ["", "Database temporarily unavailable", "No run was created", "nothing came of it"]
 WRITES = [CallKind.SUBMISSION, CallKind.CANCEL, CallKind.WEBHOOK]
 
 every_kind = pytest.mark.parametrize("call", list(CallKind))
@@ -43,7 +44,9 @@ def refusal(status: int, words: str = "", retry_after: float | None = None) -> A
     if status == 429:
         return RateLimitError(words, status_code=status, retry_after=retry_after)
     if status >= 500:
-        return ServerError(words, status_code=status, retry_after=retry_after)
+        error = ServerError(words, status_code=status, retry_after=retry_after)
+        error.came_to_nothing = words.startswith("nothing")
+        return error
     return ApiError(words, status_code=status)
 
 
@@ -60,7 +63,7 @@ def test_a_read_is_made_again_after_what_passes(status: int, words: str) -> None
 def test_anything_else_is_made_again_only_if_nothing_came_of_it(
     call: CallKind, status: int, words: str
 ) -> None:
-    nothing = status == 429 or (status == 503 and "no run was created" in words.lower())
+    nothing = status == 429 or (status >= 500 and words == WORDS[-1])
     assert may_again(call, refusal(status, words)) is nothing
 
 
@@ -97,7 +100,7 @@ def test_an_error_without_an_answer_is_judged_by_what_it_proves(
 def test_a_pause_is_full_jitter_over_what_the_server_asks(
     attempt: int, first: float, longest: float, dice: float, asked: float | None
 ) -> None:
-    policy = RetryPolicy(first_pause=first, max_pause=longest)
+    policy = RetryPolicy(min_backoff=first, max_backoff=longest)
     error = RateLimitError(status_code=429, retry_after=asked)
     seconds = pause(policy, attempt, error, lambda: dice)
     assert (asked or 0.0) <= seconds <= (asked or 0.0) + longest
@@ -116,13 +119,19 @@ def test_the_bound_of_a_pause_doubles_until_the_longest(attempt: int, longest: f
     assert pause(RetryPolicy(), attempt, None, lambda: 0.5) == longest / 2
 
 
-@pytest.mark.parametrize("name", ["max_retries", "first_pause", "max_pause", "deadline"])
+@pytest.mark.parametrize("name", ["max_retries", "min_backoff", "max_backoff", "deadline"])
 def test_a_policy_takes_no_negative_number(name: str) -> None:
     wrong: dict[str, Any] = {name: -1}
     with pytest.raises(ValueError, match=f"{name}: expected 0 or more, got -1"):
         RetryPolicy(**wrong)
     wrong[name] = 0
     RetryPolicy(**wrong)
+
+
+@pytest.mark.parametrize("retries", [1.5, 2.0, float("inf"), True])
+def test_a_policy_s_retries_are_a_whole_number(retries: Any) -> None:
+    with pytest.raises(ValueError, match="max_retries: expected a whole number, got"):
+        RetryPolicy(max_retries=retries)
 
 
 def budget(timeout: float = 60, call: CallKind = CallKind.READ, **options: Any) -> Budget:
@@ -149,6 +158,17 @@ def test_the_deadline_is_never_less_than_one_attempt_may_take(clock: Clock) -> N
     one = budget(timeout_in_seconds=300)
     clock.now += 100
     assert one.left() == 200
+
+
+def test_a_limit_bounds_a_call_s_attempts_and_all_of_them(clock: Clock) -> None:
+    call: Call[None] = Call(CallKind.READ, "p", lambda _: None, limit=9)
+    policy = RetryPolicy(deadline=120)
+    one = Budget(policy, call, 60)
+    assert one.left() == 9
+    clock.now += 5
+    assert one.left() == 4
+    call.limit = 600
+    assert Budget(policy, call, 60).left() == 60
 
 
 @pytest.mark.parametrize(("given_", "again"), [(None, True), (0, False), (1, True)])

@@ -3,6 +3,7 @@
 Nothing here waits.
 """
 
+import logging
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from api_client import (
     ServerError,
     SkyvernError,
 )
-from tests.api_client.twins import TASK, Answer, Clock, FakeTransport, Kind, answer, both, twin
+from tests.api_client.twins import KEY, TASK, Answer, Clock, FakeTransport, Kind, answer, both, twin
 
 LOST = AnswerLostError("reset")
 NOT_SENT = NotSentError("refused")
@@ -116,6 +117,38 @@ async def test_only_reads_are_made_again_after_a_lost_answer(
 
 
 @both
+@pytest.mark.parametrize("name", ["cancel_run", "cancel_runs", "retry_run_webhook"])
+async def test_words_about_a_run_say_nothing_of_what_makes_none(
+    kind: Kind, clock: Clock, name: str
+) -> None:
+    transport = FakeTransport(NO_RUN)
+    async with twin(kind, transport=transport) as client:
+        with pytest.raises(ServerError) as caught:
+            await client.call(name, ["tsk_1"] if name == "cancel_runs" else "tsk_1")
+    assert not caught.value.came_to_nothing
+    assert len(transport.requests) == 1
+
+
+@both
+async def test_a_call_made_again_is_logged_with_its_pause_and_reason(
+    kind: Kind, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="api_client")
+    transport = FakeTransport(
+        answer(429, {"detail": f"slow down, {KEY}"}, retry_after="2"), LOST, answer(200, TASK)
+    )
+    retry = RetryPolicy(min_backoff=0.5)
+    async with twin(kind, transport=transport, retry=retry) as client:
+        options = {"additional_query_parameters": {"q": "private"}}
+        await client.call("get_run", "tsk_1", request_options=options)
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told == [
+        ("INFO", "again in 2.5 s, after GET /v1/runs/tsk_1: 429 slow down, [key]"),
+        ("INFO", "again in 1.0 s, after reset"),
+    ]
+
+
+@both
 @pytest.mark.parametrize("deadline", [0, 10, 45, 120, 1000])
 @pytest.mark.parametrize("failure", [LOST, NOT_SENT, answer(500)], ids=repr)
 async def test_no_call_outlasts_its_deadline(
@@ -164,7 +197,7 @@ async def test_what_the_server_asks_for_is_waited_before_the_next_attempt(
         date="Wed, 25 Nov 2026 12:00:00 GMT",
     )
     transport = FakeTransport(busy, answer(200, TASK))
-    retry = RetryPolicy(first_pause=0.25)
+    retry = RetryPolicy(min_backoff=0.25)
     async with twin(kind, transport=transport, retry=retry) as client:
         await client.submit()
     assert clock.slept == [seconds + 0.25]
@@ -232,7 +265,7 @@ async def test_a_submission_is_not_made_again_without_time_to_hear_its_answer(
 ) -> None:
     """With a moment left, a second attempt would turn "no run" into "perhaps one"."""
     transport = FakeTransport(answer(429, retry_after="58"), LOST)
-    retry = RetryPolicy(first_pause=1.9, max_pause=1.9, deadline=60)
+    retry = RetryPolicy(min_backoff=1.9, max_backoff=1.9, deadline=60)
     async with twin(kind, transport=transport, retry=retry) as client:
         with pytest.raises(RateLimitError):
             await client.submit()

@@ -1,6 +1,7 @@
 """What the transport does not do behind the caller's back, and what it does with connections."""
 
 import asyncio
+import gc
 import gzip
 import math
 import time
@@ -145,6 +146,52 @@ async def test_a_connection_is_used_again_after_a_4xx() -> None:
         await send(transport, "GET", server.url)
         await send(transport, "GET", server.url)
         assert [e.connection for e in server.exchanges] == [1, 1]
+
+
+#: A socket of a loop that has ended can be closed by nobody but the collector.
+of_an_ended_loop = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+async def test_a_transport_is_not_used_in_another_loop_while_its_own_goes_on() -> None:
+    async with serving(answering(200)) as server, AiohttpTransport() as transport:
+        await send(transport, "GET", server.url)
+
+        def elsewhere() -> None:
+            with pytest.raises(NotSentError, match="this client belongs to another event loop"):
+                asyncio.run(send(transport, "GET", server.url))
+
+        await asyncio.to_thread(elsewhere)
+        await send(transport, "GET", server.url)
+        assert [e.connection for e in server.exchanges] == [1, 1]
+
+
+@of_an_ended_loop
+async def test_a_transport_whose_loop_has_ended_begins_anew_in_the_next() -> None:
+    async with serving(answering(200)) as server:
+        transport = AiohttpTransport()
+
+        async def first() -> None:
+            await send(transport, "GET", server.url)
+
+        async def second() -> None:
+            await send(transport, "GET", server.url)
+            await transport.aclose()
+
+        await asyncio.to_thread(asyncio.run, first())
+        await asyncio.to_thread(asyncio.run, second())
+        gc.collect()
+        assert [e.connection for e in server.exchanges] == [1, 2]
+
+
+@of_an_ended_loop
+async def test_a_transport_whose_loop_has_ended_can_be_closed() -> None:
+    async with serving(answering(200)) as server:
+        transport = AiohttpTransport()
+        await asyncio.to_thread(asyncio.run, send(transport, "GET", server.url))
+        await asyncio.to_thread(asyncio.run, transport.aclose())
+        gc.collect()
+        with pytest.raises(NotSentError, match="closed"):
+            await send(transport, "GET", server.url)
 
 
 async def test_a_time_of_infinity_is_no_limit() -> None:

@@ -80,7 +80,7 @@ def test_a_server_that_can_have_seen_the_request_leaves_the_answer_lost(
 @both_loops
 def test_a_refused_connection_is_not_sent(run: Run) -> None:
     async def check(port: int) -> None:
-        with pytest.raises(NotSentError):
+        with pytest.raises(NotSentError, match=rf"\(http://127\.0\.0\.1:{port}\)$"):
             await post(f"http://127.0.0.1:{port}")
 
     with port_nobody_listens_on() as port:
@@ -90,7 +90,7 @@ def test_a_refused_connection_is_not_sent(run: Run) -> None:
 @both_loops
 def test_a_name_that_does_not_resolve_is_not_sent(run: Run) -> None:
     async def check() -> None:
-        with pytest.raises(NotSentError):
+        with pytest.raises(NotSentError, match=r"\(http://no-such-host\.invalid\)$"):
             await post("http://no-such-host.invalid")
 
     run(check())

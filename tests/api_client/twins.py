@@ -14,7 +14,7 @@ from api_client import AsyncSkyvern, RetryPolicy, Skyvern
 Kind = Literal["async", "blocking"]
 KINDS: tuple[Kind, ...] = ("async", "blocking")
 KEY = "a-secret-key"
-AT_ONCE = RetryPolicy(first_pause=0.0, max_pause=0.0)
+AT_ONCE = RetryPolicy(min_backoff=0.0, max_backoff=0.0)
 TASK = {"run_id": "tsk_1", "status": "queued", "run_type": "task_v2"}
 
 both = pytest.mark.parametrize("kind", KINDS)

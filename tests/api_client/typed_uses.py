@@ -134,6 +134,7 @@ def what_a_run_tells(run: RunResponse, replay: RunWebhookReplayResponse) -> None
     assert_type(run.created_at, datetime | None)
     assert_type(run.failure_reason, str | None)
     assert_type(run.run_request, dict[str, Any] | None)
+    assert_type(run.unreadable_fields, dict[str, Any] | None)
     assert_type(replay.delivered, bool)
     assert_type(replay.payload, str | None)
     if isinstance(run, WorkflowRunResponse):
@@ -147,6 +148,7 @@ def what_an_error_tells(agent: AgentClient) -> None:
         agent.run_task(prompt="p")
     except (RateLimitError, ServerError) as error:
         assert_type(error.retry_after, float | None)
+        assert_type(error.run_may_exist, bool)
     except ApiError as error:
         assert_type(error.status_code, int)
         assert_type(error.request_id, str | None)

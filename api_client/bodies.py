@@ -1,0 +1,100 @@
+"""Reading an answer's body, chunk by chunk as it comes over the wire, within bounds.
+
+A body of 2 kB can hold a gigabyte. So each chunk is decompressed only as far as the limit allows.
+"""
+
+import zlib
+from typing import Final, Protocol
+
+from api_client.errors import AnswerLostError, BodyTooLargeError
+
+#: How zlib takes what we ask for.
+_GZIP: Final = 16 + zlib.MAX_WBITS
+_ZLIB: Final = zlib.MAX_WBITS
+_RAW_DEFLATE: Final = -zlib.MAX_WBITS
+
+
+class Body(Protocol):
+    """The body of one answer."""
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next chunk from the wire.
+
+        Raises:
+            BodyTooLargeError: with it the body is larger than the limit.
+            AnswerLostError: it is not what the answer says it is.
+        """
+
+    def whole(self) -> bytes:
+        """Return the body; raises `AnswerLostError` if its end is missing."""
+
+
+def body(name: str, status: int, encoding: str, limit: int) -> Body:
+    """Make the empty body of an answer.
+
+    Args:
+        name: the request's method and path.
+        status: the answer's.
+        encoding: its `content-encoding`; empty = none.
+        limit: bytes, decompressed.
+
+    Raises:
+        AnswerLostError: it is encoded in a way nobody asked for, or more than once.
+    """
+    what = f"{name}: status {status} and a body"
+    codings = [c for c in encoding.lower().replace(" ", "").split(",") if c not in {"", "identity"}]
+    if not codings:
+        return _Plain(what, limit)
+    if len(codings) > 1 or codings[0] not in {"gzip", "deflate"}:
+        # What it says is not quoted: it may echo the request.
+        raise AnswerLostError(f"{what} in an encoding that is neither gzip nor deflate alone")
+    return _Compressed(what, limit, is_gzip=codings[0] == "gzip")
+
+
+class _Plain:
+    def __init__(self, what: str, limit: int) -> None:
+        self._what = what
+        self._limit = limit
+        self._chunks: list[bytes] = []
+        self._room = limit
+
+    def add(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._room -= len(chunk)
+        if self._room < 0:
+            raise BodyTooLargeError(f"{self._what} of more than {self._limit:,} bytes")
+
+    def whole(self) -> bytes:
+        return b"".join(self._chunks)
+
+
+class _Compressed:
+    def __init__(self, what: str, limit: int, *, is_gzip: bool) -> None:
+        self._what = what
+        self._plain = _Plain(what, limit)
+        self._room = limit
+        self._is_gzip = is_gzip
+        self._member: zlib._Decompress | None = None
+
+    def add(self, chunk: bytes) -> None:
+        try:
+            while chunk:
+                chunk = self._unpack(chunk)
+        except zlib.error:
+            raise AnswerLostError(f"{self._what} that is not compressed as it says") from None
+
+    def _unpack(self, chunk: bytes) -> bytes:
+        """Decompress within the limit; return what is left for the next member."""
+        if self._member is None or self._member.eof:  # gzip may come in several members
+            # Servers send "deflate" with zlib's header, as they should, and without.
+            deflate = _ZLIB if chunk[0] & 0x0F == 8 else _RAW_DEFLATE
+            self._member = zlib.decompressobj(_GZIP if self._is_gzip else deflate)
+        plain = self._member.decompress(chunk, self._room + 1)  # 0 would be no bound
+        self._room -= len(plain)
+        self._plain.add(plain)
+        return self._member.unused_data
+
+    def whole(self) -> bytes:
+        if self._member is not None and not self._member.eof:
+            raise AnswerLostError(f"{self._what} that ends too early")
+        return self._plain.whole()

@@ -1,0 +1,69 @@
+"""What a client is made with: arguments of the right kind, and what the environment says."""
+
+import os
+from typing import Any
+
+from api_client.types import SkyvernEnvironment
+
+
+def check_instance(name: str, value: object, kind: type[Any]) -> None:
+    """Raise TypeError if an argument is given and is of another kind."""
+    if value is not None and not isinstance(value, kind):
+        module = kind.__module__.partition(".")[0]
+        where = "" if module in {"builtins", "api_client"} else f"{module}."
+        raise TypeError(f"{name}: expected {where}{kind.__name__}, got {type(value).__name__}")
+
+
+def check_one(httpx_client: object, transport: object) -> None:
+    """Raise TypeError if both are given."""
+    if httpx_client is not None and transport is not None:
+        raise TypeError("httpx_client and transport: expected one of them at most, got both")
+
+
+def check_limiter(limiter: object) -> None:
+    """Raise TypeError if it is no `Limiter`."""
+    if limiter is not None and not all(
+        callable(getattr(limiter, name, None)) for name in ("reserve", "hold")
+    ):
+        raise TypeError(
+            f"limiter: expected an object with reserve and hold, got {type(limiter).__name__}"
+        )
+
+
+def check_timeout(timeout: object) -> None:
+    """Raise TypeError or ValueError if it is no number of seconds above 0."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout: expected seconds, got {type(timeout).__name__}")
+    if not timeout > 0:
+        raise ValueError(f"timeout: expected more than 0 seconds, got {timeout!r}")
+
+
+def the_base_url(base_url: str | None, environment: SkyvernEnvironment | None) -> str:
+    """Return the base URL: the one given, the environment's, SKYVERN_BASE_URL, the cloud's.
+
+    Whoever runs Skyvern exports both SKYVERN_* variables; that key must not go to the cloud.
+    """
+    check_instance("base_url", base_url, str)
+    check_instance("environment", environment, SkyvernEnvironment)
+    if base_url is not None:
+        if not base_url.strip():
+            raise ValueError("base_url: expected a URL, got an empty text")
+        return base_url
+    if environment is not None:
+        return environment.value
+    return os.environ.get("SKYVERN_BASE_URL") or SkyvernEnvironment.PRODUCTION.value
+
+
+def the_key(api_key: str | None) -> str:
+    """Return the key, the one given or SKYVERN_API_KEY; no message shows it."""
+    check_instance("api_key", api_key, str)
+    key = os.environ.get("SKYVERN_API_KEY", "").strip() if api_key is None else api_key
+    if not key:
+        raise ValueError("api_key: expected Skyvern's key, here or in SKYVERN_API_KEY")
+    if key != key.strip() or not key.isascii() or not key.isprintable():
+        raise ValueError(
+            "api_key: it has blanks around it, a line break, or what a header cannot hold"
+        )
+    return key
