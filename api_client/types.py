@@ -127,7 +127,10 @@ class _Answer(BaseModel):
         for name in cls._times:
             text = fields.get(name)
             if text is not None:
-                fields[name] = _utc(text)
+                # As the server writes it: microseconds and no zone, 26 characters. To name the zone
+                # is the cheapest way to UTC.
+                plain = text.__class__ is str and len(text) == 26 and text[19] == "."
+                fields[name] = text + "Z" if plain else _utc(text)
         return fields
 
 
@@ -162,7 +165,9 @@ class _RunResponse(_Lenient):
     run_id: str = Field(min_length=1)
     status: Status
     run_type: str | None = None
-    output: dict[str, Any] | list[Any] | str | None = None
+    output: Annotated[
+        dict[str, Any] | list[Any] | str | None, Field(union_mode="left_to_right")
+    ] = None
     downloaded_files: list[FileInfo] | None = None
     recording_url: str | None = None
     screenshot_urls: list[str] | None = None
