@@ -15,6 +15,7 @@ from runqueue.errors import (
     IdempotencyConflict,
     InvalidJob,
     JobNotFound,
+    NewerSchema,
     QueueFull,
     QueueUnavailable,
     RunQueueError,
@@ -23,6 +24,7 @@ from runqueue.errors import (
 from runqueue.job import AccountStats, Batch, Enqueued, EnqueueStatus, Job, JobState
 from runqueue.queue import RunQueue
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.retry import Retry
 from runqueue.spec import JobSpec, Priority, parse_line
 
 __all__ = [
@@ -40,9 +42,11 @@ __all__ = [
     "JobNotFound",
     "JobSpec",
     "JobState",
+    "NewerSchema",
     "Priority",
     "QueueFull",
     "QueueUnavailable",
+    "Retry",
     "RunQueue",
     "RunQueueError",
     "TaskRunRequest",

@@ -8,10 +8,12 @@ from enum import IntEnum
 from typing import Any, Final, TypeVar
 
 from runqueue._messages import clean, got
+from runqueue._retry import read_retry
 from runqueue._suggest import did_you_mean
 from runqueue._when import MOMENT_WORDS, SECONDS_WORDS, When, moment, seconds
 from runqueue.errors import FieldError
 from runqueue.requests import RunRequest
+from runqueue.retry import Retry
 
 #: Longest `custom_id`, in characters.
 MAX_CUSTOM_ID: Final = 256
@@ -26,9 +28,13 @@ FIELDS = PLAIN_FIELDS | {
     "deadline",
     "account",
     "namespace",
+    "on_unconfirmed",
+    "retry",
 }
 _TIMES = frozenset({"run_at", "delay", "deadline"})
-_NOT_YET = frozenset({"retry", "on_unconfirmed", "redeliver"})
+_NOT_YET = frozenset({"redeliver"})
+#: What becomes of a job whose submission's answer was lost, once no run of it is found.
+ON_UNCONFIRMED = ("auto", "park", "resubmit")
 
 
 class Priority(IntEnum):
@@ -42,6 +48,7 @@ class Priority(IntEnum):
 
 _PRIORITIES = {p.name.lower(): p for p in Priority}
 _PRIORITY_WORDS = "urgent, high, normal, low or a whole number from 0 (urgent) to 3 (low)"
+_POLICY_WORDS = "auto, park or resubmit"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _NAME_WORDS = "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -49,7 +56,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 T = TypeVar("T")
 Line = dict[Any, Any]
 Errors = list[FieldError]
-Options = tuple[Priority, str, When | None, When | None, str, str]
+Options = tuple[Priority, str, When | None, When | None, str, str, str, Retry | None]
 
 
 def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
@@ -70,7 +77,7 @@ def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
 
 
 def read_options(line: Line, errors: Errors) -> Options:
-    """Read priority, group, start, deadline, account and namespace; null means "not given".
+    """Read all that stands beside the body; null means "not given".
 
     Every fault is added to `errors`, with some legal value in its place.
     """
@@ -83,6 +90,8 @@ def read_options(line: Line, errors: Errors) -> Options:
         deadline,
         _read(line, "account", _name, _NAME_WORDS, errors) or "default",
         _read(line, "namespace", _name_or_empty, f"{_NAME_WORDS}, or nothing", errors) or "",
+        _read(line, "on_unconfirmed", _policy, _POLICY_WORDS, errors) or "",
+        None if line.get("retry") is None else read_retry(line["retry"], errors),
     )
 
 
@@ -133,6 +142,10 @@ def _priority(value: object) -> Priority | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= max(Priority):
         return Priority(value)
     return None
+
+
+def _policy(value: object) -> str | None:
+    return _plain(value) if isinstance(value, str) and value in ON_UNCONFIRMED else None
 
 
 def _name(value: object) -> str | None:

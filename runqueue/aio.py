@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, cast
 
 from runqueue import calls, ids
 from runqueue.accounts import Accounts, account_of, pages
@@ -16,10 +16,9 @@ from runqueue.intake import Handed, Packet, accepted, in_order, packets
 from runqueue.job import AccountStats, Batch, Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
-from runqueue.scripts import Call, run_async
+from runqueue.retry import Retry
+from runqueue.scripts import Call, T, run_async
 from runqueue.spec import JobSpec, Priority
-
-T = TypeVar("T")
 
 #: Seconds between two looks at a job somebody waits for: the first, and the longest.
 FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
@@ -68,6 +67,8 @@ class AsyncRunQueue:
         idempotency_key: str | None = None,
         account: str = "default",
         namespace: str = "",
+        on_unconfirmed: str | None = None,
+        retry: Retry | Mapping[str, Any] | None = None,
     ) -> Enqueued:
         """Hand in one run request."""
         spec = JobSpec.of(
@@ -80,6 +81,8 @@ class AsyncRunQueue:
             idempotency_key=idempotency_key,
             account=account,
             namespace=namespace,
+            on_unconfirmed=on_unconfirmed,
+            retry=retry,
         )
         return accepted((await self.enqueue_many([spec]))[0])
 
@@ -91,7 +94,7 @@ class AsyncRunQueue:
         first = list(islice(parts, 2))
         await self._know({packet.account for packet in first})
         if len(first) == 1:
-            return await self._send(first[0].call(batch))
+            return await self.send(first[0].call(batch))
         return await self._upload(chain(first, parts), batch)
 
     async def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
@@ -105,13 +108,13 @@ class AsyncRunQueue:
                 call = packet.call(batch or opened[packet.account])
                 if sent:
                     await sent[-1][1]
-                sent.append((packet, asyncio.create_task(self._send(call))))
+                sent.append((packet, asyncio.create_task(self.send(call))))
                 await asyncio.sleep(0)  # lets the packet go out before the next is packed
             answers = in_order([(packet, await answer) for packet, answer in sent])
         except BaseException:
             await asyncio.gather(*(answer for _, answer in sent), return_exceptions=True)
             for account, unfinished in opened.items():
-                await self._send(calls.discard_batch(account, unfinished))
+                await self.send(calls.discard_batch(account, unfinished))
             raise
         for finished in opened.values():
             await self.seal_batch(finished)
@@ -123,14 +126,14 @@ class AsyncRunQueue:
         for packet in packets(jobs):
             await self._know({packet.account})
             call = calls.look_up(packet.account, packet.arguments, packet.keys)
-            answers.append((packet, await self._send(call)))
+            answers.append((packet, await self.send(call)))
         return in_order(answers)
 
     async def open_batch(self, name: str = "", *, account: str = "default") -> str:
         """Open a batch and return its id."""
         await self._know({account})
         batch = ids.new_id(account)
-        await self._send(calls.open_batch(account, batch, name))
+        await self.send(calls.open_batch(account, batch, name))
         return batch
 
     async def seal_batch(self, batch: str) -> int:
@@ -139,7 +142,7 @@ class AsyncRunQueue:
 
     async def get_batch(self, batch: str) -> Batch:
         """Read a batch."""
-        found = await self._send(calls.get_batch(await self._owner(batch), batch))
+        found = await self.send(calls.get_batch(await self._owner(batch), batch))
         if found is None:
             raise BatchNotFound(batch)
         return found
@@ -150,7 +153,7 @@ class AsyncRunQueue:
 
     async def get(self, job_id: str) -> Job:
         """Read a job, its result included."""
-        job = (await self._send(calls.get_jobs(await self._account(job_id), [job_id])))[0]
+        job = (await self.send(calls.get_jobs(await self._account(job_id), [job_id])))[0]
         if job is None:
             raise JobNotFound(job_id)
         return job
@@ -160,7 +163,7 @@ class AsyncRunQueue:
         found: list[Job | None] = [None] * len(job_ids)
         for account, positions in pages(job_ids, await self._owners(job_ids), calls.CHUNK):
             some = [job_ids[position] for position in positions]
-            part = await self._send(calls.get_jobs(account, some, result=result))
+            part = await self.send(calls.get_jobs(account, some, result=result))
             for position, job in zip(positions, part, strict=True):
                 found[position] = job
         return found
@@ -170,7 +173,7 @@ class AsyncRunQueue:
         found: list[tuple[JobState | None, float]] = [(None, 0.0)] * len(job_ids)
         for account, positions in pages(job_ids, await self._owners(job_ids), calls.CHUNK):
             some = [job_ids[position] for position in positions]
-            part = await self._send(calls.job_states(account, some))
+            part = await self.send(calls.job_states(account, some))
             for position, state in zip(positions, part, strict=True):
                 found[position] = state
         return found
@@ -192,7 +195,7 @@ class AsyncRunQueue:
 
     async def cancel(self, job_id: str) -> JobState:
         """Ask for the end of a job and return its state."""
-        if (await self._send(calls.cancel(await self._account(job_id), [job_id])))[0] == -1:
+        if (await self.send(calls.cancel(await self._account(job_id), [job_id])))[0] == -1:
             raise JobNotFound(job_id)
         state, _ = (await self.states([job_id]))[0]
         if state is None:
@@ -201,14 +204,12 @@ class AsyncRunQueue:
 
     async def stats(self) -> dict[str, AccountStats]:
         """Read the figures of every account."""
-        return {
-            account: await self._send(calls.stats(account)) for account in await self.accounts()
-        }
+        return {account: await self.send(calls.stats(account)) for account in await self.accounts()}
 
     async def resume(self, account: str = "default") -> str:
         """End an account's hold: a person has looked, submissions may go on."""
         await self._know({account})
-        return await self._send(calls.resume(account))
+        return await self.send(calls.resume(account))
 
     async def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""
@@ -221,7 +222,8 @@ class AsyncRunQueue:
             check_policy(await self._client.info("memory"))
         self._accounts.checked = True
 
-    async def _send(self, call: Call[T]) -> T:
+    async def send(self, call: Call[T]) -> T:
+        """Run one script; for the modules of this package."""
         if not self._accounts.checked:
             await self.check_server()
         with speaking_of(self._url):
@@ -252,7 +254,7 @@ class AsyncRunQueue:
             raise BatchNotFound(batch) from None
 
     async def _batch_reply(self, batch: str, call: Call[int]) -> int:
-        jobs = await self._send(call)
+        jobs = await self.send(call)
         if jobs < 0:
             raise BatchNotFound(batch)
         return jobs

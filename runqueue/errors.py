@@ -8,7 +8,8 @@ RunQueueError
 ├── BatchNotFound         no batch of that id is on record
 ├── QueueUnavailable      Redis cannot be reached
 ├── QueueFull             Redis has no memory left for new jobs
-└── EvictingRedis         Redis is set up to drop keys, so jobs could vanish
+├── EvictingRedis         Redis is set up to drop keys, so jobs could vanish
+└── NewerSchema           a newer version wrote there, and this one would misread it
 """
 
 # ruff: noqa: N818 - the names are words of the domain: a `JobNotFound` needs no "Error" behind it
@@ -142,6 +143,26 @@ class EvictingRedis(RunQueueError):
 
     def __str__(self) -> str:
         return f"Redis has maxmemory-policy {self.policy}; runqueue needs noeviction"
+
+
+class NewerSchema(RunQueueError):
+    """A newer version of runqueue has written to this account: upgrade this worker.
+
+    Args:
+        account: the account.
+        schema: the layout it has now.
+    """
+
+    def __init__(self, account: str, schema: int) -> None:
+        self.account = account
+        self.schema = schema
+        super().__init__(account, schema)
+
+    def __str__(self) -> str:
+        return (
+            f"account {self.account} was written by a newer version of runqueue"
+            f" (schema {self.schema}): upgrade this worker"
+        )
 
 
 def _address(url: str) -> tuple[str, str]:

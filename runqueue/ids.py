@@ -14,6 +14,7 @@ TAG_LENGTH = 4
 _RANDOM = 20  # base32 characters: 100 bits
 ID_LENGTH = TAG_LENGTH + _RANDOM
 _ID = re.compile(rf"[a-z2-7]{{{ID_LENGTH}}}")
+_MARKER = re.compile(rf"(?:\[rq:|rq_job=)([a-z2-7]{{{ID_LENGTH}}})\.(\d{{1,9}})[.\]]")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -62,6 +63,11 @@ def is_name(text: str) -> bool:
 def title_marker(job_id: str, attempt: int) -> str:
     """Return the marker at the end of a task's title: it names the attempt."""
     return f"[rq:{job_id}.{attempt}]"
+
+
+def markers_in(text: str) -> set[tuple[str, int]]:
+    """Return the (job id, attempt) of every marker in a title or a webhook URL."""
+    return {(job_id, int(attempt)) for job_id, attempt in _MARKER.findall(text)}
 
 
 def url_marker(job_id: str, attempt: int) -> str:

@@ -5,8 +5,10 @@ States, and how a job moves between them:
     scheduled   → ready | canceled | dead (deadline)
     ready       → submitting | canceled | dead (deadline)
     submitting  → ready (surely no run) | running | unconfirmed (who knows) | dead (refused)
-    unconfirmed → running (its run was found) | ready, dead (late, but surely no run)
-    running     → completed | failed | canceled
+    unconfirmed → running (its run was found) | ready (there is none, or a person says so)
+                  | canceled (asked for, and there is no run) | dead (deadline, poison, a person)
+    running     → completed | failed | canceled | scheduled (its `retry` has it run again)
+    dead, failed, canceled → ready (replayed)
 
 Where it would go back to ready, a job goes to canceled if that was asked for meanwhile, and to dead
 if its deadline has passed. A run id that names a later attempt than the record knows (Redis lost
@@ -77,6 +79,24 @@ class Enqueued(NamedTuple):
     created_at: datetime
 
 
+class Stray(NamedTuple):
+    """A run of ours that no job owns.
+
+    Args:
+        run_id: Skyvern's name for it.
+        job_id, attempt: what it was submitted for.
+        since: when it was found to have no owner.
+        why: how that came.
+    """
+
+    run_id: str
+    account: str
+    job_id: str
+    attempt: int
+    since: datetime
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as it stands; a snapshot, read again with `RunQueue.get`.
@@ -123,6 +143,8 @@ class Job:
     @property
     def failure_reason(self) -> str | None:
         """Why there is no result: the run's own words, else ours."""
+        if self.state in {JobState.DEAD, JobState.CANCELED} and self.reason:
+            return self.reason  # the result, if any, is of an earlier run
         if self.result and self.result.get("failure_reason"):
             return str(self.result["failure_reason"])
         return self.reason if self.state is not JobState.COMPLETED else None

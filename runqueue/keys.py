@@ -23,18 +23,23 @@ due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
 claims:<process>        zset    submissions under way, by claim time
 claim:<claim_id>        string  what a claim took, for asking again
 unconfirmed             zset    jobs whose submission's answer was lost, by when
+reconcile               zset    unconfirmed jobs by the next look for their runs
 parked                  zset    unconfirmed jobs that gave their slot back
-poll, cancels           zset    running jobs by next poll; cancels to send by next try
+suspects                zset    ready jobs that may have killed their workers, claimed alone
+alone:<process>         string  the suspect that a process submits
+poll, cancels           zset    running jobs by next poll; cancels by next try ("stray <run>", too)
 runs:<bucket>           hash    run_id -> job id, bucketed to stay small
 strays, stray_jobs      hash    runs of ours that no job owns, by run and by job
 ended:<day>             list    jobs in the order they ended, for retention
+dead                    zset    dead jobs by their end
 processes               zset    live processes by lease deadline
+clocks                  hash    process -> the server's time at its last tick, and its own
 board:<kind>            zset    processes that have a pump of the kind, by when that is stale
 wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
 limits                  hash    env:<limit>, live:<limit>
 counters                hash    <state>:<priority>, live, totals since ever
-meta                    hash    Redis run_id, claim sequence, tick, hold and its reason
+meta                    hash    Redis run_id, claim sequence, tick, hold, pace, schema
 ======================  ======  ===============================================================
 """
 

@@ -1,12 +1,12 @@
 """`RunQueue`: hand in jobs, read them, wait for them, cancel them (`aio.py` has its async twin)."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self
 
 from runqueue import calls, ids
 from runqueue.accounts import Accounts, account_of, pages
@@ -16,10 +16,9 @@ from runqueue.intake import Handed, Packet, accepted, in_order, packets
 from runqueue.job import AccountStats, Batch, Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
-from runqueue.scripts import Call, run
+from runqueue.retry import Retry
+from runqueue.scripts import Call, T, run
 from runqueue.spec import JobSpec, Priority
-
-T = TypeVar("T")
 
 #: Seconds between two looks at a job somebody waits for: the first, and the longest.
 FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
@@ -68,6 +67,8 @@ class RunQueue:
         idempotency_key: str | None = None,
         account: str = "default",
         namespace: str = "",
+        on_unconfirmed: str | None = None,
+        retry: Retry | Mapping[str, Any] | None = None,
     ) -> Enqueued:
         """Hand in one run request.
 
@@ -81,6 +82,9 @@ class RunQueue:
             idempotency_key: the same key with the same request is the same job.
             account: the Skyvern account.
             namespace: where the key is unique.
+            on_unconfirmed: what becomes of the job when the submission's answer was lost and no run
+                of it is found: auto, park or resubmit (see `JobSpec`).
+            retry: when its run is tried again after a bad end; None = never.
 
         Raises:
             InvalidJob: a field is wrong; nothing was stored.
@@ -98,6 +102,8 @@ class RunQueue:
             idempotency_key=idempotency_key,
             account=account,
             namespace=namespace,
+            on_unconfirmed=on_unconfirmed,
+            retry=retry,
         )
         return accepted(self.enqueue_many([spec])[0])
 
@@ -124,7 +130,7 @@ class RunQueue:
         first = list(islice(parts, 2))
         self._know({packet.account for packet in first})
         if len(first) == 1:
-            return self._send(first[0].call(batch))
+            return self.send(first[0].call(batch))
         return self._upload(chain(first, parts), batch)
 
     def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
@@ -139,11 +145,11 @@ class RunQueue:
                     call = packet.call(batch or opened[packet.account])
                     if len(sent) > 1:
                         sent[-2][1].result()
-                    sent.append((packet, sender.submit(self._send, call)))
+                    sent.append((packet, sender.submit(self.send, call)))
             answers = in_order((packet, answer.result()) for packet, answer in sent)
         except BaseException:
             for account, unfinished in opened.items():
-                self._send(calls.discard_batch(account, unfinished))
+                self.send(calls.discard_batch(account, unfinished))
             raise
         for finished in opened.values():
             self.seal_batch(finished)
@@ -162,7 +168,7 @@ class RunQueue:
         for packet in packets(jobs):
             self._know({packet.account})
             call = calls.look_up(packet.account, packet.arguments, packet.keys)
-            answers.append((packet, self._send(call)))
+            answers.append((packet, self.send(call)))
         return in_order(answers)
 
     def open_batch(self, name: str = "", *, account: str = "default") -> str:
@@ -173,7 +179,7 @@ class RunQueue:
         """
         self._know({account})
         batch = ids.new_id(account)
-        self._send(calls.open_batch(account, batch, name))
+        self.send(calls.open_batch(account, batch, name))
         return batch
 
     def seal_batch(self, batch: str) -> int:
@@ -190,7 +196,7 @@ class RunQueue:
         Raises:
             BatchNotFound: no such batch is on record.
         """
-        found = self._send(calls.get_batch(self._owner(batch), batch))
+        found = self.send(calls.get_batch(self._owner(batch), batch))
         if found is None:
             raise BatchNotFound(batch)
         return found
@@ -209,7 +215,7 @@ class RunQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        job = self._send(calls.get_jobs(self._account(job_id), [job_id]))[0]
+        job = self.send(calls.get_jobs(self._account(job_id), [job_id]))[0]
         if job is None:
             raise JobNotFound(job_id)
         return job
@@ -219,7 +225,7 @@ class RunQueue:
         found: list[Job | None] = [None] * len(job_ids)
         for account, positions in pages(job_ids, self._owners(job_ids), calls.CHUNK):
             some = [job_ids[position] for position in positions]
-            part = self._send(calls.get_jobs(account, some, result=result))
+            part = self.send(calls.get_jobs(account, some, result=result))
             for position, job in zip(positions, part, strict=True):
                 found[position] = job
         return found
@@ -229,7 +235,7 @@ class RunQueue:
         found: list[tuple[JobState | None, float]] = [(None, 0.0)] * len(job_ids)
         for account, positions in pages(job_ids, self._owners(job_ids), calls.CHUNK):
             some = [job_ids[position] for position in positions]
-            part = self._send(calls.job_states(account, some))
+            part = self.send(calls.job_states(account, some))
             for position, state in zip(positions, part, strict=True):
                 found[position] = state
         return found
@@ -266,7 +272,7 @@ class RunQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        if self._send(calls.cancel(self._account(job_id), [job_id]))[0] == -1:
+        if self.send(calls.cancel(self._account(job_id), [job_id]))[0] == -1:
             raise JobNotFound(job_id)
         state, _ = self.states([job_id])[0]
         if state is None:
@@ -275,7 +281,7 @@ class RunQueue:
 
     def stats(self) -> dict[str, AccountStats]:
         """Read the figures of every account."""
-        return {account: self._send(calls.stats(account)) for account in self.accounts()}
+        return {account: self.send(calls.stats(account)) for account in self.accounts()}
 
     def resume(self, account: str = "default") -> str:
         """End an account's hold: a person has looked, submissions may go on.
@@ -287,7 +293,7 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
         """
         self._know({account})
-        return self._send(calls.resume(account))
+        return self.send(calls.resume(account))
 
     def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""
@@ -305,7 +311,8 @@ class RunQueue:
             check_policy(self._client.info("memory"))
         self._accounts.checked = True
 
-    def _send(self, call: Call[T]) -> T:
+    def send(self, call: Call[T]) -> T:
+        """Run one script; for the modules of this package."""
         if not self._accounts.checked:
             self.check_server()
         with speaking_of(self._url):
@@ -334,7 +341,7 @@ class RunQueue:
             raise BatchNotFound(batch) from None
 
     def _batch_reply(self, batch: str, call: Call[int]) -> int:
-        jobs = self._send(call)
+        jobs = self.send(call)
         if jobs < 0:
             raise BatchNotFound(batch)
         return jobs

@@ -32,6 +32,7 @@ from runqueue._suggest import did_you_mean
 from runqueue._when import When
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.requests import RunRequest, TaskRunRequest, WorkflowRunRequest
+from runqueue.retry import Retry
 
 __all__ = ["MAX_PAYLOAD_BYTES", "JobSpec", "Kind", "Priority", "When", "parse_line"]
 
@@ -71,6 +72,10 @@ class JobSpec:
         deadline: not submitted after, and canceled if it still runs; None means never too late.
         account: which Skyvern organization runs it.
         namespace: keeps the custom_ids of several producers apart; may be empty.
+        on_unconfirmed: what becomes of it when the submission's answer was lost and no run of it is
+            found: auto (submitted again once that is sure), park (stays, for people) or resubmit
+            (submitted again after the grace, sure or not); '' = auto.
+        retry: whether and when its run is tried again after a bad end; None = never.
     """
 
     kind: Kind
@@ -83,6 +88,8 @@ class JobSpec:
     deadline: When | None = None
     account: str = "default"
     namespace: str = ""
+    on_unconfirmed: str = ""
+    retry: Retry | None = None
 
     @property
     def request(self) -> TaskRunRequest | WorkflowRunRequest:
@@ -104,6 +111,8 @@ class JobSpec:
         idempotency_key: str | None = None,
         account: str = "default",
         namespace: str = "",
+        on_unconfirmed: str | None = None,
+        retry: Retry | Mapping[str, Any] | None = None,
     ) -> JobSpec:
         """Make a job of a request object.
 
@@ -117,6 +126,7 @@ class JobSpec:
             idempotency_key: enqueuing again with the same key gives the same job.
             account: which Skyvern organization runs it.
             namespace: keeps the keys of several producers apart.
+            on_unconfirmed, retry: as the attributes of this class.
 
         Raises:
             InvalidJob: an option, or a value inside the request, cannot be accepted.
@@ -137,6 +147,8 @@ class JobSpec:
             "deadline": deadline,
             "account": account,
             "namespace": namespace,
+            "on_unconfirmed": on_unconfirmed,
+            "retry": retry,
         }
         return _check(line, id_field="idempotency_key")
 

@@ -23,7 +23,7 @@ class Claimed(NamedTuple):
 
 
 class Due(NamedTuple):
-    """A running job to look at."""
+    """A running job to look at; retry is its policy as stored, runs those that ended before."""
 
     job_id: str
     attempt: int
@@ -31,10 +31,33 @@ class Due(NamedTuple):
     run_status: str
     started_us: int
     deadline_us: int | None
+    retry: str = ""
+    runs: int = 0
+
+
+class Doubtful(NamedTuple):
+    """An unconfirmed job whose run is to be looked for.
+
+    Args:
+        since_us: when it became unconfirmed, by the queue's clock.
+        on_unconfirmed: auto, park or resubmit.
+        cancel: why its end was asked for; '' = it was not.
+        stored: its request.
+    """
+
+    job_id: str
+    attempt: int
+    since_us: int
+    on_unconfirmed: str
+    cancel: str
+    stored: bytes
+
+    def __repr__(self) -> str:
+        return f"Doubtful({self.job_id!r}, {self.attempt}, {len(self.stored)} bytes)"
 
 
 class ToCancel(NamedTuple):
-    """A run to cancel."""
+    """A run to cancel; job_id is '' when no job owns it."""
 
     job_id: str
     attempt: int
@@ -59,6 +82,7 @@ class Taken(NamedTuple):
         next_us: when asking again makes sense (a permit, a hold's end, a poll); 0 = not known.
         left: nothing is there to do and the pump is off the board.
         sequence: the claim sequence after this claim (submit only).
+        recover_from_us: since when runs of lost claims are to be looked for; 0 = none (reconcile).
     """
 
     answer: Answer
@@ -67,6 +91,7 @@ class Taken(NamedTuple):
     left: bool = True
     sequence: int = 0
     items: Sequence[Any] = ()
+    recover_from_us: int = 0
 
 
 class Accepted(NamedTuple):
@@ -80,11 +105,16 @@ class Accepted(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A submission that is dead or unconfirmed, and why."""
+    """A submission that is dead or unconfirmed, and why.
+
+    Args:
+        trouble: the server, or the way to it, failed; many of these open the breaker.
+    """
 
     job_id: str
     attempt: int
     reason: str
+    trouble: bool = False
 
 
 class Polled(NamedTuple):
@@ -111,13 +141,43 @@ class Finished(NamedTuple):
         return f"Finished({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.state!r})"
 
 
+class RunAgain(NamedTuple):
+    """A run that ended badly, after which the job is to be run once more."""
+
+    job_id: str
+    attempt: int
+    run_id: str
+    run_status: str
+    reason: str
+    backoff_us: int
+    result: bytes
+
+    def __repr__(self) -> str:
+        return f"RunAgain({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.run_status!r})"
+
+
+class Searched(NamedTuple):
+    """A search that found no run: `negative`, or `unknown` where it says nothing."""
+
+    job_id: str
+    attempt: int
+    verdict: str
+    next_after_us: int
+
+
 class GivenBack(NamedTuple):
-    """A claim whose submission surely created no run, and what the server said to that."""
+    """A claim whose submission surely created no run, and what the server said to that.
+
+    Args:
+        wait_us: how long the server asks to be left alone.
+        named: submissions a second that the server said it takes; 0 = it did not say.
+    """
 
     job_id: str
     attempt: int
     wait_us: int = 0
     reason: str = ""
+    named: float = 0.0
 
 
 def _flat(items: Iterable[tuple[Any, ...]]) -> list[Argument]:
@@ -163,8 +223,10 @@ def poll_claim(account: str, process: str, want: int, tick_us: int, lease_us: in
                 reply[i + 3].decode(),
                 int(reply[i + 4]),
                 int(reply[i + 5]) if reply[i + 5] else None,
+                reply[i + 6].decode(),
+                int(reply[i + 7] or 0),
             )
-            for i in range(4, len(reply), 6)
+            for i in range(4, len(reply), 8)
             if reply[i + 1] and reply[i + 4]
         ]
         return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
@@ -187,25 +249,58 @@ def cancel_claim(account: str, process: str, want: int, tick_us: int, lease_us: 
     return Call(load("cancel_claim"), account, [process, want, tick_us, lease_us], parse)
 
 
+def reconcile_claim(
+    account: str, process: str, want: int, tick_us: int, lease_us: int
+) -> Call[Taken]:
+    """Take unconfirmed jobs whose look is due; see `reconcile_claim.lua`."""
+
+    def parse(reply: list[Any]) -> Taken:
+        if reply[0] != b"ok":
+            return Taken(Answer(reply[0].decode()), int(reply[1]))
+        items = [
+            Doubtful(
+                reply[i].decode(),
+                int(reply[i + 1]),
+                int(reply[i + 2]),
+                reply[i + 3].decode(),
+                reply[i + 4].decode(),
+                reply[i + 5],
+            )
+            for i in range(5, len(reply), 6)
+        ]
+        return Taken(
+            Answer.OK,
+            int(reply[1]),
+            int(reply[2]),
+            bool(reply[3]),
+            items=items,
+            recover_from_us=int(reply[4]),
+        )
+
+    return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
+
+
 def mark_running(account: str, items: Sequence[Accepted]) -> Call[list[int]]:
-    """Record accepted submissions: 1 adopted, 0 known already, 2 a stray."""
+    """Record accepted submissions: 1 adopted, 0 known already, 2 a stray, 3 another job's run."""
     return Call(load("mark_running"), account, _flat(items), _codes)
 
 
 def mark_dead(account: str, items: Sequence[Lost]) -> Call[list[int]]:
     """Record refused submissions."""
-    return Call(load("mark_dead"), account, _flat(items), _codes)
+    return Call(load("mark_dead"), account, _flat(item[:3] for item in items), _codes)
 
 
 def mark_unconfirmed(account: str, items: Sequence[Lost]) -> Call[list[int]]:
     """Record submissions whose answer was lost."""
-    return Call(load("mark_unconfirmed"), account, _flat(items), _codes)
+    arguments = _flat((*item[:3], int(item.trouble)) for item in items)
+    return Call(load("mark_unconfirmed"), account, arguments, _codes)
 
 
 def give_back(account: str, items: Sequence[GivenBack], why: str) -> Call[list[int]]:
-    """Return claims to the heads of their lanes; why = void, not_sent, busy or account."""
+    """Return claims to the heads of their lanes; why = void, not_sent, busy, limited or account."""
     wait_us = max(item.wait_us for item in items)
-    arguments = [why, wait_us, items[-1].reason, *_flat(item[:2] for item in items)]
+    named = next((f"{item.named:g}" for item in reversed(items) if item.named), "")
+    arguments = [why, wait_us, items[-1].reason, named, *_flat(item[:2] for item in items)]
     return Call(load("give_back"), account, arguments, _codes)
 
 
@@ -217,6 +312,45 @@ def mark_polled(account: str, items: Sequence[Polled]) -> Call[int]:
 def finish(account: str, items: Sequence[Finished]) -> Call[list[int]]:
     """Record the ends of runs."""
     return Call(load("finish"), account, _flat(items), _codes)
+
+
+def retry_run(account: str, items: Sequence[RunAgain]) -> Call[list[int]]:
+    """Record runs that ended badly, and have their jobs run again; see `retry_run.lua`."""
+    return Call(load("retry_run"), account, _flat(items), _codes)
+
+
+def record_search(
+    account: str, items: Sequence[Searched], grace_us: int, spacing_us: int
+) -> Call[list[int]]:
+    """Record searches that found nothing: 2 not unconfirmed any more, 1 stays; see the script."""
+    return Call(load("record_search"), account, [grace_us, spacing_us, *_flat(items)], _codes)
+
+
+def bound_runs(account: str, run_ids: Sequence[str]) -> Call[list[str]]:
+    """Tell which job each run belongs to; '' = none that we know."""
+    return Call(
+        load("bound_runs"), account, list(run_ids), lambda reply: [raw.decode() for raw in reply]
+    )
+
+
+def permits(account: str, want: int) -> Call[tuple[int, float]]:
+    """Take permits for calls that are no submissions: how many, and seconds until asking again."""
+
+    def parse(reply: list[Any]) -> tuple[int, float]:
+        now_us, granted, next_us = map(int, reply)
+        return granted, max(0.0, (next_us - now_us) / 1e6)
+
+    return Call(load("permits"), account, [want], parse)
+
+
+def recovered(account: str, recover_from_us: int) -> Call[bool]:
+    """Say that every run of the claims that Redis lost was looked for."""
+    return Call(load("recovered"), account, [recover_from_us], bool)
+
+
+def drop_strays(account: str, run_ids: Sequence[str]) -> Call[int]:
+    """Forget strays that are over."""
+    return Call(load("drop_strays"), account, list(run_ids), int)
 
 
 def give_up(account: str, items: Sequence[tuple[str, str]]) -> Call[list[int]]:
@@ -235,7 +369,7 @@ def leave_board(account: str, kind: str, process: str) -> Call[int]:
 
 
 def heartbeat(
-    account: str, process: str, lease_us: int, sequence: int = 0, *, first: bool
+    account: str, process: str, lease_us: int, sequence: int = -1, *, first: bool
 ) -> Call[int]:
     """Renew a process's lease and tell what it remembers; see `heartbeat.lua`.
 
@@ -243,11 +377,11 @@ def heartbeat(
         account: the account.
         process: the process's name.
         lease_us: how long the lease is to hold.
-        sequence: the highest claim sequence the process saw.
+        sequence: the highest claim sequence the process saw; -1 = it saw none yet.
         first: whether the name is new.
 
     Returns:
-        The claim sequence; -1 = the lease was lost.
+        The claim sequence; -2 = the lease holds, but the server is not trusted; -1 = it was lost.
     """
     arguments: list[Argument] = [process, lease_us, int(first), sequence]
     return Call(load("heartbeat"), account, arguments, int)
@@ -266,19 +400,26 @@ class Tick(NamedTuple):
     messages: Mapping[str, int]
 
 
-def tick(account: str, process: str, interval_us: int, *, woken: bool) -> Call[Tick]:
+def tick(
+    account: str, process: str, interval_us: int, passed_us: int = 0, *, woken: bool
+) -> Call[Tick]:
     """Take the tick's slot, if it is free, or act on a wake-up; see `tick.lua`."""
 
     def parse(reply: list[Any]) -> Tick:
         pairs = {reply[i].decode(): int(reply[i + 1]) for i in range(2, len(reply), 2)}
         return Tick(reply[0].decode(), int(reply[1]), pairs)
 
-    return Call(load("tick"), account, [process, int(woken), interval_us], parse)
+    return Call(load("tick"), account, [process, int(woken), interval_us, passed_us], parse)
 
 
 def sweep(account: str, script: str, *arguments: Argument) -> Call[int]:
     """Run one of the sweep's scripts; the reply is how many entries it walked."""
     return Call(load(script), account, arguments, int)
+
+
+def migrate(account: str, limit: int) -> Call[bool]:
+    """Bring an account's state up to this version's layout; True = done. See `migrate.lua`."""
+    return Call(load("migrate"), account, [limit], bool)
 
 
 def seed_limits(account: str, limits: Mapping[str, float]) -> Call[Any]:

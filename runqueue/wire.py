@@ -59,6 +59,19 @@ def read_envelope(line: bytes) -> tuple[Kind, str | None, str]:
     return kind, envelope.get("c"), envelope.get("n", "")
 
 
+def read_request(stored: bytes) -> tuple[Kind, dict[str, Any]]:
+    """Return (kind, fields) of a stored body: the request as it was handed in.
+
+    Raises:
+        ValueError, KeyError: it is none.
+    """
+    line, _, content = stored.partition(b"\n")
+    envelope = orjson.loads(line)
+    kind: Kind = "task" if envelope["k"] == "t" else "workflow"
+    fields = {name: envelope[name] for name in _OUTSIDE if name in envelope}
+    return kind, fields | orjson.loads(content)
+
+
 def submission(stored: bytes, job_id: str, attempt: int, *, mark: bool = True) -> Post:
     """Return the POST of a stored body, carrying the marker of the attempt.
 

@@ -12,7 +12,8 @@ for i = 3, #ARGV do
   elseif job.state == 'ready' or job.state == 'scheduled' then
     -- The id stays in its lane; the claim that meets it skips it.
     remove_later('due', job.id)
-    end_job(job, 'canceled', { 'reason', 'canceled before it was submitted' })
+    end_job(job, 'canceled', { 'reason',
+      job.runs > 0 and 'canceled before it was submitted again' or 'canceled before it was submitted' })
     code = 1
   elseif LIVE[job.state] then
     redis.call('HSETNX', job_key(job.id), 'cancel', why)

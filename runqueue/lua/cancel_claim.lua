@@ -2,7 +2,7 @@
 -- Takes runs whose cancel is due; each comes again after `lease_us` until its end is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), per job: id, attempt, run_id, since_us }
+--       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = a stray), attempt, run_id, since_us }
 --       since_us = when the first try was made: a cancel asked for while no run was known is not older.
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local CANCELS = PREFIX .. 'cancels'
@@ -18,7 +18,11 @@ if room > 0 then ids = redis.call('ZRANGEBYSCORE', CANCELS, '-inf', int(NOW), 'L
 take('request', limits.requests_per_second, #ids)
 for _, id in ipairs(ids) do
   local f = redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'cancel_since')
-  if f[1] and f[2] then
+  local stray = string.match(id, '^stray (.*)$')
+  if stray then
+    redis.call('ZADD', CANCELS, int(NOW + lease), id)
+    for _, field in ipairs({ '', '0', stray, int(NOW) }) do reply[#reply + 1] = field end
+  elseif f[1] and f[2] then
     redis.call('ZADD', CANCELS, int(NOW + lease), id)
     reply[#reply + 1] = id
     for field = 1, 3 do reply[#reply + 1] = f[field] or int(NOW) end

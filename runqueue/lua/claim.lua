@@ -9,10 +9,17 @@
 --       next_us = when a permit or the end of a hold is due (0 = nothing to wait for but work);
 --       left = 1: nothing was taken and nothing is ready, the pump is off the board.
 -- The same claim_id asked again gives the same jobs and takes nothing more.
+-- A job that was never claimed, but of which we know a run that no job owns (a stray, from before Redis
+-- lost the record), is not submitted: it gets that run.
+-- A job whose process died twice while it was submitting it may be what kills them. Such suspects wait
+-- apart. One process at a time takes them on: it claims nothing until its other submissions are over,
+-- then the suspect alone, then nothing until that is through. Innocent neighbours of a killer stay alive.
 local process, claim_id = ARGV[2], ARGV[3]
 local want, tick_us, linger = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
+local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 local MAX_SKIPS, MAX_HELD = 1000, 64
+local LOOK_AGAIN = 50000
 local PROBE_EVERY = 60000000
 
 local attempts = {}
@@ -36,6 +43,7 @@ if before then
 end
 
 expect(CLAIMS, 'zset')
+expect(SUSPECTS, 'zset')
 for priority = 0, 3 do expect(PREFIX .. 'ring:' .. priority, 'zset') end
 -- A full server refuses this write, and with it the claim, before anything is taken.
 redis.call('HSETNX', META, 'sequence', '0')
@@ -46,6 +54,7 @@ if refused then return refused end
 local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe')
 
 local limits = read_limits()
+if limits.pace_is_over then redis.call('HDEL', META, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
 local room = want
 if limits.concurrent_runs > 0 then
   local live = tonumber(redis.call('HGET', COUNTERS, 'live') or 0)
@@ -66,11 +75,81 @@ next_us = math.max(next_us, due)
 
 local taken, groups, skips, held = {}, {}, 0, 0
 
+-- How fast submissions go, second by second: the pace is cut to half of it where no limit says more.
+local function count_dispatches(n)
+  local f = redis.call('HMGET', META, 'second', 'second_n')
+  local second = int(math.floor(NOW / 1000000))
+  if f[1] == second then
+    redis.call('HINCRBY', META, 'second_n', n)
+  else
+    redis.call('HSET', META, 'second', second, 'second_n', int(n), 'last_second_n', f[2] or '0')
+  end
+end
+
+-- One process at a time takes suspects on, for as long as it goes on asking for them.
+local function suspects_are_mine()
+  local f = redis.call('HMGET', META, 'suspects_by', 'suspects_until')
+  if f[1] and f[1] ~= process and tonumber(f[2]) > NOW then return false end
+  redis.call('HSET', META, 'suspects_by', process, 'suspects_until', int(NOW + 30000000))
+  return true
+end
+
+-- The suspect that this process may claim now, if any; room is nothing while it waits for its turn.
+local function suspect_alone()
+  local id = redis.call('GET', ALONE)
+  if id then
+    local f = redis.call('HMGET', job_key(id), 'state', 'process')
+    if f[1] == 'submitting' and f[2] == process then
+      suspects_are_mine()
+      room, next_us = 0, NOW + LOOK_AGAIN
+      return nil
+    end
+    redis.call('DEL', ALONE)
+  end
+  id = redis.call('ZRANGEBYSCORE', SUSPECTS, '-inf', int(NOW), 'LIMIT', 0, 1)[1]
+  if not id or room < 1 or not suspects_are_mine() then return nil end
+  if redis.call('EXISTS', CLAIMS) == 1 then
+    room, next_us = 0, NOW + LOOK_AGAIN
+    return nil
+  end
+  return id
+end
+
+local strays = redis.call('HLEN', PREFIX .. 'stray_jobs') > 0
+local function adopt_stray(id, job)
+  local run_id = string.match(redis.call('HGET', PREFIX .. 'stray_jobs', id) or '', '%S+')
+  if not run_id then return false end
+  local attempt = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^%S+ (%d+)') or '1'
+  count_state(job, 'running')
+  redis.call('HSET', job_key(id), 'state', 'running', 'attempt', attempt, 'run_id', run_id, 'run_status',
+    'created', 'started', int(NOW))
+  redis.call('HSET', runs_key(run_id), run_id, id)
+  redis.call('ZADD', PREFIX .. 'poll', int(NOW), id)
+  forget_stray(run_id, id)
+  bump(totals, 'adopted', 1)
+  return true
+end
+
+-- The highest attempt whose marker was used: a stray may be of a later one than the record knows.
+local function last_attempt(id, attempt)
+  local last = tonumber(attempt or 0)
+  for run_id in string.gmatch(strays and redis.call('HGET', STRAY_JOBS, id) or '', '%S+') do
+    local told = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^%S+ (%d+)')
+    last = math.max(last, tonumber(told or 0))
+  end
+  return last
+end
+
+-- True when the job had a run already, which takes its place in the group.
 local function claim(id, priority, group, batch)
-  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline', 'priority', 'group')
-  if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= int(priority)
+  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths')
+  if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
     skips = skips + 1 -- canceled meanwhile, taken over by another batch, or handed in anew elsewhere
+    return
+  end
+  if tonumber(f[7] or 0) >= 2 and redis.call('ZSCORE', SUSPECTS, id) then
+    skips = skips + 1 -- a suspect that stood in the lane twice: it waits apart
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
@@ -80,8 +159,13 @@ local function claim(id, priority, group, batch)
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
+  if strays and not f[2] and adopt_stray(id, job) then
+    skips = skips + 1
+    if limits.concurrent_runs > 0 then room = room - 1 end
+    return true
+  end
   count_state(job, 'submitting')
-  attempts[id] = int(tonumber(f[2] or 0) + 1)
+  attempts[id] = int(last_attempt(id, f[2]) + 1)
   redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process)
   taken[#taken + 1] = id
 end
@@ -89,7 +173,7 @@ end
 -- Takes up to `quota` jobs of one group, its lanes in turn; true when the group has none left.
 local function from_lanes(priority, group, quota)
   local lanes, goal = lanes_key(priority, group), #taken + quota
-  while #taken < goal and skips < MAX_SKIPS and held < MAX_HELD do
+  while #taken < math.min(goal, room) and skips < MAX_SKIPS and held < MAX_HELD do
     local batch = redis.call('LINDEX', lanes, 0)
     if not batch then return true end
     if not batch_runs(batch) then
@@ -98,7 +182,14 @@ local function from_lanes(priority, group, quota)
     else
       local lane = lane_key(priority, group, batch)
       local share = math.max(1, math.floor((goal - #taken) / redis.call('LLEN', lanes)))
-      for _, id in ipairs(redis.call('LPOP', lane, share) or {}) do claim(id, priority, group, batch) end
+      local popped = redis.call('LPOP', lane, share) or {}
+      for i, id in ipairs(popped) do
+        if #taken >= math.min(goal, room) then -- a stray was adopted, which takes a place: the others go back
+          for back = #popped, i, -1 do redis.call('LPUSH', lane, popped[back]) end
+          break
+        end
+        if claim(id, priority, group, batch) then goal = goal - 1 end
+      end
       if redis.call('EXISTS', lane) == 0 then
         redis.call('LPOP', lanes)
       else
@@ -119,6 +210,23 @@ local function room_in(group)
   if f.paused then return 0 end
   if f.cap == 0 then return room end
   return math.max(0, f.cap - f.live - (group_live[group] or 0))
+end
+
+local suspect = suspect_alone()
+if suspect then
+  local job = read_job(suspect)
+  redis.call('ZREM', SUSPECTS, suspect)
+  if job and job.state == 'ready' then
+    if batch_runs(job.batch) and room_in(job.group) > 0 then
+      claim(suspect, job.priority, job.group, job.batch)
+      if #taken > 0 then
+        redis.call('SET', ALONE, suspect, 'PX', 120000)
+        room = #taken
+      end
+    else
+      redis.call('ZADD', SUSPECTS, int(NOW + 1000000), suspect)
+    end
+  end
 end
 
 for priority = 0, 3 do
@@ -159,9 +267,10 @@ if #taken > 0 then
   sequence = redis.call('HINCRBY', META, 'sequence', #taken)
   redis.call('HDEL', META, 'rested')
   bump(totals, 'claims', #taken)
+  count_dispatches(#taken)
   take('dispatch', limits.dispatch, #taken)
   take('request', limits.requests_per_second, #taken)
-  if probing then redis.call('HSET', META, 'hold_until', int(NOW + PROBE_EVERY)) end
+  if probing then redis.call('HSET', META, 'hold_until', int(NOW + PROBE_EVERY), 'probing', int(NOW + PROBE_EVERY)) end
 end
 save()
 local left = 0

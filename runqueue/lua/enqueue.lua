@@ -1,6 +1,7 @@
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
--- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), then 5 a job: id, digest, '<priority 0-3>:<group>', times, body
---       times = '' or '<run_at>;<deadline>', each '' none, '<us>' absolute, '+<us>' from now
+-- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), then 5 a job: id, digest, '<priority 0-3>:<group>', options, body
+--       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<retry>', each '' = the default; a time is
+--       '<us>' absolute or '+<us>' from now, retry is the policy's JSON
 -- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch
 -- Error NOBATCH, SEALED (or canceled: its sweep may have passed). Nothing is written then.
@@ -55,9 +56,10 @@ local now_text = int(NOW)
 local reply, fresh, old, digests = { now_text }, {}, {}, {}
 
 local function known_already(i, id, digest)
-  local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline')
+  local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline', 'attempt',
+      'earlier', 'ran')
   local job = { id = id, state = f[1], batch = f[2] or NO_BATCH, created = f[3],
-    priority = f[4] or '2', group = f[5] or 'default', deadline = f[6] }
+    priority = f[4] or '2', group = f[5] or 'default', deadline = f[6], attempt = f[7], earlier = f[8], ran = f[9] }
   local code = 1
   if digest ~= ARGV[i + 1] then
     code = 2
@@ -104,13 +106,18 @@ local function take_over(job)
   bump(batch_totals[job.batch], 'moved', 1)
   if job.state == 'scheduled' then call('ZREM', DUE, job.id) end
   if job.deadline then call('ZREM', DEADLINES, job.id) end
-  call('DEL', JOB .. job.id)
+  call('DEL', JOB .. job.id, PREFIX .. 'result:' .. job.id)
+  -- Every attempt's marker is used once.
+  if job.attempt then call('HSET', JOB .. job.id, 'attempt', job.attempt) end
+  if job.earlier then call('HSET', JOB .. job.id, 'earlier', job.earlier, 'ran', job.ran or '0') end
 end
 
--- Writes what the times of a job ask for; true when it has to wait.
-local function with_times(id, times)
-  local start, limit = string.match(times, '^([^;]*);(.*)$')
+-- Writes what the options of a job ask for; true when it has to wait.
+local function with_options(id, options)
+  local start, limit, on_unconfirmed, retry = string.match(options, '^([^;]*);([^;]*);([^;]*);(.*)$')
   local run_at, deadline = moment(start), moment(limit)
+  if on_unconfirmed ~= '' then call('HSET', JOB .. id, 'on_unconfirmed', on_unconfirmed) end
+  if retry ~= '' then call('HSET', JOB .. id, 'retry', retry) end
   if deadline then
     call('HSET', JOB .. id, 'deadline', int(deadline))
     call('ZADD', DEADLINES, int(deadline), id)
@@ -127,7 +134,7 @@ for n, i in ipairs(fresh) do
   if old[i] then take_over(old[i]) end
   call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created', now_text, unpack(lane.fields))
   call('SET', BODY .. id, ARGV[i + 4])
-  if ARGV[i + 3] ~= '' and with_times(id, ARGV[i + 3]) then
+  if ARGV[i + 3] ~= '' and with_options(id, ARGV[i + 3]) then
     lane.scheduled = lane.scheduled + 1
   else
     lane.ids[#lane.ids + 1] = id

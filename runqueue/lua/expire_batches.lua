@@ -3,6 +3,7 @@
 local UNSEALED, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[3]), 0
 expect(UNSEALED, 'zset')
 pass_when_full()
+if clock_is_stale() then return 0 end
 local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', int(NOW - tonumber(ARGV[2])), 'LIMIT', 0, 8)
 for _, batch in ipairs(old) do
   local jobs, key = PREFIX .. 'batch_jobs:' .. batch, PREFIX .. 'batch:' .. batch
@@ -15,7 +16,9 @@ for _, batch in ipairs(old) do
       bump(totals, job.state .. ':' .. job.priority, -1)
       redis.call('ZREM', PREFIX .. 'due', id)
       redis.call('ZREM', PREFIX .. 'deadlines', id)
-      redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id)
+      local earlier = redis.call('HGET', job_key(id), 'earlier') or ''
+      for run_id in string.gmatch(earlier, '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
+      redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)
     elseif job and job.batch == batch then
       redis.call('HDEL', job_key(id), 'batch') -- it ran or was canceled: it outlives its batch
     end

@@ -5,6 +5,7 @@
 local DEADLINES = PREFIX .. 'deadlines'
 expect(DEADLINES, 'zset')
 pass_when_full()
+if clock_is_stale() then return 0 end
 local ids = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(NOW), 'LIMIT', 0, ARGV[2])
 for _, id in ipairs(ids) do
   redis.call('ZREM', DEADLINES, id)

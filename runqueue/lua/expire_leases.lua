@@ -1,37 +1,43 @@
+-- use: board
 -- Claims whose process died, or that are older than any submission can be: submitting → unconfirmed.
 -- ARGV  now_us, max_claim_age_us, limit.   Reply: how many claims were taken over
+-- A death is written on each job that the process was submitting: one that kills its workers is found
+-- out by it (see claim.lua). A process that said goodbye (score 1) did not die.
 local PROCESSES = PREFIX .. 'processes'
 local max_age, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 expect(PROCESSES, 'zset')
 expect(PREFIX .. 'unconfirmed', 'zset')
+expect(PREFIX .. 'reconcile', 'zset')
 pass_when_full()
+if clock_is_stale() then return 0 end
 
 local taken = 0
-local function take_over(process, ids, reason)
+local function take_over(process, ids, reason, died)
   for _, id in ipairs(ids) do
     redis.call('ZREM', PREFIX .. 'claims:' .. process, id)
     local job = read_job(id)
     if job and job.state == 'submitting' and job.process == process then
-      count_state(job, 'unconfirmed')
-      redis.call('HSET', job_key(id), 'state', 'unconfirmed', 'reason', reason)
-      redis.call('HDEL', job_key(id), 'process')
-      redis.call('ZADD', PREFIX .. 'unconfirmed', int(NOW), id)
+      to_unconfirmed(job, reason)
+      if died then redis.call('HINCRBY', job_key(id), 'deaths', 1) end
     end
     taken = taken + 1
   end
 end
 
-for _, process in ipairs(redis.call('ZRANGEBYSCORE', PROCESSES, '-inf', int(NOW), 'LIMIT', 0, 16)) do
+local gone = redis.call('ZRANGEBYSCORE', PROCESSES, '-inf', int(NOW), 'WITHSCORES', 'LIMIT', 0, 16)
+for i = 1, #gone, 2 do
+  local process, died = gone[i], gone[i + 1] ~= '1'
   local claims = PREFIX .. 'claims:' .. process
   if taken < limit then
-    take_over(process, redis.call('ZRANGE', claims, 0, limit - taken - 1), 'the process that sent it died')
+    take_over(process, redis.call('ZRANGE', claims, 0, limit - taken - 1),
+      died and 'the process that sent it died' or 'the process that sent it was stopped', died)
   end
   if redis.call('EXISTS', claims) == 0 then
     redis.call('ZREM', PROCESSES, process)
-    for _, kind in ipairs({ 'submit', 'poll', 'cancel' }) do
-      redis.call('ZREM', PREFIX .. 'board:' .. kind, process)
-    end
-    redis.call('DEL', PREFIX .. 'wake:' .. process)
+    leave_boards(process)
+    redis.call('DEL', PREFIX .. 'wake:' .. process, PREFIX .. 'alone:' .. process)
+    redis.call('HDEL', PREFIX .. 'clocks', process)
+    if redis.call('HGET', META, 'suspects_by') == process then redis.call('HDEL', META, 'suspects_by', 'suspects_until') end
     bump(totals, 'lease_takeovers', 1)
   end
 end

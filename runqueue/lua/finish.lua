@@ -15,7 +15,11 @@ for i = 2, #ARGV, 7 do
       redis.call('HDEL', job_key(id), 'cancel_since')
       if state == 'canceled' and job.cancel ~= 'asked' then state, reason = 'failed', job.cancel end
     end
-    if ARGV[i + 6] ~= '' then redis.call('SET', PREFIX .. 'result:' .. id, ARGV[i + 6]) end
+    if ARGV[i + 6] ~= '' then
+      redis.call('SET', PREFIX .. 'result:' .. id, ARGV[i + 6])
+    elseif job.runs > 0 then
+      redis.call('DEL', PREFIX .. 'result:' .. id) -- that of an earlier run
+    end
     local fields = { 'run_status', ARGV[i + 4], 'runs', int(job.runs + 1) }
     if reason ~= '' then fields[5], fields[6] = 'reason', reason end
     end_job(job, state, fields)

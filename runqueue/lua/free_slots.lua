@@ -4,17 +4,17 @@
 expect(PREFIX .. 'unconfirmed', 'zset')
 expect(PREFIX .. 'parked', 'zset')
 pass_when_full()
+if clock_is_stale() then return 0 end
 local before = int(NOW - tonumber(ARGV[2]))
 local found = redis.call('ZRANGEBYSCORE', PREFIX .. 'unconfirmed', '-inf', before, 'WITHSCORES',
   'LIMIT', 0, ARGV[3])
 for i = 1, #found, 2 do
   local id, since = found[i], found[i + 1]
   local job = read_job(id)
-  redis.call('ZREM', PREFIX .. 'unconfirmed', id)
   if job and job.state == 'unconfirmed' then
-    redis.call('ZADD', PREFIX .. 'parked', since, id)
-    redis.call('HSET', job_key(id), 'slot', '0')
-    free_slot(job)
+    park(job, since)
+  else
+    redis.call('ZREM', PREFIX .. 'unconfirmed', id)
   end
 end
 save()

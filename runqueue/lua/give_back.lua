@@ -1,15 +1,20 @@
+-- use: limits
 -- A claim whose submission surely created no run goes back to the head of its lane, at no cost:
 -- submitting | unconfirmed → ready (canceled if that was asked for, dead if its time was up meanwhile).
 -- Unconfirmed as well: the only process that had this attempt says late, but for certain, that no run
 -- came of it.
--- ARGV  now_us, why ('void' | 'not_sent' | 'busy' | 'account'), wait_us (what the server asked for, 0 = nothing),
---       reason (shown while the account is held), then 2 a job: id, attempt
+-- ARGV  now_us, why ('void' | 'not_sent' | 'busy' | 'limited' | 'account'), wait_us (what the server asked
+--       for, 0 = nothing), reason (shown while the account is held), named (a rate that the server named,
+--       submissions a second; '' = none), then 2 a job: id, attempt
 -- Reply per job: 1 = given back, 0 = not ours any more (another state or attempt)
+-- limited (429) slows all workers down (see lib/limits.lua), and holds for as long as the server asked.
 -- not_sent and busy hold the account's submissions for 1 s doubling to 60 s, or for what the server
 -- asked; account holds them for 60 s and then lets one job through to see. 'void' holds nothing.
-local why, wait_us, reason = ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local why, wait_us, reason, named = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local FIRST_HOLD, LONGEST_HOLD, ACCOUNT_HOLD = 1000000, 60000000, 60000000
 local reply, given = {}, 0
+expect(PREFIX .. 'suspects', 'zset')
+expect(PREFIX .. 'dead', 'zset')
 pass_when_full()
 
 -- Many calls fail at once: only the first after the last hold has ended doubles the step.
@@ -17,27 +22,40 @@ local function hold()
   local f = redis.call('HMGET', META, 'hold_until', 'hold_step', 'hold_person')
   if f[3] then return end
   local until_us, step = tonumber(f[1] or 0), tonumber(f[2] or 0)
-  if until_us <= NOW then step = math.min(math.max(step * 2, FIRST_HOLD), LONGEST_HOLD) end
-  local wait = (why == 'account') and ACCOUNT_HOLD or step
+  if until_us <= NOW and why ~= 'limited' then step = math.min(math.max(step * 2, FIRST_HOLD), LONGEST_HOLD) end
+  local wait = (why == 'account') and ACCOUNT_HOLD or (why == 'limited') and 0 or step
   redis.call('HSET', META, 'hold_step', int(step))
   local longer = NOW + math.max(wait, wait_us)
   -- The reason shown is that of the hold which ends last.
-  if longer > until_us then redis.call('HSET', META, 'hold_until', int(longer), 'hold_reason', reason) end
+  if longer > until_us then
+    redis.call('HSET', META, 'hold_until', int(longer), 'hold_reason', reason)
+    redis.call('HDEL', META, 'probing')
+    -- A wait that the server asked for is not ended early by an acceptance from before it.
+    if wait_us > 0 then redis.call('HDEL', META, 'hold_probe') end
+  end
   if why == 'account' then redis.call('HSET', META, 'hold_probe', '1') end
 end
 
+-- A burst of 429s is one lesson: the pace is cut once a second at most.
+local function slow_down()
+  local f = redis.call('HMGET', META, 'pace_at', 'second_n', 'last_second_n')
+  if f[1] and NOW - tonumber(f[1]) < 1000000 and NOW >= tonumber(f[1]) then return end
+  local limits = read_limits()
+  local top = named
+  if not top then
+    top = limits.dispatch
+    if top == 0 then top = math.max(tonumber(f[2] or 0), tonumber(f[3] or 0), 1) end
+  end
+  if limits.full_dispatch > 0 then top = math.min(top, limits.full_dispatch) end
+  redis.call('HSET', META, 'pace_top', string.format('%.4f', math.max(top, SLOWEST)), 'pace_at', int(NOW),
+    'pace_named', named and '1' or '0', 'pace_cut', string.format('%.2f', f[1] and FURTHER_CUT or FIRST_CUT))
+end
+
 -- The last first, each to the head: the jobs of one claim stand in their old order again.
-for i = #ARGV - 1, 5, -2 do
-  local job, at = read_job(ARGV[i]), (i - 3) / 2
+for i = #ARGV - 1, 6, -2 do
+  local job, at = read_job(ARGV[i]), (i - 4) / 2
   if job and may_leave(job, ARGV[i + 1]) then
-    if job.cancel then
-      end_without_run(job)
-    else
-      redis.call('HDEL', job_key(job.id), 'process', 'reason')
-      count_state(job, 'ready')
-      redis.call('HSET', job_key(job.id), 'state', 'ready')
-      push(job.priority, job.group, job.batch, { job.id }, true)
-    end
+    ready_again(job, true)
     given = given + 1
     reply[at] = 1
   else
@@ -46,6 +64,11 @@ for i = #ARGV - 1, 5, -2 do
 end
 bump(totals, 'given_back:' .. why, given)
 -- Sent again because its reply was lost, it gives nothing back and holds no longer.
-if why ~= 'void' and given > 0 then hold() end
+if why == 'limited' and given > 0 then
+  slow_down()
+  if wait_us > 0 then hold() end
+elseif why ~= 'void' and given > 0 then
+  hold()
+end
 save()
 return reply

@@ -10,6 +10,7 @@ for i = 2, #ARGV, 2 do
     remove_later('poll', job.id)
     remove_later('cancels', job.id)
     add_stray(job.run_id, job.id, int(job.attempt), 'cancel not confirmed')
+    if job.runs > 0 then redis.call('DEL', PREFIX .. 'result:' .. job.id) end
     end_job(job, 'failed', { 'reason', job.cancel .. ' (the cancel was never confirmed)' })
     reply[#reply + 1] = 1
   else

@@ -1,18 +1,22 @@
 -- use: server
 -- Renews a process's lease, or begins it under a new name, and compares what both sides remember.
--- ARGV  now_us, process, lease_us, first (1 = a new name), sequence (the highest that the process saw)
--- Reply: the claim sequence = the lease holds until now + lease_us; -1 = refused: the name's lease was
---       lost (its claims are unconfirmed already), the process drops what it has not sent and takes a
---       new name.
+-- ARGV  now_us, process, lease_us, first (1 = a new name), sequence (the highest that the process saw; -1 =
+--       it saw none yet: a process that has just begun remembers nothing)
+-- Reply: the claim sequence = the lease holds until now + lease_us; -2 = it holds, but this is a server that
+--       is not trusted (yet), from which nothing is to be learned; -1 = refused: the name's lease was lost
+--       (its claims are unconfirmed already), the process drops what it has not sent and takes a new name.
 local PROCESSES = PREFIX .. 'processes'
 expect(PROCESSES, 'zset')
 pass_when_full()
 local sequence, f = tonumber(ARGV[5]), redis.call('HMGET', META, 'sequence', 'remembered', 'hold_person')
 local stored = tonumber(f[1] or 0)
-if sequence > tonumber(f[2] or -1) then redis.call('HSET', META, 'remembered', int(sequence)) end
-if sequence > stored and not f[3] then hold_for_lost(stored, sequence) end
+if sequence >= 0 and sequence > tonumber(f[2] or -1) then redis.call('HSET', META, 'remembered', int(sequence)) end
+if sequence > stored and not f[3] then hold_for_lost(lost_claims(stored, sequence)) end
 
 local deadline = redis.call('ZSCORE', PROCESSES, ARGV[2])
-if ARGV[4] ~= '1' and (not deadline or tonumber(deadline) <= NOW) then return -1 end
+if ARGV[4] ~= '1' and (not deadline or tonumber(deadline) <= NOW) and not clock_is_stale() then return -1 end
 redis.call('ZADD', PROCESSES, int(NOW + tonumber(ARGV[3])), ARGV[2])
+-- What an older server stores must not come back to it as somebody's memory.
+local known = redis.call('HGET', META, 'run_id')
+if known and known ~= this_server() then return -2 end
 return stored

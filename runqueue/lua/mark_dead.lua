@@ -1,16 +1,22 @@
 -- The server refused the request for good: submitting | unconfirmed → dead (canceled if that was asked for).
 -- ARGV  now_us, then 3 a job: id, attempt, reason (the server's words)
 -- Reply per job: 1 = dead, 0 = not ours any more (another state or attempt)
-local reply = {}
+-- Twenty refusals in a row are a mistake in the settings, not in twenty requests: submissions are held,
+-- and one job a minute is tried.
+local REFUSALS, HOLD = 20, 60000000
+local reply, refused, words = {}, 0, ''
+expect(PREFIX .. 'dead', 'zset')
 pass_when_full()
 for i = 2, #ARGV, 3 do
   local job = read_job(ARGV[i])
   if job and may_leave(job, ARGV[i + 1]) then
     end_without_run(job, ARGV[i + 2])
+    refused, words = refused + 1, ARGV[i + 2]
     reply[#reply + 1] = 1
   else
     reply[#reply + 1] = 0
   end
 end
+count_trouble('refusals', refused, REFUSALS, HOLD, HOLD, 'refused, ' .. words)
 save()
 return reply

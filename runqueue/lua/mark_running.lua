@@ -1,6 +1,7 @@
 -- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
 -- ARGV  now_us, then 5 a job: id, attempt, run_id, run_status, poll_after_us
--- Reply per job: 1 = adopted, 0 = known already, 2 = stray (the job has moved on, or is gone)
+-- Reply per job: 1 = adopted, 0 = known already, 2 = stray (the job has moved on, or is gone),
+--       3 = the run is another job's (two searches of equal requests found the same one)
 -- Adopted is the run of the current attempt, or of a higher one whose claim Redis lost.
 local reply, polls = {}, {}
 expect(PREFIX .. 'poll', 'zset')
@@ -8,7 +9,11 @@ expect(PREFIX .. 'strays', 'hash')
 pass_when_full()
 
 local function adopts(job, attempt)
-  if attempt == job.attempt then return job.state == 'submitting' or job.state == 'unconfirmed' end
+  if attempt == job.attempt then
+    -- Given back too early; an attempt that had its run (`ran`) gets no second one.
+    return job.state == 'submitting' or job.state == 'unconfirmed'
+      or (job.state == 'ready' and attempt > tonumber(redis.call('HGET', job_key(job.id), 'ran') or 0))
+  end
   return attempt > job.attempt and (job.state == 'ready' or job.state == 'scheduled'
     or job.state == 'submitting' or job.state == 'unconfirmed')
 end
@@ -18,8 +23,11 @@ for i = 2, #ARGV, 5 do
   local id, attempt, run_id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
   local job = read_job(id)
   local code = 1
-  if job and job.run_id == run_id then
+  local owner = redis.call('HGET', runs_key(run_id), run_id)
+  if job and (job.run_id == run_id or owner == id) then
     code = 0
+  elseif owner and owner ~= id then
+    code = 3
   elseif not job or not adopts(job, attempt) then
     code = 2
     add_stray(run_id, id, ARGV[i + 1], job and ('job was ' .. job.state) or 'job is gone')
@@ -35,10 +43,13 @@ for i = 2, #ARGV, 5 do
       remove_later('due', id)
       redis.call('HDEL', job_key(id), 'run_at')
     end
+    if job.deaths > 0 then redis.call('HDEL', job_key(id), 'deaths') end
     count_state(job, 'running')
     redis.call('HSET', job_key(id), 'state', 'running', 'attempt', ARGV[i + 1], 'run_id', run_id,
       'run_status', ARGV[i + 3], 'started', int(NOW))
-    redis.call('HSET', PREFIX .. 'runs:' .. string.sub(redis.sha1hex(run_id), 1, 4), run_id, id)
+    redis.call('HSET', runs_key(run_id), run_id, id)
+    local stray = redis.call('HGET', PREFIX .. 'strays', run_id)
+    if stray then forget_stray(run_id, string.match(stray, '^%S+')) end
     polls[#polls + 1] = int(NOW + tonumber(ARGV[i + 4]))
     polls[#polls + 1] = id
     if job.cancel then redis.call('ZADD', PREFIX .. 'cancels', int(NOW), id) end
@@ -52,9 +63,10 @@ bump(totals, 'adopted_runs', adopted)
 -- It says nothing against a wait that is still running (other calls were told to wait), and nothing
 -- at all against a hold that a person has to end.
 if adopted > 0 then
-  local held = redis.call('HMGET', META, 'hold_until', 'hold_probe', 'hold_person')
+  local held = redis.call('HMGET', META, 'hold_until', 'hold_probe', 'hold_person', 'troubles', 'refusals')
+  if held[4] or held[5] then redis.call('HDEL', META, 'troubles', 'refusals') end
   if held[1] and not held[3] and (tonumber(held[1]) <= NOW or held[2] == '1') then
-    redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe')
+    redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe', 'probing')
   end
 end
 save()

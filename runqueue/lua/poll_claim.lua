@@ -3,7 +3,7 @@
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per job: id, attempt, run_id, run_status, started_us,
---         deadline_us ('' none) }
+--         deadline_us ('' none), retry (the policy's JSON, '' none), runs (that ended before) }
 --       next_us = when a permit or the next poll is due; left = 1: none due within a second, the pump
 --       is off the board.
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -22,11 +22,12 @@ take('request', limits.requests_per_second, #ids)
 
 local reply, leased = {}, {}
 for _, id in ipairs(ids) do
-  local f = redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'run_status', 'started', 'deadline')
+  local f = redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'run_status', 'started', 'deadline',
+    'retry', 'runs')
   leased[#leased + 1] = int(NOW + lease)
   leased[#leased + 1] = id
-  for field = 1, 5 do reply[#reply + 1] = f[field] or '' end
-  table.insert(reply, #reply - 4, id)
+  reply[#reply + 1] = id
+  for field = 1, 7 do reply[#reply + 1] = f[field] or '' end
 end
 if #leased > 0 then redis.call('ZADD', POLL, unpack(leased)) end
 local left = 0

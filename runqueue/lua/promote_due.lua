@@ -3,6 +3,7 @@
 local DUE = PREFIX .. 'due'
 expect(DUE, 'zset')
 pass_when_full()
+if clock_is_stale() then return 0 end
 local ids = redis.call('ZRANGEBYSCORE', DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[2])
 local ready = 0
 for _, id in ipairs(ids) do
@@ -11,7 +12,7 @@ for _, id in ipairs(ids) do
   if job and job.state == 'scheduled' then
     count_state(job, 'ready')
     redis.call('HSET', job_key(id), 'state', 'ready')
-    redis.call('HDEL', job_key(id), 'run_at')
+    redis.call('HDEL', job_key(id), 'run_at', 'reason')
     push(job.priority, job.group, job.batch, { id }, false)
     if job.batch ~= NO_BATCH then
       redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)

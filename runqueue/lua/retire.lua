@@ -2,6 +2,7 @@
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were looked at (the limit = ask again)
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
 pass_when_full()
+if clock_is_stale() then return 0 end
 local keep, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 local day, looked = math.floor((NOW - keep) / DAY), 0
 local first = tonumber(redis.call('HGET', META, 'retired_day') or day - 400)
@@ -21,19 +22,7 @@ while looked < limit and first <= day do
     redis.call('LPOP', list)
     looked = looked + 1
     if over and tonumber(f[2]) <= NOW - keep then
-      redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)
-      bump(totals, f[1] .. ':' .. (f[5] or '2'), -1)
-      redis.call('HDEL', PREFIX .. 'stray_jobs', id)
-      if f[3] then
-        redis.call('HDEL', PREFIX .. 'runs:' .. string.sub(redis.sha1hex(f[3]), 1, 4), f[3])
-      end
-      if f[4] and redis.call('HINCRBY', PREFIX .. 'batch:' .. f[4], 'retired', 1)
-        >= batch_size(f[4]) then
-        drop_lanes(f[4])
-        redis.call('DEL', PREFIX .. 'batch:' .. f[4], PREFIX .. 'batch_jobs:' .. f[4],
-          PREFIX .. 'batch_lanes:' .. f[4])
-        redis.call('ZREM', PREFIX .. 'batches', f[4])
-      end
+      remove_record({ id = id, state = f[1], run_id = f[3], batch = f[4] or NO_BATCH, priority = f[5] or '2' })
     end
   end
 end

@@ -1,5 +1,7 @@
+-- use: server clock
 -- The leaderless ticker: whichever process takes the slot sends the messages that are due.
--- ARGV  now_us, process, woken (1 = a wake-up was taken: bypasses the slot, submit only), interval_us
+-- ARGV  now_us, process, woken (1 = a wake-up was taken: bypasses the slot, submit only), interval_us,
+--       passed_us (the process's own clock, which nobody sets: what counts is how far it went)
 -- Reply { 'wait', now_us }: another process has this slot
 --       { 'nudge', now_us }: the woken process has the pump itself
 --       { 'passed', now_us }: the wake-up was handed to a process that has the pump
@@ -11,6 +13,7 @@ local SWEEP_EVERY, TIDY_EVERY = 1000000, 30000000
 expect(PREFIX .. 'processes', 'zset')
 expect(PREFIX .. 'wake', 'list')
 pass_when_full()
+if ARGV[1] == '0' then set_clock(process, tonumber(ARGV[5])) end
 
 local function pumps(kind)
   local board = PREFIX .. 'board:' .. kind
@@ -20,7 +23,7 @@ end
 
 -- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held.
 local function claimable(enough)
-  local found, visited = 0, 0
+  local found, visited = redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)), 0
   for priority = 0, 3 do
     for _, group in ipairs(redis.call('ZRANGE', PREFIX .. 'ring:' .. priority, 0, MAX_LANES - 1)) do
       for _, batch in ipairs(redis.call('LRANGE', lanes_key(priority, group), 0, MAX_LANES - 1)) do
@@ -76,11 +79,21 @@ if woken then
   return reply
 end
 
+-- A server that is not the one we knew: what it knows of ends with the last tick that it has stored.
+local known = redis.call('HMGET', META, 'run_id', 'known_until')
+if known[1] and not known[2] and known[1] ~= this_server() then
+  redis.call('HSET', META, 'known_until', meta[1] or int(NOW))
+end
+
 if tonumber(meta[1] or 0) > NOW and tonumber(meta[1]) <= NOW + interval then return { 'wait', int(NOW) } end
 redis.call('HSET', META, 'tick_at', int(NOW + interval))
 if may_submit() then send('submit', wanted(claimable(alive * JOBS_A_PUMP), 'submit')) end
 send('poll', wanted(redis.call('ZCOUNT', PREFIX .. 'poll', '-inf', int(NOW)), 'poll'))
 send('cancel', wanted(redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)), 'cancel'))
+-- One at a time: what one search finds need not be looked for by another.
+if redis.call('ZCOUNT', PREFIX .. 'reconcile', '-inf', int(NOW)) > 0 or redis.call('HEXISTS', META, 'recover_from') == 1 then
+  send('reconcile', 1 - pumps('reconcile'))
+end
 
 local function overdue(key)
   return redis.call('ZCOUNT', PREFIX .. key, '-inf', int(NOW)) > 0

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, settings
 from runqueue import calls, ids, scripts, stages
 from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.keys import Keys
+from runqueue.retry import Retry
 from runqueue.scripts import Call
 from runqueue.spec import JobSpec, Priority, When
-from runqueue.stages import Accepted, Claimed, Finished, GivenBack, Lost, Taken
+from runqueue.stages import Accepted, Claimed, Finished, GivenBack, Lost, Searched, Taken
 
 T = TypeVar("T")
 
@@ -26,6 +27,8 @@ LEASE = 15 * SECOND
 #: Of the contract: a claim older than the longest submission is taken over.
 CLAIM_AGE = 75 * SECOND
 KEEP = 7 * DAY
+#: What the worker tells the script that records searches.
+GRACE, SPACING = 30 * SECOND, 30 * SECOND
 UPLOAD = DAY
 
 settings.register_profile(
@@ -47,6 +50,8 @@ def spec(
     group: str = "default",
     run_at: int | None = None,
     deadline: int | None = None,
+    on_unconfirmed: str = "",
+    retry: Retry | None = None,
 ) -> JobSpec:
     """The job with the idempotency key `name`; times are microseconds since 1970."""
     fields = {"prompt": body}
@@ -61,6 +66,8 @@ def spec(
         deadline=None if deadline is None else When(deadline, relative=False),
         account=account,
         namespace="clockwork",
+        on_unconfirmed=on_unconfirmed,
+        retry=retry,
     )
 
 
@@ -123,7 +130,7 @@ class Clockwork:
     def heartbeat(self, process: str = "p1", sequence: int = 0, *, first: bool = False) -> bool:
         """Renew or begin a lease."""
         call = stages.heartbeat(self.account, process, LEASE, sequence, first=first)
-        return self.run(call) >= 0
+        return self.run(call) != -1
 
     def claim(
         self,
@@ -184,21 +191,54 @@ class Clockwork:
         item = Finished(job_id, attempt, run_id or f"r-{job_id}", state, state, "", result)
         return self.run(stages.finish(self.account, [item]))[0]
 
-    def lose(self, job_id: str, attempt: int = 1) -> int:
+    def lose(self, job_id: str, attempt: int = 1, *, trouble: bool = False) -> int:
         """Record that a submission's answer was lost."""
-        return self.run(stages.mark_unconfirmed(self.account, [Lost(job_id, attempt, "cut off")]))[
-            0
-        ]
+        item = Lost(job_id, attempt, "cut off", trouble)
+        return self.run(stages.mark_unconfirmed(self.account, [item]))[0]
+
+    def doubtful(self, n: int = 1, **options: Any) -> list[str]:
+        """Hand in n jobs, claim them, and lose the answers."""
+        job_ids = self.enqueue(n, **options)
+        assert sorted(self.claimed(n)) == sorted(job_ids)
+        assert [self.lose(job_id) for job_id in job_ids] == [1] * n
+        return job_ids
+
+    def search(
+        self, job_id: str, verdict: str = "negative", attempt: int = 1, again: float = 600
+    ) -> int:
+        """Record a search that found no run."""
+        item = Searched(job_id, attempt, verdict, round(again * SECOND))
+        call = stages.record_search(self.account, [item], GRACE, SPACING)
+        return self.run(call)[0]
+
+    def deny(self, job_id: str, attempt: int = 1) -> int:
+        """Record the two searches, in their time, that say that there is no run."""
+        for _ in range(2):
+            self.wait(30)
+            code = self.search(job_id, attempt=attempt)
+        return code
+
+    def die(self) -> int:
+        """Every process dies; returns how many claims were taken over."""
+        self.wait(15)
+        return self.sweep("expire_leases", CLAIM_AGE)
 
     def refuse(self, job_id: str, attempt: int = 1) -> int:
         """Record that the server refused a submission."""
         return self.run(stages.mark_dead(self.account, [Lost(job_id, attempt, "422")]))[0]
 
     def give_back(
-        self, job_id: str, why: str = "void", attempt: int = 1, wait: float = 0, reason: str = "503"
+        self,
+        job_id: str,
+        why: str = "void",
+        attempt: int = 1,
+        *,
+        wait: float = 0,
+        reason: str = "503",
+        named: float = 0.0,
     ) -> int:
         """Return a claim."""
-        item = GivenBack(job_id, attempt, round(wait * SECOND), reason)
+        item = GivenBack(job_id, attempt, round(wait * SECOND), reason, named)
         return self.run(stages.give_back(self.account, [item], why))[0]
 
     def cancel(self, *job_ids: str) -> list[int]:
@@ -213,7 +253,8 @@ class Clockwork:
         self, process: str = "p1", *, woken: bool = False, interval: float = 0.25
     ) -> stages.Tick:
         """Run the tick's script."""
-        return self.run(stages.tick(self.account, process, round(interval * SECOND), woken=woken))
+        every = round(interval * SECOND)
+        return self.run(stages.tick(self.account, process, every, self.now, woken=woken))
 
     def limit(self, **limits: float) -> None:
         """Set limits."""
@@ -232,6 +273,11 @@ class Clockwork:
     def states(self, job_ids: Iterable[str]) -> set[str | None]:
         """The states that jobs are in."""
         return {self.state(job_id) for job_id in job_ids}
+
+    def members(self, zset: str) -> list[str]:
+        """A zset's members, first score first."""
+        found = cast("list[bytes]", self.client.zrange(self.key(zset), 0, -1))
+        return [member.decode() for member in found]
 
     def dump(self, *but: str) -> dict[str, Any]:
         """Everything the server holds, keys of the names in `but` apart."""

@@ -205,6 +205,19 @@ def test_giving_up_on_a_cancel_frees_the_slot_and_shows_the_run(clock: Clockwork
 # Results.
 
 
+def test_a_last_run_without_a_result_leaves_none_of_an_earlier_one(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    again = stages.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 0, b"first")
+    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    clock.sweep("promote_due")
+    clock.claimed()
+    assert clock.found(job, 2, "run2") == 1
+    clock.cancel(job)
+    again = stages.RunAgain(job, 2, "run2", "failed", "no luck", 0, b"")
+    assert clock.run(stages.retry_run(clock.account, [again])) == [2]
+    assert clock.client.exists(clock.key(f"result:{job}")) == 0
+
+
 def test_a_result_is_recorded_once(clock: Clockwork) -> None:
     (job,) = clock.running()
     assert clock.finish(job, result=b'{"output":1}') == 1
@@ -349,6 +362,42 @@ def test_an_upload_never_sealed_expires_after_24_hours_and_leaves_nothing(
     assert left_over(clock) == set()
     states = clock.run(calls.stats(clock.account)).states
     assert not any(states.values())
+
+
+def run_again(clock: Clockwork, job: str, run_id: str, attempt: int = 1) -> None:
+    """Have a job, of which this run was found, run again."""
+    assert clock.found(job, attempt, run_id) == 1
+    item = stages.RunAgain(job, attempt, run_id, "failed", "no luck", HOUR * SECOND, b"{}")
+    assert clock.run(stages.retry_run(clock.account, [item])) == [1]
+
+
+def test_an_upload_that_expires_leaves_no_run_of_its_jobs(clock: Clockwork) -> None:
+    """Redis lost the batch's seal and the claims of its jobs; their runs were found."""
+    batch = clock.open_batch()
+    (job,) = clock.enqueue(1, batch=batch)
+    run_again(clock, job, "run1")
+    clock.wait(24 * HOUR)
+    for _ in range(2):
+        clock.sweep("expire_batches", UPLOAD)
+    assert left_over(clock) == set()
+
+
+def test_a_job_that_another_upload_takes_over_keeps_the_runs_that_it_had(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(names=["k"], batch=clock.open_batch())
+    run_again(clock, job, "run1")
+    batch = clock.open_batch()
+    clock.enqueue(names=["k"], batch=batch)
+    assert clock.found(job, 1, "run1") == 0
+    run_again(clock, job, "run2", attempt=2)
+    clock.seal(batch)
+    assert clock.cancel(job) == [1]
+    assert clock.claimed() == []
+    clock.wait(8 * DAY / SECOND)
+    clock.sweep("expire_leases", CLAIM_AGE)
+    for _ in range(3):
+        clock.sweep("retire", KEEP)
+        clock.sweep("expire_batches", UPLOAD)
+    assert left_over(clock) == set()
 
 
 def test_an_upload_that_is_being_removed_can_be_neither_sealed_nor_added_to(

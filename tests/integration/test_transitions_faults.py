@@ -103,6 +103,79 @@ def test_a_full_server_records_a_lost_answer(clock: Clockwork) -> None:
     assert clock.lose(job) == 1
 
 
+def test_a_full_server_refuses_a_suspect_with_nothing_half_written(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    for attempt in (1, 2):
+        clock.claimed()
+        clock.die()
+        clock.deny(job, attempt)
+    clock.heartbeat(first=True)
+    before = clock.dump()
+    fill_up(clock)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        clock.claim()
+    assert clock.dump() == before
+
+
+def test_a_full_server_settles_doubts(clock: Clockwork) -> None:
+    searched, denied, failed, again = clock.doubtful(4)
+    clock.wait(30)
+    fill_up(clock)
+    taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    assert taken.answer is Answer.FENCED
+    clock.heartbeat(first=True)
+    taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    assert len(taken.items) == 4
+    assert clock.search(searched) == 1
+    assert clock.deny(denied) == 2
+    assert clock.run(calls.settle(clock.account, [failed], "fail", "enough")) == [1]
+    assert clock.run(calls.settle(clock.account, [again], "resubmit")) == [1]
+    assert [clock.state(job) for job in (searched, denied, failed, again)] == [
+        "unconfirmed",
+        "ready",
+        "dead",
+        "ready",
+    ]
+
+
+def test_a_full_server_runs_again_replays_and_discards(clock: Clockwork) -> None:
+    again, over, gone = clock.running(3)
+    clock.cancel(over)
+    clock.finish(over, state="canceled")
+    fill_up(clock)
+    item = stages.RunAgain(again, 1, f"r-{again}", "failed", "no luck", SECOND, b"x" * 10_000)
+    assert clock.run(stages.retry_run(clock.account, [item])) == [1]
+    assert clock.run(calls.replay(clock.account, [over])) == [1]
+    clock.finish(gone, state="failed")
+    assert clock.run(calls.discard(clock.account, [gone])) == [0]
+    assert [clock.state(job) for job in (again, over, gone)] == ["scheduled", "ready", "failed"]
+
+
+def test_a_full_server_lets_strays_be_canceled_and_dropped(clock: Clockwork) -> None:
+    clock.found("nobody", 1, "run1")
+    clock.heartbeat(first=True)
+    fill_up(clock)
+    assert clock.run(calls.cancel_strays(clock.account, ["run1"])) == [1]
+    taken = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, LEASE))
+    assert [item.run_id for item in taken.items] == ["run1"]
+    assert clock.run(stages.drop_strays(clock.account, ["run1"])) == 1
+
+
+def test_a_full_server_lets_a_recovery_end_and_permits_be_taken(clock: Clockwork) -> None:
+    clock.limit(requests_per_second=10)
+    clock.enqueue(1)
+    clock.claimed(0)
+    clock.heartbeat(first=True)
+    clock.tick()
+    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
+    clock.heartbeat("p1", 5)
+    fill_up(clock)
+    taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    assert taken.recover_from_us
+    assert clock.run(stages.permits(clock.account, 1))[0] == 1
+    assert clock.run(stages.recovered(clock.account, taken.recover_from_us))
+
+
 def test_a_full_server_records_a_stray(clock: Clockwork) -> None:
     fill_up(clock)
     assert clock.found("nobody", 1, "run1") == 2
@@ -241,6 +314,74 @@ def test_mark_running_meets_a_wrong_type_before_it_writes(clock: Clockwork, name
     assert clock.dump() == before
 
 
+def refuse(clock: Clockwork, job: str) -> None:
+    clock.refuse(job)
+
+
+def lose(clock: Clockwork, job: str) -> None:
+    clock.lose(job, trouble=True)
+
+
+def takeover(clock: Clockwork, job: str) -> None:
+    clock.die()
+
+
+def run_again(clock: Clockwork, job: str) -> None:
+    item = stages.RunAgain(job, 1, f"r-{job}", "failed", "no luck", SECOND, b"{}")
+    clock.run(stages.retry_run(clock.account, [item]))
+
+
+def reconcile(clock: Clockwork, job: str) -> None:
+    clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+
+
+def cancel_stray(clock: Clockwork, job: str) -> None:
+    clock.run(calls.cancel_strays(clock.account, ["s"]))
+
+
+def settle(what: str) -> Act:
+    return lambda clock, job: clock.run(calls.settle(clock.account, [job], what))
+
+
+RECORDING: list[tuple[str, Act, str]] = [
+    ("submitting", lose, "unconfirmed"),
+    ("submitting", lose, "reconcile"),
+    ("submitting", refuse, "dead"),
+    ("submitting", takeover, "unconfirmed"),
+    ("submitting", takeover, "reconcile"),
+    ("submitting", lambda clock, job: clock.give_back(job), "suspects"),
+    ("unconfirmed", refuse, "dead"),
+    ("unconfirmed", lambda clock, job: clock.search(job), "suspects"),
+    ("unconfirmed", settle("fail"), "dead"),
+    ("unconfirmed", lambda clock, job: clock.search(job), "reconcile"),
+    ("unconfirmed", reconcile, "reconcile"),
+    ("running", run_again, "due"),
+    ("running", cancel_stray, "cancels"),
+]
+
+
+@pytest.mark.parametrize(
+    ("state", "act", "name"),
+    RECORDING,
+    ids=[f"{state}-{n}-{name}" for n, (state, _, name) in enumerate(RECORDING)],
+)
+def test_a_recording_script_meets_a_wrong_type_before_it_writes(
+    clock: Clockwork, state: str, act: Act, name: str
+) -> None:
+    clock.found("nobody", 1, "s")
+    (job,) = clock.running() if state == "running" else clock.enqueue(1)
+    if state != "running":
+        clock.claimed()
+    if state == "unconfirmed":
+        clock.lose(job)
+    clock.client.delete(clock.key(name))
+    clock.client.set(clock.key(name), "foreign")
+    before = clock.dump()
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        act(clock, job)
+    assert clock.dump() == before
+
+
 # A thousand at once, and numbers.
 
 
@@ -268,6 +409,57 @@ def test_every_recording_script_takes_a_thousand_jobs(clock: Clockwork) -> None:
     assert clock.run(stages.finish(clock.account, done)) == [1] * 1_000
     clock.wait(KEEP / SECOND)
     assert clock.sweep("retire", KEEP) == 1_000
+
+
+def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork) -> None:
+    jobs = clock.enqueue(1_000)
+    clock.claimed(500)
+    clock.claimed(500)
+    lost = [stages.Lost(job, 1, "cut off", trouble=True) for job in jobs]
+    assert clock.run(stages.mark_unconfirmed(clock.account, lost)) == [1] * 1_000
+    clock.run(calls.resume(clock.account))
+    clock.wait(30)
+    clock.heartbeat(first=True)
+    due = clock.run(stages.reconcile_claim(clock.account, "p1", 500, 0, LEASE))
+    assert len(due.items) == 500
+    for code in (1, 2):
+        found_none = [stages.Searched(job, 1, "negative", SECOND) for job in jobs]
+        call = stages.record_search(clock.account, found_none, 30 * SECOND, 30 * SECOND)
+        assert clock.run(call) == [code] * 1_000
+        clock.wait(30)
+    assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
+    lost = [stages.Lost(job, 2, "cut off") for job in jobs]
+    clock.run(stages.mark_unconfirmed(clock.account, lost))
+    assert clock.run(calls.settle(clock.account, jobs, "resubmit")) == [1] * 1_000
+    assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
+    assert clock.accept([stages.Claimed(job, 3, b"") for job in jobs]) == [1] * 1_000
+    again = [stages.RunAgain(job, 3, f"r-{job}", "failed", "no", 0, b"{}") for job in jobs]
+    assert clock.run(stages.retry_run(clock.account, again)) == [1] * 1_000
+    assert clock.cancel(*jobs) == [1] * 1_000
+    assert clock.run(calls.replay(clock.account, jobs)) == [1] * 1_000
+    assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
+    dead = [stages.Lost(job, 4, "422") for job in jobs]
+    assert clock.run(stages.mark_dead(clock.account, dead)) == [1] * 1_000
+    _, page = clock.run(calls.page_jobs(clock.account, "dead", "", 1_000))
+    assert page == sorted(jobs)
+    assert clock.run(calls.discard(clock.account, jobs)) == [1] * 1_000
+    assert not [name for name in clock.dump() if jobs[0] in name]
+
+
+def test_a_thousand_strays_are_listed_canceled_and_dropped(clock: Clockwork) -> None:
+    items = [stages.Accepted(f"lost{n}", 1, f"run{n}", "created", 0) for n in range(1_000)]
+    assert clock.run(stages.mark_running(clock.account, items)) == [2] * 1_000
+    runs = [item.run_id for item in items]
+    listed: list[str] = []
+    cursor = ""
+    while cursor != "0":
+        cursor, found = clock.run(calls.list_strays(clock.account, cursor or "0", 100))
+        listed += [stray.run_id for stray in found]
+    assert sorted(set(listed)) == sorted(runs)
+    assert clock.run(calls.cancel_strays(clock.account, runs)) == [1] * 1_000
+    assert clock.run(stages.bound_runs(clock.account, runs)) == [""] * 1_000
+    assert clock.run(stages.drop_strays(clock.account, runs)) == 1_000
+    assert clock.client.exists(clock.key("strays"), clock.key("cancels")) == 0
 
 
 def test_sweeps_take_a_thousand_jobs(clock: Clockwork) -> None:

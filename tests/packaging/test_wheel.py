@@ -44,6 +44,7 @@ def test_the_wheel_holds_runqueue_alone_with_every_lua_script(wheel: zipfile.Zip
     assert tops == {"runqueue", f"runqueue-{_version()}.dist-info"}
     assert len(scripts) > 20
     assert scripts <= names
+    assert "runqueue/py.typed" in names
     modules = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "runqueue").rglob("*.py")
@@ -118,9 +119,11 @@ def test_the_public_names_are_these() -> None:
         "JobNotFound",
         "JobSpec",
         "JobState",
+        "NewerSchema",
         "Priority",
         "QueueFull",
         "QueueUnavailable",
+        "Retry",
         "RunQueue",
         "RunQueueError",
         "TaskRunRequest",

@@ -12,7 +12,7 @@ end
 -- Puts the pump on the board or refreshes it; nil when it may go on, else the reply that ends it.
 -- `tick_us` is the server's time in the message that started the pump, 0 after the first script.
 local function board_enter(kind, process, tick_us)
-  if tick_us > 0 and NOW - tick_us > STALE_TICK then return { 'stale', int(NOW) } end
+  if (tick_us > 0 and NOW - tick_us > STALE_TICK) or clock_is_stale() then return { 'stale', int(NOW) } end
   if not lease_holds(process) then return { 'fenced', int(NOW) } end
   redis.call('ZADD', PREFIX .. 'board:' .. kind, int(NOW + BOARD_STAYS), process)
   redis.call('HDEL', META, 'sent:' .. kind)
@@ -20,3 +20,7 @@ local function board_enter(kind, process, tick_us)
 end
 
 local function board_leave(kind, process) redis.call('ZREM', PREFIX .. 'board:' .. kind, process) end
+
+local function leave_boards(process)
+  for _, kind in ipairs({ 'submit', 'poll', 'cancel', 'reconcile' }) do board_leave(kind, process) end
+end

@@ -21,10 +21,18 @@ end
 expect(META, 'hash')
 expect(COUNTERS, 'hash')
 
+-- What the server's clock lost or gained by being set is made up for: see clock.lua.
 local NOW = tonumber(ARGV[1])
 if NOW == 0 then
   local time = redis.call('TIME')
-  NOW = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  NOW = tonumber(time[1]) * 1000000 + tonumber(time[2]) + tonumber(redis.call('HGET', META, 'clock_lost') or 0)
+end
+
+-- The clock is looked at with every tick, twice a second. When nobody has looked for a while it may have been
+-- set meanwhile: what decides by time waits for the next tick.
+local function clock_is_stale()
+  local clock = ARGV[1] == '0' and redis.call('HGET', META, 'clock')
+  return clock and math.abs(NOW - tonumber(clock)) > 5000000
 end
 
 -- Counters are gathered and written once a script: 100 items cost one HINCRBY a field, not 100.
@@ -50,11 +58,12 @@ local function job_key(id) return PREFIX .. 'job:' .. id end
 
 local function read_job(id)
   local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'priority', 'group', 'batch',
-    'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs')
+    'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths')
   if not f[1] then return nil end
   return { id = id, state = f[1], attempt = tonumber(f[2] or 0), priority = f[3] or '2',
     group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
-    process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0) }
+    process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0),
+    on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0) }
 end
 
 -- Counts `n` jobs that begin in a state.
@@ -74,6 +83,7 @@ end
 
 -- Counts a job's change of state; the record itself is written by the caller, in one HSET.
 local function count_state(job, state)
+  if job.state == 'ready' and (job.deaths or 0) >= 2 then remove_later('suspects', job.id) end
   bump(totals, job.state .. ':' .. job.priority, -1)
   bump(totals, state .. ':' .. job.priority, 1)
   if job.batch ~= NO_BATCH then
@@ -104,6 +114,18 @@ local function lane_key(priority, group, batch)
 end
 local function lanes_key(priority, group) return PREFIX .. 'lanes:' .. priority .. ':' .. group end
 local function group_key(group) return PREFIX .. 'group:' .. group end
+
+local function runs_key(run_id)
+  return PREFIX .. 'runs:' .. string.sub(redis.sha1hex(run_id), 1, 4)
+end
+
+-- A run that is over stays its job's, although the job gets another: it is never taken for a later one.
+local function keep_earlier(job)
+  if not job.run_id then return end
+  local earlier = redis.call('HGET', job_key(job.id), 'earlier')
+  redis.call('HSET', job_key(job.id), 'earlier', (earlier and earlier .. ' ' or '') .. job.run_id,
+    'ran', int(job.attempt))
+end
 
 -- A job's state is read together with its batch's flag: canceling a million jobs sets one field.
 local canceled_batches = {}
@@ -171,11 +193,27 @@ local function batch_size(batch)
     - tonumber(redis.call('HGET', PREFIX .. 'batch:' .. batch, 'moved') or 0)
 end
 
+-- Removes a job whose end is long over, or that nobody wants any more: record, body, result, entries.
+local function remove_record(job)
+  local earlier = redis.call('HGET', job_key(job.id), 'earlier') or ''
+  redis.call('DEL', job_key(job.id), PREFIX .. 'body:' .. job.id, PREFIX .. 'result:' .. job.id)
+  bump(totals, job.state .. ':' .. job.priority, -1)
+  if job.run_id then redis.call('HDEL', runs_key(job.run_id), job.run_id) end
+  for run_id in string.gmatch(earlier, '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
+  if job.state == 'dead' then remove_later('dead', job.id) end
+  local batch = job.batch
+  if batch ~= NO_BATCH and redis.call('HINCRBY', PREFIX .. 'batch:' .. batch, 'retired', 1) >= batch_size(batch) then
+    drop_lanes(batch)
+    redis.call('DEL', PREFIX .. 'batch:' .. batch, PREFIX .. 'batch_jobs:' .. batch, PREFIX .. 'batch_lanes:' .. batch)
+    redis.call('ZREM', PREFIX .. 'batches', batch)
+  end
+end
+
 local function anything_ready()
   for priority = 0, 3 do
     if redis.call('EXISTS', PREFIX .. 'ring:' .. priority) == 1 then return true end
   end
-  return false
+  return redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)) > 0
 end
 
 -- One element at most: a wake-up says that there may be work, not how much.
@@ -191,6 +229,7 @@ local function end_job(job, state, fields)
   if job.deadline then remove_later('deadlines', job.id) end
   count_state(job, state)
   bump(totals, 'ended:' .. state, 1)
+  if state == 'dead' then redis.call('ZADD', PREFIX .. 'dead', int(NOW), job.id) end
   redis.call('HSET', job_key(job.id), 'state', state, 'ended', int(NOW), unpack(fields))
   ended[#ended + 1] = job.id
 end
@@ -204,8 +243,28 @@ local function end_without_run(job, reason)
   end
 end
 
+-- Nobody knows whether a run of the job exists: it is looked for from now on. It keeps its slot.
+local FIRST_LOOK = 2000000
+local function to_unconfirmed(job, reason)
+  count_state(job, 'unconfirmed')
+  redis.call('HSET', job_key(job.id), 'state', 'unconfirmed', 'reason', reason)
+  redis.call('HDEL', job_key(job.id), 'process')
+  redis.call('ZADD', PREFIX .. 'unconfirmed', int(NOW), job.id)
+  redis.call('ZADD', PREFIX .. 'reconcile', int(NOW + FIRST_LOOK), job.id)
+end
+
+-- Gives the slot of an unconfirmed job back; it stays unconfirmed, for a late answer or a person.
+local function park(job, since)
+  redis.call('ZREM', PREFIX .. 'unconfirmed', job.id)
+  redis.call('ZADD', PREFIX .. 'parked', since, job.id)
+  redis.call('HSET', job_key(job.id), 'slot', '0')
+  free_slot(job)
+end
+
 -- One that gave its slot back stands in `parked`; its record forgets that with the state.
 local function no_longer_unconfirmed(job)
+  remove_later('reconcile', job.id)
+  redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at')
   if job.slot == '0' then
     remove_later('parked', job.id)
     redis.call('HDEL', job_key(job.id), 'slot')
@@ -227,10 +286,65 @@ local function may_leave(job, attempt)
   return true
 end
 
+-- A job that surely has no run goes back to its lane, unless it is not wanted any more. One that was
+-- being submitted when its process died, twice, waits apart (see claim.lua); a third death is the last.
+local SUSPECT, POISON = 2, 3
+local function ready_again(job, at_head)
+  if job.cancel then
+    end_without_run(job)
+  elseif job.deaths >= POISON then
+    end_job(job, 'dead', { 'reason', 'poison: ' .. int(job.deaths) .. ' workers died while they submitted it' })
+    bump(totals, 'poisoned', 1)
+  elseif job.deaths == SUSPECT then
+    redis.call('HDEL', job_key(job.id), 'process', 'reason')
+    count_state(job, 'ready')
+    redis.call('HSET', job_key(job.id), 'state', 'ready')
+    redis.call('ZADD', PREFIX .. 'suspects', int(NOW), job.id)
+  else
+    redis.call('HDEL', job_key(job.id), 'process', 'reason')
+    count_state(job, 'ready')
+    redis.call('HSET', job_key(job.id), 'state', 'ready')
+    push(job.priority, job.group, job.batch, { job.id }, at_head)
+  end
+end
+
+-- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first.
+local STRAY_JOBS = PREFIX .. 'stray_jobs'
+local function forget_stray(run_id, job_id)
+  redis.call('HDEL', PREFIX .. 'strays', run_id)
+  remove_later('cancels', 'stray ' .. run_id)
+  local left = {}
+  for other in string.gmatch(redis.call('HGET', STRAY_JOBS, job_id) or '', '%S+') do
+    if other ~= run_id then left[#left + 1] = other end
+  end
+  if #left > 0 then
+    redis.call('HSET', STRAY_JOBS, job_id, table.concat(left, ' '))
+  else
+    redis.call('HDEL', STRAY_JOBS, job_id)
+  end
+end
+
 local function add_stray(run_id, job_id, attempt, why)
   local told = job_id .. ' ' .. attempt .. ' ' .. int(NOW) .. ' ' .. why
-  if redis.call('HSETNX', PREFIX .. 'strays', run_id, told) == 1 then bump(totals, 'strays', 1) end
-  redis.call('HSETNX', PREFIX .. 'stray_jobs', job_id, run_id)
+  if redis.call('HSETNX', PREFIX .. 'strays', run_id, told) == 0 then return end
+  local before = redis.call('HGET', STRAY_JOBS, job_id)
+  redis.call('HSET', STRAY_JOBS, job_id, before and before .. ' ' .. run_id or run_id)
+  bump(totals, 'strays', 1)
+end
+
+-- Many failures in a row are the account's or the server's trouble, not the jobs'. From `most` on,
+-- submissions are held, and one job is let through when the hold ends, to see; it doubles if that fails.
+local function count_trouble(name, n, most, first_us, longest_us, reason)
+  if n == 0 then return end
+  local row = redis.call('HINCRBY', META, name, n)
+  if row < most then return end
+  local f = redis.call('HMGET', META, 'hold_until', 'hold_person', 'hold_step', 'probing')
+  -- The minute that a probe is given is no hold: its failure sets one.
+  if f[2] or (tonumber(f[1] or 0) > NOW and f[1] ~= f[4]) then return end
+  local step = math.min(math.max(tonumber(f[3] or 0) * 2, first_us), longest_us)
+  redis.call('HDEL', META, 'probing')
+  redis.call('HSET', META, 'hold_until', int(NOW + step), 'hold_step', int(step), 'hold_probe', '1',
+    'hold_reason', int(row) .. ' in a row: ' .. reason)
 end
 
 -- Without a cap on runs a freed slot is no news to anybody.

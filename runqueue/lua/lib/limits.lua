@@ -3,6 +3,30 @@
 local LIMITS = PREFIX .. 'limits'
 local MAX_PERMIT_AGE = 60000000
 
+-- The pace: while the server says that submissions come too fast (429), all workers share a lower rate.
+-- The first 429 cuts it to a half, each further one to 70 % of what it is by then. It is back at 97 % of what
+-- was too fast after a second and a half, and creeps on from there by half a percent a second: most of the
+-- time it stands near the rate that the server bears. A rate that the server names is believed: the pace
+-- begins just below it and creeps by a quarter of a percent a second.
+-- Fields of meta: pace_top (the rate that was too fast), pace_at (when), pace_cut (what was left of it), or
+-- pace_named = 1 (by the server).
+local RECOVERY, CREEP, CREEP_NAMED, NEAR, NEAR_NAMED = 1.5, 0.005, 0.0025, 0.97, 0.95
+local FIRST_CUT, FURTHER_CUT = 0.5, 0.7
+local SLOWEST = 0.1
+
+local function read_pace()
+  local f = redis.call('HMGET', META, 'pace_top', 'pace_at', 'pace_named', 'pace_cut')
+  if not f[1] then return nil end
+  local top, age = tonumber(f[1]), math.max(0, NOW - tonumber(f[2])) / 1000000
+  if f[3] == '1' then return top * (NEAR_NAMED + CREEP_NAMED * age), top end
+  local cut = tonumber(f[4] or FIRST_CUT)
+  if age < RECOVERY then return top * (cut + (NEAR - cut) * age / RECOVERY), top end
+  -- Half a percent a second for a minute, then faster: what was too fast once may be fine by now.
+  local creep = CREEP * (age - RECOVERY)
+  if age > 60 then creep = creep * age / 60 end
+  return top * (NEAR + creep), top
+end
+
 -- A value set live wins over the one seeded from a worker's environment; 0 = no limit.
 local function read_limits()
   local names = { 'dispatches_per_second', 'burst_size', 'concurrent_runs', 'requests_per_second' }
@@ -19,6 +43,15 @@ local function read_limits()
   limits.dispatch = limits.dispatches_per_second
   local share = 0.7 * limits.requests_per_second
   if share > 0 and (limits.dispatch == 0 or limits.dispatch > share) then limits.dispatch = share end
+  limits.full_dispatch = limits.dispatch
+  local pace, top = read_pace()
+  if pace and (limits.dispatch == 0 or pace < limits.dispatch) then
+    limits.dispatch = math.max(pace, SLOWEST)
+  end
+  -- Forgotten once it binds no more, or is four times what was too fast.
+  if pace and ((limits.full_dispatch > 0 and pace >= limits.full_dispatch) or pace > 4 * top) then
+    limits.pace_is_over = true
+  end
   return limits
 end
 

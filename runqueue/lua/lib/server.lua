@@ -5,7 +5,9 @@
 -- One that is not known is trusted at once when every worker had said goodbye before (`rested`), or when
 -- its owner vouches for it (accept_server). Else submissions wait for a heartbeat of every live process,
 -- which says the highest claim sequence it saw: if none is higher than this server's, nothing was lost.
--- If one is, or if nobody remembers, a person has to look.
+-- If one is, or if nobody remembers, the runs since the last tick that it knows are looked through.
+local MARGIN = 5500000 -- `tick_at` is half a second ahead, and claims come five seconds before it is lost
+local LONGEST_RUN = 7200000000
 local HEARING = 7000000 -- heartbeats come every 5 s
 local FOR_A_PERSON = 3650 * DAY
 
@@ -13,7 +15,7 @@ local function this_server() return string.match(redis.call('INFO', 'server'), '
 
 local function accept(server)
   redis.call('HSET', META, 'run_id', server)
-  redis.call('HDEL', META, 'moved', 'moved_at', 'remembered', 'rested')
+  redis.call('HDEL', META, 'moved', 'moved_at', 'remembered', 'rested', 'known_until', 'recover_from', 'recover_since')
 end
 
 local function hold_for_person(what)
@@ -22,8 +24,20 @@ local function hold_for_person(what)
     what .. ': check the runs of the last minutes, then `runqueue resume`')
 end
 
-local function hold_for_lost(stored, remembered)
-  hold_for_person('Redis lost claims (' .. int(stored) .. ' of ' .. int(remembered) .. ' known)')
+-- Claims that this server does not know were made, and may have become runs: recent runs are listed, from
+-- the last tick that it does know, and adopted by their markers (see recovered.lua and the reconciler).
+-- Without a list call a person has to look.
+local function lost_claims(stored, remembered)
+  return 'Redis lost claims (' .. int(stored) .. ' of ' .. int(remembered) .. ' known)'
+end
+
+local function hold_for_lost(what)
+  hold_for_person(what)
+  local f = redis.call('HMGET', META, 'known_until', 'tick_at', 'run_id')
+  local known = f[1] or (f[3] and f[3] ~= this_server() and f[2])
+  -- A server that knows of no time before (an empty one) knows nothing of what may still be running.
+  redis.call('HSETNX', META, 'recover_from', int(known and tonumber(known) - MARGIN or NOW - LONGEST_RUN))
+  redis.call('HSETNX', META, 'recover_since', int(NOW))
 end
 
 local function is_trusted(server)
@@ -44,11 +58,11 @@ local function is_trusted(server)
   if NOW < tonumber(f[4]) + HEARING then return false end
   local stored, remembered = tonumber(f[6] or 0), tonumber(f[5] or -1)
   if remembered < 0 then
-    hold_for_person('Redis was restarted, and no worker remembers what it knew')
+    hold_for_lost('Redis was restarted, and no worker remembers what it knew')
     return false
   end
   if remembered > stored then
-    hold_for_lost(stored, remembered)
+    hold_for_lost(lost_claims(stored, remembered))
     return false
   end
   accept(server)

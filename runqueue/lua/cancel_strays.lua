@@ -1,0 +1,13 @@
+-- Has strays canceled: the cancel pump asks for their end, and then forgets them.
+-- ARGV  now_us, then run ids.   Reply per run: 1 = will be canceled, -1 = no such stray
+local reply = {}
+pass_when_full()
+for i = 2, #ARGV do
+  if redis.call('HEXISTS', PREFIX .. 'strays', ARGV[i]) == 1 then
+    redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), 'stray ' .. ARGV[i])
+    reply[#reply + 1] = 1
+  else
+    reply[#reply + 1] = -1
+  end
+end
+return reply

@@ -1,0 +1,42 @@
+-- Brings an account's state up to this version's layout, in bounded steps, while older workers go on.
+-- ARGV  now_us, limit (entries to walk).   Reply 1 = done, 0 = ask again
+-- Error NEWER <schema>: a newer version wrote here, and this one would not know what it reads.
+-- 1 → 2: unconfirmed jobs are looked for (reconcile), dead ones are listed (dead). Records themselves only
+--        gained fields, each with a default: those of version 1 are read as they are.
+local SCHEMA = 2
+local schema = tonumber(redis.call('HGET', META, 'schema') or 1)
+if schema > SCHEMA then return redis.error_reply('NEWER ' .. int(schema)) end
+if schema == SCHEMA then return 1 end
+expect(PREFIX .. 'reconcile', 'zset')
+expect(PREFIX .. 'dead', 'zset')
+
+local limit = tonumber(ARGV[2])
+for _, index in ipairs({ 'unconfirmed', 'parked' }) do
+  for _, id in ipairs(redis.call('ZRANGE', PREFIX .. index, 0, -1)) do
+    redis.call('ZADD', PREFIX .. 'reconcile', 'NX', int(NOW), id)
+  end
+end
+
+local today = math.floor(NOW / DAY)
+local f = redis.call('HMGET', META, 'migrate_day', 'migrate_at', 'retired_day')
+local day, at = tonumber(f[1] or f[3] or today - 8), tonumber(f[2] or 0)
+while limit > 0 and day <= today do
+  local ids = redis.call('LRANGE', PREFIX .. 'ended:' .. int(day), at, at + limit - 1)
+  for _, id in ipairs(ids) do
+    local record = redis.call('HMGET', job_key(id), 'state', 'ended')
+    if record[1] == 'dead' then redis.call('ZADD', PREFIX .. 'dead', record[2] or int(NOW), id) end
+  end
+  if #ids < limit then
+    day, at = day + 1, 0
+  else
+    at = at + #ids
+  end
+  limit = limit - math.max(1, #ids)
+end
+if day <= today then
+  redis.call('HSET', META, 'migrate_day', int(day), 'migrate_at', int(at))
+  return 0
+end
+redis.call('HDEL', META, 'migrate_day', 'migrate_at')
+redis.call('HSET', META, 'schema', int(SCHEMA))
+return 1

@@ -1,0 +1,9 @@
+-- use: limits
+-- Takes permits for calls that are no submissions.
+-- ARGV  now_us, want.   Reply { now_us, granted, next_us (when to ask again; 0 = all were granted) }
+pass_when_full()
+local want = tonumber(ARGV[2])
+local limits = read_limits()
+local granted, next_us = allowed('request', limits.requests_per_second, limits.burst, want)
+take('request', limits.requests_per_second, granted)
+return { int(NOW), granted, int(next_us) }

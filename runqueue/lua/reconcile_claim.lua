@@ -1,0 +1,41 @@
+-- use: board
+-- Takes unconfirmed jobs whose next look is due; each comes again after `lease_us` if nobody records one.
+-- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
+-- Reply { 'stale' | 'fenced', now_us } or
+--       { 'ok', now_us, next_us, left (0 | 1), recover_from_us (0 = nothing to recover, see server.lua),
+--         per job: id, attempt, since_us, on_unconfirmed, cancel ('' = not asked), body }
+--       next_us = when the next look is due; left = 1: none within a second, the pump is off the board.
+-- No permits are taken: how many calls a search makes is not known yet (see permits.lua).
+local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local RECONCILE = PREFIX .. 'reconcile'
+local STAYS_FOR = 1000000
+expect(RECONCILE, 'zset')
+pass_when_full()
+local refused = board_enter('reconcile', process, tick_us)
+if refused then return refused end
+
+local recover_from = redis.call('HGET', META, 'recover_from') or '0'
+local reply, leased = {}, {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', RECONCILE, '-inf', int(NOW), 'LIMIT', 0, want)) do
+  local job = read_job(id)
+  if job and job.state == 'unconfirmed' then
+    local since = redis.call('ZSCORE', PREFIX .. 'unconfirmed', id) or redis.call('ZSCORE', PREFIX .. 'parked', id)
+    leased[#leased + 1] = int(NOW + lease)
+    leased[#leased + 1] = id
+    for _, field in ipairs({ id, int(job.attempt), since or int(NOW), job.on_unconfirmed, job.cancel or '',
+      redis.call('GET', PREFIX .. 'body:' .. id) or '' }) do
+      reply[#reply + 1] = field
+    end
+  else
+    remove_later('reconcile', id)
+  end
+end
+if #leased > 0 then redis.call('ZADD', RECONCILE, unpack(leased)) end
+save()
+local first = redis.call('ZRANGE', RECONCILE, 0, 0, 'WITHSCORES')
+local next_us, left = tonumber(first[2] or 0), 0
+if #reply == 0 and recover_from == '0' and want > 0 and (next_us == 0 or next_us > NOW + STAYS_FOR) then
+  board_leave('reconcile', process)
+  left = 1
+end
+return { 'ok', int(NOW), int(next_us), left, recover_from, unpack(reply) }

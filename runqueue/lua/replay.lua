@@ -1,0 +1,35 @@
+-- Has ended jobs done again: dead | failed | canceled → ready. The attempt goes on counting, since every
+-- attempt's marker is used once; the runs that max_attempts bounds are counted anew.
+-- ARGV  now_us, then ids
+-- Reply per id: 1 = ready again, 0 = in another state, or its batch was canceled, -1 = no such job
+local AGAIN = { dead = true, failed = true, canceled = true }
+local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs', 'deaths', 'run_id',
+  'run_status', 'started', 'slot' }
+local reply = {}
+pass_when_full()
+for i = 2, #ARGV do
+  local id = ARGV[i]
+  local job = read_job(id)
+  if not job then
+    reply[#reply + 1] = -1
+  elseif not AGAIN[job.state] or batch_canceled(job.batch) then
+    reply[#reply + 1] = 0
+  else
+    -- Its last run's entry and result go; a stray that it left stays one.
+    keep_earlier(job)
+    remove_later('dead', id)
+    redis.call('DEL', PREFIX .. 'result:' .. id)
+    redis.call('HDEL', job_key(id), unpack(FORGET))
+    count_state(job, 'ready')
+    redis.call('HSET', job_key(id), 'state', 'ready')
+    push(job.priority, job.group, job.batch, { id }, false)
+    if job.batch ~= NO_BATCH then
+      redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
+    end
+    bump(totals, 'replayed', 1)
+    reply[#reply + 1] = 1
+  end
+end
+save()
+if anything_ready() then wake() end
+return reply

@@ -1,0 +1,30 @@
+-- A person decides on unconfirmed jobs: → ready (there is no run) or dead (nobody will look further).
+-- ARGV  now_us, 'resubmit' | 'fail', reason (shown on the dead ones), then ids
+-- Reply per id: 1 = done, 0 = not unconfirmed, -1 = no such job, 2 = a cancel was asked for: not resubmitted
+local what, reason, reply = ARGV[2], ARGV[3], {}
+expect(PREFIX .. 'dead', 'zset')
+pass_when_full()
+for i = 4, #ARGV do
+  local job = read_job(ARGV[i])
+  local code = 1
+  if not job then
+    code = -1
+  elseif job.state ~= 'unconfirmed' then
+    code = 0
+  elseif what == 'resubmit' and job.cancel then
+    code = 2
+  else
+    no_longer_unconfirmed(job)
+    if what == 'resubmit' then
+      if job.deaths > 0 then redis.call('HDEL', job_key(job.id), 'deaths') end
+      job.deaths = 0
+      ready_again(job, true)
+    else
+      end_without_run(job, reason)
+    end
+  end
+  reply[#reply + 1] = code
+end
+save()
+if anything_ready() then wake() end
+return reply

@@ -1,0 +1,195 @@
+"""What people do to jobs: settle doubtful ones, replay or discard dead ones, look after strays.
+
+Everything works by filter as well as by id, and a filter is counted before anything is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from runqueue import calls
+from runqueue.accounts import pages
+from runqueue.errors import UnknownAccount
+from runqueue.job import Job, JobState, Stray
+from runqueue.queue import RunQueue
+from runqueue.scripts import Call
+
+#: Jobs read, or acted on, in one script call.
+PAGE = 500
+
+#: Where the jobs of a state are indexed; unconfirmed ones that gave their slot back stand apart.
+_INDEXES = {
+    JobState.SCHEDULED: ("due",),
+    JobState.UNCONFIRMED: ("unconfirmed", "parked"),
+    JobState.RUNNING: ("poll",),
+    JobState.DEAD: ("dead",),
+}
+
+
+class Settled(StrEnum):
+    """What a decision on one job came to."""
+
+    DONE = "done"
+    NOT_UNCONFIRMED = "not unconfirmed"
+    NO_SUCH_JOB = "no such job"
+    CANCEL_ASKED = "a cancel was asked for"
+    RUN_TAKEN = "the run is another job's"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs are meant; what is None does not matter.
+
+    Args:
+        group, batch: as the job names them.
+        reason: text that its reason contains, whatever its case.
+    """
+
+    group: str | None = None
+    batch: str | None = None
+    reason: str | None = None
+
+    def fits(self, job: Job) -> bool:
+        """Say whether a job is meant."""
+        return (
+            self.group in {None, job.group}
+            and self.batch in {None, job.batch}
+            and (self.reason is None or self.reason.lower() in (job.reason or "").lower())
+        )
+
+
+class Operations:
+    """A person's hands on the queue.
+
+    Args:
+        queue: the queue; closed by its owner.
+    """
+
+    def __init__(self, queue: RunQueue) -> None:
+        self._queue = queue
+
+    def find(
+        self,
+        state: JobState,
+        wanted: Filter | None = None,
+        *,
+        account: str | None = None,
+    ) -> Iterator[Job]:
+        """Go through the jobs of a state, oldest first, in constant memory.
+
+        Args:
+            state: scheduled, unconfirmed, running or dead; the others have no index.
+            wanted: which of them; None = all.
+            account: of one account; None = of every one.
+
+        Raises:
+            ValueError: a state without an index.
+            UnknownAccount: no worker ever served this account.
+        """
+        if state not in _INDEXES:
+            raise ValueError(f"state: expected one of {', '.join(_INDEXES)}, got {state}")
+        for name in self._accounts(account):
+            for index in _INDEXES[state]:
+                yield from self._page_through(name, index, state, wanted or Filter())
+
+    def _accounts(self, account: str | None) -> list[str]:
+        known = self._queue.accounts()
+        if account is None:
+            return known
+        if account not in known:
+            raise UnknownAccount(account)
+        return [account]
+
+    def _page_through(
+        self, account: str, index: str, state: JobState, wanted: Filter
+    ) -> Iterator[Job]:
+        cursor = ""
+        while True:
+            cursor, ids = self._queue.send(calls.page_jobs(account, index, cursor, PAGE))
+            for job in self._queue.send(calls.get_jobs(account, ids, result=False)) if ids else ():
+                if job is not None and job.state is state and wanted.fits(job):
+                    yield job
+            if not cursor:
+                return
+
+    def adopt(self, job_id: str, run_id: str) -> Settled:
+        """Give an unconfirmed job the run that is its own; it is followed from now on.
+
+        Raises:
+            JobNotFound: no such job is on record.
+        """
+        job = self._queue.get(job_id)
+        if job.state is not JobState.UNCONFIRMED:
+            done = job.state is JobState.RUNNING and job.run_id == run_id
+            return Settled.DONE if done else Settled.NOT_UNCONFIRMED
+        code = self._queue.send(calls.adopt(job.account, job_id, job.attempts, run_id))
+        return {0: Settled.DONE, 1: Settled.DONE, 3: Settled.RUN_TAKEN}.get(
+            code, Settled.NOT_UNCONFIRMED
+        )
+
+    def resubmit(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Say that unconfirmed jobs have no run: they are submitted again."""
+        return self._settle(job_ids, "resubmit", "")
+
+    def fail(self, job_ids: Iterable[str], reason: str = "") -> dict[str, Settled]:
+        """Stop looking for the runs of unconfirmed jobs: they are dead.
+
+        Args:
+            job_ids: the jobs.
+            reason: shown on them.
+        """
+        words = f"failed by a person{': ' if reason else ''}{reason}"
+        return self._settle(job_ids, "fail", words[:500])
+
+    def _settle(self, job_ids: Iterable[str], what: str, reason: str) -> dict[str, Settled]:
+        codes = self._each(job_ids, lambda account, ids: calls.settle(account, ids, what, reason))
+        names = {1: Settled.DONE, 0: Settled.NOT_UNCONFIRMED, 2: Settled.CANCEL_ASKED}
+        return {job_id: names.get(code, Settled.NO_SUCH_JOB) for job_id, code in codes.items()}
+
+    def replay(self, job_ids: Iterable[str]) -> dict[str, bool]:
+        """Have dead, failed or canceled jobs done again; returns which are ready now."""
+        return {job_id: code == 1 for job_id, code in self._each(job_ids, calls.replay).items()}
+
+    def discard(self, job_ids: Iterable[str]) -> dict[str, bool]:
+        """Remove dead jobs for good, their idempotency keys included; returns which."""
+        return {job_id: code == 1 for job_id, code in self._each(job_ids, calls.discard).items()}
+
+    def cancel(self, job_ids: Iterable[str]) -> int:
+        """Ask for the end of jobs; returns how many had not ended yet."""
+        return sum(code in {1, 2} for code in self._each(job_ids, calls.cancel).values())
+
+    def strays(self, *, account: str | None = None) -> Iterator[Stray]:
+        """Go through the runs of ours that no job owns."""
+        for name in self._accounts(account):
+            cursor = "0"
+            while True:
+                cursor, found = self._queue.send(calls.list_strays(name, cursor, PAGE))
+                yield from found
+                if cursor == "0":
+                    break
+
+    def cancel_strays(self, strays: Iterable[Stray]) -> int:
+        """Have strays canceled by the workers; returns how many will be."""
+        by_account: dict[str, list[str]] = {}
+        for stray in strays:
+            by_account.setdefault(stray.account, []).append(stray.run_id)
+        done = 0
+        for account, run_ids in by_account.items():
+            for start in range(0, len(run_ids), PAGE):
+                part = calls.cancel_strays(account, run_ids[start : start + PAGE])
+                done += self._queue.send(part).count(1)
+        return done
+
+    def _each(
+        self, job_ids: Iterable[str], call: Callable[[str, Sequence[str]], Call[list[int]]]
+    ) -> dict[str, int]:
+        """Make one script call a page of one account, and return each job's code."""
+        ids = list(dict.fromkeys(job_ids))
+        codes = dict.fromkeys(ids, -1)
+        for account, positions in pages(ids, self._queue.accounts(), PAGE):
+            some = [ids[position] for position in positions]
+            answers: list[int] = self._queue.send(call(account, some))
+            codes.update(zip(some, answers, strict=True))
+        return codes

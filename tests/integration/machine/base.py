@@ -1,0 +1,196 @@
+"""The account under test, its model, and how a script is sent and its jobs are picked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+import redis
+from hypothesis.stateful import RuleBasedStateMachine
+
+from runqueue.scripts import Call
+from tests.integration.clockwork import Clockwork
+from tests.integration.machine.model import (
+    ALLOWED,
+    POISON,
+    SUSPECT,
+    Hold,
+    Limiter,
+    MBatch,
+    MJob,
+    Pace,
+    Turn,
+)
+
+T = TypeVar("T")
+
+
+class Base(RuleBasedStateMachine):
+    """The model beside the database, and what every part of the machine needs."""
+
+    client: redis.Redis
+    cap: int
+    caps: dict[str, int]
+    dispatches: Limiter
+    requests: Limiter
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client.flushall()
+        self.clock = Clockwork(self.client)
+        self.jobs: dict[str, MJob] = {}
+        self.batches: dict[str, MBatch] = {}
+        self.names = {"a": "a0", "b": "b0", "c": "c0"}
+        self.leases: dict[str, int] = {}
+        self.said_goodbye: set[str] = set()
+        self.seen: dict[str, str] = {}
+        self.reported: dict[str, str] = {}
+        self.adopted: dict[tuple[str, int], str] = {}
+        #: Run -> (the job it was submitted for, its attempt); job -> its strays, oldest first.
+        self.strays: dict[str, tuple[str, int]] = {}
+        self.stray_jobs: dict[str, list[str]] = {}
+        self.strays_counted = 0
+        self.stray_cancels: set[str] = set()
+        self.suspects: dict[str, int] = {}
+        self.alone: dict[str, str] = {}
+        self.turn = Turn()
+        self.ends: Counter[str] = Counter()
+        self.hold = Hold()
+        self.pace = Pace()
+        self.made = 0
+        self.claims = 0
+
+    @property
+    def now(self) -> int:
+        """The clock's time."""
+        return self.clock.now
+
+    def send(self, call: Call[T], again: bool, check: Callable[[T, T], None] | None = None) -> T:
+        """Send a call; the second time (`again`) must change nothing that the first did not."""
+        self.watch()
+        reply = self.clock.run(call)
+        if again:
+            before = self.clock.dump()
+            second = self.clock.run(call)
+            after = self.clock.dump()
+            assert after == before
+            if check:
+                check(reply, second)
+        return reply
+
+    def watch(self) -> None:
+        """Every change of state is one of the table's, and a suspect is ready."""
+        for job in self.jobs.values():
+            before = self.seen.get(job.id, job.state)
+            known = before == job.state or job.state in ALLOWED.get(before, ())
+            assert known, (before, job.state)
+            self.seen[job.id] = job.state
+        for job_id in list(self.suspects):
+            if job_id not in self.jobs or self.jobs[job_id].state != "ready":
+                del self.suspects[job_id]
+
+    def pick(self, n: int, *states: str) -> MJob | None:
+        """One of the jobs in these states (any state if none is named)."""
+        found = [job for job in self.jobs.values() if not states or job.state in states]
+        return found[n % len(found)] if found else None
+
+    def pick_all(self, ns: list[int], *states: str) -> list[MJob]:
+        """Several of the jobs in these states; one may come twice."""
+        return [job for n in ns if (job := self.pick(n, *states))]
+
+    def runs(self, batch: str | None) -> bool:
+        """Tell whether a batch's jobs may be claimed."""
+        return batch is None or (self.batches[batch].sealed and not self.batches[batch].canceled)
+
+    def live(self, group: str | None = None) -> int:
+        """Slots taken."""
+        return sum(job.is_live and group in (None, job.group) for job in self.jobs.values())
+
+    def lane(self, job: MJob) -> str:
+        """The lane it waits in."""
+        return f"{job.priority}:{job.group}:{job.batch or '-'}"
+
+    def alive(self, process: str) -> bool:
+        """Tell whether a lease holds."""
+        return self.leases.get(process, 0) > self.now
+
+    # What becomes of a job.
+
+    def end(self, job: MJob, state: str) -> None:
+        """A job is over."""
+        job.state, job.ended, job.process = state, self.now, None
+        self.ends[state] += 1
+
+    def end_without_run(self, job: MJob) -> None:
+        """A job is over that has no run."""
+        self.end(job, "canceled" if job.cancel == "asked" else "dead")
+
+    def doubt(self, job: MJob) -> None:
+        """Nobody knows whether a run of the job exists."""
+        job.state, job.process, job.since = "unconfirmed", None, self.now
+
+    def settle(self, job: MJob) -> None:
+        """A job is not unconfirmed any more."""
+        job.negatives, job.negative_at, job.slot = 0, 0, True
+
+    def ready_again(self, job: MJob) -> None:
+        """A job surely has no run."""
+        self.settle(job)
+        if job.cancel:
+            self.end_without_run(job)
+        elif job.deaths >= POISON:
+            self.end(job, "dead")
+        else:
+            job.state, job.process = "ready", None
+            if job.deaths == SUSPECT:
+                self.suspects[job.id] = self.now
+
+    def add_stray(self, run_id: str, job_id: str, attempt: int) -> None:
+        """A run has no owner."""
+        if run_id not in self.strays:
+            self.strays[run_id] = (job_id, attempt)
+            self.strays_counted += 1
+            self.stray_jobs.setdefault(job_id, []).append(run_id)
+
+    def forget_stray(self, run_id: str) -> None:
+        """A run has an owner, or needs none."""
+        job_id, _ = self.strays.pop(run_id)
+        self.stray_cancels.discard(run_id)
+        self.stray_jobs[job_id].remove(run_id)
+        if not self.stray_jobs[job_id]:
+            del self.stray_jobs[job_id]
+
+    def owners(self) -> dict[str, str]:
+        """Whose each run is: a run that is over stays its job's as long as there is a record."""
+        return {
+            run_id: job.id
+            for job in self.jobs.values()
+            for run_id in job.past_runs | {job.run_id}
+            if run_id
+        }
+
+    def drop_run(self, job: MJob) -> None:
+        """A job's run is over, and another is to come."""
+        if job.run_id:
+            job.past_runs.add(job.run_id)
+        job.run_id = None
+
+    def forget(self, job: MJob) -> None:
+        """A job's record is gone, and with it whose its runs were; its strays stay."""
+        del self.jobs[job.id]
+        self.seen.pop(job.id, None)
+        for key in [key for key in self.adopted if key[0] == job.id]:
+            del self.adopted[key]
+        for run_id in [run for run, owner in self.reported.items() if owner == job.id]:
+            del self.reported[run_id]
+
+    def remove(self, job: MJob) -> None:
+        """A job's retention is over."""
+        self.forget(job)
+        batch = self.batches.get(job.batch or "")
+        if job.batch and batch:
+            batch.jobs.remove(job.id)
+            batch.retired += 1
+            if not batch.jobs:
+                del self.batches[job.batch]

@@ -1,0 +1,214 @@
+"""What must hold after every step: the whole database says what the model says."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+from hypothesis.stateful import invariant
+
+from runqueue import calls
+from tests.integration.clockwork import ACCOUNT, dump
+from tests.integration.machine.base import Base
+from tests.integration.machine.model import GROUPS, LIVE, OVER, WAITING
+
+
+def members(data: dict[str, Any], name: str) -> set[str]:
+    """The members of a zset."""
+    return {member.decode() for member, _ in data.get(name, ())}
+
+
+def scores(data: dict[str, Any], name: str) -> dict[str, float]:
+    """The members of a zset with their scores."""
+    return {member.decode(): score for member, score in data.get(name, ())}
+
+
+class Checks(Base):
+    """The invariants."""
+
+    @invariant()
+    def agrees(self) -> None:
+        """The whole database says what the model says."""
+        everything = dump(self.client)
+        prefix = self.clock.key("")
+        data = {key.removeprefix(prefix): value for key, value in everything.items()}
+        assert all(key.startswith(prefix) for key in everything)
+        self.check_records(data)
+        self.check_counters(data)
+        self.check_indexes(data)
+        self.check_doubts(data)
+        self.check_suspects(data)
+        self.check_hold(data)
+        self.check_lanes(data)
+        self.check_runs(data)
+        self.check_batches(data)
+        assert "e+" not in repr(everything)
+        assert len(data.get("wake", ())) <= 1
+        sequence = int(data["meta"].get(b"sequence", 0)) if "meta" in data else 0
+        assert sequence == self.claims
+
+    def check_records(self, data: dict[str, Any]) -> None:
+        self.watch()
+        for job in self.jobs.values():
+            record = data[f"job:{job.id}"]
+            state = record[b"state"].decode()
+            assert state == job.state, job
+            assert int(record.get(b"attempt", 0)) == job.attempt
+            assert record.get(b"cancel", b"").decode() == (job.cancel or "")
+            assert record.get(b"run_id", b"").decode() == (job.run_id or "")
+            assert record.get(b"process", b"").decode() == (job.process or "")
+            assert f"body:{job.id}" in data
+            assert data.get(f"result:{job.id}") == job.result
+            assert int(record.get(b"runs", 0)) == job.runs
+            assert int(record.get(b"deaths", 0)) == job.deaths
+            assert record.get(b"on_unconfirmed", b"auto").decode() == job.on_unconfirmed
+        for kind in ("job", "body", "result"):
+            found = {key.split(":")[1] for key in data if key.startswith(f"{kind}:")}
+            assert found <= self.jobs.keys()
+
+    def check_counters(self, data: dict[str, Any]) -> None:
+        counters = {k.decode(): int(v) for k, v in data.get("counters", {}).items()}
+        records = Counter(f"{job.state}:{job.priority}" for job in self.jobs.values())
+        by_state = {
+            name: n for name, n in counters.items() if name[-2:] in {":0", ":1", ":2", ":3"}
+        }
+        assert {name: n for name, n in by_state.items() if n} == records
+        for state in OVER:
+            assert counters.get(f"ended:{state}", 0) == self.ends[state]
+        assert counters.get("live", 0) == self.live()
+        assert counters.get("strays", 0) == self.strays_counted
+        for group in GROUPS:
+            assert int(data.get(f"group:{group}", {}).get(b"live", 0)) == self.live(group)
+
+    def check_indexes(self, data: dict[str, Any]) -> None:
+        def jobs(*states: str) -> set[str]:
+            return {job.id for job in self.jobs.values() if job.state in states}
+
+        assert scores(data, "due") == {
+            job.id: job.run_at for job in self.jobs.values() if job.state == "scheduled"
+        }
+        assert members(data, "poll") == jobs("running")
+        assert members(data, "dead") == jobs("dead")
+        assert members(data, "cancels") == {
+            j.id for j in self.jobs.values() if j.cancel and j.state == "running"
+        } | {f"stray {run_id}" for run_id in self.stray_cancels}
+        assert scores(data, "deadlines") == {
+            job.id: job.deadline
+            for job in self.jobs.values()
+            if job.deadline is not None and job.state not in OVER and not job.flagged
+        }
+        claims: dict[str, str] = {}
+        for name in data:
+            if name.startswith("claims:"):
+                assert not claims.keys() & members(data, name), "claimed twice"
+                claims.update(dict.fromkeys(members(data, name), name.removeprefix("claims:")))
+        assert claims == {
+            job.id: job.process for job in self.jobs.values() if job.state == "submitting"
+        }
+        ended = Counter(
+            i.decode() for key, ids in data.items() if key.startswith("ended:") for i in ids
+        )
+        for job in self.jobs.values():
+            assert ended[job.id] >= (job.state in OVER)
+
+    def check_doubts(self, data: dict[str, Any]) -> None:
+        """Every unconfirmed job is looked for, and shown, with the slot or without."""
+        doubtful = [job for job in self.jobs.values() if job.state == "unconfirmed"]
+        assert scores(data, "unconfirmed") == {job.id: job.since for job in doubtful if job.slot}
+        assert scores(data, "parked") == {job.id: job.since for job in doubtful if not job.slot}
+        assert members(data, "reconcile") == {job.id for job in doubtful}
+        for job in self.jobs.values():
+            record = data[f"job:{job.id}"]
+            assert int(record.get(b"negatives", 0)) == job.negatives, job
+            assert int(record.get(b"negative_at", 0)) == job.negative_at
+            assert record.get(b"slot", b"1") == str(int(job.slot)).encode()
+
+    def check_suspects(self, data: dict[str, Any]) -> None:
+        """Suspects stand apart, and a process that has one has nothing else."""
+        assert scores(data, "suspects") == self.suspects
+        alone = {
+            key.removeprefix("alone:"): value.decode()
+            for key, value in data.items()
+            if key.startswith("alone:")
+        }
+        assert alone == self.alone
+        meta = data.get("meta", {})
+        assert meta.get(b"suspects_by", b"").decode() == self.turn.process
+        assert int(meta.get(b"suspects_until", 0)) == self.turn.until
+        for process, job_id in alone.items():
+            mine = {job.id for job in self.jobs.values() if job.process == process}
+            assert job_id not in mine or mine == {job_id}, "claimed beside others"
+
+    def check_hold(self, data: dict[str, Any]) -> None:
+        """Submissions are held for as long as they must be."""
+        meta = data.get("meta", {})
+        held = [int(meta.get(f"hold_{name}".encode(), 0)) for name in ("until", "step", "probe")]
+        assert held == [self.hold.until, self.hold.step, self.hold.probe]
+        for name in ("troubles", "refusals"):
+            assert int(meta.get(name.encode(), 0)) == self.hold.rows.get(name, 0)
+
+    def check_lanes(self, data: dict[str, Any]) -> None:
+        """Each ready job of a running batch can be claimed."""
+        listed: dict[str, list[str]] = defaultdict(list)
+        for key, value in data.items():
+            if key.startswith("lanes:"):
+                listed[key.removeprefix("lanes:")] = [batch.decode() for batch in value]
+        for name, batches in listed.items():
+            assert len(batches) == len(set(batches)), f"{name} lists a lane twice"
+            priority, group = name.split(":")
+            ring = members(data, f"ring:{priority}")
+            capped = b"capped" in data.get(f"group:{group}", {})
+            assert group in ring or capped
+            if capped:
+                assert self.live(group) >= self.caps[group] > 0
+        for job in self.jobs.values():
+            if job.state != "ready":
+                continue
+            lane = [i.decode() for i in data.get(f"lane:{self.lane(job)}", ())]
+            assert job.id in lane or job.id in self.suspects
+            if job.id in lane and self.runs(job.batch):
+                assert (job.batch or "-") in listed[f"{job.priority}:{job.group}"]
+        live_lanes = {key for key in data if key.startswith("lane:")}
+        for key in live_lanes:
+            batch = key.split(":")[3]
+            assert batch == "-" or batch in self.batches, f"{key} has no owner"
+
+    def check_runs(self, data: dict[str, Any]) -> None:
+        """No run is ever forgotten: it is a job's, or a stray."""
+        strays = {run.decode(): told.decode() for run, told in data.get("strays", {}).items()}
+        assert {
+            run: (told.split()[0], int(told.split()[1])) for run, told in strays.items()
+        } == self.strays
+        by_job = {job.decode(): run.decode() for job, run in data.get("stray_jobs", {}).items()}
+        assert {job: runs.split() for job, runs in by_job.items()} == self.stray_jobs
+        index = {
+            run.decode(): owner.decode()
+            for key, runs in data.items()
+            if key.startswith("runs:")
+            for run, owner in runs.items()
+        }
+        assert index == self.owners()
+        for run_id, job_id in self.reported.items():
+            assert run_id in strays or index.get(run_id) == job_id
+
+    def check_batches(self, data: dict[str, Any]) -> None:
+        for name, batch in self.batches.items():
+            record = data[f"batch:{name}"]
+            assert record[b"sealed"] == str(int(batch.sealed)).encode()
+            counts = Counter(self.jobs[i].state for i in batch.jobs)
+            over = sum(n for state, n in counts.items() if state in OVER)
+            stored = {
+                key.decode().removeprefix("count:"): int(n)
+                for key, n in record.items()
+                if key.startswith(b"count:")
+            }
+            for state in LIVE | WAITING:
+                assert stored.get(state, 0) == counts[state], (name, state)
+            assert sum(stored.get(state, 0) for state in OVER) == over + batch.retired
+            read = self.clock.run(calls.get_batch(ACCOUNT, name))
+            assert read is not None
+            assert read.total == len(batch.jobs) + batch.retired
+            assert read.is_over == (batch.sealed and over == len(batch.jobs))
+        for kind in ("batch", "batch_jobs", "batch_lanes"):
+            found = {key.split(":")[1] for key in data if key.startswith(f"{kind}:")}
+            assert found <= self.batches.keys(), f"{kind} without a batch"

@@ -1,0 +1,177 @@
+"""Runs that go on, end, are tried again, or are to be canceled."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from runqueue import calls, stages
+from runqueue.stages import Answer, Finished, Polled, RunAgain
+from tests.integration.clockwork import ACCOUNT, LEASE, SECOND
+from tests.integration.machine.base import Base
+from tests.integration.machine.model import LIVE, WAITING, few, has, often, picks
+
+
+class Following(Base):
+    """Runs are polled, end, are run again, and are canceled."""
+
+    @precondition(has("running"))
+    @rule(name=st.sampled_from("abc"), want=st.sampled_from([0, 1, 50]))
+    def poll_claim(self, name: str, want: int) -> None:
+        """Take runs whose poll is due."""
+        process = self.names[name]
+        taken = self.clock.run(stages.poll_claim(ACCOUNT, process, want, 0, LEASE))
+        if not self.alive(process):
+            assert taken.answer is Answer.FENCED
+            return
+        assert len(taken.items) <= self.requests.room(self.now, want)
+        self.requests.take(self.now, len(taken.items))
+        for item in taken.items:
+            job = self.jobs[item.job_id]
+            assert (job.state, job.attempt, job.run_id) == ("running", item.attempt, item.run_id)
+
+    @precondition(has("running", "completed"))
+    @rule(ns=few, shift=st.sampled_from([0, 0, -1, 1]), again=often)
+    def mark_polled(self, ns: list[int], shift: int, again: bool) -> None:
+        """Runs go on."""
+        jobs = self.pick_all(ns, "running", "completed")
+        items = [Polled(job.id, job.attempt + shift, "running", 5 * SECOND) for job in jobs]
+        if items:
+            known = self.send(stages.mark_polled(ACCOUNT, items), again)
+            assert known == sum(job.state == "running" for job in jobs if not shift)
+
+    @precondition(has("running", "completed", "failed"))
+    @rule(
+        ns=few,
+        wrong=st.sampled_from(["", "", "", "run", "attempt"]),
+        state=st.sampled_from(["completed", "failed", "canceled"]),
+        told=st.sampled_from([True, True, False]),
+        again=often,
+    )
+    def finish(self, ns: list[int], wrong: str, state: str, told: bool, again: bool) -> None:
+        """Runs are over; a result is recorded once, and that of an earlier run is none of it."""
+        items = []
+        for job in self.pick_all(ns, "running", "running", "completed", "failed"):
+            self.made += 1
+            attempt = job.attempt + (wrong == "attempt")
+            run_id = "another" if wrong == "run" else job.run_id or ""
+            result = f'{{"n":{self.made}}}'.encode() if told else b""
+            items.append(Finished(job.id, attempt, run_id, state, state, "", result))
+        if not items:
+            return
+        codes = self.send(stages.finish(ACCOUNT, items), again)
+        for item, code in zip(items, codes, strict=True):
+            job = self.jobs[item.job_id]
+            assert code == int(job.state == "running" and not wrong)
+            if code:
+                late = job.cancel not in (None, "asked") and state == "canceled"
+                self.end(job, "failed" if late else state)
+                job.result = item.result or None
+                job.runs += 1
+
+    @precondition(has("running"))
+    @rule()
+    def finish_all(self) -> None:
+        """Every run is over."""
+        running = [job for job in self.jobs.values() if job.state == "running"]
+        ends = [
+            Finished(j.id, j.attempt, j.run_id or "", "completed", "completed", "", b"{}")
+            for j in running
+        ]
+        assert self.clock.run(stages.finish(ACCOUNT, ends)) == [1] * len(ends)
+        for job in running:
+            self.end(job, "completed")
+            job.result = b"{}"
+            job.runs += 1
+
+    @precondition(has("running"))
+    @rule(
+        ns=few,
+        wrong=st.sampled_from(["", "", "", "run", "attempt"]),
+        backoff=st.sampled_from([0, 1, 60]),
+        told=st.sampled_from([True, True, False]),
+        again=often,
+    )
+    def retry_run(self, ns: list[int], wrong: str, backoff: int, told: bool, again: bool) -> None:
+        """Runs ended badly, and their jobs are to be run again."""
+        items = []
+        for job in self.pick_all(ns, "running"):
+            self.made += 1
+            attempt = job.attempt + (wrong == "attempt")
+            run_id = "another" if wrong == "run" else job.run_id or ""
+            result = f'{{"n":{self.made}}}'.encode() if told else b""
+            words = ("failed", "it failed")
+            items.append(RunAgain(job.id, attempt, run_id, *words, backoff * SECOND, result))
+        codes = self.send(stages.retry_run(ACCOUNT, items), again)
+        for item, code in zip(items, codes, strict=True):
+            job = self.jobs[item.job_id]
+            if wrong or job.state != "running":
+                assert code == 0
+                continue
+            start = self.now + item.backoff_us
+            job.result, job.runs = item.result or None, job.runs + 1
+            if job.cancel or (job.deadline is not None and job.deadline <= start):
+                assert code == 2
+                self.end(job, "failed")
+            else:
+                assert code == 1
+                self.drop_run(job)
+                job.state, job.run_at = "scheduled", start
+
+    @precondition(has())
+    @rule(ns=few, again=often)
+    def cancel(self, ns: list[int], again: bool) -> None:
+        """People ask for the end of jobs."""
+        jobs = self.pick_all(ns)
+        if not jobs:
+            return
+
+        def codes_of(first: list[int], second: list[int]) -> None:
+            assert [0 if code == 1 else code for code in first] == second
+
+        codes = self.send(calls.cancel(ACCOUNT, [job.id for job in jobs]), again, codes_of)
+        for job, code in zip(jobs, codes, strict=True):
+            if job.state in WAITING:
+                assert code == 1
+                self.end(job, "canceled")
+            elif job.state in LIVE:
+                assert code == 2
+                job.cancel = job.cancel or "asked"
+            else:
+                assert code == 0
+
+    @precondition(lambda self: self.stray_cancels or has("running")(self))
+    @rule(name=st.sampled_from("abc"), want=st.sampled_from([0, 1, 50]))
+    def cancel_claim(self, name: str, want: int) -> None:
+        """Take runs whose cancel is due."""
+        process = self.names[name]
+        taken = self.clock.run(stages.cancel_claim(ACCOUNT, process, want, 0, LEASE))
+        if not self.alive(process):
+            assert taken.answer is Answer.FENCED
+            return
+        assert len(taken.items) <= self.requests.room(self.now, want)
+        self.requests.take(self.now, len(taken.items))
+        for item in taken.items:
+            if not item.job_id:
+                assert item.run_id in self.stray_cancels
+                continue
+            job = self.jobs[item.job_id]
+            assert (job.state, job.run_id) == ("running", item.run_id)
+            assert job.cancel is not None
+
+    @precondition(has("running"))
+    @rule(n=picks, right=st.booleans(), again=often)
+    def give_up(self, n: int, right: bool, again: bool) -> None:
+        """A cancel was never confirmed."""
+        job = self.pick(n, "running")
+        if job is None:
+            return
+        run_id = cast(str, job.run_id)
+        call = stages.give_up(ACCOUNT, [(job.id, run_id if right else "another")])
+        assert self.send(call, again) == [int(right and job.cancel is not None)]
+        if right and job.cancel:
+            self.end(job, "failed")
+            job.result = None
+            self.add_stray(run_id, job.id, job.attempt)

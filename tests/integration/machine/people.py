@@ -1,0 +1,154 @@
+"""People: they settle doubts, have jobs done again, remove dead ones, look after strays."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from runqueue import calls, stages
+from tests.integration.clockwork import ACCOUNT
+from tests.integration.machine.model import GROUPS, few, has, often, picks
+from tests.integration.machine.producing import Producing
+from tests.integration.machine.submitting import Submitting
+
+
+class People(Producing, Submitting):
+    """What people may do at any time, to any job."""
+
+    @precondition(has())
+    @rule(ns=few, right=st.booleans(), fail=st.booleans(), again=often)
+    def decide(self, ns: list[int], right: bool, fail: bool, again: bool) -> None:
+        """People say that there is no run, or that nobody shall look for it any more."""
+        jobs = self.pick_all(ns, *(["unconfirmed"] if right else []))
+        what = "fail" if fail else "resubmit"
+        call = calls.settle(ACCOUNT, [job.id for job in jobs], what, "enough")
+        codes = self.send(call, again)
+        for job, code in zip(jobs, codes, strict=True):
+            if job.state != "unconfirmed":
+                assert code == 0
+            elif fail:
+                assert code == 1
+                self.settle(job)
+                self.end_without_run(job)
+            elif job.cancel:
+                assert code == 2
+            else:
+                assert code == 1
+                job.deaths = 0
+                self.ready_again(job)
+
+    @precondition(has("unconfirmed"))
+    @rule(n=picks, which=st.sampled_from(["new", "new", "earlier", "other", "stray"]), again=often)
+    def adopt_by_hand(self, n: int, which: str, again: bool) -> None:
+        """A person knows the run of an unconfirmed job."""
+        job = self.pick(n, "unconfirmed")
+        if job is None:
+            return
+        run_id = f"found{self.made}" if which == "new" else self.run_of(job, which)
+        self.made += 1
+        owner = self.owners().get(run_id)
+        code = self.send(calls.adopt(ACCOUNT, job.id, job.attempt, run_id), again)
+        assert code == (1 if owner is None else 0 if owner == job.id else 3)
+        if owner is None:
+            self.adopt(job, job.attempt, run_id)
+            self.hold.accepted(self.now)
+
+    @precondition(has())
+    @rule(ns=few, right=st.booleans(), again=often)
+    def replay(self, ns: list[int], right: bool, again: bool) -> None:
+        """Jobs that ended badly are to be done again, those of a canceled batch never."""
+        jobs = self.pick_all(ns, *(["dead", "failed", "canceled"] if right else []))
+        codes = self.send(calls.replay(ACCOUNT, [job.id for job in jobs]), again)
+        for job, code in zip(jobs, codes, strict=True):
+            ended_badly = job.state in {"dead", "failed", "canceled"}
+            assert code == int(ended_badly and not self.is_in_canceled_batch(job.batch))
+            if code:
+                self.drop_run(job)
+                job.state, job.cancel, job.deadline, job.result = "ready", None, None, None
+                job.runs, job.deaths, job.ended, job.flagged = 0, 0, 0, False
+
+    @precondition(lambda self: any(batch.jobs for batch in self.batches.values()))
+    @rule(n=picks)
+    def replay_canceled(self, n: int) -> None:
+        """The jobs of a batch that is canceled, swept or not, stay as they are."""
+        full = [name for name, batch in self.batches.items() if batch.jobs]
+        name = full[n % len(full)]
+        self.cancel_batch(list(self.batches).index(name), again=False)
+        self.sweep_canceled(again=False)
+        jobs = self.batches[name].jobs
+        assert self.send(calls.replay(ACCOUNT, jobs), again=False) == [0] * len(jobs)
+
+    @precondition(lambda self: not self.cap)
+    @rule(jobs=st.lists(st.tuples(st.just(0), st.sampled_from(GROUPS)), min_size=24, max_size=24))
+    def break_open(self, jobs: list[tuple[int, str]]) -> None:
+        """The server fails, for many jobs, and goes on failing."""
+        self.enqueue_many(jobs, None, "")
+        self.go_wrong(troubles=True)
+
+    def is_in_canceled_batch(self, batch: str | None) -> bool:
+        """Tell whether a job's batch was canceled."""
+        return batch is not None and self.batches[batch].canceled
+
+    @precondition(has("dead"))
+    @rule(ns=few, right=st.booleans(), again=often)
+    def discard(self, ns: list[int], right: bool, again: bool) -> None:
+        """Dead jobs are to be forgotten."""
+        jobs = self.pick_all(ns, *(["dead"] if right else []))
+        codes = self.send(calls.discard(ACCOUNT, [job.id for job in jobs]), again)
+        for job, code in zip(jobs, codes, strict=True):
+            if job.id not in self.jobs:
+                assert code == -1, "named twice"
+            else:
+                assert code == int(job.state == "dead")
+                if code:
+                    self.remove(job)
+
+    # Strays.
+
+    @rule(key=st.sampled_from(["k0", "k1", "k2", "k3"]), attempt=st.integers(1, 3), again=often)
+    def late_run(self, key: str, attempt: int, again: bool) -> None:
+        """A run comes of a job whose record Redis lost."""
+        job_id = self.clock.new_id(key)
+        if job_id in self.jobs:
+            return
+        self.made += 1
+        run_id = f"late{self.made}"
+        item = stages.Accepted(job_id, attempt, run_id, "created", 0)
+        assert self.send(stages.mark_running(ACCOUNT, [item]), again) == [2]
+        self.add_stray(run_id, job_id, attempt)
+
+    @rule(key=st.sampled_from(["k0", "k1", "k2", "k3"]), group=st.sampled_from(GROUPS))
+    def hand_in_late(self, key: str, group: str) -> None:
+        """A job whose record Redis lost is handed in again, after its run came."""
+        self.late_run(key, 1, again=False)
+        self.enqueue(
+            keyed=key,
+            twin=False,
+            body="a",
+            priority=0,
+            group=group,
+            delay=None,
+            deadline=None,
+            batch=None,
+            policy="",
+            again=False,
+        )
+        self.claim_more(5)
+
+    @precondition(lambda self: self.strays)
+    @rule(n=picks, again=often)
+    def cancel_strays(self, n: int, again: bool) -> None:
+        """A person asks for the end of a stray, and of one that is none."""
+        run_id = list(self.strays)[n % len(self.strays)]
+        assert self.send(calls.cancel_strays(ACCOUNT, [run_id, "none"]), again) == [1, -1]
+        self.stray_cancels.add(run_id)
+
+    @precondition(lambda self: self.strays)
+    @rule(n=picks, again=often)
+    def drop_strays(self, n: int, again: bool) -> None:
+        """A stray is over."""
+        run_id = list(self.strays)[n % len(self.strays)]
+        assert self.send(stages.drop_strays(ACCOUNT, [run_id, "none"]), again) == 1
+        self.forget_stray(run_id)
+        if run_id not in self.owners():
+            self.reported.pop(run_id, None)

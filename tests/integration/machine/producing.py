@@ -1,0 +1,199 @@
+"""Handing jobs in, alone and in batches."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from runqueue import calls, stages
+from runqueue.job import EnqueueStatus
+from tests.integration.clockwork import ACCOUNT, DAY, SECOND, UPLOAD, spec
+from tests.integration.machine.base import Base
+from tests.integration.machine.model import (
+    GROUPS,
+    LIVE,
+    WAITING,
+    MBatch,
+    MJob,
+    often,
+    picks,
+    waiting,
+)
+
+
+class Producing(Base):
+    """Producers hand jobs in, and batches are opened, sealed, canceled and expire."""
+
+    @rule(
+        keyed=st.sampled_from([None, None, "k0", "k1", "k2", "k3"]),
+        twin=often,
+        body=st.sampled_from(["a", "a", "a", "b"]),
+        priority=st.integers(0, 3),
+        group=st.sampled_from(GROUPS),
+        delay=st.sampled_from([None] * 5 + [1, 60, DAY // SECOND]),
+        deadline=st.sampled_from([None] * 5 + [2, 120]),
+        batch=st.sampled_from([None, None, 0, 1, 2, 3]),
+        policy=st.sampled_from(["", "", "park", "resubmit"]),
+        again=often,
+    )
+    def enqueue(
+        self,
+        *,
+        keyed: str | None,
+        twin: bool,
+        body: str,
+        priority: int,
+        group: str,
+        delay: int | None,
+        deadline: int | None,
+        batch: int | None,
+        policy: str,
+        again: bool,
+    ) -> None:
+        """Hand in a job, with `twin` the same key twice in one call."""
+        target = self.batch_at(batch)
+        run_at = None if delay is None else self.now + delay * SECOND
+        due = None if deadline is None else self.now + deadline * SECOND
+        self.made += 1
+        name = keyed or f"job{self.made}"
+        job_id = self.clock.new_id(name)
+        job = spec(
+            name,
+            body=body,
+            priority=priority,
+            group=group,
+            run_at=run_at,
+            deadline=due,
+            on_unconfirmed=policy,
+        )
+        call = self.clock.handing_in([job] * (1 + twin), target)
+        if target and (self.batches[target].sealed or self.batches[target].canceled):
+            before = self.clock.dump()
+            with pytest.raises(redis.ResponseError, match="SEALED"):
+                self.clock.run(call)
+            assert self.clock.dump() == before
+            return
+        answers = self.send(call, again)
+        known = self.jobs.get(job_id)
+        expected = EnqueueStatus.NEW
+        if known and known.digest != body:
+            expected = EnqueueStatus.CONFLICT
+        elif known and not self.is_moved(known, target):
+            expected = EnqueueStatus.KNOWN
+        assert answers[0].status is expected
+        for answer in answers[1:]:
+            assert answer.status in {expected, EnqueueStatus.KNOWN}
+            assert answer.status is not EnqueueStatus.NEW
+            if expected is EnqueueStatus.NEW:
+                assert answer.batch == target
+        if expected is not EnqueueStatus.NEW:
+            return
+        if known and known.batch:
+            self.batches[known.batch].jobs.remove(job_id)
+        if target:
+            self.batches[target].jobs.append(job_id)
+        state = "scheduled" if run_at else "ready"
+        fresh = MJob(job_id, body, state, priority, group, target, run_at, due, policy or "auto")
+        if known:  # it is what it was, in another batch: its markers are used once
+            fresh.attempt, fresh.past_runs = known.attempt, known.past_runs
+        self.jobs[job_id] = fresh
+        self.seen.pop(job_id, None)
+
+    def batch_at(self, n: int | None) -> str | None:
+        """One of the batches; None = of none, or there is none."""
+        return None if n is None or not self.batches else list(self.batches)[n % len(self.batches)]
+
+    def is_moved(self, known: MJob, target: str | None) -> bool:
+        """Tell whether handing a known job in again takes it from a batch not accepted yet."""
+        if known.state not in WAITING or known.batch in (None, target):
+            return False
+        return not self.batches[known.batch].sealed
+
+    @rule(
+        jobs=waiting,
+        batch=st.sampled_from([None, 0, 1]),
+        policy=st.sampled_from(["", "park", "resubmit"]),
+    )
+    def enqueue_many(self, jobs: list[tuple[int, str]], batch: int | None, policy: str) -> None:
+        """Hand in several jobs in one call."""
+        open_ = [name for name, b in self.batches.items() if not (b.sealed or b.canceled)]
+        target = open_[batch % len(open_)] if open_ and batch is not None else None
+        handed = []
+        for priority, group in jobs:
+            self.made += 1
+            name = f"job{self.made}"
+            handed.append(spec(name, priority=priority, group=group, on_unconfirmed=policy))
+        for job, answer in zip(handed, self.clock.hand_in(handed, target), strict=True):
+            assert answer.status is EnqueueStatus.NEW
+            model = MJob(
+                answer.job_id, "a", "ready", int(job.priority), job.group, target, None, None
+            )
+            model.on_unconfirmed = policy or "auto"
+            self.jobs[model.id] = model
+            if target:
+                self.batches[target].jobs.append(model.id)
+
+    @precondition(lambda self: len(self.batches) < 4)
+    @rule(again=often)
+    def open_batch(self, again: bool) -> None:
+        """Open a batch, four at most."""
+        batch = self.clock.new_id()
+        self.send(calls.open_batch(ACCOUNT, batch, "upload"), again)
+        self.batches[batch] = MBatch(self.now)
+
+    @precondition(lambda self: self.batches)
+    @rule(n=picks, again=often)
+    def seal_batch(self, n: int, again: bool) -> None:
+        """Seal a batch."""
+        name = list(self.batches)[n % len(self.batches)]
+        assert self.send(calls.seal_batch(ACCOUNT, name), again) >= 0
+        self.batches[name].sealed = True
+
+    @precondition(lambda self: self.batches)
+    @rule(n=picks, again=often)
+    def cancel_batch(self, n: int, again: bool) -> None:
+        """Cancel a batch."""
+        name = list(self.batches)[n % len(self.batches)]
+        assert self.send(calls.cancel_batch(ACCOUNT, name), again) >= 0
+        self.batches[name].canceled = self.batches[name].to_sweep = True
+
+    @precondition(lambda self: any(not batch.sealed for batch in self.batches.values()))
+    @rule(n=picks, again=often)
+    def discard_batch(self, n: int, again: bool) -> None:
+        """Give an upload up."""
+        open_ = [name for name, batch in self.batches.items() if not batch.sealed]
+        name = open_[n % len(open_)]
+        assert self.send(calls.discard_batch(ACCOUNT, name), again)
+        self.batches[name].opened = 0
+
+    @precondition(lambda self: any(batch.to_sweep for batch in self.batches.values()))
+    @rule(again=often)
+    def sweep_canceled(self, again: bool) -> None:
+        """Walk the canceled batches."""
+        self.send(stages.sweep(ACCOUNT, "sweep_canceled", 1_000), again)
+        for batch in self.batches.values():
+            for job in [self.jobs[i] for i in batch.jobs if batch.to_sweep and i in self.jobs]:
+                if job.state in WAITING:
+                    self.end(job, "canceled")
+                elif job.state in LIVE:
+                    job.cancel = job.cancel or "asked"
+            batch.to_sweep = False
+
+    @precondition(lambda self: self.batches)
+    @rule(again=often)
+    def expire_batches(self, again: bool) -> None:
+        """Remove what was never sealed for a day."""
+        self.send(stages.sweep(ACCOUNT, "expire_batches", UPLOAD, 1_000), again)
+        for name, batch in list(self.batches.items()):
+            if batch.opened > self.now - UPLOAD:
+                continue
+            if not batch.sealed or not (batch.jobs or batch.retired):
+                for job_id in batch.jobs:
+                    job = self.jobs.get(job_id)
+                    if job and job.state in WAITING:
+                        self.forget(job)
+                    elif job:
+                        job.batch = None
+                del self.batches[name]

@@ -1,0 +1,81 @@
+"""An account that an older version wrote to, brought up to this one's layout."""
+
+import pytest
+import redis
+
+from runqueue import stages
+from tests.integration.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
+
+
+def migrate(clock: Clockwork, limit: int = 1_000) -> bool:
+    return clock.run(stages.migrate(clock.account, limit))
+
+
+def made_old(clock: Clockwork) -> None:
+    """Take away what version 1 did not write."""
+    clock.client.delete(clock.key("reconcile"), clock.key("dead"))
+    clock.client.hdel(clock.key("meta"), "schema")
+
+
+def test_a_new_account_is_up_to_date_at_once_and_stays_as_it_is(clock: Clockwork) -> None:
+    assert migrate(clock)
+    before = clock.dump()
+    assert migrate(clock)
+    assert clock.dump() == before
+
+
+def test_unconfirmed_jobs_of_an_older_version_are_looked_for(clock: Clockwork) -> None:
+    with_slot, parked = clock.doubtful(2)
+    clock.wait(7_200)
+    clock.sweep("free_slots", 7_200 * SECOND)
+    made_old(clock)
+    assert migrate(clock)
+    clock.heartbeat(first=True)
+    taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    assert {doubt.job_id for doubt in taken.items} == {with_slot, parked}
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 1_000])
+def test_dead_jobs_of_an_older_version_are_listed_in_steps_with_the_times_of_their_ends(
+    clock: Clockwork, limit: int
+) -> None:
+    ends = {}
+    for _ in range(3):
+        dead, completed, replayed = clock.enqueue(3)
+        clock.claimed(10)
+        for job in (dead, replayed):
+            clock.refuse(job)
+        clock.found(completed, 1, "run" + completed)
+        clock.finish(completed, run_id="run" + completed)
+        ends[dead] = clock.now
+        clock.client.hset(clock.key(f"job:{replayed}"), "state", "ready")
+        clock.wait(1.5 * DAY / SECOND)
+    made_old(clock)
+    calls = 1
+    while not migrate(clock, limit):
+        calls += 1
+        assert calls < 100
+    assert calls > 1 or limit == 1_000
+    found = clock.dump()[clock.key("dead")]
+    assert {job.decode(): at for job, at in found} == ends
+    assert clock.client.hmget(clock.key("meta"), "migrate_day", "migrate_at") == [None, None]
+
+
+def test_an_account_that_a_newer_version_wrote_to_is_left_alone(clock: Clockwork) -> None:
+    clock.doubtful()
+    clock.client.hset(clock.key("meta"), "schema", 99)
+    before = clock.dump()
+    with pytest.raises(redis.ResponseError, match="NEWER 99"):
+        migrate(clock)
+    assert clock.dump() == before
+
+
+def test_what_an_older_version_left_is_removed_in_its_time(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.refuse(job)
+    made_old(clock)
+    migrate(clock)
+    clock.wait(KEEP / SECOND)
+    clock.sweep("retire", KEEP)
+    assert clock.client.exists(clock.key("dead"), clock.key(f"job:{job}")) == 0

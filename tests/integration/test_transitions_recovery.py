@@ -1,0 +1,247 @@
+"""Clocks that go back, servers that forgot claims, and how the account goes on by itself."""
+
+from typing import cast
+
+import pytest
+
+from runqueue import calls, scripts, stages
+from runqueue.stages import Answer
+from tests.integration.clockwork import LEASE, SECOND, Clockwork
+
+MARGIN = 5.5
+HOUR = 3_600 * SECOND
+
+
+def meta(clock: Clockwork, field: str) -> int:
+    raw = cast("bytes | None", clock.client.hget(clock.key("meta"), field))
+    return int(raw or 0)
+
+
+# A clock set back. Only the server's own clock can show it, so these run at 0.
+
+
+def real_tick(clock: Clockwork, passed: int = 0) -> stages.Tick:
+    call = stages.tick(clock.account, "p1", 250_000, passed, woken=False)
+    return scripts.run(clock.client, call)
+
+
+def server_time(clock: Clockwork) -> int:
+    seconds, micro = clock.client.time()
+    return int(seconds) * SECOND + int(micro)
+
+
+def test_a_clock_set_back_is_seen_by_the_tick_and_made_up_for_by_every_script(
+    clock: Clockwork,
+) -> None:
+    ahead = server_time(clock) + HOUR
+    clock.client.hset(clock.key("meta"), "clock", ahead)
+    told = real_tick(clock).now_us
+    assert told == ahead
+    lost = meta(clock, "clock_lost")
+    assert HOUR - 60 * SECOND < lost <= HOUR
+    beat = stages.heartbeat(clock.account, "p1", LEASE, first=True)
+    scripts.run(clock.client, beat)
+    deadline = clock.client.zscore(clock.key("processes"), "p1")
+    assert deadline is not None
+    assert deadline >= ahead + LEASE
+    assert 0 <= real_tick(clock).now_us - ahead < 60 * SECOND
+    assert meta(clock, "clock_lost") == lost, "it is counted once"
+
+
+def test_a_clock_set_back_twice_adds_up(clock: Clockwork) -> None:
+    clock.client.hset(clock.key("meta"), "clock", server_time(clock) + HOUR)
+    real_tick(clock)
+    clock.client.hset(clock.key("meta"), "clock", server_time(clock) + 2 * HOUR)
+    real_tick(clock)
+    assert 2 * HOUR - 60 * SECOND < meta(clock, "clock_lost") <= 2 * HOUR
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_a_clock_set_ahead_is_made_up_for_unless_another_lease_tells_that_the_time_has_passed(
+    clock: Clockwork, lives: bool
+) -> None:
+    then = server_time(clock) - HOUR
+    clock.client.hset(clock.key("meta"), "clock", then)
+    clock.client.hset(clock.key("clocks"), "p1", f"{then} 0")
+    if lives:
+        clock.client.zadd(clock.key("processes"), {"p2": then + HOUR + 60 * SECOND})
+    told = real_tick(clock, passed=SECOND).now_us
+    lost = meta(clock, "clock_lost")
+    if lives:
+        assert (lost, told >= then + HOUR) == (0, True)
+    else:
+        assert told == then + SECOND
+        assert -HOUR - 60 * SECOND < lost < -HOUR + 60 * SECOND
+
+
+def test_what_passed_while_a_clock_was_set_back_counts(clock: Clockwork) -> None:
+    ahead = server_time(clock) + HOUR
+    clock.client.hset(clock.key("meta"), "clock", ahead)
+    clock.client.hset(clock.key("clocks"), "p1", f"{ahead} 0")
+    assert real_tick(clock, passed=30 * SECOND).now_us == ahead + 30 * SECOND
+
+
+def test_a_clock_that_is_slewed_by_less_than_two_seconds_is_left_alone(clock: Clockwork) -> None:
+    clock.client.hset(clock.key("meta"), "clock", server_time(clock) + SECOND)
+    real_tick(clock)
+    assert meta(clock, "clock_lost") == 0
+
+
+def test_a_clock_that_a_test_drives_is_never_made_up_for(clock: Clockwork) -> None:
+    clock.tick()
+    clock.wait(-3_600)
+    clock.tick()
+    assert (meta(clock, "clock"), meta(clock, "clock_lost")) == (0, 0)
+
+
+# Claims that a server forgot.
+
+
+def restored(clock: Clockwork, lost: int = 2) -> tuple[list[str], int]:
+    """Have claims made that the server that answers from then on knows nothing of.
+
+    Returns:
+        The jobs, those of the lost claims first, and the time of the last tick that it knows.
+    """
+    jobs = clock.enqueue(lost + 1)
+    clock.heartbeat(first=True)
+    clock.claim(0)
+    clock.tick()
+    known = meta(clock, "tick_at")
+    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
+    clock.wait(60)
+    clock.heartbeat(first=True)
+    return jobs, known
+
+
+def ask(clock: Clockwork, sequence: int = 2) -> None:
+    """Let the workers say what they remember."""
+    assert clock.claim().answer is Answer.MOVED
+    clock.heartbeat("p1", sequence)
+    clock.wait(7)
+    clock.heartbeat("p1", sequence, first=True)
+    assert clock.claim().answer is Answer.MOVED
+
+
+def recover_from(clock: Clockwork) -> int:
+    call = stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE)
+    return clock.run(call).recover_from_us
+
+
+@pytest.mark.parametrize("ticks", [0, 3])
+def test_claims_that_a_restored_server_does_not_know_hold_the_account_and_say_since_when(
+    clock: Clockwork, ticks: int
+) -> None:
+    _, known = restored(clock)
+    for _ in range(ticks):
+        clock.tick()
+        clock.wait(0.5)
+    ask(clock)
+    stats = clock.run(calls.stats(clock.account))
+    assert "lost claims (0 of 2 known)" in str(stats.hold_reason)
+    assert recover_from(clock) == known - MARGIN * SECOND
+    clock.wait(2)
+    assert clock.tick().messages["reconcile"] == 1
+
+
+def test_a_heartbeat_alone_is_enough_to_hold_and_to_begin_the_search(clock: Clockwork) -> None:
+    _, known = restored(clock)
+    clock.tick()
+    clock.heartbeat("p1", 2)
+    assert recover_from(clock) == known - MARGIN * SECOND
+
+
+def test_the_pump_that_recovers_stays_on_the_board(clock: Clockwork) -> None:
+    restored(clock)
+    ask(clock)
+    call = stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE)
+    assert not clock.run(call).left
+    assert not clock.run(call).left
+
+
+def test_runs_of_forgotten_claims_are_adopted_under_their_higher_attempt(
+    clock: Clockwork,
+) -> None:
+    jobs, _ = restored(clock)
+    ask(clock)
+    assert [clock.found(job, 1, f"r-{job}") for job in jobs[:2]] == [1, 1]
+    assert clock.states(jobs[:2]) == {"running"}
+    assert clock.claim().answer is Answer.MOVED, "an acceptance does not end the hold"
+    since = recover_from(clock)
+    assert clock.run(stages.recovered(clock.account, since))
+    assert [job.job_id for job in clock.claim().items] == jobs[2:]
+    assert [clock.found(job, 1, f"r-{job}") for job in jobs[:2]] == [0, 0]
+
+
+def test_a_recovery_ends_once_and_leaves_no_hold(clock: Clockwork) -> None:
+    restored(clock)
+    ask(clock)
+    since = recover_from(clock)
+    done = stages.recovered(clock.account, since)
+    assert not clock.run(stages.recovered(clock.account, since + 1)), "another one's"
+    assert clock.run(done)
+    before = clock.dump()
+    assert not clock.run(done)
+    assert clock.dump() == before
+    assert recover_from(clock) == 0
+    assert clock.run(calls.stats(clock.account)).hold_reason is None
+    assert "reconcile" not in clock.tick().messages
+
+
+def test_after_a_recovery_what_the_workers_remember_holds_nothing_again(clock: Clockwork) -> None:
+    restored(clock)
+    ask(clock)
+    clock.run(stages.recovered(clock.account, recover_from(clock)))
+    clock.heartbeat("p1", 2)
+    assert clock.claim(1).answer is Answer.OK
+    clock.heartbeat("p1", 50)
+    assert recover_from(clock) > 0, "a process that remembers still more begins another"
+
+
+def test_a_person_may_end_a_recovery(clock: Clockwork) -> None:
+    jobs, _ = restored(clock)
+    ask(clock)
+    since = recover_from(clock)
+    assert "lost claims" in clock.run(calls.resume(clock.account))
+    assert recover_from(clock) == 0
+    assert not clock.run(stages.recovered(clock.account, since))
+    assert [job.job_id for job in clock.claim().items] == jobs
+
+
+def test_where_nothing_was_lost_nothing_is_searched(clock: Clockwork) -> None:
+    restored(clock)
+    assert clock.claim().answer is Answer.MOVED
+    clock.heartbeat("p1", 0)
+    clock.wait(7)
+    clock.heartbeat("p1", 0, first=True)
+    assert clock.claim().answer is Answer.OK
+    assert recover_from(clock) == 0
+    assert meta(clock, "known_until") == 0
+
+
+def test_a_server_that_nobody_remembers_waits_until_the_runs_since_its_last_tick_were_searched(
+    clock: Clockwork,
+) -> None:
+    jobs = clock.enqueue(1)
+    clock.heartbeat(first=True)
+    clock.claim(0)
+    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
+    clock.client.hdel(clock.key("meta"), "remembered")
+    assert clock.claim().answer is Answer.MOVED
+    clock.wait(7)
+    assert clock.claim().answer is Answer.MOVED
+    assert "no worker remembers" in str(clock.run(calls.stats(clock.account)).hold_reason)
+    clock.heartbeat(first=True)
+    assert recover_from(clock) > 0
+    assert clock.states(jobs) == {"ready"}
+
+
+def test_an_empty_server_knows_nothing_so_the_runs_of_two_hours_are_searched(
+    clock: Clockwork,
+) -> None:
+    clock.heartbeat(first=True)
+    clock.tick()
+    clock.claim()
+    clock.heartbeat("p1", 5_000)
+    assert clock.run(calls.stats(clock.account)).hold_seconds > 86_400
+    assert recover_from(clock) == clock.now - 7_200 * SECOND
