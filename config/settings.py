@@ -109,6 +109,9 @@ class Settings(Limits, BaseSettings):
     broker_url: str | None = Field(None, repr=False)
     #: Seconds an unconfirmed job is left to resolve itself before it is acted on.
     unconfirmed_grace_seconds: Seconds = 30
+    #: Whether submissions carry a marker (in a task's title, in a webhook URL) that finds their
+    #: runs when an answer is lost. Without it such jobs wait for people.
+    correlation: bool = True
     #: Seconds between two looks at a run: the least, and the most.
     poll_min_seconds: Seconds = 2
     poll_max_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30

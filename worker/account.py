@@ -6,10 +6,12 @@ from typing import Any, TypeVar
 
 import redis.asyncio
 import structlog
+from redis.exceptions import ResponseError
 
 from api_client import AiohttpTransport, RawClient
 from config.settings import Account, Settings
 from runqueue import calls, stages
+from runqueue.errors import NewerSchema
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import Call, run_async
 from worker.lease import Lease
@@ -22,6 +24,10 @@ T = TypeVar("T")
 
 #: Seconds that the answer to "is this key allowed anything?" is believed.
 KEY_CHECK_SECONDS = 30.0
+#: Entries that one step of a migration walks: a millisecond or two of Redis.
+MIGRATE_ENTRIES = 1000
+#: Seconds for which a server that has no list of runs is not asked for one.
+NO_LIST_SECONDS = 3600.0
 
 
 class AccountLink:
@@ -50,6 +56,11 @@ class AccountLink:
         self.first_poll_us = int(settings.poll_min_seconds * 1_000_000)
         self.client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
         self.metrics = AccountMetrics(name)
+        #: Seconds from which on a search that finds no run of an unconfirmed job counts.
+        self.grace = settings.unconfirmed_grace_seconds
+        #: Whether submissions carry the marker that their runs are found by.
+        self.correlates = settings.correlation
+        self._list_again = 0.0
         self.is_limited = bool(account.max_dispatches_per_second or account.max_requests_per_second)
         self._redis = client
         self._key_checked: tuple[float, bool | None] = (float("-inf"), None)
@@ -73,12 +84,21 @@ class AccountLink:
         self.finished = Recorder[stages.Finished](
             lambda items: stages.finish(name, items), self.send, size=lambda item: len(item.result)
         )
+        self.run_again = Recorder[stages.RunAgain](
+            lambda items: stages.retry_run(name, items),
+            self.send,
+            size=lambda item: len(item.result),
+        )
         hung = f"deadline: the run took longer than {self.settings.max_run_seconds:g} s"
         self.late = Recorder[str](lambda ids: calls.cancel(name, ids, "deadline"), self.send)
         self.hung = Recorder[str](lambda ids: calls.cancel(name, ids, hung), self.send)
+        self.ended_strays = Recorder[str](
+            lambda run_ids: stages.drop_strays(name, run_ids), self.send
+        )
         self.look_now = Recorder[str](lambda items: stages.poll_now(name, items), self.send)
         self.returned = {
-            why: self._giving_back(why) for why in ("void", "not_sent", "busy", "account")
+            why: self._giving_back(why)
+            for why in ("void", "not_sent", "busy", "limited", "account")
         }
 
     def _giving_back(self, why: str) -> Recorder[stages.GivenBack]:
@@ -94,11 +114,25 @@ class AccountLink:
         return await run_async(self._redis, call)
 
     async def start(self) -> None:
-        """Announce the account and its limits, and begin the lease."""
+        """Announce the account and its limits, and begin the lease.
+
+        Raises:
+            NewerSchema: a newer version has written to this account.
+        """
         await self._redis.sadd(ACCOUNTS, self.name)
+        await self._migrate()
         await self.send(stages.seed_limits(self.name, self.settings.for_queue()))
         await self.lease.beat()
         self._beat = asyncio.create_task(self.lease.keep())
+
+    async def _migrate(self) -> None:
+        try:
+            while not await self.send(stages.migrate(self.name, MIGRATE_ENTRIES)):
+                pass
+        except ResponseError as error:
+            if not str(error).startswith("NEWER"):
+                raise
+            raise NewerSchema(self.name, int(str(error).split()[1])) from None
 
     async def key_is_allowed(self) -> bool | None:
         """Read one list page with the key, at most once in 30 s; None = cannot be told."""
@@ -109,6 +143,24 @@ class AccountLink:
                     allowed = await self.client.check_key()
                 self._key_checked = (time.monotonic(), allowed)
             return allowed
+
+    def may_list(self) -> bool:
+        """Say whether the server is thought to have the list of runs."""
+        return time.monotonic() >= self._list_again
+
+    def remember_no_list(self) -> None:
+        """Take note that the server has no list of runs; it is asked again after an hour."""
+        if self.may_list():
+            log.warning("list_not_supported", account=self.name)
+        self._list_again = time.monotonic() + NO_LIST_SECONDS
+
+    async def permit(self) -> None:
+        """Wait for leave to make one call that is no submission."""
+        while True:
+            granted, seconds = await self.send(stages.permits(self.name, 1))
+            if granted:
+                return
+            await asyncio.sleep(max(seconds, 0.01))
 
     async def goodbye(self) -> None:
         """Record what is left and end the lease."""
@@ -126,8 +178,10 @@ class AccountLink:
             self.unconfirmed,
             self.polled,
             self.finished,
+            self.run_again,
             self.late,
             self.hung,
             self.look_now,
+            self.ended_strays,
             *self.returned.values(),
         ]

@@ -15,7 +15,7 @@ from celery.worker.state import maybe_shutdown
 from config.collector import calm_collector
 from config.logging import setup_logging
 from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
-from runqueue import EvictingRedis, QueueUnavailable
+from runqueue import EvictingRedis, NewerSchema, QueueUnavailable
 from runqueue.connect import find_url
 from worker.metrics_server import serve_metrics
 from worker.pump import Ended
@@ -25,7 +25,7 @@ from worker.ticker import Ticker
 log = structlog.get_logger()
 
 QUEUE = "runqueue"
-KINDS = ("submit", "poll", "cancel")
+KINDS = ("submit", "poll", "cancel", "reconcile")
 
 
 def _settings_or_exit() -> tuple[Settings, str, str]:
@@ -67,6 +67,7 @@ app.conf.update(
     worker_send_task_events=False,
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
+    broker_transport="worker.broker:Transport",
     broker_connection_max_retries=None,
     broker_connection_retry_on_startup=True,
     # Without a socket timeout kombu can hang a worker for good.
@@ -105,7 +106,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         try:
             # A SIGTERM while Redis is awaited ends the worker: Celery's handler only leaves a note.
             runtime.start(still_wanted=maybe_shutdown)
-        except EvictingRedis as error:
+        except (EvictingRedis, NewerSchema) as error:
             sys.exit(f"runqueue: {error}")
         _state["runtime"] = runtime
         serve_metrics(settings.metrics_host, settings.metrics_port, redis_url)
@@ -169,6 +170,12 @@ def poll(account: str, tick_us: int) -> None:
 def cancel(account: str, tick_us: int) -> None:
     """Run the cancel pump of an account."""
     _pump("cancel", account, tick_us)
+
+
+@app.task(name="runqueue.reconcile")
+def reconcile(account: str, tick_us: int) -> None:
+    """Run the reconcile pump of an account."""
+    _pump("reconcile", account, tick_us)
 
 
 @app.task(name="runqueue.sweep")

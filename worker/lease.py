@@ -48,7 +48,8 @@ class Lease:
     ) -> None:
         self.name = new_name()
         #: The highest claim sequence this process saw: a Redis that lost writes shows a lower one.
-        self.sequence = 0
+        #: -1 = none was seen yet.
+        self.sequence = -1
         self._account = account
         self._send = send
         self._clock = clock
@@ -69,8 +70,8 @@ class Lease:
         seen = await self._send(
             stages.heartbeat(self._account, self.name, lease_us, self.sequence, first=self._first)
         )
-        if seen >= 0:
-            if seen < self.sequence:
+        if seen != -1:
+            if 0 <= seen < self.sequence:
                 log.error("redis_lost_claims", account=self._account, known=seen, of=self.sequence)
             self.sequence = max(self.sequence, seen)
             self._first = False

@@ -1,4 +1,4 @@
-"""Polling: running → completed | failed | canceled, one GET a run, spaced by the run's age."""
+"""Polling: running → completed | failed | canceled | scheduled, one GET a run, spaced by age."""
 
 import asyncio
 import random
@@ -7,8 +7,10 @@ import orjson
 import structlog
 
 from api_client import ReadClass, RunReading
+from api_client.answers import parse_json
 from runqueue import stages
-from runqueue.stages import Due, Finished, Polled, Taken
+from runqueue.retry import Retry
+from runqueue.stages import Due, Finished, Polled, RunAgain, Taken
 from worker.pump import Pump
 
 log = structlog.get_logger()
@@ -88,18 +90,7 @@ class PollPump(Pump):
     def _record(self, job: Due, now_us: int, reading: RunReading) -> None:
         account = self.account
         if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
-            account.finished.put(
-                Finished(
-                    job.job_id,
-                    job.attempt,
-                    job.run_id,
-                    STATES.get(reading.run_status, "failed"),
-                    reading.run_status,
-                    "",
-                    kept(reading),
-                ),
-                self.free_place,
-            )
+            self._end(job, reading, reading.run_status)
             return
         self._end_overdue(job, now_us, reading)
         least, most = account.poll_bounds
@@ -118,6 +109,26 @@ class PollPump(Pump):
             )
         polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6))
         account.polled.put(polled, self.free_place)
+
+    def _end(self, job: Due, reading: RunReading, status: str) -> None:
+        """Record the end of a run, or have the job run again where its policy says so."""
+        account, result = self.account, kept(reading)
+        backoff = None
+        if job.retry and STATES.get(status, "failed") == "failed":
+            retry = Retry.read(job.retry)
+            backoff = retry.backoff(job.runs + 1, status, parse_json(reading.body), random.random())
+        if backoff is None:
+            state = STATES.get(status, "failed")
+            finished = Finished(job.job_id, job.attempt, job.run_id, state, status, "", result)
+            account.finished.put(finished, self.free_place)
+            return
+        reason = (reading.failure_reason or f"the run {status}")[:500]
+        account.run_again.put(
+            RunAgain(
+                job.job_id, job.attempt, job.run_id, status, reason, int(backoff * 1e6), result
+            ),
+            self.free_place,
+        )
 
     def _end_overdue(self, job: Due, now_us: int, reading: RunReading) -> None:
         """Have a run canceled whose time is up, now that a GET says that it goes on, or is gone.

@@ -10,9 +10,10 @@ from worker.account import AccountLink
 from worker.cancel import CancelPump
 from worker.poll import PollPump
 from worker.pump import Pump
+from worker.reconcile import ReconcilePump
 from worker.submit import SubmitPump
 
-KINDS = (SubmitPump, PollPump, CancelPump)
+KINDS = (SubmitPump, PollPump, CancelPump, ReconcilePump)
 
 
 class AccountWorker(AccountLink):

@@ -66,6 +66,7 @@ class Runtime:
 
         Raises:
             EvictingRedis: Redis is set up to drop keys.
+            NewerSchema: a newer version has written there.
         """
         self._thread.start()
         begun = self.call(self._start())

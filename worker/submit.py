@@ -23,6 +23,9 @@ log = structlog.get_logger()
 #: Seconds after the claim in which a permit may be used; the job goes back as not sent after that.
 PERMIT_SECONDS = 0.2
 
+#: Why nothing is known of a submission that was cut off with its process.
+STOPPED = "the worker was stopped"
+
 
 class _Claim(NamedTuple):
     """A claim that was asked for: its id, the process's name then, and when (monotonic seconds)."""
@@ -63,7 +66,9 @@ class SubmitPump(Pump):
         """Submit one claimed job, once."""
         job, process, asked = item
         try:
-            post = wire.submission(job.stored, job.job_id, job.attempt)
+            post = wire.submission(
+                job.stored, job.job_id, job.attempt, mark=self.account.correlates
+            )
         except (ValueError, KeyError) as error:
             self._unreadable(job, error)
             return
@@ -89,7 +94,7 @@ class SubmitPump(Pump):
                 )
                 timer.status = outcome.status_code
         except asyncio.CancelledError:
-            return Submission(SubmissionClass.UNKNOWN, detail="the worker was stopped")
+            return Submission(SubmissionClass.UNKNOWN, detail=STOPPED)
         if not outcome.needs_key_check:
             return outcome
         try:
@@ -130,10 +135,12 @@ class SubmitPump(Pump):
                 status=outcome.status_code,
             )
             wait_us = int((outcome.retry_after or 0.0) * 1e6)
-            item = GivenBack(job.job_id, job.attempt, wait_us, _words(outcome))
-            account.returned[outcome.outcome.value].put(item, done)
+            named = outcome.named_rate or 0.0
+            item = GivenBack(job.job_id, job.attempt, wait_us, _words(outcome), named)
+            why = "limited" if outcome.status_code == 429 else outcome.outcome.value
+            account.returned[why].put(item, done)
             return
-        lost = Lost(job.job_id, job.attempt, outcome.detail[:500])
+        lost = Lost(job.job_id, job.attempt, outcome.detail[:500], _is_trouble(outcome))
         log.warning(
             "submission_" + outcome.outcome.value,
             account=account.name,
@@ -143,6 +150,13 @@ class SubmitPump(Pump):
         )
         refused = outcome.outcome is SubmissionClass.REFUSED
         (account.dead if refused else account.unconfirmed).put(lost, done)
+
+
+def _is_trouble(outcome: Submission) -> bool:
+    """Say whether the server, or the way to it, failed; being stopped ourselves is neither."""
+    if outcome.outcome is not SubmissionClass.UNKNOWN or outcome.detail == STOPPED:
+        return False
+    return outcome.status_code is None or outcome.status_code >= 500
 
 
 def _words(outcome: Submission) -> str:

@@ -44,6 +44,7 @@ def test_every_default_is_the_documented_one() -> None:
         "max_requests_per_second": 10,
         "max_run_seconds": 7200,
         "unconfirmed_grace_seconds": 30,
+        "correlation": True,
         "poll_min_seconds": 2,
         "poll_max_seconds": 30,
         "metrics_port": 9464,
@@ -65,6 +66,7 @@ def test_the_example_file_names_every_setting_with_its_default() -> None:
         default = getattr(settings, name)
         if name != "skyvern_api_key":
             shown = f"{default:g}" if isinstance(default, float) else str(default)
+            shown = shown.lower() if isinstance(default, bool) else shown
             assert told[variable] == ("" if default is None else shown)
 
 

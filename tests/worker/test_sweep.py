@@ -18,7 +18,7 @@ async def test_claims_of_a_dead_process_become_unconfirmed(
         assert (await sweep(bench.account))["expire_leases"] == 0
         assert bench.job(job_id).state is JobState.SUBMITTING
 
-        client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1})
+        client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
         walked = await sweep(bench.account)
 
         job = bench.job(job_id)

@@ -94,6 +94,11 @@ class Bench:
         async with self.api.session.get(f"{self.api.url}/_ledger/summary") as answer:
             return int((await answer.json())["submissions"])
 
+    async def calls(self, route: str) -> int:
+        """How many calls of a route the API has seen."""
+        async with self.api.session.get(f"{self.api.url}/_ledger/summary") as answer:
+            return int((await answer.json())["requests_by_route"].get(route, 0))
+
     async def arrived(self, n: int = 1) -> None:
         """Wait until so many submissions have arrived at the API."""
 

@@ -1,0 +1,182 @@
+"""Canceling many runs at once, and runs that no job owns."""
+
+from typing import Any
+
+import pytest
+import redis
+
+from runqueue import JobState, ids, stages
+from runqueue.operate import Operations
+from runqueue.stages import Accepted
+from tests.simulator.simulating import eventually
+from tests.worker.working import ENDLESS, KEYS, Bench, working
+
+
+def due(bench: Bench, member: str) -> None:
+    bench.client.zadd(f"{KEYS.prefix}cancels", {member: bench.now_us()})
+
+
+async def running(bench: Bench, n: int) -> list[str]:
+    """Have so many runs that are to be canceled; returns their jobs."""
+    job_ids = await bench.submitted(n)
+    for job_id in job_ids:
+        bench.queue.cancel(job_id)
+    return job_ids
+
+
+@pytest.mark.parametrize("n", [5, 30])
+async def test_many_runs_are_canceled_in_one_call(
+    client: redis.Redis, redis_url: str, n: int
+) -> None:
+    async with working(client, redis_url) as bench:
+        job_ids = await running(bench, n)
+
+        await bench.one_pass("cancel")
+        await bench.one_pass("poll")
+
+        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.CANCELED}
+        assert {run["status"] for run in await bench.runs()} == {"canceled"}
+        assert (await bench.calls("cancel_runs"), await bench.calls("cancel_run")) == (1, 0)
+
+
+async def test_a_few_runs_are_canceled_one_by_one(client: redis.Redis, redis_url: str) -> None:
+    async with working(client, redis_url) as bench:
+        await running(bench, 4)
+
+        await bench.one_pass("cancel")
+
+        assert (await bench.calls("cancel_runs"), await bench.calls("cancel_run")) == (0, 4)
+
+
+async def test_more_than_a_hundred_runs_take_a_call_for_each_hundred(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        job_ids = [*await running(bench, 100), *await running(bench, 20)]
+
+        first = await bench.one_pass("cancel", want=500)
+        assert first.next_us == first.now_us  # more are due at once
+        await bench.one_pass("cancel", want=500)
+        for _ in range(2):
+            await bench.one_pass("poll")
+
+        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.CANCELED}
+        assert (await bench.calls("cancel_runs"), await bench.calls("cancel_run")) == (2, 0)
+
+
+async def test_a_server_without_a_bulk_call_is_remembered_and_asked_run_by_run(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        missing = {"status": 404, "body": {"detail": "Not Found"}}
+        await bench.api.fault(missing, match={"route": "cancel_runs"})
+        job_ids = await running(bench, 6)
+        await bench.one_pass("cancel")
+        job_ids += await running(bench, 7)
+        await bench.one_pass("cancel")
+        await bench.one_pass("poll")
+
+        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.CANCELED}
+        assert (await bench.calls("cancel_runs"), await bench.calls("cancel_run")) == (1, 13)
+
+
+async def test_a_bulk_call_that_failed_is_made_again_after_its_lease(
+    client: redis.Redis, redis_url: str, logged: list[Any]
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.fault({"status": 500}, match={"route": "cancel_runs"}, times=1)
+        job_ids = await running(bench, 6)
+        await bench.one_pass("cancel")
+        await bench.one_pass("poll")
+        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
+        assert "cancel_failed" in [event["event"] for event in logged]
+
+        for job_id in job_ids:
+            due(bench, job_id)
+        await bench.one_pass("cancel")
+        await bench.one_pass("poll")
+
+        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.CANCELED}
+        assert await bench.calls("cancel_run") == 0
+
+
+async def stray(bench: Bench, run_id: str = "") -> str:
+    """Have a run that no job owns, of the server's or only by name; returns its id."""
+    run_id = run_id or await bench.api.run_task(url=ENDLESS)
+    found = Accepted(ids.new_id("default"), 1, run_id, "running", 0)
+    assert await bench.account.send(stages.mark_running("default", [found])) == [2]
+    return run_id
+
+
+@pytest.mark.parametrize("n", [1, 6], ids=["one by one", "in bulk"])
+async def test_a_stray_is_canceled_once_a_person_asks_for_it_and_then_forgotten(
+    client: redis.Redis, redis_url: str, n: int
+) -> None:
+    async with working(client, redis_url) as bench:
+        operations = Operations(bench.queue)
+        for _ in range(n):
+            await stray(bench)
+        kept = await stray(bench)
+        await bench.one_pass("cancel")
+        assert {run["status"] for run in await bench.runs()} & {"canceled"} == set()
+
+        asked = [one for one in operations.strays() if one.run_id != kept]
+        assert operations.cancel_strays(asked) == n
+        await bench.one_pass("cancel")
+        await eventually(lambda: bench.stats().strays == 1)
+
+        assert [one.run_id for one in operations.strays()] == [kept]
+        statuses = {run["run_id"]: run["status"] for run in await bench.runs()}
+        assert statuses.pop(kept) != "canceled"
+        assert set(statuses.values()) == {"canceled"}
+        assert bench.client.zcard(f"{KEYS.prefix}cancels") == 0
+
+
+@pytest.mark.parametrize("n", [1, 5], ids=["one by one", "in bulk"])
+async def test_a_stray_that_the_server_does_not_know_is_forgotten(
+    client: redis.Redis, redis_url: str, n: int
+) -> None:
+    async with working(client, redis_url) as bench:
+        operations = Operations(bench.queue)
+        for number in range(n):
+            await stray(bench, f"tsk_{number}")
+
+        assert operations.cancel_strays(operations.strays()) == n
+        await bench.one_pass("cancel")
+
+        await eventually(lambda: bench.stats().strays == 0)
+        assert list(operations.strays()) == []
+
+
+async def test_a_stray_whose_cancel_failed_stays_and_is_tried_again(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        operations = Operations(bench.queue)
+        run_id = await stray(bench)
+        await bench.api.fault({"status": 500}, match={"route": "cancel_run"}, times=1)
+        operations.cancel_strays(operations.strays())
+        await bench.one_pass("cancel")
+        assert [one.run_id for one in operations.strays()] == [run_id]
+
+        due(bench, f"stray {run_id}")
+        await bench.one_pass("cancel")
+
+        await eventually(lambda: bench.stats().strays == 0)
+        assert [run["status"] for run in await bench.runs()] == ["canceled"]
+
+
+async def test_a_stray_that_a_bulk_call_did_not_cancel_is_not_forgotten(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        operations = Operations(bench.queue)
+        runs = {await stray(bench) for _ in range(5)}
+        answer = {"status": 200, "body": {"cancelled": [], "failed": sorted(runs)}}
+        await bench.api.fault(answer, match={"route": "cancel_runs"})
+        await bench.api.fault({"status": 500}, match={"route": "cancel_run"})
+        operations.cancel_strays(operations.strays())
+
+        await bench.one_pass("cancel")
+
+        assert {one.run_id for one in operations.strays()} == runs

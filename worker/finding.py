@@ -1,0 +1,121 @@
+"""How the run of a submission whose answer was lost can be recognised. Pure functions.
+
+By the attempt's marker, where the server's search looks into what carries it; else by the request
+that `get_run` echoes. Finding is easy; that there is no run is only believed where the search would
+have found it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runqueue import ids, wire
+from runqueue.spec import Kind
+from runqueue.stages import Doubtful
+
+#: Engines whose tasks keep the title that they were given; the search looks into it. Others (2.0,
+#: which is the default, and what nobody knows yet) may overwrite it.
+TITLED_ENGINES = frozenset({"skyvern-1.0", "skyvern-3.0", "openai-cua", "anthropic-cua"})
+#: Fields that an echo shows otherwise, or not at all: the marker stands in the first two, the
+#: others travel outside the body.
+_NOT_ECHOED = frozenset(
+    {"title", "webhook_url", "user_agent", "max_steps_override", "template", "agent_id"}
+)
+#: Seconds before a job became unconfirmed in which its run may have been made: a submission's time
+#: (60 s) and what recording may add, and a minute for clocks that differ.
+BEFORE = 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An unconfirmed job, as the search sees it.
+
+    Args:
+        doubt: the job.
+        age: seconds it has been unconfirmed.
+        kind: task or workflow.
+        fields: the request, as it was handed in.
+        search_key: what finds the run, and proves by finding nothing that there is none; None =
+            only the echoed request tells.
+    """
+
+    doubt: Doubtful
+    age: float
+    kind: Kind
+    fields: Mapping[str, Any]
+    search_key: str | None
+
+    @property
+    def marker(self) -> tuple[str, int]:
+        """The job and the attempt, as the marker names them."""
+        return self.doubt.job_id, self.doubt.attempt
+
+
+def wanted(doubt: Doubtful, now_us: int) -> Wanted:
+    """Read an unconfirmed job.
+
+    Raises:
+        ValueError, KeyError: its stored request is broken.
+    """
+    kind, fields = wire.read_request(doubt.stored)
+    key = None
+    if kind == "task" and fields.get("engine") in TITLED_ENGINES:
+        key = ids.title_marker(doubt.job_id, doubt.attempt)
+    elif kind == "workflow" and fields.get("webhook_url"):
+        key = ids.url_marker(doubt.job_id, doubt.attempt)
+    return Wanted(doubt, (now_us - doubt.since_us) / 1e6, kind, fields, key)
+
+
+def kind_of(run_type: str | None) -> Kind:
+    """Return the kind of a run in the list."""
+    return "workflow" if run_type == "workflow_run" else "task"
+
+
+def is_run_of(job: Wanted, kind: Kind, echoed: Mapping[str, Any]) -> bool:
+    """Say whether a run that no job owns is the job's, by the request that the server echoes.
+
+    A marker decides. Without one every field that we sent must be equal; the server adds its own
+    defaults, and may leave out what is null.
+
+    Args:
+        job: the job.
+        kind: the run's.
+        echoed: its `run_request`.
+    """
+    marked = markers_of(echoed)
+    if marked:
+        return job.marker in marked
+    if kind != job.kind or not _names_same_workflow(job.fields, echoed):
+        return False
+    return all(
+        echoed.get(name) == value
+        for name, value in job.fields.items()
+        if name not in _NOT_ECHOED and not (name == "workflow_id" or value is None)
+    )
+
+
+def markers_of(echoed: Mapping[str, Any]) -> set[tuple[str, int]]:
+    """Return the attempts that an echoed request names."""
+    texts = (echoed.get("title"), echoed.get("webhook_url"))
+    return {m for text in texts if isinstance(text, str) for m in ids.markers_in(text)}
+
+
+def _names_same_workflow(sent: Mapping[str, Any], echoed: Mapping[str, Any]) -> bool:
+    """Servers call it `workflow_id` or `agent_id`, whichever was sent."""
+    ours = sent.get("workflow_id") or sent.get("agent_id")
+    return ours is None or ours in (echoed.get("workflow_id"), echoed.get("agent_id"))
+
+
+def next_look(age: float, grace: float) -> float:
+    """Return after how many seconds to look for a run again.
+
+    Soon at first, since most answers are lost with their run made; at the grace, and half a minute
+    later, because these count where nothing is found; then ever more rarely.
+
+    Args:
+        age: seconds that the job has been unconfirmed.
+        grace: seconds from which on a search that finds nothing counts.
+    """
+    if age < grace:
+        return min(max(2.0, age * 0.7), max(grace - age, 0.05))
+    return min(max(30.0, age * 0.25), 300.0)

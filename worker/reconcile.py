@@ -1,0 +1,321 @@
+"""Reconciling: unconfirmed → running (its run was found), or what is left when there is none.
+
+A pass takes the jobs whose look is due, all at once: a list call finds many runs. What carries a
+marker that the server's search looks into is searched by it; the rest is compared with the recent
+runs that no job owns. What nothing was found for is recorded with what the search is worth, and
+`record_search.lua` decides.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from api_client import ListClass, ListedRun, ReadClass, RunPage
+from api_client.answers import parse_json
+from runqueue import ids, stages
+from runqueue.stages import Accepted, Doubtful, Searched, Taken
+from worker.account import AccountLink
+from worker.finding import BEFORE, Wanted, is_run_of, kind_of, markers_of, next_look, wanted
+from worker.pump import Pump
+
+log = structlog.get_logger()
+
+#: Seconds one call may take, and after which a look that nobody recorded comes again.
+CALL_SECONDS, LEASE_SECONDS = 12.0, 60.0
+#: Jobs looked for in one pass, and calls open at once in it.
+BATCH, CONCURRENCY = 500, 8
+#: From so many marked tasks on, the list of all marked runs is read before each is searched for.
+BULK_FROM, BULK_PAGES = 10, 5
+#: Pages of recent runs read in one pass; the server shows no more than 100.
+MAX_PAGES = 100
+#: Seconds between the two searches that say together that there is no run.
+SPACING = 30.0
+#: Seconds after the last tick that a returned Redis knows, in which submissions on the wire may yet
+#: become runs; and between two tries to recover.
+RECOVERY_GRACE, RECOVERY_EVERY = 30.0, 15.0
+#: Echoed requests that are remembered: a run's request does not change.
+MAX_ECHOES = 10_000
+
+
+class ReconcilePump(Pump):
+    """Looks for the runs of unconfirmed jobs; one pass at a time."""
+
+    kind = "reconcile"
+
+    def __init__(self, account: AccountLink, places: int) -> None:
+        super().__init__(account, min(places, 1))
+        self._echoes: dict[str, Mapping[str, Any]] = {}
+        self._recover_at = 0.0
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+
+    async def take(self, want: int, tick_us: int) -> Taken:
+        """Claim the jobs whose look is due, as one item."""
+        account = self.account
+        taken = await account.send(
+            stages.reconcile_claim(
+                account.name,
+                account.lease.name,
+                BATCH if want else 0,
+                tick_us,
+                int(LEASE_SECONDS * 1e6),
+            )
+        )
+        if time.monotonic() < self._recover_at:
+            taken = taken._replace(recover_from_us=0)
+        return taken._replace(items=[taken] if taken.items or taken.recover_from_us else [])
+
+    async def handle(self, item: Taken) -> None:
+        """Make one pass."""
+        if item.recover_from_us:
+            await self._recover(item.recover_from_us, item.now_us)
+        if item.items:
+            await self._look(item.items, item.now_us)
+        self.free_place()
+
+    async def _look(self, doubts: Sequence[Doubtful], now_us: int) -> None:
+        jobs, broken = _readable(doubts, now_us)
+        verdicts: dict[str, str] = dict.fromkeys(broken, "unknown")
+        if self.account.correlates and self.account.may_list():
+            verdicts |= await self._search([job for job in jobs if job.search_key])
+            verdicts |= await self._compare([job for job in jobs if not job.search_key])
+        else:
+            verdicts |= {job.doubt.job_id: "unknown" for job in jobs}
+        ages = {job.doubt.job_id: job.age for job in jobs}
+        grace = self.account.grace
+        searched = [
+            Searched(
+                doubt.job_id,
+                doubt.attempt,
+                verdicts[doubt.job_id],
+                int(next_look(ages.get(doubt.job_id, grace), grace) * 1e6),
+            )
+            for doubt in doubts
+            if doubt.job_id in verdicts
+        ]
+        if searched:
+            call = stages.record_search(
+                self.account.name, searched, int(grace * 1e6), int(SPACING * 1e6)
+            )
+            codes = await self.account.send(call)
+            log.info(
+                "unconfirmed_searched",
+                account=self.account.name,
+                jobs=len(doubts),
+                found=len(doubts) - len(searched),
+                settled=codes.count(2),
+            )
+
+    async def _search(self, jobs: list[Wanted]) -> dict[str, str]:
+        """Look for marked runs; return a verdict for each job whose run was not found."""
+        if len(jobs) >= BULK_FROM:
+            jobs = await self._search_bulk(jobs)
+        answers = await asyncio.gather(*map(self._search_one, jobs))
+        verdicts = zip(jobs, answers, strict=True)
+        return {job.doubt.job_id: verdict for job, verdict in verdicts if verdict}
+
+    async def _search_bulk(self, jobs: list[Wanted]) -> list[Wanted]:
+        """Find what stands among the newest marked tasks; it may find, never deny."""
+        by_marker = {job.marker: job for job in jobs}
+        for number in range(1, BULK_PAGES + 1):
+            page = await self._page(number, search_key="[rq:")
+            found = [
+                (by_marker.pop(marker), run)
+                for run in page.runs
+                for marker in ids.markers_in(run.title or "")
+                if marker in by_marker and _is_recent_enough(run, by_marker[marker], page)
+            ]
+            await self._adopt(found)
+            if not by_marker or page.outcome is not ListClass.DONE or page.is_short:
+                break
+        return list(by_marker.values())
+
+    async def _search_one(self, job: Wanted) -> str:
+        """Search by the attempt's own marker; '' = its run was found."""
+        async with self._slots:
+            page = await self._page(1, search_key=job.search_key)
+        if page.outcome is not ListClass.DONE:
+            return "unknown"
+        hits = [run for run in page.runs if _is_recent_enough(run, job, page)]
+        # A server that takes no search gives any runs: each has to show the marker itself.
+        found = [run for run in hits if await self._carries(run, job)]
+        if found:
+            # Of two the older is the job's; the other is recorded as a stray.
+            found.sort(key=lambda run: run.created or 0.0)
+            if await self._adopt([(job, run) for run in found]):
+                return ""
+        return "negative" if page.is_short and not hits else "unknown"
+
+    async def _carries(self, run: ListedRun, job: Wanted) -> bool:
+        """Say whether a run carries the attempt's marker: in its title, else in what it echoes."""
+        if job.kind == "task":
+            return job.marker in ids.markers_in(run.title or "")
+        return job.marker in markers_of(await self._echo(run) or {})
+
+    async def _compare(self, jobs: list[Wanted]) -> dict[str, str]:
+        """Compare unmarked jobs with the recent runs that no job owns, oldest first."""
+        if not jobs:
+            return {}
+        left = sorted(jobs, key=lambda job: job.doubt.since_us)
+        ages, complete = await self._recent(max(job.age for job in jobs) + BEFORE)
+        free = await self._without_owner(ages)
+        echoes = await self._echoes_of(free)
+        for run in reversed(free):
+            echoed = echoes.get(run.run_id)
+            if echoed is None:
+                complete = False
+                continue
+            kind, age = kind_of(run.run_type), ages[run]
+            fitting = (
+                job for job in left if age <= job.age + BEFORE and is_run_of(job, kind, echoed)
+            )
+            match = next(fitting, None)
+            if match is not None and await self._adopt([(match, run)]):
+                left.remove(match)
+        return {job.doubt.job_id: "negative" if complete else "unknown" for job in left}
+
+    async def _recover(self, since_us: int, now_us: int) -> None:
+        """Adopt the runs of claims that Redis lost, by their markers, and let the account go on.
+
+        A run that names no attempt of ours and has no owner may be one of them, too: then the
+        account waits for a person.
+        """
+        self._recover_at = time.monotonic() + RECOVERY_EVERY
+        age = (now_us - since_us) / 1e6
+        if age < RECOVERY_GRACE:
+            self._recover_at = time.monotonic() + RECOVERY_GRACE - age
+            return
+        if not self.account.may_list():
+            return
+        runs, complete = await self._recent(age)
+        free, unknown = await self._without_owner(runs), 0
+        echoes = await self._echoes_of(free)
+        for run in free:
+            echoed = echoes.get(run.run_id)
+            if echoed is None:
+                complete = False
+                continue
+            marked = markers_of(echoed) | ids.markers_in(run.title or "")
+            unknown += not marked
+            for job_id, attempt in marked:
+                await self._record([Accepted(job_id, attempt, run.run_id, run.status, 0)])
+        if complete and not unknown:
+            await self.account.send(stages.recovered(self.account.name, since_us))
+            log.warning("lost_claims_recovered", account=self.account.name, runs=len(runs))
+        else:
+            log.warning(
+                "lost_claims_not_recovered",
+                account=self.account.name,
+                complete=complete,
+                runs_without_marker=unknown,
+            )
+
+    async def _recent(self, seconds: float) -> tuple[dict[ListedRun, float], bool]:
+        """Read the ages of the runs of so many seconds, newest first, and whether that is all."""
+        ages: dict[ListedRun, float] = {}
+        for number in range(1, MAX_PAGES + 1):
+            page = await self._page(number)
+            if page.outcome is not ListClass.DONE:
+                return ages, False
+            for run in page.runs:
+                age = _age(run, page)
+                if age > seconds:
+                    return ages, True
+                ages.setdefault(run, age)
+            if page.is_short:
+                return ages, True
+        return ages, False
+
+    async def _page(self, number: int, search_key: str | None = None) -> RunPage:
+        await self.account.permit()
+        with self.account.metrics.timed("list") as timer:
+            page = await self.account.client.list_runs(
+                search_key=search_key, page=number, timeout=CALL_SECONDS
+            )
+            timer.status = page.status_code
+        if page.outcome is ListClass.NOT_SUPPORTED:
+            self.account.remember_no_list()
+        return page
+
+    async def _without_owner(self, found: Iterable[ListedRun]) -> list[ListedRun]:
+        runs, free = list(found), []
+        for start in range(0, len(runs), 1000):
+            part = runs[start : start + 1000]
+            owners = await self.account.send(
+                stages.bound_runs(self.account.name, [run.run_id for run in part])
+            )
+            free += [run for run, owner in zip(part, owners, strict=True) if not owner]
+        return free
+
+    async def _echoes_of(self, runs: list[ListedRun]) -> dict[str, Mapping[str, Any] | None]:
+        """Return what the server echoes of each run, a few read at a time."""
+
+        async def one(run: ListedRun) -> Mapping[str, Any] | None:
+            async with self._slots:
+                return await self._echo(run)
+
+        echoed = await asyncio.gather(*map(one, runs))
+        return {run.run_id: echo for run, echo in zip(runs, echoed, strict=True)}
+
+    async def _echo(self, run: ListedRun) -> Mapping[str, Any] | None:
+        """Return the request of a run as the server echoes it; None if it could not be read."""
+        if run.run_id not in self._echoes:
+            await self.account.permit()
+            with self.account.metrics.timed("get") as timer:
+                reading = await self.account.client.get_run(run.run_id, CALL_SECONDS)
+                timer.status = reading.status_code
+            parsed = parse_json(reading.body) if reading.outcome is ReadClass.RUN else None
+            if not isinstance(parsed, dict):
+                return None
+            echoed = parsed.get("run_request")
+            while len(self._echoes) >= MAX_ECHOES:
+                del self._echoes[next(iter(self._echoes))]
+            self._echoes[run.run_id] = echoed if isinstance(echoed, dict) else {}
+        return self._echoes[run.run_id]
+
+    async def _adopt(self, found: Iterable[tuple[Wanted, ListedRun]]) -> bool:
+        """Record runs that were found; True if at least one job has its run now."""
+        items = [
+            Accepted(job.doubt.job_id, job.doubt.attempt, run.run_id, run.status, 0)
+            for job, run in found
+        ]
+        return bool(items) and await self._record(items)
+
+    async def _record(self, items: list[Accepted]) -> bool:
+        codes = await self.account.send(stages.mark_running(self.account.name, items))
+        for item, code in zip(items, codes, strict=True):
+            log.info(
+                "run_found",
+                account=self.account.name,
+                job_id=item.job_id,
+                attempt=item.attempt,
+                run_id=item.run_id,
+                verdict=("known", "adopted", "stray", "taken")[code],
+            )
+        return any(code in {0, 1} for code in codes)
+
+
+def _readable(doubts: Sequence[Doubtful], now_us: int) -> tuple[list[Wanted], list[str]]:
+    """Return the jobs whose request can be read, and the ids of the others."""
+    jobs, broken = [], []
+    for doubt in doubts:
+        try:
+            jobs.append(wanted(doubt, now_us))
+        except (ValueError, KeyError):
+            broken.append(doubt.job_id)
+    return jobs, broken
+
+
+def _age(run: ListedRun, page: RunPage) -> float:
+    """Return a run's age by the server's own clock; of one that does not say, none."""
+    if run.created is None:
+        return 0.0
+    now = page.server_date if page.server_date is not None else time.time()
+    return now - run.created
+
+
+def _is_recent_enough(run: ListedRun, job: Wanted, page: RunPage) -> bool:
+    """Say that a run is not older than its attempt: a record that was lost may count anew."""
+    return _age(run, page) <= job.age + BEFORE
