@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli import commands
+from runqueue.cli import commands, operate
 from runqueue.cli.exits import EPILOG
 from runqueue.cli.rooms import add_commands
 from runqueue.cli.submit import submit
@@ -42,6 +42,9 @@ app.command()(commands.cancel)
 app.command()(commands.stats)
 app.command()(commands.resume)
 app.command()(commands.server)
+app.add_typer(operate.unconfirmed, name="unconfirmed")
+app.add_typer(operate.dead, name="dead")
+app.add_typer(operate.strays, name="strays")
 add_commands(app)
 
 

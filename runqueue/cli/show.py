@@ -120,6 +120,22 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     Console(highlight=False, markup=False).print(table)
 
 
+def print_columns(columns: list[str], rows: list[list[str]]) -> None:
+    """Print rows of text on stdout; where there is no room all but the first column are folded."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(columns[0], no_wrap=True, min_width=max(len(row[0]) for row in rows))
+    for column in columns[1:]:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(_printable, row))
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def _printable(text: str) -> str:
+    """Return a text without what would steer the terminal."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
 def print_states(states: Mapping[str, int]) -> None:
     """Print how many jobs stand where."""
     rows = [[state, f"{states[state]:,}"] for state in in_order(states)]

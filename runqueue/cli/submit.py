@@ -30,6 +30,8 @@ _PATIENCE = 60.0
 #: Seconds between two words on how far the handing in is.
 _QUIET_SECONDS = 2.0
 _GRACE = "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"
+#: An unconfirmed job is found, or submitted again, within twice the grace where that can be done.
+_SETTLING = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ def submit(
     is handed in then. Handing in a file again makes no second job of a line with a custom_id.
 
     With --wait the command ends when every job has ended, or has been unconfirmed for longer than
-    RUNQUEUE_UNCONFIRMED_GRACE_SECONDS (30). It covers every line, also those whose jobs were known.
+    the search for its run takes: two and a half times RUNQUEUE_UNCONFIRMED_GRACE_SECONDS (30). It
+    covers every line, also those whose jobs were known.
     """
     if namespace and not ids.is_name(namespace):
         raise typer.BadParameter(
@@ -106,7 +109,7 @@ def _grace() -> float:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise typer.BadParameter("expected a number of seconds", param_hint=_GRACE)
-    return seconds
+    return _SETTLING * seconds
 
 
 def _checked(asked: _Asked) -> Checked:

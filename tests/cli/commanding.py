@@ -92,6 +92,32 @@ class Desk:
         lost = [stages.Lost(job.job_id, job.attempt, "no answer") for job in jobs]
         run(self.client, stages.mark_unconfirmed("default", lost))
 
+    def refuse(self, jobs: list[stages.Claimed], reason: str = "No such engine") -> None:
+        """Have the server refuse claimed jobs: they are dead."""
+        lost = [stages.Lost(job.job_id, job.attempt, reason) for job in jobs]
+        run(self.client, stages.mark_dead("default", lost))
+        # Twenty in a row hold the account.
+        self.queue.resume()
+
+    def dead(self, rows: list[Any], reason: str = "No such engine") -> list[str]:
+        """Hand in jobs that the server refuses; returns their ids, in order."""
+        ids = [answer.job_id for answer in self.queue.enqueue_many(rows)]
+        while jobs := self.claim():
+            self.refuse(jobs, reason)
+        return ids
+
+    def unconfirmed(self, rows: list[Any]) -> list[str]:
+        """Hand in jobs whose submissions' answers are lost; returns their ids, in order."""
+        ids = [answer.job_id for answer in self.queue.enqueue_many(rows)]
+        while jobs := self.claim():
+            self.lose(jobs)
+        return ids
+
+    def stray(self, run_id: str, job_id: str) -> None:
+        """Find a run of a job that is gone, or has moved on."""
+        found = stages.Accepted(job_id, 1, run_id, "running", 0)
+        assert run(self.client, stages.mark_running("default", [found])) == [2]
+
     @contextmanager
     def working(self, act: Callable[["Desk", list[stages.Claimed]], None]) -> Iterator[None]:
         """Let a worker do something with each job that becomes ready, in the background."""
