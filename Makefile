@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test acceptance check bench
+.PHONY: help setup demo up test acceptance faults check bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(STAMP) ## Run the tests
 
 acceptance: $(STAMP) ## Kill workers under 2,000 jobs, and break limits with four processes
 	RUNQUEUE_TEST_JOBS=2000 $(BIN)/pytest -n 2 -rP -m acceptance
+
+faults: $(STAMP) ## Kill, freeze, cut off and fill up everything, and write docs/reliability.md
+	$(BIN)/python -m faults --write docs/reliability.md
 
 check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .

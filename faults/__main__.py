@@ -1,0 +1,58 @@
+"""`python -m faults [NAME …]`: make experiments, and say what came of them.
+
+A name is any part of an experiment's name, or a topic. Exit code 1: an invariant did not hold.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from faults import report
+from faults.checks import Findings
+from faults.registry import Experiment, experiments, perform
+
+console = Console(stderr=True)
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Parts of names, or topics.")] = None,
+    *,
+    show: Annotated[bool, typer.Option("--list", help="Name the experiments.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs in each.")] = None,
+    logs: Annotated[Path | None, typer.Option(help="Keep data and logs in this folder.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write the report to this file.")] = None,
+) -> None:
+    """Do to real workers, Redis and a simulated Skyvern what networks and machines do to them."""
+    chosen = _chosen(names or [])
+    if show:
+        Console().print(report.listing(chosen))
+        return
+    found: dict[str, Findings] = {}
+    for number, each in enumerate(chosen, start=1):
+        console.print(f"[{number}/{len(chosen)}] {each.name} …", markup=False)
+        found[each.name] = perform(each, jobs, logs)
+        console.print(f"  {report.sentence(found[each.name])}", markup=False)
+        for broken in found[each.name].broken:
+            console.print(f"  broken: {broken}", style="red", markup=False)
+    Console().print(report.table(chosen, found))
+    if write is not None:
+        write.write_text(report.page(chosen, found))
+    raise typer.Exit(int(any(findings.broken for findings in found.values())))
+
+
+def _chosen(names: list[str]) -> list[Experiment]:
+    every = list(experiments().values())
+    for name in names:
+        if not any(_is_named(each, name) for each in every):
+            raise typer.BadParameter(f"no experiment is called {name!r}; --list names them")
+    return [each for each in every if not names or any(_is_named(each, name) for name in names)]
+
+
+def _is_named(each: Experiment, name: str) -> bool:
+    return name == each.group or name.lower() in each.name.lower()
+
+
+if __name__ == "__main__":
+    typer.run(main)

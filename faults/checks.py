@@ -1,0 +1,162 @@
+"""What must hold after an experiment, judged by the simulator's own record and by the queue's."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from faults.lab import Lab
+from runqueue import Job, JobState
+from runqueue.keys import Keys
+
+Run = Mapping[str, Any]
+
+#: What a run is called at the server when its job is in the state.
+_ENDS = {
+    JobState.COMPLETED: {"completed"},
+    JobState.FAILED: {"failed", "terminated", "timed_out", "canceled"},
+    JobState.CANCELED: {"canceled"},
+}
+_LIVE = frozenset({"created", "queued", "running", "paused"})
+
+
+@dataclass(slots=True)
+class Findings:
+    """What one experiment came to.
+
+    Args:
+        lost: accepted jobs that neither ended, nor run, nor stand visibly in unconfirmed.
+        doubled: jobs with more runs than they may have.
+        unconfirmed: jobs that are left unconfirmed.
+        recovered: seconds from the fault's end until work went on, if that was measured.
+        broken: invariants that did not hold, in words.
+        skipped: why it was not made; '' = it was.
+    """
+
+    jobs: int = 0
+    runs: int = 0
+    lost: int = 0
+    doubled: int = 0
+    unconfirmed: int = 0
+    strays: int = 0
+    recovered: float | None = None
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    skipped: str = ""
+
+
+def key_of(run: Run) -> str:
+    """Return the job's key that a run names: in its prompt, or in a workflow's title."""
+    return str(run["prompt"] or run["title"])
+
+
+def judge(lab: Lab, *, allows_doubles: bool = False) -> Findings:
+    """Compare the queue with what happened at the server.
+
+    Args:
+        lab: where everything has settled; Valkey and simulator must answer.
+        allows_doubles: the experiment shows a window that is known: doubles are told, not broken.
+    """
+    runs = lab.simulator.runs()
+    ids = list(lab.accepted)
+    jobs = dict(zip(ids, lab.queue.get_many(ids, result=False), strict=True))
+    found = Findings(len(jobs), len(runs), notes=lab.notes, broken=lab.broken)
+    found.recovered = lab.recovered
+    _judge_jobs(lab, found, jobs, runs)
+    _judge_runs(lab, found, jobs, runs, allows_doubles)
+    _judge_account(lab)
+    return found
+
+
+def _judge_jobs(
+    lab: Lab, found: Findings, jobs: Mapping[str, Job | None], runs: Sequence[Run]
+) -> None:
+    by_id = {run["run_id"]: run for run in runs}
+    states = Counter(job.state for job in jobs.values() if job is not None)
+    lost = [lab.accepted[id_] for id_, job in jobs.items() if _is_lost(job, by_id)]
+    found.lost = len(lost)
+    found.unconfirmed = states[JobState.UNCONFIRMED]
+    lab.expect(not lost, f"lost: {', '.join(lost[:5])}")
+    wrong = [
+        f"{lab.accepted[id_]} is {job.state} with {job.run_id}"
+        for id_, job in jobs.items()
+        if job is not None and not _is_true(job, lab.accepted[id_], by_id)
+    ]
+    lab.expect(not wrong, f"{len(wrong)} untrue, such as {wrong[:3]}")
+    dead = [lab.accepted[id_] for id_, job in jobs.items() if job and job.state is JobState.DEAD]
+    lab.expect(len(dead) == lab.dead, f"{len(dead)} dead ({dead[:5]}), expected {lab.dead}")
+    lab.expect(
+        not lab.has_list or found.unconfirmed == lab.parked,
+        f"{found.unconfirmed} left unconfirmed, expected {lab.parked}",
+    )
+
+
+def _is_lost(job: Job | None, runs: Mapping[str, Run]) -> bool:
+    if job is None:
+        return True
+    if job.state is JobState.RUNNING:
+        run = runs.get(job.run_id or "")
+        return run is None or run["status"] not in _LIVE
+    return not job.is_over and job.state is not JobState.UNCONFIRMED
+
+
+def _is_true(job: Job, key: str, runs: Mapping[str, Run]) -> bool:
+    """Say whether what the job tells of its run is what the server knows."""
+    if job.run_id is None:
+        return job.state is not JobState.COMPLETED
+    run = runs.get(job.run_id)
+    if run is None or key_of(run) != key:
+        return False
+    return run["status"] in _ENDS.get(job.state, {run["status"]})
+
+
+def _judge_runs(
+    lab: Lab,
+    found: Findings,
+    jobs: Mapping[str, Job | None],
+    runs: Sequence[Run],
+    allows_doubles: bool,
+) -> None:
+    counts = Counter(map(key_of, runs))
+    doubled = [key for key, n in counts.items() if n > lab.allowed.get(key, 1)]
+    found.doubled = len(doubled)
+    lab.expect(allows_doubles or not doubled, f"doubled: {', '.join(doubled[:5])}")
+    strangers = set(counts) - set(lab.accepted.values())
+    lab.expect(not strangers, f"runs of jobs that nobody handed in: {sorted(strangers)[:5]}")
+    owned = {job.run_id for job in jobs.values() if job is not None}
+    strays = {stray.run_id for stray in lab.operations.strays()}
+    found.strays = len(strays)
+    shown = owned | strays
+    in_doubt = {lab.accepted[job.id] for job in jobs.values() if job and _is_in_doubt(job)}
+    hidden = [
+        run
+        for run in runs
+        if run["run_id"] not in shown
+        and key_of(run) not in in_doubt
+        and lab.allowed.get(key_of(run), 1) == 1
+    ]
+    lab.expect(
+        allows_doubles or lab.orphans or not hidden,
+        f"{len(hidden)} runs of ours that no job owns, and no stray tells of",
+    )
+
+
+def _is_in_doubt(job: Job) -> bool:
+    """Say whether the job stands visibly in doubt of its run."""
+    return job.state is JobState.UNCONFIRMED
+
+
+def _judge_account(lab: Lab) -> None:
+    stats = lab.queue.stats()["default"]
+    with lab.valkey.client() as client:
+        prefix = Keys("default").prefix
+        claims = sum(int(client.zcard(key)) for key in client.scan_iter(f"{prefix}claims:*"))
+        held = int(client.zcard(f"{prefix}unconfirmed"))
+    submitting, running = stats.states[JobState.SUBMITTING], stats.states[JobState.RUNNING]
+    live = submitting + running + held
+    lab.expect(stats.live == live, f"{stats.live} slots are taken for {live} live jobs")
+    lab.expect(claims == submitting, f"{claims} claims are left for {submitting} submissions")
+    cap = int(lab.settings["RUNQUEUE_MAX_CONCURRENT_RUNS"])
+    most = lab.simulator.summary()["max_live"]
+    lab.expect(not cap or most <= cap, f"{most} runs were live at once, over the cap of {cap}")

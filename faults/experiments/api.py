@@ -1,0 +1,258 @@
+"""The API answers submissions and reads in every way that it should not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from faults.checks import key_of
+from faults.lab import COMPARED, MIXED, Lab
+from faults.registry import experiment
+
+_RUNS = ("--duration", "1")
+#: Failures in a row open the breaker; the jobs come slowly enough to meet the fault one by one.
+_SUBMISSIONS = ("run_task", "run_workflow")
+#: Seconds over which jobs are handed in.
+_SPREAD = 10.0
+
+
+def _meets(lab: Lab, jobs: int, *actions: Mapping[str, Any], share: float = 0.5) -> None:
+    """Have a part of the submissions meet a fault; every job has to end all the same."""
+    lab.simulator.faults(
+        *(
+            {
+                "match": {"route": route},
+                "action": action,
+                "share": share / len(actions),
+                "seconds": 30,
+            }
+            for action in actions
+            for route in _SUBMISSIONS
+        )
+    )
+    lab.worker().start()
+    for part in range(10):
+        lab.hand_in(max(1, jobs // 10), prefix=f"part-{part}", delay=part * _SPREAD / 10)
+    lab.settle()
+    _tell(lab)
+
+
+def _tell(lab: Lab) -> None:
+    """Tell what met the fault, and what was found and what was not."""
+    stats = lab.stats()
+    totals = stats.totals if stats else {}
+    ids = list(lab.accepted)
+    attempts = {
+        lab.accepted[id_]: job.attempts
+        for id_, job in zip(ids, lab.queue.get_many(ids, result=False), strict=True)
+        if job is not None
+    }
+    again = totals.get("resubmitted", 0)
+    lab.note(f"{lab.simulator.hits()} hit, {again} of them without a run and submitted again")
+    made = {key_of(run) for run in lab.simulator.runs()}
+    lost = [key for key in attempts if key not in made]
+    lab.expect(not lost, f"no run was ever made for {lost[:5]}")
+
+
+@experiment(
+    "30 % of 500, 502 and 504 for a minute",
+    "all calls; half of the failed submissions made a run",
+    jobs=300,
+    simulator=_RUNS,
+)
+def server_errors(lab: Lab, jobs: int) -> None:
+    """Breaker and search together get everything through."""
+    lab.simulator.faults(
+        *(
+            {"action": {"status": status, "committed": committed}, "share": 0.06, "seconds": 60}
+            for status in (500, 502, 504)
+            for committed in (True, False)
+        )
+    )
+    lab.worker().start()
+    lab.worker().start()
+    for part in range(20):
+        lab.hand_in(max(1, jobs // 20), prefix=f"part-{part}", delay=part * 3.0)
+    lab.settle(300)
+    _tell(lab)
+
+
+@experiment(
+    "503 'No run was created'", "half of the submissions for 30 s", jobs=60, simulator=_RUNS
+)
+def unavailable_no_run(lab: Lab, jobs: int) -> None:
+    """It says so, and is believed: the jobs go back to their places."""
+    _meets(lab, jobs, {"unavailable": "no_run"})
+
+
+@experiment(
+    "503 'Database temporarily unavailable'",
+    "half of the submissions; the run was made, or was not",
+    jobs=60,
+    simulator=_RUNS,
+)
+def unavailable_database(lab: Lab, jobs: int) -> None:
+    """It may mean either."""
+    _meets(lab, jobs, {"unavailable": "database"}, {"unavailable": "database", "committed": True})
+
+
+@experiment(
+    "503 from the web server",
+    "half of the submissions; the run was made, or was not",
+    jobs=60,
+    simulator=_RUNS,
+)
+def unavailable_plain(lab: Lab, jobs: int) -> None:
+    """Plain text instead of JSON."""
+    _meets(lab, jobs, {"unavailable": "plain"}, {"unavailable": "plain", "committed": True})
+
+
+@experiment(
+    "reset before the body was read",
+    "half of the submissions: RST, no run",
+    jobs=60,
+    simulator=_RUNS,
+)
+def reset_before(lab: Lab, jobs: int) -> None:
+    """Not proof of anything, so it is looked for."""
+    _meets(lab, jobs, {"reset": "before"})
+
+
+@experiment(
+    "reset after the body was read",
+    "half of the submissions: RST or FIN; a run, or none",
+    jobs=60,
+    simulator=_RUNS,
+)
+def reset_after(lab: Lab, jobs: int) -> None:
+    """The server took it, or did not."""
+    _meets(
+        lab,
+        jobs,
+        {"reset": "after_body", "committed": True},
+        {"reset": "after_body"},
+        {"close": True, "committed": True},
+        {"close": True},
+    )
+
+
+@experiment("reset in mid-answer", "half of the submissions", jobs=60, simulator=_RUNS)
+def reset_mid(lab: Lab, jobs: int) -> None:
+    """The run id was on its way."""
+    _meets(lab, jobs, {"reset": "mid_answer"})
+
+
+@experiment(
+    "answers that cannot be read",
+    "truncated JSON, a length that is not kept, HTML 200, empty 200, no status line at all",
+    jobs=100,
+    simulator=_RUNS,
+)
+def unreadable(lab: Lab, jobs: int) -> None:
+    """A run was made behind each."""
+    _meets(
+        lab,
+        jobs,
+        {"truncate": "json"},
+        {"truncate": "length"},
+        {"html200": True, "committed": True},
+        {"empty200": True, "committed": True},
+        {"garbage": True, "committed": True},
+    )
+
+
+@experiment(
+    "1 byte a second",
+    "the true answers to a tenth of the submissions come so slowly",
+    jobs=40,
+    simulator=_RUNS,
+)
+def drip(lab: Lab, jobs: int) -> None:
+    """They outlast a submission's 60 s; their runs are found meanwhile or after."""
+    _meets(lab, jobs, {"drip": 1}, share=0.1)
+
+
+@experiment(
+    "200 MB body",
+    "three answers to submissions and three to reads are that large",
+    jobs=30,
+    simulator=_RUNS,
+)
+def huge(lab: Lab, jobs: int) -> None:
+    """They are not read to their ends."""
+    lab.simulator.faults(
+        {"match": {"route": "run_task"}, "action": {"huge": 200_000_000}, "times": 3},
+        {"match": {"route": "get_run"}, "action": {"huge": 200_000_000}, "times": 3},
+    )
+    lab.worker().start()
+    lab.hand_in(jobs)
+    lab.settle()
+    _tell(lab)
+
+
+@experiment(
+    "keep-alive closed at the idle edge",
+    "the server closes connections after 2 s of idleness; a submission comes after 2 s, ± 0.05 s",
+    jobs=30,
+    simulator=("--duration", "0.3", "--keepalive-timeout", "2"),
+)
+def idle_edge(lab: Lab, jobs: int) -> None:
+    """A submission does not use a connection that may be about to be closed."""
+    lab.worker().start()
+    for number in range(jobs):
+        pause = 2.0 + 0.05 * (number % 5 - 2) / 2
+        lab.hand_in(1, (MIXED[number % 4],), prefix=f"edge-{number}", delay=number * pause)
+    lab.settle()
+    stats = lab.stats()
+    doubtful = stats.totals.get("unconfirmed", 0) if stats else 0
+    lab.note(f"{doubtful} submissions met the closing")
+    _tell(lab)
+
+
+@experiment(
+    "no list call",
+    "a server without the list of runs: half of the answers are lost",
+    jobs=40,
+    simulator=("--duration", "1", "--no-list"),
+)
+def no_list(lab: Lab, jobs: int) -> None:
+    """What is in doubt stays visible as unconfirmed, and is not submitted again."""
+    lab.simulator.faults(
+        {
+            "match": {"route": "run_task"},
+            "action": {"close": True, "committed": True},
+            "share": 0.5,
+        },
+        {"match": {"route": "run_workflow"}, "action": {"close": True}, "share": 0.5},
+    )
+    lab.worker().start()
+    for part in range(10):
+        lab.hand_in(jobs // 10, prefix=f"part-{part}", delay=part)
+    lab.settle()
+    hits, left = lab.simulator.hits(), lab.count("unconfirmed")
+    lab.note(f"{hits} answers lost, {left} visible as unconfirmed")
+    lab.expect(hits == left, f"{hits} answers were lost, {left} jobs stand in unconfirmed")
+
+
+@experiment(
+    "equal requests without a marker",
+    "half of the answers to tasks and workflows that only their fields tell apart are lost",
+    jobs=100,
+    simulator=_RUNS,
+)
+def unmarked(lab: Lab, jobs: int) -> None:
+    """Compared with the runs that no job owns, they are found too."""
+    lab.simulator.faults(
+        *(
+            {
+                "match": {"route": route},
+                "action": {"close": True, "committed": committed},
+                "share": 0.25,
+            }
+            for route in _SUBMISSIONS
+            for committed in (True, False)
+        )
+    )
+    lab.worker().start()
+    for part in range(10):
+        lab.hand_in(jobs // 10, COMPARED, prefix=f"part-{part}", delay=part)
+    lab.settle()
+    _tell(lab)

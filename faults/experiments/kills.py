@@ -1,0 +1,186 @@
+"""A worker killed with SIGKILL at each point of a job's life, and at random."""
+
+import random
+import time
+from functools import partial
+
+from faults.lab import Lab, script
+from faults.registry import experiment
+from faults.traps import Trap
+from faults.workers import Worker
+
+#: Seconds after a death in which its claims are in unconfirmed, and ready again without a run.
+TAKEN_OVER, READY_AGAIN = 17.0, 80.0
+_ROUNDS = 3
+_RUNS = ("--duration", "1")
+#: The claims of the dead keep their slots until they are settled.
+_ROOM = {"RUNQUEUE_MAX_CONCURRENT_RUNS": "100"}
+
+
+def _kill_at(worker: Worker, trap: Trap, *, passes: bool = False) -> float:
+    """Kill a worker at the moment a trap holds; returns when (monotonic seconds)."""
+    trap.wait(30)
+    worker.kill()
+    killed = time.monotonic()
+    (trap.release if passes else trap.drop)()
+    return killed
+
+
+def _rounds(lab: Lab, jobs: int, spring: "partial[Trap]", *, passes: bool = False) -> None:
+    """Kill a worker at the same point again and again, then let one finish the work."""
+    killed = 0.0
+    for number in range(_ROUNDS):
+        lab.hand_in(jobs // _ROUNDS, prefix=f"round-{number}")
+        worker = lab.worker()
+        trap = spring(worker)
+        worker.launch()
+        killed = _kill_at(worker, trap, passes=passes)
+    held = lab.count("submitting")
+    lab.worker().start()
+    if held:
+        _time_takeover(lab, killed)
+    lab.settle()
+    _tell_ready_again(lab, killed)
+
+
+def _time_takeover(lab: Lab, killed: float) -> None:
+    """Measure until no claim of a dead process is taken for a submission any more."""
+    claims = lab.valkey.client()
+    with claims:
+        key = b"runqueue:{default}:claims:*"
+        dead = {name for name in claims.scan_iter(key) if claims.zcard(name)}
+        lab.until(
+            lambda: not any(claims.zcard(name) for name in dead), 60, "the claims to be taken over"
+        )
+    took = time.monotonic() - killed
+    lab.note(f"claims in unconfirmed after {took:.1f} s")
+    lab.expect(took <= TAKEN_OVER, f"claims in unconfirmed only after {took:.1f} s")
+
+
+def _tell_ready_again(lab: Lab, killed: float) -> None:
+    """Tell how long those without a run took: the last submission after the last kill."""
+    resubmitted = (stats.totals if (stats := lab.stats()) else {}).get("resubmitted", 0)
+    if not resubmitted:
+        return
+    last = max(run["created"] for run in lab.simulator.runs())
+    took = last - (time.time() - (time.monotonic() - killed))
+    lab.note(f"{resubmitted} without a run, the last submitted again after {took:.0f} s")
+    lab.expect(took <= READY_AGAIN, f"submitted again only after {took:.0f} s")
+
+
+@experiment(
+    "kill -9 before the claim is written",
+    "the claim's script never reaches Redis",
+    jobs=60,
+    simulator=_RUNS,
+    settings=_ROOM,
+)
+def before_claim(lab: Lab, jobs: int) -> None:
+    """Kill as the claim is being sent."""
+    _rounds(lab, jobs, partial(_on_script, "claim"))
+
+
+@experiment(
+    "kill -9 after the claim, before sending",
+    "Redis has the claim, nothing was submitted",
+    jobs=60,
+    simulator=_RUNS,
+    settings=_ROOM,
+)
+def after_claim(lab: Lab, jobs: int) -> None:
+    """Kill as the claim's reply, with the jobs' bodies, comes back."""
+    _rounds(lab, jobs, partial(_on_bytes, "redis", "down", b'"k":'))
+
+
+@experiment(
+    "kill -9 after Skyvern took it, before the answer",
+    "the run was made, its answer is held on the way",
+    jobs=60,
+    simulator=_RUNS,
+    settings=_ROOM,
+)
+def before_answer(lab: Lab, jobs: int) -> None:
+    """Kill when the first answer is on the way back."""
+    _rounds(lab, jobs, partial(_on_bytes, "api", "down", b'"run_id"'))
+
+
+@experiment(
+    "kill -9 after the answer, before the record",
+    "the run id reached the worker and died with it",
+    jobs=60,
+    simulator=_RUNS,
+    settings=_ROOM,
+)
+def before_record(lab: Lab, jobs: int) -> None:
+    """Kill as the first run id is being recorded."""
+    _rounds(lab, jobs, partial(_on_script, "mark_running"))
+
+
+@experiment(
+    "kill -9 while polling", "GETs are on the wire", jobs=60, simulator=_RUNS, settings=_ROOM
+)
+def while_polling(lab: Lab, jobs: int) -> None:
+    """Kill as a run is being read."""
+    _rounds(lab, jobs, partial(_on_bytes, "api", "up", b"GET /v1/runs/"), passes=True)
+
+
+@experiment(
+    "kill -9 while recording a result",
+    "the end was read, its record never reaches Redis; then: it does, unacknowledged",
+    jobs=60,
+    simulator=_RUNS,
+    settings=_ROOM,
+)
+def while_recording(lab: Lab, jobs: int) -> None:
+    """Kill with the result's script held; it is dropped, or it passes after the death."""
+    for number, passes in enumerate((False, True, False)):
+        lab.hand_in(jobs // _ROUNDS, prefix=f"round-{number}")
+        worker = lab.worker()
+        trap = _on_script("finish", worker)
+        worker.launch()
+        _kill_at(worker, trap, passes=passes)
+    lab.worker().start()
+    lab.settle()
+
+
+def _on_script(name: str, worker: Worker) -> Trap:
+    return worker.redis.trap("up", script(name))
+
+
+def _on_bytes(way: str, direction: str, pattern: bytes, worker: Worker) -> Trap:
+    proxy = worker.api if way == "api" else worker.redis
+    return proxy.trap("up" if direction == "up" else "down", pattern)
+
+
+@experiment(
+    "500 random kill -9s",
+    "one of three workers is killed at random moments, ten jobs to a kill",
+    jobs=5000,
+    simulator=("--duration", "0.5", "--duration-spread", "0.5"),
+    settings={"RUNQUEUE_MAX_CONCURRENT_RUNS": "60"},
+)
+def random_kills(lab: Lab, jobs: int) -> None:
+    """Kill one that is at work, again and again; each kill brings ten more jobs."""
+    chance, wanted = random.Random(4), max(3, jobs // 10)
+    # Answers that take a while, so that kills meet submissions on the wire.
+    lab.simulator.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 0.4}})
+    workers = [lab.worker().start() for _ in range(3)]
+    ready = {worker.name: worker.words("worker_ready") for worker in workers}
+    for number in range(wanted):
+        awake: list[Worker] = []
+        while not awake:
+            awake = [one for one in workers if one.words("worker_ready") >= ready[one.name]]
+            time.sleep(0.02)
+        victim = chance.choice(awake)
+        lab.hand_in(jobs // wanted, prefix=f"kill-{number}")
+        time.sleep(chance.uniform(0.0, 0.6))
+        victim.kill()
+        ready[victim.name] = victim.words("worker_ready") + 1
+        victim.launch()
+    lab.hand_in(jobs - wanted * (jobs // wanted), prefix="rest")
+    lab.note(f"{wanted} kills")
+    lab.settle(600)
+    stats = lab.stats()
+    if stats:
+        taken, again = (stats.totals.get(name, 0) for name in ("claims_taken_over", "resubmitted"))
+        lab.note(f"{taken} claims taken over, {again} of them without a run")

@@ -1,0 +1,271 @@
+"""Redis restarted, killed, full, cut off, and replaced by one that knows less."""
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from faults.lab import MIXED, SEARCHED, Lab, script
+from faults.registry import experiment
+from faults.traps import Direction
+from runqueue import QueueFull
+
+_RUNS = ("--duration", "2", "--duration-spread", "0.5")
+_PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
+#: Seconds after Redis' return within which work goes on.
+AGAIN = 10.0
+_PARTITION = 60.0
+
+
+def _at_work(lab: Lab, jobs: int, workers: int = 2) -> None:
+    """Have workers at work, some runs over and more to come."""
+    for _ in range(workers):
+        lab.worker().start()
+    lab.hand_in(jobs)
+    lab.until_state("completed", jobs // 10 or 1)
+
+
+def _away(lab: Lab, number: int, seconds: float = 3.0) -> None:
+    lab.valkey.stop(number)
+    time.sleep(seconds)
+    lab.valkey.start()
+    lab.mend()
+    lab.goes_on(AGAIN)
+    lab.settle()
+
+
+@experiment("Redis restart", "SIGTERM, away for 3 s", jobs=200, simulator=_RUNS, settings=_PACED)
+def restart(lab: Lab, jobs: int) -> None:
+    """Work pauses, and goes on when the workers have said what they remember."""
+    _at_work(lab, jobs)
+    _away(lab, signal.SIGTERM)
+
+
+@experiment(
+    "Redis kill -9",
+    "in mid-write, away for 3 s; its file is written once a second",
+    jobs=200,
+    simulator=_RUNS,
+    settings=_PACED,
+)
+def kill(lab: Lab, jobs: int) -> None:
+    """What was acknowledged in its last second may be gone; the process' death alone loses none."""
+    _at_work(lab, jobs)
+    _away(lab, signal.SIGKILL)
+
+
+@experiment(
+    "Redis out of memory",
+    "it may not grow any more for 15 s while runs are under way",
+    jobs=200,
+    simulator=_RUNS,
+    settings=_PACED,
+)
+def out_of_memory(lab: Lab, jobs: int) -> None:
+    """Enqueuing is refused whole, runs under way are finished and recorded."""
+    _at_work(lab, jobs)
+    with lab.valkey.client() as client:
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"]) - 1_000_000)
+        running = lab.count("running", "submitting")
+        done = lab.count("completed")
+        refused = 0
+        for number in range(20):
+            try:
+                lab.hand_in(1, prefix=f"full-{number}")
+            except QueueFull:
+                refused += 1
+        lab.until(lambda: lab.count("completed") >= done + running, 30, "what runs to finish")
+        lab.note(f"{refused} of 20 refused, {running} under way finished")
+        lab.expect(refused == 20, f"only {refused} of 20 were refused")
+        time.sleep(5)
+        client.config_set("maxmemory", 0)
+    lab.mend()
+    lab.goes_on(AGAIN)
+    lab.settle()
+
+
+def _partition(lab: Lab, jobs: int, *directions: Direction) -> None:
+    _at_work(lab, jobs, workers=1)
+    cut_off = lab.workers[0]
+    cut_off.redis.hold(*directions)
+    time.sleep(_PARTITION)
+    cut_off.redis.heal()
+    lab.mend()
+    lab.goes_on(AGAIN)
+    lab.settle()
+
+
+@experiment(
+    "partition of 60 s, worker to Redis",
+    "what the only worker says waits on the way and comes late",
+    jobs=300,
+    simulator=_RUNS,
+    settings=_PACED,
+)
+def partition_up(lab: Lab, jobs: int) -> None:
+    """Claims and records of a minute ago arrive when it heals."""
+    _partition(lab, jobs, "up")
+
+
+@experiment(
+    "partition of 60 s, Redis to worker",
+    "scripts run, and their replies wait on the way",
+    jobs=300,
+    simulator=_RUNS,
+    settings=_PACED,
+)
+def partition_down(lab: Lab, jobs: int) -> None:
+    """A script that ran and whose reply was lost is asked again and must not count twice."""
+    _partition(lab, jobs, "down")
+
+
+@experiment(
+    "partition of 60 s, both ways, one of two workers",
+    "the other goes on meanwhile",
+    jobs=600,
+    simulator=_RUNS,
+    settings=_PACED,
+)
+def partition_one(lab: Lab, jobs: int) -> None:
+    """The claims of the one that is cut off are taken over; its run ids are adopted later."""
+    _at_work(lab, jobs)
+    lab.workers[0].redis.hold()
+    before = lab.simulator.summary()["submissions"]
+    time.sleep(_PARTITION)
+    went_on = lab.simulator.summary()["submissions"] - before
+    lab.note(f"{went_on} submissions meanwhile")
+    lab.workers[0].redis.heal()
+    lab.settle()
+
+
+@experiment(
+    "replies of scripts lost",
+    "every fifth second all connections to Redis are cut as the reply to a claim or a record comes",
+    jobs=300,
+    simulator=_RUNS,
+    settings=_PACED,
+)
+def lost_replies(lab: Lab, jobs: int) -> None:
+    """What ran is not run twice."""
+    worker = lab.worker().start()
+    lab.hand_in(jobs)
+    cuts = 0
+    for name in ("claim", "mark_running", "finish") * 4:
+        trap = worker.redis.trap("up", script(name), reply=True)
+        if not trap.caught.wait(5):
+            trap.release()
+            break
+        cuts += 1
+        trap.drop()
+        worker.redis.cut()
+        time.sleep(0.3)
+    lab.note(f"{cuts} cut")
+    lab.mend()
+    lab.settle()
+
+
+@experiment(
+    "failover to an empty Redis",
+    "every record is gone; the producer hands its file in again",
+    jobs=120,
+    simulator=("--duration", "6"),
+    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "100"},
+)
+def failover_empty(lab: Lab, jobs: int) -> None:
+    """Jobs have their ids of their keys: runs that were made are recognised, none is made again."""
+    _emptied(lab, jobs, SEARCHED)
+    lab.goes_on(120)
+    lab.settle(240)
+
+
+@experiment(
+    "failover to an empty Redis, requests without markers",
+    "the same, and half of the runs carry no marker that would name their job",
+    jobs=120,
+    simulator=("--duration", "6"),
+    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "100"},
+)
+def failover_empty_unmarked(lab: Lab, jobs: int) -> None:
+    """Nobody can say whose those runs are: the account is held until a person has looked."""
+    _emptied(lab, jobs, MIXED)
+    time.sleep(60)
+    _held_for_a_person(lab, lab.simulator.summary()["runs"])
+
+
+def _emptied(lab: Lab, jobs: int, kinds: tuple[str, ...]) -> None:
+    """Have an empty server take over in mid-work, and hand the same jobs in again."""
+    lab.worker().start()
+    lab.worker().start()
+    lab.hand_in(jobs, kinds)
+    lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 2, 60, "half of the runs")
+    lab.valkey.stop(signal.SIGKILL)
+    shutil.rmtree(lab.valkey.folder)
+    lab.valkey.start()
+    lab.until(lambda: (stats := lab.stats()) is not None and stats.processes > 0, 30, "a worker")
+    lab.note(f"{lab.simulator.summary()['runs']} runs before")
+    lab.hand_in(jobs, kinds)
+    lab.mend()
+
+
+@experiment(
+    "failover to a file from before the claims",
+    "an older copy takes over: what was claimed since looks ready",
+    jobs=120,
+    simulator=("--duration", "3"),
+    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "100"},
+)
+def failover_older(lab: Lab, jobs: int) -> None:
+    """The workers remember more than it does; runs are found by their markers before it goes on."""
+    _older(lab, jobs, workers_live=True)
+
+
+@experiment(
+    "failover to a file from before the claims, every worker killed",
+    "nobody is left who remembers the last claims",
+    jobs=120,
+    simulator=("--duration", "3"),
+    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "100"},
+)
+def failover_forgotten(lab: Lab, jobs: int) -> None:
+    """The account is held until somebody has looked: nothing is submitted by guess."""
+    _older(lab, jobs, workers_live=False)
+
+
+def _older(lab: Lab, jobs: int, *, workers_live: bool) -> None:
+    first = lab.worker()
+    lab.worker().start()
+    first.start()
+    lab.hand_in(jobs // 4 or 1, prefix="before", kinds=("titled", "hooked"))
+    lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 4, 60, "the first runs")
+    lab.hand_in(jobs - jobs // 4, kinds=("titled", "hooked"), delay=2)
+    time.sleep(1.2)  # the file is written once a second
+    copy = lab.valkey.copy("older")
+    lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 2, 60, "half of the runs")
+    lab.valkey.stop(signal.SIGKILL)
+    if not workers_live:
+        for worker in lab.workers:
+            worker.kill()
+    lab.valkey.restore(Path(copy))
+    lab.valkey.start()
+    made = lab.simulator.summary()["runs"]
+    lab.note(f"{made - jobs // 4} claims lost")
+    lab.mend()
+    if not workers_live:
+        lab.worker().start()
+        time.sleep(20)
+        _held_for_a_person(lab, made)
+        return
+    lab.goes_on(90)
+    lab.settle(240)
+
+
+def _held_for_a_person(lab: Lab, made: int) -> None:
+    """Expect that nothing was submitted, and do what a person does who has looked."""
+    stats = lab.stats()
+    lab.expect(lab.simulator.summary()["runs"] == made, "it submitted by guess")
+    lab.expect(bool(stats and stats.hold_reason), "the account is not held")
+    lab.note(f"held: {stats.hold_reason if stats else ''}")
+    lab.operations.cancel(lab.accepted)
+    lab.orphans = True
+    lab.queue.resume()
+    lab.settle()

@@ -1,0 +1,249 @@
+"""A laboratory: a Valkey, a simulated Skyvern and workers, each a real process behind proxies."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.stack import until
+from faults.proxy import Network
+from faults.servers import Clock, Simulator, Valkey, free_port
+from faults.workers import SETTINGS, Worker
+from runqueue import AccountStats, QueueUnavailable, RunQueue
+from runqueue.operate import Operations
+from runqueue.scripts import load
+
+#: Kinds of jobs: by a search (a task that keeps its title, a workflow with a webhook), or only by
+#: comparing their requests (a task whose title the server overwrites, a workflow without).
+SEARCHED, COMPARED = ("titled", "hooked"), ("plain", "bare")
+MIXED = ("titled", "plain", "hooked", "bare")
+
+_OPEN = ("scheduled", "ready", "submitting", "running")
+
+
+def line(
+    key: str, kind: str = "titled", plan: Mapping[str, Any] | None = None, **options: Any
+) -> dict[str, Any]:
+    """Return a line of a batch file; the run that comes of it names the key in prompt or title.
+
+    Args:
+        key: the job's `custom_id`.
+        kind: one of `MIXED`.
+        plan: what the simulator is to do with the run (`sim_end`, `sim_seconds`, …).
+        options: further fields of the line.
+    """
+    plan = plan or {}
+    query = "&".join(f"{name}={value}" for name, value in plan.items())
+    if kind in {"titled", "plain"}:
+        body: dict[str, Any] = {"prompt": key, "url": f"https://shop.test/{key}?{query}"}
+        if kind == "titled":
+            body["engine"] = "skyvern-1.0"
+        return {"custom_id": key, "kind": "task", "body": body, **options}
+    body = {"workflow_id": "wpid_1", "title": key, "parameters": {"key": key, **plan}}
+    if kind == "hooked":
+        body["webhook_url"] = f"http://127.0.0.1:9/{key}"
+    return {"custom_id": key, "kind": "workflow", "body": body, **options}
+
+
+def script(name: str) -> bytes:
+    """Return what names a script on the wire, for traps."""
+    return load(name).sha.encode()
+
+
+@dataclass(slots=True)
+class Lab:
+    """What an experiment works with, and what it says of itself.
+
+    Args:
+        folder: data and logs.
+        settings: of its workers.
+        has_list: whether the server has the list of runs.
+    """
+
+    folder: Path
+    valkey: Valkey
+    simulator: Simulator
+    network: Network
+    settings: dict[str, str]
+    has_list: bool = True
+    queue: RunQueue = field(init=False)
+    workers: list[Worker] = field(default_factory=list)
+    #: Jobs handed in: key by job id.
+    accepted: dict[str, str] = field(default_factory=dict)
+    #: Runs that a job may have; 1 unless named.
+    allowed: dict[str, int] = field(default_factory=dict)
+    #: Jobs that are to end dead, and unconfirmed, and be strays.
+    dead: int = 0
+    parked: int = 0
+    #: Runs may be left that no job owns: the records of their jobs are gone.
+    orphans: bool = False
+    notes: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    #: Seconds from the fault's end until work went on.
+    recovered: float | None = None
+    _mended: float = 0.0
+    _before: int = 0
+
+    def __post_init__(self) -> None:
+        self.queue = RunQueue(f"{self.valkey.url}/0")
+
+    @property
+    def operations(self) -> Operations:
+        """A person's hands on the queue."""
+        return Operations(self.queue)
+
+    def worker(self, *, base_url: str | None = None, **settings: str) -> Worker:
+        """Make a worker's place, with proxies of its own; no process runs there yet."""
+        api = self.network.proxy("127.0.0.1", self.simulator.port)
+        redis = self.network.proxy("127.0.0.1", self.valkey.port)
+        number = len(self.workers) + 1
+        environ = {
+            **os.environ,
+            **self.settings,
+            **settings,
+            "SKYVERN_API_KEY": "simulator-key",
+            "SKYVERN_BASE_URL": base_url or f"http://127.0.0.1:{api.port}",
+            "RUNQUEUE_REDIS_URL": f"redis://127.0.0.1:{redis.port}/0",
+            "RUNQUEUE_BROKER_URL": f"redis://127.0.0.1:{redis.port}/1",
+        }
+        log = self.folder / f"worker-{number}.log"
+        made = Worker(f"worker-{number}", api, redis, environ, log)
+        self.workers.append(made)
+        return made
+
+    def clock(self, name: str) -> Clock:
+        """Make a clock, showing the true time."""
+        made = Clock(self.folder / f"{name}.clock")
+        made.set(0)
+        return made
+
+    def hand_in(
+        self,
+        count: int,
+        kinds: tuple[str, ...] = MIXED,
+        prefix: str = "job",
+        plan: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> list[str]:
+        """Hand in jobs of the given kinds in turn and return their ids; see `line`."""
+        keys = [f"{prefix}-{number}" for number in range(count)]
+        lines = [line(key, kinds[i % len(kinds)], plan, **options) for i, key in enumerate(keys)]
+        answers = self.queue.enqueue_many(lines)
+        self.accepted |= {answer.job_id: key for answer, key in zip(answers, keys, strict=True)}
+        return [answer.job_id for answer in answers]
+
+    def stats(self) -> AccountStats | None:
+        """Return the account's figures; None while Redis is away."""
+        try:
+            return self.queue.stats()["default"]
+        except QueueUnavailable:
+            return None
+
+    def states(self) -> dict[str, int]:
+        """Return how many jobs stand in each state; nothing while Redis is away."""
+        stats = self.stats()
+        return {state.value: n for state, n in stats.states.items() if n} if stats else {}
+
+    def count(self, *states: str) -> int:
+        """Return how many jobs stand in any of these states."""
+        seen = self.states()
+        return sum(seen.get(state, 0) for state in states)
+
+    def until(self, condition: Callable[[], bool], seconds: float, what: str) -> float:
+        """Wait until something holds and return how many seconds that took.
+
+        Raises:
+            TimeoutError: it did not come true in time.
+        """
+        start = time.monotonic()
+        until(condition, seconds, what, every=0.05)
+        return time.monotonic() - start
+
+    def until_state(self, state: str, least: int, seconds: float = 60.0) -> float:
+        """Wait until so many jobs stand in a state."""
+        return self.until(
+            lambda: self.count(state) >= least, seconds, f"{least} jobs to be {state}"
+        )
+
+    def mend(self) -> None:
+        """Say that the fault is over now: what comes is recovery."""
+        self._before = self.simulator.summary()["submissions"]
+        self._mended = time.monotonic()
+
+    def goes_on(self, at_most: float, *, wait: float = 120.0) -> None:
+        """Wait for the first submission after the fault's end.
+
+        Args:
+            at_most: seconds it may take.
+            wait: seconds to wait for it.
+        """
+        until(lambda: self.simulator.summary()["submissions"] > self._before, wait, "work to go on")
+        self.recovered = time.monotonic() - self._mended
+        self.expect(self.recovered <= at_most, f"recovered only after {self.recovered:.1f} s")
+
+    def settle(self, seconds: float = 180.0) -> float:
+        """Wait until no job moves by itself any more; return how many seconds that took."""
+        start = time.monotonic()
+
+        def settled() -> bool:
+            seen = self.states()
+            if not seen or any(seen.get(state) for state in _OPEN):
+                return False
+            return not self.has_list or seen.get("unconfirmed", 0) <= self.parked
+
+        with suppress(TimeoutError):
+            until(settled, seconds, "the jobs to settle", every=0.1)
+        if not settled():
+            self.broken.append(f"after {seconds:g} s there still were {self.states()}")
+        return time.monotonic() - start
+
+    def expect(self, holds: bool, otherwise: str) -> None:
+        """Note a broken expectation, unless it holds."""
+        if not holds:
+            self.broken.append(otherwise)
+
+    def note(self, text: str) -> None:
+        """Add a figure to the experiment's row."""
+        self.notes.append(text)
+
+
+@contextmanager
+def opened(
+    folder: Path,
+    simulator: tuple[str, ...] = (),
+    settings: Mapping[str, str] | None = None,
+    redis_clock: float | None = None,
+) -> Iterator[Lab]:
+    """Start Valkey and a simulator, and end everything that the experiment started.
+
+    Args:
+        folder: an empty one, for data and logs.
+        simulator: its options.
+        settings: settings of the workers, over `SETTINGS`.
+        redis_clock: seconds; gives Valkey a clock of its own (`redis.clock`), so far ahead.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    environ: dict[str, str] = {}
+    if redis_clock is not None:
+        clock = Clock(folder / "redis.clock")
+        clock.set(redis_clock)
+        environ = clock.environment()
+    with ExitStack() as stack:
+        valkey = Valkey(folder / "valkey", free_port(), environ)
+        valkey.start()
+        stack.callback(lambda: valkey.stop(signal.SIGKILL))
+        api = Simulator.start(simulator, folder / "simulator.log")
+        stack.callback(api.stop)
+        network = stack.enter_context(Network())
+        made = Lab(folder, valkey, api, network, {**SETTINGS, **(settings or {})})
+        made.has_list = "--no-list" not in simulator
+        stack.callback(made.queue.close)
+        try:
+            yield made
+        finally:
+            for worker in made.workers:
+                worker.kill()

@@ -1,0 +1,287 @@
+"""A TCP proxy that does to its connections what networks and dying processes do.
+
+    with Network() as network:
+        proxy = network.proxy("127.0.0.1", 6379)
+        trap = proxy.trap("up", b"EVALSHA", reply=True)   # the answer to the next script
+        trap.wait(10)                                     # it is held here
+        worker.kill()
+        trap.drop()
+
+`up` is the direction from the client to the server, `down` the other. Everything can be set while
+connections are open, from any thread.
+"""
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from faults.traps import Direction, Trap
+
+Cut = Literal["fin", "rst"]
+
+_CHUNK = 65_536
+#: An RST is what a socket that lingers for no time sends.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+@dataclass(slots=True)
+class Way:
+    """What happens to the bytes of one direction.
+
+    Args:
+        latency: seconds before each piece is passed on.
+        rate: bytes a second; None = as they come.
+        swallow: bytes are read and go nowhere.
+        cut_after: bytes of a connection after which it is cut; None = never.
+        cut: how.
+        rewrite: a text and what takes its place; equally long, since lengths were announced.
+    """
+
+    latency: float = 0.0
+    rate: float | None = None
+    swallow: bool = False
+    cut_after: int | None = None
+    cut: Cut = "rst"
+    rewrite: tuple[bytes, bytes] | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Link:
+    """One connection: both its sockets, and what has passed."""
+
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+    passed: dict[Direction, int] = field(default_factory=lambda: {"up": 0, "down": 0})
+    tails: dict[Direction, bytes] = field(default_factory=lambda: {"up": b"", "down": b""})
+    awaits: list[Trap] = field(default_factory=list)
+
+    def cut(self, how: Cut) -> None:
+        for writer in (self.client, self.server):
+            if how == "rst":
+                # A socket that is closed already has no options to set.
+                with suppress(OSError):
+                    writer.get_extra_info("socket").setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER
+                    )
+                writer.transport.abort()
+            else:
+                writer.close()
+
+
+class Proxy:
+    """One way to a server; made by `Network.proxy`.
+
+    Args:
+        network: whose thread it lives on.
+        host, port: the server; may be changed, for connections to come.
+    """
+
+    def __init__(self, network: "Network", host: str, port: int) -> None:
+        self.up, self.down = Way(), Way()
+        self.target = (host, port)
+        self.port = 0
+        #: Connections are refused (closed at once) while it is set.
+        self.refuses = False
+        self.links: set[_Link] = set()
+        self._network = network
+        self._traps: list[Trap] = []
+        self._held: dict[Direction, asyncio.Event] = {}
+        self._server: asyncio.Server | None = None
+
+    def trap(
+        self,
+        direction: Direction,
+        pattern: bytes,
+        *,
+        reply: bool = False,
+        hold: bool = True,
+        times: int = 1,
+        act: Callable[[], object] | None = None,
+    ) -> Trap:
+        """Set a trap; see `Trap`."""
+        made = Trap(direction, pattern, reply=reply, hold=hold, times=times, act=act)
+        self._traps.append(made)
+        return made
+
+    def hold(self, *directions: Direction) -> None:
+        """Let nothing pass in these directions (default both); it waits, as TCP has it wait."""
+        for direction in directions or ("up", "down"):
+            self._network.soon(self._held[direction].clear)
+
+    def heal(self) -> None:
+        """Undo everything: what was held passes, connections that lost bytes are cut."""
+        lossy = self.up.swallow or self.down.swallow
+        self.up, self.down, self.refuses = Way(), Way(), False
+        if lossy:
+            self.cut("rst")
+        for held in self._held.values():
+            self._network.soon(held.set)
+
+    def cut(self, how: Cut = "rst") -> None:
+        """Cut every open connection."""
+
+        def cut() -> None:
+            for link in list(self.links):
+                link.cut(how)
+
+        self._network.soon(cut)
+
+    async def open(self) -> None:
+        """Listen on a free port."""
+        for direction in ("up", "down"):
+            event = asyncio.Event()
+            event.set()
+            self._held[direction] = event
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Cut everything and listen no more."""
+        if self._server is not None:
+            self._server.close()
+        for link in list(self.links):
+            link.cut("rst")
+        for trap in self._traps:
+            trap.drop()
+
+    async def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        if self.refuses:
+            client.transport.abort()
+            return
+        try:
+            answers, server = await asyncio.open_connection(*self.target)
+        except OSError:
+            client.transport.abort()
+            return
+        link = _Link(client, server)
+        self.links.add(link)
+        try:
+            await asyncio.gather(
+                self._flow(link, "up", reader, server), self._flow(link, "down", answers, client)
+            )
+        except OSError:
+            link.cut("rst")
+        except asyncio.CancelledError:
+            return  # the network ends; asyncio would tell of a task that was canceled here
+        finally:
+            self.links.discard(link)
+            link.cut("fin")
+
+    async def _flow(
+        self,
+        link: _Link,
+        direction: Direction,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+    ) -> None:
+        while data := await source.read(_CHUNK):
+            for trap in self._sprung(link, direction, data):
+                if not await trap.catch():
+                    link.cut("rst")
+                    return
+            await self._held[direction].wait()
+            way = self.up if direction == "up" else self.down
+            if not way.swallow and not await _pass(link, direction, way, data, sink):
+                return
+        await self._held[direction].wait()
+        if sink.can_write_eof() and not sink.is_closing():
+            sink.write_eof()
+
+    def _sprung(self, link: _Link, direction: Direction, data: bytes) -> list[Trap]:
+        """Return the traps that these bytes spring; a pattern may come in two pieces."""
+        sprung = [trap for trap in link.awaits if trap.direction != direction]
+        link.awaits = [trap for trap in link.awaits if trap.direction == direction]
+        if not self._traps:
+            return sprung
+        tail = link.tails[direction]
+        seen = tail + data
+        longest = max(len(trap.pattern) for trap in self._traps)
+        link.tails[direction] = seen[-longest + 1 :] if longest > 1 else b""
+        for trap in self._traps:
+            if trap.direction != direction or trap.times < 0:
+                continue
+            if seen.find(trap.pattern, max(0, len(tail) - len(trap.pattern) + 1)) < 0:
+                continue
+            if trap.reply:
+                link.awaits.append(trap)
+            else:
+                sprung.append(trap)
+        self._traps = [trap for trap in self._traps if trap.times >= 0]
+        return sprung
+
+
+async def _pass(
+    link: _Link, direction: Direction, way: Way, data: bytes, sink: asyncio.StreamWriter
+) -> bool:
+    """Pass a piece on the way that its direction has; False = the connection was cut."""
+    if way.latency:
+        await asyncio.sleep(way.latency)
+    if way.rewrite:
+        data = data.replace(*way.rewrite)
+    left = None if way.cut_after is None else way.cut_after - link.passed[direction]
+    link.passed[direction] += len(data)
+    if left is not None and left < len(data):
+        sink.write(data[: max(left, 0)])
+        await asyncio.sleep(0.02)  # what was written leaves before the cut
+        link.cut(way.cut)
+        return False
+    if way.rate:
+        for byte in data:
+            sink.write(bytes((byte,)))
+            await asyncio.sleep(1 / way.rate)
+    else:
+        sink.write(data)
+    await sink.drain()
+    return True
+
+
+class Network:
+    """The thread on which proxies live."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
+        self._proxies: list[Proxy] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for proxy in self._proxies:
+            self._run(proxy.close())
+        self._run(self._cut_off())
+        self.soon(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def proxy(self, host: str, port: int) -> Proxy:
+        """Make a proxy to a server; it listens on `port` of 127.0.0.1."""
+        made = Proxy(self, host, port)
+        self._run(made.open())
+        self._proxies.append(made)
+        return made
+
+    def soon(self, act: Callable[[], object]) -> None:
+        """Have something done on the thread."""
+        self._loop.call_soon_threadsafe(act)
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+    async def _cut_off(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,87 @@
+"""What came of the experiments, for a terminal and for `docs/reliability.md`."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+from rich.table import Table
+
+from faults.checks import Findings
+from faults.registry import GROUPS, Experiment
+
+_NONE = "-"
+_COLUMNS = ("fault", "jobs", "lost", "doubled", "unconfirmed left", "recovers in", "notes")
+
+
+def listing(chosen: Sequence[Experiment]) -> Table:
+    """Return the experiments' names and faults."""
+    shown = Table("topic", "experiment", "fault", "jobs")
+    for each in chosen:
+        shown.add_row(each.group, each.name, each.fault, str(each.jobs))
+    return shown
+
+
+def table(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> Table:
+    """Return the figures for a terminal."""
+    shown = Table(*_COLUMNS, "took")
+    for each in chosen:
+        findings = found[each.name]
+        cells = _cells(findings)
+        if findings.broken:
+            cells[-1] = "; ".join(["BROKEN", *findings.broken, cells[-1]])
+        style = "red" if findings.broken else None
+        shown.add_row(each.name, *cells, f"{findings.seconds:.0f} s", style=style)
+    return shown
+
+
+def sentence(findings: Findings) -> str:
+    """Return the figures of one experiment in a line."""
+    said = zip(_COLUMNS[1:], _cells(findings), strict=True)
+    return f"{findings.seconds:.0f} s: {', '.join(f'{name} {cell}' for name, cell in said)}"
+
+
+def page(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> str:
+    """Return the document: `reliability.md` beside this module, each `{{topic}}` its table."""
+    text = (files("faults") / "reliability.md").read_text()
+    made = [each for each in chosen if each.name in found]
+    for group in GROUPS:
+        rows = [each for each in made if each.group == group]
+        text = text.replace(f"{{{{{group}}}}}", _rows(rows, found) if rows else "_Not made._")
+    return text.replace("{{sum}}", _sum(made, found))
+
+
+def _rows(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> str:
+    lines = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
+    for each in chosen:
+        findings = found[each.name]
+        cells = _cells(findings)
+        if findings.broken:
+            cells[-1] = "; ".join([f"**broken: {'; '.join(findings.broken)}**", cells[-1]])
+        lines.append(_row([f"**{each.name}**: {each.fault}", *cells]))
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _sum(made: Sequence[Experiment], found: Mapping[str, Findings]) -> str:
+    """Return the sum over every experiment that shows no known window."""
+    shown = [found[each.name] for each in made if not each.window and not found[each.name].skipped]
+    skipped = sum(bool(found[each.name].skipped) for each in made)
+    words = (
+        f"{len(shown)} experiments, {sum(f.jobs for f in shown):,} jobs,"
+        f" {sum(f.runs for f in shown):,} runs: **{sum(f.lost for f in shown)} lost,"
+        f" {sum(f.doubled for f in shown)} doubled**"
+    )
+    broken = sum(bool(f.broken) for f in shown)
+    words += f"; **{broken} with a broken invariant**" if broken else ""
+    return words + (f"; {skipped} could not be made" if skipped else "") + "."
+
+
+def _cells(findings: Findings) -> list[str]:
+    if findings.skipped:
+        return [_NONE] * 5 + [f"skipped: {findings.skipped}"]
+    recovered = _NONE if findings.recovered is None else f"{findings.recovered:.1f} s"
+    counts = (findings.jobs, findings.lost, findings.doubled, findings.unconfirmed)
+    notes = [*findings.notes, *([f"{findings.strays} strays shown"] if findings.strays else [])]
+    return [*map(str, counts), recovered, "; ".join(notes)]

@@ -1,0 +1,31 @@
+"""A few short experiments; all of them are `make faults`."""
+
+from pathlib import Path
+
+import pytest
+
+from faults.registry import experiments, perform
+
+SHORT = {
+    "kill -9 while recording a result": 12,
+    "SIGTERM with 50 submissions in flight": 50,
+    "answers that cannot be read": 50,
+    "Celery messages lost": 40,
+    "a 403 of one's own": 20,
+}
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", SHORT)
+def test_no_invariant_is_broken_by(name: str, tmp_path: Path) -> None:
+    found = perform(experiments()[name], SHORT[name], tmp_path)
+    print(found)
+    assert not found.broken
+    assert (found.lost, found.doubled) == (0, 0)
+
+
+def test_every_experiment_says_what_it_does() -> None:
+    made = experiments()
+    assert len(made) > 50
+    assert all(each.fault and each.jobs for each in made.values())
