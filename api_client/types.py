@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -114,6 +115,25 @@ class NotAListError(ValueError):
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+
+class FileInfo(_Answer):
+    """A file that a run downloaded; the signed `url` expires after 24 hours."""
+
+    url: str
+    checksum: str | None = None
+    filename: str | None = None
+    file_size: int | None = None
+    modified_at: Annotated[datetime, BeforeValidator(_utc)] | None = None
+    artifact_id: str | None = None
+
+
+class _Lenient(_Answer):
+    #: Fields that came in a shape they cannot have, as they came; they are None here.
+    unreadable_fields: dict[str, Any] | None = None
+
+
+class _Timed(_Lenient):
     #: The timestamps among the fields.
     _times: ClassVar[tuple[str, ...]] = ()
 
@@ -121,7 +141,7 @@ class _Answer(BaseModel):
     @classmethod
     def _times_in_utc(cls, fields: Any) -> Any:
         # One validator for all, since each in Python costs as much as the rest of a small model.
-        if not isinstance(fields, dict) or not cls._times:
+        if not isinstance(fields, dict):
             return fields
         fields = fields.copy()
         for name in cls._times:
@@ -134,25 +154,7 @@ class _Answer(BaseModel):
         return fields
 
 
-class FileInfo(_Answer):
-    """A file that a run downloaded; the signed `url` expires after 24 hours."""
-
-    _times = ("modified_at",)
-
-    url: str
-    checksum: str | None = None
-    filename: str | None = None
-    file_size: int | None = None
-    modified_at: datetime | None = None
-    artifact_id: str | None = None
-
-
-class _Lenient(_Answer):
-    #: Fields that came in a shape they cannot have, as they came; they are None here.
-    unreadable_fields: dict[str, Any] | None = None
-
-
-class _RunResponse(_Lenient):
+class _RunResponse(_Timed):
     _times = (
         "created_at",
         "modified_at",
@@ -203,7 +205,7 @@ RunResponse = TaskRunResponse | WorkflowRunResponse
 _Model = TypeVar("_Model", bound=_Lenient)
 
 
-class RunListItem(_Lenient):
+class RunListItem(_Timed):
     """A run as the list of runs shows it."""
 
     _times = ("created_at", "started_at", "finished_at")
