@@ -51,7 +51,8 @@ def _as_method(method: _Method, build: Callable[..., Any], owner: str) -> _Metho
 
 def _sent(build: Callable[P, Call[T] | Flow[T]]) -> "Callable[Concatenate[AgentClient, P], T]":
     def method(self: "AgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._make(build(*args, **kwargs))
+        what = build(*args, **kwargs)
+        return self._call(what) if isinstance(what, Call) else self._run(what)
 
     return _as_method(method, build, "AgentClient")
 
@@ -60,7 +61,8 @@ def _awaited(
     build: Callable[P, Call[T] | Flow[T]],
 ) -> "Callable[Concatenate[AsyncAgentClient, P], Coroutine[Any, Any, T]]":
     async def method(self: "AsyncAgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._make(build(*args, **kwargs))
+        what = build(*args, **kwargs)
+        return await (self._call(what) if isinstance(what, Call) else self._run(what))
 
     return _as_method(method, build, "AsyncAgentClient")
 
@@ -104,20 +106,18 @@ class AgentClient:
         """
         pages = flows.Pages(search_key=search_key, status=status, request_options=request_options)
         while (page := pages.next_page()) is not None:
-            yield from pages.new_items(self._make(page))
+            yield from pages.new_items(self._call(page))
 
-    def _make(self, what: Call[T] | Flow[T]) -> T:
-        if isinstance(what, Call):
-            return self._call(what)
+    def _run(self, flow: Flow[T]) -> T:
         try:
-            step = next(what)
+            step = next(flow)
             while True:
                 try:
                     result = self._step(step)
                 except SkyvernError as error:
-                    step = what.throw(error)
+                    step = flow.throw(error)
                 else:
-                    step = what.send(result)
+                    step = flow.send(result)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # what a Flow[T] returns is a T
 
@@ -186,21 +186,19 @@ class AsyncAgentClient:
         """Go through the account's runs, as `AgentClient.iter_runs` does."""
         pages = flows.Pages(search_key=search_key, status=status, request_options=request_options)
         while (page := pages.next_page()) is not None:
-            for item in pages.new_items(await self._make(page)):
+            for item in pages.new_items(await self._call(page)):
                 yield item
 
-    async def _make(self, what: Call[T] | Flow[T]) -> T:
-        if isinstance(what, Call):
-            return await self._call(what)
+    async def _run(self, flow: Flow[T]) -> T:
         try:
-            step = next(what)
+            step = next(flow)
             while True:
                 try:
                     result = await self._step(step)
                 except SkyvernError as error:
-                    step = what.throw(error)
+                    step = flow.throw(error)
                 else:
-                    step = what.send(result)
+                    step = flow.send(result)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # what a Flow[T] returns is a T
 
