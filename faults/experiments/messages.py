@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import redis
 from celery import Celery
@@ -38,12 +39,11 @@ def _meddling(lab: Lab, meddle: "Meddler") -> Iterator[None]:
         client.close()
 
 
-class Meddler:
+class Meddler(Protocol):
     """Does something to the broker; called again and again."""
 
     def __call__(self, app: Celery, client: redis.Redis) -> None:
         """Do it once."""
-        raise NotImplementedError
 
 
 def _work(lab: Lab, jobs: int, meddle: Meddler) -> None:

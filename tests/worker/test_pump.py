@@ -261,7 +261,7 @@ async def test_what_a_claim_brings_during_a_drain_is_given_back_before_the_goodb
         task = run(bench)
         await claimed.wait()
         stopping = asyncio.create_task(bench.account.stop(0))
-        await asyncio.sleep(0.02)
+        await eventually(lambda: bench.account.pumps["submit"].draining)
         assert not stopping.done()
 
         answered.set()

@@ -22,12 +22,15 @@ class Server:
         self.groups: list[list[int]] = []
         self.open = asyncio.Event()
         self.open.set()
+        #: Set once a group is on its way.
+        self.asked = asyncio.Event()
         self.errors: list[Exception] = []
 
     def call(self, items: Sequence[int]) -> Call[Any]:
         return Call(load("finish"), "default", list(items), list)
 
     async def send(self, call: Call[Any]) -> list[int]:
+        self.asked.set()
         await self.open.wait()
         if self.errors:
             raise self.errors.pop(0)
@@ -99,7 +102,7 @@ async def test_settled_waits_for_what_is_taken_and_a_recorder_goes_on_after_it()
     server.open.clear()
     recorder.put(1, noting(recorded, 1))
     settled = asyncio.create_task(recorder.settled())
-    await asyncio.sleep(0.01)
+    await server.asked.wait()
     assert not settled.done()
 
     server.open.set()
