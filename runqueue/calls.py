@@ -16,7 +16,6 @@ from runqueue.job import (
     EnqueueStatus,
     Job,
     JobState,
-    Stray,
     moment,
     parse_result,
 )
@@ -247,56 +246,6 @@ def cancel(account: str, job_ids: Iterable[str], why: str = "asked") -> Call[lis
 def accept_server(account: str) -> Call[bool]:
     """Vouch for a restarted Redis: it lost nothing."""
     return Call(load("accept_server"), account, [], bool)
-
-
-def adopt(account: str, job_id: str, attempt: int, run_id: str) -> Call[int]:
-    """Give an unconfirmed job its run; the codes are in `mark_running.lua`."""
-    arguments: list[Argument] = [job_id, attempt, run_id, "created", 0]
-    return Call(load("mark_running"), account, arguments, lambda codes: int(codes[0]))
-
-
-def settle(account: str, job_ids: Sequence[str], what: str, reason: str = "") -> Call[list[int]]:
-    """Decide on unconfirmed jobs, `resubmit` or `fail`; the codes are in `settle.lua`."""
-    return Call(load("settle"), account, [what, reason, *job_ids], list)
-
-
-def replay(account: str, job_ids: Sequence[str]) -> Call[list[int]]:
-    """Have ended jobs done again: per id 1 ready, 0 in another state, -1 unknown."""
-    return Call(load("replay"), account, list(job_ids), list)
-
-
-def discard(account: str, job_ids: Sequence[str]) -> Call[list[int]]:
-    """Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown."""
-    return Call(load("discard"), account, list(job_ids), list)
-
-
-def page_jobs(account: str, index: str, after: str, count: int) -> Call[tuple[str, list[str]]]:
-    """Read a page of job ids of an index; returns the next cursor ('' = the last page) and ids."""
-
-    def parse(reply: list[bytes]) -> tuple[str, list[str]]:
-        return reply[0].decode(), [raw.decode() for raw in reply[1:]]
-
-    return Call(load("page_jobs"), account, [index, after, count], parse)
-
-
-def list_strays(account: str, cursor: str, count: int) -> Call[tuple[str, list[Stray]]]:
-    """Read a page of strays; returns the next cursor ('0' = that was all) and strays."""
-
-    def parse(reply: list[bytes]) -> tuple[str, list[Stray]]:
-        pairs = zip(reply[1::2], reply[2::2], strict=True)
-        return reply[0].decode(), [_stray(account, run_id, told) for run_id, told in pairs]
-
-    return Call(load("list_strays"), account, [cursor, count], parse)
-
-
-def _stray(account: str, run_id: bytes, told: bytes) -> Stray:
-    job_id, attempt, since, why = told.decode(errors="replace").split(" ", 3)
-    return Stray(run_id.decode(), account, job_id, int(attempt), _at(since.encode()), why)
-
-
-def cancel_strays(account: str, run_ids: Sequence[str]) -> Call[list[int]]:
-    """Have strays canceled: per run 1 it will be, -1 no such stray."""
-    return Call(load("cancel_strays"), account, list(run_ids), list)
 
 
 def resume(account: str) -> Call[str]:

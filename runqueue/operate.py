@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from runqueue import calls
+from runqueue import calls, operator_calls
 from runqueue.accounts import pages
 from runqueue.errors import UnknownAccount
 from runqueue.job import Job, JobState, Stray
@@ -107,7 +107,7 @@ class Operations:
     ) -> Iterator[Job]:
         cursor = ""
         while True:
-            cursor, ids = self._queue.send(calls.page_jobs(account, index, cursor, PAGE))
+            cursor, ids = self._queue.send(operator_calls.page_jobs(account, index, cursor, PAGE))
             for job in self._queue.send(calls.get_jobs(account, ids, result=False)) if ids else ():
                 if job is not None and job.state is state and wanted.fits(job):
                     yield job
@@ -124,7 +124,7 @@ class Operations:
         if job.state is not JobState.UNCONFIRMED:
             done = job.state is JobState.RUNNING and job.run_id == run_id
             return Settled.DONE if done else Settled.NOT_UNCONFIRMED
-        code = self._queue.send(calls.adopt(job.account, job_id, job.attempts, run_id))
+        code = self._queue.send(operator_calls.adopt(job.account, job_id, job.attempts, run_id))
         return {0: Settled.DONE, 1: Settled.DONE, 3: Settled.RUN_TAKEN}.get(
             code, Settled.NOT_UNCONFIRMED
         )
@@ -144,17 +144,24 @@ class Operations:
         return self._settle(job_ids, "fail", words[:500])
 
     def _settle(self, job_ids: Iterable[str], what: str, reason: str) -> dict[str, Settled]:
-        codes = self._each(job_ids, lambda account, ids: calls.settle(account, ids, what, reason))
+        codes = self._each(
+            job_ids, lambda account, ids: operator_calls.settle(account, ids, what, reason)
+        )
         names = {1: Settled.DONE, 0: Settled.NOT_UNCONFIRMED, 2: Settled.CANCEL_ASKED}
         return {job_id: names.get(code, Settled.NO_SUCH_JOB) for job_id, code in codes.items()}
 
     def replay(self, job_ids: Iterable[str]) -> dict[str, bool]:
         """Have dead, failed or canceled jobs done again; returns which are ready now."""
-        return {job_id: code == 1 for job_id, code in self._each(job_ids, calls.replay).items()}
+        return {
+            job_id: code == 1 for job_id, code in self._each(job_ids, operator_calls.replay).items()
+        }
 
     def discard(self, job_ids: Iterable[str]) -> dict[str, bool]:
         """Remove dead jobs for good, their idempotency keys included; returns which."""
-        return {job_id: code == 1 for job_id, code in self._each(job_ids, calls.discard).items()}
+        return {
+            job_id: code == 1
+            for job_id, code in self._each(job_ids, operator_calls.discard).items()
+        }
 
     def cancel(self, job_ids: Iterable[str]) -> int:
         """Ask for the end of jobs; returns how many had not ended yet."""
@@ -165,7 +172,7 @@ class Operations:
         for name in self._accounts(account):
             cursor = "0"
             while True:
-                cursor, found = self._queue.send(calls.list_strays(name, cursor, PAGE))
+                cursor, found = self._queue.send(operator_calls.list_strays(name, cursor, PAGE))
                 yield from found
                 if cursor == "0":
                     break
@@ -178,7 +185,7 @@ class Operations:
         done = 0
         for account, run_ids in by_account.items():
             for start in range(0, len(run_ids), PAGE):
-                part = calls.cancel_strays(account, run_ids[start : start + PAGE])
+                part = operator_calls.cancel_strays(account, run_ids[start : start + PAGE])
                 done += self._queue.send(part).count(1)
         return done
 

@@ -1,183 +1,29 @@
 """The worker's calls: claiming, recording, sweeping. The producer's are in `calls.py`.
 
 Pure functions, one for each script that a stage of the worker runs. Recording scripts take many
-items in one call; the tuples' fields stand in the order of the script's contract.
+items in one call (`items.py`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
+from runqueue.items import (
+    Accepted,
+    Answer,
+    Claimed,
+    Doubtful,
+    Due,
+    Finished,
+    GivenBack,
+    Lost,
+    Polled,
+    RunAgain,
+    Searched,
+    Taken,
+    Tick,
+    ToCancel,
+)
 from runqueue.scripts import Argument, Call, load
-
-
-class Claimed(NamedTuple):
-    """A job taken for submission."""
-
-    job_id: str
-    attempt: int
-    stored: bytes
-
-    def __repr__(self) -> str:
-        return f"Claimed({self.job_id!r}, {self.attempt}, {len(self.stored)} bytes)"
-
-
-class Due(NamedTuple):
-    """A running job to look at; retry is its policy as stored, runs those that ended before."""
-
-    job_id: str
-    attempt: int
-    run_id: str
-    run_status: str
-    started_us: int
-    deadline_us: int | None
-    retry: str = ""
-    runs: int = 0
-
-
-class Doubtful(NamedTuple):
-    """An unconfirmed job whose run is to be looked for.
-
-    Args:
-        since_us: when it became unconfirmed, by the queue's clock.
-        on_unconfirmed: auto, park or resubmit.
-        cancel: why its end was asked for; '' = it was not.
-        stored: its request.
-    """
-
-    job_id: str
-    attempt: int
-    since_us: int
-    on_unconfirmed: str
-    cancel: str
-    stored: bytes
-
-    def __repr__(self) -> str:
-        return f"Doubtful({self.job_id!r}, {self.attempt}, {len(self.stored)} bytes)"
-
-
-class ToCancel(NamedTuple):
-    """A run to cancel; job_id is '' when no job owns it."""
-
-    job_id: str
-    attempt: int
-    run_id: str
-    since_us: int
-
-
-class Answer(StrEnum):
-    """What a claiming script says; all but `ok` end the pump."""
-
-    OK = "ok"
-    STALE = "stale"
-    FENCED = "fenced"
-    MOVED = "moved"
-
-
-class Taken(NamedTuple):
-    """The reply of a claiming script.
-
-    Args:
-        now_us: the server's time.
-        next_us: when asking again makes sense (a permit, a hold's end, a poll); 0 = not known.
-        left: nothing is there to do and the pump is off the board.
-        sequence: the claim sequence after this claim (submit only).
-        recover_from_us: since when runs of lost claims are to be looked for; 0 = none (reconcile).
-    """
-
-    answer: Answer
-    now_us: int
-    next_us: int = 0
-    left: bool = True
-    sequence: int = 0
-    items: Sequence[Any] = ()
-    recover_from_us: int = 0
-
-
-class Accepted(NamedTuple):
-    """A submission that brought a run."""
-
-    job_id: str
-    attempt: int
-    run_id: str
-    run_status: str
-    poll_after_us: int
-
-
-class Lost(NamedTuple):
-    """A submission that is dead or unconfirmed, and why.
-
-    Args:
-        trouble: the server, or the way to it, failed; many of these open the breaker.
-    """
-
-    job_id: str
-    attempt: int
-    reason: str
-    trouble: bool = False
-
-
-class Polled(NamedTuple):
-    """A run that goes on; run_status is '' when it is as before."""
-
-    job_id: str
-    attempt: int
-    run_status: str
-    next_after_us: int
-
-
-class Finished(NamedTuple):
-    """A run that is over; result is the API's answer as it came."""
-
-    job_id: str
-    attempt: int
-    run_id: str
-    state: str
-    run_status: str
-    reason: str
-    result: bytes
-
-    def __repr__(self) -> str:
-        return f"Finished({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.state!r})"
-
-
-class RunAgain(NamedTuple):
-    """A run that ended badly, after which the job is to be run once more."""
-
-    job_id: str
-    attempt: int
-    run_id: str
-    run_status: str
-    reason: str
-    backoff_us: int
-    result: bytes
-
-    def __repr__(self) -> str:
-        return f"RunAgain({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.run_status!r})"
-
-
-class Searched(NamedTuple):
-    """A search that found no run: `negative`, or `unknown` where it says nothing."""
-
-    job_id: str
-    attempt: int
-    verdict: str
-    next_after_us: int
-
-
-class GivenBack(NamedTuple):
-    """A claim whose submission surely created no run, and what the server said to that.
-
-    Args:
-        wait_us: how long the server asks to be left alone.
-        named: submissions a second that the server said it takes; 0 = it did not say.
-    """
-
-    job_id: str
-    attempt: int
-    wait_us: int = 0
-    reason: str = ""
-    named: float = 0.0
 
 
 def _flat(items: Iterable[tuple[Any, ...]]) -> list[Argument]:
@@ -390,14 +236,6 @@ def heartbeat(
 def bye(account: str, process: str) -> Call[int]:
     """End a process's lease in good order; the reply is how many claims it still held."""
     return Call(load("bye"), account, [process], int)
-
-
-class Tick(NamedTuple):
-    """What the tick says: `wait`, `nudge`, `passed`, or `send` with messages by kind."""
-
-    answer: str
-    now_us: int
-    messages: Mapping[str, int]
 
 
 def tick(

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from api_client import AiohttpTransport, RawClient
 from config.settings import Account, Settings
-from runqueue import calls, stages
+from runqueue import calls, items, stages
 from runqueue.errors import NewerSchema
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import Call, run_async
@@ -71,20 +71,20 @@ class AccountLink:
 
     def _make_recorders(self) -> None:
         name = self.name
-        self.running = Recorder[stages.Accepted](
+        self.running = Recorder[items.Accepted](
             lambda items: stages.mark_running(name, items), self.send, self._tell_strays
         )
-        self.dead = Recorder[stages.Lost](lambda items: stages.mark_dead(name, items), self.send)
-        self.unconfirmed = Recorder[stages.Lost](
+        self.dead = Recorder[items.Lost](lambda items: stages.mark_dead(name, items), self.send)
+        self.unconfirmed = Recorder[items.Lost](
             lambda items: stages.mark_unconfirmed(name, items), self.send
         )
-        self.polled = Recorder[stages.Polled](
+        self.polled = Recorder[items.Polled](
             lambda items: stages.mark_polled(name, items), self.send
         )
-        self.finished = Recorder[stages.Finished](
+        self.finished = Recorder[items.Finished](
             lambda items: stages.finish(name, items), self.send, size=lambda item: len(item.result)
         )
-        self.run_again = Recorder[stages.RunAgain](
+        self.run_again = Recorder[items.RunAgain](
             lambda items: stages.retry_run(name, items),
             self.send,
             size=lambda item: len(item.result),
@@ -101,7 +101,7 @@ class AccountLink:
             for why in ("void", "not_sent", "busy", "limited", "account")
         }
 
-    def _giving_back(self, why: str) -> Recorder[stages.GivenBack]:
+    def _giving_back(self, why: str) -> Recorder[items.GivenBack]:
         return Recorder(lambda items: stages.give_back(self.name, items, why), self.send)
 
     def _tell_strays(self, items: Any, codes: Any) -> None:

@@ -10,7 +10,7 @@ import structlog
 
 from api_client import CancelClass, Cancellation, ListClass
 from runqueue import stages
-from runqueue.stages import Taken, ToCancel
+from runqueue.items import Taken, ToCancel
 from worker.account import AccountLink
 from worker.pump import Pump
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from runqueue import ids, wire
+from runqueue.items import Doubtful
 from runqueue.spec import Kind
-from runqueue.stages import Doubtful
 
 #: Engines whose tasks keep the title that they were given; the search looks into it. Others (2.0,
 #: which is the default, and what nobody knows yet) may overwrite it.

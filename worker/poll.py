@@ -9,8 +9,8 @@ import structlog
 from api_client import ReadClass, RunReading
 from api_client.answers import parse_json
 from runqueue import stages
+from runqueue.items import Due, Finished, Polled, RunAgain, Taken
 from runqueue.retry import Retry
-from runqueue.stages import Due, Finished, Polled, RunAgain, Taken
 from worker.pump import Pump
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from runqueue import stages
-from runqueue.stages import Answer, Taken
+from runqueue.items import Answer, Taken
 from worker.account import AccountLink
 
 log = structlog.get_logger()

@@ -8,36 +8,31 @@ runs that no job owns. What nothing was found for is recorded with what the sear
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import structlog
 
-from api_client import ListClass, ListedRun, ReadClass, RunPage
-from api_client.answers import parse_json
+from api_client import ListClass, ListedRun, RunPage
 from runqueue import ids, stages
-from runqueue.stages import Accepted, Doubtful, Searched, Taken
+from runqueue.items import Accepted, Doubtful, Searched, Taken
 from worker.account import AccountLink
 from worker.finding import BEFORE, Wanted, is_run_of, kind_of, markers_of, next_look, wanted
 from worker.pump import Pump
+from worker.runs import Runs, age_of
 
 log = structlog.get_logger()
 
-#: Seconds one call may take, and after which a look that nobody recorded comes again.
-CALL_SECONDS, LEASE_SECONDS = 12.0, 60.0
+#: Seconds after which a look that nobody recorded comes again.
+LEASE_SECONDS = 60.0
 #: Jobs looked for in one pass, and calls open at once in it.
 BATCH, CONCURRENCY = 500, 8
 #: From so many marked tasks on, the list of all marked runs is read before each is searched for.
 BULK_FROM, BULK_PAGES = 10, 5
-#: Pages of recent runs read in one pass; the server shows no more than 100.
-MAX_PAGES = 100
 #: Seconds between the two searches that say together that there is no run.
 SPACING = 30.0
 #: Seconds after the last tick that a returned Redis knows, in which submissions on the wire may yet
 #: become runs; and between two tries to recover.
 RECOVERY_GRACE, RECOVERY_EVERY = 30.0, 15.0
-#: Echoed requests that are remembered: a run's request does not change.
-MAX_ECHOES = 10_000
 
 
 class ReconcilePump(Pump):
@@ -47,9 +42,9 @@ class ReconcilePump(Pump):
 
     def __init__(self, account: AccountLink, places: int) -> None:
         super().__init__(account, min(places, 1))
-        self._echoes: dict[str, Mapping[str, Any]] = {}
         self._recover_at = 0.0
         self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._runs = Runs(account, self._slots)
 
     async def take(self, want: int, tick_us: int) -> Taken:
         """Claim the jobs whose look is due, as one item."""
@@ -120,7 +115,7 @@ class ReconcilePump(Pump):
         """Find what stands among the newest marked tasks; it may find, never deny."""
         by_marker = {job.marker: job for job in jobs}
         for number in range(1, BULK_PAGES + 1):
-            page = await self._page(number, search_key="[rq:")
+            page = await self._runs.page(number, search_key="[rq:")
             found = [
                 (by_marker.pop(marker), run)
                 for run in page.runs
@@ -135,7 +130,7 @@ class ReconcilePump(Pump):
     async def _search_one(self, job: Wanted) -> str:
         """Search by the attempt's own marker; '' = its run was found."""
         async with self._slots:
-            page = await self._page(1, search_key=job.search_key)
+            page = await self._runs.page(1, search_key=job.search_key)
         if page.outcome is not ListClass.DONE:
             return "unknown"
         hits = [run for run in page.runs if _is_recent_enough(run, job, page)]
@@ -152,16 +147,16 @@ class ReconcilePump(Pump):
         """Say whether a run carries the attempt's marker: in its title, else in what it echoes."""
         if job.kind == "task":
             return job.marker in ids.markers_in(run.title or "")
-        return job.marker in markers_of(await self._echo(run) or {})
+        return job.marker in markers_of(await self._runs.echo(run) or {})
 
     async def _compare(self, jobs: list[Wanted]) -> dict[str, str]:
         """Compare unmarked jobs with the recent runs that no job owns, oldest first."""
         if not jobs:
             return {}
         left = sorted(jobs, key=lambda job: job.doubt.since_us)
-        ages, complete = await self._recent(max(job.age for job in jobs) + BEFORE)
-        free = await self._without_owner(ages)
-        echoes = await self._echoes_of(free)
+        ages, complete = await self._runs.recent(max(job.age for job in jobs) + BEFORE)
+        free = await self._runs.without_owner(ages)
+        echoes = await self._runs.echoes_of(free)
         for run in reversed(free):
             echoed = echoes.get(run.run_id)
             if echoed is None:
@@ -189,9 +184,9 @@ class ReconcilePump(Pump):
             return
         if not self.account.may_list():
             return
-        runs, complete = await self._recent(age)
-        free, unknown = await self._without_owner(runs), 0
-        echoes = await self._echoes_of(free)
+        runs, complete = await self._runs.recent(age)
+        free, unknown = await self._runs.without_owner(runs), 0
+        echoes = await self._runs.echoes_of(free)
         for run in free:
             echoed = echoes.get(run.run_id)
             if echoed is None:
@@ -211,69 +206,6 @@ class ReconcilePump(Pump):
                 complete=complete,
                 runs_without_marker=unknown,
             )
-
-    async def _recent(self, seconds: float) -> tuple[dict[ListedRun, float], bool]:
-        """Read the ages of the runs of so many seconds, newest first, and whether that is all."""
-        ages: dict[ListedRun, float] = {}
-        for number in range(1, MAX_PAGES + 1):
-            page = await self._page(number)
-            if page.outcome is not ListClass.DONE:
-                return ages, False
-            for run in page.runs:
-                age = _age(run, page)
-                if age > seconds:
-                    return ages, True
-                ages.setdefault(run, age)
-            if page.is_short:
-                return ages, True
-        return ages, False
-
-    async def _page(self, number: int, search_key: str | None = None) -> RunPage:
-        await self.account.permit()
-        with self.account.metrics.timed("list") as timer:
-            page = await self.account.client.list_runs(
-                search_key=search_key, page=number, timeout=CALL_SECONDS
-            )
-            timer.status = page.status_code
-        if page.outcome is ListClass.NOT_SUPPORTED:
-            self.account.remember_no_list()
-        return page
-
-    async def _without_owner(self, found: Iterable[ListedRun]) -> list[ListedRun]:
-        runs, free = list(found), []
-        for start in range(0, len(runs), 1000):
-            part = runs[start : start + 1000]
-            owners = await self.account.send(
-                stages.bound_runs(self.account.name, [run.run_id for run in part])
-            )
-            free += [run for run, owner in zip(part, owners, strict=True) if not owner]
-        return free
-
-    async def _echoes_of(self, runs: list[ListedRun]) -> dict[str, Mapping[str, Any] | None]:
-        """Return what the server echoes of each run, a few read at a time."""
-
-        async def one(run: ListedRun) -> Mapping[str, Any] | None:
-            async with self._slots:
-                return await self._echo(run)
-
-        echoed = await asyncio.gather(*map(one, runs))
-        return {run.run_id: echo for run, echo in zip(runs, echoed, strict=True)}
-
-    async def _echo(self, run: ListedRun) -> Mapping[str, Any] | None:
-        """Return the request of a run as the server echoes it; None if it could not be read."""
-        if run.run_id not in self._echoes:
-            await self.account.permit()
-            with self.account.metrics.timed("get") as timer:
-                reading = await self.account.client.get_run(run.run_id, CALL_SECONDS)
-                timer.status = reading.status_code
-            parsed = parse_json(reading.body) if reading.outcome is ReadClass.RUN else None
-            if not isinstance(parsed, dict):
-                return None
-            echoed = parsed.get("run_request")
-            while len(self._echoes) >= MAX_ECHOES:
-                del self._echoes[next(iter(self._echoes))]
-            self._echoes[run.run_id] = echoed if isinstance(echoed, dict) else {}
-        return self._echoes[run.run_id]
 
     async def _adopt(self, found: Iterable[tuple[Wanted, ListedRun]]) -> bool:
         """Record runs that were found; True if at least one job has its run now."""
@@ -308,14 +240,6 @@ def _readable(doubts: Sequence[Doubtful], now_us: int) -> tuple[list[Wanted], li
     return jobs, broken
 
 
-def _age(run: ListedRun, page: RunPage) -> float:
-    """Return a run's age by the server's own clock; of one that does not say, none."""
-    if run.created is None:
-        return 0.0
-    now = page.server_date if page.server_date is not None else time.time()
-    return now - run.created
-
-
 def _is_recent_enough(run: ListedRun, job: Wanted, page: RunPage) -> bool:
     """Say that a run is not older than its attempt: a record that was lost may count anew."""
-    return _age(run, page) <= job.age + BEFORE
+    return age_of(run, page) <= job.age + BEFORE

@@ -14,7 +14,7 @@ import structlog
 
 from api_client import Submission, SubmissionClass
 from runqueue import stages, wire
-from runqueue.stages import Accepted, Answer, Claimed, GivenBack, Lost, Taken
+from runqueue.items import Accepted, Answer, Claimed, GivenBack, Lost, Taken
 from worker.account import AccountLink
 from worker.pump import Pump
 

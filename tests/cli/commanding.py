@@ -11,7 +11,7 @@ from typing import Any
 import redis
 from typer.testing import CliRunner, Result
 
-from runqueue import RunQueue, stages
+from runqueue import RunQueue, items, stages
 from runqueue.cli.app import app
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import run
@@ -67,34 +67,34 @@ class Desk:
         """Return how many jobs of an account stand where."""
         return {s.value: n for s, n in self.queue.stats()[account].states.items() if n}
 
-    def claim(self, account: str = "default") -> list[stages.Claimed]:
+    def claim(self, account: str = "default") -> list[items.Claimed]:
         """Take every ready job, as a worker would."""
         run(self.client, stages.heartbeat(account, "test", _MINUTE_US, first=True))
         claim_id = str(self.client.incr("test:claims"))
         return list(run(self.client, stages.claim(account, "test", claim_id, 500, 0)).items)
 
-    def end(self, jobs: list[stages.Claimed], state: str = "completed") -> None:
+    def end(self, jobs: list[items.Claimed], state: str = "completed") -> None:
         """Record a run for each claimed job, and its end."""
         if not jobs:
             return
-        runs = [stages.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in jobs]
+        runs = [items.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in jobs]
         run(self.client, stages.mark_running("default", runs))
         ends = [
-            stages.Finished(
+            items.Finished(
                 j.job_id, j.attempt, f"run-{j.job_id}", state, state, "", b'{"output": "42"}'
             )
             for j in jobs
         ]
         run(self.client, stages.finish("default", ends))
 
-    def lose(self, jobs: list[stages.Claimed]) -> None:
+    def lose(self, jobs: list[items.Claimed]) -> None:
         """Lose the answers to the submissions of claimed jobs."""
-        lost = [stages.Lost(job.job_id, job.attempt, "no answer") for job in jobs]
+        lost = [items.Lost(job.job_id, job.attempt, "no answer") for job in jobs]
         run(self.client, stages.mark_unconfirmed("default", lost))
 
-    def refuse(self, jobs: list[stages.Claimed], reason: str = "No such engine") -> None:
+    def refuse(self, jobs: list[items.Claimed], reason: str = "No such engine") -> None:
         """Have the server refuse claimed jobs: they are dead."""
-        lost = [stages.Lost(job.job_id, job.attempt, reason) for job in jobs]
+        lost = [items.Lost(job.job_id, job.attempt, reason) for job in jobs]
         run(self.client, stages.mark_dead("default", lost))
         # Twenty in a row hold the account.
         self.queue.resume()
@@ -115,11 +115,11 @@ class Desk:
 
     def stray(self, run_id: str, job_id: str) -> None:
         """Find a run of a job that is gone, or has moved on."""
-        found = stages.Accepted(job_id, 1, run_id, "running", 0)
+        found = items.Accepted(job_id, 1, run_id, "running", 0)
         assert run(self.client, stages.mark_running("default", [found])) == [2]
 
     @contextmanager
-    def working(self, act: Callable[["Desk", list[stages.Claimed]], None]) -> Iterator[None]:
+    def working(self, act: Callable[["Desk", list[items.Claimed]], None]) -> Iterator[None]:
         """Let a worker do something with each job that becomes ready, in the background."""
         told = threading.Event()
 

@@ -7,13 +7,13 @@ import orjson
 import redis
 from hypothesis import HealthCheck, settings
 
-from runqueue import calls, ids, scripts, stages
+from runqueue import calls, ids, items, scripts, stages
+from runqueue.items import Accepted, Claimed, Finished, GivenBack, Lost, Searched, Taken
 from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.keys import Keys
 from runqueue.retry import Retry
 from runqueue.scripts import Call
 from runqueue.spec import JobSpec, Priority, When
-from runqueue.stages import Accepted, Claimed, Finished, GivenBack, Lost, Searched, Taken
 
 T = TypeVar("T")
 
@@ -251,7 +251,7 @@ class Clockwork:
 
     def tick(
         self, process: str = "p1", *, woken: bool = False, interval: float = 0.25
-    ) -> stages.Tick:
+    ) -> items.Tick:
         """Run the tick's script."""
         every = round(interval * SECOND)
         return self.run(stages.tick(self.account, process, every, self.now, woken=woken))

@@ -24,6 +24,7 @@ from runqueue import (
     TaskRunRequest,
     UnknownAccount,
     WorkflowRunRequest,
+    items,
     stages,
 )
 from runqueue.scripts import run
@@ -56,10 +57,10 @@ def finish_all(client: redis.Redis) -> None:
     """Run every ready job to its end, as a worker would."""
     run(client, stages.heartbeat("default", "test", 60_000_000, first=True))
     taken = run(client, stages.claim("default", "test", "a claim", 500, 0)).items
-    accepted = [stages.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken]
+    accepted = [items.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken]
     run(client, stages.mark_running("default", accepted))
     ends = [
-        stages.Finished(
+        items.Finished(
             j.job_id, j.attempt, f"run-{j.job_id}", "completed", "completed", "", b'{"output": 42}'
         )
         for j in taken

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from runqueue import stages
-from runqueue.stages import Finished, Lost
+from runqueue.items import Finished, Lost
 from tests.integration.clockwork import ACCOUNT, DAY, KEEP, SECOND, UPLOAD, dump
 from tests.integration.machine.checks import Checks
 from tests.integration.machine.doubting import Doubting

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runqueue import calls, stages
+from runqueue import calls, items, stages
 from runqueue.job import EnqueueStatus
 from tests.integration.clockwork import (
     CLAIM_AGE,
@@ -207,13 +207,13 @@ def test_giving_up_on_a_cancel_frees_the_slot_and_shows_the_run(clock: Clockwork
 
 def test_a_last_run_without_a_result_leaves_none_of_an_earlier_one(clock: Clockwork) -> None:
     (job,) = clock.running()
-    again = stages.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 0, b"first")
+    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 0, b"first")
     assert clock.run(stages.retry_run(clock.account, [again])) == [1]
     clock.sweep("promote_due")
     clock.claimed()
     assert clock.found(job, 2, "run2") == 1
     clock.cancel(job)
-    again = stages.RunAgain(job, 2, "run2", "failed", "no luck", 0, b"")
+    again = items.RunAgain(job, 2, "run2", "failed", "no luck", 0, b"")
     assert clock.run(stages.retry_run(clock.account, [again])) == [2]
     assert clock.client.exists(clock.key(f"result:{job}")) == 0
 
@@ -367,7 +367,7 @@ def test_an_upload_never_sealed_expires_after_24_hours_and_leaves_nothing(
 def run_again(clock: Clockwork, job: str, run_id: str, attempt: int = 1) -> None:
     """Have a job, of which this run was found, run again."""
     assert clock.found(job, attempt, run_id) == 1
-    item = stages.RunAgain(job, attempt, run_id, "failed", "no luck", HOUR * SECOND, b"{}")
+    item = items.RunAgain(job, attempt, run_id, "failed", "no luck", HOUR * SECOND, b"{}")
     assert clock.run(stages.retry_run(clock.account, [item])) == [1]
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from runqueue import calls, stages
+from runqueue import calls, items, operator_calls, stages
+from runqueue.items import Answer
 from runqueue.spec import JobSpec
-from runqueue.stages import Answer
 from tests.integration.clockwork import (
     CLAIM_AGE,
     KEEP,
@@ -128,8 +128,8 @@ def test_a_full_server_settles_doubts(clock: Clockwork) -> None:
     assert len(taken.items) == 4
     assert clock.search(searched) == 1
     assert clock.deny(denied) == 2
-    assert clock.run(calls.settle(clock.account, [failed], "fail", "enough")) == [1]
-    assert clock.run(calls.settle(clock.account, [again], "resubmit")) == [1]
+    assert clock.run(operator_calls.settle(clock.account, [failed], "fail", "enough")) == [1]
+    assert clock.run(operator_calls.settle(clock.account, [again], "resubmit")) == [1]
     assert [clock.state(job) for job in (searched, denied, failed, again)] == [
         "unconfirmed",
         "ready",
@@ -143,11 +143,11 @@ def test_a_full_server_runs_again_replays_and_discards(clock: Clockwork) -> None
     clock.cancel(over)
     clock.finish(over, state="canceled")
     fill_up(clock)
-    item = stages.RunAgain(again, 1, f"r-{again}", "failed", "no luck", SECOND, b"x" * 10_000)
+    item = items.RunAgain(again, 1, f"r-{again}", "failed", "no luck", SECOND, b"x" * 10_000)
     assert clock.run(stages.retry_run(clock.account, [item])) == [1]
-    assert clock.run(calls.replay(clock.account, [over])) == [1]
+    assert clock.run(operator_calls.replay(clock.account, [over])) == [1]
     clock.finish(gone, state="failed")
-    assert clock.run(calls.discard(clock.account, [gone])) == [0]
+    assert clock.run(operator_calls.discard(clock.account, [gone])) == [0]
     assert [clock.state(job) for job in (again, over, gone)] == ["scheduled", "ready", "failed"]
 
 
@@ -155,7 +155,7 @@ def test_a_full_server_lets_strays_be_canceled_and_dropped(clock: Clockwork) -> 
     clock.found("nobody", 1, "run1")
     clock.heartbeat(first=True)
     fill_up(clock)
-    assert clock.run(calls.cancel_strays(clock.account, ["run1"])) == [1]
+    assert clock.run(operator_calls.cancel_strays(clock.account, ["run1"])) == [1]
     taken = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, LEASE))
     assert [item.run_id for item in taken.items] == ["run1"]
     assert clock.run(stages.drop_strays(clock.account, ["run1"])) == 1
@@ -198,7 +198,7 @@ def test_a_full_server_keeps_leases_polls_cancels_and_ticks_going(clock: Clockwo
     assert clock.tick().messages["poll"] == 1
     due = clock.run(stages.poll_claim(clock.account, "p1", 10, 0, LEASE))
     assert {item.job_id for item in due.items} == {first, second}
-    assert clock.run(stages.mark_polled(clock.account, [stages.Polled(first, 1, "", SECOND)])) == 1
+    assert clock.run(stages.mark_polled(clock.account, [items.Polled(first, 1, "", SECOND)])) == 1
     assert clock.cancel(first) == [2]
     taken = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, LEASE))
     assert [item.job_id for item in taken.items] == [first]
@@ -327,7 +327,7 @@ def takeover(clock: Clockwork, job: str) -> None:
 
 
 def run_again(clock: Clockwork, job: str) -> None:
-    item = stages.RunAgain(job, 1, f"r-{job}", "failed", "no luck", SECOND, b"{}")
+    item = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", SECOND, b"{}")
     clock.run(stages.retry_run(clock.account, [item]))
 
 
@@ -336,11 +336,11 @@ def reconcile(clock: Clockwork, job: str) -> None:
 
 
 def cancel_stray(clock: Clockwork, job: str) -> None:
-    clock.run(calls.cancel_strays(clock.account, ["s"]))
+    clock.run(operator_calls.cancel_strays(clock.account, ["s"]))
 
 
 def settle(what: str) -> Act:
-    return lambda clock, job: clock.run(calls.settle(clock.account, [job], what))
+    return lambda clock, job: clock.run(operator_calls.settle(clock.account, [job], what))
 
 
 RECORDING: list[tuple[str, Act, str]] = [
@@ -389,23 +389,21 @@ def test_every_recording_script_takes_a_thousand_jobs(clock: Clockwork) -> None:
     jobs = clock.enqueue(1_000, group="g1", deadline=2_000_000_000 * SECOND)
     claimed = [job for _ in range(2) for job in clock.claimed(500)]
     assert claimed == jobs
-    lost = [stages.Lost(job, 1, "cut off") for job in jobs]
+    lost = [items.Lost(job, 1, "cut off") for job in jobs]
     assert clock.run(stages.mark_unconfirmed(clock.account, lost)) == [1] * 1_000
-    back = [stages.GivenBack(job, 1) for job in jobs]
+    back = [items.GivenBack(job, 1) for job in jobs]
     assert clock.run(stages.give_back(clock.account, back, "void")) == [1] * 1_000
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
-    items = [stages.Claimed(job, 2, b"") for job in jobs]
-    assert clock.accept(items) == [1] * 1_000
+    claims = [items.Claimed(job, 2, b"") for job in jobs]
+    assert clock.accept(claims) == [1] * 1_000
     clock.wait(1)
     clock.heartbeat(first=True)
     due = clock.run(stages.poll_claim(clock.account, "p1", 500, 0, LEASE))
     assert len(due.items) == 500
-    polled = [stages.Polled(job, 2, "running", SECOND) for job in jobs]
+    polled = [items.Polled(job, 2, "running", SECOND) for job in jobs]
     assert clock.run(stages.mark_polled(clock.account, polled)) == 1_000
     assert clock.cancel(*jobs) == [2] * 1_000
-    done = [
-        stages.Finished(job, 2, f"r-{job}", "completed", "completed", "", b"{}") for job in jobs
-    ]
+    done = [items.Finished(job, 2, f"r-{job}", "completed", "completed", "", b"{}") for job in jobs]
     assert clock.run(stages.finish(clock.account, done)) == [1] * 1_000
     clock.wait(KEEP / SECOND)
     assert clock.sweep("retire", KEEP) == 1_000
@@ -415,7 +413,7 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
     jobs = clock.enqueue(1_000)
     clock.claimed(500)
     clock.claimed(500)
-    lost = [stages.Lost(job, 1, "cut off", trouble=True) for job in jobs]
+    lost = [items.Lost(job, 1, "cut off", trouble=True) for job in jobs]
     assert clock.run(stages.mark_unconfirmed(clock.account, lost)) == [1] * 1_000
     clock.run(calls.resume(clock.account))
     clock.wait(30)
@@ -423,40 +421,40 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
     due = clock.run(stages.reconcile_claim(clock.account, "p1", 500, 0, LEASE))
     assert len(due.items) == 500
     for code in (1, 2):
-        found_none = [stages.Searched(job, 1, "negative", SECOND) for job in jobs]
+        found_none = [items.Searched(job, 1, "negative", SECOND) for job in jobs]
         call = stages.record_search(clock.account, found_none, 30 * SECOND, 30 * SECOND)
         assert clock.run(call) == [code] * 1_000
         clock.wait(30)
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
-    lost = [stages.Lost(job, 2, "cut off") for job in jobs]
+    lost = [items.Lost(job, 2, "cut off") for job in jobs]
     clock.run(stages.mark_unconfirmed(clock.account, lost))
-    assert clock.run(calls.settle(clock.account, jobs, "resubmit")) == [1] * 1_000
+    assert clock.run(operator_calls.settle(clock.account, jobs, "resubmit")) == [1] * 1_000
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
-    assert clock.accept([stages.Claimed(job, 3, b"") for job in jobs]) == [1] * 1_000
-    again = [stages.RunAgain(job, 3, f"r-{job}", "failed", "no", 0, b"{}") for job in jobs]
+    assert clock.accept([items.Claimed(job, 3, b"") for job in jobs]) == [1] * 1_000
+    again = [items.RunAgain(job, 3, f"r-{job}", "failed", "no", 0, b"{}") for job in jobs]
     assert clock.run(stages.retry_run(clock.account, again)) == [1] * 1_000
     assert clock.cancel(*jobs) == [1] * 1_000
-    assert clock.run(calls.replay(clock.account, jobs)) == [1] * 1_000
+    assert clock.run(operator_calls.replay(clock.account, jobs)) == [1] * 1_000
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
-    dead = [stages.Lost(job, 4, "422") for job in jobs]
+    dead = [items.Lost(job, 4, "422") for job in jobs]
     assert clock.run(stages.mark_dead(clock.account, dead)) == [1] * 1_000
-    _, page = clock.run(calls.page_jobs(clock.account, "dead", "", 1_000))
+    _, page = clock.run(operator_calls.page_jobs(clock.account, "dead", "", 1_000))
     assert page == sorted(jobs)
-    assert clock.run(calls.discard(clock.account, jobs)) == [1] * 1_000
+    assert clock.run(operator_calls.discard(clock.account, jobs)) == [1] * 1_000
     assert not [name for name in clock.dump() if jobs[0] in name]
 
 
 def test_a_thousand_strays_are_listed_canceled_and_dropped(clock: Clockwork) -> None:
-    items = [stages.Accepted(f"lost{n}", 1, f"run{n}", "created", 0) for n in range(1_000)]
-    assert clock.run(stages.mark_running(clock.account, items)) == [2] * 1_000
-    runs = [item.run_id for item in items]
+    made = [items.Accepted(f"lost{n}", 1, f"run{n}", "created", 0) for n in range(1_000)]
+    assert clock.run(stages.mark_running(clock.account, made)) == [2] * 1_000
+    runs = [item.run_id for item in made]
     listed: list[str] = []
     cursor = ""
     while cursor != "0":
-        cursor, found = clock.run(calls.list_strays(clock.account, cursor or "0", 100))
+        cursor, found = clock.run(operator_calls.list_strays(clock.account, cursor or "0", 100))
         listed += [stray.run_id for stray in found]
     assert sorted(set(listed)) == sorted(runs)
-    assert clock.run(calls.cancel_strays(clock.account, runs)) == [1] * 1_000
+    assert clock.run(operator_calls.cancel_strays(clock.account, runs)) == [1] * 1_000
     assert clock.run(stages.bound_runs(clock.account, runs)) == [""] * 1_000
     assert clock.run(stages.drop_strays(clock.account, runs)) == 1_000
     assert clock.client.exists(clock.key("strays"), clock.key("cancels")) == 0
@@ -469,7 +467,7 @@ def test_sweeps_take_a_thousand_jobs(clock: Clockwork) -> None:
     claimed = [job for _ in range(2) for job in clock.claimed(500)]
     clock.wait(LEASE / SECOND)
     assert clock.sweep("expire_leases", CLAIM_AGE) == 1_000
-    dead = [stages.Lost(job, 1, "") for job in claimed]
+    dead = [items.Lost(job, 1, "") for job in claimed]
     assert clock.run(stages.mark_dead(clock.account, dead)) == [1] * 1_000
     batch = clock.open_batch()
     clock.enqueue(1_000, batch=batch, deadline=clock.now + SECOND)

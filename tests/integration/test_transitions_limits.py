@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from runqueue import calls, stages
-from runqueue.stages import GivenBack, Lost
+from runqueue.items import GivenBack, Lost
 from tests.integration.clockwork import LEASE, SECOND, Clockwork, spec
 
 

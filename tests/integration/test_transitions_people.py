@@ -3,9 +3,9 @@
 import pytest
 import redis
 
-from runqueue import calls, stages
+from runqueue import calls, operator_calls, stages
+from runqueue.items import RunAgain, ToCancel
 from runqueue.job import EnqueueStatus, JobState
-from runqueue.stages import RunAgain, ToCancel
 from tests.integration.clockwork import (
     CLAIM_AGE,
     DAY,
@@ -19,15 +19,15 @@ from tests.integration.clockwork import (
 
 
 def settle(clock: Clockwork, what: str, *jobs: str, reason: str = "enough") -> list[int]:
-    return clock.run(calls.settle(clock.account, jobs, what, reason))
+    return clock.run(operator_calls.settle(clock.account, jobs, what, reason))
 
 
 def replay(clock: Clockwork, *jobs: str) -> list[int]:
-    return clock.run(calls.replay(clock.account, jobs))
+    return clock.run(operator_calls.replay(clock.account, jobs))
 
 
 def discard(clock: Clockwork, *jobs: str) -> list[int]:
-    return clock.run(calls.discard(clock.account, jobs))
+    return clock.run(operator_calls.discard(clock.account, jobs))
 
 
 def run_again(
@@ -77,9 +77,9 @@ def test_a_person_ends_a_doubt_with_words_that_are_shown(clock: Clockwork) -> No
 
 def test_a_person_gives_a_job_its_run_and_it_is_looked_at_at_once(clock: Clockwork) -> None:
     first, second = clock.doubtful(2)
-    assert clock.run(calls.adopt(clock.account, first, 1, "run1")) == 1
-    assert clock.run(calls.adopt(clock.account, first, 1, "run1")) == 0
-    assert clock.run(calls.adopt(clock.account, second, 1, "run1")) == 3
+    assert clock.run(operator_calls.adopt(clock.account, first, 1, "run1")) == 1
+    assert clock.run(operator_calls.adopt(clock.account, first, 1, "run1")) == 0
+    assert clock.run(operator_calls.adopt(clock.account, second, 1, "run1")) == 3
     due = clock.run(stages.poll_claim(clock.account, "p1", 10, 0, LEASE))
     assert [(item.job_id, item.run_id) for item in due.items] == [(first, "run1")]
 
@@ -209,7 +209,7 @@ def test_a_discarded_job_leaves_nothing_and_its_key_is_free(clock: Clockwork) ->
 
 def test_a_stray_is_canceled_again_and_again_until_it_is_dropped(clock: Clockwork) -> None:
     clock.found("nobody", 1, "run1")
-    ask = calls.cancel_strays(clock.account, ["run1", "run2"])
+    ask = operator_calls.cancel_strays(clock.account, ["run1", "run2"])
     assert clock.run(ask) == [1, -1]
     assert clock.run(ask) == [1, -1]
     assert cancels(clock) == [ToCancel("", 0, "run1", clock.now)]
@@ -226,7 +226,7 @@ def test_a_stray_is_canceled_again_and_again_until_it_is_dropped(clock: Clockwor
 def test_a_stray_that_a_job_takes_up_is_canceled_no_more(clock: Clockwork) -> None:
     job = clock.new_id("k")
     clock.found(job, 1, "run1")
-    clock.run(calls.cancel_strays(clock.account, ["run1"]))
+    clock.run(operator_calls.cancel_strays(clock.account, ["run1"]))
     clock.enqueue(names=["k"])
     assert clock.claimed() == []
     assert clock.state(job) == "running"
@@ -237,7 +237,7 @@ def test_strays_are_listed_with_what_is_known_of_them(clock: Clockwork) -> None:
     jobs = clock.running(3)
     clock.cancel(*jobs)
     clock.run(stages.give_up(clock.account, [(job, f"r-{job}") for job in jobs]))
-    cursor, found = clock.run(calls.list_strays(clock.account, "0", 100))
+    cursor, found = clock.run(operator_calls.list_strays(clock.account, "0", 100))
     assert cursor == "0"
     assert {(stray.run_id, stray.job_id, stray.attempt) for stray in found} == {
         (f"r-{job}", job, 1) for job in jobs
@@ -374,7 +374,7 @@ def pages(clock: Clockwork, index: str, count: int) -> list[list[str]]:
     """Every page of an index."""
     found, cursor = [], ""
     while True:
-        cursor, ids = clock.run(calls.page_jobs(clock.account, index, cursor, count))
+        cursor, ids = clock.run(operator_calls.page_jobs(clock.account, index, cursor, count))
         found.append(ids)
         if not cursor:
             return found
@@ -405,7 +405,9 @@ def test_pages_neither_skip_nor_repeat_while_jobs_come_and_go(clock: Clockwork, 
     shown: list[str] = []
     cursor = ""
     while True:
-        cursor, ids = clock.run(calls.page_jobs(clock.account, "unconfirmed", cursor, count))
+        cursor, ids = clock.run(
+            operator_calls.page_jobs(clock.account, "unconfirmed", cursor, count)
+        )
         shown += ids
         if ids:
             settle(clock, "fail", *ids[-2:])
@@ -423,14 +425,14 @@ def test_pages_go_on_behind_a_cursor_whose_job_is_gone_with_all_of_its_score(
     old = sorted(clock.doubtful(4))
     clock.wait(1)
     new = sorted(clock.doubtful(3))
-    cursor, ids = clock.run(calls.page_jobs(clock.account, "unconfirmed", "", 2))
+    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", "", 2))
     assert ids == old[:2]
     settle(clock, "fail", *old)
-    cursor, ids = clock.run(calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
+    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
     assert ids == new[:2]
-    cursor, ids = clock.run(calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
+    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
     assert ids == new[2:]
-    assert clock.run(calls.page_jobs(clock.account, "unconfirmed", cursor, 2)) == ("", [])
+    assert clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2)) == ("", [])
 
 
 def test_an_empty_index_is_one_empty_page(clock: Clockwork) -> None:

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from runqueue import calls, scripts, stages
-from runqueue.stages import Accepted, Answer, Claimed, Taken
+from runqueue.items import Accepted, Answer, Claimed, Taken
 from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
 
 

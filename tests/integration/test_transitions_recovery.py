@@ -4,8 +4,8 @@ from typing import cast
 
 import pytest
 
-from runqueue import calls, scripts, stages
-from runqueue.stages import Answer
+from runqueue import calls, items, scripts, stages
+from runqueue.items import Answer
 from tests.integration.clockwork import LEASE, SECOND, Clockwork
 
 MARGIN = 5.5
@@ -20,7 +20,7 @@ def meta(clock: Clockwork, field: str) -> int:
 # A clock set back. Only the server's own clock can show it, so these run at 0.
 
 
-def real_tick(clock: Clockwork, passed: int = 0) -> stages.Tick:
+def real_tick(clock: Clockwork, passed: int = 0) -> items.Tick:
     call = stages.tick(clock.account, "p1", 250_000, passed, woken=False)
     return scripts.run(clock.client, call)
 

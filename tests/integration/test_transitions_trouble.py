@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from runqueue import calls, stages
-from runqueue.stages import GivenBack, Lost
+from runqueue import calls, items, stages
+from runqueue.items import GivenBack, Lost
 from tests.integration.clockwork import CLAIM_AGE, SECOND, Clockwork
 
 # The pace.
@@ -556,7 +556,7 @@ def test_a_rate_named_in_a_group_is_that_of_the_last_answer(clock: Clockwork) ->
 def test_a_suspect_that_stands_in_its_lane_as_well_is_claimed_alone(clock: Clockwork) -> None:
     job, *others = clock.enqueue(3)
     assert clock.found(job, 1, "run1") == 1
-    again = stages.RunAgain(job, 1, "run1", "failed", "it failed", 0, b"{}")
+    again = items.RunAgain(job, 1, "run1", "failed", "it failed", 0, b"{}")
     assert clock.run(stages.retry_run(clock.account, [again])) == [1]
     clock.sweep("promote_due")
     for attempt in (2, 3):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from runqueue import calls, stages
+from runqueue import calls, items, operator_calls, stages
+from runqueue.items import Answer, Doubtful, Searched, Taken
 from runqueue.scripts import Call
-from runqueue.stages import Answer, Doubtful, Searched, Taken
 from tests.integration.clockwork import CLAIM_AGE, GRACE, LEASE, SECOND, SPACING, Clockwork
 
 MICROSECOND = 1 / SECOND
@@ -354,7 +354,7 @@ def test_a_claim_of_a_stopped_process_was_no_death(clock: Clockwork) -> None:
 
 def test_the_run_before_the_last_is_still_known_as_the_job_s(clock: Clockwork) -> None:
     (job,) = clock.running()
-    again = stages.RunAgain(job, 1, f"r-{job}", "failed", "it failed", SECOND, b"{}")
+    again = items.RunAgain(job, 1, f"r-{job}", "failed", "it failed", SECOND, b"{}")
     assert clock.run(stages.retry_run(clock.account, [again])) == [1]
     assert clock.run(bound(clock, f"r-{job}")) == [job]
     assert clock.found(job, 1, f"r-{job}") == 0, "an old run that was heard of again is no stray"
@@ -373,7 +373,7 @@ def test_a_discarded_job_handed_in_again_gets_its_stray_not_a_second_run(clock: 
     clock.claimed()
     clock.refuse(job)
     assert clock.found(job, 1, "run1") == 2
-    assert clock.run(calls.discard(clock.account, [job])) == [1]
+    assert clock.run(operator_calls.discard(clock.account, [job])) == [1]
     clock.enqueue(names=["k"])
     assert clock.claimed() == []
     assert clock.field(job, "run_id") == "run1"
@@ -398,7 +398,7 @@ def test_a_stray_that_is_adopted_takes_its_place_in_the_group(clock: Clockwork) 
 
 
 def run_again(clock: Clockwork, job: str, attempt: int, run_id: str) -> None:
-    again = stages.RunAgain(job, attempt, run_id, "failed", "it failed", 0, b"{}")
+    again = items.RunAgain(job, attempt, run_id, "failed", "it failed", 0, b"{}")
     assert clock.run(stages.retry_run(clock.account, [again])) == [1]
     clock.sweep("promote_due")
 

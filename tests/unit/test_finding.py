@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runqueue import ids, wire
+from runqueue.items import Doubtful
 from runqueue.spec import parse_line
-from runqueue.stages import Doubtful
 from worker.finding import Wanted, is_run_of, kind_of, markers_of, next_look, wanted
 
 JOB, OTHER = "a" * ids.ID_LENGTH, "b" * ids.ID_LENGTH

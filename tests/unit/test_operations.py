@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runqueue import JobState, stages
+from runqueue import JobState, items, stages
 from runqueue.ids import new_id
 from runqueue.operate import PAGE, Filter, Operations, Settled
 from runqueue.scripts import run
@@ -97,7 +97,7 @@ def test_jobs_of_every_account_are_found_or_of_one(desk: Desk, operations: Opera
     desk.know("second")
     ids = desk.dead([line("a")])
     other = desk.queue.enqueue_many([line("a", account="second")])[0].job_id
-    lost = [stages.Lost(job.job_id, job.attempt, "no") for job in desk.claim("second")]
+    lost = [items.Lost(job.job_id, job.attempt, "no") for job in desk.claim("second")]
     run(desk.client, stages.mark_dead("second", lost))
 
     assert found(operations) == [*ids, other]
@@ -119,7 +119,7 @@ def test_jobs_of_each_state_with_an_index_are_found(
     elif state is JobState.DEAD:
         desk.refuse(jobs)
     elif state is JobState.RUNNING:
-        accepted = [stages.Accepted(job.job_id, job.attempt, "r", "", 0) for job in jobs]
+        accepted = [items.Accepted(job.job_id, job.attempt, "r", "", 0) for job in jobs]
         run(desk.client, stages.mark_running("default", accepted))
 
     for other in (JobState.SCHEDULED, JobState.UNCONFIRMED, JobState.RUNNING, JobState.DEAD):
@@ -196,9 +196,9 @@ def test_strays_of_every_account_are_gone_through_and_canceled(
     desk.know("second")
     runs = {f"tsk_{number}" for number in range(MANY)}
     for account, names in (("default", sorted(runs)), ("second", ["tsk_x"])):
-        items = [stages.Accepted(new_id(account), 1, name, "", 0) for name in names]
-        for start in range(0, len(items), 500):
-            part = items[start : start + 500]
+        made = [items.Accepted(new_id(account), 1, name, "", 0) for name in names]
+        for start in range(0, len(made), 500):
+            part = made[start : start + 500]
             run(desk.client, stages.mark_running(account, part))
 
     strays = list(operations.strays())

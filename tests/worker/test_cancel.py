@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from runqueue import JobState, stages
-from runqueue.stages import Accepted, Lost
+from runqueue.items import Accepted, Lost
 from tests.simulator.simulating import FakeClock
 from tests.worker.working import KEYS, Bench, working
 

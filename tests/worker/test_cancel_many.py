@@ -6,8 +6,8 @@ import pytest
 import redis
 
 from runqueue import JobState, ids, stages
+from runqueue.items import Accepted
 from runqueue.operate import Operations
-from runqueue.stages import Accepted
 from tests.simulator.simulating import eventually
 from tests.worker.working import ENDLESS, KEYS, Bench, working
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import JobState, stages
-from runqueue.stages import Finished
+from runqueue import JobState, items, stages
+from runqueue.items import Finished
 from tests.simulator.simulating import FakeClock
 from tests.worker.retrying import RETRY, backoff_over, ended
 from tests.worker.working import KEYS, working
@@ -171,7 +171,7 @@ async def test_a_late_answer_about_an_earlier_run_changes_nothing(
         await backoff_over(bench, job_id)
 
         late = Finished(job_id, 1, old["run_id"], "failed", "failed", "", b"{}")
-        again = stages.RunAgain(job_id, 1, old["run_id"], "failed", "", 0, b"{}")
+        again = items.RunAgain(job_id, 1, old["run_id"], "failed", "", 0, b"{}")
         codes = [
             *await bench.account.send(stages.finish("default", [late])),
             *await bench.account.send(stages.retry_run("default", [again])),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from runqueue import stages
-from runqueue.stages import Answer, Searched
+from runqueue.items import Answer, Searched
 from tests.integration.clockwork import ACCOUNT, GRACE, LEASE, SECOND, SPACING
 from tests.integration.machine.model import MAX_RUN, MJob, few, has, often
 from tests.integration.machine.submitting import Submitting

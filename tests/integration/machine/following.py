@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from runqueue import calls, stages
-from runqueue.stages import Answer, Finished, Polled, RunAgain
+from runqueue.items import Answer, Finished, Polled, RunAgain
 from tests.integration.clockwork import ACCOUNT, LEASE, SECOND
 from tests.integration.machine.base import Base
 from tests.integration.machine.model import LIVE, WAITING, few, has, often, picks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import calls, stages
+from runqueue import items, operator_calls, stages
 from tests.integration.clockwork import ACCOUNT
 from tests.integration.machine.model import GROUPS, few, has, often, picks
 from tests.integration.machine.producing import Producing
@@ -21,7 +21,7 @@ class People(Producing, Submitting):
         """People say that there is no run, or that nobody shall look for it any more."""
         jobs = self.pick_all(ns, *(["unconfirmed"] if right else []))
         what = "fail" if fail else "resubmit"
-        call = calls.settle(ACCOUNT, [job.id for job in jobs], what, "enough")
+        call = operator_calls.settle(ACCOUNT, [job.id for job in jobs], what, "enough")
         codes = self.send(call, again)
         for job, code in zip(jobs, codes, strict=True):
             if job.state != "unconfirmed":
@@ -47,7 +47,7 @@ class People(Producing, Submitting):
         run_id = f"found{self.made}" if which == "new" else self.run_of(job, which)
         self.made += 1
         owner = self.owners().get(run_id)
-        code = self.send(calls.adopt(ACCOUNT, job.id, job.attempt, run_id), again)
+        code = self.send(operator_calls.adopt(ACCOUNT, job.id, job.attempt, run_id), again)
         assert code == (1 if owner is None else 0 if owner == job.id else 3)
         if owner is None:
             self.adopt(job, job.attempt, run_id)
@@ -58,7 +58,7 @@ class People(Producing, Submitting):
     def replay(self, ns: list[int], right: bool, again: bool) -> None:
         """Jobs that ended badly are to be done again, those of a canceled batch never."""
         jobs = self.pick_all(ns, *(["dead", "failed", "canceled"] if right else []))
-        codes = self.send(calls.replay(ACCOUNT, [job.id for job in jobs]), again)
+        codes = self.send(operator_calls.replay(ACCOUNT, [job.id for job in jobs]), again)
         for job, code in zip(jobs, codes, strict=True):
             ended_badly = job.state in {"dead", "failed", "canceled"}
             assert code == int(ended_badly and not self.is_in_canceled_batch(job.batch))
@@ -76,7 +76,7 @@ class People(Producing, Submitting):
         self.cancel_batch(list(self.batches).index(name), again=False)
         self.sweep_canceled(again=False)
         jobs = self.batches[name].jobs
-        assert self.send(calls.replay(ACCOUNT, jobs), again=False) == [0] * len(jobs)
+        assert self.send(operator_calls.replay(ACCOUNT, jobs), again=False) == [0] * len(jobs)
 
     @precondition(lambda self: not self.cap)
     @rule(jobs=st.lists(st.tuples(st.just(0), st.sampled_from(GROUPS)), min_size=24, max_size=24))
@@ -94,7 +94,7 @@ class People(Producing, Submitting):
     def discard(self, ns: list[int], right: bool, again: bool) -> None:
         """Dead jobs are to be forgotten."""
         jobs = self.pick_all(ns, *(["dead"] if right else []))
-        codes = self.send(calls.discard(ACCOUNT, [job.id for job in jobs]), again)
+        codes = self.send(operator_calls.discard(ACCOUNT, [job.id for job in jobs]), again)
         for job, code in zip(jobs, codes, strict=True):
             if job.id not in self.jobs:
                 assert code == -1, "named twice"
@@ -113,7 +113,7 @@ class People(Producing, Submitting):
             return
         self.made += 1
         run_id = f"late{self.made}"
-        item = stages.Accepted(job_id, attempt, run_id, "created", 0)
+        item = items.Accepted(job_id, attempt, run_id, "created", 0)
         assert self.send(stages.mark_running(ACCOUNT, [item]), again) == [2]
         self.add_stray(run_id, job_id, attempt)
 
@@ -140,7 +140,7 @@ class People(Producing, Submitting):
     def cancel_strays(self, n: int, again: bool) -> None:
         """A person asks for the end of a stray, and of one that is none."""
         run_id = list(self.strays)[n % len(self.strays)]
-        assert self.send(calls.cancel_strays(ACCOUNT, [run_id, "none"]), again) == [1, -1]
+        assert self.send(operator_calls.cancel_strays(ACCOUNT, [run_id, "none"]), again) == [1, -1]
         self.stray_cancels.add(run_id)
 
     @precondition(lambda self: self.strays)

@@ -8,8 +8,8 @@ from typing import cast
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import stages
-from runqueue.stages import Accepted, Answer, Claimed, GivenBack, Lost
+from runqueue import items, stages
+from runqueue.items import Accepted, Answer, Claimed, GivenBack, Lost
 from tests.integration.clockwork import ACCOUNT, SECOND
 from tests.integration.machine.model import LIVE, WAITING, MJob, few, has, often
 from tests.integration.machine.processes import Processes
@@ -32,7 +32,7 @@ class Submitting(Processes):
         call = stages.claim(ACCOUNT, process, f"c{self.made}", want, tick_us)
         lanes = self.lanes()
 
-        def same(first: stages.Taken, second: stages.Taken) -> None:
+        def same(first: items.Taken, second: items.Taken) -> None:
             assert second.items == first.items
 
         taken = self.send(call, again, same)
@@ -124,7 +124,7 @@ class Submitting(Processes):
 
     def check_claim(
         self,
-        taken: stages.Taken,
+        taken: items.Taken,
         room: int,
         slots: int,
         adopted: list[MJob],
