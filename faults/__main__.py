@@ -21,7 +21,9 @@ def main(
     *,
     show: Annotated[bool, typer.Option("--list", help="Name the experiments.")] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Jobs in each.")] = None,
-    logs: Annotated[Path | None, typer.Option(help="Keep data and logs in this folder.")] = None,
+    logs: Annotated[
+        Path | None, typer.Option(help="Keep data and logs in this new folder.")
+    ] = None,
     write: Annotated[Path | None, typer.Option(help="Write the report to this file.")] = None,
 ) -> None:
     """Do to real workers, Redis and a simulated Skyvern what networks and machines do to them."""
@@ -29,6 +31,8 @@ def main(
     if show:
         Console().print(report.listing(chosen))
         return
+    if logs is not None and logs.exists() and any(logs.iterdir()):
+        raise typer.BadParameter(f"--logs: {logs} has something in it; name a new folder")
     found: dict[str, Findings] = {}
     for number, each in enumerate(chosen, start=1):
         console.print(f"[{number}/{len(chosen)}] {each.name} …", markup=False)
@@ -44,6 +48,8 @@ def main(
 
 def _chosen(names: list[str]) -> list[Experiment]:
     every = list(experiments().values())
+    if exact := [each for each in every if names == [each.name]]:
+        return exact
     for name in names:
         if not any(_is_named(each, name) for each in every):
             raise typer.BadParameter(f"no experiment is called {name!r}; --list names them")

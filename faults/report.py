@@ -21,15 +21,13 @@ def listing(chosen: Sequence[Experiment]) -> Table:
 
 
 def table(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> Table:
-    """Return the figures for a terminal."""
-    shown = Table(*_COLUMNS, "took")
+    """Return the figures for a terminal; notes and what broke are told line by line before."""
+    shown = Table("fault", "jobs", "lost", "doubled", "left", "recovers", "took")
     for each in chosen:
         findings = found[each.name]
-        cells = _cells(findings)
-        if findings.broken:
-            cells[-1] = "; ".join(["BROKEN", *findings.broken, cells[-1]])
+        name = f"BROKEN: {each.name}" if findings.broken else each.name
         style = "red" if findings.broken else None
-        shown.add_row(each.name, *cells, f"{findings.seconds:.0f} s", style=style)
+        shown.add_row(name, *_cells(findings)[:-1], f"{findings.seconds:.0f} s", style=style)
     return shown
 
 

@@ -284,9 +284,11 @@ def _stats(account: str, reply: list[Any]) -> AccountStats:
         oldest_ready_seconds=(now - oldest) / 1e6 if oldest else None,
         processes=int(reply[5]),
         strays=int(reply[6]),
+        strays_live=int(reply[7]),
+        pace=float(reply[8]) if reply[8] else None,
         permits={
             name: int(left)
-            for name, left in zip(("dispatch", "request"), reply[7:], strict=True)
+            for name, left in zip(("dispatch", "request"), reply[9:], strict=True)
             if int(left) >= 0
         },
         hold_reason=_text(meta.get("hold_reason")) if held_for else None,

@@ -20,7 +20,10 @@ class Claimed(NamedTuple):
 
 
 class Due(NamedTuple):
-    """A running job to look at; retry is its policy as stored, runs those that ended before."""
+    """A running job to look at; retry is its policy as stored, runs those that ended before.
+
+    job_id is '' when no job owns the run.
+    """
 
     job_id: str
     attempt: int

@@ -217,6 +217,8 @@ class AccountStats:
         limits: the limits in force; overridden: those set live against the environment's.
         totals: counts since ever (`enqueued`, `ended:completed`, `claims`, ...).
         oldest_ready_seconds: how long the longest-waiting ready job has waited; None if none does.
+        strays: runs of ours that no job owns; strays_live: those that may still run (with a slot).
+        pace: submissions a second, while the server says 429 to more; None = it does not.
         permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
         hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
     """
@@ -231,6 +233,8 @@ class AccountStats:
     oldest_ready_seconds: float | None
     processes: int
     strays: int
+    strays_live: int
+    pace: float | None
     permits: dict[str, int]
     hold_reason: str | None
     hold_seconds: float
@@ -251,6 +255,8 @@ class AccountStats:
             "oldest_ready_seconds": self.oldest_ready_seconds,
             "processes": self.processes,
             "strays": self.strays,
+            "strays_live": self.strays_live,
+            "pace": self.pace,
             "permits": self.permits,
             "hold_reason": self.hold_reason,
             "hold_seconds": self.hold_seconds,

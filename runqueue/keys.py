@@ -30,7 +30,8 @@ alone:<process>         string  the suspect that a process submits
 poll, cancels           zset    running jobs by next poll; cancels by next try ("stray <run>", too)
 runs:<bucket>           hash    run_id -> job id, bucketed to stay small
 strays, stray_jobs      hash    runs of ours that no job owns, by run and by job
-ended:<day>             list    jobs in the order they ended, for retention
+stray_looks             zset    strays that may still run, and so take a slot, by the next look
+ended:<day>             list    jobs in the order they ended ("stray <run>", too), for retention
 dead                    zset    dead jobs by their end
 processes               zset    live processes by lease deadline
 clocks                  hash    process -> the server's time at its last tick, and its own

@@ -199,6 +199,11 @@ def drop_strays(account: str, run_ids: Sequence[str]) -> Call[int]:
     return Call(load("drop_strays"), account, list(run_ids), int)
 
 
+def strays_over(account: str, run_ids: Sequence[str]) -> Call[int]:
+    """Record strays that were seen to be over: they take no slot any more."""
+    return Call(load("strays_over"), account, list(run_ids), int)
+
+
 def give_up(account: str, items: Sequence[tuple[str, str]]) -> Call[list[int]]:
     """End jobs (id, run_id) whose cancel was never confirmed."""
     return Call(load("give_up"), account, _flat(items), _codes)

@@ -66,7 +66,7 @@ class AccountLink:
         self._key_checked: tuple[float, bool | None] = (float("-inf"), None)
         self._key_check = asyncio.Lock()
         self._beat: asyncio.Task[None] | None = None
-        self.lease = Lease(name, self.send)
+        self.lease = Lease(name, self.send, self._announce)
         self._make_recorders()
 
     def _make_recorders(self) -> None:
@@ -95,6 +95,9 @@ class AccountLink:
         self.ended_strays = Recorder[str](
             lambda run_ids: stages.drop_strays(name, run_ids), self.send
         )
+        self.over_strays = Recorder[str](
+            lambda run_ids: stages.strays_over(name, run_ids), self.send
+        )
         self.look_now = Recorder[str](lambda items: stages.poll_now(name, items), self.send)
         self.returned = {
             why: self._giving_back(why)
@@ -114,16 +117,19 @@ class AccountLink:
         return await run_async(self._redis, call)
 
     async def start(self) -> None:
-        """Announce the account and its limits, and begin the lease.
+        """Begin the lease.
 
         Raises:
             NewerSchema: a newer version has written to this account.
         """
+        await self.lease.beat()
+        self._beat = asyncio.create_task(self.lease.keep())
+
+    async def _announce(self) -> None:
+        """Say which account this is and what its limits are."""
         await self._redis.sadd(ACCOUNTS, self.name)
         await self._migrate()
         await self.send(stages.seed_limits(self.name, self.settings.for_queue()))
-        await self.lease.beat()
-        self._beat = asyncio.create_task(self.lease.keep())
 
     async def _migrate(self) -> None:
         try:
@@ -183,5 +189,6 @@ class AccountLink:
             self.hung,
             self.look_now,
             self.ended_strays,
+            self.over_strays,
             *self.returned.values(),
         ]

@@ -37,6 +37,8 @@ class Lease:
     Args:
         account: the account's name.
         send: how to run a script.
+        announce: awaited before a name's first heartbeat: says what a Redis that knows nothing of
+            us (the first one, or one that took over empty) has to know, such as the limits.
         clock: monotonic seconds.
     """
 
@@ -44,6 +46,7 @@ class Lease:
         self,
         account: str,
         send: Callable[[Call[int]], Awaitable[int]],
+        announce: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = new_name()
@@ -52,6 +55,7 @@ class Lease:
         self.sequence = -1
         self._account = account
         self._send = send
+        self._announce = announce
         self._clock = clock
         self._good_until = 0.0
         self._first = True
@@ -65,6 +69,8 @@ class Lease:
 
         What was claimed under the old name and not sent yet is not sent any more (`may_send`).
         """
+        if self._first:
+            await self._announce()
         start = self._clock()
         lease_us = int(LEASE_SECONDS * 1_000_000)
         seen = await self._send(

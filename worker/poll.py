@@ -1,4 +1,7 @@
-"""Polling: running → completed | failed | canceled | scheduled, one GET a run, spaced by age."""
+"""Polling: running → completed | failed | canceled | scheduled, one GET a run, spaced by age.
+
+Runs that no job owns (strays) are looked at, too: until they are over each takes a slot.
+"""
 
 import asyncio
 import random
@@ -89,6 +92,9 @@ class PollPump(Pump):
 
     def _record(self, job: Due, now_us: int, reading: RunReading) -> None:
         account = self.account
+        if not job.job_id:
+            self._see_stray(job.run_id, reading)
+            return
         if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
             self._end(job, reading, reading.run_status)
             return
@@ -109,6 +115,13 @@ class PollPump(Pump):
             )
         polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6))
         account.polled.put(polled, self.free_place)
+
+    def _see_stray(self, run_id: str, reading: RunReading) -> None:
+        """Free the slot of a stray that is over; another is looked at again when its lease ends."""
+        if reading.outcome is ReadClass.RUN and reading.is_over:
+            self.account.over_strays.put(run_id, self.free_place)
+        else:
+            self.free_place()
 
     def _end(self, job: Due, reading: RunReading, status: str) -> None:
         """Record the end of a run, or have the job run again where its policy says so."""

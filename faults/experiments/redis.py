@@ -227,7 +227,7 @@ def failover_older(lab: Lab, jobs: int) -> None:
     settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "100"},
 )
 def failover_forgotten(lab: Lab, jobs: int) -> None:
-    """The account is held until somebody has looked: nothing is submitted by guess."""
+    """Nothing is submitted by guess: the account is held until the last runs were gone through."""
     _older(lab, jobs, workers_live=False)
 
 
@@ -253,18 +253,22 @@ def _older(lab: Lab, jobs: int, *, workers_live: bool) -> None:
     if not workers_live:
         lab.worker().start()
         time.sleep(20)
-        _held_for_a_person(lab, made)
-        return
+        _held(lab, made)
     lab.goes_on(90)
     lab.settle(240)
 
 
-def _held_for_a_person(lab: Lab, made: int) -> None:
-    """Expect that nothing was submitted, and do what a person does who has looked."""
+def _held(lab: Lab, made: int) -> None:
+    """Expect that submissions are held, and that there was none after those that were made."""
     stats = lab.stats()
     lab.expect(lab.simulator.summary()["runs"] == made, "it submitted by guess")
     lab.expect(bool(stats and stats.hold_reason), "the account is not held")
     lab.note(f"held: {stats.hold_reason if stats else ''}")
+
+
+def _held_for_a_person(lab: Lab, made: int) -> None:
+    """Do what a person does who has looked, after finding submissions held."""
+    _held(lab, made)
     lab.operations.cancel(lab.accepted)
     lab.orphans = True
     lab.queue.resume()

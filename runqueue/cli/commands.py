@@ -144,7 +144,10 @@ def _print_stats(found: AccountStats) -> None:
     print_table(f"Account {found.account}", ["state", "jobs"], rows)
     typer.echo(f"live runs: {found.live} (limit {limits['concurrent_runs']})")
     typer.echo("limits: " + ", ".join(f"{name} {value}" for name, value in limits.items()))
-    typer.echo(f"worker processes: {found.processes}, strays: {found.strays}")
+    if found.pace is not None:
+        typer.echo(f"pace: {found.pace:.3g} submissions a second, for the server said 429")
+    of_them = f" ({found.strays_live} may still run, and take a slot)" if found.strays_live else ""
+    typer.echo(f"worker processes: {found.processes}, strays: {found.strays}{of_them}")
     if found.oldest_ready_seconds is not None:
         typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
     if found.hold_reason:

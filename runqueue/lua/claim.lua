@@ -57,8 +57,7 @@ local limits = read_limits()
 if limits.pace_is_over then redis.call('HDEL', META, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
 local room = want
 if limits.concurrent_runs > 0 then
-  local live = tonumber(redis.call('HGET', COUNTERS, 'live') or 0)
-  room = math.min(room, math.max(0, limits.concurrent_runs - live))
+  room = math.min(room, math.max(0, limits.concurrent_runs - slots_taken()))
 end
 local next_us, probing = 0, false
 local hold_until = tonumber(meta[2] or 0)
@@ -125,6 +124,8 @@ local function adopt_stray(id, job)
     'created', 'started', int(NOW))
   redis.call('HSET', runs_key(run_id), run_id, id)
   redis.call('ZADD', PREFIX .. 'poll', int(NOW), id)
+  -- Most have their slot already; one that was seen to be over needs it once more, until the job's own look.
+  if limits.concurrent_runs > 0 and not redis.call('ZSCORE', STRAY_LOOKS, run_id) then room = room - 1 end
   forget_stray(run_id, id)
   bump(totals, 'adopted', 1)
   return true
@@ -161,7 +162,6 @@ local function claim(id, priority, group, batch)
   end
   if strays and not f[2] and adopt_stray(id, job) then
     skips = skips + 1
-    if limits.concurrent_runs > 0 then room = room - 1 end
     return true
   end
   count_state(job, 'submitting')

@@ -30,8 +30,11 @@ local function hold()
   if longer > until_us then
     redis.call('HSET', META, 'hold_until', int(longer), 'hold_reason', reason)
     redis.call('HDEL', META, 'probing')
-    -- A wait that the server asked for is not ended early by an acceptance from before it.
-    if wait_us > 0 then redis.call('HDEL', META, 'hold_probe') end
+  end
+  -- A wait that the server asked for is not ended early: neither by an acceptance nor by a probe.
+  if wait_us > 0 then
+    local asked = tonumber(redis.call('HGET', META, 'asked_until') or 0)
+    redis.call('HSET', META, 'asked_until', int(math.max(asked, NOW + wait_us)))
   end
   if why == 'account' then redis.call('HSET', META, 'hold_probe', '1') end
 end

@@ -3,8 +3,9 @@
 -- Reply per job: 1 = adopted, 0 = known already, 2 = stray (the job has moved on, or is gone),
 --       3 = the run is another job's (two searches of equal requests found the same one)
 -- Adopted is the run of the current attempt, or of a higher one whose claim Redis lost.
-local reply, polls = {}, {}
+local reply, polls, looks = {}, {}, {}
 expect(PREFIX .. 'poll', 'zset')
+expect(STRAY_LOOKS, 'zset')
 expect(PREFIX .. 'strays', 'hash')
 pass_when_full()
 
@@ -30,7 +31,10 @@ for i = 2, #ARGV, 5 do
     code = 3
   elseif not job or not adopts(job, attempt) then
     code = 2
-    add_stray(run_id, id, ARGV[i + 1], job and ('job was ' .. job.state) or 'job is gone')
+    if add_stray(run_id, id, ARGV[i + 1], job and ('job was ' .. job.state) or 'job is gone') then
+      looks[#looks + 1] = int(NOW + tonumber(ARGV[i + 4]))
+      looks[#looks + 1] = run_id
+    end
   else
     if job.state == 'submitting' then
       remove_later('claims:' .. (job.process or ''), id)
@@ -58,15 +62,22 @@ for i = 2, #ARGV, 5 do
   reply[#reply + 1] = code
 end
 in_parts('ZADD', PREFIX .. 'poll', polls)
+in_parts('ZADD', STRAY_LOOKS, looks)
 bump(totals, 'adopted_runs', adopted)
 -- An acceptance shows that the account works: a probe has found out, or the next hold begins small.
--- It says nothing against a wait that is still running (other calls were told to wait), and nothing
+-- It says nothing against a wait that the server asked for, which may have been other calls', and nothing
 -- at all against a hold that a person has to end.
 if adopted > 0 then
-  local held = redis.call('HMGET', META, 'hold_until', 'hold_probe', 'hold_person', 'troubles', 'refusals')
+  local held = redis.call('HMGET', META, 'hold_until', 'hold_probe', 'hold_person', 'troubles', 'refusals',
+    'asked_until')
   if held[4] or held[5] then redis.call('HDEL', META, 'troubles', 'refusals') end
   if held[1] and not held[3] and (tonumber(held[1]) <= NOW or held[2] == '1') then
-    redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe', 'probing')
+    redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_probe', 'probing')
+    if tonumber(held[6] or 0) > NOW then
+      redis.call('HSET', META, 'hold_until', held[6])
+    else
+      redis.call('HDEL', META, 'hold_reason', 'asked_until')
+    end
   end
 end
 save()

@@ -1,4 +1,4 @@
--- Removes records whose retention is over: the record, its body, its result, its run's entry.
+-- Removes records whose retention is over: the record, its body, its result, its run's entry; and strays.
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were looked at (the limit = ask again)
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
 pass_when_full()
@@ -15,14 +15,21 @@ while looked < limit and first <= day do
     first = first + 1
     redis.call('HSET', META, 'retired_day', int(first))
   else
+    local stray = string.match(id, '^stray (.*)$')
+    local owner, since = string.match(stray and redis.call('HGET', PREFIX .. 'strays', stray) or '', '^(%S+) %d+ (%d+)')
     local f = redis.call('HMGET', job_key(id), 'state', 'ended', 'run_id', 'batch', 'priority')
-    local over = f[1] and ENDED[f[1]]
+    if owner then f[2] = since end
+    local over = owner or (f[1] and ENDED[f[1]])
     -- Entries stand in the order of the ends: the first that is not due ends the walk.
     if over and tonumber(f[2]) > NOW - keep and math.floor(tonumber(f[2]) / DAY) == first then break end
     redis.call('LPOP', list)
     looked = looked + 1
     if over and tonumber(f[2]) <= NOW - keep then
-      remove_record({ id = id, state = f[1], run_id = f[3], batch = f[4] or NO_BATCH, priority = f[5] or '2' })
+      if owner then
+        forget_stray(stray, owner)
+      else
+        remove_record({ id = id, state = f[1], run_id = f[3], batch = f[4] or NO_BATCH, priority = f[5] or '2' })
+      end
     end
   end
 end

@@ -1,7 +1,8 @@
 -- use: limits
 -- The account at a glance. ARGV  now_us
 -- Reply { now_us, counters, limits, meta (each as HGETALL), oldest_ready_us (0 none), processes alive,
---         strays, submissions and calls permitted now (-1 no limit) }
+--         strays, those of them that take a slot, submissions a second while a 429 slows them down ('' else),
+--         submissions and calls permitted now (-1 no limit) }
 -- The oldest ready job is looked for at the heads of at most 256 lanes: the cost does not grow with
 -- the number of jobs waiting.
 local limits = read_limits()
@@ -31,5 +32,7 @@ end
 return { int(NOW), redis.call('HGETALL', COUNTERS), redis.call('HGETALL', PREFIX .. 'limits'),
   redis.call('HGETALL', META), int(oldest),
   redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf'),
-  redis.call('HLEN', PREFIX .. 'strays'), permitted('dispatch', limits.dispatch),
+  redis.call('HLEN', PREFIX .. 'strays'), redis.call('ZCARD', STRAY_LOOKS),
+  limits.dispatch ~= limits.full_dispatch and string.format('%.3f', limits.dispatch) or '',
+  permitted('dispatch', limits.dispatch),
   permitted('request', limits.requests_per_second) }

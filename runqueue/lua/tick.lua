@@ -45,7 +45,7 @@ local function may_submit()
   if tonumber(meta[2] or 0) > NOW then return false end
   local cap = redis.call('HMGET', PREFIX .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs')
   cap = tonumber(cap[1] or cap[2] or 0)
-  return cap == 0 or tonumber(redis.call('HGET', COUNTERS, 'live') or 0) < cap
+  return cap == 0 or slots_taken() < cap
 end
 
 local function wanted(work, kind)
@@ -88,7 +88,8 @@ end
 if tonumber(meta[1] or 0) > NOW and tonumber(meta[1]) <= NOW + interval then return { 'wait', int(NOW) } end
 redis.call('HSET', META, 'tick_at', int(NOW + interval))
 if may_submit() then send('submit', wanted(claimable(alive * JOBS_A_PUMP), 'submit')) end
-send('poll', wanted(redis.call('ZCOUNT', PREFIX .. 'poll', '-inf', int(NOW)), 'poll'))
+send('poll', wanted(redis.call('ZCOUNT', PREFIX .. 'poll', '-inf', int(NOW))
+  + redis.call('ZCOUNT', STRAY_LOOKS, '-inf', int(NOW)), 'poll'))
 send('cancel', wanted(redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)), 'cancel'))
 -- One at a time: what one search finds need not be looked for by another.
 if redis.call('ZCOUNT', PREFIX .. 'reconcile', '-inf', int(NOW)) > 0 or redis.call('HEXISTS', META, 'recover_from') == 1 then

@@ -360,14 +360,6 @@ def test_the_run_before_the_last_is_still_known_as_the_job_s(clock: Clockwork) -
     assert clock.found(job, 1, f"r-{job}") == 0, "an old run that was heard of again is no stray"
 
 
-def test_a_claim_that_adopts_a_stray_keeps_to_the_cap(clock: Clockwork) -> None:
-    clock.limit(concurrent_runs=1)
-    clock.found(clock.new_id("k"), 1, "run1")
-    clock.enqueue(names=["k", "other"])
-    assert clock.claimed(2) == []
-    assert clock.run(calls.stats(clock.account)).live == 1
-
-
 def test_a_discarded_job_handed_in_again_gets_its_stray_not_a_second_run(clock: Clockwork) -> None:
     (job,) = clock.enqueue(names=["k"])
     clock.claimed()

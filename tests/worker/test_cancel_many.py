@@ -9,7 +9,7 @@ from runqueue import JobState, ids, stages
 from runqueue.items import Accepted
 from runqueue.operate import Operations
 from tests.simulator.simulating import eventually
-from tests.worker.working import ENDLESS, KEYS, Bench, working
+from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, working
 
 
 def due(bench: Bench, member: str) -> None:
@@ -146,6 +146,23 @@ async def test_a_stray_that_the_server_does_not_know_is_forgotten(
 
         await eventually(lambda: bench.stats().strays == 0)
         assert list(operations.strays()) == []
+
+
+async def test_a_stray_that_ends_by_itself_gives_its_slot_back_and_stays_shown(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        ended = await stray(bench, await bench.api.run_task(url=INSTANT))
+        goes_on = await stray(bench)
+        gone = await stray(bench, "tsk_of_another_server")
+
+        await bench.one_pass("poll")
+        await eventually(lambda: bench.stats().strays_live == 2)
+
+        assert bench.score("stray_looks", ended) is None
+        assert (bench.score("stray_looks", goes_on) or 0) > bench.now_us()
+        assert (bench.score("stray_looks", gone) or 0) > bench.now_us()
+        assert {one.run_id for one in Operations(bench.queue).strays()} == {ended, goes_on, gone}
 
 
 async def test_a_stray_whose_cancel_failed_stays_and_is_tried_again(

@@ -33,8 +33,12 @@ class Redis:
         return answer
 
 
+async def nothing() -> None:
+    """Announce nothing."""
+
+
 async def test_before_the_first_heartbeat_nothing_may_be_sent() -> None:
-    lease = Lease("default", Redis(HELD).send, FakeClock())
+    lease = Lease("default", Redis(HELD).send, nothing, FakeClock())
 
     assert not lease.may_send(lease.name)
 
@@ -46,7 +50,7 @@ async def test_a_heartbeat_is_good_for_14_s_from_its_start() -> None:
         clock.advance(3)
         return 0
 
-    lease = Lease("default", slow, clock)
+    lease = Lease("default", slow, nothing, clock)
     await lease.beat()
     clock.advance(10.9)
     assert lease.may_send(lease.name)
@@ -59,7 +63,7 @@ async def test_a_heartbeat_is_good_for_14_s_from_its_start() -> None:
 
 async def test_only_the_first_heartbeat_of_a_name_may_begin_a_lease() -> None:
     server = Redis(HELD)
-    lease = Lease("default", server.send)
+    lease = Lease("default", server.send, nothing)
     await lease.beat()
     await lease.beat()
 
@@ -70,7 +74,7 @@ async def test_a_lost_lease_is_begun_again_under_a_new_name_and_the_old_one_may_
     logged: list[Any],
 ) -> None:
     server = Redis(HELD, LOST, HELD)
-    lease = Lease("default", server.send, FakeClock())
+    lease = Lease("default", server.send, nothing, FakeClock())
     await lease.beat()
     old = lease.name
 
@@ -87,7 +91,7 @@ async def test_a_lost_lease_is_begun_again_under_a_new_name_and_the_old_one_may_
 async def test_a_process_remembers_the_highest_claim_sequence_it_was_told(
     logged: list[Any],
 ) -> None:
-    lease = Lease("default", Redis(7, 9, 3).send)
+    lease = Lease("default", Redis(7, 9, 3).send, nothing)
     for remembered in (7, 9, 9):
         await lease.beat()
         assert lease.sequence == remembered
@@ -106,7 +110,7 @@ async def test_the_heartbeat_goes_on_through_trouble_with_redis(
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.001)
     away = redis.exceptions.ConnectionError("away")
     server = Redis(HELD, away, OSError("reset"), HELD)
-    lease = Lease("default", server.send)
+    lease = Lease("default", server.send, nothing)
     await lease.beat()
     keeping = asyncio.create_task(lease.keep())
 

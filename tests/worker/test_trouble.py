@@ -16,7 +16,9 @@ BROKEN: dict[str, Any] = {"status": 500, "body": {"error": "Unexpected"}}
 
 def end_hold(bench: Bench) -> None:
     """Let the hold end now."""
-    bench.client.hset(KEYS.meta, "hold_until", bench.now_us() - 1)
+    bench.client.hset(
+        KEYS.meta, mapping=dict.fromkeys(("hold_until", "asked_until"), bench.now_us() - 1)
+    )
 
 
 async def trouble(bench: Bench, n: int, action: dict[str, Any] = BROKEN) -> list[str]:

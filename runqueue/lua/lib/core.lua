@@ -5,6 +5,7 @@ local PREFIX = string.sub(KEYS[1], 1, -5)
 local META, COUNTERS = KEYS[1], PREFIX .. 'counters'
 local DAY = 86400000000
 local NO_BATCH = '-'
+local LONGEST_RUN = 7200000000
 local LIVE = { submitting = true, unconfirmed = true, running = true }
 local ENDED = { completed = true, failed = true, canceled = true, dead = true }
 
@@ -308,11 +309,18 @@ local function ready_again(job, at_head)
   end
 end
 
--- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first.
-local STRAY_JOBS = PREFIX .. 'stray_jobs'
+-- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first. They run on
+-- the account's plan like others: until a look says that one is over, it takes a slot (`stray_looks`).
+local STRAY_JOBS, STRAY_LOOKS = PREFIX .. 'stray_jobs', PREFIX .. 'stray_looks'
+local function stray_is_over(run_id)
+  remove_later('stray_looks', run_id)
+  freed = true
+end
+
 local function forget_stray(run_id, job_id)
   redis.call('HDEL', PREFIX .. 'strays', run_id)
   remove_later('cancels', 'stray ' .. run_id)
+  stray_is_over(run_id)
   local left = {}
   for other in string.gmatch(redis.call('HGET', STRAY_JOBS, job_id) or '', '%S+') do
     if other ~= run_id then left[#left + 1] = other end
@@ -326,10 +334,16 @@ end
 
 local function add_stray(run_id, job_id, attempt, why)
   local told = job_id .. ' ' .. attempt .. ' ' .. int(NOW) .. ' ' .. why
-  if redis.call('HSETNX', PREFIX .. 'strays', run_id, told) == 0 then return end
+  if redis.call('HSETNX', PREFIX .. 'strays', run_id, told) == 0 then return false end
   local before = redis.call('HGET', STRAY_JOBS, job_id)
   redis.call('HSET', STRAY_JOBS, job_id, before and before .. ' ' .. run_id or run_id)
   bump(totals, 'strays', 1)
+  ended[#ended + 1] = 'stray ' .. run_id -- it is shown for as long as a job that ended now
+  return true
+end
+
+local function slots_taken()
+  return tonumber(redis.call('HGET', COUNTERS, 'live') or 0) + redis.call('ZCARD', STRAY_LOOKS)
 end
 
 -- Many failures in a row are the account's or the server's trouble, not the jobs'. From `most` on,
@@ -338,13 +352,13 @@ local function count_trouble(name, n, most, first_us, longest_us, reason)
   if n == 0 then return end
   local row = redis.call('HINCRBY', META, name, n)
   if row < most then return end
-  local f = redis.call('HMGET', META, 'hold_until', 'hold_person', 'hold_step', 'probing')
+  local f = redis.call('HMGET', META, 'hold_until', 'hold_person', 'hold_step', 'probing', 'asked_until')
   -- The minute that a probe is given is no hold: its failure sets one.
   if f[2] or (tonumber(f[1] or 0) > NOW and f[1] ~= f[4]) then return end
   local step = math.min(math.max(tonumber(f[3] or 0) * 2, first_us), longest_us)
   redis.call('HDEL', META, 'probing')
-  redis.call('HSET', META, 'hold_until', int(NOW + step), 'hold_step', int(step), 'hold_probe', '1',
-    'hold_reason', int(row) .. ' in a row: ' .. reason)
+  redis.call('HSET', META, 'hold_until', int(math.max(NOW + step, tonumber(f[5] or 0))), 'hold_step', int(step),
+    'hold_probe', '1', 'hold_reason', int(row) .. ' in a row: ' .. reason)
 end
 
 -- Without a cap on runs a freed slot is no news to anybody.

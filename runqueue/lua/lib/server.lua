@@ -7,7 +7,6 @@
 -- which says the highest claim sequence it saw: if none is higher than this server's, nothing was lost.
 -- If one is, or if nobody remembers, the runs since the last tick that it knows are looked through.
 local MARGIN = 5500000 -- `tick_at` is half a second ahead, and claims come five seconds before it is lost
-local LONGEST_RUN = 7200000000
 local HEARING = 7000000 -- heartbeats come every 5 s
 local FOR_A_PERSON = 3650 * DAY
 

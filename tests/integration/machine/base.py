@@ -52,6 +52,9 @@ class Base(RuleBasedStateMachine):
         self.stray_jobs: dict[str, list[str]] = {}
         self.strays_counted = 0
         self.stray_cancels: set[str] = set()
+        #: Strays that take a slot -> their next look; all strays -> when they were noticed.
+        self.stray_looks: dict[str, int] = {}
+        self.stray_since: dict[str, int] = {}
         self.suspects: dict[str, int] = {}
         self.alone: dict[str, str] = {}
         self.turn = Turn()
@@ -107,6 +110,10 @@ class Base(RuleBasedStateMachine):
         """Slots taken."""
         return sum(job.is_live and group in (None, job.group) for job in self.jobs.values())
 
+    def slots(self) -> int:
+        """Slots taken by jobs and by strays that may still run."""
+        return self.live() + len(self.stray_looks)
+
     def lane(self, job: MJob) -> str:
         """The lane it waits in."""
         return f"{job.priority}:{job.group}:{job.batch or '-'}"
@@ -146,9 +153,12 @@ class Base(RuleBasedStateMachine):
             if job.deaths == SUSPECT:
                 self.suspects[job.id] = self.now
 
-    def add_stray(self, run_id: str, job_id: str, attempt: int) -> None:
-        """A run has no owner."""
+    def add_stray(self, run_id: str, job_id: str, attempt: int, look_us: int | None) -> None:
+        """A run has no owner; without a look it takes no slot."""
         if run_id not in self.strays:
+            self.stray_since[run_id] = self.now
+            if look_us is not None:
+                self.stray_looks[run_id] = self.now + look_us
             self.strays[run_id] = (job_id, attempt)
             self.strays_counted += 1
             self.stray_jobs.setdefault(job_id, []).append(run_id)
@@ -157,6 +167,8 @@ class Base(RuleBasedStateMachine):
         """A run has an owner, or needs none."""
         job_id, _ = self.strays.pop(run_id)
         self.stray_cancels.discard(run_id)
+        self.stray_looks.pop(run_id, None)
+        del self.stray_since[run_id]
         self.stray_jobs[job_id].remove(run_id)
         if not self.stray_jobs[job_id]:
             del self.stray_jobs[job_id]

@@ -179,6 +179,7 @@ class Checks(Base):
         assert {
             run: (told.split()[0], int(told.split()[1])) for run, told in strays.items()
         } == self.strays
+        assert scores(data, "stray_looks") == self.stray_looks
         by_job = {job.decode(): run.decode() for job, run in data.get("stray_jobs", {}).items()}
         assert {job: runs.split() for job, runs in by_job.items()} == self.stray_jobs
         index = {

@@ -11,24 +11,34 @@ from runqueue import calls, stages
 from runqueue.items import Answer, Finished, Polled, RunAgain
 from tests.integration.clockwork import ACCOUNT, LEASE, SECOND
 from tests.integration.machine.base import Base
-from tests.integration.machine.model import LIVE, WAITING, few, has, often, picks
+from tests.integration.machine.model import LIVE, MAX_RUN, WAITING, few, has, often, picks
 
 
 class Following(Base):
     """Runs are polled, end, are run again, and are canceled."""
 
-    @precondition(has("running"))
+    @precondition(lambda self: self.stray_looks or has("running")(self))
     @rule(name=st.sampled_from("abc"), want=st.sampled_from([0, 1, 50]))
     def poll_claim(self, name: str, want: int) -> None:
-        """Take runs whose poll is due."""
+        """Take runs whose poll is due, strays first; one that never ends gives its slot up."""
         process = self.names[name]
         taken = self.clock.run(stages.poll_claim(ACCOUNT, process, want, 0, LEASE))
         if not self.alive(process):
             assert taken.answer is Answer.FENCED
             return
-        assert len(taken.items) <= self.requests.room(self.now, want)
+        room = self.requests.room(self.now, want)
+        assert len(taken.items) <= room
         self.requests.take(self.now, len(taken.items))
-        for item in taken.items:
+        due = sorted((at, run_id) for run_id, at in self.stray_looks.items() if at <= self.now)
+        looked = []
+        for _, run_id in due[:room]:
+            if self.stray_since[run_id] > self.now - MAX_RUN:
+                self.stray_looks[run_id] = self.now + LEASE
+                looked.append(run_id)
+            else:
+                del self.stray_looks[run_id]
+        assert [item.run_id for item in taken.items if not item.job_id] == looked
+        for item in taken.items[len(looked) :]:
             job = self.jobs[item.job_id]
             assert (job.state, job.attempt, job.run_id) == ("running", item.attempt, item.run_id)
 
@@ -174,4 +184,4 @@ class Following(Base):
         if right and job.cancel:
             self.end(job, "failed")
             job.result = None
-            self.add_stray(run_id, job.id, job.attempt)
+            self.add_stray(run_id, job.id, job.attempt, None)

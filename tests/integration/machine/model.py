@@ -190,6 +190,7 @@ class Hold:
     step: int = 0
     probe: bool = False
     probing: bool = False
+    asked: int = 0
     rows: dict[str, int] = field(default_factory=dict)
 
     def ask(self, now: int, why: str, wait: int) -> None:
@@ -200,8 +201,8 @@ class Hold:
         end = now + max(pause, wait)
         if end > self.until:
             self.until, self.probing = end, False
-            if wait:
-                self.probe = False
+        if wait:
+            self.asked = max(self.asked, now + wait)
         if why == "account":
             self.probe = True
 
@@ -227,13 +228,15 @@ class Hold:
         if self.rows[name] < most or (self.until > now and not self.probing):
             return
         self.step = min(max(2 * self.step, first), 60 * SECOND)
-        self.until, self.probe, self.probing = now + self.step, True, False
+        self.until, self.probe, self.probing = max(now + self.step, self.asked), True, False
 
     def accepted(self, now: int) -> None:
         """A submission brought a run."""
         self.rows.clear()
         if self.until <= now or self.probe:
-            self.until, self.step, self.probe, self.probing = 0, 0, False, False
+            # What the server asked for is waited out whatever else is known.
+            self.until = self.asked if self.asked > now else 0
+            self.step, self.probe, self.probing = 0, False, False
 
 
 @dataclass

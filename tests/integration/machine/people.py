@@ -115,7 +115,7 @@ class People(Producing, Submitting):
         run_id = f"late{self.made}"
         item = items.Accepted(job_id, attempt, run_id, "created", 0)
         assert self.send(stages.mark_running(ACCOUNT, [item]), again) == [2]
-        self.add_stray(run_id, job_id, attempt)
+        self.add_stray(run_id, job_id, attempt, 0)
 
     @rule(key=st.sampled_from(["k0", "k1", "k2", "k3"]), group=st.sampled_from(GROUPS))
     def hand_in_late(self, key: str, group: str) -> None:
@@ -142,6 +142,19 @@ class People(Producing, Submitting):
         run_id = list(self.strays)[n % len(self.strays)]
         assert self.send(operator_calls.cancel_strays(ACCOUNT, [run_id, "none"]), again) == [1, -1]
         self.stray_cancels.add(run_id)
+
+    @precondition(lambda self: self.strays)
+    @rule(n=picks, again=often)
+    def strays_over(self, n: int, again: bool) -> None:
+        """A look at a stray says that it is over: it is shown, and takes no slot."""
+        run_id = list(self.strays)[n % len(self.strays)]
+
+        def none_left(_: int, second: int) -> None:
+            assert second == 0
+
+        call = stages.strays_over(ACCOUNT, [run_id, "none"])
+        assert self.send(call, again, none_left) == int(run_id in self.stray_looks)
+        self.stray_looks.pop(run_id, None)
 
     @precondition(lambda self: self.strays)
     @rule(n=picks, again=often)

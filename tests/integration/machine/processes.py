@@ -116,7 +116,7 @@ class Processes(Base):
                 if job.state != "running":  # a running one is looked at first
                     job.cancel = job.cancel or "deadline"
 
-    @precondition(has(*OVER))
+    @precondition(lambda self: self.strays or has(*OVER)(self))
     @rule(again=often)
     def retire(self, again: bool) -> None:
         """Remove what ended a week ago; who ended twice may keep later ends of its day waiting."""
@@ -128,8 +128,16 @@ class Processes(Base):
             assert is_gone or not is_due or job.ended > self.now - KEEP - DAY, "kept too long"
             if is_gone:
                 self.remove(job)
+        for run_id, since in list(self.stray_since.items()):
+            is_gone = not self.client.hexists(self.clock.key("strays"), run_id)
+            assert not is_gone or since <= self.now - KEEP, "forgotten too early"
+            assert is_gone or since > self.now - KEEP - DAY, "shown too long"
+            if is_gone:
+                self.forget_stray(run_id)
+                if run_id not in self.owners():
+                    self.reported.pop(run_id, None)
 
-    @precondition(has(*OVER))
+    @precondition(lambda self: self.strays or has(*OVER)(self))
     @rule()
     def retire_all(self) -> None:
         """A week later."""

@@ -75,10 +75,10 @@ class Submitting(Processes):
         lost = [self.strays[run_id][1] for run_id in self.stray_jobs.get(job.id, ())]
         return max([job.attempt, *lost])
 
-    def check_caps(self, items: list[Claimed], adopted: list[MJob]) -> None:
-        """Nothing is claimed beyond a limit, and a stray that was adopted takes a place as well."""
+    def check_caps(self, items: list[Claimed], adopted: list[tuple[MJob, bool]]) -> None:
+        """Nothing is claimed beyond a limit; a stray that may still run counts."""
         if self.cap and (items or adopted):
-            assert self.live() <= self.cap
+            assert self.slots() <= self.cap
         for group in {self.jobs[item.job_id].group for item in items}:
             assert not self.caps[group] or self.live(group) <= self.caps[group]
 
@@ -86,7 +86,7 @@ class Submitting(Processes):
         """How many may be claimed, and how many if permits and holds did not count."""
         room = want
         if self.cap:
-            room = min(room, max(0, self.cap - self.live()))
+            room = min(room, max(0, self.cap - self.slots()))
         slots = room
         room = self.hold.room(self.now, room)
         return self.requests.room(self.now, self.dispatches.room(self.now, room, rate)), slots
@@ -127,7 +127,7 @@ class Submitting(Processes):
         taken: items.Taken,
         room: int,
         slots: int,
-        adopted: list[MJob],
+        adopted: list[tuple[MJob, bool]],
         lanes: dict[str, list[str]],
     ) -> None:
         """As many as may go have gone, in their order."""
@@ -137,19 +137,23 @@ class Submitting(Processes):
         }
         waiting = Counter(job.group for job in claimable)
         most = sum(max(0, min(n, free[group])) for group, n in waiting.items())
-        left = room - len(adopted) if self.cap else room
+        left = room - sum(not had_slot for _, had_slot in adopted) if self.cap else room
         assert min(left, most) <= len(taken.items) <= min(room, most)
         if most and slots and not room:
             assert taken.next_us > self.now, "nothing to wait for although jobs wait for a permit"
         self.check_order([job.job_id for job in taken.items], claimable, lanes, free)
 
-    def adopt_met(self) -> list[MJob]:
-        """Read which jobs a claim met whose run was known as a stray: they have it now."""
+    def adopt_met(self) -> list[tuple[MJob, bool]]:
+        """Read which jobs a claim met whose run was known as a stray: they have it now.
+
+        Beside each: whether the stray had a slot already.
+        """
         adopted = []
         for job in self.jobs.values():
             if job.state != "ready" or job.attempt or job.id not in self.stray_jobs:
                 continue
             run_id = self.stray_jobs[job.id][0]
+            had_slot = run_id in self.stray_looks
             if self.clock.state(job.id) == "running":
                 _, job.attempt = self.strays[run_id]
                 assert (job.id, job.attempt) not in self.adopted, "two runs of one attempt"
@@ -157,7 +161,7 @@ class Submitting(Processes):
                 self.adopted[job.id, job.attempt] = run_id
                 self.reported[run_id] = job.id
                 job.state, job.run_id = "running", run_id
-                adopted.append(job)
+                adopted.append((job, had_slot))
             else:
                 assert self.clock.state(job.id) in {"ready", "dead"}, "submitted beside its run"
         return adopted
@@ -270,7 +274,7 @@ class Submitting(Processes):
                 owners[item.run_id], any_adopted = job.id, True
             else:
                 assert code == 2
-                self.add_stray(item.run_id, job.id, item.attempt)
+                self.add_stray(item.run_id, job.id, item.attempt, SECOND)
                 self.reported[item.run_id] = job.id
         if any_adopted:
             self.hold.accepted(self.now)

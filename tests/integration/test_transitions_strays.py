@@ -1,0 +1,158 @@
+"""Strays: a run that no job owns takes a slot until it is over, and is shown for a week."""
+
+import pytest
+
+from runqueue import calls, stages
+from runqueue.items import Due
+from tests.integration.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
+from tests.integration.machine.model import MAX_RUN
+
+
+def stray(clock: Clockwork, name: str = "k", run_id: str = "run1") -> str:
+    """Have a run reported of a job that nobody knows; returns the job's id."""
+    job = clock.new_id(name)
+    assert clock.found(job, 1, run_id) == 2
+    return job
+
+
+def polled(clock: Clockwork, want: int = 10) -> list[str]:
+    """The runs that a poll takes."""
+    clock.heartbeat("p1", first=True)
+    taken = clock.run(stages.poll_claim(clock.account, "p1", want, 0, LEASE))
+    return [item.run_id for item in taken.items]
+
+
+def over(clock: Clockwork, *run_ids: str) -> int:
+    return clock.run(stages.strays_over(clock.account, run_ids))
+
+
+def strays_live(clock: Clockwork) -> int:
+    return clock.run(calls.stats(clock.account)).strays_live
+
+
+def test_a_stray_takes_a_slot_until_a_look_says_that_it_is_over(clock: Clockwork) -> None:
+    clock.limit(concurrent_runs=1)
+    stray(clock)
+    (job,) = clock.enqueue(1)
+    assert clock.claimed() == []
+    assert not clock.tick().messages.get("submit")
+    assert over(clock, "run1") == 1
+    assert over(clock, "run1") == 0, "said again"
+    assert clock.client.exists(clock.key("wake")), "who waits for a slot is told"
+    assert clock.claimed() == [job]
+    stats = clock.run(calls.stats(clock.account))
+    assert (stats.strays, stats.strays_live) == (1, 0), "it is still shown"
+
+
+def test_a_job_handed_in_again_needs_no_second_slot_for_its_stray(clock: Clockwork) -> None:
+    clock.limit(concurrent_runs=2)
+    job = stray(clock)
+    _, other, _ = clock.enqueue(names=["k", "other", "third"])
+    assert clock.claimed() == [other]
+    assert (clock.state(job), clock.field(job, "run_id")) == ("running", "run1")
+    stats = clock.run(calls.stats(clock.account))
+    assert (stats.live, stats.strays, stats.strays_live) == (2, 0, 0)
+
+
+def test_a_stray_that_is_over_and_adopted_takes_a_slot_until_the_job_has_ended(
+    clock: Clockwork,
+) -> None:
+    clock.limit(concurrent_runs=1)
+    job = stray(clock)
+    over(clock, "run1")
+    clock.enqueue(names=["k", "other"])
+    assert clock.claimed(2) == []
+    assert clock.state(job) == "running"
+    assert clock.run(calls.stats(clock.account)).live == 1
+
+
+def test_strays_are_looked_at_like_runs_and_again_when_the_lease_of_a_look_ends(
+    clock: Clockwork,
+) -> None:
+    job = stray(clock)
+    assert polled(clock) == []
+    clock.wait(1)
+    (taken,) = clock.run(stages.poll_claim(clock.account, "p1", 10, 0, LEASE)).items
+    assert taken == Due("", 1, "run1", "", clock.now - SECOND, None, "", 0)
+    assert polled(clock) == []
+    clock.wait(LEASE / SECOND)
+    clock.heartbeat("p1", first=True)
+    assert clock.tick().messages.get("poll") == 1
+    assert polled(clock) == ["run1"]
+    assert clock.state(job) is None
+
+
+def test_looks_at_strays_are_calls_within_the_limit(clock: Clockwork) -> None:
+    clock.limit(requests_per_second=1, burst_size=1)
+    clock.running(1)
+    stray(clock)
+    clock.wait(2)
+    assert polled(clock) == ["run1"]
+    assert polled(clock) == []
+
+
+def test_a_stray_that_is_never_seen_to_end_gives_its_slot_up(clock: Clockwork) -> None:
+    stray(clock)
+    clock.wait(MAX_RUN / SECOND - 1)
+    assert polled(clock) == ["run1"]
+    clock.wait(LEASE / SECOND)
+    assert polled(clock) == []
+    assert strays_live(clock) == 0
+
+
+def test_a_run_whose_cancel_was_given_up_is_shown_and_takes_no_slot(clock: Clockwork) -> None:
+    (job,) = clock.running(1)
+    clock.cancel(job)
+    assert clock.run(stages.give_up(clock.account, [(job, f"r-{job}")])) == [1]
+    stats = clock.run(calls.stats(clock.account))
+    assert (stats.strays, stats.strays_live) == (1, 0)
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_strays_are_forgotten_a_week_later(clock: Clockwork, is_over: bool) -> None:
+    stray(clock)
+    if is_over:
+        over(clock, "run1")
+    clock.wait(KEEP / SECOND - 1)
+    clock.heartbeat("p1", first=True)
+    clock.sweep("retire", KEEP)
+    assert clock.run(calls.stats(clock.account)).strays == 1
+    clock.wait(DAY / SECOND)
+    clock.heartbeat("p1", first=True)
+    clock.sweep("retire", KEEP)
+    stats = clock.run(calls.stats(clock.account))
+    assert (stats.strays, stats.strays_live) == (0, 0)
+    assert not clock.client.exists(clock.key("stray_jobs"))
+
+
+def test_a_stray_that_was_adopted_is_not_forgotten_with_the_week(clock: Clockwork) -> None:
+    job = stray(clock)
+    clock.enqueue(names=["k"])
+    clock.claimed()
+    clock.wait((KEEP + DAY) / SECOND)
+    clock.heartbeat("p1", first=True)
+    clock.sweep("retire", KEEP)
+    assert clock.field(job, "run_id") == "run1"
+    assert clock.run(stages.bound_runs(clock.account, ["run1"])) == [job]
+
+
+def test_a_wait_that_the_server_asked_for_outlasts_an_acceptance(clock: Clockwork) -> None:
+    held, accepted, refused = clock.enqueue(3)
+    clock.claimed()
+    assert clock.give_back(refused, "account", reason="401") == 1
+    assert clock.give_back(held, "limited", wait=300) == 1
+    assert clock.found(accepted, 1, "run1") == 1
+    assert clock.run(calls.stats(clock.account)).hold_seconds == 300
+    clock.wait(299)
+    assert clock.claimed() == []
+    clock.wait(1)
+    assert set(clock.claimed()) == {held, refused}
+
+
+def test_a_pace_is_shown_while_it_slows_submissions_down(clock: Clockwork) -> None:
+    clock.limit(dispatches_per_second=40, burst_size=5)
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    assert clock.run(calls.stats(clock.account)).pace is None
+    clock.give_back(job, "limited")
+    assert clock.run(calls.stats(clock.account)).pace == 20.0
