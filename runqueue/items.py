@@ -40,6 +40,8 @@ class Doubtful(NamedTuple):
 
     Args:
         since_us: when it became unconfirmed, by the queue's clock.
+        claimed_us: when its submission was claimed: its run is not older.
+        marked: whether the submission carried the attempt's marker.
         on_unconfirmed: auto, park or resubmit.
         cancel: why its end was asked for; '' = it was not.
         stored: its request.
@@ -48,6 +50,8 @@ class Doubtful(NamedTuple):
     job_id: str
     attempt: int
     since_us: int
+    claimed_us: int
+    marked: bool
     on_unconfirmed: str
     cancel: str
     stored: bytes
@@ -83,6 +87,7 @@ class Taken(NamedTuple):
         left: nothing is there to do and the pump is off the board.
         sequence: the claim sequence after this claim (submit only).
         recover_from_us: since when runs of lost claims are to be looked for; 0 = none (reconcile).
+        recover_since_us: when the loss was noticed (reconcile).
     """
 
     answer: Answer
@@ -92,6 +97,7 @@ class Taken(NamedTuple):
     sequence: int = 0
     items: Sequence[Any] = ()
     recover_from_us: int = 0
+    recover_since_us: int = 0
 
 
 class Accepted(NamedTuple):

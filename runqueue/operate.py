@@ -144,17 +144,17 @@ class Operations:
         return self._settle(job_ids, "fail", words[:500])
 
     def _settle(self, job_ids: Iterable[str], what: str, reason: str) -> dict[str, Settled]:
-        codes = self._each(
-            job_ids, lambda account, ids: operator_calls.settle(account, ids, what, reason)
-        )
+        def settle(account: str, attempts: Sequence[tuple[str, int]]) -> Call[list[int]]:
+            return operator_calls.settle(account, attempts, what, reason)
+
+        codes = self._each_attempt(job_ids, settle)
         names = {1: Settled.DONE, 0: Settled.NOT_UNCONFIRMED, 2: Settled.CANCEL_ASKED}
         return {job_id: names.get(code, Settled.NO_SUCH_JOB) for job_id, code in codes.items()}
 
     def replay(self, job_ids: Iterable[str]) -> dict[str, bool]:
         """Have dead, failed or canceled jobs done again; returns which are ready now."""
-        return {
-            job_id: code == 1 for job_id, code in self._each(job_ids, operator_calls.replay).items()
-        }
+        codes = self._each_attempt(job_ids, operator_calls.replay)
+        return {job_id: code == 1 for job_id, code in codes.items()}
 
     def discard(self, job_ids: Iterable[str]) -> dict[str, bool]:
         """Remove dead jobs for good, their idempotency keys included; returns which."""
@@ -188,6 +188,26 @@ class Operations:
                 part = operator_calls.cancel_strays(account, run_ids[start : start + PAGE])
                 done += self._queue.send(part).count(1)
         return done
+
+    def _each_attempt(
+        self,
+        job_ids: Iterable[str],
+        call: Callable[[str, Sequence[tuple[str, int]]], Call[list[int]]],
+    ) -> dict[str, int]:
+        """Do as `_each`, to the attempt that each job is at now.
+
+        A call whose reply was lost is sent again, and may come after the job went on: by its
+        attempt the script sees that what was decided has been done.
+        """
+        ids = list(dict.fromkeys(job_ids))
+        attempts = {
+            job.id: job.attempts
+            for job in self._queue.get_many(ids, result=False)
+            if job is not None
+        }
+        return self._each(
+            ids, lambda account, some: call(account, [(i, attempts.get(i, -1)) for i in some])
+        )
 
     def _each(
         self, job_ids: Iterable[str], call: Callable[[str, Sequence[str]], Call[list[int]]]

@@ -13,14 +13,20 @@ def adopt(account: str, job_id: str, attempt: int, run_id: str) -> Call[int]:
     return Call(load("mark_running"), account, arguments, lambda codes: int(codes[0]))
 
 
-def settle(account: str, job_ids: Sequence[str], what: str, reason: str = "") -> Call[list[int]]:
-    """Decide on unconfirmed jobs, `resubmit` or `fail`; the codes are in `settle.lua`."""
-    return Call(load("settle"), account, [what, reason, *job_ids], list)
+def settle(
+    account: str, attempts: Sequence[tuple[str, int]], what: str, reason: str = ""
+) -> Call[list[int]]:
+    """Decide on unconfirmed jobs (id, attempt), `resubmit` or `fail`; see `settle.lua`."""
+    return Call(load("settle"), account, [what, reason, *_flat(attempts)], list)
 
 
-def replay(account: str, job_ids: Sequence[str]) -> Call[list[int]]:
-    """Have ended jobs done again: per id 1 ready, 0 in another state, -1 unknown."""
-    return Call(load("replay"), account, list(job_ids), list)
+def replay(account: str, attempts: Sequence[tuple[str, int]]) -> Call[list[int]]:
+    """Have ended jobs (id, attempt) done again: 1 ready, 0 in another state, -1 unknown."""
+    return Call(load("replay"), account, _flat(attempts), list)
+
+
+def _flat(attempts: Sequence[tuple[str, int]]) -> list[Argument]:
+    return [argument for attempt in attempts for argument in attempt]
 
 
 def discard(account: str, job_ids: Sequence[str]) -> Call[list[int]]:

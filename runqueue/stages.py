@@ -38,7 +38,14 @@ def _codes(reply: Any) -> list[int]:
 
 
 def claim(
-    account: str, process: str, claim_id: str, want: int, tick_us: int, *, linger: bool = False
+    account: str,
+    process: str,
+    claim_id: str,
+    want: int,
+    tick_us: int,
+    *,
+    linger: bool = False,
+    marked: bool = True,
 ) -> Call[Taken]:
     """Take ready jobs for submission; see `claim.lua`."""
 
@@ -52,7 +59,8 @@ def claim(
         ]
         return Taken(answer, int(reply[1]), int(reply[3]), bool(reply[4]), int(reply[2]), items)
 
-    return Call(load("claim"), account, [process, claim_id, want, tick_us, int(linger)], parse)
+    arguments: list[Argument] = [process, claim_id, want, tick_us, int(linger), int(marked)]
+    return Call(load("claim"), account, arguments, parse)
 
 
 def poll_claim(account: str, process: str, want: int, tick_us: int, lease_us: int) -> Call[Taken]:
@@ -108,11 +116,13 @@ def reconcile_claim(
                 reply[i].decode(),
                 int(reply[i + 1]),
                 int(reply[i + 2]),
-                reply[i + 3].decode(),
-                reply[i + 4].decode(),
-                reply[i + 5],
+                int(reply[i + 3]),
+                reply[i + 4] == b"1",
+                reply[i + 5].decode(),
+                reply[i + 6].decode(),
+                reply[i + 7],
             )
-            for i in range(5, len(reply), 6)
+            for i in range(6, len(reply), 8)
         ]
         return Taken(
             Answer.OK,
@@ -121,6 +131,7 @@ def reconcile_claim(
             bool(reply[3]),
             items=items,
             recover_from_us=int(reply[4]),
+            recover_since_us=int(reply[5]),
         )
 
     return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
@@ -166,10 +177,11 @@ def retry_run(account: str, items: Sequence[RunAgain]) -> Call[list[int]]:
 
 
 def record_search(
-    account: str, items: Sequence[Searched], grace_us: int, spacing_us: int
+    account: str, items: Sequence[Searched], searched_us: int, grace_us: int, spacing_us: int
 ) -> Call[list[int]]:
     """Record searches that found nothing: 2 not unconfirmed any more, 1 stays; see the script."""
-    return Call(load("record_search"), account, [grace_us, spacing_us, *_flat(items)], _codes)
+    arguments = [searched_us, grace_us, spacing_us, *_flat(items)]
+    return Call(load("record_search"), account, arguments, _codes)
 
 
 def bound_runs(account: str, run_ids: Sequence[str]) -> Call[list[str]]:
@@ -220,7 +232,7 @@ def leave_board(account: str, kind: str, process: str) -> Call[int]:
 
 
 def heartbeat(
-    account: str, process: str, lease_us: int, sequence: int = -1, *, first: bool
+    account: str, process: str, lease_us: int, sequence: int, passed_us: int, *, first: bool
 ) -> Call[int]:
     """Renew a process's lease and tell what it remembers; see `heartbeat.lua`.
 
@@ -229,12 +241,13 @@ def heartbeat(
         process: the process's name.
         lease_us: how long the lease is to hold.
         sequence: the highest claim sequence the process saw; -1 = it saw none yet.
+        passed_us: what the process's own clock shows, which nobody sets.
         first: whether the name is new.
 
     Returns:
         The claim sequence; -2 = the lease holds, but the server is not trusted; -1 = it was lost.
     """
-    arguments: list[Argument] = [process, lease_us, int(first), sequence]
+    arguments: list[Argument] = [process, lease_us, int(first), sequence, passed_us]
     return Call(load("heartbeat"), account, arguments, int)
 
 

@@ -76,12 +76,12 @@ class CancelPump(Pump):
             self._tell([job.run_id for job in jobs], answer.outcome.value, answer.status_code)
         left = []
         for job in jobs:
-            if job.job_id:
+            if answer.outcome is ListClass.DONE and job.run_id not in answer.cancelled:
+                left.append(job)  # over, unknown, or still there: asked by itself, it says which
+            elif job.job_id:
                 self.account.look_now.put(job.job_id, _nothing)
             elif job.run_id in answer.cancelled:
                 self.account.ended_strays.put(job.run_id, _nothing)
-            elif answer.outcome is ListClass.DONE:
-                left.append(job)  # over, unknown, or still there: asked by itself, it says which
         await asyncio.gather(*map(self._cancel_one, left))
         return True
 

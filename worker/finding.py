@@ -21,9 +21,8 @@ TITLED_ENGINES = frozenset({"skyvern-1.0", "skyvern-3.0", "openai-cua", "anthrop
 _NOT_ECHOED = frozenset(
     {"title", "webhook_url", "user_agent", "max_steps_override", "template", "agent_id"}
 )
-#: Seconds before a job became unconfirmed in which its run may have been made: a submission's time
-#: (60 s) and what recording may add, and a minute for clocks that differ.
-BEFORE = 150.0
+#: Seconds before its claim in which a run may seem to have been made: the server's clocks differ.
+BEFORE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ class Wanted:
     Args:
         doubt: the job.
         age: seconds it has been unconfirmed.
+        claim_age: seconds since its submission was claimed: its run is not older.
         kind: task or workflow.
         fields: the request, as it was handed in.
         search_key: what finds the run, and proves by finding nothing that there is none; None =
@@ -41,6 +41,7 @@ class Wanted:
 
     doubt: Doubtful
     age: float
+    claim_age: float
     kind: Kind
     fields: Mapping[str, Any]
     search_key: str | None
@@ -63,7 +64,8 @@ def wanted(doubt: Doubtful, now_us: int) -> Wanted:
         key = ids.title_marker(doubt.job_id, doubt.attempt)
     elif kind == "workflow" and fields.get("webhook_url"):
         key = ids.url_marker(doubt.job_id, doubt.attempt)
-    return Wanted(doubt, (now_us - doubt.since_us) / 1e6, kind, fields, key)
+    age, claim_age = (now_us - doubt.since_us) / 1e6, (now_us - doubt.claimed_us) / 1e6
+    return Wanted(doubt, age, claim_age, kind, fields, key)
 
 
 def kind_of(run_type: str | None) -> Kind:
@@ -71,39 +73,41 @@ def kind_of(run_type: str | None) -> Kind:
     return "workflow" if run_type == "workflow_run" else "task"
 
 
-def is_run_of(job: Wanted, kind: Kind, echoed: Mapping[str, Any]) -> bool:
+def is_run_of(job: Wanted, kind: Kind, echoed: Mapping[str, Any]) -> bool | None:
     """Say whether a run that no job owns is the job's, by the request that the server echoes.
 
     A marker decides. Without one every field that we sent must be equal; the server adds its own
-    defaults, and may leave out what is null.
+    defaults. A field that it does not show denies nothing: then, unless another one differs, it
+    cannot be told (None).
 
     Args:
         job: the job.
         kind: the run's.
         echoed: its `run_request`.
     """
-    marked = markers_of(echoed)
-    if marked:
+    if marked := markers_of(echoed):
         return job.marker in marked
-    if kind != job.kind or not _names_same_workflow(job.fields, echoed):
+    if kind != job.kind:
         return False
-    return all(
-        echoed.get(name) == value
-        for name, value in job.fields.items()
-        if name not in _NOT_ECHOED and not (name == "workflow_id" or value is None)
-    )
+    sent = {n: v for n, v in job.fields.items() if n not in _NOT_ECHOED and v is not None}
+    workflow = sent.pop("workflow_id", None) or job.fields.get("agent_id")
+    verdicts = [_same(value, echoed.get(name)) for name, value in sent.items()]
+    if workflow is not None:
+        # Servers call it `workflow_id` or `agent_id`, whichever was sent.
+        verdicts.append(_same(workflow, echoed.get("workflow_id") or echoed.get("agent_id")))
+    if False in verdicts:
+        return False
+    return None if None in verdicts else True
+
+
+def _same(sent: Any, echoed: Any) -> bool | None:
+    return None if echoed is None else bool(sent == echoed)
 
 
 def markers_of(echoed: Mapping[str, Any]) -> set[tuple[str, int]]:
     """Return the attempts that an echoed request names."""
     texts = (echoed.get("title"), echoed.get("webhook_url"))
     return {m for text in texts if isinstance(text, str) for m in ids.markers_in(text)}
-
-
-def _names_same_workflow(sent: Mapping[str, Any], echoed: Mapping[str, Any]) -> bool:
-    """Servers call it `workflow_id` or `agent_id`, whichever was sent."""
-    ours = sent.get("workflow_id") or sent.get("agent_id")
-    return ours is None or ours in (echoed.get("workflow_id"), echoed.get("agent_id"))
 
 
 def next_look(age: float, grace: float) -> float:

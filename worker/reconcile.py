@@ -30,9 +30,9 @@ BATCH, CONCURRENCY = 500, 8
 BULK_FROM, BULK_PAGES = 10, 5
 #: Seconds between the two searches that say together that there is no run.
 SPACING = 30.0
-#: Seconds after the last tick that a returned Redis knows, in which submissions on the wire may yet
-#: become runs; and between two tries to recover.
-RECOVERY_GRACE, RECOVERY_EVERY = 30.0, 15.0
+#: Seconds after a loss of claims was noticed in which submissions from before may yet become runs
+#: (14 s of a lease to begin one, and 60 s for its answer); and between two tries to recover.
+RECOVERY_GRACE, RECOVERY_EVERY = 75.0, 15.0
 
 
 class ReconcilePump(Pump):
@@ -65,19 +65,19 @@ class ReconcilePump(Pump):
     async def handle(self, item: Taken) -> None:
         """Make one pass."""
         if item.recover_from_us:
-            await self._recover(item.recover_from_us, item.now_us)
+            await self._recover(item)
         if item.items:
             await self._look(item.items, item.now_us)
         self.free_place()
 
     async def _look(self, doubts: Sequence[Doubtful], now_us: int) -> None:
         jobs, broken = _readable(doubts, now_us)
-        verdicts: dict[str, str] = dict.fromkeys(broken, "unknown")
-        if self.account.correlates and self.account.may_list():
-            verdicts |= await self._search([job for job in jobs if job.search_key])
-            verdicts |= await self._compare([job for job in jobs if not job.search_key])
-        else:
-            verdicts |= {job.doubt.job_id: "unknown" for job in jobs}
+        # What was sent without correlation is for people: an equal request may be anybody's.
+        wanted = [job for job in jobs if job.doubt.marked and self.account.may_list()]
+        verdicts = {job.doubt.job_id: "unknown" for job in jobs if job not in wanted}
+        verdicts |= dict.fromkeys(broken, "unknown")
+        verdicts |= await self._search([job for job in wanted if job.search_key])
+        verdicts |= await self._compare([job for job in wanted if not job.search_key])
         ages = {job.doubt.job_id: job.age for job in jobs}
         grace = self.account.grace
         searched = [
@@ -92,7 +92,7 @@ class ReconcilePump(Pump):
         ]
         if searched:
             call = stages.record_search(
-                self.account.name, searched, int(grace * 1e6), int(SPACING * 1e6)
+                self.account.name, searched, now_us, int(grace * 1e6), int(SPACING * 1e6)
             )
             codes = await self.account.send(call)
             log.info(
@@ -114,18 +114,22 @@ class ReconcilePump(Pump):
     async def _search_bulk(self, jobs: list[Wanted]) -> list[Wanted]:
         """Find what stands among the newest marked tasks; it may find, never deny."""
         by_marker = {job.marker: job for job in jobs}
+        found: list[tuple[Wanted, ListedRun]] = []
         for number in range(1, BULK_PAGES + 1):
             page = await self._runs.page(number, search_key="[rq:")
-            found = [
-                (by_marker.pop(marker), run)
+            found += [
+                (by_marker[marker], run)
                 for run in page.runs
                 for marker in ids.markers_in(run.title or "")
                 if marker in by_marker and _is_recent_enough(run, by_marker[marker], page)
             ]
-            await self._adopt(found)
-            if not by_marker or page.outcome is not ListClass.DONE or page.is_short:
+            if page.outcome is not ListClass.DONE or page.is_short:
                 break
-        return list(by_marker.values())
+        # Of two the older is the job's; the other is recorded as a stray.
+        found.sort(key=lambda pair: pair[1].created or 0.0)
+        await self._adopt(found)
+        seen = {job.marker for job, _ in found}
+        return [job for job in jobs if job.marker not in seen]
 
     async def _search_one(self, job: Wanted) -> str:
         """Search by the attempt's own marker; '' = its run was found."""
@@ -153,38 +157,44 @@ class ReconcilePump(Pump):
         """Compare unmarked jobs with the recent runs that no job owns, oldest first."""
         if not jobs:
             return {}
-        left = sorted(jobs, key=lambda job: job.doubt.since_us)
-        ages, complete = await self._runs.recent(max(job.age for job in jobs) + BEFORE)
+        left = sorted(jobs, key=lambda job: job.doubt.claimed_us)
+        ages, complete = await self._runs.recent(max(job.claim_age for job in jobs) + BEFORE)
         free = await self._runs.without_owner(ages)
         echoes = await self._runs.echoes_of(free)
+        unsure: set[str] = set()
         for run in reversed(free):
             echoed = echoes.get(run.run_id)
             if echoed is None:
                 complete = False
                 continue
-            kind, age = kind_of(run.run_type), ages[run]
-            fitting = (
-                job for job in left if age <= job.age + BEFORE and is_run_of(job, kind, echoed)
-            )
-            match = next(fitting, None)
+            kind = kind_of(run.run_type)
+            may_be = [job for job in left if ages[run] <= job.claim_age + BEFORE]
+            told = {job.doubt.job_id: is_run_of(job, kind, echoed) for job in may_be}
+            match = next((job for job in may_be if told[job.doubt.job_id]), None)
             if match is not None and await self._adopt([(match, run)]):
                 left.remove(match)
-        return {job.doubt.job_id: "negative" if complete else "unknown" for job in left}
+            else:
+                unsure |= {job_id for job_id, verdict in told.items() if verdict is not False}
+        return {
+            job.doubt.job_id: "negative"
+            if complete and job.doubt.job_id not in unsure
+            else "unknown"
+            for job in left
+        }
 
-    async def _recover(self, since_us: int, now_us: int) -> None:
+    async def _recover(self, loss: Taken) -> None:
         """Adopt the runs of claims that Redis lost, by their markers, and let the account go on.
 
-        A run that names no attempt of ours and has no owner may be one of them, too: then the
-        account waits for a person.
+        Not before whatever was on the wire has become a run or has not. A run that names no attempt
+        of ours and has no owner may be one of them, too: then the account waits for a person.
         """
-        self._recover_at = time.monotonic() + RECOVERY_EVERY
-        age = (now_us - since_us) / 1e6
-        if age < RECOVERY_GRACE:
-            self._recover_at = time.monotonic() + RECOVERY_GRACE - age
-            return
+        since_us = loss.recover_from_us
+        waited = (loss.now_us - loss.recover_since_us) / 1e6
+        left = max(0.0, RECOVERY_GRACE - waited)
+        self._recover_at = time.monotonic() + min(left or RECOVERY_EVERY, RECOVERY_EVERY)
         if not self.account.may_list():
             return
-        runs, complete = await self._runs.recent(age)
+        runs, complete = await self._runs.recent((loss.now_us - since_us) / 1e6)
         free, unknown = await self._runs.without_owner(runs), 0
         echoes = await self._runs.echoes_of(free)
         for run in free:
@@ -196,6 +206,8 @@ class ReconcilePump(Pump):
             unknown += not marked
             for job_id, attempt in marked:
                 await self._record([Accepted(job_id, attempt, run.run_id, run.status, 0)])
+        if left:
+            return
         if complete and not unknown:
             await self.account.send(stages.recovered(self.account.name, since_us))
             log.warning("lost_claims_recovered", account=self.account.name, runs=len(runs))
@@ -242,4 +254,4 @@ def _readable(doubts: Sequence[Doubtful], now_us: int) -> tuple[list[Wanted], li
 
 def _is_recent_enough(run: ListedRun, job: Wanted, page: RunPage) -> bool:
     """Say that a run is not older than its attempt: a record that was lost may count anew."""
-    return age_of(run, page) <= job.age + BEFORE
+    return age_of(run, page) <= job.claim_age + BEFORE

@@ -55,7 +55,15 @@ class SubmitPump(Pump):
             self._claim = _Claim(secrets.token_hex(6), process, time.monotonic())
         claim_id, _, asked = self._claim
         taken = await account.send(
-            stages.claim(account.name, process, claim_id, want, tick_us, linger=self.lingers())
+            stages.claim(
+                account.name,
+                process,
+                claim_id,
+                want,
+                tick_us,
+                linger=self.lingers(),
+                marked=account.correlates,
+            )
         )
         self._claim = None
         if taken.answer is Answer.OK:

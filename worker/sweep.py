@@ -46,6 +46,8 @@ async def sweep(account: AccountLink) -> dict[str, int]:
             if count < LIMIT:
                 break
         walked[script] = total
+    # Older workers of a rolling upgrade leave what only a migration lists.
+    await account.send(stages.migrate(account.name, LIMIT))
     if walked["expire_leases"]:
         log.warning("claims_taken_over", account=account.name, claims=walked["expire_leases"])
     return walked

@@ -16,6 +16,7 @@ from runqueue import stages
 from runqueue.connect import sync_client
 from runqueue.keys import Keys
 from runqueue.scripts import run
+from worker.lease import passed_us
 
 if TYPE_CHECKING:
     from worker.runtime import Runtime
@@ -26,9 +27,6 @@ log = structlog.get_logger()
 TICK_SECONDS = 0.5
 #: Seconds between two tries while Redis is away.
 PAUSE_SECONDS = 0.5
-
-#: A clock that nobody sets; where the system has one that goes on while the machine sleeps, that.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 #: Sends one message: kind, account, the tick's server time.
 Sender = Callable[[str, str, int], None]
@@ -84,8 +82,9 @@ class Ticker:
             self._tick(process, woken=False)
 
     def _tick(self, process: str, *, woken: bool) -> None:
-        interval_us, passed_us = int(TICK_SECONDS * 1e6), time.clock_gettime_ns(_CLOCK) // 1000
-        call = stages.tick(self._account, process, interval_us, passed_us, woken=woken)
+        call = stages.tick(
+            self._account, process, int(TICK_SECONDS * 1e6), passed_us(), woken=woken
+        )
         tick = run(self._redis, call)
         if tick.answer == "nudge":
             self._runtime.nudge(self._account, "submit")

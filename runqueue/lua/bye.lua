@@ -3,10 +3,7 @@
 -- taken over by the next sweep as unconfirmed.
 -- ARGV  now_us, process.   Reply: how many claims it still held
 local process = ARGV[2]
-leave_boards(process)
-redis.call('DEL', PREFIX .. 'wake:' .. process, PREFIX .. 'alone:' .. process)
-redis.call('HDEL', PREFIX .. 'clocks', process)
-if redis.call('HGET', META, 'suspects_by') == process then redis.call('HDEL', META, 'suspects_by', 'suspects_until') end
+forget_process(process)
 local held = redis.call('ZCARD', PREFIX .. 'claims:' .. process)
 if held == 0 then
   redis.call('ZREM', PREFIX .. 'processes', process)

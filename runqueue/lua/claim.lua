@@ -2,20 +2,21 @@
 -- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
---       linger (0 | 1: stay on the board although nothing is ready)
+--       linger (0 | 1: stay on the board although nothing is ready), marked (0 | 1: whether the process
+--       puts markers into what it submits)
 -- Reply { 'stale' | 'fenced', now_us }: the pump ends, see board.lua
 --       { 'moved', now_us, run_id }: a Redis server that is not trusted (yet) answers, see server.lua
 --       { 'ok', now_us, sequence, next_us, left (0 | 1), per job: id, attempt, body }
 --       next_us = when a permit or the end of a hold is due (0 = nothing to wait for but work);
 --       left = 1: nothing was taken and nothing is ready, the pump is off the board.
 -- The same claim_id asked again gives the same jobs and takes nothing more.
--- A job that was never claimed, but of which we know a run that no job owns (a stray, from before Redis
--- lost the record), is not submitted: it gets that run.
+-- A job of which we know a run that no job owns, of an attempt that its record does not know (a stray, from
+-- before Redis lost the claim), is not submitted: it gets that run.
 -- A job whose process died twice while it was submitting it may be what kills them. Such suspects wait
 -- apart. One process at a time takes them on: it claims nothing until its other submissions are over,
 -- then the suspect alone, then nothing until that is through. Innocent neighbours of a killer stay alive.
 local process, claim_id = ARGV[2], ARGV[3]
-local want, tick_us, linger = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
+local want, tick_us, linger, marked = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7] == '1'
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 local MAX_SKIPS, MAX_HELD = 1000, 64
@@ -114,11 +115,17 @@ local function suspect_alone()
   return id
 end
 
-local strays = redis.call('HLEN', PREFIX .. 'stray_jobs') > 0
-local function adopt_stray(id, job)
-  local run_id = string.match(redis.call('HGET', PREFIX .. 'stray_jobs', id) or '', '%S+')
+local strays = redis.call('HLEN', STRAY_JOBS) > 0
+local function adopt_stray(id, job, known)
+  local run_id, attempt
+  for stray in string.gmatch(redis.call('HGET', STRAY_JOBS, id) or '', '%S+') do
+    attempt = string.match(redis.call('HGET', PREFIX .. 'strays', stray) or '', '^%S+ (%d+)')
+    if tonumber(attempt or 0) > known then
+      run_id = stray
+      break
+    end
+  end
   if not run_id then return false end
-  local attempt = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^%S+ (%d+)') or '1'
   count_state(job, 'running')
   redis.call('HSET', job_key(id), 'state', 'running', 'attempt', attempt, 'run_id', run_id, 'run_status',
     'created', 'started', int(NOW))
@@ -129,16 +136,6 @@ local function adopt_stray(id, job)
   forget_stray(run_id, id)
   bump(totals, 'adopted', 1)
   return true
-end
-
--- The highest attempt whose marker was used: a stray may be of a later one than the record knows.
-local function last_attempt(id, attempt)
-  local last = tonumber(attempt or 0)
-  for run_id in string.gmatch(strays and redis.call('HGET', STRAY_JOBS, id) or '', '%S+') do
-    local told = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^%S+ (%d+)')
-    last = math.max(last, tonumber(told or 0))
-  end
-  return last
 end
 
 -- True when the job had a run already, which takes its place in the group.
@@ -160,13 +157,18 @@ local function claim(id, priority, group, batch)
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
-  if strays and not f[2] and adopt_stray(id, job) then
+  if strays and adopt_stray(id, job, tonumber(f[2] or 0)) then
     skips = skips + 1
     return true
   end
   count_state(job, 'submitting')
-  attempts[id] = int(last_attempt(id, f[2]) + 1)
+  attempts[id] = int(tonumber(f[2] or 0) + 1)
   redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process)
+  if not marked then
+    redis.call('HSET', job_key(id), 'unmarked', '1')
+  elseif f[2] then
+    redis.call('HDEL', job_key(id), 'unmarked')
+  end
   taken[#taken + 1] = id
 end
 

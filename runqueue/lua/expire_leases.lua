@@ -14,12 +14,12 @@ if clock_is_stale() then return 0 end
 local taken = 0
 local function take_over(process, ids, reason, died)
   for _, id in ipairs(ids) do
-    redis.call('ZREM', PREFIX .. 'claims:' .. process, id)
     local job = read_job(id)
     if job and job.state == 'submitting' and job.process == process then
       to_unconfirmed(job, reason)
       if died then redis.call('HINCRBY', job_key(id), 'deaths', 1) end
     end
+    redis.call('ZREM', PREFIX .. 'claims:' .. process, id)
     taken = taken + 1
   end
 end
@@ -34,10 +34,7 @@ for i = 1, #gone, 2 do
   end
   if redis.call('EXISTS', claims) == 0 then
     redis.call('ZREM', PROCESSES, process)
-    leave_boards(process)
-    redis.call('DEL', PREFIX .. 'wake:' .. process, PREFIX .. 'alone:' .. process)
-    redis.call('HDEL', PREFIX .. 'clocks', process)
-    if redis.call('HGET', META, 'suspects_by') == process then redis.call('HDEL', META, 'suspects_by', 'suspects_until') end
+    forget_process(process)
     bump(totals, 'lease_takeovers', 1)
   end
 end

@@ -57,7 +57,10 @@ end
 -- The last first, each to the head: the jobs of one claim stand in their old order again.
 for i = #ARGV - 1, 6, -2 do
   local job, at = read_job(ARGV[i]), (i - 4) / 2
+  local was_unconfirmed = job and job.state == 'unconfirmed'
   if job and may_leave(job, ARGV[i + 1]) then
+    -- Its process, taken for dead, lives: it only could not reach Redis for a while.
+    if was_unconfirmed and job.deaths > 0 then job.deaths = redis.call('HINCRBY', job_key(job.id), 'deaths', -1) end
     ready_again(job, true)
     given = given + 1
     reply[at] = 1
@@ -66,6 +69,12 @@ for i = #ARGV - 1, 6, -2 do
   end
 end
 bump(totals, 'given_back:' .. why, given)
+-- The one that was let through has come back, and found out nothing: the next may go when this hold says.
+if given > 0 and is_probing() then
+  local asked = tonumber(redis.call('HGET', META, 'asked_until') or 0)
+  redis.call('HSET', META, 'hold_until', int(math.max(NOW, asked)))
+  redis.call('HDEL', META, 'probing')
+end
 -- Sent again because its reply was lost, it gives nothing back and holds no longer.
 if why == 'limited' and given > 0 then
   slow_down()

@@ -1,22 +1,25 @@
--- use: server
+-- use: server clock
 -- Renews a process's lease, or begins it under a new name, and compares what both sides remember.
 -- ARGV  now_us, process, lease_us, first (1 = a new name), sequence (the highest that the process saw; -1 =
---       it saw none yet: a process that has just begun remembers nothing)
+--       it saw none yet: a process that has just begun remembers nothing), passed_us (see clock.lua)
 -- Reply: the claim sequence = the lease holds until now + lease_us; -2 = it holds, but this is a server that
 --       is not trusted (yet), from which nothing is to be learned; -1 = refused: the name's lease was lost
 --       (its claims are unconfirmed already), the process drops what it has not sent and takes a new name.
-local PROCESSES = PREFIX .. 'processes'
+local PROCESSES, process = PREFIX .. 'processes', ARGV[2]
 expect(PROCESSES, 'zset')
 pass_when_full()
-local sequence, f = tonumber(ARGV[5]), redis.call('HMGET', META, 'sequence', 'remembered', 'hold_person')
-local stored = tonumber(f[1] or 0)
+-- Before the lease is written: one that stood in a time which the clock jumped to would hide the jump.
+if ARGV[1] == '0' then set_clock(process, tonumber(ARGV[6])) end
+
+local sequence, f = tonumber(ARGV[5]), redis.call('HMGET', META, 'sequence', 'remembered', 'hold_person', 'run_id')
+local stored, is_known = tonumber(f[1] or 0), not f[4] or f[4] == this_server()
 if sequence >= 0 and sequence > tonumber(f[2] or -1) then redis.call('HSET', META, 'remembered', int(sequence)) end
+-- Who saw claims was not stopped in good order before this server was.
+if sequence >= 0 and not is_known then redis.call('HDEL', META, 'rested') end
 if sequence > stored and not f[3] then hold_for_lost(lost_claims(stored, sequence)) end
 
-local deadline = redis.call('ZSCORE', PROCESSES, ARGV[2])
+local deadline = redis.call('ZSCORE', PROCESSES, process)
 if ARGV[4] ~= '1' and (not deadline or tonumber(deadline) <= NOW) and not clock_is_stale() then return -1 end
-redis.call('ZADD', PROCESSES, int(NOW + tonumber(ARGV[3])), ARGV[2])
+redis.call('ZADD', PROCESSES, int(NOW + tonumber(ARGV[3])), process)
 -- What an older server stores must not come back to it as somebody's memory.
-local known = redis.call('HGET', META, 'run_id')
-if known and known ~= this_server() then return -2 end
-return stored
+return is_known and stored or -2

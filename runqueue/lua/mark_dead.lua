@@ -17,6 +17,11 @@ for i = 2, #ARGV, 3 do
     reply[#reply + 1] = 0
   end
 end
-count_trouble('refusals', refused, REFUSALS, HOLD, HOLD, 'refused, ' .. words)
+local probing = refused > 0 and is_probing()
+if not count_trouble('refusals', refused, REFUSALS, HOLD, HOLD, 'refused, ' .. words) and probing then
+  -- What it was to find out is found out: the server answers, and knows the account.
+  redis.call('HDEL', META, 'troubles')
+  end_hold()
+end
 save()
 return reply

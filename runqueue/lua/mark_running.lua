@@ -1,11 +1,12 @@
 -- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
 -- ARGV  now_us, then 5 a job: id, attempt, run_id, run_status, poll_after_us
 -- Reply per job: 1 = adopted, 0 = known already, 2 = stray (the job has moved on, or is gone),
---       3 = the run is another job's (two searches of equal requests found the same one)
+--       3 = the run is another job's (a search for an equal request found it first): the job, if it waits
+--       for this answer, is unconfirmed now, for the other's run may be its own
 -- Adopted is the run of the current attempt, or of a higher one whose claim Redis lost.
 local reply, polls, looks = {}, {}, {}
 expect(PREFIX .. 'poll', 'zset')
-expect(STRAY_LOOKS, 'zset')
+for _, zset in ipairs({ 'stray_looks', 'unconfirmed', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
 expect(PREFIX .. 'strays', 'hash')
 pass_when_full()
 
@@ -19,7 +20,7 @@ local function adopts(job, attempt)
     or job.state == 'submitting' or job.state == 'unconfirmed')
 end
 
-local adopted = 0
+local adopted, accepted = 0, 0
 for i = 2, #ARGV, 5 do
   local id, attempt, run_id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
   local job = read_job(id)
@@ -29,6 +30,10 @@ for i = 2, #ARGV, 5 do
     code = 0
   elseif owner and owner ~= id then
     code = 3
+    if job and job.state == 'submitting' and job.attempt == attempt then
+      to_unconfirmed(job, 'its run was taken for another job')
+      remove_later('claims:' .. (job.process or ''), id)
+    end
   elseif not job or not adopts(job, attempt) then
     code = 2
     if add_stray(run_id, id, ARGV[i + 1], job and ('job was ' .. job.state) or 'job is gone') then
@@ -37,6 +42,7 @@ for i = 2, #ARGV, 5 do
     end
   else
     if job.state == 'submitting' then
+      accepted = accepted + 1
       remove_later('claims:' .. (job.process or ''), id)
       redis.call('HDEL', job_key(id), 'process')
     elseif job.state == 'unconfirmed' then
@@ -64,21 +70,13 @@ end
 in_parts('ZADD', PREFIX .. 'poll', polls)
 in_parts('ZADD', STRAY_LOOKS, looks)
 bump(totals, 'adopted_runs', adopted)
--- An acceptance shows that the account works: a probe has found out, or the next hold begins small.
--- It says nothing against a wait that the server asked for, which may have been other calls', and nothing
--- at all against a hold that a person has to end.
-if adopted > 0 then
-  local held = redis.call('HMGET', META, 'hold_until', 'hold_probe', 'hold_person', 'troubles', 'refusals',
-    'asked_until')
+-- An acceptance shows that the account works: a probe has found out, or the next hold begins small. A run
+-- that was found later shows nothing: it may be from before the trouble. Nor does an acceptance say anything
+-- against a wait that the server asked for, or against a hold that a person has to end.
+if accepted > 0 then
+  local held = redis.call('HMGET', META, 'hold_until', 'hold_probe', 'hold_person', 'troubles', 'refusals')
   if held[4] or held[5] then redis.call('HDEL', META, 'troubles', 'refusals') end
-  if held[1] and not held[3] and (tonumber(held[1]) <= NOW or held[2] == '1') then
-    redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_probe', 'probing')
-    if tonumber(held[6] or 0) > NOW then
-      redis.call('HSET', META, 'hold_until', held[6])
-    else
-      redis.call('HDEL', META, 'hold_reason', 'asked_until')
-    end
-  end
+  if held[1] and not held[3] and (tonumber(held[1]) <= NOW or held[2] == '1') then end_hold() end
 end
 save()
 return reply

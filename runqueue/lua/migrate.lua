@@ -6,7 +6,14 @@
 local SCHEMA = 2
 local schema = tonumber(redis.call('HGET', META, 'schema') or 1)
 if schema > SCHEMA then return redis.error_reply('NEWER ' .. int(schema)) end
-if schema == SCHEMA then return 1 end
+-- During a rolling upgrade older workers go on making what this version lists: it is listed late, not never.
+local function is_complete()
+  local dead = 0
+  for priority = 0, 3 do dead = dead + tonumber(redis.call('HGET', COUNTERS, 'dead:' .. priority) or 0) end
+  return redis.call('ZCARD', PREFIX .. 'dead') >= dead and redis.call('ZCARD', PREFIX .. 'reconcile')
+    >= redis.call('ZCARD', PREFIX .. 'unconfirmed') + redis.call('ZCARD', PREFIX .. 'parked')
+end
+if schema == SCHEMA and is_complete() then return 1 end
 expect(PREFIX .. 'reconcile', 'zset')
 expect(PREFIX .. 'dead', 'zset')
 

@@ -1,12 +1,12 @@
 -- What a search for the runs of unconfirmed jobs came to, where it found none.
--- ARGV  now_us, grace_us, spacing_us, then 4 a job: id, attempt, verdict ('negative' | 'unknown'),
+-- ARGV  now_us, searched_us (when the search began), grace_us, spacing_us, then 4 a job: id, attempt, verdict ('negative' | 'unknown'),
 --       next_after_us (when to look again)
 -- Reply per job: 2 = not unconfirmed any more (ready, canceled or dead), 1 = it stays, 0 = not ours any more
 -- Negative counts from `grace` after the job became unconfirmed, and again `spacing` later: a submission
 -- may still be on its way. Two of them mean that there is no run. `unknown` says nothing.
 -- Then on_unconfirmed decides: auto → ready again; park → stays, for people, without a slot; resubmit → ready again once
 -- the grace is over, whatever the search says. A cancel that was asked for forbids it: no run → canceled.
-local grace, spacing = tonumber(ARGV[2]), tonumber(ARGV[3])
+local searched, grace, spacing = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local NEEDED = 2
 local reply, looks = {}, {}
 for _, zset in ipairs({ 'reconcile', 'suspects', 'dead' }) do expect(PREFIX .. zset, 'zset') end
@@ -16,12 +16,12 @@ pass_when_full()
 local function count_negative(job)
   local f = redis.call('HMGET', job_key(job.id), 'negatives', 'negative_at')
   local seen, at = tonumber(f[1] or 0), tonumber(f[2] or 0)
-  if seen > 0 and NOW < at + spacing then return seen, at + spacing end
-  redis.call('HSET', job_key(job.id), 'negatives', int(seen + 1), 'negative_at', int(NOW))
-  return seen + 1, NOW + spacing
+  if seen > 0 and searched < at + spacing then return seen, at + spacing end
+  redis.call('HSET', job_key(job.id), 'negatives', int(seen + 1), 'negative_at', int(searched))
+  return seen + 1, searched + spacing
 end
 
-for i = 4, #ARGV, 4 do
+for i = 5, #ARGV, 4 do
   local id, verdict, again = ARGV[i], ARGV[i + 2], NOW + tonumber(ARGV[i + 3])
   local job = read_job(id)
   if not job or job.state ~= 'unconfirmed' or job.attempt ~= tonumber(ARGV[i + 1]) then
@@ -30,7 +30,7 @@ for i = 4, #ARGV, 4 do
     local since = tonumber(redis.call('ZSCORE', PREFIX .. 'unconfirmed', id)
       or redis.call('ZSCORE', PREFIX .. 'parked', id) or int(NOW))
     local is_mature, no_run = NOW >= since + grace, false
-    if verdict == 'negative' and is_mature then
+    if verdict == 'negative' and searched >= since + grace then
       local seen, due = count_negative(job)
       no_run = seen >= NEEDED
       again = math.min(again, due)

@@ -1,15 +1,17 @@
 -- A person decides on unconfirmed jobs: → ready (there is no run) or dead (nobody will look further).
--- ARGV  now_us, 'resubmit' | 'fail', reason (shown on the dead ones), then ids
--- Reply per id: 1 = done, 0 = not unconfirmed, -1 = no such job, 2 = a cancel was asked for: not resubmitted
+-- ARGV  now_us, 'resubmit' | 'fail', reason (shown on the dead ones), then 2 a job: id, attempt (whose answer
+--       was lost: said again later, it must not decide on another one)
+-- Reply per job: 1 = done, 0 = not unconfirmed, or another attempt, -1 = no such job, 2 = a cancel was asked
+--       for: not resubmitted
 local what, reason, reply = ARGV[2], ARGV[3], {}
 expect(PREFIX .. 'dead', 'zset')
 pass_when_full()
-for i = 4, #ARGV do
+for i = 4, #ARGV, 2 do
   local job = read_job(ARGV[i])
   local code = 1
   if not job then
     code = -1
-  elseif job.state ~= 'unconfirmed' then
+  elseif job.state ~= 'unconfirmed' or job.attempt ~= tonumber(ARGV[i + 1]) then
     code = 0
   elseif what == 'resubmit' and job.cancel then
     code = 2

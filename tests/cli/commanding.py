@@ -15,6 +15,7 @@ from runqueue import RunQueue, items, stages
 from runqueue.cli.app import app
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import run
+from worker.lease import passed_us
 
 _MINUTE_US = 60_000_000
 
@@ -69,7 +70,7 @@ class Desk:
 
     def claim(self, account: str = "default") -> list[items.Claimed]:
         """Take every ready job, as a worker would."""
-        run(self.client, stages.heartbeat(account, "test", _MINUTE_US, first=True))
+        run(self.client, stages.heartbeat(account, "test", _MINUTE_US, -1, passed_us(), first=True))
         claim_id = str(self.client.incr("test:claims"))
         return list(run(self.client, stages.claim(account, "test", claim_id, 500, 0)).items)
 

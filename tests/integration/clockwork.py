@@ -129,7 +129,7 @@ class Clockwork:
 
     def heartbeat(self, process: str = "p1", sequence: int = 0, *, first: bool = False) -> bool:
         """Renew or begin a lease."""
-        call = stages.heartbeat(self.account, process, LEASE, sequence, first=first)
+        call = stages.heartbeat(self.account, process, LEASE, sequence, 0, first=first)
         return self.run(call) != -1
 
     def claim(
@@ -208,7 +208,7 @@ class Clockwork:
     ) -> int:
         """Record a search that found no run."""
         item = Searched(job_id, attempt, verdict, round(again * SECOND))
-        call = stages.record_search(self.account, [item], GRACE, SPACING)
+        call = stages.record_search(self.account, [item], self.now, GRACE, SPACING)
         return self.run(call)[0]
 
     def deny(self, job_id: str, attempt: int = 1) -> int:
@@ -217,6 +217,10 @@ class Clockwork:
             self.wait(30)
             code = self.search(job_id, attempt=attempt)
         return code
+
+    def attempts(self, *job_ids: str) -> list[tuple[str, int]]:
+        """Jobs with the attempts that they are at."""
+        return [(job_id, int(self.field(job_id, "attempt") or 0)) for job_id in job_ids]
 
     def die(self) -> int:
         """Every process dies; returns how many claims were taken over."""

@@ -55,7 +55,7 @@ async def ask(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[A
 
 def finish_all(client: redis.Redis) -> None:
     """Run every ready job to its end, as a worker would."""
-    run(client, stages.heartbeat("default", "test", 60_000_000, first=True))
+    run(client, stages.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
     taken = run(client, stages.claim("default", "test", "a claim", 500, 0)).items
     accepted = [items.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken]
     run(client, stages.mark_running("default", accepted))
@@ -116,7 +116,7 @@ async def test_one_bad_job_among_many_is_named_and_none_is_accepted(
         await ask("enqueue_many", [*lines, {"kind": "task", "body": {"prompt": 7}}])
 
     assert [fault.field for fault in refusal.value.errors] == [f"[{good}].body.prompt"]
-    run(client, stages.heartbeat("default", "test", 60_000_000, first=True))
+    run(client, stages.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
     assert run(client, stages.claim("default", "test", "a claim", 500, 0)).items == []
     answers = await ask("enqueue_many", lines)
     assert {answer.status for answer in answers} == {EnqueueStatus.NEW}
@@ -127,7 +127,7 @@ async def test_a_batch_is_held_until_it_is_sealed_and_canceled_whole(
 ) -> None:
     batch = await ask("open_batch", "a name")
     (answer,) = await ask("enqueue_many", [line()], batch=batch)
-    run(client, stages.heartbeat("default", "test", 60_000_000, first=True))
+    run(client, stages.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
     assert run(client, stages.claim("default", "test", "one", 500, 0)).items == []
     assert await ask("seal_batch", batch) == 1
     found = await ask("get_batch", batch)

@@ -128,6 +128,7 @@ class Account(People, Doubting, Following, Checks):
         self.clock.wait(10 * DAY / SECOND)
         self.expire_leases(again=False)
         self.heartbeat("a")
+        self.clock.run(stages.strays_over(ACCOUNT, list(self.stray_looks)))
         for _ in range(3):
             self.clock.wait(1)
             assert not self.clock.claim(500, self.names["a"]).items

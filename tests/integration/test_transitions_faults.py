@@ -128,8 +128,10 @@ def test_a_full_server_settles_doubts(clock: Clockwork) -> None:
     assert len(taken.items) == 4
     assert clock.search(searched) == 1
     assert clock.deny(denied) == 2
-    assert clock.run(operator_calls.settle(clock.account, [failed], "fail", "enough")) == [1]
-    assert clock.run(operator_calls.settle(clock.account, [again], "resubmit")) == [1]
+    assert clock.run(
+        operator_calls.settle(clock.account, clock.attempts(failed), "fail", "enough")
+    ) == [1]
+    assert clock.run(operator_calls.settle(clock.account, clock.attempts(again), "resubmit")) == [1]
     assert [clock.state(job) for job in (searched, denied, failed, again)] == [
         "unconfirmed",
         "ready",
@@ -145,7 +147,7 @@ def test_a_full_server_runs_again_replays_and_discards(clock: Clockwork) -> None
     fill_up(clock)
     item = items.RunAgain(again, 1, f"r-{again}", "failed", "no luck", SECOND, b"x" * 10_000)
     assert clock.run(stages.retry_run(clock.account, [item])) == [1]
-    assert clock.run(operator_calls.replay(clock.account, [over])) == [1]
+    assert clock.run(operator_calls.replay(clock.account, clock.attempts(over))) == [1]
     clock.finish(gone, state="failed")
     assert clock.run(operator_calls.discard(clock.account, [gone])) == [0]
     assert [clock.state(job) for job in (again, over, gone)] == ["scheduled", "ready", "failed"]
@@ -340,7 +342,9 @@ def cancel_stray(clock: Clockwork, job: str) -> None:
 
 
 def settle(what: str) -> Act:
-    return lambda clock, job: clock.run(operator_calls.settle(clock.account, [job], what))
+    return lambda clock, job: clock.run(
+        operator_calls.settle(clock.account, clock.attempts(job), what)
+    )
 
 
 RECORDING: list[tuple[str, Act, str]] = [
@@ -422,19 +426,22 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
     assert len(due.items) == 500
     for code in (1, 2):
         found_none = [items.Searched(job, 1, "negative", SECOND) for job in jobs]
-        call = stages.record_search(clock.account, found_none, 30 * SECOND, 30 * SECOND)
+        call = stages.record_search(clock.account, found_none, clock.now, 30 * SECOND, 30 * SECOND)
         assert clock.run(call) == [code] * 1_000
         clock.wait(30)
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
     lost = [items.Lost(job, 2, "cut off") for job in jobs]
     clock.run(stages.mark_unconfirmed(clock.account, lost))
-    assert clock.run(operator_calls.settle(clock.account, jobs, "resubmit")) == [1] * 1_000
+    assert (
+        clock.run(operator_calls.settle(clock.account, clock.attempts(*jobs), "resubmit"))
+        == [1] * 1_000
+    )
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
     assert clock.accept([items.Claimed(job, 3, b"") for job in jobs]) == [1] * 1_000
     again = [items.RunAgain(job, 3, f"r-{job}", "failed", "no", 0, b"{}") for job in jobs]
     assert clock.run(stages.retry_run(clock.account, again)) == [1] * 1_000
     assert clock.cancel(*jobs) == [1] * 1_000
-    assert clock.run(operator_calls.replay(clock.account, jobs)) == [1] * 1_000
+    assert clock.run(operator_calls.replay(clock.account, clock.attempts(*jobs))) == [1] * 1_000
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
     dead = [items.Lost(job, 4, "422") for job in jobs]
     assert clock.run(stages.mark_dead(clock.account, dead)) == [1] * 1_000
@@ -455,7 +462,7 @@ def test_a_thousand_strays_are_listed_canceled_and_dropped(clock: Clockwork) -> 
         listed += [stray.run_id for stray in found]
     assert sorted(set(listed)) == sorted(runs)
     assert clock.run(operator_calls.cancel_strays(clock.account, runs)) == [1] * 1_000
-    assert clock.run(stages.bound_runs(clock.account, runs)) == [""] * 1_000
+    assert clock.run(stages.bound_runs(clock.account, runs)) == [item.job_id for item in made]
     assert clock.run(stages.drop_strays(clock.account, runs)) == 1_000
     assert clock.client.exists(clock.key("strays"), clock.key("cancels")) == 0
 

@@ -79,3 +79,14 @@ def test_what_an_older_version_left_is_removed_in_its_time(clock: Clockwork) -> 
     clock.wait(KEEP / SECOND)
     clock.sweep("retire", KEEP)
     assert clock.client.exists(clock.key("dead"), clock.key(f"job:{job}")) == 0
+
+
+def test_what_an_older_worker_leaves_during_an_upgrade_is_listed_later(clock: Clockwork) -> None:
+    assert migrate(clock)
+    doubtful, dead = clock.enqueue(2)
+    clock.claimed()
+    clock.lose(doubtful)
+    clock.refuse(dead)
+    clock.client.delete(clock.key("reconcile"), clock.key("dead"))  # version 1 has no such lists
+    assert migrate(clock)
+    assert (clock.members("reconcile"), clock.members("dead")) == ([doubtful], [dead])

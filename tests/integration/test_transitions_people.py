@@ -19,15 +19,37 @@ from tests.integration.clockwork import (
 
 
 def settle(clock: Clockwork, what: str, *jobs: str, reason: str = "enough") -> list[int]:
-    return clock.run(operator_calls.settle(clock.account, jobs, what, reason))
+    return clock.run(operator_calls.settle(clock.account, clock.attempts(*jobs), what, reason))
 
 
 def replay(clock: Clockwork, *jobs: str) -> list[int]:
-    return clock.run(operator_calls.replay(clock.account, jobs))
+    return clock.run(operator_calls.replay(clock.account, clock.attempts(*jobs)))
 
 
 def discard(clock: Clockwork, *jobs: str) -> list[int]:
     return clock.run(operator_calls.discard(clock.account, jobs))
+
+
+def test_a_decision_said_again_does_not_decide_on_a_later_attempt(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    call = operator_calls.settle(clock.account, [(job, 1)], "resubmit")
+    assert clock.run(call) == [1]
+    assert clock.claimed() == [job]
+    clock.lose(job, 2)
+    assert clock.run(call) == [0], "its reply was lost, and it came once more"
+    assert clock.state(job) == "unconfirmed"
+
+
+def test_a_replay_said_again_does_not_replay_a_later_attempt(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.refuse(job)
+    call = operator_calls.replay(clock.account, [(job, 1)])
+    assert clock.run(call) == [1]
+    clock.claimed()
+    clock.refuse(job, 2)
+    assert clock.run(call) == [0]
+    assert clock.state(job) == "dead"
 
 
 def run_again(

@@ -447,8 +447,9 @@ def test_one_process_that_remembers_more_than_redis_holds_the_account(clock: Clo
 def test_a_loss_is_noticed_by_a_heartbeat_also_where_redis_begins_empty(clock: Clockwork) -> None:
     clock.heartbeat("p1", 6, first=True)
     (job,) = clock.enqueue(1)
-    assert clock.claim().items == []
+    assert clock.claim().answer is Answer.MOVED
     assert "lost claims (0 of 6 known)" in hold_reason(clock)
+    assert clock.client.hexists(clock.key("meta"), "recover_from"), "nobody would go on looking"
     assert clock.state(job) == "ready"
 
 
@@ -475,10 +476,47 @@ def test_a_server_after_everybody_said_goodbye_is_trusted_at_once(clock: Clockwo
     jobs = moved(clock)
     clock.accept([Claimed(job, 1, b"") for job in jobs[:5]])
     clock.run(stages.bye(clock.account, "p1"))
-    clock.heartbeat("p2", first=True)
+    clock.heartbeat("p2", -1, first=True)
     assert [job.job_id for job in clock.claim(process="p2").items] == jobs[5:]
     clock.client.hset(clock.key("meta"), "run_id", "1" * 40)
     assert clock.claim(process="p2").answer is Answer.MOVED, "a claim ended the rest"
+
+
+def test_a_goodbye_of_long_ago_is_not_believed_against_a_process_that_saw_claims(
+    clock: Clockwork,
+) -> None:
+    jobs = moved(clock)
+    clock.accept([Claimed(job, 1, b"") for job in jobs[:5]])
+    clock.run(stages.bye(clock.account, "p1"))
+    clock.heartbeat("p2", 5, first=True)
+    assert clock.claim(process="p2").answer is Answer.MOVED
+    clock.wait(7)
+    clock.heartbeat("p2", 5)
+    assert [job.job_id for job in clock.claim(process="p2").items] == jobs[5:]
+
+
+def test_a_server_is_not_trusted_before_every_process_with_a_lease_was_heard(
+    clock: Clockwork,
+) -> None:
+    moved(clock)
+    clock.heartbeat("silent", 9, first=True)
+    clock.client.hdel(clock.key("meta"), "remembered", "hold_person", "hold_until", "recover_from")
+    clock.wait(5)
+    assert clock.claim().answer is Answer.MOVED
+    clock.wait(7.5)
+    clock.heartbeat("p1", 5)
+    assert clock.claim().answer is Answer.MOVED, "the other's lease holds, and it may know more"
+    clock.wait(2.5)
+    assert clock.claim().answer is Answer.OK
+
+
+def test_a_process_that_was_cut_off_three_times_did_not_die_of_the_job(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    for attempt, process in enumerate(["a", "b", "c", "d"], start=1):
+        assert clock.claimed(1, process) == [job]
+        clock.die()
+        assert clock.give_back(job, "void", attempt) == 1, "it lives, and never sent it"
+    assert (clock.state(job), clock.field(job, "deaths")) == ("ready", "0")
 
 
 def test_a_server_whose_owner_vouches_for_it_is_trusted_at_once(clock: Clockwork) -> None:

@@ -39,7 +39,7 @@ def test_a_clock_set_back_is_seen_by_the_tick_and_made_up_for_by_every_script(
     assert told == ahead
     lost = meta(clock, "clock_lost")
     assert HOUR - 60 * SECOND < lost <= HOUR
-    beat = stages.heartbeat(clock.account, "p1", LEASE, first=True)
+    beat = stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True)
     scripts.run(clock.client, beat)
     deadline = clock.client.zscore(clock.key("processes"), "p1")
     assert deadline is not None
@@ -245,3 +245,16 @@ def test_an_empty_server_knows_nothing_so_the_runs_of_two_hours_are_searched(
     clock.heartbeat("p1", 5_000)
     assert clock.run(calls.stats(clock.account)).hold_seconds > 86_400
     assert recover_from(clock) == clock.now - 7_200 * SECOND
+
+
+def test_a_heartbeat_that_comes_before_the_tick_does_not_hide_a_step_of_the_clock(
+    clock: Clockwork,
+) -> None:
+    then = server_time(clock) - HOUR  # the clock has gone an hour ahead since
+    client = clock.client
+    client.hset(clock.key("meta"), "clock", then)
+    client.hset(clock.key("clocks"), "p2", f"{then} 0")
+    client.zadd(clock.key("processes"), {"p1": then + LEASE, "p2": then + LEASE})
+    scripts.run(client, stages.heartbeat(clock.account, "p2", LEASE, 0, SECOND, first=False))
+    assert -HOUR < meta(clock, "clock_lost") < -HOUR + 60 * SECOND
+    assert real_tick(clock).now_us < then + 60 * SECOND

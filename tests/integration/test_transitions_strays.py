@@ -66,6 +66,20 @@ def test_a_stray_that_is_over_and_adopted_takes_a_slot_until_the_job_has_ended(
     assert clock.run(calls.stats(clock.account)).live == 1
 
 
+def test_a_later_life_of_a_key_takes_no_stray_of_one_that_had_its_run(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(names=["k"])
+    clock.claimed()
+    assert [clock.found(job, 1, run_id) for run_id in ("run1", "run2")] == [1, 2]
+    clock.finish(job, run_id="run1")
+    clock.client.hset(clock.key("strays"), "run2", f"{job} 1 {clock.now + 6 * DAY} late")
+    clock.wait((KEEP + DAY) / SECOND)
+    clock.heartbeat("p1", first=True)
+    clock.sweep("retire", KEEP)
+    assert clock.state(job) is None
+    clock.enqueue(names=["k"], body="b")
+    assert clock.claimed() == [job]
+
+
 def test_strays_are_looked_at_like_runs_and_again_when_the_lease_of_a_look_ends(
     clock: Clockwork,
 ) -> None:

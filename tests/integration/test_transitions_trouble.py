@@ -566,3 +566,43 @@ def test_a_suspect_that_stands_in_its_lane_as_well_is_claimed_alone(clock: Clock
         clock.deny(job, attempt)
     assert clock.claimed(process="p2") == [job]
     assert clock.claimed(process="p3") == others
+
+
+def test_a_run_that_was_found_later_says_nothing_about_the_account(clock: Clockwork) -> None:
+    (old,) = clock.doubtful()
+    clock.enqueue(20)
+    for job in clock.claimed(20):
+        clock.refuse(job)
+    assert clock.found(old, 1, "run1") == 1, "it was made before the trouble"
+    assert clock.run(calls.stats(clock.account)).hold_seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("why", "holds"), [("void", 0), ("limited", 0), ("busy", 10), ("account", 60)]
+)
+def test_a_probe_that_comes_back_without_a_run_does_not_hold_the_others_for_its_minute(
+    clock: Clockwork, why: str, holds: int
+) -> None:
+    clock.enqueue(12)
+    for job in clock.claimed(10):
+        clock.lose(job, trouble=True)
+    clock.wait(5)
+    (probe,) = clock.claimed(10)
+    assert clock.run(calls.stats(clock.account)).hold_seconds == 60
+    assert clock.give_back(probe, why) == 1
+    assert clock.run(calls.stats(clock.account)).hold_seconds == holds
+    clock.wait(holds)
+    assert len(clock.claimed(10)) == 1, "the next is a probe again"
+
+
+def test_a_probe_that_the_server_refuses_closes_the_breaker(clock: Clockwork) -> None:
+    clock.enqueue(14)
+    for job in clock.claimed(10):
+        clock.lose(job, trouble=True)
+    clock.wait(5)
+    (probe,) = clock.claimed(10)
+    clock.refuse(probe)
+    assert clock.run(calls.stats(clock.account)).hold_reason is None
+    (*_, last) = clock.claimed(10)
+    clock.lose(last, trouble=True)
+    assert clock.run(calls.stats(clock.account)).hold_seconds == 0, "a row begins anew"

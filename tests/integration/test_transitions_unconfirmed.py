@@ -186,7 +186,7 @@ def test_jobs_settled_by_searches_go_to_the_heads_of_their_lanes_and_wake_the_cl
     for _ in range(2):
         clock.wait(30)
         items = [Searched(job, 1, "negative", SECOND) for job in jobs]
-        clock.run(stages.record_search(clock.account, items, GRACE, SPACING))
+        clock.run(stages.record_search(clock.account, items, clock.now, GRACE, SPACING))
     assert clock.client.llen(clock.key("wake")) == 1
     assert set(clock.claimed(2)) == set(jobs)
     assert clock.client.hget(clock.key("counters"), "resubmitted") == b"2"
@@ -402,9 +402,61 @@ def test_an_attempt_that_had_its_run_gets_no_second_one(clock: Clockwork) -> Non
     assert clock.claimed() == [job]
 
 
-def test_the_marker_of_a_stray_s_attempt_is_not_used_again(clock: Clockwork) -> None:
+def test_a_run_of_a_later_attempt_that_redis_forgot_is_not_made_again(clock: Clockwork) -> None:
     (job,) = clock.running()
     assert clock.found(job, 2, "run2") == 2
     run_again(clock, job, 1, f"r-{job}")
+    assert clock.claimed() == []
+    assert (clock.field(job, "attempt"), clock.field(job, "run_id")) == ("2", "run2")
+    run_again(clock, job, 2, "run2")
     assert clock.claimed() == [job]
     assert clock.field(job, "attempt") == "3"
+
+
+def test_a_search_counts_from_when_it_began_not_from_when_it_was_recorded(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.doubtful()
+    began = clock.now
+    clock.wait(50)
+    found_none = [Searched(job, 1, "negative", SECOND)]
+    clock.run(stages.record_search(clock.account, found_none, began, GRACE, SPACING))
+    assert clock.field(job, "negatives") is None
+
+
+def test_a_doubt_tells_when_its_submission_was_claimed_and_whether_it_was_marked(
+    clock: Clockwork,
+) -> None:
+    marked, unmarked = clock.enqueue(2)
+    clock.heartbeat("p1", first=True)
+    claimed = clock.now
+    clock.claim(1)
+    clock.run(stages.claim(clock.account, "p1", "unmarked", 1, 0, marked=False))
+    clock.wait(600)
+    clock.sweep("expire_leases", CLAIM_AGE)
+    clock.wait(2)
+    doubts = {doubt.job_id: doubt for doubt in reconcile(clock).items}
+    assert {doubt.claimed_us for doubt in doubts.values()} == {claimed}
+    assert (doubts[marked].marked, doubts[unmarked].marked) == (True, False)
+
+
+def test_a_job_that_is_marked_again_is_searched_again(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.heartbeat("p1", first=True)
+    clock.run(stages.claim(clock.account, "p1", "unmarked", 1, 0, marked=False))
+    clock.give_back(job)
+    assert clock.claimed() == [job]
+    clock.lose(job, 2)
+    clock.wait(2)
+    assert [doubt.marked for doubt in reconcile(clock).items] == [True]
+
+
+def test_a_run_that_is_another_job_s_leaves_the_submission_that_brought_it_in_doubt(
+    clock: Clockwork,
+) -> None:
+    (first,) = clock.doubtful()
+    (second,) = clock.enqueue(1)
+    assert clock.claimed(1) == [second]
+    assert clock.found(first, 1, "run1") == 1, "found by comparing, but it is the second's"
+    assert clock.found(second, 1, "run1") == 3
+    assert clock.state(second) == "unconfirmed"

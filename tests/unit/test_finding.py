@@ -21,7 +21,7 @@ FLOW = {"workflow_id": "wpid_1", "parameters": {"order": 17, "gift": None}}
 
 def doubt(body: dict[str, Any], kind: str = "task", *, attempt: int = 2) -> Doubtful:
     _, stored = wire.pack(parse_line({"kind": kind, "body": body}))
-    return Doubtful(JOB, attempt, 1_000 * SECOND, "auto", "", stored)
+    return Doubtful(JOB, attempt, 1_000 * SECOND, 990 * SECOND, True, "auto", "", stored)
 
 
 def job(body: dict[str, Any], kind: str = "task", *, attempt: int = 2) -> Wanted:
@@ -34,14 +34,15 @@ def test_a_job_is_read_with_its_age_and_all_its_fields() -> None:
 
     found = job(body)
 
-    assert (found.age, found.kind, found.fields) == (5.0, "task", body)
+    assert (found.age, found.claim_age) == (5.0, 15.0)
+    assert (found.kind, found.fields) == ("task", body)
     assert found.marker == (JOB, 2)
 
 
 @pytest.mark.parametrize("stored", [b"", b"{}", b"nonsense", b'{"k":"t"}\nnonsense', b"{}\n{}"])
 def test_a_broken_request_is_said_to_be_one(stored: bytes) -> None:
     with pytest.raises((ValueError, KeyError)):
-        wanted(Doubtful(JOB, 1, 0, "auto", "", stored), SECOND)
+        wanted(Doubtful(JOB, 1, 0, 0, True, "auto", "", stored), SECOND)
 
 
 @pytest.mark.parametrize("engine", ["skyvern-1.0", "skyvern-3.0", "openai-cua", "anthropic-cua"])
@@ -120,14 +121,15 @@ def test_a_listed_run_s_kind_is_told_by_its_type(run_type: str | None, kind: str
         ({**TASK, "title": "Read the price of a thing"}, True),
         ({**TASK, "webhook_url": "https://elsewhere.test/"}, True),
         ({**TASK, "max_steps": 5}, False),
-        ({**TASK, "max_steps": None}, False),
+        ({**TASK, "max_steps": None}, None),
+        ({**TASK, "max_steps": None, "prompt": "Other."}, False),
         ({**TASK, "max_steps": "4"}, False),
-        ({name: TASK[name] for name in ("prompt", "url")}, False),
-        ({}, False),
+        ({name: TASK[name] for name in ("prompt", "url")}, None),
+        ({}, None),
     ],
 )
-def test_an_unmarked_task_is_recognised_by_every_field_that_was_sent(
-    echoed: dict[str, Any], is_ours: bool
+def test_an_unmarked_task_is_recognised_by_every_field_that_was_sent_and_shown(
+    echoed: dict[str, Any], is_ours: bool | None
 ) -> None:
     assert is_run_of(job(TASK), "task", echoed) is is_ours
 

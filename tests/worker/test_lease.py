@@ -10,7 +10,6 @@ from runqueue import JobState
 from runqueue.scripts import Call
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import KEYS, start, working
-from worker import lease as module
 from worker.lease import Lease, new_name
 
 #: What the script answers: the claim sequence, or that the lease was lost.
@@ -25,7 +24,7 @@ class Redis:
         self.beats: list[tuple[str, bool]] = []
 
     async def send(self, call: Call[int]) -> int:
-        process, _, first, _ = call.arguments
+        process, _, first, *_ = call.arguments
         self.beats.append((str(process), bool(first)))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
@@ -107,16 +106,25 @@ def test_no_two_names_are_the_same() -> None:
 async def test_the_heartbeat_goes_on_through_trouble_with_redis(
     monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
-    monkeypatch.setattr(module, "BEAT_SECONDS", 0.001)
+    pauses: list[float] = []
+    real_sleep = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await real_sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     away = redis.exceptions.ConnectionError("away")
     server = Redis(HELD, away, OSError("reset"), HELD)
     lease = Lease("default", server.send, nothing)
     await lease.beat()
     keeping = asyncio.create_task(lease.keep())
 
-    await eventually(lambda: len(server.beats) > 5)
+    while len(server.beats) <= 5:
+        await real_sleep(0)
     keeping.cancel()
 
+    assert pauses[:5] == [5.0, 0.5, 0.5, 5.0, 5.0], "who waits for us waits no longer than it must"
     assert {name for name, _ in server.beats} == {lease.name}
     assert [event["event"] for event in logged] == ["heartbeat_failed"] * 2
     assert lease.may_send(lease.name)

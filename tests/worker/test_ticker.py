@@ -13,6 +13,7 @@ from runqueue import RunQueue, TaskRunRequest, stages
 from runqueue.keys import Keys
 from runqueue.scripts import run
 from worker import ticker as module
+from worker.lease import passed_us
 from worker.runtime import Runtime
 from worker.ticker import Ticker
 
@@ -36,7 +37,7 @@ class Process:
             stopping=self.stopping,
             nudge=lambda account, kind: self.nudges.append((account, kind)),
         )
-        run(client, stages.heartbeat("default", name, LEASE_US, first=True))
+        run(client, stages.heartbeat("default", name, LEASE_US, -1, passed_us(), first=True))
         self.ticker = Ticker("default", cast(Runtime, fake), self._send)
 
     def _send(self, kind: str, account: str, tick_us: int) -> None:

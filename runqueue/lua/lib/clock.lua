@@ -1,5 +1,5 @@
 -- The server's clock may be set. Back, it would put every lease, poll and deadline off by as much; ahead, it
--- would end what has time yet. Each process tells with its tick how far its own clock went (which counts
+-- would end what has time yet. Each process tells with its ticks and heartbeats how far its own clock went (which counts
 -- seconds since the machine started, and is never set); what the server's clock went otherwise is made up for
 -- in `clock_lost`, which every script adds. Two seconds are not worth it.
 local STEP = 2000000
@@ -28,5 +28,7 @@ local function set_clock(process, passed)
     save()
   end
   redis.call('HSET', META, 'clock', int(NOW))
-  redis.call('HSET', PREFIX .. 'clocks', process, int(NOW) .. ' ' .. int(passed))
+  if redis.call('ZSCORE', PREFIX .. 'processes', process) then
+    redis.call('HSET', PREFIX .. 'clocks', process, int(NOW) .. ' ' .. int(passed))
+  end
 end

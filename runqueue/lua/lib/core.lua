@@ -201,7 +201,11 @@ local function remove_record(job)
   bump(totals, job.state .. ':' .. job.priority, -1)
   if job.run_id then redis.call('HDEL', runs_key(job.run_id), job.run_id) end
   for run_id in string.gmatch(earlier, '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
-  if job.state == 'dead' then remove_later('dead', job.id) end
+  if job.state == 'dead' then
+    remove_later('dead', job.id)
+  else
+    redis.call('HDEL', PREFIX .. 'stray_jobs', job.id) -- it had its run: a later life of its key takes none of its strays
+  end
   local batch = job.batch
   if batch ~= NO_BATCH and redis.call('HINCRBY', PREFIX .. 'batch:' .. batch, 'retired', 1) >= batch_size(batch) then
     drop_lanes(batch)
@@ -245,10 +249,12 @@ local function end_without_run(job, reason)
 end
 
 -- Nobody knows whether a run of the job exists: it is looked for from now on. It keeps its slot.
+-- Its run cannot be older than the claim (`claimed`).
 local FIRST_LOOK = 2000000
 local function to_unconfirmed(job, reason)
+  local claimed = redis.call('ZSCORE', PREFIX .. 'claims:' .. (job.process or ''), job.id)
   count_state(job, 'unconfirmed')
-  redis.call('HSET', job_key(job.id), 'state', 'unconfirmed', 'reason', reason)
+  redis.call('HSET', job_key(job.id), 'state', 'unconfirmed', 'reason', reason, 'claimed', claimed or int(NOW))
   redis.call('HDEL', job_key(job.id), 'process')
   redis.call('ZADD', PREFIX .. 'unconfirmed', int(NOW), job.id)
   redis.call('ZADD', PREFIX .. 'reconcile', int(NOW + FIRST_LOOK), job.id)
@@ -265,7 +271,7 @@ end
 -- One that gave its slot back stands in `parked`; its record forgets that with the state.
 local function no_longer_unconfirmed(job)
   remove_later('reconcile', job.id)
-  redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at')
+  redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'claimed')
   if job.slot == '0' then
     remove_later('parked', job.id)
     redis.call('HDEL', job_key(job.id), 'slot')
@@ -346,19 +352,38 @@ local function slots_taken()
   return tonumber(redis.call('HGET', COUNTERS, 'live') or 0) + redis.call('ZCARD', STRAY_LOOKS)
 end
 
+-- Ends a hold, but for what the server asked to wait.
+local function end_hold()
+  local asked = redis.call('HGET', META, 'asked_until')
+  redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_probe', 'probing')
+  if asked and tonumber(asked) > NOW then
+    redis.call('HSET', META, 'hold_until', asked)
+  else
+    redis.call('HDEL', META, 'hold_reason', 'asked_until')
+  end
+end
+
+-- True while the one job that an ended hold let through has its minute to find out whether it goes again.
+local function is_probing()
+  local f = redis.call('HMGET', META, 'hold_until', 'probing')
+  return f[2] and f[1] == f[2] and tonumber(f[1]) > NOW
+end
+
 -- Many failures in a row are the account's or the server's trouble, not the jobs'. From `most` on,
 -- submissions are held, and one job is let through when the hold ends, to see; it doubles if that fails.
+-- Returns whether a hold was set.
 local function count_trouble(name, n, most, first_us, longest_us, reason)
-  if n == 0 then return end
+  if n == 0 then return false end
   local row = redis.call('HINCRBY', META, name, n)
-  if row < most then return end
+  if row < most then return false end
   local f = redis.call('HMGET', META, 'hold_until', 'hold_person', 'hold_step', 'probing', 'asked_until')
   -- The minute that a probe is given is no hold: its failure sets one.
-  if f[2] or (tonumber(f[1] or 0) > NOW and f[1] ~= f[4]) then return end
+  if f[2] or (tonumber(f[1] or 0) > NOW and f[1] ~= f[4]) then return false end
   local step = math.min(math.max(tonumber(f[3] or 0) * 2, first_us), longest_us)
   redis.call('HDEL', META, 'probing')
   redis.call('HSET', META, 'hold_until', int(math.max(NOW + step, tonumber(f[5] or 0))), 'hold_step', int(step),
     'hold_probe', '1', 'hold_reason', int(row) .. ' in a row: ' .. reason)
+  return true
 end
 
 -- Without a cap on runs a freed slot is no news to anybody.

@@ -2,12 +2,13 @@
 -- be another one after a failover, from before the last claims: submitting those jobs again would run
 -- them twice. A server is known by its run_id; a pooled client reconnects to another without a word.
 --
--- One that is not known is trusted at once when every worker had said goodbye before (`rested`), or when
--- its owner vouches for it (accept_server). Else submissions wait for a heartbeat of every live process,
--- which says the highest claim sequence it saw: if none is higher than this server's, nothing was lost.
--- If one is, or if nobody remembers, the runs since the last tick that it knows are looked through.
+-- One that is not known is trusted at once when every worker had said goodbye before (`rested`) and none
+-- remembers otherwise, or when its owner vouches for it (accept_server). Else submissions wait until every
+-- process with a lease has sent a heartbeat, or lost its lease: it says the highest claim sequence it saw.
+-- If none is higher than this server's, nothing was lost. If one is, or if nobody remembers, the runs since
+-- the last tick that it knows are looked through.
 local MARGIN = 5500000 -- `tick_at` is half a second ahead, and claims come five seconds before it is lost
-local HEARING = 7000000 -- heartbeats come every 5 s
+local HEARING, LEASE = 7000000, 15000000 -- heartbeats come every 5 s, and half a second after a failed one
 local FOR_A_PERSON = 3650 * DAY
 
 local function this_server() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') end
@@ -43,18 +44,21 @@ local function is_trusted(server)
   local f = redis.call('HMGET', META, 'run_id', 'rested', 'moved', 'moved_at', 'remembered', 'sequence',
     'hold_person')
   if f[1] == server then return true end
+  if f[7] then return false end
   if not f[1] or f[2] == '1' then
     accept(server)
     return true
   end
-  if f[7] then return false end
   if f[3] ~= server then
     redis.call('HDEL', META, 'remembered', 'hold_probe')
     redis.call('HSET', META, 'moved', server, 'moved_at', int(NOW), 'hold_until', int(NOW + HEARING),
       'hold_reason', 'Redis was restarted: its workers are asked what they remember')
     return false
   end
-  if NOW < tonumber(f[4]) + HEARING then return false end
+  local since = tonumber(f[4])
+  if NOW < since + HEARING then return false end
+  -- A lease that ends before this was not renewed since: its process is not heard yet, or dead.
+  if redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '(' .. int(since + LEASE)) > 0 then return false end
   local stored, remembered = tonumber(f[6] or 0), tonumber(f[5] or -1)
   if remembered < 0 then
     hold_for_lost('Redis was restarted, and no worker remembers what it knew')

@@ -169,9 +169,9 @@ class Base(RuleBasedStateMachine):
         self.stray_cancels.discard(run_id)
         self.stray_looks.pop(run_id, None)
         del self.stray_since[run_id]
-        self.stray_jobs[job_id].remove(run_id)
-        if not self.stray_jobs[job_id]:
-            del self.stray_jobs[job_id]
+        left = [other for other in self.stray_jobs.pop(job_id, []) if other != run_id]
+        if left:
+            self.stray_jobs[job_id] = left
 
     def owners(self) -> dict[str, str]:
         """Whose each run is: a run that is over stays its job's as long as there is a record."""
@@ -189,7 +189,12 @@ class Base(RuleBasedStateMachine):
         job.run_id = None
 
     def forget(self, job: MJob) -> None:
-        """A job's record is gone, and with it whose its runs were; its strays stay."""
+        """A job's record is gone, and with it whose its runs were; its strays stay shown.
+
+        They stay for a later life of its key if it was dead: then its run may not have been known.
+        """
+        if job.state != "dead":
+            self.stray_jobs.pop(job.id, None)
         del self.jobs[job.id]
         self.seen.pop(job.id, None)
         for key in [key for key in self.adopted if key[0] == job.id]:

@@ -51,7 +51,7 @@ class Doubting(Submitting):
         items = [Searched(job.id, job.attempt + shift, verdict, 600 * SECOND) for job in jobs]
         if not items:
             return
-        codes = self.send(stages.record_search(ACCOUNT, items, GRACE, SPACING), again)
+        codes = self.send(stages.record_search(ACCOUNT, items, self.now, GRACE, SPACING), again)
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
             if job.state != "unconfirmed" or job.attempt != item.attempt:

@@ -220,23 +220,37 @@ class Hold:
         """A probe went."""
         self.until, self.probing = now + 60 * SECOND, True
 
-    def count(self, now: int, name: str, n: int, most: int, first: int) -> None:
-        """So many more failures in a row."""
+    def probe_is_back(self, now: int) -> None:
+        """The one that was let through has come back, and found out nothing."""
+        if self.probing and self.until > now:
+            self.until, self.probing = max(now, self.asked), False
+
+    def answered(self, now: int) -> None:
+        """A probe was refused: the server works, and knows the account."""
+        self.rows.pop("troubles", None)
+        self.end(now)
+
+    def count(self, now: int, name: str, n: int, most: int, first: int) -> bool:
+        """So many more failures in a row; returns whether they brought a hold."""
         if not n:
-            return
+            return False
         self.rows[name] = self.rows.get(name, 0) + n
         if self.rows[name] < most or (self.until > now and not self.probing):
-            return
+            return False
         self.step = min(max(2 * self.step, first), 60 * SECOND)
         self.until, self.probe, self.probing = max(now + self.step, self.asked), True, False
+        return True
 
     def accepted(self, now: int) -> None:
         """A submission brought a run."""
         self.rows.clear()
         if self.until <= now or self.probe:
-            # What the server asked for is waited out whatever else is known.
-            self.until = self.asked if self.asked > now else 0
-            self.step, self.probe, self.probing = 0, False, False
+            self.end(now)
+
+    def end(self, now: int) -> None:
+        """Nothing holds any more but what the server asked to wait."""
+        self.until = self.asked if self.asked > now else 0
+        self.step, self.probe, self.probing = 0, False, False
 
 
 @dataclass

@@ -16,15 +16,16 @@ class People(Producing, Submitting):
     """What people may do at any time, to any job."""
 
     @precondition(has())
-    @rule(ns=few, right=st.booleans(), fail=st.booleans(), again=often)
-    def decide(self, ns: list[int], right: bool, fail: bool, again: bool) -> None:
+    @rule(ns=few, right=st.booleans(), fail=st.booleans(), late=often, again=often)
+    def decide(self, *, ns: list[int], right: bool, fail: bool, late: bool, again: bool) -> None:
         """People say that there is no run, or that nobody shall look for it any more."""
         jobs = self.pick_all(ns, *(["unconfirmed"] if right else []))
+        attempts = [(job.id, job.attempt - late) for job in jobs]
         what = "fail" if fail else "resubmit"
-        call = operator_calls.settle(ACCOUNT, [job.id for job in jobs], what, "enough")
+        call = operator_calls.settle(ACCOUNT, attempts, what, "enough")
         codes = self.send(call, again)
         for job, code in zip(jobs, codes, strict=True):
-            if job.state != "unconfirmed":
+            if job.state != "unconfirmed" or late:
                 assert code == 0
             elif fail:
                 assert code == 1
@@ -51,16 +52,16 @@ class People(Producing, Submitting):
         assert code == (1 if owner is None else 0 if owner == job.id else 3)
         if owner is None:
             self.adopt(job, job.attempt, run_id)
-            self.hold.accepted(self.now)
 
     @precondition(has())
-    @rule(ns=few, right=st.booleans(), again=often)
-    def replay(self, ns: list[int], right: bool, again: bool) -> None:
+    @rule(ns=few, right=st.booleans(), late=often, again=often)
+    def replay(self, ns: list[int], right: bool, late: bool, again: bool) -> None:
         """Jobs that ended badly are to be done again, those of a canceled batch never."""
         jobs = self.pick_all(ns, *(["dead", "failed", "canceled"] if right else []))
-        codes = self.send(operator_calls.replay(ACCOUNT, [job.id for job in jobs]), again)
+        attempts = [(job.id, job.attempt - late) for job in jobs]
+        codes = self.send(operator_calls.replay(ACCOUNT, attempts), again)
         for job, code in zip(jobs, codes, strict=True):
-            ended_badly = job.state in {"dead", "failed", "canceled"}
+            ended_badly = job.state in {"dead", "failed", "canceled"} and not late
             assert code == int(ended_badly and not self.is_in_canceled_batch(job.batch))
             if code:
                 self.drop_run(job)
@@ -76,7 +77,8 @@ class People(Producing, Submitting):
         self.cancel_batch(list(self.batches).index(name), again=False)
         self.sweep_canceled(again=False)
         jobs = self.batches[name].jobs
-        assert self.send(operator_calls.replay(ACCOUNT, jobs), again=False) == [0] * len(jobs)
+        attempts = [(job_id, self.jobs[job_id].attempt) for job_id in jobs]
+        assert self.send(operator_calls.replay(ACCOUNT, attempts), again=False) == [0] * len(jobs)
 
     @precondition(lambda self: not self.cap)
     @rule(jobs=st.lists(st.tuples(st.just(0), st.sampled_from(GROUPS)), min_size=24, max_size=24))

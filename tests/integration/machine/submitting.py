@@ -58,7 +58,8 @@ class Submitting(Processes):
         for item in items:
             job = self.jobs[item.job_id]
             assert job.state == "ready"
-            job.attempt = 1 + self.last_attempt(job)
+            assert not self.later_stray(job), "submitted beside its run"
+            job.attempt += 1
             assert item.attempt == job.attempt
             assert job.id in item.stored.decode() or item.stored.startswith(b"{")
             job.state, job.process, job.claimed = "submitting", process, self.now
@@ -69,11 +70,6 @@ class Submitting(Processes):
         self.check_caps(items, adopted)
         if items and probes:
             self.hold.let_through(self.now)
-
-    def last_attempt(self, job: MJob) -> int:
-        """The last attempt whose marker was used; a stray may be of one that Redis lost."""
-        lost = [self.strays[run_id][1] for run_id in self.stray_jobs.get(job.id, ())]
-        return max([job.attempt, *lost])
 
     def check_caps(self, items: list[Claimed], adopted: list[tuple[MJob, bool]]) -> None:
         """Nothing is claimed beyond a limit; a stray that may still run counts."""
@@ -143,6 +139,11 @@ class Submitting(Processes):
             assert taken.next_us > self.now, "nothing to wait for although jobs wait for a permit"
         self.check_order([job.job_id for job in taken.items], claimable, lanes, free)
 
+    def later_stray(self, job: MJob) -> str | None:
+        """The first stray of an attempt that the job's record does not know."""
+        strays = self.stray_jobs.get(job.id, ())
+        return next((run_id for run_id in strays if self.strays[run_id][1] > job.attempt), None)
+
     def adopt_met(self) -> list[tuple[MJob, bool]]:
         """Read which jobs a claim met whose run was known as a stray: they have it now.
 
@@ -150,9 +151,9 @@ class Submitting(Processes):
         """
         adopted = []
         for job in self.jobs.values():
-            if job.state != "ready" or job.attempt or job.id not in self.stray_jobs:
+            run_id = self.later_stray(job)
+            if job.state != "ready" or run_id is None:
                 continue
-            run_id = self.stray_jobs[job.id][0]
             had_slot = run_id in self.stray_looks
             if self.clock.state(job.id) == "running":
                 _, job.attempt = self.strays[run_id]
@@ -263,20 +264,24 @@ class Submitting(Processes):
             items.append(Accepted(job.id, max(1, job.attempt + shift), run_id, "created", SECOND))
         owners = self.owners()
         codes = self.send(stages.mark_running(ACCOUNT, items), again)
-        any_adopted = False
+        any_accepted = False
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
             if item.run_id in owners:
                 assert code == (0 if owners[item.run_id] == job.id else 3)
+                waits = job.state == "submitting" and job.attempt == item.attempt
+                if code == 3 and waits:  # the other's run may be its own
+                    self.doubt(job)
             elif self.adopts(job, item.attempt):
                 assert code == 1
+                any_accepted |= job.state == "submitting"
                 self.adopt(job, item.attempt, item.run_id)
-                owners[item.run_id], any_adopted = job.id, True
+                owners[item.run_id] = job.id
             else:
                 assert code == 2
                 self.add_stray(item.run_id, job.id, item.attempt, SECOND)
                 self.reported[item.run_id] = job.id
-        if any_adopted:
+        if any_accepted:
             self.hold.accepted(self.now)
 
     def adopt(self, job: MJob, attempt: int, run_id: str) -> None:
@@ -323,7 +328,11 @@ class Submitting(Processes):
             job = self.jobs[item.job_id]
             assert code == int(self.may_leave(job, item.attempt))
             if code:
+                # Its process lives, and only could not reach Redis for a while.
+                job.deaths -= job.state == "unconfirmed" and job.deaths > 0
                 self.ready_again(job)
+        if any(codes):
+            self.hold.probe_is_back(self.now)
         if why == "limited" and any(codes):
             self.pace.slow_down(named, self.dispatches.full, self.now)
         if why != "void" and any(codes) and (why != "limited" or wait):
@@ -344,7 +353,9 @@ class Submitting(Processes):
             if code:
                 self.settle(job)
                 self.end_without_run(job)
-        self.hold.count(self.now, "refusals", sum(codes), 20, 60 * SECOND)
+        probing = any(codes) and self.hold.probing and self.hold.until > self.now
+        if not self.hold.count(self.now, "refusals", sum(codes), 20, 60 * SECOND) and probing:
+            self.hold.answered(self.now)
 
     @precondition(has("ready"))
     @rule(troubles=st.booleans())

@@ -1,0 +1,146 @@
+"""What a search must not take for "there is no run": it would make a second one."""
+
+import dataclasses
+import time
+from typing import Any
+
+import orjson
+import pytest
+import redis
+
+from runqueue import JobState, ids, stages
+from runqueue.operate import Operations
+from tests.worker.test_reconcile import MADE, SOON, SUBMISSION, look, lose, task
+from tests.worker.working import ENDLESS, KEYS, Bench, working
+
+MINUTE = 60_000_000
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two negative searches follow each other at once."""
+    monkeypatch.setattr("worker.reconcile.SPACING", 0.0)
+
+
+async def claimed_by_the_dead(bench: Bench, engine: str, minutes: int) -> str:
+    """Have a job whose process died so long ago, with its run made; it is taken over only now."""
+    account = bench.account
+    job_id = bench.queue.enqueue(task(engine=engine)).job_id
+    await account.send(stages.heartbeat("default", "dead", 15_000_000, -1, 0, first=True))
+    assert (await account.send(stages.claim("default", "dead", "c1", 10, 0))).items
+    title = ids.title_marker(job_id, 1)
+    await bench.api.run_task(prompt="p", url=ENDLESS, engine=engine, title=title)
+    then = bench.now_us() - minutes * MINUTE
+    bench.client.zadd(f"{KEYS.prefix}claims:dead", {job_id: then})
+    bench.client.zadd(f"{KEYS.prefix}processes", {"dead": then + 15_000_000})
+    await account.send(stages.sweep("default", "expire_leases", 75_000_000, 500))
+    assert bench.job(job_id).state is JobState.UNCONFIRMED
+    return job_id
+
+
+@pytest.mark.parametrize("engine", ["skyvern-1.0", "skyvern-2.0"])
+async def test_a_run_is_found_however_late_its_claim_is_taken_over(
+    client: redis.Redis, redis_url: str, engine: str
+) -> None:
+    ago = [-600.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        job_id = await claimed_by_the_dead(bench, engine, minutes=10)
+        ago[0] = 0.0
+
+        await look(bench, 2)
+        await bench.one_pass("submit")
+
+        [run] = await bench.runs()
+        assert (bench.job(job_id).state, bench.job(job_id).run_id) == (
+            JobState.RUNNING,
+            run["run_id"],
+        )
+
+
+async def test_a_submission_without_a_marker_is_not_searched_by_one(
+    client: redis.Redis, redis_url: str
+) -> None:
+    quiet = {"unconfirmed_grace_seconds": 0, "correlation": False}
+    async with working(client, redis_url, settings=quiet) as bench:
+        job_id = await lose(bench, task(title="mine"), MADE)
+    async with working(client, redis_url, **SOON) as bench:  # restarted with correlation
+        await look(bench, 3)
+
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
+
+
+@pytest.mark.parametrize("hidden", ["all", "max_steps"])
+async def test_an_echo_that_does_not_show_what_was_sent_denies_nothing(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task(engine=None, max_steps=4), MADE)
+        read = bench.account.client.get_run
+
+        async def get_run(run_id: str, seconds: float) -> Any:
+            reading = await read(run_id, seconds)
+            shown = orjson.loads(reading.body)
+            if hidden == "all":
+                shown["run_request"] = None
+            else:
+                del shown["run_request"][hidden]
+            return dataclasses.replace(reading, body=orjson.dumps(shown))
+
+        monkeypatch.setattr(bench.account.client, "get_run", get_run)
+        await look(bench, 3)
+
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
+
+
+async def test_of_two_runs_of_one_attempt_the_older_is_the_job_s_also_among_many(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.fault(MADE, match=SUBMISSION, times=12)
+        job_ids = bench.enqueue(12)
+        await bench.one_pass("submit")
+        first = (await bench.runs())[0]
+        twin = await bench.api.run_task(title=first["title"], url=ENDLESS)
+
+        await look(bench)
+
+        assert first["run_id"] in {bench.job(job_id).run_id for job_id in job_ids}
+        assert [stray.run_id for stray in Operations(bench.queue).strays()] == [twin]
+
+
+async def lost_claims(bench: Bench, *, noticed: int) -> None:
+    """Have claims lost by Redis, since ten minutes; noticed so many seconds ago."""
+    now = bench.now_us()
+    lost: dict[str, Any] = {
+        "recover_from": now - 10 * MINUTE,
+        "recover_since": now - noticed * 1_000_000,
+    }
+    held = {"hold_person": 1, "hold_until": now + 10**14, "hold_reason": "Redis lost claims"}
+    bench.client.hset(KEYS.meta, mapping=lost | held)
+
+
+@pytest.mark.parametrize("noticed", [0, 74, 76])
+async def test_lost_claims_are_recovered_once_nothing_from_before_is_on_the_wire(
+    client: redis.Redis, redis_url: str, noticed: int
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = bench.enqueue(1)
+        run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(job_id, 1))
+        await lost_claims(bench, noticed=noticed)
+
+        await bench.one_pass("reconcile")
+
+        assert (bench.job(job_id).state, bench.job(job_id).run_id) == (JobState.RUNNING, run_id)
+        assert (bench.stats().hold_reason is None) == (noticed > 75)
+
+
+async def test_a_run_that_names_no_job_of_ours_keeps_the_account_held(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.run_task(url=ENDLESS)
+        await lost_claims(bench, noticed=100)
+
+        await bench.one_pass("reconcile")
+
+        assert bench.stats().hold_reason == "Redis lost claims"
