@@ -111,12 +111,15 @@ async def test_of_two_runs_of_one_attempt_the_older_is_the_job_s_also_among_many
 async def lost_claims(bench: Bench, *, noticed: int) -> None:
     """Have claims lost by Redis, since ten minutes; noticed so many seconds ago."""
     now = bench.now_us()
-    lost: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "recover_from": now - 10 * MINUTE,
         "recover_since": now - noticed * 1_000_000,
+        "hold_person": 1,
+        "hold_until": now + 10**14,
+        "hold_reason": "Redis lost claims",
     }
-    held = {"hold_person": 1, "hold_until": now + 10**14, "hold_reason": "Redis lost claims"}
-    bench.client.hset(KEYS.meta, mapping=lost | held)
+    for name, value in fields.items():
+        bench.client.hset(KEYS.meta, name, value)
 
 
 @pytest.mark.parametrize("noticed", [0, 74, 76])
