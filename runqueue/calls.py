@@ -286,6 +286,7 @@ def _stats(account: str, reply: list[Any]) -> AccountStats:
         strays=int(reply[6]),
         strays_live=int(reply[7]),
         pace=float(reply[8]) if reply[8] else None,
+        clock_lost=float(meta.get("clock_lost", 0)) / 1e6,
         permits={
             name: int(left)
             for name, left in zip(("dispatch", "request"), reply[9:], strict=True)

@@ -219,6 +219,7 @@ class AccountStats:
         oldest_ready_seconds: how long the longest-waiting ready job has waited; None if none does.
         strays: runs of ours that no job owns; strays_live: those that may still run (with a slot).
         pace: submissions a second, while the server says 429 to more; None = it does not.
+        clock_lost: seconds that the queue's clock makes up for, since that of Redis' host was set.
         permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
         hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
     """
@@ -235,6 +236,7 @@ class AccountStats:
     strays: int
     strays_live: int
     pace: float | None
+    clock_lost: float
     permits: dict[str, int]
     hold_reason: str | None
     hold_seconds: float
@@ -257,6 +259,7 @@ class AccountStats:
             "strays": self.strays,
             "strays_live": self.strays_live,
             "pace": self.pace,
+            "clock_lost": self.clock_lost,
             "permits": self.permits,
             "hold_reason": self.hold_reason,
             "hold_seconds": self.hold_seconds,

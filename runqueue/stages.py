@@ -278,11 +278,15 @@ def migrate(account: str, limit: int) -> Call[bool]:
     return Call(load("migrate"), account, [limit], bool)
 
 
-def seed_limits(account: str, limits: Mapping[str, float]) -> Call[Any]:
-    """Write the limits of this worker's environment."""
-    return Call(
-        load("seed_limits"),
-        account,
-        _flat((name, f"{value:g}") for name, value in limits.items()),
-        lambda reply: reply,
-    )
+def seed_limits(account: str, limits: Mapping[str, float]) -> Call[dict[str, float]]:
+    """Write the limits of this worker's environment.
+
+    Returns:
+        The former values of those that another worker's environment had set otherwise.
+    """
+
+    def parse(reply: list[bytes]) -> dict[str, float]:
+        return {reply[i].decode(): float(reply[i + 1]) for i in range(0, len(reply), 2)}
+
+    arguments = _flat((name, f"{value:g}") for name, value in limits.items())
+    return Call(load("seed_limits"), account, arguments, parse)

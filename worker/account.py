@@ -129,7 +129,13 @@ class AccountLink:
         """Say which account this is and what its limits are."""
         await self._redis.sadd(ACCOUNTS, self.name)
         await self._migrate()
-        await self.send(stages.seed_limits(self.name, self.settings.for_queue()))
+        limits = self.settings.for_queue()
+        changed = await self.send(stages.seed_limits(self.name, limits))
+        for name, before in changed.items():
+            # The worker that started last decides: nobody else knows which environment is meant.
+            log.warning(
+                "limit_changed", account=self.name, limit=name, was=before, now=limits[name]
+            )
 
     async def _migrate(self) -> None:
         try:

@@ -1,6 +1,14 @@
 -- Writes the limits of a worker's environment; a value set live stays the one in force.
--- ARGV  now_us, then 2 a limit: name, value.   Reply: the limits hash as HGETALL
-local LIMITS = PREFIX .. 'limits'
+-- ARGV  now_us, then 2 a limit: name, value
+-- Reply, flat: name and former value of each limit that another worker's environment had set otherwise
+local LIMITS, changed = PREFIX .. 'limits', {}
 expect(LIMITS, 'hash')
-for i = 2, #ARGV, 2 do redis.call('HSET', LIMITS, 'env:' .. ARGV[i], ARGV[i + 1]) end
-return redis.call('HGETALL', LIMITS)
+for i = 2, #ARGV, 2 do
+  local before = redis.call('HGET', LIMITS, 'env:' .. ARGV[i])
+  if before and before ~= ARGV[i + 1] then
+    changed[#changed + 1] = ARGV[i]
+    changed[#changed + 1] = before
+  end
+  redis.call('HSET', LIMITS, 'env:' .. ARGV[i], ARGV[i + 1])
+end
+return changed
