@@ -102,8 +102,9 @@ class Job:
     """A job as it stands; a snapshot, read again with `RunQueue.get`.
 
     Args:
-        attempts: how many times it was claimed for submission (the marker's number).
-        runs: how many runs of it have ended.
+        attempts: how many times it was claimed for submission (the marker's number). What is given
+            back because the account was in trouble counts here, and against no limit of the job.
+        runs: how many runs of it have ended; `retry.max_attempts` bounds these.
         reason: why it is dead, unconfirmed, failed or canceled, in words.
         result: the run as Skyvern's API last gave it, parsed; None before the end.
     """
@@ -142,12 +143,11 @@ class Job:
 
     @property
     def failure_reason(self) -> str | None:
-        """Why there is no result: the run's own words, else ours."""
-        if self.state in {JobState.DEAD, JobState.CANCELED} and self.reason:
-            return self.reason  # the result, if any, is of an earlier run
-        if self.result and self.result.get("failure_reason"):
-            return str(self.result["failure_reason"])
-        return self.reason if self.state is not JobState.COMPLETED else None
+        """Why there is no result: our own reason, such as a deadline, else the run's words."""
+        if self.reason and self.state is not JobState.COMPLETED:
+            return self.reason
+        words = self.result.get("failure_reason") if self.result else None
+        return str(words) if words else None
 
     def as_row(self) -> dict[str, Any]:
         """Return the job as a line of a results file."""
@@ -161,6 +161,7 @@ class Job:
             "output": self.output,
             "failure_reason": self.failure_reason,
             "attempts": self.attempts,
+            "runs": self.runs,
             "kind": self.kind,
             "priority": self.priority.name.lower(),
             "group": self.group,

@@ -20,6 +20,7 @@ for i = 2, #ARGV, 7 do
     elseif job.runs > 0 then
       redis.call('DEL', PREFIX .. 'result:' .. id) -- that of an earlier run
     end
+    if job.runs > 0 then redis.call('HDEL', job_key(id), 'reason') end -- likewise
     local fields = { 'run_status', ARGV[i + 4], 'runs', int(job.runs + 1) }
     if reason ~= '' then fields[5], fields[6] = 'reason', reason end
     end_job(job, state, fields)
