@@ -133,7 +133,7 @@ def discard_batch(account: str, batch: str) -> Call[bool]:
 
 def cancel_batch(account: str, batch: str) -> Call[int]:
     """Cancel a batch; the reply is the number of its jobs, -1 if there is no such batch."""
-    return Call(load("cancel_batch"), account, [batch], int)
+    return Call(load("cancel_batch"), account, [batch], lambda reply: int(reply[0]))
 
 
 def get_batch(account: str, batch: str) -> Call[Batch | None]:

@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from runqueue import calls, operator_calls
-from runqueue.accounts import pages
-from runqueue.errors import UnknownAccount
+from runqueue.accounts import account_of, pages
+from runqueue.errors import BatchNotFound, UnknownAccount
+from runqueue.ids import is_id
 from runqueue.job import Job, JobState, Stray
+from runqueue.operator_calls import Canceled
 from runqueue.queue import RunQueue
 from runqueue.scripts import Call
 
 #: Jobs read, or acted on, in one script call.
 PAGE = 500
+
+#: Keys looked at in one script call; a job has two, and a third once it has a result.
+_KEYS = 1_000
 
 #: Where the jobs of a state are indexed; unconfirmed ones that gave their slot back stand apart.
 _INDEXES = {
@@ -163,9 +168,59 @@ class Operations:
             for job_id, code in self._each(job_ids, operator_calls.discard).items()
         }
 
-    def cancel(self, job_ids: Iterable[str]) -> int:
-        """Ask for the end of jobs; returns how many had not ended yet."""
-        return sum(code in {1, 2} for code in self._each(job_ids, calls.cancel).values())
+    def find_open(
+        self, wanted: Filter | None = None, *, account: str | None = None
+    ) -> Iterator[Job]:
+        """Go through the jobs that have not ended, in no order and constant memory.
+
+        A job may come twice. Of a batch its jobs are read, else every key of the database.
+
+        Args:
+            wanted: which of them; None = all.
+            account: of one account; None = of every one.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        wanted = wanted or Filter()
+        for name in self._accounts(account):
+            for some in self._open_ids(name, wanted.batch):
+                for job in self._queue.get_many(some, result=False):
+                    if job is not None and not job.is_over and wanted.fits(job):
+                        yield job
+
+    def _open_ids(self, account: str, batch: str | None) -> Iterator[list[str]]:
+        if batch is not None:
+            start = 0
+            owner = account_of(batch, [account]) if is_id(batch) else None
+            while owner and (some := self._queue.send(calls.list_batch(owner, batch, start, PAGE))):
+                yield some
+                start += len(some)
+            return
+        cursor = "0"
+        while True:
+            cursor, some = self._queue.send(operator_calls.open_jobs(account, cursor, _KEYS))
+            yield some
+            if cursor == "0":
+                return
+
+    def cancel(self, job_ids: Iterable[str]) -> Canceled:
+        """Ask for the end of jobs, in pages; returns what it came to."""
+        codes = list(self._each(job_ids, calls.cancel).values())
+        at_once, asked = codes.count(1), codes.count(2)
+        return Canceled(at_once, asked, len(codes) - at_once - asked)
+
+    def cancel_batch(self, batch: str) -> Canceled:
+        """Cancel every job of a batch, whatever its size, in one step; returns what it came to.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        account = account_of(batch, self._queue.accounts()) if is_id(batch) else None
+        done = self._queue.send(operator_calls.cancel_batch(account, batch)) if account else None
+        if done is None:
+            raise BatchNotFound(batch)
+        return done
 
     def strays(self, *, account: str | None = None) -> Iterator[Stray]:
         """Go through the runs of ours that no job owns."""

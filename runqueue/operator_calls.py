@@ -1,6 +1,7 @@
 """The operator's calls: what people do to jobs (`operate.py`). The producer's are in `calls.py`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from runqueue.job import Stray
@@ -68,3 +69,45 @@ def _stray(account: str, run_id: bytes, told: bytes) -> Stray:
 def cancel_strays(account: str, run_ids: Sequence[str]) -> Call[list[int]]:
     """Have strays canceled: per run 1 it will be, -1 no such stray."""
     return Call(load("cancel_strays"), account, list(run_ids), list)
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """What a cancel came to, in jobs.
+
+    Args:
+        at_once: had not been submitted, and are canceled now.
+        asked: may have a run, which will be canceled.
+        over: had ended already, or are gone.
+    """
+
+    at_once: int = 0
+    asked: int = 0
+    over: int = 0
+
+    def __add__(self, other: "Canceled") -> "Canceled":
+        """Return what both came to."""
+        return Canceled(
+            self.at_once + other.at_once, self.asked + other.asked, self.over + other.over
+        )
+
+
+def cancel_batch(account: str, batch: str) -> Call[Canceled | None]:
+    """Cancel a batch, as `calls.cancel_batch`, and say what it came to; None = no such batch."""
+
+    def parse(reply: list[int]) -> Canceled | None:
+        if reply[0] < 0:
+            return None
+        jobs, waiting, live = reply
+        return Canceled(waiting, live, jobs - waiting - live)
+
+    return Call(load("cancel_batch"), account, [batch], parse)
+
+
+def open_jobs(account: str, cursor: str, keys: int) -> Call[tuple[str, list[str]]]:
+    """Look for jobs that have not ended; returns the next cursor ('0' = that was all) and ids."""
+
+    def parse(reply: list[bytes]) -> tuple[str, list[str]]:
+        return reply[0].decode(), [raw.decode() for raw in reply[1:]]
+
+    return Call(load("open_jobs"), account, [cursor, keys], parse)

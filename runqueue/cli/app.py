@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from runqueue.cli import commands, operate
+from runqueue.cli.cancel import cancel
 from runqueue.cli.exits import EPILOG
 from runqueue.cli.rooms import add_commands
 from runqueue.cli.submit import submit
@@ -38,7 +39,7 @@ def _main(
 
 app.command(epilog=EPILOG)(submit)
 app.command()(commands.status)
-app.command()(commands.cancel)
+app.command()(cancel)
 app.command()(commands.stats)
 app.command()(commands.resume)
 app.command()(commands.server)

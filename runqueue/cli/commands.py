@@ -1,4 +1,4 @@
-"""The commands that look at the queue, end jobs, or run the embedded server."""
+"""The commands that look at the queue, or run the embedded server."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,10 +6,9 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from runqueue import ids
 from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.naming import named
 from runqueue.cli.show import hold_words, print_table
-from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.job import AccountStats, Batch, Job, JobState
 from runqueue.queue import RunQueue
 from runqueue.server import DIRECTORY, serve
@@ -25,28 +24,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 def status(some_id: Id, *, namespace: Namespace = "", as_json: AsJson = False) -> None:
     """Show a job, its result included, or a batch."""
     with errors_told(), RunQueue() as queue:
-        found = _find(queue, some_id, namespace)
+        (found,) = named(queue, [some_id], namespace, result=True)
         values = _job_values(found) if isinstance(found, Job) else _batch_values(found)
-        _print(values, as_json=as_json)
-
-
-def cancel(some_id: Id, *, namespace: Namespace = "", as_json: AsJson = False) -> None:
-    """Cancel a job, or every job of a batch.
-
-    A run that has begun is canceled at Skyvern; until its end is known its job keeps its state.
-    """
-    with errors_told(), RunQueue() as queue:
-        found = _find(queue, some_id, namespace)
-        if isinstance(found, Job):
-            state = queue.cancel(found.id)
-            values: dict[str, Any] = {
-                "job_id": found.id,
-                "state": state.value,
-                "cancel_requested": not state.is_over,
-            }
-        else:
-            jobs = queue.cancel_batch(found.id)
-            values = {"batch": found.id, "jobs": jobs, "cancel_requested": True}
         _print(values, as_json=as_json)
 
 
@@ -80,24 +59,6 @@ def server(
         if not serve(directory, typer.echo):
             tell(f"runqueue: the server ended by itself; see {directory / 'valkey.log'}")
             raise typer.Exit(Exit.UNAVAILABLE)
-
-
-def _find(queue: RunQueue, some_id: str, namespace: str) -> Job | Batch:
-    try:
-        return queue.get(some_id)
-    except JobNotFound:
-        pass
-    try:
-        return queue.get_batch(some_id)
-    except BatchNotFound:
-        pass
-    # Perhaps a custom_id: people know these better than ids.
-    keys = [ids.job_id_for(account, namespace, some_id) for account in queue.accounts()]
-    found = next((job for job in queue.get_many(keys) if job is not None), None)
-    if found is None:
-        tell(f"runqueue: no job, batch or custom_id {some_id!r} on record")
-        raise typer.Exit(Exit.INVALID)
-    return found
 
 
 def _job_values(job: Job) -> dict[str, Any]:

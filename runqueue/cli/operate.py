@@ -1,18 +1,26 @@
 """The commands for jobs that need a person: dead ones, unconfirmed ones, runs that no job owns."""
 
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import orjson
 import typer
 
-from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.choosing import (
+    Account,
+    All,
+    Batch,
+    Group,
+    Reason,
+    Yes,
+    by_filter,
+    confirm,
+    operating,
+)
+from runqueue.cli.exits import Exit, tell
 from runqueue.cli.show import print_columns
 from runqueue.job import Job, JobState, Stray
 from runqueue.operate import Filter, Operations, Settled
-from runqueue.queue import RunQueue
 
 dead = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Jobs without a run that need a person."
@@ -24,21 +32,9 @@ strays = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Runs of ours that no job owns."
 )
 
-Group = Annotated[str | None, typer.Option(help="Only jobs of this group.")]
-Batch = Annotated[str | None, typer.Option(help="Only jobs of this batch.")]
-Reason = Annotated[str | None, typer.Option(help="Only jobs whose reason contains this text.")]
-Account = Annotated[str | None, typer.Option(help="Only this account.")]
 Limit = Annotated[int, typer.Option(min=1, help="Show so many at most.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
-All = Annotated[bool, typer.Option("--all", help="All that the filters leave.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 JobIds = Annotated[list[str] | None, typer.Argument(metavar="JOB...", help="Job ids.")]
-
-
-@contextmanager
-def _operations() -> Iterator[Operations]:
-    with errors_told(), RunQueue() as queue:
-        yield Operations(queue)
 
 
 @dead.command("list")
@@ -52,7 +48,7 @@ def list_dead(
     as_json: AsJson = False,
 ) -> None:
     """Show dead jobs and the words they died with, oldest first."""
-    with _operations() as operations:
+    with operating() as operations:
         found = operations.find(JobState.DEAD, Filter(group, batch, reason), account=account)
         _show_jobs(found, limit, as_json=as_json)
 
@@ -69,10 +65,10 @@ def replay(
     yes: Yes = False,
 ) -> None:
     """Submit jobs again: the named ones (dead, failed or canceled), or dead ones by filter."""
-    with _operations() as operations:
+    with operating() as operations:
         wanted = Filter(group, batch, reason)
         ids = _chosen(operations, JobState.DEAD, jobs, wanted, account, everything=everything)
-        _confirm(f"submit {len(ids):,} jobs again", yes=yes or bool(jobs))
+        confirm(f"submit {len(ids):,} jobs again", yes=yes or bool(jobs))
         _tell_done(operations.replay(ids), "are ready again")
 
 
@@ -88,10 +84,10 @@ def discard(
     yes: Yes = False,
 ) -> None:
     """Remove dead jobs for good, with their idempotency keys."""
-    with _operations() as operations:
+    with operating() as operations:
         wanted = Filter(group, batch, reason)
         ids = _chosen(operations, JobState.DEAD, jobs, wanted, account, everything=everything)
-        _confirm(f"remove {len(ids):,} dead jobs for good", yes=yes)
+        confirm(f"remove {len(ids):,} dead jobs for good", yes=yes)
         _tell_done(operations.discard(ids), "removed")
 
 
@@ -106,7 +102,7 @@ def list_unconfirmed(
     as_json: AsJson = False,
 ) -> None:
     """Show unconfirmed jobs, oldest first."""
-    with _operations() as operations:
+    with operating() as operations:
         wanted = Filter(group, batch, reason)
         found = operations.find(JobState.UNCONFIRMED, wanted, account=account)
         _show_jobs(found, limit, as_json=as_json)
@@ -117,7 +113,7 @@ def adopt(job: str, run_id: str) -> None:
     """Say which run is the job's: it is followed from now on."""
     if not run_id.isprintable() or not run_id or " " in run_id:
         raise typer.BadParameter("expected a run's id", param_hint="RUN_ID")
-    with _operations() as operations:
+    with operating() as operations:
         _tell_settled({job: operations.adopt(job, run_id)}, "follows its run")
 
 
@@ -133,12 +129,12 @@ def resubmit(
     yes: Yes = False,
 ) -> None:
     """Say that there is no run: the jobs are submitted again. A run that is there runs twice."""
-    with _operations() as operations:
+    with operating() as operations:
         wanted = Filter(group, batch, reason)
         ids = _chosen(
             operations, JobState.UNCONFIRMED, jobs, wanted, account, everything=everything
         )
-        _confirm(f"submit {len(ids):,} jobs again, although runs of them may exist", yes=yes)
+        confirm(f"submit {len(ids):,} jobs again, although runs of them may exist", yes=yes)
         _tell_settled(operations.resubmit(ids), "ready")
 
 
@@ -155,19 +151,19 @@ def fail(
     why: Annotated[str, typer.Option(help="Shown on the jobs.")] = "",
 ) -> None:
     """Stop looking: the jobs are dead, and can be replayed later."""
-    with _operations() as operations:
+    with operating() as operations:
         wanted = Filter(group, batch, reason)
         ids = _chosen(
             operations, JobState.UNCONFIRMED, jobs, wanted, account, everything=everything
         )
-        _confirm(f"stop looking for the runs of {len(ids):,} jobs", yes=yes or bool(jobs))
+        confirm(f"stop looking for the runs of {len(ids):,} jobs", yes=yes or bool(jobs))
         _tell_settled(operations.fail(ids, why), "dead")
 
 
 @strays.command("list")
 def list_strays(*, account: Account = None, limit: Limit = 50, as_json: AsJson = False) -> None:
     """Show runs of ours that no job owns."""
-    with _operations() as operations:
+    with operating() as operations:
         rows: list[dict[str, Any]] = []
         for stray in operations.strays(account=account):
             if len(rows) == limit:
@@ -186,7 +182,7 @@ def cancel_strays(
     yes: Yes = False,
 ) -> None:
     """Have the workers cancel strays; one that is over disappears from the list."""
-    with _operations() as operations:
+    with operating() as operations:
         if bool(runs) == everything:
             tell("runqueue: name runs, or give --all")
             raise typer.Exit(Exit.INVALID)
@@ -195,7 +191,7 @@ def cancel_strays(
         if missing := named - {stray.run_id for stray in found}:
             tell(f"runqueue: no stray {', '.join(sorted(missing))}")
             raise typer.Exit(Exit.INVALID)
-        _confirm(f"cancel {len(found):,} runs", yes=yes or bool(runs))
+        confirm(f"cancel {len(found):,} runs", yes=yes or bool(runs))
         typer.echo(f"{operations.cancel_strays(found):,} will be canceled")
 
 
@@ -209,31 +205,13 @@ def _chosen(
     everything: bool,
 ) -> list[str]:
     """Return the ids of the named jobs, or of those a filter leaves; neither is a mistake."""
-    filtered = wanted != Filter() or account is not None or everything
-    if bool(jobs) == filtered:
-        tell(
-            "runqueue: name jobs, or choose some by --group, --batch, --reason, --account or --all"
-        )
-        raise typer.Exit(Exit.INVALID)
-    found = jobs or [job.id for job in operations.find(state, wanted, account=account)]
+    if not by_filter(jobs, wanted, account, everything=everything):
+        return jobs or []
+    found = [job.id for job in operations.find(state, wanted, account=account)]
     if not found:
         typer.echo("none")
         raise typer.Exit(Exit.OK)
     return found
-
-
-def _confirm(what: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        answer = sys.stdin.readline()
-        typer.echo(f"{what}? [y/N]: ", err=True)
-        if not answer:
-            tell("runqueue: nobody to ask; give --yes")
-        if answer.strip().lower() not in {"y", "yes"}:
-            raise typer.Exit(Exit.INVALID)
-    elif not typer.confirm(f"{what}?", err=True):
-        raise typer.Exit(Exit.INVALID)
 
 
 def _tell_done(outcomes: dict[str, bool], done: str) -> None:

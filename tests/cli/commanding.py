@@ -135,3 +135,26 @@ class Desk:
         finally:
             told.set()
             thread.join()
+
+
+def counts(canceled: int = 0, will_be: int = 0, over: int = 0) -> dict[str, int]:
+    """What --json says of a cancel."""
+    return {"canceled": canceled, "will_be_canceled": will_be, "over": over}
+
+
+def ready(desk: Desk, *rows: dict[str, Any]) -> list[str]:
+    """Hand in jobs; returns their ids, in order."""
+    return [answer.job_id for answer in desk.queue.enqueue_many(rows)]
+
+
+def running(desk: Desk, row: dict[str, Any]) -> items.Claimed:
+    """Hand in a job that is submitted."""
+    ready(desk, row)
+    (job,) = desk.claim()
+    return job
+
+
+def batch_of(desk: Desk, *rows: dict[str, Any]) -> str:
+    """Hand in a file; returns its batch."""
+    batch: str = desk.json("submit", desk.file(list(rows)))["batches"]["default"]
+    return batch

@@ -1,4 +1,4 @@
-"""`runqueue status, cancel, stats`, and what the command line says without its extras."""
+"""`runqueue status, stats`, and what the command line says without its extras."""
 
 import json
 import os
@@ -31,34 +31,6 @@ def test_status_is_readable_without_json(desk: Desk) -> None:
     job = desk.queue.enqueue_many([line("a")])[0].job_id
 
     assert "state: ready\n" in desk.run("status", job).stdout
-
-
-def test_cancel_ends_a_waiting_job_at_once(desk: Desk) -> None:
-    job = desk.queue.enqueue_many([line("a")])[0].job_id
-
-    shown = desk.json("cancel", job)
-
-    assert shown == {"job_id": job, "state": "canceled", "cancel_requested": False}
-
-
-def test_cancel_of_a_job_under_way_says_that_it_was_asked_for(desk: Desk) -> None:
-    job = desk.queue.enqueue_many([line("a")])[0].job_id
-    desk.claim()
-
-    shown = desk.json("cancel", job)
-
-    assert shown == {"job_id": job, "state": "submitting", "cancel_requested": True}
-
-
-def test_cancel_takes_a_batch_whole(desk: Desk) -> None:
-    batch = desk.json("submit", desk.file(lines(3)))["batches"]["default"]
-
-    assert desk.json("cancel", batch) == {
-        "batch": batch,
-        "jobs": 3,
-        "cancel_requested": True,
-    }
-    assert desk.claim() == []
 
 
 @pytest.mark.parametrize("command", ["status", "cancel"])

@@ -7,6 +7,7 @@ import pytest
 from runqueue import JobState, items, stages
 from runqueue.ids import new_id
 from runqueue.operate import PAGE, Filter, Operations, Settled
+from runqueue.operator_calls import Canceled
 from runqueue.scripts import run
 from tests.cli.commanding import Desk, line, lines
 
@@ -184,7 +185,7 @@ def test_a_cancel_is_asked_of_what_has_not_ended(desk: Desk, operations: Operati
     (doubtful,) = desk.unconfirmed([line("b")])
     ready = desk.queue.enqueue_many([line("c")])[0].job_id
 
-    assert operations.cancel([gone, doubtful, ready, "nonsense"]) == 2
+    assert operations.cancel([gone, doubtful, ready, "nonsense"]) == Canceled(1, 1, 2)
 
     assert desk.queue.get(ready).state is JobState.CANCELED
     assert desk.queue.get(doubtful).cancel_requested

@@ -1,0 +1,95 @@
+"""`runqueue cancel`: jobs and batches by name, or all that a filter leaves."""
+
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from runqueue.cli.choosing import (
+    Account,
+    All,
+    Batch,
+    Group,
+    Reason,
+    Yes,
+    by_filter,
+    confirm,
+)
+from runqueue.cli.commands import AsJson, Namespace
+from runqueue.cli.exits import errors_told
+from runqueue.cli.naming import named
+from runqueue.job import Job
+from runqueue.operate import Filter, Operations
+from runqueue.operator_calls import Canceled
+from runqueue.queue import RunQueue
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="JOB|BATCH", help="Ids of jobs or batches, or custom_ids of jobs."),
+]
+
+
+def cancel(
+    names: Names = None,
+    *,
+    namespace: Namespace = "",
+    group: Group = None,
+    batch: Batch = None,
+    reason: Reason = None,
+    account: Account = None,
+    everything: All = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel the named jobs and batches, or the jobs that filters choose.
+
+    A run that has begun is canceled at Skyvern; until its end is known its job keeps its state.
+    If a name is not on record, nothing is canceled.
+    """
+    wanted = Filter(group, batch, reason)
+    with errors_told(), RunQueue() as queue:
+        operations = Operations(queue)
+        if not by_filter(names, wanted, account, everything=everything):
+            done, values = _cancel_named(queue, operations, names or [], namespace)
+        elif namespace:
+            raise typer.BadParameter("expected with custom_ids only", param_hint="--namespace")
+        else:
+            found = operations.find_open(wanted, account=account)
+            ids = dict.fromkeys(job.id for job in found)
+            confirm(f"cancel {len(ids):,} jobs", yes=yes or not ids)
+            done, values = operations.cancel(ids), {}
+        _tell(done, values, as_json=as_json)
+
+
+def _cancel_named(
+    queue: RunQueue, operations: Operations, names: list[str], namespace: str
+) -> tuple[Canceled, dict[str, Any]]:
+    """Cancel what is named; returns what it came to, and what --json says of a single one."""
+    found = named(queue, names, namespace)
+    batches = dict.fromkeys(one.id for one in found if not isinstance(one, Job))
+    # A job of a batch that is named, too, counts once.
+    jobs = [one.id for one in found if isinstance(one, Job) and one.batch not in batches]
+    done = operations.cancel(jobs)
+    for one in batches:
+        done += operations.cancel_batch(one)
+    if len(found) > 1:
+        return done, {}
+    if batches:
+        size = done.at_once + done.asked + done.over
+        return done, {"batch": found[0].id, "jobs": size, "cancel_requested": True}
+    state, _ = queue.states(jobs)[0]
+    over = state is None or state.is_over
+    return done, {"job_id": found[0].id, "state": state, "cancel_requested": not over}
+
+
+def _tell(done: Canceled, values: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        counts = {"canceled": done.at_once, "will_be_canceled": done.asked, "over": done.over}
+        typer.echo(orjson.dumps({**values, **counts}))
+    elif done == Canceled():
+        typer.echo("none")
+    else:
+        typer.echo(
+            f"{done.at_once:,} canceled at once, the runs of {done.asked:,} will be canceled,"
+            f" {done.over:,} were over already"
+        )

@@ -1,0 +1,13 @@
+-- Looks for jobs that have not ended, through the account's keys: ready jobs have no index but their
+-- lanes, which are taken from meanwhile, and of which nobody has a list.
+-- ARGV  now_us, cursor ('0' = from the start), how many keys to look at
+-- Reply { cursor ('0' = that was all), ids… }
+-- A job that is there all the while is found; one may be found twice.
+local JOB = PREFIX .. 'job:'
+local found = redis.call('SCAN', ARGV[2], 'MATCH', JOB .. '*', 'COUNT', ARGV[3])
+local reply = { found[1] }
+for _, key in ipairs(found[2]) do
+  local state = redis.call('HGET', key, 'state')
+  if state and not ENDED[state] then reply[#reply + 1] = string.sub(key, #JOB + 1) end
+end
+return reply
