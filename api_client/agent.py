@@ -14,6 +14,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from time import monotonic
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
@@ -24,7 +25,7 @@ from api_client.arguments import RequestOptions
 from api_client.call import Call
 from api_client.caller import Caller
 from api_client.errors import SkyvernError
-from api_client.exchange import async_sender, send, send_blocking, sender
+from api_client.exchange import async_sender, follow, follow_blocking, sender
 from api_client.flows import Flow, Pause
 from api_client.own_client import OwnAsyncClient, OwnClient
 from api_client.retrying import Budget
@@ -145,7 +146,10 @@ class AgentClient:
         if wait := self._caller.wait(call, budget):
             time.sleep(wait)
         request = self._caller.request(call, budget)
-        answer = send_blocking(self._sender, request, follow=self._caller.follow)
+        start = monotonic()
+        answer = self._sender.exchange(request)
+        if answer.is_redirect and self._caller.follow:
+            answer = follow_blocking(self._sender, request, answer, start)
         return self._caller.read(call, request, answer)
 
 
@@ -228,5 +232,8 @@ class AsyncAgentClient:
         if wait := self._caller.wait(call, budget):
             await asyncio.sleep(wait)
         request = self._caller.request(call, budget)
-        answer = await send(self._sender, request, follow=self._caller.follow)
+        start = monotonic()
+        answer = await self._sender.exchange(request)
+        if answer.is_redirect and self._caller.follow:
+            answer = await follow(self._sender, request, answer, start)
         return self._caller.read(call, request, answer)

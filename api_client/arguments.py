@@ -5,12 +5,12 @@ the two are not the same.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, TypedDict
 from urllib.parse import quote, urlencode
 
+import orjson
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 
@@ -23,7 +23,9 @@ class Omit(Enum):
         return "OMIT"
 
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+#: The SDK's encoder, which writes floats as Python does.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_FLAT = frozenset({str, int, bool, type(None)})
 
 #: "Not given", where None means null.
 OMIT: Final = Omit.OMIT
@@ -48,15 +50,13 @@ class RequestOptions(TypedDict, total=False):
     chunk_size: int | None
 
 
-def check_options(options: RequestOptions | None) -> RequestOptions:
+def check_options(options: RequestOptions) -> RequestOptions:
     """Return the options, after refusing what nothing would come of, silently.
 
     Raises:
         TypeError: no dict, or an unknown key; a time that is no number.
         ValueError: a limit that is none.
     """
-    if options is None:
-        return {}
     if not isinstance(options, Mapping):
         raise TypeError(f"request_options: expected a dict, got {type(options).__name__}")
     if unknown := sorted(set(options) - RequestOptions.__annotations__.keys()):
@@ -78,23 +78,36 @@ def is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def json_body(fields: Mapping[str, Any], additional: Mapping[str, Any] | None = None) -> bytes:
+def json_body(fields: Mapping[str, Any]) -> bytes:
     """Serialise the arguments of a call: `OMIT` left out, None as null.
 
-    The standard library's encoder, because its bytes are the SDK's to the last digit of a float;
-    what it does not know (models, dates, enums, UUIDs, sets) is written as pydantic writes it.
+    The bytes are the SDK's, to the last digit of a float; what Python's encoder does not know
+    (models, dates, enums, UUIDs, sets) is written as pydantic writes it.
 
     Raises:
         TypeError: a value that JSON has no word for, `OMIT` inside a value.
         ValueError: a number that is not finite, text that UTF-8 has no bytes for, too many levels.
     """
-    given = {n: v for n, v in {**fields, **(additional or {})}.items() if v is not OMIT}
+    given = {name: value for name, value in fields.items() if value is not OMIT}
     try:
-        return _encoded(given)
+        return _flat(given) or _encoded(given)
     except RecursionError as exc:
         raise ValueError("the arguments are nested too deeply to be sent") from exc
     except PydanticSerializationError as exc:
         raise TypeError(f"the arguments cannot be sent as JSON: {exc}") from exc
+
+
+def _flat(given: dict[str, Any]) -> bytes | None:
+    """Write fields that are text and whole numbers in a tenth of the time, to the same bytes.
+
+    None for any other: orjson's floats, dates and enums are not Python's.
+    """
+    if not _FLAT.issuperset(map(type, given.values())):
+        return None
+    try:
+        return orjson.dumps(given)
+    except orjson.JSONEncodeError:  # a number of more than 64 bits, half a surrogate pair
+        return None
 
 
 def _encoded(given: dict[str, Any]) -> bytes:
@@ -116,11 +129,10 @@ def _refuse_omit(value: Any) -> None:
 
 
 def _dump(value: Any) -> bytes:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode()
+    return _ENCODER.encode(value).encode()
 
 
-def query_string(fields: Mapping[str, Any], additional: Mapping[str, Any] | None = None) -> str:
+def query_string(fields: Mapping[str, Any]) -> str:
     """Encode query parameters; those that are None or `OMIT` are left out.
 
     A list gives one pair an item, an object one pair a field (`name[field]`).
@@ -129,10 +141,9 @@ def query_string(fields: Mapping[str, Any], additional: Mapping[str, Any] | None
         TypeError: `OMIT` inside a value.
         ValueError: too many levels.
     """
-    given = {**fields, **(additional or {})}
     pairs: list[tuple[str, Any]] = []
     try:
-        for name, value in given.items():
+        for name, value in fields.items():
             if value is not None and value is not OMIT:
                 _refuse_omit(value)
                 pairs += _query_pairs(name, value)
@@ -181,7 +192,7 @@ def segment(run_id: str) -> str:
         raise TypeError(f"run_id: expected text, got {type(run_id).__name__}")
     if not run_id:
         raise ValueError("run_id is empty")
-    if _PLAIN.fullmatch(run_id):  # as Skyvern's ids are
+    if run_id.isascii() and run_id.isidentifier():  # as Skyvern's ids are
         return run_id
     encoded = quote(run_id, safe="")
     # A segment of dots would climb up the path; `quote` leaves dots alone.

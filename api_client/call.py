@@ -62,7 +62,7 @@ def make_call(
     *,
     fields: Mapping[str, Any] | None = None,
     query: Mapping[str, Any] | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, Any] | None = None,
     request_options: RequestOptions | None = None,
     patience: float | None = None,
     route: str | None = None,
@@ -72,17 +72,18 @@ def make_call(
     Raises:
         TypeError, ValueError: arguments or options that cannot be sent.
     """
-    options = check_options(request_options)
-    more_fields = options.get("additional_body_parameters")
-    more_query = options.get("additional_query_parameters")
-    more_headers = options.get("additional_headers")
+    options = None if request_options is None else check_options(request_options)
+    if options:
+        fields = {**(fields or {}), **(options.get("additional_body_parameters") or {})}
+        query = {**(query or {}), **(options.get("additional_query_parameters") or {})}
+        headers = {**(headers or {}), **(options.get("additional_headers") or {})}
     return Call(
         kind,
         path,
         read,
-        query=query_string(query or {}, more_query) if query or more_query else "",
-        content=json_body(fields or {}, more_fields) if fields or more_fields else b"",
-        headers={**(headers or {}), **more_headers} if more_headers else headers,
+        query=query_string(query) if query else "",
+        content=json_body(fields) if fields else b"",
+        headers=headers,
         options=options or None,
         patience=patience,
         route=route,

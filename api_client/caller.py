@@ -4,7 +4,7 @@ import logging
 import time
 from typing import Any, TypeVar
 
-from api_client.call import Call
+from api_client.call import Call, CallKind
 from api_client.errors import LocalLimitError, NotSupported, RateLimitError
 from api_client.failures import read_answer
 from api_client.limiter import Limiter
@@ -78,7 +78,7 @@ class Caller:
         """
         if self.closed:
             raise RuntimeError("the client is closed")
-        if call.route in self._missing and time.monotonic() < self._missing[call.route]:
+        if call.route and time.monotonic() < self._missing.get(call.route, 0.0):
             raise NotSupported(f"{call.method} /{call.path}: this server has no such call")
         if self._limiter is None:
             return 0.0
@@ -92,7 +92,7 @@ class Caller:
 
     def request(self, call: Call[Any], budget: Budget) -> Request:
         """Make the request of one attempt."""
-        make = self._requests.get if call.method == "GET" else self._requests.post
+        make = self._requests.get if call.kind is CallKind.READ else self._requests.post
         return make(
             call.path,
             call.content,

@@ -17,6 +17,13 @@ from api_client.arguments import (
     run_path,
 )
 from api_client.call import Call, CallKind, make_call
+from api_client.parsing import (
+    parse_replay,
+    parse_run,
+    parse_run_list,
+    parse_task_run,
+    parse_workflow_run,
+)
 from api_client.types import (
     Engine,
     Proxy,
@@ -26,11 +33,6 @@ from api_client.types import (
     Schema,
     TaskRunResponse,
     WorkflowRunResponse,
-    parse_replay,
-    parse_run,
-    parse_run_list,
-    parse_task_run,
-    parse_workflow_run,
 )
 
 #: Where a run of each kind is submitted.

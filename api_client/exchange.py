@@ -1,6 +1,6 @@
 """One exchange with the server: a request, the redirects it is sent on by, the answer.
 
-Two functions, for what awaits and for what blocks; where to go next both are told by
+What awaits and what blocks have functions of their own; where to go next both are told by
 `requests.hops`. Transports of this package take and give `Request` and `Answer`; any other httpx
 transport is spoken to as a user's own httpx client is, within the same limits.
 """
@@ -34,25 +34,35 @@ class Sender(Protocol):
         """Send a request once."""
 
 
-async def send(sender: AsyncSender, request: Request, *, follow: bool = True) -> Answer:
+async def send(sender: AsyncSender, request: Request) -> Answer:
     """Send a request, follow redirects within the same server, and return the answer.
 
     Args:
         sender: see `async_sender`.
         request: with its time limit.
-        follow: False returns a redirect as it is.
-
-    Returns:
-        The last answer. Where a redirect leads nowhere it is the redirect: the server has read the
-        request, so it was sent.
 
     Raises:
         NotSentError, AnswerLostError: no answer.
     """
     start = monotonic()
     answer = await sender.exchange(request)
-    if not follow or not 300 <= answer.status < 400:
-        return answer
+    return await follow(sender, request, answer, start) if answer.is_redirect else answer
+
+
+async def follow(sender: AsyncSender, request: Request, answer: Answer, start: float) -> Answer:
+    """Follow a redirect within the same server, and return the last answer.
+
+    Where it leads nowhere that is the redirect: the server has read the request, so it was sent.
+
+    Args:
+        sender: see `async_sender`.
+        request: the one that was redirected.
+        answer: the redirect.
+        start: when the request was made, monotonic seconds.
+
+    Raises:
+        AnswerLostError: no answer.
+    """
     way = hops(request, answer, start)
     with suppress(StopIteration, NotSentError):
         onward = next(way)
@@ -62,12 +72,8 @@ async def send(sender: AsyncSender, request: Request, *, follow: bool = True) ->
     return answer
 
 
-def send_blocking(sender: Sender, request: Request, *, follow: bool = True) -> Answer:
-    """Send a request, as `send` does, and block meanwhile."""
-    start = monotonic()
-    answer = sender.exchange(request)
-    if not follow or not 300 <= answer.status < 400:
-        return answer
+def follow_blocking(sender: Sender, request: Request, answer: Answer, start: float) -> Answer:
+    """Follow a redirect, as `follow` does, and block meanwhile."""
     way = hops(request, answer, start)
     with suppress(StopIteration, NotSentError):
         onward = next(way)
@@ -86,7 +92,7 @@ def async_sender(transport: OwnAsyncClient | httpx.AsyncBaseTransport) -> AsyncS
 
 
 def sender(transport: OwnClient | httpx.BaseTransport) -> Sender:
-    """Return a transport of any kind as what `send_blocking` takes."""
+    """Return a transport of any kind as what `follow_blocking` takes."""
     if isinstance(transport, BlockingTransport | OwnClient):
         return transport
     return OwnClient(TransportClient(transport), DEFAULT_TIMEOUT, DEFAULT_MAX_BODY_BYTES)

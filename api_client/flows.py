@@ -26,14 +26,9 @@ from api_client.errors import (
     SkyvernError,
     WaitTimeoutError,
 )
+from api_client.parsing import NotAListError, parse_bulk_cancel
 from api_client.retrying import may_again
-from api_client.types import (
-    BulkCancelRunsResponse,
-    NotAListError,
-    RunListItem,
-    RunResponse,
-    parse_bulk_cancel,
-)
+from api_client.types import BulkCancelRunsResponse, RunListItem, RunResponse
 
 T = TypeVar("T")
 

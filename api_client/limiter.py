@@ -67,17 +67,16 @@ class RateLimiter:
         """Take leave for one call, of both limits if it is a submission."""
         with self._lock:
             now = self._clock()
-            start = now + max(self._held_until - now, self._calls.wait(now), 0.0)
-            wait = start - now
+            start = go = max(now, self._held_until, self._calls.earliest)
             if kind is CallKind.SUBMISSION:
-                wait = max(wait, self._submissions.wait(now))
-            if wait > at_most:
+                go = max(start, self._submissions.earliest)
+            if go - now > at_most:
                 return None
-            # Not at `now + wait`: submissions that wait for their own rate would hold up reads.
+            # Not at `go`: submissions that wait for their own rate would hold up reads.
             self._calls.take(start)
             if kind is CallKind.SUBMISSION:
-                self._submissions.take(now + wait)
-            return wait
+                self._submissions.take(go)
+            return go - now
 
     def hold(self, seconds: float) -> None:
         """Let no call start for so many seconds."""
@@ -92,9 +91,9 @@ class _Gcra:
         self._interval = 1.0 / per_second if per_second else 0.0
         self._early = (burst - 1.0) * self._interval
         self._on_schedule = 0.0
-
-    def wait(self, now: float) -> float:
-        return self._on_schedule - self._early - now
+        #: When the next call may come, by the limiter's clock.
+        self.earliest = -self._early
 
     def take(self, at: float) -> None:
         self._on_schedule = max(self._on_schedule, at) + self._interval
+        self.earliest = self._on_schedule - self._early

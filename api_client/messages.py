@@ -56,3 +56,8 @@ class Answer:
     def is_success(self) -> bool:
         """Say whether it is a 2xx."""
         return 200 <= self.status < 300
+
+    @property
+    def is_redirect(self) -> bool:
+        """Say whether it is a 3xx."""
+        return 300 <= self.status < 400

@@ -14,6 +14,7 @@ import asyncio
 import io
 import math
 import ssl
+from collections.abc import Coroutine
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,8 @@ import aiohttp
 import httpx
 import yarl
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 
 from api_client.causes import cause, described
@@ -117,10 +120,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             request=request,
         )
 
-    async def exchange(self, request: Request) -> Answer:
+    def exchange(self, request: Request) -> Coroutine[Any, Any, Answer]:
         """Send a request once and return its answer with the body read whole."""
         total = self._timeout if request.timeout is None else request.timeout
-        return await self._exchange(request, total, self._connect_timeout)
+        return self._exchange(request, total, self._connect_timeout)
 
     async def _exchange(
         self, request: Request, total: float | None, connect: float | None
@@ -138,7 +141,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             raise AnswerLostError(described(request.name, exc)) from cause(exc)
 
     async def _send(self, request: Request, limits: aiohttp.ClientTimeout) -> Answer:
-        session, body = await self._session_of(request), request.content
+        session = self._session if asyncio.get_running_loop() is self._loop else None
+        if session is None:
+            session = await self._begin(request)
+        body = request.content
         answer = await session.request(
             request.method,
             yarl.URL(request.url, encoded=True),
@@ -150,41 +156,43 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             allow_redirects=False,
         )
         try:
-            content = await self._read(request, answer)
+            content = answer.content
+            if content.is_eof():  # it came with the headers, as nearly all do
+                whole = content.read_nowait()
+                self._check_size(request, answer, len(whole))
+            else:
+                whole = await self._read(request, answer)
         except BaseException:
             answer.close()  # what is left of the answer must not meet the next request
             raise
-        return Answer(answer.status, answer.headers, content)
+        return Answer(answer.status, answer.headers, whole)
 
     async def _read(self, request: Request, answer: aiohttp.ClientResponse) -> bytes:
         """Read the body whole, and stop at the first byte over the limit."""
-        content = answer.content
-        chunk = await content.readany()
-        if content.at_eof() and len(chunk) <= self._max_body_bytes:
-            return chunk
-        chunks, size = [], 0
-        while chunk:
+        content, chunks, size = answer.content, [], 0
+        while chunk := await content.readany():
             chunks.append(chunk)
             size += len(chunk)
-            if size > self._max_body_bytes:
-                raise BodyTooLargeError(
-                    f"{request.name}: status {answer.status} and a body of more than "
-                    f"{self._max_body_bytes:,} bytes"
-                )
-            chunk = await content.readany()
+            self._check_size(request, answer, size)
         return b"".join(chunks)
 
-    async def _session_of(self, request: Request) -> aiohttp.ClientSession:
-        """Return the running loop's session; one of a loop that has ended is given up."""
-        loop = asyncio.get_running_loop()
-        if self._session is not None and self._loop is not None and loop is not self._loop:
-            if not self._loop.is_closed():
-                raise NotSentError(f"{request.name}: this client belongs to another event loop")
-            left, self._session = self._session, None
+    def _check_size(self, request: Request, answer: aiohttp.ClientResponse, size: int) -> None:
+        if size > self._max_body_bytes:
+            raise BodyTooLargeError(
+                f"{request.name}: status {answer.status} and a body of more than "
+                f"{self._max_body_bytes:,} bytes"
+            )
+
+    async def _begin(self, request: Request) -> aiohttp.ClientSession:
+        """Open a session for the running loop; one of a loop that has ended is given up."""
+        left = self._session
+        if left is not None and self._loop is not None and not self._loop.is_closed():
+            raise NotSentError(f"{request.name}: this client belongs to another event loop")
+        session = self._open()
+        self._loop, self._session = asyncio.get_running_loop(), session
+        if left is not None:
             await left.close()
-        if self._session is None:
-            self._loop, self._session = loop, self._open()
-        return self._session
+        return session
 
     def _open(self) -> aiohttp.ClientSession:
         """Open a session inside the running loop, which it will belong to."""
@@ -193,7 +201,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 limit=self._max_connections, keepalive_timeout=self._idle_limit, ssl=self._tls
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            response_class=_Answer,
         )
         # Else aiohttp sends a GET that failed on a kept-alive connection again by itself, past the
         # rate limiter. There is no public switch; a test over a real socket guards this one.
@@ -220,14 +227,22 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 
 class _Connection(ResponseHandler):
-    """A kept connection is not used again if bytes came over it meanwhile: they answer nothing.
+    """A connection that is not used again after bytes that answer nothing, nor after a 5xx.
 
     aiohttp asks a connection of its pool no more than whether it is connected, and would read what
     came late, a second answer say, as the answer to the next request.
+
+    Skyvern was seen to close kept-alive connections right after a 500; a submission that meets the
+    closing would be in doubt.
     """
 
     def is_connected(self) -> bool:
         return super().is_connected() and not self.should_close
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        if data[0].code >= 500:
+            self.force_close()
+        super().feed_data(data, size)
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -236,23 +251,6 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._factory: Any = partial(_Connection, loop=self._loop)
-
-
-class _Answer(aiohttp.ClientResponse):
-    """An answer whose connection is not kept after a 5xx.
-
-    Skyvern was seen to close kept-alive connections right after a 500; a submission that meets the
-    closing would be in doubt.
-    """
-
-    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        protocol = connection.protocol
-        await super().start(connection)
-        if self.status >= 500 and protocol is not None:
-            protocol.force_close()
-            if connection.protocol is None:  # a short body: it is back in the pool already
-                protocol.close()
-        return self
 
 
 @lru_cache(maxsize=256)  # nearly all calls have one of a few limits

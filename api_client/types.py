@@ -8,17 +8,17 @@ field in an odd shape is None and kept aside, and only the run's id and status a
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
+    GetPydanticSchema,
+    InstanceOf,
 )
+from pydantic_core import core_schema
 
 from api_client.outcomes import is_over
 
@@ -105,12 +105,19 @@ def _utc(value: Any) -> Any:
         return None
 
 
+#: A timestamp. Python is asked only for one that does not itself say that it is in UTC, since a
+#: validator in Python costs as much as the rest of a small model.
+_Time = Annotated[
+    Annotated[datetime, GetPydanticSchema(lambda *_: core_schema.datetime_schema(tz_constraint=0))]
+    | Annotated[datetime | None, BeforeValidator(_utc)],
+    Field(union_mode="left_to_right"),
+]
+
+#: JSON as it was parsed: neither looked through nor copied.
+_Object = InstanceOf[dict[str, Any]]
+
 #: A known status becomes the enum's member; a new one stays a string.
 Status = Annotated[RunStatus | str, Field(union_mode="left_to_right")]
-
-
-class NotAListError(ValueError):
-    """Where a list was asked for, the server answered something else: it has no such list."""
 
 
 class _Answer(BaseModel):
@@ -124,68 +131,40 @@ class FileInfo(_Answer):
     checksum: str | None = None
     filename: str | None = None
     file_size: int | None = None
-    modified_at: Annotated[datetime, BeforeValidator(_utc)] | None = None
+    modified_at: _Time | None = None
     artifact_id: str | None = None
 
 
-class _Lenient(_Answer):
+class Lenient(_Answer):
+    """An answer of which what cannot be read is set aside."""
+
     #: Fields that came in a shape they cannot have, as they came; they are None here.
     unreadable_fields: dict[str, Any] | None = None
 
 
-class _Timed(_Lenient):
-    #: The timestamps among the fields.
-    _times: ClassVar[tuple[str, ...]] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _times_in_utc(cls, fields: Any) -> Any:
-        # One validator for all, since each in Python costs as much as the rest of a small model.
-        if not isinstance(fields, dict):
-            return fields
-        fields = fields.copy()
-        for name in cls._times:
-            text = fields.get(name)
-            if text is not None:
-                # As the server writes it: microseconds and no zone, 26 characters. To name the zone
-                # is the cheapest way to UTC.
-                plain = text.__class__ is str and len(text) == 26 and text[19] == "."
-                fields[name] = text + "Z" if plain else _utc(text)
-        return fields
-
-
-class _RunResponse(_Timed):
-    _times = (
-        "created_at",
-        "modified_at",
-        "queued_at",
-        "started_at",
-        "finished_at",
-        "next_attempt_at",
-    )
-
+class _RunResponse(Lenient):
     run_id: str = Field(min_length=1)
     status: Status
     run_type: str | None = None
     output: Annotated[
-        dict[str, Any] | list[Any] | str | None, Field(union_mode="left_to_right")
+        _Object | InstanceOf[list[Any]] | str | None, Field(union_mode="left_to_right")
     ] = None
     downloaded_files: list[FileInfo] | None = None
     recording_url: str | None = None
     screenshot_urls: list[str] | None = None
     failure_reason: str | None = None
     app_url: str | None = None
-    run_request: dict[str, Any] | None = None
+    run_request: _Object | None = None
     errors: list[Any] | None = None
     step_count: int | None = None
     attempt: int | None = None
     retry_pending: bool | None = None
-    next_attempt_at: datetime | None = None
-    created_at: datetime | None = None
-    modified_at: datetime | None = None
-    queued_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    next_attempt_at: _Time | None = None
+    created_at: _Time | None = None
+    modified_at: _Time | None = None
+    queued_at: _Time | None = None
+    started_at: _Time | None = None
+    finished_at: _Time | None = None
 
     @property
     def is_over(self) -> bool:
@@ -202,25 +181,22 @@ class WorkflowRunResponse(_RunResponse):
 
 
 RunResponse = TaskRunResponse | WorkflowRunResponse
-_Model = TypeVar("_Model", bound=_Lenient)
 
 
-class RunListItem(_Timed):
+class RunListItem(Lenient):
     """A run as the list of runs shows it."""
-
-    _times = ("created_at", "started_at", "finished_at")
 
     run_id: str = Field(min_length=1)
     status: Status
     task_run_type: str | None = None
     title: str | None = None
     workflow_permanent_id: str | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    created_at: _Time | None = None
+    started_at: _Time | None = None
+    finished_at: _Time | None = None
 
 
-class RunWebhookReplayResponse(_Lenient):
+class RunWebhookReplayResponse(Lenient):
     """What came of one attempt to send a run's webhook again.
 
     Attributes:
@@ -252,86 +228,3 @@ class BulkCancelRunsResponse(_Answer):
 
     cancelled: list[str] = Field(default_factory=list)
     failed: list[str] = Field(default_factory=list)
-
-
-_RUN_LIST = TypeAdapter(list[RunListItem])
-
-
-def parse_run(fields: Any) -> RunResponse:
-    """Read a run of either kind, told apart by `run_type`.
-
-    A server too old to send `run_type` is asked by the run's id (`wr_…` is a workflow's); a type
-    that nobody knows yet is read as a task, whose fields are those of every run.
-
-    Raises:
-        pydantic.ValidationError: no id, no status.
-    """
-    if not isinstance(fields, dict):
-        return TaskRunResponse.model_validate(fields)  # which says what is wrong
-    run_type = fields.get("run_type")
-    if run_type is None:
-        is_workflow = str(fields.get("run_id")).startswith("wr_")
-    else:
-        is_workflow = run_type == "workflow_run"
-    return parse_workflow_run(fields) if is_workflow else parse_task_run(fields)
-
-
-def parse_task_run(fields: Any) -> TaskRunResponse:
-    """Read a run of a task; raises as `parse_run` does."""
-    return _lenient(TaskRunResponse, fields)
-
-
-def parse_workflow_run(fields: Any) -> WorkflowRunResponse:
-    """Read a run of a workflow; raises as `parse_run` does."""
-    return _lenient(WorkflowRunResponse, fields)
-
-
-def _lenient(model: type[_Model], fields: Any) -> _Model:
-    """Read an answer; what cannot be read of it is set aside, but for the fields it must have."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as exc:
-        odd = {str(fault["loc"][0]) for fault in exc.errors() if fault["loc"]}
-        required = {name for name, field in model.model_fields.items() if field.is_required()}
-        if not odd or odd & required:
-            raise
-        kept = {name: value for name, value in fields.items() if name not in odd}
-        kept["unreadable_fields"] = {name: fields[name] for name in odd if name in fields}
-        return model.model_validate(kept)
-
-
-def parse_bulk_cancel(answer: Any) -> BulkCancelRunsResponse:
-    """Read what a bulk cancel came to.
-
-    Raises:
-        NotAListError: another shape, which is what a server without the call may answer.
-        pydantic.ValidationError: ids that are no text.
-    """
-    if not isinstance(answer, dict) or not isinstance(answer.get("cancelled"), list):
-        raise NotAListError("it is not a bulk cancel's answer")
-    failed = answer.get("failed")
-    return BulkCancelRunsResponse.model_validate(answer | {"failed": failed or []})
-
-
-def parse_replay(answer: Any) -> RunWebhookReplayResponse | None:
-    """Read what a server says of a webhook's replay; old ones say null.
-
-    Raises:
-        pydantic.ValidationError: neither an object nor null.
-    """
-    return None if answer is None else _lenient(RunWebhookReplayResponse, answer)
-
-
-def parse_run_list(answer: Any) -> list[RunListItem]:
-    """Read a page of the list of runs.
-
-    Raises:
-        NotAListError: anything but an array, which is what a server without the list may answer.
-        pydantic.ValidationError: an item without an id or a status.
-    """
-    if not isinstance(answer, list):
-        raise NotAListError("it is not a list")
-    try:
-        return _RUN_LIST.validate_python(answer)
-    except ValidationError:
-        return [_lenient(RunListItem, item) for item in answer]

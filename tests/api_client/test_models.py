@@ -1,18 +1,18 @@
 """The models: what they keep, and what does not make them fail."""
 
+import copy
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from api_client import BulkCancelRunsResponse, RunListItem, RunWebhookReplayResponse
-from api_client.types import (
+from api_client.parsing import (
     NotAListError,
-    RunStatus,
-    TaskRunResponse,
-    WorkflowRunResponse,
     parse_bulk_cancel,
     parse_replay,
     parse_run,
@@ -20,6 +20,7 @@ from api_client.types import (
     parse_task_run,
     parse_workflow_run,
 )
+from api_client.types import RunStatus, TaskRunResponse, WorkflowRunResponse
 
 RUN: dict[str, Any] = {"run_id": "tsk_1", "status": "completed"}
 
@@ -44,15 +45,56 @@ def test_a_run_is_frozen() -> None:
     ("text", "moment"),
     [
         ("2026-11-25T12:00:00.5", datetime(2026, 11, 25, 12, 0, 0, 500_000, UTC)),
+        ("2026-11-25T12:00:00.500000", datetime(2026, 11, 25, 12, 0, 0, 500_000, UTC)),
+        ("2026-11-25T12:00:00.50000Z", datetime(2026, 11, 25, 12, 0, 0, 500_000, UTC)),
         ("2026-11-25T12:00:00Z", datetime(2026, 11, 25, 12, tzinfo=UTC)),
         ("2026-11-25T14:00:00+02:00", datetime(2026, 11, 25, 12, tzinfo=UTC)),
     ],
 )
 def test_a_timestamp_is_utc_with_or_without_a_zone(text: str, moment: datetime) -> None:
-    created = parse_run(RUN | {"created_at": text}).created_at
-    assert created == moment
-    assert created is not None
-    assert created.utcoffset() == timedelta(0)
+    fields = RUN | {"created_at": text}
+    for read in (parse_run(fields), TaskRunResponse.model_validate(fields)):
+        created = read.created_at
+        assert created == moment
+        assert created is not None
+        assert created.utcoffset() == timedelta(0)
+
+
+#: As the server writes them; with a zone, or shorter; of the same length, and yet none of these.
+TIMES = (
+    st.datetimes().map(lambda moment: moment.isoformat(timespec="microseconds"))
+    | st.datetimes(timezones=st.timezones()).map(datetime.isoformat)
+    | st.sampled_from(
+        [
+            *("2026-11-25T12:00:00.12345Z", "2026-11-25T12:00:00.123+01", "2026-11-25"),
+            *("2026-13-25T12:00:00.123456", "2026-11-25 12:00:00.123456", "1800000000"),
+            *("1800000000000000000.123456", "0001-01-01T00:00:00.000000"),
+        ]
+    )
+    | st.text(max_size=26)
+)
+VALUES = st.none() | st.booleans() | st.integers() | TIMES | st.lists(TIMES, max_size=2)
+NAMES = sorted(
+    {*TaskRunResponse.model_fields, *RunListItem.model_fields, "new_at"} - {"unreadable_fields"}
+)
+
+
+@given(fields=st.dictionaries(st.sampled_from(NAMES), VALUES | st.just({"a": 1})))
+@example(fields={"created_at": "2026-11-25T12:00:00.12345Z"})
+@example(fields={"created_at": "2026-11-25T12:00:00.123456", "output": 5})
+@example(fields={"queued_at": "2026-11-25T12:00:00.123456"})
+def test_a_model_of_its_own_accord_reads_what_the_client_reads(fields: dict[str, Any]) -> None:
+    fields = RUN | fields | {"status": "completed", "run_id": "tsk_1"}
+    before = copy.deepcopy(fields)
+    run, [item] = parse_task_run(fields), parse_run_list([fields])
+    assert fields == before
+    for read in (run, item):
+        assert read.created_at is None or read.created_at.utcoffset() == timedelta(0)
+        aside = read.unreadable_fields or {}
+        kept = {name: value for name, value in fields.items() if name not in aside}
+        assert {name: fields[name] for name in aside} == aside
+        own = type(read).model_validate(kept)
+        assert own.model_copy(update={"unreadable_fields": read.unreadable_fields}) == read
 
 
 @pytest.mark.parametrize(

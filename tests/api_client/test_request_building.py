@@ -1,5 +1,7 @@
 """Building requests: what is sent for what was given."""
 
+import json
+import re
 import traceback
 import uuid
 from collections.abc import Callable
@@ -9,10 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from api_client import OMIT, RunEngine, TaskRunResponse
 from api_client.arguments import (
+    RequestOptions,
     check_options,
     header_arguments,
     json_body,
@@ -40,8 +45,37 @@ def test_an_argument_left_out_is_left_out_and_none_is_null() -> None:
 
 
 def test_additional_body_parameters_go_before_the_call_s_own() -> None:
-    assert json_body({"a": 1, "b": 2}, {"b": 3, "c": None}) == b'{"a":1,"b":3,"c":null}'
-    assert json_body({"a": 1, "b": 2}, {"b": OMIT, "c": OMIT}) == b'{"a":1}'
+    def content(**more: Any) -> bytes:
+        options: RequestOptions = {"additional_body_parameters": more}
+        return call_of(fields={"a": 1, "b": 2}, request_options=options).content
+
+    assert content(b=3, c=None) == b'{"a":1,"b":3,"c":null}'
+    assert content(b=OMIT, c=OMIT) == b'{"a":1}'
+
+
+#: What orjson may write, and what it may not, since Python writes it otherwise.
+FLAT = st.dictionaries(
+    st.text(st.characters()),
+    st.none()
+    | st.booleans()
+    | st.text(st.characters())
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(RunEngine),
+)
+
+
+@given(fields=FLAT)
+@example(fields={"a": "\ud800"})
+@example(fields={"a": '\x00\x1f\x7f\u2028"\\/é😀'})
+@example(fields={"a": 2**64, "b": -(2**63)})
+@example(fields={"a": 1e16})
+def test_a_body_is_what_python_s_encoder_writes_to_the_byte(fields: dict[str, Any]) -> None:
+    expected = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    try:
+        assert json_body(fields) == expected.encode()
+    except UnicodeEncodeError:
+        assert re.search("[\ud800-\udfff]", expected)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +156,7 @@ def test_header_arguments_are_strings_and_absent_when_none() -> None:
 
 
 def test_query_parameters_leave_out_none_and_write_booleans_as_json_does() -> None:
-    query = query_string({"template": True, "a": None, "b": OMIT}, {"s": ["x", "y z"], "n": 1})
+    query = query_string({"template": True, "a": None, "b": OMIT, "s": ["x", "y z"], "n": 1})
     assert query == "template=true&s=x&s=y+z&n=1"
     assert query_string({"f": False, "e": RunEngine.UI_TARS, "l": [True]}) == (
         "f=false&e=ui-tars&l=true"
@@ -313,7 +347,7 @@ def test_a_redirect_may_go_from_http_to_https() -> None:
 
 def test_an_option_that_does_not_exist_is_refused() -> None:
     with pytest.raises(TypeError, match="unknown request_options timeout; there are: timeout_in"):
-        check_options({"timeout": 5})  # type: ignore[arg-type]
+        check_options({"timeout": 5})  # type: ignore[typeddict-unknown-key]
 
 
 def test_an_object_in_the_query_gives_a_pair_a_field_and_null_in_a_list_an_empty_one() -> None:

@@ -107,7 +107,7 @@ class Clock:
         fake = SimpleNamespace(monotonic=self.monotonic, sleep=self.sleep)
         for module in ("agent", "caller", "flows"):
             monkeypatch.setattr(f"api_client.{module}.time", fake, raising=False)
-        for module in ("retrying", "requests", "exchange"):
+        for module in ("agent", "retrying", "requests", "exchange"):
             monkeypatch.setattr(f"api_client.{module}.monotonic", self.monotonic)
         monkeypatch.setattr("tenacity.time", fake)
         monkeypatch.setattr("tenacity.nap.time", fake)

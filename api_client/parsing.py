@@ -1,0 +1,135 @@
+"""What the server answered, read into the models of `types`.
+
+A field in an odd shape is set aside (`unreadable_fields`), but for those that an answer must have.
+"""
+
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from api_client.types import (
+    BulkCancelRunsResponse,
+    Lenient,
+    RunListItem,
+    RunResponse,
+    RunWebhookReplayResponse,
+    TaskRunResponse,
+    WorkflowRunResponse,
+)
+
+_Model = TypeVar("_Model", bound=Lenient)
+_Run = TypeVar("_Run", TaskRunResponse, WorkflowRunResponse)
+
+_RUN_LIST = TypeAdapter(list[RunListItem])
+
+_ITEM_TIMES = ("created_at", "started_at", "finished_at")
+_RUN_TIMES = (*_ITEM_TIMES, "modified_at", "queued_at", "next_attempt_at")
+
+
+class NotAListError(ValueError):
+    """Where a list was asked for, the server answered something else: it has no such list."""
+
+
+def parse_run(fields: Any) -> RunResponse:
+    """Read a run of either kind, told apart by `run_type`.
+
+    A server too old to send `run_type` is asked by the run's id (`wr_…` is a workflow's); a type
+    that nobody knows yet is read as a task, whose fields are those of every run.
+
+    Raises:
+        pydantic.ValidationError: no id, no status.
+    """
+    if not isinstance(fields, dict):
+        return TaskRunResponse.model_validate(fields)  # which says what is wrong
+    run_type = fields.get("run_type")
+    if run_type is None:
+        is_workflow = str(fields.get("run_id")).startswith("wr_")
+    else:
+        is_workflow = run_type == "workflow_run"
+    return _run(WorkflowRunResponse, fields) if is_workflow else _run(TaskRunResponse, fields)
+
+
+def parse_task_run(fields: Any) -> TaskRunResponse:
+    """Read a run of a task; raises as `parse_run` does."""
+    return _run(TaskRunResponse, fields)
+
+
+def parse_workflow_run(fields: Any) -> WorkflowRunResponse:
+    """Read a run of a workflow; raises as `parse_run` does."""
+    return _run(WorkflowRunResponse, fields)
+
+
+def _run(model: type[_Run], fields: Any) -> _Run:
+    try:
+        # What `model_validate` calls; its own part costs a fifth of all this.
+        run: _Run = model.__pydantic_validator__.validate_python(_with_zone(fields, _RUN_TIMES))
+    except ValidationError:
+        return _lenient(model, fields)
+    return run
+
+
+def _with_zone(fields: Any, times: tuple[str, ...]) -> Any:
+    """Return an answer whose timestamps name their zone, if they are as the server writes them.
+
+    What is read is the same without this; but so no time is read in Python.
+    """
+    if not isinstance(fields, dict):
+        return fields
+    fields = fields.copy()
+    for name in times:
+        text = fields.get(name)
+        # Microseconds and no zone: 26 characters.
+        if text.__class__ is str and len(text) == 26 and text[19] == ".":
+            fields[name] = text + "Z"
+    return fields
+
+
+def _lenient(model: type[_Model], fields: Any) -> _Model:
+    """Read an answer; what cannot be read of it is set aside, but for the fields it must have."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as exc:
+        odd = {str(fault["loc"][0]) for fault in exc.errors() if fault["loc"]}
+        required = {name for name, field in model.model_fields.items() if field.is_required()}
+        if not odd or odd & required:
+            raise
+        kept = {name: value for name, value in fields.items() if name not in odd}
+        kept["unreadable_fields"] = {name: fields[name] for name in odd if name in fields}
+        return model.model_validate(kept)
+
+
+def parse_bulk_cancel(answer: Any) -> BulkCancelRunsResponse:
+    """Read what a bulk cancel came to.
+
+    Raises:
+        NotAListError: another shape, which is what a server without the call may answer.
+        pydantic.ValidationError: ids that are no text.
+    """
+    if not isinstance(answer, dict) or not isinstance(answer.get("cancelled"), list):
+        raise NotAListError("it is not a bulk cancel's answer")
+    failed = answer.get("failed")
+    return BulkCancelRunsResponse.model_validate(answer | {"failed": failed or []})
+
+
+def parse_replay(answer: Any) -> RunWebhookReplayResponse | None:
+    """Read what a server says of a webhook's replay; old ones say null.
+
+    Raises:
+        pydantic.ValidationError: neither an object nor null.
+    """
+    return None if answer is None else _lenient(RunWebhookReplayResponse, answer)
+
+
+def parse_run_list(answer: Any) -> list[RunListItem]:
+    """Read a page of the list of runs.
+
+    Raises:
+        NotAListError: anything but an array, which is what a server without the list may answer.
+        pydantic.ValidationError: an item without an id or a status.
+    """
+    if not isinstance(answer, list):
+        raise NotAListError("it is not a list")
+    try:
+        return _RUN_LIST.validate_python([_with_zone(item, _ITEM_TIMES) for item in answer])
+    except ValidationError:
+        return [_lenient(RunListItem, item) for item in answer]
