@@ -46,12 +46,12 @@ class Match(_Strict):
     """Which requests a rule is for: those that fit all that is given.
 
     Args:
-        method: HTTP method in capitals.
+        method: HTTP method, in capitals.
         route: the call's name; every call if left out, but no webhook.
         contains: a text in the request's body, or in a webhook's.
     """
 
-    method: str | None = None
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] | None = None
     route: Route | None = None
     contains: Annotated[str, Field(min_length=1)] | None = None
 
@@ -102,6 +102,8 @@ class Action(_Strict):
     def _at_most_one_answer(self) -> Action:
         if len(self._given()) > 1:
             raise ValueError(f"{' and '.join(self._given())} exclude each other")
+        if self.status is None and (self.body is not None or self.headers or self.content_type):
+            raise ValueError("body, content_type and headers need a status to go with")
         if self.committed and self.reset == "before":
             raise ValueError("a request that is not read cannot be committed")
         return self
