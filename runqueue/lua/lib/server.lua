@@ -7,7 +7,7 @@
 -- process with a lease has sent a heartbeat, or lost its lease: it says the highest claim sequence it saw.
 -- If none is higher than this server's, nothing was lost. If one is, or if nobody remembers, the runs since
 -- the last tick that it knows are looked through.
-local MARGIN = 5500000 -- `tick_at` is half a second ahead, and claims come five seconds before it is lost
+local MARGIN = 5500000 -- `tick_at` is half a second ahead, and five seconds are for clocks that differ
 local HEARING, LEASE = 7000000, 15000000 -- heartbeats come every 5 s, and half a second after a failed one
 local FOR_A_PERSON = 3650 * DAY
 
