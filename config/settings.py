@@ -97,7 +97,11 @@ class Settings(Limits, BaseSettings):
     """Everything a worker is told from outside."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", env_file=ENV_FILE, extra="ignore"
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=ENV_FILE,
+        env_ignore_empty=True,
+        extra="ignore",
     )
 
     skyvern_api_key: SecretStr | None = Field(None, validation_alias="SKYVERN_API_KEY")
@@ -139,9 +143,12 @@ class Settings(Limits, BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _is_broker(cls, value: str | None) -> str | None:
-        # kombu knows more schemes than Redis' own (sentinel, redis+socket).
-        if value and not re.match(r"[a-z+]+://", value):
-            raise ValueError("expected a URL such as redis://localhost:6379/1")
+        # The last is kombu's name for a Unix socket; it would take any other scheme for redis.
+        if value and not _is_url(value, {"redis", "rediss", "redis+socket"}):
+            raise ValueError(
+                "expected a URL such as redis://localhost:6379/1, rediss://… or"
+                " redis+socket:///run/redis.sock?virtual_host=1"
+            )
         return value or None
 
     @field_validator("log_level")
@@ -212,7 +219,9 @@ def _sentence(error: ValidationError, prefix: str) -> str:
         message = message.replace("Input should be", "expected").replace(
             "Field required", "expected a value"
         )
-        if fault["type"] == "extra_forbidden":
+        if fault["type"] == "bool_parsing":
+            message = "expected true or false (on, off, yes, no, 1 and 0 will do)"
+        elif fault["type"] == "extra_forbidden":
             message = f"expected one of {', '.join(Account.model_fields).upper()}"
         lines.append(f"{variable}: {message}")
     return "; ".join(lines)

@@ -41,9 +41,13 @@ def main(
         for broken in found[each.name].broken:
             console.print(f"  broken: {broken}", style="red", markup=False)
     Console().print(report.table(chosen, found))
+    short = report.shortfalls(chosen, found)
+    console.print(f"Submissions in doubt: {report.doubts(chosen, found)}", markup=False)
+    for each_short in short:
+        console.print(f"  broken: {each_short}", style="red", markup=False)
     if write is not None:
         write.write_text(report.page(chosen, found))
-    raise typer.Exit(int(any(findings.broken for findings in found.values())))
+    raise typer.Exit(int(bool(short) or any(findings.broken for findings in found.values())))
 
 
 def _chosen(names: list[str]) -> list[Experiment]:

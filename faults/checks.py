@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha1
 from typing import Any
 
+from faults.doubts import Tallies
 from faults.lab import Lab
 from runqueue import Job, JobState
 from runqueue.keys import Keys
@@ -28,6 +30,7 @@ class Findings:
         lost: accepted jobs that neither ended, nor run, nor stand visibly in unconfirmed.
         doubled: jobs with more runs than they may have.
         unconfirmed: jobs that are left unconfirmed.
+        doubts: submissions whose answer was lost, and how many of them were settled.
         recovered: seconds from the fault's end until work went on, if that was measured.
         broken: invariants that did not hold, in words.
         skipped: why it was not made; '' = it was.
@@ -39,6 +42,7 @@ class Findings:
     doubled: int = 0
     unconfirmed: int = 0
     strays: int = 0
+    doubts: Tallies = field(default_factory=Tallies)
     recovered: float | None = None
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -87,7 +91,7 @@ def _judge_jobs(
     dead = [lab.accepted[id_] for id_, job in jobs.items() if job and job.state is JobState.DEAD]
     lab.expect(len(dead) == lab.dead, f"{len(dead)} dead ({dead[:5]}), expected {lab.dead}")
     lab.expect(
-        not lab.has_list or found.unconfirmed == lab.parked,
+        not lab.searches or found.unconfirmed == lab.parked,
         f"{found.unconfirmed} left unconfirmed, expected {lab.parked}",
     )
 
@@ -122,24 +126,37 @@ def _judge_runs(
     doubled = [key for key, n in counts.items() if n > lab.allowed.get(key, 1)]
     found.doubled = len(doubled)
     lab.expect(allows_doubles or not doubled, f"doubled: {', '.join(doubled[:5])}")
+    twice = {id_ for id_, key in lab.accepted.items() if key in set(doubled)}
+    found.doubts = lab.doubts.tallies(lab.marked, twice, searches=lab.searches)
     strangers = set(counts) - set(lab.accepted.values())
     lab.expect(not strangers, f"runs of jobs that nobody handed in: {sorted(strangers)[:5]}")
-    owned = {job.run_id for job in jobs.values() if job is not None}
     strays = {stray.run_id for stray in lab.operations.strays()}
     found.strays = len(strays)
-    shown = owned | strays
-    in_doubt = {lab.accepted[job.id] for job in jobs.values() if job and _is_in_doubt(job)}
-    hidden = [
-        run
-        for run in runs
-        if run["run_id"] not in shown
-        and key_of(run) not in in_doubt
-        and lab.allowed.get(key_of(run), 1) == 1
-    ]
+    hidden = _hidden(lab, jobs, [run for run in runs if run["run_id"] not in strays])
+    if allows_doubles:
+        lab.note(f"{len(hidden)} runs that nothing tells of")
     lab.expect(
         allows_doubles or lab.orphans or not hidden,
         f"{len(hidden)} runs of ours that no job owns, and no stray tells of",
     )
+
+
+def _hidden(lab: Lab, jobs: Mapping[str, Job | None], runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that no job owns or owned, and whose job is not visibly in doubt."""
+    owned = {job.run_id for job in jobs.values() if job is not None}
+    in_doubt = {lab.accepted[job.id] for job in jobs.values() if job and _is_in_doubt(job)}
+    unknown = [r for r in runs if r["run_id"] not in owned and key_of(r) not in in_doubt]
+    # The earlier runs of a job that was run again are not in its record as people see it.
+    return [run for run in unknown if lab.accepted.get(_owner(lab, run) or "") != key_of(run)]
+
+
+def _owner(lab: Lab, run: Run) -> str | None:
+    """Return the job that the queue has bound a run to."""
+    run_id = str(run["run_id"])
+    bucket = sha1(run_id.encode(), usedforsecurity=False).hexdigest()[:4]
+    with lab.valkey.client() as client:
+        owner = client.hget(f"{Keys('default').prefix}runs:{bucket}", run_id)
+    return owner.decode() if isinstance(owner, bytes) else None
 
 
 def _is_in_doubt(job: Job) -> bool:

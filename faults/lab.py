@@ -3,13 +3,14 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.stack import until
+from faults.doubts import Doubts
 from faults.proxy import Network
 from faults.servers import Clock, Simulator, Valkey, free_port
 from faults.workers import SETTINGS, Worker
@@ -61,7 +62,7 @@ class Lab:
     Args:
         folder: data and logs.
         settings: of its workers.
-        has_list: whether the server has the list of runs.
+        searches: whether runs whose answer was lost can be searched for.
     """
 
     folder: Path
@@ -69,11 +70,14 @@ class Lab:
     simulator: Simulator
     network: Network
     settings: dict[str, str]
-    has_list: bool = True
+    searches: bool = True
     queue: RunQueue = field(init=False)
+    doubts: Doubts = field(init=False)
     workers: list[Worker] = field(default_factory=list)
     #: Jobs handed in: key by job id.
     accepted: dict[str, str] = field(default_factory=dict)
+    #: Those of them whose runs a search finds by their markers.
+    marked: set[str] = field(default_factory=set)
     #: Runs that a job may have; 1 unless named.
     allowed: dict[str, int] = field(default_factory=dict)
     #: Jobs that are to end dead, and unconfirmed, and be strays.
@@ -90,6 +94,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.queue = RunQueue(f"{self.valkey.url}/0")
+        self.doubts = Doubts(self.valkey.port)
 
     @property
     def operations(self) -> Operations:
@@ -132,9 +137,16 @@ class Lab:
         """Hand in jobs of the given kinds in turn and return their ids; see `line`."""
         keys = [f"{prefix}-{number}" for number in range(count)]
         lines = [line(key, kinds[i % len(kinds)], plan, **options) for i, key in enumerate(keys)]
-        answers = self.queue.enqueue_many(lines)
-        self.accepted |= {answer.job_id: key for answer, key in zip(answers, keys, strict=True)}
-        return [answer.job_id for answer in answers]
+        return self.take(lines)
+
+    def take(self, lines: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Hand in these lines and return the jobs' ids."""
+        ids = [answer.job_id for answer in self.queue.enqueue_many(lines)]
+        for id_, one in zip(ids, lines, strict=True):
+            self.accepted[id_] = str(one["custom_id"])
+            if "engine" in one["body"] or "webhook_url" in one["body"]:
+                self.marked.add(id_)
+        return ids
 
     def stats(self) -> AccountStats | None:
         """Return the account's figures; None while Redis is away."""
@@ -193,13 +205,23 @@ class Lab:
             seen = self.states()
             if not seen or any(seen.get(state) for state in _OPEN):
                 return False
-            return not self.has_list or seen.get("unconfirmed", 0) <= self.parked
+            return not self.searches or seen.get("unconfirmed", 0) <= self.parked
 
         with suppress(TimeoutError):
             until(settled, seconds, "the jobs to settle", every=0.1)
         if not settled():
             self.broken.append(f"after {seconds:g} s there still were {self.states()}")
         return time.monotonic() - start
+
+    def meets(self, least: int = 1) -> None:
+        """Expect that every fault that the simulator was told of was met, so many times."""
+        for action, hits in self.simulator.hits_by_action().items():
+            self.expect(hits >= least, f"the fault {action} was met {hits} times, not {least}")
+
+    def total(self, name: str) -> int:
+        """Return one of the account's totals."""
+        stats = self.stats()
+        return stats.totals.get(name, 0) if stats else 0
 
     def expect(self, holds: bool, otherwise: str) -> None:
         """Note a broken expectation, unless it holds."""
@@ -240,8 +262,10 @@ def opened(
         stack.callback(api.stop)
         network = stack.enter_context(Network())
         made = Lab(folder, valkey, api, network, {**SETTINGS, **(settings or {})})
-        made.has_list = "--no-list" not in simulator
+        made.searches = "--no-list" not in simulator
         stack.callback(made.queue.close)
+        made.doubts.start()
+        stack.callback(made.doubts.stop)
         try:
             yield made
         finally:

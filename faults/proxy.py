@@ -13,65 +13,15 @@ connections are open, from any thread.
 
 import asyncio
 import socket
-import struct
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from faults.traps import Direction, Trap
-
-Cut = Literal["fin", "rst"]
+from faults.ways import Cut, Link, Way
 
 _CHUNK = 65_536
-#: An RST is what a socket that lingers for no time sends.
-_NO_LINGER = struct.pack("ii", 1, 0)
-
-
-@dataclass(slots=True)
-class Way:
-    """What happens to the bytes of one direction.
-
-    Args:
-        latency: seconds before each piece is passed on.
-        rate: bytes a second; None = as they come.
-        swallow: bytes are read and go nowhere.
-        cut_after: bytes of a connection after which it is cut; None = never.
-        cut: how.
-        rewrite: a text and what takes its place; equally long, since lengths were announced.
-    """
-
-    latency: float = 0.0
-    rate: float | None = None
-    swallow: bool = False
-    cut_after: int | None = None
-    cut: Cut = "rst"
-    rewrite: tuple[bytes, bytes] | None = None
-
-
-@dataclass(eq=False, slots=True)
-class _Link:
-    """One connection: both its sockets, and what has passed."""
-
-    client: asyncio.StreamWriter
-    server: asyncio.StreamWriter
-    passed: dict[Direction, int] = field(default_factory=lambda: {"up": 0, "down": 0})
-    tails: dict[Direction, bytes] = field(default_factory=lambda: {"up": b"", "down": b""})
-    awaits: list[Trap] = field(default_factory=list)
-
-    def cut(self, how: Cut) -> None:
-        for writer in (self.client, self.server):
-            if how == "rst":
-                # A socket that is closed already has no options to set.
-                with suppress(OSError):
-                    writer.get_extra_info("socket").setsockopt(
-                        socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER
-                    )
-                writer.transport.abort()
-            else:
-                writer.close()
 
 
 class Proxy:
@@ -86,13 +36,14 @@ class Proxy:
         self.up, self.down = Way(), Way()
         self.target = (host, port)
         self.port = 0
-        #: Connections are refused (closed at once) while it is set.
-        self.refuses = False
-        self.links: set[_Link] = set()
+        self.links: set[Link] = set()
         self._network = network
         self._traps: list[Trap] = []
         self._held: dict[Direction, asyncio.Event] = {}
         self._server: asyncio.Server | None = None
+        #: What stands in the server's place while it is stalled.
+        self._listener: socket.socket | None = None
+        self._fillers: list[socket.socket] = []
 
     def trap(
         self,
@@ -117,11 +68,35 @@ class Proxy:
     def heal(self) -> None:
         """Undo everything: what was held passes, connections that lost bytes are cut."""
         lossy = self.up.swallow or self.down.swallow
-        self.up, self.down, self.refuses = Way(), Way(), False
+        self.up, self.down = Way(), Way()
         if lossy:
             self.cut("rst")
+        if self._server is None:
+            self._network.run(self._listen())
+        for filler in self._fillers:
+            filler.close()
         for held in self._held.values():
             self._network.soon(held.set)
+
+    def refuse(self) -> None:
+        """Have new connections refused, as by a machine where nobody listens; `heal` ends it."""
+
+        async def refuse() -> None:
+            if self._server is not None:
+                self._server.close()
+            self._server = None
+
+        self._network.run(refuse())
+
+    def stall(self) -> None:
+        """Have new connections wait, as by a machine too busy to take any; `heal` takes them."""
+        self.refuse()
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=0)
+        # They fill its queue; from then on the kernel answers nobody who knocks.
+        self._fillers = [socket.socket() for _ in range(2)]
+        for filler in self._fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", self.port))
 
     def cut(self, how: Cut = "rst") -> None:
         """Cut every open connection."""
@@ -138,28 +113,33 @@ class Proxy:
             event = asyncio.Event()
             event.set()
             self._held[direction] = event
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
+        await self._listen()
+
+    async def _listen(self) -> None:
+        listener = self._listener or socket.create_server(("127.0.0.1", self.port))
+        self._listener = None
+        self._server = await asyncio.start_server(self._accept, sock=listener, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Cut everything and listen no more."""
         if self._server is not None:
             self._server.close()
+        for waiting in (self._listener, *self._fillers):
+            if waiting is not None:
+                waiting.close()
         for link in list(self.links):
             link.cut("rst")
         for trap in self._traps:
             trap.drop()
 
     async def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        if self.refuses:
-            client.transport.abort()
-            return
         try:
             answers, server = await asyncio.open_connection(*self.target)
         except OSError:
             client.transport.abort()
             return
-        link = _Link(client, server)
+        link = Link(client, server)
         self.links.add(link)
         try:
             await asyncio.gather(
@@ -175,7 +155,7 @@ class Proxy:
 
     async def _flow(
         self,
-        link: _Link,
+        link: Link,
         direction: Direction,
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
@@ -187,13 +167,13 @@ class Proxy:
                     return
             await self._held[direction].wait()
             way = self.up if direction == "up" else self.down
-            if not way.swallow and not await _pass(link, direction, way, data, sink):
+            if not await link.take(direction, way, data, sink):
                 return
         await self._held[direction].wait()
         if sink.can_write_eof() and not sink.is_closing():
             sink.write_eof()
 
-    def _sprung(self, link: _Link, direction: Direction, data: bytes) -> list[Trap]:
+    def _sprung(self, link: Link, direction: Direction, data: bytes) -> list[Trap]:
         """Return the traps that these bytes spring; a pattern may come in two pieces."""
         sprung = [trap for trap in link.awaits if trap.direction != direction]
         link.awaits = [trap for trap in link.awaits if trap.direction == direction]
@@ -216,31 +196,6 @@ class Proxy:
         return sprung
 
 
-async def _pass(
-    link: _Link, direction: Direction, way: Way, data: bytes, sink: asyncio.StreamWriter
-) -> bool:
-    """Pass a piece on the way that its direction has; False = the connection was cut."""
-    if way.latency:
-        await asyncio.sleep(way.latency)
-    if way.rewrite:
-        data = data.replace(*way.rewrite)
-    left = None if way.cut_after is None else way.cut_after - link.passed[direction]
-    link.passed[direction] += len(data)
-    if left is not None and left < len(data):
-        sink.write(data[: max(left, 0)])
-        await asyncio.sleep(0.02)  # what was written leaves before the cut
-        link.cut(way.cut)
-        return False
-    if way.rate:
-        for byte in data:
-            sink.write(bytes((byte,)))
-            await asyncio.sleep(1 / way.rate)
-    else:
-        sink.write(data)
-    await sink.drain()
-    return True
-
-
 class Network:
     """The thread on which proxies live."""
 
@@ -260,8 +215,8 @@ class Network:
         traceback: TracebackType | None,
     ) -> None:
         for proxy in self._proxies:
-            self._run(proxy.close())
-        self._run(self._cut_off())
+            self.run(proxy.close())
+        self.run(self._cut_off())
         self.soon(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -269,7 +224,7 @@ class Network:
     def proxy(self, host: str, port: int) -> Proxy:
         """Make a proxy to a server; it listens on `port` of 127.0.0.1."""
         made = Proxy(self, host, port)
-        self._run(made.open())
+        self.run(made.open())
         self._proxies.append(made)
         return made
 
@@ -277,7 +232,8 @@ class Network:
         """Have something done on the thread."""
         self._loop.call_soon_threadsafe(act)
 
-    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Have something done on the thread, and wait for it."""
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     async def _cut_off(self) -> None:

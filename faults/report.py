@@ -6,9 +6,12 @@ from importlib.resources import files
 from rich.table import Table
 
 from faults.checks import Findings
+from faults.doubts import Tallies, Tally
 from faults.registry import GROUPS, Experiment
 
 _NONE = "-"
+#: Shares of the submissions in doubt that have to settle by themselves.
+MARKED, UNMARKED = 1.0, 0.99
 _COLUMNS = ("fault", "jobs", "lost", "doubled", "unconfirmed left", "recovers in", "notes")
 
 
@@ -34,7 +37,46 @@ def table(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> Table:
 def sentence(findings: Findings) -> str:
     """Return the figures of one experiment in a line."""
     said = zip(_COLUMNS[1:], _cells(findings), strict=True)
-    return f"{findings.seconds:.0f} s: {', '.join(f'{name} {cell}' for name, cell in said)}"
+    words = ", ".join(f"{name} {cell}" for name, cell in said)
+    doubts = "".join(f"; in doubt, {line}" for line in _doubts(findings.doubts))
+    return f"{findings.seconds:.0f} s: {words}{doubts}"
+
+
+def doubts(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> str:
+    """Return what became of every submission in doubt, windows apart."""
+    return "; ".join(_doubts(_all_doubts(chosen, found))) or "none was in doubt"
+
+
+def shortfalls(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> list[str]:
+    """Return which share of the submissions in doubt was not settled as it has to be."""
+    all_ = _all_doubts(chosen, found)
+    return [
+        f"of {tally.lost} {what} submissions in doubt only {tally.settled} were settled"
+        for what, tally, least in (
+            ("findable", all_.marked, MARKED),
+            ("unmarkable", all_.unmarked, UNMARKED),
+            ("unsearchable", all_.unsearchable, MARKED),
+        )
+        if tally.settled < least * tally.lost
+    ]
+
+
+def _all_doubts(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> Tallies:
+    made = [found[each.name].doubts for each in chosen if each.name in found and not each.window]
+    return sum(made, Tallies())
+
+
+def _doubts(tallies: Tallies) -> list[str]:
+    words = (
+        ("findable by a marker", "settled by themselves", tallies.marked),
+        ("told only by their request", "settled by themselves", tallies.unmarked),
+        ("unsearchable", "visible as unconfirmed", tallies.unsearchable),
+    )
+    return [f"{what}: {_share(tally)} {ended}" for what, ended, tally in words if tally.lost]
+
+
+def _share(tally: Tally) -> str:
+    return f"{tally.settled} of {tally.lost} ({tally.settled / tally.lost:.1%})"
 
 
 def page(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> str:
@@ -44,7 +86,7 @@ def page(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> str:
     for group in GROUPS:
         rows = [each for each in made if each.group == group]
         text = text.replace(f"{{{{{group}}}}}", _rows(rows, found) if rows else "_Not made._")
-    return text.replace("{{sum}}", _sum(made, found))
+    return text.replace("{{sum}}", _sum(made, found)).replace("{{doubts}}", doubts(made, found))
 
 
 def _rows(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> str:

@@ -186,8 +186,15 @@ class Simulator:
 
     def hits(self) -> int:
         """Return how many requests met a fault."""
-        rules = httpx.get(f"{self.url}/_faults", timeout=30).json()
-        return sum(rule["hits"] for rule in rules)
+        return sum(self.hits_by_action().values())
+
+    def hits_by_action(self) -> dict[str, int]:
+        """Return how many requests met each kind of fault."""
+        hits: dict[str, int] = {}
+        for rule in httpx.get(f"{self.url}/_faults", timeout=30).json():
+            action = orjson.dumps(rule["action"]).decode()
+            hits[action] = hits.get(action, 0) + rule["hits"]
+        return hits
 
     def runs(self) -> list[dict[str, Any]]:
         """Return every run that was really created, oldest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final, TypeVar
 
@@ -91,8 +91,17 @@ def read_options(line: Line, errors: Errors) -> Options:
         _read(line, "account", _name, _NAME_WORDS, errors) or "default",
         _read(line, "namespace", _name_or_empty, f"{_NAME_WORDS}, or nothing", errors) or "",
         _read(line, "on_unconfirmed", _policy, _POLICY_WORDS, errors) or "",
-        None if line.get("retry") is None else read_retry(line["retry"], errors),
+        None if line.get("retry") is None else read_retry(line["retry"], _codes(line), errors),
     )
+
+
+def _codes(line: Line) -> Collection[object] | None:
+    """Return the error codes that a task defines; a workflow's stand in its definition."""
+    body = line.get("body")
+    if line.get("kind") != "task" or not isinstance(body, Mapping):
+        return None
+    codes = body.get("error_code_mapping")
+    return codes.keys() if isinstance(codes, Mapping) else ()
 
 
 def _read_times(line: Line, errors: Errors) -> tuple[When | None, When | None]:

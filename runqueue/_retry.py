@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from runqueue._messages import clean, got
@@ -26,11 +26,14 @@ _WORDS = {
 }
 
 
-def read_retry(value: object, errors: list[FieldError]) -> Retry | None:
+def read_retry(
+    value: object, codes: Collection[object] | None, errors: list[FieldError]
+) -> Retry | None:
     """Read a retry policy; every fault is added to `errors`, as `retry.<field>`.
 
     Args:
         value: an object of the fields of `Retry`, or a `Retry`.
+        codes: the error codes that the request defines; None = others define them.
         errors: takes the faults.
     """
     if isinstance(value, Retry):
@@ -52,11 +55,30 @@ def read_retry(value: object, errors: list[FieldError]) -> Retry | None:
                 errors.append(FieldError(f"retry.{name}", said))
             else:
                 fields[name] = read
+    wrong = (_wrong_name(name, codes) for name in fields.get("retry_on", ()))
+    if fault := next(filter(None, wrong), None):
+        errors.append(fault)
     retry = Retry(**fields)
     if retry.max_backoff < retry.min_backoff:
         said = f"expected at least min_backoff ({retry.min_backoff:g})"
         errors.append(FieldError("retry.max_backoff", said))
     return retry
+
+
+def _wrong_name(name: str, codes: Collection[object] | None) -> FieldError | None:
+    """Refuse what is neither a status nor a code: a typo would never match, and never be seen."""
+    if name in RUN_STATUSES or (codes is not None and name in codes):
+        return None
+    hint = did_you_mean(name, RUN_STATUSES)
+    if codes is None:
+        # Codes are written in capitals: TIMEOUT is one, FAILED and timeout are not.
+        if not hint or (name.isupper() and name.lower() not in RUN_STATUSES):
+            return None
+        expected = f"{_STATUS_WORDS} or an error code"
+    else:
+        hint = hint or did_you_mean(name, map(str, codes))
+        expected = f"{_STATUS_WORDS} or a code of error_code_mapping"
+    return FieldError("retry.retry_on", f"expected {expected}, got {got(name)}{hint}")
 
 
 _EXAMPLE = '{"max_attempts": 3}'

@@ -209,6 +209,7 @@ def _job(account: str, job_id: str, row: list[Any]) -> Job:
         started_at=moment(fields.get("started")),
         ended_at=moment(fields.get("ended")),
         result=parse_result(row[3]),
+        on_unconfirmed=fields.get("on_unconfirmed", b"auto").decode(),
     )
 
 

@@ -22,6 +22,7 @@ from redis.retry import Retry
 from runqueue.errors import (
     BatchNotFound,
     EvictingRedis,
+    MalformedURL,
     QueueFull,
     QueueUnavailable,
     RunQueueError,
@@ -98,9 +99,7 @@ def _reading_a_url() -> Iterator[None]:
         yield
     except (ValueError, TypeError):  # TypeError: an option that the URL names a second time
         # Not shown: redis-py's message may quote a part of the password.
-        raise QueueUnavailable(
-            "(malformed URL)", "expected a URL such as redis://localhost:6379/0"
-        ) from None
+        raise MalformedURL from None
 
 
 @contextmanager

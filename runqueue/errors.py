@@ -7,6 +7,7 @@ RunQueueError
 ├── JobNotFound           no job of that id is on record
 ├── BatchNotFound         no batch of that id is on record
 ├── QueueUnavailable      Redis cannot be reached
+│   └── MalformedURL      the address of Redis is none: trying again does not help
 ├── QueueFull             Redis has no memory left for new jobs
 ├── EvictingRedis         Redis is set up to drop keys, so jobs could vanish
 └── NewerSchema           a newer version wrote there, and this one would misread it
@@ -121,6 +122,16 @@ class QueueUnavailable(RunQueueError):
 
     def __str__(self) -> str:
         return f"Redis at {self.address}: {self.reason}"
+
+
+class MalformedURL(QueueUnavailable):
+    """The queue's URL cannot be read: correct it; it is not shown, as it may hold a password."""
+
+    def __init__(self) -> None:
+        super().__init__("(malformed URL)", "expected a URL such as redis://localhost:6379/0")
+
+    def __reduce__(self) -> tuple[type[MalformedURL], tuple[()]]:
+        return type(self), ()
 
 
 class QueueFull(RunQueueError):

@@ -107,6 +107,7 @@ class Job:
         runs: how many runs of it have ended; `retry.max_attempts` bounds these.
         reason: why it is dead, unconfirmed, failed or canceled, in words.
         result: the run as Skyvern's API last gave it, parsed; None before the end.
+        on_unconfirmed: what becomes of it when its answer was lost: auto, park or resubmit.
     """
 
     id: str
@@ -130,6 +131,7 @@ class Job:
     started_at: datetime | None
     ended_at: datetime | None
     result: dict[str, Any] | None = field(default=None, repr=False)
+    on_unconfirmed: str = "auto"
 
     @property
     def is_over(self) -> bool:

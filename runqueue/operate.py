@@ -5,7 +5,7 @@ Everything works by filter as well as by id, and a filter is counted before anyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -38,9 +38,12 @@ class Settled(StrEnum):
 
     DONE = "done"
     NOT_UNCONFIRMED = "not unconfirmed"
+    NOT_DEAD = "not dead"
+    NOT_ENDED_BADLY = "not dead, failed or canceled"
     NO_SUCH_JOB = "no such job"
     CANCEL_ASKED = "a cancel was asked for"
     RUN_TAKEN = "the run is another job's"
+    BATCH_CANCELED = "its batch was canceled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Operations:
     """
 
     def __init__(self, queue: RunQueue) -> None:
-        self._queue = queue
+        self.queue = queue
 
     def find(
         self,
@@ -100,7 +103,7 @@ class Operations:
                 yield from self._page_through(name, index, state, wanted or Filter())
 
     def _accounts(self, account: str | None) -> list[str]:
-        known = self._queue.accounts()
+        known = self.queue.accounts()
         if account is None:
             return known
         if account not in known:
@@ -112,8 +115,8 @@ class Operations:
     ) -> Iterator[Job]:
         cursor = ""
         while True:
-            cursor, ids = self._queue.send(operator_calls.page_jobs(account, index, cursor, PAGE))
-            for job in self._queue.send(calls.get_jobs(account, ids, result=False)) if ids else ():
+            cursor, ids = self.queue.send(operator_calls.page_jobs(account, index, cursor, PAGE))
+            for job in self.queue.send(calls.get_jobs(account, ids, result=False)) if ids else ():
                 if job is not None and job.state is state and wanted.fits(job):
                     yield job
             if not cursor:
@@ -125,11 +128,11 @@ class Operations:
         Raises:
             JobNotFound: no such job is on record.
         """
-        job = self._queue.get(job_id)
+        job = self.queue.get(job_id)
         if job.state is not JobState.UNCONFIRMED:
             done = job.state is JobState.RUNNING and job.run_id == run_id
             return Settled.DONE if done else Settled.NOT_UNCONFIRMED
-        code = self._queue.send(operator_calls.adopt(job.account, job_id, job.attempts, run_id))
+        code = self.queue.send(operator_calls.adopt(job.account, job_id, job.attempts, run_id))
         return {0: Settled.DONE, 1: Settled.DONE, 3: Settled.RUN_TAKEN}.get(
             code, Settled.NOT_UNCONFIRMED
         )
@@ -152,21 +155,17 @@ class Operations:
         def settle(account: str, attempts: Sequence[tuple[str, int]]) -> Call[list[int]]:
             return operator_calls.settle(account, attempts, what, reason)
 
-        codes = self._each_attempt(job_ids, settle)
-        names = {1: Settled.DONE, 0: Settled.NOT_UNCONFIRMED, 2: Settled.CANCEL_ASKED}
-        return {job_id: names.get(code, Settled.NO_SUCH_JOB) for job_id, code in codes.items()}
+        others = {0: Settled.NOT_UNCONFIRMED, 2: Settled.CANCEL_ASKED}
+        return _named(self._each_attempt(job_ids, settle), others)
 
-    def replay(self, job_ids: Iterable[str]) -> dict[str, bool]:
-        """Have dead, failed or canceled jobs done again; returns which are ready now."""
-        codes = self._each_attempt(job_ids, operator_calls.replay)
-        return {job_id: code == 1 for job_id, code in codes.items()}
+    def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Have dead, failed or canceled jobs done again; returns what came of each."""
+        others = {0: Settled.NOT_ENDED_BADLY, 2: Settled.BATCH_CANCELED}
+        return _named(self._each_attempt(job_ids, operator_calls.replay), others)
 
-    def discard(self, job_ids: Iterable[str]) -> dict[str, bool]:
-        """Remove dead jobs for good, their idempotency keys included; returns which."""
-        return {
-            job_id: code == 1
-            for job_id, code in self._each(job_ids, operator_calls.discard).items()
-        }
+    def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Remove dead jobs for good, their idempotency keys included; returns what came of each."""
+        return _named(self._each(job_ids, operator_calls.discard), {0: Settled.NOT_DEAD})
 
     def find_open(
         self, wanted: Filter | None = None, *, account: str | None = None
@@ -185,7 +184,7 @@ class Operations:
         wanted = wanted or Filter()
         for name in self._accounts(account):
             for some in self._open_ids(name, wanted.batch):
-                for job in self._queue.get_many(some, result=False):
+                for job in self.queue.get_many(some, result=False):
                     if job is not None and not job.is_over and wanted.fits(job):
                         yield job
 
@@ -193,13 +192,13 @@ class Operations:
         if batch is not None:
             start = 0
             owner = account_of(batch, [account]) if is_id(batch) else None
-            while owner and (some := self._queue.send(calls.list_batch(owner, batch, start, PAGE))):
+            while owner and (some := self.queue.send(calls.list_batch(owner, batch, start, PAGE))):
                 yield some
                 start += len(some)
             return
         cursor = "0"
         while True:
-            cursor, some = self._queue.send(operator_calls.open_jobs(account, cursor, _KEYS))
+            cursor, some = self.queue.send(operator_calls.open_jobs(account, cursor, _KEYS))
             yield some
             if cursor == "0":
                 return
@@ -216,8 +215,8 @@ class Operations:
         Raises:
             BatchNotFound: no such batch is on record.
         """
-        account = account_of(batch, self._queue.accounts()) if is_id(batch) else None
-        done = self._queue.send(operator_calls.cancel_batch(account, batch)) if account else None
+        account = account_of(batch, self.queue.accounts()) if is_id(batch) else None
+        done = self.queue.send(operator_calls.cancel_batch(account, batch)) if account else None
         if done is None:
             raise BatchNotFound(batch)
         return done
@@ -227,7 +226,7 @@ class Operations:
         for name in self._accounts(account):
             cursor = "0"
             while True:
-                cursor, found = self._queue.send(operator_calls.list_strays(name, cursor, PAGE))
+                cursor, found = self.queue.send(operator_calls.list_strays(name, cursor, PAGE))
                 yield from found
                 if cursor == "0":
                     break
@@ -241,7 +240,7 @@ class Operations:
         for account, run_ids in by_account.items():
             for start in range(0, len(run_ids), PAGE):
                 part = operator_calls.cancel_strays(account, run_ids[start : start + PAGE])
-                done += self._queue.send(part).count(1)
+                done += self.queue.send(part).count(1)
         return done
 
     def _each_attempt(
@@ -257,7 +256,7 @@ class Operations:
         ids = list(dict.fromkeys(job_ids))
         attempts = {
             job.id: job.attempts
-            for job in self._queue.get_many(ids, result=False)
+            for job in self.queue.get_many(ids, result=False)
             if job is not None
         }
         return self._each(
@@ -270,8 +269,14 @@ class Operations:
         """Make one script call a page of one account, and return each job's code."""
         ids = list(dict.fromkeys(job_ids))
         codes = dict.fromkeys(ids, -1)
-        for account, positions in pages(ids, self._queue.accounts(), PAGE):
+        for account, positions in pages(ids, self.queue.accounts(), PAGE):
             some = [ids[position] for position in positions]
-            answers: list[int] = self._queue.send(call(account, some))
+            answers: list[int] = self.queue.send(call(account, some))
             codes.update(zip(some, answers, strict=True))
         return codes
+
+
+def _named(codes: Mapping[str, int], others: Mapping[int, Settled]) -> dict[str, Settled]:
+    """Say what each job's code means; `others` names those that one script has for itself."""
+    meanings = {1: Settled.DONE, -1: Settled.NO_SUCH_JOB, **others}
+    return {job_id: meanings[code] for job_id, code in codes.items()}

@@ -22,7 +22,7 @@ def settle(
 
 
 def replay(account: str, attempts: Sequence[tuple[str, int]]) -> Call[list[int]]:
-    """Have ended jobs (id, attempt) done again: 1 ready, 0 in another state, -1 unknown."""
+    """Have ended jobs (id, attempt) done again; the codes are in `replay.lua`."""
     return Call(load("replay"), account, _flat(attempts), list)
 
 

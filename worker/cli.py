@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
-from config.settings import Settings, SettingsError, broker_url, load_settings
+from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
 from runqueue.server import DIRECTORY, running_url
 from worker import demo as demonstration
 from worker import stack as stacks
@@ -32,6 +32,8 @@ def up(*, workers: Workers = 2) -> None:
     except SettingsError as error:
         typer.echo(f"runqueue: {error}", err=True)
         raise typer.Exit(2) from None
+    for warning in unknown_variables():
+        typer.echo(f"runqueue: {warning}", err=True)
     with stacks.Stack() as stack:
         try:
             _start(stack, settings, workers)

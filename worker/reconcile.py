@@ -64,6 +64,7 @@ class ReconcilePump(Pump):
 
     async def handle(self, item: Taken) -> None:
         """Make one pass."""
+        self._runs.begin_pass()
         if item.recover_from_us:
             await self._recover(item)
         if item.items:

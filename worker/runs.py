@@ -5,10 +5,14 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import structlog
+
 from api_client import ListClass, ListedRun, ReadClass, RunPage
 from api_client.answers import parse_json
 from runqueue import stages
 from worker.account import AccountLink
+
+log = structlog.get_logger()
 
 #: Seconds one call may take.
 CALL_SECONDS = 12.0
@@ -30,6 +34,11 @@ class Runs:
         self._account = account
         self._slots = slots
         self._echoes: dict[str, Mapping[str, Any]] = {}
+        self._failure_told = False
+
+    def begin_pass(self) -> None:
+        """Let a failed list be logged again: once a pass."""
+        self._failure_told = False
 
     async def recent(self, seconds: float) -> tuple[dict[ListedRun, float], bool]:
         """Read the ages of the runs of so many seconds, newest first, and whether that is all."""
@@ -57,6 +66,14 @@ class Runs:
             timer.status = page.status_code
         if page.outcome is ListClass.NOT_SUPPORTED:
             self._account.remember_no_list()
+        elif page.outcome is not ListClass.DONE and not self._failure_told:
+            self._failure_told = True
+            log.warning(
+                "run_list_failed",
+                account=self._account.name,
+                why=page.outcome.value,
+                status=page.status_code,
+            )
         return page
 
     async def without_owner(self, found: Iterable[ListedRun]) -> list[ListedRun]:

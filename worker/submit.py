@@ -8,6 +8,7 @@ business; what becomes of the job is told here.
 import asyncio
 import secrets
 import time
+from collections import deque
 from typing import NamedTuple
 
 import structlog
@@ -21,7 +22,10 @@ from worker.pump import Pump
 log = structlog.get_logger()
 
 #: Seconds after the claim in which a permit may be used; the job goes back as not sent after that.
+#: What every claim takes on the way does not count: else nothing could go where Redis is far away.
 PERMIT_SECONDS = 0.2
+#: Claims of which the fastest tells what every claim takes.
+ROUND_TRIPS = 20
 
 #: Why nothing is known of a submission that was cut off with its process.
 STOPPED = "the worker was stopped"
@@ -43,6 +47,7 @@ class SubmitPump(Pump):
     def __init__(self, account: AccountLink, places: int) -> None:
         super().__init__(account, places)
         self._claim: _Claim | None = None
+        self._round_trips: deque[float] = deque(maxlen=ROUND_TRIPS)
 
     async def take(self, want: int, tick_us: int) -> Taken:
         """Claim ready jobs.
@@ -54,6 +59,7 @@ class SubmitPump(Pump):
         if self._claim is None or self._claim.process != process:
             self._claim = _Claim(secrets.token_hex(6), process, time.monotonic())
         claim_id, _, asked = self._claim
+        start = time.monotonic()
         taken = await account.send(
             stages.claim(
                 account.name,
@@ -66,13 +72,15 @@ class SubmitPump(Pump):
             )
         )
         self._claim = None
+        self._round_trips.append(time.monotonic() - start)
+        granted = asked + min(self._round_trips)
         if taken.answer is Answer.OK:
             account.lease.sequence = max(account.lease.sequence, taken.sequence)
-        return taken._replace(items=[(job, process, asked) for job in taken.items])
+        return taken._replace(items=[(job, process, granted) for job in taken.items])
 
     async def handle(self, item: tuple[Claimed, str, float]) -> None:
         """Submit one claimed job, once."""
-        job, process, asked = item
+        job, process, granted = item
         try:
             post = wire.submission(
                 job.stored, job.job_id, job.attempt, mark=self.account.correlates
@@ -80,7 +88,7 @@ class SubmitPump(Pump):
         except (ValueError, KeyError) as error:
             self._unreadable(job, error)
             return
-        if not self._may_send(process, asked):
+        if not self._may_send(process, granted):
             self.account.returned["void"].put(GivenBack(job.job_id, job.attempt), self.free_place)
             return
         outcome = await self._submit(post)
@@ -110,13 +118,13 @@ class SubmitPump(Pump):
         except asyncio.CancelledError:
             return outcome  # no run was made, that much is known
 
-    def _may_send(self, process: str, asked: float) -> bool:
+    def _may_send(self, process: str, granted: float) -> bool:
         """Look once more before sending: lease, permit and drain."""
         if self.draining or not self.account.lease.may_send(process):
             return False
         if not self.account.is_limited:
             return True
-        age = time.monotonic() - asked
+        age = time.monotonic() - granted
         if age >= PERMIT_SECONDS:
             log.warning("permit_too_old", account=self.account.name, seconds=round(age, 3))
         return age < PERMIT_SECONDS
@@ -144,7 +152,8 @@ class SubmitPump(Pump):
             )
             wait_us = int((outcome.retry_after or 0.0) * 1e6)
             named = outcome.named_rate or 0.0
-            item = GivenBack(job.job_id, job.attempt, wait_us, _words(outcome), named)
+            words = _words(account.name, outcome)
+            item = GivenBack(job.job_id, job.attempt, wait_us, words, named)
             why = "limited" if outcome.status_code == 429 else outcome.outcome.value
             account.returned[why].put(item, done)
             return
@@ -155,6 +164,7 @@ class SubmitPump(Pump):
             job_id=job.job_id,
             attempt=job.attempt,
             status=outcome.status_code,
+            cause=_cause(outcome),
         )
         refused = outcome.outcome is SubmissionClass.REFUSED
         (account.dead if refused else account.unconfirmed).put(lost, done)
@@ -167,10 +177,21 @@ def _is_trouble(outcome: Submission) -> bool:
     return outcome.status_code is None or outcome.status_code >= 500
 
 
-def _words(outcome: Submission) -> str:
-    """Return why an account is held, for people."""
-    status = f"HTTP {outcome.status_code}: " if outcome.status_code else ""
-    return f"{status}{outcome.detail}"[:500]
+def _cause(outcome: Submission) -> str | None:
+    """Return what of a lost answer may be logged: the transport's words, never the server's."""
+    lost = outcome.outcome is SubmissionClass.UNKNOWN and outcome.status_code is None
+    return outcome.detail[:200] if lost else None
 
 
+def _words(account: str, outcome: Submission) -> str:
+    """Return why an account is held, for people, and the setting to look at if it is one."""
+    if not outcome.status_code:
+        return outcome.detail[:500]
+    prefix = "SKYVERN_" if account == "default" else f"RUNQUEUE_ACCOUNTS__{account.upper()}__"
+    setting = _SETTINGS.get(outcome.status_code)
+    check = f" (check {prefix}{setting})" if setting else ""
+    return f"HTTP {outcome.status_code}{check}: {outcome.detail}"[:500]
+
+
+_SETTINGS = {401: "API_KEY", 403: "API_KEY", 404: "BASE_URL"}
 _NO_RUN = frozenset({SubmissionClass.NOT_SENT, SubmissionClass.BUSY, SubmissionClass.ACCOUNT})

@@ -11,6 +11,7 @@ _RUNS = ("--duration", "1")
 @experiment("404 right after the run was made", "the first reads for 5 s", jobs=40, simulator=_RUNS)
 def not_found_yet(lab: Lab, jobs: int) -> None:
     """Not being there yet is no end."""
+    lab.worker().start()
     lab.simulator.faults(
         {
             "match": {"route": "get_run"},
@@ -18,9 +19,9 @@ def not_found_yet(lab: Lab, jobs: int) -> None:
             "seconds": 5,
         }
     )
-    lab.worker().start()
     lab.hand_in(jobs)
     lab.settle()
+    lab.meets(jobs)
     lab.note(f"{lab.simulator.hits()} reads were told so")
 
 
@@ -46,6 +47,8 @@ def unknown_status(lab: Lab, jobs: int) -> None:
     worker.start()
     lab.hand_in(jobs)
     lab.settle()
+    lab.note(f"{worker.api.down.met} answers told it")
+    lab.expect(worker.api.down.met > 0, "no answer told it")
     lab.expect(lab.count("completed") == jobs, f"not all completed: {lab.states()}")
 
 

@@ -8,10 +8,13 @@ from faults.lab import Lab, script
 from faults.registry import experiment
 from faults.traps import Trap
 from faults.workers import Worker
+from runqueue.keys import Keys
 
 #: Seconds after a death in which its claims are in unconfirmed, and ready again without a run.
 TAKEN_OVER, READY_AGAIN = 17.0, 80.0
 _ROUNDS = 3
+#: Seconds: more than a submission's time, a claim's and all margins for clocks together.
+_LONG = 155.0
 _RUNS = ("--duration", "1")
 #: The claims of the dead keep their slots until they are settled.
 _ROOM = {"RUNQUEUE_MAX_CONCURRENT_RUNS": "100"}
@@ -26,21 +29,31 @@ def _kill_at(worker: Worker, trap: Trap, *, passes: bool = False) -> float:
     return killed
 
 
-def _rounds(lab: Lab, jobs: int, spring: "partial[Trap]", *, passes: bool = False) -> None:
-    """Kill a worker at the same point again and again, then let one finish the work."""
+def _rounds(lab: Lab, jobs: int, spring: "partial[Trap]", *, claimed: bool = True) -> float:
+    """Kill a worker at the same point again and again, then let one finish the work.
+
+    Args:
+        lab, jobs: as always.
+        spring: sets the trap.
+        claimed: whether claims are left then.
+
+    Returns:
+        When the last was killed (monotonic seconds).
+    """
     killed = 0.0
     for number in range(_ROUNDS):
         lab.hand_in(jobs // _ROUNDS, prefix=f"round-{number}")
         worker = lab.worker()
         trap = spring(worker)
         worker.launch()
-        killed = _kill_at(worker, trap, passes=passes)
-    held = lab.count("submitting")
+        killed = _kill_at(worker, trap)
+    left = lab.count("submitting")
+    lab.expect(bool(left) == claimed, f"the dead left {left} claims")
     lab.worker().start()
-    if held:
+    if claimed:
         _time_takeover(lab, killed)
     lab.settle()
-    _tell_ready_again(lab, killed)
+    return killed
 
 
 def _time_takeover(lab: Lab, killed: float) -> None:
@@ -59,9 +72,8 @@ def _time_takeover(lab: Lab, killed: float) -> None:
 
 def _tell_ready_again(lab: Lab, killed: float) -> None:
     """Tell how long those without a run took: the last submission after the last kill."""
-    resubmitted = (stats.totals if (stats := lab.stats()) else {}).get("resubmitted", 0)
-    if not resubmitted:
-        return
+    resubmitted = lab.total("resubmitted")
+    lab.expect(resubmitted > 0, "none was without a run")
     last = max(run["created"] for run in lab.simulator.runs())
     took = last - (time.time() - (time.monotonic() - killed))
     lab.note(f"{resubmitted} without a run, the last submitted again after {took:.0f} s")
@@ -77,7 +89,8 @@ def _tell_ready_again(lab: Lab, killed: float) -> None:
 )
 def before_claim(lab: Lab, jobs: int) -> None:
     """Kill as the claim is being sent."""
-    _rounds(lab, jobs, partial(_on_script, "claim"))
+    _rounds(lab, jobs, partial(_on_script, "claim"), claimed=False)
+    lab.expect(not lab.doubts.seen, f"{len(lab.doubts.seen)} submissions were in doubt")
 
 
 @experiment(
@@ -89,7 +102,8 @@ def before_claim(lab: Lab, jobs: int) -> None:
 )
 def after_claim(lab: Lab, jobs: int) -> None:
     """Kill as the claim's reply, with the jobs' bodies, comes back."""
-    _rounds(lab, jobs, partial(_on_bytes, "redis", "down", b'"k":'))
+    killed = _rounds(lab, jobs, partial(_on_bytes, "redis", "down", b'"k":'))
+    _tell_ready_again(lab, killed)
 
 
 @experiment(
@@ -117,11 +131,44 @@ def before_record(lab: Lab, jobs: int) -> None:
 
 
 @experiment(
-    "kill -9 while polling", "GETs are on the wire", jobs=60, simulator=_RUNS, settings=_ROOM
+    "kill -9 while polling",
+    "GETs are on the wire; the next worker has to go on with the dead one's runs",
+    jobs=40,
+    simulator=("--duration", "4"),
+    settings=_ROOM,
 )
 def while_polling(lab: Lab, jobs: int) -> None:
-    """Kill as a run is being read."""
-    _rounds(lab, jobs, partial(_on_bytes, "api", "up", b"GET /v1/runs/"), passes=True)
+    """Kill as a run is being read, and see when each run that it had taken is read again."""
+    lab.hand_in(jobs)
+    worker = lab.worker().start()
+    lab.until_state("running", jobs)
+    trap = _on_bytes("api", "up", b"GET /v1/runs/", worker)
+    killed = _kill_at(worker, trap)
+    taken = _polls_taken(lab)
+    lab.expect(bool(taken), "no run was being read")
+    heir = lab.worker()
+    traps = [
+        heir.api.trap("up", f"GET /v1/runs/{run_id} ".encode(), hold=False) for run_id in taken
+    ]
+    heir.start()
+    lab.until(lambda: all(trap.count for trap in traps), 60, "every run to be read again")
+    took = time.monotonic() - killed
+    lab.note(f"the last of its {len(taken)} runs was read again after {took:.1f} s")
+    lab.expect(took <= TAKEN_OVER, f"its runs were read again only after {took:.1f} s")
+    lab.settle()
+
+
+def _polls_taken(lab: Lab) -> list[str]:
+    """Return the runs whose reading a worker has taken on: their next look is a lease away.
+
+    That of any other run is a second away at most, see `workers.SETTINGS`.
+    """
+    with lab.valkey.client() as client:
+        seconds, micros = client.time()
+        lease = (seconds + 3) * 1_000_000 + micros
+        ids = client.zrangebyscore(f"{Keys('default').prefix}poll", lease, "+inf")
+    jobs = lab.queue.get_many([id_.decode() for id_ in ids], result=False)
+    return [job.run_id for job in jobs if job and job.run_id]
 
 
 @experiment(
@@ -153,6 +200,35 @@ def _on_bytes(way: str, direction: str, pattern: bytes, worker: Worker) -> Trap:
 
 
 @experiment(
+    "every worker killed, the next one comes after 155 s",
+    "runs were made, their ids died with the workers; Redis lives, nobody looks",
+    jobs=40,
+    simulator=("--duration", "1"),
+    settings=_ROOM,
+)
+def nobody_for_long(lab: Lab, jobs: int) -> None:
+    """The runs are much older by then than the doubt, and found all the same."""
+    workers = [lab.worker(), lab.worker()]
+    traps = [_on_script("mark_running", worker) for worker in workers]
+    lab.hand_in(jobs)
+    for worker in workers:
+        worker.launch()
+    lab.until(lambda: lab.simulator.summary()["runs"] >= jobs, 60, "the runs to be made")
+    for worker in workers:
+        worker.kill()
+    for trap in traps:
+        trap.drop()
+    left = lab.count("submitting")
+    lab.note(f"{left} runs without a record")
+    lab.expect(left > 0, "every run was recorded")
+    time.sleep(_LONG)
+    lab.mend()
+    lab.worker().start()
+    lab.settle()
+    lab.expect(lab.total("resubmitted") == 0, f"{lab.total('resubmitted')} submitted again")
+
+
+@experiment(
     "500 random kill -9s",
     "one of three workers is killed at random moments, ten jobs to a kill",
     jobs=5000,
@@ -180,7 +256,6 @@ def random_kills(lab: Lab, jobs: int) -> None:
     lab.hand_in(jobs - wanted * (jobs // wanted), prefix="rest")
     lab.note(f"{wanted} kills")
     lab.settle(600)
-    stats = lab.stats()
-    if stats:
-        taken, again = (stats.totals.get(name, 0) for name in ("claims_taken_over", "resubmitted"))
-        lab.note(f"{taken} claims taken over, {again} of them without a run")
+    taken, again = lab.total("claims_taken_over"), lab.total("resubmitted")
+    lab.note(f"{taken} claims taken over, {again} of them without a run")
+    lab.expect(taken > 0, "no kill met a submission")

@@ -28,6 +28,7 @@ def _storm(lab: Lab, jobs: int, *, named: bool) -> None:
     used = len(times) / (times[-1] - times[0]) / RATE
     refused = lab.simulator.summary()["submissions"] - len(times)
     lab.note(f"goodput {used:.0%} of {RATE}/s, {refused} refused")
+    lab.expect(refused > 0, "nothing was refused")
     lab.expect(used >= GOODPUT, f"goodput was {used:.1%}")
 
 

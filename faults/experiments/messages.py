@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import redis
@@ -15,6 +15,7 @@ from faults.registry import experiment
 _KINDS = ("submit", "poll", "cancel", "reconcile", "sweep")
 _QUEUE = "runqueue"
 _RUNS = ("--duration", "1")
+_THIEVES = 2
 
 
 @contextmanager
@@ -46,9 +47,9 @@ class Meddler(Protocol):
         """Do it once."""
 
 
-def _work(lab: Lab, jobs: int, meddle: Meddler) -> None:
+def _work(lab: Lab, jobs: int, meddling: AbstractContextManager[object]) -> None:
     workers = [lab.worker().start() for _ in range(2)]
-    with _meddling(lab, meddle):
+    with meddling:
         for part in range(10):
             lab.hand_in(max(1, jobs // 10), prefix=f"part-{part}", delay=part / 2)
         lab.settle(120)
@@ -76,7 +77,7 @@ class _Five(Meddler):
 )
 def five_times(lab: Lab, jobs: int) -> None:
     """A message only means that there may be work."""
-    _work(lab, jobs, _Five())
+    _work(lab, jobs, _meddling(lab, _Five()))
 
 
 class _Shuffled(Meddler):
@@ -100,24 +101,43 @@ class _Shuffled(Meddler):
 )
 def reordered(lab: Lab, jobs: int) -> None:
     """Old ones start nothing, and no order is assumed."""
-    _work(lab, jobs, _Shuffled())
+    _work(lab, jobs, _meddling(lab, _Shuffled()))
 
 
-class _Lost(Meddler):
-    def __call__(self, app: Celery, client: redis.Redis) -> None:
-        del app
-        client.delete(_QUEUE)
+@contextmanager
+def _stealing(lab: Lab, stolen: list[bytes]) -> Iterator[None]:
+    """Have messages taken by others, who wait for them as the workers do."""
+    ended = threading.Event()
+
+    def steal() -> None:
+        with lab.valkey.client(1) as client:
+            while not ended.is_set():
+                if taken := client.brpop([_QUEUE], timeout=1):
+                    stolen.append(taken[1])
+
+    threads = [threading.Thread(target=steal) for _ in range(_THIEVES)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
 
 
 @experiment(
     "Celery messages lost",
-    "the broker's list is emptied ten times a second",
+    "two others take them from the broker's list as often as the two workers, and do nothing",
     jobs=200,
     simulator=_RUNS,
 )
 def lost(lab: Lab, jobs: int) -> None:
     """The next tick sends others."""
-    _work(lab, jobs, _Lost())
+    stolen: list[bytes] = []
+    _work(lab, jobs, _stealing(lab, stolen))
+    lab.note(f"{len(stolen)} lost")
+    lab.expect(bool(stolen), "no message was lost")
 
 
 class _Foreign(Meddler):
@@ -134,7 +154,7 @@ class _Foreign(Meddler):
 )
 def unknown_task(lab: Lab, jobs: int) -> None:
     """They are refused, and nothing else happens."""
-    _work(lab, jobs, _Foreign())
+    _work(lab, jobs, _meddling(lab, _Foreign()))
 
 
 class _Garbage(Meddler):
@@ -161,4 +181,4 @@ class _Garbage(Meddler):
 )
 def garbage(lab: Lab, jobs: int) -> None:
     """They must not keep a worker from its work."""
-    _work(lab, jobs, _Garbage())
+    _work(lab, jobs, _meddling(lab, _Garbage()))

@@ -44,6 +44,9 @@ def cancel_races(lab: Lab, jobs: int) -> None:
     lab.settle()
     seen = lab.states()
     lab.note(f"{seen.get('completed', 0)} completed, {seen.get('canceled', 0)} canceled")
+    lab.expect(
+        bool(seen.get("completed") and seen.get("canceled")), "nothing raced: all ended alike"
+    )
 
 
 @experiment(
@@ -69,6 +72,7 @@ def cancel_submitting(lab: Lab, jobs: int) -> None:
     lab.until_state("submitting", jobs // 2)
     lab.operations.cancel(ids)
     lab.settle()
+    lab.meets()
     live = lab.simulator.summary()["live"]
     lab.expect(live == 0, f"{live} runs were left live")
     lab.expect(lab.count("canceled") == jobs, f"not all canceled: {lab.states()}")

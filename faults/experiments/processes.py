@@ -3,11 +3,14 @@
 import signal
 import time
 from functools import partial
+from itertools import pairwise
 
 from faults.checks import key_of
-from faults.lab import MIXED, Lab, line
+from faults.lab import MIXED, Lab, line, script
 from faults.registry import experiment
 
+#: Runs that a job may have whose runs fail.
+_RETRIED = 3
 _ROOM = {"RUNQUEUE_MAX_CONCURRENT_RUNS": "100"}
 
 
@@ -53,7 +56,8 @@ def frozen(lab: Lab, jobs: int) -> None:
     lab.simulator.no_faults()
     lab.worker().start()
     time.sleep(20)
-    lab.note(f"{lab.count('unconfirmed')} unconfirmed on waking")
+    lab.note(f"{len(lab.doubts.seen)} of its claims were taken over")
+    lab.expect(bool(lab.doubts.seen), "its claims were not taken over")
     stale.signal(signal.SIGCONT)
     lab.until(lambda: stale.words("lease_lost") > 0, 30, "it to notice")
     lab.settle()
@@ -85,6 +89,34 @@ def frozen_with_claims(lab: Lab, jobs: int) -> None:
 
 
 @experiment(
+    "SIGSTOP while it connects, then SIGCONT",
+    "it is frozen past lease and grace, its connections come about meanwhile; `resubmit`",
+    jobs=8,
+    simulator=("--duration", "1"),
+    settings={"RUNQUEUE_UNCONFIRMED_GRACE_SECONDS": "5"},
+)
+def frozen_connecting(lab: Lab, jobs: int) -> None:
+    """On waking its time to connect is over, so that it sends nothing on them."""
+    frozen = lab.worker().start()
+    frozen.api.stall()
+    lab.hand_in(jobs, on_unconfirmed="resubmit")
+    lab.until_state("submitting", jobs)
+    time.sleep(0.5)
+    frozen.signal(signal.SIGSTOP)
+    frozen.api.heal()
+    early = lab.simulator.summary()["submissions"]
+    lab.expect(early == 0, f"{early} submissions were sent before it froze")
+    lab.worker().start()
+    lab.until(lambda: lab.simulator.summary()["runs"] >= jobs, 90, "others to submit the jobs")
+    lab.until(lambda: len(frozen.api.links) >= jobs, 30, "its connections to come about")
+    frozen.signal(signal.SIGCONT)
+    returned = '"why": "not_sent"'
+    lab.until(lambda: frozen.words(returned) >= jobs, 30, "it to give them up")
+    lab.settle()
+    lab.note(f"{frozen.words(returned)} known as not sent, and others' by then")
+
+
+@experiment(
     "poison job",
     "one job of these kills whichever worker submits it",
     jobs=40,
@@ -95,8 +127,7 @@ def poison(lab: Lab, jobs: int) -> None:
     """It is found out and ends dead; its innocent neighbours all complete."""
     lines = [line(f"job-{i}", MIXED[i % 4]) for i in range(jobs - 1)]
     lines.insert(jobs // 2, line("poison"))
-    answers = lab.queue.enqueue_many(lines)
-    lab.accepted = {a.job_id: str(one["custom_id"]) for a, one in zip(answers, lines, strict=True)}
+    lab.take(lines)
     bad = next(id_ for id_, key in lab.accepted.items() if key == "poison")
     workers = [lab.worker(), lab.worker()]
     for worker in workers:
@@ -117,3 +148,41 @@ def poison(lab: Lab, jobs: int) -> None:
     lab.expect(
         all(key_of(run) != "poison" for run in lab.simulator.runs()), "the poison job has a run"
     )
+
+
+@experiment(
+    "runs that fail and are retried, under kill -9",
+    "each job may have three runs and each run fails; workers die as ends are recorded",
+    jobs=24,
+    simulator=("--duration", "1"),
+    settings=_ROOM,
+)
+def retried(lab: Lab, jobs: int) -> None:
+    """Each job has the runs that it may have, one after the other."""
+    retry = {"max_attempts": _RETRIED, "min_backoff": 1, "max_backoff": 2}
+    ids = lab.hand_in(jobs, plan={"sim_end": "failed"}, retry=retry)
+    lab.allowed = dict.fromkeys(lab.accepted.values(), _RETRIED)
+    deaths = (("retry_run", False), ("retry_run", True), ("mark_running", False), ("finish", True))
+    for name, passes in deaths:
+        worker = lab.worker()
+        trap = worker.redis.trap("up", script(name))
+        worker.launch()
+        trap.wait(60)
+        worker.kill()
+        (trap.release if passes else trap.drop)()
+    lab.worker().start()
+    lab.settle()
+    runs: dict[str, list[tuple[float, float]]] = {}
+    for run in lab.simulator.runs():
+        runs.setdefault(key_of(run), []).append((run["created"], run["ended"]))
+    at_once = [
+        key
+        for key, times in runs.items()
+        if any(later[0] < earlier[1] for earlier, later in pairwise(sorted(times)))
+    ]
+    lab.expect(not at_once, f"two runs at once: {at_once[:5]}")
+    few = {key: len(times) for key, times in runs.items() if len(times) != _RETRIED}
+    lab.expect(len(runs) == jobs and not few, f"not {_RETRIED} runs each: {few}")
+    counted = {job.runs for job in lab.queue.get_many(ids) if job}
+    lab.expect(counted == {_RETRIED}, f"runs as the jobs count them: {counted}")
+    lab.note(f"{sum(map(len, runs.values()))} runs, {len(deaths)} deaths")

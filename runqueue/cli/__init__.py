@@ -4,7 +4,7 @@ Data goes to stdout, everything else to stderr. Exit codes:
 
     0    every job completed; without waiting: the jobs were handed in
     1    a job failed, was canceled, is dead or unconfirmed; or the results could not be written
-    2    the command was given wrongly
+    2    the command was given wrongly, or its question was not answered with yes
     3    a line of the file, or an id, was not accepted
     4    the queue cannot be reached, or takes no jobs
     130  interrupted; jobs that were handed in go on
@@ -28,8 +28,9 @@ def main() -> None:
         sys.exit(2)
     found = dotenv.dotenv_values(".env")
     for name in _FROM_FILE:
-        if value := found.get(name):
-            os.environ.setdefault(name, value)
+        # An empty variable is one that is not set, as the workers take it.
+        if (value := found.get(name)) and not os.environ.get(name):
+            os.environ[name] = value
     from runqueue.cli.app import run  # noqa: PLC0415 - imports typer
 
     run()

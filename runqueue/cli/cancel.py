@@ -10,14 +10,16 @@ from runqueue.cli.choosing import (
     All,
     Batch,
     Group,
+    Namespace,
     Reason,
     Yes,
     by_filter,
     confirm,
 )
-from runqueue.cli.commands import AsJson, Namespace
+from runqueue.cli.commands import AsJson
 from runqueue.cli.exits import errors_told
 from runqueue.cli.naming import named
+from runqueue.cli.words import counted
 from runqueue.job import Job
 from runqueue.operate import Filter, Operations
 from runqueue.operator_calls import Canceled
@@ -49,14 +51,12 @@ def cancel(
     wanted = Filter(group, batch, reason)
     with errors_told(), RunQueue() as queue:
         operations = Operations(queue)
-        if not by_filter(names, wanted, account, everything=everything):
+        if not by_filter(names, wanted, account, namespace, everything=everything):
             done, values = _cancel_named(queue, operations, names or [], namespace)
-        elif namespace:
-            raise typer.BadParameter("expected with custom_ids only", param_hint="--namespace")
         else:
             found = operations.find_open(wanted, account=account)
             ids = dict.fromkeys(job.id for job in found)
-            confirm(f"cancel {len(ids):,} jobs", yes=yes or not ids)
+            confirm(f"cancel {counted(len(ids), 'job')}", yes=yes or not ids)
             done, values = operations.cancel(ids), {}
         _tell(done, values, as_json=as_json)
 
@@ -91,5 +91,5 @@ def _tell(done: Canceled, values: dict[str, Any], *, as_json: bool) -> None:
     else:
         typer.echo(
             f"{done.at_once:,} canceled at once, the runs of {done.asked:,} will be canceled,"
-            f" {done.over:,} were over already"
+            f" {done.over:,} over already"
         )

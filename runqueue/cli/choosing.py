@@ -27,6 +27,7 @@ Reason = Annotated[
 ]
 Account = Annotated[str | None, typer.Option(callback=_not_empty, help="Only this account.")]
 All = Annotated[bool, typer.Option("--all", help="All that the filters leave.")]
+Namespace = Annotated[str, typer.Option(help="The namespace of the custom_ids.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
@@ -38,15 +39,25 @@ def operating() -> Iterator[Operations]:
 
 
 def by_filter(
-    named: list[str] | None, wanted: Filter, account: str | None, *, everything: bool
+    named: list[str] | None,
+    wanted: Filter,
+    account: str | None,
+    namespace: str,
+    *,
+    everything: bool,
 ) -> bool:
     """Tell whether jobs are chosen by a filter, not by name; neither or both ends the command."""
     filtered = wanted != Filter() or account is not None or everything
     if bool(named) == filtered:
+        filters = "--group, --batch, --reason, --account or --all"
         tell(
-            "runqueue: name jobs, or choose some by --group, --batch, --reason, --account or --all"
+            f"runqueue: jobs are chosen by name or by {filters}, not by both"
+            if filtered
+            else f"runqueue: name jobs, or choose some by {filters}"
         )
-        raise typer.Exit(Exit.INVALID)
+        raise typer.Exit(Exit.USAGE)
+    if filtered and namespace:
+        raise typer.BadParameter("expected with custom_ids only", param_hint="--namespace")
     return filtered
 
 
@@ -60,6 +71,6 @@ def confirm(what: str, *, yes: bool) -> None:
         if not answer:
             tell("runqueue: nobody to ask; give --yes")
         if answer.strip().lower() not in {"y", "yes"}:
-            raise typer.Exit(Exit.INVALID)
+            raise typer.Exit(Exit.USAGE)
     elif not typer.confirm(f"{what}?", err=True):
-        raise typer.Exit(Exit.INVALID)
+        raise typer.Exit(Exit.USAGE)

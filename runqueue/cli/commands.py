@@ -1,14 +1,18 @@
 """The commands that look at the queue, or run the embedded server."""
 
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
 
+from runqueue.cli.choosing import Namespace
 from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.holds import hold_words
 from runqueue.cli.naming import named
-from runqueue.cli.show import hold_words, print_table
+from runqueue.cli.show import print_table
+from runqueue.cli.words import counted, printable
 from runqueue.job import AccountStats, Batch, Job, JobState
 from runqueue.queue import RunQueue
 from runqueue.server import DIRECTORY, serve
@@ -17,7 +21,6 @@ Id = Annotated[
     str,
     typer.Argument(metavar="JOB|BATCH", help="The id of a job or a batch, or a job's custom_id."),
 ]
-Namespace = Annotated[str, typer.Option(help="The namespace of the custom_id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -46,7 +49,8 @@ def resume(
     """Go on with an account's submissions after a hold that `stats` shows."""
     with errors_told(), RunQueue() as queue:
         reason = queue.resume(account)
-        typer.echo(f"resumed: {reason}" if reason else "nothing held it")
+        held = f"resumed; it was held by: {printable(reason)}"
+        typer.echo(held if reason else "nothing held it")
 
 
 def server(
@@ -95,8 +99,15 @@ def _print(values: dict[str, Any], *, as_json: bool) -> None:
         return
     for name, value in values.items():
         if value not in (None, "", {}, []):
-            text = orjson.dumps(value).decode() if isinstance(value, (dict, list)) else value
-            typer.echo(f"{name}: {text}")
+            typer.echo(f"{name}: {_one_line(value)}")
+
+
+def _one_line(value: Any) -> str:
+    """Return a value as text that does not steer the terminal; other people wrote some of it."""
+    text = str(value)
+    if isinstance(value, (dict, list)) or not text.isprintable():
+        text = orjson.dumps(value).decode()
+    return printable(text)
 
 
 def _print_stats(found: AccountStats) -> None:
@@ -104,7 +115,8 @@ def _print_stats(found: AccountStats) -> None:
     rows = [[state.value, f"{n:,}"] for state, n in found.states.items() if n]
     print_table(f"Account {found.account}", ["state", "jobs"], rows)
     typer.echo(f"live runs: {found.live} (limit {limits['concurrent_runs']})")
-    typer.echo("limits: " + ", ".join(f"{name} {value}" for name, value in limits.items()))
+    words = "limits: " + ", ".join(f"{name} {value}" for name, value in limits.items())
+    typer.echo(textwrap.fill(words, 79, subsequent_indent="  "))
     if found.pace is not None:
         typer.echo(f"pace: {found.pace:.3g} submissions a second, for the server said 429")
     of_them = f" ({found.strays_live} may still run, and take a slot)" if found.strays_live else ""
@@ -113,8 +125,8 @@ def _print_stats(found: AccountStats) -> None:
         typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
     if found.hold_reason:
         typer.echo(hold_words(found))
-    if found.states[JobState.UNCONFIRMED]:
+    if unconfirmed := found.states[JobState.UNCONFIRMED]:
         typer.echo(
-            f"unconfirmed: {found.states[JobState.UNCONFIRMED]} jobs hold slots although their"
-            " answers were lost (README: unconfirmed)"
+            f"unconfirmed: {counted(unconfirmed, 'answer')} lost, their slots kept"
+            " (README: unconfirmed)"
         )

@@ -13,6 +13,7 @@ from runqueue.errors import (
     EvictingRedis,
     InvalidJob,
     JobNotFound,
+    MalformedURL,
     QueueFull,
     QueueUnavailable,
     RunQueueError,
@@ -23,8 +24,8 @@ from runqueue.server import ServerError
 #: What `--help` says of them.
 EPILOG = (
     "Exit codes: 0 every job completed (or was handed in), 1 a job failed, was canceled, is dead "
-    "or unconfirmed, 2 wrong usage, 3 a line or an id was not accepted, 4 the queue cannot be "
-    "reached, 130 interrupted (jobs go on)."
+    "or unconfirmed, 2 wrong usage, or a question not answered with yes, 3 a line or an id was not "
+    "accepted, 4 the queue cannot be reached, 130 interrupted (jobs go on)."
 )
 
 
@@ -66,6 +67,9 @@ def errors_told() -> Iterator[None]:
     """End the command with a line on stderr, and no traceback, when something is wrong."""
     try:
         yield
+    except MalformedURL as error:
+        tell(f"runqueue: RUNQUEUE_REDIS_URL: {error.reason}")
+        raise typer.Exit(Exit.USAGE) from None
     except RunQueueError as error:
         tell(f"runqueue: {error}")
         raise typer.Exit(code_of(error)) from None

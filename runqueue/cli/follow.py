@@ -2,17 +2,15 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from runqueue.job import AccountStats, JobState
+from runqueue.job import JobState
 from runqueue.queue import RunQueue
 
 #: Seconds between two looks, the least and the most.
 SOONEST, LATEST = 0.1, 1.0
 #: Seconds over which the rate is measured.
 _RATE_SECONDS = 15.0
-#: Seconds between two looks at what may hold the submissions.
-_HOLDS_EVERY = 5.0
 #: What a job is called whose record is gone: its batch expired, or its retention is over.
 GONE = "gone"
 
@@ -46,6 +44,11 @@ class Following:
         return self._ended.total() + len(self._stuck)
 
     @property
+    def accounts(self) -> list[str]:
+        """The accounts whose jobs are still open."""
+        return [account for account, ids in self._open.items() if ids]
+
+    @property
     def stuck(self) -> list[str]:
         """The jobs that have been unconfirmed for too long; a late answer can still free them."""
         return self._stuck
@@ -73,32 +76,6 @@ class Following:
                     self._stuck.append(job_id)
             self._open[account] = still
         return ended
-
-
-class Holds:
-    """Says, once for each reason, what holds the submissions that somebody waits for.
-
-    Args:
-        queue: the queue.
-        say: told the account's figures when a hold is seen for the first time.
-    """
-
-    def __init__(self, queue: RunQueue, say: Callable[[AccountStats], None]) -> None:
-        self._queue = queue
-        self._say = say
-        self._said: set[tuple[str, str]] = set()
-        self._next = time.monotonic() + _HOLDS_EVERY
-
-    def look(self) -> None:
-        """Look every few seconds; the looks between cost nothing."""
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _HOLDS_EVERY
-        for stats in self._queue.stats().values():
-            told = (stats.account, stats.hold_reason or "")
-            if stats.hold_reason and told not in self._said:
-                self._said.add(told)
-                self._say(stats)
 
 
 class Pace:

@@ -60,6 +60,11 @@ class Checked:
         return sum(map(len, self.accounts.values()))
 
     @property
+    def bad_lines(self) -> int:
+        """How many lines are not accepted."""
+        return len({line.number for line in self.bad})
+
+    @property
     def without_id(self) -> int:
         """How many lines have no custom_id: handed in again they are new jobs."""
         return sum(line.job_id is None for lines in self.accounts.values() for line in lines)

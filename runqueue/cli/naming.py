@@ -42,6 +42,20 @@ def named(
     return list({found[name].id: found[name] for name in names}.values())
 
 
+def named_jobs(queue: RunQueue, names: Sequence[str], namespace: str) -> list[str]:
+    """Find the jobs that are named and return their ids; a batch among them ends the command.
+
+    Args:
+        queue, names, namespace: as for `named`.
+    """
+    found = named(queue, names, namespace)
+    if batches := [one.id for one in found if isinstance(one, Batch)]:
+        for batch in batches:
+            tell(f"runqueue: {batch} is a batch: its jobs are chosen by --batch")
+        raise typer.Exit(Exit.INVALID)
+    return [one.id for one in found]
+
+
 def _jobs(queue: RunQueue, job_ids: dict[str, str], *, result: bool) -> dict[str, Job]:
     """Return the jobs on record, by name."""
     jobs = queue.get_many(list(job_ids.values()), result=result)

@@ -1,9 +1,7 @@
 """The commands for jobs that need a person: dead ones, unconfirmed ones, runs that no job owns."""
 
-from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple
 
-import orjson
 import typer
 
 from runqueue.cli.choosing import (
@@ -11,6 +9,7 @@ from runqueue.cli.choosing import (
     All,
     Batch,
     Group,
+    Namespace,
     Reason,
     Yes,
     by_filter,
@@ -18,8 +17,10 @@ from runqueue.cli.choosing import (
     operating,
 )
 from runqueue.cli.exits import Exit, tell
-from runqueue.cli.show import print_columns
-from runqueue.job import Job, JobState, Stray
+from runqueue.cli.listing import AsJson, Limit, show_jobs, show_strays
+from runqueue.cli.naming import named_jobs
+from runqueue.cli.words import counted
+from runqueue.job import JobState
 from runqueue.operate import Filter, Operations, Settled
 
 dead = typer.Typer(
@@ -32,9 +33,10 @@ strays = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Runs of ours that no job owns."
 )
 
-Limit = Annotated[int, typer.Option(min=1, help="Show so many at most.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
-JobIds = Annotated[list[str] | None, typer.Argument(metavar="JOB...", help="Job ids.")]
+OneJob = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or its custom_id.")]
+Jobs = Annotated[
+    list[str] | None, typer.Argument(metavar="JOB...", help="Ids of jobs, or custom_ids.")
+]
 
 
 @dead.command("list")
@@ -49,14 +51,15 @@ def list_dead(
 ) -> None:
     """Show dead jobs and the words they died with, oldest first."""
     with operating() as operations:
-        found = operations.find(JobState.DEAD, Filter(group, batch, reason), account=account)
-        _show_jobs(found, limit, as_json=as_json)
+        wanted = Filter(group, batch, reason)
+        show_jobs(operations, JobState.DEAD, wanted, account, limit, as_json=as_json)
 
 
 @dead.command()
 def replay(
-    jobs: JobIds = None,
+    jobs: Jobs = None,
     *,
+    namespace: Namespace = "",
     group: Group = None,
     batch: Batch = None,
     reason: Reason = None,
@@ -67,15 +70,17 @@ def replay(
     """Submit jobs again: the named ones (dead, failed or canceled), or dead ones by filter."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        ids = _chosen(operations, JobState.DEAD, jobs, wanted, account, everything=everything)
-        confirm(f"submit {len(ids):,} jobs again", yes=yes or bool(jobs))
-        _tell_done(operations.replay(ids), "are ready again")
+        names = Names(jobs, namespace)
+        ids = _chosen(operations, JobState.DEAD, names, wanted, account, everything=everything)
+        confirm(f"submit {counted(len(ids), 'job')} again", yes=yes or bool(jobs))
+        _tell_settled(operations, operations.replay(ids), "ready again")
 
 
 @dead.command()
 def discard(
-    jobs: JobIds = None,
+    jobs: Jobs = None,
     *,
+    namespace: Namespace = "",
     group: Group = None,
     batch: Batch = None,
     reason: Reason = None,
@@ -86,9 +91,10 @@ def discard(
     """Remove dead jobs for good, with their idempotency keys."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        ids = _chosen(operations, JobState.DEAD, jobs, wanted, account, everything=everything)
-        confirm(f"remove {len(ids):,} dead jobs for good", yes=yes)
-        _tell_done(operations.discard(ids), "removed")
+        names = Names(jobs, namespace)
+        ids = _chosen(operations, JobState.DEAD, names, wanted, account, everything=everything)
+        confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=yes)
+        _tell_settled(operations, operations.discard(ids), "removed")
 
 
 @unconfirmed.command("list")
@@ -104,23 +110,24 @@ def list_unconfirmed(
     """Show unconfirmed jobs, oldest first."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        found = operations.find(JobState.UNCONFIRMED, wanted, account=account)
-        _show_jobs(found, limit, as_json=as_json)
+        show_jobs(operations, JobState.UNCONFIRMED, wanted, account, limit, as_json=as_json)
 
 
 @unconfirmed.command()
-def adopt(job: str, run_id: str) -> None:
+def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "") -> None:
     """Say which run is the job's: it is followed from now on."""
     if not run_id.isprintable() or not run_id or " " in run_id:
         raise typer.BadParameter("expected a run's id", param_hint="RUN_ID")
     with operating() as operations:
-        _tell_settled({job: operations.adopt(job, run_id)}, "follows its run")
+        (job_id,) = named_jobs(operations.queue, [job], namespace)
+        _tell_settled(operations, {job_id: operations.adopt(job_id, run_id)}, "follows its run")
 
 
 @unconfirmed.command()
 def resubmit(
-    jobs: JobIds = None,
+    jobs: Jobs = None,
     *,
+    namespace: Namespace = "",
     group: Group = None,
     batch: Batch = None,
     reason: Reason = None,
@@ -131,17 +138,19 @@ def resubmit(
     """Say that there is no run: the jobs are submitted again. A run that is there runs twice."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        ids = _chosen(
-            operations, JobState.UNCONFIRMED, jobs, wanted, account, everything=everything
-        )
-        confirm(f"submit {len(ids):,} jobs again, although runs of them may exist", yes=yes)
-        _tell_settled(operations.resubmit(ids), "ready")
+        names = Names(jobs, namespace)
+        state = JobState.UNCONFIRMED
+        ids = _chosen(operations, state, names, wanted, account, everything=everything)
+        jobs_again = f"submit {counted(len(ids), 'job')} again"
+        confirm(f"{jobs_again}, although runs of them may exist", yes=yes)
+        _tell_settled(operations, operations.resubmit(ids), "ready")
 
 
 @unconfirmed.command()
 def fail(
-    jobs: JobIds = None,
+    jobs: Jobs = None,
     *,
+    namespace: Namespace = "",
     group: Group = None,
     batch: Batch = None,
     reason: Reason = None,
@@ -150,27 +159,21 @@ def fail(
     yes: Yes = False,
     why: Annotated[str, typer.Option(help="Shown on the jobs.")] = "",
 ) -> None:
-    """Stop looking: the jobs are dead, and can be replayed later."""
+    """Stop looking: the jobs are dead, or canceled if that was asked for, and can be replayed."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        ids = _chosen(
-            operations, JobState.UNCONFIRMED, jobs, wanted, account, everything=everything
-        )
-        confirm(f"stop looking for the runs of {len(ids):,} jobs", yes=yes or bool(jobs))
-        _tell_settled(operations.fail(ids, why), "dead")
+        names = Names(jobs, namespace)
+        state = JobState.UNCONFIRMED
+        ids = _chosen(operations, state, names, wanted, account, everything=everything)
+        confirm(f"stop looking for the runs of {counted(len(ids), 'job')}", yes=yes or bool(jobs))
+        _tell_settled(operations, operations.fail(ids, why), "settled")
 
 
 @strays.command("list")
 def list_strays(*, account: Account = None, limit: Limit = 50, as_json: AsJson = False) -> None:
     """Show runs of ours that no job owns."""
     with operating() as operations:
-        rows: list[dict[str, Any]] = []
-        for stray in operations.strays(account=account):
-            if len(rows) == limit:
-                tell(f"… and more; --limit shows more than {limit}")
-                break
-            rows.append(_stray_row(stray))
-        _print_rows(rows, as_json=as_json)
+        show_strays(operations, account, limit, as_json=as_json)
 
 
 @strays.command("cancel")
@@ -184,29 +187,37 @@ def cancel_strays(
     """Have the workers cancel strays; one that is over disappears from the list."""
     with operating() as operations:
         if bool(runs) == everything:
-            tell("runqueue: name runs, or give --all")
-            raise typer.Exit(Exit.INVALID)
+            tell("runqueue: name runs or give --all" + (", not both" if runs else ""))
+            raise typer.Exit(Exit.USAGE)
         named = set(runs or ())
         found = [s for s in operations.strays(account=account) if not named or s.run_id in named]
         if missing := named - {stray.run_id for stray in found}:
             tell(f"runqueue: no stray {', '.join(sorted(missing))}")
             raise typer.Exit(Exit.INVALID)
-        confirm(f"cancel {len(found):,} runs", yes=yes or bool(runs))
+        confirm(f"cancel {counted(len(found), 'run')}", yes=yes or bool(runs))
         typer.echo(f"{operations.cancel_strays(found):,} will be canceled")
+
+
+class Names(NamedTuple):
+    """What jobs are called: ids or custom_ids, and the namespace of these."""
+
+    jobs: list[str] | None
+    namespace: str
 
 
 def _chosen(
     operations: Operations,
     state: JobState,
-    jobs: list[str] | None,
+    names: Names,
     wanted: Filter,
     account: str | None,
     *,
     everything: bool,
 ) -> list[str]:
     """Return the ids of the named jobs, or of those a filter leaves; neither is a mistake."""
-    if not by_filter(jobs, wanted, account, everything=everything):
-        return jobs or []
+    named, namespace = names
+    if not by_filter(named, wanted, account, namespace, everything=everything):
+        return named_jobs(operations.queue, named or [], namespace)
     found = [job.id for job in operations.find(state, wanted, account=account)]
     if not found:
         typer.echo("none")
@@ -214,65 +225,15 @@ def _chosen(
     return found
 
 
-def _tell_done(outcomes: dict[str, bool], done: str) -> None:
-    """Say how many jobs it came to, and which ones it did not."""
-    for job_id, was_done in outcomes.items():
-        if not was_done:
-            tell(f"runqueue: {job_id}: no such job, or not in a state for it")
-    good = sum(outcomes.values())
-    typer.echo(f"{good:,} of {len(outcomes):,} {done}")
-    if good < len(outcomes):
-        raise typer.Exit(Exit.INVALID)
-
-
-def _tell_settled(settled: dict[str, Settled], done: str) -> None:
+def _tell_settled(operations: Operations, settled: dict[str, Settled], done: str) -> None:
     """Say what came of each decision; the exit code tells if one could not be carried out."""
-    good = sum(outcome is Settled.DONE for outcome in settled.values())
-    for job_id, outcome in settled.items():
-        if outcome is not Settled.DONE:
-            tell(f"runqueue: {job_id}: {outcome.value}")
-    typer.echo(f"{good:,} of {len(settled):,}: {done}")
-    if good < len(settled):
+    bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
+    for job_id, (state, _) in zip(bad, operations.queue.states(bad), strict=True):
+        but = f", but {state}" if state and settled[job_id] in _OF_THE_STATE else ""
+        tell(f"runqueue: {job_id}: {settled[job_id]}{but}")
+    typer.echo(f"{len(settled) - len(bad):,} of {len(settled):,}: {done}")
+    if bad:
         raise typer.Exit(Exit.INVALID)
 
 
-def _show_jobs(found: Iterable[Job], limit: int, *, as_json: bool) -> None:
-    rows: list[dict[str, Any]] = []
-    for job in found:
-        if len(rows) == limit:
-            tell(f"… and more; --limit shows more than {limit}")
-            break
-        rows.append(_job_row(job))
-    _print_rows(rows, as_json=as_json)
-
-
-def _job_row(job: Job) -> dict[str, Any]:
-    return {
-        "job_id": job.id,
-        "custom_id": job.custom_id,
-        "kind": job.kind,
-        "group": job.group,
-        "attempts": job.attempts,
-        "reason": job.reason,
-    }
-
-
-def _stray_row(stray: Stray) -> dict[str, Any]:
-    return {
-        "run_id": stray.run_id,
-        "job_id": stray.job_id,
-        "attempt": stray.attempt,
-        "since": stray.since.isoformat(timespec="seconds"),
-        "why": stray.why,
-    }
-
-
-def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        for row in rows:
-            typer.echo(orjson.dumps(row))
-    elif rows:
-        cells = [["" if v is None else str(v) for v in row.values()] for row in rows]
-        print_columns(list(rows[0]), cells)
-    else:
-        typer.echo("none")
+_OF_THE_STATE = {Settled.NOT_UNCONFIRMED, Settled.NOT_DEAD, Settled.NOT_ENDED_BADLY}

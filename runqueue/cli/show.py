@@ -6,17 +6,19 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from runqueue.cli.follow import Following, Pace
-from runqueue.job import AccountStats, JobState
+from runqueue.cli.words import printable
+from runqueue.job import JobState
 
 #: Seconds between two plain lines.
 _LINE_EVERY = 5.0
-#: Seconds; a hold that long waits for a person.
-_A_YEAR = 365 * 86_400
+#: Columns of a table's cell, the first and the last of a row apart; and of the last at least.
+_LONGEST_CELL, _LEAST_ROOM = 32, 20
 _ORDER = {state.value: place for place, state in enumerate(JobState)}
 
 
@@ -102,14 +104,6 @@ def in_order(states: Mapping[str, int]) -> list[str]:
     return sorted((s for s in states if states[s]), key=lambda state: _ORDER.get(state, 99))
 
 
-def hold_words(stats: AccountStats) -> str:
-    """Return what holds an account's submissions, and until when."""
-    until = f"for the next {stats.hold_seconds:.0f} s"
-    if stats.hold_seconds > _A_YEAR:
-        until = f"until `runqueue resume {stats.account}`"
-    return f"account {stats.account}: nothing is submitted {until}: {stats.hold_reason}"
-
-
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table on stdout; every column but the first is of numbers."""
     table = Table(title=title, title_justify="left")
@@ -121,19 +115,27 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def print_columns(columns: list[str], rows: list[list[str]]) -> None:
-    """Print rows of text on stdout; where there is no room all but the first column are folded."""
+    """Print rows of text on stdout: the first column whole, the last clipped to the room left.
+
+    Where there is not even room for some of the last, all but the first are folded.
+    """
+    console = Console(highlight=False, markup=False, emoji=False)
+    cells = [[_clipped(printable(cell), _LONGEST_CELL) for cell in row[:-1]] for row in rows]
+    for line, row in zip(cells, rows, strict=True):
+        line[0] = printable(row[0])
+    widths = [max(map(cell_len, column)) for column in zip(columns[:-1], *cells, strict=True)]
+    room = max(console.width - sum(widths) - 2 * len(widths), _LEAST_ROOM)
     table = Table(box=None, pad_edge=False)
-    table.add_column(columns[0], no_wrap=True, min_width=max(len(row[0]) for row in rows))
+    table.add_column(columns[0], no_wrap=True, min_width=widths[0])
     for column in columns[1:]:
         table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(_printable, row))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    for line, row in zip(cells, rows, strict=True):
+        table.add_row(*line, _clipped(printable(row[-1]), room))
+    console.print(table)
 
 
-def _printable(text: str) -> str:
-    """Return a text without what would steer the terminal."""
-    return "".join(character if character.isprintable() else "�" for character in text)
+def _clipped(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
 
 
 def print_states(states: Mapping[str, int]) -> None:

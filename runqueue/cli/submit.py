@@ -9,18 +9,20 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 import typer
 
 from runqueue import ids
 from runqueue.cli.exits import Exit, errors_told, tell
-from runqueue.cli.follow import SOONEST, Following, Holds, next_pause
+from runqueue.cli.follow import SOONEST, Following, next_pause
+from runqueue.cli.holds import Holds
 from runqueue.cli.lines import Checked, check, opened
+from runqueue.cli.report import report_of, say_checked, say_end, say_handed_in
 from runqueue.cli.results import Results, ResultsError
-from runqueue.cli.show import Display, display, hold_words, print_states
+from runqueue.cli.show import Display, display
 from runqueue.cli.upload import HandedIn, hand_in
+from runqueue.cli.words import counted
 from runqueue.errors import QueueUnavailable, RunQueueError
 from runqueue.job import JobState
 from runqueue.queue import RunQueue
@@ -30,8 +32,9 @@ _PATIENCE = 60.0
 #: Seconds between two words on how far the handing in is.
 _QUIET_SECONDS = 2.0
 _GRACE = "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"
-#: An unconfirmed job is found, or submitted again, within twice the grace where that can be done.
-_SETTLING = 2.5
+#: An unconfirmed job is found or submitted again, where that can be done, by two searches half a
+#: minute apart, the first no sooner than the grace: until so many graces, or seconds beyond one.
+_GRACES, _BEYOND = 2.5, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,9 @@ def submit(
     is handed in then. Handing in a file again makes no second job of a line with a custom_id.
 
     With --wait the command ends when every job has ended, or has been unconfirmed for longer than
-    the search for its run takes: two and a half times RUNQUEUE_UNCONFIRMED_GRACE_SECONDS (30). It
-    covers every line, also those whose jobs were known.
+    the search for its run takes: two and a half times RUNQUEUE_UNCONFIRMED_GRACE_SECONDS (30), or a
+    minute more than it, whichever is longer. Give that variable the workers' value. The wait covers
+    every line, also those whose jobs were known.
     """
     if namespace and not ids.is_name(namespace):
         raise typer.BadParameter(
@@ -92,7 +96,7 @@ def submit(
         checked = _checked(asked)
         if dry_run:
             code = _tell_bad(checked, asked)
-            _say_checked(checked, asked)
+            say_checked(checked, as_json=as_json)
         else:
             code = _run(checked, asked, grace)
     raise typer.Exit(code)
@@ -109,7 +113,7 @@ def _grace() -> float:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise typer.BadParameter("expected a number of seconds", param_hint=_GRACE)
-    return _SETTLING * seconds
+    return max(_GRACES * seconds, seconds + _BEYOND)
 
 
 def _checked(asked: _Asked) -> Checked:
@@ -130,9 +134,9 @@ def _run(checked: Checked, asked: _Asked, grace: float) -> Exit:
         results = stack.enter_context(_results(asked.results)) if asked.results else None
         handed = _hand_in(queue, checked)
         code = _tell_conflicts(checked, handed, asked)
-        report = _report(checked, handed)
+        report = report_of(checked, handed)
         if not asked.as_json:
-            _say_handed_in(checked, handed)
+            say_handed_in(checked, handed)
         if asked.wait:
             following = Following(queue, handed.job_ids, grace)
             try:
@@ -142,7 +146,7 @@ def _run(checked: Checked, asked: _Asked, grace: float) -> Exit:
             code = code or _verdict(following.states)
             report |= {"states": dict(following.states)}
             report |= {"results": str(asked.results) if asked.results else None}
-        _say_end(report, asked)
+        say_end(report, as_json=asked.as_json, waited=asked.wait)
     return code
 
 
@@ -158,11 +162,11 @@ def _tell_bad(checked: Checked, asked: _Asked) -> Exit:
         tell(f"{checked.name}:{line.number}: {line.field}: {line.message}")
     if not checked.bad:
         return Exit.OK
-    lines = len({line.number for line in checked.bad})
+    lines = counted(checked.bad_lines, "bad line")
     if asked.skip_invalid:
-        tell(f"{lines} bad lines are skipped")
+        tell(f"{lines} skipped")
         return Exit.OK
-    tell(f"{lines} bad lines; nothing was handed in (--skip-invalid hands in the others)")
+    tell(f"{lines}; nothing was handed in (--skip-invalid hands in the others)")
     return Exit.INVALID
 
 
@@ -174,7 +178,7 @@ def _hand_in(queue: RunQueue, checked: Checked) -> HandedIn:
         done += lines
         if time.monotonic() > quiet_until:
             quiet_until = time.monotonic() + _QUIET_SECONDS
-            tell(f"{done:,} of {checked.jobs:,} lines handed in")
+            tell(f"{done:,} of {counted(checked.jobs, 'line')} handed in")
 
     try:
         return hand_in(queue, checked, told)
@@ -183,8 +187,8 @@ def _hand_in(queue: RunQueue, checked: Checked) -> HandedIn:
         if checked.without_id:
             # The one step that could have been cut off after its effect is the sealing.
             tell(
-                f"First look at `runqueue stats`: {checked.without_id:,} lines have no custom_id,"
-                " and would run twice if the file was accepted after all."
+                f"First look at `runqueue stats`: {counted(checked.without_id, 'line')} without a"
+                " custom_id would run twice if the file was accepted after all."
             )
         raise
 
@@ -201,7 +205,7 @@ def _follow(queue: RunQueue, following: Following, results: Results | None) -> N
     unwritten: list[str] = []
     pause, answered = SOONEST, time.monotonic()
     with display(following.total) as shown:
-        holds = Holds(queue, lambda stats: shown.say(hold_words(stats)))
+        holds = Holds(queue, shown.say)
         while True:
             moved = 0
             try:
@@ -214,7 +218,7 @@ def _follow(queue: RunQueue, following: Following, results: Results | None) -> N
                     results.write(queue, unwritten)
                 if over:
                     break
-                holds.look()
+                holds.look(following.accounts)
                 answered = time.monotonic()
             except QueueUnavailable as error:
                 _be_patient(error, answered, shown)
@@ -237,8 +241,8 @@ def _stopped(error: BaseException, asked: _Asked, checked: Checked, handed: Hand
         # Handing these lines in again would make new jobs of them, and new, paid, runs.
         batches = " and ".join(f"runqueue status {batch}" for batch in handed.batches.values())
         tell(
-            f"The jobs go on. {checked.without_id:,} lines have no custom_id: do not hand them in"
-            f" again. To follow them: {batches}"
+            f"The jobs go on. Do not hand the file in again: {counted(checked.without_id, 'line')}"
+            f" without a custom_id would run twice. To follow them: {batches}"
         )
     elif asked.file == "-":
         tell("The jobs go on. Hand in the same lines again to follow them.")
@@ -252,58 +256,3 @@ def _stopped(error: BaseException, asked: _Asked, checked: Checked, handed: Hand
 def _verdict(states: Counter[str]) -> Exit:
     all_completed = states[JobState.COMPLETED.value] == states.total()
     return Exit.OK if all_completed else Exit.NOT_ALL_COMPLETED
-
-
-def _report(checked: Checked, handed: HandedIn) -> dict[str, Any]:
-    return {
-        "file": checked.name,
-        "jobs": checked.jobs,
-        "new": handed.new,
-        "known": sum(known.jobs for known in handed.known.values()),
-        "repeated": checked.repeated,
-        "batches": handed.batches,
-        "known_in": [
-            {"batch": batch, "jobs": known.jobs, "since": known.since.isoformat()}
-            for batch, known in handed.known.items()
-        ],
-        "invalid": [line._asdict() for line in checked.bad],
-        "conflicts": [
-            {"line": line.number, "custom_id": line.custom_id, "job_id": job_id}
-            for line, job_id in handed.conflicts
-        ],
-    }
-
-
-def _say_checked(checked: Checked, asked: _Asked) -> None:
-    report = _report(checked, HandedIn())
-    if asked.as_json:
-        typer.echo(orjson.dumps({key: report[key] for key in _OF_THE_FILE}))
-        return
-    bad = len({line.number for line in checked.bad})
-    typer.echo(f"{checked.name}: {checked.jobs} jobs, {bad} bad lines; nothing was handed in")
-
-
-_OF_THE_FILE = ("file", "jobs", "repeated", "invalid")
-
-
-def _say_handed_in(checked: Checked, handed: HandedIn) -> None:
-    for account, batch in handed.batches.items():
-        where = "" if account == "default" else f" (account {account})"
-        typer.echo(f"batch {batch}{where}")
-    typer.echo(f"{handed.new} jobs handed in")
-    for known_in, known in handed.known.items():
-        where = f"in batch {known_in}" if known_in else "without a batch"
-        typer.echo(f"{known.jobs} known already, {where}, since {known.since:%Y-%m-%d %H:%M} UTC")
-    if checked.repeated:
-        typer.echo(f"{checked.repeated} lines repeat the job of an earlier line")
-    if handed.conflicts:
-        typer.echo(f"{len(handed.conflicts)} in conflict with jobs handed in earlier")
-
-
-def _say_end(report: dict[str, Any], asked: _Asked) -> None:
-    if asked.as_json:
-        typer.echo(orjson.dumps(report))
-    elif asked.wait:
-        print_states(report["states"])
-        if report["results"]:
-            typer.echo(f"results: {report['results']}")

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from runqueue import RunQueue, items, stages
 from runqueue.cli.app import app
 from runqueue.keys import ACCOUNTS
+from runqueue.operate import Settled
 from runqueue.scripts import run
 from worker.lease import passed_us
 
@@ -137,9 +138,19 @@ class Desk:
             thread.join()
 
 
+#: What a command for many jobs says if none is chosen, and if some are both ways.
+NOTHING_CHOSEN = "name jobs, or choose some by --group, --batch, --reason, --account or --all"
+BOTH_WAYS = "by name or by --group, --batch, --reason, --account or --all, not by both"
+
+
 def counts(canceled: int = 0, will_be: int = 0, over: int = 0) -> dict[str, int]:
     """What --json says of a cancel."""
     return {"canceled": canceled, "will_be_canceled": will_be, "over": over}
+
+
+def done(settled: dict[str, Settled]) -> int:
+    """How many decisions were carried out."""
+    return list(settled.values()).count(Settled.DONE)
 
 
 def ready(desk: Desk, *rows: dict[str, Any]) -> list[str]:

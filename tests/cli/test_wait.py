@@ -12,8 +12,10 @@ from typing import cast
 
 import pytest
 
-from runqueue.cli.follow import Holds
-from runqueue.cli.show import hold_words
+from runqueue import items
+from runqueue.cli.follow import Following
+from runqueue.cli.holds import Holds, hold_words
+from runqueue.cli.submit import _grace
 from tests.cli.commanding import Desk, line, lines
 
 
@@ -67,17 +69,41 @@ def test_it_covers_jobs_known_from_before_and_of_other_accounts(desk: Desk, tmp_
     assert states == {"old": "completed", "new": "completed", "other": "canceled"}
 
 
-def test_it_gives_up_on_a_job_that_is_unconfirmed_for_longer_than_the_grace(
-    desk: Desk, tmp_path: Path
+def lose_since(desk: Desk, jobs: list[items.Claimed], seconds: float) -> None:
+    """Lose the answers to claimed jobs, so many seconds ago."""
+    if jobs:
+        desk.lose(jobs)
+        since = dict.fromkeys((job.job_id for job in jobs), int((time.time() - seconds) * 1e6))
+        desk.client.zadd("runqueue:{default}:unconfirmed", since)
+
+
+@pytest.mark.parametrize(("grace", "seconds"), [("0.2", 61), ("30", 91), ("100", 251)])
+def test_it_gives_up_on_a_job_that_is_unconfirmed_for_longer_than_the_search_takes(
+    desk: Desk, tmp_path: Path, grace: str, seconds: float
 ) -> None:
-    desk.environ["RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"] = "0.2"
+    desk.environ["RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"] = grace
     out = tmp_path / "out.jsonl"
 
-    with desk.working(lambda desk, jobs: desk.lose(jobs) if jobs else None):
+    with desk.working(lambda desk, jobs: lose_since(desk, jobs, seconds)):
         result = desk.run("submit", desk.file(lines(1)), "--results", str(out))
 
     assert result.exit_code == 1
     assert [row["state"] for row in rows(out)] == ["unconfirmed"]
+
+
+@pytest.mark.parametrize(("grace", "seconds"), [("0", 55), ("5", 60), ("30", 85), ("100", 245)])
+def test_it_waits_while_the_search_can_still_end(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, grace: str, seconds: float
+) -> None:
+    monkeypatch.setenv("RUNQUEUE_UNCONFIRMED_GRACE_SECONDS", grace)
+    ids = desk.unconfirmed(lines(1))
+    since = int((time.time() - seconds) * 1e6)
+    desk.client.zadd("runqueue:{default}:unconfirmed", {ids[0]: since})
+
+    following = Following(desk.queue, {"default": ids}, _grace())
+    following.look()
+
+    assert following.stuck == []
 
 
 def test_skipped_lines_do_not_spoil_the_exit_code(desk: Desk) -> None:
@@ -146,29 +172,103 @@ def test_an_interrupt_never_advises_to_hand_in_again_what_has_no_custom_id(desk:
         result = desk.run("submit", desk.file([line(None)]), "--results", "/dev/full")
     (batch,) = cast("list[bytes]", desk.client.zrange("runqueue:{default}:batches", 0, -1))
 
-    assert "1 lines have no custom_id: do not hand them in again" in result.stderr
+    said = "Do not hand the file in again: 1 line without a custom_id would run twice"
+    assert said in result.stderr
     assert f"runqueue status {batch.decode()}" in result.stderr
 
 
 def test_what_holds_the_account_is_said_once_while_somebody_waits(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.cli.follow._HOLDS_EVERY", 0.0)
+    monkeypatch.setattr("runqueue.cli.holds._EVERY", 0.0)
+    desk.claim()
     said: list[str] = []
-    holds = Holds(desk.queue, lambda stats: said.append(hold_words(stats)))
-    holds.look()
+    holds = Holds(desk.queue, said.append)
+    holds.look(["default"])
     assert said == []
-    until = int((time.time() + 60) * 1e6)
-    desk.client.hset(
-        "runqueue:{default}:meta", mapping={"hold_until": until, "hold_reason": "HTTP 403: no"}
-    )
-    holds.look()
-    holds.look()
+    hold(desk, "default", "HTTP 403: no")
+    holds.look(["default"])
+    holds.look(["default"])
 
     (told,) = said
     assert re.fullmatch(
-        r"account default: nothing is submitted for the next \d+ s: HTTP 403: no", told
+        r"account default: nothing is submitted for the next \d+ s"
+        r" \(`runqueue resume` tries at once\): HTTP 403: no",
+        told,
     )
+
+
+def hold(desk: Desk, account: str, reason: str, seconds: float = 60) -> None:
+    """Hold an account's submissions."""
+    until = int((time.time() + seconds) * 1e6)
+    meta = f"runqueue:{{{account}}}:meta"
+    desk.client.hset(meta, mapping={"hold_until": until, "hold_reason": reason})
+
+
+@pytest.mark.parametrize(
+    ("account", "reason", "seconds", "words"),
+    [
+        (
+            "second",
+            "HTTP 402",
+            60,
+            r"for the next \d+ s \(`runqueue resume second` tries at once\)",
+        ),
+        ("second", "lost", 1e9, "until `runqueue resume second`"),
+        ("default", "Redis was restarted: its workers are asked", 7, r"for the next \d s"),
+    ],
+)
+def test_a_hold_names_what_ends_it_where_that_is_a_person_s(
+    desk: Desk, account: str, reason: str, seconds: float, words: str
+) -> None:
+    desk.know("second")
+    hold(desk, account, reason, seconds)
+
+    told = hold_words(desk.queue.stats()[account])
+
+    expected = f"account {account}: nothing is submitted {words}: {re.escape(reason)}"
+    assert re.fullmatch(expected, told)
+
+
+def test_of_accounts_that_nobody_waits_for_nothing_is_said(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runqueue.cli.holds._EVERY", 0.0)
+    desk.know("second")
+    desk.claim()
+    hold(desk, "second", "HTTP 403: no")
+    said: list[str] = []
+
+    Holds(desk.queue, said.append).look(["default"])
+
+    assert said == []
+
+
+def test_that_no_worker_is_there_is_said_once_while_somebody_waits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runqueue.cli.holds._EVERY", 0.0)
+    said: list[str] = []
+    holds = Holds(desk.queue, said.append)
+
+    holds.look(["default"])
+    holds.look(["default"])
+
+    assert said == ["no worker process serves account default"]
+
+
+def test_only_accounts_with_open_jobs_are_waited_for(desk: Desk) -> None:
+    desk.know("second")
+    ids = {
+        name: [desk.queue.enqueue_many([line("a", account=name)])[0].job_id]
+        for name in ("default", "second")
+    }
+    following = Following(desk.queue, ids, 60)
+    desk.queue.cancel(ids["default"][0])
+
+    following.look()
+
+    assert following.accounts == ["second"]
 
 
 @pytest.mark.parametrize("results", ["-", "jobs.jsonl"])

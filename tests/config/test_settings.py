@@ -124,7 +124,6 @@ NUMBER = r"expected a valid (number|integer), unable to parse string as an? (num
         ("RUNQUEUE_POLL_MAX_SECONDS", "3601", "expected less than or equal to 3600"),
         ("RUNQUEUE_POLL_MAX_SECONDS", "1", r"expected at least RUNQUEUE_POLL_MIN_SECONDS \(2\)"),
         ("RUNQUEUE_UNCONFIRMED_GRACE_SECONDS", "soon", NUMBER),
-        ("RUNQUEUE_DRAIN_SECONDS", "", NUMBER),
         ("RUNQUEUE_PLACES", "0", "expected greater than or equal to 1"),
         ("RUNQUEUE_PLACES", "501", "expected less than or equal to 500"),
         ("RUNQUEUE_METRICS_PORT", "70000", "expected less than or equal to 65535"),
@@ -133,6 +132,10 @@ NUMBER = r"expected a valid (number|integer), unable to parse string as an? (num
         ("RUNQUEUE_REDIS_URL", "http://localhost", r"expected a URL such as redis://"),
         ("RUNQUEUE_REDIS_URL", "redis://h:port/0", r"expected a URL such as redis://"),
         ("RUNQUEUE_BROKER_URL", "localhost", r"expected a URL such as redis://"),
+        ("RUNQUEUE_BROKER_URL", "amqp://localhost", r"expected a URL such as redis://.*rediss://"),
+        ("RUNQUEUE_BROKER_URL", "sentinel://localhost:26379", r"expected a URL such as redis://"),
+        ("RUNQUEUE_BROKER_URL", "unix:///run/redis.sock", r".* or redis\+socket:///run/redis"),
+        ("RUNQUEUE_CORRELATION", "nope", r"expected true or false \(on, off, yes, no, 1 and 0"),
         ("SKYVERN_BASE_URL", "api.skyvern.com", r"expected an http\(s\) URL such as"),
         ("SKYVERN_BASE_URL", "ftp://api.skyvern.com", r"expected an http\(s\) URL such as"),
         ("SKYVERN_BASE_URL", "http://", r"expected an http\(s\) URL such as"),
@@ -310,6 +313,18 @@ def test_a_broker_that_was_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_queue_whose_url_names_no_database_asks_for_a_broker() -> None:
     with pytest.raises(SettingsError, match=r"^RUNQUEUE_BROKER_URL: expected a value"):
         broker_url(Settings(), "unix:///run/redis.sock")
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [("drain_seconds", 25), ("correlation", True), ("metrics_port", 9464), ("log_level", "INFO")],
+)
+def test_an_empty_value_is_the_default(
+    monkeypatch: pytest.MonkeyPatch, name: str, default: object
+) -> None:
+    monkeypatch.setenv(f"RUNQUEUE_{name.upper()}", "")
+
+    assert getattr(load_settings(), name) == default
 
 
 def test_an_empty_url_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

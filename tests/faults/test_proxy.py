@@ -133,10 +133,41 @@ def test_what_is_held_passes_when_the_way_is_healed(proxy: Proxy, echo: _Echo) -
         assert client.recv(100) == b"LATE"
 
 
-def test_a_proxy_that_refuses_closes_at_once(proxy: Proxy) -> None:
-    proxy.refuses = True
+def test_a_proxy_that_refuses_is_not_there_until_it_is_healed(proxy: Proxy) -> None:
+    with _dial(proxy) as before:
+        before.sendall(b"here")
+        assert before.recv(100) == b"HERE"
+        proxy.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            _dial(proxy)
+        before.sendall(b"open")
+        assert before.recv(100) == b"OPEN", "what is open stays"
+    proxy.heal()
     with _dial(proxy) as client:
-        assert _is_cut(client)
+        client.sendall(b"again")
+        assert client.recv(100) == b"AGAIN"
+
+
+def test_a_proxy_that_stalls_takes_connections_once_it_is_healed(proxy: Proxy) -> None:
+    proxy.stall()
+    time.sleep(0.1)
+    with socket.socket() as client:
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.connect(("127.0.0.1", proxy.port))
+    proxy.heal()
+    with _dial(proxy) as client:
+        client.sendall(b"again")
+        assert client.recv(100) == b"AGAIN"
+
+
+def test_a_way_counts_what_it_did_something_to(proxy: Proxy) -> None:
+    proxy.down.rewrite = (b"HELLO", b"OTHER")
+    with _dial(proxy) as client:
+        for word in (b"hello", b"world", b"hello"):
+            client.sendall(word)
+            client.recv(100)
+    assert (proxy.up.met, proxy.down.met) == (0, 2)
 
 
 def test_a_text_is_rewritten(proxy: Proxy) -> None:

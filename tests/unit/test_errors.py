@@ -6,7 +6,13 @@ import pickle
 
 import pytest
 
-from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob, QueueUnavailable
+from runqueue.errors import (
+    FieldError,
+    IdempotencyConflict,
+    InvalidJob,
+    MalformedURL,
+    QueueUnavailable,
+)
 
 SECRET = "hunter2"
 
@@ -20,6 +26,12 @@ def test_an_invalid_job_is_a_value_error_that_lists_its_faults_and_survives_pick
 def test_errors_that_carry_names_survive_pickling() -> None:
     error = pickle.loads(pickle.dumps(IdempotencyConflict("order-17", "j1")))
     assert (error.key, error.job_id) == ("order-17", "j1")
+
+
+def test_a_malformed_url_is_an_unreachable_queue_that_survives_pickling() -> None:
+    error = pickle.loads(pickle.dumps(MalformedURL()))
+    assert isinstance(error, QueueUnavailable)
+    assert str(error).endswith("expected a URL such as redis://localhost:6379/0")
 
 
 @pytest.mark.parametrize(

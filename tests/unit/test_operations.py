@@ -9,7 +9,7 @@ from runqueue.ids import new_id
 from runqueue.operate import PAGE, Filter, Operations, Settled
 from runqueue.operator_calls import Canceled
 from runqueue.scripts import run
-from tests.cli.commanding import Desk, line, lines
+from tests.cli.commanding import Desk, done, line, lines
 
 PREFIX = "runqueue:{default}:"
 #: Several pages, and no whole number of them.
@@ -52,7 +52,7 @@ def test_jobs_that_leave_while_they_are_gone_through_hide_no_others(
 ) -> None:
     desk.dead(lines(MANY))
 
-    replayed = sum(operations.replay([job.id])[job.id] for job in operations.find(JobState.DEAD))
+    replayed = sum(done(operations.replay([job.id])) for job in operations.find(JobState.DEAD))
 
     assert replayed == MANY
     assert desk.states() == {"ready": MANY}

@@ -8,9 +8,9 @@ import pytest
 
 from runqueue import BatchNotFound, EnqueueStatus, JobNotFound, JobState, stages
 from runqueue.ids import new_id
-from runqueue.operate import PAGE, Operations
+from runqueue.operate import PAGE, Operations, Settled
 from runqueue.scripts import run
-from tests.cli.commanding import Desk, line, lines
+from tests.cli.commanding import Desk, done, line, lines
 
 PREFIX = "runqueue:{default}:"
 #: Several pages, and no whole number of them.
@@ -28,7 +28,7 @@ def test_a_replayed_job_s_attempts_go_on_and_its_runs_begin_anew(
     before = desk.queue.get(job_id)
     assert (before.attempts, before.runs) == (1, 1)
 
-    assert sum(operations.replay([job_id]).values()) == 1
+    assert done(operations.replay([job_id])) == 1
 
     job = desk.queue.get(job_id)
     assert (job.state, job.attempts, job.runs) == (JobState.READY, 1, 0)
@@ -58,12 +58,15 @@ def test_only_what_ended_badly_is_replayed_and_only_once(
     desk.queue.enqueue_many([line("done")])
     desk.end(desk.claim())
     (job_id,) = desk.dead([line("a")])
-    done = desk.queue.look_up([line("done")])[0].job_id
+    over, unknown = desk.queue.look_up([line("done")])[0].job_id, new_id("default")
 
-    assert (
-        sum(operations.replay([done, new_id("default"), "nonsense", job_id, job_id]).values()) == 1
-    )
-    assert sum(operations.replay([job_id]).values()) == 0
+    assert operations.replay([over, unknown, "nonsense", job_id, job_id]) == {
+        over: Settled.NOT_ENDED_BADLY,
+        unknown: Settled.NO_SUCH_JOB,
+        "nonsense": Settled.NO_SUCH_JOB,
+        job_id: Settled.DONE,
+    }
+    assert operations.replay([job_id]) == {job_id: Settled.NOT_ENDED_BADLY}
     assert desk.states() == {"ready": 1, "completed": 1}
     assert len(desk.claim()) == 1
 
@@ -71,7 +74,7 @@ def test_only_what_ended_badly_is_replayed_and_only_once(
 def test_thousands_are_replayed_and_run_again(desk: Desk, operations: Operations) -> None:
     ids = desk.dead(lines(MANY))
 
-    assert sum(operations.replay(ids).values()) == MANY
+    assert done(operations.replay(ids)) == MANY
 
     claimed: list[str] = []
     while jobs := desk.claim():
@@ -94,7 +97,7 @@ def test_a_job_of_a_batch_is_replayed_within_it(desk: Desk, operations: Operatio
     assert [job.job_id for job in desk.claim()] == [answer.job_id]
 
 
-def test_a_replayed_job_of_a_canceled_batch_runs_or_is_not_said_to_be_ready(
+def test_a_job_of_a_canceled_batch_is_not_replayed_and_that_is_said(
     desk: Desk, operations: Operations
 ) -> None:
     batch = desk.queue.open_batch()
@@ -104,9 +107,10 @@ def test_a_replayed_job_of_a_canceled_batch_runs_or_is_not_said_to_be_ready(
     run(desk.client, stages.sweep("default", "sweep_canceled", 100))
     assert desk.queue.get(answer.job_id).state is JobState.CANCELED
 
-    replayed = sum(operations.replay([answer.job_id]).values())
+    replayed = operations.replay([answer.job_id])
 
-    assert len(desk.claim()) == replayed
+    assert replayed == {answer.job_id: Settled.BATCH_CANCELED}
+    assert desk.claim() == []
 
 
 def test_discarding_frees_the_idempotency_key(desk: Desk, operations: Operations) -> None:
@@ -114,7 +118,7 @@ def test_discarding_frees_the_idempotency_key(desk: Desk, operations: Operations
     other = line("order-17", prompt="Another request.")
     assert desk.queue.enqueue_many([other])[0].status is EnqueueStatus.CONFLICT
 
-    assert sum(operations.discard([job_id]).values()) == 1
+    assert done(operations.discard([job_id])) == 1
     with pytest.raises(JobNotFound):
         desk.queue.get(job_id)
     answer = desk.queue.enqueue_many([other])[0]
@@ -127,15 +131,16 @@ def test_only_dead_jobs_are_discarded_and_only_once(desk: Desk, operations: Oper
     ready = desk.queue.enqueue_many([line("b", delay=60)])[0].job_id
     (job_id,) = desk.dead([line("a")])
 
-    assert sum(operations.discard([job_id, ready, new_id("default"), "nonsense"]).values()) == 1
-    assert sum(operations.discard([job_id]).values()) == 0
+    settled = operations.discard([job_id, ready, "nonsense"])
+    assert list(settled.values()) == [Settled.DONE, Settled.NOT_DEAD, Settled.NO_SUCH_JOB]
+    assert operations.discard([job_id]) == {job_id: Settled.NO_SUCH_JOB}
     assert desk.states() == {"scheduled": 1}
 
 
 def test_discarding_leaves_nothing_of_thousands_behind(desk: Desk, operations: Operations) -> None:
     ids = desk.dead(lines(MANY))
 
-    assert sum(operations.discard(ids).values()) == MANY
+    assert done(operations.discard(ids)) == MANY
 
     keys = cast("list[bytes]", desk.client.keys("*"))
     left = {key.decode().removeprefix(PREFIX).split(":")[0] for key in keys}

@@ -46,8 +46,8 @@ def taken(retry: Any) -> Retry | None:
         ({"max_attempts": 1}, Retry(1)),
         ({"max_attempts": MAX_ATTEMPTS}, Retry(MAX_ATTEMPTS)),
         ({"retry_on": ["terminated"]}, Retry(retry_on=("terminated",))),
-        ({"retry_on": ("failed", "out_of_stock")}, Retry(retry_on=("failed", "out_of_stock"))),
-        ({"retry_on": ["x" * 256] * 100}, Retry(retry_on=("x" * 256,) * 100)),
+        ({"retry_on": ("failed", "terminated")}, Retry(retry_on=("failed", "terminated"))),
+        ({"retry_on": ["failed"] * 100}, Retry(retry_on=("failed",) * 100)),
         ({"min_backoff": 0, "max_backoff": 0}, Retry(min_backoff=0, max_backoff=0)),
         ({"min_backoff": 1.5, "max_backoff": 1.5}, Retry(min_backoff=1.5, max_backoff=1.5)),
         ({"max_backoff": MAX_BACKOFF}, Retry(max_backoff=MAX_BACKOFF)),
@@ -121,6 +121,75 @@ NAMES = "expected a list of failed, timed_out, terminated and error codes, not e
 )
 def test_a_bad_value_is_named_with_what_was_expected(field: str, value: Any, message: str) -> None:
     assert faults(retry={field: value}) == {f"retry.{field}": message}
+
+
+def with_codes(retry_on: list[str], codes: Any) -> dict[str, Any]:
+    """A task that defines error codes."""
+    body = {**LINE["body"], "error_code_mapping": codes}
+    return {**LINE, "body": body, "retry": {"retry_on": retry_on}}
+
+
+def test_a_task_s_own_error_codes_are_taken() -> None:
+    line = with_codes(["failed", "out_of_stock", "x" * 256], {"out_of_stock": "", "x" * 256: None})
+
+    retry = parse_line(line).retry
+
+    assert retry == Retry(retry_on=("failed", "out_of_stock", "x" * 256))
+
+
+OF_A_TASK = "expected failed, timed_out, terminated or a code of error_code_mapping, got "
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "codes", "message"),
+    [
+        (["faild"], None, f"{OF_A_TASK}'faild', did you mean 'failed'?"),
+        (["failed", "timeout"], {}, f"{OF_A_TASK}'timeout', did you mean 'timed_out'?"),
+        (["FAILED"], {"OTHER": ""}, f"{OF_A_TASK}'FAILED', did you mean 'failed'?"),
+        (["sold_aut"], {"sold_out": ""}, f"{OF_A_TASK}'sold_aut', did you mean 'sold_out'?"),
+        (["completed"], None, f"{OF_A_TASK}'completed'"),
+        (["no_such", "other"], {"sold_out": ""}, f"{OF_A_TASK}'no_such'"),
+        (["a\x1b"], None, f"{OF_A_TASK}'a\\x1b'"),
+    ],
+)
+def test_what_is_neither_a_status_nor_a_code_of_the_task_is_refused(
+    retry_on: list[str], codes: Any, message: str
+) -> None:
+    with pytest.raises(InvalidJob) as refused:
+        parse_line(with_codes(retry_on, codes))
+
+    assert [(e.field, e.message) for e in refused.value.errors] == [("retry.retry_on", message)]
+
+
+def of_workflow(name: str) -> dict[str, Any]:
+    """A workflow, whose error codes stand elsewhere."""
+    body = {"workflow_id": "wpid_1"}
+    return {"kind": "workflow", "body": body, "retry": {"retry_on": [name]}}
+
+
+@pytest.mark.parametrize("name", ["failed", "OUT_OF_STOCK", "TIMEOUT", "login_failed"])
+def test_of_a_workflow_any_error_code_is_taken(name: str) -> None:
+    assert parse_line(of_workflow(name)).retry == Retry(retry_on=(name,))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("faild", "failed"),
+        ("FAILED", "failed"),
+        ("timeout", "timed_out"),
+        ("terminate", "terminated"),
+    ],
+)
+def test_of_a_workflow_what_is_nearly_a_status_is_refused(name: str, meant: str) -> None:
+    expected = "expected failed, timed_out, terminated or an error code"
+
+    with pytest.raises(InvalidJob) as refused:
+        parse_line(of_workflow(name))
+
+    assert (
+        str(refused.value) == f"retry.retry_on: {expected}, got {name!r}, did you mean {meant!r}?"
+    )
 
 
 @pytest.mark.parametrize("value", [3, "3", True, [], ["failed"], 1.5, ""])

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 import redis
+import typer
 
 from tests.valkeys import start_valkey
 from tests.worker.working import closed_port
+from worker.cli import up
+from worker.stack import StackError
 
 COMMAND = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
 KEY = "sk-live-0123456789"
@@ -101,3 +104,27 @@ def test_a_worker_that_waits_for_redis_can_be_stopped(tmp_path: Path) -> None:
     finally:
         worker.kill()
         worker.wait()
+
+
+def test_up_says_which_variables_are_no_settings_before_it_starts_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in os.environ:
+        if name.startswith(("RUNQUEUE_", "SKYVERN_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"SKYVERN_API_KEY={KEY}\nRUNQUEUE_PLACE=7\n")
+    monkeypatch.setenv("RUNQUEUE_MAX_BURST", "3")
+
+    def fail(*_: object) -> None:
+        raise StackError("not started")
+
+    monkeypatch.setattr("worker.cli._start", fail)
+    with pytest.raises(typer.Exit):
+        up()
+
+    assert capsys.readouterr().err.splitlines() == [
+        "runqueue: RUNQUEUE_PLACE is not a setting (did you mean RUNQUEUE_PLACES?)",
+        "runqueue: RUNQUEUE_MAX_BURST is not a setting (did you mean RUNQUEUE_MAX_BURST_SIZE?)",
+        "runqueue: not started",
+    ]

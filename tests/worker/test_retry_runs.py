@@ -109,6 +109,9 @@ async def test_a_terminated_run_is_run_again_where_that_is_named(
         assert bench.job(job_id).state is JobState.SCHEDULED
 
 
+CODES = {"out_of_stock": "None is left.", "login_failed": None}
+
+
 def out_of_stock(**more: Any) -> dict[str, Any]:
     """A GET that shows a terminated run with an error code."""
     errors = [{"error_code": "out_of_stock", "reasoning": "None left."}]
@@ -125,7 +128,8 @@ async def test_a_run_is_run_again_by_the_error_code_it_ended_with(
     async with working(client, redis_url) as bench:
         await bench.api.fault(out_of_stock(), match={"route": "get_run"})
 
-        job_id = await ended(bench, "terminated", retry={**RETRY, "retry_on": [code]})
+        retry = {**RETRY, "retry_on": [code]}
+        job_id = await ended(bench, "terminated", codes=CODES, retry=retry)
 
         assert bench.job(job_id).state is state
 
@@ -137,7 +141,8 @@ async def test_an_error_code_counts_in_an_answer_too_large_to_be_kept(
     async with working(client, redis_url) as bench:
         await bench.api.fault(out_of_stock(output="x" * 2_000), match={"route": "get_run"})
 
-        job_id = await ended(bench, "terminated", retry={**RETRY, "retry_on": ["out_of_stock"]})
+        retry = {**RETRY, "retry_on": ["out_of_stock"]}
+        job_id = await ended(bench, "terminated", codes=CODES, retry=retry)
 
         assert bench.job(job_id).state is JobState.SCHEDULED
 

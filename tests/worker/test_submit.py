@@ -1,5 +1,6 @@
 """Submitting: where each outcome of a POST leads, and when nothing is sent at all."""
 
+import asyncio
 import json
 import math
 import time
@@ -156,7 +157,9 @@ async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(
         await bench.one_pass("submit")
 
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.READY}
-        assert bench.stats().hold_reason == "HTTP 403: Could not validate credentials"
+        assert bench.stats().hold_reason == (
+            "HTTP 403 (check SKYVERN_API_KEY): Could not validate credentials"
+        )
         assert 59 < bench.stats().hold_seconds <= 60
 
         client.hset(
@@ -192,7 +195,7 @@ async def test_a_403_is_the_accounts_while_no_list_says_otherwise(
         await bench.one_pass("submit")
 
         assert bench.job(job_id).state is JobState.READY
-        assert bench.stats().hold_reason == "HTTP 403: No"
+        assert bench.stats().hold_reason == "HTTP 403 (check SKYVERN_API_KEY): No"
 
 
 @pytest.mark.parametrize(
@@ -305,6 +308,22 @@ async def test_nothing_is_sent_by_a_permit_older_than_200_ms(
 
         assert (bench.job(old).state, bench.job(new).state) == (JobState.READY, JobState.RUNNING)
         assert await bench.submissions() == 1
+
+
+async def test_what_every_claim_takes_on_the_way_makes_no_permit_old(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, max_dispatches_per_second=100) as bench:
+        (job_id,) = bench.enqueue()
+
+        async def far_away(real: Any, call: Any) -> Any:
+            await asyncio.sleep(0.25)
+            return await real(call)
+
+        wrap_send(monkeypatch, bench.account, far_away)
+        await bench.one_pass("submit")
+
+        assert bench.job(job_id).state is JobState.RUNNING
 
 
 async def test_without_a_rate_there_is_no_permit_that_could_be_too_old(

@@ -43,9 +43,18 @@ class Bench:
     client: redis.Redis
     api: Client
 
-    def enqueue(self, n: int = 1, *, url: str = ENDLESS, **options: Any) -> list[str]:
-        """Hand in tasks and return their job ids."""
-        request = TaskRunRequest(prompt="Read it.", url=url, engine="skyvern-1.0")
+    def enqueue(
+        self,
+        n: int = 1,
+        *,
+        url: str = ENDLESS,
+        codes: dict[str, str | None] | None = None,
+        **options: Any,
+    ) -> list[str]:
+        """Hand in tasks, with error codes of their own if so, and return their job ids."""
+        request = TaskRunRequest(
+            prompt="Read it.", url=url, engine="skyvern-1.0", error_code_mapping=codes
+        )
         return [self.queue.enqueue(request, **options).job_id for _ in range(n)]
 
     async def one_pass(self, kind: str, want: int = 100) -> Taken:

@@ -1,0 +1,199 @@
+"""Slow and lossy ways between a worker, the API and Redis."""
+
+import time
+
+from faults.lab import MIXED, Lab
+from faults.registry import experiment
+
+_RUNS = ("--duration", "1")
+_PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
+#: Seconds after which work goes on once a way is mended.
+_AGAIN = 15.0
+#: Bytes after which a request, and an answer, are broken off: both end in their headers.
+_IN_REQUEST, _IN_ANSWER = 100, 60
+
+
+def _all_completed(lab: Lab, jobs: int) -> None:
+    lab.expect(lab.count("completed") == jobs, f"not all completed: {lab.states()}")
+
+
+def _far_redis(lab: Lab, jobs: int) -> None:
+    worker = lab.worker()
+    worker.redis.up.latency = worker.redis.down.latency = 0.1
+    worker.start()
+    lab.hand_in(jobs)
+    took = lab.settle(60)
+    met = worker.redis.up.met
+    lab.note(f"{jobs} jobs in {took:.0f} s, {met} requests took that long")
+    lab.expect(met > 0, "nothing went that way")
+    lab.expect(worker.words("lease_lost") == 0, "it lost its lease")
+    void = worker.words("permit_too_old")
+    lab.expect(void <= jobs, f"{void} permits were too old when they came")
+    _all_completed(lab, jobs)
+
+
+@experiment(
+    "200 ms to Redis and back",
+    "each piece takes 0.1 s either way, between the only worker and Redis",
+    jobs=30,
+    simulator=_RUNS,
+)
+def far_redis(lab: Lab, jobs: int) -> None:
+    """Slower, and nothing else: the leases hold."""
+    _far_redis(lab, jobs)
+
+
+@experiment(
+    "200 ms to Redis and back, with a dispatch rate",
+    "the same, and submissions are paced by permits that are void 200 ms after they were asked for",
+    jobs=30,
+    simulator=_RUNS,
+    settings=_PACED,
+)
+def far_redis_paced(lab: Lab, jobs: int) -> None:
+    """Work has to go on all the same."""
+    _far_redis(lab, jobs)
+
+
+@experiment(
+    "answers of the API at 100 bytes a second",
+    "to a worker's submissions and reads, for 12 s",
+    jobs=30,
+    simulator=_RUNS,
+)
+def slow_api(lab: Lab, jobs: int) -> None:
+    """A submission's answer takes 10 s and is waited for; a read is given up, and repeated."""
+    worker = lab.worker().start()
+    way = worker.api.down
+    way.rate = 100
+    lab.hand_in(jobs)
+    time.sleep(12)
+    worker.api.heal()
+    lab.settle()
+    lab.note(f"{way.met} pieces came that slowly")
+    lab.expect(way.met >= jobs, f"only {way.met} pieces came that slowly")
+    _all_completed(lab, jobs)
+
+
+@experiment(
+    "requests to the API lost on the way",
+    "for 6 s one worker's are swallowed, another's are cut off after 100 bytes; a grace of 5 s",
+    jobs=30,
+    simulator=_RUNS,
+    settings={"RUNQUEUE_UNCONFIRMED_GRACE_SECONDS": "5"},
+)
+def requests_lost(lab: Lab, jobs: int) -> None:
+    """No run is made of them, and only a search can tell."""
+    swallowing, cutting = lab.worker(), lab.worker()
+    ways = swallowing.api.up, cutting.api.up
+    ways[0].swallow, ways[1].cut_after = True, _IN_REQUEST
+    _lose(lab, jobs)
+    lab.note(f"{ways[0].met} swallowed, {ways[1].met} cut off")
+    lab.expect(all(way.met for way in ways), "not both ways were used")
+    again = lab.total("resubmitted")
+    lab.note(f"{again} submitted again")
+    lab.expect(again > 0, "none was in doubt and without a run")
+
+
+@experiment(
+    "answers of the API lost on the way",
+    "for 6 s one worker's are swallowed, another's are cut off after 60 bytes",
+    jobs=30,
+    simulator=_RUNS,
+)
+def answers_lost(lab: Lab, jobs: int) -> None:
+    """Their runs were made, and are found."""
+    swallowing, cutting = lab.worker(), lab.worker()
+    ways = swallowing.api.down, cutting.api.down
+    ways[0].swallow, ways[1].cut_after = True, _IN_ANSWER
+    ways[1].cut = "fin"
+    _lose(lab, jobs)
+    lab.note(f"{ways[0].met} swallowed, {ways[1].met} cut off")
+    lab.expect(all(way.met for way in ways), "not both ways were used")
+    found = lab.total("adopted")
+    lab.note(f"{found} runs found")
+    lab.expect(found > 0, "no run had to be found")
+
+
+def _lose(lab: Lab, jobs: int) -> None:
+    """Work on ways that lose things, and mend them after six seconds."""
+    for worker in lab.workers:
+        worker.start()
+    for part in range(5):
+        lab.hand_in(jobs // 5, MIXED, prefix=f"part-{part}", delay=part)
+    time.sleep(6)
+    for worker in lab.workers:
+        worker.api.heal()
+    lab.settle()
+    _all_completed(lab, jobs // 5 * 5)
+
+
+@experiment(
+    "connections to the API refused",
+    "nobody listens there for 5 s",
+    jobs=40,
+    simulator=_RUNS,
+)
+def refused(lab: Lab, jobs: int) -> None:
+    """Nothing can have been sent, so nothing is in doubt, and no attempt is lost."""
+    worker = lab.worker().start()
+    worker.api.refuse()
+    worker.api.cut()
+    lab.hand_in(jobs)
+    lab.until(lambda: worker.words("submission_returned") > 0, 30, "a submission to be refused")
+    time.sleep(5)
+    worker.api.heal()
+    lab.mend()
+    lab.goes_on(_AGAIN)
+    lab.settle()
+    lab.note(f"{worker.words('submission_returned')} given back")
+    lab.expect(not lab.doubts.seen, f"{len(lab.doubts.seen)} submissions were in doubt")
+    _all_completed(lab, jobs)
+
+
+@experiment(
+    "replies of Redis dropped, one way",
+    "scripts run, their replies are swallowed for 8 s, for one worker of one",
+    jobs=200,
+    simulator=_RUNS,
+    settings=_PACED,
+)
+def replies_dropped(lab: Lab, jobs: int) -> None:
+    """What is asked again has run already: no permit, claim or record counts twice."""
+    worker = lab.worker().start()
+    lab.hand_in(jobs)
+    lab.until_state("completed", 10)
+    way = worker.redis.down
+    way.swallow = True
+    time.sleep(8)
+    worker.redis.heal()
+    lab.mend()
+    lab.goes_on(_AGAIN)
+    lab.settle()
+    lab.note(f"{way.met} replies dropped")
+    lab.expect(way.met > 0, "no reply was dropped")
+    _all_completed(lab, jobs)
+
+
+@experiment(
+    "replies of Redis cut off",
+    "for 8 s each connection is cut after 1,500 bytes, in the middle of a claim's reply",
+    jobs=200,
+    simulator=_RUNS,
+    settings=_PACED,
+)
+def replies_cut(lab: Lab, jobs: int) -> None:
+    """A half reply is none."""
+    worker = lab.worker().start()
+    lab.hand_in(jobs)
+    lab.until_state("completed", 10)
+    way = worker.redis.down
+    way.cut_after = 1500
+    time.sleep(8)
+    worker.redis.heal()
+    lab.mend()
+    lab.goes_on(_AGAIN)
+    lab.settle()
+    lab.note(f"{way.met} replies cut")
+    lab.expect(way.met > 0, "no reply was cut")
+    _all_completed(lab, jobs)

@@ -1,0 +1,70 @@
+"""What keeps an account's jobs from being submitted, in words."""
+
+import time
+from collections.abc import Callable, Collection
+
+from runqueue.cli.words import printable
+from runqueue.job import AccountStats
+from runqueue.queue import RunQueue
+
+#: Seconds; a hold that long waits for a person.
+_A_YEAR = 365 * 86_400
+#: Seconds between two looks at what may hold the submissions.
+_EVERY = 5.0
+#: Going on at once would skip what is being found out: whether claims were lost.
+_NOT_BY_HAND = "Redis was restarted"
+
+
+def hold_words(stats: AccountStats) -> str:
+    """Return what holds an account's submissions, until when, and what ends it."""
+    reason = printable(stats.hold_reason or "")
+    resume = "`runqueue resume`"
+    if stats.account != "default":
+        resume = f"`runqueue resume {stats.account}`"
+    if stats.hold_seconds > _A_YEAR:
+        until = f"until {resume}"
+    else:
+        until = f"for the next {stats.hold_seconds:.0f} s"
+        if not reason.startswith(_NOT_BY_HAND):
+            until += f" ({resume} tries at once)"
+    return f"account {stats.account}: nothing is submitted {until}: {reason}"
+
+
+def _words(stats: AccountStats) -> list[tuple[str, str]]:
+    """Return what keeps an account's jobs waiting: what makes it worth saying again, and words."""
+    found = []
+    if stats.hold_reason:
+        found.append((stats.hold_reason, hold_words(stats)))
+    if not stats.processes:
+        found.append(("", f"no worker process serves account {stats.account}"))
+    return found
+
+
+class Holds:
+    """Says, once for each reason, what keeps the jobs waiting that somebody waits for.
+
+    Args:
+        queue: the queue.
+        say: told the words when something is seen for the first time.
+    """
+
+    def __init__(self, queue: RunQueue, say: Callable[[str], None]) -> None:
+        self._queue = queue
+        self._say = say
+        self._said: set[tuple[str, str]] = set()
+        self._next = time.monotonic() + _EVERY
+
+    def look(self, accounts: Collection[str]) -> None:
+        """Look every few seconds; the looks between cost nothing.
+
+        Args:
+            accounts: those whose jobs are waited for.
+        """
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _EVERY
+        for account, stats in self._queue.stats().items():
+            for reason, words in _words(stats) if account in accounts else ():
+                if (account, reason) not in self._said:
+                    self._said.add((account, reason))
+                    self._say(words)
