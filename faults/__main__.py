@@ -40,13 +40,13 @@ def main(
         console.print(f"  {report.sentence(found[each.name])}", markup=False)
         for broken in found[each.name].broken:
             console.print(f"  broken: {broken}", style="red", markup=False)
+        if write is not None:  # all of them take an hour and more: what is known is not lost
+            write.write_text(report.page(chosen, found))
     Console().print(report.table(chosen, found))
     short = report.shortfalls(chosen, found)
     console.print(f"Submissions in doubt: {report.doubts(chosen, found)}", markup=False)
     for each_short in short:
         console.print(f"  broken: {each_short}", style="red", markup=False)
-    if write is not None:
-        write.write_text(report.page(chosen, found))
     raise typer.Exit(int(bool(short) or any(findings.broken for findings in found.values())))
 
 
