@@ -40,7 +40,7 @@ class Doubtful(NamedTuple):
 
     Args:
         since_us: when it became unconfirmed, by the queue's clock.
-        claimed_us: when its submission was claimed: its run is not older.
+        claimed_us: when its submission was claimed: its run is not older; None = not known.
         marked: whether the submission carried the attempt's marker.
         on_unconfirmed: auto, park or resubmit.
         cancel: why its end was asked for; '' = it was not.
@@ -50,7 +50,7 @@ class Doubtful(NamedTuple):
     job_id: str
     attempt: int
     since_us: int
-    claimed_us: int
+    claimed_us: int | None
     marked: bool
     on_unconfirmed: str
     cancel: str

@@ -14,7 +14,7 @@ from runqueue.accounts import account_of, pages
 from runqueue.errors import BatchNotFound, UnknownAccount
 from runqueue.ids import is_id
 from runqueue.job import Job, JobState, Stray
-from runqueue.operator_calls import Canceled
+from runqueue.operator_calls import Canceled, Seen
 from runqueue.queue import RunQueue
 from runqueue.scripts import Call
 
@@ -152,16 +152,16 @@ class Operations:
         return self._settle(job_ids, "fail", words[:500])
 
     def _settle(self, job_ids: Iterable[str], what: str, reason: str) -> dict[str, Settled]:
-        def settle(account: str, attempts: Sequence[tuple[str, int]]) -> Call[list[int]]:
-            return operator_calls.settle(account, attempts, what, reason)
+        def settle(account: str, jobs: Sequence[Seen]) -> Call[list[int]]:
+            return operator_calls.settle(account, jobs, what, reason)
 
         others = {0: Settled.NOT_UNCONFIRMED, 2: Settled.CANCEL_ASKED}
-        return _named(self._each_attempt(job_ids, settle), others)
+        return _named(self._each_seen(job_ids, settle), others)
 
     def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have dead, failed or canceled jobs done again; returns what came of each."""
         others = {0: Settled.NOT_ENDED_BADLY, 2: Settled.BATCH_CANCELED}
-        return _named(self._each_attempt(job_ids, operator_calls.replay), others)
+        return _named(self._each_seen(job_ids, operator_calls.replay), others)
 
     def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Remove dead jobs for good, their idempotency keys included; returns what came of each."""
@@ -243,24 +243,19 @@ class Operations:
                 done += self.queue.send(part).count(1)
         return done
 
-    def _each_attempt(
-        self,
-        job_ids: Iterable[str],
-        call: Callable[[str, Sequence[tuple[str, int]]], Call[list[int]]],
+    def _each_seen(
+        self, job_ids: Iterable[str], call: Callable[[str, Sequence[Seen]], Call[list[int]]]
     ) -> dict[str, int]:
-        """Do as `_each`, to the attempt that each job is at now.
+        """Do as `_each`, to the attempt and the state that each job is in now.
 
-        A call whose reply was lost is sent again, and may come after the job went on: by its
-        attempt the script sees that what was decided has been done.
+        A call whose reply was lost is sent again, and may come after the job went on: by these the
+        script sees that what was decided has been done.
         """
         ids = list(dict.fromkeys(job_ids))
-        attempts = {
-            job.id: job.attempts
-            for job in self.queue.get_many(ids, result=False)
-            if job is not None
-        }
+        jobs = self.queue.get_many(ids, result=False)
+        seen = {job.id: (job.id, job.attempts, job.state.value) for job in jobs if job is not None}
         return self._each(
-            ids, lambda account, some: call(account, [(i, attempts.get(i, -1)) for i in some])
+            ids, lambda account, some: call(account, [seen.get(i, (i, -1, "")) for i in some])
         )
 
     def _each(

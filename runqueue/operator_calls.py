@@ -1,6 +1,6 @@
 """The operator's calls: what people do to jobs (`operate.py`). The producer's are in `calls.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,24 +10,26 @@ from runqueue.scripts import Argument, Call, load
 
 def adopt(account: str, job_id: str, attempt: int, run_id: str) -> Call[int]:
     """Give an unconfirmed job its run; the codes are in `mark_running.lua`."""
-    arguments: list[Argument] = [job_id, attempt, run_id, "created", 0]
+    arguments: list[Argument] = [0, job_id, attempt, run_id, "created", 0]
     return Call(load("mark_running"), account, arguments, lambda codes: int(codes[0]))
 
 
-def settle(
-    account: str, attempts: Sequence[tuple[str, int]], what: str, reason: str = ""
-) -> Call[list[int]]:
-    """Decide on unconfirmed jobs (id, attempt), `resubmit` or `fail`; see `settle.lua`."""
-    return Call(load("settle"), account, [what, reason, *_flat(attempts)], list)
+#: A job as a person saw it: id, attempt, state.
+Seen = tuple[str, int, str]
 
 
-def replay(account: str, attempts: Sequence[tuple[str, int]]) -> Call[list[int]]:
-    """Have ended jobs (id, attempt) done again; the codes are in `replay.lua`."""
-    return Call(load("replay"), account, _flat(attempts), list)
+def settle(account: str, jobs: Sequence[Seen], what: str, reason: str = "") -> Call[list[int]]:
+    """Decide on unconfirmed jobs, `resubmit` or `fail`; see `settle.lua`."""
+    return Call(load("settle"), account, [what, reason, *_flat(job[:2] for job in jobs)], list)
 
 
-def _flat(attempts: Sequence[tuple[str, int]]) -> list[Argument]:
-    return [argument for attempt in attempts for argument in attempt]
+def replay(account: str, jobs: Sequence[Seen]) -> Call[list[int]]:
+    """Have ended jobs done again; the codes are in `replay.lua`."""
+    return Call(load("replay"), account, _flat(jobs), list)
+
+
+def _flat(jobs: Iterable[tuple[Argument, ...]]) -> list[Argument]:
+    return [argument for job in jobs for argument in job]
 
 
 def discard(account: str, job_ids: Sequence[str]) -> Call[list[int]]:
@@ -55,7 +57,7 @@ def list_strays(account: str, cursor: str, count: int) -> Call[tuple[str, list[S
 
 
 def _stray(account: str, run_id: bytes, told: bytes) -> Stray:
-    job_id, attempt, since, why = told.decode(errors="replace").split(" ", 3)
+    job_id, attempt, since, _, why = told.decode(errors="replace").split(" ", 4)
     return Stray(
         run_id.decode(),
         account,

@@ -63,8 +63,16 @@ def claim(
     return Call(load("claim"), account, arguments, parse)
 
 
-def poll_claim(account: str, process: str, want: int, tick_us: int, lease_us: int) -> Call[Taken]:
-    """Take running jobs whose poll is due; see `poll_claim.lua`."""
+def poll_claim(
+    account: str,
+    process: str,
+    want: int,
+    tick_us: int,
+    lease_us: int,
+    *,
+    max_run_us: int = 7_200_000_000,
+) -> Call[Taken]:
+    """Take running jobs whose poll is due, and strays; see `poll_claim.lua`."""
 
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
@@ -85,7 +93,8 @@ def poll_claim(account: str, process: str, want: int, tick_us: int, lease_us: in
         ]
         return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
 
-    return Call(load("poll_claim"), account, [process, want, tick_us, lease_us], parse)
+    arguments: list[Argument] = [process, want, tick_us, lease_us, max_run_us]
+    return Call(load("poll_claim"), account, arguments, parse)
 
 
 def cancel_claim(account: str, process: str, want: int, tick_us: int, lease_us: int) -> Call[Taken]:
@@ -116,7 +125,7 @@ def reconcile_claim(
                 reply[i].decode(),
                 int(reply[i + 1]),
                 int(reply[i + 2]),
-                int(reply[i + 3]),
+                int(reply[i + 3]) if reply[i + 3] else None,
                 reply[i + 4] == b"1",
                 reply[i + 5].decode(),
                 reply[i + 6].decode(),
@@ -137,9 +146,17 @@ def reconcile_claim(
     return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
 
 
-def mark_running(account: str, items: Sequence[Accepted]) -> Call[list[int]]:
-    """Record accepted submissions: 1 adopted, 0 known already, 2 a stray, 3 another job's run."""
-    return Call(load("mark_running"), account, _flat(items), _codes)
+def mark_running(
+    account: str, items: Sequence[Accepted], *, guess: bool = False
+) -> Call[list[int]]:
+    """Record runs: 1 adopted, 0 known already, 2 a stray, 3 another job's, 4 a guess that failed.
+
+    Args:
+        account: the account.
+        items: the runs.
+        guess: they were told by their requests only: one that does not fit is nobody's stray.
+    """
+    return Call(load("mark_running"), account, [int(guess), *_flat(items)], _codes)
 
 
 def mark_dead(account: str, items: Sequence[Lost]) -> Call[list[int]]:
@@ -278,8 +295,15 @@ def migrate(account: str, limit: int) -> Call[bool]:
     return Call(load("migrate"), account, [limit], bool)
 
 
-def seed_limits(account: str, limits: Mapping[str, float]) -> Call[dict[str, float]]:
+def seed_limits(
+    account: str, limits: Mapping[str, float], *, first: bool = True
+) -> Call[dict[str, float]]:
     """Write the limits of this worker's environment.
+
+    Args:
+        account: the account.
+        limits: by name.
+        first: whether the worker has just started; else it only fills in what Redis does not know.
 
     Returns:
         The former values of those that another worker's environment had set otherwise.
@@ -289,4 +313,4 @@ def seed_limits(account: str, limits: Mapping[str, float]) -> Call[dict[str, flo
         return {reply[i].decode(): float(reply[i + 1]) for i in range(0, len(reply), 2)}
 
     arguments = _flat((name, f"{value:g}") for name, value in limits.items())
-    return Call(load("seed_limits"), account, arguments, parse)
+    return Call(load("seed_limits"), account, [int(first), *arguments], parse)

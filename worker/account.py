@@ -66,6 +66,7 @@ class AccountLink:
         self._key_checked: tuple[float, bool | None] = (float("-inf"), None)
         self._key_check = asyncio.Lock()
         self._beat: asyncio.Task[None] | None = None
+        self._announced = False
         self.lease = Lease(name, self.send, self._announce)
         self._make_recorders()
 
@@ -109,8 +110,9 @@ class AccountLink:
 
     def _tell_strays(self, items: Any, codes: Any) -> None:
         for item, code in zip(items, codes, strict=True):
-            if code == 2:
-                log.error("stray_run", account=self.name, job_id=item.job_id, run_id=item.run_id)
+            if code in {2, 3}:
+                event = "stray_run" if code == 2 else "run_is_another_jobs"
+                log.error(event, account=self.name, job_id=item.job_id, run_id=item.run_id)
 
     async def send(self, call: Call[T]) -> T:
         """Run a script."""
@@ -130,7 +132,8 @@ class AccountLink:
         await self._redis.sadd(ACCOUNTS, self.name)
         await self._migrate()
         limits = self.settings.for_queue()
-        changed = await self.send(stages.seed_limits(self.name, limits))
+        seed = stages.seed_limits(self.name, limits, first=not self._announced)
+        changed, self._announced = await self.send(seed), True
         for name, before in changed.items():
             # The worker that started last decides: nobody else knows which environment is meant.
             log.warning(

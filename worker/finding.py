@@ -23,6 +23,8 @@ _NOT_ECHOED = frozenset(
 )
 #: Seconds before its claim in which a run may seem to have been made: the server's clocks differ.
 BEFORE = 60.0
+#: Seconds between claim and loss, at most, of a job whose claim's time is not known.
+SUBMISSION = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class Wanted:
     Args:
         doubt: the job.
         age: seconds it has been unconfirmed.
-        claim_age: seconds since its submission was claimed: its run is not older.
+        since: no run from before this is its own, by the process's monotonic clock (seconds): a
+            search takes its time, and ages grow meanwhile.
         kind: task or workflow.
         fields: the request, as it was handed in.
         search_key: what finds the run, and proves by finding nothing that there is none; None =
@@ -41,7 +44,7 @@ class Wanted:
 
     doubt: Doubtful
     age: float
-    claim_age: float
+    since: float
     kind: Kind
     fields: Mapping[str, Any]
     search_key: str | None
@@ -51,9 +54,19 @@ class Wanted:
         """The job and the attempt, as the marker names them."""
         return self.doubt.job_id, self.doubt.attempt
 
+    @property
+    def may_be_denied(self) -> bool:
+        """Whether a search that finds nothing says anything: it must know how far to look back."""
+        return self.doubt.claimed_us is not None
 
-def wanted(doubt: Doubtful, now_us: int) -> Wanted:
+
+def wanted(doubt: Doubtful, now_us: int, now: float) -> Wanted:
     """Read an unconfirmed job.
+
+    Args:
+        doubt: the job.
+        now_us: the queue's clock.
+        now: the process's monotonic clock at that time, or a little earlier.
 
     Raises:
         ValueError, KeyError: its stored request is broken.
@@ -64,16 +77,20 @@ def wanted(doubt: Doubtful, now_us: int) -> Wanted:
         key = ids.title_marker(doubt.job_id, doubt.attempt)
     elif kind == "workflow" and fields.get("webhook_url"):
         key = ids.url_marker(doubt.job_id, doubt.attempt)
-    age, claim_age = (now_us - doubt.since_us) / 1e6, (now_us - doubt.claimed_us) / 1e6
-    return Wanted(doubt, age, claim_age, kind, fields, key)
+    age = (now_us - doubt.since_us) / 1e6
+    claimed_us = doubt.claimed_us
+    claim_age = age + SUBMISSION if claimed_us is None else (now_us - claimed_us) / 1e6
+    return Wanted(doubt, age, now - claim_age - BEFORE, kind, fields, key)
 
 
-def kind_of(run_type: str | None) -> Kind:
-    """Return the kind of a run in the list."""
+def kind_of(run_type: str | None) -> Kind | None:
+    """Return the kind of a run in the list; None where that does not say."""
+    if run_type is None:
+        return None
     return "workflow" if run_type == "workflow_run" else "task"
 
 
-def is_run_of(job: Wanted, kind: Kind, echoed: Mapping[str, Any]) -> bool | None:
+def is_run_of(job: Wanted, kind: Kind | None, echoed: Mapping[str, Any]) -> bool | None:
     """Say whether a run that no job owns is the job's, by the request that the server echoes.
 
     A marker decides. Without one every field that we sent must be equal; the server adds its own
@@ -82,12 +99,12 @@ def is_run_of(job: Wanted, kind: Kind, echoed: Mapping[str, Any]) -> bool | None
 
     Args:
         job: the job.
-        kind: the run's.
+        kind: the run's; None = not known.
         echoed: its `run_request`.
     """
     if marked := markers_of(echoed):
         return job.marker in marked
-    if kind != job.kind:
+    if kind not in {None, job.kind}:
         return False
     sent = {n: v for n, v in job.fields.items() if n not in _NOT_ECHOED and v is not None}
     workflow = sent.pop("workflow_id", None) or job.fields.get("agent_id")

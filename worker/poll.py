@@ -22,6 +22,8 @@ log = structlog.get_logger()
 GET_SECONDS, LEASE_SECONDS = 12.0, 15.0
 #: A run is looked at again after this share of its age.
 AGE_SHARE = 0.1
+#: Age in seconds from which a stray that the server does not know is believed not to be there.
+UNKNOWN_SECONDS = 60.0
 #: Largest answer that is kept whole.
 MAX_RESULT_BYTES = 8 * 1024 * 1024
 #: What the API calls the ends of a run, and what the job is then.
@@ -74,7 +76,12 @@ class PollPump(Pump):
         account = self.account
         taken = await account.send(
             stages.poll_claim(
-                account.name, account.lease.name, want, tick_us, int(LEASE_SECONDS * 1e6)
+                account.name,
+                account.lease.name,
+                want,
+                tick_us,
+                int(LEASE_SECONDS * 1e6),
+                max_run_us=account.max_run_us,
             )
         )
         return taken._replace(items=[(job, taken.now_us) for job in taken.items])
@@ -93,7 +100,7 @@ class PollPump(Pump):
     def _record(self, job: Due, now_us: int, reading: RunReading) -> None:
         account = self.account
         if not job.job_id:
-            self._see_stray(job.run_id, reading)
+            self._see_stray(job, now_us, reading)
             return
         if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
             self._end(job, reading, reading.run_status)
@@ -116,10 +123,14 @@ class PollPump(Pump):
         polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6))
         account.polled.put(polled, self.free_place)
 
-    def _see_stray(self, run_id: str, reading: RunReading) -> None:
+    def _see_stray(self, stray: Due, now_us: int, reading: RunReading) -> None:
         """Free the slot of a stray that is over; another is looked at again when its lease ends."""
-        if reading.outcome is ReadClass.RUN and reading.is_over:
-            self.account.over_strays.put(run_id, self.free_place)
+        is_over = reading.outcome is ReadClass.RUN and reading.is_over
+        # A server may not know a run for a moment after it was made.
+        if reading.outcome is ReadClass.NOT_FOUND:
+            is_over = now_us - stray.started_us > UNKNOWN_SECONDS * 1e6
+        if is_over:
+            self.account.over_strays.put(stray.run_id, self.free_place)
         else:
             self.free_place()
 

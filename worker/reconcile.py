@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from api_client import ListClass, ListedRun, RunPage
+from api_client import ListClass, ListedRun
 from runqueue import ids, stages
 from runqueue.items import Accepted, Doubtful, Searched, Taken
 from worker.account import AccountLink
-from worker.finding import BEFORE, Wanted, is_run_of, kind_of, markers_of, next_look, wanted
+from worker.finding import Wanted, is_run_of, kind_of, markers_of, next_look, wanted
 from worker.pump import Pump
-from worker.runs import Runs, age_of
+from worker.runs import Runs, times_of
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ class ReconcilePump(Pump):
 
     async def take(self, want: int, tick_us: int) -> Taken:
         """Claim the jobs whose look is due, as one item."""
-        account = self.account
+        account, start = self.account, time.monotonic()
         taken = await account.send(
             stages.reconcile_claim(
                 account.name,
@@ -60,25 +60,22 @@ class ReconcilePump(Pump):
         )
         if time.monotonic() < self._recover_at:
             taken = taken._replace(recover_from_us=0)
-        return taken._replace(items=[taken] if taken.items or taken.recover_from_us else [])
+        is_work = taken.items or taken.recover_from_us
+        return taken._replace(items=[(taken, start)] if is_work else [])
 
-    async def handle(self, item: Taken) -> None:
+    async def handle(self, item: tuple[Taken, float]) -> None:
         """Make one pass."""
+        taken, start = item
         self._runs.begin_pass()
-        if item.recover_from_us:
-            await self._recover(item)
-        if item.items:
-            await self._look(item.items, item.now_us)
+        if taken.recover_from_us:
+            await self._recover(taken, start)
+        if taken.items:
+            await self._look(taken.items, taken.now_us, start)
         self.free_place()
 
-    async def _look(self, doubts: Sequence[Doubtful], now_us: int) -> None:
-        jobs, broken = _readable(doubts, now_us)
-        # What was sent without correlation is for people: an equal request may be anybody's.
-        wanted = [job for job in jobs if job.doubt.marked and self.account.may_list()]
-        verdicts = {job.doubt.job_id: "unknown" for job in jobs if job not in wanted}
-        verdicts |= dict.fromkeys(broken, "unknown")
-        verdicts |= await self._search([job for job in wanted if job.search_key])
-        verdicts |= await self._compare([job for job in wanted if not job.search_key])
+    async def _look(self, doubts: Sequence[Doubtful], now_us: int, start: float) -> None:
+        jobs, broken = _readable(doubts, now_us, start)
+        verdicts = await self._verdicts(jobs) | dict.fromkeys(broken, "unknown")
         ages = {job.doubt.job_id: job.age for job in jobs}
         grace = self.account.grace
         searched = [
@@ -104,6 +101,21 @@ class ReconcilePump(Pump):
                 settled=codes.count(2),
             )
 
+    async def _verdicts(self, jobs: list[Wanted]) -> dict[str, str]:
+        """Look for runs; return what that says of each job whose run was not found."""
+        verdicts = {job.doubt.job_id: "unknown" for job in jobs}
+        # What was sent without correlation is for people: an equal request may be anybody's.
+        sought = [job for job in jobs if job.doubt.marked and self.account.may_list()]
+        found_none = await self._search([job for job in sought if job.search_key])
+        found_none |= await self._compare([job for job in sought if not job.search_key])
+        for job in sought:
+            job_id = job.doubt.job_id
+            if job_id not in found_none:
+                del verdicts[job_id]
+            elif job.may_be_denied:
+                verdicts[job_id] = found_none[job_id]
+        return verdicts
+
     async def _search(self, jobs: list[Wanted]) -> dict[str, str]:
         """Look for marked runs; return a verdict for each job whose run was not found."""
         if len(jobs) >= BULK_FROM:
@@ -120,9 +132,9 @@ class ReconcilePump(Pump):
             page = await self._runs.page(number, search_key="[rq:")
             found += [
                 (by_marker[marker], run)
-                for run in page.runs
+                for run, made in times_of(page).items()
                 for marker in ids.markers_in(run.title or "")
-                if marker in by_marker and _is_recent_enough(run, by_marker[marker], page)
+                if marker in by_marker and made >= by_marker[marker].since
             ]
             if page.outcome is not ListClass.DONE or page.is_short:
                 break
@@ -138,7 +150,8 @@ class ReconcilePump(Pump):
             page = await self._runs.page(1, search_key=job.search_key)
         if page.outcome is not ListClass.DONE:
             return "unknown"
-        hits = [run for run in page.runs if _is_recent_enough(run, job, page)]
+        # One from before the claim is of an earlier life: a record that was lost counts anew.
+        hits = [run for run, made in times_of(page).items() if made >= job.since]
         # A server that takes no search gives any runs: each has to show the marker itself.
         found = [run for run in hits if await self._carries(run, job)]
         if found:
@@ -152,15 +165,16 @@ class ReconcilePump(Pump):
         """Say whether a run carries the attempt's marker: in its title, else in what it echoes."""
         if job.kind == "task":
             return job.marker in ids.markers_in(run.title or "")
-        return job.marker in markers_of(await self._runs.echo(run) or {})
+        async with self._slots:
+            return job.marker in markers_of(await self._runs.echo(run) or {})
 
     async def _compare(self, jobs: list[Wanted]) -> dict[str, str]:
         """Compare unmarked jobs with the recent runs that no job owns, oldest first."""
         if not jobs:
             return {}
-        left = sorted(jobs, key=lambda job: job.doubt.claimed_us)
-        ages, complete = await self._runs.recent(max(job.claim_age for job in jobs) + BEFORE)
-        free = await self._runs.without_owner(ages)
+        left = sorted(jobs, key=lambda job: job.since)
+        times, complete = await self._runs.recent(left[0].since)
+        free = await self._runs.without_owner(times)
         echoes = await self._runs.echoes_of(free)
         unsure: set[str] = set()
         for run in reversed(free):
@@ -169,11 +183,12 @@ class ReconcilePump(Pump):
                 complete = False
                 continue
             kind = kind_of(run.run_type)
-            may_be = [job for job in left if ages[run] <= job.claim_age + BEFORE]
+            may_be = [job for job in left if times[run] >= job.since]
             told = {job.doubt.job_id: is_run_of(job, kind, echoed) for job in may_be}
-            match = next((job for job in may_be if told[job.doubt.job_id]), None)
-            if match is not None and await self._adopt([(match, run)]):
-                left.remove(match)
+            for job in may_be:
+                if told[job.doubt.job_id] and await self._adopt([(job, run)], guess=True):
+                    left.remove(job)
+                    break
             else:
                 unsure |= {job_id for job_id, verdict in told.items() if verdict is not False}
         return {
@@ -183,7 +198,7 @@ class ReconcilePump(Pump):
             for job in left
         }
 
-    async def _recover(self, loss: Taken) -> None:
+    async def _recover(self, loss: Taken, start: float) -> None:
         """Adopt the runs of claims that Redis lost, by their markers, and let the account go on.
 
         Not before whatever was on the wire has become a run or has not. A run that names no attempt
@@ -195,7 +210,8 @@ class ReconcilePump(Pump):
         self._recover_at = time.monotonic() + min(left or RECOVERY_EVERY, RECOVERY_EVERY)
         if not self.account.may_list():
             return
-        runs, complete = await self._runs.recent((loss.now_us - since_us) / 1e6)
+        since = start - (loss.now_us - since_us) / 1e6
+        runs, complete = await self._runs.recent(since)
         free, unknown = await self._runs.without_owner(runs), 0
         echoes = await self._runs.echoes_of(free)
         for run in free:
@@ -220,16 +236,19 @@ class ReconcilePump(Pump):
                 runs_without_marker=unknown,
             )
 
-    async def _adopt(self, found: Iterable[tuple[Wanted, ListedRun]]) -> bool:
+    async def _adopt(
+        self, found: Iterable[tuple[Wanted, ListedRun]], *, guess: bool = False
+    ) -> bool:
         """Record runs that were found; True if at least one job has its run now."""
         items = [
             Accepted(job.doubt.job_id, job.doubt.attempt, run.run_id, run.status, 0)
             for job, run in found
         ]
-        return bool(items) and await self._record(items)
+        return bool(items) and await self._record(items, guess=guess)
 
-    async def _record(self, items: list[Accepted]) -> bool:
-        codes = await self.account.send(stages.mark_running(self.account.name, items))
+    async def _record(self, items: list[Accepted], *, guess: bool = False) -> bool:
+        call = stages.mark_running(self.account.name, items, guess=guess)
+        codes = await self.account.send(call)
         for item, code in zip(items, codes, strict=True):
             log.info(
                 "run_found",
@@ -237,22 +256,19 @@ class ReconcilePump(Pump):
                 job_id=item.job_id,
                 attempt=item.attempt,
                 run_id=item.run_id,
-                verdict=("known", "adopted", "stray", "taken")[code],
+                verdict=("known", "adopted", "stray", "taken", "moved on")[code],
             )
         return any(code in {0, 1} for code in codes)
 
 
-def _readable(doubts: Sequence[Doubtful], now_us: int) -> tuple[list[Wanted], list[str]]:
+def _readable(
+    doubts: Sequence[Doubtful], now_us: int, now: float
+) -> tuple[list[Wanted], list[str]]:
     """Return the jobs whose request can be read, and the ids of the others."""
     jobs, broken = [], []
     for doubt in doubts:
         try:
-            jobs.append(wanted(doubt, now_us))
+            jobs.append(wanted(doubt, now_us, now))
         except (ValueError, KeyError):
             broken.append(doubt.job_id)
     return jobs, broken
-
-
-def _is_recent_enough(run: ListedRun, job: Wanted, page: RunPage) -> bool:
-    """Say that a run is not older than its attempt: a record that was lost may count anew."""
-    return age_of(run, page) <= job.claim_age + BEFORE

@@ -40,21 +40,23 @@ class Runs:
         """Let a failed list be logged again: once a pass."""
         self._failure_told = False
 
-    async def recent(self, seconds: float) -> tuple[dict[ListedRun, float], bool]:
-        """Read the ages of the runs of so many seconds, newest first, and whether that is all."""
-        ages: dict[ListedRun, float] = {}
+    async def recent(self, since: float) -> tuple[dict[ListedRun, float], bool]:
+        """Read the runs made since then, newest first, when each was made, and whether that is all.
+
+        Times are the process's monotonic clock: reading many pages takes its time.
+        """
+        made: dict[ListedRun, float] = {}
         for number in range(1, MAX_PAGES + 1):
             page = await self.page(number)
             if page.outcome is not ListClass.DONE:
-                return ages, False
-            for run in page.runs:
-                age = age_of(run, page)
-                if age > seconds:
-                    return ages, True
-                ages.setdefault(run, age)
+                return made, False
+            for run, when in times_of(page).items():
+                if when < since:
+                    return made, True
+                made.setdefault(run, when)
             if page.is_short:
-                return ages, True
-        return ages, False
+                return made, True
+        return made, False
 
     async def page(self, number: int, search_key: str | None = None) -> RunPage:
         """Read one page, of a search if there is a key; a server without lists is remembered."""
@@ -114,9 +116,11 @@ class Runs:
         return self._echoes[run.run_id]
 
 
-def age_of(run: ListedRun, page: RunPage) -> float:
-    """Return a run's age by the server's own clock; of one that does not say, none."""
-    if run.created is None:
-        return 0.0
-    now = page.server_date if page.server_date is not None else time.time()
-    return now - run.created
+def times_of(page: RunPage) -> dict[ListedRun, float]:
+    """Return when each run of a page that was just read was made, by the monotonic clock.
+
+    Their ages are told by the server's own clock; a run that does not say has none.
+    """
+    now = time.monotonic()
+    server = page.server_date if page.server_date is not None else time.time()
+    return {run: now - (0.0 if run.created is None else server - run.created) for run in page.runs}

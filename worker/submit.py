@@ -72,8 +72,9 @@ class SubmitPump(Pump):
             )
         )
         self._claim = None
+        # Not its own: the first of all may be slow because the permit was on its way for long.
+        granted = asked + min(self._round_trips, default=0.0)
         self._round_trips.append(time.monotonic() - start)
-        granted = asked + min(self._round_trips)
         if taken.answer is Answer.OK:
             account.lease.sequence = max(account.lease.sequence, taken.sequence)
         return taken._replace(items=[(job, process, granted) for job in taken.items])

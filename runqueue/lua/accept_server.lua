@@ -1,6 +1,13 @@
 -- use: server
 -- The owner of this Redis vouches for it: it was restarted and lost nothing.
 -- ARGV  now_us.   Reply 1 = accepted, 0 = there was nothing to accept
-if redis.call('HEXISTS', META, 'run_id') == 0 then return 0 end
-accept(this_server())
+-- What an earlier one had lost stays lost: a recovery that is under way goes on, and its hold with it.
+local f = redis.call('HMGET', META, 'run_id', 'recover_from')
+if not f[1] then return 0 end
+if f[2] then
+  redis.call('HSET', META, 'run_id', this_server())
+  redis.call('HDEL', META, 'moved', 'moved_at')
+else
+  accept(this_server())
+end
 return 1

@@ -9,7 +9,6 @@ local f = redis.call('HMGET', key, 'held', 'count:scheduled', 'count:ready', 'co
   'count:unconfirmed', 'count:running')
 local waiting, live = tonumber(f[2] or 0) + tonumber(f[3] or 0), 0
 for i = 4, 6 do live = live + tonumber(f[i] or 0) end
-if f[1] == 'canceled' then waiting = 0 end -- the sweep has not come to them yet
 redis.call('HSET', key, 'held', 'canceled', 'canceled_at', int(NOW))
 redis.call('HSETNX', PREFIX .. 'canceling', ARGV[2], '0')
 return { batch_size(ARGV[2]), waiting, live }

@@ -119,8 +119,11 @@ local strays = redis.call('HLEN', STRAY_JOBS) > 0
 local function adopt_stray(id, job, known)
   local run_id, attempt
   for stray in string.gmatch(redis.call('HGET', STRAY_JOBS, id) or '', '%S+') do
-    attempt = string.match(redis.call('HGET', PREFIX .. 'strays', stray) or '', '^%S+ (%d+)')
-    if tonumber(attempt or 0) > known then
+    local told = redis.call('HGET', PREFIX .. 'strays', stray) or ''
+    local request
+    attempt, request = string.match(told, '^%S+ (%d+) %d+ (%S+)')
+    -- Under a key that was used anew for another request, it is another job's.
+    if (request == '-' or request == request_of(id)) and tonumber(attempt) > known then
       run_id = stray
       break
     end
@@ -272,7 +275,10 @@ if #taken > 0 then
   count_dispatches(#taken)
   take('dispatch', limits.dispatch, #taken)
   take('request', limits.requests_per_second, #taken)
-  if probing then redis.call('HSET', META, 'hold_until', int(NOW + PROBE_EVERY), 'probing', int(NOW + PROBE_EVERY)) end
+  if probing then
+    local until_us = int(NOW + PROBE_EVERY)
+    redis.call('HSET', META, 'hold_until', until_us, 'probing', until_us, 'probe', taken[1])
+  end
 end
 save()
 local left = 0

@@ -1,5 +1,6 @@
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
--- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), then 5 a job: id, digest, '<priority 0-3>:<group>', options, body
+-- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), then 5 a job: id, digest,
+--       '<priority 0-3>:<group>', options, body
 --       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<retry>', each '' = the default; a time is
 --       '<us>' absolute or '+<us>' from now, retry is the policy's JSON
 -- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code

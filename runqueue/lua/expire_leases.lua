@@ -17,7 +17,10 @@ local function take_over(process, ids, reason, died)
     local job = read_job(id)
     if job and job.state == 'submitting' and job.process == process then
       to_unconfirmed(job, reason)
-      if died then redis.call('HINCRBY', job_key(id), 'deaths', 1) end
+      if died then
+        redis.call('HINCRBY', job_key(id), 'deaths', 1)
+        redis.call('HSET', job_key(id), 'died', int(job.attempt))
+      end
     end
     redis.call('ZREM', PREFIX .. 'claims:' .. process, id)
     taken = taken + 1

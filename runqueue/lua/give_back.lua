@@ -12,7 +12,7 @@
 -- asked; account holds them for 60 s and then lets one job through to see. 'void' holds nothing.
 local why, wait_us, reason, named = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local FIRST_HOLD, LONGEST_HOLD, ACCOUNT_HOLD = 1000000, 60000000, 60000000
-local reply, given = {}, 0
+local reply, given, probe_is_back = {}, 0, false
 expect(PREFIX .. 'suspects', 'zset')
 expect(PREFIX .. 'dead', 'zset')
 pass_when_full()
@@ -34,7 +34,9 @@ local function hold()
   -- A wait that the server asked for is not ended early: neither by an acceptance nor by a probe.
   if wait_us > 0 then
     local asked = tonumber(redis.call('HGET', META, 'asked_until') or 0)
-    redis.call('HSET', META, 'asked_until', int(math.max(asked, NOW + wait_us)))
+    if NOW + wait_us > asked then
+      redis.call('HSET', META, 'asked_until', int(NOW + wait_us), 'asked_reason', reason)
+    end
   end
   if why == 'account' then redis.call('HSET', META, 'hold_probe', '1') end
 end
@@ -60,8 +62,12 @@ for i = #ARGV - 1, 6, -2 do
   local was_unconfirmed = job and job.state == 'unconfirmed'
   if job and may_leave(job, ARGV[i + 1]) then
     -- Its process, taken for dead, lives: it only could not reach Redis for a while.
-    if was_unconfirmed and job.deaths > 0 then job.deaths = redis.call('HINCRBY', job_key(job.id), 'deaths', -1) end
+    if was_unconfirmed and redis.call('HGET', job_key(job.id), 'died') == int(job.attempt) then
+      job.deaths = redis.call('HINCRBY', job_key(job.id), 'deaths', -1)
+      redis.call('HDEL', job_key(job.id), 'died')
+    end
     ready_again(job, true)
+    probe_is_back = probe_is_back or is_probe(job.id)
     given = given + 1
     reply[at] = 1
   else
@@ -70,7 +76,7 @@ for i = #ARGV - 1, 6, -2 do
 end
 bump(totals, 'given_back:' .. why, given)
 -- The one that was let through has come back, and found out nothing: the next may go when this hold says.
-if given > 0 and is_probing() then
+if probe_is_back then
   local asked = tonumber(redis.call('HGET', META, 'asked_until') or 0)
   redis.call('HSET', META, 'hold_until', int(math.max(NOW, asked)))
   redis.call('HDEL', META, 'probing')

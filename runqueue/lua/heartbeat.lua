@@ -8,8 +8,13 @@
 local PROCESSES, process = PREFIX .. 'processes', ARGV[2]
 expect(PROCESSES, 'zset')
 pass_when_full()
--- Before the lease is written: one that stood in a time which the clock jumped to would hide the jump.
-if ARGV[1] == '0' then set_clock(process, tonumber(ARGV[6])) end
+-- Before the lease is written: one that stood in a time which the clock jumped to would hide the jump. While it
+-- is not sure whether it did, the lease is counted from the time that was last believed.
+local from = NOW
+if ARGV[1] == '0' then
+  set_clock(process, tonumber(ARGV[6]))
+  if clock_is_stale() and ARGV[4] ~= '1' then from = tonumber(redis.call('HGET', META, 'clock')) end
+end
 
 local sequence, f = tonumber(ARGV[5]), redis.call('HMGET', META, 'sequence', 'remembered', 'hold_person', 'run_id')
 local stored, is_known = tonumber(f[1] or 0), not f[4] or f[4] == this_server()
@@ -20,6 +25,6 @@ if sequence > stored and not f[3] then hold_for_lost(lost_claims(stored, sequenc
 
 local deadline = redis.call('ZSCORE', PROCESSES, process)
 if ARGV[4] ~= '1' and (not deadline or tonumber(deadline) <= NOW) and not clock_is_stale() then return -1 end
-redis.call('ZADD', PROCESSES, int(NOW + tonumber(ARGV[3])), process)
+redis.call('ZADD', PROCESSES, int(from + tonumber(ARGV[3])), process)
 -- What an older server stores must not come back to it as somebody's memory.
 return is_known and stored or -2

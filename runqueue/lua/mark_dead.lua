@@ -4,7 +4,7 @@
 -- Twenty refusals in a row are a mistake in the settings, not in twenty requests: submissions are held,
 -- and one job a minute is tried.
 local REFUSALS, HOLD = 20, 60000000
-local reply, refused, words = {}, 0, ''
+local reply, refused, words, probe_is_back = {}, 0, '', false
 expect(PREFIX .. 'dead', 'zset')
 pass_when_full()
 for i = 2, #ARGV, 3 do
@@ -12,13 +12,13 @@ for i = 2, #ARGV, 3 do
   if job and may_leave(job, ARGV[i + 1]) then
     end_without_run(job, ARGV[i + 2])
     refused, words = refused + 1, ARGV[i + 2]
+    probe_is_back = probe_is_back or is_probe(job.id)
     reply[#reply + 1] = 1
   else
     reply[#reply + 1] = 0
   end
 end
-local probing = refused > 0 and is_probing()
-if not count_trouble('refusals', refused, REFUSALS, HOLD, HOLD, 'refused, ' .. words) and probing then
+if not count_trouble('refusals', refused, REFUSALS, HOLD, HOLD, 'refused, ' .. words) and probe_is_back then
   -- What it was to find out is found out: the server answers, and knows the account.
   redis.call('HDEL', META, 'troubles')
   end_hold()

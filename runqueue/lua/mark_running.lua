@@ -1,8 +1,10 @@
 -- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
--- ARGV  now_us, then 5 a job: id, attempt, run_id, run_status, poll_after_us
+-- ARGV  now_us, guess (1 = these runs were told by their requests only), then 5 a job: id, attempt, run_id,
+--       run_status, poll_after_us
 -- Reply per job: 1 = adopted, 0 = known already, 2 = stray (the job has moved on, or is gone),
 --       3 = the run is another job's (a search for an equal request found it first): the job, if it waits
---       for this answer, is unconfirmed now, for the other's run may be its own
+--       for this answer, is unconfirmed now, for the other's run may be its own,
+--       4 = the job has moved on, and the run was only a guess: nothing came of it
 -- Adopted is the run of the current attempt, or of a higher one whose claim Redis lost.
 local reply, polls, looks = {}, {}, {}
 expect(PREFIX .. 'poll', 'zset')
@@ -21,7 +23,7 @@ local function adopts(job, attempt)
 end
 
 local adopted, accepted = 0, 0
-for i = 2, #ARGV, 5 do
+for i = 3, #ARGV, 5 do
   local id, attempt, run_id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
   local job = read_job(id)
   local code = 1
@@ -34,6 +36,8 @@ for i = 2, #ARGV, 5 do
       to_unconfirmed(job, 'its run was taken for another job')
       remove_later('claims:' .. (job.process or ''), id)
     end
+  elseif (not job or not adopts(job, attempt)) and ARGV[2] == '1' then
+    code = 4
   elseif not job or not adopts(job, attempt) then
     code = 2
     if add_stray(run_id, id, ARGV[i + 1], job and ('job was ' .. job.state) or 'job is gone') then

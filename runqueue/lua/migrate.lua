@@ -44,6 +44,11 @@ if day <= today then
   redis.call('HSET', META, 'migrate_day', int(day), 'migrate_at', int(at))
   return 0
 end
+-- Strays of before stand in no list of what is to be forgotten.
+if schema < SCHEMA then
+  for _, run_id in ipairs(redis.call('HKEYS', PREFIX .. 'strays')) do ended[#ended + 1] = 'stray ' .. run_id end
+  save()
+end
 redis.call('HDEL', META, 'migrate_day', 'migrate_at')
 redis.call('HSET', META, 'schema', int(SCHEMA))
 return 1

@@ -1,13 +1,15 @@
 -- use: limits board
--- Takes running jobs whose poll is due, and strays; each comes again after `lease_us` if nobody records it.
+-- Takes running jobs whose poll is due, and strays; each comes again after `lease_us` if nobody records it (a
+-- stray after a tenth of its age, if that is longer).
 -- A stray that was not seen to end takes no slot any more after the longest time that a run takes.
--- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), lease_us
+-- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), lease_us, max_run_us
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = a stray), attempt, run_id, run_status,
 --         started_us, deadline_us ('' none), retry (the policy's JSON, '' none), runs (that ended before) }
 --       next_us = when a permit or the next poll is due; left = 1: none due within a second, the pump
 --       is off the board.
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local max_run = tonumber(ARGV[6])
 local POLL = PREFIX .. 'poll'
 local STAYS_FOR = 1000000
 expect(POLL, 'zset')
@@ -20,12 +22,16 @@ local limits = read_limits()
 local room, next_us = allowed('request', limits.requests_per_second, limits.burst, want)
 local reply, leased, looked = {}, {}, 0
 
-if room > 0 then
-  for _, run_id in ipairs(redis.call('ZRANGEBYSCORE', STRAY_LOOKS, '-inf', int(NOW), 'LIMIT', 0, room)) do
+-- Strays get what the jobs leave, and a quarter of it at least.
+local due = redis.call('ZCOUNT', POLL, '-inf', int(NOW))
+local for_strays = math.max(room - due, math.floor(room / 4))
+if for_strays > 0 then
+  for _, run_id in ipairs(redis.call('ZRANGEBYSCORE', STRAY_LOOKS, '-inf', int(NOW), 'LIMIT', 0, for_strays)) do
     local told = redis.call('HGET', PREFIX .. 'strays', run_id)
     local attempt, since = string.match(told or '', '^%S+ (%d+) (%d+)')
-    if since and tonumber(since) > NOW - LONGEST_RUN then
-      redis.call('ZADD', STRAY_LOOKS, int(NOW + lease), run_id)
+    if since and tonumber(since) > NOW - max_run then
+      local next_look = NOW + math.max(lease, math.floor((NOW - tonumber(since)) / 10))
+      redis.call('ZADD', STRAY_LOOKS, int(math.min(next_look, tonumber(since) + max_run)), run_id)
       for _, field in ipairs({ '', attempt, run_id, '', since, '', '', '' }) do reply[#reply + 1] = field end
       looked = looked + 1
     else
@@ -37,6 +43,7 @@ end
 local ids = {}
 if room > looked then ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', int(NOW), 'LIMIT', 0, room - looked) end
 take('request', limits.requests_per_second, looked + #ids)
+
 for _, id in ipairs(ids) do
   local f = redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'run_status', 'started', 'deadline',
     'retry', 'runs')

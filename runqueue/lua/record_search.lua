@@ -1,11 +1,12 @@
 -- What a search for the runs of unconfirmed jobs came to, where it found none.
--- ARGV  now_us, searched_us (when the search began), grace_us, spacing_us, then 4 a job: id, attempt, verdict ('negative' | 'unknown'),
---       next_after_us (when to look again)
+-- ARGV  now_us, searched_us (when the search began), grace_us, spacing_us, then 4 a job: id, attempt, verdict
+--       ('negative' | 'unknown'), next_after_us (when to look again)
 -- Reply per job: 2 = not unconfirmed any more (ready, canceled or dead), 1 = it stays, 0 = not ours any more
 -- Negative counts from `grace` after the job became unconfirmed, and again `spacing` later: a submission
 -- may still be on its way. Two of them mean that there is no run. `unknown` says nothing.
--- Then on_unconfirmed decides: auto → ready again; park → stays, for people, without a slot; resubmit → ready again once
--- the grace is over, whatever the search says. A cancel that was asked for forbids it: no run → canceled.
+-- Then on_unconfirmed decides: auto → ready again; park → stays, for people, without a slot; resubmit → ready
+-- again once the grace is over, whatever the search says. A cancel that was asked for forbids it: no run →
+-- canceled.
 local searched, grace, spacing = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local NEEDED = 2
 local reply, looks = {}, {}

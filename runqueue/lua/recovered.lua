@@ -7,7 +7,7 @@ pass_when_full()
 local f = redis.call('HMGET', META, 'sequence', 'remembered')
 redis.call('HSET', META, 'sequence', int(math.max(tonumber(f[1] or 0), tonumber(f[2] or 0))))
 redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe', 'hold_person', 'probing',
-  'asked_until')
+  'asked_until', 'asked_reason', 'probe')
 accept(this_server())
 wake()
 return 1

@@ -1,14 +1,15 @@
 -- Writes the limits of a worker's environment; a value set live stays the one in force.
--- ARGV  now_us, then 2 a limit: name, value
+-- ARGV  now_us, first (1 = the worker has just started; 0 = it only fills in what an empty Redis does not
+--       know), then 2 a limit: name, value
 -- Reply, flat: name and former value of each limit that another worker's environment had set otherwise
 local LIMITS, changed = PREFIX .. 'limits', {}
 expect(LIMITS, 'hash')
-for i = 2, #ARGV, 2 do
+for i = 3, #ARGV, 2 do
   local before = redis.call('HGET', LIMITS, 'env:' .. ARGV[i])
-  if before and before ~= ARGV[i + 1] then
+  if before and before ~= ARGV[i + 1] and ARGV[2] == '1' then
     changed[#changed + 1] = ARGV[i]
     changed[#changed + 1] = before
   end
-  redis.call('HSET', LIMITS, 'env:' .. ARGV[i], ARGV[i + 1])
+  redis.call(ARGV[2] == '1' and 'HSET' or 'HSETNX', LIMITS, 'env:' .. ARGV[i], ARGV[i + 1])
 end
 return changed

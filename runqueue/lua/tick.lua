@@ -92,7 +92,8 @@ send('poll', wanted(redis.call('ZCOUNT', PREFIX .. 'poll', '-inf', int(NOW))
   + redis.call('ZCOUNT', STRAY_LOOKS, '-inf', int(NOW)), 'poll'))
 send('cancel', wanted(redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)), 'cancel'))
 -- One at a time: what one search finds need not be looked for by another.
-if redis.call('ZCOUNT', PREFIX .. 'reconcile', '-inf', int(NOW)) > 0 or redis.call('HEXISTS', META, 'recover_from') == 1 then
+if redis.call('ZCOUNT', PREFIX .. 'reconcile', '-inf', int(NOW)) > 0
+  or redis.call('HEXISTS', META, 'recover_from') == 1 then
   send('reconcile', 1 - pumps('reconcile'))
 end
 

@@ -218,9 +218,12 @@ class Clockwork:
             code = self.search(job_id, attempt=attempt)
         return code
 
-    def attempts(self, *job_ids: str) -> list[tuple[str, int]]:
-        """Jobs with the attempts that they are at."""
-        return [(job_id, int(self.field(job_id, "attempt") or 0)) for job_id in job_ids]
+    def seen(self, *job_ids: str) -> list[tuple[str, int, str]]:
+        """Jobs as a person sees them now: id, attempt, state."""
+        return [
+            (job_id, int(self.field(job_id, "attempt") or 0), self.state(job_id) or "")
+            for job_id in job_ids
+        ]
 
     def die(self) -> int:
         """Every process dies; returns how many claims were taken over."""

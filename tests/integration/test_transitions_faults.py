@@ -129,9 +129,9 @@ def test_a_full_server_settles_doubts(clock: Clockwork) -> None:
     assert clock.search(searched) == 1
     assert clock.deny(denied) == 2
     assert clock.run(
-        operator_calls.settle(clock.account, clock.attempts(failed), "fail", "enough")
+        operator_calls.settle(clock.account, clock.seen(failed), "fail", "enough")
     ) == [1]
-    assert clock.run(operator_calls.settle(clock.account, clock.attempts(again), "resubmit")) == [1]
+    assert clock.run(operator_calls.settle(clock.account, clock.seen(again), "resubmit")) == [1]
     assert [clock.state(job) for job in (searched, denied, failed, again)] == [
         "unconfirmed",
         "ready",
@@ -147,7 +147,7 @@ def test_a_full_server_runs_again_replays_and_discards(clock: Clockwork) -> None
     fill_up(clock)
     item = items.RunAgain(again, 1, f"r-{again}", "failed", "no luck", SECOND, b"x" * 10_000)
     assert clock.run(stages.retry_run(clock.account, [item])) == [1]
-    assert clock.run(operator_calls.replay(clock.account, clock.attempts(over))) == [1]
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(over))) == [1]
     clock.finish(gone, state="failed")
     assert clock.run(operator_calls.discard(clock.account, [gone])) == [0]
     assert [clock.state(job) for job in (again, over, gone)] == ["scheduled", "ready", "failed"]
@@ -342,9 +342,7 @@ def cancel_stray(clock: Clockwork, job: str) -> None:
 
 
 def settle(what: str) -> Act:
-    return lambda clock, job: clock.run(
-        operator_calls.settle(clock.account, clock.attempts(job), what)
-    )
+    return lambda clock, job: clock.run(operator_calls.settle(clock.account, clock.seen(job), what))
 
 
 RECORDING: list[tuple[str, Act, str]] = [
@@ -433,7 +431,7 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
     lost = [items.Lost(job, 2, "cut off") for job in jobs]
     clock.run(stages.mark_unconfirmed(clock.account, lost))
     assert (
-        clock.run(operator_calls.settle(clock.account, clock.attempts(*jobs), "resubmit"))
+        clock.run(operator_calls.settle(clock.account, clock.seen(*jobs), "resubmit"))
         == [1] * 1_000
     )
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
@@ -441,7 +439,7 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
     again = [items.RunAgain(job, 3, f"r-{job}", "failed", "no", 0, b"{}") for job in jobs]
     assert clock.run(stages.retry_run(clock.account, again)) == [1] * 1_000
     assert clock.cancel(*jobs) == [1] * 1_000
-    assert clock.run(operator_calls.replay(clock.account, clock.attempts(*jobs))) == [1] * 1_000
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(*jobs))) == [1] * 1_000
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
     dead = [items.Lost(job, 4, "422") for job in jobs]
     assert clock.run(stages.mark_dead(clock.account, dead)) == [1] * 1_000

@@ -306,3 +306,18 @@ def test_looking_jobs_up_stores_and_takes_over_nothing(clock: Clockwork) -> None
     found = clock.run(calls.look_up(clock.account, packed, [None] * 3))
     assert [answer.status.value for answer in found] == ["new", "known", "new"]
     assert clock.dump() == before
+
+
+def test_a_worker_that_only_lost_its_lease_does_not_bring_its_limits_back(clock: Clockwork) -> None:
+    clock.limit(concurrent_runs=100)
+    clock.limit(concurrent_runs=10)
+    old = {"concurrent_runs": 100.0, "dispatches_per_second": 5.0}
+    assert clock.run(stages.seed_limits(clock.account, old, first=False)) == {}
+    limits = clock.run(calls.stats(clock.account)).limits
+    assert (limits["concurrent_runs"], limits["dispatches_per_second"]) == (10, 5)
+
+
+def test_a_worker_that_starts_is_told_which_limits_it_changes(clock: Clockwork) -> None:
+    clock.limit(concurrent_runs=100, dispatches_per_second=2)
+    new = {"concurrent_runs": 10.0, "dispatches_per_second": 2.0}
+    assert clock.run(stages.seed_limits(clock.account, new)) == {"concurrent_runs": 100}

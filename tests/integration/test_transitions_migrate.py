@@ -90,3 +90,15 @@ def test_what_an_older_worker_leaves_during_an_upgrade_is_listed_later(clock: Cl
     clock.client.delete(clock.key("reconcile"), clock.key("dead"))  # version 1 has no such lists
     assert migrate(clock)
     assert (clock.members("reconcile"), clock.members("dead")) == ([doubtful], [dead])
+
+
+def test_strays_of_an_older_version_are_forgotten_in_their_time(clock: Clockwork) -> None:
+    made_old(clock)
+    told = f"{clock.new_id('k')} 1 {clock.now} late"
+    clock.client.hset(clock.key("strays"), "old", told)
+    while not migrate(clock):
+        pass
+    clock.wait((KEEP + DAY) / SECOND)
+    clock.heartbeat("p1", first=True)
+    clock.sweep("retire", KEEP)
+    assert not clock.client.exists(clock.key("strays"))

@@ -19,11 +19,11 @@ from tests.integration.clockwork import (
 
 
 def settle(clock: Clockwork, what: str, *jobs: str, reason: str = "enough") -> list[int]:
-    return clock.run(operator_calls.settle(clock.account, clock.attempts(*jobs), what, reason))
+    return clock.run(operator_calls.settle(clock.account, clock.seen(*jobs), what, reason))
 
 
 def replay(clock: Clockwork, *jobs: str) -> list[int]:
-    return clock.run(operator_calls.replay(clock.account, clock.attempts(*jobs)))
+    return clock.run(operator_calls.replay(clock.account, clock.seen(*jobs)))
 
 
 def discard(clock: Clockwork, *jobs: str) -> list[int]:
@@ -32,7 +32,7 @@ def discard(clock: Clockwork, *jobs: str) -> list[int]:
 
 def test_a_decision_said_again_does_not_decide_on_a_later_attempt(clock: Clockwork) -> None:
     (job,) = clock.doubtful()
-    call = operator_calls.settle(clock.account, [(job, 1)], "resubmit")
+    call = operator_calls.settle(clock.account, [(job, 1, "unconfirmed")], "resubmit")
     assert clock.run(call) == [1]
     assert clock.claimed() == [job]
     clock.lose(job, 2)
@@ -44,12 +44,23 @@ def test_a_replay_said_again_does_not_replay_a_later_attempt(clock: Clockwork) -
     (job,) = clock.enqueue(1)
     clock.claimed()
     clock.refuse(job)
-    call = operator_calls.replay(clock.account, [(job, 1)])
+    call = operator_calls.replay(clock.account, [(job, 1, "dead")])
     assert clock.run(call) == [1]
     clock.claimed()
     clock.refuse(job, 2)
     assert clock.run(call) == [0]
     assert clock.state(job) == "dead"
+
+
+def test_a_replay_said_again_does_not_revive_what_was_canceled_since(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.refuse(job)
+    call = operator_calls.replay(clock.account, [(job, 1, "dead")])
+    assert clock.run(call) == [1]
+    clock.cancel(job)
+    assert clock.run(call) == [0]
+    assert clock.state(job) == "canceled"
 
 
 def run_again(

@@ -473,9 +473,11 @@ def test_after_a_person_resumed_what_a_process_remembers_is_in_the_past(clock: C
 
 
 def test_a_server_after_everybody_said_goodbye_is_trusted_at_once(clock: Clockwork) -> None:
-    jobs = moved(clock)
+    jobs = clock.enqueue(6)
+    assert clock.claimed(5) == jobs[:5]
     clock.accept([Claimed(job, 1, b"") for job in jobs[:5]])
     clock.run(stages.bye(clock.account, "p1"))
+    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
     clock.heartbeat("p2", -1, first=True)
     assert [job.job_id for job in clock.claim(process="p2").items] == jobs[5:]
     clock.client.hset(clock.key("meta"), "run_id", "1" * 40)
@@ -485,14 +487,51 @@ def test_a_server_after_everybody_said_goodbye_is_trusted_at_once(clock: Clockwo
 def test_a_goodbye_of_long_ago_is_not_believed_against_a_process_that_saw_claims(
     clock: Clockwork,
 ) -> None:
-    jobs = moved(clock)
+    jobs = clock.enqueue(6)
+    assert clock.claimed(5) == jobs[:5]
     clock.accept([Claimed(job, 1, b"") for job in jobs[:5]])
     clock.run(stages.bye(clock.account, "p1"))
+    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
     clock.heartbeat("p2", 5, first=True)
     assert clock.claim(process="p2").answer is Answer.MOVED
     clock.wait(7)
     clock.heartbeat("p2", 5)
     assert [job.job_id for job in clock.claim(process="p2").items] == jobs[5:]
+
+
+def test_a_goodbye_to_a_server_that_may_have_lost_claims_vouches_for_nothing(
+    clock: Clockwork,
+) -> None:
+    jobs = moved(clock)
+    clock.accept([Claimed(job, 1, b"") for job in jobs[:5]])
+    clock.run(stages.bye(clock.account, "p1"))
+    clock.heartbeat("p2", -1, first=True)
+    assert clock.claim(process="p2").answer is Answer.MOVED
+
+
+def test_an_owner_who_vouches_does_not_end_a_recovery(clock: Clockwork) -> None:
+    clock.enqueue(1)
+    clock.claimed()
+    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
+    clock.heartbeat("p9", 99, first=True)
+    assert clock.run(calls.accept_server(clock.account))
+    assert clock.client.hexists(clock.key("meta"), "recover_from")
+    assert not clock.claim().items, "held until the lost runs were looked for"
+
+
+def test_a_death_of_an_earlier_attempt_is_not_taken_back(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.die()
+    assert clock.deny(job) == 2
+    clock.claimed(process="p2")
+    for _ in range(16):
+        clock.wait(5)
+        clock.heartbeat("p2")
+    clock.sweep("expire_leases", CLAIM_AGE)
+    assert clock.state(job) == "unconfirmed", "its claim is too old, though its process lives"
+    assert clock.give_back(job, "not_sent", attempt=2) == 1
+    assert clock.field(job, "deaths") == "1"
 
 
 def test_a_server_is_not_trusted_before_every_process_with_a_lease_was_heard(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runqueue import calls, stages
+from runqueue import calls, items, operator_calls, stages
 from runqueue.items import Due
 from tests.integration.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
 from tests.integration.machine.model import MAX_RUN
@@ -71,13 +71,31 @@ def test_a_later_life_of_a_key_takes_no_stray_of_one_that_had_its_run(clock: Clo
     clock.claimed()
     assert [clock.found(job, 1, run_id) for run_id in ("run1", "run2")] == [1, 2]
     clock.finish(job, run_id="run1")
-    clock.client.hset(clock.key("strays"), "run2", f"{job} 1 {clock.now + 6 * DAY} late")
+    clock.client.hset(clock.key("strays"), "run2", f"{job} 1 {clock.now + 6 * DAY} - late")
     clock.wait((KEEP + DAY) / SECOND)
     clock.heartbeat("p1", first=True)
     clock.sweep("retire", KEEP)
     assert clock.state(job) is None
     clock.enqueue(names=["k"], body="b")
     assert clock.claimed() == [job]
+
+
+def test_a_key_used_for_another_request_takes_no_stray(clock: Clockwork) -> None:
+    (job,) = clock.doubtful(1, names=["k"], body="a")
+    assert clock.run(operator_calls.settle(clock.account, clock.seen(job), "fail")) == [1]
+    assert clock.found(job, 1, "run1") == 2
+    assert clock.run(operator_calls.discard(clock.account, [job])) == [1]
+    clock.enqueue(names=["k"], body="b")
+    assert clock.claimed() == [job]
+
+
+def test_a_run_that_was_only_guessed_is_nobody_s_stray(clock: Clockwork) -> None:
+    job, _ = clock.doubtful(2)
+    assert clock.found(job, 1, "run1") == 1
+    guess = [items.Accepted(job, 1, "run2", "created", 0)]
+    assert clock.run(stages.mark_running(clock.account, guess, guess=True)) == [4]
+    assert clock.run(stages.bound_runs(clock.account, ["run2"])) == [""]
+    assert clock.run(calls.stats(clock.account)).strays == 0
 
 
 def test_strays_are_looked_at_like_runs_and_again_when_the_lease_of_a_look_ends(
@@ -101,15 +119,30 @@ def test_looks_at_strays_are_calls_within_the_limit(clock: Clockwork) -> None:
     clock.running(1)
     stray(clock)
     clock.wait(2)
+    assert polled(clock) != ["run1"], "jobs come first"
+    clock.wait(1)
     assert polled(clock) == ["run1"]
     assert polled(clock) == []
+
+
+def test_many_strays_do_not_keep_jobs_from_being_looked_at(clock: Clockwork) -> None:
+    clock.limit(requests_per_second=1, burst_size=1)
+    (job,) = clock.running(1)
+    for n in range(20):
+        stray(clock, f"k{n}", f"run{n}")
+    seen = []
+    for _ in range(60):
+        clock.wait(1)
+        seen += polled(clock)
+    assert seen.count(f"r-{job}") == 4, "each lease of 15 s"
+    assert len(set(seen)) == 21
 
 
 def test_a_stray_that_is_never_seen_to_end_gives_its_slot_up(clock: Clockwork) -> None:
     stray(clock)
     clock.wait(MAX_RUN / SECOND - 1)
     assert polled(clock) == ["run1"]
-    clock.wait(LEASE / SECOND)
+    clock.wait(1)
     assert polled(clock) == []
     assert strays_live(clock) == 0
 

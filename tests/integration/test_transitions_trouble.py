@@ -606,3 +606,26 @@ def test_a_probe_that_the_server_refuses_closes_the_breaker(clock: Clockwork) ->
     (*_, last) = clock.claimed(10)
     clock.lose(last, trouble=True)
     assert clock.run(calls.stats(clock.account)).hold_seconds == 0, "a row begins anew"
+
+
+def test_a_job_that_is_not_the_probe_ends_no_probe(clock: Clockwork) -> None:
+    jobs = clock.enqueue(14)
+    clock.claimed(12)
+    for job in jobs[:10]:
+        clock.lose(job, trouble=True)
+    clock.wait(6)
+    assert len(clock.claimed(10)) == 1
+    assert clock.give_back(jobs[10], "void") == 1
+    assert clock.refuse(jobs[11]) == 1
+    assert clock.claimed(10) == []
+    assert clock.run(calls.stats(clock.account)).hold_seconds == 60
+
+
+def test_what_is_left_of_a_hold_is_shown_with_its_own_reason(clock: Clockwork) -> None:
+    asked, refused, accepted = clock.enqueue(3)
+    clock.claimed()
+    clock.give_back(asked, "limited", wait=30, reason="429 asked")
+    clock.give_back(refused, "account", reason="401")
+    clock.found(accepted, 1, "run1")
+    stats = clock.run(calls.stats(clock.account))
+    assert (stats.hold_reason, stats.hold_seconds) == ("429 asked", 30)

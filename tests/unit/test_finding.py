@@ -26,7 +26,7 @@ def doubt(body: dict[str, Any], kind: str = "task", *, attempt: int = 2) -> Doub
 
 def job(body: dict[str, Any], kind: str = "task", *, attempt: int = 2) -> Wanted:
     """A job that has been unconfirmed for five seconds, in its given attempt."""
-    return wanted(doubt(body, kind, attempt=attempt), 1_005 * SECOND)
+    return wanted(doubt(body, kind, attempt=attempt), 1_005 * SECOND, 500.0)
 
 
 def test_a_job_is_read_with_its_age_and_all_its_fields() -> None:
@@ -34,7 +34,7 @@ def test_a_job_is_read_with_its_age_and_all_its_fields() -> None:
 
     found = job(body)
 
-    assert (found.age, found.claim_age) == (5.0, 15.0)
+    assert (found.age, found.since) == (5.0, 500.0 - 15 - 60)
     assert (found.kind, found.fields) == ("task", body)
     assert found.marker == (JOB, 2)
 
@@ -42,7 +42,7 @@ def test_a_job_is_read_with_its_age_and_all_its_fields() -> None:
 @pytest.mark.parametrize("stored", [b"", b"{}", b"nonsense", b'{"k":"t"}\nnonsense', b"{}\n{}"])
 def test_a_broken_request_is_said_to_be_one(stored: bytes) -> None:
     with pytest.raises((ValueError, KeyError)):
-        wanted(Doubtful(JOB, 1, 0, 0, True, "auto", "", stored), SECOND)
+        wanted(Doubtful(JOB, 1, 0, 0, True, "auto", "", stored), SECOND, 0.0)
 
 
 @pytest.mark.parametrize("engine", ["skyvern-1.0", "skyvern-3.0", "openai-cua", "anthropic-cua"])
@@ -107,7 +107,7 @@ def test_markers_are_read_from_title_and_webhook(
 
 @pytest.mark.parametrize(
     ("run_type", "kind"),
-    [("workflow_run", "workflow"), ("task_v2", "task"), ("openai_cua", "task"), (None, "task")],
+    [("workflow_run", "workflow"), ("task_v2", "task"), ("openai_cua", "task"), (None, None)],
 )
 def test_a_listed_run_s_kind_is_told_by_its_type(run_type: str | None, kind: str) -> None:
     assert kind_of(run_type) == kind

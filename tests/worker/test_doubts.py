@@ -9,9 +9,11 @@ import pytest
 import redis
 
 from runqueue import JobState, ids, stages
+from runqueue.items import Accepted
 from runqueue.operate import Operations
-from tests.worker.test_reconcile import MADE, SOON, SUBMISSION, look, lose, task
-from tests.worker.working import ENDLESS, KEYS, Bench, working
+from tests.simulator.simulating import eventually
+from tests.worker.test_reconcile import ALL, LOST, MADE, SOON, SUBMISSION, look, lose, task
+from tests.worker.working import ENDLESS, KEYS, Bench, start, working
 
 MINUTE = 60_000_000
 
@@ -55,6 +57,55 @@ async def test_a_run_is_found_however_late_its_claim_is_taken_over(
             JobState.RUNNING,
             run["run_id"],
         )
+
+
+@pytest.mark.parametrize("request_of", ALL.values(), ids=ALL.keys())
+async def test_the_time_that_a_search_takes_makes_no_run_too_old(
+    client: redis.Redis, redis_url: str, request_of: Any
+) -> None:
+    ahead = [0.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ahead[0], **SOON) as bench:
+        job_id = await lose(bench, request_of, MADE)
+        pump = bench.account.pumps["reconcile"]
+        client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
+        ((taken, start_of_pass),) = (await pump.take(1, 0)).items
+
+        ahead[0] = 70.0  # the list is read 70 s later, and the run is 70 s older by then
+        start(pump, (taken, start_of_pass - 70))
+        await eventually(lambda: pump.busy == 0)
+
+        assert bench.job(job_id).state is JobState.RUNNING
+
+
+async def test_a_job_that_was_found_meanwhile_takes_no_equal_one_s_run(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_ids = [await lose(bench, task(engine=None), MADE) for _ in range(2)]
+        first, second = [run["run_id"] for run in await bench.runs()]
+        pump = bench.account.pumps["reconcile"]
+        client.zadd(f"{KEYS.prefix}reconcile", dict.fromkeys(job_ids, 0))
+        taken = await pump.take(1, 0)
+        late = [Accepted(job_ids[0], 1, first, "running", 0)]
+        assert await bench.account.send(stages.mark_running("default", late)) == [1]
+
+        start(pump, *taken.items)
+        await eventually(lambda: pump.busy == 0)
+
+        assert [bench.job(job_id).run_id for job_id in job_ids] == [first, second]
+        assert list(Operations(bench.queue).strays()) == []
+
+
+async def test_a_job_whose_claim_s_time_is_not_known_is_never_denied(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task(), LOST)
+        client.hdel(f"{KEYS.prefix}job:{job_id}", "claimed")  # as version 1 left it
+
+        await look(bench, 3)
+
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
 
 
 async def test_a_submission_without_a_marker_is_not_searched_by_one(

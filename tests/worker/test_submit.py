@@ -322,6 +322,8 @@ async def test_what_every_claim_takes_on_the_way_makes_no_permit_old(
 
         wrap_send(monkeypatch, bench.account, far_away)
         await bench.one_pass("submit")
+        assert bench.job(job_id).state is JobState.READY, "nothing is known of the way yet"
+        await bench.one_pass("submit")
 
         assert bench.job(job_id).state is JobState.RUNNING
 

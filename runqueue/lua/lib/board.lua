@@ -26,5 +26,7 @@ local function forget_process(process)
   for _, kind in ipairs({ 'submit', 'poll', 'cancel', 'reconcile' }) do board_leave(kind, process) end
   redis.call('DEL', PREFIX .. 'wake:' .. process, PREFIX .. 'alone:' .. process)
   redis.call('HDEL', PREFIX .. 'clocks', process)
-  if redis.call('HGET', META, 'suspects_by') == process then redis.call('HDEL', META, 'suspects_by', 'suspects_until') end
+  if redis.call('HGET', META, 'suspects_by') == process then
+    redis.call('HDEL', META, 'suspects_by', 'suspects_until')
+  end
 end

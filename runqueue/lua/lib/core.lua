@@ -3,9 +3,9 @@
 -- 0 meaning "ask the server", another value only when a test drives the clock.
 local PREFIX = string.sub(KEYS[1], 1, -5)
 local META, COUNTERS = KEYS[1], PREFIX .. 'counters'
+local STRAY_JOBS, STRAY_LOOKS = PREFIX .. 'stray_jobs', PREFIX .. 'stray_looks'
 local DAY = 86400000000
 local NO_BATCH = '-'
-local LONGEST_RUN = 7200000000
 local LIVE = { submitting = true, unconfirmed = true, running = true }
 local ENDED = { completed = true, failed = true, canceled = true, dead = true }
 
@@ -204,7 +204,7 @@ local function remove_record(job)
   if job.state == 'dead' then
     remove_later('dead', job.id)
   else
-    redis.call('HDEL', PREFIX .. 'stray_jobs', job.id) -- it had its run: a later life of its key takes none of its strays
+    redis.call('HDEL', STRAY_JOBS, job.id) -- a later life of its key takes none of its strays
   end
   local batch = job.batch
   if batch ~= NO_BATCH and redis.call('HINCRBY', PREFIX .. 'batch:' .. batch, 'retired', 1) >= batch_size(batch) then
@@ -317,7 +317,6 @@ end
 
 -- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first. They run on
 -- the account's plan like others: until a look says that one is over, it takes a slot (`stray_looks`).
-local STRAY_JOBS, STRAY_LOOKS = PREFIX .. 'stray_jobs', PREFIX .. 'stray_looks'
 local function stray_is_over(run_id)
   remove_later('stray_looks', run_id)
   freed = true
@@ -338,8 +337,15 @@ local function forget_stray(run_id, job_id)
   end
 end
 
+-- The job's request as one word; '-' if there is no record of it.
+local function request_of(job_id)
+  local digest = redis.call('HGET', job_key(job_id), 'digest')
+  return digest and string.sub(redis.sha1hex(digest), 1, 16) or '-'
+end
+
+-- `strays` holds '<job> <attempt> <since_us> <its request> <why>'.
 local function add_stray(run_id, job_id, attempt, why)
-  local told = job_id .. ' ' .. attempt .. ' ' .. int(NOW) .. ' ' .. why
+  local told = table.concat({ job_id, attempt, int(NOW), request_of(job_id), why }, ' ')
   if redis.call('HSETNX', PREFIX .. 'strays', run_id, told) == 0 then return false end
   local before = redis.call('HGET', STRAY_JOBS, job_id)
   redis.call('HSET', STRAY_JOBS, job_id, before and before .. ' ' .. run_id or run_id)
@@ -354,19 +360,19 @@ end
 
 -- Ends a hold, but for what the server asked to wait.
 local function end_hold()
-  local asked = redis.call('HGET', META, 'asked_until')
-  redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_probe', 'probing')
-  if asked and tonumber(asked) > NOW then
-    redis.call('HSET', META, 'hold_until', asked)
+  local asked = redis.call('HMGET', META, 'asked_until', 'asked_reason')
+  redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_probe', 'probing', 'probe')
+  if asked[1] and tonumber(asked[1]) > NOW then
+    redis.call('HSET', META, 'hold_until', asked[1], 'hold_reason', asked[2] or '')
   else
-    redis.call('HDEL', META, 'hold_reason', 'asked_until')
+    redis.call('HDEL', META, 'hold_reason', 'asked_until', 'asked_reason')
   end
 end
 
--- True while the one job that an ended hold let through has its minute to find out whether it goes again.
-local function is_probing()
-  local f = redis.call('HMGET', META, 'hold_until', 'probing')
-  return f[2] and f[1] == f[2] and tonumber(f[1]) > NOW
+-- True if this is the one job that an ended hold let through, and its minute to find out is not over.
+local function is_probe(job_id)
+  local f = redis.call('HMGET', META, 'hold_until', 'probing', 'probe')
+  return f[3] == job_id and f[1] == f[2] and tonumber(f[1]) > NOW
 end
 
 -- Many failures in a row are the account's or the server's trouble, not the jobs'. From `most` on,

@@ -9,6 +9,7 @@
 -- the last tick that it knows are looked through.
 local MARGIN = 5500000 -- `tick_at` is half a second ahead, and five seconds are for clocks that differ
 local HEARING, LEASE = 7000000, 15000000 -- heartbeats come every 5 s, and half a second after a failed one
+local LONGEST_RUN = 7200000000 -- the default of RUNQUEUE_MAX_RUN_SECONDS
 local FOR_A_PERSON = 3650 * DAY
 
 local function this_server() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') end

@@ -20,8 +20,9 @@ class Following(Base):
     @precondition(lambda self: self.stray_looks or has("running")(self))
     @rule(name=st.sampled_from("abc"), want=st.sampled_from([0, 1, 50]))
     def poll_claim(self, name: str, want: int) -> None:
-        """Take runs whose poll is due, strays first; one that never ends gives its slot up."""
+        """Take runs whose poll is due, and strays in what they leave."""
         process = self.names[name]
+        due = sum(at <= self.now for at in self.polls())
         taken = self.clock.run(stages.poll_claim(ACCOUNT, process, want, 0, LEASE))
         if not self.alive(process):
             assert taken.answer is Answer.FENCED
@@ -29,18 +30,30 @@ class Following(Base):
         room = self.requests.room(self.now, want)
         assert len(taken.items) <= room
         self.requests.take(self.now, len(taken.items))
-        due = sorted((at, run_id) for run_id, at in self.stray_looks.items() if at <= self.now)
-        looked = []
-        for _, run_id in due[:room]:
-            if self.stray_since[run_id] > self.now - MAX_RUN:
-                self.stray_looks[run_id] = self.now + LEASE
-                looked.append(run_id)
-            else:
-                del self.stray_looks[run_id]
+        looked = self.look_at_strays(max(room - due, room // 4))
         assert [item.run_id for item in taken.items if not item.job_id] == looked
         for item in taken.items[len(looked) :]:
             job = self.jobs[item.job_id]
             assert (job.state, job.attempt, job.run_id) == ("running", item.attempt, item.run_id)
+
+    def polls(self) -> list[float]:
+        """When each running job is looked at next."""
+        found = self.client.zrange(self.clock.key("poll"), 0, -1, withscores=True)
+        return [score for _, score in cast("list[tuple[bytes, float]]", found)]
+
+    def look_at_strays(self, most: int) -> list[str]:
+        """Those that a poll looks at; one that never ends gives its slot up instead."""
+        due = sorted((at, run_id) for run_id, at in self.stray_looks.items() if at <= self.now)
+        looked = []
+        for _, run_id in due[: max(most, 0)]:
+            age = self.now - self.stray_since[run_id]
+            if age < MAX_RUN:
+                look = self.now + max(LEASE, age // 10)
+                self.stray_looks[run_id] = min(look, self.stray_since[run_id] + MAX_RUN)
+                looked.append(run_id)
+            else:
+                del self.stray_looks[run_id]
+        return looked
 
     @precondition(has("running", "completed"))
     @rule(ns=few, shift=st.sampled_from([0, 0, -1, 1]), again=often)

@@ -63,6 +63,7 @@ class MJob:
     result: bytes | None = None
     flagged: bool = False
     deaths: int = 0
+    died: int = 0
     since: int = 0
     negatives: int = 0
     negative_at: int = 0
@@ -191,6 +192,7 @@ class Hold:
     probe: bool = False
     probing: bool = False
     asked: int = 0
+    probed: str = ""
     rows: dict[str, int] = field(default_factory=dict)
 
     def ask(self, now: int, why: str, wait: int) -> None:
@@ -216,14 +218,17 @@ class Hold:
         """Tell whether the next to go is a probe."""
         return 0 < self.until <= now and self.probe
 
-    def let_through(self, now: int) -> None:
+    def let_through(self, now: int, job_id: str) -> None:
         """A probe went."""
-        self.until, self.probing = now + 60 * SECOND, True
+        self.until, self.probing, self.probed = now + 60 * SECOND, True, job_id
+
+    def is_probe(self, now: int, job_id: str) -> bool:
+        """Tell whether this is the job that was let through, and its minute is not over."""
+        return self.probing and self.until > now and self.probed == job_id
 
     def probe_is_back(self, now: int) -> None:
         """The one that was let through has come back, and found out nothing."""
-        if self.probing and self.until > now:
-            self.until, self.probing = max(now, self.asked), False
+        self.until, self.probing = max(now, self.asked), False
 
     def answered(self, now: int) -> None:
         """A probe was refused: the server works, and knows the account."""

@@ -20,9 +20,9 @@ class People(Producing, Submitting):
     def decide(self, *, ns: list[int], right: bool, fail: bool, late: bool, again: bool) -> None:
         """People say that there is no run, or that nobody shall look for it any more."""
         jobs = self.pick_all(ns, *(["unconfirmed"] if right else []))
-        attempts = [(job.id, job.attempt - late) for job in jobs]
+        seen = [(job.id, job.attempt - late, job.state) for job in jobs]
         what = "fail" if fail else "resubmit"
-        call = operator_calls.settle(ACCOUNT, attempts, what, "enough")
+        call = operator_calls.settle(ACCOUNT, seen, what, "enough")
         codes = self.send(call, again)
         for job, code in zip(jobs, codes, strict=True):
             if job.state != "unconfirmed" or late:
@@ -58,8 +58,8 @@ class People(Producing, Submitting):
     def replay(self, ns: list[int], right: bool, late: bool, again: bool) -> None:
         """Jobs that ended badly are to be done again, those of a canceled batch never."""
         jobs = self.pick_all(ns, *(["dead", "failed", "canceled"] if right else []))
-        attempts = [(job.id, job.attempt - late) for job in jobs]
-        codes = self.send(operator_calls.replay(ACCOUNT, attempts), again)
+        seen = [(job.id, job.attempt - late, job.state) for job in jobs]
+        codes = self.send(operator_calls.replay(ACCOUNT, seen), again)
         for job, code in zip(jobs, codes, strict=True):
             ended_badly = job.state in {"dead", "failed", "canceled"} and not late
             may_go = 2 if self.is_in_canceled_batch(job.batch) else 1
@@ -78,8 +78,8 @@ class People(Producing, Submitting):
         self.cancel_batch(list(self.batches).index(name), again=False)
         self.sweep_canceled(again=False)
         jobs = self.batches[name].jobs
-        attempts = [(job_id, self.jobs[job_id].attempt) for job_id in jobs]
-        codes = self.send(operator_calls.replay(ACCOUNT, attempts), again=False)
+        seen = [(i, self.jobs[i].attempt, self.jobs[i].state) for i in jobs]
+        codes = self.send(operator_calls.replay(ACCOUNT, seen), again=False)
         assert set(codes) <= {0, 2}, "0 = it had not ended badly"
 
     @precondition(lambda self: not self.cap)

@@ -60,6 +60,7 @@ class Processes(Base):
                 died = not self.alive(process) and process not in self.said_goodbye
                 self.doubt(job)
                 job.deaths += died
+                job.died = job.attempt if died else job.died
         for process in [name for name in self.alone if not self.alive(name)]:
             del self.alone[process]
         if self.turn.process and not self.alive(self.turn.process):

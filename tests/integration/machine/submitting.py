@@ -69,7 +69,7 @@ class Submitting(Processes):
         self.requests.take(self.now, len(items))
         self.check_caps(items, adopted)
         if items and probes:
-            self.hold.let_through(self.now)
+            self.hold.let_through(self.now, items[0].job_id)
 
     def check_caps(self, items: list[Claimed], adopted: list[tuple[MJob, bool]]) -> None:
         """Nothing is claimed beyond a limit; a stray that may still run counts."""
@@ -323,15 +323,18 @@ class Submitting(Processes):
         if not items:
             return
         codes = self.send(stages.give_back(ACCOUNT, items, why), again)
+        probe_is_back = False
         # The last is given back first: all go to the heads of their lanes, and keep their order.
         for item, code in reversed(list(zip(items, codes, strict=True))):
             job = self.jobs[item.job_id]
             assert code == int(self.may_leave(job, item.attempt))
             if code:
                 # Its process lives, and only could not reach Redis for a while.
-                job.deaths -= job.state == "unconfirmed" and job.deaths > 0
+                if job.state == "unconfirmed" and job.died == job.attempt > 0:
+                    job.deaths, job.died = job.deaths - 1, 0
+                probe_is_back |= self.hold.is_probe(self.now, job.id)
                 self.ready_again(job)
-        if any(codes):
+        if probe_is_back:
             self.hold.probe_is_back(self.now)
         if why == "limited" and any(codes):
             self.pace.slow_down(named, self.dispatches.full, self.now)
@@ -347,13 +350,14 @@ class Submitting(Processes):
             return
         items = [Lost(job.id, job.attempt + shift, "422") for job in jobs]
         codes = self.send(stages.mark_dead(ACCOUNT, items), again)
+        probing = False
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
             assert code == int(self.may_leave(job, item.attempt))
             if code:
+                probing |= self.hold.is_probe(self.now, job.id)
                 self.settle(job)
                 self.end_without_run(job)
-        probing = any(codes) and self.hold.probing and self.hold.until > self.now
         if not self.hold.count(self.now, "refusals", sum(codes), 20, 60 * SECOND) and probing:
             self.hold.answered(self.now)
 
