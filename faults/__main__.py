@@ -3,6 +3,9 @@
 A name is any part of an experiment's name, or a topic. Exit code 1: an invariant did not hold.
 """
 
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +14,7 @@ from rich.console import Console
 
 from faults import report
 from faults.checks import Findings
-from faults.registry import Experiment, experiments, perform
+from faults.registry import Experiment, experiments, perform_named
 
 console = Console(stderr=True)
 
@@ -24,6 +27,7 @@ def main(
     logs: Annotated[
         Path | None, typer.Option(help="Keep data and logs in this new folder.")
     ] = None,
+    at_once: Annotated[int, typer.Option(min=1, help="Experiments made at once.")] = 1,
     write: Annotated[Path | None, typer.Option(help="Write the report to this file.")] = None,
 ) -> None:
     """Do to real workers, Redis and a simulated Skyvern what networks and machines do to them."""
@@ -34,10 +38,10 @@ def main(
     if logs is not None and logs.exists() and any(logs.iterdir()):
         raise typer.BadParameter(f"--logs: {logs} has something in it; name a new folder")
     found: dict[str, Findings] = {}
-    for number, each in enumerate(chosen, start=1):
-        console.print(f"[{number}/{len(chosen)}] {each.name} …", markup=False)
-        found[each.name] = perform(each, jobs, logs)
-        console.print(f"  {report.sentence(found[each.name])}", markup=False)
+    for number, (each, findings) in enumerate(_made(chosen, jobs, logs, at_once), start=1):
+        found[each.name] = findings
+        console.print(f"[{number}/{len(chosen)}] {each.name}", markup=False)
+        console.print(f"  {report.sentence(findings)}", markup=False)
         for broken in found[each.name].broken:
             console.print(f"  broken: {broken}", style="red", markup=False)
         if write is not None:  # all of them take an hour and more: what is known is not lost
@@ -48,6 +52,16 @@ def main(
     for each_short in short:
         console.print(f"  broken: {each_short}", style="red", markup=False)
     raise typer.Exit(int(bool(short) or any(findings.broken for findings in found.values())))
+
+
+def _made(
+    chosen: list[Experiment], jobs: int | None, logs: Path | None, at_once: int
+) -> Iterator[tuple[Experiment, Findings]]:
+    """Make experiments, each in a process of its own, and give them as they end."""
+    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+        made = {pool.submit(perform_named, each.name, jobs, logs): each for each in chosen}
+        for future in as_completed(made):
+            yield made[future], future.result()
 
 
 def _chosen(names: list[str]) -> list[Experiment]:

@@ -95,6 +95,11 @@ def perform(chosen: Experiment, jobs: int | None = None, logs: Path | None = Non
     return found
 
 
+def perform_named(name: str, jobs: int | None = None, logs: Path | None = None) -> Findings:
+    """Make the experiment of that name, as `perform`: what another process can be asked for."""
+    return perform(experiments()[name], jobs, logs)
+
+
 def _made(chosen: Experiment, jobs: int, folder: Path) -> Findings:
     try:
         with opened(folder, chosen.simulator, chosen.settings, chosen.redis_clock) as lab:
