@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from runqueue import calls, operator_calls
@@ -17,6 +18,8 @@ from runqueue.job import Job, JobState, Stray
 from runqueue.operator_calls import Canceled, Seen
 from runqueue.queue import RunQueue
 from runqueue.scripts import Call
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Jobs read, or acted on, in one script call.
 PAGE = 500
@@ -246,16 +249,16 @@ class Operations:
     def _each_seen(
         self, job_ids: Iterable[str], call: Callable[[str, Sequence[Seen]], Call[list[int]]]
     ) -> dict[str, int]:
-        """Do as `_each`, to the attempt and the state that each job is in now.
+        """Do as `_each`, to the attempt that each job is at now, and to its end.
 
         A call whose reply was lost is sent again, and may come after the job went on: by these the
         script sees that what was decided has been done.
         """
         ids = list(dict.fromkeys(job_ids))
         jobs = self.queue.get_many(ids, result=False)
-        seen = {job.id: (job.id, job.attempts, job.state.value) for job in jobs if job is not None}
+        seen = {job.id: (job.id, job.attempts, _ended_us(job)) for job in jobs if job is not None}
         return self._each(
-            ids, lambda account, some: call(account, [seen.get(i, (i, -1, "")) for i in some])
+            ids, lambda account, some: call(account, [seen.get(i, (i, -1, 0)) for i in some])
         )
 
     def _each(
@@ -269,6 +272,10 @@ class Operations:
             answers: list[int] = self.queue.send(call(account, some))
             codes.update(zip(some, answers, strict=True))
         return codes
+
+
+def _ended_us(job: Job) -> int:
+    return (job.ended_at - _EPOCH) // timedelta(microseconds=1) if job.ended_at else 0
 
 
 def _named(codes: Mapping[str, int], others: Mapping[int, Settled]) -> dict[str, Settled]:

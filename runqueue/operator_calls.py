@@ -1,5 +1,6 @@
 """The operator's calls: what people do to jobs (`operate.py`). The producer's are in `calls.py`."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +15,11 @@ def adopt(account: str, job_id: str, attempt: int, run_id: str) -> Call[int]:
     return Call(load("mark_running"), account, arguments, lambda codes: int(codes[0]))
 
 
-#: A job as a person saw it: id, attempt, state.
-Seen = tuple[str, int, str]
+#: The word in a stray that stands for its job's request.
+_REQUEST = re.compile(r"[0-9a-f]{16}")
+
+#: A job as a person saw it: id, attempt, and when it ended (µs since 1970; 0 = it had not).
+Seen = tuple[str, int, int]
 
 
 def settle(account: str, jobs: Sequence[Seen], what: str, reason: str = "") -> Call[list[int]]:
@@ -57,7 +61,9 @@ def list_strays(account: str, cursor: str, count: int) -> Call[tuple[str, list[S
 
 
 def _stray(account: str, run_id: bytes, told: bytes) -> Stray:
-    job_id, attempt, since, _, why = told.decode(errors="replace").split(" ", 4)
+    job_id, attempt, since, request, why = [*told.decode(errors="replace").split(" ", 4), ""][:5]
+    if request != "-" and not _REQUEST.fullmatch(request):
+        why = f"{request} {why}".strip()  # of before: it did not tell the request
     return Stray(
         run_id.decode(),
         account,

@@ -186,7 +186,8 @@ class ReconcilePump(Pump):
             may_be = [job for job in left if times[run] >= job.since]
             told = {job.doubt.job_id: is_run_of(job, kind, echoed) for job in may_be}
             for job in may_be:
-                if told[job.doubt.job_id] and await self._adopt([(job, run)], guess=True):
+                is_guess = not markers_of(echoed)
+                if told[job.doubt.job_id] and await self._adopt([(job, run)], guess=is_guess):
                     left.remove(job)
                     break
             else:

@@ -123,7 +123,9 @@ local function adopt_stray(id, job, known)
     local request
     attempt, request = string.match(told, '^%S+ (%d+) %d+ (%S+)')
     -- Under a key that was used anew for another request, it is another job's.
-    if (request == '-' or request == request_of(id)) and tonumber(attempt) > known then
+    -- A stray of before does not tell the request: the word there is another.
+    local is_told = request and #request == 16 and string.find(request, '^%x+$')
+    if (not is_told or request == request_of(id)) and tonumber(attempt or 0) > known then
       run_id = stray
       break
     end

@@ -13,7 +13,8 @@ pass_when_full()
 local from = NOW
 if ARGV[1] == '0' then
   set_clock(process, tonumber(ARGV[6]))
-  if clock_is_stale() and ARGV[4] ~= '1' then from = tonumber(redis.call('HGET', META, 'clock')) end
+  local is_doubtful = ARGV[4] ~= '1' or redis.call('HEXISTS', META, 'clock_doubt') == 1
+  if clock_is_stale() and is_doubtful then from = tonumber(redis.call('HGET', META, 'clock')) end
 end
 
 local sequence, f = tonumber(ARGV[5]), redis.call('HMGET', META, 'sequence', 'remembered', 'hold_person', 'run_id')
@@ -24,7 +25,7 @@ if sequence >= 0 and not is_known then redis.call('HDEL', META, 'rested') end
 if sequence > stored and not f[3] then hold_for_lost(lost_claims(stored, sequence)) end
 
 local deadline = redis.call('ZSCORE', PROCESSES, process)
-if ARGV[4] ~= '1' and (not deadline or tonumber(deadline) <= NOW) and not clock_is_stale() then return -1 end
+if ARGV[4] ~= '1' and (not deadline or (tonumber(deadline) <= NOW and not clock_is_stale())) then return -1 end
 redis.call('ZADD', PROCESSES, int(from + tonumber(ARGV[3])), process)
 -- What an older server stores must not come back to it as somebody's memory.
 return is_known and stored or -2

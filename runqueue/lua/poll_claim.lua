@@ -12,6 +12,7 @@ local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[
 local max_run = tonumber(ARGV[6])
 local POLL = PREFIX .. 'poll'
 local STAYS_FOR = 1000000
+local MAX_OVER = 16 -- strays looked through for those whose time is over
 expect(POLL, 'zset')
 expect(STRAY_LOOKS, 'zset')
 pass_when_full() -- only runs that are looked at can end, and free memory
@@ -22,21 +23,24 @@ local limits = read_limits()
 local room, next_us = allowed('request', limits.requests_per_second, limits.burst, want)
 local reply, leased, looked = {}, {}, 0
 
--- Strays get what the jobs leave, and a quarter of it at least.
+-- Strays get what the jobs leave, and a quarter of it at least; of very little room one that waits for long.
 local due = redis.call('ZCOUNT', POLL, '-inf', int(NOW))
 local for_strays = math.max(room - due, math.floor(room / 4))
-if for_strays > 0 then
-  for _, run_id in ipairs(redis.call('ZRANGEBYSCORE', STRAY_LOOKS, '-inf', int(NOW), 'LIMIT', 0, for_strays)) do
-    local told = redis.call('HGET', PREFIX .. 'strays', run_id)
-    local attempt, since = string.match(told or '', '^%S+ (%d+) (%d+)')
-    if since and tonumber(since) > NOW - max_run then
-      local next_look = NOW + math.max(lease, math.floor((NOW - tonumber(since)) / 10))
-      redis.call('ZADD', STRAY_LOOKS, int(math.min(next_look, tonumber(since) + max_run)), run_id)
-      for _, field in ipairs({ '', attempt, run_id, '', since, '', '', '' }) do reply[#reply + 1] = field end
-      looked = looked + 1
-    else
-      stray_is_over(run_id)
-    end
+local strays = redis.call('ZRANGEBYSCORE', STRAY_LOOKS, '-inf', int(NOW), 'WITHSCORES', 'LIMIT', 0,
+  math.max(for_strays, MAX_OVER))
+if for_strays < 1 and room > 0 and strays[2] and tonumber(strays[2]) < NOW - lease then for_strays = 1 end
+for i = 1, #strays, 2 do
+  local run_id = strays[i]
+  local told = redis.call('HGET', PREFIX .. 'strays', run_id)
+  local attempt, since = string.match(told or '', '^%S+ (%d+) (%d+)')
+  if since and tonumber(since) > NOW - max_run then
+    if looked >= for_strays then break end
+    local next_look = NOW + math.max(lease, math.floor((NOW - tonumber(since)) / 10))
+    redis.call('ZADD', STRAY_LOOKS, int(math.min(next_look, tonumber(since) + max_run)), run_id)
+    for _, field in ipairs({ '', attempt, run_id, '', since, '', '', '' }) do reply[#reply + 1] = field end
+    looked = looked + 1
+  else
+    stray_is_over(run_id)
   end
 end
 

@@ -1,7 +1,7 @@
 -- Has ended jobs done again: dead | failed | canceled → ready. The attempt goes on counting, since every
 -- attempt's marker is used once; the runs that max_attempts bounds are counted anew.
--- ARGV  now_us, then 3 a job: id, attempt, state (as it was seen: said again later, it must not have done again
---       what has been done again and ended since)
+-- ARGV  now_us, then 3 a job: id, attempt, ended_us (as they were seen: said again later, it must not have done
+--       again what has been done again and ended since)
 -- Reply per job: 1 = ready again, 0 = in another state or attempt, 2 = its batch was canceled, -1 = no such job
 local AGAIN = { dead = true, failed = true, canceled = true }
 local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs', 'deaths', 'run_id',
@@ -13,7 +13,8 @@ for i = 2, #ARGV, 3 do
   local job = read_job(id)
   if not job then
     reply[#reply + 1] = -1
-  elseif not AGAIN[job.state] or job.attempt ~= tonumber(ARGV[i + 1]) or job.state ~= ARGV[i + 2] then
+  elseif not AGAIN[job.state] or job.attempt ~= tonumber(ARGV[i + 1]) 
+    or redis.call('HGET', job_key(id), 'ended') ~= ARGV[i + 2] then
     reply[#reply + 1] = 0
   elseif batch_canceled(job.batch) then
     reply[#reply + 1] = 2

@@ -80,9 +80,11 @@ if woken then
 end
 
 -- A server that is not the one we knew: what it knows of ends with the last tick that it has stored.
+-- Also where there is nothing to claim: whether it lost something is found out while somebody remembers.
 local known = redis.call('HMGET', META, 'run_id', 'known_until')
-if known[1] and not known[2] and known[1] ~= this_server() then
-  redis.call('HSET', META, 'known_until', meta[1] or int(NOW))
+if known[1] and known[1] ~= this_server() then
+  if not known[2] then redis.call('HSET', META, 'known_until', meta[1] or int(NOW)) end
+  is_trusted(this_server())
 end
 
 if tonumber(meta[1] or 0) > NOW and tonumber(meta[1]) <= NOW + interval then return { 'wait', int(NOW) } end

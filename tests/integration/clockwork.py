@@ -218,11 +218,11 @@ class Clockwork:
             code = self.search(job_id, attempt=attempt)
         return code
 
-    def seen(self, *job_ids: str) -> list[tuple[str, int, str]]:
-        """Jobs as a person sees them now: id, attempt, state."""
+    def seen(self, *job_ids: str) -> list[tuple[str, int, int]]:
+        """Jobs as a person sees them now: id, attempt, end."""
         return [
-            (job_id, int(self.field(job_id, "attempt") or 0), self.state(job_id) or "")
-            for job_id in job_ids
+            (i, int(self.field(i, "attempt") or 0), int(self.field(i, "ended") or 0))
+            for i in job_ids
         ]
 
     def die(self) -> int:

@@ -32,7 +32,7 @@ def discard(clock: Clockwork, *jobs: str) -> list[int]:
 
 def test_a_decision_said_again_does_not_decide_on_a_later_attempt(clock: Clockwork) -> None:
     (job,) = clock.doubtful()
-    call = operator_calls.settle(clock.account, [(job, 1, "unconfirmed")], "resubmit")
+    call = operator_calls.settle(clock.account, clock.seen(job), "resubmit")
     assert clock.run(call) == [1]
     assert clock.claimed() == [job]
     clock.lose(job, 2)
@@ -44,7 +44,7 @@ def test_a_replay_said_again_does_not_replay_a_later_attempt(clock: Clockwork) -
     (job,) = clock.enqueue(1)
     clock.claimed()
     clock.refuse(job)
-    call = operator_calls.replay(clock.account, [(job, 1, "dead")])
+    call = operator_calls.replay(clock.account, clock.seen(job))
     assert clock.run(call) == [1]
     clock.claimed()
     clock.refuse(job, 2)
@@ -56,11 +56,17 @@ def test_a_replay_said_again_does_not_revive_what_was_canceled_since(clock: Cloc
     (job,) = clock.enqueue(1)
     clock.claimed()
     clock.refuse(job)
-    call = operator_calls.replay(clock.account, [(job, 1, "dead")])
+    call = operator_calls.replay(clock.account, clock.seen(job))
     assert clock.run(call) == [1]
+    clock.wait(1)
     clock.cancel(job)
     assert clock.run(call) == [0]
     assert clock.state(job) == "canceled"
+    call = operator_calls.replay(clock.account, clock.seen(job))
+    assert clock.run(call) == [1]
+    clock.wait(1)
+    clock.cancel(job)
+    assert clock.run(call) == [0], "canceled once more, at the same attempt"
 
 
 def run_again(

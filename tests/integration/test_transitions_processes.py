@@ -499,6 +499,30 @@ def test_a_goodbye_of_long_ago_is_not_believed_against_a_process_that_saw_claims
     assert [job.job_id for job in clock.claim(process="p2").items] == jobs[5:]
 
 
+def test_a_queue_at_rest_finds_out_that_a_restart_lost_nothing_while_somebody_remembers(
+    clock: Clockwork,
+) -> None:
+    jobs = moved(clock)
+    clock.accept([Claimed(job, 1, b"") for job in jobs[:5]])
+    clock.heartbeat("p1", 5)
+    clock.tick()
+    for _ in range(2):
+        clock.wait(5)
+        clock.heartbeat("p1", 5)
+        clock.tick()
+    clock.run(stages.bye(clock.account, "p1"))
+    clock.wait(600)
+    clock.heartbeat("p2", -1, first=True)
+    assert [job.job_id for job in clock.claim(process="p2").items] == jobs[5:]
+
+
+def test_a_name_that_was_swept_is_refused_whatever_the_clock_says(clock: Clockwork) -> None:
+    clock.heartbeat("p1", first=True)
+    clock.die()
+    clock.client.hset(clock.key("meta"), "clock", clock.now - 60 * SECOND)
+    assert not clock.heartbeat("p1")
+
+
 def test_a_goodbye_to_a_server_that_may_have_lost_claims_vouches_for_nothing(
     clock: Clockwork,
 ) -> None:

@@ -138,6 +138,30 @@ def test_many_strays_do_not_keep_jobs_from_being_looked_at(clock: Clockwork) -> 
     assert len(set(seen)) == 21
 
 
+def test_many_jobs_do_not_keep_a_stray_from_being_looked_at(clock: Clockwork) -> None:
+    clock.running(20)
+    clock.limit(requests_per_second=1, burst_size=1)
+    stray(clock)
+    seen = []
+    for _ in range(60):
+        clock.wait(1)
+        seen += polled(clock)
+    assert 2 <= seen.count("run1") <= 4
+    clock.wait(MAX_RUN / SECOND)
+    polled(clock)
+    assert strays_live(clock) == 0
+
+
+def test_a_stray_of_before_that_does_not_tell_its_request_is_adopted(clock: Clockwork) -> None:
+    job = stray(clock)
+    clock.client.hset(clock.key("strays"), "run1", f"{job} 1 {clock.now} job is gone")
+    (shown,) = clock.run(operator_calls.list_strays(clock.account, "0", 10))[1]
+    assert shown.why == "job is gone"
+    clock.enqueue(names=["k"])
+    assert clock.claimed() == []
+    assert clock.field(job, "run_id") == "run1"
+
+
 def test_a_stray_that_is_never_seen_to_end_gives_its_slot_up(clock: Clockwork) -> None:
     stray(clock)
     clock.wait(MAX_RUN / SECOND - 1)

@@ -96,6 +96,24 @@ async def test_a_job_that_was_found_meanwhile_takes_no_equal_one_s_run(
         assert list(Operations(bench.queue).strays()) == []
 
 
+async def test_a_marked_run_of_a_job_that_moved_on_is_a_stray(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        request = task(engine="skyvern-2.0", webhook_url="https://hook.test/")
+        job_id = await lose(bench, request, MADE)
+        pump = bench.account.pumps["reconcile"]
+        client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
+        taken = await pump.take(1, 0)
+        Operations(bench.queue).fail([job_id])
+
+        start(pump, *taken.items)
+        await eventually(lambda: pump.busy == 0)
+
+        [run] = await bench.runs()
+        assert [one.run_id for one in Operations(bench.queue).strays()] == [run["run_id"]]
+
+
 async def test_a_job_whose_claim_s_time_is_not_known_is_never_denied(
     client: redis.Redis, redis_url: str
 ) -> None:

@@ -372,7 +372,7 @@ end
 -- True if this is the one job that an ended hold let through, and its minute to find out is not over.
 local function is_probe(job_id)
   local f = redis.call('HMGET', META, 'hold_until', 'probing', 'probe')
-  return f[3] == job_id and f[1] == f[2] and tonumber(f[1]) > NOW
+  return f[3] == job_id and f[1] == f[2] and tonumber(f[1] or 0) > NOW
 end
 
 -- Many failures in a row are the account's or the server's trouble, not the jobs'. From `most` on,

@@ -30,7 +30,7 @@ class Following(Base):
         room = self.requests.room(self.now, want)
         assert len(taken.items) <= room
         self.requests.take(self.now, len(taken.items))
-        looked = self.look_at_strays(max(room - due, room // 4))
+        looked = self.look_at_strays(room, due)
         assert [item.run_id for item in taken.items if not item.job_id] == looked
         for item in taken.items[len(looked) :]:
             job = self.jobs[item.job_id]
@@ -41,18 +41,23 @@ class Following(Base):
         found = self.client.zrange(self.clock.key("poll"), 0, -1, withscores=True)
         return [score for _, score in cast("list[tuple[bytes, float]]", found)]
 
-    def look_at_strays(self, most: int) -> list[str]:
+    def look_at_strays(self, room: int, jobs_due: int) -> list[str]:
         """Those that a poll looks at; one that never ends gives its slot up instead."""
         due = sorted((at, run_id) for run_id, at in self.stray_looks.items() if at <= self.now)
-        looked = []
-        for _, run_id in due[: max(most, 0)]:
-            age = self.now - self.stray_since[run_id]
-            if age < MAX_RUN:
-                look = self.now + max(LEASE, age // 10)
-                self.stray_looks[run_id] = min(look, self.stray_since[run_id] + MAX_RUN)
-                looked.append(run_id)
-            else:
+        most = max(room - jobs_due, room // 4)
+        if most < 1 <= room and due and due[0][0] < self.now - LEASE:
+            most = 1
+        looked: list[str] = []
+        for _, run_id in due[: max(most, 16)]:
+            since = self.stray_since[run_id]
+            if self.now - since >= MAX_RUN:
                 del self.stray_looks[run_id]
+            elif len(looked) >= most:
+                break
+            else:
+                look = self.now + max(LEASE, (self.now - since) // 10)
+                self.stray_looks[run_id] = min(look, since + MAX_RUN)
+                looked.append(run_id)
         return looked
 
     @precondition(has("running", "completed"))

@@ -20,7 +20,7 @@ class People(Producing, Submitting):
     def decide(self, *, ns: list[int], right: bool, fail: bool, late: bool, again: bool) -> None:
         """People say that there is no run, or that nobody shall look for it any more."""
         jobs = self.pick_all(ns, *(["unconfirmed"] if right else []))
-        seen = [(job.id, job.attempt - late, job.state) for job in jobs]
+        seen = [(job.id, job.attempt - late, job.ended) for job in jobs]
         what = "fail" if fail else "resubmit"
         call = operator_calls.settle(ACCOUNT, seen, what, "enough")
         codes = self.send(call, again)
@@ -58,7 +58,7 @@ class People(Producing, Submitting):
     def replay(self, ns: list[int], right: bool, late: bool, again: bool) -> None:
         """Jobs that ended badly are to be done again, those of a canceled batch never."""
         jobs = self.pick_all(ns, *(["dead", "failed", "canceled"] if right else []))
-        seen = [(job.id, job.attempt - late, job.state) for job in jobs]
+        seen = [(job.id, job.attempt - late, job.ended) for job in jobs]
         codes = self.send(operator_calls.replay(ACCOUNT, seen), again)
         for job, code in zip(jobs, codes, strict=True):
             ended_badly = job.state in {"dead", "failed", "canceled"} and not late
@@ -78,7 +78,7 @@ class People(Producing, Submitting):
         self.cancel_batch(list(self.batches).index(name), again=False)
         self.sweep_canceled(again=False)
         jobs = self.batches[name].jobs
-        seen = [(i, self.jobs[i].attempt, self.jobs[i].state) for i in jobs]
+        seen = [(i, self.jobs[i].attempt, self.jobs[i].ended) for i in jobs]
         codes = self.send(operator_calls.replay(ACCOUNT, seen), again=False)
         assert set(codes) <= {0, 2}, "0 = it had not ended badly"
 
