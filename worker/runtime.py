@@ -105,6 +105,13 @@ class Runtime:
         finally:
             self._sweeping.discard(account)
 
+    def begin(self, kind: str, account: str, tick_us: int) -> None:
+        """Start a pump or a sweep of this process without a message; called from another thread."""
+        if kind == "sweep":
+            threading.Thread(target=self.sweep, args=[account], daemon=True).start()
+        else:
+            self.call(self.accounts[account].pumps[kind].run(tick_us))
+
     def nudge(self, account: str, kind: str) -> None:
         """Tell a pump that there may be work; called from another thread."""
         self._loop.call_soon_threadsafe(self.accounts[account].pumps[kind].nudge)

@@ -90,4 +90,15 @@ class Ticker:
             self._runtime.nudge(self._account, "submit")
         for kind, count in tick.messages.items():
             for _ in range(count):
-                self._send(kind, self._account, tick.now_us)
+                self._begin(kind, tick.now_us)
+
+    def _begin(self, kind: str, tick_us: int) -> None:
+        """Send the message that starts a pump; where the broker takes none, start it here.
+
+        A full Redis takes no message, and runs have to be followed to their ends to free memory.
+        """
+        try:
+            self._send(kind, self._account, tick_us)
+        except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
+            log.warning("message_refused", account=self._account, kind=kind, error=str(error))
+            self._runtime.begin(kind, self._account, tick_us)

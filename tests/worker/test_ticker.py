@@ -29,6 +29,7 @@ class Process:
         self.client = client
         self.nudges: list[tuple[str, str]] = []
         self.messages: list[tuple[str, str, int]] = []
+        self.begun: list[tuple[str, str, int]] = []
         self.broker: Exception | None = None
         self.stopping = threading.Event()
         fake = SimpleNamespace(
@@ -36,6 +37,7 @@ class Process:
             accounts={"default": SimpleNamespace(lease=SimpleNamespace(name=name))},
             stopping=self.stopping,
             nudge=lambda account, kind: self.nudges.append((account, kind)),
+            begin=lambda kind, account, tick_us: self.begun.append((kind, account, tick_us)),
         )
         run(client, stages.heartbeat("default", name, LEASE_US, -1, passed_us(), first=True))
         self.ticker = Ticker("default", cast(Runtime, fake), self._send)
@@ -204,15 +206,15 @@ def test_trouble_with_redis_does_not_end_the_thread(
     assert not one.ticker._thread.is_alive()
 
 
-def test_trouble_with_the_broker_does_not_end_the_thread(
-    process: Make, queue: RunQueue, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+def test_what_the_broker_does_not_take_is_begun_in_this_process(
+    process: Make, queue: RunQueue, logged: list[Any]
 ) -> None:
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
     one = process("p1")
-    one.broker = OSError("the broker is away")
+    one.broker = OSError("command not allowed when used memory > 'maxmemory'")
     queue.enqueue(TaskRunRequest(prompt="x"))
     one.ticker.start()
-    until(lambda: "tick_failed" in [event["event"] for event in logged])
+    until(lambda: ("submit", "default") in [begun[:2] for begun in one.begun])
+    assert "message_refused" in [event["event"] for event in logged]
 
     one.broker = None
 
