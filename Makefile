@@ -33,7 +33,7 @@ acceptance: $(STAMP) ## Kill workers under 2,000 jobs, and break limits with fou
 	RUNQUEUE_TEST_JOBS=2000 $(BIN)/pytest -n 2 -rP -m acceptance
 
 faults: $(STAMP) ## Kill, freeze, cut off and fill up everything, and write docs/reliability.md
-	$(BIN)/python -m faults --at-once 2 --write docs/reliability.md
+	$(BIN)/python -m faults --at-once 3 --write docs/reliability.md
 
 check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
