@@ -4,6 +4,8 @@ import time
 
 from faults.lab import MIXED, Lab
 from faults.registry import experiment
+from faults.ways import Way
+from faults.workers import Worker
 
 _RUNS = ("--duration", "1")
 _PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
@@ -77,19 +79,15 @@ def slow_api(lab: Lab, jobs: int) -> None:
 
 @experiment(
     "requests to the API lost on the way",
-    "for 6 s one worker's are swallowed, another's are cut off after 100 bytes; a grace of 5 s",
+    "for 3 s they are swallowed, then for 3 s cut off after 100 bytes; a grace of 5 s",
     jobs=30,
     simulator=_RUNS,
     settings={"RUNQUEUE_UNCONFIRMED_GRACE_SECONDS": "5"},
 )
 def requests_lost(lab: Lab, jobs: int) -> None:
     """No run is made of them, and only a search can tell."""
-    swallowing, cutting = lab.worker(), lab.worker()
-    ways = swallowing.api.up, cutting.api.up
-    ways[0].swallow, ways[1].cut_after = True, _IN_REQUEST
-    _lose(lab, jobs)
-    lab.note(f"{ways[0].met} swallowed, {ways[1].met} cut off")
-    lab.expect(all(way.met for way in ways), "not both ways were used")
+    worker = lab.worker()
+    _lose(lab, jobs, worker, worker.api.up, _IN_REQUEST)
     again = lab.total("resubmitted")
     lab.note(f"{again} submitted again")
     lab.expect(again > 0, "none was in doubt and without a run")
@@ -97,35 +95,35 @@ def requests_lost(lab: Lab, jobs: int) -> None:
 
 @experiment(
     "answers of the API lost on the way",
-    "for 6 s one worker's are swallowed, another's are cut off after 60 bytes",
+    "for 3 s they are swallowed, then for 3 s cut off after 60 bytes",
     jobs=30,
     simulator=_RUNS,
 )
 def answers_lost(lab: Lab, jobs: int) -> None:
     """Their runs were made, and are found."""
-    swallowing, cutting = lab.worker(), lab.worker()
-    ways = swallowing.api.down, cutting.api.down
-    ways[0].swallow, ways[1].cut_after = True, _IN_ANSWER
-    ways[1].cut = "fin"
-    _lose(lab, jobs)
-    lab.note(f"{ways[0].met} swallowed, {ways[1].met} cut off")
-    lab.expect(all(way.met for way in ways), "not both ways were used")
+    worker = lab.worker()
+    worker.api.down.cut = "fin"
+    _lose(lab, jobs, worker, worker.api.down, _IN_ANSWER)
     found = lab.total("adopted")
     lab.note(f"{found} runs found")
     lab.expect(found > 0, "no run had to be found")
 
 
-def _lose(lab: Lab, jobs: int) -> None:
-    """Work on ways that lose things, and mend them after six seconds."""
-    for worker in lab.workers:
-        worker.start()
-    for part in range(5):
-        lab.hand_in(jobs // 5, MIXED, prefix=f"part-{part}", delay=part)
-    time.sleep(6)
-    for worker in lab.workers:
-        worker.api.heal()
+def _lose(lab: Lab, jobs: int, worker: Worker, way: Way, cut_after: int) -> None:
+    """Swallow what goes that way for a while, then cut it off, then mend it."""
+    way.swallow = True
+    worker.start()
+    lab.hand_in(jobs // 2, MIXED, prefix="swallowed")
+    lab.until(lambda: way.met > 0, 30, "something to be swallowed")
+    time.sleep(3)
+    swallowed, way.swallow, way.cut_after = way.met, False, cut_after
+    lab.hand_in(jobs - jobs // 2, MIXED, prefix="cut")
+    lab.until(lambda: way.met > swallowed, 30, "something to be cut off")
+    time.sleep(3)
+    lab.note(f"{swallowed} swallowed, {way.met - swallowed} cut off")
+    worker.api.heal()
     lab.settle()
-    _all_completed(lab, jobs // 5 * 5)
+    _all_completed(lab, jobs)
 
 
 @experiment(
