@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -18,35 +17,13 @@ import pytest
 import api_client
 from api_client import AgentClient, RequestOptions, RetryPolicy, Skyvern
 from api_client.errors import SkyvernError
+from tests.docs.pages import Example, examples, pattern_of
 
 PAGE = (Path(__file__).parents[2] / "docs/api_client.md").read_text()
 HEADINGS = re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)
 TABLE_NAMES = set(re.findall(r"^\| `(\w+)`", PAGE, re.MULTILINE))
 
-#: Python, with what it prints where the page says so.
-EXAMPLE = re.compile(
-    r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL
-)
-
-#: In what an example prints: anything.
-ANYTHING = "…"
-
-
-@dataclass(frozen=True)
-class Example:
-    line: int
-    code: str
-    prints: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}"
-
-
-EXAMPLES = [
-    # The fence is on the line before the code.
-    Example(PAGE.count("\n", 0, found.start()) + 2, found[1], found[2] or "")
-    for found in EXAMPLE.finditer(PAGE)
-]
+EXAMPLES = examples(PAGE, "python")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +62,7 @@ def run(
 def test_an_example_runs_by_itself_and_prints_what_the_page_says(
     example: Example, run: Callable[[Example], str]
 ) -> None:
-    pattern = ".*".join(map(re.escape, example.prints.split(ANYTHING)))
+    pattern = pattern_of(example.prints)
     printed = run(example)
     assert re.fullmatch(pattern, printed), printed
 

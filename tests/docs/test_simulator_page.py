@@ -25,36 +25,16 @@ from simulator.cli import cli
 from simulator.faults import ROUTES, Action, Match, Rule
 from simulator.plan import FORCED_KEYS, End
 from tests.acceptance.test_up import running_up
+from tests.docs.pages import Example, examples, pattern_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/simulator.md").read_text()
-
-#: Shell, with what it prints where the page says so.
-BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 
 ONCE: RequestOptions = {"max_retries": 0}
 
-#: In what an example prints: anything.
-ANYTHING = "…"
-
-
-@dataclass(frozen=True)
-class Example:
-    line: int
-    code: str
-    prints: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}"
-
-
-BLOCKS = [
-    # The fence is on the line before the code.
-    Example(PAGE.count("\n", 0, found.start()) + 2, found[1], found[2] or "")
-    for found in BLOCK.finditer(PAGE)
-]
+BLOCKS = examples(PAGE, "sh")
 #: The one that starts a simulator has its own test; the others print something.
 EXAMPLES = [block for block in BLOCKS if block.prints]
 WITH_A_QUEUE = [example for example in EXAMPLES if "runqueue submit" in example.code]
@@ -125,7 +105,7 @@ def run(example: Example, base_url: str, folder: Path) -> str:
 
 
 def is_as_told(printed: str, told: str) -> bool:
-    pattern = ".*".join(map(re.escape, told.split(ANYTHING)))
+    pattern = pattern_of(told)
     return re.fullmatch(pattern, printed) is not None
 
 

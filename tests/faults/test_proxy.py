@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.stack import until
 from faults.proxy import Network, Proxy
 
 
@@ -148,13 +149,19 @@ def test_a_proxy_that_refuses_is_not_there_until_it_is_healed(proxy: Proxy) -> N
         assert client.recv(100) == b"AGAIN"
 
 
-def test_a_proxy_that_stalls_takes_connections_once_it_is_healed(proxy: Proxy) -> None:
-    proxy.stall()
-    time.sleep(0.1)
+def _takes_nobody(proxy: Proxy) -> bool:
     with socket.socket() as client:
         client.settimeout(0.3)
-        with pytest.raises(TimeoutError):
+        try:
             client.connect(("127.0.0.1", proxy.port))
+        except TimeoutError:
+            return True
+    return False
+
+
+def test_a_proxy_that_stalls_takes_connections_once_it_is_healed(proxy: Proxy) -> None:
+    proxy.stall()
+    until(lambda: _takes_nobody(proxy), 10, "the backlog to be full")
     proxy.heal()
     with _dial(proxy) as client:
         client.sendall(b"again")
