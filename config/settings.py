@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
+from config.gateway import GatewaySettings
+from config.webhooks import AccountWebhooks, WebhookSettings
+
 PREFIX = "RUNQUEUE_"
 ENV_FILE = ".env"
 #: Read by `runqueue up` and `runqueue demo`, whose workers inherit it.
@@ -45,15 +48,6 @@ class Limits(BaseModel):
     #: Seconds after which a run is canceled and its job failed.
     max_run_seconds: Annotated[float, Field(gt=0, le=86_400 * 30, allow_inf_nan=False)] = 7200
 
-    def for_queue(self) -> dict[str, float]:
-        """Return the limits under the names they have in the queue."""
-        return {
-            "dispatches_per_second": self.max_dispatches_per_second,
-            "burst_size": self.max_burst_size,
-            "concurrent_runs": self.max_concurrent_runs,
-            "requests_per_second": self.max_requests_per_second,
-        }
-
 
 def _is_url(value: str, schemes: set[str], *, bare: bool = False) -> bool:
     """Tell whether a URL can be used; a bare one has no user name, query or fragment."""
@@ -69,13 +63,28 @@ def _is_url(value: str, schemes: set[str], *, bare: bool = False) -> bool:
     return bool(parts.hostname) if bare else "://" in value
 
 
-class Account(Limits):
+class Account(Limits, AccountWebhooks):
     """One Skyvern organization."""
 
     model_config = ConfigDict(extra="forbid")
 
     api_key: SecretStr
     base_url: str = "https://api.skyvern.com"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The API key, and those it had before."""
+        return tuple(key.get_secret_value() for key in (self.api_key, *self.previous_api_keys))
+
+    def for_queue(self) -> dict[str, float]:
+        """Return the limits under the names they have in the queue."""
+        return {
+            "dispatches_per_second": self.max_dispatches_per_second,
+            "burst_size": self.max_burst_size,
+            "concurrent_runs": self.max_concurrent_runs,
+            "requests_per_second": self.max_requests_per_second,
+            "webhooks_per_second": self.max_webhooks_per_second,
+        }
 
     @field_validator("api_key")
     @classmethod
@@ -93,8 +102,8 @@ class Account(Limits):
         return value.rstrip("/")
 
 
-class Settings(Limits, BaseSettings):
-    """Everything a worker is told from outside."""
+class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSettings):
+    """Everything a worker or a gateway is told from outside."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -165,7 +174,8 @@ class Settings(Limits, BaseSettings):
         """
         found = {}
         if self.skyvern_api_key is not None:
-            common = {name: getattr(self, name) for name in Limits.model_fields}
+            own = (*Limits.model_fields, *AccountWebhooks.model_fields)
+            common = {name: getattr(self, name) for name in own}
             found["default"] = Account(
                 api_key=self.skyvern_api_key, base_url=self.skyvern_base_url, **common
             )

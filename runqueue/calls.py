@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runqueue import ids, wire
+from runqueue.delivery import DeliveryState, WebhookDelivery
 from runqueue.job import (
     AccountStats,
     Batch,
@@ -33,7 +34,13 @@ JobArguments = tuple[str, bytes, str, str, bytes]
 _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
 _STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT}
 _TAKEN_OVER = 3
-_LIMITS = ("dispatches_per_second", "burst_size", "concurrent_runs", "requests_per_second")
+_LIMITS = (
+    "dispatches_per_second",
+    "burst_size",
+    "concurrent_runs",
+    "requests_per_second",
+    "webhooks_per_second",
+)
 _NO_BATCH, _ONLY_LOOK = "-", "?"
 
 
@@ -210,6 +217,19 @@ def _job(account: str, job_id: str, row: list[Any]) -> Job:
         ended_at=moment(fields.get("ended")),
         result=parse_result(row[3]),
         on_unconfirmed=fields.get("on_unconfirmed", b"auto").decode(),
+        webhook=_webhook(fields),
+    )
+
+
+def _webhook(fields: dict[str, bytes]) -> WebhookDelivery:
+    told = fields.get("told")
+    return WebhookDelivery(
+        state=DeliveryState(fields.get("delivery", b"none").decode()),
+        attempts=int(fields.get("tries", 0)),
+        status=int(told) if told else None,
+        error=_text(fields.get("told_error")),
+        url=_text(fields.get("url")),
+        settled_at=moment(fields.get("told_at")),
     )
 
 
@@ -268,6 +288,11 @@ def _stats(account: str, reply: list[Any]) -> AccountStats:
         for state in JobState
     }
     live = counters.pop("live", 0)
+    deliveries: dict[DeliveryState, int] = {
+        state: counters.pop(f"delivery:{state.value}", 0)
+        for state in DeliveryState
+        if state is not DeliveryState.NONE
+    }
     held_for = max(0.0, (float(meta.get("hold_until", 0)) - now) / 1e6)
     return AccountStats(
         account=account,
@@ -281,6 +306,7 @@ def _stats(account: str, reply: list[Any]) -> AccountStats:
         overridden={
             name: float(limits[f"live:{name}"]) for name in _LIMITS if f"live:{name}" in limits
         },
+        deliveries=deliveries,
         totals=dict(sorted(counters.items())),
         oldest_ready_seconds=(now - oldest) / 1e6 if oldest else None,
         processes=int(reply[5]),

@@ -42,6 +42,7 @@ class Doubtful(NamedTuple):
         since_us: when it became unconfirmed, by the queue's clock.
         claimed_us: when its submission was claimed: its run is not older; None = not known.
         marked: whether the submission carried the attempt's marker.
+        received: whether it asked for a webhook to our receiver.
         on_unconfirmed: auto, park or resubmit.
         cancel: why its end was asked for; '' = it was not.
         stored: its request.
@@ -55,6 +56,7 @@ class Doubtful(NamedTuple):
     on_unconfirmed: str
     cancel: str
     stored: bytes
+    received: bool = False
 
     def __repr__(self) -> str:
         return f"Doubtful({self.job_id!r}, {self.attempt}, {len(self.stored)} bytes)"

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from runqueue.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
 from runqueue.spec import Priority
 
 
@@ -108,6 +109,7 @@ class Job:
         reason: why it is dead, unconfirmed, failed or canceled, in words.
         result: the run as Skyvern's API last gave it, parsed; None before the end.
         on_unconfirmed: what becomes of it when its answer was lost: auto, park or resubmit.
+        webhook: how the news of its end got to the request's `webhook_url`.
     """
 
     id: str
@@ -132,6 +134,7 @@ class Job:
     ended_at: datetime | None
     result: dict[str, Any] | None = field(default=None, repr=False)
     on_unconfirmed: str = "auto"
+    webhook: WebhookDelivery = NO_WEBHOOK
 
     @property
     def is_over(self) -> bool:
@@ -171,6 +174,7 @@ class Job:
             "created_at": self.created_at.isoformat(),
             "started_at": self.started_at.isoformat() if self.started_at else None,
             "ended_at": self.ended_at.isoformat() if self.ended_at else None,
+            "webhook": self.webhook.state.value,
         }
         for name in (
             "app_url",
@@ -218,6 +222,7 @@ class AccountStats:
         states: jobs by state; by_priority: the same, split.
         live: slots in use (submitting + unconfirmed + running).
         limits: the limits in force; overridden: those set live against the environment's.
+        deliveries: how the webhooks of the jobs on record stand.
         totals: counts since ever (`enqueued`, `ended:completed`, `claims`, ...).
         oldest_ready_seconds: how long the longest-waiting ready job has waited; None if none does.
         strays: runs of ours that no job owns; strays_live: those that may still run (with a slot).
@@ -233,6 +238,7 @@ class AccountStats:
     live: int
     limits: dict[str, float]
     overridden: dict[str, float]
+    deliveries: dict[DeliveryState, int]
     totals: dict[str, int]
     oldest_ready_seconds: float | None
     processes: int
@@ -256,6 +262,7 @@ class AccountStats:
             "live": self.live,
             "limits": self.limits,
             "overridden": self.overridden,
+            "deliveries": {state.value: n for state, n in self.deliveries.items()},
             "totals": self.totals,
             "oldest_ready_seconds": self.oldest_ready_seconds,
             "processes": self.processes,

@@ -27,6 +27,11 @@ reconcile               zset    unconfirmed jobs by the next look for their runs
 parked                  zset    unconfirmed jobs that gave their slot back
 suspects                zset    ready jobs that may have killed their workers, claimed alone
 alone:<process>         string  the suspect that a process submits
+relays, watches         zset    ended jobs by the next try of their webhook: ours, or Skyvern's
+gave_up, unknown        zset    ended jobs whose webhook was given up, or may not have come
+webhook:<id>            string  what Skyvern signed, where that is not the result
+endpoint:<hash>         hash    the breaker of a receiver that does not answer
+wake:webhooks           list    at most one element: a webhook may be relayed
 poll, cancels           zset    running jobs by next poll; cancels by next try ("stray <run>", too)
 runs:<bucket>           hash    run_id -> job id, bucketed to stay small
 strays, stray_jobs      hash    runs of ours that no job owns, by run and by job

@@ -46,6 +46,7 @@ def claim(
     *,
     linger: bool = False,
     marked: bool = True,
+    receives: bool = False,
 ) -> Call[Taken]:
     """Take ready jobs for submission; see `claim.lua`."""
 
@@ -59,7 +60,8 @@ def claim(
         ]
         return Taken(answer, int(reply[1]), int(reply[3]), bool(reply[4]), int(reply[2]), items)
 
-    arguments: list[Argument] = [process, claim_id, want, tick_us, int(linger), int(marked)]
+    flags = (int(linger), int(marked), int(receives))
+    arguments: list[Argument] = [process, claim_id, want, tick_us, *flags]
     return Call(load("claim"), account, arguments, parse)
 
 
@@ -130,8 +132,9 @@ def reconcile_claim(
                 reply[i + 5].decode(),
                 reply[i + 6].decode(),
                 reply[i + 7],
+                reply[i + 8] == b"1",
             )
-            for i in range(6, len(reply), 8)
+            for i in range(6, len(reply), 9)
         ]
         return Taken(
             Answer.OK,

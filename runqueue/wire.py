@@ -72,16 +72,32 @@ def read_request(stored: bytes) -> tuple[Kind, dict[str, Any]]:
     return kind, fields | orjson.loads(content)
 
 
-def submission(stored: bytes, job_id: str, attempt: int, *, mark: bool = True) -> Post:
+def webhook_url(line: bytes) -> str:
+    """Return where the end of a run is to be told, of a stored body's first line; '' = nowhere."""
+    return orjson.loads(line).get("webhook_url") or ""
+
+
+def submission(
+    stored: bytes, job_id: str, attempt: int, *, mark: bool = True, receiver: str | None = None
+) -> Post:
     """Return the POST of a stored body, carrying the marker of the attempt.
 
     A task's title ends with the marker (a title is searched; a workflow's is not); any webhook URL
     carries it as a query parameter, before the fragment. With `mark` off both go as they came.
+
+    Args:
+        stored: what was stored of the request.
+        job_id, attempt: what the marker names.
+        mark: whether to put markers in.
+        receiver: our address for the webhook; it goes in the place of the user's, which the
+            webhook is relayed to.
     """
     line, _, content = stored.partition(b"\n")
     envelope = orjson.loads(line)
     kind: Kind = "task" if envelope["k"] == "t" else "workflow"
     last: dict[str, Any] = {name: envelope[name] for name in _SPLICED if name in envelope}
+    if receiver:
+        last["webhook_url"] = receiver
     if mark:
         if kind == "task":
             title = last.get("title")

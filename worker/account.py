@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from api_client import AiohttpTransport, RawClient
 from config.settings import Account, Settings
-from runqueue import calls, items, stages
+from runqueue import calls, items, receiver, stages
 from runqueue.errors import NewerSchema
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import Call, run_async
@@ -60,6 +60,7 @@ class AccountLink:
         self.grace = settings.unconfirmed_grace_seconds
         #: Whether submissions carry the marker that their runs are found by.
         self.correlates = settings.correlation
+        self._public_url = settings.public_url
         self._list_again = 0.0
         self.is_limited = bool(account.max_dispatches_per_second or account.max_requests_per_second)
         self._redis = client
@@ -158,6 +159,18 @@ class AccountLink:
                     allowed = await self.client.check_key()
                 self._key_checked = (time.monotonic(), allowed)
             return allowed
+
+    @property
+    def receives(self) -> bool:
+        """Whether submissions ask for webhooks to our receiver."""
+        return self._public_url is not None
+
+    def receiver(self, job_id: str, attempt: int) -> str | None:
+        """Return our address for the webhook of an attempt; None where there is no receiver."""
+        if self._public_url is None:
+            return None
+        key = self.settings.api_key.get_secret_value()
+        return receiver.address(self._public_url, self.name, job_id, attempt, key)
 
     def may_list(self) -> bool:
         """Say whether the server is thought to have the list of runs."""

@@ -75,7 +75,7 @@ def wanted(doubt: Doubtful, now_us: int, now: float) -> Wanted:
     key = None
     if kind == "task" and fields.get("engine") in TITLED_ENGINES:
         key = ids.title_marker(doubt.job_id, doubt.attempt)
-    elif kind == "workflow" and fields.get("webhook_url"):
+    elif kind == "workflow" and (fields.get("webhook_url") or doubt.received):
         key = ids.url_marker(doubt.job_id, doubt.attempt)
     age = (now_us - doubt.since_us) / 1e6
     claimed_us = doubt.claimed_us

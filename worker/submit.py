@@ -69,6 +69,7 @@ class SubmitPump(Pump):
                 tick_us,
                 linger=self.lingers(),
                 marked=account.correlates,
+                receives=account.receives,
             )
         )
         self._claim = None
@@ -84,7 +85,11 @@ class SubmitPump(Pump):
         job, process, granted = item
         try:
             post = wire.submission(
-                job.stored, job.job_id, job.attempt, mark=self.account.correlates
+                job.stored,
+                job.job_id,
+                job.attempt,
+                mark=self.account.correlates,
+                receiver=self.account.receiver(job.job_id, job.attempt),
             )
         except (ValueError, KeyError) as error:
             self._unreadable(job, error)

@@ -3,7 +3,7 @@
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
 --       linger (0 | 1: stay on the board although nothing is ready), marked (0 | 1: whether the process
---       puts markers into what it submits)
+--       puts markers into what it submits), receives (0 | 1: whether it has webhooks sent to our receiver)
 -- Reply { 'stale' | 'fenced', now_us }: the pump ends, see board.lua
 --       { 'moved', now_us, run_id }: a Redis server that is not trusted (yet) answers, see server.lua
 --       { 'ok', now_us, sequence, next_us, left (0 | 1), per job: id, attempt, body }
@@ -17,18 +17,19 @@
 -- then the suspect alone, then nothing until that is through. Innocent neighbours of a killer stay alive.
 local process, claim_id = ARGV[2], ARGV[3]
 local want, tick_us, linger, marked = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7] == '1'
+local receives = ARGV[8] == '1'
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 local MAX_SKIPS, MAX_HELD = 1000, 64
 local LOOK_AGAIN = 50000
 local PROBE_EVERY = 60000000
 
-local attempts = {}
+local attempts, bodies = {}, {}
 local function with_bodies(reply, ids)
   for _, id in ipairs(ids) do
     reply[#reply + 1] = id
     reply[#reply + 1] = attempts[id] or redis.call('HGET', job_key(id), 'attempt')
-    reply[#reply + 1] = redis.call('GET', PREFIX .. 'body:' .. id) or ''
+    reply[#reply + 1] = bodies[id] or redis.call('GET', PREFIX .. 'body:' .. id) or ''
   end
   return reply
 end
@@ -115,6 +116,20 @@ local function suspect_alone()
   return id
 end
 
+-- How the webhook of this attempt travels, see core.lua. The envelope is the first line of the stored body; a
+-- quote within one of its values is escaped.
+local function set_via(id, is_first)
+  local body = redis.call('GET', PREFIX .. 'body:' .. id) or ''
+  bodies[id] = body
+  local at = string.find(body, ',"webhook_url":"', 1, true)
+  local names_url = at and at < (string.find(body, '\n', 1, true) or 0)
+  if receives or names_url then
+    redis.call('HSET', job_key(id), 'via', receives and (names_url and 'relay' or 'push') or 'watch')
+  elseif not is_first then
+    redis.call('HDEL', job_key(id), 'via')
+  end
+end
+
 local strays = redis.call('HLEN', STRAY_JOBS) > 0
 local function adopt_stray(id, job, known)
   local run_id, attempt
@@ -132,6 +147,7 @@ local function adopt_stray(id, job, known)
   end
   if not run_id then return false end
   count_state(job, 'running')
+  set_via(id, true)
   redis.call('HSET', job_key(id), 'state', 'running', 'attempt', attempt, 'run_id', run_id, 'run_status',
     'created', 'started', int(NOW))
   redis.call('HSET', runs_key(run_id), run_id, id)
@@ -174,6 +190,7 @@ local function claim(id, priority, group, batch)
   elseif f[2] then
     redis.call('HDEL', job_key(id), 'unmarked')
   end
+  set_via(id, not f[2])
   taken[#taken + 1] = id
 end
 

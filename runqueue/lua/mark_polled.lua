@@ -1,12 +1,18 @@
+-- use: trust
 -- A run goes on: says when to look again, and what it was seen to do. No change of state.
--- ARGV  now_us, then 4 a job: id, attempt, run_status ('' = as before), next_after_us
+-- ARGV  now_us, then 4 a job: id, attempt, run_status ('' = as before), next_after_us (longer for one whose end
+--       a webhook will tell: a quarter of its age)
 -- Reply: how many were still running
 local polls, known = {}, 0
 pass_when_full()
 for i = 2, #ARGV, 4 do
-  local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'attempt')
+  local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'attempt', 'via', 'started')
   if f[1] == 'running' and f[2] == ARGV[i + 1] then
-    polls[#polls + 1] = int(NOW + tonumber(ARGV[i + 3]))
+    local after = tonumber(ARGV[i + 3])
+    if comes_to_us({ via = f[3] }) and patience() > 0 then
+      after = math.max(after, math.floor((NOW - tonumber(f[4])) / 4))
+    end
+    polls[#polls + 1] = int(NOW + after)
     polls[#polls + 1] = ARGV[i]
     if ARGV[i + 2] ~= '' then redis.call('HSET', job_key(ARGV[i]), 'run_status', ARGV[i + 2]) end
     known = known + 1

@@ -4,7 +4,8 @@
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), recover_from_us (0 = nothing to recover, see server.lua),
 --         recover_since_us, per job: id, attempt, since_us, claimed_us ('' = version 1 did not say), marked (1 | 0:
---         by a process without correlation), on_unconfirmed, cancel ('' = not asked), body }
+--         by a process without correlation), on_unconfirmed, cancel ('' = not asked), body,
+--         received (1: it asked for a webhook to our receiver) }
 --       next_us = when the next look is due; left = 1: none within a second, the pump is off the board.
 -- No permits are taken: how many calls a search makes is not known yet (see permits.lua).
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -26,8 +27,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', RECONCILE, '-inf', int(NOW), 'LI
     leased[#leased + 1] = id
     since = since or int(NOW)
     local f = redis.call('HMGET', job_key(id), 'claimed', 'unmarked')
+    local received = (job.via == 'relay' or job.via == 'push') and '1' or '0'
     for _, field in ipairs({ id, int(job.attempt), since, f[1] or '',
-      f[2] and '0' or '1', job.on_unconfirmed, job.cancel or '', redis.call('GET', PREFIX .. 'body:' .. id) or '' }) do
+      f[2] and '0' or '1', job.on_unconfirmed, job.cancel or '', redis.call('GET', PREFIX .. 'body:' .. id) or '',
+      received }) do
       reply[#reply + 1] = field
     end
   else

@@ -5,7 +5,8 @@
 -- Reply per job: 1 = ready again, 0 = in another state or attempt, 2 = its batch was canceled, -1 = no such job
 local AGAIN = { dead = true, failed = true, canceled = true }
 local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs', 'deaths', 'run_id',
-  'run_status', 'started', 'slot' }
+  'run_status', 'started', 'slot', 'via', 'delivery', 'tries', 'told', 'told_error', 'told_at', 'looks', 'signed',
+  'url', 'forced', 'sending' }
 local reply = {}
 pass_when_full()
 for i = 2, #ARGV, 3 do
@@ -21,6 +22,7 @@ for i = 2, #ARGV, 3 do
   else
     -- Its last run's entry and result go; a stray that it left stays one.
     keep_earlier(job)
+    drop_delivery(job)
     remove_later('dead', id)
     redis.call('DEL', PREFIX .. 'result:' .. id)
     redis.call('HDEL', job_key(id), unpack(FORGET))

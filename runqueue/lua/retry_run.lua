@@ -1,10 +1,12 @@
+-- use: runs
 -- A run ended badly, and the job's policy has it run again: running → scheduled (failed or canceled where
 -- that is not wanted any more).
 -- ARGV  now_us, then 7 a job: id, attempt, run_id, run_status, reason, backoff_us, result
 -- Reply per job: 1 = scheduled, 2 = ended after all, 0 = over already, or another run is the job's
--- The run's own record stays with Skyvern; the result kept meanwhile is that of the last run.
+-- The run's own record stays with Skyvern; the result kept meanwhile is that of the last run. Of a job that runs
+-- again nobody is told: its webhook is that of its last run.
 local reply = {}
-expect(PREFIX .. 'due', 'zset')
+for _, index in ipairs({ 'due', 'relays', 'watches' }) do expect(PREFIX .. index, 'zset') end
 pass_when_full()
 for i = 2, #ARGV, 7 do
   local id, run_id, status, reason = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
@@ -13,19 +15,11 @@ for i = 2, #ARGV, 7 do
     reply[#reply + 1] = 0
   else
     local start = NOW + tonumber(ARGV[i + 5])
-    remove_later('poll', id)
-    if job.cancel then
-      remove_later('cancels', id)
-      redis.call('HDEL', job_key(id), 'cancel_since')
-    end
-    if ARGV[i + 6] ~= '' then
-      redis.call('SET', PREFIX .. 'result:' .. id, ARGV[i + 6])
-    elseif job.runs > 0 then
-      redis.call('DEL', PREFIX .. 'result:' .. id) -- that of an earlier run
-    end
+    leave_running(job, ARGV[i + 6])
     if job.cancel or (job.deadline and tonumber(job.deadline) <= start) then
       end_job(job, 'failed', { 'run_status', status, 'runs', int(job.runs + 1), 'reason',
         job.cancel and reason or reason .. ' (no time is left to run it again)' })
+      begin_delivery(job, '')
       reply[#reply + 1] = 2
     else
       keep_earlier(job)

@@ -93,6 +93,8 @@ if may_submit() then send('submit', wanted(claimable(alive * JOBS_A_PUMP), 'subm
 send('poll', wanted(redis.call('ZCOUNT', PREFIX .. 'poll', '-inf', int(NOW))
   + redis.call('ZCOUNT', STRAY_LOOKS, '-inf', int(NOW)), 'poll'))
 send('cancel', wanted(redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)), 'cancel'))
+send('webhooks', wanted(redis.call('ZCOUNT', PREFIX .. 'relays', '-inf', int(NOW))
+  + redis.call('ZCOUNT', PREFIX .. 'watches', '-inf', int(NOW)), 'webhooks'))
 -- One at a time: what one search finds need not be looked for by another.
 if redis.call('ZCOUNT', PREFIX .. 'reconcile', '-inf', int(NOW)) > 0
   or redis.call('HEXISTS', META, 'recover_from') == 1 then

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from config.settings import (
-    Limits,
+    Account,
     Settings,
     SettingsError,
     broker_url,
@@ -45,6 +45,16 @@ def test_every_default_is_the_documented_one() -> None:
         "max_run_seconds": 7200,
         "unconfirmed_grace_seconds": 30,
         "correlation": True,
+        "previous_api_keys": (),
+        "webhook_secrets": (),
+        "max_webhooks_per_second": 50,
+        "webhook_retry_seconds": (5, 300, 1800, 7200, 18_000, 36_000, 36_000),
+        "allow_private_webhook_targets": False,
+        "redeliver": "on_failure",
+        "gateway_host": "127.0.0.1",
+        "gateway_port": 8080,
+        "public_url": None,
+        "api_tokens": (),
         "poll_min_seconds": 2,
         "poll_max_seconds": 30,
         "metrics_port": 9464,
@@ -67,6 +77,8 @@ def test_the_example_file_names_every_setting_with_its_default() -> None:
         if name != "skyvern_api_key":
             shown = f"{default:g}" if isinstance(default, float) else str(default)
             shown = shown.lower() if isinstance(default, bool) else shown
+            if isinstance(default, tuple):
+                shown = ",".join(f"{part:g}" for part in default)
             assert told[variable] == ("" if default is None else shown)
 
 
@@ -218,6 +230,7 @@ def test_further_accounts_are_named_by_their_variables_and_have_their_own_limits
         "burst_size": 5,
         "concurrent_runs": 10,
         "requests_per_second": 1.5,
+        "webhooks_per_second": 50,
     }
 
 
@@ -257,11 +270,12 @@ def test_an_account_name_that_cannot_be_a_key_is_refused(monkeypatch: pytest.Mon
 
 
 def test_the_limits_keep_their_names_in_the_queue() -> None:
-    assert set(Limits().for_queue()) == {
+    assert set(Account(api_key=SecretStr("k")).for_queue()) == {
         "dispatches_per_second",
         "burst_size",
         "concurrent_runs",
         "requests_per_second",
+        "webhooks_per_second",
     }
 
 

@@ -39,6 +39,8 @@ def test_the_example_shows_the_default_of(name: str) -> None:
     shown = example()[name]
 
     expected = "" if default is None else f"{default:g}" if isinstance(default, float) else default
+    if isinstance(default, tuple):
+        expected = ",".join(f"{part:g}" for part in default)
     assert shown == (str(expected).lower() if isinstance(default, bool) else str(expected))
 
 

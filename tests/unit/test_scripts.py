@@ -30,7 +30,17 @@ def code(name: str) -> str:
 
 def test_there_are_scripts_to_test() -> None:
     assert {"enqueue", "claim", "mark_running", "finish", "retire"} <= set(NAMES)
-    assert LIBS == ["board", "clock", "core", "limits", "server"]
+    assert LIBS == [
+        "board",
+        "clock",
+        "core",
+        "deliveries",
+        "endpoints",
+        "limits",
+        "runs",
+        "server",
+        "trust",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)

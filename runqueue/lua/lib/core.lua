@@ -59,12 +59,13 @@ local function job_key(id) return PREFIX .. 'job:' .. id end
 
 local function read_job(id)
   local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'priority', 'group', 'batch',
-    'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths')
+    'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
+    'delivery')
   if not f[1] then return nil end
   return { id = id, state = f[1], attempt = tonumber(f[2] or 0), priority = f[3] or '2',
     group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
     process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0),
-    on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0) }
+    on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0), via = f[15], delivery = f[16] }
 end
 
 -- Counts `n` jobs that begin in a state.
@@ -194,9 +195,33 @@ local function batch_size(batch)
     - tonumber(redis.call('HGET', PREFIX .. 'batch:' .. batch, 'moved') or 0)
 end
 
+-- Where a job stands whose webhook is `pending`, `gave_up` or `unknown`; one that was delivered stands nowhere.
+-- `via` says how the webhook travels: relay (to our receiver, which sends it on), watch (to the user, by Skyvern;
+-- whether it arrives is watched), push (to our receiver, and nobody else wants it).
+local function delivery_index(job)
+  if job.delivery == 'pending' then return job.via == 'relay' and 'relays' or 'watches' end
+  return job.delivery ~= 'delivered' and job.delivery or nil
+end
+
+local function count_delivery(job, delivery)
+  if job.delivery then bump(totals, 'delivery:' .. job.delivery, -1) end
+  if delivery then bump(totals, 'delivery:' .. delivery, 1) end
+  job.delivery = delivery
+end
+
+-- The webhook of a run that is not the job's any more is not delivered any more.
+local function drop_delivery(job)
+  if not job.delivery then return end
+  local index = delivery_index(job)
+  if index then remove_later(index, job.id) end
+  count_delivery(job, nil)
+  redis.call('DEL', PREFIX .. 'webhook:' .. job.id)
+end
+
 -- Removes a job whose end is long over, or that nobody wants any more: record, body, result, entries.
 local function remove_record(job)
   local earlier = redis.call('HGET', job_key(job.id), 'earlier') or ''
+  drop_delivery(job)
   redis.call('DEL', job_key(job.id), PREFIX .. 'body:' .. job.id, PREFIX .. 'result:' .. job.id)
   bump(totals, job.state .. ':' .. job.priority, -1)
   if job.run_id then redis.call('HDEL', runs_key(job.run_id), job.run_id) end

@@ -29,7 +29,8 @@ end
 
 -- A value set live wins over the one seeded from a worker's environment; 0 = no limit.
 local function read_limits()
-  local names = { 'dispatches_per_second', 'burst_size', 'concurrent_runs', 'requests_per_second' }
+  local names = { 'dispatches_per_second', 'burst_size', 'concurrent_runs', 'requests_per_second',
+    'webhooks_per_second' }
   local asked = {}
   for _, name in ipairs(names) do
     asked[#asked + 1] = 'live:' .. name

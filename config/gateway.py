@@ -1,0 +1,77 @@
+"""The settings of the gateway: where it listens, where it is reached, and who may ask it."""
+
+import re
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+Scope = Literal["enqueue", "read", "operate"]
+
+_TOKEN = re.compile(r"([a-z0-9][a-z0-9_-]{0,31}):([a-z+]+):([0-9a-f]{64})")
+
+
+class ApiToken(NamedTuple):
+    """Somebody who may ask the gateway.
+
+    Args:
+        name: what audits call the bearer.
+        scopes: what the bearer may do.
+        digest: SHA-256 of the token, in hexadecimal: the token itself stands nowhere.
+    """
+
+    name: str
+    scopes: frozenset[Scope]
+    digest: str
+
+    def __repr__(self) -> str:
+        return f"ApiToken({self.name!r}, {sorted(self.scopes)})"
+
+
+def _public(value: Any) -> Any:
+    if not value:
+        return None
+    try:
+        parts = urlsplit(str(value))
+        is_url = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(
+            "expected the http(s) URL at which Skyvern reaches the gateway, such as"
+            " https://hooks.example.com"
+        )
+    return str(value).rstrip("/")
+
+
+def _tokens(value: Any) -> Any:
+    """Read `name:scope+scope:sha256`, with commas between them."""
+    if not isinstance(value, str):
+        return value
+    found = []
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        match = _TOKEN.fullmatch(part)
+        scopes = frozenset(match[2].split("+")) if match else frozenset()
+        if not match or not scopes <= set(get_args(Scope)):
+            raise ValueError(
+                "expected <name>:<scopes>:<SHA-256 of the token in hex>, the scopes being"
+                " enqueue, read and operate with + between them, and tokens separated by commas"
+            )
+        found.append(ApiToken(match[1], cast(frozenset[Scope], scopes), match[3]))
+    return tuple(found)
+
+
+PublicUrl = Annotated[str | None, BeforeValidator(_public)]
+ApiTokens = Annotated[tuple[ApiToken, ...], NoDecode, BeforeValidator(_tokens)]
+
+
+class GatewaySettings(BaseModel):
+    """What the gateway is told; workers read where it is reached."""
+
+    gateway_host: str = "127.0.0.1"
+    gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    #: Where Skyvern reaches the gateway; set, submissions ask for webhooks to it.
+    public_url: PublicUrl = None
+    #: Who may ask; none = whoever asks from this machine.
+    api_tokens: ApiTokens = ()

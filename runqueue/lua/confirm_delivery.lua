@@ -1,0 +1,24 @@
+-- use: deliveries
+-- Consumers say that they have a job's result: pending | gave_up | unknown → delivered.
+-- ARGV  now_us, then ids
+-- Reply per job: 1 = it is delivered (now or before), 0 = the job has not ended, or nobody is to be told of it, -1 = no
+--       such job
+local reply = {}
+for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown' }) do expect(PREFIX .. index, 'zset') end
+pass_when_full()
+for i = 2, #ARGV do
+  local job = read_job(ARGV[i])
+  if not job then
+    reply[#reply + 1] = -1
+  elseif not job.delivery then
+    reply[#reply + 1] = 0
+  else
+    if job.delivery ~= 'delivered' then
+      end_delivery(job.id, 'delivered', nil, '')
+      bump(totals, 'webhooks:confirmed', 1)
+    end
+    reply[#reply + 1] = 1
+  end
+end
+save()
+return reply

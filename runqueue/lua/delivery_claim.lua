@@ -1,0 +1,125 @@
+-- use: limits board endpoints deliveries
+-- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we look at.
+-- Each comes again after `lease_us` if nobody records it.
+-- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us,
+--       span_us (how long after its end a webhook is worth a try), allowed_bytes (of bodies in one reply)
+-- Reply { 'stale' | 'fenced', now_us } or
+--       { 'ok', now_us, next_us, left (0 | 1), per webhook: id, attempt, run_id, run_status, via, tries (made),
+--         looks (made), forced (0 | 1: a person asked for it), ended_us, signed ('' = not by Skyvern),
+--         url ('' = the request's own), envelope, body ('' for a watch) }
+--       next_us = when a permit or the next delivery is due; left = 1: the pump is off the board.
+-- A receiver that does not answer is left alone (endpoints.lua): its webhooks wait without a try of their own, and
+-- are given up when their time is over.
+local process, want, tick_us, linger = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
+local lease, span, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local RELAYS, WATCHES = PREFIX .. 'relays', PREFIX .. 'watches'
+local STAYS_FOR, RELAY_BURST, MAX_BLOCKED = 1000000, 10, 500
+local FIELDS = { 'attempt', 'run_id', 'run_status', 'via', 'tries', 'looks', 'forced', 'ended', 'signed', 'url' }
+for _, index in ipairs({ RELAYS, WATCHES, PREFIX .. 'gave_up', PREFIX .. 'unknown' }) do expect(index, 'zset') end
+pass_when_full()
+local refused = board_enter('webhooks', process, tick_us)
+if refused then return refused end
+
+local limits = read_limits()
+local reply, taken, again = {}, 0, {}
+
+local function envelope_of(id)
+  local line = string.match(redis.call('GETRANGE', PREFIX .. 'body:' .. id, 0, 16383), '^[^\n]*')
+  local is_whole, envelope = pcall(cjson.decode, line)
+  if is_whole then return line, envelope.webhook_url or '' end
+  line = string.match(redis.call('GET', PREFIX .. 'body:' .. id) or '', '^[^\n]*')
+  is_whole, envelope = pcall(cjson.decode, line)
+  return line, is_whole and envelope.webhook_url or ''
+end
+
+local function add(id, f, line, body)
+  reply[#reply + 1] = id
+  for field = 1, #FIELDS do
+    local value = f[field]
+    if not value then value = (field >= 5 and field <= 8) and '0' or '' end
+    reply[#reply + 1] = value
+  end
+  reply[#reply + 1] = line
+  reply[#reply + 1] = body
+  taken = taken + 1
+end
+
+-- The record of a webhook that waits; one that waits no more is off the index.
+local function waiting(index, id)
+  local f = redis.call('HMGET', job_key(id), unpack(FIELDS))
+  local delivery = redis.call('HGET', job_key(id), 'delivery')
+  if delivery == 'pending' then return f end
+  redis.call('ZREM', index, id)
+  return nil
+end
+
+local function take_relays(room)
+  local n, blocked, known = 0, 0, {}
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', RELAYS, '-inf', int(NOW), 'LIMIT', 0, room + MAX_BLOCKED)) do
+    if n >= room or bytes_left <= 0 then break end
+    local f = waiting(RELAYS, id)
+    if f then
+      local line, url = envelope_of(id)
+      local endpoint = endpoint_of(f[10] or url)
+      if not known[endpoint] then known[endpoint] = endpoint_open_until(endpoint) end
+      if known[endpoint] > NOW then
+        blocked = blocked + 1
+        if f[7] ~= '1' and NOW > tonumber(f[8] or 0) + span then
+          end_delivery(id, 'gave_up', nil, 'the receiver did not answer for too long')
+        else
+          redis.call('ZADD', RELAYS, int(known[endpoint]), id)
+        end
+      else
+        -- Behind a probe the others wait.
+        known[endpoint] = nil
+        local body = redis.call('GET', PREFIX .. 'webhook:' .. id) or redis.call('GET', PREFIX .. 'result:' .. id) or ''
+        bytes_left = bytes_left - #body
+        redis.call('HSET', job_key(id), 'sending', int(NOW + lease))
+        redis.call('ZADD', RELAYS, int(NOW + lease), id)
+        add(id, f, line, body)
+        n = n + 1
+      end
+    end
+  end
+  return n, blocked
+end
+
+local room, next_us = allowed('relay', limits.webhooks_per_second, RELAY_BURST, want)
+local sent, blocked = 0, 0
+if room > 0 then sent, blocked = take_relays(room) end
+take('relay', limits.webhooks_per_second, sent)
+if blocked > 0 and sent < room then next_us = NOW end
+if sent < room and blocked == 0 then next_us = 0 end
+
+local looks_room, looks_next = allowed('request', limits.requests_per_second, limits.burst, want - sent)
+local looked = 0
+if looks_room > 0 then
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', WATCHES, '-inf', int(NOW), 'LIMIT', 0, looks_room)) do
+    local f = waiting(WATCHES, id)
+    if f then
+      redis.call('ZADD', WATCHES, int(NOW + lease), id)
+      add(id, f, (envelope_of(id)), '')
+      looked = looked + 1
+    end
+  end
+end
+take('request', limits.requests_per_second, looked)
+if looks_next > 0 and (next_us == 0 or looks_next < next_us) then
+  if redis.call('ZCOUNT', WATCHES, '-inf', int(NOW)) > 0 then next_us = looks_next end
+end
+
+local left = 0
+if next_us == 0 and want > 0 then
+  for _, index in ipairs({ RELAYS, WATCHES }) do
+    local first = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2] or 0)
+    if first > 0 and (next_us == 0 or first < next_us) then next_us = first end
+  end
+  if taken == 0 and not linger and (next_us == 0 or next_us > NOW + STAYS_FOR) then
+    board_leave('webhooks', process)
+    left = 1
+  elseif next_us > NOW + STAYS_FOR then
+    next_us = 0 -- it stays for what a wake-up brings
+  end
+end
+save()
+return { 'ok', int(NOW), int(next_us), left, unpack(reply) }

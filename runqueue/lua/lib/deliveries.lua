@@ -1,0 +1,16 @@
+-- What becomes of the webhook of a job that is over: pending → delivered | gave_up | unknown, and back when a person
+-- has it sent again.
+local function end_delivery(id, delivery, status, words)
+  local job = read_job(id)
+  local before = delivery_index(job)
+  if before then redis.call('ZREM', PREFIX .. before, id) end
+  count_delivery(job, delivery)
+  bump(totals, 'webhooks:' .. delivery, 1)
+  local after = delivery_index(job)
+  if after then redis.call('ZADD', PREFIX .. after, int(NOW), id) end
+  redis.call('HSET', job_key(id), 'delivery', delivery, 'told_at', int(NOW))
+  redis.call('HDEL', job_key(id), 'sending', 'forced', 'told', 'told_error')
+  if status then redis.call('HSET', job_key(id), 'told', status) end
+  if words and words ~= '' then redis.call('HSET', job_key(id), 'told_error', words) end
+  if delivery == 'delivered' then redis.call('DEL', PREFIX .. 'webhook:' .. id) end
+end

@@ -1,0 +1,98 @@
+-- Taking a run on as a job's own, and its end.
+-- A webhook that comes late has Skyvern's own tries behind it: it makes three, up to 94 s after the end.
+local SKYVERN_TRIES, FIRST_WATCH = 100000000, 10000000
+
+-- Adopted is the run of the current attempt, or of a higher one whose claim Redis lost.
+local function adopts(job, attempt)
+  if attempt == job.attempt then
+    -- Given back too early; an attempt that had its run (`ran`) gets no second one.
+    return job.state == 'submitting' or job.state == 'unconfirmed'
+      or (job.state == 'ready' and attempt > tonumber(redis.call('HGET', job_key(job.id), 'ran') or 0))
+  end
+  return attempt > job.attempt and (job.state == 'ready' or job.state == 'scheduled'
+    or job.state == 'submitting' or job.state == 'unconfirmed')
+end
+
+local adopted, accepted = 0, 0
+local function adopt(job, attempt, run_id, run_status)
+  local id = job.id
+  if job.state == 'submitting' then
+    accepted = accepted + 1
+    remove_later('claims:' .. (job.process or ''), id)
+    redis.call('HDEL', job_key(id), 'process')
+  elseif job.state == 'unconfirmed' then
+    no_longer_unconfirmed(job)
+    redis.call('HDEL', job_key(id), 'reason')
+    bump(totals, 'adopted', 1)
+  elseif job.state == 'scheduled' then
+    remove_later('due', id)
+    redis.call('HDEL', job_key(id), 'run_at')
+  end
+  if job.deaths > 0 then redis.call('HDEL', job_key(id), 'deaths') end
+  count_state(job, 'running')
+  job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, int(NOW)
+  redis.call('HSET', job_key(id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id,
+    'run_status', run_status, 'started', int(NOW))
+  redis.call('HSET', runs_key(run_id), run_id, id)
+  local stray = redis.call('HGET', PREFIX .. 'strays', run_id)
+  if stray then forget_stray(run_id, string.match(stray, '^%S+')) end
+  if job.cancel then redis.call('ZADD', PREFIX .. 'cancels', int(NOW), id) end
+  adopted = adopted + 1
+end
+
+-- An acceptance shows that the account works: a probe has found out, or the next hold begins small. A run
+-- that was found later shows nothing: it may be from before the trouble. Nor does an acceptance say anything
+-- against a wait that the server asked for, or against a hold that a person has to end.
+local function note_adopted()
+  bump(totals, 'adopted_runs', adopted)
+  if accepted == 0 then return end
+  local held = redis.call('HMGET', META, 'hold_until', 'hold_probe', 'hold_person', 'troubles', 'refusals')
+  if held[4] or held[5] then redis.call('HDEL', META, 'troubles', 'refusals') end
+  if held[1] and not held[3] and (tonumber(held[1]) <= NOW or held[2] == '1') then end_hold() end
+end
+
+-- The end of a run was seen: what waits for it goes, and its result stays ('' = none is known).
+local function leave_running(job, result)
+  remove_later('poll', job.id)
+  if job.cancel then
+    remove_later('cancels', job.id)
+    redis.call('HDEL', job_key(job.id), 'cancel_since')
+  end
+  if result ~= '' then
+    redis.call('SET', PREFIX .. 'result:' .. job.id, result)
+  elseif job.runs > 0 then
+    redis.call('DEL', PREFIX .. 'result:' .. job.id) -- that of an earlier run
+  end
+end
+
+local relays_due = false
+local function wake_relay()
+  if redis.call('EXISTS', PREFIX .. 'wake:webhooks') == 0 then
+    redis.call('LPUSH', PREFIX .. 'wake:webhooks', '1')
+    redis.call('EXPIRE', PREFIX .. 'wake:webhooks', 60)
+  end
+end
+
+-- From its end on the webhook of a run is a matter of its own; `signed` ('' = Skyvern's did not come, yet).
+local function begin_delivery(job, signed)
+  if job.via ~= 'relay' and job.via ~= 'watch' then return end
+  local due = NOW + (job.via == 'watch' and FIRST_WATCH or SKYVERN_TRIES)
+  if signed ~= '' then
+    redis.call('HSET', job_key(job.id), 'signed', signed)
+    if job.via == 'relay' then due, relays_due = NOW, true end
+  end
+  count_delivery(job, 'pending')
+  redis.call('HSET', job_key(job.id), 'delivery', 'pending')
+  redis.call('ZADD', PREFIX .. delivery_index(job), int(due), job.id)
+end
+
+-- Ends a job with its run. One that we canceled because its time was up has failed, whatever the server calls it.
+local function end_with_run(job, state, run_status, reason, result, signed)
+  if job.cancel and state == 'canceled' and job.cancel ~= 'asked' then state, reason = 'failed', job.cancel end
+  leave_running(job, result)
+  if job.runs > 0 then redis.call('HDEL', job_key(job.id), 'reason') end -- that of an earlier run
+  local fields = { 'run_status', run_status, 'runs', int(job.runs + 1) }
+  if reason ~= '' then fields[5], fields[6] = 'reason', reason end
+  end_job(job, state, fields)
+  begin_delivery(job, signed)
+end

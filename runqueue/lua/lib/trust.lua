@@ -1,0 +1,62 @@
+-- How long a run is left to its webhook. While webhooks come, a run is not polled before nearly every run would be
+-- over (mean + 4 deviations of the last ones, RFC 6298's way); each that did not come costs trust, and without it
+-- runs are polled as if there were no receiver.
+-- Fields of meta: push_trust (0 to 20; absent = 20), push_mean, push_dev (microseconds).
+local MOST_TRUST, TRUSTED, LOST_BY_MISS = 20, 10, 6
+local FIRST_PATIENCE, LEAST_PATIENCE, MOST_PATIENCE = 60000000, 30000000, 900000000
+local PULLED_IN = 1000
+
+local known_patience
+local function patience()
+  if known_patience then return known_patience end
+  local f = redis.call('HMGET', META, 'push_trust', 'push_mean', 'push_dev')
+  if tonumber(f[1] or MOST_TRUST) < TRUSTED then
+    known_patience = 0
+  elseif not f[2] then
+    known_patience = FIRST_PATIENCE
+  else
+    known_patience = math.min(math.max(tonumber(f[2]) + 4 * tonumber(f[3]), LEAST_PATIENCE), MOST_PATIENCE)
+  end
+  return known_patience
+end
+
+local function comes_to_us(job) return job.via == 'relay' or job.via == 'push' end
+
+-- Runs whose ends webhooks told, and how long each took; runs whose ends a poll found.
+local told, durations, missed = 0, {}, 0
+local function webhook_came(job)
+  told = told + 1
+  if job.started then durations[#durations + 1] = NOW - tonumber(job.started) end
+end
+local function webhook_missed() missed = missed + 1 end
+
+local function save_trust()
+  if told + missed == 0 then return end
+  local f = redis.call('HMGET', META, 'push_trust', 'push_mean', 'push_dev')
+  local before = tonumber(f[1] or MOST_TRUST)
+  local trust = math.max(0, math.min(MOST_TRUST, before + told) - LOST_BY_MISS * missed)
+  local mean, dev = tonumber(f[2]), tonumber(f[3])
+  for _, took in ipairs(durations) do
+    if not mean then
+      mean, dev = took, took / 2
+    else
+      dev = dev + (math.abs(took - mean) - dev) / 16
+      mean = mean + (took - mean) / 16
+    end
+  end
+  redis.call('HSET', META, 'push_trust', int(trust))
+  if mean then redis.call('HSET', META, 'push_mean', int(mean), 'push_dev', int(dev)) end
+  -- Trust is gone: those that were left to their webhooks are looked at now.
+  if missed > 0 and trust < TRUSTED then
+    local left = redis.call('ZRANGEBYSCORE', PREFIX .. 'poll', '(' .. int(NOW), '+inf', 'LIMIT', 0, PULLED_IN)
+    local due = {}
+    for _, id in ipairs(left) do
+      local via = redis.call('HGET', job_key(id), 'via')
+      if via == 'relay' or via == 'push' then
+        due[#due + 1] = int(NOW)
+        due[#due + 1] = id
+      end
+    end
+    in_parts('ZADD', PREFIX .. 'poll', due)
+  end
+end
