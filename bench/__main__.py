@@ -1,6 +1,6 @@
 """`make bench`: every figure from one run, as a table; ratios, since machines differ.
 
-python -m bench [cost|intake|latency|limits|client ...]
+python -m bench [cost|intake|latency|limits|webhooks|client ...]
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import client, cost, intake, latency, limits
+from bench import client, cost, intake, latency, limits, webhooks
 
 Row = tuple[str, str, str]
 
@@ -69,6 +69,32 @@ def _limits() -> list[Row]:
     ]
 
 
+def _webhooks() -> list[Row]:
+    taken = webhooks.throughput()
+    woken = webhooks.woken()
+    flood = webhooks.flood()
+    return [
+        ("webhooks received, of the gateway's CPU", f"{taken.a_core:,.0f} a core-second", "1,500"),
+        (
+            f"… {webhooks.AT_ONCE} at once, the load beside it",
+            f"{taken.a_second:,.0f}/s, p50 {taken.p50:.1f} ms, p99 {taken.p99:.1f} ms",
+            "",
+        ),
+        (
+            f"webhook sent to wait returned (n={woken.samples})",
+            f"p50 {woken.p50:.1f} ms, p99 {woken.p99:.1f} ms",
+            "",
+        ),
+        (f"forged requests taken, of {flood.sent:,}", str(flood.accepted), "0"),
+        (
+            f"{flood.genuine:,} genuine ones in between",
+            f"p50 {flood.p50:.1f} ms, p99 {flood.p99:.1f} ms",
+            "",
+        ),
+        ("gateway's memory", f"{flood.before_mb:.0f} → {flood.after_mb:.0f} MB", "flat"),
+    ]
+
+
 _WAYS = {
     "aiohttp": "bare aiohttp session",
     "transport": "AiohttpTransport alone",
@@ -101,6 +127,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "intake": _intake,
     "latency": _latency,
     "limits": _limits,
+    "webhooks": _webhooks,
     "client": _client,
 }
 

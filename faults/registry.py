@@ -15,7 +15,7 @@ from faults.servers import SkippedError
 #: The topics in the order of the report.
 GROUPS = (
     *("kills", "processes", "api", "answers", "limits"),
-    *("network", "redis", "messages", "time", "people", "windows"),
+    *("webhooks", "network", "redis", "messages", "time", "people", "windows"),
 )
 
 Body = Callable[[Lab, int], None]

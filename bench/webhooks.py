@@ -1,0 +1,249 @@
+"""The webhook receiver: what it takes, how soon a waiter is woken, and a flood of forged ones."""
+
+import asyncio
+import hashlib
+import hmac
+import os
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import aiohttp
+
+from bench.forgeries import Hostile, forgeries
+from bench.stack import Stack, cpu_seconds, running, until
+from faults.receivers import Gateway
+from runqueue import RunQueue, TaskRunRequest, stages
+from runqueue.items import Accepted
+from runqueue.receiver import address
+
+KEY = "simulator-key"
+#: Open connections of the load; Skyvern's own sender has a few.
+AT_ONCE = 32
+_HOUR_US = 3_600_000_000
+#: About what a task's webhook holds (31 keys).
+_FILLER = "x" * 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """What one gateway process took.
+
+    Args:
+        a_core: webhooks a second of its CPU time.
+        a_second: webhooks a second of the clock, the load on the same machine.
+        p50, p99: milliseconds from sending a webhook to its answer.
+    """
+
+    a_core: float
+    a_second: float
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """Milliseconds from sending a webhook to the return of a `RunQueue.wait`."""
+
+    p50: float
+    p99: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """What a flood of requests that Skyvern never sent came to.
+
+    Args:
+        sent, accepted: how many, and how many were answered with success.
+        before_mb, after_mb: resident memory of the gateway.
+        p50, p99: milliseconds of the genuine webhooks in between.
+        genuine: how many of those came, all of them taken.
+    """
+
+    sent: int
+    accepted: int
+    before_mb: float
+    after_mb: float
+    p50: float
+    p99: float
+    genuine: int
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A genuine one."""
+
+    job_id: str
+    url: str
+    body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """As Skyvern makes them."""
+        signature = hmac.new(KEY.encode(), self.body, hashlib.sha256).hexdigest()
+        return {
+            "Content-Type": "application/json",
+            "x-skyvern-signature": signature,
+            "x-skyvern-timestamp": str(int(time.time())),
+        }
+
+
+def throughput(count: int = 10_000) -> Throughput:
+    """Send genuine webhooks of running jobs as fast as they are answered."""
+    with _gateway() as (stack, gateway), RunQueue(stack.redis_url) as queue:
+        webhooks = _webhooks(queue, gateway, count)
+        assert gateway.process is not None
+        asyncio.run(_send_all(webhooks[:500]))  # the first ones pay for what is loaded late
+        cpu, start = cpu_seconds(gateway.process.pid), time.monotonic()
+        times = asyncio.run(_send_all(webhooks[500:]))
+        took = time.monotonic() - start
+        used = cpu_seconds(gateway.process.pid) - cpu
+    return Throughput(len(times) / used, len(times) / took, *_shares(times))
+
+
+def woken(count: int = 300) -> Woken:
+    """Send one webhook at a time while a thread waits for its job."""
+    waits: list[float] = []
+    with _gateway() as (stack, gateway), RunQueue(stack.redis_url) as queue:
+        webhooks = _webhooks(queue, gateway, count)
+
+        async def run() -> None:
+            async with aiohttp.ClientSession() as session:
+                waits.extend([await _one_wait(queue, session, one) for one in webhooks])
+
+        asyncio.run(run())
+    return Woken(*_shares(waits), len(waits))
+
+
+async def _one_wait(queue: RunQueue, session: aiohttp.ClientSession, webhook: Webhook) -> float:
+    waiting, ended = threading.Event(), 0.0
+
+    def wait() -> float:
+        waiting.set()
+        queue.wait(webhook.job_id, timeout=30)
+        return time.perf_counter()
+
+    waiter = asyncio.get_running_loop().run_in_executor(None, wait)
+    await asyncio.to_thread(waiting.wait)
+    await asyncio.sleep(0.02)  # it has looked once by now, and listens
+    start = time.perf_counter()
+    await _send(session, webhook)
+    ended = await waiter
+    return 1000 * (ended - start)
+
+
+def flood(count: int = 100_000, genuine: int = 1_000) -> Flood:
+    """Send requests that must not be taken, and genuine ones in between."""
+    with _gateway() as (stack, gateway), RunQueue(stack.redis_url) as queue:
+        webhooks = _webhooks(queue, gateway, genuine + 2)
+        hostile = forgeries(webhooks[0], webhooks[1], gateway.url)
+        assert gateway.process is not None
+        asyncio.run(_attack(list(islice(hostile, 2_000)), []))  # what is loaded late
+        before = _resident_mb(gateway.process.pid)
+        share = count // 10
+        accepted, times = 0, []
+        for number in range(10):
+            part = webhooks[2 + number * genuine // 10 : 2 + (number + 1) * genuine // 10]
+            taken, some = asyncio.run(_attack(list(islice(hostile, share)), part))
+            accepted += taken
+            times += some
+        after = _resident_mb(gateway.process.pid)
+        states = queue.states([webhook.job_id for webhook in webhooks[2:]])
+        done = sum(state is not None and state.is_over for state, _ in states)
+    return Flood(10 * share, accepted, before, after, *_shares(times), done)
+
+
+async def _attack(
+    hostile: Sequence[Hostile], webhooks: Sequence[Webhook]
+) -> tuple[int, list[float]]:
+    accepted = 0
+    todo = iter(hostile)
+
+    async def attacker(session: aiohttp.ClientSession) -> None:
+        nonlocal accepted
+        for one in todo:
+            accepted += await one.send(session)
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session:
+        attackers = [asyncio.create_task(attacker(session)) for _ in range(AT_ONCE)]
+        times = await _send_all(webhooks, at_once=1, pause=0.01)
+        await asyncio.gather(*attackers)
+    return accepted, times
+
+
+async def _send_all(
+    webhooks: Sequence[Webhook], at_once: int = AT_ONCE, pause: float = 0.0
+) -> list[float]:
+    """Send webhooks, so many at once, and return how many milliseconds each took."""
+    times: list[float] = []
+    todo = iter(webhooks)
+
+    async def sender(session: aiohttp.ClientSession) -> None:
+        for webhook in todo:
+            start = time.perf_counter()
+            await _send(session, webhook)
+            times.append(1000 * (time.perf_counter() - start))
+            if pause:
+                await asyncio.sleep(pause)
+
+    async with aiohttp.ClientSession() as session:
+        await asyncio.gather(*(sender(session) for _ in range(at_once)))
+    return times
+
+
+async def _send(session: aiohttp.ClientSession, webhook: Webhook) -> None:
+    async with session.post(webhook.url, data=webhook.body, headers=webhook.headers) as answer:
+        await answer.read()
+        assert answer.status == 200, (answer.status, webhook.url)
+
+
+@contextmanager
+def _gateway() -> Iterator[tuple[Stack, Gateway]]:
+    with running() as stack:
+        environ = stack.environment(RUNQUEUE_REDIS_URL=stack.redis_url)
+        gateway = Gateway(environ, stack.folder / "gateway.log").start()
+        try:
+            yield stack, gateway
+        finally:
+            gateway.kill()
+
+
+def _webhooks(queue: RunQueue, gateway: Gateway, count: int) -> list[Webhook]:
+    """Make running jobs, and the webhook that ends each."""
+    until(lambda: "default" in queue.accounts(), 10, "the account")
+    queue.send(stages.heartbeat("default", "bench", _HOUR_US, -1, 0, first=True))
+    request = TaskRunRequest(prompt="Read it.", webhook_url="https://consumer.test/hook")
+    queue.enqueue_many(iter([request] * count))
+    made: list[Webhook] = []
+    while len(made) < count:
+        claim = stages.claim("default", "bench", f"c{len(made)}", 500, 0, receives=True)
+        jobs = queue.send(claim).items
+        accepted = [
+            Accepted(job.job_id, job.attempt, f"tsk_{job.job_id}", "created", _HOUR_US)
+            for job in jobs
+        ]
+        queue.send(stages.mark_running("default", accepted))
+        for item in accepted:
+            url = address(gateway.url, "default", item.job_id, item.attempt, KEY)
+            body = (
+                f'{{"run_id":"{item.run_id}","status":"completed","output":{{"a":"{_FILLER}"}},'
+                f'"failure_reason":null}}'
+            )
+            made.append(Webhook(item.job_id, url, body.encode()))
+    return made
+
+
+def _shares(times: Sequence[float]) -> tuple[float, float]:
+    ordered = sorted(times)
+    return statistics.median(ordered), ordered[int(0.99 * (len(ordered) - 1))]
+
+
+def _resident_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
