@@ -1,6 +1,6 @@
 """`make bench`: every figure from one run, as a table; ratios, since machines differ.
 
-python -m bench [cost|intake|latency|limits|webhooks|client ...]
+python -m bench [cost|intake|latency|waiting|limits|webhooks|client ...]
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import client, cost, intake, latency, limits, webhooks
+from bench import client, cost, intake, latency, limits, waiting, webhooks
 
 Row = tuple[str, str, str]
 
@@ -57,6 +57,17 @@ def _latency() -> list[Row]:
             f"p50 {cold.p50:.1f} ms, p99 {cold.p99:.1f} ms, worst {cold.worst:.1f} ms",
             "",
         ),
+    ]
+
+
+def _waiting() -> list[Row]:
+    return [
+        (
+            f"end of a job to `wait` having returned, {kind} (n={seen.samples})",
+            f"p50 {seen.p50:.1f} ms, p99 {seen.p99:.1f} ms, worst {seen.worst:.1f} ms",
+            "",
+        )
+        for kind, seen in waiting.measure().items()
     ]
 
 
@@ -126,6 +137,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "cost": _cost,
     "intake": _intake,
     "latency": _latency,
+    "waiting": _waiting,
     "limits": _limits,
     "webhooks": _webhooks,
     "client": _client,

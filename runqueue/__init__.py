@@ -21,11 +21,12 @@ from runqueue.errors import (
     RunQueueError,
     UnknownAccount,
 )
-from runqueue.job import AccountStats, Batch, Enqueued, EnqueueStatus, Job, JobState
+from runqueue.job import Batch, Enqueued, EnqueueStatus, Job, JobState
 from runqueue.queue import RunQueue
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
 from runqueue.retry import Retry
 from runqueue.spec import JobSpec, Priority, parse_line
+from runqueue.stats import AccountStats
 
 __all__ = [
     "AccountStats",

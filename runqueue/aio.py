@@ -1,6 +1,7 @@
 """`AsyncRunQueue`: `RunQueue` for coroutines; what each method does is told in `queue.py`."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,17 +12,16 @@ from typing import Any, Self, cast
 from runqueue import calls, ids
 from runqueue.accounts import Accounts, account_of, pages
 from runqueue.connect import async_client, check_policy, find_url, speaking_of
+from runqueue.ends import AsyncEnds, time_to_look_async
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.intake import Handed, Packet, accepted, in_order, packets
-from runqueue.job import AccountStats, Batch, Enqueued, Job, JobState
+from runqueue.job import Batch, Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
 from runqueue.retry import Retry
 from runqueue.scripts import Call, T, run_async
 from runqueue.spec import JobSpec, Priority
-
-#: Seconds between two looks at a job somebody waits for: the first, and the longest.
-FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
+from runqueue.stats import AccountStats
 
 
 class AsyncRunQueue:
@@ -39,6 +39,7 @@ class AsyncRunQueue:
         with speaking_of(self._url):
             self._client = async_client(self._url)
         self._accounts = Accounts()
+        self._ends = AsyncEnds(self._url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,6 +54,7 @@ class AsyncRunQueue:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._ends.close()
         await self._client.aclose()
 
     async def enqueue(
@@ -180,18 +182,15 @@ class AsyncRunQueue:
 
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Wait until a job has ended and return it."""
-        give_up = None if timeout is None else time.monotonic() + timeout
-        pause = FIRST_LOOK
-        while True:
-            state, _ = (await self.states([job_id]))[0]
-            if state is None:
-                raise JobNotFound(job_id)
-            if state.is_over:
-                return await self.get(job_id)
-            if give_up is not None and time.monotonic() + pause > give_up:
-                raise TimeoutError(f"job {job_id} is still {state.value} after {timeout} s")
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_LOOK)
+        give_up = time.monotonic() + (math.inf if timeout is None else timeout)
+        state = await self._state(job_id)
+        if not state.is_over and time.monotonic() < give_up:
+            with self._ends.watch(job_id) as told:
+                while not state.is_over and await time_to_look_async(told, give_up):
+                    state = await self._state(job_id)
+        if not state.is_over:
+            raise TimeoutError(f"job {job_id} is still {state.value} after {timeout} s")
+        return await self.get(job_id)
 
     async def cancel(self, job_id: str) -> JobState:
         """Ask for the end of a job and return its state."""
@@ -236,6 +235,12 @@ class AsyncRunQueue:
 
     async def _owners(self, job_ids: Sequence[str]) -> list[str]:
         return self._accounts.known if self._accounts.know_all(job_ids) else await self.accounts()
+
+    async def _state(self, job_id: str) -> JobState:
+        state, _ = (await self.states([job_id]))[0]
+        if state is None:
+            raise JobNotFound(job_id)
+        return state
 
     async def _account(self, job_id: str) -> str:
         if not ids.is_id(job_id):

@@ -11,17 +11,19 @@ from typing import Any
 from runqueue import ids, wire
 from runqueue.delivery import DeliveryState, WebhookDelivery
 from runqueue.job import (
-    AccountStats,
     Batch,
     Enqueued,
     EnqueueStatus,
     Job,
     JobState,
+    fields_of,
     moment,
     parse_result,
+    text,
 )
 from runqueue.scripts import Argument, Call, load
 from runqueue.spec import JobSpec, Priority, When
+from runqueue.stats import AccountStats, read_stats
 
 #: Jobs in one script call: Lua's `unpack` takes 1,000 without harm, and 8,000 fail.
 CHUNK = 1000
@@ -34,13 +36,6 @@ JobArguments = tuple[str, bytes, str, str, bytes]
 _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
 _STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT}
 _TAKEN_OVER = 3
-_LIMITS = (
-    "dispatches_per_second",
-    "burst_size",
-    "concurrent_runs",
-    "requests_per_second",
-    "webhooks_per_second",
-)
 _NO_BATCH, _ONLY_LOOK = "-", "?"
 
 
@@ -147,7 +142,7 @@ def get_batch(account: str, batch: str) -> Call[Batch | None]:
     """Read a batch and the counts of its states."""
 
     def parse(reply: list[Any]) -> Batch | None:
-        fields = _hash(reply[1])
+        fields = fields_of(reply[1])
         if "sealed" not in fields:
             return None
         states = {
@@ -189,7 +184,7 @@ def get_jobs(
 
 
 def _job(account: str, job_id: str, row: list[Any]) -> Job:
-    fields = _hash(row[0])
+    fields = fields_of(row[0])
     kind, custom_id, namespace = wire.read_envelope(row[1])
     state = JobState(fields["state"].decode())
     if row[2] == b"canceled" and state in {JobState.READY, JobState.SCHEDULED}:
@@ -206,9 +201,9 @@ def _job(account: str, job_id: str, row: list[Any]) -> Job:
         batch=_batch_name(fields.get("batch")),
         attempts=int(fields.get("attempt", 0)),
         runs=int(fields.get("runs", 0)),
-        run_id=_text(fields.get("run_id")),
-        run_status=_text(fields.get("run_status")),
-        reason=_text(fields.get("reason")),
+        run_id=text(fields.get("run_id")),
+        run_status=text(fields.get("run_status")),
+        reason=text(fields.get("reason")),
         cancel_requested="cancel" in fields,
         created_at=_at(fields["created"]),
         run_at=moment(fields.get("run_at")),
@@ -227,19 +222,10 @@ def _webhook(fields: dict[str, bytes]) -> WebhookDelivery:
         state=DeliveryState(fields.get("delivery", b"none").decode()),
         attempts=int(fields.get("tries", 0)),
         status=int(told) if told else None,
-        error=_text(fields.get("told_error")),
-        url=_text(fields.get("url")),
+        error=text(fields.get("told_error")),
+        url=text(fields.get("url")),
         settled_at=moment(fields.get("told_at")),
     )
-
-
-def _text(raw: bytes | None) -> str | None:
-    return None if raw is None else raw.decode(errors="replace")
-
-
-def _hash(flat: Any) -> dict[str, bytes]:
-    """Return a HGETALL inside a script's reply (a flat list) as a dict."""
-    return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
 
 
 def job_states(account: str, job_ids: Sequence[str]) -> Call[list[tuple[JobState | None, float]]]:
@@ -276,49 +262,4 @@ def resume(account: str) -> Call[str]:
 
 def stats(account: str) -> Call[AccountStats]:
     """Read an account's figures."""
-    return Call(load("stats"), account, [], lambda reply: _stats(account, reply))
-
-
-def _stats(account: str, reply: list[Any]) -> AccountStats:
-    now, oldest = int(reply[0]), int(reply[4])
-    counters = {name: int(value) for name, value in _hash(reply[1]).items()}
-    limits, meta = _hash(reply[2]), _hash(reply[3])
-    by_priority = {
-        state: {p: counters.pop(f"{state.value}:{p.value}", 0) for p in Priority}
-        for state in JobState
-    }
-    live = counters.pop("live", 0)
-    deliveries: dict[DeliveryState, int] = {
-        state: counters.pop(f"delivery:{state.value}", 0)
-        for state in DeliveryState
-        if state is not DeliveryState.NONE
-    }
-    held_for = max(0.0, (float(meta.get("hold_until", 0)) - now) / 1e6)
-    return AccountStats(
-        account=account,
-        states={state: sum(counts.values()) for state, counts in by_priority.items()},
-        by_priority=by_priority,
-        live=live,
-        limits={
-            name: float(limits.get(f"live:{name}", limits.get(f"env:{name}", 0)))
-            for name in _LIMITS
-        },
-        overridden={
-            name: float(limits[f"live:{name}"]) for name in _LIMITS if f"live:{name}" in limits
-        },
-        deliveries=deliveries,
-        totals=dict(sorted(counters.items())),
-        oldest_ready_seconds=(now - oldest) / 1e6 if oldest else None,
-        processes=int(reply[5]),
-        strays=int(reply[6]),
-        strays_live=int(reply[7]),
-        pace=float(reply[8]) if reply[8] else None,
-        clock_lost=float(meta.get("clock_lost", 0)) / 1e6,
-        permits={
-            name: int(left)
-            for name, left in zip(("dispatch", "request"), reply[9:], strict=True)
-            if int(left) >= 0
-        },
-        hold_reason=_text(meta.get("hold_reason")) if held_for else None,
-        hold_seconds=held_for,
-    )
+    return Call(load("stats"), account, [], lambda reply: read_stats(account, reply))

@@ -1,4 +1,4 @@
-"""What a job, a batch and an account look like from outside.
+"""What a job and a batch look like from outside; an account does in `stats.py`.
 
 States, and how a job moves between them:
 
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from runqueue.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
+from runqueue.delivery import NO_WEBHOOK, WebhookDelivery
 from runqueue.spec import Priority
 
 
@@ -214,68 +214,6 @@ class Batch:
         return self.sealed and sum(n for s, n in self.states.items() if s.is_over) >= self.total
 
 
-@dataclass(frozen=True, slots=True)
-class AccountStats:
-    """One account at a glance.
-
-    Args:
-        states: jobs by state; by_priority: the same, split.
-        live: slots in use (submitting + unconfirmed + running).
-        limits: the limits in force; overridden: those set live against the environment's.
-        deliveries: how the webhooks of the jobs on record stand.
-        totals: counts since ever (`enqueued`, `ended:completed`, `claims`, ...).
-        oldest_ready_seconds: how long the longest-waiting ready job has waited; None if none does.
-        strays: runs of ours that no job owns; strays_live: those that may still run (with a slot).
-        pace: submissions a second, while the server says 429 to more; None = it does not.
-        clock_lost: seconds that the queue's clock makes up for, since that of Redis' host was set.
-        permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
-        hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
-    """
-
-    account: str
-    states: dict[JobState, int]
-    by_priority: dict[JobState, dict[Priority, int]]
-    live: int
-    limits: dict[str, float]
-    overridden: dict[str, float]
-    deliveries: dict[DeliveryState, int]
-    totals: dict[str, int]
-    oldest_ready_seconds: float | None
-    processes: int
-    strays: int
-    strays_live: int
-    pace: float | None
-    clock_lost: float
-    permits: dict[str, int]
-    hold_reason: str | None
-    hold_seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON values."""
-        return {
-            "states": {state.value: n for state, n in self.states.items()},
-            "by_priority": {
-                state.value: {priority.name.lower(): n for priority, n in counts.items() if n}
-                for state, counts in self.by_priority.items()
-                if any(counts.values())
-            },
-            "live": self.live,
-            "limits": self.limits,
-            "overridden": self.overridden,
-            "deliveries": {state.value: n for state, n in self.deliveries.items()},
-            "totals": self.totals,
-            "oldest_ready_seconds": self.oldest_ready_seconds,
-            "processes": self.processes,
-            "strays": self.strays,
-            "strays_live": self.strays_live,
-            "pace": self.pace,
-            "clock_lost": self.clock_lost,
-            "permits": self.permits,
-            "hold_reason": self.hold_reason,
-            "hold_seconds": self.hold_seconds,
-        }
-
-
 def moment(microseconds: bytes | str | float | None) -> datetime | None:
     """Return microseconds since 1970 as an aware time; None stays None."""
     if microseconds is None or microseconds == b"":
@@ -292,3 +230,13 @@ def parse_result(raw: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return result if isinstance(result, dict) else None
+
+
+def text(raw: bytes | None) -> str | None:
+    """Return a field as text, whatever its bytes are; None stays None."""
+    return None if raw is None else raw.decode(errors="replace")
+
+
+def fields_of(flat: Any) -> dict[str, bytes]:
+    """Return a HGETALL inside a script's reply (a flat list) as a dict."""
+    return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}

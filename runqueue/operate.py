@@ -5,24 +5,19 @@ Everything works by filter as well as by id, and a filter is counted before anyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
 
 from runqueue import calls, operator_calls
-from runqueue.accounts import account_of, pages
-from runqueue.errors import BatchNotFound, UnknownAccount
+from runqueue.accounts import account_of
+from runqueue.deliveries import Deliveries
+from runqueue.errors import BatchNotFound
 from runqueue.ids import is_id
 from runqueue.job import Job, JobState, Stray
 from runqueue.operator_calls import Canceled, Seen
-from runqueue.queue import RunQueue
+from runqueue.reach import PAGE, Filter, Settled, named
 from runqueue.scripts import Call
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-#: Jobs read, or acted on, in one script call.
-PAGE = 500
+__all__ = ["PAGE", "Filter", "Operations", "Settled"]
 
 #: Keys looked at in one script call; a job has two, and a third once it has a result.
 _KEYS = 1_000
@@ -36,50 +31,12 @@ _INDEXES = {
 }
 
 
-class Settled(StrEnum):
-    """What a decision on one job came to."""
-
-    DONE = "done"
-    NOT_UNCONFIRMED = "not unconfirmed"
-    NOT_DEAD = "not dead"
-    NOT_ENDED_BADLY = "not dead, failed or canceled"
-    NO_SUCH_JOB = "no such job"
-    CANCEL_ASKED = "a cancel was asked for"
-    RUN_TAKEN = "the run is another job's"
-    BATCH_CANCELED = "its batch was canceled"
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which jobs are meant; what is None does not matter.
-
-    Args:
-        group, batch: as the job names them.
-        reason: text that its reason contains, whatever its case.
-    """
-
-    group: str | None = None
-    batch: str | None = None
-    reason: str | None = None
-
-    def fits(self, job: Job) -> bool:
-        """Say whether a job is meant."""
-        return (
-            self.group in {None, job.group}
-            and self.batch in {None, job.batch}
-            and (self.reason is None or self.reason.lower() in (job.reason or "").lower())
-        )
-
-
-class Operations:
+class Operations(Deliveries):
     """A person's hands on the queue.
 
     Args:
         queue: the queue; closed by its owner.
     """
-
-    def __init__(self, queue: RunQueue) -> None:
-        self.queue = queue
 
     def find(
         self,
@@ -101,29 +58,12 @@ class Operations:
         """
         if state not in _INDEXES:
             raise ValueError(f"state: expected one of {', '.join(_INDEXES)}, got {state}")
+        wanted = wanted or Filter()
         for name in self._accounts(account):
             for index in _INDEXES[state]:
-                yield from self._page_through(name, index, state, wanted or Filter())
-
-    def _accounts(self, account: str | None) -> list[str]:
-        known = self.queue.accounts()
-        if account is None:
-            return known
-        if account not in known:
-            raise UnknownAccount(account)
-        return [account]
-
-    def _page_through(
-        self, account: str, index: str, state: JobState, wanted: Filter
-    ) -> Iterator[Job]:
-        cursor = ""
-        while True:
-            cursor, ids = self.queue.send(operator_calls.page_jobs(account, index, cursor, PAGE))
-            for job in self.queue.send(calls.get_jobs(account, ids, result=False)) if ids else ():
-                if job is not None and job.state is state and wanted.fits(job):
-                    yield job
-            if not cursor:
-                return
+                yield from self._page_through(
+                    name, index, lambda job: job.state is state and wanted.fits(job)
+                )
 
     def adopt(self, job_id: str, run_id: str) -> Settled:
         """Give an unconfirmed job the run that is its own; it is followed from now on.
@@ -159,16 +99,16 @@ class Operations:
             return operator_calls.settle(account, jobs, what, reason)
 
         others = {0: Settled.NOT_UNCONFIRMED, 2: Settled.CANCEL_ASKED}
-        return _named(self._each_seen(job_ids, settle), others)
+        return named(self._each_seen(job_ids, settle), others)
 
     def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have dead, failed or canceled jobs done again; returns what came of each."""
         others = {0: Settled.NOT_ENDED_BADLY, 2: Settled.BATCH_CANCELED}
-        return _named(self._each_seen(job_ids, operator_calls.replay), others)
+        return named(self._each_seen(job_ids, operator_calls.replay), others)
 
     def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Remove dead jobs for good, their idempotency keys included; returns what came of each."""
-        return _named(self._each(job_ids, operator_calls.discard), {0: Settled.NOT_DEAD})
+        return named(self._each(job_ids, operator_calls.discard), {0: Settled.NOT_DEAD})
 
     def find_open(
         self, wanted: Filter | None = None, *, account: str | None = None
@@ -245,40 +185,3 @@ class Operations:
                 part = operator_calls.cancel_strays(account, run_ids[start : start + PAGE])
                 done += self.queue.send(part).count(1)
         return done
-
-    def _each_seen(
-        self, job_ids: Iterable[str], call: Callable[[str, Sequence[Seen]], Call[list[int]]]
-    ) -> dict[str, int]:
-        """Do as `_each`, to the attempt that each job is at now, and to its end.
-
-        A call whose reply was lost is sent again, and may come after the job went on: by these the
-        script sees that what was decided has been done.
-        """
-        ids = list(dict.fromkeys(job_ids))
-        jobs = self.queue.get_many(ids, result=False)
-        seen = {job.id: (job.id, job.attempts, _ended_us(job)) for job in jobs if job is not None}
-        return self._each(
-            ids, lambda account, some: call(account, [seen.get(i, (i, -1, 0)) for i in some])
-        )
-
-    def _each(
-        self, job_ids: Iterable[str], call: Callable[[str, Sequence[str]], Call[list[int]]]
-    ) -> dict[str, int]:
-        """Make one script call a page of one account, and return each job's code."""
-        ids = list(dict.fromkeys(job_ids))
-        codes = dict.fromkeys(ids, -1)
-        for account, positions in pages(ids, self.queue.accounts(), PAGE):
-            some = [ids[position] for position in positions]
-            answers: list[int] = self.queue.send(call(account, some))
-            codes.update(zip(some, answers, strict=True))
-        return codes
-
-
-def _ended_us(job: Job) -> int:
-    return (job.ended_at - _EPOCH) // timedelta(microseconds=1) if job.ended_at else 0
-
-
-def _named(codes: Mapping[str, int], others: Mapping[int, Settled]) -> dict[str, Settled]:
-    """Say what each job's code means; `others` names those that one script has for itself."""
-    meanings = {1: Settled.DONE, -1: Settled.NO_SUCH_JOB, **others}
-    return {job_id: meanings[code] for job_id, code in codes.items()}

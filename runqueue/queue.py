@@ -1,5 +1,6 @@
 """`RunQueue`: hand in jobs, read them, wait for them, cancel them (`aio.py` has its async twin)."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,17 +12,16 @@ from typing import Any, Self
 from runqueue import calls, ids
 from runqueue.accounts import Accounts, account_of, pages
 from runqueue.connect import check_policy, find_url, speaking_of, sync_client
+from runqueue.ends import Ends, time_to_look
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.intake import Handed, Packet, accepted, in_order, packets
-from runqueue.job import AccountStats, Batch, Enqueued, Job, JobState
+from runqueue.job import Batch, Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
 from runqueue.retry import Retry
 from runqueue.scripts import Call, T, run
 from runqueue.spec import JobSpec, Priority
-
-#: Seconds between two looks at a job somebody waits for: the first, and the longest.
-FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
+from runqueue.stats import AccountStats
 
 
 class RunQueue:
@@ -39,6 +39,7 @@ class RunQueue:
         with speaking_of(self._url):
             self._client = sync_client(self._url)
         self._accounts = Accounts()
+        self._ends = Ends(self._url)
 
     def __enter__(self) -> Self:
         return self
@@ -53,6 +54,7 @@ class RunQueue:
 
     def close(self) -> None:
         """Close the connections."""
+        self._ends.close()
         self._client.close()
 
     def enqueue(
@@ -251,18 +253,15 @@ class RunQueue:
             JobNotFound: no such job is on record.
             TimeoutError: it has not ended in time; it goes on.
         """
-        give_up = None if timeout is None else time.monotonic() + timeout
-        pause = FIRST_LOOK
-        while True:
-            state, _ = self.states([job_id])[0]
-            if state is None:
-                raise JobNotFound(job_id)
-            if state.is_over:
-                return self.get(job_id)
-            if give_up is not None and time.monotonic() + pause > give_up:
-                raise TimeoutError(f"job {job_id} is still {state.value} after {timeout} s")
-            time.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_LOOK)
+        give_up = time.monotonic() + (math.inf if timeout is None else timeout)
+        state = self._state(job_id)
+        if not state.is_over and time.monotonic() < give_up:
+            with self._ends.watch(job_id) as told:
+                while not state.is_over and time_to_look(told, give_up):
+                    state = self._state(job_id)
+        if not state.is_over:
+            raise TimeoutError(f"job {job_id} is still {state.value} after {timeout} s")
+        return self.get(job_id)
 
     def cancel(self, job_id: str) -> JobState:
         """Ask for the end of a job and return its state.
@@ -325,6 +324,12 @@ class RunQueue:
 
     def _owners(self, job_ids: Sequence[str]) -> list[str]:
         return self._accounts.known if self._accounts.know_all(job_ids) else self.accounts()
+
+    def _state(self, job_id: str) -> JobState:
+        state, _ = self.states([job_id])[0]
+        if state is None:
+            raise JobNotFound(job_id)
+        return state
 
     def _account(self, job_id: str) -> str:
         if not ids.is_id(job_id):

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from api_client import SubmissionClass
 from runqueue import RunQueue, RunQueueError
-from runqueue.job import AccountStats
+from runqueue.stats import AccountStats
 
 REGISTRY = CollectorRegistry()
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli import commands, operate
+from runqueue.cli import commands, operate, webhooks
 from runqueue.cli.cancel import cancel
 from runqueue.cli.exits import EPILOG
 from runqueue.cli.rooms import add_commands
@@ -46,6 +46,7 @@ app.command()(commands.server)
 app.add_typer(operate.unconfirmed, name="unconfirmed")
 app.add_typer(operate.dead, name="dead")
 app.add_typer(operate.strays, name="strays")
+app.add_typer(webhooks.webhooks, name="webhooks")
 add_commands(app)
 
 

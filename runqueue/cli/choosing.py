@@ -1,4 +1,4 @@
-"""How the commands for many jobs are told which: by name or by filter, counted before they act."""
+"""How the commands for many jobs are told which, by name or by filter, and say what came of it."""
 
 import sys
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from runqueue.cli.exits import Exit, errors_told, tell
-from runqueue.operate import Filter, Operations
+from runqueue.operate import Filter, Operations, Settled
 from runqueue.queue import RunQueue
 
 
@@ -19,6 +19,9 @@ def _not_empty(value: str | None) -> str | None:
     return value
 
 
+Jobs = Annotated[
+    list[str] | None, typer.Argument(metavar="JOB...", help="Ids of jobs, or custom_ids.")
+]
 Group = Annotated[str | None, typer.Option(callback=_not_empty, help="Only jobs of this group.")]
 Batch = Annotated[str | None, typer.Option(callback=_not_empty, help="Only jobs of this batch.")]
 Reason = Annotated[
@@ -29,6 +32,10 @@ Account = Annotated[str | None, typer.Option(callback=_not_empty, help="Only thi
 All = Annotated[bool, typer.Option("--all", help="All that the filters leave.")]
 Namespace = Annotated[str, typer.Option(help="The namespace of the custom_ids.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+_FILTERS = "--group, --batch, --reason, --account or --all"
+#: Of what was settled otherwise: where the job's state says more.
+_OF_THE_STATE = {Settled.NOT_UNCONFIRMED, Settled.NOT_DEAD, Settled.NOT_ENDED_BADLY}
 
 
 @contextmanager
@@ -45,11 +52,18 @@ def by_filter(
     namespace: str,
     *,
     everything: bool,
+    filters: str = _FILTERS,
 ) -> bool:
-    """Tell whether jobs are chosen by a filter, not by name; neither or both ends the command."""
+    """Tell whether jobs are chosen by a filter, not by name; neither or both ends the command.
+
+    Args:
+        named, namespace: the names, and the namespace of those that are custom_ids.
+        wanted, account: the filters.
+        everything: whether there is another filter, or all are meant.
+        filters: the command's options that are filters, in words.
+    """
     filtered = wanted != Filter() or account is not None or everything
     if bool(named) == filtered:
-        filters = "--group, --batch, --reason, --account or --all"
         tell(
             f"runqueue: jobs are chosen by name or by {filters}, not by both"
             if filtered
@@ -74,3 +88,14 @@ def confirm(what: str, *, yes: bool) -> None:
             raise typer.Exit(Exit.USAGE)
     elif not typer.confirm(f"{what}?", err=True):
         raise typer.Exit(Exit.USAGE)
+
+
+def tell_settled(operations: Operations, settled: dict[str, Settled], done: str) -> None:
+    """Say what came of each decision; the exit code tells if one could not be carried out."""
+    bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
+    for job_id, (state, _) in zip(bad, operations.queue.states(bad), strict=True):
+        but = f", but {state}" if state and settled[job_id] in _OF_THE_STATE else ""
+        tell(f"runqueue: {job_id}: {settled[job_id]}{but}")
+    typer.echo(f"{len(settled) - len(bad):,} of {len(settled):,}: {done}")
+    if bad:
+        raise typer.Exit(Exit.INVALID)

@@ -12,10 +12,12 @@ from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.holds import hold_words
 from runqueue.cli.naming import named
 from runqueue.cli.show import print_table
-from runqueue.cli.words import counted, printable
-from runqueue.job import AccountStats, Batch, Job, JobState
+from runqueue.cli.webhooks import webhook_values
+from runqueue.cli.words import count_words, counted, printable, webhook_words
+from runqueue.job import Batch, Job, JobState
 from runqueue.queue import RunQueue
 from runqueue.server import DIRECTORY, serve
+from runqueue.stats import AccountStats
 
 Id = Annotated[
     str,
@@ -28,7 +30,10 @@ def status(some_id: Id, *, namespace: Namespace = "", as_json: AsJson = False) -
     """Show a job, its result included, or a batch."""
     with errors_told(), RunQueue() as queue:
         (found,) = named(queue, [some_id], namespace, result=True)
-        values = _job_values(found) if isinstance(found, Job) else _batch_values(found)
+        if isinstance(found, Job):
+            values = _job_values(found, as_json=as_json)
+        else:
+            values = _batch_values(found)
         _print(values, as_json=as_json)
 
 
@@ -65,9 +70,12 @@ def server(
             raise typer.Exit(Exit.UNAVAILABLE)
 
 
-def _job_values(job: Job) -> dict[str, Any]:
+def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
+    """Return what is shown of a job: its webhook in many values, or in one line."""
+    words = {"webhook": webhook_words(job.webhook)}
     return {
         **job.as_row(),
+        **(webhook_values(job.webhook) if as_json else words),
         "account": job.account,
         "namespace": job.namespace,
         "runs": job.runs,
@@ -125,6 +133,8 @@ def _print_stats(found: AccountStats) -> None:
         typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
     if found.hold_reason:
         typer.echo(hold_words(found))
+    if words := count_words(found.deliveries):
+        typer.echo(f"webhooks: {words} (`runqueue webhooks list`)")
     if unconfirmed := found.states[JobState.UNCONFIRMED]:
         typer.echo(
             f"unconfirmed: {counted(unconfirmed, 'answer')} lost, their slots kept"

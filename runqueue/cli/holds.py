@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Collection
 
 from runqueue.cli.words import printable
-from runqueue.job import AccountStats
 from runqueue.queue import RunQueue
+from runqueue.stats import AccountStats
 
 #: Seconds; a hold that long waits for a person.
 _A_YEAR = 365 * 86_400

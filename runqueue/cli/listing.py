@@ -21,7 +21,15 @@ _COLUMNS = {
     JobState.UNCONFIRMED: ("job_id", "custom_id", "group", "since", "on_unconfirmed", "reason"),
 }
 #: Where a name is too wide for the values below it.
-_TITLES = {"on_unconfirmed": "policy"}
+_TITLES = {
+    "on_unconfirmed": "policy",
+    "webhook_attempts": "tries",
+    "webhook_status": "status",
+    "webhook_error": "error",
+    "ended_at": "ended",
+}
+#: Shown as how long ago that was.
+_AGES = {"since", "ended_at"}
 _STRAY_COLUMNS = ("run_id", "job_id", "attempt", "since", "why")
 
 
@@ -50,13 +58,13 @@ def show_jobs(
             if wanted == Filter():
                 stats = operations.queue.stats()
                 total = sum(stats[name].states[state] for name in stats if account in {None, name})
-            _tell_more(limit, total)
+            tell_more(limit, total)
             break
         found.append(job)
-    rows = [_job_row(job) for job in found]
+    rows = [job_row(job) for job in found]
     if state is JobState.UNCONFIRMED:
         _add_doubts(operations, found, rows)
-    _print_rows(rows, _COLUMNS[state], as_json=as_json)
+    print_rows(rows, _COLUMNS[state], as_json=as_json)
 
 
 def show_strays(operations: Operations, account: str | None, limit: int, *, as_json: bool) -> None:
@@ -65,19 +73,25 @@ def show_strays(operations: Operations, account: str | None, limit: int, *, as_j
     for stray in operations.strays(account=account):
         if len(rows) == limit:
             stats = operations.queue.stats()
-            _tell_more(limit, sum(stats[a].strays for a in stats if account in {None, a}))
+            tell_more(limit, sum(stats[a].strays for a in stats if account in {None, a}))
             break
         rows.append(_stray_row(stray))
-    _print_rows(rows, _STRAY_COLUMNS, as_json=as_json)
+    print_rows(rows, _STRAY_COLUMNS, as_json=as_json)
 
 
-def _tell_more(limit: int, total: int | None) -> None:
-    """Say that a list was cut: by how much, where that is known without reading all of it."""
+def tell_more(limit: int, total: int | None) -> None:
+    """Say that a list was cut.
+
+    Args:
+        limit: after how many.
+        total: of how many, where that is known without reading all of it.
+    """
     more = "more" if total is None or total <= limit else f"{total - limit:,} more"
     tell(f"… and {more}; --limit shows more than {limit}")
 
 
-def _job_row(job: Job) -> dict[str, Any]:
+def job_row(job: Job) -> dict[str, Any]:
+    """Return what --json shows of a job in any list."""
     return {
         "job_id": job.id,
         "custom_id": job.custom_id,
@@ -115,7 +129,14 @@ def _stray_row(stray: Stray) -> dict[str, Any]:
     }
 
 
-def _print_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool) -> None:
+def print_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool) -> None:
+    """Print a list.
+
+    Args:
+        rows: each a job or a run, by name.
+        columns: what a table shows of them.
+        as_json: print all of them, one JSON object a line.
+    """
     if as_json:
         for row in rows:
             typer.echo(orjson.dumps(row))
@@ -129,4 +150,4 @@ def _print_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
-    return ago(datetime.fromisoformat(value)) if name == "since" else str(value)
+    return ago(datetime.fromisoformat(value)) if name in _AGES else str(value)

@@ -9,19 +9,21 @@ from runqueue.cli.choosing import (
     All,
     Batch,
     Group,
+    Jobs,
     Namespace,
     Reason,
     Yes,
     by_filter,
     confirm,
     operating,
+    tell_settled,
 )
 from runqueue.cli.exits import Exit, tell
 from runqueue.cli.listing import AsJson, Limit, show_jobs, show_strays
 from runqueue.cli.naming import named_jobs
 from runqueue.cli.words import counted
 from runqueue.job import JobState
-from runqueue.operate import Filter, Operations, Settled
+from runqueue.operate import Filter, Operations
 
 dead = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Jobs without a run that need a person."
@@ -34,9 +36,6 @@ strays = typer.Typer(
 )
 
 OneJob = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or its custom_id.")]
-Jobs = Annotated[
-    list[str] | None, typer.Argument(metavar="JOB...", help="Ids of jobs, or custom_ids.")
-]
 
 
 @dead.command("list")
@@ -73,7 +72,7 @@ def replay(
         names = Names(jobs, namespace)
         ids = _chosen(operations, JobState.DEAD, names, wanted, account, everything=everything)
         confirm(f"submit {counted(len(ids), 'job')} again", yes=yes or bool(jobs))
-        _tell_settled(operations, operations.replay(ids), "ready again")
+        tell_settled(operations, operations.replay(ids), "ready again")
 
 
 @dead.command()
@@ -94,7 +93,7 @@ def discard(
         names = Names(jobs, namespace)
         ids = _chosen(operations, JobState.DEAD, names, wanted, account, everything=everything)
         confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=yes)
-        _tell_settled(operations, operations.discard(ids), "removed")
+        tell_settled(operations, operations.discard(ids), "removed")
 
 
 @unconfirmed.command("list")
@@ -120,7 +119,7 @@ def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "") -> None:
         raise typer.BadParameter("expected a run's id", param_hint="RUN_ID")
     with operating() as operations:
         (job_id,) = named_jobs(operations.queue, [job], namespace)
-        _tell_settled(operations, {job_id: operations.adopt(job_id, run_id)}, "follows its run")
+        tell_settled(operations, {job_id: operations.adopt(job_id, run_id)}, "follows its run")
 
 
 @unconfirmed.command()
@@ -143,7 +142,7 @@ def resubmit(
         ids = _chosen(operations, state, names, wanted, account, everything=everything)
         jobs_again = f"submit {counted(len(ids), 'job')} again"
         confirm(f"{jobs_again}, although runs of them may exist", yes=yes)
-        _tell_settled(operations, operations.resubmit(ids), "ready")
+        tell_settled(operations, operations.resubmit(ids), "ready")
 
 
 @unconfirmed.command()
@@ -166,7 +165,7 @@ def fail(
         state = JobState.UNCONFIRMED
         ids = _chosen(operations, state, names, wanted, account, everything=everything)
         confirm(f"stop looking for the runs of {counted(len(ids), 'job')}", yes=yes or bool(jobs))
-        _tell_settled(operations, operations.fail(ids, why), "settled")
+        tell_settled(operations, operations.fail(ids, why), "settled")
 
 
 @strays.command("list")
@@ -223,17 +222,3 @@ def _chosen(
         typer.echo("none")
         raise typer.Exit(Exit.OK)
     return found
-
-
-def _tell_settled(operations: Operations, settled: dict[str, Settled], done: str) -> None:
-    """Say what came of each decision; the exit code tells if one could not be carried out."""
-    bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
-    for job_id, (state, _) in zip(bad, operations.queue.states(bad), strict=True):
-        but = f", but {state}" if state and settled[job_id] in _OF_THE_STATE else ""
-        tell(f"runqueue: {job_id}: {settled[job_id]}{but}")
-    typer.echo(f"{len(settled) - len(bad):,} of {len(settled):,}: {done}")
-    if bad:
-        raise typer.Exit(Exit.INVALID)
-
-
-_OF_THE_STATE = {Settled.NOT_UNCONFIRMED, Settled.NOT_DEAD, Settled.NOT_ENDED_BADLY}

@@ -1,6 +1,13 @@
 """How figures, names and other people's texts are put into a sentence."""
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+
+from runqueue.delivery import DeliveryState, WebhookDelivery
+
+#: What may be secret in a URL: who logs in, and what follows the path.
+_SECRETS = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 
 
 def counted(number: int, noun: str) -> str:
@@ -25,3 +32,31 @@ def ago(since: datetime) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def shown_url(url: str) -> str:
+    """Return a URL without what may be secret in it."""
+    return _SECRETS.sub("", url)
+
+
+def webhook_words(found: WebhookDelivery) -> str:
+    """Return what became of a webhook; '' where nobody is to be told (yet)."""
+    if found.state is DeliveryState.NONE:
+        return ""
+    words = found.state.replace("_", " ")
+    if found.attempts:
+        words += f" after {counted(found.attempts, 'attempt')}"
+    if found.status is not None:
+        words += f", last answer {found.status}"
+    if found.error:
+        words += f": {found.error}"
+    return f"{words} (to {shown_url(found.url)})" if found.url else words
+
+
+def count_words(deliveries: Mapping[DeliveryState, int]) -> str:
+    """Return how many webhooks were not delivered, as far as we know; '' if all were."""
+    return ", ".join(
+        f"{deliveries[state]:,} {state.replace('_', ' ')}"
+        for state in deliveries
+        if deliveries[state] and state is not DeliveryState.DELIVERED
+    )

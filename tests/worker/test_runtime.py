@@ -15,7 +15,7 @@ from redis.exceptions import BusyLoadingError
 
 from config.settings import Settings
 from runqueue import EvictingRedis, JobState, RunQueue
-from runqueue.job import AccountStats
+from runqueue.stats import AccountStats
 from tests.simulator.simulating import eventually, simulating
 from tests.valkeys import start_valkey
 from tests.worker.working import ENDLESS, closed_port

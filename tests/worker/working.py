@@ -19,9 +19,9 @@ from config.settings import Account, Settings
 from runqueue import Job, RunQueue, TaskRunRequest
 from runqueue.connect import async_client
 from runqueue.items import Taken
-from runqueue.job import AccountStats
 from runqueue.keys import Keys
 from runqueue.scripts import Call
+from runqueue.stats import AccountStats
 from simulator.options import DEFAULT_API_KEY
 from tests.simulator.simulating import Client, eventually, simulating
 from worker.pump import Pump

@@ -452,4 +452,12 @@ local function save()
     end
   end
   if freed and slots_are_scarce() and anything_ready() then wake() end
+  -- Who waits is told (see ends.py): last, when nothing can fail any more; a user who may not publish fails nothing.
+  local jobs = {}
+  for _, id in ipairs(ended) do
+    if string.sub(id, 1, 6) ~= 'stray ' then jobs[#jobs + 1] = id end
+  end
+  for first = 1, #jobs, 1000 do
+    redis.pcall('PUBLISH', PREFIX .. 'ended', table.concat(jobs, ' ', first, math.min(first + 999, #jobs)))
+  end
 end

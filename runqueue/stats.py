@@ -1,0 +1,124 @@
+"""What an account looks like from outside: its figures, and how a script's reply gives them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from runqueue.delivery import DeliveryState
+from runqueue.job import JobState, fields_of, text
+from runqueue.spec import Priority
+
+_LIMITS = (
+    "dispatches_per_second",
+    "burst_size",
+    "concurrent_runs",
+    "requests_per_second",
+    "webhooks_per_second",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStats:
+    """One account at a glance.
+
+    Args:
+        states: jobs by state; by_priority: the same, split.
+        live: slots in use (submitting + unconfirmed + running).
+        limits: the limits in force; overridden: those set live against the environment's.
+        deliveries: how the webhooks of the jobs on record stand.
+        totals: counts since ever (`enqueued`, `ended:completed`, `claims`, ...).
+        oldest_ready_seconds: how long the longest-waiting ready job has waited; None if none does.
+        strays: runs of ours that no job owns; strays_live: those that may still run (with a slot).
+        pace: submissions a second, while the server says 429 to more; None = it does not.
+        clock_lost: seconds that the queue's clock makes up for, since that of Redis' host was set.
+        permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
+        hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
+    """
+
+    account: str
+    states: dict[JobState, int]
+    by_priority: dict[JobState, dict[Priority, int]]
+    live: int
+    limits: dict[str, float]
+    overridden: dict[str, float]
+    deliveries: dict[DeliveryState, int]
+    totals: dict[str, int]
+    oldest_ready_seconds: float | None
+    processes: int
+    strays: int
+    strays_live: int
+    pace: float | None
+    clock_lost: float
+    permits: dict[str, int]
+    hold_reason: str | None
+    hold_seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON values."""
+        return {
+            "states": {state.value: n for state, n in self.states.items()},
+            "by_priority": {
+                state.value: {priority.name.lower(): n for priority, n in counts.items() if n}
+                for state, counts in self.by_priority.items()
+                if any(counts.values())
+            },
+            "live": self.live,
+            "limits": self.limits,
+            "overridden": self.overridden,
+            "deliveries": {state.value: n for state, n in self.deliveries.items()},
+            "totals": self.totals,
+            "oldest_ready_seconds": self.oldest_ready_seconds,
+            "processes": self.processes,
+            "strays": self.strays,
+            "strays_live": self.strays_live,
+            "pace": self.pace,
+            "clock_lost": self.clock_lost,
+            "permits": self.permits,
+            "hold_reason": self.hold_reason,
+            "hold_seconds": self.hold_seconds,
+        }
+
+
+def read_stats(account: str, reply: list[Any]) -> AccountStats:
+    """Read an account's figures as `stats.lua` gives them."""
+    now, oldest = int(reply[0]), int(reply[4])
+    counters = {name: int(value) for name, value in fields_of(reply[1]).items()}
+    limits, meta = fields_of(reply[2]), fields_of(reply[3])
+    by_priority = {
+        state: {p: counters.pop(f"{state.value}:{p.value}", 0) for p in Priority}
+        for state in JobState
+    }
+    live = counters.pop("live", 0)
+    deliveries: dict[DeliveryState, int] = {
+        state: counters.pop(f"delivery:{state.value}", 0)
+        for state in DeliveryState
+        if state is not DeliveryState.NONE
+    }
+    held_for = max(0.0, (float(meta.get("hold_until", 0)) - now) / 1e6)
+    return AccountStats(
+        account=account,
+        states={state: sum(counts.values()) for state, counts in by_priority.items()},
+        by_priority=by_priority,
+        live=live,
+        limits={
+            name: float(limits.get(f"live:{name}", limits.get(f"env:{name}", 0)))
+            for name in _LIMITS
+        },
+        overridden={
+            name: float(limits[f"live:{name}"]) for name in _LIMITS if f"live:{name}" in limits
+        },
+        deliveries=deliveries,
+        totals=dict(sorted(counters.items())),
+        oldest_ready_seconds=(now - oldest) / 1e6 if oldest else None,
+        processes=int(reply[5]),
+        strays=int(reply[6]),
+        strays_live=int(reply[7]),
+        pace=float(reply[8]) if reply[8] else None,
+        clock_lost=float(meta.get("clock_lost", 0)) / 1e6,
+        permits={
+            name: int(left)
+            for name, left in zip(("dispatch", "request"), reply[9:], strict=True)
+            if int(left) >= 0
+        },
+        hold_reason=text(meta.get("hold_reason")) if held_for else None,
+        hold_seconds=held_for,
+    )
