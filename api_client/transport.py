@@ -15,21 +15,22 @@ import io
 import math
 import ssl
 from collections.abc import Coroutine
-from functools import lru_cache, partial
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 import httpx
 import yarl
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_parser import RawResponseMessage
-from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 
 from api_client.causes import cause, described
+from api_client.deadlines import Deadlines
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
 from api_client.messages import Answer, Request
+from api_client.session import open_session
 
 #: Seconds a request may take in all, when it names no limit of its own.
 DEFAULT_TIMEOUT = 60.0
@@ -49,9 +50,13 @@ DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
 #: Seconds. A limit of 0 or less is read as this.
 _LEAST = 0.001
 
+#: Seconds. A limit from here on ends at a whole second of the loop's clock, as aiohttp has it, too.
+_COARSE = 5.0
+
 #: Bytes. aiohttp warns of a larger body that is bytes, because it writes them at one go.
 _LARGE_BODY = 1024 * 1024
 
+_NO_DEADLINE = nullcontext()
 _NO_TYPE = {"POST": ("content-type",)}
 _ENCODING = "content-encoding"
 
@@ -60,13 +65,22 @@ _ENCODING = "content-encoding"
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What belongs to one event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    session: aiohttp.ClientSession
+    deadlines: Deadlines
+
+
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Send httpx requests over one aiohttp session that belongs to the running event loop.
 
     Args:
         timeout: seconds a request may take in all; a request's own `extensions["timeout"]["read"]`
             goes before it (httpx knows no total, so its read limit bounds the whole request here).
-            Above 5 s aiohttp rounds up to the next whole second of the loop's clock.
+            From 5 s on it is rounded up to the next whole second of the loop's clock.
         connect_timeout: seconds to get a connection, at most half of the total, so that a failure
             to connect is known as one; a request's own `extensions["timeout"]["connect"]` goes
             before it.
@@ -96,8 +110,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._idle_limit = idle_limit
         self._max_body_bytes = max_body_bytes
         self._tls = tls
-        self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opened: _Opened | None = None
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -131,7 +144,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._closed:
             raise NotSentError(f"{request.name}: the transport is closed")
         try:
-            return await self._send(request, _limits(total, connect))
+            return await self._send(request, *_limits(total, connect))
         except SkyvernError:
             raise
         except _NOT_SENT as exc:
@@ -140,31 +153,34 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         except Exception as exc:  # noqa: BLE001 - no error of aiohttp's leaves this class
             raise AnswerLostError(described(request.name, exc)) from cause(exc)
 
-    async def _send(self, request: Request, limits: aiohttp.ClientTimeout) -> Answer:
-        session = self._session if asyncio.get_running_loop() is self._loop else None
-        if session is None:
-            session = await self._begin(request)
+    async def _send(
+        self, request: Request, limits: aiohttp.ClientTimeout, seconds: float | None
+    ) -> Answer:
+        opened = self._opened
+        if opened is None or opened.loop is not asyncio.get_running_loop():
+            opened = await self._begin(request)
         body = request.content
-        answer = await session.request(
-            request.method,
-            yarl.URL(request.url, encoded=True),
-            data=(body if len(body) <= _LARGE_BODY else io.BytesIO(body)) or None,
-            headers=request.headers,
-            # Else aiohttp gives a POST without a body the type of one.
-            skip_auto_headers=None if body else _NO_TYPE.get(request.method),
-            timeout=limits,
-            allow_redirects=False,
-        )
-        try:
-            content = answer.content
-            if content.is_eof():  # it came with the headers, as nearly all do
-                whole = content.read_nowait()
-                self._check_size(request, answer, len(whole))
-            else:
-                whole = await self._read(request, answer)
-        except BaseException:
-            answer.close()  # what is left of the answer must not meet the next request
-            raise
+        with _NO_DEADLINE if seconds is None else opened.deadlines.within(seconds):
+            answer = await opened.session.request(
+                request.method,
+                yarl.URL(request.url, encoded=True),
+                data=(body if len(body) <= _LARGE_BODY else io.BytesIO(body)) or None,
+                headers=request.headers,
+                # Else aiohttp gives a POST without a body the type of one.
+                skip_auto_headers=None if body else _NO_TYPE.get(request.method),
+                timeout=limits,
+                allow_redirects=False,
+            )
+            try:
+                content = answer.content
+                if content.is_eof():  # it came with the headers, as nearly all do
+                    whole = content.read_nowait()
+                    self._check_size(request, answer, len(whole))
+                else:
+                    whole = await self._read(request, answer)
+            except BaseException:
+                answer.close()  # what is left of the answer must not meet the next request
+                raise
         return Answer(answer.status, answer.headers, whole)
 
     async def _read(self, request: Request, answer: aiohttp.ClientResponse) -> bytes:
@@ -183,36 +199,24 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 f"{self._max_body_bytes:,} bytes"
             )
 
-    async def _begin(self, request: Request) -> aiohttp.ClientSession:
+    async def _begin(self, request: Request) -> _Opened:
         """Open a session for the running loop; one of a loop that has ended is given up."""
-        left = self._session
-        if left is not None and self._loop is not None and not self._loop.is_closed():
+        left = self._opened
+        if left is not None and not left.loop.is_closed():
             raise NotSentError(f"{request.name}: this client belongs to another event loop")
-        session = self._open()
-        self._loop, self._session = asyncio.get_running_loop(), session
+        loop = asyncio.get_running_loop()
+        session = open_session(self._max_connections, self._idle_limit, self._tls)
+        opened = self._opened = _Opened(loop, session, Deadlines(loop))
         if left is not None:
-            await left.close()
-        return session
-
-    def _open(self) -> aiohttp.ClientSession:
-        """Open a session inside the running loop, which it will belong to."""
-        session = aiohttp.ClientSession(
-            connector=_Connector(
-                limit=self._max_connections, keepalive_timeout=self._idle_limit, ssl=self._tls
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        # Else aiohttp sends a GET that failed on a kept-alive connection again by itself, past the
-        # rate limiter. There is no public switch; a test over a real socket guards this one.
-        session._retry_connection = False  # noqa: SLF001
-        return session
+            await left.session.close()
+        return opened
 
     async def aclose(self) -> None:
         """Close every connection; a request made afterwards raises `NotSentError`."""
         self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.session.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -226,35 +230,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         await self.aclose()
 
 
-class _Connection(ResponseHandler):
-    """A connection that is not used again after bytes that answer nothing, nor after a 5xx.
-
-    aiohttp asks a connection of its pool no more than whether it is connected, and would read what
-    came late, a second answer say, as the answer to the next request.
-
-    Skyvern was seen to close kept-alive connections right after a 500; a submission that meets the
-    closing would be in doubt.
-    """
-
-    def is_connected(self) -> bool:
-        return super().is_connected() and not self.should_close
-
-    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        if data[0].code >= 500:
-            self.force_close()
-        super().feed_data(data, size)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Makes such connections; there is no public way to say so, and a test guards this one."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._factory: Any = partial(_Connection, loop=self._loop)
-
-
 @lru_cache(maxsize=256)  # nearly all calls have one of a few limits
-def _limits(total: float | None, connect: float | None) -> aiohttp.ClientTimeout:
+def _limits(
+    total: float | None, connect: float | None
+) -> tuple[aiohttp.ClientTimeout, float | None]:
+    """Return the limits that aiohttp looks after, and the seconds that `Deadlines` does."""
     # To aiohttp 0 is no limit; to whoever computed what is left of a deadline it is the least.
     if total == math.inf:  # aiohttp cannot count to it
         total = None
@@ -264,4 +244,6 @@ def _limits(total: float | None, connect: float | None) -> aiohttp.ClientTimeout
         connect = total / 2 if connect is None else min(connect, total / 2)
     if connect is not None:
         connect = max(connect, _LEAST / 2)
-    return aiohttp.ClientTimeout(total=total, connect=connect)
+    if total is None or total < _COARSE:
+        return aiohttp.ClientTimeout(total=total, connect=connect), None
+    return aiohttp.ClientTimeout(total=None, connect=connect), total
