@@ -104,8 +104,10 @@ def is_route_missing(words: str, parsed: Any) -> bool:
     return not isinstance(parsed, dict) or not words or words.lower() == "not found"
 
 
-def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Return how long the server asks to be left alone: seconds from 0 to 3,600, or None.
+def retry_after(
+    headers: Mapping[str, str], now: float | None = None, most: float = MAX_RETRY_AFTER
+) -> float | None:
+    """Return how long the server asks to be left alone: seconds from 0 to `most`, or None.
 
     A number of seconds and an HTTP date are read; a date is counted from the answer's own `Date`,
     so that a wrong clock here makes no difference. Anything else is None.
@@ -113,6 +115,7 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
     Args:
         headers: the answer's headers (names in lower case, or a mapping that ignores case).
         now: unix seconds, for an answer without a `Date`; the local clock when None.
+        most: seconds to which a longer wait is cut.
     """
     value = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(value):
@@ -125,7 +128,7 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
         if start is None:
             start = time.time() if now is None else now
         seconds = due - start
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+    return min(max(seconds, 0.0), most)
 
 
 def server_date(headers: Mapping[str, str]) -> float | None:

@@ -8,15 +8,26 @@ returns, and what to do about it is the caller's to decide.
 # A timeout here bounds one HTTP exchange and becomes an outcome; cancelling from outside
 # (asyncio.timeout) could not tell "not connected" from "no answer".
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, cast
 
 import httpx
 
 from api_client.arguments import json_body, query_string, run_path
-from api_client.calls import CANCEL_PATH, MAX_PAGE_SIZE, RUNS_PATH, TASKS_PATH, WORKFLOWS_PATH
+from api_client.call import Call
+from api_client.calls import (
+    CANCEL_PATH,
+    MAX_PAGE_SIZE,
+    REPLAY_TIMEOUT,
+    RUNS_PATH,
+    TASKS_PATH,
+    WORKFLOWS_PATH,
+)
+from api_client.errors import SkyvernError
 from api_client.exchange import async_sender, send
+from api_client.failures import read_answer
+from api_client.flows import webhook_failure_reason
 from api_client.listings import (
     BulkCancellation,
     ListClass,
@@ -37,6 +48,14 @@ from api_client.outcomes import (
     classify_submission,
     exception_words,
 )
+from api_client.redelivery import (
+    Reason,
+    ReasonClass,
+    Replay,
+    ReplayClass,
+    classify_reason_error,
+    classify_replay,
+)
 from api_client.requests import RequestFactory
 from api_client.transport import DEFAULT_TIMEOUT
 
@@ -48,7 +67,9 @@ SUBMIT_PATHS: Final[Mapping[RunKind, str]] = {"task": TASKS_PATH, "workflow": WO
 #: The list of runs, one item of it: the cheapest read that needs the key.
 _KEY_CHECK_QUERY = "page=1&page_size=1"
 
-_Outcome = TypeVar("_Outcome", Submission, RunReading, Cancellation, RunPage, BulkCancellation)
+_Outcome = TypeVar(
+    "_Outcome", Submission, RunReading, Cancellation, RunPage, BulkCancellation, Replay, Reason
+)
 
 
 class RawClient:
@@ -174,6 +195,55 @@ class RawClient:
         if answer.status in {401, 403}:
             return False
         return True if answer.is_success else None
+
+    async def retry_webhook(
+        self, run_id: str, webhook_url: str | None = None, timeout: float = REPLAY_TIMEOUT
+    ) -> Replay:
+        """Have Skyvern send a run's webhook once more, within the call.
+
+        Args:
+            run_id: a run that is over; an empty id is a ValueError.
+            webhook_url: where to, on newer servers; None = to the run's own URL.
+            timeout: seconds for all of it; the receiver alone may take 60.
+        """
+        content = b"" if webhook_url is None else json_body({"webhook_url": webhook_url})
+        request = self.requests.post(run_path(run_id, "retry_webhook"), content, timeout=timeout)
+        try:
+            answer = await send(self._sender, request)
+        except Exception as exc:  # noqa: BLE001 - it may have been sent: the caller decides
+            return self._without_key(Replay(ReplayClass.TROUBLE, detail=exception_words(exc)))
+        return self._without_key(classify_replay(answer.status, answer.body, answer.headers))
+
+    async def webhook_failure_reason(
+        self, run_id: str, permit: Callable[[], Awaitable[None]], timeout: float = DEFAULT_TIMEOUT
+    ) -> Reason:
+        """Ask why Skyvern gave up on a run's webhook, wherever this server tells it.
+
+        Args:
+            run_id: the run.
+            permit: waits for leave to make another call than the first.
+            timeout: seconds for each call.
+        """
+        flow = webhook_failure_reason(run_id)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    told = await self._read(cast(Call[Any], step), timeout)
+                except SkyvernError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(told)
+                await permit()
+        except StopIteration as end:
+            return Reason(ReasonClass.TOLD, reason=end.value)
+        except SkyvernError as exc:
+            return self._without_key(classify_reason_error(exc, exception_words(exc)))
+
+    async def _read(self, call: Call[Any], timeout: float) -> Any:
+        request = self.requests.get(call.path, query=call.query, timeout=timeout)
+        answer = await send(self._sender, request)
+        return read_answer(call, request, answer, self.requests.without_key)
 
     def _without_key(self, outcome: _Outcome) -> _Outcome:
         detail = self.requests.without_key(outcome.detail)

@@ -9,8 +9,10 @@ import structlog
 from redis.exceptions import ResponseError
 
 from api_client import AiohttpTransport, RawClient
+from api_client.outbound import Outbound
 from config.settings import Account, Settings
-from runqueue import calls, items, receiver, stages
+from runqueue import calls, delivery_calls, items, receiver, stages
+from runqueue.delivery_items import Delivered
 from runqueue.errors import NewerSchema
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import Call, run_async
@@ -61,6 +63,12 @@ class AccountLink:
         #: Whether submissions carry the marker that their runs are found by.
         self.correlates = settings.correlation
         self._public_url = settings.public_url
+        self.outbound = Outbound(allow_private=settings.allow_private_webhook_targets)
+        #: What relayed webhooks are signed with, and seconds before each further try of one.
+        self.webhook_secrets = [key.get_secret_value() for key in account.webhook_secrets]
+        self.webhook_schedule = settings.webhook_retry_seconds
+        #: When Skyvern is asked to send a webhook again.
+        self.redeliver = settings.redeliver
         self._list_again = 0.0
         self.is_limited = bool(account.max_dispatches_per_second or account.max_requests_per_second)
         self._redis = client
@@ -99,6 +107,11 @@ class AccountLink:
         )
         self.over_strays = Recorder[str](
             lambda run_ids: stages.strays_over(name, run_ids), self.send
+        )
+        self.deliveries = Recorder[Delivered](
+            lambda items: delivery_calls.record_delivery(name, items),
+            self.send,
+            size=lambda item: len(item.body),
         )
         self.look_now = Recorder[str](lambda items: stages.poll_now(name, items), self.send)
         self.returned = {
@@ -194,6 +207,7 @@ class AccountLink:
         """Record what is left and end the lease."""
         for recorder in self._recorders():
             await recorder.settled()
+        await self.outbound.aclose()
         if self._beat is not None:
             self._beat.cancel()
         held = await self.send(stages.bye(self.name, self.lease.name))
@@ -210,6 +224,7 @@ class AccountLink:
             self.late,
             self.hung,
             self.look_now,
+            self.deliveries,
             self.ended_strays,
             self.over_strays,
             *self.returned.values(),

@@ -25,7 +25,7 @@ from worker.ticker import Ticker
 log = structlog.get_logger()
 
 QUEUE = "runqueue"
-KINDS = ("submit", "poll", "cancel", "reconcile")
+KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks")
 
 
 def _settings_or_exit() -> tuple[Settings, str, str]:
@@ -176,6 +176,12 @@ def cancel(account: str, tick_us: int) -> None:
 def reconcile(account: str, tick_us: int) -> None:
     """Run the reconcile pump of an account."""
     _pump("reconcile", account, tick_us)
+
+
+@app.task(name="runqueue.webhooks")
+def webhooks(account: str, tick_us: int) -> None:
+    """Run the pump of an account's webhooks."""
+    _pump("webhooks", account, tick_us)
 
 
 @app.task(name="runqueue.sweep")

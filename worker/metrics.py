@@ -44,6 +44,25 @@ PUMPS = Gauge(
     ["account", "kind"],
     registry=REGISTRY,
 )
+_RELAYED = Counter(
+    "runqueue_webhook_relayed",
+    "Tries to send a webhook to its receiver, by what became of the webhook.",
+    ["account", "result"],
+    registry=REGISTRY,
+)
+_REDELIVERIES = Counter(
+    "runqueue_webhook_redeliveries",
+    "Webhooks that Skyvern was asked to send again, by what came of it.",
+    ["account", "result"],
+    registry=REGISTRY,
+)
+_DELIVERY_LAG = Histogram(
+    "runqueue_webhook_delivery_lag_seconds",
+    "From the end of a run to the delivery of its webhook.",
+    ["account"],
+    registry=REGISTRY,
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000),
+)
 
 
 @dataclass(slots=True)
@@ -62,6 +81,20 @@ class AccountMetrics:
         self.submissions = {
             outcome: _SUBMISSIONS.labels(account, outcome.value) for outcome in SubmissionClass
         }
+        self.delivery_lag = _DELIVERY_LAG.labels(account)
+
+    def relayed(self, result: str) -> None:
+        """Count a try to send a webhook: delivered, again, gave_up or refused."""
+        _RELAYED.labels(self._account, result).inc()
+
+    def redelivered(self, result: str) -> None:
+        """Count a webhook that Skyvern was asked to send again.
+
+        Args:
+            result: delivered, again, gave_up or unknown; where it was to be sent to us, signed (it
+                came with the answer, by Skyvern's signature) or unsigned.
+        """
+        _REDELIVERIES.labels(self._account, result).inc()
 
     @contextmanager
     def timed(self, call: str) -> Iterator[Timer]:
@@ -152,4 +185,14 @@ def _families(accounts: list[AccountStats]) -> Iterator[Metric]:
                 ended.add_metric([stats.account, outcome], n)
             else:
                 events.add_metric([stats.account, name.replace(":", "_")], n)
-    yield from (jobs, limits, permits, ended, events)
+    yield from (jobs, limits, permits, ended, events, _webhooks(accounts))
+
+
+def _webhooks(accounts: list[AccountStats]) -> Metric:
+    webhooks = GaugeMetricFamily(
+        "runqueue_webhooks", "Webhooks of jobs on record.", labels=["account", "state"]
+    )
+    for stats in accounts:
+        for delivery, n in stats.deliveries.items():
+            webhooks.add_metric([stats.account, delivery.value], n)
+    return webhooks

@@ -12,8 +12,9 @@ from worker.poll import PollPump
 from worker.pump import Pump
 from worker.reconcile import ReconcilePump
 from worker.submit import SubmitPump
+from worker.webhooks import WebhookPump
 
-KINDS = (SubmitPump, PollPump, CancelPump, ReconcilePump)
+KINDS = (SubmitPump, PollPump, CancelPump, ReconcilePump, WebhookPump)
 
 
 class AccountWorker(AccountLink):

@@ -70,11 +70,14 @@ class Ticker:
     def once(self) -> None:
         """Wait for a wake-up or the next tick, and act on it."""
         process = self._runtime.accounts[self._account].lease.name
-        own = self._keys.wake(process)
+        own, webhooks = self._keys.wake(process), self._keys.wake("webhooks")
         wait = max(0.05, min(TICK_SECONDS, self._next_tick - time.monotonic()))
-        found = cast(Any, self._redis.blpop([self._keys.wake(), own], timeout=wait))
+        found = cast(Any, self._redis.blpop([self._keys.wake(), own, webhooks], timeout=wait))
         if found is not None and found[0].decode() == own:
             self._runtime.nudge(self._account, "submit")
+        elif found is not None and found[0].decode() == webhooks:
+            # Without a message: whoever takes the wake-up sends the webhook, or nudges its pump.
+            self._runtime.begin("webhooks", self._account, 0)
         elif found is not None:
             self._tick(process, woken=True)
         if time.monotonic() >= self._next_tick:

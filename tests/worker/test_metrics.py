@@ -23,6 +23,9 @@ OF_THE_PROCESS = {
     "runqueue_submissions",
     "runqueue_loop_lag_seconds",
     "runqueue_pump_busy",
+    "runqueue_webhook_relayed",
+    "runqueue_webhook_redeliveries",
+    "runqueue_webhook_delivery_lag_seconds",
 }
 OF_THE_QUEUE = {
     "runqueue_up",
@@ -36,6 +39,7 @@ OF_THE_QUEUE = {
     "runqueue_permits",
     "runqueue_jobs_ended",
     "runqueue_events",
+    "runqueue_webhooks",
 }
 
 

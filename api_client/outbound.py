@@ -1,0 +1,222 @@
+"""Sending a webhook to somebody's URL, once.
+
+The URL is a stranger's. So its addresses are checked, and what was checked is what is connected to:
+a name is looked up once for a connection, by this module. No redirect is followed, no cookie kept,
+no proxy taken from the environment, and of the answer no more is read than shows what is wrong.
+"""
+
+import asyncio
+import io
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import aiohttp
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from api_client.answers import retry_after
+from api_client.targets import TargetRefusedError, checked_url, is_public
+from api_client.transport import IDLE_LIMIT
+
+#: Bytes that are read of an answer, and seconds that reading them may take.
+MAX_ANSWER, ANSWER_SECONDS = 4096, 2.0
+#: Seconds. A receiver that asks for more time than this is asked again then.
+MAX_RETRY_AFTER = 86_400.0
+#: Connections to one receiver at once.
+PER_HOST = 25
+
+#: Bytes. aiohttp warns of a larger body that is bytes, because it writes them at one go.
+_LARGE_BODY = 1024 * 1024
+
+#: Looks a name up: host and port in, its addresses out; raises an OSError if it has none.
+LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+class Posted(NamedTuple):
+    """What came of one webhook.
+
+    Args:
+        status: the receiver's answer; None = none came.
+        body: the answer's first 4,096 bytes.
+        latency_ms: how long it took, milliseconds.
+        retry_after: seconds after which the receiver wants to be asked again, a day at most.
+        error: why it was not delivered; '' = it was. It quotes neither the answer nor the URL.
+        refused: webhooks may not go there; nothing was sent.
+    """
+
+    status: int | None = None
+    body: bytes = b""
+    latency_ms: int = 0
+    retry_after: float | None = None
+    error: str = ""
+    refused: bool = False
+
+    def __repr__(self) -> str:
+        return f"Posted({self.status}, error={self.error!r}, refused={self.refused})"
+
+
+async def look_up(host: str, port: int) -> Sequence[str]:
+    """Return the addresses of a name, as the system knows them."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+    )
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Outbound:
+    """Sends webhooks over one session, which belongs to the loop of its first use.
+
+    Args:
+        allow_private: whether they may go to addresses that are not of the public internet.
+        per_host: connections to one receiver at once.
+        look_up: how names become addresses.
+        tls: True verifies with the system's certificates; an SSLContext is used as it is.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool,
+        per_host: int = PER_HOST,
+        look_up: LookUp = look_up,
+        tls: bool | ssl.SSLContext = True,
+    ) -> None:
+        self._allow_private = allow_private
+        self._per_host = per_host
+        self._look_up = look_up
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout: float
+    ) -> Posted:
+        """Send a webhook; whatever comes of it is told, not raised.
+
+        Args:
+            url: where to.
+            body, headers: what is sent.
+            timeout: seconds for all of it.
+        """
+        start = time.monotonic()
+        try:
+            # An address never comes to the resolver, which judges names.
+            target = checked_url(url, allow_private=self._allow_private)
+            posted = await self._post(target, body, headers, timeout)
+        except TargetRefusedError as refusal:
+            posted = Posted(error=f"webhooks may not go there: {refusal}", refused=True)
+        except Exception as exc:  # noqa: BLE001 - a stranger's server may do anything
+            posted = Posted(error=_words(exc, timeout))
+        return posted._replace(latency_ms=round((time.monotonic() - start) * 1000))
+
+    async def _post(
+        self, url: yarl.URL, body: bytes, headers: Mapping[str, str], timeout: float
+    ) -> Posted:
+        session = self._opened()
+        async with session.post(
+            url,
+            data=body if len(body) <= _LARGE_BODY else io.BytesIO(body),
+            headers={"user-agent": "runqueue", "accept-encoding": "identity", **headers},
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            allow_redirects=False,
+        ) as answer:
+            beginning = await _beginning(answer)
+            status = answer.status
+            return Posted(
+                status,
+                beginning,
+                retry_after=retry_after(answer.headers, most=MAX_RETRY_AFTER),
+                error="" if 200 <= status < 300 else f"the receiver answered {status}",
+            )
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise RuntimeError("closed")
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                resolver=_CheckedResolver(self._look_up, self._allow_private),
+                use_dns_cache=False,  # each connection goes to what was checked for it
+                limit=0,
+                limit_per_host=self._per_host,
+                keepalive_timeout=IDLE_LIMIT,
+                ssl=self._tls,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+    async def aclose(self) -> None:
+        """Close every connection; nothing is sent afterwards."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+class _CheckedResolver(AbstractResolver):
+    """Gives aiohttp the addresses of a name if webhooks may go to all of them."""
+
+    def __init__(self, look_up: LookUp, allow_private: bool) -> None:
+        self._look_up = look_up
+        self._allow_private = allow_private
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - it asks for both
+    ) -> list[ResolveResult]:
+        """Look a name up, once."""
+        found = [ipaddress.ip_address(text) for text in await self._look_up(host, port)]
+        for address in found:
+            if not self._allow_private and not is_public(address):
+                raise TargetRefusedError(f"{host} is {address}, no public address")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address),
+                port=port,
+                family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address in found
+        ]
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
+    """Read what shows what is wrong; a body that breaks off makes an answer no other one."""
+    read = b""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while len(read) < MAX_ANSWER:
+                chunk = await answer.content.read(MAX_ANSWER - len(read))
+                if not chunk:
+                    return read
+                read += chunk
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        pass
+    answer.close()  # what is left of it must not meet the next webhook
+    return read
+
+
+def _words(exc: Exception, timeout: float) -> str:
+    """Say why no answer came: classes of errors only, since their words may quote the URL."""
+    if isinstance(exc, TimeoutError):
+        return f"did not answer within {timeout:g} s"
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return f"could not be reached: {type(exc.certificate_error).__name__}"
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return f"could not be reached: {type(exc.os_error).__name__}"
+    return f"gave no answer: {type(exc).__name__}"

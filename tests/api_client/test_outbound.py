@@ -1,0 +1,468 @@
+"""Sending webhooks to strangers: which targets are refused, what is sent, what answers mean."""
+
+import asyncio
+import ipaddress
+import ssl
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api_client.outbound import MAX_ANSWER, Outbound, Posted, look_up
+from api_client.targets import TargetRefusedError, checked_url, is_public, literal_of
+from tests.api_client.rawserver import (
+    Behaviour,
+    Exchange,
+    answering,
+    hangs,
+    port_nobody_listens_on,
+    reads_then_closes,
+    response,
+    sends_garbage,
+    serving,
+)
+from tests.simulator.simulating import eventually
+
+PUBLIC = "93.184.215.14"
+
+
+@asynccontextmanager
+async def outbound(**options: Any) -> AsyncIterator[Outbound]:
+    one = Outbound(**{"allow_private": True, **options})
+    try:
+        yield one
+    finally:
+        await one.aclose()
+
+
+async def posted(behaviour: Behaviour, timeout: float = 5, **options: Any) -> Posted:
+    async with serving(behaviour) as server, outbound(**options) as sender:
+        return await sender.post(f"{server.url}/hook", b"{}", {}, timeout)
+
+
+REFUSED = [
+    # Schemes, users, what is no URL.
+    "ftp://example.com/",
+    "file:///etc/passwd",
+    "gopher://example.com/",
+    "//example.com/",
+    "example.com",
+    "",
+    "http://",
+    "http:///x",
+    "http://example.com:0/",
+    "http://example.com:99999/",
+    "http://user@example.com/",
+    "http://user:pass@example.com/",
+    "http://:pass@example.com/",
+    "http://example.com\\@127.0.0.1/",
+    # IPv4, as it is usually written.
+    "http://127.0.0.1/",
+    "http://127.8.9.1:8080/x",
+    "http://10.0.0.1/",
+    "http://172.16.0.1/",
+    "http://192.168.1.1/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://100.64.0.1/",
+    "http://0.0.0.0/",
+    "http://224.0.0.1/",
+    "http://240.0.0.1/",
+    "http://255.255.255.255/",
+    "http://192.0.2.1/",
+    "http://198.18.0.1/",
+    # IPv4 as it is not.
+    "http://2130706433/",
+    "http://017700000001/",
+    "http://0x7f000001/",
+    "http://0x7f.1/",
+    "http://0X7F.0.0.1/",
+    "http://127.1/",
+    "http://127.0.1/",
+    "http://0177.0.0.1/",
+    "http://127.0.0.1./",
+    "http://0/",
+    "http://1.2.3.4.5/",
+    "http://256.1.1.1/",
+    "http://\u2460\u2461\u2466.0.0.1/",
+    "http://\uff11\uff12\uff17.0.0.1/",
+    "http://127\u30020\u30020\u30021/",
+    # IPv6, and what it wraps.
+    "http://[::1]/",
+    "http://[::]/",
+    "http://[fe80::1]/",
+    "http://[fe80::1%25eth0]/",
+    "http://[2606:4700::1111%25eth0]/",
+    "http://[fc00::1]/",
+    "http://[fd00:ec2::254]/",
+    "http://[fec0::1]/",
+    "http://[ff02::1]/",
+    "http://[ff0e::1]/",
+    "http://[2001:db8::1]/",
+    "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:7f00:1]/",
+    "http://[::127.0.0.1]/",
+    "http://[::7f00:1]/",
+    "http://[64:ff9b::127.0.0.1]/",
+    "http://[64:ff9b::a9fe:a9fe]/",
+    "http://[64:ff9b:1::1]/",
+    "http://[2002:7f00:1::]/",
+    "http://[2002:c0a8:101::1]/",
+    "http://[2001:0:5db8:d70e:0:0:80ff:fffe]/",
+    "http://[100::1]/",
+    "http://[4000::1]/",
+    "http://[::zz]/",
+]
+
+
+@pytest.mark.parametrize("url", REFUSED)
+async def test_a_target_that_is_not_allowed_is_refused_unsent(url: str) -> None:
+    looked_up: list[str] = []
+
+    async def look(host: str, _: int) -> Sequence[str]:
+        looked_up.append(host)
+        return [PUBLIC]
+
+    async with outbound(allow_private=False, look_up=look) as sender:
+        found = await sender.post(url, b"secret-body", {}, 1)
+
+    assert (found.refused, found.status) == (True, None)
+    assert found.error.startswith("webhooks may not go there: ")
+    assert "pass" not in found.error
+    assert not looked_up
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["127.0.0.1"],
+        [PUBLIC, "10.0.0.1"],
+        ["10.0.0.1", PUBLIC],
+        ["::1"],
+        [PUBLIC, "fd00::1"],
+        ["::ffff:10.0.0.1"],
+        ["64:ff9b::10.0.0.1"],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_name_of_any_private_address_is_refused(addresses: list[str], scheme: str) -> None:
+    async def look(host: str, port: int) -> Sequence[str]:
+        assert (host, port) == ("inner.test", 443 if scheme == "https" else 80)
+        return addresses
+
+    async with outbound(allow_private=False, look_up=look) as sender:
+        found = await sender.post(f"{scheme}://inner.test/hook", b"{}", {}, 1)
+
+    assert found.refused
+    assert "inner.test is " in found.error
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        (PUBLIC, True),
+        ("1.1.1.1", True),
+        ("2606:4700::1111", True),
+        ("64:ff9b::5db8:d70e", True),
+        ("::ffff:93.184.215.14", True),
+        ("2002:5db8:d70e::1", True),
+        ("2001:0:5db8:d70e:0:0:a247:28f1", True),
+        ("2001:0:0a00:0001:0:0:a247:28f1", False),
+        ("192.88.99.1", True),
+        ("100.127.255.255", False),
+        ("::2", False),
+    ],
+)
+def test_what_an_address_wraps_decides(address: str, public: bool) -> None:
+    assert is_public(ipaddress.ip_address(address)) is public
+
+
+@pytest.mark.parametrize("host", ["example.com", "0x7f.example", "1.example", "xn--abc", "a.0xg"])
+def test_names_are_names(host: str) -> None:
+    assert literal_of(host) is None
+
+
+def test_a_url_is_sent_to_as_it_was_written() -> None:
+    url = "https://a.example:8443/p%2Fq/%7Ex?sig=a%2Bb%3D&y=1,2#top"
+    assert str(checked_url(url, allow_private=False)) == url
+    assert (
+        str(checked_url("https://a.example/\u00fc b", allow_private=False))
+        == "https://a.example/%C3%BC%20b"
+    )
+    with pytest.raises(TargetRefusedError, match="no URL"):
+        checked_url("http://a.example:x/", allow_private=True)
+
+
+async def test_what_was_checked_is_what_is_connected_to() -> None:
+    """A name that is public when it is looked up, and private right after, gains nothing."""
+    looked_up: list[str] = []
+
+    async def rebinds(host: str, _: int) -> Sequence[str]:
+        looked_up.append(host)
+        return [PUBLIC] if len(looked_up) == 1 else ["127.0.0.1"]
+
+    async with (
+        serving(answering(200)) as server,
+        outbound(allow_private=False, look_up=rebinds) as sender,
+    ):
+        first = await sender.post(f"http://rebinds.test:{server.port}/", b"{}", {}, 0.3)
+        assert looked_up == ["rebinds.test"]
+        second = await sender.post(f"http://rebinds.test:{server.port}/", b"{}", {}, 0.3)
+        assert not server.exchanges
+
+    assert (first.status, first.refused) == (None, False)  # it went to the public one
+    assert second.refused
+
+
+async def test_a_connection_goes_to_the_address_that_the_look_up_gave() -> None:
+    async def look(_: str, __: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    async with serving(answering(200)) as server, outbound(look_up=look) as sender:
+        found = await sender.post(f"http://pinned.test:{server.port}/x", b"{}", {}, 5)
+        (exchange,) = server.exchanges
+
+    assert found.error == ""
+    assert exchange.headers["host"] == f"pinned.test:{server.port}"
+
+
+async def test_a_name_without_an_address_could_not_be_reached() -> None:
+    async def look(_: str, __: int) -> Sequence[str]:
+        raise OSError("no such name")
+
+    async with outbound(look_up=look) as sender:
+        found = await sender.post("http://gone.test/", b"{}", {}, 5)
+
+    assert (found.error, found.refused) == ("could not be reached: OSError", False)
+
+
+async def test_the_system_knows_this_machine() -> None:
+    assert set(await look_up("127.0.0.1", 80)) == {"127.0.0.1"}
+
+
+async def test_private_addresses_pass_where_they_are_allowed_but_users_and_schemes_do_not() -> None:
+    async with serving(answering(200)) as server, outbound() as sender:
+        port = server.port
+        assert (await sender.post(f"http://127.0.0.1:{port}/", b"{}", {}, 5)).error == ""
+        for url in (f"http://u:p@127.0.0.1:{port}/", f"ftp://127.0.0.1:{port}/"):
+            assert (await sender.post(url, b"{}", {}, 5)).refused
+        assert len(server.exchanges) == 1
+
+
+async def test_what_is_sent() -> None:
+    body = b'{"a":  1}'
+    async with serving(answering(200)) as server, outbound() as sender:
+        await sender.post(f"{server.url}/p%2Fq?x=1#top", body, {"webhook-id": "msg_1"}, 5)
+        (exchange,) = server.exchanges
+
+    assert (exchange.method, exchange.target, exchange.body) == ("POST", "/p%2Fq?x=1", body)
+    assert exchange.headers["webhook-id"] == "msg_1"
+    assert exchange.headers["user-agent"] == "runqueue"
+    assert exchange.headers["accept-encoding"] == "identity"
+    assert exchange.headers["content-length"] == str(len(body))
+
+
+async def test_a_large_body_is_sent_whole() -> None:
+    body = b"x" * 3_000_000
+    async with serving(answering(200)) as server, outbound() as sender:
+        found = await sender.post(server.url, body, {}, 10)
+        (exchange,) = server.exchanges
+
+    assert (found.error, exchange.body == body) == ("", True)
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+async def test_a_2xx_took_it(status: int) -> None:
+    found = await posted(answering(status))
+
+    assert (found.status, found.error, found.refused) == (status, "", False)
+
+
+@pytest.mark.parametrize("status", [300, 400, 404, 410, 429, 500, 599])
+async def test_any_other_answer_is_an_error_that_quotes_nothing(status: int) -> None:
+    found = await posted(answering(status, b"words-of-the-receiver"))
+
+    assert (found.status, found.error) == (status, f"the receiver answered {status}")
+    assert found.body == b"words-of-the-receiver"
+    assert "words" not in repr(found)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirect_is_followed(status: int) -> None:
+    async with serving(answering(200)) as inner:
+        found = await posted(answering(status, location=f"{inner.url}/private"))
+        assert not inner.exchanges
+
+    assert (found.status, found.error) == (status, f"the receiver answered {status}")
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("120", 120),
+        ("7200", 7200),
+        ("9999999", 86_400),
+        ("a date", 1000),
+        ("-5", 0),
+        ("soon", None),
+    ],
+)
+async def test_the_time_that_a_receiver_asks_for_is_read(given: str, seconds: float | None) -> None:
+    if given == "a date":
+        given = formatdate(time.time() + 1000, usegmt=True)
+    found = await posted(answering(503, retry_after=given))
+
+    assert found.retry_after == (None if seconds is None else pytest.approx(seconds, abs=3))
+
+
+async def test_cookies_are_not_kept() -> None:
+    async with serving(answering(200, set_cookie="a=b")) as server, outbound() as sender:
+        for _ in range(2):
+            await sender.post(server.url, b"{}", {}, 5)
+
+        assert all("cookie" not in exchange.headers for exchange in server.exchanges)
+
+
+async def test_no_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with port_nobody_listens_on() as port:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        assert (await posted(answering(200))).error == ""
+
+
+async def test_of_a_long_answer_the_beginning_is_read() -> None:
+    async with serving(answering(200, b"x" * 5_000_000)) as server, outbound() as sender:
+        found = await sender.post(server.url, b"{}", {}, 5)
+        again = await sender.post(server.url, b"{}", {}, 5)
+
+    assert found.body == again.body == b"x" * MAX_ANSWER
+    assert server.connections == 2  # what is left of an answer does not meet the next webhook
+
+
+async def test_connections_are_kept_for_a_moment() -> None:
+    async with serving(answering(200, b"ok")) as server, outbound() as sender:
+        for _ in range(3):
+            assert (await sender.post(server.url, b"{}", {}, 5)).body == b"ok"
+
+        assert server.connections == 1
+
+
+async def test_a_body_that_breaks_off_or_never_comes_changes_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api_client.outbound.ANSWER_SECONDS", 0.2)
+
+    async def breaks_off(exchange: Exchange) -> bool:
+        await exchange.read_body()
+        await exchange.send(response(200, b"0123456789")[:-5])
+        return False
+
+    async def stops(exchange: Exchange) -> bool:
+        await breaks_off(exchange)
+        await asyncio.Event().wait()
+        return False
+
+    for behaviour in (breaks_off, stops):
+        found = await posted(behaviour)
+        assert (found.status, found.error, found.body) == (200, "", b"01234")
+
+
+async def test_a_compressed_answer_is_not_blown_up() -> None:
+    found = await posted(answering(200, b"\x1f\x8bno gzip at all", content_encoding="gzip"))
+
+    assert (found.error, found.body) == ("", b"\x1f\x8bno gzip at all")
+
+
+async def test_no_answer_in_time_is_told_as_that() -> None:
+    start = time.monotonic()
+    found = await posted(hangs, 0.3)
+
+    assert (found.status, found.error) == (None, "did not answer within 0.3 s")
+    assert time.monotonic() - start < 3
+    assert 250 <= found.latency_ms < 3_000
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        (reads_then_closes, "gave no answer: ServerDisconnectedError"),
+        (sends_garbage, "gave no answer: ClientResponseError"),
+    ],
+)
+async def test_what_is_no_answer_is_told_by_its_class(behaviour: Behaviour, words: str) -> None:
+    assert (await posted(behaviour)).error == words
+
+
+async def test_a_port_that_nobody_listens_on_could_not_be_reached() -> None:
+    with port_nobody_listens_on() as port:
+        async with outbound() as sender:
+            found = await sender.post(f"http://127.0.0.1:{port}/", b"{}", {}, 5)
+
+    assert found.error == "could not be reached: ConnectionRefusedError"
+
+
+async def test_a_header_that_cannot_be_sent_is_told_not_raised() -> None:
+    async with serving(answering(200)) as server, outbound() as sender:
+        found = await sender.post(server.url, b"{}", {"a": "b\r\nc: d"}, 5)
+        assert not server.exchanges
+
+    assert found.error == "gave no answer: ValueError"
+
+
+async def test_a_certificate_that_is_not_trusted_ends_it() -> None:
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own.load_cert_chain(Path(__file__).with_name("selfsigned.pem"))
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=own)
+    port = server.sockets[0].getsockname()[1]
+    async with server, outbound() as sender:
+        found = await sender.post(f"https://127.0.0.1:{port}/", b"{}", {}, 5)
+
+    assert found.error == "could not be reached: SSLCertVerificationError"
+
+
+async def test_a_receiver_has_so_many_connections_and_no_more() -> None:
+    go = asyncio.Event()
+
+    async def waits(exchange: Exchange) -> bool:
+        await exchange.read_body()
+        await go.wait()
+        await exchange.send(response(200))
+        return True
+
+    async with serving(waits) as server, outbound(per_host=2) as sender:
+        sending = [asyncio.create_task(sender.post(server.url, b"{}", {}, 10)) for _ in range(5)]
+        await eventually(lambda: len(server.exchanges) == 2)
+        async with serving(answering(200)) as other:
+            assert (await sender.post(other.url, b"{}", {}, 5)).error == ""
+        assert server.connections == 2
+        go.set()
+        assert {(await task).status for task in sending} == {200}
+        assert server.connections == 2
+
+
+async def test_after_the_end_nothing_is_sent() -> None:
+    async with serving(answering(200)) as server:
+        async with outbound() as sender:
+            await sender.post(server.url, b"{}", {}, 5)
+        found = await sender.post(server.url, b"{}", {}, 5)
+        await sender.aclose()
+
+        assert len(server.exchanges) == 1
+    assert found.error == "gave no answer: RuntimeError"
+
+
+async def test_being_stopped_is_passed_on() -> None:
+    async with serving(hangs) as server, outbound() as sender:
+        task = asyncio.create_task(sender.post(server.url, b"{}", {}, 5))
+        await server.asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

@@ -1,0 +1,347 @@
+"""Relaying a webhook: what goes out, and what each answer of the receiver means."""
+
+import time
+from email.utils import formatdate
+from typing import Any
+
+import orjson
+import pytest
+import redis
+from aiohttp import web
+from standardwebhooks import Webhook
+
+from api_client import verify_webhook
+from runqueue.delivery import DeliveryState
+from runqueue.delivery_calls import deliver_again
+from simulator.options import DEFAULT_API_KEY
+from tests.simulator.simulating import receiving
+from tests.worker.delivering import (
+    BODY,
+    answering,
+    delivered,
+    ended,
+    relaying,
+    state_of,
+    told,
+    wait_of,
+    webhook,
+)
+from tests.worker.working import KEYS, closed_port
+from worker import relay
+from worker.relay import endpoint_of
+
+SECRETS = ("whsec_" + "a" * 32, "whsec_" + "b" * 32)
+
+
+async def test_what_skyvern_signed_goes_on_byte_by_byte_with_its_signature(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        job_id = await told(bench, user.url)
+        assert wait_of(bench, job_id) <= 0  # at once
+
+        await bench.one_pass("webhooks")
+
+        (body,), (headers,) = user.bodies, user.headers
+        assert body == BODY
+        assert verify_webhook(body, headers["x-skyvern-signature"], DEFAULT_API_KEY)
+        assert headers["x-skyvern-timestamp"].isdigit()
+        assert headers["content-type"] == "application/json"
+        assert headers["webhook-id"] == f"msg_{job_id}_1"
+        assert "webhook-signature" not in headers
+        found = webhook(bench, job_id)
+        assert (found.state, found.attempts, found.status) == (DeliveryState.DELIVERED, 1, 200)
+        assert bench.stats().deliveries[DeliveryState.DELIVERED] == 1
+
+
+async def test_each_secret_of_the_account_signs_it_too(client: redis.Redis, redis_url: str) -> None:
+    async with (
+        receiving() as user,
+        relaying(client, redis_url, webhook_secrets=SECRETS) as (bench, _),
+    ):
+        await told(bench, user.url)
+        await bench.one_pass("webhooks")
+
+        (body,), (headers,) = user.bodies, user.headers
+        for secret in SECRETS:
+            assert Webhook(secret).verify(body, headers) == orjson.loads(BODY)
+
+
+async def test_every_try_carries_the_same_id_and_a_timestamp_of_its_own(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        receiving(500, 200) as user,
+        relaying(client, redis_url, webhook_secrets=SECRETS[:1]) as (bench, _),
+    ):
+        job_id = await told(bench, user.url)
+        await bench.one_pass("webhooks")
+        assert state_of(bench, job_id) is DeliveryState.PENDING
+        later = time.time() + 100
+        monkeypatch.setattr(time, "time", lambda: later)
+        await delivered(bench, job_id)
+
+        first, second = user.headers
+        assert first["webhook-id"] == second["webhook-id"] == f"msg_{job_id}_1"
+        assert first["webhook-timestamp"] < second["webhook-timestamp"] == str(int(later))
+        assert first["x-skyvern-signature"] == second["x-skyvern-signature"]
+        assert Webhook(SECRETS[0]).verify(user.bodies[1], second)
+        assert webhook(bench, job_id).attempts == 2
+
+
+@pytest.mark.parametrize("status", [201, 204])
+async def test_any_2xx_is_a_delivery(client: redis.Redis, redis_url: str, status: int) -> None:
+    async with receiving(status) as user, relaying(client, redis_url) as (bench, _):
+        job_id = await told(bench, user.url)
+        await bench.one_pass("webhooks")
+
+        assert state_of(bench, job_id) is DeliveryState.DELIVERED
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 404, 408, 429, 500, 503])
+async def test_any_other_answer_is_tried_again_by_the_schedule_and_then_given_up(
+    client: redis.Redis, redis_url: str, status: int, logged: list[Any]
+) -> None:
+    async with receiving(status) as user, relaying(client, redis_url) as (bench, _):
+        job_id = await told(bench, f"{user.url}?token=secret-of-the-user")
+        await bench.one_pass("webhooks")
+        found = webhook(bench, job_id)
+        assert (found.state, found.attempts) == (DeliveryState.PENDING, 1)
+        assert found.error == f"the receiver answered {status}"
+        assert 0.5 < wait_of(bench, job_id) <= 1.1
+
+        found = await delivered(bench, job_id)
+
+        assert (found.state, found.attempts) == (DeliveryState.GAVE_UP, 2)
+        assert (found.status, found.error) == (status, f"the receiver answered {status}")
+        warnings = [event for event in logged if event["event"] == "webhook_not_delivered"]
+        assert [event["verdict"] for event in warnings] == ["again", "gave_up"]
+        assert warnings[0]["receiver"] == endpoint_of(user.url)
+        for secret in ("secret-of-the-user", "/hook", "12", "noted", DEFAULT_API_KEY):
+            assert secret not in str([event["why"] for event in warnings])
+        assert "secret-of-the-user" not in str(logged)
+
+
+async def test_a_receiver_that_is_gone_is_believed_at_once(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with receiving(410) as user, relaying(client, redis_url) as (bench, _):
+        job_id = await told(bench, user.url)
+        await bench.one_pass("webhooks")
+
+        found = webhook(bench, job_id)
+        assert (found.state, found.attempts, found.status) == (DeliveryState.GAVE_UP, 1, 410)
+
+
+async def test_a_receiver_that_is_not_there_is_tried_again(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with relaying(client, redis_url) as (bench, _):
+        job_id = await told(bench, f"http://127.0.0.1:{closed_port()}/hook")
+        await bench.one_pass("webhooks")
+
+        found = webhook(bench, job_id)
+        assert (found.state, found.status) == (DeliveryState.PENDING, None)
+        assert found.error == "could not be reached: ConnectionRefusedError"
+
+
+@pytest.mark.parametrize("retry_after", ["30", "a date"])
+async def test_a_receiver_that_asks_for_time_gets_it(
+    client: redis.Redis, redis_url: str, retry_after: str
+) -> None:
+    least = 29 if retry_after == "30" else 3_500
+
+    async def busy(_: web.Request) -> web.Response:
+        asked = formatdate(time.time() + 3_600, usegmt=True) if least > 30 else retry_after
+        return web.Response(status=503, headers={"Retry-After": asked})
+
+    async with answering(busy) as url, relaying(client, redis_url) as (bench, _):
+        job_id = await told(bench, url)
+        await bench.one_pass("webhooks")
+
+        assert least < wait_of(bench, job_id) < 3_700
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("http://127.0.0.1:9/hook", "127.0.0.1 is no public address"),
+        ("http://user:pass@example.com/hook", "the URL names a user"),
+        ("http://2130706433/hook", "its address is written in no usual form"),
+    ],
+)
+async def test_a_target_that_is_not_allowed_is_given_up_with_the_reason(
+    client: redis.Redis, redis_url: str, target: str, reason: str
+) -> None:
+    strict = {"allow_private_webhook_targets": False}
+    async with relaying(client, redis_url, settings=strict) as (bench, _):
+        job_id = await told(bench, target)
+        await bench.one_pass("webhooks")
+
+        found = webhook(bench, job_id)
+        assert found.state is DeliveryState.GAVE_UP
+        assert found.error == f"webhooks may not go there: {reason}"
+        # A target that was not tried says nothing of its receiver.
+        assert not client.keys(f"{KEYS.prefix}endpoint:*")
+
+
+async def test_a_webhook_that_never_came_is_asked_for_and_goes_on_signed_by_skyvern(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with receiving(500, 200) as user, relaying(client, redis_url) as (bench, gateway):
+        await bench.api.fault({"drop": True}, match={"route": "webhook"})
+        job_id = await ended(bench, user.url)
+        assert 80 < wait_of(bench, job_id) <= 100  # it may still come
+
+        await delivered(bench, job_id)
+
+        assert await bench.calls("retry_webhook") == 1
+        (asked,) = gateway.bodies
+        (body,), (headers,) = user.bodies, user.headers
+        assert body == asked
+        assert verify_webhook(body, headers["x-skyvern-signature"], DEFAULT_API_KEY)
+        assert body != client.get(f"{KEYS.prefix}result:{job_id}")
+        # It is kept for the next try, which asks nobody.
+        await delivered(bench, job_id)
+        assert user.bodies == [body, body]
+        assert user.headers[1]["x-skyvern-timestamp"] == headers["x-skyvern-timestamp"]
+        assert await bench.calls("retry_webhook") == 1
+        assert state_of(bench, job_id) is DeliveryState.DELIVERED
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"status": 500},
+        {"status": 409, "body": {"detail": "A retry is pending"}},
+        {"status": 404, "body": {"detail": "Not Found"}},
+        {"status": 200, "body": None},
+        {
+            "status": 200,
+            "body": {"status_code": 200, "error": None, "payload": '{"run_id": "forged"}'},
+        },
+        {"latency": 60},
+    ],
+    ids=str,
+)
+async def test_where_skyvern_gives_none_the_result_goes_signed_by_us(
+    client: redis.Redis,
+    redis_url: str,
+    action: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay, "ASK_SECONDS", 0.3)
+    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        await bench.api.fault({"drop": True}, match={"route": "webhook"})
+        await bench.api.fault(action, match={"route": "retry_webhook"})
+        job_id = await ended(bench, user.url)
+        await delivered(bench, job_id)
+
+        (body,), (headers,) = user.bodies, user.headers
+        assert body == client.get(f"{KEYS.prefix}result:{job_id}")
+        assert verify_webhook(body, headers["x-skyvern-signature"], DEFAULT_API_KEY)
+        assert state_of(bench, job_id) is DeliveryState.DELIVERED
+
+
+async def test_a_skyvern_that_hangs_is_not_asked_for_each_webhook(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "ASK_SECONDS", 0.3)
+    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        await bench.api.fault({"drop": True}, match={"route": "webhook"})
+        await bench.api.fault({"latency": 60}, match={"route": "retry_webhook"})
+        for _ in range(3):
+            await delivered(bench, await ended(bench, user.url))
+
+        assert len(user.bodies) == 3
+        assert await bench.calls("retry_webhook") == 1
+
+
+@pytest.mark.parametrize("why", ["never", "forced", "tried"])
+async def test_skyvern_is_not_asked_where_it_must_not_or_was_before(
+    client: redis.Redis, redis_url: str, why: str
+) -> None:
+    settings = {"redeliver": "never"} if why == "never" else {}
+    async with (
+        receiving() as user,
+        relaying(client, redis_url, settings=settings) as (bench, _),
+    ):
+        await bench.api.fault({"drop": True}, match={"route": "webhook"})
+        job_id = await ended(bench, user.url)
+        if why == "forced":
+            await bench.account.send(deliver_again("default", [job_id]))
+        elif why == "tried":
+            bench.set(job_id, "tries", 1)
+        await delivered(bench, job_id)
+
+        assert await bench.calls("retry_webhook") == 0
+        assert state_of(bench, job_id) is DeliveryState.DELIVERED
+
+
+async def test_a_person_may_have_it_sent_elsewhere(client: redis.Redis, redis_url: str) -> None:
+    async with (
+        receiving() as user,
+        receiving() as other,
+        relaying(client, redis_url) as (bench, _),
+    ):
+        job_id = await told(bench, user.url)
+        await bench.one_pass("webhooks")
+        await bench.account.send(deliver_again("default", [job_id], other.url))
+        await bench.one_pass("webhooks")
+
+        assert (len(user.bodies), other.bodies) == (1, [BODY])
+        assert other.headers[0]["webhook-id"] == user.headers[0]["webhook-id"]
+
+
+async def test_a_signature_that_is_not_of_the_body_is_not_passed_on(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        job_id = await told(bench, user.url)
+        bench.set(job_id, "signed", "0" * 64 + " 1")
+        await bench.one_pass("webhooks")
+
+        (headers,) = user.headers
+        assert verify_webhook(user.bodies[0], headers["x-skyvern-signature"], DEFAULT_API_KEY)
+
+
+async def test_a_result_that_nobody_knows_is_told_by_its_status(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        job_id = await told(bench, user.url)
+        client.delete(f"{KEYS.prefix}result:{job_id}")
+        await bench.one_pass("webhooks")
+
+        run_id = bench.job(job_id).run_id
+        assert orjson.loads(user.bodies[0]) == {"run_id": run_id, "status": "completed"}
+
+
+async def test_a_stored_request_that_is_broken_is_given_up(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        job_id = await told(bench, user.url)
+        client.delete(f"{KEYS.prefix}body:{job_id}")
+        await bench.one_pass("webhooks")
+
+        found = client.hget(f"{KEYS.prefix}job:{job_id}", "told_error")
+        assert found == b"the stored request cannot be read"
+        assert client.zscore(f"{KEYS.prefix}gave_up", job_id)
+        assert not user.bodies
+
+
+async def test_a_large_result_is_relayed_whole(client: redis.Redis, redis_url: str) -> None:
+    body = orjson.dumps({"run_id": "x", "status": "completed", "output": "y" * 3_000_000})
+    bodies = []
+
+    async def take(request: web.Request) -> web.Response:
+        bodies.append(await request.read())
+        return web.Response()
+
+    async with answering(take) as url, relaying(client, redis_url) as (bench, _):
+        job_id = await told(bench, url, body)
+        await bench.one_pass("webhooks")
+
+        assert bodies == [body]
+        assert state_of(bench, job_id) is DeliveryState.DELIVERED

@@ -1,0 +1,174 @@
+"""Relaying: one webhook of a run that is over, from us to the URL that the request named.
+
+What Skyvern signed goes on byte by byte. Where its webhook never came it is asked for one; where
+that brings none either, the result as it was read goes, signed by us with the same key.
+"""
+
+import random
+import re
+import time
+from collections.abc import Sequence
+
+import orjson
+
+from api_client import verify_webhook
+from api_client.outbound import Posted
+from api_client.redelivery import Replay
+from api_client.signing import webhook_headers
+from runqueue import wire
+from runqueue.delivery_items import Delivered, Delivery
+from worker.account import AccountLink
+
+#: Seconds that a receiver may take.
+RELAY_SECONDS = 15.0
+#: Seconds that Skyvern may take to send its webhook again: the receiver alone has 60.
+ASK_SECONDS = 75.0
+#: Seconds in which it is not asked, after it gave no answer: each would wait as long.
+ASK_PAUSE = 60.0
+
+_ENDPOINT = re.compile(r"([A-Za-z]+)://([^/?#]+)")
+_URL = re.compile(r"[A-Za-z]+://[^\s'\"<>]+")
+
+
+def endpoint_of(url: str) -> str:
+    """Return scheme, host and port of a URL, as `lua/lib/endpoints.lua` does; '' = it has none."""
+    found = _ENDPOINT.match(url)
+    if found is None:
+        return ""
+    made = f"{found[1]}://{found[2].rpartition('@')[2]}"
+    return made.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
+
+
+def without_urls(words: str) -> str:
+    """Return words with no more of each URL than its endpoint: paths and queries may be secret."""
+    return _URL.sub(lambda found: endpoint_of(found[0]), words)
+
+
+def target_of(item: Delivery) -> str:
+    """Return where a webhook is to go; '' = nowhere.
+
+    Raises:
+        ValueError: the stored request is broken.
+    """
+    return item.url or wire.webhook_url(item.envelope)
+
+
+def next_try(
+    tries: int, schedule: Sequence[float], chance: float, asked: float | None = None
+) -> float | None:
+    """Return after how many seconds a webhook is sent again; None = no more.
+
+    Args:
+        tries: how often it was sent before the try that failed.
+        schedule: seconds before each further try.
+        chance: 0 to 1; spreads the tries by ±10 %.
+        asked: seconds that the receiver wants to be left alone.
+    """
+    if tries >= len(schedule):
+        return None
+    return max(schedule[tries] * (0.9 + 0.2 * chance), asked or 0.0)
+
+
+def verdict(
+    tries: int, posted: Posted, schedule: Sequence[float], chance: float
+) -> tuple[str, float]:
+    """Return what becomes of a webhook after a try, and the seconds until the next one."""
+    if not posted.error:
+        return "delivered", 0.0
+    if posted.refused or posted.status == 410:  # the receiver is gone for good, and says so
+        return "gave_up", 0.0
+    wait = next_try(tries, schedule, chance, posted.retry_after)
+    return ("gave_up", 0.0) if wait is None else ("again", wait)
+
+
+def answered(status: int | None) -> bool:
+    """Say whether a receiver answered, with whatever but a failure of its own."""
+    return status is not None and status < 500 and status not in {408, 429}
+
+
+def signed_by_skyvern(replay: Replay, keys: Sequence[str]) -> str:
+    """Return signature and timestamp of what Skyvern sent again; '' = it does not tell, or lies."""
+    if not replay.payload or not verify_webhook(replay.payload, replay.signature, keys):
+        return ""
+    timestamp = replay.timestamp if replay.timestamp.isdigit() else str(int(time.time()))
+    return f"{replay.signature.strip()} {timestamp}"
+
+
+class Relay:
+    """Sends an account's webhooks.
+
+    Args:
+        account: what the process holds for the account.
+    """
+
+    def __init__(self, account: AccountLink) -> None:
+        self._account = account
+        self._ask_from = 0.0
+
+    async def deliver(self, item: Delivery) -> Delivered:
+        """Send a webhook once, and say what came of it.
+
+        Raises:
+            RedisError: Redis is away, and nothing was sent.
+        """
+        account, target = self._account, target_of(item)
+        signed, body = "", b""
+        if self._asks(item):
+            signed, body = await self._sent_again(item)
+        headers = webhook_headers(
+            body or self._body(item),
+            webhook_id=f"msg_{item.job_id}_{item.attempt}",
+            key=account.settings.keys[0],
+            secrets=account.webhook_secrets,
+            signed=signed or self._still_signed(item),
+        )
+        posted = await account.outbound.post(
+            target, body or self._body(item), headers, RELAY_SECONDS
+        )
+        said, wait = verdict(item.tries, posted, account.webhook_schedule, random.random())
+        account.metrics.relayed("refused" if posted.refused else said)
+        return Delivered(
+            item.job_id,
+            item.attempt,
+            said,
+            was_tried=True,
+            status=posted.status,
+            error=posted.error,
+            wait_us=int(wait * 1e6),
+            endpoint="" if posted.refused else endpoint_of(target),
+            answered=answered(posted.status),
+            signed=signed,
+            body=body,
+        )
+
+    def _asks(self, item: Delivery) -> bool:
+        """Say whether Skyvern is asked first: its webhook of a run that was polled never came."""
+        is_first = not (item.signed or item.tries or item.forced)
+        may = self._account.redeliver != "never" and self._account.receives
+        return is_first and may and time.monotonic() >= self._ask_from
+
+    async def _sent_again(self, item: Delivery) -> tuple[str, bytes]:
+        """Have Skyvern send its webhook to us; return its signature and body, '' and b'' = none."""
+        account = self._account
+        await account.permit()
+        with account.metrics.timed("retry_webhook") as timer:
+            replay = await account.client.retry_webhook(
+                item.run_id, account.receiver(item.job_id, item.attempt), ASK_SECONDS
+            )
+            timer.status = replay.status_code
+        if replay.status_code is None:
+            self._ask_from = time.monotonic() + ASK_PAUSE
+        signed = signed_by_skyvern(replay, account.settings.keys)
+        account.metrics.redelivered("signed" if signed else "unsigned")
+        return (signed, replay.payload) if signed else ("", b"")
+
+    def _still_signed(self, item: Delivery) -> str:
+        """Return Skyvern's signature if it is that of the body: the key may have been changed."""
+        signature = item.signed.partition(" ")[0]
+        fits = signature and verify_webhook(item.body, signature, self._account.settings.keys)
+        return item.signed if fits else ""
+
+    def _body(self, item: Delivery) -> bytes:
+        """Return what is sent; of a run whose result is not known, how it ended."""
+        known = {"run_id": item.run_id, "status": item.run_status}
+        return item.body or orjson.dumps(known)

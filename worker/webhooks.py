@@ -1,0 +1,143 @@
+"""Webhooks of runs that are over: pending → delivered | gave_up | unknown.
+
+Each is sent by us (`relay.py`) or by Skyvern (`watch.py`). One receiver holds a part of the places
+at most: one that hangs must not keep another's webhooks waiting.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from typing import NamedTuple
+
+import structlog
+from redis.exceptions import RedisError
+
+from runqueue import delivery_calls
+from runqueue.delivery_items import Delivered, Delivery
+from runqueue.items import Taken
+from worker.account import AccountLink
+from worker.pump import Pump
+from worker.relay import Relay, endpoint_of, target_of
+from worker.watch import Watch
+
+log = structlog.get_logger()
+
+#: Seconds after which a webhook that nobody recorded comes again. A try takes less, even one that
+#: Skyvern takes 75 s for; where permits are scarce it may be made twice, under the same id.
+LEASE_SECONDS = 120.0
+#: Seconds that a webhook may wait for besides its schedule: Skyvern's own tries, a worker's death.
+EXTRA_SECONDS = 600.0
+#: Of the places one receiver holds at most one in so many.
+SHARE = 4
+#: Seconds after which one that was cut off, or found its receiver's places taken, comes again.
+SOON_SECONDS = 2.0
+
+
+class _Due(NamedTuple):
+    """A webhook, the server's time of its claim, and the monotonic clock then."""
+
+    item: Delivery
+    now_us: int
+    claimed: float
+
+    @property
+    def age(self) -> float:
+        """Seconds since the run was seen to be over."""
+        return (self.now_us - self.item.ended_us) / 1e6 + time.monotonic() - self.claimed
+
+
+class WebhookPump(Pump):
+    """Claims webhooks that are due, and sends them or has them sent."""
+
+    kind = "webhooks"
+
+    def __init__(self, account: AccountLink, places: int) -> None:
+        super().__init__(account, places)
+        self._relay = Relay(account)
+        self._watch = Watch(account)
+        self._most = max(1, places // SHARE)
+        self._open: Counter[str] = Counter()
+        span = sum(account.webhook_schedule) * 1.1 + EXTRA_SECONDS
+        self._span_us = int(span * 1e6)
+
+    async def take(self, want: int, tick_us: int) -> Taken:
+        """Claim webhooks that are due."""
+        account = self.account
+        taken = await account.send(
+            delivery_calls.delivery_claim(
+                account.name,
+                account.lease.name,
+                want,
+                tick_us,
+                linger=self.lingers(),
+                lease_us=int(LEASE_SECONDS * 1e6),
+                span_us=self._span_us,
+            )
+        )
+        now = time.monotonic()
+        return taken._replace(items=[_Due(item, taken.now_us, now) for item in taken.items])
+
+    async def handle(self, due: _Due) -> None:
+        """Deliver one webhook, or see what became of it."""
+        item = due.item
+        try:
+            receiver = endpoint_of(target_of(item))
+        except ValueError:
+            receiver, result = "", _ended(item, "the stored request cannot be read")
+        else:
+            try:
+                result = await self._deliver(due, receiver)
+            except asyncio.CancelledError:
+                # A receiver that has it all the same knows it by its id.
+                result = _soon(item, "the worker was stopped")
+            except RedisError as error:
+                result = _soon(item, f"Redis: {type(error).__name__}")
+        self._tell(due, receiver, result)
+        self.account.deliveries.put(result, self.free_place)
+
+    async def _deliver(self, due: _Due, receiver: str) -> Delivered:
+        item = due.item
+        is_watched = item.via == "watch"
+        if is_watched:
+            seen = await self._watch.look(item, due.age)
+            if seen is not None:
+                return seen
+        if self._open[receiver] >= self._most:
+            return _soon(item, "others for its receiver are on their way")
+        self._open[receiver] += 1
+        try:
+            if not is_watched:
+                return await self._relay.deliver(item)
+            return await self._watch.drive(item, is_paid=bool(item.tries or item.forced))
+        finally:
+            self._open[receiver] -= 1
+            if not self._open[receiver]:
+                del self._open[receiver]
+
+    def _tell(self, due: _Due, receiver: str, result: Delivered) -> None:
+        if result.verdict == "delivered":
+            if result.was_tried:
+                self.account.metrics.delivery_lag.observe(max(0.0, due.age))
+        elif result.was_tried or result.verdict == "gave_up":
+            log.warning(
+                "webhook_not_delivered",
+                account=self.account.name,
+                job_id=result.job_id,
+                receiver=receiver,
+                verdict=result.verdict,
+                status=result.status,
+                why=result.error,
+            )
+
+
+def _soon(item: Delivery, why: str) -> Delivered:
+    """Have a webhook claimed again in a moment, not all at once."""
+    wait = SOON_SECONDS * (1 + random.random())
+    return Delivered(
+        item.job_id, item.attempt, "again", was_tried=False, error=why, wait_us=int(wait * 1e6)
+    )
+
+
+def _ended(item: Delivery, why: str) -> Delivered:
+    return Delivered(item.job_id, item.attempt, "gave_up", was_tried=False, error=why)
