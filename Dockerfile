@@ -1,4 +1,4 @@
-# The image of a worker; the simulator and the command line are in it too.
+# The image of a worker and of a gateway; the simulator and the command line are in it too.
 FROM python:3.11-slim
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1
@@ -8,12 +8,13 @@ WORKDIR /app
 # Dependencies first: their layer stays when only the source changes.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir runqueue && touch runqueue/__init__.py \
-    && pip install --constraint constraints.txt --editable '.[cli,worker]'
+    && pip install --constraint constraints.txt --editable '.[cli,gateway,worker]'
 COPY . .
 
 USER runqueue
-ENV RUNQUEUE_METRICS_HOST=0.0.0.0 RUNQUEUE_METRICS_PORT=9464
-EXPOSE 9464
+ENV RUNQUEUE_METRICS_HOST=0.0.0.0 RUNQUEUE_METRICS_PORT=9464 \
+    RUNQUEUE_GATEWAY_HOST=0.0.0.0 RUNQUEUE_GATEWAY_PORT=8080
+EXPOSE 8080 9464
 # The first SIGTERM drains: calls on the wire are finished and recorded.
 STOPSIGNAL SIGTERM
 CMD ["celery", "-A", "worker.app", "worker"]

@@ -17,13 +17,13 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "runqueue needs Python 3.11 or later; name one: make PYTHON=python3.11 setup" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[cli,server,worker,dev]'
+		--constraint constraints.txt --editable '.[cli,server,worker,gateway,dev]'
 	@touch $@
 
 demo: $(STAMP) ## Run the example jobs against a simulated Skyvern API
 	@$(BIN)/runqueue demo
 
-up: $(STAMP) ## Run workers against the Skyvern API (needs SKYVERN_API_KEY)
+up: $(STAMP) ## Run workers and a gateway against the Skyvern API (needs SKYVERN_API_KEY)
 	@$(BIN)/runqueue up
 
 test: $(STAMP) ## Run the tests

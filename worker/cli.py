@@ -21,10 +21,10 @@ Workers = Annotated[
 
 
 def up(*, workers: Workers = 2) -> None:
-    """Run workers against the Skyvern API until Ctrl-C or SIGTERM.
+    """Run workers and a gateway against the Skyvern API until Ctrl-C or SIGTERM.
 
     Needs SKYVERN_API_KEY. Without RUNQUEUE_REDIS_URL the embedded server runs too, with its data in
-    .runqueue/. A worker that dies is started again.
+    .runqueue/. With RUNQUEUE_GATEWAY_PORT=0 there is no gateway. What dies is started again.
     """
     try:
         settings = load_settings()
@@ -58,11 +58,20 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
         url = stack.start(stacks.server(DIRECTORY, os.environ), announces=True)
     typer.echo(f"queue: {without_password(url)}")
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
+    stop_seconds = settings.drain_seconds + _STOP_SECONDS
+    if port := settings.gateway_port:
+        # Skyvern is told this very port: another one would not do.
+        if stacks.free_ports(port, 1) != [port]:
+            raise stacks.StackError(
+                f"port {port} is taken: set RUNQUEUE_GATEWAY_PORT (0 = no gateway)"
+            )
+        child = stacks.gateway(environ, stop_seconds=stop_seconds, cwd=Path.cwd())
+        typer.echo(stack.start(child, announces=True))
     made = stacks.workers(
         workers,
         environ,
         metrics_port=settings.metrics_port,
-        stop_seconds=settings.drain_seconds + _STOP_SECONDS,
+        stop_seconds=stop_seconds,
         cwd=Path.cwd(),
     )
     for child, metrics in made:

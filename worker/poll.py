@@ -14,6 +14,7 @@ from api_client.answers import parse_json
 from runqueue import stages
 from runqueue.items import Due, Finished, Polled, RunAgain, Taken
 from runqueue.retry import Retry
+from runqueue.run_ends import STATES
 from worker.pump import Pump
 
 log = structlog.get_logger()
@@ -26,14 +27,6 @@ AGE_SHARE = 0.1
 UNKNOWN_SECONDS = 60.0
 #: Largest answer that is kept whole.
 MAX_RESULT_BYTES = 8 * 1024 * 1024
-#: What the API calls the ends of a run, and what the job is then.
-STATES = {
-    "completed": "completed",
-    "canceled": "canceled",
-    "failed": "failed",
-    "terminated": "failed",
-    "timed_out": "failed",
-}
 
 
 def spacing(age: float, least: float, most: float, chance: float) -> float:

@@ -218,6 +218,18 @@ def server(directory: Path, environ: Mapping[str, str], log: Path | None = None)
     return Child("server", command, environ, log=log)
 
 
+def gateway(environ: Mapping[str, str], *, stop_seconds: float, cwd: Path | None = None) -> Child:
+    """The gateway; it announces where it listens.
+
+    Args:
+        environ: its settings.
+        stop_seconds: how long it may take to end.
+        cwd: its working directory, where it looks for `.env`.
+    """
+    command = [sys.executable, "-m", "gateway"]
+    return Child("gateway", command, environ, cwd=cwd, stop_seconds=stop_seconds)
+
+
 def workers(
     count: int,
     environ: Mapping[str, str],

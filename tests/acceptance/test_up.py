@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import redis
 from runqueue import JobState, RunQueue
 from runqueue.server import running_url
 from tests.acceptance.test_demo import processes_in
+from tests.worker.working import closed_port
 
 pytestmark = pytest.mark.acceptance
 
@@ -40,9 +42,13 @@ class Up:
 
     def workers(self) -> list[int]:
         """Return the ids of the worker processes."""
+        return self.children("celery")
+
+    def children(self, word: str) -> list[int]:
+        """Return the ids of the processes whose commands hold a word."""
         children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
         found = [int(child) for child in Path(children).read_text().split()]
-        return [n for n in found if "celery" in Path(f"/proc/{n}/cmdline").read_text()]
+        return [n for n in found if word in Path(f"/proc/{n}/cmdline").read_text()]
 
 
 @contextmanager
@@ -53,7 +59,8 @@ def running_up(folder: Path, *arguments: str, **environ: str) -> Iterator[Up]:
         for name, value in os.environ.items()
         if not name.startswith(("RUNQUEUE_", "SKYVERN_"))
     }
-    settings = {"SKYVERN_API_KEY": "simulator-key", "RUNQUEUE_METRICS_PORT": "0", **environ}
+    ours = {"RUNQUEUE_METRICS_PORT": "0", "RUNQUEUE_GATEWAY_PORT": "0"}
+    settings = {"SKYVERN_API_KEY": "simulator-key", **ours, **environ}
     process = subprocess.Popen(
         [sys.executable, "-m", "runqueue.cli", "up", *arguments],
         cwd=folder,
@@ -115,6 +122,47 @@ def test_it_uses_the_queue_it_is_told_and_shows_no_password(
 
     assert said == f"queue: {redis_url}\n"
     assert not (tmp_path / ".runqueue").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_gateway_takes_the_webhooks_and_is_started_again_when_it_dies(
+    tmp_path: Path, simulator: str
+) -> None:
+    port = str(closed_port())
+    settings = {
+        "SKYVERN_BASE_URL": simulator,
+        "RUNQUEUE_GATEWAY_PORT": port,
+        "RUNQUEUE_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        # A look at the run would come too late for the test.
+        "RUNQUEUE_POLL_MIN_SECONDS": "300",
+        "RUNQUEUE_POLL_MAX_SECONDS": "300",
+    }
+    with running_up(tmp_path, "--workers", "1", **settings) as up:
+        assert up.wait_for("gateway: ") == f"gateway: http://127.0.0.1:{port}\n"
+        up.wait_for("worker_ready")
+        (gateway,) = up.children("gateway")
+        os.kill(gateway, signal.SIGKILL)
+        up.wait_for("gateway ended (-9); again in 1 s")
+        up.wait_for("gateway_ready")
+
+        with RunQueue(running_url(tmp_path / ".runqueue")) as queue:
+            job_id = queue.enqueue_many([_LINE])[0].job_id
+            assert queue.wait(job_id, timeout=30).state is JobState.COMPLETED
+
+        up.process.send_signal(signal.SIGTERM)
+        up.wait_for("account_stopped")
+        up.wait_for("gateway_stopped")
+        assert up.process.wait(timeout=40) == 0
+    assert processes_in(tmp_path) == []
+
+
+def test_a_port_of_the_gateway_s_that_is_taken_is_named(tmp_path: Path, redis_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        settings = {"RUNQUEUE_REDIS_URL": redis_url, "RUNQUEUE_GATEWAY_PORT": port}
+        with running_up(tmp_path, **settings) as up:
+            up.wait_for(f"port {port} is taken: set RUNQUEUE_GATEWAY_PORT (0 = no gateway)")
+            assert up.process.wait(timeout=20) == 1
 
 
 def test_a_wrong_setting_is_named_and_nothing_is_started(tmp_path: Path) -> None:

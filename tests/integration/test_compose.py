@@ -66,6 +66,39 @@ def test_redis_keeps_every_key_on_disk_and_evicts_none() -> None:
     assert redis["volumes"] == ["redis-data:/data"]
 
 
+def test_the_gateway_has_the_time_to_finish_open_requests() -> None:
+    grace = int(SERVICES["gateway"]["stop_grace_period"].removesuffix("s"))
+
+    assert grace >= Settings.model_fields["drain_seconds"].default + 10
+
+
+def test_the_gateway_is_reached_from_its_host_only_at_the_port_that_it_listens_at() -> None:
+    gateway = SERVICES["gateway"]
+    port = Settings.model_fields["gateway_port"].default
+
+    assert gateway["command"] == ["python", "-m", "gateway"]
+    assert gateway["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert gateway["environment"]["RUNQUEUE_GATEWAY_PORT"] == str(port)
+    assert f"http://127.0.0.1:{port}/healthz" in gateway["healthcheck"]["test"][-1]
+    assert f"RUNQUEUE_GATEWAY_PORT={port}" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_worker_and_the_gateway_are_one_image_with_one_queue() -> None:
+    worker, gateway = SERVICES["worker"], SERVICES["gateway"]
+
+    assert worker["image"] == gateway["image"]
+    for name in ("SKYVERN_API_KEY", "RUNQUEUE_REDIS_URL"):
+        assert worker["environment"][name] == gateway["environment"][name]
+
+
+def test_the_image_holds_every_room_that_its_services_run() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    rooms = {"api_client", "config", "gateway", "runqueue", "simulator", "worker"}
+
+    assert {f"!{room}/" for room in rooms} <= set(ignored)
+    assert ".[cli,gateway,worker]" in (ROOT / "Dockerfile").read_text()
+
+
 def test_the_worker_can_be_scaled() -> None:
     worker = SERVICES["worker"]
 
@@ -80,8 +113,9 @@ def test_the_worker_has_the_time_to_drain() -> None:
     assert "STOPSIGNAL SIGTERM" in (ROOT / "Dockerfile").read_text()
 
 
-def test_every_variable_of_the_worker_is_a_setting_and_the_key_is_required() -> None:
-    environment = SERVICES["worker"]["environment"]
+@pytest.mark.parametrize("service", ["worker", "gateway"])
+def test_every_variable_of_a_service_is_a_setting_and_the_key_is_required(service: str) -> None:
+    environment = SERVICES[service]["environment"]
 
     assert environment.keys() <= variables().keys()
     assert environment["SKYVERN_API_KEY"].startswith("${SKYVERN_API_KEY:?")

@@ -1,0 +1,64 @@
+"""The FastAPI application: its routes, its errors, its description."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.telemetry import TelemetryConfig
+from starlette.routing import Route
+
+from gateway import jobs, probing, receiver, trying
+from gateway.auth import requires
+from gateway.description import describe
+from gateway.gate import Gate
+from gateway.problems import add_handlers, answers
+
+#: Spans would hold the path of a webhook, and its token with it.
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+}
+
+router = APIRouter(tags=["probes"])
+
+
+@router.get(
+    "/openapi.json",
+    summary="This description",
+    dependencies=[Depends(requires("read"))],
+    responses=answers(401, 403),
+)
+async def openapi(request: Request) -> dict[str, Any]:
+    """Return what this page is made of (OpenAPI 3.1). Needs the scope `read`."""
+    return describe(request.app)
+
+
+def make_app(gate: Gate) -> FastAPI:
+    """Return the application of a gateway."""
+    app = FastAPI(
+        title="runqueue gateway",
+        summary="Takes Skyvern's webhooks, and speaks for the queue.",
+        version=_version(),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        telemetry=_NO_TELEMETRY,
+    )
+    app.state.gate = gate
+    add_handlers(app)
+    # The first route, and none of FastAPI's: it is asked most.
+    app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
+    for part in (probing.router, jobs.router, trying.router, router):
+        app.include_router(part)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("runqueue")
+    except PackageNotFoundError:  # the source tree, not installed
+        return "0"

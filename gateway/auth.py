@@ -1,0 +1,90 @@
+"""Who may ask: bearers of a token, or, where no token is set up, whoever asks from this machine."""
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import IPv6Address, ip_address
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+
+from config.gateway import ApiToken, Scope
+from gateway.gate import gate_of
+
+_BEARER = HTTPBearer(
+    auto_error=False,
+    bearerFormat="opaque",
+    description="A token of RUNQUEUE_API_TOKENS with the scope that the call needs.",
+)
+#: What a proxy, or a page in a browser, says of itself.
+_ON_BEHALF = ("forwarded", "x-forwarded-for", "origin")
+
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+
+
+def requires(scope: Scope) -> Callable[[Request, Credentials], Awaitable[None]]:
+    """Return a dependency that lets through who may do this.
+
+    Args:
+        scope: enqueue, read or operate.
+    """
+
+    async def check(request: Request, given: Credentials) -> None:
+        gate = gate_of(request)
+        if not gate.settings.api_tokens:
+            _check_is_local(request)
+            return
+        bearer = find_bearer(given.credentials, gate.settings.api_tokens) if given else None
+        if bearer is None:
+            raise _who_are_you("expected Authorization: Bearer <a token of RUNQUEUE_API_TOKENS>")
+        if scope not in bearer.scopes:
+            raise HTTPException(403, f"{bearer.name} has not the scope {scope}")
+
+    return check
+
+
+def find_bearer(token: str, known: Sequence[ApiToken]) -> ApiToken | None:
+    """Return whose token it is, in the same time whoever's it is; None = nobody's."""
+    # Headers are decoded as Latin-1: this is what was sent.
+    digest = hashlib.sha256(token.encode("latin-1", "replace")).hexdigest()
+    found = None
+    for one in known:
+        if hmac.compare_digest(one.digest, digest):
+            found = one
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_loopback
+
+
+def _check_is_local(request: Request) -> None:
+    """Let through who asks from this machine for himself.
+
+    What a proxy passes on comes from somewhere else. So does what a web page in a local browser
+    sends: it names its origin, or (a name that was made to point here) a host that is not ours.
+    """
+    peer = request.client.host if request.client else ""
+    try:
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        host = ""
+    passed_on = any(name in request.headers for name in _ON_BEHALF)
+    if passed_on or not is_loopback(peer) or not is_loopback(host):
+        raise _who_are_you("no RUNQUEUE_API_TOKENS are set, so only this machine may ask, directly")
+
+
+def _who_are_you(detail: str) -> HTTPException:
+    return HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,79 @@
+"""What one gateway process holds, and how it makes itself known to the queue."""
+
+import asyncio
+from typing import cast
+
+import structlog
+from fastapi import Request
+from redis.exceptions import RedisError
+
+from api_client.outbound import Outbound
+from config.settings import Account, Settings
+from gateway.metrics import Metrics
+from gateway.receiver import Receiver
+from gateway.recording import Recorder
+from runqueue.connect import async_client, check_policy
+from runqueue.keys import ACCOUNTS
+
+log = structlog.get_logger()
+
+#: Seconds between two tries to reach Redis at the start.
+ANNOUNCE_EVERY = 1.0
+#: Seconds in which Redis has to answer a PING.
+PING_SECONDS = 2.0
+
+
+class Gate:
+    """Everything of one gateway; made within its event loop.
+
+    Args:
+        settings: the gateway's settings.
+        url: the queue's Redis.
+    """
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self.settings = settings
+        self.accounts: dict[str, Account] = settings.all_accounts()
+        self.redis = async_client(url)
+        self.metrics = Metrics(self.accounts)
+        self.receiver = Receiver(
+            {name: account.keys for name, account in self.accounts.items()},
+            {name: Recorder(name, self.redis) for name in self.accounts},
+            self.metrics,
+        )
+        self.outbound = Outbound(allow_private=settings.allow_private_webhook_targets)
+
+    async def announce(self) -> None:
+        """Look at Redis' policy and say which accounts there are, once Redis is there.
+
+        Raises:
+            EvictingRedis: it is set up to drop keys.
+        """
+        while True:
+            try:
+                check_policy(await self.redis.info("memory"))
+                await self.redis.sadd(ACCOUNTS, *self.accounts)
+            except (RedisError, OSError) as error:
+                log.warning("redis_unreachable", error=str(error))
+                await asyncio.sleep(ANNOUNCE_EVERY)
+            else:
+                log.info("gateway_announced", accounts=sorted(self.accounts))
+                return
+
+    async def redis_answers(self) -> bool:
+        """Say whether Redis answers, soon."""
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                return bool(await self.redis.ping())
+        except (RedisError, OSError, TimeoutError):
+            return False
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.outbound.aclose()
+        await self.redis.aclose()
+
+
+def gate_of(request: Request) -> Gate:
+    """Return what the process that serves a request holds."""
+    return cast(Gate, request.app.state.gate)

@@ -1,0 +1,57 @@
+"""What one gateway process measures. Labels never hold a job, a run or a URL."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from gateway.outcomes import Outcome
+
+
+class Metrics:
+    """The metrics of one process; label look-ups are done once, not per webhook.
+
+    Args:
+        accounts: the names of the accounts; others are counted under ''.
+    """
+
+    def __init__(self, accounts: Iterable[str]) -> None:
+        self.registry = CollectorRegistry()
+        received = Counter(
+            "runqueue_webhook_received",
+            "Webhooks of Skyvern's by what came of them.",
+            ["account", "verdict"],
+            registry=self.registry,
+        )
+        self._received = {
+            (account, outcome): received.labels(account, outcome.value)
+            for account in accounts
+            for outcome in Outcome
+        }
+        nobody = ("", Outcome.BAD_ADDRESS)
+        self._received[nobody] = received.labels(*nobody)
+        self._seconds = Histogram(
+            "runqueue_webhook_seconds",
+            "Time that a webhook took to be read, checked and recorded.",
+            registry=self.registry,
+            buckets=(
+                0.0005,
+                0.001,
+                0.0025,
+                0.005,
+                0.01,
+                0.025,
+                0.05,
+                0.1,
+                0.25,
+                0.5,
+                1,
+                2.5,
+                5,
+                10,
+            ),
+        )
+
+    def webhook(self, account: str, outcome: Outcome, seconds: float) -> None:
+        """Count one webhook; '' = of no account that is known."""
+        self._received[account, outcome].inc()
+        self._seconds.observe(seconds)

@@ -1,0 +1,138 @@
+"""Reading a webhook: its body, within limits, and what that tells."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeGuard
+
+import orjson
+from starlette.types import Receive
+
+from api_client.outcomes import is_over
+from gateway.outcomes import Outcome, Refused
+from runqueue.ids import markers_in
+from runqueue.run_ends import STATES
+
+#: Bytes of one body, and of all that are in memory at a time.
+MAX_BODY, MAX_HELD = 8 * 1024 * 1024, 256 * 1024 * 1024
+#: Seconds in which a body has to be here.
+BODY_SECONDS = 30.0
+
+# No space: lists of runs in Redis are separated by them.
+_RUN_ID = re.compile(r"[!-~]{1,200}")
+_STATUS = re.compile(r"[!-~]{1,100}")
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Told(NamedTuple):
+    """What a webhook tells of a run.
+
+    Args:
+        state: what the job is by it; '' = the run goes on.
+        parsed: the whole body.
+    """
+
+    run_id: str
+    status: str
+    state: str
+    parsed: dict[str, Any]
+
+    def names_another(self, job_id: str, attempt: int) -> bool:
+        """Say whether the run was submitted for something else than this attempt."""
+        request = self.parsed.get("run_request")
+        if not isinstance(request, dict):
+            return False
+        shown = (request.get("title"), request.get("webhook_url"))
+        found = markers_in(" ".join(text for text in shown if isinstance(text, str)))
+        return bool(found) and (job_id, attempt) not in found
+
+
+def read_told(raw: bytes) -> Told:
+    """Read the body of a webhook.
+
+    Raises:
+        Refused: it is no JSON object that tells of a run.
+    """
+    try:
+        parsed = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise Refused(Outcome.UNREADABLE) from None
+    if not isinstance(parsed, dict):
+        raise Refused(Outcome.UNREADABLE)
+    run_id, status = parsed.get("run_id"), parsed.get("status")
+    if not _is(run_id, _RUN_ID) or not _is(status, _STATUS):
+        raise Refused(Outcome.UNREADABLE)
+    over = is_over(status, parsed.get("retry_pending"))
+    # A status that nobody knows is no end: a look at the run will tell.
+    return Told(run_id, status, STATES.get(status, "") if over else "", parsed)
+
+
+def _is(value: Any, pattern: re.Pattern[str]) -> TypeGuard[str]:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+class Bodies:
+    """Reads bodies, and bounds what all of them together take.
+
+    Args:
+        most: bytes in memory at a time.
+    """
+
+    def __init__(self, most: int = MAX_HELD) -> None:
+        self.held = 0
+        self._most = most
+
+    @asynccontextmanager
+    async def reading(self, headers: Headers, receive: Receive) -> AsyncIterator[bytes]:
+        """Hold a request's body.
+
+        Raises:
+            Refused: it is too large, does not arrive, or there is no room for it now.
+        """
+        if _length(headers) > MAX_BODY:
+            raise Refused(Outcome.TOO_LARGE)
+        parts: list[bytes] = []
+        try:
+            await self._read(receive, parts)
+            yield parts[0] if len(parts) == 1 else b"".join(parts)
+        finally:
+            self.held -= sum(map(len, parts))
+
+    async def _read(self, receive: Receive, parts: list[bytes]) -> None:
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise Refused(Outcome.UNREADABLE)  # the sender has gone
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > MAX_BODY:
+                        raise Refused(Outcome.TOO_LARGE)
+                    parts.append(part)
+                    self.held += len(part)
+                    if self.held > self._most:
+                        raise Refused(Outcome.UNAVAILABLE)
+                    if not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            raise Refused(Outcome.UNREADABLE) from None
+
+
+def _length(headers: Headers) -> int:
+    """Return the length that a request names; 0 = it names none."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() and len(value) < 20 else MAX_BODY + 1
+    return 0
+
+
+def header(headers: Headers, wanted: bytes) -> str | None:
+    """Return the first header of a name (in lower case)."""
+    for name, value in headers:
+        if name == wanted:
+            return value.decode("latin-1")
+    return None

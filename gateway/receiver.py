@@ -1,0 +1,136 @@
+"""Where Skyvern's webhooks arrive: address, body, signature, content, record; the cheapest first.
+
+An ASGI application of its own: it is the one route that is asked a thousand times a second.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import structlog
+from redis.exceptions import RedisError
+from starlette.types import Receive, Scope, Send
+
+from api_client import verify_webhook
+from gateway.metrics import Metrics
+from gateway.outcomes import ANSWERS, QUIET, Outcome, Refused
+from gateway.reading import Bodies, header, read_told
+from gateway.recording import Recorder
+from runqueue import ids, receiver
+from runqueue.delivery_items import Reported
+
+log = structlog.get_logger()
+
+#: The route.
+PATH = receiver.PATH + "/{account}/{job_id}/{attempt}/{token}"
+
+_ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
+_TOKEN = re.compile(rf"[0-9a-f]{{{receiver.TOKEN_LENGTH}}}")
+#: What of Skyvern's timestamp is kept: it is not signed, and may be anything.
+_TIMESTAMP = re.compile(r"[0-9A-Za-z.:+-]{1,64}")
+
+
+class Address(NamedTuple):
+    """The attempt that a webhook came to the address of."""
+
+    account: str
+    job_id: str
+    attempt: int
+
+
+class Receiver:
+    """Takes webhooks.
+
+    Args:
+        keys: the API keys of each account, those that it had before included.
+        recorders: one for each account.
+        metrics: told what came of each webhook.
+    """
+
+    def __init__(
+        self,
+        keys: Mapping[str, tuple[str, ...]],
+        recorders: Mapping[str, Recorder],
+        metrics: Metrics,
+    ) -> None:
+        self._keys = keys
+        self._recorders = recorders
+        self._metrics = metrics
+        self._bodies = Bodies()
+        # An account that is not known costs the same work as a wrong token.
+        self._nobody = (secrets.token_hex(),)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take one webhook."""
+        began = time.perf_counter()
+        asked = scope["path_params"]
+        outcome, why = await self._outcome(asked, scope["headers"], receive)
+        account = asked["account"] if asked["account"] in self._keys else ""
+        self._metrics.webhook(account, outcome, time.perf_counter() - began)
+        if outcome not in QUIET:
+            _tell(account, asked, outcome, why)
+        await ANSWERS[outcome](scope, receive, send)
+
+    async def _outcome(
+        self, asked: Mapping[str, str], headers: Any, receive: Receive
+    ) -> tuple[Outcome, str]:
+        """Return what comes of a webhook, and for the log why the queue could not be asked."""
+        try:
+            address = self._address(**asked)
+            async with self._bodies.reading(headers, receive) as raw:
+                return await self._record(address, headers, raw), ""
+        except Refused as refused:
+            return refused.outcome, ""
+        except (RedisError, OSError, TimeoutError) as error:
+            return Outcome.UNAVAILABLE, f"{type(error).__name__}: {error}"[:200]
+
+    def _address(self, account: str, job_id: str, attempt: str, token: str) -> Address:
+        """Read an address.
+
+        Raises:
+            Refused: it is none that a worker made.
+        """
+        if not (
+            ids.is_name(account)
+            and ids.is_id(job_id)
+            and _ATTEMPT.fullmatch(attempt)
+            and _TOKEN.fullmatch(token)
+        ):
+            raise Refused(Outcome.BAD_ADDRESS)
+        keys = self._keys.get(account, self._nobody)
+        if not receiver.is_token(token, keys, account, job_id, int(attempt)):
+            raise Refused(Outcome.BAD_ADDRESS)
+        return Address(account, job_id, int(attempt))
+
+    async def _record(self, address: Address, headers: Any, raw: bytes) -> Outcome:
+        signature = header(headers, b"x-skyvern-signature")
+        if signature is None or not verify_webhook(raw, signature, self._keys[address.account]):
+            raise Refused(Outcome.BAD_SIGNATURE)
+        told = read_told(raw)
+        if told.names_another(address.job_id, address.attempt):
+            raise Refused(Outcome.MISMATCH)
+        timestamp = header(headers, b"x-skyvern-timestamp") or ""
+        signed = f"{signature.strip()} {timestamp if _TIMESTAMP.fullmatch(timestamp) else ''}"
+        item = Reported(
+            job_id=address.job_id,
+            attempt=address.attempt,
+            run_id=told.run_id,
+            run_status=told.status,
+            state=told.state,
+            signed=signed,
+            final=False,
+            body=raw,
+        )
+        return await self._recorders[address.account].tell(item, told)
+
+
+def _tell(account: str, asked: Mapping[str, str], outcome: Outcome, why: str) -> None:
+    """Log what came of a webhook: whose it was, as far as that is an id, and never the token."""
+    told: dict[str, Any] = {"verdict": outcome.value, "account": account}
+    if ids.is_id(asked["job_id"]) and _ATTEMPT.fullmatch(asked["attempt"]):
+        told |= {"job_id": asked["job_id"], "attempt": int(asked["attempt"])}
+    if why:
+        told["error"] = why
+    log.warning("webhook", **told)

@@ -1,0 +1,217 @@
+"""A gateway within the test's own event loop, on a real socket, and jobs for it to be told of."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import io
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import redis
+
+from config.gateway import ApiToken
+from config.settings import Settings
+from gateway.serving import Server
+from runqueue import Job, RunQueue, receiver, stages
+from runqueue.ids import title_marker, url_marker
+from runqueue.items import Accepted, Claimed, Lost
+from runqueue.keys import Keys
+from runqueue.scripts import run
+from worker.lease import passed_us
+
+KEY = "sk-live-0123456789"
+#: Where the jobs' consumers want to be told.
+HOOK = "https://user.test/hook"
+_MINUTE_US = 60_000_000
+
+
+@dataclass
+class Answer:
+    """What the gateway said."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def verdict(self) -> str:
+        """Of a webhook that was taken."""
+        assert self.status == 200, self
+        return str(self.body["verdict"])
+
+
+@dataclass
+class Door:
+    """A running gateway."""
+
+    url: str
+    session: aiohttp.ClientSession
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Ask for anything; a body that is not bytes goes as JSON."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        kind = {"content-type": "application/json"} if data is not None else {}
+        # aiohttp warns of large bodies that are bytes.
+        content = io.BytesIO(data) if data else data
+        async with self.session.request(
+            method, self.url + path, data=content, headers={**kind, **(headers or {})}
+        ) as answer:
+            raw = await answer.read()
+            is_json = "json" in answer.content_type
+            said = {name.lower(): value for name, value in answer.headers.items()}
+            return Answer(answer.status, said, json.loads(raw) if is_json else raw)
+
+    async def webhook(
+        self,
+        job: Claimed,
+        body: Any,
+        *,
+        account: str = "default",
+        key: str = KEY,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a webhook to a job's address, as Skyvern does."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.ask("POST", address(job, account, key), raw, headers or signed(raw, key))
+
+
+def address(job: Claimed, account: str = "default", key: str = KEY) -> str:
+    """The path of the address that a worker makes for an attempt."""
+    made = receiver.address("", account, job.job_id, job.attempt, key)
+    return f"{made}?{url_marker(job.job_id, job.attempt)}"
+
+
+def signed(raw: bytes, key: str = KEY, timestamp: str = "1764080000") -> dict[str, str]:
+    """The headers that Skyvern sends."""
+    signature = hmac.new(key.encode(), raw, hashlib.sha256).hexdigest()
+    return {"x-skyvern-signature": signature, "x-skyvern-timestamp": timestamp}
+
+
+def told(job: Claimed, status: str = "completed", **fields: Any) -> dict[str, Any]:
+    """What Skyvern tells of an attempt's run."""
+    request = {"title": f"Price {title_marker(job.job_id, job.attempt)}", "webhook_url": HOOK}
+    return {
+        "run_id": run_of(job),
+        "status": status,
+        "output": {"price": "12.50", "note": "schön"},
+        "failure_reason": None,
+        "retry_pending": False,
+        "run_request": request,
+        **fields,
+    }
+
+
+def run_of(job: Claimed) -> str:
+    """The id of an attempt's run."""
+    return f"tsk_{job.job_id}_{job.attempt}"
+
+
+@dataclass
+class Desk:
+    """Jobs in whatever state a test needs them, as a worker that has a receiver leaves them."""
+
+    queue: RunQueue
+    client: redis.Redis
+
+    def claimed(
+        self,
+        n: int = 1,
+        *,
+        hook: str | None = HOOK,
+        body: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> list[Claimed]:
+        """Hand in jobs and claim them: they are being submitted."""
+        body = {"prompt": "Read it.", **({"webhook_url": hook} if hook else {}), **(body or {})}
+        self.queue.enqueue_many([{"kind": "task", "body": body, **options} for _ in range(n)])
+        return self.claim()
+
+    def claim(self, account: str = "default") -> list[Claimed]:
+        """Claim whatever is ready."""
+        beat = stages.heartbeat(account, "test", _MINUTE_US, -1, passed_us(), first=True)
+        run(self.client, beat)
+        claim_id = str(self.client.incr("test:claims"))
+        claim = stages.claim(account, "test", claim_id, 500, 0, receives=True)
+        return list(run(self.client, claim).items)
+
+    def accept(self, *jobs: Claimed, run_id: str = "") -> list[int]:
+        """Record the answers of submissions."""
+        runs = [Accepted(j.job_id, j.attempt, run_id or run_of(j), "created", 0) for j in jobs]
+        return run(self.client, stages.mark_running("default", runs))
+
+    def running(self, n: int = 1, **options: Any) -> list[Claimed]:
+        """Jobs whose runs are under way."""
+        jobs = self.claimed(n, **options)
+        assert self.accept(*jobs) == [1] * n
+        return jobs
+
+    def unconfirmed(self) -> Claimed:
+        """A job whose submission's answer is lost."""
+        (job,) = self.claimed()
+        lost = Lost(job.job_id, job.attempt, "no answer")
+        run(self.client, stages.mark_unconfirmed("default", [lost]))
+        return job
+
+    def ready_again(self, job: Claimed) -> Claimed:
+        """Claim a job that waits for its next run, now."""
+        prefix = Keys("default").prefix
+        self.client.zadd(f"{prefix}due", {job.job_id: 0})
+        run(self.client, stages.sweep("default", "promote_due", 100))
+        (again,) = self.claim()
+        assert again.job_id == job.job_id
+        return again
+
+    def job(self, job: Claimed) -> Job:
+        """Read a job."""
+        return self.queue.get(job.job_id)
+
+    def field(self, job: Claimed, name: str) -> str:
+        """Read a field of a job's record; '' = it has none."""
+        found: Any = self.client.hget(f"{Keys('default').prefix}job:{job.job_id}", name)
+        return (found or b"").decode()
+
+    def everything(self) -> dict[bytes, bytes]:
+        """All that Redis holds."""
+        keys: Any = self.client.keys("*")
+        dumps: dict[bytes, Any] = {key: self.client.dump(key) for key in keys}
+        return dumps
+
+
+def token(name: str, secret: str, *scopes: Any) -> ApiToken:
+    """A token as it is set up."""
+    return ApiToken(name, frozenset(scopes), hashlib.sha256(secret.encode()).hexdigest())
+
+
+@asynccontextmanager
+async def gating(url: str, *, key: str = KEY, **settings: Any) -> AsyncIterator[Door]:
+    """Serve a gateway on a free port.
+
+    Args:
+        url: the queue's Redis.
+        key: the account's API key.
+        settings: those of the gateway.
+    """
+    chosen = Settings(**{"SKYVERN_API_KEY": key, "gateway_port": 0, **settings})
+    began: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    server = Server(chosen, url, began.set_result)
+    serving = asyncio.create_task(server.serve())
+    both: list[asyncio.Future[Any]] = [began, serving]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        serving.result()
+    async with aiohttp.ClientSession() as session:
+        yield Door(began.result(), session)
+    server.should_exit = True
+    await serving

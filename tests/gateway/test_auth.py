@@ -1,0 +1,185 @@
+"""Who may ask: bearers of tokens with the right scope, or this machine where there are none."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, NamedTuple
+
+import pytest
+
+from config.gateway import ApiToken
+from gateway.auth import find_bearer, is_loopback
+from tests.gateway.gating import Desk, Door, gating, token, told
+
+TOKENS = (
+    token("reader", "read-secret", "read"),
+    token("shop", "enqueue-secret", "enqueue"),
+    token("ops", "operate-secret", "operate", "read"),
+)
+ACK = "/v1/jobs/aaaaaaaaaaaaaaaaaaaaaaaa/webhook/ack"
+TRY = "/v1/webhooks/test"
+
+
+class Guarded(NamedTuple):
+    """A call, the token that it needs, and the answer to who has that."""
+
+    method: str
+    path: str
+    body: Any
+    secret: str
+    status: int
+
+
+GUARDED = [
+    Guarded("GET", "/metrics", None, "read-secret", 200),
+    Guarded("GET", "/openapi.json", None, "read-secret", 200),
+    Guarded("POST", ACK, None, "enqueue-secret", 404),
+    Guarded("POST", TRY, {"url": "ftp://x"}, "operate-secret", 422),
+]
+every_call = pytest.mark.parametrize("call", GUARDED, ids=[call.path for call in GUARDED])
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {secret}"}
+
+
+@every_call
+async def test_who_has_the_scope_may(redis_url: str, call: Guarded) -> None:
+    async with gating(redis_url, api_tokens=TOKENS) as door:
+        answer = await door.ask(call.method, call.path, call.body, bearer(call.secret))
+
+    assert answer.status == call.status
+
+
+@every_call
+async def test_who_has_another_scope_may_not(redis_url: str, call: Guarded) -> None:
+    other = "enqueue-secret" if call.secret != "enqueue-secret" else "operate-secret"
+
+    async with gating(redis_url, api_tokens=TOKENS) as door:
+        answer = await door.ask(call.method, call.path, call.body, bearer(other))
+
+    assert answer.status == 403
+    assert "has not the scope" in answer.body["detail"]
+
+
+@every_call
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        bearer(""),
+        bearer("wrong"),
+        bearer("é"),
+        {"authorization": "Basic read-secret"},
+        {"authorization": "read-secret"},
+    ],
+    ids=["none", "empty", "wrong", "not ASCII", "another scheme", "no scheme"],
+)
+async def test_who_has_no_token_is_asked_for_one(
+    redis_url: str, call: Guarded, headers: dict[str, str]
+) -> None:
+    async with gating(redis_url, api_tokens=TOKENS) as door:
+        answer = await door.ask(call.method, call.path, call.body, headers)
+
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_probes_are_answered_to_anybody(redis_url: str, path: str) -> None:
+    async with gating(redis_url, api_tokens=TOKENS) as door:
+        assert (await door.ask("GET", path)).status == 200
+
+
+async def test_a_webhook_needs_no_token(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url, api_tokens=TOKENS) as door:
+        assert (await door.webhook(job, told(job))).verdict == "ended"
+
+
+async def test_without_tokens_this_machine_may_ask(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        assert (await door.ask("GET", "/metrics")).status == 200
+        port = door.url.rpartition(":")[2]
+        assert (await Door(f"http://localhost:{port}", door.session).ask("GET", "/metrics")).status
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-forwarded-for": "127.0.0.1"},
+        {"forwarded": "for=127.0.0.1"},
+        {"origin": "https://evil.test"},
+        {"host": "evil.test"},
+        {"host": "[::1"},
+        {"host": ""},
+    ],
+    ids=["a proxy", "a newer proxy", "a web page", "a rebound name", "no host", "an empty host"],
+)
+async def test_without_tokens_nobody_is_spoken_for(redis_url: str, headers: dict[str, str]) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("GET", "/metrics", headers=headers)
+
+    assert answer.status == 401
+    assert "RUNQUEUE_API_TOKENS" in answer.body["detail"]
+
+
+async def test_without_tokens_other_machines_may_not_ask(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+    address = _own_address()
+
+    async with gating(redis_url, gateway_host="0.0.0.0") as door:
+        port = door.url.rpartition(":")[2]
+        outside = Door(f"http://{address}:{port}", door.session)
+
+        assert (await outside.ask("GET", "/metrics")).status == 401
+        assert (await outside.ask("GET", "/healthz")).status == 200
+        assert (await outside.webhook(job, told(job))).verdict == "ended"
+
+
+def test_of_tokens_that_are_not_ascii_the_bytes_count() -> None:
+    secret = "schlüssel"
+    as_decoded = secret.encode().decode("latin-1")
+
+    assert find_bearer(as_decoded, [token("one", secret, "read")]) is not None
+
+
+def test_a_token_without_a_digest_like_it_is_nobody_s() -> None:
+    known = [ApiToken("one", frozenset({"read"}), "0" * 64)]
+
+    assert find_bearer("", known) is None
+    assert find_bearer("\udcff💥", known) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost", True),
+        ("", False),
+        ("0.0.0.0", False),
+        ("10.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("localhost.evil.test", False),
+        ("127.0.0.1.evil.test", False),
+    ],
+)
+def test_what_is_this_machine(host: str, is_ours: bool) -> None:
+    assert is_loopback(host) is is_ours
+
+
+def _own_address() -> str:
+    """An address of this machine that is not loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            address = str(probe.getsockname()[0])
+        except OSError:
+            address = "127.0.0.1"
+    if address.startswith("127."):
+        pytest.skip("this machine has no other address")
+    return address

@@ -1,0 +1,155 @@
+"""Redis is away, hangs, or is none to trust."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from gateway import gate, recording, serving
+from runqueue import EvictingRedis, JobState, RunQueue
+from runqueue.keys import ACCOUNTS
+from tests.gateway.gating import Desk, gating, told
+from tests.simulator.simulating import eventually
+from tests.valkeys import start_valkey
+from tests.worker.working import closed_port
+
+
+class OwnServer:
+    """A server of the test's own, to be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = closed_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._server: Any = None
+
+    def start(self) -> None:
+        self._server = start_valkey(self.folder, self.port, aof=True)
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[OwnServer]:
+    own = OwnServer(tmp_path / "valkey")
+    yield own
+    own.stop()
+
+
+async def test_while_redis_is_away_a_webhook_is_to_be_sent_again(server: OwnServer) -> None:
+    server.start()
+    with RunQueue(server.url) as queue, redis.Redis.from_url(server.url) as client:
+        desk = Desk(queue, client)
+        (job,) = desk.running()
+
+        async with gating(server.url) as door:
+            server.stop()
+            answer = await door.webhook(job, told(job))
+            assert (answer.status, answer.body["title"]) == (503, "Service Unavailable")
+            assert (await door.ask("GET", "/readyz")).status == 503
+            assert (await door.ask("GET", "/healthz")).status == 200
+            acknowledged = await door.ask("POST", f"/v1/jobs/{job.job_id}/webhook/ack")
+            assert acknowledged.status == 503
+
+            server.start()
+            assert (await door.webhook(job, told(job))).verdict == "ended"
+            assert (await door.ask("GET", "/readyz")).status == 200
+
+        assert desk.job(job).state is JobState.COMPLETED
+
+
+async def test_a_redis_that_hangs_is_not_waited_for_long(
+    desk: Desk, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "RECORD_SECONDS", 0.2)
+    monkeypatch.setattr(gate, "PING_SECONDS", 0.2)
+    first, second = desk.running(2)
+
+    async with gating(redis_url) as door:
+        client.client_pause(1_000, all=True)
+        began = time.monotonic()
+        answers = await asyncio.gather(
+            door.webhook(first, told(first)),
+            door.webhook(second, told(second)),
+            door.ask("GET", "/readyz"),
+        )
+        assert [answer.status for answer in answers] == [503, 503, 503]
+        assert time.monotonic() - began < 0.9
+
+        await eventually(client.ping)
+        assert (await door.webhook(first, told(first))).status == 200
+        assert (await door.webhook(second, told(second))).status == 200
+
+    assert desk.job(first).state is desk.job(second).state is JobState.COMPLETED
+
+
+async def test_it_starts_without_redis_and_announces_its_accounts_once_that_is_there(
+    server: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "REDIS_SECONDS", 0.1)
+    monkeypatch.setattr(gate, "ANNOUNCE_EVERY", 0.05)
+
+    async with gating(server.url) as door:
+        assert (await door.ask("GET", "/healthz")).status == 200
+        assert (await door.ask("GET", "/readyz")).status == 503
+
+        server.start()
+        with redis.Redis.from_url(server.url) as client:
+            await eventually(lambda: client.smembers(ACCOUNTS) == {b"default"})
+        assert (await door.ask("GET", "/readyz")).status == 200
+
+
+async def test_a_redis_that_evicts_is_refused(client: redis.Redis, redis_url: str) -> None:
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(EvictingRedis):
+            async with gating(redis_url):
+                pass
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_redis_that_comes_later_and_evicts_ends_it(
+    server: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "REDIS_SECONDS", 0.1)
+    monkeypatch.setattr(gate, "ANNOUNCE_EVERY", 1.0)
+
+    with pytest.raises(EvictingRedis):  # noqa: PT012 - it is raised where the gateway ends
+        async with gating(server.url) as door:
+            server.start()
+            with redis.Redis.from_url(server.url) as client:
+                client.config_set("maxmemory-policy", "allkeys-lru")
+
+            async def is_gone() -> bool:
+                try:
+                    await door.ask("GET", "/healthz")
+                except OSError:
+                    return True
+                return False
+
+            await eventually(is_gone)
+
+
+async def test_a_full_redis_still_takes_what_has_ended(
+    desk: Desk, client: redis.Redis, redis_url: str
+) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        client.config_set("maxmemory", 1)
+        try:
+            assert (await door.webhook(job, told(job))).verdict == "ended"
+        finally:
+            client.config_set("maxmemory", 0)
+
+    assert desk.job(job).state is JobState.COMPLETED

@@ -1,0 +1,128 @@
+"""Bodies that are too large, too slow or too many."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway import reading
+from runqueue import JobState
+from tests.gateway.gating import Desk, Door, address, gating, signed, told
+
+MEBIBYTE = 1024 * 1024
+
+
+async def test_a_length_beyond_8_mib_is_refused_before_the_body_comes(
+    desk: Desk, redis_url: str
+) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        before = desk.everything()
+        head = (
+            f"POST {address(job)} HTTP/1.1\r\nhost: g\r\ncontent-length: {8 * MEBIBYTE + 1}\r\n\r\n"
+        )
+        said = await speak(door, head.encode())
+
+        assert said.startswith(b"HTTP/1.1 413 ")
+        assert b"connection: close" in said
+        assert desk.everything() == before
+
+
+async def test_a_body_in_chunks_is_cut_off_at_8_mib(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+    sent = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(64):
+            sent += MEBIBYTE
+            yield b" " * MEBIBYTE
+            await asyncio.sleep(0.01)
+
+    async with gating(redis_url) as door:
+        before = desk.everything()
+        try:
+            async with door.session.post(door.url + address(job), data=chunks()) as answer:
+                assert answer.status == 413
+        except aiohttp.ClientError:
+            pass  # the connection was closed while it was sending
+
+        assert sent < 32 * MEBIBYTE
+        assert desk.everything() == before
+
+
+async def test_a_body_of_8_mib_is_taken_in_chunks_too(desk: Desk, redis_url: str) -> None:
+    whole, pieces = desk.running(2)
+
+    def large(job: Any) -> bytes:
+        body = json.dumps(told(job)).encode()
+        return body + b" " * (8 * MEBIBYTE - len(body))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, 8 * MEBIBYTE, MEBIBYTE):
+            yield large(pieces)[start : start + MEBIBYTE]
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(whole, large(whole))).verdict == "ended"
+        async with door.session.post(
+            door.url + address(pieces), data=chunks(), headers=signed(large(pieces))
+        ) as answer:
+            assert answer.status == 200
+
+    assert desk.job(pieces).state is JobState.COMPLETED
+
+
+async def test_a_body_that_does_not_arrive_is_not_waited_for(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "BODY_SECONDS", 0.1)
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        head = f"POST {address(job)} HTTP/1.1\r\nhost: g\r\ncontent-length: 10\r\n\r\n12345"
+
+        assert (await speak(door, head.encode())).startswith(b"HTTP/1.1 422 ")
+
+
+async def test_a_sender_that_goes_away_leaves_nothing(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        before = desk.everything()
+        host, port = door.url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"POST {address(job)} HTTP/1.1\r\ncontent-length: 9\r\n\r\n{{".encode())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+        assert (await door.webhook(job, b"{}")).status == 422  # it serves on
+        assert desk.everything() == before
+
+
+async def test_bodies_beyond_the_memory_they_may_take_are_sent_again_later(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading.Bodies.__init__, "__defaults__", (1_000,))
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        large = json.dumps(told(job, output="x" * 2_000)).encode()
+        assert (await door.webhook(job, large)).status == 503
+        assert (await door.webhook(job, told(job))).verdict == "ended"  # what it held is free again
+
+
+async def speak(door: Door, raw: bytes) -> bytes:
+    """Send bytes as they are, and return what is said until the connection ends or rests."""
+    host, port = door.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(raw)
+    said = await reader.readuntil(b"}")
+    writer.close()
+    return said

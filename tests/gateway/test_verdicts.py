@@ -1,0 +1,253 @@
+"""What becomes of a webhook whose signature is good, by how its job stands."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import redis
+
+from runqueue import JobState
+from runqueue.ids import new_id
+from runqueue.items import Claimed
+from runqueue.keys import ACCOUNTS
+from tests.gateway.gating import KEY, Desk, gating, run_of, signed, told
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("completed", JobState.COMPLETED),
+        ("failed", JobState.FAILED),
+        ("terminated", JobState.FAILED),
+        ("timed_out", JobState.FAILED),
+        ("canceled", JobState.CANCELED),
+    ],
+)
+async def test_the_end_of_a_run_ends_its_job_with_the_body_as_its_result(
+    desk: Desk, redis_url: str, status: str, state: JobState
+) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(job, told(job, status))).verdict == "ended"
+
+    found = desk.job(job)
+    assert (found.state, found.run_status, found.run_id) == (state, status, run_of(job))
+    assert found.result == told(job, status)
+
+
+async def test_the_signature_is_kept_as_it_came_for_whoever_waits_for_the_webhook(
+    desk: Desk, redis_url: str
+) -> None:
+    (job,) = desk.running()
+    raw = b'{"run_id": "%s", "status" : "completed"}' % run_of(job).encode()
+
+    async with gating(redis_url) as door:
+        await door.webhook(job, raw)
+
+    headers = signed(raw)
+    assert desk.field(job, "signed") == f"{headers['x-skyvern-signature']} 1764080000"
+    assert desk.field(job, "delivery") == "pending"
+
+
+@pytest.mark.parametrize("timestamp", [None, "", "1 2", "é", "x" * 65])
+async def test_a_timestamp_that_is_none_is_not_kept(
+    desk: Desk, redis_url: str, timestamp: str | None
+) -> None:
+    (job,) = desk.running()
+    raw = b'{"run_id": "%s", "status": "completed"}' % run_of(job).encode()
+    headers = signed(raw, timestamp=timestamp or "")
+    if timestamp is None:
+        del headers["x-skyvern-timestamp"]
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(job, raw, headers=headers)).verdict == "ended"
+
+    assert desk.field(job, "signed") == f"{headers['x-skyvern-signature']} "
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"status": "running"}, {"status": "failed", "retry_pending": True}, {"status": "exploded"}],
+    ids=["it goes on", "a retry is pending", "a status that nobody knows"],
+)
+async def test_a_run_that_goes_on_is_noted(
+    desk: Desk, redis_url: str, fields: dict[str, Any]
+) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(job, told(job, **fields))).verdict == "noted"
+
+    assert desk.job(job).state is JobState.RUNNING
+    assert desk.job(job).run_status == fields["status"]
+
+
+async def test_a_webhook_that_comes_twice_changes_nothing(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        await door.webhook(job, told(job))
+        before = desk.everything()
+        assert (await door.webhook(job, told(job))).verdict == "duplicate"
+        assert (await door.webhook(job, told(job, "failed"))).verdict == "duplicate"
+
+        assert desk.everything() == before
+
+
+async def test_a_hundred_at_once_record_one_end(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        answers = await asyncio.gather(*(door.webhook(job, told(job)) for _ in range(100)))
+
+    verdicts = sorted(answer.verdict for answer in answers)
+    assert verdicts == ["duplicate"] * 99 + ["ended"]
+    stats = desk.queue.stats()["default"]
+    assert stats.totals["ended:completed"] == 1
+    assert stats.live == 0
+
+
+async def test_many_jobs_at_once_each_get_their_own_end_in_few_calls(
+    desk: Desk, client: redis.Redis, redis_url: str
+) -> None:
+    jobs = desk.running(60)
+    states = ["completed", "failed", "canceled"]
+    client.config_resetstat()
+
+    async with gating(redis_url) as door:
+        answers = await asyncio.gather(
+            *(door.webhook(job, told(job, states[n % 3])) for n, job in enumerate(jobs))
+        )
+
+    assert {answer.verdict for answer in answers} == {"ended"}
+    calls: Any = client.info("commandstats")
+    assert calls["cmdstat_evalsha"]["calls"] < 30
+    found = desk.queue.get_many([job.job_id for job in jobs])
+    assert [one.state.value for one in found if one] == states * 20
+    assert [one.run_id for one in found if one] == [run_of(job) for job in jobs]
+
+
+async def test_a_webhook_before_the_submission_s_own_answer_ends_the_job(
+    desk: Desk, redis_url: str
+) -> None:
+    (job,) = desk.claimed()
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(job, told(job))).verdict == "ended"
+
+    assert desk.job(job).state is JobState.COMPLETED
+    assert desk.accept(job) == [0]  # known already
+    assert desk.job(job).state is JobState.COMPLETED
+    assert desk.queue.stats()["default"].strays == 0
+
+
+async def test_a_run_that_goes_on_is_adopted_before_the_submission_s_own_answer(
+    desk: Desk, redis_url: str
+) -> None:
+    (job,) = desk.claimed()
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(job, told(job, "running"))).verdict == "noted"
+
+    assert (desk.job(job).state, desk.job(job).run_id) == (JobState.RUNNING, run_of(job))
+    assert desk.accept(job) == [0]
+
+
+async def test_a_job_whose_answer_was_lost_gets_its_run_and_its_end(
+    desk: Desk, redis_url: str
+) -> None:
+    job = desk.unconfirmed()
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(job, told(job))).verdict == "ended"
+
+    assert (desk.job(job).state, desk.job(job).run_id) == (JobState.COMPLETED, run_of(job))
+    assert desk.queue.stats()["default"].totals["adopted"] == 1
+
+
+async def test_an_earlier_attempt_s_webhook_never_ends_a_later_one(
+    desk: Desk, redis_url: str
+) -> None:
+    (first,) = desk.running(retry={"max_attempts": 3})
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(first, told(first, "failed"))).verdict == "retried"
+        second = desk.ready_again(first)
+        assert desk.accept(second) == [1]
+        before = desk.everything()
+
+        assert (await door.webhook(first, told(first))).verdict == "duplicate"
+        assert desk.everything() == before
+        assert (await door.webhook(second, told(second))).verdict == "ended"
+
+    assert (desk.job(first).attempts, desk.job(first).run_id) == (2, run_of(second))
+
+
+async def test_a_run_of_an_attempt_that_the_job_has_left_is_shown_as_nobody_s(
+    desk: Desk, redis_url: str, logged: list[dict[str, object]]
+) -> None:
+    (job,) = desk.running()
+    second_run = told(job) | {"run_id": "tsk_started_by_hand"}
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(job, second_run)).verdict == "stray"
+
+    assert desk.job(job).state is JobState.RUNNING
+    assert desk.queue.stats()["default"].strays == 1
+    (event,) = [event for event in logged if event["event"] == "webhook"]
+    assert (event["verdict"], event["job_id"]) == ("stray", job.job_id)
+
+
+async def test_a_run_that_is_another_job_s_is_a_conflict(desk: Desk, redis_url: str) -> None:
+    mine, other = desk.claimed(2)
+    assert desk.accept(other) == [1]
+    assert desk.accept(mine) == [1]
+
+    async with gating(redis_url) as door:
+        before = desk.everything()
+        answer = await door.webhook(mine, told(mine) | {"run_id": run_of(other)})
+
+        assert (answer.status, answer.body["detail"]) == (409, "the run is another job's")
+        assert desk.everything() == before
+
+
+async def test_a_job_that_is_not_on_record_is_not_found(desk: Desk, redis_url: str) -> None:
+    gone = Claimed(new_id("default"), 1, b"")
+
+    async with gating(redis_url) as door:
+        before = desk.everything()
+        answer = await door.webhook(gone, told(gone))
+
+        assert answer.status == 404
+        assert answer.body["detail"] == "there is nothing at this address"
+        assert desk.everything() == before
+
+
+async def test_an_account_of_its_own_is_told_of_its_own_jobs(desk: Desk, redis_url: str) -> None:
+    key = "another-key"
+    desk.client.sadd(ACCOUNTS, "acme")
+    task = {"kind": "task", "account": "acme", "body": {"prompt": "x"}}
+    desk.queue.enqueue_many([task])
+    (job,) = desk.claim("acme")
+
+    async with gating(redis_url, accounts={"acme": {"api_key": key}}) as door:
+        refused = await door.webhook(job, told(job), account="acme", key=KEY)
+        taken = await door.webhook(job, told(job), account="acme", key=key)
+
+    assert (refused.status, taken.verdict) == (404, "ended")
+
+
+async def test_keys_that_the_account_had_before_are_taken(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url, key="new", previous_api_keys="older,old") as door:
+        assert (await door.webhook(job, told(job), key="old")).verdict == "ended"
+        assert (await door.webhook(job, told(job), key="never")).status == 404
+
+
+async def test_an_account_is_announced_at_the_start(client: redis.Redis, redis_url: str) -> None:
+    async with gating(redis_url, accounts={"acme": {"api_key": "x"}}):
+        assert client.smembers(ACCOUNTS) == {b"default", b"acme"}
