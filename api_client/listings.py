@@ -147,7 +147,7 @@ def _runs(parsed: Any) -> tuple[ListedRun, ...] | None:
                 status,
                 text_or_none(fields.get("task_run_type")),
                 text_or_none(fields.get("title")),
-                _unix(fields.get("created_at")),
+                unix_time(fields.get("created_at")),
             )
         )
     return tuple(runs)
@@ -157,7 +157,7 @@ def _texts(values: list[Any]) -> frozenset[str]:
     return frozenset(value for value in values if isinstance(value, str))
 
 
-def _unix(value: object) -> float | None:
+def unix_time(value: object) -> float | None:
     """Read a timestamp, which is UTC where it names no zone; None if it is none."""
     try:
         moment = datetime.fromisoformat(value)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeGuard
 import orjson
 from starlette.types import Receive
 
+from api_client.listings import unix_time
 from api_client.outcomes import is_over
 from gateway.outcomes import Outcome, Refused
 from runqueue.ids import markers_in
@@ -38,6 +39,11 @@ class Told(NamedTuple):
     status: str
     state: str
     parsed: dict[str, Any]
+
+    @property
+    def created_us(self) -> int:
+        """When Skyvern made the run, microseconds since 1970; 0 = it does not say."""
+        return int((unix_time(self.parsed.get("created_at")) or 0.0) * 1e6)
 
     def names_another(self, job_id: str, attempt: int) -> bool:
         """Say whether the run was submitted for something else than this attempt."""

@@ -122,6 +122,7 @@ class Receiver:
             signed=signed,
             final=False,
             body=raw,
+            created_us=told.created_us,
         )
         return await self._recorders[address.account].tell(item, told)
 

@@ -1,5 +1,6 @@
 """The calls about webhooks: what they told, and how they get to those who wait for them."""
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,7 @@ def record_webhook(account: str, items: Sequence[Reported]) -> Call[list[Report]
     """Record what webhooks told; see `record_webhook.lua`."""
     arguments: list[Argument] = []
     for item in items:
-        arguments += item
-        arguments[-2] = int(item.final)
+        arguments += [*item[:6], int(item.final), *item[7:]]
 
     def parse(reply: list[Any]) -> list[Report]:
         return [_report(answer) for answer in reply]
@@ -84,7 +84,7 @@ def _delivery(row: Sequence[Any]) -> Delivery:
 
 
 def record_delivery(account: str, items: Sequence[Delivered]) -> Call[list[int]]:
-    """Record what came of deliveries: per item 1 recorded, 0 it waits no more."""
+    """Record what came of deliveries: per item 1 recorded, 0 it waits no more, or was recorded."""
     arguments: list[Argument] = []
     for item in items:
         arguments += [
@@ -99,6 +99,8 @@ def record_delivery(account: str, items: Sequence[Delivered]) -> Call[list[int]]
             int(item.answered),
             item.signed,
             item.body,
+            item.tries,
+            item.looks,
         ]
     return Call(load("record_delivery"), account, arguments, list)
 
@@ -111,7 +113,8 @@ def deliver_again(account: str, job_ids: Sequence[str], url: str = "") -> Call[l
         job_ids: the jobs.
         url: where to, instead of where they were to go; '' = there.
     """
-    return Call(load("deliver_again"), account, [url, *job_ids], list)
+    asked = secrets.token_hex(8)  # the same when the call is sent again, for its reply was lost
+    return Call(load("deliver_again"), account, [url, asked, *job_ids], list)
 
 
 def confirm_delivery(account: str, job_ids: Sequence[str]) -> Call[list[int]]:

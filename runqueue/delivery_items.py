@@ -12,6 +12,8 @@ class Reported(NamedTuple):
         state: what the job is by it; '' = the run goes on.
         signed: its signature and its timestamp, as they came, with a space between them.
         final: whether the job's `retry` was asked about a bad end.
+        created_us: when Skyvern made the run; 0 = not told. One from before the job was handed in
+            is of an earlier life of its key.
     """
 
     job_id: str
@@ -22,6 +24,7 @@ class Reported(NamedTuple):
     signed: str
     final: bool
     body: bytes
+    created_us: int = 0
 
     def __repr__(self) -> str:
         return f"Reported({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.run_status!r})"
@@ -93,6 +96,7 @@ class Delivered(NamedTuple):
         endpoint: scheme, host and port that were tried; '' = none.
         answered: whether the endpoint did, with whatever but a failure of its own.
         signed, body: what Skyvern signed, where its API told that; '' and b'' = as before.
+        tries, looks: those of the `Delivery`: said again, it is not counted again.
     """
 
     job_id: str
@@ -106,6 +110,8 @@ class Delivered(NamedTuple):
     answered: bool = False
     signed: str = ""
     body: bytes = b""
+    tries: int = 0
+    looks: int = 0
 
     def __repr__(self) -> str:
         return f"Delivered({self.job_id!r}, {self.attempt}, {self.verdict!r}, {self.status})"

@@ -27,6 +27,7 @@ ASK_SECONDS = 75.0
 ASK_PAUSE = 60.0
 
 _ENDPOINT = re.compile(r"([A-Za-z]+)://([^/?#]+)")
+_DEFAULT_PORT = re.compile(r"^(http://.*):80$|^(https://.*):443$")
 _URL = re.compile(r"[A-Za-z]+://[^\s'\"<>]+")
 
 
@@ -36,7 +37,9 @@ def endpoint_of(url: str) -> str:
     if found is None:
         return ""
     made = f"{found[1]}://{found[2].rpartition('@')[2]}"
-    return made.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
+    # Lua knows bytes, of which it makes ASCII lower-case.
+    lower = made.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
+    return _DEFAULT_PORT.sub(r"\1\2", lower)
 
 
 def without_urls(words: str) -> str:

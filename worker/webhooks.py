@@ -94,6 +94,8 @@ class WebhookPump(Pump):
             except RedisError as error:
                 result = _soon(item, f"Redis: {type(error).__name__}")
         self._tell(due, receiver, result)
+        # By these it is seen that a repeated call, or one that is late, brings no news.
+        result = result._replace(tries=item.tries, looks=item.looks)
         self.account.deliveries.put(result, self.free_place)
 
     async def _deliver(self, due: _Due, receiver: str) -> Delivered:

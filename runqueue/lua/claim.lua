@@ -147,7 +147,7 @@ local function adopt_stray(id, job, known)
   end
   if not run_id then return false end
   count_state(job, 'running')
-  set_via(id, true)
+  set_via(id, known == 0)
   redis.call('HSET', job_key(id), 'state', 'running', 'attempt', attempt, 'run_id', run_id, 'run_status',
     'created', 'started', int(NOW))
   redis.call('HSET', runs_key(run_id), run_id, id)

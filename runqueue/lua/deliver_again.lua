@@ -1,18 +1,23 @@
 -- use: deliveries
 -- People have webhooks sent again, or for the first time to another address: delivered | gave_up | unknown | pending →
--- pending, due at once, as if never tried.
--- ARGV  now_us, url ('' = where it was to go), then ids
--- Reply per job: 1 = it is due, 0 = its run has not ended, or it has no webhook (and no url is given), -1 = no such job
-local url, reply, relayed = ARGV[2], {}, false
+-- pending, due at once, as if never tried. A try that is under way for what was asked before says nothing.
+-- ARGV  now_us, url ('' = where it was to go), asked (a word of its own for each time that people ask: said again, it
+--       must not have sent again what has been sent since), then ids
+-- Reply per job: 1 = it is due (or was, said again), 0 = its run has not ended, or it has no webhook (and no url is
+--       given), -1 = no such job
+local url, asked, reply, relayed = ARGV[2], ARGV[3], {}, false
 for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown' }) do expect(PREFIX .. index, 'zset') end
+expect(PREFIX .. 'wake:webhooks', 'list')
 pass_when_full()
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   local id = ARGV[i]
   local job = read_job(id)
   if not job then
     reply[#reply + 1] = -1
   elseif not (ENDED[job.state] and job.run_id) or (not job.delivery and url == '') then
     reply[#reply + 1] = 0
+  elseif redis.call('HGET', job_key(id), 'asked') == asked then
+    reply[#reply + 1] = 1
   else
     local before = delivery_index(job)
     if before then redis.call('ZREM', PREFIX .. before, id) end
@@ -22,8 +27,13 @@ for i = 3, #ARGV do
       redis.call('HSET', job_key(id), 'via', 'relay')
     end
     count_delivery(job, 'pending')
-    redis.call('HSET', job_key(id), 'delivery', 'pending', 'forced', '1')
-    redis.call('HDEL', job_key(id), 'tries', 'looks', 'told', 'told_error', 'told_at', 'sending')
+    redis.call('HSET', job_key(id), 'delivery', 'pending', 'forced', int(NOW), 'asked', asked)
+    redis.call('HDEL', job_key(id), 'tries', 'told', 'told_error', 'told_at', 'sending')
+    if job.via == 'relay' then
+      redis.call('HINCRBY', job_key(id), 'looks', 1) -- which tells a try of before
+    else
+      redis.call('HDEL', job_key(id), 'looks')
+    end
     if url ~= '' then redis.call('HSET', job_key(id), 'url', url) end
     redis.call('ZADD', PREFIX .. delivery_index(job), int(NOW), id)
     relayed = true

@@ -2,7 +2,8 @@
 -- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we look at.
 -- Each comes again after `lease_us` if nobody records it.
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us,
---       span_us (how long after its end a webhook is worth a try), allowed_bytes (of bodies in one reply)
+--       span_us (how long after its end, or after a person asked, a webhook is worth a try), allowed_bytes (of
+--       bodies and envelopes in one reply; the last may go beyond)
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per webhook: id, attempt, run_id, run_status, via, tries (made),
 --         looks (made), forced (0 | 1: a person asked for it), ended_us, signed ('' = not by Skyvern),
@@ -15,32 +16,37 @@ local lease, span, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(A
 local RELAYS, WATCHES = PREFIX .. 'relays', PREFIX .. 'watches'
 local STAYS_FOR, RELAY_BURST, MAX_BLOCKED = 1000000, 10, 500
 local FIELDS = { 'attempt', 'run_id', 'run_status', 'via', 'tries', 'looks', 'forced', 'ended', 'signed', 'url' }
+local IS_NUMBER = { tries = true, looks = true, forced = true, ended = true }
 for _, index in ipairs({ RELAYS, WATCHES, PREFIX .. 'gave_up', PREFIX .. 'unknown' }) do expect(index, 'zset') end
 pass_when_full()
 local refused = board_enter('webhooks', process, tick_us)
 if refused then return refused end
 
 local limits = read_limits()
-local reply, taken, again = {}, 0, {}
+local reply, taken = { 'ok', int(NOW), '0', 0 }, 0
 
+-- The first line of the stored body, and the URL in it; '' where there is none, or the body is gone.
 local function envelope_of(id)
   local line = string.match(redis.call('GETRANGE', PREFIX .. 'body:' .. id, 0, 16383), '^[^\n]*')
   local is_whole, envelope = pcall(cjson.decode, line)
-  if is_whole then return line, envelope.webhook_url or '' end
-  line = string.match(redis.call('GET', PREFIX .. 'body:' .. id) or '', '^[^\n]*')
-  is_whole, envelope = pcall(cjson.decode, line)
-  return line, is_whole and envelope.webhook_url or ''
+  if not is_whole then
+    line = string.match(redis.call('GET', PREFIX .. 'body:' .. id) or '', '^[^\n]*')
+    is_whole, envelope = pcall(cjson.decode, line)
+  end
+  local url = is_whole and type(envelope) == 'table' and envelope.webhook_url
+  return line, type(url) == 'string' and url or ''
 end
 
 local function add(id, f, line, body)
   reply[#reply + 1] = id
-  for field = 1, #FIELDS do
-    local value = f[field]
-    if not value then value = (field >= 5 and field <= 8) and '0' or '' end
+  for field, name in ipairs(FIELDS) do
+    local value = f[field] or IS_NUMBER[name] and '0' or ''
+    if name == 'forced' and f[field] then value = '1' end
     reply[#reply + 1] = value
   end
   reply[#reply + 1] = line
   reply[#reply + 1] = body
+  bytes_left = bytes_left - #line - #body
   taken = taken + 1
 end
 
@@ -64,7 +70,7 @@ local function take_relays(room)
       if not known[endpoint] then known[endpoint] = endpoint_open_until(endpoint) end
       if known[endpoint] > NOW then
         blocked = blocked + 1
-        if f[7] ~= '1' and NOW > tonumber(f[8] or 0) + span then
+        if NOW > math.max(tonumber(f[7] or 0), tonumber(f[8] or 0)) + span then
           end_delivery(id, 'gave_up', nil, 'the receiver did not answer for too long')
         else
           redis.call('ZADD', RELAYS, int(known[endpoint]), id)
@@ -73,7 +79,6 @@ local function take_relays(room)
         -- Behind a probe the others wait.
         known[endpoint] = nil
         local body = redis.call('GET', PREFIX .. 'webhook:' .. id) or redis.call('GET', PREFIX .. 'result:' .. id) or ''
-        bytes_left = bytes_left - #body
         redis.call('HSET', job_key(id), 'sending', int(NOW + lease))
         redis.call('ZADD', RELAYS, int(NOW + lease), id)
         add(id, f, line, body)
@@ -93,8 +98,9 @@ if sent < room and blocked == 0 then next_us = 0 end
 
 local looks_room, looks_next = allowed('request', limits.requests_per_second, limits.burst, want - sent)
 local looked = 0
-if looks_room > 0 then
+if looks_room > 0 and bytes_left > 0 then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', WATCHES, '-inf', int(NOW), 'LIMIT', 0, looks_room)) do
+    if bytes_left <= 0 then break end
     local f = waiting(WATCHES, id)
     if f then
       redis.call('ZADD', WATCHES, int(NOW + lease), id)
@@ -122,4 +128,5 @@ if next_us == 0 and want > 0 then
   end
 end
 save()
-return { 'ok', int(NOW), int(next_us), left, unpack(reply) }
+reply[3], reply[4] = int(next_us), left
+return reply

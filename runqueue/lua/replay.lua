@@ -6,8 +6,9 @@
 local AGAIN = { dead = true, failed = true, canceled = true }
 local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs', 'deaths', 'run_id',
   'run_status', 'started', 'slot', 'via', 'delivery', 'tries', 'told', 'told_error', 'told_at', 'looks', 'signed',
-  'url', 'forced', 'sending' }
+  'url', 'forced', 'sending', 'asked', 'missed' }
 local reply = {}
+for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown', 'dead' }) do expect(PREFIX .. index, 'zset') end
 pass_when_full()
 for i = 2, #ARGV, 3 do
   local id = ARGV[i]

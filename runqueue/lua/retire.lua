@@ -1,6 +1,7 @@
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and strays.
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were looked at (the limit = ask again)
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
+for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown' }) do expect(PREFIX .. index, 'zset') end
 pass_when_full()
 if clock_is_stale() then return 0 end
 local keep, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -17,7 +18,8 @@ while looked < limit and first <= day do
   else
     local stray = string.match(id, '^stray (.*)$')
     local owner, since = string.match(stray and redis.call('HGET', PREFIX .. 'strays', stray) or '', '^(%S+) %d+ (%d+)')
-    local f = redis.call('HMGET', job_key(id), 'state', 'ended', 'run_id', 'batch', 'priority')
+    local f = redis.call('HMGET', job_key(id), 'state', 'ended', 'run_id', 'batch', 'priority', 'via',
+      'delivery')
     if owner then f[2] = since end
     local over = owner or (f[1] and ENDED[f[1]])
     -- Entries stand in the order of the ends: the first that is not due ends the walk.
@@ -28,7 +30,8 @@ while looked < limit and first <= day do
       if owner then
         forget_stray(stray, owner)
       else
-        remove_record({ id = id, state = f[1], run_id = f[3], batch = f[4] or NO_BATCH, priority = f[5] or '2' })
+        remove_record({ id = id, state = f[1], run_id = f[3], batch = f[4] or NO_BATCH, priority = f[5] or '2',
+          via = f[6], delivery = f[7] })
       end
     end
   end

@@ -52,9 +52,10 @@ def spec(
     deadline: int | None = None,
     on_unconfirmed: str = "",
     retry: Retry | None = None,
+    url: str = "",
 ) -> JobSpec:
     """The job with the idempotency key `name`; times are microseconds since 1970."""
-    fields = {"prompt": body}
+    fields = {"prompt": body} | ({"webhook_url": url} if url else {})
     return JobSpec(
         kind="task",
         body=fields,
@@ -140,23 +141,24 @@ class Clockwork:
         claim_id: str = "",
         tick_us: int = 0,
         linger: bool = False,
+        receives: bool = False,
     ) -> Taken:
         """Claim under a claim id of its own."""
         self._made += 1
         claim_id = claim_id or f"claim{self._made}"
-        call = stages.claim(self.account, process, claim_id, want, tick_us, linger=linger)
-        return self.run(call)
+        options = {"linger": linger, "receives": receives}
+        return self.run(stages.claim(self.account, process, claim_id, want, tick_us, **options))
 
     def claimed(self, want: int = 10, process: str = "p1") -> list[str]:
         """Claim and return the ids; the process has a lease afterwards."""
         self.heartbeat(process, first=True)
         return [job.job_id for job in self.claim(want, process).items]
 
-    def running(self, n: int = 1, **options: Any) -> list[str]:
+    def running(self, n: int = 1, *, receives: bool = False, **options: Any) -> list[str]:
         """Hand in n jobs and bring them to running, each as run `r-<id>`."""
         job_ids = self.enqueue(n, **options)
         self.heartbeat(first=True)
-        taken = self.claim(n)
+        taken = self.claim(n, receives=receives)
         assert sorted(job.job_id for job in taken.items) == sorted(job_ids)
         assert self.accept(taken.items) == [1] * n
         return job_ids

@@ -25,8 +25,9 @@ from runqueue import stages
 from runqueue.items import Finished, Lost
 from tests.integration.clockwork import ACCOUNT, DAY, KEEP, SECOND, UPLOAD, dump
 from tests.integration.machine.checks import Checks
+from tests.integration.machine.deliveries import Deliveries
 from tests.integration.machine.doubting import Doubting
-from tests.integration.machine.following import Following
+from tests.integration.machine.hook import URLS
 from tests.integration.machine.model import (
     GROUPS,
     LASTING,
@@ -39,9 +40,10 @@ from tests.integration.machine.model import (
     waiting,
 )
 from tests.integration.machine.people import People
+from tests.integration.machine.webhooks import BY
 
 
-class Account(People, Doubting, Following, Checks):
+class Account(People, Doubting, Deliveries, Checks):
     """One account and everything that can happen to it."""
 
     @initialize(
@@ -52,6 +54,10 @@ class Account(People, Doubting, Following, Checks):
         caps=st.tuples(*[st.sampled_from([0, 0, 0, 1, 3])] * len(GROUPS)),
         jobs=waiting,
         policy=st.sampled_from(["", "", "park", "resubmit"]),
+        relays=st.sampled_from([0, 0, 1, 5]),
+        receives=st.booleans(),
+        awaited=st.sampled_from(["", *BY, *BY]),
+        urls=st.lists(st.sampled_from(URLS), min_size=1, max_size=8),
     )
     def begin(
         self,
@@ -63,8 +69,13 @@ class Account(People, Doubting, Following, Checks):
         caps: tuple[int, ...],
         jobs: list[tuple[int, str]],
         policy: str,
+        relays: int,
+        receives: bool,
+        awaited: str,
+        urls: list[str],
     ) -> None:
-        """Set the account's limits, begin the leases, hand in the first jobs."""
+        """Set the account's limits, begin the leases, hand in the first jobs; some have ended."""
+        self.receives, self.relays = receives, Limiter(relays, 10)
         self.cap, self.caps = cap, dict(zip(GROUPS, caps, strict=True))
         share = 0.7 * requests
         rate = min(dispatch or share, share or dispatch)
@@ -75,12 +86,16 @@ class Account(People, Doubting, Following, Checks):
             dispatches_per_second=dispatch,
             requests_per_second=requests,
             burst_size=burst,
+            webhooks_per_second=relays,
         )
         for group, most in self.caps.items():
             if most:
                 self.client.hset(self.clock.key(f"group:{group}"), "cap", most)
         for process in "abc":
             self.heartbeat(process)
+        if awaited:
+            self.end_awaited(urls, False, awaited)
+        self.receives = receives
         self.enqueue_many(jobs, None, policy)
 
     @precondition(has("running"))
@@ -94,6 +109,14 @@ class Account(People, Doubting, Following, Checks):
         self.retry_run(ns, "", 0, True, again)
         self.promote_due(again)
         self.record_runs([(job, 0) for job in jobs], "new", again)
+
+    @precondition(has("submitting", "unconfirmed"))
+    @rule(ns=few, state=st.sampled_from(["completed", ""]), again=often)
+    def tell_of_doubtful(self, *, ns: list[int], state: str, again: bool) -> None:
+        """Answers are lost, slots are given back after hours; then webhooks tell of the runs."""
+        self.mark_unconfirmed(ns, 0, False, again)
+        self.free_slots(2, again)
+        self.webhooks_of(self.pick_all(ns, "unconfirmed"), state, final=True)
 
     # The end: whatever happened, the account can be brought to rest and leaves nothing behind.
 
@@ -117,9 +140,7 @@ class Account(People, Doubting, Following, Checks):
                 run_id = cast(str, job.run_id)
                 done = Finished(job.id, job.attempt, run_id, "completed", "completed", "", b"")
                 assert self.clock.run(stages.finish(ACCOUNT, [done])) == [1]
-                self.end(job, "completed")
-                job.result = None
-                job.runs += 1
+                self.end_with_run(job, "completed", None)
             elif job.state in WAITING:
                 assert self.clock.cancel(job.id) == [1]
                 self.end(job, "canceled")

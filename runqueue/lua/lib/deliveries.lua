@@ -12,5 +12,8 @@ local function end_delivery(id, delivery, status, words)
   redis.call('HDEL', job_key(id), 'sending', 'forced', 'told', 'told_error')
   if status then redis.call('HSET', job_key(id), 'told', status) end
   if words and words ~= '' then redis.call('HSET', job_key(id), 'told_error', words) end
-  if delivery == 'delivered' then redis.call('DEL', PREFIX .. 'webhook:' .. id) end
+  -- What is left is the result, which is none of what was signed.
+  if delivery == 'delivered' and redis.call('DEL', PREFIX .. 'webhook:' .. id) == 1 then
+    redis.call('HDEL', job_key(id), 'signed')
+  end
 end

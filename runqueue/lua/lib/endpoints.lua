@@ -7,7 +7,8 @@ local PROBE = 20000000 -- one delivery takes less, see worker/relay.py
 local function endpoint_of(url)
   local scheme, authority = string.match(url, '^(%a+)://([^/?#]+)')
   if not scheme then return '' end
-  return string.lower(scheme .. '://' .. (string.match(authority, '@([^@]*)$') or authority))
+  local endpoint = string.lower(scheme .. '://' .. (string.match(authority, '@([^@]*)$') or authority))
+  return string.match(endpoint, '^(http://.*):80$') or string.match(endpoint, '^(https://.*):443$') or endpoint
 end
 local function endpoint_key(endpoint) return PREFIX .. 'endpoint:' .. string.sub(redis.sha1hex(endpoint), 1, 16) end
 
@@ -17,7 +18,8 @@ local function endpoint_open_until(endpoint)
   local key = endpoint_key(endpoint)
   local open = redis.call('HGET', key, 'open_until')
   if not open then return 0 end
-  if tonumber(open) > NOW then return tonumber(open) end
+  -- A clock that went back must not close it for longer than it ever is.
+  if tonumber(open) > NOW and tonumber(open) <= NOW + LONGEST_STEP then return tonumber(open) end
   redis.call('HSET', key, 'open_until', int(NOW + PROBE), 'probe', '1')
   return 0
 end

@@ -31,6 +31,7 @@ local function adopt(job, attempt, run_id, run_status)
   if job.deaths > 0 then redis.call('HDEL', job_key(id), 'deaths') end
   count_state(job, 'running')
   job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, int(NOW)
+  job.slot = false -- a parked one has its slot again, and gives it back if its end comes in this script
   redis.call('HSET', job_key(id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id,
     'run_status', run_status, 'started', int(NOW))
   redis.call('HSET', runs_key(run_id), run_id, id)

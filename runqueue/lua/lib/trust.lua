@@ -1,10 +1,10 @@
 -- How long a run is left to its webhook. While webhooks come, a run is not polled before nearly every run would be
 -- over (mean + 4 deviations of the last ones, RFC 6298's way); each that did not come costs trust, and without it
--- runs are polled as if there were no receiver.
--- Fields of meta: push_trust (0 to 20; absent = 20), push_mean, push_dev (microseconds).
+-- runs are polled as if there were no receiver. One that came just after a poll was only outrun: the loss is undone.
+-- Fields of meta: push_trust (0 to 20; absent = 20), push_mean, push_dev (microseconds). Of a job: missed (when).
 local MOST_TRUST, TRUSTED, LOST_BY_MISS = 20, 10, 6
 local FIRST_PATIENCE, LEAST_PATIENCE, MOST_PATIENCE = 60000000, 30000000, 900000000
-local PULLED_IN = 1000
+local PULLED_IN, OUTRUN = 5000, 10000000
 
 local known_patience
 local function patience()
@@ -26,9 +26,20 @@ local function comes_to_us(job) return job.via == 'relay' or job.via == 'push' e
 local told, durations, missed = 0, {}, 0
 local function webhook_came(job)
   told = told + 1
-  if job.started then durations[#durations + 1] = NOW - tonumber(job.started) end
+  -- One that was adopted just now says nothing; a clock that was set must not say too much.
+  local took = NOW - tonumber(job.started or NOW)
+  if took > 0 then durations[#durations + 1] = math.min(took, MOST_PATIENCE) end
 end
-local function webhook_missed() missed = missed + 1 end
+local function webhook_missed(job)
+  missed = missed + 1
+  redis.call('HSET', job_key(job.id), 'missed', int(NOW))
+end
+local function webhook_came_late(job)
+  local at = redis.call('HGET', job_key(job.id), 'missed')
+  if not at then return end
+  redis.call('HDEL', job_key(job.id), 'missed')
+  if NOW - tonumber(at) <= OUTRUN then told = told + LOST_BY_MISS + 1 end
+end
 
 local function save_trust()
   if told + missed == 0 then return end
@@ -46,8 +57,8 @@ local function save_trust()
   end
   redis.call('HSET', META, 'push_trust', int(trust))
   if mean then redis.call('HSET', META, 'push_mean', int(mean), 'push_dev', int(dev)) end
-  -- Trust is gone: those that were left to their webhooks are looked at now.
-  if missed > 0 and trust < TRUSTED then
+  -- Trust is gone: those that were left to their webhooks are looked at now. Once, for then they are polled as others.
+  if before >= TRUSTED and trust < TRUSTED then
     local left = redis.call('ZRANGEBYSCORE', PREFIX .. 'poll', '(' .. int(NOW), '+inf', 'LIMIT', 0, PULLED_IN)
     local due = {}
     for _, id in ipairs(left) do

@@ -9,8 +9,10 @@ from typing import TypeVar
 import redis
 from hypothesis.stateful import RuleBasedStateMachine
 
+from runqueue.delivery_items import Delivery
 from runqueue.scripts import Call
 from tests.integration.clockwork import Clockwork
+from tests.integration.machine.hook import Breaker
 from tests.integration.machine.model import (
     ALLOWED,
     POISON,
@@ -34,6 +36,9 @@ class Base(RuleBasedStateMachine):
     caps: dict[str, int]
     dispatches: Limiter
     requests: Limiter
+    relays: Limiter
+    #: Whether those who claim have webhooks sent to our receiver.
+    receives: bool
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,6 +66,8 @@ class Base(RuleBasedStateMachine):
         self.ends: Counter[str] = Counter()
         self.hold = Hold()
         self.pace = Pace()
+        self.breakers: dict[str, Breaker] = {}
+        self.on_the_way: list[Delivery] = []
         self.made = 0
         self.claims = 0
 
@@ -128,6 +135,14 @@ class Base(RuleBasedStateMachine):
         """A job is over."""
         job.state, job.ended, job.process = state, self.now, None
         self.ends[state] += 1
+
+    def end_with_run(self, job: MJob, state: str, result: bytes | None, signed: str = "") -> None:
+        """A job is over with its run; a cancel for want of time makes it a failure."""
+        late = job.cancel not in {None, "asked"} and state == "canceled"
+        self.end(job, "failed" if late else state)
+        job.result = result
+        job.runs += 1
+        job.hook.begin(self.now, signed)
 
     def end_without_run(self, job: MJob) -> None:
         """A job is over that has no run."""

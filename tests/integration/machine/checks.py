@@ -42,6 +42,7 @@ class Checks(Base):
         self.check_lanes(data)
         self.check_runs(data)
         self.check_batches(data)
+        self.check_webhooks(data)
         assert "e+" not in repr(everything)
         assert len(data.get("wake", ())) <= 1
         sequence = int(data["meta"].get(b"sequence", 0)) if "meta" in data else 0
@@ -213,3 +214,29 @@ class Checks(Base):
         for kind in ("batch", "batch_jobs", "batch_lanes"):
             found = {key.split(":")[1] for key in data if key.startswith(f"{kind}:")}
             assert found <= self.batches.keys(), f"{kind} without a batch"
+
+    def check_webhooks(self, data: dict[str, Any]) -> None:
+        """Each job that is over stands where its webhook does, and is counted there."""
+        hooks = {job.id: job.hook for job in self.jobs.values()}
+        for index in ("relays", "watches"):
+            assert scores(data, index) == {i: h.due for i, h in hooks.items() if h.index == index}
+        for index in ("gave_up", "unknown"):
+            assert members(data, index) == {i for i, h in hooks.items() if h.index == index}
+        counters = data.get("counters", {})
+        stand = Counter(hook.delivery for hook in hooks.values())
+        for state in ("pending", "delivered", "gave_up", "unknown"):
+            assert int(counters.get(f"delivery:{state}".encode(), 0)) == stand[state]
+        for job_id, hook in hooks.items():
+            record = data[f"job:{job_id}"]
+            assert not hook.delivery or self.jobs[job_id].state in OVER
+            for name in ("via", "delivery", "signed", "url"):
+                assert record.get(name.encode(), b"").decode() == getattr(hook, name), name
+            for name in ("tries", "looks", "forced", "sending"):
+                assert int(record.get(name.encode(), 0)) == getattr(hook, name), name
+            assert data.get(f"webhook:{job_id}") == hook.kept
+        kept = {key.split(":")[1] for key in data if key.startswith("webhook:")}
+        assert kept <= hooks.keys()
+        stored = [value for key, value in data.items() if key.startswith("endpoint:")]
+        assert sorted(int(breaker[b"fails"]) for breaker in stored) == sorted(
+            breaker.fails for breaker in self.breakers.values()
+        )

@@ -94,10 +94,7 @@ class Following(Base):
             job = self.jobs[item.job_id]
             assert code == int(job.state == "running" and not wrong)
             if code:
-                late = job.cancel not in (None, "asked") and state == "canceled"
-                self.end(job, "failed" if late else state)
-                job.result = item.result or None
-                job.runs += 1
+                self.end_with_run(job, state, item.result or None)
 
     @precondition(has("running"))
     @rule()
@@ -110,9 +107,7 @@ class Following(Base):
         ]
         assert self.clock.run(stages.finish(ACCOUNT, ends)) == [1] * len(ends)
         for job in running:
-            self.end(job, "completed")
-            job.result = b"{}"
-            job.runs += 1
+            self.end_with_run(job, "completed", b"{}")
 
     @precondition(has("running"))
     @rule(
@@ -139,12 +134,12 @@ class Following(Base):
                 assert code == 0
                 continue
             start = self.now + item.backoff_us
-            job.result, job.runs = item.result or None, job.runs + 1
             if job.cancel or (job.deadline is not None and job.deadline <= start):
                 assert code == 2
-                self.end(job, "failed")
+                self.end_with_run(job, "failed", item.result or None)
             else:
                 assert code == 1
+                job.result, job.runs = item.result or None, job.runs + 1
                 self.drop_run(job)
                 job.state, job.run_at = "scheduled", start
 

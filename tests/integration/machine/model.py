@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.integration.clockwork import SECOND
+from tests.integration.machine.hook import MHook
 
 LIVE = {"submitting", "unconfirmed", "running"}
 OVER = {"completed", "failed", "canceled", "dead"}
@@ -26,8 +27,8 @@ ALLOWED = {
     "canceled": {"ready"},
 }
 GROUPS = ("default", "g1", "g2")
-#: Keys that stand for the account itself, not for a job; those of claims go by themselves.
-LASTING = ("meta", "counters", "limits", "wake", "group:", "gcra:", "claim:")
+#: Keys that stand for the account itself, not for a job; claims and receivers go by themselves.
+LASTING = ("meta", "counters", "limits", "wake", "group:", "gcra:", "claim:", "endpoint:")
 #: Deaths during the submission: from so many on a job is claimed alone, at so many it is dead.
 SUSPECT, POISON = 2, 3
 #: After so long an unconfirmed job gives its slot back.
@@ -68,6 +69,9 @@ class MJob:
     negatives: int = 0
     negative_at: int = 0
     slot: bool = True
+    url: str = ""
+    has_policy: bool = False
+    hook: MHook = field(default_factory=MHook)
 
     @property
     def is_live(self) -> bool:

@@ -7,6 +7,7 @@ from hypothesis.stateful import precondition, rule
 
 from runqueue import items, operator_calls, stages
 from tests.integration.clockwork import ACCOUNT
+from tests.integration.machine.hook import MHook
 from tests.integration.machine.model import GROUPS, few, has, often, picks
 from tests.integration.machine.producing import Producing
 from tests.integration.machine.submitting import Submitting
@@ -68,6 +69,7 @@ class People(Producing, Submitting):
                 self.drop_run(job)
                 job.state, job.cancel, job.deadline, job.result = "ready", None, None, None
                 job.runs, job.deaths, job.ended, job.flagged = 0, 0, 0, False
+                job.hook = MHook()
 
     @precondition(lambda self: any(batch.jobs for batch in self.batches.values()))
     @rule(n=picks)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from runqueue import stages
-from tests.integration.clockwork import ACCOUNT, CLAIM_AGE, DAY, KEEP, LEASE
+from tests.integration.clockwork import ACCOUNT, CLAIM_AGE, DAY, KEEP, LEASE, START
 from tests.integration.machine.base import Base
 from tests.integration.machine.model import LIVE, OVER, WAITING, has, often
 
@@ -86,6 +86,7 @@ class Processes(Base):
                 self.heartbeat(name)
         self.clock.wait(seconds)
 
+    @precondition(lambda self: self.now < START + 300 * DAY)  # retire.lua looks back 400 days
     @rule(hours=st.sampled_from([1, 25, 8 * 24, 30 * 24]))
     def wait_long(self, hours: int) -> None:
         """Let much time pass, nobody working."""

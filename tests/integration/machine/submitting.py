@@ -29,7 +29,8 @@ class Submitting(Processes):
         self.made += 1
         process = self.names[name]
         tick_us = self.now - behind * SECOND if behind else 0
-        call = stages.claim(ACCOUNT, process, f"c{self.made}", want, tick_us)
+        options = {"receives": self.receives}
+        call = stages.claim(ACCOUNT, process, f"c{self.made}", want, tick_us, **options)
         lanes = self.lanes()
 
         def same(first: items.Taken, second: items.Taken) -> None:
@@ -63,6 +64,7 @@ class Submitting(Processes):
             assert item.attempt == job.attempt
             assert job.id in item.stored.decode() or item.stored.startswith(b"{")
             job.state, job.process, job.claimed = "submitting", process, self.now
+            job.hook.via = self.via(job)
         self.claims += len(items)
         self.pace.count(self.now, len(items))
         self.dispatches.take(self.now, len(items), rate)
@@ -70,6 +72,12 @@ class Submitting(Processes):
         self.check_caps(items, adopted)
         if items and probes:
             self.hold.let_through(self.now, items[0].job_id)
+
+    def via(self, job: MJob) -> str:
+        """How the webhook of a run that is submitted now travels."""
+        if self.receives:
+            return "relay" if job.url else "push"
+        return "watch" if job.url else ""
 
     def check_caps(self, items: list[Claimed], adopted: list[tuple[MJob, bool]]) -> None:
         """Nothing is claimed beyond a limit; a stray that may still run counts."""
@@ -162,6 +170,7 @@ class Submitting(Processes):
                 self.adopted[job.id, job.attempt] = run_id
                 self.reported[run_id] = job.id
                 job.state, job.run_id = "running", run_id
+                job.hook.via = self.via(job)
                 adopted.append((job, had_slot))
             else:
                 assert self.clock.state(job.id) in {"ready", "dead"}, "submitted beside its run"
