@@ -19,7 +19,7 @@ import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from api_client.answers import retry_after
-from api_client.targets import TargetRefusedError, checked_url, is_public
+from api_client.targets import PrivateTargetError, TargetRefusedError, checked_url, is_public
 from api_client.transport import IDLE_LIMIT
 
 #: Bytes that are read of an answer, and seconds that reading them may take.
@@ -31,6 +31,9 @@ PER_HOST = 25
 
 #: Bytes. aiohttp warns of a larger body that is bytes, because it writes them at one go.
 _LARGE_BODY = 1024 * 1024
+
+#: What a failure to connect is called.
+_CAUSES = {socket.gaierror: "its name is not found", ConnectionRefusedError: "connection refused"}
 
 #: Looks a name up: host and port in, its addresses out; raises an OSError if it has none.
 LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -46,6 +49,7 @@ class Posted(NamedTuple):
         retry_after: seconds after which the receiver wants to be asked again, a day at most.
         error: why it was not delivered; '' = it was. It quotes neither the answer nor the URL.
         refused: webhooks may not go there; nothing was sent.
+        is_private: that is so because an address is not of the public internet.
     """
 
     status: int | None = None
@@ -54,6 +58,7 @@ class Posted(NamedTuple):
     retry_after: float | None = None
     error: str = ""
     refused: bool = False
+    is_private: bool = False
 
     def __repr__(self) -> str:
         return f"Posted({self.status}, error={self.error!r}, refused={self.refused})"
@@ -108,7 +113,11 @@ class Outbound:
             target = checked_url(url, allow_private=self._allow_private)
             posted = await self._post(target, body, headers, timeout)
         except TargetRefusedError as refusal:
-            posted = Posted(error=f"webhooks may not go there: {refusal}", refused=True)
+            posted = Posted(
+                error=f"webhooks may not go there: {refusal}",
+                refused=True,
+                is_private=isinstance(refusal, PrivateTargetError),
+            )
         except Exception as exc:  # noqa: BLE001 - a stranger's server may do anything
             posted = Posted(error=_words(exc, timeout))
         return posted._replace(latency_ms=round((time.monotonic() - start) * 1000))
@@ -178,7 +187,7 @@ class _CheckedResolver(AbstractResolver):
         found = [ipaddress.ip_address(text) for text in await self._look_up(host, port)]
         for address in found:
             if not self._allow_private and not is_public(address):
-                raise TargetRefusedError(f"{host} is {address}, no public address")
+                raise PrivateTargetError(f"{host} is {address}, no public address")
         return [
             ResolveResult(
                 hostname=host,
@@ -218,5 +227,6 @@ def _words(exc: Exception, timeout: float) -> str:
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         return f"could not be reached: {type(exc.certificate_error).__name__}"
     if isinstance(exc, aiohttp.ClientConnectorError):
-        return f"could not be reached: {type(exc.os_error).__name__}"
+        cause = type(exc.os_error)
+        return f"could not be reached: {_CAUSES.get(cause, cause.__name__)}"
     return f"gave no answer: {type(exc).__name__}"

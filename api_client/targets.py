@@ -25,6 +25,10 @@ class TargetRefusedError(Exception):
     """A webhook may not go there; the words name no more of the URL than its host."""
 
 
+class PrivateTargetError(TargetRefusedError):
+    """A webhook may not go there, unless private addresses are allowed."""
+
+
 def checked_url(url: str, *, allow_private: bool) -> yarl.URL:
     """Return a URL as it is sent to.
 
@@ -33,7 +37,7 @@ def checked_url(url: str, *, allow_private: bool) -> yarl.URL:
         allow_private: whether an address in it need not be public.
 
     Raises:
-        TargetRefusedError: it is no http(s) URL, names a user, or an address that is not allowed.
+        TargetRefusedError: it is no http(s) URL, or names an address that is not allowed.
     """
     try:
         parsed = yarl.URL(url, encoded=_QUOTED.fullmatch(url) is not None)
@@ -42,13 +46,11 @@ def checked_url(url: str, *, allow_private: bool) -> yarl.URL:
         raise TargetRefusedError("it is no URL") from None
     if parsed.scheme not in {"http", "https"}:
         raise TargetRefusedError("it is no http or https URL")
-    if parsed.raw_user is not None or parsed.raw_password is not None:
-        raise TargetRefusedError("the URL names a user")
     if not parsed.raw_host or not port:
         raise TargetRefusedError("it is no URL")
     literal = literal_of(parsed.raw_host)
     if literal is not None and not allow_private and not is_public(literal):
-        raise TargetRefusedError(f"{literal} is no public address")
+        raise PrivateTargetError(f"{literal} is no public address")
     return parsed
 
 

@@ -1,5 +1,7 @@
 """`python -m gateway`: serve until SIGTERM or Ctrl-C."""
 
+import argparse
+import socket
 import sys
 
 import structlog
@@ -9,7 +11,7 @@ from config.collector import calm_collector
 from config.logging import setup_logging
 from config.settings import Settings, SettingsError, load_settings, unknown_variables
 from gateway.auth import is_loopback
-from gateway.serving import Server
+from gateway.serving import Server, listen
 from runqueue.connect import find_url
 from runqueue.errors import EvictingRedis, QueueUnavailable
 
@@ -18,6 +20,11 @@ log = structlog.get_logger()
 
 def main() -> None:
     """Read the settings and serve."""
+    argparse.ArgumentParser(
+        "python -m gateway",
+        description="Take Skyvern's webhooks. Settings come from the environment and from .env:"
+        " RUNQUEUE_GATEWAY_HOST, RUNQUEUE_GATEWAY_PORT, RUNQUEUE_REDIS_URL, SKYVERN_API_KEY, …",
+    ).parse_args()
     try:
         settings = load_settings()
         url = find_url(settings.redis_url)
@@ -26,17 +33,30 @@ def main() -> None:
     setup_logging(settings.log_level)
     _warn(settings)
     try:
-        uvloop.run(_serve(settings, url))
+        # Before Redis is told of us: a gateway that cannot listen is none.
+        sockets = listen(settings.gateway_host, settings.gateway_port)
+        uvloop.run(_serve(settings, url, sockets))
     except (EvictingRedis, QueueUnavailable) as error:
         sys.exit(f"runqueue: {error}")
+    except socket.gaierror:
+        sys.exit(
+            f"runqueue: RUNQUEUE_GATEWAY_HOST: expected an address of this machine,"
+            f" got {settings.gateway_host}"
+        )
+    except OSError as error:
+        where = f"{settings.gateway_host}:{settings.gateway_port}"
+        sys.exit(
+            f"runqueue: cannot listen at {where}: {error.strerror or error}"
+            " (RUNQUEUE_GATEWAY_HOST, RUNQUEUE_GATEWAY_PORT)"
+        )
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-async def _serve(settings: Settings, url: str) -> None:
+async def _serve(settings: Settings, url: str, sockets: list[socket.socket]) -> None:
     server = Server(settings, url, _announce)
     calm_collector()
-    await server.serve()
+    await server.serve(sockets)
 
 
 def _warn(settings: Settings) -> None:

@@ -20,7 +20,7 @@ _BEARER = HTTPBearer(
     description="A token of RUNQUEUE_API_TOKENS with the scope that the call needs.",
 )
 #: What a proxy, or a page in a browser, says of itself.
-_ON_BEHALF = ("forwarded", "x-forwarded-for", "origin")
+_ON_BEHALF = ("forwarded", "x-forwarded-for", "x-real-ip", "via", "origin")
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 

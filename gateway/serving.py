@@ -71,6 +71,27 @@ class Server(uvicorn.Server):
             self.should_exit = True
 
 
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Begin to listen at every address of a host; returns the sockets.
+
+    Raises:
+        OSError: the host is none of this machine's (`socket.gaierror`: it is none), or the port is
+            taken.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    made: list[socket.socket] = []
+    try:
+        for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
+            # One port for all of them, also where any free one will do.
+            chosen = made[0].getsockname()[1] if made else port
+            made.append(socket.create_server((str(address[0]), chosen), family=family))
+    except OSError:
+        for one in made:
+            one.close()
+        raise
+    return made
+
+
 def _config(settings: Settings, gate: Gate) -> uvicorn.Config:
     return uvicorn.Config(
         make_app(gate),

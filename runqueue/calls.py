@@ -225,6 +225,7 @@ def _webhook(fields: dict[str, bytes]) -> WebhookDelivery:
         error=text(fields.get("told_error")),
         url=text(fields.get("url")),
         settled_at=moment(fields.get("told_at")),
+        next_try_at=moment(fields.get("next_try")),
     )
 
 

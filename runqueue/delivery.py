@@ -26,9 +26,10 @@ class WebhookDelivery(NamedTuple):
     Args:
         attempts: how often we sent it, or had it sent again; Skyvern's own tries are not known.
         status: the receiver's last answer; None = none came.
-        error: why it was not delivered.
+        error: why it was not delivered; or that its consumer confirmed it.
         url: where it goes instead of the request's own URL, if a person said so.
         settled_at: when it was delivered or given up.
+        next_try_at: when it is tried, or looked at, again.
     """
 
     state: DeliveryState = DeliveryState.NONE
@@ -37,6 +38,7 @@ class WebhookDelivery(NamedTuple):
     error: str | None = None
     url: str | None = None
     settled_at: datetime | None = None
+    next_try_at: datetime | None = None
 
 
 #: Nobody is to be told.

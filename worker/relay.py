@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 import orjson
+import structlog
 
 from api_client import verify_webhook
 from api_client.outbound import Posted
@@ -19,12 +20,17 @@ from runqueue import wire
 from runqueue.delivery_items import Delivered, Delivery
 from worker.account import AccountLink
 
+log = structlog.get_logger()
+
 #: Seconds that a receiver may take.
 RELAY_SECONDS = 15.0
 #: Seconds that Skyvern may take to send its webhook again: the receiver alone has 60.
 ASK_SECONDS = 75.0
 #: Seconds in which it is not asked, after it gave no answer: each would wait as long.
 ASK_PAUSE = 60.0
+
+#: What a refusal of a private target is followed by.
+_ALLOWED_BY = "; RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS would allow it"
 
 _ENDPOINT = re.compile(r"([A-Za-z]+)://([^/?#]+)")
 _DEFAULT_PORT = re.compile(r"^(http://.*):80$|^(https://.*):443$")
@@ -136,7 +142,7 @@ class Relay:
             said,
             was_tried=True,
             status=posted.status,
-            error=posted.error,
+            error=posted.error + (_ALLOWED_BY if posted.is_private else ""),
             wait_us=int(wait * 1e6),
             endpoint="" if posted.refused else endpoint_of(target),
             answered=answered(posted.status),
@@ -161,6 +167,14 @@ class Relay:
             timer.status = replay.status_code
         if replay.status_code is None:
             self._ask_from = time.monotonic() + ASK_PAUSE
+        elif replay.error:
+            # RUNQUEUE_PUBLIC_URL is wrong, or the gateway is not running.
+            log.warning(
+                "skyvern_does_not_reach_the_gateway",
+                account=account.name,
+                job_id=item.job_id,
+                why=without_urls(replay.error)[:300],
+            )
         signed = signed_by_skyvern(replay, account.settings.keys)
         account.metrics.redelivered("signed" if signed else "unsigned")
         return (signed, replay.payload) if signed else ("", b"")

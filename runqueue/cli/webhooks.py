@@ -172,8 +172,9 @@ def webhook_values(found: WebhookDelivery) -> dict[str, Any]:
         "webhook_attempts": found.attempts,
         "webhook_status": found.status,
         "webhook_error": found.error,
-        "webhook_url": shown_url(found.url) if found.url else None,
+        "webhook_override": shown_url(found.url) if found.url else None,
         "webhook_settled_at": found.settled_at.isoformat() if found.settled_at else None,
+        "webhook_next_try_at": found.next_try_at.isoformat() if found.next_try_at else None,
     }
 
 

@@ -50,7 +50,14 @@ def webhook_words(found: WebhookDelivery) -> str:
         words += f", last answer {found.status}"
     if found.error:
         words += f": {found.error}"
+    if found.next_try_at is not None:
+        words += f", {_soon(found.next_try_at)}"
     return f"{words} (to {shown_url(found.url)})" if found.url else words
+
+
+def _soon(moment: datetime) -> str:
+    seconds = (moment - datetime.now(UTC)).total_seconds()
+    return f"again in {seconds:.0f} s" if seconds >= 1 else "due now"
 
 
 def count_words(deliveries: Mapping[DeliveryState, int]) -> str:

@@ -14,7 +14,7 @@ for i = 2, #ARGV do
     reply[#reply + 1] = 0
   else
     if job.delivery ~= 'delivered' then
-      end_delivery(job.id, 'delivered', nil, '')
+      end_delivery(job.id, 'delivered', nil, 'confirmed by its consumer')
       bump(totals, 'webhooks:confirmed', 1)
     end
     reply[#reply + 1] = 1

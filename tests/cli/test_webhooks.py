@@ -66,8 +66,9 @@ def test_a_program_is_shown_all_that_is_known_of_a_webhook(desk: Desk) -> None:
             "webhook_attempts": 1,
             "webhook_status": 410,
             "webhook_error": "gone",
-            "webhook_url": None,
+            "webhook_override": None,
             "webhook_settled_at": job.webhook.settled_at.isoformat(),
+            "webhook_next_try_at": None,
         }
     ]
 

@@ -147,7 +147,8 @@ def test_a_port_that_is_taken_stops_the_start(tmp_path: Path, redis_url: str) ->
             said = started.communicate(timeout=20)[1]
 
     assert started.returncode != 0
-    assert "address already in use" in said
+    assert f"cannot listen at 127.0.0.1:{port}: Address already in use" in said
+    assert "RUNQUEUE_GATEWAY_PORT" in said
     assert "Traceback" not in said
 
 

@@ -142,7 +142,7 @@ async def test_a_receiver_that_is_not_there_is_tried_again(
 
         found = webhook(bench, job_id)
         assert (found.state, found.status) == (DeliveryState.PENDING, None)
-        assert found.error == "could not be reached: ConnectionRefusedError"
+        assert found.error == "could not be reached: connection refused"
 
 
 @pytest.mark.parametrize("retry_after", ["30", "a date"])
@@ -165,8 +165,10 @@ async def test_a_receiver_that_asks_for_time_gets_it(
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        ("http://127.0.0.1:9/hook", "127.0.0.1 is no public address"),
-        ("http://user:pass@example.com/hook", "the URL names a user"),
+        (
+            "http://127.0.0.1:9/hook",
+            "127.0.0.1 is no public address; RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS would allow it",
+        ),
         ("http://2130706433/hook", "its address is written in no usual form"),
     ],
 )
