@@ -1,7 +1,8 @@
 """The calls about webhooks: what they told, and how they get to those who wait for them."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from runqueue.delivery_items import Delivered, Delivery, Report, Reported, Verdict
@@ -40,6 +41,7 @@ def delivery_claim(
     linger: bool,
     lease_us: int,
     span_us: int,
+    busy: Mapping[str, int] = MappingProxyType({}),
 ) -> Call[Taken]:
     """Take webhooks whose delivery is due; see `delivery_claim.lua`.
 
@@ -50,6 +52,7 @@ def delivery_claim(
         linger: whether to stay on the board although nothing is due.
         lease_us: when one that nobody recorded comes again.
         span_us: how long after its end a webhook is worth a try.
+        busy: webhooks that the process has under way, by the endpoint they go to.
     """
 
     def parse(reply: list[Any]) -> Taken:
@@ -59,7 +62,10 @@ def delivery_claim(
         return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
 
     arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us, span_us]
-    return Call(load("delivery_claim"), account, [*arguments, CLAIM_BYTES], parse)
+    arguments.append(CLAIM_BYTES)
+    for endpoint, on_their_way in busy.items():
+        arguments += [endpoint, on_their_way]
+    return Call(load("delivery_claim"), account, arguments, parse)
 
 
 def _delivery(row: Sequence[Any]) -> Delivery:

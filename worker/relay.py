@@ -14,7 +14,7 @@ import structlog
 
 from api_client import verify_webhook
 from api_client.outbound import Posted
-from api_client.redelivery import Replay
+from api_client.redelivery import Replay, ReplayClass
 from api_client.signing import webhook_headers
 from runqueue import wire
 from runqueue.delivery_items import Delivered, Delivery
@@ -26,6 +26,8 @@ log = structlog.get_logger()
 RELAY_SECONDS = 15.0
 #: Seconds that Skyvern may take to send its webhook again: the receiver alone has 60.
 ASK_SECONDS = 75.0
+#: Seconds until what it sent to our gateway goes on, where its answer does not hold it.
+UNTOLD_SECONDS = 1.0
 #: Seconds in which it is not asked, after it gave no answer: each would wait as long.
 ASK_PAUSE = 60.0
 
@@ -123,7 +125,16 @@ class Relay:
         account, target = self._account, target_of(item)
         signed, body = "", b""
         if self._asks(item):
-            signed, body = await self._sent_again(item)
+            replay = await self._ask(item)
+            signed = signed_by_skyvern(replay, account.settings.keys)
+            account.metrics.redelivered("signed" if signed else "unsigned")
+            if replay.outcome is ReplayClass.UNTOLD:
+                # Old servers do not tell what they sent: if it came, it is with our gateway by now.
+                wait_us = int(UNTOLD_SECONDS * 1e6)
+                return Delivered(
+                    item.job_id, item.attempt, "again", was_tried=False, wait_us=wait_us
+                )
+            body = replay.payload if signed else b""
         headers = webhook_headers(
             body or self._body(item),
             webhook_id=f"msg_{item.job_id}_{item.attempt}",
@@ -152,12 +163,12 @@ class Relay:
 
     def _asks(self, item: Delivery) -> bool:
         """Say whether Skyvern is asked first: its webhook of a run that was polled never came."""
-        is_first = not (item.signed or item.tries or item.forced)
+        is_first = not (item.signed or item.tries or item.looks or item.forced)
         may = self._account.redeliver != "never" and self._account.receives
         return is_first and may and time.monotonic() >= self._ask_from
 
-    async def _sent_again(self, item: Delivery) -> tuple[str, bytes]:
-        """Have Skyvern send its webhook to us; return its signature and body, '' and b'' = none."""
+    async def _ask(self, item: Delivery) -> Replay:
+        """Have Skyvern send its webhook to us."""
         account = self._account
         await account.permit()
         with account.metrics.timed("retry_webhook") as timer:
@@ -175,9 +186,7 @@ class Relay:
                 job_id=item.job_id,
                 why=without_urls(replay.error)[:300],
             )
-        signed = signed_by_skyvern(replay, account.settings.keys)
-        account.metrics.redelivered("signed" if signed else "unsigned")
-        return (signed, replay.payload) if signed else ("", b"")
+        return replay
 
     def _still_signed(self, item: Delivery) -> str:
         """Return Skyvern's signature if it is that of the body: the key may have been changed."""

@@ -1,7 +1,7 @@
 """Webhooks of runs that are over: pending → delivered | gave_up | unknown.
 
-Each is sent by us (`relay.py`) or by Skyvern (`watch.py`). One receiver holds a part of the places
-at most: one that hangs must not keep another's webhooks waiting.
+Each is sent by us (`relay.py`) or by Skyvern (`watch.py`). One receiver gets a part of the places
+that others leave, which the claim sees to: one that hangs must not keep another's webhooks waiting.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ log = structlog.get_logger()
 LEASE_SECONDS = 120.0
 #: Seconds that a webhook may wait for besides its schedule: Skyvern's own tries, a worker's death.
 EXTRA_SECONDS = 600.0
-#: Of the places one receiver holds at most one in so many.
-SHARE = 4
-#: Seconds after which one that was cut off, or found its receiver's places taken, comes again.
+#: Seconds that a webhook's record stays after its end, less a day: no try is put off beyond that.
+KEPT_SECONDS = 6 * 86_400.0
+#: Seconds after which one that was cut off comes again.
 SOON_SECONDS = 2.0
 
 
@@ -56,7 +56,7 @@ class WebhookPump(Pump):
         super().__init__(account, places)
         self._relay = Relay(account)
         self._watch = Watch(account)
-        self._most = max(1, places // SHARE)
+        #: Webhooks under way, by the endpoint they go to.
         self._open: Counter[str] = Counter()
         span = sum(account.webhook_schedule) * 1.1 + EXTRA_SECONDS
         self._span_us = int(span * 1e6)
@@ -73,49 +73,50 @@ class WebhookPump(Pump):
                 linger=self.lingers(),
                 lease_us=int(LEASE_SECONDS * 1e6),
                 span_us=self._span_us,
+                busy=self._open,
             )
         )
         now = time.monotonic()
+        self._open.update(map(_receiver, taken.items))
         return taken._replace(items=[_Due(item, taken.now_us, now) for item in taken.items])
 
     async def handle(self, due: _Due) -> None:
         """Deliver one webhook, or see what became of it."""
         item = due.item
+        receiver = _receiver(item)
         try:
-            receiver = endpoint_of(target_of(item))
-        except ValueError:
-            receiver, result = "", _ended(item, "the stored request cannot be read")
-        else:
-            try:
-                result = await self._deliver(due, receiver)
-            except asyncio.CancelledError:
-                # A receiver that has it all the same knows it by its id.
-                result = _soon(item, "the worker was stopped")
-            except RedisError as error:
-                result = _soon(item, f"Redis: {type(error).__name__}")
+            result = await self._result(due)
+        finally:
+            self._open[receiver] -= 1
+            if not self._open[receiver]:
+                del self._open[receiver]
+        if result.verdict == "again" and due.age + result.wait_us / 1e6 > KEPT_SECONDS:
+            result = result._replace(verdict="gave_up")
         self._tell(due, receiver, result)
         # By these it is seen that a repeated call, or one that is late, brings no news.
         result = result._replace(tries=item.tries, looks=item.looks)
         self.account.deliveries.put(result, self.free_place)
 
-    async def _deliver(self, due: _Due, receiver: str) -> Delivered:
+    async def _result(self, due: _Due) -> Delivered:
         item = due.item
-        is_watched = item.via == "watch"
-        if is_watched:
-            seen = await self._watch.look(item, due.age)
-            if seen is not None:
-                return seen
-        if self._open[receiver] >= self._most:
-            return _soon(item, "others for its receiver are on their way")
-        self._open[receiver] += 1
         try:
-            if not is_watched:
-                return await self._relay.deliver(item)
-            return await self._watch.drive(item, is_paid=bool(item.tries or item.forced))
-        finally:
-            self._open[receiver] -= 1
-            if not self._open[receiver]:
-                del self._open[receiver]
+            return await self._deliver(due)
+        except ValueError:
+            return _ended(item, "the stored request cannot be read")
+        except asyncio.CancelledError:
+            # A receiver that has it all the same knows it by its id.
+            return _soon(item, "the worker was stopped")
+        except RedisError as error:
+            return _soon(item, f"Redis: {type(error).__name__}")
+
+    async def _deliver(self, due: _Due) -> Delivered:
+        item = due.item
+        if item.via != "watch":
+            return await self._relay.deliver(item)
+        seen = await self._watch.look(item, due.age)
+        if seen is not None:
+            return seen
+        return await self._watch.drive(item, is_paid=bool(item.tries or item.forced))
 
     def _tell(self, due: _Due, receiver: str, result: Delivered) -> None:
         if result.verdict == "delivered":
@@ -131,6 +132,14 @@ class WebhookPump(Pump):
                 status=result.status,
                 why=result.error,
             )
+
+
+def _receiver(item: Delivery) -> str:
+    """Return the endpoint that a webhook goes to; '' = its request cannot be read."""
+    try:
+        return endpoint_of(target_of(item))
+    except ValueError:
+        return ""
 
 
 def _soon(item: Delivery, why: str) -> Delivered:

@@ -4,7 +4,7 @@
 -- Reply per job: 1 = it is delivered (now or before), 0 = the job has not ended, or nobody is to be told of it, -1 = no
 --       such job
 local reply = {}
-for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown' }) do expect(PREFIX .. index, 'zset') end
+expect_deliveries()
 pass_when_full()
 for i = 2, #ARGV do
   local job = read_job(ARGV[i])

@@ -5,9 +5,8 @@
 --       must not have sent again what has been sent since), then ids
 -- Reply per job: 1 = it is due (or was, said again), 0 = its run has not ended, or it has no webhook (and no url is
 --       given), -1 = no such job
-local url, asked, reply, relayed = ARGV[2], ARGV[3], {}, false
-for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown' }) do expect(PREFIX .. index, 'zset') end
-expect(PREFIX .. 'wake:webhooks', 'list')
+local url, asked, reply, is_due = ARGV[2], ARGV[3], {}, false
+expect_deliveries()
 pass_when_full()
 for i = 4, #ARGV do
   local id = ARGV[i]
@@ -36,13 +35,10 @@ for i = 4, #ARGV do
     end
     if url ~= '' then redis.call('HSET', job_key(id), 'url', url) end
     redis.call('ZADD', PREFIX .. delivery_index(job), int(NOW), id)
-    relayed = true
+    is_due = true
     reply[#reply + 1] = 1
   end
 end
 save()
-if relayed and redis.call('EXISTS', PREFIX .. 'wake:webhooks') == 0 then
-  redis.call('LPUSH', PREFIX .. 'wake:webhooks', '1')
-  redis.call('EXPIRE', PREFIX .. 'wake:webhooks', 60)
-end
+if is_due then wake_for_webhooks() end
 return reply

@@ -3,24 +3,40 @@
 -- Each comes again after `lease_us` if nobody records it.
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us,
 --       span_us (how long after its end, or after a person asked, a webhook is worth a try), allowed_bytes (of
---       bodies and envelopes in one reply; the last may go beyond)
+--       bodies and envelopes in one reply; the last may go beyond), then 2 a receiver that the process is busy
+--       with: endpoint, webhooks on their way
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per webhook: id, attempt, run_id, run_status, via, tries (made),
 --         looks (made), forced (0 | 1: a person asked for it), ended_us, signed ('' = not by Skyvern),
 --         url ('' = the request's own), envelope, body ('' for a watch) }
 --       next_us = when a permit or the next delivery is due; left = 1: the pump is off the board.
 -- A receiver that does not answer is left alone (endpoints.lua): its webhooks wait without a try of their own, and
--- are given up when their time is over.
+-- are given up when their time is over. A slow one gets a quarter of the places that others leave: its webhooks
+-- wait for a second, without a permit, so that neither places nor rate are its alone.
 local process, want, tick_us, linger = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
 local lease, span, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local RELAYS, WATCHES = PREFIX .. 'relays', PREFIX .. 'watches'
 local STAYS_FOR, RELAY_BURST, MAX_BLOCKED = 1000000, 10, 500
+local SHARE, FULL_WAITS = 4, 1000000
 local FIELDS = { 'attempt', 'run_id', 'run_status', 'via', 'tries', 'looks', 'forced', 'ended', 'signed', 'url' }
+local FORCED, ENDED_AT, URL = 7, 8, 10 -- where they stand in FIELDS
 local IS_NUMBER = { tries = true, looks = true, forced = true, ended = true }
-for _, index in ipairs({ RELAYS, WATCHES, PREFIX .. 'gave_up', PREFIX .. 'unknown' }) do expect(index, 'zset') end
+expect_deliveries()
 pass_when_full()
 local refused = board_enter('webhooks', process, tick_us)
 if refused then return refused end
+
+local busy = {}
+for i = 9, #ARGV, 2 do busy[ARGV[i]] = tonumber(ARGV[i + 1]) end
+
+local function is_full(endpoint)
+  local open = busy[endpoint] or 0
+  return open >= math.max(1, math.floor((want + open) / SHARE))
+end
+local function count_busy(endpoint)
+  busy[endpoint] = (busy[endpoint] or 0) + 1
+  want = want - 1
+end
 
 local limits = read_limits()
 local reply, taken = { 'ok', int(NOW), '0', 0 }, 0
@@ -66,11 +82,15 @@ local function take_relays(room)
     local f = waiting(RELAYS, id)
     if f then
       local line, url = envelope_of(id)
-      local endpoint = endpoint_of(f[10] or url)
-      if not known[endpoint] then known[endpoint] = endpoint_open_until(endpoint) end
+      local endpoint = endpoint_of(f[URL] or url)
+      if is_full(endpoint) then
+        known[endpoint] = NOW + FULL_WAITS
+      elseif not known[endpoint] then
+        known[endpoint] = endpoint_open_until(endpoint)
+      end
       if known[endpoint] > NOW then
         blocked = blocked + 1
-        if NOW > math.max(tonumber(f[7] or 0), tonumber(f[8] or 0)) + span then
+        if NOW > math.max(tonumber(f[FORCED] or 0), tonumber(f[ENDED_AT] or 0)) + span then
           end_delivery(id, 'gave_up', nil, 'the receiver did not answer for too long')
         else
           redis.call('ZADD', RELAYS, int(known[endpoint]), id)
@@ -82,6 +102,7 @@ local function take_relays(room)
         redis.call('HSET', job_key(id), 'sending', int(NOW + lease))
         redis.call('ZADD', RELAYS, int(NOW + lease), id)
         add(id, f, line, body)
+        count_busy(endpoint)
         n = n + 1
       end
     end
@@ -89,6 +110,29 @@ local function take_relays(room)
   return n, blocked
 end
 
+local function take_watches(room)
+  local n, full = 0, 0
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', WATCHES, '-inf', int(NOW), 'LIMIT', 0, room + MAX_BLOCKED)) do
+    if n >= room or bytes_left <= 0 then break end
+    local f = waiting(WATCHES, id)
+    if f then
+      local line, url = envelope_of(id)
+      local endpoint = endpoint_of(f[URL] or url)
+      if is_full(endpoint) then
+        full = full + 1
+        redis.call('ZADD', WATCHES, int(NOW + FULL_WAITS), id)
+      else
+        redis.call('ZADD', WATCHES, int(NOW + lease), id)
+        add(id, f, line, '')
+        count_busy(endpoint)
+        n = n + 1
+      end
+    end
+  end
+  return n, full
+end
+
+local asked = want
 local room, next_us = allowed('relay', limits.webhooks_per_second, RELAY_BURST, want)
 local sent, blocked = 0, 0
 if room > 0 then sent, blocked = take_relays(room) end
@@ -96,26 +140,17 @@ take('relay', limits.webhooks_per_second, sent)
 if blocked > 0 and sent < room then next_us = NOW end
 if sent < room and blocked == 0 then next_us = 0 end
 
-local looks_room, looks_next = allowed('request', limits.requests_per_second, limits.burst, want - sent)
-local looked = 0
-if looks_room > 0 and bytes_left > 0 then
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', WATCHES, '-inf', int(NOW), 'LIMIT', 0, looks_room)) do
-    if bytes_left <= 0 then break end
-    local f = waiting(WATCHES, id)
-    if f then
-      redis.call('ZADD', WATCHES, int(NOW + lease), id)
-      add(id, f, (envelope_of(id)), '')
-      looked = looked + 1
-    end
-  end
-end
+local looks_room, looks_next = allowed('request', limits.requests_per_second, limits.burst, want)
+local looked, full = 0, 0
+if looks_room > 0 and bytes_left > 0 then looked, full = take_watches(looks_room) end
 take('request', limits.requests_per_second, looked)
+if full > 0 and looked < looks_room then next_us = NOW end
 if looks_next > 0 and (next_us == 0 or looks_next < next_us) then
   if redis.call('ZCOUNT', WATCHES, '-inf', int(NOW)) > 0 then next_us = looks_next end
 end
 
 local left = 0
-if next_us == 0 and want > 0 then
+if next_us == 0 and asked > 0 then
   for _, index in ipairs({ RELAYS, WATCHES }) do
     local first = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2] or 0)
     if first > 0 and (next_us == 0 or first < next_us) then next_us = first end

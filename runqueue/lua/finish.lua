@@ -4,7 +4,7 @@
 --       it came; '' = none is known)
 -- Reply per job: 1 = recorded, 0 = over already, or another run is the job's
 local reply = {}
-for _, index in ipairs({ 'relays', 'watches' }) do expect(PREFIX .. index, 'zset') end
+expect_deliveries()
 pass_when_full()
 for i = 2, #ARGV, 7 do
   local job = read_job(ARGV[i])

@@ -27,7 +27,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', RECONCILE, '-inf', int(NOW), 'LI
     leased[#leased + 1] = id
     since = since or int(NOW)
     local f = redis.call('HMGET', job_key(id), 'claimed', 'unmarked')
-    local received = (job.via == 'relay' or job.via == 'push') and '1' or '0'
+    local received = comes_to_us(job) and '1' or '0'
     for _, field in ipairs({ id, int(job.attempt), since, f[1] or '',
       f[2] and '0' or '1', job.on_unconfirmed, job.cancel or '', redis.call('GET', PREFIX .. 'body:' .. id) or '',
       received }) do

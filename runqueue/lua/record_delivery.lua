@@ -7,7 +7,7 @@
 -- Reply per webhook: 1 = recorded, 0 = it waits no more, or for another attempt, or was recorded before
 local PER_WEBHOOK = 13
 local reply = {}
-for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown' }) do expect(PREFIX .. index, 'zset') end
+expect_deliveries()
 pass_when_full()
 for i = 2, #ARGV, PER_WEBHOOK do
   local id, verdict, was_tried, status, words = ARGV[i], ARGV[i + 2], ARGV[i + 3] == '1', ARGV[i + 4], ARGV[i + 5]

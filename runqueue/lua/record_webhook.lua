@@ -13,17 +13,17 @@
 --                 Nothing is recorded of the end; ask with final = 1, or retry_run.lua. If nobody does, it is polled
 --       stray     the job has moved on: the run is shown as nobody's
 --       other     the run is another job's, or of an earlier life of its key: nothing was recorded
---       unknown   no such job: a run that goes on is shown as nobody's, and is the job's once that is handed in
---                 again; nothing is recorded of one that is over
+--       unknown   no such job: a run that goes on, or is too new for its job to be forgotten, is shown as nobody's,
+--                 and is the job's once that is handed in again; nothing is recorded of an older one
 local PER_WEBHOOK = 9
 local POLICY_LEASE, CLOCKS_APART = 15000000, 60000000
+local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost
 local reply = {}
-for _, zset in ipairs({ 'poll', 'relays', 'watches', 'unconfirmed', 'parked', 'reconcile', 'stray_looks', 'cancels',
-  'due' }) do
+for _, zset in ipairs({ 'poll', 'unconfirmed', 'parked', 'reconcile', 'stray_looks', 'cancels', 'due' }) do
   expect(PREFIX .. zset, 'zset')
 end
+expect_deliveries()
 expect(PREFIX .. 'strays', 'hash')
-expect(PREFIX .. 'wake:webhooks', 'list')
 pass_when_full()
 
 -- It came to us, whatever the record says (or a Redis that lost the claim does not say): nobody else tells the user.
@@ -52,12 +52,12 @@ local function keep_body(job, run_id, signed, body)
     count_delivery(job, 'pending')
     redis.call('HSET', job_key(job.id), 'delivery', 'pending')
   end
-  if job.delivery ~= 'pending' then return end
+  if job.delivery == 'delivered' then return end
   local f = redis.call('HMGET', job_key(job.id), 'signed', 'sending')
   if f[1] then return end
   redis.call('SET', PREFIX .. 'webhook:' .. job.id, body, 'PX', int(8 * DAY / 1000))
   redis.call('HSET', job_key(job.id), 'signed', signed)
-  if tonumber(f[2] or 0) <= NOW then
+  if job.delivery == 'pending' and tonumber(f[2] or 0) <= NOW then
     redis.call('ZADD', PREFIX .. 'relays', int(NOW), job.id)
     relays_due = true
   end
@@ -108,7 +108,7 @@ for i = 2, #ARGV, PER_WEBHOOK do
     end
   elseif job and is_from_before(id, created) then
     verdict = 'other'
-  elseif not job and state ~= '' then
+  elseif not job and state ~= '' and created < NOW - KEPT then
     verdict = 'unknown'
   elseif job and adopts(job, attempt) then
     adopt(job, attempt, run_id, run_status)
@@ -132,5 +132,5 @@ end
 note_adopted()
 save()
 save_trust()
-if relays_due then wake_relay() end
+if relays_due then wake_for_webhooks() end
 return reply

@@ -8,7 +8,8 @@ local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs'
   'run_status', 'started', 'slot', 'via', 'delivery', 'tries', 'told', 'told_error', 'told_at', 'looks', 'signed',
   'url', 'forced', 'sending', 'asked', 'missed' }
 local reply = {}
-for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown', 'dead' }) do expect(PREFIX .. index, 'zset') end
+expect_deliveries()
+expect(PREFIX .. 'dead', 'zset')
 pass_when_full()
 for i = 2, #ARGV, 3 do
   local id = ARGV[i]

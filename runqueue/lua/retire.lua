@@ -1,7 +1,7 @@
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and strays.
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were looked at (the limit = ask again)
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
-for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown' }) do expect(PREFIX .. index, 'zset') end
+expect_deliveries()
 pass_when_full()
 if clock_is_stale() then return 0 end
 local keep, limit = tonumber(ARGV[2]), tonumber(ARGV[3])

@@ -6,7 +6,8 @@
 -- The run's own record stays with Skyvern; the result kept meanwhile is that of the last run. Of a job that runs
 -- again nobody is told: its webhook is that of its last run.
 local reply = {}
-for _, index in ipairs({ 'due', 'relays', 'watches' }) do expect(PREFIX .. index, 'zset') end
+expect_deliveries()
+expect(PREFIX .. 'due', 'zset')
 pass_when_full()
 for i = 2, #ARGV, 7 do
   local id, run_id, status, reason = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]

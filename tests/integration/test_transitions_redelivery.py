@@ -12,6 +12,7 @@ from tests.integration.clockwork import KEEP, SECOND, Clockwork
 from tests.integration.webhooks import (
     BODY,
     SIGNED,
+    SKYVERN_TRIES,
     SPAN,
     ask,
     awaited,
@@ -263,3 +264,16 @@ def test_people_read_how_a_webhook_stands(clock: Clockwork) -> None:
     webhook = found.webhook
     assert (webhook.state, webhook.attempts, webhook.status) == ("pending", 1, 503)
     assert (webhook.error, webhook.url, webhook.settled_at) == ("busy", ELSEWHERE, None)
+
+
+def test_what_skyvern_signed_is_kept_also_after_a_webhook_was_given_up(clock: Clockwork) -> None:
+    (job_id,) = awaited(clock)
+    assert clock.finish(job_id) == 1
+    clock.wait(SKYVERN_TRIES + 1)
+    (item,) = due(clock)
+    assert record(clock, outcome(item, "gave_up")) == [1]
+    assert receive(clock, told(job_id)) == ["duplicate"]
+    assert due(clock) == []
+    assert ask(clock, job_id) == [1]
+    (item,) = due(clock)
+    assert (item.signed, item.body) == (SIGNED, BODY)

@@ -4,7 +4,7 @@ import pytest
 
 from runqueue import calls, items, operator_calls, stages
 from runqueue.retry import Retry
-from tests.integration.clockwork import SECOND, Clockwork
+from tests.integration.clockwork import DAY, SECOND, Clockwork
 from tests.integration.webhooks import (
     BODY,
     SIGNED,
@@ -295,3 +295,23 @@ def test_a_job_settled_by_hand_whose_run_a_webhook_tells_later_leaves_a_stray(
     assert clock.run(operator_calls.settle(clock.account, clock.seen(job), "fail")) == [1]
     assert receive(clock, told(job)) == ["stray"]
     assert (clock.state(job), strays(clock)) == ("dead", (1, 0))
+
+
+def test_a_run_that_ended_while_redis_had_lost_its_job_is_not_made_again(clock: Clockwork) -> None:
+    (job_id,) = awaited(clock, names=["k"])
+    clock.client.flushall()
+    newer = told(job_id)._replace(created_us=clock.now)
+    assert receive(clock, newer) == ["unknown"]
+    clock.heartbeat(first=True)
+    assert clock.enqueue(names=["k"], url=URL) == [job_id]
+    assert clock.claim(1, receives=True).items == []
+    assert clock.state(job_id) == "running"
+
+
+def test_nothing_is_kept_of_an_old_run_whose_job_was_forgotten(clock: Clockwork) -> None:
+    (job_id,) = awaited(clock, names=["k"])
+    clock.client.flushall()
+    before = clock.dump()
+    old = told(job_id)._replace(created_us=clock.now - 6 * DAY - SECOND)
+    assert receive(clock, old, told(job_id)) == ["unknown", "unknown"]
+    assert clock.dump() == before

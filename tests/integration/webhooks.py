@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from runqueue import calls, delivery_calls, stages
@@ -64,18 +64,26 @@ def watched(clock: Clockwork, n: int = 1) -> list[str]:
     return job_ids
 
 
-def take(clock: Clockwork, want: int = 10, *, linger: bool = False, tick_us: int = 0) -> Taken:
-    """Take deliveries that are due, under a lease that holds."""
+def take(
+    clock: Clockwork,
+    want: int = 10,
+    *,
+    linger: bool = False,
+    tick_us: int = 0,
+    busy: Mapping[str, int] | None = None,
+) -> Taken:
+    """Take deliveries that are due, up to so many of one receiver, under a lease that holds."""
     if not clock.heartbeat("p1"):
         clock.heartbeat("p1", first=True)
     call = delivery_calls.delivery_claim(
         clock.account,
         "p1",
-        want,
+        4 * want,  # one receiver gets a quarter
         tick_us,
         linger=linger,
         lease_us=DELIVERY_LEASE,
         span_us=SPAN,
+        busy=busy or {},
     )
     return clock.run(call)
 

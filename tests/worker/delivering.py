@@ -112,6 +112,17 @@ async def told(bench: Bench, webhook_url: str, body: bytes = BODY) -> str:
     return job_id
 
 
+async def come_late(bench: Bench, job_id: str, body: bytes = BODY) -> None:
+    """Have Skyvern's webhook come to our gateway after the end of its run was seen."""
+    job = bench.job(job_id)
+    signed = signature(body)
+    reported = Reported(
+        job_id, job.attempts, job.run_id or "", "completed", "completed", signed, True, body
+    )
+    (report,) = await bench.account.send(record_webhook("default", [reported]))
+    assert report.verdict is Verdict.DUPLICATE
+
+
 def signature(body: bytes) -> str:
     """Sign as Skyvern does."""
     headers = signed_headers(body, DEFAULT_API_KEY)

@@ -18,6 +18,7 @@ from tests.simulator.simulating import receiving
 from tests.worker.delivering import (
     BODY,
     answering,
+    come_late,
     delivered,
     ended,
     relaying,
@@ -237,12 +238,31 @@ async def test_where_skyvern_gives_none_the_result_goes_signed_by_us(
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault(action, match={"route": "retry_webhook"})
         job_id = await ended(bench, user.url)
-        await delivered(bench, job_id)
+        if (await delivered(bench, job_id)).state is DeliveryState.PENDING:
+            await delivered(bench, job_id)  # an old server does not tell what it sent
 
         (body,), (headers,) = user.bodies, user.headers
         assert body == client.get(f"{KEYS.prefix}result:{job_id}")
         assert verify_webhook(body, headers["x-skyvern-signature"], DEFAULT_API_KEY)
         assert state_of(bench, job_id) is DeliveryState.DELIVERED
+
+
+async def test_what_an_old_server_sends_again_goes_on_as_it_came(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        await bench.api.fault({"drop": True}, match={"route": "webhook"})
+        await bench.api.fault({"status": 200, "body": None}, match={"route": "retry_webhook"})
+        job_id = await ended(bench, user.url)
+        assert (await delivered(bench, job_id)).state is DeliveryState.PENDING
+        assert user.bodies == []
+
+        await come_late(bench, job_id)  # meanwhile it came to our gateway
+        await delivered(bench, job_id)
+
+        assert user.bodies == [BODY]
+        assert verify_webhook(BODY, user.headers[0]["x-skyvern-signature"], DEFAULT_API_KEY)
+        assert await bench.calls("retry_webhook") == 1
 
 
 async def test_a_skyvern_that_hangs_is_not_asked_for_each_webhook(

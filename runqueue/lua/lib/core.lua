@@ -203,6 +203,21 @@ local function delivery_index(job)
   return job.delivery ~= 'delivered' and job.delivery or nil
 end
 
+local function expect_deliveries()
+  for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown' }) do expect(PREFIX .. index, 'zset') end
+  expect(PREFIX .. 'wake:webhooks', 'list')
+end
+
+-- Says that a webhook may be relayed now. One element at most, as in `wake`.
+local function wake_for_webhooks()
+  if redis.call('EXISTS', PREFIX .. 'wake:webhooks') == 1 then return end
+  redis.call('LPUSH', PREFIX .. 'wake:webhooks', '1')
+  redis.call('EXPIRE', PREFIX .. 'wake:webhooks', 60)
+end
+
+-- True for a job whose webhook Skyvern sends to our receiver.
+local function comes_to_us(job) return job.via == 'relay' or job.via == 'push' end
+
 local function count_delivery(job, delivery)
   if job.delivery then bump(totals, 'delivery:' .. job.delivery, -1) end
   if delivery then bump(totals, 'delivery:' .. delivery, 1) end

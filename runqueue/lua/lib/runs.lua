@@ -67,12 +67,6 @@ local function leave_running(job, result)
 end
 
 local relays_due = false
-local function wake_relay()
-  if redis.call('EXISTS', PREFIX .. 'wake:webhooks') == 0 then
-    redis.call('LPUSH', PREFIX .. 'wake:webhooks', '1')
-    redis.call('EXPIRE', PREFIX .. 'wake:webhooks', 60)
-  end
-end
 
 -- From its end on the webhook of a run is a matter of its own; `signed` ('' = Skyvern's did not come, yet).
 local function begin_delivery(job, signed)

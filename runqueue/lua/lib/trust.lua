@@ -20,8 +20,6 @@ local function patience()
   return known_patience
 end
 
-local function comes_to_us(job) return job.via == 'relay' or job.via == 'push' end
-
 -- Runs whose ends webhooks told, and how long each took; runs whose ends a poll found.
 local told, durations, missed = 0, {}, 0
 local function webhook_came(job)
@@ -62,8 +60,7 @@ local function save_trust()
     local left = redis.call('ZRANGEBYSCORE', PREFIX .. 'poll', '(' .. int(NOW), '+inf', 'LIMIT', 0, PULLED_IN)
     local due = {}
     for _, id in ipairs(left) do
-      local via = redis.call('HGET', job_key(id), 'via')
-      if via == 'relay' or via == 'push' then
+      if comes_to_us({ via = redis.call('HGET', job_key(id), 'via') }) then
         due[#due + 1] = int(NOW)
         due[#due + 1] = id
       end

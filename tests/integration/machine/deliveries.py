@@ -11,7 +11,7 @@ from runqueue import delivery_calls
 from runqueue.delivery_items import Delivered, Delivery
 from runqueue.items import Answer
 from tests.integration.clockwork import ACCOUNT, DAY, SECOND
-from tests.integration.machine.hook import ELSEWHERE, URLS, Breaker
+from tests.integration.machine.hook import ELSEWHERE, URLS, Breaker, Shares
 from tests.integration.machine.model import OVER, MJob, few, has, often
 from tests.integration.machine.webhooks import Webhooks
 
@@ -41,9 +41,10 @@ class Deliveries(Webhooks):
         if not self.alive(process):
             assert taken.answer is Answer.FENCED
             return
-        relays = self.take_relays(self.relays.room(self.now, want))
+        shares = Shares(want)
+        relays = self.take_relays(self.relays.room(self.now, want), shares)
         self.relays.take(self.now, len(relays))
-        looks = self.take_watches(self.requests.room(self.now, want - len(relays)))
+        looks = self.take_watches(self.requests.room(self.now, want - len(relays)), shares)
         self.requests.take(self.now, len(looks))
         items = cast("list[Delivery]", taken.items)
         assert [item.job_id for item in items] == [job.id for job in relays + looks]
@@ -68,27 +69,37 @@ class Deliveries(Webhooks):
         found = [j for j in self.jobs.values() if j.hook.index == index and j.hook.due <= self.now]
         return sorted(found, key=lambda job: (job.hook.due, job.id))
 
-    def take_relays(self, room: int) -> list[MJob]:
-        """As many as may go, none to a receiver that does not answer."""
+    def take_relays(self, room: int, shares: Shares) -> list[MJob]:
+        """As many as may go, none to a receiver that does not answer, or has its share."""
         taken: list[MJob] = []
         for job in self.waiting("relays"):
             if len(taken) >= room:
                 break
-            until = self.breaker(job.hook.url or job.url).closed_until(self.now)
+            url = job.hook.url or job.url
+            until = self.now + SECOND
+            if not shares.is_full(url):
+                until = self.breaker(url).closed_until(self.now)
             if until <= self.now:
                 job.hook.due = job.hook.sending = self.now + LEASE
                 taken.append(job)
+                shares.take(url)
             elif self.now > max(job.hook.forced, job.ended) + SPAN:
                 job.hook.settle("gave_up")
             else:
                 job.hook.due = until
         return taken
 
-    def take_watches(self, room: int) -> list[MJob]:
+    def take_watches(self, room: int, shares: Shares) -> list[MJob]:
         """As many as may be looked at."""
-        taken = self.waiting("watches")[:room]
-        for job in taken:
-            job.hook.due = self.now + LEASE
+        taken: list[MJob] = []
+        for job in self.waiting("watches"):
+            if len(taken) >= room:
+                break
+            url = job.hook.url or job.url
+            job.hook.due = self.now + (SECOND if shares.is_full(url) else LEASE)
+            if job.hook.due == self.now + LEASE:
+                taken.append(job)
+                shares.take(url)
         return taken
 
     def breaker(self, url: str) -> Breaker:

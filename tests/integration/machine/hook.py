@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from tests.integration.clockwork import SECOND
 
@@ -106,3 +107,20 @@ class Breaker:
         if self.fails >= 5 and (self.open_until <= now or self.probe):
             self.step = min(max(2 * self.step, 10 * SECOND), 120 * SECOND)
             self.open_until, self.probe = now + self.step, False
+
+
+@dataclass
+class Shares:
+    """The places of one claim: of what is free one receiver gets a quarter, and one at least."""
+
+    free: int
+    taken: Counter[str] = field(default_factory=Counter)
+
+    def is_full(self, url: str) -> bool:
+        """Tell whether a receiver has its share."""
+        return self.taken[url] >= max(1, (self.free + self.taken[url]) // 4)
+
+    def take(self, url: str) -> None:
+        """One more goes to it."""
+        self.taken[url] += 1
+        self.free -= 1
