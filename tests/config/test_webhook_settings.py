@@ -1,4 +1,4 @@
-"""The settings about webhooks and the gateway: how lists are read, and what a wrong value is told."""
+"""Settings about webhooks and the gateway: how lists are read, and what a wrong value is told."""
 
 import os
 from pathlib import Path
