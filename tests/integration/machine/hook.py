@@ -66,9 +66,9 @@ class MHook:
         if self.via != "relay" or not signed:
             return
         self.delivery = self.delivery or "pending"
-        if self.delivery == "pending" and not self.signed:
+        if self.delivery != "delivered" and not self.signed:
             self.signed, self.kept = signed, body
-            if self.sending <= now:
+            if self.delivery == "pending" and self.sending <= now:
                 self.due = now
 
     def settle(self, verdict: str) -> None:
