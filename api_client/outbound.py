@@ -1,8 +1,9 @@
 """Sending a webhook to somebody's URL, once.
 
 The URL is a stranger's. So its addresses are checked, and what was checked is what is connected to:
-a name is looked up once for a connection, by this module. No redirect is followed, no cookie kept,
-no proxy taken from the environment, and of the answer no more is read than shows what is wrong.
+a name is looked up once for a connection, by us (`names.py`). No redirect is followed, no cookie
+kept, no proxy taken from the environment, and of the answer no more is read than shows what is
+wrong.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from api_client.answers import retry_after
+from api_client.names import Names
 from api_client.targets import PrivateTargetError, TargetRefusedError, checked_url, is_public
 from api_client.transport import IDLE_LIMIT
 
@@ -64,21 +66,13 @@ class Posted(NamedTuple):
         return f"Posted({self.status}, error={self.error!r}, refused={self.refused})"
 
 
-async def look_up(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of a name, as the system knows them."""
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-    )
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
 class Outbound:
     """Sends webhooks over one session, which belongs to the loop of its first use.
 
     Args:
         allow_private: whether they may go to addresses that are not of the public internet.
         per_host: connections to one receiver at once.
-        look_up: how names become addresses.
+        look_up: how names become addresses; None = as the system knows them.
         tls: True verifies with the system's certificates; an SSLContext is used as it is.
     """
 
@@ -87,12 +81,13 @@ class Outbound:
         *,
         allow_private: bool,
         per_host: int = PER_HOST,
-        look_up: LookUp = look_up,
+        look_up: LookUp | None = None,
         tls: bool | ssl.SSLContext = True,
     ) -> None:
         self._allow_private = allow_private
         self._per_host = per_host
-        self._look_up = look_up
+        self._names = Names()
+        self._look_up = look_up or self._names.look_up
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
@@ -166,6 +161,7 @@ class Outbound:
         """Close every connection; nothing is sent afterwards."""
         self._closed = True
         session, self._session = self._session, None
+        self._names.close()
         if session is not None:
             await session.close()
 

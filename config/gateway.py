@@ -9,6 +9,7 @@ from pydantic_settings import NoDecode
 
 Scope = Literal["enqueue", "read", "operate"]
 
+_PRINTABLE = re.compile(r"[!-~]+")
 _TOKEN = re.compile(r"([a-z0-9][a-z0-9_-]{0,31}):([a-z+]+):([0-9a-f]{64})")
 
 
@@ -30,19 +31,26 @@ class ApiToken(NamedTuple):
 
 
 def _public(value: Any) -> Any:
-    if not value:
+    given = str(value or "").strip()
+    if not given:
         return None
     try:
-        parts = urlsplit(str(value))
-        is_url = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        parts = urlsplit(given)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_url = False
-    if not is_url or parts.query or parts.fragment or "@" in parts.netloc:
+    if (
+        not is_url
+        or not _PRINTABLE.fullmatch(given)
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
         raise ValueError(
             "expected the http(s) URL at which Skyvern reaches the gateway, such as"
             " https://hooks.example.com"
         )
-    return str(value).rstrip("/")
+    return given.rstrip("/")
 
 
 def _tokens(value: Any) -> Any:

@@ -62,7 +62,8 @@ async def _serve(settings: Settings, url: str, sockets: list[socket.socket]) -> 
 def _warn(settings: Settings) -> None:
     for warning in unknown_variables():
         log.warning("unknown_setting", warning=warning)
-    if not settings.api_tokens and not is_loopback(settings.gateway_host):
+    is_open = settings.public_url is not None or not is_loopback(settings.gateway_host)
+    if is_open and not settings.api_tokens:
         log.warning(
             "no_api_tokens",
             host=settings.gateway_host,

@@ -35,7 +35,7 @@ def requires(scope: Scope) -> Callable[[Request, Credentials], Awaitable[None]]:
     async def check(request: Request, given: Credentials) -> None:
         gate = gate_of(request)
         if not gate.settings.api_tokens:
-            _check_is_local(request)
+            _check_is_local(request, gate.settings.public_url)
             return
         bearer = find_bearer(given.credentials, gate.settings.api_tokens) if given else None
         if bearer is None:
@@ -70,12 +70,19 @@ def is_loopback(host: str) -> bool:
     return address.is_loopback
 
 
-def _check_is_local(request: Request) -> None:
+def _check_is_local(request: Request, public_url: str | None) -> None:
     """Let through who asks from this machine for himself.
+
+    Where there is a public address, a proxy may stand before us that does not say so: everybody
+    looks local then, and nobody is let through.
 
     What a proxy passes on comes from somewhere else. So does what a web page in a local browser
     sends: it names its origin, or (a name that was made to point here) a host that is not ours.
     """
+    if public_url is not None:
+        raise _who_are_you(
+            "others reach this gateway, and no tokens are set: set RUNQUEUE_API_TOKENS"
+        )
     peer = request.client.host if request.client else ""
     try:
         host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""

@@ -37,6 +37,21 @@ _PARAMETERS = {
     "token": ("Made of the three by a worker.", "0f8e2d6c4b1a39785f6e7d8c9b0a1b2c"),
 }
 
+_SIGNATURE = {
+    "name": "x-skyvern-signature",
+    "in": "header",
+    "required": True,
+    "description": "HMAC-SHA256 of the body under the account's API key, in hex.",
+    "schema": {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
+    "example": "9c1d" * 16,
+}
+_RUN = {
+    "type": "object",
+    "properties": {"run_id": {"type": "string"}, "status": {"type": "string"}},
+    "required": ["run_id", "status"],
+    "additionalProperties": True,
+}
+
 
 def describe(app: FastAPI) -> dict[str, Any]:
     """Return an application's description, the receiver included."""
@@ -57,71 +72,48 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _receiver() -> dict[str, Any]:
-    responses: dict[str, Any] = {
-        "200": {
-            "description": "The queue knows.",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {"verdict": {"type": "string", "enum": [*_TAKEN]}},
-                        "required": ["verdict"],
-                    },
-                    "examples": {
-                        outcome.value: {"summary": words, "value": {"verdict": outcome.value}}
-                        for outcome, words in _TAKEN.items()
-                    },
-                }
-            },
-        }
-    }
-    for status, words in _REFUSED.items():
-        shown = {answer.body: answer for answer in ANSWERS.values() if answer.status_code == status}
-        responses[str(status)] = described(words, *shown.values())
     return {
         "tags": ["webhooks"],
         "summary": "Take a webhook of Skyvern's",
         "description": "Workers name this address when they submit a run, one for each attempt."
         " What a webhook tells is recorded before it is answered; sent again, it changes nothing.",
         "operationId": "take_webhook",
-        "parameters": [
-            {
-                "name": name,
-                "in": "path",
-                "required": True,
-                "description": words,
-                "schema": {"type": "string"},
-                "example": example,
-            }
-            for name, (words, example) in _PARAMETERS.items()
-        ]
-        + [
-            {
-                "name": "x-skyvern-signature",
-                "in": "header",
-                "required": True,
-                "description": "HMAC-SHA256 of the body under the account's API key, in hex.",
-                "schema": {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
-                "example": "9c1d" * 16,
-            }
-        ],
+        "parameters": [*map(_in_path, _PARAMETERS), _SIGNATURE],
         "requestBody": {
             "required": True,
             "description": "The run, as `GET /v1/runs/{run_id}` of Skyvern's API shows it.",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {
-                            "run_id": {"type": "string"},
-                            "status": {"type": "string"},
-                        },
-                        "required": ["run_id", "status"],
-                        "additionalProperties": True,
-                    },
-                    "example": _EXAMPLE,
-                }
-            },
+            "content": {"application/json": {"schema": _RUN, "example": _EXAMPLE}},
         },
-        "responses": responses,
+        "responses": {"200": _taken()} | {str(status): _refused(status) for status in _REFUSED},
     }
+
+
+def _in_path(name: str) -> dict[str, Any]:
+    words, example = _PARAMETERS[name]
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": words,
+        "schema": {"type": "string"},
+        "example": example,
+    }
+
+
+def _taken() -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": {"verdict": {"type": "string", "enum": [*_TAKEN]}},
+        "required": ["verdict"],
+    }
+    examples = {
+        outcome.value: {"summary": words, "value": {"verdict": outcome.value}}
+        for outcome, words in _TAKEN.items()
+    }
+    content = {"application/json": {"schema": schema, "examples": examples}}
+    return {"description": "The queue knows.", "content": content}
+
+
+def _refused(status: int) -> dict[str, Any]:
+    shown = {answer.body: answer for answer in ANSWERS.values() if answer.status_code == status}
+    return described(_REFUSED[status], *shown.values())

@@ -73,9 +73,7 @@ ANSWERS: Final = {
     Outcome.TOO_LARGE: problem(
         413, "expected a body of 8 MiB at most", headers={"connection": "close"}
     ),
-    Outcome.UNREADABLE: problem(
-        422, "expected a JSON object with the run's run_id and status", headers={}
-    ),
+    Outcome.UNREADABLE: problem(422, "expected a JSON object with the run's run_id and status"),
     Outcome.MISMATCH: problem(409, "the run was submitted for another attempt than this address"),
     Outcome.UNAVAILABLE: problem(503, "the queue cannot be reached; try again"),
 }

@@ -1,6 +1,7 @@
 """Reading a webhook: its body, within limits, and what that tells."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -61,10 +62,7 @@ def read_told(raw: bytes) -> Told:
     Raises:
         Refused: it is no JSON object that tells of a run.
     """
-    try:
-        parsed = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        raise Refused(Outcome.UNREADABLE) from None
+    parsed = _parsed(raw)
     if not isinstance(parsed, dict):
         raise Refused(Outcome.UNREADABLE)
     run_id, status = parsed.get("run_id"), parsed.get("status")
@@ -73,6 +71,21 @@ def read_told(raw: bytes) -> Told:
     over = is_over(status, parsed.get("retry_pending"))
     # A status that nobody knows is no end: a look at the run will tell.
     return Told(run_id, status, STATES.get(status, "") if over else "", parsed)
+
+
+def _parsed(raw: bytes) -> Any:
+    """Parse a body; None when it is no JSON.
+
+    Python's `json.dumps`, which made it, writes what orjson refuses: NaN, half a surrogate pair.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is(value: Any, pattern: re.Pattern[str]) -> TypeGuard[str]:

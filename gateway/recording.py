@@ -37,7 +37,7 @@ class Recorder:
     def __init__(self, account: str, client: redis.asyncio.Redis) -> None:
         self._account = account
         self._client = client
-        self._waiting: list[_Waiting] = []
+        self._waiting: dict[asyncio.Future[Report], Reported] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def tell(self, item: Reported, told: Told) -> Outcome:
@@ -64,7 +64,7 @@ class Recorder:
             item.attempt,
             item.run_id,
             told.status,
-            words[:500],
+            words[:500].encode(errors="replace").decode(),  # half a surrogate pair is no UTF-8
             int(backoff * 1e6),
             item.body,
         )
@@ -80,10 +80,14 @@ class Recorder:
 
     async def _record(self, item: Reported) -> Report:
         waiting: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, waiting))
+        self._waiting[waiting] = item
         if self._task is None:
             self._task = asyncio.create_task(self._run())
-        return await waiting
+        try:
+            return await waiting
+        finally:
+            # Nobody waits any more: where Redis does not answer, bodies must not gather.
+            self._waiting.pop(waiting, None)
 
     async def _run(self) -> None:
         try:
@@ -96,16 +100,15 @@ class Recorder:
 
     def _next_group(self) -> list[_Waiting]:
         group, size = list[_Waiting](), 0
-        taken = 0
-        for item, waiting in self._waiting:
+        for waiting, item in self._waiting.items():
             size += len(item.body)
             if len(group) == GROUP or (group and size > GROUP_BYTES):
                 break
-            taken += 1
-            if not waiting.done():  # nobody waits any more for one that is
-                group.append((item, waiting))
-        del self._waiting[:taken]
-        return group
+            group.append((item, waiting))
+        for _, waiting in group:
+            del self._waiting[waiting]
+        # Nobody waits any more for one that is done.
+        return [(item, waiting) for item, waiting in group if not waiting.done()]
 
     async def _send(self, group: Sequence[_Waiting]) -> None:
         """Record a group; one webhook that Redis refuses must not keep the others from it."""

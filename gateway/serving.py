@@ -13,6 +13,7 @@ import uvicorn
 from config.settings import Settings
 from gateway.app import make_app
 from gateway.gate import Gate
+from gateway.protocol import Protocol
 
 log = structlog.get_logger()
 
@@ -20,6 +21,8 @@ log = structlog.get_logger()
 REDIS_SECONDS = 2.0
 #: Seconds that an idle connection is kept.
 IDLE_SECONDS = 75
+#: Connections; who makes more is told to come back later.
+MOST_CONNECTIONS = 2_000
 
 
 class Server(uvicorn.Server):
@@ -97,7 +100,7 @@ def _config(settings: Settings, gate: Gate) -> uvicorn.Config:
         make_app(gate),
         host=settings.gateway_host,
         port=settings.gateway_port,
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -107,6 +110,7 @@ def _config(settings: Settings, gate: Gate) -> uvicorn.Config:
         # Who asks is who has the connection, whatever a header says.
         proxy_headers=False,
         server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )

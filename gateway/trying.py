@@ -1,12 +1,18 @@
 """Trying out a receiver of webhooks: a sample is signed and sent, and what came back is told."""
 
+import asyncio
 import secrets
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import orjson
 from fastapi import APIRouter, Depends, Request
+from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Message
 
 from api_client.signing import webhook_headers
 from config.settings import Account
@@ -14,10 +20,8 @@ from gateway.auth import requires
 from gateway.gate import gate_of
 from gateway.problems import Fault, FieldsRefused, answers
 
-router = APIRouter(tags=["webhooks"])
-
-#: Bytes that a request may have.
-MAX_BODY = 64 * 1024
+#: Bytes that a request may have, and seconds in which they have to be here.
+MAX_BODY, BODY_SECONDS = 64 * 1024, 30.0
 #: Seconds that the receiver may take.
 SECONDS = 15.0
 
@@ -29,6 +33,46 @@ _HEADERS = {
     "x-skyvern-signature": "5f2b…",
     "x-skyvern-timestamp": "1764080000",
 }
+
+
+class _Limited(APIRoute):
+    """A route that reads a body within limits: FastAPI reads it before it looks who asks."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what handles a request."""
+        handle = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            return await handle(Request(request.scope, _within_limits(request)))
+
+        return limited
+
+
+def _within_limits(request: Request) -> Callable[[], Coroutine[Any, Any, Message]]:
+    end = asyncio.get_running_loop().time() + BODY_SECONDS
+    size = 0
+
+    async def receive() -> Message:
+        nonlocal size
+        try:
+            async with asyncio.timeout_at(end):
+                message = await request.receive()
+        except TimeoutError:
+            raise _unread(422, f"expected a body within {BODY_SECONDS:g} s") from None
+        size += len(message.get("body", b""))
+        if size > MAX_BODY:
+            raise _unread(413, "expected a body of 64 KiB at most")
+        return message
+
+    return receive
+
+
+def _unread(status: int, words: str) -> HTTPException:
+    """Return the refusal of a body, what is left of which is not read."""
+    return HTTPException(status, words, {"connection": "close"})
+
+
+router = APIRouter(tags=["webhooks"], route_class=_Limited)
 
 
 def _is_target(url: str) -> str:
@@ -76,7 +120,6 @@ class Tried(BaseModel):
     summary="Send a sample webhook",
     dependencies=[Depends(requires("operate"))],
     responses=answers(401, 403, 413, 422),
-    max_body_size=MAX_BODY,
 )
 async def try_out(asked: TryOut, request: Request) -> Tried:
     """Sign a sample, the end of a task marked `"test": true`, and send it once.

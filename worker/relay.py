@@ -36,7 +36,10 @@ _ALLOWED_BY = "; RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS would allow it"
 
 _ENDPOINT = re.compile(r"([A-Za-z]+)://([^/?#]+)")
 _DEFAULT_PORT = re.compile(r"^(http://.*):80$|^(https://.*):443$")
-_URL = re.compile(r"[A-Za-z]+://[^\s'\"<>]+")
+#: A URL in words, as far as it may reach: what closes a sentence or a bracket is not of it.
+_URL = re.compile(r"[A-Za-z]+://[^\s\"<>]*[^\s\"<>'.,:;!)\]}]")
+#: What is left of URLs that begin with their path: the path, where it is called one, and queries.
+_RELATIVE = re.compile(r"(?<=\burl: /)\S+|\?\S+", re.IGNORECASE)
 
 
 def endpoint_of(url: str) -> str:
@@ -52,7 +55,7 @@ def endpoint_of(url: str) -> str:
 
 def without_urls(words: str) -> str:
     """Return words with no more of each URL than its endpoint: paths and queries may be secret."""
-    return _URL.sub(lambda found: endpoint_of(found[0]), words)
+    return _RELATIVE.sub("", _URL.sub(lambda found: endpoint_of(found[0]), words))
 
 
 def target_of(item: Delivery) -> str:

@@ -55,7 +55,7 @@ def _told(item: Delivery, reason: str, redeliver: Redeliver) -> Delivered | None
         return _looked_at(item, "delivered")
     if redeliver != "never":
         return None
-    return _looked_at(item, "gave_up", error=without_urls(reason))
+    return _looked_at(item, "gave_up", error=reason)
 
 
 def driven(item: Delivery, replay: Replay, schedule: Sequence[float], chance: float) -> Delivered:
@@ -89,7 +89,12 @@ def _said(status: int | None) -> str:
 
 def _looked_at(item: Delivery, said: str, wait: float = 0.0, error: str = "") -> Delivered:
     return Delivered(
-        item.job_id, item.attempt, said, was_tried=False, error=error, wait_us=int(wait * 1e6)
+        item.job_id,
+        item.attempt,
+        said,
+        was_tried=False,
+        error=without_urls(error),
+        wait_us=int(wait * 1e6),
     )
 
 

@@ -1,5 +1,6 @@
 """`runqueue webhooks`: those that did not arrive are listed, sent again, or done without."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
@@ -46,6 +47,9 @@ _COLUMNS = (
 )
 _FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since or --all"
 
+#: What may be secret in what is no URL, whatever it was meant to be.
+_LOGIN_OR_QUERY = re.compile(r"^.*@|[?#].*", re.DOTALL)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -67,7 +71,7 @@ def _read_url(given: str) -> str:
         check_url(given)
     except ValueError as error:
         words = str(error).removeprefix("url: ")
-        raise typer.BadParameter(f"{words}, got {given!r}") from None
+        raise typer.BadParameter(f"{words}, got {_LOGIN_OR_QUERY.sub('', given)!r}") from None
     return given
 
 

@@ -3,9 +3,11 @@
 import asyncio
 import ipaddress
 import ssl
+import threading
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from pathlib import Path
@@ -13,8 +15,11 @@ from typing import Any
 
 import pytest
 
-from api_client.outbound import MAX_ANSWER, Outbound, Posted, look_up
+from api_client.messages import Request
+from api_client.names import Names
+from api_client.outbound import MAX_ANSWER, Outbound, Posted
 from api_client.targets import TargetRefusedError, checked_url, is_public, literal_of
+from api_client.transport import AiohttpTransport
 from tests.api_client.rawserver import (
     Behaviour,
     Exchange,
@@ -72,6 +77,11 @@ REFUSED = [
     "http://255.255.255.255/",
     "http://192.0.2.1/",
     "http://198.18.0.1/",
+    "http://198.51.100.1/",
+    "http://203.0.113.1/",
+    "http://192.0.0.9/",
+    "http://192.0.0.192/",
+    "http://168.63.129.16/",
     # IPv4 as it is not.
     "http://2130706433/",
     "http://017700000001/",
@@ -100,6 +110,14 @@ REFUSED = [
     "http://[ff02::1]/",
     "http://[ff0e::1]/",
     "http://[2001:db8::1]/",
+    "http://[2001:3::1]/",
+    "http://[2001:20::1]/",
+    "http://[3fff::1]/",
+    "http://[3fff:fff:ffff::1]/",
+    "http://[2001:470::5efe:7f00:1]/",
+    "http://[2001:470::200:5efe:10.0.0.1]/",
+    "http://[fe80::5efe:93.184.215.14]/",
+    "http://[2002:5db8:d70e::5efe:7f00:1]/",
     "http://[::ffff:127.0.0.1]/",
     "http://[::ffff:7f00:1]/",
     "http://[::127.0.0.1]/",
@@ -170,6 +188,12 @@ async def test_a_name_of_any_private_address_is_refused(addresses: list[str], sc
         ("2002:5db8:d70e::1", True),
         ("2001:0:5db8:d70e:0:0:a247:28f1", True),
         ("2001:0:0a00:0001:0:0:a247:28f1", False),
+        ("2001:470::5efe:5db8:d70e", True),
+        ("2001:470::200:5efe:5db8:d70e", True),
+        ("2001:470::100:5efe:7f00:1", True),
+        ("168.63.129.17", True),
+        ("192.0.1.1", True),
+        ("4000::1", False),
         ("192.88.99.1", True),
         ("100.127.255.255", False),
         ("::2", False),
@@ -238,8 +262,55 @@ async def test_a_name_without_an_address_could_not_be_reached() -> None:
     assert (found.error, found.refused) == ("could not be reached: OSError", False)
 
 
-async def test_the_system_knows_this_machine() -> None:
-    assert set(await look_up("127.0.0.1", 80)) == {"127.0.0.1"}
+async def test_names_that_nobody_tells_of_hold_up_neither_other_receivers_nor_the_api(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go, asked = threading.Event(), list[str]()
+
+    def ask(host: str, _: int) -> Sequence[str]:
+        asked.append(host)
+        if host.endswith(".tarpit.test"):
+            go.wait()
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr("api_client.outbound.Names", lambda: Names(ask, 10))
+    async with serving(answering(200)) as server, outbound() as sender:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        held_up = [
+            asyncio.create_task(sender.post(f"http://{n}.tarpit.test/", b"{}", {}, 30))
+            for n in range(9)
+        ]
+        try:
+            await eventually(lambda: len(asked) == 9)
+            found = await sender.post(f"http://other.test:{server.port}/", b"{}", {}, 5)
+            async with AiohttpTransport() as transport:
+                api = await transport.exchange(
+                    Request("GET", f"http://localhost:{server.port}/", {})
+                )
+        finally:
+            go.set()
+            for task in held_up:
+                task.cancel()
+            await asyncio.gather(*held_up, return_exceptions=True)
+
+    assert (found.status, api.status) == (200, 200)
+
+
+async def test_a_name_that_nobody_tells_of_takes_no_longer_than_the_webhook_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go = threading.Event()
+
+    def ask(_: str, __: int) -> Sequence[str]:
+        go.wait()
+        return []
+
+    monkeypatch.setattr("api_client.outbound.Names", lambda: Names(ask))
+    async with outbound() as sender:
+        found = await sender.post("http://tarpit.test/", b"{}", {}, 0.1)
+    go.set()
+
+    assert found.error == "did not answer within 0.1 s"
 
 
 async def test_private_addresses_pass_where_they_are_allowed_but_other_schemes_do_not() -> None:

@@ -256,6 +256,25 @@ def test_a_wrong_url_is_refused_before_anything_is_done(desk: Desk, url: str) ->
     assert stands(desk, job_id) == "gave_up"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:pa55@other.test /h",
+        "me:pa55@other.test/h",
+        "https:/me:p?a#pa55@other.test",
+        "ftp://other.test/h?token=pa55",
+    ],
+)
+def test_a_wrong_url_s_password_is_not_shown(desk: Desk, url: str) -> None:
+    (job_id,) = gave_up(desk, told("a"))
+
+    result = desk.run("webhooks", "retry", job_id, "--url", url)
+
+    assert result.exit_code == 2
+    assert "other.test" in result.stderr
+    assert "pa55" not in result.output
+
+
 @pytest.mark.parametrize("bring", [relayed, watched, gave_up, unknown, delivered])
 def test_who_has_a_result_needs_no_webhook(desk: Desk, bring: Bring) -> None:
     (job_id,) = bring(desk, told("a"))

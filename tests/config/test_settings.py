@@ -106,6 +106,18 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
     assert (settings.log_level, settings.places) == ("DEBUG", 7)
 
 
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [(" https://h/x/ \n", "https://h/x"), ("https://h", "https://h"), (" ", None), ("", None)],
+)
+def test_blanks_around_a_public_url_are_none_of_it(
+    monkeypatch: pytest.MonkeyPatch, given: str, url: str | None
+) -> None:
+    monkeypatch.setenv("RUNQUEUE_PUBLIC_URL", given)
+
+    assert load_settings().public_url == url
+
+
 def test_a_file_gives_what_the_environment_does_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -154,6 +166,10 @@ NUMBER = r"expected a valid (number|integer), unable to parse string as an? (num
         ("SKYVERN_BASE_URL", "http://[", r"expected an http\(s\) URL such as"),
         ("SKYVERN_BASE_URL", "https://h/?a=1", r"expected an http\(s\) URL such as"),
         ("SKYVERN_BASE_URL", "https://user:pw@h/", r"expected an http\(s\) URL such as"),
+        ("RUNQUEUE_PUBLIC_URL", "hooks.example.com", r"expected the http\(s\) URL at which"),
+        ("RUNQUEUE_PUBLIC_URL", "https://h/a b", r"expected the http\(s\) URL at which"),
+        ("RUNQUEUE_PUBLIC_URL", "https://h/ü", r"expected the http\(s\) URL at which"),
+        ("RUNQUEUE_PUBLIC_URL", "https://h/a\nb", r"expected the http\(s\) URL at which"),
         ("RUNQUEUE_ACCOUNTS", "nonsense", "expected a JSON object"),
         ("RUNQUEUE_ACCOUNTS__ACME", "nonsense", "expected a valid dictionary"),
         ("RUNQUEUE_ACCOUNTS__ACME__BASE_URL", "https://x.test", "expected a value"),

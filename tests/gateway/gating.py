@@ -215,3 +215,13 @@ async def gating(url: str, *, key: str = KEY, **settings: Any) -> AsyncIterator[
         yield Door(began.result(), session)
     server.should_exit = True
     await serving
+
+
+async def speak(door: Door, raw: bytes) -> bytes:
+    """Send bytes as they are, and return what is said until the connection ends or rests."""
+    host, port = door.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(raw)
+    said = await reader.readuntil(b"}")
+    writer.close()
+    return said

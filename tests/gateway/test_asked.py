@@ -9,9 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from standardwebhooks import Webhook
 
 from api_client import verify_webhook
+from gateway import trying
 from runqueue import JobState
 from runqueue.ids import new_id
-from tests.gateway.gating import KEY, Desk, Door, gating, told
+from tests.gateway.gating import KEY, Desk, Door, gating, speak, told
 from tests.simulator.simulating import receiving
 from tests.worker.working import closed_port
 
@@ -162,7 +163,24 @@ async def test_a_request_that_is_too_large_is_refused(redis_url: str) -> None:
     async with gating(redis_url) as door:
         body = {"url": "https://x.test/" + "x" * 100_000}
 
-        assert (await door.ask("POST", "/v1/webhooks/test", body)).status == 413
+        answer = await door.ask("POST", "/v1/webhooks/test", body)
+
+    assert (answer.status, answer.body["title"]) == (413, "Request Entity Too Large")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.body["detail"] == "expected a body of 64 KiB at most"
+
+
+async def test_a_request_whose_body_does_not_arrive_is_refused(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trying, "BODY_SECONDS", 0.1)
+
+    async with gating(redis_url) as door:
+        head = b"POST /v1/webhooks/test HTTP/1.1\r\nhost: g\r\ncontent-length: 10\r\n\r\n{"
+        said = await speak(door, head)
+
+    assert said.startswith(b"HTTP/1.1 422 ")
+    assert b"expected a body within 0.1 s" in said
 
 
 async def test_metrics_count_webhooks_by_what_came_of_them(desk: Desk, redis_url: str) -> None:

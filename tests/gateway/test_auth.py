@@ -125,6 +125,34 @@ async def test_without_tokens_nobody_is_spoken_for(redis_url: str, headers: dict
     assert "RUNQUEUE_API_TOKENS" in answer.body["detail"]
 
 
+@every_call
+async def test_without_tokens_nobody_is_local_where_there_is_a_public_address(
+    redis_url: str, call: Guarded
+) -> None:
+    async with gating(redis_url, public_url="https://hooks.example.com") as door:
+        answer = await door.ask(call.method, call.path, call.body)
+
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert "set RUNQUEUE_API_TOKENS" in answer.body["detail"]
+
+
+async def test_without_tokens_webhooks_and_probes_are_answered_at_a_public_address(
+    desk: Desk, redis_url: str
+) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url, public_url="https://hooks.example.com") as door:
+        assert (await door.webhook(job, told(job))).verdict == "ended"
+        assert (await door.ask("GET", "/readyz")).status == 200
+
+
+async def test_with_tokens_a_public_address_changes_nothing(redis_url: str) -> None:
+    async with gating(redis_url, api_tokens=TOKENS, public_url="https://hooks.example.com") as door:
+        answer = await door.ask("GET", "/metrics", headers=bearer("read-secret"))
+
+    assert answer.status == 200
+
+
 async def test_without_tokens_other_machines_may_not_ask(desk: Desk, redis_url: str) -> None:
     (job,) = desk.running()
     address = _own_address()

@@ -12,7 +12,7 @@ import pytest
 
 from gateway import reading
 from runqueue import JobState
-from tests.gateway.gating import Desk, Door, address, gating, signed, told
+from tests.gateway.gating import Desk, address, gating, signed, speak, told
 
 MEBIBYTE = 1024 * 1024
 
@@ -116,13 +116,3 @@ async def test_bodies_beyond_the_memory_they_may_take_are_sent_again_later(
         large = json.dumps(told(job, output="x" * 2_000)).encode()
         assert (await door.webhook(job, large)).status == 503
         assert (await door.webhook(job, told(job))).verdict == "ended"  # what it held is free again
-
-
-async def speak(door: Door, raw: bytes) -> bytes:
-    """Send bytes as they are, and return what is said until the connection ends or rests."""
-    host, port = door.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(raw)
-    said = await reader.readuntil(b"}")
-    writer.close()
-    return said

@@ -172,6 +172,7 @@ def test_a_redis_that_evicts_stops_the_start(
     [
         ({"RUNQUEUE_GATEWAY_HOST": "0.0.0.0"}, True),
         ({"RUNQUEUE_GATEWAY_HOST": "localhost"}, False),
+        ({"RUNQUEUE_PUBLIC_URL": "https://hooks.example.com"}, True),
         (
             {
                 "RUNQUEUE_GATEWAY_HOST": "0.0.0.0",
@@ -180,7 +181,7 @@ def test_a_redis_that_evicts_stops_the_start(
             False,
         ),
     ],
-    ids=["open without tokens", "local", "open with tokens"],
+    ids=["open without tokens", "local", "local behind a proxy", "open with tokens"],
 )
 def test_it_warns_of_an_open_host_without_tokens(
     tmp_path: Path, given: dict[str, str], warns: bool

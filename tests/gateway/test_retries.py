@@ -24,6 +24,18 @@ async def test_a_bad_end_has_the_job_run_again(desk: Desk, redis_url: str) -> No
     assert 25 < (found.run_at - found.created_at).total_seconds() < 90
 
 
+async def test_half_a_character_in_a_reason_does_not_keep_a_job_from_its_next_run(
+    desk: Desk, redis_url: str
+) -> None:
+    (job,) = desk.running(retry=TWICE)
+
+    async with gating(redis_url) as door:
+        answer = await door.webhook(job, told(job, "failed", failure_reason="It cra\ud83dshed."))
+
+    assert answer.verdict == "retried"
+    assert desk.job(job).reason == "It cra?shed."
+
+
 async def test_it_comes_twice_and_the_job_is_run_again_once(desk: Desk, redis_url: str) -> None:
     (job,) = desk.running(retry=TWICE)
 

@@ -52,6 +52,18 @@ async def test_the_signature_is_kept_as_it_came_for_whoever_waits_for_the_webhoo
     assert desk.field(job, "delivery") == "pending"
 
 
+@pytest.mark.parametrize("value", ["\ud83d", float("nan"), float("inf")])
+async def test_what_python_writes_and_others_do_not_read_ends_its_job_all_the_same(
+    desk: Desk, redis_url: str, value: Any
+) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(job, told(job, output={"text": value}))).verdict == "ended"
+
+    assert desk.job(job).state is JobState.COMPLETED
+
+
 @pytest.mark.parametrize("timestamp", [None, "", "1 2", "é", "x" * 65])
 async def test_a_timestamp_that_is_none_is_not_kept(
     desk: Desk, redis_url: str, timestamp: str | None

@@ -124,6 +124,38 @@ def test_words_keep_no_path_query_or_password_of_a_url() -> None:
     assert without_urls(words) == "POST https://a.test:8 failed (see 'http://b.test')"
 
 
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (
+            "could not POST https://user.test/o'key?token=s3cret, twice",
+            "could not POST https://user.test, twice",
+        ),
+        (
+            "Pool(host='user.test'): Max retries exceeded with url: /s3cret?token=s3cret (Caused…)",
+            "Pool(host='user.test'): Max retries exceeded with url: / (Caused…)",
+        ),
+        ("no answer from user.test/?token=s3cret&b=1", "no answer from user.test/"),
+        ("[https://user.test/a(b)!c].", "[https://user.test]."),
+        ("did it arrive? no", "did it arrive? no"),
+    ],
+)
+def test_nothing_that_may_be_in_a_url_keeps_its_secrets_in_words(words: str, left: str) -> None:
+    assert without_urls(words) == left
+
+
+@pytest.mark.parametrize(
+    ("outcome", "age"), [(ReasonClass.TROUBLE, 10.0), (ReasonClass.NOT_FOUND, 500.0)]
+)
+def test_what_a_look_says_holds_no_secret_of_a_url(outcome: ReasonClass, age: float) -> None:
+    reason = Reason(outcome, detail="webhook https://user.test/hook?token=s3cret failed")
+
+    found = looked(item(), reason, age, "on_failure")
+
+    assert found is not None
+    assert found.error == "webhook https://user.test failed"
+
+
 TOLD, MUTE = ReasonClass.TOLD, ReasonClass.NOT_SUPPORTED
 LOST, TROUBLE = ReasonClass.NOT_FOUND, ReasonClass.TROUBLE
 

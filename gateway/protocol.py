@@ -1,0 +1,94 @@
+"""uvicorn's HTTP, with limits on what nobody can be asked for yet: a request's head.
+
+Until a head is complete no application sees it, and uvicorn gathers it without end.
+"""
+
+import asyncio
+from asyncio import TimerHandle
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.problems import problem
+
+#: Bytes of a head, but for a last read; bytes that follow a body count likewise.
+MAX_HEAD = 64 * 1024
+#: Seconds in which a head has to be here.
+HEAD_SECONDS = 10.0
+
+_TOO_LARGE = problem(431, "expected a head of 64 KiB at most")
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection.
+
+    What is read in vain is counted: reads that bring neither a head's end, nor a body, nor its end.
+    """
+
+    _in_vain = 0
+    _is_in_head = False
+    _head_timer: TimerHandle | None = None
+    _came = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin; a first head has to come."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._await_no_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read, within the limits."""
+        was_idle = self.timeout_keep_alive_task is not None
+        self._came = False
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        self._in_vain = 0 if self._came else self._in_vain + len(data)
+        if self._in_vain > MAX_HEAD:
+            self._refuse()
+        # What comes after an answer, and is no new request, keeps no connection open.
+        elif self._is_in_head or (was_idle and self.cycle.response_complete):
+            self._await_head()
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self._is_in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """End a head."""
+        self._is_in_head = False
+        self._came = True
+        self._await_no_head()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._came = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._came = True
+        super().on_message_complete()
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            # Ends the connection, once what was asked before is answered.
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.shutdown)
+
+    def _await_no_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self) -> None:
+        """End the connection; with an answer, unless it would fall into another one."""
+        if self.cycle is None or self.cycle.response_complete:
+            lines = [b"HTTP/1.1 431 Request Header Fields Too Large", b"connection: close"]
+            lines += [name + b": " + value for name, value in _TOO_LARGE.raw_headers]
+            self.transport.write(b"\r\n".join([*lines, b"", bytes(_TOO_LARGE.body)]))
+        self.transport.close()

@@ -1,0 +1,187 @@
+"""Connections that bring no request, or the head of one without end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import pytest
+
+from gateway import protocol, serving
+from tests.gateway.gating import Desk, Door, address, gating, signed
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: g\r\n"
+
+
+class Line(NamedTuple):
+    """A connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def ask(self, raw: bytes) -> bytes:
+        """Send bytes, and return the beginning of the answer."""
+        self.writer.write(raw)
+        return await self.reader.readuntil(b"}")
+
+    async def rest(self) -> bytes:
+        """What is said until the other side closes; b'' also if it does so without a word."""
+        try:
+            async with asyncio.timeout(10):
+                return await self.reader.read()
+        except ConnectionError:
+            return b""
+
+    async def flood(self, piece: bytes, most: int = 100 * 1024 * 1024) -> int:
+        """Send until the other side closes; returns how many bytes it was."""
+        sent = 0
+        try:
+            while sent < most:
+                self.writer.write(piece)
+                await self.writer.drain()
+                sent += len(piece)
+        except ConnectionError:
+            pass
+        return sent
+
+
+@asynccontextmanager
+async def line(door: Door) -> AsyncIterator[Line]:
+    host, port = door.url.removeprefix("http://").split(":")
+    one = Line(*await asyncio.open_connection(host, int(port)))
+    try:
+        yield one
+    finally:
+        one.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"POST /", b"a" * 10_000),
+        (HEALTH + b"x: ", b"a" * 10_000),
+        (HEALTH, b"".join(b"x-%04d: %s\r\n" % (n, b"v" * 50) for n in range(150))),
+        (b"", b"\r\n" * 5_000),
+        (
+            HEALTH + b"transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n",
+            b"".join(b"x-%04d: %s\r\n" % (n, b"v" * 50) for n in range(150)),
+        ),
+    ],
+    ids=["path", "one header", "many headers", "empty lines", "headers after a body"],
+)
+async def test_a_head_without_end_is_cut_off(redis_url: str, head: bytes, piece: bytes) -> None:
+    async with gating(redis_url) as door, line(door) as one:
+        one.writer.write(head)
+
+        assert await one.flood(piece) < 20 * 1024 * 1024
+
+
+async def test_a_head_beyond_64_kib_is_answered_with_what_was_expected(redis_url: str) -> None:
+    async with gating(redis_url) as door, line(door) as one:
+        one.writer.write(HEALTH + b"x: " + b"a" * protocol.MAX_HEAD)
+        said = await one.rest()
+
+    assert said.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert b"content-type: application/problem+json" in said
+    assert b"expected a head of 64 KiB at most" in said
+
+
+async def test_a_head_of_up_to_64_kib_is_read(redis_url: str) -> None:
+    async with gating(redis_url) as door, line(door) as one:
+        head = HEALTH + b"x: " + b"a" * 60_000 + b"\r\n"
+        one.writer.write(head)
+        await one.writer.drain()
+
+        assert (await one.ask(b"\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("head", [b"", b"GET /healthz HTTP/1.1\r\nhost:", b"\r\n"])
+async def test_a_connection_that_brings_no_request_is_closed(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, head: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+
+    async with gating(redis_url) as door, line(door) as one:
+        one.writer.write(head)
+
+        assert await one.rest() == b""
+
+
+@pytest.mark.parametrize("more", [b"GET /hea", b"\r\n"])
+async def test_a_kept_connection_on_which_half_a_request_comes_is_closed(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, more: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+
+    async with gating(redis_url) as door, line(door) as one:
+        await one.ask(HEALTH + b"\r\n")
+        one.writer.write(more)
+
+        assert await one.rest() == b""
+
+
+async def test_a_request_and_half_of_the_next_one_are_answered_and_closed(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+
+    async with gating(redis_url) as door, line(door) as one:
+        said = await one.ask(HEALTH + b"\r\n" + HEALTH)
+
+        assert said.startswith(b"HTTP/1.1 200 ")
+        assert await one.rest() == b""
+
+
+async def test_a_kept_connection_may_rest_for_longer_than_a_head_may_take(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
+
+    async with gating(redis_url) as door, line(door) as one, line(door) as other:
+        await one.ask(HEALTH + b"\r\n")
+        assert await other.rest() == b""  # as long has passed
+
+        assert (await one.ask(HEALTH + b"\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_body_may_take_longer_than_a_head(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
+    (job,) = desk.running()
+    headers = "".join(f"{name}: {value}\r\n" for name, value in signed(b"[]").items())
+    head = f"POST {address(job)} HTTP/1.1\r\nhost: g\r\ncontent-length: 2\r\n{headers}\r\n["
+
+    async with gating(redis_url) as door, line(door) as one, line(door) as other:
+        one.writer.write(head.encode())
+        assert await other.rest() == b""  # as long has passed
+        said = await one.ask(b"]")
+
+    assert said.startswith(b"HTTP/1.1 422 ")  # read, and no webhook
+
+
+async def test_what_comes_after_an_answer_keeps_no_connection_open(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+
+    async with gating(redis_url) as door, line(door) as one:
+        await one.ask(HEALTH + b"content-length: 1000\r\n\r\n")
+        one.writer.write(b"a")
+
+        assert await one.rest() == b""
+
+
+async def test_connections_beyond_what_one_process_takes_are_told_to_come_back(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "MOST_CONNECTIONS", 2)
+
+    async with gating(redis_url) as door, line(door) as one:
+        assert (await one.ask(HEALTH + b"\r\n")).startswith(b"HTTP/1.1 200 ")
+        async with line(door) as more:
+            more.writer.write(HEALTH + b"connection: close\r\n\r\n")
+
+            assert (await more.rest()).startswith(b"HTTP/1.1 503 ")
