@@ -26,7 +26,7 @@ def test_lists_are_read_from_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNQUEUE_PREVIOUS_API_KEYS", "old,older")
     settings = load_settings()
 
-    assert settings.webhook_retry_seconds == (1, 2.5, 300)
+    assert list(settings.webhook_retry_seconds) == [1, 2.5, 300]
     assert [secret.get_secret_value() for secret in settings.webhook_secrets] == [SECRET] * 2
     assert settings.all_accounts()["default"].keys == ("sk-live-0123456789", "old", "older")
 
@@ -37,7 +37,7 @@ def test_an_account_has_webhook_settings_of_its_own(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__MAX_WEBHOOKS_PER_SECOND", "7")
     accounts = load_settings().all_accounts()
 
-    assert accounts["default"].webhook_secrets == ()
+    assert not accounts["default"].webhook_secrets
     assert [one.get_secret_value() for one in accounts["acme"].webhook_secrets] == [SECRET]
     assert accounts["acme"].max_webhooks_per_second == 7
 
