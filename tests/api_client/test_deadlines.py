@@ -165,7 +165,7 @@ def test_a_request_that_a_deadline_ends_leaves_the_answer_lost_and_its_connectio
     monkeypatch.setattr("api_client.transport._COARSE", 0.1)
 
     async def check() -> None:
-        async with serving(behaviour) as server, AiohttpTransport(timeout=0.321) as transport:
+        async with serving(behaviour) as server, AiohttpTransport(timeout=2) as transport:
             for _ in range(2):
                 with pytest.raises(AnswerLostError, match=r"^GET /x: TimeoutError$") as caught:
                     await transport.exchange(Request("GET", f"{server.url}/x", {}))
