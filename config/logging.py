@@ -9,6 +9,22 @@ import sys
 
 import structlog
 
+#: Where Celery logs a message that it does not take, with all that stands in it.
+_DUMPING = frozenset(
+    {"on_decode_error", "on_invalid_task", "on_unknown_message", "on_unknown_task"}
+)
+
+
+def _without_bodies(record: logging.LogRecord) -> bool:
+    """Take what producers put into messages out of what Celery logs."""
+    if record.funcName in _DUMPING and record.name.startswith("celery."):
+        record.msg, record.args = f"a message was dropped ({record.funcName})", None
+        record.exc_info = record.exc_text = None
+    data = record.__dict__.get("data")
+    if isinstance(data, dict):
+        record.data = {name: data[name] for name in data.keys() - {"args", "kwargs"}}
+    return True
+
 
 def setup_logging(level: str = "INFO") -> None:
     """Send structlog's and the standard library's logs to stderr.
@@ -43,6 +59,7 @@ def setup_logging(level: str = "INFO") -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    handler.addFilter(_without_bodies)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.INFO))

@@ -14,7 +14,7 @@ from runqueue.retry import RUN_STATUSES, Retry
 #: Bounds: a year of waiting, and a number of runs that nobody asks for by mistake.
 MAX_ATTEMPTS: Final = 100
 MAX_BACKOFF: Final = 365 * 86_400
-_MAX_CODES, _MAX_CODE = 100, 256
+MAX_CODES, MAX_CODE, MAX_DOUBLINGS = 100, 256, 64
 _HALF = re.compile(r"[\ud800-\udfff]")  # half of a surrogate pair, which JSON cannot carry
 _STATUS_WORDS = ", ".join(RUN_STATUSES)
 _WORDS = {
@@ -22,7 +22,7 @@ _WORDS = {
     "retry_on": f"a list of {_STATUS_WORDS} and error codes, not empty",
     "min_backoff": f"seconds from 0 to {MAX_BACKOFF}",
     "max_backoff": f"seconds from 0 to {MAX_BACKOFF}",
-    "max_doublings": "a whole number from 0 to 64",
+    "max_doublings": f"a whole number from 0 to {MAX_DOUBLINGS}",
 }
 
 
@@ -99,9 +99,9 @@ def _seconds(value: object) -> float | None:
 
 
 def _names(value: object) -> tuple[str, ...] | None:
-    if not isinstance(value, list | tuple) or not 0 < len(value) <= _MAX_CODES:
+    if not isinstance(value, list | tuple) or not 0 < len(value) <= MAX_CODES:
         return None
-    names = [name for name in value if isinstance(name, str) and 0 < len(name) <= _MAX_CODE]
+    names = [name for name in value if isinstance(name, str) and 0 < len(name) <= MAX_CODE]
     if any(map(_HALF.search, names)):
         return None
     return tuple(names) if len(names) == len(value) else None
@@ -112,5 +112,5 @@ _READ: dict[str, Callable[[object], Any]] = {
     "retry_on": _names,
     "min_backoff": _seconds,
     "max_backoff": _seconds,
-    "max_doublings": _whole(0, 64),
+    "max_doublings": _whole(0, MAX_DOUBLINGS),
 }

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Any, Self, cast
 from runqueue import calls, ids
 from runqueue.accounts import Accounts, account_of, pages
 from runqueue.connect import async_client, check_policy, find_url, speaking_of
-from runqueue.ends import AsyncEnds, time_to_look_async
+from runqueue.ends import AsyncEnds
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.intake import Handed, Packet, accepted, in_order, packets
 from runqueue.job import Batch, Enqueued, Job, JobState
@@ -22,6 +22,11 @@ from runqueue.retry import Retry
 from runqueue.scripts import Call, T, run_async
 from runqueue.spec import JobSpec, Priority
 from runqueue.stats import AccountStats
+from runqueue.watching import JOBS_AT_ONCE, found, unfinished
+
+#: Results that those who wait read at once: thousands that are told together must not take all
+#: connections from the others, nor wait for one until that fails.
+_READERS = 25
 
 
 class AsyncRunQueue:
@@ -40,6 +45,7 @@ class AsyncRunQueue:
             self._client = async_client(self._url)
         self._accounts = Accounts()
         self._ends = AsyncEnds(self._url)
+        self._reading = asyncio.Semaphore(_READERS)
 
     async def __aenter__(self) -> Self:
         return self
@@ -183,14 +189,25 @@ class AsyncRunQueue:
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Wait until a job has ended and return it."""
         give_up = time.monotonic() + (math.inf if timeout is None else timeout)
-        state = await self._state(job_id)
-        if not state.is_over and time.monotonic() < give_up:
-            with self._ends.watch(job_id) as told:
-                while not state.is_over and await time_to_look_async(told, give_up):
-                    state = await self._state(job_id)
-        if not state.is_over:
-            raise TimeoutError(f"job {job_id} is still {state.value} after {timeout} s")
-        return await self.get(job_id)
+        with self._ends.watch([job_id]) as watch:
+            if not await self._ends.pause(watch, give_up, self.states):
+                raise TimeoutError(f"job {job_id} is still {watch.state} after {timeout} s")
+        async with self._reading:
+            return await self.get(job_id)
+
+    async def as_completed(
+        self, job_ids: Iterable[str], timeout: float | None = None
+    ) -> AsyncIterator[Job]:
+        """Yield jobs as they end, each once; what has ended already comes first."""
+        give_up = time.monotonic() + (math.inf if timeout is None else timeout)
+        with self._ends.watch(job_ids) as watch:
+            total = len(watch.open)
+            while watch.open or watch.over:
+                if not await self._ends.pause(watch, give_up, self.states):
+                    raise TimeoutError(unfinished(len(watch.open), total, timeout))
+                over = watch.take(JOBS_AT_ONCE)
+                for job in found(over, await self.get_many(over)):
+                    yield job
 
     async def cancel(self, job_id: str) -> JobState:
         """Ask for the end of a job and return its state."""
@@ -235,12 +252,6 @@ class AsyncRunQueue:
 
     async def _owners(self, job_ids: Sequence[str]) -> list[str]:
         return self._accounts.known if self._accounts.know_all(job_ids) else await self.accounts()
-
-    async def _state(self, job_id: str) -> JobState:
-        state, _ = (await self.states([job_id]))[0]
-        if state is None:
-            raise JobNotFound(job_id)
-        return state
 
     async def _account(self, job_id: str) -> str:
         if not ids.is_id(job_id):

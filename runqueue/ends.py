@@ -2,18 +2,16 @@
 
 Every script that ends jobs publishes their ids (`save` in lua/lib/core.lua). A message reaches only
 who listens at that moment, and a connection may be gone long before that is known. So what is heard
-is never more than a reason to look now: who waits looks by itself as well, now and then, and once
-more whenever the listener was subscribed (again).
+is never more than a reason to look now (`watching.py`): everything is looked at now and then as
+well, and once more whenever the listener was subscribed (again).
 """
 
 import asyncio
-import os
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Generic, TypeVar, cast
-from weakref import WeakSet
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import redis
 import redis.asyncio
@@ -23,13 +21,10 @@ from redis.retry import Retry
 
 from runqueue.connect import async_client, sync_client
 from runqueue.keys import Keys
+from runqueue.watching import States, Watch, Watchers
 
 #: The channels of all accounts; a message is ids with blanks between them.
 CHANNELS = f"{Keys('*').prefix}ended"
-#: Seconds after which who waits looks by itself: that is what a lost message costs.
-LOOK_EVERY = 2.0
-#: Seconds a listener stays when nobody waits any more: the next one may come soon.
-LINGER = 5.0
 #: Seconds between two looks of a listener at whether it is wanted.
 TICK = 0.5
 #: Seconds between two tries of a listener to connect.
@@ -37,12 +32,6 @@ PAUSE = 1.0
 #: Seconds without a word after which the server is asked for one; after twice as many the
 #: connection is given up, since nothing else tells that one without traffic is dead.
 QUIET = 5.0
-
-
-#: What tells one who waits to look, a thread or a coroutine.
-E = TypeVar("E", threading.Event, asyncio.Event)
-#: What a listener is known by.
-L = TypeVar("L")
 
 
 class _Line:
@@ -72,103 +61,7 @@ class _Line:
         return False
 
 
-class _Waiters(Generic[E, L]):
-    """Who waits for which job, and what listens for them; thread-safe."""
-
-    def __init__(self, url: str, event: Callable[[], E]) -> None:
-        self._url = url
-        self._event: Callable[[], E] = event
-        self.begin_anew()
-        _ALL.add(self)
-
-    @contextmanager
-    def watch(self, job_id: str) -> Iterator[E]:
-        """Give an event: it is set once every end will be heard, and when the job's may be."""
-        told = self._event()
-        self._enter(job_id, told)
-        try:
-            yield told
-        finally:
-            self._leave(job_id, told)
-
-    def begin_anew(self) -> None:
-        """Forget everything: of what a parent process had, a fork has neither threads nor loops."""
-        self._lock = threading.RLock()  # the collector may end an abandoned wait at any point
-        self._waiting: dict[str, set[E]] = {}
-        self._listener: L | None = None
-        self._is_heard = False
-        self._left = 0.0
-
-    def _start(self) -> L | None:
-        raise NotImplementedError
-
-    def _enter(self, job_id: str, told: E) -> None:
-        with self._lock:
-            self._waiting.setdefault(job_id, set()).add(told)
-            if self._listener is None:
-                self._listener = self._start()
-            elif self._is_heard:
-                told.set()
-
-    def _leave(self, job_id: str, told: E) -> None:
-        with self._lock:
-            others = self._waiting.get(job_id, set())
-            others.discard(told)
-            if not others:
-                self._waiting.pop(job_id, None)
-            self._left = time.monotonic()
-
-    def _is_wanted(self, listener: L) -> bool:
-        """Tell a listener whether to go on; if not, the next one who waits starts another."""
-        with self._lock:
-            if self._listener is not listener:
-                return False
-            if not self._waiting and time.monotonic() > self._left + LINGER:
-                self._dismiss()
-            return self._listener is not None
-
-    def _dismiss(self) -> L | None:
-        listener, self._listener, self._is_heard = self._listener, None, False
-        return listener
-
-    def _lost(self, listener: L) -> None:
-        with self._lock:
-            if self._listener is listener:
-                self._is_heard = False
-
-    def _ended(self, listener: L) -> None:
-        with self._lock:
-            if self._listener is listener:
-                self._dismiss()
-
-    def _take(self, listener: L, message: dict[str, Any] | None) -> None:
-        """Have those look whom a message concerns; a subscription, also a renewed one, all."""
-        kind = message["type"] if message else ""
-        with self._lock:
-            if message and kind == "pmessage":
-                for job_id in message["data"].decode().split():
-                    for told in self._waiting.get(job_id, ()):
-                        told.set()
-            elif kind == "psubscribe" and self._listener is listener:
-                self._is_heard = True
-                for waiting in self._waiting.values():
-                    for told in waiting:
-                        told.set()
-
-
-_ALL: "WeakSet[_Waiters[Any, Any]]" = WeakSet()
-
-
-def _begin_anew() -> None:
-    for waiters in _ALL:
-        waiters.begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
-
-
-class Ends(_Waiters[threading.Event, threading.Event]):
+class Ends(Watchers[threading.Event, threading.Event]):
     """Tells threads of the ends of jobs; its listener is a thread, known by the event that ends it.
 
     Args:
@@ -180,10 +73,46 @@ class Ends(_Waiters[threading.Event, threading.Event]):
 
     def close(self) -> None:
         """Have the listener end, within a tick; who still waits goes on without it."""
-        with self._lock:
-            over = self._dismiss()
+        over = self._close()
         if over is not None:
             over.set()
+
+    def pause(
+        self, watch: Watch[threading.Event], give_up: float, look: Callable[[list[str]], States]
+    ) -> bool:
+        """Wait until one of the jobs of `Ends.watch` has ended; False once the time is up.
+
+        Args:
+            watch: who waits.
+            give_up: when, on the monotonic clock, the time is up.
+            look: reads the states of jobs.
+
+        Raises:
+            JobNotFound: one of them is not on record; or what a look raised.
+        """
+        self._begin(watch)
+        try:
+            while True:
+                turn = self._turn(watch, give_up)
+                if turn.done is not None:
+                    return turn.done
+                if turn.look:
+                    self._look(turn.look, look)
+                else:
+                    watch.told.wait(None if turn.seconds == math.inf else turn.seconds)
+        finally:
+            self._end(watch)
+
+    def _look(self, job_ids: list[str], look: Callable[[list[str]], States]) -> None:
+        try:
+            states = look(job_ids)
+        except Exception as error:  # noqa: BLE001 - raised to all whom it concerns
+            self._failed(job_ids, error)
+        except BaseException:
+            self._put_back(job_ids)
+            raise
+        else:
+            self._learn(job_ids, states)
 
     def _start(self) -> threading.Event | None:
         over = threading.Event()
@@ -221,7 +150,7 @@ class Ends(_Waiters[threading.Event, threading.Event]):
                     pubsub.ping("?")
 
 
-class AsyncEnds(_Waiters[asyncio.Event, asyncio.Task[None]]):
+class AsyncEnds(Watchers[asyncio.Event, asyncio.Task[None]]):
     """Tells coroutines of one event loop of the ends of jobs; its listener is a task.
 
     Args:
@@ -233,11 +162,43 @@ class AsyncEnds(_Waiters[asyncio.Event, asyncio.Task[None]]):
 
     async def close(self) -> None:
         """End the listener; who still waits goes on without it."""
-        with self._lock:
-            task = self._dismiss()
+        task = self._close()
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+
+    async def pause(
+        self,
+        watch: Watch[asyncio.Event],
+        give_up: float,
+        look: Callable[[list[str]], Awaitable[States]],
+    ) -> bool:
+        """Wait until one of the jobs of `watch` has ended; see `Ends.pause`."""
+        self._begin(watch)
+        try:
+            while True:
+                turn = self._turn(watch, give_up)
+                if turn.done is not None:
+                    return turn.done
+                if turn.look:
+                    await self._look(turn.look, look)
+                else:
+                    await _told(watch.told, turn.seconds)
+        finally:
+            self._end(watch)
+
+    async def _look(
+        self, job_ids: list[str], look: Callable[[list[str]], Awaitable[States]]
+    ) -> None:
+        try:
+            states = await look(job_ids)
+        except Exception as error:  # noqa: BLE001 - raised to all whom it concerns
+            self._failed(job_ids, error)
+        except BaseException:  # canceled: whoever leads next looks
+            self._put_back(job_ids)
+            raise
+        else:
+            self._learn(job_ids, states)
 
     def _start(self) -> asyncio.Task[None]:
         return asyncio.create_task(self._listen(), name="runqueue-ends")
@@ -268,30 +229,13 @@ class AsyncEnds(_Waiters[asyncio.Event, asyncio.Task[None]]):
                     await pubsub.ping("?")
 
 
-def time_to_look(told: threading.Event, give_up: float) -> bool:
-    """Pause until there may be news of a job; False once the time is up.
-
-    Args:
-        told: the event of `Ends.watch`.
-        give_up: when, on the monotonic clock, the time is up.
-    """
-    left = give_up - time.monotonic()
-    if left <= 0:
-        return False
-    told.wait(min(left, LOOK_EVERY))
-    told.clear()  # before the look: what is told meanwhile is cause for another
-    return True
-
-
-async def time_to_look_async(told: asyncio.Event, give_up: float) -> bool:
-    """Pause until there may be news of a job; see `time_to_look`."""
-    left = give_up - time.monotonic()
-    if left <= 0:
-        return False
+async def _told(told: asyncio.Event, seconds: float) -> None:
+    """Wait to be told, but no longer than that."""
+    if seconds == math.inf:
+        await told.wait()
+        return
     try:
-        async with asyncio.timeout(min(left, LOOK_EVERY)):
+        async with asyncio.timeout(seconds):
             await told.wait()
     except TimeoutError:
-        pass
-    told.clear()
-    return True
+        return

@@ -38,6 +38,10 @@ strays, stray_jobs      hash    runs of ours that no job owns, by run and by job
 stray_looks             zset    strays that may still run, and so take a slot, by the next look
 ended:<day>             list    jobs in the order they ended ("stray <run>", too), for retention
 dead                    zset    dead jobs by their end
+inbox                   list    lines that producers pushed
+inbox:taken             hash    lines that a worker makes jobs of, by number
+inbox:leases            zset    their numbers, by when they are given out again
+inbox:invalid           list    lines that were refused, with their errors
 processes               zset    live processes by lease deadline
 clocks                  hash    process -> the server's time at its last tick, and its own
 board:<kind>            zset    processes that have a pump of the kind, by when that is stale

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import chain, islice
@@ -12,7 +12,7 @@ from typing import Any, Self
 from runqueue import calls, ids
 from runqueue.accounts import Accounts, account_of, pages
 from runqueue.connect import check_policy, find_url, speaking_of, sync_client
-from runqueue.ends import Ends, time_to_look
+from runqueue.ends import Ends
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.intake import Handed, Packet, accepted, in_order, packets
 from runqueue.job import Batch, Enqueued, Job, JobState
@@ -22,6 +22,7 @@ from runqueue.retry import Retry
 from runqueue.scripts import Call, T, run
 from runqueue.spec import JobSpec, Priority
 from runqueue.stats import AccountStats
+from runqueue.watching import JOBS_AT_ONCE, found, unfinished
 
 
 class RunQueue:
@@ -254,14 +255,30 @@ class RunQueue:
             TimeoutError: it has not ended in time; it goes on.
         """
         give_up = time.monotonic() + (math.inf if timeout is None else timeout)
-        state = self._state(job_id)
-        if not state.is_over and time.monotonic() < give_up:
-            with self._ends.watch(job_id) as told:
-                while not state.is_over and time_to_look(told, give_up):
-                    state = self._state(job_id)
-        if not state.is_over:
-            raise TimeoutError(f"job {job_id} is still {state.value} after {timeout} s")
+        with self._ends.watch([job_id]) as watch:
+            if not self._ends.pause(watch, give_up, self.states):
+                raise TimeoutError(f"job {job_id} is still {watch.state} after {timeout} s")
         return self.get(job_id)
+
+    def as_completed(self, job_ids: Iterable[str], timeout: float | None = None) -> Iterator[Job]:
+        """Yield jobs as they end, each once; what has ended already comes first.
+
+        Args:
+            job_ids: the jobs.
+            timeout: seconds until the last has ended; None = for ever.
+
+        Raises:
+            JobNotFound: one of them is not on record.
+            TimeoutError: not all have ended in time; they go on.
+        """
+        give_up = time.monotonic() + (math.inf if timeout is None else timeout)
+        with self._ends.watch(job_ids) as watch:
+            total = len(watch.open)
+            while watch.open or watch.over:
+                if not self._ends.pause(watch, give_up, self.states):
+                    raise TimeoutError(unfinished(len(watch.open), total, timeout))
+                over = watch.take(JOBS_AT_ONCE)
+                yield from found(over, self.get_many(over))
 
     def cancel(self, job_id: str) -> JobState:
         """Ask for the end of a job and return its state.
@@ -324,12 +341,6 @@ class RunQueue:
 
     def _owners(self, job_ids: Sequence[str]) -> list[str]:
         return self._accounts.known if self._accounts.know_all(job_ids) else self.accounts()
-
-    def _state(self, job_id: str) -> JobState:
-        state, _ = self.states([job_id])[0]
-        if state is None:
-            raise JobNotFound(job_id)
-        return state
 
     def _account(self, job_id: str) -> str:
         if not ids.is_id(job_id):

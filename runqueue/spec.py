@@ -153,15 +153,19 @@ class JobSpec:
         return _check(line, id_field="idempotency_key")
 
 
-def parse_line(raw: bytes | str | Mapping[str, Any]) -> JobSpec:
+def parse_line(raw: bytes | str | Mapping[str, Any], account: str = "default") -> JobSpec:
     """Check one line of a batch file, as JSON text or already parsed.
+
+    Args:
+        raw: the line.
+        account: whose it is if it does not say so itself.
 
     Raises:
         InvalidJob: with every field at fault; the field `line` stands for the line as a whole.
     """
     if not isinstance(raw, (bytes, bytearray, str)):
-        return _check(raw)
-    spec = _check(_decode(raw))
+        return _check(raw, account=account)
+    spec = _check(_decode(raw), account=account)
     # orjson reads an integer over 64 bits as a float, and writes that with an exponent.
     if _EXPONENT in spec.canonical:
         _refuse(list(json_errors(json.loads(raw)["body"], "body")))
@@ -178,7 +182,7 @@ def _decode(raw: bytes | str) -> object:
         raise InvalidJob([FieldError("line", message)]) from None
 
 
-def _check(line: object, id_field: str = "custom_id") -> JobSpec:
+def _check(line: object, id_field: str = "custom_id", account: str = "default") -> JobSpec:
     """Turn a parsed line into a job; `id_field` is what the caller calls the custom_id."""
     if type(line) is not dict:  # a dict is by far the most common, and this test the cheapest
         if not isinstance(line, Mapping):
@@ -192,7 +196,10 @@ def _check(line: object, id_field: str = "custom_id") -> JobSpec:
     options = () if line.keys() <= PLAIN_FIELDS else read_options(line, errors)
     _refuse(errors)
     # The kind as we write it, also where it was given as some enum of the caller's.
-    return JobSpec(_MODELS[line["kind"]].kind, body, canonical, custom_id, *options)
+    spec = JobSpec(_MODELS[line["kind"]].kind, body, canonical, custom_id, *options)
+    if line.get("account") is None:
+        spec.account = account
+    return spec
 
 
 def _refuse(errors: list[FieldError]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from celery import Celery, bootsteps, signals
 from celery.apps.worker import Worker as CeleryWorker
+from celery.exceptions import Reject
 from celery.worker.state import maybe_shutdown
 
 from config.collector import calm_collector
@@ -17,6 +18,7 @@ from config.logging import setup_logging
 from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
 from runqueue import EvictingRedis, NewerSchema, QueueUnavailable
 from runqueue.connect import find_url
+from worker.intake import NotNow
 from worker.metrics_server import serve_metrics
 from worker.pump import Ended
 from worker.runtime import Runtime
@@ -25,7 +27,9 @@ from worker.ticker import Ticker
 log = structlog.get_logger()
 
 QUEUE = "runqueue"
-KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks")
+KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks", "inbox")
+#: Messages of producers (`runqueue.enqueue`) that one process works on at once.
+PRODUCERS = 4
 
 
 def _settings_or_exit() -> tuple[Settings, str, str]:
@@ -61,9 +65,11 @@ app.conf.update(
     result_backend=None,
     worker_pool="threads",
     # A pump holds a thread while it lives: one for each kind and account, and some for sweeps.
-    worker_concurrency=(len(KINDS) + 1) * len(settings.all_accounts()) + 2,
+    worker_concurrency=(len(KINDS) + 1) * len(settings.all_accounts()) + PRODUCERS,
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
+    # A thread cannot be ended; what it hands in has keys, so it may be handed in twice.
+    worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_send_task_events=False,
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
@@ -76,7 +82,9 @@ app.conf.update(
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
         "health_check_interval": 5,
-        "visibility_timeout": 300,
+        # A producer's message comes again so long after its worker was killed; a pump's is never
+        # left unacknowledged.
+        "visibility_timeout": 60,
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
     },
@@ -182,6 +190,24 @@ def reconcile(account: str, tick_us: int) -> None:
 def webhooks(account: str, tick_us: int) -> None:
     """Run the pump of an account's webhooks."""
     _pump("webhooks", account, tick_us)
+
+
+@app.task(name="runqueue.inbox")
+def inbox(account: str, tick_us: int) -> None:
+    """Run the pump of an account's inbox."""
+    _pump("inbox", account, tick_us)
+
+
+@app.task(name="runqueue.enqueue", bind=True, acks_late=True)
+def enqueue(self: Any, *args: Any, **kwargs: Any) -> None:
+    """Hand in the lines of a producer's message; acknowledged once they are in the queue."""
+    runtime = _state.get("runtime")
+    if runtime is None:
+        raise Reject("the worker is stopping", requeue=True)
+    try:
+        runtime.intake.accept(self.request.id, args, kwargs)
+    except NotNow as error:
+        raise Reject(error, requeue=True) from None
 
 
 @app.task(name="runqueue.sweep")

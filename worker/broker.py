@@ -1,8 +1,13 @@
-"""kombu's Redis transport, which here outlives a message that it cannot read.
+"""kombu's Redis transport, which here outlives unreadable messages and lost connections.
 
 Anybody can push bytes onto the broker's list. kombu raises what parsing them raised, Celery takes
-that for its own end, and each worker that pops such a message stops. Messages carry no state here,
-so one that cannot be read is dropped.
+that for its own end, and each worker that pops such a message stops. One that cannot be read is
+dropped.
+
+When a connection is lost, kombu puts the messages that are worked on back into the broker's list,
+and later acknowledges them over what is left of it. Where it cannot (it has forgotten the address
+by then), Celery takes that for its own end, too. They come again anyway, when their visibility
+timeout is over, and coming twice does no harm.
 """
 
 from typing import Any
@@ -16,8 +21,31 @@ log = structlog.get_logger()
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
+class QoS(redis.QoS):
+    """What is worked on; it comes again by time, so nothing else about it has to succeed."""
+
+    def ack(self, delivery_tag: Any) -> None:
+        """Acknowledge a message, unless its connection is gone."""
+        if not self.channel.closed:
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+
+    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+        """Give a message back, unless its connection is gone."""
+        if not self.channel.closed:
+            super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Put what is worked on back into the broker's list, if the broker can be reached."""
+        try:
+            super().restore_unacked_once(stderr)  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001 - it must not be the worker's end
+            log.warning("messages_come_later", error=str(error))
+
+
 class Channel(redis.Channel):
     """A channel that drops what is no message."""
+
+    QoS = QoS
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

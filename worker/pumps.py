@@ -8,13 +8,14 @@ from api_client import AiohttpTransport
 from config.settings import Account, Settings
 from worker.account import AccountLink
 from worker.cancel import CancelPump
+from worker.inbox import InboxPump
 from worker.poll import PollPump
 from worker.pump import Pump
 from worker.reconcile import ReconcilePump
 from worker.submit import SubmitPump
 from worker.webhooks import WebhookPump
 
-KINDS = (SubmitPump, PollPump, CancelPump, ReconcilePump, WebhookPump)
+KINDS = (SubmitPump, PollPump, CancelPump, ReconcilePump, WebhookPump, InboxPump)
 
 
 class AccountWorker(AccountLink):

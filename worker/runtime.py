@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from api_client import AiohttpTransport
 from config.settings import Settings
 from runqueue.connect import async_client, check_policy
+from worker.intake import Intake
 from worker.metrics import LOOP_LAG, PUMPS
 from worker.pump import Ended
 from worker.pumps import AccountWorker
@@ -50,6 +51,7 @@ class Runtime:
         self.url = url
         self.accounts: dict[str, AccountWorker] = {}
         self.stopping = threading.Event()
+        self.intake = Intake(url, self.stopping)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="runqueue-loop", daemon=True)
         self._redis = async_client(url, retries=3)
@@ -124,6 +126,7 @@ class Runtime:
             self.call(self._stop(grace)).result(timeout=grace + GOODBYE_SECONDS)
         except Exception as error:  # noqa: BLE001 - the process ends anyway; leases settle the rest
             log.warning("drain_incomplete", error=repr(error))
+        self.intake.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
 

@@ -8,6 +8,7 @@ import typer
 from runqueue.cli import commands, operate, webhooks
 from runqueue.cli.cancel import cancel
 from runqueue.cli.exits import EPILOG
+from runqueue.cli.inbox import inbox
 from runqueue.cli.rooms import add_commands
 from runqueue.cli.submit import submit
 
@@ -47,6 +48,7 @@ app.add_typer(operate.unconfirmed, name="unconfirmed")
 app.add_typer(operate.dead, name="dead")
 app.add_typer(operate.strays, name="strays")
 app.add_typer(webhooks.webhooks, name="webhooks")
+app.add_typer(inbox, name="inbox")
 add_commands(app)
 
 

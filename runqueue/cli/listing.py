@@ -29,7 +29,7 @@ _TITLES = {
     "ended_at": "ended",
 }
 #: Shown as how long ago that was.
-_AGES = {"since", "ended_at"}
+_AGES = {"since", "ended_at", "at"}
 _STRAY_COLUMNS = ("run_id", "job_id", "attempt", "since", "why")
 
 

@@ -8,6 +8,7 @@
 --       { 'send', now_us, per kind that is due: kind, messages }
 local process, woken, interval = ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
 local JOBS_A_PUMP, MAX_LANES = 100, 64
+local LINES_A_JOB = 100 -- lines of the inbox cost no call to Skyvern: so many go for one job
 local SEND_AGAIN = 50000
 local SWEEP_EVERY, TIDY_EVERY = 1000000, 30000000
 expect(PREFIX .. 'processes', 'zset')
@@ -95,6 +96,10 @@ send('poll', wanted(redis.call('ZCOUNT', PREFIX .. 'poll', '-inf', int(NOW))
 send('cancel', wanted(redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)), 'cancel'))
 send('webhooks', wanted(redis.call('ZCOUNT', PREFIX .. 'relays', '-inf', int(NOW))
   + redis.call('ZCOUNT', PREFIX .. 'watches', '-inf', int(NOW)), 'webhooks'))
+-- Anybody may write to the inbox: what is no list there must not keep the other pumps from their messages.
+local lines = redis.pcall('LLEN', PREFIX .. 'inbox')
+send('inbox', wanted((type(lines) == 'number' and lines or 0) / LINES_A_JOB
+  + redis.call('ZCOUNT', PREFIX .. 'inbox:leases', '-inf', int(NOW)), 'inbox'))
 -- One at a time: what one search finds need not be looked for by another.
 if redis.call('ZCOUNT', PREFIX .. 'reconcile', '-inf', int(NOW)) > 0
   or redis.call('HEXISTS', META, 'recover_from') == 1 then

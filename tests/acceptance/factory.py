@@ -33,8 +33,12 @@ class Factory:
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     started: int = 0
 
-    def start_worker(self) -> "subprocess.Popen[bytes]":
-        """Start one worker process: the command that users run."""
+    def start_worker(self, app: str = "worker.app") -> "subprocess.Popen[bytes]":
+        """Start one worker process: the command that users run.
+
+        Args:
+            app: the module of the Celery application.
+        """
         env = {
             **os.environ,
             "SKYVERN_API_KEY": "simulator-key",
@@ -44,7 +48,7 @@ class Factory:
             **self.settings,
         }
         self.started += 1
-        command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+        command = [sys.executable, "-m", "celery", "-A", app, "worker"]
         with (self.folder / f"worker-{self.started}.log").open("wb") as log:
             worker = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         self.workers.append(worker)

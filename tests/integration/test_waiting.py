@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from faults.proxy import Network, Proxy
-from runqueue import AsyncRunQueue, Job, JobState, QueueUnavailable, RunQueue, calls, ends
+from runqueue import AsyncRunQueue, Job, JobState, QueueUnavailable, RunQueue, calls, ends, watching
 from runqueue.scripts import run
 from tests.integration.clockwork import Clockwork
 
@@ -49,14 +49,20 @@ class Either:
     async def waiting(self, job_id: str, timeout: float | None = 30) -> "asyncio.Future[Job]":
         """Begin to wait; returns once it was looked at by one who would be told of its end."""
         before = self.looked
+        looks = 1 if self.queue._ends._is_heard else 2
         waiting = self.wait(job_id, timeout)
-        await until(lambda: self.looked >= before + 2 and self.watched == 1)
+        await until(lambda: self.looked >= before + looks and self.watched == 1)
         return waiting
 
     @property
     def watched(self) -> int:
         """For how many jobs the listener listens."""
         return len(self.queue._ends._waiting)
+
+    @property
+    def pausing(self) -> int:
+        """How many wait just now."""
+        return len(self.queue._ends._pausing)
 
     async def close(self) -> None:
         closing = self.queue.close()
@@ -134,13 +140,13 @@ async def far(either: Either, proxy: Proxy, threads: ThreadPoolExecutor) -> Asyn
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits does not look by itself while a test runs."""
-    monkeypatch.setattr(ends, "LOOK_EVERY", NEVER)
+    monkeypatch.setattr(watching, "LOOK_EVERY", NEVER)
 
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener ends as soon as it is not wanted any more."""
-    monkeypatch.setattr(ends, "LINGER", 0.0)
+    monkeypatch.setattr(watching, "LINGER", 0.0)
 
 
 def new_job(client: redis.Redis, n: int = 1) -> list[str]:
@@ -207,12 +213,12 @@ async def test_an_end_at_any_moment_of_the_beginning_is_not_missed(
 
 
 @pytest.mark.usefixtures("seldom")
-async def test_200_that_wait_use_one_connection_to_listen(
+async def test_200_that_wait_use_one_connection_to_listen_and_look_together(
     either: Either, client: redis.Redis
 ) -> None:
     jobs = new_job(client, 100)
     waiting = [either.wait(job_id) for job_id in jobs * 2]
-    await until(lambda: either.looked == 400)
+    await until(lambda: either.pausing == 200 and either.queue._ends._is_heard)
     assert len(listeners(client)) == 1
 
     end(client, *jobs)
@@ -220,6 +226,42 @@ async def test_200_that_wait_use_one_connection_to_listen(
     done = await asyncio.gather(*waiting)
     assert [job.id for job in done] == jobs * 2
     assert {job.state for job in done} == {JobState.CANCELED}
+    assert either.looks < 300, "a look each at first, and a few for all"
+
+
+async def test_those_that_wait_are_looked_at_now_and_then_in_one_look(
+    either: Either, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(ends, "CHANNELS", "nobody:speaks:here")
+    jobs = new_job(client, 100)
+    waiting = [either.wait(job_id) for job_id in jobs]
+    await until(lambda: either.pausing == 100 and either.queue._ends._is_heard)
+    before, begun = either.looks, time.monotonic()
+    await until(lambda: either.looks >= before + 5)
+    assert time.monotonic() - begun > 0.3, "not one look a job"
+
+    end(client, *jobs)
+
+    assert len(await asyncio.wait_for(asyncio.gather(*waiting), 15)) == 100
+
+
+@pytest.mark.usefixtures("seldom")
+async def test_who_looks_for_all_hands_over_when_its_own_job_has_ended_or_its_time_is_up(
+    either: Either, client: redis.Redis
+) -> None:
+    first, second, third = new_job(client, 3)
+    one = await either.waiting(first, timeout=0.5)
+    two, three = either.wait(second), either.wait(third)
+    await until(lambda: either.pausing == 3)
+
+    with pytest.raises(TimeoutError):
+        await one
+    end(client, second)
+    assert (await two).id == second
+    end(client, third)
+
+    assert (await three).id == third
 
 
 @pytest.mark.usefixtures("seldom")
@@ -246,7 +288,7 @@ def script_that_cancels(client: redis.Redis, job_id: str) -> tuple[Any, ...]:
 async def test_a_message_that_is_lost_costs_only_time(
     either: Either, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ends, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(watching, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(ends, "CHANNELS", "nobody:speaks:here")
     (job_id,) = new_job(client)
     waiting = await either.waiting(job_id)
@@ -290,7 +332,7 @@ async def test_the_listener_stays_for_a_while_and_ends_with_the_queue(
 async def test_who_waits_when_the_queue_is_closed_goes_on(
     either: Either, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ends, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(watching, "LOOK_EVERY", 0.1)
     (job_id,) = new_job(client)
     waiting = await either.waiting(job_id)
     await either.close()
@@ -353,7 +395,7 @@ async def test_a_connection_that_says_nothing_is_given_up_for_another(
 async def test_who_waits_is_told_that_redis_is_gone(
     far: Either, proxy: Proxy, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ends, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(watching, "LOOK_EVERY", 0.1)
     (job_id,) = new_job(client)
     waiting = await far.waiting(job_id)
 

@@ -45,3 +45,20 @@ def test_messages_that_cannot_be_read_are_dropped_and_the_next_one_is_delivered(
 
     assert received(redis_url, "good") == ["good"]
     assert client.llen("here") == 0
+
+
+def test_an_acknowledgement_over_a_connection_that_is_gone_is_no_error_and_the_message_comes_again(
+    client: redis.Redis, redis_url: str
+) -> None:
+    taken: list[Any] = []
+    with connected(redis_url) as connection:
+        with connection.SimpleQueue("here") as queue:
+            queue.put("good")
+        queue = connection.SimpleQueue("here").queue
+        with connection.Consumer([queue], callbacks=[lambda _, message: taken.append(message)]):
+            connection.drain_events(timeout=20)
+    for late in (taken[0].ack, taken[0].requeue):
+        taken[0]._state = "RECEIVED"
+        late()
+
+    assert received(redis_url, "good") == ["good"]

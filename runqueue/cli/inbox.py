@@ -1,0 +1,133 @@
+"""The commands for lines that were refused: those of the inbox, and of Celery messages."""
+
+import json
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import typer
+
+from runqueue.cli.choosing import Account, All, Reason, Yes, confirm
+from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.listing import AsJson, Limit, print_rows, tell_more
+from runqueue.cli.words import counted
+from runqueue.queue import RunQueue
+from runqueue.refused import Refused, RefusedLine
+
+inbox = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Lines of the inbox and of Celery messages that were refused.",
+)
+
+_COLUMNS = ("at", "account", "custom_id", "error")
+
+
+@inbox.command("list")
+def list_refused(
+    *,
+    account: Account = None,
+    reason: Reason = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show refused lines and what is wrong with them, oldest first; --json shows the lines, too."""
+    with errors_told(), RunQueue() as queue:
+        refused = Refused(queue)
+        found = list(islice(refused.find(account, reason), limit + 1))
+        for name in queue.accounts():
+            if account in {None, name}:
+                _tell_waiting(refused, name)
+        if len(found) > limit:
+            tell_more(limit, None)
+        print_rows([_row(line) for line in found[:limit]], _COLUMNS, as_json=as_json)
+
+
+@inbox.command()
+def discard(
+    *,
+    account: Account = None,
+    reason: Reason = None,
+    everything: All = False,
+    yes: Yes = False,
+) -> None:
+    """Throw refused lines away."""
+    with errors_told(), RunQueue() as queue:
+        refused = Refused(queue)
+        found = _chosen(refused, account, reason, everything=everything)
+        confirm(f"throw {counted(len(found), 'line')} away", yes=yes)
+        typer.echo(f"{refused.discard(found):,} of {len(found):,}: thrown away")
+
+
+@inbox.command()
+def retry(
+    *,
+    account: Account = None,
+    reason: Reason = None,
+    everything: All = False,
+    yes: Yes = False,
+) -> None:
+    """Put refused lines back into the inbox, say after their account was set up."""
+    with errors_told(), RunQueue() as queue:
+        refused = Refused(queue)
+        found = _chosen(refused, account, reason, everything=everything)
+        confirm(f"try {counted(len(found), 'line')} again", yes=yes)
+        moved = refused.retry(found)
+        typer.echo(f"{moved:,} of {len(found):,}: back in the inbox")
+        if moved < len(found):
+            tell("runqueue: the others are of an unknown account, or were not kept whole")
+            raise typer.Exit(Exit.INVALID)
+
+
+def _chosen(
+    refused: Refused, account: str | None, reason: str | None, *, everything: bool
+) -> list[RefusedLine]:
+    if account is None and reason is None and not everything:
+        tell("runqueue: choose lines by --reason, --account or --all")
+        raise typer.Exit(Exit.USAGE)
+    found = list(refused.find(account, reason))
+    if not found:
+        typer.echo("none")
+        raise typer.Exit(Exit.OK)
+    return found
+
+
+def _tell_waiting(refused: Refused, account: str) -> None:
+    look = refused.look(account)
+    if look.waiting + look.taken:
+        tell(f"{account}: {counted(look.waiting + look.taken, 'line')} not looked at yet")
+
+
+def _row(line: RefusedLine) -> dict[str, Any]:
+    record = line.record
+    return {
+        "at": _time(record.get("at")),
+        "account": line.account,
+        "custom_id": _custom_id(record),
+        "error": line.error,
+        "line": _shown(record.get("line")),
+    }
+
+
+def _time(text: Any) -> str | None:
+    """Return a time as it stands in an entry; None where that is none."""
+    try:
+        return str(datetime.fromisoformat(text))
+    except (TypeError, ValueError):
+        return None
+
+
+def _shown(text: Any) -> Any:
+    """Return a line as text that can be printed, also where it is none."""
+    if not isinstance(text, str):
+        return text
+    return text.encode(errors="replace").decode()
+
+
+def _custom_id(record: dict[str, Any]) -> str | None:
+    try:
+        found = json.loads(record["line"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    name = found.get("custom_id") if isinstance(found, dict) else None
+    return _shown(name) if isinstance(name, str) else None

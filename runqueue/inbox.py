@@ -1,0 +1,179 @@
+"""Lines that nobody waits for an answer to: pushed to an inbox, or sent in a Celery message.
+
+What is wrong with one cannot be told to its producer, so it is kept beside the line, in the
+account's list `inbox:invalid`, until a person looks (`runqueue inbox`). Such a line may come twice
+(a worker dies between making the job and forgetting the line), so one without a custom_id gets a
+key that it has again when it comes again.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import orjson
+
+from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
+from runqueue.intake import Packet
+from runqueue.job import Enqueued, EnqueueStatus, moment
+from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
+
+#: Refused lines that an account keeps; beyond that the oldest go.
+KEPT = 10_000
+#: Characters of a line beyond which only its beginning is kept: no job has that many.
+_MAX_CHARS = 8 * MAX_PAYLOAD_BYTES
+_BEGINNING = 1000
+
+
+class Line(NamedTuple):
+    """A line as it came.
+
+    Args:
+        raw: an object, or JSON text.
+        key: its custom_id, if it has none itself.
+    """
+
+    raw: Any
+    key: str
+
+
+@dataclass(slots=True)
+class Checked:
+    """Lines after the check: packets of jobs to hand in, and what is wrong with the others.
+
+    Args:
+        refused: the errors of a line, by its position.
+    """
+
+    lines: Sequence[Line] = field(repr=False)
+    namespace: str
+    packets: list[Packet] = field(default_factory=list)
+    refused: dict[int, list[FieldError]] = field(default_factory=dict)
+
+    def learn(self, packet: Packet, answers: list[Enqueued]) -> None:
+        """Take note of the lines whose keys were used before for other bodies."""
+        for position, answer in zip(packet.positions, answers, strict=True):
+            if answer.status is EnqueueStatus.CONFLICT:
+                conflict = IdempotencyConflict(answer.custom_id or "", answer.job_id)
+                self.refused[position] = [FieldError("custom_id", str(conflict))]
+
+    def kept(self, position: int, at_us: int) -> bytes:
+        """Return what is kept of a refused line.
+
+        Args:
+            position: the line's.
+            at_us: the time, microseconds since 1970.
+        """
+        raw, key = self.lines[position]
+        text, at = _text(raw), moment(at_us)
+        record: dict[str, Any] = {
+            "line": text,
+            "error": [{"field": e.field, "message": e.message} for e in self.refused[position]],
+            "at": at.isoformat(timespec="seconds") if at else "",
+            "key": key,
+            "namespace": self.namespace,
+        }
+        if len(text) > _MAX_CHARS:
+            record |= {"line": text[:_BEGINNING], "cut": True}
+        # The standard library's: bytes that are no UTF-8 are kept as halves of surrogate pairs.
+        return json.dumps(record).encode()
+
+
+def inbox_key(account: str, number: str, line: bytes) -> str:
+    """Return the key of a line of an account's inbox.
+
+    The digest keeps two lines apart to which a Redis that lost writes gave the same number.
+    """
+    return f"{account}-{number}-{blake2b(line, digest_size=8).hexdigest()}"
+
+
+def celery_key(task_id: str, index: int) -> str:
+    """Return the key of a line of a Celery message, whatever its producer called the task."""
+    if not 0 < len(task_id) <= 200 or not task_id.isprintable():
+        task_id = blake2b(task_id.encode(errors="replace"), digest_size=16).hexdigest()
+    return f"{task_id}-{index}"
+
+
+def check_lines(
+    lines: Sequence[Line],
+    namespace: str,
+    accounts: Collection[str],
+    *,
+    default: str = "default",
+    other_account: str = "unknown account",
+) -> Checked:
+    """Check lines; never raises for what is in one.
+
+    Args:
+        lines: the lines.
+        namespace: where those without a custom_id get theirs.
+        accounts: those that a line may name.
+        default: the account of a line that names none.
+        other_account: what is said of a line that names another.
+    """
+    checked = Checked(lines, namespace)
+    filling: dict[str, Packet] = {}
+    for position, line in enumerate(lines):
+        try:
+            spec = _spec(line, namespace, default)
+        except InvalidJob as error:
+            checked.refused[position] = error.errors
+            continue
+        except Exception as error:  # noqa: BLE001 - one line that we misread must not hold up the rest
+            said = f"it cannot be read ({type(error).__name__})"
+            checked.refused[position] = [FieldError("line", said)]
+            continue
+        if spec.account not in accounts:
+            said = f"{other_account} {spec.account!r}"
+            checked.refused[position] = [FieldError("account", said)]
+            continue
+        packet = filling.setdefault(spec.account, Packet(spec.account))
+        packet.add(position, spec)
+        if packet.is_full:
+            checked.packets.append(filling.pop(spec.account))
+    checked.packets += filling.values()
+    return checked
+
+
+def _spec(line: Line, namespace: str, default: str) -> JobSpec:
+    spec = parse_line(line.raw, default)
+    if spec.custom_id is not None:
+        return spec
+    return replace(spec, custom_id=line.key, namespace=namespace)
+
+
+def _text(raw: Any) -> str:
+    """Return a line as text that gives its bytes back (see `line_again`)."""
+    if isinstance(raw, bytes):
+        return raw.decode(errors="surrogateescape")
+    if isinstance(raw, str):
+        return raw
+    try:
+        return json.dumps(raw, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, or one too many levels
+        return repr(raw)
+
+
+def line_again(record: Mapping[str, Any]) -> tuple[str, bytes] | None:
+    """Return a refused line as it goes back to an inbox, its account ('' = not said) before it.
+
+    It keeps the key that it had, so that it makes one job however often it comes. None if there is
+    nothing to try again: it was cut, or is no record of ours.
+    """
+    text = record.get("line")
+    if not isinstance(text, str) or record.get("cut"):
+        return None
+    try:
+        line = text.encode(errors="surrogateescape")
+        found = orjson.loads(line)
+    except UnicodeEncodeError:  # a half of a pair that came as text: it is no line in any encoding
+        return None
+    except orjson.JSONDecodeError:
+        return "", line
+    account = found.get("account") if isinstance(found, dict) else None
+    if isinstance(found, dict) and found and found.get("custom_id") is None:
+        # Of a field that is there twice the last one counts.
+        own = {"custom_id": record.get("key"), "namespace": record.get("namespace")}
+        line = line.rstrip()[:-1] + b"," + orjson.dumps(own)[1:]
+    return account if isinstance(account, str) else "", line

@@ -1,0 +1,16 @@
+-- Takes refused lines off inbox:invalid: for good, or back to an inbox.
+-- ARGV  now_us, then 2 a line: the refused one as it stands there ('' = it stood in another account's), the line
+--       for this account's inbox ('' = none)
+-- Reply how many of them were there: one that somebody else took meanwhile is left alone.
+local INBOX, INVALID = PREFIX .. 'inbox', PREFIX .. 'inbox:invalid'
+expect(INBOX, 'list')
+expect(INVALID, 'list')
+local found = 0
+for i = 2, #ARGV, 2 do
+  local refused, line = ARGV[i], ARGV[i + 1]
+  if refused == '' or redis.call('LREM', INVALID, 1, refused) == 1 then
+    found = found + 1
+    if line ~= '' then redis.call('RPUSH', INBOX, line) end
+  end
+end
+return found

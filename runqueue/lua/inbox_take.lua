@@ -1,0 +1,63 @@
+-- use: board
+-- Takes lines of the inbox, each under a number of its own: inbox → inbox:taken. A line that its taker did not
+-- settle in time (inbox_done.lua) is given out again, under its number.
+-- ARGV  now_us, process, want (lines; 0 refreshes the board), tick_us (0 = not the first), linger (0 | 1),
+--       lease_us, allowed_bytes (the last line may go beyond)
+-- Reply { 'stale' | 'fenced', now_us } or
+--       { 'ok', now_us, next_us (0 = there is none), left (0 | 1), per line: number, line }
+--       left = 1: nothing is there to do, the pump is off the board.
+-- The first write is one that a full server refuses: there the lines stay where they are.
+local process, want, tick_us, linger = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
+local lease, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7])
+local INBOX, TAKEN, LEASES = PREFIX .. 'inbox', PREFIX .. 'inbox:taken', PREFIX .. 'inbox:leases'
+expect(INBOX, 'list')
+expect(TAKEN, 'hash')
+expect(LEASES, 'zset')
+local refused = board_enter('inbox', process, tick_us)
+if refused then return refused end
+
+local reply, leased, fresh = { 'ok', int(NOW), '0', 0 }, {}, {}
+local function add(number, line)
+  reply[#reply + 1] = number
+  reply[#reply + 1] = line
+  leased[#leased + 1] = int(NOW + lease)
+  leased[#leased + 1] = number
+  bytes_left = bytes_left - #line
+end
+local function has_room() return #leased / 2 < want and bytes_left > 0 end
+
+local overdue = {}
+if want > 0 then overdue = redis.call('ZRANGEBYSCORE', LEASES, '-inf', int(NOW), 'LIMIT', 0, want) end
+for _, number in ipairs(overdue) do
+  if not has_room() then break end
+  local line = redis.call('HGET', TAKEN, number)
+  if line then
+    add(number, line)
+  else
+    redis.call('ZREM', LEASES, number)
+  end
+end
+
+local number = tonumber(redis.call('HGET', META, 'inbox_number') or 0)
+while has_room() do
+  local line = redis.call('LPOP', INBOX)
+  if not line then break end
+  number = number + 1
+  fresh[#fresh + 1] = int(number)
+  fresh[#fresh + 1] = line
+  add(int(number), line)
+end
+if #fresh > 0 then
+  redis.call('HSET', META, 'inbox_number', int(number))
+  in_parts('HSET', TAKEN, fresh)
+end
+if #leased > 0 then
+  in_parts('ZADD', LEASES, leased)
+  if redis.call('EXISTS', INBOX) == 1 or redis.call('ZCOUNT', LEASES, '-inf', int(NOW)) > 0 then
+    reply[3] = int(NOW)
+  end
+elseif want > 0 and not linger then
+  board_leave('inbox', process)
+  reply[4] = 1
+end
+return reply

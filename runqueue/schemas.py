@@ -1,0 +1,276 @@
+"""JSON Schemas of what goes in and comes out, for producers in any language.
+
+`python -m runqueue.schemas FOLDER` writes them (`make schemas`). What a schema refuses the queue
+refuses, too; the queue also checks what a schema cannot say, such as times that agree.
+"""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from runqueue._options import MAX_CUSTOM_ID, ON_UNCONFIRMED, Priority
+from runqueue._retry import MAX_ATTEMPTS, MAX_BACKOFF, MAX_CODE, MAX_CODES, MAX_DOUBLINGS
+from runqueue._when import LONGEST_WAIT_S
+from runqueue.delivery import DeliveryState
+from runqueue.ids import ID_LENGTH
+from runqueue.job import EnqueueStatus, JobState
+from runqueue.requests import RunRequest, TaskRunRequest, WorkflowRunRequest
+from runqueue.retry import Retry
+
+Schema = dict[str, Any]
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_NAME = "^[a-z0-9][a-z0-9_-]{0,31}$"
+_ID = f"^[a-z2-7]{{{ID_LENGTH}}}$"
+_EXAMPLE_ID = "p5gqn6yzbfm3vdk2a4rx7wtj"
+_BODIES: dict[str, Schema] = {
+    "task": {"prompt": "Read the price.", "url": "https://shop.example/17", "max_steps": 10},
+    "workflow": {"workflow_id": "wpid_123", "parameters": {"order": 18}},
+}
+
+
+def schemas() -> dict[str, Schema]:
+    """Return every schema by its name."""
+    return {
+        "task_run_request": _body(TaskRunRequest),
+        "workflow_run_request": _body(WorkflowRunRequest),
+        "job_line": _job_line(),
+        "enqueued": _enqueued(),
+        "job": _job(),
+    }
+
+
+def write(folder: Path) -> None:
+    """Write every schema to a file of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, schema in schemas().items():
+        path = folder / f"{name}.schema.json"
+        path.write_text(f"{json.dumps(schema, indent=2, ensure_ascii=False)}\n")
+
+
+def _named(name: str, schema: Schema) -> Schema:
+    return {"$schema": _DIALECT, "$id": f"{name}.schema.json", **schema}
+
+
+def _body(model: type[RunRequest]) -> Schema:
+    schema = _portable(model.model_json_schema())
+    schema["description"] = schema["description"].partition("\n")[0]
+    schema["examples"] = [_BODIES[model.kind]]
+    if model is WorkflowRunRequest:
+        schema["oneOf"] = [_only("workflow_id", "agent_id"), _only("agent_id", "workflow_id")]
+    return _named(f"{model.kind}_run_request", schema)
+
+
+def _only(given: str, other: str) -> Schema:
+    return {
+        "required": [given],
+        "properties": {given: {"type": "string"}, other: {"type": "null"}},
+    }
+
+
+def _portable(value: Any) -> Any:
+    """Write patterns as ECMAScript has them, and refuse names that match none."""
+    if isinstance(value, list):
+        return [_portable(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: _portable(inner) for name, inner in value.items()}
+    if isinstance(found.get("pattern"), str):
+        # pydantic's know how to ignore the case of a part.
+        found["pattern"] = found["pattern"].replace("(?i:https?)", "[Hh][Tt][Tt][Pp][Ss]?")
+    if "patternProperties" in found:
+        ((pattern, inner),) = found.pop("patternProperties").items()
+        found |= {"propertyNames": {"pattern": pattern}, "additionalProperties": inner}
+    return found
+
+
+def _inner(model: type[RunRequest]) -> Schema:
+    """Return a body's schema as a part of another."""
+    return {name: part for name, part in _body(model).items() if not name.startswith("$")}
+
+
+def _or_null(schema: Schema, description: str) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}], "description": description}
+
+
+def _seconds(most: int = LONGEST_WAIT_S) -> Schema:
+    return {"type": "number", "minimum": 0, "maximum": most}
+
+
+def _moment(description: str) -> Schema:
+    time = {"type": "string", "format": "date-time"}
+    said = f"{description}: ISO 8601 with a zone, or seconds from now."
+    return {"anyOf": [time, _seconds(), {"type": "null"}], "description": said}
+
+
+def _options() -> Schema:
+    name = {"type": "string", "pattern": _NAME}
+    priorities = [*(p.name.lower() for p in Priority), *(int(p) for p in Priority)]
+    key = {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_CUSTOM_ID,
+        "pattern": r"^[^\u0000-\u001f\u007f]*$",
+    }
+    return {
+        "custom_id": _or_null(key, "Your name for the job, and its idempotency key."),
+        "priority": _or_null({"enum": priorities}, "Strict; normal (2) if it is not given."),
+        "group": _or_null(name, "Whose share of the account it takes; groups take turns."),
+        "run_at": _moment("Not before"),
+        "delay": _or_null(_seconds(), "Seconds from now; instead of run_at."),
+        "deadline": _moment("Not submitted after, and canceled if it still runs"),
+        "account": _or_null(name, "The Skyvern account."),
+        "namespace": _or_null(
+            {"type": "string", "pattern": f"{_NAME}|^$"},
+            "Keeps the custom_ids of several producers apart.",
+        ),
+        "on_unconfirmed": _or_null(
+            {"enum": list(ON_UNCONFIRMED)},
+            "What becomes of it when its submission's answer was lost and no run is found.",
+        ),
+        "retry": _or_null(_retry(), "When its run is tried again after a bad end; never if not."),
+    }
+
+
+def _retry() -> Schema:
+    code = {"type": "string", "minLength": 1, "maxLength": MAX_CODE}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "max_attempts": _or_null(
+                {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS},
+                "Runs in all, the first included.",
+            ),
+            "retry_on": _or_null(
+                {"type": "array", "minItems": 1, "maxItems": MAX_CODES, "items": code},
+                f"{', '.join(Retry().retry_on)} (the default), terminated, and error codes.",
+            ),
+            "min_backoff": _or_null(_seconds(MAX_BACKOFF), "Seconds before the second run."),
+            "max_backoff": _or_null(_seconds(MAX_BACKOFF), "Seconds before any further run."),
+            "max_doublings": _or_null(
+                {"type": "integer", "minimum": 0, "maximum": MAX_DOUBLINGS},
+                "How often the wait doubles.",
+            ),
+        },
+    }
+
+
+def _job_line() -> Schema:
+    models = (TaskRunRequest, WorkflowRunRequest)
+    parts: Schema = {}
+    for model in models:
+        parts |= model.model_json_schema().get("$defs", {})
+    parts |= {model.__name__: _inner(model) for model in models}
+    options = _options()
+    fields = {
+        "kind": {"enum": [model.kind for model in models], "description": "What the body is."},
+        "body": {"type": "object", "description": "The run request, in the API's fields."},
+    }
+    return _named(
+        "job_line",
+        {
+            "title": "JobLine",
+            "description": "One job: a line of a batch file, of the inbox, or of a Celery message.",
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["kind", "body"],
+            "properties": {**fields, **options},
+            "allOf": [
+                *(
+                    {
+                        "if": {"properties": {"kind": {"const": model.kind}}},
+                        "then": {"properties": {"body": {"$ref": f"#/$defs/{model.__name__}"}}},
+                    }
+                    for model in models
+                ),
+                {"not": {"properties": _GIVEN, "required": list(_GIVEN)}},
+            ],
+            "examples": [
+                {"custom_id": "order-17", "kind": "task", "body": _BODIES["task"]},
+                {"kind": "workflow", "body": _BODIES["workflow"], "priority": "high", "delay": 60},
+            ],
+            "$defs": parts,
+        },
+    )
+
+
+#: A start may be given in one of two ways.
+_GIVEN: Schema = {name: {"not": {"type": "null"}} for name in ("run_at", "delay")}
+
+
+def _words(words: type[StrEnum], description: str) -> Schema:
+    return {"enum": [word.value for word in words], "description": description}
+
+
+def _text(description: str, **more: Any) -> Schema:
+    return {"type": "string", "description": description, **more}
+
+
+def _maybe(description: str, **more: Any) -> Schema:
+    return {"type": ["string", "null"], "description": description, **more}
+
+
+def _job_id() -> Schema:
+    return _text("The job's id.", pattern=_ID, examples=[_EXAMPLE_ID])
+
+
+def _enqueued() -> Schema:
+    fields = {
+        "job_id": _job_id(),
+        "status": _words(EnqueueStatus, "new, known (nothing changed), or conflict."),
+        "custom_id": _maybe("The job's idempotency key."),
+        "state": _words(JobState, "Where the job stands."),
+        "batch": _maybe("The batch it belongs to."),
+        "created_at": _text("When it was first handed in.", format="date-time"),
+    }
+    return _named(
+        "enqueued",
+        {
+            "title": "Enqueued",
+            "description": "The answer to one job handed in.",
+            "type": "object",
+            "required": list(fields),
+            "properties": fields,
+        },
+    )
+
+
+def _job() -> Schema:
+    count = {"type": "integer", "minimum": 0}
+    time = {"type": ["string", "null"], "format": "date-time"}
+    fields = {
+        "custom_id": _maybe("The job's idempotency key."),
+        "job_id": _job_id(),
+        "state": _words(JobState, "Where the job stands."),
+        "run_id": _maybe("Skyvern's name for its run."),
+        "run_status": _maybe("The run's status, as Skyvern has it."),
+        "output": {"description": "What the run brought, as Skyvern gave it."},
+        "failure_reason": _maybe("Why there is no result."),
+        "attempts": {**count, "description": "Claims for submission."},
+        "runs": {**count, "description": "Runs that have ended."},
+        "kind": {"enum": ["task", "workflow"], "description": "What was asked for."},
+        "priority": {"enum": [p.name.lower() for p in Priority], "description": "Its priority."},
+        "group": _text("Whose share of the account it takes."),
+        "batch": _maybe("The batch it belongs to."),
+        "created_at": _text("When it was first handed in.", format="date-time"),
+        "started_at": {**time, "description": "When its run was accepted."},
+        "ended_at": {**time, "description": "When it ended."},
+        "webhook": _words(DeliveryState, "How the news of its end got to webhook_url."),
+    }
+    return _named(
+        "job",
+        {
+            "title": "Job",
+            "description": "A job: a line of a results file. More fields come with some results.",
+            "type": "object",
+            "required": list(fields),
+            "properties": fields,
+        },
+    )
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,0 +1,159 @@
+"""What a producer's Celery message brings: all that is valid is in the queue, and nothing twice."""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from runqueue import JobState, RunQueue, ids
+from runqueue.keys import ACCOUNTS, Keys
+from runqueue.stats import AccountStats
+from tests.worker.working import closed_port
+from worker import intake as module
+from worker.intake import Intake, NotNow
+
+GOOD: dict[str, Any] = {"kind": "task", "body": {"prompt": "Read it."}}
+
+
+@pytest.fixture
+def stopping() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def intake(redis_url: str, stopping: threading.Event) -> Iterator[Intake]:
+    one = Intake(redis_url, stopping)
+    yield one
+    one.close()
+
+
+def refused(client: redis.Redis, account: str = "default") -> list[dict[str, Any]]:
+    entries: Any = client.lrange(f"{Keys(account).prefix}inbox:invalid", 0, -1)
+    return [json.loads(entry) for entry in entries]
+
+
+def stats(queue: RunQueue) -> AccountStats:
+    return queue.stats()["default"]
+
+
+def test_lines_are_objects_or_text(intake: Intake, queue: RunQueue) -> None:
+    intake.accept("t1", [[GOOD, json.dumps(GOOD), {**GOOD, "custom_id": "a"}]], {})
+    assert stats(queue).states[JobState.READY] == 3
+
+
+def test_a_line_without_a_custom_id_is_named_after_the_task(
+    intake: Intake, queue: RunQueue
+) -> None:
+    intake.accept("t1", [[{**GOOD, "custom_id": "a"}, GOOD]], {})
+    job = queue.get(ids.job_id_for("default", "celery", "t1-1"))
+    assert (job.custom_id, job.namespace) == ("t1-1", "celery")
+
+
+def test_a_message_that_comes_twice_makes_no_second_job(intake: Intake, queue: RunQueue) -> None:
+    for _ in range(2):
+        intake.accept("t1", [[GOOD] * 1500], {})
+    assert stats(queue).totals["enqueued"] == 1500
+
+
+def test_invalid_lines_are_kept_and_the_others_accepted(
+    intake: Intake, queue: RunQueue, client: redis.Redis, logged: list[Any]
+) -> None:
+    intake.accept("t1", [[GOOD, {"kind": "task", "body": {"password": "hunter2"}}, "x"]], {})
+
+    assert stats(queue).totals == {"enqueued": 1, "invalid_lines": 2}
+    first, second = refused(client)
+    assert (first["key"], second["key"]) == ("t1-1", "t1-2")
+    assert [fault["field"] for fault in second["error"]] == ["line"]
+    assert "hunter2" not in str(logged)
+
+
+def test_a_key_that_was_used_for_another_body_is_refused(
+    intake: Intake, client: redis.Redis
+) -> None:
+    intake.accept("t1", [[{**GOOD, "custom_id": "a"}]], {})
+    intake.accept("t2", [[{"custom_id": "a", "kind": "task", "body": {"prompt": "Other."}}]], {})
+    (entry,) = refused(client)
+    assert entry["error"][0]["field"] == "custom_id"
+
+
+def test_an_unknown_account_is_refused_and_a_known_one_is_served(
+    intake: Intake, queue: RunQueue, client: redis.Redis
+) -> None:
+    client.sadd(ACCOUNTS, "acme")
+    lines = [{**GOOD, "account": "acme"}, {**GOOD, "account": "nobody"}]
+
+    intake.accept("t1", [[*lines, {"account": "acme", "kind": "task"}]], {})
+
+    assert queue.stats()["acme"].totals == {"enqueued": 1, "invalid_lines": 1}
+    (entry,) = refused(client)
+    said = "unknown account 'nobody'"
+    assert entry["error"] == [{"field": "account", "message": said}]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ([], {}),
+        ([[GOOD], [GOOD]], {}),
+        ([], {"jobs": [GOOD]}),
+        ([5], {}),
+        ([None], {}),
+        ([[GOOD]], {"lines": [GOOD]}),
+    ],
+)
+def test_arguments_that_are_no_list_of_lines_are_kept_as_one_line(
+    intake: Intake,
+    queue: RunQueue,
+    client: redis.Redis,
+    args: list[Any],
+    kwargs: dict[str, Any],
+) -> None:
+    intake.accept("t1", args, kwargs)
+    assert len(refused(client)) == 1
+    assert "enqueued" not in stats(queue).totals
+
+
+@pytest.mark.parametrize(("args", "kwargs"), [([GOOD], {}), ([], {"lines": [GOOD]})])
+def test_a_single_line_and_a_named_argument_are_understood(
+    intake: Intake, queue: RunQueue, args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    intake.accept("t1", args, kwargs)
+    assert stats(queue).totals == {"enqueued": 1}
+
+
+def test_a_full_queue_is_waited_for(
+    intake: Intake, queue: RunQueue, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    client.config_set("maxmemory", 1)
+    threading.Timer(0.3, client.config_set, ("maxmemory", 0)).start()
+
+    intake.accept("t1", [[GOOD]], {})
+
+    assert stats(queue).totals == {"enqueued": 1}
+
+
+def test_a_queue_that_stays_away_gives_the_message_back_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, stopping: threading.Event, logged: list[Any]
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.1)
+    away = Intake(f"redis://127.0.0.1:{closed_port()}/0", stopping)
+
+    with pytest.raises(NotNow):
+        away.accept("t1", [[GOOD]], {})
+
+    assert 2 <= len(logged) <= 4, "tried again, without haste"
+    away.close()
+
+
+def test_a_worker_that_stops_gives_the_message_back_at_once(
+    intake: Intake, queue: RunQueue, stopping: threading.Event
+) -> None:
+    stopping.set()
+    with pytest.raises(NotNow):
+        intake.accept("t1", [[GOOD]], {})
+    assert stats(queue).totals == {}

@@ -1,0 +1,115 @@
+"""Celery by name: lines of jobs in a message that any Celery app may send.
+
+The message is acknowledged once its jobs are in the queue. One that comes twice, since a worker
+died over it, makes no second job: each line has a key. One that cannot be accepted now waits, and
+goes back after a while, so that neither a thread nor the message is held for long.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import structlog
+
+from runqueue import RunQueue
+from runqueue.accounts import DEFAULT
+from runqueue.calls import CHUNK
+from runqueue.inbox import Checked, Line, celery_key, check_lines
+from runqueue.inbox_calls import inbox_done
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+#: Seconds that a message is tried for before it goes back to the broker. Below the time after which
+#: the broker hands an unacknowledged message to another worker (worker/app.py).
+PATIENCE_SECONDS = 20.0
+#: Seconds between two tries.
+PAUSE_SECONDS = 1.0
+#: Where lines without a custom_id get one.
+NAMESPACE = "celery"
+
+
+class NotNow(Exception):  # noqa: N818 - no error of the message's
+    """The queue took not all of it: the message has to come again."""
+
+
+class Intake:
+    """Hands in what Celery messages bring; called from pool threads.
+
+    Args:
+        url: the queue's Redis.
+        stopping: set when the worker ends.
+    """
+
+    def __init__(self, url: str, stopping: threading.Event) -> None:
+        self._queue = RunQueue(url)
+        self._stopping = stopping
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._queue.close()
+
+    def accept(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Hand in the lines of one message; what is wrong with one is kept with it.
+
+        Args:
+            task_id: the message's.
+            args, kwargs: its arguments: one list of lines.
+
+        Raises:
+            NotNow: some of them are not in the queue.
+        """
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        raw = _lines_of(args, kwargs)
+        lines = [Line(line, celery_key(task_id, n)) for n, line in enumerate(raw)]
+        refused = 0
+        for start in range(0, len(lines), CHUNK):
+            some = lines[start : start + CHUNK]
+            refused += self._patiently(partial(self._hand_in, some), task_id, give_up)
+        if refused:
+            log.warning("lines_refused", task_id=task_id, lines=refused)
+
+    def _hand_in(self, lines: Sequence[Line]) -> int:
+        known = self._queue.accounts()
+        checked = check_lines(lines, NAMESPACE, known)
+        for packet in checked.packets:
+            checked.learn(packet, self._queue.send(packet.call(None)))
+        self._refuse(checked, known)
+        return len(checked.refused)
+
+    def _refuse(self, checked: Checked, known: Sequence[str]) -> None:
+        """Keep what was refused, with the account that it names, else with `default`."""
+        by_account: dict[str, list[tuple[str, bytes]]] = {}
+        at_us = time.time_ns() // 1000
+        for position in sorted(checked.refused):
+            raw = checked.lines[position].raw
+            account = raw.get("account") if isinstance(raw, Mapping) else None
+            owner = account if isinstance(account, str) and account in known else DEFAULT
+            by_account.setdefault(owner, []).append(("", checked.kept(position, at_us)))
+        for account, some in by_account.items():
+            self._queue.send(inbox_done(account, some))
+
+    def _patiently(self, act: Callable[[], T], task_id: str, give_up: float) -> T:
+        """Act, again and again while the queue is away or full."""
+        while True:
+            if self._stopping.is_set():
+                raise NotNow
+            try:
+                return act()
+            except Exception as error:  # whatever it is, the message must not be lost
+                log.warning("message_waits", task_id=task_id, error=str(error))
+                if time.monotonic() > give_up:
+                    raise NotNow from error
+            self._stopping.wait(PAUSE_SECONDS)
+
+
+def _lines_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the lines in a message's arguments; anything else is one line, and refused."""
+    given = [*args, *kwargs.values()] if kwargs.keys() <= {"lines"} else []
+    if len(given) != 1:
+        return [{"args": list(args), "kwargs": dict(kwargs)}]
+    (lines,) = given
+    return lines if isinstance(lines, list | tuple) else [lines]
