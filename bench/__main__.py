@@ -1,6 +1,6 @@
 """`make bench`: every figure from one run, as a table; ratios, since machines differ.
 
-python -m bench [cost|intake|latency|waiting|limits|webhooks|client ...]
+python -m bench [cost|intake|http|latency|waiting|limits|webhooks|client ...]
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import client, cost, intake, latency, limits, waiting, webhooks
+from bench import client, cost, http_intake, intake, latency, limits, waiting, webhooks
 
 Row = tuple[str, str, str]
 
@@ -39,6 +39,23 @@ def _intake() -> list[Row]:
             f"Redis bytes a queued job of {intake.BODY_BYTES} B",
             f"{seen.bytes_per_job:,.0f} B",
             "at most 1,200",
+        ),
+    ]
+
+
+def _http() -> list[Row]:
+    seen = http_intake.measure()
+    return [
+        (
+            f"batch of {seen.lines:,} lines through the gateway",
+            f"{seen.a_second:,.0f} lines/s",
+            "8,000",
+        ),
+        ("gateway's memory meanwhile", f"{seen.before_mb:.0f} → {seen.most_mb:.0f} MB", "flat"),
+        (
+            "its health checks meanwhile",
+            f"p50 {seen.p50:.1f} ms, p99 {seen.p99:.1f} ms",
+            "",
         ),
     ]
 
@@ -136,6 +153,7 @@ def _client() -> list[Row]:
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "cost": _cost,
     "intake": _intake,
+    "http": _http,
     "latency": _latency,
     "waiting": _waiting,
     "limits": _limits,

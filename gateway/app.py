@@ -7,7 +7,17 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.telemetry import TelemetryConfig
 from starlette.routing import Route
 
-from gateway import jobs, probing, receiver, trying
+from gateway import (
+    batches,
+    events,
+    figures,
+    jobs,
+    probing,
+    receiver,
+    results,
+    submitting,
+    trying,
+)
 from gateway.auth import requires
 from gateway.description import describe
 from gateway.gate import Gate
@@ -52,8 +62,9 @@ def make_app(gate: Gate) -> FastAPI:
     add_handlers(app)
     # The first route, and none of FastAPI's: it is asked most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
-    for part in (probing.router, jobs.router, trying.router, router):
-        app.include_router(part)
+    for part in (probing, submitting, jobs, batches, results, events, figures, trying):
+        app.include_router(part.router)
+    app.include_router(router)
     return app
 
 

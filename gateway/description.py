@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from gateway import receiver
+from gateway import line_schema, receiver
 from gateway.outcomes import ANSWERS, Outcome
 from gateway.problems import Problem, described
 
@@ -59,7 +59,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     whole["paths"][receiver.PATH] = {"post": _receiver()}
     schemas = whole["components"]["schemas"]
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= {**problem.pop("$defs"), "Problem": problem}
+    schemas |= {**problem.pop("$defs"), "Problem": problem, **line_schema.schemas()}
     # Nothing is answered in FastAPI's own words.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

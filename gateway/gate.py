@@ -1,19 +1,27 @@
 """What one gateway process holds, and how it makes itself known to the queue."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import structlog
 from fastapi import Request
+from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from api_client.outbound import Outbound
 from config.settings import Account, Settings
+from gateway.bell import Bell
+from gateway.content import Room
 from gateway.metrics import Metrics
 from gateway.receiver import Receiver
 from gateway.recording import Recorder
+from runqueue.aio import AsyncRunQueue
+from runqueue.collector import QueueCollector
 from runqueue.connect import async_client, check_policy
 from runqueue.keys import ACCOUNTS
+from runqueue.operate import Operations
+from runqueue.queue import RunQueue
 
 log = structlog.get_logger()
 
@@ -21,6 +29,8 @@ log = structlog.get_logger()
 ANNOUNCE_EVERY = 1.0
 #: Seconds in which Redis has to answer a PING.
 PING_SECONDS = 2.0
+#: Threads that check jobs: they share one interpreter, and more would keep the event loop waiting.
+CHECKERS = 2
 
 
 class Gate:
@@ -33,6 +43,7 @@ class Gate:
 
     def __init__(self, settings: Settings, url: str) -> None:
         self.settings = settings
+        self.url = url
         self.accounts: dict[str, Account] = settings.all_accounts()
         self.redis = async_client(url)
         self.metrics = Metrics(self.accounts)
@@ -42,6 +53,18 @@ class Gate:
             self.metrics,
         )
         self.outbound = Outbound(allow_private=settings.allow_private_webhook_targets)
+        self.queue = AsyncRunQueue(url)
+        #: For threads: what the queue does for people is written for these.
+        self.operations = Operations(RunQueue(url))
+        self.queue_metrics = CollectorRegistry()
+        self.queue_metrics.register(QueueCollector(self.operations.queue))
+        self.room = Room()
+        self.bell = Bell(url)
+        self.checkers = ThreadPoolExecutor(CHECKERS, thread_name_prefix="check")
+        #: Uploads under way, and listeners to events.
+        self.uploads = self.listeners = 0
+        #: Set when the process ends: who waits for something is answered.
+        self.closing = asyncio.Event()
 
     async def announce(self) -> None:
         """Look at Redis' policy and say which accounts there are, once Redis is there.
@@ -70,6 +93,10 @@ class Gate:
 
     async def close(self) -> None:
         """Close every connection."""
+        self.checkers.shutdown(wait=False, cancel_futures=True)
+        await self.bell.close()
+        await self.queue.close()
+        self.operations.queue.close()
         await self.outbound.aclose()
         await self.redis.aclose()
 

@@ -1,31 +1,137 @@
-"""What consumers of results say: that they have one."""
+"""One job: reading it, waiting for its end, canceling and replaying it, confirming its result."""
 
+import asyncio
+from contextlib import suppress
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from gateway.auth import requires
-from gateway.gate import gate_of
+from gateway.content import json_answer
+from gateway.gate import Gate, gate_of
+from gateway.line_schema import EXAMPLE_ID
 from gateway.problems import answers
+from gateway.shown import JobShown, job_values
 from runqueue import delivery_calls
 from runqueue.accounts import account_of
+from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
+from runqueue.job import JobState
+from runqueue.reach import Settled
 from runqueue.scripts import run_async
-
-_EXAMPLE = "p5gqn6yzbfm3vdk2a4rx7wtj"
 
 router = APIRouter(tags=["jobs"])
 
-JobId = Annotated[str, Path(description="The job's id.", examples=[_EXAMPLE])]
+#: Seconds that a request may wait for the end of a job.
+LONGEST_WAIT = 60.0
+
+JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
+Wait = Annotated[
+    float,
+    Query(ge=0, le=60, description="Seconds to wait for the job's end.", examples=[30]),
+]
+WithResult = Annotated[
+    bool, Query(description="Whether the answer holds the result, which may be large.")
+]
 
 
 class Acknowledged(BaseModel):
     """The webhook of a job counts as delivered."""
 
-    job_id: str = Field(examples=[_EXAMPLE])
+    job_id: str = Field(examples=[EXAMPLE_ID])
     webhook: Literal["delivered"] = "delivered"
+
+
+class Moved(BaseModel):
+    """A job, and where it stands now."""
+
+    job_id: str = Field(examples=[EXAMPLE_ID])
+    state: JobState = Field(examples=["ready"])
+
+
+@router.get(
+    "/v1/jobs/{job_id}",
+    summary="Read a job, or wait for its end",
+    dependencies=[Depends(requires("read"))],
+    responses={
+        200: {"description": "The job as it stands.", "model": JobShown},
+        **answers(401, 403, 404, 422, 503, words={422: "wait: expected a number"}),
+    },
+)
+async def read_job(
+    job_id: JobId, request: Request, wait: Wait = 0.0, result: WithResult = True
+) -> Response:
+    """Read a job. With `wait` the answer comes once it has ended, or when the time is up.
+
+    Needs the scope `read`.
+    """
+    gate = gate_of(request)
+    if wait > 0:
+        await _wait(gate, job_id, min(wait, LONGEST_WAIT))
+    (job,) = await gate.queue.get_many([job_id], result=result) if is_id(job_id) else (None,)
+    if job is None:
+        raise JobNotFound(job_id)
+    return json_answer(job_values(job, result=result))
+
+
+async def _wait(gate: Gate, job_id: str, seconds: float) -> None:
+    """Wait until a job has ended, the time is up, or the process ends."""
+    waiting = asyncio.create_task(gate.queue.wait(job_id, seconds))
+    closing = asyncio.create_task(gate.closing.wait())
+    try:
+        await asyncio.wait([waiting, closing], return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            with suppress(TimeoutError):
+                waiting.result()
+    finally:
+        waiting.cancel()
+        closing.cancel()
+
+
+@router.post(
+    "/v1/jobs/{job_id}/cancel",
+    summary="Cancel a job",
+    dependencies=[Depends(requires("operate"))],
+    responses={
+        200: {"description": "It was asked for.", "model": Moved},
+        **answers(401, 403, 404, 503),
+    },
+)
+async def cancel_job(job_id: JobId, request: Request) -> Response:
+    """Ask for the end of a job; say it as often as you like.
+
+    One that was not submitted is `canceled` at once. One that may have a run keeps its state until
+    that run is known to have ended; one that has ended keeps it for good. Needs the scope
+    `operate`.
+    """
+    state = await gate_of(request).queue.cancel(job_id)
+    return json_answer({"job_id": job_id, "state": state.value})
+
+
+@router.post(
+    "/v1/jobs/{job_id}/replay",
+    summary="Have a job done again",
+    dependencies=[Depends(requires("operate"))],
+    responses={
+        200: {"description": "It is ready again.", "model": Moved},
+        **answers(401, 403, 404, 409, 503, words={409: "the job is not dead, failed or canceled"}),
+    },
+)
+async def replay_job(job_id: JobId, request: Request) -> Response:
+    """Have a dead, failed or canceled job done again. Needs the scope `operate`."""
+    operations = gate_of(request).operations
+    settled = await asyncio.to_thread(operations.replay, [job_id] if is_id(job_id) else [])
+    what = settled.get(job_id, Settled.NO_SUCH_JOB)
+    if what is Settled.NO_SUCH_JOB:
+        raise JobNotFound(job_id)
+    if what is Settled.BATCH_CANCELED:
+        raise HTTPException(409, f"the job cannot be replayed: {what.value}")
+    if what is not Settled.DONE:
+        raise HTTPException(409, f"the job is {what.value}")
+    return json_answer({"job_id": job_id, "state": JobState.READY.value})
 
 
 @router.post(

@@ -1,5 +1,6 @@
 """Whether the process lives, whether it can do its work, and its figures."""
 
+import asyncio
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
@@ -14,17 +15,10 @@ from gateway.problems import answers
 
 router = APIRouter(tags=["probes"])
 
-_METRICS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The process' metrics.",
-        "content": {
-            "text/plain": {
-                "schema": {"type": "string"},
-                "example": "runqueue_webhook_seconds_count 12.0\n",
-            }
-        },
-    }
-}
+
+def _metrics(description: str, example: str) -> dict[int | str, dict[str, Any]]:
+    content = {"text/plain": {"schema": {"type": "string"}, "example": example}}
+    return {200: {"description": description, "content": content}, **answers(401, 403)}
 
 
 class Live(BaseModel):
@@ -58,9 +52,25 @@ async def readyz(request: Request) -> Ready:
     summary="Metrics of the process",
     dependencies=[Depends(requires("read"))],
     response_class=Response,
-    responses=_METRICS | answers(401, 403),
+    responses=_metrics("The process' metrics.", "runqueue_webhook_seconds_count 12.0\n"),
 )
 async def metrics(request: Request) -> Response:
     """Return this process' metrics in Prometheus' text format. Needs the scope `read`."""
     text = generate_latest(gate_of(request).metrics.registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get(
+    "/metrics/queue",
+    summary="Metrics of the queue",
+    dependencies=[Depends(requires("read"))],
+    response_class=Response,
+    responses=_metrics("The queue's metrics.", "runqueue_up 1.0\n"),
+)
+async def queue_metrics(request: Request) -> Response:
+    """Return the whole queue's metrics, the same from every process: scrape them from one.
+
+    `runqueue_up` is 0 where the queue cannot be reached. Needs the scope `read`.
+    """
+    text = await asyncio.to_thread(generate_latest, gate_of(request).queue_metrics)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

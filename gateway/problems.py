@@ -8,24 +8,41 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+
+from runqueue.errors import (
+    BatchNotFound,
+    FieldError,
+    IdempotencyConflict,
+    JobNotFound,
+    QueueFull,
+    RunQueueError,
+    UnknownAccount,
+)
 
 log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 #: One answer for every address that is none, so that nobody learns which part of it was right.
 NOTHING_HERE: Final = "there is nothing at this address"
-
+#: Seconds after which to try again: what cannot be reached is back sooner than memory.
+AWAY_SECONDS, FULL_SECONDS = 5, 30
+#: Faults that the `detail` of a problem names; `errors` has all of them.
+_IN_DETAIL: Final = 5
 
 _EXAMPLES: Final = {
     401: "expected Authorization: Bearer <a token of RUNQUEUE_API_TOKENS>",
     403: "dashboard has not the scope operate",
+    400: "the body did not arrive whole",
     404: "no such job is on record",
+    406: "expected Accept: application/x-ndjson or text/csv",
+    408: "the body did not arrive in time",
     409: "the job has not ended, or nobody is to be told of it",
-    413: "expected a body of 64 KiB at most",
+    413: "expected a body of 8 MiB at most",
+    415: "expected Content-Type: application/json",
     422: "url: expected a value",
     503: "the queue cannot be reached; try again",
 }
@@ -81,16 +98,35 @@ def problem(
     return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
 
 
-def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the problems that a route may answer with, for the OpenAPI file."""
-    faults = [Fault("url", "expected a value")]
-    return {
-        status: described(
-            f"{HTTPStatus(status).phrase}.",
-            problem(status, _EXAMPLES[status], faults if status == 422 else ()),
-        )
-        for status in statuses
+def answers(
+    *statuses: int, words: Mapping[int, str] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """Describe the problems that a route may answer with, for the OpenAPI file.
+
+    Args:
+        statuses: their statuses.
+        words: the details of those examples that are the route's own; that of a 422 begins with
+            its field.
+    """
+    details = {**_EXAMPLES, **(words or {})}
+    shown: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        field, _, message = details[status].partition(": ")
+        faults = [Fault(field, message)] if status == 422 else ()
+        words_of = f"{HTTPStatus(status).phrase}."
+        shown[status] = described(words_of, problem(status, details[status], faults))
+        if status == 503:
+            shown[status]["headers"] = _RETRY_AFTER
+    return shown
+
+
+_RETRY_AFTER: Final = {
+    "Retry-After": {
+        "description": "Seconds after which to try again, where that is known.",
+        "schema": {"type": "integer"},
+        "example": AWAY_SECONDS,
     }
+}
 
 
 def described(words: str, *examples: Response) -> dict[str, Any]:
@@ -105,6 +141,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(FieldsRefused, _refused)
+    app.add_exception_handler(RunQueueError, _of_the_queue)
     for unreachable in (RedisError, OSError, TimeoutError):
         app.add_exception_handler(unreachable, _unavailable)
     app.add_exception_handler(Exception, _unforeseen)
@@ -128,8 +165,56 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 def _of_fields(faults: Sequence[Fault]) -> Response:
-    detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
-    return problem(422, detail, faults)
+    return problem(422, in_words(faults), faults)
+
+
+def in_words(faults: Sequence[Fault]) -> str:
+    """Return the first few faults in one line."""
+    words = "; ".join(f"{fault.field}: {fault.message}" for fault in faults[:_IN_DETAIL])
+    more = len(faults) - _IN_DETAIL
+    return f"{words}; and {more} more" if more > 0 else words
+
+
+def faults_of_model(error: ValidationError) -> list[Fault]:
+    """Return what is wrong with a body that is to be a model."""
+    return [_fault({**found, "loc": ("body", *found["loc"])}) for found in error.errors()]
+
+
+def faults_of(errors: Sequence[FieldError], before: str = "") -> list[Fault]:
+    """Return what is wrong with a job, its fields named as `runqueue` does.
+
+    Args:
+        errors: what is wrong.
+        before: what every field's name begins with.
+    """
+    return [Fault(before + _text(error.field), _text(error.message)) for error in errors]
+
+
+def _text(text: str) -> str:
+    """Return text that can be sent: names from a body may hold half of a surrogate pair."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+async def _of_the_queue(_: Request, error: Exception) -> Response:
+    if errors := getattr(error, "errors", None):
+        return _of_fields(faults_of(errors))
+    if isinstance(error, UnknownAccount):
+        return _of_fields([Fault("account", f"no worker has served {error.account!r} yet")])
+    for kind, (status, words) in _SAID.items():
+        if isinstance(error, kind):
+            return problem(status, words or _text(str(error)))
+    log.warning("queue_unavailable", error=str(error)[:200])
+    if isinstance(error, QueueFull):
+        return problem(503, str(error), headers={"Retry-After": str(FULL_SECONDS)})
+    return _away()
+
+
+#: Errors of the queue that say what was wrong with the question; '' = in their own words.
+_SAID: Final[dict[type[Exception], tuple[int, str]]] = {
+    IdempotencyConflict: (409, ""),
+    JobNotFound: (404, "no such job is on record"),
+    BatchNotFound: (404, "no such batch is on record"),
+}
 
 
 def _fault(found: Mapping[str, Any]) -> Fault:
@@ -146,7 +231,12 @@ def _fault(found: Mapping[str, Any]) -> Fault:
 
 async def _unavailable(_: Request, error: Exception) -> Response:
     log.warning("queue_unreachable", error=str(error)[:200])
-    return problem(503, "the queue cannot be reached; try again")
+    return _away()
+
+
+def _away() -> Response:
+    headers = {"Retry-After": str(AWAY_SECONDS)}
+    return problem(503, "the queue cannot be reached; try again", headers=headers)
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:

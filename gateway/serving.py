@@ -61,6 +61,11 @@ class Server(uvicorn.Server):
             await self._gate.close()
             log.info("gateway_stopped")
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what would go on for long, and finish the open requests."""
+        self._gate.closing.set()
+        await super().shutdown(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and tell where."""
         await super().startup(sockets)

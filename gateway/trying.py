@@ -1,27 +1,22 @@
 """Trying out a receiver of webhooks: a sample is signed and sent, and what came back is told."""
 
-import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import orjson
 from fastapi import APIRouter, Depends, Request
-from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.types import Message
 
 from api_client.signing import webhook_headers
 from config.settings import Account
 from gateway.auth import requires
+from gateway.content import body_of
 from gateway.gate import gate_of
 from gateway.problems import Fault, FieldsRefused, answers
 
-#: Bytes that a request may have, and seconds in which they have to be here.
-MAX_BODY, BODY_SECONDS = 64 * 1024, 30.0
+router = APIRouter(tags=["webhooks"])
+
 #: Seconds that the receiver may take.
 SECONDS = 15.0
 
@@ -33,46 +28,6 @@ _HEADERS = {
     "x-skyvern-signature": "5f2b…",
     "x-skyvern-timestamp": "1764080000",
 }
-
-
-class _Limited(APIRoute):
-    """A route that reads a body within limits: FastAPI reads it before it looks who asks."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what handles a request."""
-        handle = super().get_route_handler()
-
-        async def limited(request: Request) -> Response:
-            return await handle(Request(request.scope, _within_limits(request)))
-
-        return limited
-
-
-def _within_limits(request: Request) -> Callable[[], Coroutine[Any, Any, Message]]:
-    end = asyncio.get_running_loop().time() + BODY_SECONDS
-    size = 0
-
-    async def receive() -> Message:
-        nonlocal size
-        try:
-            async with asyncio.timeout_at(end):
-                message = await request.receive()
-        except TimeoutError:
-            raise _unread(422, f"expected a body within {BODY_SECONDS:g} s") from None
-        size += len(message.get("body", b""))
-        if size > MAX_BODY:
-            raise _unread(413, "expected a body of 64 KiB at most")
-        return message
-
-    return receive
-
-
-def _unread(status: int, words: str) -> HTTPException:
-    """Return the refusal of a body, what is left of which is not read."""
-    return HTTPException(status, words, {"connection": "close"})
-
-
-router = APIRouter(tags=["webhooks"], route_class=_Limited)
 
 
 def _is_target(url: str) -> str:
@@ -119,15 +74,17 @@ class Tried(BaseModel):
     "/v1/webhooks/test",
     summary="Send a sample webhook",
     dependencies=[Depends(requires("operate"))],
-    responses=answers(401, 403, 413, 422),
+    responses=answers(400, 401, 403, 408, 413, 415, 422, 503),
+    openapi_extra=body_of({"schema": TryOut.model_json_schema()}),
 )
-async def try_out(asked: TryOut, request: Request) -> Tried:
+async def try_out(request: Request) -> Tried:
     """Sign a sample, the end of a task marked `"test": true`, and send it once.
 
     It carries both sets of headers: Skyvern's, and those of the standard webhooks
     (https://www.standardwebhooks.com). Needs the scope `operate`.
     """
     gate = gate_of(request)
+    asked = await gate.room.model(request, TryOut)
     account = gate.accounts.get(asked.account)
     if account is None:
         raise FieldsRefused(Fault("account", f"expected one of {', '.join(sorted(gate.accounts))}"))

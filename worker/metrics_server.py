@@ -9,7 +9,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from worker.metrics import REGISTRY, QueueCollector
+from runqueue import RunQueue
+from runqueue.collector import QueueCollector
+from worker.metrics import REGISTRY
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -43,7 +45,7 @@ def serve_metrics(host: str, port: int, redis_url: str) -> str | None:
     if port == 0:
         return None
     queue = CollectorRegistry()
-    queue.register(QueueCollector(redis_url))
+    queue.register(QueueCollector(RunQueue(redis_url)))
     apps = {"/metrics": make_wsgi_app(REGISTRY), "/metrics/queue": make_wsgi_app(queue)}
 
     def app(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:

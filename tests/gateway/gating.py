@@ -52,6 +52,7 @@ class Door:
 
     url: str
     session: aiohttp.ClientSession
+    server: Server
 
     async def ask(
         self,
@@ -69,7 +70,7 @@ class Door:
             method, self.url + path, data=content, headers={**kind, **(headers or {})}
         ) as answer:
             raw = await answer.read()
-            is_json = "json" in answer.content_type
+            is_json = answer.content_type.endswith(("/json", "+json"))
             said = {name.lower(): value for name, value in answer.headers.items()}
             return Answer(answer.status, said, json.loads(raw) if is_json else raw)
 
@@ -182,6 +183,16 @@ class Desk:
         found: Any = self.client.hget(f"{Keys('default').prefix}job:{job.job_id}", name)
         return (found or b"").decode()
 
+    def batches(self) -> list[str]:
+        """The batches on record, the oldest first."""
+        found: Any = self.client.zrange(f"{Keys('default').prefix}batches", 0, -1)
+        return [raw.decode() for raw in found]
+
+    def unsealed(self) -> dict[str, float]:
+        """Uploads that were not accepted, by when they were begun; 0 = given up."""
+        found: Any = self.client.zrange(f"{Keys('default').prefix}unsealed", 0, -1, withscores=True)
+        return {raw.decode(): score for raw, score in found}
+
     def everything(self) -> dict[bytes, bytes]:
         """All that Redis holds."""
         keys: Any = self.client.keys("*")
@@ -212,7 +223,7 @@ async def gating(url: str, *, key: str = KEY, **settings: Any) -> AsyncIterator[
     if serving.done():
         serving.result()
     async with aiohttp.ClientSession() as session:
-        yield Door(began.result(), session)
+        yield Door(began.result(), session, server)
     server.should_exit = True
     await serving
 

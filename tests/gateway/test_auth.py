@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 
 from config.gateway import ApiToken
 from gateway.auth import find_bearer, is_loopback
-from tests.gateway.gating import Desk, Door, gating, token, told
+from tests.gateway.gating import Desk, gating, token, told
 
 TOKENS = (
     token("reader", "read-secret", "read"),
     token("shop", "enqueue-secret", "enqueue"),
     token("ops", "operate-secret", "operate", "read"),
 )
-ACK = "/v1/jobs/aaaaaaaaaaaaaaaaaaaaaaaa/webhook/ack"
+JOB, BATCH = "/v1/jobs/aaaaaaaaaaaaaaaaaaaaaaaa", "/v1/batches/aaaaaaaaaaaaaaaaaaaaaaaa"
+ACK = f"{JOB}/webhook/ack"
 TRY = "/v1/webhooks/test"
 
 
@@ -35,7 +37,22 @@ GUARDED = [
     Guarded("GET", "/openapi.json", None, "read-secret", 200),
     Guarded("POST", ACK, None, "enqueue-secret", 404),
     Guarded("POST", TRY, {"url": "ftp://x"}, "operate-secret", 422),
+    Guarded("GET", "/metrics/queue", None, "read-secret", 200),
+    Guarded("POST", "/v1/jobs", {}, "enqueue-secret", 422),
+    Guarded("POST", "/v1/jobs:bulk", {}, "enqueue-secret", 422),
+    Guarded("POST", "/v1/batches", {}, "enqueue-secret", 415),
+    Guarded("GET", JOB, None, "read-secret", 404),
+    Guarded("GET", BATCH, None, "read-secret", 404),
+    Guarded("GET", f"{BATCH}/results", None, "read-secret", 404),
+    Guarded("GET", f"{BATCH}/errors", None, "read-secret", 404),
+    Guarded("GET", "/v1/events?account=nobody", None, "read-secret", 422),
+    Guarded("GET", "/v1/stats", None, "read-secret", 200),
+    Guarded("POST", f"{JOB}/cancel", None, "operate-secret", 404),
+    Guarded("POST", f"{JOB}/replay", None, "operate-secret", 404),
+    Guarded("POST", f"{BATCH}/cancel", None, "operate-secret", 404),
 ]
+#: What is done to whole batches: its tests are in `test_managing.py`.
+HELD = ("pause", "resume", "retry-failed")
 every_call = pytest.mark.parametrize("call", GUARDED, ids=[call.path for call in GUARDED])
 
 
@@ -85,6 +102,44 @@ async def test_who_has_no_token_is_asked_for_one(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_every_route_but_probes_and_webhooks_is_guarded(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        described = (await door.ask("GET", "/openapi.json")).body["paths"]
+
+    guarded = {f"{call.method} {call.path.partition('?')[0]}" for call in GUARDED}
+    guarded = {
+        name.replace("a" * 24, "{batch_id}" if "batches" in name else "{job_id}")
+        for name in guarded
+    }
+    # Those that not every queue can serve have tests of their own.
+    guarded |= {"GET /v1/jobs", "GET /v1/groups", "PUT /v1/groups/{name}"}
+    guarded |= {f"POST /v1/batches/{{batch_id}}/{what}" for what in HELD}
+    assert guarded >= {
+        f"{method.upper()} {path}"
+        for path, operations in described.items()
+        for method in operations
+        if path not in {"/healthz", "/readyz"} and "skyvern" not in path
+    }
+
+
+async def test_who_may_not_ask_changes_and_learns_nothing(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running(custom_id="order-17")
+    line = {"kind": "task", "body": {"prompt": "x"}}
+
+    async with gating(redis_url, api_tokens=TOKENS) as door:
+        before = desk.everything()
+        answers = [
+            await door.ask("POST", "/v1/jobs", line, bearer("read-secret")),
+            await door.ask("GET", f"/v1/jobs/{job.job_id}", headers=bearer("enqueue-secret")),
+            await door.ask("POST", f"/v1/jobs/{job.job_id}/cancel", headers=bearer("read-secret")),
+            await door.ask("GET", f"/v1/jobs/{job.job_id}", headers=bearer("wrong")),
+        ]
+
+        assert desk.everything() == before
+    assert [answer.status for answer in answers] == [403, 403, 403, 401]
+    assert "order-17" not in str(answers)
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 async def test_probes_are_answered_to_anybody(redis_url: str, path: str) -> None:
     async with gating(redis_url, api_tokens=TOKENS) as door:
@@ -102,7 +157,7 @@ async def test_without_tokens_this_machine_may_ask(redis_url: str) -> None:
     async with gating(redis_url) as door:
         assert (await door.ask("GET", "/metrics")).status == 200
         port = door.url.rpartition(":")[2]
-        assert (await Door(f"http://localhost:{port}", door.session).ask("GET", "/metrics")).status
+        assert (await replace(door, url=f"http://localhost:{port}").ask("GET", "/metrics")).status
 
 
 @pytest.mark.parametrize(
@@ -159,7 +214,7 @@ async def test_without_tokens_other_machines_may_not_ask(desk: Desk, redis_url: 
 
     async with gating(redis_url, gateway_host="0.0.0.0") as door:
         port = door.url.rpartition(":")[2]
-        outside = Door(f"http://{address}:{port}", door.session)
+        outside = replace(door, url=f"http://{address}:{port}")
 
         assert (await outside.ask("GET", "/metrics")).status == 401
         assert (await outside.ask("GET", "/healthz")).status == 200

@@ -15,6 +15,7 @@ from gateway import gate, recording, serving
 from runqueue import EvictingRedis, JobState, RunQueue
 from runqueue.keys import ACCOUNTS
 from tests.gateway.gating import Desk, gating, told
+from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually
 from tests.valkeys import start_valkey
 from tests.worker.working import closed_port
@@ -59,6 +60,18 @@ async def test_while_redis_is_away_a_webhook_is_to_be_sent_again(server: OwnServ
             assert (await door.ask("GET", "/healthz")).status == 200
             acknowledged = await door.ask("POST", f"/v1/jobs/{job.job_id}/webhook/ack")
             assert acknowledged.status == 503
+            for answer in [
+                await door.ask("POST", "/v1/jobs", {"kind": "task", "body": {"prompt": "x"}}),
+                await send(door, lines(1)),
+                await door.ask("GET", f"/v1/jobs/{job.job_id}?wait=1"),
+                await door.ask("POST", f"/v1/jobs/{job.job_id}/replay"),
+                await door.ask("GET", "/v1/stats"),
+                await door.ask("GET", "/v1/events"),
+            ]:
+                assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+                assert server.url not in str(answer)
+            figures = await door.ask("GET", "/metrics/queue")
+            assert (figures.status, b"runqueue_up 0.0" in figures.body) == (200, True)
 
             server.start()
             assert (await door.webhook(job, told(job))).verdict == "ended"

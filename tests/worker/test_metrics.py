@@ -10,10 +10,12 @@ import redis
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from runqueue import RunQueue
+from runqueue.collector import QueueCollector
 from simulator.options import DEFAULT_API_KEY
 from tests.worker.working import INSTANT, closed_port, working
 from worker import metrics_server
-from worker.metrics import AccountMetrics, QueueCollector
+from worker.metrics import AccountMetrics
 from worker.metrics_server import serve_metrics
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -153,7 +155,7 @@ def test_no_free_port_is_told_and_stops_nothing(
 
 
 def test_a_queue_that_cannot_be_read_is_down_and_nothing_else_is_told() -> None:
-    (up,) = QueueCollector(f"redis://127.0.0.1:{closed_port()}/0").collect()
+    (up,) = QueueCollector(RunQueue(f"redis://127.0.0.1:{closed_port()}/0")).collect()
 
     assert (up.name, [sample.value for sample in up.samples]) == ("runqueue_up", [0])
 

@@ -14,10 +14,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from config.settings import Settings
 from runqueue import RunQueue, TaskRunRequest, WorkflowRunRequest
+from runqueue.collector import QueueCollector
 from tests.simulator.simulating import eventually
 from tests.worker.working import Bench, start, working
 from worker import recorder
-from worker.metrics import REGISTRY, QueueCollector
+from worker.metrics import REGISTRY
 from worker.sweep import sweep
 
 KEY = "sk-live-0123456789"
@@ -153,7 +154,7 @@ async def test_no_secret_is_ever_logged_printed_or_measured(
         client.set(f"runqueue:{{default}}:body:{broken}", SECRETS["prompt"].encode())
         await bench.one_pass("submit")
         queue_metrics = CollectorRegistry()
-        queue_metrics.register(QueueCollector(redis_url))
+        queue_metrics.register(QueueCollector(RunQueue(redis_url)))
         measured = generate_latest(REGISTRY).decode() + generate_latest(queue_metrics).decode()
         states = bench.stats().states
     await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from runqueue import Job, RunQueue, TaskRunRequest
+from runqueue.collector import QueueCollector
 from runqueue.delivery import DeliveryState
 from runqueue.delivery_calls import deliver_again, record_webhook
 from runqueue.delivery_items import Reported
@@ -32,7 +33,6 @@ from tests.worker.delivering import (
     webhook,
 )
 from tests.worker.working import ENDLESS, KEYS, Send, ended, start, wrap_send
-from worker.metrics import QueueCollector
 from worker.pump import Ended
 from worker.runtime import Runtime
 from worker.ticker import Ticker
@@ -253,6 +253,10 @@ async def test_what_became_of_webhooks_is_counted_and_timed(
         after = [figure(names[0], result=result) for result in ("again", "delivered")]
         after.append(figure(names[1]))
         assert [new - old for new, old in zip(after, before, strict=True)] == [1, 1, 1]
-        (gauge,) = [m for m in QueueCollector(redis_url).collect() if m.name == "runqueue_webhooks"]
+        (gauge,) = [
+            m
+            for m in QueueCollector(RunQueue(redis_url)).collect()
+            if m.name == "runqueue_webhooks"
+        ]
         states = {sample.labels["state"]: sample.value for sample in gauge.samples}
         assert states == {"pending": 0, "delivered": 1, "gave_up": 0, "unknown": 0}

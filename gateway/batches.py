@@ -1,0 +1,198 @@
+"""Batches: uploading one of any length, reading it, its results, canceling it."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from gateway import line_schema
+from gateway.auth import requires
+from gateway.checking import Asked
+from gateway.content import body_of, busy, check_kind, chunks_of, closing, json_answer
+from gateway.gate import gate_of
+from gateway.problems import Fault, FieldFault, FieldsRefused, answers
+from gateway.shown import EXAMPLE_BATCH, BatchShown, batch_values
+from gateway.uploading import Outcome, upload
+from runqueue.accounts import DEFAULT
+from runqueue.ids import is_name
+
+router = APIRouter(tags=["batches"])
+
+#: Uploads at a time: each may hold some ten megabytes.
+MAX_UPLOADS = 16
+
+#: What lines of JSON are called.
+KINDS: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
+_PACKED = {"": False, "identity": False, "gzip": True, "x-gzip": True}
+_NAME_WORDS = "expected 1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
+
+BatchId = Annotated[str, Path(description="The batch's id.", examples=[EXAMPLE_BATCH])]
+Name = Annotated[
+    str, Query(max_length=256, description="What people call it.", examples=["prices"])
+]
+Account = Annotated[
+    str, Query(description="The account of lines that name none.", examples=["default"])
+]
+Namespace = Annotated[
+    str, Query(description="The namespace of lines that name none.", examples=[""])
+]
+Skip = Annotated[bool, Query(description="Accept the good lines although others are bad.")]
+
+
+class UploadCounts(BaseModel):
+    """Lines by what became of them."""
+
+    new: int = Field(examples=[1000])
+    known: int = Field(description="Their keys were known, with the same request.", examples=[0])
+    invalid: int = Field(description="Skipped.", examples=[0])
+    conflicts: int = Field(description="Their keys have another request.", examples=[0])
+
+
+class LineConflict(BaseModel):
+    """A line whose key names a job with another request."""
+
+    line: int = Field(examples=[12])
+    custom_id: str | None = Field(examples=["order-17"])
+    job_id: str = Field(examples=[line_schema.EXAMPLE_ID])
+
+
+class Uploaded(BaseModel):
+    """What became of an upload."""
+
+    batch_id: str | None = Field(
+        description="The batch; null: nothing was new, and no single batch has all of it.",
+        examples=[EXAMPLE_BATCH],
+    )
+    counts: UploadCounts
+    errors: list[FieldFault] = Field(
+        description="Why lines were skipped, the first hundred.", examples=[[]]
+    )
+    conflicts: list[LineConflict] = Field(description="The first hundred.", examples=[[]])
+
+
+_LOCATION = {
+    "Location": {
+        "description": "Where the batch is read.",
+        "schema": {"type": "string"},
+        "example": f"/v1/batches/{EXAMPLE_BATCH}",
+    }
+}
+_LINES = {
+    "schema": {"type": "string", "description": f"One {line_schema.NAME} a line, as JSON."},
+    "example": '{"custom_id": "order-17", "kind": "task", "body": {"prompt": "Read the price."}}\n',
+}
+_WORDS = {
+    409: "another upload of the same jobs is under way",
+    413: "line 12: expected at most 8388608 bytes",
+    415: f"expected Content-Type: {' or '.join(KINDS)}",
+    422: "line 12: body.max_step: unknown field, did you mean 'max_steps'?",
+}
+
+
+@router.post(
+    "/v1/batches",
+    summary="Upload a batch of any length",
+    status_code=201,
+    dependencies=[Depends(requires("enqueue"))],
+    responses={
+        200: {"description": "Nothing of it was new.", "model": Uploaded, "headers": _LOCATION},
+        201: {"description": "It is accepted.", "model": Uploaded, "headers": _LOCATION},
+        **answers(400, 401, 403, 408, 409, 413, 415, 422, 503, words=_WORDS),
+    },
+    openapi_extra=body_of(_LINES, *KINDS),
+)
+async def create_batch(
+    request: Request,
+    name: Name = "",
+    account: Account = DEFAULT,
+    namespace: Namespace = "",
+    skip_invalid: Skip = False,
+) -> Response:
+    """Hand in one job a line, with `Content-Encoding: gzip` or plain.
+
+    None of it runs before all of it has arrived. If a line is bad, nothing is accepted (but with
+    `skip_invalid`), and the first hundred faults are named; likewise if the upload breaks off. The
+    same upload again makes no second job of a line with a `custom_id`. Needs the scope `enqueue`.
+    """
+    gate = gate_of(request)
+    asked = _asked(request, name, account, namespace, skip_invalid)
+    if gate.uploads >= MAX_UPLOADS:
+        raise busy("too many uploads are under way; try again")
+    gate.uploads += 1
+    try:
+        return _told(await upload(gate, asked, chunks_of(request)))
+    finally:
+        gate.uploads -= 1
+
+
+def _asked(request: Request, name: str, account: str, namespace: str, skip_invalid: bool) -> Asked:
+    check_kind(request, *KINDS)
+    packed = _PACKED.get(request.headers.get("content-encoding", "").strip().lower())
+    if packed is None:
+        raise closing(415, "expected Content-Encoding: gzip, or none")
+    faults = []
+    if not name.isprintable():
+        faults.append(Fault("name", "expected printable text"))
+    if not is_name(account):
+        faults.append(Fault("account", _NAME_WORDS))
+    if namespace and not is_name(namespace):
+        faults.append(Fault("namespace", _NAME_WORDS))
+    if faults:
+        raise FieldsRefused(*faults)
+    return Asked(name, account, namespace, skip_invalid, packed)
+
+
+def _told(outcome: Outcome) -> Response:
+    location = f"/v1/batches/{outcome.batch}" if outcome.batch else None
+    values = {
+        "batch_id": outcome.batch,
+        "counts": {
+            "new": outcome.new,
+            "known": outcome.known,
+            "invalid": outcome.invalid,
+            "conflicts": outcome.conflicts,
+        },
+        "errors": [fault._asdict() for fault in outcome.faults],
+        "conflicts": outcome.shown_conflicts,
+    }
+    return json_answer(values, 201 if outcome.is_new else 200, location)
+
+
+class Canceled(BaseModel):
+    """A batch was canceled."""
+
+    batch_id: str = Field(examples=[EXAMPLE_BATCH])
+    jobs: int = Field(description="How many it has.", examples=[1000])
+
+
+_NO_BATCH = {404: "no such batch is on record"}
+
+
+@router.get(
+    "/v1/batches/{batch_id}",
+    summary="Read a batch",
+    dependencies=[Depends(requires("read"))],
+    responses={
+        200: {"description": "The batch as it stands.", "model": BatchShown},
+        **answers(401, 403, 404, 503, words=_NO_BATCH),
+    },
+)
+async def read_batch(batch_id: BatchId, request: Request) -> Response:
+    """Read a batch, and how many of its jobs stand where. Needs the scope `read`."""
+    return json_answer(batch_values(await gate_of(request).queue.get_batch(batch_id)))
+
+
+@router.post(
+    "/v1/batches/{batch_id}/cancel",
+    summary="Cancel a batch",
+    dependencies=[Depends(requires("operate"))],
+    responses={
+        200: {"description": "None of it is submitted any more.", "model": Canceled},
+        **answers(401, 403, 404, 503, words=_NO_BATCH),
+    },
+)
+async def cancel_batch(batch_id: BatchId, request: Request) -> Response:
+    """Cancel every job of a batch, whatever its size, in one step. Needs the scope `operate`."""
+    jobs = await gate_of(request).queue.cancel_batch(batch_id)
+    return json_answer({"batch_id": batch_id, "jobs": jobs})

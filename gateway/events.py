@@ -1,0 +1,157 @@
+"""Server-sent events: the jobs that end, as they end, and from where a listener left off."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Query, Request
+from starlette.responses import Response
+
+from gateway.auth import requires
+from gateway.content import busy
+from gateway.ended import PAGE, Cursor, NoCursor, Reader
+from gateway.gate import Gate, gate_of
+from gateway.line_schema import EXAMPLE_ID
+from gateway.problems import Fault, FieldsRefused, answers
+from gateway.shown import EXAMPLE_BATCH
+from gateway.streaming import Streamed
+from runqueue.errors import UnknownAccount
+from runqueue.job import Job
+from runqueue.reach import Filter
+
+router = APIRouter(tags=["events"])
+
+#: Listeners at a time: each reads for itself.
+MAX_LISTENERS = 64
+#: Seconds after which a word is sent although nothing happened, and between two looks without one.
+HEARTBEAT, LOOK_EVERY = 15.0, 2.0
+#: Seconds between two looks while much happens: so what ends together is read together.
+PAUSE = 0.05
+#: Milliseconds after which a browser connects again.
+_RETRY = 2_000
+
+_EXAMPLE_EVENT = (
+    f'id: default:20782:17\nevent: ended\ndata: {{"job_id":"{EXAMPLE_ID}","state":"completed"}}\n\n'
+)
+
+Account = Annotated[str | None, Query(description="Only of this account.", examples=["default"])]
+Batch = Annotated[str | None, Query(description="Only of this batch.", examples=[EXAMPLE_BATCH])]
+Group = Annotated[str | None, Query(description="Only of this group.", examples=["shop-a"])]
+LastId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        description="The `id` of the last event that was seen: what ended since comes first, six"
+        " days back at most.",
+        examples=["default:20782:17"],
+    ),
+]
+
+
+@router.get(
+    "/v1/events",
+    summary="Listen to the ends of jobs",
+    dependencies=[Depends(requires("read"))],
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-sent events, one a job, for as long as the client stays.",
+            "content": {
+                "text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE_EVENT}
+            },
+        },
+        **answers(401, 403, 422, 503, words={422: "Last-Event-ID: expected the id of an event"}),
+    },
+)
+async def events(
+    request: Request,
+    account: Account = None,
+    batch: Batch = None,
+    group: Group = None,
+    last_event_id: LastId = None,
+) -> Response:
+    """Send `ended` for each job that ends, its data the job without its result.
+
+    A job that is replayed and ends again comes again. After a reconnect some may come twice. Needs
+    the scope `read`.
+    """
+    gate = gate_of(request)
+    try:
+        cursor = None if last_event_id is None else Cursor.read(last_event_id)
+    except NoCursor:
+        raise FieldsRefused(Fault("Last-Event-ID", "expected the id of an event")) from None
+    if account is not None and account not in await gate.queue.accounts():
+        raise UnknownAccount(account)
+    if gate.listeners >= MAX_LISTENERS:
+        raise busy("too many listen already; try again")
+    reader = Reader(gate, account, cursor)
+    await reader.start()
+    return _Events(gate, _listen(gate, reader, Filter(group=group, batch=batch)))
+
+
+class _Events(Streamed):
+    """The stream; it counts as a listener for as long as it is sent."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, gate: Gate, content: AsyncIterator[bytes]) -> None:
+        # Proxies would hold events back until they have enough.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(content, headers=headers)
+        self._gate = gate
+
+    async def __call__(self, *asgi: Any) -> None:
+        self._gate.listeners += 1
+        try:
+            await super().__call__(*asgi)
+        finally:
+            self._gate.listeners -= 1
+
+
+async def _listen(gate: Gate, reader: Reader, wanted: Filter) -> AsyncIterator[bytes]:
+    """Yield events until the process ends, and a heartbeat where there are none."""
+    yield f"retry: {_RETRY}\n\n".encode()
+    said = time.monotonic()
+    with gate.bell.listen() as told:
+        while not gate.closing.is_set():
+            told.clear()  # before the look: what is told meanwhile is cause for another
+            ended = await reader.read()
+            written = await _events(gate, reader, ended, wanted)
+            if written or time.monotonic() > said + HEARTBEAT:
+                # Without data the id is still taken: what was left out is not read again.
+                yield written or f": still here\nid: {reader.cursor}\n\n".encode()
+                said = time.monotonic()
+            if not ended:
+                await _pause(gate, told)
+            elif len(ended) < PAGE:
+                await asyncio.sleep(PAUSE)
+
+
+async def _pause(gate: Gate, told: asyncio.Event) -> None:
+    """Pause until something is told, or the process ends; but not for long."""
+    waits = [asyncio.create_task(event.wait()) for event in (told, gate.closing)]
+    try:
+        await asyncio.wait(waits, timeout=LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _events(
+    gate: Gate, reader: Reader, ended: list[tuple[str, str]], wanted: Filter
+) -> bytes:
+    """Return what is sent of jobs that ended: the last event bears where the reader stands now."""
+    jobs = await gate.queue.get_many([job_id for job_id, _ in ended], result=False)
+    shown = [job for job in jobs if job is not None and job.is_over and wanted.fits(job)]
+    parts = [b"event: ended\ndata: " + orjson.dumps(_values(job)) + b"\n\n" for job in shown]
+    if parts:
+        parts[-1] = f"id: {reader.cursor}\n".encode() + parts[-1]
+    return b"".join(parts)
+
+
+def _values(job: Job) -> dict[str, Any]:
+    row = job.as_row()
+    del row["output"]  # it was not read
+    return {**row, "account": job.account, "namespace": job.namespace}

@@ -1,0 +1,197 @@
+"""Jobs and batches as answers show them: the values, and their description for the OpenAPI file."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.line_schema import EXAMPLE_ID
+from runqueue import Batch, Enqueued, Job, JobState
+
+EXAMPLE_BATCH = "nma37qd2mzk4t3xvbu5wy6ae"
+_TIME = "2026-11-25T22:59:04.581412+00:00"
+_WHEN = Field(examples=[_TIME])
+_OUTPUT = {"price": 12.5}
+
+
+class Accepted(BaseModel):
+    """A job is in the queue."""
+
+    job_id: str = Field(examples=[EXAMPLE_ID])
+    status: Literal["new", "known"] = Field(
+        description="Known: its key named it before, with the same request; nothing changed.",
+        examples=["new"],
+    )
+    state: JobState = Field(examples=["ready"])
+    custom_id: str | None = Field(description="Its idempotency key.", examples=["order-17"])
+    batch: str | None = Field(description="The batch it belongs to.", examples=[None])
+    created_at: datetime = _WHEN
+
+
+class Answered(Accepted):
+    """What became of one job of many."""
+
+    status: Literal["new", "known", "conflict"] = Field(  # type: ignore[assignment]
+        description="Conflict: its key names a job with another request, which stays.",
+        examples=["new"],
+    )
+
+
+class Counts(BaseModel):
+    """How many jobs of each fate."""
+
+    new: int = Field(examples=[1])
+    known: int = Field(examples=[0])
+    conflict: int = Field(examples=[0])
+
+
+class AcceptedMany(BaseModel):
+    """What became of many jobs, in the order they were handed in."""
+
+    counts: Counts
+    jobs: list[Answered]
+
+
+class Delivery(BaseModel):
+    """How the news of the job's end got to its `webhook_url`."""
+
+    state: str = Field(examples=["none"])
+    attempts: int = Field(examples=[0])
+    status: int | None = Field(examples=[None])
+    error: str | None = Field(examples=[None])
+
+
+class JobShown(BaseModel):
+    """A job as it stands. Some runs bring further fields, such as `recording_url`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    job_id: str = Field(examples=[EXAMPLE_ID])
+    custom_id: str | None = Field(examples=["order-17"])
+    state: JobState = Field(examples=["completed"])
+    run_id: str | None = Field(examples=["tsk_123"])
+    run_status: str | None = Field(examples=["completed"])
+    output: Any = Field(description="What the run brought.", examples=[_OUTPUT])
+    failure_reason: str | None = Field(examples=[None])
+    attempts: int = Field(description="Claims for submission.", examples=[1])
+    runs: int = Field(description="Runs that ended.", examples=[1])
+    kind: Literal["task", "workflow"] = Field(examples=["task"])
+    priority: Literal["urgent", "high", "normal", "low"] = Field(examples=["high"])
+    group: str = Field(examples=["shop-a"])
+    batch: str | None = Field(examples=[None])
+    account: str = Field(examples=["default"])
+    namespace: str = Field(examples=[""])
+    reason: str | None = Field(description="In our words.", examples=[None])
+    cancel_requested: bool = Field(examples=[False])
+    on_unconfirmed: str = Field(examples=["auto"])
+    created_at: datetime = _WHEN
+    run_at: datetime | None = Field(examples=[None])
+    deadline: datetime | None = Field(examples=[None])
+    started_at: datetime | None = _WHEN
+    ended_at: datetime | None = _WHEN
+    webhook: Delivery
+    result: dict[str, Any] | None = Field(
+        description="The run as Skyvern's API last showed it; null before the end, and if it was"
+        " not asked for.",
+        examples=[{"run_id": "tsk_123", "status": "completed", "output": _OUTPUT}],
+    )
+
+
+class BatchShown(BaseModel):
+    """A batch as it stands."""
+
+    model_config = ConfigDict(extra="allow")
+
+    batch_id: str = Field(examples=[EXAMPLE_BATCH])
+    account: str = Field(examples=["default"])
+    name: str = Field(examples=["prices"])
+    sealed: bool = Field(description="Whether it is accepted.", examples=[True])
+    held: str | None = Field(
+        description="Why none of it is submitted now; null: nothing holds it.", examples=[None]
+    )
+    total: int = Field(description="Its jobs.", examples=[1000])
+    states: dict[str, int] = Field(examples=[{"ready": 900, "running": 10, "completed": 90}])
+    is_over: bool = Field(description="Whether every job of it has ended.", examples=[False])
+    created_at: datetime = _WHEN
+
+
+class JobsShown(BaseModel):
+    """A page of jobs, without their results."""
+
+    jobs: list[JobShown]
+    cursor: str | None = Field(
+        description="What the next page is asked for with; null: this is the last.",
+        examples=["ended-20782:1:17:4:"],
+    )
+
+
+class GroupShown(BaseModel):
+    """A group as it stands."""
+
+    group: str = Field(examples=["shop-a"])
+    account: str = Field(examples=["default"])
+    max_concurrent: int | None = Field(
+        description="Its slots at most; null: as many as there are.", examples=[2]
+    )
+    paused: bool = Field(description="Whether nothing of it is submitted.", examples=[False])
+    live: int = Field(description="Slots that it takes now.", examples=[1])
+    waiting: bool = Field(description="Whether ready jobs of it stand in line.", examples=[True])
+
+
+class GroupsShown(BaseModel):
+    """The groups that have settings or ready jobs, 1,000 at most."""
+
+    groups: list[GroupShown]
+
+
+def answer_values(answer: Enqueued) -> dict[str, Any]:
+    """Return the answer to one job handed in."""
+    return {
+        "job_id": answer.job_id,
+        "status": answer.status.value,
+        "state": answer.state.value,
+        "custom_id": answer.custom_id,
+        "batch": answer.batch,
+        "created_at": answer.created_at.isoformat(),
+    }
+
+
+def job_values(job: Job, *, result: bool) -> dict[str, Any]:
+    """Return what is shown of a job.
+
+    Args:
+        job: the job.
+        result: with its result, and what is read from that.
+    """
+    return {
+        **job.as_row(),
+        "account": job.account,
+        "namespace": job.namespace,
+        "reason": job.reason,
+        "cancel_requested": job.cancel_requested,
+        "on_unconfirmed": job.on_unconfirmed,
+        "run_at": job.run_at.isoformat() if job.run_at else None,
+        "deadline": job.deadline.isoformat() if job.deadline else None,
+        "webhook": {
+            "state": job.webhook.state.value,
+            "attempts": job.webhook.attempts,
+            "status": job.webhook.status,
+            "error": job.webhook.error,
+        },
+        "result": job.result if result else None,
+    }
+
+
+def batch_values(batch: Batch) -> dict[str, Any]:
+    """Return what is shown of a batch."""
+    return {
+        "batch_id": batch.id,
+        "account": batch.account,
+        "name": batch.name,
+        "sealed": batch.sealed,
+        "held": batch.held,
+        "total": batch.total,
+        "states": {state.value: n for state, n in batch.states.items()},
+        "is_over": batch.is_over,
+        "created_at": batch.created_at.isoformat(),
+    }

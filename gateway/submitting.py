@@ -1,0 +1,190 @@
+"""Handing in jobs: one, or up to 10,000 of which all are accepted or none."""
+
+import asyncio
+import re
+from collections import Counter
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request
+from starlette.responses import Response
+
+from gateway import line_schema
+from gateway.auth import requires
+from gateway.bulk import MAX_BYTES, MAX_JOBS, read_jobs
+from gateway.content import body_of, json_answer
+from gateway.gate import gate_of
+from gateway.problems import Fault, FieldsRefused, answers
+from gateway.shown import Accepted, AcceptedMany, answer_values
+from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
+from runqueue.intake import accepted
+from runqueue.job import Enqueued, EnqueueStatus
+from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
+
+router = APIRouter(tags=["jobs"])
+
+#: Bytes of one job: what one line of a batch file may have.
+MAX_BODY = 8 * MAX_PAYLOAD_BYTES
+#: Bytes from which on a job is checked beside the event loop.
+_LARGE = 64 * 1024
+
+KEY_HEADER = "Idempotency-Key"
+#: A string of structured headers (RFC 8941), or, since many send that, the bare text.
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_BARE = re.compile(r"[!#-~][ -~]*")
+_ESCAPED = re.compile(r'\\(["\\])')
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias=KEY_HEADER,
+        description="The job's `custom_id`, as a string in quotes: the same key with the same"
+        " request is the same job.",
+        examples=['"order-17"'],
+    ),
+]
+_BODY = {"schema": line_schema.REFERENCE, "example": line_schema.EXAMPLE}
+_BULK = {
+    "schema": {
+        "oneOf": [
+            {
+                "type": "object",
+                "required": ["jobs"],
+                "additionalProperties": False,
+                "properties": {
+                    "jobs": {
+                        "type": "array",
+                        "items": line_schema.REFERENCE,
+                        "minItems": 1,
+                        "maxItems": MAX_JOBS,
+                    }
+                },
+            },
+            {
+                "type": "array",
+                "items": line_schema.REFERENCE,
+                "minItems": 1,
+                "maxItems": MAX_JOBS,
+            },
+        ]
+    },
+    "example": {"jobs": [line_schema.EXAMPLE]},
+}
+_LOCATION = {
+    "Location": {
+        "description": "Where the job is read.",
+        "schema": {"type": "string"},
+        "example": f"/v1/jobs/{line_schema.EXAMPLE_ID}",
+    }
+}
+_WRONG = "body.max_step: unknown field, did you mean 'max_steps'?"
+_USED = f"key 'order-17' was used for job {line_schema.EXAMPLE_ID} with another body"
+
+
+@router.post(
+    "/v1/jobs",
+    summary="Hand in a job",
+    status_code=202,
+    dependencies=[Depends(requires("enqueue"))],
+    responses={
+        202: {"description": "It is in the queue.", "model": Accepted, "headers": _LOCATION},
+        **answers(400, 401, 403, 408, 409, 413, 415, 422, 503, words={409: _USED, 422: _WRONG}),
+    },
+    openapi_extra=body_of(_BODY),
+)
+async def submit(request: Request, idempotency_key: Key = None) -> Response:
+    """Hand in one run request: the body is a line of a batch file.
+
+    The job is in the queue once this is answered. With a `custom_id`, or the same as the header
+    `Idempotency-Key`, handing it in again makes no second job; without, it does. Needs the scope
+    `enqueue`.
+    """
+    gate = gate_of(request)
+    key = read_key(idempotency_key)
+    async with gate.room.json(request, MAX_BODY) as raw:
+        spec = await asyncio.to_thread(read_line, raw) if len(raw) > _LARGE else read_line(raw)
+        name_by(spec, key)
+        (answer,) = await gate.queue.enqueue_many([spec])
+    if answer.status is EnqueueStatus.CONFLICT:
+        raise IdempotencyConflict(answer.custom_id or "", answer.job_id)
+    return json_answer(answer_values(accepted(answer)), 202, f"/v1/jobs/{answer.job_id}")
+
+
+@router.post(
+    "/v1/jobs:bulk",
+    summary=f"Hand in up to {MAX_JOBS:,} jobs",
+    status_code=202,
+    dependencies=[Depends(requires("enqueue"))],
+    responses={
+        202: {"description": "They are in the queue.", "model": AcceptedMany},
+        **answers(400, 401, 403, 408, 413, 415, 422, 503, words={422: f"[0].{_WRONG}"}),
+    },
+    openapi_extra=body_of(_BULK),
+)
+async def submit_many(request: Request) -> Response:
+    """Hand in an array of lines of a batch file, or an object that has one as `jobs`.
+
+    All of them are accepted, or, if a field of one is wrong, none. A job whose key was used for
+    another request is reported among the answers as `conflict`; the others are accepted. More than
+    1,000 of one account become a batch. Needs the scope `enqueue`.
+    """
+    gate = gate_of(request)
+    async with gate.room.json(request, MAX_BYTES) as raw:
+        specs = await asyncio.get_running_loop().run_in_executor(gate.checkers, read_jobs, raw)
+        found = await gate.queue.enqueue_many(specs)
+        return await asyncio.to_thread(_many, found)
+
+
+def _many(found: list[Enqueued]) -> Response:
+    counts = Counter(answer.status for answer in found)
+    return json_answer(
+        {
+            "counts": {status.value: counts[status] for status in EnqueueStatus},
+            "jobs": [answer_values(answer) for answer in found],
+        },
+        202,
+    )
+
+
+def read_line(raw: bytes) -> JobSpec:
+    """Check one job.
+
+    Raises:
+        InvalidJob: it names every field at fault.
+    """
+    try:
+        return parse_line(raw)
+    except RecursionError:
+        raise InvalidJob([FieldError("line", "expected JSON, got deeper nesting")]) from None
+
+
+def read_key(header: str | None) -> str | None:
+    """Read the header Idempotency-Key.
+
+    Raises:
+        FieldsRefused: it is no key.
+    """
+    if header is None:
+        return None
+    text = header.strip()
+    if quoted := _QUOTED.fullmatch(text):
+        text = _ESCAPED.sub(r"\1", quoted[1])
+    elif not _BARE.fullmatch(text):
+        text = ""
+    if not 0 < len(text) <= 256:
+        words = 'expected 1 to 256 printable ASCII characters in quotes, such as "order-17"'
+        raise FieldsRefused(Fault(KEY_HEADER, words))
+    return text
+
+
+def name_by(spec: JobSpec, key: str | None) -> None:
+    """Give a job the key of the header.
+
+    Raises:
+        FieldsRefused: it names itself, otherwise.
+    """
+    if key is None:
+        return
+    if spec.custom_id not in {None, key}:
+        words = f"expected the body's custom_id, or none: got {key!r} and {spec.custom_id!r}"
+        raise FieldsRefused(Fault(KEY_HEADER, words))
+    spec.custom_id = key

@@ -1,0 +1,126 @@
+"""From the parts of a body, packed or not, to its lines: in constant memory, whatever is sent."""
+
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+from runqueue.spec import MAX_PAYLOAD_BYTES
+
+#: Bytes of a line: more cannot hold a body that is accepted, see `runqueue/spec.py`.
+MAX_LINE: Final = 8 * MAX_PAYLOAD_BYTES
+#: Bytes that are unpacked at a time, so that a body of zeros takes no memory.
+_PIECE = 256 * 1024
+_GZIP = zlib.MAX_WBITS + 16
+_BOM = b"\xef\xbb\xbf"
+
+
+class NotReadable(Exception):  # noqa: N818 - what it says is in its name
+    """A body cannot be read to its end; says why."""
+
+
+class LineTooLong(Exception):  # noqa: N818 - likewise
+    """A line is longer than any that is accepted.
+
+    Args:
+        number: which.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+class Gzip:
+    """Unpacks a gzip stream; several of them, one after the other, are one."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(_GZIP)
+
+    def feed(self, part: bytes) -> Iterator[bytes]:
+        """Yield what a part of the stream unpacks to.
+
+        Raises:
+            NotReadable: it is no gzip.
+        """
+        try:
+            yield from self._unpack(part)
+        except zlib.error:
+            raise NotReadable("expected gzip, as Content-Encoding says") from None
+
+    def _unpack(self, part: bytes) -> Iterator[bytes]:
+        more = bool(part)
+        while more:
+            if self._stream.eof:
+                part = part.lstrip(b"\0")  # padding
+                if not part:
+                    return
+                self._stream = zlib.decompressobj(_GZIP)
+            piece = self._stream.decompress(part, _PIECE)
+            part = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+            # A full piece may leave something behind although nothing is left to put in.
+            more = bool(part) or (len(piece) == _PIECE and not self._stream.eof)
+            yield piece
+
+    def end(self) -> None:
+        """Make sure that the stream came to its end.
+
+        Raises:
+            NotReadable: it was cut.
+        """
+        if not self._stream.eof:
+            raise NotReadable("the gzip stream is cut short")
+
+
+class Plain:
+    """What is not packed, in the place of `Gzip`."""
+
+    def feed(self, part: bytes) -> Iterator[bytes]:
+        """Yield a part as it is."""
+        yield part
+
+    def end(self) -> None:
+        """There is nothing to make sure of."""
+
+
+class Lines:
+    """Cuts parts into lines."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._rest = bytearray()
+
+    def feed(self, part: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines that end in a part, numbered, those that are blank left out.
+
+        Raises:
+            LineTooLong: one is.
+        """
+        if not self._rest and part.isspace():
+            self._number += part.count(b"\n")  # a little body may unpack to a lot of these
+            return
+        *whole, rest = part.split(b"\n")
+        for end in whole:
+            self._number += 1
+            raw = end.strip() if not self._rest else self._whole(end)
+            if raw:
+                yield self._number, self._checked(raw)
+        self._rest += rest
+        if len(self._rest) > MAX_LINE:
+            raise LineTooLong(self._number + 1)
+
+    def end(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the last line, if no line break ends it."""
+        self._number += 1
+        if raw := self._whole(b""):
+            yield self._number, self._checked(raw)
+
+    def _whole(self, end: bytes) -> bytes:
+        """Return the line that began in earlier parts."""
+        raw = bytes(self._rest) + end
+        self._rest.clear()
+        return raw.strip()
+
+    def _checked(self, raw: bytes) -> bytes:
+        if len(raw) > MAX_LINE:
+            raise LineTooLong(self._number)
+        return raw.removeprefix(_BOM) if self._number == 1 else raw

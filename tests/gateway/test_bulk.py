@@ -1,0 +1,129 @@
+"""Handing in up to 10,000 jobs: all of them, or none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway import bulk
+from runqueue import JobState, RunQueue
+from tests.gateway.gating import gating
+
+PATH = "/v1/jobs:bulk"
+
+
+def lines(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [
+        {"custom_id": f"row-{n}", "kind": "task", "body": {"prompt": "Read it."}, **more}
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("is_object", [False, True], ids=["an array", "an object"])
+async def test_jobs_are_answered_in_their_order(redis_url: str, is_object: bool) -> None:
+    jobs = lines(3)
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", PATH, {"jobs": jobs} if is_object else jobs)
+
+    assert answer.status == 202
+    assert answer.body["counts"] == {"new": 3, "known": 0, "conflict": 0}
+    assert [job["custom_id"] for job in answer.body["jobs"]] == ["row-0", "row-1", "row-2"]
+
+
+async def test_ten_thousand_are_accepted_at_once(queue: RunQueue, redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", PATH, lines(bulk.MAX_JOBS))
+
+    batches = {job["batch"] for job in answer.body["jobs"]}
+    assert answer.body["counts"]["new"] == bulk.MAX_JOBS
+    assert [queue.get_batch(batch).sealed for batch in batches] == [True]
+
+
+async def test_one_more_is_too_many(queue: RunQueue, redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", PATH, lines(bulk.MAX_JOBS + 1))
+
+    assert answer.status == 413
+    assert "/v1/batches" in answer.body["detail"]
+    assert queue.stats()["default"].totals == {}
+
+
+async def test_one_wrong_field_refuses_them_all(queue: RunQueue, redis_url: str) -> None:
+    jobs = lines(1_500)
+    jobs[1_400]["body"] = {"prompt": "x", "max_step": 3}
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", PATH, jobs)
+
+    assert (answer.status, answer.body["errors"][0]["field"]) == (422, "[1400].body.max_step")
+    assert queue.stats()["default"].totals == {}
+
+
+async def test_no_more_than_a_hundred_faults_are_told(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", PATH, [{}] * 1_000)
+
+    assert (answer.status, len(answer.body["errors"])) == (422, 100)
+    assert answer.body["detail"].endswith("and 95 more")
+
+
+async def test_a_key_with_another_request_is_reported_among_the_others(
+    queue: RunQueue, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        await door.ask("POST", PATH, lines(1))
+        changed = lines(2)
+        changed[0]["body"] = {"prompt": "Another."}
+        answer = await door.ask("POST", PATH, changed)
+
+    assert (answer.status, answer.body["counts"]) == (202, {"new": 1, "known": 0, "conflict": 1})
+    assert [job["status"] for job in answer.body["jobs"]] == ["conflict", "new"]
+    assert queue.stats()["default"].states[JobState.READY] == 2
+
+
+async def test_a_number_that_json_readers_would_round_is_refused(redis_url: str) -> None:
+    job = {"kind": "workflow", "body": {"workflow_id": "w", "parameters": {"n": 2**70}}}
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", PATH, [job])
+
+    assert answer.status == 422
+    assert answer.body["errors"][0]["field"] == "[0].body.parameters.n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", [], {}, {"jobs": []}, {"jobs": 3}, {"jobs": [], "more": 1}, 3, [3], [[]], [None]],
+    ids=str,
+)
+async def test_what_holds_no_jobs_is_refused(redis_url: str, body: Any) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", PATH, body)
+
+    assert answer.status == 422
+    assert answer.body["errors"]
+
+
+async def test_what_is_nested_too_deep_is_refused(redis_url: str) -> None:
+    deep = b"[" * 900 + b"12345678901234567890" + b"]" * 900
+
+    async with gating(redis_url) as door:
+        assert (await door.ask("POST", PATH, deep)).status == 422
+        assert (await door.ask("POST", PATH, b"[" * 200_000)).status == 422
+
+
+async def test_too_many_bytes_are_refused(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        assert (await door.ask("POST", PATH, b" " * (bulk.MAX_BYTES + 1))).status == 413
+
+
+async def test_an_account_that_nobody_serves_refuses_them_all(
+    queue: RunQueue, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", PATH, [*lines(2), *lines(2, account="acme")])
+
+    assert (answer.status, answer.body["errors"][0]["field"]) == (422, "account")
+    assert queue.stats()["default"].states[JobState.READY] == 0

@@ -1,0 +1,166 @@
+"""One job: read, waited for, canceled, replayed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+import redis
+
+from gateway import jobs
+from runqueue import JobState, RunQueue, stages
+from runqueue.ids import new_id
+from runqueue.items import Lost
+from runqueue.scripts import run
+from tests.gateway.gating import Desk, gating, run_of, told
+
+UNKNOWN = [new_id("default"), new_id("another"), "1", "%00", "%C3%A9", "a" * 3000]
+unknown = pytest.mark.parametrize(
+    "job_id", UNKNOWN, ids=["ours", "another", "none", "NUL", "not ASCII", "long"]
+)
+
+
+async def test_a_job_is_shown_with_its_result(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running(custom_id="order-17")
+
+    async with gating(redis_url) as door:
+        await door.webhook(job, told(job))
+        shown = (await door.ask("GET", f"/v1/jobs/{job.job_id}")).body
+
+    row = desk.job(job).as_row()
+    assert {name: shown[name] for name in row if name != "webhook"} == {
+        name: value for name, value in row.items() if name != "webhook"
+    }
+    assert (shown["state"], shown["run_id"]) == ("completed", run_of(job))
+    assert shown["result"]["output"] == shown["output"] == {"price": "12.50", "note": "schön"}
+    assert shown["webhook"]["state"] == "pending"
+
+
+async def test_a_job_is_shown_without_its_result(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        await door.webhook(job, told(job))
+        shown = (await door.ask("GET", f"/v1/jobs/{job.job_id}?result=false")).body
+
+    assert (shown["state"], shown["result"], shown["output"]) == ("completed", None, None)
+
+
+async def test_who_waits_is_answered_when_the_job_ends(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        waiting = asyncio.create_task(door.ask("GET", f"/v1/jobs/{job.job_id}?wait=30"))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        await door.webhook(job, told(job))
+        ended = time.monotonic()
+        answer = await waiting
+
+    assert answer.body["state"] == "completed"
+    assert time.monotonic() - ended < 1.5
+
+
+async def test_who_waits_in_vain_sees_the_job_as_it_stands(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        began = time.monotonic()
+        answer = await door.ask("GET", f"/v1/jobs/{job.job_id}?wait=0.3")
+
+    assert (answer.status, answer.body["state"]) == (200, "running")
+    assert time.monotonic() - began >= 0.3
+
+
+async def test_who_waits_is_answered_when_the_gateway_ends(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        waiting = asyncio.create_task(door.ask("GET", f"/v1/jobs/{job.job_id}?wait=60"))
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        door.server.should_exit = True
+        answer = await waiting
+
+    assert (answer.status, answer.body["state"]) == (200, "running")
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("query", ["wait=-1", "wait=61", "wait=x", "result=x", "wait=nan"])
+async def test_a_wrong_question_names_its_parameter(desk: Desk, redis_url: str, query: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("GET", f"/v1/jobs/{new_id('default')}?{query}")
+
+    assert answer.status == 422
+    assert [fault["field"] for fault in answer.body["errors"]] == [query.partition("=")[0]]
+
+
+@unknown
+async def test_a_job_that_is_not_known_is_not_found(redis_url: str, job_id: str) -> None:
+    async with gating(redis_url) as door:
+        for path in (f"{job_id}", f"{job_id}?wait=5", f"{job_id}?result=false"):
+            answer = await door.ask("GET", f"/v1/jobs/{path}")
+            assert (answer.status, answer.body["detail"]) == (404, "no such job is on record")
+        for what in ("cancel", "replay"):
+            assert (await door.ask("POST", f"/v1/jobs/{job_id}/{what}")).status == 404
+
+
+async def test_a_job_that_waits_is_canceled_at_once(queue: RunQueue, redis_url: str) -> None:
+    (job,) = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
+
+    async with gating(redis_url) as door:
+        for _ in range(2):
+            answer = await door.ask("POST", f"/v1/jobs/{job.job_id}/cancel")
+            assert (answer.status, answer.body) == (
+                200,
+                {"job_id": job.job_id, "state": "canceled"},
+            )
+
+
+async def test_a_job_that_runs_keeps_its_state_and_the_wish(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", f"/v1/jobs/{job.job_id}/cancel")
+
+    assert answer.body["state"] == "running"
+    assert desk.job(job).cancel_requested
+
+
+async def test_a_dead_job_is_done_again(desk: Desk, client: redis.Redis, redis_url: str) -> None:
+    (job,) = desk.claimed()
+    run(client, stages.mark_dead("default", [Lost(job.job_id, job.attempt, "no")]))
+    assert desk.job(job).state is JobState.DEAD
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", f"/v1/jobs/{job.job_id}/replay")
+
+    assert (answer.status, answer.body) == (200, {"job_id": job.job_id, "state": "ready"})
+    assert desk.job(job).state is JobState.READY
+
+
+async def test_a_job_that_has_not_ended_badly_is_not_done_again(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        assert (await door.ask("POST", f"/v1/jobs/{job.job_id}/replay")).status == 409
+
+
+async def test_a_job_of_a_canceled_batch_is_not_done_again(
+    queue: RunQueue, client: redis.Redis, redis_url: str
+) -> None:
+    batch = queue.open_batch()
+    (job,) = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}], batch=batch)
+    queue.seal_batch(batch)
+    queue.cancel_batch(batch)
+    run(client, stages.sweep("default", "sweep_canceled", 100))
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", f"/v1/jobs/{job.job_id}/replay")
+
+    assert (answer.status, "its batch was canceled" in answer.body["detail"]) == (409, True)
+
+
+def test_no_request_is_held_for_longer_than_a_minute() -> None:
+    assert jobs.LONGEST_WAIT == 60

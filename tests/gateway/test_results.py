@@ -1,0 +1,190 @@
+"""The results of a batch: one job a line, as JSON or CSV."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+import redis
+
+from gateway import results, streaming
+from runqueue import Job, RunQueue, stages
+from runqueue.items import Lost
+from runqueue.keys import Keys
+from runqueue.scripts import run
+from tests.gateway.gating import Desk, Door, gating, told
+from tests.gateway.uploads import lines, send
+from tests.simulator.simulating import eventually
+
+
+async def a_batch_that_ended(door: Door, desk: Desk, client: redis.Redis) -> str:
+    """Five jobs: completed, failed, dead, unconfirmed, and one that runs on."""
+    batch = str((await send(door, lines(5))).body["batch_id"])
+    jobs = desk.claim()
+    completed, failed, dead, unconfirmed, _ = jobs
+    desk.accept(completed, failed, jobs[4])
+    await door.webhook(completed, told(completed))
+    await door.webhook(failed, told(failed, "terminated", failure_reason='It said "no",\ntwice'))
+    run(client, stages.mark_dead("default", [Lost(dead.job_id, dead.attempt, "refused")]))
+    lost = Lost(unconfirmed.job_id, unconfirmed.attempt, "no answer")
+    run(client, stages.mark_unconfirmed("default", [lost]))
+    return batch
+
+
+def rows(raw: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in raw.splitlines()]
+
+
+async def test_what_has_ended_has_a_line(
+    desk: Desk, client: redis.Redis, queue: RunQueue, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        batch = await a_batch_that_ended(door, desk, client)
+        answer = await door.ask("GET", f"/v1/batches/{batch}/results")
+
+    found = rows(answer.body)
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert [row["state"] for row in found] == ["completed", "failed", "dead"]
+    assert found == [queue.get(row["job_id"]).as_row() for row in found]
+
+
+async def test_what_did_not_go_well_has_a_line_of_its_own_list(
+    desk: Desk, client: redis.Redis, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        batch = await a_batch_that_ended(door, desk, client)
+        answer = await door.ask("GET", f"/v1/batches/{batch}/errors")
+
+    assert [row["state"] for row in rows(answer.body)] == ["failed", "dead", "unconfirmed"]
+
+
+@pytest.mark.parametrize(
+    ("query", "accept"), [("?format=csv", "*/*"), ("", "text/csv"), ("", "text/html, text/csv;q=1")]
+)
+async def test_results_come_as_a_table_too(
+    desk: Desk, client: redis.Redis, redis_url: str, query: str, accept: str
+) -> None:
+    async with gating(redis_url) as door:
+        batch = await a_batch_that_ended(door, desk, client)
+        path = f"/v1/batches/{batch}/results{query}"
+        answer = await door.ask("GET", path, headers={"accept": accept})
+
+    table = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert [row["custom_id"] for row in table] == ["row-0", "row-1", "row-2"]
+    assert json.loads(table[0]["output"]) == {"price": "12.50", "note": "schön"}
+    assert table[1]["failure_reason"] == 'It said "no",\ntwice'
+
+
+def test_the_columns_are_those_of_a_results_file(queue: RunQueue) -> None:
+    (job,) = queue.enqueue_many(lines(1))
+
+    assert tuple(queue.get(job.job_id).as_row()) == results.COLUMNS
+
+
+async def test_another_kind_of_answer_is_not_to_be_had(
+    desk: Desk, client: redis.Redis, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        batch = await a_batch_that_ended(door, desk, client)
+        path = f"/v1/batches/{batch}/results"
+
+        assert (await door.ask("GET", path, headers={"accept": "image/png"})).status == 406
+        assert (await door.ask("GET", f"{path}?format=xml")).status == 422
+
+
+async def test_results_of_thousands_come_in_the_order_of_the_upload(
+    queue: RunQueue, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        batch = (await send(door, lines(2_500))).body["batch_id"]
+        queue.cancel_batch(batch)
+        answer = await door.ask("GET", f"/v1/batches/{batch}/results")
+
+    assert [row["custom_id"] for row in rows(answer.body)] == [f"row-{n}" for n in range(2_500)]
+
+
+async def test_an_empty_list_is_empty(queue: RunQueue, redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        batch = (await send(door, lines(3))).body["batch_id"]
+        answers = [
+            await door.ask("GET", f"/v1/batches/{batch}/{what}") for what in ("results", "errors")
+        ]
+
+    assert [(answer.status, answer.body) for answer in answers] == [(200, b""), (200, b"")]
+
+
+async def test_jobs_that_another_batch_took_over_are_left_out(
+    queue: RunQueue, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        first = queue.open_batch()
+        queue.enqueue_many(lines(3), batch=first)
+        second = (await send(door, lines(2))).body["batch_id"]
+        for batch in (first, second):
+            queue.cancel_batch(batch)
+        answers = [await door.ask("GET", f"/v1/batches/{b}/results") for b in (first, second)]
+
+    assert [len(rows(answer.body)) for answer in answers] == [1, 2]
+
+
+async def test_large_results_are_read_a_few_at_a_time(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "_AIM", 20_000)
+    sizes: list[int] = []
+
+    async with gating(redis_url) as door:
+        batch = (await send(door, lines(60))).body["batch_id"]
+        jobs = desk.claim()
+        desk.accept(*jobs)
+        for job in jobs:
+            await door.webhook(job, told(job, output="x" * 1_000))
+
+        def noted(some: list[Job]) -> bytes:
+            sizes.append(len(some))
+            return b"".join(json.dumps(job.as_row()).encode() + b"\n" for job in some)
+
+        monkeypatch.setattr(results, "_ndjson", noted)
+        await door.ask("GET", f"/v1/batches/{batch}/results")
+
+    assert (sizes[0], max(sizes), sum(sizes)) == (4, 8, 60)
+
+
+async def test_an_answer_that_cannot_be_finished_is_cut(
+    queue: RunQueue, client: redis.Redis, redis_url: str, logged: list[Any]
+) -> None:
+    async with gating(redis_url) as door:
+        batch = (await send(door, lines(3_000))).body["batch_id"]
+        queue.cancel_batch(batch)
+        path = f"{door.url}/v1/batches/{batch}/results"
+        with pytest.raises(aiohttp.ClientPayloadError):  # noqa: PT012 - it is cut on the way
+            async with door.session.get(path) as answer:
+                await answer.content.readany()
+                client.set(f"{Keys('default').prefix}batch_jobs:{batch}", "broken")
+                await answer.read()
+        assert (await door.ask("GET", "/healthz")).status == 200
+
+    assert [event["event"] for event in logged].count("answer_cut") == 1
+
+
+async def test_who_does_not_read_is_not_waited_for_for_ever(
+    queue: RunQueue, redis_url: str, logged: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "PART_SECONDS", 0.2)
+    monkeypatch.setattr(results, "_ndjson", lambda _: b"x" * 32 * 1024 * 1024)
+
+    async with gating(redis_url) as door:
+        batch = (await send(door, lines(20))).body["batch_id"]
+        queue.cancel_batch(batch)
+        host, port = door.url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        path = f"/v1/batches/{batch}/results"
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+        await eventually(lambda: any(event["event"] == "answer_cut" for event in logged))
+        writer.close()

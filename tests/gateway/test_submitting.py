@@ -1,0 +1,276 @@
+"""Handing in one job: what is accepted, under which name, and what is refused in which words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+import redis
+
+from gateway import content, submitting
+from runqueue import JobState, RunQueue
+from runqueue.errors import InvalidJob
+from runqueue.ids import job_id_for
+from runqueue.spec import parse_line
+from tests.gateway.gating import gating
+
+LINE: dict[str, Any] = {"custom_id": "order-17", "kind": "task", "body": {"prompt": "Read it."}}
+UNNAMED = {name: value for name, value in LINE.items() if name != "custom_id"}
+JOB = job_id_for("default", "", "order-17")
+
+
+def key(text: str) -> dict[str, str]:
+    return {"Idempotency-Key": text}
+
+
+async def test_a_line_becomes_a_job(queue: RunQueue, redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", "/v1/jobs", LINE)
+
+    job = queue.get(JOB)
+    assert answer.status == 202
+    assert answer.headers["location"] == f"/v1/jobs/{JOB}"
+    assert answer.body == {
+        "job_id": JOB,
+        "status": "new",
+        "state": "ready",
+        "custom_id": "order-17",
+        "batch": None,
+        "created_at": job.created_at.isoformat(),
+    }
+    assert job.state is JobState.READY
+
+
+async def test_a_line_handed_in_again_is_known(queue: RunQueue, redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answers = [await door.ask("POST", "/v1/jobs", LINE) for _ in range(2)]
+
+    assert [answer.body["status"] for answer in answers] == ["new", "known"]
+    assert queue.stats()["default"].states[JobState.READY] == 1
+
+
+async def test_a_line_without_a_key_is_a_new_job_each_time(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answers = [await door.ask("POST", "/v1/jobs", UNNAMED) for _ in range(2)]
+
+    assert answers[0].body["job_id"] != answers[1].body["job_id"]
+
+
+@pytest.mark.parametrize("text", ['"order-17"', "order-17", ' "order-17" '])
+async def test_the_header_is_the_job_s_custom_id(redis_url: str, text: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", "/v1/jobs", UNNAMED, key(text))
+
+    assert (answer.body["job_id"], answer.body["custom_id"]) == (JOB, "order-17")
+
+
+async def test_what_is_escaped_in_the_header_is_itself(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", "/v1/jobs", UNNAMED, key(r'"a\"b\\c"'))
+
+    assert answer.body["custom_id"] == 'a"b\\c'
+
+
+async def test_the_header_may_repeat_the_body_s_custom_id(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", "/v1/jobs", LINE, key('"order-17"'))
+
+    assert answer.status == 202
+
+
+@pytest.mark.parametrize(
+    "text", ['"another"', '""', "", '"', '"a', "é", "x" * 257, '"a"b"'], ids=ascii
+)
+async def test_a_header_that_is_no_key_or_another_is_refused(
+    queue: RunQueue, redis_url: str, text: str
+) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", "/v1/jobs", LINE, key(text))
+
+    assert answer.status == 422
+    assert [fault["field"] for fault in answer.body["errors"]] == ["Idempotency-Key"]
+    assert queue.stats()["default"].totals == {}
+
+
+async def test_a_key_that_was_used_for_another_request_is_a_conflict(
+    queue: RunQueue, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        await door.ask("POST", "/v1/jobs", LINE)
+        answer = await door.ask("POST", "/v1/jobs", {**LINE, "body": {"prompt": "Another."}})
+
+    assert (answer.status, answer.headers["content-type"]) == (409, "application/problem+json")
+    assert JOB in answer.body["detail"]
+    assert queue.stats()["default"].totals["enqueued"] == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {},
+        [],
+        "text",
+        {**LINE, "body": {"prompt": "", "max_step": 3}},
+        {**LINE, "priority": "soon", "delay": -1, "group": "A"},
+        {**LINE, "body": {"prompt": "x", "data_extraction_schema": {"a": 2**70}}},
+        {**LINE, "retry": {"max_attempts": 0}},
+        {**LINE, "body": {"prompt": "x" * 1_100_000}},
+    ],
+    ids=lambda line: json.dumps(line)[:40],
+)
+async def test_wrong_fields_are_named_as_everywhere_else(redis_url: str, line: Any) -> None:
+    with pytest.raises(InvalidJob) as refused:
+        parse_line(json.dumps(line).encode())
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", "/v1/jobs", line)
+
+    assert (answer.status, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.body["errors"] == [
+        {"field": fault.field, "message": fault.message} for fault in refused.value.errors
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"kind":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}",
+        b'{"body":' + b"[" * 900 + b"]" * 900 + b',"kind":"task","body":{"prompt":"x","url":1e99}}',
+        b'{"kind":"task","body":{"prompt":"\\ud800"}}',
+        b'{"kind":"task","body":{"\\ud800":1}}',
+        b'{"kind":"task","body":{"prompt":NaN}}',
+        b"",
+    ],
+    ids=lambda body: ascii(body[:30]),
+)
+async def test_what_is_no_line_is_refused_however_it_is_made(redis_url: str, body: bytes) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", "/v1/jobs", body)
+
+    assert answer.status == 422
+    assert answer.body["errors"]
+
+
+async def test_a_secret_in_a_wrong_field_is_not_repeated(redis_url: str) -> None:
+    body = {"prompt": "x", "totp_identifier": ["sesame"], "extra_http_headers": "sesame"}
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", "/v1/jobs", {**LINE, "body": body})
+
+    assert answer.status == 422
+    assert "sesame" not in str(answer)
+
+
+async def test_an_account_that_nobody_serves_is_a_wrong_field(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", "/v1/jobs", {**LINE, "account": "acme"})
+
+    assert (answer.status, answer.body["errors"][0]["field"]) == (422, "account")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": ""},
+        {"content-encoding": "gzip"},
+    ],
+    ids=str,
+)
+async def test_what_is_not_json_is_refused(redis_url: str, headers: dict[str, str]) -> None:
+    async with gating(redis_url) as door:
+        assert (await door.ask("POST", "/v1/jobs", LINE, headers)).status == 415
+
+
+async def test_a_body_beyond_8_mib_is_refused(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", "/v1/jobs", b" " * (submitting.MAX_BODY + 1))
+
+    assert answer.status == 413
+
+
+async def test_a_body_that_does_not_say_its_length_is_cut_off_at_8_mib(redis_url: str) -> None:
+    async def parts() -> Any:
+        for _ in range(40):
+            yield b" " * 1024 * 1024
+            await asyncio.sleep(0.01)
+
+    async with gating(redis_url) as door:
+        kind = {"content-type": "application/json"}
+        try:
+            async with door.session.post(
+                f"{door.url}/v1/jobs", data=parts(), headers=kind
+            ) as answer:
+                assert answer.status == 413
+        except aiohttp.ClientError:
+            pass  # the connection was closed while it was sending
+        assert (await door.ask("POST", "/v1/jobs", LINE)).status == 202
+
+
+async def test_a_body_that_does_not_arrive_is_not_waited_for(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "BODY_SECONDS", 0.1)
+
+    async with gating(redis_url) as door:
+        host, port = door.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = "POST /v1/jobs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        writer.write(f"{head}content-length: 10\r\n\r\n12345".encode())
+        said = await reader.readuntil(b"}")
+        writer.close()
+
+    assert said.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_bodies_beyond_the_memory_they_may_take_are_to_be_sent_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content.Room.__init__, "__defaults__", (1_000,))
+
+    async with gating(redis_url) as door:
+        large = {**LINE, "body": {"prompt": "x" * 2_000}}
+        answer = await door.ask("POST", "/v1/jobs", large)
+
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert (await door.ask("POST", "/v1/jobs", LINE)).status == 202  # what it held is free
+
+
+async def test_a_full_redis_says_when_to_try_again(client: redis.Redis, redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        client.config_set("maxmemory", 1)
+        try:
+            answer = await door.ask("POST", "/v1/jobs", LINE)
+        finally:
+            client.config_set("maxmemory", 0)
+
+    assert (answer.status, answer.headers["retry-after"]) == (503, "30")
+    assert "out of memory" in answer.body["detail"]
+
+
+async def test_no_page_of_another_origin_may_read_answers(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        asks = {"origin": "https://evil.test", "access-control-request-method": "POST"}
+        preflight = await door.ask("OPTIONS", "/v1/jobs", headers=asks)
+        answer = await door.ask("POST", "/v1/jobs", LINE)
+
+    assert preflight.status == 405
+    assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+async def test_a_line_with_a_key_that_differs_by_its_request_alone_keeps_the_first(
+    queue: RunQueue, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        await asyncio.gather(
+            *(door.ask("POST", "/v1/jobs", {**LINE, "body": {"prompt": f"{n}"}}) for n in range(10))
+        )
+
+    assert queue.stats()["default"].totals["enqueued"] == 1

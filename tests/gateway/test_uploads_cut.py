@@ -1,0 +1,250 @@
+"""Uploads that break off, that are no uploads, or that want more than there is."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from typing import Any
+
+import pytest
+import redis
+
+from gateway import batches, content, uploading
+from runqueue import AsyncRunQueue, JobState, QueueUnavailable, RunQueue, stages
+from runqueue.scripts import Call, run
+from tests.gateway.gating import Desk, gating
+from tests.gateway.uploads import accepted, begin, lines, pieces, send, text
+from tests.simulator.simulating import eventually
+
+MEBIBYTE = 1024 * 1024
+
+
+def swept(client: redis.Redis) -> None:
+    """Have what was given up removed, as a worker does."""
+    while run(client, stages.sweep("default", "expire_batches", 1_000, 1_000)):
+        pass
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(
+    queue: RunQueue, desk: Desk, client: redis.Redis, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        writer = await begin(door, text(lines(2_500)))
+        await eventually(lambda: len(desk.batches()) == 1)
+        (batch,) = desk.batches()
+        await eventually(lambda: queue.get_batch(batch).total >= 1_000)
+        writer.close()
+        await eventually(lambda: desk.unsealed() == {batch: 0})
+
+    assert not queue.get_batch(batch).sealed
+    assert desk.claim() == []
+    swept(client)
+    assert desk.batches() == []
+    assert queue.stats()["default"].states[JobState.READY] == 0
+
+
+async def test_none_of_an_upload_runs_before_its_end(
+    queue: RunQueue, desk: Desk, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        writer = await begin(door, text(lines(2_500)))
+        await eventually(lambda: desk.batches() and queue.get_batch(desk.batches()[0]).total)
+        assert desk.claim() == []
+        writer.write(b"0\r\n\r\n")
+        await eventually(lambda: queue.get_batch(desk.batches()[0]).sealed)
+        assert len(desk.claim()) == 500
+        writer.close()
+
+
+async def test_an_upload_that_broke_off_ends_whole_when_it_is_sent_again(
+    queue: RunQueue, desk: Desk, client: redis.Redis, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        writer = await begin(door, text(lines(3_500)[:2_500]))
+        await eventually(lambda: desk.batches() and queue.get_batch(desk.batches()[0]).total)
+        writer.close()
+        answer = await send(door, lines(3_500))
+
+    swept(client)
+    assert (answer.status, answer.body["counts"]["new"]) == (201, 3_500)
+    assert accepted(queue, answer.body["batch_id"]) == 3_500
+    assert queue.stats()["default"].states[JobState.READY] == 3_500
+
+
+async def test_an_upload_whose_jobs_another_took_over_is_not_said_to_be_there(
+    queue: RunQueue, desk: Desk, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        first = await begin(door, text(lines(2_500)))
+        await eventually(lambda: desk.batches() and queue.get_batch(desk.batches()[0]).total)
+        second = await send(door, lines(2_500))
+        first.write(b"0\r\n\r\n")
+        await eventually(lambda: 0 in desk.unsealed().values())
+        first.close()
+
+    assert accepted(queue, second.body["batch_id"]) == 2_500
+
+
+async def test_an_upload_that_stands_still_is_given_up(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "BODY_SECONDS", 0.2)
+
+    async with gating(redis_url) as door:
+        writer = await begin(door, text(lines(10)))
+        await eventually(lambda: 0 in desk.unsealed().values())
+        writer.close()
+
+
+async def test_an_upload_is_given_up_when_redis_is_full(
+    queue: RunQueue, desk: Desk, client: redis.Redis, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        writer = await begin(door, text(lines(2_500)))
+        await eventually(lambda: desk.batches() and queue.get_batch(desk.batches()[0]).total)
+        client.config_set("maxmemory", 1)
+        try:
+            full = await send(door, lines(10, "more"))
+        finally:
+            client.config_set("maxmemory", 0)
+        writer.close()
+
+    assert (full.status, full.headers["retry-after"]) == (503, "30")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"no gzip at all", gzip.compress(text(lines(100)))[:-9], b"\x1f\x8b", b""],
+    ids=["other", "cut", "a head", "nothing"],
+)
+async def test_what_is_not_packed_as_it_says_is_refused(
+    desk: Desk, redis_url: str, body: bytes
+) -> None:
+    async with gating(redis_url) as door:
+        answer = await send(door, body, content_encoding="gzip")
+
+    assert (answer.status, answer.body["errors"][0]["field"]) == (422, "body")
+    assert desk.claim() == []
+
+
+async def test_what_unpacks_to_a_line_without_end_is_cut_off(redis_url: str) -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join([*(packer.compress(b"x" * MEBIBYTE) for _ in range(512)), packer.flush()])
+
+    async with gating(redis_url) as door:
+        answer = await send(door, bomb, "?skip_invalid=true", content_encoding="gzip")
+
+    assert len(bomb) < MEBIBYTE
+    assert (answer.status, "line 1" in answer.body["detail"]) == (413, True)
+
+
+async def test_a_line_that_is_too_long_refuses_the_upload(desk: Desk, redis_url: str) -> None:
+    raw = text(lines(3)) + b" " * (8 * MEBIBYTE + 1)
+
+    async with gating(redis_url) as door:
+        answer = await send(door, raw, "?skip_invalid=true")
+
+    assert (answer.status, "line 4" in answer.body["detail"]) == (413, True)
+    assert desk.claim() == []
+
+
+async def test_what_unpacks_to_blank_lines_keeps_nobody_waiting(redis_url: str) -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    blank = b"".join([*(packer.compress(b"\n" * MEBIBYTE) for _ in range(64)), packer.flush()])
+
+    async with gating(redis_url) as door:
+        loop = asyncio.get_running_loop()
+        uploading_it = asyncio.create_task(send(door, blank, content_encoding="gzip"))
+        slowest = 0.0
+        while not uploading_it.done():
+            began = loop.time()
+            assert (await door.ask("GET", "/healthz")).status == 200
+            slowest = max(slowest, loop.time() - began)
+
+        assert (await uploading_it).status == 422
+    assert slowest < 1
+
+
+async def test_more_uploads_than_there_is_room_for_are_to_be_sent_later(
+    queue: RunQueue, desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MAX_UPLOADS", 1)
+
+    async with gating(redis_url) as door:
+        writer = await begin(door, text(lines(10)))
+        await eventually(lambda: len(desk.batches()) == 1)
+        busy = await send(door, lines(1))
+        writer.close()
+        await eventually(lambda: 0 in desk.unsealed().values())
+
+        assert (busy.status, busy.headers["retry-after"]) == (503, "5")
+        assert (await send(door, lines(1))).status == 201
+
+
+async def test_the_rest_of_a_refused_upload_is_not_read_for_ever(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploading, "_REST_SECONDS", 0.2)
+
+    async with gating(redis_url) as door:
+        writer = await begin(door, b"{}\n" * 100_000)
+        await eventually(lambda: 0 in desk.unsealed().values())
+        writer.close()
+
+
+async def test_an_upload_of_bytes_one_by_one_is_read_too(queue: RunQueue, redis_url: str) -> None:
+    packed = gzip.compress(text(lines(5)))
+
+    async with gating(redis_url) as door:
+        headers = {"content-type": "application/jsonl", "content-encoding": "gzip"}
+        async with door.session.post(
+            f"{door.url}/v1/batches", data=pieces(packed, 1), headers=headers
+        ) as answer:
+            told = await answer.json()
+
+    assert accepted(queue, told["batch_id"]) == 5
+
+
+async def test_an_upload_outlasts_a_redis_that_is_away_for_a_while(
+    queue: RunQueue, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_it, tries = AsyncRunQueue.send, 0
+
+    async def lossy(self: AsyncRunQueue, call: Call[Any]) -> Any:
+        """Lose every second answer to a packet."""
+        nonlocal tries
+        answer = await send_it(self, call)
+        tries += call.script.name in {"enqueue", "seal_batch"}
+        if tries % 2 and call.script.name in {"enqueue", "seal_batch"}:
+            raise QueueUnavailable(redis_url)
+        return answer
+
+    monkeypatch.setattr(AsyncRunQueue, "send", lossy)
+    monkeypatch.setattr(uploading, "_PAUSE", 0.01)
+
+    async with gating(redis_url) as door:
+        answer = await send(door, [*lines(1_500), *lines(1_400), *lines(3, "more") * 2])
+
+    assert answer.body["counts"] == {"new": 1_503, "known": 1_403, "invalid": 0, "conflicts": 0}
+    assert accepted(queue, answer.body["batch_id"]) == 1_503
+
+
+async def test_an_upload_is_given_up_when_redis_stays_away(
+    queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_it = AsyncRunQueue.send
+
+    async def away(self: AsyncRunQueue, call: Call[Any]) -> Any:
+        if call.script.name in {"enqueue", "discard_batch"}:
+            raise QueueUnavailable(redis_url)
+        return await send_it(self, call)
+
+    monkeypatch.setattr(AsyncRunQueue, "send", away)
+    monkeypatch.setattr(uploading, "_PAUSE", 0.01)
+    monkeypatch.setattr(uploading, "PATIENCE", 0.1)
+
+    async with gating(redis_url) as door:
+        answer = await send(door, lines(10))
+
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
