@@ -11,7 +11,9 @@ from gateway import (
     batches,
     events,
     figures,
+    groups,
     jobs,
+    managing,
     probing,
     receiver,
     results,
@@ -62,7 +64,8 @@ def make_app(gate: Gate) -> FastAPI:
     add_handlers(app)
     # The first route, and none of FastAPI's: it is asked most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
-    for part in (probing, submitting, jobs, batches, results, events, figures, trying):
+    parts = [probing, submitting, jobs, batches, managing, results, groups, events, figures, trying]
+    for part in parts:
         app.include_router(part.router)
     app.include_router(router)
     return app

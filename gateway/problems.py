@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from runqueue.errors import (
+    BatchCanceled,
     BatchNotFound,
     FieldError,
     IdempotencyConflict,
@@ -212,6 +213,7 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
 #: Errors of the queue that say what was wrong with the question; '' = in their own words.
 _SAID: Final[dict[type[Exception], tuple[int, str]]] = {
     IdempotencyConflict: (409, ""),
+    BatchCanceled: (409, ""),
     JobNotFound: (404, "no such job is on record"),
     BatchNotFound: (404, "no such batch is on record"),
 }

@@ -184,14 +184,5 @@ def job_values(job: Job, *, result: bool) -> dict[str, Any]:
 
 def batch_values(batch: Batch) -> dict[str, Any]:
     """Return what is shown of a batch."""
-    return {
-        "batch_id": batch.id,
-        "account": batch.account,
-        "name": batch.name,
-        "sealed": batch.sealed,
-        "held": batch.held,
-        "total": batch.total,
-        "states": {state.value: n for state, n in batch.states.items()},
-        "is_over": batch.is_over,
-        "created_at": batch.created_at.isoformat(),
-    }
+    shown = batch.as_dict()
+    return {"batch_id": shown.pop("batch"), "total": shown.pop("jobs"), **shown}

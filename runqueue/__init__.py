@@ -8,12 +8,17 @@ print(queue.wait(job.job_id).output)
 """
 
 from runqueue.aio import AsyncRunQueue
+from runqueue.batches import Batch, BatchPage, BatchRules, BatchStatus, JobPage
 from runqueue.errors import (
+    BatchCanceled,
     BatchNotFound,
     EvictingRedis,
     FieldError,
     IdempotencyConflict,
+    InvalidBatch,
+    InvalidGroup,
     InvalidJob,
+    InvalidRequest,
     JobNotFound,
     NewerSchema,
     QueueFull,
@@ -21,7 +26,8 @@ from runqueue.errors import (
     RunQueueError,
     UnknownAccount,
 )
-from runqueue.job import Batch, Enqueued, EnqueueStatus, Job, JobState
+from runqueue.groups import KEEP, Group
+from runqueue.job import Enqueued, EnqueueStatus, Job, JobState
 from runqueue.queue import RunQueue
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
 from runqueue.retry import Retry
@@ -29,18 +35,28 @@ from runqueue.spec import JobSpec, Priority, parse_line
 from runqueue.stats import AccountStats
 
 __all__ = [
+    "KEEP",
     "AccountStats",
     "AsyncRunQueue",
     "Batch",
+    "BatchCanceled",
     "BatchNotFound",
+    "BatchPage",
+    "BatchRules",
+    "BatchStatus",
     "EnqueueStatus",
     "Enqueued",
     "EvictingRedis",
     "FieldError",
+    "Group",
     "IdempotencyConflict",
+    "InvalidBatch",
+    "InvalidGroup",
     "InvalidJob",
+    "InvalidRequest",
     "Job",
     "JobNotFound",
+    "JobPage",
     "JobSpec",
     "JobState",
     "NewerSchema",

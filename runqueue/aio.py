@@ -11,11 +11,12 @@ from typing import Any, Self, cast
 
 from runqueue import calls, ids
 from runqueue.accounts import Accounts, account_of, pages
+from runqueue.aio_batching import AsyncBatching
 from runqueue.connect import async_client, check_policy, find_url, speaking_of
 from runqueue.ends import AsyncEnds
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.intake import Handed, Packet, accepted, in_order, packets
-from runqueue.job import Batch, Enqueued, Job, JobState
+from runqueue.job import Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
 from runqueue.retry import Retry
@@ -29,7 +30,7 @@ from runqueue.watching import JOBS_AT_ONCE, found, unfinished
 _READERS = 25
 
 
-class AsyncRunQueue:
+class AsyncRunQueue(AsyncBatching):
     """The queue, for coroutines of one event loop; one connection pool for its life.
 
     Args:
@@ -136,28 +137,6 @@ class AsyncRunQueue:
             call = calls.look_up(packet.account, packet.arguments, packet.keys)
             answers.append((packet, await self.send(call)))
         return in_order(answers)
-
-    async def open_batch(self, name: str = "", *, account: str = "default") -> str:
-        """Open a batch and return its id."""
-        await self._know({account})
-        batch = ids.new_id(account)
-        await self.send(calls.open_batch(account, batch, name))
-        return batch
-
-    async def seal_batch(self, batch: str) -> int:
-        """Accept a batch; returns the number of its jobs."""
-        return await self._batch_reply(batch, calls.seal_batch(await self._owner(batch), batch))
-
-    async def get_batch(self, batch: str) -> Batch:
-        """Read a batch."""
-        found = await self.send(calls.get_batch(await self._owner(batch), batch))
-        if found is None:
-            raise BatchNotFound(batch)
-        return found
-
-    async def cancel_batch(self, batch: str) -> int:
-        """Cancel every job of a batch in one step; returns how many it has."""
-        return await self._batch_reply(batch, calls.cancel_batch(await self._owner(batch), batch))
 
     async def get(self, job_id: str) -> Job:
         """Read a job, its result included."""
@@ -268,9 +247,3 @@ class AsyncRunQueue:
             return await self._account(batch)
         except JobNotFound:
             raise BatchNotFound(batch) from None
-
-    async def _batch_reply(self, batch: str, call: Call[int]) -> int:
-        jobs = await self.send(call)
-        if jobs < 0:
-            raise BatchNotFound(batch)
-        return jobs

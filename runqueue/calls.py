@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runqueue import ids, wire
+from runqueue.batches import NO_RULES, Batch, BatchRules, read_batch
 from runqueue.delivery import DeliveryState, WebhookDelivery
 from runqueue.job import (
-    Batch,
     Enqueued,
     EnqueueStatus,
     Job,
@@ -118,9 +118,9 @@ def _at(microseconds: bytes) -> datetime:
     return datetime.fromtimestamp(int(microseconds) / 1_000_000, tz=UTC)
 
 
-def open_batch(account: str, batch: str, name: str) -> Call[bool]:
+def open_batch(account: str, batch: str, name: str, rules: BatchRules = NO_RULES) -> Call[bool]:
     """Open a batch; it is held until `seal_batch`."""
-    return Call(load("open_batch"), account, [batch, name], bool)
+    return Call(load("open_batch"), account, [batch, name, *rules.stored()], bool)
 
 
 def seal_batch(account: str, batch: str) -> Call[int]:
@@ -142,24 +142,7 @@ def get_batch(account: str, batch: str) -> Call[Batch | None]:
     """Read a batch and the counts of its states."""
 
     def parse(reply: list[Any]) -> Batch | None:
-        fields = fields_of(reply[1])
-        if "sealed" not in fields:
-            return None
-        states = {
-            state: int(fields.get(f"count:{state.value}", 0))
-            for state in JobState
-            if int(fields.get(f"count:{state.value}", 0))
-        }
-        return Batch(
-            id=batch,
-            account=account,
-            name=fields.get("name", b"").decode(),
-            sealed=fields["sealed"] == b"1",
-            held=fields["held"].decode() if "held" in fields else None,
-            total=int(reply[2]),
-            states=states,
-            created_at=_at(fields["created"]),
-        )
+        return read_batch(account, batch, reply[1], int(reply[2]))
 
     return Call(load("get_batch"), account, [batch], parse)
 

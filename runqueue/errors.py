@@ -1,11 +1,15 @@
 """What can go wrong, as one tree: catch `RunQueueError` for all of it.
 
 RunQueueError
-├── InvalidJob            a run request or its options cannot be accepted (also a ValueError)
+├── InvalidRequest        what was asked for cannot be accepted (also a ValueError)
+│   ├── InvalidJob        a run request or its options
+│   ├── InvalidBatch      the rules that a batch is to be opened with
+│   └── InvalidGroup      the settings of a group
 ├── UnknownAccount        no account of that name is known here
 ├── IdempotencyConflict   the same key was used before for another body
 ├── JobNotFound           no job of that id is on record
 ├── BatchNotFound         no batch of that id is on record
+├── BatchCanceled         the batch was canceled: it does not go on
 ├── QueueUnavailable      Redis cannot be reached
 │   └── MalformedURL      the address of Redis is none: trying again does not help
 ├── QueueFull             Redis has no memory left for new jobs
@@ -42,8 +46,8 @@ class RunQueueError(Exception):
     """Something runqueue cannot do; the subclass says what, and whether trying again helps."""
 
 
-class InvalidJob(RunQueueError, ValueError):
-    """The job was refused at the door: correct the named fields; nothing was stored or sent.
+class InvalidRequest(RunQueueError, ValueError):
+    """It was refused at the door: correct the named fields; nothing was stored or sent.
 
     Args:
         errors: every field at fault, at least one.
@@ -55,6 +59,18 @@ class InvalidJob(RunQueueError, ValueError):
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.errors))
+
+
+class InvalidJob(InvalidRequest):
+    """The job was refused at the door: correct the named fields; nothing was stored or sent."""
+
+
+class InvalidBatch(InvalidRequest):
+    """The batch was not opened: correct the rules that are named."""
+
+
+class InvalidGroup(InvalidRequest):
+    """The group stays as it is: correct the settings that are named."""
 
 
 class UnknownAccount(RunQueueError):
@@ -105,6 +121,17 @@ class BatchNotFound(RunQueueError):
 
     def __str__(self) -> str:
         return f"no batch {self.batch_id!r} on record"
+
+
+class BatchCanceled(RunQueueError):
+    """The batch was canceled, for good: hand its jobs in again, under another namespace."""
+
+    def __init__(self, batch_id: str) -> None:
+        self.batch_id = batch_id
+        super().__init__(batch_id)
+
+    def __str__(self) -> str:
+        return f"batch {self.batch_id} was canceled, and does not go on"
 
 
 class QueueUnavailable(RunQueueError):

@@ -1,4 +1,4 @@
-"""What a job and a batch look like from outside; an account does in `stats.py`.
+"""What a job looks like from outside; a batch does in `batches.py`, an account in `stats.py`.
 
 States, and how a job moves between them:
 
@@ -187,31 +187,6 @@ class Job:
             if result.get(name) is not None:
                 row[name] = result[name]
         return row
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Jobs handed in together.
-
-    Args:
-        sealed: whether the upload is complete; before that none of its jobs runs.
-        held: why nothing of it is claimed now (`canceled`), None if it runs.
-        states: how many of its jobs stand in each state.
-    """
-
-    id: str
-    account: str
-    name: str
-    sealed: bool
-    held: str | None
-    total: int
-    states: dict[JobState, int]
-    created_at: datetime
-
-    @property
-    def is_over(self) -> bool:
-        """Tell whether every job of it has ended."""
-        return self.sealed and sum(n for s, n in self.states.items() if s.is_over) >= self.total
 
 
 def moment(microseconds: bytes | str | float | None) -> datetime | None:

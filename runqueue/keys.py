@@ -11,12 +11,14 @@ job:<id>                hash    what changes of a job (state, attempt, run_id, .
 body:<id>               string  envelope line + the request body as it will be sent
 result:<id>             string  the API's answer as it came, from the end on
 lane:<p>:<group>:<b>    list    ids ready at priority p, of one group and one batch ('-' none)
+lane:<p>:<group>:<b>+   list    those of them that are the batch's canary
 lanes:<p>:<group>       list    batches with a lane to claim from, next turn first
 ring:<p>                zset    groups by virtual time
 group:<g>               hash    cap, live, paused, virtual time per priority
-batch:<b>               hash    sealed, held, counts by state
+groups                  set     groups with a cap, or paused
+batch:<b>               hash    sealed, held (and why), rules, counts by state, finished_at
 batch_jobs:<b>          list    the batch's job ids
-batch_lanes:<b>         set     lanes the batch ever used
+batch_lanes:<b>         set     <p>:<group> of every lane the batch ever used
 batches, unsealed       zset    batches by creation time
 canceling               hash    canceled batches the sweep walks, and how far it is
 due, deadlines          zset    scheduled jobs by run_at; jobs by deadline

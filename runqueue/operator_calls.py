@@ -112,10 +112,19 @@ def cancel_batch(account: str, batch: str) -> Call[Canceled | None]:
     return Call(load("cancel_batch"), account, [batch], parse)
 
 
-def open_jobs(account: str, cursor: str, keys: int) -> Call[tuple[str, list[str]]]:
-    """Look for jobs that have not ended; returns the next cursor ('0' = that was all) and ids."""
+def open_jobs(
+    account: str, cursor: str, keys: int, which: str = "open"
+) -> Call[tuple[str, list[str]]]:
+    """Look for jobs through all keys; returns the next cursor ('0' = that was all) and ids.
+
+    Args:
+        account: whose jobs.
+        cursor: '0' = from the start.
+        keys: how many to look at.
+        which: `open` (those that have not ended), `any`, or a state.
+    """
 
     def parse(reply: list[bytes]) -> tuple[str, list[str]]:
         return reply[0].decode(), [raw.decode() for raw in reply[1:]]
 
-    return Call(load("open_jobs"), account, [cursor, keys], parse)
+    return Call(load("open_jobs"), account, [cursor, keys, which], parse)

@@ -11,11 +11,12 @@ from typing import Any, Self
 
 from runqueue import calls, ids
 from runqueue.accounts import Accounts, account_of, pages
+from runqueue.batching import Batching
 from runqueue.connect import check_policy, find_url, speaking_of, sync_client
 from runqueue.ends import Ends
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.intake import Handed, Packet, accepted, in_order, packets
-from runqueue.job import Batch, Enqueued, Job, JobState
+from runqueue.job import Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
 from runqueue.retry import Retry
@@ -25,7 +26,7 @@ from runqueue.stats import AccountStats
 from runqueue.watching import JOBS_AT_ONCE, found, unfinished
 
 
-class RunQueue:
+class RunQueue(Batching):
     """The queue, for plain Python. Thread-safe; one connection pool for its life.
 
     Args:
@@ -174,44 +175,6 @@ class RunQueue:
             answers.append((packet, self.send(call)))
         return in_order(answers)
 
-    def open_batch(self, name: str = "", *, account: str = "default") -> str:
-        """Open a batch and return its id; its jobs run once it is sealed.
-
-        Raises:
-            UnknownAccount: no worker ever served this account.
-        """
-        self._know({account})
-        batch = ids.new_id(account)
-        self.send(calls.open_batch(account, batch, name))
-        return batch
-
-    def seal_batch(self, batch: str) -> int:
-        """Accept a batch; returns the number of its jobs. Repeating it changes nothing.
-
-        Raises:
-            BatchNotFound: no such batch is on record.
-        """
-        return self._batch_reply(batch, calls.seal_batch(self._owner(batch), batch))
-
-    def get_batch(self, batch: str) -> Batch:
-        """Read a batch.
-
-        Raises:
-            BatchNotFound: no such batch is on record.
-        """
-        found = self.send(calls.get_batch(self._owner(batch), batch))
-        if found is None:
-            raise BatchNotFound(batch)
-        return found
-
-    def cancel_batch(self, batch: str) -> int:
-        """Cancel every job of a batch, whatever its size, in one step; returns how many it has.
-
-        Raises:
-            BatchNotFound: no such batch is on record.
-        """
-        return self._batch_reply(batch, calls.cancel_batch(self._owner(batch), batch))
-
     def get(self, job_id: str) -> Job:
         """Read a job, its result included.
 
@@ -355,9 +318,3 @@ class RunQueue:
             return self._account(batch)
         except JobNotFound:
             raise BatchNotFound(batch) from None
-
-    def _batch_reply(self, batch: str, call: Call[int]) -> int:
-        jobs = self.send(call)
-        if jobs < 0:
-            raise BatchNotFound(batch)
-        return jobs

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli import commands, operate, webhooks
+from runqueue.cli import batches, commands, groups, operate, webhooks
 from runqueue.cli.cancel import cancel
 from runqueue.cli.exits import EPILOG
+from runqueue.cli.export import results
 from runqueue.cli.inbox import inbox
 from runqueue.cli.rooms import add_commands
 from runqueue.cli.submit import submit
@@ -41,9 +42,12 @@ def _main(
 app.command(epilog=EPILOG)(submit)
 app.command()(commands.status)
 app.command()(cancel)
+app.command()(results)
 app.command()(commands.stats)
 app.command()(commands.resume)
 app.command()(commands.server)
+app.add_typer(batches.batch, name="batch")
+app.add_typer(groups.group, name="group")
 app.add_typer(operate.unconfirmed, name="unconfirmed")
 app.add_typer(operate.dead, name="dead")
 app.add_typer(operate.strays, name="strays")

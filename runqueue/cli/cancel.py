@@ -58,7 +58,7 @@ def cancel(
             ids = dict.fromkeys(job.id for job in found)
             confirm(f"cancel {counted(len(ids), 'job')}", yes=yes or not ids)
             done, values = operations.cancel(ids), {}
-        _tell(done, values, as_json=as_json)
+        tell_canceled(done, values, as_json=as_json)
 
 
 def _cancel_named(
@@ -82,7 +82,8 @@ def _cancel_named(
     return done, {"job_id": found[0].id, "state": state, "cancel_requested": not over}
 
 
-def _tell(done: Canceled, values: dict[str, Any], *, as_json: bool) -> None:
+def tell_canceled(done: Canceled, values: dict[str, Any], *, as_json: bool) -> None:
+    """Say what a cancel came to; as JSON, with other values before it."""
     if as_json:
         counts = {"canceled": done.at_once, "will_be_canceled": done.asked, "over": done.over}
         typer.echo(orjson.dumps({**values, **counts}))

@@ -4,17 +4,16 @@ import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from runqueue.cli.choosing import Namespace
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.holds import hold_words
 from runqueue.cli.naming import named
-from runqueue.cli.show import print_table
+from runqueue.cli.show import print_table, print_values
 from runqueue.cli.webhooks import webhook_values
 from runqueue.cli.words import count_words, counted, printable, webhook_words
-from runqueue.job import Batch, Job, JobState
+from runqueue.job import Job, JobState
 from runqueue.queue import RunQueue
 from runqueue.server import DIRECTORY, serve
 from runqueue.stats import AccountStats
@@ -30,11 +29,8 @@ def status(some_id: Id, *, namespace: Namespace = "", as_json: AsJson = False) -
     """Show a job, its result included, or a batch."""
     with errors_told(), RunQueue() as queue:
         (found,) = named(queue, [some_id], namespace, result=True)
-        if isinstance(found, Job):
-            values = _job_values(found, as_json=as_json)
-        else:
-            values = _batch_values(found)
-        _print(values, as_json=as_json)
+        values = _job_values(found, as_json=as_json) if isinstance(found, Job) else found.as_dict()
+        print_values(values, as_json=as_json)
 
 
 def stats(*, as_json: AsJson = False) -> None:
@@ -42,7 +38,7 @@ def stats(*, as_json: AsJson = False) -> None:
     with errors_told(), RunQueue() as queue:
         accounts = queue.stats()
         if as_json:
-            _print({name: found.as_dict() for name, found in accounts.items()}, as_json=True)
+            print_values({name: found.as_dict() for name, found in accounts.items()}, as_json=True)
             return
         for found in accounts.values():
             _print_stats(found)
@@ -84,38 +80,6 @@ def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
         "run_at": job.run_at.isoformat() if job.run_at else None,
         "deadline": job.deadline.isoformat() if job.deadline else None,
     }
-
-
-def _batch_values(batch: Batch) -> dict[str, Any]:
-    return {
-        "batch": batch.id,
-        "name": batch.name,
-        "account": batch.account,
-        "sealed": batch.sealed,
-        "held": batch.held,
-        "jobs": batch.total,
-        "states": {state.value: n for state, n in batch.states.items()},
-        "is_over": batch.is_over,
-        "created_at": batch.created_at.isoformat(),
-    }
-
-
-def _print(values: dict[str, Any], *, as_json: bool) -> None:
-    """Print values as JSON, or as text, where those that are None or empty say nothing."""
-    if as_json:
-        typer.echo(orjson.dumps(values))
-        return
-    for name, value in values.items():
-        if value not in (None, "", {}, []):
-            typer.echo(f"{name}: {_one_line(value)}")
-
-
-def _one_line(value: Any) -> str:
-    """Return a value as text that does not steer the terminal; other people wrote some of it."""
-    text = str(value)
-    if isinstance(value, (dict, list)) or not text.isprintable():
-        text = orjson.dumps(value).decode()
-    return printable(text)
 
 
 def _print_stats(found: AccountStats) -> None:

@@ -9,9 +9,10 @@ from enum import IntEnum
 import typer
 
 from runqueue.errors import (
+    BatchCanceled,
     BatchNotFound,
     EvictingRedis,
-    InvalidJob,
+    InvalidRequest,
     JobNotFound,
     MalformedURL,
     QueueFull,
@@ -45,10 +46,11 @@ _CODES: tuple[tuple[type[RunQueueError], Exit], ...] = (
     (EvictingRedis, Exit.UNAVAILABLE),
     (QueueFull, Exit.UNAVAILABLE),
     (ServerError, Exit.UNAVAILABLE),
-    (InvalidJob, Exit.INVALID),
+    (InvalidRequest, Exit.INVALID),
     (UnknownAccount, Exit.INVALID),
     (JobNotFound, Exit.INVALID),
     (BatchNotFound, Exit.INVALID),
+    (BatchCanceled, Exit.INVALID),
 )
 
 

@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from runqueue.errors import QueueUnavailable
 from runqueue.job import JobState
 from runqueue.queue import RunQueue
 
@@ -11,6 +12,8 @@ from runqueue.queue import RunQueue
 SOONEST, LATEST = 0.1, 1.0
 #: Seconds over which the rate is measured.
 _RATE_SECONDS = 15.0
+#: Seconds that Redis may be away while jobs are followed, a failover say.
+_PATIENCE = 60.0
 #: What a job is called whose record is gone: its batch expired, or its retention is over.
 GONE = "gone"
 
@@ -103,6 +106,19 @@ class Pace:
         """Return how long the rest takes at this pace; None while there is no telling."""
         rate = self.per_second
         return left / rate if rate > 0 else None
+
+
+def be_patient(error: QueueUnavailable, answered: float, say: Callable[[str], None]) -> None:
+    """Say that Redis is away; once it has been for too long, the error goes on.
+
+    Args:
+        error: what a look came to.
+        answered: when it answered last (`time.monotonic`).
+        say: told the words.
+    """
+    if time.monotonic() - answered > _PATIENCE:
+        raise error
+    say(f"{error}; trying again")
 
 
 def next_pause(pause: float, moved: int, left: int) -> float:

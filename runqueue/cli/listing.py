@@ -26,10 +26,12 @@ _TITLES = {
     "webhook_attempts": "tries",
     "webhook_status": "status",
     "webhook_error": "error",
+    "created_at": "created",
     "ended_at": "ended",
+    "max_concurrent": "cap",
 }
 #: Shown as how long ago that was.
-_AGES = {"since", "ended_at", "at"}
+_AGES = {"since", "created_at", "ended_at", "at"}
 _STRAY_COLUMNS = ("run_id", "job_id", "attempt", "since", "why")
 
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import typer
 
 from runqueue import ids
+from runqueue.batches import Batch
 from runqueue.cli.exits import Exit, tell
 from runqueue.errors import BatchNotFound
-from runqueue.job import Batch, Job
+from runqueue.job import Job
 from runqueue.queue import RunQueue
 
 

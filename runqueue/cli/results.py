@@ -1,9 +1,10 @@
 """The results file: one line of JSON for each job, as the jobs end."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import orjson
 
@@ -41,8 +42,11 @@ class Results:
         target = path if special else path.resolve()
         self._target = target
         self.part = target if special else target.with_name(f"{target.name}.part")
+        #: Bytes of whole lines that are written.
+        self._whole = 0
         try:
-            self._file: IO[bytes] = self.part.open("wb")
+            # Without a buffer nothing is left to be written when the disk is full.
+            self._file = self.part.open("wb", buffering=0)
         except OSError as error:
             raise ResultsError(path, error) from None
 
@@ -70,23 +74,28 @@ class Results:
                 job.as_row() if job else {"job_id": job_id, "state": GONE}
                 for job_id, job in zip(some, queue.get_many(some), strict=True)
             ]
-            self._append(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+            self.append(b"".join(orjson.dumps(row) + b"\n" for row in rows))
             del waiting[: len(some)]
 
     def finish(self) -> None:
         """Give the file its name, once it is safe on the disk."""
         try:
-            self._file.flush()
             if self.part != self._target:
                 os.fsync(self._file.fileno())
                 self.part.replace(self._target)
         except OSError as error:
             raise ResultsError(self.path, error) from None
 
-    def _append(self, lines: bytes) -> None:
+    def append(self, lines: bytes) -> None:
+        """Write whole lines; where there is no room for all of them, none is left half written."""
+        left = memoryview(lines)
         try:
-            self._file.write(lines)
-            self._file.flush()
+            while left:
+                left = left[self._file.write(left) :]
         except OSError as error:
             self._failed = True
+            with suppress(OSError):
+                if self.part != self._target:
+                    os.ftruncate(self._file.fileno(), self._whole)
             raise ResultsError(self.path, error) from None
+        self._whole += len(lines)

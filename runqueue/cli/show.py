@@ -4,14 +4,16 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
+import orjson
+import typer
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from runqueue.cli.follow import Following, Pace
+from runqueue.cli.follow import Pace
 from runqueue.cli.words import printable
 from runqueue.job import JobState
 
@@ -22,10 +24,26 @@ _LONGEST_CELL, _LEAST_ROOM = 32, 20
 _ORDER = {state.value: place for place, state in enumerate(JobState)}
 
 
+class Way(Protocol):
+    """How far some jobs are."""
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+
+    @property
+    def done(self) -> int:
+        """How many of them there is nothing to wait for any more."""
+
+    @property
+    def states(self) -> Mapping[str, int]:
+        """How many stand where."""
+
+
 class Display(Protocol):
     """Shows how far the jobs are."""
 
-    def show(self, following: Following) -> None:
+    def show(self, following: Way) -> None:
         """Show the state after a look."""
 
     def say(self, message: str) -> None:
@@ -54,10 +72,11 @@ class _Bar:
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task, self._pace = progress, task, Pace()
 
-    def show(self, following: Following) -> None:
+    def show(self, following: Way) -> None:
         self._pace.note(following.done)
         self._progress.update(
             self._task,
+            total=following.total,
             completed=following.done,
             pace=pace_words(self._pace, following.total - following.done),
             states=state_words(following.states),
@@ -72,7 +91,7 @@ class _Lines:
         self._console, self._pace = console, Pace()
         self._next = 0.0
 
-    def show(self, following: Following) -> None:
+    def show(self, following: Way) -> None:
         self._pace.note(following.done)
         left = following.total - following.done
         if left and time.monotonic() < self._next:
@@ -142,3 +161,21 @@ def print_states(states: Mapping[str, int]) -> None:
     """Print how many jobs stand where."""
     rows = [[state, f"{states[state]:,}"] for state in in_order(states)]
     print_table("Jobs by state", ["state", "jobs"], [*rows, ["all", f"{sum(states.values()):,}"]])
+
+
+def print_values(values: dict[str, Any], *, as_json: bool) -> None:
+    """Print values as JSON, or as text, where those that are None or empty say nothing."""
+    if as_json:
+        typer.echo(orjson.dumps(values))
+        return
+    for name, value in values.items():
+        if value not in (None, "", {}, []):
+            typer.echo(f"{name}: {_one_line(value)}")
+
+
+def _one_line(value: Any) -> str:
+    """Return a value as text that does not steer the terminal; other people wrote some of it."""
+    text = str(value)
+    if isinstance(value, (dict, list)) or not text.isprintable():
+        text = orjson.dumps(value).decode()
+    return printable(text)

@@ -15,20 +15,18 @@ import typer
 
 from runqueue import ids
 from runqueue.cli.exits import Exit, errors_told, tell
-from runqueue.cli.follow import SOONEST, Following, next_pause
+from runqueue.cli.follow import SOONEST, Following, be_patient, next_pause
 from runqueue.cli.holds import Holds
 from runqueue.cli.lines import Checked, check, opened
 from runqueue.cli.report import report_of, say_checked, say_end, say_handed_in
 from runqueue.cli.results import Results, ResultsError
-from runqueue.cli.show import Display, display
+from runqueue.cli.show import display
 from runqueue.cli.upload import HandedIn, hand_in
 from runqueue.cli.words import counted
 from runqueue.errors import QueueUnavailable, RunQueueError
 from runqueue.job import JobState
 from runqueue.queue import RunQueue
 
-#: Seconds that Redis may be away while jobs are followed, a failover say.
-_PATIENCE = 60.0
 #: Seconds between two words on how far the handing in is.
 _QUIET_SECONDS = 2.0
 _GRACE = "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"
@@ -221,17 +219,11 @@ def _follow(queue: RunQueue, following: Following, results: Results | None) -> N
                 holds.look(following.accounts)
                 answered = time.monotonic()
             except QueueUnavailable as error:
-                _be_patient(error, answered, shown)
+                be_patient(error, answered, shown.say)
             pause = next_pause(pause, moved, following.total - following.done)
             time.sleep(pause)
     if results:
         results.finish()
-
-
-def _be_patient(error: QueueUnavailable, answered: float, shown: Display) -> None:
-    if time.monotonic() - answered > _PATIENCE:
-        raise error
-    shown.say(f"{error}; trying again")
 
 
 def _stopped(error: BaseException, asked: _Asked, checked: Checked, handed: HandedIn) -> Exit:

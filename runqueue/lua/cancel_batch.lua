@@ -11,4 +11,5 @@ local waiting, live = tonumber(f[2] or 0) + tonumber(f[3] or 0), 0
 for i = 4, 6 do live = live + tonumber(f[i] or 0) end
 redis.call('HSET', key, 'held', 'canceled', 'canceled_at', int(NOW))
 redis.call('HSETNX', PREFIX .. 'canceling', ARGV[2], '0')
+judge(ARGV[2])
 return { batch_size(ARGV[2]), waiting, live }

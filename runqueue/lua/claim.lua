@@ -160,7 +160,8 @@ local function adopt_stray(id, job, known)
 end
 
 -- True when the job had a run already, which takes its place in the group.
-local function claim(id, priority, group, batch)
+local function claim(id, priority, group, lane)
+  local batch = batch_of(lane)
   local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths')
   if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
@@ -172,7 +173,7 @@ local function claim(id, priority, group, batch)
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
-    deadline = f[4] }
+    canary = is_canary(lane), deadline = f[4] }
   if f[4] and tonumber(f[4]) <= NOW then
     skips = skips + 1
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
@@ -198,13 +199,13 @@ end
 local function from_lanes(priority, group, quota)
   local lanes, goal = lanes_key(priority, group), #taken + quota
   while #taken < math.min(goal, room) and skips < MAX_SKIPS and held < MAX_HELD do
-    local batch = redis.call('LINDEX', lanes, 0)
-    if not batch then return true end
-    if not batch_runs(batch) then
+    local name = redis.call('LINDEX', lanes, 0)
+    if not name then return true end
+    if not lane_runs(name) then
       held = held + 1
       redis.call('LPOP', lanes)
     else
-      local lane = lane_key(priority, group, batch)
+      local lane = lane_key(priority, group, name)
       local share = math.max(1, math.floor((goal - #taken) / redis.call('LLEN', lanes)))
       local popped = redis.call('LPOP', lane, share) or {}
       for i, id in ipairs(popped) do
@@ -212,7 +213,7 @@ local function from_lanes(priority, group, quota)
           for back = #popped, i, -1 do redis.call('LPUSH', lane, popped[back]) end
           break
         end
-        if claim(id, priority, group, batch) then goal = goal - 1 end
+        if claim(id, priority, group, name) then goal = goal - 1 end
       end
       if redis.call('EXISTS', lane) == 0 then
         redis.call('LPOP', lanes)
@@ -241,8 +242,8 @@ if suspect then
   local job = read_job(suspect)
   redis.call('ZREM', SUSPECTS, suspect)
   if job and job.state == 'ready' then
-    if batch_runs(job.batch) and room_in(job.group) > 0 then
-      claim(suspect, job.priority, job.group, job.batch)
+    if lane_runs(lane_of(job)) and room_in(job.group) > 0 then
+      claim(suspect, job.priority, job.group, lane_of(job))
       if #taken > 0 then
         redis.call('SET', ALONE, suspect, 'PX', 120000)
         room = #taken

@@ -13,12 +13,14 @@ local DUE, DEADLINES = PREFIX .. 'due', PREFIX .. 'deadlines'
 local PER_JOB = 5
 
 local only_look = batch == '?'
+local canary_left, canary_jobs = 0, 0
 if batch ~= NO_BATCH and not only_look then
-  local f = call('HMGET', batch_key, 'sealed', 'held')
+  local f = call('HMGET', batch_key, 'sealed', 'held', 'canary', 'canary_jobs')
   if not f[1] then return redis.error_reply('NOBATCH ' .. batch) end
   if f[1] == '1' or f[2] == 'canceled' then return redis.error_reply('SEALED ' .. batch) end
   expect(PREFIX .. 'batch_jobs:' .. batch, 'list')
   expect(PREFIX .. 'batch_lanes:' .. batch, 'set')
+  canary_left = tonumber(f[3] or 0) - tonumber(f[4] or 0)
 end
 expect(DUE, 'zset')
 expect(DEADLINES, 'zset')
@@ -28,7 +30,8 @@ expect(PREFIX .. 'wake', 'list')
 local lanes, order = {}, {}
 local function lane_of(name)
   local priority, group = string.match(name, '^(%d):(.*)$')
-  local lane = { name = name, priority = priority, group = group, ids = {}, scheduled = 0, fields = {} }
+  local lane = { name = name, priority = priority, group = group, ids = {}, canary = {}, scheduled = 0,
+    fields = {} }
   local fields = lane.fields
   local function add(field, value)
     fields[#fields + 1] = field
@@ -38,6 +41,7 @@ local function lane_of(name)
   if group ~= 'default' then add('group', group) end
   if batch ~= NO_BATCH then add('batch', batch) end
   expect(lane_key(priority, group, batch), 'list')
+  if canary_left > 0 then expect(lane_key(priority, group, batch .. CANARY), 'list') end
   expect(lanes_key(priority, group), 'list')
   expect(PREFIX .. 'ring:' .. priority, 'zset')
   expect(group_key(group), 'hash')
@@ -58,9 +62,10 @@ local reply, fresh, old, digests = { now_text }, {}, {}, {}
 
 local function known_already(i, id, digest)
   local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline', 'attempt',
-      'earlier', 'ran')
+      'earlier', 'ran', 'canary')
   local job = { id = id, state = f[1], batch = f[2] or NO_BATCH, created = f[3],
-    priority = f[4] or '2', group = f[5] or 'default', deadline = f[6], attempt = f[7], earlier = f[8], ran = f[9] }
+    priority = f[4] or '2', group = f[5] or 'default', deadline = f[6], attempt = f[7], earlier = f[8], ran = f[9],
+    canary = f[10] }
   local code = 1
   if digest ~= ARGV[i + 1] then
     code = 2
@@ -105,6 +110,7 @@ local function take_over(job)
   batch_totals[job.batch] = batch_totals[job.batch] or {}
   bump(batch_totals[job.batch], 'count:' .. job.state, -1)
   bump(batch_totals[job.batch], 'moved', 1)
+  if job.canary then bump(batch_totals[job.batch], 'canary_jobs', -1) end
   if job.state == 'scheduled' then call('ZREM', DUE, job.id) end
   if job.deadline then call('ZREM', DEADLINES, job.id) end
   call('DEL', JOB .. job.id, PREFIX .. 'result:' .. job.id)
@@ -129,16 +135,25 @@ local function with_options(id, options)
   return true
 end
 
+-- The first jobs of a batch that asks for a canary are marked.
+local function marks_canary(id)
+  if canary_left <= 0 then return false end
+  canary_left, canary_jobs = canary_left - 1, canary_jobs + 1
+  call('HSET', JOB .. id, 'canary', '1')
+  return true
+end
+
 local ids = {}
 for n, i in ipairs(fresh) do
   local id, lane = ARGV[i], lanes[ARGV[i + 2]]
   if old[i] then take_over(old[i]) end
   call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created', now_text, unpack(lane.fields))
   call('SET', BODY .. id, ARGV[i + 4])
+  local line = marks_canary(id) and lane.canary or lane.ids
   if ARGV[i + 3] ~= '' and with_options(id, ARGV[i + 3]) then
     lane.scheduled = lane.scheduled + 1
   else
-    lane.ids[#lane.ids + 1] = id
+    line[#line + 1] = id
   end
   ids[n] = id
 end
@@ -146,11 +161,13 @@ if batch ~= NO_BATCH then in_parts('RPUSH', PREFIX .. 'batch_jobs:' .. batch, id
 
 for _, lane in ipairs(order) do
   local job = { priority = lane.priority, group = lane.group, batch = batch }
-  count_new(job, 'ready', #lane.ids)
+  count_new(job, 'ready', #lane.ids + #lane.canary)
   count_new(job, 'scheduled', lane.scheduled)
   if #lane.ids > 0 then push(lane.priority, lane.group, batch, lane.ids, false) end
+  if #lane.canary > 0 then push(lane.priority, lane.group, batch .. CANARY, lane.canary, false) end
   if batch ~= NO_BATCH then call('SADD', PREFIX .. 'batch_lanes:' .. batch, lane.name) end
 end
+if canary_jobs > 0 then bump(batch_totals[batch], 'canary_jobs', canary_jobs) end
 save()
-if batch_runs(batch) then wake() end
+if lane_runs(batch) then wake() end
 return reply

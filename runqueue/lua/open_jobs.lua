@@ -1,13 +1,15 @@
--- Looks for jobs that have not ended, through the account's keys: ready jobs have no index but their
+-- Looks for jobs, by their states, through the account's keys: ready jobs have no index but their
 -- lanes, which are taken from meanwhile, and of which nobody has a list.
--- ARGV  now_us, cursor ('0' = from the start), how many keys to look at
+-- ARGV  now_us, cursor ('0' = from the start), how many keys to look at, which ('open' = those that have not
+--       ended | 'any' | a state)
 -- Reply { cursor ('0' = that was all), ids… }
 -- A job that is there all the while is found; one may be found twice.
-local JOB = PREFIX .. 'job:'
+local JOB, which = PREFIX .. 'job:', ARGV[4]
 local found = redis.call('SCAN', ARGV[2], 'MATCH', JOB .. '*', 'COUNT', ARGV[3])
 local reply = { found[1] }
 for _, key in ipairs(found[2]) do
   local state = redis.call('HGET', key, 'state')
-  if state and not ENDED[state] then reply[#reply + 1] = string.sub(key, #JOB + 1) end
+  local is_open = state and not ENDED[state]
+  if state and (state == which or which == 'any' or (which == 'open' and is_open)) then reply[#reply + 1] = string.sub(key, #JOB + 1) end
 end
 return reply

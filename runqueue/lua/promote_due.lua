@@ -13,7 +13,7 @@ for _, id in ipairs(ids) do
     count_state(job, 'ready')
     redis.call('HSET', job_key(id), 'state', 'ready')
     redis.call('HDEL', job_key(id), 'run_at', 'reason')
-    push(job.priority, job.group, job.batch, { id }, false)
+    push(job.priority, job.group, lane_of(job), { id }, false)
     if job.batch ~= NO_BATCH then
       redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
     end

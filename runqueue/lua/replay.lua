@@ -30,7 +30,7 @@ for i = 2, #ARGV, 3 do
     redis.call('HDEL', job_key(id), unpack(FORGET))
     count_state(job, 'ready')
     redis.call('HSET', job_key(id), 'state', 'ready')
-    push(job.priority, job.group, job.batch, { id }, false)
+    push(job.priority, job.group, lane_of(job), { id }, false)
     if job.batch ~= NO_BATCH then
       redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
     end

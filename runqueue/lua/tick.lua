@@ -27,9 +27,9 @@ local function claimable(enough)
   local found, visited = redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)), 0
   for priority = 0, 3 do
     for _, group in ipairs(redis.call('ZRANGE', PREFIX .. 'ring:' .. priority, 0, MAX_LANES - 1)) do
-      for _, batch in ipairs(redis.call('LRANGE', lanes_key(priority, group), 0, MAX_LANES - 1)) do
-        if batch_runs(batch) then
-          found = found + redis.call('LLEN', lane_key(priority, group, batch))
+      for _, lane in ipairs(redis.call('LRANGE', lanes_key(priority, group), 0, MAX_LANES - 1)) do
+        if lane_runs(lane) then
+          found = found + redis.call('LLEN', lane_key(priority, group, lane))
         end
         visited = visited + 1
         if found >= enough or visited >= MAX_LANES then return found end

@@ -7,7 +7,9 @@ import orjson
 import redis
 from hypothesis import HealthCheck, settings
 
-from runqueue import calls, ids, items, scripts, stages
+from runqueue import batch_calls, calls, ids, items, scripts, stages
+from runqueue.batches import NO_RULES, Batch, BatchRules
+from runqueue.flows import Flow, drive
 from runqueue.items import Accepted, Claimed, Finished, GivenBack, Lost, Searched, Taken
 from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.keys import Keys
@@ -118,11 +120,44 @@ class Clockwork:
         keys = [job.custom_id for job in jobs]
         return calls.enqueue(self.account, [calls.pack_job(job) for job in jobs], keys, batch)
 
-    def open_batch(self) -> str:
+    def open_batch(self, rules: BatchRules = NO_RULES) -> str:
         """Open a batch."""
         batch = self.new_id()
-        assert self.run(calls.open_batch(self.account, batch, "a batch"))
+        assert self.run(calls.open_batch(self.account, batch, "a batch", rules))
         return batch
+
+    def batch_of(
+        self, n: int, rules: BatchRules = NO_RULES, **options: Any
+    ) -> tuple[str, list[str]]:
+        """Hand in a batch of n jobs; returns its id, and theirs."""
+        batch = self.open_batch(rules)
+        job_ids = self.enqueue(n, batch=batch, **options)
+        assert self.seal(batch) == n
+        return batch, job_ids
+
+    def read(self, batch: str) -> Batch:
+        """How a batch stands."""
+        found = self.run(calls.get_batch(self.account, batch))
+        assert found is not None
+        return found
+
+    def hold(self, batch: str, what: str = "pause", seen: str = "") -> str | None:
+        """Pause or resume a batch; returns what holds it then."""
+        return self.run(batch_calls.hold_batch(self.account, batch, what, seen))
+
+    def drive(self, flow: Flow[T]) -> T:
+        """Run a flow of calls."""
+        return drive(flow, self.run)
+
+    def end_all(self, *states: str) -> list[str]:
+        """Claim as many jobs as there are states, and end each run in one; returns the ids."""
+        self.heartbeat(first=True)
+        taken = self.claim(len(states)).items
+        for item, state in zip(taken, states, strict=False):
+            run_id = f"r-{item.job_id}-{item.attempt}"
+            assert self.found(item.job_id, item.attempt, run_id) == 1
+            assert self.finish(item.job_id, attempt=item.attempt, run_id=run_id, state=state) == 1
+        return [item.job_id for item in taken]
 
     def seal(self, batch: str) -> int:
         """Seal a batch."""

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from runqueue import stages
 from runqueue.items import Finished, Lost
 from tests.integration.clockwork import ACCOUNT, DAY, KEEP, SECOND, UPLOAD, dump
+from tests.integration.machine.batching import Batching
 from tests.integration.machine.checks import Checks
 from tests.integration.machine.deliveries import Deliveries
 from tests.integration.machine.doubting import Doubting
@@ -39,11 +40,10 @@ from tests.integration.machine.model import (
     often,
     waiting,
 )
-from tests.integration.machine.people import People
 from tests.integration.machine.webhooks import BY
 
 
-class Account(People, Doubting, Deliveries, Checks):
+class Account(Batching, Doubting, Deliveries, Checks):
     """One account and everything that can happen to it."""
 
     @initialize(
@@ -89,8 +89,7 @@ class Account(People, Doubting, Deliveries, Checks):
             webhooks_per_second=relays,
         )
         for group, most in self.caps.items():
-            if most:
-                self.client.hset(self.clock.key(f"group:{group}"), "cap", most)
+            self.set_group(group=group, cap=most or None, paused=None, again=False)
         for process in "abc":
             self.heartbeat(process)
         if awaited:
@@ -125,6 +124,7 @@ class Account(People, Doubting, Deliveries, Checks):
         if not hasattr(self, "cap") or sys.exc_info()[0] is not None:
             return  # a step failed: its own error is the one to show
         self.clock.wait(3_600)
+        self.unset_groups()
         self.expire_leases(again=False)
         for name in list(self.batches):
             self.cancel_batch(list(self.batches).index(name), again=False)

@@ -36,6 +36,7 @@ def test_there_are_scripts_to_test() -> None:
         "core",
         "deliveries",
         "endpoints",
+        "groups",
         "limits",
         "runs",
         "server",

@@ -60,12 +60,13 @@ local function job_key(id) return PREFIX .. 'job:' .. id end
 local function read_job(id)
   local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'priority', 'group', 'batch',
     'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
-    'delivery')
+    'delivery', 'canary')
   if not f[1] then return nil end
   return { id = id, state = f[1], attempt = tonumber(f[2] or 0), priority = f[3] or '2',
     group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
     process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0),
-    on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0), via = f[15], delivery = f[16] }
+    on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0), via = f[15], delivery = f[16],
+    canary = f[17] }
 end
 
 -- Counts `n` jobs that begin in a state.
@@ -92,6 +93,10 @@ local function count_state(job, state)
     local counts = batch_totals[job.batch] or {}
     bump(counts, 'count:' .. job.state, -1)
     bump(counts, 'count:' .. state, 1)
+    if job.canary then
+      bump(counts, 'canary_ended', (ENDED[state] and 1 or 0) - (ENDED[job.state] and 1 or 0))
+      bump(counts, 'canary_completed', (state == 'completed' and 1 or 0))
+    end
     batch_totals[job.batch] = counts
   end
   local was_live = LIVE[job.state] and job.slot ~= '0'
@@ -138,15 +143,24 @@ local function batch_canceled(batch)
   return canceled_batches[batch]
 end
 
--- A batch runs once it is sealed and while nobody holds it; read once a script.
-local batches = {}
-local function batch_runs(batch)
-  if batch == NO_BATCH then return true end
-  if batches[batch] == nil then
-    local f = redis.call('HMGET', PREFIX .. 'batch:' .. batch, 'sealed', 'held')
-    batches[batch] = f[1] == '1' and not f[2]
+-- The canary of a batch, its first jobs, waits in lanes of its own, named '<batch>+': they are claimed while
+-- the others are held for what becomes of them.
+local CANARY = '+'
+local function lane_of(job)
+  return (job.canary and job.batch ~= NO_BATCH) and job.batch .. CANARY or job.batch
+end
+local function is_canary(lane) return string.sub(lane, -1) == CANARY end
+local function batch_of(lane) return is_canary(lane) and string.sub(lane, 1, -2) or lane end
+
+-- A batch's lane runs once it is sealed and while nobody holds it; read once a script.
+local running_lanes = {}
+local function lane_runs(lane)
+  if lane == NO_BATCH then return true end
+  if running_lanes[lane] == nil then
+    local f = redis.call('HMGET', PREFIX .. 'batch:' .. batch_of(lane), 'sealed', 'held')
+    running_lanes[lane] = f[1] == '1' and (not f[2] or (f[2] == 'canary' and is_canary(lane)))
   end
-  return batches[batch]
+  return running_lanes[lane]
 end
 
 -- A group enters the ring at the larger of the ring's first virtual time and its own last one:
@@ -169,24 +183,43 @@ local function ring_leave(priority, group, virtual)
 end
 
 -- A lane stands in its group's list exactly while it holds ids and its batch runs.
-local function list_lane(priority, group, batch, at_head)
-  redis.call(at_head and 'LPUSH' or 'RPUSH', lanes_key(priority, group), batch)
+local function list_lane(priority, group, lane, at_head)
+  redis.call(at_head and 'LPUSH' or 'RPUSH', lanes_key(priority, group), lane)
   ring_enter(priority, group)
 end
 
-local function push(priority, group, batch, ids, at_head)
-  local lane = lane_key(priority, group, batch)
-  in_parts(at_head and 'LPUSH' or 'RPUSH', lane, ids)
-  if redis.call('LLEN', lane) == #ids and batch_runs(batch) then list_lane(priority, group, batch, at_head) end
+local function push(priority, group, lane, ids, at_head)
+  local key = lane_key(priority, group, lane)
+  in_parts(at_head and 'LPUSH' or 'RPUSH', key, ids)
+  if redis.call('LLEN', key) == #ids and lane_runs(lane) then list_lane(priority, group, lane, at_head) end
+end
+
+-- Calls back with each lane that a batch ever used: priority, group, the lane's name.
+local function each_lane(batch, visit)
+  for _, where in ipairs(redis.call('SMEMBERS', PREFIX .. 'batch_lanes:' .. batch)) do
+    local priority, group = string.match(where, '^(%d):(.*)$')
+    visit(priority, group, batch)
+    visit(priority, group, batch .. CANARY)
+  end
 end
 
 -- Removes the lanes of a batch that no claim will take from any more.
 local function drop_lanes(batch)
-  for _, lane in ipairs(redis.call('SMEMBERS', PREFIX .. 'batch_lanes:' .. batch)) do
-    local priority, group = string.match(lane, '^(%d):(.*)$')
-    redis.call('DEL', lane_key(priority, group, batch))
-    redis.call('LREM', lanes_key(priority, group), 0, batch)
-  end
+  each_lane(batch, function(priority, group, lane)
+    redis.call('DEL', lane_key(priority, group, lane))
+    redis.call('LREM', lanes_key(priority, group), 0, lane)
+  end)
+end
+
+-- A batch that was held runs again: lists those of its lanes that hold ids and that no claim has taken out.
+local function list_lanes(batch)
+  running_lanes[batch], running_lanes[batch .. CANARY] = nil, nil
+  each_lane(batch, function(priority, group, lane)
+    if redis.call('EXISTS', lane_key(priority, group, lane)) == 1 and lane_runs(lane)
+      and not redis.call('LPOS', lanes_key(priority, group), lane) then
+      list_lane(priority, group, lane, false)
+    end
+  end)
 end
 
 -- How many jobs a batch has: those that another upload took over (`moved`) are not its own any more.
@@ -351,7 +384,7 @@ local function ready_again(job, at_head)
     redis.call('HDEL', job_key(job.id), 'process', 'reason')
     count_state(job, 'ready')
     redis.call('HSET', job_key(job.id), 'state', 'ready')
-    push(job.priority, job.group, job.batch, { job.id }, at_head)
+    push(job.priority, job.group, lane_of(job), { job.id }, at_head)
   end
 end
 
@@ -438,6 +471,88 @@ local function slots_are_scarce()
   return tonumber(cap[1] or cap[2] or 0) > 0
 end
 
+-- A group that nobody gave a cap, or paused, and that has nothing live is garbage a day later.
+local function expire_group(group)
+  local f = redis.call('HMGET', group_key(group), 'cap', 'paused')
+  if not f[1] and not f[2] then redis.call('EXPIRE', group_key(group), 86400) end
+end
+
+-- A group that left the ring, since nothing of it could be claimed, comes back.
+local function readmit(group)
+  if redis.call('HDEL', group_key(group), 'capped') == 0 then return end
+  for priority = 0, 3 do
+    if redis.call('EXISTS', lanes_key(priority, group)) == 1 then ring_enter(priority, group) end
+  end
+  wake()
+end
+
+-- What the ends of its jobs mean for a batch: its rules may hold it or let it go on, and it may be over.
+local STATES = { 'scheduled', 'ready', 'submitting', 'unconfirmed', 'running', 'completed', 'failed', 'canceled', 'dead' }
+local RULES = { 'sealed', 'held', 'finished_at', 'abort', 'abort_after', 'canary', 'canary_ratio', 'canary_jobs',
+  'canary_ended', 'canary_completed' }
+local BATCH_FIELDS = { unpack(RULES) }
+for _, state in ipairs(STATES) do BATCH_FIELDS[#BATCH_FIELDS + 1] = 'count:' .. state end
+
+local function read_batch(batch)
+  local f = redis.call('HMGET', PREFIX .. 'batch:' .. batch, unpack(BATCH_FIELDS))
+  local read = { live = 0, open = 0, ended = 0 }
+  for i, name in ipairs(RULES) do read[name] = f[i] end
+  for i, state in ipairs(STATES) do
+    local n = tonumber(f[#RULES + i] or 0)
+    read['count:' .. state] = n
+    if LIVE[state] then read.live = read.live + n end
+    if ENDED[state] then read.ended = read.ended + n else read.open = read.open + n end
+  end
+  return read
+end
+
+local function abort_batch(batch, read, why)
+  redis.call('HSET', PREFIX .. 'batch:' .. batch, 'held', 'aborted', 'why', why)
+  read.held = 'aborted'
+end
+
+-- A share that is met exactly is met: 0.1 * 30 is a little more than 3.
+local function is_share(n, ratio, of) return n + 0.000001 >= tonumber(ratio) * of end
+
+local function apply_rules(batch, read)
+  if read.sealed ~= '1' or read.held == 'canceled' or read.held == 'aborted' then return end
+  local bad, canary = read['count:failed'] + read['count:dead'], tonumber(read.canary_jobs or 0)
+  if read.abort and read.ended >= tonumber(read.abort_after) and bad > 0 and is_share(bad, read.abort, read.ended) then
+    abort_batch(batch, read, int(bad) .. ' of ' .. int(read.ended) .. ' jobs that ended failed or are dead')
+  elseif read.canary and tonumber(read.canary_ended or 0) >= canary then
+    local completed = tonumber(read.canary_completed or 0)
+    if is_share(completed, read.canary_ratio, canary) then
+      redis.call('HDEL', PREFIX .. 'batch:' .. batch, 'canary')
+      if read.held ~= 'canary' then return end -- paused: it goes on with all of it once that ends
+      redis.call('HDEL', PREFIX .. 'batch:' .. batch, 'held')
+      read.held = false
+      list_lanes(batch)
+      if anything_ready() then wake() end
+    else
+      abort_batch(batch, read, int(completed) .. ' of the first ' .. int(canary) .. ' jobs completed')
+    end
+  end
+end
+
+-- A batch is over with its last job; one that was aborted, with its last run.
+local function judge(batch)
+  local read = read_batch(batch)
+  apply_rules(batch, read)
+  local is_whole = read.sealed == '1' or (read.sealed and read.held == 'canceled')
+  local is_over = is_whole and (read.open == 0 or (read.held == 'aborted' and read.live == 0))
+  if is_over and not read.finished_at then
+    redis.call('HSET', PREFIX .. 'batch:' .. batch, 'finished_at', int(NOW))
+  elseif read.finished_at and not is_over then
+    redis.call('HDEL', PREFIX .. 'batch:' .. batch, 'finished_at')
+  end
+end
+
+-- A job that ended, lives again or is another batch's now may decide on its batch, and so may a run that is over.
+local function decides(field, n)
+  local state = string.sub(field, 7)
+  return n ~= 0 and (field == 'moved' or ENDED[state] or (LIVE[state] and n < 0))
+end
+
 -- The last act of every script that changed a state.
 local function save()
   for zset, members in pairs(removed) do in_parts('ZREM', PREFIX .. zset, members) end
@@ -446,24 +561,24 @@ local function save()
     if n ~= 0 then redis.call('HINCRBY', COUNTERS, field, n) end
   end
   for batch, counts in pairs(batch_totals) do
+    local is_decided = false
     for field, n in pairs(counts) do
       if n ~= 0 then redis.call('HINCRBY', PREFIX .. 'batch:' .. batch, field, n) end
+      is_decided = is_decided or decides(field, n)
     end
+    if is_decided then judge(batch) end
   end
   for group, n in pairs(group_live) do
     local live = redis.call('HINCRBY', group_key(group), 'live', n)
-    -- A group that nobody gave a cap and that has nothing live is garbage a day later.
     if n > 0 and live == n then
       redis.call('PERSIST', group_key(group))
-    elseif live == 0 and redis.call('HEXISTS', group_key(group), 'cap') == 0 then
-      redis.call('EXPIRE', group_key(group), 86400)
+    elseif live == 0 then
+      expire_group(group)
     end
     -- A group that left the ring at its cap comes back in the script that frees a place.
-    if n < 0 and redis.call('HDEL', group_key(group), 'capped') == 1 then
-      for priority = 0, 3 do
-        if redis.call('EXISTS', lanes_key(priority, group)) == 1 then ring_enter(priority, group) end
-      end
-      wake()
+    if n < 0 and redis.call('HEXISTS', group_key(group), 'capped') == 1
+      and redis.call('HEXISTS', group_key(group), 'paused') == 0 then
+      readmit(group)
     end
   end
   if freed and slots_are_scarce() and anything_ready() then wake() end

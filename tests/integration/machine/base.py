@@ -28,12 +28,26 @@ from tests.integration.machine.model import (
 T = TypeVar("T")
 
 
+class Watched(Clockwork):
+    """The clock of a machine: before each script its batches have done what their rules say."""
+
+    def __init__(self, machine: Base) -> None:
+        super().__init__(machine.client)
+        self.machine = machine
+
+    def run(self, call: Call[T]) -> T:
+        """Send a call at the clock's time."""
+        self.machine.judge()
+        return super().run(call)
+
+
 class Base(RuleBasedStateMachine):
     """The model beside the database, and what every part of the machine needs."""
 
     client: redis.Redis
     cap: int
     caps: dict[str, int]
+    paused: set[str]
     dispatches: Limiter
     requests: Limiter
     relays: Limiter
@@ -43,7 +57,7 @@ class Base(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.client.flushall()
-        self.clock = Clockwork(self.client)
+        self.clock = Watched(self)
         self.jobs: dict[str, MJob] = {}
         self.batches: dict[str, MBatch] = {}
         self.names = {"a": "a0", "b": "b0", "c": "c0"}
@@ -68,6 +82,7 @@ class Base(RuleBasedStateMachine):
         self.pace = Pace()
         self.breakers: dict[str, Breaker] = {}
         self.on_the_way: list[Delivery] = []
+        self.paused = set()
         self.made = 0
         self.claims = 0
 
@@ -75,6 +90,14 @@ class Base(RuleBasedStateMachine):
     def now(self) -> int:
         """The clock's time."""
         return self.clock.now
+
+    def judge(self) -> None:
+        """Each batch does what its rules say, by where its jobs stand now."""
+        for batch in self.batches.values():
+            jobs = [self.jobs[job_id] for job_id in batch.jobs]
+            states = Counter(job.state for job in jobs) + batch.gone
+            of_canary = Counter(job.state for job in jobs if job.canary) + batch.gone_canary
+            batch.judge(states, of_canary)
 
     def send(self, call: Call[T], again: bool, check: Callable[[T, T], None] | None = None) -> T:
         """Send a call; the second time (`again`) must change nothing that the first did not."""
@@ -109,9 +132,19 @@ class Base(RuleBasedStateMachine):
         """Several of the jobs in these states; one may come twice."""
         return [job for n in ns if (job := self.pick(n, *states))]
 
-    def runs(self, batch: str | None) -> bool:
-        """Tell whether a batch's jobs may be claimed."""
-        return batch is None or (self.batches[batch].sealed and not self.batches[batch].canceled)
+    def runs(self, job: MJob) -> bool:
+        """Tell whether a job's batch lets it be claimed."""
+        if job.batch is None:
+            return True
+        batch = self.batches[job.batch]
+        return batch.sealed and (not batch.held or (batch.held == "canary" and job.canary))
+
+    def free(self, group: str) -> int:
+        """How many more jobs of a group may have a slot."""
+        if group in self.paused:
+            return 0
+        most = self.caps[group]
+        return max(0, most - self.live(group)) if most else 1_000
 
     def live(self, group: str | None = None) -> int:
         """Slots taken."""
@@ -123,7 +156,11 @@ class Base(RuleBasedStateMachine):
 
     def lane(self, job: MJob) -> str:
         """The lane it waits in."""
-        return f"{job.priority}:{job.group}:{job.batch or '-'}"
+        return f"{job.priority}:{job.group}:{self.lane_name(job)}"
+
+    def lane_name(self, job: MJob) -> str:
+        """What its lane is called in its group's list."""
+        return f"{job.batch}{'+' * job.canary}" if job.batch else "-"
 
     def alive(self, process: str) -> bool:
         """Tell whether a lease holds."""
@@ -223,6 +260,7 @@ class Base(RuleBasedStateMachine):
         batch = self.batches.get(job.batch or "")
         if job.batch and batch:
             batch.jobs.remove(job.id)
-            batch.retired += 1
+            batch.gone[job.state] += 1
+            batch.gone_canary[job.state] += job.canary
             if not batch.jobs:
                 del self.batches[job.batch]

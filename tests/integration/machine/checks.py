@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -43,13 +44,14 @@ class Checks(Base):
         self.check_runs(data)
         self.check_batches(data)
         self.check_webhooks(data)
-        assert "e+" not in repr(everything)
+        assert not re.search(r"\de\+\d", repr(everything)), "Lua's way to write large numbers"
         assert len(data.get("wake", ())) <= 1
         sequence = int(data["meta"].get(b"sequence", 0)) if "meta" in data else 0
         assert sequence == self.claims
 
     def check_records(self, data: dict[str, Any]) -> None:
         self.watch()
+        self.judge()
         for job in self.jobs.values():
             record = data[f"job:{job.id}"]
             state = record[b"state"].decode()
@@ -61,6 +63,7 @@ class Checks(Base):
             assert f"body:{job.id}" in data
             assert data.get(f"result:{job.id}") == job.result
             assert int(record.get(b"runs", 0)) == job.runs
+            assert (b"canary" in record) == job.canary
             assert int(record.get(b"deaths", 0)) == job.deaths
             assert record.get(b"on_unconfirmed", b"auto").decode() == job.on_unconfirmed
         for kind in ("job", "body", "result"):
@@ -78,7 +81,12 @@ class Checks(Base):
             assert counters.get(f"ended:{state}", 0) == self.ends[state]
         assert counters.get("live", 0) == self.live()
         assert counters.get("strays", 0) == self.strays_counted
+        settled = {group for group in GROUPS if self.caps[group] or group in self.paused}
+        assert {raw.decode() for raw in data.get("groups", ())} == settled
         for group in GROUPS:
+            record = data.get(f"group:{group}", {})
+            assert int(record.get(b"cap", 0)) == self.caps[group]
+            assert (b"paused" in record) == (group in self.paused)
             assert int(data.get(f"group:{group}", {}).get(b"live", 0)) == self.live(group)
 
     def check_indexes(self, data: dict[str, Any]) -> None:
@@ -160,18 +168,18 @@ class Checks(Base):
             ring = members(data, f"ring:{priority}")
             capped = b"capped" in data.get(f"group:{group}", {})
             assert group in ring or capped
-            if capped:
+            if capped and group not in self.paused:
                 assert self.live(group) >= self.caps[group] > 0
         for job in self.jobs.values():
             if job.state != "ready":
                 continue
             lane = [i.decode() for i in data.get(f"lane:{self.lane(job)}", ())]
             assert job.id in lane or job.id in self.suspects
-            if job.id in lane and self.runs(job.batch):
-                assert (job.batch or "-") in listed[f"{job.priority}:{job.group}"]
+            if job.id in lane and self.runs(job):
+                assert self.lane_name(job) in listed[f"{job.priority}:{job.group}"]
         live_lanes = {key for key in data if key.startswith("lane:")}
         for key in live_lanes:
-            batch = key.split(":")[3]
+            batch = key.split(":")[3].removesuffix("+")
             assert batch == "-" or batch in self.batches, f"{key} has no owner"
 
     def check_runs(self, data: dict[str, Any]) -> None:
@@ -197,6 +205,9 @@ class Checks(Base):
         for name, batch in self.batches.items():
             record = data[f"batch:{name}"]
             assert record[b"sealed"] == str(int(batch.sealed)).encode()
+            assert record.get(b"held", b"").decode() == batch.held, batch
+            assert (b"finished_at" in record) == batch.finished, batch
+            assert (b"canary" in record) == batch.canary
             counts = Counter(self.jobs[i].state for i in batch.jobs)
             over = sum(n for state, n in counts.items() if state in OVER)
             stored = {
@@ -210,7 +221,16 @@ class Checks(Base):
             read = self.clock.run(calls.get_batch(ACCOUNT, name))
             assert read is not None
             assert read.total == len(batch.jobs) + batch.retired
-            assert read.is_over == (batch.sealed and over == len(batch.jobs))
+            waiting = sum(counts[state] for state in WAITING) if batch.canceled else 0
+            assert read.is_over == (batch.sealed and over + waiting == len(batch.jobs))
+            live = sum(counts[state] for state in LIVE)
+            if batch.held in {"canceled", "aborted"}:
+                last = "canceled" if batch.canceled else "failed"
+                assert read.status == ("finalizing" if live else last)
+            elif batch.sealed:
+                assert read.status == ("completed" if batch.finished else "in_progress")
+            else:
+                assert read.status == "validating"
         for kind in ("batch", "batch_jobs", "batch_lanes"):
             found = {key.split(":")[1] for key in data if key.startswith(f"{kind}:")}
             assert found <= self.batches.keys(), f"{kind} without a batch"

@@ -8,7 +8,7 @@ from hypothesis.stateful import precondition, rule
 from runqueue import items, operator_calls, stages
 from tests.integration.clockwork import ACCOUNT
 from tests.integration.machine.hook import MHook
-from tests.integration.machine.model import GROUPS, few, has, often, picks
+from tests.integration.machine.model import GROUPS, MJob, few, has, often, picks
 from tests.integration.machine.producing import Producing
 from tests.integration.machine.submitting import Submitting
 
@@ -61,6 +61,10 @@ class People(Producing, Submitting):
         jobs = self.pick_all(ns, *(["dead", "failed", "canceled"] if right else []))
         seen = [(job.id, job.attempt - late, job.ended) for job in jobs]
         codes = self.send(operator_calls.replay(ACCOUNT, seen), again)
+        self.replayed(jobs, codes, late=late)
+
+    def replayed(self, jobs: list[MJob], codes: list[int], *, late: bool) -> None:
+        """Jobs were to be done again, as they were seen, `late` at an earlier attempt."""
         for job, code in zip(jobs, codes, strict=True):
             ended_badly = job.state in {"dead", "failed", "canceled"} and not late
             may_go = 2 if self.is_in_canceled_batch(job.batch) else 1

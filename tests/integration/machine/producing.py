@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from runqueue import calls, stages
+from runqueue.batches import NO_RULES, BatchRules
 from runqueue.job import EnqueueStatus
 from tests.integration.clockwork import ACCOUNT, DAY, SECOND, UPLOAD, spec
 from tests.integration.machine.base import Base
@@ -21,6 +22,16 @@ from tests.integration.machine.model import (
     picks,
     waiting,
 )
+
+#: What batches are opened with.
+RULES = [
+    NO_RULES,
+    NO_RULES,
+    BatchRules(abort_at_failure_ratio=0.5, abort_after=2),
+    BatchRules(canary=1, canary_ratio=1),
+    BatchRules(canary=3, canary_ratio=0.6),
+    BatchRules(abort_at_failure_ratio=0.3, abort_after=1, canary=2, canary_ratio=0.5),
+]
 
 
 class Producing(Base):
@@ -92,10 +103,12 @@ class Producing(Base):
             return
         if known and known.batch:
             self.batches[known.batch].jobs.remove(job_id)
+            self.batches[known.batch].marked -= known.canary
         if target:
             self.batches[target].jobs.append(job_id)
         state = "scheduled" if run_at else "ready"
         fresh = MJob(job_id, body, state, priority, group, target, run_at, due, policy or "auto")
+        fresh.canary = bool(target) and self.batches[target or ""].marks()
         if known:  # it is what it was, in another batch: its markers are used once
             fresh.attempt, fresh.past_runs = known.attempt, known.past_runs
         self.jobs[job_id] = fresh
@@ -134,14 +147,17 @@ class Producing(Base):
             self.jobs[model.id] = model
             if target:
                 self.batches[target].jobs.append(model.id)
+                model.canary = self.batches[target].marks()
 
     @precondition(lambda self: len(self.batches) < 4)
-    @rule(again=often)
-    def open_batch(self, again: bool) -> None:
+    @rule(rules=st.sampled_from(RULES), again=often)
+    def open_batch(self, rules: BatchRules, again: bool) -> None:
         """Open a batch, four at most."""
         batch = self.clock.new_id()
-        self.send(calls.open_batch(ACCOUNT, batch, "upload"), again)
-        self.batches[batch] = MBatch(self.now)
+        self.send(calls.open_batch(ACCOUNT, batch, "upload", rules), again)
+        has_canary = rules.canary is not None
+        self.batches[batch] = MBatch(self.now, rules, canary=has_canary)
+        self.batches[batch].held = "canary" if has_canary else ""
 
     @precondition(lambda self: self.batches)
     @rule(n=picks, again=often)
@@ -157,7 +173,7 @@ class Producing(Base):
         """Cancel a batch."""
         name = list(self.batches)[n % len(self.batches)]
         assert self.send(calls.cancel_batch(ACCOUNT, name), again) >= 0
-        self.batches[name].canceled = self.batches[name].to_sweep = True
+        self.batches[name].held, self.batches[name].to_sweep = "canceled", True
 
     @precondition(lambda self: any(not batch.sealed for batch in self.batches.values()))
     @rule(n=picks, again=often)

@@ -119,7 +119,7 @@ class Submitting(Processes):
             return "", 0
         job = self.jobs[waiting[0][1]]
         del self.suspects[job.id]
-        if not self.runs(job.batch) or self.live(job.group) >= (self.caps[job.group] or 1_000):
+        if not self.runs(job) or not self.free(job.group):
             self.suspects[job.id] = self.now + SECOND
         elif job.deadline is None or job.deadline > self.now:
             self.alone[process] = job.id
@@ -136,9 +136,7 @@ class Submitting(Processes):
     ) -> None:
         """As many as may go have gone, in their order."""
         claimable = [job for job in self.jobs.values() if self.is_claimable(job)]
-        free = {
-            group: most - self.live(group) if most else 1_000 for group, most in self.caps.items()
-        }
+        free = {group: self.free(group) for group in self.caps}
         waiting = Counter(job.group for job in claimable)
         most = sum(max(0, min(n, free[group])) for group, n in waiting.items())
         left = room - sum(not had_slot for _, had_slot in adopted) if self.cap else room
@@ -194,7 +192,7 @@ class Submitting(Processes):
 
     def is_claimable(self, job: MJob) -> bool:
         """Tell whether a claim may take the job from its lane; suspects wait apart."""
-        return job.state == "ready" and self.runs(job.batch) and job.id not in self.suspects
+        return job.state == "ready" and self.runs(job) and job.id not in self.suspects
 
     def bury_overdue(self) -> None:
         """Read which jobs a claim met after their deadline, and so ended."""
@@ -202,7 +200,7 @@ class Submitting(Processes):
             if job.state == "ready" and job.deadline is not None and job.deadline <= self.now:
                 assert self.clock.state(job.id) in {"ready", "dead"}
                 if self.clock.state(job.id) == "dead":
-                    assert self.runs(job.batch)
+                    assert self.runs(job)
                     self.end(job, "dead")
 
     def lanes(self) -> dict[str, list[str]]:

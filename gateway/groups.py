@@ -1,0 +1,72 @@
+"""Groups: their shares of an account."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from starlette.responses import Response
+
+from gateway.auth import requires
+from gateway.content import body_of, json_answer
+from gateway.gate import gate_of
+from gateway.managing import queue_of
+from gateway.problems import answers
+from gateway.shown import GroupShown, GroupsShown
+from runqueue.accounts import DEFAULT
+
+router = APIRouter(tags=["groups"])
+
+Account = Annotated[str, Query(description="Whose groups.", examples=["default"])]
+
+
+class GroupSettings(BaseModel):
+    """What a group is set to; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_concurrent: StrictInt | None = Field(
+        None, ge=1, lt=2**53, description="Its slots at most; null: no cap.", examples=[2]
+    )
+    paused: StrictBool | None = Field(
+        None, description="Whether nothing of it is submitted.", examples=[False]
+    )
+
+
+@router.get(
+    "/v1/groups",
+    summary="Read the groups",
+    dependencies=[Depends(requires("read"))],
+    responses={
+        200: {"description": "Those with settings or ready jobs.", "model": GroupsShown},
+        **answers(401, 403, 422, 503, words={422: "account: no worker has served 'acme' yet"}),
+    },
+)
+async def read_groups(request: Request, account: Account = DEFAULT) -> Response:
+    """Return the groups of an account that have settings or ready jobs. Needs the scope `read`."""
+    found = await queue_of(request).groups(account)
+    return json_answer({"groups": [group.as_dict() for group in found]})
+
+
+@router.put(
+    "/v1/groups/{name}",
+    summary="Set a group",
+    dependencies=[Depends(requires("operate"))],
+    responses={
+        200: {"description": "The group as it stands.", "model": GroupShown},
+        **answers(
+            *(400, 401, 403, 408, 413, 415, 422, 503),
+            words={422: "max_concurrent: expected 1 or more, or none, got 0"},
+        ),
+    },
+    openapi_extra=body_of({"schema": GroupSettings.model_json_schema()}),
+)
+async def set_group(
+    name: Annotated[str, Path(description="The group's name.", examples=["shop-a"])],
+    request: Request,
+    account: Account = DEFAULT,
+) -> Response:
+    """Cap or pause a group, from the next submission on. Needs the scope `operate`."""
+    settings = await gate_of(request).room.model(request, GroupSettings)
+    given: dict[str, Any] = settings.model_dump(include=settings.model_fields_set)
+    group = await queue_of(request).set_group(name, account=account, **given)
+    return json_answer(group.as_dict())

@@ -1,0 +1,113 @@
+"""Lists of jobs, and what is done to whole batches: pausing, resuming, trying again."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from gateway.auth import requires
+from gateway.batches import BatchId
+from gateway.content import json_answer
+from gateway.gate import gate_of
+from gateway.problems import answers
+from gateway.shown import EXAMPLE_BATCH, BatchShown, JobsShown, batch_values, job_values
+from runqueue.accounts import DEFAULT
+from runqueue.aio import AsyncRunQueue
+from runqueue.job import JobState
+
+router = APIRouter()
+
+_WORDS = {
+    404: "no such batch is on record",
+    409: f"batch {EXAMPLE_BATCH} was canceled, and does not go on",
+}
+_BATCH: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The batch as it stands.", "model": BatchShown},
+    **answers(401, 403, 404, 409, 503, words=_WORDS),
+}
+
+
+def queue_of(request: Request) -> AsyncRunQueue:
+    """Return the queue."""
+    return gate_of(request).queue
+
+
+class Retried(BaseModel):
+    """Jobs of a batch are done again."""
+
+    batch_id: str = Field(examples=[EXAMPLE_BATCH])
+    jobs: int = Field(description="How many.", examples=[12])
+
+
+@router.get(
+    "/v1/jobs",
+    tags=["jobs"],
+    summary="List jobs",
+    dependencies=[Depends(requires("read"))],
+    responses={
+        200: {"description": "A page of them.", "model": JobsShown},
+        **answers(401, 403, 422, 503, words={422: "limit: expected 1 to 1000, got 0"}),
+    },
+)
+async def list_jobs(
+    request: Request,
+    *,
+    state: Annotated[JobState | None, Query(description="Only in it.", examples=["dead"])] = None,
+    group: Annotated[str | None, Query(description="Only of it.", examples=["shop-a"])] = None,
+    batch: Annotated[
+        str | None, Query(description="Only of it, in its order.", examples=[EXAMPLE_BATCH])
+    ] = None,
+    account: Annotated[str, Query(description="Whose jobs.", examples=["default"])] = DEFAULT,
+    cursor: Annotated[
+        str, Query(max_length=200, description="That of the page before.", examples=[""])
+    ] = "",
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many.", examples=[100])] = 100,
+) -> Response:
+    """Return a page of jobs of an account, without results.
+
+    The work of a page is bounded: one may be empty that is not the last. Without a state or a
+    batch jobs come in no order, and some may come twice. Needs the scope `read`.
+    """
+    page = await queue_of(request).list_jobs(
+        state, group=group, batch=batch, account=account, cursor=cursor, limit=limit
+    )
+    shown = [job_values(job, result=False) for job in page.jobs]
+    return json_answer({"jobs": shown, "cursor": page.cursor or None})
+
+
+@router.post(
+    "/v1/batches/{batch_id}/pause",
+    tags=["batches"],
+    summary="Pause a batch",
+    dependencies=[Depends(requires("operate"))],
+    responses=_BATCH,
+)
+async def pause_batch(batch_id: BatchId, request: Request) -> Response:
+    """Submit nothing more of a batch; runs that are under way go on. Needs `operate`."""
+    return json_answer(batch_values(await queue_of(request).pause_batch(batch_id)))
+
+
+@router.post(
+    "/v1/batches/{batch_id}/resume",
+    tags=["batches"],
+    summary="Resume a batch",
+    dependencies=[Depends(requires("operate"))],
+    responses=_BATCH,
+)
+async def resume_batch(batch_id: BatchId, request: Request) -> Response:
+    """Go on with a batch that was paused, or that its rules hold. Needs the scope `operate`."""
+    return json_answer(batch_values(await queue_of(request).resume_batch(batch_id)))
+
+
+@router.post(
+    "/v1/batches/{batch_id}/retry-failed",
+    tags=["batches"],
+    summary="Have what failed of a batch done again",
+    dependencies=[Depends(requires("operate"))],
+    responses={**_BATCH, 200: {"description": "They are ready again.", "model": Retried}},
+)
+async def retry_failed(batch_id: BatchId, request: Request) -> Response:
+    """Have the dead, failed and canceled jobs of a batch done again. Needs the scope `operate`."""
+    jobs = await queue_of(request).retry_failed(batch_id)
+    return json_answer({"batch_id": batch_id, "jobs": jobs})

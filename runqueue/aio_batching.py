@@ -1,0 +1,127 @@
+"""What `AsyncRunQueue` does with batches and groups; each method is told in `batching.py`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+
+from runqueue import batch_calls, calls, flows, groups, ids, listing
+from runqueue.batches import ABORT_AFTER, CANARY_RATIO, Batch, BatchPage, BatchRules, JobPage
+from runqueue.errors import BatchNotFound
+from runqueue.flows import Flow, drive_async
+from runqueue.groups import KEEP, Group, Keep
+from runqueue.job import Job, JobState
+from runqueue.scripts import Call, T
+
+
+class AsyncBatching(ABC):
+    """The part of `AsyncRunQueue` that is about batches and groups."""
+
+    @abstractmethod
+    async def send(self, call: Call[T]) -> T:
+        """Run one script."""
+
+    @abstractmethod
+    async def _know(self, accounts: set[str]) -> None: ...
+
+    @abstractmethod
+    async def _owner(self, batch: str) -> str: ...
+
+    async def open_batch(
+        self,
+        name: str = "",
+        *,
+        account: str = "default",
+        abort_at_failure_ratio: float | None = None,
+        abort_after: int = ABORT_AFTER,
+        canary: int | None = None,
+        canary_ratio: float = CANARY_RATIO,
+    ) -> str:
+        """Open a batch and return its id."""
+        rules = BatchRules(abort_at_failure_ratio, abort_after, canary, canary_ratio)
+        await self._know({account})
+        batch = ids.new_id(account)
+        await self.send(calls.open_batch(account, batch, name, rules))
+        return batch
+
+    async def seal_batch(self, batch: str) -> int:
+        """Accept a batch; returns the number of its jobs."""
+        return await self._batch_reply(batch, calls.seal_batch(await self._owner(batch), batch))
+
+    async def get_batch(self, batch: str) -> Batch:
+        """Read a batch."""
+        return await self._drive(flows.get_batch(await self._owner(batch), batch))
+
+    async def list_batches(
+        self, account: str = "default", *, cursor: str = "", limit: int = 100
+    ) -> BatchPage:
+        """Read a page of batches, the newest first."""
+        await self._know({account})
+        return await self.send(batch_calls.list_batches(account, cursor, limit))
+
+    async def cancel_batch(self, batch: str) -> int:
+        """Cancel every job of a batch in one step; returns how many it has."""
+        return await self._batch_reply(batch, calls.cancel_batch(await self._owner(batch), batch))
+
+    async def pause_batch(self, batch: str) -> Batch:
+        """Submit nothing more of a batch until it is resumed."""
+        return await self._drive(flows.pause_batch(await self._owner(batch), batch))
+
+    async def resume_batch(self, batch: str) -> Batch:
+        """Go on with a batch that was paused, aborted by its rules, or waits for its canary."""
+        return await self._drive(flows.resume_batch(await self._owner(batch), batch))
+
+    async def retry_failed(self, batch: str) -> int:
+        """Have the dead, failed and canceled jobs of a batch done again; returns how many."""
+        return await self._drive(flows.retry_failed(await self._owner(batch), batch))
+
+    async def iter_results(self, batch: str) -> AsyncIterator[Job]:
+        """Go through every job of a batch, results included, in constant memory."""
+        found = await self.get_batch(batch)
+        start = 0
+        while True:
+            start, jobs = await self._drive(flows.results(found.account, batch, start))
+            for job in jobs:
+                yield job
+            if not start:
+                return
+
+    async def list_jobs(
+        self,
+        state: JobState | str | None = None,
+        *,
+        group: str | None = None,
+        batch: str | None = None,
+        account: str = "default",
+        cursor: str = "",
+        limit: int = 100,
+    ) -> JobPage:
+        """Read a page of jobs, without their results."""
+        await self._know({account})
+        wanted = listing.wanted(state, group, batch)
+        return await self._drive(listing.list_jobs(account, wanted, cursor, limit))
+
+    async def set_group(
+        self,
+        name: str,
+        *,
+        max_concurrent: int | Keep | None = KEEP,
+        paused: bool | None = None,
+        account: str = "default",
+    ) -> Group:
+        """Cap a group's share of the account, or pause it; holds from the next claim on."""
+        call = groups.set_group(account, name, max_concurrent, paused)
+        await self._know({account})
+        return await self.send(call)
+
+    async def groups(self, account: str = "default") -> list[Group]:
+        """Read the groups that have settings or ready jobs, 1,000 at most."""
+        await self._know({account})
+        return await self.send(groups.list_groups(account))
+
+    async def _batch_reply(self, batch: str, call: Call[int]) -> int:
+        jobs = await self.send(call)
+        if jobs < 0:
+            raise BatchNotFound(batch)
+        return jobs
+
+    async def _drive(self, flow: Flow[T]) -> T:
+        return await drive_async(flow, self.send)

@@ -1,0 +1,85 @@
+"""The calls about batches that run: hold them, list them, find what ended badly in them.
+
+How one is opened, filled and sealed stands in `calls.py`.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from runqueue.batches import Batch, BatchPage, read_batch
+from runqueue.errors import FieldError, InvalidRequest
+from runqueue.operator_calls import Seen
+from runqueue.scripts import Call, load
+
+#: Batches of a page, at most.
+MOST = 1000
+_CURSOR = re.compile(r"\d{1,16} [a-z2-7]{24}")
+
+
+def hold_batch(account: str, batch: str, what: str, seen: str = "") -> Call[str | None]:
+    """Pause or resume a batch; returns what holds it now ('' = nothing), None = no such batch.
+
+    Args:
+        account, batch: whose it is, and its id.
+        what: `pause` or `resume`.
+        seen: what held it when a person decided to resume it.
+    """
+
+    def parse(reply: bytes | None) -> str | None:
+        return None if reply is None else reply.decode()
+
+    return Call(load("hold_batch"), account, [batch, what, seen], parse)
+
+
+def list_batches(account: str, cursor: str, count: int) -> Call[BatchPage]:
+    """Read a page of batches, the newest first.
+
+    Raises:
+        InvalidRequest: a cursor that is none, or a limit out of its range.
+    """
+    if not 1 <= count <= MOST:
+        raise InvalidRequest([FieldError("limit", f"expected 1 to {MOST}, got {count}")])
+    if cursor and not _CURSOR.fullmatch(cursor):
+        raise InvalidRequest([FieldError("cursor", "expected one that a page of batches gave")])
+
+    def parse(reply: list[Any]) -> BatchPage:
+        return BatchPage(list(_batches(account, reply[1:])), reply[0].decode())
+
+    return Call(load("list_batches"), account, [cursor, count], parse)
+
+
+def _batches(account: str, flat: list[Any]) -> Iterator[Batch]:
+    for name, record, jobs in zip(flat[0::3], flat[1::3], flat[2::3], strict=True):
+        found = read_batch(account, name.decode(), record, int(jobs))
+        if found is not None:
+            yield found
+
+
+def ended_badly(account: str, batch: str, start: int, count: int) -> Call[tuple[int, list[Seen]]]:
+    """Find the dead, failed and canceled jobs of a page; returns the page's length and these."""
+
+    def parse(reply: list[Any]) -> tuple[int, list[Seen]]:
+        rows = zip(reply[1::3], reply[2::3], reply[3::3], strict=True)
+        return int(reply[0]), [(name.decode(), int(n), int(at)) for name, n, at in rows]
+
+    return Call(load("ended_badly"), account, [batch, start, count], parse)
+
+
+def page_ended(
+    account: str, state: str, cursor: str, count: int, looks: int
+) -> Call[tuple[str, list[str]]]:
+    """Read a page of the jobs that ended in a state; returns the next cursor ('' = the last page).
+
+    Args:
+        account: whose jobs.
+        state: completed, failed or canceled.
+        cursor: '' = from the newest end on.
+        count: jobs, at most.
+        looks: ends to look at, at most.
+    """
+
+    def parse(reply: list[bytes]) -> tuple[str, list[str]]:
+        return reply[0].decode(), [raw.decode() for raw in reply[1:]]
+
+    return Call(load("page_ended"), account, [state, cursor, count, looks], parse)

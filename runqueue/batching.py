@@ -1,0 +1,221 @@
+"""What `RunQueue` does with batches, groups, and lists of jobs (`aio_batching.py` has its twin)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from runqueue import batch_calls, calls, flows, groups, ids, listing
+from runqueue.batches import ABORT_AFTER, CANARY_RATIO, Batch, BatchPage, BatchRules, JobPage
+from runqueue.errors import BatchNotFound
+from runqueue.flows import Flow, drive
+from runqueue.groups import KEEP, Group, Keep
+from runqueue.job import Job, JobState
+from runqueue.scripts import Call, T
+
+
+class Batching(ABC):
+    """The part of `RunQueue` that is about batches and groups."""
+
+    @abstractmethod
+    def send(self, call: Call[T]) -> T:
+        """Run one script."""
+
+    @abstractmethod
+    def _know(self, accounts: set[str]) -> None: ...
+
+    @abstractmethod
+    def _owner(self, batch: str) -> str: ...
+
+    def open_batch(
+        self,
+        name: str = "",
+        *,
+        account: str = "default",
+        abort_at_failure_ratio: float | None = None,
+        abort_after: int = ABORT_AFTER,
+        canary: int | None = None,
+        canary_ratio: float = CANARY_RATIO,
+    ) -> str:
+        """Open a batch and return its id; its jobs run once it is sealed.
+
+        Args:
+            name: shown to people.
+            account: whose jobs it will hold.
+            abort_at_failure_ratio, abort_after, canary, canary_ratio: when it is aborted by itself,
+                and how many jobs go first to see; see `BatchRules`.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidBatch: a rule is out of its range.
+        """
+        rules = BatchRules(abort_at_failure_ratio, abort_after, canary, canary_ratio)
+        self._know({account})
+        batch = ids.new_id(account)
+        self.send(calls.open_batch(account, batch, name, rules))
+        return batch
+
+    def seal_batch(self, batch: str) -> int:
+        """Accept a batch; returns the number of its jobs. Repeating it changes nothing.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        return self._batch_reply(batch, calls.seal_batch(self._owner(batch), batch))
+
+    def get_batch(self, batch: str) -> Batch:
+        """Read a batch.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        return self._drive(flows.get_batch(self._owner(batch), batch))
+
+    def list_batches(
+        self, account: str = "default", *, cursor: str = "", limit: int = 100
+    ) -> BatchPage:
+        """Read a page of batches, the newest first.
+
+        Args:
+            account: whose.
+            cursor: that of the page before; '' = the first page.
+            limit: how many, 1,000 at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a limit out of its range.
+        """
+        self._know({account})
+        return self.send(batch_calls.list_batches(account, cursor, limit))
+
+    def cancel_batch(self, batch: str) -> int:
+        """Cancel every job of a batch, whatever its size, in one step; returns how many it has.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        return self._batch_reply(batch, calls.cancel_batch(self._owner(batch), batch))
+
+    def pause_batch(self, batch: str) -> Batch:
+        """Submit nothing more of a batch, whatever its size, until it is resumed.
+
+        Runs that are under way go on.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+        """
+        return self._drive(flows.pause_batch(self._owner(batch), batch))
+
+    def resume_batch(self, batch: str) -> Batch:
+        """Go on with a batch that was paused, aborted by its rules, or waits for its canary.
+
+        A pause ends alone: a canary that has not been decided goes on. A batch that a rule holds
+        goes on without its rules.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+        """
+        return self._drive(flows.resume_batch(self._owner(batch), batch))
+
+    def retry_failed(self, batch: str) -> int:
+        """Have the dead, failed and canceled jobs of a batch done again; returns how many.
+
+        A batch that was over is `in_progress` again. One that was aborted stays held until it is
+        resumed.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+        """
+        return self._drive(flows.retry_failed(self._owner(batch), batch))
+
+    def iter_results(self, batch: str) -> Iterator[Job]:
+        """Go through every job of a batch, results included, in constant memory.
+
+        They come in the order of the upload, those that have not ended, too.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        account, start = self.get_batch(batch).account, 0
+        while True:
+            start, jobs = self._drive(flows.results(account, batch, start))
+            yield from jobs
+            if not start:
+                return
+
+    def list_jobs(
+        self,
+        state: JobState | str | None = None,
+        *,
+        group: str | None = None,
+        batch: str | None = None,
+        account: str = "default",
+        cursor: str = "",
+        limit: int = 100,
+    ) -> JobPage:
+        """Read a page of jobs, without their results.
+
+        Jobs of a batch come in the order of its upload; ended ones of a state the newest end first,
+        dead ones apart, who come like those of the other states with an index (scheduled,
+        unconfirmed, running) the first in time first. All others are looked for through all keys,
+        in no order: a page may hold some jobs more than the limit, and a job may come twice.
+
+        The work of a call is bounded, so a page may be empty that is not the last.
+
+        Args:
+            state, group, batch: only such jobs.
+            account: whose.
+            cursor: that of the page before; '' = the first page.
+            limit: how many, 1,000 at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a state, a cursor or a limit that is none.
+        """
+        self._know({account})
+        wanted = listing.wanted(state, group, batch)
+        return self._drive(listing.list_jobs(account, wanted, cursor, limit))
+
+    def set_group(
+        self,
+        name: str,
+        *,
+        max_concurrent: int | Keep | None = KEEP,
+        paused: bool | None = None,
+        account: str = "default",
+    ) -> Group:
+        """Cap a group's share of the account, or pause it; holds from the next claim on.
+
+        Args:
+            name: the group.
+            max_concurrent: how many of its jobs may have a slot at once; None = no cap of its own,
+                KEEP = as it is.
+            paused: whether nothing of it is submitted; None = as it is.
+            account: whose group.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidGroup: the name or the cap is none.
+        """
+        call = groups.set_group(account, name, max_concurrent, paused)
+        self._know({account})
+        return self.send(call)
+
+    def groups(self, account: str = "default") -> list[Group]:
+        """Read the groups that have settings or ready jobs, 1,000 at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        self._know({account})
+        return self.send(groups.list_groups(account))
+
+    def _batch_reply(self, batch: str, call: Call[int]) -> int:
+        jobs = self.send(call)
+        if jobs < 0:
+            raise BatchNotFound(batch)
+        return jobs
+
+    def _drive(self, flow: Flow[T]) -> T:
+        return drive(flow, self.send)

@@ -1,0 +1,144 @@
+"""`runqueue batch`: the batches of an account, and what people do to one."""
+
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from runqueue.batches import Batch, BatchStatus
+from runqueue.cli.cancel import tell_canceled
+from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.listing import AsJson, Limit, print_rows, tell_more
+from runqueue.cli.show import print_values
+from runqueue.cli.watching import watch_batch
+from runqueue.cli.words import counted
+from runqueue.job import JobState
+from runqueue.operate import Operations
+from runqueue.queue import RunQueue
+
+batch = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Batches: jobs that were handed in together."
+)
+
+OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
+Account = Annotated[str, typer.Option(help="The account.")]
+OneObject = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+#: Batches read in one call.
+_PAGE = 100
+_COLUMNS = ("batch", "status", "held", "completed", "bad", "jobs", "created_at", "name")
+
+
+@batch.command("list")
+def list_batches(
+    *, account: Account = "default", limit: Limit = 50, as_json: AsJson = False
+) -> None:
+    """Show the batches of an account, the newest first."""
+    rows: list[dict[str, Any]] = []
+    with errors_told(), RunQueue() as queue:
+        cursor = ""
+        while True:
+            page = queue.list_batches(account, cursor=cursor, limit=min(_PAGE, limit))
+            rows += map(_row, page.batches)
+            cursor = page.cursor
+            if not cursor or len(rows) >= limit:
+                break
+        if cursor or len(rows) > limit:
+            tell_more(limit, None)
+        del rows[limit:]
+        if as_json:
+            rows = [row["whole"] for row in rows]
+        print_rows(rows, _COLUMNS, as_json=as_json)
+
+
+def _row(found: Batch) -> dict[str, Any]:
+    counts = found.request_counts
+    return {
+        "whole": found.as_dict(),
+        "batch": found.id,
+        "status": found.status,
+        "held": found.held,
+        "completed": counts["completed"],
+        "bad": counts["failed"] + counts["dead"],
+        "jobs": found.total,
+        "created_at": found.created_at.isoformat(),
+        "name": found.name,
+    }
+
+
+@batch.command()
+def show(one: OneBatch, *, as_json: OneObject = False) -> None:
+    """Show how a batch stands."""
+    with errors_told(), RunQueue() as queue:
+        print_values(queue.get_batch(one).as_dict(), as_json=as_json)
+
+
+@batch.command()
+def pause(one: OneBatch, *, as_json: OneObject = False) -> None:
+    """Submit nothing more of a batch until it is resumed; runs under way go on."""
+    with errors_told(), RunQueue() as queue:
+        found = queue.pause_batch(one)
+        waiting = sum(found.states.get(s, 0) for s in (JobState.READY, JobState.SCHEDULED))
+        _tell(found, f"{found.held}; {counted(waiting, 'job')} held", as_json=as_json)
+
+
+@batch.command()
+def resume(one: OneBatch, *, as_json: OneObject = False) -> None:
+    """Go on with a batch that was paused, was aborted by its rules, or waits for its canary.
+
+    A batch that a rule of its own holds goes on without its rules.
+    """
+    with errors_told(), RunQueue() as queue:
+        found = queue.resume_batch(one)
+        held = f"; held for its {found.held}" if found.held else ""
+        _tell(found, f"{found.status}{held}", as_json=as_json)
+
+
+@batch.command()
+def cancel(one: OneBatch, *, as_json: OneObject = False) -> None:
+    """Cancel every job of a batch; runs that have begun are canceled at Skyvern."""
+    with errors_told(), RunQueue() as queue:
+        done = Operations(queue).cancel_batch(one)
+        tell_canceled(done, {"batch": one, "cancel_requested": True}, as_json=as_json)
+
+
+@batch.command("retry-failed")
+def retry_failed(one: OneBatch, *, as_json: OneObject = False) -> None:
+    """Submit the dead, failed and canceled jobs of a batch again."""
+    with errors_told(), RunQueue() as queue:
+        done = queue.retry_failed(one)
+        found = queue.get_batch(one)
+        if as_json:
+            typer.echo(orjson.dumps({**found.as_dict(), "retried": done}))
+            return
+        typer.echo(f"{counted(done, 'job')} ready again")
+        if done and found.held in {"aborted", "paused"}:
+            tell(f"The batch is {found.held}: `runqueue batch resume {one}` lets them go.")
+
+
+@batch.command()
+def watch(one: OneBatch, *, as_json: OneObject = False) -> None:
+    """Follow a batch until it is over: done of all, by state, rate, and the time that is left.
+
+    Ctrl-C ends the watching, not the batch.
+    """
+    with errors_told(), RunQueue() as queue:
+        found = watch_batch(queue, one)
+        _tell(found, _ending(found), as_json=as_json)
+        is_all = found.states.get(JobState.COMPLETED, 0) == found.total
+    raise typer.Exit(Exit.OK if is_all else Exit.NOT_ALL_COMPLETED)
+
+
+def _ending(found: Batch) -> str:
+    counts = ", ".join(
+        f"{n:,} {name}" for name, n in found.request_counts.items() if n and name != "total"
+    )
+    why = f" ({found.held_reason})" if found.status is BatchStatus.FAILED else ""
+    return f"{found.status}{why}: {counts or 'no job'} of {counted(found.total, 'job')}"
+
+
+def _tell(found: Batch, words: str, *, as_json: bool) -> None:
+    if as_json:
+        print_values(found.as_dict(), as_json=True)
+    else:
+        typer.echo(f"batch {found.id}: {words}")

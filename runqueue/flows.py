@@ -1,0 +1,97 @@
+"""What takes several calls, once for both queues: generators of calls, sent their replies.
+
+`RunQueue` and `AsyncRunQueue` drive them (`drive`, `drive_async`).
+"""
+
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeVar
+
+from runqueue import batch_calls, calls, operator_calls
+from runqueue.batches import Batch
+from runqueue.errors import BatchCanceled, BatchNotFound
+from runqueue.job import Job
+from runqueue.scripts import Call
+
+T = TypeVar("T")
+Flow = Generator[Call[Any], Any, T]
+
+#: Jobs looked at in one script call of `retry_failed`.
+_PAGE = 500
+#: Jobs read in one call of `results`: these may be large.
+_RESULTS = 100
+
+
+def drive(flow: Flow[T], send: Callable[[Call[Any]], Any]) -> T:
+    """Run a flow to its end."""
+    try:
+        call = next(flow)
+        while True:
+            call = flow.send(send(call))
+    except StopIteration as stop:
+        done: T = stop.value
+        return done
+
+
+async def drive_async(flow: Flow[T], send: Callable[[Call[Any]], Awaitable[Any]]) -> T:
+    """Run a flow to its end, from a coroutine."""
+    try:
+        call = next(flow)
+        while True:
+            call = flow.send(await send(call))
+    except StopIteration as stop:
+        done: T = stop.value
+        return done
+
+
+def get_batch(account: str, batch: str) -> Flow[Batch]:
+    """Read a batch that has to be on record."""
+    found: Batch | None = yield calls.get_batch(account, batch)
+    if found is None:
+        raise BatchNotFound(batch)
+    return found
+
+
+def pause_batch(account: str, batch: str) -> Flow[Batch]:
+    """Hold a batch, and read how it stands then."""
+    held = yield batch_calls.hold_batch(account, batch, "pause")
+    if held == "canceled":
+        raise BatchCanceled(batch)
+    return (yield from get_batch(account, batch))
+
+
+def resume_batch(account: str, batch: str) -> Flow[Batch]:
+    """End what holds a batch now, and read how it stands then."""
+    before = yield from get_batch(account, batch)
+    if before.held == "canceled":
+        raise BatchCanceled(batch)
+    if before.held is None:
+        return before
+    yield batch_calls.hold_batch(account, batch, "resume", before.held)
+    return (yield from get_batch(account, batch))
+
+
+def retry_failed(account: str, batch: str) -> Flow[int]:
+    """Have what ended badly in a batch done again, page by page; returns how many jobs."""
+    found = yield from get_batch(account, batch)
+    if found.held == "canceled":
+        raise BatchCanceled(batch)
+    start, done, seen = 0, 0, 1
+    while seen:
+        seen, bad = yield batch_calls.ended_badly(account, batch, start, _PAGE)
+        start += seen
+        if bad:
+            codes: list[int] = yield operator_calls.replay(account, bad)
+            if 2 in codes:
+                raise BatchCanceled(batch)
+            done += codes.count(1)
+    return done
+
+
+def results(account: str, batch: str, start: int) -> Flow[tuple[int, list[Job]]]:
+    """Read a page of a batch's jobs with their results; returns where the next begins, 0 = none."""
+    job_ids: list[str] = yield calls.list_batch(account, batch, start, _RESULTS)
+    if not job_ids:
+        return 0, []
+    found: list[Job | None] = yield calls.get_jobs(account, job_ids)
+    # Another upload may have taken over what this one was never sealed with.
+    return start + len(job_ids), [job for job in found if job is not None and job.batch == batch]

@@ -1,0 +1,179 @@
+"""Lists of jobs, page by page, each page of bounded work: of a batch, of a state, or of all.
+
+Where a page ends is told by its cursor: the way that the list is read by, and how far it is.
+"""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from runqueue import batch_calls, calls, operator_calls
+from runqueue.accounts import account_of
+from runqueue.batches import JobPage
+from runqueue.errors import FieldError, InvalidRequest
+from runqueue.flows import Flow
+from runqueue.ids import is_id
+from runqueue.job import Job, JobState
+
+#: Jobs of a page, at most.
+MOST = 1000
+#: Entries that one page looks at, at most.
+_LOOKS = 1000
+_SCANS = 10
+
+#: Where the jobs of a state are indexed by time; unconfirmed ones without a slot stand apart.
+_INDEXES = {
+    JobState.SCHEDULED: ("due",),
+    JobState.UNCONFIRMED: ("unconfirmed", "parked"),
+    JobState.RUNNING: ("poll",),
+    JobState.DEAD: ("dead",),
+}
+_ENDED = {JobState.COMPLETED, JobState.FAILED, JobState.CANCELED}
+_FORMS = {
+    "batch": re.compile(r"\d{1,15}"),
+    "ended": re.compile(r"\d{1,9}:\d{0,15}:\d{1,16}:\d{0,15}:[a-z2-7]{0,24}"),
+    "scan": re.compile(r"\d{1,20}"),
+    "index": re.compile(r"\d:(?:\d{1,16} \S{1,40})?"),
+}
+
+#: One reading: the jobs that it brought, and how far it is ('' = that was all).
+_Read = Flow[tuple[list[Job], str]]
+
+
+class Wanted(NamedTuple):
+    """Which jobs are listed; what is None does not matter."""
+
+    state: JobState | None = None
+    group: str | None = None
+    batch: str | None = None
+
+    def fits(self, job: Job) -> bool:
+        """Tell whether a job is one of them."""
+        return (
+            self.state in {None, job.state}
+            and self.group in {None, job.group}
+            and self.batch in {None, job.batch}
+        )
+
+
+def wanted(state: JobState | str | None, group: str | None, batch: str | None) -> Wanted:
+    """Return which jobs are meant.
+
+    Raises:
+        InvalidRequest: a state that is none.
+    """
+    try:
+        return Wanted(None if state is None else JobState(state), group, batch)
+    except ValueError:
+        expected = f"expected one of {', '.join(JobState)}, got {str(state)[:40]!r}"
+        raise _refused("state", expected) from None
+
+
+def list_jobs(account: str, wanted: Wanted, cursor: str, limit: int) -> Flow[JobPage]:
+    """Read a page of jobs.
+
+    Args:
+        account: whose jobs.
+        wanted: which of them.
+        cursor: '' = the first page.
+        limit: how many.
+
+    Raises:
+        InvalidRequest: a cursor that is none of this list, or a limit out of its range.
+    """
+    if not 1 <= limit <= MOST:
+        raise _refused("limit", f"expected 1 to {MOST}, got {limit}")
+    way = _way(wanted)
+    at = _parse(way, cursor)
+    if wanted.batch is not None and not (is_id(wanted.batch) and _owns(account, wanted.batch)):
+        return JobPage([], "")
+    jobs, then = yield from _WAYS[way](account, wanted, at, limit)
+    return JobPage(jobs, f"{way}-{then}" if then else "")
+
+
+def _fitting(account: str, job_ids: list[str], wanted: Wanted) -> Flow[list[tuple[int, Job]]]:
+    """Read jobs, and return those that are wanted, each beside its place."""
+    jobs: list[Job | None] = []
+    if job_ids:
+        jobs = yield calls.get_jobs(account, job_ids, result=False)
+    return [(n, job) for n, job in enumerate(jobs) if job is not None and wanted.fits(job)]
+
+
+def _refused(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest([FieldError(field, message)])
+
+
+def _owns(account: str, batch: str) -> bool:
+    return account_of(batch, [account]) is not None
+
+
+def _way(wanted: Wanted) -> str:
+    if wanted.batch is not None:
+        return "batch"
+    if wanted.state in _ENDED:
+        return "ended"
+    return "index" if wanted.state in _INDEXES else "scan"
+
+
+def _parse(way: str, cursor: str) -> str:
+    if not cursor:
+        return ""
+    name, _, at = cursor.partition("-")
+    if name != way or not _FORMS[way].fullmatch(at):
+        raise _refused("cursor", "expected one that a page of this list gave")
+    return at
+
+
+def _of_batch(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+    """In the order of the upload; where few may fit, a page looks further."""
+    start = int(at or 0)
+    looks = limit if wanted == Wanted(batch=wanted.batch) else _LOOKS
+    job_ids: list[str] = yield calls.list_batch(account, wanted.batch or "", start, looks)
+    found = yield from _fitting(account, job_ids, wanted)
+    then = start + len(job_ids) if len(job_ids) == looks else 0
+    if len(found) > limit:
+        then = start + found[limit][0]
+    return [job for _, job in found[:limit]], str(then or "")
+
+
+def _of_ended(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+    """The newest end first."""
+    state = str(wanted.state)
+    then, job_ids = yield batch_calls.page_ended(account, state, at, limit, _LOOKS)
+    found = yield from _fitting(account, job_ids, wanted)
+    return [job for _, job in found], then
+
+
+def _of_index(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+    """The first in time first, index by index."""
+    indexes = _INDEXES[wanted.state or JobState.DEAD]
+    number, _, after = at.partition(":")
+    place = min(int(number or 0), len(indexes) - 1)
+    then, job_ids = yield operator_calls.page_jobs(account, indexes[place], after, limit)
+    found = yield from _fitting(account, job_ids, wanted)
+    if then or place + 1 < len(indexes):
+        then = f"{place}:{then}" if then else f"{place + 1}:"
+    return [job for _, job in found], then
+
+
+def _of_all(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+    """In no order, through all keys; a page may hold some more, and a job may come twice."""
+    which = "any" if wanted.state is None else wanted.state.value
+    job_ids: list[str] = []
+    cursor = at or "0"
+    for _ in range(_SCANS):
+        keys = limit - len(job_ids)
+        cursor, some = yield operator_calls.open_jobs(account, cursor, keys, which)
+        job_ids += some
+        if cursor == "0" or len(job_ids) >= limit:
+            break
+    found = yield from _fitting(account, list(dict.fromkeys(job_ids)), wanted)
+    return [job for _, job in found], "" if cursor == "0" else cursor
+
+
+_WAYS: dict[str, Callable[[str, Wanted, str, int], _Read]] = {
+    "batch": _of_batch,
+    "ended": _of_ended,
+    "index": _of_index,
+    "scan": _of_all,
+}

@@ -1,0 +1,14 @@
+-- Reads which jobs of a page of a batch may be done again: those that are dead, failed or canceled.
+-- ARGV  now_us, batch, from, count
+-- Reply { how many jobs were looked at, per job: id, attempt, ended_us }
+local ids = redis.call('LRANGE', PREFIX .. 'batch_jobs:' .. ARGV[2], ARGV[3], tonumber(ARGV[3]) + tonumber(ARGV[4]) - 1)
+local reply = { #ids }
+for _, id in ipairs(ids) do
+  local f = redis.call('HMGET', job_key(id), 'state', 'batch', 'attempt', 'ended')
+  if ENDED[f[1] or ''] and f[1] ~= 'completed' and f[2] == ARGV[2] then
+    reply[#reply + 1] = id
+    reply[#reply + 1] = f[3] or '0'
+    reply[#reply + 1] = f[4] or '0'
+  end
+end
+return reply

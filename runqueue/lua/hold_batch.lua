@@ -1,0 +1,25 @@
+-- Pauses a batch of any size, or has it go on: a flag, which claims that meet its lanes take them out for, and its
+-- lanes, listed again. One that a rule of its own held forgets the rule.
+-- ARGV  now_us, batch, what ('pause' | 'resume'), seen (what held it when that was decided, '' = nothing: said again
+--       later, it must not end another hold)
+-- Reply: what holds it now: '' | 'paused' | 'canary' | 'aborted' | 'canceled'; nil = no such batch
+local batch, what, seen = ARGV[2], ARGV[3], ARGV[4]
+local key = PREFIX .. 'batch:' .. batch
+local f = redis.call('HMGET', key, 'sealed', 'held', 'canary')
+if not f[1] then return false end
+pass_when_full()
+local held = f[2] or ''
+if what == 'pause' and (held == '' or held == 'canary') then
+  redis.call('HSET', key, 'held', 'paused')
+elseif what == 'resume' and held == seen and held ~= '' and held ~= 'canceled' then
+  if held == 'paused' and f[3] then
+    redis.call('HSET', key, 'held', 'canary')
+  else
+    redis.call('HDEL', key, 'held', 'why', 'canary')
+    if held == 'aborted' then redis.call('HDEL', key, 'abort', 'abort_after') end
+  end
+  list_lanes(batch)
+  judge(batch)
+  if anything_ready() then wake() end
+end
+return redis.call('HGET', key, 'held') or ''

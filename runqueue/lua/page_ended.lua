@@ -1,0 +1,54 @@
+-- Pages through the jobs that ended in a state, the newest first, through the lists of their days.
+-- ARGV  now_us, state, cursor ('' = from now, else the last reply's), count, looks (entries to look at, at most)
+-- Reply { cursor ('' = that was the last page), ids… }
+-- Places in a list are counted from its head, so that what ends meanwhile moves nothing. Of a job that ended twice
+-- the later entry counts: at the earlier one the walk is at times before the job's end. A cursor is
+-- '<day>:<entries left>:<ended_us of the last>:<where entries of that time begin>:<the last that was shown>'.
+local state, count, looks = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
+local ONE_SCRIPT = 1000 -- so many jobs may end in one instant
+local today = math.floor(NOW / DAY)
+local oldest = tonumber(redis.call('HGET', META, 'retired_day') or today - 400)
+local day, left, time, top, last = string.match(ARGV[3], '^(%d+):(%d*):(%d+):(%d*):(%w*)$')
+day, time = tonumber(day or today), tonumber(time or NOW + DAY)
+left, top = tonumber(left or ''), tonumber(top or '')
+local reply, shown = { '' }, { [last or ''] = true }
+
+local function list_of(which) return PREFIX .. 'ended:' .. int(which) end
+if left and top then
+  -- What stands there with the same end was looked at; a job of these has no other entry but an earlier one.
+  for _, id in ipairs(redis.call('LRANGE', list_of(day), math.max(left, top - ONE_SCRIPT), top - 1)) do
+    shown[id] = true
+  end
+end
+
+local function look(id)
+  local f = redis.call('HMGET', job_key(id), 'state', 'ended')
+  local at = tonumber(f[2] or 0)
+  if not f[1] or shown[id] or at > time or math.floor(at / DAY) ~= day then return end
+  shown[id] = true
+  if at < time then time, top = at, left end
+  if f[1] ~= state then return end
+  last = id
+  reply[#reply + 1] = id
+end
+
+while day >= oldest and looks > 0 and #reply <= count do
+  local list = list_of(day)
+  expect(list, 'list')
+  local length = redis.call('LLEN', list)
+  left = math.min(left or length, length)
+  local n = math.min(left, looks, 100)
+  local ids = n > 0 and redis.call('LRANGE', list, left - n, left - 1) or {}
+  for i = #ids, 1, -1 do
+    if #reply > count then break end
+    look(ids[i])
+    left, looks = left - 1, looks - 1
+  end
+  if left == 0 then
+    day, left, top, looks = day - 1, nil, nil, looks - 1
+  end
+end
+if day >= oldest then
+  reply[1] = table.concat({ int(day), left and int(left) or '', int(time), top and int(top) or '', last or '' }, ':')
+end
+return reply

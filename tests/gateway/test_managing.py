@@ -1,0 +1,157 @@
+"""Lists of jobs, batches that are paused and tried again, groups: where the queue can do that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from runqueue import JobState, RunQueue, stages
+from runqueue.ids import new_id
+from runqueue.items import Lost
+from runqueue.scripts import run
+from tests.gateway.gating import Desk, gating, token
+from tests.gateway.uploads import lines, send
+
+ROUTES = [
+    ("GET", "/v1/jobs", "read"),
+    ("POST", f"/v1/batches/{'a' * 24}/pause", "operate"),
+    ("POST", f"/v1/batches/{'a' * 24}/resume", "operate"),
+    ("POST", f"/v1/batches/{'a' * 24}/retry-failed", "operate"),
+    ("GET", "/v1/groups", "read"),
+    ("PUT", "/v1/groups/shop-a", "operate"),
+]
+
+
+async def test_jobs_are_listed_page_by_page(queue: RunQueue, redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        batch = (await send(door, lines(250))).body["batch_id"]
+        names: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            path = f"/v1/jobs?batch={batch}&limit=100&cursor={cursor}"
+            page = (await door.ask("GET", path)).body
+            names += [job["custom_id"] for job in page["jobs"]]
+            cursor = page["cursor"]
+
+    assert names == [f"row-{n}" for n in range(250)]
+
+
+async def test_jobs_of_a_state_and_a_group_are_listed(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running(group="shop-a")
+    desk.running()
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("GET", "/v1/jobs?state=running&group=shop-a")
+
+    assert [found["job_id"] for found in answer.body["jobs"]] == [job.job_id]
+    assert answer.body["jobs"][0]["result"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("state=lost", "state"),
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("cursor=x", "cursor"),
+        ("account=acme", "account"),
+    ],
+)
+async def test_a_wrong_question_for_jobs_names_its_parameter(
+    redis_url: str, query: str, field: str
+) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("GET", f"/v1/jobs?{query}")
+
+    assert (answer.status, answer.body["errors"][0]["field"]) == (422, field)
+
+
+async def test_a_batch_that_is_paused_waits_until_it_is_resumed(desk: Desk, redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        batch = (await send(door, lines(3))).body["batch_id"]
+        paused = await door.ask("POST", f"/v1/batches/{batch}/pause")
+        assert desk.claim() == []
+        resumed = await door.ask("POST", f"/v1/batches/{batch}/resume")
+        assert len(desk.claim()) == 3
+
+    assert (paused.status, paused.body["held"]) == (200, "paused")
+    assert (resumed.status, resumed.body["held"]) == (200, None)
+    assert resumed.body["status"] == "in_progress"
+    assert resumed.body["request_counts"]["total"] == 3
+
+
+async def test_what_failed_of_a_batch_is_done_again(
+    desk: Desk, client: redis.Redis, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        batch = (await send(door, lines(3))).body["batch_id"]
+        jobs = desk.claim()
+        dead = [Lost(job.job_id, job.attempt, "refused") for job in jobs[:2]]
+        run(client, stages.mark_dead("default", dead))
+        answer = await door.ask("POST", f"/v1/batches/{batch}/retry-failed")
+
+    assert (answer.status, answer.body) == (200, {"batch_id": batch, "jobs": 2})
+    assert desk.job(jobs[0]).state is JobState.READY
+
+
+@pytest.mark.parametrize("what", ["pause", "resume", "retry-failed"])
+async def test_a_canceled_batch_does_not_go_on(redis_url: str, what: str) -> None:
+    async with gating(redis_url) as door:
+        batch = (await send(door, lines(3))).body["batch_id"]
+        await door.ask("POST", f"/v1/batches/{batch}/cancel")
+        answer = await door.ask("POST", f"/v1/batches/{batch}/{what}")
+        nowhere = await door.ask("POST", f"/v1/batches/{new_id('default')}/{what}")
+
+    assert (answer.status, nowhere.status) == (409, 404)
+
+
+async def test_a_group_is_capped_and_paused_and_what_is_not_named_stays(redis_url: str) -> None:
+    path = "/v1/groups/shop-a"
+
+    async with gating(redis_url) as door:
+        capped = (await door.ask("PUT", path, {"max_concurrent": 2})).body
+        paused = (await door.ask("PUT", path, {"paused": True})).body
+        opened = (await door.ask("PUT", path, {"max_concurrent": None})).body
+        listed = (await door.ask("GET", "/v1/groups")).body["groups"]
+
+    assert (capped["max_concurrent"], capped["paused"]) == (2, False)
+    assert (paused["max_concurrent"], paused["paused"]) == (2, True)
+    assert (opened["max_concurrent"], opened["paused"]) == (None, True)
+    assert listed == [opened]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("shop-a", {"max_concurrent": 0}, "max_concurrent"),
+        ("shop-a", {"max_concurrent": 2**60}, "max_concurrent"),
+        ("shop-a", {"max_concurrent": "2"}, "max_concurrent"),
+        ("shop-a", {"cap": 2}, "cap"),
+        ("shop-a", b"[]", "body"),
+        ("SHOP", {"paused": True}, "group"),
+        ("shop-a?account=acme", {"paused": True}, "account"),
+    ],
+)
+async def test_a_wrong_setting_of_a_group_is_named(
+    redis_url: str, path: str, body: Any, field: str
+) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("PUT", f"/v1/groups/{path}", body)
+
+    assert (answer.status, answer.body["errors"][0]["field"]) == (422, field)
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), ROUTES)
+async def test_who_has_not_the_scope_may_not(
+    redis_url: str, method: str, path: str, scope: str
+) -> None:
+    others = {"enqueue", "read", "operate"} - {scope}
+    tokens = (token("other", "sesame", *others),)
+
+    async with gating(redis_url, api_tokens=tokens) as door:
+        refused = await door.ask(method, path, headers={"authorization": "Bearer sesame"})
+        unknown = await door.ask(method, path)
+
+    assert (refused.status, unknown.status) == (403, 401)

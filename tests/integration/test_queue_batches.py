@@ -1,0 +1,142 @@
+"""Batches, groups and lists as a service uses them, through either queue."""
+
+from typing import Any
+
+import pytest
+import redis
+
+from runqueue import (
+    KEEP,
+    BatchCanceled,
+    BatchNotFound,
+    BatchStatus,
+    InvalidBatch,
+    InvalidGroup,
+    InvalidRequest,
+    JobState,
+    UnknownAccount,
+)
+from runqueue.ids import new_id
+from tests.integration.test_queue import Ask, ask, finish_all, line
+
+__all__ = ["ask"]
+
+
+async def batch_of(ask: Ask, *lines: dict[str, Any], **rules: Any) -> str:
+    batch: str = await ask("open_batch", "a file", **rules)
+    await ask("enqueue_many", list(lines), batch=batch)
+    await ask("seal_batch", batch)
+    return batch
+
+
+async def test_a_batch_is_paused_resumed_and_done(ask: Ask, client: redis.Redis) -> None:
+    batch = await batch_of(ask, line("a"), line("b"))
+    paused = await ask("pause_batch", batch)
+    assert (paused.held, paused.status) == ("paused", BatchStatus.IN_PROGRESS)
+    finish_all(client)
+    assert (await ask("get_batch", batch)).request_counts["completed"] == 0
+
+    client.delete("runqueue:{default}:claim:a claim")
+    assert (await ask("resume_batch", batch)).held is None
+    assert (await ask("resume_batch", batch)).held is None
+    finish_all(client)
+
+    done = await ask("get_batch", batch)
+    assert done.status is BatchStatus.COMPLETED
+    assert done.as_dict()["request_counts"] == {
+        "total": 2,
+        "completed": 2,
+        "failed": 0,
+        "canceled": 0,
+        "dead": 0,
+    }
+    assert done.as_dict()["finished_at"]
+
+
+async def test_what_was_canceled_is_done_again(ask: Ask, client: redis.Redis) -> None:
+    batch = await batch_of(ask, line("a"), line("b"))
+    page = await ask("list_jobs", batch=batch)
+    await ask("cancel", page.jobs[0].id)
+    assert await ask("retry_failed", batch) == 1
+    assert await ask("retry_failed", batch) == 0
+
+
+async def test_a_canceled_batch_does_not_go_on(ask: Ask) -> None:
+    batch = await batch_of(ask, line("a"))
+    await ask("cancel_batch", batch)
+    for name in ("pause_batch", "resume_batch", "retry_failed"):
+        with pytest.raises(BatchCanceled, match=f"batch {batch} was canceled"):
+            await ask(name, batch)
+
+
+async def test_a_batch_that_is_none_is_told(ask: Ask) -> None:
+    for name in ("pause_batch", "resume_batch", "retry_failed", "get_batch", "seal_batch"):
+        for batch in ("nonsense", new_id("default")):
+            with pytest.raises(BatchNotFound):
+                await ask(name, batch)
+
+
+async def test_rules_travel_with_the_batch(ask: Ask) -> None:
+    batch = await batch_of(ask, line("a"), line("b"), canary=1, canary_ratio=1)
+    assert (await ask("get_batch", batch)).held == "canary"
+    with pytest.raises(InvalidBatch, match="canary: expected"):
+        await ask("open_batch", canary=0)
+    with pytest.raises(InvalidBatch, match="abort_at_failure_ratio: expected"):
+        await ask("open_batch", abort_at_failure_ratio=3)
+
+
+async def test_results_come_in_the_order_of_the_upload(ask: Ask, client: redis.Redis) -> None:
+    names = [f"order-{n}" for n in range(230)]
+    batch = await batch_of(ask, *(line(name) for name in names))
+    finish_all(client)
+    found = await ask("iter_results", batch)
+    jobs = [job async for job in found] if hasattr(found, "__aiter__") else list(found)
+    assert [job.custom_id for job in jobs] == names
+    assert {job.output for job in jobs} == {42}
+
+
+async def test_results_of_no_batch(ask: Ask) -> None:
+    found = await ask("iter_results", new_id("default"))
+    with pytest.raises(BatchNotFound):
+        [job async for job in found] if hasattr(found, "__aiter__") else list(found)
+
+
+async def test_jobs_are_listed(ask: Ask, client: redis.Redis) -> None:
+    await batch_of(ask, line("a"), line("b", group="shop"))
+    finish_all(client)
+    page = await ask("list_jobs", "completed", limit=1)
+    more = await ask("list_jobs", JobState.COMPLETED, cursor=page.cursor, limit=1)
+    assert {job.custom_id for job in page.jobs + more.jobs} == {"a", "b"}
+    (only,) = (await ask("list_jobs", "completed", group="shop")).jobs
+    assert (only.custom_id, only.result) == ("b", None)
+    with pytest.raises(InvalidRequest, match="state: expected one of scheduled, "):
+        await ask("list_jobs", "nearly")
+    with pytest.raises(UnknownAccount):
+        await ask("list_jobs", account="nobody")
+
+
+async def test_batches_are_listed(ask: Ask) -> None:
+    made = [await batch_of(ask, line()) for _ in range(3)]
+    page = await ask("list_batches", limit=2)
+    assert [batch.id for batch in page.batches] == made[:0:-1]
+    assert page.batches[0].total == 1
+    page = await ask("list_batches", limit=2, cursor=page.cursor)
+    assert [batch.id for batch in page.batches] == made[:1]
+    assert page.cursor == ""
+    for wrong in ({"limit": 0}, {"limit": 1_001}, {"cursor": "x"}):
+        with pytest.raises(InvalidRequest):
+            await ask("list_batches", **wrong)
+
+
+async def test_a_group_is_capped_and_paused(ask: Ask) -> None:
+    await batch_of(ask, line(group="shop"))
+    found = await ask("set_group", "shop", max_concurrent=3)
+    assert (found.max_concurrent, found.paused, found.waiting) == (3, False, True)
+    found = await ask("set_group", "shop", paused=True, max_concurrent=KEEP)
+    assert (found.max_concurrent, found.paused) == (3, True)
+    assert await ask("groups") == [found]
+    await ask("set_group", "shop", paused=False, max_concurrent=None)
+    with pytest.raises(InvalidGroup, match="max_concurrent"):
+        await ask("set_group", "shop", max_concurrent=0)
+    with pytest.raises(UnknownAccount):
+        await ask("set_group", "shop", paused=True, account="nobody")
