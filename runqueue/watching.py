@@ -12,6 +12,7 @@ import math
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ class Turn(NamedTuple):
     seconds: float
 
 
-class Watchers(Generic[E, L]):
+class Watchers(ABC, Generic[E, L]):
     """Who waits for which jobs, who of them leads, and what listens for them; thread-safe."""
 
     def __init__(self, url: str, event: Callable[[], E]) -> None:
@@ -219,9 +220,9 @@ class Watchers(Generic[E, L]):
                 if self._leader is not None:
                     self._leader.told.set()
 
+    @abstractmethod
     def _start(self) -> L | None:
         """Start a listener; it gives what it hears to `_take`."""
-        raise NotImplementedError
 
     def _is_wanted(self, listener: L) -> bool:
         """Tell a listener whether to go on; if not, the next one who waits starts another."""

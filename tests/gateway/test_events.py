@@ -66,7 +66,6 @@ async def listening(door: Door, query: str = "", last_id: str = "") -> AsyncIter
 
         reading = asyncio.create_task(read())
         try:
-            await asyncio.sleep(0.1)
             yield listener
         finally:
             reading.cancel()

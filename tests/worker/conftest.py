@@ -1,26 +1,5 @@
 """Every test here has an environment without settings, and sees what is logged."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from tests.bare import logged, no_settings
 
-import pytest
-import structlog
-from structlog.testing import capture_logs
-
-
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in os.environ:
-        if name.startswith(("RUNQUEUE_", "SKYVERN_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def logged() -> Iterator[list[Any]]:
-    """What structlog was told, as it comes."""
-    structlog.reset_defaults()
-    with capture_logs() as events:
-        yield events
+__all__ = ["logged", "no_settings"]
