@@ -8,7 +8,7 @@
 local limits = read_limits()
 local function permitted(name, rate)
   if rate == 0 then return -1 end
-  return (allowed(name, rate, limits.burst, limits.burst))
+  return room_now(rate, limits.burst, (owed_until(name, interval_of(rate), limits.burst)))
 end
 
 local MAX_LANES, HEADS = 256, 8

@@ -144,6 +144,16 @@ def test_a_429_holds_nothing_by_itself_and_no_job_s_attempts_count(clock: Clockw
     assert stats.totals["given_back:limited"] == 1
 
 
+def test_a_cut_of_the_pace_lets_nothing_through_that_the_burst_had_not(clock: Clockwork) -> None:
+    clock.limit(dispatches_per_second=2, burst_size=3)
+    clock.enqueue(10)
+    first, _ = clock.claimed(2)
+    clock.give_back(first, "limited")
+    assert len(clock.claimed(10)) == 1, "two of the burst of three are under way or were"
+    clock.wait(0.5)
+    assert not clock.claimed(10), "at half the pace a second one takes longer"
+
+
 def test_retry_after_holds_in_addition_to_the_slower_pace(clock: Clockwork) -> None:
     clock.limit(dispatches_per_second=100)
     clock.enqueue(10)

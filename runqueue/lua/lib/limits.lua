@@ -56,29 +56,46 @@ local function read_limits()
   return limits
 end
 
+-- When all that went is worked off, never before now. What is owed is a number of calls, not a time: when the rate
+-- changes, each of them takes longer, or less. Otherwise a pace cut to a half would let half a burst through at once.
+-- A clock that went back must not close the gate for longer than the burst it can hold.
+local function owed_until(name, interval, burst)
+  local stored = tonumber(redis.call('GET', PREFIX .. 'gcra:' .. name) or 0)
+  if stored <= NOW then return NOW, stored end
+  local before = tonumber(redis.call('HGET', META, 'interval:' .. name) or interval)
+  local tat = before == interval and stored or NOW + math.ceil((stored - NOW) * interval / before)
+  return math.min(tat, NOW + burst * interval), stored
+end
+
+local function store_tat(name, interval, tat)
+  redis.call('HSET', META, 'interval:' .. name, int(interval))
+  redis.call('SET', PREFIX .. 'gcra:' .. name, int(tat), 'PX', int(math.ceil((tat - NOW + MAX_PERMIT_AGE) / 1000)))
+end
+
+local function interval_of(rate) return math.ceil(1000000 / rate) end
+
+-- Returns how many may go now.
+local function room_now(rate, burst, tat)
+  local interval = interval_of(rate)
+  return math.max(0, math.floor((NOW + burst * interval - tat) / interval))
+end
+
 -- Returns how many of `want` may go now and, when that is fewer, when to ask again: as soon as half
 -- a burst may go, so that a fast limit does not cost one script call a job.
 local function allowed(name, rate, burst, want)
   if rate == 0 or want < 1 then return want, 0 end
-  local interval = math.ceil(1000000 / rate)
-  local tat = tonumber(redis.call('GET', PREFIX .. 'gcra:' .. name) or 0)
-  -- A clock that went back must not close the gate for longer than the burst it can hold.
-  local latest = NOW + burst * interval
-  if tat > latest then
-    tat = latest
-    redis.call('SET', PREFIX .. 'gcra:' .. name, int(tat), 'PX', int(math.ceil((tat - NOW + MAX_PERMIT_AGE) / 1000)))
-  end
-  tat = math.max(tat, NOW)
-  local n = math.floor((NOW + burst * interval - tat) / interval)
+  local interval = interval_of(rate)
+  local tat, stored = owed_until(name, interval, burst)
+  if tat > NOW and tat ~= stored then store_tat(name, interval, tat) end
+  local n = room_now(rate, burst, tat)
   if n >= want then return want, 0 end
-  n = math.max(0, n)
   return n, tat + (n + math.max(1, math.floor(burst / 2)) - burst) * interval
 end
 
+-- Counts `n` that go; `allowed` was asked in the same script.
 local function take(name, rate, n)
   if rate == 0 or n < 1 then return end
-  local interval = math.ceil(1000000 / rate)
-  local key = PREFIX .. 'gcra:' .. name
-  local tat = math.max(tonumber(redis.call('GET', key) or 0), NOW) + n * interval
-  redis.call('SET', key, int(tat), 'PX', int(math.ceil((tat - NOW + MAX_PERMIT_AGE) / 1000)))
+  local interval = interval_of(rate)
+  local stored = tonumber(redis.call('GET', PREFIX .. 'gcra:' .. name) or 0)
+  store_tat(name, interval, math.max(stored, NOW) + n * interval)
 end

@@ -160,6 +160,7 @@ class Limiter:
     full: float
     burst: int
     tat: int = 0
+    interval: int = 1
     grants: list[tuple[int, int]] = field(default_factory=list)
 
     def room(self, now: int, want: int, rate: float | None = None) -> int:
@@ -168,6 +169,10 @@ class Limiter:
         if not rate or want < 1:
             return want
         interval = ceil(SECOND / rate)
+        if self.tat > now and interval != self.interval:
+            # Floats, and in this order, as Lua reckons.
+            owed = float(self.tat - now) * float(interval) / float(self.interval)
+            self.tat, self.interval = now + ceil(owed), interval
         self.tat = min(self.tat, now + self.burst * interval)
         free = now + self.burst * interval - max(self.tat, now)
         return max(0, min(want, floor(free / interval)))
@@ -177,7 +182,8 @@ class Limiter:
         rate = self.full if rate is None else rate
         if not rate or not n:
             return
-        self.tat = max(self.tat, now) + n * ceil(SECOND / rate)
+        self.interval = ceil(SECOND / rate)
+        self.tat = max(self.tat, now) + n * self.interval
         if not self.full:
             return
         self.grants.append((now, n))
