@@ -8,10 +8,10 @@ from worker.account import AccountLink
 
 log = structlog.get_logger()
 
-#: Entries walked by one script call: a millisecond or two of Redis.
-LIMIT = 500
+#: Entries walked by one script call: two or three milliseconds of Redis, in which nothing else is served.
+LIMIT = 100
 #: Calls of one script in one pass.
-ROUNDS = 20
+ROUNDS = 100
 #: Seconds that finished jobs and their idempotency keys are kept.
 KEEP_SECONDS = 7 * 86_400
 #: Seconds that an upload may stay unfinished.
