@@ -8,7 +8,7 @@ from worker.account import AccountLink
 
 log = structlog.get_logger()
 
-#: Entries walked by one script call: two or three milliseconds of Redis, in which nothing else is served.
+#: Entries walked by one script call: two or three milliseconds in which Redis serves nothing else.
 LIMIT = 100
 #: Calls of one script in one pass.
 ROUNDS = 100
