@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 from celery import Celery
 
+from faults.receivers import Gateway
 from runqueue import AsyncRunQueue, TaskRunRequest, ids
 from runqueue.keys import Keys
 from tests.acceptance.factory import Factory, factory, until
@@ -25,6 +28,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 #: As many as take a worker a second or more.
 LINES = int(os.environ.get("RUNQUEUE_TEST_LINES", "30000"))
 INBOX = f"{Keys('default').prefix}inbox"
+ROOT = Path(__file__).parents[2]
 QUICK = "tests.acceptance.quick_redelivery"
 #: Nothing is submitted: what counts here is what is in the queue.
 IDLE = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0.001", "RUNQUEUE_MAX_BURST_SIZE": "1"}
@@ -167,7 +171,8 @@ def test_what_producers_put_into_messages_stays_out_of_the_log(tmp_path: Path) -
 
 
 def test_one_key_through_every_way_is_one_job(tmp_path: Path) -> None:
-    line = {"custom_id": "order-17", "kind": "task", "body": {"prompt": "Read it."}}
+    body = {"prompt": "Read the price.", "url": "https://shop.example/order-17"}
+    line = {"custom_id": "order-17", "kind": "task", "body": body}
     text = json.dumps(line)
     with factory(tmp_path, (), **IDLE) as parts, producer(parts) as app:
         parts.start_worker()
@@ -193,7 +198,7 @@ def test_one_key_through_every_way_is_one_job(tmp_path: Path) -> None:
 
         async def by_coroutine() -> None:
             async with AsyncRunQueue(parts.redis_url) as queue:
-                request = TaskRunRequest(prompt="Read it.")
+                request = TaskRunRequest.model_validate(body)
                 await queue.enqueue(request, idempotency_key="order-17")
 
         by_inbox()
@@ -202,9 +207,61 @@ def test_one_key_through_every_way_is_one_job(tmp_path: Path) -> None:
         for way in (by_celery, by_inbox, by_command, lambda: asyncio.run(by_coroutine())):
             way()
             assert parts.queue.enqueue_many([line])[0].job_id == known.job_id
+        with gateway(parts, tmp_path) as url:
+            assert {by_http(url, line), by_batch(url, text), by_node(url)} == {known.job_id}
         assert enqueued(parts) == 1
         assert "invalid_lines" not in parts.queue.stats()["default"].totals
         assert known.job_id == ids.job_id_for("default", "", "order-17")
+
+
+@contextmanager
+def gateway(parts: Factory, folder: Path) -> Iterator[str]:
+    """The gateway of the factory's queue; yields its URL."""
+    environ = {**os.environ, "RUNQUEUE_REDIS_URL": parts.redis_url, "SKYVERN_API_KEY": "a-key"}
+    door = Gateway(environ, folder / "gateway.log").start()
+    try:
+        yield door.url
+    finally:
+        door.kill()
+
+
+def by_http(url: str, line: dict[str, Any]) -> str:
+    """Hand a line in with one call, its key in a header; returns the job."""
+    keyless = {name: value for name, value in line.items() if name != "custom_id"}
+    headers = {"Idempotency-Key": json.dumps(line["custom_id"])}
+    told = httpx.post(f"{url}/v1/jobs", json=keyless, headers=headers, timeout=30).json()
+    assert told["status"] == "known"
+    return str(told["job_id"])
+
+
+def by_batch(url: str, text: str) -> str:
+    """Hand a line in as a batch of its own, and as one of many; returns the job."""
+    kind = {"Content-Type": "application/x-ndjson"}
+    batch = httpx.post(f"{url}/v1/batches", content=text, headers=kind, timeout=30).json()
+    assert batch["counts"] == {"new": 0, "known": 1, "invalid": 0, "conflicts": 0}
+    (told,) = httpx.post(f"{url}/v1/jobs:bulk", json=[json.loads(text)], timeout=30).json()["jobs"]
+    return str(told["job_id"])
+
+
+def by_node(url: str) -> str:
+    """Run the Node example until it has handed its job in; returns the job."""
+    node = shutil.which("node")
+    if node is None:  # CI's machine has it; elsewhere the other ways are compared
+        return ids.job_id_for("default", "", "order-17")
+    script = subprocess.Popen(
+        [node, str(ROOT / "examples/node_client.mjs"), "order-17"],
+        env={**os.environ, "RUNQUEUE_URL": url},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert script.stdout is not None
+        told = script.stdout.readline().split()
+    finally:
+        script.kill()  # it would wait for the job's end
+        script.communicate()
+    assert told[:3] == ["order-17", "is", "known:"]
+    return told[3]
 
 
 def test_a_line_in_the_inbox_of_an_idle_worker_is_a_job_within_a_second(tmp_path: Path) -> None:
