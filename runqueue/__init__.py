@@ -4,7 +4,7 @@ from runqueue import RunQueue, TaskRunRequest
 
 queue = RunQueue()
 job = queue.enqueue(TaskRunRequest(prompt="…", url="https://…"), idempotency_key="order-17")
-print(queue.wait(job.job_id).output)
+print(job.wait().output)
 """
 
 from runqueue.aio import AsyncRunQueue
@@ -27,6 +27,7 @@ from runqueue.errors import (
     UnknownAccount,
 )
 from runqueue.groups import KEEP, Group
+from runqueue.handles import AwaitableJob, QueuedJob
 from runqueue.job import Enqueued, EnqueueStatus, Job, JobState
 from runqueue.queue import RunQueue
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
@@ -38,6 +39,7 @@ __all__ = [
     "KEEP",
     "AccountStats",
     "AsyncRunQueue",
+    "AwaitableJob",
     "Batch",
     "BatchCanceled",
     "BatchNotFound",
@@ -63,6 +65,7 @@ __all__ = [
     "Priority",
     "QueueFull",
     "QueueUnavailable",
+    "QueuedJob",
     "Retry",
     "RunQueue",
     "RunQueueError",

@@ -15,6 +15,7 @@ from runqueue.aio_batching import AsyncBatching
 from runqueue.connect import async_client, check_policy, find_url, speaking_of
 from runqueue.ends import AsyncEnds
 from runqueue.errors import BatchNotFound, JobNotFound
+from runqueue.handles import AwaitableJob
 from runqueue.intake import Handed, Packet, accepted, in_order, packets
 from runqueue.job import Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
@@ -78,8 +79,8 @@ class AsyncRunQueue(AsyncBatching):
         namespace: str = "",
         on_unconfirmed: str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
-    ) -> Enqueued:
-        """Hand in one run request."""
+    ) -> AwaitableJob:
+        """Hand in one run request; awaiting what this returns waits for the job's end."""
         spec = JobSpec.of(
             request,
             priority=priority,
@@ -93,7 +94,7 @@ class AsyncRunQueue(AsyncBatching):
             on_unconfirmed=on_unconfirmed,
             retry=retry,
         )
-        return accepted((await self.enqueue_many([spec]))[0])
+        return AwaitableJob.of(accepted((await self.enqueue_many([spec]))[0]), self)
 
     async def enqueue_many(
         self, jobs: Iterable[Handed], *, batch: str | None = None

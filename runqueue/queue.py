@@ -15,6 +15,7 @@ from runqueue.batching import Batching
 from runqueue.connect import check_policy, find_url, speaking_of, sync_client
 from runqueue.ends import Ends
 from runqueue.errors import BatchNotFound, JobNotFound
+from runqueue.handles import QueuedJob
 from runqueue.intake import Handed, Packet, accepted, in_order, packets
 from runqueue.job import Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
@@ -73,7 +74,7 @@ class RunQueue(Batching):
         namespace: str = "",
         on_unconfirmed: str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
-    ) -> Enqueued:
+    ) -> QueuedJob:
         """Hand in one run request.
 
         Args:
@@ -89,6 +90,9 @@ class RunQueue(Batching):
             on_unconfirmed: what becomes of the job when the submission's answer was lost and no run
                 of it is found: auto, park or resubmit (see `JobSpec`).
             retry: when its run is tried again after a bad end; None = never.
+
+        Returns:
+            The answer, which can be waited for: `queue.enqueue(…).wait().output`.
 
         Raises:
             InvalidJob: a field is wrong; nothing was stored.
@@ -109,7 +113,7 @@ class RunQueue(Batching):
             on_unconfirmed=on_unconfirmed,
             retry=retry,
         )
-        return accepted(self.enqueue_many([spec])[0])
+        return QueuedJob.of(accepted(self.enqueue_many([spec])[0]), self)
 
     def enqueue_many(self, jobs: Iterable[Handed], *, batch: str | None = None) -> list[Enqueued]:
         """Hand in many jobs, up to 1,000 in one round trip; all of them are accepted, or none.
