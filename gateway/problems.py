@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from runqueue.errors import (
     BatchCanceled,
+    BatchExpired,
     BatchNotFound,
     FieldError,
     IdempotencyConflict,
@@ -214,6 +215,7 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
 _SAID: Final[dict[type[Exception], tuple[int, str]]] = {
     IdempotencyConflict: (409, ""),
     BatchCanceled: (409, ""),
+    BatchExpired: (409, ""),
     JobNotFound: (404, "no such job is on record"),
     BatchNotFound: (404, "no such batch is on record"),
 }

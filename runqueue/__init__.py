@@ -11,6 +11,7 @@ from runqueue.aio import AsyncRunQueue
 from runqueue.batches import Batch, BatchPage, BatchRules, BatchStatus, JobPage
 from runqueue.errors import (
     BatchCanceled,
+    BatchExpired,
     BatchNotFound,
     EvictingRedis,
     FieldError,
@@ -42,6 +43,7 @@ __all__ = [
     "AwaitableJob",
     "Batch",
     "BatchCanceled",
+    "BatchExpired",
     "BatchNotFound",
     "BatchPage",
     "BatchRules",

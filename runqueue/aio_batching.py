@@ -1,11 +1,20 @@
 """What `AsyncRunQueue` does with batches and groups; each method is told in `batching.py`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 
 from runqueue import batch_calls, calls, flows, groups, ids, listing
-from runqueue.batches import ABORT_AFTER, CANARY_RATIO, Batch, BatchPage, BatchRules, JobPage
-from runqueue.errors import BatchNotFound
+from runqueue.batches import (
+    ABORT_AFTER,
+    CANARY_RATIO,
+    Batch,
+    BatchPage,
+    BatchRules,
+    JobPage,
+    in_seconds,
+)
+from runqueue.errors import BatchExpired, BatchNotFound
 from runqueue.flows import Flow, drive_async
 from runqueue.groups import KEEP, Group, Keep
 from runqueue.job import Job, JobState
@@ -34,9 +43,20 @@ class AsyncBatching(ABC):
         abort_after: int = ABORT_AFTER,
         canary: int | None = None,
         canary_ratio: float = CANARY_RATIO,
+        expires_after: timedelta | float | None = None,
+        callback_url: str | None = None,
+        callback_at: Sequence[float] = (),
     ) -> str:
         """Open a batch and return its id."""
-        rules = BatchRules(abort_at_failure_ratio, abort_after, canary, canary_ratio)
+        rules = BatchRules(
+            abort_at_failure_ratio,
+            abort_after,
+            canary,
+            canary_ratio,
+            in_seconds(expires_after),
+            callback_url,
+            tuple(callback_at),
+        )
         await self._know({account})
         batch = ids.new_id(account)
         await self.send(calls.open_batch(account, batch, name, rules))
@@ -66,7 +86,7 @@ class AsyncBatching(ABC):
         return await self._drive(flows.pause_batch(await self._owner(batch), batch))
 
     async def resume_batch(self, batch: str) -> Batch:
-        """Go on with a batch that was paused, aborted by its rules, or waits for its canary."""
+        """Go on with a batch that was paused, aborted, has expired, or waits for its canary."""
         return await self._drive(flows.resume_batch(await self._owner(batch), batch))
 
     async def retry_failed(self, batch: str) -> int:
@@ -120,7 +140,7 @@ class AsyncBatching(ABC):
     async def _batch_reply(self, batch: str, call: Call[int]) -> int:
         jobs = await self.send(call)
         if jobs < 0:
-            raise BatchNotFound(batch)
+            raise BatchExpired(batch) if jobs == calls.EXPIRED else BatchNotFound(batch)
         return jobs
 
     async def _drive(self, flow: Flow[T]) -> T:

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from runqueue.batches import Batch, BatchPage, read_batch
+from runqueue.batch_records import read_batch
+from runqueue.batches import Batch, BatchPage
 from runqueue.errors import FieldError, InvalidRequest
+from runqueue.estimate import Capacity, read_capacity
 from runqueue.operator_calls import Seen
 from runqueue.scripts import Call, load
 
@@ -44,14 +46,15 @@ def list_batches(account: str, cursor: str, count: int) -> Call[BatchPage]:
         raise InvalidRequest([FieldError("cursor", "expected one that a page of batches gave")])
 
     def parse(reply: list[Any]) -> BatchPage:
-        return BatchPage(list(_batches(account, reply[1:])), reply[0].decode())
+        seen = (int(reply[1]), read_capacity(reply[2]))
+        return BatchPage(list(_batches(account, reply[3:], seen)), reply[0].decode())
 
     return Call(load("list_batches"), account, [cursor, count], parse)
 
 
-def _batches(account: str, flat: list[Any]) -> Iterator[Batch]:
+def _batches(account: str, flat: list[Any], seen: tuple[int, Capacity]) -> Iterator[Batch]:
     for name, record, jobs in zip(flat[0::3], flat[1::3], flat[2::3], strict=True):
-        found = read_batch(account, name.decode(), record, int(jobs))
+        found = read_batch(account, name.decode(), record, int(jobs), seen)
         if found is not None:
             yield found
 

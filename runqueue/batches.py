@@ -1,21 +1,25 @@
 """What a batch looks like from outside, and the rules that it may be opened with.
 
-    validating → in_progress → finalizing → completed | failed | canceled
+    validating → in_progress → finalizing → completed | failed | canceled | expired
 
 `validating` is a batch that is not sealed yet. `finalizing` is one of which nothing more is
-submitted, while runs of it are still under way: it was canceled, or a rule of its own aborted it
-(`failed`, then). A batch that is paused, or waits for its canary, is `in_progress` and `held`.
+submitted, while runs of it are still under way: it was canceled, a rule of its own aborted it
+(`failed`, then), or its time was up. A batch that is paused, or waits for its canary, is
+`in_progress` and `held`. An upload that was not finished in time is `expired`, and has no jobs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
+from runqueue._when import LONGEST_WAIT_S, seconds
 from runqueue.errors import FieldError, InvalidBatch
-from runqueue.job import Job, JobState, fields_of, moment, text
+from runqueue.job import Job, JobState
+from runqueue.requests import WEB_URL_WORDS, is_web_url
 
 
 class BatchStatus(StrEnum):
@@ -27,6 +31,7 @@ class BatchStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELED = "canceled"
+    EXPIRED = "expired"
 
     @property
     def is_final(self) -> bool:
@@ -34,17 +39,27 @@ class BatchStatus(StrEnum):
         return self in _FINAL
 
 
-_FINAL = frozenset({BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.CANCELED})
-_LIVE = (JobState.SUBMITTING, JobState.UNCONFIRMED, JobState.RUNNING)
-_WAITING = (JobState.READY, JobState.SCHEDULED)
+_FINAL = frozenset(
+    {BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.CANCELED, BatchStatus.EXPIRED}
+)
+#: What holds a batch until a person says otherwise, and what it is then once no run is under way.
+STOPPED: Final = {
+    "canceled": BatchStatus.CANCELED,
+    "aborted": BatchStatus.FAILED,
+    "expired": BatchStatus.EXPIRED,
+}
+#: States of jobs that may have a run under way.
+LIVE = (JobState.SUBMITTING, JobState.UNCONFIRMED, JobState.RUNNING)
 #: What the rules are where a batch does not say.
 ABORT_AFTER, CANARY_RATIO = 20, 0.9
+#: Characters of a callback's URL, and shares at which it is told, at most.
+LONGEST_URL, MOST_SHARES = 8000, 100
 _COUNTED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED, JobState.DEAD)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRules:
-    """What a batch does by itself when its jobs end badly.
+    """What a batch does by itself: when its jobs end badly, when its time is up, whom it tells.
 
     Args:
         abort_at_failure_ratio: from this share of failed and dead jobs among those that ended on,
@@ -53,6 +68,10 @@ class BatchRules:
         canary: only so many jobs, the first of the upload, go at first; None = all.
         canary_ratio: the share of these that has to complete before the others go. If fewer do,
             the batch is aborted.
+        expires_after: so many seconds after it was sealed nothing more of it is submitted; None =
+            never. Runs under way go on.
+        callback_url: is told when the batch is over; None = nobody is.
+        callback_at: also told when these shares of its jobs have ended, each above 0 and below 1.
 
     Raises:
         InvalidBatch: a value is out of its range.
@@ -62,34 +81,87 @@ class BatchRules:
     abort_after: int = ABORT_AFTER
     canary: int | None = None
     canary_ratio: float = CANARY_RATIO
+    expires_after: float | None = None
+    callback_url: str | None = field(default=None, repr=False)  # it may hold a secret
+    callback_at: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""
-        wrong = []
-        ratio = self.abort_at_failure_ratio
-        if ratio is not None and not 0 < ratio <= 1:
-            wrong.append(_fault("abort_at_failure_ratio", "a number above 0, up to 1", ratio))
-        if not 0 <= self.canary_ratio <= 1:
-            wrong.append(_fault("canary_ratio", "a number from 0 to 1", self.canary_ratio))
-        for name, value in (("abort_after", self.abort_after), ("canary", self.canary)):
-            if value is not None and not 1 <= value < 2**53:
-                wrong.append(_fault(name, "a number of jobs, 1 or more", value))
+        wrong = [*self._wrong_limits(), *self._wrong_callbacks()]
         if wrong:
             raise InvalidBatch(wrong)
+
+    def _wrong_limits(self) -> Iterator[FieldError]:
+        ratio = self.abort_at_failure_ratio
+        if ratio is not None and not 0 < ratio <= 1:
+            yield _fault("abort_at_failure_ratio", "a number above 0, up to 1", ratio)
+        if not 0 <= self.canary_ratio <= 1:
+            yield _fault("canary_ratio", "a number from 0 to 1", self.canary_ratio)
+        for name, value in (("abort_after", self.abort_after), ("canary", self.canary)):
+            if value is not None and not 1 <= value < 2**53:
+                yield _fault(name, "a number of jobs, 1 or more", value)
+        if self.expires_after is not None and not self._expires_us:
+            words = f"a number of seconds above 0, up to {LONGEST_WAIT_S}"
+            yield _fault("expires_after", words, self.expires_after)
+
+    def _wrong_callbacks(self) -> Iterator[FieldError]:
+        url, shares = self.callback_url, self.callback_at
+        if url is not None and not (is_web_url(url) and len(url) <= LONGEST_URL):
+            words = f"expected {WEB_URL_WORDS}, of {LONGEST_URL} characters at most"
+            yield FieldError("callback_url", words)
+        if shares and url is None:
+            yield FieldError("callback_at", "expected a callback_url beside it")
+        if len(shares) > MOST_SHARES:
+            yield _fault("callback_at", f"{MOST_SHARES} shares at most", len(shares))
+        for share in shares:
+            if not 0 < share < 1:
+                yield _fault("callback_at", "shares above 0 and below 1", share)
+
+    @property
+    def _expires_us(self) -> int:
+        """After how many microseconds it expires; 0 = never."""
+        when = seconds(self.expires_after)
+        return when.microseconds if when else 0
 
     def stored(self) -> list[str | int]:
         """Return the rules as `open_batch.lua` takes them."""
         ratio = self.abort_at_failure_ratio
         abort = "" if ratio is None else repr(float(ratio))
-        return [abort, self.abort_after, self.canary or 0, repr(float(self.canary_ratio))]
+        shares = " ".join(repr(float(share)) for share in sorted(set(self.callback_at)))
+        canary = (self.canary or 0, repr(float(self.canary_ratio)))
+        return [abort, self.abort_after, *canary, self._expires_us, self.callback_url or "", shares]
 
 
 #: A batch that goes on whatever comes of its jobs.
 NO_RULES = BatchRules()
 
 
+def in_seconds(span: timedelta | float | None) -> float | None:
+    """Return a span of time as `BatchRules` takes it."""
+    return span.total_seconds() if isinstance(span, timedelta) else span
+
+
 def _fault(name: str, expected: str, value: object) -> FieldError:
     return FieldError(name, f"expected {expected}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """How a batch's `callback_url` was told; a number of events each.
+
+    Args:
+        endpoint: scheme, host and port of the URL: the rest of it may be secret.
+        pending: still to be told, or tried again.
+        delivered: told.
+        gave_up: not told, for good.
+        error: why the last one was not, in words; None = all that were tried have arrived.
+    """
+
+    endpoint: str
+    pending: int = 0
+    delivered: int = 0
+    gave_up: int = 0
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +171,15 @@ class Batch:
     Args:
         sealed: whether the upload is complete; before that none of its jobs runs.
         held: why nothing of it is claimed now, None if it runs: `paused`, `aborted` (by its rules),
-            `canceled`, or `canary` (its first jobs go, and decide on the others).
-        held_reason: what a rule that aborted it saw, in words.
+            `canceled`, `expired`, or `canary` (its first jobs go, and decide on the others).
+        held_reason: what a rule that aborted it saw, or why it expired, in words.
         states: how many of its jobs stand in each state.
-        finished_at: when its last job ended; of an aborted one, its last run.
+        finished_at: when its last job ended; of an aborted or expired one, its last run.
+        expires_at: when what has not been submitted is not submitted any more; None = never.
+        seconds_left, eta: how long it takes yet, and when that will be, by how fast its jobs
+            ended, or before enough have by the account's limits; None = nobody knows, it is
+            paused, or nothing is left to end. Of a batch that was stopped: until its last run.
+        callback: how its callback_url was told; None = it has none.
     """
 
     id: str
@@ -117,6 +194,10 @@ class Batch:
     sealed_at: datetime | None = None
     canceled_at: datetime | None = None
     finished_at: datetime | None = None
+    expires_at: datetime | None = None
+    seconds_left: float | None = None
+    eta: datetime | None = None
+    callback: Callback | None = None
 
     @property
     def is_over(self) -> bool:
@@ -126,11 +207,9 @@ class Batch:
     @property
     def status(self) -> BatchStatus:
         """Where it stands."""
-        is_live = any(self.states.get(state) for state in _LIVE)
-        if self.held in {"canceled", "aborted"}:
-            if is_live:
-                return BatchStatus.FINALIZING
-            return BatchStatus.CANCELED if self.held == "canceled" else BatchStatus.FAILED
+        if self.held in STOPPED:
+            is_live = any(self.states.get(state) for state in LIVE)
+            return BatchStatus.FINALIZING if is_live else STOPPED[self.held]
         if not self.sealed:
             return BatchStatus.VALIDATING
         return BatchStatus.COMPLETED if self.is_over else BatchStatus.IN_PROGRESS
@@ -158,6 +237,10 @@ class Batch:
             "sealed_at": _iso(self.sealed_at),
             "canceled_at": _iso(self.canceled_at),
             "finished_at": _iso(self.finished_at),
+            "expires_at": _iso(self.expires_at),
+            "seconds_left": self.seconds_left,
+            "eta": _iso(self.eta),
+            "callback": asdict(self.callback) if self.callback else None,
         }
 
 
@@ -179,42 +262,3 @@ class JobPage:
 
     jobs: list[Job]
     cursor: str
-
-
-def read_batch(account: str, batch: str, flat: Any, jobs: int) -> Batch | None:
-    """Return a batch as the scripts give it; None where it is none (any more).
-
-    Args:
-        account, batch: whose it is, and its id.
-        flat: its record, as HGETALL gives it inside a script's reply.
-        jobs: how many jobs it has.
-    """
-    fields = fields_of(flat)
-    if "sealed" not in fields:
-        return None
-    held = text(fields.get("held"))
-    created_at = moment(fields["created"])
-    assert created_at is not None  # noqa: S101 - every record has it
-    return Batch(
-        id=batch,
-        account=account,
-        name=fields.get("name", b"").decode(),
-        sealed=fields["sealed"] == b"1",
-        held=held,
-        total=jobs,
-        states=_states(fields, is_canceled=held == "canceled"),
-        created_at=created_at,
-        held_reason=text(fields.get("why")) if held == "aborted" else None,
-        sealed_at=moment(fields.get("sealed_at")),
-        canceled_at=moment(fields.get("canceled_at")) if held == "canceled" else None,
-        finished_at=moment(fields.get("finished_at")),
-    )
-
-
-def _states(fields: dict[str, bytes], *, is_canceled: bool) -> dict[JobState, int]:
-    """Return the counts; what waits in a canceled batch is canceled, swept or not."""
-    counts = {state: int(fields.get(f"count:{state.value}", 0)) for state in JobState}
-    if is_canceled:
-        counts[JobState.CANCELED] += sum(counts[state] for state in _WAITING)
-        counts |= dict.fromkeys(_WAITING, 0)
-    return {state: n for state, n in counts.items() if n}

@@ -1,11 +1,20 @@
 """What `RunQueue` does with batches, groups, and lists of jobs (`aio_batching.py` has its twin)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from runqueue import batch_calls, calls, flows, groups, ids, listing
-from runqueue.batches import ABORT_AFTER, CANARY_RATIO, Batch, BatchPage, BatchRules, JobPage
-from runqueue.errors import BatchNotFound
+from runqueue.batches import (
+    ABORT_AFTER,
+    CANARY_RATIO,
+    Batch,
+    BatchPage,
+    BatchRules,
+    JobPage,
+    in_seconds,
+)
+from runqueue.errors import BatchExpired, BatchNotFound
 from runqueue.flows import Flow, drive
 from runqueue.groups import KEEP, Group, Keep
 from runqueue.job import Job, JobState
@@ -34,6 +43,9 @@ class Batching(ABC):
         abort_after: int = ABORT_AFTER,
         canary: int | None = None,
         canary_ratio: float = CANARY_RATIO,
+        expires_after: timedelta | float | None = None,
+        callback_url: str | None = None,
+        callback_at: Sequence[float] = (),
     ) -> str:
         """Open a batch and return its id; its jobs run once it is sealed.
 
@@ -42,12 +54,24 @@ class Batching(ABC):
             account: whose jobs it will hold.
             abort_at_failure_ratio, abort_after, canary, canary_ratio: when it is aborted by itself,
                 and how many jobs go first to see; see `BatchRules`.
+            expires_after: what has not been submitted by then is not submitted any more; seconds
+                or a timedelta, from the sealing on.
+            callback_url: is sent a webhook when the batch is over.
+            callback_at: and when these shares of its jobs have ended (0.5 = half of them).
 
         Raises:
             UnknownAccount: no worker ever served this account.
             InvalidBatch: a rule is out of its range.
         """
-        rules = BatchRules(abort_at_failure_ratio, abort_after, canary, canary_ratio)
+        rules = BatchRules(
+            abort_at_failure_ratio,
+            abort_after,
+            canary,
+            canary_ratio,
+            in_seconds(expires_after),
+            callback_url,
+            tuple(callback_at),
+        )
         self._know({account})
         batch = ids.new_id(account)
         self.send(calls.open_batch(account, batch, name, rules))
@@ -58,6 +82,7 @@ class Batching(ABC):
 
         Raises:
             BatchNotFound: no such batch is on record.
+            BatchExpired: its upload took too long; its jobs were not accepted.
         """
         return self._batch_reply(batch, calls.seal_batch(self._owner(batch), batch))
 
@@ -89,6 +114,8 @@ class Batching(ABC):
     def cancel_batch(self, batch: str) -> int:
         """Cancel every job of a batch, whatever its size, in one step; returns how many it has.
 
+        A batch whose jobs have all ended stays what it is.
+
         Raises:
             BatchNotFound: no such batch is on record.
         """
@@ -102,30 +129,33 @@ class Batching(ABC):
         Raises:
             BatchNotFound: no such batch is on record.
             BatchCanceled: it was canceled.
+            BatchExpired: its upload took too long.
         """
         return self._drive(flows.pause_batch(self._owner(batch), batch))
 
     def resume_batch(self, batch: str) -> Batch:
-        """Go on with a batch that was paused, aborted by its rules, or waits for its canary.
+        """Go on with a batch that was paused, aborted, has expired, or waits for its canary.
 
         A pause ends alone: a canary that has not been decided goes on. A batch that a rule holds
-        goes on without its rules.
+        goes on without its rules, one that has expired without an end of its time.
 
         Raises:
             BatchNotFound: no such batch is on record.
             BatchCanceled: it was canceled.
+            BatchExpired: its upload took too long.
         """
         return self._drive(flows.resume_batch(self._owner(batch), batch))
 
     def retry_failed(self, batch: str) -> int:
         """Have the dead, failed and canceled jobs of a batch done again; returns how many.
 
-        A batch that was over is `in_progress` again. One that was aborted stays held until it is
-        resumed.
+        A batch that was over is `in_progress` again. One that was aborted, or has expired, stays
+        held until it is resumed.
 
         Raises:
             BatchNotFound: no such batch is on record.
             BatchCanceled: it was canceled.
+            BatchExpired: its upload took too long.
         """
         return self._drive(flows.retry_failed(self._owner(batch), batch))
 
@@ -214,7 +244,7 @@ class Batching(ABC):
     def _batch_reply(self, batch: str, call: Call[int]) -> int:
         jobs = self.send(call)
         if jobs < 0:
-            raise BatchNotFound(batch)
+            raise BatchExpired(batch) if jobs == calls.EXPIRED else BatchNotFound(batch)
         return jobs
 
     def _drive(self, flow: Flow[T]) -> T:

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runqueue import ids, wire
-from runqueue.batches import NO_RULES, Batch, BatchRules, read_batch
+from runqueue.batch_records import read_batch
+from runqueue.batches import NO_RULES, Batch, BatchRules
 from runqueue.delivery import DeliveryState, WebhookDelivery
+from runqueue.estimate import read_capacity
 from runqueue.job import (
     Enqueued,
     EnqueueStatus,
@@ -37,6 +39,8 @@ _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
 _STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT}
 _TAKEN_OVER = 3
 _NO_BATCH, _ONLY_LOOK = "-", "?"
+#: What `seal_batch` says of an upload that was not finished in time.
+EXPIRED = -2
 
 
 def job_id_of(spec: JobSpec) -> str:
@@ -124,7 +128,7 @@ def open_batch(account: str, batch: str, name: str, rules: BatchRules = NO_RULES
 
 
 def seal_batch(account: str, batch: str) -> Call[int]:
-    """Accept a batch; the reply is the number of its jobs, -1 if there is no such batch."""
+    """Accept a batch; the reply is the number of its jobs, -1 = no such batch, or `EXPIRED`."""
     return Call(load("seal_batch"), account, [batch], int)
 
 
@@ -142,7 +146,8 @@ def get_batch(account: str, batch: str) -> Call[Batch | None]:
     """Read a batch and the counts of its states."""
 
     def parse(reply: list[Any]) -> Batch | None:
-        return read_batch(account, batch, reply[1], int(reply[2]))
+        now, flat, jobs, room = reply
+        return read_batch(account, batch, flat, int(jobs), (int(now), read_capacity(room)))
 
     return Call(load("get_batch"), account, [batch], parse)
 

@@ -20,6 +20,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from runqueue.errors import (
+    BatchExpired,
     BatchNotFound,
     EvictingRedis,
     MalformedURL,
@@ -110,6 +111,7 @@ def speaking_of(url: str) -> Iterator[None]:
         QueueUnavailable: Redis cannot be reached, or is loading or failing over.
         QueueFull: Redis refused the write for want of memory.
         BatchNotFound: the batch is unknown, or was sealed.
+        BatchExpired: its upload was not finished in time.
     """
     try:
         yield
@@ -129,6 +131,8 @@ def _refusal(message: str, url: str) -> RunQueueError:
         return QueueFull()
     if code in {"NOBATCH", "SEALED"}:
         return BatchNotFound(rest.split()[0])
+    if code == "EXPIRED":
+        return BatchExpired(rest.split()[0])
     if code in {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "MISCONF"}:
         return QueueUnavailable(url, message)
     return RunQueueError(f"Redis refused the command: {message}")

@@ -1,6 +1,6 @@
 """Being told by Redis that jobs have ended: one listener a queue, however many wait.
 
-Every script that ends jobs publishes their ids (`save` in lua/lib/core.lua). A message reaches only
+Every script that ends jobs publishes their ids (`save` in lua/lib/save.lua). A message reaches only
 who listens at that moment, and a connection may be gone long before that is known. So what is heard
 is never more than a reason to look now (`watching.py`): everything is looked at now and then as
 well, and once more whenever the listener was subscribed (again).

@@ -10,6 +10,7 @@ RunQueueError
 ├── JobNotFound           no job of that id is on record
 ├── BatchNotFound         no batch of that id is on record
 ├── BatchCanceled         the batch was canceled: it does not go on
+├── BatchExpired          the upload was not finished in time: its jobs were not accepted
 ├── QueueUnavailable      Redis cannot be reached
 │   └── MalformedURL      the address of Redis is none: trying again does not help
 ├── QueueFull             Redis has no memory left for new jobs
@@ -132,6 +133,20 @@ class BatchCanceled(RunQueueError):
 
     def __str__(self) -> str:
         return f"batch {self.batch_id} was canceled, and does not go on"
+
+
+class BatchExpired(RunQueueError):
+    """The upload was not finished in time, so none of its jobs was accepted: hand them in again."""
+
+    def __init__(self, batch_id: str) -> None:
+        self.batch_id = batch_id
+        super().__init__(batch_id)
+
+    def __str__(self) -> str:
+        return (
+            f"batch {self.batch_id} expired before it was sealed, and holds no jobs any more:"
+            " hand them in again"
+        )
 
 
 class QueueUnavailable(RunQueueError):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from runqueue import batch_calls, calls, operator_calls
 from runqueue.batches import Batch
-from runqueue.errors import BatchCanceled, BatchNotFound
+from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound
 from runqueue.job import Job
 from runqueue.scripts import Call
 
@@ -51,19 +51,25 @@ def get_batch(account: str, batch: str) -> Flow[Batch]:
     return found
 
 
+def _living(account: str, batch: str) -> Flow[Batch]:
+    """Read a batch that may go on."""
+    found = yield from get_batch(account, batch)
+    if found.held == "canceled":
+        raise BatchCanceled(batch)
+    if found.held == "expired" and not found.sealed:
+        raise BatchExpired(batch)
+    return found
+
+
 def pause_batch(account: str, batch: str) -> Flow[Batch]:
     """Hold a batch, and read how it stands then."""
-    held = yield batch_calls.hold_batch(account, batch, "pause")
-    if held == "canceled":
-        raise BatchCanceled(batch)
-    return (yield from get_batch(account, batch))
+    yield batch_calls.hold_batch(account, batch, "pause")
+    return (yield from _living(account, batch))
 
 
 def resume_batch(account: str, batch: str) -> Flow[Batch]:
     """End what holds a batch now, and read how it stands then."""
-    before = yield from get_batch(account, batch)
-    if before.held == "canceled":
-        raise BatchCanceled(batch)
+    before = yield from _living(account, batch)
     if before.held is None:
         return before
     yield batch_calls.hold_batch(account, batch, "resume", before.held)
@@ -72,9 +78,7 @@ def resume_batch(account: str, batch: str) -> Flow[Batch]:
 
 def retry_failed(account: str, batch: str) -> Flow[int]:
     """Have what ended badly in a batch done again, page by page; returns how many jobs."""
-    found = yield from get_batch(account, batch)
-    if found.held == "canceled":
-        raise BatchCanceled(batch)
+    yield from _living(account, batch)
     start, done, seen = 0, 0, 1
     while seen:
         seen, bad = yield batch_calls.ended_badly(account, batch, start, _PAGE)

@@ -16,10 +16,13 @@ lanes:<p>:<group>       list    batches with a lane to claim from, next turn fir
 ring:<p>                zset    groups by virtual time
 group:<g>               hash    cap, live, paused, virtual time per priority
 groups                  set     groups with a cap, or paused
-batch:<b>               hash    sealed, held (and why), rules, counts by state, finished_at
+batch:<b>               hash    sealed, held (and why), rules, counts by state, finished_at,
+                                how fast its jobs end, what its callback_url is to be told
 batch_jobs:<b>          list    the batch's job ids
 batch_lanes:<b>         set     <p>:<group> of every lane the batch ever used
 batches, unsealed       zset    batches by creation time
+expiring                zset    batches by when their time is up
+callbacks               zset    '<batch> <event>' by the next try to tell it
 canceling               hash    canceled batches the sweep walks, and how far it is
 due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
 claims:<process>        zset    submissions under way, by claim time

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 #: Engines known today; any other text is passed on, so that a newer server's engine works at once.
 KNOWN_ENGINES = (
@@ -76,6 +83,9 @@ WebUrl = Annotated[
     ),
     Expected("an http:// or https:// URL with a host and without spaces"),
 ]
+_WEB_URL: TypeAdapter[str] = TypeAdapter(WebUrl)
+#: What an error message says of a URL that is none.
+WEB_URL_WORDS = next(mark.words for mark in get_args(WebUrl) if isinstance(mark, Expected))
 # Sent as a header of our own request, where HTTP clients take ASCII only.
 UserAgent = Annotated[
     str, Field(pattern=r"^[\x20-\x7e]*$"), Expected("printable ASCII text (it becomes a header)")
@@ -96,6 +106,15 @@ Flag = Annotated[bool, Expected("true or false")]
 Steps = Annotated[int, Field(ge=1, le=100_000), Expected("a whole number from 1 to 100000")]
 Scrolls = Annotated[int, Field(ge=0, le=1_000), Expected("a whole number from 0 to 1000")]
 Minutes = Annotated[int, Field(ge=1, le=525_600), Expected("a whole number from 1 to 525600")]
+
+
+def is_web_url(value: object) -> bool:
+    """Tell whether something can be sent to a URL; it is not shown, as it may hold a password."""
+    try:
+        _WEB_URL.validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 class ProxyTarget(BaseModel):

@@ -42,20 +42,21 @@ class Call(Generic[T]):
     parse: Callable[[Any], T]
 
 
+#: The parts that stand before every script, each building on those before it.
+SHARED = ("core", "lanes", "webhooks", "strays", "holds", "batches", "jobs", "save")
+
+
 @cache
 def load(name: str) -> Script:
     """Return the script `lua/<name>.lua` with the shared parts it uses.
 
-    Its first line may say `-- use: limits board`; `core` always comes first.
+    Its first line may say `-- use: limits board`; these come after `SHARED`.
     """
     lua = files("runqueue") / "lua"
     body = (lua / f"{name}.lua").read_text()
     first = body.partition("\n")[0]
-    parts = [
-        "core",
-        *(first.removeprefix("-- use:").split() if first.startswith("-- use:") else []),
-    ]
-    shared = "".join((lua / "lib" / f"{part}.lua").read_text() for part in parts)
+    used = first.removeprefix("-- use:").split() if first.startswith("-- use:") else ()
+    shared = "".join((lua / "lib" / f"{part}.lua").read_text() for part in (*SHARED, *used))
     source = shared + body
     # SHA-1 is Redis' name for a script, not a safeguard.
     return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runqueue.delivery import DeliveryState
+from runqueue.estimate import Capacity, read_capacity
 from runqueue.job import JobState, fields_of, text
 from runqueue.spec import Priority
 
@@ -32,6 +33,9 @@ class AccountStats:
         clock_lost: seconds that the queue's clock makes up for, since that of Redis' host was set.
         permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
         hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
+        capacity: what the account can do by its limits and its last runs; see `seconds_for`.
+        in_line: jobs that could be submitted now but for the limits, by priority, as far as they
+            stand in the first 256 lanes.
     """
 
     account: str
@@ -51,6 +55,12 @@ class AccountStats:
     permits: dict[str, int]
     hold_reason: str | None
     hold_seconds: float
+    capacity: Capacity
+    in_line: dict[Priority, int]
+
+    def ahead_of(self, priority: Priority) -> int:
+        """Return how many jobs stand in line before one of that priority that is handed in now."""
+        return sum(n for other, n in self.in_line.items() if other <= priority)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values."""
@@ -75,6 +85,8 @@ class AccountStats:
             "permits": self.permits,
             "hold_reason": self.hold_reason,
             "hold_seconds": self.hold_seconds,
+            "mean_run_seconds": self.capacity.mean_run_seconds,
+            "in_line": {priority.name.lower(): n for priority, n in self.in_line.items() if n},
         }
 
 
@@ -116,9 +128,11 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         clock_lost=float(meta.get("clock_lost", 0)) / 1e6,
         permits={
             name: int(left)
-            for name, left in zip(("dispatch", "request"), reply[9:], strict=True)
+            for name, left in zip(("dispatch", "request"), reply[9:11], strict=True)
             if int(left) >= 0
         },
         hold_reason=text(meta.get("hold_reason")) if held_for else None,
         hold_seconds=held_for,
+        capacity=read_capacity(reply[11]),
+        in_line=dict(zip(Priority, map(int, reply[12]), strict=True)),
     )

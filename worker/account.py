@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from api_client import AiohttpTransport, RawClient
 from api_client.outbound import Outbound
 from config.settings import Account, Settings
-from runqueue import calls, delivery_calls, items, receiver, stages
+from runqueue import callback_calls, calls, delivery_calls, items, receiver, stages
 from runqueue.delivery_items import Delivered
 from runqueue.errors import NewerSchema
 from runqueue.keys import ACCOUNTS
@@ -112,6 +112,9 @@ class AccountLink:
             lambda items: delivery_calls.record_delivery(name, items),
             self.send,
             size=lambda item: len(item.body),
+        )
+        self.callbacks = Recorder[callback_calls.Told](
+            lambda items: callback_calls.record_callback(name, items), self.send
         )
         self.look_now = Recorder[str](lambda items: stages.poll_now(name, items), self.send)
         self.returned = {
@@ -225,6 +228,7 @@ class AccountLink:
             self.hung,
             self.look_now,
             self.deliveries,
+            self.callbacks,
             self.ended_strays,
             self.over_strays,
             *self.returned.values(),

@@ -27,7 +27,7 @@ from worker.ticker import Ticker
 log = structlog.get_logger()
 
 QUEUE = "runqueue"
-KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks", "inbox")
+KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox")
 #: Messages of producers (`runqueue.enqueue`) that one process works on at once.
 PRODUCERS = 4
 
@@ -190,6 +190,12 @@ def reconcile(account: str, tick_us: int) -> None:
 def webhooks(account: str, tick_us: int) -> None:
     """Run the pump of an account's webhooks."""
     _pump("webhooks", account, tick_us)
+
+
+@app.task(name="runqueue.callbacks")
+def callbacks(account: str, tick_us: int) -> None:
+    """Run the pump of the callbacks of an account's batches."""
+    _pump("callbacks", account, tick_us)
 
 
 @app.task(name="runqueue.inbox")

@@ -7,6 +7,7 @@ import redis.asyncio
 from api_client import AiohttpTransport
 from config.settings import Account, Settings
 from worker.account import AccountLink
+from worker.callbacks import CallbackPump
 from worker.cancel import CancelPump
 from worker.inbox import InboxPump
 from worker.poll import PollPump
@@ -15,7 +16,15 @@ from worker.reconcile import ReconcilePump
 from worker.submit import SubmitPump
 from worker.webhooks import WebhookPump
 
-KINDS = (SubmitPump, PollPump, CancelPump, ReconcilePump, WebhookPump, InboxPump)
+KINDS = (
+    SubmitPump,
+    PollPump,
+    CancelPump,
+    ReconcilePump,
+    WebhookPump,
+    CallbackPump,
+    InboxPump,
+)
 
 
 class AccountWorker(AccountLink):

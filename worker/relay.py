@@ -18,6 +18,7 @@ from api_client.redelivery import Replay, ReplayClass
 from api_client.signing import webhook_headers
 from runqueue import wire
 from runqueue.delivery_items import Delivered, Delivery
+from runqueue.endpoints import endpoint_of
 from worker.account import AccountLink
 
 log = structlog.get_logger()
@@ -34,23 +35,10 @@ ASK_PAUSE = 60.0
 #: What a refusal of a private target is followed by.
 _ALLOWED_BY = "; RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS would allow it"
 
-_ENDPOINT = re.compile(r"([A-Za-z]+)://([^/?#]+)")
-_DEFAULT_PORT = re.compile(r"^(http://.*):80$|^(https://.*):443$")
 #: A URL in words, as far as it may reach: what closes a sentence or a bracket is not of it.
 _URL = re.compile(r"[A-Za-z]+://[^\s\"<>]*[^\s\"<>'.,:;!)\]}]")
 #: What is left of URLs that begin with their path: the path, where it is called one, and queries.
 _RELATIVE = re.compile(r"(?<=\burl: /)\S+|\?\S+", re.IGNORECASE)
-
-
-def endpoint_of(url: str) -> str:
-    """Return scheme, host and port of a URL, as `lua/lib/endpoints.lua` does; '' = it has none."""
-    found = _ENDPOINT.match(url)
-    if found is None:
-        return ""
-    made = f"{found[1]}://{found[2].rpartition('@')[2]}"
-    # Lua knows bytes, of which it makes ASCII lower-case.
-    lower = made.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
-    return _DEFAULT_PORT.sub(r"\1\2", lower)
 
 
 def without_urls(words: str) -> str:
@@ -93,6 +81,11 @@ def verdict(
         return "gave_up", 0.0
     wait = next_try(tries, schedule, chance, posted.retry_after)
     return ("gave_up", 0.0) if wait is None else ("again", wait)
+
+
+def words_of(posted: Posted) -> str:
+    """Return why a webhook was not delivered, and what would allow it; '' = it was."""
+    return posted.error + (_ALLOWED_BY if posted.is_private else "")
 
 
 def answered(status: int | None) -> bool:
@@ -156,7 +149,7 @@ class Relay:
             said,
             was_tried=True,
             status=posted.status,
-            error=posted.error + (_ALLOWED_BY if posted.is_private else ""),
+            error=words_of(posted),
             wait_us=int(wait * 1e6),
             endpoint="" if posted.refused else endpoint_of(target),
             answered=answered(posted.status),

@@ -28,6 +28,7 @@ _STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ("free_slots", (MAX_RUN, LIMIT)),
     ("promote_due", (LIMIT,)),
     ("expire_deadlines", (LIMIT,)),
+    ("hold_expired", (LIMIT,)),
     ("sweep_canceled", (LIMIT,)),
     ("retire", (int(KEEP_SECONDS * 1e6), LIMIT)),
     ("expire_batches", (int(UPLOAD_SECONDS * 1e6), LIMIT)),

@@ -15,10 +15,11 @@ from redis.exceptions import RedisError
 
 from runqueue import delivery_calls
 from runqueue.delivery_items import Delivered, Delivery
+from runqueue.endpoints import endpoint_of
 from runqueue.items import Taken
 from worker.account import AccountLink
 from worker.pump import Pump
-from worker.relay import Relay, endpoint_of, target_of
+from worker.relay import Relay, target_of
 from worker.watch import Watch
 
 log = structlog.get_logger()

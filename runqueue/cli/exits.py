@@ -10,6 +10,7 @@ import typer
 
 from runqueue.errors import (
     BatchCanceled,
+    BatchExpired,
     BatchNotFound,
     EvictingRedis,
     InvalidRequest,
@@ -51,6 +52,7 @@ _CODES: tuple[tuple[type[RunQueueError], Exit], ...] = (
     (JobNotFound, Exit.INVALID),
     (BatchNotFound, Exit.INVALID),
     (BatchCanceled, Exit.INVALID),
+    (BatchExpired, Exit.INVALID),
 )
 
 

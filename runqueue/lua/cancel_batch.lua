@@ -1,15 +1,15 @@
--- Cancels a batch of any size in one step: the flag holds its lanes; the sweep ends its jobs.
+-- Cancels a batch of any size in one step: the flag holds its lanes; the sweep ends its jobs. One whose jobs have all
+-- ended stays what it is.
 -- ARGV  now_us, batch
 -- Reply { how many jobs it holds, of them: waiting, which this cancels at once; live, whose runs will be
 --         canceled } | { -1 } no such batch
-local key = PREFIX .. 'batch:' .. ARGV[2]
-if redis.call('EXISTS', key) == 0 then return { -1 } end
+local batch = ARGV[2]
+local key, read = batch_key(batch), read_batch(batch)
+if not read.sealed then return { -1 } end
+if read.sealed == '0' and read.held == 'expired' then return { 0, 0, 0 } end
+if read.open == 0 and (read.sealed == '1' or read.held == 'canceled') then return { batch_size(batch), 0, 0 } end
 pass_when_full()
-local f = redis.call('HMGET', key, 'held', 'count:scheduled', 'count:ready', 'count:submitting',
-  'count:unconfirmed', 'count:running')
-local waiting, live = tonumber(f[2] or 0) + tonumber(f[3] or 0), 0
-for i = 4, 6 do live = live + tonumber(f[i] or 0) end
-redis.call('HSET', key, 'held', 'canceled', 'canceled_at', int(NOW))
-redis.call('HSETNX', PREFIX .. 'canceling', ARGV[2], '0')
-judge(ARGV[2])
-return { batch_size(ARGV[2]), waiting, live }
+if read.held ~= 'canceled' then redis.call('HSET', key, 'held', 'canceled', 'canceled_at', int(NOW)) end
+redis.call('HSETNX', PREFIX .. 'canceling', batch, '0')
+judge(batch)
+return { batch_size(batch), read.open - read.live, read.live }

@@ -116,7 +116,7 @@ local function suspect_alone()
   return id
 end
 
--- How the webhook of this attempt travels, see core.lua. The envelope is the first line of the stored body; a
+-- How the webhook of this attempt travels, see webhooks.lua. The envelope is the first line of the stored body; a
 -- quote within one of its values is escaped.
 local function set_via(id, is_first)
   local body = redis.call('GET', PREFIX .. 'body:' .. id) or ''

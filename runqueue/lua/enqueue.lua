@@ -5,7 +5,7 @@
 --       '<us>' absolute or '+<us>' from now, retry is the policy's JSON
 -- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch
--- Error NOBATCH, SEALED (or canceled: its sweep may have passed). Nothing is written then.
+-- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed). Nothing is written then.
 local call, batch = redis.call, ARGV[2]
 local batch_key = PREFIX .. 'batch:' .. batch
 local JOB, BODY = PREFIX .. 'job:', PREFIX .. 'body:'
@@ -17,6 +17,7 @@ local canary_left, canary_jobs = 0, 0
 if batch ~= NO_BATCH and not only_look then
   local f = call('HMGET', batch_key, 'sealed', 'held', 'canary', 'canary_jobs')
   if not f[1] then return redis.error_reply('NOBATCH ' .. batch) end
+  if f[1] == '0' and f[2] == 'expired' then return redis.error_reply('EXPIRED ' .. batch) end
   if f[1] == '1' or f[2] == 'canceled' then return redis.error_reply('SEALED ' .. batch) end
   expect(PREFIX .. 'batch_jobs:' .. batch, 'list')
   expect(PREFIX .. 'batch_lanes:' .. batch, 'set')

@@ -1,35 +1,89 @@
--- A batch whose upload was never finished expires and its jobs are removed (they were not accepted).
--- ARGV  now_us, keep_us, limit.   Reply: how many jobs were looked at (as many as the limit = ask again)
-local UNSEALED, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[3]), 0
+-- An upload that was never finished expires: its jobs are removed (they were not accepted), and its record says for a
+-- week what became of it. One that was given up goes without a trace, and so does a batch without jobs.
+-- ARGV  now_us, upload_us (how long an upload may take), limit
+-- Reply: how many jobs were looked at (as many as the limit = ask again)
+local UNSEALED, upload, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[2]), tonumber(ARGV[3]), 0
+local WORDS = 'its upload was not finished in time: hand its jobs in again'
 expect(UNSEALED, 'zset')
+expect(PREFIX .. 'callbacks', 'zset')
 pass_when_full()
 if clock_is_stale() then return 0 end
-local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', int(NOW - tonumber(ARGV[2])), 'LIMIT', 0, 8)
-for _, batch in ipairs(old) do
-  local jobs, key = PREFIX .. 'batch_jobs:' .. batch, PREFIX .. 'batch:' .. batch
-  if redis.call('HGET', key, 'sealed') == '0' then bump(totals, 'batches_expired', 1) end
-  redis.call('HDEL', key, 'sealed') -- nobody adds to it or seals it while it is taken apart
-  local ids = redis.call('LPOP', jobs, math.max(1, limit - looked)) or {}
-  for _, id in ipairs(ids) do
-    local job = read_job(id)
-    if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
-      bump(totals, job.state .. ':' .. job.priority, -1)
-      redis.call('ZREM', PREFIX .. 'due', id)
-      redis.call('ZREM', PREFIX .. 'deadlines', id)
-      local earlier = redis.call('HGET', job_key(id), 'earlier') or ''
-      for run_id in string.gmatch(earlier, '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
-      redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)
-    elseif job and job.batch == batch then
-      redis.call('HDEL', job_key(id), 'batch') -- it ran or was canceled: it outlives its batch
+
+-- It was not accepted: the job goes; one that ran, or was canceled, outlives its batch.
+local function take_out(batch, id)
+  local job = read_job(id)
+  if not job or job.batch ~= batch then return end
+  if job.state ~= 'ready' and job.state ~= 'scheduled' then
+    redis.call('HDEL', job_key(id), 'batch')
+    return
+  end
+  bump(totals, job.state .. ':' .. job.priority, -1)
+  redis.call('ZREM', PREFIX .. 'due', id)
+  redis.call('ZREM', PREFIX .. 'deadlines', id)
+  local earlier = redis.call('HGET', job_key(id), 'earlier') or ''
+  for run_id in string.gmatch(earlier, '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
+  redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)
+end
+
+-- Takes jobs out; true once none is left.
+local function is_empty(batch)
+  local ids = redis.call('LPOP', PREFIX .. 'batch_jobs:' .. batch, math.max(1, limit - looked)) or {}
+  for _, id in ipairs(ids) do take_out(batch, id) end
+  looked = looked + #ids
+  return redis.call('EXISTS', PREFIX .. 'batch_jobs:' .. batch) == 0
+end
+
+-- The record stays, without jobs.
+local function keep_record(batch)
+  drop_lanes(batch)
+  redis.call('DEL', PREFIX .. 'batch_lanes:' .. batch)
+  for _, field in ipairs(redis.call('HKEYS', batch_key(batch))) do
+    if string.match(field, '^count:') or string.match(field, '^canary') or field == 'moved' or field == 'retired' then
+      redis.call('HDEL', batch_key(batch), field)
     end
   end
-  looked = looked + #ids
-  if redis.call('EXISTS', jobs) == 0 then
-    drop_lanes(batch)
-    redis.call('DEL', PREFIX .. 'batch_lanes:' .. batch, key)
-    redis.call('ZREM', PREFIX .. 'batches', batch)
+  redis.call('HSET', batch_key(batch), 'emptied', '1')
+  redis.call('ZADD', UNSEALED, int(NOW + KEPT - upload), batch)
+  judge(batch)
+end
+
+-- Removes all of it, once nothing is to be told of it any more. Nobody adds to it or seals it meanwhile.
+local function remove(batch)
+  if tonumber(redis.call('HGET', batch_key(batch), 'callbacks:pending') or 0) > 0 then
+    redis.call('ZADD', UNSEALED, int(NOW), batch)
+    return
+  end
+  redis.call('HDEL', batch_key(batch), 'sealed')
+  if is_empty(batch) then
+    drop_batch(batch)
     redis.call('ZREM', UNSEALED, batch)
   end
+end
+
+-- Its time is over: what becomes of it depends on who ended it.
+local function expire(batch, is_given_up)
+  local f = redis.call('HMGET', batch_key(batch), 'sealed', 'held', 'emptied')
+  if f[1] ~= '0' or f[3] then
+    remove(batch)
+  elseif is_given_up then
+    bump(totals, 'batches_expired', 1)
+    redis.call('HDEL', batch_key(batch), 'callbacks:pending') -- nobody is told
+    remove(batch)
+  elseif f[2] == 'canceled' and batch_size(batch) > 0 then
+    -- It goes with its jobs, once the sweep has canceled them.
+    if redis.call('HEXISTS', PREFIX .. 'canceling', batch) == 0 then redis.call('ZREM', UNSEALED, batch) end
+  else
+    if not f[2] or not FINAL[f[2]] then
+      bump(totals, 'batches_expired', 1)
+      redis.call('HSET', batch_key(batch), 'held', 'expired', 'why', WORDS)
+    end
+    if is_empty(batch) then keep_record(batch) end
+  end
+end
+
+local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', int(NOW - upload), 'WITHSCORES', 'LIMIT', 0, 8)
+for i = 1, #old, 2 do
+  expire(old[i], old[i + 1] == '0')
   if looked >= limit then break end
 end
 save()

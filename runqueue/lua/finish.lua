@@ -10,6 +10,7 @@ for i = 2, #ARGV, 7 do
   local job = read_job(ARGV[i])
   if job and job.state == 'running' and job.attempt == tonumber(ARGV[i + 1]) and job.run_id == ARGV[i + 2] then
     if comes_to_us(job) and not job.cancel then webhook_missed(job) end
+    run_took(job)
     end_with_run(job, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], '')
     reply[#reply + 1] = 1
   else

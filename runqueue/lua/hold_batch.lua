@@ -1,23 +1,32 @@
 -- Pauses a batch of any size, or has it go on: a flag, which claims that meet its lanes take them out for, and its
--- lanes, listed again. One that a rule of its own held forgets the rule.
+-- lanes, listed again. One that a rule of its own held, or its time, forgets the rule.
 -- ARGV  now_us, batch, what ('pause' | 'resume'), seen (what held it when that was decided, '' = nothing: said again
 --       later, it must not end another hold)
--- Reply: what holds it now: '' | 'paused' | 'canary' | 'aborted' | 'canceled'; nil = no such batch
+-- Reply: what holds it now: '' | 'paused' | 'canary' | 'aborted' | 'expired' | 'canceled'; nil = no such batch
 local batch, what, seen = ARGV[2], ARGV[3], ARGV[4]
-local key = PREFIX .. 'batch:' .. batch
+local key = batch_key(batch)
 local f = redis.call('HMGET', key, 'sealed', 'held', 'canary')
 if not f[1] then return false end
 pass_when_full()
 local held = f[2] or ''
+-- An upload that expired has no jobs any more to go on with.
+local may_go_on = held ~= '' and held ~= 'canceled' and not (held == 'expired' and f[1] == '0')
 if what == 'pause' and (held == '' or held == 'canary') then
   redis.call('HSET', key, 'held', 'paused')
-elseif what == 'resume' and held == seen and held ~= '' and held ~= 'canceled' then
-  if held == 'paused' and f[3] then
+elseif what == 'resume' and held == seen and may_go_on then
+  if (held == 'paused' or held == 'expired') and f[3] then
     redis.call('HSET', key, 'held', 'canary')
   else
-    redis.call('HDEL', key, 'held', 'why', 'canary')
-    if held == 'aborted' then redis.call('HDEL', key, 'abort', 'abort_after') end
+    redis.call('HDEL', key, 'held', 'canary')
   end
+  redis.call('HDEL', key, 'why')
+  if held == 'aborted' then redis.call('HDEL', key, 'abort', 'abort_after') end
+  if held == 'expired' then
+    redis.call('HDEL', key, 'expires_after', 'expires_at')
+    redis.call('ZREM', PREFIX .. 'expiring', batch)
+    redis.call('HDEL', PREFIX .. 'canceling', batch)
+  end
+  measure_anew(batch)
   list_lanes(batch)
   judge(batch)
   if anything_ready() then wake() end

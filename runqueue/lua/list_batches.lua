@@ -1,6 +1,7 @@
+-- use: limits capacity
 -- Reads a page of batches, the newest first. ARGV  now_us, after ('' = from the newest, else the last reply's
 --       cursor), count
--- Reply { cursor ('' = that was the last page), per batch: id, HGETALL, jobs }
+-- Reply { cursor ('' = that was the last page), now_us, capacity, per batch: id, HGETALL, jobs }
 -- A cursor is '<created_us> <id>': batches that come or go meanwhile neither skip nor repeat others.
 local BATCHES, count = PREFIX .. 'batches', tonumber(ARGV[3])
 expect(BATCHES, 'zset')
@@ -16,11 +17,11 @@ repeat
     end
   end
 until #fresh > count or #found < 2 * (count + 1)
-local reply = { '' }
+local reply = { '', int(NOW), capacity() }
 for i = 1, math.min(count, #fresh) do
   local batch = fresh[i].id
   reply[#reply + 1] = batch
-  reply[#reply + 1] = redis.call('HGETALL', PREFIX .. 'batch:' .. batch)
+  reply[#reply + 1] = redis.call('HGETALL', batch_key(batch))
   reply[#reply + 1] = batch_size(batch)
 end
 if #fresh > count then reply[1] = fresh[count].at .. ' ' .. fresh[count].id end

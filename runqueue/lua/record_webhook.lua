@@ -83,6 +83,7 @@ local function told_of_own(job, run_status, state, signed, final, body)
     return { 'policy', retry, int(job.runs) }
   end
   webhook_came(job)
+  run_took(job)
   end_with_run(job, state, run_status, '', body, signed)
   return 'ended'
 end

@@ -1,11 +1,18 @@
--- Accepts a batch: its lanes join the ring, its jobs count as accepted from here on.
--- ARGV  now_us, batch.   Reply: how many jobs it holds, -1 = no such batch
+-- Accepts a batch: its lanes join the ring, its jobs count as accepted from here on, and its time begins.
+-- ARGV  now_us, batch.   Reply: how many jobs it holds, -1 = no such batch, -2 = its upload has expired
 local batch = ARGV[2]
-local key = PREFIX .. 'batch:' .. batch
-local sealed = redis.call('HGET', key, 'sealed')
-if not sealed then return -1 end
-if sealed == '0' then
+local key = batch_key(batch)
+local f = redis.call('HMGET', key, 'sealed', 'held', 'expires_after')
+if not f[1] then return -1 end
+if f[1] == '0' and f[2] == 'expired' then return -2 end
+if f[1] == '0' then
+  expect(PREFIX .. 'expiring', 'zset')
   redis.call('HSET', key, 'sealed', '1', 'sealed_at', int(NOW))
+  if f[3] then
+    local expires_at = int(NOW + tonumber(f[3]))
+    redis.call('HSET', key, 'expires_at', expires_at)
+    redis.call('ZADD', PREFIX .. 'expiring', expires_at, batch)
+  end
   -- An empty batch has no job to retire with: it goes with the uploads that were never finished.
   if batch_size(batch) > 0 then redis.call('ZREM', PREFIX .. 'unsealed', batch) end
   list_lanes(batch)

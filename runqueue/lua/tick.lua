@@ -96,6 +96,9 @@ send('poll', wanted(redis.call('ZCOUNT', PREFIX .. 'poll', '-inf', int(NOW))
 send('cancel', wanted(redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)), 'cancel'))
 send('webhooks', wanted(redis.call('ZCOUNT', PREFIX .. 'relays', '-inf', int(NOW))
   + redis.call('ZCOUNT', PREFIX .. 'watches', '-inf', int(NOW)), 'webhooks'))
+-- Batches with callbacks are few: the board is looked at when one is due.
+local callbacks = redis.call('ZCOUNT', PREFIX .. 'callbacks', '-inf', int(NOW))
+if callbacks > 0 then send('callbacks', wanted(callbacks, 'callbacks')) end
 -- Anybody may write to the inbox: what is no list there must not keep the other pumps from their messages.
 local lines = redis.pcall('LLEN', PREFIX .. 'inbox')
 send('inbox', wanted((type(lines) == 'number' and lines or 0) / LINES_A_JOB
@@ -111,7 +114,7 @@ local function overdue(key)
 end
 local since = NOW - tonumber(meta[3] or 0)
 if (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (overdue('due')
-    or overdue('deadlines') or overdue('processes') or redis.call('EXISTS', PREFIX .. 'canceling') == 1))) then
+    or overdue('deadlines') or overdue('expiring') or overdue('processes') or redis.call('EXISTS', PREFIX .. 'canceling') == 1))) then
   redis.call('HSET', META, 'sweep_at', int(NOW))
   send('sweep', 1)
 end

@@ -7,8 +7,9 @@ import orjson
 import redis
 from hypothesis import HealthCheck, settings
 
-from runqueue import batch_calls, calls, ids, items, scripts, stages
+from runqueue import batch_calls, callback_calls, calls, ids, items, scripts, stages
 from runqueue.batches import NO_RULES, Batch, BatchRules
+from runqueue.callback_calls import Due, Told
 from runqueue.flows import Flow, drive
 from runqueue.items import Accepted, Claimed, Finished, GivenBack, Lost, Searched, Taken
 from runqueue.job import Enqueued, EnqueueStatus
@@ -32,6 +33,8 @@ KEEP = 7 * DAY
 #: What the worker tells the script that records searches.
 GRACE, SPACING = 30 * SECOND, 30 * SECOND
 UPLOAD = DAY
+#: When a callback that nobody recorded comes again.
+CALLBACK_LEASE = 60 * SECOND
 
 settings.register_profile(
     "ci",
@@ -144,6 +147,30 @@ class Clockwork:
     def hold(self, batch: str, what: str = "pause", seen: str = "") -> str | None:
         """Pause or resume a batch; returns what holds it then."""
         return self.run(batch_calls.hold_batch(self.account, batch, what, seen))
+
+    def resume(self, batch: str) -> str | None:
+        """End what holds a batch now; returns what holds it then."""
+        return self.hold(batch, "resume", self.read(batch).held or "")
+
+    def cancel_batch(self, batch: str) -> int:
+        """Cancel a batch; returns how many jobs it has."""
+        return self.run(calls.cancel_batch(self.account, batch))
+
+    def callbacks(self, want: int = 100, process: str = "p1") -> list[Due]:
+        """Take the callbacks that are due; the process has a lease afterwards."""
+        self.heartbeat(process, first=True)
+        call = callback_calls.callback_claim(
+            self.account, process, want, 0, linger=False, lease_us=CALLBACK_LEASE
+        )
+        return list(self.run(call).items)
+
+    def tell(
+        self, due: Due, verdict: str = "delivered", *, wait: float = 0, error: str = ""
+    ) -> int:
+        """Record what came of a callback."""
+        wait_us = round(wait * SECOND)
+        told = Told(due.batch.id, due.event, due.tries, verdict, error=error, wait_us=wait_us)
+        return self.run(callback_calls.record_callback(self.account, [told]))[0]
 
     def drive(self, flow: Flow[T]) -> T:
         """Run a flow of calls."""

@@ -1,5 +1,6 @@
 """Batches, groups and lists as a service uses them, through either queue."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import redis
 from runqueue import (
     KEEP,
     BatchCanceled,
+    BatchExpired,
     BatchNotFound,
     BatchStatus,
     InvalidBatch,
@@ -15,8 +17,10 @@ from runqueue import (
     InvalidRequest,
     JobState,
     UnknownAccount,
+    stages,
 )
 from runqueue.ids import new_id
+from runqueue.scripts import run
 from tests.integration.test_queue import Ask, ask, finish_all, line
 
 __all__ = ["ask"]
@@ -83,6 +87,34 @@ async def test_rules_travel_with_the_batch(ask: Ask) -> None:
         await ask("open_batch", canary=0)
     with pytest.raises(InvalidBatch, match="abort_at_failure_ratio: expected"):
         await ask("open_batch", abort_at_failure_ratio=3)
+
+
+@pytest.mark.parametrize("span", [3_600, 3_600.0, timedelta(hours=1)])
+async def test_the_time_and_the_callback_of_a_batch_travel_with_it(ask: Ask, span: Any) -> None:
+    url = "https://user.test/hook?token=secret"
+    batch = await batch_of(
+        ask, line("a"), expires_after=span, callback_url=url, callback_at=[0.5, 0.25]
+    )
+    found = await ask("get_batch", batch)
+    assert found.expires_at - found.sealed_at == timedelta(hours=1)
+    assert found.callback.endpoint == "https://user.test"
+    assert "secret" not in repr(found.as_dict())
+    for rules in ({"expires_after": timedelta(0)}, {"callback_at": [0.5]}):
+        with pytest.raises(InvalidBatch, match=rf"{next(iter(rules))}: expected"):
+            await ask("open_batch", **rules)
+
+
+async def test_an_upload_that_expired_says_what_to_do(ask: Ask, client: redis.Redis) -> None:
+    batch = await ask("open_batch", "a file")
+    await ask("enqueue_many", [line("a")], batch=batch)
+    run(client, stages.sweep("default", "expire_batches", -1_000_000, 100))
+    assert (await ask("get_batch", batch)).status is BatchStatus.EXPIRED
+    for name in ("seal_batch", "pause_batch", "resume_batch", "retry_failed"):
+        with pytest.raises(BatchExpired, match="hand them in again"):
+            await ask(name, batch)
+    with pytest.raises(BatchExpired, match="hand them in again"):
+        await ask("enqueue_many", [line("b")], batch=batch)
+    assert await ask("cancel_batch", batch) == 0
 
 
 async def test_results_come_in_the_order_of_the_upload(ask: Ask, client: redis.Redis) -> None:

@@ -25,6 +25,7 @@ from runqueue import stages
 from runqueue.items import Finished, Lost
 from tests.integration.clockwork import ACCOUNT, DAY, KEEP, SECOND, UPLOAD, dump
 from tests.integration.machine.batching import Batching
+from tests.integration.machine.callbacks import Callbacks
 from tests.integration.machine.checks import Checks
 from tests.integration.machine.deliveries import Deliveries
 from tests.integration.machine.doubting import Doubting
@@ -43,7 +44,7 @@ from tests.integration.machine.model import (
 from tests.integration.machine.webhooks import BY
 
 
-class Account(Batching, Doubting, Deliveries, Checks):
+class Account(Batching, Doubting, Deliveries, Callbacks, Checks):
     """One account and everything that can happen to it."""
 
     @initialize(
@@ -146,6 +147,7 @@ class Account(Batching, Doubting, Deliveries, Checks):
                 self.end(job, "canceled")
         self.agrees()
         assert {job.state for job in self.jobs.values()} <= OVER
+        self.tell_all()
         self.clock.wait(10 * DAY / SECOND)
         self.expire_leases(again=False)
         self.heartbeat("a")
@@ -156,6 +158,10 @@ class Account(Batching, Doubting, Deliveries, Checks):
         for script, span in (("retire", KEEP), ("expire_batches", UPLOAD)):
             for _ in range(3):
                 self.clock.sweep(script, span)
+        self.clock.wait(KEEP / SECOND)
+        self.expire_leases(again=False)
+        self.heartbeat("a")
+        self.clock.sweep("expire_batches", UPLOAD)
         assert self.clock.run(stages.bye(ACCOUNT, self.names["a"])) == 0
         left = [key.removeprefix(self.clock.key("")) for key in dump(self.client)]
         ownerless = [key for key in left if not key.startswith(LASTING)]

@@ -19,6 +19,7 @@ RULES = {
     *("pause_batch", "resume_batch", "claim_and_resume", "retry_batch", "replay", "cancel"),
     *("set_group", "squeeze_group", "claim_more", "run_some", "finish", "finish_all"),
     *("retry_run", "promote_due", "mark_dead", "give_back", "mark_unconfirmed", "die"),
+    *("hold_expired", "callback_claim", "record_callback"),
     *("sweep_canceled", "expire_batches", "retire_all", "wait", "heartbeat", "claim_suspect"),
 }
 

@@ -3,6 +3,7 @@
 import pytest
 
 from runqueue import calls, items, stages
+from runqueue.batches import BatchStatus
 from runqueue.job import EnqueueStatus
 from tests.integration.clockwork import (
     CLAIM_AGE,
@@ -296,7 +297,7 @@ def test_an_upload_killed_half_way_and_run_again_ends_whole(clock: Clockwork) ->
     clock.wait(24 * HOUR)
     assert clock.sweep("expire_batches", UPLOAD) > 0
     assert clock.states(jobs) == {"submitting"}
-    assert clock.run(calls.get_batch(clock.account, dead)) is None
+    assert (clock.read(dead).status, clock.read(dead).total) == (BatchStatus.EXPIRED, 0)
 
 
 def test_a_job_taken_over_runs_once_with_its_new_options_though_both_are_sealed(
@@ -359,6 +360,9 @@ def test_an_upload_never_sealed_expires_after_24_hours_and_leaves_nothing(
     for _ in range(3):
         clock.run(stages.sweep(clock.account, "expire_batches", UPLOAD, 4))
     clock.sweep("expire_batches", UPLOAD)
+    assert clock.read(batch).status is BatchStatus.EXPIRED
+    clock.wait(KEEP / SECOND)
+    clock.sweep("expire_batches", UPLOAD)
     assert left_over(clock) == set()
     states = clock.run(calls.stats(clock.account)).states
     assert not any(states.values())
@@ -377,8 +381,9 @@ def test_an_upload_that_expires_leaves_no_run_of_its_jobs(clock: Clockwork) -> N
     (job,) = clock.enqueue(1, batch=batch)
     run_again(clock, job, "run1")
     clock.wait(24 * HOUR)
-    for _ in range(2):
-        clock.sweep("expire_batches", UPLOAD)
+    clock.sweep("expire_batches", UPLOAD)
+    clock.wait(KEEP / SECOND)
+    clock.sweep("expire_batches", UPLOAD)
     assert left_over(clock) == set()
 
 
@@ -394,9 +399,10 @@ def test_a_job_that_another_upload_takes_over_keeps_the_runs_that_it_had(clock: 
     assert clock.claimed() == []
     clock.wait(8 * DAY / SECOND)
     clock.sweep("expire_leases", CLAIM_AGE)
-    for _ in range(3):
+    for _ in range(2):
         clock.sweep("retire", KEEP)
         clock.sweep("expire_batches", UPLOAD)
+        clock.wait(KEEP / SECOND)
     assert left_over(clock) == set()
 
 
@@ -407,8 +413,8 @@ def test_an_upload_that_is_being_removed_can_be_neither_sealed_nor_added_to(
     clock.enqueue(names=["a", "b"], batch=batch)
     clock.wait(24 * HOUR)
     assert clock.run(stages.sweep(clock.account, "expire_batches", UPLOAD, 1)) == 1
-    assert clock.seal(batch) == -1
-    with pytest.raises(Exception, match="NOBATCH"):
+    assert clock.seal(batch) == calls.EXPIRED
+    with pytest.raises(Exception, match="EXPIRED"):
         clock.enqueue(1, batch=batch)
     other = clock.open_batch()
     jobs = clock.enqueue(names=["a", "b"], batch=other)

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from runqueue import calls, items, operator_calls, stages
+from runqueue.batches import BatchRules, BatchStatus
 from runqueue.items import Answer
 from runqueue.spec import JobSpec
 from tests.integration.clockwork import (
@@ -234,6 +235,22 @@ def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:
         "ready",
         None if clock.state(canceled) is None else "canceled",
     ]
+
+
+def test_a_full_server_ends_batches_and_has_it_told(clock: Clockwork) -> None:
+    rules = BatchRules(expires_after=60, callback_url="https://user.test/", callback_at=(0.5,))
+    batch, jobs = clock.batch_of(3, rules)
+    clock.heartbeat(first=True)
+    clock.accept(clock.claim(2).items)
+    fill_up(clock)
+    assert [clock.finish(job) for job in jobs[:2]] == [1, 1]
+    clock.wait(60)
+    assert clock.sweep("hold_expired") == 1
+    found = clock.callbacks()
+    assert [due.what for due in found] == ["progress", "expired"]
+    assert [clock.tell(due, "again") for due in found] == [1, 1]
+    assert [clock.tell(due) for due in clock.callbacks()] == [1, 1]
+    assert clock.read(batch).status is BatchStatus.EXPIRED
 
 
 # A key of another type: met before the first write.

@@ -1,5 +1,7 @@
 """The rules of batches: abort when too many fail, and a canary that goes first."""
 
+from typing import Any
+
 import pytest
 
 from runqueue import calls, flows, stages
@@ -328,9 +330,24 @@ def test_canceling_a_batch_with_a_canary_drops_all_its_lanes(clock: Clockwork) -
         ({"canary": 0}, "canary"),
         ({"canary_ratio": -0.1}, "canary_ratio"),
         ({"canary": -1, "canary_ratio": 2}, "canary"),
+        ({"expires_after": 0}, "expires_after"),
+        ({"expires_after": -1.5}, "expires_after"),
+        ({"expires_after": float("inf")}, "expires_after"),
+        ({"callback_url": ""}, "callback_url"),
+        ({"callback_url": "ftp://user.test/secret"}, "callback_url"),
+        ({"callback_url": "https://user.test/secret" + "x" * 8000}, "callback_url"),
+        ({"callback_at": (0.5,)}, "callback_at"),
+        ({"callback_url": "https://user.test", "callback_at": (0.5, 1)}, "callback_at"),
+        ({"callback_url": "https://user.test", "callback_at": (0,)}, "callback_at"),
+        ({"callback_url": "https://user.test", "callback_at": (0.5,) * 101}, "callback_at"),
     ],
 )
-def test_a_rule_out_of_its_range_is_named(rules: dict[str, float], field: str) -> None:
+def test_a_rule_out_of_its_range_is_named(rules: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidBatch) as refused:
-        BatchRules(**rules)  # type: ignore[arg-type]
+        BatchRules(**rules)
     assert field in {error.field for error in refused.value.errors}
+    assert "secret" not in str(refused.value)
+
+
+def test_a_callback_url_stands_in_no_repr() -> None:
+    assert "secret" not in repr(BatchRules(callback_url="https://user.test/secret"))

@@ -110,6 +110,7 @@ def test_the_public_names_are_these() -> None:
         "AsyncRunQueue",
         "Batch",
         "BatchCanceled",
+        "BatchExpired",
         "BatchNotFound",
         "BatchPage",
         "BatchRules",

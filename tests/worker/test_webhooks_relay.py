@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 from api_client import verify_webhook
 from runqueue.delivery import DeliveryState
 from runqueue.delivery_calls import deliver_again
+from runqueue.endpoints import endpoint_of
 from simulator.options import DEFAULT_API_KEY
 from tests.simulator.simulating import receiving
 from tests.worker.delivering import (
@@ -29,7 +30,6 @@ from tests.worker.delivering import (
 )
 from tests.worker.working import KEYS, closed_port
 from worker import relay
-from worker.relay import endpoint_of
 
 SECRETS = ("whsec_" + "a" * 32, "whsec_" + "b" * 32)
 

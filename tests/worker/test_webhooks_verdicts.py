@@ -15,9 +15,9 @@ from api_client.outbound import Posted
 from api_client.redelivery import Reason, ReasonClass, Replay, ReplayClass
 from config.webhooks import Redeliver
 from runqueue.delivery_items import Delivery
+from runqueue.endpoints import endpoint_of
 from worker.relay import (
     answered,
-    endpoint_of,
     next_try,
     signed_by_skyvern,
     verdict,

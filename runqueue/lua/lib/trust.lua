@@ -1,7 +1,8 @@
 -- How long a run is left to its webhook. While webhooks come, a run is not polled before nearly every run would be
 -- over (mean + 4 deviations of the last ones, RFC 6298's way); each that did not come costs trust, and without it
 -- runs are polled as if there were no receiver. One that came just after a poll was only outrun: the loss is undone.
--- Fields of meta: push_trust (0 to 20; absent = 20), push_mean, push_dev (microseconds). Of a job: missed (when).
+-- Fields of meta: push_trust (0 to 20; absent = 20), push_mean, push_dev (microseconds), run_mean (of every run, however
+-- its end was seen; nothing but forecasts rests on it). Of a job: missed (when).
 local MOST_TRUST, TRUSTED, LOST_BY_MISS = 20, 10, 6
 local FIRST_PATIENCE, LEAST_PATIENCE, MOST_PATIENCE = 60000000, 30000000, 900000000
 local PULLED_IN, OUTRUN = 5000, 10000000
@@ -39,7 +40,21 @@ local function webhook_came_late(job)
   if NOW - tonumber(at) <= OUTRUN then told = told + LOST_BY_MISS + 1 end
 end
 
+-- Forecasts ask how long runs take, also those that polls follow, or that take longer than any patience.
+local run_times = {}
+local function run_took(job)
+  local took = NOW - tonumber(job.started or NOW)
+  if took > 0 then run_times[#run_times + 1] = took end
+end
+local function save_run_times()
+  if #run_times == 0 then return end
+  local mean = tonumber(redis.call('HGET', META, 'run_mean') or run_times[1])
+  for _, took in ipairs(run_times) do mean = mean + (took - mean) / 16 end
+  redis.call('HSET', META, 'run_mean', int(mean))
+end
+
 local function save_trust()
+  save_run_times()
   if told + missed == 0 then return end
   local f = redis.call('HMGET', META, 'push_trust', 'push_mean', 'push_dev')
   local before = tonumber(f[1] or MOST_TRUST)

@@ -13,13 +13,14 @@ from runqueue.delivery_items import Delivery
 from runqueue.scripts import Call
 from tests.integration.clockwork import Clockwork
 from tests.integration.machine.hook import Breaker
+from tests.integration.machine.mbatch import MBatch
 from tests.integration.machine.model import (
     ALLOWED,
+    OVER,
     POISON,
     SUSPECT,
     Hold,
     Limiter,
-    MBatch,
     MJob,
     Pace,
     Turn,
@@ -51,6 +52,8 @@ class Base(RuleBasedStateMachine):
     dispatches: Limiter
     requests: Limiter
     relays: Limiter
+    #: Callbacks of uploads that were given up, which the next claim drops.
+    dropped: set[str]
     #: Whether those who claim have webhooks sent to our receiver.
     receives: bool
 
@@ -60,6 +63,7 @@ class Base(RuleBasedStateMachine):
         self.clock = Watched(self)
         self.jobs: dict[str, MJob] = {}
         self.batches: dict[str, MBatch] = {}
+        self.dropped = set()
         self.names = {"a": "a0", "b": "b0", "c": "c0"}
         self.leases: dict[str, int] = {}
         self.said_goodbye: set[str] = set()
@@ -98,6 +102,10 @@ class Base(RuleBasedStateMachine):
             states = Counter(job.state for job in jobs) + batch.gone
             of_canary = Counter(job.state for job in jobs if job.canary) + batch.gone_canary
             batch.judge(states, of_canary)
+
+    def all_ended(self, name: str) -> bool:
+        """Tell whether no job of a batch is left to end."""
+        return all(self.jobs[job_id].state in OVER for job_id in self.batches[name].jobs)
 
     def send(self, call: Call[T], again: bool, check: Callable[[T, T], None] | None = None) -> T:
         """Send a call; the second time (`again`) must change nothing that the first did not."""
@@ -262,5 +270,6 @@ class Base(RuleBasedStateMachine):
             batch.jobs.remove(job.id)
             batch.gone[job.state] += 1
             batch.gone_canary[job.state] += job.canary
-            if not batch.jobs:
+            self.judge()
+            if batch.is_spent:
                 del self.batches[job.batch]

@@ -51,7 +51,7 @@ class Batching(People):
         self.heartbeat("a")
         self.claim("a", want, again=False, behind=0)
         for n, batch in enumerate(list(self.batches.values())):
-            while batch.held not in {"", "canceled"}:
+            while batch.held not in {"", "canceled"} and not batch.emptied:
                 self.resume_batch(n, late=False, again=True)
         self.claim("a", want, again=False, behind=0)
 

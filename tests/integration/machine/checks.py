@@ -11,6 +11,7 @@ from hypothesis.stateful import invariant
 from runqueue import calls
 from tests.integration.clockwork import ACCOUNT, dump
 from tests.integration.machine.base import Base
+from tests.integration.machine.mbatch import FINAL
 from tests.integration.machine.model import GROUPS, LIVE, OVER, WAITING
 
 
@@ -43,6 +44,7 @@ class Checks(Base):
         self.check_lanes(data)
         self.check_runs(data)
         self.check_batches(data)
+        self.check_times(data)
         self.check_webhooks(data)
         assert not re.search(r"\de\+\d", repr(everything)), "Lua's way to write large numbers"
         assert len(data.get("wake", ())) <= 1
@@ -224,16 +226,49 @@ class Checks(Base):
             waiting = sum(counts[state] for state in WAITING) if batch.canceled else 0
             assert read.is_over == (batch.sealed and over + waiting == len(batch.jobs))
             live = sum(counts[state] for state in LIVE)
-            if batch.held in {"canceled", "aborted"}:
-                last = "canceled" if batch.canceled else "failed"
-                assert read.status == ("finalizing" if live else last)
+            if batch.held in FINAL:
+                assert read.status == ("finalizing" if live else FINAL[batch.held])
             elif batch.sealed:
                 assert read.status == ("completed" if batch.finished else "in_progress")
             else:
                 assert read.status == "validating"
+            self.check_told(name, record)
         for kind in ("batch", "batch_jobs", "batch_lanes"):
             found = {key.split(":")[1] for key in data if key.startswith(f"{kind}:")}
             assert found <= self.batches.keys(), f"{kind} without a batch"
+
+    def check_times(self, data: dict[str, Any]) -> None:
+        """Each batch is looked at in its time, and each callback is tried in its own."""
+        assert scores(data, "expiring") == {
+            name: batch.expires for name, batch in self.batches.items() if batch.expires
+        }
+        looks = scores(data, "unsealed")
+        for name, batch in self.batches.items():
+            assert looks.get(name) == batch.look, batch
+        due = {f"{n} {e}": t.due for n, b in self.batches.items() for e, t in b.waiting.items()}
+        tries = scores(data, "callbacks")
+        assert tries.keys() == due.keys() | self.dropped
+        for one, at in due.items():
+            assert tries[one] == at or (not at and tries[one] <= self.now)
+
+    def check_told(self, name: str, record: dict[bytes, bytes]) -> None:
+        """Each event of a batch is on its way, delivered or given up, exactly once."""
+        batch = self.batches[name]
+        tries = {
+            field.decode().removeprefix("callback:"): int(value.split()[0])
+            for field, value in record.items()
+            if field.startswith(b"callback:")
+        }
+        assert tries == {event: told.tries for event, told in batch.waiting.items()}, batch
+        counts = {
+            "made": batch.made,
+            "pending": len(batch.waiting),
+            "delivered": batch.told["delivered"],
+            "gave_up": batch.told["gave_up"],
+        }
+        for what, n in counts.items():
+            assert int(record.get(f"callbacks:{what}".encode(), 0)) == n, (what, batch)
+        assert batch.made == len(batch.waiting) + batch.told.total()
 
     def check_webhooks(self, data: dict[str, Any]) -> None:
         """Each job that is over stands where its webhook does, and is counted there."""

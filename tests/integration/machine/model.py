@@ -1,8 +1,7 @@
-"""What the model knows: jobs, batches, and everything that says how much may go."""
+"""What the model knows: jobs, and everything that says how much may go."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil, floor
@@ -10,7 +9,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from runqueue.batches import NO_RULES, BatchRules
 from tests.integration.clockwork import SECOND
 from tests.integration.machine.hook import MHook
 
@@ -80,77 +78,6 @@ class MJob:
     def is_live(self) -> bool:
         """Tell whether it takes one of the account's slots."""
         return self.state in LIVE and self.slot
-
-
-@dataclass
-class MBatch:
-    """What the model knows of a batch."""
-
-    opened: int
-    rules: BatchRules = NO_RULES
-    sealed: bool = False
-    held: str = ""
-    to_sweep: bool = False
-    jobs: list[str] = field(default_factory=list)
-    #: Whether the canary is not decided; how many jobs are of it.
-    canary: bool = False
-    marked: int = 0
-    finished: bool = False
-    #: How the jobs ended, and those of the canary among them, whose records are gone.
-    gone: Counter[str] = field(default_factory=Counter)
-    gone_canary: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def canceled(self) -> bool:
-        """Tell whether it was canceled."""
-        return self.held == "canceled"
-
-    @property
-    def retired(self) -> int:
-        """How many of its jobs have no record any more."""
-        return self.gone.total()
-
-    def marks(self) -> bool:
-        """Tell whether the next job of the upload is of its canary, and count it."""
-        is_one = self.canary and self.marked < (self.rules.canary or 0)
-        self.marked += is_one
-        return is_one
-
-    def resume(self) -> None:
-        """A person lets it go on."""
-        if self.held == "paused" and self.canary:
-            self.held = "canary"
-            return
-        if self.held == "aborted":
-            self.rules = NO_RULES
-        self.held = ""
-        self.canary = False
-
-    def judge(self, states: Counter[str], of_canary: Counter[str]) -> None:
-        """Do as its rules say; see whether it is over.
-
-        Args:
-            states: where its jobs stand.
-            of_canary: where those of its canary do.
-        """
-        ended = sum(states[state] for state in OVER)
-        if self.sealed and self.held not in {"canceled", "aborted"}:
-            self.apply_rules(states["failed"] + states["dead"], ended, of_canary)
-        live = sum(states[state] for state in LIVE)
-        is_over = ended == states.total() or (self.held == "aborted" and live == 0)
-        self.finished = (self.sealed or self.canceled) and is_over
-
-    def apply_rules(self, bad: int, ended: int, of_canary: Counter[str]) -> None:
-        """Abort it, or let it go on after its canary."""
-        ratio, after = self.rules.abort_at_failure_ratio, self.rules.abort_after
-        if ratio is not None and ended >= after and bad and bad + 1e-6 >= ratio * ended:
-            self.held = "aborted"
-        elif self.canary and sum(of_canary[state] for state in OVER) >= self.marked:
-            if of_canary["completed"] + 1e-6 >= self.rules.canary_ratio * self.marked:
-                self.canary = False
-                self.held = "" if self.held == "canary" else self.held
-            else:
-                self.held = "aborted"
 
 
 @dataclass

@@ -83,6 +83,8 @@ class People(Producing, Submitting):
         name = full[n % len(full)]
         self.cancel_batch(list(self.batches).index(name), again=False)
         self.sweep_canceled(again=False)
+        if not self.batches[name].canceled:
+            return  # all of them had ended, and it stays what it was
         jobs = self.batches[name].jobs
         seen = [(i, self.jobs[i].attempt, self.jobs[i].ended) for i in jobs]
         codes = self.send(operator_calls.replay(ACCOUNT, seen), again=False)

@@ -12,17 +12,18 @@ from runqueue.batches import NO_RULES, BatchRules
 from runqueue.job import EnqueueStatus
 from tests.integration.clockwork import ACCOUNT, DAY, SECOND, UPLOAD, spec
 from tests.integration.machine.base import Base
+from tests.integration.machine.mbatch import FINAL, MBatch
 from tests.integration.machine.model import (
     GROUPS,
     LIVE,
     WAITING,
-    MBatch,
     MJob,
     often,
     picks,
     waiting,
 )
 
+URL = "https://user.test/told"
 #: What batches are opened with.
 RULES = [
     NO_RULES,
@@ -31,6 +32,9 @@ RULES = [
     BatchRules(canary=1, canary_ratio=1),
     BatchRules(canary=3, canary_ratio=0.6),
     BatchRules(abort_at_failure_ratio=0.3, abort_after=1, canary=2, canary_ratio=0.5),
+    BatchRules(expires_after=16),
+    BatchRules(expires_after=70, canary=1, canary_ratio=0.5, callback_url=URL, callback_at=(0.5,)),
+    BatchRules(abort_at_failure_ratio=0.5, callback_url=URL, callback_at=(0.3, 0.9)),
 ]
 
 
@@ -80,9 +84,9 @@ class Producing(Base):
             on_unconfirmed=policy,
         )
         call = self.clock.handing_in([job] * (1 + twin), target)
-        if target and (self.batches[target].sealed or self.batches[target].canceled):
+        if target and (self.batches[target].sealed or self.batches[target].held in FINAL):
             before = self.clock.dump()
-            with pytest.raises(redis.ResponseError, match="SEALED"):
+            with pytest.raises(redis.ResponseError, match=r"SEALED|EXPIRED"):
                 self.clock.run(call)
             assert self.clock.dump() == before
             return
@@ -131,7 +135,7 @@ class Producing(Base):
     )
     def enqueue_many(self, jobs: list[tuple[int, str]], batch: int | None, policy: str) -> None:
         """Hand in several jobs in one call."""
-        open_ = [name for name, b in self.batches.items() if not (b.sealed or b.canceled)]
+        open_ = [name for name, b in self.batches.items() if not (b.sealed or b.held in FINAL)]
         target = open_[batch % len(open_)] if open_ and batch is not None else None
         handed = []
         for priority, group in jobs:
@@ -155,25 +159,28 @@ class Producing(Base):
         """Open a batch, four at most."""
         batch = self.clock.new_id()
         self.send(calls.open_batch(ACCOUNT, batch, "upload", rules), again)
-        has_canary = rules.canary is not None
-        self.batches[batch] = MBatch(self.now, rules, canary=has_canary)
-        self.batches[batch].held = "canary" if has_canary else ""
+        self.batches[batch] = MBatch(self.now, rules)
 
     @precondition(lambda self: self.batches)
     @rule(n=picks, again=often)
     def seal_batch(self, n: int, again: bool) -> None:
         """Seal a batch."""
         name = list(self.batches)[n % len(self.batches)]
-        assert self.send(calls.seal_batch(ACCOUNT, name), again) >= 0
-        self.batches[name].sealed = True
+        batch = self.batches[name]
+        size = self.send(calls.seal_batch(ACCOUNT, name), again)
+        has_expired = batch.held == "expired" and not batch.sealed
+        assert size == (calls.EXPIRED if has_expired else len(batch.jobs) + batch.retired)
+        batch.seal(self.now)
 
     @precondition(lambda self: self.batches)
     @rule(n=picks, again=often)
     def cancel_batch(self, n: int, again: bool) -> None:
         """Cancel a batch."""
         name = list(self.batches)[n % len(self.batches)]
-        assert self.send(calls.cancel_batch(ACCOUNT, name), again) >= 0
-        self.batches[name].held, self.batches[name].to_sweep = "canceled", True
+        batch = self.batches[name]
+        size = self.send(calls.cancel_batch(ACCOUNT, name), again)
+        assert size == len(batch.jobs) + batch.retired
+        batch.cancel(all_ended=self.all_ended(name))
 
     @precondition(lambda self: any(not batch.sealed for batch in self.batches.values()))
     @rule(n=picks, again=often)
@@ -181,8 +188,10 @@ class Producing(Base):
         """Give an upload up."""
         open_ = [name for name, batch in self.batches.items() if not batch.sealed]
         name = open_[n % len(open_)]
-        assert self.send(calls.discard_batch(ACCOUNT, name), again)
-        self.batches[name].opened = 0
+        batch = self.batches[name]
+        given_up = self.send(calls.discard_batch(ACCOUNT, name), again)
+        assert given_up == (batch.look is not None), "one that was canceled goes with its jobs"
+        batch.look = 0 if given_up else None
 
     @precondition(lambda self: any(batch.to_sweep for batch in self.batches.values()))
     @rule(again=often)
@@ -200,16 +209,35 @@ class Producing(Base):
     @precondition(lambda self: self.batches)
     @rule(again=often)
     def expire_batches(self, again: bool) -> None:
-        """Remove what was never sealed for a day."""
+        """Remove what was never sealed for a day; its record stays, but of what was given up."""
         self.send(stages.sweep(ACCOUNT, "expire_batches", UPLOAD, 1_000), again)
         for name, batch in list(self.batches.items()):
-            if batch.opened > self.now - UPLOAD:
+            if batch.look is None or batch.look > self.now - UPLOAD:
                 continue
-            if not batch.sealed or not (batch.jobs or batch.retired):
-                for job_id in batch.jobs:
-                    job = self.jobs.get(job_id)
-                    if job and job.state in WAITING:
-                        self.forget(job)
-                    elif job:
-                        job.batch = None
-                del self.batches[name]
+            if batch.sealed or batch.emptied:
+                if batch.waiting:
+                    batch.look = self.now
+                else:
+                    self.remove_upload(name)
+            elif batch.look == 0:
+                self.dropped |= {f"{name} {event}" for event in batch.waiting}
+                self.remove_upload(name)
+            elif batch.canceled and (batch.jobs or batch.retired):
+                batch.look = batch.look if batch.to_sweep else None
+            else:
+                self.take_out_jobs(name)
+                batch.empty(self.now)
+
+    def remove_upload(self, name: str) -> None:
+        """Nothing of an upload is left."""
+        self.take_out_jobs(name)
+        del self.batches[name]
+
+    def take_out_jobs(self, name: str) -> None:
+        """What was not accepted is forgotten; what ran, or was canceled, outlives its upload."""
+        for job_id in self.batches[name].jobs:
+            job = self.jobs[job_id]
+            if job.state in WAITING:
+                self.forget(job)
+            else:
+                job.batch = None

@@ -1,0 +1,47 @@
+-- use: limits capacity board
+-- Takes callbacks that are due, each with how its batch stands now. Each comes again after `lease_us` if nobody
+-- records it.
+-- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us
+-- Reply { 'stale' | 'fenced', now_us } or
+--       { 'ok', now_us, next_us, left (0 | 1), capacity, per callback: batch, event ('<n>:<what>:<share>'), tries (made),
+--         at_us (when it happened), url, the batch as HGETALL, its jobs }
+--       next_us = when the next is due; left = 1: the pump is off the board.
+local process, want, tick_us, linger, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6]
+local CALLBACKS, STAYS_FOR = PREFIX .. 'callbacks', 1000000
+expect(CALLBACKS, 'zset')
+pass_when_full()
+local refused = board_enter('callbacks', process, tick_us)
+if refused then return refused end
+
+local reply, taken = { 'ok', int(NOW), '0', 0, capacity() }, 0
+local due = want > 0 and redis.call('ZRANGEBYSCORE', CALLBACKS, '-inf', int(NOW), 'LIMIT', 0, want) or {}
+for _, member in ipairs(due) do
+  local batch, event = string.match(member, '^(%S+) (%S+)$')
+  local f = redis.call('HMGET', batch_key(batch), 'sealed', 'callback_url', 'callback:' .. event)
+  if f[1] and f[2] and f[3] then
+    redis.call('ZADD', CALLBACKS, int(NOW + tonumber(lease)), member)
+    local tries, at = string.match(f[3], '^(%d+) (%d+)$')
+    for _, value in ipairs({ batch, event, tries, at, f[2], redis.call('HGETALL', batch_key(batch)), batch_size(batch) }) do
+      reply[#reply + 1] = value
+    end
+    taken = taken + 1
+  else -- its upload was given up
+    redis.call('ZREM', CALLBACKS, member)
+    bump(totals, 'callbacks:dropped', 1)
+  end
+end
+
+local next_us, left = 0, 0
+if want > 0 and #due < want then
+  next_us = tonumber(redis.call('ZRANGE', CALLBACKS, 0, 0, 'WITHSCORES')[2] or 0)
+  local is_far = next_us == 0 or next_us > NOW + STAYS_FOR
+  if is_far and taken == 0 and not linger then
+    board_leave('callbacks', process)
+    left = 1
+  elseif is_far then
+    next_us = 0 -- it stays for what comes meanwhile
+  end
+end
+save()
+reply[3], reply[4] = int(next_us), left
+return reply

@@ -1,0 +1,24 @@
+-- Batches whose time is up: nothing more of them is submitted, and runs under way go on. What still waits in one that
+-- nobody has resumed for a week is canceled, so that all of it goes in time.
+-- ARGV  now_us, limit.   Reply: how many batches were due (as many as the limit = ask again)
+local EXPIRING, CANCELING = PREFIX .. 'expiring', PREFIX .. 'canceling'
+expect(EXPIRING, 'zset')
+expect(CANCELING, 'hash')
+expect(PREFIX .. 'callbacks', 'zset')
+pass_when_full()
+if clock_is_stale() then return 0 end
+local due = redis.call('ZRANGEBYSCORE', EXPIRING, '-inf', int(NOW), 'LIMIT', 0, ARGV[2])
+for _, batch in ipairs(due) do
+  local read = read_batch(batch)
+  redis.call('ZREM', EXPIRING, batch)
+  if read.held == 'expired' then
+    redis.call('HSETNX', CANCELING, batch, '0')
+  elseif read.sealed == '1' and not FINAL[read.held] and read.open > 0 then
+    local seconds = tonumber(redis.call('HGET', batch_key(batch), 'expires_after')) / 1000000
+    redis.call('HSET', batch_key(batch), 'held', 'expired', 'why',
+      string.format('not all of it was submitted within %.15g s', seconds))
+    redis.call('ZADD', EXPIRING, int(NOW + KEPT), batch)
+    judge(batch)
+  end
+end
+return #due

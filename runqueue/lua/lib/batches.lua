@@ -1,0 +1,145 @@
+-- What the ends of its jobs mean for a batch: its rules may hold it or let it go on, it may be over, and who wants
+-- to be told of that is told.
+-- Fields of a batch beside its counts: sealed, held (and why), the rules, finished_at; rate_* (how fast its jobs end);
+-- callback_url, callback_at (shares that are still to be told), callbacks:* and callback:<event> (what is on its way).
+local KEPT = 7 * DAY -- as long as the worker keeps jobs that ended
+local function batch_key(batch) return PREFIX .. 'batch:' .. batch end
+
+-- How many jobs a batch has: those that another upload took over (`moved`) are not its own any more.
+local function batch_size(batch)
+  return redis.call('LLEN', PREFIX .. 'batch_jobs:' .. batch) - tonumber(redis.call('HGET', batch_key(batch), 'moved') or 0)
+end
+
+-- Removes a batch without jobs, but for what is still to be told of it: then it goes with the last callback.
+local function drop_batch(batch)
+  if tonumber(redis.call('HGET', batch_key(batch), 'callbacks:pending') or 0) > 0 then return false end
+  drop_lanes(batch)
+  redis.call('UNLINK', batch_key(batch), PREFIX .. 'batch_jobs:' .. batch, PREFIX .. 'batch_lanes:' .. batch)
+  redis.call('ZREM', PREFIX .. 'batches', batch)
+  redis.call('ZREM', PREFIX .. 'expiring', batch)
+  return true
+end
+
+-- What holds a batch for good, unless a person says otherwise, and how one ends that is held like that.
+local FINAL = { canceled = 'canceled', aborted = 'failed', expired = 'expired' }
+
+local read_batch, measure_anew, judge
+do
+  local STATES = { 'scheduled', 'ready', 'submitting', 'unconfirmed', 'running', 'completed', 'failed', 'canceled', 'dead' }
+  local RULES = { 'sealed', 'held', 'finished_at', 'abort', 'abort_after', 'canary', 'canary_ratio', 'canary_jobs',
+    'canary_ended', 'canary_completed', 'callback_at', 'rate_at', 'rate_ended', 'rate_n', 'rate_us' }
+  local FIELDS = { unpack(RULES) }
+  for _, state in ipairs(STATES) do FIELDS[#FIELDS + 1] = 'count:' .. state end
+
+  function read_batch(batch)
+    local f = redis.call('HMGET', batch_key(batch), unpack(FIELDS))
+    local read = { live = 0, open = 0, ended = 0 }
+    for i, name in ipairs(RULES) do read[name] = f[i] end
+    for i, state in ipairs(STATES) do
+      local n = tonumber(f[#RULES + i] or 0)
+      read['count:' .. state] = n
+      if LIVE[state] then read.live = read.live + n end
+      if ENDED[state] then read.ended = read.ended + n else read.open = read.open + n end
+    end
+    read.bad = read['count:failed'] + read['count:dead']
+    return read
+  end
+
+  local function abort_batch(batch, read, why)
+    redis.call('HSET', batch_key(batch), 'held', 'aborted', 'why', why)
+    read.held = 'aborted'
+  end
+
+  -- A share that is met exactly is met: 0.1 * 30 is a little more than 3.
+  local function is_share(n, ratio, of) return n + 0.000001 >= tonumber(ratio) * of end
+
+  -- What held the batch says nothing of how fast it goes on: that is measured from its next claim on (save.lua).
+  function measure_anew(batch)
+    redis.call('HDEL', batch_key(batch), 'rate_at', 'rate_n', 'rate_us')
+  end
+
+  -- How fast jobs end, other than canceled ones: so many in so long, where what was longer ago weighs less. The last
+  -- fifty ends, or the last five minutes, count for most of it, whichever is more.
+  local MEMORY, MEMORY_US = 50, 300000000
+  local function measure(batch, read)
+    local ended = read['count:completed'] + read.bad
+    local n = ended - tonumber(read.rate_ended or 0)
+    if n == 0 then return end
+    redis.call('HSET', batch_key(batch), 'rate_ended', int(ended))
+    if n < 0 or not read.rate_at then return end
+    local passed = math.max(0, NOW - tonumber(read.rate_at))
+    local kept = math.exp(-math.min(n / MEMORY, passed / MEMORY_US))
+    redis.call('HSET', batch_key(batch), 'rate_at', int(NOW),
+      'rate_n', string.format('%.3f', tonumber(read.rate_n or 0) * kept + n),
+      'rate_us', int(tonumber(read.rate_us or 0) * kept + passed))
+  end
+
+  local function apply_rules(batch, read)
+    if read.sealed ~= '1' or FINAL[read.held] then return end
+    local canary = tonumber(read.canary_jobs or 0)
+    if read.abort and read.ended >= tonumber(read.abort_after) and read.bad > 0
+      and is_share(read.bad, read.abort, read.ended) then
+      abort_batch(batch, read, int(read.bad) .. ' of ' .. int(read.ended) .. ' jobs that ended failed or are dead')
+    elseif read.canary and tonumber(read.canary_ended or 0) >= canary then
+      local completed = tonumber(read.canary_completed or 0)
+      if is_share(completed, read.canary_ratio, canary) then
+        redis.call('HDEL', batch_key(batch), 'canary')
+        if read.held ~= 'canary' then return end -- paused: it goes on with all of it once that ends
+        redis.call('HDEL', batch_key(batch), 'held')
+        read.held = false
+        measure_anew(batch)
+        list_lanes(batch)
+        if anything_ready() then wake() end
+      else
+        abort_batch(batch, read, int(completed) .. ' of the first ' .. int(canary) .. ' jobs completed')
+      end
+    end
+  end
+
+  -- Has an event told to the batch's callback_url: '<n>:<what>:<share>', the n-th of the batch. The field holds the
+  -- number of its tries and when it happened.
+  local function tell(batch, what, share)
+    local key = batch_key(batch)
+    local event = int(redis.call('HINCRBY', key, 'callbacks:made', 1)) .. ':' .. what .. ':' .. share
+    redis.call('HINCRBY', key, 'callbacks:pending', 1)
+    redis.call('HSET', key, 'callback:' .. event, '0 ' .. int(NOW))
+    redis.call('ZADD', PREFIX .. 'callbacks', int(NOW), batch .. ' ' .. event)
+  end
+
+  -- The shares of its jobs that have ended by now, each once: `callback_at` holds those that are left.
+  local function tell_shares(batch, read)
+    local left, total = read.callback_at, read.open + read.ended
+    if not left or read.sealed ~= '1' or total == 0 then return end
+    local share, others = string.match(left, '^(%S+) ?(.*)$')
+    while share and is_share(read.ended, share, total) do
+      tell(batch, 'progress', share)
+      left = others
+      share, others = string.match(left, '^(%S+) ?(.*)$')
+    end
+    if left ~= read.callback_at then redis.call('HSET', batch_key(batch), 'callback_at', left) end
+  end
+
+  -- A batch is over with its last job; one that was aborted or has expired, with its last run.
+  function judge(batch)
+    local read = read_batch(batch)
+    measure(batch, read)
+    apply_rules(batch, read)
+    tell_shares(batch, read)
+    local is_whole = read.sealed == '1' or (read.sealed and (read.held == 'canceled' or read.held == 'expired'))
+    local is_over = is_whole
+      and (read.open == 0 or ((read.held == 'aborted' or read.held == 'expired') and read.live == 0))
+    if is_over and not read.finished_at then
+      redis.call('HSET', batch_key(batch), 'finished_at', int(NOW))
+      if read.callback_at then tell(batch, FINAL[read.held] or 'completed', '') end
+    elseif read.finished_at and not is_over then
+      redis.call('HDEL', batch_key(batch), 'finished_at')
+      measure_anew(batch)
+    end
+  end
+end
+
+-- A job that ended, lives again or is another batch's now may decide on its batch, and so may a run that is over.
+local function decides(field, n)
+  local state = string.sub(field, 7)
+  return n ~= 0 and (field == 'moved' or ENDED[state] or (LIVE[state] and n < 0))
+end

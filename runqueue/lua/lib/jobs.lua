@@ -1,0 +1,109 @@
+-- What becomes of a job: its ends, its doubts, its way back to its lane, and its removal.
+
+-- Removes a job whose end is long over, or that nobody wants any more: record, body, result, entries.
+local function remove_record(job)
+  local earlier = redis.call('HGET', job_key(job.id), 'earlier') or ''
+  drop_delivery(job)
+  redis.call('DEL', job_key(job.id), PREFIX .. 'body:' .. job.id, PREFIX .. 'result:' .. job.id)
+  bump(totals, job.state .. ':' .. job.priority, -1)
+  if job.run_id then redis.call('HDEL', runs_key(job.run_id), job.run_id) end
+  for run_id in string.gmatch(earlier, '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
+  if job.state == 'dead' then
+    remove_later('dead', job.id)
+  else
+    redis.call('HDEL', STRAY_JOBS, job.id) -- a later life of its key takes none of its strays
+  end
+  local batch = job.batch
+  if batch ~= NO_BATCH and redis.call('HINCRBY', PREFIX .. 'batch:' .. batch, 'retired', 1) >= batch_size(batch) then
+    drop_batch(batch)
+  end
+end
+
+-- Ends a job's life: `fields` are further record fields. Retention walks the day's list later.
+local function end_job(job, state, fields)
+  if job.process or job.state == 'scheduled' then
+    redis.call('HDEL', job_key(job.id), 'process', 'run_at')
+  end
+  if job.deadline then remove_later('deadlines', job.id) end
+  count_state(job, state)
+  bump(totals, 'ended:' .. state, 1)
+  if state == 'dead' then redis.call('ZADD', PREFIX .. 'dead', int(NOW), job.id) end
+  redis.call('HSET', job_key(job.id), 'state', state, 'ended', int(NOW), unpack(fields))
+  ended[#ended + 1] = job.id
+end
+
+-- Ends a job that has no run: a cancel that was asked for comes first; one whose time was up is dead.
+local function end_without_run(job, reason)
+  if job.cancel == 'asked' then
+    end_job(job, 'canceled', { 'reason', 'canceled before a run of it existed' })
+  else
+    end_job(job, 'dead', { 'reason', job.cancel or reason })
+  end
+end
+
+-- Nobody knows whether a run of the job exists: it is looked for from now on. It keeps its slot.
+-- Its run cannot be older than the claim (`claimed`).
+local FIRST_LOOK = 2000000
+local function to_unconfirmed(job, reason)
+  local claimed = redis.call('ZSCORE', PREFIX .. 'claims:' .. (job.process or ''), job.id)
+  count_state(job, 'unconfirmed')
+  redis.call('HSET', job_key(job.id), 'state', 'unconfirmed', 'reason', reason, 'claimed', claimed or int(NOW))
+  redis.call('HDEL', job_key(job.id), 'process')
+  redis.call('ZADD', PREFIX .. 'unconfirmed', int(NOW), job.id)
+  redis.call('ZADD', PREFIX .. 'reconcile', int(NOW + FIRST_LOOK), job.id)
+end
+
+-- Gives the slot of an unconfirmed job back; it stays unconfirmed, for a late answer or a person.
+local function park(job, since)
+  redis.call('ZREM', PREFIX .. 'unconfirmed', job.id)
+  redis.call('ZADD', PREFIX .. 'parked', since, job.id)
+  redis.call('HSET', job_key(job.id), 'slot', '0')
+  free_slot(job)
+end
+
+-- One that gave its slot back stands in `parked`; its record forgets that with the state.
+local function no_longer_unconfirmed(job)
+  remove_later('reconcile', job.id)
+  redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'claimed')
+  if job.slot == '0' then
+    remove_later('parked', job.id)
+    redis.call('HDEL', job_key(job.id), 'slot')
+  else
+    remove_later('unconfirmed', job.id)
+  end
+end
+
+-- True while the job still stands at that attempt, its outcome open; it is off the claims then.
+local function may_leave(job, attempt)
+  if job.attempt ~= tonumber(attempt) then return false end
+  if job.state == 'submitting' then
+    remove_later('claims:' .. (job.process or ''), job.id)
+  elseif job.state == 'unconfirmed' then
+    no_longer_unconfirmed(job)
+  else
+    return false
+  end
+  return true
+end
+
+-- A job that surely has no run goes back to its lane, unless it is not wanted any more. One that was
+-- being submitted when its process died, twice, waits apart (see claim.lua); a third death is the last.
+local SUSPECT, POISON = 2, 3
+local function ready_again(job, at_head)
+  if job.cancel then
+    end_without_run(job)
+  elseif job.deaths >= POISON then
+    end_job(job, 'dead', { 'reason', 'poison: ' .. int(job.deaths) .. ' workers died while they submitted it' })
+    bump(totals, 'poisoned', 1)
+  elseif job.deaths == SUSPECT then
+    redis.call('HDEL', job_key(job.id), 'process', 'reason')
+    count_state(job, 'ready')
+    redis.call('HSET', job_key(job.id), 'state', 'ready')
+    redis.call('ZADD', PREFIX .. 'suspects', int(NOW), job.id)
+  else
+    redis.call('HDEL', job_key(job.id), 'process', 'reason')
+    count_state(job, 'ready')
+    redis.call('HSET', job_key(job.id), 'state', 'ready')
+    push(job.priority, job.group, lane_of(job), { job.id }, at_head)
+  end
+end

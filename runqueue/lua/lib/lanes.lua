@@ -1,0 +1,121 @@
+-- Lanes: FIFOs of ready jobs of one priority, group and batch; the ring whose groups take turns, and wake-ups.
+local function lane_key(priority, group, batch)
+  return PREFIX .. 'lane:' .. priority .. ':' .. group .. ':' .. batch
+end
+local function lanes_key(priority, group) return PREFIX .. 'lanes:' .. priority .. ':' .. group end
+local function group_key(group) return PREFIX .. 'group:' .. group end
+
+-- A job's state is read together with its batch's flag: canceling a million jobs sets one field.
+local canceled_batches = {}
+local function batch_canceled(batch)
+  if canceled_batches[batch] == nil then
+    canceled_batches[batch] = redis.call('HGET', PREFIX .. 'batch:' .. batch, 'held') == 'canceled'
+  end
+  return canceled_batches[batch]
+end
+
+-- The canary of a batch, its first jobs, waits in lanes of its own, named '<batch>+': they are claimed while
+-- the others are held for what becomes of them.
+local CANARY = '+'
+local function lane_of(job)
+  return (job.canary and job.batch ~= NO_BATCH) and job.batch .. CANARY or job.batch
+end
+local function is_canary(lane) return string.sub(lane, -1) == CANARY end
+local function batch_of(lane) return is_canary(lane) and string.sub(lane, 1, -2) or lane end
+
+-- A batch's lane runs once it is sealed and while nobody holds it; read once a script.
+local running_lanes = {}
+local function lane_runs(lane)
+  if lane == NO_BATCH then return true end
+  if running_lanes[lane] == nil then
+    local f = redis.call('HMGET', PREFIX .. 'batch:' .. batch_of(lane), 'sealed', 'held')
+    running_lanes[lane] = f[1] == '1' and (not f[2] or (f[2] == 'canary' and is_canary(lane)))
+  end
+  return running_lanes[lane]
+end
+
+-- A group enters the ring at the larger of the ring's first virtual time and its own last one:
+-- it neither catches up on turns it slept through nor jumps the line by leaving and coming back.
+-- An empty ring remembers the time of the last that left it, or a newcomer would begin at 0 and
+-- keep the others waiting for as many turns as they ever had.
+local function ring_enter(priority, group)
+  local ring = PREFIX .. 'ring:' .. priority
+  if redis.call('ZSCORE', ring, group) then return end
+  local own = tonumber(redis.call('HGET', group_key(group), 'vt:' .. priority) or 0)
+  local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')[2]
+    or redis.call('HGET', META, 'vt:' .. priority)
+  redis.call('ZADD', ring, int(math.max(own, tonumber(first or 0))), group)
+end
+
+local function ring_leave(priority, group, virtual)
+  redis.call('ZREM', PREFIX .. 'ring:' .. priority, group)
+  redis.call('HSET', group_key(group), 'vt:' .. priority, virtual)
+  redis.call('HSET', META, 'vt:' .. priority, virtual)
+end
+
+-- A lane stands in its group's list exactly while it holds ids and its batch runs.
+local function list_lane(priority, group, lane, at_head)
+  redis.call(at_head and 'LPUSH' or 'RPUSH', lanes_key(priority, group), lane)
+  ring_enter(priority, group)
+end
+
+local function push(priority, group, lane, ids, at_head)
+  local key = lane_key(priority, group, lane)
+  in_parts(at_head and 'LPUSH' or 'RPUSH', key, ids)
+  if redis.call('LLEN', key) == #ids and lane_runs(lane) then list_lane(priority, group, lane, at_head) end
+end
+
+-- Calls back with each lane that a batch ever used: priority, group, the lane's name.
+local function each_lane(batch, visit)
+  for _, where in ipairs(redis.call('SMEMBERS', PREFIX .. 'batch_lanes:' .. batch)) do
+    local priority, group = string.match(where, '^(%d):(.*)$')
+    visit(priority, group, batch)
+    visit(priority, group, batch .. CANARY)
+  end
+end
+
+-- Removes the lanes of a batch that no claim will take from any more.
+local function drop_lanes(batch)
+  each_lane(batch, function(priority, group, lane)
+    redis.call('UNLINK', lane_key(priority, group, lane)) -- a million ids take a while to free
+    redis.call('LREM', lanes_key(priority, group), 0, lane)
+  end)
+end
+
+-- A batch that was held runs again: lists those of its lanes that hold ids and that no claim has taken out.
+local function list_lanes(batch)
+  running_lanes[batch], running_lanes[batch .. CANARY] = nil, nil
+  each_lane(batch, function(priority, group, lane)
+    if redis.call('EXISTS', lane_key(priority, group, lane)) == 1 and lane_runs(lane)
+      and not redis.call('LPOS', lanes_key(priority, group), lane) then
+      list_lane(priority, group, lane, false)
+    end
+  end)
+end
+
+local function anything_ready()
+  for priority = 0, 3 do
+    if redis.call('EXISTS', PREFIX .. 'ring:' .. priority) == 1 then return true end
+  end
+  return redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)) > 0
+end
+
+-- One element at most: a wake-up says that there may be work, not how much.
+local function wake()
+  if redis.call('EXISTS', PREFIX .. 'wake') == 0 then redis.call('LPUSH', PREFIX .. 'wake', '1') end
+end
+
+-- A group that nobody gave a cap, or paused, and that has nothing live is garbage a day later.
+local function expire_group(group)
+  local f = redis.call('HMGET', group_key(group), 'cap', 'paused')
+  if not f[1] and not f[2] then redis.call('EXPIRE', group_key(group), 86400) end
+end
+
+-- A group that left the ring, since nothing of it could be claimed, comes back.
+local function readmit(group)
+  if redis.call('HDEL', group_key(group), 'capped') == 0 then return end
+  for priority = 0, 3 do
+    if redis.call('EXISTS', lanes_key(priority, group)) == 1 then ring_enter(priority, group) end
+  end
+  wake()
+end

@@ -1,0 +1,40 @@
+-- The last act of every script that changed a state.
+local function save()
+  for zset, members in pairs(removed) do in_parts('ZREM', PREFIX .. zset, members) end
+  in_parts('RPUSH', PREFIX .. 'ended:' .. int(math.floor(NOW / DAY)), ended)
+  for field, n in pairs(totals) do
+    if n ~= 0 then redis.call('HINCRBY', COUNTERS, field, n) end
+  end
+  for batch, counts in pairs(batch_totals) do
+    local is_decided = false
+    for field, n in pairs(counts) do
+      if n ~= 0 then redis.call('HINCRBY', PREFIX .. 'batch:' .. batch, field, n) end
+      is_decided = is_decided or decides(field, n)
+    end
+    -- How fast its jobs end is counted from its first claim on: before that it stood in line.
+    if (counts['count:submitting'] or 0) > 0 then redis.call('HSETNX', PREFIX .. 'batch:' .. batch, 'rate_at', int(NOW)) end
+    if is_decided then judge(batch) end
+  end
+  for group, n in pairs(group_live) do
+    local live = redis.call('HINCRBY', group_key(group), 'live', n)
+    if n > 0 and live == n then
+      redis.call('PERSIST', group_key(group))
+    elseif live == 0 then
+      expire_group(group)
+    end
+    -- A group that left the ring at its cap comes back in the script that frees a place.
+    if n < 0 and redis.call('HEXISTS', group_key(group), 'capped') == 1
+      and redis.call('HEXISTS', group_key(group), 'paused') == 0 then
+      readmit(group)
+    end
+  end
+  if freed and slots_are_scarce() and anything_ready() then wake() end
+  -- Who waits is told (see ends.py): last, when nothing can fail any more; a user who may not publish fails nothing.
+  local jobs = {}
+  for _, id in ipairs(ended) do
+    if string.sub(id, 1, 6) ~= 'stray ' then jobs[#jobs + 1] = id end
+  end
+  for first = 1, #jobs, 1000 do
+    redis.pcall('PUBLISH', PREFIX .. 'ended', table.concat(jobs, ' ', first, math.min(first + 999, #jobs)))
+  end
+end

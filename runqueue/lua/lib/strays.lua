@@ -1,0 +1,42 @@
+-- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first. They run on
+-- the account's plan like others: until a look says that one is over, it takes a slot (`stray_looks`).
+local function stray_is_over(run_id)
+  remove_later('stray_looks', run_id)
+  freed = true
+end
+
+local function forget_stray(run_id, job_id)
+  redis.call('HDEL', PREFIX .. 'strays', run_id)
+  remove_later('cancels', 'stray ' .. run_id)
+  stray_is_over(run_id)
+  local left = {}
+  for other in string.gmatch(redis.call('HGET', STRAY_JOBS, job_id) or '', '%S+') do
+    if other ~= run_id then left[#left + 1] = other end
+  end
+  if #left > 0 then
+    redis.call('HSET', STRAY_JOBS, job_id, table.concat(left, ' '))
+  else
+    redis.call('HDEL', STRAY_JOBS, job_id)
+  end
+end
+
+-- The job's request as one word; '-' if there is no record of it.
+local function request_of(job_id)
+  local digest = redis.call('HGET', job_key(job_id), 'digest')
+  return digest and string.sub(redis.sha1hex(digest), 1, 16) or '-'
+end
+
+-- `strays` holds '<job> <attempt> <since_us> <its request> <why>'.
+local function add_stray(run_id, job_id, attempt, why)
+  local told = table.concat({ job_id, attempt, int(NOW), request_of(job_id), why }, ' ')
+  if redis.call('HSETNX', PREFIX .. 'strays', run_id, told) == 0 then return false end
+  local before = redis.call('HGET', STRAY_JOBS, job_id)
+  redis.call('HSET', STRAY_JOBS, job_id, before and before .. ' ' .. run_id or run_id)
+  bump(totals, 'strays', 1)
+  ended[#ended + 1] = 'stray ' .. run_id -- it is shown for as long as a job that ended now
+  return true
+end
+
+local function slots_taken()
+  return tonumber(redis.call('HGET', COUNTERS, 'live') or 0) + redis.call('ZCARD', STRAY_LOOKS)
+end

@@ -1,0 +1,37 @@
+-- Where a job stands whose webhook is `pending`, `gave_up` or `unknown`; one that was delivered stands nowhere.
+-- `via` says how the webhook travels: relay (to our receiver, which sends it on), watch (to the user, by Skyvern;
+-- whether it arrives is watched), push (to our receiver, and nobody else wants it).
+local function delivery_index(job)
+  if job.delivery == 'pending' then return job.via == 'relay' and 'relays' or 'watches' end
+  return job.delivery ~= 'delivered' and job.delivery or nil
+end
+
+local function expect_deliveries()
+  for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown' }) do expect(PREFIX .. index, 'zset') end
+  expect(PREFIX .. 'wake:webhooks', 'list')
+end
+
+-- Says that a webhook may be relayed now. One element at most, as in `wake`.
+local function wake_for_webhooks()
+  if redis.call('EXISTS', PREFIX .. 'wake:webhooks') == 1 then return end
+  redis.call('LPUSH', PREFIX .. 'wake:webhooks', '1')
+  redis.call('EXPIRE', PREFIX .. 'wake:webhooks', 60)
+end
+
+-- True for a job whose webhook Skyvern sends to our receiver.
+local function comes_to_us(job) return job.via == 'relay' or job.via == 'push' end
+
+local function count_delivery(job, delivery)
+  if job.delivery then bump(totals, 'delivery:' .. job.delivery, -1) end
+  if delivery then bump(totals, 'delivery:' .. delivery, 1) end
+  job.delivery = delivery
+end
+
+-- The webhook of a run that is not the job's any more is not delivered any more.
+local function drop_delivery(job)
+  if not job.delivery then return end
+  local index = delivery_index(job)
+  if index then remove_later(index, job.id) end
+  count_delivery(job, nil)
+  redis.call('DEL', PREFIX .. 'webhook:' .. job.id)
+end

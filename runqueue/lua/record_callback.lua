@@ -1,0 +1,44 @@
+-- Records what came of callbacks: delivered, given up, or another try.
+-- ARGV  now_us, then 7 a callback: batch, event, tries (as they were when it was taken), verdict ('again' | 'delivered'
+--       | 'gave_up'), was_tried (0 | 1), error, wait_us (until the next try, counts with 'again')
+-- Reply per callback: 1 = recorded, 0 = it waits no more, or was recorded before
+local CALLBACKS = PREFIX .. 'callbacks'
+local reply = {}
+expect(CALLBACKS, 'zset')
+pass_when_full()
+
+local function end_callback(batch, event, verdict)
+  local key = batch_key(batch)
+  redis.call('HDEL', key, 'callback:' .. event)
+  redis.call('ZREM', CALLBACKS, batch .. ' ' .. event)
+  redis.call('HINCRBY', key, 'callbacks:' .. verdict, 1)
+  redis.call('HINCRBY', key, 'callbacks:pending', -1)
+  bump(totals, 'callbacks:' .. verdict, 1)
+  -- The last that the batch waited for, although all of its jobs are gone.
+  local retired = redis.call('HGET', key, 'retired')
+  if retired and tonumber(retired) >= batch_size(batch) then drop_batch(batch) end
+end
+
+for i = 2, #ARGV, 7 do
+  local batch, event, verdict, words = ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 5]
+  local key, code = batch_key(batch), 0
+  local tries, at = string.match(redis.call('HGET', key, 'callback:' .. event) or '', '^(%d+) (%d+)$')
+  -- Two may have sent it, for the lease of the first was over: that the receiver has it is true of either.
+  if tries and (tries == ARGV[i + 2] or verdict == 'delivered') then
+    if words ~= '' then redis.call('HSET', key, 'callback_error', words) end
+    if verdict == 'again' then
+      redis.call('HSET', key, 'callback:' .. event, int(tonumber(tries) + tonumber(ARGV[i + 4])) .. ' ' .. at)
+      redis.call('ZADD', CALLBACKS, int(NOW + tonumber(ARGV[i + 6])), batch .. ' ' .. event)
+    else
+      -- What went wrong is of no interest any more once all have arrived.
+      if verdict == 'delivered' and not redis.call('HGET', key, 'callbacks:gave_up') then
+        redis.call('HDEL', key, 'callback_error')
+      end
+      end_callback(batch, event, verdict)
+    end
+    code = 1
+  end
+  reply[#reply + 1] = code
+end
+save()
+return reply

@@ -1,0 +1,43 @@
+"""How long jobs take, by what an account can do and by what was seen."""
+
+import pytest
+
+from runqueue.estimate import Capacity, Seen, seconds_at, seconds_left
+
+#: Two submissions a second, ten runs at once of five minutes each.
+USUAL = Capacity(2.0, 10, 300.0)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "capacity", "seconds"),
+    [
+        (100, USUAL, 3_000.0),  # the runs at once are what limits
+        (100, Capacity(0.02, 10, 300.0), 5_000.0),  # the submissions are
+        (100, Capacity(0.02, 0, None), 5_000.0),
+        (100, Capacity(2.0, 10, None), None),
+        (100, Capacity(), None),
+        (100, Capacity(0.0, 0, 300.0), 300.0),  # all at once
+        (1, USUAL, 300.0),  # nothing is faster than a run
+        (0, USUAL, 0.0),
+        (0, Capacity(), 0.0),
+        (100, Capacity(0.0, 10, 0.0), 0.0),
+    ],
+)
+def test_jobs_take_what_the_tighter_limit_asks(
+    jobs: int, capacity: Capacity, seconds: float | None
+) -> None:
+    assert seconds_at(jobs, capacity) == seconds
+
+
+def test_what_was_seen_says_more_than_the_limits() -> None:
+    assert seconds_left(100, Seen(20, 40.0, 0.0), USUAL) == 200.0
+
+
+@pytest.mark.parametrize("seen", [Seen(9, 40.0, 0.0), Seen(0, 0.0, 0.0), Seen(20, 0.0, 0.0)])
+def test_too_little_that_was_seen_says_nothing(seen: Seen) -> None:
+    assert seconds_left(100, seen, USUAL) == seconds_at(100, USUAL)
+
+
+def test_a_silence_shorter_than_usual_says_nothing_and_a_longer_one_slows_down() -> None:
+    assert Seen(20, 40.0, 2.0).rate == Seen(20, 40.0, 0.0).rate == 0.5
+    assert Seen(20, 40.0, 380.0).rate == 0.05
