@@ -10,7 +10,9 @@ from pydantic_settings import NoDecode
 Scope = Literal["enqueue", "read", "operate"]
 
 _PRINTABLE = re.compile(r"[!-~]+")
-_TOKEN = re.compile(r"([a-z0-9][a-z0-9_-]{0,31}):([a-z+]+):([0-9a-f]{64})")
+_NAME = "[a-z0-9][a-z0-9_-]{0,31}"
+#: name:scopes[@accounts]:digest
+_TOKEN = re.compile(rf"({_NAME}):([a-z+]+)(?:@({_NAME}(?:\+{_NAME})*))?:([0-9a-f]{{64}})")
 
 
 class ApiToken(NamedTuple):
@@ -20,14 +22,16 @@ class ApiToken(NamedTuple):
         name: what audits call the bearer.
         scopes: what the bearer may do.
         digest: SHA-256 of the token, in hexadecimal: the token itself stands nowhere.
+        accounts: those that exist for the bearer, the first that of what names none; none = all.
     """
 
     name: str
     scopes: frozenset[Scope]
     digest: str
+    accounts: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"ApiToken({self.name!r}, {sorted(self.scopes)})"
+        return f"ApiToken({self.name!r}, {sorted(self.scopes)}, {list(self.accounts)})"
 
 
 def _public(value: Any) -> Any:
@@ -54,7 +58,7 @@ def _public(value: Any) -> Any:
 
 
 def _tokens(value: Any) -> Any:
-    """Read `name:scope+scope:sha256`, with commas between them."""
+    """Read `name:scope+scope@account+account:sha256`, with commas between them."""
     if not isinstance(value, str):
         return value
     found = []
@@ -64,9 +68,11 @@ def _tokens(value: Any) -> Any:
         if not match or not scopes <= set(get_args(Scope)):
             raise ValueError(
                 "expected <name>:<scopes>:<SHA-256 of the token in hex>, the scopes being"
-                " enqueue, read and operate with + between them, and tokens separated by commas"
+                " enqueue, read and operate with + between them, for some accounts alone"
+                " <scopes>@<account>+<account>, and tokens separated by commas"
             )
-        found.append(ApiToken(match[1], cast(frozenset[Scope], scopes), match[3]))
+        accounts = tuple(dict.fromkeys(match[3].split("+"))) if match[3] else ()
+        found.append(ApiToken(match[1], cast(frozenset[Scope], scopes), match[4], accounts))
     return tuple(found)
 
 
@@ -83,3 +89,5 @@ class GatewaySettings(BaseModel):
     public_url: PublicUrl = None
     #: Who may ask; none = whoever asks from this machine.
     api_tokens: ApiTokens = ()
+    #: Jobs that one token may hand in per second, one by one and in bulk; 0 = no limit.
+    gateway_max_jobs_per_second: Annotated[int, Field(ge=0, le=1_000_000)] = 0

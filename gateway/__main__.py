@@ -69,6 +69,13 @@ def _warn(settings: Settings) -> None:
             host=settings.gateway_host,
             warning="others are answered webhooks and probes only: set RUNQUEUE_API_TOKENS",
         )
+    named = {account for token in settings.api_tokens for account in token.accounts}
+    if strange := sorted(named - settings.all_accounts().keys()):
+        log.warning(
+            "unknown_accounts",
+            accounts=strange,
+            warning="RUNQUEUE_API_TOKENS names accounts that have no API key here",
+        )
 
 
 def _announce(url: str) -> None:

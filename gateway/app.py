@@ -23,6 +23,7 @@ from gateway import (
 from gateway.auth import requires
 from gateway.description import describe
 from gateway.gate import Gate
+from gateway.limiting import Telling
 from gateway.problems import add_handlers, answers
 
 #: Spans would hold the path of a webhook, and its token with it.
@@ -62,6 +63,8 @@ def make_app(gate: Gate) -> FastAPI:
     )
     app.state.gate = gate
     add_handlers(app)
+    if gate.limiter.rate:
+        app.add_middleware(Telling, limiter=gate.limiter)
     # The first route, and none of FastAPI's: it is asked most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
     parts = [probing, submitting, jobs, batches, managing, results, groups, events, figures, trying]

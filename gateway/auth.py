@@ -25,25 +25,37 @@ _ON_BEHALF = ("forwarded", "x-forwarded-for", "x-real-ip", "via", "origin")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
-def requires(scope: Scope) -> Callable[[Request, Credentials], Awaitable[None]]:
-    """Return a dependency that lets through who may do this.
+def requires(
+    scope: Scope, *, all_accounts: bool = False
+) -> Callable[[Request, Credentials], Awaitable[None]]:
+    """Return a dependency that lets through who may do this, and gives each his sight of the queue.
 
     Args:
         scope: enqueue, read or operate.
+        all_accounts: whether it is for bearers of every account alone.
     """
 
     async def check(request: Request, given: Credentials) -> None:
         gate = gate_of(request)
-        if not gate.settings.api_tokens:
+        bearer = None
+        if gate.settings.api_tokens:
+            bearer = _bearer(given, gate.settings.api_tokens)
+            if scope not in bearer.scopes:
+                raise HTTPException(403, f"{bearer.name} has not the scope {scope}")
+            if all_accounts and bearer.accounts:
+                raise HTTPException(403, f"{bearer.name} is for some accounts, this is of all")
+        else:
             _check_is_local(request, gate.settings.public_url)
-            return
-        bearer = find_bearer(given.credentials, gate.settings.api_tokens) if given else None
-        if bearer is None:
-            raise _who_are_you("expected Authorization: Bearer <a token of RUNQUEUE_API_TOKENS>")
-        if scope not in bearer.scopes:
-            raise HTTPException(403, f"{bearer.name} has not the scope {scope}")
+        request.state.sight = gate.sights.of(bearer)
 
     return check
+
+
+def _bearer(given: HTTPAuthorizationCredentials | None, known: Sequence[ApiToken]) -> ApiToken:
+    bearer = find_bearer(given.credentials, known) if given else None
+    if bearer is None:
+        raise _who_are_you("expected Authorization: Bearer <a token of RUNQUEUE_API_TOKENS>")
+    return bearer
 
 
 def find_bearer(token: str, known: Sequence[ApiToken]) -> ApiToken | None:

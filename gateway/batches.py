@@ -1,4 +1,4 @@
-"""Batches: uploading one of any length, reading it, its results, canceling it."""
+"""Batches: uploading one of any length, listing and reading them, canceling one."""
 
 from typing import Annotated, Final
 
@@ -11,11 +11,12 @@ from gateway.auth import requires
 from gateway.checking import Asked
 from gateway.content import body_of, busy, check_kind, chunks_of, closing, json_answer
 from gateway.gate import gate_of
-from gateway.problems import Fault, FieldFault, FieldsRefused, answers
-from gateway.shown import EXAMPLE_BATCH, BatchShown, batch_values
+from gateway.opening import Opening
+from gateway.problems import FieldFault, answers
+from gateway.shown import EXAMPLE_BATCH, BatchesShown, BatchShown, batch_values
+from gateway.sight import Account, queue_of, sight_of
 from gateway.uploading import Outcome, upload
-from runqueue.accounts import DEFAULT
-from runqueue.ids import is_name
+from runqueue.batches import BatchStatus
 
 router = APIRouter(tags=["batches"])
 
@@ -25,19 +26,8 @@ MAX_UPLOADS = 16
 #: What lines of JSON are called.
 KINDS: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 _PACKED = {"": False, "identity": False, "gzip": True, "x-gzip": True}
-_NAME_WORDS = "expected 1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
 
 BatchId = Annotated[str, Path(description="The batch's id.", examples=[EXAMPLE_BATCH])]
-Name = Annotated[
-    str, Query(max_length=256, description="What people call it.", examples=["prices"])
-]
-Account = Annotated[
-    str, Query(description="The account of lines that name none.", examples=["default"])
-]
-Namespace = Annotated[
-    str, Query(description="The namespace of lines that name none.", examples=[""])
-]
-Skip = Annotated[bool, Query(description="Accept the good lines although others are bad.")]
 
 
 class UploadCounts(BaseModel):
@@ -102,13 +92,7 @@ _WORDS = {
     },
     openapi_extra=body_of(_LINES, *KINDS),
 )
-async def create_batch(
-    request: Request,
-    name: Name = "",
-    account: Account = DEFAULT,
-    namespace: Namespace = "",
-    skip_invalid: Skip = False,
-) -> Response:
+async def create_batch(request: Request, opening: Annotated[Opening, Query()]) -> Response:
     """Hand in one job a line, with `Content-Encoding: gzip` or plain.
 
     None of it runs before all of it has arrived. If a line is bad, nothing is accepted (but with
@@ -116,31 +100,30 @@ async def create_batch(
     same upload again makes no second job of a line with a `custom_id`. Needs the scope `enqueue`.
     """
     gate = gate_of(request)
-    asked = _asked(request, name, account, namespace, skip_invalid)
+    asked = _asked(request, opening)
     if gate.uploads >= MAX_UPLOADS:
         raise busy("too many uploads are under way; try again")
     gate.uploads += 1
     try:
-        return _told(await upload(gate, asked, chunks_of(request)))
+        return _told(await upload(queue_of(request), gate.checkers, asked, chunks_of(request)))
     finally:
         gate.uploads -= 1
 
 
-def _asked(request: Request, name: str, account: str, namespace: str, skip_invalid: bool) -> Asked:
+def _asked(request: Request, opening: Opening) -> Asked:
     check_kind(request, *KINDS)
     packed = _PACKED.get(request.headers.get("content-encoding", "").strip().lower())
     if packed is None:
         raise closing(415, "expected Content-Encoding: gzip, or none")
-    faults = []
-    if not name.isprintable():
-        faults.append(Fault("name", "expected printable text"))
-    if not is_name(account):
-        faults.append(Fault("account", _NAME_WORDS))
-    if namespace and not is_name(namespace):
-        faults.append(Fault("namespace", _NAME_WORDS))
-    if faults:
-        raise FieldsRefused(*faults)
-    return Asked(name, account, namespace, skip_invalid, packed)
+    opening.check()
+    return Asked(
+        opening.name,
+        sight_of(request).whose(opening.account),
+        opening.namespace,
+        opening.skip_invalid,
+        packed,
+        opening.rules(),
+    )
 
 
 def _told(outcome: Outcome) -> Response:
@@ -170,6 +153,38 @@ _NO_BATCH = {404: "no such batch is on record"}
 
 
 @router.get(
+    "/v1/batches",
+    summary="List batches",
+    dependencies=[Depends(requires("read"))],
+    responses={
+        200: {"description": "A page of them, the newest first.", "model": BatchesShown},
+        **answers(401, 403, 422, 503, words={422: "limit: expected 1 to 1000, got 0"}),
+    },
+)
+async def list_batches(
+    request: Request,
+    *,
+    status: Annotated[
+        BatchStatus | None, Query(description="Only in it.", examples=["in_progress"])
+    ] = None,
+    account: Account = None,
+    cursor: Annotated[
+        str, Query(max_length=200, description="That of the page before.", examples=[""])
+    ] = "",
+    limit: Annotated[int, Query(ge=1, le=1000, description="To look at.", examples=[100])] = 100,
+) -> Response:
+    """Return a page of the batches of an account.
+
+    A page looks at `limit` batches: with a status one may be empty that is not the last. Needs the
+    scope `read`.
+    """
+    whose = sight_of(request).whose(account)
+    page = await queue_of(request).list_batches(whose, cursor=cursor, limit=limit)
+    shown = [batch_values(one) for one in page.batches if status in {None, one.status}]
+    return json_answer({"batches": shown, "cursor": page.cursor or None})
+
+
+@router.get(
     "/v1/batches/{batch_id}",
     summary="Read a batch",
     dependencies=[Depends(requires("read"))],
@@ -180,7 +195,7 @@ _NO_BATCH = {404: "no such batch is on record"}
 )
 async def read_batch(batch_id: BatchId, request: Request) -> Response:
     """Read a batch, and how many of its jobs stand where. Needs the scope `read`."""
-    return json_answer(batch_values(await gate_of(request).queue.get_batch(batch_id)))
+    return json_answer(batch_values(await queue_of(request).get_batch(batch_id)))
 
 
 @router.post(
@@ -194,5 +209,5 @@ async def read_batch(batch_id: BatchId, request: Request) -> Response:
 )
 async def cancel_batch(batch_id: BatchId, request: Request) -> Response:
     """Cancel every job of a batch, whatever its size, in one step. Needs the scope `operate`."""
-    jobs = await gate_of(request).queue.cancel_batch(batch_id)
+    jobs = await queue_of(request).cancel_batch(batch_id)
     return json_answer({"batch_id": batch_id, "jobs": jobs})

@@ -20,8 +20,12 @@ MAX_FAULTS: Final = 100
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
 
-def read_jobs(raw: bytes) -> list[JobSpec]:
+def read_jobs(raw: bytes, account: str) -> list[JobSpec]:
     """Check every job of a body.
+
+    Args:
+        raw: the body.
+        account: whose jobs those are that do not say so themselves.
 
     Raises:
         FieldsRefused: fields are wrong, named `[index].field`.
@@ -34,7 +38,7 @@ def read_jobs(raw: bytes) -> list[JobSpec]:
     faults: list[Fault] = []
     for index, job in enumerate(jobs):
         try:
-            specs.append(_checked(job))
+            specs.append(_checked(job, account))
         except InvalidJob as error:
             faults += faults_of(error.errors, f"[{index}].")
             if len(faults) >= MAX_FAULTS:
@@ -62,7 +66,7 @@ def _jobs(parsed: Any) -> list[Any]:
     return parsed
 
 
-def _checked(job: Any) -> JobSpec:
+def _checked(job: Any, account: str) -> JobSpec:
     if not isinstance(job, dict):
         raise InvalidJob([FieldError("line", "expected an object")])
-    return parse_line(job)
+    return parse_line(job, account)

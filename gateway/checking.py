@@ -1,10 +1,8 @@
 """Checking an upload while it arrives, beside the event loop: lines in, packets of jobs out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
-
-import orjson
+from typing import Any, Final
 
 from gateway.problems import Fault, faults_of
 from gateway.submitting import read_line
@@ -28,6 +26,7 @@ class Asked:
         namespace: that of lines that name none.
         skip_invalid: whether good lines are accepted although others are bad.
         is_gzip: whether the body is packed.
+        rules: what the batch does by itself, as `open_batch` takes it.
     """
 
     name: str = ""
@@ -35,6 +34,7 @@ class Asked:
     namespace: str = ""
     skip_invalid: bool = False
     is_gzip: bool = False
+    rules: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -118,13 +118,10 @@ class Checker:
         Raises:
             InvalidJob: it names every field at fault.
         """
-        spec = read_line(raw)
-        spec.namespace = spec.namespace or self.asked.namespace
         account = self.asked.account
+        spec = read_line(raw, account)
+        spec.namespace = spec.namespace or self.asked.namespace
         if spec.account != account:
-            # What a line does not name is the default, too: only the line itself tells them apart.
-            if orjson.loads(raw).get("account") is not None:
-                words = f"expected {account!r}, the batch's account, or none, got {spec.account!r}"
-                raise InvalidJob([FieldError("account", words)])
-            spec.account = account
+            words = f"expected {account!r}, the batch's account, or none, got {spec.account!r}"
+            raise InvalidJob([FieldError("account", words)])
         return spec

@@ -12,7 +12,9 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from gateway.gate import Gate
+import redis.asyncio
+
+from runqueue.aio import AsyncRunQueue
 from runqueue.ids import is_name
 from runqueue.keys import Keys
 from runqueue.scripts import Call, load
@@ -70,13 +72,21 @@ class Reader:
     """Reads the ends of jobs for one listener.
 
     Args:
-        gate: what the process holds.
-        account: the one account to read; None: every one.
+        queue: the queue, as the listener sees it.
+        client: of its Redis.
+        account: the one account to read; None: every one that the queue has.
         cursor: where to begin; None: at what ends from now on.
     """
 
-    def __init__(self, gate: Gate, account: str | None, cursor: Cursor | None) -> None:
-        self._gate = gate
+    def __init__(
+        self,
+        queue: AsyncRunQueue,
+        client: redis.asyncio.Redis,
+        account: str | None,
+        cursor: Cursor | None,
+    ) -> None:
+        self._queue = queue
+        self._client = client
         self._account = account
         self._at_end = cursor is None
         self.cursor = cursor or Cursor()
@@ -88,24 +98,25 @@ class Reader:
 
     async def read(self) -> list[tuple[str, str]]:
         """Return what ended next, as (job id, account), and move on; empty: nothing so far."""
-        await self._find_places()
         found: list[tuple[str, str]] = []
-        for account in self.cursor.places:
+        for account in await self._find_places():
             found += [(job_id, account) for job_id in await self._read(account)]
         return found
 
-    async def _find_places(self) -> None:
-        known = [self._account] if self._account else await self._gate.queue.accounts()
+    async def _find_places(self) -> list[str]:
+        """Return the accounts to read: a cursor may name others, which are left alone."""
+        known = [self._account] if self._account else await self._queue.accounts()
         for account in known:
             if account not in self.cursor.places:
                 day = await self._today(account)
                 self.cursor.places[account] = Place(day, await self._length(account, day))
+        return known
 
     async def _length(self, account: str, day: int) -> int:
         """Return where an account is begun: at its end, or, if it is new, at its beginning."""
         if not self._at_end:
             return 0
-        length: Any = self._gate.redis.llen(_list(account, day))
+        length: Any = self._client.llen(_list(account, day))
         return int(await length)
 
     async def _read(self, account: str) -> list[str]:
@@ -124,13 +135,13 @@ class Reader:
         return [entry for entry in entries if " " not in entry]  # "stray <run>" is no job
 
     async def _entries(self, account: str, day: int, index: int) -> list[str]:
-        page = self._gate.redis.lrange(_list(account, day), index, index + PAGE - 1)
+        page = self._client.lrange(_list(account, day), index, index + PAGE - 1)
         return [raw.decode() for raw in await cast(Awaitable[list[bytes]], page)]
 
     async def _today(self, account: str) -> int:
         """Return the day by the queue's clock, which is not always that of its host."""
         now = Call(load("job_states"), account, [], lambda reply: int(reply[0]))
-        return await self._gate.queue.send(now) // _DAY_US
+        return await self._queue.send(now) // _DAY_US
 
 
 def _list(account: str, day: int) -> str:

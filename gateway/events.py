@@ -16,7 +16,9 @@ from gateway.gate import Gate, gate_of
 from gateway.line_schema import EXAMPLE_ID
 from gateway.problems import Fault, FieldsRefused, answers
 from gateway.shown import EXAMPLE_BATCH
+from gateway.sight import queue_of
 from gateway.streaming import Streamed
+from runqueue.aio import AsyncRunQueue
 from runqueue.errors import UnknownAccount
 from runqueue.job import Job
 from runqueue.reach import Filter
@@ -82,13 +84,14 @@ async def events(
         cursor = None if last_event_id is None else Cursor.read(last_event_id)
     except NoCursor:
         raise FieldsRefused(Fault("Last-Event-ID", "expected the id of an event")) from None
-    if account is not None and account not in await gate.queue.accounts():
+    queue = queue_of(request)
+    if account is not None and account not in await queue.accounts():
         raise UnknownAccount(account)
     if gate.listeners >= MAX_LISTENERS:
         raise busy("too many listen already; try again")
-    reader = Reader(gate, account, cursor)
+    reader = Reader(queue, gate.redis, account, cursor)
     await reader.start()
-    return _Events(gate, _listen(gate, reader, Filter(group=group, batch=batch)))
+    return _Events(gate, _listen(gate, queue, reader, Filter(group=group, batch=batch)))
 
 
 class _Events(Streamed):
@@ -110,7 +113,9 @@ class _Events(Streamed):
             self._gate.listeners -= 1
 
 
-async def _listen(gate: Gate, reader: Reader, wanted: Filter) -> AsyncIterator[bytes]:
+async def _listen(
+    gate: Gate, queue: AsyncRunQueue, reader: Reader, wanted: Filter
+) -> AsyncIterator[bytes]:
     """Yield events until the process ends, and a heartbeat where there are none."""
     yield f"retry: {_RETRY}\n\n".encode()
     said = time.monotonic()
@@ -118,7 +123,7 @@ async def _listen(gate: Gate, reader: Reader, wanted: Filter) -> AsyncIterator[b
         while not gate.closing.is_set():
             told.clear()  # before the look: what is told meanwhile is cause for another
             ended = await reader.read()
-            written = await _events(gate, reader, ended, wanted)
+            written = await _events(queue, reader, ended, wanted)
             if written or time.monotonic() > said + HEARTBEAT:
                 # Without data the id is still taken: what was left out is not read again.
                 yield written or f": still here\nid: {reader.cursor}\n\n".encode()
@@ -140,10 +145,10 @@ async def _pause(gate: Gate, told: asyncio.Event) -> None:
 
 
 async def _events(
-    gate: Gate, reader: Reader, ended: list[tuple[str, str]], wanted: Filter
+    queue: AsyncRunQueue, reader: Reader, ended: list[tuple[str, str]], wanted: Filter
 ) -> bytes:
     """Return what is sent of jobs that ended: the last event bears where the reader stands now."""
-    jobs = await gate.queue.get_many([job_id for job_id, _ in ended], result=False)
+    jobs = await queue.get_many([job_id for job_id, _ in ended], result=False)
     shown = [job for job in jobs if job is not None and job.is_over and wanted.fits(job)]
     parts = [b"event: ended\ndata: " + orjson.dumps(_values(job)) + b"\n\n" for job in shown]
     if parts:

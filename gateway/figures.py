@@ -1,4 +1,4 @@
-"""The figures of every account."""
+"""The figures of the accounts."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from gateway.auth import requires
 from gateway.content import json_answer
-from gateway.gate import gate_of
 from gateway.problems import answers
+from gateway.sight import queue_of
 
 router = APIRouter(tags=["queue"])
 
@@ -29,12 +29,15 @@ _STATS: dict[int | str, dict[str, Any]] = {
 
 @router.get(
     "/v1/stats",
-    summary="Read the figures of every account",
+    summary="Read the figures of the accounts",
     dependencies=[Depends(requires("read"))],
     response_class=Response,
     responses=_STATS,
 )
 async def stats(request: Request) -> Response:
-    """Return states, limits, permits and what holds each account. Needs the scope `read`."""
-    found = await gate_of(request).queue.stats()
+    """Return states, limits, permits and what holds each account that the token is for.
+
+    Needs the scope `read`.
+    """
+    found = await queue_of(request).stats()
     return json_answer({name: account.as_dict() for name, account in found.items()})

@@ -13,10 +13,11 @@ from api_client.outbound import Outbound
 from config.settings import Account, Settings
 from gateway.bell import Bell
 from gateway.content import Room
+from gateway.limiting import Limiter
 from gateway.metrics import Metrics
 from gateway.receiver import Receiver
 from gateway.recording import Recorder
-from runqueue.aio import AsyncRunQueue
+from gateway.sight import Sights
 from runqueue.collector import QueueCollector
 from runqueue.connect import async_client, check_policy
 from runqueue.keys import ACCOUNTS
@@ -53,11 +54,13 @@ class Gate:
             self.metrics,
         )
         self.outbound = Outbound(allow_private=settings.allow_private_webhook_targets)
-        self.queue = AsyncRunQueue(url)
+        #: Routes ask the queue of their bearer: `queue_of`.
+        self.sights = Sights(url, settings.api_tokens)
         #: For threads: what the queue does for people is written for these.
         self.operations = Operations(RunQueue(url))
         self.queue_metrics = CollectorRegistry()
         self.queue_metrics.register(QueueCollector(self.operations.queue))
+        self.limiter = Limiter(settings.gateway_max_jobs_per_second, self.sights.whole.send)
         self.room = Room()
         self.bell = Bell(url)
         self.checkers = ThreadPoolExecutor(CHECKERS, thread_name_prefix="check")
@@ -95,7 +98,7 @@ class Gate:
         """Close every connection."""
         self.checkers.shutdown(wait=False, cancel_futures=True)
         await self.bell.close()
-        await self.queue.close()
+        await self.sights.close()
         self.operations.queue.close()
         await self.outbound.aclose()
         await self.redis.aclose()

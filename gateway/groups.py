@@ -2,21 +2,18 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from starlette.responses import Response
 
 from gateway.auth import requires
 from gateway.content import body_of, json_answer
 from gateway.gate import gate_of
-from gateway.managing import queue_of
 from gateway.problems import answers
 from gateway.shown import GroupShown, GroupsShown
-from runqueue.accounts import DEFAULT
+from gateway.sight import Account, queue_of, sight_of
 
 router = APIRouter(tags=["groups"])
-
-Account = Annotated[str, Query(description="Whose groups.", examples=["default"])]
 
 
 class GroupSettings(BaseModel):
@@ -41,9 +38,9 @@ class GroupSettings(BaseModel):
         **answers(401, 403, 422, 503, words={422: "account: no worker has served 'acme' yet"}),
     },
 )
-async def read_groups(request: Request, account: Account = DEFAULT) -> Response:
+async def read_groups(request: Request, account: Account = None) -> Response:
     """Return the groups of an account that have settings or ready jobs. Needs the scope `read`."""
-    found = await queue_of(request).groups(account)
+    found = await queue_of(request).groups(sight_of(request).whose(account))
     return json_answer({"groups": [group.as_dict() for group in found]})
 
 
@@ -63,10 +60,11 @@ async def read_groups(request: Request, account: Account = DEFAULT) -> Response:
 async def set_group(
     name: Annotated[str, Path(description="The group's name.", examples=["shop-a"])],
     request: Request,
-    account: Account = DEFAULT,
+    account: Account = None,
 ) -> Response:
     """Cap or pause a group, from the next submission on. Needs the scope `operate`."""
     settings = await gate_of(request).room.model(request, GroupSettings)
     given: dict[str, Any] = settings.model_dump(include=settings.model_fields_set)
-    group = await queue_of(request).set_group(name, account=account, **given)
+    whose = sight_of(request).whose(account)
+    group = await queue_of(request).set_group(name, account=whose, **given)
     return json_answer(group.as_dict())

@@ -11,10 +11,11 @@ from starlette.responses import Response
 
 from gateway.auth import requires
 from gateway.content import json_answer
-from gateway.gate import Gate, gate_of
+from gateway.gate import gate_of
 from gateway.line_schema import EXAMPLE_ID
 from gateway.problems import answers
 from gateway.shown import JobShown, job_values
+from gateway.sight import queue_of, sight_of
 from runqueue import delivery_calls
 from runqueue.accounts import account_of
 from runqueue.errors import JobNotFound
@@ -68,19 +69,18 @@ async def read_job(
 
     Needs the scope `read`.
     """
-    gate = gate_of(request)
     if wait > 0:
-        await _wait(gate, job_id, min(wait, LONGEST_WAIT))
-    (job,) = await gate.queue.get_many([job_id], result=result) if is_id(job_id) else (None,)
+        await _wait(request, job_id, min(wait, LONGEST_WAIT))
+    (job,) = await queue_of(request).get_many([job_id], result=result) if is_id(job_id) else (None,)
     if job is None:
         raise JobNotFound(job_id)
     return json_answer(job_values(job, result=result))
 
 
-async def _wait(gate: Gate, job_id: str, seconds: float) -> None:
+async def _wait(request: Request, job_id: str, seconds: float) -> None:
     """Wait until a job has ended, the time is up, or the process ends."""
-    waiting = asyncio.create_task(gate.queue.wait(job_id, seconds))
-    closing = asyncio.create_task(gate.closing.wait())
+    waiting = asyncio.create_task(queue_of(request).wait(job_id, seconds))
+    closing = asyncio.create_task(gate_of(request).closing.wait())
     try:
         await asyncio.wait([waiting, closing], return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():
@@ -107,7 +107,7 @@ async def cancel_job(job_id: JobId, request: Request) -> Response:
     that run is known to have ended; one that has ended keeps it for good. Needs the scope
     `operate`.
     """
-    state = await gate_of(request).queue.cancel(job_id)
+    state = await queue_of(request).cancel(job_id)
     return json_answer({"job_id": job_id, "state": state.value})
 
 
@@ -122,9 +122,12 @@ async def cancel_job(job_id: JobId, request: Request) -> Response:
 )
 async def replay_job(job_id: JobId, request: Request) -> Response:
     """Have a dead, failed or canceled job done again. Needs the scope `operate`."""
-    operations = gate_of(request).operations
-    settled = await asyncio.to_thread(operations.replay, [job_id] if is_id(job_id) else [])
-    what = settled.get(job_id, Settled.NO_SUCH_JOB)
+    what = Settled.NO_SUCH_JOB
+    # First whether the bearer sees it: `operations` sees every account.
+    (found,) = await queue_of(request).states([job_id]) if is_id(job_id) else ((None, 0),)
+    if found[0] is not None:
+        settled = await asyncio.to_thread(gate_of(request).operations.replay, [job_id])
+        what = settled[job_id]
     if what is Settled.NO_SUCH_JOB:
         raise JobNotFound(job_id)
     if what is Settled.BATCH_CANCELED:
@@ -148,7 +151,7 @@ async def acknowledge(job_id: JobId, request: Request) -> Acknowledged:
     gate = gate_of(request)
     account = account_of(job_id, gate.accounts) if is_id(job_id) else None
     code = -1
-    if account is not None:
+    if account is not None and sight_of(request).sees(account):
         (code,) = await run_async(gate.redis, delivery_calls.confirm_delivery(account, [job_id]))
     if code < 0:
         raise HTTPException(404, "no such job is on record")

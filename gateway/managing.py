@@ -9,11 +9,9 @@ from starlette.responses import Response
 from gateway.auth import requires
 from gateway.batches import BatchId
 from gateway.content import json_answer
-from gateway.gate import gate_of
 from gateway.problems import answers
 from gateway.shown import EXAMPLE_BATCH, BatchShown, JobsShown, batch_values, job_values
-from runqueue.accounts import DEFAULT
-from runqueue.aio import AsyncRunQueue
+from gateway.sight import Account, queue_of, sight_of
 from runqueue.job import JobState
 
 router = APIRouter()
@@ -26,11 +24,6 @@ _BATCH: dict[int | str, dict[str, Any]] = {
     200: {"description": "The batch as it stands.", "model": BatchShown},
     **answers(401, 403, 404, 409, 503, words=_WORDS),
 }
-
-
-def queue_of(request: Request) -> AsyncRunQueue:
-    """Return the queue."""
-    return gate_of(request).queue
 
 
 class Retried(BaseModel):
@@ -58,7 +51,7 @@ async def list_jobs(
     batch: Annotated[
         str | None, Query(description="Only of it, in its order.", examples=[EXAMPLE_BATCH])
     ] = None,
-    account: Annotated[str, Query(description="Whose jobs.", examples=["default"])] = DEFAULT,
+    account: Account = None,
     cursor: Annotated[
         str, Query(max_length=200, description="That of the page before.", examples=[""])
     ] = "",
@@ -69,8 +62,9 @@ async def list_jobs(
     The work of a page is bounded: one may be empty that is not the last. Without a state or a
     batch jobs come in no order, and some may come twice. Needs the scope `read`.
     """
+    whose = sight_of(request).whose(account)
     page = await queue_of(request).list_jobs(
-        state, group=group, batch=batch, account=account, cursor=cursor, limit=limit
+        state, group=group, batch=batch, account=whose, cursor=cursor, limit=limit
     )
     shown = [job_values(job, result=False) for job in page.jobs]
     return json_answer({"jobs": shown, "cursor": page.cursor or None})

@@ -46,6 +46,7 @@ _EXAMPLES: Final = {
     413: "expected a body of 8 MiB at most",
     415: "expected Content-Type: application/json",
     422: "url: expected a value",
+    429: "expected 100 jobs a second at most; try again after Retry-After",
     503: "the queue cannot be reached; try again",
 }
 
@@ -117,7 +118,7 @@ def answers(
         faults = [Fault(field, message)] if status == 422 else ()
         words_of = f"{HTTPStatus(status).phrase}."
         shown[status] = described(words_of, problem(status, details[status], faults))
-        if status == 503:
+        if status in {429, 503}:
             shown[status]["headers"] = _RETRY_AFTER
     return shown
 

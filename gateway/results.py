@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from gateway.auth import requires
 from gateway.batches import BatchId
-from gateway.gate import Gate, gate_of
 from gateway.problems import answers
+from gateway.sight import queue_of
 from gateway.streaming import Streamed
-from runqueue import Batch, Job, JobState, calls
+from runqueue import AsyncRunQueue, Batch, Job, JobState, calls
 
 router = APIRouter(tags=["batches"])
 
@@ -108,10 +108,10 @@ async def _answer(
     request: Request, batch_id: str, chosen: str | None, wanted: Callable[[JobState], bool]
 ) -> Response:
     kind = _KINDS[chosen] if chosen else _accepted(request.headers.get("accept", "*/*"))
-    gate = gate_of(request)
-    batch = await gate.queue.get_batch(batch_id)
+    queue = queue_of(request)
+    batch = await queue.get_batch(batch_id)
     write = _csv if kind == CSV else _ndjson
-    pages = _pages(gate, batch, wanted)
+    pages = _pages(queue, batch, wanted)
     return Streamed(_written(pages, write, kind), media_type=kind)
 
 
@@ -131,7 +131,7 @@ def _accepted(accept: str) -> str:
 
 
 async def _pages(
-    gate: Gate, batch: Batch, wanted: Callable[[JobState], bool]
+    queue: AsyncRunQueue, batch: Batch, wanted: Callable[[JobState], bool]
 ) -> AsyncIterator[tuple[Sequence[Job], Callable[[int], None]]]:
     """Yield jobs, page by page, each with a function that is told how large its rows were."""
     start, size = 0, _LEAST
@@ -140,13 +140,13 @@ async def _pages(
         nonlocal size
         size = min(size * 2, _MOST) if written < _AIM // 2 else max(size // 2, _LEAST)
 
-    while ids := await gate.queue.send(calls.list_batch(batch.account, batch.id, start, _IDS)):
+    while ids := await queue.send(calls.list_batch(batch.account, batch.id, start, _IDS)):
         start += len(ids)
-        states = await gate.queue.states(ids)
+        states = await queue.states(ids)
         left = [i for i, (state, _) in zip(ids, states, strict=True) if state and wanted(state)]
         while left:
             some, left = left[:size], left[size:]
-            jobs = await gate.queue.get_many(some)
+            jobs = await queue.get_many(some)
             # One that another upload took over is that batch's.
             yield [job for job in jobs if job is not None and job.batch == batch.id], adapt
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.line_schema import EXAMPLE_ID
 from runqueue import Batch, Enqueued, Job, JobState
+from runqueue.batches import BatchStatus
 
 EXAMPLE_BATCH = "nma37qd2mzk4t3xvbu5wy6ae"
 _TIME = "2026-11-25T22:59:04.581412+00:00"
@@ -97,6 +98,18 @@ class JobShown(BaseModel):
     )
 
 
+class Callback(BaseModel):
+    """How a batch's `callback_url` was told: numbers of events."""
+
+    endpoint: str = Field(
+        "", description="Whom, without what may be secret.", examples=["https://shop.example"]
+    )
+    pending: int = Field(examples=[1])
+    delivered: int = Field(examples=[1])
+    gave_up: int = Field(examples=[0])
+    error: str | None = Field(examples=[None])
+
+
 class BatchShown(BaseModel):
     """A batch as it stands."""
 
@@ -105,14 +118,42 @@ class BatchShown(BaseModel):
     batch_id: str = Field(examples=[EXAMPLE_BATCH])
     account: str = Field(examples=["default"])
     name: str = Field(examples=["prices"])
+    status: BatchStatus = Field(examples=["in_progress"])
     sealed: bool = Field(description="Whether it is accepted.", examples=[True])
     held: str | None = Field(
         description="Why none of it is submitted now; null: nothing holds it.", examples=[None]
     )
+    held_reason: str | None = Field(description="What a rule that aborted it saw.", examples=[None])
     total: int = Field(description="Its jobs.", examples=[1000])
+    request_counts: dict[str, int] = Field(
+        examples=[{"total": 1000, "completed": 90, "failed": 0, "canceled": 0, "dead": 0}]
+    )
     states: dict[str, int] = Field(examples=[{"ready": 900, "running": 10, "completed": 90}])
     is_over: bool = Field(description="Whether every job of it has ended.", examples=[False])
     created_at: datetime = _WHEN
+    sealed_at: datetime | None = _WHEN
+    canceled_at: datetime | None = Field(examples=[None])
+    finished_at: datetime | None = Field(examples=[None])
+    expires_at: datetime | None = Field(
+        None, description="When it is too late for what was not submitted.", examples=[None]
+    )
+    eta: datetime | None = Field(
+        None, description="When it will be over, at the rate of the last jobs.", examples=[_TIME]
+    )
+    seconds_left: float | None = Field(None, description="Until then.", examples=[1234.5])
+    callback: Callback | None = Field(
+        None, description="Where it has a `callback_url`.", examples=[None]
+    )
+
+
+class BatchesShown(BaseModel):
+    """A page of batches."""
+
+    batches: list[BatchShown]
+    cursor: str | None = Field(
+        description="What the next page is asked for with; null: this is the last.",
+        examples=[None],
+    )
 
 
 class JobsShown(BaseModel):

@@ -13,8 +13,10 @@ from gateway.auth import requires
 from gateway.bulk import MAX_BYTES, MAX_JOBS, read_jobs
 from gateway.content import body_of, json_answer
 from gateway.gate import gate_of
+from gateway.limiting import HEADERS, admit
 from gateway.problems import Fault, FieldsRefused, answers
 from gateway.shown import Accepted, AcceptedMany, answer_values
+from gateway.sight import sight_of
 from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
 from runqueue.intake import accepted
 from runqueue.job import Enqueued, EnqueueStatus
@@ -74,8 +76,10 @@ _LOCATION = {
         "description": "Where the job is read.",
         "schema": {"type": "string"},
         "example": f"/v1/jobs/{line_schema.EXAMPLE_ID}",
-    }
+    },
+    **HEADERS,
 }
+_REFUSALS = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 _WRONG = "body.max_step: unknown field, did you mean 'max_steps'?"
 _USED = f"key 'order-17' was used for job {line_schema.EXAMPLE_ID} with another body"
 
@@ -87,7 +91,7 @@ _USED = f"key 'order-17' was used for job {line_schema.EXAMPLE_ID} with another 
     dependencies=[Depends(requires("enqueue"))],
     responses={
         202: {"description": "It is in the queue.", "model": Accepted, "headers": _LOCATION},
-        **answers(400, 401, 403, 408, 409, 413, 415, 422, 503, words={409: _USED, 422: _WRONG}),
+        **answers(*_REFUSALS, 409, words={409: _USED, 422: _WRONG}),
     },
     openapi_extra=body_of(_BODY),
 )
@@ -98,12 +102,17 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     `Idempotency-Key`, handing it in again makes no second job; without, it does. Needs the scope
     `enqueue`.
     """
-    gate = gate_of(request)
+    gate, sight = gate_of(request), sight_of(request)
+    await admit(request, gate.limiter)
     key = read_key(idempotency_key)
     async with gate.room.json(request, MAX_BODY) as raw:
-        spec = await asyncio.to_thread(read_line, raw) if len(raw) > _LARGE else read_line(raw)
+        if len(raw) > _LARGE:
+            spec = await asyncio.to_thread(read_line, raw, sight.default)
+        else:
+            spec = read_line(raw, sight.default)
         name_by(spec, key)
-        (answer,) = await gate.queue.enqueue_many([spec])
+        await admit(request, gate.limiter, 1)
+        (answer,) = await sight.queue.enqueue_many([spec])
     if answer.status is EnqueueStatus.CONFLICT:
         raise IdempotencyConflict(answer.custom_id or "", answer.job_id)
     return json_answer(answer_values(accepted(answer)), 202, f"/v1/jobs/{answer.job_id}")
@@ -115,8 +124,8 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     status_code=202,
     dependencies=[Depends(requires("enqueue"))],
     responses={
-        202: {"description": "They are in the queue.", "model": AcceptedMany},
-        **answers(400, 401, 403, 408, 413, 415, 422, 503, words={422: f"[0].{_WRONG}"}),
+        202: {"description": "They are in the queue.", "model": AcceptedMany, "headers": HEADERS},
+        **answers(*_REFUSALS, words={422: f"[0].{_WRONG}"}),
     },
     openapi_extra=body_of(_BULK),
 )
@@ -127,10 +136,13 @@ async def submit_many(request: Request) -> Response:
     another request is reported among the answers as `conflict`; the others are accepted. More than
     1,000 of one account become a batch. Needs the scope `enqueue`.
     """
-    gate = gate_of(request)
+    gate, sight = gate_of(request), sight_of(request)
+    await admit(request, gate.limiter)
     async with gate.room.json(request, MAX_BYTES) as raw:
-        specs = await asyncio.get_running_loop().run_in_executor(gate.checkers, read_jobs, raw)
-        found = await gate.queue.enqueue_many(specs)
+        loop = asyncio.get_running_loop()
+        specs = await loop.run_in_executor(gate.checkers, read_jobs, raw, sight.default)
+        await admit(request, gate.limiter, len(specs))
+        found = await sight.queue.enqueue_many(specs)
         return await asyncio.to_thread(_many, found)
 
 
@@ -145,14 +157,18 @@ def _many(found: list[Enqueued]) -> Response:
     )
 
 
-def read_line(raw: bytes) -> JobSpec:
+def read_line(raw: bytes, account: str) -> JobSpec:
     """Check one job.
+
+    Args:
+        raw: the job.
+        account: whose it is if it does not say so itself.
 
     Raises:
         InvalidJob: it names every field at fault.
     """
     try:
-        return parse_line(raw)
+        return parse_line(raw, account)
     except RecursionError:
         raise InvalidJob([FieldError("line", "expected JSON, got deeper nesting")]) from None
 

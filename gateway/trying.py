@@ -14,6 +14,7 @@ from gateway.auth import requires
 from gateway.content import body_of
 from gateway.gate import gate_of
 from gateway.problems import Fault, FieldsRefused, answers
+from gateway.sight import sight_of
 
 router = APIRouter(tags=["webhooks"])
 
@@ -56,8 +57,13 @@ class TryOut(BaseModel):
         ),
     ]
     account: Annotated[
-        str, Field(description="Whose key and secrets sign it.", examples=["default"])
-    ] = "default"
+        str | None,
+        Field(
+            description="Whose key and secrets sign it; not given: the first account that the token"
+            " is for, else `default`.",
+            examples=["default"],
+        ),
+    ] = None
 
 
 class Tried(BaseModel):
@@ -85,9 +91,12 @@ async def try_out(request: Request) -> Tried:
     """
     gate = gate_of(request)
     asked = await gate.room.model(request, TryOut)
-    account = gate.accounts.get(asked.account)
+    sight = sight_of(request)
+    seen = {name: account for name, account in gate.accounts.items() if sight.sees(name)}
+    account = seen.get(sight.whose(asked.account))
     if account is None:
-        raise FieldsRefused(Fault("account", f"expected one of {', '.join(sorted(gate.accounts))}"))
+        words = f"expected one of {', '.join(sorted(seen))}" if seen else "expected one with a key"
+        raise FieldsRefused(Fault("account", words))
     number = secrets.token_hex(8)
     body = _sample(number)
     headers = _signed(body, f"test_{number}", account)

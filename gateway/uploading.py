@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,10 +14,9 @@ from starlette.exceptions import HTTPException
 from gateway.bulk import MAX_FAULTS
 from gateway.checking import Asked, Checker
 from gateway.content import closing, too_large
-from gateway.gate import Gate
 from gateway.problems import Fault, FieldsRefused
 from gateway.unpacking import MAX_LINE, LineTooLong, NotReadable
-from runqueue import calls
+from runqueue import AsyncRunQueue, calls
 from runqueue.errors import BatchNotFound, QueueUnavailable
 from runqueue.intake import Packet
 from runqueue.job import Enqueued, EnqueueStatus
@@ -63,15 +63,14 @@ class Outcome:
     #: When the last of its jobs was stored.
     _latest: datetime = _LONG_AGO
 
-    def note(self, packet: Packet, answers: list[Enqueued], *, again: bool) -> None:
+    def note(self, packet: Packet, answers: list[Enqueued]) -> None:
         """Count the answers to a packet.
 
         Args:
             packet: what was sent; its positions are the numbers of its lines.
             answers: to each of its jobs.
-            again: whether it was sent before, and that was not answered.
         """
-        stored = self._stored_unanswered(answers) if again else set[str]()
+        stored = self._stored_unanswered(answers)
         for line, answer in zip(packet.positions, answers, strict=True):
             if answer.status is EnqueueStatus.NEW or answer.job_id in stored:
                 stored.discard(answer.job_id)
@@ -91,6 +90,7 @@ class Outcome:
         """Return the jobs of a packet that the try before the answered one stored.
 
         They are known by now, in this batch, and were not while the packets before were sent.
+        Whether there was such a try nobody can tell: the client of Redis sends again by itself.
         """
         return {
             answer.job_id
@@ -106,11 +106,14 @@ class Outcome:
         (self.batch,) = self._known_in if len(self._known_in) == 1 else (None,)
 
 
-async def upload(gate: Gate, asked: Asked, parts: AsyncIterator[bytes]) -> Outcome:
+async def upload(
+    queue: AsyncRunQueue, checkers: Executor, asked: Asked, parts: AsyncIterator[bytes]
+) -> Outcome:
     """Hand in the lines of a body as one batch; all of them are accepted, or none.
 
     Args:
-        gate: what the process holds.
+        queue: the queue, as the sender sees it.
+        checkers: where lines are checked.
         asked: what the batch is to be.
         parts: the body.
 
@@ -119,13 +122,13 @@ async def upload(gate: Gate, asked: Asked, parts: AsyncIterator[bytes]) -> Outco
         HTTPException: the body cannot be read, or another upload has some of the jobs.
         RunQueueError: the queue cannot take it.
     """
-    batch = await gate.queue.open_batch(asked.name, account=asked.account)
-    checker, sender = Checker(asked), _Sender(gate, batch)
+    batch = await queue.open_batch(asked.name, account=asked.account, **asked.rules)
+    checker, sender = Checker(asked), _Sender(queue, batch)
     try:
-        await _hand_in(gate, checker, sender, parts)
+        await _hand_in(checkers, checker, sender, parts)
         outcome = sender.outcome
         outcome.invalid, outcome.faults = checker.bad_lines, checker.faults
-        await _seal(gate, asked.account, outcome)
+        await _seal(queue, asked.account, outcome)
     except BaseException as error:
         await sender.give_up(asked.account)
         if isinstance(error, BatchNotFound):
@@ -134,35 +137,35 @@ async def upload(gate: Gate, asked: Asked, parts: AsyncIterator[bytes]) -> Outco
     return outcome
 
 
-async def _seal(gate: Gate, account: str, outcome: Outcome) -> None:
+async def _seal(queue: AsyncRunQueue, account: str, outcome: Outcome) -> None:
     """Accept the batch; one without a job of its own is given up."""
     batch = outcome.batch or ""
     if outcome.new:
         # An upload of the same keys takes over what is not accepted yet; should that end badly,
         # they would be gone, and this one would have said that they are there.
-        found, _ = await _patiently(lambda: gate.queue.get_batch(batch))
+        found = await _patiently(lambda: queue.get_batch(batch))
         if found.total != outcome.new:
             raise HTTPException(409, _TAKEN_OVER)
-        await _patiently(lambda: gate.queue.seal_batch(batch))
+        await _patiently(lambda: queue.seal_batch(batch))
         return
     if not outcome.known and not outcome.conflicts:
         nothing = Fault("body", "expected at least one job, one a line")
         raise FieldsRefused(*(outcome.faults or [nothing]))
     outcome.found_again()
-    await gate.queue.send(calls.discard_batch(account, batch))
+    await queue.send(calls.discard_batch(account, batch))
 
 
 async def _hand_in(
-    gate: Gate, checker: Checker, sender: "_Sender", parts: AsyncIterator[bytes]
+    checkers: Executor, checker: Checker, sender: "_Sender", parts: AsyncIterator[bytes]
 ) -> None:
     """Check a body and send its jobs, one packet on its way while the next is checked."""
     try:
         async for part in _gathered(parts):
-            await _each(gate, checker.feed(part), sender.send)
+            await _each(checkers, checker.feed(part), sender.send)
             if checker.has_seen_enough:
                 break
         else:
-            await _each(gate, checker.end(), sender.send)
+            await _each(checkers, checker.end(), sender.send)
     except LineTooLong as error:
         words = f"line {error.number}: expected at most {MAX_LINE} bytes"
         raise too_large(words) from None
@@ -175,10 +178,10 @@ async def _hand_in(
 
 
 async def _each(
-    gate: Gate, packets: Iterator[Packet], send: Callable[[Packet], Awaitable[None]]
+    checkers: Executor, packets: Iterator[Packet], send: Callable[[Packet], Awaitable[None]]
 ) -> None:
     loop = asyncio.get_running_loop()
-    while (packet := await loop.run_in_executor(gate.checkers, next, packets, None)) is not None:
+    while (packet := await loop.run_in_executor(checkers, next, packets, None)) is not None:
         await send(packet)
 
 
@@ -205,19 +208,18 @@ async def _read_the_rest(parts: AsyncIterator[bytes]) -> None:
         raise closing(413, "lines are bad, and the rest is too long to be read") from None
 
 
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
-    """Ask the queue, and again while it is away; returns the answer, and whether that was needed.
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask the queue, and again while it is away.
 
     A million lines are not given up because Redis took its time once.
     """
-    give_up, again = time.monotonic() + PATIENCE, False
+    give_up = time.monotonic() + PATIENCE
     while True:
         try:
-            return await ask(), again
+            return await ask()
         except QueueUnavailable:
             if time.monotonic() > give_up:
                 raise
-        again = True
         await asyncio.sleep(_PAUSE)
 
 
@@ -225,30 +227,29 @@ class _Sender:
     """Sends packets, one at a time.
 
     Args:
-        gate: what the process holds.
+        queue: the queue.
         batch: the open batch.
     """
 
-    def __init__(self, gate: Gate, batch: str) -> None:
+    def __init__(self, queue: AsyncRunQueue, batch: str) -> None:
         self.outcome = Outcome(batch)
-        self._gate = gate
+        self._queue = queue
         self._batch = batch
-        self._under_way: tuple[Packet, asyncio.Task[tuple[list[Enqueued], bool]]] | None = None
+        self._under_way: tuple[Packet, asyncio.Task[list[Enqueued]]] | None = None
 
     async def send(self, packet: Packet) -> None:
         """Send a packet once the last one has arrived."""
         await self.finish()
         # The same call again bears the same ids.
         call = packet.call(self._batch)
-        sending = _patiently(lambda: self._gate.queue.send(call))
+        sending = _patiently(lambda: self._queue.send(call))
         self._under_way = packet, asyncio.create_task(sending)
 
     async def finish(self) -> None:
         """Wait until all is sent."""
         if self._under_way is not None:
             packet, sending = self._under_way
-            answers, again = await sending
-            self.outcome.note(packet, answers, again=again)
+            self.outcome.note(packet, await sending)
             self._under_way = None
 
     async def give_up(self, account: str) -> None:
@@ -257,4 +258,4 @@ class _Sender:
             self._under_way[1].cancel()
             await asyncio.wait([self._under_way[1]])
         with suppress(QueueUnavailable):
-            await self._gate.queue.send(calls.discard_batch(account, self._batch))
+            await self._queue.send(calls.discard_batch(account, self._batch))

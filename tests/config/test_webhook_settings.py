@@ -31,6 +31,22 @@ def test_lists_are_read_from_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.all_accounts()["default"].keys == ("sk-live-0123456789", "old", "older")
 
 
+def test_a_token_is_for_all_accounts_or_for_those_that_it_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(
+        "RUNQUEUE_API_TOKENS", f"ops:read:{'0' * 64}, shop:enqueue+read@shop+acme+shop:{'1' * 64}"
+    )
+
+    everywhere, somewhere = load_settings().api_tokens
+
+    assert (everywhere.scopes, everywhere.accounts) == (frozenset({"read"}), ())
+    assert (somewhere.name, somewhere.digest) == ("shop", "1" * 64)
+    assert somewhere.scopes == frozenset({"enqueue", "read"})
+    assert somewhere.accounts == ("shop", "acme")
+    assert "1" * 64 not in repr(somewhere)
+
+
 def test_an_account_has_webhook_settings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", "k")
     monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__WEBHOOK_SECRETS", SECRET)
@@ -57,6 +73,11 @@ def test_an_account_has_webhook_settings_of_its_own(monkeypatch: pytest.MonkeyPa
         ("REDELIVER", "sometimes", "expected 'always', 'on_failure' or 'never'"),
         ("API_TOKENS", "ops:everything:" + "0" * 64, "expected <name>:<scopes>:<SHA-256"),
         ("API_TOKENS", "ops:read:token-itself", "expected <name>:<scopes>:<SHA-256"),
+        ("API_TOKENS", "ops:read@:" + "0" * 64, "expected <name>:<scopes>:<SHA-256"),
+        ("API_TOKENS", "ops:read@Shop:" + "0" * 64, "expected <name>:<scopes>:<SHA-256"),
+        ("API_TOKENS", "ops:read@shop+:token-itself", "expected <name>:<scopes>:<SHA-256"),
+        ("GATEWAY_MAX_JOBS_PER_SECOND", "-1", "expected greater than or equal to 0"),
+        ("GATEWAY_MAX_JOBS_PER_SECOND", "0.5", "expected a valid integer"),
         ("GATEWAY_PORT", "70000", "expected less than or equal to 65535"),
     ],
 )

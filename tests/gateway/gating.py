@@ -200,9 +200,15 @@ class Desk:
         return dumps
 
 
-def token(name: str, secret: str, *scopes: Any) -> ApiToken:
+def token(name: str, secret: str, *scopes: Any, accounts: tuple[str, ...] = ()) -> ApiToken:
     """A token as it is set up."""
-    return ApiToken(name, frozenset(scopes), hashlib.sha256(secret.encode()).hexdigest())
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return ApiToken(name, frozenset(scopes), digest, accounts)
+
+
+def bearer(secret: str) -> dict[str, str]:
+    """The header of who has a token."""
+    return {"authorization": f"Bearer {secret}"}
 
 
 @asynccontextmanager

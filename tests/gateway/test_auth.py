@@ -10,7 +10,7 @@ import pytest
 
 from config.gateway import ApiToken
 from gateway.auth import find_bearer, is_loopback
-from tests.gateway.gating import Desk, gating, token, told
+from tests.gateway.gating import Desk, bearer, gating, token, told
 
 TOKENS = (
     token("reader", "read-secret", "read"),
@@ -54,10 +54,6 @@ GUARDED = [
 #: What is done to whole batches: its tests are in `test_managing.py`.
 HELD = ("pause", "resume", "retry-failed")
 every_call = pytest.mark.parametrize("call", GUARDED, ids=[call.path for call in GUARDED])
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {secret}"}
 
 
 @every_call
@@ -112,7 +108,7 @@ async def test_every_route_but_probes_and_webhooks_is_guarded(redis_url: str) ->
         for name in guarded
     }
     # Those that not every queue can serve have tests of their own.
-    guarded |= {"GET /v1/jobs", "GET /v1/groups", "PUT /v1/groups/{name}"}
+    guarded |= {"GET /v1/jobs", "GET /v1/batches", "GET /v1/groups", "PUT /v1/groups/{name}"}
     guarded |= {f"POST /v1/batches/{{batch_id}}/{what}" for what in HELD}
     assert guarded >= {
         f"{method.upper()} {path}"
@@ -138,6 +134,20 @@ async def test_who_may_not_ask_changes_and_learns_nothing(desk: Desk, redis_url:
         assert desk.everything() == before
     assert [answer.status for answer in answers] == [403, 403, 403, 401]
     assert "order-17" not in str(answers)
+
+
+@pytest.mark.parametrize("headers", [{}, bearer("wrong"), bearer("enqueue-secret")])
+async def test_who_may_not_ask_does_not_learn_whether_there_is_a_job(
+    desk: Desk, redis_url: str, headers: dict[str, str]
+) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url, api_tokens=TOKENS) as door:
+        found = await door.ask("GET", f"/v1/jobs/{job.job_id}", headers=headers)
+        unknown = await door.ask("GET", JOB, headers=headers)
+
+    assert found.status in {401, 403}
+    assert (found.status, found.body) == (unknown.status, unknown.body)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])

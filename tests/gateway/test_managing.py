@@ -16,6 +16,7 @@ from tests.gateway.uploads import lines, send
 
 ROUTES = [
     ("GET", "/v1/jobs", "read"),
+    ("GET", "/v1/batches", "read"),
     ("POST", f"/v1/batches/{'a' * 24}/pause", "operate"),
     ("POST", f"/v1/batches/{'a' * 24}/resume", "operate"),
     ("POST", f"/v1/batches/{'a' * 24}/retry-failed", "operate"),
@@ -52,18 +53,24 @@ async def test_jobs_of_a_state_and_a_group_are_listed(desk: Desk, redis_url: str
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("state=lost", "state"),
-        ("limit=0", "limit"),
-        ("limit=1001", "limit"),
-        ("cursor=x", "cursor"),
-        ("account=acme", "account"),
+        ("jobs?state=lost", "state"),
+        ("jobs?limit=0", "limit"),
+        ("jobs?limit=1001", "limit"),
+        ("jobs?cursor=x", "cursor"),
+        ("jobs?account=acme", "account"),
+        ("batches?status=lost", "status"),
+        ("batches?limit=0", "limit"),
+        ("batches?limit=1001", "limit"),
+        ("batches?cursor=x", "cursor"),
+        ("batches?account=acme", "account"),
+        ("batches?account=", "account"),
     ],
 )
-async def test_a_wrong_question_for_jobs_names_its_parameter(
+async def test_a_wrong_question_for_a_list_names_its_parameter(
     redis_url: str, query: str, field: str
 ) -> None:
     async with gating(redis_url) as door:
-        answer = await door.ask("GET", f"/v1/jobs?{query}")
+        answer = await door.ask("GET", f"/v1/{query}")
 
     assert (answer.status, answer.body["errors"][0]["field"]) == (422, field)
 

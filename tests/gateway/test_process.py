@@ -193,3 +193,17 @@ def test_it_warns_of_an_open_host_without_tokens(
         said = started.communicate(timeout=20)[1]
 
     assert ("no_api_tokens" in said) is warns
+
+
+@pytest.mark.parametrize(("account", "warns"), [("acme", True), ("default", False)])
+def test_it_warns_of_a_token_for_an_account_without_a_key(
+    tmp_path: Path, account: str, warns: bool
+) -> None:
+    redis_url = f"redis://127.0.0.1:{closed_port()}/0"
+    tokens = f"ops:operate@{account}:{'0' * 64}"
+    with process(tmp_path, RUNQUEUE_REDIS_URL=redis_url, RUNQUEUE_API_TOKENS=tokens) as started:
+        url_of(started)
+        started.send_signal(signal.SIGTERM)
+        said = started.communicate(timeout=20)[1]
+
+    assert ("unknown_accounts" in said) is warns

@@ -30,7 +30,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(
     queue: RunQueue, desk: Desk, client: redis.Redis, redis_url: str
 ) -> None:
     async with gating(redis_url) as door:
-        writer = await begin(door, text(lines(2_500)))
+        writer = await begin(door.url, text(lines(2_500)))
         await eventually(lambda: len(desk.batches()) == 1)
         (batch,) = desk.batches()
         await eventually(lambda: queue.get_batch(batch).total >= 1_000)
@@ -48,7 +48,7 @@ async def test_none_of_an_upload_runs_before_its_end(
     queue: RunQueue, desk: Desk, redis_url: str
 ) -> None:
     async with gating(redis_url) as door:
-        writer = await begin(door, text(lines(2_500)))
+        writer = await begin(door.url, text(lines(2_500)))
         await eventually(lambda: desk.batches() and queue.get_batch(desk.batches()[0]).total)
         assert desk.claim() == []
         writer.write(b"0\r\n\r\n")
@@ -61,7 +61,7 @@ async def test_an_upload_that_broke_off_ends_whole_when_it_is_sent_again(
     queue: RunQueue, desk: Desk, client: redis.Redis, redis_url: str
 ) -> None:
     async with gating(redis_url) as door:
-        writer = await begin(door, text(lines(3_500)[:2_500]))
+        writer = await begin(door.url, text(lines(3_500)[:2_500]))
         await eventually(lambda: desk.batches() and queue.get_batch(desk.batches()[0]).total)
         writer.close()
         answer = await send(door, lines(3_500))
@@ -76,7 +76,7 @@ async def test_an_upload_whose_jobs_another_took_over_is_not_said_to_be_there(
     queue: RunQueue, desk: Desk, redis_url: str
 ) -> None:
     async with gating(redis_url) as door:
-        first = await begin(door, text(lines(2_500)))
+        first = await begin(door.url, text(lines(2_500)))
         await eventually(lambda: desk.batches() and queue.get_batch(desk.batches()[0]).total)
         second = await send(door, lines(2_500))
         first.write(b"0\r\n\r\n")
@@ -92,7 +92,7 @@ async def test_an_upload_that_stands_still_is_given_up(
     monkeypatch.setattr(content, "BODY_SECONDS", 0.2)
 
     async with gating(redis_url) as door:
-        writer = await begin(door, text(lines(10)))
+        writer = await begin(door.url, text(lines(10)))
         await eventually(lambda: 0 in desk.unsealed().values())
         writer.close()
 
@@ -101,7 +101,7 @@ async def test_an_upload_is_given_up_when_redis_is_full(
     queue: RunQueue, desk: Desk, client: redis.Redis, redis_url: str
 ) -> None:
     async with gating(redis_url) as door:
-        writer = await begin(door, text(lines(2_500)))
+        writer = await begin(door.url, text(lines(2_500)))
         await eventually(lambda: desk.batches() and queue.get_batch(desk.batches()[0]).total)
         client.config_set("maxmemory", 1)
         try:
@@ -172,7 +172,7 @@ async def test_more_uploads_than_there_is_room_for_are_to_be_sent_later(
     monkeypatch.setattr(batches, "MAX_UPLOADS", 1)
 
     async with gating(redis_url) as door:
-        writer = await begin(door, text(lines(10)))
+        writer = await begin(door.url, text(lines(10)))
         await eventually(lambda: len(desk.batches()) == 1)
         busy = await send(door, lines(1))
         writer.close()
@@ -188,7 +188,7 @@ async def test_the_rest_of_a_refused_upload_is_not_read_for_ever(
     monkeypatch.setattr(uploading, "_REST_SECONDS", 0.2)
 
     async with gating(redis_url) as door:
-        writer = await begin(door, b"{}\n" * 100_000)
+        writer = await begin(door.url, b"{}\n" * 100_000)
         await eventually(lambda: 0 in desk.unsealed().values())
         writer.close()
 

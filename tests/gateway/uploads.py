@@ -36,9 +36,9 @@ async def send(door: Door, body: bytes | Iterable[Any], query: str = "", **more:
     return await door.ask("POST", PATH + query, raw, headers)
 
 
-async def begin(door: Door, raw: bytes) -> asyncio.StreamWriter:
+async def begin(url: str, raw: bytes) -> asyncio.StreamWriter:
     """Begin an upload, in chunks, that does not end."""
-    host, port = door.url.removeprefix("http://").split(":")
+    host, port = url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     head = "POST /v1/batches HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n"
     writer.write(f"{head}content-type: application/x-ndjson\r\n\r\n".encode())
