@@ -21,7 +21,9 @@ from config.webhooks import AccountWebhooks, WebhookSettings
 PREFIX = "RUNQUEUE_"
 ENV_FILE = ".env"
 #: Read by `runqueue up` and `runqueue demo`, whose workers inherit it.
-_READ_ELSEWHERE = frozenset({"RUNQUEUE_WORKERS"})
+_READ_ELSEWHERE = frozenset(
+    {"RUNQUEUE_WORKERS", "RUNQUEUE_URL", "RUNQUEUE_TOKEN", "RUNQUEUE_ALLOW_HTTP"}
+)
 _SKYVERN = ("SKYVERN_API_KEY", "SKYVERN_BASE_URL")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 

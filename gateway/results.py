@@ -1,7 +1,5 @@
 """The results of a batch, streamed: one job a line, as JSON or CSV, in constant memory."""
 
-import csv
-import io
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Any, Final, Literal
 
@@ -10,12 +8,14 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from gateway import line_schema
 from gateway.auth import requires
 from gateway.batches import BatchId
-from gateway.problems import answers
+from gateway.problems import Fault, FieldsRefused, answers
 from gateway.sight import queue_of
 from gateway.streaming import Streamed
 from runqueue import AsyncRunQueue, Batch, Job, JobState, calls
+from runqueue.tables import csv_head, csv_rows
 
 router = APIRouter(tags=["batches"])
 
@@ -27,31 +27,12 @@ _LEAST, _MOST, _AIM = 4, 256, 4 * 1024 * 1024
 
 NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
+_CRLF = "\r\n"
 _KINDS = {"jsonl": NDJSON, "csv": CSV}
-#: The columns of a CSV file; what is an object or a list stands there as JSON.
-COLUMNS: Final = (
-    "custom_id",
-    "job_id",
-    "state",
-    "run_id",
-    "run_status",
-    "output",
-    "failure_reason",
-    "attempts",
-    "runs",
-    "kind",
-    "priority",
-    "group",
-    "batch",
-    "created_at",
-    "started_at",
-    "ended_at",
-    "webhook",
-)
 _ROW = {"custom_id": "order-17", "state": "completed", "output": {"price": 12.5}}
 _CONTENT = {
     NDJSON: {"schema": {"type": "string"}, "example": orjson.dumps(_ROW).decode() + "\n"},
-    CSV: {"schema": {"type": "string"}, "example": ",".join(COLUMNS) + "\r\n"},
+    CSV: {"schema": {"type": "string"}, "example": csv_head(_CRLF).decode()},
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "One job a line.", "content": _CONTENT},
@@ -70,6 +51,14 @@ Format = Annotated[
     Literal["jsonl", "csv"] | None,
     Query(description="Instead of the header Accept.", examples=["jsonl"]),
 ]
+After = Annotated[
+    str | None,
+    Query(
+        description="Only lines behind this job's, to go on with an answer that was cut; the header"
+        " Runqueue-After says that it is heeded.",
+        examples=[line_schema.EXAMPLE_ID],
+    ),
+]
 
 
 @router.get(
@@ -79,13 +68,18 @@ Format = Annotated[
     response_class=Response,
     responses=_ANSWERS,
 )
-async def batch_results(batch_id: BatchId, request: Request, format: Format = None) -> Response:  # noqa: A002
+async def batch_results(
+    batch_id: BatchId,
+    request: Request,
+    format: Format = None,  # noqa: A002
+    after: After = None,
+) -> Response:
     """Return a line for each job of the batch that has ended, in the order of the upload.
 
     The columns are those of a results file. An answer that cannot be finished is cut, and a client
     tells so. Needs the scope `read`.
     """
-    return await _answer(request, batch_id, format, lambda state: state.is_over)
+    return await _answer(request, batch_id, format, after, lambda state: state.is_over)
 
 
 @router.get(
@@ -95,24 +89,49 @@ async def batch_results(batch_id: BatchId, request: Request, format: Format = No
     response_class=Response,
     responses=_ANSWERS,
 )
-async def batch_errors(batch_id: BatchId, request: Request, format: Format = None) -> Response:  # noqa: A002
+async def batch_errors(
+    batch_id: BatchId,
+    request: Request,
+    format: Format = None,  # noqa: A002
+    after: After = None,
+) -> Response:
     """Return a line for each job that ended otherwise than completed, or is unconfirmed.
 
     As for the results. Needs the scope `read`.
     """
     bad = {JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNCONFIRMED}
-    return await _answer(request, batch_id, format, bad.__contains__)
+    return await _answer(request, batch_id, format, after, bad.__contains__)
 
 
 async def _answer(
-    request: Request, batch_id: str, chosen: str | None, wanted: Callable[[JobState], bool]
+    request: Request,
+    batch_id: str,
+    chosen: str | None,
+    after: str | None,
+    wanted: Callable[[JobState], bool],
 ) -> Response:
     kind = _KINDS[chosen] if chosen else _accepted(request.headers.get("accept", "*/*"))
     queue = queue_of(request)
     batch = await queue.get_batch(batch_id)
     write = _csv if kind == CSV else _ndjson
-    pages = _pages(queue, batch, wanted)
-    return Streamed(_written(pages, write, kind), media_type=kind)
+    start = await _behind(queue, batch, after) if after else 0
+    pages = _pages(queue, batch, wanted, start)
+    headers = {"Runqueue-After": after} if after else None
+    return Streamed(_written(pages, write, kind), headers=headers, media_type=kind)
+
+
+async def _behind(queue: AsyncRunQueue, batch: Batch, job_id: str) -> int:
+    """Return how many jobs of a batch come before those that are behind one.
+
+    Raises:
+        FieldsRefused: it is no job of the batch.
+    """
+    start = 0
+    while ids := await queue.send(calls.list_batch(batch.account, batch.id, start, _IDS)):
+        if job_id in ids:
+            return start + ids.index(job_id) + 1
+        start += len(ids)
+    raise FieldsRefused(Fault("after", "expected the id of a job of this batch"))
 
 
 def _accepted(accept: str) -> str:
@@ -131,10 +150,10 @@ def _accepted(accept: str) -> str:
 
 
 async def _pages(
-    queue: AsyncRunQueue, batch: Batch, wanted: Callable[[JobState], bool]
+    queue: AsyncRunQueue, batch: Batch, wanted: Callable[[JobState], bool], start: int
 ) -> AsyncIterator[tuple[Sequence[Job], Callable[[int], None]]]:
     """Yield jobs, page by page, each with a function that is told how large its rows were."""
-    start, size = 0, _LEAST
+    size = _LEAST
 
     def adapt(written: int) -> None:
         nonlocal size
@@ -157,7 +176,7 @@ async def _written(
     kind: str,
 ) -> AsyncIterator[bytes]:
     if kind == CSV:
-        yield _line(COLUMNS)
+        yield csv_head(_CRLF)
     async for jobs, adapt in pages:
         written = write(jobs)
         adapt(len(written))
@@ -169,18 +188,4 @@ def _ndjson(jobs: Sequence[Job]) -> bytes:
 
 
 def _csv(jobs: Sequence[Job]) -> bytes:
-    return b"".join(_line([_cell(row.get(name)) for name in COLUMNS]) for row in _rows(jobs))
-
-
-def _rows(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    return [job.as_row() for job in jobs]
-
-
-def _cell(value: Any) -> Any:
-    return orjson.dumps(value).decode() if isinstance(value, dict | list | bool) else value
-
-
-def _line(cells: Sequence[Any]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerow(cells)
-    return text.getvalue().encode()
+    return csv_rows(map(Job.as_row, jobs), _CRLF)

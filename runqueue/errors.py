@@ -12,7 +12,9 @@ RunQueueError
 ├── BatchCanceled         the batch was canceled: it does not go on
 ├── BatchExpired          the upload was not finished in time: its jobs were not accepted
 ├── QueueUnavailable      Redis cannot be reached
-│   └── MalformedURL      the address of Redis is none: trying again does not help
+│   ├── MalformedURL      the address of Redis is none: trying again does not help
+│   └── GatewayUnavailable   the gateway cannot be reached, or answers what none would
+├── NotAllowed            the gateway does not let the bearer of this token do that
 ├── QueueFull             Redis has no memory left for new jobs
 ├── EvictingRedis         Redis is set up to drop keys, so jobs could vanish
 └── NewerSchema           a newer version wrote there, and this one would misread it
@@ -174,6 +176,35 @@ class MalformedURL(QueueUnavailable):
 
     def __reduce__(self) -> tuple[type[MalformedURL], tuple[()]]:
         return type(self), ()
+
+
+class GatewayUnavailable(QueueUnavailable):
+    """The gateway cannot be reached, or its answer is none: try again, or look at its URL.
+
+    Args:
+        url: the gateway's URL; what may be secret in it is dropped before anything is kept.
+        reason: why, in words.
+    """
+
+    def __str__(self) -> str:
+        return f"gateway at {self.address}: {self.reason}"
+
+
+class NotAllowed(RunQueueError):
+    """The gateway knows no such token, or its bearer may not do that: ask who runs the gateway.
+
+    Args:
+        status: 401 (who are you?) or 403 (not you).
+        reason: why, in words; never the token.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(status, reason)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class QueueFull(RunQueueError):

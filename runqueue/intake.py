@@ -28,9 +28,12 @@ class Packet:
 
     def add(self, position: int, spec: JobSpec) -> None:
         """Take in one more job."""
-        packed = calls.pack_job(spec)
+        self.put(position, spec.custom_id, calls.pack_job(spec))
+
+    def put(self, position: int, key: str | None, packed: calls.JobArguments) -> None:
+        """Take in one more job that is packed already."""
         self.positions.append(position)
-        self.keys.append(spec.custom_id)
+        self.keys.append(key)
         self.arguments.append(packed)
         self.size += len(packed[-1])
 

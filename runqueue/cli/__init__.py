@@ -3,10 +3,11 @@
 Data goes to stdout, everything else to stderr. Exit codes:
 
     0    every job completed; without waiting: the jobs were handed in
-    1    a job failed, was canceled, is dead or unconfirmed; or the results could not be written
+    1    a job failed, was canceled, is dead or unconfirmed; or the results could not be written, or
+         have not all of the batch, since some of its jobs have not ended
     2    the command was given wrongly, or its question was not answered with yes
     3    a line of the file, or an id, was not accepted
-    4    the queue cannot be reached, or takes no jobs
+    4    the queue cannot be reached, takes no jobs, or a gateway does not know our token
     130  interrupted; jobs that were handed in go on
 """
 
@@ -14,7 +15,13 @@ import os
 import sys
 
 #: What the command line reads of `.env`, as the workers in this folder do.
-_FROM_FILE = ("RUNQUEUE_REDIS_URL", "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS")
+_FROM_FILE = (
+    "RUNQUEUE_REDIS_URL",
+    "RUNQUEUE_URL",
+    "RUNQUEUE_TOKEN",
+    "RUNQUEUE_ALLOW_HTTP",
+    "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS",
+)
 
 
 def main() -> None:

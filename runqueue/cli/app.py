@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from runqueue.cli import batches, commands, groups, operate, webhooks
+from runqueue.cli.again import retry
 from runqueue.cli.cancel import cancel
 from runqueue.cli.exits import EPILOG
-from runqueue.cli.export import results
+from runqueue.cli.export import errors, results
 from runqueue.cli.inbox import inbox
 from runqueue.cli.rooms import add_commands
 from runqueue.cli.submit import submit
+from runqueue.cli.validate import validate
 
 app = typer.Typer(
     add_completion=False,
@@ -40,9 +42,12 @@ def _main(
 
 
 app.command(epilog=EPILOG)(submit)
+app.command()(validate)
 app.command()(commands.status)
 app.command()(cancel)
 app.command()(results)
+app.command()(errors)
+app.command()(retry)
 app.command()(commands.stats)
 app.command()(commands.resume)
 app.command()(commands.server)

@@ -7,14 +7,13 @@ import typer
 
 from runqueue.batches import Batch, BatchStatus
 from runqueue.cli.cancel import tell_canceled
-from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.exits import Exit, tell
 from runqueue.cli.listing import AsJson, Limit, print_rows, tell_more
+from runqueue.cli.queues import Url, opened
 from runqueue.cli.show import print_values
 from runqueue.cli.watching import watch_batch
 from runqueue.cli.words import counted
 from runqueue.job import JobState
-from runqueue.operate import Operations
-from runqueue.queue import RunQueue
 
 batch = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Batches: jobs that were handed in together."
@@ -31,11 +30,15 @@ _COLUMNS = ("batch", "status", "held", "completed", "bad", "jobs", "created_at",
 
 @batch.command("list")
 def list_batches(
-    *, account: Account = "default", limit: Limit = 50, as_json: AsJson = False
+    *,
+    account: Account = "default",
+    limit: Limit = 50,
+    url: Url = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show the batches of an account, the newest first."""
     rows: list[dict[str, Any]] = []
-    with errors_told(), RunQueue() as queue:
+    with opened(url) as queue:
         cursor = ""
         while True:
             page = queue.list_batches(account, cursor=cursor, limit=min(_PAGE, limit))
@@ -67,45 +70,45 @@ def _row(found: Batch) -> dict[str, Any]:
 
 
 @batch.command()
-def show(one: OneBatch, *, as_json: OneObject = False) -> None:
+def show(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
     """Show how a batch stands."""
-    with errors_told(), RunQueue() as queue:
+    with opened(url) as queue:
         print_values(queue.get_batch(one).as_dict(), as_json=as_json)
 
 
 @batch.command()
-def pause(one: OneBatch, *, as_json: OneObject = False) -> None:
+def pause(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
     """Submit nothing more of a batch until it is resumed; runs under way go on."""
-    with errors_told(), RunQueue() as queue:
+    with opened(url) as queue:
         found = queue.pause_batch(one)
         waiting = sum(found.states.get(s, 0) for s in (JobState.READY, JobState.SCHEDULED))
         _tell(found, f"{found.held}; {counted(waiting, 'job')} held", as_json=as_json)
 
 
 @batch.command()
-def resume(one: OneBatch, *, as_json: OneObject = False) -> None:
+def resume(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
     """Go on with a batch that was paused, was aborted by its rules, or waits for its canary.
 
     A batch that a rule of its own holds goes on without its rules.
     """
-    with errors_told(), RunQueue() as queue:
+    with opened(url) as queue:
         found = queue.resume_batch(one)
         held = f"; held for its {found.held}" if found.held else ""
         _tell(found, f"{found.status}{held}", as_json=as_json)
 
 
 @batch.command()
-def cancel(one: OneBatch, *, as_json: OneObject = False) -> None:
+def cancel(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
     """Cancel every job of a batch; runs that have begun are canceled at Skyvern."""
-    with errors_told(), RunQueue() as queue:
-        done = Operations(queue).cancel_batch(one)
+    with opened(url) as queue:
+        done = queue.cancel_all_of(one)
         tell_canceled(done, {"batch": one, "cancel_requested": True}, as_json=as_json)
 
 
 @batch.command("retry-failed")
-def retry_failed(one: OneBatch, *, as_json: OneObject = False) -> None:
+def retry_failed(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
     """Submit the dead, failed and canceled jobs of a batch again."""
-    with errors_told(), RunQueue() as queue:
+    with opened(url) as queue:
         done = queue.retry_failed(one)
         found = queue.get_batch(one)
         if as_json:
@@ -117,12 +120,12 @@ def retry_failed(one: OneBatch, *, as_json: OneObject = False) -> None:
 
 
 @batch.command()
-def watch(one: OneBatch, *, as_json: OneObject = False) -> None:
+def watch(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
     """Follow a batch until it is over: done of all, by state, rate, and the time that is left.
 
     Ctrl-C ends the watching, not the batch.
     """
-    with errors_told(), RunQueue() as queue:
+    with opened(url) as queue:
         found = watch_batch(queue, one)
         _tell(found, _ending(found), as_json=as_json)
         is_all = found.states.get(JobState.COMPLETED, 0) == found.total

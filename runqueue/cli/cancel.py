@@ -17,13 +17,12 @@ from runqueue.cli.choosing import (
     confirm,
 )
 from runqueue.cli.commands import AsJson
-from runqueue.cli.exits import errors_told
 from runqueue.cli.naming import named
+from runqueue.cli.queues import Queue, Url, opened
 from runqueue.cli.words import counted
 from runqueue.job import Job
-from runqueue.operate import Filter, Operations
+from runqueue.operate import Filter
 from runqueue.operator_calls import Canceled
-from runqueue.queue import RunQueue
 
 Names = Annotated[
     list[str] | None,
@@ -41,6 +40,7 @@ def cancel(
     account: Account = None,
     everything: All = False,
     yes: Yes = False,
+    url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Cancel the named jobs and batches, or the jobs that filters choose.
@@ -49,35 +49,35 @@ def cancel(
     If a name is not on record, nothing is canceled.
     """
     wanted = Filter(group, batch, reason)
-    with errors_told(), RunQueue() as queue:
-        operations = Operations(queue)
+    with opened(url) as queue:
         if not by_filter(names, wanted, account, namespace, everything=everything):
-            done, values = _cancel_named(queue, operations, names or [], namespace)
+            done, values = _cancel_named(queue, names or [], namespace)
         else:
-            found = operations.find_open(wanted, account=account)
+            found = queue.find_open(wanted, account=account)
             ids = dict.fromkeys(job.id for job in found)
             confirm(f"cancel {counted(len(ids), 'job')}", yes=yes or not ids)
-            done, values = operations.cancel(ids), {}
+            done, values = queue.cancel_jobs(ids), {}
         tell_canceled(done, values, as_json=as_json)
 
 
 def _cancel_named(
-    queue: RunQueue, operations: Operations, names: list[str], namespace: str
+    queue: Queue, names: list[str], namespace: str
 ) -> tuple[Canceled, dict[str, Any]]:
     """Cancel what is named; returns what it came to, and what --json says of a single one."""
     found = named(queue, names, namespace)
     batches = dict.fromkeys(one.id for one in found if not isinstance(one, Job))
     # A job of a batch that is named, too, counts once.
     jobs = [one.id for one in found if isinstance(one, Job) and one.batch not in batches]
-    done = operations.cancel(jobs)
+    done = queue.cancel_jobs(jobs)
     for one in batches:
-        done += operations.cancel_batch(one)
+        done += queue.cancel_all_of(one)
     if len(found) > 1:
         return done, {}
     if batches:
         size = done.at_once + done.asked + done.over
         return done, {"batch": found[0].id, "jobs": size, "cancel_requested": True}
-    state, _ = queue.states(jobs)[0]
+    (job,) = queue.get_many(jobs, result=False)
+    state = job.state if job else None
     over = state is None or state.is_over
     return done, {"job_id": found[0].id, "state": state, "cancel_requested": not over}
 

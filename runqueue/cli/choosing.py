@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.queues import redis_is_needed
 from runqueue.operate import Filter, Operations, Settled
 from runqueue.queue import RunQueue
 
@@ -41,6 +42,7 @@ _OF_THE_STATE = {Settled.NOT_UNCONFIRMED, Settled.NOT_DEAD, Settled.NOT_ENDED_BA
 @contextmanager
 def operating() -> Iterator[Operations]:
     """Open the queue for a person's hands; what goes wrong ends the command with a line."""
+    redis_is_needed()
     with errors_told(), RunQueue() as queue:
         yield Operations(queue)
 

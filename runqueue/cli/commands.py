@@ -10,6 +10,7 @@ from runqueue.cli.choosing import Namespace
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.holds import hold_words
 from runqueue.cli.naming import named
+from runqueue.cli.queues import Url, opened, redis_is_needed
 from runqueue.cli.show import print_table, print_values
 from runqueue.cli.webhooks import webhook_values
 from runqueue.cli.words import count_words, counted, printable, webhook_words
@@ -25,17 +26,19 @@ Id = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
-def status(some_id: Id, *, namespace: Namespace = "", as_json: AsJson = False) -> None:
+def status(
+    some_id: Id, *, namespace: Namespace = "", url: Url = None, as_json: AsJson = False
+) -> None:
     """Show a job, its result included, or a batch."""
-    with errors_told(), RunQueue() as queue:
+    with opened(url) as queue:
         (found,) = named(queue, [some_id], namespace, result=True)
         values = _job_values(found, as_json=as_json) if isinstance(found, Job) else found.as_dict()
         print_values(values, as_json=as_json)
 
 
-def stats(*, as_json: AsJson = False) -> None:
+def stats(*, url: Url = None, as_json: AsJson = False) -> None:
     """Show the figures of every account."""
-    with errors_told(), RunQueue() as queue:
+    with opened(url) as queue:
         accounts = queue.stats()
         if as_json:
             print_values({name: found.as_dict() for name, found in accounts.items()}, as_json=True)
@@ -48,6 +51,7 @@ def resume(
     account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")] = "default",
 ) -> None:
     """Go on with an account's submissions after a hold that `stats` shows."""
+    redis_is_needed()
     with errors_told(), RunQueue() as queue:
         reason = queue.resume(account)
         held = f"resumed; it was held by: {printable(reason)}"

@@ -1,120 +1,187 @@
-"""`runqueue results`: the jobs of a batch as a file, one line each."""
+"""`runqueue results` and `errors`: the jobs of a batch as a file, one line each."""
 
-import csv
-import io
+from __future__ import annotations
+
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 import typer
 
-from runqueue.cli.exits import Exit, errors_told, tell
-from runqueue.cli.results import Results, ResultsError
+from runqueue.batches import Batch
+from runqueue.cli.exits import Exit, tell
+from runqueue.cli.formats import Format, Kind, as_csv, format_of, make
+from runqueue.cli.queues import BAD, Queue, Url, opened
+from runqueue.cli.show import state_words
+from runqueue.cli.watching import watch_batch
 from runqueue.cli.words import counted
-from runqueue.job import Job, JobState
-from runqueue.queue import RunQueue
+from runqueue.cli.writing import Of, OtherPartError, Part, WritingError
+from runqueue.errors import RunQueueError
 
-#: Jobs written at once.
-_CHUNK = 100
 #: Seconds between two words on how far the writing is.
 _QUIET_SECONDS = 5.0
-_BAD = {JobState.FAILED, JobState.CANCELED, JobState.DEAD}
-_NAMES = {".jsonl", ".ndjson", ".csv"}
-#: What a table has of `Job.as_row`; the last ones a line of JSON has only where there is something.
-COLUMNS = (
-    *("custom_id", "job_id", "state", "run_id", "run_status", "output", "failure_reason"),
-    *("attempts", "runs", "kind", "priority", "group", "batch"),
-    *("created_at", "started_at", "ended_at", "webhook"),
-    *("app_url", "recording_url", "screenshot_urls", "downloaded_files", "step_count"),
-    "result_omitted",
-)
+#: Jobs looked at in one step, of a batch that may have gained some.
+_PAGE = 1000
 
-#: Returns jobs as lines of the file.
-_Write = Callable[[list[Job]], bytes]
+OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="The file: .jsonl, .csv (or with .gz behind it) or .parquet; one that exists is"
+        " replaced, at the end. What was cut off goes on when the command is given again.",
+    ),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch is over.")]
+Anew = Annotated[bool, typer.Option("--anew", help="Begin anew, whatever was written before.")]
 
 
 def results(
-    batch: Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")],
+    batch: OneBatch,
     *,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT",
-            help="The file, .jsonl or .csv; one that exists is replaced, at the end.",
-        ),
-    ] = None,
+    output: Output = None,
     errors: Annotated[
-        bool, typer.Option("--errors", help="Only jobs that failed, are dead or were canceled.")
+        bool, typer.Option("--errors", help="Only what did not go well, as `runqueue errors`.")
     ] = False,
+    wait: Wait = False,
+    anew: Anew = False,
+    url: Url = None,
 ) -> None:
-    """Write the jobs of a batch, one line each, in the order of the upload.
+    """Write the jobs of a batch that have ended, one line each, in the order of the upload.
 
-    Jobs that have not ended are among them, as they stand. Without -o they go to stdout, as JSON.
+    Without -o they go to stdout, as JSON. If some have not ended, the exit code is 1.
     """
-    if output is not None and output.suffix not in _NAMES and not _is_special(output):
-        raise typer.BadParameter("expected a name that ends in .jsonl or .csv", param_hint="-o")
-    with errors_told(), RunQueue() as queue:
-        total = queue.get_batch(batch).total
-        jobs = (job for job in queue.iter_results(batch) if not errors or job.state in _BAD)
-        if output is None:
-            for lines, _ in _in_chunks(jobs, _as_json):
-                sys.stdout.buffer.write(lines)
-            sys.stdout.buffer.flush()
-            return
-        try:
-            written = _write(output, jobs, total)
-        except ResultsError as error:
-            tell(f"runqueue: {error}")
-            raise typer.Exit(Exit.NOT_ALL_COMPLETED) from None
-        typer.echo(f"{counted(written, 'job')} written to {output}")
+    _export(Of(batch, "errors" if errors else "results"), output, url, wait=wait, anew=anew)
+
+
+def errors(
+    batch: OneBatch,
+    *,
+    output: Output = None,
+    wait: Wait = False,
+    anew: Anew = False,
+    url: Url = None,
+) -> None:
+    """Write what of a batch did not go well: failed, canceled, dead and unconfirmed jobs.
+
+    As for `runqueue results`.
+    """
+    _export(Of(batch, "errors"), output, url, wait=wait, anew=anew)
+
+
+def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: bool) -> None:
+    is_special = output is not None and _is_special(output)
+    wanted = Format(Kind.JSONL) if output is None or is_special else format_of(output)
+    with opened(url) as queue:
+        # Read first: what ends from here on may be missing, and is told as missing.
+        found = watch_batch(queue, of.batch) if wait else queue.get_batch(of.batch)
+        if output is None or is_special:
+            _stream(queue, of, output)
+        else:
+            with _told():
+                _write(queue, found, of, output.resolve(), wanted, anew=anew)
+        _tell_missing(found)
 
 
 def _is_special(path: Path) -> bool:
+    """Tell whether a path is no plain file; what /dev/stdout leads to belongs to its opener."""
     return path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
 
 
-def _write(path: Path, jobs: Iterable[Job], total: int) -> int:
-    """Write a file; returns how many jobs are in it."""
-    written, told = 0, time.monotonic()
-    with Results(path) as file:
-        if path.suffix == ".csv":
-            file.append(_rows([list(COLUMNS)]))
-        for lines, count in _in_chunks(jobs, _as_table if path.suffix == ".csv" else _as_json):
-            file.append(lines)
-            written += count
-            if time.monotonic() - told > _QUIET_SECONDS:
-                told = time.monotonic()
-                tell(f"{written:,} of {counted(total, 'job')} written")
-        file.finish()
-    return written
+def _stream(queue: Queue, of: Of, output: Path | None) -> None:
+    """Write to what is no plain file, and cannot be gone on with."""
+    pages = queue.lines(of.batch, errors=_errors(of), after=None)
+    texts: Iterator[bytes] = (b"".join(line.text for line in lines) for lines in pages)
+    if output is not None and output.suffix == ".csv":
+        texts = as_csv([line.text for line in lines] for lines in pages)
+    if output is None:
+        for text in texts:
+            sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+        return
+    with output.open("wb") as file:
+        for text in texts:
+            file.write(text)
 
 
-def _in_chunks(jobs: Iterable[Job], write: _Write) -> Iterator[tuple[bytes, int]]:
-    """Yield some lines, and of how many jobs they are."""
-    left = iter(jobs)
-    while some := list(islice(left, _CHUNK)):
-        yield write(some), len(some)
+def _errors(of: Of) -> bool:
+    return of.what == "errors"
 
 
-def _as_json(jobs: list[Job]) -> bytes:
-    return b"".join(orjson.dumps(job.as_row()) + b"\n" for job in jobs)
+@contextmanager
+def _told() -> Iterator[None]:
+    """End the command with a line where the file cannot be written."""
+    try:
+        yield
+    except OtherPartError as error:
+        tell(f"runqueue: {error}")
+        raise typer.Exit(Exit.USAGE) from None
+    except WritingError as error:
+        tell(f"runqueue: {error}")
+        raise typer.Exit(Exit.NOT_ALL_COMPLETED) from None
 
 
-def _as_table(jobs: list[Job]) -> bytes:
-    return _rows([[_cell(row.get(name)) for name in COLUMNS] for row in map(Job.as_row, jobs)])
+def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, anew: bool) -> None:
+    """Write a file, or go on with it."""
+    with Part(target, of, anew=anew) as part:
+        if part.rows and not part.is_gapless:
+            part.close_gap(_order(queue, found, of))
+        if part.rows:
+            tell(f"{counted(part.rows, 'job')} stand in {part.path}: going on behind these")
+        part.begin(gapless=found.is_over)
+        with _how_to_go_on(part):
+            _fill(queue, part, of, found.total)
+        if not wanted.is_lines:
+            try:
+                make(target, wanted, part.chunks)
+            except OSError as error:
+                raise part.failed(error) from None
+        part.finish(rename=wanted.is_lines)
+        typer.echo(f"{counted(part.rows, 'job')} written to {target}")
 
 
-def _rows(rows: list[list[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+def _order(queue: Queue, found: Batch, of: Of) -> Iterator[tuple[str, bool]]:
+    """Yield the jobs of a batch in the order of the upload, and whether each is wanted now."""
+    cursor = ""
+    while True:
+        page = queue.list_jobs(batch=found.id, account=found.account, cursor=cursor, limit=_PAGE)
+        for job in page.jobs:
+            yield job.id, job.state in BAD if _errors(of) else job.is_over
+        if not (cursor := page.cursor):
+            return
 
 
-def _cell(value: Any) -> Any:
-    return orjson.dumps(value).decode() if isinstance(value, (dict, list, bool)) else value
+@contextmanager
+def _how_to_go_on(part: Part) -> Iterator[None]:
+    """Say what is written, where the queue or a person ends the writing."""
+    try:
+        yield
+    except (RunQueueError, KeyboardInterrupt):
+        if words := part.how_to_go_on():
+            tell(f"runqueue: {words.removeprefix('; ')}")
+        raise
+
+
+def _fill(queue: Queue, part: Part, of: Of, total: int) -> None:
+    told = time.monotonic()
+    for lines in queue.lines(of.batch, errors=_errors(of), after=part.last):
+        part.append(lines)
+        if time.monotonic() - told > _QUIET_SECONDS:
+            told = time.monotonic()
+            tell(f"{part.rows:,} of {counted(total, 'job')} written")
+
+
+def _tell_missing(found: Batch) -> None:
+    """Say which jobs had not ended when the reading began; the exit code says so, too."""
+    waiting = {state.value: n for state, n in found.states.items() if not state.is_over}
+    if missing := sum(waiting.values()):
+        tell(
+            f"runqueue: {missing:,} of {counted(found.total, 'job')} had not ended"
+            f" ({state_words(waiting)}): give the command again, or --wait, for all of them"
+        )
+        raise typer.Exit(Exit.NOT_ALL_COMPLETED)

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.exits import Exit, tell
 from runqueue.cli.listing import AsJson, print_rows
+from runqueue.cli.queues import Url, opened
 from runqueue.cli.show import print_values
 from runqueue.groups import KEEP, Group, Keep
-from runqueue.queue import RunQueue
 
 group = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Groups: shares of an account."
@@ -42,6 +42,7 @@ def set_group(
     pause: Annotated[bool, typer.Option("--pause", help="Submit nothing more of it.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with it.")] = False,
     account: Account = "default",
+    url: Url = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of text.")
     ] = False,
@@ -54,7 +55,7 @@ def set_group(
         tell("runqueue: nothing to set: give --max-concurrent, --pause or --resume")
         raise typer.Exit(Exit.USAGE)
     paused = pause if pause or resume else None
-    with errors_told(), RunQueue() as queue:
+    with opened(url) as queue:
         found = queue.set_group(name, max_concurrent=cap, paused=paused, account=account)
         if as_json:
             print_values(found.as_dict(), as_json=True)
@@ -63,9 +64,9 @@ def set_group(
 
 
 @group.command("list")
-def list_groups(*, account: Account = "default", as_json: AsJson = False) -> None:
+def list_groups(*, account: Account = "default", url: Url = None, as_json: AsJson = False) -> None:
     """Show the groups that have settings or ready jobs."""
-    with errors_told(), RunQueue() as queue:
+    with opened(url) as queue:
         rows = [found.as_dict() for found in queue.groups(account)]
         if not as_json:
             for row in rows:

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable, Collection
+from typing import Protocol
 
 from runqueue.cli.words import printable
-from runqueue.queue import RunQueue
 from runqueue.stats import AccountStats
 
 #: Seconds; a hold that long waits for a person.
@@ -40,6 +40,11 @@ def _words(stats: AccountStats) -> list[tuple[str, str]]:
     return found
 
 
+class _HasStats(Protocol):
+    def stats(self) -> dict[str, AccountStats]:
+        """Read the figures of every account."""
+
+
 class Holds:
     """Says, once for each reason, what keeps the jobs waiting that somebody waits for.
 
@@ -48,7 +53,7 @@ class Holds:
         say: told the words when something is seen for the first time.
     """
 
-    def __init__(self, queue: RunQueue, say: Callable[[str], None]) -> None:
+    def __init__(self, queue: _HasStats, say: Callable[[str], None]) -> None:
         self._queue = queue
         self._say = say
         self._said: set[tuple[str, str]] = set()

@@ -10,6 +10,7 @@ import typer
 from runqueue.cli.choosing import Account, All, Reason, Yes, confirm
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.listing import AsJson, Limit, print_rows, tell_more
+from runqueue.cli.queues import redis_is_needed
 from runqueue.cli.words import counted
 from runqueue.queue import RunQueue
 from runqueue.refused import Refused, RefusedLine
@@ -32,6 +33,7 @@ def list_refused(
     as_json: AsJson = False,
 ) -> None:
     """Show refused lines and what is wrong with them, oldest first; --json shows the lines, too."""
+    redis_is_needed()
     with errors_told(), RunQueue() as queue:
         refused = Refused(queue)
         found = list(islice(refused.find(account, reason), limit + 1))
@@ -52,6 +54,7 @@ def discard(
     yes: Yes = False,
 ) -> None:
     """Throw refused lines away."""
+    redis_is_needed()
     with errors_told(), RunQueue() as queue:
         refused = Refused(queue)
         found = _chosen(refused, account, reason, everything=everything)
@@ -68,6 +71,7 @@ def retry(
     yes: Yes = False,
 ) -> None:
     """Put refused lines back into the inbox, say after their account was set up."""
+    redis_is_needed()
     with errors_told(), RunQueue() as queue:
         refused = Refused(queue)
         found = _chosen(refused, account, reason, everything=everything)

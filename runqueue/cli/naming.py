@@ -1,6 +1,7 @@
 """What people call jobs and batches by: ids, and the custom_ids that they know better."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import typer
 
@@ -9,11 +10,23 @@ from runqueue.batches import Batch
 from runqueue.cli.exits import Exit, tell
 from runqueue.errors import BatchNotFound
 from runqueue.job import Job
-from runqueue.queue import RunQueue
+
+
+class Records(Protocol):
+    """A queue, or what stands for it: jobs and batches are read there."""
+
+    def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
+        """Read jobs."""
+
+    def get_batch(self, batch: str) -> Batch:
+        """Read a batch."""
+
+    def accounts(self) -> list[str]:
+        """Return the names of the accounts."""
 
 
 def named(
-    queue: RunQueue, names: Sequence[str], namespace: str, *, result: bool = False
+    queue: Records, names: Sequence[str], namespace: str, *, result: bool = False
 ) -> list[Job | Batch]:
     """Find what is named, each once; a name that is not on record ends the command.
 
@@ -43,7 +56,7 @@ def named(
     return list({found[name].id: found[name] for name in names}.values())
 
 
-def named_jobs(queue: RunQueue, names: Sequence[str], namespace: str) -> list[str]:
+def named_jobs(queue: Records, names: Sequence[str], namespace: str) -> list[str]:
     """Find the jobs that are named and return their ids; a batch among them ends the command.
 
     Args:
@@ -57,13 +70,13 @@ def named_jobs(queue: RunQueue, names: Sequence[str], namespace: str) -> list[st
     return [one.id for one in found]
 
 
-def _jobs(queue: RunQueue, job_ids: dict[str, str], *, result: bool) -> dict[str, Job]:
+def _jobs(queue: Records, job_ids: dict[str, str], *, result: bool) -> dict[str, Job]:
     """Return the jobs on record, by name."""
     jobs = queue.get_many(list(job_ids.values()), result=result)
     return {name: job for name, job in zip(job_ids, jobs, strict=True) if job is not None}
 
 
-def _batch(queue: RunQueue, name: str) -> Batch | None:
+def _batch(queue: Records, name: str) -> Batch | None:
     try:
         return queue.get_batch(name)
     except BatchNotFound:

@@ -5,59 +5,67 @@ from typing import Any
 import orjson
 import typer
 
-from runqueue.cli.lines import Checked
+from runqueue.cli.lines import Reading
 from runqueue.cli.show import print_states
 from runqueue.cli.upload import HandedIn
 from runqueue.cli.words import counted
 
-_OF_THE_FILE = ("file", "jobs", "repeated", "invalid")
 
-
-def report_of(checked: Checked, handed: HandedIn) -> dict[str, Any]:
-    """Return what --json says of a file that was handed in."""
+def found_in(reading: Reading) -> dict[str, Any]:
+    """Return what --json says of a file that was checked."""
     return {
-        "file": checked.name,
-        "jobs": checked.jobs,
-        "new": handed.new,
-        "known": sum(known.jobs for known in handed.known.values()),
-        "repeated": checked.repeated,
-        "batches": handed.batches,
-        "known_in": [
-            {"batch": batch, "jobs": known.jobs, "since": known.since.isoformat()}
-            for batch, known in handed.known.items()
-        ],
-        "invalid": [line._asdict() for line in checked.bad],
-        "conflicts": [
-            {"line": line.number, "custom_id": line.custom_id, "job_id": job_id}
-            for line, job_id in handed.conflicts
-        ],
+        "file": reading.source.name,
+        "jobs": reading.checker.jobs.total(),
+        "repeated": reading.checker.repeated,
+        "invalid": [line._asdict() for line in reading.bad],
+        "invalid_lines": reading.checker.bad_lines,
     }
 
 
-def say_checked(checked: Checked, *, as_json: bool) -> None:
-    """Say what is in a file that was only checked."""
-    if as_json:
-        report = report_of(checked, HandedIn())
-        typer.echo(orjson.dumps({key: report[key] for key in _OF_THE_FILE}))
-        return
-    found = f"{counted(checked.jobs, 'job')}, {counted(checked.bad_lines, 'bad line')}"
-    typer.echo(f"{checked.name}: {found}; nothing was handed in")
+def report_of(reading: Reading, handed: HandedIn) -> dict[str, Any]:
+    """Return what --json says of a file that was handed in."""
+    return {
+        **found_in(reading),
+        "new": handed.new.total(),
+        "known": sum(known.jobs for known in handed.known.values()),
+        "batches": handed.batches,
+        "known_in": [
+            {
+                "batch": batch,
+                "jobs": known.jobs,
+                "since": known.since.isoformat() if known.since else None,
+            }
+            for batch, known in handed.known.items()
+        ],
+        "conflicts": [conflict._asdict() for conflict in handed.shown_conflicts],
+        "conflicting_lines": handed.conflicts,
+    }
 
 
-def say_handed_in(checked: Checked, handed: HandedIn) -> None:
+def say_handed_in(reading: Reading, handed: HandedIn) -> None:
     """Say what became of a file's lines."""
     for account, batch in handed.batches.items():
         where = "" if account == "default" else f" (account {account})"
         typer.echo(f"batch {batch}{where}")
-    typer.echo(f"{counted(handed.new, 'job')} handed in")
+    typer.echo(f"{counted(handed.new.total(), 'job')} handed in")
     for known_in, known in handed.known.items():
-        where = f"in batch {known_in}" if known_in else "without a batch"
-        typer.echo(f"{known.jobs:,} known already, {where}, since {known.since:%Y-%m-%d %H:%M} UTC")
-    if checked.repeated:
-        repeat = "line repeats" if checked.repeated == 1 else "lines repeat"
-        typer.echo(f"{checked.repeated:,} {repeat} the job of an earlier line")
+        words = [f"{known.jobs:,} known already"]
+        if known_in != "":
+            words.append(f"in batch {known_in}" if known_in else "without a batch")
+        if known.since:
+            words.append(f"since {known.since:%Y-%m-%d %H:%M} UTC")
+        typer.echo(", ".join(words))
+    say_repeated(reading)
     if handed.conflicts:
-        typer.echo(f"{len(handed.conflicts):,} in conflict with jobs handed in earlier")
+        typer.echo(f"{handed.conflicts:,} in conflict with jobs handed in earlier")
+
+
+def say_repeated(reading: Reading) -> None:
+    """Say how many lines repeat a job."""
+    repeated = reading.checker.repeated
+    if repeated:
+        repeat = "line repeats" if repeated == 1 else "lines repeat"
+        typer.echo(f"{repeated:,} {repeat} the job of an earlier line")
 
 
 def say_end(report: dict[str, Any], *, as_json: bool, waited: bool) -> None:

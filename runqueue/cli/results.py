@@ -1,6 +1,7 @@
 """The results file: one line of JSON for each job, as the jobs end."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -8,11 +9,8 @@ from typing import Self
 
 import orjson
 
-from runqueue.cli.follow import GONE
+from runqueue.cli.counts import GONE
 from runqueue.queue import RunQueue
-
-#: Jobs read at once: results may be large.
-_CHUNK = 100
 
 
 class ResultsError(Exception):
@@ -66,16 +64,13 @@ class Results:
             if exc is None and not self._failed:
                 raise ResultsError(self.path, error) from None
 
-    def write(self, queue: RunQueue, waiting: list[str]) -> None:
-        """Write the rows of jobs, and take each from the list once its row is written."""
-        while waiting:
-            some = waiting[:_CHUNK]
-            rows = [
-                job.as_row() if job else {"job_id": job_id, "state": GONE}
-                for job_id, job in zip(some, queue.get_many(some), strict=True)
-            ]
-            self.append(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-            del waiting[: len(some)]
+    def write(self, queue: RunQueue, job_ids: Sequence[str]) -> None:
+        """Write the rows of some jobs: of all of them, or, if they cannot be read, of none."""
+        rows = [
+            job.as_row() if job else {"job_id": job_id, "state": GONE}
+            for job_id, job in zip(job_ids, queue.get_many(job_ids), strict=True)
+        ]
+        self.append(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
     def finish(self) -> None:
         """Give the file its name, once it is safe on the disk."""

@@ -53,7 +53,7 @@ class Display(Protocol):
 @contextmanager
 def display(total: int) -> Iterator[Display]:
     """Show progress on stderr: a bar at a terminal, a line every few seconds elsewhere."""
-    console = Console(stderr=True, highlight=False)
+    console = stderr()
     if not console.is_terminal:
         lines = _Lines(console)
         yield lines
@@ -66,6 +66,11 @@ def display(total: int) -> Iterator[Display]:
     )
     with Progress(*columns, console=console) as progress:
         yield _Bar(progress, progress.add_task("", total=total, pace="", states=""))
+
+
+def stderr() -> Console:
+    """Return where progress is shown."""
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 class _Bar:
@@ -83,7 +88,7 @@ class _Bar:
         )
 
     def say(self, message: str) -> None:
-        self._progress.console.print(message, markup=False)
+        self._progress.console.print(message, markup=False, soft_wrap=True)
 
 
 class _Lines:
@@ -108,9 +113,12 @@ class _Lines:
 
 def pace_words(pace: Pace, left: int) -> str:
     """Return the rate and how long the rest will take."""
-    seconds = pace.seconds_for(left)
-    eta = "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
-    return f"{pace.per_second:.1f}/s, ETA {eta}"
+    return f"{pace.per_second:,.1f}/s, ETA {span_words(pace.seconds_for(left))}"
+
+
+def span_words(seconds: float | None) -> str:
+    """Return a span of time as a clock shows it: '1 day, 2:03:04'; None = nobody knows."""
+    return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def state_words(states: Mapping[str, int]) -> str:

@@ -1,27 +1,58 @@
-"""Handing in a checked file: one batch for each account, accepted when all of it is there."""
+"""Handing in a file while it is read: into open batches, accepted when all of it is there."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from runqueue import calls
-from runqueue.cli.lines import Checked, Line
-from runqueue.errors import BatchNotFound
+from runqueue.batches import Batch, BatchRules
+from runqueue.checking import MOST_TOLD
+from runqueue.cli.joblist import JobList
+from runqueue.errors import BatchNotFound, QueueUnavailable, RunQueueError
+from runqueue.intake import Packet
 from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.queue import RunQueue
 
-#: Lines handed in between two signs of progress; the queue sends them 1,000 at a time.
-_STEP = 10_000
-#: Lines, and bytes of them, that one call surely takes in one piece, so that it opens no batch.
-_PIECE, _PIECE_BYTES = calls.CHUNK, calls.CHUNK_BYTES // 2
+#: Seconds that Redis may be away during an upload, a failover say, and between two tries.
+PATIENCE, _PAUSE = 30.0, 0.5
+T = TypeVar("T")
+
+
+class GivenUp(RunQueueError):  # noqa: N818 - what it says is in its name
+    """The upload cannot end well; nothing of it was accepted."""
+
+
+_TAKEN_OVER = (
+    "another upload of the same jobs, under way at the same time, has some of them; hand the file"
+    " in again once that is over"
+)
+_NO_BATCH = "somebody gave the upload up meanwhile; hand the file in again"
 
 
 @dataclass(slots=True)
 class KnownIn:
-    """Jobs that were known before: how many of one batch (None: of no batch), and since when."""
+    """Jobs that were known before: how many of one batch, and since when (None: nobody says).
+
+    The batch None stands for none, '' for batches that nobody names.
+    """
 
     jobs: int
-    since: datetime
+    since: datetime | None
+
+
+class Conflict(NamedTuple):
+    """A line whose custom_id was used earlier for another body, and the job that has it."""
+
+    line: int
+    custom_id: str
+    job_id: str
 
 
 @dataclass(slots=True)
@@ -30,104 +61,169 @@ class HandedIn:
 
     Args:
         batches: the new batches, by account; none where nothing was new.
-        job_ids: every job of the file, by account, those in conflict left out.
+        new: how many jobs each of them has.
         known: the jobs known before, by batch.
-        conflicts: lines whose custom_id was used earlier for another body, and the job that has it.
+        conflicts: how many lines are in conflict, and the first of them.
     """
 
     batches: dict[str, str] = field(default_factory=dict)
-    job_ids: dict[str, list[str]] = field(default_factory=dict)
-    new: int = 0
+    new: Counter[str] = field(default_factory=Counter)
     known: dict[str | None, KnownIn] = field(default_factory=dict)
-    conflicts: list[tuple[Line, str]] = field(default_factory=list)
+    conflicts: int = 0
+    shown_conflicts: list[Conflict] = field(default_factory=list)
 
-    def note(self, account: str, line: Line, answer: Enqueued) -> None:
-        """Count one answer."""
-        if answer.status is EnqueueStatus.CONFLICT:
-            self.conflicts.append((line, answer.job_id))
-            return
-        self.job_ids.setdefault(account, []).append(answer.job_id)
-        if answer.status is EnqueueStatus.NEW:
-            self.new += 1
-            return
-        known = self.known.setdefault(answer.batch, KnownIn(0, answer.created_at))
-        known.jobs += 1
-        known.since = min(known.since, answer.created_at)
+    @property
+    def jobs(self) -> int:
+        """How many jobs were accepted, now or before."""
+        return self.new.total() + sum(known.jobs for known in self.known.values())
+
+    def note(self, lines: list[int], answers: list[Enqueued], batch: str | None) -> None:
+        """Count the answers to a packet.
+
+        Args:
+            lines: the numbers of its lines.
+            answers: what became of them.
+            batch: the batch that the upload has opened.
+        """
+        # No job comes twice in an upload: one that is known in its own batch was stored by a call
+        # whose answer was lost.
+        others = [
+            (line, answer)
+            for line, answer in zip(lines, answers, strict=True)
+            if batch is None or answer.batch != batch
+        ]
+        if batch is not None:
+            self.new[batch] += len(answers) - len(others)
+        for line, answer in others:
+            if answer.status is EnqueueStatus.CONFLICT:
+                self.conflicts += 1
+                if len(self.shown_conflicts) < MOST_TOLD:
+                    conflict = Conflict(line, answer.custom_id or "", answer.job_id)
+                    self.shown_conflicts.append(conflict)
+                continue
+            known = self.known.setdefault(answer.batch, KnownIn(0, answer.created_at))
+            known.jobs += 1
+            known.since = min(known.since or answer.created_at, answer.created_at)
 
 
-def hand_in(queue: RunQueue, checked: Checked, told: Callable[[int], None]) -> HandedIn:
-    """Hand in every good line of a file; nothing runs before all of it is there.
+class Upload:
+    """Sends packets, the server at work on one while the next is read and checked.
 
-    An upload killed half-way leaves a batch that was never accepted; handing in the same file again
-    takes its jobs over.
+    A batch is opened with the first job that is new, so that a file that is known leaves none.
 
     Args:
         queue: the queue.
-        checked: the file.
-        told: given the number of lines after each step.
+        name: what people call the batches.
+        rules: what they do by themselves.
+        jobs: takes the ids of jobs that were known.
+        keep_all: whether it takes those of all jobs.
     """
-    handed = HandedIn()
-    for account, lines in checked.accounts.items():
-        known = _all_known(queue, checked, lines)
-        if known is None:
-            _upload(queue, checked, account, handed, told)
-            continue
-        told(len(lines))
-        for line, answer in zip(lines, known, strict=True):
-            handed.note(account, line, answer)
-    for batch in handed.batches.values():
-        queue.seal_batch(batch)
-    handed.conflicts.sort()
-    return handed
 
+    def __init__(
+        self, queue: RunQueue, name: str, rules: BatchRules, jobs: JobList, *, keep_all: bool
+    ) -> None:
+        self.handed = HandedIn()
+        #: Whether the jobs may have been accepted already.
+        self.is_sealing = False
+        self._queue = queue
+        self._name = name
+        self._rules = rules
+        self._jobs = jobs
+        self._keep_all = keep_all
+        self._sender = ThreadPoolExecutor(1, "upload")
+        self._under_way: tuple[Packet, Future[list[Enqueued]]] | None = None
+        self._over = threading.Event()
 
-def _upload(
-    queue: RunQueue,
-    checked: Checked,
-    account: str,
-    handed: HandedIn,
-    told: Callable[[int], None],
-) -> None:
-    batch = handed.batches[account] = queue.open_batch(checked.name, account=account)
-    lines = checked.accounts[account]
-    for start in range(0, len(lines), _STEP):
-        some = lines[start : start + _STEP]
-        answers = queue.enqueue_many(checked.specs(some), batch=batch)
-        for line, answer in zip(some, answers, strict=True):
-            handed.note(account, line, answer)
-        told(len(some))
+    def send(self, packet: Packet) -> None:
+        """Send a packet once the last one has arrived."""
+        self._note_last()
+        self._under_way = packet, self._sender.submit(self._deliver, packet)
 
+    def seal(self) -> None:
+        """Accept all of it.
 
-def _all_known(queue: RunQueue, checked: Checked, lines: list[Line]) -> list[Enqueued] | None:
-    """Return the answers if every job is in an accepted batch already, so that none is opened."""
-    answers: list[Enqueued] = []
-    for some in _pieces(lines):
-        job_ids = [line.job_id for line in some if line.job_id is not None]
-        if len(job_ids) < len(some) or any(state is None for state, _ in queue.states(job_ids)):
-            return None
-        # Only looked up: an unfinished upload's jobs would be taken over piece by piece, and run.
-        answers += queue.look_up(checked.specs(some))
-    if any(answer.status is EnqueueStatus.NEW for answer in answers):
-        return None
-    batches = {answer.batch for answer in answers if answer.batch is not None}
-    return answers if all(_is_accepted(queue, batch) for batch in batches) else None
+        Raises:
+            GivenUp: another upload has taken jobs of it over; nothing was accepted.
+        """
+        self._note_last()
+        self._sender.shutdown()
+        self.handed.shown_conflicts.sort()
+        batches = self.handed.batches
+        for account, batch in list(batches.items()):
+            if not self.handed.new[batch]:  # others were faster
+                self._queue.send(calls.discard_batch(account, batch))
+                del batches[account]
+        for batch in batches.values():
+            # What is not accepted yet may be taken over by an upload of the same keys. Should that
+            # end badly, it would be gone, and this one would have said that it is there.
+            if self._read(batch).total != self.handed.new[batch]:
+                raise GivenUp(_TAKEN_OVER)
+        self.is_sealing = bool(batches)
+        for batch in batches.values():
+            self._patiently(partial(self._queue.seal_batch, batch))
 
+    def give_up(self) -> None:
+        """Give the batches up; where that cannot be said, they expire by themselves in a day."""
+        self._over.set()
+        if self._under_way:
+            wait([self._under_way[1]])
+            self._under_way = None
+        self._sender.shutdown()
+        with suppress(QueueUnavailable):
+            for account, batch in self.handed.batches.items():
+                self._queue.send(calls.discard_batch(account, batch))
 
-def _pieces(lines: list[Line]) -> Iterator[list[Line]]:
-    piece: list[Line] = []
-    size = 0
-    for line in lines:
-        if piece and (len(piece) >= _PIECE or size + len(line.raw) > _PIECE_BYTES):
-            yield piece
-            piece, size = [], 0
-        piece.append(line)
-        size += len(line.raw)
-    if piece:
-        yield piece
+    def _note_last(self) -> None:
+        if self._under_way is None:
+            return
+        packet, sending = self._under_way
+        answers = sending.result()
+        self._under_way = None
+        batch = self.handed.batches.get(packet.account)
+        self.handed.note(packet.positions, answers, batch)
+        for where, job_ids in self._to_follow(answers, batch).items():
+            self._jobs.add(where, job_ids)
 
+    def _to_follow(self, answers: list[Enqueued], batch: str | None) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for answer in answers:
+            is_wanted = self._keep_all or batch is None or answer.batch != batch
+            if is_wanted and answer.status is not EnqueueStatus.CONFLICT:
+                found.setdefault(answer.batch or "", []).append(answer.job_id)
+        return found
 
-def _is_accepted(queue: RunQueue, batch: str) -> bool:
-    try:
-        return queue.get_batch(batch).sealed
-    except BatchNotFound:  # its jobs outlived it
-        return True
+    def _deliver(self, packet: Packet) -> list[Enqueued]:
+        """Hand in a packet; in the sender's thread."""
+        account, batch = packet.account, self.handed.batches.get(packet.account)
+        if batch is None:
+            looking = calls.look_up(account, packet.arguments, packet.keys)
+            answers = self._patiently(lambda: self._queue.send(looking))
+            if all(answer.status is not EnqueueStatus.NEW for answer in answers):
+                return answers
+            batch = self._queue.open_batch(self._name, account=account, **asdict(self._rules))
+            self.handed.batches[account] = batch
+        call = packet.call(batch)  # sent again it bears the same ids
+        try:
+            return self._patiently(lambda: self._queue.send(call))
+        except BatchNotFound:
+            raise GivenUp(_NO_BATCH) from None
+
+    def _read(self, batch: str) -> Batch:
+        try:
+            return self._patiently(lambda: self._queue.get_batch(batch))
+        except BatchNotFound:
+            raise GivenUp(_NO_BATCH) from None
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """Ask the queue, and again while it is away.
+
+        A million lines are not given up because Redis took its time once; but where it is not there
+        from the beginning, that is told at once.
+        """
+        give_up = time.monotonic() + (PATIENCE if self.handed.batches else 0.0)
+        while True:
+            try:
+                return ask()
+            except QueueUnavailable:
+                if time.monotonic() > give_up or self._over.wait(_PAUSE):
+                    raise

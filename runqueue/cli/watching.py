@@ -3,22 +3,25 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from runqueue.batches import Batch
 from runqueue.cli.follow import SOONEST, be_patient, next_pause
+from runqueue.cli.held import Held
 from runqueue.cli.holds import Holds
-from runqueue.cli.show import Display, display
-from runqueue.cli.words import printable
+from runqueue.cli.show import display
 from runqueue.errors import QueueUnavailable
-from runqueue.queue import RunQueue
+from runqueue.stats import AccountStats
 
-#: What holds a batch, in words that say what ends it.
-_HELD = {
-    "paused": "it is paused: `runqueue batch resume {}` goes on",
-    "canary": "its first jobs go; the others wait for them, or for `runqueue batch resume {}`",
-    "aborted": "its rules aborted it: {why}; `runqueue batch resume {}` goes on",
-    "canceled": "it was canceled",
-}
+
+class Watched(Protocol):
+    """A queue, or what stands for it: a batch, and what holds its account, are read there."""
+
+    def get_batch(self, batch: str) -> Batch:
+        """Read a batch."""
+
+    def stats(self) -> dict[str, AccountStats]:
+        """Read the figures of every account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +39,17 @@ class BatchWay:
         return cls(batch.total, done, {state.value: n for state, n in batch.states.items()})
 
 
-def watch_batch(queue: RunQueue, name: str) -> Batch:
+def watch_batch(queue: Watched, name: str) -> Batch:
     """Show how far a batch is, until it is over; returns how it ended.
 
     Raises:
         BatchNotFound: no such batch is on record.
-        QueueUnavailable: Redis was away for too long.
+        QueueUnavailable: the queue was away for too long.
     """
     found = queue.get_batch(name)
-    pause, answered, said = SOONEST, time.monotonic(), ""
+    pause, answered = SOONEST, time.monotonic()
     with display(found.total) as shown:
-        holds = Holds(queue, shown.say)
+        holds, held = Holds(queue, shown.say), Held(shown.say)
         before = 0
         while True:
             moved = 0
@@ -55,7 +58,7 @@ def watch_batch(queue: RunQueue, name: str) -> Batch:
                 way = BatchWay.of(found)
                 moved, before = way.done - before, way.done
                 shown.show(way)
-                said = _say_held(found, said, shown)
+                held.look([found])
                 if found.status.is_final:
                     return found
                 holds.look([found.account])
@@ -64,12 +67,3 @@ def watch_batch(queue: RunQueue, name: str) -> Batch:
                 be_patient(error, answered, shown.say)
             pause = next_pause(pause, moved, 0)
             time.sleep(pause)
-
-
-def _say_held(batch: Batch, said: str, shown: Display) -> str:
-    """Say what holds the batch, where that is news; returns what was said last."""
-    held = batch.held or ""
-    if held and held != said:
-        words = _HELD.get(held, held).format(batch.id, why=printable(batch.held_reason or ""))
-        shown.say(f"batch {batch.id}: {words}")
-    return held

@@ -167,5 +167,7 @@ def running(desk: Desk, row: dict[str, Any]) -> items.Claimed:
 
 def batch_of(desk: Desk, *rows: dict[str, Any]) -> str:
     """Hand in a file; returns its batch."""
-    batch: str = desk.json("submit", desk.file(list(rows)))["batches"]["default"]
+    batch = desk.queue.open_batch("jobs.jsonl")
+    desk.queue.enqueue_many(rows, batch=batch)
+    desk.queue.seal_batch(batch)
     return batch

@@ -1,11 +1,13 @@
-"""A desk for each test."""
+"""A desk for each test, and a gateway."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
 from runqueue import RunQueue
+from tests.cli import gateways
 from tests.cli.commanding import Desk
 
 
@@ -13,3 +15,18 @@ from tests.cli.commanding import Desk
 def desk(redis_url: str, client: redis.Redis, queue: RunQueue, tmp_path: Path) -> Desk:
     """Where commands are given, on an empty queue."""
     return Desk(redis_url, tmp_path, client, queue)
+
+
+@pytest.fixture(scope="session")
+def gateway_url(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a gateway serves that queue."""
+    with gateways.gateway(tmp_path_factory.mktemp("gateway"), valkey) as url:
+        yield url
+
+
+@pytest.fixture(params=["redis", "gateway"])
+def either(desk: Desk, request: pytest.FixtureRequest) -> Desk:
+    """Where commands are given: to Redis, and to a gateway."""
+    if request.param == "redis":
+        return desk
+    return gateways.by_http(desk, request.getfixturevalue("gateway_url"))

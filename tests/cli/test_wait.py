@@ -1,6 +1,5 @@
 """`runqueue submit --wait`: when it ends, how, and what the results file holds."""
 
-import json
 import os
 import re
 import signal
@@ -13,14 +12,10 @@ from typing import cast
 import pytest
 
 from runqueue import items
-from runqueue.cli.follow import Following
 from runqueue.cli.holds import Holds, hold_words
 from runqueue.cli.submit import _grace
 from tests.cli.commanding import Desk, line, lines
-
-
-def rows(path: Path) -> list[dict[str, object]]:
-    return [json.loads(text) for text in path.read_text().splitlines()]
+from tests.cli.following import followed, rows
 
 
 def test_it_ends_with_0_when_every_job_has_completed(desk: Desk) -> None:
@@ -100,10 +95,10 @@ def test_it_waits_while_the_search_can_still_end(
     since = int((time.time() - seconds) * 1e6)
     desk.client.zadd("runqueue:{default}:unconfirmed", {ids[0]: since})
 
-    following = Following(desk.queue, {"default": ids}, _grace())
-    following.look()
+    with followed(desk, ids, _grace()) as following:
+        following.look()
 
-    assert following.stuck == []
+        assert following.stuck == 0
 
 
 def test_skipped_lines_do_not_spoil_the_exit_code(desk: Desk) -> None:
@@ -263,12 +258,12 @@ def test_only_accounts_with_open_jobs_are_waited_for(desk: Desk) -> None:
         name: [desk.queue.enqueue_many([line("a", account=name)])[0].job_id]
         for name in ("default", "second")
     }
-    following = Following(desk.queue, ids, 60)
-    desk.queue.cancel(ids["default"][0])
+    with followed(desk, [*ids["default"], *ids["second"]]) as following:
+        desk.queue.cancel(ids["default"][0])
 
-    following.look()
+        following.look()
 
-    assert following.accounts == ["second"]
+        assert following.accounts == ["second"]
 
 
 @pytest.mark.parametrize("results", ["-", "jobs.jsonl"])

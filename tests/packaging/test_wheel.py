@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 
 import runqueue
-from runqueue import AsyncRunQueue, RunQueue
+from runqueue import AsyncRunQueue, AwaitableJob, QueuedJob, RunQueue
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,6 +108,7 @@ def test_the_public_names_are_these() -> None:
         "KEEP",
         "AccountStats",
         "AsyncRunQueue",
+        "AwaitableJob",
         "Batch",
         "BatchCanceled",
         "BatchExpired",
@@ -131,9 +132,11 @@ def test_the_public_names_are_these() -> None:
         "JobSpec",
         "JobState",
         "NewerSchema",
+        "NotAllowed",
         "Priority",
         "QueueFull",
         "QueueUnavailable",
+        "QueuedJob",
         "Retry",
         "RunQueue",
         "RunQueueError",
@@ -169,7 +172,7 @@ def _awaited(hint: Any) -> Any:
     """What an async method returns where the other returns this: it is awaited, or gone through."""
     if get_origin(hint) is Iterator:
         return AsyncIterator[get_args(hint)]  # type: ignore[misc]
-    return hint
+    return AwaitableJob if hint is QueuedJob else hint
 
 
 @pytest.mark.parametrize("name", ["__init__", *sorted(_methods(RunQueue))])
@@ -177,7 +180,8 @@ def test_both_clients_take_the_same_arguments_and_return_the_same(name: str) -> 
     sync, asynchronous = getattr(RunQueue, name), getattr(AsyncRunQueue, name)
 
     first, second = inspect.signature(sync), inspect.signature(asynchronous)
-    assert str(first).replace("abc.Iterator[", "abc.AsyncIterator[") == str(second)
+    named = str(first).replace("abc.Iterator[", "abc.AsyncIterator[")
+    assert named.replace("QueuedJob", "AwaitableJob") == str(second)
     hints, others = get_type_hints(sync), get_type_hints(asynchronous)
     assert {**hints, "return": _awaited(hints["return"])} == others
 

@@ -1,0 +1,24 @@
+"""`runqueue retry`: what of a batch ended badly is done again."""
+
+from typing import Annotated
+
+import typer
+
+from runqueue.cli.batches import OneBatch, OneObject, retry_failed
+from runqueue.cli.queues import Url
+
+
+def retry(
+    batch: OneBatch,
+    *,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Its dead, failed and canceled jobs; no others are.")
+    ] = False,
+    url: Url = None,
+    as_json: OneObject = False,
+) -> None:
+    """Submit what ended badly in a batch again, as `runqueue batch retry-failed`."""
+    if not failed:
+        words = "expected --failed: what has completed is not done again"
+        raise typer.BadParameter(words, param_hint="--failed")
+    retry_failed(batch, url=url, as_json=as_json)

@@ -1,0 +1,192 @@
+"""Handing a file in over HTTP: checked here, sent as it is read, accepted at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Protocol
+
+from runqueue.batches import Batch, BatchRules, JobPage
+from runqueue.cli.handing import Wish, read
+from runqueue.cli.joblist import JobList
+from runqueue.cli.lines import Reading
+from runqueue.cli.queues import Line
+from runqueue.cli.results import Results
+from runqueue.cli.sources import Row, Source, Unreadable
+from runqueue.cli.upload import Conflict, HandedIn, KnownIn
+from runqueue.intake import Packet
+from runqueue.job import JobState
+from runqueue.stats import AccountStats
+
+if TYPE_CHECKING:
+    from runqueue.remote_upload import Uploaded
+
+
+class Gateway(Protocol):
+    """What is asked of a gateway."""
+
+    def accounts(self) -> list[str]:
+        """Return the names of the accounts that the token is for."""
+
+    def stats(self) -> dict[str, AccountStats]:
+        """Read the figures of every account."""
+
+    def get_batch(self, batch: str) -> Batch:
+        """Read a batch."""
+
+    def list_jobs(
+        self,
+        state: JobState | str | None = None,
+        *,
+        account: str = "default",
+        cursor: str = "",
+        limit: int = 100,
+    ) -> JobPage:
+        """Read a page of jobs."""
+
+    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[Line]]:
+        """Go through the ended jobs of a batch."""
+
+    def upload(
+        self,
+        lines: Iterator[bytes],
+        *,
+        name: str,
+        account: str,
+        namespace: str,
+        skip_invalid: bool,
+        rules: BatchRules,
+    ) -> Uploaded:
+        """Hand in a batch of any length."""
+
+
+class _Refused(Exception):  # noqa: N818 - it ends the sending
+    """A line is bad: the upload breaks off, and the gateway gives it up."""
+
+
+class _Passing:
+    """The rows of a source, kept until they are known to be good.
+
+    Args:
+        rows: the rows.
+    """
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self._passed: list[tuple[int, bytes]] = []
+
+    def __iter__(self) -> Iterator[Row]:
+        for number, row in self._rows:
+            if isinstance(row, bytes):
+                self._passed.append((number, row))
+            yield number, row
+
+    def take(self) -> list[tuple[int, bytes]]:
+        """Return what has passed since the last call."""
+        passed, self._passed = self._passed, []
+        return passed
+
+
+class FarQueue:
+    """A gateway in the place of a queue, for a file that is handed in and followed.
+
+    Args:
+        gateway: the gateway.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.accounts, self.stats = gateway.accounts, gateway.stats
+        self.get_batch, self.list_jobs = gateway.get_batch, gateway.list_jobs
+        self._gateway = gateway
+        #: When a job was first seen to be unconfirmed.
+        self._since: dict[str, float] = {}
+
+    def hand_in(
+        self, source: Source, wish: Wish, jobs: JobList, *, keep_all: bool
+    ) -> tuple[Reading, HandedIn | None]:
+        """Hand in a file; as `handing.hand_in`.
+
+        Nobody says in which batches jobs were known, so `jobs` takes none.
+        """
+        del jobs, keep_all
+        passing = _Passing(source.rows)
+        with read(
+            replace(source, rows=iter(passing)), wish.namespace, set(self.accounts())
+        ) as found:
+            packets = found.packets()
+            first = next(packets)
+            account = first[0].account if first else "default"
+            lines = _sent(found, passing, chain([first], packets), account, wish)
+            try:
+                start = next(lines, None)
+                if start is None:
+                    return found, HandedIn()
+                taken = self._gateway.upload(
+                    chain([start], lines),
+                    name=wish.name,
+                    account=account,
+                    namespace=wish.namespace,
+                    skip_invalid=wish.skip_invalid,
+                    rules=wish.rules,
+                )
+            except _Refused:
+                for _ in packets:  # so that all that is bad is told
+                    passing.take()
+                return found, None
+            return found, self._handed(account, taken)
+
+    def _handed(self, account: str, taken: Uploaded) -> HandedIn:
+        handed = HandedIn(conflicts=taken.conflict)
+        handed.shown_conflicts = [
+            Conflict(one.line, one.custom_id or "", one.job_id) for one in taken.conflicts
+        ]
+        batch = taken.batch_id
+        if taken.is_new and batch:
+            handed.batches[account] = batch
+            handed.new[batch] = taken.new
+        if taken.known:
+            where = None if taken.is_new else batch
+            since = self.get_batch(where).created_at if where else None
+            handed.known[where or ""] = KnownIn(taken.known, since)
+        return handed
+
+    def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
+        """Return for how long jobs were seen to be unconfirmed."""
+        now = time.monotonic()
+        return [
+            (JobState.UNCONFIRMED, now - self._since.setdefault(job_id, now)) for job_id in job_ids
+        ]
+
+    def write_results(self, batches: Mapping[str, int], results: Results) -> None:
+        """Write the rows of batches that are over, in the order of the file."""
+        for batch in batches:
+            for lines in self._gateway.lines(batch, errors=False, after=None):
+                results.append(b"".join(line.text for line in lines))
+
+
+def _sent(
+    found: Reading,
+    passing: _Passing,
+    packets: Iterator[list[Packet]],
+    account: str,
+    wish: Wish,
+) -> Iterator[bytes]:
+    """Yield the good lines, each where it stands in the file: a gap becomes blank lines."""
+    last = 0
+    for some in packets:
+        if found.checker.bad_lines and not wish.skip_invalid:
+            raise _Refused
+        good: set[int] = set()
+        for packet in some:
+            if packet.account != account:
+                said = f"expected account {account!r}, as before: a gateway takes one a file"
+                found.step.say(f"{found.source.name}:{packet.positions[0]}: account: {said}")
+                raise Unreadable(packet.positions[0], said)
+            good.update(packet.positions)
+        for number, raw in passing.take():
+            if number in good:
+                yield from repeat(b"", number - last - 1)
+                yield raw
+                last = number

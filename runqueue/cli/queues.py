@@ -1,0 +1,233 @@
+"""The queue that a command speaks to: Redis, or with `--url` a gateway; what commands need of it.
+
+A command says `with opened(url) as queue`, and does not care which of both it is.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol, Self
+
+import orjson
+import typer
+
+from runqueue import calls
+from runqueue.batches import Batch, BatchPage, JobPage
+from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.naming import Records
+from runqueue.cli.watching import Watched
+from runqueue.errors import FieldError, InvalidRequest
+from runqueue.groups import KEEP, Group, Keep
+from runqueue.job import Job, JobState
+from runqueue.operate import Filter, Operations
+from runqueue.operator_calls import Canceled
+from runqueue.queue import RunQueue
+
+if TYPE_CHECKING:
+    from runqueue.cli.gateway import GatewayQueue
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="RUNQUEUE_URL",
+        help="Speak to the gateway there (its token: RUNQUEUE_TOKEN) instead of to Redis.",
+    ),
+]
+
+#: What did not go well, or may not have.
+BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNCONFIRMED})
+#: Ids looked at in one step, jobs read in one (at least and at most), and bytes of their lines to
+#: aim at: results may have some megabytes each.
+_IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
+#: Steps under way at a time.
+_READERS = 2
+
+
+class Line(NamedTuple):
+    """A line of a results file: whose it is, and its JSON, the newline included."""
+
+    job_id: str
+    text: bytes
+
+
+class Queue(Records, Watched, Protocol):
+    """What the commands need of a queue."""
+
+    def list_batches(
+        self, account: str = "default", *, cursor: str = "", limit: int = 100
+    ) -> BatchPage:
+        """Read a page of batches."""
+
+    def list_jobs(
+        self,
+        state: JobState | str | None = None,
+        *,
+        group: str | None = None,
+        batch: str | None = None,
+        account: str = "default",
+        cursor: str = "",
+        limit: int = 100,
+    ) -> JobPage:
+        """Read a page of jobs."""
+
+    def pause_batch(self, batch: str) -> Batch:
+        """Submit nothing more of a batch."""
+
+    def resume_batch(self, batch: str) -> Batch:
+        """Go on with a batch."""
+
+    def retry_failed(self, batch: str) -> int:
+        """Have the dead, failed and canceled jobs of a batch done again."""
+
+    def set_group(
+        self,
+        name: str,
+        *,
+        max_concurrent: int | Keep | None = KEEP,
+        paused: bool | None = None,
+        account: str = "default",
+    ) -> Group:
+        """Cap a group, or pause it."""
+
+    def groups(self, account: str = "default") -> list[Group]:
+        """Read the groups."""
+
+    def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
+        """Go through the jobs that have not ended."""
+
+    def cancel_jobs(self, job_ids: Iterable[str]) -> Canceled:
+        """Ask for the end of jobs; returns what it came to."""
+
+    def cancel_all_of(self, batch: str) -> Canceled:
+        """Cancel every job of a batch; returns what it came to."""
+
+    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[Line]]:
+        """Go through a batch's results in the order of the upload, some lines at a time.
+
+        Args:
+            batch: its id.
+            errors: what did not go well; else all that has ended.
+            after: only what comes behind this job.
+        """
+
+
+class DirectQueue(RunQueue):
+    """The queue in Redis, as the commands need it."""
+
+    def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
+        """Go through the jobs that have not ended; as `Operations.find_open`."""
+        return Operations(self).find_open(wanted, account=account)
+
+    def cancel_jobs(self, job_ids: Iterable[str]) -> Canceled:
+        """Ask for the end of jobs; as `Operations.cancel`."""
+        return Operations(self).cancel(job_ids)
+
+    def cancel_all_of(self, batch: str) -> Canceled:
+        """Cancel every job of a batch; as `Operations.cancel_batch`."""
+        return Operations(self).cancel_batch(batch)
+
+    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[Line]]:
+        """Go through a batch's results; Redis is at work on some while others are written."""
+        found = self.get_batch(batch)
+        size, under_way = _LEAST, deque[Future[list[Line]]]()
+        with ThreadPoolExecutor(_READERS) as readers:
+            for ids in self._ids_behind(found.account, batch, after):
+                # Of a batch that is over nearly all are wanted.
+                some = (
+                    self._wanted(found.account, ids, errors) if errors or not found.is_over else ids
+                )
+                while some:
+                    under_way.append(readers.submit(self._read, found, some[:size], errors))
+                    del some[:size]
+                    if len(under_way) > _READERS:
+                        lines = under_way.popleft().result()
+                        weight = sum(len(line.text) for line in lines)
+                        size = (
+                            min(size * 2, _MOST) if weight < _AIM // 2 else max(size // 2, _LEAST)
+                        )
+                        yield lines
+            while under_way:
+                yield under_way.popleft().result()
+
+    def _read(self, batch: Batch, ids: list[str], errors: bool) -> list[Line]:
+        jobs = self.send(calls.get_jobs(batch.account, ids))
+        # One that another upload took over is that batch's.
+        return [
+            Line(job.id, orjson.dumps(job.as_row()) + b"\n")
+            for job in jobs
+            if job is not None and job.batch == batch.id and (job.is_over or errors)
+        ]
+
+    def _wanted(self, account: str, ids: list[str], errors: bool) -> list[str]:
+        states = self.send(calls.job_states(account, ids))
+        return [
+            job_id
+            for job_id, (state, _) in zip(ids, states, strict=True)
+            if state is not None and (state in BAD if errors else state.is_over)
+        ]
+
+    def _ids_behind(self, account: str, batch: str, after: str | None) -> Iterator[list[str]]:
+        start, behind = 0, after is None
+        while ids := self.send(calls.list_batch(account, batch, start, _IDS)):
+            start += len(ids)
+            if not behind:
+                behind = after in ids
+                ids = ids[ids.index(after) + 1 :] if behind and after else []
+            yield ids
+        if not behind:
+            raise InvalidRequest([FieldError("after", "expected the id of a job of this batch")])
+
+    def __enter__(self) -> Self:
+        return self
+
+
+@contextmanager
+def opened(url: str | None) -> Iterator[Queue]:
+    """Open the queue; what goes wrong ends the command with a line.
+
+    Args:
+        url: the gateway's; None = the queue is in Redis.
+    """
+    with errors_told():
+        if url:
+            with gateway_at(url) as remote:
+                yield remote
+        else:
+            with DirectQueue() as direct:
+                yield direct
+
+
+def gateway_at(url: str) -> GatewayQueue:
+    """Open a gateway; a URL or a token that is none ends the command."""
+    try:
+        # httpx takes its time to load, and few commands need it.
+        from runqueue.cli.gateway import GatewayQueue  # noqa: PLC0415
+    except ImportError:
+        tell("runqueue: --url needs: pip install 'runqueue[http]'")
+        raise typer.Exit(Exit.USAGE) from None
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            queue = GatewayQueue(url)
+    except InvalidRequest as error:
+        tell(f"runqueue: --{error}")
+        raise typer.Exit(Exit.USAGE) from None
+    for warning in said:
+        tell(f"runqueue: {warning.message}")
+    return queue
+
+
+def redis_is_needed() -> None:
+    """End a command that speaks to Redis alone, where only a gateway is named."""
+    if os.environ.get("RUNQUEUE_URL") and not os.environ.get("RUNQUEUE_REDIS_URL"):
+        tell(
+            "runqueue: this command speaks to Redis alone: set RUNQUEUE_REDIS_URL"
+            " (RUNQUEUE_URL names a gateway, which has no call for it)"
+        )
+        raise typer.Exit(Exit.USAGE)

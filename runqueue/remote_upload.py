@@ -1,0 +1,187 @@
+"""Uploading a batch over HTTP: packed as it is sent, in constant memory.
+
+An upload that breaks off is nothing, and is sent again. If all of it was sent and the answer was
+lost, the batch may be there: it is sent again only if every line has a `custom_id`, since these
+make no second job.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import orjson
+
+from runqueue.batches import NO_RULES, BatchRules
+from runqueue.errors import FieldError, GatewayUnavailable, InvalidBatch, InvalidJob
+from runqueue.remote_link import Link
+
+_PATH = "/v1/batches"
+_HEADERS = {"content-type": "application/x-ndjson", "content-encoding": "gzip"}
+#: Packed bytes that are sent at once, and seconds after which less is: the gateway does not wait
+#: for ever.
+_PART, _LATEST = 64 * 1024, 5.0
+#: Little is gained by packing harder, and much time lost.
+_LEVEL = 3
+_GZIP = 31
+_UNSURE = (
+    "the answer was lost when all was sent, and not every line has a custom_id: the batch may be"
+    " accepted; look (list_batches, `runqueue batch list`) before it is sent again"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LineConflict:
+    """A line whose `custom_id` was used before for another request.
+
+    Args:
+        line: its number, from 1.
+        custom_id, job_id: its name, and the job that has it.
+    """
+
+    line: int
+    custom_id: str | None
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What became of an upload.
+
+    Args:
+        batch_id: the batch; None if nothing was new and no single batch has all of it.
+        is_new: whether the upload made it.
+        new, known, invalid, conflict: lines by what became of them.
+        errors: why lines were skipped, the first hundred, named `line N: field`.
+        conflicts: the first hundred of them.
+    """
+
+    batch_id: str | None
+    is_new: bool
+    new: int
+    known: int
+    invalid: int
+    conflict: int
+    errors: list[FieldError] = field(default_factory=list)
+    conflicts: list[LineConflict] = field(default_factory=list)
+
+
+def upload(
+    link: Link, lines: Iterable[bytes], asked: dict[str, Any], rules: BatchRules
+) -> Uploaded:
+    """Upload a batch.
+
+    Args:
+        link: the way to the gateway.
+        lines: one job each; sent a second time only if they can be gone through again.
+        asked: the query: name, account, namespace, skip_invalid.
+        rules: what the batch does by itself.
+
+    Raises:
+        InvalidJob: lines are bad, named `line N: field`; nothing was accepted.
+        InvalidBatch: the gateway does not know these rules.
+        GatewayUnavailable: it cannot be reached; the reason says so if the batch may be there.
+    """
+    params = {name: value for name, value in asked.items() if value not in ("", False)}
+    params |= _rules(link, rules)
+    sending = _Sending(lines)
+    again = iter(lines) is not lines
+    busy = GatewayUnavailable(
+        link.url, "another upload of the same jobs is under way; send it again once that is over"
+    )
+    answer = link.patiently(
+        lambda: link.post_stream(_PATH, params, sending.parts(), _HEADERS),
+        lambda: again and sending.may_repeat,
+        meant={409: busy},
+        refused=InvalidJob,
+        unsure=lambda: _UNSURE if sending.is_whole and not sending.is_named else "",
+    )
+    return link.read(answer, lambda values: _read(values, is_new=answer.status_code == 201))
+
+
+class _Sending:
+    """Packs lines, and knows how far they were sent."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines = lines
+        #: Whether the last byte was handed over, and whether every line has a `custom_id`.
+        self.is_whole, self.is_named = False, True
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether sending it again makes no job twice."""
+        return not self.is_whole or self.is_named
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield the packed lines."""
+        self.is_whole, self.is_named = False, True
+        packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+        sent = time.monotonic()
+        parts: list[bytes] = []
+        size = 0
+        for line in self._lines:
+            parts.append(packer.compress(self._checked(line) + b"\n"))
+            size += len(parts[-1])
+            late = time.monotonic() - sent > _LATEST
+            if size >= _PART or late:
+                if late:
+                    parts.append(packer.flush(zlib.Z_SYNC_FLUSH))
+                yield b"".join(parts)
+                parts.clear()
+                size, sent = 0, time.monotonic()
+        parts.append(packer.flush())
+        self.is_whole = True
+        yield b"".join(parts)
+
+    def _checked(self, line: bytes) -> bytes:
+        line = line.removesuffix(b"\n")
+        if b"\n" in line:
+            raise InvalidJob([FieldError("line", "expected one line, got several")])
+        self.is_named = self.is_named and _has_name(line)
+        return line
+
+
+def _has_name(line: bytes) -> bool:
+    if not line.strip():
+        return True
+    try:
+        return bool(orjson.loads(line)["custom_id"])
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
+def _rules(link: Link, rules: BatchRules) -> dict[str, Any]:
+    """Return the rules as a query, once it is sure that the gateway does not pass them over."""
+    wanted = {
+        one.name: getattr(rules, one.name)
+        for one in fields(rules)
+        if getattr(rules, one.name) != getattr(NO_RULES, one.name)
+    }
+    if not wanted:
+        return {}
+    known = link.read(link.ask("GET", "/openapi.json"), _parameters)
+    if not wanted.keys() <= known:
+        words = "this gateway takes none with an upload: it is older than this client"
+        raise InvalidBatch([FieldError(name, words) for name in sorted(wanted.keys() - known)])
+    return wanted
+
+
+def _parameters(described: Any) -> set[str]:
+    return {one["name"] for one in described["paths"][_PATH]["post"].get("parameters", [])}
+
+
+def _read(values: Any, *, is_new: bool) -> Uploaded:
+    counts = values["counts"]
+    return Uploaded(
+        values["batch_id"],
+        is_new,
+        counts["new"],
+        counts["known"],
+        counts["invalid"],
+        counts["conflicts"],
+        [FieldError(one["field"], one["message"]) for one in values["errors"]],
+        [LineConflict(one["line"], one["custom_id"], one["job_id"]) for one in values["conflicts"]],
+    )

@@ -1,0 +1,177 @@
+"""`runqueue submit` that is killed, interrupted or cut off half-way, and given again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from faults.proxy import Network, Proxy
+from runqueue.cli import upload
+from tests.cli.commanding import Desk, line
+
+JOBS = 20_000
+#: Of a line in the middle of the file.
+MIDDLE = b"order-12345"
+
+
+@pytest.fixture
+def proxy(desk: Desk) -> Iterator[Proxy]:
+    """The network between a command and Redis."""
+    with Network() as network:
+        yield network.proxy("127.0.0.1", int(desk.url.rpartition(":")[2].partition("/")[0]))
+
+
+@pytest.fixture
+def file(desk: Desk) -> str:
+    """A file of some length."""
+    return desk.file([line(f"order-{n}") for n in range(JOBS)])
+
+
+@contextmanager
+def submitting(proxy: Proxy, file: str) -> Iterator[subprocess.Popen[str]]:
+    """Give the command in a process of its own."""
+    command = [sys.executable, "-m", "runqueue.cli", "submit", file, "--json"]
+    environ = {**os.environ, "RUNQUEUE_REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environ, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def batches(desk: Desk) -> list[str]:
+    found = cast("list[bytes]", desk.client.zrange("runqueue:{default}:batches", 0, -1))
+    return [batch.decode() for batch in found]
+
+
+def test_an_upload_killed_in_the_middle_and_given_again_has_a_job_a_line(
+    desk: Desk, proxy: Proxy, file: str
+) -> None:
+    middle = proxy.trap("up", MIDDLE)
+    with submitting(proxy, file) as process:
+        middle.wait(60)
+        process.kill()
+    (killed,) = batches(desk)
+    assert 0 < desk.queue.get_batch(killed).total < JOBS
+    assert desk.queue.get_batch(killed).status == "validating"
+    assert desk.client.keys("runqueue:{default}:ring:*") == []
+
+    report = desk.json("submit", file)
+
+    assert (report["jobs"], report["new"], report["known"]) == (JOBS, JOBS, 0)
+    assert desk.queue.get_batch(report["batches"]["default"]).total == JOBS
+    assert desk.states() == {"ready": JOBS}
+    assert desk.queue.get_batch(killed).total == 0
+    assert len(desk.claim()) == 500
+
+
+def test_an_interrupted_upload_is_given_up_and_says_that_nothing_was_handed_in(
+    desk: Desk, proxy: Proxy, file: str
+) -> None:
+    middle = proxy.trap("up", MIDDLE)
+    with submitting(proxy, file) as process:
+        middle.wait(60)
+        process.send_signal(signal.SIGINT)
+        middle.drop()
+        said = process.communicate()[1]
+
+    assert process.returncode == 130
+    assert "Nothing was handed in; the same command again begins anew." in said
+    assert "Traceback" not in said
+    assert list(desk.client.zrange("runqueue:{default}:unsealed", 0, -1, withscores=True)) == [
+        (batches(desk)[0].encode(), 0)
+    ]
+    assert desk.claim() == []
+
+
+def test_an_answer_that_is_lost_on_its_way_makes_no_job_twice(
+    desk: Desk, proxy: Proxy, file: str
+) -> None:
+    middle = proxy.trap("up", MIDDLE, reply=True)
+    with submitting(proxy, file) as process:
+        middle.wait(60)
+        middle.drop()
+        report = json.loads(process.communicate()[0])
+
+    assert process.returncode == 0
+    assert (report["new"], report["known"]) == (JOBS, 0)
+    assert desk.states() == {"ready": JOBS}
+
+
+def test_a_redis_that_is_away_for_a_moment_is_waited_for(
+    desk: Desk, proxy: Proxy, file: str
+) -> None:
+    middle = proxy.trap("up", MIDDLE)
+    with submitting(proxy, file) as process:
+        middle.wait(60)
+        proxy.refuse()
+        middle.drop()
+        proxy.cut()
+        threading.Timer(1, proxy.heal).start()
+        report = json.loads(process.communicate()[0])
+
+    assert (process.returncode, report["new"]) == (0, JOBS)
+
+
+def test_a_redis_that_is_gone_for_good_ends_it_and_given_again_it_is_whole(
+    desk: Desk, proxy: Proxy, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "PATIENCE", 0.5)
+    middle = proxy.trap("up", MIDDLE)
+
+    def cut() -> None:
+        middle.wait(60)
+        proxy.refuse()
+        middle.drop()
+        proxy.cut()
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    far = Desk(f"redis://127.0.0.1:{proxy.port}/0", desk.folder, desk.client, desk.queue)
+    result = far.run("submit", file)
+    cutting.join()
+
+    assert result.exit_code == 4
+    assert "Nothing was handed in" in result.stderr
+    assert desk.client.keys("runqueue:{default}:ring:*") == []
+
+    assert desk.json("submit", file)["new"] == JOBS
+    assert desk.states() == {"ready": JOBS}
+
+
+def test_two_uploads_of_one_file_at_a_time_lose_no_job(desk: Desk, proxy: Proxy, file: str) -> None:
+    middle = proxy.trap("up", MIDDLE)
+    with submitting(proxy, file) as process:
+        middle.wait(60)
+        report = desk.json("submit", file)
+        middle.release()
+        said = process.communicate()[1]
+
+    assert process.returncode == 4
+    assert "another upload of the same jobs" in said
+    assert report["new"] == JOBS
+    assert desk.queue.get_batch(report["batches"]["default"]).total == JOBS
+    assert desk.states() == {"ready": JOBS}
+
+
+def test_a_bad_line_behind_what_was_sent_already_takes_it_all_back(
+    desk: Desk, tmp_path: Path
+) -> None:
+    bad = desk.file([*(line(f"order-{n}") for n in range(3_500)), "oops", line("last")])
+
+    result = desk.run("submit", bad)
+
+    assert result.exit_code == 3
+    assert f"{bad}:3501: line: " in result.stderr
+    assert "1 bad line; nothing was handed in" in result.stderr
+    assert desk.client.zscore("runqueue:{default}:unsealed", batches(desk)[0]) == 0
+    assert desk.claim() == []

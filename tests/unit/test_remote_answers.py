@@ -1,0 +1,269 @@
+"""`RemoteQueue` against answers that no gateway gives, that come late, or not at all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import orjson
+import pytest
+
+from runqueue import (
+    InvalidRequest,
+    NotAllowed,
+    QueueFull,
+    QueueUnavailable,
+    RunQueueError,
+    TaskRunRequest,
+)
+from runqueue.ids import new_id
+from runqueue.remote import RemoteQueue
+
+SECRET = "secret-token-0123"
+BATCH = new_id("default")
+PROBLEM = "application/problem+json"
+
+#: Says what to answer: status, headers, body. Called with the number of the request, from 1.
+Answer = Callable[[int, str], tuple[int, dict[str, str], bytes]]
+
+
+@contextmanager
+def answering(answer: Answer) -> Iterator[tuple[str, list[str]]]:
+    """Serve answers; yields the URL, and the requests that came."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            asked.append(f"{self.command} {self.path}")
+            status, headers, body = answer(len(asked), self.path)
+            self.send_response(status)
+            for name, value in {"content-length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the standard library's name
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def problem(status: int, detail: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Return a refusal of the gateway's form."""
+    body = orjson.dumps({"title": "", "status": status, "detail": detail})
+    shown = {name.replace("_", "-"): value for name, value in headers.items()}
+    return status, {"content-type": PROBLEM, **shown}, body
+
+
+def always(status: int, headers: dict[str, str], body: bytes) -> Answer:
+    """Answer this, whatever is asked."""
+    return lambda _, __: (status, headers, body)
+
+
+def refusing(status: int, detail: str, **headers: str) -> Answer:
+    """Refuse, whatever is asked."""
+    return always(*problem(status, detail, **headers))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b"null", b'{"default": 1}', b'{"default": {"states": {"odd": 1}}}'],
+)
+def test_an_answer_of_another_shape_is_no_gateways(body: bytes) -> None:
+    with (
+        answering(always(200, {}, body)) as (url, _),
+        RemoteQueue(url, SECRET) as queue,
+        pytest.raises(QueueUnavailable, match="none that a gateway gives"),
+    ):
+        queue.stats()
+
+
+@pytest.mark.parametrize("status", [301, 404, 418, 500])
+def test_a_status_without_the_gateways_words_is_no_gateways(status: int) -> None:
+    headers = {"location": "https://evil.example/"}
+    with (
+        answering(always(status, headers, b"<html>")) as (url, asked),
+        RemoteQueue(url, SECRET) as queue,
+        pytest.raises(QueueUnavailable, match=f"answered {status}, not as a gateway"),
+    ):
+        queue.get_batch(BATCH)
+    assert len(asked) == 1
+
+
+def test_a_gateway_that_says_later_is_waited_for() -> None:
+    def answer(n: int, path: str) -> tuple[int, dict[str, str], bytes]:
+        if n < 4:
+            return problem(503 if n % 2 else 429, "busy", Retry_After="0")
+        return 200, {}, b'{"groups": []}'
+
+    with answering(answer) as (url, asked), RemoteQueue(url, SECRET) as queue:
+        assert queue.groups() == []
+    assert len(asked) == 4
+
+
+def test_later_than_there_is_patience_for_is_told_at_once() -> None:
+    with (
+        answering(refusing(503, "busy", Retry_After="3600")) as (url, asked),
+        RemoteQueue(url, SECRET, patience=5) as queue,
+        pytest.raises(QueueUnavailable, match="answered 503: busy"),
+    ):
+        queue.groups()
+    assert len(asked) == 1
+
+
+def test_a_full_queue_has_its_error() -> None:
+    with (
+        answering(refusing(503, str(QueueFull()), Retry_After="30")) as (url, _),
+        RemoteQueue(url, SECRET, patience=1) as queue,
+        pytest.raises(QueueFull),
+    ):
+        queue.enqueue(TaskRunRequest(prompt="x"), idempotency_key="a")
+
+
+def test_an_unclear_refusal_of_a_job_without_a_key_is_not_repeated() -> None:
+    with (
+        answering(refusing(503, "away", Retry_After="0")) as (url, asked),
+        RemoteQueue(url, SECRET) as queue,
+        pytest.raises(QueueUnavailable),
+    ):
+        queue.enqueue(TaskRunRequest(prompt="x"))
+    assert len(asked) == 1
+
+
+def test_a_token_that_is_said_back_is_not_shown() -> None:
+    with (
+        answering(refusing(403, f"not for {SECRET}")) as (url, _),
+        RemoteQueue(url, SECRET) as queue,
+        pytest.raises(NotAllowed) as refused,
+    ):
+        queue.groups()
+    assert SECRET not in str(refused.value)
+    assert "not for ***" in str(refused.value)
+
+
+def test_a_call_that_an_older_gateway_does_not_know_is_told() -> None:
+    with (
+        answering(refusing(405, "expected POST")) as (url, _),
+        RemoteQueue(url, SECRET) as queue,
+        pytest.raises(QueueUnavailable, match="older than this client"),
+    ):
+        queue.list_batches()
+
+
+def test_a_batch_that_does_not_go_on_for_another_reason_is_told_in_the_gateways_words() -> None:
+    with (
+        answering(refusing(409, "it expired")) as (url, _),
+        RemoteQueue(url, SECRET) as queue,
+        pytest.raises(RunQueueError, match=r"^it expired$"),
+    ):
+        queue.resume_batch(BATCH)
+
+
+def test_batches_are_listed_page_by_page() -> None:
+    shown = {
+        "batch_id": BATCH,
+        "account": "default",
+        "name": "prices",
+        "sealed": True,
+        "held": None,
+        "total": 3,
+        "states": {"completed": 3},
+        "created_at": "2026-11-25T22:59:04.581412+00:00",
+        "of_a_later_version": 1,
+    }
+    body = orjson.dumps({"batches": [shown], "cursor": "1 a"})
+    with (
+        answering(always(200, {}, body)) as (url, asked),
+        RemoteQueue(url, SECRET) as queue,
+    ):
+        page = queue.list_batches(status="completed", cursor="2 b", limit=7)
+    assert [(one.id, one.status, one.total) for one in page.batches] == [(BATCH, "completed", 3)]
+    assert page.cursor == "1 a"
+    (path,) = asked
+    assert path.startswith("GET /v1/batches?")
+    assert {"account=default", "status=completed", "cursor=2+b", "limit=7"} <= set(
+        path.partition("?")[2].split("&")
+    )
+
+
+def rows(*numbers: int) -> bytes:
+    return b"".join(b'{"job_id":"%d"}\n' % number for number in numbers)
+
+
+def test_a_gateway_that_does_not_know_after_is_read_from_the_beginning() -> None:
+    with (
+        answering(always(200, {}, rows(1, 2, 3))) as (url, asked),
+        RemoteQueue(url, SECRET) as queue,
+    ):
+        assert [row["job_id"] for row in queue.iter_rows(BATCH, after="2")] == ["3"]
+    assert "after=2" in asked[0]
+
+
+def test_an_answer_that_is_cut_is_asked_for_behind_the_last_line() -> None:
+    def answer(n: int, path: str) -> tuple[int, dict[str, str], bytes]:
+        if n == 1:
+            return 200, {"content-length": "1000", "connection": "close"}, rows(1, 2) + b'{"job'
+        return 200, {"runqueue-after": "2"}, rows(3)
+
+    with answering(answer) as (url, asked), RemoteQueue(url, SECRET) as queue:
+        assert [row["job_id"] for row in queue.iter_rows(BATCH)] == ["1", "2", "3"]
+    assert "after=2" in asked[1]
+
+
+def test_an_answer_that_is_cut_again_and_again_ends_in_an_error() -> None:
+    def answer(n: int, path: str) -> tuple[int, dict[str, str], bytes]:
+        return 200, {"content-length": "1000", "connection": "close"}, b'{"job'
+
+    with (
+        answering(answer) as (url, asked),
+        RemoteQueue(url, SECRET) as queue,
+        pytest.raises(QueueUnavailable, match="the results broke off"),
+    ):
+        list(queue.iter_rows(BATCH))
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("body", [b"<html>\n", b'{"job_id": 1}\n', b"[]\n", b'{"job_id":"1"}'])
+def test_lines_that_are_none_are_no_gateways(body: bytes) -> None:
+    with (
+        answering(always(200, {}, body)) as (url, _),
+        RemoteQueue(url, SECRET) as queue,
+        pytest.raises(QueueUnavailable, match="none that a gateway gives"),
+    ):
+        list(queue.iter_rows(BATCH))
+
+
+def test_nobody_there_is_told_within_the_tries() -> None:
+    with answering(always(200, {}, b"")) as (url, _):
+        pass
+    with RemoteQueue(url, SECRET) as queue:
+        with pytest.raises(QueueUnavailable, match="cannot be reached") as away:
+            queue.groups()
+        assert url.removeprefix("http://") in str(away.value)
+        assert away.value.__context__ is None
+
+
+def test_the_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(always(200, {}, b'{"groups": []}')) as (url, _):
+        monkeypatch.setenv("RUNQUEUE_URL", url)
+        monkeypatch.setenv("RUNQUEUE_TOKEN", SECRET)
+        with RemoteQueue() as queue:
+            assert queue.groups() == []
+    monkeypatch.delenv("RUNQUEUE_URL")
+    with pytest.raises(InvalidRequest, match="RUNQUEUE_URL"):
+        RemoteQueue()
