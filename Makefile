@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test acceptance faults schemas check bench
+.PHONY: help setup demo up test acceptance faults schemas check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest --cov=api_client --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
+
+million: $(STAMP) ## Hand in a million lines, killed half-way, by Redis and by HTTP
+	$(BIN)/python -m bench million
 
 bench: $(STAMP) ## Run the benchmarks
 	$(BIN)/python -m bench

@@ -1,6 +1,6 @@
 """`make bench`: every figure from one run, as a table; ratios, since machines differ.
 
-python -m bench [cost|intake|http|latency|waiting|limits|webhooks|client ...]
+python -m bench [cost|intake|http|latency|waiting|limits|webhooks|client|million ...]
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import client, cost, http_intake, intake, latency, limits, waiting, webhooks
+from bench import client, cost, http_intake, intake, latency, limits, million, waiting, webhooks
 
 Row = tuple[str, str, str]
 
@@ -150,6 +150,36 @@ def _client() -> list[Row]:
     return rows
 
 
+def _million() -> list[Row]:
+    rows: list[Row] = []
+    for way, over_http, reach in (("Redis", False, "20,000"), ("a gateway", True, "8,000")):
+        seen = million.measure(over_http=over_http)
+        rows += [
+            (f"{seen.lines:,} lines through {way}", f"{seen.a_second:,.0f} lines/s", reach),
+            (
+                f"… memory of the command, {million.SMALL:,} lines → all",
+                f"{seen.small_mb:.0f} → {seen.most_mb:.0f} MB",
+                "flat",
+            ),
+            (
+                f"… killed after {seen.kept:,}, handed in again: jobs",
+                f"{seen.jobs:,}",
+                f"{seen.lines:,}",
+            ),
+            ("… of them submitted before the batch was sealed", str(seen.ran_before), "0"),
+            (
+                f"… canceled in {seen.cancel_ms:.1f} ms, submitted 100 ms later",
+                str(seen.late),
+                "0",
+            ),
+            ("… Redis bytes a job", f"{seen.redis_bytes:,.0f} B", ""),
+        ]
+        if seen.gateway_mb:
+            before, most = seen.gateway_mb
+            rows.append(("… memory of the gateway", f"{before:.0f} → {most:.0f} MB", "flat"))
+    return rows
+
+
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "cost": _cost,
     "intake": _intake,
@@ -159,7 +189,10 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "limits": _limits,
     "webhooks": _webhooks,
     "client": _client,
+    "million": _million,
 }
+#: Parts that are measured only where they are asked for, since they take minutes.
+_LONG = {"million"}
 
 
 def main(names: list[str]) -> int:
@@ -169,7 +202,7 @@ def main(names: list[str]) -> int:
         Console(stderr=True).print(f"no such part: {unknown[0]}; there are {', '.join(PARTS)}")
         return 2
     table = Table("figure", "seen", "reach")
-    for name in names or PARTS:
+    for name in names or [name for name in PARTS if name not in _LONG]:
         Console(stderr=True).print(f"measuring {name} …")
         for row in PARTS[name]():
             table.add_row(*row)
