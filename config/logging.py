@@ -1,13 +1,18 @@
 """Logging: structlog, one JSON object a line, or readable lines at a terminal.
 
 Nothing ever logs a request's body, a header, a key or the server's words (which may quote any of
-them): events carry ids, states, statuses and counts. The words stand in the job's record.
+them): events carry ids, states, statuses and counts. The words stand in the job's record. What gets
+in all the same is taken out at the last moment (`config/redaction.py`).
 """
 
 import logging
 import sys
+from collections.abc import Iterable, MutableMapping
+from typing import Any
 
 import structlog
+
+from config.redaction import Redactor
 
 #: Where Celery logs a message that it does not take, with all that stands in it.
 _DUMPING = frozenset(
@@ -26,15 +31,32 @@ def _without_bodies(record: logging.LogRecord) -> bool:
     return True
 
 
-def setup_logging(level: str = "INFO") -> None:
+def _with_trace(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Name the trace that a line belongs to, where OpenTelemetry is in use."""
+    del logger, method
+    trace = sys.modules.get("opentelemetry.trace")
+    current = getattr(trace, "get_current_span", None)
+    context = current().get_span_context() if current else None
+    if context is not None and context.is_valid:
+        event["trace_id"] = f"{context.trace_id:032x}"
+        event["span_id"] = f"{context.span_id:016x}"
+    return event
+
+
+def setup_logging(level: str = "INFO", secrets: Iterable[str] = ()) -> None:
     """Send structlog's and the standard library's logs to stderr.
 
     Args:
         level: DEBUG, INFO, WARNING or ERROR.
+        secrets: what no line may hold, besides what looks like a secret.
     """
+    redact = Redactor(secrets)
     number = logging.getLevelNamesMapping()[level]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _with_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -44,7 +66,7 @@ def setup_logging(level: str = "INFO") -> None:
         else structlog.processors.JSONRenderer()
     )
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, structlog.processors.format_exc_info, redact, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -54,6 +76,7 @@ def setup_logging(level: str = "INFO") -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            redact,
             renderer,
         ],
     )

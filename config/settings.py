@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -183,6 +183,22 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
             )
         for name, fields in self.accounts.items():
             found[name] = Account(**fields)
+        return found
+
+    def secrets(self) -> list[str]:
+        """Return what no log line may hold: keys, webhook secrets, passwords of URLs."""
+        found = [
+            secret
+            for account in self.all_accounts().values()
+            for secret in (
+                *account.keys,
+                *(one.get_secret_value() for one in account.webhook_secrets),
+            )
+        ]
+        urls = filter(None, (self.redis_url, self.broker_url))
+        passwords = (urlsplit(url).password for url in urls)
+        for password in filter(None, passwords):
+            found += [password, unquote(password)]
         return found
 
 

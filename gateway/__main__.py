@@ -10,6 +10,7 @@ import uvloop
 from config.collector import calm_collector
 from config.logging import setup_logging
 from config.settings import Settings, SettingsError, load_settings, unknown_variables
+from config.tracing import setup_tracing
 from gateway.auth import is_loopback
 from gateway.serving import Server, listen
 from runqueue.connect import find_url
@@ -30,7 +31,8 @@ def main() -> None:
         url = find_url(settings.redis_url)
     except (SettingsError, QueueUnavailable) as error:
         sys.exit(f"runqueue: {error}")
-    setup_logging(settings.log_level)
+    setup_logging(settings.log_level, settings.secrets())
+    last_traces = setup_tracing("runqueue-gateway")
     _warn(settings)
     try:
         # Before Redis is told of us: a gateway that cannot listen is none.
@@ -51,6 +53,8 @@ def main() -> None:
         )
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        last_traces()
 
 
 async def _serve(settings: Settings, url: str, sockets: list[socket.socket]) -> None:

@@ -25,6 +25,7 @@ from gateway.description import describe
 from gateway.gate import Gate
 from gateway.limiting import Telling
 from gateway.problems import add_handlers, answers
+from gateway.tracing import CallersTrace
 
 #: Spans would hold the path of a webhook, and its token with it.
 _NO_TELEMETRY: TelemetryConfig = {
@@ -65,6 +66,7 @@ def make_app(gate: Gate) -> FastAPI:
     add_handlers(app)
     if gate.limiter.rate:
         app.add_middleware(Telling, limiter=gate.limiter)
+    app.add_middleware(CallersTrace)
     # The first route, and none of FastAPI's: it is asked most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
     parts = [probing, submitting, jobs, batches, managing, results, groups, events, figures, trying]

@@ -103,8 +103,12 @@ class Checker:
             return
         self._packet.add(number, spec)
         if self._packet.is_full:
-            full, self._packet = self._packet, Packet(self.asked.account)
+            full, self._packet = self._packet, self._another()
             yield full
+
+    def _another(self) -> Packet:
+        # Made in a thread, where the request's own context is not.
+        return Packet(self.asked.account, traceparent=self._packet.traceparent)
 
     def _note(self, number: int, error: InvalidJob) -> None:
         self.bad_lines += 1

@@ -15,6 +15,7 @@ from runqueue.delivery_items import Report, Reported, Verdict
 from runqueue.items import RunAgain
 from runqueue.retry import Retry
 from runqueue.scripts import run_async
+from runqueue.traced_runs import TracedRuns
 
 #: Webhooks in one script call, and bytes: Redis does one thing at a time.
 GROUP, GROUP_BYTES = 100, 16 * 1024 * 1024
@@ -37,6 +38,7 @@ class Recorder:
     def __init__(self, account: str, client: redis.asyncio.Redis) -> None:
         self._account = account
         self._client = client
+        self._traces = TracedRuns(account, lambda call: run_async(client, call))
         self._waiting: dict[asyncio.Future[Report], Reported] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -127,6 +129,9 @@ class Recorder:
                 if not waiting.done():
                     waiting.set_exception(error)
             return
+        told = zip(group, reports, strict=True)
+        over = [item for (item, _), report in told if report.verdict is Verdict.ENDED]
+        self._traces.over(over, "webhook")
         for (_, waiting), report in zip(group, reports, strict=True):
             if not waiting.done():
                 waiting.set_result(report)

@@ -14,6 +14,7 @@ from runqueue._when import MOMENT_WORDS, SECONDS_WORDS, When, moment, seconds
 from runqueue.errors import FieldError
 from runqueue.requests import RunRequest
 from runqueue.retry import Retry
+from runqueue.tracing import is_traceparent, read_traceparent
 
 #: Longest `custom_id`, in characters.
 MAX_CUSTOM_ID: Final = 256
@@ -30,6 +31,7 @@ FIELDS = PLAIN_FIELDS | {
     "namespace",
     "on_unconfirmed",
     "retry",
+    "traceparent",
 }
 _TIMES = frozenset({"run_at", "delay", "deadline"})
 _NOT_YET = frozenset({"redeliver"})
@@ -51,12 +53,13 @@ _PRIORITY_WORDS = "urgent, high, normal, low or a whole number from 0 (urgent) t
 _POLICY_WORDS = "auto, park or resubmit"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _NAME_WORDS = "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
+_TRACE_WORDS = "a traceparent of W3C Trace Context (00-<32 hex>-<16 hex>-<2 hex>)"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 T = TypeVar("T")
 Line = dict[Any, Any]
 Errors = list[FieldError]
-Options = tuple[Priority, str, When | None, When | None, str, str, str, Retry | None]
+Options = tuple[Priority, str, When | None, When | None, str, str, str, Retry | None, str]
 
 
 def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
@@ -92,6 +95,7 @@ def read_options(line: Line, errors: Errors) -> Options:
         _read(line, "namespace", _name_or_empty, f"{_NAME_WORDS}, or nothing", errors) or "",
         _read(line, "on_unconfirmed", _policy, _POLICY_WORDS, errors) or "",
         None if line.get("retry") is None else read_retry(line["retry"], _codes(line), errors),
+        read_traceparent(_read(line, "traceparent", _traceparent, _TRACE_WORDS, errors)),
     )
 
 
@@ -155,6 +159,10 @@ def _priority(value: object) -> Priority | None:
 
 def _policy(value: object) -> str | None:
     return _plain(value) if isinstance(value, str) and value in ON_UNCONFIRMED else None
+
+
+def _traceparent(value: object) -> str | None:
+    return _plain(str(value)) if is_traceparent(value) else None
 
 
 def _name(value: object) -> str | None:

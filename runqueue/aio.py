@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from types import TracebackType
@@ -16,7 +16,7 @@ from runqueue.connect import async_client, check_policy, find_url, speaking_of
 from runqueue.ends import AsyncEnds
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.handles import AwaitableJob
-from runqueue.intake import Handed, Packet, accepted, in_order, packets
+from runqueue.intake import Handed, Packet, accepted, in_order, packets, told
 from runqueue.job import Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
@@ -24,6 +24,7 @@ from runqueue.retry import Retry
 from runqueue.scripts import Call, T, run_async
 from runqueue.spec import JobSpec, Priority
 from runqueue.stats import AccountStats
+from runqueue.tracing import enqueuing
 from runqueue.watching import JOBS_AT_ONCE, found, unfinished
 
 #: Results that those who wait read at once: thousands that are told together must not take all
@@ -100,7 +101,10 @@ class AsyncRunQueue(AsyncBatching):
         self, jobs: Iterable[Handed], *, batch: str | None = None
     ) -> list[Enqueued]:
         """Hand in many jobs; all of them are accepted, or none."""
-        parts = packets(jobs)
+        with enqueuing() as step:
+            return told(await self._hand_in(packets(jobs), batch), step)
+
+    async def _hand_in(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
         first = list(islice(parts, 2))
         await self._know({packet.account for packet in first})
         if len(first) == 1:

@@ -56,9 +56,9 @@ def _when(when: When | None) -> str:
     return f"+{when.microseconds}" if when.relative else str(when.microseconds)
 
 
-def pack_job(spec: JobSpec) -> JobArguments:
+def pack_job(spec: JobSpec, traceparent: str = "") -> JobArguments:
     """Return a checked job as the enqueue script takes it."""
-    digest, stored = wire.pack(spec)
+    digest, stored = wire.pack(spec, traceparent)
     options = ""
     if spec.run_at or spec.deadline or spec.on_unconfirmed or spec.retry:
         retry = spec.retry.stored() if spec.retry else ""
@@ -173,7 +173,7 @@ def get_jobs(
 
 def _job(account: str, job_id: str, row: list[Any]) -> Job:
     fields = fields_of(row[0])
-    kind, custom_id, namespace = wire.read_envelope(row[1])
+    kind, custom_id, namespace, traceparent = wire.read_envelope(row[1])
     state = JobState(fields["state"].decode())
     if row[2] == b"canceled" and state in {JobState.READY, JobState.SCHEDULED}:
         state = JobState.CANCELED  # its batch was canceled; the sweep has not come to it yet
@@ -201,6 +201,7 @@ def _job(account: str, job_id: str, row: list[Any]) -> Job:
         result=parse_result(row[3]),
         on_unconfirmed=fields.get("on_unconfirmed", b"auto").decode(),
         webhook=_webhook(fields),
+        traceparent=traceparent,
     )
 
 

@@ -11,6 +11,7 @@ from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
 from runqueue.scripts import Call
 from runqueue.spec import JobSpec, parse_line
+from runqueue.tracing import Step, ambient
 
 #: What can be handed in: a checked job, a request object, a batch file's line (parsed or not).
 Handed = JobSpec | TaskRunRequest | WorkflowRunRequest | Mapping[str, Any] | bytes | str
@@ -18,17 +19,22 @@ Handed = JobSpec | TaskRunRequest | WorkflowRunRequest | Mapping[str, Any] | byt
 
 @dataclass(slots=True)
 class Packet:
-    """Checked jobs of one account, ready for one script call."""
+    """Checked jobs of one account, ready for one script call.
+
+    Args:
+        traceparent: the trace of jobs that name none themselves.
+    """
 
     account: str
     positions: list[int] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     arguments: list[calls.JobArguments] = field(default_factory=list, repr=False)
     size: int = 0
+    traceparent: str = field(default_factory=ambient)
 
     def add(self, position: int, spec: JobSpec) -> None:
         """Take in one more job."""
-        self.put(position, spec.custom_id, calls.pack_job(spec))
+        self.put(position, spec.custom_id, calls.pack_job(spec, self.traceparent))
 
     def put(self, position: int, key: str | None, packed: calls.JobArguments) -> None:
         """Take in one more job that is packed already."""
@@ -87,6 +93,15 @@ def in_order(parts: Iterable[tuple[Packet, list[Enqueued]]]) -> list[Enqueued]:
     """Return the answers to all packets in the order the jobs were handed in."""
     answers = [pair for packet, part in parts for pair in zip(packet.positions, part, strict=True)]
     return [answer for _, answer in sorted(answers, key=itemgetter(0))]
+
+
+def told(answers: list[Enqueued], step: Step) -> list[Enqueued]:
+    """Return the answers; a span of the call names its job, or says how many they are."""
+    if len(answers) == 1:
+        step.tell(messaging__message__id=answers[0].job_id)
+    else:
+        step.tell(messaging__batch__message_count=len(answers))
+    return answers
 
 
 def accepted(answer: Enqueued) -> Enqueued:

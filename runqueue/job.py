@@ -135,6 +135,7 @@ class Job:
     result: dict[str, Any] | None = field(default=None, repr=False)
     on_unconfirmed: str = "auto"
     webhook: WebhookDelivery = NO_WEBHOOK
+    traceparent: str = ""
 
     @property
     def is_over(self) -> bool:

@@ -16,7 +16,7 @@ from runqueue.connect import check_policy, find_url, speaking_of, sync_client
 from runqueue.ends import Ends
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.handles import QueuedJob
-from runqueue.intake import Handed, Packet, accepted, in_order, packets
+from runqueue.intake import Handed, Packet, accepted, in_order, packets, told
 from runqueue.job import Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
@@ -24,6 +24,7 @@ from runqueue.retry import Retry
 from runqueue.scripts import Call, T, run
 from runqueue.spec import JobSpec, Priority
 from runqueue.stats import AccountStats
+from runqueue.tracing import enqueuing
 from runqueue.watching import JOBS_AT_ONCE, found, unfinished
 
 
@@ -134,7 +135,10 @@ class RunQueue(Batching):
             InvalidJob: fields named `[index].field`; no job was accepted.
             BatchNotFound: the batch is unknown or sealed.
         """
-        parts = packets(jobs)
+        with enqueuing() as step:
+            return told(self._hand_in(packets(jobs), batch), step)
+
+    def _hand_in(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
         first = list(islice(parts, 2))
         self._know({packet.account for packet in first})
         if len(first) == 1:

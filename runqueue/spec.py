@@ -76,6 +76,8 @@ class JobSpec:
             found: auto (submitted again once that is sure), park (stays, for people) or resubmit
             (submitted again after the grace, sure or not); '' = auto.
         retry: whether and when its run is tried again after a bad end; None = never.
+        traceparent: the trace that it belongs to (W3C Trace Context); '' = that of whoever hands it
+            in, if there is one.
     """
 
     kind: Kind
@@ -90,6 +92,7 @@ class JobSpec:
     namespace: str = ""
     on_unconfirmed: str = ""
     retry: Retry | None = None
+    traceparent: str = ""
 
     @property
     def request(self) -> TaskRunRequest | WorkflowRunRequest:

@@ -22,16 +22,17 @@ _OUTSIDE = frozenset({*_HEADERS, *_SPLICED, "template"})
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One POST, ready to send."""
+    """One POST, ready to send; traceparent is not sent, it says which trace the job belongs to."""
 
     kind: Kind
     content: bytes = field(repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     query: str = field(default="", repr=False)
+    traceparent: str = ""
 
 
-def pack(spec: JobSpec) -> tuple[bytes, bytes]:
-    """Return (digest, stored body) of a checked job.
+def pack(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
+    """Return (digest, stored body) of a checked job; a traceparent of its own comes first.
 
     The digest (16 bytes) covers the kind and the canonical body: it decides whether an idempotency
     key comes with the same request again. Priority, options and dates are no part of it. What is
@@ -49,14 +50,21 @@ def pack(spec: JobSpec) -> tuple[bytes, bytes]:
         envelope["c"] = spec.custom_id
     if spec.namespace:
         envelope["n"] = spec.namespace
+    if found := spec.traceparent or traceparent:
+        envelope["t"] = found
     return digest, orjson.dumps(envelope) + b"\n" + orjson.dumps(rest)
 
 
-def read_envelope(line: bytes) -> tuple[Kind, str | None, str]:
-    """Return (kind, custom_id, namespace) of a stored body's first line."""
+def read_envelope(line: bytes) -> tuple[Kind, str | None, str, str]:
+    """Return (kind, custom_id, namespace, traceparent) of a stored body's first line."""
     envelope = orjson.loads(line)
     kind: Kind = "task" if envelope["k"] == "t" else "workflow"
-    return kind, envelope.get("c"), envelope.get("n", "")
+    return kind, envelope.get("c"), envelope.get("n", ""), envelope.get("t", "")
+
+
+def traceparent(line: bytes) -> str:
+    """Return which trace a job belongs to, of a stored body's first line; '' = none."""
+    return orjson.loads(line).get("t") or ""
 
 
 def read_request(stored: bytes) -> tuple[Kind, dict[str, Any]]:
@@ -118,7 +126,7 @@ def submission(
     query = ""
     if envelope.get("template") is not None:
         query = f"template={'true' if envelope['template'] else 'false'}"
-    return Post(kind, content, headers, query)
+    return Post(kind, content, headers, query, envelope.get("t", ""))
 
 
 def with_parameter(url: str, parameter: str) -> str:

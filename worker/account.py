@@ -16,6 +16,7 @@ from runqueue.delivery_items import Delivered
 from runqueue.errors import NewerSchema
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import Call, run_async
+from runqueue.traced_runs import TracedRuns
 from worker.lease import Lease
 from worker.metrics import AccountMetrics
 from worker.recorder import Recorder
@@ -77,6 +78,7 @@ class AccountLink:
         self._beat: asyncio.Task[None] | None = None
         self._announced = False
         self.lease = Lease(name, self.send, self._announce)
+        self.traces = TracedRuns(name, self.send)
         self._make_recorders()
 
     def _make_recorders(self) -> None:
@@ -92,11 +94,15 @@ class AccountLink:
             lambda items: stages.mark_polled(name, items), self.send
         )
         self.finished = Recorder[items.Finished](
-            lambda items: stages.finish(name, items), self.send, size=lambda item: len(item.result)
+            lambda items: stages.finish(name, items),
+            self.send,
+            self._trace_ends,
+            size=lambda item: len(item.result),
         )
         self.run_again = Recorder[items.RunAgain](
             lambda items: stages.retry_run(name, items),
             self.send,
+            self._trace_ends,
             size=lambda item: len(item.result),
         )
         hung = f"deadline: the run took longer than {self.settings.max_run_seconds:g} s"
@@ -124,6 +130,10 @@ class AccountLink:
 
     def _giving_back(self, why: str) -> Recorder[items.GivenBack]:
         return Recorder(lambda items: stages.give_back(self.name, items, why), self.send)
+
+    def _trace_ends(self, items: Any, codes: Any) -> None:
+        recorded = [item for item, code in zip(items, codes, strict=True) if code]
+        self.traces.over(recorded, "poll")
 
     def _tell_strays(self, items: Any, codes: Any) -> None:
         for item, code in zip(items, codes, strict=True):
@@ -210,6 +220,7 @@ class AccountLink:
         """Record what is left and end the lease."""
         for recorder in self._recorders():
             await recorder.settled()
+        await self.traces.settled()
         await self.outbound.aclose()
         if self._beat is not None:
             self._beat.cancel()

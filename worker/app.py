@@ -4,6 +4,7 @@ The only module that imports Celery. Messages carry no state: one means that the
 """
 
 import sys
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ from celery.worker.state import maybe_shutdown
 from config.collector import calm_collector
 from config.logging import setup_logging
 from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
+from config.tracing import setup_tracing
 from runqueue import EvictingRedis, NewerSchema, QueueUnavailable
 from runqueue.connect import find_url
 from worker.intake import NotNow
@@ -104,20 +106,23 @@ class RuntimeStep(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self.tickers: list[Ticker] = []
+        self.last_traces: Callable[[], None] = lambda: None
 
     def start(self, parent: Any) -> None:
         """Start the loop, the metrics server and the tickers."""
         for warning in unknown_variables():
             log.warning("unknown_setting", warning=warning)
         _warn_of_request_rate()
+        self.last_traces = setup_tracing("runqueue-worker")
         runtime = Runtime(settings, redis_url)
+        # Before Redis is awaited: a probe of a process that waits has to be answered.
+        serve_metrics(settings.metrics_host, settings.metrics_port, redis_url, runtime)
         try:
             # A SIGTERM while Redis is awaited ends the worker: Celery's handler only leaves a note.
             runtime.start(still_wanted=maybe_shutdown)
         except (EvictingRedis, NewerSchema) as error:
             sys.exit(f"runqueue: {error}")
         _state["runtime"] = runtime
-        serve_metrics(settings.metrics_host, settings.metrics_port, redis_url)
         self.tickers = [Ticker(name, runtime, send) for name in runtime.accounts]
         for ticker in self.tickers:
             ticker.start()
@@ -131,6 +136,7 @@ class RuntimeStep(bootsteps.StartStopStep):
             runtime.stop()
         for ticker in self.tickers:
             ticker.join(timeout=2)
+        self.last_traces()
 
     def terminate(self, parent: Any) -> None:
         """A second signal drains too: what is on the wire must be recorded."""
@@ -143,7 +149,7 @@ _state: dict[str, Runtime] = {}
 
 @signals.setup_logging.connect
 def _setup_logging(**_: Any) -> None:
-    setup_logging(settings.log_level)
+    setup_logging(settings.log_level, settings.secrets())
 
 
 def _warn_of_request_rate() -> None:
@@ -211,7 +217,9 @@ def enqueue(self: Any, *args: Any, **kwargs: Any) -> None:
     if runtime is None:
         raise Reject("the worker is stopping", requeue=True)
     try:
-        runtime.intake.accept(self.request.id, args, kwargs)
+        # As OpenTelemetry's instrumentation of Celery sends it: a header of the message.
+        traceparent = self.request.get("traceparent")
+        runtime.intake.accept(self.request.id, args, kwargs, traceparent)
     except NotNow as error:
         raise Reject(error, requeue=True) from None
 

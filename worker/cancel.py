@@ -48,7 +48,8 @@ class CancelPump(Pump):
         hopeless = [(job.job_id, job.run_id) for job in taken.items if job.since_us < limit]
         if hopeless:
             await account.send(stages.give_up(account.name, hopeless))
-            log.error("cancel_given_up", account=account.name, runs=[run for _, run in hopeless])
+            ids, runs = [job_id for job_id, _ in hopeless], [run_id for _, run_id in hopeless]
+            log.error("cancel_given_up", account=account.name, jobs=ids, runs=runs)
         wanted = [job for job in taken.items if job.since_us >= limit]
         if not self._has_bulk or len(wanted) < BULK_FROM:
             return taken._replace(items=[[job] for job in wanted])
@@ -73,7 +74,7 @@ class CancelPump(Pump):
             self._has_bulk = False
             return False
         if answer.outcome is not ListClass.DONE:
-            self._tell([job.run_id for job in jobs], answer.outcome.value, answer.status_code)
+            self._tell(jobs, answer.outcome.value, answer.status_code)
         left = []
         for job in jobs:
             if answer.outcome is ListClass.DONE and job.run_id not in answer.cancelled:
@@ -93,15 +94,20 @@ class CancelPump(Pump):
         except asyncio.CancelledError:
             answer = Cancellation(CancelClass.TROUBLE, detail="the worker was stopped")
         if answer.outcome not in _SAID:
-            self._tell([job.run_id], answer.outcome.value, answer.status_code)
+            self._tell([job], answer.outcome.value, answer.status_code)
         if job.job_id:
             self.account.look_now.put(job.job_id, _nothing)
         elif answer.outcome in _SAID:
             self.account.ended_strays.put(job.run_id, _nothing)
 
-    def _tell(self, run_ids: list[str], why: str, status: int | None) -> None:
+    def _tell(self, jobs: list[ToCancel], why: str, status: int | None) -> None:
         log.warning(
-            "cancel_failed", account=self.account.name, runs=run_ids, why=why, status=status
+            "cancel_failed",
+            account=self.account.name,
+            jobs=[job.job_id for job in jobs],
+            runs=[job.run_id for job in jobs],
+            why=why,
+            status=status,
         )
 
 

@@ -18,6 +18,7 @@ from runqueue.accounts import DEFAULT
 from runqueue.calls import CHUNK
 from runqueue.inbox import Checked, Line, celery_key, check_lines
 from runqueue.inbox_calls import inbox_done
+from runqueue.tracing import continuing
 
 log = structlog.get_logger()
 
@@ -52,12 +53,19 @@ class Intake:
         """Close the connections."""
         self._queue.close()
 
-    def accept(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def accept(
+        self,
+        task_id: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        traceparent: str | None = None,
+    ) -> None:
         """Hand in the lines of one message; what is wrong with one is kept with it.
 
         Args:
             task_id: the message's.
             args, kwargs: its arguments: one list of lines.
+            traceparent: that of the message, for lines that name none themselves.
 
         Raises:
             NotNow: some of them are not in the queue.
@@ -68,7 +76,8 @@ class Intake:
         refused = 0
         for start in range(0, len(lines), CHUNK):
             some = lines[start : start + CHUNK]
-            refused += self._patiently(partial(self._hand_in, some), task_id, give_up)
+            with continuing(traceparent):
+                refused += self._patiently(partial(self._hand_in, some), task_id, give_up)
         if refused:
             log.warning("lines_refused", task_id=task_id, lines=refused)
 

@@ -1,11 +1,16 @@
-"""Serves `/metrics` (this process) and `/metrics/queue` (the queue) over HTTP."""
+"""Serves `/metrics` (this process), `/metrics/queue` (the queue), and probes over HTTP.
+
+`/healthz` is 200 while the event loop turns, whatever Redis does: a liveness probe, which a Redis
+that is away must not fail. `/readyz` is 200 while the process holds its leases: it may submit.
+"""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import orjson
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
@@ -34,19 +39,38 @@ class _Quiet(WSGIRequestHandler):
         """Write no access log: a scrape every few seconds is no news."""
 
 
-def serve_metrics(host: str, port: int, redis_url: str) -> str | None:
+class Vital(Protocol):
+    """A process that can say how it does."""
+
+    def is_alive(self) -> bool:
+        """Say whether its event loop turns."""
+
+    def why_not_ready(self) -> str:
+        """Return why it submits nothing; '' if it may."""
+
+
+def serve_metrics(host: str, port: int, redis_url: str, process: Vital | None = None) -> str | None:
     """Start the server in a thread and return its URL; None when there is no free port.
 
     Args:
         host: the address to bind.
         port: the first port to try; 0 = any free one is not wanted, no server is started.
         redis_url: the queue's Redis.
+        process: what the probes ask; None = there are none.
     """
     if port == 0:
         return None
     queue = CollectorRegistry()
     queue.register(QueueCollector(RunQueue(redis_url)))
-    apps = {"/metrics": make_wsgi_app(REGISTRY), "/metrics/queue": make_wsgi_app(queue)}
+    apps: dict[str, Any] = {
+        "/metrics": make_wsgi_app(REGISTRY),
+        "/metrics/queue": make_wsgi_app(queue),
+    }
+    if process is not None:
+        apps |= {
+            "/healthz": _probe(lambda: "" if process.is_alive() else "the event loop is stuck"),
+            "/readyz": _probe(process.why_not_ready),
+        }
 
     def app(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         chosen = apps.get(environ.get("PATH_INFO", ""))
@@ -65,3 +89,16 @@ def serve_metrics(host: str, port: int, redis_url: str) -> str | None:
         return f"http://{host}:{candidate}/metrics"
     log.warning("metrics_not_served", first_port=port, ports_tried=PORTS_TRIED)
     return None
+
+
+def _probe(why_not: Callable[[], str]) -> Any:
+    """Return an application that answers 200, or 503 with the reason."""
+
+    def app(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        del environ
+        reason = why_not()
+        status = "503 Service Unavailable" if reason else "200 OK"
+        start(status, [("Content-Type", "application/json")])
+        return [orjson.dumps({"status": reason or "ok"})]
+
+    return app

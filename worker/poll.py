@@ -109,6 +109,8 @@ class PollPump(Pump):
             log.warning(
                 "poll_failed",
                 account=account.name,
+                job_id=job.job_id,
+                attempt=job.attempt,
                 run_id=job.run_id,
                 why=reading.outcome.value,
                 status=reading.status_code,

@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from typing import Any, ClassVar
 
 import structlog
@@ -113,7 +114,12 @@ class Pump(ABC):
             taken = await self._taken(want, tick_us)
             tick_us = 0
             if taken.answer is not Answer.OK:
-                log.info("pump_refused", kind=self.kind, answer=taken.answer.value)
+                log.info(
+                    "pump_refused",
+                    account=self.account.name,
+                    kind=self.kind,
+                    answer=taken.answer.value,
+                )
                 return Ended.REFUSED
             for item in taken.items:
                 self._start(item)
@@ -132,7 +138,9 @@ class Pump(ABC):
         try:
             taken = await self.take(want, tick_us)
         except RedisError as error:
-            log.warning("claim_unanswered", kind=self.kind, error=str(error))
+            log.warning(
+                "claim_unanswered", account=self.account.name, kind=self.kind, error=str(error)
+            )
             return Taken(Answer.OK, self.server_us, left=False)
         self.server_us = taken.now_us
         if taken.items:
@@ -163,13 +171,19 @@ class Pump(ABC):
         self.busy += 1
         task = asyncio.get_running_loop().create_task(self.handle(item))
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(partial(self._done, item))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, item: Any, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # A bug: the item's lease brings it back. Its place must not stay busy for ever.
-            log.error("item_failed", kind=self.kind, error=repr(error))
+            log.error(
+                "item_failed",
+                account=self.account.name,
+                kind=self.kind,
+                **_ids_of(item),
+                error=repr(error),
+            )
             self.free_place()
 
     async def drain(self, seconds: float) -> None:
@@ -191,6 +205,15 @@ class Pump(ABC):
             task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks))
+
+
+def _ids_of(item: Any) -> dict[str, Any]:
+    """Return the ids of what an item is about, of what several were taken together with it, too."""
+    inner = item
+    if not hasattr(item, "job_id") and isinstance(item, list | tuple) and item:
+        inner = item[0]
+    names = ("job_id", "attempt", "run_id")
+    return {name: getattr(inner, name) for name in names if getattr(inner, name, "")}
 
 
 async def _wait_or(event: asyncio.Event, seconds: float) -> None:

@@ -250,6 +250,8 @@ class ReconcilePump(Pump):
     async def _record(self, items: list[Accepted], *, guess: bool = False) -> bool:
         call = stages.mark_running(self.account.name, items, guess=guess)
         codes = await self.account.send(call)
+        adopted = [item for item, code in zip(items, codes, strict=True) if code == 1]
+        self.account.traces.found(adopted)
         for item, code in zip(items, codes, strict=True):
             log.info(
                 "run_found",

@@ -95,6 +95,7 @@ class Recorder(Generic[Item]):
             # Its lease or its poll brings the job back; what the log can tell of it is kept here.
             log.exception(
                 "record_refused",
+                account=self._call(items).account,
                 script=self._call(items).script.name,
                 job_id=getattr(items[0], "job_id", None),
                 run_id=getattr(items[0], "run_id", None),
@@ -115,10 +116,15 @@ async def send_until_taken(send: Callable[[Call[Any]], Awaitable[Any]], call: Ca
         try:
             return await send(call)
         except (OutOfMemoryError, ReadOnlyError, BusyLoadingError) as error:
-            log.warning("record_delayed", script=call.script.name, error=str(error))
+            _tell_delay(call, error)
         except ResponseError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing may be lost, whatever went wrong
-            log.warning("record_delayed", script=call.script.name, error=str(error))
+            _tell_delay(call, error)
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _tell_delay(call: Call[Any], error: Exception) -> None:
+    name = call.script.name
+    log.warning("record_delayed", account=call.account, script=name, error=str(error))

@@ -16,7 +16,7 @@ from api_client import verify_webhook
 from api_client.outbound import Posted
 from api_client.redelivery import Replay, ReplayClass
 from api_client.signing import webhook_headers
-from runqueue import wire
+from runqueue import tracing, wire
 from runqueue.delivery_items import Delivered, Delivery
 from runqueue.endpoints import endpoint_of
 from worker.account import AccountLink
@@ -138,6 +138,8 @@ class Relay:
             secrets=account.webhook_secrets,
             signed=signed or self._still_signed(item),
         )
+        if trace := tracing.ambient():
+            headers["traceparent"] = trace
         posted = await account.outbound.post(
             target, body or self._body(item), headers, RELAY_SECONDS
         )
@@ -180,6 +182,8 @@ class Relay:
                 "skyvern_does_not_reach_the_gateway",
                 account=account.name,
                 job_id=item.job_id,
+                attempt=item.attempt,
+                run_id=item.run_id,
                 why=without_urls(replay.error)[:300],
             )
         return replay

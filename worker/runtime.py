@@ -32,6 +32,8 @@ T = TypeVar("T")
 ASK_EVERY = 0.2
 #: Seconds between two measurements of the loop's lag.
 LAG_EVERY = 1.0
+#: Seconds without a turn of the loop after which it is taken for stuck.
+STUCK_SECONDS = 30.0
 #: Seconds in which what is left on the loop takes note of its being cut off.
 CUT_SECONDS = 1.0
 #: Seconds that recording and saying goodbye may take after the drain.
@@ -57,6 +59,8 @@ class Runtime:
         self._redis = async_client(url, retries=3)
         self._transport = AiohttpTransport()
         self._lag: asyncio.Task[None] | None = None
+        self._turned = time.monotonic()
+        self._started = False
         #: Accounts whose sweep runs: a slow one must not fill the pool with its successors.
         self._sweeping: set[str] = set()
 
@@ -141,7 +145,22 @@ class Runtime:
             self._loop.run_until_complete(asyncio.wait(left, timeout=CUT_SECONDS))
         self._loop.close()
 
+    def is_alive(self) -> bool:
+        """Say whether the loop turns; whether Redis is there is another matter."""
+        return time.monotonic() - self._turned < STUCK_SECONDS
+
+    def why_not_ready(self) -> str:
+        """Return why this process submits nothing, '' if it may; asked from any thread."""
+        if self.stopping.is_set():
+            return "stopping"
+        if not self._started:
+            return "waiting for Redis"
+        links = self.accounts.values()
+        lost = [link.name for link in links if not link.lease.may_send(link.lease.name)]
+        return f"no lease in {', '.join(lost)}" if lost else ""
+
     async def _start(self) -> None:
+        self._lag = asyncio.create_task(self._measure())
         while True:
             try:
                 check_policy(await self._redis.info("memory"))
@@ -151,7 +170,7 @@ class Runtime:
             except (RedisConnectionError, RedisTimeoutError) as error:
                 log.warning("redis_unreachable", error=str(error))
             await asyncio.sleep(1)
-        self._lag = asyncio.create_task(self._measure())
+        self._started = True
 
     async def _start_accounts(self) -> None:
         for name, account in self.settings.all_accounts().items():
@@ -170,6 +189,7 @@ class Runtime:
     async def _measure(self) -> None:
         while True:
             start = time.perf_counter()
+            self._turned = time.monotonic()
             await asyncio.sleep(LAG_EVERY)
             LOOP_LAG.observe(max(0.0, time.perf_counter() - start - LAG_EVERY))
             for account in self.accounts.values():

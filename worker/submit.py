@@ -16,6 +16,7 @@ import structlog
 from api_client import Submission, SubmissionClass
 from runqueue import stages, wire
 from runqueue.items import Accepted, Answer, Claimed, GivenBack, Lost, Taken
+from runqueue.tracing import Origin, working
 from worker.account import AccountLink
 from worker.pump import Pump
 
@@ -94,10 +95,13 @@ class SubmitPump(Pump):
         except (ValueError, KeyError) as error:
             self._unreadable(job, error)
             return
-        if not self._may_send(process, granted):
+        if not self._may_send(job, process, granted):
             self.account.returned["void"].put(GivenBack(job.job_id, job.attempt), self.free_place)
             return
-        outcome = await self._submit(post)
+        if post.traceparent:
+            outcome = await self._told(job, post)
+        else:
+            outcome = await self._submit(post)
         self.account.metrics.submissions[outcome.outcome].inc()
         self._record(job, outcome)
 
@@ -106,6 +110,20 @@ class SubmitPump(Pump):
         log.error("stored_request_unreadable", account=self.account.name, job_id=job.job_id)
         reason = f"the stored request cannot be read: {type(error).__name__}"
         self.account.dead.put(Lost(job.job_id, job.attempt, reason), self.free_place)
+
+    async def _told(self, job: Claimed, post: wire.Post) -> Submission:
+        """Send the POST as a step of the job's trace."""
+        origin = Origin(self.account.name, job.job_id, job.attempt, post.traceparent)
+        with working("submit", "CONSUMER", origin) as step:
+            outcome = await self._submit(post)
+            step.tell(
+                runqueue__outcome=outcome.outcome.value,
+                runqueue__run_id=outcome.run_id,
+                http__response__status_code=outcome.status_code,
+            )
+            if outcome.outcome is not SubmissionClass.ACCEPTED:
+                step.fail(outcome.outcome.value)
+            return outcome
 
     async def _submit(self, post: wire.Post) -> Submission:
         """Send the POST; being stopped in it leaves its outcome unknown."""
@@ -124,7 +142,7 @@ class SubmitPump(Pump):
         except asyncio.CancelledError:
             return outcome  # no run was made, that much is known
 
-    def _may_send(self, process: str, granted: float) -> bool:
+    def _may_send(self, job: Claimed, process: str, granted: float) -> bool:
         """Look once more before sending: lease, permit and drain."""
         if self.draining or not self.account.lease.may_send(process):
             return False
@@ -132,7 +150,13 @@ class SubmitPump(Pump):
             return True
         age = time.monotonic() - granted
         if age >= PERMIT_SECONDS:
-            log.warning("permit_too_old", account=self.account.name, seconds=round(age, 3))
+            log.warning(
+                "permit_too_old",
+                account=self.account.name,
+                job_id=job.job_id,
+                attempt=job.attempt,
+                seconds=round(age, 3),
+            )
         return age < PERMIT_SECONDS
 
     def _record(self, job: Claimed, outcome: Submission) -> None:
@@ -153,6 +177,8 @@ class SubmitPump(Pump):
             log.warning(
                 "submission_returned",
                 account=account.name,
+                job_id=job.job_id,
+                attempt=job.attempt,
                 why=outcome.outcome.value,
                 status=outcome.status_code,
             )

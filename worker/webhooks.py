@@ -9,14 +9,16 @@ import random
 import time
 from collections import Counter
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import structlog
 from redis.exceptions import RedisError
 
-from runqueue import delivery_calls
+from runqueue import delivery_calls, wire
 from runqueue.delivery_items import Delivered, Delivery
 from runqueue.endpoints import endpoint_of
 from runqueue.items import Taken
+from runqueue.tracing import Origin, continuing, working
 from worker.account import AccountLink
 from worker.pump import Pump
 from worker.relay import Relay, target_of
@@ -111,6 +113,22 @@ class WebhookPump(Pump):
             return _soon(item, f"Redis: {type(error).__name__}")
 
     async def _deliver(self, due: _Due) -> Delivered:
+        """Deliver a webhook, or look at it, as a step of its job's trace."""
+        item, trace = due.item, wire.traceparent(due.item.envelope)
+        origin = Origin(self.account.name, item.job_id, item.attempt, trace)
+        with continuing(trace), working("deliver", "CLIENT", origin) as told:
+            result = await self._deliver_now(due)
+            told.tell(
+                runqueue__verdict=result.verdict,
+                runqueue__via=item.via,
+                server__address=urlsplit(result.endpoint).hostname,
+                http__response__status_code=result.status,
+            )
+            if result.was_tried and result.verdict != "delivered":
+                told.fail(result.verdict)
+            return result
+
+    async def _deliver_now(self, due: _Due) -> Delivered:
         item = due.item
         if item.via != "watch":
             return await self._relay.deliver(item)
@@ -128,6 +146,8 @@ class WebhookPump(Pump):
                 "webhook_not_delivered",
                 account=self.account.name,
                 job_id=result.job_id,
+                attempt=result.attempt,
+                run_id=due.item.run_id,
                 receiver=receiver,
                 verdict=result.verdict,
                 status=result.status,

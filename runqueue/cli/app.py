@@ -13,6 +13,7 @@ from runqueue.cli.export import errors, results
 from runqueue.cli.inbox import inbox
 from runqueue.cli.rooms import add_commands
 from runqueue.cli.submit import submit
+from runqueue.cli.top import top
 from runqueue.cli.validate import validate
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ app.command()(results)
 app.command()(errors)
 app.command()(retry)
 app.command()(commands.stats)
+app.command()(top)
 app.command()(commands.resume)
 app.command()(commands.server)
 app.add_typer(batches.batch, name="batch")

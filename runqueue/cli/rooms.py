@@ -1,4 +1,4 @@
-"""Commands of other rooms (the worker's `up` and `demo`), which join by entry point.
+"""Commands of other rooms (the worker's `up`, `demo` and `doctor`), which join by entry point.
 
 Nothing is imported before its command is asked for: another service may have a module `worker` of
 its own, and the wheel of runqueue leaves these rooms out.
@@ -14,6 +14,7 @@ from runqueue.cli.exits import Exit, tell
 _GROUP = "runqueue.commands"
 _HELP = {
     "demo": "Run the example jobs through a queue, two workers and a simulated Skyvern API.",
+    "doctor": "Check settings, Redis, broker, Skyvern's API, gateway and workers; say what to do.",
     "up": "Run workers against the Skyvern API, and the embedded server if there is no other.",
 }
 #: Everything behind the command's name goes to the command, `--help` included.

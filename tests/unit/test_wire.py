@@ -163,9 +163,9 @@ def test_whatever_the_title_the_content_is_json_with_the_marker_last_in_it(
 def test_the_envelope_tells_kind_key_and_namespace() -> None:
     spec = job("workflow", custom_id="order-17", namespace="erp")
     line = wire.pack(spec)[1].partition(b"\n")[0]
-    assert wire.read_envelope(line) == ("workflow", "order-17", "erp")
+    assert wire.read_envelope(line) == ("workflow", "order-17", "erp", "")
     line = wire.pack(job())[1].partition(b"\n")[0]
-    assert wire.read_envelope(line) == ("task", None, "")
+    assert wire.read_envelope(line) == ("task", None, "", "")
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,17 @@ def test_a_line_without_a_custom_id_is_named_after_the_task(
     assert (job.custom_id, job.namespace) == ("t1-1", "celery")
 
 
+def test_lines_go_on_with_the_trace_of_their_message_unless_they_name_their_own(
+    intake: Intake, queue: RunQueue
+) -> None:
+    of_the_message = f"00-{'a' * 32}-{'b' * 16}-01"
+    of_the_line = f"00-{'c' * 32}-{'d' * 16}-01"
+    intake.accept("t1", [[GOOD, {**GOOD, "traceparent": of_the_line}]], {}, of_the_message)
+
+    ids_ = [ids.job_id_for("default", "celery", f"t1-{n}") for n in range(2)]
+    assert [queue.get(id_).traceparent for id_ in ids_] == [of_the_message, of_the_line]
+
+
 def test_a_message_that_comes_twice_makes_no_second_job(intake: Intake, queue: RunQueue) -> None:
     for _ in range(2):
         intake.accept("t1", [[GOOD] * 1500], {})

@@ -1,0 +1,221 @@
+"""The picture of `runqueue top`: a look as lines that fit a terminal, 80 by 24 or larger."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from runqueue.batches import Batch
+from runqueue.cli.holds import hold_words
+from runqueue.cli.look import Look, rate
+from runqueue.cli.words import count_words, printable
+from runqueue.groups import Group
+from runqueue.health import Level, health_of
+from runqueue.job import JobState
+from runqueue.processes import Process
+from runqueue.stats import AccountStats
+
+_COLORS = {Level.OK: "green", Level.WAITS: "yellow", Level.STUCK: "bold red"}
+_WAITING = (JobState.READY, JobState.SCHEDULED, JobState.SUBMITTING, JobState.RUNNING)
+_ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
+_TROUBLE = (JobState.UNCONFIRMED, JobState.DEAD)
+#: Rows of a table, the heading first; the second column is the account.
+_Rows = Sequence[tuple[str, ...]]
+#: Cells of a bar.
+_BAR = 10
+#: Lines that a table takes at least: its heading and one row.
+_LEAST = 2
+
+
+def picture(
+    before: Look | None, now: Look, *, where: str, trouble: str, width: int, height: int | None
+) -> Text:
+    """Return what was seen as lines.
+
+    Args:
+        before: the look before, for the rates; None = there was none.
+        now: what is shown.
+        where: the queue's Redis, without its password.
+        trouble: what keeps us from looking again, '' = nothing.
+        width, height: of the terminal, in cells; height None = as many lines as there are.
+    """
+    lines = [_head(now, where, trouble, width)]
+    for stats in now.stats.values():
+        lines += _account(before, now, stats, width)
+    rows = (_groups(now.groups), _batches(now.batches), _processes(now.processes))
+    tables = [_table(some, with_account=len(now.stats) > 1) for some in rows if len(some) > 1]
+    room = None if height is None else height - len(lines)
+    for table in _fitted(tables, room):
+        lines += [_cut(line, width) for line in table]
+    return Text("\n").join(lines if height is None else lines[:height])
+
+
+def _head(now: Look, where: str, trouble: str, width: int) -> Text:
+    if trouble:
+        return _cut(Text(f"runqueue  {printable(trouble)}", style="bold red"), width)
+    accounts = f", {len(now.stats)} accounts" if len(now.stats) > 1 else ""
+    return _cut(Text(f"runqueue  {printable(where)}{accounts}  (Ctrl-C ends)", "bold"), width)
+
+
+def _account(before: Look | None, now: Look, stats: AccountStats, width: int) -> list[Text]:
+    name = stats.account
+    health = health_of(stats)
+    words = hold_words(stats) if stats.hold_reason else f"account {name}: {health.words}"
+    lines = [Text(""), Text(printable(words), style=_COLORS[health.level])]
+    lines += [_counts(stats), _rates(before, now, name), _limits(stats)]
+    if found := _news(stats):
+        lines.append(found)
+    return [_cut(line, width) for line in lines]
+
+
+def _counts(stats: AccountStats) -> Text:
+    line = Text("jobs   ")
+    for state in (*_WAITING, *_TROUBLE, *_ENDED):
+        n = stats.states.get(state, 0)
+        if n or state in _WAITING:
+            style = "bold yellow" if n and state in _TROUBLE else ""
+            line.append(f"{state.value} {short(n)}  ", style=style)
+    return line
+
+
+def _rates(before: Look | None, now: Look, account: str) -> Text:
+    parts = [
+        f"{words} {_per_second(rate(before, now, account, *totals))}"
+        for words, totals in (
+            ("in", ("enqueued",)),
+            ("claimed", ("claims",)),
+            ("back", ("given_back:",)),
+            ("done", ("ended:completed",)),
+            ("bad", ("ended:failed", "ended:canceled", "ended:dead")),
+        )
+    ]
+    return Text("rates  " + "  ".join(parts))
+
+
+def _limits(stats: AccountStats) -> Text:
+    used, slots = stats.live + stats.strays_live, stats.limits.get("concurrent_runs", 0)
+    parts = [f"{_bar(used / slots)} {used}/{slots:g} slots" if slots else f"{used} runs, no cap"]
+    for words, limit, permits in (
+        ("submissions", "dispatches_per_second", "dispatch"),
+        ("calls", "requests_per_second", "request"),
+    ):
+        value = stats.limits.get(limit, 0)
+        left = f" ({stats.permits[permits]} now)" if permits in stats.permits else ""
+        parts.append(f"{words} {value:g}/s{left}" if value else f"{words} unlimited")
+    if stats.pace is not None:
+        parts.append(f"pace {stats.pace:.3g}/s (429)")
+    return Text("limits " + "  ".join(parts))
+
+
+def _news(stats: AccountStats) -> Text | None:
+    """Return what is not always there to tell."""
+    parts = []
+    if stats.oldest_ready_seconds is not None:
+        parts.append(f"oldest ready {seconds(stats.oldest_ready_seconds)}")
+    if stats.strays:
+        parts.append(f"strays {stats.strays}")
+    if stats.overridden:
+        set_live = ", ".join(f"{name} {value:g}" for name, value in stats.overridden.items())
+        parts.append(f"set live: {set_live}")
+    if words := count_words(stats.deliveries):
+        parts.append(f"webhooks {words}")
+    return Text("also   " + "  ".join(parts)) if parts else None
+
+
+def _groups(groups: Sequence[Group]) -> _Rows:
+    """Return the groups, those with the most slots first."""
+    rows = [("group", "account", "live", "cap", "")]
+    for group in sorted(groups, key=lambda group: (-group.live, not group.waiting, group.name)):
+        cap = "none" if group.max_concurrent is None else f"{group.max_concurrent:,}"
+        said = "paused" if group.paused else "waits" if group.waiting else ""
+        rows.append((group.name, group.account, f"{group.live:,}", cap, said))
+    return rows
+
+
+def _batches(batches: Sequence[Batch]) -> _Rows:
+    rows = [("batch", "account", "done", "", "of", "status")]
+    for batch in batches:
+        done = sum(n for state, n in batch.states.items() if state.is_over)
+        share = done / batch.total if batch.total else 0.0
+        status = f"{batch.status.value}{f', {batch.held}' if batch.held else ''}  "
+        rows.append(
+            (
+                batch.id,
+                batch.account,
+                short(done),
+                _bar(share),
+                short(batch.total),
+                status + printable(batch.name),
+            )
+        )
+    return rows
+
+
+def _processes(processes: Sequence[Process]) -> _Rows:
+    rows = [("worker", "account", "submitting", "lease")]
+    for process in processes:
+        lease = f"{process.lease_seconds:.0f} s"
+        rows.append((process.name, process.account, f"{process.submitting:,}", lease))
+    return rows
+
+
+def _table(rows: _Rows, *, with_account: bool) -> list[Text]:
+    """Return rows as lines whose cells stand below each other, the first the heading."""
+    if not with_account:
+        rows = [(row[0], *row[2:]) for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        Text("  ".join(set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)))
+        for row in rows
+    ]
+    lines[0].stylize("dim")
+    return lines
+
+
+def _fitted(tables: Sequence[list[Text]], room: int | None) -> Iterable[list[Text]]:
+    """Cut tables to the lines that are left; what one does not need is another's.
+
+    Each has an empty line above it, and says how many rows it does not show.
+    """
+    for place, table in enumerate(tables):
+        if room is None:
+            yield [Text(""), *table]
+            continue
+        share = room // (len(tables) - place) - 1
+        if share < _LEAST:
+            return
+        shown = table
+        if len(table) > share:
+            shown = [*table[: share - 1], Text(f"… {len(table) - share + 1:,} more", "dim")]
+        yield [Text(""), *shown]
+        room -= len(shown) + 1
+
+
+def _cut(line: Text, width: int) -> Text:
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _bar(share: float) -> str:
+    full = round(min(max(share, 0.0), 1.0) * _BAR)
+    return "█" * full + "░" * (_BAR - full)
+
+
+def _per_second(found: float | None) -> str:
+    return "?/s" if found is None else f"{found:.1f}/s"
+
+
+def short(number: int) -> str:
+    """Return a number in a few cells: 9,999, 12.3k, 1.25M."""
+    if number < 10_000:
+        return f"{number:,}"
+    if number < 1_000_000:
+        return f"{number / 1000:.1f}k"
+    return f"{number / 1_000_000:.2f}M"
+
+
+def seconds(found: float) -> str:
+    """Return a time in the largest unit that fits."""
+    if found < 60:
+        return f"{found:.1f} s"
+    return f"{found / 60:.0f} min" if found < 3600 else f"{found / 3600:.1f} h"

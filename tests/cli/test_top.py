@@ -1,0 +1,217 @@
+"""`runqueue top`: one picture, the live one at a real terminal, and what it says of trouble."""
+
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+
+from runqueue.cli.look import Look, rate
+from runqueue.cli.picture import picture
+from runqueue.groups import Group
+from runqueue.health import Level, health_of
+from runqueue.job import JobState
+from tests.cli.commanding import Desk, batch_of, line, ready
+from tests.figures import stats
+from tests.valkeys import start_valkey
+
+_SECONDS = 30.0
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
+_ROOT = Path(__file__).parents[2]
+
+
+class Terminal:
+    """A command at a pseudo-terminal of 80 by 24, and what it wrote so far."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", master: int) -> None:
+        self.process = process
+        self.written = ""
+        self._master = master
+
+    def read(self) -> None:
+        """Take in what was written since, as far as it is there within a moment."""
+        try:
+            self.written += os.read(self._master, 65_536).decode(errors="replace")
+        except OSError:  # the other end is closed
+            return
+
+    def until(self, told: Callable[[str], bool]) -> str:
+        """Read on until it has told something; returns that without what steers a terminal."""
+        give_up = time.monotonic() + _SECONDS
+        while not told(plain := _ESCAPES.sub("", self.written)):
+            assert time.monotonic() < give_up, plain
+            self.read()
+        return plain
+
+
+@contextmanager
+def terminal(url: str, *arguments: str) -> Iterator[Terminal]:
+    """Run a command of runqueue at a terminal."""
+    master, slave = pty.openpty()
+    ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environ = {**os.environ, "RUNQUEUE_REDIS_URL": url, "TERM": "xterm", "PYTHONPATH": str(_ROOT)}
+    environ = {name: value for name, value in environ.items() if name not in {"COLUMNS", "LINES"}}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runqueue.cli", *arguments],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=environ,
+    )
+    os.close(slave)
+    try:
+        yield Terminal(process, master)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+
+
+def test_one_picture_tells_figures_rates_groups_batches_and_workers(desk: Desk) -> None:
+    batch = batch_of(desk, line("a", group="shop-a"), line("b", group="shop-b"), line("c"))
+    desk.queue.set_group("shop-a", max_concurrent=3)
+    desk.claim()
+    ready(desk, line("d"))
+
+    said = desk.run("top", "--once").stdout
+
+    assert re.search(r"jobs +ready 1  scheduled 0  submitting 3  running 0", said), said
+    assert re.search(r"rates +in \d+\.\d/s  claimed \d+\.\d/s  back", said)
+    assert re.search(r"shop-a +1 +3", said)
+    assert batch in said
+    assert re.search(r"test +3 +\d+ s", said), said
+    assert "account default: submits" in said
+
+
+def test_what_holds_an_account_is_the_line_below_its_name(desk: Desk) -> None:
+    desk.claim()
+    desk.client.hset(
+        "runqueue:{default}:meta",
+        mapping={"hold_until": str(2**52), "hold_reason": "the key\x1b[2J is wrong"},
+    )
+
+    said = desk.run("top", "--once").stdout
+
+    assert "nothing is submitted until `runqueue resume`: the key�[2J is wrong" in said
+
+
+def test_a_queue_without_workers_says_so(desk: Desk) -> None:
+    ready(desk, line("a"))
+
+    assert "no worker process serves it: start one" in desk.run("top", "--once").stdout
+
+
+def test_a_redis_that_is_away_from_the_start_is_an_error(desk: Desk) -> None:
+    desk.environ["RUNQUEUE_REDIS_URL"] = "redis://127.0.0.1:1/0"
+
+    result = desk.run("top", "--once")
+
+    assert result.exit_code == 4
+    assert "127.0.0.1:1" in result.stderr
+
+
+def test_the_live_picture_changes_and_ctrl_c_leaves_the_terminal_as_it_was(desk: Desk) -> None:
+    with terminal(desk.url, "top", "--every", "0.2") as shown:
+        shown.until(lambda plain: "ready 0" in plain)
+        ready(desk, line("a"), line("b"))
+        shown.until(lambda plain: "ready 2" in plain)
+
+        shown.process.send_signal(signal.SIGINT)
+        shown.until(lambda _: shown.process.poll() is not None)
+        shown.read()
+
+    assert shown.process.returncode == 0
+    assert "Traceback" not in shown.written
+    # The other screen is left, and the cursor is there again.
+    assert shown.written.rindex("\x1b[?1049l") > shown.written.rindex("\x1b[?1049h")
+    assert shown.written.rindex("\x1b[?25h") > shown.written.rindex("\x1b[?25l")
+
+
+def test_while_redis_is_away_the_figures_stay_and_it_goes_on_by_itself(tmp_path: Path) -> None:
+    server = start_valkey(tmp_path)
+    url = f"redis://127.0.0.1:{server.port}/0"
+    port = server.port
+    with terminal(url, "top", "--every", "0.2") as shown:
+        shown.until(lambda plain: "ready 0" in plain)
+        server.stop()
+        shown.until(lambda plain: "figures of" in plain)
+
+        again = start_valkey(tmp_path, port)
+        try:
+            mark = len(shown.written)
+            shown.until(lambda _: "(Ctrl-C ends)" in _ESCAPES.sub("", shown.written[mark:]))
+        finally:
+            again.stop()
+        assert shown.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "level", "words"),
+    [
+        ({}, Level.OK, "submits"),
+        ({"hold_reason": "HTTP 401"}, Level.STUCK, "held: HTTP 401"),
+        ({"processes": 0}, Level.STUCK, "no worker process"),
+        ({"processes": 0, "states": {}}, Level.WAITS, "nothing to do; no worker"),
+        ({"states": {}, "live": 0}, Level.OK, "nothing to do"),
+        ({"states": {JobState.SCHEDULED: 2}, "live": 0}, Level.OK, "nothing is due"),
+        ({"states": {JobState.RUNNING: 2}}, Level.OK, "follows its runs"),
+        ({"live": 8, "strays_live": 2}, Level.OK, "all 10 slots"),
+        ({"oldest_ready_seconds": None}, Level.WAITS, "5 ready, all of paused or held"),
+        ({"pace": 0.5}, Level.WAITS, "slowed to 0.5/s"),
+        ({"permits": {"dispatch": 0}}, Level.OK, "at its limit of 2/s"),
+        ({"permits": {"request": 0}}, Level.WAITS, "calls are at their limit of 10/s"),
+    ],
+)
+def test_the_health_line_says_whether_it_submits_and_if_not_why(
+    changed: dict[str, object], level: Level, words: str
+) -> None:
+    found = health_of(stats(**changed))
+
+    assert found.level is level
+    assert words in found.words
+
+
+def test_a_picture_fits_80_by_24_whatever_there_is_to_show() -> None:
+    groups = [Group(f"group-{n}", "default", None, False, n, True) for n in range(500)]
+    many = {f"account-{n}": stats(account=f"account-{n}", strays=3) for n in range(3)}
+    seen = Look(0.0, many, groups)
+
+    for width, height in ((80, 24), (40, 10), (200, 60)):
+        shown = picture(None, seen, where="redis://x/0", trouble="", width=width, height=height)
+        lines = shown.plain.split("\n")
+        assert len(lines) <= height
+        assert max(map(len, lines)) <= width
+
+    one = Look(0.0, {"default": stats()}, groups)
+    shown = picture(None, one, where="redis://x/0", trouble="", width=80, height=24)
+    assert re.search(r"… 4\d\d more", shown.plain)
+    assert "group-499" in shown.plain
+
+
+def test_a_rate_is_what_was_counted_between_two_looks_and_none_where_less_was() -> None:
+    before = Look(10.0, {"default": stats(totals={"ended:failed": 1, "ended:dead": 2})})
+    now = Look(12.0, {"default": stats(totals={"ended:failed": 5, "ended:dead": 2})})
+
+    assert rate(before, now, "default", "ended:") == 2.0
+    assert rate(before, now, "default", "ended:dead") == 0.0
+    assert rate(now, before, "default", "ended:") is None
+    assert rate(None, now, "default", "ended:") is None
+    assert (
+        rate(
+            Look(12.0, {"default": stats(totals={"claims": 9})}),
+            Look(13.0, now.stats),
+            "default",
+            "claims",
+        )
+        is None
+    )

@@ -1,0 +1,47 @@
+"""The pages for those who run it: what they name is there."""
+
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from config.settings import PREFIX, Settings
+from runqueue.cli.app import app
+from tests.integration.test_compose import variables
+
+_DOCS = Path(__file__).parents[2] / "docs"
+_PAGES = ("operations.md", "logs_and_traces.md")
+
+
+@pytest.mark.parametrize("name", _PAGES)
+def test_every_variable_that_a_page_names_is_a_setting(name: str) -> None:
+    named = set(re.findall(rf"\b(?:{PREFIX}|SKYVERN_)[A-Z_]+\b", (_DOCS / name).read_text()))
+
+    assert named
+    assert named <= variables().keys()
+
+
+@pytest.mark.parametrize("name", _PAGES)
+def test_every_file_that_a_page_leads_to_is_there(name: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (_DOCS / name).read_text())
+
+    assert links
+    assert [link for link in links if not (_DOCS / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", _PAGES)
+def test_every_command_that_a_page_names_is_one(name: str) -> None:
+    known = set(get_command(app).commands)  # type: ignore[attr-defined]
+    known |= {entry.name for entry in entry_points(group="runqueue.commands")} | {"doctor"}
+    named = set(re.findall(r"`runqueue ([a-z]+)", (_DOCS / name).read_text()))
+
+    assert named
+    assert named <= known
+
+
+def test_the_time_that_a_worker_is_given_to_stop_is_more_than_it_may_take() -> None:
+    (seconds,) = re.findall(r"should wait for (\d+) seconds", (_DOCS / "operations.md").read_text())
+
+    assert int(seconds) >= Settings.model_fields["drain_seconds"].default + 10

@@ -1,0 +1,31 @@
+"""An account's figures, as a test wants them."""
+
+from runqueue.estimate import Capacity
+from runqueue.job import JobState
+from runqueue.stats import AccountStats
+
+
+def stats(**changed: object) -> AccountStats:
+    """An account's figures, with some of your own."""
+    values: dict[str, object] = {
+        "account": "default",
+        "states": {JobState.READY: 5},
+        "by_priority": {},
+        "live": 2,
+        "limits": {"concurrent_runs": 10, "dispatches_per_second": 2, "requests_per_second": 10},
+        "overridden": {},
+        "deliveries": {},
+        "totals": {},
+        "oldest_ready_seconds": 1.5,
+        "processes": 1,
+        "strays": 0,
+        "strays_live": 0,
+        "pace": None,
+        "clock_lost": 0.0,
+        "capacity": Capacity(),
+        "in_line": {},
+        "permits": {"dispatch": 1, "request": 1},
+        "hold_reason": None,
+        "hold_seconds": 0.0,
+    }
+    return AccountStats(**{**values, **changed})  # type: ignore[arg-type]

@@ -1,0 +1,311 @@
+"""`runqueue doctor`: what it finds where all is well, and what it says of each trouble."""
+
+import asyncio
+import json
+import re
+import resource
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+import typer
+from typer.testing import CliRunner, Result
+
+from config.settings import Account, Settings
+from runqueue import RunQueue
+from runqueue.processes import Process
+from simulator.options import DEFAULT_API_KEY
+from tests.figures import stats
+from tests.gateway.gating import KEY, gating
+from tests.simulator.simulating import simulating
+from tests.worker.working import closed_port, working
+from worker import doctor_queue, doctor_redis
+from worker.doctor import doctor
+from worker.doctor_api import look_at_api, look_at_public_url
+from worker.doctor_findings import Finding, Level
+
+REDIS_PASSWORD = "redis-password"
+
+app = typer.Typer()
+app.command()(doctor)
+
+
+def ask(*arguments: str, **environ: str) -> Result:
+    """Give the command in an environment."""
+    return CliRunner().invoke(app, list(arguments), env=environ)
+
+
+def account(base_url: str, key: str = DEFAULT_API_KEY) -> Account:
+    """An account's settings."""
+    return Account.model_validate({"api_key": key, "base_url": base_url})
+
+
+def well(found: Finding) -> bool:
+    """Whether a finding is as it should be."""
+    return found.level is Level.OK
+
+
+async def test_where_all_is_well_nothing_is_wrong_and_each_thing_is_named(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, max_concurrent_runs=10) as bench:
+        environ = {
+            "SKYVERN_API_KEY": DEFAULT_API_KEY,
+            "SKYVERN_BASE_URL": bench.api.url,
+            "RUNQUEUE_REDIS_URL": redis_url,
+        }
+        result = await asyncio.to_thread(ask, "--json", **environ)
+
+    told = json.loads(result.stdout)
+    levels = {found["check"]: found["level"] for found in told["checks"]}
+    assert result.exit_code == 0, told
+    assert levels.keys() >= {
+        "settings", "file descriptors", "redis", "version", "role", "persistence", "eviction",
+        "memory", "clock", "layout default", "account default", "workers default",
+        "limits default", "broker", "API default", "public URL",
+    }  # fmt: skip
+    for check in ("redis", "version", "role", "eviction", "clock", "layout default", "broker"):
+        assert levels[check] == "ok", told
+    for check in ("account default", "workers default", "API default", "public URL"):
+        assert levels[check] == "ok", told
+    # The worker of the test has no limits, the environment names none.
+    assert levels["limits default"] == "warning"
+
+
+def test_without_settings_it_says_so_and_looks_at_redis_all_the_same(redis_url: str) -> None:
+    result = ask(RUNQUEUE_REDIS_URL=redis_url, RUNQUEUE_MAX_BURST="3")
+
+    assert result.exit_code == 1
+    assert "wrong    settings: SKYVERN_API_KEY: expected the API key" in result.stdout
+    assert "did you mean RUNQUEUE_MAX_BURST_SIZE?" in result.stdout
+    assert re.search(r"ok +eviction: noeviction", result.stdout)
+
+
+def test_no_secret_is_shown_whatever_is_wrong() -> None:
+    port = closed_port()
+    result = ask(
+        "--json",
+        SKYVERN_API_KEY=KEY,
+        SKYVERN_BASE_URL=f"http://127.0.0.1:{port}",
+        RUNQUEUE_REDIS_URL=f"redis://user:{REDIS_PASSWORD}@127.0.0.1:{port}/0",
+        RUNQUEUE_PUBLIC_URL=f"http://127.0.0.1:{port}",
+    )
+
+    levels = {found["check"]: found["level"] for found in json.loads(result.stdout)["checks"]}
+    assert result.exit_code == 1
+    assert {"redis", "API default", "public URL"} <= {
+        check for check, level in levels.items() if level == "wrong"
+    }
+    assert KEY not in result.output
+    assert REDIS_PASSWORD not in result.output
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "do"),
+    [
+        (401, "the key is refused", "SKYVERN_API_KEY"),
+        (402, "no balance", "add credit"),
+        (429, "answers 429", "try again"),
+        (500, "answers 500", "try again"),
+    ],
+)
+async def test_what_the_api_refuses_names_what_to_change(status: int, words: str, do: str) -> None:
+    async with simulating() as api:
+        await api.fault({"status": status, "body": {"detail": KEY}}, times=5)
+        found = await look_at_api("default", account(api.url, KEY))
+
+    assert not well(found)
+    assert words in found.said
+    assert do in found.do
+    assert KEY not in str(found)
+
+
+async def test_a_server_without_the_list_of_runs_is_warned_of() -> None:
+    async with simulating() as api:
+        missing = {"status": 404, "body": {"detail": "Not Found"}}
+        await api.fault(missing, match={"route": "list_runs"}, times=1)
+        found = await look_at_api("default", account(api.url))
+
+    assert found.level is Level.WARNING
+    assert "no list of runs" in found.said
+
+
+async def test_what_is_no_skyvern_is_a_wrong_base_url(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        found = await look_at_api("acme", account(door.url))
+
+    assert found.level is Level.WRONG
+    assert "RUNQUEUE_ACCOUNTS__ACME__BASE_URL" in found.do
+
+
+async def test_the_public_url_is_ours_if_a_gateway_with_our_key_answers_there(
+    redis_url: str,
+) -> None:
+    async with gating(redis_url) as door:
+        same = await look_at_public_url(door.url, "default", account("http://x", KEY))
+        other = await look_at_public_url(door.url, "default", account("http://x", "another"))
+
+    assert well(same), same
+    assert "does not know the account's key" in other.said
+    assert "SKYVERN_API_KEY" in other.do
+
+
+async def test_a_public_url_that_is_somebody_elses_is_told() -> None:
+    async with simulating() as api:
+        found = await look_at_public_url(api.url, "default", account("http://x"))
+
+    assert found.level is Level.WRONG
+    assert "no gateway of ours" in found.said
+
+
+@pytest.mark.parametrize(
+    ("info", "judge", "level", "words"),
+    [
+        ({"redis_version": "6.0.16"}, doctor_redis.version, Level.WRONG, "Redis 6.0.16"),
+        ({"redis_version": "6.2.1"}, doctor_redis.version, Level.OK, "Redis 6.2.1"),
+        (
+            {"redis_version": "7.2.4", "valkey_version": "9.0.0"},
+            doctor_redis.version,
+            Level.OK,
+            "Valkey 9.0.0",
+        ),
+        ({"role": "slave"}, doctor_redis.role, Level.WRONG, "a replica"),
+        ({"role": "master", "cluster_enabled": 1}, doctor_redis.role, Level.WRONG, "Cluster"),
+        ({"role": "master", "connected_slaves": 1}, doctor_redis.role, Level.OK, "1 replica"),
+        ({"aof_enabled": 0}, doctor_redis.persistence, Level.WARNING, "no append-only file"),
+        ({"aof_enabled": 1}, doctor_redis.persistence, Level.OK, "append-only"),
+        ({"loading": 1}, doctor_redis.persistence, Level.WARNING, "reading its data"),
+        (
+            {"aof_enabled": 1, "aof_last_write_status": "err"},
+            doctor_redis.persistence,
+            Level.WRONG,
+            "aof_last_write_status",
+        ),
+        ({"used_memory": 95, "maxmemory": 100}, doctor_redis.memory, Level.WRONG, "maxmemory"),
+        ({"used_memory": 80, "maxmemory": 100}, doctor_redis.memory, Level.WARNING, "maxmemory"),
+        (
+            {"used_memory": 0, "total_system_memory": 11_000_000},
+            doctor_redis.memory,
+            Level.OK,
+            "room for 10,000 small jobs",
+        ),
+        ({"used_memory": 5}, doctor_redis.memory, Level.OK, "does not tell"),
+    ],
+)
+def test_each_figure_of_redis_is_judged(
+    info: dict[str, Any], judge: Callable[[Any], Finding], level: Level, words: str
+) -> None:
+    found = judge(info)
+
+    assert found.level is level
+    assert words in found.said
+    assert bool(found.do) is (level is not Level.OK)
+
+
+def test_a_policy_that_drops_jobs_is_wrong() -> None:
+    assert doctor_redis.policy("eviction", {"maxmemory_policy": "allkeys-lru"}).level == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("server", "level", "words"),
+    [
+        (100.0, Level.OK, "this machine's"),
+        (95.0, Level.WARNING, "5.0 s behind"),
+        (111.0, Level.WARNING, "10.0 s ahead of"),
+        (300.0, Level.WRONG, "ahead of"),
+    ],
+)
+def test_two_clocks_that_differ_are_told(server: float, level: Level, words: str) -> None:
+    found = doctor_redis.clock(server, 100.0, 101.0)
+
+    assert found.level is level
+    assert words in found.said
+
+
+def test_a_broker_that_is_full_of_messages_or_serves_others_is_warned_of(
+    client: redis.Redis, redis_url: str
+) -> None:
+    client.rpush("runqueue", *range(101))
+    client.sadd("_kombu.binding.celery", "x")
+    client.sadd("_kombu.binding.runqueue", "x")
+    client.sadd("_kombu.binding.celery.pidbox", "x")
+
+    found = list(doctor_redis.look_at_broker(client, redis_url, "runqueue"))
+
+    assert [one.level for one in found] == ["warning", "warning"]
+    assert "101 messages wait" in found[0].said
+    assert found[1].said == "other queues are there, too: celery"
+
+
+def test_the_name_of_the_broker_s_unix_socket_is_understood() -> None:
+    made = doctor_redis.broker_client("redis+socket:///run/redis.sock?virtual_host=3")
+
+    options = made.connection_pool.connection_kwargs
+    assert (options["path"], options["db"]) == ("/run/redis.sock", 3)
+
+
+def test_the_version_of_the_layout_is_read_from_the_script_that_writes_it() -> None:
+    own = doctor_queue.known_schema()
+
+    assert doctor_queue.layout("default", own + 1).level is Level.WRONG
+    assert doctor_queue.layout("default", own).said == f"version {own}"
+    assert "brings it up" in doctor_queue.layout("default", own - 1).said
+    assert well(doctor_queue.layout("default", None))
+
+
+@pytest.mark.parametrize(
+    ("left", "level", "words"),
+    [
+        ([], Level.WARNING, "no process"),
+        ([14.0, 12.0], Level.OK, "2 processes, the last heartbeat 1 s ago"),
+        ([14.0, 3.0], Level.WARNING, "no heartbeat for 12 s of host-1"),
+    ],
+)
+def test_a_process_whose_heartbeat_is_late_is_named(
+    left: list[float], level: Level, words: str
+) -> None:
+    processes = [Process(f"host-{n}", "default", one, 0) for n, one in enumerate(left)]
+
+    found = doctor_queue.heartbeats("default", processes)
+
+    assert found.level is level
+    assert words in found.said
+
+
+def test_what_holds_an_account_is_wrong_and_says_what_to_do() -> None:
+    found = doctor_queue.health(stats(hold_reason="HTTP 401", hold_seconds=60.0))
+
+    assert found.level is Level.WRONG
+    assert "HTTP 401" in found.said
+    assert "runqueue resume" in found.do
+
+
+def test_a_limit_that_differs_is_told_apart_by_who_set_it() -> None:
+    known = stats(limits={"a": 1.0, "b": 2.0, "c": 3.0}, overridden={"b": 2.0})
+
+    found = list(doctor_queue.limits(known, {"a": 1.0, "b": 9.0, "c": 4.0}))
+
+    assert [one.said for one in found] == [
+        "b was set live to 2, and is 9 here",
+        "c is 3 in the queue, and 4 here",
+    ]
+    assert well(next(doctor_queue.limits(known, {"a": 1.0})))
+
+
+def test_an_account_without_settings_here_is_warned_of(
+    client: redis.Redis, queue: RunQueue
+) -> None:
+    found = list(doctor_queue.look_at_account(queue, client, "acme", None, None))
+
+    assert "RUNQUEUE_ACCOUNTS__ACME__API_KEY" in found[0].do
+
+
+def test_too_few_descriptors_for_the_places_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKYVERN_API_KEY", KEY)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
+
+    found = doctor_queue.open_files(Settings(places=500))
+
+    assert found.level is Level.WARNING
+    assert "256 here; a worker needs up to 3,300" in found.said

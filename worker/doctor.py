@@ -1,0 +1,124 @@
+"""`runqueue doctor`: looks at everything a queue stands on, and says what to do.
+
+Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Annotated
+
+import orjson
+import redis
+import typer
+
+from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
+from runqueue import QueueUnavailable, RunQueue
+from runqueue.cli.words import printable
+from runqueue.connect import find_url
+from runqueue.errors import MalformedURL, RunQueueError
+from worker import doctor_api, doctor_queue, doctor_redis
+from worker.doctor_findings import Finding, Level, ok, warning, worst, wrong
+
+#: The name of our queue in the broker (worker/app.py).
+_QUEUE = "runqueue"
+_COLORS = {Level.OK: "green", Level.WARNING: "yellow", Level.WRONG: "red"}
+_INDENT = " " * 9
+
+
+def doctor(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
+) -> None:
+    """Check settings, Redis, broker, Skyvern's API, gateway and workers, and say what to do.
+
+    Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
+    """
+    findings = []
+    for found in examine():
+        findings.append(found)
+        if not as_json:
+            _show(found)
+    level = worst(findings)
+    if as_json:
+        checks = [found.as_dict() for found in findings]
+        typer.echo(orjson.dumps({"level": level.value, "checks": checks}))
+    raise typer.Exit(1 if level is Level.WRONG else 0)
+
+
+def _show(found: Finding) -> None:
+    level = typer.style(f"{found.level.value:<8}", fg=_COLORS[found.level])
+    typer.echo(f"{level} {printable(found.check)}: {printable(found.said)}")
+    if found.do:
+        typer.echo(f"{_INDENT}{printable(found.do)}")
+
+
+def examine() -> Iterator[Finding]:
+    """Yield what each check finds, as it comes."""
+    settings: Settings | None = None
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield wrong("settings", str(error), "correct it (.env.example lists every setting)")
+    else:
+        yield ok("settings", f"accounts: {', '.join(sorted(settings.all_accounts()))}")
+    for words in unknown_variables():
+        yield warning("settings", words, "correct its name, or remove it")
+    if settings is not None:
+        yield doctor_queue.open_files(settings)
+    yield from _of_redis(settings)
+    if settings is not None:
+        yield from _of_others(settings)
+
+
+def _of_redis(settings: Settings | None) -> Iterator[Finding]:
+    try:
+        url = find_url(settings.redis_url if settings else None)
+        client, found = doctor_redis.reach(url)
+    except QueueUnavailable as error:
+        yield wrong("redis", str(error), "set RUNQUEUE_REDIS_URL, or run `runqueue server`")
+        return
+    except MalformedURL as error:
+        yield wrong("redis", f"RUNQUEUE_REDIS_URL: {error.reason}", "correct it")
+        return
+    yield found
+    if client is None:
+        return
+    with client:
+        try:
+            yield from doctor_redis.look_at_server(client)
+            yield from _of_queue(url, client, settings)
+        except (RunQueueError, redis.exceptions.RedisError, OSError) as error:
+            yield wrong("redis", str(error), "see the server's log, and the rights of its user")
+    if settings is not None:
+        yield from _of_broker(settings, url)
+
+
+def _of_queue(url: str, client: redis.Redis, settings: Settings | None) -> Iterator[Finding]:
+    accounts = settings.all_accounts() if settings else {}
+    with RunQueue(url) as queue:
+        stats = queue.stats()
+        for name in sorted({*accounts, *stats}):
+            yield from doctor_queue.look_at_account(
+                queue, client, name, stats.get(name), accounts.get(name)
+            )
+
+
+def _of_broker(settings: Settings, url: str) -> Iterator[Finding]:
+    try:
+        found = broker_url(settings, url)
+        client = doctor_redis.broker_client(found)
+    except (SettingsError, MalformedURL) as error:
+        yield wrong("broker", str(error), "set RUNQUEUE_BROKER_URL")
+        return
+    with client:
+        yield from doctor_redis.look_at_broker(client, found, _QUEUE)
+
+
+def _of_others(settings: Settings) -> Iterator[Finding]:
+    accounts = settings.all_accounts()
+    for name, account in accounts.items():
+        yield asyncio.run(doctor_api.look_at_api(name, account))
+    if settings.public_url is None:
+        yield ok("public URL", "none: runs are polled (RUNQUEUE_PUBLIC_URL would bring webhooks)")
+        return
+    name, account = next(iter(accounts.items()))
+    yield asyncio.run(doctor_api.look_at_public_url(settings.public_url, name, account))

@@ -1,0 +1,146 @@
+"""What the doctor looks at in the queue: layout, holds, workers, limits; and on this machine."""
+
+import re
+import resource
+from collections.abc import Iterator, Mapping
+
+import redis
+
+from config.settings import Account, Settings
+from runqueue import RunQueue
+from runqueue.cli.holds import hold_words
+from runqueue.health import Level, health_of
+from runqueue.keys import Keys
+from runqueue.processes import Process, list_processes
+from runqueue.scripts import load
+from runqueue.stats import AccountStats
+from worker.doctor_findings import Finding, ok, warning, wrong
+from worker.lease import BEAT_SECONDS, LEASE_SECONDS
+from worker.pumps import KINDS
+
+#: Seconds that a heartbeat may be late without being news.
+_LATE_SECONDS = 3.0
+#: Descriptors of a worker that are no call: Redis, the broker, libraries, metrics.
+_OTHER_FILES = 300
+#: Kinds of pump whose places are connections of HTTP: an inbox calls nobody.
+_CALLING = len(KINDS) - 1
+
+
+def look_at_account(
+    queue: RunQueue,
+    client: redis.Redis,
+    name: str,
+    stats: AccountStats | None,
+    account: Account | None,
+) -> Iterator[Finding]:
+    """Yield what is to be said of one account in the queue.
+
+    Args:
+        queue: the queue.
+        client: its Redis.
+        name: the account.
+        stats: its figures; None = no worker has ever served it.
+        account: its settings here; None = it has none.
+    """
+    if account is None:
+        yield warning(
+            f"account {name}",
+            "the queue knows it, and there are no settings for it here",
+            f"set RUNQUEUE_ACCOUNTS__{name.upper()}__API_KEY, unless other workers serve it",
+        )
+    schema = client.hget(Keys(name).meta, "schema")
+    yield layout(name, int(schema) if isinstance(schema, bytes) else None)
+    if stats is None:
+        return
+    yield health(stats)
+    yield heartbeats(name, queue.send(list_processes(name)))
+    if account is not None:
+        yield from limits(stats, account.for_queue())
+    if stats.clock_lost:
+        yield warning(
+            f"clock {name}",
+            f"Redis' clock was set: the queue makes up for {stats.clock_lost:.1f} s",
+            "times of day given as run_at or deadline are off by as much; a new account is not",
+        )
+
+
+def known_schema() -> int:
+    """Return the version of the layout that this version writes."""
+    found = re.search(r"local SCHEMA = (\d+)", load("migrate").source)
+    assert found is not None  # noqa: S101 - a test holds the script to it
+    return int(found[1])
+
+
+def layout(name: str, schema: int | None) -> Finding:
+    """Judge the version of an account's layout; None = nothing says which it is."""
+    check, own = f"layout {name}", known_schema()
+    if schema is None:
+        return ok(check, f"no worker has said which (this version writes {own})")
+    if schema > own:
+        do = "run the newer version: this one refuses to start on what it does not know"
+        return wrong(check, f"version {schema}, and this is a version that knows {own}", do)
+    if schema < own:
+        return ok(check, f"version {schema}: the next worker brings it up to {own}")
+    return ok(check, f"version {schema}")
+
+
+def health(stats: AccountStats) -> Finding:
+    """Judge whether an account submits."""
+    check, found = f"account {stats.account}", health_of(stats)
+    if stats.hold_reason:
+        do = "see to what it says; the queue goes on by itself then, or by `runqueue resume`"
+        return wrong(check, hold_words(stats), do)
+    if found.level is Level.STUCK:
+        return wrong(check, found.words, "start a worker: celery -A worker.app worker")
+    if found.level is Level.WAITS and stats.processes:
+        return warning(check, found.words, "`runqueue top` shows it as it goes on")
+    return ok(check, found.words)
+
+
+def heartbeats(name: str, processes: list[Process]) -> Finding:
+    """Judge whether workers live."""
+    check = f"workers {name}"
+    if not processes:
+        do = "start one: celery -A worker.app worker"
+        return warning(check, "no process has a lease", do)
+    ages = {process.name: LEASE_SECONDS - process.lease_seconds for process in processes}
+    late = sorted(who for who, age in ages.items() if age > BEAT_SECONDS + _LATE_SECONDS)
+    count = f"{len(processes)} process{'' if len(processes) == 1 else 'es'}"
+    if late:
+        said = f"{count}; no heartbeat for {max(ages.values()):.0f} s of {', '.join(late[:5])}"
+        return warning(check, said, "see whether they hang, or were just killed")
+    return ok(check, f"{count}, the last heartbeat {max(0.0, min(ages.values())):.0f} s ago")
+
+
+def limits(stats: AccountStats, here: Mapping[str, float]) -> Iterator[Finding]:
+    """Judge the limits in force against those of this environment."""
+    check = f"limits {stats.account}"
+    differ = {name: value for name, value in here.items() if stats.limits.get(name) != value}
+    if not differ:
+        yield ok(check, ", ".join(f"{name} {value:g}" for name, value in here.items()))
+    for name, value in differ.items():
+        if name in stats.overridden:
+            yield warning(
+                check,
+                f"{name} was set live to {stats.overridden[name]:g}, and is {value:g} here",
+                "reset it, or change the environment, once it is to stay",
+            )
+        else:
+            yield warning(
+                check,
+                f"{name} is {stats.limits.get(name, 0):g} in the queue, and {value:g} here",
+                "the worker that starts last decides: give all of them one value, and start one",
+            )
+
+
+def open_files(settings: Settings) -> Finding:
+    """Judge how many connections a worker that is started from here may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    accounts = len(settings.all_accounts())
+    needed = accounts * _CALLING * settings.places + _OTHER_FILES
+    said = f"{'unlimited' if soft == resource.RLIM_INFINITY else f'{soft:,}'} here"
+    said = f"{said}; a worker needs up to {needed:,}"
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        do = f"ulimit -n {needed} (systemd: LimitNOFILE), or a smaller RUNQUEUE_PLACES"
+        return warning("file descriptors", said, do)
+    return ok("file descriptors", said)
