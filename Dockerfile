@@ -10,6 +10,8 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir runqueue && touch runqueue/__init__.py \
     && pip install --constraint constraints.txt --editable '.[cli,gateway,worker]'
 COPY . .
+# A volume that is put here belongs to who runs the gateway: it writes the token for Prometheus there.
+RUN mkdir /run/runqueue && chown runqueue /run/runqueue
 
 USER runqueue
 ENV RUNQUEUE_METRICS_HOST=0.0.0.0 RUNQUEUE_METRICS_PORT=9464 \

@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test acceptance faults schemas check million bench
+.PHONY: help setup demo up test acceptance faults alerts schemas monitoring check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ acceptance: $(STAMP) ## Kill workers under 2,000 jobs, and break limits with fou
 
 faults: $(STAMP) ## Kill, freeze, cut off and fill up everything, and write docs/reliability.md
 	$(BIN)/python -m faults --at-once 3 --write docs/reliability.md
+
+alerts: $(STAMP) ## Have a real Prometheus see every alert fire and clear, and write docs/alerts.md (needs prometheus)
+	$(BIN)/python -m ops.proof --write docs/alerts.md
+
+monitoring: $(STAMP) ## Write docs/metrics.md and the dashboards
+	$(BIN)/python -m ops
 
 schemas: $(STAMP) ## Write the JSON Schemas in docs/schemas
 	$(BIN)/python -m runqueue.schemas docs/schemas

@@ -27,6 +27,7 @@ from api_client.answers import (
     text_or_none,
 )
 from api_client.errors import NotSentError
+from api_client.run_times import NO_TIMES, RunTimes, run_times
 
 #: A run with one of these statuses is over, unless the server is about to try it again.
 TERMINAL_STATUSES = frozenset({"completed", "failed", "terminated", "timed_out", "canceled"})
@@ -125,6 +126,7 @@ class RunReading:
         failure_reason: the server's words on a run that failed.
         detail: the server's words on a read that failed, or the transport's.
         status_code, retry_after, server_date, body: as in `Submission`.
+        times: how long a run that is over waited and ran, as far as the server tells.
     """
 
     outcome: ReadClass
@@ -137,6 +139,7 @@ class RunReading:
     retry_after: float | None = None
     server_date: float | None = None
     body: bytes = field(default=b"", repr=False)
+    times: RunTimes = NO_TIMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,15 +252,17 @@ def classify_run(status: int, body: bytes, headers: Mapping[str, str]) -> RunRea
     if 200 <= status < 300 and isinstance(parsed, dict):
         run_status = text_or_none(parsed.get("status"))
         if run_status is not None:
+            over = is_over(run_status, parsed.get("retry_pending"))
             return RunReading(
                 ReadClass.RUN,
                 run_id=text_or_none(parsed.get("run_id")),
                 run_status=run_status,
-                is_over=is_over(run_status, parsed.get("retry_pending")),
+                is_over=over,
                 failure_reason=text_or_none(parsed.get("failure_reason")),
                 status_code=status,
                 server_date=server_date(headers),
                 body=body,
+                times=run_times(parsed) if over else NO_TIMES,
             )
     words = server_words(body, parsed)
     if 200 <= status < 300:

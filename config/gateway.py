@@ -1,6 +1,7 @@
 """The settings of the gateway: where it listens, where it is reached, and who may ask it."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 from urllib.parse import urlsplit
 
@@ -91,3 +92,5 @@ class GatewaySettings(BaseModel):
     api_tokens: ApiTokens = ()
     #: Jobs that one token may hand in per second, one by one and in bulk; 0 = no limit.
     gateway_max_jobs_per_second: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    #: Where the token stands that opens the metrics alone; made if it is not there.
+    scrape_token_file: Path | None = None

@@ -12,6 +12,7 @@ from config.logging import setup_logging
 from config.settings import Settings, SettingsError, load_settings, unknown_variables
 from config.tracing import setup_tracing
 from gateway.auth import is_loopback
+from gateway.scraping import BadTokenFile
 from gateway.serving import Server, listen
 from runqueue.connect import find_url
 from runqueue.errors import EvictingRedis, QueueUnavailable
@@ -38,7 +39,7 @@ def main() -> None:
         # Before Redis is told of us: a gateway that cannot listen is none.
         sockets = listen(settings.gateway_host, settings.gateway_port)
         uvloop.run(_serve(settings, url, sockets))
-    except (EvictingRedis, QueueUnavailable) as error:
+    except (EvictingRedis, QueueUnavailable, BadTokenFile) as error:
         sys.exit(f"runqueue: {error}")
     except socket.gaierror:
         sys.exit(

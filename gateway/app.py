@@ -1,12 +1,12 @@
 """The FastAPI application: its routes, its errors, its description."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.telemetry import TelemetryConfig
 from starlette.routing import Route
 
+from config.process_metrics import product_version
 from gateway import (
     batches,
     events,
@@ -54,7 +54,7 @@ def make_app(gate: Gate) -> FastAPI:
     app = FastAPI(
         title="runqueue gateway",
         summary="Takes Skyvern's webhooks, and speaks for the queue.",
-        version=_version(),
+        version=product_version(),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -74,10 +74,3 @@ def make_app(gate: Gate) -> FastAPI:
         app.include_router(part.router)
     app.include_router(router)
     return app
-
-
-def _version() -> str:
-    try:
-        return version("runqueue")
-    except PackageNotFoundError:  # the source tree, not installed
-        return "0"

@@ -47,6 +47,8 @@ class Gate:
         self.url = url
         self.accounts: dict[str, Account] = settings.all_accounts()
         self.redis = async_client(url)
+        #: The digest of the token that opens the metrics alone; set by who makes the gate.
+        self.scrape_token: str | None = None
         self.metrics = Metrics(self.accounts)
         self.receiver = Receiver(
             {name: account.keys for name, account in self.accounts.items()},

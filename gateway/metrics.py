@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from config.process_metrics import register_process
 from gateway.outcomes import Outcome
 
 
@@ -16,9 +17,10 @@ class Metrics:
 
     def __init__(self, accounts: Iterable[str]) -> None:
         self.registry = CollectorRegistry()
+        register_process(self.registry, "gateway")
         received = Counter(
             "runqueue_webhook_received",
-            "Webhooks of Skyvern's by what came of them.",
+            "Webhooks of Skyvern's by what came of them; of no account that is known: account ''.",
             ["account", "verdict"],
             registry=self.registry,
         )

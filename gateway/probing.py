@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gateway.auth import requires
 from gateway.gate import gate_of
 from gateway.problems import answers
+from gateway.scraping import may_scrape
 
 router = APIRouter(tags=["probes"])
 
@@ -50,14 +50,15 @@ async def readyz(request: Request) -> Ready:
 @router.get(
     "/metrics",
     summary="Metrics of the process",
-    dependencies=[Depends(requires("read", all_accounts=True))],
+    dependencies=[Depends(may_scrape)],
     response_class=Response,
     responses=_metrics("The process' metrics.", "runqueue_webhook_seconds_count 12.0\n"),
 )
 async def metrics(request: Request) -> Response:
     """Return this process' metrics in Prometheus' text format.
 
-    Needs the scope `read`, and a token for all accounts.
+    Needs the scope `read` and a token for all accounts, or the token in
+    `RUNQUEUE_SCRAPE_TOKEN_FILE`.
     """
     text = generate_latest(gate_of(request).metrics.registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
@@ -66,15 +67,15 @@ async def metrics(request: Request) -> Response:
 @router.get(
     "/metrics/queue",
     summary="Metrics of the queue",
-    dependencies=[Depends(requires("read", all_accounts=True))],
+    dependencies=[Depends(may_scrape)],
     response_class=Response,
     responses=_metrics("The queue's metrics.", "runqueue_up 1.0\n"),
 )
 async def queue_metrics(request: Request) -> Response:
     """Return the whole queue's metrics, the same from every process: scrape them from one.
 
-    `runqueue_up` is 0 where the queue cannot be reached. Needs the scope `read`, and a token for
-    all accounts.
+    `runqueue_up` is 0 where the queue cannot be reached. Needs the scope `read` and a token for
+    all accounts, or the token in `RUNQUEUE_SCRAPE_TOKEN_FILE`.
     """
     text = await asyncio.to_thread(generate_latest, gate_of(request).queue_metrics)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

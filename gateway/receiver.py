@@ -14,12 +14,14 @@ from redis.exceptions import RedisError
 from starlette.types import Receive, Scope, Send
 
 from api_client import verify_webhook
+from api_client.run_times import run_times
 from gateway.metrics import Metrics
 from gateway.outcomes import ANSWERS, QUIET, Outcome, Refused
 from gateway.reading import Bodies, header, read_told
 from gateway.recording import Recorder
 from runqueue import ids, receiver
 from runqueue.delivery_items import Reported
+from runqueue.times import packed
 
 log = structlog.get_logger()
 
@@ -123,6 +125,7 @@ class Receiver:
             final=False,
             body=raw,
             created_us=told.created_us,
+            times=packed(*run_times(told.parsed)) if told.state else "",
         )
         return await self._recorders[address.account].tell(item, told)
 

@@ -69,6 +69,7 @@ class Recorder:
             words[:500].encode(errors="replace").decode(),  # half a surrogate pair is no UTF-8
             int(backoff * 1e6),
             item.body,
+            item.times,
         )
         (code,) = await run_async(self._client, stages.retry_run(self._account, [again]))
         if code == 1:

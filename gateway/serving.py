@@ -14,6 +14,7 @@ from config.settings import Settings
 from gateway.app import make_app
 from gateway.gate import Gate
 from gateway.protocol import Protocol
+from gateway.scraping import scrape_token
 
 log = structlog.get_logger()
 
@@ -32,10 +33,15 @@ class Server(uvicorn.Server):
         settings: the gateway's settings.
         url: the queue's Redis, which need not be there yet.
         started: told where it listens.
+
+    Raises:
+        BadTokenFile: the scrape token's file cannot be used.
     """
 
     def __init__(self, settings: Settings, url: str, started: Callable[[str], None]) -> None:
+        token = scrape_token(settings.scrape_token_file)  # before threads begin
         self._gate = Gate(settings, url)
+        self._gate.scrape_token = token
         self._tell = started
         super().__init__(_config(settings, self._gate))
 

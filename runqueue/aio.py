@@ -216,6 +216,11 @@ class AsyncRunQueue(AsyncBatching):
         with speaking_of(self._url):
             return self._accounts.learn(await cast(Awaitable[Any], self._client.smembers(ACCOUNTS)))
 
+    async def server_info(self) -> dict[str, Any]:
+        """Read what Redis tells of itself (`INFO`), parsed."""
+        with speaking_of(self._url):
+            return dict(await self._client.info())
+
     async def check_server(self) -> None:
         """Make sure that Redis answers and keeps what it is given."""
         with speaking_of(self._url):

@@ -1,21 +1,37 @@
 """The queue's figures as Prometheus metrics: the same from every process, so scrape them from one.
 
-The one module here that needs prometheus-client; a producer never imports it. Labels never hold a
-job, a run or a URL.
+The one module here that needs prometheus-client; a producer never imports it. What there is to
+tell stands in `runqueue/metrics/`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from runqueue.errors import RunQueueError
+from runqueue.metrics import redis_health
+from runqueue.metrics.counters import COUNTERS, HISTOGRAMS
+from runqueue.metrics.family import Family, Seen
+from runqueue.metrics.figures import read_figures
+from runqueue.metrics.gauges import GAUGES
+from runqueue.metrics.redis_health import Health, read_health
 from runqueue.queue import RunQueue
-from runqueue.stats import AccountStats
+from runqueue.times import BOUNDS, Times
+
+PREFIX = "runqueue_"
+_UNKNOWN = Health({}, {}, "unknown", "unknown", "unknown")
 
 
 class QueueCollector(Collector):
-    """Reads the queue's figures from Redis at each scrape.
+    """Reads the queue's figures from Redis at each scrape: two scripts an account, and one INFO.
 
     Args:
         queue: the queue; closed by its owner.
@@ -26,77 +42,72 @@ class QueueCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the figures of every account; `runqueue_up` is 0 when Redis cannot be read."""
-        up = GaugeMetricFamily("runqueue_up", "Whether the queue's Redis answered.")
         try:
-            stats = self._queue.stats()
+            accounts = [
+                Seen(name, stats, self._queue.send(read_figures(name)))
+                for name, stats in self._queue.stats().items()
+            ]
+            health = read_health(self._queue.server_info())
         except RunQueueError:
-            up.add_metric([], 0)
-            yield up
+            yield _up(0)
             return
-        up.add_metric([], 1)
-        yield up
-        yield from _families(list(stats.values()))
+        yield _up(1)
+        yield from families(accounts)
+        yield from redis_families(health)
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield every metric without a figure: nothing is asked for."""
+        yield _up(None)
+        yield from families([])
+        yield from redis_families(_UNKNOWN)
 
 
-#: (metric, help, what it reads) for the figures that every account has one of.
-_GAUGES: tuple[tuple[str, str, Callable[[AccountStats], float]], ...] = (
-    ("in_flight", "Slots in use: submitting, unconfirmed and running.", lambda s: s.live),
-    ("strays", "Runs of ours that no job owns.", lambda s: s.strays),
-    ("worker_processes", "Processes whose lease holds.", lambda s: s.processes),
-    ("held", "1 while nothing is submitted for a reason.", lambda s: float(s.hold_seconds > 0)),
-    (
-        "oldest_ready_seconds",
-        "How long the longest-waiting ready job has waited.",
-        lambda s: s.oldest_ready_seconds or 0.0,
-    ),
-)
+def families(accounts: Sequence[Seen]) -> Iterator[Metric]:
+    """Yield what is told of accounts."""
+    for family in (*GAUGES, *COUNTERS):
+        metric = _metric(family)
+        for seen in accounts:
+            for labels, value in family.read(seen):
+                metric.add_metric([seen.account, *labels], value)
+        yield metric
+    for name, (metric_name, text) in HISTOGRAMS.items():
+        histogram = HistogramMetricFamily(f"{PREFIX}{metric_name}", text, labels=["account"])
+        for seen in accounts:
+            times = seen.stats.times[name]
+            histogram.add_metric([seen.account], _cumulated(times), times.sum_seconds)
+        yield histogram
 
 
-def _families(accounts: list[AccountStats]) -> Iterator[Metric]:
-    for name, text, read in _GAUGES:
-        gauge = GaugeMetricFamily(f"runqueue_{name}", text, labels=["account"])
-        for stats in accounts:
-            gauge.add_metric([stats.account], read(stats))
+def redis_families(health: Health) -> Iterator[Metric]:
+    """Yield what Redis tells of itself; what it does not tell has no figure."""
+    for metric, (_, text) in {**redis_health.GAUGES, **redis_health.STATES}.items():
+        gauge = GaugeMetricFamily(f"{PREFIX}redis_{metric}", text, labels=[])
+        if metric in health.gauges:
+            gauge.add_metric([], health.gauges[metric])
         yield gauge
-    jobs = GaugeMetricFamily(
-        "runqueue_jobs", "Jobs on record.", labels=["account", "state", "priority"]
-    )
-    limits = GaugeMetricFamily(
-        "runqueue_limit", "Limits in force, 0 = none.", labels=["account", "limit"]
-    )
-    permits = GaugeMetricFamily(
-        "runqueue_permits",
-        "Calls that may go now, of the limiters that are on.",
-        labels=["account", "limiter"],
-    )
-    ended = CounterMetricFamily(
-        "runqueue_jobs_ended", "Jobs that ended, by outcome.", labels=["account", "outcome"]
-    )
-    events = CounterMetricFamily(
-        "runqueue_events", "Totals counted in the transitions.", labels=["account", "event"]
-    )
-    for stats in accounts:
-        for state, counts in stats.by_priority.items():
-            for priority, n in counts.items():
-                jobs.add_metric([stats.account, state.value, priority.name.lower()], n)
-        for limit, value in stats.limits.items():
-            limits.add_metric([stats.account, limit], value)
-        for limiter, n in stats.permits.items():
-            permits.add_metric([stats.account, limiter], n)
-        for name, n in stats.totals.items():
-            kind, _, outcome = name.partition(":")
-            if kind == "ended":
-                ended.add_metric([stats.account, outcome], n)
-            else:
-                events.add_metric([stats.account, name.replace(":", "_")], n)
-    yield from (jobs, limits, permits, ended, events, _webhooks(accounts))
+    for metric, (_, text) in redis_health.COUNTS.items():
+        counter = CounterMetricFamily(f"{PREFIX}redis_{metric}", text, labels=[])
+        if metric in health.counts:
+            counter.add_metric([], health.counts[metric])
+        yield counter
+    what = "The server: its version, its role, and what it does when its memory is full."
+    info = InfoMetricFamily(f"{PREFIX}redis", what, labels=[])
+    info.add_metric([], {"version": health.version, "role": health.role, "policy": health.policy})
+    yield info
 
 
-def _webhooks(accounts: list[AccountStats]) -> Metric:
-    webhooks = GaugeMetricFamily(
-        "runqueue_webhooks", "Webhooks of jobs on record.", labels=["account", "state"]
-    )
-    for stats in accounts:
-        for delivery, n in stats.deliveries.items():
-            webhooks.add_metric([stats.account, delivery.value], n)
-    return webhooks
+def _up(value: float | None) -> Metric:
+    up = GaugeMetricFamily(f"{PREFIX}up", "Whether the queue's Redis answered.", labels=[])
+    if value is not None:
+        up.add_metric([], value)
+    return up
+
+
+def _metric(family: Family) -> GaugeMetricFamily | CounterMetricFamily:
+    kind = GaugeMetricFamily if family.kind == "gauge" else CounterMetricFamily
+    return kind(f"{PREFIX}{family.name}", family.text, labels=["account", *family.labels])
+
+
+def _cumulated(times: Times) -> list[tuple[str, float]]:
+    bounds = [*(str(float(bound)) for bound in BOUNDS), "+Inf"]
+    return list(zip(bounds, accumulate(times.counts), strict=True))

@@ -14,6 +14,7 @@ class Reported(NamedTuple):
         final: whether the job's `retry` was asked about a bad end.
         created_us: when Skyvern made the run; 0 = not told. One from before the job was handed in
             is of an earlier life of its key.
+        times: what it tells of the run's own times; see `times.packed`.
     """
 
     job_id: str
@@ -25,6 +26,7 @@ class Reported(NamedTuple):
     final: bool
     body: bytes
     created_us: int = 0
+    times: str = ""
 
     def __repr__(self) -> str:
         return f"Reported({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.run_status!r})"

@@ -135,7 +135,7 @@ class Polled(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A run that is over; result is the API's answer as it came."""
+    """A run that is over; result is the API's answer as it came, times what it tells of its own."""
 
     job_id: str
     attempt: int
@@ -144,6 +144,7 @@ class Finished(NamedTuple):
     run_status: str
     reason: str
     result: bytes
+    times: str = ""
 
     def __repr__(self) -> str:
         return f"Finished({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.state!r})"
@@ -159,6 +160,7 @@ class RunAgain(NamedTuple):
     reason: str
     backoff_us: int
     result: bytes
+    times: str = ""
 
     def __repr__(self) -> str:
         return f"RunAgain({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.run_status!r})"

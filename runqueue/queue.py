@@ -287,6 +287,11 @@ class RunQueue(Batching):
         with speaking_of(self._url):
             return self._accounts.learn(self._client.smembers(ACCOUNTS))
 
+    def server_info(self) -> dict[str, Any]:
+        """Read what Redis tells of itself (`INFO`), parsed."""
+        with speaking_of(self._url):
+            return dict(self._client.info())
+
     def check_server(self) -> None:
         """Make sure that Redis answers and keeps what it is given.
 

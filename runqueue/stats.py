@@ -7,6 +7,7 @@ from runqueue.delivery import DeliveryState
 from runqueue.estimate import Capacity, read_capacity
 from runqueue.job import JobState, fields_of, text
 from runqueue.spec import Priority
+from runqueue.times import Times, take_times
 
 _LIMITS = (
     "dispatches_per_second",
@@ -24,7 +25,7 @@ class AccountStats:
     Args:
         states: jobs by state; by_priority: the same, split.
         live: slots in use (submitting + unconfirmed + running).
-        limits: the limits in force; overridden: those set live against the environment's.
+        limits: the limits in force; overridden: those set live; seeded: the environment's.
         deliveries: how the webhooks of the jobs on record stand.
         totals: counts since ever (`enqueued`, `ended:completed`, `claims`, ...).
         oldest_ready_seconds: how long the longest-waiting ready job has waited; None if none does.
@@ -33,6 +34,7 @@ class AccountStats:
         clock_lost: seconds that the queue's clock makes up for, since that of Redis' host was set.
         permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
         hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
+        times: how long things took, by what was timed; see `times.NAMES`.
         capacity: what the account can do by its limits and its last runs; see `seconds_for`.
         in_line: jobs that could be submitted now but for the limits, by priority, as far as they
             stand in the first 256 lanes.
@@ -44,6 +46,7 @@ class AccountStats:
     live: int
     limits: dict[str, float]
     overridden: dict[str, float]
+    seeded: dict[str, float]
     deliveries: dict[DeliveryState, int]
     totals: dict[str, int]
     oldest_ready_seconds: float | None
@@ -55,6 +58,7 @@ class AccountStats:
     permits: dict[str, int]
     hold_reason: str | None
     hold_seconds: float
+    times: dict[str, Times]
     capacity: Capacity
     in_line: dict[Priority, int]
 
@@ -100,6 +104,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         for state in JobState
     }
     live = counters.pop("live", 0)
+    times = take_times(counters)
     deliveries: dict[DeliveryState, int] = {
         state: counters.pop(f"delivery:{state.value}", 0)
         for state in DeliveryState
@@ -118,6 +123,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         overridden={
             name: float(limits[f"live:{name}"]) for name in _LIMITS if f"live:{name}" in limits
         },
+        seeded={name: float(limits[f"env:{name}"]) for name in _LIMITS if f"env:{name}" in limits},
         deliveries=deliveries,
         totals=dict(sorted(counters.items())),
         oldest_ready_seconds=(now - oldest) / 1e6 if oldest else None,
@@ -133,6 +139,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         },
         hold_reason=text(meta.get("hold_reason")) if held_for else None,
         hold_seconds=held_for,
+        times=times,
         capacity=read_capacity(reply[11]),
         in_line=dict(zip(Priority, map(int, reply[12]), strict=True)),
     )

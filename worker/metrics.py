@@ -11,22 +11,18 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from api_client import SubmissionClass
+from config.process_metrics import register_process
 
 REGISTRY = CollectorRegistry()
+register_process(REGISTRY, "worker")
 
 _HTTP = Histogram(
     "runqueue_http_request_seconds",
-    "Time of one call of the Skyvern API, by call and class of its answer.",
+    "Time of one call of the Skyvern API, by call and class of its answer (2xx to 5xx; none: no"
+    " answer).",
     ["account", "call", "status"],
     registry=REGISTRY,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
-)
-_SUBMISSIONS = Counter(
-    "runqueue_submissions",
-    "Submissions by the class of their outcome.",
-    ["account", "outcome"],
-    registry=REGISTRY,
 )
 LOOP_LAG = Histogram(
     "runqueue_loop_lag_seconds",
@@ -36,28 +32,23 @@ LOOP_LAG = Histogram(
 )
 PUMPS = Gauge(
     "runqueue_pump_busy",
-    "Calls open now, by kind of pump.",
+    "Calls open now, by kind of pump: submit, poll, cancel, reconcile, webhooks or inbox.",
     ["account", "kind"],
     registry=REGISTRY,
 )
 _RELAYED = Counter(
     "runqueue_webhook_relayed",
-    "Tries to send a webhook to its receiver, by what became of the webhook.",
+    "Tries to send a webhook to its receiver, by what became of it: delivered, again, gave_up or"
+    " refused.",
     ["account", "result"],
     registry=REGISTRY,
 )
 _REDELIVERIES = Counter(
     "runqueue_webhook_redeliveries",
-    "Webhooks that Skyvern was asked to send again, by what came of it.",
+    "Webhooks that Skyvern was asked to send again, by what came of it: delivered, again, gave_up,"
+    " unknown, signed or unsigned.",
     ["account", "result"],
     registry=REGISTRY,
-)
-_DELIVERY_LAG = Histogram(
-    "runqueue_webhook_delivery_lag_seconds",
-    "From the end of a run to the delivery of its webhook.",
-    ["account"],
-    registry=REGISTRY,
-    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000),
 )
 
 
@@ -74,10 +65,6 @@ class AccountMetrics:
     def __init__(self, account: str) -> None:
         self._account = account
         self._histograms: dict[tuple[str, str], Histogram] = {}
-        self.submissions = {
-            outcome: _SUBMISSIONS.labels(account, outcome.value) for outcome in SubmissionClass
-        }
-        self.delivery_lag = _DELIVERY_LAG.labels(account)
 
     def relayed(self, result: str) -> None:
         """Count a try to send a webhook: delivered, again, gave_up or refused."""

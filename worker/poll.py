@@ -15,6 +15,7 @@ from runqueue import stages
 from runqueue.items import Due, Finished, Polled, RunAgain, Taken
 from runqueue.retry import Retry
 from runqueue.run_ends import STATES
+from runqueue.times import packed
 from worker.pump import Pump
 
 log = structlog.get_logger()
@@ -131,20 +132,29 @@ class PollPump(Pump):
 
     def _end(self, job: Due, reading: RunReading, status: str) -> None:
         """Record the end of a run, or have the job run again where its policy says so."""
-        account, result = self.account, kept(reading)
+        account, result, times = self.account, kept(reading), packed(*reading.times)
         backoff = None
         if job.retry and STATES.get(status, "failed") == "failed":
             retry = Retry.read(job.retry)
             backoff = retry.backoff(job.runs + 1, status, parse_json(reading.body), random.random())
         if backoff is None:
             state = STATES.get(status, "failed")
-            finished = Finished(job.job_id, job.attempt, job.run_id, state, status, "", result)
+            finished = Finished(
+                job.job_id, job.attempt, job.run_id, state, status, "", result, times
+            )
             account.finished.put(finished, self.free_place)
             return
         reason = (reading.failure_reason or f"the run {status}")[:500]
         account.run_again.put(
             RunAgain(
-                job.job_id, job.attempt, job.run_id, status, reason, int(backoff * 1e6), result
+                job.job_id,
+                job.attempt,
+                job.run_id,
+                status,
+                reason,
+                int(backoff * 1e6),
+                result,
+                times,
             ),
             self.free_place,
         )

@@ -102,7 +102,6 @@ class SubmitPump(Pump):
             outcome = await self._told(job, post)
         else:
             outcome = await self._submit(post)
-        self.account.metrics.submissions[outcome.outcome].inc()
         self._record(job, outcome)
 
     def _unreadable(self, job: Claimed, error: Exception) -> None:

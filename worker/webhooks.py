@@ -95,7 +95,7 @@ class WebhookPump(Pump):
                 del self._open[receiver]
         if result.verdict == "again" and due.age + result.wait_us / 1e6 > KEPT_SECONDS:
             result = result._replace(verdict="gave_up")
-        self._tell(due, receiver, result)
+        self._tell(receiver, result)
         # By these it is seen that a repeated call, or one that is late, brings no news.
         result = result._replace(tries=item.tries, looks=item.looks)
         self.account.deliveries.put(result, self.free_place)
@@ -137,11 +137,8 @@ class WebhookPump(Pump):
             return seen
         return await self._watch.drive(item, is_paid=bool(item.tries or item.forced))
 
-    def _tell(self, due: _Due, receiver: str, result: Delivered) -> None:
-        if result.verdict == "delivered":
-            if result.was_tried:
-                self.account.metrics.delivery_lag.observe(max(0.0, due.age))
-        elif result.was_tried or result.verdict == "gave_up":
+    def _tell(self, receiver: str, result: Delivered) -> None:
+        if result.verdict != "delivered" and (result.was_tried or result.verdict == "gave_up"):
             log.warning(
                 "webhook_not_delivered",
                 account=self.account.name,

@@ -16,6 +16,7 @@ local room, next_us = allowed('request', limits.requests_per_second, limits.burs
 local ids, reply = {}, {}
 if room > 0 then ids = redis.call('ZRANGEBYSCORE', CANCELS, '-inf', int(NOW), 'LIMIT', 0, room) end
 take('request', limits.requests_per_second, #ids)
+if #ids > 0 then redis.call('HINCRBY', COUNTERS, 'calls:cancel', #ids) end
 for _, id in ipairs(ids) do
   local f = redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'cancel_since')
   local stray = string.match(id, '^stray (.*)$')

@@ -108,6 +108,7 @@ call('HINCRBY', COUNTERS, 'enqueued', #fresh)
 -- its id; a claim skips it there, because its batch is not the lane's.
 local function take_over(job)
   bump(totals, job.state .. ':' .. job.priority, -1)
+  if job.state == 'ready' then bump(group_load, job.group, -1) end
   batch_totals[job.batch] = batch_totals[job.batch] or {}
   bump(batch_totals[job.batch], 'count:' .. job.state, -1)
   bump(batch_totals[job.batch], 'moved', 1)

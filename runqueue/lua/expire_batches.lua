@@ -18,6 +18,7 @@ local function take_out(batch, id)
     return
   end
   bump(totals, job.state .. ':' .. job.priority, -1)
+  if job.state == 'ready' then bump(group_load, job.group, -1) end
   redis.call('ZREM', PREFIX .. 'due', id)
   redis.call('ZREM', PREFIX .. 'deadlines', id)
   local earlier = redis.call('HGET', job_key(id), 'earlier') or ''

@@ -1,15 +1,18 @@
--- use: runs trust
+-- use: times runs trust
 -- A run is over: running → completed | failed | canceled. A result is recorded once.
--- ARGV  now_us, then 7 a job: id, attempt, run_id, state, run_status, reason, result (the answer as
---       it came; '' = none is known)
+-- ARGV  now_us, then 8 a job: id, attempt, run_id, state, run_status, reason, result (the answer as
+--       it came; '' = none is known), times (what it tells of the run's own times, see times.lua; '' = nothing)
 -- Reply per job: 1 = recorded, 0 = over already, or another run is the job's
 local reply = {}
 expect_deliveries()
 pass_when_full()
-for i = 2, #ARGV, 7 do
+for i = 2, #ARGV, 8 do
   local job = read_job(ARGV[i])
   if job and job.state == 'running' and job.attempt == tonumber(ARGV[i + 1]) and job.run_id == ARGV[i + 2] then
-    if comes_to_us(job) and not job.cancel then webhook_missed(job) end
+    local missed = comes_to_us(job) and not job.cancel
+    if missed then webhook_missed(job) end
+    bump(totals, missed and 'seen:missed' or 'seen:poll', 1)
+    observe_run(ARGV[i + 7])
     run_took(job)
     end_with_run(job, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], '')
     reply[#reply + 1] = 1

@@ -11,6 +11,7 @@
 -- not_sent and busy hold the account's submissions for 1 s doubling to 60 s, or for what the server
 -- asked; account holds them for 60 s and then lets one job through to see. 'void' holds nothing.
 local why, wait_us, reason, named = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local KINDS = { account = 'account', limited = 'rate' }
 local FIRST_HOLD, LONGEST_HOLD, ACCOUNT_HOLD = 1000000, 60000000, 60000000
 local reply, given, probe_is_back = {}, 0, false
 expect(PREFIX .. 'suspects', 'zset')
@@ -28,7 +29,7 @@ local function hold()
   local longer = NOW + math.max(wait, wait_us)
   -- The reason shown is that of the hold which ends last.
   if longer > until_us then
-    redis.call('HSET', META, 'hold_until', int(longer), 'hold_reason', reason)
+    redis.call('HSET', META, 'hold_until', int(longer), 'hold_kind', KINDS[why] or 'server', 'hold_reason', reason)
     redis.call('HDEL', META, 'probing')
   end
   -- A wait that the server asked for is not ended early: neither by an acceptance nor by a probe.
@@ -75,6 +76,7 @@ for i = #ARGV - 1, 6, -2 do
   end
 end
 bump(totals, 'given_back:' .. why, given)
+bump(totals, 'fenced:give_back', (#ARGV - 5) / 2 - given)
 -- The one that was let through has come back, and found out nothing: the next may go when this hold says.
 if probe_is_back then
   local asked = tonumber(redis.call('HGET', META, 'asked_until') or 0)

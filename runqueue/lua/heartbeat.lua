@@ -25,7 +25,10 @@ if sequence >= 0 and not is_known then redis.call('HDEL', META, 'rested') end
 if sequence > stored and not f[3] then hold_for_lost(lost_claims(stored, sequence)) end
 
 local deadline = redis.call('ZSCORE', PROCESSES, process)
-if ARGV[4] ~= '1' and (not deadline or (tonumber(deadline) <= NOW and not clock_is_stale())) then return -1 end
+if ARGV[4] ~= '1' and (not deadline or (tonumber(deadline) <= NOW and not clock_is_stale())) then
+  redis.call('HINCRBY', COUNTERS, 'fenced:heartbeat', 1)
+  return -1
+end
 redis.call('ZADD', PROCESSES, int(from + tonumber(ARGV[3])), process)
 -- What an older server stores must not come back to it as somebody's memory.
 return is_known and stored or -2

@@ -13,8 +13,10 @@ for i = 2, #ARGV, 3 do
     end_without_run(job, ARGV[i + 2])
     refused, words = refused + 1, ARGV[i + 2]
     probe_is_back = probe_is_back or is_probe(job.id)
+    bump(totals, 'submissions:refused', 1)
     reply[#reply + 1] = 1
   else
+    bump(totals, 'fenced:mark_dead', 1)
     reply[#reply + 1] = 0
   end
 end

@@ -1,4 +1,4 @@
--- use: runs trust
+-- use: times runs trust
 -- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
 -- ARGV  now_us, guess (1 = these runs were told by their requests only), then 5 a job: id, attempt, run_id,
 --       run_status, poll_after_us (longer for one whose end a webhook will tell)
@@ -29,6 +29,7 @@ for i = 3, #ARGV, 5 do
     code = 4
   elseif not job or not adopts(job, attempt) then
     code = 2
+    bump(totals, 'fenced:mark_running', 1)
     if add_stray(run_id, id, ARGV[i + 1], job and ('job was ' .. job.state) or 'job is gone') then
       looks[#looks + 1] = int(NOW + tonumber(ARGV[i + 4]))
       looks[#looks + 1] = run_id

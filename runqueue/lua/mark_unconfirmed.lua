@@ -13,8 +13,10 @@ for i = 2, #ARGV, 4 do
     remove_later('claims:' .. (job.process or ''), job.id)
     to_unconfirmed(job, ARGV[i + 2])
     if ARGV[i + 3] == '1' then troubles, words = troubles + 1, ARGV[i + 2] end
+    bump(totals, 'submissions:unknown', 1)
     reply[#reply + 1] = 1
   else
+    bump(totals, 'fenced:mark_unconfirmed', 1)
     reply[#reply + 1] = 0
   end
 end

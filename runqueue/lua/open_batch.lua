@@ -15,5 +15,6 @@ if ARGV[6] ~= '0' then redis.call('HSET', key, 'canary', ARGV[6], 'canary_ratio'
 if ARGV[8] ~= '0' then redis.call('HSET', key, 'expires_after', ARGV[8]) end
 if ARGV[9] ~= '' then redis.call('HSET', key, 'callback_url', ARGV[9], 'callback_at', ARGV[10]) end
 redis.call('ZADD', PREFIX .. 'batches', int(NOW), ARGV[2])
+redis.call('HINCRBY', COUNTERS, 'batches:opened', 1)
 redis.call('ZADD', PREFIX .. 'unsealed', int(NOW), ARGV[2])
 return 1

@@ -47,6 +47,7 @@ end
 local ids = {}
 if room > looked then ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', int(NOW), 'LIMIT', 0, room - looked) end
 take('request', limits.requests_per_second, looked + #ids)
+bump(totals, 'calls:get', looked + #ids)
 
 for _, id in ipairs(ids) do
   local f = redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'run_status', 'started', 'deadline',

@@ -11,7 +11,7 @@ for _, id in ipairs(ids) do
   local job = read_job(id)
   if job and job.state == 'scheduled' then
     count_state(job, 'ready')
-    redis.call('HSET', job_key(id), 'state', 'ready')
+    redis.call('HSET', job_key(id), 'state', 'ready', 'ready_at', int(NOW))
     redis.call('HDEL', job_key(id), 'run_at', 'reason')
     push(job.priority, job.group, lane_of(job), { id }, false)
     if job.batch ~= NO_BATCH then

@@ -1,9 +1,9 @@
--- use: runs trust
+-- use: times runs trust
 -- What webhooks of Skyvern's tell, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
--- ARGV  now_us, then 9 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run goes on), signed
+-- ARGV  now_us, then 10 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run goes on), signed
 --       ('<signature> <timestamp>' as they came), final (1 = the job's `retry` was asked), body, created_us (when
---       Skyvern made the run; 0 = not told)
+--       Skyvern made the run; 0 = not told), times (what it tells of the run's own times, see times.lua)
 -- Reply per webhook, a word:
 --       ended     it ended the job
 --       noted     the run goes on
@@ -15,7 +15,7 @@
 --       other     the run is another job's, or of an earlier life of its key: nothing was recorded
 --       unknown   no such job: a run that goes on, or is too new for its job to be forgotten, is shown as nobody's,
 --                 and is the job's once that is handed in again; nothing is recorded of an older one
-local PER_WEBHOOK = 9
+local PER_WEBHOOK = 10
 local POLICY_LEASE, CLOCKS_APART = 15000000, 60000000
 local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost
 local reply = {}
@@ -71,7 +71,7 @@ local function is_from_before(id, created)
   return created + CLOCKS_APART + math.abs(tonumber(redis.call('HGET', META, 'clock_lost') or 0)) < since
 end
 
-local function told_of_own(job, run_status, state, signed, final, body)
+local function told_of_own(job, run_status, state, signed, final, body, times)
   if state == '' then
     redis.call('HSET', job_key(job.id), 'run_status', run_status)
     return 'noted'
@@ -85,6 +85,8 @@ local function told_of_own(job, run_status, state, signed, final, body)
   webhook_came(job)
   run_took(job)
   end_with_run(job, state, run_status, '', body, signed)
+  bump(totals, 'seen:webhook', 1)
+  observe_run(times)
   return 'ended'
 end
 
@@ -99,7 +101,7 @@ for i = 2, #ARGV, PER_WEBHOOK do
     verdict = 'other'
   elseif job and (owner == id or job.run_id == run_id) then
     if job.state == 'running' and job.run_id == run_id then
-      verdict = told_of_own(job, run_status, state, signed, final, body)
+      verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9])
     else
       if state ~= '' then
         keep_body(job, run_id, signed, body)
@@ -114,7 +116,7 @@ for i = 2, #ARGV, PER_WEBHOOK do
   elseif job and adopts(job, attempt) then
     adopt(job, attempt, run_id, run_status)
     came_to_us(job)
-    verdict = told_of_own(job, run_status, state, signed, final, body)
+    verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9])
     if verdict ~= 'ended' then
       local left_alone = verdict == 'noted' and math.max(POLICY_LEASE, patience()) or POLICY_LEASE
       redis.call('ZADD', PREFIX .. 'poll', int(NOW + left_alone), id)

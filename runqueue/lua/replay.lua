@@ -29,7 +29,7 @@ for i = 2, #ARGV, 3 do
     redis.call('DEL', PREFIX .. 'result:' .. id)
     redis.call('HDEL', job_key(id), unpack(FORGET))
     count_state(job, 'ready')
-    redis.call('HSET', job_key(id), 'state', 'ready')
+    redis.call('HSET', job_key(id), 'state', 'ready', 'ready_at', int(NOW))
     push(job.priority, job.group, lane_of(job), { id }, false)
     if job.batch ~= NO_BATCH then
       redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)

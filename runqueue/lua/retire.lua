@@ -37,4 +37,9 @@ while looked < limit and first <= day do
   end
 end
 save()
+-- What older workers ended was not taken off the groups.
+local left = redis.call('HMGET', COUNTERS, 'ready:0', 'ready:1', 'ready:2', 'ready:3', 'live')
+local open = 0
+for i = 1, 5 do open = open + tonumber(left[i] or 0) end
+if open == 0 then redis.call('DEL', PREFIX .. 'busy') end
 return looked

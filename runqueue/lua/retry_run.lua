@@ -1,7 +1,7 @@
--- use: runs
+-- use: times runs
 -- A run ended badly, and the job's policy has it run again: running → scheduled (failed or canceled where
 -- that is not wanted any more).
--- ARGV  now_us, then 7 a job: id, attempt, run_id, run_status, reason, backoff_us, result
+-- ARGV  now_us, then 8 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua)
 -- Reply per job: 1 = scheduled, 2 = ended after all, 0 = over already, or another run is the job's
 -- The run's own record stays with Skyvern; the result kept meanwhile is that of the last run. Of a job that runs
 -- again nobody is told: its webhook is that of its last run.
@@ -9,7 +9,7 @@ local reply = {}
 expect_deliveries()
 expect(PREFIX .. 'due', 'zset')
 pass_when_full()
-for i = 2, #ARGV, 7 do
+for i = 2, #ARGV, 8 do
   local id, run_id, status, reason = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local job = read_job(id)
   if not (job and job.state == 'running' and job.attempt == tonumber(ARGV[i + 1]) and job.run_id == run_id) then
@@ -17,6 +17,8 @@ for i = 2, #ARGV, 7 do
   else
     local start = NOW + tonumber(ARGV[i + 5])
     leave_running(job, ARGV[i + 6])
+    bump(totals, 'seen:retried', 1)
+    observe_run(ARGV[i + 7])
     if job.cancel or (job.deadline and tonumber(job.deadline) <= start) then
       end_job(job, 'failed', { 'run_status', status, 'runs', int(job.runs + 1), 'reason',
         job.cancel and reason or reason .. ' (no time is left to run it again)' })

@@ -24,9 +24,10 @@ for priority = 0, 3 do
       end
       -- A few heads may be canceled jobs that no claim has met yet.
       for _, id in ipairs(redis.call('LRANGE', lane_key(priority, group, batch), 0, HEADS - 1)) do
-        local f = redis.call('HMGET', job_key(id), 'state', 'created')
+        local f = redis.call('HMGET', job_key(id), 'state', 'created', 'ready_at')
         if f[1] == 'ready' then
-          if oldest == 0 or tonumber(f[2]) < oldest then oldest = tonumber(f[2]) end
+          local since = tonumber(f[3] or f[2])
+          if oldest == 0 or since < oldest then oldest = since end
           break
         end
       end

@@ -56,6 +56,7 @@ def test_every_default_is_the_documented_one() -> None:
         "public_url": None,
         "api_tokens": (),
         "gateway_max_jobs_per_second": 0,
+        "scrape_token_file": None,
         "poll_min_seconds": 2,
         "poll_max_seconds": 30,
         "metrics_port": 9464,

@@ -10,7 +10,8 @@ import redis
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from runqueue import RunQueue
+from ops.exposed import exposed
+from runqueue import RunQueue, stages
 from runqueue.collector import QueueCollector
 from simulator.options import DEFAULT_API_KEY
 from tests.worker.working import INSTANT, closed_port, working
@@ -20,29 +21,10 @@ from worker.metrics_server import serve_metrics
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-OF_THE_PROCESS = {
-    "runqueue_http_request_seconds",
-    "runqueue_submissions",
-    "runqueue_loop_lag_seconds",
-    "runqueue_pump_busy",
-    "runqueue_webhook_relayed",
-    "runqueue_webhook_redeliveries",
-    "runqueue_webhook_delivery_lag_seconds",
-}
-OF_THE_QUEUE = {
-    "runqueue_up",
-    "runqueue_in_flight",
-    "runqueue_strays",
-    "runqueue_worker_processes",
-    "runqueue_held",
-    "runqueue_oldest_ready_seconds",
-    "runqueue_jobs",
-    "runqueue_limit",
-    "runqueue_permits",
-    "runqueue_jobs_ended",
-    "runqueue_events",
-    "runqueue_webhooks",
-}
+
+def promised(where: str) -> set[str]:
+    """The metrics of docs/metrics.md, as the parser of the page calls them."""
+    return {metric.name.removesuffix("_total") for metric in exposed() if metric.where == where}
 
 
 def read(url: str) -> dict[str, Metric]:
@@ -84,18 +66,30 @@ async def test_both_pages_are_served_with_the_promised_names_and_tell_what_happe
 
         process, queue = read(served), read(f"{served}/queue")
 
-        assert set(process) == OF_THE_PROCESS
-        assert set(queue) == OF_THE_QUEUE
+        assert set(process) == promised("worker")
+        assert set(queue) == promised("queue")
         assert value(queue, "runqueue_up") == 1
         assert value(queue, "runqueue_jobs", state="ready", priority="normal") == 3
         assert value(queue, "runqueue_jobs_ended_total", outcome="completed") == 2
         assert value(queue, "runqueue_jobs_ended_total", outcome="dead") == 1
-        assert value(queue, "runqueue_events_total", event="enqueued") == 6
+        assert value(queue, "runqueue_jobs_enqueued_total") == 6
+        assert value(queue, "runqueue_submissions_total", outcome="accepted") == 2
+        assert value(queue, "runqueue_submissions_total", outcome="refused") == 1
+        assert value(queue, "runqueue_run_ends_total", way="poll") == 2
+        assert value(queue, "runqueue_api_calls_total", call="submit") == 3
+        assert value(queue, "runqueue_group_jobs", group="default", state="waiting") == 3
+        assert value(queue, "runqueue_job_queue_seconds_count") == 2
+        assert value(queue, "runqueue_run_seconds_count") == 2
+        assert value(queue, "runqueue_job_result_seconds_bucket", le="+Inf") == 2
+        assert value(queue, "runqueue_steps_total") > 0
+        assert value(queue, "runqueue_redis_aof_enabled") in {0, 1}
+        assert value(queue, "runqueue_redis_info", policy="noeviction") == 1
+        assert value(queue, "runqueue_held", kind="person") == 0
         assert value(queue, "runqueue_limit", limit="concurrent_runs") == 7
         assert value(queue, "runqueue_worker_processes") == 1
         assert value(queue, "runqueue_oldest_ready_seconds") >= 0
         of_default = {"account": "default"}
-        assert value(process, "runqueue_submissions_total", outcome="accepted", **of_default) >= 2
+        assert value(process, "runqueue_build_info", room="worker") == 1
         labels = {"call": "submit", "status": "2xx", **of_default}
         assert value(process, "runqueue_http_request_seconds_count", **labels) >= 2
 
@@ -106,7 +100,7 @@ async def test_both_pages_are_served_with_the_promised_names_and_tell_what_happe
             for text in sample.labels.values()
         ]
         hidden = [*job_ids, *(bench.job(job_id).run_id or "" for job_id in job_ids)]
-        hidden += [DEFAULT_API_KEY, bench.api.url, "http", secret.group, secret.words]
+        hidden += [DEFAULT_API_KEY, bench.api.url, "http", secret.words]
         assert not [text for text in told for secret_text in hidden if secret_text in text]
 
 
@@ -166,3 +160,42 @@ def test_a_call_without_an_answer_is_measured_under_its_own_status() -> None:
         raise TimeoutError
 
     assert list(metrics._histograms) == [("get", "none")]
+
+
+def test_two_pages_of_the_queue_tell_the_same_sums(
+    client: redis.Redis, redis_url: str, served: str
+) -> None:
+    other = serve_metrics("127.0.0.1", closed_port(), redis_url)
+    with RunQueue(redis_url) as queue:
+        queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}} for _ in range(7)])
+
+    for url in (served, other):
+        assert value(read(f"{url}/queue"), "runqueue_jobs", state="ready", priority="normal") == 7
+
+
+def test_a_limit_that_was_set_live_is_shown_beside_the_environment_s(
+    client: redis.Redis, redis_url: str, served: str
+) -> None:
+    with RunQueue(redis_url) as queue:
+        queue.send(stages.seed_limits("default", {"concurrent_runs": 10}))
+    client.hset("runqueue:{default}:limits", "live:concurrent_runs", 3)
+
+    page = read(f"{served}/queue")
+
+    of_cap = {"limit": "concurrent_runs"}
+    assert value(page, "runqueue_limit", **of_cap) == 3
+    assert value(page, "runqueue_limit_setting", source="environment", **of_cap) == 10
+    assert value(page, "runqueue_limit_setting", source="live", **of_cap) == 3
+
+
+def test_a_redis_that_may_drop_keys_is_told_of(
+    client: redis.Redis, redis_url: str, served: str
+) -> None:
+    assert value(read(f"{served}/queue"), "runqueue_redis_info", policy="noeviction") == 1
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        page = read(f"{served}/queue")
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+
+    assert value(page, "runqueue_redis_info", policy="allkeys-lru") == 1

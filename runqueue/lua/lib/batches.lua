@@ -47,6 +47,7 @@ do
 
   local function abort_batch(batch, read, why)
     redis.call('HSET', batch_key(batch), 'held', 'aborted', 'why', why)
+  redis.call('HINCRBY', COUNTERS, 'batches:aborted', 1)
     read.held = 'aborted'
   end
 
@@ -130,6 +131,7 @@ do
       and (read.open == 0 or ((read.held == 'aborted' or read.held == 'expired') and read.live == 0))
     if is_over and not read.finished_at then
       redis.call('HSET', batch_key(batch), 'finished_at', int(NOW))
+      redis.call('HINCRBY', COUNTERS, 'batches:finished', 1)
       if read.callback_at then tell(batch, FINAL[read.held] or 'completed', '') end
     elseif read.finished_at and not is_over then
       redis.call('HDEL', batch_key(batch), 'finished_at')

@@ -38,6 +38,7 @@ end
 
 -- Counters are gathered and written once a script: 100 items cost one HINCRBY a field, not 100.
 local totals, batch_totals, group_live, freed = {}, {}, {}, false
+local group_load = {} -- ready jobs and slots: what the busiest groups are told by
 local removed, ended = {}, {}
 local function bump(map, field, n) map[field] = (map[field] or 0) + n end
 
@@ -60,18 +61,19 @@ local function job_key(id) return PREFIX .. 'job:' .. id end
 local function read_job(id)
   local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'priority', 'group', 'batch',
     'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
-    'delivery', 'canary')
+    'delivery', 'canary', 'ready_at', 'created')
   if not f[1] then return nil end
   return { id = id, state = f[1], attempt = tonumber(f[2] or 0), priority = f[3] or '2',
     group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
     process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0),
     on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0), via = f[15], delivery = f[16],
-    canary = f[17] }
+    canary = f[17], since = f[18] or f[19] }
 end
 
 -- Counts `n` jobs that begin in a state.
 local function count_new(job, state, n)
   bump(totals, state .. ':' .. job.priority, n)
+  if state == 'ready' then bump(group_load, job.group, n) end
   if job.batch ~= NO_BATCH then
     batch_totals[job.batch] = batch_totals[job.batch] or {}
     bump(batch_totals[job.batch], 'count:' .. state, n)
@@ -81,6 +83,7 @@ end
 local function free_slot(job)
   bump(totals, 'live', -1)
   bump(group_live, job.group, -1)
+  bump(group_load, job.group, -1)
   freed = true
 end
 
@@ -89,6 +92,7 @@ local function count_state(job, state)
   if job.state == 'ready' and (job.deaths or 0) >= 2 then remove_later('suspects', job.id) end
   bump(totals, job.state .. ':' .. job.priority, -1)
   bump(totals, state .. ':' .. job.priority, 1)
+  bump(group_load, job.group, (state == 'ready' and 1 or 0) - (job.state == 'ready' and 1 or 0))
   if job.batch ~= NO_BATCH then
     local counts = batch_totals[job.batch] or {}
     bump(counts, 'count:' .. job.state, -1)
@@ -103,6 +107,7 @@ local function count_state(job, state)
   if LIVE[state] and not was_live then
     bump(totals, 'live', 1)
     bump(group_live, job.group, 1)
+    bump(group_load, job.group, 1)
   elseif was_live and not LIVE[state] then
     free_slot(job)
   end

@@ -6,6 +6,7 @@ local function end_delivery(id, delivery, status, words)
   if before then redis.call('ZREM', PREFIX .. before, id) end
   count_delivery(job, delivery)
   bump(totals, 'webhooks:' .. delivery, 1)
+  if delivery == 'delivered' then observe('delivery', NOW - tonumber(redis.call('HGET', job_key(id), 'ended') or NOW)) end
   local after = delivery_index(job)
   if after then redis.call('ZADD', PREFIX .. after, int(NOW), id) end
   redis.call('HSET', job_key(id), 'delivery', delivery, 'told_at', int(NOW))

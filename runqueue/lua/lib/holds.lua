@@ -3,7 +3,7 @@ local function end_hold()
   local asked = redis.call('HMGET', META, 'asked_until', 'asked_reason')
   redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_probe', 'probing', 'probe')
   if asked[1] and tonumber(asked[1]) > NOW then
-    redis.call('HSET', META, 'hold_until', asked[1], 'hold_reason', asked[2] or '')
+    redis.call('HSET', META, 'hold_until', asked[1], 'hold_kind', 'rate', 'hold_reason', asked[2] or '')
   else
     redis.call('HDEL', META, 'hold_reason', 'asked_until', 'asked_reason')
   end
@@ -28,7 +28,8 @@ local function count_trouble(name, n, most, first_us, longest_us, reason)
   local step = math.min(math.max(tonumber(f[3] or 0) * 2, first_us), longest_us)
   redis.call('HDEL', META, 'probing')
   redis.call('HSET', META, 'hold_until', int(math.max(NOW + step, tonumber(f[5] or 0))), 'hold_step', int(step),
-    'hold_probe', '1', 'hold_reason', int(row) .. ' in a row: ' .. reason)
+    'hold_probe', '1', 'hold_kind', 'breaker',
+    'hold_reason', int(row) .. ' in a row: ' .. reason)
   return true
 end
 

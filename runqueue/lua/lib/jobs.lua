@@ -6,6 +6,7 @@ local function remove_record(job)
   drop_delivery(job)
   redis.call('DEL', job_key(job.id), PREFIX .. 'body:' .. job.id, PREFIX .. 'result:' .. job.id)
   bump(totals, job.state .. ':' .. job.priority, -1)
+  if job.state == 'ready' then bump(group_load, job.group, -1) end
   if job.run_id then redis.call('HDEL', runs_key(job.run_id), job.run_id) end
   for run_id in string.gmatch(earlier, '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
   if job.state == 'dead' then

@@ -30,6 +30,7 @@ local function adopt(job, attempt, run_id, run_status)
   end
   if job.deaths > 0 then redis.call('HDEL', job_key(id), 'deaths') end
   count_state(job, 'running')
+  observe('queue', NOW - tonumber(job.since or NOW))
   job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, int(NOW)
   job.slot = false -- a parked one has its slot again, and gives it back if its end comes in this script
   redis.call('HSET', job_key(id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id,
@@ -46,6 +47,7 @@ end
 -- against a wait that the server asked for, or against a hold that a person has to end.
 local function note_adopted()
   bump(totals, 'adopted_runs', adopted)
+  bump(totals, 'submissions:accepted', accepted)
   if accepted == 0 then return end
   local held = redis.call('HMGET', META, 'hold_until', 'hold_probe', 'hold_person', 'troubles', 'refusals')
   if held[4] or held[5] then redis.call('HDEL', META, 'troubles', 'refusals') end
@@ -89,5 +91,6 @@ local function end_with_run(job, state, run_status, reason, result, signed)
   local fields = { 'run_status', run_status, 'runs', int(job.runs + 1) }
   if reason ~= '' then fields[5], fields[6] = 'reason', reason end
   end_job(job, state, fields)
+  observe('result', NOW - tonumber(job.since or NOW))
   begin_delivery(job, signed)
 end

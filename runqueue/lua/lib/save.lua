@@ -1,3 +1,13 @@
+-- A group with nothing ready and nothing live stands not in `busy`.
+local function save_load()
+  local fewer = false
+  for group, n in pairs(group_load) do
+    if n ~= 0 then redis.call('ZINCRBY', PREFIX .. 'busy', int(n), group) end
+    fewer = fewer or n < 0
+  end
+  if fewer then redis.call('ZREMRANGEBYSCORE', PREFIX .. 'busy', '-inf', 0) end
+end
+
 -- The last act of every script that changed a state.
 local function save()
   for zset, members in pairs(removed) do in_parts('ZREM', PREFIX .. zset, members) end
@@ -15,6 +25,7 @@ local function save()
     if (counts['count:submitting'] or 0) > 0 then redis.call('HSETNX', PREFIX .. 'batch:' .. batch, 'rate_at', int(NOW)) end
     if is_decided then judge(batch) end
   end
+  save_load()
   for group, n in pairs(group_live) do
     local live = redis.call('HINCRBY', group_key(group), 'live', n)
     if n > 0 and live == n then

@@ -21,7 +21,7 @@ end
 
 local function hold_for_person(what)
   redis.call('HDEL', META, 'hold_probe')
-  redis.call('HSET', META, 'hold_person', '1', 'hold_until', int(NOW + FOR_A_PERSON), 'hold_reason',
+  redis.call('HSET', META, 'hold_person', '1', 'hold_kind', 'person', 'hold_until', int(NOW + FOR_A_PERSON), 'hold_reason',
     what .. ': check the runs of the last minutes, then `runqueue resume`')
 end
 
@@ -53,7 +53,7 @@ local function is_trusted(server)
   if f[3] ~= server then
     redis.call('HDEL', META, 'remembered', 'hold_probe')
     redis.call('HSET', META, 'moved', server, 'moved_at', int(NOW), 'hold_until', int(NOW + HEARING),
-      'hold_reason', 'Redis was restarted: its workers are asked what they remember')
+      'hold_kind', 'redis', 'hold_reason', 'Redis was restarted: its workers are asked what they remember')
     return false
   end
   local since = tonumber(f[4])

@@ -90,6 +90,10 @@ class Checks(Base):
             assert int(record.get(b"cap", 0)) == self.caps[group]
             assert (b"paused" in record) == (group in self.paused)
             assert int(data.get(f"group:{group}", {}).get(b"live", 0)) == self.live(group)
+        ready = Counter(job.group for job in self.jobs.values() if job.state == "ready")
+        loads = {group: ready[group] + self.live(group) for group in GROUPS}
+        busy = {member.decode(): int(score) for member, score in data.get("busy", ())}
+        assert busy == {group: n for group, n in loads.items() if n}
 
     def check_indexes(self, data: dict[str, Any]) -> None:
         def jobs(*states: str) -> set[str]:

@@ -1,0 +1,61 @@
+"""What Skyvern tells of a run's own times: how long it waited and ran. Pure functions."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+
+class RunTimes(NamedTuple):
+    """The times of a run that is over, each None where the answer does not tell.
+
+    Attributes:
+        queued: seconds from its acceptance until it started.
+        ran: seconds from its start to its end.
+        steps: steps that it took.
+    """
+
+    queued: float | None = None
+    ran: float | None = None
+    steps: int | None = None
+
+
+#: Of an answer that tells nothing.
+NO_TIMES = RunTimes()
+
+
+def run_times(run: Mapping[str, Any]) -> RunTimes:
+    """Read the times of a run from its body. Never raises.
+
+    Args:
+        run: the answer of a GET, or a webhook.
+    """
+    started = _moment(run.get("started_at"))
+    if started is None:
+        return RunTimes(steps=_steps(run.get("step_count")))
+    queued = _moment(run.get("queued_at")) or _moment(run.get("created_at"))
+    return RunTimes(
+        _between(queued, started),
+        _between(started, _moment(run.get("finished_at"))),
+        _steps(run.get("step_count")),
+    )
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _between(start: datetime | None, end: datetime | None) -> float | None:
+    if start is None or end is None or end < start:
+        return None
+    return (end - start).total_seconds()
+
+
+def _steps(value: object) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1_000_000
+    return int(value) if is_count else None  # type: ignore[call-overload]

@@ -1,0 +1,1 @@
+"""What watches a queue: the page of its metrics, dashboards, alert rules, and their proof."""

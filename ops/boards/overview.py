@@ -1,0 +1,200 @@
+"""The overview: is it submitting, and if not, why; how long is the line; what is lost or dead."""
+
+from ops.boards.asking import mean, rate, shares, total
+from ops.panels import CHOSEN, Board, Panel
+
+_YES = {0: ("no", "red"), 1: ("yes", "green")}
+_OPEN = 'state=~"scheduled|ready|submitting|unconfirmed|running"'
+
+BOARD = Board(
+    uid="runqueue-overview",
+    title="overview",
+    says="Is it submitting, and if not, why; how long is the line; what needs a person.",
+    rows=[
+        (
+            "Now",
+            [
+                Panel(
+                    "Queue can be read",
+                    [("min(runqueue_up)", "")],
+                    "Whether Redis answers the gateway.",
+                    kind="stat",
+                    width=3,
+                    words=_YES,
+                    alarms=1,
+                    falling=True,
+                    runbook="RunqueueUnreadable",
+                ),
+                Panel(
+                    "Held by",
+                    [
+                        (
+                            f"max by (account, kind) (runqueue_held{{{CHOSEN}}}) == 1",
+                            "{{account}}: {{kind}}",
+                        )
+                    ],
+                    "What keeps submissions from going. `runqueue stats` has the words.",
+                    kind="stat",
+                    width=5,
+                    alarms=1,
+                    words={1: ("held", "red")},
+                    runbook="RunqueueAccountHeld",
+                ),
+                Panel(
+                    "Workers",
+                    [(f"sum(runqueue_worker_processes{{{CHOSEN}}})", "")],
+                    "Processes whose lease holds.",
+                    kind="stat",
+                    width=3,
+                    alarms=1,
+                    falling=True,
+                    runbook="RunqueueNoWorkers",
+                ),
+                Panel(
+                    "Wait in line",
+                    [(total("runqueue_jobs", matching='state="ready"'), "")],
+                    "Jobs that are ready to go.",
+                    kind="stat",
+                    width=3,
+                ),
+                Panel(
+                    "Oldest waits",
+                    [(f"max(runqueue_oldest_ready_seconds{{{CHOSEN}}})", "")],
+                    "How long the longest-waiting ready job has waited.",
+                    unit="s",
+                    kind="stat",
+                    width=3,
+                    warns=600,
+                    alarms=1800,
+                    runbook="RunqueueOldestJobWaits",
+                ),
+                Panel(
+                    "In flight",
+                    [(total("runqueue_in_flight"), "")],
+                    "Jobs that take one of the plan's slots.",
+                    kind="stat",
+                    width=3,
+                ),
+                Panel(
+                    "Will take",
+                    [
+                        (
+                            (
+                                f"{total('runqueue_jobs', matching=_OPEN)} /"
+                                f" (sum(rate(runqueue_jobs_ended_total{{{CHOSEN}}}[30m])) > 0)"
+                            ),
+                            "",
+                        )
+                    ],
+                    "All open jobs, at the pace of the last half hour.",
+                    unit="s",
+                    kind="stat",
+                    width=4,
+                ),
+            ],
+        ),
+        (
+            "What needs a person",
+            [
+                Panel(
+                    "Unconfirmed",
+                    [(total("runqueue_jobs", matching='state="unconfirmed"'), "")],
+                    "Jobs that may have a run nobody knows of: they are looked for.",
+                    kind="stat",
+                    width=6,
+                    warns=1,
+                    alarms=10,
+                    runbook="RunqueueUnconfirmed",
+                ),
+                Panel(
+                    "Dead",
+                    [(total("runqueue_jobs", matching='state="dead"'), "")],
+                    "Jobs without a run that need a person: `runqueue dead list`.",
+                    kind="stat",
+                    width=6,
+                    warns=1,
+                    alarms=100,
+                    runbook="RunqueueDeadGrowing",
+                ),
+                Panel(
+                    "Strays that may run",
+                    [(f"{total('runqueue_slots_taken')} - {total('runqueue_in_flight')}", "")],
+                    "Runs of ours that no job owns, and that take slots.",
+                    kind="stat",
+                    width=6,
+                    warns=1,
+                    alarms=5,
+                    runbook="RunqueueStrays",
+                ),
+                Panel(
+                    "Webhooks given up",
+                    [(total("runqueue_webhooks", matching='state=~"gave_up|unknown"'), "")],
+                    "Webhooks that were given up, or whose fate is unknown.",
+                    kind="stat",
+                    width=6,
+                    warns=1,
+                    alarms=100,
+                    runbook="RunqueueDeliveryGaveUp",
+                ),
+            ],
+        ),
+        (
+            "Flow",
+            [
+                Panel(
+                    "Jobs by state",
+                    [(total("runqueue_jobs", "state", _OPEN), "{{state}}")],
+                    "Jobs that have not ended, by where they stand.",
+                    stacks=True,
+                ),
+                Panel(
+                    "In and out",
+                    [
+                        (rate("runqueue_jobs_enqueued_total"), "handed in"),
+                        (rate("runqueue_jobs_ended_total", "outcome"), "{{outcome}}"),
+                    ],
+                    "Jobs a second.",
+                    unit="reqps",
+                ),
+                Panel(
+                    "Submissions",
+                    [(rate("runqueue_submissions_total", "outcome"), "{{outcome}}")],
+                    "By what the answer meant: unknown and refused need a look.",
+                    unit="reqps",
+                    stacks=True,
+                    runbook="RunqueueLimitUnused",
+                ),
+            ],
+        ),
+        (
+            "How long it takes",
+            [
+                Panel(
+                    "From ready to result",
+                    shares("runqueue_job_result_seconds"),
+                    "From when a job could go to its end being recorded.",
+                    unit="s",
+                ),
+                Panel(
+                    "Where the time goes, on average",
+                    [
+                        (mean("runqueue_job_queue_seconds"), "our queue"),
+                        (mean("runqueue_run_queue_seconds"), "Skyvern's queue"),
+                        (mean("runqueue_run_seconds"), "running"),
+                        (mean("runqueue_webhook_delivery_seconds"), "delivery"),
+                    ],
+                    "The parts of it. Our queue is the limits' doing, or the workers'.",
+                    unit="s",
+                    stacks=True,
+                ),
+                Panel(
+                    "In our queue",
+                    shares("runqueue_job_queue_seconds"),
+                    "From when a job could go to its run's acceptance.",
+                    unit="s",
+                    runbook="RunqueueOldestJobWaits",
+                ),
+            ],
+        ),
+    ],
+)

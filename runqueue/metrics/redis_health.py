@@ -1,0 +1,78 @@
+"""What Redis tells of itself that concerns a queue: memory, policy, what is on disk, replicas."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Health(NamedTuple):
+    """One reading of `INFO`.
+
+    Args:
+        gauges: figures as they are now, by what a metric calls them.
+        counts: figures that only rise, until Redis is restarted.
+        policy: what Redis does when it is full.
+        version, role: of the server.
+    """
+
+    gauges: dict[str, float]
+    counts: dict[str, float]
+    policy: str
+    version: str
+    role: str
+
+
+def read_health(info: Mapping[str, Any]) -> Health:
+    """Read the health of a server from its `INFO`, parsed.
+
+    What an older or a managed server does not tell is left out.
+    """
+    gauges = {
+        metric: float(info[name]) for metric, (name, _) in GAUGES.items() if _is_number(info, name)
+    }
+    for metric, (name, _) in STATES.items():
+        if name in info:
+            gauges[metric] = float(info[name] == "ok")
+    counts = {
+        metric: float(info[name]) for metric, (name, _) in COUNTS.items() if _is_number(info, name)
+    }
+    return Health(
+        gauges,
+        counts,
+        str(info.get("maxmemory_policy", "unknown")),
+        str(info.get("valkey_version") or info.get("redis_version", "unknown")),
+        str(info.get("role", "unknown")),
+    )
+
+
+def _is_number(info: Mapping[str, Any], name: str) -> bool:
+    return isinstance(info.get(name), int | float)
+
+
+#: By the metric: the field of INFO, and what it is.
+GAUGES = {
+    "memory_used_bytes": ("used_memory", "Memory that Redis has allocated."),
+    "memory_resident_bytes": ("used_memory_rss", "Memory that Redis takes of its machine."),
+    "memory_max_bytes": ("maxmemory", "Memory that Redis may take; 0 = as much as there is."),
+    "aof_enabled": ("aof_enabled", "1 while every write goes to the append-only file."),
+    "loading": ("loading", "1 while Redis reads its data from disk."),
+    "clients": ("connected_clients", "Connections of clients."),
+    "blocked_clients": ("blocked_clients", "Clients that wait in a blocking call."),
+    "replicas": ("connected_slaves", "Replicas that are connected."),
+    "uptime_seconds": ("uptime_in_seconds", "Since Redis was started."),
+}
+#: Likewise; 1 = ok.
+STATES = {
+    "aof_last_write_ok": ("aof_last_write_status", "Whether the last write to the file succeeded."),
+    "aof_last_rewrite_ok": (
+        "aof_last_bgrewrite_status",
+        "Whether the last rewrite of the append-only file succeeded.",
+    ),
+    "rdb_last_save_ok": ("rdb_last_bgsave_status", "Whether the last snapshot succeeded."),
+}
+COUNTS = {
+    "evicted_keys": ("evicted_keys", "Keys that Redis dropped for want of memory."),
+    "commands": ("total_commands_processed", "Commands that Redis has run."),
+    "rejected_connections": ("rejected_connections", "Connections refused for want of places."),
+    "cpu_user_seconds": ("used_cpu_user", "CPU that Redis took for itself."),
+    "cpu_system_seconds": ("used_cpu_sys", "CPU that the system took for Redis."),
+}
