@@ -95,7 +95,7 @@ class WebhookPump(Pump):
                 del self._open[receiver]
         if result.verdict == "again" and due.age + result.wait_us / 1e6 > KEPT_SECONDS:
             result = result._replace(verdict="gave_up")
-        self._tell(receiver, result)
+        self._tell(item, receiver, result)
         # By these it is seen that a repeated call, or one that is late, brings no news.
         result = result._replace(tries=item.tries, looks=item.looks)
         self.account.deliveries.put(result, self.free_place)
@@ -137,14 +137,14 @@ class WebhookPump(Pump):
             return seen
         return await self._watch.drive(item, is_paid=bool(item.tries or item.forced))
 
-    def _tell(self, receiver: str, result: Delivered) -> None:
+    def _tell(self, item: Delivery, receiver: str, result: Delivered) -> None:
         if result.verdict != "delivered" and (result.was_tried or result.verdict == "gave_up"):
             log.warning(
                 "webhook_not_delivered",
                 account=self.account.name,
                 job_id=result.job_id,
                 attempt=result.attempt,
-                run_id=due.item.run_id,
+                run_id=item.run_id,
                 receiver=receiver,
                 verdict=result.verdict,
                 status=result.status,
