@@ -1,6 +1,6 @@
 """`make bench`: every figure from one run, as a table; ratios, since machines differ.
 
-python -m bench [cost|intake|http|latency|waiting|limits|webhooks|client|million ...]
+python -m bench [cost|intake|http|latency|waiting|limits|webhooks|client|million|polling ...]
 """
 
 import sys
@@ -9,7 +9,18 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import client, cost, http_intake, intake, latency, limits, million, waiting, webhooks
+from bench import (
+    client,
+    cost,
+    http_intake,
+    intake,
+    latency,
+    limits,
+    million,
+    polling,
+    waiting,
+    webhooks,
+)
 
 Row = tuple[str, str, str]
 
@@ -180,6 +191,38 @@ def _million() -> list[Row]:
     return rows
 
 
+def _polling() -> list[Row]:
+    rows = []
+    for minutes, spread in polling.SCENARIOS:
+        seen = polling.measure(60 * minutes, spread=spread)
+        bare = polling.measure(60 * minutes, spread=spread, lists=False)
+        what = f"runs of {minutes} min ±{spread:.0%}"
+        delay = max(6, 0.02 * 60 * minutes)
+        rows += [
+            (
+                f"API calls a run, 1,000 live, {what}",
+                f"{seen.calls:.2f} ({seen.lists:.2f} lists, {seen.gets:.2f} GETs)",
+                "at most 2.3",
+            ),
+            (
+                "… from its end to its record",
+                f"mean {seen.delay:.1f} s, p99 {seen.worst:.1f} s",
+                f"at most {delay:.0f} s",
+            ),
+            (
+                f"… to those of a GET per look ({bare.calls:.1f} calls, {bare.delay:.1f} s)",
+                f"{seen.calls / bare.calls:.3f}, {seen.delay / bare.delay:.2f}",
+                "",
+            ),
+            (
+                "… and to its Redis' commands and CPU a run",
+                f"{seen.commands / bare.commands:.2f}, {seen.cpu_ms / bare.cpu_ms:.2f}",
+                "below 1",
+            ),
+        ]
+    return rows
+
+
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "cost": _cost,
     "intake": _intake,
@@ -190,9 +233,10 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "webhooks": _webhooks,
     "client": _client,
     "million": _million,
+    "polling": _polling,
 }
 #: Parts that are measured only where they are asked for, since they take minutes.
-_LONG = {"million"}
+_LONG = {"million", "polling"}
 
 
 def main(names: list[str]) -> int:

@@ -39,6 +39,7 @@ webhook:<id>            string  what Skyvern signed, where that is not the resul
 endpoint:<hash>         hash    the breaker of a receiver that does not answer
 wake:webhooks           list    at most one element: a webhook may be relayed
 poll, cancels           zset    running jobs by next poll; cancels by next try ("stray <run>", too)
+listed                  zset    running jobs that the list of live runs tells of, by since when
 runs:<bucket>           hash    run_id -> job id, bucketed to stay small
 strays, stray_jobs      hash    runs of ours that no job owns, by run and by job
 stray_looks             zset    strays that may still run, and so take a slot, by the next look

@@ -73,6 +73,9 @@ def poll_claim(
     lease_us: int,
     *,
     max_run_us: int = 7_200_000_000,
+    may_list: bool = False,
+    ahead_us: int = 0,
+    least_us: int = 0,
 ) -> Call[Taken]:
     """Take running jobs whose poll is due, and strays; see `poll_claim.lua`."""
 
@@ -95,7 +98,8 @@ def poll_claim(
         ]
         return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
 
-    arguments: list[Argument] = [process, want, tick_us, lease_us, max_run_us]
+    lists = (int(may_list), ahead_us, least_us)
+    arguments: list[Argument] = [process, want, tick_us, lease_us, max_run_us, *lists]
     return Call(load("poll_claim"), account, arguments, parse)
 
 

@@ -29,7 +29,7 @@ from worker.ticker import Ticker
 log = structlog.get_logger()
 
 QUEUE = "runqueue"
-KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox")
+KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
 #: Messages of producers (`runqueue.enqueue`) that one process works on at once.
 PRODUCERS = 4
 
@@ -178,6 +178,12 @@ def submit(account: str, tick_us: int) -> None:
 def poll(account: str, tick_us: int) -> None:
     """Run the poll pump of an account."""
     _pump("poll", account, tick_us)
+
+
+@app.task(name="runqueue.list")
+def list_runs(account: str, tick_us: int) -> None:
+    """Run the pump that reads an account's list of live runs."""
+    _pump("list", account, tick_us)
 
 
 @app.task(name="runqueue.cancel")

@@ -1,5 +1,8 @@
 """Polling: running → completed | failed | canceled | scheduled, one GET a run, spaced by age.
 
+Where many runs are live, the list of live runs tells which are to be looked at (`listing.py`):
+those that would be due are left to it (`poll_claim.lua`).
+
 Runs that no job owns (strays) are looked at, too: until they are over each takes a slot.
 """
 
@@ -16,6 +19,7 @@ from runqueue.items import Due, Finished, Polled, RunAgain, Taken
 from runqueue.retry import Retry
 from runqueue.run_ends import STATES
 from runqueue.times import packed
+from worker.account import AccountLink
 from worker.pump import Pump
 
 log = structlog.get_logger()
@@ -24,6 +28,8 @@ log = structlog.get_logger()
 GET_SECONDS, LEASE_SECONDS = 12.0, 15.0
 #: A run is looked at again after this share of its age.
 AGE_SHARE = 0.1
+#: Seconds between two lists of live runs at least.
+LEAST_LIST_SECONDS = 1.0
 #: Age in seconds from which a stray that the server does not know is believed not to be there.
 UNKNOWN_SECONDS = 60.0
 #: Largest answer that is kept whole.
@@ -39,6 +45,19 @@ def spacing(age: float, least: float, most: float, chance: float) -> float:
         chance: 0 to 1; spreads the looks by ±10 % so that runs begun together drift apart.
     """
     return min(max(age * AGE_SHARE, least), most) * (0.9 + 0.2 * chance)
+
+
+def least_spacing(account: AccountLink) -> float:
+    """Return how many seconds lie between two lists of live runs at least."""
+    return max(account.poll_bounds[0], LEAST_LIST_SECONDS)
+
+
+def least_useful(account: AccountLink) -> float:
+    """Return how many seconds runs take at least that lists are read for.
+
+    Of shorter ones nearly all are over when a list, or their first GET, is due.
+    """
+    return 2 * least_spacing(account)
 
 
 def kept(reading: RunReading) -> bytes:
@@ -76,6 +95,9 @@ class PollPump(Pump):
                 tick_us,
                 int(LEASE_SECONDS * 1e6),
                 max_run_us=account.max_run_us,
+                may_list=account.may_list(),
+                ahead_us=int(account.poll_bounds[1] * 1e6),
+                least_us=int(least_useful(account) * 1e6),
             )
         )
         return taken._replace(items=[(job, taken.now_us) for job in taken.items])

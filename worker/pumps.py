@@ -10,6 +10,7 @@ from worker.account import AccountLink
 from worker.callbacks import CallbackPump
 from worker.cancel import CancelPump
 from worker.inbox import InboxPump
+from worker.listing import ListPump, beginner
 from worker.poll import PollPump
 from worker.pump import Pump
 from worker.reconcile import ReconcilePump
@@ -40,6 +41,9 @@ class AccountWorker(AccountLink):
     ) -> None:
         super().__init__(name, account, settings, client, transport)
         self.pumps: dict[str, Pump] = {kind.kind: kind(self, settings.places) for kind in KINDS}
+        listing = ListPump(self, settings.places)
+        listing.on_missing = beginner(self.pumps["poll"])
+        self.pumps[listing.kind] = listing
 
     async def stop(self, seconds: float) -> None:
         """Drain the pumps, record what they brought, and end the lease.

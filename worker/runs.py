@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -28,11 +28,18 @@ class Runs:
     Args:
         account: what the process holds for the account.
         slots: bounds the calls open at once.
+        permit: waits for leave to make a call; by default the account's.
     """
 
-    def __init__(self, account: AccountLink, slots: asyncio.Semaphore) -> None:
+    def __init__(
+        self,
+        account: AccountLink,
+        slots: asyncio.Semaphore,
+        permit: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._account = account
         self._slots = slots
+        self._permit = permit or account.permit
         self._echoes: dict[str, Mapping[str, Any]] = {}
         self._failure_told = False
 
@@ -58,12 +65,14 @@ class Runs:
                 return made, True
         return made, False
 
-    async def page(self, number: int, search_key: str | None = None) -> RunPage:
+    async def page(
+        self, number: int, search_key: str | None = None, status: Sequence[str] = ()
+    ) -> RunPage:
         """Read one page, of a search if there is a key; a server without lists is remembered."""
-        await self._account.permit()
+        await self._permit()
         with self._account.metrics.timed("list") as timer:
             page = await self._account.client.list_runs(
-                search_key=search_key, page=number, timeout=CALL_SECONDS
+                search_key=search_key, status=status, page=number, timeout=CALL_SECONDS
             )
             timer.status = page.status_code
         if page.outcome is ListClass.NOT_SUPPORTED:
@@ -102,7 +111,7 @@ class Runs:
     async def echo(self, run: ListedRun) -> Mapping[str, Any] | None:
         """Return the request of a run as the server echoes it; None if it could not be read."""
         if run.run_id not in self._echoes:
-            await self._account.permit()
+            await self._permit()
             with self._account.metrics.timed("get") as timer:
                 reading = await self._account.client.get_run(run.run_id, CALL_SECONDS)
                 timer.status = reading.status_code

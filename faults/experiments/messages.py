@@ -12,7 +12,7 @@ from celery import Celery
 from faults.lab import Lab
 from faults.registry import experiment
 
-_KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks", "inbox", "sweep")
+_KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks", "inbox", "list", "sweep")
 _QUEUE = "runqueue"
 _RUNS = ("--duration", "1")
 _THIEVES = 2

@@ -8,6 +8,7 @@ for i = 2, #ARGV, 2 do
   local job = read_job(ARGV[i])
   if job and job.state == 'running' and job.run_id == ARGV[i + 1] and job.cancel then
     remove_later('poll', job.id)
+    remove_later('listed', job.id)
     remove_later('cancels', job.id)
     add_stray(job.run_id, job.id, int(job.attempt), 'cancel not confirmed')
     if job.runs > 0 then redis.call('DEL', PREFIX .. 'result:' .. job.id) end

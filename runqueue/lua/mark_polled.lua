@@ -2,6 +2,7 @@
 -- A run goes on: says when to look again, and what it was seen to do. No change of state.
 -- ARGV  now_us, then 4 a job: id, attempt, run_status ('' = as before), next_after_us (longer for one whose end
 --       a webhook will tell: a quarter of its age)
+-- One that a list did not show joins the lists again when that time has come (poll_claim.lua).
 -- Reply: how many were still running
 local polls, known = {}, 0
 pass_when_full()
@@ -15,10 +16,12 @@ for i = 2, #ARGV, 4 do
     polls[#polls + 1] = int(NOW + after)
     polls[#polls + 1] = ARGV[i]
     if ARGV[i + 2] ~= '' then redis.call('HSET', job_key(ARGV[i]), 'run_status', ARGV[i + 2]) end
+    remove_later('listed', ARGV[i])
     known = known + 1
   end
 end
 for first = 1, #polls, 2000 do
   redis.call('ZADD', PREFIX .. 'poll', 'XX', unpack(polls, first, math.min(first + 1999, #polls)))
 end
+save()
 return known

@@ -1,13 +1,14 @@
--- use: times runs trust
+-- use: times runs trust lists
 -- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
 -- ARGV  now_us, guess (1 = these runs were told by their requests only), then 5 a job: id, attempt, run_id,
---       run_status, poll_after_us (longer for one whose end a webhook will tell)
+--       run_status, poll_after_us (longer for one whose end a webhook, or a list of live runs, will tell)
 -- Reply per job: 1 = adopted, 0 = known already, 2 = stray (the job has moved on, or is gone),
 --       3 = the run is another job's (a search for an equal request found it first): the job, if it waits
 --       for this answer, is unconfirmed now, for the other's run may be its own,
 --       4 = the job has moved on, and the run was only a guess: nothing came of it
 local reply, polls, looks = {}, {}, {}
 expect(PREFIX .. 'poll', 'zset')
+expect(LISTED, 'zset')
 for _, zset in ipairs({ 'stray_looks', 'unconfirmed', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
 expect(PREFIX .. 'strays', 'hash')
 pass_when_full()
@@ -36,13 +37,16 @@ for i = 3, #ARGV, 5 do
     end
   else
     adopt(job, attempt, run_id, ARGV[i + 3])
-    polls[#polls + 1] = int(NOW + math.max(tonumber(ARGV[i + 4]), comes_to_us(job) and patience() or 0))
+    local left_alone = comes_to_us(job) and patience() or 0
+    local is_listed = left_alone == 0 and may_join(NOW)
+    polls[#polls + 1] = int(is_listed and join(id, NOW) or NOW + math.max(tonumber(ARGV[i + 4]), left_alone))
     polls[#polls + 1] = id
   end
   reply[#reply + 1] = code
 end
 in_parts('ZADD', PREFIX .. 'poll', polls)
 in_parts('ZADD', STRAY_LOOKS, looks)
+save_joins()
 note_adopted()
 save()
 return reply

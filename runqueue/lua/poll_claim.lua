@@ -1,8 +1,12 @@
--- use: limits board
+-- use: limits board lists
 -- Takes running jobs whose poll is due, and strays; each comes again after `lease_us` if nobody records it (a
 -- stray after a tenth of its age, if that is longer).
+-- Where many runs are to be looked at, the list of live runs tells of them: those that are due join it, and only what
+-- it does not show (or what is canceled or overdue) is taken.
 -- A stray that was not seen to end takes no slot any more after the longest time that a run takes.
--- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), lease_us, max_run_us
+-- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), lease_us, max_run_us,
+--       may_list (1 = this process may ask for lists), ahead_us (what is due within that time counts as many),
+--       least_us (runs that take less are sooner looked at one by one)
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = a stray), attempt, run_id, run_status,
 --         started_us, deadline_us ('' none), retry (the policy's JSON, '' none), runs (that ended before) }
@@ -12,12 +16,27 @@ local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[
 local max_run = tonumber(ARGV[6])
 local POLL = PREFIX .. 'poll'
 local STAYS_FOR = 1000000
+local MAX_JOINS = 500
 local MAX_OVER = 16 -- strays looked through for those whose time is over
 expect(POLL, 'zset')
 expect(STRAY_LOOKS, 'zset')
+expect(LISTED, 'zset')
 pass_when_full() -- only runs that are looked at can end, and free memory
 local refused = board_enter('poll', process, tick_us)
 if refused then return refused end
+
+local lists = read_lists()
+local function are_many()
+  if ARGV[7] ~= '1' or lists.off > NOW or (lists.mean and lists.mean < tonumber(ARGV[9])) then return false end
+  return redis.call('ZCOUNT', POLL, '-inf', int(NOW + tonumber(ARGV[8]))) >= MANY
+end
+if not lists.on and redis.call('EXISTS', LISTED) == 1 then
+  end_lists() -- of lists that ended some are left
+elseif not lists.on and are_many() then
+  redis.call('HSET', META, 'lists_on', '1', 'lists_max_run', int(max_run), 'list_at', int(NOW))
+  known_lists = nil
+  lists = read_lists()
+end
 
 local limits = read_limits()
 local room, next_us = allowed('request', limits.requests_per_second, limits.burst, want)
@@ -44,27 +63,45 @@ for i = 1, #strays, 2 do
   end
 end
 
-local ids = {}
-if room > looked then ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', int(NOW), 'LIMIT', 0, room - looked) end
-take('request', limits.requests_per_second, looked + #ids)
-bump(totals, 'calls:get', looked + #ids)
+-- Left to lists from now on: joining costs no permit.
+local function joins_lists(id, f)
+  local started, deadline = tonumber(f[4] or 0), tonumber(f[5] or 0)
+  if f[8] or (deadline > 0 and deadline <= NOW) or not may_join(started) then return false end
+  if redis.call('ZSCORE', LISTED, id) then return false end
+  leased[#leased + 1] = int(join(id, started))
+  leased[#leased + 1] = id
+  return true
+end
 
+local most, gets = room - looked, 0
+local ids = {}
+if want > 0 and lists.on then
+  ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', int(NOW), 'LIMIT', 0, math.max(most, MAX_JOINS))
+elseif most > 0 then
+  ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', int(NOW), 'LIMIT', 0, most)
+end
 for _, id in ipairs(ids) do
   local f = redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'run_status', 'started', 'deadline',
-    'retry', 'runs')
-  leased[#leased + 1] = int(NOW + lease)
-  leased[#leased + 1] = id
-  reply[#reply + 1] = id
-  for field = 1, 7 do reply[#reply + 1] = f[field] or '' end
+    'retry', 'runs', 'cancel')
+  if not joins_lists(id, f) and gets < most then
+    gets = gets + 1
+    leased[#leased + 1] = int(NOW + lease)
+    leased[#leased + 1] = id
+    reply[#reply + 1] = id
+    for field = 1, 7 do reply[#reply + 1] = f[field] or '' end
+  end
 end
-if #leased > 0 then redis.call('ZADD', POLL, unpack(leased)) end
+take('request', limits.requests_per_second, looked + gets)
+bump(totals, 'calls:get', looked + gets)
+in_parts('ZADD', POLL, leased)
+save_joins()
 local left = 0
 if next_us == 0 and want > 0 then
   for _, index in ipairs({ POLL, STRAY_LOOKS }) do
     local first = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2] or 0)
     if first > 0 and (next_us == 0 or first < next_us) then next_us = first end
   end
-  if looked + #ids == 0 and (next_us == 0 or next_us > NOW + STAYS_FOR) then
+  if looked + gets == 0 and (next_us == 0 or next_us > NOW + STAYS_FOR) then
     board_leave('poll', process)
     left = 1
   end

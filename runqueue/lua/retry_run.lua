@@ -1,4 +1,4 @@
--- use: times runs
+-- use: times runs trust
 -- A run ended badly, and the job's policy has it run again: running → scheduled (failed or canceled where
 -- that is not wanted any more).
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua)
@@ -16,6 +16,7 @@ for i = 2, #ARGV, 8 do
     reply[#reply + 1] = 0
   else
     local start = NOW + tonumber(ARGV[i + 5])
+    run_took(job)
     leave_running(job, ARGV[i + 6])
     bump(totals, 'seen:retried', 1)
     observe_run(ARGV[i + 7])
@@ -37,4 +38,5 @@ for i = 2, #ARGV, 8 do
   end
 end
 save()
+save_run_times()
 return reply

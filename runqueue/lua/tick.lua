@@ -40,7 +40,8 @@ local function claimable(enough)
 end
 
 local alive = redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf')
-local meta = redis.call('HMGET', META, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit')
+local meta = redis.call('HMGET', META, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit', 'lists_on', 'list_at',
+  'list_until')
 
 local function may_submit()
   if tonumber(meta[2] or 0) > NOW then return false end
@@ -93,6 +94,9 @@ redis.call('HSET', META, 'tick_at', int(NOW + interval))
 if may_submit() then send('submit', wanted(claimable(alive * JOBS_A_PUMP), 'submit')) end
 send('poll', wanted(redis.call('ZCOUNT', PREFIX .. 'poll', '-inf', int(NOW))
   + redis.call('ZCOUNT', STRAY_LOOKS, '-inf', int(NOW)), 'poll'))
+if meta[5] == '1' and math.max(tonumber(meta[6] or 0), tonumber(meta[7] or 0)) <= NOW then
+  send('list', 1 - pumps('list'))
+end
 send('cancel', wanted(redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)), 'cancel'))
 send('webhooks', wanted(redis.call('ZCOUNT', PREFIX .. 'relays', '-inf', int(NOW))
   + redis.call('ZCOUNT', PREFIX .. 'watches', '-inf', int(NOW)), 'webhooks'))

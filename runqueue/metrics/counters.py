@@ -29,7 +29,9 @@ _ENDS_SEEN = {
     "missed_webhook": "seen:missed",
     "retried": "seen:retried",
 }
-_CALLS = {"submit": "claims", "get": "calls:get", "cancel": "calls:cancel", "other": "calls:other"}
+_CALLS = {"submit": "claims"} | {
+    name: f"calls:{name}" for name in ("get", "list", "cancel", "other")
+}
 _FENCED = {
     name: f"fenced:{name}"
     for name in ("give_back", "heartbeat", "mark_dead", "mark_running", "mark_unconfirmed")

@@ -1,5 +1,14 @@
 """Every test here has an environment without settings, and sees what is logged."""
 
+import pytest
+
 from tests.bare import logged, no_settings
 
-__all__ = ["logged", "no_settings"]
+__all__ = ["at_once", "logged", "no_settings"]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists are read of runs that take no time, and show what was submitted just before."""
+    monkeypatch.setattr("worker.listing.SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr("worker.poll.LEAST_LIST_SECONDS", 0.0)

@@ -23,7 +23,7 @@ local function board_leave(kind, process) redis.call('ZREM', PREFIX .. 'board:' 
 
 -- What a process leaves behind besides its lease and its claims.
 local function forget_process(process)
-  for _, kind in ipairs({ 'submit', 'poll', 'cancel', 'reconcile', 'webhooks', 'callbacks', 'inbox' }) do
+  for _, kind in ipairs({ 'submit', 'poll', 'cancel', 'reconcile', 'webhooks', 'callbacks', 'inbox', 'list' }) do
     board_leave(kind, process)
   end
   redis.call('DEL', PREFIX .. 'wake:' .. process, PREFIX .. 'alone:' .. process)

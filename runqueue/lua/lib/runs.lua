@@ -57,6 +57,7 @@ end
 -- The end of a run was seen: what waits for it goes, and its result stays ('' = none is known).
 local function leave_running(job, result)
   remove_later('poll', job.id)
+  remove_later('listed', job.id)
   if job.cancel then
     remove_later('cancels', job.id)
     redis.call('HDEL', job_key(job.id), 'cancel_since')

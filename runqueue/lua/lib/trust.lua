@@ -1,8 +1,8 @@
 -- How long a run is left to its webhook. While webhooks come, a run is not polled before nearly every run would be
 -- over (mean + 4 deviations of the last ones, RFC 6298's way); each that did not come costs trust, and without it
 -- runs are polled as if there were no receiver. One that came just after a poll was only outrun: the loss is undone.
--- Fields of meta: push_trust (0 to 20; absent = 20), push_mean, push_dev (microseconds), run_mean (of every run, however
--- its end was seen; nothing but forecasts rests on it). Of a job: missed (when).
+-- Fields of meta: push_trust (0 to 20; absent = 20), push_mean, push_dev (microseconds); of every run, however its end
+-- was seen: run_mean, run_floor, run_ended (microseconds), run_n. Of a job: missed (when).
 local MOST_TRUST, TRUSTED, LOST_BY_MISS = 20, 10, 6
 local FIRST_PATIENCE, LEAST_PATIENCE, MOST_PATIENCE = 60000000, 30000000, 900000000
 local PULLED_IN, OUTRUN = 5000, 10000000
@@ -40,17 +40,26 @@ local function webhook_came_late(job)
   if NOW - tonumber(at) <= OUTRUN then told = told + LOST_BY_MISS + 1 end
 end
 
--- Forecasts ask how long runs take, also those that polls follow, or that take longer than any patience.
+-- Lists and forecasts ask how long runs take, also those that polls follow, or that take longer than any patience: their
+-- mean, the shortest of the last few hundred (it creeps up to the mean, so that one which failed at once is forgotten),
+-- and when one was last over. What a cancel ends says nothing.
+local LAST_RUNS, FLOOR_CREEP = 16, 512
 local run_times = {}
 local function run_took(job)
   local took = NOW - tonumber(job.started or NOW)
-  if took > 0 then run_times[#run_times + 1] = took end
+  if took > 0 and not job.cancel then run_times[#run_times + 1] = took end
 end
 local function save_run_times()
   if #run_times == 0 then return end
-  local mean = tonumber(redis.call('HGET', META, 'run_mean') or run_times[1])
-  for _, took in ipairs(run_times) do mean = mean + (took - mean) / 16 end
-  redis.call('HSET', META, 'run_mean', int(mean))
+  local f = redis.call('HMGET', META, 'run_mean', 'run_floor', 'run_n')
+  local mean, floor = tonumber(f[1] or run_times[1]), tonumber(f[2] or run_times[1])
+  local n = tonumber(f[3] or 0)
+  for _, took in ipairs(run_times) do
+    n = math.min(n + 1, LAST_RUNS)
+    mean = mean + (took - mean) / n
+    floor = math.min(took, floor + math.max(0, mean - floor) / FLOOR_CREEP)
+  end
+  redis.call('HSET', META, 'run_mean', int(mean), 'run_floor', int(floor), 'run_n', int(n), 'run_ended', int(NOW))
 end
 
 local function save_trust()
@@ -75,7 +84,8 @@ local function save_trust()
     local left = redis.call('ZRANGEBYSCORE', PREFIX .. 'poll', '(' .. int(NOW), '+inf', 'LIMIT', 0, PULLED_IN)
     local due = {}
     for _, id in ipairs(left) do
-      if comes_to_us({ via = redis.call('HGET', job_key(id), 'via') }) then
+      local is_left = comes_to_us({ via = redis.call('HGET', job_key(id), 'via') })
+      if is_left and not redis.call('ZSCORE', PREFIX .. 'listed', id) then
         due[#due + 1] = int(NOW)
         due[#due + 1] = id
       end

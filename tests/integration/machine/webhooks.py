@@ -9,8 +9,8 @@ from runqueue import delivery_calls
 from runqueue.delivery_items import Report, Reported
 from runqueue.retry import Retry
 from tests.integration.clockwork import ACCOUNT, spec
-from tests.integration.machine.following import Following
 from tests.integration.machine.hook import POLICY_LEASE, URLS
+from tests.integration.machine.listing import Listing
 from tests.integration.machine.model import OVER, MJob, few, has, often
 from tests.integration.machine.submitting import Submitting
 
@@ -18,7 +18,7 @@ from tests.integration.machine.submitting import Submitting
 BY = ["webhook", "webhook", "poll", "skyvern"]
 
 
-class Webhooks(Following, Submitting):
+class Webhooks(Listing, Submitting):
     """Webhooks end jobs, find runs, and leave strays."""
 
     @rule(on=st.booleans())

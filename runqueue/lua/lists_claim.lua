@@ -1,0 +1,35 @@
+-- use: board lists
+-- Takes the reading of the account's live runs, if it is due; one process at a time, for as long as its lease.
+-- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), lease_us, least_us (runs that take
+--       less are sooner looked at one by one)
+-- Reply { 'stale' | 'fenced', now_us } or
+--       { 'ok', now_us, next_us, left (0 | 1), taken (0 | 1; 2 = lists are no help here any more, see
+--         lists_end.lua), run_mean_us, run_floor_us (0 = not known), ended_us (when a
+--         run was last seen to be over, 0 = never), then the ids of strays that may still run }
+local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local STAYS_FOR, MAX_STRAYS = 1000000, 1000
+expect(LISTED, 'zset')
+expect(PREFIX .. 'poll', 'zset')
+pass_when_full()
+local refused = board_enter('list', process, tick_us)
+if refused then return refused end
+
+local f = redis.call('HMGET', META, 'list_at', 'list_by', 'list_until', 'run_mean', 'run_floor', 'run_ended')
+local lists, next_us, left, taken, strays = read_lists(), 0, 0, 0, {}
+local is_short = lists.mean and lists.mean < tonumber(ARGV[6])
+local is_no_help = is_short or redis.call('ZCARD', LISTED) < FEW
+if lists.on then
+  local is_others = f[2] and f[2] ~= process and tonumber(f[3] or 0) > NOW
+  next_us = is_others and tonumber(f[3]) or tonumber(f[1] or 0)
+  if want > 0 and next_us <= NOW then
+    taken, next_us = is_no_help and 2 or 1, 0
+    redis.call('HSET', META, 'list_by', process, 'list_until', int(NOW + lease))
+    strays = redis.call('ZRANGE', STRAY_LOOKS, 0, MAX_STRAYS - 1)
+  end
+end
+if want > 0 and taken == 0 and (next_us == 0 or next_us > NOW + STAYS_FOR) then
+  board_leave('list', process)
+  left = 1
+end
+save()
+return { 'ok', int(NOW), int(next_us), left, taken, f[4] or '0', f[5] or '0', f[6] or '0', unpack(strays) }

@@ -1,0 +1,11 @@
+-- A list was read, or could not be: says when the next is due. Who lost its lease meanwhile says nothing.
+-- ARGV  now_us, process, next_us (of the queue's clock), failed (1 | 0)
+-- Reply: how many failed in a row; -1 = another process reads the list now
+pass_when_full()
+local f = redis.call('HMGET', META, 'lists_on', 'list_by')
+if f[1] ~= '1' or f[2] ~= ARGV[2] then return -1 end
+redis.call('HSET', META, 'list_at', int(tonumber(ARGV[3])))
+redis.call('HDEL', META, 'list_by', 'list_until')
+if ARGV[4] == '1' then return redis.call('HINCRBY', META, 'list_fails', 1) end
+redis.call('HDEL', META, 'list_fails')
+return 0

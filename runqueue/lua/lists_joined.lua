@@ -1,0 +1,24 @@
+-- use: lists
+-- Reads which runs joined the lists, in the order in which they did.
+-- ARGV  now_us, from ('-inf', a time, or '(<time>': after it), limit (more, if several joined at one time)
+-- Reply { more (1 = ask again from after the last), then 5 a job: id, run_id, run_status, started_us, joined_us }
+local limit, reply, seen = tonumber(ARGV[3]), { 0 }, {}
+local function add(found)
+  for i = 1, #found, 2 do
+    if not seen[found[i]] then
+      seen[found[i]] = true
+      local f = redis.call('HMGET', job_key(found[i]), 'run_id', 'run_status', 'started')
+      for _, field in ipairs({ found[i], f[1] or '', f[2] or '', f[3] or '0', found[i + 1] }) do
+        reply[#reply + 1] = field
+      end
+    end
+  end
+end
+local found = redis.call('ZRANGEBYSCORE', LISTED, ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
+add(found)
+if #found == 2 * limit then
+  -- Those that one script recorded have one time: all of them, so that the next reading can begin after it.
+  reply[1] = 1
+  add(redis.call('ZRANGEBYSCORE', LISTED, found[#found], found[#found], 'WITHSCORES'))
+end
+return reply

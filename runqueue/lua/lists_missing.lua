@@ -1,0 +1,49 @@
+-- use: lists
+-- Runs that a list of live runs does not show: each gets its GET now, and nothing else comes of it.
+-- ARGV  now_us, began_us (when the list was begun), settle_us (runs that joined less than that before it are not
+--       expected to be in it), poll_lease_us, then 2 a run: id ('' = a stray), run_id
+-- Reply per run: 1 = it is looked at (or is being looked at), 2 = it is too new, 0 = it is not the lists' any more
+local before, soon = tonumber(ARGV[2]) - tonumber(ARGV[3]), NOW + tonumber(ARGV[4])
+local POLL, reply, jobs, strays = PREFIX .. 'poll', {}, {}, {}
+expect(POLL, 'zset')
+expect(STRAY_LOOKS, 'zset')
+pass_when_full()
+
+-- One that is due, or whose look is on its way, is not asked for twice.
+local function look_now(due, index, member)
+  local at = redis.call('ZSCORE', index, member)
+  if at and tonumber(at) > soon then
+    due[#due + 1] = int(NOW)
+    due[#due + 1] = member
+  end
+end
+
+local function miss(id, run_id)
+  local joined = redis.call('ZSCORE', LISTED, id)
+  if not joined then return 0 end
+  local f = redis.call('HMGET', job_key(id), 'state', 'run_id')
+  if f[1] ~= 'running' then
+    remove_later('listed', id)
+    return 0
+  end
+  if f[2] ~= run_id then return 0 end
+  if tonumber(joined) > before then return 2 end
+  look_now(jobs, POLL, id)
+  return 1
+end
+
+local function miss_stray(run_id)
+  local since = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^%S+ %d+ (%d+)')
+  if not since or not redis.call('ZSCORE', STRAY_LOOKS, run_id) then return 0 end
+  if tonumber(since) > before then return 2 end
+  look_now(strays, STRAY_LOOKS, run_id)
+  return 1
+end
+
+for i = 5, #ARGV, 2 do
+  reply[#reply + 1] = ARGV[i] == '' and miss_stray(ARGV[i + 1]) or miss(ARGV[i], ARGV[i + 1])
+end
+in_parts('ZADD', POLL, jobs)
+in_parts('ZADD', STRAY_LOOKS, strays)
+save()
+return reply

@@ -1,0 +1,27 @@
+-- What a list of live runs showed that is worth a write: another status than before, and strays that go on.
+-- ARGV  now_us, stray_after_us (a stray is looked at no sooner), max_run_us, then 3 a run: id ('' = a stray), run_id,
+--       run_status
+-- Reply: how many were written
+local after, max_run, written, looks = tonumber(ARGV[2]), tonumber(ARGV[3]), 0, {}
+expect(STRAY_LOOKS, 'zset')
+pass_when_full()
+for i = 4, #ARGV, 3 do
+  local id, run_id = ARGV[i], ARGV[i + 1]
+  if id ~= '' then
+    local f = redis.call('HMGET', job_key(id), 'state', 'run_id')
+    if f[1] == 'running' and f[2] == run_id then
+      redis.call('HSET', job_key(id), 'run_status', ARGV[i + 2])
+      written = written + 1
+    end
+  else
+    local since = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^%S+ %d+ (%d+)')
+    if since and redis.call('ZSCORE', STRAY_LOOKS, run_id) then
+      -- Its last look comes when no run is as old: poll_claim.lua has it give up its slot then.
+      looks[#looks + 1] = int(math.min(NOW + after, tonumber(since) + max_run))
+      looks[#looks + 1] = run_id
+      written = written + 1
+    end
+  end
+end
+in_parts('ZADD', STRAY_LOOKS, looks)
+return written

@@ -1,0 +1,188 @@
+"""How often lists are read, and what a list means for our runs."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api_client import ListedRun
+from runqueue.list_calls import Joined, Reading, Shown
+from worker.watchlist import (
+    LIST_CALLS_A_RUN,
+    Pages,
+    Watchlist,
+    duration_of,
+    pages_worth,
+    spacing,
+    young_seconds,
+)
+
+SECOND = 1_000_000
+NOW = 1_800_000_000 * SECOND
+
+
+def joined(name: str, age: float = 100, status: str = "running") -> Joined:
+    """The run of a job, begun so many seconds ago."""
+    at = NOW - round(age * SECOND)
+    return Joined(f"job-{name}", name, status, at, at)
+
+
+def shown(*names: str, status: str = "running") -> list[ListedRun]:
+    """Runs on a page."""
+    return [ListedRun(name, status, None, None, None) for name in names]
+
+
+def watching(*runs: Joined) -> Watchlist:
+    watchlist = Watchlist()
+    watchlist.add(runs)
+    return watchlist
+
+
+def missing(watchlist: Watchlist, read: Pages, before_us: int = NOW) -> set[str]:
+    """The runs that a list should show and does not."""
+    return {run.run_id for run in watchlist.judge(read, before_us).missing}
+
+
+@pytest.mark.parametrize(
+    ("duration", "live", "pages", "seconds"),
+    [
+        (300, 1_000, 10, 10.7),
+        (1_800, 1_000, 10, 64.3),
+        (300, 1_000, 3, 3.2),  # the others hold only young runs
+        (300, 1_000, 110, 12),  # other people's runs: as late as that, no later
+        (1_800, 20, 1, 72),
+        (300, 20, 1, 12),
+        (30, 20, 1, 3),
+        (30, 1_000, 10, 2),
+        (0, 1_000, 10, 2),
+    ],
+)
+def test_the_spacing_of_lists_grows_with_what_runs_take(
+    duration: float, live: int, pages: int, seconds: float
+) -> None:
+    assert spacing(duration, live, pages, 2, 0) == pytest.approx(seconds, rel=0.01)
+
+
+def test_the_pages_of_lists_take_half_of_the_calls_that_the_account_may_make() -> None:
+    assert spacing(300, 1_000, 110, 2, 10) == 22
+
+
+@given(duration=st.floats(20, 1e5), live=st.integers(10, 10_000), others=st.integers(0, 10_000))
+def test_a_run_waits_no_longer_than_it_may_and_costs_no_more_than_its_budget(
+    duration: float, live: int, others: int
+) -> None:
+    pages = -(-(live + others) // 100)
+    spaced = spacing(duration, live, pages, 2, 0)
+
+    delay, calls = spaced / 2, duration / spaced * pages / live
+    assert delay <= max(6, 0.02 * duration) + 1e-9
+    most = max(min(0.1 * duration, 12), 0.04 * duration)
+    assert calls <= LIST_CALLS_A_RUN + 1e-9 or spaced == pytest.approx(max(most, 2))
+
+
+def reading(mean: float, ended_ago: float | None, floor: float = 0) -> Reading:
+    ended = 0 if ended_ago is None else NOW - round(ended_ago * SECOND)
+    return Reading(NOW, round(mean * SECOND), round(floor * SECOND), ended)
+
+
+@pytest.mark.parametrize(
+    ("mean", "ended_ago", "ages", "duration"),
+    [
+        (300, 5, [10, 20, 7_000], 300),
+        (0, None, [10, 20, 30], 40),  # never seen to end: twice the median of their ages
+        (30, 400, [500, 600, 700], 400),  # now they take longer: no end for so long
+        (30, 86_400, [5, 10, 7_000], 30),  # nothing was there to end
+        (30, 86_400, [], 30),
+    ],
+)
+def test_what_runs_take_is_the_mean_unless_none_ended_for_longer(
+    mean: float, ended_ago: float | None, ages: list[float], duration: float
+) -> None:
+    started = [NOW - round(age * SECOND) for age in ages]
+
+    assert duration_of(reading(mean, ended_ago), NOW, started) == pytest.approx(duration)
+
+
+def test_runs_are_too_young_to_be_over_well_below_the_shortest_of_late() -> None:
+    assert young_seconds(reading(300, 1, floor=290), 10) == pytest.approx(251)
+    assert young_seconds(reading(300, 1, floor=5), 10) == 0
+    assert young_seconds(reading(0, None), 0) == 0
+
+
+def test_pages_are_worth_reading_while_each_replaces_two_looks() -> None:
+    assert [pages_worth(live) for live in (5, 12, 150, 1_000, 10_000)] == [2, 6, 75, 100, 100]
+
+
+def test_what_a_list_does_not_show_is_missing() -> None:
+    watchlist = watching(joined("a"), joined("b"), joined("c"))
+
+    assert missing(watchlist, Pages(1, [shown("x", "b"), shown("a", "x")])) == {"c"}
+
+
+def test_an_item_whose_status_is_an_end_is_missing_and_an_unknown_one_is_not() -> None:
+    watchlist = watching(joined("a"), joined("b"), joined("c"))
+    page = shown("a", status="failed") + shown("b", status="paused") + shown("c", status="odd")
+
+    assert missing(watchlist, Pages(1, [page])) == {"a"}
+
+
+def test_a_run_that_joined_after_the_list_was_begun_is_not_expected_in_it() -> None:
+    watchlist = watching(joined("old", 10), joined("new", 0.5))
+
+    assert missing(watchlist, Pages(1, [[]]), NOW - SECOND) == {"old"}
+
+
+def test_runs_younger_than_the_first_page_that_was_read_are_not_expected() -> None:
+    runs = [joined("new", 10), joined("edge", 100), joined("gone", 120), joined("old", 200)]
+
+    # Submissions are answered out of order: what is hardly older than the page may stand before it.
+    assert missing(watching(*runs), Pages(3, [shown("edge", "old")])) == {"gone"}
+    assert missing(watching(*runs), Pages(1, [shown("edge", "old")])) == {"new", "gone"}
+    assert missing(watching(*runs), Pages(3, [shown("x")])) == set()
+
+
+def test_what_is_older_than_a_hundred_pages_show_is_asked_for_and_raises_no_suspicion() -> None:
+    watchlist = watching(*(joined(f"r{age}", age) for age in range(10, 110)))
+    read = Pages(1, [shown(*(f"r{age}" for age in range(10, 40)))], is_whole=False)
+
+    verdict = watchlist.judge(read, NOW)
+
+    assert len(verdict.missing) == 70
+    assert not verdict.is_suspicious
+
+
+@pytest.mark.parametrize(
+    ("live", "gone", "is_suspicious"), [(0, 19, False), (0, 20, True), (30, 29, False)]
+)
+def test_a_list_that_lacks_more_than_half_of_many_runs_is_suspicious(
+    live: int, gone: int, is_suspicious: bool
+) -> None:
+    names = [f"live{i}" for i in range(live)]
+    watchlist = watching(*map(joined, names), *(joined(f"gone{i}") for i in range(gone)))
+
+    assert watchlist.judge(Pages(1, [shown(*names)]), NOW).is_suspicious is is_suspicious
+
+
+def test_a_new_status_is_told_once() -> None:
+    watchlist = watching(joined("a", status="created"), joined("b"))
+    read = Pages(1, [shown("a", "b")])
+
+    assert watchlist.judge(read, NOW).shown == [Shown("job-a", "a", "running")]
+    assert watchlist.judge(read, NOW).shown == []
+
+
+def test_strays_are_live_or_missing_where_all_pages_were_read() -> None:
+    watchlist = watching(joined("a"))
+    whole = watchlist.judge(Pages(1, [shown("a", "s1")]), NOW, ["s1", "s2"])
+    assert (whole.shown, whole.missing_strays) == ([Shown("", "s1", "running")], ["s2"])
+
+    for part in (Pages(2, [shown("a")]), Pages(1, [shown("a")], is_whole=False)):
+        assert watchlist.judge(part, NOW, ["s1"]).missing_strays == []
+
+
+def test_a_run_that_was_dropped_is_forgotten_until_it_joins_again() -> None:
+    watchlist = watching(joined("a"), joined("b"))
+    watchlist.drop(["a", "unknown"])
+    assert missing(watchlist, Pages(1, [[]])) == {"b"}
+
+    watchlist.add([joined("a")])
+    assert missing(watchlist, Pages(1, [[]])) == {"a", "b"}
