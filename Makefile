@@ -5,10 +5,10 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test acceptance faults alerts schemas monitoring check million bench
+.PHONY: help setup demo up test test-e2e acceptance faults alerts schemas monitoring check million bench
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv and install everything in it
 
@@ -28,6 +28,9 @@ up: $(STAMP) ## Run workers and a gateway against the Skyvern API (needs SKYVERN
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/pytest
+
+test-e2e: $(STAMP) ## Drive the page in a real Chromium (apt-get install chromium)
+	$(BIN)/pytest -n 2 -m e2e tests/e2e
 
 acceptance: $(STAMP) ## Kill workers under 2,000 jobs, and break limits with four processes
 	RUNQUEUE_TEST_JOBS=2000 $(BIN)/pytest -n 2 -rP -m acceptance

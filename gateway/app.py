@@ -8,18 +8,21 @@ from starlette.routing import Route
 
 from config.process_metrics import product_version
 from gateway import (
+    accounts,
     batches,
     events,
     figures,
     groups,
     jobs,
     managing,
+    page_routes,
     probing,
     receiver,
     results,
     submitting,
     trying,
 )
+from gateway.audit import add_noting
 from gateway.auth import requires
 from gateway.description import describe
 from gateway.gate import Gate
@@ -69,8 +72,11 @@ def make_app(gate: Gate) -> FastAPI:
     app.add_middleware(CallersTrace)
     # The first route, and none of FastAPI's: it is asked most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
-    parts = [probing, submitting, jobs, batches, managing, results, groups, events, figures, trying]
+    parts = [probing, submitting, jobs, batches, managing, results, groups, accounts, events]
+    parts += [figures, trying]
     for part in parts:
         app.include_router(part.router)
     app.include_router(router)
+    app.router.routes.extend(page_routes.routes())
+    add_noting(app, gate)
     return app

@@ -37,6 +37,7 @@ def requires(
 
     async def check(request: Request, given: Credentials) -> None:
         gate = gate_of(request)
+        request.state.needed = scope  # for audits
         bearer = None
         if gate.settings.api_tokens:
             bearer = _bearer(given, gate.settings.api_tokens)
@@ -45,7 +46,7 @@ def requires(
             if all_accounts and bearer.accounts:
                 raise HTTPException(403, f"{bearer.name} is for some accounts, this is of all")
         else:
-            _check_is_local(request, gate.settings.public_url)
+            check_is_local(request, gate.settings.public_url)
         request.state.sight = gate.sights.of(bearer)
 
     return check
@@ -82,7 +83,7 @@ def is_loopback(host: str) -> bool:
     return address.is_loopback
 
 
-def _check_is_local(request: Request, public_url: str | None) -> None:
+def check_is_local(request: Request, public_url: str | None, *, own_page: bool = False) -> None:
     """Let through who asks from this machine for himself.
 
     Where there is a public address, a proxy may stand before us that does not say so: everybody
@@ -90,6 +91,7 @@ def _check_is_local(request: Request, public_url: str | None) -> None:
 
     What a proxy passes on comes from somewhere else. So does what a web page in a local browser
     sends: it names its origin, or (a name that was made to point here) a host that is not ours.
+    Forms of our `own_page` name an origin, too; it is compared with the host elsewhere.
     """
     if public_url is not None:
         raise _who_are_you(
@@ -100,7 +102,8 @@ def _check_is_local(request: Request, public_url: str | None) -> None:
         host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     except ValueError:
         host = ""
-    passed_on = any(name in request.headers for name in _ON_BEHALF)
+    told = _ON_BEHALF[:-1] if own_page else _ON_BEHALF
+    passed_on = any(name in request.headers for name in told)
     if passed_on or not is_loopback(peer) or not is_loopback(host):
         raise _who_are_you("no RUNQUEUE_API_TOKENS are set, so only this machine may ask, directly")
 

@@ -17,7 +17,7 @@ from gateway.line_schema import EXAMPLE_ID
 from gateway.problems import Fault, FieldsRefused, answers
 from gateway.shown import EXAMPLE_BATCH
 from gateway.sight import queue_of
-from gateway.streaming import Streamed
+from gateway.streaming import Streamed, first_of
 from runqueue.aio import AsyncRunQueue
 from runqueue.errors import UnknownAccount
 from runqueue.job import Job
@@ -129,19 +129,9 @@ async def _listen(
                 yield written or f": still here\nid: {reader.cursor}\n\n".encode()
                 said = time.monotonic()
             if not ended:
-                await _pause(gate, told)
+                await first_of(told, gate.closing, seconds=LOOK_EVERY)
             elif len(ended) < PAGE:
                 await asyncio.sleep(PAUSE)
-
-
-async def _pause(gate: Gate, told: asyncio.Event) -> None:
-    """Pause until something is told, or the process ends; but not for long."""
-    waits = [asyncio.create_task(event.wait()) for event in (told, gate.closing)]
-    try:
-        await asyncio.wait(waits, timeout=LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
 
 
 async def _events(

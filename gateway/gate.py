@@ -1,6 +1,7 @@
 """What one gateway process holds, and how it makes itself known to the queue."""
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -15,8 +16,10 @@ from gateway.bell import Bell
 from gateway.content import Room
 from gateway.limiting import Limiter
 from gateway.metrics import Metrics
+from gateway.page_feed import Feed
 from gateway.receiver import Receiver
 from gateway.recording import Recorder
+from gateway.session import Sessions
 from gateway.sight import Sights
 from runqueue.collector import QueueCollector
 from runqueue.connect import async_client, check_policy
@@ -63,6 +66,13 @@ class Gate:
         self.queue_metrics = CollectorRegistry()
         self.queue_metrics.register(QueueCollector(self.operations.queue))
         self.limiter = Limiter(settings.gateway_max_jobs_per_second, self.sights.whole.send)
+        #: What the page shows, and who is logged in to it.
+        self.feed = Feed(self.sights.whole)
+        keys = (key for account in self.accounts.values() for key in account.keys)
+        self.sessions = Sessions(settings.api_tokens, keys)
+        #: What is being done to many jobs, and what ends it early.
+        self.works: set[asyncio.Task[str]] = set()
+        self.stopping = threading.Event()
         self.room = Room()
         self.bell = Bell(url)
         self.checkers = ThreadPoolExecutor(CHECKERS, thread_name_prefix="check")
@@ -85,6 +95,7 @@ class Gate:
                 log.warning("redis_unreachable", error=str(error))
                 await asyncio.sleep(ANNOUNCE_EVERY)
             else:
+                self.feed.start()
                 log.info("gateway_announced", accounts=sorted(self.accounts))
                 return
 
@@ -98,6 +109,10 @@ class Gate:
 
     async def close(self) -> None:
         """Close every connection."""
+        self.stopping.set()
+        await self.feed.close()
+        if self.works:
+            await asyncio.wait(self.works)
         self.checkers.shutdown(wait=False, cancel_futures=True)
         await self.bell.close()
         await self.sights.close()

@@ -15,6 +15,16 @@ log = structlog.get_logger()
 PART_SECONDS = 60.0
 
 
+async def first_of(*events: asyncio.Event, seconds: float) -> None:
+    """Wait until one of several events is set; but not for long."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
 class Streamed(StreamingResponse):
     """An answer whose end says that it is whole: what breaks it off cuts the connection."""
 

@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 from runqueue import calls, ids
 from runqueue.accounts import Accounts, account_of, pages
 from runqueue.aio_batching import AsyncBatching
+from runqueue.aio_controls import AsyncControls
 from runqueue.connect import async_client, check_policy, find_url, speaking_of
 from runqueue.ends import AsyncEnds
 from runqueue.errors import BatchNotFound, JobNotFound
@@ -32,7 +33,7 @@ from runqueue.watching import JOBS_AT_ONCE, found, unfinished
 _READERS = 25
 
 
-class AsyncRunQueue(AsyncBatching):
+class AsyncRunQueue(AsyncBatching, AsyncControls):
     """The queue, for coroutines of one event loop; one connection pool for its life.
 
     Args:
@@ -205,11 +206,6 @@ class AsyncRunQueue(AsyncBatching):
     async def stats(self) -> dict[str, AccountStats]:
         """Read the figures of every account."""
         return {account: await self.send(calls.stats(account)) for account in await self.accounts()}
-
-    async def resume(self, account: str = "default") -> str:
-        """End an account's hold: a person has looked, submissions may go on."""
-        await self._know({account})
-        return await self.send(calls.resume(account))
 
     async def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""

@@ -76,6 +76,10 @@ class InvalidGroup(InvalidRequest):
     """The group stays as it is: correct the settings that are named."""
 
 
+class InvalidLimits(InvalidRequest):
+    """The limits stay as they are: correct those that are named."""
+
+
 class UnknownAccount(RunQueueError):
     """No worker or setting has announced this account: a typo, or its worker never started."""
 

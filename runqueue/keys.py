@@ -55,9 +55,10 @@ board:<kind>            zset    processes that have a pump of the kind, by when 
 wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
 limits                  hash    env:<limit>, live:<limit>
+audit                   stream  what people did, the last ten thousand times
 ended                   channel ids of jobs that end, for those who wait
 counters                hash    <state>:<priority>, live, totals since ever
-meta                    hash    Redis run_id, claim sequence, tick, hold, pace, schema
+meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, schema
 ======================  ======  ===============================================================
 """
 

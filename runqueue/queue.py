@@ -13,6 +13,7 @@ from runqueue import calls, ids
 from runqueue.accounts import Accounts, account_of, pages
 from runqueue.batching import Batching
 from runqueue.connect import check_policy, find_url, speaking_of, sync_client
+from runqueue.controls import Controls
 from runqueue.ends import Ends
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.handles import QueuedJob
@@ -28,7 +29,7 @@ from runqueue.tracing import enqueuing
 from runqueue.watching import JOBS_AT_ONCE, found, unfinished
 
 
-class RunQueue(Batching):
+class RunQueue(Batching, Controls):
     """The queue, for plain Python. Thread-safe; one connection pool for its life.
 
     Args:
@@ -269,18 +270,6 @@ class RunQueue(Batching):
     def stats(self) -> dict[str, AccountStats]:
         """Read the figures of every account."""
         return {account: self.send(calls.stats(account)) for account in self.accounts()}
-
-    def resume(self, account: str = "default") -> str:
-        """End an account's hold: a person has looked, submissions may go on.
-
-        Returns:
-            The reason of the hold, '' if there was none.
-
-        Raises:
-            UnknownAccount: no worker ever served this account.
-        """
-        self._know({account})
-        return self.send(calls.resume(account))
 
     def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""

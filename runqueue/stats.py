@@ -17,6 +17,9 @@ _LIMITS = (
     "webhooks_per_second",
 )
 
+#: Seconds that a pause is said to last: it waits for a person.
+_FOR_A_PERSON = 3650 * 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class AccountStats:
@@ -35,6 +38,7 @@ class AccountStats:
         permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
         hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
         times: how long things took, by what was timed; see `times.NAMES`.
+        paused: whether that is because a person paused the account, whatever else holds it.
         capacity: what the account can do by its limits and its last runs; see `seconds_for`.
         in_line: jobs that could be submitted now but for the limits, by priority, as far as they
             stand in the first 256 lanes.
@@ -61,6 +65,7 @@ class AccountStats:
     times: dict[str, Times]
     capacity: Capacity
     in_line: dict[Priority, int]
+    paused: bool
 
     def ahead_of(self, priority: Priority) -> int:
         """Return how many jobs stand in line before one of that priority that is handed in now."""
@@ -91,6 +96,7 @@ class AccountStats:
             "hold_seconds": self.hold_seconds,
             "mean_run_seconds": self.capacity.mean_run_seconds,
             "in_line": {priority.name.lower(): n for priority, n in self.in_line.items() if n},
+            "paused": self.paused,
         }
 
 
@@ -110,7 +116,11 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         for state in DeliveryState
         if state is not DeliveryState.NONE
     }
+    paused = meta.get("paused")
     held_for = max(0.0, (float(meta.get("hold_until", 0)) - now) / 1e6)
+    reason = text(meta.get("hold_reason")) if held_for else None
+    if paused is not None:
+        held_for, reason = _FOR_A_PERSON, f"paused{': ' if paused else ''}{text(paused)}"
     return AccountStats(
         account=account,
         states={state: sum(counts.values()) for state, counts in by_priority.items()},
@@ -137,9 +147,10 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
             for name, left in zip(("dispatch", "request"), reply[9:11], strict=True)
             if int(left) >= 0
         },
-        hold_reason=text(meta.get("hold_reason")) if held_for else None,
+        hold_reason=reason,
         hold_seconds=held_for,
         times=times,
         capacity=read_capacity(reply[11]),
         in_line=dict(zip(Priority, map(int, reply[12]), strict=True)),
+        paused=paused is not None,
     )

@@ -11,11 +11,11 @@ from runqueue import RunQueue
 from runqueue.cli.holds import hold_words
 from runqueue.health import Level, health_of
 from runqueue.keys import Keys
-from runqueue.processes import Process, list_processes
+from runqueue.looks import Process
 from runqueue.scripts import load
 from runqueue.stats import AccountStats
 from worker.doctor_findings import Finding, ok, warning, wrong
-from worker.lease import BEAT_SECONDS, LEASE_SECONDS
+from worker.lease import BEAT_SECONDS
 from worker.pumps import KINDS
 
 #: Seconds that a heartbeat may be late without being news.
@@ -53,7 +53,7 @@ def look_at_account(
     if stats is None:
         return
     yield health(stats)
-    yield heartbeats(name, queue.send(list_processes(name)))
+    yield heartbeats(name, [one for one in queue.workers(name) if one.alive])
     if account is not None:
         yield from limits(stats, account.for_queue())
     if stats.clock_lost:
@@ -103,7 +103,7 @@ def heartbeats(name: str, processes: list[Process]) -> Finding:
     if not processes:
         do = "start one: celery -A worker.app worker"
         return warning(check, "no process has a lease", do)
-    ages = {process.name: LEASE_SECONDS - process.lease_seconds for process in processes}
+    ages = {process.name: process.heard_seconds for process in processes}
     late = sorted(who for who, age in ages.items() if age > BEAT_SECONDS + _LATE_SECONDS)
     count = f"{len(processes)} process{'' if len(processes) == 1 else 'es'}"
     if late:

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli import batches, commands, groups, operate, webhooks
+from runqueue.cli import batches, commands, groups, operate, pausing, webhooks
 from runqueue.cli.again import retry
 from runqueue.cli.cancel import cancel
 from runqueue.cli.exits import EPILOG
 from runqueue.cli.export import errors, results
 from runqueue.cli.inbox import inbox
+from runqueue.cli.limits import limits
 from runqueue.cli.rooms import add_commands
 from runqueue.cli.submit import submit
 from runqueue.cli.top import top
@@ -51,7 +52,9 @@ app.command()(errors)
 app.command()(retry)
 app.command()(commands.stats)
 app.command()(top)
-app.command()(commands.resume)
+app.command()(pausing.pause)
+app.command()(pausing.resume)
+app.command()(limits)
 app.command()(commands.server)
 app.add_typer(batches.batch, name="batch")
 app.add_typer(groups.group, name="group")

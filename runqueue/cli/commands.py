@@ -10,12 +10,11 @@ from runqueue.cli.choosing import Namespace
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.holds import hold_words
 from runqueue.cli.naming import named
-from runqueue.cli.queues import Url, opened, redis_is_needed
+from runqueue.cli.queues import Url, opened
 from runqueue.cli.show import print_table, print_values
 from runqueue.cli.webhooks import webhook_values
-from runqueue.cli.words import count_words, counted, printable, webhook_words
+from runqueue.cli.words import count_words, counted, webhook_words
 from runqueue.job import Job, JobState
-from runqueue.queue import RunQueue
 from runqueue.server import DIRECTORY, serve
 from runqueue.stats import AccountStats
 
@@ -45,17 +44,6 @@ def stats(*, url: Url = None, as_json: AsJson = False) -> None:
             return
         for found in accounts.values():
             _print_stats(found)
-
-
-def resume(
-    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")] = "default",
-) -> None:
-    """Go on with an account's submissions after a hold that `stats` shows."""
-    redis_is_needed()
-    with errors_told(), RunQueue() as queue:
-        reason = queue.resume(account)
-        held = f"resumed; it was held by: {printable(reason)}"
-        typer.echo(held if reason else "nothing held it")
 
 
 def server(

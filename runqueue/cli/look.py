@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from runqueue.batches import Batch
 from runqueue.groups import Group
-from runqueue.processes import Process, list_processes
+from runqueue.looks import Process
 from runqueue.queue import RunQueue
 from runqueue.stats import AccountStats
 
@@ -41,8 +41,7 @@ def look(queue: RunQueue) -> Look:
         seen.groups.extend(queue.groups(account))
         found = queue.list_batches(account, limit=_BATCHES).batches
         seen.batches.extend(batch for batch in found if not batch.status.is_final)
-        processes = queue.send(list_processes(account))
-        seen.processes.extend(processes)
+        seen.processes.extend(one for one in queue.workers(account) if one.alive)
     return seen
 
 

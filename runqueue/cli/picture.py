@@ -12,7 +12,7 @@ from runqueue.cli.words import count_words, printable
 from runqueue.groups import Group
 from runqueue.health import Level, health_of
 from runqueue.job import JobState
-from runqueue.processes import Process
+from runqueue.looks import Process
 from runqueue.stats import AccountStats
 
 _COLORS = {Level.OK: "green", Level.WAITS: "yellow", Level.STUCK: "bold red"}
@@ -152,10 +152,10 @@ def _batches(batches: Sequence[Batch]) -> _Rows:
 
 
 def _processes(processes: Sequence[Process]) -> _Rows:
-    rows = [("worker", "account", "submitting", "lease")]
+    rows = [("worker", "account", "submitting", "heard")]
     for process in processes:
-        lease = f"{process.lease_seconds:.0f} s"
-        rows.append((process.name, process.account, f"{process.submitting:,}", lease))
+        heard = f"{process.heard_seconds:.0f} s ago"
+        rows.append((process.name, process.account, f"{process.submitting:,}", heard))
     return rows
 
 

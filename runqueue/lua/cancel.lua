@@ -1,3 +1,4 @@
+-- use: trail
 -- Asks for the end of jobs: scheduled | ready → canceled at once; what may have a run is flagged, and
 -- the run is canceled as soon as its id is known.
 -- ARGV  now_us, why ('asked', or the reason a job whose time is up fails with), then ids
@@ -16,7 +17,7 @@ for i = 3, #ARGV do
       job.runs > 0 and 'canceled before it was submitted again' or 'canceled before it was submitted' })
     code = 1
   elseif LIVE[job.state] then
-    redis.call('HSETNX', job_key(job.id), 'cancel', why)
+    if redis.call('HSETNX', job_key(job.id), 'cancel', why) == 1 then note_step(job, 'cancel_asked', why) end
     if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), job.id) end
     code = 2
   end

@@ -53,7 +53,7 @@ local server = this_server()
 if not is_trusted(server) then return { 'moved', int(NOW), server } end
 local refused = board_enter('submit', process, tick_us)
 if refused then return refused end
-local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe')
+local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused')
 
 local limits = read_limits()
 if limits.pace_is_over then redis.call('HDEL', META, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
@@ -62,7 +62,7 @@ if limits.concurrent_runs > 0 then
   room = math.min(room, math.max(0, limits.concurrent_runs - slots_taken()))
 end
 local next_us, probing = 0, false
-local hold_until = tonumber(meta[2] or 0)
+local hold_until = meta[4] and NOW + DAY or tonumber(meta[2] or 0) -- paused: until a person resumes it
 if hold_until > NOW then
   room, next_us = 0, hold_until
 elseif hold_until > 0 and meta[3] == '1' then
@@ -185,7 +185,7 @@ local function claim(id, priority, group, lane)
   end
   count_state(job, 'submitting')
   attempts[id] = int(tonumber(f[2] or 0) + 1)
-  redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process)
+  redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', int(NOW))
   if not marked then
     redis.call('HSET', job_key(id), 'unmarked', '1')
   elseif f[2] then

@@ -1,4 +1,4 @@
--- use: board
+-- use: board trail
 -- Claims whose process died, or that are older than any submission can be: submitting → unconfirmed.
 -- ARGV  now_us, max_claim_age_us, limit.   Reply: how many claims were taken over
 -- A death is written on each job that the process was submitting: one that kills its workers is found
@@ -17,6 +17,7 @@ local function take_over(process, ids, reason, died)
     local job = read_job(id)
     if job and job.state == 'submitting' and job.process == process then
       to_unconfirmed(job, reason)
+      note_step(job, 'unconfirmed', reason)
       if died then
         redis.call('HINCRBY', job_key(id), 'deaths', 1)
         redis.call('HSET', job_key(id), 'died', int(job.attempt))

@@ -14,9 +14,9 @@ local function beat_at(command, from, to)
   return deadline and int(math.max(0, NOW + LEASE - tonumber(deadline))) or '-1'
 end
 local alive = '(' .. int(NOW)
-local f = redis.call('HMGET', META, 'tick_at', 'hold_until', 'hold_kind')
+local f = redis.call('HMGET', META, 'tick_at', 'hold_until', 'hold_kind', 'paused')
 local ticked = f[1] and int(math.max(0, NOW + TICK - tonumber(f[1]))) or '-1'
-local held = tonumber(f[2] or 0) > NOW and (f[3] or 'person') or ''
+local held = f[4] and 'person' or tonumber(f[2] or 0) > NOW and (f[3] or 'person') or ''
 
 local claimable, walked, rooms = 0, 0, {}
 

@@ -1,4 +1,4 @@
--- use: limits
+-- use: limits trail
 -- A claim whose submission surely created no run goes back to the head of its lane, at no cost:
 -- submitting | unconfirmed → ready (canceled if that was asked for, dead if its time was up meanwhile).
 -- Unconfirmed as well: the only process that had this attempt says late, but for certain, that no run
@@ -67,6 +67,7 @@ for i = #ARGV - 1, 6, -2 do
       job.deaths = redis.call('HINCRBY', job_key(job.id), 'deaths', -1)
       redis.call('HDEL', job_key(job.id), 'died')
     end
+    if why ~= 'void' then note_step(job, 'given_back', why .. (reason ~= '' and ': ' .. reason or '')) end
     ready_again(job, true)
     probe_is_back = probe_is_back or is_probe(job.id)
     given = given + 1

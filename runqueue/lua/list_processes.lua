@@ -1,11 +1,18 @@
--- The worker processes whose lease holds. ARGV  now_us, how many at most
--- Reply { now_us, per process: name, lease's deadline_us, submissions under way }, the youngest lease first
-local most = tonumber(ARGV[2])
-local reply = { int(NOW) }
-local found = redis.call('ZREVRANGEBYSCORE', PREFIX .. 'processes', '+inf', '(' .. int(NOW), 'WITHSCORES', 'LIMIT', 0, most)
+-- Reads the processes that have a lease, or lost it and were not swept yet. ARGV  now_us, how many at most, kinds of
+--       pumps (with a space between them)
+-- Reply { now_us, per process, the one last heard of first: name, until when its lease holds, submissions that it has
+--       under way, the kinds of pumps that it runs (with a space between them) }
+local boards, reply = {}, { int(NOW) }
+for kind in string.gmatch(ARGV[3], '%S+') do
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', PREFIX .. 'board:' .. kind, '(' .. int(NOW), '+inf')) do
+    boards[name] = (boards[name] and boards[name] .. ' ' or '') .. kind
+  end
+end
+local found = redis.call('ZREVRANGE', PREFIX .. 'processes', 0, tonumber(ARGV[2]) - 1, 'WITHSCORES')
 for i = 1, #found, 2 do
   reply[#reply + 1] = found[i]
   reply[#reply + 1] = found[i + 1]
   reply[#reply + 1] = redis.call('ZCARD', PREFIX .. 'claims:' .. found[i])
+  reply[#reply + 1] = boards[found[i]] or ''
 end
 return reply

@@ -1,4 +1,4 @@
--- use: times runs trust lists
+-- use: times runs trust lists trail
 -- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
 -- ARGV  now_us, guess (1 = these runs were told by their requests only), then 5 a job: id, attempt, run_id,
 --       run_status, poll_after_us (longer for one whose end a webhook, or a list of live runs, will tell)
@@ -24,6 +24,7 @@ for i = 3, #ARGV, 5 do
     code = 3
     if job and job.state == 'submitting' and job.attempt == attempt then
       to_unconfirmed(job, 'its run was taken for another job')
+      note_step(job, 'unconfirmed', 'its run was taken for another job')
       remove_later('claims:' .. (job.process or ''), id)
     end
   elseif (not job or not adopts(job, attempt)) and ARGV[2] == '1' then
@@ -36,6 +37,7 @@ for i = 3, #ARGV, 5 do
       looks[#looks + 1] = run_id
     end
   else
+    if job.state == 'unconfirmed' then note_step(job, 'found', run_id) end
     adopt(job, attempt, run_id, ARGV[i + 3])
     local left_alone = comes_to_us(job) and patience() or 0
     local is_listed = left_alone == 0 and may_join(NOW)

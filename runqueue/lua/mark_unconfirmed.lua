@@ -1,3 +1,4 @@
+-- use: trail
 -- Nobody knows whether a run exists: submitting → unconfirmed. The job keeps its slot and is looked for.
 -- ARGV  now_us, then 4 a job: id, attempt, reason, trouble (1 = the server or the way to it failed)
 -- Reply per job: 1 = unconfirmed, 0 = not ours any more (another state or attempt)
@@ -12,6 +13,7 @@ for i = 2, #ARGV, 4 do
   if job and job.state == 'submitting' and job.attempt == tonumber(ARGV[i + 1]) then
     remove_later('claims:' .. (job.process or ''), job.id)
     to_unconfirmed(job, ARGV[i + 2])
+    note_step(job, 'unconfirmed', ARGV[i + 2])
     if ARGV[i + 3] == '1' then troubles, words = troubles + 1, ARGV[i + 2] end
     bump(totals, 'submissions:unknown', 1)
     reply[#reply + 1] = 1

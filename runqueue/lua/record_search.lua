@@ -1,3 +1,4 @@
+-- use: trail
 -- What a search for the runs of unconfirmed jobs came to, where it found none.
 -- ARGV  now_us, searched_us (when the search began), grace_us, spacing_us, then 4 a job: id, attempt, verdict
 --       ('negative' | 'unknown'), next_after_us (when to look again)
@@ -42,6 +43,7 @@ for i = 5, #ARGV, 4 do
       or (is_mature and job.on_unconfirmed == 'resubmit' and not job.cancel)
     if leaves then
       no_longer_unconfirmed(job)
+      note_step(job, 'no_run', no_run and 'two searches found none' or 'on_unconfirmed is resubmit')
       ready_again(job, true)
       bump(totals, 'resubmitted', job.state == 'ready' and 1 or 0)
       reply[#reply + 1] = 2

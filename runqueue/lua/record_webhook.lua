@@ -1,4 +1,4 @@
--- use: times runs trust
+-- use: times runs trust trail
 -- What webhooks of Skyvern's tell, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 10 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run goes on), signed
@@ -114,6 +114,7 @@ for i = 2, #ARGV, PER_WEBHOOK do
   elseif not job and state ~= '' and created < NOW - KEPT then
     verdict = 'unknown'
   elseif job and adopts(job, attempt) then
+    if job.state == 'unconfirmed' then note_step(job, 'found', run_id .. ', by its webhook') end
     adopt(job, attempt, run_id, run_status)
     came_to_us(job)
     verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9])

@@ -1,3 +1,4 @@
+-- use: trail
 -- Has ended jobs done again: dead | failed | canceled → ready. The attempt goes on counting, since every
 -- attempt's marker is used once; the runs that max_attempts bounds are counted anew.
 -- ARGV  now_us, then 3 a job: id, attempt, ended_us (as they were seen: said again later, it must not have done
@@ -22,6 +23,7 @@ for i = 2, #ARGV, 3 do
   elseif batch_canceled(job.batch) then
     reply[#reply + 1] = 2
   else
+    note_step(job, 'replayed', 'it was ' .. job.state .. (job.run_id and ', its run ' .. job.run_id or ''))
     -- Its last run's entry and result go; a stray that it left stays one.
     keep_earlier(job)
     drop_delivery(job)

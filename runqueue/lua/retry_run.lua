@@ -1,4 +1,4 @@
--- use: times runs trust
+-- use: times runs trust trail
 -- A run ended badly, and the job's policy has it run again: running → scheduled (failed or canceled where
 -- that is not wanted any more).
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua)
@@ -26,6 +26,7 @@ for i = 2, #ARGV, 8 do
       begin_delivery(job, '')
       reply[#reply + 1] = 2
     else
+      note_step(job, 'runs_again', run_id .. ' ended ' .. status .. (reason ~= '' and ': ' .. reason or ''))
       keep_earlier(job)
       redis.call('HDEL', job_key(id), 'run_id', 'started')
       count_state(job, 'scheduled')

@@ -1,3 +1,4 @@
+-- use: trail
 -- A person decides on unconfirmed jobs: → ready (there is no run) or dead (nobody will look further).
 -- ARGV  now_us, 'resubmit' | 'fail', reason (shown on the dead ones), then 2 a job: id, attempt (whose answer
 --       was lost: said again later, it must not decide on another one)
@@ -18,6 +19,7 @@ for i = 4, #ARGV, 2 do
   else
     no_longer_unconfirmed(job)
     if what == 'resubmit' then
+      note_step(job, 'resubmitted', 'a person said that it has no run')
       if job.deaths > 0 then redis.call('HDEL', job_key(job.id), 'deaths') end
       job.deaths = 0
       ready_again(job, true)

@@ -40,11 +40,11 @@ local function claimable(enough)
 end
 
 local alive = redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf')
-local meta = redis.call('HMGET', META, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit', 'lists_on', 'list_at',
+local meta = redis.call('HMGET', META, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit', 'paused', 'lists_on', 'list_at',
   'list_until')
 
 local function may_submit()
-  if tonumber(meta[2] or 0) > NOW then return false end
+  if meta[5] or tonumber(meta[2] or 0) > NOW then return false end
   local cap = redis.call('HMGET', PREFIX .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs')
   cap = tonumber(cap[1] or cap[2] or 0)
   return cap == 0 or slots_taken() < cap
@@ -94,7 +94,7 @@ redis.call('HSET', META, 'tick_at', int(NOW + interval))
 if may_submit() then send('submit', wanted(claimable(alive * JOBS_A_PUMP), 'submit')) end
 send('poll', wanted(redis.call('ZCOUNT', PREFIX .. 'poll', '-inf', int(NOW))
   + redis.call('ZCOUNT', STRAY_LOOKS, '-inf', int(NOW)), 'poll'))
-if meta[5] == '1' and math.max(tonumber(meta[6] or 0), tonumber(meta[7] or 0)) <= NOW then
+if meta[6] == '1' and math.max(tonumber(meta[7] or 0), tonumber(meta[8] or 0)) <= NOW then
   send('list', 1 - pumps('list'))
 end
 send('cancel', wanted(redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)), 'cancel'))

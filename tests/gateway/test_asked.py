@@ -261,6 +261,14 @@ async def test_the_description_names_every_route_with_examples_and_each_answer(
         ],
     }
     managing = {
+        "PATCH /v1/accounts/{account}/limits": [
+            *("200", "400", "401", "403", "408", "413", "415", "422", "503")
+        ],
+        "POST /v1/accounts/{account}/pause": [
+            *("200", "400", "401", "403", "408", "413", "415", "422", "503")
+        ],
+        "POST /v1/accounts/{account}/resume": ["200", "401", "403", "422", "503"],
+        "GET /v1/audit": ["200", "401", "403", "422", "503"],
         "GET /v1/jobs": ["200", "401", "403", "422", "503"],
         "POST /v1/batches/{batch_id}/pause": ["200", "401", "403", "404", "409", "503"],
         "POST /v1/batches/{batch_id}/resume": ["200", "401", "403", "404", "409", "503"],

@@ -18,6 +18,7 @@ TOKENS = (
     token("ops", "operate-secret", "operate", "read"),
 )
 JOB, BATCH = "/v1/jobs/aaaaaaaaaaaaaaaaaaaaaaaa", "/v1/batches/aaaaaaaaaaaaaaaaaaaaaaaa"
+NOBODY = "/v1/accounts/nobody"
 ACK = f"{JOB}/webhook/ack"
 TRY = "/v1/webhooks/test"
 
@@ -50,6 +51,10 @@ GUARDED = [
     Guarded("POST", f"{JOB}/cancel", None, "operate-secret", 404),
     Guarded("POST", f"{JOB}/replay", None, "operate-secret", 404),
     Guarded("POST", f"{BATCH}/cancel", None, "operate-secret", 404),
+    Guarded("GET", "/v1/audit?account=nobody", None, "read-secret", 422),
+    Guarded("PATCH", f"{NOBODY}/limits", {}, "operate-secret", 422),
+    Guarded("POST", f"{NOBODY}/pause", {}, "operate-secret", 422),
+    Guarded("POST", f"{NOBODY}/resume", None, "operate-secret", 422),
 ]
 #: What is done to whole batches: its tests are in `test_managing.py`.
 HELD = ("pause", "resume", "retry-failed")
@@ -104,7 +109,9 @@ async def test_every_route_but_probes_and_webhooks_is_guarded(redis_url: str) ->
 
     guarded = {f"{call.method} {call.path.partition('?')[0]}" for call in GUARDED}
     guarded = {
-        name.replace("a" * 24, "{batch_id}" if "batches" in name else "{job_id}")
+        name.replace("a" * 24, "{batch_id}" if "batches" in name else "{job_id}").replace(
+            "nobody", "{account}"
+        )
         for name in guarded
     }
     # Those that not every queue can serve have tests of their own.

@@ -33,6 +33,7 @@ def test_there_are_scripts_to_test() -> None:
     assert [
         *("batches", "board", "capacity", "clock", "core", "deliveries", "endpoints", "groups"),
         *("holds", "jobs", "lanes", "limits", "lists", "runs", "save", "server", "strays", "times"),
+        "trail",
         *("trust", "webhooks"),
     ] == LIBS
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from config.settings import Account, Settings
 from runqueue import RunQueue
-from runqueue.processes import Process
+from runqueue.looks import Process
 from simulator.options import DEFAULT_API_KEY
 from tests.figures import stats
 from tests.gateway.gating import KEY, gating
@@ -265,7 +265,9 @@ def test_the_version_of_the_layout_is_read_from_the_script_that_writes_it() -> N
 def test_a_process_whose_heartbeat_is_late_is_named(
     left: list[float], level: Level, words: str
 ) -> None:
-    processes = [Process(f"host-{n}", "default", one, 0) for n, one in enumerate(left)]
+    processes = [
+        Process(f"host-{n}", "default", 15 - one, True, 0, ()) for n, one in enumerate(left)
+    ]
 
     found = doctor_queue.heartbeats("default", processes)
 

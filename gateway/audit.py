@@ -1,0 +1,106 @@
+"""Noting what people do through the gateway: who, what, to what.
+
+What was done is done, whether it can be noted or not: a note that Redis does not take goes to the
+log. Calls of the API that need `operate` are noted by a layer around the application, which sees
+how they ended; routes may add what it came to (`tell`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+from fastapi import FastAPI, Request
+from redis.exceptions import RedisError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.gate import Gate
+from gateway.page_viewer import LOCAL_NAME
+from gateway.sight import sight_of
+from runqueue.accounts import account_of
+from runqueue.aio import AsyncRunQueue
+from runqueue.errors import RunQueueError
+from runqueue.ids import is_id
+
+log = structlog.get_logger()
+
+_SAFE: Final = {"GET", "HEAD", "OPTIONS"}
+#: What a call is done to, as its path names it.
+_TARGETS: Final = ("job_id", "batch_id", "name")
+
+
+async def note(
+    queue: AsyncRunQueue, account: str, who: str, what: str, *, target: str = "", detail: str = ""
+) -> str:
+    """Note what somebody did; returns the note's id, '' if it could not be written."""
+    try:
+        return await queue.note(who, what, target, detail, account=account)
+    except (RunQueueError, RedisError, OSError, TimeoutError) as error:
+        log.warning(
+            "not_noted",
+            account=account,
+            who=who,
+            what=what,
+            target=target,
+            error=str(error)[:200],
+        )
+        return ""
+
+
+def tell(request: Request, detail: str) -> None:
+    """Say what a call came to, in words, for its note."""
+    request.state.audit_detail = detail
+
+
+class Noting:
+    """The layer around the application that notes what was done through the API.
+
+    Args:
+        app: the application.
+        gate: what the process holds.
+    """
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and note it if it has changed something."""
+        if scope["type"] != "http" or scope["method"] in _SAFE:
+            await self._app(scope, receive, send)
+            return
+
+        async def watch(message: Message) -> None:
+            # Noted before it is answered: who asks for the notes then, finds it.
+            is_done = message["type"] == "http.response.start" and message["status"] < 400
+            if is_done and scope.get("state", {}).get("needed") == "operate":
+                await self._note(Request(scope))
+            await send(message)
+
+        await self._app(scope, receive, watch)
+
+    async def _note(self, request: Request) -> None:
+        named = request.path_params
+        target = next((str(named[name]) for name in _TARGETS if name in named), "")
+        what = request.scope["route"].name
+        detail = getattr(request.state, "audit_detail", "")
+        account = await self._account(request, target)
+        who = sight_of(request).name or LOCAL_NAME
+        await note(self._gate.sights.whole, account, who, what, target=target, detail=detail)
+
+    async def _account(self, request: Request, target: str) -> str:
+        told = request.path_params.get("account") or request.query_params.get("account")
+        if not told and is_id(target):
+            told = account_of(target, await self._known())
+        return told or sight_of(request).default
+
+    async def _known(self) -> list[str]:
+        try:
+            return await self._gate.sights.whole.accounts()
+        except (RunQueueError, RedisError, OSError):
+            return [*self._gate.accounts]
+
+
+def add_noting(app: FastAPI, gate: Gate) -> None:
+    """Have what is done through the API noted."""
+    app.add_middleware(Noting, gate=gate)

@@ -1,0 +1,157 @@
+"""The live page: what every account does, at `/`, and as it changes, at `/live`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.content import busy
+from gateway.gate import Gate, gate_of
+from gateway.page_feed import Feed, Sample, Snapshot
+from gateway.page_health import health, rates
+from gateway.page_render import HEADERS, page, render
+from gateway.page_viewer import Viewer, viewer_of
+from gateway.page_words import clock
+from gateway.streaming import Streamed, first_of
+from runqueue.batches import Batch
+from runqueue.errors import RunQueueError
+from runqueue.job import JobState
+from runqueue.limits import RANGES
+from runqueue.spec import Priority
+
+#: Pages that are kept up to date at a time.
+MAX_LIVE: Final = 64
+#: Seconds without a look after which the page is told that it is old.
+STALE: Final = 5.0
+#: Parts of the page that change by themselves: each is a template of its own.
+REGIONS: Final = (
+    "health",
+    "figures",
+    "queue",
+    "limits",
+    "lines",
+    "batches",
+    "workers",
+    "needing",
+    "notes",
+)
+#: States that a job is in on its way, and those that it ends in, as the table shows them.
+OPEN: Final = ("scheduled", "ready", "submitting", "unconfirmed", "running")
+OVER: Final = ("completed", "failed", "canceled", "dead")
+
+
+async def overview(request: Request) -> Response:
+    """Show an account."""
+    viewer = viewer_of(request)
+    account = await viewer.account(request.query_params.get("account", ""))
+    feed = gate_of(request).feed
+    done = request.query_params.get("done", "")
+    found = await feed.snapshot(account, fresh=bool(done))
+    values = shown(viewer, feed, account, found)
+    values |= {"accounts": await viewer.known(), "done": _done(found, done)}
+    return page(request, "overview.html", viewer, values)
+
+
+def _done(found: Snapshot, note_id: str) -> Any:
+    """Return the note of what was done just now, if the page came from that."""
+    return next((note for note in found.notes if note.id == note_id), None)
+
+
+def shown(viewer: Viewer, feed: Feed, account: str, found: Snapshot) -> dict[str, Any]:
+    """Return what the parts of the page show."""
+    history = feed.history(account)
+    stats = found.stats
+    seen = rates(stats, history)
+    return {
+        "viewer": viewer,
+        "account": account,
+        "found": found,
+        "stats": stats,
+        "health": health(found, seen),
+        "rates": seen,
+        "sparks": _sparks(history),
+        "now": clock(datetime.now(UTC)),
+        "history_seconds": history[-1].at - history[0].at if history else 0,
+        "rows": _rows(found),
+        "open_states": OPEN,
+        "over_states": OVER,
+        "priorities": [priority.name.lower() for priority in Priority],
+        "limits": RANGES,
+        "batch_bars": [bar(batch) for batch in found.batches],
+    }
+
+
+def _sparks(history: Sequence[Sample]) -> dict[str, list[float]]:
+    """Return the points of each sparkline."""
+    steps = [(later.at - before.at, before, later) for before, later in pairwise(history)]
+    return {
+        "ready": [one.ready for one in history],
+        "live": [one.live for one in history],
+        "unconfirmed": [one.unconfirmed for one in history],
+        "dead": [one.dead for one in history],
+        "submitted": [60 * max(0, b.accepted - a.accepted) / t for t, a, b in steps],
+        "ended": [60 * max(0, b.ended - a.ended) / t for t, a, b in steps],
+    }
+
+
+def _rows(found: Snapshot) -> list[tuple[str, list[int]]]:
+    """Return how many jobs of each state have which priority."""
+    by_priority = found.stats.by_priority
+    return [
+        (state.value, [by_priority[state][priority] for priority in Priority])
+        for state in (JobState(name) for name in (*OPEN, *OVER))
+    ]
+
+
+def bar(batch: Batch) -> dict[str, int]:
+    """Return what a batch's bar shows, of all its jobs."""
+    done = sum(n for state, n in batch.states.items() if state.is_over)
+    bad = batch.states.get(JobState.FAILED, 0) + batch.states.get(JobState.DEAD, 0)
+    return {"done": done, "bad": bad, "total": max(batch.total, 1)}
+
+
+async def live(request: Request) -> Response:
+    """Send the parts of the page that have changed, for as long as it is open."""
+    viewer = viewer_of(request)
+    gate = gate_of(request)
+    account = await viewer.account(request.query_params.get("account", ""))
+    if gate.feed.listeners >= MAX_LIVE:
+        raise busy("too many pages are open already; reload this one instead")
+    headers = {**HEADERS, "X-Accel-Buffering": "no"}
+    events = _events(gate, viewer, account)
+    return Streamed(events, headers=headers, media_type="text/event-stream")
+
+
+async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[bytes]:
+    """Yield what has changed, once a second at most, and a word where nothing did."""
+    sent: dict[str, str] = {}
+    yield b"retry: 2000\n\n"
+    with gate.feed.listen(account) as read:
+        while not gate.closing.is_set() and time.time() < viewer.session.expires:
+            parts = []
+            with suppress(RunQueueError, OSError, TimeoutError):
+                async with asyncio.timeout(STALE):
+                    found = await gate.feed.snapshot(account)
+                values = shown(viewer, gate.feed, account, found)
+                for name in REGIONS:
+                    html = render(f"parts/{name}.html", values)
+                    if sent.get(name) != html:
+                        sent[name] = html
+                        parts.append(_event("part", {"name": name, "html": html}))
+                parts.append(_event("fresh", {"at": f"{time.strftime('%H:%M:%S', time.gmtime())}"}))
+            yield b"".join(parts) or _event("stale", {})
+            read.clear()
+            await first_of(read, gate.closing, seconds=STALE)
+
+
+def _event(name: str, value: dict[str, str]) -> bytes:
+    return f"event: {name}\ndata: ".encode() + orjson.dumps(value) + b"\n\n"

@@ -1,0 +1,125 @@
+"""The pages that list: jobs of a state, batches, groups, webhooks, and what people did."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.page import OPEN, OVER, bar
+from gateway.page_feed import first_jobs
+from gateway.page_render import page
+from gateway.page_viewer import viewer_of
+from runqueue import calls, operator_calls
+from runqueue.delivery import DeliveryState
+from runqueue.job import Job
+
+#: Rows of a page.
+ROWS: Final = 100
+#: Groups of a page: each has a form.
+GROUPS: Final = 200
+#: Where the jobs are indexed whose webhook stands like this.
+_DELIVERIES: Final = {
+    DeliveryState.GAVE_UP: ("gave_up",),
+    DeliveryState.UNKNOWN: ("unknown",),
+    DeliveryState.PENDING: ("relays", "watches"),
+}
+
+
+async def jobs(request: Request) -> Response:
+    """List the jobs of a state, a group or both; a page's work is bounded, so it may be short."""
+    viewer = viewer_of(request)
+    query = request.query_params
+    account = await viewer.account(query.get("account", ""))
+    state, group = query.get("state", ""), query.get("group", "").strip()
+    found = await first_jobs(
+        viewer.queue,
+        ROWS,
+        state or None,
+        group=group or None,
+        account=account,
+        cursor=query.get("cursor", ""),
+    )
+    values = {
+        "account": account,
+        "accounts": await viewer.known(),
+        "state": state,
+        "group": group,
+        "states": (*OPEN, *OVER),
+        "jobs": found.jobs,
+        "cursor": found.cursor,
+    }
+    return page(request, "jobs.html", viewer, values)
+
+
+async def batches(request: Request) -> Response:
+    """List the batches, the newest first."""
+    viewer = viewer_of(request)
+    account = await viewer.account(request.query_params.get("account", ""))
+    cursor = request.query_params.get("cursor", "")
+    found = await viewer.queue.list_batches(account, cursor=cursor, limit=ROWS)
+    values = {
+        "account": account,
+        "accounts": await viewer.known(),
+        "batches": found.batches,
+        "bars": [bar(batch) for batch in found.batches],
+        "cursor": found.cursor,
+    }
+    return page(request, "batches.html", viewer, values)
+
+
+async def groups(request: Request) -> Response:
+    """List the longest lines of a thousand groups, those that are paused first."""
+    viewer = viewer_of(request)
+    account = await viewer.account(request.query_params.get("account", ""))
+    count, lines = await viewer.queue.longest_lines(account, GROUPS)
+    values = {
+        "account": account,
+        "accounts": await viewer.known(),
+        "count": count,
+        "lines": lines,
+        "done": None,
+    }
+    return page(request, "groups.html", viewer, values)
+
+
+async def webhooks(request: Request) -> Response:
+    """List the jobs whose webhook did not arrive, or may not have."""
+    viewer = viewer_of(request)
+    query = request.query_params
+    account = await viewer.account(query.get("account", ""))
+    state = DeliveryState(query["state"]) if query.get("state") in _DELIVERIES else None
+    state = state or DeliveryState.GAVE_UP
+    found: list[Job] = []
+    for index in _DELIVERIES[state]:
+        page_of = operator_calls.page_jobs(account, index, "", ROWS)
+        _, some = await viewer.queue.send(page_of)
+        if some:
+            read = await viewer.queue.send(calls.get_jobs(account, some, result=False))
+            found += [job for job in read if job is not None]
+    stats = await viewer.queue.send(calls.stats(account))
+    values = {
+        "account": account,
+        "accounts": await viewer.known(),
+        "state": state.value,
+        "jobs": found[:ROWS],
+        "deliveries": stats.deliveries,
+        "states": list(_DELIVERIES),
+    }
+    return page(request, "webhooks.html", viewer, values)
+
+
+async def audit(request: Request) -> Response:
+    """List what people did, the newest first."""
+    viewer = viewer_of(request)
+    account = await viewer.account(request.query_params.get("account", ""))
+    before = request.query_params.get("before", "")
+    notes = await viewer.queue.audit(account, before=before, limit=ROWS)
+    values = {
+        "account": account,
+        "accounts": await viewer.known(),
+        "notes": notes,
+        "before": notes[-1].id if len(notes) == ROWS else "",
+    }
+    return page(request, "audit.html", viewer, values)

@@ -1,0 +1,122 @@
+"""The page's addresses, and how its errors look to people."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Final
+from urllib.parse import urlencode
+
+import structlog
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from gateway import page as page_live
+from gateway import (
+    page_acts,
+    page_jobs,
+    page_lists,
+    page_login,
+    page_select,
+)
+from gateway.page_render import HEADERS, here, page, static
+from gateway.page_viewer import NoSession
+from runqueue.errors import (
+    BatchCanceled,
+    BatchNotFound,
+    InvalidRequest,
+    JobNotFound,
+    QueueFull,
+    RunQueueError,
+    UnknownAccount,
+)
+
+log = structlog.get_logger()
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
+    (JobNotFound, 404),
+    (BatchNotFound, 404),
+    (UnknownAccount, 404),
+    (BatchCanceled, 409),
+    (InvalidRequest, 422),
+    (QueueFull, 503),
+)
+_TITLES: Final = {
+    400: "This cannot be read",
+    401: "Not from here",
+    403: "You may not do that",
+    404: "There is nothing here",
+    409: "That is not possible any more",
+    413: "That is too large",
+    422: "Something is wrong with what was entered",
+    503: "The queue cannot be reached",
+}
+
+
+def routes() -> list[BaseRoute]:
+    """Return the page's routes; they are none of the API's, and not in its description."""
+    shown: dict[str, Endpoint] = {
+        "/": page_live.overview,
+        "/jobs": page_lists.jobs,
+        "/jobs/{job_id}": page_jobs.job,
+        "/batches": page_lists.batches,
+        "/batches/{batch_id}": page_jobs.batch,
+        "/groups": page_lists.groups,
+        "/webhooks": page_lists.webhooks,
+        "/search": page_jobs.search,
+        "/audit": page_lists.audit,
+        "/select": page_select.select,
+        "/login": page_login.login_form,
+    }
+    sent: dict[str, Endpoint] = {
+        "/login": page_login.login,
+        "/logout": page_login.logout,
+        "/do/many": page_select.act_on_many,
+        "/do/{what}": page_acts.act,
+    }
+    return [
+        *(Route(path, _told(endpoint)) for path, endpoint in shown.items()),
+        *(Route(path, _told(endpoint), methods=["POST"]) for path, endpoint in sent.items()),
+        Route("/live", _told(page_live.live)),
+        Route("/static/{name}", _told(static)),
+    ]
+
+
+def _told(endpoint: Endpoint) -> Endpoint:
+    """Have an endpoint's errors told to people."""
+
+    @wraps(endpoint)
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except NoSession:
+            return _ask_to_log_in(request)
+        except HTTPException as error:
+            detail = "" if error.detail == "Not Found" else str(error.detail)
+            return _problem(request, error.status_code, detail)
+        except RunQueueError as error:
+            status = next((code for kind, code in _STATUSES if isinstance(error, kind)), 503)
+            return _problem(request, status, str(error))
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("queue_unreachable", error=str(error)[:200])
+            return _problem(request, 503, "try again in a moment")
+
+    return answer
+
+
+def _ask_to_log_in(request: Request) -> Response:
+    if request.url.path == "/live":
+        return PlainTextResponse("log in again", 401, HEADERS)
+    wanted = here(request)
+    query = f"?{urlencode({'next': wanted})}" if wanted != "/" else ""
+    return RedirectResponse(f"/login{query}", 303, HEADERS)
+
+
+def _problem(request: Request, status: int, detail: str) -> Response:
+    values = {"title": _TITLES.get(status, "That did not work"), "detail": detail, "status": status}
+    return page(request, "problem.html", None, values, status)

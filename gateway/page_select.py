@@ -1,0 +1,97 @@
+"""Choosing many jobs: the count is shown first, and what is confirmed is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from gateway.audit import note
+from gateway.gate import Gate, gate_of
+from gateway.page_bulk import KINDS, Choice, Work, count
+from gateway.page_forms import back, operator_form
+from gateway.page_render import HEADERS, page
+from gateway.page_viewer import Viewer, must_operate, viewer_of
+from runqueue.errors import RunQueueError
+from runqueue.operate import Filter
+
+log = structlog.get_logger()
+
+#: Seconds that a request waits for what was confirmed; it goes on afterwards.
+_WAIT: Final = 5.0
+#: So many jobs are noted when it begins, too.
+_MANY: Final = 500
+#: Things that are done to many jobs at a time.
+_AT_ONCE: Final = 4
+
+
+async def select(request: Request) -> Response:
+    """Show a filter and, where one was given, how many jobs it means and a few of them."""
+    viewer = viewer_of(request)
+    must_operate(viewer)
+    query = request.query_params
+    choice = await _choice(viewer, query)
+    found = None
+    if "count" in query:
+        found = await asyncio.to_thread(count, gate_of(request).operations, choice)
+    values = {
+        "account": choice.account,
+        "accounts": await viewer.known(),
+        "choice": choice,
+        "kind": KINDS[choice.what],
+        "kinds": KINDS,
+        "count": found,
+    }
+    return page(request, "select.html", viewer, values)
+
+
+async def act_on_many(request: Request) -> Response:
+    """Do what was confirmed; the answer comes when it is done, or after a few seconds."""
+    viewer, fields = await operator_form(request)
+    gate = gate_of(request)
+    choice = await _choice(viewer, fields)
+    counted = fields.get("most", "")
+    most = int(counted) if counted.isascii() and counted.isdigit() else None
+    if len(gate.works) >= _AT_ONCE:
+        raise HTTPException(503, "too much is being done to many jobs already; try again")
+    if most is None or most > _MANY:
+        began = f"{choice.words}: began, {most or 'unknown how many'} jobs"
+        await note(gate.sights.whole, choice.account, viewer.name, choice.what, detail=began)
+    work = Work(choice, most, gate.stopping)
+    task = asyncio.create_task(_work(gate, work, viewer.name))
+    gate.works.add(task)
+    task.add_done_callback(gate.works.discard)
+    await asyncio.wait([task], timeout=_WAIT)
+    done = task.result() if task.done() else ""
+    return RedirectResponse(back(fields, done=done, account=choice.account), 303, HEADERS)
+
+
+async def _work(gate: Gate, work: Work, who: str) -> str:
+    """Do it beside the requests, and note what it came to; returns the note's id."""
+    choice = work.choice
+    failed = ""
+    try:
+        await asyncio.to_thread(work.run, gate.operations)
+    except (RunQueueError, OSError) as error:
+        log.warning("work_broke_off", what=choice.what, error=str(error)[:200])
+        failed = f"; broke off: {error}"
+    detail = f"{choice.words}: {work.words}{failed}"
+    return await note(gate.sights.whole, choice.account, who, choice.what, detail=detail)
+
+
+async def _choice(viewer: Viewer, fields: Mapping[str, Any]) -> Choice:
+    """Return what a form or a query chooses."""
+    what = str(fields.get("what") or "cancel")
+    if what not in KINDS:
+        raise HTTPException(422, f"what: expected one of {', '.join(KINDS)}")
+    state = str(fields.get("state") or KINDS[what].states[0])
+    if state not in KINDS[what].states:
+        state = KINDS[what].states[0]
+    named = {name: str(fields.get(name) or "").strip() or None for name in Filter.__slots__}
+    account = await viewer.account(str(fields.get("account") or ""))
+    return Choice(what, account, state, Filter(**named))

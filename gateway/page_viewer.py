@@ -1,0 +1,120 @@
+"""Who looks at the page, and what of the queue exists for him."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from config.gateway import ApiToken, Scope
+from gateway.auth import check_is_local
+from gateway.gate import gate_of
+from gateway.session import COOKIE, Session
+from gateway.sight import Sight
+from runqueue.accounts import account_of
+from runqueue.aio import AsyncRunQueue
+from runqueue.errors import UnknownAccount
+from runqueue.ids import is_id
+
+#: What audits call whoever asks from this machine, where no tokens are set up.
+LOCAL_NAME = "this machine"
+_ALL: frozenset[Scope] = frozenset({"enqueue", "read", "operate"})
+
+
+class NoSession(Exception):  # noqa: N818 - what it says is in its name
+    """Who asks has to log in first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Somebody who looks at the page.
+
+    Args:
+        session: his.
+        sight: what of the queue exists for him.
+    """
+
+    session: Session
+    sight: Sight
+
+    @property
+    def queue(self) -> AsyncRunQueue:
+        """The queue as it exists for him."""
+        return self.sight.queue
+
+    @property
+    def name(self) -> str:
+        """What audits call him."""
+        return self.sight.name or LOCAL_NAME
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """What he may do."""
+        return self.session.token.scopes if self.session.token else _ALL
+
+    @property
+    def operates(self) -> bool:
+        """Whether he may change anything."""
+        return "operate" in self.scopes
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Whether there is something to log out of."""
+        return self.session.token is not None
+
+    async def known(self) -> list[str]:
+        """Return the accounts that exist for him."""
+        return await self.queue.accounts()
+
+    async def account(self, name: str) -> str:
+        """Return an account that exists for him; '' = the one of what names none.
+
+        Raises:
+            UnknownAccount: there is none of this name.
+        """
+        known = await self.known()
+        wanted = name or self.sight.default
+        if wanted not in known:
+            raise UnknownAccount(wanted)
+        return wanted
+
+    async def owner(self, some_id: str) -> str | None:
+        """Return the account of a job's or batch's id; None = it is none that exists for him."""
+        return account_of(some_id, await self.known()) if is_id(some_id) else None
+
+
+def viewer_of(request: Request, *, from_form: bool = False) -> Viewer:
+    """Return who asks.
+
+    Args:
+        request: what he asks.
+        from_form: whether a form of ours was sent, which names its origin.
+
+    Raises:
+        NoSession: nobody is logged in.
+        HTTPException: without tokens, somebody asks who is not on this machine.
+    """
+    gate = gate_of(request)
+    session = gate.sessions.read(request.cookies.get(COOKIE, ""))
+    if gate.settings.api_tokens:
+        if session is None or "read" not in _scopes(session.token):
+            raise NoSession
+    else:
+        check_is_local(request, gate.settings.public_url, own_page=from_form)
+        session = session or gate.sessions.begin(None)
+    return Viewer(session, gate.sights.of(session.token))
+
+
+def must_operate(viewer: Viewer) -> None:
+    """Make sure that somebody may change something.
+
+    Raises:
+        HTTPException: he may not.
+    """
+    if not viewer.operates:
+        raise HTTPException(403, f"{viewer.name} has not the scope operate")
+
+
+def _scopes(token: ApiToken | None) -> frozenset[Scope]:
+    return token.scopes if token else frozenset()

@@ -1,0 +1,164 @@
+"""The page in a real browser: it changes as the queue does, and stays usable while it changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from runqueue import RunQueue, stages
+from runqueue.items import Lost
+from runqueue.scripts import run
+from tests.e2e.looking import Eyes
+from tests.gateway.gating import Desk
+from worker import stack
+
+
+def lines(n: int, **options: Any) -> list[dict[str, Any]]:
+    return [
+        {"kind": "task", "body": {"prompt": f"Read {k}."}, "custom_id": f"row-{k}", **options}
+        for k in range(n)
+    ]
+
+
+def shows(page: Page, name: str, value: str) -> None:
+    """Wait until a figure says so."""
+    box = page.locator(".figures > div").filter(has=page.locator("dt", has_text=name))
+    expect(box.locator("dd").first).to_have_text(value)
+
+
+def test_figures_change_as_the_queue_does(page: Page, queue: RunQueue, desk: Desk) -> None:
+    expect(page.locator("#live")).to_contain_text("Live, ")
+    shows(page, "Ready", "0")
+    queue.enqueue_many(lines(120, group="shop-a"))
+    shows(page, "Ready", "120")
+    expect(page.locator("[data-part=lines]")).to_contain_text("shop-a")
+    expect(page.locator("[data-part=health]")).to_contain_text("no worker process serves this")
+    claimed = desk.claim()
+    expect(page.locator("[data-part=workers]")).to_contain_text("test")
+    shows(page, "In flight", "120")
+    desk.accept(*claimed)
+    expect(page.locator("[data-part=queue] tr", has_text="running")).to_contain_text("120")
+    expect(page.locator("[data-part=health]")).to_contain_text("Nothing to submit")
+
+
+def test_sparklines_are_drawn_as_time_goes_by(page: Page, queue: RunQueue) -> None:
+    queue.enqueue_many(lines(10))
+
+    line = page.locator(".figures svg polyline").first
+
+    expect(line).to_have_attribute("points", re.compile(r"\d+(\.\d)?,\d+"))
+    assert "Ready: from" in (page.locator(".figures svg").first.get_attribute("aria-label") or "")
+
+
+def test_a_batch_s_bar_grows(page: Page, queue: RunQueue, desk: Desk) -> None:
+    batch = queue.open_batch("nightly prices")
+    queue.enqueue_many(lines(10), batch=batch)
+    queue.seal_batch(batch)
+    bar = page.locator("[data-part=batches] progress")
+    expect(bar).to_have_attribute("value", "0")
+
+    jobs = desk.claim()
+    for job in jobs[:4]:
+        queue.cancel(job.job_id)
+    lost = [Lost(job.job_id, job.attempt, "No such engine") for job in jobs[4:8]]
+    run(desk.client, stages.mark_dead("default", lost))
+
+    expect(bar).to_have_attribute("value", "4")
+    expect(page.locator("[data-part=batches]")).to_contain_text("4 / 10")
+
+
+def test_who_writes_into_the_page_is_not_disturbed(page: Page, queue: RunQueue) -> None:
+    reason = page.get_by_label("Why it is paused")
+    reason.press_sequentially("a deploy")
+    limit = page.get_by_label("runs under way at once")
+    limit.fill("17")
+
+    queue.enqueue_many(lines(33))
+    shows(page, "Ready", "33")
+    queue.pause()
+    expect(page.locator("[data-part=figures]")).to_contain_text("33")
+
+    assert (reason.input_value(), limit.input_value()) == ("a deploy", "17")
+    expect(limit).to_be_focused()
+
+
+def test_a_page_that_is_not_fed_any_more_says_so_and_comes_back(
+    chromium: Browser, serve: Callable[..., tuple[str, stack.Child]], queue: RunQueue
+) -> None:
+    url, child = serve(tokens=False)
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(url)
+    expect(page.locator("#live")).to_contain_text("Live, ")
+
+    child.tell_to_end()
+    child.wait_for_end()
+
+    expect(page.locator("#live")).to_contain_text("Not live, as of")
+    assert "old" in (page.locator("body").get_attribute("class") or "")
+    context.close()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_no_page_is_wider_than_its_window(
+    eyes: Eyes, page: Page, queue: RunQueue, desk: Desk, width: int
+) -> None:
+    job = desk.unconfirmed()
+    queue.enqueue_many(lines(3, group="a-group-with-quite-a-long-name-0"))
+    page.set_viewport_size({"width": width, "height": 800})
+    paths = ("/", "/jobs", "/groups", "/audit", "/select?what=replay&count=1")
+    for path in (*paths, f"/jobs/{job.job_id}"):
+        eyes.go(path)
+
+        over = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+
+        assert over <= 0, path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(
+    eyes: Eyes, page: Page, queue: RunQueue, desk: Desk, scheme: str
+) -> None:
+    desk.unconfirmed()
+    queue.enqueue_many(lines(3))
+    queue.pause()
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    eyes.go("/")
+
+    faint = page.evaluate(_FAINT)
+
+    assert faint == []
+
+
+#: Texts whose contrast with what is behind them is less than 4.5 (WCAG AA), a few.
+_FAINT = """() => {
+  const parse = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const c = parse(getComputedStyle(node).backgroundColor);
+      if (c.length === 3 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !node.checkVisibility() || node.closest(".unseen, .skip, option")) continue;
+    const style = getComputedStyle(node);
+    const alpha = Number(style.opacity);
+    const back = ground(node);
+    const ink = parse(style.color).slice(0, 3).map((v, i) => v * alpha + back[i] * (1 - alpha));
+    const [a, b] = [light(ink), light(back)].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    const text = node.textContent.trim().slice(0, 20);
+    if (ratio < 4.5) found.push(`${node.tagName}.${node.className} ${text} ${ratio.toFixed(2)}`);
+  }
+  return [...new Set(found)].slice(0, 5);
+}"""

@@ -1,0 +1,245 @@
+"""What is done from the page: each lever works, without JavaScript, and is noted."""
+
+from __future__ import annotations
+
+import pytest
+
+from runqueue import JobState
+from runqueue.keys import Keys
+from tests.gateway.browsing import Browser, Shown, browsing
+from tests.gateway.gating import Desk, token
+
+OPS = "operate-secret"
+
+
+def noted(desk: Desk, what: str, target: str = "", detail: str = "") -> None:
+    """The newest note says so."""
+    note = desk.queue.audit()[0]
+    assert (note.who, note.what, note.target, note.detail) == ("ops", what, target, detail)
+
+
+async def done(browser: Browser, shown: Shown, said: str) -> None:
+    """The page that a form leads to says what was done."""
+    assert shown.status == 200, shown.words
+    assert f"ops {said}" in shown.words
+    assert "done=" in shown.url.query_string
+
+
+async def test_an_account_is_paused_and_resumed(desk: Desk, redis_url: str) -> None:
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.do("/", "pause_account", reason="a deployment")
+        await done(browser, shown, "paused the account: a deployment")
+        assert "Paused ops: a deployment" in shown.words
+        noted(desk, "pause_account", detail="a deployment")
+        assert desk.queue.stats()["default"].hold_reason == "paused: ops: a deployment"
+
+        shown = await browser.do("/", "resume_account")
+        await done(browser, shown, "resumed the account")
+        noted(desk, "resume_account", detail="it was held by: paused: ops: a deployment")
+        assert not desk.queue.stats()["default"].paused
+
+
+async def test_what_is_resumed_is_what_was_seen(desk: Desk, redis_url: str) -> None:
+    desk.queue.pause()
+
+    async with browsing(redis_url, OPS) as browser:
+        (form,) = (await browser.open("/")).forms("/do/resume_account")
+        desk.queue.resume()
+        until = desk.client.time()[0] * 1_000_000 + 4_000 * 86_400_000_000
+        held = {"hold_until": str(until), "hold_reason": "Redis lost claims", "hold_person": "1"}
+        for name, value in held.items():
+            desk.client.hset(Keys("default").meta, name, value)
+
+        shown = await browser.send("/do/resume_account", form)
+
+    assert (shown.status, "held by something else by now" in shown.words) == (409, True)
+    assert desk.queue.stats()["default"].hold_reason == "Redis lost claims"
+    assert desk.queue.audit() == []
+
+
+async def test_limits_are_set_live_and_reset(desk: Desk, redis_url: str) -> None:
+    async with browsing(redis_url, OPS) as browser:
+        await browser.do("/", "set_limits", concurrent_runs="20", requests_per_second="2.5")
+        noted(desk, "set_limits", detail="concurrent_runs 20, requests_per_second 2.5")
+
+        shown = await browser.do("/", "set_limits", concurrent_runs="")
+        noted(desk, "set_limits", detail="concurrent_runs reset")
+
+    assert desk.queue.set_limits({}).live == {"requests_per_second": 2.5}
+    assert "2.5 live" in shown.words
+
+
+@pytest.mark.parametrize("value", ["-1", "many", "1.5", "nan"])
+async def test_a_limit_that_is_none_is_refused_by_name(
+    desk: Desk, redis_url: str, value: str
+) -> None:
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.do("/", "set_limits", concurrent_runs=value, burst_size="7")
+
+    assert (shown.status, "concurrent_runs: expected" in shown.words) == (422, True)
+    assert desk.queue.set_limits({}).live == {}
+    assert desk.queue.audit() == []
+
+
+async def test_a_group_is_paused_resumed_and_capped(desk: Desk, redis_url: str) -> None:
+    desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}, "group": "shop-a"}])
+
+    async with browsing(redis_url, OPS) as browser:
+        await browser.do("/", "pause_group", group="shop-a")
+        noted(desk, "pause_group", "shop-a")
+        assert desk.claim() == []
+        shown = await browser.do("/groups", "resume_group", group="shop-a")
+        assert shown.url.path == "/groups"
+        noted(desk, "resume_group", "shop-a")
+        await browser.do("/groups", "cap_group", group="shop-a", cap="3")
+        noted(desk, "cap_group", "shop-a", "at most 3 at once")
+        refused = await browser.do("/groups", "cap_group", group="shop-a", cap="some")
+        assert refused.status == 422
+
+    (group,) = desk.queue.groups()
+    assert (group.max_concurrent, group.paused) == (3, False)
+
+
+async def test_a_batch_is_paused_resumed_retried_and_canceled(desk: Desk, redis_url: str) -> None:
+    batch = desk.queue.open_batch("prices")
+    lines = [{"kind": "task", "body": {"prompt": str(n)}} for n in range(3)]
+    job, *_ = desk.queue.enqueue_many(lines, batch=batch)
+    desk.queue.seal_batch(batch)
+    page = f"/batches/{batch}"
+
+    async with browsing(redis_url, OPS) as browser:
+        await browser.do(page, "pause_batch")
+        noted(desk, "pause_batch", batch, "prices")
+        assert desk.queue.get_batch(batch).held == "paused"
+        await browser.do("/batches", "resume_batch", batch=batch)
+        noted(desk, "resume_batch", batch, "prices")
+        desk.queue.cancel(job.job_id)
+        await browser.do(page, "retry_failed")
+        noted(desk, "retry_failed", batch, "1 jobs are ready again")
+        await browser.do(page, "cancel_batch")
+        noted(desk, "cancel_batch", batch, "of 3 jobs")
+        assert (await browser.open(page)).forms("/do/cancel_batch") == []
+
+    assert desk.queue.get_batch(batch).held == "canceled"
+
+
+async def test_a_job_is_canceled_and_replayed(desk: Desk, redis_url: str) -> None:
+    answer = desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])[0]
+    page = f"/jobs/{answer.job_id}"
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.do(page, "cancel_job")
+        assert shown.url.path == page
+        noted(desk, "cancel_job", answer.job_id, "it is canceled")
+        await browser.do(page, "replay_job")
+        noted(desk, "replay_job", answer.job_id)
+
+    assert desk.queue.get(answer.job_id).state is JobState.READY
+
+
+async def test_an_unconfirmed_job_gets_its_run(desk: Desk, redis_url: str) -> None:
+    job = desk.unconfirmed()
+
+    async with browsing(redis_url, OPS) as browser:
+        await browser.do(f"/jobs/{job.job_id}", "adopt", run_id="tsk_77")
+
+    noted(desk, "adopt", job.job_id, "tsk_77")
+    assert (desk.job(job).state, desk.job(job).run_id) == (JobState.RUNNING, "tsk_77")
+
+
+async def test_an_unconfirmed_job_is_submitted_again(desk: Desk, redis_url: str) -> None:
+    job = desk.unconfirmed()
+
+    async with browsing(redis_url, OPS) as browser:
+        await browser.do(f"/jobs/{job.job_id}", "resubmit")
+
+    noted(desk, "resubmit", job.job_id)
+    assert desk.job(job).state is JobState.READY
+
+
+async def test_an_unconfirmed_job_is_failed_with_a_reason(desk: Desk, redis_url: str) -> None:
+    job = desk.unconfirmed()
+
+    async with browsing(redis_url, OPS) as browser:
+        await browser.do(f"/jobs/{job.job_id}", "fail", reason="<b>looked</b>")
+        page = await browser.open(f"/jobs/{job.job_id}")
+
+    noted(desk, "fail", job.job_id, "<b>looked</b>")
+    assert desk.job(job).reason == "failed by a person: <b>looked</b>"
+    assert "<b>looked" not in page.text
+
+
+async def test_what_is_not_possible_any_more_is_told_and_not_noted(
+    desk: Desk, redis_url: str
+) -> None:
+    job = desk.unconfirmed()
+
+    async with browsing(redis_url, OPS) as browser:
+        (form,) = (await browser.open(f"/jobs/{job.job_id}")).forms("/do/resubmit")
+        desk.accept(job)
+        shown = await browser.send("/do/resubmit", form)
+
+    assert (shown.status, "nothing was done: not unconfirmed" in shown.words) == (409, True)
+    assert desk.queue.audit() == []
+    assert desk.job(job).state is JobState.RUNNING
+
+
+async def test_a_run_that_is_another_job_s_is_not_adopted(desk: Desk, redis_url: str) -> None:
+    desk.accept(*desk.claimed(), run_id="tsk_77")
+    job = desk.unconfirmed()
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.do(f"/jobs/{job.job_id}", "adopt", run_id="tsk_77")
+
+    assert (shown.status, "the run is another job" in shown.words) == (409, True)
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "status"),
+    [
+        ("/do/explode", {}, 404),
+        ("/do/cancel_job", {"job": "a" * 24}, 404),
+        ("/do/cancel_job", {"job": "<script>"}, 404),
+        ("/do/cancel_job", {}, 422),
+        ("/do/pause_batch", {"batch": "a" * 24}, 404),
+        ("/do/pause_account", {"account": "nobody"}, 404),
+        ("/do/pause_group", {}, 422),
+        ("/do/pause_group", {"group": "No Name"}, 422),
+        ("/do/many", {"what": "explode"}, 422),
+    ],
+)
+async def test_what_cannot_be_done_is_refused(
+    desk: Desk, redis_url: str, action: str, fields: dict[str, str], status: int
+) -> None:
+    async with browsing(redis_url, OPS) as browser:
+        (form,) = (await browser.open("/")).forms("/do/pause_account")
+        base = {"form_token": form["form_token"]}
+        shown = await browser.send(action, {**base, **fields})
+
+    assert shown.status == status
+    assert "<script>" not in shown.text
+    assert desk.queue.audit() == []
+
+
+async def test_what_was_done_is_told_although_it_cannot_be_noted(
+    desk: Desk, redis_url: str, logged: list[dict[str, str]]
+) -> None:
+    async with browsing(redis_url, OPS) as browser:
+        (form,) = (await browser.open("/groups")).forms("/do/cap_group")
+        desk.client.set(f"{Keys('default').prefix}audit", "no stream")
+        shown = await browser.send("/do/cap_group", {**form, "group": "shop", "cap": "2"})
+
+    assert shown.status == 200
+    assert [event["event"] for event in logged if event["event"] == "not_noted"] == ["not_noted"]
+    assert [group.max_concurrent for group in desk.queue.groups()] == [2]
+
+
+async def test_the_name_of_the_token_is_what_notes_have(desk: Desk, redis_url: str) -> None:
+    tokens = (token("ada", "one", "read", "operate"), token("bob", "two", "read", "operate"))
+
+    async with browsing(redis_url, "one", api_tokens=tokens) as browser:
+        await browser.do("/", "pause_account")
+    async with browsing(redis_url, "two", api_tokens=tokens) as browser:
+        await browser.do("/", "resume_account")
+
+    assert [note.who for note in desk.queue.audit()] == ["bob", "ada"]

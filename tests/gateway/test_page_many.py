@@ -1,0 +1,215 @@
+"""What is done to many jobs: counted first, done once confirmed, noted with what it came to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway import page_bulk, page_select
+from gateway.page_bulk import KINDS
+from runqueue import JobState, stages
+from runqueue.items import Finished, Lost
+from runqueue.keys import Keys
+from runqueue.scripts import run
+from tests.gateway.browsing import Browser, Shown, browsing
+from tests.gateway.gating import Desk, run_of
+
+OPS = "operate-secret"
+
+
+def lines(n: int, **options: Any) -> list[dict[str, Any]]:
+    return [{"kind": "task", "body": {"prompt": str(k)}, **options} for k in range(n)]
+
+
+def dead(desk: Desk, n: int, reason: str = "No such engine", **options: Any) -> None:
+    desk.queue.enqueue_many(lines(n, **options))
+    lost = [Lost(job.job_id, job.attempt, reason) for job in desk.claim()]
+    run(desk.client, stages.mark_dead("default", lost))
+
+
+async def counted(browser: Browser, query: str) -> Shown:
+    return await browser.open(f"/select?{query}&count=1")
+
+
+async def confirmed(browser: Browser, shown: Shown) -> Shown:
+    (form,) = shown.forms("/do/many")
+    return await browser.send("/do/many", form)
+
+
+def states(desk: Desk) -> dict[str, int]:
+    return {state.value: n for state, n in desk.queue.stats()["default"].states.items() if n}
+
+
+def noted(desk: Desk, what: str, detail: str) -> None:
+    note = desk.queue.audit()[0]
+    assert (note.who, note.what, note.detail) == ("ops", what, detail)
+
+
+async def test_a_count_changes_nothing(desk: Desk, redis_url: str) -> None:
+    dead(desk, 3)
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await counted(browser, "what=replay")
+
+    assert "3 jobs dead" in shown.words
+    assert states(desk) == {"dead": 3}
+    assert desk.queue.audit() == []
+
+
+async def test_dead_jobs_are_replayed_by_filter(desk: Desk, redis_url: str) -> None:
+    dead(desk, 3, group="shop-a")
+    dead(desk, 2, group="shop-b")
+    dead(desk, 1, group="shop-a", reason="deadline")
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await counted(browser, "what=replay&group=shop-a&reason=ENGINE")
+        shown = await confirmed(browser, shown)
+
+    assert (shown.status, shown.url.path) == (200, "/")
+    noted(desk, "replay", "dead, group shop-a, reason with “ENGINE”: 3 done")
+    assert states(desk) == {"dead": 3, "ready": 3}
+
+
+@pytest.mark.parametrize("state", ["failed", "canceled"])
+async def test_jobs_that_ended_badly_are_replayed(desk: Desk, redis_url: str, state: str) -> None:
+    jobs = desk.running(2)
+    ends = [Finished(j.job_id, 1, run_of(j), state, state, "", b"{}") for j in jobs]
+    run(desk.client, stages.finish("default", ends))
+
+    async with browsing(redis_url, OPS) as browser:
+        await confirmed(browser, await counted(browser, f"what=replay&state={state}"))
+
+    noted(desk, "replay", f"{state}: 2 done")
+    assert states(desk) == {"ready": 2}
+
+
+async def test_no_more_are_acted_on_than_were_counted(desk: Desk, redis_url: str) -> None:
+    dead(desk, 2)
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await counted(browser, "what=replay")
+        dead(desk, 5)
+        await confirmed(browser, shown)
+
+    assert states(desk) == {"dead": 5, "ready": 2}
+
+
+async def test_open_jobs_are_canceled_whatever_they_wait_for(desk: Desk, redis_url: str) -> None:
+    desk.running(2)
+    desk.queue.enqueue_many(lines(3) + lines(1, delay=600))
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await counted(browser, "what=cancel")
+        assert "6 jobs open" in shown.words
+        await confirmed(browser, shown)
+
+    noted(desk, "cancel", "open: 4 canceled, 2 will be canceled")
+
+
+@pytest.mark.parametrize(
+    ("state", "left"),
+    [
+        ("scheduled", {"ready": 3, "canceled": 1}),
+        ("ready", {"scheduled": 1, "canceled": 3}),
+    ],
+)
+async def test_jobs_of_a_state_are_canceled(
+    desk: Desk, redis_url: str, state: str, left: dict[str, int]
+) -> None:
+    desk.queue.enqueue_many(lines(3) + lines(1, delay=600))
+
+    async with browsing(redis_url, OPS) as browser:
+        await confirmed(browser, await counted(browser, f"what=cancel&state={state}"))
+
+    assert states(desk) == left
+
+
+@pytest.mark.parametrize(("what", "state"), [("resubmit", JobState.READY), ("fail", JobState.DEAD)])
+async def test_unconfirmed_jobs_are_settled(
+    desk: Desk, redis_url: str, what: str, state: JobState
+) -> None:
+    job = desk.unconfirmed()
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await counted(browser, f"what={what}")
+        assert KINDS[what].warning in shown.words
+        await confirmed(browser, shown)
+
+    noted(desk, what, "unconfirmed: 1 done")
+    assert desk.job(job).state is state
+
+
+async def test_dead_jobs_are_discarded(desk: Desk, redis_url: str) -> None:
+    dead(desk, 3)
+
+    async with browsing(redis_url, OPS) as browser:
+        await confirmed(browser, await counted(browser, "what=discard"))
+
+    noted(desk, "discard", "dead: 3 done")
+    assert states(desk) == {}
+
+
+async def test_webhooks_are_sent_again(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+    end = Finished(job.job_id, 1, run_of(job), "completed", "completed", "", b"{}")
+    run(desk.client, stages.finish("default", [end]))
+    prefix = Keys("default").prefix
+    desk.client.hset(f"{prefix}job:{job.job_id}", "delivery", "gave_up")
+    desk.client.zrem(f"{prefix}relays", job.job_id)
+    desk.client.zadd(f"{prefix}gave_up", {job.job_id: 1})
+
+    async with browsing(redis_url, OPS) as browser:
+        assert job.job_id in (await browser.open("/webhooks")).text
+        await confirmed(browser, await counted(browser, "what=deliver&state=gave_up"))
+
+    noted(desk, "deliver", "gave_up: 1 done")
+
+
+async def test_a_count_that_is_cut_short_says_so_and_acts_on_all(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_bulk, "MOST", 5)
+    dead(desk, 8)
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await counted(browser, "what=replay")
+        assert "5 jobs or more: the count stops there" in shown.words
+        await confirmed(browser, shown)
+
+    began = desk.queue.audit()[1]
+    assert began.detail == "dead: began, unknown how many jobs"
+    noted(desk, "replay", "dead: 8 done")
+
+
+async def test_what_takes_long_goes_on_beside_the_page(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_select, "_WAIT", 0.0)
+    dead(desk, 3)
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await confirmed(browser, await counted(browser, "what=replay"))
+        assert shown.status == 200
+
+    noted(desk, "replay", "dead: 3 done")  # the gateway has waited for it at its end
+
+
+async def test_what_is_left_when_the_gateway_ends_is_noted(desk: Desk, redis_url: str) -> None:
+    dead(desk, 3)
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await counted(browser, "what=replay")
+        browser.door.server._gate.stopping.set()
+        await confirmed(browser, shown)
+
+    noted(desk, "replay", "dead: 3 left when the gateway was stopped")
+    assert states(desk) == {"dead": 3}
+
+
+async def test_who_chooses_nothing_is_shown_an_empty_choice(desk: Desk, redis_url: str) -> None:
+    async with browsing(redis_url, OPS) as browser:
+        shown = await counted(browser, "what=replay&state=unheard-of")
+
+    assert "0 jobs dead" in shown.words
+    assert shown.forms("/do/many") == []

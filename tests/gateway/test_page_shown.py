@@ -1,0 +1,288 @@
+"""What the page shows: figures, a job's life, lists and what a search finds; all of it as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.page import OPEN, OVER
+from gateway.page_render import HEADERS
+from runqueue import JobState, stages
+from runqueue.items import Finished, Lost
+from runqueue.keys import ACCOUNTS, Keys
+from runqueue.scripts import run
+from tests.gateway.browsing import browsing
+from tests.gateway.gating import Desk, run_of
+from tests.valkeys import start_valkey
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x>"
+OPS = "operate-secret"
+
+
+def line(n: int = 0, **options: Any) -> dict[str, Any]:
+    body = {"prompt": f"Read {n}.", **options.pop("body", {})}
+    return {"kind": "task", "body": body, "custom_id": f"row-{n}", **options}
+
+
+def dead(desk: Desk, reason: str, **options: Any) -> str:
+    """Hand in a job that the server refuses."""
+    (answer,) = desk.queue.enqueue_many([line(**options)])
+    (job,) = desk.claim()
+    run(desk.client, stages.mark_dead("default", [Lost(job.job_id, job.attempt, reason)]))
+    return answer.job_id
+
+
+async def test_figures_are_shown_by_state_and_priority(desk: Desk, redis_url: str) -> None:
+    desk.running(2, priority="high")
+    desk.queue.enqueue_many([line(n, group="shop-a") for n in range(1_234)])
+
+    async with browsing(redis_url, OPS) as browser:
+        words = (await browser.open("/")).words
+
+    assert "Ready 1,234" in words
+    assert "running 0 2 0 0 2" in words
+    assert "shop-a 1,234 0 \u2013" in words
+
+
+@pytest.mark.parametrize(
+    ("meta", "said"),
+    [
+        ({"hold_until": "+60", "hold_reason": "HTTP 402"}, "Held until"),
+        ({"hold_until": "+99999999999", "hold_reason": "lost"}, "Held until you resume it lost"),
+        ({"paused": "ops: why"}, "Paused ops: why"),
+        ({"pace_top": "4", "pace_at": "+0", "pace_cut": "0.5"}, "Submitting slowly the server"),
+        ({}, "Submitting without a limit"),
+    ],
+)
+async def test_the_health_line_says_what_holds_the_account(
+    desk: Desk, redis_url: str, meta: dict[str, str], said: str
+) -> None:
+    desk.claim()  # a process that lives
+    desk.queue.enqueue_many([line(n) for n in range(3)])
+    now = desk.client.time()[0]
+    for name, value in meta.items():
+        stored = (now + int(value)) * 1_000_000 if value.startswith("+") else value
+        desk.client.hset(Keys("default").meta, name, stored)
+
+    async with browsing(redis_url, OPS) as browser:
+        words = (await browser.open("/")).words
+
+    assert said in words
+
+
+async def test_the_health_line_says_when_nobody_works_or_all_is_held(
+    desk: Desk, redis_url: str
+) -> None:
+    desk.queue.enqueue_many([line(group="shop-a")])
+
+    async with browsing(redis_url, OPS) as browser:
+        assert "no worker process serves this account" in (await browser.open("/")).words
+        desk.queue.set_group("shop-a", paused=True)
+        desk.claim()
+        shown = await browser.open("/?done=x")
+
+    assert (
+        "every ready job is in a batch that is held, or in a group that is paused or full"
+        in shown.words
+    )
+
+
+async def test_the_health_line_says_when_all_slots_are_taken(desk: Desk, redis_url: str) -> None:
+    desk.queue.set_limits({"concurrent_runs": 2})
+    desk.running(2)
+    desk.queue.enqueue_many([line()])
+
+    async with browsing(redis_url, OPS) as browser:
+        words = (await browser.open("/")).words
+
+    assert "Submitting as runs end all 2 slots are taken" in words
+
+
+async def test_hostile_text_is_text_everywhere(desk: Desk, redis_url: str) -> None:
+    job_id = dead(desk, HOSTILE, body={"prompt": HOSTILE, "title": HOSTILE})
+    batch = desk.queue.open_batch(HOSTILE)
+    desk.queue.enqueue_many([{**line(7), "custom_id": HOSTILE}], batch=batch)
+    desk.queue.seal_batch(batch)
+    desk.queue.pause(reason=HOSTILE)
+    desk.queue.note(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+
+    async with browsing(redis_url, OPS) as browser:
+        for path in (
+            *("/", "/jobs?state=dead", "/jobs", "/batches", f"/batches/{batch}", "/audit"),
+            *(f"/jobs/{job_id}", "/select?what=replay&count=1", "/search?q=%3Cscript%3E"),
+        ):
+            shown = await browser.open(path)
+            assert shown.status in {200, 404}, path
+            assert "<script>" not in shown.text, path
+            assert "<img" not in shown.text, path
+
+
+async def test_a_link_of_a_run_leads_to_the_web_alone(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running(hook=None)
+    body = b'{"output": {"a": "<b>"}, "app_url": "javascript:alert(1)", "recording_url": "https://f.test/r"}'
+    end = Finished(job.job_id, 1, run_of(job), "completed", "completed", "", body)
+    run(desk.client, stages.finish("default", [end]))
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open(f"/jobs/{job.job_id}")
+
+    assert "javascript:" not in shown.text
+    assert 'href="https://f.test/r"' in shown.text
+    assert "&lt;b&gt;" in shown.text
+
+
+async def test_of_a_request_only_what_holds_no_secrets_is_shown(desk: Desk, redis_url: str) -> None:
+    secret = {"totp_identifier": "totp-secret", "extra_http_headers": {"x": "header-secret"}}
+    (answer,) = desk.queue.enqueue_many([line(body={"url": "https://shop.test/", **secret})])
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open(f"/jobs/{answer.job_id}")
+
+    assert "Read 0." in shown.words
+    assert "-secret" not in shown.text
+    assert "extra_http_headers, totp_identifier" in shown.words
+
+
+async def test_every_answer_forbids_what_is_not_its_own(desk: Desk, redis_url: str) -> None:
+    async with browsing(redis_url) as browser:
+        for path in ("/", "/jobs", "/search?q=x", "/jobs/none", "/static/page.css"):
+            shown = await browser.open(path)
+            for name in HEADERS.keys() - {"Cache-Control"}:
+                assert shown.headers[name.lower()] == HEADERS[name], path
+    policy = HEADERS["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+async def test_files_of_the_page_are_kept_by_browsers_under_their_version(redis_url: str) -> None:
+    async with browsing(redis_url) as browser:
+        page = await browser.open("/")
+        (path,) = {part for part in page.text.split('"') if part.startswith("/static/page.js")}
+        named = await browser.open(path)
+        bare = await browser.open("/static/page.js")
+        missing = await browser.open("/static/..%2fpage.py")
+
+    assert "immutable" in named.headers["cache-control"]
+    assert bare.headers["cache-control"] == "no-cache"
+    assert missing.status == 404
+
+
+async def test_a_job_is_shown_with_its_life(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running(custom_id="order-17")
+
+    async with browsing(redis_url, OPS) as browser:
+        words = (await browser.open(f"/jobs/{job.job_id}")).words
+
+    for step in ("created: accepted", "submitting: claimed", "running: its run is known"):
+        assert step in words
+    assert "order-17 Kind task" in words
+    assert run_of(job) in words
+
+
+@pytest.mark.parametrize("what", ["id", "run", "custom_id", "namespace", "batch"])
+async def test_a_search_finds_what_is_called_that(desk: Desk, redis_url: str, what: str) -> None:
+    (job,) = desk.running(custom_id="order-17")
+    batch = desk.queue.open_batch("prices")
+    (other,) = desk.queue.enqueue_many([{**line(), "namespace": "shop"}], batch=batch)
+    query, path = {
+        "id": (job.job_id, f"/jobs/{job.job_id}"),
+        "run": (run_of(job), f"/jobs/{job.job_id}"),
+        "custom_id": ("order-17", f"/jobs/{job.job_id}"),
+        "namespace": ("row-0&namespace=shop", f"/jobs/{other.job_id}"),
+        "batch": (batch, f"/batches/{batch}"),
+    }[what]
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open(f"/search?q={query}")
+
+    assert (shown.status, shown.url.path) == (200, path)
+
+
+async def test_a_search_that_finds_nothing_says_so(desk: Desk, redis_url: str) -> None:
+    async with browsing(redis_url, OPS) as browser:
+        for text in ("nothing", "a" * 24, desk.queue.open_batch("x")[:-1] + "2", "%00", "%FF"):
+            shown = await browser.open(f"/search?q={text}")
+            assert (shown.status, "Nothing is called" in shown.words) == (404, True)
+        assert (await browser.open("/search")).status == 200
+
+
+async def test_lists_go_on_page_by_page(desk: Desk, redis_url: str) -> None:
+    batch = desk.queue.open_batch("prices")
+    desk.queue.enqueue_many([line(n) for n in range(130)], batch=batch)
+    desk.queue.seal_batch(batch)
+    for n in range(110):
+        desk.queue.note("ops", "x", f"target-{n}")
+
+    async with browsing(redis_url, OPS) as browser:
+        for path, first, last in (
+            (f"/batches/{batch}", "row-0", "row-129"),
+            ("/audit", "target-109", "target-0"),
+        ):
+            shown = await browser.open(path)
+            assert first in shown.words
+            assert last not in shown.words.split()
+            more = [p for p in shown.text.split('"') if "cursor=" in p or "before=" in p]
+            shown = await browser.open(more[0].replace("&amp;", "&"))
+            assert last in shown.words.split()
+
+
+async def test_unconfirmed_jobs_are_shown_although_they_gave_their_slots_back(
+    desk: Desk, redis_url: str
+) -> None:
+    job = desk.unconfirmed()
+    prefix = Keys("default").prefix
+    desk.client.zrem(f"{prefix}unconfirmed", job.job_id)
+    desk.client.zadd(f"{prefix}parked", {job.job_id: 1})
+
+    async with browsing(redis_url, OPS) as browser:
+        for path in ("/", "/jobs?state=unconfirmed"):
+            assert job.job_id in (await browser.open(path)).text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/jobs/none", 404),
+        (f"/jobs/{'a' * 24}", 404),
+        (f"/batches/{'a' * 24}", 404),
+        ("/?account=nobody", 404),
+        ("/jobs?state=lost", 422),
+        ("/jobs?cursor=x", 422),
+        ("/audit?before=x", 422),
+        ("/batches?cursor=x", 422),
+    ],
+)
+async def test_what_is_not_there_is_told_on_a_page(redis_url: str, path: str, status: int) -> None:
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open(path)
+
+    assert shown.status == status
+    assert shown.headers["content-type"].startswith("text/html")
+    assert "To the overview" in shown.words
+
+
+async def test_each_account_has_its_page(desk: Desk, redis_url: str) -> None:
+    desk.client.sadd(ACCOUNTS, "acme")
+    desk.queue.pause("acme", "why")
+
+    async with browsing(redis_url, OPS) as browser:
+        first, acme = await browser.open("/"), await browser.open("/?account=acme")
+
+    assert "Account default" in first.words
+    assert 'href="?account=acme"' in first.text
+    assert "Account acme" in acme.words
+    assert "Paused why" in acme.words
+
+
+async def test_a_queue_that_is_away_is_told_on_a_page(tmp_path: Any) -> None:
+    server = start_valkey(tmp_path)
+    async with browsing(f"redis://127.0.0.1:{server.port}/0") as browser:
+        server.stop()
+        shown = await browser.open("/jobs")
+
+    assert (shown.status, "The queue cannot be reached" in shown.words) == (503, True)
+
+
+def test_every_state_has_a_row() -> None:
+    assert {*OPEN, *OVER} == {state.value for state in JobState}
