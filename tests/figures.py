@@ -14,6 +14,7 @@ def stats(**changed: object) -> AccountStats:
         "live": 2,
         "limits": {"concurrent_runs": 10, "dispatches_per_second": 2, "requests_per_second": 10},
         "overridden": {},
+        "seeded": {},
         "deliveries": {},
         "totals": {},
         "oldest_ready_seconds": 1.5,
@@ -27,5 +28,7 @@ def stats(**changed: object) -> AccountStats:
         "permits": {"dispatch": 1, "request": 1},
         "hold_reason": None,
         "hold_seconds": 0.0,
+        "times": {},
+        "paused": False,
     }
     return AccountStats(**{**values, **changed})  # type: ignore[arg-type]
