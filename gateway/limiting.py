@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
+from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -87,7 +88,7 @@ class Limiter:
         if found.left:
             self._closed.pop(bearer, None)
         else:
-            # Others can but add to it.
+            # What others hand in meanwhile keeps it closed for longer, never shorter.
             self._closed[bearer] = found._replace(may=False)
         return found
 
@@ -114,13 +115,16 @@ class Limiter:
 
 
 def hand_in(bearer: str, rate: int, jobs: int) -> Call[Allowance]:
-    """Count jobs; a bearer's count stands beside the account `default`, whosever the jobs are."""
+    """Count jobs, once however often the call is sent.
+
+    A bearer's count stands beside the account `default`, whosever the jobs are.
+    """
 
     def parse(reply: list[Any]) -> Allowance:
         may, left, full_us = (int(part) for part in reply)
         return Allowance(bool(may), left, time.monotonic() + full_us / 1e6)
 
-    return Call(load("hand_in"), DEFAULT, [bearer, rate, jobs], parse)
+    return Call(load("hand_in"), DEFAULT, [bearer, rate, jobs, uuid4().hex], parse)
 
 
 async def admit(request: Request, limiter: Limiter, jobs: int = 0) -> None:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
+    BatchMismatch,
     BatchNotFound,
     FieldError,
     IdempotencyConflict,
@@ -217,6 +218,7 @@ _SAID: Final[dict[type[Exception], tuple[int, str]]] = {
     IdempotencyConflict: (409, ""),
     BatchCanceled: (409, ""),
     BatchExpired: (409, ""),
+    BatchMismatch: (409, ""),
     JobNotFound: (404, "no such job is on record"),
     BatchNotFound: (404, "no such batch is on record"),
 }

@@ -12,6 +12,7 @@ from runqueue.batches import Batch, BatchPage, BatchRules, BatchStatus, JobPage
 from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
+    BatchMismatch,
     BatchNotFound,
     EvictingRedis,
     FieldError,
@@ -45,6 +46,7 @@ __all__ = [
     "Batch",
     "BatchCanceled",
     "BatchExpired",
+    "BatchMismatch",
     "BatchNotFound",
     "BatchPage",
     "BatchRules",

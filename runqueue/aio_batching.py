@@ -13,8 +13,8 @@ from runqueue.batches import (
     BatchRules,
     JobPage,
     in_seconds,
+    in_shares,
 )
-from runqueue.errors import BatchExpired, BatchNotFound
 from runqueue.flows import Flow, drive_async
 from runqueue.groups import KEEP, Group, Keep
 from runqueue.job import Job, JobState
@@ -55,16 +55,17 @@ class AsyncBatching(ABC):
             canary_ratio,
             in_seconds(expires_after),
             callback_url,
-            tuple(callback_at),
+            in_shares(callback_at),
         )
         await self._know({account})
         batch = ids.new_id(account)
         await self.send(calls.open_batch(account, batch, name, rules))
         return batch
 
-    async def seal_batch(self, batch: str) -> int:
-        """Accept a batch; returns the number of its jobs."""
-        return await self._batch_reply(batch, calls.seal_batch(await self._owner(batch), batch))
+    async def seal_batch(self, batch: str, expected: int | None = None) -> int:
+        """Accept a batch, of so many jobs where that is said; returns the number of its jobs."""
+        reply = await self.send(calls.seal_batch(await self._owner(batch), batch, expected))
+        return calls.sealed(batch, reply, expected)
 
     async def get_batch(self, batch: str) -> Batch:
         """Read a batch."""
@@ -79,7 +80,8 @@ class AsyncBatching(ABC):
 
     async def cancel_batch(self, batch: str) -> int:
         """Cancel every job of a batch in one step; returns how many it has."""
-        return await self._batch_reply(batch, calls.cancel_batch(await self._owner(batch), batch))
+        reply = await self.send(calls.cancel_batch(await self._owner(batch), batch))
+        return calls.sealed(batch, reply)
 
     async def pause_batch(self, batch: str) -> Batch:
         """Submit nothing more of a batch until it is resumed."""
@@ -136,12 +138,6 @@ class AsyncBatching(ABC):
         """Read the groups that have settings or ready jobs, 1,000 at most."""
         await self._know({account})
         return await self.send(groups.list_groups(account))
-
-    async def _batch_reply(self, batch: str, call: Call[int]) -> int:
-        jobs = await self.send(call)
-        if jobs < 0:
-            raise BatchExpired(batch) if jobs == calls.EXPIRED else BatchNotFound(batch)
-        return jobs
 
     async def _drive(self, flow: Flow[T]) -> T:
         return await drive_async(flow, self.send)

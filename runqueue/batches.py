@@ -10,7 +10,7 @@ submitted, while runs of it are still under way: it was canceled, a rule of its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -52,9 +52,19 @@ STOPPED: Final = {
 LIVE = (JobState.SUBMITTING, JobState.UNCONFIRMED, JobState.RUNNING)
 #: What the rules are where a batch does not say.
 ABORT_AFTER, CANARY_RATIO = 20, 0.9
+_JOBS_WORDS = "a number of jobs, 1 or more"
 #: Characters of a callback's URL, and shares at which it is told, at most.
 LONGEST_URL, MOST_SHARES = 8000, 100
 _COUNTED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED, JobState.DEAD)
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether it is a number: a bool is none, although Python counts it among them."""
+    return type(value) in (int, float)
+
+
+def _is_jobs(value: object) -> bool:
+    return type(value) is int and 1 <= value < 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,7 @@ class BatchRules:
         callback_at: also told when these shares of its jobs have ended, each above 0 and below 1.
 
     Raises:
-        InvalidBatch: a value is out of its range.
+        InvalidBatch: a value is of another type, or out of its range.
     """
 
     abort_at_failure_ratio: float | None = None
@@ -93,28 +103,33 @@ class BatchRules:
 
     def _wrong_limits(self) -> Iterator[FieldError]:
         ratio = self.abort_at_failure_ratio
-        if ratio is not None and not 0 < ratio <= 1:
+        if ratio is not None and not (_is_number(ratio) and 0 < ratio <= 1):
             yield _fault("abort_at_failure_ratio", "a number above 0, up to 1", ratio)
-        if not 0 <= self.canary_ratio <= 1:
+        if not (_is_number(self.canary_ratio) and 0 <= self.canary_ratio <= 1):
             yield _fault("canary_ratio", "a number from 0 to 1", self.canary_ratio)
-        for name, value in (("abort_after", self.abort_after), ("canary", self.canary)):
-            if value is not None and not 1 <= value < 2**53:
-                yield _fault(name, "a number of jobs, 1 or more", value)
+        if not _is_jobs(self.abort_after):
+            yield _fault("abort_after", _JOBS_WORDS, self.abort_after)
+        if self.canary is not None and not _is_jobs(self.canary):
+            yield _fault("canary", _JOBS_WORDS, self.canary)
         if self.expires_after is not None and not self._expires_us:
             words = f"a number of seconds above 0, up to {LONGEST_WAIT_S}"
             yield _fault("expires_after", words, self.expires_after)
 
     def _wrong_callbacks(self) -> Iterator[FieldError]:
-        url, shares = self.callback_url, self.callback_at
+        url = self.callback_url
+        shares: object = self.callback_at
         if url is not None and not (is_web_url(url) and len(url) <= LONGEST_URL):
             words = f"expected {WEB_URL_WORDS}, of {LONGEST_URL} characters at most"
             yield FieldError("callback_url", words)
+        if not isinstance(shares, tuple):
+            yield _fault("callback_at", "a list of numbers", shares)
+            return
         if shares and url is None:
             yield FieldError("callback_at", "expected a callback_url beside it")
         if len(shares) > MOST_SHARES:
             yield _fault("callback_at", f"{MOST_SHARES} shares at most", len(shares))
         for share in shares:
-            if not 0 < share < 1:
+            if not (_is_number(share) and 0 < share < 1):
                 yield _fault("callback_at", "shares above 0 and below 1", share)
 
     @property
@@ -139,6 +154,12 @@ NO_RULES = BatchRules()
 def in_seconds(span: timedelta | float | None) -> float | None:
     """Return a span of time as `BatchRules` takes it."""
     return span.total_seconds() if isinstance(span, timedelta) else span
+
+
+def in_shares(shares: object) -> tuple[float, ...]:
+    """Return shares as `BatchRules` takes them; what is no list of any is refused there."""
+    is_list = isinstance(shares, Iterable) and not isinstance(shares, str | bytes)
+    return tuple(shares) if is_list else shares  # type: ignore[arg-type, return-value]
 
 
 def _fault(name: str, expected: str, value: object) -> FieldError:

@@ -13,8 +13,8 @@ from runqueue.batches import (
     BatchRules,
     JobPage,
     in_seconds,
+    in_shares,
 )
-from runqueue.errors import BatchExpired, BatchNotFound
 from runqueue.flows import Flow, drive
 from runqueue.groups import KEEP, Group, Keep
 from runqueue.job import Job, JobState
@@ -61,7 +61,7 @@ class Batching(ABC):
 
         Raises:
             UnknownAccount: no worker ever served this account.
-            InvalidBatch: a rule is out of its range.
+            InvalidBatch: a rule is of another type, or out of its range.
         """
         rules = BatchRules(
             abort_at_failure_ratio,
@@ -70,21 +70,28 @@ class Batching(ABC):
             canary_ratio,
             in_seconds(expires_after),
             callback_url,
-            tuple(callback_at),
+            in_shares(callback_at),
         )
         self._know({account})
         batch = ids.new_id(account)
         self.send(calls.open_batch(account, batch, name, rules))
         return batch
 
-    def seal_batch(self, batch: str) -> int:
+    def seal_batch(self, batch: str, expected: int | None = None) -> int:
         """Accept a batch; returns the number of its jobs. Repeating it changes nothing.
+
+        Args:
+            batch: its id.
+            expected: how many jobs were handed in to it. Until it is sealed, an upload of the same
+                keys may take jobs of it over: then nothing is accepted. None = whatever it holds.
 
         Raises:
             BatchNotFound: no such batch is on record.
             BatchExpired: its upload took too long; its jobs were not accepted.
+            BatchMismatch: it holds another number of jobs than was expected, and stays as it is.
         """
-        return self._batch_reply(batch, calls.seal_batch(self._owner(batch), batch))
+        reply = self.send(calls.seal_batch(self._owner(batch), batch, expected))
+        return calls.sealed(batch, reply, expected)
 
     def get_batch(self, batch: str) -> Batch:
         """Read a batch.
@@ -119,7 +126,7 @@ class Batching(ABC):
         Raises:
             BatchNotFound: no such batch is on record.
         """
-        return self._batch_reply(batch, calls.cancel_batch(self._owner(batch), batch))
+        return calls.sealed(batch, self.send(calls.cancel_batch(self._owner(batch), batch)))
 
     def pause_batch(self, batch: str) -> Batch:
         """Submit nothing more of a batch, whatever its size, until it is resumed.
@@ -240,12 +247,6 @@ class Batching(ABC):
         """
         self._know({account})
         return self.send(groups.list_groups(account))
-
-    def _batch_reply(self, batch: str, call: Call[int]) -> int:
-        jobs = self.send(call)
-        if jobs < 0:
-            raise BatchExpired(batch) if jobs == calls.EXPIRED else BatchNotFound(batch)
-        return jobs
 
     def _drive(self, flow: Flow[T]) -> T:
         return drive(flow, self.send)

@@ -12,6 +12,7 @@ from runqueue import ids, wire
 from runqueue.batch_records import read_batch
 from runqueue.batches import NO_RULES, Batch, BatchRules
 from runqueue.delivery import DeliveryState, WebhookDelivery
+from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound
 from runqueue.estimate import read_capacity
 from runqueue.job import (
     Enqueued,
@@ -39,8 +40,9 @@ _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
 _STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT}
 _TAKEN_OVER = 3
 _NO_BATCH, _ONLY_LOOK = "-", "?"
-#: What `seal_batch` says of an upload that was not finished in time.
-EXPIRED = -2
+#: What `seal_batch` says of an upload that was not finished in time, and of one that holds another
+#: number of jobs than was expected.
+EXPIRED, MISMATCH = -2, -3
 
 
 def job_id_of(spec: JobSpec) -> str:
@@ -127,9 +129,30 @@ def open_batch(account: str, batch: str, name: str, rules: BatchRules = NO_RULES
     return Call(load("open_batch"), account, [batch, name, *rules.stored()], bool)
 
 
-def seal_batch(account: str, batch: str) -> Call[int]:
-    """Accept a batch; the reply is the number of its jobs, -1 = no such batch, or `EXPIRED`."""
-    return Call(load("seal_batch"), account, [batch], int)
+def seal_batch(account: str, batch: str, expected: int | None = None) -> Call[int]:
+    """Accept a batch; the reply is for `sealed`.
+
+    Args:
+        account: whose it is.
+        batch: its id.
+        expected: how many jobs it has to hold to be accepted; None = any number.
+    """
+    return Call(load("seal_batch"), account, [batch, "" if expected is None else expected], int)
+
+
+def sealed(batch: str, reply: int, expected: int | None = None) -> int:
+    """Return what `seal_batch` and `cancel_batch` reply: the number of jobs.
+
+    Raises:
+        BatchNotFound: no such batch is on record.
+        BatchExpired: its upload was not finished in time.
+        BatchMismatch: it holds another number of jobs than was expected.
+    """
+    if reply == MISMATCH:
+        raise BatchMismatch(batch, expected or 0)
+    if reply < 0:
+        raise BatchExpired(batch) if reply == EXPIRED else BatchNotFound(batch)
+    return reply
 
 
 def discard_batch(account: str, batch: str) -> Call[bool]:

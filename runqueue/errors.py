@@ -11,6 +11,7 @@ RunQueueError
 ├── BatchNotFound         no batch of that id is on record
 ├── BatchCanceled         the batch was canceled: it does not go on
 ├── BatchExpired          the upload was not finished in time: its jobs were not accepted
+├── BatchMismatch         the batch holds other jobs than were handed in: it was not accepted
 ├── QueueUnavailable      Redis cannot be reached
 │   ├── MalformedURL      the address of Redis is none: trying again does not help
 │   └── GatewayUnavailable   the gateway cannot be reached, or answers what none would
@@ -152,6 +153,27 @@ class BatchExpired(RunQueueError):
         return (
             f"batch {self.batch_id} expired before it was sealed, and holds no jobs any more:"
             " hand them in again"
+        )
+
+
+class BatchMismatch(RunQueueError):
+    """The batch was not accepted: another upload has taken some of its jobs over.
+
+    Args:
+        batch_id: the batch; it is still open.
+        expected: how many jobs were handed in to it.
+    """
+
+    def __init__(self, batch_id: str, expected: int) -> None:
+        self.batch_id = batch_id
+        self.expected = expected
+        super().__init__(batch_id, expected)
+
+    def __str__(self) -> str:
+        return (
+            f"batch {self.batch_id} does not hold the {self.expected} jobs that were handed in to"
+            " it, and was not accepted: an upload of the same keys may have some of them; hand"
+            " them in again once that is over"
         )
 
 

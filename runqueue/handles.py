@@ -47,6 +47,10 @@ class QueuedJob(Enqueued):
         job._queue = queue
         return job
 
+    def _replace(self, **fields: Any) -> Self:
+        """Return it with other fields, of the same queue."""
+        return self.of(super()._replace(**fields), self._queue)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the queue, which holds connections, behind."""
         return Enqueued, tuple(self)
@@ -87,6 +91,10 @@ class AwaitableJob(Enqueued):
         job = cls(*answer)
         job._queue = queue
         return job
+
+    def _replace(self, **fields: Any) -> Self:
+        """Return it with other fields, of the same queue."""
+        return self.of(super()._replace(**fields), self._queue)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the queue, which holds connections, behind."""

@@ -21,10 +21,11 @@ batch:<b>               hash    sealed, held (and why), rules, counts by state, 
                                 how fast its jobs end, what its callback_url is to be told
 batch_jobs:<b>          list    the batch's job ids
 batch_lanes:<b>         set     <p>:<group> of every lane the batch ever used
+batch_left:<b>          set     jobs of an open batch that other uploads took over
 batches, unsealed       zset    batches by creation time
 expiring                zset    batches by when their time is up
 callbacks               zset    '<batch> <event>' by the next try to tell it
-canceling               hash    canceled batches the sweep walks, and how far it is
+canceling               hash    canceled or expired batches the sweep walks, how far it is
 due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
 claims:<process>        zset    submissions under way, by claim time
 claim:<claim_id>        string  what a claim took, for asking again
@@ -54,6 +55,7 @@ clocks                  hash    process -> the server's time at its last tick, a
 board:<kind>            zset    processes that have a pump of the kind, by when that is stale
 wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
+handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>
 audit                   stream  what people did, the last ten thousand times
 ended                   channel ids of jobs that end, for those who wait

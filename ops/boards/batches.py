@@ -52,6 +52,20 @@ BOARD = Board(
                     ],
                     "aborted: by their own rules; expired: their upload was never finished.",
                 ),
+                Panel(
+                    "Callbacks of batches",
+                    [
+                        (
+                            (
+                                "sum by (outcome) (increase(runqueue_batch_callbacks_total"
+                                '{account=~"$account"}[$__rate_interval]))'
+                            ),
+                            "{{outcome}}",
+                        )
+                    ],
+                    "gave_up: `runqueue batch show` says why the callback_url was not told.",
+                    runbook="RunqueueDeliveryGaveUp",
+                ),
             ],
         ),
         (

@@ -11,6 +11,7 @@ import typer
 from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
+    BatchMismatch,
     BatchNotFound,
     EvictingRedis,
     InvalidRequest,
@@ -53,6 +54,7 @@ _CODES: tuple[tuple[type[RunQueueError], Exit], ...] = (
     (BatchNotFound, Exit.INVALID),
     (BatchCanceled, Exit.INVALID),
     (BatchExpired, Exit.INVALID),
+    (BatchMismatch, Exit.INVALID),
 )
 
 

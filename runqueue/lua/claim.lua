@@ -76,17 +76,6 @@ next_us = math.max(next_us, due)
 
 local taken, groups, skips, held = {}, {}, 0, 0
 
--- How fast submissions go, second by second: the pace is cut to half of it where no limit says more.
-local function count_dispatches(n)
-  local f = redis.call('HMGET', META, 'second', 'second_n')
-  local second = int(math.floor(NOW / 1000000))
-  if f[1] == second then
-    redis.call('HINCRBY', META, 'second_n', n)
-  else
-    redis.call('HSET', META, 'second', second, 'second_n', int(n), 'last_second_n', f[2] or '0')
-  end
-end
-
 -- One process at a time takes suspects on, for as long as it goes on asking for them.
 local function suspects_are_mine()
   local f = redis.call('HMGET', META, 'suspects_by', 'suspects_until')

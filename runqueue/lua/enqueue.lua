@@ -21,6 +21,7 @@ if batch ~= NO_BATCH and not only_look then
   if f[1] == '1' or f[2] == 'canceled' then return redis.error_reply('SEALED ' .. batch) end
   expect(PREFIX .. 'batch_jobs:' .. batch, 'list')
   expect(PREFIX .. 'batch_lanes:' .. batch, 'set')
+  expect(PREFIX .. 'batch_left:' .. batch, 'set')
   canary_left = tonumber(f[3] or 0) - tonumber(f[4] or 0)
 end
 expect(DUE, 'zset')
@@ -105,13 +106,15 @@ end
 call('HINCRBY', COUNTERS, 'enqueued', #fresh)
 
 -- A job of an unfinished upload is handed in again: the new batch takes it over. The old lane keeps
--- its id; a claim skips it there, because its batch is not the lane's.
+-- its id; a claim skips it there, because its batch is not the lane's. So does its list, and `batch_left` says so: it
+-- may come back.
 local function take_over(job)
   bump(totals, job.state .. ':' .. job.priority, -1)
   if job.state == 'ready' then bump(group_load, job.group, -1) end
   batch_totals[job.batch] = batch_totals[job.batch] or {}
   bump(batch_totals[job.batch], 'count:' .. job.state, -1)
   bump(batch_totals[job.batch], 'moved', 1)
+  call('SADD', PREFIX .. 'batch_left:' .. job.batch, job.id)
   if job.canary then bump(batch_totals[job.batch], 'canary_jobs', -1) end
   if job.state == 'scheduled' then call('ZREM', DUE, job.id) end
   if job.deadline then call('ZREM', DEADLINES, job.id) end
@@ -145,6 +148,20 @@ local function marks_canary(id)
   return true
 end
 
+-- Adds jobs to the batch's list; one that came back from another upload stands there already.
+local function list_jobs(ids)
+  local left, new = PREFIX .. 'batch_left:' .. batch, ids
+  if call('EXISTS', left) == 1 then
+    new = {}
+    for _, id in ipairs(ids) do
+      if call('SREM', left, id) == 0 then new[#new + 1] = id end
+    end
+    batch_totals[batch] = batch_totals[batch] or {}
+    bump(batch_totals[batch], 'moved', #new - #ids)
+  end
+  in_parts('RPUSH', PREFIX .. 'batch_jobs:' .. batch, new)
+end
+
 local ids = {}
 for n, i in ipairs(fresh) do
   local id, lane = ARGV[i], lanes[ARGV[i + 2]]
@@ -159,7 +176,7 @@ for n, i in ipairs(fresh) do
   end
   ids[n] = id
 end
-if batch ~= NO_BATCH then in_parts('RPUSH', PREFIX .. 'batch_jobs:' .. batch, ids) end
+if batch ~= NO_BATCH then list_jobs(ids) end
 
 for _, lane in ipairs(order) do
   local job = { priority = lane.priority, group = lane.group, batch = batch }

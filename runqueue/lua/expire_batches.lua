@@ -1,7 +1,7 @@
 -- An upload that was never finished expires: its jobs are removed (they were not accepted), and its record says for a
 -- week what became of it. One that was given up goes without a trace, and so does a batch without jobs.
 -- ARGV  now_us, upload_us (how long an upload may take), limit
--- Reply: how many jobs were looked at (as many as the limit = ask again)
+-- Reply: how many batches and jobs were looked at (as many as the limit, or more = ask again)
 local UNSEALED, upload, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[2]), tonumber(ARGV[3]), 0
 local WORDS = 'its upload was not finished in time: hand its jobs in again'
 expect(UNSEALED, 'zset')
@@ -26,7 +26,7 @@ local function take_out(batch, id)
   redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)
 end
 
--- Takes jobs out; true once none is left.
+-- No more jobs than may be looked at yet, and one at least: a large upload goes in steps.
 local function is_empty(batch)
   local ids = redis.call('LPOP', PREFIX .. 'batch_jobs:' .. batch, math.max(1, limit - looked)) or {}
   for _, id in ipairs(ids) do take_out(batch, id) end
@@ -34,10 +34,10 @@ local function is_empty(batch)
   return redis.call('EXISTS', PREFIX .. 'batch_jobs:' .. batch) == 0
 end
 
--- The record stays, without jobs.
+-- What people see of it for a week.
 local function keep_record(batch)
   drop_lanes(batch)
-  redis.call('DEL', PREFIX .. 'batch_lanes:' .. batch)
+  redis.call('UNLINK', PREFIX .. 'batch_lanes:' .. batch, PREFIX .. 'batch_left:' .. batch)
   for _, field in ipairs(redis.call('HKEYS', batch_key(batch))) do
     if string.match(field, '^count:') or string.match(field, '^canary') or field == 'moved' or field == 'retired' then
       redis.call('HDEL', batch_key(batch), field)
@@ -82,8 +82,9 @@ local function expire(batch, is_given_up)
   end
 end
 
-local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', int(NOW - upload), 'WITHSCORES', 'LIMIT', 0, 8)
+local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', int(NOW - upload), 'WITHSCORES', 'LIMIT', 0, limit)
 for i = 1, #old, 2 do
+  looked = looked + 1
   expire(old[i], old[i + 1] == '0')
   if looked >= limit then break end
 end

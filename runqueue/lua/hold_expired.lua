@@ -1,5 +1,6 @@
 -- Batches whose time is up: nothing more of them is submitted, and runs under way go on. What still waits in one that
--- nobody has resumed for a week is canceled, so that all of it goes in time.
+-- nobody has resumed for a week is canceled, so that all of it goes in time; and again a week later, what was done
+-- again meanwhile, as long as the batch is on record.
 -- ARGV  now_us, limit.   Reply: how many batches were due (as many as the limit = ask again)
 local EXPIRING, CANCELING = PREFIX .. 'expiring', PREFIX .. 'canceling'
 expect(EXPIRING, 'zset')
@@ -12,7 +13,8 @@ for _, batch in ipairs(due) do
   local read = read_batch(batch)
   redis.call('ZREM', EXPIRING, batch)
   if read.held == 'expired' then
-    redis.call('HSETNX', CANCELING, batch, '0')
+    if read.open > 0 then redis.call('HSETNX', CANCELING, batch, '0') end
+    redis.call('ZADD', EXPIRING, int(NOW + KEPT), batch)
   elseif read.sealed == '1' and not FINAL[read.held] and read.open > 0 then
     local seconds = tonumber(redis.call('HGET', batch_key(batch), 'expires_after')) / 1000000
     redis.call('HSET', batch_key(batch), 'held', 'expired', 'why',

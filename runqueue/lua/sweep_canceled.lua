@@ -1,4 +1,5 @@
--- Walks the jobs of canceled batches: scheduled | ready → canceled, what is live is flagged.
+-- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled, what is live is
+-- flagged.
 -- ARGV  now_us, limit.   Reply: how many jobs were walked (as many as the limit = ask again)
 local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
 expect(CANCELING, 'hash')
@@ -6,7 +7,7 @@ pass_when_full()
 local flat = redis.call('HGETALL', CANCELING)
 for i = 1, #flat, 2 do
   local batch, from = flat[i], tonumber(flat[i + 1])
-  local ids = {}
+  local is_canceled, ids = batch_canceled(batch), {}
   if walked < limit then
     ids = redis.call('LRANGE', PREFIX .. 'batch_jobs:' .. batch, from, from + limit - walked - 1)
   end
@@ -14,7 +15,7 @@ for i = 1, #flat, 2 do
     local job = read_job(id)
     if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
       remove_later('due', id)
-      end_job(job, 'canceled', { 'reason', 'its batch was canceled' })
+      end_job(job, 'canceled', { 'reason', is_canceled and 'its batch was canceled' or 'its batch expired' })
     elseif job and job.batch == batch and LIVE[job.state] then
       redis.call('HSETNX', job_key(id), 'cancel', 'asked')
       if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), id) end
@@ -23,7 +24,8 @@ for i = 1, #flat, 2 do
   walked = walked + #ids
   if walked < limit then
     redis.call('HDEL', CANCELING, batch)
-    drop_lanes(batch)
+    -- In one that expired a job may be done again meanwhile: it stands in its lane, for when the batch goes on.
+    if is_canceled then drop_lanes(batch) end
   else
     redis.call('HSET', CANCELING, batch, int(from + #ids))
   end

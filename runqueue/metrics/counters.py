@@ -40,6 +40,7 @@ _DELIVERED = {
     state.value: f"webhooks:{state.value}"
     for state in (DeliveryState.DELIVERED, DeliveryState.GAVE_UP, DeliveryState.UNKNOWN)
 }
+_TOLD_OF_BATCHES = {name: f"callbacks:{name}" for name in ("delivered", "gave_up", "dropped")}
 _BATCHES = {name: f"batches:{name}" for name in ("opened", "finished", "aborted")} | {
     "expired": "batches_expired"
 }
@@ -54,7 +55,10 @@ _SINGLE = {
 #: Totals that have a metric of their own; all others are events.
 _TOLD = {
     name
-    for told in (_ENDED, _SUBMISSIONS, _ENDS_SEEN, _CALLS, _FENCED, _DELIVERED, _BATCHES, _SINGLE)
+    for told in (
+        *(_ENDED, _SUBMISSIONS, _ENDS_SEEN, _CALLS, _FENCED, _DELIVERED),
+        *(_BATCHES, _TOLD_OF_BATCHES, _SINGLE),
+    )
     for name in told.values()
 }
 
@@ -131,6 +135,14 @@ COUNTERS: tuple[Family, ...] = (
         "Batches that were opened, finished, aborted by their rules, or expired unsealed.",
         totals(_BATCHES),
         ("event",),
+    ),
+    Family(
+        "batch_callbacks",
+        "counter",
+        "What callback_urls of batches were to be told: delivered, gave_up, or dropped (its upload"
+        " was given up).",
+        totals(_TOLD_OF_BATCHES),
+        ("outcome",),
     ),
     Family(
         "events",

@@ -212,3 +212,11 @@ def test_no_more_than_the_rate_goes_in_any_second(client: redis.Redis, rate: int
             gone += 1
 
     assert gone <= min(100, 3 * rate)
+
+
+def test_a_request_is_counted_once_although_its_answer_was_lost(client: redis.Redis) -> None:
+    now = 1_800_000_000 * SECOND
+    call = hand_in("shop", 100, 60)
+    for _ in range(2):  # the client of Redis sends it again by itself
+        assert run(client, call, now).left == 40
+    assert allowed(client, now, 30, rate=100).left == 10

@@ -48,3 +48,9 @@ async def test_it_is_copied_pickled_and_compared_as_the_answer_that_it_is(
             kept: Enqueued = pickle.loads(pickle.dumps(job))
             assert type(kept) is Enqueued
             assert kept == job == copy.deepcopy(job)
+
+
+def test_a_handle_that_was_changed_keeps_its_queue(queue: RunQueue) -> None:
+    job = queue.enqueue(ASK)
+    changed = job._replace(custom_id="another")
+    assert (changed.custom_id, changed.get().id) == ("another", job.job_id)

@@ -10,6 +10,7 @@ from runqueue import (
     KEEP,
     BatchCanceled,
     BatchExpired,
+    BatchMismatch,
     BatchNotFound,
     BatchStatus,
     InvalidBatch,
@@ -117,6 +118,20 @@ async def test_an_upload_that_expired_says_what_to_do(ask: Ask, client: redis.Re
     assert await ask("cancel_batch", batch) == 0
 
 
+async def test_a_batch_is_accepted_with_as_many_jobs_as_were_handed_in_or_not_at_all(
+    ask: Ask,
+) -> None:
+    batch, other = await ask("open_batch"), await ask("open_batch")
+    await ask("enqueue_many", [line("a"), line("b")], batch=batch)
+    await ask("enqueue_many", [line("b")], batch=other)
+    with pytest.raises(BatchMismatch, match=f"batch {batch} does not hold the 2 jobs"):
+        await ask("seal_batch", batch, 2)
+    assert (await ask("get_batch", batch)).status is BatchStatus.VALIDATING
+    await ask("enqueue_many", [line("b")], batch=batch)
+    for _ in range(2):
+        assert await ask("seal_batch", batch, 2) == 2
+
+
 async def test_results_come_in_the_order_of_the_upload(ask: Ask, client: redis.Redis) -> None:
     names = [f"order-{n}" for n in range(230)]
     batch = await batch_of(ask, *(line(name) for name in names))
@@ -172,3 +187,25 @@ async def test_a_group_is_capped_and_paused(ask: Ask) -> None:
         await ask("set_group", "shop", max_concurrent=0)
     with pytest.raises(UnknownAccount):
         await ask("set_group", "shop", paused=True, account="nobody")
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"canary": 2.5},
+        {"canary": True},
+        {"canary_ratio": "0.5"},
+        {"abort_after": "5"},
+        {"abort_after": None},
+        {"abort_at_failure_ratio": True},
+        {"expires_after": "60"},
+        {"callback_url": 7},
+        {"callback_at": 0.5, "callback_url": "https://a.test/"},
+        {"callback_at": "half", "callback_url": "https://a.test/"},
+        {"callback_at": ["half"], "callback_url": "https://a.test/"},
+    ],
+    ids=str,
+)
+async def test_a_rule_of_another_type_is_named(ask: Ask, rules: dict[str, Any]) -> None:
+    with pytest.raises(InvalidBatch, match=rf"^{next(iter(rules))}: expected "):
+        await ask("open_batch", **rules)

@@ -8,7 +8,7 @@ from runqueue import batch_calls, calls, flows
 from runqueue.batches import BatchRules, BatchStatus
 from runqueue.errors import BatchCanceled, BatchNotFound
 from runqueue.job import JobState
-from tests.integration.clockwork import DAY, KEEP, UPLOAD, Clockwork
+from tests.integration.clockwork import DAY, KEEP, UPLOAD, Clockwork, spec
 
 
 def listed(clock: Clockwork, lanes: str = "2:default") -> list[str]:
@@ -377,3 +377,34 @@ def test_batches_are_listed_the_newest_first_and_each_once(clock: Clockwork) -> 
     assert sorted(seen) == sorted(made)
     order = [clock.read(batch).created_at for batch in seen]
     assert order == sorted(order, reverse=True)
+
+
+@pytest.mark.parametrize("other", ["goes on", "is given up"])
+def test_a_job_that_another_upload_took_and_that_came_back_stands_in_its_batch_once(
+    clock: Clockwork, other: str
+) -> None:
+    first, second = clock.open_batch(), clock.open_batch()
+    jobs = [spec(name) for name in "abc"]
+    clock.hand_in(jobs, first)
+    clock.hand_in(jobs[1:], second)
+    if other == "is given up":
+        clock.run(calls.discard_batch(clock.account, second))
+        clock.sweep("expire_batches", UPLOAD)
+    answers = clock.hand_in(jobs, first)  # the same packet, since its answer was lost
+    assert clock.run(calls.list_batch(clock.account, first, 0, 100)) == [a.job_id for a in answers]
+    assert clock.seal(first) == 3
+    assert sorted(clock.claimed()) == sorted(a.job_id for a in answers)
+    assert not clock.client.exists(clock.key(f"batch_left:{first}"))
+
+
+def test_an_upload_without_what_another_took_over_is_not_accepted_in_part(
+    clock: Clockwork,
+) -> None:
+    first, second = clock.open_batch(), clock.open_batch()
+    clock.hand_in([spec("a"), spec("b")], first)
+    clock.hand_in([spec("b")], second)
+    before = clock.dump()
+    assert clock.run(calls.seal_batch(clock.account, first, 2)) == calls.MISMATCH
+    assert clock.dump() == before
+    assert clock.run(calls.seal_batch(clock.account, first, 1)) == 1
+    assert clock.run(calls.seal_batch(clock.account, first, 2)) == 1, "it was accepted before"

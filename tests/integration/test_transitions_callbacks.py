@@ -320,3 +320,8 @@ def test_no_more_of_the_url_than_its_endpoint_is_shown(clock: Clockwork) -> None
         assert "secret" not in repr(shown)
     call = calls.open_batch(clock.account, clock.new_id(), "", TOLD)
     assert "secret" not in repr(call)
+
+
+def test_a_share_is_not_met_by_no_job_at_all(clock: Clockwork) -> None:
+    clock.batch_of(10, BatchRules(callback_url=URL, callback_at=(1e-8,)))
+    assert clock.callbacks() == []

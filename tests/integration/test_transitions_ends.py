@@ -412,7 +412,7 @@ def test_an_upload_that_is_being_removed_can_be_neither_sealed_nor_added_to(
     batch = clock.open_batch()
     clock.enqueue(names=["a", "b"], batch=batch)
     clock.wait(24 * HOUR)
-    assert clock.run(stages.sweep(clock.account, "expire_batches", UPLOAD, 1)) == 1
+    assert clock.run(stages.sweep(clock.account, "expire_batches", UPLOAD, 1)) == 2, "it, and a job"
     assert clock.seal(batch) == calls.EXPIRED
     with pytest.raises(Exception, match="EXPIRED"):
         clock.enqueue(1, batch=batch)

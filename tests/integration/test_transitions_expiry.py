@@ -2,7 +2,7 @@
 
 import pytest
 
-from runqueue import batch_calls, calls, flows
+from runqueue import batch_calls, calls, flows, operator_calls, stages
 from runqueue.batches import BatchRules, BatchStatus
 from runqueue.errors import BatchExpired
 from runqueue.job import JobState
@@ -296,7 +296,9 @@ def test_an_upload_that_is_taken_apart_in_steps_shows_no_jobs_meanwhile(clock: C
     found = clock.read(batch)
     assert (found.status, found.total, found.states) == (BatchStatus.EXPIRED, 0, {})
     assert clock.callbacks() == [], "it is told once all of it is gone"
-    assert clock.sweep("expire_batches", UPLOAD) == 500
+    assert clock.sweep("expire_batches", UPLOAD) == 502, (
+        "999 went first, and the batch itself was looked at twice"
+    )
     assert [due.what for due in clock.callbacks()] == ["expired"]
 
 
@@ -329,3 +331,61 @@ def test_a_batch_that_is_canceled_again_keeps_its_time(clock: Clockwork) -> None
     clock.wait(5)
     assert clock.cancel_batch(batch) == 2
     assert clock.read(batch).canceled_at == at
+
+
+def test_a_job_that_is_replayed_while_its_expired_batch_is_swept_is_not_lost(
+    clock: Clockwork,
+) -> None:
+    batch, jobs = clock.batch_of(15, BatchRules(expires_after=60))
+    expire_for_a_week(clock)
+    sweep = stages.sweep(clock.account, "sweep_canceled", 10)
+    assert clock.run(sweep) == 10
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(jobs[0]))) == [1]
+    assert clock.run(sweep) == 5
+    clock.resume(batch)
+    assert clock.claimed(100) == [jobs[0]]
+
+
+def test_what_an_expired_batch_cancels_says_why(clock: Clockwork) -> None:
+    _, (job,) = clock.batch_of(1, BatchRules(expires_after=60))
+    expire_for_a_week(clock)
+    clock.sweep("sweep_canceled")
+    assert clock.field(job, "reason") == "its batch expired"
+
+
+def test_what_is_done_again_in_a_batch_that_expired_long_ago_goes_in_time_too(
+    clock: Clockwork,
+) -> None:
+    batch, jobs = clock.batch_of(2, BatchRules(expires_after=60))
+    expire_for_a_week(clock)
+    clock.sweep("sweep_canceled")
+    assert clock.drive(flows.retry_failed(clock.account, batch)) == 2
+    for _ in range(20):
+        clock.wait(DAY / SECOND)
+        for script, *span in (("hold_expired",), ("sweep_canceled",), ("retire", KEEP)):
+            clock.sweep(script, *span)
+    assert clock.states(jobs) == {None}
+    assert [key for key in clock.dump() if batch in key] == []
+    assert clock.members("expiring") == []
+
+
+def expire_for_a_week(clock: Clockwork) -> None:
+    """The time of a batch is up, and nobody resumes it."""
+    clock.wait(60)
+    clock.sweep("hold_expired")
+    clock.wait(7 * DAY / SECOND)
+    clock.sweep("hold_expired")
+
+
+@pytest.mark.parametrize("n", [50, 300])
+def test_uploads_that_were_given_up_keep_nobody_waiting(clock: Clockwork, n: int) -> None:
+    late = clock.open_batch()
+    clock.enqueue(1, batch=late)
+    clock.now += UPLOAD
+    for _ in range(n):
+        clock.run(calls.discard_batch(clock.account, clock.open_batch()))
+    # As the worker does: asked again while as many were looked at as the limit says.
+    while clock.run(stages.sweep(clock.account, "expire_batches", UPLOAD, 10)) >= 10:
+        pass
+    assert clock.members("unsealed") == [late]
+    assert clock.read(late).status is BatchStatus.EXPIRED

@@ -61,6 +61,15 @@ def test_a_full_server_refuses_jobs_with_nothing_half_written(clock: Clockwork) 
     assert clock.dump() == before
 
 
+def test_an_upload_that_filled_the_server_is_given_up(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    clock.enqueue(3, batch=batch)
+    fill_up(clock)
+    assert clock.run(calls.discard_batch(clock.account, batch)) == 1
+    clock.sweep("expire_batches", UPLOAD)
+    assert [key for key in clock.dump() if batch in key] == []
+
+
 def test_a_full_server_refuses_claims_with_nothing_half_written(clock: Clockwork) -> None:
     clock.limit(dispatches_per_second=10, concurrent_runs=5)
     clock.enqueue(10)
@@ -226,7 +235,7 @@ def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:
     assert clock.sweep("expire_leases", CLAIM_AGE) == 1
     assert clock.sweep("expire_deadlines") == 1
     assert clock.sweep("promote_due") == 1
-    assert clock.sweep("expire_batches", UPLOAD) == 1
+    assert clock.sweep("expire_batches", UPLOAD) == 2, "the batch, and its job"
     assert clock.sweep("retire", KEEP) >= 1
     assert [clock.state(i) for i in (job, open_, late, soon, canceled)] == [
         None,

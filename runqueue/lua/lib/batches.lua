@@ -14,7 +14,8 @@ end
 local function drop_batch(batch)
   if tonumber(redis.call('HGET', batch_key(batch), 'callbacks:pending') or 0) > 0 then return false end
   drop_lanes(batch)
-  redis.call('UNLINK', batch_key(batch), PREFIX .. 'batch_jobs:' .. batch, PREFIX .. 'batch_lanes:' .. batch)
+  redis.call('UNLINK', batch_key(batch), PREFIX .. 'batch_jobs:' .. batch, PREFIX .. 'batch_lanes:' .. batch,
+    PREFIX .. 'batch_left:' .. batch)
   redis.call('ZREM', PREFIX .. 'batches', batch)
   redis.call('ZREM', PREFIX .. 'expiring', batch)
   return true
@@ -47,12 +48,12 @@ do
 
   local function abort_batch(batch, read, why)
     redis.call('HSET', batch_key(batch), 'held', 'aborted', 'why', why)
-  redis.call('HINCRBY', COUNTERS, 'batches:aborted', 1)
+    redis.call('HINCRBY', COUNTERS, 'batches:aborted', 1)
     read.held = 'aborted'
   end
 
-  -- A share that is met exactly is met: 0.1 * 30 is a little more than 3.
-  local function is_share(n, ratio, of) return n + 0.000001 >= tonumber(ratio) * of end
+  -- A share that is met exactly is met, however small it is: 0.1 * 30 is a little more than 3.
+  local function is_share(n, ratio, of) return n >= tonumber(ratio) * of * (1 - 1e-9) end
 
   -- What held the batch says nothing of how fast it goes on: that is measured from its next claim on (save.lua).
   function measure_anew(batch)

@@ -58,29 +58,32 @@ end
 
 -- When all that went is worked off, never before now. What is owed is a number of calls, not a time: when the rate
 -- changes, each of them takes longer, or less. Otherwise a pace cut to a half would let half a burst through at once.
+-- What older workers of a rolling upgrade took since names no interval, and is taken for calls at the rate of now.
 -- A clock that went back must not close the gate for longer than the burst it can hold.
 local function owed_until(name, interval, burst)
   local stored = tonumber(redis.call('GET', PREFIX .. 'gcra:' .. name) or 0)
   if stored <= NOW then return NOW, stored end
-  local before = tonumber(redis.call('HGET', META, 'interval:' .. name) or interval)
-  local tat = before == interval and stored or NOW + math.ceil((stored - NOW) * interval / before)
+  local before, of = string.match(redis.call('HGET', META, 'interval:' .. name) or '', '^(%d+) (%d+)$')
+  local tat = stored
+  if of == int(stored) and tonumber(before) ~= interval then
+    tat = NOW + math.ceil((stored - NOW) * interval / before)
+  end
   return math.min(tat, NOW + burst * interval), stored
 end
 
 local function store_tat(name, interval, tat)
-  redis.call('HSET', META, 'interval:' .. name, int(interval))
+  redis.call('HSET', META, 'interval:' .. name, int(interval) .. ' ' .. int(tat))
   redis.call('SET', PREFIX .. 'gcra:' .. name, int(tat), 'PX', int(math.ceil((tat - NOW + MAX_PERMIT_AGE) / 1000)))
 end
 
 local function interval_of(rate) return math.ceil(1000000 / rate) end
 
--- Returns how many may go now.
 local function room_now(rate, burst, tat)
   local interval = interval_of(rate)
   return math.max(0, math.floor((NOW + burst * interval - tat) / interval))
 end
 
--- Returns how many of `want` may go now and, when that is fewer, when to ask again: as soon as half
+-- How many of `want` may go and, when that is fewer, when to ask again: as soon as half
 -- a burst may go, so that a fast limit does not cost one script call a job.
 local function allowed(name, rate, burst, want)
   if rate == 0 or want < 1 then return want, 0 end
@@ -98,4 +101,15 @@ local function take(name, rate, n)
   local interval = interval_of(rate)
   local stored = tonumber(redis.call('GET', PREFIX .. 'gcra:' .. name) or 0)
   store_tat(name, interval, math.max(stored, NOW) + n * interval)
+end
+
+-- How fast submissions go, second by second: the pace is cut to half of it where no limit says more.
+local function count_dispatches(n)
+  local f = redis.call('HMGET', META, 'second', 'second_n')
+  local second = int(math.floor(NOW / 1000000))
+  if f[1] == second then
+    redis.call('HINCRBY', META, 'second_n', n)
+  else
+    redis.call('HSET', META, 'second', second, 'second_n', int(n), 'last_second_n', f[2] or '0')
+  end
 end

@@ -76,7 +76,9 @@ class Checks(Base):
         counters = {k.decode(): int(v) for k, v in data.get("counters", {}).items()}
         records = Counter(f"{job.state}:{job.priority}" for job in self.jobs.values())
         by_state = {
-            name: n for name, n in counters.items() if name[-2:] in {":0", ":1", ":2", ":3"}
+            name: n
+            for name, n in counters.items()
+            if name[-2:] in {":0", ":1", ":2", ":3"} and not name.startswith("time:")
         }
         assert {name: n for name, n in by_state.items() if n} == records
         for state in OVER:
@@ -237,7 +239,9 @@ class Checks(Base):
             else:
                 assert read.status == "validating"
             self.check_told(name, record)
-        for kind in ("batch", "batch_jobs", "batch_lanes"):
+            listed = data.get(f"batch_jobs:{name}", ())
+            assert batch.retired or len(listed) == len(set(listed)), "one stands there twice"
+        for kind in ("batch", "batch_jobs", "batch_lanes", "batch_left"):
             found = {key.split(":")[1] for key in data if key.startswith(f"{kind}:")}
             assert found <= self.batches.keys(), f"{kind} without a batch"
 

@@ -112,7 +112,7 @@ class MBatch:
         """Its time is up."""
         self.expires = 0
         if self.held == "expired":
-            self.to_sweep = True
+            self.to_sweep, self.expires = self.to_sweep or not all_ended, now + KEEP
         elif self.sealed and self.held not in FINAL and not all_ended:
             self.held, self.expires = "expired", now + KEEP
 
@@ -145,10 +145,10 @@ class MBatch:
     def apply_rules(self, bad: int, ended: int, of_canary: Counter[str]) -> None:
         """Abort it, or let it go on after its canary."""
         ratio, after = self.rules.abort_at_failure_ratio, self.rules.abort_after
-        if ratio is not None and ended >= after and bad and bad + 1e-6 >= ratio * ended:
+        if ratio is not None and ended >= after and bad and is_share(bad, ratio, ended):
             self.held = "aborted"
         elif self.canary and sum(of_canary[state] for state in OVER) >= self.marked:
-            if of_canary["completed"] + 1e-6 >= self.rules.canary_ratio * self.marked:
+            if is_share(of_canary["completed"], self.rules.canary_ratio, self.marked):
                 self.canary = False
                 self.held = "" if self.held == "canary" else self.held
             else:
@@ -156,7 +156,7 @@ class MBatch:
 
     def tell_shares(self, ended: int, total: int) -> None:
         """Tell each share that was reached, once."""
-        while self.shares and total and ended + 1e-6 >= self.shares[0] * total:
+        while self.shares and total and is_share(ended, self.shares[0], total):
             self.tell("progress", repr(self.shares.pop(0)))
 
     def tell(self, what: str, share: str = "") -> None:
@@ -164,3 +164,8 @@ class MBatch:
         if self.rules.callback_url is not None:
             self.made += 1
             self.waiting[f"{self.made}:{what}:{share}"] = MEvent()
+
+
+def is_share(n: int, ratio: float, of: int) -> bool:
+    """Tell whether n is that share, or more, but for what floats lose."""
+    return n >= ratio * of * (1 - 1e-9)

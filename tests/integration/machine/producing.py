@@ -162,14 +162,21 @@ class Producing(Base):
         self.batches[batch] = MBatch(self.now, rules)
 
     @precondition(lambda self: self.batches)
-    @rule(n=picks, again=often)
-    def seal_batch(self, n: int, again: bool) -> None:
-        """Seal a batch."""
+    @rule(n=picks, more=st.sampled_from([None, 0, 1]), again=often)
+    def seal_batch(self, n: int, more: int | None, again: bool) -> None:
+        """Seal a batch, if it holds so many jobs, or so many more than it does."""
         name = list(self.batches)[n % len(self.batches)]
         batch = self.batches[name]
-        size = self.send(calls.seal_batch(ACCOUNT, name), again)
-        has_expired = batch.held == "expired" and not batch.sealed
-        assert size == (calls.EXPIRED if has_expired else len(batch.jobs) + batch.retired)
+        jobs = len(batch.jobs) + batch.retired
+        expected = None if more is None else jobs + more
+        size = self.send(calls.seal_batch(ACCOUNT, name, expected), again)
+        if batch.held == "expired" and not batch.sealed:
+            assert size == calls.EXPIRED
+        elif more and not batch.sealed:
+            assert size == calls.MISMATCH
+            return
+        else:
+            assert size == jobs
         batch.seal(self.now)
 
     @precondition(lambda self: self.batches)
