@@ -20,9 +20,15 @@ from config.webhooks import AccountWebhooks, WebhookSettings
 
 PREFIX = "RUNQUEUE_"
 ENV_FILE = ".env"
-#: Read by `runqueue up` and `runqueue demo`, whose workers inherit it.
+#: Read by `runqueue up` and `runqueue demo`, whose workers inherit it, and by other commands.
 _READ_ELSEWHERE = frozenset(
-    {"RUNQUEUE_WORKERS", "RUNQUEUE_URL", "RUNQUEUE_TOKEN", "RUNQUEUE_ALLOW_HTTP"}
+    {
+        "RUNQUEUE_WORKERS",
+        "RUNQUEUE_URL",
+        "RUNQUEUE_TOKEN",
+        "RUNQUEUE_ALLOW_HTTP",
+        "RUNQUEUE_CALLBACK_URL",
+    }
 )
 _SKYVERN = ("SKYVERN_API_KEY", "SKYVERN_BASE_URL")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")

@@ -13,5 +13,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ", did you mean 'max_steps'?", or nothing if no known name comes close."""
     if len(name) > _LONGEST_NAME:
         return ""
-    close = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.7)
-    return f", did you mean {close[0]!r}?" if close else ""
+    lower = {one.lower(): one for one in sorted(known)}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
+    return f", did you mean {lower[close[0]]!r}?" if close else ""

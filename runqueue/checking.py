@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from runqueue import calls
+from runqueue.accounts import DEFAULT
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.intake import Packet
 from runqueue.repeats import Repeats, Seen
@@ -64,6 +65,7 @@ class Checker:
         bad_lines: how many lines cannot be accepted.
         repeated: how many lines repeat an earlier line's job.
         without_id: how many have no custom_id: handed in again they are new jobs.
+        home: the account of lines that name none.
     """
 
     repeats: Repeats
@@ -74,6 +76,7 @@ class Checker:
     bad_lines: int = 0
     repeated: int = 0
     without_id: int = 0
+    home: str = DEFAULT
     _good: list[_Good] = field(default_factory=list)
     _bad: list[BadLine] = field(default_factory=list)
     _lines: int = 0
@@ -113,7 +116,7 @@ class Checker:
         return self.end() if self._lines >= BLOCK or self._bytes >= BLOCK_BYTES else None
 
     def _checked(self, raw: bytes) -> JobSpec:
-        spec = parse_line(raw)
+        spec = parse_line(raw, self.home)
         spec.namespace = spec.namespace or self.namespace
         if self.accounts is not None and spec.account not in self.accounts:
             said = f"unknown account {spec.account!r}: no worker has served it yet"

@@ -91,8 +91,9 @@ class Repeats(Scratch):
         """
         with no_room_told():
             before = self._db.total_changes
-            # In the order of the keys fewer pages are touched.
-            self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", sorted(lines))
+            # In the order of the keys fewer pages are touched; of equal ones the first line stands.
+            ordered = sorted(lines, key=lambda seen: (seen.job_id, seen.number))
+            self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", ordered)
             if self._db.total_changes - before == len(lines):
                 return {}
             first = {seen.job_id: seen for seen in self._read([line.job_id for line in lines])}

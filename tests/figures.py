@@ -17,6 +17,7 @@ def stats(**changed: object) -> AccountStats:
         "seeded": {},
         "deliveries": {},
         "totals": {},
+        "times": {},
         "oldest_ready_seconds": 1.5,
         "processes": 1,
         "strays": 0,

@@ -8,6 +8,7 @@ import typer
 from runqueue.batches import Batch, BatchStatus
 from runqueue.cli.cancel import tell_canceled
 from runqueue.cli.exits import Exit, tell
+from runqueue.cli.held import held_words
 from runqueue.cli.listing import AsJson, Limit, print_rows, tell_more
 from runqueue.cli.queues import Url, opened
 from runqueue.cli.show import print_values
@@ -20,18 +21,20 @@ batch = typer.Typer(
 )
 
 OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
-Account = Annotated[str, typer.Option(help="The account.")]
+Account = Annotated[str | None, typer.Option(help="The account; by --url the token's.")]
 OneObject = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 #: Batches read in one call.
 _PAGE = 100
-_COLUMNS = ("batch", "status", "held", "completed", "bad", "jobs", "created_at", "name")
+_COLUMNS = ("batch", "status", "completed", "bad", "jobs", "created_at", "name")
+#: What holds a batch that is in progress.
+_HELD = frozenset({"paused", "canary"})
 
 
 @batch.command("list")
 def list_batches(
     *,
-    account: Account = "default",
+    account: Account = None,
     limit: Limit = 50,
     url: Url = None,
     as_json: AsJson = False,
@@ -39,7 +42,7 @@ def list_batches(
     """Show the batches of an account, the newest first."""
     rows: list[dict[str, Any]] = []
     with opened(url) as queue:
-        cursor = ""
+        cursor, account = "", account or queue.home()
         while True:
             page = queue.list_batches(account, cursor=cursor, limit=min(_PAGE, limit))
             rows += map(_row, page.batches)
@@ -59,8 +62,7 @@ def _row(found: Batch) -> dict[str, Any]:
     return {
         "whole": found.as_dict(),
         "batch": found.id,
-        "status": found.status,
-        "held": found.held,
+        "status": found.held if found.held in _HELD else found.status,
         "completed": counts["completed"],
         "bad": counts["failed"] + counts["dead"],
         "jobs": found.total,
@@ -93,6 +95,9 @@ def resume(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> Non
     """
     with opened(url) as queue:
         found = queue.resume_batch(one)
+        if found.status is BatchStatus.VALIDATING:
+            tell(f"runqueue: batch {one}: {held_words(found)}")
+            raise typer.Exit(Exit.INVALID)
         held = f"; held for its {found.held}" if found.held else ""
         _tell(found, f"{found.status}{held}", as_json=as_json)
 

@@ -1,6 +1,7 @@
 """The commands that look at the queue, or run the embedded server."""
 
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,12 +9,14 @@ import typer
 
 from runqueue.cli.choosing import Namespace
 from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.held import held_words
 from runqueue.cli.holds import hold_words
 from runqueue.cli.naming import named
-from runqueue.cli.queues import Url, opened
+from runqueue.cli.queues import Queue, Url, opened
 from runqueue.cli.show import print_table, print_values
 from runqueue.cli.webhooks import webhook_values
-from runqueue.cli.words import count_words, counted, webhook_words
+from runqueue.cli.words import count_words, counted, printable, webhook_words
+from runqueue.errors import BatchNotFound
 from runqueue.job import Job, JobState
 from runqueue.server import DIRECTORY, serve
 from runqueue.stats import AccountStats
@@ -33,6 +36,15 @@ def status(
         (found,) = named(queue, [some_id], namespace, result=True)
         values = _job_values(found, as_json=as_json) if isinstance(found, Job) else found.as_dict()
         print_values(values, as_json=as_json)
+        if isinstance(found, Job) and found.batch and not found.is_over:
+            _tell_held(queue, found.batch)
+
+
+def _tell_held(queue: Queue, batch: str) -> None:
+    """Say what keeps a job's batch from going."""
+    with suppress(BatchNotFound):
+        if words := held_words(queue.get_batch(batch)):
+            tell(f"its batch {batch}: {words}")
 
 
 def stats(*, url: Url = None, as_json: AsJson = False) -> None:

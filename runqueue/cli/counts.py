@@ -44,10 +44,13 @@ class Counted:
 
     @property
     def done(self) -> int:
-        """How many there is nothing to wait for any more."""
-        if self.batch and self.batch.status.is_final:
-            return self.total  # aborted, say: what has not ended stays where it is
+        """How many have ended, or are stuck."""
         return self.over + self.stuck
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to wait for any more: aborted, say, the rest stays as it is."""
+        return self.done >= self.total or (self.batch is not None and self.batch.status.is_final)
 
     @property
     def unconfirmed(self) -> int:

@@ -1,6 +1,7 @@
 """What the fields of a job want: a cell is text, and becomes a number where the field is one."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -60,16 +61,35 @@ def value_of(cell: str, types: frozenset[str]) -> Any:
     if "boolean" in types and trimmed.lower() in _BOOLS:  # Excel writes TRUE
         return _BOOLS[trimmed.lower()]
     try:
-        value = json.loads(trimmed, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        value = read_json(trimmed)
+    except ValueError:
         return cell
     if isinstance(value, float) and value.is_integer() and "number" not in types:
         value = int(value)  # pandas writes 10.0 where a column has gaps
     return value if _name(value) in types or _is_number(value, types) else cell
 
 
+def read_json(cell: str) -> Any:
+    """Read a cell as JSON.
+
+    Raises:
+        ValueError: it is none, or a number that JSON has not (NaN) or that is too large (1e999).
+    """
+    try:
+        return json.loads(cell, parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(number)
+    return value
 
 
 def _is_number(value: object, types: frozenset[str]) -> bool:

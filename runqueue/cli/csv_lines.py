@@ -9,9 +9,12 @@ from typing import Any
 
 import orjson
 
+from runqueue._suggest import did_you_mean
+from runqueue.checking import MAX_LINE
 from runqueue.cli.csv_fields import Path, fault_of
 from runqueue.cli.csv_template import AS_JSON, Cell, Fields, Template, compiled
-from runqueue.cli.sources import TOO_LONG, Row, Text, Unreadable
+from runqueue.cli.sources import TOO_LONG, Row, Text, Unreadable, no_utf_8
+from runqueue.cli.words import counted
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.spec import MAX_PAYLOAD_BYTES
 
@@ -40,14 +43,17 @@ class Table:
         """Read a table.
 
         Raises:
-            Unreadable: its first line, the columns' names, does not fit.
+            Unreadable: its first line, the columns' names, does not fit; or a quote is amiss, so
+                that nobody knows where the rows behind it begin.
         """
         csv.field_size_limit(MAX_PAYLOAD_BYTES)  # of characters; no legal value is longer
-        rows = _cells(_Texts(lines), self.delimiter)
+        texts = _Texts(lines)
+        rows = _cells(texts, self.delimiter)
         names, template = self._header(rows)
         for number, cells in rows:
             if isinstance(cells, list) and len(cells) != len(names):
                 said = f"expected {len(names)} cells, one a column, got {len(cells)}"
+                texts.check_one_line(said)
                 yield number, [FieldError("line", said)]
             elif isinstance(cells, list):
                 yield number, _line(template, cells)
@@ -92,7 +98,11 @@ class Table:
     def _by_name(self, columns: Mapping[str, int]) -> tuple[Fields, list[str]]:
         """Return the line whose fields are mapped from columns, or have columns of their names."""
         fields = Fields()
-        faults = [f"--map: no column {name!r}" for name in self.mapped if name not in columns]
+        faults = [
+            f"--map: no column {name!r}{did_you_mean(name, columns)}"
+            for name in self.mapped
+            if name not in columns
+        ]
         for name, place in columns.items():
             target = self.mapped.get(name, name)
             path: Path = tuple(target.removesuffix(AS_JSON).split("."))
@@ -100,8 +110,8 @@ class Table:
             if said and name not in self.mapped and self.mapped and len(path) == 1:
                 continue
             if said:
-                how = f"--map '{name}=body.FIELD' or a --template says what it is"
-                faults.append(f"column {name!r}: {said} ({how})")
+                how = f" (--map '{name}=body.FIELD' or a --template says what it is)"
+                faults.append(f"column {name!r}: {said}{'' if name in self.mapped else how}")
             elif not fields.put(path, Cell(place, path, target.endswith(AS_JSON))):
                 faults.append(f"column {name!r}: another column is {'.'.join(path)!r}, or in it")
         return fields, faults
@@ -135,53 +145,73 @@ class _Texts(Iterator[str]):
     """Physical lines as text, for the CSV reader.
 
     Args:
-        number: the last one's.
+        first, number: of the row's lines the first one's, and the last one's so far.
         fault: what was wrong with a line first.
     """
 
     def __init__(self, lines: Iterator[Text]) -> None:
-        self.number = 0
+        self.first, self.number = 1, 0
         self.fault: FieldError | None = None
         self._lines = lines
+        self._bytes = 0
 
     def __next__(self) -> str:
         self.number, text = next(self._lines)
         if text is None:
             self._note(TOO_LONG)
             return "\n"
-        try:
-            return text.decode()
-        except UnicodeDecodeError as error:
-            said = f"expected UTF-8, got byte 0x{text[error.start]:02x} in line {self.number}"
-            self._note(FieldError("line", said))
-            return text.decode(errors="replace")
+        self._bytes += len(text)
+        if self._bytes > MAX_LINE:  # a cell is bounded, and cells would come without an end
+            self.check_one_line(f"expected at most {MAX_LINE} bytes a row")
+        if fault := no_utf_8(self.number, text):
+            self._note(fault)
+        return text.decode(errors="replace")
 
     def _note(self, fault: FieldError) -> None:
         self.fault = self.fault or fault
 
-    def take_fault(self) -> FieldError | None:
-        """Return what was wrong since the last call."""
-        fault, self.fault = self.fault, None
-        return fault
+    def begin(self) -> None:
+        """Begin a row with the next line."""
+        self.first, self.fault, self._bytes = self.number + 1, None, 0
+
+    def check_one_line(self, said: str) -> None:
+        """Make sure that a row which cannot be read took no line but its own.
+
+        Args:
+            said: what is wrong with it.
+
+        Raises:
+            Unreadable: it took more; these may be rows that a stray quote has swallowed.
+        """
+        if self.number > self.first:
+            lines = counted(self.number - self.first + 1, "line")
+            raise Unreadable(
+                self.first,
+                f"{said}; this row takes {lines}, up to {self.number}: is a quote in it stray, or"
+                " not closed? What comes behind it cannot be read",
+            )
 
 
 def _cells(texts: _Texts, delimiter: str) -> Iterator[tuple[int, list[str] | FieldError]]:
     """Yield the cells of each row that has any, or what is wrong with it, by its first line."""
     reader = csv.reader(texts, delimiter=delimiter, strict=True)
     while True:
-        number = texts.number + 1
+        texts.begin()
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            texts.take_fault()
-            yield number, FieldError("line", f"expected CSV: {_words(str(error))}")
+            said = f"expected CSV: {_words(str(error))}"
+            texts.check_one_line(said)
+            yield texts.first, FieldError("line", said)
             continue
         if cells is None:
             return
-        if fault := texts.take_fault():
-            yield number, fault
+        if texts.fault is TOO_LONG:
+            texts.check_one_line(TOO_LONG.message)
+        if texts.fault:
+            yield texts.first, texts.fault
         elif any(cells):
-            yield number, cells
+            yield texts.first, cells
 
 
 def _words(error: str) -> str:

@@ -6,7 +6,6 @@ A text that is one placeholder takes the cell's value, of the type that the fiel
 cell leaves the field out. Placeholders are names of columns and nothing else: nothing is evaluated.
 """
 
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runqueue._suggest import did_you_mean
-from runqueue.cli.csv_fields import Path, value_of, wanted
+from runqueue.cli.csv_fields import Path, read_json, value_of, wanted
 from runqueue.errors import FieldError, InvalidJob
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -68,8 +67,8 @@ class Cell(_Node):
         if not self.as_json:
             return value_of(cell, wanted(kind, self.path))
         try:
-            return json.loads(cell)
-        except (ValueError, RecursionError):
+            return read_json(cell)
+        except ValueError:
             said = "expected JSON in its cell, as the placeholder says"
             raise InvalidJob([FieldError(".".join(self.path), said)]) from None
 

@@ -18,7 +18,7 @@ from runqueue.cli.queues import BAD, Queue, Url, opened
 from runqueue.cli.show import state_words
 from runqueue.cli.watching import watch_batch
 from runqueue.cli.words import counted
-from runqueue.cli.writing import Of, OtherPartError, Part, WritingError
+from runqueue.cli.writing import Mark, Of, OtherPartError, Part, WritingError
 from runqueue.errors import RunQueueError
 
 #: Seconds between two words on how far the writing is.
@@ -85,7 +85,7 @@ def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: b
         else:
             with _told():
                 _write(queue, found, of, output.resolve(), wanted, anew=anew)
-        _tell_missing(found)
+        _tell_missing(found, queue.get_batch(of.batch))
 
 
 def _is_special(path: Path) -> bool:
@@ -129,11 +129,11 @@ def _told() -> Iterator[None]:
 def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, anew: bool) -> None:
     """Write a file, or go on with it."""
     with Part(target, of, anew=anew) as part:
-        if part.rows and not part.is_gapless:
-            part.close_gap(_order(queue, found, of))
+        if part.rows and (_as_of(found) is None or part.as_of != _as_of(found)):
+            _tell_stale(part, part.drop_stale(_order(queue, found, of)))
         if part.rows:
             tell(f"{counted(part.rows, 'job')} stand in {part.path}: going on behind these")
-        part.begin(gapless=found.is_over)
+        part.begin(_as_of(found))
         with _how_to_go_on(part):
             _fill(queue, part, of, found.total)
         if not wanted.is_lines:
@@ -145,13 +145,29 @@ def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, 
         typer.echo(f"{counted(part.rows, 'job')} written to {target}")
 
 
-def _order(queue: Queue, found: Batch, of: Of) -> Iterator[tuple[str, bool]]:
-    """Yield the jobs of a batch in the order of the upload, and whether each is wanted now."""
+def _tell_stale(part: Part, lines: int) -> None:
+    if not lines:
+        return
+    words = "last line" if lines == 1 else f"last {lines:,} lines"
+    why = "a job was done again, or one that stands before them has ended"
+    tell(f"{part.path}: the {words} will be written anew: {why}")
+
+
+def _as_of(found: Batch) -> str | None:
+    """Return when a batch was over: while that stays, none of its jobs was done again."""
+    at = found.finished_at if found.is_over else None
+    return at.isoformat() if at else None
+
+
+def _order(queue: Queue, found: Batch, of: Of) -> Iterator[tuple[str, Mark | None]]:
+    """Yield the jobs of a batch in the order of the upload, and how each ended that is wanted."""
     cursor = ""
     while True:
         page = queue.list_jobs(batch=found.id, account=found.account, cursor=cursor, limit=_PAGE)
         for job in page.jobs:
-            yield job.id, job.state in BAD if _errors(of) else job.is_over
+            is_wanted = job.state in BAD if _errors(of) else job.is_over
+            at = job.ended_at.isoformat() if job.ended_at else None
+            yield job.id, Mark(job.state.value, at) if is_wanted else None
         if not (cursor := page.cursor):
             return
 
@@ -176,12 +192,22 @@ def _fill(queue: Queue, part: Part, of: Of, total: int) -> None:
             tell(f"{part.rows:,} of {counted(total, 'job')} written")
 
 
-def _tell_missing(found: Batch) -> None:
-    """Say which jobs had not ended when the reading began; the exit code says so, too."""
+def _tell_missing(before: Batch, after: Batch) -> None:
+    """Say which jobs may be missing; the exit code says so, too.
+
+    Args:
+        before, after: the batch before it was read, and then: the file has all of it only if it was
+            over at both times, by one end.
+    """
+    found = after if before.is_over else before
     waiting = {state.value: n for state, n in found.states.items() if not state.is_over}
     if missing := sum(waiting.values()):
         tell(
             f"runqueue: {missing:,} of {counted(found.total, 'job')} had not ended"
             f" ({state_words(waiting)}): give the command again, or --wait, for all of them"
         )
-        raise typer.Exit(Exit.NOT_ALL_COMPLETED)
+    elif _as_of(before) != _as_of(after):
+        tell("runqueue: jobs were done again while they were read: give the command again")
+    else:
+        return
+    raise typer.Exit(Exit.NOT_ALL_COMPLETED)

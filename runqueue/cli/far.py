@@ -30,6 +30,9 @@ class Gateway(Protocol):
     def accounts(self) -> list[str]:
         """Return the names of the accounts that the token is for."""
 
+    def home(self) -> str:
+        """Return the account of what names none."""
+
     def stats(self) -> dict[str, AccountStats]:
         """Read the figures of every account."""
 
@@ -89,6 +92,52 @@ class _Passing:
         return passed
 
 
+class _Sending:
+    """The good lines of a file, each where it stands in it: a gap becomes blank lines.
+
+    Args:
+        found: the file, as it is read and checked.
+        passing: its rows.
+        skip_invalid: whether bad lines are passed over.
+    """
+
+    def __init__(self, found: Reading, passing: _Passing, *, skip_invalid: bool) -> None:
+        #: Whose the jobs are; known with the first line.
+        self.account = ""
+        self._found = found
+        self._blocks = found.packets()
+        self._passing = passing
+        self._skip_invalid = skip_invalid
+
+    def __iter__(self) -> Iterator[bytes]:
+        last = 0
+        for packets in self._blocks:
+            if self._found.checker.bad_lines and not self._skip_invalid:
+                raise _Refused
+            good = self._good(packets)
+            for number, raw in self._passing.take():
+                if number in good:
+                    yield from repeat(b"", number - last - 1)
+                    yield raw
+                    last = number
+
+    def _good(self, packets: list[Packet]) -> set[int]:
+        """Return the numbers of the good lines."""
+        for packet in packets:
+            self.account = self.account or packet.account
+            if packet.account != self.account:
+                said = f"expected account {self.account!r}, as before: a gateway takes one a file"
+                number = packet.positions[0]
+                self._found.step.say(f"{self._found.source.name}:{number}: account: {said}")
+                raise Unreadable(number, said)
+        return {number for packet in packets for number in packet.positions}
+
+    def check_rest(self) -> None:
+        """Read on, so that all that is bad is told."""
+        for _ in self._blocks:
+            self._passing.take()
+
+
 class FarQueue:
     """A gateway in the place of a queue, for a file that is handed in and followed.
 
@@ -112,30 +161,30 @@ class FarQueue:
         """
         del jobs, keep_all
         passing = _Passing(source.rows)
-        with read(
-            replace(source, rows=iter(passing)), wish.namespace, set(self.accounts())
-        ) as found:
-            packets = found.packets()
-            first = next(packets)
-            account = first[0].account if first else "default"
-            lines = _sent(found, passing, chain([first], packets), account, wish)
+        rows = replace(source, rows=iter(passing))
+        known, home = set(self.accounts()), self._gateway.home()
+        with read(rows, wish.namespace, known, home=home) as found:
+            sending = _Sending(found, passing, skip_invalid=wish.skip_invalid)
             try:
-                start = next(lines, None)
-                if start is None:
-                    return found, HandedIn()
-                taken = self._gateway.upload(
-                    chain([start], lines),
-                    name=wish.name,
-                    account=account,
-                    namespace=wish.namespace,
-                    skip_invalid=wish.skip_invalid,
-                    rules=wish.rules,
-                )
+                return found, self._upload(sending, wish)
             except _Refused:
-                for _ in packets:  # so that all that is bad is told
-                    passing.take()
+                sending.check_rest()
                 return found, None
-            return found, self._handed(account, taken)
+
+    def _upload(self, sending: _Sending, wish: Wish) -> HandedIn:
+        lines = iter(sending)
+        first = next(lines, None)
+        if first is None:
+            return HandedIn()
+        taken = self._gateway.upload(
+            chain([first], lines),
+            name=wish.name,
+            account=sending.account,
+            namespace=wish.namespace,
+            skip_invalid=wish.skip_invalid,
+            rules=wish.rules,
+        )
+        return self._handed(sending.account, taken)
 
     def _handed(self, account: str, taken: Uploaded) -> HandedIn:
         handed = HandedIn(conflicts=taken.conflict)
@@ -163,30 +212,4 @@ class FarQueue:
         """Write the rows of batches that are over, in the order of the file."""
         for batch in batches:
             for lines in self._gateway.lines(batch, errors=False, after=None):
-                results.append(b"".join(line.text for line in lines))
-
-
-def _sent(
-    found: Reading,
-    passing: _Passing,
-    packets: Iterator[list[Packet]],
-    account: str,
-    wish: Wish,
-) -> Iterator[bytes]:
-    """Yield the good lines, each where it stands in the file: a gap becomes blank lines."""
-    last = 0
-    for some in packets:
-        if found.checker.bad_lines and not wish.skip_invalid:
-            raise _Refused
-        good: set[int] = set()
-        for packet in some:
-            if packet.account != account:
-                said = f"expected account {account!r}, as before: a gateway takes one a file"
-                found.step.say(f"{found.source.name}:{packet.positions[0]}: account: {said}")
-                raise Unreadable(packet.positions[0], said)
-            good.update(packet.positions)
-        for number, raw in passing.take():
-            if number in good:
-                yield from repeat(b"", number - last - 1)
-                yield raw
-                last = number
+                results.append([line.text for line in lines])

@@ -105,7 +105,7 @@ class Following:
     def accounts(self) -> list[str]:
         """The accounts whose jobs are still open."""
         counted = self._batches.values()
-        owners = {one.batch.account for one in counted if one.batch and one.done < one.total}
+        owners = {one.batch.account for one in counted if one.batch and not one.is_settled}
         return [a for a in self._accounts if a in owners or ids.account_tag(a) in self._tags]
 
     @property
@@ -120,9 +120,18 @@ class Following:
 
     @property
     def done(self) -> int:
-        """How many jobs there is nothing to wait for any more."""
-        counted = sum(one.done for one in self._batches.values())
-        return counted + self._ended.total() + self._stuck
+        """How many jobs have ended, or are stuck."""
+        return sum(one.done for one in self._batches.values()) + self._single
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to wait for any more."""
+        others = self.total - sum(one.total for one in self._batches.values())
+        return self._single >= others and all(one.is_settled for one in self._batches.values())
+
+    @property
+    def _single(self) -> int:
+        return self._ended.total() + self._stuck
 
     @property
     def stuck(self) -> int:
@@ -154,10 +163,14 @@ class Following:
             self._take_counted(take)
 
     def take_rest(self, take: Take) -> None:
-        """Hand on the jobs that have not ended."""
+        """Hand on the jobs that are stuck, and those that ended since; no others have had a run."""
         for which in (COUNTED, SINGLE):
             for some in self._pages(which):
-                self._hand_on(which, [_Seen(job, "", 0.0) for job in some], take)
+                found = self._ask(some)
+                rest = [one for one in found if one.is_over or one.name == JobState.UNCONFIRMED]
+                self._hand_on(which, rest, take)
+                if which == SINGLE:
+                    self._standing.subtract(one.name for one in rest)
 
     def _count(self, name: str, counted: Counted) -> None:
         if counted.is_gone:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import orjson
 
+from runqueue.accounts import DEFAULT
 from runqueue.cli.queues import Line
 from runqueue.errors import RunQueueError, UnknownAccount
 from runqueue.job import Job, JobState
@@ -20,6 +21,11 @@ _WAITING = (JobState.READY, JobState.SCHEDULED)
 
 class GatewayQueue(RemoteQueue):
     """A `RemoteQueue` that finds and cancels many jobs, one call each."""
+
+    def home(self) -> str:
+        """Return the account of what names none: `default`, or else the token's first."""
+        names = self.accounts()
+        return names[0] if names and DEFAULT not in names else DEFAULT
 
     def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
         """Go through the jobs that have not ended, page by page.

@@ -14,7 +14,7 @@ group = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Groups: shares of an account."
 )
 
-Account = Annotated[str, typer.Option(help="The account.")]
+Account = Annotated[str | None, typer.Option(help="The account; by --url the token's.")]
 _COLUMNS = ("group", "max_concurrent", "paused", "live", "waiting")
 
 
@@ -41,7 +41,7 @@ def set_group(
     ] = None,
     pause: Annotated[bool, typer.Option("--pause", help="Submit nothing more of it.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with it.")] = False,
-    account: Account = "default",
+    account: Account = None,
     url: Url = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of text.")
@@ -56,6 +56,7 @@ def set_group(
         raise typer.Exit(Exit.USAGE)
     paused = pause if pause or resume else None
     with opened(url) as queue:
+        account = account or queue.home()
         found = queue.set_group(name, max_concurrent=cap, paused=paused, account=account)
         if as_json:
             print_values(found.as_dict(), as_json=True)
@@ -64,10 +65,10 @@ def set_group(
 
 
 @group.command("list")
-def list_groups(*, account: Account = "default", url: Url = None, as_json: AsJson = False) -> None:
+def list_groups(*, account: Account = None, url: Url = None, as_json: AsJson = False) -> None:
     """Show the groups that have settings or ready jobs."""
     with opened(url) as queue:
-        rows = [found.as_dict() for found in queue.groups(account)]
+        rows = [found.as_dict() for found in queue.groups(account or queue.home())]
         if not as_json:
             for row in rows:
                 row["max_concurrent"] = row["max_concurrent"] or "none"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from runqueue.accounts import DEFAULT
 from runqueue.batches import BatchRules
 from runqueue.checking import Checker
 from runqueue.cli.exits import tell
@@ -36,16 +37,18 @@ class Wish:
 
 
 @contextmanager
-def read(source: Source, namespace: str, accounts: set[str] | None) -> Iterator[Reading]:
+def read(
+    source: Source, namespace: str, accounts: set[str] | None, *, home: str = DEFAULT
+) -> Iterator[Reading]:
     """Read and check an input, and show how far that is.
 
     Args:
         source: the input.
-        namespace: of lines that name none.
+        namespace, home: the namespace, and the account, of lines that name none.
         accounts: those that exist; None = nobody knows.
     """
     with Repeats() as repeats, reading(source) as step:
-        yield Reading(source, Checker(repeats, namespace, accounts), step)
+        yield Reading(source, Checker(repeats, namespace, accounts, home=home), step)
 
 
 def hand_in(
@@ -101,7 +104,7 @@ def _tell_broken(found: Reading, *, is_sealing: bool) -> None:
     if not is_sealing:
         tell("Nothing was handed in; the same command again begins anew.")
         return
-    # The one step that could have been cut off after its effect.
+    # The queue may have accepted the batch although its answer never came.
     tell("The file was perhaps not handed in whole; hand it in again, and it will be.")
     if found.checker.without_id:
         tell(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from runqueue.batches import Batch
+from runqueue.batches import Batch, BatchStatus
 from runqueue.cli.words import printable
 
 _WORDS = {
@@ -12,6 +12,20 @@ _WORDS = {
     "canceled": "it was canceled",
     "expired": "its time is up: what was not submitted by then is not",
 }
+
+
+_UNDER_WAY = (
+    "it was not accepted yet: its upload is under way, or was cut off; the same file, handed in"
+    " again, takes its jobs over, and what is left is removed within a day"
+)
+
+
+def held_words(batch: Batch) -> str:
+    """Return what keeps the jobs of a batch from going, and what ends that; '' if nothing does."""
+    if batch.status is BatchStatus.VALIDATING:
+        return _UNDER_WAY
+    held = batch.held or ""
+    return _WORDS.get(held, held).format(batch.id, why=printable(batch.held_reason or ""))
 
 
 class Held:
@@ -28,10 +42,7 @@ class Held:
     def look(self, batches: Iterable[Batch]) -> None:
         """Look at batches that were just read."""
         for batch in batches:
-            held = batch.held or ""
-            if held and (batch.id, held) not in self._said:
-                self._said.add((batch.id, held))
-                words = _WORDS.get(held, held).format(
-                    batch.id, why=printable(batch.held_reason or "")
-                )
+            words = held_words(batch)
+            if words and (batch.id, words) not in self._said:
+                self._said.add((batch.id, words))
                 self._say(f"batch {batch.id}: {words}")

@@ -27,6 +27,7 @@ _TITLES = {
     "webhook_status": "status",
     "webhook_error": "error",
     "created_at": "created",
+    "completed": "done",
     "ended_at": "ended",
     "max_concurrent": "cap",
 }

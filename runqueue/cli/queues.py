@@ -17,6 +17,7 @@ import orjson
 import typer
 
 from runqueue import calls
+from runqueue.accounts import DEFAULT
 from runqueue.batches import Batch, BatchPage, JobPage
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.naming import Records
@@ -58,6 +59,9 @@ class Line(NamedTuple):
 
 class Queue(Records, Watched, Protocol):
     """What the commands need of a queue."""
+
+    def home(self) -> str:
+        """Return the account of what names none."""
 
     def list_batches(
         self, account: str = "default", *, cursor: str = "", limit: int = 100
@@ -120,6 +124,10 @@ class Queue(Records, Watched, Protocol):
 class DirectQueue(RunQueue):
     """The queue in Redis, as the commands need it."""
 
+    def home(self) -> str:
+        """Return the account of what names none."""
+        return DEFAULT
+
     def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
         """Go through the jobs that have not ended; as `Operations.find_open`."""
         return Operations(self).find_open(wanted, account=account)
@@ -135,25 +143,25 @@ class DirectQueue(RunQueue):
     def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[Line]]:
         """Go through a batch's results; Redis is at work on some while others are written."""
         found = self.get_batch(batch)
-        size, under_way = _LEAST, deque[Future[list[Line]]]()
+        under_way = deque[Future[list[Line]]]()
+        size = _LEAST
         with ThreadPoolExecutor(_READERS) as readers:
-            for ids in self._ids_behind(found.account, batch, after):
-                # Of a batch that is over nearly all are wanted.
-                some = (
-                    self._wanted(found.account, ids, errors) if errors or not found.is_over else ids
-                )
-                while some:
-                    under_way.append(readers.submit(self._read, found, some[:size], errors))
-                    del some[:size]
+            for ids in self._ids_wanted(found, errors, after):
+                while ids:
+                    under_way.append(readers.submit(self._read, found, ids[:size], errors))
+                    del ids[:size]
                     if len(under_way) > _READERS:
                         lines = under_way.popleft().result()
-                        weight = sum(len(line.text) for line in lines)
-                        size = (
-                            min(size * 2, _MOST) if weight < _AIM // 2 else max(size // 2, _LEAST)
-                        )
+                        size = _next_size(size, lines)
                         yield lines
             while under_way:
                 yield under_way.popleft().result()
+
+    def _ids_wanted(self, found: Batch, errors: bool, after: str | None) -> Iterator[list[str]]:
+        for ids in self._ids_behind(found.account, found.id, after):
+            # Of a batch that is over nearly all are wanted.
+            is_all = found.is_over and not errors
+            yield ids if is_all else self._wanted(found.account, ids, errors)
 
     def _read(self, batch: Batch, ids: list[str], errors: bool) -> list[Line]:
         jobs = self.send(calls.get_jobs(batch.account, ids))
@@ -185,6 +193,12 @@ class DirectQueue(RunQueue):
 
     def __enter__(self) -> Self:
         return self
+
+
+def _next_size(size: int, lines: list[Line]) -> int:
+    """Return how many jobs to read in one step, by what the last one weighed."""
+    weight = sum(len(line.text) for line in lines)
+    return min(size * 2, _MOST) if weight < _AIM // 2 else max(size // 2, _LEAST)
 
 
 @contextmanager

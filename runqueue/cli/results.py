@@ -1,8 +1,6 @@
 """The results file: one line of JSON for each job, as the jobs end."""
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,14 +8,16 @@ from typing import Self
 import orjson
 
 from runqueue.cli.counts import GONE
+from runqueue.cli.growing import Growing, busy_words, side_of
 from runqueue.queue import RunQueue
 
 
 class ResultsError(Exception):
     """The results file cannot be written; the jobs go on."""
 
-    def __init__(self, path: Path, reason: OSError) -> None:
-        super().__init__(f"cannot write results to {path}: {reason.strerror or reason}")
+    def __init__(self, path: Path, reason: OSError | str) -> None:
+        why = reason if isinstance(reason, str) else reason.strerror or reason
+        super().__init__(f"cannot write results to {path}: {why}")
 
 
 class Results:
@@ -40,11 +40,14 @@ class Results:
         target = path if special else path.resolve()
         self._target = target
         self.part = target if special else target.with_name(f"{target.name}.part")
-        #: Bytes of whole lines that are written.
-        self._whole = 0
         try:
-            # Without a buffer nothing is left to be written when the disk is full.
-            self._file = self.part.open("wb", buffering=0)
+            self._file = Growing(self.part, as_it_is=special)
+            if not special:
+                # What `runqueue results` may have left there: it would go on behind these rows.
+                side_of(self.part).unlink(missing_ok=True)
+            self._file.cut(0, 0)
+        except BlockingIOError:
+            raise ResultsError(path, busy_words(self.part)) from None
         except OSError as error:
             raise ResultsError(path, error) from None
 
@@ -70,27 +73,21 @@ class Results:
             job.as_row() if job else {"job_id": job_id, "state": GONE}
             for job_id, job in zip(job_ids, queue.get_many(job_ids), strict=True)
         ]
-        self.append(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        self.append([orjson.dumps(row) + b"\n" for row in rows])
 
     def finish(self) -> None:
         """Give the file its name, once it is safe on the disk."""
         try:
             if self.part != self._target:
-                os.fsync(self._file.fileno())
+                self._file.sync()
                 self.part.replace(self._target)
         except OSError as error:
             raise ResultsError(self.path, error) from None
 
-    def append(self, lines: bytes) -> None:
-        """Write whole lines; where there is no room for all of them, none is left half written."""
-        left = memoryview(lines)
+    def append(self, lines: Sequence[bytes]) -> None:
+        """Write whole lines; where there is no room, none is left half written."""
         try:
-            while left:
-                left = left[self._file.write(left) :]
+            self._file.append(lines)
         except OSError as error:
             self._failed = True
-            with suppress(OSError):
-                if self.part != self._target:
-                    os.ftruncate(self._file.fileno(), self._whole)
             raise ResultsError(self.path, error) from None
-        self._whole += len(lines)

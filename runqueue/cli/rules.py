@@ -1,6 +1,7 @@
 """The options that say what a batch does by itself."""
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,7 +9,10 @@ import typer
 from runqueue.batches import ABORT_AFTER, CANARY_RATIO, BatchRules
 from runqueue.errors import InvalidBatch
 
-Name = Annotated[str, typer.Option(help="What people call the batch; default the file's name.")]
+Name = Annotated[
+    str,
+    typer.Option(help="What people call the batch; default the file's name, without its folders."),
+]
 Canary = Annotated[
     int | None, typer.Option(help="So many jobs, the first, go alone; the others wait for them.")
 ]
@@ -27,7 +31,13 @@ ExpiresAfter = Annotated[
     str,
     typer.Option(help="Submit nothing more after so long: seconds, or 90m, 12h, 7d."),
 ]
-CallbackUrl = Annotated[str, typer.Option(help="Told when the batch is over.")]
+CallbackUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="RUNQUEUE_CALLBACK_URL",
+        help="Told when the batch is over. One with a secret in it goes into the variable.",
+    ),
+]
 CallbackAt = Annotated[
     list[float] | None,
     typer.Option(help="And when this share of its jobs has ended, say 0.5; again for each."),
@@ -40,12 +50,12 @@ _LONGEST_NAME = 256
 DEFAULT_RATIO, DEFAULT_AFTER = CANARY_RATIO, ABORT_AFTER
 
 
-def check_name(name: str) -> str:
-    """Return a batch's name, if it can be one."""
-    if len(name) > _LONGEST_NAME or not name.isprintable():
+def name_of(given: str, file: str) -> str:
+    """Return a batch's name: the one that was given, if it can be one, or else the file's."""
+    if len(given) > _LONGEST_NAME or not given.isprintable():
         said = f"expected printable text, up to {_LONGEST_NAME} characters"
         raise typer.BadParameter(said, param_hint="--name")
-    return name
+    return given or "".join(c if c.isprintable() else "?" for c in Path(file).name)
 
 
 def rules_of(

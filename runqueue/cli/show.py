@@ -33,7 +33,7 @@ class Way(Protocol):
 
     @property
     def done(self) -> int:
-        """How many of them there is nothing to wait for any more."""
+        """How many of them have ended, or are stuck."""
 
     @property
     def states(self) -> Mapping[str, int]:
@@ -43,8 +43,14 @@ class Way(Protocol):
 class Display(Protocol):
     """Shows how far the jobs are."""
 
-    def show(self, following: Way) -> None:
-        """Show the state after a look."""
+    def show(self, following: Way, *, is_held: bool = False, is_last: bool = False) -> None:
+        """Show the state after a look.
+
+        Args:
+            following: how far the jobs are.
+            is_held: whether nobody knows when the rest goes on.
+            is_last: whether no look comes after it.
+        """
 
     def say(self, message: str) -> None:
         """Say something beside it."""
@@ -77,13 +83,14 @@ class _Bar:
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task, self._pace = progress, task, Pace()
 
-    def show(self, following: Way) -> None:
+    def show(self, following: Way, *, is_held: bool = False, is_last: bool = False) -> None:
         self._pace.note(following.done)
+        left = following.total - following.done
         self._progress.update(
             self._task,
             total=following.total,
             completed=following.done,
-            pace=pace_words(self._pace, following.total - following.done),
+            pace=pace_words(self._pace, None if left and (is_held or is_last) else left),
             states=state_words(following.states),
         )
 
@@ -96,13 +103,13 @@ class _Lines:
         self._console, self._pace = console, Pace()
         self._next = 0.0
 
-    def show(self, following: Way) -> None:
+    def show(self, following: Way, *, is_held: bool = False, is_last: bool = False) -> None:
         self._pace.note(following.done)
         left = following.total - following.done
-        if left and time.monotonic() < self._next:
+        if left and not is_last and time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _LINE_EVERY
-        words = pace_words(self._pace, left)
+        words = pace_words(self._pace, None if left and (is_held or is_last) else left)
         self.say(
             f"{following.done}/{following.total} done, {words}, {state_words(following.states)}"
         )
@@ -111,9 +118,10 @@ class _Lines:
         self._console.print(message, markup=False, soft_wrap=True)
 
 
-def pace_words(pace: Pace, left: int) -> str:
-    """Return the rate and how long the rest will take."""
-    return f"{pace.per_second:,.1f}/s, ETA {span_words(pace.seconds_for(left))}"
+def pace_words(pace: Pace, left: int | None) -> str:
+    """Return the rate and how long the rest will take; None = nobody knows."""
+    seconds = None if left is None else pace.seconds_for(left)
+    return f"{pace.per_second:,.1f}/s, ETA {span_words(seconds)}"
 
 
 def span_words(seconds: float | None) -> str:

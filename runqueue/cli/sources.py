@@ -27,6 +27,7 @@ _OTHERS = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
+_ZIP = b"PK\x03\x04"
 _BUFFER = 256 * 1024
 
 #: A line of JSON under its number, or why the line cannot be read.
@@ -92,12 +93,41 @@ def opened(name: str, read: Callable[[Iterator[Text]], Iterator[Row]]) -> Iterat
 
 
 def json_lines(lines: Iterator[Text]) -> Iterator[Row]:
-    """Read lines of JSON."""
+    """Read lines of JSON.
+
+    Raises:
+        Unreadable: it is JSON, but not one object a line.
+    """
+    is_first = True
     for number, text in lines:
         if text is None:
             yield number, [TOO_LONG]
         elif raw := text.strip():
-            yield number, raw
+            if is_first:
+                _check_begins(number, raw)
+            is_first = False
+            fault = no_utf_8(number, raw)
+            yield number, [fault] if fault else raw
+
+
+def _check_begins(number: int, raw: bytes) -> None:
+    if raw[:1] == b"[":
+        said = "an array: jq -c '.[]' FILE | runqueue submit - hands its objects in"
+    elif raw == b"{":
+        said = "an object over several lines: jq -c . FILE | runqueue submit - hands it in"
+    else:
+        return
+    raise Unreadable(number, f"expected one JSON object a line, got {said}")
+
+
+def no_utf_8(number: int, text: bytes) -> FieldError | None:
+    """Say which byte of a line is no UTF-8; None if all are."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{text[error.start]:02x} in line {number}"
+        return FieldError("line", f"expected UTF-8, got {byte}: save the file as UTF-8")
+    return None
 
 
 def _plain(stream: IO[bytes]) -> IO[bytes]:
@@ -106,7 +136,8 @@ def _plain(stream: IO[bytes]) -> IO[bytes]:
     whole = cast(IO[bytes], io.BufferedReader(_Rejoined(head, stream), _BUFFER))
     if head != _GZIP:
         return whole
-    packed = cast(io.RawIOBase, gzip.GzipFile(fileobj=whole))
+    # Some at a time: of what is cut, all that comes before is read.
+    packed = _Rejoined(b"", cast(IO[bytes], gzip.GzipFile(fileobj=whole)))
     return cast(IO[bytes], io.BufferedReader(packed, _BUFFER))
 
 
@@ -160,6 +191,8 @@ def _without_mark(text: bytes) -> bytes:
     Raises:
         Unreadable: it says something else.
     """
+    if text.startswith(_ZIP):
+        raise Unreadable(1, "expected text, or text packed with gzip, got a zip file: unpack it")
     for mark, encoding in _OTHERS.items():
         if text.startswith(mark):
             said = f"expected UTF-8, got {encoding}: save the file as UTF-8"

@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,12 @@ from typing import Annotated
 
 import typer
 
+from runqueue.batches import NO_RULES
 from runqueue.cli import inputs, rules
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.far import FarQueue
 from runqueue.cli.handing import Wish, hand_in
+from runqueue.cli.held import held_words
 from runqueue.cli.joblist import JobList
 from runqueue.cli.lines import Reading
 from runqueue.cli.queues import Url, gateway_at
@@ -24,12 +26,15 @@ from runqueue.cli.sources import Source, Unreadable, opened
 from runqueue.cli.upload import HandedIn
 from runqueue.cli.validate import check
 from runqueue.cli.waiting import Stopped, follow, to_follow, verdict
+from runqueue.errors import BatchNotFound
 from runqueue.queue import RunQueue
 
 _GRACE = "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"
 #: An unconfirmed job is found or submitted again, where that can be done, by two searches half a
 #: minute apart, the first no sooner than the grace: until so many graces, or seconds beyond one.
 _GRACES, _BEYOND = 2.5, 60.0
+#: What ends a batch before its jobs have run; and batches that are looked at for that.
+_ENDED, _MOST_BATCHES = frozenset({"aborted", "canceled", "expired"}), 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ def submit(
         callback_url=callback_url,
         callback_at=callback_at,
     )
-    wish = Wish(rules.check_name(name) or file, namespace, batch_rules, skip_invalid)
+    wish = Wish(rules.name_of(name, file), namespace, batch_rules, skip_invalid)
     asked = _Asked(wish, wait or results is not None, results, as_json, _grace())
     read = inputs.reader(
         file, form=form, template=template, mapped=mapped, kind=kind, delimiter=delimiter
@@ -147,6 +152,7 @@ def _run(source: Source, asked: _Asked, url: str | None) -> Exit:
             tell(f"{found.summary()}; nothing was handed in (--skip-invalid hands in the others)")
             return Exit.INVALID
         code = _tell_lines(found, handed, asked)
+        _tell_known(queue, handed, asked.wish)
         if not asked.as_json:
             say_handed_in(found, handed)
         report = report_of(found, handed)
@@ -164,6 +170,18 @@ def _run(source: Source, asked: _Asked, url: str | None) -> Exit:
     return code
 
 
+def _tell_known(queue: RunQueue | FarQueue, handed: HandedIn, wish: Wish) -> None:
+    """Tell what keeps jobs from going that were known before, and that no rules go for them."""
+    if handed.known and wish.rules != NO_RULES:
+        tell("Jobs that were known before keep the rules and the callback of their own batches.")
+    for batch in list(filter(None, handed.known))[:_MOST_BATCHES]:
+        with suppress(BatchNotFound):
+            found = queue.get_batch(batch)
+            if found.held in _ENDED:
+                words = "what of it has not run does not run by being handed in again"
+                tell(f"batch {batch}, known before: {held_words(found)}; {words}")
+
+
 def _results(path: Path) -> Results:
     try:
         return Results(path)
@@ -172,7 +190,9 @@ def _results(path: Path) -> Results:
 
 
 def _tell_lines(found: Reading, handed: HandedIn, asked: _Asked) -> Exit:
-    """Tell which lines were skipped, and which are in conflict."""
+    """Tell which lines were skipped, and which are in conflict; and that there are none."""
+    if not found.lines:
+        tell(f"{found.source.name}: there is no job in it")
     if found.checker.bad_lines:
         tell(f"{found.summary()} skipped")
     for line in handed.shown_conflicts:

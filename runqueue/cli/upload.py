@@ -12,10 +12,17 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from runqueue import calls
-from runqueue.batches import Batch, BatchRules
+from runqueue.batches import BatchRules
 from runqueue.checking import MOST_TOLD
 from runqueue.cli.joblist import JobList
-from runqueue.errors import BatchNotFound, QueueUnavailable, RunQueueError
+from runqueue.errors import (
+    BatchExpired,
+    BatchMismatch,
+    BatchNotFound,
+    QueueFull,
+    QueueUnavailable,
+    RunQueueError,
+)
 from runqueue.intake import Packet
 from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.queue import RunQueue
@@ -153,14 +160,37 @@ class Upload:
             if not self.handed.new[batch]:  # others were faster
                 self._queue.send(calls.discard_batch(account, batch))
                 del batches[account]
-        for batch in batches.values():
-            # What is not accepted yet may be taken over by an upload of the same keys. Should that
-            # end badly, it would be gone, and this one would have said that it is there.
-            if self._read(batch).total != self.handed.new[batch]:
+        if len(batches) > 1:  # so that none is accepted where another cannot be
+            self._check_all()
+        for accepted, batch in enumerate(batches.values()):
+            self.is_sealing = True
+            try:
+                self._seal(batch)
+            except GivenUp:
+                self.is_sealing = accepted > 0
+                raise
+
+    def _check_all(self) -> None:
+        for batch in self.handed.batches.values():
+            try:
+                found = self._patiently(partial(self._queue.get_batch, batch))
+            except BatchNotFound:
+                raise GivenUp(_NO_BATCH) from None
+            if found.total != self.handed.new[batch]:
                 raise GivenUp(_TAKEN_OVER)
-        self.is_sealing = bool(batches)
-        for batch in batches.values():
-            self._patiently(partial(self._queue.seal_batch, batch))
+
+    def _seal(self, batch: str) -> None:
+        # What is not accepted yet may be taken over by an upload of the same keys. Should that end
+        # badly, it would be gone, and this one would have said that it is there.
+        expected = self.handed.new[batch]
+        try:
+            self._patiently(lambda: self._queue.seal_batch(batch, expected))
+        except BatchMismatch:
+            raise GivenUp(_TAKEN_OVER) from None
+        except BatchNotFound:
+            raise GivenUp(_NO_BATCH) from None
+        except BatchExpired as error:
+            raise GivenUp(str(error)) from None
 
     def give_up(self) -> None:
         """Give the batches up; where that cannot be said, they expire by themselves in a day."""
@@ -169,8 +199,9 @@ class Upload:
             wait([self._under_way[1]])
             self._under_way = None
         self._sender.shutdown()
-        with suppress(QueueUnavailable):
-            for account, batch in self.handed.batches.items():
+        for account, batch in self.handed.batches.items():
+            # What ended the upload is to be told, not that this could not be said.
+            with suppress(QueueUnavailable, QueueFull):
                 self._queue.send(calls.discard_batch(account, batch))
 
     def _note_last(self) -> None:
@@ -205,12 +236,6 @@ class Upload:
         call = packet.call(batch)  # sent again it bears the same ids
         try:
             return self._patiently(lambda: self._queue.send(call))
-        except BatchNotFound:
-            raise GivenUp(_NO_BATCH) from None
-
-    def _read(self, batch: str) -> Batch:
-        try:
-            return self._patiently(lambda: self._queue.get_batch(batch))
         except BatchNotFound:
             raise GivenUp(_NO_BATCH) from None
 

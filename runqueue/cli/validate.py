@@ -107,7 +107,8 @@ def _seconds_for(jobs: int, stats: AccountStats) -> float | None:
 
 def _say(found: Reading, values: Mapping[str, Any]) -> None:
     jobs, bad = counted(values["jobs"], "job"), counted(values["invalid_lines"], "bad line")
-    typer.echo(f"{found.source.name}: {jobs}, {bad}; nothing was handed in")
+    until = "" if values["readable"] else "cannot be read to its end; before that "
+    typer.echo(f"{found.source.name}: {until}{jobs}, {bad}; nothing was handed in")
     say_repeated(found)
     if values["kinds"]:
         typer.echo(f"kinds: {_counts(values['kinds'])}")

@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from runqueue.cli.exits import Exit, tell
 from runqueue.cli.far import FarQueue
@@ -19,6 +19,8 @@ from runqueue.cli.words import counted
 from runqueue.errors import BatchNotFound, QueueUnavailable
 from runqueue.job import JobState
 from runqueue.queue import RunQueue
+
+_CALLBACK = ("--callback-url", "--callback-at")
 
 
 class Stopped(Exception):  # noqa: N818 - what it says is in its name
@@ -60,7 +62,18 @@ class Stopped(Exception):  # noqa: N818 - what it says is in its name
         elif found.source.name == "-":
             tell("The jobs go on. Hand in the same lines again to follow them.")
         else:
-            tell(f"The jobs go on. To follow them: {shlex.join(['runqueue', *arguments])}")
+            again = shlex.join(["runqueue", *_without_callback(arguments)])
+            tell(f"The jobs go on. To follow them: {again}")
+
+
+def _without_callback(arguments: Sequence[str]) -> Iterator[str]:
+    """Leave out who is told: the batch has that already, and the URL may hold a secret."""
+    left = iter(arguments)
+    for argument in left:
+        if argument in _CALLBACK:
+            next(left, None)
+        elif not argument.startswith(tuple(f"{name}=" for name in _CALLBACK)):
+            yield argument
 
 
 def to_follow(
@@ -128,9 +141,10 @@ def _follow(queue: RunQueue | FarQueue, following: Following, results: Results |
             before, began = following.done, time.monotonic()
             try:
                 following.look(take if results else None)
-                shown.show(following)
+                is_held = any(batch.held for batch in following.batches)
+                shown.show(following, is_held=is_held, is_last=following.is_settled)
                 held.look(following.batches)
-                if following.done >= following.total:
+                if following.is_settled:
                     following.take_rest(take)
                     return
                 holds.look(following.accounts)

@@ -7,18 +7,16 @@ off, and the writing goes on behind the last one.
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import NamedTuple, Self
 
 import orjson
 
+from runqueue.cli.growing import Growing, busy_words, side_of
 from runqueue.cli.queues import Line
 from runqueue.cli.words import counted
 
@@ -47,6 +45,21 @@ class Of:
     what: str
 
 
+class Mark(NamedTuple):
+    """How a job ended, as its line has it; another mark means that it was done again since."""
+
+    state: str
+    ended_at: str | None
+
+
+class _Whole(NamedTuple):
+    """A whole line: whose it is, how that ended, and where in the part it ends."""
+
+    job_id: str
+    mark: Mark
+    end: int
+
+
 class Part:
     """A part, open for writing by one process at a time.
 
@@ -64,16 +77,19 @@ class Part:
         self.path = target.with_name(f"{target.name}.part")
         self._target = target
         self._of = of
-        self._side = target.with_name(f"{target.name}.part.json")
-        #: Whole lines, bytes of these, and whose the last is.
-        self.rows, self._size = 0, 0
+        self._side = side_of(self.path)
+        #: Whose the last whole line is.
         self.last: str | None = None
+        #: When the batch was over that the lines are of; None = it was not, or nobody knows.
+        self.as_of: str | None = None
         try:
-            self._file = _locked(self.path)
+            self._file = Growing(self.path)
+        except BlockingIOError:
+            raise WritingError(busy_words(self.path)) from None
         except OSError as error:
-            raise self.failed(error) from None
+            raise _cannot(target, error) from None
         try:
-            self._gapless = self._take_up(anew=anew)
+            self._take_up(anew=anew)
         except OSError as error:
             self._file.close()
             raise self.failed(error) from None
@@ -94,14 +110,14 @@ class Part:
             self._file.close()
 
     @property
-    def is_gapless(self) -> bool:
-        """Whether every job before its end that was wanted is in it, as of each time it grew."""
-        return self._gapless
+    def rows(self) -> int:
+        """How many whole lines there are."""
+        return self._file.rows
 
-    def _take_up(self, *, anew: bool) -> bool:
-        """Go on with what is there, if it is part of this; returns whether it has no gap."""
+    def _take_up(self, *, anew: bool) -> None:
+        """Go on with what is there, if it is part of this."""
         known = None if anew else _read_side(self._side)
-        if known is not None and known[0] != self._of and self._file.seek(0, os.SEEK_END):
+        if known is not None and known[0] != self._of and not self._file.is_empty:
             there = known[0]
             raise OtherPartError(
                 f"{self.path} is a part of the {there.what} of batch {there.batch}: finish that,"
@@ -109,92 +125,79 @@ class Part:
             )
         if known is None or known[0] != self._of:
             self._side.unlink(missing_ok=True)
-            self._file.truncate(0)
-            return True
-        for job_id, size in self._whole():
-            self.rows, self._size, self.last = self.rows + 1, size, job_id
-        self._file.truncate(self._size)
-        return known[1]
+            self._file.cut(0, 0)
+            return
+        rows, size = 0, 0
+        for line in self._whole():
+            rows, size, self.last = rows + 1, line.end, line.job_id
+        self._file.cut(rows, size)
+        self.as_of = known[1]
 
-    def _whole(self) -> Iterator[tuple[str, int]]:
-        """Yield whose each whole line of the batch is, and where it ends, until one is none."""
+    def _whole(self) -> Iterator[_Whole]:
+        """Yield the whole lines of the batch, until one is none."""
         end = 0
         with self.path.open("rb", buffering=_BUFFER) as there:
             for text in there:
                 end += len(text)
-                job_id = _owner(text, self._of.batch)
-                if job_id is None:
+                owner = _owner(text, self._of.batch)
+                if owner is None:
                     return
-                yield job_id, end
+                yield _Whole(*owner, end)
 
-    def close_gap(self, order: Iterable[tuple[str, bool]]) -> None:
-        """Cut the part before the first job that was passed over, and is wanted now.
+    def drop_stale(self, order: Iterable[tuple[str, Mark | None]]) -> int:
+        """Cut the part before the first job that was passed over or has ended anew since.
 
         Args:
-            order: the jobs of the batch, and whether each is wanted.
+            order: the jobs of the batch, and how each ended; None = it is not wanted now.
+
+        Returns:
+            How many lines are cut off.
         """
+        there = self.rows
         lines = self._whole()
         line = next(lines, None)
         rows, size, last = 0, 0, None
-        for job_id, is_wanted in order:
+        for job_id, mark in order:
             if line is None:
                 break
-            if job_id == line[0]:
-                rows, size, last = rows + 1, line[1], job_id
-                line = next(lines, None)
-            elif is_wanted:
+            is_next = job_id == line.job_id
+            is_stale = mark != line.mark if is_next else mark is not None
+            if is_stale:
                 break
-        self.rows, self._size, self.last = rows, size, last
-        self._file.truncate(size)
+            if is_next:
+                rows, size, last = rows + 1, line.end, job_id
+                line = next(lines, None)
+        self.last = last
+        self._file.cut(rows, size)
+        return there - rows
 
-    def begin(self, *, gapless: bool) -> None:
+    def begin(self, as_of: str | None) -> None:
         """Note what the part is of, before it grows.
 
         Args:
-            gapless: whether no job is passed over that may be wanted later.
+            as_of: when the batch was over; None = it is not, and jobs may be passed over.
         """
         new = self._side.with_name(f"{self._side.name}.new")
         try:
-            new.write_bytes(orjson.dumps({**asdict(self._of), "gapless": gapless}))
+            new.write_bytes(orjson.dumps({**asdict(self._of), "as_of": as_of}))
             new.replace(self._side)
         except OSError as error:
             raise self.failed(error) from None
-        self._file.seek(self._size)
 
     def append(self, lines: list[Line]) -> None:
-        """Write lines; where there is no room for all of them, none is left half written.
+        """Write lines; where there is no room for all of them, those stay that are whole.
 
         Raises:
             WritingError: there is no room.
         """
-        left = memoryview(b"".join(line.text for line in lines))
-        size = len(left)
+        before = self.rows
         try:
-            while left:
-                left = left[self._file.write(left) :]
+            self._file.append([line.text for line in lines])
         except OSError as error:
-            self._keep(lines, size - len(left))
-            with suppress(OSError):
-                self._file.truncate(self._size)
             raise self.failed(error) from None
-        self._keep(lines, size)
-
-    def _keep(self, lines: list[Line], written: int) -> None:
-        """Count the lines that are written whole.
-
-        Args:
-            lines: what was to be written.
-            written: bytes of them that are.
-        """
-        for line in lines:
-            written -= len(line.text)
-            if written < 0:
-                return
-            self.rows, self._size, self.last = (
-                self.rows + 1,
-                self._size + len(line.text),
-                line.job_id,
-            )
+        finally:
+            if written := self.rows - before:
+                self.last = lines[written - 1].job_id
 
     def chunks(self, most: int, weight: int) -> Iterator[list[bytes]]:
         """Yield the lines that were written.
@@ -215,15 +218,11 @@ class Part:
         if some:
             yield some
 
-    def sync(self) -> None:
-        """Have it safe on the disk."""
-        os.fsync(self._file.fileno())
-
     def finish(self, *, rename: bool) -> None:
         """Let go of it: it becomes the file, or is removed since that is made of it."""
         try:
             if rename:
-                self.sync()
+                self._file.sync()
                 self.path.replace(self._target)
             else:
                 self.path.unlink()
@@ -233,10 +232,7 @@ class Part:
 
     def failed(self, error: OSError) -> WritingError:
         """Return what an error of the disk means."""
-        if isinstance(error, BlockingIOError):
-            return WritingError(f"another process writes {self.path}: wait for it, or end it")
-        why = error.strerror or str(error)
-        return WritingError(f"cannot write results to {self._target}: {why}{self.how_to_go_on()}")
+        return _cannot(self._target, error, self.how_to_go_on())
 
     def how_to_go_on(self) -> str:
         """Say how much is written, and what to do; '' if nothing is."""
@@ -248,41 +244,28 @@ class Part:
         )
 
 
-def _locked(path: Path) -> BinaryIO:
-    """Open a part that no other process writes, without a buffer: nothing waits for room in it."""
-    while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise
-        except OSError as error:  # some file systems have no locks
-            if error.errno not in {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}:
-                file.close()
-                raise
-        with suppress(FileNotFoundError):
-            # Another process may have given it its name in between.
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()
+def _cannot(target: Path, error: OSError, more: str = "") -> WritingError:
+    return WritingError(f"cannot write results to {target}: {error.strerror or error}{more}")
 
 
-def _read_side(path: Path) -> tuple[Of, bool] | None:
-    """Return what a part is of, and whether it has no gap; None = nobody knows."""
+def _read_side(path: Path) -> tuple[Of, str | None] | None:
+    """Return what a part is of, and as of when; None = nobody knows."""
     try:
         known = orjson.loads(path.read_bytes())
-        return Of(str(known["batch"]), str(known["what"])), known["gapless"] is True
-    except (OSError, ValueError, TypeError, KeyError):
+        as_of = known.get("as_of")
+        of = Of(str(known["batch"]), str(known["what"]))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+    return of, as_of if isinstance(as_of, str) else None
 
 
-def _owner(text: bytes, batch: str) -> str | None:
-    """Return whose line it is; None = it is no whole line of this batch."""
+def _owner(text: bytes, batch: str) -> tuple[str, Mark] | None:
+    """Return whose line it is, and how that ended; None = it is no whole line of this batch."""
     if not text.endswith(b"\n"):
         return None
     try:
         row = orjson.loads(text)
-        return str(row["job_id"]) if row["batch"] == batch else None
+        mark = Mark(str(row["state"]), row["ended_at"])
+        return (str(row["job_id"]), mark) if row["batch"] == batch else None
     except (ValueError, TypeError, KeyError):
         return None

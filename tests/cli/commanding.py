@@ -75,15 +75,17 @@ class Desk:
         claim_id = str(self.client.incr("test:claims"))
         return list(run(self.client, stages.claim(account, "test", claim_id, 500, 0)).items)
 
-    def end(self, jobs: list[items.Claimed], state: str = "completed") -> None:
-        """Record a run for each claimed job, and its end."""
+    def end(
+        self, jobs: list[items.Claimed], state: str = "completed", *, runs_are: str = "run"
+    ) -> None:
+        """Record a run for each claimed job, and its end; a job done again has another run."""
         if not jobs:
             return
-        runs = [items.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in jobs]
+        runs = [items.Accepted(j.job_id, j.attempt, f"{runs_are}-{j.job_id}", "", 0) for j in jobs]
         run(self.client, stages.mark_running("default", runs))
         ends = [
             items.Finished(
-                j.job_id, j.attempt, f"run-{j.job_id}", state, state, "", b'{"output": "42"}'
+                j.job_id, j.attempt, f"{runs_are}-{j.job_id}", state, state, "", b'{"output": "42"}'
             )
             for j in jobs
         ]

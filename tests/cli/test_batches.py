@@ -40,6 +40,18 @@ def test_a_long_list_is_cut_and_says_so(desk: Desk) -> None:
     assert desk.run("batch", "list", "--account", "nobody").exit_code == 3
 
 
+def test_a_list_of_batches_fits_80_columns(desk: Desk) -> None:
+    batch = batch_of(desk, *lines(3))
+    desk.queue.pause_batch(batch)
+    other = batch_of(desk, line("a"))
+    desk.environ["COLUMNS"] = "80"
+
+    _, first, second = map(str.split, desk.run("batch", "list").stdout.splitlines())
+
+    assert first[:5] == [other, "in_progress", "0", "0", "1"]
+    assert second[:5] == [batch, "paused", "0", "0", "3"]
+
+
 def test_no_batches(desk: Desk) -> None:
     assert desk.run("batch", "list").stdout == "none\n"
     assert desk.run("batch", "list", "--json").stdout == ""

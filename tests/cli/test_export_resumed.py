@@ -34,7 +34,7 @@ def whole(desk: Desk, batch: str) -> bytes:
 def half_written(folder: Path, batch: str, text: bytes) -> Path:
     """Leave what a process leaves that was killed; returns the file it was to be."""
     (folder / "out.jsonl.part").write_bytes(text)
-    said = {"batch": batch, "what": "results", "gapless": True}
+    said = {"batch": batch, "what": "results"}
     (folder / "out.jsonl.part.json").write_text(json.dumps(said))
     return folder / "out.jsonl"
 
@@ -183,7 +183,7 @@ def test_what_has_not_ended_yet_is_no_reason_to_begin_anew(either: Desk) -> None
     assert keys_of(out) == ["order-0", "order-2", "order-3"]
 
 
-def test_a_line_that_is_written_stays_although_its_job_is_done_again(either: Desk) -> None:
+def test_a_line_whose_job_is_done_again_is_taken_out(either: Desk) -> None:
     batch = batch_of(either, *lines(3))
     jobs = either.claim()
     either.end([jobs[0]], "failed")
@@ -193,10 +193,28 @@ def test_a_line_that_is_written_stays_although_its_job_is_done_again(either: Des
     cut_off(either, batch, out, sizes[0] + 5)
     Operations(either.queue).replay([jobs[0].job_id])
 
-    assert either.run("results", batch, "-o", str(out)).exit_code == 1
+    result = either.run("results", batch, "-o", str(out))
 
-    rows = rows_of(out.read_bytes())
-    assert [row["state"] for row in rows] == ["failed", "completed", "completed"]
+    assert result.exit_code == 1
+    assert f"{out}.part: the last line will be written anew" in result.stderr
+    assert [row["state"] for row in rows_of(out.read_bytes())] == ["completed", "completed"]
+
+
+def test_no_line_of_before_a_retry_stays(either: Desk) -> None:
+    batch = batch_of(either, *lines(COUNT))
+    either.end(either.claim(), "failed")
+    whole = either.run("results", batch).stdout_bytes
+    out = either.folder / "out.jsonl"
+    cut_off(either, batch, out, len(whole) // 2)
+    assert either.queue.retry_failed(batch) == COUNT
+    either.end(either.claim(), runs_are="again")
+
+    result = either.run("results", batch, "-o", str(out))
+
+    assert result.exit_code == 0, result.output
+    assert "lines will be written anew: a job was done again" in result.stderr
+    assert {row["state"] for row in rows_of(out.read_bytes())} == {"completed"}
+    assert len(keys_of(out)) == COUNT
 
 
 # The way to the gateway.

@@ -17,7 +17,7 @@ def test_a_good_file_becomes_one_sealed_batch_named_like_the_file(desk: Desk) ->
     report = desk.json("submit", file)
 
     batch = desk.queue.get_batch(report["batches"]["default"])
-    assert (batch.name, batch.total, batch.sealed) == (file, 3, True)
+    assert (batch.name, batch.total, batch.sealed) == ("jobs.jsonl", 3, True)
     assert (report["new"], report["known"]) == (3, 0)
 
 

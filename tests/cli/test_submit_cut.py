@@ -6,16 +6,22 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from faults.proxy import Network, Proxy
+from runqueue import RunQueue
+from runqueue.batches import NO_RULES
 from runqueue.cli import upload
-from tests.cli.commanding import Desk, line
+from runqueue.cli.handing import Wish, hand_in
+from runqueue.cli.joblist import JobList
+from runqueue.cli.sources import Row, Source
+from tests.cli.commanding import Desk, line, lines
 
 JOBS = 20_000
 #: Of a line in the middle of the file.
@@ -36,9 +42,9 @@ def file(desk: Desk) -> str:
 
 
 @contextmanager
-def submitting(proxy: Proxy, file: str) -> Iterator[subprocess.Popen[str]]:
+def submitting(proxy: Proxy, file: str, *more: str) -> Iterator[subprocess.Popen[str]]:
     """Give the command in a process of its own."""
-    command = [sys.executable, "-m", "runqueue.cli", "submit", file, "--json"]
+    command = [sys.executable, "-m", "runqueue.cli", "submit", file, "--json", *more]
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environ, stdout=pipe, stderr=pipe, text=True) as process:
@@ -91,6 +97,31 @@ def test_an_interrupted_upload_is_given_up_and_says_that_nothing_was_handed_in(
         (batches(desk)[0].encode(), 0)
     ]
     assert desk.claim() == []
+
+
+def test_who_is_told_of_a_batch_is_not_shown_when_the_waiting_is_interrupted(
+    desk: Desk, proxy: Proxy
+) -> None:
+    file = desk.file([line("a")])
+    told = ["--callback-url", "https://user.test/?token=secret", "--callback-at=0.5", "--wait"]
+    with submitting(proxy, file, *told) as process:
+        assert process.stderr is not None
+        assert "0/1 done" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+
+    assert process.returncode == 130
+    assert f"To follow them: runqueue submit {file} --json --wait\n" in said
+    assert "secret" not in said
+
+
+def test_the_url_of_who_is_told_is_read_from_the_environment(desk: Desk) -> None:
+    desk.environ["RUNQUEUE_CALLBACK_URL"] = url = "https://user.test/?token=secret"
+
+    batch = desk.json("submit", desk.file([line("a")]))["batches"]["default"]
+
+    stored = desk.client.hget("runqueue:{default}:batch:" + batch, "callback_url")
+    assert cast(bytes, stored).decode() == url
 
 
 def test_an_answer_that_is_lost_on_its_way_makes_no_job_twice(
@@ -152,7 +183,9 @@ def test_two_uploads_of_one_file_at_a_time_lose_no_job(desk: Desk, proxy: Proxy,
     middle = proxy.trap("up", MIDDLE)
     with submitting(proxy, file) as process:
         middle.wait(60)
+        proxy.hold("up")  # what is sent again meanwhile waits, too
         report = desk.json("submit", file)
+        proxy.heal()
         middle.release()
         said = process.communicate()[1]
 
@@ -175,3 +208,62 @@ def test_a_bad_line_behind_what_was_sent_already_takes_it_all_back(
     assert "1 bad line; nothing was handed in" in result.stderr
     assert desk.client.zscore("runqueue:{default}:unsealed", batches(desk)[0]) == 0
     assert desk.claim() == []
+
+
+def source(rows: Iterator[Row]) -> Source:
+    return Source("jobs.jsonl", rows, None, lambda: 0)
+
+
+def numbered(rows: list[dict[str, Any]]) -> Iterator[Row]:
+    return ((number, json.dumps(row).encode()) for number, row in enumerate(rows, 1))
+
+
+WISH = Wish("first", "", NO_RULES, skip_invalid=False)
+
+
+class _Overtaken(RunQueue):
+    """A queue in which another upload of the same jobs begins just before the first is accepted."""
+
+    def seal_batch(self, batch: str, expected: int | None = None) -> int:
+        other = self.open_batch("other")
+        self.enqueue_many(lines(3), batch=other)
+        return super().seal_batch(batch, expected)
+
+
+def test_an_upload_whose_jobs_are_taken_over_at_its_end_does_not_say_that_it_has_them(
+    desk: Desk,
+) -> None:
+    with (
+        _Overtaken(desk.url) as queue,
+        JobList() as jobs,
+        pytest.raises(upload.GivenUp, match="another upload of the same jobs"),
+    ):
+        hand_in(queue, source(numbered(lines(3))), WISH, jobs, keep_all=False)
+
+    first, other = batches(desk)
+    assert desk.queue.get_batch(first).status == "validating"
+    assert desk.client.zscore("runqueue:{default}:unsealed", first) == 0
+    assert desk.queue.seal_batch(other) == 3
+
+
+def test_a_bad_line_is_named_although_redis_is_full_by_then(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rows() -> Iterator[Row]:
+        yield from numbered(lines(1_000))
+        give_up = time.monotonic() + 20
+        while not (there := batches(desk)) or desk.queue.get_batch(there[0]).total < 1_000:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        desk.client.config_set("maxmemory", 1)
+        yield 1_001, b"oops"
+
+    try:
+        with JobList() as jobs:
+            found, handed = hand_in(desk.queue, source(rows()), WISH, jobs, keep_all=False)
+    finally:
+        desk.client.config_set("maxmemory", 0)
+
+    assert handed is None
+    assert found.checker.bad_lines == 1
+    assert "jobs.jsonl:1001: line: " in capsys.readouterr().err

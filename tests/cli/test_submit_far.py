@@ -1,5 +1,7 @@
 """`runqueue submit --url`: a file that is handed in, and waited for, through a gateway."""
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,12 +9,28 @@ import pytest
 from tests.cli.commanding import Desk, line, lines
 from tests.cli.following import rows
 from tests.cli.gateways import by_http
+from tests.gateway.test_process import process, url_of
+
+TOKEN = "token-of-the-shop-0123456789"
 
 
 @pytest.fixture
 def far(desk: Desk, gateway_url: str) -> Desk:
     """Where commands are given that reach a gateway alone."""
     return by_http(desk, gateway_url)
+
+
+@pytest.fixture
+def shop(desk: Desk, tmp_path: Path) -> Iterator[Desk]:
+    """Where commands are given with a token for the account `shop` alone."""
+    desk.know("shop")
+    given = {
+        "RUNQUEUE_REDIS_URL": desk.url,
+        "RUNQUEUE_API_TOKENS": "shop:enqueue+read+operate@shop:"
+        + hashlib.sha256(TOKEN.encode()).hexdigest(),
+    }
+    with process(tmp_path, **given) as started:
+        yield by_http(desk, url_of(started), TOKEN)
 
 
 def test_a_file_becomes_a_batch(far: Desk) -> None:
@@ -72,3 +90,44 @@ def test_a_file_of_several_accounts_is_refused(far: Desk) -> None:
 
 def test_an_empty_file_is_no_fault(far: Desk) -> None:
     assert far.json("submit", far.file([]))["batches"] == {}
+
+
+def test_a_token_for_one_account_names_none(shop: Desk) -> None:
+    report = shop.json("submit", shop.file([line("a"), line("b", account="shop")]))
+
+    batch = report["batches"]["shop"]
+    assert shop.queue.get_batch(batch).account == "shop"
+    assert shop.states("shop") == {"ready": 2}
+    assert batch in shop.run("batch", "list").stdout
+    assert shop.run("group", "set", "default", "--pause").exit_code == 0
+    assert "default" in shop.run("group", "list").stdout
+    assert shop.run("batch", "list", "--account", "default").exit_code == 3
+
+
+def test_a_token_for_one_account_hands_in_for_no_other(shop: Desk) -> None:
+    result = shop.run("submit", shop.file([line("a", account="default")]))
+
+    assert result.exit_code == 3
+    assert "1: account: unknown account 'default'" in result.stderr
+
+
+def test_the_account_of_a_file_is_that_of_its_first_good_line(far: Desk) -> None:
+    far.know("second")
+    file = far.file([*["oops"] * 2_500, line("a", account="second"), line("b", account="second")])
+
+    report = far.json("submit", file, "--skip-invalid")
+
+    assert list(report["batches"]) == ["second"]
+    assert (report["new"], report["invalid_lines"]) == (2, 2_500)
+
+
+def test_a_batch_is_called_like_its_file_wherever_that_lies(either: Desk) -> None:
+    folder = either.folder / ("d" * 200)
+    folder.mkdir()
+    file = folder / ("f" * 100 + "\n.jsonl")
+    Path(either.file(lines(1))).rename(file)
+
+    report = either.json("submit", str(file))
+
+    name = either.queue.get_batch(report["batches"]["default"]).name
+    assert name == "f" * 100 + "?.jsonl"
