@@ -11,11 +11,11 @@ from config.collector import calm_collector
 from config.logging import setup_logging
 from config.settings import Settings, SettingsError, load_settings, unknown_variables
 from config.tracing import setup_tracing
-from gateway.auth import is_loopback
 from gateway.scraping import BadTokenFile
 from gateway.serving import Server, listen
 from runqueue.connect import find_url
 from runqueue.errors import EvictingRedis, QueueUnavailable
+from runqueue.hosts import is_loopback
 
 log = structlog.get_logger()
 

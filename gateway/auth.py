@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import IPv6Address, ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from config.gateway import ApiToken, Scope
 from gateway.gate import gate_of
+from runqueue.hosts import is_loopback
 
 _BEARER = HTTPBearer(
     auto_error=False,
@@ -68,19 +68,6 @@ def find_bearer(token: str, known: Sequence[ApiToken]) -> ApiToken | None:
         if hmac.compare_digest(one.digest, digest):
             found = one
     return found
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host name or address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.is_loopback
 
 
 def check_is_local(request: Request, public_url: str | None, *, own_page: bool = False) -> None:

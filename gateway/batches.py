@@ -11,12 +11,13 @@ from gateway.auth import requires
 from gateway.checking import Asked
 from gateway.content import body_of, busy, check_kind, chunks_of, closing, json_answer
 from gateway.gate import gate_of
-from gateway.opening import Opening
+from gateway.opening import Callback, Opening
 from gateway.problems import FieldFault, answers
 from gateway.shown import EXAMPLE_BATCH, BatchesShown, BatchShown, batch_values
 from gateway.sight import Account, queue_of, sight_of
 from gateway.uploading import Outcome, upload
 from runqueue.batches import BatchStatus
+from runqueue.errors import BatchMismatch
 
 router = APIRouter(tags=["batches"])
 
@@ -73,7 +74,7 @@ _LINES = {
     "example": '{"custom_id": "order-17", "kind": "task", "body": {"prompt": "Read the price."}}\n',
 }
 _WORDS = {
-    409: "another upload of the same jobs is under way",
+    409: str(BatchMismatch(EXAMPLE_BATCH, 1000)),
     413: "line 12: expected at most 8388608 bytes",
     415: f"expected Content-Type: {' or '.join(KINDS)}",
     422: "line 12: body.max_step: unknown field, did you mean 'max_steps'?",
@@ -92,7 +93,9 @@ _WORDS = {
     },
     openapi_extra=body_of(_LINES, *KINDS),
 )
-async def create_batch(request: Request, opening: Annotated[Opening, Query()]) -> Response:
+async def create_batch(
+    request: Request, opening: Annotated[Opening, Query()], callback: Callback = None
+) -> Response:
     """Hand in one job a line, with `Content-Encoding: gzip` or plain.
 
     None of it runs before all of it has arrived. If a line is bad, nothing is accepted (but with
@@ -100,7 +103,7 @@ async def create_batch(request: Request, opening: Annotated[Opening, Query()]) -
     same upload again makes no second job of a line with a `custom_id`. Needs the scope `enqueue`.
     """
     gate = gate_of(request)
-    asked = _asked(request, opening)
+    asked = _asked(request, opening, callback)
     if gate.uploads >= MAX_UPLOADS:
         raise busy("too many uploads are under way; try again")
     gate.uploads += 1
@@ -110,19 +113,19 @@ async def create_batch(request: Request, opening: Annotated[Opening, Query()]) -
         gate.uploads -= 1
 
 
-def _asked(request: Request, opening: Opening) -> Asked:
+def _asked(request: Request, opening: Opening, callback: str | None) -> Asked:
     check_kind(request, *KINDS)
     packed = _PACKED.get(request.headers.get("content-encoding", "").strip().lower())
     if packed is None:
         raise closing(415, "expected Content-Encoding: gzip, or none")
-    opening.check()
+    rules = opening.rules(callback)
     return Asked(
         opening.name,
         sight_of(request).whose(opening.account),
         opening.namespace,
         opening.skip_invalid,
         packed,
-        opening.rules(),
+        rules,
     )
 
 

@@ -1,19 +1,18 @@
-"""Checking an upload while it arrives, beside the event loop: lines in, packets of jobs out."""
+"""Checking an upload while it arrives, beside the event loop: bytes in, packets of jobs out."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+from gateway.bulk import MAX_FAULTS
 from gateway.problems import Fault, faults_of
-from gateway.submitting import read_line
 from gateway.unpacking import Gzip, Lines, Plain
 from runqueue.accounts import DEFAULT
-from runqueue.errors import FieldError, InvalidJob
+from runqueue.batches import NO_RULES, BatchRules
+from runqueue.checking import Block, Checker
+from runqueue.errors import FieldError
 from runqueue.intake import Packet
-from runqueue.spec import JobSpec
-
-#: Faults that are told of one upload.
-MAX_FAULTS: Final = 100
+from runqueue.repeats import Repeats
+from runqueue.tracing import ambient
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Asked:
         namespace: that of lines that name none.
         skip_invalid: whether good lines are accepted although others are bad.
         is_gzip: whether the body is packed.
-        rules: what the batch does by itself, as `open_batch` takes it.
+        rules: what the batch does by itself.
     """
 
     name: str = ""
@@ -34,34 +33,32 @@ class Asked:
     namespace: str = ""
     skip_invalid: bool = False
     is_gzip: bool = False
-    rules: Mapping[str, Any] = field(default_factory=dict)
+    rules: BatchRules = NO_RULES
 
 
-@dataclass(slots=True)
-class Checker:
-    """Checks an upload; `feed` and `end` are for one thread at a time.
+class Checking:
+    """Unpacks and checks an upload; `feed` and `end` are for one thread at a time.
 
     Args:
         asked: what it is to be.
-        bad_lines: how many lines cannot be accepted, as far as it was read.
-        faults: why, the first hundred.
+        repeats: remembers its lines.
     """
 
-    asked: Asked
-    bad_lines: int = 0
-    faults: list[Fault] = field(default_factory=list)
-    _unpacker: Gzip | Plain = field(init=False)
-    _lines: Lines = field(default_factory=Lines)
-    _packet: Packet = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._unpacker = Gzip() if self.asked.is_gzip else Plain()
-        self._packet = Packet(self.asked.account)
+    def __init__(self, asked: Asked, repeats: Repeats) -> None:
+        #: Why lines are bad, the first hundred.
+        self.faults: list[Fault] = []
+        # The trace is asked for here: threads do not have the request's context.
+        self.checker = Checker(
+            repeats, asked.namespace, account=asked.account, traceparent=ambient()
+        )
+        self._skip_invalid = asked.skip_invalid
+        self._unpacker = Gzip() if asked.is_gzip else Plain()
+        self._lines = Lines()
 
     @property
     def is_refused(self) -> bool:
         """Whether nothing of the upload will be accepted."""
-        return bool(self.bad_lines) and not self.asked.skip_invalid
+        return bool(self.checker.bad_lines) and not self._skip_invalid
 
     @property
     def has_seen_enough(self) -> bool:
@@ -74,10 +71,10 @@ class Checker:
         Raises:
             NotReadable: the body is not packed as it should be.
             LineTooLong: a line is.
+            NoRoom: the lines cannot be remembered.
         """
         for piece in self._unpacker.feed(part):
-            for number, raw in self._lines.feed(piece):
-                yield from self._take(number, raw)
+            yield from self._check(self._lines.feed(piece))
             if self.has_seen_enough:
                 return
 
@@ -86,46 +83,18 @@ class Checker:
 
         Raises:
             NotReadable: the body was cut.
+            NoRoom: as `feed`.
         """
         self._unpacker.end()
-        for number, raw in self._lines.end():
-            yield from self._take(number, raw)
-        if self._packet.positions and not self.is_refused:
-            yield self._packet
+        yield from self._check(self._lines.end())
+        yield from self._good(self.checker.end())
 
-    def _take(self, number: int, raw: bytes) -> Iterator[Packet]:
-        try:
-            spec = self._checked(raw)
-        except InvalidJob as error:
-            self._note(number, error)
-            return
-        if self.is_refused:
-            return
-        self._packet.add(number, spec)
-        if self._packet.is_full:
-            full, self._packet = self._packet, self._another()
-            yield full
+    def _check(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[Packet]:
+        for number, raw in lines:
+            if block := self.checker.take(number, raw):
+                yield from self._good(block)
 
-    def _another(self) -> Packet:
-        # Made in a thread, where the request's own context is not.
-        return Packet(self.asked.account, traceparent=self._packet.traceparent)
-
-    def _note(self, number: int, error: InvalidJob) -> None:
-        self.bad_lines += 1
-        room = MAX_FAULTS - len(self.faults)
-        if room > 0:
-            self.faults += faults_of(error.errors, f"line {number}: ")[:room]
-
-    def _checked(self, raw: bytes) -> JobSpec:
-        """Check a line.
-
-        Raises:
-            InvalidJob: it names every field at fault.
-        """
-        account = self.asked.account
-        spec = read_line(raw, account)
-        spec.namespace = spec.namespace or self.asked.namespace
-        if spec.account != account:
-            words = f"expected {account!r}, the batch's account, or none, got {spec.account!r}"
-            raise InvalidJob([FieldError("account", words)])
-        return spec
+    def _good(self, block: Block) -> list[Packet]:
+        for bad in block.bad[: MAX_FAULTS - len(self.faults)]:
+            self.faults += faults_of([FieldError(bad.field, bad.message)], f"line {bad.number}: ")
+        return [] if self.is_refused else block.packets

@@ -1,16 +1,28 @@
 """What the query of an upload says of its batch: whose it is, and what it does by itself."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
+from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.problems import Fault, FieldsRefused, faults_of
-from runqueue.batches import ABORT_AFTER, CANARY_RATIO, BatchRules
+from runqueue.batches import ABORT_AFTER, CANARY_RATIO, NO_RULES, BatchRules
 from runqueue.errors import InvalidBatch
 from runqueue.ids import is_name
 
 _NAME_WORDS = "expected 1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
 
+CALLBACK_HEADER = "Runqueue-Callback-Url"
+
+#: The `callback_url`, out of the query, and so out of logs.
+Callback = Annotated[
+    str | None,
+    Header(
+        alias=CALLBACK_HEADER,
+        description="The `callback_url`, where no log shows it.",
+        examples=["https://shop.example/hook"],
+    ),
+]
 Jobs = Annotated[int, Field(ge=1, lt=2**53)]
 
 
@@ -58,18 +70,20 @@ class Opening(BaseModel):
         examples=[3600],
     )
     callback_url: str | None = Field(
-        None, description="Told when the batch is over.", examples=["https://shop.example/hook"]
+        None,
+        description="Told when the batch is over. Proxies and clients log queries: one that holds a"
+        f" secret goes in the header `{CALLBACK_HEADER}`.",
+        examples=["https://shop.example/hook"],
     )
     callback_at: list[float] = Field(
         [], description="Also told when these shares of it have ended.", examples=[[0.5, 0.9]]
     )
 
-    def rules(self) -> dict[str, Any]:
-        """Return the rules as `open_batch` takes them."""
-        return self.model_dump(exclude={"name", "account", "namespace", "skip_invalid"})
+    def rules(self, callback: str | None) -> BatchRules:
+        """Return what the batch does by itself, once all of it is right.
 
-    def check(self) -> None:
-        """Look at what a type does not say.
+        Args:
+            callback: what the header says.
 
         Raises:
             FieldsRefused: it names every field at fault.
@@ -81,9 +95,19 @@ class Opening(BaseModel):
             faults.append(Fault("account", _NAME_WORDS))
         if self.namespace and not is_name(self.namespace):
             faults.append(Fault("namespace", _NAME_WORDS))
+        if callback is not None and self.callback_url is not None:
+            faults.append(Fault("callback_url", f"expected it here or in {CALLBACK_HEADER}"))
+        given = self.model_dump(exclude={"name", "account", "namespace", "skip_invalid"})
+        given["callback_at"] = tuple(self.callback_at)
+        if callback is not None:
+            # Headers are decoded as Latin-1: this is what was sent. What is no UTF-8 is no URL.
+            sent = callback.encode("latin-1", "replace")
+            given["callback_url"] = sent.decode(errors="surrogateescape")
+        rules = NO_RULES
         try:
-            BatchRules(**{**self.rules(), "callback_at": tuple(self.callback_at)})
+            rules = BatchRules(**given)
         except InvalidBatch as error:
             faults += faults_of(error.errors)
         if faults:
             raise FieldsRefused(*faults)
+        return rules

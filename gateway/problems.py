@@ -25,6 +25,7 @@ from runqueue.errors import (
     RunQueueError,
     UnknownAccount,
 )
+from runqueue.repeats import NoRoom
 
 log = structlog.get_logger()
 
@@ -33,6 +34,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 NOTHING_HERE: Final = "there is nothing at this address"
 #: Seconds after which to try again: what cannot be reached is back sooner than memory.
 AWAY_SECONDS, FULL_SECONDS = 5, 30
+_NO_ROOM: Final = "the gateway's disk has no room for its temporary files; its log tells more"
 #: Faults that the `detail` of a problem names; `errors` has all of them.
 _IN_DETAIL: Final = 5
 
@@ -207,6 +209,9 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
     for kind, (status, words) in _SAID.items():
         if isinstance(error, kind):
             return problem(status, words or _text(str(error)))
+    if isinstance(error, NoRoom):
+        log.warning("no_room", error=str(error)[:200])
+        return problem(503, _NO_ROOM, headers={"Retry-After": str(FULL_SECONDS)})
     log.warning("queue_unavailable", error=str(error)[:200])
     if isinstance(error, QueueFull):
         return problem(503, str(error), headers={"Retry-After": str(FULL_SECONDS)})

@@ -17,10 +17,11 @@ from gateway.limiting import HEADERS, admit
 from gateway.problems import Fault, FieldsRefused, answers
 from gateway.shown import Accepted, AcceptedMany, answer_values
 from gateway.sight import sight_of
-from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
+from runqueue.checking import read_line
+from runqueue.errors import IdempotencyConflict
 from runqueue.intake import accepted
 from runqueue.job import Enqueued, EnqueueStatus
-from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
+from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec
 
 router = APIRouter(tags=["jobs"])
 
@@ -155,22 +156,6 @@ def _many(found: list[Enqueued]) -> Response:
         },
         202,
     )
-
-
-def read_line(raw: bytes, account: str) -> JobSpec:
-    """Check one job.
-
-    Args:
-        raw: the job.
-        account: whose it is if it does not say so itself.
-
-    Raises:
-        InvalidJob: it names every field at fault.
-    """
-    try:
-        return parse_line(raw, account)
-    except RecursionError:
-        raise InvalidJob([FieldError("line", "expected JSON, got deeper nesting")]) from None
 
 
 def read_key(header: str | None) -> str | None:

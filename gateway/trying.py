@@ -2,7 +2,6 @@
 
 import secrets
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import orjson
 from fastapi import APIRouter, Depends, Request
@@ -15,6 +14,7 @@ from gateway.content import body_of
 from gateway.gate import gate_of
 from gateway.problems import Fault, FieldsRefused, answers
 from gateway.sight import sight_of
+from runqueue.requests import WEB_URL_WORDS, is_web_url
 
 router = APIRouter(tags=["webhooks"])
 
@@ -32,13 +32,8 @@ _HEADERS = {
 
 
 def _is_target(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError("expected an http(s) URL such as https://example.com/hooks")
+    if not is_web_url(url):
+        raise ValueError(f"expected {WEB_URL_WORDS}")
     return url
 
 

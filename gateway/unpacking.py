@@ -2,12 +2,9 @@
 
 import zlib
 from collections.abc import Iterator
-from typing import Final
 
-from runqueue.spec import MAX_PAYLOAD_BYTES
+from runqueue.checking import MAX_LINE
 
-#: Bytes of a line: more cannot hold a body that is accepted, see `runqueue/spec.py`.
-MAX_LINE: Final = 8 * MAX_PAYLOAD_BYTES
 #: Bytes that are unpacked at a time, so that a body of zeros takes no memory.
 _PIECE = 256 * 1024
 _GZIP = zlib.MAX_WBITS + 16

@@ -6,20 +6,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
 
 from gateway.bulk import MAX_FAULTS
-from gateway.checking import Asked, Checker
+from gateway.checking import Asked, Checking
 from gateway.content import closing, too_large
 from gateway.problems import Fault, FieldsRefused
-from gateway.unpacking import MAX_LINE, LineTooLong, NotReadable
-from runqueue import AsyncRunQueue, calls
-from runqueue.errors import BatchNotFound, QueueUnavailable
+from gateway.unpacking import LineTooLong, NotReadable
+from runqueue import AsyncRunQueue, calls, ids
+from runqueue.checking import MAX_LINE
+from runqueue.errors import BatchNotFound, QueueFull, QueueUnavailable, UnknownAccount
 from runqueue.intake import Packet
 from runqueue.job import Enqueued, EnqueueStatus
+from runqueue.repeats import Repeats
 
 #: Bytes of a body that are checked at a time.
 _PART = 256 * 1024
@@ -29,13 +30,7 @@ _REST_SECONDS = 60.0
 PATIENCE, _PAUSE = 30.0, 0.5
 T = TypeVar("T")
 
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
 _GIVEN_UP = "the upload was given up meanwhile; send it again"
-_TAKEN_OVER = (
-    "another upload of the same jobs, under way at the same time, has some of them;"
-    " send it again once that is over"
-)
 
 
 @dataclass(slots=True)
@@ -43,14 +38,14 @@ class Outcome:
     """What became of an upload.
 
     Args:
-        batch: the batch that holds its jobs; None if no single one does.
+        batch: the batch that holds its jobs; None until one is opened, or if no single one does.
         is_new: whether the upload made it.
         new, known, invalid, conflicts: how many of its lines.
         faults: why lines are invalid, the first hundred.
         shown_conflicts: the first hundred of them.
     """
 
-    batch: str | None
+    batch: str | None = None
     is_new: bool = True
     new: int = 0
     known: int = 0
@@ -60,8 +55,6 @@ class Outcome:
     shown_conflicts: list[dict[str, Any]] = field(default_factory=list)
     #: The batches of jobs that were known; more than two are as good as two.
     _known_in: set[str | None] = field(default_factory=set)
-    #: When the last of its jobs was stored.
-    _latest: datetime = _LONG_AGO
 
     def note(self, packet: Packet, answers: list[Enqueued]) -> None:
         """Count the answers to a packet.
@@ -70,12 +63,11 @@ class Outcome:
             packet: what was sent; its positions are the numbers of its lines.
             answers: to each of its jobs.
         """
-        stored = self._stored_unanswered(answers)
         for line, answer in zip(packet.positions, answers, strict=True):
-            if answer.status is EnqueueStatus.NEW or answer.job_id in stored:
-                stored.discard(answer.job_id)
+            # No job comes twice in an upload: one that is known in its own batch was stored by a
+            # call whose answer was lost.
+            if self.batch is not None and answer.batch == self.batch:
                 self.new += 1
-                self._latest = max(self._latest, answer.created_at)
             elif answer.status is EnqueueStatus.KNOWN:
                 self.known += 1
                 if len(self._known_in) < 2:
@@ -85,20 +77,6 @@ class Outcome:
                 if len(self.shown_conflicts) < MAX_FAULTS:
                     told = {"line": line, "custom_id": answer.custom_id, "job_id": answer.job_id}
                     self.shown_conflicts.append(told)
-
-    def _stored_unanswered(self, answers: list[Enqueued]) -> set[str]:
-        """Return the jobs of a packet that the try before the answered one stored.
-
-        They are known by now, in this batch, and were not while the packets before were sent.
-        Whether there was such a try nobody can tell: the client of Redis sends again by itself.
-        """
-        return {
-            answer.job_id
-            for answer in answers
-            if answer.status is EnqueueStatus.KNOWN
-            and answer.batch == self.batch
-            and answer.created_at > self._latest
-        }
 
     def found_again(self) -> None:
         """Name the batch that has all of the jobs, since none of them was new."""
@@ -122,67 +100,78 @@ async def upload(
         HTTPException: the body cannot be read, or another upload has some of the jobs.
         RunQueueError: the queue cannot take it.
     """
-    batch = await queue.open_batch(asked.name, account=asked.account, **asked.rules)
-    checker, sender = Checker(asked), _Sender(queue, batch)
+    if asked.account not in await queue.accounts():
+        raise UnknownAccount(asked.account)
+    sender = _Sender(queue, asked)
     try:
-        await _hand_in(checkers, checker, sender, parts)
-        outcome = sender.outcome
-        outcome.invalid, outcome.faults = checker.bad_lines, checker.faults
-        await _seal(queue, asked.account, outcome)
+        with Repeats() as repeats:
+            checking = Checking(asked, repeats)
+            await _hand_in(checkers, checking, sender, parts)
+        await _accept(queue, sender, checking)
     except BaseException as error:
-        await sender.give_up(asked.account)
+        await sender.give_up()
         if isinstance(error, BatchNotFound):
             raise HTTPException(409, _GIVEN_UP) from None
         raise
-    return outcome
+    return sender.outcome
 
 
-async def _seal(queue: AsyncRunQueue, account: str, outcome: Outcome) -> None:
+async def _accept(queue: AsyncRunQueue, sender: "_Sender", checking: Checking) -> None:
     """Accept the batch; one without a job of its own is given up."""
-    batch = outcome.batch or ""
-    if outcome.new:
-        # An upload of the same keys takes over what is not accepted yet; should that end badly,
-        # they would be gone, and this one would have said that they are there.
-        found = await _patiently(lambda: queue.get_batch(batch))
-        if found.total != outcome.new:
-            raise HTTPException(409, _TAKEN_OVER)
-        await _patiently(lambda: queue.seal_batch(batch))
-        return
-    if not outcome.known and not outcome.conflicts:
+    outcome, checker = sender.outcome, checking.checker
+    outcome.invalid, outcome.faults = checker.bad_lines, checking.faults
+    if batch := outcome.batch if outcome.new else None:
+        # An upload of the same keys may have taken over what is not accepted yet; should that end
+        # badly, it would be gone, and this one would have said that it is there.
+        await _patiently(lambda: queue.seal_batch(batch, outcome.new))
+    elif outcome.known or outcome.conflicts:
+        await sender.give_up()
+        outcome.found_again()
+    else:
         nothing = Fault("body", "expected at least one job, one a line")
         raise FieldsRefused(*(outcome.faults or [nothing]))
-    outcome.found_again()
-    await queue.send(calls.discard_batch(account, batch))
+    outcome.known += checker.repeated
 
 
 async def _hand_in(
-    checkers: Executor, checker: Checker, sender: "_Sender", parts: AsyncIterator[bytes]
+    checkers: Executor, checking: Checking, sender: "_Sender", parts: AsyncIterator[bytes]
 ) -> None:
     """Check a body and send its jobs, one packet on its way while the next is checked."""
     try:
         async for part in _gathered(parts):
-            await _each(checkers, checker.feed(part), sender.send)
-            if checker.has_seen_enough:
+            await _each(checkers, checking.feed(part), sender.send)
+            if checking.has_seen_enough:
                 break
         else:
-            await _each(checkers, checker.end(), sender.send)
+            await _each(checkers, checking.end(), sender.send)
     except LineTooLong as error:
         words = f"line {error.number}: expected at most {MAX_LINE} bytes"
         raise too_large(words) from None
     except NotReadable as error:
         raise FieldsRefused(Fault("body", str(error))) from None
     await sender.finish()
-    if checker.is_refused:
+    if checking.is_refused:
         await _read_the_rest(parts)
-        raise FieldsRefused(*checker.faults)
+        raise FieldsRefused(*checking.faults)
 
 
 async def _each(
     checkers: Executor, packets: Iterator[Packet], send: Callable[[Packet], Awaitable[None]]
 ) -> None:
-    loop = asyncio.get_running_loop()
-    while (packet := await loop.run_in_executor(checkers, next, packets, None)) is not None:
+    while (packet := await _next(checkers, packets)) is not None:
         await send(packet)
+
+
+async def _next(checkers: Executor, packets: Iterator[Packet]) -> Packet | None:
+    """Return the next packet; a step that has begun is waited for, whatever comes between.
+
+    What it uses is closed afterwards.
+    """
+    step = asyncio.get_running_loop().run_in_executor(checkers, next, packets, None)
+    try:
+        return await asyncio.shield(step)
+    finally:
+        await asyncio.wait([step])
 
 
 async def _gathered(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -226,24 +215,23 @@ async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
 class _Sender:
     """Sends packets, one at a time.
 
+    The batch is opened with the first job that is new, so that an upload that is known leaves none.
+
     Args:
         queue: the queue.
-        batch: the open batch.
+        asked: what the batch is to be.
     """
 
-    def __init__(self, queue: AsyncRunQueue, batch: str) -> None:
-        self.outcome = Outcome(batch)
+    def __init__(self, queue: AsyncRunQueue, asked: Asked) -> None:
+        self.outcome = Outcome()
         self._queue = queue
-        self._batch = batch
+        self._asked = asked
         self._under_way: tuple[Packet, asyncio.Task[list[Enqueued]]] | None = None
 
     async def send(self, packet: Packet) -> None:
         """Send a packet once the last one has arrived."""
         await self.finish()
-        # The same call again bears the same ids.
-        call = packet.call(self._batch)
-        sending = _patiently(lambda: self._queue.send(call))
-        self._under_way = packet, asyncio.create_task(sending)
+        self._under_way = packet, asyncio.create_task(self._deliver(packet))
 
     async def finish(self) -> None:
         """Wait until all is sent."""
@@ -252,10 +240,30 @@ class _Sender:
             self.outcome.note(packet, await sending)
             self._under_way = None
 
-    async def give_up(self, account: str) -> None:
+    async def give_up(self) -> None:
         """Give the batch up; where that cannot be said, it expires by itself within a day."""
         if self._under_way is not None:
             self._under_way[1].cancel()
             await asyncio.wait([self._under_way[1]])
-        with suppress(QueueUnavailable):
-            await self._queue.send(calls.discard_batch(account, self._batch))
+        if self.outcome.batch is not None:
+            with suppress(QueueUnavailable, QueueFull):
+                call = calls.discard_batch(self._asked.account, self.outcome.batch)
+                await self._queue.send(call)
+
+    async def _deliver(self, packet: Packet) -> list[Enqueued]:
+        if self.outcome.batch is None:
+            looking = calls.look_up(packet.account, packet.arguments, packet.keys)
+            answers = await _patiently(lambda: self._queue.send(looking))
+            if all(answer.status is not EnqueueStatus.NEW for answer in answers):
+                return answers
+            await self._open()
+        # The same call again bears the same ids.
+        call = packet.call(self.outcome.batch)
+        return await _patiently(lambda: self._queue.send(call))
+
+    async def _open(self) -> None:
+        asked, batch = self._asked, ids.new_id(self._asked.account)
+        # First, so that it is given up even if the answer is lost.
+        self.outcome.batch = batch
+        call = calls.open_batch(asked.account, batch, asked.name, asked.rules)
+        await _patiently(lambda: self._queue.send(call))

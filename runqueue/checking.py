@@ -23,6 +23,22 @@ MOST_TOLD = 100
 BLOCK, BLOCK_BYTES = calls.CHUNK, 4 * 1024 * 1024
 
 
+def read_line(raw: bytes, account: str = DEFAULT) -> JobSpec:
+    """Check one job.
+
+    Args:
+        raw: the job, as a line of a batch file.
+        account: whose it is if it does not say so itself.
+
+    Raises:
+        InvalidJob: it names every field at fault.
+    """
+    try:
+        return parse_line(raw, account)
+    except RecursionError:
+        raise InvalidJob([FieldError("line", "expected JSON, got deeper nesting")]) from None
+
+
 class BadLine(NamedTuple):
     """One reason why a line is not accepted."""
 
@@ -60,6 +76,9 @@ class Checker:
         repeats: remembers what was seen.
         namespace: the namespace of lines that name none.
         accounts: those that jobs are taken for; None = of any.
+        account: the one account of all lines, and of those that name none; None = each names its
+            own, or is of `default`.
+        traceparent: the trace of jobs that name none themselves; '' = none.
         jobs: how many jobs of an account were found.
         kinds: how many of a kind.
         bad_lines: how many lines cannot be accepted.
@@ -71,6 +90,8 @@ class Checker:
     repeats: Repeats
     namespace: str = ""
     accounts: Container[str] | None = None
+    account: str | None = None
+    traceparent: str = ""
     jobs: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     bad_lines: int = 0
@@ -93,7 +114,7 @@ class Checker:
             spec = self._checked(raw)
         except InvalidJob as error:
             return self.refuse(number, error.errors)
-        packed = calls.pack_job(spec)
+        packed = calls.pack_job(spec, self.traceparent)
         self._good.append(_Good(number, spec.account, spec.kind, spec.custom_id, packed))
         return self._grown(len(packed[-1]))
 
@@ -116,8 +137,11 @@ class Checker:
         return self.end() if self._lines >= BLOCK or self._bytes >= BLOCK_BYTES else None
 
     def _checked(self, raw: bytes) -> JobSpec:
-        spec = parse_line(raw, self.home)
+        spec = read_line(raw, self.account or self.home)
         spec.namespace = spec.namespace or self.namespace
+        if self.account is not None and spec.account != self.account:
+            said = f"expected {self.account!r}, the batch's account, or none, got {spec.account!r}"
+            raise InvalidJob([FieldError("account", said)])
         if self.accounts is not None and spec.account not in self.accounts:
             said = f"unknown account {spec.account!r}: no worker has served it yet"
             raise InvalidJob([FieldError("account", f"{said} (README: Settings)")])
@@ -151,7 +175,8 @@ class Checker:
         for line in self._good:
             packet = packets.get(line.account)
             if packet is None:
-                packet = packets[line.account] = Packet(line.account)
+                packet = Packet(line.account, traceparent=self.traceparent)
+                packets[line.account] = packet
             packet.put(line.number, line.key, line.packed)
             self.kinds[line.kind] += 1
             self.without_id += line.key is None

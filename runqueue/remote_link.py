@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,6 +24,7 @@ from runqueue.errors import (
     InvalidRequest,
     RunQueueError,
 )
+from runqueue.hosts import is_loopback
 from runqueue.remote_errors import Said, error_of, read_refusal
 
 #: Seconds to connect, and to get (the next part of) an answer.
@@ -88,7 +88,7 @@ class Link:
         parts = _read_url(given)
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._patience = patience
-        is_local = _is_loopback(parts.hostname or "")
+        is_local = is_loopback(parts.hostname or "")
         if self._token and parts.scheme == "http" and not is_local:
             _check_may_be_read(allow_http)
         self._client = httpx.Client(
@@ -151,6 +151,7 @@ class Link:
         send: Callable[[], httpx.Response],
         may_repeat: Callable[[], bool],
         *,
+        can_repeat: Callable[[], bool] = lambda: True,
         meant: Mapping[int, RunQueueError] | None = None,
         refused: type[InvalidRequest] = InvalidRequest,
         unsure: Callable[[], str] = str,
@@ -160,6 +161,7 @@ class Link:
         Args:
             send: sends it, and returns the answer.
             may_repeat: asked after a failure: whether sending it again does no harm.
+            can_repeat: asked after any: whether all of it is there to be sent again.
             unsure: asked when no answer came: what that leaves unknown, in words; '' = nothing.
         """
         give_up, tries = time.monotonic() + self._patience, 0
@@ -179,6 +181,7 @@ class Link:
                 pause = _COME_BACK if said.retry_after is None else said.retry_after
                 again = said.status in _LATER and (said.status == 429 or may_repeat())
                 again = again and time.monotonic() + pause <= give_up
+            again = again and can_repeat()
             # Here, not where it was caught: what httpx raises holds the request, token included.
             if not again:
                 raise wrong
@@ -202,13 +205,17 @@ class Link:
             answer.close()
 
     def post_stream(
-        self, path: str, params: Mapping[str, Any], parts: Iterator[bytes], headers: dict[str, str]
+        self,
+        path: str,
+        params: Mapping[str, Any],
+        parts: Iterator[bytes],
+        headers: Mapping[bytes, bytes],
     ) -> httpx.Response:
         """Send a body of any length once, as it is made."""
         # The answer comes when all of it was checked.
         timeout = httpx.Timeout(300.0, connect=_CONNECT)
         return self._client.post(
-            path, params=dict(params), content=parts, headers=headers, timeout=timeout
+            path, params=dict(params), content=parts, headers=dict(headers), timeout=timeout
         )
 
     def read(self, answer: httpx.Response, parse: Callable[[Any], T]) -> T:
@@ -269,13 +276,6 @@ def _read_url(url: str) -> SplitResult:
     if parts.query or parts.fragment:
         raise _wrong("url", "expected no query and no fragment (RUNQUEUE_URL)")
     return parts
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_may_be_read(allow_http: bool | None) -> None:

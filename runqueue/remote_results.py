@@ -32,7 +32,8 @@ def result_rows(
 
     Raises:
         BatchNotFound: no such batch is on record.
-        GatewayUnavailable: the answer broke off again and again, without a row between.
+        GatewayUnavailable: the answer broke off again and again, without a row between; or an older
+            gateway's has not the job to go on behind.
     """
     tries = 0
     while True:
@@ -64,6 +65,9 @@ def _rows(link: Link, batch: str, what: str, after: str | None) -> Iterator[dict
                 yield row
             elif row["job_id"] == after:
                 skip = False
+        if skip:
+            words = "it is older than this client, and the job to go on behind has ended no more"
+            raise GatewayUnavailable(link.url, f"{words} (a replay?): begin anew")
 
 
 def _lines(link: Link, answer: httpx.Response) -> Iterator[bytes]:

@@ -16,11 +16,13 @@ from typing import Any
 import orjson
 
 from runqueue.batches import NO_RULES, BatchRules
-from runqueue.errors import FieldError, GatewayUnavailable, InvalidBatch, InvalidJob
+from runqueue.errors import FieldError, InvalidBatch, InvalidJob
 from runqueue.remote_link import Link
 
 _PATH = "/v1/batches"
-_HEADERS = {"content-type": "application/x-ndjson", "content-encoding": "gzip"}
+#: Takes a batch's `callback_url`.
+_CALLBACK = b"runqueue-callback-url"
+_HEADERS = {b"content-type": b"application/x-ndjson", b"content-encoding": b"gzip"}
 #: Packed bytes that are sent at once, and seconds after which less is: the gateway does not wait
 #: for ever.
 _PART, _LATEST = 64 * 1024, 5.0
@@ -86,16 +88,13 @@ def upload(
         GatewayUnavailable: it cannot be reached; the reason says so if the batch may be there.
     """
     params = {name: value for name, value in asked.items() if value not in ("", False)}
-    params |= _rules(link, rules)
+    ruled, headers = _rules(link, rules)
+    params |= ruled
     sending = _Sending(lines)
-    again = iter(lines) is not lines
-    busy = GatewayUnavailable(
-        link.url, "another upload of the same jobs is under way; send it again once that is over"
-    )
     answer = link.patiently(
-        lambda: link.post_stream(_PATH, params, sending.parts(), _HEADERS),
-        lambda: again and sending.may_repeat,
-        meant={409: busy},
+        lambda: link.post_stream(_PATH, params, sending.parts(), headers),
+        lambda: sending.may_repeat,
+        can_repeat=lambda: sending.can_repeat,
         refused=InvalidJob,
         unsure=lambda: _UNSURE if sending.is_whole and not sending.is_named else "",
     )
@@ -107,6 +106,8 @@ class _Sending:
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = lines
+        self._once = iter(lines) is lines
+        self._has_begun = False
         #: Whether the last byte was handed over, and whether every line has a `custom_id`.
         self.is_whole, self.is_named = False, True
 
@@ -115,8 +116,14 @@ class _Sending:
         """Whether sending it again makes no job twice."""
         return not self.is_whole or self.is_named
 
+    @property
+    def can_repeat(self) -> bool:
+        """Whether all lines are there to be sent."""
+        return not (self._once and self._has_begun)
+
     def parts(self) -> Iterator[bytes]:
         """Yield the packed lines."""
+        self._has_begun = True
         self.is_whole, self.is_named = False, True
         packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
         sent = time.monotonic()
@@ -153,24 +160,41 @@ def _has_name(line: bytes) -> bool:
         return False
 
 
-def _rules(link: Link, rules: BatchRules) -> dict[str, Any]:
-    """Return the rules as a query, once it is sure that the gateway does not pass them over."""
+def _rules(link: Link, rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, bytes]]:
+    """Return the rules as a query and headers, once the gateway is sure not to pass them over."""
     wanted = {
         one.name: getattr(rules, one.name)
         for one in fields(rules)
         if getattr(rules, one.name) != getattr(NO_RULES, one.name)
     }
     if not wanted:
-        return {}
+        return {}, _HEADERS
+    # Whoever is on the way logs a query, and this URL may hold a secret.
+    url = wanted.pop("callback_url", None)
+    hidden = {} if url is None else {_CALLBACK: _as_header(url)}
     known = link.read(link.ask("GET", "/openapi.json"), _parameters)
-    if not wanted.keys() <= known:
+    unknown = wanted.keys() - known
+    if hidden and _CALLBACK.decode() not in known:
+        unknown.add("callback_url")
+    if unknown:
         words = "this gateway takes none with an upload: it is older than this client"
-        raise InvalidBatch([FieldError(name, words) for name in sorted(wanted.keys() - known)])
-    return wanted
+        raise InvalidBatch([FieldError(name, words) for name in sorted(unknown)])
+    return wanted, {**_HEADERS, **hidden}
+
+
+def _as_header(url: str) -> bytes:
+    """Return a URL as a header takes it.
+
+    Raises:
+        InvalidBatch: none does; HTTP's own error would show it.
+    """
+    if "\x7f" in url:
+        raise InvalidBatch([FieldError("callback_url", "expected printable characters")])
+    return url.encode()
 
 
 def _parameters(described: Any) -> set[str]:
-    return {one["name"] for one in described["paths"][_PATH]["post"].get("parameters", [])}
+    return {one["name"].lower() for one in described["paths"][_PATH]["post"].get("parameters", [])}
 
 
 def _read(values: Any, *, is_new: bool) -> Uploaded:

@@ -6,6 +6,7 @@ What was seen lies in a temporary file of SQLite's, of which a few megabytes are
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -15,6 +16,8 @@ from runqueue.errors import RunQueueError
 _CACHE_KB = 4096
 #: Rows that one question asks for: SQLite takes no more than so many values in a statement.
 _ASK = 500
+#: Rows that one statement puts in: each gives the interpreter away, to get it back from others.
+_PUT = 300
 
 
 class NoRoom(RunQueueError):  # noqa: N818 - what it says is in its name
@@ -30,6 +33,8 @@ class NoRoom(RunQueueError):  # noqa: N818 - what it says is in its name
 class Scratch:
     """A temporary database; it goes with its process, also when that is killed.
 
+    Threads may use it one after the other.
+
     Args:
         tables: the statements that make its tables.
 
@@ -39,7 +44,7 @@ class Scratch:
     def __init__(self, *tables: str) -> None:
         with no_room_told():
             # The empty name is a file that SQLite unlinks at once. Nothing is ever committed.
-            self._db = sqlite3.connect("", isolation_level=None)
+            self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = OFF")
             self._db.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
             for table in tables:
@@ -93,7 +98,11 @@ class Repeats(Scratch):
             before = self._db.total_changes
             # In the order of the keys fewer pages are touched; of equal ones the first line stands.
             ordered = sorted(lines, key=lambda seen: (seen.job_id, seen.number))
-            self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", ordered)
+            for start in range(0, len(ordered), _PUT):
+                some = ordered[start : start + _PUT]
+                marks = ",".join(["(?, ?, ?)"] * len(some))
+                put = f"INSERT OR IGNORE INTO seen VALUES {marks}"  # noqa: S608 - question marks
+                self._db.execute(put, list(chain.from_iterable(some)))
             if self._db.total_changes - before == len(lines):
                 return {}
             first = {seen.job_id: seen for seen in self._read([line.job_id for line in lines])}

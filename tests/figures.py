@@ -29,7 +29,6 @@ def stats(**changed: object) -> AccountStats:
         "permits": {"dispatch": 1, "request": 1},
         "hold_reason": None,
         "hold_seconds": 0.0,
-        "times": {},
         "paused": False,
     }
     return AccountStats(**{**values, **changed})  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from rich.text import Text
 from runqueue.cli.exits import errors_told
 from runqueue.cli.look import Look, look
 from runqueue.cli.picture import picture
+from runqueue.cli.queues import redis_is_needed
 from runqueue.cli.words import shown_url
 from runqueue.connect import find_url
 from runqueue.errors import QueueUnavailable
@@ -35,6 +36,7 @@ def top(
     output is no terminal, one picture is printed.
     """
     console = Console(highlight=False, markup=False, emoji=False)
+    redis_is_needed()
     with errors_told(), RunQueue() as queue:
         screen = _Screen(console, queue)
         screen.look()

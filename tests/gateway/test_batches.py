@@ -178,6 +178,39 @@ async def test_keys_that_were_used_for_another_request_are_told(
     assert answer.body["conflicts"] == [{"line": 2, "custom_id": "row-1", "job_id": job_id}]
 
 
+@pytest.mark.parametrize("between", [0, 2_500], ids=["near", "far"])
+async def test_a_key_that_names_two_jobs_of_one_upload_is_a_bad_line(
+    queue: RunQueue, desk: Desk, redis_url: str, between: int
+) -> None:
+    jobs = [*lines(1), *lines(between, "more"), {**lines(1)[0], "body": {"prompt": "Another."}}]
+
+    async with gating(redis_url) as door:
+        refused = await send(door, jobs)
+        assert nothing_was_accepted(queue, desk)
+        skipped = await send(door, jobs, "?skip_invalid=true")
+
+    (fault,) = refused.body["errors"]
+    assert (refused.status, fault["field"]) == (422, f"line {between + 2}: custom_id")
+    assert fault["message"] == "'row-0' names another job at line 1, with another body"
+    assert skipped.body["errors"] == [fault]
+    assert skipped.body["counts"] == {
+        "new": between + 1,
+        "known": 0,
+        "invalid": 1,
+        "conflicts": 0,
+    }
+
+
+async def test_an_upload_that_is_known_opens_no_batch(desk: Desk, redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        await send(door, lines(1_200))
+        before = desk.batches()
+        await send(door, lines(1_200))
+
+    assert desk.batches() == before
+    assert desk.unsealed() == {}
+
+
 @pytest.mark.parametrize("body", [b"", b"\n \n\r\n"], ids=["nothing", "blank"])
 async def test_an_upload_without_a_job_is_refused(
     queue: RunQueue, desk: Desk, redis_url: str, body: bytes

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import redis
 
+from gateway.opening import Opening
+from gateway.problems import FieldsRefused
 from runqueue import RunQueue, stages
 from runqueue.items import Lost
 from runqueue.keys import Keys
@@ -58,6 +60,34 @@ async def test_an_upload_too_many_jobs_of_which_fail_is_aborted(
 
     assert (shown["held"], shown["status"]) == ("aborted", "failed")
     assert shown["held_reason"] == "500 of 500 jobs that ended failed or are dead"
+
+
+async def test_a_callback_may_stand_in_a_header_which_no_log_shows(
+    client: redis.Redis, redis_url: str
+) -> None:
+    url = "https://user.test/größe?token=secret"
+
+    async with gating(redis_url) as door:
+        answer = await send(door, lines(1), runqueue_callback_url=url)
+
+    assert stored(client, answer.body["batch_id"])["callback_url"] == url
+
+
+def test_a_callback_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(FieldsRefused, match="callback_url"):
+        Opening().rules("https://user.test/größe")  # as its bytes in Latin-1 are decoded
+
+
+@pytest.mark.parametrize("query", ["", f"?callback_url={HOOK}"], ids=["none", "there, too"])
+async def test_a_wrong_callback_in_a_header_is_named_and_not_shown(
+    desk: Desk, redis_url: str, query: str
+) -> None:
+    async with gating(redis_url) as door:
+        answer = await send(door, lines(1), query, runqueue_callback_url="ftp://user.test/secret")
+
+    assert (answer.status, answer.body["errors"][0]["field"]) == (422, "callback_url")
+    assert "secret" not in str(answer.body)
+    assert desk.batches() == []
 
 
 @pytest.mark.parametrize(
@@ -113,7 +143,7 @@ async def test_batches_of_a_status_are_listed(queue: RunQueue, desk: Desk, redis
     async with gating(redis_url) as door:
         first = (await send(door, lines(1, "a"))).body["batch_id"]
         second = (await send(door, lines(1, "b"))).body["batch_id"]
-        writer = await begin(door.url, text(lines(1, "c")))
+        writer = await begin(door.url, text(lines(2_500, "c")))
         await eventually(lambda: len(desk.batches()) == 3)
         queue.cancel_batch(first)
         found = {

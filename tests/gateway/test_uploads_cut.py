@@ -92,7 +92,7 @@ async def test_an_upload_that_stands_still_is_given_up(
     monkeypatch.setattr(content, "BODY_SECONDS", 0.2)
 
     async with gating(redis_url) as door:
-        writer = await begin(door.url, text(lines(10)))
+        writer = await begin(door.url, text(lines(2_500)))
         await eventually(lambda: 0 in desk.unsealed().values())
         writer.close()
 
@@ -172,7 +172,7 @@ async def test_more_uploads_than_there_is_room_for_are_to_be_sent_later(
     monkeypatch.setattr(batches, "MAX_UPLOADS", 1)
 
     async with gating(redis_url) as door:
-        writer = await begin(door.url, text(lines(10)))
+        writer = await begin(door.url, text(lines(2_500)))
         await eventually(lambda: len(desk.batches()) == 1)
         busy = await send(door, lines(1))
         writer.close()
@@ -188,7 +188,7 @@ async def test_the_rest_of_a_refused_upload_is_not_read_for_ever(
     monkeypatch.setattr(uploading, "_REST_SECONDS", 0.2)
 
     async with gating(redis_url) as door:
-        writer = await begin(door.url, b"{}\n" * 100_000)
+        writer = await begin(door.url, text(lines(1_000)) + b"{}\n" * 100_000)
         await eventually(lambda: 0 in desk.unsealed().values())
         writer.close()
 

@@ -30,6 +30,20 @@ Answer = Callable[[int, str], tuple[int, dict[str, str], bytes]]
 
 
 @contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve over HTTP; yields the URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def answering(answer: Answer) -> Iterator[tuple[str, list[str]]]:
     """Serve answers; yields the URL, and the requests that came."""
     asked: list[str] = []
@@ -52,15 +66,8 @@ def answering(answer: Answer) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *arguments: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as url:
+        yield url, asked
 
 
 def problem(status: int, detail: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -212,6 +219,19 @@ def test_a_gateway_that_does_not_know_after_is_read_from_the_beginning() -> None
     ):
         assert [row["job_id"] for row in queue.iter_rows(BATCH, after="2")] == ["3"]
     assert "after=2" in asked[0]
+
+
+def test_results_of_an_older_gateway_are_not_cut_short_in_silence() -> None:
+    def answer(n: int, path: str) -> tuple[int, dict[str, str], bytes]:
+        if n == 1:
+            return 200, {"content-length": "1000", "connection": "close"}, rows(1, 2)
+        return 200, {}, rows(1, 3)  # the second is replayed
+
+    with answering(answer) as (url, _), RemoteQueue(url, SECRET) as queue:
+        found = queue.iter_rows(BATCH)
+        assert [next(found)["job_id"], next(found)["job_id"]] == ["1", "2"]
+        with pytest.raises(QueueUnavailable, match="begin anew"):
+            next(found)
 
 
 def test_an_answer_that_is_cut_is_asked_for_behind_the_last_line() -> None:

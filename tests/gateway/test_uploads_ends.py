@@ -1,0 +1,127 @@
+"""How uploads end when others, the clock, a full Redis or a full disk come between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import redis
+
+from runqueue import AsyncRunQueue, RunQueue, calls, repeats
+from runqueue.keys import Keys
+from runqueue.scripts import run
+from tests.gateway.gating import Desk, gating
+from tests.gateway.test_uploads_cut import swept
+from tests.gateway.uploads import KIND, PATH, begin, lines, send, text
+from tests.simulator.simulating import eventually
+
+#: Has something done once with a batch, right before it is accepted.
+Late = Callable[[Callable[[str], None]], None]
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Late:
+    """Return what has something done right before the next upload is accepted."""
+    seal = AsyncRunQueue.seal_batch
+
+    def have_done(act: Callable[[str], None]) -> None:
+        acts = [act]
+
+        async def sealing(self: AsyncRunQueue, batch: str, expected: int | None = None) -> int:
+            if acts:
+                acts.pop()(batch)
+            return await seal(self, batch, expected)
+
+        monkeypatch.setattr(AsyncRunQueue, "seal_batch", sealing)
+
+    return have_done
+
+
+def temporary_files() -> list[str]:
+    """The temporary files of SQLite's that this process has open."""
+    found = []
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.append(str(one.readlink()))
+    return [name for name in found if "etilqs_" in name]
+
+
+async def test_what_an_upload_is_told_is_there_although_another_came_before_its_end(
+    queue: RunQueue, desk: Desk, client: redis.Redis, redis_url: str, late: Late
+) -> None:
+    def overtake(_: str) -> None:
+        batch = queue.open_batch("other")
+        queue.enqueue_many(lines(3), batch=batch)
+        run(client, calls.discard_batch("default", batch))
+
+    late(overtake)
+    async with gating(redis_url) as door:
+        first, again = await send(door, lines(3)), await send(door, lines(3))
+
+    swept(client)
+    assert (first.status, "an upload of the same keys" in first.body["detail"]) == (409, True)
+    assert (again.status, again.body["counts"]["new"]) == (201, 3)
+    assert len(desk.claim()) == 3
+
+
+async def test_an_upload_that_ran_out_of_time_says_so(
+    desk: Desk, client: redis.Redis, redis_url: str, late: Late
+) -> None:
+    def expire(batch: str) -> None:
+        client.zadd(f"{Keys('default').prefix}unsealed", {batch: 1})  # begun long ago
+        swept(client)
+
+    late(expire)
+    async with gating(redis_url) as door:
+        answer = await send(door, lines(3))
+
+    assert (answer.status, "expired before it was sealed" in answer.body["detail"]) == (409, True)
+    assert desk.claim() == []
+
+
+async def test_a_bad_line_is_named_although_redis_is_full_by_then(
+    queue: RunQueue, desk: Desk, client: redis.Redis, redis_url: str
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield text(lines(2_500))
+        await eventually(lambda: sum(queue.get_batch(one).total for one in desk.batches()) >= 2_000)
+        client.config_set("maxmemory", 1)
+        yield b"{}\n"
+
+    async with gating(redis_url) as door:
+        try:
+            async with door.session.post(door.url + PATH, data=body(), headers=KIND) as answer:
+                told = await answer.json()
+        finally:
+            client.config_set("maxmemory", 0)
+
+    assert (answer.status, told["errors"][0]["field"]) == (422, "line 2501: kind")
+
+
+async def test_what_an_upload_keeps_on_disk_goes_with_it(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "_CACHE_KB", 8)
+
+    async with gating(redis_url) as door:
+        writer = await begin(door.url, text(lines(2_500)))
+        await eventually(temporary_files)
+        writer.close()
+        await eventually(lambda: not temporary_files())
+        assert (await send(door, lines(2_500) * 2)).status == 201
+
+    assert temporary_files() == []
+
+
+async def test_a_disk_without_room_is_told(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "_CACHE_KB", "1; bad")  # stands for any error of SQLite's
+
+    async with gating(redis_url) as door:
+        answer = await send(door, lines(10))
+
+    assert (answer.status, "has no room" in answer.body["detail"]) == (503, True)
+    assert desk.claim() == []
