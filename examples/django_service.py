@@ -20,7 +20,13 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
 
-from runqueue import JobNotFound, QueueUnavailable, RunQueue, TaskRunRequest
+from runqueue import (
+    IdempotencyConflict,
+    JobNotFound,
+    QueueUnavailable,
+    RunQueue,
+    TaskRunRequest,
+)
 
 settings.configure(
     ALLOWED_HOSTS=["localhost", "127.0.0.1", "testserver"],
@@ -46,6 +52,9 @@ def ask_for_price(request: HttpRequest) -> JsonResponse:
         )
     except (ValueError, KeyError, TypeError) as error:  # runqueue's InvalidJob names the fields
         return JsonResponse({"detail": str(error)}, status=422)
+    except IdempotencyConflict as error:
+        detail = f"{error.key} was asked for with another page"
+        return JsonResponse({"detail": detail}, status=409)
     except QueueUnavailable:
         return JsonResponse({"detail": "try again"}, status=503)
     return JsonResponse({"job": job.job_id}, status=202)

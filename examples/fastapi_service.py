@@ -13,7 +13,14 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel
 
-from runqueue import AsyncRunQueue, JobNotFound, QueueUnavailable, TaskRunRequest
+from runqueue import (
+    AsyncRunQueue,
+    IdempotencyConflict,
+    InvalidJob,
+    JobNotFound,
+    QueueUnavailable,
+    TaskRunRequest,
+)
 
 
 @asynccontextmanager
@@ -52,8 +59,10 @@ async def ask_for_price(wanted: Wanted, queue: Queue) -> dict[str, str]:
             group="prices",
             idempotency_key=wanted.order,
         )
-    except ValueError as error:  # pydantic's, or runqueue's InvalidJob: it names the fields
+    except InvalidJob as error:  # it names the fields
         raise HTTPException(422, str(error)) from None
+    except IdempotencyConflict:
+        raise HTTPException(409, f"{wanted.order} was asked for with another page") from None
     except QueueUnavailable:
         raise HTTPException(503, "try again") from None
     return {"job": job.job_id}

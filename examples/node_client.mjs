@@ -35,10 +35,10 @@ const job = await ask("/v1/jobs", {
 });
 console.log(`${order} is ${job.status}: ${job.job_id}`);
 
-let seen = job;
-while (!["completed", "failed", "canceled", "dead"].includes(seen.state)) {
+let seen;
+do {
   seen = await ask(`/v1/jobs/${job.job_id}?wait=30`);
-}
+} while (!["completed", "failed", "canceled", "dead"].includes(seen.state));
 console.log(`${order} ${seen.state}: ${JSON.stringify(seen.output)}`);
 
 /** Makes the lines as they are sent: a batch of any length takes no memory. */

@@ -11,6 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
 from config.gateway import ApiToken, Scope
+from gateway import queries
 from gateway.gate import gate_of
 from runqueue.hosts import is_loopback
 
@@ -30,6 +31,8 @@ def requires(
 ) -> Callable[[Request, Credentials], Awaitable[None]]:
     """Return a dependency that lets through who may do this, and gives each his sight of the queue.
 
+    Every route of theirs has one; who is let through is told of parameters that it does not have.
+
     Args:
         scope: enqueue, read or operate.
         all_accounts: whether it is for bearers of every account alone.
@@ -48,6 +51,7 @@ def requires(
         else:
             check_is_local(request, gate.settings.public_url)
         request.state.sight = gate.sights.of(bearer)
+        queries.check(request)
 
     return check
 

@@ -149,7 +149,9 @@ class Canceled(BaseModel):
     """A batch was canceled."""
 
     batch_id: str = Field(examples=[EXAMPLE_BATCH])
-    jobs: int = Field(description="How many it has.", examples=[1000])
+    jobs: int = Field(
+        description="How many it has, those that had ended before included.", examples=[1000]
+    )
 
 
 _NO_BATCH = {404: "no such batch is on record"}

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from gateway import line_schema, receiver
 from gateway.outcomes import ANSWERS, Outcome
-from gateway.problems import Problem, described
+from gateway.problems import Problem, answers, described
 
 _TAKEN = {
     Outcome.ENDED: "The run's end is its job's.",
@@ -52,6 +52,8 @@ _RUN = {
     "additionalProperties": True,
 }
 
+_UNKNOWN = answers(422, words={422: "limits: unknown parameter, did you mean 'limit'?"})[422]
+
 
 def describe(app: FastAPI) -> dict[str, Any]:
     """Return an application's description, the receiver included."""
@@ -68,6 +70,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
             found = operation["responses"]
             if "HTTPValidationError" in str(found.get("422")):
                 del found["422"]
+            if "security" in operation:  # `requires` looks at the query, too
+                found.setdefault("422", _UNKNOWN)
     return whole
 
 

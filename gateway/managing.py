@@ -16,6 +16,9 @@ from runqueue.job import JobState
 
 router = APIRouter()
 
+#: A cursor may hold ids of jobs that the page before had no room for.
+_LONGEST_CURSOR = 16_000
+
 _WORDS = {
     404: "no such batch is on record",
     409: f"batch {EXAMPLE_BATCH} was canceled, and does not go on",
@@ -53,7 +56,8 @@ async def list_jobs(
     ] = None,
     account: Account = None,
     cursor: Annotated[
-        str, Query(max_length=200, description="That of the page before.", examples=[""])
+        str,
+        Query(max_length=_LONGEST_CURSOR, description="That of the page before.", examples=[""]),
     ] = "",
     limit: Annotated[int, Query(ge=1, le=1000, description="How many.", examples=[100])] = 100,
 ) -> Response:

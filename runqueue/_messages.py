@@ -6,13 +6,16 @@ import json
 import math
 import types
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Union, get_args, get_origin
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
 from runqueue._suggest import did_you_mean
 from runqueue.errors import FieldError
-from runqueue.requests import Expected, RunRequest
+
+if TYPE_CHECKING:
+    from runqueue.requests import RunRequest
 
 #: Fields whose refused value helps the reader and gives nothing away.
 _SHOWN_FIELDS = frozenset(
@@ -29,6 +32,13 @@ _JSON_TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (Mapping, "an object"),
     ((list, tuple), "an array"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Marks a type with the words that an error message uses for it ("expected …")."""
+
+    words: str
 
 
 def clean(name: object) -> str:

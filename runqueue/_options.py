@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import IntEnum
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from runqueue._messages import clean, got
 from runqueue._retry import read_retry
 from runqueue._suggest import did_you_mean
 from runqueue._when import MOMENT_WORDS, SECONDS_WORDS, When, moment, seconds
 from runqueue.errors import FieldError
-from runqueue.requests import RunRequest
 from runqueue.retry import Retry
 from runqueue.tracing import is_traceparent, read_traceparent
+
+if TYPE_CHECKING:
+    from runqueue.requests import RunRequest
 
 #: Longest `custom_id`, in characters.
 MAX_CUSTOM_ID: Final = 256

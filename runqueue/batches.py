@@ -97,7 +97,7 @@ class BatchRules:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        wrong = [*self._wrong_limits(), *self._wrong_callbacks()]
+        wrong = [*self._wrong_limits(), *self._without_effect(), *self._wrong_callbacks()]
         if wrong:
             raise InvalidBatch(wrong)
 
@@ -131,6 +131,12 @@ class BatchRules:
         for share in shares:
             if not (_is_number(share) and 0 < share < 1):
                 yield _fault("callback_at", "shares above 0 and below 1", share)
+
+    def _without_effect(self) -> Iterator[FieldError]:
+        if self.abort_after != ABORT_AFTER and self.abort_at_failure_ratio is None:
+            yield FieldError("abort_after", "expected an abort_at_failure_ratio beside it")
+        if self.canary_ratio != CANARY_RATIO and self.canary is None:
+            yield FieldError("canary_ratio", "expected a canary beside it")
 
     @property
     def _expires_us(self) -> int:

@@ -196,7 +196,7 @@ class Batching(ABC):
         Jobs of a batch come in the order of its upload; ended ones of a state the newest end first,
         dead ones apart, who come like those of the other states with an index (scheduled,
         unconfirmed, running) the first in time first. All others are looked for through all keys,
-        in no order: a page may hold some jobs more than the limit, and a job may come twice.
+        in no order, and a job may come twice.
 
         The work of a call is bounded, so a page may be empty that is not the last.
 

@@ -24,6 +24,7 @@ from runqueue.errors import (
     BatchNotFound,
     EvictingRedis,
     MalformedURL,
+    NoQueueHere,
     QueueFull,
     QueueUnavailable,
     RunQueueError,
@@ -46,7 +47,7 @@ def find_url(url: str | None = None) -> str:
     """Return the queue's Redis URL: the one given, RUNQUEUE_REDIS_URL, or the embedded server's.
 
     Raises:
-        QueueUnavailable: nothing says where the queue is.
+        NoQueueHere: nothing says where the queue is.
     """
     found = url or os.environ.get("RUNQUEUE_REDIS_URL")
     if found:
@@ -54,9 +55,7 @@ def find_url(url: str | None = None) -> str:
     try:
         return URL_FILE.read_text().strip()
     except OSError:
-        raise QueueUnavailable(
-            "(no address)", "set RUNQUEUE_REDIS_URL or start `runqueue server` in this folder"
-        ) from None
+        raise NoQueueHere from None
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ RunQueueError
 ├── BatchMismatch         the batch holds other jobs than were handed in: it was not accepted
 ├── QueueUnavailable      Redis cannot be reached
 │   ├── MalformedURL      the address of Redis is none: trying again does not help
+│   ├── NoQueueHere       nothing says where Redis is
 │   └── GatewayUnavailable   the gateway cannot be reached, or answers what none would
 ├── NotAllowed            the gateway does not let the bearer of this token do that
 ├── QueueFull             Redis has no memory left for new jobs
@@ -201,6 +202,19 @@ class MalformedURL(QueueUnavailable):
         super().__init__("(malformed URL)", "expected a URL such as redis://localhost:6379/0")
 
     def __reduce__(self) -> tuple[type[MalformedURL], tuple[()]]:
+        return type(self), ()
+
+
+class NoQueueHere(QueueUnavailable):
+    """No queue runs in this folder, and none is named: start one, or name one."""
+
+    def __init__(self) -> None:
+        super().__init__("", "no queue runs in this folder")
+
+    def __str__(self) -> str:
+        return f"{self.reason}: set RUNQUEUE_REDIS_URL or start `runqueue server` there"
+
+    def __reduce__(self) -> tuple[type[NoQueueHere], tuple[()]]:
         return type(self), ()
 
 

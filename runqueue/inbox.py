@@ -19,6 +19,9 @@ from runqueue.intake import Packet
 from runqueue.job import Enqueued, EnqueueStatus, moment
 from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
 
+#: The namespaces of keys of lines: that of an inbox, which is one account's, and that of Celery
+#: messages, whose lines may be of any.
+INBOX, CELERY = "inbox", "celery"
 #: Refused lines that an account keeps; beyond that the oldest go.
 KEPT = 10_000
 #: Characters of a line beyond which only its beginning is kept: no job has that many.
@@ -155,11 +158,16 @@ def _text(raw: Any) -> str:
         return repr(raw)
 
 
-def line_again(record: Mapping[str, Any]) -> tuple[str, bytes] | None:
-    """Return a refused line as it goes back to an inbox, its account ('' = not said) before it.
+def line_again(record: Mapping[str, Any], account: str) -> tuple[str, bytes] | None:
+    """Return a refused line as it goes back to an inbox, the account of that inbox before it.
 
     It keeps the key that it had, so that it makes one job however often it comes. None if there is
-    nothing to try again: it was cut, or is no record of ours.
+    nothing to try again: it was cut, is no record of ours, or came by an inbox and names another
+    account, for which whoever may push to that inbox may not hand in.
+
+    Args:
+        record: what is kept of the line.
+        account: whose list it stands in.
     """
     text = record.get("line")
     if not isinstance(text, str) or record.get("cut"):
@@ -170,10 +178,12 @@ def line_again(record: Mapping[str, Any]) -> tuple[str, bytes] | None:
     except UnicodeEncodeError:  # a half of a pair that came as text: it is no line in any encoding
         return None
     except orjson.JSONDecodeError:
-        return "", line
-    account = found.get("account") if isinstance(found, dict) else None
+        return account, line
+    named = found.get("account") if isinstance(found, dict) else None
     if isinstance(found, dict) and found and found.get("custom_id") is None:
         # Of a field that is there twice the last one counts.
         own = {"custom_id": record.get("key"), "namespace": record.get("namespace")}
         line = line.rstrip()[:-1] + b"," + orjson.dumps(own)[1:]
-    return account if isinstance(account, str) else "", line
+    named = named if isinstance(named, str) else account
+    is_free = named == account or record.get("namespace") == CELERY
+    return (named, line) if is_free else None

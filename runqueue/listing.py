@@ -12,7 +12,7 @@ from runqueue.accounts import account_of
 from runqueue.batches import JobPage
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.flows import Flow
-from runqueue.ids import is_id
+from runqueue.ids import ID_LENGTH, is_id
 from runqueue.job import Job, JobState
 
 #: Jobs of a page, at most.
@@ -32,7 +32,7 @@ _ENDED = {JobState.COMPLETED, JobState.FAILED, JobState.CANCELED}
 _FORMS = {
     "batch": re.compile(r"\d{1,15}"),
     "ended": re.compile(r"\d{1,9}:\d{0,15}:\d{1,16}:\d{0,15}:[a-z2-7]{0,24}"),
-    "scan": re.compile(r"\d{1,20}"),
+    "scan": re.compile(rf"\d{{1,20}}(?::[a-z2-7]{{{ID_LENGTH}}})*"),
     "index": re.compile(r"\d:(?:\d{1,16} \S{1,40})?"),
 }
 
@@ -157,18 +157,25 @@ def _of_index(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
 
 
 def _of_all(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
-    """In no order, through all keys; a page may hold some more, and a job may come twice."""
+    """In no order, through all keys; a job may come twice.
+
+    A step of Redis' SCAN may bring more than it was asked for. What is over the limit stands in the
+    cursor: the same step taken again may bring others.
+    """
     which = "any" if wanted.state is None else wanted.state.value
-    job_ids: list[str] = []
-    cursor = at or "0"
+    cursor, *job_ids = at.split(":") if at else ["0"]
+    is_through = at != "" and cursor == "0"
     for _ in range(_SCANS):
+        if is_through or len(job_ids) >= limit:
+            break
         keys = limit - len(job_ids)
         cursor, some = yield operator_calls.open_jobs(account, cursor, keys, which)
         job_ids += some
-        if cursor == "0" or len(job_ids) >= limit:
-            break
+        is_through = cursor == "0"
     found = yield from _fitting(account, list(dict.fromkeys(job_ids)), wanted)
-    return [job for _, job in found], "" if cursor == "0" else cursor
+    jobs = [job for _, job in found]
+    left = [job.id for job in jobs[limit:]]
+    return jobs[:limit], "" if is_through and not left else ":".join([cursor, *left])
 
 
 _WAYS: dict[str, Callable[[str, Wanted, str, int], _Read]] = {

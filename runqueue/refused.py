@@ -76,15 +76,19 @@ class Refused:
         )
 
     def retry(self, lines: list[RefusedLine]) -> int:
-        """Put lines back into the inbox, that of the account they name; returns how many."""
+        """Put lines back into the inbox; returns how many.
+
+        Lines of Celery messages go to that of the account they name; a line of an inbox that names
+        another account stays where it is.
+        """
         known, moved = self.queue.accounts(), 0
         for account, some in _pages(lines):
             here: list[tuple[bytes, bytes]] = []
             for line in some:
-                again = line_again(line.record)
-                if again is None or (again[0] or account) not in known:
+                again = line_again(line.record, account)
+                if again is None or again[0] not in known:
                     continue
-                if again[0] in {"", account}:
+                if again[0] == account:
                     here.append((line.stored, again[1]))
                 else:
                     # First there, then off the list here: it has its key, and comes to one job.

@@ -8,7 +8,6 @@ strict: what is sent is the caller's own JSON, so "10" is not taken for 10.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
@@ -19,6 +18,10 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+
+from runqueue._messages import Expected, body_errors
+from runqueue._options import FIELDS
+from runqueue.errors import InvalidJob
 
 #: Engines known today; any other text is passed on, so that a newer server's engine works at once.
 KNOWN_ENGINES = (
@@ -54,13 +57,6 @@ SENSITIVE_FIELDS = frozenset(
 )
 _REPR_CHARS = 60
 _URL_SECRETS = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """Marks a type with the words that an error message uses for it ("expected …")."""
-
-    words: str
 
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$"), Expected("text without NUL characters")]
@@ -170,6 +166,21 @@ class RunRequest(BaseModel):
         None, description="Scrolls per screenshot; 0 is the visible part."
     )
     run_with: Text | None = Field(None, description="What carries out the run: agent or code.")
+
+    def __init__(self, /, **fields: Any) -> None:
+        """Check the fields.
+
+        Raises:
+            InvalidJob: with every field at fault, in the words that a line is refused with.
+        """
+        try:
+            super().__init__(**fields)
+        except ValidationError as refusal:
+            other = WorkflowRunRequest if isinstance(self, TaskRunRequest) else TaskRunRequest
+            raise InvalidJob(body_errors(type(self), other, FIELDS, fields, refusal)) from None
+
+    # Validation otherwise, a line's say, fills the fields itself, and does not come by here.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         """Show the given fields, without what must not be logged."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 from redis.exceptions import RedisError
 
-from runqueue.inbox import Checked, Line, check_lines, inbox_key
+from runqueue.inbox import INBOX, Checked, Line, check_lines, inbox_key
 from runqueue.inbox_calls import TakenLine, inbox_done, inbox_take
 from runqueue.items import Taken
 from worker.account import AccountLink
@@ -32,7 +32,7 @@ USE_SECONDS = 25.0
 #: Seconds before the next step after one that Redis did not take.
 PAUSE_SECONDS = 1.0
 #: Where lines without a custom_id get one.
-NAMESPACE = "inbox"
+NAMESPACE = INBOX
 
 
 class Step(NamedTuple):

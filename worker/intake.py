@@ -16,7 +16,7 @@ import structlog
 from runqueue import RunQueue
 from runqueue.accounts import DEFAULT
 from runqueue.calls import CHUNK
-from runqueue.inbox import Checked, Line, celery_key, check_lines
+from runqueue.inbox import CELERY, Checked, Line, celery_key, check_lines
 from runqueue.inbox_calls import inbox_done
 from runqueue.tracing import continuing
 
@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 20.0
 #: Seconds between two tries.
 PAUSE_SECONDS = 1.0
 #: Where lines without a custom_id get one.
-NAMESPACE = "celery"
+NAMESPACE = CELERY
 
 
 class NotNow(Exception):  # noqa: N818 - no error of the message's

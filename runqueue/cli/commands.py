@@ -15,7 +15,7 @@ from runqueue.cli.naming import named
 from runqueue.cli.queues import Queue, Url, opened
 from runqueue.cli.show import print_table, print_values
 from runqueue.cli.webhooks import webhook_values
-from runqueue.cli.words import count_words, counted, printable, webhook_words
+from runqueue.cli.words import count_words, counted, webhook_words
 from runqueue.errors import BatchNotFound
 from runqueue.job import Job, JobState
 from runqueue.server import DIRECTORY, serve

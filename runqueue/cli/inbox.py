@@ -79,7 +79,10 @@ def retry(
         moved = refused.retry(found)
         typer.echo(f"{moved:,} of {len(found):,}: back in the inbox")
         if moved < len(found):
-            tell("runqueue: the others are of an unknown account, or were not kept whole")
+            tell(
+                "runqueue: the others are of an unknown account or of another than their inbox's,"
+                " or were not kept whole"
+            )
             raise typer.Exit(Exit.INVALID)
 
 

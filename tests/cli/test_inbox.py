@@ -14,9 +14,9 @@ INBOX = f"{Keys('default').prefix}inbox"
 LATE = json.dumps({"kind": "task", "account": "late", "body": {"prompt": "Read it."}})
 
 
-def refuse(desk: Desk, *lines: Any, account: str = "default") -> None:
+def refuse(desk: Desk, *lines: Any, account: str = "default", way: str = "inbox") -> None:
     """Have lines refused, as a worker would."""
-    checked = check_lines([Line(line, f"k-{n}") for n, line in enumerate(lines)], "inbox", ["nil"])
+    checked = check_lines([Line(line, f"k-{n}") for n, line in enumerate(lines)], way, ["nil"])
     kept = [("", checked.kept(n, 1_800_000_000_000_000)) for n in sorted(checked.refused)]
     desk.know(account)
     desk.queue.send(inbox_done(account, kept))
@@ -104,8 +104,20 @@ def test_lines_go_back_into_the_inbox(desk: Desk) -> None:
     assert length(desk, f"{INBOX}:invalid") == 0
 
 
-def test_a_line_goes_to_the_account_it_names_once_that_is_known(desk: Desk) -> None:
+def test_a_line_of_an_inbox_that_names_another_account_is_accepted_for_none(desk: Desk) -> None:
+    desk.know("late")
     refuse(desk, LATE)
+
+    result = desk.run("inbox", "retry", "--all", "--yes")
+
+    assert (result.stdout, result.exit_code) == ("0 of 1: back in the inbox\n", 3)
+    assert "of another than their inbox's" in result.stderr
+    assert length(desk, f"{INBOX}:invalid") == 1
+    assert length(desk) == length(desk, f"{Keys('late').prefix}inbox") == 0
+
+
+def test_a_celery_line_goes_to_the_account_it_names_once_that_is_known(desk: Desk) -> None:
+    refuse(desk, LATE, way="celery")
     before = desk.run("inbox", "retry", "--all", "--yes")
     assert (before.stdout, before.exit_code) == ("0 of 1: back in the inbox\n", 3)
     assert "unknown account" in before.stderr

@@ -42,13 +42,15 @@ async def test_a_fastapi_service_hands_in_jobs_and_waits(
         await door.webhook(job, told(job))
         done = await waiting
         wrong = await client.post("/prices", json={**wanted, "page": "ftp://x"})
+        used = await client.post("/prices", json={**wanted, "page": "https://shop.example/18"})
         nowhere = await client.get("/prices/1")
 
     assert [answer.status_code for answer in asked] == [202, 202]
     assert asked[1].json()["job"] == job_id == job.job_id
     assert (under_way.status_code, under_way.json()["state"]) == (202, "under way")
     assert (done.json()["state"], done.json()["price"]["price"]) == ("completed", "12.50")
-    assert (wrong.status_code, nowhere.status_code) == (422, 404)
+    assert (wrong.status_code, nowhere.status_code, used.status_code) == (422, 404, 409)
+    assert wrong.json()["detail"].startswith("body.url: expected an http:// or https:// URL")
 
 
 async def test_a_django_service_hands_in_jobs_and_waits(
@@ -77,6 +79,7 @@ async def test_a_django_service_hands_in_jobs_and_waits(
         done = await waiting
         bad: list[Any] = [{**wanted, "page": "ftp://x"}, {}, [], "{"]
         wrong = [await post(body) for body in bad]
+        used = await post({**wanted, "page": "https://shop.example/18"})
         nowhere = [await get(path) for path in ("/prices/1", f"/prices/{job_id}?wait=x")]
     the_queue().close()
     the_queue.cache_clear()
@@ -86,6 +89,8 @@ async def test_a_django_service_hands_in_jobs_and_waits(
     assert (under_way.status_code, under_way.json()["state"]) == (202, "under way")
     assert (done.json()["state"], done.json()["price"]["price"]) == ("completed", "12.50")
     assert [answer.status_code for answer in wrong] == [422] * 4
+    assert wrong[0].json()["detail"].startswith("body.url: expected an http:// or https:// URL")
+    assert used.status_code == 409
     assert [answer.status_code for answer in nowhere] == [404, 422]
 
 
@@ -121,23 +126,34 @@ async def test_a_node_script_needs_http_alone(desk: Desk, queue: RunQueue, redis
     tokens = (token("shop", "sesame", "enqueue", "read"),)
 
     async with gating(redis_url, api_tokens=tokens) as door:
-        script = await asyncio.create_subprocess_exec(
-            "node",
-            str(ROOT / "examples/node_client.mjs"),
-            "order-17",
-            env={**os.environ, "RUNQUEUE_URL": door.url, "RUNQUEUE_TOKEN": "sesame"},
-            stdout=asyncio.subprocess.PIPE,
-        )
+        script = await node_client(door.url)
         await eventually(lambda: "enqueued" in queue.stats()["default"].totals)
         (job,) = desk.claim()
         desk.accept(job)
         await door.webhook(job, told(job, output={"price": 1}))
         said = (await script.communicate())[0].decode().splitlines()
+        again = (await (await node_client(door.url)).communicate())[0].decode().splitlines()
 
-    (batch,) = desk.batches()
+    (batch,) = [one for one in desk.batches() if queue.get_batch(one).total]
     assert said == [
         f"order-17 is new: {job.job_id}",
         'order-17 completed: {"price":1}',
         f"batch {batch}: 2000 new, 0 known",
     ]
     assert queue.get_batch(batch).sealed
+    assert again == [
+        f"order-17 is known: {job.job_id}",
+        'order-17 completed: {"price":1}',
+        f"batch {batch}: 0 new, 2000 known",
+    ]
+
+
+async def node_client(url: str) -> asyncio.subprocess.Process:
+    """Start the script for Node."""
+    return await asyncio.create_subprocess_exec(
+        "node",
+        str(ROOT / "examples/node_client.mjs"),
+        "order-17",
+        env={**os.environ, "RUNQUEUE_URL": url, "RUNQUEUE_TOKEN": "sesame"},
+        stdout=asyncio.subprocess.PIPE,
+    )

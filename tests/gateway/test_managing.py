@@ -75,6 +75,37 @@ async def test_a_wrong_question_for_a_list_names_its_parameter(
     assert (answer.status, answer.body["errors"][0]["field"]) == (422, field)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "message"),
+    [
+        ("GET", "jobs?limits=1", "unknown parameter, did you mean 'limit'?"),
+        ("GET", "batches?state=completed", "unknown parameter, did you mean 'status'?"),
+        ("GET", f"jobs/{'a' * 24}?wiat=1", "unknown parameter, did you mean 'wait'?"),
+        ("GET", "stats?account=default", "unknown parameter"),
+        ("GET", f"batches/{'a' * 24}/results?from=1", "unknown parameter"),
+        ("POST", f"batches/{'a' * 24}/cancel?force=1", "unknown parameter"),
+        ("POST", "batches?canry=1", "unknown parameter, did you mean 'canary'?"),
+        ("PUT", "groups/shop-a?acount=default", "unknown parameter, did you mean 'account'?"),
+    ],
+)
+async def test_a_parameter_that_a_call_does_not_have_is_refused_by_name(
+    redis_url: str, method: str, path: str, message: str
+) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask(method, f"/v1/{path}")
+
+    name = path.partition("?")[2].partition("=")[0]
+    assert (answer.status, answer.body["errors"]) == (422, [{"field": name, "message": message}])
+
+
+async def test_who_may_not_ask_is_not_told_of_parameters(redis_url: str) -> None:
+    async with gating(redis_url, api_tokens=(token("shop", "sesame", "read"),)) as door:
+        answer = await door.ask("GET", "/v1/jobs?limits=1")
+        probe = await door.ask("GET", "/healthz?from=here")
+
+    assert (answer.status, probe.status) == (401, 200)
+
+
 async def test_a_batch_that_is_paused_waits_until_it_is_resumed(desk: Desk, redis_url: str) -> None:
     async with gating(redis_url) as door:
         batch = (await send(door, lines(3))).body["batch_id"]

@@ -15,7 +15,7 @@ from tests.integration.clockwork import DAY, KEEP, SECOND, Clockwork
 def pages(clock: Clockwork, limit: int = 3, **wanted: str) -> list[list[str]]:
     """The ids of every page."""
     found, cursor = [], ""
-    for _ in range(200):
+    for _ in range(500):
         page = one(clock, cursor, limit, **wanted)
         found.append([job.id for job in page.jobs])
         cursor = page.cursor
@@ -221,6 +221,26 @@ def test_ready_and_submitting_jobs_are_found_through_the_keys(clock: Clockwork, 
     assert set(listed(clock, limit, group="g")) == set(others)
 
 
+def test_no_page_through_the_keys_has_more_jobs_than_its_limit(clock: Clockwork) -> None:
+    jobs = clock.enqueue(200)
+    for limit in (1, 3):
+        found = pages(clock, limit)
+        assert max(map(len, found)) == limit
+        assert {job for page in found for job in page} == set(jobs)
+
+
+def test_what_a_page_had_no_room_for_comes_although_other_jobs_went(clock: Clockwork) -> None:
+    jobs = clock.enqueue(200)
+    page = one(clock, limit=1)
+    while ":" not in page.cursor:
+        page = one(clock, page.cursor, limit=1)
+    left = page.cursor.split(":")[1:]
+    clock.cancel(*[job for job in jobs if job not in left])
+    assert one(clock, page.cursor, limit=1).jobs[0].id == left[0]
+    ready = one(clock, page.cursor, limit=1_000, state="ready").jobs
+    assert set(left) <= {job.id for job in ready}
+
+
 # What is refused.
 
 
@@ -230,6 +250,7 @@ def test_ready_and_submitting_jobs_are_found_through_the_keys(clock: Clockwork, 
         ({}, "", 0, "limit"),
         ({}, "", 1_001, "limit"),
         ({}, "scan-x", 5, "cursor"),
+        ({}, "scan-5:x", 5, "cursor"),
         ({}, "batch-5", 5, "cursor"),
         ({"state": "completed"}, "scan-5", 5, "cursor"),
         ({"state": "completed"}, "ended-1:2", 5, "cursor"),

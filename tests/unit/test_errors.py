@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
+from runqueue.connect import find_url
 from runqueue.errors import (
     FieldError,
     IdempotencyConflict,
     InvalidJob,
     MalformedURL,
+    NoQueueHere,
     QueueUnavailable,
 )
 
@@ -32,6 +35,17 @@ def test_a_malformed_url_is_an_unreachable_queue_that_survives_pickling() -> Non
     error = pickle.loads(pickle.dumps(MalformedURL()))
     assert isinstance(error, QueueUnavailable)
     assert str(error).endswith("expected a URL such as redis://localhost:6379/0")
+
+
+def test_where_no_queue_is_named_none_runs_in_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RUNQUEUE_REDIS_URL", raising=False)
+    with pytest.raises(NoQueueHere) as refused:
+        find_url()
+    said = "no queue runs in this folder: set RUNQUEUE_REDIS_URL or start `runqueue server` there"
+    assert str(refused.value) == str(pickle.loads(pickle.dumps(refused.value))) == said
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,8 @@ def test_a_plain_task_id_is_the_key_with_the_index() -> None:
     assert celery_key("a8b1-22", 3) == "a8b1-22-3"
 
 
-def refused(raw: Any) -> dict[str, Any]:
-    checked = check(raw)
+def refused(raw: Any, namespace: str = "inbox") -> dict[str, Any]:
+    checked = check_lines([Line(raw, "key-0")], namespace, ["default", "acme"])
     assert list(checked.refused) == [0]
     record: dict[str, Any] = json.loads(checked.kept(0, 1_800_000_000_000_000))
     return record
@@ -115,25 +115,34 @@ def test_a_refused_line_is_kept_with_its_errors_and_the_time() -> None:
 
 def test_a_line_that_is_no_text_comes_back_byte_by_byte() -> None:
     line = b'{"custom_id": "\xff\xfe'
-    assert line_again(refused(line)) == ("", line)
+    assert line_again(refused(line), "acme") == ("acme", line)
 
 
 def test_a_line_goes_back_with_the_key_it_had_and_so_to_the_same_job() -> None:
     line = json.dumps({"kind": "task", "account": "late", "custom_id": None, "body": BODY})
-    again = line_again(refused(line))
+    again = line_again(refused(line, "celery"), "default")
     assert again is not None
     account, text = again
     spec = parse_line(text)
-    assert (account, spec.custom_id, spec.namespace) == ("late", "key-0", "inbox")
+    assert (account, spec.custom_id, spec.namespace) == ("late", "key-0", "celery")
+
+
+def test_a_line_of_an_inbox_goes_to_no_other_account_s() -> None:
+    other = json.dumps({"kind": "task", "account": "late", "body": BODY})
+    assert line_again(refused(other), "default") is None
+    assert line_again(refused(other, ""), "default") is None
+    again = line_again(refused(other), "late")
+    assert again is not None
+    assert again[0] == "late"
 
 
 def test_a_line_with_a_custom_id_goes_back_as_it_was() -> None:
     line = orjson.dumps({"custom_id": "order-17", "kind": "task"})
-    assert line_again(refused(line)) == ("", line)
+    assert line_again(refused(line), "acme") == ("acme", line)
 
 
 def test_an_object_comes_back_as_the_line_it_stood_for() -> None:
-    again = line_again(refused({"kind": "task", "body": {"prompt": 1}}))
+    again = line_again(refused({"kind": "task", "body": {"prompt": 1}}), "default")
     assert again is not None
     assert orjson.loads(again[1])["body"] == {"prompt": 1}
 
@@ -144,9 +153,9 @@ def test_of_a_line_no_job_is_as_long_as_only_the_beginning_is_kept(
     monkeypatch.setattr(inbox, "_MAX_CHARS", 2000)
     record = refused("x" * 2001)
     assert (len(record["line"]), record["cut"]) == (1000, True)
-    assert line_again(record) is None
+    assert line_again(record, "default") is None
 
 
 @pytest.mark.parametrize("raw", [{1: object()}, {("a",): 1}, "\ud800"])
 def test_what_no_line_can_be_is_kept_all_the_same(raw: Any) -> None:
-    line_again(refused(raw))
+    line_again(refused(raw), "default")

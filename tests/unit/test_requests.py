@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from runqueue import InvalidJob
 from runqueue.requests import (
     KNOWN_ENGINES,
     KNOWN_PROXY_LOCATIONS,
@@ -159,6 +160,19 @@ def test_a_workflow_may_be_named_by_the_newer_agent_id() -> None:
 def test_a_workflow_must_be_named_exactly_once(ids: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         WorkflowRunRequest.model_validate(ids)
+
+
+def test_a_request_is_refused_in_the_words_that_a_line_is() -> None:
+    fields: dict[str, Any] = {"prompt": SECRET, "max_step": 3, "url": "ftp://x", "priority": "high"}
+    with pytest.raises(InvalidJob) as refused:
+        TaskRunRequest(**fields)
+    assert list(map(str, refused.value.errors)) == [
+        "body.url: expected an http:// or https:// URL with a host and without spaces, got text",
+        "body.max_step: unknown field, did you mean 'max_steps'?",
+        "body.priority: unknown field, 'priority' belongs beside the body",
+    ]
+    with pytest.raises(InvalidJob, match="expected exactly one of workflow_id and agent_id"):
+        WorkflowRunRequest()
 
 
 def test_a_request_cannot_be_changed() -> None:
