@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from runqueue._suggest import did_you_mean
+from runqueue._suggest import MOST_GUESSED, did_you_mean
 from runqueue.errors import FieldError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def body_errors(
         path, value = _follow(body, loc)
         name = str(loc[0])
         if type_ == "extra_forbidden" and len(loc) == 1:
-            message = _unknown(name, model, other, beside)
+            message = _unknown(name, model, other, beside, guess=len(found) < MOST_GUESSED)
         elif name not in model.model_fields:
             message = "expected text as the name of a field"
         else:
@@ -167,13 +167,18 @@ def _follow(body: Mapping[str, Any], loc: tuple[int | str, ...]) -> tuple[str, A
 
 
 def _unknown(
-    name: str, model: type[RunRequest], other: type[RunRequest], beside: frozenset[str]
+    name: str,
+    model: type[RunRequest],
+    other: type[RunRequest],
+    beside: frozenset[str],
+    *,
+    guess: bool,
 ) -> str:
     if name in other.model_fields:
         return f"unknown field, {name!r} belongs to kind {other.kind!r}"
     if name in beside:
         return f"unknown field, {name!r} belongs beside the body"
-    return f"unknown field{did_you_mean(name, model.model_fields)}"
+    return f"unknown field{did_you_mean(name, model.model_fields) if guess else ''}"
 
 
 def _expected(model: type[RunRequest], name: str, inside: int | str | None) -> str:

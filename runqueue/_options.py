@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from runqueue._messages import clean, got
 from runqueue._retry import read_retry
-from runqueue._suggest import did_you_mean
+from runqueue._suggest import MOST_GUESSED, did_you_mean
 from runqueue._when import MOMENT_WORDS, SECONDS_WORDS, When, moment, seconds
 from runqueue.errors import FieldError
 from runqueue.retry import Retry
@@ -127,13 +127,14 @@ def unknown_fields(line: Line, models: Iterable[type[RunRequest]]) -> Errors:
     """Name the fields of a line that mean nothing there, and what may have been meant."""
     in_body = {name for model in models for name in model.model_fields}
     errors = []
-    for name in line.keys() - FIELDS:
+    for number, name in enumerate(sorted(line.keys() - FIELDS, key=str)):
         if name in _NOT_YET:
             message = "not supported yet"
         elif name in in_body:
             message = f"unknown field, {name!r} belongs in the body"
         else:
-            message = f"unknown field{did_you_mean(str(name), FIELDS)}"
+            guess = did_you_mean(str(name), FIELDS) if number < MOST_GUESSED else ""
+            message = f"unknown field{guess}"
         errors.append(FieldError(clean(name), message))
     return sorted(errors, key=lambda error: error.field)
 
