@@ -107,8 +107,8 @@ def test_an_end_that_comes_again_is_told_under_another_id(clock: Clockwork) -> N
 
 
 def test_every_final_status_is_told_as_what_it_is(clock: Clockwork) -> None:
-    rules = {"callback_url": URL, "expires_after": 60.0, "abort_after": 1}
-    aborted, _ = clock.batch_of(2, BatchRules(abort_at_failure_ratio=0.5, **rules))  # type: ignore[arg-type]
+    rules = {"callback_url": URL, "expires_after": 60.0}
+    aborted, _ = clock.batch_of(2, BatchRules(abort_at_failure_ratio=0.5, abort_after=1, **rules))  # type: ignore[arg-type]
     end(clock, "failed")
     assert told(clock) == [("failed", None)]
     clock.resume(aborted)

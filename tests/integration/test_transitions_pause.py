@@ -10,6 +10,7 @@ from runqueue.limits import AccountLimits
 from runqueue.looks import LEASE_SECONDS, PUMPS
 from tests.integration.clockwork import Clockwork
 from worker import lease
+from worker.listing import ListPump
 from worker.pumps import KINDS
 
 
@@ -134,5 +135,5 @@ def test_fractions_of_a_rate_are_kept(clock: Clockwork) -> None:
 
 
 def test_the_kinds_of_pumps_that_are_shown_are_the_worker_s() -> None:
-    assert {kind.kind for kind in KINDS} == set(PUMPS)
+    assert {kind.kind for kind in (*KINDS, ListPump)} == set(PUMPS)
     assert lease.LEASE_SECONDS == LEASE_SECONDS
