@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import redis
 
 from runqueue import RunQueue
 from runqueue.ids import new_id
@@ -129,12 +130,21 @@ def test_a_retry_of_a_batch_that_is_held_says_how_to_let_it_go(either: Desk) -> 
 # Watching.
 
 
+def _asked(client: redis.Redis) -> int:
+    """How many scripts Redis has run."""
+    return int(client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
+
+
 @contextmanager
-def soon(action: object, *arguments: str) -> Iterator[None]:
-    """Do something a moment later."""
+def soon(client: redis.Redis, action: object, *arguments: str) -> Iterator[None]:
+    """Do something once a command has looked at least three times."""
+    before = _asked(client)
 
     def later() -> None:
-        time.sleep(0.3)
+        give_up = time.monotonic() + 30
+        while _asked(client) < before + 3:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
         action(*arguments)  # type: ignore[operator]
 
     thread = threading.Thread(target=later)
@@ -185,7 +195,7 @@ def test_watching_ends_with_a_batch_that_its_rules_aborted(either: Desk) -> None
     either.queue.seal_batch(batch)
     first, *others = either.claim()
     either.end([first], "failed")
-    with soon(either.end, others):  # type: ignore[arg-type]
+    with soon(either.client, either.end, others):  # type: ignore[arg-type]
         result = either.run("batch", "watch", batch)
     assert result.exit_code == 1
     assert "failed (1 of 1 jobs that ended failed or are dead): " in result.stdout
@@ -193,7 +203,7 @@ def test_watching_ends_with_a_batch_that_its_rules_aborted(either: Desk) -> None
 
 def test_watching_a_batch_that_is_canceled(either: Desk, queue: RunQueue) -> None:
     batch = batch_of(either, *lines(2))
-    with soon(queue.cancel_batch, batch):
+    with soon(either.client, queue.cancel_batch, batch):
         result = either.run("batch", "watch", batch)
     assert result.exit_code == 1
     assert result.stdout == f"batch {batch}: canceled: 2 canceled of 2 jobs\n"

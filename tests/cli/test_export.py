@@ -98,7 +98,7 @@ def test_what_has_ended_of_a_batch_that_is_not_over_is_written_and_the_rest_told
 def test_the_end_of_the_batch_is_waited_for(either: Desk) -> None:
     batch = batch_of(either, *lines(3))
     jobs = either.claim()
-    with soon(either.end, jobs):  # type: ignore[arg-type]
+    with soon(either.client, either.end, jobs):  # type: ignore[arg-type]
         result = either.run("results", batch, "--wait")
     assert result.exit_code == 0
     assert len(rows_of(result.stdout)) == 3

@@ -19,6 +19,7 @@ class Both:
     def __init__(self, queue: Any) -> None:
         self.queue = queue
         self.looks: list[int] = []
+        self.looked = 0
         self.error: Exception | None = None
         states = queue.states
 
@@ -28,10 +29,23 @@ class Both:
                 raise self.error
             return states(job_ids)
 
-        async def look_async(job_ids: list[str]) -> Any:
-            return await look(job_ids)
+        def look_now(job_ids: list[str]) -> Any:
+            found = look(job_ids)
+            self.looked += 1
+            return found
 
-        queue.states = look_async if isinstance(queue, AsyncRunQueue) else look
+        async def look_async(job_ids: list[str]) -> Any:
+            found = await look(job_ids)
+            self.looked += 1
+            return found
+
+        queue.states = look_async if isinstance(queue, AsyncRunQueue) else look_now
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it listens, and no look is under way or due."""
+        ends = self.queue._ends
+        return ends._is_heard and not ends._asked and self.looked == len(self.looks)
 
     def as_completed(self, job_ids: Iterable[str], timeout: float | None = 30) -> Callable[[], Any]:
         """Begin; returns what gives the next job, None at the end."""
@@ -204,7 +218,7 @@ async def test_an_error_of_the_one_look_is_told_to_all_whom_it_concerns(
 ) -> None:
     jobs = new_job(client, 3)
     waiting = [asyncio.ensure_future(both.as_completed([job_id])()) for job_id in jobs]
-    await until(lambda: len(both.queue._ends._pausing) == 3 and both.queue._ends._is_heard)
+    await until(lambda: len(both.queue._ends._pausing) == 3 and both.is_quiet)
     both.error = ConnectionError("no")
 
     end(client, *jobs)
