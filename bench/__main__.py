@@ -1,6 +1,6 @@
 """`make bench`: every figure from one run, as a table; ratios, since machines differ.
 
-python -m bench [cost|intake|http|latency|waiting|limits|webhooks|client|million|polling ...]
+python -m bench [PART ...]   an unknown part lists those there are
 """
 
 import sys
@@ -16,6 +16,7 @@ from bench import (
     intake,
     latency,
     limits,
+    looking,
     million,
     polling,
     waiting,
@@ -161,6 +162,21 @@ def _client() -> list[Row]:
     return rows
 
 
+def _looking() -> list[Row]:
+    seen = looking.measure()
+    paint = "no Chromium" if seen.first_paint is None else f"{seen.first_paint:.0f} ms"
+    return [
+        (
+            f"scrape with {seen.jobs:,} jobs, {seen.groups:,} groups",
+            f"{seen.scrape:.1f} ms, worst {seen.worst_scrape:.1f} ms",
+            "below 100 ms",
+        ),
+        ("… the gateway's CPU", f"{seen.scrape_cpu:.1f} ms", ""),
+        ("the page's first byte then", f"{seen.first_byte:.1f} ms", ""),
+        ("… its first paint in Chromium", paint, ""),
+    ]
+
+
 def _million() -> list[Row]:
     rows: list[Row] = []
     for way, over_http, reach in (("Redis", False, "20,000"), ("a gateway", True, "8,000")):
@@ -232,11 +248,12 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "limits": _limits,
     "webhooks": _webhooks,
     "client": _client,
+    "looking": _looking,
     "million": _million,
     "polling": _polling,
 }
 #: Parts that are measured only where they are asked for, since they take minutes.
-_LONG = {"million", "polling"}
+_LONG = {"looking", "million", "polling"}
 
 
 def main(names: list[str]) -> int:
