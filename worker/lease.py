@@ -83,15 +83,16 @@ class Lease:
         if self._first:
             await self._announce()
         start = self._clock()
+        known = self.sequence  # a claim of ours may be answered while the heartbeat is on its way
         lease_us = int(LEASE_SECONDS * 1_000_000)
         seen = await self._send(
             stages.heartbeat(
-                self._account, self.name, lease_us, self.sequence, passed_us(), first=self._first
+                self._account, self.name, lease_us, known, passed_us(), first=self._first
             )
         )
         if seen != -1:
-            if 0 <= seen < self.sequence:
-                log.error("redis_lost_claims", account=self._account, known=seen, of=self.sequence)
+            if 0 <= seen < known:
+                log.error("redis_lost_claims", account=self._account, known=seen, of=known)
             self.sequence = max(self.sequence, seen)
             self._first = False
             self._good_until = start + SEND_SECONDS

@@ -99,6 +99,24 @@ async def test_a_process_remembers_the_highest_claim_sequence_it_was_told(
     assert (told["event"], told["known"], told["of"]) == ("redis_lost_claims", 3, 9)
 
 
+async def test_a_claim_answered_while_a_heartbeat_is_on_its_way_is_no_lost_claim(
+    logged: list[Any],
+) -> None:
+    server = Redis(7, 7)
+
+    async def send(call: Call[int]) -> int:
+        seen = await server.send(call)
+        lease.sequence = 8
+        return seen
+
+    lease = Lease("default", send, nothing)
+    await lease.beat()
+    lease.sequence = 7
+    await lease.beat()
+
+    assert (lease.sequence, logged) == (8, [])
+
+
 def test_no_two_names_are_the_same() -> None:
     assert len({new_name() for _ in range(100)}) == 100
 
