@@ -103,9 +103,17 @@ def _waiting() -> list[Row]:
 def _limits() -> list[Row]:
     seen = limits.measure()
     return [
-        ("use of 50/s, burst 5, 4 processes", f"{seen.used:.1%}", "at least 99 %"),
-        ("arrivals in the busiest second", str(seen.busiest_second), "at most 65"),
-        ("most runs live at once, cap 40", str(seen.most_live), "at most 40"),
+        (
+            f"use of {limits.RATE}/s, burst {limits.BURST}, {limits.WORKERS} processes",
+            f"{seen.used:.1%}",
+            "at least 99 %",
+        ),
+        (
+            "arrivals in the busiest second",
+            str(seen.busiest_second),
+            f"at most {limits.RATE + limits.BURST}",
+        ),
+        (f"most runs live at once, cap {limits.CAP}", str(seen.most_live), f"at most {limits.CAP}"),
     ]
 
 

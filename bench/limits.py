@@ -9,37 +9,46 @@ from bench.cost import lines
 from bench.stack import ledger, running, until
 from runqueue import RunQueue
 
-WORKERS, RATE, BURST, CAP = 4, 50, 5, 40
+WORKERS, RATE, BURST, CAP = 4, 200, 20, 40
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Figures of the simulator's own record."""
+    """Figures of the simulator's own record.
+
+    Args:
+        used: share of the rate that was used; the first burst needs no time.
+        busiest_second: submissions that arrived in the busiest second.
+        most_live: runs that were live at once, where the cap binds and the rate does not.
+    """
 
     used: float
     busiest_second: int
     most_live: int
 
 
-def measure(jobs: int = 1000) -> Limits:
-    """Let short runs pass a rate of 50 a second, burst 5; the cap of 40 does not bind."""
+def measure(jobs: int = 4000) -> Limits:
+    """Let runs pass a rate, then as many at once as a cap lets through."""
+    rated, submitted = _run(jobs, "0.1", RUNQUEUE_MAX_DISPATCHES_PER_SECOND=str(RATE))
+    capped, _ = _run(jobs // 10, "0.5", RUNQUEUE_MAX_CONCURRENT_RUNS=str(CAP))
+    used = (jobs - BURST) / (submitted[-1] - submitted[0]) / RATE
+    return Limits(used, rated["max_submissions_in_window"], capped["max_live"])
+
+
+def _run(jobs: int, duration: str, **limits: str) -> tuple[dict[str, int], list[float]]:
+    """Return the ledger's sums, and when each run was submitted."""
     settings = {
-        "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": str(RATE),
         "RUNQUEUE_MAX_BURST_SIZE": str(BURST),
-        "RUNQUEUE_MAX_CONCURRENT_RUNS": str(CAP),
         "RUNQUEUE_POLL_MIN_SECONDS": "0.1",
+        **limits,
     }
     with (
-        running("--duration", "0.1") as stack,
+        running("--duration", duration) as stack,
         RunQueue(stack.redis_url) as queue,
         stack.workers(WORKERS, **settings),
     ):
         until(lambda: queue.stats()["default"].processes == WORKERS, 60, "the workers")
         queue.enqueue_many(lines(jobs))
         until(lambda: ledger(stack.base_url)["runs"] >= jobs, 120, "all jobs")
-        seen = ledger(stack.base_url)
         runs = httpx.get(f"{stack.base_url}/_ledger").content.splitlines()
-    first, last = orjson.loads(runs[0])["created"], orjson.loads(runs[-1])["created"]
-    # The first burst needs no time: the rest came at the rate.
-    used = (jobs - BURST) / (last - first) / RATE
-    return Limits(used, seen["max_submissions_in_window"], seen["max_live"])
+        return ledger(stack.base_url), [orjson.loads(run)["created"] for run in runs]
