@@ -17,13 +17,14 @@ from starlette.responses import Response
 from gateway.content import busy
 from gateway.gate import Gate, gate_of
 from gateway.page_feed import Feed, Sample, Snapshot
-from gateway.page_health import health, rates
+from gateway.page_rates import rates
 from gateway.page_render import HEADERS, page, render
 from gateway.page_viewer import Viewer, viewer_of
 from gateway.page_words import clock
 from gateway.streaming import Streamed, first_of
 from runqueue.batches import Batch
 from runqueue.errors import RunQueueError
+from runqueue.health import health_of
 from runqueue.job import JobState
 from runqueue.limits import RANGES
 from runqueue.spec import Priority
@@ -76,7 +77,7 @@ def shown(viewer: Viewer, feed: Feed, account: str, found: Snapshot) -> dict[str
         "account": account,
         "found": found,
         "stats": stats,
-        "health": health(found, seen),
+        "health": health_of(stats, seen.silent_seconds),
         "rates": seen,
         "sparks": _sparks(history),
         "now": clock(datetime.now(UTC)),

@@ -1,6 +1,7 @@
 """Whether an account submits, and if not, why: one line from its figures, the same everywhere."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from runqueue.job import JobState
@@ -8,55 +9,114 @@ from runqueue.stats import AccountStats
 
 #: What is open: somebody waits for it.
 _OPEN = tuple(state for state in JobState if not state.is_over)
+#: Seconds; a hold that long waits for a person.
+_A_YEAR = 365 * 86_400
+#: Going on at once would skip what is being found out: whether claims were lost.
+_NOT_BY_HAND = "Redis was restarted"
+#: Seconds without a submission, though nothing holds them, that are worth a word.
+_QUIET = 45.0
 
 
 class Level(StrEnum):
     """How an account does."""
 
-    OK = "ok"
-    #: Work waits, and a limit or a setting of ours is why.
-    WAITS = "waits"
-    #: Somebody has to do something.
-    STUCK = "stuck"
+    #: It submits, or has nothing to.
+    GOOD = "good"
+    #: Slower than it might.
+    BUSY = "busy"
+    #: Somebody has to do something, or did.
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How an account does, in words."""
+    """How an account does.
+
+    Args:
+        level: how well.
+        words: in two or three words.
+        reason: why.
+        can_resume: whether a person can have it go on.
+    """
 
     level: Level
     words: str
+    reason: str
+    can_resume: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.words[0].lower()}{self.words[1:]}: {self.reason}"
 
 
-def health_of(stats: AccountStats) -> Health:
-    """Say whether an account submits, and if not, what keeps it from doing so."""
-    if stats.hold_reason:
-        return Health(Level.STUCK, f"held: {stats.hold_reason}")
-    is_open = any(stats.states.get(state, 0) for state in _OPEN)
+def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> Health:
+    """Say whether an account submits, and if not, what keeps it from doing so.
+
+    Args:
+        stats: the account's figures.
+        silent_seconds: for how long nothing was accepted, as far as somebody looked.
+    """
+    if stats.hold_reason is not None:
+        return _held(stats)
     if not stats.processes:
-        if is_open:
-            return Health(Level.STUCK, "no worker process serves it: start one")
-        return Health(Level.WAITS, "nothing to do; no worker process serves it")
-    ready = stats.states.get(JobState.READY, 0)
-    if not ready:
-        is_due = "nothing is due" if stats.states.get(JobState.SCHEDULED) else "nothing to do"
-        return Health(Level.OK, "follows its runs" if stats.live else is_due)
-    return _of_waiting(stats, ready)
+        return _unserved(stats)
+    if not stats.states.get(JobState.READY):
+        return Health(Level.GOOD, "Nothing to submit", _idle(stats))
+    return _of_waiting(stats, silent_seconds)
 
 
-def _of_waiting(stats: AccountStats, ready: int) -> Health:
+def _of_waiting(stats: AccountStats, silent_seconds: float) -> Health:
     """Say what ready jobs wait for."""
-    slots = stats.limits.get("concurrent_runs", 0)
-    if stats.oldest_ready_seconds is None:
-        return Health(Level.WAITS, f"{ready:,} ready, all of paused or held batches and groups")
-    if slots and stats.live + stats.strays_live >= slots:
-        return Health(Level.OK, f"all {slots:g} slots are in use")
+    if _is_full(stats):
+        cap = stats.limits["concurrent_runs"]
+        return Health(Level.GOOD, "Submitting as runs end", f"all {cap:,.0f} slots are taken")
+    if not any(stats.in_line.values()):
+        reason = "every ready job is in a batch that is held, or in a group that is paused or full"
+        return Health(Level.STOPPED, "Not submitting", reason)
     if stats.pace is not None:
-        return Health(Level.WAITS, f"slowed to {stats.pace:.3g}/s, for the server said 429")
+        reason = f"the server answered 429: {stats.pace:.3g} submissions a second for now"
+        return Health(Level.BUSY, "Submitting slowly", reason)
+    if silent_seconds >= _QUIET:
+        reason = f"nothing holds it, yet nothing was accepted in {silent_seconds:.0f} s"
+        return Health(Level.STOPPED, "Not submitting", f"{reason}: see the workers' logs")
+    return _submitting(stats)
+
+
+def _held(stats: AccountStats) -> Health:
+    reason = stats.hold_reason or ""
+    if stats.paused:
+        why = reason.removeprefix("paused").lstrip(": ") or "no reason was given"
+        return Health(Level.STOPPED, "Paused", why, can_resume=True)
+    if stats.hold_seconds > _A_YEAR:
+        return Health(Level.STOPPED, "Held until you resume it", reason, can_resume=True)
+    until = datetime.now(UTC) + timedelta(seconds=stats.hold_seconds)
+    words = f"Held until {until:%H:%M:%S} UTC"
+    return Health(Level.STOPPED, words, reason, not reason.startswith(_NOT_BY_HAND))
+
+
+def _unserved(stats: AccountStats) -> Health:
+    reason = "no worker process serves this account"
+    if any(stats.states.get(state) for state in _OPEN):
+        return Health(Level.STOPPED, "Not submitting", f"{reason}: start one")
+    return Health(Level.BUSY, "Nothing to submit", reason)
+
+
+def _idle(stats: AccountStats) -> str:
+    if scheduled := stats.states.get(JobState.SCHEDULED):
+        return f"no job is ready; {scheduled:,} are scheduled"
+    return f"no job is ready; {stats.live:,} are in flight" if stats.live else "no job is ready"
+
+
+def _is_full(stats: AccountStats) -> bool:
+    cap = stats.limits.get("concurrent_runs", 0)
+    return cap > 0 and stats.live + stats.strays_live >= cap
+
+
+def _submitting(stats: AccountStats) -> Health:
     rate = stats.limits.get("dispatches_per_second", 0)
     if rate and not stats.permits.get("dispatch", 1):
-        return Health(Level.OK, f"submits at its limit of {rate:g}/s")
+        return Health(Level.GOOD, "Submitting", f"at its limit of {rate:g} a second")
     if not stats.permits.get("request", 1):
         calls = stats.limits.get("requests_per_second", 0)
-        return Health(Level.WAITS, f"calls are at their limit of {calls:g}/s")
-    return Health(Level.OK, "submits")
+        reason = f"calls are at their limit of {calls:g} a second"
+        return Health(Level.BUSY, "Submitting slowly", reason)
+    return Health(Level.GOOD, "Submitting", f"up to {rate:g} a second" if rate else "without a limit")

@@ -2,6 +2,7 @@
 
 from runqueue.estimate import Capacity
 from runqueue.job import JobState
+from runqueue.spec import Priority
 from runqueue.stats import AccountStats
 
 
@@ -25,7 +26,7 @@ def stats(**changed: object) -> AccountStats:
         "pace": None,
         "clock_lost": 0.0,
         "capacity": Capacity(),
-        "in_line": {},
+        "in_line": {Priority.NORMAL: 5},
         "permits": {"dispatch": 1, "request": 1},
         "hold_reason": None,
         "hold_seconds": 0.0,

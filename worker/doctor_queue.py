@@ -90,11 +90,11 @@ def health(stats: AccountStats) -> Finding:
     if stats.hold_reason:
         do = "see to what it says; the queue goes on by itself then, or by `runqueue resume`"
         return wrong(check, hold_words(stats), do)
-    if found.level is Level.STUCK:
-        return wrong(check, found.words, "start a worker: celery -A worker.app worker")
-    if found.level is Level.WAITS and stats.processes:
-        return warning(check, found.words, "`runqueue top` shows it as it goes on")
-    return ok(check, found.words)
+    if found.level is Level.STOPPED and not stats.processes:
+        return wrong(check, str(found), "start a worker: celery -A worker.app worker")
+    if found.level is not Level.GOOD and stats.processes:
+        return warning(check, str(found), "`runqueue top` shows it as it goes on")
+    return ok(check, str(found))
 
 
 def heartbeats(name: str, processes: list[Process]) -> Finding:

@@ -15,7 +15,7 @@ from runqueue.job import JobState
 from runqueue.looks import Process
 from runqueue.stats import AccountStats
 
-_COLORS = {Level.OK: "green", Level.WAITS: "yellow", Level.STUCK: "bold red"}
+_COLORS = {Level.GOOD: "green", Level.BUSY: "yellow", Level.STOPPED: "bold red"}
 _WAITING = (JobState.READY, JobState.SCHEDULED, JobState.SUBMITTING, JobState.RUNNING)
 _ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
 _TROUBLE = (JobState.UNCONFIRMED, JobState.DEAD)
@@ -60,7 +60,7 @@ def _head(now: Look, where: str, trouble: str, width: int) -> Text:
 def _account(before: Look | None, now: Look, stats: AccountStats, width: int) -> list[Text]:
     name = stats.account
     health = health_of(stats)
-    words = hold_words(stats) if stats.hold_reason else f"account {name}: {health.words}"
+    words = hold_words(stats) if stats.hold_reason else f"account {name}: {health}"
     lines = [Text(""), Text(printable(words), style=_COLORS[health.level])]
     lines += [_counts(stats), _rates(before, now, name), _limits(stats)]
     if found := _news(stats):

@@ -13,9 +13,10 @@ import pytest
 
 from gateway import page
 from gateway.page_feed import Feed, History, Sample, sample_of
-from gateway.page_health import Rates, health, rates
+from gateway.page_rates import Rates, rates
 from gateway.page_words import ago, per_minute, span, spark
 from runqueue import AsyncRunQueue, JobState
+from runqueue.health import Health, health_of
 from tests.gateway.browsing import Browser, browsing
 from tests.gateway.gating import Desk
 from tests.valkeys import start_valkey
@@ -185,9 +186,12 @@ async def test_an_account_that_nothing_holds_and_that_is_silent_is_not_called_we
     found = await Feed(queue).snapshot("default")
     await queue.close()
 
-    assert health(found, Rates()).level == "good"
-    assert health(found, Rates(submitted=3.0, ended=0.0, over=60)).level == "good"
-    silent = health(found, Rates(submitted=0.0, ended=0.0, over=60))
+    def told(seen: Rates) -> Health:
+        return health_of(found.stats, seen.silent_seconds)
+
+    assert told(Rates()).level == "good"
+    assert told(Rates(submitted=3.0, ended=0.0, over=60)).level == "good"
+    silent = told(Rates(submitted=0.0, ended=0.0, over=60))
     assert (silent.level, "nothing was accepted in 60 s" in silent.reason) == ("stopped", True)
 
 
