@@ -1,9 +1,14 @@
-"""What every process tells of itself: its version, its memory, CPU and open files."""
+"""What every process tells of itself: its version, memory, CPU, open files, and its loop's lag."""
 
+import asyncio
 import platform
+import time
 from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import CollectorRegistry, Info, ProcessCollector
+from prometheus_client import CollectorRegistry, Histogram, Info, ProcessCollector
+
+#: Seconds between two measurements of the loop's lag.
+LAG_EVERY = 1.0
 
 
 def register_process(registry: CollectorRegistry, room: str) -> None:
@@ -18,6 +23,23 @@ def register_process(registry: CollectorRegistry, room: str) -> None:
         "runqueue_build", "What runs: the room, its version and Python's.", registry=registry
     )
     build.info({"room": room, "version": product_version(), "python": platform.python_version()})
+
+
+def loop_lag(registry: CollectorRegistry) -> Histogram:
+    """Return how late the event loop comes to a timer, as a metric of a registry."""
+    return Histogram(
+        "runqueue_loop_lag_seconds",
+        "How late the event loop came to a timer.",
+        registry=registry,
+        buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+    )
+
+
+async def measure_lag(lag: Histogram) -> None:
+    """Wait for a timer, and observe how late the loop came to it."""
+    start = time.perf_counter()
+    await asyncio.sleep(LAG_EVERY)
+    lag.observe(max(0.0, time.perf_counter() - start - LAG_EVERY))
 
 
 def product_version() -> str:

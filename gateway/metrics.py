@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from config.process_metrics import register_process
+from config.process_metrics import loop_lag, register_process
 from gateway.outcomes import Outcome
 
 
@@ -18,6 +18,7 @@ class Metrics:
     def __init__(self, accounts: Iterable[str]) -> None:
         self.registry = CollectorRegistry()
         register_process(self.registry, "gateway")
+        self.loop_lag = loop_lag(self.registry)
         received = Counter(
             "runqueue_webhook_received",
             "Webhooks of Skyvern's by what came of them; of no account that is known: account ''.",

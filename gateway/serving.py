@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import structlog
 import uvicorn
 
+from config.process_metrics import measure_lag
 from config.settings import Settings
 from gateway.app import make_app
 from gateway.gate import Gate
@@ -52,6 +53,7 @@ class Server(uvicorn.Server):
             EvictingRedis: Redis is set up to drop keys.
         """
         announcing = asyncio.create_task(self._gate.announce())
+        measuring = asyncio.create_task(self._measure())
         try:
             await asyncio.wait([announcing], timeout=REDIS_SECONDS)
             if announcing.done():
@@ -63,9 +65,14 @@ class Server(uvicorn.Server):
                 announcing.result()
         finally:
             announcing.cancel()
-            await asyncio.wait([announcing])
+            measuring.cancel()
+            await asyncio.wait([announcing, measuring])
             await self._gate.close()
             log.info("gateway_stopped")
+
+    async def _measure(self) -> None:
+        while True:
+            await measure_lag(self._gate.metrics.loop_lag)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what would go on for long, and finish the open requests."""

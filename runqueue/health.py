@@ -119,4 +119,5 @@ def _submitting(stats: AccountStats) -> Health:
         calls = stats.limits.get("requests_per_second", 0)
         reason = f"calls are at their limit of {calls:g} a second"
         return Health(Level.BUSY, "Submitting slowly", reason)
-    return Health(Level.GOOD, "Submitting", f"up to {rate:g} a second" if rate else "without a limit")
+    pace = f"up to {rate:g} a second" if rate else "without a limit"
+    return Health(Level.GOOD, "Submitting", pace)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from config.process_metrics import register_process
+from config.process_metrics import loop_lag, register_process
 
 REGISTRY = CollectorRegistry()
 register_process(REGISTRY, "worker")
@@ -24,12 +24,7 @@ _HTTP = Histogram(
     registry=REGISTRY,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
-LOOP_LAG = Histogram(
-    "runqueue_loop_lag_seconds",
-    "How late the event loop came to a timer.",
-    registry=REGISTRY,
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
-)
+LOOP_LAG = loop_lag(REGISTRY)
 PUMPS = Gauge(
     "runqueue_pump_busy",
     "Calls open now, by kind of pump: submit, poll, cancel, reconcile, webhooks or inbox.",

@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api_client import AiohttpTransport
+from config.process_metrics import measure_lag
 from config.settings import Settings
 from runqueue.connect import async_client, check_policy
 from worker.intake import Intake
@@ -30,8 +31,6 @@ T = TypeVar("T")
 
 #: Seconds between two looks whether a start that waits for Redis is still wanted.
 ASK_EVERY = 0.2
-#: Seconds between two measurements of the loop's lag.
-LAG_EVERY = 1.0
 #: Seconds without a turn of the loop after which it is taken for stuck.
 STUCK_SECONDS = 30.0
 #: Seconds in which what is left on the loop takes note of its being cut off.
@@ -188,10 +187,8 @@ class Runtime:
 
     async def _measure(self) -> None:
         while True:
-            start = time.perf_counter()
             self._turned = time.monotonic()
-            await asyncio.sleep(LAG_EVERY)
-            LOOP_LAG.observe(max(0.0, time.perf_counter() - start - LAG_EVERY))
+            await measure_lag(LOOP_LAG)
             for account in self.accounts.values():
                 for kind, pump in account.pumps.items():
                     PUMPS.labels(account.name, kind).set(pump.busy)

@@ -9,10 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from standardwebhooks import Webhook
 
 from api_client import verify_webhook
+from config import process_metrics
 from runqueue import JobState
 from runqueue.ids import new_id
 from tests.gateway.gating import KEY, Desk, Door, gating, told
-from tests.simulator.simulating import receiving
+from tests.simulator.simulating import eventually, receiving
 from tests.worker.working import closed_port
 
 SECRETS = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDoAAA"
@@ -301,3 +302,16 @@ def references(part: Any) -> list[str]:
         own = [part["$ref"]] if "$ref" in part else []
         return own + [one for value in part.values() for one in references(value)]
     return [one for value in part for one in references(value)] if isinstance(part, list) else []
+
+
+async def test_a_gateway_measures_how_late_its_loop_comes_to_a_timer(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_metrics, "LAG_EVERY", 0.01)
+    async with gating(redis_url) as door:
+        lag = door.server._gate.metrics.loop_lag
+
+        await eventually(lambda: lag._sum.get() > 0)
+        text = (await door.ask("GET", "/metrics")).body.decode()
+
+    assert 'runqueue_loop_lag_seconds_bucket{le="+Inf"}' in text

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from config import process_metrics
 from tests.valkeys import start_valkey
 from tests.worker.test_runtime import running, settings, until
 from tests.worker.working import closed_port
@@ -70,7 +71,7 @@ def test_a_process_whose_lease_is_over_lives_and_is_not_ready(redis_url: str) ->
 def test_a_loop_that_is_stuck_is_not_alive_until_it_turns_again(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LAG_EVERY", 0.01)
+    monkeypatch.setattr(process_metrics, "LAG_EVERY", 0.01)
     monkeypatch.setattr(module, "STUCK_SECONDS", 0.5)
     let_go = threading.Event()
     with running(redis_url, settings()) as runtime:
