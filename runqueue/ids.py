@@ -23,21 +23,26 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 
 
-def _base32(raw: bytes, length: int) -> str:
-    """Return the first `length` (an even number of) base32 characters of at least as many bits."""
-    bits = int.from_bytes(raw, "big") >> (8 * len(raw) - 5 * length)
-    return "".join([_PAIRS[bits >> shift & 1023] for shift in range(5 * length - 10, -1, -10)])
+def _base32(raw: bytes) -> str:
+    """Return the first 20 base32 characters of at least 100 bits."""
+    bits = int.from_bytes(raw, "big") >> (8 * len(raw) - 100)
+    of = _PAIRS
+    # Written out: as a loop it took 2.6 µs an id, not 0.6, of the 18 that handing in a job takes.
+    first = of[bits >> 90] + of[bits >> 80 & 1023] + of[bits >> 70 & 1023] + of[bits >> 60 & 1023]
+    then = of[bits >> 50 & 1023] + of[bits >> 40 & 1023] + of[bits >> 30 & 1023]
+    return first + then + of[bits >> 20 & 1023] + of[bits >> 10 & 1023] + of[bits & 1023]
 
 
 @lru_cache(maxsize=256)
 def account_tag(account: str) -> str:
     """Return the four characters that begin the ids of an account's jobs and batches."""
-    return _base32(blake2b(account.encode(), digest_size=5).digest(), TAG_LENGTH)
+    bits = int.from_bytes(blake2b(account.encode(), digest_size=5).digest(), "big") >> 20
+    return _PAIRS[bits >> 10] + _PAIRS[bits & 1023]
 
 
 def new_id(account: str) -> str:
     """Return a random job or batch id of the account."""
-    return account_tag(account) + _base32(os.urandom(13), _RANDOM)
+    return account_tag(account) + _base32(os.urandom(13))
 
 
 def job_id_for(account: str, namespace: str, key: str) -> str:
@@ -47,7 +52,7 @@ def job_id_for(account: str, namespace: str, key: str) -> str:
     a run of the lost job can still be recognised.
     """
     digest = blake2b(f"{namespace}\0{key}".encode(), digest_size=15, key=account.encode()).digest()
-    return account_tag(account) + _base32(digest, _RANDOM)
+    return account_tag(account) + _base32(digest)
 
 
 def is_id(text: str) -> bool:
