@@ -15,9 +15,12 @@ from runqueue.looks import Process
 from runqueue.scripts import load
 from runqueue.stats import AccountStats
 from worker.doctor_findings import Finding, ok, warning, wrong
+from worker.doctor_findings import Level as Severity
 from worker.lease import BEAT_SECONDS
 from worker.pumps import KINDS
 
+#: Seconds; a hold that long waits for a person.
+_A_DAY = 86_400
 #: Seconds that a heartbeat may be late without being news.
 _LATE_SECONDS = 3.0
 #: Descriptors of a worker that are no call: Redis, the broker, libraries, metrics.
@@ -32,6 +35,8 @@ def look_at_account(
     name: str,
     stats: AccountStats | None,
     account: Account | None,
+    *,
+    has_settings: bool = True,
 ) -> Iterator[Finding]:
     """Yield what is to be said of one account in the queue.
 
@@ -41,19 +46,24 @@ def look_at_account(
         name: the account.
         stats: its figures; None = no worker has ever served it.
         account: its settings here; None = it has none.
+        has_settings: whether the settings could be read at all.
     """
-    if account is None:
+    if account is None and has_settings:
+        prefix = "SKYVERN_" if name == "default" else f"RUNQUEUE_ACCOUNTS__{name.upper()}__"
         yield warning(
             f"account {name}",
             "the queue knows it, and there are no settings for it here",
-            f"set RUNQUEUE_ACCOUNTS__{name.upper()}__API_KEY, unless other workers serve it",
+            f"set {prefix}API_KEY, unless other workers serve it",
         )
     schema = client.hget(Keys(name).meta, "schema")
     yield layout(name, int(schema) if isinstance(schema, bytes) else None)
     if stats is None:
         return
-    yield health(stats)
-    yield heartbeats(name, [one for one in queue.workers(name) if one.alive])
+    told = health(stats)
+    yield told
+    living = [one for one in queue.workers(name) if one.alive]
+    if living or told.level is not Severity.WRONG:
+        yield heartbeats(name, living)
     if account is not None:
         yield from limits(stats, account.for_queue())
     if stats.clock_lost:
@@ -88,13 +98,22 @@ def health(stats: AccountStats) -> Finding:
     """Judge whether an account submits."""
     check, found = f"account {stats.account}", health_of(stats)
     if stats.hold_reason:
-        do = "see to what it says; the queue goes on by itself then, or by `runqueue resume`"
-        return wrong(check, hold_words(stats), do)
+        return _hold(check, stats)
     if found.level is Level.STOPPED and not stats.processes:
         return wrong(check, str(found), "start a worker: celery -A worker.app worker")
     if found.level is not Level.GOOD and stats.processes:
         return warning(check, str(found), "`runqueue top` shows it as it goes on")
     return ok(check, str(found))
+
+
+def _hold(check: str, stats: AccountStats) -> Finding:
+    """Judge a hold: only one that waits for a person, and that no person began, is wrong."""
+    said = hold_words(stats).removeprefix(f"{check}: ")
+    if stats.paused:
+        return warning(check, said, "somebody paused it: ask who and why (the page's Audit tells)")
+    if stats.hold_seconds < _A_DAY:
+        return warning(check, said, "it goes on by itself; see to what it says if it comes again")
+    return wrong(check, said, "see to what it says, then `runqueue resume`")
 
 
 def heartbeats(name: str, processes: list[Process]) -> Finding:

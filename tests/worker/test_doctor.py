@@ -275,12 +275,24 @@ def test_a_process_whose_heartbeat_is_late_is_named(
     assert words in found.said
 
 
-def test_what_holds_an_account_is_wrong_and_says_what_to_do() -> None:
-    found = doctor_queue.health(stats(hold_reason="HTTP 401", hold_seconds=60.0))
+@pytest.mark.parametrize(
+    ("seconds", "paused", "level", "do"),
+    [
+        (9.0, False, Level.WARNING, "goes on by itself"),
+        (1e9, False, Level.WRONG, "`runqueue resume`"),
+        (1e9, True, Level.WARNING, "somebody paused it"),
+    ],
+)
+def test_a_hold_is_wrong_if_it_waits_for_a_person_and_no_person_began_it(
+    seconds: float, paused: bool, level: Level, do: str
+) -> None:
+    held = stats(hold_reason="HTTP 401", hold_seconds=seconds, paused=paused)
 
-    assert found.level is Level.WRONG
+    found = doctor_queue.health(held)
+
+    assert (found.level, found.said.count("account default")) == (level, 0)
     assert "HTTP 401" in found.said
-    assert "runqueue resume" in found.do
+    assert do in found.do
 
 
 def test_a_limit_that_differs_is_told_apart_by_who_set_it() -> None:
