@@ -12,6 +12,7 @@
   const parts = new Map();
   for (const part of document.querySelectorAll("[data-part]")) parts.set(part.dataset.part, part);
   const waiting = new Map();
+  const titled = document.title.split(" · ").slice(1);
   let seen = "";
 
   const say = (words, isOld) => {
@@ -33,6 +34,7 @@
     }
     waiting.delete(name);
     part.innerHTML = html; // written and escaped by the server
+    if (name === "health") document.title = [part.querySelector("strong").textContent, ...titled].join(" · ");
   };
   document.addEventListener("focusout", () => {
     setTimeout(() => waiting.forEach((html, name) => show(name, html)), 0);

@@ -43,6 +43,7 @@ def test_figures_change_as_the_queue_does(page: Page, queue: RunQueue, desk: Des
     desk.accept(*claimed)
     expect(page.locator("[data-part=queue] tr", has_text="running")).to_contain_text("120")
     expect(page.locator("[data-part=health]")).to_contain_text("Nothing to submit")
+    expect(page).to_have_title(re.compile("^Nothing to submit · default · runqueue$"))
 
 
 def test_sparklines_are_drawn_as_time_goes_by(page: Page, queue: RunQueue) -> None:
