@@ -22,7 +22,7 @@ from runqueue.job import Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
 from runqueue.requests import TaskRunRequest, WorkflowRunRequest
 from runqueue.retry import Retry
-from runqueue.scripts import Call, T, run_async
+from runqueue.scripts import TAKES_IN, Call, T, run_async
 from runqueue.spec import JobSpec, Priority
 from runqueue.stats import AccountStats
 from runqueue.tracing import enqueuing
@@ -39,8 +39,8 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
     Args:
         url: the queue's Redis; default RUNQUEUE_REDIS_URL, else the embedded server's.
 
-    Raises (from every method): `QueueUnavailable` within 5 s when Redis cannot be reached;
-    `EvictingRedis` when it is set up to drop keys.
+    Raises (from every method): `QueueUnavailable` within 5 s when Redis cannot be reached; where
+    jobs are handed in, `EvictingRedis` when it is set up to drop keys.
     """
 
     def __init__(self, url: str | None = None) -> None:
@@ -225,7 +225,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
 
     async def send(self, call: Call[T]) -> T:
         """Run one script; for the modules of this package."""
-        if not self._accounts.checked:
+        if call.script.name in TAKES_IN and not self._accounts.checked:
             await self.check_server()
         with speaking_of(self._url):
             return await run_async(self._client, call)

@@ -42,6 +42,9 @@ class Call(Generic[T]):
     parse: Callable[[Any], T]
 
 
+#: Scripts that take jobs in: a Redis that drops keys is refused by them alone, since whoever finds
+#: it so has to look at the queue, and to pause it.
+TAKES_IN = frozenset({"enqueue", "open_batch"})
 #: The parts that stand before every script, each building on those before it.
 SHARED = ("core", "lanes", "webhooks", "strays", "holds", "batches", "jobs", "save")
 

@@ -5,7 +5,6 @@ Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Annotated
 
 import orjson
@@ -16,7 +15,7 @@ from config.settings import Settings, SettingsError, broker_url, load_settings, 
 from runqueue import QueueUnavailable, RunQueue
 from runqueue.cli.words import printable
 from runqueue.connect import find_url
-from runqueue.errors import EvictingRedis, MalformedURL, RunQueueError
+from runqueue.errors import MalformedURL, RunQueueError
 from worker import doctor_api, doctor_queue, doctor_redis
 from worker.doctor_findings import Finding, Level, ok, warning, worst, wrong
 
@@ -86,8 +85,7 @@ def _of_redis(settings: Settings | None) -> Iterator[Finding]:
     with client:
         try:
             yield from doctor_redis.look_at_server(client)
-            with suppress(EvictingRedis):  # told already, of the server
-                yield from _of_queue(url, client, settings)
+            yield from _of_queue(url, client, settings)
         except (RunQueueError, redis.exceptions.RedisError, OSError) as error:
             yield wrong("redis", str(error), "see the server's log, and the rights of its user")
     if settings is not None:

@@ -5,6 +5,7 @@ import inspect
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from runqueue import (
     AsyncRunQueue,
     BatchNotFound,
     EnqueueStatus,
+    EvictingRedis,
     IdempotencyConflict,
     InvalidJob,
     JobNotFound,
@@ -28,6 +30,7 @@ from runqueue import (
     stages,
 )
 from runqueue.scripts import run
+from tests.valkeys import start_valkey
 
 ASK = TaskRunRequest(prompt="Read the price.", url="https://shop.test/17")
 
@@ -206,3 +209,25 @@ def test_a_server_that_never_answers_is_unavailable_and_its_password_not_shown(s
 def test_a_line_of_a_file_is_not_taken_for_a_request(queue: RunQueue) -> None:
     with pytest.raises(TypeError, match="expected a TaskRunRequest or a WorkflowRunRequest"):
         queue.enqueue(line())  # type: ignore[arg-type]
+
+
+async def test_a_redis_that_drops_keys_is_refused_where_jobs_are_handed_in_and_may_be_looked_at(
+    tmp_path: Path,
+) -> None:
+    server = start_valkey(tmp_path)
+    url = f"redis://127.0.0.1:{server.port}/0"
+    with redis.Redis.from_url(url) as plain, RunQueue(url) as queue:
+        plain.config_set("maxmemory-policy", "allkeys-lru")
+        waiting = AsyncRunQueue(url)
+        try:
+            with pytest.raises(EvictingRedis, match="allkeys-lru"):
+                queue.enqueue(ASK)
+            with pytest.raises(EvictingRedis, match="allkeys-lru"):
+                queue.open_batch()
+            with pytest.raises(EvictingRedis, match="allkeys-lru"):
+                await waiting.enqueue(ASK)
+            queue.pause(reason="Redis drops keys")
+            assert (await waiting.stats())["default"].paused
+        finally:
+            await waiting.close()
+            server.stop()
