@@ -60,7 +60,7 @@ limits                  hash    env:<limit>, live:<limit>
 audit                   stream  what people did, the last ten thousand times
 ended                   channel ids of jobs that end, for those who wait
 counters                hash    <state>:<priority>, live, totals since ever
-meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, schema
+meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, schema, reads
 ======================  ======  ===============================================================
 """
 

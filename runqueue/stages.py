@@ -256,7 +256,14 @@ def leave_board(account: str, kind: str, process: str) -> Call[int]:
 
 
 def heartbeat(
-    account: str, process: str, lease_us: int, sequence: int, passed_us: int, *, first: bool
+    account: str,
+    process: str,
+    lease_us: int,
+    sequence: int,
+    passed_us: int,
+    *,
+    first: bool,
+    reads: tuple[int, int, str] = (-1, -1, ""),
 ) -> Call[int]:
     """Renew a process's lease and tell what it remembers; see `heartbeat.lua`.
 
@@ -267,11 +274,13 @@ def heartbeat(
         sequence: the highest claim sequence the process saw; -1 = it saw none yet.
         passed_us: what the process's own clock shows, which nobody sets.
         first: whether the name is new.
+        reads: how long ago the process had a read answered, and since when all of its reads fail
+            (microseconds, -1 = not at all), and with what.
 
     Returns:
         The claim sequence; -2 = the lease holds, but the server is not trusted; -1 = it was lost.
     """
-    arguments: list[Argument] = [process, lease_us, int(first), sequence, passed_us]
+    arguments: list[Argument] = [process, lease_us, int(first), sequence, passed_us, *reads]
     return Call(load("heartbeat"), account, arguments, int)
 
 

@@ -19,6 +19,7 @@ from runqueue.scripts import Call, run_async
 from runqueue.traced_runs import TracedRuns
 from worker.lease import Lease
 from worker.metrics import AccountMetrics
+from worker.reads import Reads
 from worker.recorder import Recorder
 
 log = structlog.get_logger()
@@ -77,7 +78,8 @@ class AccountLink:
         self._key_check = asyncio.Lock()
         self._beat: asyncio.Task[None] | None = None
         self._announced = False
-        self.lease = Lease(name, self.send, self._announce)
+        self.reads = Reads()
+        self.lease = Lease(name, self.send, self._announce, reads=self.reads.told)
         self.traces = TracedRuns(name, self.send)
         self._make_recorders()
 

@@ -16,6 +16,7 @@ import structlog
 
 from runqueue import stages
 from runqueue.scripts import Call
+from worker.reads import Told
 
 log = structlog.get_logger()
 
@@ -51,6 +52,7 @@ class Lease:
         announce: awaited before a name's first heartbeat: says what a Redis that knows nothing of
             us (the first one, or one that took over empty) has to know, such as the limits.
         clock: monotonic seconds.
+        reads: how this process's reads fare.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Lease:
         send: Callable[[Call[int]], Awaitable[int]],
         announce: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
+        reads: Callable[[], Told] = Told,
     ) -> None:
         self.name = new_name()
         #: The highest claim sequence this process saw: a Redis that lost writes shows a lower one.
@@ -68,6 +71,7 @@ class Lease:
         self._send = send
         self._announce = announce
         self._clock = clock
+        self._reads = reads
         self._good_until = 0.0
         self._first = True
 
@@ -87,7 +91,13 @@ class Lease:
         lease_us = int(LEASE_SECONDS * 1_000_000)
         seen = await self._send(
             stages.heartbeat(
-                self._account, self.name, lease_us, known, passed_us(), first=self._first
+                self._account,
+                self.name,
+                lease_us,
+                known,
+                passed_us(),
+                first=self._first,
+                reads=self._reads(),
             )
         )
         if seen != -1:

@@ -112,6 +112,7 @@ class ListPump(Pump):
         except TooLongError:
             await self._end(FIRST_OFF * 5, "too many runs of others")
             return
+        self.account.reads.answered()
         settled_us = reading.began_us - int(SETTLE_SECONDS * 1e6)
         verdict = self._watchlist.judge(read, settled_us, reading.strays)
         if verdict.is_suspicious and not await self._is_believed(verdict.missing):
@@ -189,6 +190,8 @@ class ListPump(Pump):
     async def _failed(self, reading: Reading, failed: PageFailedError | None) -> None:
         """Try again later; after some failures, or without any list, look at runs one by one."""
         page = None if failed is None else failed.page
+        if page is not None and page.outcome is not ListClass.NOT_SUPPORTED:
+            self.account.reads.failed(page.status_code)
         why = "wrong" if page is None else page.outcome.value
         log.warning("list_of_live_runs_failed", account=self.account.name, why=why)
         if page is not None and page.outcome is ListClass.NOT_SUPPORTED:

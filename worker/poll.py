@@ -111,7 +111,15 @@ class PollPump(Pump):
                 timer.status = reading.status_code
         except asyncio.CancelledError:
             reading = RunReading(ReadClass.TROUBLE, detail="the worker was stopped")
+        else:
+            self._note(reading)
         self._record(job, now_us, reading)
+
+    def _note(self, reading: RunReading) -> None:
+        if reading.outcome in {ReadClass.RUN, ReadClass.NOT_FOUND}:
+            self.account.reads.answered()
+        else:
+            self.account.reads.failed(reading.status_code)
 
     def _record(self, job: Due, now_us: int, reading: RunReading) -> None:
         account = self.account

@@ -1,7 +1,9 @@
 -- use: server clock
 -- Renews a process's lease, or begins it under a new name, and compares what both sides remember.
 -- ARGV  now_us, process, lease_us, first (1 = a new name), sequence (the highest that the process saw; -1 =
---       it saw none yet: a process that has just begun remembers nothing), passed_us (see clock.lua)
+--       it saw none yet: a process that has just begun remembers nothing), passed_us (see clock.lua), how long ago it
+--       had a read answered, since when all of its reads fail (µs, -1 not at all), and with what (older workers do
+--       not say)
 -- Reply: the claim sequence = the lease holds until now + lease_us; -2 = it holds, but this is a server that
 --       is not trusted (yet), from which nothing is to be learned; -1 = refused: the name's lease was lost
 --       (its claims are unconfirmed already), the process drops what it has not sent and takes a new name.
@@ -30,5 +32,23 @@ if ARGV[4] ~= '1' and (not deadline or (tonumber(deadline) <= NOW and not clock_
   return -1
 end
 redis.call('ZADD', PROCESSES, int(from + tonumber(ARGV[3])), process)
+
+-- Reads fail from the last answer on, wherever that came to: a process that alone cannot read is told of only while
+-- the others ask for nothing.
+-- Fields of meta: reads_ok (the last answer), reads_failing (since when), reads_failed (last told), reads_why.
+local answered, failing = tonumber(ARGV[7] or -1), tonumber(ARGV[8] or -1)
+local reads = redis.call('HMGET', META, 'reads_ok', 'reads_failing')
+local last = tonumber(reads[1] or 0)
+if answered >= 0 and NOW - answered > last then
+  last = NOW - answered
+  redis.call('HSET', META, 'reads_ok', int(last))
+end
+if reads[2] and last > tonumber(reads[2]) then
+  redis.call('HDEL', META, 'reads_failing', 'reads_failed', 'reads_why')
+end
+if failing >= 0 then
+  redis.call('HSETNX', META, 'reads_failing', int(math.max(NOW - failing, last)))
+  redis.call('HSET', META, 'reads_failed', int(NOW), 'reads_why', ARGV[9])
+end
 -- What an older server stores must not come back to it as somebody's memory.
 return is_known and stored or -2

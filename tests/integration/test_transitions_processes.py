@@ -612,3 +612,38 @@ def test_without_a_clock_the_server_s_own_is_used(clock: Clockwork) -> None:
     told = clock.client.hget(clock.key("strays"), "run1")
     assert told is not None
     assert abs(int(told.split()[2]) / SECOND - seconds) < 60
+
+
+# Whether reads are answered.
+
+
+def reading(clock: Clockwork, process: str, answered: float, failing: float = -1e-6) -> None:
+    """Renew a lease, telling how many seconds ago a read was answered, and since when all fail."""
+    reads = (round(answered * 1e6), round(failing * 1e6), "HTTP 503" if failing >= 0 else "")
+    clock.run(stages.heartbeat(clock.account, process, LEASE, 0, 0, first=True, reads=reads))
+
+
+def failing_for(clock: Clockwork) -> float | None:
+    since = clock.client.hget(clock.key("meta"), "reads_failing")
+    return None if since is None else (clock.now - int(cast("bytes", since))) / 1e6
+
+
+def test_reads_fail_until_any_process_has_an_answer(clock: Clockwork) -> None:
+    reading(clock, "p1", answered=10, failing=5)
+    assert failing_for(clock) == 5
+    reading(clock, "idle", answered=-1e-6)
+    assert failing_for(clock) == 5
+    clock.wait(5)
+    reading(clock, "p1", answered=15, failing=10)
+    assert failing_for(clock) == 10
+    reading(clock, "p2", answered=1)
+    assert failing_for(clock) is None
+
+
+def test_reads_fail_from_the_last_answer_on_that_any_process_had(clock: Clockwork) -> None:
+    reading(clock, "p2", answered=1)
+    reading(clock, "p1", answered=30, failing=20)
+    assert failing_for(clock) == 1
+    clock.wait(25)
+    reading(clock, "p1", answered=55, failing=45)
+    assert failing_for(clock) == 26
