@@ -14,34 +14,47 @@ REDACTED: Final = "[redacted]"
 #: Names of fields whose values are never shown, as they are compared: lower case, no separators.
 _NAMES: Final = frozenset(
     {
-        "apikey", "xapikey", "authorization", "proxyauthorization", "cookie", "setcookie",
-        "password", "passwd", "secret", "secrets", "token", "accesstoken", "refreshtoken",
-        "webhooksecret", "webhooksecrets", "previousapikeys", "skyvernapikey", "signature",
-        "xskyvernsignature", "webhooksignature", "totp", "totpurl", "totpidentifier",
+        "previousapikeys", "secrets", "webhooksecrets",
         # A run request, and what comes of it.
         "prompt", "navigationgoal", "navigationpayload", "dataextractiongoal",
         "dataextractionschema", "parameters", "extrahttpheaders", "headers", "cdpaddress",
         "runmetadata", "output", "body", "payload", "stored", "content",
+        # What a check of pydantic's was given.
+        "inputvalue",
     }
 )  # fmt: skip
+#: How names of fields with credentials end, whatever they begin with; `totp` is how they begin.
+_CREDENTIALS: Final = (
+    "apikey", "accesskey", "secretkey", "privatekey", "password", "passwd", "secret", "token",
+    "authorization", "cookie", "signature",
+)  # fmt: skip
 _SEPARATORS = re.compile(r"[-_. ]")
+
+#: A name before its value, as JSON (also within JSON), a dict, a call, a query or a header has it.
+_KEY: Final = re.compile(
+    r"""(?:(?P<quote>\\{0,8}["'])(?P<quoted>[\w. -]{1,64})(?P=quote)"""
+    r"""|(?<![\w-])(?P<plain>[A-Za-z][\w-]{0,63}))"""
+    r"""(?P<sign>\s*(?:=>|[:=])\s*)"""
+)
+#: A string in quotes, which may be escaped themselves: it ends at the next that are as escaped.
+_QUOTED: Final = re.compile(
+    r"""[bru]{0,2}(\\{0,8})(["']).*?(?<!\\)\1\2""", re.DOTALL | re.IGNORECASE
+)
+_BEGINS_QUOTED: Final = re.compile(r"""[bru]{0,2}\\{0,8}["']""", re.IGNORECASE)
+_BRACKET_OR_QUOTE: Final = re.compile(r"""[\[\](){}]|\\{0,8}["']""")
+_WORD: Final = re.compile(rf"""{re.escape(REDACTED)}|[^\s,;}}\])&"']+""")
+_SCHEME: Final = re.compile(r"(?:bearer|basic|token|digest|negotiate)\s+", re.IGNORECASE)
 
 _SECRETS: Final = (
     # Authorization: Bearer …, in whatever quotes.
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {REDACTED}"),
     (re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]+"), REDACTED),
-    # A name of above with its value, as JSON, a dict, a query or a header shows them.
-    (
-        re.compile(
-            r"""(["']?\b(?:x-)?(?:api[-_]?key|password|secret|token|totp\w*|prompt)["']?"""
-            r"""(?:\s*[:=]\s*(?=["'])|=|(?<=x-api-key):\s*))"""
-            r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;}&"']+)""",
-            re.IGNORECASE,
-        ),
-        rf"\1{REDACTED}",
-    ),
-    # Who logs in, and what follows the path, in any URL.
+)
+_ADDRESSES: Final = (
+    # Who logs in, also with a password that holds what should have been escaped: not a port.
+    (re.compile(r"(?<=://)[^\s/?#@\"'<>:]*:(?!\d{1,5}[/?#])[^\s\"'<>]{0,256}@"), f"{REDACTED}@"),
     (re.compile(r"(?<=://)[^\s/?#@\"']*@"), f"{REDACTED}@"),
+    # What follows the path.
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#\"'<>]*)[?#][^\s\"'<>)]*", re.IGNORECASE),
      rf"\1?{REDACTED}"),
     # The token of a webhook's address.
@@ -81,16 +94,88 @@ class Redactor:
             words = self._known.sub(REDACTED, words)
         for pattern, instead in _SECRETS:
             words = pattern.sub(instead, words)
+        words = _without_values(words)
+        for pattern, instead in _ADDRESSES:
+            words = pattern.sub(instead, words)
         return words
 
     def _value(self, name: str, value: Any, depth: int) -> Any:
-        is_secret = _SEPARATORS.sub("", name).lower() in _NAMES
-        if is_secret or depth > _DEEPEST or isinstance(value, bytes | bytearray):
+        if _is_secret(name) or depth > _DEEPEST or isinstance(value, bytes | bytearray):
             return REDACTED
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, Mapping):
-            return {str(key): self._value(str(key), v, depth + 1) for key, v in value.items()}
+            return {
+                self.text(str(key)): self._value(str(key), inner, depth + 1)
+                for key, inner in value.items()
+            }
         if isinstance(value, list | tuple | set | frozenset):
             return [self._value("", one, depth + 1) for one in value]
         return self.text(value if isinstance(value, str) else repr(value))
+
+
+def _is_secret(name: str) -> bool:
+    bare = _SEPARATORS.sub("", name).lower()
+    return bare in _NAMES or bare.startswith("totp") or bare.endswith(_CREDENTIALS)
+
+
+def _without_values(text: str) -> str:
+    """Take the values of secret names out of a text."""
+    parts, done = [], 0
+    while (key := _KEY.search(text, done)) is not None:
+        start = end = key.end()
+        if _is_secret(key["quoted"] or key["plain"]):
+            start, end = _value_of(key, text)
+        parts.append(text[done:start])
+        if end > start:
+            parts.append(REDACTED)
+        done = end
+    return "".join([*parts, text[done:]])
+
+
+def _value_of(key: re.Match[str], text: str) -> tuple[int, int]:
+    """Return where the value of a name begins and ends; nowhere, if it is none."""
+    start = key.end()
+    if _BEGINS_QUOTED.match(text, start):
+        return start, _end_of_string(text, start)
+    if text[start : start + 1] in {"{", "[", "("}:
+        return start, _end_of_brackets(text, start)
+    if key["plain"] and not _has_bare_values(key["plain"], key["sign"]):
+        return start, start
+    if (key["plain"] or "").lower().endswith("cookie"):
+        return start, (text + "\n").index("\n", start)
+    if (scheme := _SCHEME.match(text, start)) is not None:
+        start = scheme.end()
+    word = _WORD.match(text, start)
+    return start, word.end() if word else start
+
+
+def _has_bare_values(name: str, sign: str) -> bool:
+    """Say whether a word without quotes behind a name is its value.
+
+    It is none in "prompt: expected a text", "SKYVERN_API_KEY: expected …" and `body = read()`.
+    """
+    if sign == "=":
+        return True
+    bare = _SEPARATORS.sub("", name).lower()
+    return bare.endswith(_CREDENTIALS) and not (":" in sign and name.isupper())
+
+
+def _end_of_string(text: str, start: int) -> int:
+    """Return where a string ends; one that was cut off ends with the text."""
+    found = _QUOTED.match(text, start)
+    return found.end() if found else len(text)
+
+
+def _end_of_brackets(text: str, start: int) -> int:
+    """Return where the bracket closes that opens there; one that was cut off, with the text."""
+    depth, at = 0, start
+    while (found := _BRACKET_OR_QUOTE.search(text, at)) is not None:
+        at = found.end()
+        if found[0][-1] in "\"'":
+            at = _end_of_string(text, found.start())
+        else:
+            depth += 1 if found[0] in "{[(" else -1
+            if not depth:
+                return at
+    return len(text)

@@ -37,7 +37,8 @@ fires; [alerts.md](alerts.md) shows that each does. Whom Prometheus tells is you
 (`alerting` in its settings).
 
 With a Prometheus of your own, take these files: rules as they are, `scrape_configs` with your
-addresses, keeping the names of the jobs, which rules and dashboards ask for. From another machine
+addresses, keeping the names of the jobs, which rules and dashboards ask for, and with one gateway
+for `runqueue-queue`: two would double every sum. From another machine
 the gateway asks for a token:
 
 - `RUNQUEUE_SCRAPE_TOKEN_FILE` names a file with a token that opens `/metrics` and

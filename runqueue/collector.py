@@ -4,7 +4,7 @@ The one module here that needs prometheus-client; a producer never imports it. W
 tell stands in `runqueue/metrics/`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import (
@@ -16,7 +16,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from runqueue.errors import RunQueueError
+from runqueue import calls
+from runqueue.errors import QueueUnavailable, RunQueueError
 from runqueue.metrics import redis_health
 from runqueue.metrics.counters import COUNTERS, HISTOGRAMS
 from runqueue.metrics.family import Family, Seen
@@ -41,23 +42,35 @@ class QueueCollector(Collector):
         self._queue = queue
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the figures of every account; `runqueue_up` is 0 when Redis cannot be read."""
+        """Yield the figures of every account; `runqueue_up` is 0 when Redis cannot be read.
+
+        An account that alone cannot be read hides no other.
+        """
         try:
-            accounts = [
-                Seen(name, stats, self._queue.send(read_figures(name)))
-                for name, stats in self._queue.stats().items()
-            ]
+            accounts = {name: self._seen(name) for name in self._queue.accounts()}
             health = read_health(self._queue.server_info())
         except RunQueueError:
             yield _up(0)
             return
         yield _up(1)
-        yield from families(accounts)
+        yield _readable({name: seen is not None for name, seen in accounts.items()})
+        yield from families([seen for seen in accounts.values() if seen is not None])
         yield from redis_families(health)
+
+    def _seen(self, account: str) -> Seen | None:
+        """Read an account; None = what Redis holds of it is damaged."""
+        try:
+            stats = self._queue.send(calls.stats(account))
+            return Seen(account, stats, self._queue.send(read_figures(account)))
+        except QueueUnavailable:
+            raise
+        except (RunQueueError, ValueError):
+            return None
 
     def describe(self) -> Iterator[Metric]:
         """Yield every metric without a figure: nothing is asked for."""
         yield _up(None)
+        yield _readable({})
         yield from families([])
         yield from redis_families(_UNKNOWN)
 
@@ -90,7 +103,10 @@ def redis_families(health: Health) -> Iterator[Metric]:
         if metric in health.counts:
             counter.add_metric([], health.counts[metric])
         yield counter
-    what = "The server: its version, its role, and what it does when its memory is full."
+    what = (
+        "The server: its version, its role, and what it does when its memory is full; `unknown`"
+        " where it does not tell."
+    )
     info = InfoMetricFamily(f"{PREFIX}redis", what, labels=[])
     info.add_metric([], {"version": health.version, "role": health.role, "policy": health.policy})
     yield info
@@ -101,6 +117,14 @@ def _up(value: float | None) -> Metric:
     if value is not None:
         up.add_metric([], value)
     return up
+
+
+def _readable(accounts: Mapping[str, bool]) -> Metric:
+    text = "0 where what Redis holds of an account is damaged: it has no other figure then."
+    readable = GaugeMetricFamily(f"{PREFIX}account_readable", text, labels=["account"])
+    for account, is_readable in accounts.items():
+        readable.add_metric([account], is_readable)
+    return readable
 
 
 def _metric(family: Family) -> GaugeMetricFamily | CounterMetricFamily:

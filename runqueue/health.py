@@ -9,12 +9,9 @@ from runqueue.stats import AccountStats
 
 #: What is open: somebody waits for it.
 _OPEN = tuple(state for state in JobState if not state.is_over)
-#: Seconds; a hold that long waits for a person.
-_A_YEAR = 365 * 86_400
-#: Going on at once would skip what is being found out: whether claims were lost.
-_NOT_BY_HAND = "Redis was restarted"
-#: Seconds without a submission, though nothing holds them, that are worth a word.
-_QUIET = 45.0
+#: Seconds without a submission, though nothing holds them, that are worth a word; and how many
+#: times as long as a limit has one job wait for the next.
+_QUIET, _QUIET_TURNS = 45.0, 2
 
 
 class Level(StrEnum):
@@ -75,22 +72,28 @@ def _of_waiting(stats: AccountStats, silent_seconds: float) -> Health:
     if stats.pace is not None:
         reason = f"the server answered 429: {stats.pace:.3g} submissions a second for now"
         return Health(Level.BUSY, "Submitting slowly", reason)
-    if silent_seconds >= _QUIET:
+    if silent_seconds >= _quiet(stats.full_pace):
         reason = f"nothing holds it, yet nothing was accepted in {silent_seconds:.0f} s"
         return Health(Level.STOPPED, "Not submitting", f"{reason}: see the workers' logs")
     return _submitting(stats)
+
+
+def _quiet(rate: float) -> float:
+    """Return after how many seconds without a submission something may be wrong."""
+    return max(_QUIET, _QUIET_TURNS / rate) if rate else _QUIET
 
 
 def _held(stats: AccountStats) -> Health:
     reason = stats.hold_reason or ""
     if stats.paused:
         why = reason.removeprefix("paused").lstrip(": ") or "no reason was given"
-        return Health(Level.STOPPED, "Paused", why, can_resume=True)
-    if stats.hold_seconds > _A_YEAR:
+        also = f" (beside a hold of the kind {stats.hold_kind})" if stats.hold_kind else ""
+        return Health(Level.STOPPED, "Paused", f"{why}{also}", can_resume=True)
+    if stats.waits_for_a_person:
         return Health(Level.STOPPED, "Held until you resume it", reason, can_resume=True)
     until = datetime.now(UTC) + timedelta(seconds=stats.hold_seconds)
     words = f"Held until {until:%H:%M:%S} UTC"
-    return Health(Level.STOPPED, words, reason, not reason.startswith(_NOT_BY_HAND))
+    return Health(Level.STOPPED, words, reason, stats.may_be_resumed)
 
 
 def _unserved(stats: AccountStats) -> Health:
@@ -112,12 +115,19 @@ def _is_full(stats: AccountStats) -> bool:
 
 
 def _submitting(stats: AccountStats) -> Health:
-    rate = stats.limits.get("dispatches_per_second", 0)
+    rate = stats.full_pace
     if rate and not stats.permits.get("dispatch", 1):
-        return Health(Level.GOOD, "Submitting", f"at its limit of {rate:g} a second")
+        return Health(Level.GOOD, "Submitting", f"at its limit of {rate:g} a second{_why(stats)}")
     if not stats.permits.get("request", 1):
         calls = stats.limits.get("requests_per_second", 0)
         reason = f"calls are at their limit of {calls:g} a second"
         return Health(Level.BUSY, "Submitting slowly", reason)
-    pace = f"up to {rate:g} a second" if rate else "without a limit"
+    pace = f"up to {rate:g} a second{_why(stats)}" if rate else "without a limit"
     return Health(Level.GOOD, "Submitting", pace)
+
+
+def _why(stats: AccountStats) -> str:
+    """Return what the limit of submissions is, where it is not their own."""
+    if stats.full_pace == stats.limits.get("dispatches_per_second", 0):
+        return ""
+    return f" (70 % of {stats.limits.get('requests_per_second', 0):g} calls)"

@@ -17,8 +17,12 @@ _LIMITS = (
     "webhooks_per_second",
 )
 
+#: What may hold an account's submissions.
+HOLDS = ("person", "account", "breaker", "rate", "redis", "server")
 #: Seconds that a pause is said to last: it waits for a person.
 _FOR_A_PERSON = 3650 * 86_400.0
+#: Seconds; what holds longer than that waits for a person.
+_A_YEAR = 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +35,22 @@ class AccountStats:
         limits: the limits in force; overridden: those set live; seeded: the environment's.
         deliveries: how the webhooks of the jobs on record stand.
         totals: counts since ever (`enqueued`, `ended:completed`, `claims`, ...).
-        oldest_ready_seconds: how long the longest-waiting ready job has waited; None if none does.
+        oldest_ready_seconds: how long the longest-waiting job in line has waited; None = none does.
         strays: runs of ours that no job owns; strays_live: those that may still run (with a slot).
         pace: submissions a second, while the server says 429 to more; None = it does not.
+        full_pace: submissions a second by the limits alone, 0 = no limit: calls have one, too, of
+            which 30 % are kept for reads.
         clock_lost: seconds that the queue's clock makes up for, since that of Redis' host was set.
         permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
         hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
+        hold_kind: what holds it, of `HOLDS`, also while it is paused; None = nothing but a pause.
         times: how long things took, by what was timed; see `times.NAMES`.
         paused: whether that is because a person paused the account, whatever else holds it.
         capacity: what the account can do by its limits and its last runs; see `seconds_for`.
-        in_line: jobs that could be submitted now but for the limits, by priority, as far as they
-            stand in the first 256 lanes.
+        in_line: jobs that could be submitted now but for the limits, by priority: not of a batch
+            that is held, nor of a group that is paused or at its cap. The line is looked at in its
+            first 128 lanes.
+        claimable: how many of them the caps of their groups leave.
     """
 
     account: str
@@ -58,14 +67,30 @@ class AccountStats:
     strays: int
     strays_live: int
     pace: float | None
+    full_pace: float
     clock_lost: float
     permits: dict[str, int]
     hold_reason: str | None
     hold_seconds: float
+    hold_kind: str | None
     times: dict[str, Times]
     capacity: Capacity
     in_line: dict[Priority, int]
+    claimable: int
     paused: bool
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        """Whether nothing is submitted until somebody resumes it."""
+        return self.hold_seconds > _A_YEAR
+
+    @property
+    def may_be_resumed(self) -> bool:
+        """Whether a person may have it go on now.
+
+        Not while workers are asked what Redis lost: to go on would skip what is being found out.
+        """
+        return self.paused or self.hold_kind not in {None, "redis"}
 
     def ahead_of(self, priority: Priority) -> int:
         """Return how many jobs stand in line before one of that priority that is handed in now."""
@@ -90,12 +115,15 @@ class AccountStats:
             "strays": self.strays,
             "strays_live": self.strays_live,
             "pace": self.pace,
+            "full_pace": self.full_pace,
             "clock_lost": self.clock_lost,
             "permits": self.permits,
             "hold_reason": self.hold_reason,
             "hold_seconds": self.hold_seconds,
+            "hold_kind": self.hold_kind,
             "mean_run_seconds": self.capacity.mean_run_seconds,
             "in_line": {priority.name.lower(): n for priority, n in self.in_line.items() if n},
+            "claimable": self.claimable,
             "paused": self.paused,
         }
 
@@ -119,6 +147,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
     paused = meta.get("paused")
     held_for = max(0.0, (float(meta.get("hold_until", 0)) - now) / 1e6)
     reason = text(meta.get("hold_reason")) if held_for else None
+    kind = (text(meta.get("hold_kind")) or "person") if held_for else None
     if paused is not None:
         held_for, reason = _FOR_A_PERSON, f"paused{': ' if paused else ''}{text(paused)}"
     return AccountStats(
@@ -141,6 +170,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         strays=int(reply[6]),
         strays_live=int(reply[7]),
         pace=float(reply[8]) if reply[8] else None,
+        full_pace=float(reply[13]),
         clock_lost=float(meta.get("clock_lost", 0)) / 1e6,
         permits={
             name: int(left)
@@ -149,8 +179,10 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         },
         hold_reason=reason,
         hold_seconds=held_for,
+        hold_kind=kind if kind in {None, *HOLDS} else "person",
         times=times,
         capacity=read_capacity(reply[11]),
         in_line=dict(zip(Priority, map(int, reply[12]), strict=True)),
+        claimable=int(reply[14]),
         paused=paused is not None,
     )

@@ -24,12 +24,17 @@ def stats(**changed: object) -> AccountStats:
         "strays": 0,
         "strays_live": 0,
         "pace": None,
+        "full_pace": 2.0,
         "clock_lost": 0.0,
         "capacity": Capacity(),
         "in_line": {Priority.NORMAL: 5},
+        "claimable": 5,
         "permits": {"dispatch": 1, "request": 1},
         "hold_reason": None,
         "hold_seconds": 0.0,
+        "hold_kind": "account"
+        if changed.get("hold_reason") and not changed.get("paused")
+        else None,
         "paused": False,
     }
     return AccountStats(**{**values, **changed})  # type: ignore[arg-type]

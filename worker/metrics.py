@@ -27,7 +27,8 @@ _HTTP = Histogram(
 LOOP_LAG = loop_lag(REGISTRY)
 PUMPS = Gauge(
     "runqueue_pump_busy",
-    "Calls open now, by kind of pump: submit, poll, cancel, reconcile, webhooks or inbox.",
+    "Calls open now, by kind of pump: submit, poll, list, cancel, reconcile, webhooks, callbacks or"
+    " inbox.",
     ["account", "kind"],
     registry=REGISTRY,
 )

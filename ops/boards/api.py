@@ -24,7 +24,8 @@ BOARD = Board(
                             "limit",
                         ),
                     ],
-                    "The pace is below the limit while the server answers 429.",
+                    "The pace is below the limit while the server answers 429, and where 70 % of"
+                    " all calls are less.",
                     unit="reqps",
                     runbook="RunqueueLimitUnused",
                 ),

@@ -42,8 +42,8 @@ BOARD = Board(
                 ),
                 Panel(
                     "Workers",
-                    [(f"sum(runqueue_worker_processes{{{CHOSEN}}})", "")],
-                    "Processes whose lease holds.",
+                    [(f"max(runqueue_worker_processes{{{CHOSEN}}})", "")],
+                    "Processes whose lease holds, of the account that has most: one serves many.",
                     kind="stat",
                     width=3,
                     alarms=1,

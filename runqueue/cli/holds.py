@@ -7,12 +7,8 @@ from typing import Protocol
 from runqueue.cli.words import printable
 from runqueue.stats import AccountStats
 
-#: Seconds; a hold that long waits for a person.
-_A_YEAR = 365 * 86_400
 #: Seconds between two looks at what may hold the submissions.
 _EVERY = 5.0
-#: Going on at once would skip what is being found out: whether claims were lost.
-_NOT_BY_HAND = "Redis was restarted"
 
 
 def hold_words(stats: AccountStats) -> str:
@@ -21,11 +17,11 @@ def hold_words(stats: AccountStats) -> str:
     resume = "`runqueue resume`"
     if stats.account != "default":
         resume = f"`runqueue resume {stats.account}`"
-    if stats.hold_seconds > _A_YEAR:
+    if stats.waits_for_a_person:
         until = f"until {resume}"
     else:
         until = f"for the next {stats.hold_seconds:.0f} s"
-        if not reason.startswith(_NOT_BY_HAND):
+        if stats.may_be_resumed:
             until += f" ({resume} tries at once)"
     return f"account {stats.account}: nothing is submitted {until}: {reason}"
 

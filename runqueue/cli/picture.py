@@ -16,6 +16,8 @@ from runqueue.looks import Process
 from runqueue.stats import AccountStats
 
 _COLORS = {Level.GOOD: "green", Level.BUSY: "yellow", Level.STOPPED: "bold red"}
+#: From what may wait to what may not.
+_URGENCY = (Level.GOOD, Level.BUSY, Level.STOPPED)
 _WAITING = (JobState.READY, JobState.SCHEDULED, JobState.SUBMITTING, JobState.RUNNING)
 _ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
 _TROUBLE = (JobState.UNCONFIRMED, JobState.DEAD)
@@ -40,8 +42,7 @@ def picture(
         width, height: of the terminal, in cells; height None = as many lines as there are.
     """
     lines = [_head(now, where, trouble, width)]
-    for stats in now.stats.values():
-        lines += _account(before, now, stats, width)
+    lines += _accounts(before, now, width, None if height is None else height - len(lines))
     rows = (_groups(now.groups), _batches(now.batches), _processes(now.processes))
     tables = [_table(some, with_account=len(now.stats) > 1) for some in rows if len(some) > 1]
     room = None if height is None else height - len(lines)
@@ -55,6 +56,25 @@ def _head(now: Look, where: str, trouble: str, width: int) -> Text:
         return _cut(Text(f"runqueue  {printable(trouble)}", style="bold red"), width)
     accounts = f", {len(now.stats)} accounts" if len(now.stats) > 1 else ""
     return _cut(Text(f"runqueue  {printable(where)}{accounts}  (Ctrl-C ends)", "bold"), width)
+
+
+def _accounts(before: Look | None, now: Look, width: int, room: int | None) -> list[Text]:
+    """Return the accounts' lines; where they are too many, what needs somebody comes first."""
+    blocks = [(stats, _account(before, now, stats, width)) for stats in now.stats.values()]
+    if room is None or sum(len(lines) for _, lines in blocks) <= room:
+        return [line for _, lines in blocks for line in lines]
+    blocks.sort(key=lambda block: -_URGENCY.index(health_of(block[0]).level))
+    shown: list[Text] = []
+    while blocks and (not shown or len(shown) + len(blocks[0][1]) < room):
+        shown += blocks.pop(0)[1]
+    if not blocks:
+        return shown
+    stopped = sum(health_of(stats).level is Level.STOPPED for stats, _ in blocks)
+    words = f"… {len(blocks):,} more account{'' if len(blocks) == 1 else 's'}"
+    if stopped:
+        words += f", {stopped:,} of them stopped"
+    left_out = _cut(Text(words, _COLORS[Level.STOPPED] if stopped else "dim"), width)
+    return [*shown[: max(0, room - 1)], left_out]
 
 
 def _account(before: Look | None, now: Look, stats: AccountStats, width: int) -> list[Text]:
@@ -95,11 +115,10 @@ def _rates(before: Look | None, now: Look, account: str) -> Text:
 def _limits(stats: AccountStats) -> Text:
     used, slots = stats.live + stats.strays_live, stats.limits.get("concurrent_runs", 0)
     parts = [f"{_bar(used / slots)} {used}/{slots:g} slots" if slots else f"{used} runs, no cap"]
-    for words, limit, permits in (
-        ("submissions", "dispatches_per_second", "dispatch"),
-        ("calls", "requests_per_second", "request"),
+    for words, value, permits in (
+        ("submissions", stats.full_pace, "dispatch"),
+        ("calls", stats.limits.get("requests_per_second", 0), "request"),
     ):
-        value = stats.limits.get(limit, 0)
         left = f" ({stats.permits[permits]} now)" if permits in stats.permits else ""
         parts.append(f"{words} {value:g}/s{left}" if value else f"{words} unlimited")
     if stats.pace is not None:

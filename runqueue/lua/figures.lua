@@ -1,47 +1,20 @@
--- What monitoring asks beside stats.lua. Nothing is written, and what is walked is bounded: by `most` groups, lanes
--- of them and batches, whatever there is.
--- ARGV  now_us, groups to name, lanes to walk, batches to look at
+-- What monitoring asks beside stats.lua. Nothing is written, and what is walked is bounded: by so many groups and
+-- batches, whatever there is.
+-- ARGV  now_us, groups to name, batches to look at
 -- Reply { oldest and newest heartbeat of processes whose lease holds, in microseconds ago (-1 = no process), since
---         the last tick (-1 = none ever), hold_kind ('' = none holds), claimable jobs, ready in all, live in all,
+--         the last tick (-1 = none ever), ready in all, live in all,
 --         inbox: waiting, taken, refused, { group, load (ready + live), live, ... the busiest first },
 --         { sealed, held, finished (1 | ''), open jobs, ended jobs, ... the newest batches first } }
--- Claimable are ready jobs in lanes that run, of groups that are not paused, and no more than their caps leave.
 local LEASE, TICK = 15000000, 500000
-local groups, most_lanes, most_batches = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local groups, most_batches = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local function beat_at(command, from, to)
   local deadline = redis.call(command, PREFIX .. 'processes', from, to, 'WITHSCORES', 'LIMIT', 0, 1)[2]
   return deadline and int(math.max(0, NOW + LEASE - tonumber(deadline))) or '-1'
 end
 local alive = '(' .. int(NOW)
-local f = redis.call('HMGET', META, 'tick_at', 'hold_until', 'hold_kind', 'paused')
-local ticked = f[1] and int(math.max(0, NOW + TICK - tonumber(f[1]))) or '-1'
-local held = f[4] and 'person' or tonumber(f[2] or 0) > NOW and (f[3] or 'person') or ''
-
-local claimable, walked, rooms = 0, 0, {}
-
--- How many jobs of a group may have a slot beside those that have one.
-local function room_of(group)
-  if not rooms[group] then
-    local g = redis.call('HMGET', group_key(group), 'cap', 'live', 'paused')
-    local cap = tonumber(g[1] or 0)
-    rooms[group] = g[3] and 0 or cap > 0 and math.max(0, cap - tonumber(g[2] or 0)) or math.huge
-  end
-  return rooms[group]
-end
-
-for priority = 0, 3 do
-  for _, group in ipairs(redis.call('ZRANGE', PREFIX .. 'ring:' .. priority, 0, most_lanes - 1)) do
-    for _, lane in ipairs(redis.call('LRANGE', lanes_key(priority, group), 0, most_lanes - 1)) do
-      if walked >= most_lanes then break end
-      walked = walked + 1
-      if lane_runs(lane) then
-        local n = math.min(room_of(group), redis.call('LLEN', lane_key(priority, group, lane)))
-        rooms[group], claimable = rooms[group] - n, claimable + n
-      end
-    end
-  end
-end
+local tick_at = redis.call('HGET', META, 'tick_at')
+local ticked = tick_at and int(math.max(0, NOW + TICK - tonumber(tick_at))) or '-1'
 
 local ready = 0
 local counts = redis.call('HMGET', COUNTERS, 'ready:0', 'ready:1', 'ready:2', 'ready:3', 'live')
@@ -69,5 +42,5 @@ for _, part in ipairs({ { 'LLEN', 'inbox' }, { 'HLEN', 'inbox:taken' }, { 'LLEN'
   local n = redis.pcall(part[1], PREFIX .. part[2])
   inbox[#inbox + 1] = type(n) == 'number' and n or 0
 end
-return { beat_at('ZRANGEBYSCORE', alive, '+inf'), beat_at('ZREVRANGEBYSCORE', '+inf', alive), ticked, held, claimable,
+return { beat_at('ZRANGEBYSCORE', alive, '+inf'), beat_at('ZREVRANGEBYSCORE', '+inf', alive), ticked,
   ready, tonumber(counts[5] or 0), inbox[1], inbox[2], inbox[3], busiest, batches }

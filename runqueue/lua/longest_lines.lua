@@ -2,9 +2,10 @@
 -- ARGV  now_us, groups to look at, at most, lanes to look at of each, at most, how many of them to return
 -- Reply { how many groups have a line or settings (of those looked at), per group: name, jobs in line, live,
 --         cap (0 = none), paused (0 | 1) }
--- A line is what stands in the lanes that claims take from: those of held batches do not count.
+-- A line is what stands in the lanes that claims take from: those of held batches do not count, and canceled jobs that
+-- no claim has met do not make it longer than the group has ready ones.
 local most, lanes_each, count = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local length, paused, names = {}, {}, {}
+local length, load, paused, names = {}, {}, {}, {}
 local function add(group)
   if length[group] or #names >= most then return end
   length[group] = 0
@@ -13,6 +14,10 @@ local function add(group)
     for _, lane in ipairs(redis.call('LRANGE', lanes_key(priority, group), 0, lanes_each - 1)) do
       if lane_runs(lane) then length[group] = length[group] + redis.call('LLEN', lane_key(priority, group, lane)) end
     end
+  end
+  if length[group] > 0 then
+    load[group] = tonumber(redis.call('ZSCORE', PREFIX .. 'busy', group) or 0)
+    length[group] = math.min(length[group], load[group])
   end
 end
 
@@ -31,7 +36,8 @@ end)
 local reply = { #names }
 for i = 1, math.min(count, #names) do
   local f = redis.call('HMGET', group_key(names[i]), 'live', 'cap', 'paused')
-  for _, value in ipairs({ names[i], length[names[i]], tonumber(f[1] or 0), tonumber(f[2] or 0), f[3] and 1 or 0 }) do
+  local ready = math.max(0, math.min(length[names[i]], (load[names[i]] or 0) - tonumber(f[1] or 0)))
+  for _, value in ipairs({ names[i], ready, tonumber(f[1] or 0), tonumber(f[2] or 0), f[3] and 1 or 0 }) do
     reply[#reply + 1] = value
   end
 end

@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 from runqueue.scripts import Call, load
 
-#: Groups that are named, lanes that are walked, batches that are looked at: a scrape's bounds.
-GROUPS, LANES, BATCHES = 20, 256, 200
+#: Groups that are named, batches that are looked at: a scrape's bounds.
+GROUPS, BATCHES = 20, 200
 #: What the groups that are not named are called together.
 OTHER = "other"
-#: What may hold an account's submissions.
-HOLDS = ("person", "account", "breaker", "rate", "redis", "server")
 #: How a batch may stand.
 STATUSES = ("validating", "in_progress", "held", "finished")
 
@@ -33,8 +31,6 @@ class Figures:
         heartbeats: seconds since the last one of each of two processes whose leases hold:
             `oldest`, `newest`; empty where there is none.
         ticked: seconds since any worker's last tick; None = there never was one.
-        hold: what holds submissions, of `HOLDS`; None = nothing.
-        claimable: jobs that a claim may take, in the first `LANES` lanes.
         inbox: lines of the inbox: waiting, taken, refused.
         groups: the busiest ones; the last, `OTHER`, is all others together.
         batches: the newest ones by how they stand, of `STATUSES`.
@@ -43,8 +39,6 @@ class Figures:
 
     heartbeats: Mapping[str, float]
     ticked: float | None
-    hold: str | None
-    claimable: int
     inbox: Mapping[str, int]
     groups: tuple[GroupLoad, ...]
     batches: Mapping[str, int]
@@ -53,20 +47,17 @@ class Figures:
 
 def read_figures(account: str) -> Call[Figures]:
     """Read an account's figures; bounded, whatever there is. See `figures.lua`."""
-    return Call(load("figures"), account, [GROUPS, LANES, BATCHES], _parse)
+    return Call(load("figures"), account, [GROUPS, BATCHES], _parse)
 
 
 def _parse(reply: list[Any]) -> Figures:
     beats = {"oldest": _seconds(reply[0]), "newest": _seconds(reply[1])}
-    hold = reply[3].decode()
-    statuses, jobs = _batches(reply[11])
+    statuses, jobs = _batches(reply[9])
     return Figures(
         heartbeats={which: age for which, age in beats.items() if age is not None},
         ticked=_seconds(reply[2]),
-        hold=(hold if hold in HOLDS else "person") if hold else None,
-        claimable=int(reply[4]),
-        inbox=dict(zip(("waiting", "taken", "refused"), map(int, reply[7:10]), strict=True)),
-        groups=_groups(reply[10], int(reply[5]), int(reply[6])),
+        inbox=dict(zip(("waiting", "taken", "refused"), map(int, reply[5:8]), strict=True)),
+        groups=_groups(reply[8], int(reply[3]), int(reply[4])),
         batches=statuses,
         batch_jobs=jobs,
     )

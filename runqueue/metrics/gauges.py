@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from runqueue.job import JobState
 from runqueue.metrics.family import Family, Sample, Seen, one, pairs
-from runqueue.metrics.figures import HOLDS, STATUSES
+from runqueue.metrics.figures import STATUSES
 from runqueue.spec import Priority
+from runqueue.stats import HOLDS
 
 
 def _jobs(seen: Seen) -> Iterator[Sample]:
@@ -28,13 +29,13 @@ def _settings(seen: Seen) -> Iterator[Sample]:
 
 
 def _pace(seen: Seen) -> float:
-    limits = seen.stats.limits
-    return limits["dispatches_per_second"] if seen.stats.pace is None else seen.stats.pace
+    return seen.stats.full_pace if seen.stats.pace is None else seen.stats.pace
 
 
 def _hold(seen: Seen) -> Iterator[Sample]:
     for kind in HOLDS:
-        yield (kind,), float(seen.figures.hold == kind)
+        yield (kind,), float(seen.stats.hold_kind == kind)
+    yield ("paused",), float(seen.stats.paused)
 
 
 GAUGES: tuple[Family, ...] = (
@@ -58,13 +59,16 @@ GAUGES: tuple[Family, ...] = (
         "claimable_jobs",
         "gauge",
         "Ready jobs that may be submitted: not of a batch that is held, nor of a group that is"
-        " paused or at its cap. Of the first 256 lanes, so there may be more.",
-        one(lambda seen: seen.figures.claimable),
+        " paused or at its cap. Of the first 128 lanes, so there may be more; fewer where canceled"
+        " ones stand among them that no claim has met.",
+        one(lambda seen: seen.stats.claimable),
     ),
     Family(
         "oldest_ready_seconds",
         "gauge",
-        "How long the longest-waiting ready job has waited; 0 = none waits.",
+        "How long the longest-waiting ready job has waited, of those not of a batch that is"
+        " held, nor of a group that is paused or at its cap. Of the first 128 lanes, shared by the"
+        " priorities, so one may have waited longer; 0 = none was found that waits.",
         one(lambda seen: seen.stats.oldest_ready_seconds or 0.0),
     ),
     Family(
@@ -112,19 +116,21 @@ GAUGES: tuple[Family, ...] = (
     Family(
         "pace",
         "gauge",
-        "Submissions per second that go now: the limit, or less while the server answers 429.",
+        "Submissions per second that may go now, 0 = no limit: dispatches_per_second, or 70 % of"
+        " requests_per_second where that is less; still less while the server answers 429.",
         one(_pace),
     ),
     Family(
         "slowed_down",
         "gauge",
-        "1 while submissions go slower than the limit, since the server answered 429.",
+        "1 while submissions go slower than the limits let them, since the server answered 429.",
         one(lambda seen: float(seen.stats.pace is not None)),
     ),
     Family(
         "held",
         "gauge",
-        "1 while nothing is submitted, by what holds it: person (somebody has to look and resume),"
+        "1 while nothing is submitted, by what holds it: paused (by a person, beside any of the"
+        " others), person (somebody has to look and resume),"
         " account (key, balance or URL), breaker (many failures or refusals in a row), rate (the"
         " server asked to wait), redis (restarted: what was lost is found out), server (cannot be"
         " reached, or is busy).",

@@ -171,6 +171,8 @@ def test_while_redis_is_away_the_figures_stay_and_it_goes_on_by_itself(tmp_path:
         ({"in_line": {}}, Level.STOPPED, "in a batch that is held"),
         ({"pace": 0.5}, Level.BUSY, "429: 0.5 submissions"),
         ({"permits": {"dispatch": 0}}, Level.GOOD, "at its limit of 2 a second"),
+        ({"full_pace": 1.4}, Level.GOOD, "up to 1.4 a second (70 % of 10 calls)"),
+        ({"limits": {}, "full_pace": 0.0}, Level.GOOD, "without a limit"),
         ({"permits": {"request": 0}}, Level.BUSY, "calls are at their limit of 10"),
     ],
 )
@@ -181,6 +183,64 @@ def test_the_health_line_says_whether_it_submits_and_if_not_why(
 
     assert found.level is level
     assert words in str(found)
+
+
+@pytest.mark.parametrize(
+    ("rate", "silent", "level"),
+    [
+        (2.0, 44, Level.GOOD),
+        (2.0, 46, Level.STOPPED),
+        (0.0, 46, Level.STOPPED),
+        (1 / 300, 300, Level.GOOD),
+        (1 / 300, 601, Level.STOPPED),
+    ],
+)
+def test_silence_is_amiss_when_a_limit_would_have_let_two_jobs_go_meanwhile(
+    rate: float, silent: float, level: Level
+) -> None:
+    assert health_of(stats(full_pace=rate), silent).level is level
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds", "may_be"),
+    [("account", 60.0, True), ("redis", 7.0, False), ("person", 1e9, True)],
+)
+def test_any_hold_may_be_ended_but_the_one_that_finds_out_what_redis_lost(
+    kind: str, seconds: float, may_be: bool
+) -> None:
+    found = health_of(stats(hold_reason="whatever", hold_kind=kind, hold_seconds=seconds))
+
+    assert found.can_resume is may_be
+
+
+def test_accounts_that_do_not_fit_are_counted_and_those_that_stopped_come_first() -> None:
+    many = {f"a{n}": stats(account=f"a{n}") for n in range(8)}
+    many["a7"] = stats(account="a7", hold_reason="HTTP 401", hold_seconds=60.0)
+
+    shown = picture(None, Look(1.0, many), where="x", trouble="", width=80, height=24).plain
+
+    lines = shown.split("\n")
+    assert len(lines) <= 24
+    assert "account a7: nothing is submitted" in lines[2]
+    named = [name for name in many if f"account {name}:" in shown]
+    assert lines[-1] == f"… {8 - len(named)} more accounts"
+
+
+def test_accounts_that_stopped_and_do_not_fit_are_told_of() -> None:
+    held = {"hold_reason": "HTTP 401", "hold_seconds": 60.0}
+    many = {f"a{n}": stats(account=f"a{n}", **held) for n in range(3)}
+
+    shown = picture(None, Look(1.0, many), where="x", trouble="", width=80, height=10).plain
+
+    assert shown.split("\n")[-1] == "… 2 more accounts, 2 of them stopped"
+
+
+def test_the_limits_show_the_rate_that_submissions_may_go_at() -> None:
+    look = Look(1.0, {"default": stats(full_pace=1.4)})
+
+    shown = picture(None, look, where="x", trouble="", width=80, height=24).plain
+
+    assert "submissions 1.4/s (1 now)" in shown
 
 
 def test_a_picture_fits_80_by_24_whatever_there_is_to_show() -> None:

@@ -193,35 +193,35 @@ def test_what_holds_the_account_is_said_once_while_somebody_waits(
     )
 
 
-def hold(desk: Desk, account: str, reason: str, seconds: float = 60) -> None:
+def hold(desk: Desk, account: str, reason: str, seconds: float = 60, kind: str = "account") -> None:
     """Hold an account's submissions."""
     until = int((time.time() + seconds) * 1e6)
     meta = f"runqueue:{{{account}}}:meta"
+    desk.client.hset(meta, "hold_kind", kind)
     desk.client.hset(meta, mapping={"hold_until": until, "hold_reason": reason})
 
 
 @pytest.mark.parametrize(
-    ("account", "reason", "seconds", "words"),
+    ("account", "held", "words"),
     [
         (
             "second",
-            "HTTP 402",
-            60,
+            ("HTTP 402", 60, "account"),
             r"for the next \d+ s \(`runqueue resume second` tries at once\)",
         ),
-        ("second", "lost", 1e9, "until `runqueue resume second`"),
-        ("default", "Redis was restarted: its workers are asked", 7, r"for the next \d s"),
+        ("second", ("lost", 1e9, "person"), "until `runqueue resume second`"),
+        ("default", ("restarted, in whatever words", 7, "redis"), r"for the next \d s"),
     ],
 )
 def test_a_hold_names_what_ends_it_where_that_is_a_person_s(
-    desk: Desk, account: str, reason: str, seconds: float, words: str
+    desk: Desk, account: str, held: tuple[str, float, str], words: str
 ) -> None:
     desk.know("second")
-    hold(desk, account, reason, seconds)
+    hold(desk, account, *held)
 
     told = hold_words(desk.queue.stats()[account])
 
-    expected = f"account {account}: nothing is submitted {words}: {re.escape(reason)}"
+    expected = f"account {account}: nothing is submitted {words}: {held[0]}"
     assert re.fullmatch(expected, told)
 
 

@@ -40,6 +40,24 @@ def told(value: Any, name: str = "error", *secrets: str) -> Any:
         ("redis://user:pass@host:6379/0", f"redis://{REDACTED}@host:6379/0"),
         ("GET https://x.test/a?token=1&b=2 failed", f"GET https://x.test/a?{REDACTED} failed"),
         ("see https://x.test/a#secret", f"see https://x.test/a?{REDACTED}"),
+        ("Authorization: Token abc.def-123", f"Authorization: Token {REDACTED}"),
+        ("authorization: abcdef", f"authorization: {REDACTED}"),
+        ("Cookie: session=abc; other=def\nnext", f"Cookie: {REDACTED}\nnext"),
+        ("client_secret=abc access_token=def", f"client_secret={REDACTED} access_token={REDACTED}"),
+        ("password: hunter22, once", f"password: {REDACTED}, once"),
+        ("token = 'a b' and", f"token = {REDACTED} and"),
+        ("totp_identifier=ann@x.test,", f"totp_identifier={REDACTED},"),
+        ("navigation_goal: 'log in as ann'", f"navigation_goal: {REDACTED}"),
+        ('{"parameters": {"a": [1, "}"]}, "n": 1}', f'{{"parameters": {REDACTED}, "n": 1}}'),
+        ("extra_http_headers={'X-Auth': 'a'}, n=1", f"extra_http_headers={REDACTED}, n=1"),
+        ("body=b'a b', n=1", f"body={REDACTED}, n=1"),
+        (r"{\"prompt\": \"it\\\"s\", \"n\": 1}", rf"{{\"prompt\": {REDACTED}, \"n\": 1}}"),
+        ("{'totp_code': 123456, 'n': 1}", f"{{'totp_code': {REDACTED}, 'n': 1}}"),
+        ("[type=int, input_value={'a': 'b'}, n=1]", f"[type=int, input_value={REDACTED}, n=1]"),
+        ("'prompt': 'cut off in the mid…", f"'prompt': {REDACTED}"),
+        ("redis://user:p@ss@host:6379/0", f"redis://{REDACTED}@host:6379/0"),
+        ("redis://:pa/ss?w#d@host:6379/0", f"redis://{REDACTED}@host:6379/0"),
+        ("{'input': 'a', 'db_password': 'b'}", f"{{'input': 'a', 'db_password': {REDACTED}}}"),
         (
             f"/v1/webhooks/skyvern/default/aaaa/1/{'0' * 32}",
             f"/v1/webhooks/skyvern/default/aaaa/1/{REDACTED}",
@@ -57,6 +75,10 @@ def test_what_looks_like_a_secret_is_taken_out_of_any_text(text: str, left: str)
         "SKYVERN_API_KEY: expected the API key of your Skyvern account",
         "the token is missing",
         "bearer of news",
+        "body.prompt: expected text that is not blank, got a whole number",
+        "body = await self._read(headers)",
+        "http://127.0.0.1:8080/users/@me",
+        "max_tokens=5, secretary: Ann",
         "host-1-4711-a1b2c3",
         "job aaaabbbbccccddddeeeeffff is completed",
     ],
@@ -67,7 +89,10 @@ def test_what_is_none_stays_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["api_key", "X-Api-Key", "authorization", "prompt", "parameters", "totp_url", "body", "Cookie"],
+    [
+        *("api_key", "X-Api-Key", "authorization", "prompt", "parameters", "totp_url", "body"),
+        *("Cookie", "client_secret", "db_password", "totp_code", "aws_secret_access_key"),
+    ],
 )
 def test_a_field_of_a_known_name_is_not_shown_however_deep_it_stands(name: str) -> None:
     assert told("anything", name) == REDACTED
@@ -80,6 +105,10 @@ def test_the_secrets_of_the_process_are_found_wherever_they_stand() -> None:
     assert told(ValueError(KEY), "error", KEY) == f"ValueError('{REDACTED}')"
     # One of three characters would be found in every other word.
     assert told("the other", "event", "the") == "the other"
+
+
+def test_a_secret_of_the_process_is_found_in_the_name_of_a_field() -> None:
+    assert told({KEY: 1}, "runs", KEY) == {REDACTED: 1}
 
 
 def test_bytes_and_what_is_too_deep_or_too_long_are_not_shown() -> None:

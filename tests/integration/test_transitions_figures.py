@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-from runqueue import calls, groups, operator_calls, stages
+from runqueue import calls, operator_calls, stages
 from runqueue.batches import BatchRules
 from runqueue.delivery_items import Reported
 from runqueue.items import Finished, GivenBack, RunAgain
@@ -220,13 +220,13 @@ def test_a_parked_job_gives_its_place_in_the_group_back(clock: Clockwork) -> Non
 def test_what_a_claim_came_back_for_says_what_holds_the_account(
     clock: Clockwork, why: str, kind: str
 ) -> None:
-    assert figures(clock).hold is None
+    assert stats(clock).hold_kind is None
     (job,) = clock.enqueue()
     clock.claimed()
     clock.give_back(job, why, wait=5)
-    assert figures(clock).hold == kind
+    assert stats(clock).hold_kind == kind
     clock.wait(100)
-    assert figures(clock).hold is None
+    assert stats(clock).hold_kind is None
 
 
 def test_ten_failures_in_a_row_are_the_breaker_s(clock: Clockwork) -> None:
@@ -235,14 +235,14 @@ def test_ten_failures_in_a_row_are_the_breaker_s(clock: Clockwork) -> None:
     for job in jobs:
         clock.lose(job, trouble=True)
 
-    assert figures(clock).hold == "breaker"
+    assert stats(clock).hold_kind == "breaker"
 
 
 def test_claims_that_redis_lost_are_a_person_s(clock: Clockwork) -> None:
     clock.heartbeat(first=True)
     clock.heartbeat(sequence=7)
 
-    assert figures(clock).hold == "person"
+    assert stats(clock).hold_kind == "person"
 
 
 def test_what_the_server_asked_to_wait_holds_longer_than_the_breaker_until_a_person_ends_it(
@@ -253,9 +253,9 @@ def test_what_the_server_asked_to_wait_holds_longer_than_the_breaker_until_a_per
     clock.give_back(first, "limited", wait=30)
     for job in others[:10]:
         clock.lose(job, trouble=True)
-    assert figures(clock).hold == "rate"
+    assert stats(clock).hold_kind == "rate"
     clock.run(calls.resume(clock.account))
-    assert figures(clock).hold is None
+    assert stats(clock).hold_kind is None
 
 
 def test_heartbeats_and_ticks_are_told_by_their_age(clock: Clockwork) -> None:
@@ -273,21 +273,6 @@ def test_heartbeats_and_ticks_are_told_by_their_age(clock: Clockwork) -> None:
     clock.wait(LEASE / SECOND)
     assert figures(clock).heartbeats == {}
     assert figures(clock).ticked == 17.0
-
-
-def test_only_what_may_go_is_claimable(clock: Clockwork) -> None:
-    clock.enqueue(3)
-    batch, _ = clock.batch_of(4)
-    clock.enqueue(5, group="shop")
-    assert figures(clock).claimable == 12
-    clock.hold(batch)
-    clock.run(groups.set_group(clock.account, "shop", paused=True))
-    assert figures(clock).claimable == 3
-    clock.run(groups.set_group(clock.account, "shop", 2, paused=False))
-    assert figures(clock).claimable == 5
-    clock.heartbeat(first=True)
-    assert len(clock.claim(10).items) == 5
-    assert figures(clock).claimable == 0
 
 
 def test_batches_are_told_by_how_they_stand(clock: Clockwork) -> None:

@@ -9,7 +9,7 @@ import pytest
 Promtool = Callable[..., str]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def promtool() -> Promtool:
     """Run promtool and return what it says; it must be content."""
     found = shutil.which("promtool")

@@ -104,3 +104,22 @@ def test_a_variable_of_grafana_stands_only_where_it_is_filled_in() -> None:
             for target in panel["targets"]:
                 assert "$" not in filled(target["expr"]).replace("$account", "")
     assert not [rule["alert"] for rule in rules() if "$" in rule["expr"]]
+
+
+def test_a_worker_that_serves_two_accounts_is_shown_as_one(
+    promtool: Promtool, tmp_path: Path
+) -> None:
+    (board,) = (board for name, board in dashboards().items() if "overview" in name)
+    (panel,) = (panel for panel in panels(board) if panel["title"] == "Workers")
+    (target,) = panel["targets"]
+    series = [
+        {"series": f'runqueue_worker_processes{{account="{account}"}}', "values": "2x5"}
+        for account in ("default", "acme")
+    ]
+    expression = target["expr"].replace("$account", ".*")
+    asks = {"expr": expression, "eval_time": "3m", "exp_samples": [{"value": 2}]}
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": [asks]}
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump({"tests": [test]}))
+
+    promtool("test", "rules", file)

@@ -13,11 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from ops.exposed import exposed
 from runqueue import RunQueue, stages
 from runqueue.collector import QueueCollector
+from runqueue.keys import Keys
 from simulator.options import DEFAULT_API_KEY
 from tests.worker.working import INSTANT, closed_port, working
 from worker import metrics_server
+from worker.listing import ListPump
 from worker.metrics import AccountMetrics
 from worker.metrics_server import serve_metrics
+from worker.pumps import KINDS
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -102,6 +105,30 @@ async def test_both_pages_are_served_with_the_promised_names_and_tell_what_happe
         hidden = [*job_ids, *(bench.job(job_id).run_id or "" for job_id in job_ids)]
         hidden += [DEFAULT_API_KEY, bench.api.url, "http", secret.words]
         assert not [text for text in told for secret_text in hidden if secret_text in text]
+
+
+def test_an_account_that_is_damaged_is_told_of_and_hides_no_other(
+    client: redis.Redis, queue: RunQueue
+) -> None:
+    client.sadd("runqueue:{accounts}", "acme", "zoo")
+    client.set(Keys("acme").meta, "no hash")
+    client.hset(Keys("zoo").prefix + "counters", "live", "no number")
+
+    found = {family.name: family for family in QueueCollector(queue).collect()}
+
+    assert value(found, "runqueue_up") == 1
+    readable = {
+        account: value(found, "runqueue_account_readable", account=account)
+        for account in ("default", "acme", "zoo")
+    }
+    assert readable == {"default": 1, "acme": 0, "zoo": 0}
+    assert value(found, "runqueue_in_flight") == 0, "there is the one of `default`"
+
+
+def test_every_kind_of_pump_is_named_where_they_are_counted() -> None:
+    text = next(metric.text for metric in exposed() if metric.name == "runqueue_pump_busy")
+
+    assert all(kind.kind in text for kind in (*KINDS, ListPump))
 
 
 class TaskNames:

@@ -1,0 +1,58 @@
+-- The line: ready jobs in lanes that claims take from, of groups that are neither paused nor at their cap.
+-- Canceled jobs stand in their lanes until a claim meets them: no more are counted than group and priority have ready.
+
+-- Groups of a ring with what may still be counted of each: `ready` jobs (of one without settings as many as it has
+-- ready or live, which spares a look), and how many of these may have a slot, `room`.
+local groups_now = {}
+local function groups_of(ring, most)
+  local groups = redis.call('ZRANGE', ring, 0, most - 1)
+  if #groups == 0 then return groups end
+  local loads = redis.call('ZMSCORE', PREFIX .. 'busy', unpack(groups))
+  local is_set = redis.call('SMISMEMBER', PREFIX .. 'groups', unpack(groups))
+  for i, group in ipairs(groups) do
+    if not groups_now[group] then
+      local now = { ready = tonumber(loads[i] or 0), room = math.huge }
+      if is_set[i] == 1 then
+        local g = redis.call('HMGET', group_key(group), 'cap', 'live', 'paused')
+        local cap, live = tonumber(g[1] or 0), tonumber(g[2] or 0)
+        now.ready, now.room = now.ready - live, g[3] and 0 or cap > 0 and cap - live or math.huge
+      end
+      groups_now[group] = now
+    end
+  end
+  return groups
+end
+
+-- Walks at most `share` lanes of a priority; returns how many. A group of which nothing may go counts as one, too.
+local function walk_ring(priority, share, visit)
+  local ready, walked = tonumber(redis.call('HGET', COUNTERS, 'ready:' .. priority) or 0), 0
+  for _, group in ipairs(groups_of(PREFIX .. 'ring:' .. priority, share)) do
+    if walked >= share then break end
+    local now, lanes = groups_now[group], {}
+    if now.room > 0 then lanes = redis.call('LRANGE', lanes_key(priority, group), 0, share - walked - 1) end
+    walked = walked + math.max(1, #lanes)
+    for _, lane in ipairs(lanes) do
+      if lane_runs(lane) then
+        local key = lane_key(priority, group, lane)
+        local n = math.min(redis.call('LLEN', key), now.ready, ready)
+        if n > 0 then
+          now.ready, ready = now.ready - n, ready - n
+          visit(priority, key, n, now)
+        end
+      end
+    end
+  end
+  return walked
+end
+
+-- Calls back with each lane of the line: priority, the lane's key, how many of its jobs may be ready, its group. Walks
+-- `most` lanes; each priority has a share, so that no other hides it, and what it does not need is the next one's.
+local function walk_line(most, visit)
+  local priorities = {}
+  for priority = 0, 3 do
+    if redis.call('EXISTS', PREFIX .. 'ring:' .. priority) == 1 then priorities[#priorities + 1] = priority end
+  end
+  for i, priority in ipairs(priorities) do
+    most = most - walk_ring(priority, math.floor(most / (#priorities - i + 1)), visit)
+  end
+end

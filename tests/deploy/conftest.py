@@ -1,0 +1,5 @@
+"""What the tests of the examples share."""
+
+from tests.ops.conftest import promtool
+
+__all__ = ["promtool"]
