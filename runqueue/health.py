@@ -9,6 +9,8 @@ from runqueue.stats import AccountStats
 
 #: What is open: somebody waits for it.
 _OPEN = tuple(state for state in JobState if not state.is_over)
+#: Seconds without an answer to a read that are worth a word.
+_UNREAD = 30.0
 #: Seconds without a submission, though nothing holds them, that are worth a word; and how many
 #: times as long as a limit has one job wait for the next.
 _QUIET, _QUIET_TURNS = 45.0, 2
@@ -56,6 +58,9 @@ def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> Health:
         return _held(stats)
     if not stats.processes:
         return _unserved(stats)
+    unread = _unread(stats)
+    if unread and (_is_full(stats) or not stats.states.get(JobState.READY)):
+        return Health(Level.STOPPED, "Runs are not followed", unread)
     if not stats.states.get(JobState.READY):
         return Health(Level.GOOD, "Nothing to submit", _idle(stats))
     return _of_waiting(stats, silent_seconds)
@@ -64,8 +69,7 @@ def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> Health:
 def _of_waiting(stats: AccountStats, silent_seconds: float) -> Health:
     """Say what ready jobs wait for."""
     if _is_full(stats):
-        cap = stats.limits["concurrent_runs"]
-        return Health(Level.GOOD, "Submitting as runs end", f"all {cap:,.0f} slots are taken")
+        return _full(stats)
     if not any(stats.in_line.values()):
         reason = "every ready job is in a batch that is held, or in a group that is paused or full"
         return Health(Level.STOPPED, "Not submitting", reason)
@@ -76,6 +80,22 @@ def _of_waiting(stats: AccountStats, silent_seconds: float) -> Health:
         reason = f"nothing holds it, yet nothing was accepted in {silent_seconds:.0f} s"
         return Health(Level.STOPPED, "Not submitting", f"{reason}: see the workers' logs")
     return _submitting(stats)
+
+
+def _full(stats: AccountStats) -> Health:
+    cap, doubtful = stats.limits["concurrent_runs"], stats.states.get(JobState.UNCONFIRMED, 0)
+    reason = f"all {cap:,.0f} slots are taken"
+    if 2 * doubtful < cap:
+        return Health(Level.GOOD, "Submitting as runs end", reason)
+    return Health(Level.BUSY, "Submitting slowly", f"{reason}, {doubtful:,} by unconfirmed jobs")
+
+
+def _unread(stats: AccountStats) -> str:
+    """Return why nobody knows how the runs do; '' = it is known."""
+    if (stats.reads_failing_seconds or 0.0) < _UNREAD:
+        return ""
+    failing = stats.reads_failing_seconds
+    return f"Skyvern has answered no read for {failing:.0f} s ({stats.reads_why})"
 
 
 def _quiet(rate: float) -> float:
@@ -122,6 +142,8 @@ def _submitting(stats: AccountStats) -> Health:
         calls = stats.limits.get("requests_per_second", 0)
         reason = f"calls are at their limit of {calls:g} a second"
         return Health(Level.BUSY, "Submitting slowly", reason)
+    if unread := _unread(stats):
+        return Health(Level.BUSY, "Submitting, and runs are not followed", unread)
     pace = f"up to {rate:g} a second{_why(stats)}" if rate else "without a limit"
     return Health(Level.GOOD, "Submitting", pace)
 

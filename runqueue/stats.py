@@ -19,6 +19,8 @@ _LIMITS = (
 
 #: What may hold an account's submissions.
 HOLDS = ("person", "account", "breaker", "rate", "redis", "server")
+#: Seconds for which a process is believed that its reads fail: its heartbeats come every 5.
+_READS_TOLD = 60.0
 #: Seconds that a pause is said to last: it waits for a person.
 _FOR_A_PERSON = 3650 * 86_400.0
 #: Seconds; what holds longer than that waits for a person.
@@ -45,6 +47,8 @@ class AccountStats:
         hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
         hold_kind: what holds it, of `HOLDS`, also while it is paused; None = nothing but a pause.
         times: how long things took, by what was timed; see `times.NAMES`.
+        reads_failing_seconds: for how long Skyvern answered no read while runs were to be followed;
+            None = it does. reads_why: what the reads fail with.
         paused: whether that is because a person paused the account, whatever else holds it.
         capacity: what the account can do by its limits and its last runs; see `seconds_for`.
         in_line: jobs that could be submitted now but for the limits, by priority: not of a batch
@@ -78,6 +82,8 @@ class AccountStats:
     in_line: dict[Priority, int]
     claimable: int
     paused: bool
+    reads_failing_seconds: float | None
+    reads_why: str | None
 
     @property
     def waits_for_a_person(self) -> bool:
@@ -124,6 +130,8 @@ class AccountStats:
             "mean_run_seconds": self.capacity.mean_run_seconds,
             "in_line": {priority.name.lower(): n for priority, n in self.in_line.items() if n},
             "claimable": self.claimable,
+            "reads_failing_seconds": self.reads_failing_seconds,
+            "reads_why": self.reads_why,
             "paused": self.paused,
         }
 
@@ -144,6 +152,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         for state in DeliveryState
         if state is not DeliveryState.NONE
     }
+    failing = _reads_failing(meta, now) if live else None
     paused = meta.get("paused")
     held_for = max(0.0, (float(meta.get("hold_until", 0)) - now) / 1e6)
     reason = text(meta.get("hold_reason")) if held_for else None
@@ -185,4 +194,14 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         in_line=dict(zip(Priority, map(int, reply[12]), strict=True)),
         claimable=int(reply[14]),
         paused=paused is not None,
+        reads_failing_seconds=failing,
+        reads_why=text(meta.get("reads_why")) if failing is not None else None,
     )
+
+
+def _reads_failing(meta: dict[str, bytes], now: int) -> float | None:
+    """Return for how long no read was answered; None = they are, or nobody asks any more."""
+    since, told = meta.get("reads_failing"), meta.get("reads_failed")
+    if since is None or told is None or (now - int(told)) / 1e6 > _READS_TOLD:
+        return None
+    return (now - int(since)) / 1e6

@@ -36,5 +36,7 @@ def stats(**changed: object) -> AccountStats:
         if changed.get("hold_reason") and not changed.get("paused")
         else None,
         "paused": False,
+        "reads_failing_seconds": None,
+        "reads_why": None,
     }
     return AccountStats(**{**values, **changed})  # type: ignore[arg-type]

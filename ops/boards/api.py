@@ -47,6 +47,18 @@ BOARD = Board(
                     unit="reqps",
                 ),
                 Panel(
+                    "Seconds without an answer to a read",
+                    [
+                        (
+                            f"max by (account) (runqueue_reads_failing_seconds{{{CHOSEN}}})",
+                            "{{account}}",
+                        )
+                    ],
+                    "Above 0: runs are live, and nobody can tell how they do.",
+                    unit="s",
+                    runbook="RunqueueReadsFail",
+                ),
+                Panel(
                     "Permits left",
                     [(total("runqueue_permits", "limiter"), "{{limiter}}")],
                     "Calls that may go at this moment; 0 for long = the limit binds.",

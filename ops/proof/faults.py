@@ -11,6 +11,7 @@ import httpx
 
 from faults.lab import line
 from ops.proof.stage import Stage
+from ops.proof.watching import seconds_until
 from runqueue import stages
 from runqueue.ids import job_id_for
 from runqueue.items import Accepted
@@ -97,6 +98,20 @@ def _key_is_refused(stage: Stage) -> Iterator[None]:
 def _server_fails(stage: Stage) -> Iterator[None]:
     stage.lab.simulator.faults({"match": {"method": "POST"}, "action": {"status": 500}})
     stage.lab.hand_in(30, ("titled",))
+    yield
+    stage.lab.simulator.no_faults()
+
+
+@_fault(
+    "RunqueueReadsFail",
+    "503 to every read while runs are live",
+    "they are answered again",
+    simulator=("--duration", "600"),
+)
+def _reads_fail(stage: Stage) -> Iterator[None]:
+    stage.lab.hand_in(3, ("titled",))
+    seconds_until(lambda: len(stage.lab.simulator.runs()) == 3, 30.0, "the runs")
+    stage.lab.simulator.faults({"match": {"method": "GET"}, "action": {"status": 503}})
     yield
     stage.lab.simulator.no_faults()
 

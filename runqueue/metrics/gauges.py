@@ -78,6 +78,12 @@ GAUGES: tuple[Family, ...] = (
         one(lambda seen: seen.stats.live),
     ),
     Family(
+        "reads_failing_seconds",
+        "gauge",
+        "For how long Skyvern has answered no read, while there are runs to follow; 0 = it does.",
+        one(lambda seen: seen.stats.reads_failing_seconds or 0.0),
+    ),
+    Family(
         "slots_taken",
         "gauge",
         "Slots taken: jobs in flight, and strays that may still run. The limit is"

@@ -168,6 +168,27 @@ def test_while_redis_is_away_the_figures_stay_and_it_goes_on_by_itself(tmp_path:
         ({"states": {JobState.SCHEDULED: 2}, "live": 0}, Level.GOOD, "2 are scheduled"),
         ({"states": {JobState.RUNNING: 2}, "live": 2}, Level.GOOD, "2 are in flight"),
         ({"live": 8, "strays_live": 2}, Level.GOOD, "all 10 slots"),
+        (
+            {"live": 10, "states": {JobState.READY: 1, JobState.UNCONFIRMED: 5}},
+            Level.BUSY,
+            "10 slots are taken, 5 by unconfirmed jobs",
+        ),
+        (
+            {"live": 10, "reads_failing_seconds": 40.0, "reads_why": "HTTP 403"},
+            Level.STOPPED,
+            "runs are not followed: Skyvern has answered no read for 40 s (HTTP 403)",
+        ),
+        (
+            {"states": {JobState.RUNNING: 2}, "reads_failing_seconds": 40.0, "reads_why": "x"},
+            Level.STOPPED,
+            "not followed",
+        ),
+        (
+            {"reads_failing_seconds": 40.0, "reads_why": "no answer"},
+            Level.BUSY,
+            "submitting, and runs are not followed",
+        ),
+        ({"reads_failing_seconds": 29.0, "reads_why": "x"}, Level.GOOD, "submitting: up to 2"),
         ({"in_line": {}}, Level.STOPPED, "in a batch that is held"),
         ({"pace": 0.5}, Level.BUSY, "429: 0.5 submissions"),
         ({"permits": {"dispatch": 0}}, Level.GOOD, "at its limit of 2 a second"),
