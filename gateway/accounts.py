@@ -12,6 +12,7 @@ from gateway.content import body_of, json_answer
 from gateway.gate import gate_of
 from gateway.problems import answers
 from gateway.sight import Account, queue_of, sight_of
+from runqueue.limits import change_words
 
 router = APIRouter(tags=["accounts"])
 
@@ -122,8 +123,7 @@ async def set_limits(account: Named, request: Request) -> Response:
     asked = await gate_of(request).room.model(request, LimitsSet)
     given: dict[str, float | None] = asked.model_dump(include=asked.model_fields_set)
     found = await queue_of(request).set_limits(given, account)
-    words = (f"{name} {'reset' if v is None else f'{v:g}'}" for name, v in given.items())
-    tell(request, ", ".join(words))
+    tell(request, change_words(given))
     return json_answer(found.as_dict())
 
 

@@ -7,6 +7,7 @@ how they ended; routes may add what it came to (`tell`).
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import structlog
@@ -24,6 +25,8 @@ from runqueue.ids import is_id
 
 log = structlog.get_logger()
 
+#: Seconds that a note may take: who did it waits for his answer.
+_PATIENCE: Final = 5.0
 _SAFE: Final = {"GET", "HEAD", "OPTIONS"}
 #: What a call is done to, as its path names it.
 _TARGETS: Final = ("job_id", "batch_id", "name")
@@ -34,8 +37,9 @@ async def note(
 ) -> str:
     """Note what somebody did; returns the note's id, '' if it could not be written."""
     try:
-        return await queue.note(who, what, target, detail, account=account)
-    except (RunQueueError, RedisError, OSError, TimeoutError) as error:
+        async with asyncio.timeout(_PATIENCE):
+            return await queue.note(who, what, target, detail, account=account)
+    except (RunQueueError, RedisError, OSError) as error:
         log.warning(
             "not_noted",
             account=account,
@@ -48,12 +52,14 @@ async def note(
 
 
 def tell(request: Request, detail: str) -> None:
-    """Say what a call came to, in words, for its note."""
+    """Say what a call came to, or has come to so far, in words, for its note."""
     request.state.audit_detail = detail
 
 
 class Noting:
     """The layer around the application that notes what was done through the API.
+
+    What was refused is not noted; what broke off is, for it may have done something all the same.
 
     Args:
         app: the application.
@@ -70,20 +76,39 @@ class Noting:
             await self._app(scope, receive, send)
             return
 
+        is_answered = False
+
         async def watch(message: Message) -> None:
             # Noted before it is answered: who asks for the notes then, finds it.
-            is_done = message["type"] == "http.response.start" and message["status"] < 400
-            if is_done and scope.get("state", {}).get("needed") == "operate":
-                await self._note(Request(scope))
+            nonlocal is_answered
+            if message["type"] == "http.response.start":
+                is_answered = True
+                await self._look(scope, message["status"])
             await send(message)
 
-        await self._app(scope, receive, watch)
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:
+            if not is_answered:
+                await self._look(scope, 500)
+            raise
 
-    async def _note(self, request: Request) -> None:
+    async def _look(self, scope: Scope, status: int) -> None:
+        """Note a call by how it ended, if it is one that is noted."""
+        state = scope.get("state", {})
+        if state.get("needed") != "operate":
+            return
+        told = state.get("audit_detail", "")
+        if status < 400:
+            await self._note(Request(scope), told)
+        elif told or status >= 500:
+            detail = "; ".join(filter(None, (told, f"broke off, answered {status}")))
+            await self._note(Request(scope), detail)
+
+    async def _note(self, request: Request, detail: str) -> None:
         named = request.path_params
         target = next((str(named[name]) for name in _TARGETS if name in named), "")
         what = request.scope["route"].name
-        detail = getattr(request.state, "audit_detail", "")
         account = await self._account(request, target)
         who = sight_of(request).name or LOCAL_NAME
         await note(self._gate.sights.whole, account, who, what, target=target, detail=detail)

@@ -82,7 +82,8 @@ def check_is_local(request: Request, public_url: str | None, *, own_page: bool =
 
     What a proxy passes on comes from somewhere else. So does what a web page in a local browser
     sends: it names its origin, or (a name that was made to point here) a host that is not ours.
-    Forms of our `own_page` name an origin, too; it is compared with the host elsewhere.
+    Forms of our `own_page` name an origin, too; it is compared with the host elsewhere. A link on
+    another page may lead here; what else another page asks for, it asks in somebody's name.
     """
     if public_url is not None:
         raise _who_are_you(
@@ -95,8 +96,20 @@ def check_is_local(request: Request, public_url: str | None, *, own_page: bool =
         host = ""
     told = _ON_BEHALF[:-1] if own_page else _ON_BEHALF
     passed_on = any(name in request.headers for name in told)
-    if passed_on or not is_loopback(peer) or not is_loopback(host):
+    pulled = is_from_elsewhere(request) and not _is_followed(request)
+    if passed_on or pulled or not is_loopback(peer) or not is_loopback(host):
         raise _who_are_you("no RUNQUEUE_API_TOKENS are set, so only this machine may ask, directly")
+
+
+def is_from_elsewhere(request: Request) -> bool:
+    """Say whether a page of another site, or of another port, has a browser ask."""
+    return request.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
+
+
+def _is_followed(request: Request) -> bool:
+    """Say whether somebody follows a link."""
+    said = [request.headers.get(f"sec-fetch-{name}") for name in ("mode", "dest")]
+    return request.method == "GET" and said == ["navigate", "document"]
 
 
 def _who_are_you(detail: str) -> HTTPException:

@@ -35,6 +35,8 @@ ANNOUNCE_EVERY = 1.0
 PING_SECONDS = 2.0
 #: Threads that check jobs: they share one interpreter, and more would keep the event loop waiting.
 CHECKERS = 2
+#: Counts for the page, and scrapes of the queue's metrics, at a time.
+COUNTS, SCRAPERS = 2, 2
 
 
 class Gate:
@@ -70,14 +72,18 @@ class Gate:
         self.feed = Feed(self.sights.whole)
         keys = (key for account in self.accounts.values() for key in account.keys)
         self.sessions = Sessions(settings.api_tokens, keys)
+        #: Those who count jobs: a count takes Redis and a thread for seconds.
+        self.counts = asyncio.Semaphore(COUNTS)
         #: What is being done to many jobs, and what ends it early.
         self.works: set[asyncio.Task[str]] = set()
         self.stopping = threading.Event()
         self.room = Room()
         self.bell = Bell(url)
         self.checkers = ThreadPoolExecutor(CHECKERS, thread_name_prefix="check")
-        #: Uploads under way, and listeners to events.
-        self.uploads = self.listeners = 0
+        #: Monitoring waits for nobody: what people do takes threads for seconds.
+        self.scrapers = ThreadPoolExecutor(SCRAPERS, thread_name_prefix="scrape")
+        #: Uploads under way, listeners to events, and pages that are kept up to date.
+        self.uploads = self.listeners = self.pages = 0
         #: Set when the process ends: who waits for something is answered.
         self.closing = asyncio.Event()
 
@@ -114,6 +120,7 @@ class Gate:
         if self.works:
             await asyncio.wait(self.works)
         self.checkers.shutdown(wait=False, cancel_futures=True)
+        self.scrapers.shutdown(wait=False, cancel_futures=True)
         await self.bell.close()
         await self.sights.close()
         self.operations.queue.close()

@@ -6,12 +6,14 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from starlette.responses import Response
 
+from gateway.audit import tell
 from gateway.auth import requires
 from gateway.content import body_of, json_answer
 from gateway.gate import gate_of
 from gateway.problems import answers
 from gateway.shown import GroupShown, GroupsShown
 from gateway.sight import Account, queue_of, sight_of
+from runqueue.groups import change_words
 
 router = APIRouter(tags=["groups"])
 
@@ -67,4 +69,5 @@ async def set_group(
     given: dict[str, Any] = settings.model_dump(include=settings.model_fields_set)
     whose = sight_of(request).whose(account)
     group = await queue_of(request).set_group(name, account=whose, **given)
+    tell(request, change_words(**given))
     return json_answer(group.as_dict())

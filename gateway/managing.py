@@ -6,12 +6,17 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from gateway.audit import tell
 from gateway.auth import requires
 from gateway.batches import BatchId
 from gateway.content import json_answer
 from gateway.problems import answers
 from gateway.shown import EXAMPLE_BATCH, BatchShown, JobsShown, batch_values, job_values
 from gateway.sight import Account, queue_of, sight_of
+from runqueue import flows
+from runqueue.accounts import account_of
+from runqueue.errors import BatchNotFound
+from runqueue.ids import is_id
 from runqueue.job import JobState
 
 router = APIRouter()
@@ -107,5 +112,13 @@ async def resume_batch(batch_id: BatchId, request: Request) -> Response:
 )
 async def retry_failed(batch_id: BatchId, request: Request) -> Response:
     """Have the dead, failed and canceled jobs of a batch done again. Needs the scope `operate`."""
-    jobs = await queue_of(request).retry_failed(batch_id)
+    queue = queue_of(request)
+    account = account_of(batch_id, await queue.accounts()) if is_id(batch_id) else None
+    if account is None:
+        raise BatchNotFound(batch_id)
+
+    def told(jobs: int) -> None:
+        tell(request, f"{jobs:,} jobs are ready again")
+
+    jobs = await flows.drive_async(flows.retry_failed(account, batch_id, told), queue.send)
     return json_answer({"batch_id": batch_id, "jobs": jobs})

@@ -27,6 +27,7 @@ from runqueue.errors import RunQueueError
 from runqueue.health import health_of
 from runqueue.job import JobState
 from runqueue.limits import RANGES
+from runqueue.pausing import seen_of
 from runqueue.spec import Priority
 
 #: Pages that are kept up to date at a time.
@@ -58,27 +59,24 @@ async def overview(request: Request) -> Response:
     done = request.query_params.get("done", "")
     found = await feed.snapshot(account, fresh=bool(done))
     values = shown(viewer, feed, account, found)
-    values |= {"accounts": await viewer.known(), "done": _done(found, done)}
+    note = next((one for one in found.notes if one.id == done), None)
+    values |= {"accounts": await viewer.known(), "done": note}
     return page(request, "overview.html", viewer, values)
-
-
-def _done(found: Snapshot, note_id: str) -> Any:
-    """Return the note of what was done just now, if the page came from that."""
-    return next((note for note in found.notes if note.id == note_id), None)
 
 
 def shown(viewer: Viewer, feed: Feed, account: str, found: Snapshot) -> dict[str, Any]:
     """Return what the parts of the page show."""
     history = feed.history(account)
     stats = found.stats
-    seen = rates(stats, history)
+    pace = rates(stats, history)
     return {
         "viewer": viewer,
         "account": account,
         "found": found,
         "stats": stats,
-        "health": health_of(stats, seen.silent_seconds),
-        "rates": seen,
+        "health": health_of(stats, pace.silent_seconds),
+        "rates": pace,
+        "seen": seen_of(stats),
         "sparks": _sparks(history),
         "now": clock(datetime.now(UTC)),
         "history_seconds": history[-1].at - history[0].at if history else 0,
@@ -125,11 +123,26 @@ async def live(request: Request) -> Response:
     viewer = viewer_of(request)
     gate = gate_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
-    if gate.feed.listeners >= MAX_LIVE:
+    if gate.pages >= MAX_LIVE:
         raise busy("too many pages are open already; reload this one instead")
-    headers = {**HEADERS, "X-Accel-Buffering": "no"}
-    events = _events(gate, viewer, account)
-    return Streamed(events, headers=headers, media_type="text/event-stream")
+    return _Live(gate, _events(gate, viewer, account))
+
+
+class _Live(Streamed):
+    """The stream; it counts as an open page from its admission on, for as long as it is sent."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, gate: Gate, content: AsyncIterator[bytes]) -> None:
+        super().__init__(content, headers={**HEADERS, "X-Accel-Buffering": "no"})
+        self._gate = gate
+
+    async def __call__(self, *asgi: Any) -> None:
+        self._gate.pages += 1
+        try:
+            await super().__call__(*asgi)
+        finally:
+            self._gate.pages -= 1
 
 
 async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[bytes]:

@@ -4,61 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from gateway import page_accounts
 from gateway.audit import note
-from gateway.gate import Gate, gate_of
-from gateway.page_forms import back, operator_form
+from gateway.gate import gate_of
+from gateway.page_asked import Asked, Done
+from gateway.page_forms import back, operator_form, whole
+from gateway.page_problems import status_of
 from gateway.page_render import HEADERS
 from gateway.page_viewer import Viewer
-from runqueue import calls
-from runqueue.errors import BatchNotFound, FieldError, InvalidLimits, JobNotFound
-from runqueue.limits import RANGES
+from runqueue import flows, groups
+from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.operate import Settled
 
-#: A hold that lasts so many seconds waits for a person.
-_A_YEAR: Final = 365 * 86_400
 
-
-class Done(NamedTuple):
-    """What was done.
+class Act(NamedTuple):
+    """Something that can be done.
 
     Args:
-        target: what to; '' = the account.
-        detail: what it came to.
+        to: what to: the field of the form that names it says whose account it is.
+        do: does it.
     """
 
-    target: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What somebody wants done.
-
-    Args:
-        fields: of the form.
-    """
-
-    gate: Gate
-    viewer: Viewer
-    account: str
-    fields: Mapping[str, str]
-
-    def field(self, name: str) -> str:
-        """Return a field that has to be filled in.
-
-        Raises:
-            HTTPException: it is empty.
-        """
-        if value := self.fields.get(name, ""):
-            return value
-        raise HTTPException(422, f"{name}: expected a value")
+    to: Literal["account", "batch", "job"]
+    do: Callable[[Asked], Awaitable[Done]]
 
 
 async def act(request: Request) -> Response:
@@ -68,59 +42,38 @@ async def act(request: Request) -> Response:
     if what not in _ACTS:
         raise HTTPException(404)
     gate = gate_of(request)
-    asked = Asked(gate, viewer, await _account(viewer, fields), fields)
-    done = await _ACTS[what](asked)
-    note_id = await note(gate.sights.whole, asked.account, viewer.name, what, **done._asdict())
+    account = await _account(viewer, fields, _ACTS[what].to)
+    asked = Asked(gate, viewer, account, fields)
+    try:
+        done = await _ACTS[what].do(asked)
+    except Exception as error:
+        # What was refused is not noted. What broke off may have done something all the same.
+        if asked.so_far or status_of(error) >= 500:
+            target = fields.get(_ACTS[what].to, "") if _ACTS[what].to != "account" else ""
+            detail = "; ".join(filter(None, (asked.so_far, f"broke off: {error}")))
+            whole_queue = gate.sights.whole
+            await note(whole_queue, account, viewer.name, what, target=target, detail=detail)
+        raise
+    note_id = await note(gate.sights.whole, account, viewer.name, what, **done._asdict())
     return RedirectResponse(back(fields, done=note_id), 303, HEADERS)
 
 
-async def _account(viewer: Viewer, fields: Mapping[str, str]) -> str:
-    """Return whose job or batch it is, else the account that is named."""
-    for name, error in (("job", JobNotFound), ("batch", BatchNotFound)):
-        if some_id := fields.get(name):
-            owner = await viewer.owner(some_id)
-            if owner is None:
-                raise error(some_id)
-            return owner
-    return await viewer.account(fields.get("account", ""))
+async def _account(viewer: Viewer, fields: Mapping[str, str], to: str) -> str:
+    """Return whose job or batch it is that is acted on, else the account that is named.
 
-
-async def _pause_account(asked: Asked) -> Done:
-    reason = asked.fields.get("reason", "")
-    shown = f"{asked.viewer.name}: {reason}" if reason else f"by {asked.viewer.name}"
-    await asked.viewer.queue.pause(asked.account, shown)
-    return Done("", reason)
-
-
-async def _resume_account(asked: Asked) -> Done:
-    """Go on, unless something else holds the account by now than what was seen."""
-    stats = await asked.viewer.queue.send(calls.stats(asked.account))
-    is_same = stats.paused == (asked.fields.get("seen") == "paused")
-    if is_same and not stats.paused and stats.hold_seconds > _A_YEAR:
-        is_same = stats.hold_reason == asked.fields.get("reason")
-    if not is_same:
-        raise HTTPException(409, f"it is held by something else by now: {stats.hold_reason}")
-    reason = await asked.viewer.queue.resume(asked.account)
-    return Done("", f"it was held by: {reason}" if reason else "nothing held it")
-
-
-async def _set_limits(asked: Asked) -> Done:
-    values: dict[str, float | None] = {}
-    for name in RANGES:
-        if name in asked.fields:
-            values[name] = _limit(name, asked.fields[name])
-    before = (await asked.viewer.queue.set_limits({}, asked.account)).live
-    changed = {name: value for name, value in values.items() if before.get(name) != value}
-    await asked.viewer.queue.set_limits(changed, asked.account)
-    words = [f"{name} {'reset' if v is None else f'{v:g}'}" for name, v in changed.items()]
-    return Done("", ", ".join(words) or "none was changed")
-
-
-def _limit(name: str, text: str) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        raise InvalidLimits([FieldError(name, f"expected a number, got {text[:20]!r}")]) from None
+    Raises:
+        HTTPException: it is not named.
+        JobNotFound, BatchNotFound, UnknownAccount: it is none that exists for who asks.
+    """
+    if to == "account":
+        return await viewer.account(fields.get("account", ""))
+    some_id = fields.get(to, "")
+    if not some_id:
+        raise HTTPException(422, f"{to}: expected a value")
+    owner = await viewer.owner(some_id)
+    if owner is None:
+        raise {"job": JobNotFound, "batch": BatchNotFound}[to](some_id)
+    return owner
 
 
 async def _pause_group(asked: Asked) -> Done:
@@ -137,11 +90,9 @@ async def _resume_group(asked: Asked) -> Done:
 
 async def _cap_group(asked: Asked) -> Done:
     group, text = asked.field("group"), asked.fields.get("cap", "")
-    if text and not (text.isascii() and text.isdigit()):
-        raise HTTPException(422, f"cap: expected a number, or nothing for no cap, got {text[:20]}")
-    cap = int(text) if text else None
+    cap = whole(text, "cap") if text else None
     await asked.viewer.queue.set_group(group, max_concurrent=cap, account=asked.account)
-    return Done(group, f"at most {cap:,} at once" if cap else "no cap")
+    return Done(group, groups.change_words(cap))
 
 
 async def _pause_batch(asked: Asked) -> Done:
@@ -162,7 +113,12 @@ async def _cancel_batch(asked: Asked) -> Done:
 
 async def _retry_failed(asked: Asked) -> Done:
     batch = asked.field("batch")
-    jobs = await asked.viewer.queue.retry_failed(batch)
+
+    def told(jobs: int) -> None:
+        asked.so_far = f"{jobs:,} jobs are ready again"
+
+    flow = flows.retry_failed(asked.account, batch, told)
+    jobs = await flows.drive_async(flow, asked.viewer.queue.send)
     return Done(batch, f"{jobs:,} jobs are ready again")
 
 
@@ -198,22 +154,22 @@ def _expect_done(what: Settled) -> None:
         raise HTTPException(409, f"nothing was done: {what.value}")
 
 
-_ACTS: Final[dict[str, Callable[[Asked], Awaitable[Done]]]] = {
-    "pause_account": _pause_account,
-    "resume_account": _resume_account,
-    "set_limits": _set_limits,
-    "pause_group": _pause_group,
-    "resume_group": _resume_group,
-    "cap_group": _cap_group,
-    "pause_batch": _pause_batch,
-    "resume_batch": _resume_batch,
-    "cancel_batch": _cancel_batch,
-    "retry_failed": _retry_failed,
-    "cancel_job": _cancel_job,
-    "adopt": _adopt,
-    "replay_job": _settling("replay"),
-    "discard": _settling("discard"),
-    "resubmit": _settling("resubmit"),
-    "fail": _settling("fail"),
-    "deliver": _settling("deliver_again"),
+_ACTS: Final[dict[str, Act]] = {
+    "pause_account": Act("account", page_accounts.pause),
+    "resume_account": Act("account", page_accounts.resume),
+    "set_limits": Act("account", page_accounts.set_limits),
+    "pause_group": Act("account", _pause_group),
+    "resume_group": Act("account", _resume_group),
+    "cap_group": Act("account", _cap_group),
+    "pause_batch": Act("batch", _pause_batch),
+    "resume_batch": Act("batch", _resume_batch),
+    "cancel_batch": Act("batch", _cancel_batch),
+    "retry_failed": Act("batch", _retry_failed),
+    "cancel_job": Act("job", _cancel_job),
+    "adopt": Act("job", _adopt),
+    "replay_job": Act("job", _settling("replay")),
+    "discard": Act("job", _settling("discard")),
+    "resubmit": Act("job", _settling("resubmit")),
+    "fail": Act("job", _settling("fail")),
+    "deliver": Act("job", _settling("deliver_again")),
 }

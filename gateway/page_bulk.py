@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from runqueue.delivery import DeliveryState
@@ -19,7 +18,7 @@ from runqueue.job import Job, JobState
 from runqueue.operate import PAGE, Filter, Operations
 from runqueue.operator_calls import Canceled
 
-#: Jobs that a count goes to, and seconds that it takes, at most.
+#: Jobs that a count goes to, and seconds after which it begins no further page.
 MOST, SECONDS = 10_000, 3.0
 #: Jobs that are shown beside the count.
 SHOWN: Final = 20
@@ -69,11 +68,7 @@ class Choice:
     @property
     def words(self) -> str:
         """The filter in words."""
-        named = {"group": self.wanted.group, "batch": self.wanted.batch}
-        parts = [self.state, *(f"{name} {value}" for name, value in named.items() if value)]
-        if self.wanted.reason:
-            parts.append(f"reason with “{self.wanted.reason}”")
-        return ", ".join(parts)
+        return ", ".join(filter(None, (self.state, self.wanted.words)))
 
 
 class Count(NamedTuple):
@@ -90,20 +85,24 @@ class Count(NamedTuple):
     first: list[Job]
 
 
-def find(operations: Operations, choice: Choice) -> Iterator[Job]:
-    """Go through the jobs that are meant, in constant memory; for threads."""
+def find(operations: Operations, choice: Choice) -> Iterator[list[Job]]:
+    """Go through the jobs that are meant, page by page; for threads.
+
+    A page is bounded work, and may hold none of them; a job may come twice.
+    """
     if choice.what == "deliver":
         state = DeliveryState(choice.state)
-        return operations.find_deliveries(state, choice.wanted, account=choice.account)
+        return operations.delivery_pages(state, choice.wanted, account=choice.account)
     if choice.state in {"open", "ready"}:
-        found = operations.find_open(choice.wanted, account=choice.account)
-        return (job for job in found if choice.state in {"open", job.state.value})
+        found = operations.find_open_pages(choice.wanted, account=choice.account)
+        states = {"open": {*JobState}, "ready": {JobState.READY}}[choice.state]
+        return ([job for job in page if job.state in states] for page in found)
     if choice.state in {"failed", "canceled"}:
         return _ended(operations, choice)
-    return operations.find(JobState(choice.state), choice.wanted, account=choice.account)
+    return operations.find_pages(JobState(choice.state), choice.wanted, account=choice.account)
 
 
-def _ended(operations: Operations, choice: Choice) -> Iterator[Job]:
+def _ended(operations: Operations, choice: Choice) -> Iterator[list[Job]]:
     wanted, cursor = choice.wanted, ""
     while True:
         page = operations.queue.list_jobs(
@@ -114,7 +113,7 @@ def _ended(operations: Operations, choice: Choice) -> Iterator[Job]:
             cursor=cursor,
             limit=PAGE,
         )
-        yield from (job for job in page.jobs if wanted.fits(job))
+        yield [job for job in page.jobs if wanted.fits(job)]
         cursor = page.cursor
         if not cursor:
             return
@@ -125,12 +124,18 @@ def count(operations: Operations, choice: Choice) -> Count:
     until = time.monotonic() + SECONDS
     seen: set[str] = set()
     first: list[Job] = []
-    for job in find(operations, choice):
-        if len(seen) >= MOST or time.monotonic() > until:
+    for jobs in find(operations, choice):
+        for job in jobs:
+            if job.id in seen:
+                continue
+            if len(seen) >= MOST:
+                return Count(len(seen), False, first)
+            seen.add(job.id)
+            if len(first) < SHOWN:
+                first.append(job)
+        # Also after a page that none of them stands in: there may be thousands of these.
+        if time.monotonic() > until:
             return Count(len(seen), False, first)
-        if job.id not in seen and len(first) < SHOWN:
-            first.append(job)
-        seen.add(job.id)
     return Count(len(seen), True, first)
 
 
@@ -158,18 +163,24 @@ class Work:
     def run(self, operations: Operations) -> None:
         """Do it, page by page; for threads."""
         decide = _DECISIONS[self.choice.what]
-        found = find(operations, self.choice)
-        for some in _pages(found if self.most is None else islice(found, self.most)):
+        for ids in self._ids(find(operations, self.choice)):
             if self.stop.is_set():
-                self.came_to["left when the gateway was stopped"] += len(some)
+                self.came_to["left when the gateway was stopped"] += len(ids)
                 return
-            self.came_to.update(decide(operations, some))
+            if ids:
+                self.came_to.update(decide(operations, ids))
 
-
-def _pages(jobs: Iterable[Job]) -> Iterator[list[str]]:
-    jobs = iter(jobs)
-    while some := [job.id for job in islice(jobs, PAGE)]:
-        yield list(dict.fromkeys(some))
+    def _ids(self, pages: Iterable[list[Job]]) -> Iterator[list[str]]:
+        """Go through the ids of pages: each once, if so many were counted, and no more."""
+        met: set[str] = set()
+        for jobs in pages:
+            ids = list(dict.fromkeys(job.id for job in jobs if job.id not in met))
+            if self.most is not None:
+                ids = ids[: self.most - len(met)]
+                met.update(ids)
+            yield ids
+            if len(met) == self.most:
+                return
 
 
 def _cancel(operations: Operations, ids: list[str]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import structlog
+from redis.exceptions import RedisError
 
 from runqueue import calls, looks
 from runqueue.aio import AsyncRunQueue
@@ -158,11 +159,6 @@ class Feed:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    @property
-    def listeners(self) -> int:
-        """How many listen."""
-        return len(self._listeners)
-
     def history(self, account: str) -> list[Sample]:
         """Return the last points of an account, the oldest first."""
         found = self._histories.get(account)
@@ -240,7 +236,7 @@ class Feed:
         while True:
             try:
                 await self._look()
-            except (RunQueueError, OSError, TimeoutError) as error:
+            except (RunQueueError, RedisError, OSError) as error:
                 log.debug("page_not_read", error=str(error)[:200])
             await self._pause()
 
@@ -257,11 +253,18 @@ class Feed:
     async def _look(self) -> None:
         watched = set(self._listeners.values())
         for account in await self._queue.accounts():
-            if account in watched:
-                async with self._lock(account):
-                    await self._read(account, fresh=False)
-                for event, name in tuple(self._listeners.items()):
-                    if name == account:
-                        event.set()
-            else:
-                await self._stats(account)
+            try:
+                await self._look_at(account, is_watched=account in watched)
+            except (RunQueueError, RedisError, OSError) as error:
+                # One that is broken is told by its own page; the others have theirs.
+                log.debug("page_not_read", account=account, error=str(error)[:200])
+
+    async def _look_at(self, account: str, *, is_watched: bool) -> None:
+        if not is_watched:
+            await self._stats(account)
+            return
+        async with self._lock(account):
+            await self._read(account, fresh=False)
+        for event, name in tuple(self._listeners.items()):
+            if name == account:
+                event.set()

@@ -18,6 +18,8 @@ from gateway.session import is_own_form
 #: Seconds in which a form has to be here.
 _SECONDS: Final = 10.0
 _FIELDS: Final = 50
+#: Digits of a number.
+_DIGITS: Final = 15
 _ELSEWHERE: Final = "this form does not come from a page of this gateway: open the page, try there"
 
 
@@ -58,13 +60,27 @@ async def operator_form(request: Request) -> tuple[Viewer, dict[str, str]]:
     return viewer, fields
 
 
+def whole(text: str, name: str) -> int:
+    """Return a number that was entered.
+
+    Raises:
+        HTTPException: it is none, or has more digits than any number of jobs.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
+        return int(text)
+    raise HTTPException(422, f"{name}: expected a number, got {text[:20]!r}")
+
+
 def back(fields: Mapping[str, str], **query: str) -> str:
     """Return the address that a form wants to go back to, with more in its query.
 
     Only one of ours: a path, and no host.
     """
     to = fields.get("next", "/")
-    parts = urlsplit(to)
+    try:
+        parts = urlsplit(to)
+    except ValueError:
+        return "/"
     if parts.scheme or parts.netloc or not parts.path.startswith("/") or to.startswith("//"):
         return "/"
     if "\\" in to or not to.isprintable():

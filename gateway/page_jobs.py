@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import orjson
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -17,11 +18,14 @@ from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.ids import is_id, is_name
 from runqueue.job import Job
 from runqueue.trail import Trail, read_trail
+from runqueue.urls import shown_url
 
 #: Characters of an output that a page shows.
 _LONGEST: Final = 20_000
 #: Fields of a request that a page shows; others may hold secrets, and are only named.
 _SHOWN: Final = ("prompt", "url", "title", "engine", "workflow_id", "webhook_url", "max_steps")
+#: Those that are URLs: who logs in there, and with what, is left out.
+_URLS: Final = {"url", "webhook_url"}
 #: Where the run can be seen, as Skyvern says.
 _LINKS: Final = ("app_url", "recording_url")
 #: Characters of what is searched for.
@@ -48,7 +52,7 @@ async def job(request: Request) -> Response:
         "output": _output(found),
         "links": _links(found),
         "levers": levers(found),
-        "done": await _done(request, viewer, account),
+        "done": await viewer.done(account, request.query_params.get("done", "")),
     }
     return page(request, "job.html", viewer, values)
 
@@ -69,25 +73,26 @@ def levers(job: Job) -> set[str]:
     return found
 
 
-async def _done(request: Request, viewer: Viewer, account: str) -> Any:
-    """Return the note of what was done just now, if the page came from that."""
-    note_id = request.query_params.get("done", "")
-    if not note_id:
-        return None
-    notes = await viewer.queue.audit(account, limit=10)
-    return next((note for note in notes if note.id == note_id), None)
-
-
 def _request(trail: Trail) -> list[tuple[str, str]]:
-    return [(name, str(trail.request[name])) for name in _SHOWN if trail.request.get(name)]
+    shown = [(name, str(trail.request[name])) for name in _SHOWN if trail.request.get(name)]
+    return [(name, shown_url(text) if name in _URLS else text) for name, text in shown]
 
 
 def _output(job: Job) -> str:
     """Return what the run brought, as text."""
     if job.output is None:
         return ""
-    text = orjson.dumps(job.output, option=orjson.OPT_INDENT_2).decode()
+    text = _as_text(job.output)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\n… ({len(text):,} characters)"
+
+
+def _as_text(output: Any) -> str:
+    """Return JSON with indents, as far as it can be nested for that."""
+    with suppress(orjson.JSONEncodeError):
+        return orjson.dumps(output, option=orjson.OPT_INDENT_2).decode()
+    with suppress(RecursionError):
+        return json.dumps(output, ensure_ascii=False)
+    return "(nested too deeply to be shown)"
 
 
 def _links(job: Job) -> list[tuple[str, str]]:
@@ -129,7 +134,7 @@ async def batch(request: Request) -> Response:
         "jobs": jobs.jobs,
         "state": state or "",
         "cursor": jobs.cursor,
-        "done": await _done(request, viewer, account),
+        "done": await viewer.done(account, request.query_params.get("done", "")),
     }
     return page(request, "batch.html", viewer, values)
 
@@ -148,7 +153,7 @@ async def search(request: Request) -> Response:
 
 async def _find(viewer: Viewer, text: str, namespace: str) -> str:
     """Return where something is shown, '' = nothing is called that."""
-    if is_id(text) and (account := await viewer.owner(text)):
+    if is_id(text) and await viewer.owner(text):
         (found,) = await viewer.queue.get_many([text], result=False)
         if found is not None:
             return f"/jobs/{text}"
@@ -158,7 +163,6 @@ async def _find(viewer: Viewer, text: str, namespace: str) -> str:
             pass
         else:
             return f"/batches/{text}"
-        del account
     for account in await viewer.known():
         (owner,) = await viewer.queue.send(stages.bound_runs(account, [text]))
         if owner:
@@ -169,13 +173,3 @@ async def _find(viewer: Viewer, text: str, namespace: str) -> str:
             if found is not None:
                 return f"/jobs/{job_id}"
     return ""
-
-
-def with_query(path: str, **query: str) -> str:
-    """Return an address with what of a query is not empty."""
-    return f"{path}?{urlencode({name: value for name, value in query.items() if value})}"
-
-
-async def nothing(_: Request) -> Response:
-    """Say that there is nothing at this address."""
-    raise HTTPException(404)

@@ -49,6 +49,7 @@ async def jobs(request: Request) -> Response:
         "states": (*OPEN, *OVER),
         "jobs": found.jobs,
         "cursor": found.cursor,
+        "done": await viewer.done(account, query.get("done", "")),
     }
     return page(request, "jobs.html", viewer, values)
 
@@ -65,6 +66,7 @@ async def batches(request: Request) -> Response:
         "batches": found.batches,
         "bars": [bar(batch) for batch in found.batches],
         "cursor": found.cursor,
+        "done": await viewer.done(account, request.query_params.get("done", "")),
     }
     return page(request, "batches.html", viewer, values)
 
@@ -79,7 +81,7 @@ async def groups(request: Request) -> Response:
         "accounts": await viewer.known(),
         "count": count,
         "lines": lines,
-        "done": None,
+        "done": await viewer.done(account, request.query_params.get("done", "")),
     }
     return page(request, "groups.html", viewer, values)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
@@ -39,6 +40,8 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+#: Parameters that mean something within one account alone, or once.
+_OWN: Final = {"account", "cursor", "before", "done", "batch", "count"}
 _KINDS: Final = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
@@ -57,7 +60,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    for word in ("number", "per_minute", "span", "ago", "clock", "spark", "deed"):
+    for word in ("number", "exact", "per_minute", "span", "ago", "clock", "spark", "deed"):
         made.filters[word] = getattr(page_words, word)
     made.globals["static"] = static_path
     return made
@@ -85,10 +88,17 @@ def page(
         status: of the answer.
     """
     shown = {"viewer": viewer, "account": "", "accounts": [], "here": here(request), **values}
+    shown["tabs"] = [(account, at_account(request, account)) for account in shown["accounts"]]
     response = HTMLResponse(render(name, shown), status, HEADERS)
     if viewer and request.cookies.get(COOKIE) != viewer.session.cookie:
         keep(response, viewer.session, secure=False)  # of this machine: it begins by itself
     return response
+
+
+def at_account(request: Request, account: str) -> str:
+    """Return where a page like this one is of another account, with what means something there."""
+    kept = [(name, text) for name, text in request.query_params.items() if name not in _OWN]
+    return f"?{urlencode([*kept, ('account', account)])}"
 
 
 def here(request: Request) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Final
 from urllib.parse import urlencode
 
 import structlog
@@ -22,40 +21,14 @@ from gateway import (
     page_login,
     page_select,
 )
+from gateway.page_problems import TITLES, status_of
 from gateway.page_render import HEADERS, here, page, static
 from gateway.page_viewer import NoSession
-from runqueue.errors import (
-    BatchCanceled,
-    BatchNotFound,
-    InvalidRequest,
-    JobNotFound,
-    QueueFull,
-    RunQueueError,
-    UnknownAccount,
-)
+from runqueue.errors import RunQueueError
 
 log = structlog.get_logger()
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-_STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
-    (JobNotFound, 404),
-    (BatchNotFound, 404),
-    (UnknownAccount, 404),
-    (BatchCanceled, 409),
-    (InvalidRequest, 422),
-    (QueueFull, 503),
-)
-_TITLES: Final = {
-    400: "This cannot be read",
-    401: "Not from here",
-    403: "You may not do that",
-    404: "There is nothing here",
-    409: "That is not possible any more",
-    413: "That is too large",
-    422: "Something is wrong with what was entered",
-    503: "The queue cannot be reached",
-}
 
 
 def routes() -> list[BaseRoute]:
@@ -100,11 +73,13 @@ def _told(endpoint: Endpoint) -> Endpoint:
             detail = "" if error.detail == "Not Found" else str(error.detail)
             return _problem(request, error.status_code, detail)
         except RunQueueError as error:
-            status = next((code for kind, code in _STATUSES if isinstance(error, kind)), 503)
-            return _problem(request, status, str(error))
-        except (RedisError, OSError, TimeoutError) as error:
+            return _problem(request, status_of(error), str(error))
+        except (RedisError, OSError) as error:
             log.warning("queue_unreachable", error=str(error)[:200])
-            return _problem(request, 503, "try again in a moment")
+            return _problem(request, status_of(error), "try again in a moment")
+        except Exception:
+            log.exception("page_failed", path=request.url.path)
+            return _problem(request, 500, "the gateway's log tells more")
 
     return answer
 
@@ -118,5 +93,5 @@ def _ask_to_log_in(request: Request) -> Response:
 
 
 def _problem(request: Request, status: int, detail: str) -> Response:
-    values = {"title": _TITLES.get(status, "That did not work"), "detail": detail, "status": status}
+    values = {"title": TITLES.get(status, "That did not work"), "detail": detail, "status": status}
     return page(request, "problem.html", None, values, status)

@@ -12,18 +12,21 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.audit import note
+from gateway.auth import is_from_elsewhere
+from gateway.content import busy
 from gateway.gate import Gate, gate_of
-from gateway.page_bulk import KINDS, Choice, Work, count
-from gateway.page_forms import back, operator_form
+from gateway.page_bulk import KINDS, Choice, Count, Work, count
+from gateway.page_forms import back, operator_form, whole
 from gateway.page_render import HEADERS, page
 from gateway.page_viewer import Viewer, must_operate, viewer_of
-from runqueue.errors import RunQueueError
 from runqueue.operate import Filter
 
 log = structlog.get_logger()
 
 #: Seconds that a request waits for what was confirmed; it goes on afterwards.
 _WAIT: Final = 5.0
+#: Seconds that a count waits for its turn.
+_PATIENCE: Final = 5.0
 #: So many jobs are noted when it begins, too.
 _MANY: Final = 500
 #: Things that are done to many jobs at a time.
@@ -36,18 +39,30 @@ async def select(request: Request) -> Response:
     must_operate(viewer)
     query = request.query_params
     choice = await _choice(viewer, query)
-    found = None
-    if "count" in query:
-        found = await asyncio.to_thread(count, gate_of(request).operations, choice)
+    # A link of another site shows the form; counting is begun on it.
+    is_asked = "count" in query and not is_from_elsewhere(request)
+    found = await _count(gate_of(request), choice) if is_asked else None
     values = {
         "account": choice.account,
         "accounts": await viewer.known(),
         "choice": choice,
         "kind": KINDS[choice.what],
-        "kinds": KINDS,
         "count": found,
     }
     return page(request, "select.html", viewer, values)
+
+
+async def _count(gate: Gate, choice: Choice) -> Count:
+    """Count, once there is room for it."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await gate.counts.acquire()
+    except TimeoutError:
+        raise busy("others are counting jobs; try again") from None
+    try:
+        return await asyncio.to_thread(count, gate.operations, choice)
+    finally:
+        gate.counts.release()
 
 
 async def act_on_many(request: Request) -> Response:
@@ -55,8 +70,7 @@ async def act_on_many(request: Request) -> Response:
     viewer, fields = await operator_form(request)
     gate = gate_of(request)
     choice = await _choice(viewer, fields)
-    counted = fields.get("most", "")
-    most = int(counted) if counted.isascii() and counted.isdigit() else None
+    most = whole(fields["most"], "most") if fields.get("most") else None
     if len(gate.works) >= _AT_ONCE:
         raise HTTPException(503, "too much is being done to many jobs already; try again")
     if most is None or most > _MANY:
@@ -77,8 +91,8 @@ async def _work(gate: Gate, work: Work, who: str) -> str:
     failed = ""
     try:
         await asyncio.to_thread(work.run, gate.operations)
-    except (RunQueueError, OSError) as error:
-        log.warning("work_broke_off", what=choice.what, error=str(error)[:200])
+    except Exception as error:  # noqa: BLE001 - whatever ended it, what was done is done: it is noted
+        log.warning("work_broke_off", what=choice.what, error=repr(error)[:200])
         failed = f"; broke off: {error}"
     detail = f"{choice.words}: {work.words}{failed}"
     return await note(gate.sights.whole, choice.account, who, choice.what, detail=detail)

@@ -14,11 +14,14 @@ from gateway.session import COOKIE, Session
 from gateway.sight import Sight
 from runqueue.accounts import account_of
 from runqueue.aio import AsyncRunQueue
+from runqueue.audit import AuditNote
 from runqueue.errors import UnknownAccount
 from runqueue.ids import is_id
 
 #: What audits call whoever asks from this machine, where no tokens are set up.
 LOCAL_NAME = "this machine"
+#: Notes among which that of what was done just now is looked for.
+_LAST = 10
 _ALL: frozenset[Scope] = frozenset({"enqueue", "read", "operate"})
 
 
@@ -78,6 +81,11 @@ class Viewer:
         if wanted not in known:
             raise UnknownAccount(wanted)
         return wanted
+
+    async def done(self, account: str, note_id: str) -> AuditNote | None:
+        """Return the note of what was done just now, if a page came from that."""
+        notes = await self.queue.audit(account, limit=_LAST) if note_id else []
+        return next((note for note in notes if note.id == note_id), None)
 
     async def owner(self, some_id: str) -> str | None:
         """Return the account of a job's or batch's id; None = it is none that exists for him."""

@@ -36,12 +36,21 @@ DEEDS: Final = {
     "resubmit": "had unconfirmed jobs submitted again",
     "fail": "failed unconfirmed jobs",
     "deliver": "had webhooks sent again",
+    "confirm_delivery": "said that results have arrived",
+    "cancel_strays": "had strays canceled",
+    "inbox_retry": "put refused lines back",
+    "inbox_discard": "threw refused lines away",
 }
 
 
 def number(value: float) -> str:
     """Return a number with its thousands apart."""
     return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def exact(value: float) -> str:
+    """Return a number that reads as the same one again."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def per_minute(value: float | None) -> str:

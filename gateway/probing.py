@@ -77,5 +77,7 @@ async def queue_metrics(request: Request) -> Response:
     `runqueue_up` is 0 where the queue cannot be reached. Needs the scope `read` and a token for
     all accounts, or the token in `RUNQUEUE_SCRAPE_TOKEN_FILE`.
     """
-    text = await asyncio.to_thread(generate_latest, gate_of(request).queue_metrics)
+    gate = gate_of(request)
+    loop = asyncio.get_running_loop()
+    text = await loop.run_in_executor(gate.scrapers, generate_latest, gate.queue_metrics)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

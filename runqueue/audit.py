@@ -1,7 +1,7 @@
 """What people did to the queue: who, when, what, and to what; the last ten thousand of an account.
 
-Who acts through the gateway is known by the name of his token, who acts on the command line by his
-name on that machine.
+Who acts through the gateway is known by the name of his token (`gateway/audit.py`), who acts on the
+command line by his name on that machine (`cli/noting.py`). `RunQueue` itself notes nothing.
 """
 
 from __future__ import annotations

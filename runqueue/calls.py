@@ -270,7 +270,7 @@ def accept_server(account: str) -> Call[bool]:
 
 def resume(account: str) -> Call[str]:
     """End an account's hold; the reply is its reason, '' if there was none."""
-    return Call(load("resume"), account, [], lambda reason: str(reason.decode()))
+    return Call(load("resume"), account, ["", ""], lambda reply: str(reply[1].decode()))
 
 
 def stats(account: str) -> Call[AccountStats]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import chain
 
 from runqueue import delivery_calls
 from runqueue.delivery import DeliveryState
@@ -36,6 +37,26 @@ class Deliveries(Reach):
         are due; of these, one that is tried meanwhile may come twice.
 
         Args:
+            state, wanted, account, since: as `delivery_pages` takes them.
+
+        Raises (as `delivery_pages`): `ValueError`, `UnknownAccount`.
+        """
+        pages = self.delivery_pages(state, wanted, account=account, since=since)
+        return chain.from_iterable(pages)
+
+    def delivery_pages(
+        self,
+        state: DeliveryState,
+        wanted: Filter | None = None,
+        *,
+        account: str | None = None,
+        since: datetime | None = None,
+    ) -> Iterator[list[Job]]:
+        """Go through these jobs a page at a time, for who has no time for all of them.
+
+        A page is bounded work, and may hold no job that is meant.
+
+        Args:
             state: pending, gave_up or unknown; the others have no index.
             wanted: which of them; None = all.
             account: of one account; None = of every one.
@@ -53,7 +74,7 @@ class Deliveries(Reach):
 
     def _find(
         self, state: DeliveryState, wanted: Filter, account: str | None, since: datetime | None
-    ) -> Iterator[Job]:
+    ) -> Iterator[list[Job]]:
         def fits(job: Job) -> bool:
             if since is not None and (job.ended_at is None or job.ended_at < since):
                 return False

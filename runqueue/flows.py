@@ -76,8 +76,15 @@ def resume_batch(account: str, batch: str) -> Flow[Batch]:
     return (yield from get_batch(account, batch))
 
 
-def retry_failed(account: str, batch: str) -> Flow[int]:
-    """Have what ended badly in a batch done again, page by page; returns how many jobs."""
+def retry_failed(
+    account: str, batch: str, told: Callable[[int], object] | None = None
+) -> Flow[int]:
+    """Have what ended badly in a batch done again, page by page; returns how many jobs.
+
+    Args:
+        account, batch: whose it is, and its id.
+        told: told after each page how many there are by then.
+    """
     yield from _living(account, batch)
     start, done, seen = 0, 0, 1
     while seen:
@@ -85,9 +92,11 @@ def retry_failed(account: str, batch: str) -> Flow[int]:
         start += seen
         if bad:
             codes: list[int] = yield operator_calls.replay(account, bad)
+            done += codes.count(1)
+            if told is not None:
+                told(done)
             if 2 in codes:
                 raise BatchCanceled(batch)
-            done += codes.count(1)
     return done
 
 

@@ -87,6 +87,18 @@ def set_group(
     )
 
 
+def change_words(max_concurrent: int | Keep | None = KEEP, paused: bool | None = None) -> str:
+    """Return what is changed, in words; arguments as for `set_group`."""
+    words = []
+    if max_concurrent is None:
+        words.append("no cap")
+    elif max_concurrent is not KEEP:
+        words.append(f"at most {max_concurrent:,} at once")
+    if paused is not None:
+        words.append("paused" if paused else "goes on")
+    return ", ".join(words)
+
+
 def list_groups(account: str, most: int = MOST) -> Call[list[Group]]:
     """Read the groups that have settings, and those that have ready jobs."""
 

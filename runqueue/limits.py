@@ -92,6 +92,13 @@ def set_limits(account: str, values: Mapping[str, float | None]) -> Call[Account
     return Call(load("set_limits"), account, arguments, lambda reply: read_limits(account, reply))
 
 
+def change_words(changes: Mapping[str, float | None]) -> str:
+    """Return what is changed, in words."""
+    return ", ".join(
+        f"{name} {'reset' if value is None else f'{value:g}'}" for name, value in changes.items()
+    )
+
+
 def read_limits(account: str, reply: Any) -> AccountLimits:
     """Read limits as a script gives them."""
     found = fields_of(reply)

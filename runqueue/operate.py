@@ -6,6 +6,7 @@ Everything works by filter as well as by id, and a filter is counted before anyt
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from runqueue import calls, operator_calls
 from runqueue.accounts import account_of
@@ -46,6 +47,24 @@ class Operations(Deliveries):
         account: str | None = None,
     ) -> Iterator[Job]:
         """Go through the jobs of a state, oldest first, in constant memory.
+
+        Args:
+            state, wanted, account: as `find_pages` takes them.
+
+        Raises (as `find_pages`): `ValueError`, `UnknownAccount`.
+        """
+        return chain.from_iterable(self.find_pages(state, wanted, account=account))
+
+    def find_pages(
+        self,
+        state: JobState,
+        wanted: Filter | None = None,
+        *,
+        account: str | None = None,
+    ) -> Iterator[list[Job]]:
+        """Go through the jobs of a state a page at a time, for who has no time for all of them.
+
+        A page is bounded work, and may hold no job that is meant.
 
         Args:
             state: scheduled, unconfirmed, running or dead; the others have no index.
@@ -118,6 +137,21 @@ class Operations(Deliveries):
         A job may come twice. Of a batch its jobs are read, else every key of the database.
 
         Args:
+            wanted, account: as `find_open_pages` takes them.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return chain.from_iterable(self.find_open_pages(wanted, account=account))
+
+    def find_open_pages(
+        self, wanted: Filter | None = None, *, account: str | None = None
+    ) -> Iterator[list[Job]]:
+        """Go through the open jobs a page at a time, for who has no time for all of them.
+
+        A page is bounded work, and may hold no job that is meant.
+
+        Args:
             wanted: which of them; None = all.
             account: of one account; None = of every one.
 
@@ -127,9 +161,8 @@ class Operations(Deliveries):
         wanted = wanted or Filter()
         for name in self._accounts(account):
             for some in self._open_ids(name, wanted.batch):
-                for job in self.queue.get_many(some, result=False):
-                    if job is not None and not job.is_over and wanted.fits(job):
-                        yield job
+                jobs = self.queue.get_many(some, result=False)
+                yield [job for job in jobs if job and not job.is_over and wanted.fits(job)]
 
     def _open_ids(self, account: str, batch: str | None) -> Iterator[list[str]]:
         if batch is not None:

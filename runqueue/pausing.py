@@ -5,6 +5,9 @@ Redis may be trusted, and `resume` says yes. So a pause is a flag of its own, an
 people are shown: the pause, where there is one, and only else a hold.
 """
 
+from hashlib import sha1
+from typing import Any, NamedTuple
+
 from runqueue import calls
 from runqueue.flows import Flow
 from runqueue.scripts import Call, load
@@ -39,3 +42,44 @@ def resume(account: str) -> Flow[str]:
         return ended
     yield Call(load("pause"), account, ["resume", ""], bool)
     return found.hold_reason or ""
+
+
+class Seen(NamedTuple):
+    """What somebody was shown to keep an account from submitting; see `resume.lua`.
+
+    Args:
+        what: `paused` or `held`.
+        digest: of the reason: a form gives no text back as it was.
+    """
+
+    what: str
+    digest: str
+
+
+def seen_of(stats: AccountStats) -> Seen:
+    """Return what somebody sees who is shown these figures."""
+    reason = (stats.hold_reason or "").encode()
+    # Redis has no better digest for scripts, and this one keeps nothing safe.
+    digest = sha1(reason, usedforsecurity=False).hexdigest()
+    return Seen("paused" if stats.paused else "held", digest)
+
+
+class Ended(NamedTuple):
+    """What came of ending what somebody was shown.
+
+    Args:
+        done: whether it was ended, or nothing holds the account; else something else does.
+        reason: of what was ended, or of what holds it; '' = nothing did.
+    """
+
+    done: bool
+    reason: str
+
+
+def resume_seen(account: str, seen: Seen) -> Call[Ended]:
+    """End what somebody was shown to hold an account, and nothing else."""
+
+    def parse(reply: list[Any]) -> Ended:
+        return Ended(bool(reply[0]), str(reply[1].decode(errors="replace")))
+
+    return Call(load("resume"), account, [*seen], parse)

@@ -49,6 +49,14 @@ class Filter:
     batch: str | None = None
     reason: str | None = None
 
+    @property
+    def words(self) -> str:
+        """The filter in words; '' = all are meant."""
+        parts = [f"group {self.group}"] if self.group else []
+        parts += [f"batch {self.batch}"] if self.batch else []
+        parts += [f"reason with “{self.reason}”"] if self.reason else []
+        return ", ".join(parts)
+
     def fits(self, job: Job) -> bool:
         """Say whether a job is meant."""
         return (
@@ -76,14 +84,15 @@ class Reach:
             raise UnknownAccount(account)
         return [account]
 
-    def _page_through(self, account: str, index: str, fits: Callable[[Job], bool]) -> Iterator[Job]:
-        """Go through the jobs of an index that fit."""
+    def _page_through(
+        self, account: str, index: str, fits: Callable[[Job], bool]
+    ) -> Iterator[list[Job]]:
+        """Go through an index; of each page come the jobs that fit, which may be none."""
         cursor = ""
         while True:
             cursor, ids = self.queue.send(operator_calls.page_jobs(account, index, cursor, PAGE))
-            for job in self.queue.send(calls.get_jobs(account, ids, result=False)) if ids else ():
-                if job is not None and fits(job):
-                    yield job
+            jobs = self.queue.send(calls.get_jobs(account, ids, result=False)) if ids else []
+            yield [job for job in jobs if job is not None and fits(job)]
             if not cursor:
                 return
 

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import redis
 
-from runqueue.cli.words import shown_url
 from runqueue.connect import sync_client
+from runqueue.urls import shown_url
 from worker.doctor_findings import Finding, ok, warning, wrong
 
 Info = Mapping[str, Any]

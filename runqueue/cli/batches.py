@@ -6,10 +6,11 @@ import orjson
 import typer
 
 from runqueue.batches import Batch, BatchStatus
-from runqueue.cli.cancel import tell_canceled
+from runqueue.cli.cancel import canceled_words, tell_canceled
 from runqueue.cli.exits import Exit, tell
 from runqueue.cli.held import held_words
 from runqueue.cli.listing import AsJson, Limit, print_rows, tell_more
+from runqueue.cli.noting import note, note_jobs
 from runqueue.cli.queues import Url, opened
 from runqueue.cli.show import print_values
 from runqueue.cli.watching import watch_batch
@@ -83,6 +84,7 @@ def pause(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None
     """Submit nothing more of a batch until it is resumed; runs under way go on."""
     with opened(url) as queue:
         found = queue.pause_batch(one)
+        note(queue, "pause_batch", one, found.name, account=found.account)
         waiting = sum(found.states.get(s, 0) for s in (JobState.READY, JobState.SCHEDULED))
         _tell(found, f"{found.held}; {counted(waiting, 'job')} held", as_json=as_json)
 
@@ -98,6 +100,7 @@ def resume(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> Non
         if found.status is BatchStatus.VALIDATING:
             tell(f"runqueue: batch {one}: {held_words(found)}")
             raise typer.Exit(Exit.INVALID)
+        note(queue, "resume_batch", one, found.name, account=found.account)
         held = f"; held for its {found.held}" if found.held else ""
         _tell(found, f"{found.status}{held}", as_json=as_json)
 
@@ -107,6 +110,7 @@ def cancel(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> Non
     """Cancel every job of a batch; runs that have begun are canceled at Skyvern."""
     with opened(url) as queue:
         done = queue.cancel_all_of(one)
+        note_jobs(queue, "cancel_batch", [one], canceled_words(done))
         tell_canceled(done, {"batch": one, "cancel_requested": True}, as_json=as_json)
 
 
@@ -116,6 +120,9 @@ def retry_failed(one: OneBatch, *, url: Url = None, as_json: OneObject = False) 
     with opened(url) as queue:
         done = queue.retry_failed(one)
         found = queue.get_batch(one)
+        if done:
+            came_to = f"{counted(done, 'job')} ready again"
+            note(queue, "retry_failed", one, came_to, account=found.account)
         if as_json:
             typer.echo(orjson.dumps({**found.as_dict(), "retried": done}))
             return

@@ -18,6 +18,7 @@ from runqueue.cli.choosing import (
 )
 from runqueue.cli.commands import AsJson
 from runqueue.cli.naming import named
+from runqueue.cli.noting import note_jobs
 from runqueue.cli.queues import Queue, Url, opened
 from runqueue.cli.words import counted
 from runqueue.job import Job
@@ -57,6 +58,9 @@ def cancel(
             ids = dict.fromkeys(job.id for job in found)
             confirm(f"cancel {counted(len(ids), 'job')}", yes=yes or not ids)
             done, values = queue.cancel_jobs(ids), {}
+            if done.at_once or done.asked:
+                by = wanted.words or "all open"
+                note_jobs(queue, "cancel", ids, canceled_words(done), by=by)
         tell_canceled(done, values, as_json=as_json)
 
 
@@ -71,6 +75,7 @@ def _cancel_named(
     done = queue.cancel_jobs(jobs)
     for one in batches:
         done += queue.cancel_all_of(one)
+    _note_named(queue, jobs, list(batches), done)
     if len(found) > 1:
         return done, {}
     if batches:
@@ -82,6 +87,26 @@ def _cancel_named(
     return done, {"job_id": found[0].id, "state": state, "cancel_requested": not over}
 
 
+def _note_named(queue: Queue, jobs: list[str], batches: list[str], done: Canceled) -> None:
+    """Note the cancel of what was named, in one note an account."""
+    words = canceled_words(done)
+    if len(batches) == 1 and not jobs:
+        note_jobs(queue, "cancel_batch", batches, words)
+    elif batches:
+        by = ", ".join(f"batch {batch}" for batch in batches)
+        note_jobs(queue, "cancel", [*batches, *jobs], words, noun="name", by=by)
+    elif done.at_once or done.asked:
+        note_jobs(queue, "cancel" if len(jobs) > 1 else "cancel_job", jobs, words)
+
+
+def canceled_words(done: Canceled) -> str:
+    """Return what a cancel came to, in words."""
+    return (
+        f"{done.at_once:,} canceled at once, the runs of {done.asked:,} will be canceled,"
+        f" {done.over:,} over already"
+    )
+
+
 def tell_canceled(done: Canceled, values: dict[str, Any], *, as_json: bool) -> None:
     """Say what a cancel came to; as JSON, with other values before it."""
     if as_json:
@@ -90,7 +115,4 @@ def tell_canceled(done: Canceled, values: dict[str, Any], *, as_json: bool) -> N
     elif done == Canceled():
         typer.echo("none")
     else:
-        typer.echo(
-            f"{done.at_once:,} canceled at once, the runs of {done.asked:,} will be canceled,"
-            f" {done.over:,} over already"
-        )
+        typer.echo(canceled_words(done))

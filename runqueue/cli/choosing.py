@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from runqueue.cli.exits import Exit, errors_told, tell
+from runqueue.cli.noting import note_jobs
 from runqueue.cli.queues import redis_is_needed
 from runqueue.operate import Filter, Operations, Settled
 from runqueue.queue import RunQueue
@@ -33,6 +34,21 @@ Account = Annotated[str | None, typer.Option(callback=_not_empty, help="Only thi
 All = Annotated[bool, typer.Option("--all", help="All that the filters leave.")]
 Namespace = Annotated[str, typer.Option(help="The namespace of the custom_ids.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+class Deed(NamedTuple):
+    """What a command does, as it is noted.
+
+    Args:
+        what: the action.
+        by: the filter that chose the jobs, in words; '' = they were named.
+        more: what else there is to say.
+    """
+
+    what: str
+    by: str = ""
+    more: str = ""
+
 
 _FILTERS = "--group, --batch, --reason, --account or --all"
 #: Of what was settled otherwise: where the job's state says more.
@@ -92,8 +108,13 @@ def confirm(what: str, *, yes: bool) -> None:
         raise typer.Exit(Exit.USAGE)
 
 
-def tell_settled(operations: Operations, settled: dict[str, Settled], done: str) -> None:
-    """Say what came of each decision; the exit code tells if one could not be carried out."""
+def tell_settled(
+    operations: Operations, settled: dict[str, Settled], done: str, deed: Deed
+) -> None:
+    """Note and say what came of decisions; the exit code tells if one could not be carried out."""
+    good = [job_id for job_id, outcome in settled.items() if outcome is Settled.DONE]
+    came_to = f"{done}: {deed.more}" if deed.more else done
+    note_jobs(operations.queue, deed.what, good, came_to, of=len(settled), by=deed.by)
     bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
     for job_id, (state, _) in zip(bad, operations.queue.states(bad), strict=True):
         but = f", but {state}" if state and settled[job_id] in _OF_THE_STATE else ""

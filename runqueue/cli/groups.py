@@ -6,9 +6,10 @@ import typer
 
 from runqueue.cli.exits import Exit, tell
 from runqueue.cli.listing import AsJson, print_rows
+from runqueue.cli.noting import note
 from runqueue.cli.queues import Url, opened
 from runqueue.cli.show import print_values
-from runqueue.groups import KEEP, Group, Keep
+from runqueue.groups import KEEP, Group, Keep, change_words
 
 group = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Groups: shares of an account."
@@ -58,6 +59,7 @@ def set_group(
     with opened(url) as queue:
         account = account or queue.home()
         found = queue.set_group(name, max_concurrent=cap, paused=paused, account=account)
+        note(queue, "set_group", name, change_words(cap, paused), account=account)
         if as_json:
             print_values(found.as_dict(), as_json=True)
         else:

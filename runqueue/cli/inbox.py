@@ -1,6 +1,7 @@
 """The commands for lines that were refused: those of the inbox, and of Celery messages."""
 
 import json
+from collections import Counter
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -10,8 +11,10 @@ import typer
 from runqueue.cli.choosing import Account, All, Reason, Yes, confirm
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.listing import AsJson, Limit, print_rows, tell_more
+from runqueue.cli.noting import note_counts
 from runqueue.cli.queues import redis_is_needed
 from runqueue.cli.words import counted
+from runqueue.operate import Filter
 from runqueue.queue import RunQueue
 from runqueue.refused import Refused, RefusedLine
 
@@ -59,7 +62,11 @@ def discard(
         refused = Refused(queue)
         found = _chosen(refused, account, reason, everything=everything)
         confirm(f"throw {counted(len(found), 'line')} away", yes=yes)
-        typer.echo(f"{refused.discard(found):,} of {len(found):,}: thrown away")
+        gone = refused.discard(found)
+        came_to = f"{gone:,} of {len(found):,}: thrown away"
+        if gone:
+            _note(refused, "inbox_discard", found, came_to, reason)
+        typer.echo(came_to)
 
 
 @inbox.command()
@@ -77,7 +84,10 @@ def retry(
         found = _chosen(refused, account, reason, everything=everything)
         confirm(f"try {counted(len(found), 'line')} again", yes=yes)
         moved = refused.retry(found)
-        typer.echo(f"{moved:,} of {len(found):,}: back in the inbox")
+        came_to = f"{moved:,} of {len(found):,}: back in the inbox"
+        if moved:
+            _note(refused, "inbox_retry", found, came_to, reason)
+        typer.echo(came_to)
         if moved < len(found):
             tell(
                 "runqueue: the others are of an unknown account or of another than their inbox's,"
@@ -97,6 +107,14 @@ def _chosen(
         typer.echo("none")
         raise typer.Exit(Exit.OK)
     return found
+
+
+def _note(
+    refused: Refused, what: str, found: list[RefusedLine], came_to: str, reason: str | None
+) -> None:
+    counts = Counter(line.account for line in found)
+    by = Filter(reason=reason).words
+    note_counts(refused.queue, what, counts, came_to, noun="line", of=len(found), by=by)
 
 
 def _tell_waiting(refused: Refused, account: str) -> None:

@@ -6,9 +6,9 @@ import typer
 
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.listing import AsJson, print_rows
+from runqueue.cli.noting import note
 from runqueue.cli.queues import redis_is_needed
-from runqueue.cli.who import user
-from runqueue.limits import RANGES, AccountLimits
+from runqueue.limits import RANGES, AccountLimits, change_words
 from runqueue.queue import RunQueue
 
 _ALL = "all"
@@ -39,18 +39,11 @@ def limits(
     with errors_told(), RunQueue() as queue:
         found = queue.set_limits(changes, account)
         if changes:
-            queue.note(user(), "set_limits", detail=change_words(changes), account=account)
+            note(queue, "set_limits", detail=change_words(changes), account=account)
         if as_json:
             print_rows([found.as_dict()], ("account", "limits"), as_json=True)
         else:
             print_rows(_rows(found), _COLUMNS, as_json=False)
-
-
-def change_words(changes: dict[str, float | None]) -> str:
-    """Return what is changed, in words."""
-    return ", ".join(
-        f"{name} {'reset' if value is None else f'{value:g}'}" for name, value in changes.items()
-    )
 
 
 def _changes(values: list[str], reset: list[str]) -> dict[str, float | None]:

@@ -1,5 +1,6 @@
 """The commands for jobs that need a person: dead ones, unconfirmed ones, runs that no job owns."""
 
+from collections import Counter
 from typing import Annotated, NamedTuple
 
 import typer
@@ -8,6 +9,7 @@ from runqueue.cli.choosing import (
     Account,
     All,
     Batch,
+    Deed,
     Group,
     Jobs,
     Namespace,
@@ -21,6 +23,7 @@ from runqueue.cli.choosing import (
 from runqueue.cli.exits import Exit, tell
 from runqueue.cli.listing import AsJson, Limit, show_jobs, show_strays
 from runqueue.cli.naming import named_jobs
+from runqueue.cli.noting import note_counts
 from runqueue.cli.words import counted
 from runqueue.job import JobState
 from runqueue.operate import Filter, Operations
@@ -71,8 +74,9 @@ def replay(
         wanted = Filter(group, batch, reason)
         names = Names(jobs, namespace)
         ids = _chosen(operations, JobState.DEAD, names, wanted, account, everything=everything)
+        by = _by(JobState.DEAD, jobs, wanted)
         confirm(f"submit {counted(len(ids), 'job')} again", yes=yes or bool(jobs))
-        tell_settled(operations, operations.replay(ids), "ready again")
+        tell_settled(operations, operations.replay(ids), "ready again", Deed("replay", by))
 
 
 @dead.command()
@@ -92,8 +96,9 @@ def discard(
         wanted = Filter(group, batch, reason)
         names = Names(jobs, namespace)
         ids = _chosen(operations, JobState.DEAD, names, wanted, account, everything=everything)
+        by = _by(JobState.DEAD, jobs, wanted)
         confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=yes)
-        tell_settled(operations, operations.discard(ids), "removed")
+        tell_settled(operations, operations.discard(ids), "removed", Deed("discard", by))
 
 
 @unconfirmed.command("list")
@@ -119,7 +124,8 @@ def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "") -> None:
         raise typer.BadParameter("expected a run's id", param_hint="RUN_ID")
     with operating() as operations:
         (job_id,) = named_jobs(operations.queue, [job], namespace)
-        tell_settled(operations, {job_id: operations.adopt(job_id, run_id)}, "follows its run")
+        settled = {job_id: operations.adopt(job_id, run_id)}
+        tell_settled(operations, settled, "follows its run", Deed("adopt", more=run_id))
 
 
 @unconfirmed.command()
@@ -140,9 +146,10 @@ def resubmit(
         names = Names(jobs, namespace)
         state = JobState.UNCONFIRMED
         ids = _chosen(operations, state, names, wanted, account, everything=everything)
+        by = _by(state, jobs, wanted)
         jobs_again = f"submit {counted(len(ids), 'job')} again"
         confirm(f"{jobs_again}, although runs of them may exist", yes=yes)
-        tell_settled(operations, operations.resubmit(ids), "ready")
+        tell_settled(operations, operations.resubmit(ids), "ready", Deed("resubmit", by))
 
 
 @unconfirmed.command()
@@ -164,8 +171,9 @@ def fail(
         names = Names(jobs, namespace)
         state = JobState.UNCONFIRMED
         ids = _chosen(operations, state, names, wanted, account, everything=everything)
+        by = _by(state, jobs, wanted)
         confirm(f"stop looking for the runs of {counted(len(ids), 'job')}", yes=yes or bool(jobs))
-        tell_settled(operations, operations.fail(ids, why), "settled")
+        tell_settled(operations, operations.fail(ids, why), "settled", Deed("fail", by, why))
 
 
 @strays.command("list")
@@ -194,7 +202,11 @@ def cancel_strays(
             tell(f"runqueue: no stray {', '.join(sorted(missing))}")
             raise typer.Exit(Exit.INVALID)
         confirm(f"cancel {counted(len(found), 'run')}", yes=yes or bool(runs))
-        typer.echo(f"{operations.cancel_strays(found):,} will be canceled")
+        done = operations.cancel_strays(found)
+        counts = Counter(stray.account for stray in found)
+        came_to = f"{done:,} will be canceled"
+        note_counts(operations.queue, "cancel_strays", counts, came_to, noun="run", of=len(found))
+        typer.echo(came_to)
 
 
 class Names(NamedTuple):
@@ -202,6 +214,11 @@ class Names(NamedTuple):
 
     jobs: list[str] | None
     namespace: str
+
+
+def _by(state: JobState, named: list[str] | None, wanted: Filter) -> str:
+    """Return by what filter jobs were chosen, in words; '' = they were named."""
+    return "" if named else ", ".join(filter(None, (state.value, wanted.words)))
 
 
 def _chosen(

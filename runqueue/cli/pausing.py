@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from runqueue.cli.exits import errors_told
+from runqueue.cli.noting import note
 from runqueue.cli.queues import redis_is_needed
-from runqueue.cli.who import user
 from runqueue.cli.words import printable
 from runqueue.queue import RunQueue
 
@@ -22,7 +22,7 @@ def pause(
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
         is_new = queue.pause(account, reason)
-        queue.note(user(), "pause_account", detail=reason, account=account)
+        note(queue, "pause_account", detail=reason, account=account)
         typer.echo("paused" if is_new else "it was paused already")
 
 
@@ -32,9 +32,7 @@ def resume(account: Account = "default") -> None:
     with errors_told(), RunQueue() as queue:
         reason = queue.resume(account)
         if reason:
-            queue.note(
-                user(), "resume_account", detail=f"it was held by: {reason}", account=account
-            )
+            note(queue, "resume_account", detail=f"it was held by: {reason}", account=account)
         held = f"resumed; it was held by: {printable(reason)}"
         typer.echo(held if reason else "nothing held it")
         still = queue.stats()[account].hold_reason

@@ -12,10 +12,10 @@ from runqueue.cli.exits import errors_told
 from runqueue.cli.look import Look, look
 from runqueue.cli.picture import picture
 from runqueue.cli.queues import redis_is_needed
-from runqueue.cli.words import shown_url
 from runqueue.connect import find_url
 from runqueue.errors import QueueUnavailable
 from runqueue.queue import RunQueue
+from runqueue.urls import shown_url
 
 #: Seconds between the two looks of `--once`, which make its rates.
 _ONCE_SECONDS = 1.0

@@ -12,6 +12,7 @@ from runqueue.cli.choosing import (
     Account,
     All,
     Batch,
+    Deed,
     Group,
     Jobs,
     Namespace,
@@ -24,11 +25,12 @@ from runqueue.cli.choosing import (
 from runqueue.cli.exits import Exit
 from runqueue.cli.listing import AsJson, Limit, job_row, print_rows, tell_more
 from runqueue.cli.naming import named_jobs
-from runqueue.cli.words import counted, shown_url
+from runqueue.cli.words import counted
 from runqueue.deliveries import check_url
 from runqueue.delivery import DeliveryState, WebhookDelivery
 from runqueue.job import Job
 from runqueue.operate import Filter, Operations
+from runqueue.urls import shown_url
 
 webhooks = typer.Typer(
     no_args_is_help=True,
@@ -218,7 +220,9 @@ def retry(
             raise typer.Exit(Exit.OK)
         where = f" to {shown_url(url)}" if url else ""
         confirm(f"send {counted(len(ids), 'webhook')} again{where}", yes=yes or bool(jobs))
-        tell_settled(operations, operations.deliver_again(ids, url or ""), "will be sent")
+        by = "" if jobs else ", ".join(filter(None, (*states, chosen.wanted.words)))
+        deed = Deed("deliver", by, where.removeprefix(" "))
+        tell_settled(operations, operations.deliver_again(ids, url or ""), "will be sent", deed)
 
 
 @webhooks.command("confirm")
@@ -230,4 +234,5 @@ def confirm_results(
     """Say that you have results: their webhooks are delivered."""
     with operating() as operations:
         ids = named_jobs(operations.queue, jobs, namespace)
-        tell_settled(operations, operations.confirm_delivery(ids), "delivered")
+        deed = Deed("confirm_delivery")
+        tell_settled(operations, operations.confirm_delivery(ids), "delivered", deed)

@@ -1,13 +1,10 @@
 """How figures, names and other people's texts are put into a sentence."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from runqueue.delivery import DeliveryState, WebhookDelivery
-
-#: What may be secret in a URL: who logs in, and what follows the path.
-_SECRETS = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
+from runqueue.urls import shown_url
 
 
 def counted(number: int, noun: str) -> str:
@@ -32,11 +29,6 @@ def ago(since: datetime) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def shown_url(url: str) -> str:
-    """Return a URL without what may be secret in it."""
-    return _SECRETS.sub("", url)
 
 
 def webhook_words(found: WebhookDelivery) -> str:

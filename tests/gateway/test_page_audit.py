@@ -92,7 +92,7 @@ async def test_what_is_done_through_the_api_is_noted_with_the_token_s_name(
         ("pause_account", "", "why"),
         ("resume_account", "", "it was held by: paused: why"),
         ("set_limits", "", "burst_size 7"),
-        ("set_group", "shop-a", ""),
+        ("set_group", "shop-a", "paused"),
         ("pause_batch", batch, ""),
         ("cancel_job", job.job_id, ""),
         ("replay_job", job.job_id, ""),

@@ -17,6 +17,7 @@ from gateway.page_rates import Rates, rates
 from gateway.page_words import ago, per_minute, span, spark
 from runqueue import AsyncRunQueue, JobState
 from runqueue.health import Health, health_of
+from runqueue.keys import ACCOUNTS, Keys
 from tests.gateway.browsing import Browser, browsing
 from tests.gateway.gating import Desk
 from tests.valkeys import start_valkey
@@ -127,6 +128,41 @@ async def test_so_many_pages_and_no_more_are_fed(
         await stream.until("fresh")
         assert (await browser.open("/live")).status == 503
         assert (await browser.open("/")).status == 200
+
+
+async def test_pages_that_are_opened_at_once_are_counted_at_once(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "MAX_LIVE", 4)
+
+    async with browsing(redis_url) as browser:
+        await browser.open("/")
+        live = f"{browser.door.url}/live"
+        answers = await asyncio.gather(*(browser.session.get(live) for _ in range(20)))
+        fed = [answer.status for answer in answers].count(200)
+        for answer in answers:
+            answer.close()
+
+    assert fed == 4
+
+
+async def test_a_broken_account_takes_nothing_from_those_after_it(
+    desk: Desk, redis_url: str
+) -> None:
+    desk.client.sadd(ACCOUNTS, "aaa", "zzz")
+    desk.client.set(Keys("aaa").meta, "no hash")
+    queue = AsyncRunQueue(redis_url)
+    feed = Feed(queue)
+    feed.start()
+
+    with feed.listen("zzz") as read:
+        async with asyncio.timeout(20):
+            await read.wait()
+
+    assert len(feed.history("default")) == len(feed.history("zzz")) == 1
+    assert feed.history("aaa") == []
+    await feed.close()
+    await queue.close()
 
 
 async def test_a_queue_that_is_away_is_told_and_so_is_its_return(tmp_path: Path) -> None:

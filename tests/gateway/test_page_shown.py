@@ -10,7 +10,7 @@ from gateway.page import OPEN, OVER
 from gateway.page_render import HEADERS
 from runqueue import JobState, stages
 from runqueue.items import Finished, Lost
-from runqueue.keys import ACCOUNTS, Keys
+from runqueue.keys import Keys
 from runqueue.scripts import run
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, run_of
@@ -144,6 +144,23 @@ async def test_of_a_request_only_what_holds_no_secrets_is_shown(desk: Desk, redi
     assert "extra_http_headers, totp_identifier" in shown.words
 
 
+async def test_of_the_urls_of_a_request_only_where_they_lead_is_shown(
+    desk: Desk, redis_url: str
+) -> None:
+    body = {
+        "url": "https://ann:login-secret@shop.test/p?session=query-secret",
+        "webhook_url": "https://hook.test/in?token=hook-secret",
+    }
+    (answer,) = desk.queue.enqueue_many([line(body=body)])
+
+    async with browsing(redis_url, "read-secret") as browser:
+        shown = await browser.open(f"/jobs/{answer.job_id}")
+
+    assert "https://shop.test/p" in shown.words
+    assert "https://hook.test/in" in shown.words
+    assert "-secret" not in shown.text
+
+
 async def test_every_answer_forbids_what_is_not_its_own(desk: Desk, redis_url: str) -> None:
     async with browsing(redis_url) as browser:
         for path in ("/", "/jobs", "/search?q=x", "/jobs/none", "/static/page.css"):
@@ -262,19 +279,6 @@ async def test_what_is_not_there_is_told_on_a_page(redis_url: str, path: str, st
     assert shown.status == status
     assert shown.headers["content-type"].startswith("text/html")
     assert "To the overview" in shown.words
-
-
-async def test_each_account_has_its_page(desk: Desk, redis_url: str) -> None:
-    desk.client.sadd(ACCOUNTS, "acme")
-    desk.queue.pause("acme", "why")
-
-    async with browsing(redis_url, OPS) as browser:
-        first, acme = await browser.open("/"), await browser.open("/?account=acme")
-
-    assert "Account default" in first.words
-    assert 'href="?account=acme"' in first.text
-    assert "Account acme" in acme.words
-    assert "Paused why" in acme.words
 
 
 async def test_a_queue_that_is_away_is_told_on_a_page(tmp_path: Any) -> None:

@@ -1,0 +1,49 @@
+"""What goes wrong on the page, as the status that it is answered with."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+from runqueue.errors import (
+    BatchCanceled,
+    BatchExpired,
+    BatchNotFound,
+    InvalidRequest,
+    JobNotFound,
+    RunQueueError,
+    UnknownAccount,
+)
+
+_STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
+    (JobNotFound, 404),
+    (BatchNotFound, 404),
+    (UnknownAccount, 404),
+    (BatchCanceled, 409),
+    (BatchExpired, 409),
+    (InvalidRequest, 422),
+    # All others of the queue's own, and what a connection may say.
+    (RunQueueError, 503),
+    (RedisError, 503),
+    (OSError, 503),
+)
+TITLES: Final = {
+    400: "This cannot be read",
+    401: "Not from here",
+    403: "You may not do that",
+    404: "There is nothing here",
+    409: "That is not possible any more",
+    413: "That is too large",
+    422: "Something is wrong with what was entered",
+    500: "This should not have happened",
+    503: "The queue cannot be reached",
+}
+
+
+def status_of(error: Exception) -> int:
+    """Return the status that an error is answered with; 500 = nobody has thought of it."""
+    if isinstance(error, HTTPException):
+        return error.status_code
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
