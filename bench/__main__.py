@@ -12,6 +12,7 @@ from rich.table import Table
 from bench import (
     client,
     cost,
+    finished,
     http_intake,
     intake,
     latency,
@@ -53,6 +54,22 @@ def _intake() -> list[Row]:
             "at most 1,200",
         ),
     ]
+
+
+def _finished() -> list[Row]:
+    rows: list[Row] = []
+    kinds = ("a 1 kB result", False, "at most 1,500"), ("all of Skyvern's fields", True, "")
+    for what, whole, reach in kinds:
+        seen = finished.measure(whole=whole)
+        took = "p50 {:.1f} ms, p99 {:.1f} ms".format(*seen.step_ms)
+        parts = ", ".join(f"{name} {size:,.0f}" for name, size in seen.parts_packed.items() if size)
+        rows += [
+            (f"Redis bytes a finished job with {what}", f"{seen.packed:,.0f} B", reach),
+            (f"… with {seen.result_bytes:,.0f} B of it, as they came", f"{seen.plain:,.0f} B", ""),
+            ("… packed they are", parts, ""),
+            ("… CPU of packing one, Redis' time a step", f"{seen.cpu_us:.0f} µs, {took}", ""),
+        ]
+    return rows
 
 
 def _http() -> list[Row]:
@@ -250,6 +267,7 @@ def _polling() -> list[Row]:
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "cost": _cost,
     "intake": _intake,
+    "finished": _finished,
     "http": _http,
     "latency": _latency,
     "waiting": _waiting,
@@ -261,7 +279,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "polling": _polling,
 }
 #: Parts that are measured only where they are asked for, since they take minutes.
-_LONG = {"looking", "million", "polling"}
+_LONG = {"finished", "looking", "million", "polling"}
 
 
 def main(names: list[str]) -> int:

@@ -51,15 +51,16 @@ def measure(count: int = 60_000, rounds: int = 5) -> Intake:
         rates, sizes = [], []
         for _ in range(rounds):
             plain.flushall()
-            before = _used(plain)
+            before = used(plain)
             start = time.perf_counter()
             queue.enqueue_many(handed)
             rates.append(count / (time.perf_counter() - start))
-            sizes.append((_used(plain) - before) / count)
+            sizes.append((used(plain) - before) / count)
         return Intake(statistics.median(rates), _send_task_rate(stack, count // 20), max(sizes))
 
 
-def _used(plain: redis.Redis) -> int:
+def used(plain: redis.Redis) -> int:
+    """Return the bytes that Redis holds."""
     return int(plain.info("memory")["used_memory"])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from runqueue import ids, wire
+from runqueue import ids, packing, wire
 from runqueue.batch_records import read_batch
 from runqueue.batches import NO_RULES, Batch, BatchRules
 from runqueue.delivery import DeliveryState, WebhookDelivery
@@ -198,6 +198,7 @@ def _job(account: str, job_id: str, row: list[Any]) -> Job:
     fields = fields_of(row[0])
     kind, custom_id, namespace, traceparent = wire.read_envelope(row[1])
     state = JobState(fields["state"].decode())
+    ended_us = int(fields.get("ended", 0))
     if row[2] == b"canceled" and state in {JobState.READY, JobState.SCHEDULED}:
         state = JobState.CANCELED  # its batch was canceled; the sweep has not come to it yet
     return Job(
@@ -221,7 +222,7 @@ def _job(account: str, job_id: str, row: list[Any]) -> Job:
         deadline=moment(fields.get("deadline")),
         started_at=moment(fields.get("started")),
         ended_at=moment(fields.get("ended")),
-        result=parse_result(row[3]),
+        result=parse_result(packing.result_of(row[3], ended_us)),
         on_unconfirmed=fields.get("on_unconfirmed", b"auto").decode(),
         webhook=_webhook(fields),
         traceparent=traceparent,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from runqueue import packing
 from runqueue.delivery_items import Delivered, Delivery, Report, Reported, Verdict
 from runqueue.items import Answer, Taken
 from runqueue.scripts import Argument, Call, load
@@ -85,7 +86,7 @@ def _delivery(row: Sequence[Any]) -> Delivery:
         signed=signed,
         url=url,
         envelope=row[11],
-        body=row[12],
+        body=packing.result_of(row[12], int(ended_us)),
     )
 
 

@@ -8,7 +8,8 @@ one they are given; what stands here is the whole layout (ARCHITECTURE.md has it
 key after the prefix    type    holds
 ======================  ======  ===============================================================
 job:<id>                hash    what changes of a job (state, attempt, run_id, ...)
-body:<id>               string  envelope line + the request body as it will be sent
+body:<id>               string  envelope line + the request body as it will be sent; later packed,
+                                with the result
 result:<id>             string  the API's answer as it came, from the end on
 lane:<p>:<group>:<b>    list    ids ready at priority p, of one group and one batch ('-' none)
 lane:<p>:<group>:<b>+   list    those of them that are the batch's canary
@@ -51,6 +52,7 @@ inbox:taken             hash    lines that a worker makes jobs of, by number
 inbox:leases            zset    their numbers, by when they are given out again
 inbox:invalid           list    lines that were refused, with their errors
 processes               zset    live processes by lease deadline
+readers                 zset    those of them that read packed records, by lease deadline
 clocks                  hash    process -> the server's time at its last tick, and its own
 board:<kind>            zset    processes that have a pump of the kind, by when that is stale
 wake, wake:<process>    list    at most one element: there may be work
@@ -60,7 +62,8 @@ limits                  hash    env:<limit>, live:<limit>
 audit                   stream  what people did, the last ten thousand times
 ended                   channel ids of jobs that end, for those who wait
 counters                hash    <state>:<priority>, live, totals since ever
-meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, schema, reads
+meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, schema,
+                                how reads fare, how far packing is
 ======================  ======  ===============================================================
 """
 

@@ -27,6 +27,8 @@ _STEPS: Final = {
     "cancel_asked": "its cancel was asked for",
     "no_run": "no longer unconfirmed: it has no run",
 }
+#: Bytes of a request that is shown.
+_LONGEST: Final = 65_536
 _ENDS: Final = {
     "completed": "completed: its run ended well",
     "failed": "failed: its run ended badly",
@@ -102,7 +104,9 @@ def _trail(reply: list[Any]) -> Trail | None:
 
 def _request(body: bytes) -> dict[str, Any]:
     try:
-        return wire.read_request(body)[1]
+        # Packed it was short enough to be handed over; what it unpacks to may not be.
+        is_short = len(wire.parts(body)[1]) <= _LONGEST
+        return wire.read_request(body)[1] if is_short else {}
     except (ValueError, KeyError):
         return {}
 

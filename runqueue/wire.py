@@ -2,7 +2,8 @@
 
 A stored body is one line of JSON, the *envelope* (what is not part of the request's body, or is
 only known at submission), a newline, and the request body as it will be sent. Title and webhook URL
-wait in the envelope: the attempt's marker is spliced into them, and they go last.
+wait in the envelope: the attempt's marker is spliced into them, and they go last. The body of a job
+that is over may be packed (`packing.py`), and stays so when the job is done again.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from runqueue import ids
+from runqueue import ids, packing
 from runqueue.spec import JobSpec, Kind
 
 #: Body fields that travel elsewhere: as a header, or in the query.
@@ -67,13 +68,23 @@ def traceparent(line: bytes) -> str:
     return orjson.loads(line).get("t") or ""
 
 
+def parts(stored: bytes) -> tuple[bytes, bytes]:
+    """Return (envelope, request) of a stored body, packed or plain.
+
+    Raises:
+        ValueError: the request cannot be read.
+    """
+    line, _, rest = stored.partition(b"\n")
+    return line, packing.request_of(rest)
+
+
 def read_request(stored: bytes) -> tuple[Kind, dict[str, Any]]:
     """Return (kind, fields) of a stored body: the request as it was handed in.
 
     Raises:
         ValueError, KeyError: it is none.
     """
-    line, _, content = stored.partition(b"\n")
+    line, content = parts(stored)
     envelope = orjson.loads(line)
     kind: Kind = "task" if envelope["k"] == "t" else "workflow"
     fields = {name: envelope[name] for name in _OUTSIDE if name in envelope}
@@ -100,7 +111,7 @@ def submission(
         receiver: our address for the webhook; it goes in the place of the user's, which the
             webhook is relayed to.
     """
-    line, _, content = stored.partition(b"\n")
+    line, content = parts(stored)
     envelope = orjson.loads(line)
     kind: Kind = "task" if envelope["k"] == "t" else "workflow"
     last: dict[str, Any] = {name: envelope[name] for name in _SPLICED if name in envelope}

@@ -19,8 +19,6 @@ from worker.doctor_findings import Level as Severity
 from worker.lease import BEAT_SECONDS
 from worker.pumps import KINDS
 
-#: Seconds; a hold that long waits for a person.
-_A_DAY = 86_400
 #: Seconds that a heartbeat may be late without being news.
 _LATE_SECONDS = 3.0
 #: Descriptors of a worker that are no call: Redis, the broker, libraries, metrics.
@@ -90,7 +88,7 @@ def layout(name: str, schema: int | None) -> Finding:
         do = "run the newer version: this one refuses to start on what it does not know"
         return wrong(check, f"version {schema}, and this is a version that knows {own}", do)
     if schema < own:
-        return ok(check, f"version {schema}: the next worker brings it up to {own}")
+        return ok(check, f"version {schema}: a worker brings it up to {own} in its time")
     return ok(check, f"version {schema}")
 
 
@@ -107,11 +105,11 @@ def health(stats: AccountStats) -> Finding:
 
 
 def _hold(check: str, stats: AccountStats) -> Finding:
-    """Judge a hold: only one that waits for a person, and that no person began, is wrong."""
+    """Judge a hold: one is wrong that wants a person, and that no person began."""
     said = hold_words(stats).removeprefix(f"{check}: ")
-    if stats.paused:
+    if stats.paused and not stats.hold_kind:
         return warning(check, said, "somebody paused it: ask who and why (the page's Audit tells)")
-    if stats.hold_seconds < _A_DAY:
+    if stats.hold_kind not in {"account", "person"}:
         return warning(check, said, "it goes on by itself; see to what it says if it comes again")
     return wrong(check, said, "see to what it says, then `runqueue resume`")
 

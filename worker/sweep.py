@@ -5,6 +5,7 @@ import structlog
 from runqueue import stages
 from runqueue.scripts import Argument
 from worker.account import AccountLink
+from worker.packing import pack_ended
 
 log = structlog.get_logger()
 
@@ -36,7 +37,7 @@ _STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
 
 
 async def sweep(account: AccountLink) -> dict[str, int]:
-    """Run one pass and return how many entries each step walked."""
+    """Run one pass and return how many entries each step walked, or packed."""
     walked = {}
     for script, arguments in _STEPS:
         given = [account.max_run_us if argument == MAX_RUN else argument for argument in arguments]
@@ -49,6 +50,7 @@ async def sweep(account: AccountLink) -> dict[str, int]:
         walked[script] = total
     # Older workers of a rolling upgrade leave what only a migration lists.
     await account.send(stages.migrate(account.name, LIMIT))
+    walked["pack"] = await pack_ended(account)
     if walked["expire_leases"]:
         log.warning("claims_taken_over", account=account.name, claims=walked["expire_leases"])
     return walked

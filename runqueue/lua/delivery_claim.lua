@@ -1,4 +1,4 @@
--- use: times limits board endpoints deliveries
+-- use: times limits board endpoints deliveries packed
 -- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we look at.
 -- Each comes again after `lease_us` if nobody records it.
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us,
@@ -8,7 +8,7 @@
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per webhook: id, attempt, run_id, run_status, via, tries (made),
 --         looks (made), forced (0 | 1: a person asked for it), ended_us, signed ('' = not by Skyvern),
---         url ('' = the request's own), envelope, body ('' for a watch) }
+--         url ('' = the request's own), envelope, body ('' for a watch; it may be packed, see packing.py) }
 --       next_us = when a permit or the next delivery is due; left = 1: the pump is off the board.
 -- A receiver that does not answer is left alone (endpoints.lua): its webhooks wait without a try of their own, and
 -- are given up when their time is over. A slow one gets a quarter of the places that others leave: its webhooks
@@ -98,7 +98,7 @@ local function take_relays(room)
       else
         -- Behind a probe the others wait.
         known[endpoint] = nil
-        local body = redis.call('GET', PREFIX .. 'webhook:' .. id) or redis.call('GET', PREFIX .. 'result:' .. id) or ''
+        local body = redis.call('GET', PREFIX .. 'webhook:' .. id) or stored_result(id)
         redis.call('HSET', job_key(id), 'sending', int(NOW + lease))
         redis.call('ZADD', RELAYS, int(NOW + lease), id)
         add(id, f, line, body)

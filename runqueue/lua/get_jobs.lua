@@ -1,6 +1,7 @@
+-- use: packed
 -- Reads jobs. ARGV  now_us, with_result (0 | 1), then ids
 -- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a webhook that waits), envelope (the body's
---         first line), batch held ('' | reason), result } }
+--         first line), batch held ('' | reason), result (it may be packed, see packing.py) } }
 local reply = { int(NOW) }
 for i = 3, #ARGV do
   local record = redis.call('HGETALL', job_key(ARGV[i]))
@@ -16,8 +17,8 @@ for i = 3, #ARGV do
     local body = redis.call('GET', PREFIX .. 'body:' .. ARGV[i]) or ''
     local batch = redis.call('HGET', job_key(ARGV[i]), 'batch')
     local held = batch and redis.call('HGET', PREFIX .. 'batch:' .. batch, 'held') or ''
-    local result = ARGV[2] == '1' and redis.call('GET', PREFIX .. 'result:' .. ARGV[i]) or ''
-    reply[#reply + 1] = { record, string.match(body, '^[^\n]*'), held or '', result or '' }
+    local result = ARGV[2] == '1' and stored_result(ARGV[i]) or ''
+    reply[#reply + 1] = { record, string.match(body, '^[^\n]*'), held or '', result }
   end
 end
 return reply

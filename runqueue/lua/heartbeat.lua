@@ -7,8 +7,9 @@
 -- Reply: the claim sequence = the lease holds until now + lease_us; -2 = it holds, but this is a server that
 --       is not trusted (yet), from which nothing is to be learned; -1 = refused: the name's lease was lost
 --       (its claims are unconfirmed already), the process drops what it has not sent and takes a new name.
-local PROCESSES, process = PREFIX .. 'processes', ARGV[2]
+local PROCESSES, READERS, process = PREFIX .. 'processes', PREFIX .. 'readers', ARGV[2]
 expect(PROCESSES, 'zset')
+expect(READERS, 'zset')
 pass_when_full()
 -- Before the lease is written: one that stood in a time which the clock jumped to would hide the jump. While it
 -- is not sure whether it did, the lease is counted from the time that was last believed.
@@ -32,6 +33,9 @@ if ARGV[4] ~= '1' and (not deadline or (tonumber(deadline) <= NOW and not clock_
   return -1
 end
 redis.call('ZADD', PROCESSES, int(from + tonumber(ARGV[3])), process)
+-- It reads packed records; older versions do not say so, and nothing is packed while one of them lives.
+redis.call('ZREMRANGEBYSCORE', READERS, '-inf', int(from))
+redis.call('ZADD', READERS, int(from + tonumber(ARGV[3])), process)
 
 -- Reads fail from the last answer on, wherever that came to: a process that alone cannot read is told of only while
 -- the others ask for nothing.

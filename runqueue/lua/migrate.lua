@@ -1,9 +1,11 @@
 -- Brings an account's state up to this version's layout, in bounded steps, while older workers go on.
 -- ARGV  now_us, limit (entries to walk).   Reply 1 = done, 0 = ask again
 -- Error NEWER <schema>: a newer version wrote here, and this one would not know what it reads.
+-- 2 → 3: nothing to do: records are read as they came, too. The first that is packed says 3 (pack.lua).
 -- 1 → 2: unconfirmed jobs are looked for (reconcile), dead ones are listed (dead). Records themselves only
 --        gained fields, each with a default: those of version 1 are read as they are.
-local SCHEMA = 2
+local SCHEMA = 3
+local LISTED = 2
 local schema = tonumber(redis.call('HGET', META, 'schema') or 1)
 if schema > SCHEMA then return redis.error_reply('NEWER ' .. int(schema)) end
 -- During a rolling upgrade older workers go on making what this version lists: it is listed late, not never.
@@ -13,7 +15,7 @@ local function is_complete()
   return redis.call('ZCARD', PREFIX .. 'dead') >= dead and redis.call('ZCARD', PREFIX .. 'reconcile')
     >= redis.call('ZCARD', PREFIX .. 'unconfirmed') + redis.call('ZCARD', PREFIX .. 'parked')
 end
-if schema == SCHEMA and is_complete() then return 1 end
+if schema >= LISTED and is_complete() then return 1 end
 expect(PREFIX .. 'reconcile', 'zset')
 expect(PREFIX .. 'dead', 'zset')
 
@@ -45,10 +47,10 @@ if day <= today then
   return 0
 end
 -- Strays of before stand in no list of what is to be forgotten.
-if schema < SCHEMA then
+if schema < LISTED then
   for _, run_id in ipairs(redis.call('HKEYS', PREFIX .. 'strays')) do ended[#ended + 1] = 'stray ' .. run_id end
   save()
 end
 redis.call('HDEL', META, 'migrate_day', 'migrate_at')
-redis.call('HSET', META, 'schema', int(SCHEMA))
+redis.call('HSET', META, 'schema', int(math.max(schema, LISTED)))
 return 1

@@ -41,10 +41,11 @@ from tests.integration.machine.model import (
     often,
     waiting,
 )
+from tests.integration.machine.packing import Packing
 from tests.integration.machine.webhooks import BY
 
 
-class Account(Batching, Doubting, Deliveries, Callbacks, Checks):
+class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
     """One account and everything that can happen to it."""
 
     @initialize(
@@ -76,6 +77,7 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Checks):
         urls: list[str],
     ) -> None:
         """Set the account's limits, begin the leases, hand in the first jobs; some have ended."""
+        assert self.clock.run(stages.migrate(ACCOUNT, 100)), "there is nothing to do"
         self.receives, self.relays = receives, Limiter(relays, 10)
         self.cap, self.caps = cap, dict(zip(GROUPS, caps, strict=True))
         share = 0.7 * requests

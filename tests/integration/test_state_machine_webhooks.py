@@ -20,7 +20,7 @@ RULES = {
     *("enqueue_awaited", "end_awaited", "record_webhook", "webhooks_of_all", "finish"),
     *("retry_run", "promote_due", "cancel", "give_up", "replay", "wait", "wait_long"),
     *("delivery_claim", "deliver_due", "record_delivery", "record_all", "finish_all"),
-    *("deliver_again", "confirm_delivery", "heartbeat", "retire_all"),
+    *("deliver_again", "confirm_delivery", "heartbeat", "retire_all", "pack"),
 }
 
 

@@ -276,17 +276,19 @@ def test_a_process_whose_heartbeat_is_late_is_named(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "paused", "level", "do"),
+    ("kind", "paused", "level", "do"),
     [
-        (9.0, False, Level.WARNING, "goes on by itself"),
-        (1e9, False, Level.WRONG, "`runqueue resume`"),
-        (1e9, True, Level.WARNING, "somebody paused it"),
+        ("breaker", False, Level.WARNING, "goes on by itself"),
+        ("account", False, Level.WRONG, "`runqueue resume`"),
+        ("person", False, Level.WRONG, "`runqueue resume`"),
+        (None, True, Level.WARNING, "somebody paused it"),
+        ("account", True, Level.WRONG, "`runqueue resume`"),
     ],
 )
-def test_a_hold_is_wrong_if_it_waits_for_a_person_and_no_person_began_it(
-    seconds: float, paused: bool, level: Level, do: str
+def test_a_hold_is_wrong_if_it_wants_a_person_and_no_person_began_it(
+    kind: str | None, paused: bool, level: Level, do: str
 ) -> None:
-    held = stats(hold_reason="HTTP 401", hold_seconds=seconds, paused=paused)
+    held = stats(hold_reason="HTTP 401", hold_seconds=60.0, hold_kind=kind, paused=paused)
 
     found = doctor_queue.health(held)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis.stateful import invariant
 
-from runqueue import calls
+from runqueue import calls, packing, wire
 from tests.integration.clockwork import ACCOUNT, dump
 from tests.integration.machine.base import Base
 from tests.integration.machine.mbatch import FINAL
@@ -62,8 +62,11 @@ class Checks(Base):
             assert record.get(b"cancel", b"").decode() == (job.cancel or "")
             assert record.get(b"run_id", b"").decode() == (job.run_id or "")
             assert record.get(b"process", b"").decode() == (job.process or "")
-            assert f"body:{job.id}" in data
-            assert data.get(f"result:{job.id}") == job.result
+            body = data[f"body:{job.id}"]
+            assert wire.read_request(body)[1]["prompt"] == job.digest
+            within = body.partition(b"\n")[2]
+            stored = data.get(f"result:{job.id}", within if packing.is_packed(within) else b"")
+            assert packing.result_of(stored, job.ended) == (job.result or b""), job
             assert int(record.get(b"runs", 0)) == job.runs
             assert (b"canary" in record) == job.canary
             assert int(record.get(b"deaths", 0)) == job.deaths

@@ -28,7 +28,9 @@ ALLOWED = {
 }
 GROUPS = ("default", "g1", "g2")
 #: Keys that stand for the account itself, not for a job; claims and receivers go by themselves.
-LASTING = ("meta", "counters", "limits", "wake", "group:", "gcra:", "claim:", "endpoint:")
+LASTING = (
+    *("meta", "counters", "limits", "wake", "group:", "gcra:", "claim:", "endpoint:", "readers"),
+)
 #: Deaths during the submission: from so many on a job is claimed alone, at so many it is dead.
 SUSPECT, POISON = 2, 3
 #: After so long an unconfirmed job gives its slot back.

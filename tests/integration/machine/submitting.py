@@ -8,7 +8,7 @@ from typing import cast
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import items, stages
+from runqueue import items, stages, wire
 from runqueue.items import Accepted, Answer, Claimed, GivenBack, Lost
 from tests.integration.clockwork import ACCOUNT, SECOND
 from tests.integration.machine.model import LIVE, WAITING, MJob, few, has, often
@@ -62,7 +62,7 @@ class Submitting(Processes):
             assert not self.later_stray(job), "submitted beside its run"
             job.attempt += 1
             assert item.attempt == job.attempt
-            assert job.id in item.stored.decode() or item.stored.startswith(b"{")
+            assert wire.read_request(item.stored)[1]["prompt"] == job.digest, "packed or plain"
             job.state, job.process, job.claimed = "submitting", process, self.now
             job.hook.via = self.via(job)
         self.claims += len(items)

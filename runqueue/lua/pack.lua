@@ -1,0 +1,31 @@
+-- use: packed
+-- Stores bodies and results of jobs that are over as they were packed, each if nothing became of its job since it was
+-- read: not done again, not removed, not packed by another process.
+-- ARGV  now_us, where packing stood when they were read, where it stands behind them, then 6 a job: id, ended_us, bytes of
+--       its body and of its result as they were read, packed body, packed result ('' = it has none, or it is in the body)
+-- Reply: how many were stored
+-- Older workers misread what is packed: from the first record on the layout's version keeps them out.
+local SCHEMA, PER_JOB = 3, 6
+pass_when_full()
+if not may_pack() then return 0 end
+if (redis.call('HGET', META, 'packed') or '') == ARGV[2] then redis.call('HSET', META, 'packed', ARGV[3]) end
+
+local stored = 0
+for i = 4, #ARGV, PER_JOB do
+  local id = ARGV[i]
+  local body_key, result_key = PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id
+  -- One that is done again has no end, or another one.
+  if redis.call('HGET', job_key(id), 'ended') == ARGV[i + 1]
+    and redis.call('STRLEN', body_key) == tonumber(ARGV[i + 2])
+    and redis.call('STRLEN', result_key) == tonumber(ARGV[i + 3]) then
+    redis.call('SET', body_key, ARGV[i + 4])
+    if ARGV[i + 5] ~= '' then
+      redis.call('SET', result_key, ARGV[i + 5])
+    elseif ARGV[i + 3] ~= '0' then
+      redis.call('DEL', result_key)
+    end
+    stored = stored + 1
+  end
+end
+if stored > 0 then redis.call('HSET', META, 'schema', int(math.max(SCHEMA, tonumber(redis.call('HGET', META, 'schema'))))) end
+return stored

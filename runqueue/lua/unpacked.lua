@@ -1,0 +1,60 @@
+-- use: packed
+-- Reads jobs that are over and lie as they came, in the order of their ends, from where packing stands.
+-- ARGV  now_us, after_us (how long after its end a job is packed), limit (entries to walk), allowed_bytes (of bodies and
+--       results in one reply; one job may go beyond)
+-- Reply { more (1 = ask again), where packing stands, where it stands behind these, per job: id, ended_us, body, result
+--         ('' = none) }
+-- That there is more is noted for the tick (`pack_more`). Where it stands ('<day> <entry>') is written by pack.lua.
+-- Retention takes entries off a day's front, a week later: what an upgrade finds of that day may be passed over, and
+-- goes on that day as it is.
+local after, limit, bytes_left = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local OLDEST = 8
+pass_when_full()
+if clock_is_stale() or not may_pack() then
+  redis.call('HDEL', META, 'pack_more')
+  return { 0, '', '' }
+end
+local stands = redis.call('HGET', META, 'packed') or ''
+local today = math.floor(NOW / DAY)
+local day, at = string.match(stands, '^(%d+) (%d+)$')
+day, at = tonumber(day or 0), tonumber(at or 0)
+if day < today - OLDEST then day, at = today - OLDEST, 0 end
+
+local reply, more = { 0, stands, '' }, 0
+
+-- True when the walk goes on behind it.
+local function look_at(id)
+  local f = redis.call('HMGET', job_key(id), 'state', 'ended')
+  if not (ENDED[f[1]] and f[2]) then return true end -- done again, removed, or a stray
+  if tonumber(f[2]) > NOW - after then return false end
+  local body_key, result_key = PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id
+  local size = redis.call('STRLEN', body_key) + redis.call('STRLEN', result_key)
+  if #reply > 3 and size > bytes_left then
+    more = 1
+    return false
+  end
+  local body, result = redis.call('GET', body_key) or '', redis.call('GET', result_key) or ''
+  if body == '' or (is_packed(body, behind_envelope(body)) and (result == '' or is_packed(result, 1))) then return true end
+  bytes_left = bytes_left - size
+  for _, value in ipairs({ id, f[2], body, result }) do reply[#reply + 1] = value end
+  return true
+end
+
+local walked, stopped = 0, false
+while walked < limit and not stopped do
+  local want = limit - walked
+  local ids = redis.call('LRANGE', PREFIX .. 'ended:' .. int(day), at, at + want - 1)
+  for _, id in ipairs(ids) do
+    stopped = not look_at(id)
+    if stopped then break end
+    walked, at = walked + 1, at + 1
+  end
+  if not stopped and #ids < want then
+    if day >= today then break end
+    day, at = day + 1, 0
+  end
+end
+if walked >= limit then more = 1 end
+if more == 1 then redis.call('HSET', META, 'pack_more', '1') else redis.call('HDEL', META, 'pack_more') end
+reply[1], reply[3] = more, int(day) .. ' ' .. int(at)
+return reply
