@@ -59,9 +59,9 @@ def plain_celery_cost(stack: Stack, count: int) -> float:
     app = Celery(broker=stack.broker_url)
     body = {"prompt": _PROMPT, "url": "https://shop.test/1", "engine": "skyvern-1.0"}
     for _ in range(count):
-        app.send_task("bench.plain_celery.run", args=[body])
+        app.send_task("bench.others.celery_runs.run", args=[body])
     start = ledger(stack.base_url)["runs"]
-    command = ("celery", "-A", "bench.plain_celery", "worker", "-c", "2", "-l", "WARNING")
+    command = ("celery", "-A", "bench.others.celery_runs", "worker", "-c", "2", "-l", "WARNING")
 
     def polled() -> int:
         return int(stack_requests(stack)) - start_requests

@@ -70,5 +70,5 @@ def _send_task_rate(stack: Stack, count: int) -> float:
     body = lines(1)[0]["body"]
     start = time.perf_counter()
     for _ in range(count):
-        app.send_task("bench.plain_celery.run", args=[body])
+        app.send_task("bench.others.celery_runs.run", args=[body])
     return count / (time.perf_counter() - start)

@@ -120,9 +120,15 @@ def lists_seen(
     return Call(load("lists_seen"), account, arguments, int)
 
 
-def lists_done(account: str, process: str, next_us: int, *, failed: bool = False) -> Call[int]:
-    """Say when the next list is due, and how many failed in a row (-1: another reads it)."""
-    return Call(load("lists_done"), account, [process, next_us, int(failed)], int)
+def lists_done(
+    account: str, process: str, next_us: int, *, failed: bool = False, reach_us: int = 0
+) -> Call[int]:
+    """Say when the next list is due, and how many failed in a row (-1: another reads it).
+
+    Args:
+        reach_us: the list shows none that was begun before; 0 = it shows all.
+    """
+    return Call(load("lists_done"), account, [process, next_us, int(failed), reach_us], int)
 
 
 def lists_end(account: str, off_us: int) -> Call[int]:

@@ -13,6 +13,10 @@ from simulator.slots import Slots
 
 Clock = Callable[[], float]
 
+#: Seconds between two walks through the live runs: with 100,000 of them one takes 10 ms, and a list
+#: of theirs has 100 pages.
+_TIDY_SECONDS = 1.0
+
 
 class Store:
     """Create runs, find them by id, cancel them.
@@ -32,6 +36,7 @@ class Store:
         self._numbers = itertools.count(int(time.time() * 1000) * 1_000_000)
         self._runs: dict[str, Run] = {}
         self._live: list[Run] = []
+        self._tidied = 0.0
 
     def create(self, submission: Submission, api_key: str) -> Run:
         """Take a submission and plan its run.
@@ -77,10 +82,12 @@ class Store:
         return reversed(self._runs.values())
 
     def live_newest_first(self) -> Iterable[Run]:
-        """The runs that are not over, without a walk through all that ever were."""
+        """The runs that are not over, and some that ended just now, not all that ever were."""
         self.advance()
         now = self._clock()
-        self._live = [run for run in self._live if not run.is_over(now)]
+        if abs(now - self._tidied) >= _TIDY_SECONDS:
+            self._tidied = now
+            self._live = [run for run in self._live if not run.is_over(now)]
         return reversed(self._live)
 
     def advance(self) -> None:

@@ -124,7 +124,7 @@ class ListPump(Pump):
         rate = self.account.settings.max_requests_per_second
         least = least_spacing(self.account)
         self._spaced = spacing(duration, live, len(read.pages), least, rate)
-        await self._next_in(reading, self._spaced)
+        await self._next_in(reading, self._spaced, reach_us=read.reach_us)
         log.debug(
             "runs_listed",
             account=self.account.name,
@@ -205,10 +205,14 @@ class ListPump(Pump):
         if further >= 0:
             await self._end(min(FIRST_OFF * 2.0 ** min(further, 16), LONGEST_OFF), why)
 
-    async def _next_in(self, reading: Reading, wait: float, *, failed: bool = False) -> int:
+    async def _next_in(
+        self, reading: Reading, wait: float, *, failed: bool = False, reach_us: int = 0
+    ) -> int:
         """Say when the next list is due, counted from when this one was taken."""
         next_us = reading.began_us + int(wait * 1e6)
-        call = list_calls.lists_done(self.account.name, self._process, next_us, failed=failed)
+        call = list_calls.lists_done(
+            self.account.name, self._process, next_us, failed=failed, reach_us=reach_us
+        )
         fails = await self.account.send(call)
         if fails < 0:
             raise TakenOverError

@@ -9,7 +9,7 @@ import asyncio
 
 from api_client import ListClass, RunPage
 from worker.runs import Runs
-from worker.watchlist import MAX_PAGES, PAGE, Pages, Watchlist
+from worker.watchlist import MAX_PAGES, ORDER_SECONDS, PAGE, Pages, Watchlist
 
 #: The filter of the list; what an item says of itself counts.
 LIVE = ("created", "queued", "running", "paused")
@@ -64,7 +64,8 @@ class Pager:
         while first > 1 and not self._is_young(pages[0], now_us, young_us):
             first -= 1
             pages.insert(0, await self._page(first))
-        read = Pages(first, [page.runs for page in pages], is_whole)
+        reach = 0 if is_whole else reach_of(pages[-1], now_us)
+        read = Pages(first, [page.runs for page in pages], is_whole, reach)
         oldest = self._watchlist.oldest(read.pages[0])
         is_all_young = oldest is not None and now_us - oldest < young_us
         self._first = first + 1 if is_all_young and first < read.last else first
@@ -99,3 +100,16 @@ class Pager:
         if page.outcome is not ListClass.DONE:
             raise PageFailedError(page)
         return page
+
+
+def reach_of(page: RunPage, now_us: int) -> int:
+    """Return when a run was begun that is sure to stand on this page or before; 0 = not known.
+
+    By the oldest that it shows, whoever's: where more runs live than the server has pages for,
+    none of them may be one that is left to lists. Ages are told by the server's own clock.
+    """
+    made = [run.created for run in page.runs if run.created is not None]
+    if not made or page.server_date is None:
+        return 0
+    age = page.server_date - min(made) - ORDER_SECONDS
+    return now_us - int(max(age, 0.0) * 1e6)

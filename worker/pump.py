@@ -55,12 +55,16 @@ class Pump(ABC):
     """
 
     kind: ClassVar[str]
+    #: Seconds between two claims of what comes due one by one; a place that gets free asks for none
+    #: meanwhile, unless all were busy.
+    gathers: ClassVar[float] = 0.0
 
     def __init__(self, account: AccountLink, places: int) -> None:
         self.account = account
         self.places = places
         self.busy = 0
         self.draining = False
+        self._was_full = True
         self._running = False
         self._ended = asyncio.Event()
         self._worked = 0.0
@@ -88,7 +92,8 @@ class Pump(ABC):
     def free_place(self) -> None:
         """Give an item's place back: its answer is recorded."""
         self.busy -= 1
-        self._nudged.set()
+        if self._was_full or not self.gathers:
+            self._nudged.set()
 
     async def run(self, tick_us: int) -> Ended:
         """Work until there is nothing to do.
@@ -121,6 +126,7 @@ class Pump(ABC):
                     answer=taken.answer.value,
                 )
                 return Ended.REFUSED
+            self._was_full = len(taken.items) == want
             for item in taken.items:
                 self._start(item)
             wait = self._wait(taken, want)
@@ -159,7 +165,7 @@ class Pump(ABC):
         due = (taken.next_us - taken.now_us) / 1_000_000
         if due > STAYS_FOR:
             return None
-        return min(max(due, 0.001), REFRESH)
+        return min(max(due, self.gathers, 0.001), REFRESH)
 
     async def _leave(self) -> None:
         name = self.account.lease.name

@@ -18,8 +18,9 @@ log = structlog.get_logger()
 
 Item = TypeVar("Item")
 
-#: Items in one script call, and bytes: results may be large, and Redis does one thing at a time.
-GROUP, GROUP_BYTES = 500, 16 * 1024 * 1024
+#: Items in one script call, and bytes: results may be large, and Redis does one thing at a time. Of
+#: 500 ends or acceptances it does nothing else for 20 ms; calls of 200 cost no more CPU a job.
+GROUP, GROUP_BYTES = 200, 16 * 1024 * 1024
 #: Seconds between two tries while Redis is away: the first, and the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 

@@ -24,7 +24,8 @@ CLAIM_SECONDS = 75.0
 #: Stands for the account's own limit in the table below.
 MAX_RUN = "max_run"
 
-_STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
+#: Each script and its arguments, in the order of one pass.
+STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ("expire_leases", (int(CLAIM_SECONDS * 1e6), LIMIT)),
     ("free_slots", (MAX_RUN, LIMIT)),
     ("promote_due", (LIMIT,)),
@@ -39,7 +40,7 @@ _STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
 async def sweep(account: AccountLink) -> dict[str, int]:
     """Run one pass and return how many entries each step walked, or packed."""
     walked = {}
-    for script, arguments in _STEPS:
+    for script, arguments in STEPS:
         given = [account.max_run_us if argument == MAX_RUN else argument for argument in arguments]
         total = 0
         for _ in range(ROUNDS):

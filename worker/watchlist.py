@@ -80,11 +80,13 @@ class Pages(NamedTuple):
         first: the number of the first page; those before it hold only runs too young to be over.
         pages: the runs of each page from there on, newest first.
         is_whole: the last page was reached.
+        reach_us: where it was not, runs begun before are on no page; 0 = not known.
     """
 
     first: int
     pages: Sequence[Sequence[ListedRun]]
     is_whole: bool = True
+    reach_us: int = 0
 
     @property
     def last(self) -> int:
@@ -186,7 +188,8 @@ class Watchlist:
         self, read: Pages, expected: Sequence[Joined], missing: Sequence[Joined]
     ) -> bool:
         """Say whether more than half are missing of what the list reaches back to."""
-        reach = 0 if read.is_whole else min(self._on(read.pages[-1]), default=0)
+        oldest = min(self._on(read.pages[-1]), default=0)
+        reach = 0 if read.is_whole else read.reach_us or oldest
         gone = sum(run.started_us >= reach for run in missing)
         known = sum(run.started_us >= reach for run in expected)
         return gone >= SUSPICIOUS and 2 * gone > known

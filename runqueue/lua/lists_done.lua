@@ -1,5 +1,6 @@
 -- A list was read, or could not be: says when the next is due. Who lost its lease meanwhile says nothing.
--- ARGV  now_us, process, next_us (of the queue's clock), failed (1 | 0)
+-- ARGV  now_us, process, next_us (of the queue's clock), failed (1 | 0), reach_us (0 = the list reached all live runs;
+--       else it shows none that was begun before)
 -- Reply: how many failed in a row; -1 = another process reads the list now
 pass_when_full()
 local f = redis.call('HMGET', META, 'lists_on', 'list_by')
@@ -7,5 +8,6 @@ if f[1] ~= '1' or f[2] ~= ARGV[2] then return -1 end
 redis.call('HSET', META, 'list_at', int(tonumber(ARGV[3])))
 redis.call('HDEL', META, 'list_by', 'list_until')
 if ARGV[4] == '1' then return redis.call('HINCRBY', META, 'list_fails', 1) end
-redis.call('HDEL', META, 'list_fails')
+redis.call('HDEL', META, 'list_fails', 'list_reach')
+if tonumber(ARGV[5]) > 0 then redis.call('HSET', META, 'list_reach', int(tonumber(ARGV[5]))) end
 return 0

@@ -17,6 +17,7 @@ local max_run = tonumber(ARGV[6])
 local POLL = PREFIX .. 'poll'
 local STAYS_FOR = 1000000
 local MAX_JOINS = 500
+local MAX_PASSED = 16 -- due ones looked through, for those that join, once all permits are given
 local MAX_OVER = 16 -- strays looked through for those whose time is over
 expect(POLL, 'zset')
 expect(STRAY_LOOKS, 'zset')
@@ -28,7 +29,9 @@ if refused then return refused end
 local lists = read_lists()
 local function are_many()
   if ARGV[7] ~= '1' or lists.off > NOW or (lists.mean and lists.mean < tonumber(ARGV[9])) then return false end
-  return redis.call('ZCOUNT', POLL, '-inf', int(NOW + tonumber(ARGV[8]))) >= MANY
+  -- Of more than the pages show the oldest would join, which stand on none of them: lists begin with fewer.
+  return redis.call('ZCARD', POLL) <= MOST_LISTED
+    and redis.call('ZCOUNT', POLL, '-inf', int(NOW + tonumber(ARGV[8]))) >= MANY
 end
 if not lists.on and redis.call('EXISTS', LISTED) == 1 then
   end_lists() -- of lists that ended some are left
@@ -73,9 +76,9 @@ local function joins_lists(id, f)
   return true
 end
 
-local most, gets = room - looked, 0
+local most, gets, passed = room - looked, 0, 0
 local ids = {}
-if want > 0 and lists.on then
+if want > 0 and lists.on and lists.room > 0 then
   ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', int(NOW), 'LIMIT', 0, math.max(most, MAX_JOINS))
 elseif most > 0 then
   ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', int(NOW), 'LIMIT', 0, most)
@@ -83,7 +86,12 @@ end
 for _, id in ipairs(ids) do
   local f = redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'run_status', 'started', 'deadline',
     'retry', 'runs', 'cancel')
-  if not joins_lists(id, f) and gets < most then
+  if joins_lists(id, f) then
+    passed = 0
+  elseif gets >= most then
+    passed = passed + 1
+    if passed == MAX_PASSED then break end
+  else
     gets = gets + 1
     leased[#leased + 1] = int(NOW + lease)
     leased[#leased + 1] = id

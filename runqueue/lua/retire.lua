@@ -1,5 +1,7 @@
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and strays.
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were looked at (the limit = ask again)
+-- While more than the limit is due, `retire_left` of meta has the tick ask for the next pass at once: a queue whose
+-- jobs end faster than a pass in half a minute removes them would grow for good.
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
 expect_deliveries()
 pass_when_full()
@@ -35,6 +37,11 @@ while looked < limit and first <= day do
       end
     end
   end
+end
+if looked >= limit then
+  redis.call('HSET', META, 'retire_left', '1')
+else
+  redis.call('HDEL', META, 'retire_left')
 end
 save()
 -- What older workers ended was not taken off the groups.

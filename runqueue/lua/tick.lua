@@ -41,7 +41,7 @@ end
 
 local alive = redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf')
 local meta = redis.call('HMGET', META, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit', 'paused', 'lists_on', 'list_at',
-  'list_until', 'pack_more')
+  'list_until', 'pack_more', 'retire_left')
 
 local function may_submit()
   if meta[5] or tonumber(meta[2] or 0) > NOW then return false end
@@ -118,8 +118,8 @@ local function overdue(key)
 end
 local since = NOW - tonumber(meta[3] or 0)
 if (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (overdue('due')
-    or overdue('deadlines') or overdue('expiring') or overdue('processes') or redis.call('EXISTS', PREFIX .. 'canceling') == 1
-    or meta[9]))) then
+    or overdue('deadlines') or overdue('expiring') or overdue('processes')
+    or redis.call('EXISTS', PREFIX .. 'canceling') == 1 or meta[9] or meta[10]))) then
   redis.call('HSET', META, 'sweep_at', int(NOW))
   send('sweep', 1)
 end

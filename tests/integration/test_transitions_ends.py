@@ -471,6 +471,22 @@ def test_retention_goes_on_where_it_stopped_after_any_pause(clock: Clockwork) ->
     assert left_over(clock) == set()
 
 
+def test_while_more_is_to_be_removed_the_tick_asks_for_the_next_sweep_at_once(
+    clock: Clockwork,
+) -> None:
+    clock.enqueue(3)
+    clock.end_all("completed", "completed", "completed")
+    clock.wait(7 * DAY / SECOND)
+    clock.heartbeat(first=True)
+    assert "sweep" in clock.tick().messages
+    assert clock.run(stages.sweep(clock.account, "retire", KEEP, 2)) == 2
+    clock.wait(2)
+    assert "sweep" in clock.tick().messages
+    assert clock.run(stages.sweep(clock.account, "retire", KEEP, 2)) == 1
+    clock.wait(2)
+    assert "sweep" not in clock.tick().messages
+
+
 def test_a_batch_without_jobs_of_its_own_leaves_nothing(clock: Clockwork) -> None:
     clock.enqueue(names=["a"])
     empty, repeated = clock.open_batch(), clock.open_batch()

@@ -370,3 +370,65 @@ def test_a_run_that_was_canceled_says_nothing_of_how_long_runs_take(clock: Clock
     clock.finish(job_id, state="canceled")
 
     assert ended_after(clock, 100).mean_us == 100 * SECOND
+
+
+# More live than the pages of a list show.
+
+
+def full_of_others(clock: Clockwork, index: str, n: int) -> None:
+    """Have so many runs that are not due stand in an index."""
+    others = {f"other{i}": clock.now + 3_600 * SECOND for i in range(n)}
+    clock.client.zadd(clock.key(index), others)
+
+
+def test_what_no_list_reaches_is_looked_at_and_what_is_begun_since_is_left_to_lists(
+    clock: Clockwork,
+) -> None:
+    first, *_ = listed(clock)
+    clock.wait(60)
+    take(clock)
+    next_us = clock.now + 10 * SECOND
+    clock.run(list_calls.lists_done(ACCOUNT, "p1", next_us, reach_us=clock.now - 30 * SECOND))
+
+    assert missing(clock, first) == [1]
+    assert poll(clock) == [first]
+    clock.run(stages.mark_polled(ACCOUNT, [Polled(first, 1, "", SECOND)]))
+    clock.wait(1)
+    assert poll(clock) == [first]
+    (new,) = clock.running(1)
+    assert new in clock.members("listed")
+
+    clock.wait(10)
+    take(clock)
+    assert done(clock) == 0  # this one reached all of them
+    clock.run(stages.mark_polled(ACCOUNT, [Polled(first, 1, "", SECOND)]))
+    clock.wait(1)
+    assert poll(clock) == []
+    assert first in clock.members("listed")
+
+
+def test_lists_do_not_begin_where_more_runs_live_than_their_pages_show(clock: Clockwork) -> None:
+    job_ids = clock.running(MANY)
+    full_of_others(clock, "poll", 10_001 - MANY)
+    clock.wait(1)
+    assert sorted(poll(clock)) == sorted(job_ids)
+    assert clock.members("listed") == []
+
+
+@pytest.mark.parametrize("others", [1, 10_000 - MANY], ids=["room", "full"])
+def test_a_claim_of_a_few_looks_reads_a_few_of_those_that_are_due(
+    clock: Clockwork, others: int
+) -> None:
+    listed(clock)
+    take(clock)
+    clock.run(list_calls.lists_done(ACCOUNT, "p1", clock.now, reach_us=clock.now + 3_600 * SECOND))
+    clock.running(400)
+    full_of_others(clock, "listed", others)
+    clock.wait(1)
+
+    def reads() -> int:
+        return int(clock.client.info("commandstats")["cmdstat_hmget"]["calls"])
+
+    before = reads()
+    assert len(poll(clock, want=3)) == 3
+    assert reads() - before < 40

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from simulator.options import Options
+from simulator.search import ListQuery, find
+from simulator.store import Store
+from simulator.submissions import task_submission
 from tests.simulator.simulating import FakeClock, simulating
 
 
@@ -57,6 +61,24 @@ async def test_a_run_is_listed_by_the_status_it_has_now() -> None:
         assert await client.search(live) == [new]
         assert await client.search("status=completed") == [old]
         assert await client.search("status=completed&status=running") == [new, old]
+
+
+def test_live_runs_are_walked_once_a_second_and_none_that_ended_since_is_listed() -> None:
+    clock = FakeClock()
+    store = Store(Options(duration=10), clock, lambda _: None)
+    submission = task_submission(b'{"prompt": "Read it."}')
+    old = store.create(submission, "k")
+    clock.advance(9.5)
+    new = store.create(submission, "k")
+    live = ListQuery(status=frozenset({"created", "queued", "running"}))
+    assert find(store, live, clock()) == [new, old]
+
+    clock.advance(0.7)
+
+    assert find(store, live, clock()) == [new]
+    assert list(store.live_newest_first()) == [new, old]
+    clock.advance(0.5)
+    assert list(store.live_newest_first()) == [new]
 
 
 async def test_a_listed_run_has_the_fields_of_the_contract() -> None:

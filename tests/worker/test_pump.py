@@ -9,7 +9,7 @@ import redis
 
 from runqueue import JobState
 from tests.simulator.simulating import eventually
-from tests.worker.working import ENDLESS, KEYS, Bench, ended, start, working, wrap_send
+from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, ended, start, working, wrap_send
 from worker import pump as module
 from worker.pump import Ended
 
@@ -309,3 +309,47 @@ async def test_a_place_is_freed_for_every_item(client: redis.Redis, redis_url: s
         assert pump.busy == 5
 
         await eventually(lambda: pump.busy == 0)
+
+
+async def test_looks_that_come_due_one_by_one_are_claimed_together(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = 0
+
+    async def around(send: Any, call: Any) -> Any:
+        nonlocal claims
+        claims += call.script.name == "poll_claim"
+        return await send(call)
+
+    async with working(client, redis_url, simulator={"list_supported": False}) as bench:
+        bench.account.remember_no_list()
+        monkeypatch.setattr(bench.account.pumps["poll"], "gathers", 0.2)
+        job_ids = await bench.submitted(40, url=INSTANT)
+        start_us = bench.now_us()
+        looks = {job_id: start_us + i * 10_000 for i, job_id in enumerate(job_ids)}
+        client.zadd(f"{KEYS.prefix}poll", looks, xx=True)
+        wrap_send(monkeypatch, bench.account, around)
+
+        await ended(run(bench, "poll"))
+
+        await eventually(lambda: bench.job(job_ids[-1]).state is JobState.COMPLETED)
+        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.COMPLETED}
+        assert claims < 12
+
+
+async def test_a_place_that_gets_free_where_all_were_busy_is_used_at_once(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, settings={"places": 2}) as bench:
+        monkeypatch.setattr(module, "REFRESH", 60.0)
+        monkeypatch.setattr(bench.account.pumps["poll"], "gathers", 60.0)
+        await bench.one_pass("submit")
+        job_ids = [*await bench.submitted(2, url=INSTANT), *await bench.submitted(2, url=INSTANT)]
+        client.zadd(f"{KEYS.prefix}poll", dict.fromkeys(job_ids, 0), xx=True)
+
+        task = run(bench, "poll")
+
+        done = {JobState.COMPLETED}
+        await eventually(lambda: {bench.job(job_id).state for job_id in job_ids} == done)
+        bench.account.pumps["poll"].nudge()
+        await ended(task)

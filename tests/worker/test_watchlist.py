@@ -1,11 +1,14 @@
 """How often lists are read, and what a list means for our runs."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_client import ListedRun
+from api_client import ListClass, ListedRun, RunPage
 from runqueue.list_calls import Joined, Reading, Shown
+from worker.pages import reach_of
 from worker.watchlist import (
     LIST_CALLS_A_RUN,
     Pages,
@@ -148,6 +151,26 @@ def test_what_is_older_than_a_hundred_pages_show_is_asked_for_and_raises_no_susp
 
     assert len(verdict.missing) == 70
     assert not verdict.is_suspicious
+
+
+def test_a_list_that_shows_newer_runs_only_raises_no_suspicion_by_what_it_cannot_reach() -> None:
+    watchlist = watching(*(joined(f"r{age}", age) for age in range(100, 150)))
+    others = [shown(*(f"x{age}" for age in range(50)))]
+
+    for reach, is_suspicious in ((NOW - 60 * SECOND, False), (NOW - 500 * SECOND, True)):
+        verdict = watchlist.judge(Pages(1, others, is_whole=False, reach_us=reach), NOW)
+        assert len(verdict.missing) == 50
+        assert verdict.is_suspicious is is_suspicious
+
+
+def test_a_list_reaches_back_to_its_oldest_run_but_for_those_that_stand_the_other_way_round() -> (
+    None
+):
+    runs = [ListedRun(f"r{age}", "running", None, None, 5_000.0 - age) for age in (10, 90, 70)]
+    page = RunPage(ListClass.DONE, tuple(runs), server_date=5_000.0)
+    assert reach_of(page, NOW) == NOW - 80 * SECOND
+    assert reach_of(replace(page, server_date=None), NOW) == 0
+    assert reach_of(RunPage(ListClass.DONE, tuple(shown("a")), server_date=5_000.0), NOW) == 0
 
 
 @pytest.mark.parametrize(

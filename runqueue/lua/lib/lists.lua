@@ -1,7 +1,8 @@
 -- Runs whose ends the list of live runs tells (`listed`, by when they joined). Each still stands in `poll`, as late as
 -- its backstop: should nobody list any more, all of them are looked at one by one again. So a member of both that is
 -- due was missing from a list, is to be confirmed as canceled, or is overdue: it gets its GET.
--- Fields of meta: lists_on (1), lists_max_run (what a run may take), list_at (when the next list is due), list_by and
+-- Fields of meta: lists_on (1), list_reach (runs begun before are on no page that the server has; absent = all are),
+-- lists_max_run (what a run may take), list_at (when the next list is due), list_by and
 -- list_until (who reads one now, and its lease), list_off (no lists until then), list_fails (in a row), run_mean.
 local LISTED = PREFIX .. 'listed'
 local BACKSTOP = 600000000
@@ -13,16 +14,17 @@ local known_lists
 local joins = {}
 local function read_lists()
   if known_lists then return known_lists end
-  local f = redis.call('HMGET', META, 'lists_on', 'lists_max_run', 'run_mean', 'list_off')
+  local f = redis.call('HMGET', META, 'lists_on', 'lists_max_run', 'run_mean', 'list_off', 'list_reach')
   known_lists = { on = f[1] == '1', max_run = tonumber(f[2] or 0), mean = tonumber(f[3]), off = tonumber(f[4] or 0),
+    reach = tonumber(f[5] or 0),
     room = f[1] == '1' and MOST_LISTED - redis.call('ZCARD', LISTED) or 0 }
   return known_lists
 end
 
--- True for a run that is left to lists from now on.
+-- True for a run that is left to lists from now on. One that no list reaches would wait for the next one in vain.
 local function may_join(started)
   local lists = read_lists()
-  return lists.on and lists.room > 0 and started + lists.max_run > NOW
+  return lists.on and lists.room > 0 and started >= lists.reach and started + lists.max_run > NOW
 end
 
 -- Returns when it is looked at if no list tells of it.
@@ -38,7 +40,7 @@ local function save_joins() in_parts('ZADD', LISTED, joins) end
 
 -- Runs are looked at one by one again, some of them now. Returns how many these are.
 local function end_lists()
-  redis.call('HDEL', META, 'lists_on', 'list_at', 'list_by', 'list_until')
+  redis.call('HDEL', META, 'lists_on', 'list_at', 'list_by', 'list_until', 'list_reach')
   local ids, due = redis.call('ZRANGE', LISTED, 0, LET_GO - 1), {}
   for _, id in ipairs(ids) do
     due[#due + 1] = int(NOW)

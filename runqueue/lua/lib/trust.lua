@@ -5,7 +5,8 @@
 -- was seen: run_mean, run_floor, run_ended (microseconds), run_n. Of a job: missed (when).
 local MOST_TRUST, TRUSTED, LOST_BY_MISS = 20, 10, 6
 local FIRST_PATIENCE, LEAST_PATIENCE, MOST_PATIENCE = 60000000, 30000000, 900000000
-local PULLED_IN, OUTRUN = 5000, 10000000
+-- Of so many Redis does nothing else for 9 ms; those beyond wait for the end of their patience.
+local PULLED_IN, OUTRUN = 2000, 10000000
 
 local known_patience
 local function patience()

@@ -1,0 +1,112 @@
+"""The rows of what is large: a million waiting, a hundred thousand in flight, a million done."""
+
+from bench import backlog, flight, soak
+from bench.slow import told
+
+Row = tuple[str, str, str]
+
+
+def backlog_rows() -> list[Row]:
+    """A million waiting jobs against a thousand."""
+    seen = backlog.measure()
+    many, few = seen.many, seen.few
+    waiting = f"{backlog.MANY:,} waiting to {backlog.FEW:,}"
+    return [
+        (
+            f"worker's CPU a job, {waiting}",
+            f"{many.worker:.3f} ms / {few.worker:.3f} ms = {many.worker / few.worker:.2f}",
+            "at most 1.1",
+        ),
+        (
+            "Redis' CPU a job, enqueuing included",
+            f"{many.redis:.3f} ms / {few.redis:.3f} ms = {many.redis / few.redis:.2f}",
+            "at most 1.1",
+        ),
+        (
+            f"… its commands a job (allocator: {seen.allocator})",
+            f"{many.commands:.1f} / {few.commands:.1f} = {many.commands / few.commands:.2f}",
+            "at most 1.1",
+        ),
+        ("jobs a second meanwhile", f"{many.a_second:,.0f} to {few.a_second:,.0f}", ""),
+        ("slow commands of Redis", told(seen.slow), "below 10 ms"),
+    ]
+
+
+def flight_rows() -> list[Row]:
+    """A hundred thousand runs in flight on one process."""
+    seen = flight.measure()
+    rows: list[Row] = []
+    for what, phase in (("submitting them", seen.ramp), ("runs ending", seen.steady)):
+        worker, server, simulator = phase.cpu
+        lag = phase.lag
+        rows += [
+            (f"{seen.live:,} in flight, {what}: memory", f"{phase.most_mb:.0f} MB", "at most 150"),
+            (
+                f"… loop lag (n={lag.samples})",
+                f"p50 {lag.quantile_ms(0.5):.1f} ms, p99 {lag.quantile_ms(0.99):.1f} ms",
+                "p99 at most 10 ms",
+            ),
+            (
+                f"… looks overdue by more than {flight.TOLERANCE:.0f} s, at once",
+                f"{phase.overdue} (the latest by {phase.latest:.1f} s)",
+                "0",
+            ),
+            (
+                f"… cores of worker, Redis, simulator for {phase.seconds:.0f} s",
+                f"{worker:.2f}, {server:.2f}, {simulator:.2f}",
+                "",
+            ),
+        ]
+    mean, p99, worst = seen.delays
+    return [
+        *rows,
+        (
+            f"ends recorded later than {seen.bound:.0f} s, of {seen.ended:,}",
+            str(seen.missed),
+            "0",
+        ),
+        ("… from end to record", f"mean {mean:.1f} s, p99 {p99:.1f} s, most {worst:.1f} s", ""),
+        ("… GETs, lists a second", f"{seen.gets:,.0f}, {seen.lists:.1f}", ""),
+        ("slow commands of Redis", told(seen.slow), "below 10 ms"),
+    ]
+
+
+def soak_rows() -> list[Row]:
+    """A million jobs from their enqueuing to the removal of their records."""
+    seen = soak.measure()
+    total = seen.parts[-1].done
+    rows = [
+        (
+            f"after {part.done:,} jobs: worker; Redis at rest",
+            (
+                f"{part.worker_mb:.1f} MB; {part.rest_mb:.2f} MB"
+                f" (at work {part.busy_mb:.0f} MB, {part.records:,} records)"
+            ),
+            "",
+        )
+        for part in seen.parts
+    ]
+    first, last = seen.parts[1], seen.parts[-1]
+    return [
+        *rows,
+        (
+            "the worker grows, the first tenth apart",
+            f"{seen.worker_grows:+.2f} MB a 100,000 jobs",
+            "flat: below 0.5",
+        ),
+        (
+            "Redis at rest grows",
+            f"{seen.redis_grows:+.3f} MB a 100,000 jobs",
+            "flat: below 0.1",
+        ),
+        (
+            "CPU a job of worker and Redis, second and last tenth",
+            (
+                f"{first.worker_ms:.3f} and {first.redis_ms:.3f} ms,"
+                f" {last.worker_ms:.3f} and {last.redis_ms:.3f} ms"
+            ),
+            "",
+        ),
+        (f"runs made, completed, of {total:,}", f"{seen.runs:,}, {seen.completed:,}", "all, once"),
+        ("slow commands of Redis", told(seen.slow), "below 10 ms"),
+    ]
