@@ -3,14 +3,23 @@
 There is no public way to most of it; tests over real sockets guard what must not be lost.
 """
 
+import socket
 import ssl
 from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import AddrInfoType
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
+
+#: Seconds after which bytes that the server's system has not acknowledged are not sent again. A
+#: worker sends up to 14 s after its last heartbeat; the second search, which may have a submission
+#: made again, is no sooner than 45 s after that heartbeat (worker/lease.py, lua/record_search.lua).
+UNACKNOWLEDGED_SECONDS = 20.0
+#: Linux has it; elsewhere the system's own patience is what counts.
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 def open_session(
@@ -66,9 +75,23 @@ class _Connection(ResponseHandler):
         super().feed_data(data, size)
 
 
+def _socket(address: AddrInfoType) -> socket.socket:
+    """Make a socket whose bytes arrive soon or never.
+
+    The system goes on sending what was not acknowledged for minutes, also once the connection is
+    closed: after a cut of the network a submission would arrive that was given up long ago, looked
+    for in vain, and made again.
+    """
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    if _USER_TIMEOUT is not None:
+        made.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(UNACKNOWLEDGED_SECONDS * 1000))
+    return made
+
+
 class _Connector(aiohttp.TCPConnector):
     """Makes such connections."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(socket_factory=_socket, **settings)
         self._factory: Any = partial(_Connection, loop=self._loop)

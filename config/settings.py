@@ -8,13 +8,14 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
+from config.addresses import is_several, is_url, next_database
 from config.gateway import GatewaySettings
 from config.webhooks import AccountWebhooks, WebhookSettings
 
@@ -57,20 +58,6 @@ class Limits(BaseModel):
     max_run_seconds: Annotated[float, Field(gt=0, le=86_400 * 30, allow_inf_nan=False)] = 7200
 
 
-def _is_url(value: str, schemes: set[str], *, bare: bool = False) -> bool:
-    """Tell whether a URL can be used; a bare one has no user name, query or fragment."""
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        return False
-    if parts.scheme not in schemes or port == 0:
-        return False
-    if bare and (parts.query or parts.fragment or "@" in parts.netloc):
-        return False
-    return bool(parts.hostname) if bare else "://" in value
-
-
 class Account(Limits, AccountWebhooks):
     """One Skyvern organization."""
 
@@ -105,7 +92,7 @@ class Account(Limits, AccountWebhooks):
     @field_validator("base_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
-        if not _is_url(value, {"http", "https"}, bare=True):
+        if not is_url(value, {"http", "https"}, bare=True):
             raise ValueError("expected an http(s) URL such as https://api.skyvern.com")
         return value.rstrip("/")
 
@@ -153,15 +140,18 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: str | None) -> str | None:
-        if value and not _is_url(value, {"redis", "rediss", "unix"}):
-            raise ValueError("expected a URL such as redis://localhost:6379/0")
+        if value and not is_url(value, {"redis", "rediss", "unix"}) and not is_several(value):
+            raise ValueError(
+                "expected a URL such as redis://localhost:6379/0, redis+cluster://host:port,…"
+                " or redis+sentinel://host:port,…/name/0"
+            )
         return value or None
 
     @field_validator("broker_url")
     @classmethod
     def _is_broker(cls, value: str | None) -> str | None:
         # The last is kombu's name for a Unix socket; it would take any other scheme for redis.
-        if value and not _is_url(value, {"redis", "rediss", "redis+socket"}):
+        if value and not is_url(value, {"redis", "rediss", "redis+socket"}):
             raise ValueError(
                 "expected a URL such as redis://localhost:6379/1, rediss://… or"
                 " redis+socket:///run/redis.sock?virtual_host=1"
@@ -293,10 +283,7 @@ def broker_url(settings: Settings, redis_url: str) -> str:
     """
     if settings.broker_url:
         return settings.broker_url
-    parts = urlsplit(redis_url)
-    database = parts.path.strip("/") or "0"
-    if not database.isdigit():
-        raise SettingsError(
-            f"{PREFIX}BROKER_URL: expected a value, as {PREFIX}REDIS_URL names no database"
-        )
-    return urlunsplit(parts._replace(path=f"/{int(database) + 1}"))
+    try:
+        return next_database(redis_url)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}BROKER_URL: {error}") from None

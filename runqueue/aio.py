@@ -213,9 +213,9 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
             return self._accounts.learn(await cast(Awaitable[Any], self._client.smembers(ACCOUNTS)))
 
     async def server_info(self) -> dict[str, Any]:
-        """Read what Redis tells of itself (`INFO`), parsed."""
+        """Read what Redis tells of itself (`INFO`), parsed; what a cluster does, by node."""
         with speaking_of(self._url):
-            return dict(await self._client.info())
+            return await self._client.info()
 
     async def check_server(self) -> None:
         """Make sure that Redis answers and keeps what it is given."""

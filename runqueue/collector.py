@@ -17,6 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from runqueue import calls
+from runqueue.cluster import by_node
 from runqueue.errors import QueueUnavailable, RunQueueError
 from runqueue.metrics import redis_health
 from runqueue.metrics.counters import COUNTERS, HISTOGRAMS
@@ -32,7 +33,7 @@ _UNKNOWN = Health({}, {}, "unknown", "unknown", "unknown")
 
 
 class QueueCollector(Collector):
-    """Reads the queue's figures from Redis at each scrape: two scripts an account, and one INFO.
+    """Reads the queue's figures from Redis at each scrape: two scripts an account, and an INFO.
 
     Args:
         queue: the queue; closed by its owner.
@@ -48,7 +49,8 @@ class QueueCollector(Collector):
         """
         try:
             accounts = {name: self._seen(name) for name in self._queue.accounts()}
-            health = read_health(self._queue.server_info())
+            info = by_node(self._queue.server_info())
+            health = {node: read_health(told) for node, told in info.items()}
         except RunQueueError:
             yield _up(0)
             return
@@ -72,7 +74,7 @@ class QueueCollector(Collector):
         yield _up(None)
         yield _readable({})
         yield from families([])
-        yield from redis_families(_UNKNOWN)
+        yield from redis_families({"": _UNKNOWN})
 
 
 def families(accounts: Sequence[Seen]) -> Iterator[Metric]:
@@ -91,24 +93,34 @@ def families(accounts: Sequence[Seen]) -> Iterator[Metric]:
         yield histogram
 
 
-def redis_families(health: Health) -> Iterator[Metric]:
-    """Yield what Redis tells of itself; what it does not tell has no figure."""
+def redis_families(servers: Mapping[str, Health]) -> Iterator[Metric]:
+    """Yield what Redis tells of itself; what it does not tell has no figure.
+
+    Args:
+        servers: by the node's address, which is a label then; a server that is no cluster's by ''.
+    """
+    labels = [] if list(servers) == [""] else ["node"]
+    told = [([node] if labels else [], health) for node, health in servers.items()]
     for metric, (_, text) in {**redis_health.GAUGES, **redis_health.STATES}.items():
-        gauge = GaugeMetricFamily(f"{PREFIX}redis_{metric}", text, labels=[])
-        if metric in health.gauges:
-            gauge.add_metric([], health.gauges[metric])
+        gauge = GaugeMetricFamily(f"{PREFIX}redis_{metric}", text, labels=labels)
+        for node, health in told:
+            if metric in health.gauges:
+                gauge.add_metric(node, health.gauges[metric])
         yield gauge
     for metric, (_, text) in redis_health.COUNTS.items():
-        counter = CounterMetricFamily(f"{PREFIX}redis_{metric}", text, labels=[])
-        if metric in health.counts:
-            counter.add_metric([], health.counts[metric])
+        counter = CounterMetricFamily(f"{PREFIX}redis_{metric}", text, labels=labels)
+        for node, health in told:
+            if metric in health.counts:
+                counter.add_metric(node, health.counts[metric])
         yield counter
     what = (
         "The server: its version, its role, and what it does when its memory is full; `unknown`"
         " where it does not tell."
     )
-    info = InfoMetricFamily(f"{PREFIX}redis", what, labels=[])
-    info.add_metric([], {"version": health.version, "role": health.role, "policy": health.policy})
+    info = InfoMetricFamily(f"{PREFIX}redis", what, labels=labels)
+    for node, health in told:
+        known = {"version": health.version, "role": health.role, "policy": health.policy}
+        info.add_metric(node, known)
     yield info
 
 

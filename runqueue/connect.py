@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
+    AskError,
     ConnectionError,  # noqa: A004 - redis-py's name
     OutOfMemoryError,
     RedisError,
@@ -19,6 +20,9 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from runqueue import sentinel
+from runqueue.addresses import Kind, Place, kind_of, several
+from runqueue.cluster import AsyncClusterClient, ClusterClient, by_node
 from runqueue.errors import (
     BatchExpired,
     BatchNotFound,
@@ -41,6 +45,9 @@ _ANSWER_TIMEOUT = 4.0
 _RETRIES = 1
 #: Connections of one client; a caller beyond that waits for one.
 _CONNECTIONS = 50
+_NODE_OF_A_CLUSTER = "a node of a Redis Cluster: expected redis+cluster://host:port,host:port,…"
+#: Options of the connections to a cluster's nodes (runqueue/cluster.py has the rest).
+_NODE_OPTIONS = {"socket_timeout": _ANSWER_TIMEOUT, "socket_keepalive": True}
 
 
 def find_url(url: str | None = None) -> str:
@@ -74,8 +81,15 @@ def _options(url: str) -> dict[str, Any]:
 def sync_client(url: str) -> redis.Redis:
     """Return a client for producers: it gives up within 5 s."""
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), _RETRIES, (ConnectionError,))
+    options = {"retry": retry, **_options(url)}
+    pool: redis.ConnectionPool
     with _reading_a_url():
-        pool = redis.BlockingConnectionPool.from_url(url, retry=retry, **_options(url))
+        if kind_of(url) is Kind.SERVER:
+            pool = redis.BlockingConnectionPool.from_url(url, **options)
+        elif (place := several(url)).kind is Kind.SENTINEL:
+            pool = sentinel.pool(place, **options)
+        else:
+            return _sync_cluster(place)
         pool.connection_class(
             **pool.connection_kwargs
         )  # connects to nothing, but reads every option
@@ -87,10 +101,26 @@ def async_client(url: str, retries: int = _RETRIES) -> redis.asyncio.Redis:
     retry = AsyncRetry(
         ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries, (ConnectionError,)
     )
+    options = {"retry": retry, **_options(url)}
+    pool: redis.asyncio.ConnectionPool
     with _reading_a_url():
-        pool = redis.asyncio.BlockingConnectionPool.from_url(url, retry=retry, **_options(url))
+        if kind_of(url) is Kind.SERVER:
+            pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)
+        elif (place := several(url)).kind is Kind.SENTINEL:
+            pool = sentinel.async_pool(place, **options)
+        else:
+            cluster = AsyncClusterClient(place, retries, **_NODE_OPTIONS)
+            return cast(redis.asyncio.Redis, cluster)
         pool.connection_class(**pool.connection_kwargs)
     return redis.asyncio.Redis.from_pool(pool)
+
+
+def _sync_cluster(place: Place) -> redis.Redis:
+    """Return a client of a cluster; what the queue uses of one is what it uses of a server."""
+    # The client would leave out what it does not know, and connects later.
+    known = {**place.options}
+    known.pop("connection_class", redis.Connection)(**{**known, "host": "localhost"})
+    return cast(redis.Redis, ClusterClient(place, _RETRIES, **_NODE_OPTIONS))
 
 
 @contextmanager
@@ -118,6 +148,8 @@ def speaking_of(url: str) -> Iterator[None]:
         raise QueueFull from None
     except (ConnectionError, TimeoutError, OSError) as error:
         raise QueueUnavailable(url, str(error) or "cannot be reached") from None
+    except AskError:  # which a MovedError is, too
+        raise QueueUnavailable(url, _NODE_OF_A_CLUSTER) from None
     except ResponseError as error:
         raise _refusal(str(error), url) from error
     except RedisError as error:
@@ -141,8 +173,9 @@ def check_policy(info: dict[str, Any]) -> None:
     """Refuse a Redis that drops keys when it is full; `info` is `INFO memory`, parsed.
 
     Raises:
-        EvictingRedis: its maxmemory-policy is not noeviction.
+        EvictingRedis: its maxmemory-policy, or that of a node, is not noeviction.
     """
-    policy = str(info.get("maxmemory_policy", "noeviction"))
-    if policy != "noeviction":
-        raise EvictingRedis(policy)
+    for told in by_node(info).values():
+        policy = str(told.get("maxmemory_policy", "noeviction"))
+        if policy != "noeviction":
+            raise EvictingRedis(policy)

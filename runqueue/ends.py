@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from itertools import cycle
 from typing import Any, cast
 
 import redis
@@ -19,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from runqueue.addresses import listening_urls
 from runqueue.connect import async_client, sync_client
 from runqueue.keys import Keys
 from runqueue.watching import States, Watch, Watchers
@@ -126,16 +128,17 @@ class Ends(Watchers[threading.Event, threading.Event]):
 
     def _listen(self, over: threading.Event) -> None:
         try:
-            with sync_client(self._url) as client:
-                # Tried again below, which tells that what was published meanwhile is missed.
-                client.connection_pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
-                while self._is_wanted(over):
-                    next_try = time.monotonic() + PAUSE
-                    try:
+            servers = cycle(listening_urls(self._url))
+            while self._is_wanted(over):
+                next_try = time.monotonic() + PAUSE
+                try:
+                    with sync_client(next(servers)) as client:
+                        # Tried again here, which tells that what was published meanwhile is missed.
+                        client.connection_pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
                         self._hear(client, over)
-                    except (RedisError, OSError):
-                        self._lost(over)
-                        over.wait(max(0, next_try - time.monotonic()))
+                except (RedisError, OSError):
+                    self._lost(over)
+                    over.wait(max(0, next_try - time.monotonic()))
         finally:
             self._ended(over)
 
@@ -207,14 +210,15 @@ class AsyncEnds(Watchers[asyncio.Event, asyncio.Task[None]]):
         await asyncio.sleep(0)  # an eager task factory begins a task before it is known
         me = cast("asyncio.Task[None]", asyncio.current_task())
         try:
-            async with async_client(self._url, retries=0) as client:
-                while self._is_wanted(me):
-                    next_try = time.monotonic() + PAUSE
-                    try:
+            servers = cycle(listening_urls(self._url))
+            while self._is_wanted(me):
+                next_try = time.monotonic() + PAUSE
+                try:
+                    async with async_client(next(servers), retries=0) as client:
                         await self._hear(client, me)
-                    except (RedisError, OSError):
-                        self._lost(me)
-                        await asyncio.sleep(max(0, next_try - time.monotonic()))
+                except (RedisError, OSError):
+                    self._lost(me)
+                    await asyncio.sleep(max(0, next_try - time.monotonic()))
         finally:
             self._ended(me)
 

@@ -1,12 +1,13 @@
 """What the doctor looks at in Redis: version, role, persistence, policy, memory, clock, broker."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import redis
 
+from runqueue.cluster import servers_of
 from runqueue.connect import sync_client
 from runqueue.urls import shown_url
 from worker.doctor_findings import Finding, ok, warning, wrong
@@ -50,10 +51,19 @@ def reach(url: str) -> tuple[redis.Redis | None, Finding]:
 
 
 def look_at_server(client: redis.Redis) -> Iterator[Finding]:
-    """Yield what is to be said of the server itself."""
+    """Yield what is to be said of the server itself, or of each primary of a cluster."""
+    nodes = servers_of(client)
+    if not nodes:
+        yield from _look_at_one(client, role)
+    for node, server in nodes.items():
+        for found in _look_at_one(server, node_role):
+            yield found._replace(check=f"{found.check} {node}")
+
+
+def _look_at_one(client: redis.Redis, judge_role: Callable[[Info], Finding]) -> Iterator[Finding]:
     info = client.info()
     yield version(info)
-    yield role(info)
+    yield judge_role(info)
     yield persistence(info)
     yield policy("eviction", info)
     yield memory(info)
@@ -78,8 +88,13 @@ def role(info: Info) -> Finding:
         return wrong(
             "role",
             "a node of a Redis Cluster, which answers for a part of the keys only",
-            "use a server that is no cluster: runqueue does not follow a cluster's redirections",
+            "name the cluster: redis+cluster://host:port,host:port,… (docs/operations.md)",
         )
+    return node_role(info)
+
+
+def node_role(info: Info) -> Finding:
+    """Judge whether this server, which may be a node of a cluster, takes writes."""
     if info.get("role") == "slave":
         return wrong("role", "a replica, which takes no writes", "name the primary's address")
     replicas = int(info.get("connected_slaves", 0))

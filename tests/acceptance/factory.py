@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,11 +33,14 @@ class Factory:
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     started: int = 0
 
-    def start_worker(self, app: str = "worker.app") -> "subprocess.Popen[bytes]":
+    def start_worker(
+        self, app: str = "worker.app", *, prefix: Sequence[str] = ()
+    ) -> "subprocess.Popen[bytes]":
         """Start one worker process: the command that users run.
 
         Args:
             app: the module of the Celery application.
+            prefix: what is to run that command.
         """
         env = {
             **os.environ,
@@ -48,7 +51,7 @@ class Factory:
             **self.settings,
         }
         self.started += 1
-        command = [sys.executable, "-m", "celery", "-A", app, "worker"]
+        command = [*prefix, sys.executable, "-m", "celery", "-A", app, "worker"]
         with (self.folder / f"worker-{self.started}.log").open("wb") as log:
             worker = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         self.workers.append(worker)
@@ -95,12 +98,20 @@ class Factory:
 
 
 @contextmanager
-def factory(folder: Path, simulator: tuple[str, ...] = (), **settings: str) -> Iterator[Factory]:
-    """Start Valkey and simulator; `settings` become the workers' environment."""
+def factory(
+    folder: Path, simulator: tuple[str, ...] = (), *, host: str = "127.0.0.1", **settings: str
+) -> Iterator[Factory]:
+    """Start Valkey and simulator; `settings` become the workers' environment.
+
+    Args:
+        folder: where files go.
+        simulator: its options.
+        host: the address at which both listen.
+    """
     with ExitStack() as stack:
-        server = start_valkey(folder / "valkey", aof=True)
+        server = start_valkey(folder / "valkey", aof=True, host=host)
         child = subprocess.Popen(
-            [sys.executable, "-m", "simulator", "--port", "0", *simulator],
+            [sys.executable, "-m", "simulator", "--host", host, "--port", "0", *simulator],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -108,7 +119,7 @@ def factory(folder: Path, simulator: tuple[str, ...] = (), **settings: str) -> I
         assert child.stdout is not None
         base_url = child.stdout.readline().split()[-1]
         child.stdout.close()
-        url = f"redis://127.0.0.1:{server.port}/0"
+        url = f"redis://{host}:{server.port}/0"
         queue = stack.enter_context(RunQueue(url))
         made = Factory(server, url, base_url, folder, settings, queue)
         stack.callback(made.stop_redis)

@@ -15,6 +15,7 @@ from config.settings import (
     load_settings,
     unknown_variables,
 )
+from runqueue.addresses import several
 
 KEY = "sk-live-0123456789"
 
@@ -157,6 +158,22 @@ NUMBER = r"expected a valid (number|integer), unable to parse string as an? (num
         ("RUNQUEUE_REDIS_URL", "localhost:6379", r"expected a URL such as redis://"),
         ("RUNQUEUE_REDIS_URL", "http://localhost", r"expected a URL such as redis://"),
         ("RUNQUEUE_REDIS_URL", "redis://h:port/0", r"expected a URL such as redis://"),
+        (
+            "RUNQUEUE_REDIS_URL",
+            "redis+cluster://h:1,h:port",
+            r"expected a URL .*redis\+cluster://host:port,…",
+        ),
+        (
+            "RUNQUEUE_REDIS_URL",
+            "redis+cluster://h:1/3",
+            r"expected a URL .*redis\+cluster://host:port,…",
+        ),
+        (
+            "RUNQUEUE_REDIS_URL",
+            "redis+cluster://",
+            r"expected a URL .*redis\+cluster://host:port,…",
+        ),
+        ("RUNQUEUE_REDIS_URL", "redis+sentinel://h:1,h:2", r"expected a URL .*redis\+sentinel://"),
         ("RUNQUEUE_BROKER_URL", "localhost", r"expected a URL such as redis://"),
         ("RUNQUEUE_BROKER_URL", "amqp://localhost", r"expected a URL such as redis://.*rediss://"),
         ("RUNQUEUE_BROKER_URL", "sentinel://localhost:26379", r"expected a URL such as redis://"),
@@ -340,6 +357,33 @@ def test_a_broker_that_was_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNQUEUE_BROKER_URL", "redis://other/5")
 
     assert broker_url(load_settings(), "redis://h/0") == "redis://other/5"
+
+
+SEVERAL = (
+    "redis+cluster://h:6379",
+    "redis+cluster://h1:6379,h2:6379/",
+    "rediss+cluster://user:p%40ss@h1:6379,h2:6379,10.0.0.3:6379?ssl_cert_reqs=none",
+    "redis+sentinel://h1:26379,h2:26379/queue/0",
+    "rediss+sentinel://:secret@h1:26379/queue?sentinel_password=secret",
+)
+
+
+@pytest.mark.parametrize("url", SEVERAL)
+def test_a_cluster_or_sentinels_may_be_the_queue_and_want_a_broker_to_be_named(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("SKYVERN_API_KEY", "key")
+    monkeypatch.setenv("RUNQUEUE_REDIS_URL", url)
+    settings = load_settings()
+
+    assert settings.redis_url == url
+    with pytest.raises(SettingsError, match=r"^RUNQUEUE_BROKER_URL: expected the URL of a Redis"):
+        broker_url(settings, url)
+
+
+@pytest.mark.parametrize("url", SEVERAL)
+def test_what_settings_take_for_several_servers_the_queue_reads_as_such(url: str) -> None:
+    assert several(url).hosts[0][0] in {"h", "h1"}
 
 
 def test_a_queue_whose_url_names_no_database_asks_for_a_broker() -> None:

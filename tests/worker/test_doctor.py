@@ -5,6 +5,7 @@ import json
 import re
 import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from typer.testing import CliRunner, Result
 
 from config.settings import Account, Settings
 from runqueue import RunQueue
+from runqueue.connect import sync_client
 from runqueue.looks import Process
 from simulator.options import DEFAULT_API_KEY
+from tests.clusters import cluster
 from tests.figures import stats
 from tests.gateway.gating import KEY, gating
 from tests.simulator.simulating import simulating
@@ -149,6 +152,17 @@ async def test_the_public_url_is_ours_if_a_gateway_with_our_key_answers_there(
     assert well(same), same
     assert "does not know the account's key" in other.said
     assert "SKYVERN_API_KEY" in other.do
+
+
+def test_of_a_cluster_every_primary_is_looked_at(tmp_path: Path) -> None:
+    with cluster(tmp_path) as nodes, sync_client(nodes.url) as client:
+        nodes.nodes[1].ask("CONFIG SET", "maxmemory-policy", "allkeys-lru")
+        found = {one.check: one for one in doctor_redis.look_at_server(client)}
+
+    ports = [node.port for node in nodes.nodes]
+    assert all(well(found[f"role 127.0.0.1:{port}"]) for port in ports)
+    evicting = [port for port in ports if not well(found[f"eviction 127.0.0.1:{port}"])]
+    assert evicting == [ports[1]]
 
 
 async def test_a_public_url_that_is_somebody_elses_is_told() -> None:

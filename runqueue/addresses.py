@@ -1,0 +1,93 @@
+"""What a queue's URL says: one server, the nodes of a Redis Cluster, or the sentinels of a primary.
+
+    redis:// rediss:// unix://                                one server
+    redis+cluster://[user:password@]host:port[,host:port…]    some nodes of a cluster
+    redis+sentinel://[user:password@]host:port[,…]/name[/db]  sentinels, and what they call it
+
+`rediss+…` is the same with TLS. What follows a `?` are redis-py's options.
+"""
+
+import re
+from enum import StrEnum
+from typing import Any, NamedTuple, cast
+
+from redis.connection import parse_url
+
+
+class Kind(StrEnum):
+    """What stands behind a URL."""
+
+    SERVER = ""
+    CLUSTER = "cluster"
+    SENTINEL = "sentinel"
+
+
+class Place(NamedTuple):
+    """A URL that names several servers, read.
+
+    Args:
+        kind: what they are.
+        hosts: host and port of each.
+        options: redis-py's names for the rest: user, password, database, TLS, timeouts.
+        service: what the sentinels call the primary.
+    """
+
+    kind: Kind
+    hosts: list[tuple[str, int]]
+    options: dict[str, Any]
+    service: str = ""
+
+
+_SEVERAL = re.compile(
+    r"(?P<scheme>rediss?)\+(?P<kind>cluster|sentinel)://(?P<user>[^/?#]*@)?(?P<hosts>[^/?#@]+)"
+    r"(?P<path>/[^?#]*)?(?P<query>\?[^#]*)?"
+)
+_SERVICE = re.compile(r"/(?P<service>[A-Za-z0-9._-]+)(?P<database>/[0-9]{0,5})?")
+_PORTS = {Kind.CLUSTER: 6379, Kind.SENTINEL: 26379}
+
+
+def kind_of(url: str) -> Kind:
+    """Say what stands behind a URL, by its scheme."""
+    scheme = url.partition("://")[0]
+    return Kind(scheme.partition("+")[2]) if scheme.startswith(("redis+", "rediss+")) else Kind("")
+
+
+def several(url: str) -> Place:
+    """Read a URL that names several servers.
+
+    Raises:
+        ValueError: it is none; what it holds is not shown.
+    """
+    found = _SEVERAL.fullmatch(url)
+    if found is None:
+        raise ValueError("expected host:port[,host:port…]")
+    kind, path, service, database = Kind(found["kind"]), found["path"] or "", "", ""
+    if kind is Kind.SENTINEL:
+        named = _SERVICE.fullmatch(path)
+        if named is None:
+            raise ValueError("expected /<name> or /<name>/<database> behind the sentinels")
+        service, database = named["service"], named["database"] or ""
+    elif path not in {"", "/", "/0"}:
+        raise ValueError("a cluster has no databases")
+    read = []
+    for host in found["hosts"].split(","):
+        start = f"{found['scheme']}://{found['user'] or ''}{host}"
+        read.append(cast(Any, parse_url)(f"{start}{database}{found['query'] or ''}"))
+    hosts = [(str(one.pop("host", "")), int(one.pop("port", _PORTS[kind]))) for one in read]
+    if not all(host and 0 < port < 65_536 for host, port in hosts):
+        raise ValueError("expected host:port[,host:port…]")
+    return Place(kind, hosts, dict(read[0]), service)
+
+
+def listening_urls(url: str) -> list[str]:
+    """Return URLs of which any one is told what is published.
+
+    In a cluster every node is told what is published at any of them.
+    """
+    if kind_of(url) is not Kind.CLUSTER:
+        return [url]
+    found = _SEVERAL.fullmatch(url)
+    if found is None:
+        return [url]
+    start, end = f"{found['scheme']}://{found['user'] or ''}", found["query"] or ""
+    return [f"{start}{host}/0{end}" for host in found["hosts"].split(",")]

