@@ -32,3 +32,14 @@ async def test_the_system_does_not_go_on_sending_what_is_not_acknowledged_for_20
         await client.submit(max_retries=0)
 
     assert seen == [20_000]
+
+
+def test_where_the_system_has_no_such_limit_the_connection_is_made_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "_USER_TIMEOUT", None)
+
+    made = session._socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1)))
+
+    assert made.family is socket.AF_INET
+    made.close()

@@ -198,7 +198,7 @@ async def test_one_node_that_evicts_is_refused(ask: Ask, nodes: Cluster) -> None
     nodes.nodes[2].ask("CONFIG SET", "maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(EvictingRedis, match="allkeys-lru"):
-            await ask("stats")
+            await ask("enqueue_many", lines(1))
     finally:
         nodes.nodes[2].ask("CONFIG SET", "maxmemory-policy", "noeviction")
 
