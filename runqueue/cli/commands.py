@@ -15,8 +15,9 @@ from runqueue.cli.naming import named
 from runqueue.cli.queues import Queue, Url, opened
 from runqueue.cli.show import print_table, print_values
 from runqueue.cli.webhooks import webhook_values
-from runqueue.cli.words import count_words, counted, webhook_words
+from runqueue.cli.words import count_words, counted, printable, webhook_words
 from runqueue.errors import BatchNotFound
+from runqueue.health import health_of
 from runqueue.job import Job, JobState
 from runqueue.server import DIRECTORY, serve
 from runqueue.stats import AccountStats
@@ -99,12 +100,10 @@ def _print_stats(found: AccountStats) -> None:
     typer.echo(f"worker processes: {found.processes}, strays: {found.strays}{of_them}")
     if found.oldest_ready_seconds is not None:
         typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
-    if found.hold_reason:
-        typer.echo(hold_words(found))
+    typer.echo(hold_words(found) if found.hold_reason else printable(str(health_of(found))))
     if words := count_words(found.deliveries):
         typer.echo(f"webhooks: {words} (`runqueue webhooks list`)")
     if unconfirmed := found.states[JobState.UNCONFIRMED]:
         typer.echo(
-            f"unconfirmed: {counted(unconfirmed, 'answer')} lost, their slots kept"
-            " (README: unconfirmed)"
+            f"unconfirmed: {counted(unconfirmed, 'answer')} lost (`runqueue unconfirmed list`)"
         )

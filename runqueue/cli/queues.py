@@ -242,6 +242,6 @@ def redis_is_needed() -> None:
     if os.environ.get("RUNQUEUE_URL") and not os.environ.get("RUNQUEUE_REDIS_URL"):
         tell(
             "runqueue: this command speaks to Redis alone: set RUNQUEUE_REDIS_URL"
-            " (RUNQUEUE_URL names a gateway, which has no call for it)"
+            " (RUNQUEUE_URL names a gateway)"
         )
         raise typer.Exit(Exit.USAGE)
