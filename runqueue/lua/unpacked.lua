@@ -22,8 +22,10 @@ if day < today - OLDEST then day, at = today - OLDEST, 0 end
 
 local reply, more = { 0, stands, '' }, 0
 
--- True when the walk goes on behind it.
+-- True when the walk goes on behind it. A job that was done again after its end may stand twice.
+local seen = {}
 local function look_at(id)
+  if seen[id] then return true end
   local f = redis.call('HMGET', job_key(id), 'state', 'ended')
   if not (ENDED[f[1]] and f[2]) then return true end -- done again, removed, or a stray
   if tonumber(f[2]) > NOW - after then return false end
@@ -35,7 +37,7 @@ local function look_at(id)
   end
   local body, result = redis.call('GET', body_key) or '', redis.call('GET', result_key) or ''
   if body == '' or (is_packed(body, behind_envelope(body)) and (result == '' or is_packed(result, 1))) then return true end
-  bytes_left = bytes_left - size
+  seen[id], bytes_left = true, bytes_left - size
   for _, value in ipairs({ id, f[2], body, result }) do reply[#reply + 1] = value end
   return true
 end

@@ -188,6 +188,16 @@ def test_one_that_is_done_again_in_between_stays_as_it_is(
     assert clock.dump("meta") == before
 
 
+def test_one_that_was_done_again_and_stands_twice_is_read_once(clock: Clockwork) -> None:
+    (job,) = over(clock, state="failed")
+    assert replay(clock, job) == [1]
+    clock.claimed()
+    clock.found(job, 2, "r2")
+    assert clock.finish(job, attempt=2, run_id="r2", result=RESULT) == 1
+    clock.wait(0.001)
+    assert [one.job_id for one in look(clock).jobs] == [job]
+
+
 def test_a_slow_one_of_two_that_pack_does_not_have_it_begin_again(clock: Clockwork) -> None:
     over(clock, 4)
     slow, fast = look(clock, limit=2), look(clock, limit=4)
