@@ -287,7 +287,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "flight": scale.flight_rows,
     "soak": scale.soak_rows,
     "versus": versus.everything,
-    "versus-cost": lambda: versus.no_wait()[0],
+    "versus-cost": versus.costs,
     "versus-flight": _versus_flight,
     "versus-limits": versus.rate_limited,
     "versus-faults": versus.mixed_faults,

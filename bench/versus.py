@@ -172,8 +172,8 @@ def _node() -> str:
     return told.stdout.strip()
 
 
-def everything() -> list[Row]:
-    """Measure all, and draw the plot."""
+def costs() -> list[Row]:
+    """Measure what a job costs, and draw the plot."""
     at_once, seen = no_wait()
     later, seen_later = no_wait(1.0)
     write_bars(
@@ -184,7 +184,12 @@ def everything() -> list[Row]:
         ],
         "CPU milliseconds a job: worker processes + Redis",
     )
-    rows = at_once + later
+    return at_once + later
+
+
+def everything() -> list[Row]:
+    """Measure all."""
+    rows = costs()
     for scenario in IN_FLIGHT:
         rows += followed(*scenario)
     return rows + rate_limited() + mixed_faults() + versions()
