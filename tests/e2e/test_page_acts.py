@@ -48,7 +48,7 @@ def test_an_account_is_paused_and_resumed(page: Page, queue: RunQueue) -> None:
     assert queue.stats()["default"].paused
 
     page.get_by_role("button", name="Resume", exact=True).click()
-    expect(page.locator("[data-part=health]")).to_contain_text("Not submitting")
+    expect(page.locator("[data-part=health]")).to_contain_text("Nothing to submit")
     noted(page, queue, "resume_account")
     assert not queue.stats()["default"].paused
 
