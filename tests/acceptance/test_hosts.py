@@ -75,9 +75,8 @@ def test_two_hosts_together_never_break_the_rate_or_the_cap(
         rate = judge(parts, jobs)
         print(f"{taken:.1%} of the slots taken while more jobs waited")
         used = rate / RATE if seconds < 1 else taken
-        assert (
-            used > 0.5
-        )  # a quiet machine uses 99 and 97 %: `python -m bench limits` measures that
+        # Was 99 and 97 % on a quiet machine; how much a busy one uses says nothing of the limits.
+        assert used > 0.5
 
 
 def slots_taken(parts: Factory) -> float:
