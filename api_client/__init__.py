@@ -39,7 +39,7 @@ from api_client.outcomes import (
 )
 from api_client.raw import RawClient, RunKind
 from api_client.retrying import RetryPolicy
-from api_client.transport import AiohttpTransport
+from api_client.transport import AsyncTransport
 from api_client.types import (
     BulkCancelRunsResponse,
     FileInfo,
@@ -58,11 +58,11 @@ from api_client.webhooks import verify_webhook
 __all__ = [
     "OMIT",
     "AgentClient",
-    "AiohttpTransport",
     "AnswerLostError",
     "ApiError",
     "AsyncAgentClient",
     "AsyncSkyvern",
+    "AsyncTransport",
     "BadRequestError",
     "BlockingTransport",
     "BodyTooLargeError",

@@ -1,4 +1,4 @@
-"""HTTP for threads, over httpcore's connections: the blocking twin of `AiohttpTransport`.
+"""HTTP for threads, over httpcore's connections: the blocking twin of `AsyncTransport`.
 
 What the server can have seen is known exactly: every byte of a request goes through a stream of
 ours, which notes that writing begins before it writes. `NotSentError` means that it never began;
@@ -124,7 +124,7 @@ class BlockingTransport(httpx.BaseTransport):
             with closing(connection.handle_request(onward)) as coming:
                 headers = _decoded(coming.headers)
                 encoding = ",".join(headers.getall(_ENCODING, ()))
-                content = body(request.name, coming.status, encoding, self._max_body_bytes)
+                content = body(request, coming.status, encoding, self._max_body_bytes)
                 for chunk in coming.iter_stream():
                     content.add(chunk)
             if coming.status >= 500:

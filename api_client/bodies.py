@@ -7,6 +7,7 @@ import zlib
 from typing import Final, Protocol
 
 from api_client.errors import AnswerLostError, BodyTooLargeError
+from api_client.messages import Request
 
 #: How zlib takes what we ask for.
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -29,11 +30,11 @@ class Body(Protocol):
         """Return the body; raises `AnswerLostError` if its end is missing."""
 
 
-def body(name: str, status: int, encoding: str, limit: int) -> Body:
+def body(request: Request, status: int, encoding: str, limit: int) -> Body:
     """Make the empty body of an answer.
 
     Args:
-        name: the request's method and path.
+        request: what is answered; gives errors their name.
         status: the answer's.
         encoding: its `content-encoding`; empty = none.
         limit: bytes, decompressed.
@@ -41,37 +42,46 @@ def body(name: str, status: int, encoding: str, limit: int) -> Body:
     Raises:
         AnswerLostError: it is encoded in a way nobody asked for, or more than once.
     """
-    what = f"{name}: status {status} and a body"
+    plain = _Plain(request, status, limit)
+    if not encoding:
+        return plain
     codings = [c for c in encoding.lower().replace(" ", "").split(",") if c not in {"", "identity"}]
     if not codings:
-        return _Plain(what, limit)
+        return plain
     if len(codings) > 1 or codings[0] not in {"gzip", "deflate"}:
         # What it says is not quoted: it may echo the request.
-        raise AnswerLostError(f"{what} in an encoding that is neither gzip nor deflate alone")
-    return _Compressed(what, limit, is_gzip=codings[0] == "gzip")
+        raise AnswerLostError(f"{plain.what} in an encoding that is neither gzip nor deflate alone")
+    return _Compressed(plain, limit, is_gzip=codings[0] == "gzip")
 
 
 class _Plain:
-    def __init__(self, what: str, limit: int) -> None:
-        self._what = what
+    __slots__ = ("_chunks", "_limit", "_request", "_room", "_status")
+
+    def __init__(self, request: Request, status: int, limit: int) -> None:
+        self._request = request
+        self._status = status
         self._limit = limit
         self._chunks: list[bytes] = []
         self._room = limit
+
+    @property
+    def what(self) -> str:
+        """What messages call it."""
+        return f"{self._request.name}: status {self._status} and a body"
 
     def add(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
         self._room -= len(chunk)
         if self._room < 0:
-            raise BodyTooLargeError(f"{self._what} of more than {self._limit:,} bytes")
+            raise BodyTooLargeError(f"{self.what} of more than {self._limit:,} bytes")
 
     def whole(self) -> bytes:
         return b"".join(self._chunks)
 
 
 class _Compressed:
-    def __init__(self, what: str, limit: int, *, is_gzip: bool) -> None:
-        self._what = what
-        self._plain = _Plain(what, limit)
+    def __init__(self, plain: _Plain, limit: int, *, is_gzip: bool) -> None:
+        self._plain = plain
         self._room = limit
         self._is_gzip = is_gzip
         self._member: zlib._Decompress | None = None
@@ -81,7 +91,7 @@ class _Compressed:
             while chunk:
                 chunk = self._unpack(chunk)
         except zlib.error:
-            raise AnswerLostError(f"{self._what} that is not compressed as it says") from None
+            raise AnswerLostError(f"{self._plain.what} that is not compressed as it says") from None
 
     def _unpack(self, chunk: bytes) -> bytes:
         """Decompress within the limit; return what is left for the next member."""
@@ -96,5 +106,5 @@ class _Compressed:
 
     def whole(self) -> bytes:
         if self._member is not None and not self._member.eof:
-            raise AnswerLostError(f"{self._what} that ends too early")
+            raise AnswerLostError(f"{self._plain.what} that ends too early")
         return self._plain.whole()

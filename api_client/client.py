@@ -21,7 +21,7 @@ from api_client.limiter import Limiter
 from api_client.own_client import OwnAsyncClient, OwnClient
 from api_client.requests import RequestFactory
 from api_client.retrying import RetryPolicy
-from api_client.transport import DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT, AiohttpTransport
+from api_client.transport import DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT, AsyncTransport
 from api_client.types import SkyvernEnvironment
 
 
@@ -148,7 +148,7 @@ class AsyncSkyvern(_Client):
     was passed in is left open, for whoever made it.
 
     Arguments and errors are those of `Skyvern`; `httpx_client` is an `httpx.AsyncClient`, and
-    without one an `AiohttpTransport` sends.
+    without one an `AsyncTransport` sends.
     """
 
     def __init__(
@@ -179,14 +179,14 @@ class AsyncSkyvern(_Client):
             retry=retry,
             own_timeout=httpx_client.timeout.read if httpx_client is not None else None,
         )
-        self._own: AiohttpTransport | None = None
+        self._own: AsyncTransport | None = None
         sends: OwnAsyncClient | httpx.AsyncBaseTransport
         if httpx_client is not None:
             sends = OwnAsyncClient(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
         elif transport is not None:
             sends = transport
         else:
-            sends = self._own = AiohttpTransport(timeout=timeout or DEFAULT_TIMEOUT)
+            sends = self._own = AsyncTransport(timeout=timeout or DEFAULT_TIMEOUT)
         #: The calls.
         self.agent = AsyncAgentClient(self._caller, sends)
 

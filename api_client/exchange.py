@@ -17,7 +17,7 @@ from api_client.foreign import AsyncTransportClient, TransportClient
 from api_client.messages import Answer, Request
 from api_client.own_client import OwnAsyncClient, OwnClient
 from api_client.requests import hops
-from api_client.transport import DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT, AiohttpTransport
+from api_client.transport import DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT, AsyncTransport
 
 
 class AsyncSender(Protocol):
@@ -85,7 +85,7 @@ def follow_blocking(sender: Sender, request: Request, answer: Answer, start: flo
 
 def async_sender(transport: OwnAsyncClient | httpx.AsyncBaseTransport) -> AsyncSender:
     """Return a transport of any kind as what `send` takes."""
-    if isinstance(transport, AiohttpTransport | OwnAsyncClient):
+    if isinstance(transport, AsyncTransport | OwnAsyncClient):
         return transport
     client = AsyncTransportClient(transport)
     return OwnAsyncClient(client, DEFAULT_TIMEOUT, DEFAULT_MAX_BODY_BYTES)

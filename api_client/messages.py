@@ -35,7 +35,7 @@ class Request:
     @property
     def origin(self) -> str:
         """Scheme, host and port."""
-        return "/".join(self.url.split("/", 3)[:3])
+        return "/".join(self.url.partition("?")[0].split("/", 3)[:3])
 
 
 @dataclass(slots=True)

@@ -139,11 +139,11 @@ class OwnClient:
 
 def _to_read(request: Request, coming: httpx.Response, limit: int) -> Body:
     encoding = coming.headers.get("content-encoding", "")
-    return body(request.name, coming.status_code, encoding, limit)
+    return body(request, coming.status_code, encoding, limit)
 
 
 def _read_already(request: Request, coming: httpx.Response, limit: int) -> Body:
-    content = body(request.name, coming.status_code, "", limit)
+    content = body(request, coming.status_code, "", limit)
     content.add(coming.content)  # decompressed by httpx
     return content
 

@@ -78,7 +78,7 @@ class RawClient:
     Args:
         base_url: as in `RequestFactory`; a base URL or key that cannot be sent is a ValueError.
         api_key: the account's key; it appears in no outcome and no repr.
-        transport: what sends, usually an `AiohttpTransport`; shared, and closed by its owner.
+        transport: what sends, usually an `AsyncTransport`; shared, and closed by its owner.
     """
 
     def __init__(self, base_url: str, api_key: str, transport: httpx.AsyncBaseTransport) -> None:

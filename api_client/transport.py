@@ -1,36 +1,31 @@
-"""HTTP over one aiohttp session; an httpx transport as well, for clients of your own.
+"""HTTP over connections of our own; an httpx transport as well, for clients of your own.
 
-Why not httpx's own transport: a pair of a POST and a GET costs it several times the CPU. Why not
-the httpx-aiohttp package: it reports a server that read the whole body and then closed the
-connection as a failure to connect, and the one thing a submission needs to know is whether the
-server can have seen it. Here that question has two answers, `NotSentError` and `AnswerLostError`,
-and the first is given for the short list of exceptions that prove it.
+Why not httpx's own transport, or aiohttp: a pair of a POST and a GET costs them ten times and two
+and a half times the CPU, and neither says what a submission needs to know, whether the server can
+have seen it. Here that question has two answers, `NotSentError` and `AnswerLostError`, and the
+first is given for what fails before writing begins, and for nothing else.
 
 Nothing happens behind the caller's back: no redirect is followed, no cookie kept, no proxy taken
 from the environment, no request sent twice.
 """
 
 import asyncio
-import io
 import math
 import ssl
 from collections.abc import Coroutine
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
-import aiohttp
 import httpx
-import yarl
 from multidict import CIMultiDict
 
+from api_client.async_connections import AsyncPool
 from api_client.causes import cause, described
-from api_client.deadlines import Deadlines
-from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
+from api_client.dialing import Dialer
+from api_client.errors import AnswerLostError, NotSentError, SkyvernError
+from api_client.http1 import Connection
 from api_client.messages import Answer, Request
-from api_client.session import open_session
 
 #: Seconds a request may take in all, when it names no limit of its own.
 DEFAULT_TIMEOUT = 60.0
@@ -50,19 +45,9 @@ DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
 #: Seconds. A limit of 0 or less is read as this.
 _LEAST = 0.001
 
-#: Seconds. A limit from here on ends at a whole second of the loop's clock, as aiohttp has it, too.
-_COARSE = 5.0
-
-#: Bytes. aiohttp warns of a larger body that is bytes, because it writes them at one go.
-_LARGE_BODY = 1024 * 1024
-
-_NO_DEADLINE = nullcontext()
-_NO_TYPE = {"POST": ("content-type",)}
 _ENCODING = "content-encoding"
-
-#: Raised before the first byte of a request is written, and only then: name not found, connection,
-#: TLS or certificate refused, no connection in time. After any other the server may have seen it.
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+#: A body that httpx would have streamed is sent whole.
+_STREAMED = "transfer-encoding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +55,11 @@ class _Opened:
     """What belongs to one event loop."""
 
     loop: asyncio.AbstractEventLoop
-    session: aiohttp.ClientSession
-    deadlines: Deadlines
+    pool: AsyncPool
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Send httpx requests over one aiohttp session that belongs to the running event loop.
+class AsyncTransport(httpx.AsyncBaseTransport):
+    """Send httpx requests over connections that belong to the running event loop.
 
     Args:
         timeout: seconds a request may take in all; a request's own `extensions["timeout"]["read"]`
@@ -84,14 +68,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         connect_timeout: seconds to get a connection, at most half of the total, so that a failure
             to connect is known as one; a request's own `extensions["timeout"]["connect"]` goes
             before it.
-        max_connections: connections at a time; 0 = no limit. A request beyond it waits, and the
-            wait counts as connecting.
+        max_connections: connections in use at a time; 0 = no limit. A request beyond it waits, and
+            the wait counts as connecting.
         idle_limit: seconds; a connection idle for longer is never used again.
         max_body_bytes: the largest body to accept, counted after decompression.
         tls: True verifies with the system's certificates; an SSLContext is used as it is.
 
     Raises (from both ways to send): `NotSentError`, `AnswerLostError`, `BodyTooLargeError`;
-    cancellation is passed on. No error of aiohttp's leaves this class.
+    cancellation is passed on. No other error leaves this class.
     """
 
     def __init__(
@@ -117,16 +101,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Send one of httpx's requests once; its own timeouts are read as the class says."""
         asked = request.extensions.get("timeout") or {}
         total: float | None = asked.get("read", self._timeout)
-        own = Request(
-            request.method,
-            str(request.url),
-            CIMultiDict(request.headers.multi_items()),
-            await request.aread(),
-        )
+        headers = CIMultiDict(request.headers.multi_items())
+        headers.popall(_STREAMED, None)
+        url = request.url.copy_with(username=None, password=None, fragment=None)
+        own = Request(request.method, str(url), headers, await request.aread())
         answer = await self._exchange(own, total, asked.get("connect", self._connect_timeout))
         return httpx.Response(
             answer.status,
-            # aiohttp has decompressed the body; httpx would try to do so again.
+            # The body is decompressed; httpx would try to do so again.
             headers=[pair for pair in answer.headers.items() if pair[0].lower() != _ENCODING],
             # A stream spares httpx its own decoding of a body that is whole already.
             stream=httpx.ByteStream(answer.body),
@@ -141,74 +123,44 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def _exchange(
         self, request: Request, total: float | None, connect: float | None
     ) -> Answer:
-        if self._closed:
-            raise NotSentError(f"{request.name}: the transport is closed")
-        try:
-            return await self._send(request, *_limits(total, connect))
-        except SkyvernError:
-            raise
-        except _NOT_SENT as exc:
-            words = described(request.name, exc)
-            raise NotSentError(f"{words} ({request.origin})") from cause(exc)
-        except Exception as exc:  # noqa: BLE001 - no error of aiohttp's leaves this class
-            raise AnswerLostError(described(request.name, exc)) from cause(exc)
-
-    async def _send(
-        self, request: Request, limits: aiohttp.ClientTimeout, seconds: float | None
-    ) -> Answer:
+        total = None if total is None or total == math.inf else max(total, _LEAST)
         opened = self._opened
         if opened is None or opened.loop is not asyncio.get_running_loop():
-            opened = await self._begin(request)
-        body = request.content
-        with _NO_DEADLINE if seconds is None else opened.deadlines.within(seconds):
-            answer = await opened.session.request(
-                request.method,
-                yarl.URL(request.url, encoded=True),
-                data=(body if len(body) <= _LARGE_BODY else io.BytesIO(body)) or None,
-                headers=request.headers,
-                # Else aiohttp gives a POST without a body the type of one.
-                skip_auto_headers=None if body else _NO_TYPE.get(request.method),
-                timeout=limits,
-                allow_redirects=False,
-            )
-            try:
-                content = answer.content
-                if content.is_eof():  # it came with the headers, as nearly all do
-                    whole = content.read_nowait()
-                    self._check_size(request, answer, len(whole))
-                else:
-                    whole = await self._read(request, answer)
-            except BaseException:
-                answer.close()  # what is left of the answer must not meet the next request
-                raise
-        return Answer(answer.status, answer.headers, whole)
+            opened = self._begin(request)
+        pool = opened.pool
+        origin, target = _parts(request.url)
+        head = _head(request, target)
+        connection = pool.take(origin)
+        if connection is None:
+            start = opened.loop.time()
+            connection = await _connection(pool, request, origin, _connect_seconds(total, connect))
+            if total is not None:
+                total = max(total - (opened.loop.time() - start), _LEAST)
+        timer = None if total is None else pool.limit(connection, total)
+        try:
+            return await connection.ask(request, head)
+        except SkyvernError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the request may have been read
+            raise AnswerLostError(described(request.name, exc)) from cause(exc)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            pool.put(connection)
 
-    async def _read(self, request: Request, answer: aiohttp.ClientResponse) -> bytes:
-        """Read the body whole, and stop at the first byte over the limit."""
-        content, chunks, size = answer.content, [], 0
-        while chunk := await content.readany():
-            chunks.append(chunk)
-            size += len(chunk)
-            self._check_size(request, answer, size)
-        return b"".join(chunks)
-
-    def _check_size(self, request: Request, answer: aiohttp.ClientResponse, size: int) -> None:
-        if size > self._max_body_bytes:
-            raise BodyTooLargeError(
-                f"{request.name}: status {answer.status} and a body of more than "
-                f"{self._max_body_bytes:,} bytes"
-            )
-
-    async def _begin(self, request: Request) -> _Opened:
-        """Open a session for the running loop; one of a loop that has ended is given up."""
+    def _begin(self, request: Request) -> _Opened:
+        """Begin in the running loop; what belongs to one that has ended is given up."""
+        if self._closed:
+            raise NotSentError(f"{request.name}: the transport is closed")
         left = self._opened
         if left is not None and not left.loop.is_closed():
             raise NotSentError(f"{request.name}: this client belongs to another event loop")
         loop = asyncio.get_running_loop()
-        session = open_session(self._max_connections, self._idle_limit, self._tls)
-        opened = self._opened = _Opened(loop, session, Deadlines(loop))
+        dialer = Dialer(loop, self._tls, self._max_body_bytes)
+        pool = AsyncPool(dialer, loop, self._max_connections, self._idle_limit)
+        opened = self._opened = _Opened(loop, pool)
         if left is not None:
-            await left.session.close()
+            left.pool.close()
         return opened
 
     async def aclose(self) -> None:
@@ -216,7 +168,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._closed = True
         opened, self._opened = self._opened, None
         if opened is not None:
-            await opened.session.close()
+            opened.pool.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -230,20 +182,49 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         await self.aclose()
 
 
-@lru_cache(maxsize=256)  # nearly all calls have one of a few limits
-def _limits(
-    total: float | None, connect: float | None
-) -> tuple[aiohttp.ClientTimeout, float | None]:
-    """Return the limits that aiohttp looks after, and the seconds that `Deadlines` does."""
-    # To aiohttp 0 is no limit; to whoever computed what is left of a deadline it is the least.
-    if total == math.inf:  # aiohttp cannot count to it
-        total = None
-    if total is not None:
-        total = max(total, _LEAST)
-        # A wait for a connection that outlasts `total` says nothing of what was sent.
-        connect = total / 2 if connect is None else min(connect, total / 2)
-    if connect is not None:
-        connect = max(connect, _LEAST / 2)
-    if total is None or total < _COARSE:
-        return aiohttp.ClientTimeout(total=total, connect=connect), None
-    return aiohttp.ClientTimeout(total=None, connect=connect), total
+async def _connection(
+    pool: AsyncPool, request: Request, origin: str, seconds: float | None
+) -> Connection:
+    try:
+        return await pool.lend(origin, seconds)
+    except Exception as exc:  # noqa: BLE001 - nothing of the request was written yet
+        words = described(request.name, exc)
+        raise NotSentError(f"{words} ({request.origin})") from cause(exc)
+
+
+def _connect_seconds(total: float | None, connect: float | None) -> float | None:
+    """Return the seconds to connect in: a wait that outlasts the total would say nothing."""
+    if total is None:
+        return connect if connect is None else max(connect, _LEAST)
+    return max(total / 2 if connect is None else min(connect, total / 2), _LEAST / 2)
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """Return scheme, host and port; and the rest."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    if slash:
+        return f"{scheme}://{host}", "/" + path
+    host, question, query = rest.partition("?")
+    return f"{scheme}://{host}", f"/{question}{query}"
+
+
+def _head(request: Request, target: str) -> bytes:
+    """Write the request line and the headers out.
+
+    Raises:
+        NotSentError: they would be read as something else.
+    """
+    headers = request.headers
+    lines = [f"{request.method} {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if "host" not in headers:
+        lines.append(f"host: {request.origin.partition('://')[2]}")
+    if request.content and "content-length" not in headers:
+        lines.append(f"content-length: {len(request.content)}")
+    lines += ("", "")
+    text = "\r\n".join(lines)
+    ends = len(lines) - 1
+    if text.count("\n") != ends or text.count("\r") != ends or " " in target or "\0" in text:
+        raise NotSentError(f"{request.name}: a header or the URL holds what it cannot")
+    return text.encode()

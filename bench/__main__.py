@@ -164,7 +164,7 @@ def _webhooks() -> list[Row]:
 
 _WAYS = {
     "aiohttp": "bare aiohttp session",
-    "transport": "AiohttpTransport alone",
+    "transport": "AsyncTransport alone",
     "async": "AsyncSkyvern",
     "httpx-aiohttp": "httpx over httpx-aiohttp",
     "httpx": "httpx",

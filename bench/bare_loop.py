@@ -10,7 +10,7 @@ import time
 import orjson
 import uvloop
 
-from api_client import AiohttpTransport
+from api_client import AsyncTransport
 from api_client.requests import RequestFactory
 from config.collector import calm_collector
 
@@ -22,7 +22,7 @@ async def main(base_url: str, count: int, concurrency: int) -> float:
     requests = RequestFactory(base_url, "simulator-key")
     left = iter(range(count))
     half = 0.0
-    async with AiohttpTransport() as transport:
+    async with AsyncTransport() as transport:
 
         async def worker() -> None:
             nonlocal half

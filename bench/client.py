@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 import httpx
 
-from api_client import AiohttpTransport, RawClient
+from api_client import AsyncTransport, RawClient
 from bench.client_load import BLOCKING, KEY, WAYS
 
 CALLS = ("get", "post")
@@ -76,7 +76,7 @@ def _make_runs(base_url: str) -> None:
     httpx.post(f"{base_url}/_reset")
 
     async def submit() -> None:
-        async with AiohttpTransport() as transport:
+        async with AsyncTransport() as transport:
             client = RawClient(base_url, KEY, transport)
             await asyncio.gather(
                 *(client.submit("task", b'{"prompt":"Read it."}') for _ in range(_RUNS))

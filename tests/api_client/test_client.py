@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from api_client import (
-    AiohttpTransport,
     ApiError,
     AsyncSkyvern,
+    AsyncTransport,
     BlockingTransport,
     ForbiddenError,
     RawClient,
@@ -161,7 +161,7 @@ def test_an_argument_of_another_kind_is_named(kind: Kind, name: str, value: obje
 
 
 async def test_a_client_or_transport_of_the_other_twin_is_named() -> None:
-    async with httpx.AsyncClient() as own, AiohttpTransport() as transport:
+    async with httpx.AsyncClient() as own, AsyncTransport() as transport:
         for given in ({"httpx_client": own}, {"transport": transport}):
             with pytest.raises(TypeError, match=rf"^{next(iter(given))}: expected httpx\."):
                 Skyvern(api_key=KEY, **given)
@@ -261,7 +261,7 @@ async def test_a_cancel_by_an_own_client_has_the_time_that_its_webhook_needs(
 
 async def test_a_request_may_have_no_limit_of_time_at_all() -> None:
     async with serving(answering(200, TASK)) as server:
-        transport = AiohttpTransport()
+        transport = AsyncTransport()
         async with httpx.AsyncClient(transport=transport, timeout=None) as own:
             assert (await own.get(server.url)).json() == TASK
 
@@ -303,7 +303,7 @@ async def test_a_transport_that_was_passed_in_is_left_open(kind: Kind) -> None:
 
 
 async def test_clients_share_a_transport_and_its_connection() -> None:
-    async with serving(answering(200, TASK)) as server, AiohttpTransport() as transport:
+    async with serving(answering(200, TASK)) as server, AsyncTransport() as transport:
         for _ in range(2):
             async with twin("async", base_url=server.url, transport=transport) as client:
                 await client.submit()

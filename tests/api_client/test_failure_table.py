@@ -14,9 +14,9 @@ from typing import Any, Literal
 import pytest
 
 from api_client import (
-    AiohttpTransport,
     AnswerLostError,
     ApiError,
+    AsyncTransport,
     BadRequestError,
     BlockingTransport,
     CallKind,
@@ -102,20 +102,20 @@ async def fail(
 ) -> Failure:
     """Submit a run of which nothing good can come."""
     if who == "raw":
-        async with AiohttpTransport(connect_timeout=connect_timeout) as sender:
+        async with AsyncTransport(connect_timeout=connect_timeout) as sender:
             content = b'{"prompt": "%s"}' % (b"x" * size)
             outcome = await RawClient(url, KEY, sender).submit(run, content, timeout=timeout)
         assert KEY not in repr(outcome)
         return Failure(None, outcome.outcome, 1, outcome.status_code)
     counter = Counter()
     limits: dict[str, Any] = {"timeout": timeout, "connect_timeout": connect_timeout}
-    transport = AiohttpTransport(**limits) if who == "async" else BlockingTransport(**limits)
+    transport = AsyncTransport(**limits) if who == "async" else BlockingTransport(**limits)
     options: dict[str, Any] = {"base_url": url, "limiter": counter, "transport": transport}
     arguments = {"prompt": "x" * size} if run == "task" else {"workflow_id": "x" * size}
     async with twin(who, timeout=timeout, **options) as client:
         with pytest.raises(SkyvernError) as caught:
             await client.call(f"run_{run}", **arguments)
-    if isinstance(transport, AiohttpTransport):
+    if isinstance(transport, AsyncTransport):
         await transport.aclose()
     else:
         transport.close()

@@ -19,7 +19,7 @@ from api_client.messages import Request
 from api_client.names import Names
 from api_client.outbound import MAX_ANSWER, Outbound, Posted
 from api_client.targets import TargetRefusedError, checked_url, is_public, literal_of
-from api_client.transport import AiohttpTransport
+from api_client.transport import AsyncTransport
 from tests.api_client.rawserver import (
     Behaviour,
     Exchange,
@@ -283,7 +283,7 @@ async def test_names_that_nobody_tells_of_hold_up_neither_other_receivers_nor_th
         try:
             await eventually(lambda: len(asked) == 9)
             found = await sender.post(f"http://other.test:{server.port}/", b"{}", {}, 5)
-            async with AiohttpTransport() as transport:
+            async with AsyncTransport() as transport:
                 api = await transport.exchange(
                     Request("GET", f"http://localhost:{server.port}/", {})
                 )

@@ -32,11 +32,11 @@ from api_client.parsing import parse_run
 PUBLIC_NAMES = [
     "OMIT",
     "AgentClient",
-    "AiohttpTransport",
     "AnswerLostError",
     "ApiError",
     "AsyncAgentClient",
     "AsyncSkyvern",
+    "AsyncTransport",
     "BadRequestError",
     "BlockingTransport",
     "BodyTooLargeError",

@@ -8,7 +8,7 @@ import pytest
 
 from api_client.outcomes import CancelClass, ReadClass, SubmissionClass
 from api_client.raw import RawClient
-from api_client.transport import AiohttpTransport
+from api_client.transport import AsyncTransport
 from tests.api_client.rawserver import (
     Behaviour,
     Exchange,
@@ -25,7 +25,7 @@ ACCEPTED = response(200, b'{"run_id": "tsk_1", "status": "queued"}')
 
 
 async def test_a_submission_sends_the_bytes_it_was_given_with_the_key() -> None:
-    async with serving(answering_in_turn(ACCEPTED)) as server, AiohttpTransport() as transport:
+    async with serving(answering_in_turn(ACCEPTED)) as server, AsyncTransport() as transport:
         outcome = await RawClient(server.url, KEY, transport).submit(
             "workflow", b'{"b": 1,  "a":2}', {"x-user-agent": "me"}, "template=true"
         )
@@ -46,13 +46,13 @@ async def test_a_submission_sends_the_bytes_it_was_given_with_the_key() -> None:
 
 
 async def test_a_base_url_keeps_its_own_path() -> None:
-    async with serving(answering_in_turn(ACCEPTED)) as server, AiohttpTransport() as transport:
+    async with serving(answering_in_turn(ACCEPTED)) as server, AsyncTransport() as transport:
         await RawClient(f"{server.url}/skyvern/", KEY, transport).submit("task", b"{}")
         assert server.exchanges[0].target == "/skyvern/v1/run/tasks"
 
 
 async def test_a_header_that_cannot_be_sent_refuses_the_submission_unsent() -> None:
-    async with serving(answering_in_turn(ACCEPTED)) as server, AiohttpTransport() as transport:
+    async with serving(answering_in_turn(ACCEPTED)) as server, AsyncTransport() as transport:
         client = RawClient(server.url, KEY, transport)
         outcome = await client.submit("task", b"{}", {"x-user-agent": "a\r\nb: c"})
         assert outcome.outcome is SubmissionClass.REFUSED
@@ -65,7 +65,7 @@ async def test_a_submission_follows_a_redirect_that_keeps_method_body_and_host(
     status: int,
 ) -> None:
     behaviour = answering_in_turn(response(status, location="/v1/run/tasks/?a=b"), ACCEPTED)
-    async with serving(behaviour) as server, AiohttpTransport() as transport:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
         outcome = await RawClient(server.url, KEY, transport).submit("task", b"{}", timeout=5)
         second = server.exchanges[1]
     assert outcome.run_id == "tsk_1"
@@ -75,7 +75,7 @@ async def test_a_submission_follows_a_redirect_that_keeps_method_body_and_host(
 
 async def test_a_submission_follows_three_redirects_and_no_more() -> None:
     behaviour = answering(307, location="/again")
-    async with serving(behaviour) as server, AiohttpTransport() as transport:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
         outcome = await RawClient(server.url, KEY, transport).submit("task", b"{}")
         assert len(server.exchanges) == 4
     assert outcome.outcome is SubmissionClass.ACCOUNT
@@ -83,7 +83,7 @@ async def test_a_submission_follows_three_redirects_and_no_more() -> None:
 
 @pytest.mark.parametrize("status", [307, 308, 302])
 async def test_the_key_is_not_taken_to_another_server(status: int) -> None:
-    async with serving(answering_in_turn(ACCEPTED)) as other, AiohttpTransport() as transport:
+    async with serving(answering_in_turn(ACCEPTED)) as other, AsyncTransport() as transport:
         location = f"http://127.0.0.1:{other.port}/v1/run/tasks"
         async with serving(answering(status, location=location)) as server:
             outcome = await RawClient(server.url, KEY, transport).submit("task", b"{}")
@@ -99,7 +99,7 @@ async def test_redirects_share_one_time_limit() -> None:
             return True
         return await hangs(exchange)
 
-    async with serving(redirects_then_hangs) as server, AiohttpTransport() as transport:
+    async with serving(redirects_then_hangs) as server, AsyncTransport() as transport:
         client = RawClient(server.url, KEY, transport)
         async with asyncio.timeout(5):
             outcome = await client.submit("task", b"{}", timeout=0.6)
@@ -131,7 +131,7 @@ async def test_every_call_has_a_minute_where_nobody_says_redirects_included(
 
 
 async def test_a_cancelled_submission_raises_nothing_but_the_cancellation() -> None:
-    async with serving(hangs) as server, AiohttpTransport() as transport:
+    async with serving(hangs) as server, AsyncTransport() as transport:
         call = asyncio.create_task(RawClient(server.url, KEY, transport).submit("task", b"{}"))
         await server.asked.wait()
         call.cancel()
@@ -141,7 +141,7 @@ async def test_a_cancelled_submission_raises_nothing_but_the_cancellation() -> N
 
 async def test_the_server_quoting_the_key_does_not_bring_it_into_the_outcome() -> None:
     behaviour = answering(400, {"detail": f"bad key {KEY}!"})
-    async with serving(behaviour) as server, AiohttpTransport() as transport:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
         client = RawClient(server.url, KEY, transport)
         assert (await client.submit("task", b"{}")).detail == "bad key [key]!"
         assert (await client.cancel_run("tsk_1")).detail == "bad key [key]!"
@@ -170,7 +170,7 @@ READS: list[tuple[Behaviour, ReadClass]] = [
 
 @pytest.mark.parametrize(("behaviour", "outcome"), READS)
 async def test_a_read_is_classed_by_its_answer(behaviour: Behaviour, outcome: ReadClass) -> None:
-    async with serving(behaviour) as server, AiohttpTransport() as transport:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
         reading = await RawClient(server.url, KEY, transport).get_run("tsk/1")
         assert server.exchanges[0].target == "/v1/runs/tsk%2F1"
     assert reading.outcome is outcome
@@ -195,7 +195,7 @@ CANCELS: list[tuple[Behaviour, CancelClass]] = [
 async def test_a_cancel_is_classed_by_its_answer(
     behaviour: Behaviour, outcome: CancelClass
 ) -> None:
-    async with serving(behaviour) as server, AiohttpTransport() as transport:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
         cancellation = await RawClient(server.url, KEY, transport).cancel_run("tsk_1")
         [exchange] = server.exchanges
     assert cancellation.outcome is outcome
@@ -219,7 +219,7 @@ async def test_a_cancel_is_classed_by_its_answer(
 async def test_a_key_is_checked_by_one_read_of_the_list(
     behaviour: Behaviour, allowed: bool | None
 ) -> None:
-    async with serving(behaviour) as server, AiohttpTransport() as transport:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
         assert await RawClient(server.url, KEY, transport).check_key() is allowed
         [exchange] = server.exchanges
     assert (exchange.method, exchange.target) == ("GET", "/v1/runs?page=1&page_size=1")
@@ -239,7 +239,7 @@ async def test_a_key_is_checked_by_one_read_of_the_list(
 async def test_a_run_is_over_when_it_ended_and_no_retry_is_pending(
     fields: dict[str, Any], over: bool
 ) -> None:
-    async with serving(answering(200, fields)) as server, AiohttpTransport() as transport:
+    async with serving(answering(200, fields)) as server, AsyncTransport() as transport:
         reading = await RawClient(server.url, KEY, transport).get_run("tsk_1")
     assert reading.is_over is over
     assert reading.run_status == fields["status"]

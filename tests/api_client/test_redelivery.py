@@ -8,7 +8,7 @@ import pytest
 
 from api_client.raw import RawClient
 from api_client.redelivery import Reason, ReasonClass, Replay, ReplayClass, classify_replay
-from api_client.transport import AiohttpTransport
+from api_client.transport import AsyncTransport
 from tests.api_client.rawserver import (
     Exchange,
     answering,
@@ -86,7 +86,7 @@ def test_what_was_sent_and_its_signature_are_told() -> None:
 
 async def test_a_replay_names_another_receiver_only_where_one_is_given() -> None:
     answer = {"status_code": 200, "error": None}
-    async with serving(answering(200, answer)) as server, AiohttpTransport() as transport:
+    async with serving(answering(200, answer)) as server, AsyncTransport() as transport:
         client = RawClient(server.url, KEY, transport)
         assert (await client.retry_webhook("wr_1")).arrived
         assert (await client.retry_webhook("wr_1", "https://a.test/")).arrived
@@ -98,7 +98,7 @@ async def test_a_replay_names_another_receiver_only_where_one_is_given() -> None
 
 @pytest.mark.parametrize("behaviour", [hangs, reads_then_closes])
 async def test_a_replay_without_an_answer_is_trouble(behaviour: Any) -> None:
-    async with serving(behaviour) as server, AiohttpTransport() as transport:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
         async with asyncio.timeout(10):
             found = await RawClient(server.url, KEY, transport).retry_webhook("r", timeout=0.2)
 
@@ -108,7 +108,7 @@ async def test_a_replay_without_an_answer_is_trouble(behaviour: Any) -> None:
 
 async def test_no_detail_shows_the_key() -> None:
     behaviour = answering(401, {"detail": f"Invalid key {KEY}"})
-    async with serving(behaviour) as server, AiohttpTransport() as transport:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
         client = RawClient(server.url, KEY, transport)
         replay = await client.retry_webhook("tsk_1")
         reason = await client.webhook_failure_reason("tsk_1", permit)
@@ -120,7 +120,7 @@ async def test_no_detail_shows_the_key() -> None:
 @pytest.mark.parametrize("reason", [None, "", "The receiver answered 500"])
 async def test_the_reason_is_told_as_the_server_has_it(reason: str | None) -> None:
     task = {"task_id": "tsk_1", "webhook_failure_reason": reason}
-    async with serving(answering(200, task)) as server, AiohttpTransport() as transport:
+    async with serving(answering(200, task)) as server, AsyncTransport() as transport:
         found = await RawClient(server.url, KEY, transport).webhook_failure_reason("tsk_1", permit)
         (exchange,) = server.exchanges
 
@@ -145,7 +145,7 @@ async def test_a_workflow_is_looked_up_where_older_servers_show_it_with_a_permit
     async def count() -> None:
         permits.append(len(server.exchanges))
 
-    async with serving(behave) as server, AiohttpTransport() as transport:
+    async with serving(behave) as server, AsyncTransport() as transport:
         client = RawClient(server.url, KEY, transport)
         found = await client.webhook_failure_reason("wr_1", count)
         targets = [exchange.target for exchange in server.exchanges]
@@ -169,7 +169,7 @@ async def test_a_workflow_is_looked_up_where_older_servers_show_it_with_a_permit
 )
 async def test_what_is_no_reason(status: int, body: Any, outcome: ReasonClass) -> None:
     behaviour = answering(status, body, retry_after="7")
-    async with serving(behaviour) as server, AiohttpTransport() as transport:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
         found = await RawClient(server.url, KEY, transport).webhook_failure_reason("tsk_1", permit)
 
     assert (found.outcome, found.reason) == (outcome, None)
@@ -179,7 +179,7 @@ async def test_what_is_no_reason(status: int, body: Any, outcome: ReasonClass) -
 
 
 async def test_no_answer_is_no_reason() -> None:
-    async with serving(reads_then_closes) as server, AiohttpTransport() as transport:
+    async with serving(reads_then_closes) as server, AsyncTransport() as transport:
         found = await RawClient(server.url, KEY, transport).webhook_failure_reason("tsk_1", permit)
 
     assert (found.outcome, found.status_code) == (ReasonClass.TROUBLE, None)

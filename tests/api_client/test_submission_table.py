@@ -7,7 +7,7 @@ import pytest
 
 from api_client.outcomes import Submission, SubmissionClass
 from api_client.raw import RawClient
-from api_client.transport import AiohttpTransport
+from api_client.transport import AsyncTransport
 from tests.api_client.rawserver import answering, serving
 
 ACCEPTED, _, BUSY, REFUSED, ACCOUNT, UNKNOWN = SubmissionClass
@@ -78,7 +78,7 @@ ROWS = [
 
 
 async def submit(url: str) -> Submission:
-    async with AiohttpTransport() as transport:
+    async with AsyncTransport() as transport:
         return await RawClient(url, "a-key", transport).submit("task", b'{"prompt": "p"}')
 
 

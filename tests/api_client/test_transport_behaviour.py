@@ -11,7 +11,7 @@ import pytest
 
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
 from api_client.messages import Request
-from api_client.transport import IDLE_LIMIT, AiohttpTransport
+from api_client.transport import IDLE_LIMIT, AsyncTransport
 from tests.api_client.rawserver import (
     Exchange,
     answering,
@@ -22,7 +22,7 @@ from tests.api_client.rawserver import (
 )
 
 
-async def send(transport: AiohttpTransport, method: str, url: str, **kwargs: object) -> bytes:
+async def send(transport: AsyncTransport, method: str, url: str, **kwargs: object) -> bytes:
     request = httpx.Request(method, url, **kwargs)  # type: ignore[arg-type]
     answer = await transport.handle_async_request(request)
     return await answer.aread()
@@ -30,7 +30,7 @@ async def send(transport: AiohttpTransport, method: str, url: str, **kwargs: obj
 
 async def test_an_answer_carries_status_headers_and_body() -> None:
     behaviour = answering(418, b"short", x_request_id="r1")
-    async with serving(behaviour) as server, AiohttpTransport() as transport:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
         answer = await transport.handle_async_request(httpx.Request("GET", server.url))
         assert answer.status_code == 418
         assert answer.headers["x-request-id"] == "r1"
@@ -39,7 +39,7 @@ async def test_an_answer_carries_status_headers_and_body() -> None:
 
 async def test_it_serves_httpx_s_own_client() -> None:
     async with serving(answering(200, {"a": 1})) as server:
-        async with httpx.AsyncClient(transport=AiohttpTransport()) as client:
+        async with httpx.AsyncClient(transport=AsyncTransport()) as client:
             answer = await client.post(f"{server.url}/x", params={"q": "ä b"}, json={"b": 2})
         assert answer.json() == {"a": 1}
         [exchange] = server.exchanges
@@ -48,14 +48,14 @@ async def test_it_serves_httpx_s_own_client() -> None:
 
 
 async def test_a_url_is_sent_as_it_was_encoded() -> None:
-    async with serving(answering(200)) as server, AiohttpTransport() as transport:
+    async with serving(answering(200)) as server, AsyncTransport() as transport:
         await send(transport, "GET", f"{server.url}/v1/runs/a%2Fb%20c?search_key=%5Brq%3Ax%5D")
         assert server.exchanges[0].target == "/v1/runs/a%2Fb%20c?search_key=%5Brq%3Ax%5D"
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
 async def test_a_body_of_any_size_arrives_whole(size: int) -> None:
-    async with serving(answering(200)) as server, AiohttpTransport() as transport:
+    async with serving(answering(200)) as server, AsyncTransport() as transport:
         content = b"x" * size
         await send(transport, "POST", server.url, content=content)
         [exchange] = server.exchanges
@@ -66,7 +66,7 @@ async def test_a_body_of_any_size_arrives_whole(size: int) -> None:
 
 async def test_a_redirect_is_given_back_not_followed() -> None:
     async with serving(answering(307, location="/elsewhere")) as server:
-        async with AiohttpTransport() as transport:
+        async with AsyncTransport() as transport:
             answer = await transport.handle_async_request(httpx.Request("GET", server.url))
         assert answer.status_code == 307
         assert len(server.exchanges) == 1
@@ -74,7 +74,7 @@ async def test_a_redirect_is_given_back_not_followed() -> None:
 
 async def test_a_cookie_is_not_sent_back() -> None:
     async with serving(answering(200, set_cookie="session=1")) as server:
-        async with AiohttpTransport() as transport:
+        async with AsyncTransport() as transport:
             await send(transport, "GET", server.url)
             await send(transport, "GET", server.url)
         assert [("cookie" in e.headers) for e in server.exchanges] == [False, False]
@@ -83,22 +83,22 @@ async def test_a_cookie_is_not_sent_back() -> None:
 async def test_a_compressed_answer_is_decompressed_once_and_counted_after() -> None:
     packed = gzip.compress(b"x" * 10_000)
     async with serving(answering(200, packed, content_encoding="gzip")) as server:
-        async with AiohttpTransport() as transport:
+        async with AsyncTransport() as transport:
             assert await send(transport, "GET", server.url) == b"x" * 10_000
-        async with AiohttpTransport(max_body_bytes=9_999) as transport:
+        async with AsyncTransport(max_body_bytes=9_999) as transport:
             with pytest.raises(BodyTooLargeError):
                 await send(transport, "GET", server.url)
 
 
 async def test_a_request_s_own_time_limit_goes_before_the_transport_s() -> None:
-    async with serving(hangs) as server, AiohttpTransport(timeout=60) as transport:
+    async with serving(hangs) as server, AsyncTransport(timeout=60) as transport:
         with pytest.raises(AnswerLostError, match="Timeout"):
             await send(transport, "GET", server.url, extensions={"timeout": {"read": 0.5}})
 
 
 @pytest.mark.parametrize("left", [0.0, -1.0])
 async def test_a_time_limit_that_is_used_up_is_not_read_as_none(left: float) -> None:
-    async with serving(hangs) as server, AiohttpTransport() as transport:
+    async with serving(hangs) as server, AsyncTransport() as transport:
         async with asyncio.timeout(30):
             with pytest.raises((AnswerLostError, NotSentError)):
                 await send(transport, "GET", server.url, extensions={"timeout": {"read": left}})
@@ -111,7 +111,7 @@ async def test_a_get_that_fails_on_a_kept_connection_is_not_sent_again() -> None
         await exchange.send(response(200))
         return True
 
-    async with serving(answers_once) as server, AiohttpTransport() as transport:
+    async with serving(answers_once) as server, AsyncTransport() as transport:
         await send(transport, "GET", server.url)
         with pytest.raises(AnswerLostError):
             await send(transport, "GET", server.url)
@@ -122,12 +122,14 @@ async def test_a_get_that_fails_on_a_kept_connection_is_not_sent_again() -> None
 async def test_a_connection_idle_for_longer_than_the_limit_is_not_used_again(
     monkeypatch: pytest.MonkeyPatch, idle: float, connections: list[int]
 ) -> None:
-    async with serving(answering(200)) as server, AiohttpTransport() as transport:
+    async with serving(answering(200)) as server, AsyncTransport() as transport:
         await send(transport, "POST", server.url)
         # The loop's own clock stands still here, so that no timer tidies up: this is what is
         # asked when a connection is handed out.
         later = idle * IDLE_LIMIT
-        monkeypatch.setattr("aiohttp.connector.monotonic", lambda: time.monotonic() + later)
+        monkeypatch.setattr(
+            "api_client.async_connections.monotonic", lambda: time.monotonic() + later
+        )
         await send(transport, "POST", server.url)
         assert [e.connection for e in server.exchanges] == connections
 
@@ -135,14 +137,14 @@ async def test_a_connection_idle_for_longer_than_the_limit_is_not_used_again(
 @pytest.mark.parametrize("body", [b"", b"trouble", b"x" * 500_000])
 async def test_a_connection_is_not_used_again_after_a_5xx(body: bytes) -> None:
     behaviour = answering_in_turn(response(500, body), response(200))
-    async with serving(behaviour) as server, AiohttpTransport() as transport:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
         assert await send(transport, "GET", server.url) == body
         await send(transport, "POST", server.url)
         assert [e.connection for e in server.exchanges] == [1, 2]
 
 
 async def test_a_connection_is_used_again_after_a_4xx() -> None:
-    async with serving(answering(404)) as server, AiohttpTransport() as transport:
+    async with serving(answering(404)) as server, AsyncTransport() as transport:
         await send(transport, "GET", server.url)
         await send(transport, "GET", server.url)
         assert [e.connection for e in server.exchanges] == [1, 1]
@@ -153,7 +155,7 @@ of_an_ended_loop = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 async def test_a_transport_is_not_used_in_another_loop_while_its_own_goes_on() -> None:
-    async with serving(answering(200)) as server, AiohttpTransport() as transport:
+    async with serving(answering(200)) as server, AsyncTransport() as transport:
         await send(transport, "GET", server.url)
 
         def elsewhere() -> None:
@@ -168,7 +170,7 @@ async def test_a_transport_is_not_used_in_another_loop_while_its_own_goes_on() -
 @of_an_ended_loop
 async def test_a_transport_whose_loop_has_ended_begins_anew_in_the_next() -> None:
     async with serving(answering(200)) as server:
-        transport = AiohttpTransport()
+        transport = AsyncTransport()
 
         async def first() -> None:
             await send(transport, "GET", server.url)
@@ -186,7 +188,7 @@ async def test_a_transport_whose_loop_has_ended_begins_anew_in_the_next() -> Non
 @of_an_ended_loop
 async def test_a_transport_whose_loop_has_ended_can_be_closed() -> None:
     async with serving(answering(200)) as server:
-        transport = AiohttpTransport()
+        transport = AsyncTransport()
         await asyncio.to_thread(asyncio.run, send(transport, "GET", server.url))
         await asyncio.to_thread(asyncio.run, transport.aclose())
         gc.collect()
@@ -195,6 +197,6 @@ async def test_a_transport_whose_loop_has_ended_can_be_closed() -> None:
 
 
 async def test_a_time_of_infinity_is_no_limit() -> None:
-    async with serving(answering(200, {})) as server, AiohttpTransport(timeout=math.inf) as sender:
+    async with serving(answering(200, {})) as server, AsyncTransport(timeout=math.inf) as sender:
         answer = await sender.exchange(Request("GET", server.url + "/x?q=1", {}))
     assert (answer.status, answer.body, answer.is_success) == (200, b"{}", True)

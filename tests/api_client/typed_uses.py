@@ -14,10 +14,10 @@ import httpx
 from api_client import (
     OMIT,
     AgentClient,
-    AiohttpTransport,
     ApiError,
     AsyncAgentClient,
     AsyncSkyvern,
+    AsyncTransport,
     BlockingTransport,
     BulkCancelRunsResponse,
     CallKind,
@@ -167,7 +167,7 @@ def ways_to_make_a_client(limiter: Limiter, context: ssl.SSLContext) -> None:
     Skyvern(limiter=RateLimiter(max_dispatches_per_second=2, max_burst_size=5))
     Skyvern(limiter=limiter, retry=RetryPolicy(max_retries=5, deadline=60))
     AsyncSkyvern(httpx_client=httpx.AsyncClient(), environment=SkyvernEnvironment.LOCAL)
-    AsyncSkyvern(transport=AiohttpTransport(timeout=5), limiter=RateLimiter())
+    AsyncSkyvern(transport=AsyncTransport(timeout=5), limiter=RateLimiter())
 
 
 class SlowLimiter:
@@ -227,7 +227,7 @@ def wrong_clients() -> None:
     Skyvern("k")  # type: ignore[call-arg]
     Skyvern(api_keys="k")  # type: ignore[call-arg]
     Skyvern(httpx_client=httpx.AsyncClient())  # type: ignore[arg-type]
-    Skyvern(transport=AiohttpTransport())  # type: ignore[arg-type]
+    Skyvern(transport=AsyncTransport())  # type: ignore[arg-type]
     AsyncSkyvern(httpx_client=httpx.Client())  # type: ignore[arg-type]
     Skyvern(limiter=RetryPolicy())  # type: ignore[arg-type]
     Skyvern(environment="https://api.skyvern.com")  # type: ignore[arg-type]

@@ -75,7 +75,7 @@ async def test_a_submission_without_an_answer_is_logged_with_what_happened_to_it
     (event,) = told(logged, "submission_unknown")
     assert (event["status"], event["cause"]) == (
         None,
-        "POST /v1/run/tasks: ServerDisconnectedError",
+        "POST /v1/run/tasks: ConnectionResetError: closed before the answer was whole",
     )
 
 

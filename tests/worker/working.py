@@ -14,7 +14,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from api_client import AiohttpTransport
+from api_client import AsyncTransport
 from config.settings import Account, Settings
 from runqueue import Job, RunQueue, TaskRunRequest
 from runqueue.connect import async_client
@@ -155,7 +155,7 @@ async def working(
         "max_requests_per_second": 0,
     }
     chosen = Settings(**{"poll_min_seconds": 0.0, **(settings or {})})
-    async with simulating(clock, **(simulator or {})) as api, AiohttpTransport() as transport:
+    async with simulating(clock, **(simulator or {})) as api, AsyncTransport() as transport:
         own = Account(
             api_key=SecretStr(key), base_url=base_url or api.url, **{**unlimited, **limits}
         )

@@ -1,0 +1,143 @@
+"""The connections of one event loop: those in use, and those that wait to be used again.
+
+One timer looks after all of them, once a second: a timer for each request costs a tenth of its CPU
+(uvloop makes, starts and closes a handle of libuv's for it), and nearly none ever goes off.
+"""
+
+import asyncio
+import math
+from contextlib import suppress
+from time import monotonic
+
+from api_client.dialing import Dialer
+from api_client.http1 import Connection
+
+#: Seconds. A limit from here on ends at the next whole second of the loop's clock.
+COARSE = 5.0
+
+#: Seconds. A loop's clock may say a moment less than the time that a timer was set to.
+_EARLY = 0.01
+
+
+class AsyncPool:
+    """Lends connections, each to one request at a time.
+
+    Args:
+        dialer: opens them.
+        loop: whose they are.
+        limit: connections in use at a time; 0 = no limit.
+        idle_limit: seconds; a connection idle for longer is never used again.
+    """
+
+    def __init__(
+        self, dialer: Dialer, loop: asyncio.AbstractEventLoop, limit: int, idle_limit: float
+    ) -> None:
+        self._dialer = dialer
+        self._loop = loop
+        self._places = asyncio.Semaphore(limit) if limit else None
+        self._idle_limit = idle_limit
+        self._idle: dict[str, list[Connection]] = {}
+        self._busy: set[Connection] = set()
+        self._is_looking = False
+
+    def take(self, origin: str) -> Connection | None:
+        """Return a connection that can be had at once, or None: then `lend` is to be awaited."""
+        return self._used_before(origin) if self._places is None else None
+
+    async def lend(self, origin: str, seconds: float | None) -> Connection:
+        """Wait for a place, and connect if need be.
+
+        Args:
+            origin: scheme, host and port.
+            seconds: for all of it; None = no limit.
+
+        Raises:
+            OSError: there is no connection, or none in time.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                if self._places is None:
+                    return self._used(await self._dialer.dial(origin))
+                await self._places.acquire()
+                try:
+                    used = self._used_before(origin)
+                    return used or self._used(await self._dialer.dial(origin))
+                except BaseException:
+                    self._places.release()
+                    raise
+        except TimeoutError as exc:
+            raise TimeoutError("no connection in time") from exc
+
+    def limit(self, connection: Connection, seconds: float) -> asyncio.TimerHandle | None:
+        """Give up what a connection is asked next, after so many seconds.
+
+        Returns:
+            A timer that is to be canceled when the answer is there; None where there is none.
+        """
+        due = self._loop.time() + seconds
+        if seconds < COARSE:
+            return self._loop.call_at(due, connection.end, TimeoutError())
+        connection.due = math.ceil(due)
+        if not self._is_looking:
+            self._look_again()
+        return None
+
+    def put(self, connection: Connection) -> None:
+        """Take back a connection, to be used again if it can be."""
+        self._busy.discard(connection)
+        if self._places is not None:
+            self._places.release()
+        if connection.is_usable:
+            connection.due = math.inf
+            connection.idle_since = monotonic()
+            self._idle.setdefault(connection.origin, []).append(connection)
+            if not self._is_looking:
+                self._look_again()
+        else:
+            connection.end()
+
+    def close(self) -> None:
+        """Close every connection, those in use as well."""
+        self._dialer.close()
+        for connection in [*self._busy, *(c for idle in self._idle.values() for c in idle)]:
+            # One of a loop that has ended cannot be closed by anybody but the collector.
+            with suppress(RuntimeError):
+                connection.end()
+        self._busy.clear()
+        self._idle.clear()
+
+    def _used_before(self, origin: str) -> Connection | None:
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()  # the last one used: those before it have been idle longer
+            if connection.is_usable and monotonic() - connection.idle_since <= self._idle_limit:
+                return self._used(connection)
+            connection.end()
+        return None
+
+    def _used(self, connection: Connection) -> Connection:
+        connection.due = math.inf
+        self._busy.add(connection)
+        return connection
+
+    def _look_again(self) -> None:
+        self._is_looking = True
+        self._loop.call_at(math.floor(self._loop.time()) + 1, self._look)
+
+    def _look(self) -> None:
+        now = self._loop.time() + _EARLY
+        for connection in [one for one in self._busy if one.due <= now]:
+            connection.end(TimeoutError())
+        oldest = monotonic() - self._idle_limit
+        for origin, idle in list(self._idle.items()):
+            for connection in idle:
+                if connection.idle_since < oldest or not connection.is_usable:
+                    connection.end()
+            left = [one for one in idle if one.is_usable]
+            if left:
+                self._idle[origin] = left
+            else:
+                del self._idle[origin]
+        self._is_looking = False
+        if self._busy or self._idle:
+            self._look_again()

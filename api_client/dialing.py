@@ -1,0 +1,136 @@
+"""Connecting to a server: its name, its addresses, TLS.
+
+Whatever fails here fails before the first byte of a request is written.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Sequence
+from functools import cache
+from urllib.parse import urlsplit
+
+import aiohappyeyeballs
+from aiohappyeyeballs import AddrInfoType
+
+from api_client.http1 import Connection
+from api_client.names import Names
+
+#: Seconds after which bytes that the server's system has not acknowledged are not sent again. A
+#: worker sends up to 14 s after its last heartbeat; the second search, which may have a submission
+#: made again, is no sooner than 45 s after that heartbeat (worker/lease.py, lua/record_search.lua).
+UNACKNOWLEDGED_SECONDS = 20.0
+#: Linux has it; elsewhere the system's own patience is what counts.
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+
+#: Seconds after which a server's next address is tried beside the one before it (RFC 8305).
+_NEXT_ADDRESS_SECONDS = 0.25
+
+
+class Dialer:
+    """Opens connections that belong to one event loop.
+
+    Args:
+        loop: the event loop.
+        tls: True verifies with the system's certificates; an SSLContext is used as it is.
+        max_body_bytes: of the connections' answers.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, tls: bool | ssl.SSLContext, max_body_bytes: int
+    ) -> None:
+        self._loop = loop
+        self._tls = tls
+        self._max_body_bytes = max_body_bytes
+        self._names = Names()
+
+    async def dial(self, origin: str) -> Connection:
+        """Open a connection.
+
+        Args:
+            origin: scheme, host and port.
+
+        Raises:
+            OSError: the name is not found; nobody answers; TLS is refused, or its certificate.
+            ValueError: the origin is none.
+        """
+        parts = urlsplit(origin)
+        host = parts.hostname or ""
+        is_tls = parts.scheme == "https"
+        port = parts.port or (443 if is_tls else 80)
+        addresses = _addresses(await self._look_up(host, port), port)
+        sock = await aiohappyeyeballs.start_connection(
+            addresses,
+            happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,
+            interleave=1,
+            loop=self._loop,
+            socket_factory=_socket,
+        )
+        try:
+            _, connection = await self._loop.create_connection(
+                lambda: Connection(self._loop, self._max_body_bytes),
+                sock=sock,
+                ssl=self._context() if is_tls else None,
+                server_hostname=host if is_tls else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        connection.origin = origin
+        return connection
+
+    async def _look_up(self, host: str, port: int) -> Sequence[str]:
+        return [host] if _is_address(host) else await self._names.look_up(host, port)
+
+    def _context(self) -> ssl.SSLContext:
+        return self._tls if isinstance(self._tls, ssl.SSLContext) else _system_context(self._tls)
+
+    def close(self) -> None:
+        """Look no name up any more."""
+        self._names.close()
+
+
+@cache  # reading the system's certificates takes some 20 ms
+def _system_context(verifies: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if not verifies:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _addresses(found: Sequence[str], port: int) -> list[AddrInfoType]:
+    return [
+        (
+            socket.AF_INET6 if ":" in address else socket.AF_INET,
+            socket.SOCK_STREAM,
+            socket.IPPROTO_TCP,
+            "",
+            (address, port),
+        )
+        for address in found
+    ]
+
+
+def _socket(address: AddrInfoType) -> socket.socket:
+    """Make a socket whose bytes arrive soon or never.
+
+    The system goes on sending what was not acknowledged for minutes, also once the connection is
+    closed: after a cut of the network a submission would arrive that was given up long ago, looked
+    for in vain, and made again.
+    """
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    if _USER_TIMEOUT is not None:
+        made.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(UNACKNOWLEDGED_SECONDS * 1000))
+    return made
