@@ -45,16 +45,15 @@ class RequestFactory:
         url = _checked_base_url(base_url)
         self.base_url = str(url).rstrip("/") + "/"
         self._api_key = api_key
-        self._headers = CIMultiDict(
-            {
-                "host": url.netloc.decode(),
-                "x-api-key": _header_value("x-api-key", api_key),
-                "accept": "application/json",
-                "accept-encoding": "gzip, deflate",
-                "user-agent": _USER_AGENT,
-            }
-        )
-        self._headers.update(_given(headers or {}))
+        # Names are in lower case, here and in what callers add.
+        self._headers = {
+            "host": url.netloc.decode(),
+            "x-api-key": _header_value("x-api-key", api_key),
+            "accept": "application/json",
+            "accept-encoding": "gzip, deflate",
+            "user-agent": _USER_AGENT,
+            **_given(headers or {}),
+        }
 
     def __repr__(self) -> str:
         return f"RequestFactory({self.base_url!r})"

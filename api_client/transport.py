@@ -215,16 +215,14 @@ def _head(request: Request, target: str) -> bytes:
     Raises:
         NotSentError: they would be read as something else.
     """
-    headers = request.headers
-    lines = [f"{request.method} {target} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    headers, content = request.headers, request.content
+    lines = [f"{name}: {value}" for name, value in headers.items()]
     if "host" not in headers:
         lines.append(f"host: {request.origin.partition('://')[2]}")
-    if request.content and "content-length" not in headers:
-        lines.append(f"content-length: {len(request.content)}")
-    lines += ("", "")
-    text = "\r\n".join(lines)
-    ends = len(lines) - 1
+    if content and "content-length" not in headers:
+        lines.append(f"content-length: {len(content)}")
+    text = f"{request.method} {target} HTTP/1.1\r\n" + "\r\n".join(lines) + "\r\n\r\n"
+    ends = len(lines) + 2
     if text.count("\n") != ends or text.count("\r") != ends or " " in target or "\0" in text:
         raise NotSentError(f"{request.name}: a header or the URL holds what it cannot")
     return text.encode()
