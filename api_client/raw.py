@@ -246,5 +246,7 @@ class RawClient:
         return read_answer(call, request, answer, self.requests.without_key)
 
     def _without_key(self, outcome: _Outcome) -> _Outcome:
+        if not outcome.detail:  # as of nearly all
+            return outcome
         detail = self.requests.without_key(outcome.detail)
         return outcome if detail == outcome.detail else replace(outcome, detail=detail)

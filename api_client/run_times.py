@@ -44,16 +44,22 @@ def _moment(value: object) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        moment = datetime.fromisoformat(value)
+        return datetime.fromisoformat(value)
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _between(start: datetime | None, end: datetime | None) -> float | None:
-    if start is None or end is None or end < start:
+    if start is None or end is None:
         return None
-    return (end - start).total_seconds()
+    if (start.tzinfo is None) != (end.tzinfo is None):
+        start, end = _in_utc(start), _in_utc(end)
+    seconds = (end - start).total_seconds()
+    return seconds if seconds >= 0 else None
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _steps(value: object) -> int | None:

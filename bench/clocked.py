@@ -26,6 +26,7 @@ from runqueue.scripts import Call, run_async
 from simulator.app import Simulator
 from simulator.options import DEFAULT_API_KEY, Options
 from simulator.server import serving
+from worker.direct import DirectCalls
 from worker.listing import ListPump
 from worker.pump import Pump
 from worker.pumps import AccountWorker
@@ -55,7 +56,7 @@ class _Account(AccountWorker):
         self._clock = clock
         self.connection = connection
         name, account, settings, transport = arguments
-        super().__init__(name, account, settings, connection, transport)
+        super().__init__(name, account, settings, DirectCalls(connection), transport)
 
     async def send(self, call: Call[T]) -> T:
         """Run a script at the clock's time."""

@@ -4,7 +4,6 @@ import asyncio
 import time
 from typing import Any, TypeVar
 
-import redis.asyncio
 import structlog
 from redis.exceptions import ResponseError
 
@@ -15,8 +14,9 @@ from runqueue import callback_calls, calls, delivery_calls, items, receiver, sta
 from runqueue.delivery_items import Delivered
 from runqueue.errors import NewerSchema
 from runqueue.keys import ACCOUNTS
-from runqueue.scripts import Call, run_async
+from runqueue.scripts import Call
 from runqueue.traced_runs import TracedRuns
+from worker.direct import DirectCalls
 from worker.lease import Lease
 from worker.metrics import AccountMetrics
 from worker.reads import Reads
@@ -41,7 +41,7 @@ class AccountLink:
         name: the account.
         account: its key, base URL and limits.
         settings: the worker's settings.
-        client: the queue's Redis.
+        scripts: how to run scripts, and the queue's Redis.
         transport: what sends the calls.
     """
 
@@ -50,7 +50,7 @@ class AccountLink:
         name: str,
         account: Account,
         settings: Settings,
-        client: redis.asyncio.Redis,
+        scripts: DirectCalls,
         transport: AsyncTransport,
     ) -> None:
         self.name = name
@@ -73,7 +73,7 @@ class AccountLink:
         self.redeliver = settings.redeliver
         self._list_again = 0.0
         self.is_limited = bool(account.max_dispatches_per_second or account.max_requests_per_second)
-        self._redis = client
+        self._scripts = scripts
         self._key_checked: tuple[float, bool | None] = (float("-inf"), None)
         self._key_check = asyncio.Lock()
         self._beat: asyncio.Task[None] | None = None
@@ -145,7 +145,7 @@ class AccountLink:
 
     async def send(self, call: Call[T]) -> T:
         """Run a script."""
-        return await run_async(self._redis, call)
+        return await self._scripts.run(call)
 
     async def start(self) -> None:
         """Begin the lease.
@@ -158,7 +158,7 @@ class AccountLink:
 
     async def _announce(self) -> None:
         """Say which account this is and what its limits are."""
-        await self._redis.sadd(ACCOUNTS, self.name)
+        await self._scripts.client.sadd(ACCOUNTS, self.name)
         await self._migrate()
         limits = self.settings.for_queue()
         seed = stages.seed_limits(self.name, limits, first=not self._announced)

@@ -4,26 +4,16 @@
 whole queue is read in `runqueue/collector.py`.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from config.process_metrics import loop_lag, register_process
+from worker.call_times import CallTimes, Timer
 
 REGISTRY = CollectorRegistry()
 register_process(REGISTRY, "worker")
 
-_HTTP = Histogram(
-    "runqueue_http_request_seconds",
-    "Time of one call of the Skyvern API, by call and class of its answer (2xx to 5xx; none: no"
-    " answer).",
-    ["account", "call", "status"],
-    registry=REGISTRY,
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
-)
+_CALLS = CallTimes()
+REGISTRY.register(_CALLS)
 LOOP_LAG = loop_lag(REGISTRY)
 PUMPS = Gauge(
     "runqueue_pump_busy",
@@ -48,19 +38,12 @@ _REDELIVERIES = Counter(
 )
 
 
-@dataclass(slots=True)
-class Timer:
-    """One call under way; `status` is its HTTP status, None when no answer came."""
-
-    status: int | None = None
-
-
 class AccountMetrics:
     """One account's metrics of this process; label lookups are done once, not per call."""
 
     def __init__(self, account: str) -> None:
         self._account = account
-        self._histograms: dict[tuple[str, str], Histogram] = {}
+        self._times = _CALLS.of(account)
 
     def relayed(self, result: str) -> None:
         """Count a try to send a webhook: delivered, again, gave_up or refused."""
@@ -75,15 +58,6 @@ class AccountMetrics:
         """
         _REDELIVERIES.labels(self._account, result).inc()
 
-    @contextmanager
-    def timed(self, call: str) -> Iterator[Timer]:
+    def timed(self, call: str) -> Timer:
         """Measure one call of the API."""
-        timer, start = Timer(), time.perf_counter()
-        try:
-            yield timer
-        finally:
-            status = f"{timer.status // 100}xx" if timer.status else "none"
-            key = (call, status)
-            if key not in self._histograms:
-                self._histograms[key] = _HTTP.labels(self._account, call, status)
-            self._histograms[key].observe(time.perf_counter() - start)
+        return Timer(self._times, call)

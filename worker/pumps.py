@@ -2,13 +2,12 @@
 
 import asyncio
 
-import redis.asyncio
-
 from api_client import AsyncTransport
 from config.settings import Account, Settings
 from worker.account import AccountLink
 from worker.callbacks import CallbackPump
 from worker.cancel import CancelPump
+from worker.direct import DirectCalls
 from worker.inbox import InboxPump
 from worker.listing import ListPump, beginner
 from worker.poll import PollPump
@@ -36,10 +35,10 @@ class AccountWorker(AccountLink):
         name: str,
         account: Account,
         settings: Settings,
-        client: redis.asyncio.Redis,
+        scripts: DirectCalls,
         transport: AsyncTransport,
     ) -> None:
-        super().__init__(name, account, settings, client, transport)
+        super().__init__(name, account, settings, scripts, transport)
         self.pumps: dict[str, Pump] = {kind.kind: kind(self, settings.places) for kind in KINDS}
         listing = ListPump(self, settings.places)
         listing.on_missing = beginner(self.pumps["poll"])

@@ -8,17 +8,20 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
 import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api_client import AsyncTransport
 from config.process_metrics import measure_lag
 from config.settings import Settings
 from runqueue.connect import async_client, check_policy
+from worker.direct import DirectCalls
 from worker.intake import Intake
 from worker.metrics import LOOP_LAG, PUMPS
 from worker.pump import Ended
@@ -56,6 +59,7 @@ class Runtime:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="runqueue-loop", daemon=True)
         self._redis = async_client(url, retries=3)
+        self._scripts = DirectCalls(self._redis)
         self._transport = AsyncTransport()
         self._lag: asyncio.Task[None] | None = None
         self._turned = time.monotonic()
@@ -142,6 +146,9 @@ class Runtime:
             task.cancel()
         if left:
             self._loop.run_until_complete(asyncio.wait(left, timeout=CUT_SECONDS))
+        # Those that were cut off before they came to it leave their connections open.
+        with suppress(TimeoutError, RedisError):
+            self._loop.run_until_complete(asyncio.wait_for(self._redis.aclose(), CUT_SECONDS))
         self._loop.close()
 
     def is_alive(self) -> bool:
@@ -174,7 +181,7 @@ class Runtime:
     async def _start_accounts(self) -> None:
         for name, account in self.settings.all_accounts().items():
             if name not in self.accounts:
-                worker = AccountWorker(name, account, self.settings, self._redis, self._transport)
+                worker = AccountWorker(name, account, self.settings, self._scripts, self._transport)
                 await worker.start()
                 self.accounts[name] = worker
 

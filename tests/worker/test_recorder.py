@@ -156,7 +156,7 @@ async def test_the_same_ends_sent_twice_are_recorded_once(
     lost: list[str] = []
 
     async def lose_the_first_answer(call: Call[Any]) -> Any:
-        reply = await run_async(bench.account._redis, call)
+        reply = await run_async(bench.account._scripts.client, call)
         if not lost:
             lost.append(call.script.name)
             raise redis.exceptions.ConnectionError("cut off")

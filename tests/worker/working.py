@@ -24,6 +24,7 @@ from runqueue.scripts import Call
 from runqueue.stats import AccountStats
 from simulator.options import DEFAULT_API_KEY
 from tests.simulator.simulating import Client, eventually, simulating
+from worker.direct import DirectCalls
 from worker.pump import Pump
 from worker.pumps import AccountWorker
 
@@ -160,7 +161,7 @@ async def working(
             api_key=SecretStr(key), base_url=base_url or api.url, **{**unlimited, **limits}
         )
         connection = async_client(url)
-        account = AccountWorker("default", own, chosen, connection, transport)
+        account = AccountWorker("default", own, chosen, DirectCalls(connection), transport)
         await account.start()
         with RunQueue(url) as queue:
             try:

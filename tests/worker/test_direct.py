@@ -1,0 +1,170 @@
+"""Script calls with little around them return and raise what the client would."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from runqueue import stages
+from runqueue.connect import async_client
+from runqueue.keys import Keys
+from runqueue.scripts import Argument, Call, Script
+from tests.valkeys import start_valkey
+from worker import direct
+from worker.direct import DirectCalls
+
+
+@asynccontextmanager
+async def calling(url: str) -> AsyncIterator[DirectCalls]:
+    """Call scripts of a server."""
+    client = async_client(url, retries=3)
+    try:
+        yield DirectCalls(client)
+    finally:
+        await client.aclose()
+
+
+def bound(*run_ids: str) -> Call[list[str]]:
+    """A call that tells which runs are known: none."""
+    return stages.bound_runs("default", run_ids)
+
+
+def in_use(calls: DirectCalls) -> int:
+    """How many connections the pool has given out."""
+    return len(calls.client.connection_pool._in_use_connections)
+
+
+async def test_a_script_that_the_server_does_not_know_is_taught(redis_url: str) -> None:
+    async with calling(redis_url) as calls:
+        with redis.Redis.from_url(redis_url) as plain:
+            plain.script_flush()
+        assert await calls.run(bound("a", "b")) == ["", ""]
+        assert await calls.run(bound("a")) == [""]
+
+
+async def test_arguments_of_all_kinds_come_through(redis_url: str) -> None:
+    script = Script("echo", source := "return ARGV", sha1(source.encode()).hexdigest())
+    given: list[Argument] = ["prêt", "", 7, -1, bytes(range(256))]
+    async with calling(redis_url) as calls:
+        for _ in range(2):  # the first is sent with its source, by the client
+            now, *told = await calls.run(Call(script, "default", given, list))
+            assert now == b"0"
+            assert told == ["prêt".encode(), b"", b"7", b"-1", bytes(range(256))]
+
+
+async def test_an_answer_that_is_nothing_is_one(redis_url: str) -> None:
+    source = "redis.call('INCR', KEYS[1]) return false"
+    script = Script("nothing", source, sha1(source.encode()).hexdigest())
+    async with calling(redis_url) as calls:
+        for _ in range(3):
+            assert await calls.run(Call(script, "default", [], lambda reply: reply)) is None
+        assert await calls.client.get(Keys("default").meta) == b"3"
+
+
+async def test_one_connection_is_kept_for_calls_one_after_the_other(redis_url: str) -> None:
+    async with calling(redis_url) as calls:
+        await calls.run(bound("a"))
+        (kept,) = calls._kept
+        for _ in range(5):
+            await calls.run(bound("a"))
+        assert [one.connection for one in calls._kept] == [kept.connection]
+        assert in_use(calls) == 1
+
+
+async def test_calls_at_once_keep_no_more_connections_than_are_meant(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "KEPT", 2)
+    async with calling(redis_url) as calls:
+        await asyncio.gather(*(calls.run(bound("a")) for _ in range(20)))
+        assert len(calls._kept) == in_use(calls) == 2
+
+
+async def test_the_pool_gets_a_connection_back_after_a_while(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with calling(redis_url) as calls:
+        await calls.run(bound("a"))
+        (kept,) = calls._kept
+        monkeypatch.setattr(direct, "KEEP_SECONDS", 0.0)
+        connection = await _released(calls)
+        assert connection is kept.connection
+        assert connection.socket_timeout == kept.seconds == 4.0
+        assert in_use(calls) == 0
+
+
+async def _released(calls: DirectCalls) -> Any:
+    """Have what is kept given back, and look at what the pool has then."""
+    taken = await calls._take()
+    await calls._release(taken)
+    return taken.connection
+
+
+async def test_a_connection_that_the_server_closed_is_made_anew(
+    redis_url: str, client: redis.Redis
+) -> None:
+    async with calling(redis_url) as calls:
+        await asyncio.gather(*(calls.run(bound("a")) for _ in range(3)))
+        client.client_kill_filter(_type="normal", skipme=True)
+        for _ in range(4):
+            assert await calls.run(bound("a")) == [""]
+
+
+async def test_what_the_server_refuses_is_raised_and_the_connection_kept(redis_url: str) -> None:
+    source = "return redis.error_reply('refused')"
+    refusing = Script("refusing", source, sha1(source.encode()).hexdigest())
+    async with calling(redis_url) as calls:
+        with pytest.raises(ResponseError, match="refused"):
+            await calls.run(Call(refusing, "default", [], list))
+        assert len(calls._kept) == 1
+        assert await calls.run(bound("a")) == [""]
+
+
+async def test_an_answer_that_does_not_come_is_not_waited_for_twice(
+    redis_url: str, client: redis.Redis
+) -> None:
+    async with calling(f"{redis_url}?socket_timeout=0.3") as calls:
+        await calls.run(bound("a"))
+        client.client_pause(1500)
+        start = asyncio.get_running_loop().time()
+        with pytest.raises(RedisTimeoutError):
+            await calls.run(bound("a"))
+        assert asyncio.get_running_loop().time() - start < 1.0
+        assert in_use(calls) == 0  # closed: its late answer must not meet the next call
+        await asyncio.sleep(1.5)
+        assert await calls.run(bound("a", "b")) == ["", ""]
+
+
+async def test_a_call_that_is_canceled_leaves_no_answer_to_the_next(
+    redis_url: str, client: redis.Redis
+) -> None:
+    async with calling(redis_url) as calls:
+        await calls.run(bound("a"))
+        client.client_pause(300)
+        task = asyncio.create_task(calls.run(bound("a", "b", "c")))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert in_use(calls) == 0
+        assert await calls.run(bound("a")) == [""]
+
+
+async def test_a_server_that_is_away_raises_what_the_client_raises(tmp_path: Path) -> None:
+    server = start_valkey(tmp_path)
+    async with calling(f"redis://127.0.0.1:{server.port}/0") as calls:
+        await calls.run(bound("a"))
+        server.stop()
+        with pytest.raises(RedisConnectionError):
+            await calls.run(bound("a"))
+        with pytest.raises(RedisConnectionError):
+            await calls.run(bound("a"))
+        assert in_use(calls) == 0

@@ -1,0 +1,101 @@
+"""Script calls of a worker process, with little around them.
+
+For each command redis-py's asyncio client takes a connection from its pool, looks whether it is
+alive, packs the command in Python, makes a task to write and a timer each to write and to read: as
+much CPU as a job's whole way through the queue has left. Here a connection is kept from one call to
+the next, the command is packed in C, and one timer is made.
+
+Where a connection fails the client sends the call its own way. So whom it asks again, how often,
+and what it raises in the end holds here, too; scripts may be repeated.
+"""
+
+import asyncio
+from typing import Any, NamedTuple, cast
+
+import redis.asyncio
+from hiredis import pack_command
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from runqueue.keys import Keys
+from runqueue.scripts import Call, T, run_async
+
+#: Connections kept at most: the pool has 50, and others need them as well.
+KEPT = 8
+#: Seconds that one is kept; then the pool looks at it again, which knows if the primary is another.
+KEEP_SECONDS = 1.0
+
+
+class _Kept(NamedTuple):
+    """A connection, when it was taken from the pool, and how long an answer may take there."""
+
+    connection: AbstractConnection
+    since: float
+    seconds: float | None
+
+
+class DirectCalls:
+    """Runs scripts over a client's connections; lives on one event loop.
+
+    Args:
+        client: the queue's Redis; one that is a cluster is left to itself.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self.client = client
+        self._is_one = isinstance(client, redis.asyncio.Redis)
+        self._kept: list[_Kept] = []
+
+    async def run(self, call: Call[T]) -> T:
+        """Run a script; errors are those of `run_async`."""
+        if not self._is_one:
+            return await run_async(self.client, call)
+        kept = await self._take()
+        try:
+            return call.parse(await _ask(kept, call))
+        except (RedisConnectionError, NoScriptError):
+            pass
+        finally:
+            await self._give_back(kept)
+        return await run_async(self.client, call)
+
+    async def _take(self) -> _Kept:
+        now = asyncio.get_running_loop().time()
+        while self._kept:
+            kept = self._kept.pop()
+            if now - kept.since < KEEP_SECONDS and kept.connection.is_connected:
+                return kept
+            await self._release(kept)
+        connection = await cast(Any, self.client.connection_pool).get_connection()
+        kept = _Kept(connection, now, connection.socket_timeout)
+        # `_ask` has a timer of its own; the connection would make a task and two timers for it.
+        connection.socket_timeout = None
+        return kept
+
+    async def _give_back(self, kept: _Kept) -> None:
+        if kept.connection.is_connected and len(self._kept) < KEPT:
+            self._kept.append(kept)
+        else:
+            await self._release(kept)
+
+    async def _release(self, kept: _Kept) -> None:
+        kept.connection.socket_timeout = kept.seconds
+        await self.client.connection_pool.release(kept.connection)
+
+
+async def _ask(kept: _Kept, call: Call[Any]) -> Any:
+    """Send a script's digest and arguments, and return the reply.
+
+    Raises:
+        RedisError: the server's, or the connection's; the connection is closed by then.
+    """
+    connection, meta = kept.connection, Keys(call.account).meta
+    command = ("EVALSHA", call.script.sha, 1, meta, 0, *call.arguments)
+    try:
+        async with asyncio.timeout(kept.seconds):
+            await connection.send_packed_command(pack_command(cast(Any, command)))
+            return await connection.read_response()
+    except TimeoutError:
+        raise RedisTimeoutError("Timeout reading from Redis") from None
