@@ -115,7 +115,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
     async def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
         """Send packets, the server at work on one while the next is checked and packed."""
         opened: dict[str, str] = {}
-        sent: list[tuple[Packet, asyncio.Task[list[Enqueued]]]] = []
+        sent: list[tuple[list[int], asyncio.Task[list[Enqueued]]]] = []
         try:
             for packet in parts:
                 if batch is None and packet.account not in opened:
@@ -123,9 +123,9 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
                 call = packet.call(batch or opened[packet.account])
                 if sent:
                     await sent[-1][1]
-                sent.append((packet, asyncio.create_task(self.send(call))))
+                sent.append((packet.positions, asyncio.create_task(self.send(call))))
                 await asyncio.sleep(0)  # lets the packet go out before the next is packed
-            answers = in_order([(packet, await answer) for packet, answer in sent])
+            answers = in_order([(positions, await answer) for positions, answer in sent])
         except BaseException:
             await asyncio.gather(*(answer for _, answer in sent), return_exceptions=True)
             for account, unfinished in opened.items():
@@ -141,7 +141,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         for packet in packets(jobs):
             await self._know({packet.account})
             call = calls.look_up(packet.account, packet.arguments, packet.keys)
-            answers.append((packet, await self.send(call)))
+            answers.append((packet.positions, await self.send(call)))
         return in_order(answers)
 
     async def get(self, job_id: str) -> Job:

@@ -88,9 +88,10 @@ def enqueue(
         arguments += job
 
     def parse(reply: list[Any]) -> list[Enqueued]:
-        now = _at(reply[0])
+        now, new = _at(reply[0]), tuple.__new__
+        # An `Enqueued` as `Enqueued(…)` makes it, without the Python function in between.
         return [
-            Enqueued(job[0], _NEW, key, _first_state(job[3]), batch, now)
+            new(Enqueued, (job[0], _NEW, key, _first_state(job[3]), batch, now))
             if not row or row[0] == _TAKEN_OVER
             else _known(job, key, row)
             for job, key, row in zip(jobs, keys, reply[1:], strict=True)

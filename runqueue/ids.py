@@ -51,8 +51,15 @@ def job_id_for(account: str, namespace: str, key: str) -> str:
     Derived, not stored: enqueuing again after a loss keeps the id, and with it the marker by which
     a run of the lost job can still be recognised.
     """
-    digest = blake2b(f"{namespace}\0{key}".encode(), digest_size=15, key=account.encode()).digest()
-    return account_tag(account) + _base32(digest)
+    begun = _begun(account, namespace).copy()
+    begun.update(key.encode())
+    return account_tag(account) + _base32(begun.digest())
+
+
+@lru_cache(maxsize=256)
+def _begun(account: str, namespace: str) -> blake2b:
+    """Return the hash of all ids of a namespace, up to their keys; it is only copied."""
+    return blake2b(f"{namespace}\0".encode(), digest_size=15, key=account.encode())
 
 
 def is_id(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
 from runqueue import calls
@@ -82,6 +81,9 @@ def check(job: Handed) -> JobSpec:
     Raises:
         InvalidJob: it names every field at fault.
     """
+    # Asked first: most are lines, and what a request's class answers to `isinstance` is Python.
+    if isinstance(job, (dict, bytes, str)):
+        return parse_line(job)
     if isinstance(job, JobSpec):
         return job
     if isinstance(job, (TaskRunRequest, WorkflowRunRequest)):
@@ -89,10 +91,12 @@ def check(job: Handed) -> JobSpec:
     return parse_line(job)
 
 
-def in_order(parts: Iterable[tuple[Packet, list[Enqueued]]]) -> list[Enqueued]:
-    """Return the answers to all packets in the order the jobs were handed in."""
-    answers = [pair for packet, part in parts for pair in zip(packet.positions, part, strict=True)]
-    return [answer for _, answer in sorted(answers, key=itemgetter(0))]
+def in_order(parts: Iterable[tuple[list[int], list[Enqueued]]]) -> list[Enqueued]:
+    """Return the answers to all jobs, which come with their positions, in the order of these."""
+    ordered: dict[int, Enqueued] = {}
+    for positions, answers in parts:
+        ordered.update(zip(positions, answers, strict=True))
+    return [ordered[position] for position in sorted(ordered)]
 
 
 def told(answers: list[Enqueued], step: Step) -> list[Enqueued]:

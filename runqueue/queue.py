@@ -149,7 +149,7 @@ class RunQueue(Batching, Controls):
     def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
         """Send packets, the server at work on one while the next is checked and packed."""
         opened: dict[str, str] = {}
-        sent: list[tuple[Packet, Future[list[Enqueued]]]] = []
+        sent: list[tuple[list[int], Future[list[Enqueued]]]] = []
         try:
             with ThreadPoolExecutor(1) as sender:
                 for packet in parts:
@@ -158,8 +158,8 @@ class RunQueue(Batching, Controls):
                     call = packet.call(batch or opened[packet.account])
                     if len(sent) > 1:
                         sent[-2][1].result()
-                    sent.append((packet, sender.submit(self.send, call)))
-            answers = in_order((packet, answer.result()) for packet, answer in sent)
+                    sent.append((packet.positions, sender.submit(self.send, call)))
+            answers = in_order((positions, answer.result()) for positions, answer in sent)
         except BaseException:
             for account, unfinished in opened.items():
                 self.send(calls.discard_batch(account, unfinished))
@@ -181,7 +181,7 @@ class RunQueue(Batching, Controls):
         for packet in packets(jobs):
             self._know({packet.account})
             call = calls.look_up(packet.account, packet.arguments, packet.keys)
-            answers.append((packet, self.send(call)))
+            answers.append((packet.positions, self.send(call)))
         return in_order(answers)
 
     def get(self, job_id: str) -> Job:

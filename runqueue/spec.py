@@ -28,6 +28,7 @@ from runqueue._options import (
     read_options,
     unknown_fields,
 )
+from runqueue._quick import NUL, quick_check
 from runqueue._suggest import did_you_mean
 from runqueue._when import When
 from runqueue.errors import FieldError, InvalidJob
@@ -46,6 +47,7 @@ _MAX_LINE_BYTES = 8 * MAX_PAYLOAD_BYTES
 _MAX_ERRORS = 20
 _MODELS: dict[object, type[RunRequest]] = {"task": TaskRunRequest, "workflow": WorkflowRunRequest}
 _KINDS = ("task", "workflow")
+_QUICK = {model: quick_check(model) for model in _MODELS.values()}
 _OTHER: dict[type[RunRequest], type[RunRequest]] = {
     TaskRunRequest: WorkflowRunRequest,
     WorkflowRunRequest: TaskRunRequest,
@@ -192,12 +194,14 @@ def _check(line: object, id_field: str = "custom_id", account: str = "default") 
             raise InvalidJob([FieldError("line", f"expected an object, got {got(line)}")])
         line = dict(line)
     errors: list[FieldError] = []
-    if not line.keys() <= FIELDS:
+    is_plain = PLAIN_FIELDS.issuperset(line)
+    if not is_plain and not FIELDS.issuperset(line):
         errors += unknown_fields(line, _MODELS.values())
     custom_id = read_custom_id(line, id_field, errors)
     body, canonical = _checked_body(line, errors)
-    options = () if line.keys() <= PLAIN_FIELDS else read_options(line, errors)
-    _refuse(errors)
+    options = () if is_plain else read_options(line, errors)
+    if errors:
+        _refuse(errors)
     # The kind as we write it, also where it was given as some enum of the caller's.
     spec = JobSpec(_MODELS[line["kind"]].kind, body, canonical, custom_id, *options)
     if line.get("account") is None:
@@ -222,25 +226,41 @@ def _checked_body(line: dict[Any, Any], errors: list[FieldError]) -> tuple[dict[
         hint = did_you_mean(kind, _KINDS) if isinstance(kind, str) else ""
         said = f"got {got(kind)}" if "kind" in line else "which is required"
         errors.append(FieldError("kind", f'expected "task" or "workflow", {said}{hint}'))
-    if not isinstance(body, Mapping):
+    if not isinstance(body, (dict, Mapping)):  # of the two, dict is the cheaper question
         said = f"got {got(body, show=False)}" if "body" in line else "which is required"
         errors.append(FieldError("body", f"expected an object of run request fields, {said}"))
-    if model is None or not isinstance(body, Mapping):
+    if model is None or not isinstance(body, (dict, Mapping)):
         return {}, b""
     body = dict(body)
-    canonical = b""
-    try:
-        model.__pydantic_validator__.validate_python(body)
-        canonical = orjson.dumps(body, option=_DUMP)
-    except ValidationError as refusal:
-        errors += body_errors(model, _OTHER[model], FIELDS, body, refusal)
-    except TypeError as refusal:  # orjson's; it does not say where
-        # A few are enough; a structure that holds itself twice over would never come to an end.
-        found = list(islice(json_errors(body, "body"), _MAX_ERRORS))
-        errors += found or [FieldError("body", f"expected JSON values: {refusal}")]
+    canonical = _at_a_glance(model, body) or _looked_over(model, body, errors)
     if len(canonical) > MAX_PAYLOAD_BYTES:
         said = f"expected at most {MAX_PAYLOAD_BYTES} bytes of JSON, got {len(canonical)}"
         errors.append(FieldError("body", said))
     elif b"null" in canonical and holds_nan(body):  # orjson writes NaN and Infinity as null
         errors += json_errors(body, "body")
     return body, canonical
+
+
+def _at_a_glance(model: type[RunRequest], body: dict[Any, Any]) -> bytes:
+    """Return the canonical form of a body that is surely sound, as nearly all are; b"" = unsure."""
+    if not _QUICK[model](body):
+        return b""
+    try:
+        canonical = orjson.dumps(body, option=_DUMP)
+    except TypeError:
+        return b""
+    return b"" if NUL in canonical else canonical
+
+
+def _looked_over(model: type[RunRequest], body: dict[Any, Any], errors: list[FieldError]) -> bytes:
+    """Return the canonical form of a body, or say what is wrong with it."""
+    try:
+        model.__pydantic_validator__.validate_python(body)
+        return orjson.dumps(body, option=_DUMP)
+    except ValidationError as refusal:
+        errors += body_errors(model, _OTHER[model], FIELDS, body, refusal)
+    except TypeError as refusal:  # orjson's; it does not say where
+        # A few are enough; a structure that holds itself twice over would never come to an end.
+        found = list(islice(json_errors(body, "body"), _MAX_ERRORS))
+        errors += found or [FieldError("body", f"expected JSON values: {refusal}")]
+    return b""
