@@ -39,6 +39,7 @@ class AsyncPool:
         self._idle: dict[str, list[Connection]] = {}
         self._busy: set[Connection] = set()
         self._is_looking = False
+        self._is_closed = False
 
     def take(self, origin: str) -> Connection | None:
         """Return a connection that can be had at once, or None: then `lend` is to be awaited."""
@@ -52,16 +53,15 @@ class AsyncPool:
             seconds: for all of it; None = no limit.
 
         Raises:
-            OSError: there is no connection, or none in time.
+            OSError: there is no connection, or none in time; the pool was closed meanwhile.
         """
         try:
             async with asyncio.timeout(seconds):
                 if self._places is None:
-                    return self._used(await self._dialer.dial(origin))
+                    return await self._dialed(origin)
                 await self._places.acquire()
                 try:
-                    used = self._used_before(origin)
-                    return used or self._used(await self._dialer.dial(origin))
+                    return self._used_before(origin) or await self._dialed(origin)
                 except BaseException:
                     self._places.release()
                     raise
@@ -97,7 +97,8 @@ class AsyncPool:
             connection.end()
 
     def close(self) -> None:
-        """Close every connection, those in use as well."""
+        """Close every connection, those in use as well; none is lent any more."""
+        self._is_closed = True
         self._dialer.close()
         for connection in [*self._busy, *(c for idle in self._idle.values() for c in idle)]:
             # One of a loop that has ended cannot be closed by anybody but the collector.
@@ -114,6 +115,24 @@ class AsyncPool:
                 return self._used(connection)
             connection.end()
         return None
+
+    async def _dialed(self, origin: str) -> Connection:
+        self._check_open()  # it may have waited for its place
+        connection = await self._dialer.dial(origin)
+        try:
+            self._check_open()
+            # A server may close, or say something, before it is asked. What is written to such a
+            # connection answers nobody: its end has been told already.
+            if not connection.is_usable:
+                raise ConnectionResetError("closed before it was asked")
+        except ConnectionError:
+            connection.end()
+            raise
+        return self._used(connection)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ConnectionAbortedError("the transport is closed")
 
     def _used(self, connection: Connection) -> Connection:
         connection.due = math.inf

@@ -55,13 +55,15 @@ def body(request: Request, status: int, encoding: str, limit: int) -> Body:
 
 
 class _Plain:
-    __slots__ = ("_chunks", "_limit", "_request", "_room", "_status")
+    __slots__ = ("_first", "_limit", "_more", "_request", "_room", "_status")
 
     def __init__(self, request: Request, status: int, limit: int) -> None:
         self._request = request
         self._status = status
         self._limit = limit
-        self._chunks: list[bytes] = []
+        self._first = b""
+        # A list of chunks would take thirty times their bytes where a server sends them singly.
+        self._more: bytearray | None = None
         self._room = limit
 
     @property
@@ -70,13 +72,19 @@ class _Plain:
         return f"{self._request.name}: status {self._status} and a body"
 
     def add(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
         self._room -= len(chunk)
         if self._room < 0:
             raise BodyTooLargeError(f"{self.what} of more than {self._limit:,} bytes")
+        if self._more is not None:
+            self._more += chunk
+        elif self._first:
+            self._more = bytearray(self._first)
+            self._more += chunk
+        else:
+            self._first = chunk
 
     def whole(self) -> bytes:
-        return b"".join(self._chunks)
+        return self._first if self._more is None else bytes(self._more)
 
 
 class _Compressed:

@@ -24,6 +24,8 @@ UNACKNOWLEDGED_SECONDS = 20.0
 #: Linux has it; elsewhere the system's own patience is what counts.
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
+_PORTS = {"http": 80, "https": 443}
+
 #: Seconds after which a server's next address is tried beside the one before it (RFC 8305).
 _NEXT_ADDRESS_SECONDS = 0.25
 
@@ -53,12 +55,14 @@ class Dialer:
 
         Raises:
             OSError: the name is not found; nobody answers; TLS is refused, or its certificate.
-            ValueError: the origin is none.
+            ValueError: the origin is none, or neither of http nor of https.
         """
         parts = urlsplit(origin)
         host = parts.hostname or ""
+        if parts.scheme not in _PORTS:  # whatever it is, the key does not go there in plain text
+            raise ValueError("neither http nor https")
         is_tls = parts.scheme == "https"
-        port = parts.port or (443 if is_tls else 80)
+        port = _PORTS[parts.scheme] if parts.port is None else parts.port
         addresses = _addresses(await self._look_up(host, port), port)
         sock = await aiohappyeyeballs.start_connection(
             addresses,
@@ -72,7 +76,8 @@ class Dialer:
                 lambda: Connection(self._loop, self._max_body_bytes),
                 sock=sock,
                 ssl=self._context() if is_tls else None,
-                server_hostname=host if is_tls else None,
+                # No certificate names the dot that ends an absolute name.
+                server_hostname=host.rstrip(".") if is_tls else None,
             )
         except BaseException:
             sock.close()

@@ -15,7 +15,8 @@ from api_client.bodies import Body, body
 from api_client.errors import SkyvernError
 from api_client.messages import Answer, Request
 
-#: Bytes. A server whose status line and headers are longer than this is not listened to any more.
+#: Bytes. A server whose status line and headers are longer than this is not listened to any more;
+#: likewise one that goes on for so long within a body without a byte of it (a trailer has no end).
 MAX_HEAD_BYTES = 256 * 1024
 
 #: Bytes. A larger body is written after the head, which otherwise is copied in front of it.
@@ -76,7 +77,8 @@ class Connection(asyncio.Protocol):
     @property
     def is_usable(self) -> bool:
         """Say whether a request may be sent over it: it is open, and nobody waits for an answer."""
-        return self._keeps and self._told is None
+        # Between the server's end and `connection_lost` it is closing: what is written is dropped.
+        return self._keeps and self._told is None and not self._transport.is_closing()
 
     def ask(self, request: Request, head: bytes) -> "asyncio.Future[Answer]":
         """Write a request, and return what will be told its answer.
@@ -98,6 +100,10 @@ class Connection(asyncio.Protocol):
             self._transport.write(head + content)
         else:
             self._transport.writelines((head, content))
+            # Over TLS the size of the buffer leaves out what is encrypted but not yet written: the
+            # next request would wait behind a body that the server need not read any more.
+            if self._transport.get_extra_info("sslcontext") is not None:
+                self._keeps = False
         return told
 
     def end(self, error: Exception | None = None) -> None:
@@ -119,8 +125,7 @@ class Connection(asyncio.Protocol):
         if told is None:  # it answers nothing that was asked
             self.end()
             return
-        if self._headers is None:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except Exception as exc:  # noqa: BLE001 - of the parser, or of what it calls, wrapped
@@ -131,14 +136,17 @@ class Connection(asyncio.Protocol):
                 return
         if self._answer is not None:
             self._tell(told, self._answer)
-        elif self._headers is None and self._head_bytes > MAX_HEAD_BYTES:
-            self.end(ValueError("the head of the answer is too long"))
+        elif self._head_bytes > MAX_HEAD_BYTES:
+            self.end(ValueError("the head of the answer, or what follows its body, is too long"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._keeps = False
-        told = self._told
-        if told is None:
-            return
+        if self._told is not None:
+            self._end_of_stream(self._told, exc)
+        # Each holds the other: both, and the body of the last answer, would wait for the collector.
+        del self._parser
+
+    def _end_of_stream(self, told: "asyncio.Future[Answer]", exc: Exception | None) -> None:
         headers = self._headers
         if exc or headers is None or any(name in headers for name in _LENGTHS):
             self.end(exc or ConnectionResetError("closed before the answer was whole"))
@@ -171,6 +179,7 @@ class Connection(asyncio.Protocol):
             self._keeps = False
 
     def on_body(self, chunk: bytes) -> None:
+        self._head_bytes = 0
         if self._answer is None:
             self._body.add(chunk)
 

@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 #: Look-ups at once.
@@ -61,6 +62,12 @@ class Names:
                 return await asyncio.shield(one.told)
         except TimeoutError:
             raise socket.gaierror(socket.EAI_AGAIN, "nobody tells in time") from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not one.told.cancelled() or (task is not None and task.cancelling()):
+                raise
+            # By `close`: the task that waits was not canceled, and is told an error.
+            raise socket.gaierror(socket.EAI_AGAIN, "names are not looked up any more") from None
         finally:
             one.waiting -= 1
             # What has its thread goes on, and whoever asks for the name again waits for that.
@@ -71,7 +78,8 @@ class Names:
         """Look nothing up any more; what has its thread is not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         for one in self._open.values():
-            one.told.cancel()
+            with suppress(RuntimeError):  # its loop has ended, and with it whoever waited
+                one.told.cancel()
 
     def _begin(self, key: tuple[str, int]) -> _LookUp:
         thread = self._pool.submit(self._ask, *key)

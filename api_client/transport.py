@@ -46,6 +46,7 @@ DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
 _LEAST = 0.001
 
 _ENCODING = "content-encoding"
+_LENGTH = "content-length"
 #: A body that httpx would have streamed is sent whole.
 _STREAMED = "transfer-encoding"
 
@@ -102,9 +103,12 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         asked = request.extensions.get("timeout") or {}
         total: float | None = asked.get("read", self._timeout)
         headers = CIMultiDict(request.headers.multi_items())
-        headers.popall(_STREAMED, None)
+        content = await request.aread()
+        if headers.popall(_STREAMED, None) or _LENGTH in headers:
+            # The body's own, whatever a caller set: what is beyond it would be another request.
+            headers[_LENGTH] = str(len(content))
         url = request.url.copy_with(username=None, password=None, fragment=None)
-        own = Request(request.method, str(url), headers, await request.aread())
+        own = Request(request.method, str(url), headers, content)
         answer = await self._exchange(own, total, asked.get("connect", self._connect_timeout))
         return httpx.Response(
             answer.status,
@@ -123,7 +127,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     async def _exchange(
         self, request: Request, total: float | None, connect: float | None
     ) -> Answer:
-        total = None if total is None or total == math.inf else max(total, _LEAST)
+        total = None if total is None or total == math.inf else max(_LEAST, total)
         opened = self._opened
         if opened is None or opened.loop is not asyncio.get_running_loop():
             opened = self._begin(request)
@@ -203,7 +207,7 @@ def _parts(url: str) -> tuple[str, str]:
     """Return scheme, host and port; and the rest."""
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
-    if slash:
+    if slash and "?" not in host:
         return f"{scheme}://{host}", "/" + path
     host, question, query = rest.partition("?")
     return f"{scheme}://{host}", f"/{question}{query}"
@@ -225,4 +229,7 @@ def _head(request: Request, target: str) -> bytes:
     ends = len(lines) + 2
     if text.count("\n") != ends or text.count("\r") != ends or " " in target or "\0" in text:
         raise NotSentError(f"{request.name}: a header or the URL holds what it cannot")
-    return text.encode()
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # it carries the headers, and the key with them
+        raise NotSentError(f"{request.name}: a header or the URL is no text") from None

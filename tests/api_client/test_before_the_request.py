@@ -1,0 +1,270 @@
+"""What goes wrong between connecting and asking; on both loops."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+import uvloop
+
+from api_client import AnswerLostError, AsyncTransport, NotSentError
+from api_client.dialing import Dialer
+from api_client.http1 import Connection
+from api_client.messages import Request
+from api_client.names import Names
+from tests.api_client.rawserver import (
+    answering,
+    hangs,
+    port_with_a_full_backlog,
+    response,
+    server_tls,
+    serving,
+)
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+both_loops = pytest.mark.parametrize(
+    "run", [pytest.param(asyncio.run, id="asyncio"), pytest.param(uvloop.run, id="uvloop")]
+)
+
+
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each connection be handed over some time after it was made."""
+    dial = Dialer.dial
+
+    async def dial_slowly(dialer: Dialer, origin: str) -> Connection:
+        made = await dial(dialer, origin)
+        await asyncio.sleep(0.1)
+        return made
+
+    monkeypatch.setattr(Dialer, "dial", dial_slowly)
+
+
+@both_loops
+@pytest.mark.parametrize("first", [b"", response(408, connection="close"), b"220 ready\r\n"])
+@pytest.mark.parametrize("tls", [None, server_tls()], ids=["plain", "tls"])
+def test_a_server_that_closes_or_speaks_before_it_is_asked_was_not_sent_the_request(
+    run: Run, first: bytes, tls: ssl.SSLContext | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late(monkeypatch)
+
+    async def speaks(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        writer.close()
+
+    async def check() -> None:
+        server = await asyncio.start_server(speaks, "127.0.0.1", 0, ssl=tls)
+        url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server, AsyncTransport(tls=False, max_connections=1) as transport:
+            async with asyncio.timeout(30):
+                for _ in range(2):
+                    with pytest.raises(NotSentError, match="closed before it was asked"):
+                        await transport.exchange(Request("POST", url, {}, b"{}"))
+
+    run(check())
+
+
+@both_loops
+def test_a_connection_that_is_closing_is_not_used_again(run: Run) -> None:
+    async def check() -> None:
+        async with serving(answering(200)) as server, AsyncTransport() as transport:
+            get = Request("GET", server.url, {})
+            await transport.exchange(get)
+            assert transport._opened is not None
+            [[kept]] = transport._opened.pool._idle.values()
+            kept._transport.close()  # as the loop does where the server has closed
+            assert (await transport.exchange(get)).status == 200
+            assert server.connections == 2
+
+    run(check())
+
+
+@both_loops
+def test_over_tls_no_request_waits_behind_a_body_that_was_answered_early(
+    run: Run,
+) -> None:
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response(413, b"too large"))
+        await reader.read(1)
+        await ends.wait()
+        writer.transport.abort()
+        ended.append(writer)
+        if len(ended) == 2:
+            both_ended.set()
+
+    async def check() -> None:
+        server = await asyncio.start_server(refuses, "127.0.0.1", 0, ssl=server_tls())
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server, AsyncTransport(tls=False, timeout=5) as transport:
+            for _ in range(2):
+                large = Request("POST", url, {}, b"x" * 16_000_000)
+                assert (await transport.exchange(large)).status == 413
+            ends.set()
+            async with asyncio.timeout(30):
+                await both_ended.wait()
+
+    ended: list[asyncio.StreamWriter] = []
+    ends, both_ended = asyncio.Event(), asyncio.Event()
+    run(check())
+
+
+@both_loops
+def test_whoever_waits_for_a_place_when_the_transport_closes_sends_nothing(run: Run) -> None:
+    async def check() -> None:
+        async with serving(hangs) as server:
+            transport = AsyncTransport(max_connections=1)
+            post = Request("POST", server.url, {})
+            first, *others = [asyncio.create_task(transport.exchange(post)) for _ in range(3)]
+            await server.asked.wait()
+            await transport.aclose()
+            with pytest.raises(AnswerLostError):
+                await first
+            for other in others:
+                with pytest.raises(NotSentError, match="the transport is closed"):
+                    await other
+            assert len(server.exchanges) == server.connections == 1
+
+    run(check())
+
+
+@both_loops
+def test_whoever_connects_when_the_transport_closes_sends_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late(monkeypatch)
+
+    async def check() -> None:
+        async with serving(hangs) as server:
+            transport = AsyncTransport()
+            call = asyncio.create_task(transport.exchange(Request("POST", server.url, {})))
+            await asyncio.sleep(0.05)
+            await transport.aclose()
+            with pytest.raises(NotSentError, match="the transport is closed"):
+                await call
+            assert (server.connections, server.exchanges) == (1, [])
+
+    run(check())
+
+
+@both_loops
+def test_whoever_waits_for_a_name_when_the_transport_closes_is_told_and_not_canceled(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = blocked_names(monkeypatch)
+
+    async def check() -> None:
+        transport = AsyncTransport()
+        get = Request("GET", "http://shop.test/", {})
+        calls = [asyncio.create_task(transport.exchange(get)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        calls[1].cancel()
+        await transport.aclose()
+        with pytest.raises(NotSentError, match="not looked up any more"):
+            await calls[0]
+        with pytest.raises(asyncio.CancelledError):
+            await calls[1]
+
+    try:
+        run(check())
+    finally:
+        names.close()
+
+
+def blocked_names(monkeypatch: pytest.MonkeyPatch) -> socket.socket:
+    """Let every look-up go on until what is returned is closed."""
+    ours, theirs = socket.socketpair()
+
+    def ask(host: str, port: int) -> Sequence[str]:
+        with theirs:
+            theirs.recv(1)
+        return []
+
+    monkeypatch.setattr("api_client.dialing.Names", lambda: Names(ask))
+    return ours
+
+
+async def test_a_look_up_of_a_loop_that_has_ended_does_not_hinder_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = blocked_names(monkeypatch)
+    transport = AsyncTransport()
+
+    async def left() -> None:
+        with pytest.raises(NotSentError):
+            await transport.exchange(Request("GET", "http://shop.test/", {}, timeout=0.1))
+
+    try:
+        await asyncio.to_thread(asyncio.run, left())
+        async with serving(answering(200)) as server, transport:
+            assert (await transport.exchange(Request("GET", server.url, {}))).status == 200
+    finally:
+        names.close()
+
+
+@both_loops
+def test_an_address_that_says_nothing_costs_a_moment(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_up(*_: object) -> Sequence[str]:
+        return ["127.0.0.1", "127.0.0.2"]
+
+    monkeypatch.setattr(Names, "look_up", look_up)
+
+    async def check(port: int) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(response(200))
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.2", port)
+        async with server, AsyncTransport(timeout=60) as transport:
+            get = Request("GET", f"http://shop.test:{port}/", {}, timeout=4)
+            assert (await transport.exchange(get)).status == 200
+
+    with port_with_a_full_backlog() as port:
+        run(check(port))
+
+
+@both_loops
+@pytest.mark.parametrize("host", ["shop.test", "shop.test."])
+def test_tls_is_asked_for_the_name_without_its_last_dot(
+    run: Run, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_up(*_: object) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr(Names, "look_up", look_up)
+    asked = []
+    tls = server_tls()
+    tls.sni_callback = lambda _, name, __: asked.append(name)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response(200))
+        writer.close()
+
+    async def check() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+        async with server, AsyncTransport(tls=False) as transport:
+            port = server.sockets[0].getsockname()[1]
+            await transport.exchange(Request("GET", f"https://{host}:{port}/", {}))
+
+    run(check())
+    assert asked == ["shop.test"]
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1:{}/", "htps://127.0.0.1:{}/", "//127.0.0.1:{}/"])
+async def test_nothing_is_sent_but_by_http_and_https(url: str) -> None:
+    async with serving(answering(200)) as server, AsyncTransport() as transport:
+        with pytest.raises(NotSentError):
+            await transport.exchange(Request("GET", url.format(server.port), {}))
+        assert not server.connections
+
+
+async def test_the_port_0_is_not_another() -> None:
+    async with AsyncTransport(timeout=2) as transport:
+        with pytest.raises(NotSentError, match=r"127\.0\.0\.1', 0\)"):
+            await transport.exchange(Request("GET", "http://127.0.0.1:0/", {}))
