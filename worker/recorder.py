@@ -51,6 +51,8 @@ class Recorder(Generic[Item]):
         self._size = size
         self._waiting: list[tuple[Item, Callable[[], None]]] = []
         self._task: asyncio.Task[None] | None = None
+        #: Whether the last group was one of many: then the first item waits for others, too.
+        self._are_many = False
 
     def put(self, item: Item, recorded: Callable[[], None]) -> None:
         """Take an item; `recorded` is called once it is in Redis."""
@@ -64,14 +66,13 @@ class Recorder(Generic[Item]):
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        are_many = False
         try:
             while self._waiting:
                 # One more turn of the loop: what its sockets bring now goes along, which makes the
                 # groups a third larger and delays nothing.
-                await asyncio.sleep(GATHER_SECONDS if are_many else 0)
+                await asyncio.sleep(GATHER_SECONDS if self._are_many else 0)
                 group = self._next_group()
-                are_many = len(group) >= MANY
+                self._are_many = len(group) >= MANY
                 await self._record([item for item, _ in group])
                 for _, recorded in group:
                     recorded()

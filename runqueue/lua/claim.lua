@@ -24,12 +24,21 @@ local MAX_SKIPS, MAX_HELD = 1000, 64
 local LOOK_AGAIN = 50000
 local PROBE_EVERY = 60000000
 
-local attempts, bodies = {}, {}
-local function with_bodies(reply, ids)
-  for _, id in ipairs(ids) do
-    reply[#reply + 1] = id
-    reply[#reply + 1] = attempts[id] or redis.call('HGET', job_key(id), 'attempt')
-    reply[#reply + 1] = bodies[id] or redis.call('GET', PREFIX .. 'body:' .. id) or ''
+local function bodies_of(ids)
+  if #ids == 0 then return {} end
+  local keys = {}
+  for i, id in ipairs(ids) do keys[i] = PREFIX .. 'body:' .. id end
+  return redis.call('MGET', unpack(keys))
+end
+
+local attempts = {}
+local function with_bodies(reply, ids, bodies)
+  local n = #reply
+  for i, id in ipairs(ids) do
+    reply[n + 1] = id
+    reply[n + 2] = attempts[id] or redis.call('HGET', job_key(id), 'attempt')
+    reply[n + 3] = bodies[i] or ''
+    n = n + 3
   end
   return reply
 end
@@ -41,7 +50,7 @@ if before then
     local f = redis.call('HMGET', job_key(id), 'state', 'process')
     if f[1] == 'submitting' and f[2] == process then mine[#mine + 1] = id end
   end
-  return with_bodies({ 'ok', int(NOW), redis.call('HGET', META, 'sequence') or '0', '0', 0 }, mine)
+  return with_bodies({ 'ok', int(NOW), redis.call('HGET', META, 'sequence') or '0', '0', 0 }, mine, bodies_of(mine))
 end
 
 expect(CLAIMS, 'zset')
@@ -75,6 +84,7 @@ room, due = allowed('request', limits.requests_per_second, limits.burst, room)
 next_us = math.max(next_us, due)
 
 local taken, groups, skips, held = {}, {}, 0, 0
+local is_first = {} -- whether it is the first attempt of a job that is taken
 
 -- One process at a time takes suspects on, for as long as it goes on asking for them.
 local function suspects_are_mine()
@@ -107,9 +117,7 @@ end
 
 -- How the webhook of this attempt travels, see webhooks.lua. The envelope is the first line of the stored body; a
 -- quote within one of its values is escaped.
-local function set_via(id, is_first)
-  local body = redis.call('GET', PREFIX .. 'body:' .. id) or ''
-  bodies[id] = body
+local function set_via(id, is_first, body)
   local at = string.find(body, ',"webhook_url":"', 1, true)
   local names_url = at and at < (string.find(body, '\n', 1, true) or 0)
   if receives or names_url then
@@ -136,7 +144,7 @@ local function adopt_stray(id, job, known)
   end
   if not run_id then return false end
   count_state(job, 'running')
-  set_via(id, known == 0)
+  set_via(id, known == 0, redis.call('GET', PREFIX .. 'body:' .. id) or '')
   redis.call('HSET', job_key(id), 'state', 'running', 'attempt', attempt, 'run_id', run_id, 'run_status',
     'created', 'started', int(NOW))
   redis.call('HSET', runs_key(run_id), run_id, id)
@@ -174,13 +182,13 @@ local function claim(id, priority, group, lane)
   end
   count_state(job, 'submitting')
   attempts[id] = int(tonumber(f[2] or 0) + 1)
-  redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', int(NOW))
+  redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text())
   if not marked then
     redis.call('HSET', job_key(id), 'unmarked', '1')
   elseif f[2] then
     redis.call('HDEL', job_key(id), 'unmarked')
   end
-  set_via(id, not f[2])
+  is_first[id] = not f[2]
   taken[#taken + 1] = id
 end
 
@@ -269,11 +277,12 @@ end
 
 -- Dead ids at the head of a lane are walked in bounded steps, but without a pause between them.
 if #taken < room and (skips >= MAX_SKIPS or held >= MAX_HELD) then next_us = NOW end
-local sequence = tonumber(meta[1] or 0)
+local sequence, bodies = tonumber(meta[1] or 0), bodies_of(taken)
+for i, id in ipairs(taken) do set_via(id, is_first[id], bodies[i] or '') end
 if #taken > 0 then
   local scored = {}
   for _, id in ipairs(taken) do
-    scored[#scored + 1] = int(NOW)
+    scored[#scored + 1] = now_text()
     scored[#scored + 1] = id
   end
   redis.call('ZADD', CLAIMS, unpack(scored))
@@ -295,4 +304,4 @@ if want > 0 and #taken == 0 and not linger and not anything_ready() then
   board_leave('submit', process)
   left = 1
 end
-return with_bodies({ 'ok', int(NOW), int(sequence), int(next_us), left }, taken)
+return with_bodies({ 'ok', int(NOW), int(sequence), int(next_us), left }, taken, bodies)

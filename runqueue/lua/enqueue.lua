@@ -81,13 +81,24 @@ local function known_already(i, id, digest)
   return { code, job.state, job.batch, job.created }
 end
 
+-- Usually none of them is known, which one command tells of all.
+local function is_any_known()
+  local keys = {}
+  for i = 3, #ARGV, PER_JOB do keys[#keys + 1] = JOB .. ARGV[i] end
+  for first = 1, #keys, 1000 do
+    if call('EXISTS', unpack(keys, first, math.min(first + 999, #keys))) > 0 then return true end
+  end
+  return false
+end
+
+local any_known = is_any_known()
 for i = 3, #ARGV, PER_JOB do
   local id = ARGV[i]
   local twin = digests[id]
   if twin then -- the same id twice in one call
     reply[#reply + 1] = { twin == ARGV[i + 1] and 1 or 2, 'ready', batch, now_text }
   else
-    local digest = call('HGET', JOB .. id, 'digest')
+    local digest = any_known and call('HGET', JOB .. id, 'digest')
     if digest then
       reply[#reply + 1] = known_already(i, id, digest)
     else
@@ -162,12 +173,13 @@ local function list_jobs(ids)
   in_parts('RPUSH', PREFIX .. 'batch_jobs:' .. batch, new)
 end
 
-local ids = {}
+local ids, bodies = {}, {}
 for n, i in ipairs(fresh) do
   local id, lane = ARGV[i], lanes[ARGV[i + 2]]
   if old[i] then take_over(old[i]) end
   call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created', now_text, unpack(lane.fields))
-  call('SET', BODY .. id, ARGV[i + 4])
+  bodies[#bodies + 1] = BODY .. id
+  bodies[#bodies + 1] = ARGV[i + 4]
   local line = marks_canary(id) and lane.canary or lane.ids
   if ARGV[i + 3] ~= '' and with_options(id, ARGV[i + 3]) then
     lane.scheduled = lane.scheduled + 1
@@ -176,6 +188,7 @@ for n, i in ipairs(fresh) do
   end
   ids[n] = id
 end
+for first = 1, #bodies, 1000 do call('MSET', unpack(bodies, first, math.min(first + 999, #bodies))) end
 if batch ~= NO_BATCH then list_jobs(ids) end
 
 for _, lane in ipairs(order) do

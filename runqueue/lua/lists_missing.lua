@@ -10,16 +10,28 @@ expect(STRAY_LOOKS, 'zset')
 pass_when_full()
 
 -- One that is due, or whose look is on its way, is not asked for twice.
-local function look_now(due, index, member)
-  local at = redis.call('ZSCORE', index, member)
+local function look_now(due, at, member)
   if at and tonumber(at) > soon then
-    due[#due + 1] = int(NOW)
+    due[#due + 1] = now_text()
     due[#due + 1] = member
   end
 end
 
-local function miss(id, run_id)
-  local joined = redis.call('ZSCORE', LISTED, id)
+-- The scores of all jobs that are told of, by their place in the arguments.
+local function scores_of(index)
+  local ids, scores = {}, {}
+  for i = 5, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+  for first = 1, #ids, 1000 do
+    local last = math.min(first + 999, #ids)
+    for n, score in ipairs(redis.call('ZMSCORE', index, unpack(ids, first, last))) do
+      scores[2 * (first + n) + 1] = score
+    end
+  end
+  return scores
+end
+local joined_at, due_at = scores_of(LISTED), scores_of(POLL)
+
+local function miss(id, run_id, joined, due)
   if not joined then return 0 end
   local f = redis.call('HMGET', job_key(id), 'state', 'run_id')
   if f[1] ~= 'running' then
@@ -28,20 +40,22 @@ local function miss(id, run_id)
   end
   if f[2] ~= run_id then return 0 end
   if tonumber(joined) > before then return 2 end
-  look_now(jobs, POLL, id)
+  look_now(jobs, due, id)
   return 1
 end
 
 local function miss_stray(run_id)
   local since = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^%S+ %d+ (%d+)')
-  if not since or not redis.call('ZSCORE', STRAY_LOOKS, run_id) then return 0 end
+  local due = redis.call('ZSCORE', STRAY_LOOKS, run_id)
+  if not since or not due then return 0 end
   if tonumber(since) > before then return 2 end
-  look_now(strays, STRAY_LOOKS, run_id)
+  look_now(strays, due, run_id)
   return 1
 end
 
 for i = 5, #ARGV, 2 do
-  reply[#reply + 1] = ARGV[i] == '' and miss_stray(ARGV[i + 1]) or miss(ARGV[i], ARGV[i + 1])
+  local id, run_id = ARGV[i], ARGV[i + 1]
+  reply[#reply + 1] = id == '' and miss_stray(run_id) or miss(id, run_id, joined_at[i], due_at[i])
 end
 in_parts('ZADD', POLL, jobs)
 in_parts('ZADD', STRAY_LOOKS, strays)

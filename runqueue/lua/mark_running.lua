@@ -17,7 +17,10 @@ for i = 3, #ARGV, 5 do
   local id, attempt, run_id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
   local job = read_job(id)
   local code = 1
-  local owner = redis.call('HGET', runs_key(run_id), run_id)
+  -- Binding the run tells whether it is anybody's: of one that is nobody's, which is usual, no owner is read.
+  local may_adopt = job and job.run_id ~= run_id and adopts(job, attempt)
+  local is_bound = may_adopt and redis.call('HSETNX', runs_key(run_id), run_id, id) == 1
+  local owner = not is_bound and redis.call('HGET', runs_key(run_id), run_id)
   if job and (job.run_id == run_id or owner == id) then
     code = 0
   elseif owner and owner ~= id then
@@ -27,9 +30,9 @@ for i = 3, #ARGV, 5 do
       note_step(job, 'unconfirmed', 'its run was taken for another job')
       remove_later('claims:' .. (job.process or ''), id)
     end
-  elseif (not job or not adopts(job, attempt)) and ARGV[2] == '1' then
+  elseif not may_adopt and ARGV[2] == '1' then
     code = 4
-  elseif not job or not adopts(job, attempt) then
+  elseif not may_adopt then
     code = 2
     bump(totals, 'fenced:mark_running', 1)
     if add_stray(run_id, id, ARGV[i + 1], job and ('job was ' .. job.state) or 'job is gone') then
@@ -38,7 +41,7 @@ for i = 3, #ARGV, 5 do
     end
   else
     if job.state == 'unconfirmed' then note_step(job, 'found', run_id) end
-    adopt(job, attempt, run_id, ARGV[i + 3])
+    adopt(job, attempt, run_id, ARGV[i + 3], is_bound)
     local left_alone = comes_to_us(job) and patience() or 0
     local is_listed = left_alone == 0 and may_join(NOW)
     polls[#polls + 1] = int(is_listed and join(id, NOW) or NOW + math.max(tonumber(ARGV[i + 4]), left_alone))

@@ -70,34 +70,53 @@ end
 local function joins_lists(id, f)
   local started, deadline = tonumber(f[4] or 0), tonumber(f[5] or 0)
   if f[8] or (deadline > 0 and deadline <= NOW) or not may_join(started) then return false end
-  if redis.call('ZSCORE', LISTED, id) then return false end
   leased[#leased + 1] = int(join(id, started))
   leased[#leased + 1] = id
   return true
 end
 
 local most, gets, passed = room - looked, 0, 0
-local ids = {}
-if want > 0 and lists.on and lists.room > 0 then
-  ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', int(NOW), 'LIMIT', 0, math.max(most, MAX_JOINS))
-elseif most > 0 then
-  ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', int(NOW), 'LIMIT', 0, most)
-end
-for _, id in ipairs(ids) do
-  local f = redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'run_status', 'started', 'deadline',
-    'retry', 'runs', 'cancel')
-  if joins_lists(id, f) then
+local next_look = int(NOW + lease)
+
+-- Takes one that is due, or leaves it to lists; false once no more need be looked through. Of one that lists tell of,
+-- and that gets no permit, nothing is read.
+local function look_at(id, is_listed)
+  local f = not (is_listed and gets >= most) and redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'run_status',
+    'started', 'deadline', 'retry', 'runs', 'cancel')
+  if f and not is_listed and joins_lists(id, f) then
     passed = 0
   elseif gets >= most then
     passed = passed + 1
-    if passed == MAX_PASSED then break end
+    return passed < MAX_PASSED
   else
     gets = gets + 1
-    leased[#leased + 1] = int(NOW + lease)
+    leased[#leased + 1] = next_look
     leased[#leased + 1] = id
-    reply[#reply + 1] = id
-    for field = 1, 7 do reply[#reply + 1] = f[field] or '' end
+    local n = #reply
+    reply[n + 1] = id
+    for field = 1, 7 do reply[n + 1 + field] = f[field] or '' end
   end
+  return true
+end
+
+-- Looks through those that are due, as many at a time as are likely to do: where lists are on that is seldom all.
+local function look_through(up_to, step)
+  local from = 0
+  while from < up_to do
+    local count = math.min(step, up_to - from)
+    local ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', now_text(), 'LIMIT', from, count)
+    local listed = lists.on and #ids > 0 and redis.call('ZMSCORE', LISTED, unpack(ids)) or {}
+    for i, id in ipairs(ids) do
+      if not look_at(id, listed[i]) then return end
+    end
+    if #ids < count then return end
+    from = from + count
+  end
+end
+if want > 0 and lists.on and lists.room > 0 then
+  look_through(math.max(most, MAX_JOINS), math.max(most, 0) + MAX_PASSED)
+elseif most > 0 then
+  look_through(most, most)
 end
 take('request', limits.requests_per_second, looked + gets)
 bump(totals, 'calls:get', looked + gets)

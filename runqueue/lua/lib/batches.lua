@@ -29,11 +29,17 @@ do
   local STATES = { 'scheduled', 'ready', 'submitting', 'unconfirmed', 'running', 'completed', 'failed', 'canceled', 'dead' }
   local RULES = { 'sealed', 'held', 'finished_at', 'abort', 'abort_after', 'canary', 'canary_ratio', 'canary_jobs',
     'canary_ended', 'canary_completed', 'callback_at', 'rate_at', 'rate_ended', 'rate_n', 'rate_us' }
-  local FIELDS = { unpack(RULES) }
-  for _, state in ipairs(STATES) do FIELDS[#FIELDS + 1] = 'count:' .. state end
+  local fields -- made once they are asked for: most scripts read no batch
+  local function fields_read()
+    if not fields then
+      fields = { unpack(RULES) }
+      for _, state in ipairs(STATES) do fields[#fields + 1] = 'count:' .. state end
+    end
+    return fields
+  end
 
   function read_batch(batch)
-    local f = redis.call('HMGET', batch_key(batch), unpack(FIELDS))
+    local f = redis.call('HMGET', batch_key(batch), unpack(fields_read()))
     local read = { live = 0, open = 0, ended = 0 }
     for i, name in ipairs(RULES) do read[name] = f[i] end
     for i, state in ipairs(STATES) do

@@ -29,6 +29,13 @@ if NOW == 0 then
   NOW = tonumber(time[1]) * 1000000 + tonumber(time[2]) + tonumber(redis.call('HGET', META, 'clock_lost') or 0)
 end
 
+-- The time as text, made once: a script of a hundred jobs writes it some hundred times. clock.lua may set it.
+local told_now, now_told
+local function now_text()
+  if told_now ~= NOW then told_now, now_told = NOW, int(NOW) end
+  return now_told
+end
+
 -- The clock is looked at with every tick, twice a second. When nobody has looked for a while it may have been
 -- set meanwhile: what decides by time waits for the next tick.
 local function clock_is_stale()
@@ -89,10 +96,13 @@ end
 
 -- Counts a job's change of state; the record itself is written by the caller, in one HSET.
 local function count_state(job, state)
-  if job.state == 'ready' and (job.deaths or 0) >= 2 then remove_later('suspects', job.id) end
-  bump(totals, job.state .. ':' .. job.priority, -1)
+  local before = job.state
+  if before == 'ready' and (job.deaths or 0) >= 2 then remove_later('suspects', job.id) end
+  bump(totals, before .. ':' .. job.priority, -1)
   bump(totals, state .. ':' .. job.priority, 1)
-  bump(group_load, job.group, (state == 'ready' and 1 or 0) - (job.state == 'ready' and 1 or 0))
+  if before == 'ready' or state == 'ready' then
+    bump(group_load, job.group, (state == 'ready' and 1 or 0) - (before == 'ready' and 1 or 0))
+  end
   if job.batch ~= NO_BATCH then
     local counts = batch_totals[job.batch] or {}
     bump(counts, 'count:' .. job.state, -1)
@@ -103,7 +113,7 @@ local function count_state(job, state)
     end
     batch_totals[job.batch] = counts
   end
-  local was_live = LIVE[job.state] and job.slot ~= '0'
+  local was_live = LIVE[before] and job.slot ~= '0'
   if LIVE[state] and not was_live then
     bump(totals, 'live', 1)
     bump(group_live, job.group, 1)

@@ -29,7 +29,7 @@ local function end_job(job, state, fields)
   count_state(job, state)
   bump(totals, 'ended:' .. state, 1)
   if state == 'dead' then redis.call('ZADD', PREFIX .. 'dead', int(NOW), job.id) end
-  redis.call('HSET', job_key(job.id), 'state', state, 'ended', int(NOW), unpack(fields))
+  redis.call('HSET', job_key(job.id), 'state', state, 'ended', now_text(), unpack(fields))
   ended[#ended + 1] = job.id
 end
 

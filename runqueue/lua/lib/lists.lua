@@ -31,7 +31,7 @@ end
 local function join(id, started)
   local lists = read_lists()
   lists.room = lists.room - 1
-  joins[#joins + 1] = int(NOW)
+  joins[#joins + 1] = now_text()
   joins[#joins + 1] = id
   return math.min(NOW + math.max(BACKSTOP, 3 * (lists.mean or 0)), started + lists.max_run)
 end

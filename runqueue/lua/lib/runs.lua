@@ -14,29 +14,31 @@ local function adopts(job, attempt)
 end
 
 local adopted, accepted = 0, 0
-local function adopt(job, attempt, run_id, run_status)
-  local id = job.id
+-- `is_bound`: the run is entered as the job's already.
+local function adopt(job, attempt, run_id, run_status, is_bound)
+  local id, key = job.id, job_key(job.id)
   if job.state == 'submitting' then
     accepted = accepted + 1
     remove_later('claims:' .. (job.process or ''), id)
-    redis.call('HDEL', job_key(id), 'process')
+    redis.call('HDEL', key, 'process')
   elseif job.state == 'unconfirmed' then
     no_longer_unconfirmed(job)
-    redis.call('HDEL', job_key(id), 'reason')
+    redis.call('HDEL', key, 'reason')
     bump(totals, 'adopted', 1)
   elseif job.state == 'scheduled' then
     remove_later('due', id)
-    redis.call('HDEL', job_key(id), 'run_at')
+    redis.call('HDEL', key, 'run_at')
   end
-  if job.deaths > 0 then redis.call('HDEL', job_key(id), 'deaths') end
+  if job.deaths > 0 then redis.call('HDEL', key, 'deaths') end
   count_state(job, 'running')
   observe('queue', NOW - tonumber(job.since or NOW))
-  job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, int(NOW)
+  -- The record knows its attempt, unless Redis lost the claim.
+  if attempt ~= job.attempt then redis.call('HSET', key, 'attempt', int(attempt)) end
+  job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, now_text()
   job.slot = false -- a parked one has its slot again, and gives it back if its end comes in this script
-  redis.call('HSET', job_key(id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id,
-    'run_status', run_status, 'started', int(NOW))
-  redis.call('HSET', runs_key(run_id), run_id, id)
-  local stray = redis.call('HGET', PREFIX .. 'strays', run_id)
+  redis.call('HSET', key, 'state', 'running', 'run_id', run_id, 'run_status', run_status, 'started', now_text())
+  if not is_bound then redis.call('HSET', runs_key(run_id), run_id, id) end
+  local stray = has_strays() and redis.call('HGET', PREFIX .. 'strays', run_id)
   if stray then forget_stray(run_id, string.match(stray, '^%S+')) end
   if job.cancel then redis.call('ZADD', PREFIX .. 'cancels', int(NOW), id) end
   adopted = adopted + 1
@@ -54,7 +56,7 @@ local function note_adopted()
   if held[1] and not held[3] and (tonumber(held[1]) <= NOW or held[2] == '1') then end_hold() end
 end
 
--- The end of a run was seen: what waits for it goes, and its result stays ('' = none is known).
+-- The end of a run was seen: what waits for it goes, and its result stays ('' = none is known, nil = it is stored).
 local function leave_running(job, result)
   remove_later('poll', job.id)
   remove_later('listed', job.id)
@@ -62,6 +64,7 @@ local function leave_running(job, result)
     remove_later('cancels', job.id)
     redis.call('HDEL', job_key(job.id), 'cancel_since')
   end
+  if not result then return end
   if result ~= '' then
     redis.call('SET', PREFIX .. 'result:' .. job.id, result)
   elseif job.runs > 0 then

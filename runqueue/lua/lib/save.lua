@@ -8,17 +8,31 @@ local function save_load()
   if fewer then redis.call('ZREMRANGEBYSCORE', PREFIX .. 'busy', '-inf', 0) end
 end
 
+-- Adds to many fields of a hash at once: a write for each would be the dearest part of a script of a few jobs.
+local function add_to(key, sums)
+  local fields = {}
+  for field, n in pairs(sums) do
+    if n ~= 0 then fields[#fields + 1] = field end
+  end
+  if #fields == 0 then return end
+  if #fields == 1 then return redis.call('HINCRBY', key, fields[1], sums[fields[1]]) end
+  local pairs_of = {}
+  for i, before in ipairs(redis.call('HMGET', key, unpack(fields))) do
+    pairs_of[2 * i - 1] = fields[i]
+    pairs_of[2 * i] = int(tonumber(before or 0) + sums[fields[i]])
+  end
+  redis.call('HSET', key, unpack(pairs_of))
+end
+
 -- The last act of every script that changed a state.
 local function save()
   for zset, members in pairs(removed) do in_parts('ZREM', PREFIX .. zset, members) end
   in_parts('RPUSH', PREFIX .. 'ended:' .. int(math.floor(NOW / DAY)), ended)
-  for field, n in pairs(totals) do
-    if n ~= 0 then redis.call('HINCRBY', COUNTERS, field, n) end
-  end
+  add_to(COUNTERS, totals)
   for batch, counts in pairs(batch_totals) do
     local is_decided = false
+    add_to(PREFIX .. 'batch:' .. batch, counts)
     for field, n in pairs(counts) do
-      if n ~= 0 then redis.call('HINCRBY', PREFIX .. 'batch:' .. batch, field, n) end
       is_decided = is_decided or decides(field, n)
     end
     -- How fast its jobs end is counted from its first claim on: before that it stood in line.

@@ -1,3 +1,10 @@
+-- Whether there are any at all, which is asked once a script: usually there is none, and no job need be looked up.
+local are_strays
+local function has_strays()
+  if are_strays == nil then are_strays = redis.call('HLEN', PREFIX .. 'strays') > 0 end
+  return are_strays
+end
+
 -- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first. They run on
 -- the account's plan like others: until a look says that one is over, it takes a slot (`stray_looks`).
 local function stray_is_over(run_id)
@@ -30,6 +37,7 @@ end
 local function add_stray(run_id, job_id, attempt, why)
   local told = table.concat({ job_id, attempt, int(NOW), request_of(job_id), why }, ' ')
   if redis.call('HSETNX', PREFIX .. 'strays', run_id, told) == 0 then return false end
+  are_strays = true
   local before = redis.call('HGET', STRAY_JOBS, job_id)
   redis.call('HSET', STRAY_JOBS, job_id, before and before .. ' ' .. run_id or run_id)
   bump(totals, 'strays', 1)

@@ -3,33 +3,25 @@
 -- 'more'; time:<name>:sum in milliseconds. The names and the bounds stand in runqueue/times.py, too.
 local BOUNDS = { 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400 }
 
--- What a script of a hundred jobs asks for a hundred times is made once.
+-- What was timed last under a name: the jobs of a group are much alike, so most fall into the same bucket.
 local timed = {}
-local function fields_of(name)
-  local fields = timed[name]
-  if not fields then
-    fields = { sum = 'time:' .. name .. ':sum' }
-    timed[name] = fields
-  end
-  return fields
+local function bucket_of(name, seconds)
+  local first = 1
+  while BOUNDS[first] and seconds > BOUNDS[first] do first = first + 1 end
+  local bucket = { above = BOUNDS[first - 1] or -1, to = BOUNDS[first] or math.huge,
+    field = 'time:' .. name .. ':' .. (BOUNDS[first] or 'more'), sum = 'time:' .. name .. ':sum' }
+  timed[name] = bucket
+  return bucket
 end
 
 local floor = math.floor
 local function observe(name, us)
   if us < 0 then us = 0 end -- the clock was set
-  local seconds, first, last = us / 1000000, 1, #BOUNDS + 1
-  while first < last do
-    local middle = floor((first + last) / 2)
-    if seconds <= BOUNDS[middle] then last = middle else first = middle + 1 end
-  end
-  local fields = fields_of(name)
-  local field = fields[first]
-  if not field then
-    field = 'time:' .. name .. ':' .. (BOUNDS[first] or 'more')
-    fields[first] = field
-  end
-  bump(totals, field, 1)
-  bump(totals, fields.sum, floor(us / 1000))
+  local seconds, bucket = us / 1000000, timed[name]
+  if not bucket or seconds <= bucket.above or seconds > bucket.to then bucket = bucket_of(name, seconds) end
+  local field, sum = bucket.field, bucket.sum
+  totals[field] = (totals[field] or 0) + 1
+  totals[sum] = (totals[sum] or 0) + floor(us / 1000)
 end
 
 -- What Skyvern tells of a run that is over: '<queued_ms>:<ran_ms>:<steps>', each '' where it is not told.
