@@ -35,7 +35,7 @@ def write_bars(path: Path, charts: Sequence[tuple[str, Sequence[Bar]]], legend: 
             parts.append(_box(_LABEL, y, first * scale, "first"))
             parts.append(_box(_LABEL + first * scale, y, second * scale, "second"))
             end = _LABEL + (first + second) * scale + 6
-            parts.append(_text(end, y, f"{first:.2f} + {second:.2f}"))
+            parts.append(_text(end, y, f"{first:.3f} + {second:.3f}"))
         y += 2 * _ROW
     parts.append(_text(0, y - 10, legend))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,17 +3,16 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
-import uvloop
 
 from api_client import AnswerLostError, AsyncTransport, NotSentError
 from api_client.dialing import Dialer
 from api_client.http1 import Connection
 from api_client.messages import Request
 from api_client.names import Names
+from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
     answering,
     hangs,
@@ -21,12 +20,6 @@ from tests.api_client.rawserver import (
     response,
     server_tls,
     serving,
-)
-
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-both_loops = pytest.mark.parametrize(
-    "run", [pytest.param(asyncio.run, id="asyncio"), pytest.param(uvloop.run, id="uvloop")]
 )
 
 

@@ -1,27 +1,19 @@
 """A request's limit of time, whichever timer looks after it; on both loops."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
-import uvloop
 
 from api_client import AnswerLostError, AsyncTransport, async_connections
 from api_client.messages import Request
+from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
     Behaviour,
     answering,
     hangs,
     hangs_within_the_answer,
     serving,
-)
-
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-both_loops = pytest.mark.parametrize(
-    "run", [pytest.param(asyncio.run, id="asyncio"), pytest.param(uvloop.run, id="uvloop")]
 )
 
 

@@ -2,16 +2,15 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvloop
 
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
 from api_client.transport import AsyncTransport
+from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
     Behaviour,
     Exchange,
@@ -31,11 +30,6 @@ from tests.api_client.rawserver import (
     serving,
 )
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-both_loops = pytest.mark.parametrize(
-    "run", [pytest.param(asyncio.run, id="asyncio"), pytest.param(uvloop.run, id="uvloop")]
-)
 #: These answer by a limit of time alone.
 HANGING = {hangs, hangs_within_the_answer}
 #: Larger than the sockets' buffers on loopback.
