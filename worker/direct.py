@@ -22,9 +22,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from runqueue.keys import Keys
 from runqueue.scripts import Call, T, run_async
 
-#: Connections kept at most: the pool has 50, and others need them as well.
+#: Connections kept at most, and their share of the pool, which has 50 unless the URL says less:
+#: others need them as well, and wait in vain for one that is kept.
 KEPT = 8
-#: Seconds that one is kept; then the pool looks at it again, which knows if the primary is another.
+_SHARE = 6
+#: Seconds that one is kept; then the pool looks at it again.
 KEEP_SECONDS = 1.0
 
 
@@ -46,6 +48,9 @@ class DirectCalls:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self.client = client
         self._is_one = isinstance(client, redis.asyncio.Redis)
+        self._most = (
+            min(KEPT, client.connection_pool.max_connections // _SHARE) if self._is_one else 0
+        )
         self._kept: list[_Kept] = []
 
     async def run(self, call: Call[T]) -> T:
@@ -65,7 +70,8 @@ class DirectCalls:
         now = asyncio.get_running_loop().time()
         while self._kept:
             kept = self._kept.pop()
-            if now - kept.since < KEEP_SECONDS and kept.connection.is_connected:
+            is_young = now - kept.since < KEEP_SECONDS
+            if is_young and kept.connection.is_connected and not self._is_left(kept):
                 return kept
             await self._release(kept)
         connection = await cast(Any, self.client.connection_pool).get_connection()
@@ -75,13 +81,21 @@ class DirectCalls:
         return kept
 
     async def _give_back(self, kept: _Kept) -> None:
-        if kept.connection.is_connected and len(self._kept) < KEPT:
+        if kept.connection.is_connected and len(self._kept) < self._most:
             self._kept.append(kept)
         else:
             await self._release(kept)
 
+    def _is_left(self, kept: _Kept) -> bool:
+        """Whether the sentinels have named another primary since; one that is cut off may go on."""
+        pool, connection = cast(Any, self.client.connection_pool), cast(Any, kept.connection)
+        primary = getattr(pool, "master_address", None)
+        return primary is not None and primary != (connection.host, connection.port)
+
     async def _release(self, kept: _Kept) -> None:
         kept.connection.socket_timeout = kept.seconds
+        if self._is_left(kept):  # the pool closes only those that it has at that time
+            await kept.connection.disconnect(nowait=True)
         await self.client.connection_pool.release(kept.connection)
 
 

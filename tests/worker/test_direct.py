@@ -88,6 +88,39 @@ async def test_calls_at_once_keep_no_more_connections_than_are_meant(
         assert len(calls._kept) == in_use(calls) == 2
 
 
+async def test_of_a_few_connections_none_is_kept(redis_url: str) -> None:
+    async with calling(f"{redis_url}?max_connections=2&timeout=1") as calls:
+        told = await asyncio.gather(*(calls.run(bound("a")) for _ in range(20)))
+        assert told == [[""]] * 20
+
+
+async def test_a_connection_to_an_earlier_primary_is_used_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "return redis.call('INCR', KEYS[1])"
+    counting = Call(Script("count", source, sha1(source.encode()).hexdigest()), "default", [], int)
+    old, new = start_valkey(tmp_path / "old"), start_valkey(tmp_path / "new")
+    places = [("127.0.0.1", old.port)]
+
+    async def discover(service: str) -> tuple[str, int]:
+        return places[-1]
+
+    try:
+        async with calling("redis+sentinel://127.0.0.1:1/queue/0") as calls:
+            pool: Any = calls.client.connection_pool
+            monkeypatch.setattr(pool.sentinel_manager, "discover_master", discover)
+            assert await calls.run(counting) == 1
+            places.append(("127.0.0.1", new.port))  # the old one is cut off, and goes on
+            await pool.disconnect(inuse_connections=False)
+            await calls.client.ping()  # by a new connection, so the sentinels are asked
+            assert await calls.run(counting) == 1
+            monkeypatch.setattr(direct, "KEEP_SECONDS", 0.0)
+            assert await calls.run(counting) == 2
+    finally:
+        old.stop()
+        new.stop()
+
+
 async def test_the_pool_gets_a_connection_back_after_a_while(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
