@@ -141,7 +141,8 @@ def cut_off(parts: Factory, net: Network, *, jobs: int, seconds: float, lose: bo
     parts.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 0.2}})
     start(parts, net)
     away = net.hosts[0]
-    parts.queue.enqueue_many([task(f"job-{i}") for i in range(jobs)])
+    # Each asks for something else: a run whose answer was lost may be taken for an equal job's.
+    parts.queue.enqueue_many([task(f"job-{i}", f"https://shop.test/{i}") for i in range(jobs)])
     until(lambda: parts.states().get("completed", 0) > jobs // 6, 60, "some jobs")
     if lose:
         net.lose(away)
