@@ -1,7 +1,7 @@
 """HTTP over connections of our own; an httpx transport as well, for clients of your own.
 
-Why not httpx's own transport, or aiohttp: a pair of a POST and a GET costs them ten times and two
-and a half times the CPU, and neither says what a submission needs to know, whether the server can
+Why not httpx's own transport, or aiohttp: a pair of a POST and a GET costs them several times and
+twice the CPU, and neither says what a submission needs to know, whether the server can
 have seen it. Here that question has two answers, `NotSentError` and `AnswerLostError`, and the
 first is given for what fails before writing begins, and for nothing else.
 

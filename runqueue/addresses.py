@@ -64,7 +64,8 @@ def several(url: str) -> Place:
     kind, path, service, database = Kind(found["kind"]), found["path"] or "", "", ""
     if kind is Kind.SENTINEL:
         named = _SERVICE.fullmatch(path)
-        if named is None:
+        # A database alone: the name was left out.
+        if named is None or (named["service"].isdigit() and not named["database"]):
             raise ValueError("expected /<name> or /<name>/<database> behind the sentinels")
         service, database = named["service"], named["database"] or ""
     elif path not in {"", "/", "/0"}:

@@ -199,7 +199,11 @@ class MalformedURL(QueueUnavailable):
     """The queue's URL cannot be read: correct it; it is not shown, as it may hold a password."""
 
     def __init__(self) -> None:
-        super().__init__("(malformed URL)", "expected a URL such as redis://localhost:6379/0")
+        super().__init__(
+            "(malformed URL)",
+            "expected a URL such as redis://localhost:6379/0, redis+cluster://host:port,…"
+            " or redis+sentinel://host:port,…/name/0",
+        )
 
     def __reduce__(self) -> tuple[type[MalformedURL], tuple[()]]:
         return type(self), ()

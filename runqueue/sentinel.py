@@ -14,6 +14,7 @@ from redis.asyncio.sentinel import MasterNotFoundError as AsyncMasterNotFoundErr
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
@@ -28,6 +29,9 @@ _AsyncSentinelConnectionPool: Any = AsyncSentinelConnectionPool
 #: Whether idle connections can be closed alone; else those to an old primary end by themselves.
 _CHOOSES = "inuse_connections" in signature(redis.BlockingConnectionPool.disconnect).parameters
 _UNKNOWN = "no sentinel knows a primary called {!r}"
+#: Whoever did not answer is named in the library's words behind a colon.
+_SILENT, _NOT_ALL = " : ", "no sentinel that answers knows a primary called {!r}; {} of {} did not"
+_NO_SENTINEL = "what answers is a Redis and no sentinel (they listen at port 26379 by default)"
 #: Seconds to connect to a sentinel, and for its answer: several may have to be asked in the 5 s
 #: that a producer waits.
 _SENTINEL_TIMEOUT = 0.5
@@ -39,16 +43,33 @@ class _Sentinels(_Sentinel):  # type: ignore[misc]
     def discover_master(self, service_name: str) -> Any:
         try:
             return super().discover_master(service_name)
-        except MasterNotFoundError:
-            raise MasterNotFoundError(_UNKNOWN.format(service_name)) from None
+        except MasterNotFoundError as error:
+            words = _not_found(service_name, str(error), len(self.sentinels))
+            raise MasterNotFoundError(words) from None
+        except ResponseError as error:
+            raise _refused(error) from None
 
 
 class _AsyncSentinels(_AsyncSentinel):  # type: ignore[misc]
     async def discover_master(self, service_name: str) -> Any:
         try:
             return await super().discover_master(service_name)
-        except AsyncMasterNotFoundError:
-            raise AsyncMasterNotFoundError(_UNKNOWN.format(service_name)) from None
+        except AsyncMasterNotFoundError as error:
+            words = _not_found(service_name, str(error), len(self.sentinels))
+            raise AsyncMasterNotFoundError(words) from None
+        except ResponseError as error:
+            raise _refused(error) from None
+
+
+def _not_found(name: str, told: str, sentinels: int) -> str:
+    """Say why nobody knows the primary, from what the library says: some may not have answered."""
+    silent = told.partition(_SILENT)[2].count(" - ")
+    return _NOT_ALL.format(name, silent, sentinels) if silent else _UNKNOWN.format(name)
+
+
+def _refused(error: ResponseError) -> ResponseError:
+    """Say it in other words if a plain Redis was named as a sentinel."""
+    return ResponseError(_NO_SENTINEL) if "unknown command" in str(error).lower() else error
 
 
 class Pool(_SentinelConnectionPool, redis.BlockingConnectionPool):  # type: ignore[misc]

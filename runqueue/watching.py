@@ -52,6 +52,10 @@ class Watch(Generic[E]):
         self.told: E = told
         #: Jobs that have not ended, as far as is known; those of them that nobody looked at yet.
         self.open = set(job_ids)
+        for job_id in self.open:
+            if not isinstance(job_id, str):
+                said = f"expected job ids, got {type(job_id).__name__}"
+                raise TypeError(f"{said}; of what enqueue_many returned they are its `.job_id`s")
         self.unseen = set(self.open)
         #: Jobs that have ended, and that nobody took from here yet.
         self.over: deque[str] = deque()

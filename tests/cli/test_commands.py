@@ -136,7 +136,10 @@ def test_a_malformed_address_is_said_in_one_line_without_its_password(desk: Desk
     result = desk.run("stats")
 
     assert result.exit_code == 2
-    expected = "expected a URL such as redis://localhost:6379/0"
+    expected = (
+        "expected a URL such as redis://localhost:6379/0, redis+cluster://host:port,…"
+        " or redis+sentinel://host:port,…/name/0"
+    )
     assert result.stderr == f"runqueue: RUNQUEUE_REDIS_URL: {expected}\n"
 
 

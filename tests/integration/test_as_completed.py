@@ -226,3 +226,10 @@ async def test_an_error_of_the_one_look_is_told_to_all_whom_it_concerns(
     found = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(error) for error in found] == [ConnectionError] * 3
     assert both.queue._ends._waiting == {}
+
+
+def test_what_enqueue_many_returned_is_no_job_id_and_is_told_so(queue: RunQueue) -> None:
+    answers = queue.enqueue_many([{"kind": "task", "body": {"prompt": "Read it."}}])
+
+    with pytest.raises(TypeError, match=r"expected job ids, got Enqueued; .*job_id"):
+        list(queue.as_completed(answers))  # type: ignore[arg-type]

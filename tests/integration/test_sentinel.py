@@ -59,10 +59,20 @@ def test_who_waits_hears_of_an_end_at_the_primary(servers: Watched) -> None:
 async def test_sentinels_that_are_not_there_are_an_unavailable_queue(kind: str) -> None:
     url = f"redis+sentinel://:hush@127.0.0.1:{free_port()}/queue/0"
     async with both(kind, url) as call:
-        with pytest.raises(QueueUnavailable) as caught:
+        with pytest.raises(QueueUnavailable, match="1 of 1 did not") as caught:
             await call("stats")
 
     assert "hush" not in str(caught.value)
+
+
+@KINDS
+async def test_a_plain_redis_that_is_named_as_a_sentinel_is_said_to_be_none(
+    kind: str, servers: Watched
+) -> None:
+    url = f"redis+sentinel://127.0.0.1:{servers.primary.port}/queue/0"
+    async with both(kind, url) as call:
+        with pytest.raises(Exception, match="is a Redis and no sentinel"):
+            await call("stats")
 
 
 @KINDS
@@ -70,5 +80,5 @@ async def test_a_name_that_the_sentinels_do_not_know_is_an_unavailable_queue(
     kind: str, servers: Watched
 ) -> None:
     async with both(kind, servers.url.replace("/queue/", "/other/")) as call:
-        with pytest.raises(QueueUnavailable, match="other"):
+        with pytest.raises(QueueUnavailable, match="no sentinel knows a primary called 'other'"):
             await call("stats")

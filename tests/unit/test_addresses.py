@@ -62,6 +62,7 @@ def test_any_node_of_a_cluster_is_listened_at() -> None:
         "redis+cluster://:hush@a:1?colour=red",
         "redis+cluster://:hush@a:1,:2",
         "redis+sentinel://:hush@a:1",
+        "redis+sentinel://:hush@a:1/0",
         "redis+sentinel://:hush@a:1/queue/x",
         "redis+sentinel://:hush@a:1/queue/0?colour=red",
         "redis+other://:hush@a:1",
