@@ -1,7 +1,8 @@
-"""Looking up the names of strangers' servers, in threads that nobody else waits for.
+"""Looking names of servers up, strangers' too, in threads that nobody else waits for.
 
 The system's look-up blocks, for ten seconds and more where a name's server never answers; and
-whoever hands in a job chooses names. In the loop's own threads it would stop all other look-ups.
+whoever hands in a job chooses where its webhook goes. In the loop's own threads it would stop all
+other look-ups.
 """
 
 import asyncio

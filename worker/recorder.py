@@ -1,8 +1,8 @@
 """Recording in groups: what gathered while the last script ran goes into the next call.
 
-No barrier: the first item goes at once, those that come meanwhile go together, 200 at most. An
-item's place is free only once its answer is recorded. Redis being away never loses an item: the
-recorder asks again until it is back.
+No barrier: the first item goes at once, those that come meanwhile go together, 200 at most; after a
+large group 3 ms are waited for the next. An item's place is free only once its answer is recorded.
+Redis being away never loses an item: the recorder asks again until it is back.
 """
 
 import asyncio

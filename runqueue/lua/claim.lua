@@ -84,7 +84,7 @@ room, due = allowed('request', limits.requests_per_second, limits.burst, room)
 next_us = math.max(next_us, due)
 
 local taken, groups, skips, held = {}, {}, 0, 0
-local is_first = {} -- whether it is the first attempt of a job that is taken
+local first_attempts = {} -- the ids among them whose first attempt it is
 
 -- One process at a time takes suspects on, for as long as it goes on asking for them.
 local function suspects_are_mine()
@@ -188,7 +188,7 @@ local function claim(id, priority, group, lane)
   elseif f[2] then
     redis.call('HDEL', job_key(id), 'unmarked')
   end
-  is_first[id] = not f[2]
+  first_attempts[id] = not f[2]
   taken[#taken + 1] = id
 end
 
@@ -278,7 +278,7 @@ end
 -- Dead ids at the head of a lane are walked in bounded steps, but without a pause between them.
 if #taken < room and (skips >= MAX_SKIPS or held >= MAX_HELD) then next_us = NOW end
 local sequence, bodies = tonumber(meta[1] or 0), bodies_of(taken)
-for i, id in ipairs(taken) do set_via(id, is_first[id], bodies[i] or '') end
+for i, id in ipairs(taken) do set_via(id, first_attempts[id], bodies[i] or '') end
 if #taken > 0 then
   local scored = {}
   for _, id in ipairs(taken) do

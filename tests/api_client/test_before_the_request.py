@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -21,18 +21,25 @@ from tests.api_client.rawserver import (
     server_tls,
     serving,
 )
+from tests.simulator.simulating import eventually
 
 
-def late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each connection be handed over some time after it was made."""
+def hand_over_after(
+    monkeypatch: pytest.MonkeyPatch, wait: Callable[[Connection], Awaitable[object]]
+) -> None:
+    """Let each connection be handed over when something was waited for."""
     dial = Dialer.dial
 
-    async def dial_slowly(dialer: Dialer, origin: str) -> Connection:
+    async def dial_and_wait(dialer: Dialer, origin: str) -> Connection:
         made = await dial(dialer, origin)
-        await asyncio.sleep(0.1)
+        await wait(made)
         return made
 
-    monkeypatch.setattr(Dialer, "dial", dial_slowly)
+    monkeypatch.setattr(Dialer, "dial", dial_and_wait)
+
+
+async def until_it_ended(made: Connection) -> None:
+    await eventually(lambda: not made.is_usable)
 
 
 @both_loops
@@ -41,7 +48,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_closes_or_speaks_before_it_is_asked_was_not_sent_the_request(
     run: Run, first: bytes, tls: ssl.SSLContext | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    late(monkeypatch)
+    hand_over_after(monkeypatch, until_it_ended)
 
     async def speaks(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(first)
@@ -127,14 +134,20 @@ def test_whoever_waits_for_a_place_when_the_transport_closes_sends_nothing(run: 
 def test_whoever_connects_when_the_transport_closes_sends_nothing(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    late(monkeypatch)
-
     async def check() -> None:
+        connected, closed = asyncio.Event(), asyncio.Event()
+
+        async def until_closed(_: Connection) -> None:
+            connected.set()
+            await closed.wait()
+
+        hand_over_after(monkeypatch, until_closed)
         async with serving(hangs) as server:
             transport = AsyncTransport()
             call = asyncio.create_task(transport.exchange(Request("POST", server.url, {})))
-            await asyncio.sleep(0.05)
+            await connected.wait()
             await transport.aclose()
+            closed.set()
             with pytest.raises(NotSentError, match="the transport is closed"):
                 await call
             assert (server.connections, server.exchanges) == (1, [])
@@ -152,7 +165,7 @@ def test_whoever_waits_for_a_name_when_the_transport_closes_is_told_and_not_canc
         transport = AsyncTransport()
         get = Request("GET", "http://shop.test/", {})
         calls = [asyncio.create_task(transport.exchange(get)) for _ in range(2)]
-        await asyncio.sleep(0.1)
+        await eventually(lambda: waiting_for_names(transport) == 2)
         calls[1].cancel()
         await transport.aclose()
         with pytest.raises(NotSentError, match="not looked up any more"):
@@ -164,6 +177,12 @@ def test_whoever_waits_for_a_name_when_the_transport_closes_is_told_and_not_canc
         run(check())
     finally:
         names.close()
+
+
+def waiting_for_names(transport: AsyncTransport) -> int:
+    """How many requests wait for a name to be looked up."""
+    opened = transport._opened
+    return sum(one.waiting for one in opened.pool._dialer._names._open.values()) if opened else 0
 
 
 def blocked_names(monkeypatch: pytest.MonkeyPatch) -> socket.socket:
