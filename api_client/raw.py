@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 import httpx
 
-from api_client.arguments import json_body, query_string, run_path
+from api_client.arguments import json_body, query_string, run_path, workflow_path
 from api_client.call import Call
 from api_client.calls import (
     CANCEL_PATH,
@@ -42,10 +42,12 @@ from api_client.outcomes import (
     RunReading,
     Submission,
     SubmissionClass,
+    WorkflowReading,
     classify_cancel,
     classify_exception,
     classify_run,
     classify_submission,
+    classify_workflow,
     exception_words,
 )
 from api_client.redelivery import (
@@ -166,6 +168,17 @@ class RawClient:
         return self._without_key(
             classify_run_list(answer.status, answer.body, answer.headers, page_size)
         )
+
+    async def get_workflow(
+        self, workflow_id: str, timeout: float = DEFAULT_TIMEOUT
+    ) -> WorkflowReading:
+        """Read a workflow's definition, in its newest version; arguments as in `get_run`."""
+        request = self.requests.get(workflow_path(workflow_id), timeout=timeout)
+        try:
+            answer = await send(self._sender, request)
+        except Exception:  # noqa: BLE001 - a read that failed is one to make again
+            return WorkflowReading()
+        return classify_workflow(answer.status, answer.body)
 
     async def cancel_runs(
         self, run_ids: Sequence[str], timeout: float = DEFAULT_TIMEOUT

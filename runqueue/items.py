@@ -167,12 +167,40 @@ class RunAgain(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """A search that found no run: `negative`, or `unknown` where it says nothing."""
+    """A search that found no run.
+
+    Args:
+        verdict: `negative` = there is none; `absent` = none is seen, and nothing shows what that is
+            worth; `unknown` = it says nothing.
+        next_after_us: when to look again.
+        wait_us: from when on a search that finds nothing counts, since the job was unconfirmed.
+        note: what keeps the job from being settled, for people.
+        candidates: the runs that may be its own, as JSON; '' = none.
+    """
 
     job_id: str
     attempt: int
     verdict: str
     next_after_us: int
+    wait_us: int
+    note: str = ""
+    candidates: str = ""
+
+
+class Doubts(NamedTuple):
+    """Unconfirmed jobs, a page of them.
+
+    Args:
+        now_us: the queue's clock.
+        in_flight_us: when the oldest submission under way was claimed; None = there is none.
+        total: how many unconfirmed jobs there are.
+        items: the page's.
+    """
+
+    now_us: int
+    in_flight_us: int | None
+    total: int
+    items: Sequence[Doubtful]
 
 
 class GivenBack(NamedTuple):

@@ -12,6 +12,7 @@ from runqueue.items import (
     Answer,
     Claimed,
     Doubtful,
+    Doubts,
     Due,
     Finished,
     GivenBack,
@@ -126,26 +127,12 @@ def reconcile_claim(
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
             return Taken(Answer(reply[0].decode()), int(reply[1]))
-        items = [
-            Doubtful(
-                reply[i].decode(),
-                int(reply[i + 1]),
-                int(reply[i + 2]),
-                int(reply[i + 3]) if reply[i + 3] else None,
-                reply[i + 4] == b"1",
-                reply[i + 5].decode(),
-                reply[i + 6].decode(),
-                reply[i + 7],
-                reply[i + 8] == b"1",
-            )
-            for i in range(6, len(reply), 9)
-        ]
         return Taken(
             Answer.OK,
             int(reply[1]),
             int(reply[2]),
             bool(reply[3]),
-            items=items,
+            items=_doubts(reply, 6),
             recover_from_us=int(reply[4]),
             recover_since_us=int(reply[5]),
         )
@@ -153,10 +140,48 @@ def reconcile_claim(
     return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
 
 
+def _doubts(reply: list[Any], first: int) -> list[Doubtful]:
+    """Read what `lib/doubts.lua` tells of unconfirmed jobs."""
+    return [
+        Doubtful(
+            reply[i].decode(),
+            int(reply[i + 1]),
+            int(reply[i + 2]),
+            int(reply[i + 3]) if reply[i + 3] else None,
+            reply[i + 4] == b"1",
+            reply[i + 5].decode(),
+            reply[i + 6].decode(),
+            reply[i + 7],
+            reply[i + 8] == b"1",
+        )
+        for i in range(first, len(reply), 9)
+    ]
+
+
+def read_doubts(account: str, offset: int, count: int) -> Call[Doubts]:
+    """Read a page of all unconfirmed jobs; see `read_doubts.lua`."""
+
+    def parse(reply: list[Any]) -> Doubts:
+        in_flight = int(reply[1]) if reply[1] else None
+        return Doubts(int(reply[0]), in_flight, int(reply[2]), _doubts(reply, 3))
+
+    return Call(load("read_doubts"), account, [offset, count], parse)
+
+
+def read_requests(account: str, job_ids: Sequence[str]) -> Call[list[tuple[int, str, bytes] | None]]:
+    """Read the attempt, the run and the stored request of jobs; None = there is no such job."""
+
+    def parse(reply: list[Any]) -> list[tuple[int, str, bytes] | None]:
+        return [None if one is None else (int(one[0]), one[1].decode(), one[2]) for one in reply]
+
+    return Call(load("read_requests"), account, list(job_ids), parse)
+
+
 def mark_running(
     account: str, items: Sequence[Accepted], *, guess: bool = False
 ) -> Call[list[int]]:
-    """Record runs: 1 adopted, 0 known already, 2 a stray, 3 another job's, 4 a guess that failed.
+    """Record runs: 1 adopted, 0 known already, 2 a stray, 3 another job's, 4 a guess that failed,
+    5 adopted by correcting a guess.
 
     Args:
         account: the account.
@@ -201,10 +226,10 @@ def retry_run(account: str, items: Sequence[RunAgain]) -> Call[list[int]]:
 
 
 def record_search(
-    account: str, items: Sequence[Searched], searched_us: int, grace_us: int, spacing_us: int
+    account: str, items: Sequence[Searched], searched_us: int, spacing_us: int
 ) -> Call[list[int]]:
     """Record searches that found nothing: 2 not unconfirmed any more, 1 stays; see the script."""
-    arguments = [searched_us, grace_us, spacing_us, *_flat(items)]
+    arguments = [searched_us, spacing_us, *_flat(items)]
     return Call(load("record_search"), account, arguments, _codes)
 
 
