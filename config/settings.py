@@ -120,6 +120,9 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
     #: Whether submissions carry a marker (in a task's title, in a webhook URL) that finds their
     #: runs when an answer is lost. Without it such jobs wait for people.
     correlation: bool = True
+    #: Whether workflow runs carry the marker as an entry of `run_metadata`, too, of which newer
+    #: servers make a tag of the run; only with `correlation`.
+    run_tags: bool = True
     #: Seconds between two looks at a run (and lists of live runs): the least, and the most.
     poll_min_seconds: Seconds = 2
     poll_max_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30

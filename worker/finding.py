@@ -75,7 +75,7 @@ def wanted(doubt: Doubtful, now_us: int, now: float) -> Wanted:
     key = None
     if kind == "task" and fields.get("engine") in TITLED_ENGINES:
         key = ids.title_marker(doubt.job_id, doubt.attempt)
-    elif kind == "workflow" and (fields.get("webhook_url") or doubt.received):
+    elif kind != "task" and (fields.get("webhook_url") or doubt.received):
         key = ids.url_marker(doubt.job_id, doubt.attempt)
     age = (now_us - doubt.since_us) / 1e6
     claimed_us = doubt.claimed_us
@@ -88,6 +88,11 @@ def kind_of(run_type: str | None) -> Kind | None:
     if run_type is None:
         return None
     return "workflow" if run_type == "workflow_run" else "task"
+
+
+def _run_kind(kind: Kind) -> Kind:
+    """Return the kind that the server shows for the run of a request: a login is a workflow run."""
+    return "task" if kind == "task" else "workflow"
 
 
 def is_run_of(job: Wanted, kind: Kind | None, echoed: Mapping[str, Any]) -> bool | None:
@@ -104,7 +109,7 @@ def is_run_of(job: Wanted, kind: Kind | None, echoed: Mapping[str, Any]) -> bool
     """
     if marked := markers_of(echoed):
         return job.marker in marked
-    if kind not in {None, job.kind}:
+    if kind not in {None, _run_kind(job.kind)}:
         return False
     sent = {n: v for n, v in job.fields.items() if n not in _NOT_ECHOED and v is not None}
     workflow = sent.pop("workflow_id", None) or job.fields.get("agent_id")
