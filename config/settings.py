@@ -56,6 +56,9 @@ class Limits(BaseModel):
     max_requests_per_second: Rate = 10
     #: Seconds after which a run is canceled and its job failed.
     max_run_seconds: Annotated[float, Field(gt=0, le=86_400 * 30, allow_inf_nan=False)] = 7200
+    #: Whether others submit to the account, too: people, or another queue. Then equal requests are
+    #: not told apart by counting the runs that no job owns.
+    shared_account: bool = False
 
 
 class Account(Limits, AccountWebhooks):
@@ -120,6 +123,9 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
     #: Whether submissions carry a marker (in a task's title, in a webhook URL) that finds their
     #: runs when an answer is lost. Without it such jobs wait for people.
     correlation: bool = True
+    #: Whether workflow runs carry the marker as an entry of `run_metadata`, too, of which newer
+    #: servers make a tag of the run; only with `correlation`.
+    run_tags: bool = True
     #: Seconds between two looks at a run (and lists of live runs): the least, and the most.
     poll_min_seconds: Seconds = 2
     poll_max_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.line_schema import EXAMPLE_ID
 from runqueue import Batch, Enqueued, Job, JobState
 from runqueue.batches import BatchStatus
+from runqueue.requests import Kind
 
 EXAMPLE_BATCH = "nma37qd2mzk4t3xvbu5wy6ae"
 _TIME = "2026-11-25T22:59:04.581412+00:00"
@@ -76,7 +77,7 @@ class JobShown(BaseModel):
     failure_reason: str | None = Field(examples=[None])
     attempts: int = Field(description="Claims for submission.", examples=[1])
     runs: int = Field(description="Runs that ended.", examples=[1])
-    kind: Literal["task", "workflow"] = Field(examples=["task"])
+    kind: Kind = Field(examples=["task"])
     priority: Literal["urgent", "high", "normal", "low"] = Field(examples=["high"])
     group: str = Field(examples=["shop-a"])
     batch: str | None = Field(examples=[None])

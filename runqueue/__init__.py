@@ -33,7 +33,12 @@ from runqueue.groups import KEEP, Group
 from runqueue.handles import AwaitableJob, QueuedJob
 from runqueue.job import Enqueued, EnqueueStatus, Job, JobState
 from runqueue.queue import RunQueue
-from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.requests import (
+    DownloadFilesRunRequest,
+    LoginRunRequest,
+    TaskRunRequest,
+    WorkflowRunRequest,
+)
 from runqueue.retry import Retry
 from runqueue.spec import JobSpec, Priority, parse_line
 from runqueue.stats import AccountStats
@@ -51,6 +56,7 @@ __all__ = [
     "BatchPage",
     "BatchRules",
     "BatchStatus",
+    "DownloadFilesRunRequest",
     "EnqueueStatus",
     "Enqueued",
     "EvictingRedis",
@@ -66,6 +72,7 @@ __all__ = [
     "JobPage",
     "JobSpec",
     "JobState",
+    "LoginRunRequest",
     "NewerSchema",
     "NotAllowed",
     "Priority",

@@ -20,7 +20,7 @@ from runqueue.handles import AwaitableJob
 from runqueue.intake import Handed, Packet, accepted, in_order, packets, told
 from runqueue.job import Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
-from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.scripts import TAKES_IN, Call, T, run_async
 from runqueue.spec import JobSpec, Priority
@@ -69,7 +69,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
 
     async def enqueue(
         self,
-        request: TaskRunRequest | WorkflowRunRequest,
+        request: AnyRunRequest,
         *,
         priority: Priority | str | int = Priority.NORMAL,
         group: str = "default",

@@ -7,13 +7,13 @@ from typing import Any
 from runqueue import calls
 from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
 from runqueue.job import Enqueued, EnqueueStatus
-from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.requests import AnyRunRequest
 from runqueue.scripts import Call
 from runqueue.spec import JobSpec, parse_line
 from runqueue.tracing import Step, ambient
 
 #: What can be handed in: a checked job, a request object, a batch file's line (parsed or not).
-Handed = JobSpec | TaskRunRequest | WorkflowRunRequest | Mapping[str, Any] | bytes | str
+Handed = JobSpec | AnyRunRequest | Mapping[str, Any] | bytes | str
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ def check(job: Handed) -> JobSpec:
         return parse_line(job)
     if isinstance(job, JobSpec):
         return job
-    if isinstance(job, (TaskRunRequest, WorkflowRunRequest)):
+    if isinstance(job, AnyRunRequest):
         return JobSpec.of(job)
     return parse_line(job)
 

@@ -20,7 +20,7 @@ from runqueue.handles import QueuedJob
 from runqueue.intake import Handed, Packet, accepted, in_order, packets, told
 from runqueue.job import Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
-from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.scripts import TAKES_IN, Call, T, run
 from runqueue.spec import JobSpec, Priority
@@ -64,7 +64,7 @@ class RunQueue(Batching, Controls):
 
     def enqueue(
         self,
-        request: TaskRunRequest | WorkflowRunRequest,
+        request: AnyRunRequest,
         *,
         priority: Priority | str | int = Priority.NORMAL,
         group: str = "default",

@@ -33,7 +33,7 @@ from runqueue.remote_batching import RemoteBatching
 from runqueue.remote_link import Link
 from runqueue.remote_upload import LineConflict, Uploaded
 from runqueue.remote_values import line_of, read_answer, read_job, read_stats
-from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.spec import JobSpec, Priority
 from runqueue.stats import AccountStats
@@ -91,7 +91,7 @@ class RemoteQueue(RemoteBatching):
 
     def enqueue(
         self,
-        request: TaskRunRequest | WorkflowRunRequest,
+        request: AnyRunRequest,
         *,
         priority: Priority | str | int = Priority.NORMAL,
         group: str = "default",

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import orjson
 from pydantic import ValidationError
@@ -32,7 +32,7 @@ from runqueue._quick import NUL, quick_check
 from runqueue._suggest import did_you_mean
 from runqueue._when import When
 from runqueue.errors import FieldError, InvalidJob
-from runqueue.requests import RunRequest, TaskRunRequest, WorkflowRunRequest
+from runqueue.requests import KINDS, MODELS, AnyRunRequest, Kind, RunRequest
 from runqueue.retry import Retry
 
 __all__ = ["MAX_PAYLOAD_BYTES", "JobSpec", "Kind", "Priority", "When", "parse_line"]
@@ -40,18 +40,12 @@ __all__ = ["MAX_PAYLOAD_BYTES", "JobSpec", "Kind", "Priority", "When", "parse_li
 #: Largest body, in bytes of compact JSON.
 MAX_PAYLOAD_BYTES: Final = 1_048_576
 
-Kind = Literal["task", "workflow"]
-
 # A line may spell a character in six bytes ("\u0041"); past that it cannot hold a legal body.
 _MAX_LINE_BYTES = 8 * MAX_PAYLOAD_BYTES
 _MAX_ERRORS = 20
-_MODELS: dict[object, type[RunRequest]] = {"task": TaskRunRequest, "workflow": WorkflowRunRequest}
-_KINDS = ("task", "workflow")
+_MODELS: dict[object, type[RunRequest]] = dict(MODELS.items())
+_KIND_WORDS = '"task", "workflow", "login" or "download_files"'
 _QUICK = {model: quick_check(model) for model in _MODELS.values()}
-_OTHER: dict[type[RunRequest], type[RunRequest]] = {
-    TaskRunRequest: WorkflowRunRequest,
-    WorkflowRunRequest: TaskRunRequest,
-}
 # How this orjson writes a float's exponent: "1e+300" or "1e300".
 _EXPONENT = b"e+" if b"e+" in orjson.dumps(1e300) else b"e"
 # What orjson would write in a way of its own is left to the caller, who knows what it should be.
@@ -63,7 +57,7 @@ class JobSpec:
     """A job that passed every check; made by `parse_line` or `JobSpec.of`, then only read.
 
     Args:
-        kind: `task` or `workflow`.
+        kind: what the body asks for: `task`, `workflow`, `login` or `download_files`.
         body: the fields that were given, in the caller's order.
         canonical: the body as compact JSON with sorted keys, taken when it was checked; the digest
             that tells "same body" is made of it.
@@ -97,16 +91,14 @@ class JobSpec:
     traceparent: str = ""
 
     @property
-    def request(self) -> TaskRunRequest | WorkflowRunRequest:
+    def request(self) -> AnyRunRequest:
         """Build the request object; made anew each time, since enqueuing never needs it."""
-        if self.kind == "task":
-            return TaskRunRequest.model_validate(self.body)
-        return WorkflowRunRequest.model_validate(self.body)
+        return cast(AnyRunRequest, MODELS[self.kind].model_validate(self.body))
 
     @classmethod
     def of(
         cls,
-        request: TaskRunRequest | WorkflowRunRequest,
+        request: AnyRunRequest,
         *,
         priority: Priority | int | str = Priority.NORMAL,
         group: str = "default",
@@ -138,7 +130,7 @@ class JobSpec:
         """
         if not isinstance(cast(object, request), RunRequest):
             raise TypeError(
-                f"expected a TaskRunRequest or a WorkflowRunRequest, got {type(request).__name__};"
+                f"expected a run request, such as TaskRunRequest, got {type(request).__name__};"
                 " a batch file's line goes to enqueue_many"
             )
         line = {
@@ -223,9 +215,9 @@ def _checked_body(line: dict[Any, Any], errors: list[FieldError]) -> tuple[dict[
     kind, body = line.get("kind"), line.get("body")
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        hint = did_you_mean(kind, _KINDS) if isinstance(kind, str) else ""
+        hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else ""
         said = f"got {got(kind)}" if "kind" in line else "which is required"
-        errors.append(FieldError("kind", f'expected "task" or "workflow", {said}{hint}'))
+        errors.append(FieldError("kind", f"expected {_KIND_WORDS}, {said}{hint}"))
     if not isinstance(body, (dict, Mapping)):  # of the two, dict is the cheaper question
         said = f"got {got(body, show=False)}" if "body" in line else "which is required"
         errors.append(FieldError("body", f"expected an object of run request fields, {said}"))
@@ -258,7 +250,7 @@ def _looked_over(model: type[RunRequest], body: dict[Any, Any], errors: list[Fie
         model.__pydantic_validator__.validate_python(body)
         return orjson.dumps(body, option=_DUMP)
     except ValidationError as refusal:
-        errors += body_errors(model, _OTHER[model], FIELDS, body, refusal)
+        errors += body_errors(model, MODELS, FIELDS, body, refusal)
     except TypeError as refusal:  # orjson's; it does not say where
         # A few are enough; a structure that holds itself twice over would never come to an end.
         found = list(islice(json_errors(body, "body"), _MAX_ERRORS))

@@ -168,7 +168,9 @@ def read_doubts(account: str, offset: int, count: int) -> Call[Doubts]:
     return Call(load("read_doubts"), account, [offset, count], parse)
 
 
-def read_requests(account: str, job_ids: Sequence[str]) -> Call[list[tuple[int, str, bytes] | None]]:
+def read_requests(
+    account: str, job_ids: Sequence[str]
+) -> Call[list[tuple[int, str, bytes] | None]]:
     """Read the attempt, the run and the stored request of jobs; None = there is no such job."""
 
     def parse(reply: list[Any]) -> list[tuple[int, str, bytes] | None]:

@@ -8,19 +8,24 @@ that is over may be packed (`packing.py`), and stays so when the job is done aga
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, get_args
+from typing import Any
 
 import orjson
 
 from runqueue import ids, packing
-from runqueue.spec import JobSpec, Kind
+from runqueue.requests import KINDS, Kind
+from runqueue.spec import JobSpec
 
 #: Body fields that travel elsewhere: as a header, or in the query.
 _HEADERS = {"user_agent": "x-user-agent", "max_steps_override": "x-max-steps-override"}
 _SPLICED = ("title", "webhook_url")
 _OUTSIDE = frozenset({*_HEADERS, *_SPLICED, "template"})
 #: The digest of each kind, up to the body; a copy goes on.
-_BEGUN = {kind: blake2b(kind.encode(), digest_size=16) for kind in get_args(Kind)}
+_BEGUN = {kind: blake2b(kind.encode(), digest_size=16) for kind in KINDS}
+#: How an envelope names a kind: by its first letter.
+_KINDS: dict[str, Kind] = {kind[0]: kind for kind in KINDS}
+#: Entries of `run_metadata` that Skyvern takes at most.
+MAX_METADATA = 20
 
 
 @dataclass(slots=True)  # not frozen: it is made for each job, in half the time so
@@ -62,7 +67,7 @@ def pack(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
 def read_envelope(line: bytes) -> tuple[Kind, str | None, str, str]:
     """Return (kind, custom_id, namespace, traceparent) of a stored body's first line."""
     envelope = orjson.loads(line)
-    kind: Kind = "task" if envelope["k"] == "t" else "workflow"
+    kind = _KINDS[envelope["k"]]
     return kind, envelope.get("c"), envelope.get("n", ""), envelope.get("t", "")
 
 
@@ -89,7 +94,7 @@ def read_request(stored: bytes) -> tuple[Kind, dict[str, Any]]:
     """
     line, content = parts(stored)
     envelope = orjson.loads(line)
-    kind: Kind = "task" if envelope["k"] == "t" else "workflow"
+    kind = _KINDS[envelope["k"]]
     fields = {name: envelope[name] for name in _OUTSIDE if name in envelope}
     return kind, fields | orjson.loads(content)
 
@@ -99,24 +104,62 @@ def webhook_url(line: bytes) -> str:
     return orjson.loads(line).get("webhook_url") or ""
 
 
+def can_tag(kind: Kind, metadata: object) -> bool:
+    """Tell whether a submission can carry the attempt's tag.
+
+    Args:
+        kind: of the request; only workflow runs are tagged.
+        metadata: its `run_metadata`, None if it has none. One that is full, that is no object, or
+            that uses our key itself, is left as it is.
+    """
+    if kind != "workflow":
+        return False
+    if metadata is None:
+        return True
+    if not isinstance(metadata, dict):
+        return False
+    return len(metadata) < MAX_METADATA and ids.TAG_KEY not in metadata
+
+
+def _tagged(content: bytes, job_id: str, attempt: int) -> bytes:
+    """Return a workflow's request with the attempt's tag in its `run_metadata`, if it can be."""
+    fields = orjson.loads(content)
+    metadata = fields.get("run_metadata")
+    if not can_tag("workflow", metadata):
+        return content
+    fields["run_metadata"] = {**(metadata or {}), ids.TAG_KEY: ids.tag_value(job_id, attempt)}
+    return orjson.dumps(fields)
+
+
 def submission(
-    stored: bytes, job_id: str, attempt: int, *, mark: bool = True, receiver: str | None = None
+    stored: bytes,
+    job_id: str,
+    attempt: int,
+    *,
+    mark: bool = True,
+    tag: bool = False,
+    receiver: str | None = None,
 ) -> Post:
-    """Return the POST of a stored body, carrying the marker of the attempt.
+    """Return the POST of a stored body, carrying the markers of the attempt.
 
     A task's title ends with the marker (a title is searched; a workflow's is not); any webhook URL
-    carries it as a query parameter, before the fragment. With `mark` off both go as they came.
+    carries it as a query parameter, before the fragment. A workflow's `run_metadata` has it as an
+    entry, of which Skyvern makes a tag of the run. With `mark` off all go as they came.
 
     Args:
         stored: what was stored of the request.
         job_id, attempt: what the marker names.
         mark: whether to put markers in.
+        tag: whether to put the marker into `run_metadata`, too.
         receiver: our address for the webhook; it goes in the place of the user's, which the
             webhook is relayed to.
+
+    Raises:
+        ValueError, KeyError: the stored body is broken.
     """
     line, content = parts(stored)
     envelope = orjson.loads(line)
-    kind: Kind = "task" if envelope["k"] == "t" else "workflow"
+    kind = _KINDS[envelope["k"]]
     last: dict[str, Any] = {name: envelope[name] for name in _SPLICED if name in envelope}
     if receiver:
         last["webhook_url"] = receiver
@@ -129,6 +172,11 @@ def submission(
             last["webhook_url"] = with_parameter(
                 last["webhook_url"], ids.url_marker(job_id, attempt)
             )
+    if mark and tag and kind == "workflow":
+        if b'"run_metadata"' in content:
+            content = _tagged(content, job_id, attempt)
+        else:
+            last["run_metadata"] = {ids.TAG_KEY: ids.tag_value(job_id, attempt)}
     if last:
         head = content[:-1] if content == b"{}" else content[:-1] + b","
         content = head + orjson.dumps(last)[1:]

@@ -64,6 +64,10 @@ class AccountLink:
         self.grace = settings.unconfirmed_grace_seconds
         #: Whether submissions carry the marker that their runs are found by.
         self.correlates = settings.correlation
+        #: Whether workflow runs carry it as a tag, too.
+        self.tags_runs = settings.correlation and settings.run_tags
+        #: Whether others, too, submit to the account: equal runs may be theirs.
+        self.is_shared = account.shared_account
         self._public_url = settings.public_url
         self.outbound = Outbound(allow_private=settings.allow_private_webhook_targets)
         #: What relayed webhooks are signed with, and seconds before each further try of one.

@@ -16,7 +16,7 @@ import orjson
 from pydantic import AnyUrl, TypeAdapter, ValidationError
 
 from api_client import ListedRun
-from runqueue.spec import Kind
+from runqueue.requests import Kind
 
 _URL = TypeAdapter(AnyUrl)
 #: The block of the workflow that a server makes of these kinds, and what it calls the goal.

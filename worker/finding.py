@@ -14,7 +14,7 @@ import orjson
 
 from runqueue import ids, wire
 from runqueue.items import Doubtful
-from runqueue.spec import Kind
+from runqueue.requests import Kind
 
 #: Seconds before its claim in which a run may seem to have been made: the server's clocks differ.
 BEFORE = 60.0
@@ -71,9 +71,11 @@ class Wanted:
         return self.doubt.job_id, self.doubt.attempt
 
     @property
-    def tag(self) -> str:
-        """The tag that finds the attempt's run."""
-        return ids.tag_marker(*self.marker)
+    def lost(self) -> float:
+        """When the answer was lost, by the monotonic clock (seconds)."""
+        claimed_us = self.doubt.claimed_us
+        taken = SUBMISSION if claimed_us is None else (self.doubt.since_us - claimed_us) / 1e6
+        return self.since + BEFORE + taken
 
     def wait(self, grace: float) -> float:
         """Return the seconds from which on a search that finds nothing counts."""

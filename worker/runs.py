@@ -98,11 +98,11 @@ class Runs:
                 listing.is_complete = True
                 return listing
             if page.is_short:
-                listing.is_complete = await self._is_end(number, page, listing)
+                listing.is_complete = await self._is_end(number, page)
                 return listing
         return listing
 
-    async def _is_end(self, number: int, page: RunPage, listing: Listing) -> bool:
+    async def _is_end(self, number: int, page: RunPage) -> bool:
         """Say whether a short page ends the list, and not a bound on pages or on their sizes."""
         if number > 1:
             return bool(page.runs)  # an empty one may be where the server stops showing more
@@ -211,9 +211,7 @@ class Runs:
         return self._workflows[workflow_id]
 
 
-def _remember(
-    kept: dict[str, Mapping[str, Any]], name: str, value: Mapping[str, Any]
-) -> None:
+def _remember(kept: dict[str, Mapping[str, Any]], name: str, value: Mapping[str, Any]) -> None:
     while len(kept) >= MAX_REMEMBERED:
         del kept[next(iter(kept))]
     kept[name] = value

@@ -90,6 +90,7 @@ class SubmitPump(Pump):
                 job.job_id,
                 job.attempt,
                 mark=self.account.correlates,
+                tag=self.account.tags_runs,
                 receiver=self.account.receiver(job.job_id, job.attempt),
             )
         except (ValueError, KeyError) as error:

@@ -11,11 +11,10 @@ from runqueue import ids
 from runqueue.cli.csv_lines import Table
 from runqueue.cli.exits import tell
 from runqueue.cli.sources import Row, Text, json_lines
+from runqueue.requests import Kind
 from runqueue.spec import MAX_PAYLOAD_BYTES
 
 Form = Literal["jsonl", "csv"]
-Kind = Literal["task", "workflow"]
-
 File = Annotated[
     str,
     typer.Argument(

@@ -271,8 +271,8 @@ class Clockwork:
         self, job_id: str, verdict: str = "negative", attempt: int = 1, again: float = 600
     ) -> int:
         """Record a search that found no run."""
-        item = Searched(job_id, attempt, verdict, round(again * SECOND))
-        call = stages.record_search(self.account, [item], self.now, GRACE, SPACING)
+        item = Searched(job_id, attempt, verdict, round(again * SECOND), GRACE)
+        call = stages.record_search(self.account, [item], self.now, SPACING)
         return self.run(call)[0]
 
     def deny(self, job_id: str, attempt: int = 1) -> int:

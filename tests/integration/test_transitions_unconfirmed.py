@@ -185,8 +185,8 @@ def test_jobs_settled_by_searches_go_to_the_heads_of_their_lanes_and_wake_the_cl
     clock.client.delete(clock.key("wake"))
     for _ in range(2):
         clock.wait(30)
-        items = [Searched(job, 1, "negative", SECOND) for job in jobs]
-        clock.run(stages.record_search(clock.account, items, clock.now, GRACE, SPACING))
+        items = [Searched(job, 1, "negative", SECOND, GRACE) for job in jobs]
+        clock.run(stages.record_search(clock.account, items, clock.now, SPACING))
     assert clock.client.llen(clock.key("wake")) == 1
     assert set(clock.claimed(2)) == set(jobs)
     assert clock.client.hget(clock.key("counters"), "resubmitted") == b"2"
@@ -419,8 +419,8 @@ def test_a_search_counts_from_when_it_began_not_from_when_it_was_recorded(
     (job,) = clock.doubtful()
     began = clock.now
     clock.wait(50)
-    found_none = [Searched(job, 1, "negative", SECOND)]
-    clock.run(stages.record_search(clock.account, found_none, began, GRACE, SPACING))
+    found_none = [Searched(job, 1, "negative", SECOND, GRACE)]
+    clock.run(stages.record_search(clock.account, found_none, began, SPACING))
     assert clock.field(job, "negatives") is None
 
 

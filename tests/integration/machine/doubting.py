@@ -48,10 +48,10 @@ class Doubting(Submitting):
 
     def find_nothing(self, jobs: list[MJob], shift: int, verdict: str, again: bool) -> None:
         """Record searches, and say what must have come of each."""
-        items = [Searched(job.id, job.attempt + shift, verdict, 600 * SECOND) for job in jobs]
+        items = [Searched(job.id, job.attempt + shift, verdict, 600 * SECOND, GRACE) for job in jobs]
         if not items:
             return
-        codes = self.send(stages.record_search(ACCOUNT, items, self.now, GRACE, SPACING), again)
+        codes = self.send(stages.record_search(ACCOUNT, items, self.now, SPACING), again)
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
             if job.state != "unconfirmed" or job.attempt != item.attempt:
