@@ -22,6 +22,7 @@ from runqueue.job import (
     fields_of,
     moment,
     parse_result,
+    read_candidates,
     text,
 )
 from runqueue.scripts import Argument, Call, load
@@ -227,6 +228,8 @@ def _job(account: str, job_id: str, row: list[Any]) -> Job:
         on_unconfirmed=fields.get("on_unconfirmed", b"auto").decode(),
         webhook=_webhook(fields),
         traceparent=traceparent,
+        search_note=text(fields.get("search_note")),
+        candidates=read_candidates(fields.get("candidates")),
     )
 
 

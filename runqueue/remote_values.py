@@ -17,7 +17,7 @@ from runqueue._when import When
 from runqueue.batches import Batch
 from runqueue.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
 from runqueue.groups import Group
-from runqueue.job import Enqueued, EnqueueStatus, Job, JobState
+from runqueue.job import Enqueued, EnqueueStatus, Job, JobState, read_candidates
 from runqueue.spec import JobSpec, Priority
 from runqueue.stats import AccountStats
 
@@ -61,6 +61,8 @@ def read_job(values: dict[str, Any], account: str = "default") -> Job:
         result=values["result"] if "result" in values else _result(values),
         on_unconfirmed=values.get("on_unconfirmed", "auto"),
         webhook=_webhook(values["webhook"]),
+        search_note=values.get("search_note"),
+        candidates=read_candidates(orjson.dumps(values.get("candidates") or [])),
     )
 
 

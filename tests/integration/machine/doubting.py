@@ -48,7 +48,9 @@ class Doubting(Submitting):
 
     def find_nothing(self, jobs: list[MJob], shift: int, verdict: str, again: bool) -> None:
         """Record searches, and say what must have come of each."""
-        items = [Searched(job.id, job.attempt + shift, verdict, 600 * SECOND, GRACE) for job in jobs]
+        items = [
+            Searched(job.id, job.attempt + shift, verdict, 600 * SECOND, GRACE) for job in jobs
+        ]
         if not items:
             return
         codes = self.send(stages.record_search(ACCOUNT, items, self.now, SPACING), again)
