@@ -114,8 +114,13 @@ Headers = Annotated[
 JsonObject = Annotated[dict[str, Any], Expected("an object")]
 #: Files that Skyvern takes with one run.
 MAX_FILES: Final = 50
+FileId = Annotated[
+    str,
+    Field(pattern=r"^[\x21-\x7e]{1,128}$"),
+    Expected("the id of an uploaded file: 1 to 128 printable ASCII characters, no spaces"),
+]
 FileIds = Annotated[
-    list[Name],
+    list[FileId],
     Field(max_length=MAX_FILES),
     Expected(f"an array of at most {MAX_FILES} ids of files"),
 ]

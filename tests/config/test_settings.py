@@ -46,6 +46,7 @@ def test_every_default_is_the_documented_one() -> None:
         "max_run_seconds": 7200,
         "unconfirmed_grace_seconds": 30,
         "correlation": True,
+        "run_tags": True,
         "previous_api_keys": (),
         "webhook_secrets": (),
         "max_webhooks_per_second": 50,
