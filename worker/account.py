@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from math import inf
 from typing import Any, TypeVar
 
 import structlog
@@ -216,11 +217,19 @@ class AccountLink:
 
     async def permit(self) -> None:
         """Wait for leave to make one call that is no submission."""
+        await self.permit_within(inf)
+
+    async def permit_within(self, most: float) -> bool:
+        """Wait for leave to make one such call, `most` seconds at most; say whether it came."""
+        until = time.monotonic() + most
         while True:
             granted, seconds = await self.send(stages.permits(self.name, 1))
             if granted:
-                return
-            await asyncio.sleep(max(seconds, 0.01))
+                return True
+            wait = max(seconds, 0.01)
+            if time.monotonic() + wait > until:
+                return False
+            await asyncio.sleep(wait)
 
     async def goodbye(self) -> None:
         """Record what is left and end the lease."""

@@ -1,4 +1,4 @@
--- use: times runs trust lists trail guesses
+-- use: times trust runs lists trail guesses
 -- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
 -- ARGV  now_us, guess (1 = these runs were told by their requests only), then 5 a job: id, attempt, run_id,
 --       run_status, poll_after_us (longer for one whose end a webhook, or a list of live runs, will tell)
