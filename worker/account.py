@@ -33,6 +33,8 @@ KEY_CHECK_SECONDS = 30.0
 MIGRATE_ENTRIES = 1000
 #: Seconds for which a server that has no list of runs is not asked for one.
 NO_LIST_SECONDS = 3600.0
+#: Seconds for which a server that refuses tags is sent none.
+NO_TAGS_SECONDS = 3600.0
 
 
 class AccountLink:
@@ -65,8 +67,9 @@ class AccountLink:
         self.grace = settings.unconfirmed_grace_seconds
         #: Whether submissions carry the marker that their runs are found by.
         self.correlates = settings.correlation
-        #: Whether workflow runs carry it as a tag, too.
-        self.tags_runs = settings.correlation and settings.run_tags
+        #: Whether workflow runs are to carry it as a tag, too.
+        self.wants_tags = settings.correlation and settings.run_tags
+        self._tag_again = 0.0
         #: Whether others, too, submit to the account: equal runs may be theirs.
         self.is_shared = account.shared_account
         self._public_url = settings.public_url
@@ -214,6 +217,17 @@ class AccountLink:
         if self.may_list():
             log.warning("list_not_supported", account=self.name)
         self._list_again = time.monotonic() + NO_LIST_SECONDS
+
+    @property
+    def tags_runs(self) -> bool:
+        """Whether submissions of workflows carry the marker as a tag, too."""
+        return self.wants_tags and time.monotonic() >= self._tag_again
+
+    def remember_no_tags(self) -> None:
+        """Take note that the server refuses tags; they are tried again after an hour."""
+        if self.tags_runs:
+            log.warning("tags_refused", account=self.name)
+        self._tag_again = time.monotonic() + NO_TAGS_SECONDS
 
     async def permit(self) -> None:
         """Wait for leave to make one call that is no submission."""

@@ -186,7 +186,7 @@ class Search:
         A tag is written beside the run, and may be missing: it denies nothing.
         """
         tagged = [job for job in jobs if Carrier.TAG in job.carriers]
-        if not tagged or not self._account.tags_runs or not await self._filters_by_tags():
+        if not tagged or not self._account.wants_tags or not await self._filters_by_tags():
             return list(jobs)
         pages = await asyncio.gather(*(self._tagged(ids.tag_marker(*job.marker)) for job in tagged))
         pairs = [
