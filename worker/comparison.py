@@ -34,9 +34,8 @@ _CREDENTIALS = (
     "azure_vault_name",
     "azure_vault_username_key",
 )
-#: The run types of tasks and of workflows, as a list names them, and the engine that a task of the
-#: second one runs on.
-WORKFLOW_RUN, TASK_V2 = "workflow_run", "task_v2"
+#: The run type of workflows, as a list names it, and that of tasks on one engine.
+WORKFLOW_RUN, TASK_V2, ENGINE_V2 = "workflow_run", "task_v2", "skyvern-2.0"
 
 
 class Likeness(StrEnum):
@@ -149,9 +148,12 @@ def _compare_task(
         elif name != "data_extraction_schema" or is_kept:
             fields.weak(name, _is_absent(shown.get(name)))
     _compare_totp_url(sent, shown, fields)
-    for name in ("engine", "max_steps", "max_screenshot_scrolls"):
-        if sent.get(name) is not None and shown.get(name) is not None:
-            fields.weak(name, sent[name] == shown[name])
+    # A task that is to be published is routed to engine 2.0.
+    engine = ENGINE_V2 if sent.get("publish_workflow") else sent.get("engine")
+    names = ("max_steps", "max_screenshot_scrolls")
+    for name, value in {"engine": engine, **{name: sent.get(name) for name in names}}.items():
+        if value is not None and shown.get(name) is not None:
+            fields.weak(name, value == shown[name])
 
 
 def _compare_workflow(sent: Mapping[str, Any], run: ShownRun, fields: _Fields) -> None:

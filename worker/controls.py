@@ -10,11 +10,8 @@ from typing import Any
 
 from runqueue import ids
 from runqueue.requests import Kind
-from worker.comparison import TASK_V2, WORKFLOW_RUN, Likeness, ShownRun, compare
+from worker.comparison import ENGINE_V2, TASK_V2, WORKFLOW_RUN, Likeness, ShownRun, compare
 from worker.finding import Carrier, Wanted
-
-#: The engine whose runs are listed as `TASK_V2`.
-_ENGINE_V2 = "skyvern-2.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +94,5 @@ def _may_be(job: Wanted, run_type: str | None) -> bool:
     engine = job.fields.get("engine")
     if engine is None and not job.fields.get("publish_workflow"):
         return True
-    is_v2 = engine == _ENGINE_V2 or bool(job.fields.get("publish_workflow"))
+    is_v2 = engine == ENGINE_V2 or bool(job.fields.get("publish_workflow"))
     return (run_type == TASK_V2) is is_v2
