@@ -235,10 +235,21 @@ def record_search(
     return Call(load("record_search"), account, arguments, _codes)
 
 
-def bound_runs(account: str, run_ids: Sequence[str]) -> Call[list[str]]:
-    """Tell which job each run belongs to; '' = none that we know."""
+def bound_runs(
+    account: str, run_ids: Sequence[str], *, but_spares: bool = False
+) -> Call[list[str]]:
+    """Tell which job each run belongs to; '' = none that we know.
+
+    Args:
+        account: the account.
+        run_ids: the runs, at most 1,000.
+        but_spares: count runs that may be given to an equal job as nobody's.
+    """
     return Call(
-        load("bound_runs"), account, list(run_ids), lambda reply: [raw.decode() for raw in reply]
+        load("bound_runs"),
+        account,
+        [int(but_spares), *run_ids],
+        lambda reply: [raw.decode() for raw in reply],
     )
 
 

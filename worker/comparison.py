@@ -7,6 +7,7 @@ certified servers to that), and equality only where all of these are shown.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,7 @@ from api_client import ListedRun
 from runqueue.requests import Kind
 
 _URL = TypeAdapter(AnyUrl)
+_DOUBLED_WWW = re.compile(r"(?i)^(https?://(?:[^/?#@]*@)?)(?:www\.){2,}")
 #: The block of the workflow that a server makes of these kinds, and what it calls the goal.
 _BLOCKS: Mapping[str, tuple[str, str]] = {
     "login": ("login", "prompt"),
@@ -130,6 +132,10 @@ def compare(kind: Kind, sent: Mapping[str, Any], run: ShownRun) -> Comparison:
         _compare_made_workflow(kind, sent, run, fields)
     shown = run.request.get("proxy_location")
     fields.weak("proxy_location", _same_proxy(sent.get("proxy_location"), shown))
+    # Ours shows a marker, which is looked for first; another's webhook makes it another's run.
+    shown = run.request.get("webhook_url")
+    hook = sent.get("webhook_url")
+    fields.weak("webhook_url", _same_url(hook, shown) if hook else _is_absent(shown))
     return fields.result()
 
 
@@ -143,7 +149,8 @@ def _compare_task(
     if sent.get("url") is not None:
         fields.strong("url", _same_url(sent["url"], shown.get("url")))
     for name in ("data_extraction_schema", "error_code_mapping", "totp_identifier"):
-        if sent.get(name) is not None:
+        # What is empty counts as not sent: the server may have put its own in its place.
+        if sent.get(name):
             fields.strong(name, _same_json(sent[name], shown.get(name)))
         elif name != "data_extraction_schema" or is_kept:
             fields.weak(name, _is_absent(shown.get(name)))
@@ -188,7 +195,7 @@ def _compare_made_workflow(
     fields.strong("block_type", block.get("block_type") == block_type)
     if sent.get("url") is not None:
         fields.strong("url", _same_url(sent["url"], block.get("url")))
-    if sent.get(goal) is not None:
+    if sent.get(goal):  # without one a login has the server's own words
         fields.strong(goal, _same_text(sent[goal], block.get("navigation_goal")))
     values = [v for one in parameters if isinstance(one, Mapping) for v in one.values()]
     for name in _CREDENTIALS:
@@ -209,7 +216,7 @@ def _definition(workflow: Mapping[str, Any] | None) -> tuple[list[Any] | None, l
 
 
 def _compare_totp(sent: Mapping[str, Any], shown: Mapping[str, Any], fields: _Fields) -> None:
-    if sent.get("totp_identifier") is not None:
+    if sent.get("totp_identifier"):
         same = _same_text(sent["totp_identifier"], shown.get("totp_identifier"))
         fields.strong("totp_identifier", same)
     _compare_totp_url(sent, shown, fields)
@@ -258,9 +265,11 @@ def _same_url(sent: Any, shown: Any) -> bool | None:
 def normalized_url(url: str) -> str:
     """Return a URL as a server shows it: as pydantic, and with it Skyvern, writes it."""
     try:
-        return str(_URL.validate_python(url.strip()))
+        shown = str(_URL.validate_python(url.strip()))
     except ValidationError:
         return url.strip()
+    # A server may take a doubled "www." for a slip and drop one: that is no difference.
+    return _DOUBLED_WWW.sub(r"\1www.", shown)
 
 
 def _same_parameter(sent: Any, shown: Any) -> bool | None:
@@ -268,26 +277,39 @@ def _same_parameter(sent: Any, shown: Any) -> bool | None:
     if sent == shown:
         return True
     if isinstance(sent, str) and isinstance(shown, str):
-        # A URL may be rewritten like others.
-        return normalized_url(sent) == normalized_url(shown)
-    left, right = _plain(sent), _plain(shown)
-    if left == right:
+        # A URL may be rewritten like others, and a text be read as JSON.
+        return normalized_url(sent) == normalized_url(shown) or _as_json(sent) == shown
+    return _same_value(_plain(sent), _plain(shown))
+
+
+def _same_value(sent: Any, shown: Any) -> bool | None:
+    if isinstance(sent, float) and isinstance(shown, int):
+        # A number that was declared whole lost its fraction.
+        return sent == shown or (None if math.trunc(sent) == shown else False)
+    if isinstance(sent, int) and isinstance(shown, float):
+        return float(sent) == shown  # it may have lost its last digits
+    if sent == shown:
         return True
-    are_scalars = not isinstance(left, list | dict) and not isinstance(right, list | dict)
+    are_scalars = not isinstance(sent, list | dict) and not isinstance(shown, list | dict)
     # Of a file's URL and the like a server may make an object.
-    return False if are_scalars or type(left) is type(right) else None
+    return False if are_scalars or type(sent) is type(shown) else None
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as numbers, where it reads as one, and as JSON else."""
-    if isinstance(value, str):
-        read = _as_json(value.strip())
-        value = read if not isinstance(read, str) else value.strip()
-        if isinstance(value, str) and value.lower() in {"true", "false"}:
-            return value.lower() == "true"
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return value
+    """Return a value as a number or a truth value where it reads as one, and as JSON else."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    # A server casts by Python's rules, which take "007", "+7" and "1_000", too.
+    for read in (int, float):
+        try:
+            number = read(text)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else text
+    return _as_json(text)
 
 
 def _same_proxy(sent: Any, shown: Any) -> bool | None:

@@ -155,13 +155,21 @@ class Runs:
             )
         return page
 
-    async def owners(self, found: Iterable[ListedRun]) -> dict[str, str]:
-        """Return which job each run belongs to, by run id; '' = none that we know."""
+    async def owners(
+        self, found: Iterable[ListedRun], *, but_spares: bool = False
+    ) -> dict[str, str]:
+        """Return which job each run belongs to, by run id; '' = none that we know.
+
+        Args:
+            found: the runs.
+            but_spares: count runs that may be given to an equal job as nobody's.
+        """
         runs = [run.run_id for run in found]
         owners: dict[str, str] = {}
         for start in range(0, len(runs), 1000):
             part = runs[start : start + 1000]
-            names = await self._account.send(stages.bound_runs(self._account.name, part))
+            call = stages.bound_runs(self._account.name, part, but_spares=but_spares)
+            names = await self._account.send(call)
             owners.update(zip(part, names, strict=True))
         return owners
 

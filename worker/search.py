@@ -243,7 +243,7 @@ class Search:
         """Read whose the runs are, what those of nobody ask for, and which other jobs wait."""
         others, in_flight, is_whole = await self._doubts({job.job_id for job in jobs})
         # Owners after submissions under way: one that ends in between has its run by then.
-        owners = await self._runs.owners(listing.made)
+        owners = await self._runs.owners(listing.made, but_spares=True)
         since = min(job.since for job in jobs)
         free = [
             run
