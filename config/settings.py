@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
@@ -126,6 +126,9 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
     #: Whether workflow runs carry the marker as an entry of `run_metadata`, too, of which newer
     #: servers make a tag of the run; only with `correlation`.
     run_tags: bool = True
+    #: What becomes of unknown fields of a run request, and of values that Skyvern is known not to
+    #: take: refuse, warn (sent, and logged once) or pass.
+    request_checks: Literal["refuse", "warn", "pass"] = "refuse"
     #: Seconds between two looks at a run (and lists of live runs): the least, and the most.
     poll_min_seconds: Seconds = 2
     poll_max_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30

@@ -34,8 +34,12 @@ class Answered(Accepted):
     """What became of one job of many."""
 
     status: Literal["new", "known", "conflict"] = Field(  # type: ignore[assignment]
-        description="Conflict: its key names a job with another request, which stays.",
+        description="Conflict: its key names a job with another request, which stays; or, if there"
+        " is an `error`, another job holds a file of it. It was not stored.",
         examples=["new"],
+    )
+    error: str | None = Field(
+        None, description="Of a conflict that is not about the key: why.", examples=[None]
     )
 
 
@@ -208,7 +212,7 @@ class GroupsShown(BaseModel):
 
 def answer_values(answer: Enqueued) -> dict[str, Any]:
     """Return the answer to one job handed in."""
-    return {
+    values = {
         "job_id": answer.job_id,
         "status": answer.status.value,
         "state": answer.state.value,
@@ -216,6 +220,7 @@ def answer_values(answer: Enqueued) -> dict[str, Any]:
         "batch": answer.batch,
         "created_at": answer.created_at.isoformat(),
     }
+    return values if answer.fault is None else {**values, "error": str(answer.fault)}
 
 
 def job_values(job: Job, *, result: bool) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from runqueue.groups import KEEP, Group
 from runqueue.handles import AwaitableJob, QueuedJob
 from runqueue.job import Enqueued, EnqueueStatus, Job, JobState
 from runqueue.queue import RunQueue
+from runqueue.request_checks import RequestChecks
 from runqueue.requests import (
     DownloadFilesRunRequest,
     LoginRunRequest,
@@ -79,6 +80,7 @@ __all__ = [
     "QueueFull",
     "QueueUnavailable",
     "QueuedJob",
+    "RequestChecks",
     "Retry",
     "RunQueue",
     "RunQueueError",

@@ -24,6 +24,8 @@ _SHOWN_FIELDS = frozenset(
     | {"max_screenshot_scrolling_times", "download_timeout", "max_steps_per_run"}
 )
 _SHOWN_CHARS = 60
+#: How a message begins that is about a field which there is not.
+UNKNOWN_FIELD = "unknown field"
 #: orjson writes at most 254 levels; the body stands a little way down already.
 _DEEPEST = 250
 _JSON_TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
@@ -177,10 +179,10 @@ def _unknown(
 ) -> str:
     if others := [other.kind for other in models.values() if name in other.model_fields]:
         kinds = " or ".join(f"{kind!r}" for kind in others)
-        return f"unknown field, {name!r} belongs to kind {kinds}"
+        return f"{UNKNOWN_FIELD}, {name!r} belongs to kind {kinds}"
     if name in beside:
-        return f"unknown field, {name!r} belongs beside the body"
-    return f"unknown field{did_you_mean(name, model.model_fields) if guess else ''}"
+        return f"{UNKNOWN_FIELD}, {name!r} belongs beside the body"
+    return f"{UNKNOWN_FIELD}{did_you_mean(name, model.model_fields) if guess else ''}"
 
 
 def _expected(model: type[RunRequest], name: str, inside: int | str | None) -> str:

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from runqueue.delivery import NO_WEBHOOK, WebhookDelivery
+from runqueue.errors import FieldError
 from runqueue.spec import Priority
 
 
@@ -70,6 +71,8 @@ class Enqueued(NamedTuple):
         state: the job's state now.
         batch: the batch the job belongs to, if any.
         created_at: when the job was first handed in.
+        fault: of a conflict that is not about the key: the field that another job stands against.
+            State and time are that job's then, and nothing was stored.
     """
 
     job_id: str
@@ -78,6 +81,7 @@ class Enqueued(NamedTuple):
     state: JobState
     batch: str | None
     created_at: datetime
+    fault: FieldError | None = None
 
 
 class Stray(NamedTuple):

@@ -122,7 +122,11 @@ class Operations(Deliveries):
 
     def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have dead, failed or canceled jobs done again; returns what came of each."""
-        others = {0: Settled.NOT_ENDED_BADLY, 2: Settled.BATCH_CANCELED}
+        others = {
+            0: Settled.NOT_ENDED_BADLY,
+            2: Settled.BATCH_CANCELED,
+            3: Settled.FILES_USED,
+        }
         return named(self._each_seen(job_ids, operator_calls.replay), others)
 
     def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:

@@ -33,6 +33,7 @@ from runqueue.remote_batching import RemoteBatching
 from runqueue.remote_link import Link
 from runqueue.remote_upload import LineConflict, Uploaded
 from runqueue.remote_values import line_of, read_answer, read_job, read_stats
+from runqueue.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.spec import JobSpec, Priority
@@ -55,6 +56,8 @@ class RemoteQueue(RemoteBatching):
         token: default RUNQUEUE_TOKEN; '' = none. It is sent over https, or to this machine, alone.
         allow_http: send it over http all the same, with a warning; default RUNQUEUE_ALLOW_HTTP.
         patience: seconds that a gateway which says "later" is waited for, all in all.
+        request_checks: as `RunQueue` takes it, for what is checked on this side (`enqueue`); the
+            gateway checks by its own RUNQUEUE_REQUEST_CHECKS.
 
     Raises (from every method): `QueueUnavailable` when the gateway does not answer (three tries) or
     says "later" for too long; `NotAllowed` when it does not know the token, or its bearer may not
@@ -68,7 +71,9 @@ class RemoteQueue(RemoteBatching):
         *,
         allow_http: bool | None = None,
         patience: float = 30.0,
+        request_checks: RequestChecks | str | None = None,
     ) -> None:
+        self._checks = current_checks() if request_checks is None else read_checks(request_checks)
         self._link = Link(url, token, allow_http=allow_http, patience=patience)
 
     def __repr__(self) -> str:
@@ -120,6 +125,7 @@ class RemoteQueue(RemoteBatching):
             namespace=namespace,
             on_unconfirmed=on_unconfirmed,
             retry=retry,
+            checks=self._checks,
         )
         key = spec.custom_id or ""
         used = IdempotencyConflict(key, ids.job_id_for(spec.account, spec.namespace, key))

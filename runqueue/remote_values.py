@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from runqueue._when import When
 from runqueue.batches import Batch
 from runqueue.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
+from runqueue.errors import FieldError
 from runqueue.groups import Group
 from runqueue.job import Enqueued, EnqueueStatus, Job, JobState, read_candidates
 from runqueue.spec import JobSpec, Priority
@@ -92,6 +93,7 @@ def read_answer(values: dict[str, Any]) -> Enqueued:
         JobState(values["state"]),
         values["batch"],
         datetime.fromisoformat(values["created_at"]),
+        None if not values.get("error") else FieldError(*values["error"].split(": ", 1)),
     )
 
 

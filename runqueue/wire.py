@@ -13,19 +13,20 @@ from typing import Any
 import orjson
 
 from runqueue import ids, packing
-from runqueue.requests import KINDS, Kind
+from runqueue.requests import KINDS, MODELS, Kind
+from runqueue.server_rules import MAX_METADATA
 from runqueue.spec import JobSpec
 
 #: Body fields that travel elsewhere: as a header, or in the query.
 _HEADERS = {"user_agent": "x-user-agent", "max_steps_override": "x-max-steps-override"}
 _SPLICED = ("title", "webhook_url")
 _OUTSIDE = frozenset({*_HEADERS, *_SPLICED, "template"})
+#: Those that each kind has; another kind's stay in the body, if unknown fields are let pass.
+_OUTSIDE_OF = {kind: _OUTSIDE.intersection(model.model_fields) for kind, model in MODELS.items()}
 #: The digest of each kind, up to the body; a copy goes on.
 _BEGUN = {kind: blake2b(kind.encode(), digest_size=16) for kind in KINDS}
 #: How an envelope names a kind: by its first letter.
 _KINDS: dict[str, Kind] = {kind[0]: kind for kind in KINDS}
-#: Entries of `run_metadata` that Skyvern takes at most.
-MAX_METADATA = 20
 
 
 @dataclass(slots=True)  # not frozen: it is made for each job, in half the time so
@@ -58,9 +59,10 @@ def pack(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
     digest = _BEGUN[spec.kind].copy()
     digest.update(spec.canonical)
     envelope: dict[str, Any] = {"k": spec.kind[0]}
-    if not _OUTSIDE.isdisjoint(body):
+    outside = _OUTSIDE_OF[spec.kind]
+    if not outside.isdisjoint(body):
         rest = body.copy()
-        for name in _OUTSIDE:
+        for name in outside:
             if name in rest:
                 envelope[name] = rest.pop(name)
     if spec.custom_id is not None:

@@ -48,6 +48,7 @@ def test_every_default_is_the_documented_one() -> None:
         "correlation": True,
         "run_tags": True,
         "shared_account": False,
+        "request_checks": "refuse",
         "previous_api_keys": (),
         "webhook_secrets": (),
         "max_webhooks_per_second": 50,
