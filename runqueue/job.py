@@ -110,6 +110,7 @@ class Job:
         result: the run as Skyvern's API last gave it, parsed; None before the end.
         on_unconfirmed: what becomes of it when its answer was lost: auto, park or resubmit.
         webhook: how the news of its end got to the request's `webhook_url`.
+        max_run_seconds: the longest that its run may take; None = the account's limit.
     """
 
     id: str
@@ -136,6 +137,7 @@ class Job:
     on_unconfirmed: str = "auto"
     webhook: WebhookDelivery = NO_WEBHOOK
     traceparent: str = ""
+    max_run_seconds: float | None = None
 
     @property
     def is_over(self) -> bool:

@@ -61,6 +61,7 @@ def read_job(values: dict[str, Any], account: str = "default") -> Job:
         result=values["result"] if "result" in values else _result(values),
         on_unconfirmed=values.get("on_unconfirmed", "auto"),
         webhook=_webhook(values["webhook"]),
+        max_run_seconds=values.get("max_run_seconds"),
     )
 
 
@@ -154,6 +155,7 @@ def line_of(spec: JobSpec) -> bytes:
         "account": spec.account,
         "namespace": spec.namespace,
         "on_unconfirmed": spec.on_unconfirmed,
+        "max_run_seconds": spec.max_run_seconds,
     }
     if spec.retry is not None:
         retry = spec.retry

@@ -84,6 +84,7 @@ def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
         "cancel_requested": job.cancel_requested,
         "run_at": job.run_at.isoformat() if job.run_at else None,
         "deadline": job.deadline.isoformat() if job.deadline else None,
+        "max_run_seconds": job.max_run_seconds,
     }
 
 

@@ -43,8 +43,9 @@ for i = 3, #ARGV, 5 do
     if job.state == 'unconfirmed' then note_step(job, 'found', run_id) end
     adopt(job, attempt, run_id, ARGV[i + 3], is_bound)
     local left_alone = comes_to_us(job) and patience() or 0
-    local is_listed = left_alone == 0 and may_join(NOW)
-    polls[#polls + 1] = int(is_listed and join(id, NOW) or NOW + math.max(tonumber(ARGV[i + 4]), left_alone))
+    local after = math.min(math.max(tonumber(ARGV[i + 4]), left_alone), job.max_run or math.huge)
+    local is_listed = left_alone == 0 and may_join(NOW, NOW, job.max_run)
+    polls[#polls + 1] = int(is_listed and join(id, NOW, job.max_run) or NOW + after)
     polls[#polls + 1] = id
   end
   reply[#reply + 1] = code
