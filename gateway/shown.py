@@ -113,6 +113,10 @@ class JobShown(BaseModel):
     created_at: datetime = _WHEN
     run_at: datetime | None = Field(examples=[None])
     deadline: datetime | None = Field(examples=[None])
+    max_run_seconds: float | None = Field(
+        description="The longest that its run may take; null: the account's limit.",
+        examples=[None],
+    )
     started_at: datetime | None = _WHEN
     ended_at: datetime | None = _WHEN
     webhook: Delivery
@@ -241,6 +245,7 @@ def job_values(job: Job, *, result: bool) -> dict[str, Any]:
         "candidates": [candidate.as_dict() for candidate in job.candidates],
         "run_at": job.run_at.isoformat() if job.run_at else None,
         "deadline": job.deadline.isoformat() if job.deadline else None,
+        "max_run_seconds": job.max_run_seconds,
         "webhook": {
             "state": job.webhook.state.value,
             "attempts": job.webhook.attempts,

@@ -20,9 +20,14 @@ class Claimed(NamedTuple):
 
 
 class Due(NamedTuple):
-    """A running job to look at; retry is its policy as stored, runs those that ended before.
+    """A running job to look at.
 
-    job_id is '' when no job owns the run.
+    Args:
+        job_id: '' when no job owns the run.
+        retry: its policy as stored.
+        runs: those that ended before.
+        since_us: from when the run's time counts: its acceptance, or the start of a later attempt.
+        limit_us: how long that time is; 0 = without a limit.
     """
 
     job_id: str
@@ -33,6 +38,8 @@ class Due(NamedTuple):
     deadline_us: int | None
     retry: str = ""
     runs: int = 0
+    since_us: int = 0
+    limit_us: int = 0
 
 
 class Doubtful(NamedTuple):
@@ -126,12 +133,19 @@ class Lost(NamedTuple):
 
 
 class Polled(NamedTuple):
-    """A run that goes on; run_status is '' when it is as before."""
+    """A run that goes on.
+
+    Args:
+        run_status: '' when it is as before.
+        next_after_us: when it is polled again, from now.
+        begun_us: when its current attempt began, by the queue's clock; 0 = as before.
+    """
 
     job_id: str
     attempt: int
     run_status: str
     next_after_us: int
+    begun_us: int = 0
 
 
 class Finished(NamedTuple):

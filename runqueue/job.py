@@ -152,6 +152,7 @@ class Job:
         webhook: how the news of its end got to the request's `webhook_url`.
         search_note: of an unconfirmed job, what the last search for its run came to.
         candidates: of an unconfirmed job, the runs that may be its own.
+        max_run_seconds: the longest that its run may take; None = the account's limit.
     """
 
     id: str
@@ -180,6 +181,7 @@ class Job:
     traceparent: str = ""
     search_note: str | None = None
     candidates: tuple[Candidate, ...] = ()
+    max_run_seconds: float | None = None
 
     @property
     def is_over(self) -> bool:

@@ -64,6 +64,7 @@ def read_job(values: dict[str, Any], account: str = "default") -> Job:
         webhook=_webhook(values["webhook"]),
         search_note=values.get("search_note"),
         candidates=read_candidates(orjson.dumps(values.get("candidates") or [])),
+        max_run_seconds=values.get("max_run_seconds"),
     )
 
 
@@ -158,6 +159,7 @@ def line_of(spec: JobSpec) -> bytes:
         "account": spec.account,
         "namespace": spec.namespace,
         "on_unconfirmed": spec.on_unconfirmed,
+        "max_run_seconds": spec.max_run_seconds,
     }
     if spec.retry is not None:
         retry = spec.retry

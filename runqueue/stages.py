@@ -24,6 +24,7 @@ from runqueue.items import (
     Tick,
     ToCancel,
 )
+from runqueue.run_limits import WORKFLOW_RUN_US
 from runqueue.scripts import Argument, Call, load
 
 
@@ -93,14 +94,17 @@ def poll_claim(
                 int(reply[i + 5]) if reply[i + 5] else None,
                 reply[i + 6].decode(),
                 int(reply[i + 7] or 0),
+                int(reply[i + 8] or 0),
+                int(reply[i + 9] or 0),
             )
-            for i in range(4, len(reply), 8)
+            for i in range(4, len(reply), 10)
             if reply[i + 1] and reply[i + 4]
         ]
         return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
 
     lists = (int(may_list), ahead_us, least_us)
     arguments: list[Argument] = [process, want, tick_us, lease_us, max_run_us, *lists]
+    arguments.append(max(max_run_us, WORKFLOW_RUN_US))
     return Call(load("poll_claim"), account, arguments, parse)
 
 

@@ -31,6 +31,8 @@ T = TypeVar("T")
 KEY_CHECK_SECONDS = 30.0
 #: Entries that one step of a migration walks: a millisecond or two of Redis.
 MIGRATE_ENTRIES = 1000
+#: Limits of runs, of which some were too slow, that are remembered beyond their use.
+MOST_LIMITS = 32
 #: Seconds for which a server that has no list of runs is not asked for one.
 NO_LIST_SECONDS = 3600.0
 #: Seconds for which a server that refuses tags is sent none.
@@ -115,9 +117,9 @@ class AccountLink:
             self._trace_ends,
             size=lambda item: len(item.result),
         )
-        hung = f"deadline: the run took longer than {self.settings.max_run_seconds:g} s"
         self.late = Recorder[str](lambda ids: calls.cancel(name, ids, "deadline"), self.send)
-        self.hung = Recorder[str](lambda ids: calls.cancel(name, ids, hung), self.send)
+        #: Of runs that took too long, by the reason: it names the limit.
+        self._hung: dict[str, Recorder[str]] = {}
         self.ended_strays = Recorder[str](
             lambda run_ids: stages.drop_strays(name, run_ids), self.send
         )
@@ -137,6 +139,15 @@ class AccountLink:
             why: self._giving_back(why)
             for why in ("void", "not_sent", "busy", "limited", "account")
         }
+
+    def end_hung(self, job_id: str, limit_us: int) -> None:
+        """Have a run canceled, and its job failed, that took longer than `limit_us`."""
+        why = f"deadline: the run took longer than {limit_us / 1e6:.15g} s"
+        if why not in self._hung:
+            if len(self._hung) >= MOST_LIMITS:
+                self._hung = {why: one for why, one in self._hung.items() if one.is_busy}
+            self._hung[why] = Recorder(lambda ids: calls.cancel(self.name, ids, why), self.send)
+        self._hung[why].put(job_id, lambda: None)
 
     def _giving_back(self, why: str) -> Recorder[items.GivenBack]:
         return Recorder(lambda items: stages.give_back(self.name, items, why), self.send)
@@ -265,7 +276,7 @@ class AccountLink:
             self.finished,
             self.run_again,
             self.late,
-            self.hung,
+            *self._hung.values(),
             self.look_now,
             self.deliveries,
             self.callbacks,

@@ -86,6 +86,7 @@ def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
         **doubt_values(job, as_json=as_json),
         "run_at": job.run_at.isoformat() if job.run_at else None,
         "deadline": job.deadline.isoformat() if job.deadline else None,
+        "max_run_seconds": job.max_run_seconds,
     }
 
 

@@ -17,8 +17,9 @@ pass_when_full()
 
 local function look_after(job, poll_after)
   local left_alone = comes_to_us(job) and patience() or 0
-  local is_listed = left_alone == 0 and may_join(NOW)
-  polls[#polls + 1] = int(is_listed and join(job.id, NOW) or NOW + math.max(tonumber(poll_after), left_alone))
+  local after = math.min(math.max(tonumber(poll_after), left_alone), job.max_run or math.huge)
+  local is_listed = left_alone == 0 and may_join(NOW, NOW, job.max_run)
+  polls[#polls + 1] = int(is_listed and join(job.id, NOW, job.max_run) or NOW + after)
   polls[#polls + 1] = job.id
 end
 

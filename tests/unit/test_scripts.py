@@ -33,7 +33,7 @@ def test_there_are_scripts_to_test() -> None:
     assert [
         *("batches", "board", "capacity", "clock", "core", "deliveries", "doubts", "endpoints"),
         *("files", "groups", "guesses", "holds", "jobs", "lanes", "limits", "line", "lists"),
-        *("packed", "runs", "save", "server", "strays", "times", "trail"),
+        *("packed", "run_limits", "runs", "save", "server", "strays", "times", "trail"),
         *("trust", "webhooks"),
     ] == LIBS
 
