@@ -14,7 +14,7 @@ _OPAQUE = frozenset({
     "screenshot_urls", "action_screenshot_urls", "latency_ms", "step_count", "total_steps",
     "failure_category", "webhook_failure_reason", "browser_console_log_url", "created_by",
     "x-skyvern-signature", "x-skyvern-timestamp", "content-length", "host", "date", "user-agent",
-    "download_path", "browser_address", "stream_transport", "signed_url", "uri",
+    "download_path", "stream_transport", "file_size", "signed_url", "uri",
 })  # fmt: skip
 
 _ID = re.compile(r"\b(tsk_v2|[a-z]{1,7})_\d{5,}")
@@ -76,7 +76,7 @@ def normalised(value: Any, known: Mapping[str, str]) -> Any:
     """
     if isinstance(value, dict):
         return {
-            name: _kind(item) if name in _OPAQUE else normalised(item, known)
+            name: _kind(item) if _is_opaque(name, value) else normalised(_first(name, item), known)
             for name, item in value.items()
         }
     if isinstance(value, list):
@@ -101,10 +101,22 @@ def differences(
 
 
 def accepted_in(page: str) -> list[Accepted]:
-    """The rows of the page's table of accepted differences, under the heading `Where it differs`."""
+    """The rows of the page's table under the heading `Where it differs`."""
     section = page.partition("## Where it differs")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \|$", section, re.MULTILINE)
     return [Accepted(pattern, reason.strip()) for pattern, reason in rows]
+
+
+def _is_opaque(name: str, parent: Mapping[str, Any]) -> bool:
+    """Whether a value is told by its kind; what a validator of the server says is its own prose."""
+    return name in _OPAQUE or (name == "msg" and parent.get("type") == "value_error")
+
+
+def _first(name: str, value: Any) -> Any:
+    """Of a refusal in words the first sentence, which says what is wrong; the rest is advice."""
+    if name == "detail" and isinstance(value, str):
+        return re.split(r"[.;:—] ", value)[0].rstrip(".")
+    return value
 
 
 def _kind(value: object) -> str:

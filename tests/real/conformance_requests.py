@@ -99,7 +99,8 @@ _TASK_FIELDS: dict[str, Fields] = {
     "title null": {"title": None},
     "title empty": {"title": ""},
     "prompt empty": {"prompt": ""},
-    "prompt with blanks": {"prompt": "  two\nlines ü \u0001 "},
+    "prompt with blanks": {"prompt": "  two\nlines ü \t\r|\u0001|\u0000|\u000b|\u000c| "},
+    "prompt with odd signs": {"prompt": "\u001f|\u007f|\u0085|\u200b|\ufeff|\U0001f600"},
     "schema object": {"data_extraction_schema": {"type": "object", "properties": {"a": {}}}},
     "schema list": {"data_extraction_schema": [{"a": 1}]},
     "schema text": {"data_extraction_schema": "a: number"},
@@ -210,7 +211,12 @@ def workflow_runs() -> dict[str, Fields]:
 
 _PARAMETERS: dict[str, Fields | None] = {
     "all given": {
-        "need": "n", "text": "t2", "whole": 8, "real": 2.5, "flag": True, "data": [1],
+        "need": "n",
+        "text": "t2",
+        "whole": 8,
+        "real": 2.5,
+        "flag": True,
+        "data": [1],
         "file": "http://h/y",
     },
     "defaults": {"need": "n"},
@@ -294,23 +300,36 @@ LOGINS: dict[str, Fields] = {
     "type unknown": {"credential_type": "notebook"},
     "skyvern unknown": {"credential_type": "skyvern", "credential_id": "cred_1", "url": HOST},
     "bitwarden nothing": {"credential_type": "bitwarden", "url": HOST},
-    "bitwarden": {"credential_type": "bitwarden", "bitwarden_item_id": "i", "url": HOST},
+    "bitwarden": {
+        "credential_type": "bitwarden",
+        "url": HOST,
+        "bitwarden_item_id": "7d1c1bd8-4f64-4b6f-8f59-b15500f8a9aa",
+    },
     "1password nothing": {"credential_type": "1password", "url": HOST},
     "1password vault alone": {
-        "credential_type": "1password", "onepassword_vault_id": "v", "url": HOST,
+        "credential_type": "1password",
+        "onepassword_vault_id": "v",
+        "url": HOST,
     },
     "azure nothing": {"credential_type": "azure_vault", "url": HOST},
     "azure name alone": {"credential_type": "azure_vault", "azure_vault_name": "n", "url": HOST},
     "azure no password": {
-        "credential_type": "azure_vault", "azure_vault_name": "n",
-        "azure_vault_username_key": "u", "url": HOST,
+        "credential_type": "azure_vault",
+        "azure_vault_name": "n",
+        "azure_vault_username_key": "u",
+        "url": HOST,
     },
     "azure": {
-        "credential_type": "azure_vault", "azure_vault_name": "n",
-        "azure_vault_username_key": "u", "azure_vault_password_key": "p", "url": HOST,
+        "credential_type": "azure_vault",
+        "azure_vault_name": "n",
+        "azure_vault_username_key": "u",
+        "azure_vault_password_key": "p",
+        "url": HOST,
     },
     "no url": {
-        "credential_type": "1password", "onepassword_vault_id": "v", "onepassword_item_id": "i",
+        "credential_type": "1password",
+        "onepassword_vault_id": "v",
+        "onepassword_item_id": "i",
     },
 }
 
@@ -319,7 +338,9 @@ DOWNLOADS: dict[str, Fields] = {
     "nothing": {},
     "goal number": {"navigation_goal": 5},
     "suffix, timeout, steps": {
-        "navigation_goal": "Get it", "download_suffix": "x.pdf", "download_timeout": 3,
+        "navigation_goal": "Get it",
+        "download_suffix": "x.pdf",
+        "download_timeout": 3,
         "max_steps_per_run": 3,
     },
     "timeout bad": {"navigation_goal": "Get it", "download_timeout": "soon"},

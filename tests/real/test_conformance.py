@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,11 +30,12 @@ def servers() -> Iterator[tuple[Server, Server]]:
     real = real_server()
     # Without a browser every task of the real server fails, and so does every one on a closed port.
     options = ("--version", version_of(real), "--failed", "1", "--duration", "0.4")
+    options += ("--made-workflows",)
     with simulated(*options) as double:
         yield real, double
 
 
-def behaviours(server: Server, scenario: str) -> dict[str, object]:
+def behaviours(scenario: str, server: Server) -> dict[str, object]:
     with receiving() as receiver:
         talk = Talk(server, receiver)
         try:
@@ -45,12 +46,12 @@ def behaviours(server: Server, scenario: str) -> dict[str, object]:
 
 
 def test_the_simulator_behaves_as_the_real_server_does(
-    servers: tuple[Server, Server], record_property: object
+    servers: tuple[Server, Server],
 ) -> None:
     compared, found = 0, list[Difference]()
     for scenario in SCENARIOS:
-        with ThreadPoolExecutor(2) as pool, ExitStack():
-            real, double = pool.map(lambda server: behaviours(server, scenario), servers)
+        with ThreadPoolExecutor(2) as pool:
+            real, double = pool.map(partial(behaviours, scenario), servers)
         compared += len(real)
         found += differences(real, double)
     accepted = accepted_in(PAGE.read_text())
