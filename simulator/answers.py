@@ -20,7 +20,9 @@ _FAILURE_REASONS = {
 }
 
 #: What the answer of a submission does not show yet.
-_NOT_YET = dict.fromkeys(("downloaded_files", "screenshot_urls", "errors", "step_count"))
+_NOT_YET = dict.fromkeys(
+    ("downloaded_files", "screenshot_urls", "errors", "step_count", "max_screenshot_scrolls")
+)
 
 
 def first_answer(run: Run, echo: bytes, now: float) -> Json:

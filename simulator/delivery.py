@@ -95,7 +95,7 @@ class Sender:
         except TimeoutError:
             status, error = None, f"Request timed out after {self._timeout:g} seconds."
         except aiohttp.ClientConnectorSSLError as problem:
-            error = f"Could not reach URL: {problem}"
+            error = f"Could not reach URL: {problem.os_error}"
         except aiohttp.ClientConnectorError:
             error = "Could not reach URL: All connection attempts failed"
         except (aiohttp.ClientError, OSError, ValueError) as problem:

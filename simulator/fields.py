@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -94,6 +94,14 @@ class CredentialType(StrEnum):
     AZURE = "azure_vault"
 
 
+class BrowserType(StrEnum):
+    """A browser of a session's or a workflow run's choice."""
+
+    MSEDGE = "msedge"
+    CHROME = "chrome"
+    STEALTH_CHROMIUM = "stealth-chromium"
+
+
 class GeoTarget(BaseModel):
     """A place to browse from, as finely as a city."""
 
@@ -142,8 +150,8 @@ def _browser_address(value: str | None) -> str | None:
 
 
 def _browser_type(value: object) -> object:
-    if value is not None and value not in ("msedge", "chrome", "stealth-chromium"):
-        raise ValueError("expected one of: msedge, chrome, stealth-chromium")
+    if value is not None and value not in list(BrowserType):
+        raise ValueError(f"expected one of: {', '.join(BrowserType)}")
     return value
 
 
@@ -300,7 +308,7 @@ class SessionFields(BaseModel):
 
     url: Address = None
     timeout: int | None = Field(default=60, ge=5)
-    browser_type: Literal["msedge", "chrome", "stealth-chromium"] | None = None
+    browser_type: BrowserType | None = None
     browser_profile_id: str | None = Field(default=None, pattern="^bp_")
     generate_browser_profile: bool = False
 

@@ -57,7 +57,10 @@ _FIRST_OF_TASKS: tuple[str, ...] = (
     "start_fresh_browser",
     "file_ids",
 )
-_FIRST_OF_TWO: tuple[str, ...] = (*_FIRST_OF_TASKS, "browser_profile_id", "publish_workflow")
+_FIRST_OF_TWO: tuple[str, ...] = (
+    *_FIRST_OF_TASKS,
+    *("max_steps", "browser_profile_id", "publish_workflow"),
+)
 _KEPT_OF_WORKFLOWS: tuple[str, ...] = (
     *("workflow_id", "proxy_location", "webhook_url", "totp_url", "totp_identifier"),
     *("browser_session_id", "start_fresh_browser", "max_screenshot_scrolls", "browser_address"),
@@ -260,7 +263,7 @@ def _check_older_engine(fields: TaskFields) -> None:
 
 def _check_files(file_ids: list[str] | None) -> None:
     if file_ids:
-        unknown = f"These file ids are not available to attach: {', '.join(file_ids)}"
+        unknown = f"These file ids are not available to attach; unknown: {', '.join(file_ids)}"
         raise RefusedError(422, unknown)
 
 

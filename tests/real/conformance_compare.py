@@ -115,7 +115,7 @@ def _is_opaque(name: str, parent: Mapping[str, Any]) -> bool:
 def _first(name: str, value: Any) -> Any:
     """Of a refusal in words the first sentence, which says what is wrong; the rest is advice."""
     if name == "detail" and isinstance(value, str):
-        return re.split(r"[.;:—] ", value)[0].rstrip(".")
+        return re.split(r"\. |; | — ", value)[0].rstrip(".")
     return value
 
 

@@ -41,9 +41,7 @@ def requests(talk: Talk, path: str, kind: str, bodies: dict[str, Fields]) -> Non
             runs[name] = answer["run_id"]
     for name, run_id in runs.items():
         talk.note(f"{kind}, {name}: get", talk.end_of(run_id))
-        items = talk.ask("GET", f"/v1/runs?search_key={run_id}").json()
-        own = [item for item in items if item["run_id"] == run_id]
-        talk.note(f"{kind}, {name}: list item", own)
+        talk.note(f"{kind}, {name}: list item", talk.listed(run_id))
 
 
 def every_task(talk: Talk) -> None:
@@ -92,11 +90,12 @@ def workflows(talk: Talk) -> None:
     talk.try_out("run with bad steps", "POST", WORKFLOWS, {"workflow_id": workflow}, headers=steps)
     agent = {"x-user-agent": "runqueue/1"}
     talk.try_out("run with agent", "POST", WORKFLOWS, {"workflow_id": workflow}, headers=agent)
-    for name, body in {
+    bodies: dict[str, Fields] = {
         "unknown workflow": {"workflow_id": "wpid_999"},
         "no workflow": {},
         "workflow number": {"workflow_id": 5},
-    }.items():
+    }
+    for name, body in bodies.items():
         talk.try_out(f"run {name}", "POST", WORKFLOWS, body)
     fails = [{"block_type": "http_request", "label": "h1", "method": "GET", "url": HOST}]
     broken = talk.create_workflow(definition("Fails", blocks=fails))
@@ -127,22 +126,15 @@ def searches(talk: Talk) -> None:
             found.setdefault(name, []).append(talk.found(f"search_key={key}").count(run_id))
         listed = talk.ask("GET", f"/v1/agents/runs?search_key={mark}").json()
         found[name].append([item["workflow_run_id"] for item in listed].count(run_id))
-        others = [
-            item
-            for item in talk.ask("GET", f"/v1/runs?search_key={mark}").json()
-            if item["run_id"] != run_id
-        ]
-        found[name].append(others)
+        others = [other for other in talk.found(f"search_key={mark}") if other != run_id]
+        found[name].append([talk.listed(other) for other in others])
     for name, counts in found.items():
         talk.note(f"search, {name}", counts)
     declared = talk.submit(WORKFLOWS, {"workflow_id": workflow, "parameters": {"need": "n"}})
     plain = talk.submit(TASKS, {"prompt": "p", "url": f"{HOST}/100%_x", "title": "100%_x"})
     two = talk.submit(TASKS, {"prompt": "p", "url": HOST, "engine": "skyvern-2.0"})
-    talk.try_out(
-        "2.0 task by the id of its workflow run",
-        "GET",
-        f"/v1/runs/{talk.ask('GET', f'/v1/runs/{two}').json()['app_url'].rpartition('/')[2]}",
-    )
+    beneath = talk.end_of(two)["app_url"].rpartition("/")[2]
+    talk.try_out("2.0 task by the id of its workflow run", "GET", f"/v1/runs/{beneath}")
     talk.note("search by id and names", {
         "run id": talk.found(f"search_key={declared}"),
         "part of the run id": declared in talk.found(f"search_key={declared[3:]}"),
@@ -352,8 +344,13 @@ def unknown(talk: Talk) -> None:
         talk.try_out(f"tags {run_id}", "GET", f"/v1/runs/{run_id}/tags")
     for path in ("/v1/workflows/runs/wr_999", "/api/v1/tasks/tsk_999", "/v1/nothing", "/nothing"):
         talk.try_out(f"get {path}", "GET", path)
-    for method, path in (("GET", TASKS), ("PUT", TASKS), ("DELETE", "/v1/runs"),
-                         ("POST", "/v1/runs/tsk_999"), ("GET", "/v1/runs/tsk_999/cancel")):  # fmt: skip
+    for method, path in (
+        ("GET", TASKS),
+        ("PUT", TASKS),
+        ("DELETE", "/v1/runs"),
+        ("POST", "/v1/runs/tsk_999"),
+        ("GET", "/v1/runs/tsk_999/cancel"),
+    ):
         talk.try_out(f"{method} {path}", method, path)
     task = {"prompt": "p", "url": HOST}
     for name, headers in {"no key": {"x-api-key": ""}, "wrong key": {"x-api-key": "wrong"}}.items():
@@ -371,8 +368,8 @@ def unknown(talk: Talk) -> None:
     talk.try_out("task body, as a form", "POST", TASKS, {"prompt": "p", "url": 5}, headers=form)
     for kind in ("application/json; charset=utf-8", "application/x+json", "text/plain", ""):
         headers = {"content-type": kind}
-        body = {"prompt": "p", "url": 5}
-        talk.try_out(f"task body, as {kind!r}", "POST", TASKS, body, headers=headers)
+        wrong = {"prompt": "p", "url": 5}
+        talk.try_out(f"task body, as {kind!r}", "POST", TASKS, wrong, headers=headers)
     talk.try_out("version", "GET", "/v1/version")
     talk.try_out("version, no key", "GET", "/v1/version", headers={"x-api-key": ""})
     talk.try_out("heartbeat", "GET", "/api/v1/heartbeat")

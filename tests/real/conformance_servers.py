@@ -103,6 +103,9 @@ def receiving() -> Iterator[Receiver]:
         def log_request(self, *_: object) -> None:
             pass
 
+        def log_error(self, *_: object) -> None:
+            pass
+
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         receiver.url = f"http://127.0.0.1:{server.server_port}"

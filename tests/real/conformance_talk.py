@@ -28,7 +28,11 @@ class Talk:
     def __init__(self, server: Server, receiver: Receiver) -> None:
         self.behaviours: dict[str, Any] = {}
         self.receiver = receiver
-        self._known = {server.base_url: "<server>", receiver.url: "<receiver>"}
+        self._known = {
+            server.base_url: "<server>",
+            receiver.url: "<receiver>",
+            receiver.url.removeprefix("http://"): "<receiver's host>",
+        }
         # No connection is kept: the real server closes some under its clients, and a submission
         # that is sent again is a second run.
         self._client = httpx.Client(
@@ -104,6 +108,17 @@ class Talk:
                 return run
             assert time.monotonic() < deadline, f"{run_id} does not end"
             time.sleep(0.05)
+
+    def listed(self, run_id: str) -> list[dict[str, Any]]:
+        """A run's items in the list, once it is over there, too."""
+
+        def over() -> list[dict[str, Any]]:
+            items = self.ask("GET", f"/v1/runs?search_key={run_id}").json()
+            own = [item for item in items if item["run_id"] == run_id]
+            return [] if any(item["status"] in _LIVE for item in own) else own
+
+        items: list[dict[str, Any]] = self.until(over, f"{run_id} does not end in the list")
+        return items
 
     def found(self, query: str) -> list[str]:
         """Ids of the runs that a query lists."""

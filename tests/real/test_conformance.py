@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 def servers() -> Iterator[tuple[Server, Server]]:
     real = real_server()
     # Without a browser every task of the real server fails, and so does every one on a closed port.
-    options = ("--version", version_of(real), "--failed", "1", "--duration", "0.4")
-    options += ("--made-workflows",)
+    options = ["--version", version_of(real), "--failed", "1", "--duration", "0.4"]
+    options.append("--made-workflows")
     with simulated(*options) as double:
         yield real, double
 
