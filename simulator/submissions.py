@@ -52,10 +52,8 @@ _KEPT_OF_TASKS: tuple[str, ...] = (
     *("error_code_mapping", "webhook_url", "totp_url", "max_steps", "max_screenshot_scrolls"),
 )
 _FIRST_OF_TASKS: tuple[str, ...] = (
-    *_KEPT_OF_TASKS,
-    "browser_session_id",
-    "start_fresh_browser",
-    "file_ids",
+    *(name for name in _KEPT_OF_TASKS if name != "max_steps"),
+    *("browser_session_id", "start_fresh_browser", "file_ids"),
 )
 _FIRST_OF_TWO: tuple[str, ...] = (
     *_FIRST_OF_TASKS,
