@@ -108,7 +108,10 @@ class Store:
 
 
 def _own_plan(submission: Submission) -> Plan | None:
-    """The plan of a workflow whose blocks say what becomes of it."""
+    """The plan of a workflow whose blocks, or parameters, say what becomes of it."""
+    if submission.unreadable is not None:
+        # Nor can the server read them when it runs it.
+        return Plan("never", 1.0)
     workflow = submission.workflow
     if workflow is None:
         return None

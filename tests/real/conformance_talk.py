@@ -109,16 +109,22 @@ class Talk:
             assert time.monotonic() < deadline, f"{run_id} does not end"
             time.sleep(0.05)
 
-    def listed(self, run_id: str) -> list[dict[str, Any]]:
-        """A run's items in the list, once it is over there, too."""
+    def listed(self, run_id: str, *, over: bool = True) -> list[dict[str, Any]]:
+        """A run's items in the list.
 
-        def over() -> list[dict[str, Any]]:
-            items = self.ask("GET", f"/v1/runs?search_key={run_id}").json()
-            own = [item for item in items if item["run_id"] == run_id]
-            return [] if any(item["status"] in _LIVE for item in own) else own
+        Args:
+            run_id: whose.
+            over: wait until it is over there, too; else until it runs.
+        """
 
-        items: list[dict[str, Any]] = self.until(over, f"{run_id} does not end in the list")
-        return items
+        def items() -> list[dict[str, Any]]:
+            found = self.ask("GET", f"/v1/runs?search_key={run_id}").json()
+            own = [item for item in found if item["run_id"] == run_id]
+            waits = _LIVE if over else {"created", "queued"}
+            return [] if any(item["status"] in waits for item in own) else own
+
+        found: list[dict[str, Any]] = self.until(items, f"{run_id} does not end in the list")
+        return found
 
     def found(self, query: str) -> list[str]:
         """Ids of the runs that a query lists."""
