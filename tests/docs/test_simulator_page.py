@@ -20,10 +20,10 @@ import typer.main
 
 from api_client import ForbiddenError, NotSupported, RateLimitError, RequestOptions, Skyvern
 from api_client.errors import SkyvernError
-from simulator.api import CALLS
 from simulator.cli import cli
 from simulator.faults import ROUTES, Action, Match, Rule
 from simulator.plan import FORCED_KEYS, End
+from simulator.routes import CALLS
 from tests.acceptance.test_up import running_up
 from tests.docs.pages import Example, examples, pattern_of
 
@@ -229,7 +229,7 @@ def test_every_action_in_the_table_is_one() -> None:
 def test_every_route_and_key_is_named() -> None:
     routes = PAGE.partition("| `match.route` |")[2].partition("\n")[0]
     assert re.findall(r"`(\w+)`", routes) == list(ROUTES)
-    assert {name for _, _, name, _ in CALLS} <= set(ROUTES)
+    assert {call.name for call in CALLS} <= set(ROUTES)
     for key in (*FORCED_KEYS, *get_args(End)):
         assert f"`{key}`" in PAGE
 
