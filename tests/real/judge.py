@@ -30,6 +30,7 @@ from tests.valkeys import start_valkey
 #: and jobs whose answer is not lost, among the others and after them.
 LOSSES = (Loss.CUT, Loss.ERROR, Loss.KILL, Loss.BEFORE)
 MIXED, NOT_LOST = "mixed", Loss.NONE.value
+_MIX = (Loss.CUT, Loss.ERROR, Loss.BEFORE, Loss.NONE)
 #: Jobs in a mixed set, at most.
 MIXED_JOBS = 40
 #: Seconds until a job that is still unconfirmed counts as one that does not settle: a task without
@@ -69,6 +70,10 @@ class JobSet:
     losses: list[Loss]
     lines: list[dict[str, Any]]
     job_ids: list[str] = field(default_factory=list)
+
+
+#: One job: its set and its line.
+JobOfSet = tuple[JobSet, dict[str, Any]]
 
 
 @dataclass(slots=True)
@@ -211,11 +216,11 @@ class Judge:
             killed, others, controls = self._make_sets()
             for each in (*killed, *others, *controls):
                 proxy.announce(each.key, each.losses)
-            kept = len(controls) // 2
-            self._kill_while_waiting(parts, proxy, killed, controls[: len(killed) // 2])
-            self._lose(parts, proxy, others, controls[len(killed) // 2 : -kept])
+            self._kill_while_waiting(parts, proxy, killed)
+            kept = len(self._kinds)
+            self._lose(parts, proxy, others, controls[kept:])
             # Runs made after every loss: only such a one can show that a search would have found.
-            self._enqueue(parts.queue, controls[-kept:])
+            self._enqueue(parts.queue, _spread([], controls[:kept]))
             jobs = self._wait(parts.queue)
             self.outcome.seconds = time.monotonic() - start
             for each in self._sets:
@@ -236,12 +241,11 @@ class Judge:
                 (killed if loss is Loss.KILL else others).append(made)
             if kind.equal > 1:
                 count = min(kind.equal, MIXED_JOBS)
-                losses = [LOSSES[number % len(LOSSES)] for number in range(count)]
+                losses = [_MIX[number % len(_MIX)] for number in range(count)]
                 self._random.shuffle(losses)
-                killed.append(self._set(kind, MIXED, losses))
-        # Enough of them that the queue does not take the server for one that is down.
+                others.append(self._set(kind, MIXED, losses))
         controls = [
-            self._set(kind, NOT_LOST, [Loss.NONE]) for _ in range(3) for kind in self._kinds
+            self._set(kind, NOT_LOST, [Loss.NONE]) for _ in range(4) for kind in self._kinds
         ]
         for sets in (killed, others):
             self._random.shuffle(sets)
@@ -261,18 +265,16 @@ class Judge:
         self._sets.append(made)
         return made
 
-    def _enqueue(self, queue: RunQueue, sets: Iterable[JobSet]) -> None:
-        """Submit sets to the queue, in their order."""
-        pairs = [(each, line) for each in sets for line in each.lines]
-        for start in range(0, len(pairs), 500):
-            part = pairs[start : start + 500]
-            for (each, _), job in zip(part, queue.enqueue_many([p[1] for p in part]), strict=True):
+    def _enqueue(self, queue: RunQueue, jobs: Sequence[JobOfSet]) -> None:
+        """Submit jobs to the queue, in their order."""
+        for start in range(0, len(jobs), 500):
+            part = jobs[start : start + 500]
+            answers = queue.enqueue_many([line for _, line in part])
+            for (each, _), job in zip(part, answers, strict=True):
                 each.job_ids.append(job.job_id)
 
-    def _kill_while_waiting(
-        self, parts: Factory, proxy: LossyProxy, killed: list[JobSet], controls: list[JobSet]
-    ) -> None:
-        self._enqueue(parts.queue, _mixed(killed, controls))
+    def _kill_while_waiting(self, parts: Factory, proxy: LossyProxy, killed: list[JobSet]) -> None:
+        self._enqueue(parts.queue, _spread(killed, []))
         victim = parts.start_worker()
         waiting = sum(each.losses.count(Loss.KILL) for each in killed)
         until(lambda: proxy.held == waiting, SUBMIT_SECONDS, f"{waiting} answers to be held")
@@ -283,7 +285,7 @@ class Judge:
     def _lose(
         self, parts: Factory, proxy: LossyProxy, others: list[JobSet], controls: list[JobSet]
     ) -> None:
-        self._enqueue(parts.queue, _mixed(others, controls))
+        self._enqueue(parts.queue, _spread(others, controls))
         parts.start_worker()
         parts.start_worker()
         until(
@@ -308,17 +310,20 @@ class Judge:
             time.sleep(2)
 
 
-def _mixed(sets: Sequence[JobSet], controls: Sequence[JobSet]) -> list[JobSet]:
-    """Spread controls evenly among sets."""
-    jobs = sum(len(each.lines) for each in sets)
-    mixed, spent = [], 0
-    left = list(controls)
-    for each in sets:
-        mixed.append(each)
-        spent += len(each.lines)
-        while left and (len(controls) - len(left)) * jobs < spent * len(controls):
-            mixed.append(left.pop())
-    return mixed + left
+def _spread(sets: Sequence[JobSet], controls: Sequence[JobSet]) -> list[JobOfSet]:
+    """Return the jobs of sets, a control after every third.
+
+    So the server is never seen to fail ten times in a row, which the queue would take for a server
+    that is down.
+    """
+    lossy = [(each, line) for each in sets for line in each.lines]
+    left = [(each, line) for each in controls for line in each.lines]
+    spread: list[JobOfSet] = []
+    for number, pair in enumerate(lossy, 1):
+        spread.append(pair)
+        if number % 3 == 0 and left:
+            spread.append(left.pop())
+    return spread + left
 
 
 def _is_over(job: Job) -> bool:
@@ -347,6 +352,7 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
     visible = sum(job.state is JobState.UNCONFIRMED for job in jobs)
     nobodys = len(loss_of) - len(right)
     too_many = max(0, len(loss_of) - len(jobs))
+    not_lost = each.losses.count(Loss.NONE)
     settled = [loss_of[run_id] for run_id in right]
     return Verdict(
         jobs=len(each.lines),
@@ -362,12 +368,7 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
         with_run=sum(loss.makes_run and loss is not Loss.NONE for loss in loss_of.values()),
         with_run_settled=sum(loss is not Loss.NONE for loss in settled),
         without_run=sum(s.loss is Loss.BEFORE for s in submissions),
-        without_run_settled=0
-        if each.name == NOT_LOST
-        else min(
-            sum(loss is Loss.NONE for loss in settled),
-            sum(s.loss is Loss.BEFORE for s in submissions),
-        ),
+        without_run_settled=max(0, sum(loss is Loss.NONE for loss in settled) - not_lost),
         visible=visible,
     )
 
