@@ -1,4 +1,5 @@
-"""Writes what `test_lost_answers.py` found into docs/reliability.md, a line for each kind of request.
+"""Writes what `test_lost_answers.py` found into docs/reliability.md, a line for each kind.
+
 
 `python -m tests.real.report` after `make test-real`; it reads `.real/results/`.
 """
@@ -48,7 +49,7 @@ def _sentence(name: str, table: Mapping[str, Any]) -> str:
 def _cell(table: Mapping[str, Any], name: str) -> str:
     """Return a kind's sums over all ways of losing an answer."""
     if name not in table["kinds"]:
-        return "–"
+        return "-"
     sums: dict[str, int] = {}
     for verdict in table["kinds"][name].values():
         for key, value in verdict.items():
