@@ -80,10 +80,10 @@ class JobSpec:
         retry: whether and when its run is tried again after a bad end; None = never.
         traceparent: the trace that it belongs to (W3C Trace Context); '' = that of whoever hands it
             in, if there is one.
-        files: uploaded files that it holds: each serves one run, so no other job may name them.
         max_run_seconds: the longest that its run may take, from the start of the run's current
             attempt; None = Skyvern's own limit (`max_elapsed_time_minutes` of the body) plus a
             margin, or else the account's.
+        files: uploaded files that it holds: each serves one run, so no other job may name them.
     """
 
     kind: Kind
@@ -99,8 +99,8 @@ class JobSpec:
     on_unconfirmed: str = ""
     retry: Retry | None = None
     traceparent: str = ""
-    files: tuple[str, ...] = ()
     max_run_seconds: float | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def max_run_us(self) -> int:
