@@ -129,7 +129,7 @@ class AccountLink:
         self.look_now = Recorder[str](lambda items: stages.poll_now(name, items), self.send)
         self.returned = {
             why: self._giving_back(why)
-            for why in ("void", "not_sent", "busy", "limited", "account")
+            for why in ("void", "not_sent", "busy", "limited", "account", "later")
         }
 
     def _giving_back(self, why: str) -> Recorder[items.GivenBack]:
