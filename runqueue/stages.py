@@ -209,7 +209,7 @@ def mark_unconfirmed(account: str, items: Sequence[Lost]) -> Call[list[int]]:
 
 
 def give_back(account: str, items: Sequence[GivenBack], why: str) -> Call[list[int]]:
-    """Return claims to the heads of their lanes; why = void, not_sent, busy, limited or account."""
+    """Return claims that brought no run; why = void, not_sent, busy, limited, account or later."""
     wait_us = max(item.wait_us for item in items)
     named = next((f"{item.named:g}" for item in reversed(items) if item.named), "")
     arguments = [why, wait_us, items[-1].reason, named, *_flat(item[:2] for item in items)]

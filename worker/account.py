@@ -137,7 +137,7 @@ class AccountLink:
         self.look_now = Recorder[str](lambda items: stages.poll_now(name, items), self.send)
         self.returned = {
             why: self._giving_back(why)
-            for why in ("void", "not_sent", "busy", "limited", "account")
+            for why in ("void", "not_sent", "busy", "limited", "account", "later")
         }
 
     def end_hung(self, job_id: str, limit_us: int) -> None:
