@@ -287,9 +287,9 @@ def give_up(account: str, items: Sequence[tuple[str, str]]) -> Call[list[int]]:
     return Call(load("give_up"), account, _flat(items), _codes)
 
 
-def poll_now(account: str, job_ids: Sequence[str]) -> Call[int]:
-    """Make the polls of jobs due at once."""
-    return Call(load("poll_now"), account, list(job_ids), int)
+def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> Call[int]:
+    """Make the polls of jobs due at once, or after a while."""
+    return Call(load("poll_now"), account, [after_us, *job_ids], int)
 
 
 def leave_board(account: str, kind: str, process: str) -> Call[int]:
