@@ -42,6 +42,7 @@ from api_client.retrying import RetryPolicy
 from api_client.transport import AsyncTransport
 from api_client.types import (
     BulkCancelRunsResponse,
+    CredentialType,
     FileInfo,
     ProxyLocation,
     RunEngine,
@@ -72,6 +73,7 @@ __all__ = [
     "CancelClass",
     "Cancellation",
     "ConflictError",
+    "CredentialType",
     "FileInfo",
     "ForbiddenError",
     "Limiter",

@@ -85,6 +85,8 @@ class AgentClient:
 
     run_task = _sent(calls.run_task)
     run_workflow = _sent(calls.run_workflow)
+    login = _sent(calls.login)
+    download_files = _sent(calls.download_files)
     get_run = _sent(calls.get_run)
     cancel_run = _sent(calls.cancel_run)
     retry_run_webhook = _sent(calls.retry_run_webhook)
@@ -98,6 +100,7 @@ class AgentClient:
         *,
         search_key: str | None = None,
         status: str | Iterable[str] | None = None,
+        tags: str | Iterable[str] | None = None,
         request_options: RequestOptions | None = None,
     ) -> Iterator[RunListItem]:
         """Go through the account's runs, newest first, page by page; arguments as in `list_runs`.
@@ -105,7 +108,9 @@ class AgentClient:
         A run is given once, although runs that begin meanwhile push others to the next page. The
         server shows 10,000 runs at most, and 1,000 with a search.
         """
-        pages = flows.Pages(search_key=search_key, status=status, request_options=request_options)
+        pages = flows.Pages(
+            search_key=search_key, status=status, tags=tags, request_options=request_options
+        )
         while (page := pages.next_page()) is not None:
             yield from pages.new_items(self._call(page))
 
@@ -172,6 +177,8 @@ class AsyncAgentClient:
 
     run_task = _awaited(calls.run_task)
     run_workflow = _awaited(calls.run_workflow)
+    login = _awaited(calls.login)
+    download_files = _awaited(calls.download_files)
     get_run = _awaited(calls.get_run)
     cancel_run = _awaited(calls.cancel_run)
     retry_run_webhook = _awaited(calls.retry_run_webhook)
@@ -185,10 +192,13 @@ class AsyncAgentClient:
         *,
         search_key: str | None = None,
         status: str | Iterable[str] | None = None,
+        tags: str | Iterable[str] | None = None,
         request_options: RequestOptions | None = None,
     ) -> AsyncIterator[RunListItem]:
         """Go through the account's runs, as `AgentClient.iter_runs` does."""
-        pages = flows.Pages(search_key=search_key, status=status, request_options=request_options)
+        pages = flows.Pages(
+            search_key=search_key, status=status, tags=tags, request_options=request_options
+        )
         while (page := pages.next_page()) is not None:
             for item in pages.new_items(await self._call(page)):
                 yield item

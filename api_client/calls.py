@@ -5,7 +5,7 @@ signature and docstring. Every argument of a submission is keyword-only, so that
 refused: the server ignores a field it does not know.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from api_client.arguments import (
@@ -25,6 +25,7 @@ from api_client.parsing import (
     parse_workflow_run,
 )
 from api_client.types import (
+    CredentialKind,
     Engine,
     Proxy,
     RunListItem,
@@ -38,6 +39,8 @@ from api_client.types import (
 #: Where a run of each kind is submitted.
 TASKS_PATH = "v1/run/tasks"
 WORKFLOWS_PATH = "v1/run/workflows"
+LOGIN_PATH = "v1/run/tasks/login"
+DOWNLOAD_FILES_PATH = "v1/run/tasks/download_files"
 RUNS_PATH = "v1/runs"
 CANCEL_PATH = "v1/runs/cancel"
 
@@ -77,6 +80,7 @@ def run_task(
     max_screenshot_scrolls: int | Omit | None = OMIT,
     browser_address: str | Omit | None = OMIT,
     run_with: str | Omit | None = OMIT,
+    file_ids: Sequence[str] | Omit | None = OMIT,
     request_options: RequestOptions | None = None,
 ) -> Call[TaskRunResponse]:
     """Start a run of a task (POST v1/run/tasks); again only if it is known that no run was made.
@@ -106,6 +110,7 @@ def run_task(
         "max_screenshot_scrolls": max_screenshot_scrolls,
         "browser_address": browser_address,
         "run_with": run_with,
+        "file_ids": file_ids,
     }
     return make_call(
         CallKind.SUBMISSION,
@@ -143,6 +148,8 @@ def run_workflow(
     max_screenshot_scrolls: int | Omit | None = OMIT,
     browser_address: str | Omit | None = OMIT,
     run_with: str | Omit | None = OMIT,
+    file_ids: Sequence[str] | Omit | None = OMIT,
+    browser_type: str | Omit | None = OMIT,
     request_options: RequestOptions | None = None,
 ) -> Call[WorkflowRunResponse]:
     """Start a run of a workflow (POST v1/run/workflows); `agent_id` is `workflow_id`'s newer name.
@@ -177,6 +184,8 @@ def run_workflow(
         "max_screenshot_scrolls": max_screenshot_scrolls,
         "browser_address": browser_address,
         "run_with": run_with,
+        "file_ids": file_ids,
+        "browser_type": browser_type,
     }
     return make_call(
         CallKind.SUBMISSION,
@@ -185,6 +194,142 @@ def run_workflow(
         fields=fields,
         query={"template": template},
         headers=header_arguments(user_agent=user_agent, max_steps_override=max_steps_override),
+        request_options=request_options,
+    )
+
+
+def login(
+    *,
+    credential_type: CredentialKind,
+    user_agent: str | None = None,
+    url: str | Omit | None = OMIT,
+    prompt: str | Omit | None = OMIT,
+    credential_id: str | Omit | None = OMIT,
+    bitwarden_collection_id: str | Omit | None = OMIT,
+    bitwarden_item_id: str | Omit | None = OMIT,
+    onepassword_vault_id: str | Omit | None = OMIT,
+    onepassword_item_id: str | Omit | None = OMIT,
+    onepassword_totp_field_name: str | Omit | None = OMIT,
+    azure_vault_name: str | Omit | None = OMIT,
+    azure_vault_username_key: str | Omit | None = OMIT,
+    azure_vault_password_key: str | Omit | None = OMIT,
+    azure_vault_totp_secret_key: str | Omit | None = OMIT,
+    webhook_url: str | Omit | None = OMIT,
+    proxy_location: Proxy | Omit | None = OMIT,
+    totp_identifier: str | Omit | None = OMIT,
+    totp_url: str | Omit | None = OMIT,
+    browser_session_id: str | Omit | None = OMIT,
+    browser_profile_id: str | Omit | None = OMIT,
+    start_fresh_browser: bool | Omit | None = OMIT,
+    browser_address: str | Omit | None = OMIT,
+    extra_http_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    cdp_connect_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    max_screenshot_scrolling_times: int | Omit | None = OMIT,
+    request_options: RequestOptions | None = None,
+) -> Call[WorkflowRunResponse]:
+    """Log in to a site with a stored credential (POST v1/run/tasks/login; newer servers).
+
+    The server makes a workflow of its own for each call, and a run of it. Submitted again only if
+    it is known that no run was made. `OMIT`, the default, leaves an argument out; None is sent as
+    null.
+    """
+    fields = {
+        "credential_type": credential_type,
+        "url": url,
+        "prompt": prompt,
+        "credential_id": credential_id,
+        "bitwarden_collection_id": bitwarden_collection_id,
+        "bitwarden_item_id": bitwarden_item_id,
+        "onepassword_vault_id": onepassword_vault_id,
+        "onepassword_item_id": onepassword_item_id,
+        "onepassword_totp_field_name": onepassword_totp_field_name,
+        "azure_vault_name": azure_vault_name,
+        "azure_vault_username_key": azure_vault_username_key,
+        "azure_vault_password_key": azure_vault_password_key,
+        "azure_vault_totp_secret_key": azure_vault_totp_secret_key,
+        "webhook_url": webhook_url,
+        "proxy_location": proxy_location,
+        "totp_identifier": totp_identifier,
+        "totp_url": totp_url,
+        "browser_session_id": browser_session_id,
+        "browser_profile_id": browser_profile_id,
+        "start_fresh_browser": start_fresh_browser,
+        "browser_address": browser_address,
+        "extra_http_headers": extra_http_headers,
+        "cdp_connect_headers": cdp_connect_headers,
+        "max_screenshot_scrolling_times": max_screenshot_scrolling_times,
+    }
+    return make_call(
+        CallKind.SUBMISSION,
+        LOGIN_PATH,
+        parse_workflow_run,
+        fields=fields,
+        headers=header_arguments(user_agent=user_agent),
+        request_options=request_options,
+    )
+
+
+def download_files(
+    *,
+    navigation_goal: str,
+    user_agent: str | None = None,
+    url: str | Omit | None = OMIT,
+    download_suffix: str | Omit | None = OMIT,
+    download_timeout: float | Omit | None = OMIT,
+    max_steps_per_run: int | Omit | None = OMIT,
+    webhook_url: str | Omit | None = OMIT,
+    proxy_location: Proxy | Omit | None = OMIT,
+    totp_identifier: str | Omit | None = OMIT,
+    totp_url: str | Omit | None = OMIT,
+    browser_session_id: str | Omit | None = OMIT,
+    browser_profile_id: str | Omit | None = OMIT,
+    start_fresh_browser: bool | Omit | None = OMIT,
+    browser_address: str | Omit | None = OMIT,
+    extra_http_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    cdp_connect_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    max_screenshot_scrolling_times: int | Omit | None = OMIT,
+    request_options: RequestOptions | None = None,
+) -> Call[WorkflowRunResponse]:
+    """Download files from a site (POST v1/run/tasks/download_files; newer servers).
+
+    The server makes a workflow of its own for each call, and a run of it. Submitted again only if
+    it is known that no run was made. `OMIT`, the default, leaves an argument out; None is sent as
+    null.
+
+    Args:
+        navigation_goal: how to get to the files, in words.
+        user_agent: sent as header `x-user-agent`.
+        download_timeout: seconds that a download may take.
+        url, download_suffix, max_steps_per_run, webhook_url, proxy_location, totp_identifier,
+            totp_url, browser_session_id, browser_profile_id, start_fresh_browser, browser_address,
+            extra_http_headers, cdp_connect_headers, max_screenshot_scrolling_times: as the run API
+            describes them.
+        request_options: as everywhere.
+    """
+    fields = {
+        "navigation_goal": navigation_goal,
+        "url": url,
+        "download_suffix": download_suffix,
+        "download_timeout": download_timeout,
+        "max_steps_per_run": max_steps_per_run,
+        "webhook_url": webhook_url,
+        "proxy_location": proxy_location,
+        "totp_identifier": totp_identifier,
+        "totp_url": totp_url,
+        "browser_session_id": browser_session_id,
+        "browser_profile_id": browser_profile_id,
+        "start_fresh_browser": start_fresh_browser,
+        "browser_address": browser_address,
+        "extra_http_headers": extra_http_headers,
+        "cdp_connect_headers": cdp_connect_headers,
+        "max_screenshot_scrolling_times": max_screenshot_scrolling_times,
+    }
+    return make_call(
+        CallKind.SUBMISSION,
+        DOWNLOAD_FILES_PATH,
+        parse_workflow_run,
+        fields=fields,
+        headers=header_arguments(user_agent=user_agent),
         request_options=request_options,
     )
 
@@ -241,6 +386,7 @@ def list_runs(
     *,
     search_key: str | None = None,
     status: str | Iterable[str] | None = None,
+    tags: str | Iterable[str] | None = None,
     page: int = 1,
     page_size: int = MAX_PAGE_SIZE,
     request_options: RequestOptions | None = None,
@@ -251,6 +397,8 @@ def list_runs(
         search_key: text of 3 characters or more to look for, whatever its case; with it the server
             looks at the first 1,000 matches only.
         status: one status, or several.
+        tags: one term, or up to 20 that all have to match: a tag's value, `key:*` or `key:value`.
+            A server that knows no tags ignores it and shows all runs (1.0.40).
         page: 1 to 100.
         page_size: 1 to 100.
         request_options: as everywhere.
@@ -265,6 +413,7 @@ def list_runs(
         if not is_whole(value) or not 1 <= value <= most:
             raise ValueError(f"{name}: expected a whole number, 1 to {most}, got {value!r}")
     statuses = [status] if isinstance(status, str) else list(status or ())
+    terms = [tags] if isinstance(tags, str) else list(tags or ())
     return make_call(
         CallKind.READ,
         RUNS_PATH,
@@ -272,6 +421,7 @@ def list_runs(
         query={
             "search_key": search_key,
             "status": statuses or None,
+            "tags": terms or None,
             "page": page,
             "page_size": page_size,
         },

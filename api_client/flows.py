@@ -217,10 +217,12 @@ class Pages:
         *,
         search_key: str | None,
         status: str | Iterable[str] | None,
+        tags: str | Iterable[str] | None = None,
         request_options: RequestOptions | None,
     ) -> None:
         self._search_key = search_key
         self._status = status if status is None or isinstance(status, str) else list(status)
+        self._tags = tags if tags is None or isinstance(tags, str) else list(tags)
         self._request_options = request_options
         self._page = 1
         self._seen: set[str] = set()
@@ -232,6 +234,7 @@ class Pages:
         return list_runs(
             search_key=self._search_key,
             status=self._status,
+            tags=self._tags,
             page=self._page,
             request_options=self._request_options,
         )

@@ -144,6 +144,14 @@ class RunReading:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowReading:
+    """What one GET of a workflow came to; None = it could not be read."""
+
+    workflow: Mapping[str, Any] | None = field(default=None, repr=False)
+    status_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cancellation:
     """What asking Skyvern to end a run came to; attributes as in `Submission`."""
 
@@ -276,6 +284,12 @@ def classify_run(status: int, body: bytes, headers: Mapping[str, str]) -> RunRea
         server_date=server_date(headers),
         body=body,
     )
+
+
+def classify_workflow(status: int, body: bytes) -> WorkflowReading:
+    """Tell what the answer to a GET of a workflow means. Never raises; arguments as above."""
+    parsed = parse_json(body) if 200 <= status < 300 else None
+    return WorkflowReading(parsed if isinstance(parsed, dict) else None, status)
 
 
 def classify_cancel(status: int, body: bytes, headers: Mapping[str, str]) -> Cancellation:

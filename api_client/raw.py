@@ -14,10 +14,12 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 import httpx
 
-from api_client.arguments import json_body, query_string, run_path
+from api_client.arguments import json_body, query_string, run_path, workflow_path
 from api_client.call import Call
 from api_client.calls import (
     CANCEL_PATH,
+    DOWNLOAD_FILES_PATH,
+    LOGIN_PATH,
     MAX_PAGE_SIZE,
     REPLAY_TIMEOUT,
     RUNS_PATH,
@@ -42,10 +44,12 @@ from api_client.outcomes import (
     RunReading,
     Submission,
     SubmissionClass,
+    WorkflowReading,
     classify_cancel,
     classify_exception,
     classify_run,
     classify_submission,
+    classify_workflow,
     exception_words,
 )
 from api_client.redelivery import (
@@ -59,10 +63,15 @@ from api_client.redelivery import (
 from api_client.requests import RequestFactory
 from api_client.transport import DEFAULT_TIMEOUT
 
-RunKind = Literal["task", "workflow"]
+RunKind = Literal["task", "workflow", "login", "download_files"]
 
 #: Where a run of each kind is submitted.
-SUBMIT_PATHS: Final[Mapping[RunKind, str]] = {"task": TASKS_PATH, "workflow": WORKFLOWS_PATH}
+SUBMIT_PATHS: Final[Mapping[RunKind, str]] = {
+    "task": TASKS_PATH,
+    "workflow": WORKFLOWS_PATH,
+    "login": LOGIN_PATH,
+    "download_files": DOWNLOAD_FILES_PATH,
+}
 
 #: The list of runs, one item of it: the cheapest read that needs the key.
 _KEY_CHECK_QUERY = "page=1&page_size=1"
@@ -99,7 +108,7 @@ class RawClient:
         """Ask for a run, once.
 
         Args:
-            kind: `task` or `workflow`.
+            kind: `task`, `workflow`, `login` or `download_files`.
             content: the JSON body, as it is to be sent.
             headers: more headers (`x-user-agent`, `x-max-steps-override`).
             query: an encoded query string, without the question mark.
@@ -146,6 +155,7 @@ class RawClient:
         *,
         search_key: str | None = None,
         status: Sequence[str] = (),
+        tags: Sequence[str] = (),
         page: int = 1,
         page_size: int = MAX_PAGE_SIZE,
         timeout: float = DEFAULT_TIMEOUT,
@@ -156,7 +166,13 @@ class RawClient:
             timeout: seconds for all of it.
         """
         query = query_string(
-            {"search_key": search_key, "status": list(status), "page": page, "page_size": page_size}
+            {
+                "search_key": search_key,
+                "status": list(status),
+                "tags": list(tags),
+                "page": page,
+                "page_size": page_size,
+            }
         )
         request = self.requests.get(RUNS_PATH, query=query, timeout=timeout)
         try:
@@ -166,6 +182,17 @@ class RawClient:
         return self._without_key(
             classify_run_list(answer.status, answer.body, answer.headers, page_size)
         )
+
+    async def get_workflow(
+        self, workflow_id: str, timeout: float = DEFAULT_TIMEOUT
+    ) -> WorkflowReading:
+        """Read a workflow's definition, in its newest version; arguments as in `get_run`."""
+        request = self.requests.get(workflow_path(workflow_id), timeout=timeout)
+        try:
+            answer = await send(self._sender, request)
+        except Exception:  # noqa: BLE001 - a read that failed is one to make again
+            return WorkflowReading()
+        return classify_workflow(answer.status, answer.body)
 
     async def cancel_runs(
         self, run_ids: Sequence[str], timeout: float = DEFAULT_TIMEOUT

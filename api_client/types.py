@@ -66,6 +66,16 @@ class ProxyLocation(StrEnum):
     RESIDENTIAL_NZ = "RESIDENTIAL_NZ"
     RESIDENTIAL_ZA = "RESIDENTIAL_ZA"
     RESIDENTIAL_AR = "RESIDENTIAL_AR"
+    RESIDENTIAL_AU = "RESIDENTIAL_AU"
+    RESIDENTIAL_BR = "RESIDENTIAL_BR"
+    RESIDENTIAL_TR = "RESIDENTIAL_TR"
+    RESIDENTIAL_CA = "RESIDENTIAL_CA"
+    RESIDENTIAL_MX = "RESIDENTIAL_MX"
+    RESIDENTIAL_IT = "RESIDENTIAL_IT"
+    RESIDENTIAL_NL = "RESIDENTIAL_NL"
+    RESIDENTIAL_PH = "RESIDENTIAL_PH"
+    RESIDENTIAL_KR = "RESIDENTIAL_KR"
+    RESIDENTIAL_SA = "RESIDENTIAL_SA"
     RESIDENTIAL_ISP = "RESIDENTIAL_ISP"
     US_CA = "US-CA"
     US_NY = "US-NY"
@@ -73,6 +83,15 @@ class ProxyLocation(StrEnum):
     US_FL = "US-FL"
     US_WA = "US-WA"
     NONE = "NONE"
+
+
+class CredentialType(StrEnum):
+    """Where the credential of a login is stored."""
+
+    SKYVERN = "skyvern"
+    BITWARDEN = "bitwarden"
+    ONEPASSWORD = "1password"
+    AZURE_VAULT = "azure_vault"
 
 
 class SkyvernEnvironment(StrEnum):
@@ -87,6 +106,7 @@ class SkyvernEnvironment(StrEnum):
 
 #: What arguments take: the known values, and any other a newer server may know.
 Engine = RunEngine | str
+CredentialKind = CredentialType | str
 Proxy = ProxyLocation | str | dict[str, Any]
 Schema = dict[str, Any] | list[Any] | str
 

@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
@@ -54,8 +54,11 @@ class Limits(BaseModel):
     max_concurrent_runs: Count = 10
     #: All calls per second.
     max_requests_per_second: Rate = 10
-    #: Seconds after which a run is canceled and its job failed.
+    #: Seconds after which a run is canceled and its job failed; of workflows see `run_limits.py`.
     max_run_seconds: Annotated[float, Field(gt=0, le=86_400 * 30, allow_inf_nan=False)] = 7200
+    #: Whether others submit to the account, too: people, or another queue. Then equal requests are
+    #: not told apart by counting the runs that no job owns.
+    shared_account: bool = False
 
 
 class Account(Limits, AccountWebhooks):
@@ -120,6 +123,12 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
     #: Whether submissions carry a marker (in a task's title, in a webhook URL) that finds their
     #: runs when an answer is lost. Without it such jobs wait for people.
     correlation: bool = True
+    #: Whether workflow runs carry the marker as an entry of `run_metadata`, too, of which newer
+    #: servers make a tag of the run; only with `correlation`.
+    run_tags: bool = True
+    #: What becomes of unknown fields of a run request, and of values that Skyvern is known not to
+    #: take: refuse, warn (sent, and logged once) or pass.
+    request_checks: Literal["refuse", "warn", "pass"] = "refuse"
     #: Seconds between two looks at a run (and lists of live runs): the least, and the most.
     poll_min_seconds: Seconds = 2
     poll_max_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30

@@ -41,11 +41,14 @@ class UploadCounts(BaseModel):
 
 
 class LineConflict(BaseModel):
-    """A line whose key names a job with another request."""
+    """A line whose key names a job with another request, or of which another job holds a file."""
 
     line: int = Field(examples=[12])
     custom_id: str | None = Field(examples=["order-17"])
     job_id: str = Field(examples=[line_schema.EXAMPLE_ID])
+    error: str | None = Field(
+        None, description="Of a conflict that is not about the key: why.", examples=[None]
+    )
 
 
 class Uploaded(BaseModel):

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.line_schema import EXAMPLE_ID
 from runqueue import Batch, Enqueued, Job, JobState
 from runqueue.batches import BatchStatus
+from runqueue.requests import Kind
 
 EXAMPLE_BATCH = "nma37qd2mzk4t3xvbu5wy6ae"
 _TIME = "2026-11-25T22:59:04.581412+00:00"
@@ -33,8 +34,12 @@ class Answered(Accepted):
     """What became of one job of many."""
 
     status: Literal["new", "known", "conflict"] = Field(  # type: ignore[assignment]
-        description="Conflict: its key names a job with another request, which stays.",
+        description="Conflict: its key names a job with another request, which stays; or, if there"
+        " is an `error`, another job holds a file of it. It was not stored.",
         examples=["new"],
+    )
+    error: str | None = Field(
+        None, description="Of a conflict that is not about the key: why.", examples=[None]
     )
 
 
@@ -62,6 +67,19 @@ class Delivery(BaseModel):
     error: str | None = Field(examples=[None])
 
 
+class CandidateShown(BaseModel):
+    """A run that no job owns and that may be an unconfirmed job's."""
+
+    run_id: str = Field(examples=["tsk_123"])
+    status: str = Field(examples=["running"])
+    equal: list[str] = Field(
+        description="Fields that the server shows as they were sent.", examples=[["prompt", "url"]]
+    )
+    different: list[str] = Field(
+        description="Fields that it shows otherwise.", examples=[["engine"]]
+    )
+
+
 class JobShown(BaseModel):
     """A job as it stands. Some runs bring further fields, such as `recording_url`."""
 
@@ -76,7 +94,7 @@ class JobShown(BaseModel):
     failure_reason: str | None = Field(examples=[None])
     attempts: int = Field(description="Claims for submission.", examples=[1])
     runs: int = Field(description="Runs that ended.", examples=[1])
-    kind: Literal["task", "workflow"] = Field(examples=["task"])
+    kind: Kind = Field(examples=["task"])
     priority: Literal["urgent", "high", "normal", "low"] = Field(examples=["high"])
     group: str = Field(examples=["shop-a"])
     batch: str | None = Field(examples=[None])
@@ -85,9 +103,20 @@ class JobShown(BaseModel):
     reason: str | None = Field(description="In our words.", examples=[None])
     cancel_requested: bool = Field(examples=[False])
     on_unconfirmed: str = Field(examples=["auto"])
+    search_note: str | None = Field(
+        description="Of an unconfirmed job: what the last search for its run came to.",
+        examples=[None],
+    )
+    candidates: list[CandidateShown] = Field(
+        description="Of an unconfirmed job: the runs that may be its own.", examples=[[]]
+    )
     created_at: datetime = _WHEN
     run_at: datetime | None = Field(examples=[None])
     deadline: datetime | None = Field(examples=[None])
+    max_run_seconds: float | None = Field(
+        description="The longest that its run may take; null: the account's limit.",
+        examples=[None],
+    )
     started_at: datetime | None = _WHEN
     ended_at: datetime | None = _WHEN
     webhook: Delivery
@@ -187,7 +216,7 @@ class GroupsShown(BaseModel):
 
 def answer_values(answer: Enqueued) -> dict[str, Any]:
     """Return the answer to one job handed in."""
-    return {
+    values = {
         "job_id": answer.job_id,
         "status": answer.status.value,
         "state": answer.state.value,
@@ -195,6 +224,7 @@ def answer_values(answer: Enqueued) -> dict[str, Any]:
         "batch": answer.batch,
         "created_at": answer.created_at.isoformat(),
     }
+    return values if answer.fault is None else {**values, "error": str(answer.fault)}
 
 
 def job_values(job: Job, *, result: bool) -> dict[str, Any]:
@@ -211,8 +241,11 @@ def job_values(job: Job, *, result: bool) -> dict[str, Any]:
         "reason": job.reason,
         "cancel_requested": job.cancel_requested,
         "on_unconfirmed": job.on_unconfirmed,
+        "search_note": job.search_note,
+        "candidates": [candidate.as_dict() for candidate in job.candidates],
         "run_at": job.run_at.isoformat() if job.run_at else None,
         "deadline": job.deadline.isoformat() if job.deadline else None,
+        "max_run_seconds": job.max_run_seconds,
         "webhook": {
             "state": job.webhook.state.value,
             "attempts": job.webhook.attempts,

@@ -18,7 +18,6 @@ from gateway.problems import Fault, FieldsRefused, answers
 from gateway.shown import Accepted, AcceptedMany, answer_values
 from gateway.sight import sight_of
 from runqueue.checking import read_line
-from runqueue.errors import IdempotencyConflict
 from runqueue.intake import accepted
 from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec
@@ -114,8 +113,6 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
         name_by(spec, key)
         await admit(request, gate.limiter, 1)
         (answer,) = await sight.queue.enqueue_many([spec])
-    if answer.status is EnqueueStatus.CONFLICT:
-        raise IdempotencyConflict(answer.custom_id or "", answer.job_id)
     return json_answer(answer_values(accepted(answer)), 202, f"/v1/jobs/{answer.job_id}")
 
 

@@ -76,6 +76,8 @@ class Outcome:
                 self.conflicts += 1
                 if len(self.shown_conflicts) < MAX_FAULTS:
                     told = {"line": line, "custom_id": answer.custom_id, "job_id": answer.job_id}
+                    if answer.fault is not None:
+                        told["error"] = str(answer.fault)
                     self.shown_conflicts.append(told)
 
     def found_again(self) -> None:

@@ -33,7 +33,13 @@ from runqueue.groups import KEEP, Group
 from runqueue.handles import AwaitableJob, QueuedJob
 from runqueue.job import Enqueued, EnqueueStatus, Job, JobState
 from runqueue.queue import RunQueue
-from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.request_checks import RequestChecks
+from runqueue.requests import (
+    DownloadFilesRunRequest,
+    LoginRunRequest,
+    TaskRunRequest,
+    WorkflowRunRequest,
+)
 from runqueue.retry import Retry
 from runqueue.spec import JobSpec, Priority, parse_line
 from runqueue.stats import AccountStats
@@ -51,6 +57,7 @@ __all__ = [
     "BatchPage",
     "BatchRules",
     "BatchStatus",
+    "DownloadFilesRunRequest",
     "EnqueueStatus",
     "Enqueued",
     "EvictingRedis",
@@ -66,12 +73,14 @@ __all__ = [
     "JobPage",
     "JobSpec",
     "JobState",
+    "LoginRunRequest",
     "NewerSchema",
     "NotAllowed",
     "Priority",
     "QueueFull",
     "QueueUnavailable",
     "QueuedJob",
+    "RequestChecks",
     "Retry",
     "RunQueue",
     "RunQueueError",

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 #: Fields whose refused value helps the reader and gives nothing away.
 _SHOWN_FIELDS = frozenset(
     {"engine", "max_elapsed_time_minutes", "max_screenshot_scrolls", "max_steps"}
-    | {"max_steps_override", "proxy_location", "run_with"}
+    | {"max_steps_override", "proxy_location", "run_with", "credential_type"}
+    | {"max_screenshot_scrolling_times", "download_timeout", "max_steps_per_run"}
 )
 _SHOWN_CHARS = 60
+#: How a message begins that is about a field which there is not.
+UNKNOWN_FIELD = "unknown field"
 #: orjson writes at most 254 levels; the body stands a little way down already.
 _DEEPEST = 250
 _JSON_TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
@@ -64,7 +67,7 @@ def got(value: object, *, show: bool = True) -> str:
 
 def body_errors(
     model: type[RunRequest],
-    other: type[RunRequest],
+    models: Mapping[Any, type[RunRequest]],
     beside: frozenset[str],
     body: Mapping[str, Any],
     refusal: ValidationError,
@@ -73,7 +76,7 @@ def body_errors(
 
     Args:
         model: what the body was taken for.
-        other: the other kind's model, to recognise its fields.
+        models: the models of all kinds, to recognise the fields of another.
         beside: names that belong beside the body.
         body: the refused body.
         refusal: pydantic's report.
@@ -90,7 +93,7 @@ def body_errors(
         path, value = _follow(body, loc)
         name = str(loc[0])
         if type_ == "extra_forbidden" and len(loc) == 1:
-            message = _unknown(name, model, other, beside, guess=len(found) < MOST_GUESSED)
+            message = _unknown(name, model, models, beside, guess=len(found) < MOST_GUESSED)
         elif name not in model.model_fields:
             message = "expected text as the name of a field"
         else:
@@ -169,16 +172,17 @@ def _follow(body: Mapping[str, Any], loc: tuple[int | str, ...]) -> tuple[str, A
 def _unknown(
     name: str,
     model: type[RunRequest],
-    other: type[RunRequest],
+    models: Mapping[Any, type[RunRequest]],
     beside: frozenset[str],
     *,
     guess: bool,
 ) -> str:
-    if name in other.model_fields:
-        return f"unknown field, {name!r} belongs to kind {other.kind!r}"
+    if others := [other.kind for other in models.values() if name in other.model_fields]:
+        kinds = " or ".join(f"{kind!r}" for kind in others)
+        return f"{UNKNOWN_FIELD}, {name!r} belongs to kind {kinds}"
     if name in beside:
-        return f"unknown field, {name!r} belongs beside the body"
-    return f"unknown field{did_you_mean(name, model.model_fields) if guess else ''}"
+        return f"{UNKNOWN_FIELD}, {name!r} belongs beside the body"
+    return f"{UNKNOWN_FIELD}{did_you_mean(name, model.model_fields) if guess else ''}"
 
 
 def _expected(model: type[RunRequest], name: str, inside: int | str | None) -> str:

@@ -20,7 +20,8 @@ from runqueue.handles import AwaitableJob
 from runqueue.intake import Handed, Packet, accepted, in_order, packets, told
 from runqueue.job import Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
-from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.request_checks import RequestChecks, current_checks, read_checks
+from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.scripts import TAKES_IN, Call, T, run_async
 from runqueue.spec import JobSpec, Priority
@@ -38,12 +39,18 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
 
     Args:
         url: the queue's Redis; default RUNQUEUE_REDIS_URL, else the embedded server's.
+        request_checks: refuse, warn or pass: what becomes of unknown fields of a run request, and
+            of values that Skyvern is known not to take; default RUNQUEUE_REQUEST_CHECKS, else
+            refuse. Another word is a ValueError.
 
     Raises (from every method): `QueueUnavailable` within 5 s when Redis cannot be reached; where
     jobs are handed in, `EvictingRedis` when it is set up to drop keys.
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(
+        self, url: str | None = None, *, request_checks: RequestChecks | str | None = None
+    ) -> None:
+        self._checks = current_checks() if request_checks is None else read_checks(request_checks)
         self._url = find_url(url)
         with speaking_of(self._url):
             self._client = async_client(self._url)
@@ -69,7 +76,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
 
     async def enqueue(
         self,
-        request: TaskRunRequest | WorkflowRunRequest,
+        request: AnyRunRequest,
         *,
         priority: Priority | str | int = Priority.NORMAL,
         group: str = "default",
@@ -81,6 +88,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         namespace: str = "",
         on_unconfirmed: str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
+        max_run_seconds: timedelta | float | None = None,
     ) -> AwaitableJob:
         """Hand in one run request; awaiting what this returns waits for the job's end."""
         spec = JobSpec.of(
@@ -95,6 +103,8 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
             namespace=namespace,
             on_unconfirmed=on_unconfirmed,
             retry=retry,
+            checks=self._checks,
+            max_run_seconds=max_run_seconds,
         )
         return AwaitableJob.of(accepted((await self.enqueue_many([spec]))[0]), self)
 
@@ -103,7 +113,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
     ) -> list[Enqueued]:
         """Hand in many jobs; all of them are accepted, or none."""
         with enqueuing() as step:
-            return told(await self._hand_in(packets(jobs), batch), step)
+            return told(await self._hand_in(packets(jobs, self._checks), batch), step)
 
     async def _hand_in(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
         first = list(islice(parts, 2))
@@ -138,7 +148,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
     async def look_up(self, jobs: Iterable[Handed]) -> list[Enqueued]:
         """Say what `enqueue_many` would answer, and store nothing."""
         answers = []
-        for packet in packets(jobs):
+        for packet in packets(jobs, self._checks):
             await self._know({packet.account})
             call = calls.look_up(packet.account, packet.arguments, packet.keys)
             answers.append((packet.positions, await self.send(call)))

@@ -12,7 +12,7 @@ from runqueue import ids, packing, wire
 from runqueue.batch_records import read_batch
 from runqueue.batches import NO_RULES, Batch, BatchRules
 from runqueue.delivery import DeliveryState, WebhookDelivery
-from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound
+from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound, FieldError
 from runqueue.estimate import read_capacity
 from runqueue.job import (
     Enqueued,
@@ -22,6 +22,7 @@ from runqueue.job import (
     fields_of,
     moment,
     parse_result,
+    read_candidates,
     text,
 )
 from runqueue.scripts import Argument, Call, load
@@ -37,8 +38,10 @@ CHUNK_BYTES = 16 * 1024 * 1024
 JobArguments = tuple[str, bytes, str, str, bytes]
 
 _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
-_STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT}
-_TAKEN_OVER = 3
+_STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT, 4: EnqueueStatus.CONFLICT}
+_TAKEN_OVER, _FILE_TAKEN = 3, 4
+#: What marks the files in a job's options.
+_FILES = "F"
 _NO_BATCH, _ONLY_LOOK = "-", "?"
 #: What `seal_batch` says of an upload that was not finished in time, and of one that holds another
 #: number of jobs than was expected.
@@ -62,10 +65,13 @@ def pack_job(spec: JobSpec, traceparent: str = "") -> JobArguments:
     """Return a checked job as the enqueue script takes it."""
     digest, stored = wire.pack(spec, traceparent)
     options = ""
-    if spec.run_at or spec.deadline or spec.on_unconfirmed or spec.retry:
+    max_run_us = spec.max_run_us
+    if spec.run_at or spec.deadline or spec.on_unconfirmed or max_run_us or spec.retry:
         retry = spec.retry.stored() if spec.retry else ""
         times = f"{_when(spec.run_at)};{_when(spec.deadline)}"
-        options = f"{times};{spec.on_unconfirmed or ''};{retry}"
+        options = f"{times};{spec.on_unconfirmed or ''};{max_run_us or ''};{retry}"
+    if spec.files:
+        options = f"{_FILES}{' '.join(spec.files)}\n{options}"
     return job_id_of(spec), digest, f"{int(spec.priority)}:{spec.group}", options, stored
 
 
@@ -91,7 +97,7 @@ def enqueue(
         now, new = _at(reply[0]), tuple.__new__
         # An `Enqueued` as `Enqueued(…)` makes it, without the Python function in between.
         return [
-            new(Enqueued, (job[0], _NEW, key, _first_state(job[3]), batch, now))
+            new(Enqueued, (job[0], _NEW, key, _first_state(job[3]), batch, now, None))
             if not row or row[0] == _TAKEN_OVER
             else _known(job, key, row)
             for job, key, row in zip(jobs, keys, reply[1:], strict=True)
@@ -108,13 +114,20 @@ def look_up(
 
 
 def _first_state(options: str) -> JobState:
+    if options.startswith(_FILES):
+        options = options.partition("\n")[2]
     return _SCHEDULED if options and options[0] != ";" else _READY
 
 
 def _known(job: JobArguments, key: str | None, row: list[Any]) -> Enqueued:
-    code, state, batch, created = row
-    status = _STATUSES[code]
-    return Enqueued(job[0], status, key, JobState(state.decode()), _batch_name(batch), _at(created))
+    code, state, batch, created, *taken = row
+    fault = None
+    if code == _FILE_TAKEN:
+        owner, file = (part.decode() for part in taken)
+        fault = FieldError("body.file_ids", f"expected files of its own: {file!r} is job {owner}'s")
+    name = None if fault else _batch_name(batch)
+    at = _at(created)
+    return Enqueued(job[0], _STATUSES[code], key, JobState(state.decode()), name, at, fault)
 
 
 def _batch_name(raw: bytes | None) -> str | None:
@@ -227,6 +240,9 @@ def _job(account: str, job_id: str, row: list[Any]) -> Job:
         on_unconfirmed=fields.get("on_unconfirmed", b"auto").decode(),
         webhook=_webhook(fields),
         traceparent=traceparent,
+        search_note=text(fields.get("search_note")),
+        candidates=read_candidates(fields.get("candidates")),
+        max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Names: of jobs and batches, of Redis process leases, and the marker an attempt carries.
+"""Names: of jobs and batches, of Redis process leases, and the markers an attempt carries.
 
 Ids are lower-case base32 of one fixed length, so that a substring search for one can never find
 another. They begin with four characters of the account's hash: an id alone finds its account.
@@ -15,6 +15,9 @@ _RANDOM = 20  # base32 characters: 100 bits
 ID_LENGTH = TAG_LENGTH + _RANDOM
 _ID = re.compile(rf"[a-z2-7]{{{ID_LENGTH}}}")
 _MARKER = re.compile(rf"(?:\[rq:|rq_job=)([a-z2-7]{{{ID_LENGTH}}})\.(\d{{1,9}})[.\]]")
+#: The key of the tag that names an attempt's run.
+TAG_KEY = "rq_job"
+_TAG = re.compile(rf"([a-z2-7]{{{ID_LENGTH}}})\.(\d{{1,9}})")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -88,3 +91,19 @@ def url_marker(job_id: str, attempt: int) -> str:
     The closing dot keeps a substring search for attempt 1 from finding attempt 11.
     """
     return f"rq_job={job_id}.{attempt}."
+
+
+def tag_value(job_id: str, attempt: int) -> str:
+    """Return the value that `run_metadata` holds under `TAG_KEY`: it names the attempt."""
+    return f"{job_id}.{attempt}"
+
+
+def tag_marker(job_id: str, attempt: int) -> str:
+    """Return the term that finds an attempt's run by its tag (`GET /v1/runs?tags=`)."""
+    return f"{TAG_KEY}:{tag_value(job_id, attempt)}"
+
+
+def tag_marked(value: object) -> tuple[str, int] | None:
+    """Return the (job id, attempt) that a tag's value names; None when it names none."""
+    found = _TAG.fullmatch(value) if isinstance(value, str) else None
+    return None if found is None else (found[1], int(found[2]))

@@ -55,9 +55,11 @@ class Checked:
     refused: dict[int, list[FieldError]] = field(default_factory=dict)
 
     def learn(self, packet: Packet, answers: list[Enqueued]) -> None:
-        """Take note of the lines whose keys were used before for other bodies."""
+        """Take note of the lines whose keys or files were used before for others."""
         for position, answer in zip(packet.positions, answers, strict=True):
-            if answer.status is EnqueueStatus.CONFLICT:
+            if answer.fault is not None:
+                self.refused[position] = [answer.fault]
+            elif answer.status is EnqueueStatus.CONFLICT:
                 conflict = IdempotencyConflict(answer.custom_id or "", answer.job_id)
                 self.refused[position] = [FieldError("custom_id", str(conflict))]
 

@@ -7,13 +7,14 @@ from typing import Any
 from runqueue import calls
 from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
 from runqueue.job import Enqueued, EnqueueStatus
-from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.request_checks import RequestChecks
+from runqueue.requests import AnyRunRequest
 from runqueue.scripts import Call
 from runqueue.spec import JobSpec, parse_line
 from runqueue.tracing import Step, ambient
 
 #: What can be handed in: a checked job, a request object, a batch file's line (parsed or not).
-Handed = JobSpec | TaskRunRequest | WorkflowRunRequest | Mapping[str, Any] | bytes | str
+Handed = JobSpec | AnyRunRequest | Mapping[str, Any] | bytes | str
 
 
 @dataclass(slots=True)
@@ -52,8 +53,12 @@ class Packet:
         return calls.enqueue(self.account, self.arguments, self.keys, batch)
 
 
-def packets(jobs: Iterable[Handed]) -> Iterator[Packet]:
+def packets(jobs: Iterable[Handed], checks: RequestChecks | None = None) -> Iterator[Packet]:
     """Check jobs and yield them in packets of one account each, in constant memory.
+
+    Args:
+        jobs: the jobs.
+        checks: as `parse_line` takes them.
 
     Raises:
         InvalidJob: at the first job with a fault; fields are named `[index].field`.
@@ -61,7 +66,7 @@ def packets(jobs: Iterable[Handed]) -> Iterator[Packet]:
     filling: dict[str, Packet] = {}
     for position, job in enumerate(jobs):
         try:
-            spec = check(job)
+            spec = check(job, checks)
         except InvalidJob as error:
             raise InvalidJob(
                 [FieldError(f"[{position}].{f.field}", f.message) for f in error.errors]
@@ -75,20 +80,24 @@ def packets(jobs: Iterable[Handed]) -> Iterator[Packet]:
     yield from filling.values()
 
 
-def check(job: Handed) -> JobSpec:
+def check(job: Handed, checks: RequestChecks | None = None) -> JobSpec:
     """Check one job; a request object gets the options' defaults.
+
+    Args:
+        job: the job; a `JobSpec` was checked when it was made.
+        checks: as `parse_line` takes them.
 
     Raises:
         InvalidJob: it names every field at fault.
     """
     # Asked first: most are lines, and what a request's class answers to `isinstance` is Python.
     if isinstance(job, (dict, bytes, str)):
-        return parse_line(job)
+        return parse_line(job, checks=checks)
     if isinstance(job, JobSpec):
         return job
-    if isinstance(job, (TaskRunRequest, WorkflowRunRequest)):
-        return JobSpec.of(job)
-    return parse_line(job)
+    if isinstance(job, AnyRunRequest):
+        return JobSpec.of(job, checks=checks)
+    return parse_line(job, checks=checks)
 
 
 def in_order(parts: Iterable[tuple[list[int], list[Enqueued]]]) -> list[Enqueued]:
@@ -113,7 +122,10 @@ def accepted(answer: Enqueued) -> Enqueued:
 
     Raises:
         IdempotencyConflict: its key was used before for another body.
+        InvalidJob: another job holds a file of it.
     """
+    if answer.fault is not None:
+        raise InvalidJob([answer.fault])
     if answer.status is EnqueueStatus.CONFLICT:
         raise IdempotencyConflict(answer.custom_id or "", answer.job_id)
     return answer

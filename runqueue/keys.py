@@ -57,6 +57,7 @@ clocks                  hash    process -> the server's time at its last tick, a
 board:<kind>            zset    processes that have a pump of the kind, by when that is stale
 wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
+files                   hash    uploaded file -> the job that holds it
 handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>
 audit                   stream  what people did, the last ten thousand times

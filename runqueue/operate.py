@@ -95,7 +95,7 @@ class Operations(Deliveries):
             done = job.state is JobState.RUNNING and job.run_id == run_id
             return Settled.DONE if done else Settled.NOT_UNCONFIRMED
         code = self.queue.send(operator_calls.adopt(job.account, job_id, job.attempts, run_id))
-        return {0: Settled.DONE, 1: Settled.DONE, 3: Settled.RUN_TAKEN}.get(
+        return {0: Settled.DONE, 1: Settled.DONE, 3: Settled.RUN_TAKEN, 5: Settled.DONE}.get(
             code, Settled.NOT_UNCONFIRMED
         )
 
@@ -122,7 +122,11 @@ class Operations(Deliveries):
 
     def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have dead, failed or canceled jobs done again; returns what came of each."""
-        others = {0: Settled.NOT_ENDED_BADLY, 2: Settled.BATCH_CANCELED}
+        others = {
+            0: Settled.NOT_ENDED_BADLY,
+            2: Settled.BATCH_CANCELED,
+            3: Settled.FILES_USED,
+        }
         return named(self._each_seen(job_ids, operator_calls.replay), others)
 
     def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:

@@ -20,7 +20,8 @@ from runqueue.handles import QueuedJob
 from runqueue.intake import Handed, Packet, accepted, in_order, packets, told
 from runqueue.job import Enqueued, Job, JobState
 from runqueue.keys import ACCOUNTS
-from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.request_checks import RequestChecks, current_checks, read_checks
+from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.scripts import TAKES_IN, Call, T, run
 from runqueue.spec import JobSpec, Priority
@@ -34,12 +35,18 @@ class RunQueue(Batching, Controls):
 
     Args:
         url: the queue's Redis; default RUNQUEUE_REDIS_URL, else the embedded server's.
+        request_checks: refuse, warn or pass: what becomes of unknown fields of a run request, and
+            of values that Skyvern is known not to take; default RUNQUEUE_REQUEST_CHECKS, else
+            refuse. Another word is a ValueError.
 
     Raises (from every method): `QueueUnavailable` within 5 s when Redis cannot be reached; where
     jobs are handed in, `EvictingRedis` when it is set up to drop keys.
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(
+        self, url: str | None = None, *, request_checks: RequestChecks | str | None = None
+    ) -> None:
+        self._checks = current_checks() if request_checks is None else read_checks(request_checks)
         self._url = find_url(url)
         with speaking_of(self._url):
             self._client = sync_client(self._url)
@@ -64,7 +71,7 @@ class RunQueue(Batching, Controls):
 
     def enqueue(
         self,
-        request: TaskRunRequest | WorkflowRunRequest,
+        request: AnyRunRequest,
         *,
         priority: Priority | str | int = Priority.NORMAL,
         group: str = "default",
@@ -76,6 +83,7 @@ class RunQueue(Batching, Controls):
         namespace: str = "",
         on_unconfirmed: str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
+        max_run_seconds: timedelta | float | None = None,
     ) -> QueuedJob:
         """Hand in one run request.
 
@@ -92,6 +100,8 @@ class RunQueue(Batching, Controls):
             on_unconfirmed: what becomes of the job when the submission's answer was lost and no run
                 of it is found: auto, park or resubmit (see `JobSpec`).
             retry: when its run is tried again after a bad end; None = never.
+            max_run_seconds: the longest that its run may take; None = the body's
+                `max_elapsed_time_minutes` plus a margin, or else the account's limit.
 
         Returns:
             The answer, which can be waited for: `queue.enqueue(…).wait().output`.
@@ -114,6 +124,8 @@ class RunQueue(Batching, Controls):
             namespace=namespace,
             on_unconfirmed=on_unconfirmed,
             retry=retry,
+            checks=self._checks,
+            max_run_seconds=max_run_seconds,
         )
         return QueuedJob.of(accepted(self.enqueue_many([spec])[0]), self)
 
@@ -137,7 +149,7 @@ class RunQueue(Batching, Controls):
             BatchNotFound: the batch is unknown or sealed.
         """
         with enqueuing() as step:
-            return told(self._hand_in(packets(jobs), batch), step)
+            return told(self._hand_in(packets(jobs, self._checks), batch), step)
 
     def _hand_in(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
         first = list(islice(parts, 2))
@@ -178,7 +190,7 @@ class RunQueue(Batching, Controls):
             InvalidJob: fields named `[index].field`.
         """
         answers = []
-        for packet in packets(jobs):
+        for packet in packets(jobs, self._checks):
             self._know({packet.account})
             call = calls.look_up(packet.account, packet.arguments, packet.keys)
             answers.append((packet.positions, self.send(call)))

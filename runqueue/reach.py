@@ -32,6 +32,7 @@ class Settled(StrEnum):
     CANCEL_ASKED = "a cancel was asked for"
     RUN_TAKEN = "the run is another job's"
     BATCH_CANCELED = "its batch was canceled"
+    FILES_USED = "its uploaded files served a run, and each serves one"
     NO_WEBHOOK = "its run has not ended, or nobody is to be told of it"
     NO_ENDED_RUN = "no run of it has ended"
 

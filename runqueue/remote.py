@@ -33,7 +33,8 @@ from runqueue.remote_batching import RemoteBatching
 from runqueue.remote_link import Link
 from runqueue.remote_upload import LineConflict, Uploaded
 from runqueue.remote_values import line_of, read_answer, read_job, read_stats
-from runqueue.requests import TaskRunRequest, WorkflowRunRequest
+from runqueue.request_checks import RequestChecks, current_checks, read_checks
+from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.spec import JobSpec, Priority
 from runqueue.stats import AccountStats
@@ -55,6 +56,8 @@ class RemoteQueue(RemoteBatching):
         token: default RUNQUEUE_TOKEN; '' = none. It is sent over https, or to this machine, alone.
         allow_http: send it over http all the same, with a warning; default RUNQUEUE_ALLOW_HTTP.
         patience: seconds that a gateway which says "later" is waited for, all in all.
+        request_checks: as `RunQueue` takes it, for what is checked on this side (`enqueue`); the
+            gateway checks by its own RUNQUEUE_REQUEST_CHECKS.
 
     Raises (from every method): `QueueUnavailable` when the gateway does not answer (three tries) or
     says "later" for too long; `NotAllowed` when it does not know the token, or its bearer may not
@@ -68,7 +71,9 @@ class RemoteQueue(RemoteBatching):
         *,
         allow_http: bool | None = None,
         patience: float = 30.0,
+        request_checks: RequestChecks | str | None = None,
     ) -> None:
+        self._checks = current_checks() if request_checks is None else read_checks(request_checks)
         self._link = Link(url, token, allow_http=allow_http, patience=patience)
 
     def __repr__(self) -> str:
@@ -91,7 +96,7 @@ class RemoteQueue(RemoteBatching):
 
     def enqueue(
         self,
-        request: TaskRunRequest | WorkflowRunRequest,
+        request: AnyRunRequest,
         *,
         priority: Priority | str | int = Priority.NORMAL,
         group: str = "default",
@@ -103,6 +108,7 @@ class RemoteQueue(RemoteBatching):
         namespace: str = "",
         on_unconfirmed: str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
+        max_run_seconds: timedelta | float | None = None,
     ) -> QueuedJob:
         """Hand in one run request; arguments and errors as for `RunQueue.enqueue`.
 
@@ -120,6 +126,8 @@ class RemoteQueue(RemoteBatching):
             namespace=namespace,
             on_unconfirmed=on_unconfirmed,
             retry=retry,
+            checks=self._checks,
+            max_run_seconds=max_run_seconds,
         )
         key = spec.custom_id or ""
         used = IdempotencyConflict(key, ids.job_id_for(spec.account, spec.namespace, key))

@@ -42,11 +42,13 @@ class LineConflict:
     Args:
         line: its number, from 1.
         custom_id, job_id: its name, and the job that has it.
+        error: of a conflict that is not about the name: why.
     """
 
     line: int
     custom_id: str | None
     job_id: str
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,5 +209,8 @@ def _read(values: Any, *, is_new: bool) -> Uploaded:
         counts["invalid"],
         counts["conflicts"],
         [FieldError(one["field"], one["message"]) for one in values["errors"]],
-        [LineConflict(one["line"], one["custom_id"], one["job_id"]) for one in values["conflicts"]],
+        [
+            LineConflict(one["line"], one["custom_id"], one["job_id"], one.get("error"))
+            for one in values["conflicts"]
+        ],
     )

@@ -1,4 +1,4 @@
-"""What a producer asks Skyvern for: the bodies of its two run calls, checked before they are sent.
+"""What a producer asks Skyvern for: the bodies of its run calls, checked before they are sent.
 
 A field left out is left out of the JSON; an explicit None is sent as null (`model_fields_set` keeps
 the two apart). Unknown fields are refused, because Skyvern ignores them without a word. Types are
@@ -8,7 +8,8 @@ strict: what is sent is the caller's own JSON, so "10" is not taken for 10.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -22,6 +23,10 @@ from pydantic import (
 from runqueue._messages import Expected, body_errors
 from runqueue._options import FIELDS
 from runqueue.errors import InvalidJob
+
+#: The kinds of run request. All but `task` make a workflow run.
+Kind = Literal["task", "workflow", "login", "download_files"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 #: Engines known today; any other text is passed on, so that a newer server's engine works at once.
 KNOWN_ENGINES = (
@@ -39,11 +44,16 @@ KNOWN_PROXY_LOCATIONS = (
     "RESIDENTIAL_ISP",
     *(
         f"RESIDENTIAL_{country}"
-        for country in ("ES", "IE", "GB", "IN", "JP", "FR", "DE", "NZ", "ZA", "AR")
+        for country in (
+            *("ES", "IE", "GB", "IN", "JP", "FR", "DE", "NZ", "ZA", "AR"),
+            *("AU", "BR", "TR", "CA", "MX", "IT", "NL", "PH", "KR", "SA"),
+        )
     ),
     *(f"US-{state}" for state in ("CA", "NY", "TX", "FL", "WA")),
     "NONE",
 )
+#: Where a login's credential may be stored; any other text is passed on.
+KNOWN_CREDENTIAL_TYPES = ("skyvern", "bitwarden", "1password", "azure_vault")
 #: Fields whose values never reach a log, an error message or a repr.
 SENSITIVE_FIELDS = frozenset(
     {
@@ -53,6 +63,10 @@ SENSITIVE_FIELDS = frozenset(
         "extra_http_headers",
         "cdp_connect_headers",
         "browser_address",
+        "onepassword_totp_field_name",
+        "azure_vault_username_key",
+        "azure_vault_password_key",
+        "azure_vault_totp_secret_key",
     }
 )
 _REPR_CHARS = 60
@@ -98,9 +112,24 @@ Headers = Annotated[
     dict[HeaderName, HeaderValue | None], Expected("an object of header names and values")
 ]
 JsonObject = Annotated[dict[str, Any], Expected("an object")]
+#: Files that Skyvern takes with one run.
+MAX_FILES: Final = 50
+FileId = Annotated[
+    str,
+    Field(pattern=r"^[\x21-\x7e]{1,128}$"),
+    Expected("the id of an uploaded file: 1 to 128 printable ASCII characters, no spaces"),
+]
+FileIds = Annotated[
+    list[FileId],
+    Field(max_length=MAX_FILES),
+    Expected(f"an array of at most {MAX_FILES} ids of files"),
+]
 Flag = Annotated[bool, Expected("true or false")]
 Steps = Annotated[int, Field(ge=1, le=100_000), Expected("a whole number from 1 to 100000")]
 Scrolls = Annotated[int, Field(ge=0, le=1_000), Expected("a whole number from 0 to 1000")]
+Seconds = Annotated[
+    float, Field(gt=0, le=86_400), Expected("a number of seconds, more than 0, at most 86400")
+]
 Minutes = Annotated[int, Field(ge=1, le=525_600), Expected("a whole number from 1 to 525600")]
 
 
@@ -121,12 +150,22 @@ class ProxyTarget(BaseModel):
     country: Name = Field(description="Two-letter country code.")
     subdivision: Text | None = Field(None, description="State or region code.")
     city: Text | None = None
+    isISP: Flag | None = Field(None, description="From the address of an internet provider.")  # noqa: N815 - the API's name
+
+
+class OwnProxy(BaseModel):
+    """A proxy of your own."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+    # It may hold a password.
+    url: Name = Field(description="The proxy's URL.", repr=False)
 
 
 ProxyLocation = Annotated[
-    Text | ProxyTarget,
+    Text | ProxyTarget | OwnProxy,
     Field(union_mode="left_to_right"),
-    Expected('a name such as "RESIDENTIAL" or an object {country, subdivision, city}'),
+    Expected('a name such as "RESIDENTIAL", {country, subdivision, city} or {url}'),
 ]
 DataSchema = Annotated[
     dict[str, Any] | list[Any] | Text,
@@ -139,12 +178,11 @@ ErrorCodes = Annotated[
 
 
 class RunRequest(BaseModel):
-    """The fields that both kinds of run share."""
+    """The fields that every kind of run shares."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
-    kind: ClassVar[Literal["task", "workflow"]]
+    kind: ClassVar[Kind]
 
-    title: Text | None = Field(None, description="Name shown in Skyvern's list of runs.")
     user_agent: UserAgent | None = Field(None, description="Who asks, sent as header x-user-agent.")
     proxy_location: ProxyLocation | None = Field(
         None, description="Where the browser appears to be.", examples=list(KNOWN_PROXY_LOCATIONS)
@@ -156,16 +194,12 @@ class RunRequest(BaseModel):
     browser_profile_id: Text | None = Field(
         None, description="Saved browser profile to start from."
     )
+    start_fresh_browser: Flag | None = Field(None, description="Do not reuse an open browser.")
     browser_address: Text | None = Field(None, description="Address of a browser of your own.")
-    model: JsonObject | None = Field(None, description="Language model to use.")
     extra_http_headers: Headers | None = Field(None, description="Headers the browser sends.")
     cdp_connect_headers: Headers | None = Field(
         None, description="Headers for connecting to browser_address."
     )
-    max_screenshot_scrolls: Scrolls | None = Field(
-        None, description="Scrolls per screenshot; 0 is the visible part."
-    )
-    run_with: Text | None = Field(None, description="What carries out the run: agent or code.")
 
     def __init__(self, /, **fields: Any) -> None:
         """Check the fields.
@@ -176,8 +210,7 @@ class RunRequest(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as refusal:
-            other = WorkflowRunRequest if isinstance(self, TaskRunRequest) else TaskRunRequest
-            raise InvalidJob(body_errors(type(self), other, FIELDS, fields, refusal)) from None
+            raise InvalidJob(body_errors(type(self), MODELS, FIELDS, fields, refusal)) from None
 
     # Validation otherwise, a line's say, fills the fields itself, and does not come by here.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
@@ -188,10 +221,24 @@ class RunRequest(BaseModel):
         return [(name, _shown(name, getattr(self, name))) for name in given]
 
 
-class TaskRunRequest(RunRequest):
+class _AgentRequest(RunRequest):
+    """The fields that tasks and workflows share."""
+
+    title: Text | None = Field(None, description="Name shown in Skyvern's list of runs.")
+    model: JsonObject | None = Field(None, description="Language model to use.")
+    max_screenshot_scrolls: Scrolls | None = Field(
+        None, description="Scrolls per screenshot; 0 is the visible part."
+    )
+    run_with: Text | None = Field(None, description="What carries out the run: agent or code.")
+    file_ids: FileIds | None = Field(
+        None, description="Uploaded files that the run may use; each serves one run."
+    )
+
+
+class TaskRunRequest(_AgentRequest):
     """One task: a goal in words, and where to pursue it (POST v1/run/tasks)."""
 
-    kind: ClassVar[Literal["task", "workflow"]] = "task"
+    kind: ClassVar[Kind] = "task"
 
     prompt: Prompt = Field(description="The goal, in words.")
     url: WebUrl | None = Field(None, description="Page to start on.")
@@ -207,13 +254,12 @@ class TaskRunRequest(RunRequest):
     include_action_history_in_verification: Flag | None = Field(
         None, description="Judge completion with the action history in view."
     )
-    start_fresh_browser: Flag | None = Field(None, description="Do not reuse an open browser.")
 
 
-class WorkflowRunRequest(RunRequest):
+class WorkflowRunRequest(_AgentRequest):
     """One run of a stored workflow (POST v1/run/workflows); name it by workflow_id or agent_id."""
 
-    kind: ClassVar[Literal["task", "workflow"]] = "workflow"
+    kind: ClassVar[Kind] = "workflow"
 
     workflow_id: Name | None = Field(None, description="The workflow, wpid_….")
     agent_id: Name | None = Field(None, description="Newer name of workflow_id.")
@@ -228,12 +274,75 @@ class WorkflowRunRequest(RunRequest):
     )
     ai_fallback: Flag | None = Field(None, description="Let the agent step in when code fails.")
     run_metadata: JsonObject | None = Field(None, description="Your own notes on the run.")
+    browser_type: Text | None = Field(
+        None, description="Browser to use; a self-hosted server takes none."
+    )
 
     @model_validator(mode="after")
     def _names_one_workflow(self) -> WorkflowRunRequest:
         if (self.workflow_id is None) == (self.agent_id is None):
             raise ValueError("give exactly one of workflow_id and agent_id")
         return self
+
+
+class _BlockRequest(RunRequest):
+    """The fields that the runs of a single block share; Skyvern makes a workflow run of each."""
+
+    url: WebUrl | None = Field(None, description="Page to start on.")
+    max_screenshot_scrolling_times: Scrolls | None = Field(
+        None, description="Scrolls per screenshot; 0 is the visible part."
+    )
+
+
+class LoginRunRequest(_BlockRequest):
+    """A login with a stored credential (POST v1/run/tasks/login)."""
+
+    kind: ClassVar[Kind] = "login"
+
+    credential_type: Name = Field(
+        description="Where the credential is stored.", examples=list(KNOWN_CREDENTIAL_TYPES)
+    )
+    prompt: Text | None = Field(None, description="How to log in; Skyvern's own words without.")
+    credential_id: Text | None = Field(None, description="Skyvern's credential, cred_….")
+    bitwarden_collection_id: Text | None = Field(None, description="Bitwarden collection.")
+    bitwarden_item_id: Text | None = Field(None, description="Bitwarden item.")
+    onepassword_vault_id: Text | None = Field(None, description="1Password vault.")
+    onepassword_item_id: Text | None = Field(None, description="1Password item.")
+    onepassword_totp_field_name: Text | None = Field(
+        None, description="Field of the 1Password item that holds the TOTP secret."
+    )
+    azure_vault_name: Text | None = Field(None, description="Azure vault.")
+    azure_vault_username_key: Text | None = Field(
+        None, description="Key of the user name in the Azure vault."
+    )
+    azure_vault_password_key: Text | None = Field(
+        None, description="Key of the password in the Azure vault."
+    )
+    azure_vault_totp_secret_key: Text | None = Field(
+        None, description="Key of the TOTP secret in the Azure vault."
+    )
+
+
+class DownloadFilesRunRequest(_BlockRequest):
+    """A download of files from a site (POST v1/run/tasks/download_files)."""
+
+    kind: ClassVar[Kind] = "download_files"
+
+    navigation_goal: Prompt = Field(description="How to get to the files, in words.")
+    download_suffix: Text | None = Field(None, description="Name of the downloaded file.")
+    download_timeout: Seconds | None = Field(None, description="Seconds a download may take.")
+    max_steps_per_run: Steps | None = Field(
+        None, description="Steps after which the run times out."
+    )
+
+
+#: The model of each kind of run request.
+MODELS: Final[Mapping[Kind, type[RunRequest]]] = {
+    model.kind: model
+    for model in (TaskRunRequest, WorkflowRunRequest, LoginRunRequest, DownloadFilesRunRequest)
+}
+#: What `enqueue` takes.
+AnyRunRequest = TaskRunRequest | WorkflowRunRequest | LoginRunRequest | DownloadFilesRunRequest
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -16,8 +16,9 @@ from runqueue._when import LONGEST_WAIT_S
 from runqueue.delivery import DeliveryState
 from runqueue.ids import ID_LENGTH
 from runqueue.job import EnqueueStatus, JobState
-from runqueue.requests import RunRequest, TaskRunRequest, WorkflowRunRequest
+from runqueue.requests import KINDS, MODELS, RunRequest, WorkflowRunRequest
 from runqueue.retry import Retry
+from runqueue.run_limits import MAX_RUN_SECONDS
 from runqueue.tracing import TRACEPARENT_PATTERN
 
 Schema = dict[str, Any]
@@ -29,14 +30,22 @@ _EXAMPLE_ID = "p5gqn6yzbfm3vdk2a4rx7wtj"
 _BODIES: dict[str, Schema] = {
     "task": {"prompt": "Read the price.", "url": "https://shop.example/17", "max_steps": 10},
     "workflow": {"workflow_id": "wpid_123", "parameters": {"order": 18}},
+    "login": {
+        "credential_type": "skyvern",
+        "credential_id": "cred_123",
+        "url": "https://shop.example",
+    },
+    "download_files": {
+        "navigation_goal": "Download the last invoice.",
+        "url": "https://shop.example/invoices",
+    },
 }
 
 
 def schemas() -> dict[str, Schema]:
     """Return every schema by its name."""
     return {
-        "task_run_request": _body(TaskRunRequest),
-        "workflow_run_request": _body(WorkflowRunRequest),
+        **{f"{model.kind}_run_request": _body(model) for model in MODELS.values()},
         "job_line": _job_line(),
         "enqueued": _enqueued(),
         "job": _job(),
@@ -132,6 +141,11 @@ def _options() -> Schema:
             "What becomes of it when its submission's answer was lost and no run is found.",
         ),
         "retry": _or_null(_retry(), "When its run is tried again after a bad end; never if not."),
+        "max_run_seconds": _or_null(
+            {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_RUN_SECONDS},
+            "Seconds that its run may take; else max_elapsed_time_minutes plus a margin, or the"
+            " account's limit.",
+        ),
         "traceparent": _or_null(
             {"type": "string", "pattern": TRACEPARENT_PATTERN},
             "The trace that it belongs to (W3C Trace Context).",
@@ -164,7 +178,7 @@ def _retry() -> Schema:
 
 
 def _job_line() -> Schema:
-    models = (TaskRunRequest, WorkflowRunRequest)
+    models = list(MODELS.values())
     parts: Schema = {}
     for model in models:
         parts |= model.model_json_schema().get("$defs", {})
@@ -256,7 +270,7 @@ def _job() -> Schema:
         "failure_reason": _maybe("Why there is no result."),
         "attempts": {**count, "description": "Claims for submission."},
         "runs": {**count, "description": "Runs that have ended."},
-        "kind": {"enum": ["task", "workflow"], "description": "What was asked for."},
+        "kind": {"enum": list(KINDS), "description": "What was asked for."},
         "priority": {"enum": [p.name.lower() for p in Priority], "description": "Its priority."},
         "group": _text("Whose share of the account it takes."),
         "batch": _maybe("The batch it belongs to."),

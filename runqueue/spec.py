@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import orjson
 from pydantic import ValidationError
 
-from runqueue._messages import body_errors, got, holds_nan, json_errors
+from runqueue._messages import UNKNOWN_FIELD, body_errors, got, holds_nan, json_errors
 from runqueue._options import (
     FIELDS,
     PLAIN_FIELDS,
@@ -32,26 +32,26 @@ from runqueue._quick import NUL, quick_check
 from runqueue._suggest import did_you_mean
 from runqueue._when import When
 from runqueue.errors import FieldError, InvalidJob
-from runqueue.requests import RunRequest, TaskRunRequest, WorkflowRunRequest
+from runqueue.request_checks import RequestChecks, current_checks, judged
+from runqueue.requests import KINDS, MODELS, AnyRunRequest, Kind, RunRequest
 from runqueue.retry import Retry
+from runqueue.run_limits import own_limit_us
+from runqueue.server_rules import RULED, broken_rules
 
 __all__ = ["MAX_PAYLOAD_BYTES", "JobSpec", "Kind", "Priority", "When", "parse_line"]
 
 #: Largest body, in bytes of compact JSON.
 MAX_PAYLOAD_BYTES: Final = 1_048_576
 
-Kind = Literal["task", "workflow"]
-
 # A line may spell a character in six bytes ("\u0041"); past that it cannot hold a legal body.
 _MAX_LINE_BYTES = 8 * MAX_PAYLOAD_BYTES
 _MAX_ERRORS = 20
-_MODELS: dict[object, type[RunRequest]] = {"task": TaskRunRequest, "workflow": WorkflowRunRequest}
-_KINDS = ("task", "workflow")
+_MODELS: dict[object, type[RunRequest]] = dict(MODELS.items())
+_KIND_WORDS = '"task", "workflow", "login" or "download_files"'
 _QUICK = {model: quick_check(model) for model in _MODELS.values()}
-_OTHER: dict[type[RunRequest], type[RunRequest]] = {
-    TaskRunRequest: WorkflowRunRequest,
-    WorkflowRunRequest: TaskRunRequest,
-}
+_FILES_ONCE = FieldError(
+    "retry", "expected no retry beside file_ids: Skyvern deletes a file when its run is over"
+)
 # How this orjson writes a float's exponent: "1e+300" or "1e300".
 _EXPONENT = b"e+" if b"e+" in orjson.dumps(1e300) else b"e"
 # What orjson would write in a way of its own is left to the caller, who knows what it should be.
@@ -63,7 +63,7 @@ class JobSpec:
     """A job that passed every check; made by `parse_line` or `JobSpec.of`, then only read.
 
     Args:
-        kind: `task` or `workflow`.
+        kind: what the body asks for: `task`, `workflow`, `login` or `download_files`.
         body: the fields that were given, in the caller's order.
         canonical: the body as compact JSON with sorted keys, taken when it was checked; the digest
             that tells "same body" is made of it.
@@ -80,6 +80,10 @@ class JobSpec:
         retry: whether and when its run is tried again after a bad end; None = never.
         traceparent: the trace that it belongs to (W3C Trace Context); '' = that of whoever hands it
             in, if there is one.
+        max_run_seconds: the longest that its run may take, from the start of the run's current
+            attempt; None = Skyvern's own limit (`max_elapsed_time_minutes` of the body) plus a
+            margin, or else the account's.
+        files: uploaded files that it holds: each serves one run, so no other job may name them.
     """
 
     kind: Kind
@@ -95,18 +99,23 @@ class JobSpec:
     on_unconfirmed: str = ""
     retry: Retry | None = None
     traceparent: str = ""
+    max_run_seconds: float | None = None
+    files: tuple[str, ...] = ()
 
     @property
-    def request(self) -> TaskRunRequest | WorkflowRunRequest:
+    def max_run_us(self) -> int:
+        """The longest that its run may take, microseconds; 0 = the account's limit."""
+        return own_limit_us(self.max_run_seconds, self.body)
+
+    @property
+    def request(self) -> AnyRunRequest:
         """Build the request object; made anew each time, since enqueuing never needs it."""
-        if self.kind == "task":
-            return TaskRunRequest.model_validate(self.body)
-        return WorkflowRunRequest.model_validate(self.body)
+        return cast(AnyRunRequest, MODELS[self.kind].model_validate(self.body))
 
     @classmethod
     def of(
         cls,
-        request: TaskRunRequest | WorkflowRunRequest,
+        request: AnyRunRequest,
         *,
         priority: Priority | int | str = Priority.NORMAL,
         group: str = "default",
@@ -118,6 +127,8 @@ class JobSpec:
         namespace: str = "",
         on_unconfirmed: str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
+        checks: RequestChecks | None = None,
+        max_run_seconds: timedelta | float | None = None,
     ) -> JobSpec:
         """Make a job of a request object.
 
@@ -131,14 +142,16 @@ class JobSpec:
             idempotency_key: enqueuing again with the same key gives the same job.
             account: which Skyvern organization runs it.
             namespace: keeps the keys of several producers apart.
-            on_unconfirmed, retry: as the attributes of this class.
+            on_unconfirmed, retry, max_run_seconds: as the attributes of this class.
+            checks: what becomes of values that Skyvern is known not to take; None = this process's
+                way (`current_checks`).
 
         Raises:
             InvalidJob: an option, or a value inside the request, cannot be accepted.
         """
         if not isinstance(cast(object, request), RunRequest):
             raise TypeError(
-                f"expected a TaskRunRequest or a WorkflowRunRequest, got {type(request).__name__};"
+                f"expected a run request, such as TaskRunRequest, got {type(request).__name__};"
                 " a batch file's line goes to enqueue_many"
             )
         line = {
@@ -154,23 +167,30 @@ class JobSpec:
             "namespace": namespace,
             "on_unconfirmed": on_unconfirmed,
             "retry": retry,
+            "max_run_seconds": max_run_seconds,
         }
-        return _check(line, id_field="idempotency_key")
+        return _check(line, id_field="idempotency_key", checks=checks)
 
 
-def parse_line(raw: bytes | str | Mapping[str, Any], account: str = "default") -> JobSpec:
+def parse_line(
+    raw: bytes | str | Mapping[str, Any],
+    account: str = "default",
+    checks: RequestChecks | None = None,
+) -> JobSpec:
     """Check one line of a batch file, as JSON text or already parsed.
 
     Args:
         raw: the line.
         account: whose it is if it does not say so itself.
+        checks: what becomes of unknown fields of the body, and of values that Skyvern is known not
+            to take; None = this process's way (`current_checks`).
 
     Raises:
         InvalidJob: with every field at fault; the field `line` stands for the line as a whole.
     """
     if not isinstance(raw, (bytes, bytearray, str)):
-        return _check(raw, account=account)
-    spec = _check(_decode(raw), account=account)
+        return _check(raw, account=account, checks=checks)
+    spec = _check(_decode(raw), account=account, checks=checks)
     # orjson reads an integer over 64 bits as a float, and writes that with an exponent.
     if _EXPONENT in spec.canonical:
         _refuse(list(json_errors(json.loads(raw)["body"], "body")))
@@ -187,7 +207,12 @@ def _decode(raw: bytes | str) -> object:
         raise InvalidJob([FieldError("line", message)]) from None
 
 
-def _check(line: object, id_field: str = "custom_id", account: str = "default") -> JobSpec:
+def _check(
+    line: object,
+    id_field: str = "custom_id",
+    account: str = "default",
+    checks: RequestChecks | None = None,
+) -> JobSpec:
     """Turn a parsed line into a job; `id_field` is what the caller calls the custom_id."""
     if type(line) is not dict:  # a dict is by far the most common, and this test the cheapest
         if not isinstance(line, Mapping):
@@ -198,14 +223,18 @@ def _check(line: object, id_field: str = "custom_id", account: str = "default") 
     if not is_plain and not FIELDS.issuperset(line):
         errors += unknown_fields(line, _MODELS.values())
     custom_id = read_custom_id(line, id_field, errors)
-    body, canonical = _checked_body(line, errors)
+    body, canonical = _checked_body(line, errors, checks)
     options = () if is_plain else read_options(line, errors)
+    if body.get("file_ids") and line.get("retry") is not None:
+        errors += judged(line["kind"], [_FILES_ONCE], checks)
     if errors:
         _refuse(errors)
     # The kind as we write it, also where it was given as some enum of the caller's.
     spec = JobSpec(_MODELS[line["kind"]].kind, body, canonical, custom_id, *options)
     if line.get("account") is None:
         spec.account = account
+    if body.get("file_ids") and (checks or current_checks()) is RequestChecks.REFUSE:
+        spec.files = tuple(dict.fromkeys(body["file_ids"]))
     return spec
 
 
@@ -218,21 +247,25 @@ def _refuse(errors: list[FieldError]) -> None:
         raise InvalidJob(errors)
 
 
-def _checked_body(line: dict[Any, Any], errors: list[FieldError]) -> tuple[dict[str, Any], bytes]:
+def _checked_body(
+    line: dict[Any, Any], errors: list[FieldError], checks: RequestChecks | None
+) -> tuple[dict[str, Any], bytes]:
     """Check the body against its kind; returns a copy, which a caller's next line cannot change."""
     kind, body = line.get("kind"), line.get("body")
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        hint = did_you_mean(kind, _KINDS) if isinstance(kind, str) else ""
+        hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else ""
         said = f"got {got(kind)}" if "kind" in line else "which is required"
-        errors.append(FieldError("kind", f'expected "task" or "workflow", {said}{hint}'))
+        errors.append(FieldError("kind", f"expected {_KIND_WORDS}, {said}{hint}"))
     if not isinstance(body, (dict, Mapping)):  # of the two, dict is the cheaper question
         said = f"got {got(body, show=False)}" if "body" in line else "which is required"
         errors.append(FieldError("body", f"expected an object of run request fields, {said}"))
     if model is None or not isinstance(body, (dict, Mapping)):
         return {}, b""
     body = dict(body)
-    canonical = _at_a_glance(model, body) or _looked_over(model, body, errors)
+    canonical = _at_a_glance(model, body) or _looked_over(model, body, errors, checks)
+    if canonical and (b"null" in canonical or not RULED.isdisjoint(body)):
+        errors += judged(model.kind, broken_rules(model.kind, body), checks)
     if len(canonical) > MAX_PAYLOAD_BYTES:
         said = f"expected at most {MAX_PAYLOAD_BYTES} bytes of JSON, got {len(canonical)}"
         errors.append(FieldError("body", said))
@@ -252,15 +285,44 @@ def _at_a_glance(model: type[RunRequest], body: dict[Any, Any]) -> bytes:
     return b"" if NUL in canonical else canonical
 
 
-def _looked_over(model: type[RunRequest], body: dict[Any, Any], errors: list[FieldError]) -> bytes:
+def _looked_over(
+    model: type[RunRequest],
+    body: dict[Any, Any],
+    errors: list[FieldError],
+    checks: RequestChecks | None,
+) -> bytes:
     """Return the canonical form of a body, or say what is wrong with it."""
     try:
-        model.__pydantic_validator__.validate_python(body)
+        try:
+            model.__pydantic_validator__.validate_python(body)
+        except ValidationError as refusal:
+            if _is_refused(model, body, refusal, errors, checks):
+                return b""
         return orjson.dumps(body, option=_DUMP)
-    except ValidationError as refusal:
-        errors += body_errors(model, _OTHER[model], FIELDS, body, refusal)
     except TypeError as refusal:  # orjson's; it does not say where
         # A few are enough; a structure that holds itself twice over would never come to an end.
         found = list(islice(json_errors(body, "body"), _MAX_ERRORS))
         errors += found or [FieldError("body", f"expected JSON values: {refusal}")]
     return b""
+
+
+def _is_refused(
+    model: type[RunRequest],
+    body: dict[Any, Any],
+    refusal: ValidationError,
+    errors: list[FieldError],
+    checks: RequestChecks | None,
+) -> bool:
+    """Say what is wrong with a body; no if its only fault is fields that the checks let pass."""
+    found = body_errors(model, MODELS, FIELDS, body, refusal)
+    unknown = [fault for fault in found if fault.message.startswith(UNKNOWN_FIELD)]
+    if not unknown or judged(model.kind, unknown, checks):
+        errors += found
+        return True
+    known = {name: value for name, value in body.items() if name in model.model_fields}
+    try:
+        model.__pydantic_validator__.validate_python(known)
+    except ValidationError as other:
+        errors += body_errors(model, MODELS, FIELDS, known, other)
+        return True
+    return False

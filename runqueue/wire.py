@@ -8,30 +8,44 @@ that is over may be packed (`packing.py`), and stays so when the job is done aga
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, get_args
+from typing import Any
 
 import orjson
 
 from runqueue import ids, packing
-from runqueue.spec import JobSpec, Kind
+from runqueue.requests import KINDS, MODELS, Kind
+from runqueue.server_rules import MAX_METADATA
+from runqueue.spec import JobSpec
 
 #: Body fields that travel elsewhere: as a header, or in the query.
 _HEADERS = {"user_agent": "x-user-agent", "max_steps_override": "x-max-steps-override"}
 _SPLICED = ("title", "webhook_url")
 _OUTSIDE = frozenset({*_HEADERS, *_SPLICED, "template"})
+#: Those that each kind has; another kind's stay in the body, if unknown fields are let pass.
+_OUTSIDE_OF = {kind: _OUTSIDE.intersection(model.model_fields) for kind, model in MODELS.items()}
 #: The digest of each kind, up to the body; a copy goes on.
-_BEGUN = {kind: blake2b(kind.encode(), digest_size=16) for kind in get_args(Kind)}
+_BEGUN = {kind: blake2b(kind.encode(), digest_size=16) for kind in KINDS}
+#: How an envelope names a kind: by its first letter.
+_KINDS: dict[str, Kind] = {kind[0]: kind for kind in KINDS}
 
 
 @dataclass(slots=True)  # not frozen: it is made for each job, in half the time so
 class Post:
-    """One POST, ready to send; traceparent is not sent, it says which trace the job belongs to."""
+    """One POST, ready to send.
+
+    Args:
+        kind: what is asked for.
+        content, headers, query: what is sent.
+        traceparent: which trace the job belongs to; it is not sent.
+        is_tagged: whether the run is to have the attempt's tag.
+    """
 
     kind: Kind
     content: bytes = field(repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     query: str = field(default="", repr=False)
     traceparent: str = ""
+    is_tagged: bool = False
 
 
 def pack(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
@@ -45,9 +59,10 @@ def pack(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
     digest = _BEGUN[spec.kind].copy()
     digest.update(spec.canonical)
     envelope: dict[str, Any] = {"k": spec.kind[0]}
-    if not _OUTSIDE.isdisjoint(body):
+    outside = _OUTSIDE_OF[spec.kind]
+    if not outside.isdisjoint(body):
         rest = body.copy()
-        for name in _OUTSIDE:
+        for name in outside:
             if name in rest:
                 envelope[name] = rest.pop(name)
     if spec.custom_id is not None:
@@ -62,7 +77,7 @@ def pack(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
 def read_envelope(line: bytes) -> tuple[Kind, str | None, str, str]:
     """Return (kind, custom_id, namespace, traceparent) of a stored body's first line."""
     envelope = orjson.loads(line)
-    kind: Kind = "task" if envelope["k"] == "t" else "workflow"
+    kind = _KINDS[envelope["k"]]
     return kind, envelope.get("c"), envelope.get("n", ""), envelope.get("t", "")
 
 
@@ -89,7 +104,7 @@ def read_request(stored: bytes) -> tuple[Kind, dict[str, Any]]:
     """
     line, content = parts(stored)
     envelope = orjson.loads(line)
-    kind: Kind = "task" if envelope["k"] == "t" else "workflow"
+    kind = _KINDS[envelope["k"]]
     fields = {name: envelope[name] for name in _OUTSIDE if name in envelope}
     return kind, fields | orjson.loads(content)
 
@@ -99,24 +114,62 @@ def webhook_url(line: bytes) -> str:
     return orjson.loads(line).get("webhook_url") or ""
 
 
+def can_tag(kind: Kind, metadata: object) -> bool:
+    """Tell whether a submission can carry the attempt's tag.
+
+    Args:
+        kind: of the request; only workflow runs are tagged.
+        metadata: its `run_metadata`, None if it has none. One that is full, that is no object, or
+            that uses our key itself, is left as it is.
+    """
+    if kind != "workflow":
+        return False
+    if metadata is None:
+        return True
+    if not isinstance(metadata, dict):
+        return False
+    return len(metadata) < MAX_METADATA and ids.TAG_KEY not in metadata
+
+
+def _tagged(content: bytes, job_id: str, attempt: int) -> bytes:
+    """Return a workflow's request with the attempt's tag in its `run_metadata`, if it can be."""
+    fields = orjson.loads(content)
+    metadata = fields.get("run_metadata")
+    if not can_tag("workflow", metadata):
+        return content
+    fields["run_metadata"] = {**(metadata or {}), ids.TAG_KEY: ids.tag_value(job_id, attempt)}
+    return orjson.dumps(fields)
+
+
 def submission(
-    stored: bytes, job_id: str, attempt: int, *, mark: bool = True, receiver: str | None = None
+    stored: bytes,
+    job_id: str,
+    attempt: int,
+    *,
+    mark: bool = True,
+    tag: bool = False,
+    receiver: str | None = None,
 ) -> Post:
-    """Return the POST of a stored body, carrying the marker of the attempt.
+    """Return the POST of a stored body, carrying the markers of the attempt.
 
     A task's title ends with the marker (a title is searched; a workflow's is not); any webhook URL
-    carries it as a query parameter, before the fragment. With `mark` off both go as they came.
+    carries it as a query parameter, before the fragment. A workflow's `run_metadata` has it as an
+    entry, of which Skyvern makes a tag of the run. With `mark` off all go as they came.
 
     Args:
         stored: what was stored of the request.
         job_id, attempt: what the marker names.
         mark: whether to put markers in.
+        tag: whether to put the marker into `run_metadata`, too.
         receiver: our address for the webhook; it goes in the place of the user's, which the
             webhook is relayed to.
+
+    Raises:
+        ValueError, KeyError: the stored body is broken.
     """
     line, content = parts(stored)
     envelope = orjson.loads(line)
-    kind: Kind = "task" if envelope["k"] == "t" else "workflow"
+    kind = _KINDS[envelope["k"]]
     last: dict[str, Any] = {name: envelope[name] for name in _SPLICED if name in envelope}
     if receiver:
         last["webhook_url"] = receiver
@@ -129,6 +182,12 @@ def submission(
             last["webhook_url"] = with_parameter(
                 last["webhook_url"], ids.url_marker(job_id, attempt)
             )
+    is_tagged = mark and tag and kind == "workflow"
+    if is_tagged and b'"run_metadata"' in content:
+        tagged = _tagged(content, job_id, attempt)
+        is_tagged, content = tagged is not content, tagged
+    elif is_tagged:
+        last["run_metadata"] = {ids.TAG_KEY: ids.tag_value(job_id, attempt)}
     if last:
         head = content[:-1] if content == b"{}" else content[:-1] + b","
         content = head + orjson.dumps(last)[1:]
@@ -140,7 +199,7 @@ def submission(
     query = ""
     if envelope.get("template") is not None:
         query = f"template={'true' if envelope['template'] else 'false'}"
-    return Post(kind, content, headers, query, envelope.get("t", ""))
+    return Post(kind, content, headers, query, envelope.get("t", ""), is_tagged)
 
 
 def with_parameter(url: str, parameter: str) -> str:

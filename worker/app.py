@@ -20,6 +20,7 @@ from config.settings import Settings, SettingsError, broker_url, load_settings, 
 from config.tracing import setup_tracing
 from runqueue import EvictingRedis, NewerSchema, QueueUnavailable
 from runqueue.connect import find_url
+from runqueue.request_checks import use_checks
 from worker.intake import NotNow
 from worker.metrics_server import serve_metrics
 from worker.pump import Ended
@@ -44,6 +45,7 @@ def _settings_or_exit() -> tuple[Settings, str, str]:
 
 
 settings, redis_url, broker = _settings_or_exit()
+use_checks(settings.request_checks)
 
 
 class _Worker(CeleryWorker):

@@ -14,6 +14,7 @@ import structlog
 
 from api_client import ReadClass, RunReading
 from api_client.answers import parse_json
+from api_client.run_times import attempt_age
 from runqueue import stages
 from runqueue.items import Due, Finished, Polled, RunAgain, Taken
 from runqueue.retry import Retry
@@ -132,7 +133,7 @@ class PollPump(Pump):
         if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
             self._end(job, reading, reading.run_status)
             return
-        self._end_overdue(job, now_us, reading)
+        begun_us = self._end_overdue(job, now_us, reading)
         least, most = account.poll_bounds
         wait = spacing((now_us - job.started_us) / 1e6, least, most, random.random())
         status = ""
@@ -149,7 +150,7 @@ class PollPump(Pump):
                 why=reading.outcome.value,
                 status=reading.status_code,
             )
-        polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6))
+        polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us)
         account.polled.put(polled, self.free_place)
 
     def _see_stray(self, stray: Due, now_us: int, reading: RunReading) -> None:
@@ -192,18 +193,30 @@ class PollPump(Pump):
             self.free_place,
         )
 
-    def _end_overdue(self, job: Due, now_us: int, reading: RunReading) -> None:
+    @staticmethod
+    def _attempt_age(reading: RunReading) -> float | None:
+        parsed = parse_json(reading.body)
+        return attempt_age(parsed, reading.server_date) if isinstance(parsed, dict) else None
+
+    def _end_overdue(self, job: Due, now_us: int, reading: RunReading) -> int:
         """Have a run canceled whose time is up, now that a GET says that it goes on, or is gone.
 
         Not before: after a long stop of the workers most such runs have long been completed.
+
+        Returns:
+            When its current attempt began, microseconds by the queue's clock, if its time is up
+            only by what we knew: it started later than it was accepted, or is another attempt.
         """
         if reading.outcome not in {ReadClass.RUN, ReadClass.NOT_FOUND}:
-            return
-        account = self.account
+            return 0
         if job.deadline_us and job.deadline_us <= now_us:
-            account.late.put(job.job_id, _nothing)
-        elif now_us - job.started_us > account.max_run_us:
-            account.hung.put(job.job_id, _nothing)
+            self.account.late.put(job.job_id, _nothing)
+        elif job.limit_us and now_us - job.since_us > job.limit_us:
+            age = self._attempt_age(reading)
+            if age is not None and age * 1e6 <= job.limit_us:
+                return now_us - int(age * 1e6)
+            self.account.end_hung(job.job_id, job.limit_us)
+        return 0
 
 
 def _nothing() -> None:

@@ -7,13 +7,12 @@ from functools import cache
 from typing import Any
 
 from runqueue._suggest import did_you_mean
+from runqueue.requests import KINDS, MODELS
 from runqueue.schemas import Schema, schemas
 from runqueue.spec import MAX_PAYLOAD_BYTES
 
 Path = tuple[str, ...]
-_DEFINED = {"task": "TaskRunRequest", "workflow": "WorkflowRunRequest"}
-#: The kinds of a row; one that names another, or none, is told of by the check of the line.
-KINDS = tuple(_DEFINED)
+_DEFINED: dict[str, str] = {kind: model.__name__ for kind, model in MODELS.items()}
 _BOOLS = {"true": True, "false": False}
 
 
@@ -27,7 +26,7 @@ def wanted(kind: str, path: Path) -> frozenset[str]:
     """Return the JSON types that a field takes, text and null left out.
 
     Args:
-        kind: task or workflow; of another none is known.
+        kind: one of `KINDS`; of another none is known.
         path: where the field is: ("body", "max_steps").
     """
     found = {name for schema in _at(kind, path) for name in _types(schema)}
@@ -113,7 +112,7 @@ def _at(kind: str, path: Sequence[str]) -> list[Schema]:
 
 def _inner(kind: str, schema: Schema, name: str) -> Iterator[Schema]:
     if schema is _line() and name == "body":
-        yield _line()["$defs"].get(_DEFINED.get(kind), {})
+        yield _line()["$defs"].get(_DEFINED.get(kind, ""), {})
         return
     more = schema.get("additionalProperties", True)
     inner = schema.get("properties", {}).get(name, more if isinstance(more, dict) else None)

@@ -189,7 +189,8 @@ class FarQueue:
     def _handed(self, account: str, taken: Uploaded) -> HandedIn:
         handed = HandedIn(conflicts=taken.conflict)
         handed.shown_conflicts = [
-            Conflict(one.line, one.custom_id or "", one.job_id) for one in taken.conflicts
+            Conflict(one.line, one.custom_id or "", one.job_id, one.error)
+            for one in taken.conflicts
         ]
         batch = taken.batch_id
         if taken.is_new and batch:

@@ -11,11 +11,11 @@ from runqueue import ids
 from runqueue.cli.csv_lines import Table
 from runqueue.cli.exits import tell
 from runqueue.cli.sources import Row, Text, json_lines
+from runqueue.request_checks import RequestChecks, current_checks, use_checks
+from runqueue.requests import Kind
 from runqueue.spec import MAX_PAYLOAD_BYTES
 
 Form = Literal["jsonl", "csv"]
-Kind = Literal["task", "workflow"]
-
 File = Annotated[
     str,
     typer.Argument(
@@ -42,6 +42,28 @@ Mapped = Annotated[
 ]
 KindOption = Annotated[
     Kind | None, typer.Option("--kind", help="Of rows that name none; default task.")
+]
+
+
+def _use_checks(checks: RequestChecks | None) -> RequestChecks | None:
+    try:
+        if checks is None:
+            current_checks()
+        else:
+            use_checks(checks)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return checks
+
+
+Checks = Annotated[
+    RequestChecks | None,
+    typer.Option(
+        "--request-checks",
+        callback=_use_checks,
+        help="What becomes of unknown fields of a run request, and of values that Skyvern is known"
+        " not to take: refuse, warn (they are sent) or pass; default RUNQUEUE_REQUEST_CHECKS.",
+    ),
 ]
 Delimiter = Annotated[
     str, typer.Option("--delimiter", "-d", help="What stands between cells; default a comma.")

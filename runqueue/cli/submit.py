@@ -73,6 +73,7 @@ def submit(
     mapped: inputs.Mapped = None,
     kind: inputs.KindOption = None,
     delimiter: inputs.Delimiter = "",
+    request_checks: inputs.Checks = None,  # noqa: ARG001 - its callback has set it
     name: rules.Name = "",
     canary: rules.Canary = None,
     canary_ratio: rules.CanaryRatio = rules.DEFAULT_RATIO,
@@ -197,7 +198,8 @@ def _tell_lines(found: Reading, handed: HandedIn, asked: _Asked) -> Exit:
         tell(f"{found.summary()} skipped")
     for line in handed.shown_conflicts:
         said = f"names job {line.job_id}, which was handed in with another body"
-        tell(f"{found.source.name}:{line.line}: custom_id: {line.custom_id}: {said}")
+        said = line.error or f"custom_id: {line.custom_id}: {said}"
+        tell(f"{found.source.name}:{line.line}: {said}")
     if (more := handed.conflicts - len(handed.shown_conflicts)) > 0:
         tell(f"{more:,} more are in conflict")
     return Exit.INVALID if handed.conflicts and not asked.wish.skip_invalid else Exit.OK

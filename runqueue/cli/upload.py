@@ -55,11 +55,16 @@ class KnownIn:
 
 
 class Conflict(NamedTuple):
-    """A line whose custom_id was used earlier for another body, and the job that has it."""
+    """A line whose custom_id was used earlier for another body, and the job that has it.
+
+    Args:
+        error: of a conflict that is not about the custom_id: why.
+    """
 
     line: int
     custom_id: str
     job_id: str
+    error: str | None = None
 
 
 @dataclass(slots=True)
@@ -105,7 +110,8 @@ class HandedIn:
             if answer.status is EnqueueStatus.CONFLICT:
                 self.conflicts += 1
                 if len(self.shown_conflicts) < MOST_TOLD:
-                    conflict = Conflict(line, answer.custom_id or "", answer.job_id)
+                    why = str(answer.fault) if answer.fault else None
+                    conflict = Conflict(line, answer.custom_id or "", answer.job_id, why)
                     self.shown_conflicts.append(conflict)
                 continue
             known = self.known.setdefault(answer.batch, KnownIn(0, answer.created_at))

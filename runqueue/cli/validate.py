@@ -34,6 +34,7 @@ def validate(
     mapped: inputs.Mapped = None,
     kind: inputs.KindOption = None,
     delimiter: inputs.Delimiter = "",
+    request_checks: inputs.Checks = None,  # noqa: ARG001 - its callback has set it
 ) -> None:
     """Check a file of jobs, and hand in nothing of it; no queue is needed.
 

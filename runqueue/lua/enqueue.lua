@@ -1,10 +1,13 @@
+-- use: files
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
 -- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), then 5 a job: id, digest,
 --       '<priority 0-3>:<group>', options, body
---       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<retry>', each '' = the default; a time is
---       '<us>' absolute or '+<us>' from now, retry is the policy's JSON
+--       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<max_run_us>;<retry>', each '' = the default; a time
+--       is '<us>' absolute or '+<us>' from now, retry is the policy's JSON. Before all that may stand
+--       'F<file> <file> …' and a line feed: uploaded files, which serve one run each
 -- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code
---       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch
+--       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch,
+--       4 = not stored: another job, that of the state, holds a file; it and the file follow
 -- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed). Nothing is written then.
 local call, batch = redis.call, ARGV[2]
 local batch_key = PREFIX .. 'batch:' .. batch
@@ -27,6 +30,7 @@ end
 expect(DUE, 'zset')
 expect(DEADLINES, 'zset')
 expect(PREFIX .. 'wake', 'list')
+expect(FILES, 'hash')
 
 -- Jobs of one priority and group share a lane, the fields that say so, and one count.
 local lanes, order = {}, {}
@@ -91,6 +95,26 @@ local function is_any_known()
   return false
 end
 
+-- What a job asks for beside its options: its files.
+local function files_of(options)
+  local files, rest = string.match(options, '^F([^\n]*)\n(.*)$')
+  return files, rest or options
+end
+
+-- Says so if another job holds one of a job's files; else they are its own in this call.
+local held = {}
+local function file_taken(id, files)
+  for file in string.gmatch(files, '%S+') do
+    local owner = held[file] or file_owner(file, id)
+    if owner then
+      local f = call('HMGET', JOB .. owner, 'state', 'batch', 'created')
+      return { 4, f[1] or 'ready', f[2] or batch, f[3] or now_text, owner, file }
+    end
+  end
+  for file in string.gmatch(files, '%S+') do held[file] = id end
+  return nil
+end
+
 local any_known = is_any_known()
 for i = 3, #ARGV, PER_JOB do
   local id = ARGV[i]
@@ -102,9 +126,13 @@ for i = 3, #ARGV, PER_JOB do
     if digest then
       reply[#reply + 1] = known_already(i, id, digest)
     else
-      reply[#reply + 1] = 0
-      fresh[#fresh + 1] = i
-      digests[id] = ARGV[i + 1]
+      local files = files_of(ARGV[i + 3])
+      local taken = files and file_taken(id, files)
+      reply[#reply + 1] = taken or 0
+      if not taken then
+        fresh[#fresh + 1] = i
+        digests[id] = ARGV[i + 1]
+      end
     end
   end
 end
@@ -137,9 +165,11 @@ end
 
 -- Writes what the options of a job ask for; true when it has to wait.
 local function with_options(id, options)
-  local start, limit, on_unconfirmed, retry = string.match(options, '^([^;]*);([^;]*);([^;]*);(.*)$')
+  local start, limit, on_unconfirmed, max_run, retry =
+    string.match(options, '^([^;]*);([^;]*);([^;]*);([^;]*);(.*)$')
   local run_at, deadline = moment(start), moment(limit)
   if on_unconfirmed ~= '' then call('HSET', JOB .. id, 'on_unconfirmed', on_unconfirmed) end
+  if max_run ~= '' then call('HSET', JOB .. id, 'max_run', max_run) end
   if retry ~= '' then call('HSET', JOB .. id, 'retry', retry) end
   if deadline then
     call('HSET', JOB .. id, 'deadline', int(deadline))
@@ -181,7 +211,12 @@ for n, i in ipairs(fresh) do
   bodies[#bodies + 1] = BODY .. id
   bodies[#bodies + 1] = ARGV[i + 4]
   local line = marks_canary(id) and lane.canary or lane.ids
-  if ARGV[i + 3] ~= '' and with_options(id, ARGV[i + 3]) then
+  local files, options = files_of(ARGV[i + 3])
+  if files then
+    call('HSET', JOB .. id, 'files', files)
+    hold_files(files, id)
+  end
+  if options ~= '' and with_options(id, options) then
     lane.scheduled = lane.scheduled + 1
   else
     line[#line + 1] = id

@@ -21,8 +21,9 @@ local function take_out(batch, id)
   if job.state == 'ready' then bump(group_load, job.group, -1) end
   redis.call('ZREM', PREFIX .. 'due', id)
   redis.call('ZREM', PREFIX .. 'deadlines', id)
-  local earlier = redis.call('HGET', job_key(id), 'earlier') or ''
-  for run_id in string.gmatch(earlier, '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
+  local f = redis.call('HMGET', job_key(id), 'earlier', 'files')
+  drop_files(id, f[2])
+  for run_id in string.gmatch(f[1] or '', '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
   redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)
 end
 

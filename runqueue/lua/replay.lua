@@ -1,17 +1,32 @@
--- use: trail
+-- use: trail files
 -- Has ended jobs done again: dead | failed | canceled → ready. The attempt goes on counting, since every
 -- attempt's marker is used once; the runs that max_attempts bounds are counted anew.
 -- ARGV  now_us, then 3 a job: id, attempt, ended_us (as they were seen: said again later, it must not have done
 --       again what has been done again and ended since)
--- Reply per job: 1 = ready again, 0 = in another state or attempt, 2 = its batch was canceled, -1 = no such job
+-- Reply per job: 1 = ready again, 0 = in another state or attempt, 2 = its batch was canceled, -1 = no such job,
+--       3 = an uploaded file of it served a run, or is another job's: each serves one
 local AGAIN = { dead = true, failed = true, canceled = true }
 local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs', 'deaths', 'run_id',
   'run_status', 'started', 'slot', 'via', 'delivery', 'tries', 'told', 'told_error', 'told_at', 'looks', 'signed',
-  'url', 'forced', 'sending', 'asked', 'missed' }
+  'url', 'forced', 'sending', 'asked', 'missed', 'guessed', 'spare', 'owes' }
 local reply = {}
 expect_deliveries()
 expect(PREFIX .. 'dead', 'zset')
+expect(FILES, 'hash')
 pass_when_full()
+
+-- True if a job's files are its own, and no run of it has used them; they are held for it then.
+local function has_its_files(job)
+  local f = redis.call('HMGET', job_key(job.id), 'files', 'earlier')
+  if not f[1] then return true end
+  if job.run_id or f[2] or job.runs > 0 then return false end
+  for file in string.gmatch(f[1], '%S+') do
+    if file_owner(file, job.id) then return false end
+  end
+  hold_files(f[1], job.id)
+  return true
+end
+
 for i = 2, #ARGV, 3 do
   local id = ARGV[i]
   local job = read_job(id)
@@ -22,6 +37,8 @@ for i = 2, #ARGV, 3 do
     reply[#reply + 1] = 0
   elseif batch_canceled(job.batch) then
     reply[#reply + 1] = 2
+  elseif not has_its_files(job) then
+    reply[#reply + 1] = 3
   else
     note_step(job, 'replayed', 'it was ' .. job.state .. (job.run_id and ', its run ' .. job.run_id or ''))
     -- Its last run's entry and result go; a stray that it left stays one.

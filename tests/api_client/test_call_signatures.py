@@ -29,20 +29,34 @@ proxy_location=OMIT, data_extraction_schema=OMIT, error_code_mapping=OMIT, max_s
 webhook_url=OMIT, totp_identifier=OMIT, totp_url=OMIT, browser_session_id=OMIT, \
 publish_workflow=OMIT, include_action_history_in_verification=OMIT, browser_profile_id=OMIT, \
 start_fresh_browser=OMIT, model=OMIT, extra_http_headers=OMIT, cdp_connect_headers=OMIT, \
-max_screenshot_scrolls=OMIT, browser_address=OMIT, run_with=OMIT, request_options=None)""",
+max_screenshot_scrolls=OMIT, browser_address=OMIT, run_with=OMIT, file_ids=OMIT, \
+request_options=None)""",
     "run_workflow": """(self, *, workflow_id=OMIT, template=None, max_steps_override=None, \
 user_agent=None, parameters=OMIT, title=OMIT, proxy_location=OMIT, webhook_url=OMIT, \
 totp_url=OMIT, totp_identifier=OMIT, browser_session_id=OMIT, agent_id=OMIT, \
 browser_profile_id=OMIT, start_fresh_browser=OMIT, model=OMIT, reuse_browser_session=OMIT, \
 max_elapsed_time_minutes=OMIT, ai_fallback=OMIT, run_metadata=OMIT, extra_http_headers=OMIT, \
 cdp_connect_headers=OMIT, max_screenshot_scrolls=OMIT, browser_address=OMIT, run_with=OMIT, \
-request_options=None)""",
+file_ids=OMIT, browser_type=OMIT, request_options=None)""",
+    "login": """(self, *, credential_type, user_agent=None, url=OMIT, prompt=OMIT, \
+credential_id=OMIT, bitwarden_collection_id=OMIT, bitwarden_item_id=OMIT, \
+onepassword_vault_id=OMIT, onepassword_item_id=OMIT, onepassword_totp_field_name=OMIT, \
+azure_vault_name=OMIT, azure_vault_username_key=OMIT, azure_vault_password_key=OMIT, \
+azure_vault_totp_secret_key=OMIT, webhook_url=OMIT, proxy_location=OMIT, totp_identifier=OMIT, \
+totp_url=OMIT, browser_session_id=OMIT, browser_profile_id=OMIT, start_fresh_browser=OMIT, \
+browser_address=OMIT, extra_http_headers=OMIT, cdp_connect_headers=OMIT, \
+max_screenshot_scrolling_times=OMIT, request_options=None)""",
+    "download_files": """(self, *, navigation_goal, user_agent=None, url=OMIT, \
+download_suffix=OMIT, download_timeout=OMIT, max_steps_per_run=OMIT, webhook_url=OMIT, \
+proxy_location=OMIT, totp_identifier=OMIT, totp_url=OMIT, browser_session_id=OMIT, \
+browser_profile_id=OMIT, start_fresh_browser=OMIT, browser_address=OMIT, extra_http_headers=OMIT, \
+cdp_connect_headers=OMIT, max_screenshot_scrolling_times=OMIT, request_options=None)""",
     "get_run": "(self, run_id, *, request_options=None)",
     "cancel_run": "(self, run_id, *, request_options=None)",
     "retry_run_webhook": "(self, run_id, *, webhook_url=OMIT, request_options=None)",
-    "list_runs": """(self, *, search_key=None, status=None, page=1, page_size=100, \
+    "list_runs": """(self, *, search_key=None, status=None, tags=None, page=1, page_size=100, \
 request_options=None)""",
-    "iter_runs": "(self, *, search_key=None, status=None, request_options=None)",
+    "iter_runs": "(self, *, search_key=None, status=None, tags=None, request_options=None)",
     "cancel_runs": "(self, run_ids, *, request_options=None)",
     "webhook_failure_reason": "(self, run_id, *, request_options=None)",
     "wait_for_run": """(self, run_id, *, timeout=None, min_interval=1.0, max_interval=30.0, \
@@ -51,6 +65,8 @@ request_options=None)""",
 RESULTS = {
     "run_task": TaskRunResponse,
     "run_workflow": WorkflowRunResponse,
+    "login": WorkflowRunResponse,
+    "download_files": WorkflowRunResponse,
     "get_run": RunResponse,
     "cancel_run": type(None),
     "retry_run_webhook": RunWebhookReplayResponse | None,
@@ -116,7 +132,9 @@ def test_what_is_awaited_is_a_coroutine_function_and_what_blocks_is_none(name: s
 
 
 @both
-@pytest.mark.parametrize("call", ["run_task", "run_workflow", "list_runs", "iter_runs"])
+@pytest.mark.parametrize(
+    "call", ["run_task", "run_workflow", "login", "download_files", "list_runs", "iter_runs"]
+)
 def test_the_arguments_of_a_submission_or_a_list_are_taken_by_name_only(
     call: str, way: Way
 ) -> None:

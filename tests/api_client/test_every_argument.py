@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from api_client import OMIT, AgentClient, RunEngine, WaitTimeoutError
+from api_client import OMIT, AgentClient, CredentialType, RunEngine, WaitTimeoutError
 from tests.api_client.recording import KEY, WAYS, Recording, Way, answering, called, maker
 
 TASKS, WORKFLOWS = "/v1/run/tasks", "/v1/run/workflows"
+LOGIN, DOWNLOAD = "/v1/run/tasks/login", "/v1/run/tasks/download_files"
 
 TEXT = ('ä "x"\n\u2028/', '"ä \\"x\\"\\n\u2028/"')
 FLAGS = [(True, "true"), (False, "false"), (None, "null")]
@@ -27,16 +28,20 @@ OBJECTS: list[tuple[Any, str]] = [
 HEADERS = [({"x-a": "b", "x-c": None}, '{"x-a":"b","x-c":null}'), (None, "null")]
 PROXIES = [("US-CA", '"US-CA"'), ({"country": "FR"}, '{"country":"FR"}'), (None, "null")]
 
-#: What either submission takes in its JSON: each value, and how it is written.
-SHARED: dict[str, list[tuple[Any, str]]] = {
-    **dict.fromkeys(["title", "webhook_url", "totp_identifier", "totp_url"], TEXTS),
+#: What every submission takes in its JSON: each value, and how it is written.
+COMMON: dict[str, list[tuple[Any, str]]] = {
+    **dict.fromkeys(["webhook_url", "totp_identifier", "totp_url"], TEXTS),
     **dict.fromkeys(["browser_session_id", "browser_profile_id", "browser_address"], TEXTS),
     **dict.fromkeys(["extra_http_headers", "cdp_connect_headers"], HEADERS),
     "proxy_location": PROXIES,
+    "start_fresh_browser": FLAGS,
+}
+SHARED = COMMON | {
+    "title": TEXTS,
     "max_screenshot_scrolls": NUMBERS,
     "model": OBJECTS,
     "run_with": TEXTS,
-    "start_fresh_browser": FLAGS,
+    "file_ids": [(["f"], '["f"]'), (("f", "g"), '["f","g"]'), ([], "[]"), (None, "null")],
 }
 TASK_FIELDS = SHARED | {
     "url": TEXTS,
@@ -53,6 +58,20 @@ WORKFLOW_FIELDS = SHARED | {
     "max_elapsed_time_minutes": NUMBERS,
     "ai_fallback": FLAGS,
     "run_metadata": OBJECTS,
+    "browser_type": TEXTS,
+}
+BLOCK_FIELDS = COMMON | {"url": TEXTS, "max_screenshot_scrolling_times": NUMBERS}
+LOGIN_FIELDS = BLOCK_FIELDS | {
+    **dict.fromkeys(["prompt", "credential_id", "bitwarden_collection_id"], TEXTS),
+    **dict.fromkeys(["bitwarden_item_id", "onepassword_vault_id", "onepassword_item_id"], TEXTS),
+    **dict.fromkeys(["onepassword_totp_field_name", "azure_vault_name"], TEXTS),
+    **dict.fromkeys(["azure_vault_username_key", "azure_vault_password_key"], TEXTS),
+    "azure_vault_totp_secret_key": TEXTS,
+}
+DOWNLOAD_FIELDS = BLOCK_FIELDS | {
+    "download_suffix": TEXTS,
+    "download_timeout": [*NUMBERS, (2.5, "2.5")],
+    "max_steps_per_run": NUMBERS,
 }
 
 
@@ -79,6 +98,18 @@ def workflow(argument: str, given: dict[str, Any], more: str = "", query: str = 
     return Row("run_workflow", argument, given, WORKFLOWS + query, f'{{"workflow_id":"w"{more}}}')
 
 
+def login(argument: str, given: dict[str, Any], more: str = "", **headers: str) -> Row:
+    given = {"credential_type": CredentialType.ONEPASSWORD} | given
+    content = f'{{"credential_type":"1password"{more}}}'
+    return Row("login", argument, given, LOGIN, content, headers=headers)
+
+
+def download(argument: str, given: dict[str, Any], more: str = "", **headers: str) -> Row:
+    given = {"navigation_goal": "g"} | given
+    content = f'{{"navigation_goal":"g"{more}}}'
+    return Row("download_files", argument, given, DOWNLOAD, content, headers=headers)
+
+
 def read(call: str, argument: str, given: dict[str, Any], target: str) -> Row:
     return Row(call, argument, given, target, method="GET")
 
@@ -95,6 +126,9 @@ LISTED: list[tuple[str, Any, str]] = [
     ("status", "running", "status=running&"),
     ("status", ("created", "queued"), "status=created&status=queued&"),
     ("status", [], ""),
+    ("tags", None, ""),
+    ("tags", "rq_job:a.1", "tags=rq_job%3Aa.1&"),
+    ("tags", ("a:*", "b"), "tags=a%3A%2A&tags=b&"),
 ]
 LIST = "/v1/runs?page=1&page_size=100"
 CANCEL = ("/v1/runs/cancel", '{"run_ids":["a","b"]}')
@@ -129,6 +163,18 @@ ROWS = [
     workflow("max_steps_override", {"max_steps_override": None}),
     header("run_workflow", "max_steps_override", 0, "x-max-steps-override", "0"),
     header("run_workflow", "max_steps_override", 25, "x-max-steps-override", "25"),
+    login("credential_type", {}),
+    download("navigation_goal", {}),
+    *(
+        make(name, {name: value}, f',"{name}":{text}')
+        for make, fields in ((login, LOGIN_FIELDS), (download, DOWNLOAD_FIELDS))
+        for name, values in fields.items()
+        for value, text in values
+    ),
+    *(login(name, {name: OMIT}) for name in LOGIN_FIELDS),
+    *(download(name, {name: OMIT}) for name in DOWNLOAD_FIELDS),
+    login("user_agent", {"user_agent": "ua"}, **{"x-user-agent": "ua"}),
+    download("user_agent", {"user_agent": "ua"}, **{"x-user-agent": "ua"}),
     read("get_run", "run_id", {"run_id": "tsk_v2_1"}, "/v1/runs/tsk_v2_1"),
     read("get_run", "run_id", AWKWARD_ID, AWKWARD),
     read("wait_for_run", "run_id", AWKWARD_ID, AWKWARD),
@@ -169,13 +215,14 @@ ALL_TASK_ARGUMENTS = """{"prompt":"p","url":null,"engine":null,"title":null,"pro
 "totp_identifier":null,"totp_url":null,"browser_session_id":null,"publish_workflow":null,\
 "include_action_history_in_verification":null,"browser_profile_id":null,"start_fresh_browser":null,\
 "model":null,"extra_http_headers":null,"cdp_connect_headers":null,"max_screenshot_scrolls":null,\
-"browser_address":null,"run_with":null}"""
+"browser_address":null,"run_with":null,"file_ids":null}"""
 ALL_WORKFLOW_ARGUMENTS = """{"workflow_id":"w","parameters":null,"title":null,\
 "proxy_location":null,"webhook_url":null,"totp_url":null,"totp_identifier":null,\
 "browser_session_id":null,"browser_profile_id":null,"start_fresh_browser":null,"model":null,\
 "reuse_browser_session":null,"max_elapsed_time_minutes":null,"ai_fallback":null,\
 "run_metadata":null,"extra_http_headers":null,"cdp_connect_headers":null,\
-"max_screenshot_scrolls":null,"browser_address":null,"run_with":null}"""
+"max_screenshot_scrolls":null,"browser_address":null,"run_with":null,"file_ids":null,\
+"browser_type":null}"""
 
 both = pytest.mark.parametrize("way", WAYS)
 

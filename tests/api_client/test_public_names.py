@@ -46,6 +46,7 @@ PUBLIC_NAMES = [
     "CancelClass",
     "Cancellation",
     "ConflictError",
+    "CredentialType",
     "FileInfo",
     "ForbiddenError",
     "Limiter",

@@ -68,7 +68,11 @@ async def test_the_webhook_of_a_run_is_untried_delivered_or_given_up(kind: str, 
             return None not in (await reasons())[1:]
 
         await eventually(are_sent)
-        assert await reasons() == [None, "", "Webhook failed with status code 400, error message: noted"]
+        assert await reasons() == [
+            None,
+            "",
+            "Webhook failed with status code 400, error message: noted",
+        ]
         with pytest.raises(NotFoundError):
             await call("webhook_failure_reason", {"task": "tsk_0", "workflow": "wr_0"}[kind])
 

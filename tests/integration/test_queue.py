@@ -207,7 +207,7 @@ def test_a_server_that_never_answers_is_unavailable_and_its_password_not_shown(s
 
 
 def test_a_line_of_a_file_is_not_taken_for_a_request(queue: RunQueue) -> None:
-    with pytest.raises(TypeError, match="expected a TaskRunRequest or a WorkflowRunRequest"):
+    with pytest.raises(TypeError, match="expected a run request, such as TaskRunRequest"):
         queue.enqueue(line())  # type: ignore[arg-type]
 
 

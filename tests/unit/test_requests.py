@@ -9,9 +9,14 @@ from pydantic import ValidationError
 
 from runqueue import InvalidJob
 from runqueue.requests import (
+    KNOWN_CREDENTIAL_TYPES,
     KNOWN_ENGINES,
     KNOWN_PROXY_LOCATIONS,
+    MAX_FILES,
+    MODELS,
     SENSITIVE_FIELDS,
+    DownloadFilesRunRequest,
+    LoginRunRequest,
     TaskRunRequest,
     WorkflowRunRequest,
 )
@@ -25,6 +30,14 @@ def task(**fields: Any) -> TaskRunRequest:
 
 def workflow(**fields: Any) -> WorkflowRunRequest:
     return WorkflowRunRequest.model_validate({"workflow_id": "wpid_1", **fields})
+
+
+def login(**fields: Any) -> LoginRunRequest:
+    return LoginRunRequest.model_validate({"credential_type": "skyvern", **fields})
+
+
+def download(**fields: Any) -> DownloadFilesRunRequest:
+    return DownloadFilesRunRequest.model_validate({"navigation_goal": "Get it.", **fields})
 
 
 def test_a_field_left_out_stays_out_and_an_explicit_none_stays_null() -> None:
@@ -48,13 +61,50 @@ def test_every_optional_workflow_field_may_be_null(name: str) -> None:
     assert getattr(workflow(**{name: None}), name) is None
 
 
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (make, name)
+        for make, model, required in (
+            (login, LoginRunRequest, "credential_type"),
+            (download, DownloadFilesRunRequest, "navigation_goal"),
+        )
+        for name in sorted(set(model.model_fields) - {required})
+    ],
+)
+def test_every_optional_field_of_a_login_or_download_may_be_null(make: Any, name: str) -> None:
+    assert getattr(make(**{name: None}), name) is None
+
+
+@pytest.mark.parametrize("place", [*KNOWN_CREDENTIAL_TYPES, "a-vault-of-tomorrow"])
+def test_any_place_of_credentials_is_taken(place: str) -> None:
+    assert login(credential_type=place).credential_type == place
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 86_401, "90", True])
+def test_a_download_is_given_seconds(seconds: object) -> None:
+    assert download(download_timeout=90).download_timeout == 90
+    assert download(download_timeout=0.5).download_timeout == 0.5
+    with pytest.raises(ValidationError):
+        download(download_timeout=seconds)
+
+
+def test_a_run_takes_fifty_files() -> None:
+    assert task(file_ids=["f"] * MAX_FILES).file_ids == ["f"] * MAX_FILES
+    for wrong in (["f"] * (MAX_FILES + 1), [""], [7], "file_1", ["a file"]):
+        for make in (task, workflow):
+            with pytest.raises(ValidationError):
+                make(file_ids=wrong)
+
+
 @pytest.mark.parametrize("engine", [*KNOWN_ENGINES, "an-engine-of-tomorrow"])
 def test_any_engine_name_is_taken(engine: str) -> None:
     assert task(engine=engine).engine == engine
 
 
 @pytest.mark.parametrize(
-    "place", [*KNOWN_PROXY_LOCATIONS, "RESIDENTIAL_BR", {"country": "US", "city": "Boise"}]
+    "place",
+    [*KNOWN_PROXY_LOCATIONS, "RESIDENTIAL_XX", {"country": "US"}, {"url": "http://p.test:3128"}],
 )
 def test_a_proxy_location_is_a_name_or_a_place(place: object) -> None:
     assert task(proxy_location=place).model_dump(exclude_unset=True)["proxy_location"] == place
@@ -191,19 +241,24 @@ SECRETS: dict[str, Any] = {
     "webhook_url": f"https://example.test/hook?key={SECRET}",
     "model": {"api_key": SECRET},
     "run_metadata": {"note": SECRET},
+    "proxy_location": {"url": f"http://user:{SECRET}@proxy.example.test"},
+    "onepassword_totp_field_name": SECRET,
+    "azure_vault_username_key": SECRET,
+    "azure_vault_password_key": SECRET,
+    "azure_vault_totp_secret_key": SECRET,
 }
 
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_neither_repr_nor_str_shows_a_secret(name: str) -> None:
-    make = task if name in TaskRunRequest.model_fields else workflow
+    make = next(make for make in (task, workflow, login) if name in make().__class__.model_fields)
     request = make(**{name: SECRETS[name]})
     assert SECRET not in repr(request) + str(request)
     assert f"{name}=" in repr(request)
 
 
 def test_every_sensitive_field_is_a_field_and_tried_above() -> None:
-    fields = TaskRunRequest.model_fields.keys() | WorkflowRunRequest.model_fields.keys()
+    fields = {name for model in MODELS.values() for name in model.model_fields}
     assert fields & SECRETS.keys() >= SENSITIVE_FIELDS
 
 

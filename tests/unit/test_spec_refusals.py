@@ -96,7 +96,7 @@ def test_a_thousand_faults_are_not_all_listed() -> None:
             {"proxy_location": {"city": "Boise"}},
             "proxy_location",
             (
-                'expected a name such as "RESIDENTIAL" or an object {country, subdivision, city}, '
+                'expected a name such as "RESIDENTIAL", {country, subdivision, city} or {url}, '
                 "got an object"
             ),
         ),

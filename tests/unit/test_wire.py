@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runqueue import wire
+from runqueue import ids, wire
+from runqueue.requests import KINDS, Kind
 from runqueue.spec import JobSpec, parse_line
 
 JOB = "abcdefghijklmnopqrstuvwx"
@@ -16,8 +17,13 @@ PARAMETER = f"rq_job={JOB}.3."
 
 
 def job(kind: str = "task", *, body: dict[str, Any] | None = None, **options: Any) -> JobSpec:
-    """A checked job; a task's prompt, or a workflow's id, is there."""
-    first = {"prompt": "Read."} if kind == "task" else {"workflow_id": "wpid_1"}
+    """A checked job; what its kind requires is there."""
+    first: dict[str, Any] = {
+        "task": {"prompt": "Read."},
+        "workflow": {"workflow_id": "wpid_1"},
+        "login": {"credential_type": "skyvern", "credential_id": "cred_1"},
+        "download_files": {"navigation_goal": "Get it."},
+    }[kind]
     return parse_line({"kind": kind, "body": {**first, **(body or {})}, **options})
 
 
@@ -51,7 +57,7 @@ def test_a_workflow_s_title_goes_as_it_came(body: dict[str, Any]) -> None:
     assert {name: found[name] for name in found if name == "title"} == body
 
 
-@pytest.mark.parametrize("kind", ["task", "workflow"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("url", "marked"),
     [
@@ -70,7 +76,7 @@ def test_a_webhook_url_carries_the_marker_before_its_fragment(
     assert content(job(kind, body={"webhook_url": url}))["webhook_url"] == marked
 
 
-@pytest.mark.parametrize("kind", ["task", "workflow"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_webhook_url_is_made_up(kind: str) -> None:
     assert "webhook_url" not in content(job(kind))
     assert content(job(kind, body={"webhook_url": None}))["webhook_url"] is None
@@ -87,6 +93,65 @@ def test_each_attempt_carries_its_own_number() -> None:
     _, stored = wire.pack(job())
     titles = [orjson.loads(wire.submission(stored, JOB, n).content)["title"] for n in (1, 11)]
     assert titles == [f"[rq:{JOB}.1]", f"[rq:{JOB}.11]"]
+
+
+# The tag.
+
+TAG = {"rq_job": f"{JOB}.3"}
+
+
+def metadata(spec: JobSpec, *, mark: bool = True, tag: bool = True) -> Any:
+    _, stored = wire.pack(spec)
+    post = wire.submission(stored, JOB, 3, mark=mark, tag=tag)
+    return orjson.loads(post.content).get("run_metadata", "not there")
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, TAG),
+        ({"run_metadata": None}, TAG),
+        ({"run_metadata": {"a": "b"}}, {"a": "b", **TAG}),
+        ({"parameters": {"run_metadata": 1}}, TAG),
+        (
+            {"run_metadata": {str(n): "x" for n in range(19)}},
+            {**dict.fromkeys(map(str, range(19)), "x"), **TAG},
+        ),
+    ],
+)
+def test_a_workflow_s_metadata_carries_the_attempt_beside_the_user_s_own(
+    given: dict[str, Any], sent: dict[str, str]
+) -> None:
+    spec = job("workflow", body=given)
+    assert metadata(spec) == sent
+    assert wire.can_tag("workflow", given.get("run_metadata"))
+
+
+@pytest.mark.parametrize("given", [{str(n): "x" for n in range(20)}, {"rq_job": "mine"}])
+def test_metadata_that_is_full_or_uses_our_key_goes_as_it_came(given: dict[str, str]) -> None:
+    assert metadata(job("workflow", body={"run_metadata": given})) == given
+    assert not wire.can_tag("workflow", given)
+
+
+@pytest.mark.parametrize("kind", ["task", "login", "download_files"])
+def test_only_workflows_are_tagged(kind: Kind) -> None:
+    assert metadata(job(kind)) == "not there"
+    assert not wire.can_tag(kind, None)
+
+
+@pytest.mark.parametrize("switches", [{"tag": False}, {"mark": False}])
+def test_a_tag_is_left_out_where_it_is_turned_off(switches: dict[str, bool]) -> None:
+    own = {"run_metadata": {"a": "b"}}
+    assert metadata(job("workflow", body=own), **switches) == {"a": "b"}
+    assert metadata(job("workflow"), **switches) == "not there"
+
+
+def test_the_tag_that_is_sent_is_the_one_that_is_looked_for_and_read_back() -> None:
+    value = metadata(job("workflow"))["rq_job"]
+    assert ids.tag_marker(JOB, 3) == f"rq_job:{value}"
+    assert ids.tag_marked(value) == (JOB, 3)
+    for other in (f"{JOB}.", f"{JOB}.3.", f" {JOB}.3", JOB, "", None, 3):
+        assert ids.tag_marked(other) is None
 
 
 # The body.
@@ -164,8 +229,17 @@ def test_the_envelope_tells_kind_key_and_namespace() -> None:
     spec = job("workflow", custom_id="order-17", namespace="erp")
     line = wire.pack(spec)[1].partition(b"\n")[0]
     assert wire.read_envelope(line) == ("workflow", "order-17", "erp", "")
-    line = wire.pack(job())[1].partition(b"\n")[0]
-    assert wire.read_envelope(line) == ("task", None, "", "")
+    for kind in KINDS:
+        line = wire.pack(job(kind))[1].partition(b"\n")[0]
+        assert wire.read_envelope(line) == (kind, None, "", "")
+
+
+@pytest.mark.parametrize(("letter", "kind"), [("t", "task"), ("w", "workflow")])
+def test_a_body_that_was_stored_before_there_were_other_kinds_is_read_as_it_was(
+    letter: str, kind: str
+) -> None:
+    stored = f'{{"k":"{letter}","title":"T"}}\n{{"prompt":"P"}}'.encode()
+    assert wire.read_request(stored) == (kind, {"title": "T", "prompt": "P"})
 
 
 @pytest.mark.parametrize(
@@ -206,6 +280,6 @@ def test_the_digest_covers_the_whole_body(body: dict[str, Any]) -> None:
 
 
 def test_the_digest_has_sixteen_bytes_and_tells_kinds_apart() -> None:
-    digests = [wire.pack(job(kind))[0] for kind in ("task", "workflow")]
-    assert [len(digest) for digest in digests] == [16, 16]
-    assert digests[0] != digests[1]
+    digests = [wire.pack(job(kind))[0] for kind in KINDS]
+    assert {len(digest) for digest in digests} == {16}
+    assert len(set(digests)) == len(KINDS)

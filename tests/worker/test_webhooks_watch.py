@@ -188,7 +188,7 @@ async def test_what_the_api_says_to_sending_again(
     tries: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watch, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(watch, "REPLAY_SECONDS", 0.3)
     async with receiving() as user, delivering(client, redis_url) as bench:
         await bench.api.fault(action, match={"route": "retry_webhook"})
         job_id = await failed(bench, user.url)

@@ -1,8 +1,17 @@
 -- What becomes of a job: its ends, its doubts, its way back to its lane, and its removal.
 
+-- A job that goes gives back the uploaded files that it holds (see files.lua).
+local function drop_files(id, files)
+  for file in string.gmatch(files or '', '%S+') do
+    if redis.call('HGET', PREFIX .. 'files', file) == id then redis.call('HDEL', PREFIX .. 'files', file) end
+  end
+end
+
 -- Removes a job whose end is long over, or that nobody wants any more: record, body, result, entries.
 local function remove_record(job)
-  local earlier = redis.call('HGET', job_key(job.id), 'earlier') or ''
+  local f = redis.call('HMGET', job_key(job.id), 'earlier', 'files')
+  local earlier = f[1] or ''
+  drop_files(job.id, f[2])
   drop_delivery(job)
   redis.call('DEL', job_key(job.id), PREFIX .. 'body:' .. job.id, PREFIX .. 'result:' .. job.id)
   bump(totals, job.state .. ':' .. job.priority, -1)
@@ -65,7 +74,8 @@ end
 -- One that gave its slot back stands in `parked`; its record forgets that with the state.
 local function no_longer_unconfirmed(job)
   remove_later('reconcile', job.id)
-  redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'claimed')
+  redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'absents', 'absent_at', 'claimed',
+    'search_note', 'candidates')
   if job.slot == '0' then
     remove_later('parked', job.id)
     redis.call('HDEL', job_key(job.id), 'slot')

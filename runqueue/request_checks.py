@@ -1,0 +1,112 @@
+"""How strictly run requests are checked against what Skyvern is known to take.
+
+Some faults of a request are known only for the versions of Skyvern that this project was tried
+with: a field that nobody has heard of, a value that such a version refuses or ignores. A newer
+server may take them. So their check has a switch; what no server could take is refused whatever it
+says.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from enum import StrEnum
+
+from runqueue.errors import FieldError
+
+VARIABLE = "RUNQUEUE_REQUEST_CHECKS"
+#: Different faults of which a process warns; each is told once.
+MOST_WARNINGS = 1000
+
+log = logging.getLogger("runqueue")
+
+
+class RequestChecks(StrEnum):
+    """What becomes of a request with such a fault.
+
+    REFUSE: it is not accepted. WARN: it is sent as it is, and each fault is logged once. PASS: it
+    is sent as it is.
+    """
+
+    REFUSE = "refuse"
+    WARN = "warn"
+    PASS = "pass"  # noqa: S105 - no password
+
+
+class _Process:
+    """What this process was told to do, and of which faults it has warned."""
+
+    def __init__(self) -> None:
+        self.chosen: RequestChecks | None = None
+        self.warned: set[tuple[str, str]] = set()
+        self.lock = threading.Lock()
+
+
+_process = _Process()
+
+
+def read_checks(value: str) -> RequestChecks:
+    """Read a mode by its name.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    try:
+        return RequestChecks(value.strip().lower())
+    except ValueError:
+        raise ValueError(f"expected refuse, warn or pass, got {value[:40]!r}") from None
+
+
+def use_checks(checks: RequestChecks | str | None) -> None:
+    """Set the mode of this process, over that of the environment; None = the environment's again.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    _process.chosen = None if checks is None else read_checks(checks)
+
+
+def current_checks() -> RequestChecks:
+    """Return the mode of this process: the one set, else RUNQUEUE_REQUEST_CHECKS, else REFUSE.
+
+    Raises:
+        ValueError: the variable names none.
+    """
+    if _process.chosen is not None:
+        return _process.chosen
+    value = os.environ.get(VARIABLE, "")
+    try:
+        return read_checks(value) if value else RequestChecks.REFUSE
+    except ValueError as error:
+        raise ValueError(f"{VARIABLE}: {error}") from None
+
+
+def judged(
+    kind: str, faults: Sequence[FieldError], checks: RequestChecks | None
+) -> Sequence[FieldError]:
+    """Return those of a request's faults that it is refused for: all of them, or none.
+
+    Args:
+        kind: the request's.
+        faults: what a certified server is known not to take.
+        checks: the mode; None = this process's.
+    """
+    if not faults:
+        return faults
+    mode = current_checks() if checks is None else checks
+    if mode is RequestChecks.REFUSE:
+        return faults
+    if mode is RequestChecks.WARN:
+        for fault in faults:
+            _warn(kind, fault)
+    return ()
+
+
+def _warn(kind: str, fault: FieldError) -> None:
+    """Log a fault, once; the same field of a million lines is one line of the log."""
+    told = (kind, fault.field)
+    with _process.lock:
+        if told in _process.warned or len(_process.warned) >= MOST_WARNINGS:
+            return
+        _process.warned.add(told)
+    log.warning("a %s is sent although %s (told once)", kind, fault)

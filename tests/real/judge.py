@@ -1,0 +1,399 @@
+"""Loses the answers of many kinds of submissions, and judges by the server what came of each job.
+
+Nothing that the queue says is evidence but one thing: which run it believes to be a job's. Which
+runs there are the server's own list says, and whose each is the proxy saw.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from runqueue import Job, JobState, RunQueue
+from runqueue.errors import InvalidJob
+from runqueue.spec import parse_line
+from tests.acceptance.factory import Factory
+from tests.real.lossy import Loss, LossyProxy
+from tests.real.request_kinds import PARAMETERS, RequestKind, filled
+from tests.real.target import Target, until
+from tests.valkeys import start_valkey
+
+#: The sets of a kind: one for each way of losing, one with all of them mixed (equal jobs alone),
+#: and jobs whose answer is not lost, among the others and after them.
+LOSSES = (Loss.CUT, Loss.ERROR, Loss.KILL, Loss.BEFORE)
+MIXED, NOT_LOST = "mixed", Loss.NONE.value
+_MIX = (Loss.CUT, Loss.ERROR, Loss.BEFORE, Loss.NONE)
+#: Jobs in a mixed set, at most.
+MIXED_JOBS = 40
+#: Seconds until a job that is still unconfirmed counts as one that does not settle: a task without
+#: URL alone waits for 15 minutes.
+SETTLE_SECONDS = float(os.environ.get("SETTLE_SECONDS", "1500"))
+#: Seconds for all submissions of a phase; a server takes four a second on two cores.
+SUBMIT_SECONDS = 900.0
+
+WORKERS = {
+    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "10",
+    "RUNQUEUE_MAX_BURST_SIZE": "10",
+    "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
+    "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "40",
+    "RUNQUEUE_PLACES": "400",
+    "RUNQUEUE_POLL_MIN_SECONDS": "2",
+    "RUNQUEUE_POLL_MAX_SECONDS": "20",
+    "RUNQUEUE_MAX_RUN_SECONDS": "7200",
+    "RUNQUEUE_METRICS_PORT": "0",
+}
+
+
+@dataclass(slots=True)
+class JobSet:
+    """Jobs of one kind whose answers are lost in one way.
+
+    Args:
+        kind: what they ask for.
+        name: how their answers are lost.
+        key: what names them on the wire.
+        losses: what is to be done to each.
+        lines: the jobs; equal ones, or one.
+    """
+
+    kind: RequestKind
+    name: str
+    key: str
+    losses: list[Loss]
+    lines: list[dict[str, Any]]
+    job_ids: list[str] = field(default_factory=list)
+
+
+#: One job: its set and its line.
+JobOfSet = tuple[JobSet, dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of a set of jobs, or of several.
+
+    Args:
+        jobs: how many there were.
+        runs: how many runs the server made of them.
+        too_many: runs beyond one for each job.
+        lost: jobs that ended without their run, and runs that nobody looks for any more.
+        wrong: jobs that hold a run which was made of another request, or is another job's.
+        with_run, with_run_settled: answers that were lost after the run was made, and those of
+            them whose run is a job's now.
+        without_run, without_run_settled: submissions that the server never saw, and those of them
+            that became a run later.
+        visible: jobs that are unconfirmed at the end.
+    """
+
+    jobs: int = 0
+    runs: int = 0
+    too_many: int = 0
+    lost: int = 0
+    wrong: int = 0
+    with_run: int = 0
+    with_run_settled: int = 0
+    without_run: int = 0
+    without_run_settled: int = 0
+    visible: int = 0
+
+    def __add__(self, other: "Verdict") -> "Verdict":
+        mine, others = asdict(self), asdict(other)
+        return Verdict(**{name: value + others[name] for name, value in mine.items()})
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing ran too often, was lost, or is another's."""
+        return not (self.too_many or self.lost or self.wrong)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The table: a verdict for each kind and way of losing.
+
+    Args:
+        server: whose it is.
+        verdicts: by kind and set.
+        unaccounted: runs that the server lists and the proxy did not see, or the other way round.
+        refused: kinds that this queue takes no jobs of, and why.
+        seconds: until all was settled, or given up.
+    """
+
+    server: str
+    verdicts: dict[str, dict[str, Verdict]] = field(default_factory=dict)
+    unaccounted: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def of_kind(self, name: str) -> Verdict:
+        """Return a kind's sum over all ways of losing."""
+        return sum(self.verdicts[name].values(), Verdict())
+
+    def total(self) -> Verdict:
+        """Return the sum over all kinds."""
+        return sum(map(self.of_kind, self.verdicts), Verdict())
+
+    def lines(self) -> Iterator[str]:
+        """Yield the table, a line a kind."""
+        name = f"request ({self.server})"
+        yield (
+            f"{name:44} {'jobs':>5} {'runs':>5} {'too many':>8} {'lost':>5} {'wrong':>5} "
+            f"{'with a run':>11} {'without':>9} {'visible':>8}"
+        )
+        for name in self.verdicts:
+            yield _line(name, self.of_kind(name))
+        yield _line("all", self.total())
+        for name, why in self.refused.items():
+            yield f"{name:44} not asked: {why}"
+
+    def write(self, path: Path) -> None:
+        """Write the table as JSON: by kind and way of losing, and its sums."""
+        table = {
+            "server": self.server,
+            "seconds": round(self.seconds),
+            "total": asdict(self.total()),
+            "refused": self.refused,
+            "unaccounted": sorted(self.unaccounted),
+            "kinds": {
+                name: {way: asdict(verdict) for way, verdict in ways.items()}
+                for name, ways in self.verdicts.items()
+            },
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(orjson.dumps(table, option=orjson.OPT_INDENT_2))
+
+
+def _line(name: str, verdict: Verdict) -> str:
+    with_run = f"{verdict.with_run_settled}/{verdict.with_run}"
+    without = f"{verdict.without_run_settled}/{verdict.without_run}"
+    return (
+        f"{name:44} {verdict.jobs:5} {verdict.runs:5} {verdict.too_many:8} {verdict.lost:5} "
+        f"{verdict.wrong:5} {with_run:>11} {without:>9} {verdict.visible:8}"
+    )
+
+
+class Judge:
+    """Has jobs of many kinds submitted through a proxy that loses answers.
+
+    Args:
+        target: the server.
+        server: its name in tables.
+        folder: for logs and data.
+        kinds: what is asked for.
+    """
+
+    def __init__(
+        self, target: Target, server: str, folder: Path, kinds: Sequence[RequestKind]
+    ) -> None:
+        self.target, self.folder = target, folder
+        self.outcome = Outcome(server)
+        self._random = random.Random(17)
+        self._sets: list[JobSet] = []
+        self._numbers = iter(range(1_000_000))
+        self._kinds = [kind for kind in kinds if self._is_taken(kind)]
+
+    def _is_taken(self, kind: RequestKind) -> bool:
+        """Say whether the queue takes jobs of a kind; if not, remember why."""
+        try:
+            parse_line({"kind": kind.kind, "body": filled(kind.body, "x", "wpid_1")})
+        except InvalidJob as refusal:
+            self.outcome.refused[kind.name] = str(refusal).splitlines()[0]
+            return False
+        return True
+
+    def judge(self) -> Outcome:
+        """Lose every answer, wait until what can settle has, and judge."""
+        before = self.target.all_run_ids()
+        start = time.monotonic()
+        with _stack(self.target, self.folder) as (parts, proxy):
+            killed, others, controls = self._make_sets()
+            for each in (*killed, *others, *controls):
+                proxy.announce(each.key, each.losses)
+            self._kill_while_waiting(parts, proxy, killed)
+            kept = len(self._kinds)
+            self._lose(parts, proxy, others, controls[kept:])
+            # Runs made after every loss: only such a one can show that a search would have found.
+            self._enqueue(parts.queue, _spread([], controls[:kept]))
+            jobs = self._wait(parts.queue)
+            self.outcome.seconds = time.monotonic() - start
+            for each in self._sets:
+                verdict = _verdict([jobs[job_id] for job_id in each.job_ids], each, proxy)
+                ways = self.outcome.verdicts.setdefault(each.kind.name, {})
+                ways[each.name] = ways.get(each.name, Verdict()) + verdict
+            seen = {s.run_id for s in proxy.submissions if s.run_id}
+            self.outcome.unaccounted = seen ^ (self.target.all_run_ids() - before)
+        return self.outcome
+
+    def _make_sets(self) -> tuple[list[JobSet], list[JobSet], list[JobSet]]:
+        """Return (those that a worker dies over, the other losses, those that are not lost)."""
+        killed: list[JobSet] = []
+        others: list[JobSet] = []
+        for kind in self._kinds:
+            for loss in LOSSES:
+                made = self._set(kind, loss.value, [loss] * kind.equal)
+                (killed if loss is Loss.KILL else others).append(made)
+            if kind.equal > 1:
+                count = min(kind.equal, MIXED_JOBS)
+                losses = [_MIX[number % len(_MIX)] for number in range(count)]
+                self._random.shuffle(losses)
+                others.append(self._set(kind, MIXED, losses))
+        controls = [
+            self._set(kind, NOT_LOST, [Loss.NONE]) for _ in range(4) for kind in self._kinds
+        ]
+        for sets in (killed, others):
+            self._random.shuffle(sets)
+        return killed, others, controls
+
+    def _set(self, kind: RequestKind, name: str, losses: list[Loss]) -> JobSet:
+        token = f"rqt-{next(self._numbers)}-z"
+        workflow = ""
+        template = orjson.dumps(kind.body).decode()
+        if "{w}" in template:
+            declared = PARAMETERS if kind.declares else ()
+            workflow = self.target.workflow(f"{kind.name} {token}", declared)
+        body = filled(kind.body, token, workflow)
+        key = token if "{t}" in template else workflow
+        lines = [{"kind": kind.kind, "body": body} for _ in losses]
+        made = JobSet(kind, name, key, losses, lines)
+        self._sets.append(made)
+        return made
+
+    def _enqueue(self, queue: RunQueue, jobs: Sequence[JobOfSet]) -> None:
+        """Submit jobs to the queue, in their order."""
+        for start in range(0, len(jobs), 500):
+            part = jobs[start : start + 500]
+            answers = queue.enqueue_many([line for _, line in part])
+            for (each, _), job in zip(part, answers, strict=True):
+                each.job_ids.append(job.job_id)
+
+    def _kill_while_waiting(self, parts: Factory, proxy: LossyProxy, killed: list[JobSet]) -> None:
+        self._enqueue(parts.queue, _spread(killed, []))
+        victim = parts.start_worker()
+        waiting = sum(each.losses.count(Loss.KILL) for each in killed)
+        until(lambda: proxy.held == waiting, SUBMIT_SECONDS, f"{waiting} answers to be held")
+        victim.kill()
+        victim.wait()
+        proxy.release()
+
+    def _lose(
+        self, parts: Factory, proxy: LossyProxy, others: list[JobSet], controls: list[JobSet]
+    ) -> None:
+        self._enqueue(parts.queue, _spread(others, controls))
+        parts.start_worker()
+        parts.start_worker()
+        until(
+            lambda: all(len(proxy.of(each.key)) >= len(each.lines) for each in others),
+            SUBMIT_SECONDS,
+            "every submission to reach the proxy",
+        )
+
+    def _wait(self, queue: RunQueue) -> dict[str, Job]:
+        """Wait until every job has a run and is over, or the time is up; return all jobs."""
+        ids = [job_id for each in self._sets for job_id in each.job_ids]
+        give_up = time.monotonic() + SETTLE_SECONDS
+        reported = 0.0
+        while True:
+            found = _read(queue, ids)
+            open_jobs = [job for job in found.values() if job.run_id is None and not _is_over(job)]
+            if not open_jobs or time.monotonic() > give_up:
+                return found
+            if time.monotonic() > reported + 60:
+                reported = time.monotonic()
+                print(f"  {len(open_jobs)} of {len(ids)} jobs without a run", file=sys.stderr)
+            time.sleep(2)
+
+
+def _spread(sets: Sequence[JobSet], controls: Sequence[JobSet]) -> list[JobOfSet]:
+    """Return the jobs of sets, a control after every third.
+
+    So the server is never seen to fail ten times in a row, which the queue would take for a server
+    that is down.
+    """
+    lossy = [(each, line) for each in sets for line in each.lines]
+    left = [(each, line) for each in controls for line in each.lines]
+    spread: list[JobOfSet] = []
+    for number, pair in enumerate(lossy, 1):
+        spread.append(pair)
+        if number % 3 == 0 and left:
+            spread.append(left.pop())
+    return spread + left
+
+
+def _is_over(job: Job) -> bool:
+    return job.state in {
+        JobState.COMPLETED,
+        JobState.FAILED,
+        JobState.CANCELED,
+        JobState.DEAD,
+    }
+
+
+def _read(queue: RunQueue, ids: Sequence[str]) -> dict[str, Job]:
+    found: dict[str, Job] = {}
+    for start in range(0, len(ids), 500):
+        jobs = queue.get_many(ids[start : start + 500], result=False)
+        found |= {job.id: job for job in jobs if job is not None}
+    return found
+
+
+def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
+    """Judge the jobs of a set by the runs that the proxy saw being made of it."""
+    submissions = proxy.of(each.key)
+    loss_of = {s.run_id: s.loss for s in submissions if s.run_id is not None}
+    owned = [job.run_id for job in jobs if job.run_id is not None]
+    right = {run_id for run_id in owned if run_id in loss_of}
+    visible = sum(job.state is JobState.UNCONFIRMED for job in jobs)
+    nobodys = len(loss_of) - len(right)
+    too_many = max(0, len(loss_of) - len(jobs))
+    not_lost = each.losses.count(Loss.NONE)
+    settled = [loss_of[run_id] for run_id in right]
+    return Verdict(
+        jobs=len(each.lines),
+        runs=len(loss_of),
+        too_many=too_many,
+        lost=(
+            len(each.lines)
+            - len(jobs)
+            + sum(_is_over(job) and job.run_id is None for job in jobs)
+            + max(0, nobodys - visible - too_many)
+        ),
+        wrong=len(owned) - len(right),
+        with_run=sum(loss.makes_run and loss is not Loss.NONE for loss in loss_of.values()),
+        with_run_settled=sum(loss is not Loss.NONE for loss in settled),
+        without_run=sum(s.loss is Loss.BEFORE for s in submissions),
+        without_run_settled=max(0, sum(loss is Loss.NONE for loss in settled) - not_lost),
+        visible=visible,
+    )
+
+
+@contextmanager
+def _stack(target: Target, folder: Path) -> Iterator[tuple[Factory, LossyProxy]]:
+    """Have a Valkey, a proxy before the server, and a place for workers."""
+    settings: Mapping[str, str] = {**WORKERS, "SKYVERN_API_KEY": target.api_key}
+    with ExitStack() as stack:
+        valkey = start_valkey(folder / "valkey", aof=True)
+        proxy = stack.enter_context(LossyProxy(target.base_url))
+        url = f"redis://127.0.0.1:{valkey.port}/0"
+        queue = stack.enter_context(RunQueue(url))
+        parts = Factory(valkey, url, proxy.base_url, folder, dict(settings), queue)
+        stack.callback(parts.stop_redis)
+        stack.callback(_end_all, parts.workers)
+        yield parts, proxy
+
+
+def _end_all(workers: Iterable["subprocess.Popen[bytes]"]) -> None:
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        try:
+            worker.wait(40)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()

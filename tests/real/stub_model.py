@@ -1,0 +1,99 @@
+"""`python stub_model.py PORT`: stands in for the language model of a Skyvern server under test.
+
+It speaks the chat call of OpenAI's API on loopback, needs the standard library alone (it runs with
+any Python), and takes its orders from words in the prompt, which Skyvern passes on:
+
+    stub:terminate   the goal cannot be reached: the run ends `terminated`
+    stub:error       HTTP 500: the run ends `failed`
+    stub:wait=5      each answer takes so many seconds
+    (none of them)   the goal is reached: the run ends `completed`
+
+Every answer holds the fields of all of Skyvern's questions at once, since it does not know which
+one it is asked.
+"""
+
+import json
+import re
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+_WAIT = re.compile(r"stub:wait=(\d+(?:\.\d+)?)")
+
+
+def reply(asked: str) -> dict[str, Any]:
+    """Return what the model says to a prompt, as the object that Skyvern reads out of it."""
+    gives_up = "stub:terminate" in asked
+    action = {
+        "action_type": "TERMINATE" if gives_up else "COMPLETE",
+        "reasoning": "stub",
+        "confidence_float": 1.0,
+        "id": None,
+        "user_detail_query": None,
+        "user_detail_answer": None,
+    }
+    return {
+        "action_plan": "stub",
+        "actions": [action],
+        "extracted_information": {"answer": "stub"},
+        "output": {"answer": "stub"},
+        "page_info": "stub",
+        "plan": "stub",
+        "reasoning": "stub",
+        "should_terminate": gives_up,
+        "summary": "stub",
+        "task_type": "navigate",
+        "thoughts": "stub",
+        "title": "stub",
+        "url": "http://127.0.0.1:9/chosen-by-the-model",
+        "user_goal_achieved": not gives_up,
+        "user_goal_stage": "stub",
+    }
+
+
+class Model(BaseHTTPRequestHandler):
+    """One call of the API."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Say that the model is there."""
+        self._send(200, {"object": "list", "data": [{"id": "stub", "object": "model"}]})
+
+    def do_POST(self) -> None:
+        """Answer a chat."""
+        length = int(self.headers.get("content-length") or 0)
+        asked = self.rfile.read(length).decode("utf-8", "replace")
+        if wait := _WAIT.search(asked):
+            time.sleep(float(wait[1]))
+        if "stub:error" in asked:
+            self._send(500, {"error": {"message": "as ordered", "type": "server_error"}})
+            return
+        message = {"role": "assistant", "content": json.dumps(reply(asked))}
+        self._send(
+            200,
+            {
+                "id": "chatcmpl-stub",
+                "object": "chat.completion",
+                "created": int(time.time()),
+                "model": "stub",
+                "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+                "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+            },
+        )
+
+    def _send(self, status: int, answer: dict[str, Any]) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Log nothing: prompts are the tests' own, and many."""
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Model).serve_forever()
