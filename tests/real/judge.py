@@ -352,6 +352,7 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
     visible = sum(job.state is JobState.UNCONFIRMED for job in jobs)
     nobodys = len(loss_of) - len(right)
     too_many = max(0, len(loss_of) - len(jobs))
+    unseen = sum(s.loss is Loss.BEFORE for s in submissions)
     not_lost = each.losses.count(Loss.NONE)
     settled = [loss_of[run_id] for run_id in right]
     return Verdict(
@@ -367,8 +368,10 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
         wrong=len(owned) - len(right),
         with_run=sum(loss.makes_run and loss is not Loss.NONE for loss in loss_of.values()),
         with_run_settled=sum(loss is not Loss.NONE for loss in settled),
-        without_run=sum(s.loss is Loss.BEFORE for s in submissions),
-        without_run_settled=max(0, sum(loss is Loss.NONE for loss in settled) - not_lost),
+        without_run=unseen,
+        without_run_settled=min(unseen, sum(loss is Loss.NONE for loss in settled) - not_lost)
+        if unseen
+        else 0,
         visible=visible,
     )
 
