@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ MIXED, NOT_LOST = "mixed", Loss.NONE.value
 _MIX = (Loss.CUT, Loss.ERROR, Loss.BEFORE, Loss.NONE)
 #: Jobs in a mixed set, at most.
 MIXED_JOBS = 40
+#: After so many answers that are lost comes one that is not: the queue takes a server that fails
+#: ten times in a row for one that is down, and waits.
+CONTROL_EVERY = 3
 #: Seconds until a job that is still unconfirmed counts as one that does not settle: a task without
 #: URL alone waits for 15 minutes.
 SETTLE_SECONDS = float(os.environ.get("SETTLE_SECONDS", "1500"))
@@ -244,8 +248,10 @@ class Judge:
                 losses = [_MIX[number % len(_MIX)] for number in range(count)]
                 self._random.shuffle(losses)
                 others.append(self._set(kind, MIXED, losses))
+        lossy = sum(len(each.lines) for each in others)
+        rounds = 1 + ceil(lossy / CONTROL_EVERY / max(1, len(self._kinds)))
         controls = [
-            self._set(kind, NOT_LOST, [Loss.NONE]) for _ in range(4) for kind in self._kinds
+            self._set(kind, NOT_LOST, [Loss.NONE]) for _ in range(rounds) for kind in self._kinds
         ]
         for sets in (killed, others):
             self._random.shuffle(sets)
@@ -311,17 +317,13 @@ class Judge:
 
 
 def _spread(sets: Sequence[JobSet], controls: Sequence[JobSet]) -> list[JobOfSet]:
-    """Return the jobs of sets, a control after every third.
-
-    So the server is never seen to fail ten times in a row, which the queue would take for a server
-    that is down.
-    """
+    """Return the jobs of sets, with a control after every few."""
     lossy = [(each, line) for each in sets for line in each.lines]
     left = [(each, line) for each in controls for line in each.lines]
     spread: list[JobOfSet] = []
     for number, pair in enumerate(lossy, 1):
         spread.append(pair)
-        if number % 3 == 0 and left:
+        if number % CONTROL_EVERY == 0 and left:
             spread.append(left.pop())
     return spread + left
 
