@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 import httpx
 
+from api_client.answers import parse_json, text_or_none
 from api_client.arguments import json_body, query_string, run_path
 from api_client.call import Call
 from api_client.calls import (
@@ -63,6 +64,9 @@ RunKind = Literal["task", "workflow"]
 
 #: Where a run of each kind is submitted.
 SUBMIT_PATHS: Final[Mapping[RunKind, str]] = {"task": TASKS_PATH, "workflow": WORKFLOWS_PATH}
+
+#: Where a server tells its version.
+VERSION_PATH: Final = "v1/version"
 
 #: The list of runs, one item of it: the cheapest read that needs the key.
 _KEY_CHECK_QUERY = "page=1&page_size=1"
@@ -195,6 +199,25 @@ class RawClient:
         if answer.status in {401, 403}:
             return False
         return True if answer.is_success else None
+
+    async def server_version(self, timeout: float = DEFAULT_TIMEOUT) -> str | None:
+        """Read the server's version (`1.0.56`).
+
+        Args:
+            timeout: seconds for all of it.
+
+        Returns:
+            '' = the server has no such answer; None = nothing was learned, ask again later.
+        """
+        request = self.requests.get(VERSION_PATH, timeout=timeout)
+        try:
+            answer = await send(self._sender, request)
+        except Exception:  # noqa: BLE001 - a read that failed is one to make again
+            return None
+        if not answer.is_success:
+            return "" if answer.status in {404, 405} else None
+        parsed = parse_json(answer.body)
+        return (text_or_none(parsed.get("version")) or "") if isinstance(parsed, dict) else ""
 
     async def retry_webhook(
         self, run_id: str, webhook_url: str | None = None, timeout: float = REPLAY_TIMEOUT
