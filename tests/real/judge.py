@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ MIXED, NOT_LOST = "mixed", Loss.NONE.value
 _MIX = (Loss.CUT, Loss.ERROR, Loss.BEFORE, Loss.NONE)
 #: Jobs in a mixed set, at most.
 MIXED_JOBS = 40
+#: Answers that one worker waits for when it is killed: so few that none is waited for as long as a
+#: minute, when the worker itself would give it up.
+KILL_AT_ONCE = 40
 #: After so many answers that are lost comes one that is not: the queue takes a server that fails
 #: ten times in a row for one that is down, and waits.
 CONTROL_EVERY = 3
@@ -48,7 +52,7 @@ WORKERS = {
     "RUNQUEUE_MAX_BURST_SIZE": "10",
     "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
     "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "40",
-    "RUNQUEUE_PLACES": "400",
+    "RUNQUEUE_PLACES": "100",
     "RUNQUEUE_POLL_MIN_SECONDS": "2",
     "RUNQUEUE_POLL_MAX_SECONDS": "20",
     "RUNQUEUE_MAX_RUN_SECONDS": "7200",
@@ -279,13 +283,23 @@ class Judge:
             for (each, _), job in zip(part, answers, strict=True):
                 each.job_ids.append(job.job_id)
 
-    def _kill_while_waiting(self, parts: Factory, proxy: LossyProxy, killed: list[JobSet]) -> None:
-        self._enqueue(parts.queue, _spread(killed, []))
-        victim = parts.start_worker()
-        waiting = sum(each.losses.count(Loss.KILL) for each in killed)
-        until(lambda: proxy.held == waiting, SUBMIT_SECONDS, f"{waiting} answers to be held")
-        victim.kill()
-        victim.wait()
+    def _kill_while_waiting(
+        self, parts: Factory, proxy: LossyProxy, killed: Sequence[JobSet]
+    ) -> None:
+        """Kill a worker over every few of these jobs, while it waits for all their answers."""
+        jobs = _spread(killed, [])
+        for start in range(0, len(jobs), KILL_AT_ONCE):
+            part = jobs[start : start + KILL_AT_ONCE]
+            expected = proxy.held + len(part)
+            self._enqueue(parts.queue, part)
+            victim = parts.start_worker()
+            until(
+                partial(_has_held, proxy, expected),
+                SUBMIT_SECONDS,
+                f"{len(part)} answers to be held",
+            )
+            victim.kill()
+            victim.wait()
         proxy.release()
 
     def _lose(
@@ -314,6 +328,10 @@ class Judge:
                 reported = time.monotonic()
                 print(f"  {len(open_jobs)} of {len(ids)} jobs without a run", file=sys.stderr)
             time.sleep(2)
+
+
+def _has_held(proxy: LossyProxy, expected: int) -> bool:
+    return proxy.held >= expected
 
 
 def _spread(sets: Sequence[JobSet], controls: Sequence[JobSet]) -> list[JobOfSet]:
