@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,12 @@ MIXED, NOT_LOST = "mixed", Loss.NONE.value
 _MIX = (Loss.CUT, Loss.ERROR, Loss.BEFORE, Loss.NONE)
 #: Jobs in a mixed set, at most.
 MIXED_JOBS = 40
+#: Answers that one worker waits for when it is killed: so few that none is waited for as long as a
+#: minute, when the worker itself would give it up.
+KILL_AT_ONCE = 40
+#: After so many answers that are lost comes one that is not: the queue takes a server that fails
+#: ten times in a row for one that is down, and waits.
+CONTROL_EVERY = 3
 #: Seconds until a job that is still unconfirmed counts as one that does not settle: a task without
 #: URL alone waits for 15 minutes.
 SETTLE_SECONDS = float(os.environ.get("SETTLE_SECONDS", "1500"))
@@ -44,7 +52,7 @@ WORKERS = {
     "RUNQUEUE_MAX_BURST_SIZE": "10",
     "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
     "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "40",
-    "RUNQUEUE_PLACES": "400",
+    "RUNQUEUE_PLACES": "100",
     "RUNQUEUE_POLL_MIN_SECONDS": "2",
     "RUNQUEUE_POLL_MAX_SECONDS": "20",
     "RUNQUEUE_MAX_RUN_SECONDS": "7200",
@@ -244,8 +252,10 @@ class Judge:
                 losses = [_MIX[number % len(_MIX)] for number in range(count)]
                 self._random.shuffle(losses)
                 others.append(self._set(kind, MIXED, losses))
+        lossy = sum(len(each.lines) for each in others)
+        rounds = 1 + ceil(lossy / CONTROL_EVERY / max(1, len(self._kinds)))
         controls = [
-            self._set(kind, NOT_LOST, [Loss.NONE]) for _ in range(4) for kind in self._kinds
+            self._set(kind, NOT_LOST, [Loss.NONE]) for _ in range(rounds) for kind in self._kinds
         ]
         for sets in (killed, others):
             self._random.shuffle(sets)
@@ -273,13 +283,23 @@ class Judge:
             for (each, _), job in zip(part, answers, strict=True):
                 each.job_ids.append(job.job_id)
 
-    def _kill_while_waiting(self, parts: Factory, proxy: LossyProxy, killed: list[JobSet]) -> None:
-        self._enqueue(parts.queue, _spread(killed, []))
-        victim = parts.start_worker()
-        waiting = sum(each.losses.count(Loss.KILL) for each in killed)
-        until(lambda: proxy.held == waiting, SUBMIT_SECONDS, f"{waiting} answers to be held")
-        victim.kill()
-        victim.wait()
+    def _kill_while_waiting(
+        self, parts: Factory, proxy: LossyProxy, killed: Sequence[JobSet]
+    ) -> None:
+        """Kill a worker over every few of these jobs, while it waits for all their answers."""
+        jobs = _spread(killed, [])
+        for start in range(0, len(jobs), KILL_AT_ONCE):
+            part = jobs[start : start + KILL_AT_ONCE]
+            expected = proxy.held + len(part)
+            self._enqueue(parts.queue, part)
+            victim = parts.start_worker()
+            until(
+                partial(_has_held, proxy, expected),
+                SUBMIT_SECONDS,
+                f"{len(part)} answers to be held",
+            )
+            victim.kill()
+            victim.wait()
         proxy.release()
 
     def _lose(
@@ -310,18 +330,18 @@ class Judge:
             time.sleep(2)
 
 
-def _spread(sets: Sequence[JobSet], controls: Sequence[JobSet]) -> list[JobOfSet]:
-    """Return the jobs of sets, a control after every third.
+def _has_held(proxy: LossyProxy, expected: int) -> bool:
+    return proxy.held >= expected
 
-    So the server is never seen to fail ten times in a row, which the queue would take for a server
-    that is down.
-    """
+
+def _spread(sets: Sequence[JobSet], controls: Sequence[JobSet]) -> list[JobOfSet]:
+    """Return the jobs of sets, with a control after every few."""
     lossy = [(each, line) for each in sets for line in each.lines]
     left = [(each, line) for each in controls for line in each.lines]
     spread: list[JobOfSet] = []
     for number, pair in enumerate(lossy, 1):
         spread.append(pair)
-        if number % 3 == 0 and left:
+        if number % CONTROL_EVERY == 0 and left:
             spread.append(left.pop())
     return spread + left
 
@@ -352,6 +372,7 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
     visible = sum(job.state is JobState.UNCONFIRMED for job in jobs)
     nobodys = len(loss_of) - len(right)
     too_many = max(0, len(loss_of) - len(jobs))
+    unseen = sum(s.loss is Loss.BEFORE for s in submissions)
     not_lost = each.losses.count(Loss.NONE)
     settled = [loss_of[run_id] for run_id in right]
     return Verdict(
@@ -367,8 +388,10 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
         wrong=len(owned) - len(right),
         with_run=sum(loss.makes_run and loss is not Loss.NONE for loss in loss_of.values()),
         with_run_settled=sum(loss is not Loss.NONE for loss in settled),
-        without_run=sum(s.loss is Loss.BEFORE for s in submissions),
-        without_run_settled=max(0, sum(loss is Loss.NONE for loss in settled) - not_lost),
+        without_run=unseen,
+        without_run_settled=min(unseen, sum(loss is Loss.NONE for loss in settled) - not_lost)
+        if unseen
+        else 0,
         visible=visible,
     )
 
