@@ -20,6 +20,8 @@ log = structlog.get_logger()
 CALL_SECONDS = 12.0
 #: Pages of recent runs read in one pass, of so many runs; the server has no more of either.
 MAX_PAGES, PAGE_SIZE = 100, 100
+#: Seconds by which a run may seem to lie ahead: the server tells its time in whole seconds.
+AHEAD = 2.0
 #: Requests, and workflows, that are remembered: those of a run do not change.
 MAX_REMEMBERED = 10_000
 
@@ -56,7 +58,8 @@ class Listing:
                 self._ids.add(run.run_id)
                 self.made[run] = now - (0.0 if run.created is None else server - run.created)
             for moment in (run.created, run.finished):
-                if moment is not None:
+                # What lies ahead of the server's own time says nothing of when it was.
+                if moment is not None and moment <= server + AHEAD:
                     self.changed = max(self.changed, now - (server - moment))
 
 
@@ -109,10 +112,15 @@ class Runs:
         count = len(page.runs)
         if not count:
             return True
-        size = -(-count // 2)
-        behind = await self.page(3, page_size=size)
+        # A server that bounds or ignores the size shows more behind them; one that ignores the page
+        # shows the same again. A few that are known come again where some were made meanwhile.
+        behind = await self.page(2, page_size=count)
         known = {run.run_id for run in page.runs}
-        return behind.outcome is ListClass.DONE and all(run.run_id in known for run in behind.runs)
+        return (
+            behind.outcome is ListClass.DONE
+            and len(behind.runs) < count
+            and all(run.run_id in known for run in behind.runs)
+        )
 
     async def tagged(self, tag: str) -> Listing | None:
         """Read the newest runs that carry a tag; None if that could not be read."""
