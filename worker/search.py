@@ -11,7 +11,7 @@ job stays, with the runs that may be its own.
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -40,7 +40,7 @@ MOST_OWNED = 3
 MOST_CANDIDATES, MOST_FIELDS = 5, 12
 #: An id that no job can have: a filter that finds runs by it filters nothing.
 NO_JOB = "0" * ids.ID_LENGTH
-#: Seconds for which it is remembered whether a server filters by tags.
+#: Seconds for which it is remembered that a server does not filter by tags.
 TAGS_REMEMBERED = 600.0
 #: Comparisons after which the event loop gets its turn.
 TURN_EVERY = 200
@@ -89,7 +89,9 @@ class _Seen:
     Args:
         listing: the list.
         free: runs that no job owns and that carry no marker of ours, as the server shows them.
+        since: the list was read back to then (monotonic seconds).
         others: the unconfirmed jobs that are not due.
+        waiting: the attempts of all unconfirmed jobs, read after the list.
         in_flight: runs from before were made for no submission under way (monotonic seconds).
         is_whole: every run without an owner was read, and every unconfirmed job.
         controls: runs of ours.
@@ -98,7 +100,9 @@ class _Seen:
 
     listing: Listing
     free: list[ShownRun]
+    since: float
     others: list[Wanted]
+    waiting: Collection[tuple[str, int]]
     in_flight: float
     is_whole: bool
     controls: Controls
@@ -122,16 +126,18 @@ class Search:
         self._runs = runs
         self._slots = slots
         self._record = record
-        #: Whether the server filters by tags, and until when that is believed.
-        self._tags_work = (0.0, False)
+        #: Until when the server is believed not to filter by tags (monotonic seconds).
+        self._tags_again = 0.0
 
     async def look(self, jobs: Sequence[Wanted]) -> dict[str, Finding]:
         """Make one pass; returns what it found out about the jobs whose runs it did not find."""
         if not self._account.may_list():
             return {job.job_id: Finding("unknown", Reason.NO_LIST) for job in jobs}
         listing = await self._runs.recent(min(job.since for job in jobs))
+        if not self._account.may_list():  # that is known only now
+            return {job.job_id: Finding("unknown", Reason.NO_LIST) for job in jobs}
         left = await self._adopt_titles(jobs, listing)
-        left = await self._adopt_tags(left)
+        left = await self._adopt_tags(left, listing)
         if not left:
             return {}
         seen = await self._read(listing, left)
@@ -180,13 +186,13 @@ class Search:
         ]
         return await self._adopt(jobs, pairs)
 
-    async def _adopt_tags(self, jobs: Sequence[Wanted]) -> list[Wanted]:
+    async def _adopt_tags(self, jobs: Sequence[Wanted], listing: Listing) -> list[Wanted]:
         """Adopt the runs that carry a marker's tag; returns the jobs that are left.
 
         A tag is written beside the run, and may be missing: it denies nothing.
         """
         tagged = [job for job in jobs if Carrier.TAG in job.carriers]
-        if not tagged or not self._account.wants_tags or not await self._filters_by_tags():
+        if not tagged or not self._account.wants_tags or not await self._filters_by_tags(listing):
             return list(jobs)
         pages = await asyncio.gather(*(self._tagged(ids.tag_marker(*job.marker)) for job in tagged))
         pairs = [
@@ -196,22 +202,28 @@ class Search:
             for run in page.made
             if page.is_after(run, job.since)
         ]
-        return await self._adopt(jobs, pairs)
+        # A run carries one tag of ours: what comes for several was not filtered by it.
+        times = Counter(run.run_id for _, run in pairs)
+        return await self._adopt(jobs, [(job, run) for job, run in pairs if times[run.run_id] == 1])
 
     async def _tagged(self, tag: str) -> Listing | None:
         async with self._slots:
             return await self._runs.tagged(tag)
 
-    async def _filters_by_tags(self) -> bool:
-        """Say whether the server filters by tags: one that ignores them shows runs for any tag."""
-        until, works = self._tags_work
-        if time.monotonic() >= until:
-            page = await self._tagged(ids.tag_marker(NO_JOB, 1))
-            if page is None:
-                return False
-            works = not page.made
-            self._tags_work = (time.monotonic() + TAGS_REMEMBERED, works)
-        return works
+    async def _filters_by_tags(self, listing: Listing) -> bool:
+        """Say whether the server filters by tags: one that ignores them shows runs for any tag.
+
+        Args:
+            listing: the list, read just before; an empty one can show nothing of the kind.
+        """
+        if not listing.made or time.monotonic() < self._tags_again:
+            return False
+        page = await self._tagged(ids.tag_marker(NO_JOB, 1))
+        if page is None:
+            return False
+        if page.made:
+            self._tags_again = time.monotonic() + TAGS_REMEMBERED
+        return not page.made
 
     async def _adopt_searched(self, jobs: Sequence[Wanted]) -> list[Wanted]:
         """Search for markers one by one; returns the jobs that are left."""
@@ -241,7 +253,7 @@ class Search:
 
     async def _read(self, listing: Listing, jobs: Sequence[Wanted]) -> _Seen:
         """Read whose the runs are, what those of nobody ask for, and which other jobs wait."""
-        others, in_flight, is_whole = await self._doubts({job.job_id for job in jobs})
+        others, waiting, in_flight, is_whole = await self._doubts({job.job_id for job in jobs})
         # Owners after submissions under way: one that ends in between has its run by then.
         owners = await self._runs.owners(listing.made, but_spares=True)
         since = min(job.since for job in jobs)
@@ -256,16 +268,20 @@ class Search:
         shown = await self._runs.shown(free[:MOST_REQUESTS], with_workflows=with_workflows)
         is_whole = is_whole and len(free) <= MOST_REQUESTS
         controls = Controls(await self._owned(listing, owners))
-        return _Seen(listing, shown, others, in_flight, is_whole, controls)
+        return _Seen(listing, shown, since, others, waiting, in_flight, is_whole, controls)
 
-    async def _doubts(self, due: Collection[str]) -> tuple[list[Wanted], float, bool]:
+    async def _doubts(
+        self, due: Collection[str]
+    ) -> tuple[list[Wanted], set[tuple[str, int]], float, bool]:
         """Read the unconfirmed jobs that are not due, and what may be of submissions under way.
 
         Returns:
-            The jobs; the time before which no run was made for a submission under way; whether
-            these are all jobs, each of them readable.
+            The jobs; the attempts of all, those that are due among them; the time before which no
+            run was made for a submission under way; whether these are all jobs, each of them
+            readable.
         """
         others: list[Wanted] = []
+        attempts: set[tuple[str, int]] = set()
         read, total, in_flight, is_whole = 0, 1, float("inf"), True
         while read < total and read < MOST_DOUBTS:
             start = time.monotonic()
@@ -279,11 +295,12 @@ class Search:
             if not page.items:
                 break
             read += len(page.items)
+            attempts |= {(doubt.job_id, doubt.attempt) for doubt in page.items}
             waiting = [doubt for doubt in page.items if doubt.job_id not in due]
             jobs, broken = readable(waiting, page.now_us, start)
             others += jobs
             is_whole = is_whole and not broken
-        return others, in_flight, is_whole and read == total
+        return others, attempts, in_flight, is_whole and read == total
 
     async def _owned(self, listing: Listing, owners: Mapping[str, str]) -> list[OwnedRun]:
         """Read the newest runs of ours of each type, and what they were submitted as."""
@@ -332,7 +349,8 @@ class Search:
         """Give equal jobs the runs that equal them, where there are no more runs than jobs.
 
         Not a run that a job with another request may own as well, nor one that was made since a
-        submission under way was claimed. Returns the jobs that are left.
+        submission under way was claimed. Where the list does not reach back to the claim of one of
+        the jobs, runs cannot be counted. Returns the jobs that are left.
         """
         listing = seen.listing
         if not (seen.is_whole and listing.is_dated and listing.is_complete):
@@ -341,11 +359,13 @@ class Search:
         equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
         likely: dict[str, set[bytes]] = defaultdict(set)
         for job in (*jobs, *seen.others):
+            if job.marker not in seen.waiting:
+                continue  # it was settled meanwhile
             groups[job.body].append(job)
             for run, fit in seen.fits.get(job.job_id, ()):
+                likely[run.listed.run_id].add(job.body)
                 if fit.likeness is Likeness.EQUAL:
                     equal[job.body][run.listed.run_id] = run.listed
-                    likely[run.listed.run_id].add(job.body)
         pairs: list[Pair] = []
         for body, runs in equal.items():
             group = groups[body]
@@ -353,8 +373,9 @@ class Search:
                 len(likely[run_id]) == 1 and listing.made[run] < seen.in_flight
                 for run_id, run in runs.items()
             )
+            is_counted = all(job.since >= seen.since for job in group)
             most = 1 if self._account.is_shared else len(group)
-            if are_clear and len(runs) <= most and len(group) <= max(most, 1):
+            if are_clear and is_counted and len(runs) <= most and len(group) <= max(most, 1):
                 pairs += _oldest_first(group, runs.values(), listing)
         return await self._adopt(jobs, pairs, guess=True)
 
