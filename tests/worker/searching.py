@@ -31,7 +31,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def task(**fields: Any) -> TaskRunRequest:
-    """A task that never ends; `engine=None` leaves the engine to the server, which takes no null."""
+    """A task that never ends; `engine=None` leaves the engine out: the server takes no null."""
     body = {"prompt": "p", "url": ENDLESS, "engine": "skyvern-1.0"} | fields
     if body["engine"] is None:
         del body["engine"]

@@ -46,6 +46,10 @@ REQUESTS = {"a task": task(), "a task 2.0": task_v2(), "a workflow": flow()}
 each_request = pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
 
 
+#: No tag finds a workflow's run: it is told by its request.
+UNTAGGED: dict[str, Any] = {"settings": {**SOON["settings"], "run_tags": False}}
+
+
 async def stays(bench: Bench, *job_ids: str, note: str = "", looks: int = 4) -> None:
     """Have jobs looked for again and again; they stay, for the reason, and nothing is submitted."""
     before = await bench.submissions()
@@ -212,7 +216,7 @@ async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
         await stays(bench, job_id, note=Reason.NOTHING_NEWER)
         assert bench.stats().live == 1, "the control's: nothing that is seen takes the job's slot"
 
-        ago[0] = 5.0
+        monkeypatch.setattr("worker.search.NEWER", 0.0)
         await control(bench, task())
         await denied(bench, job_id)
 
@@ -334,7 +338,7 @@ async def test_where_titles_are_lost_equal_runs_are_candidates(
 async def test_a_run_that_cannot_be_read_may_be_the_job_s(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with working(client, redis_url, **UNTAGGED) as bench:
         job_id = await lose(bench, request_of, MADE)
         [run] = await bench.runs()
         await control(bench, request_of)
@@ -358,7 +362,7 @@ async def test_a_run_that_cannot_be_read_may_be_the_job_s(
 async def test_of_more_equal_runs_than_jobs_none_is_adopted(
     client: redis.Redis, redis_url: str, request_of: Any, runs: int
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with working(client, redis_url, **UNTAGGED) as bench:
         job_id = await lose(bench, request_of, MADE)
         fields = request_of.model_dump(exclude_unset=True)
         make = bench.api.run_workflow if request_of.kind == "workflow" else bench.api.run_task

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from runqueue import ids, wire
 from runqueue.items import Doubtful
+from runqueue.server_rules import MAX_METADATA
 from runqueue.spec import parse_line
 from worker.finding import (
     BEFORE,
@@ -73,7 +74,7 @@ def test_a_broken_request_is_said_to_be_one(stored: bytes) -> None:
         wanted(Doubtful(JOB, 1, 0, 0, True, "auto", "", stored), SECOND, 0.0)
 
 
-FULL = {"run_metadata": {f"k{i}": "v" for i in range(wire.MAX_METADATA)}}
+FULL = {"run_metadata": {f"k{i}": "v" for i in range(MAX_METADATA)}}
 
 
 @pytest.mark.parametrize(
