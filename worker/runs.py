@@ -34,13 +34,15 @@ class Listing:
         made: when each was made, by the process's monotonic clock (seconds): reading many pages
             takes its time.
         changed: when the newest thing in it happened: a run was made, or ended.
-        is_complete: nothing is missing back to where it was read to.
+        is_complete: nothing is missing back to where it was to be read to.
+        back_to: nothing is missing that was made later than that (monotonic seconds).
         is_dated: the server told its time with every page, so that ages can be relied on.
     """
 
     made: dict[ListedRun, float] = field(default_factory=dict)
     changed: float = float("-inf")
     is_complete: bool = False
+    back_to: float = float("inf")
     is_dated: bool = True
     _ids: set[str] = field(default_factory=set)
 
@@ -97,11 +99,14 @@ class Runs:
             if page.outcome is not ListClass.DONE:
                 return listing
             listing.add(page)
-            if any(run.created is not None and listing.made[run] < since for run in page.runs):
+            ages = [listing.made[run] for run in page.runs if run.created is not None]
+            listing.back_to = min([listing.back_to, *ages])
+            if listing.back_to < since:
                 listing.is_complete = True
                 return listing
             if page.is_short:
-                listing.is_complete = await self._is_end(number, page)
+                if await self._is_end(number, page):
+                    listing.is_complete, listing.back_to = True, float("-inf")
                 return listing
         return listing
 

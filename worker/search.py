@@ -89,24 +89,28 @@ class _Seen:
     Args:
         listing: the list.
         free: runs that no job owns and that carry no marker of ours, as the server shows them.
-        since: the list was read back to then (monotonic seconds).
+        back_to: every run without an owner that was made later was read (monotonic seconds).
         others: the unconfirmed jobs that are not due.
         waiting: the attempts of all unconfirmed jobs, read after the list.
         in_flight: runs from before were made for no submission under way (monotonic seconds).
-        is_whole: every run without an owner was read, and every unconfirmed job.
+        is_whole: every unconfirmed job was read.
         controls: runs of ours.
         fits: how much a run is like a job's, by both, where it is not another's.
     """
 
     listing: Listing
     free: list[ShownRun]
-    since: float
+    back_to: float
     others: list[Wanted]
     waiting: Collection[tuple[str, int]]
     in_flight: float
     is_whole: bool
     controls: Controls
     fits: dict[str, list[tuple[ShownRun, Comparison]]] = field(default_factory=dict)
+
+    def covers(self, job: Wanted) -> bool:
+        """Say whether a run of the job would be among those that were read."""
+        return job.since > self.back_to
 
 
 class Search:
@@ -144,9 +148,8 @@ class Search:
         left = await self._adopt_webhooks(left, seen)
         seen.fits = await self._fits([*left, *seen.others], seen)
         left = await self._adopt_equal(left, seen)
-        if not listing.is_complete:
-            # Of a list that ends too early nothing is denied; a search may still find.
-            left = await self._adopt_searched(left)
+        # Of a list that ends too early nothing is denied; a search may still find.
+        left = await self._adopt_searched(left, seen)
         return {job.job_id: self._judge(job, seen) for job in left}
 
     # By markers.
@@ -225,9 +228,13 @@ class Search:
             self._tags_again = time.monotonic() + TAGS_REMEMBERED
         return not page.made
 
-    async def _adopt_searched(self, jobs: Sequence[Wanted]) -> list[Wanted]:
-        """Search for markers one by one; returns the jobs that are left."""
-        searched = [job for job in jobs if job.carriers & {Carrier.TITLE, Carrier.WEBHOOK}]
+    async def _adopt_searched(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
+        """Search for the markers that the list does not cover; returns the jobs that are left."""
+        searched = [
+            job
+            for job in jobs
+            if job.carriers & {Carrier.TITLE, Carrier.WEBHOOK} and not seen.covers(job)
+        ]
         found = await asyncio.gather(*map(self._searched, searched))
         pairs = [(job, run) for job, runs in zip(searched, found, strict=True) for run in runs]
         return await self._adopt(jobs, pairs)
@@ -266,9 +273,10 @@ class Search:
         ]
         with_workflows = any(job.kind not in {"task", "workflow"} for job in (*jobs, *others))
         shown = await self._runs.shown(free[:MOST_REQUESTS], with_workflows=with_workflows)
-        is_whole = is_whole and len(free) <= MOST_REQUESTS
+        unread = [listing.made[run] for run in free[MOST_REQUESTS:]]
+        back_to = max([listing.back_to, *unread])
         controls = Controls(await self._owned(listing, owners))
-        return _Seen(listing, shown, since, others, waiting, in_flight, is_whole, controls)
+        return _Seen(listing, shown, back_to, others, waiting, in_flight, is_whole, controls)
 
     async def _doubts(
         self, due: Collection[str]
@@ -353,7 +361,7 @@ class Search:
         the jobs, runs cannot be counted. Returns the jobs that are left.
         """
         listing = seen.listing
-        if not (seen.is_whole and listing.is_dated and listing.is_complete):
+        if not (seen.is_whole and listing.is_dated):
             return list(jobs)
         groups: dict[bytes, list[Wanted]] = defaultdict(list)
         equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
@@ -373,7 +381,7 @@ class Search:
                 len(likely[run_id]) == 1 and listing.made[run] < seen.in_flight
                 for run_id, run in runs.items()
             )
-            is_counted = all(job.since >= seen.since for job in group)
+            is_counted = all(map(seen.covers, group))
             most = 1 if self._account.is_shared else len(group)
             if are_clear and is_counted and len(runs) <= most and len(group) <= max(most, 1):
                 pairs += _oldest_first(group, runs.values(), listing)
@@ -389,7 +397,7 @@ class Search:
         unknown = {
             Reason.NO_MARKER: not job.doubt.marked,
             Reason.NO_CLAIM: job.doubt.claimed_us is None,
-            Reason.INCOMPLETE: not listing.is_complete or not seen.is_whole,
+            Reason.INCOMPLETE: not seen.covers(job) or not seen.is_whole,
             Reason.NO_DATE: not listing.is_dated,
         }
         for reason, is_so in unknown.items():

@@ -589,3 +589,52 @@ async def test_no_tag_that_is_missing_denies(
         await look(bench, 2)
 
         assert settled(bench, *jobs) == [JobState.RUNNING] * 2, "they are found by their requests"
+
+
+# One job does not hold up the others.
+
+
+async def test_an_old_job_that_the_list_does_not_reach_back_to_keeps_no_other_from_its_end(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ago = [-600.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        await other_runs(bench, 6)
+        ago[0] = 0.0
+        old = await lose(bench, task(), LOST)
+        then = bench.now_us() - 86_400 * 1_000_000
+        bench.set(old, "claimed", then)
+        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        young = await lose(bench, task(), LOST)
+        await control(bench, task())
+        # No more than three pages are shown: ten minutes of the list, of the day that there is.
+        show_pages(monkeypatch, bench, full_pages, full=5)
+        show_lists(monkeypatch, bench, lambda page, number: trouble() if number > 2 else page)
+
+        await look(bench, 2)
+
+        assert bench.job(young).state is JobState.READY
+        assert bench.job(old).state is JobState.UNCONFIRMED
+        assert record(bench, old, "search_note") == Reason.INCOMPLETE
+
+
+async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_open(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.search.MOST_REQUESTS", 3)
+    ago = [-600.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        old = await lose(bench, task_v2(prompt="old"), LOST)
+        then = bench.now_us() - 600 * 1_000_000
+        bench.set(old, "claimed", then)
+        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        await other_runs(bench, 3)
+        ago[0] = 0.0
+        young = await lose(bench, task_v2(prompt="young"), LOST)
+        await control(bench, task_v2())
+
+        await look(bench, 2)
+
+        assert bench.job(young).state is JobState.READY
+        assert bench.job(old).state is JobState.UNCONFIRMED
+        assert record(bench, old, "search_note") == Reason.INCOMPLETE
