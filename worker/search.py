@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 
 import orjson
 
@@ -36,8 +37,8 @@ MOST_REQUESTS = 1_000
 MOST_DOUBTS, DOUBTS_PAGE = 10_000, 100
 #: Runs of ours that are read in a pass, of each type, to see what the list is worth.
 MOST_OWNED = 3
-#: Candidates that are kept of a job, and fields that are named of each.
-MOST_CANDIDATES, MOST_FIELDS = 5, 12
+#: Candidates that are kept of a job, fields that are named of each, and characters of a name.
+MOST_CANDIDATES, MOST_FIELDS, LONGEST_NAME = 5, 12, 100
 #: An id that no job can have: a filter that finds runs by it filters nothing.
 NO_JOB = "0" * ids.ID_LENGTH
 #: Seconds for which it is remembered that a server does not filter by tags.
@@ -48,6 +49,8 @@ TURN_EVERY = 200
 #: Records runs, by guess or not; returns a code for each (`mark_running.lua`).
 Record = Callable[[Sequence[Accepted], bool], Awaitable[Sequence[int]]]
 Pair = tuple[Wanted, ListedRun]
+#: Runs that may be a job's own, and how like they are.
+Fits = list[tuple[ShownRun, Comparison]]
 
 
 class Reason(StrEnum):
@@ -106,7 +109,7 @@ class _Seen:
     in_flight: float
     is_whole: bool
     controls: Controls
-    fits: dict[str, list[tuple[ShownRun, Comparison]]] = field(default_factory=dict)
+    fits: dict[str, Fits] = field(default_factory=dict)
 
     def covers(self, job: Wanted) -> bool:
         """Say whether a run of the job would be among those that were read."""
@@ -332,26 +335,38 @@ class Search:
                 continue  # it shows nothing, and the next one may
         return owned
 
-    async def _fits(
-        self, jobs: Iterable[Wanted], seen: _Seen
-    ) -> dict[str, list[tuple[ShownRun, Comparison]]]:
-        """Return, by job, the runs that may be its own, and how like they are."""
-        index = _Index(seen.free)
-        fits = defaultdict(list)
-        turns = 0
+    async def _fits(self, jobs: Iterable[Wanted], seen: _Seen) -> dict[str, Fits]:
+        """Return, by job, the runs that may be its own, and how like they are.
+
+        Equal jobs are compared once, and share one list where all of its runs came after them.
+        """
+        index, fits = _Index(seen.free), {}
+        made = seen.listing.made
+        alike: dict[tuple[bytes, frozenset[Carrier]], tuple[Fits, float]] = {}
         for job in jobs:
-            for run in index.plausible(job):
-                turns += 1
-                if turns % TURN_EVERY == 0:
-                    await asyncio.sleep(0)
-                if not seen.listing.is_after(run.listed, job.since):
-                    continue
-                if seen.controls.lacks_marker(job, run):
-                    continue
-                found = compare(job.kind, job.fields, run)
-                if found.likeness is not Likeness.DIFFERENT:
-                    fits[job.job_id].append((run, found))
+            key = job.body, job.carriers
+            if key not in alike:
+                found = await self._alike(job, index, seen)
+                alike[key] = found, min((made[run.listed] for run, _ in found), default=0.0)
+            found, oldest = alike[key]
+            if found and oldest < job.since:
+                await asyncio.sleep(0)
+                found = [pair for pair in found if seen.listing.is_after(pair[0].listed, job.since)]
+            fits[job.job_id] = found
         return fits
+
+    async def _alike(self, job: Wanted, index: "_Index", seen: _Seen) -> Fits:
+        """Return the runs that are like a job, whenever they were made."""
+        found: Fits = []
+        for turn, run in enumerate(index.plausible(job), 1):
+            if turn % TURN_EVERY == 0:
+                await asyncio.sleep(0)
+            if seen.controls.lacks_marker(job, run):
+                continue
+            comparison = compare(job.kind, job.fields, run)
+            if comparison.likeness is not Likeness.DIFFERENT:
+                found.append((run, comparison))
+        return found
 
     async def _adopt_equal(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
         """Give equal jobs the runs that equal them, where there are no more runs than jobs.
@@ -370,10 +385,12 @@ class Search:
             if job.marker not in seen.waiting:
                 continue  # it was settled meanwhile
             groups[job.body].append(job)
-            for run, fit in seen.fits.get(job.job_id, ()):
-                likely[run.listed.run_id].add(job.body)
+        for body, group in groups.items():
+            lists = {id(fits): fits for fits in (seen.fits[job.job_id] for job in group)}
+            for run, fit in chain.from_iterable(lists.values()):
+                likely[run.listed.run_id].add(body)
                 if fit.likeness is Likeness.EQUAL:
-                    equal[job.body][run.listed.run_id] = run.listed
+                    equal[body][run.listed.run_id] = run.listed
         pairs: list[Pair] = []
         for body, runs in equal.items():
             group = groups[body]
@@ -491,8 +508,8 @@ def _shown(candidates: Sequence[tuple[ShownRun, Comparison]]) -> str:
             {
                 "run_id": run.listed.run_id,
                 "status": run.listed.status,
-                "equal": fit.equal[:MOST_FIELDS],
-                "different": fit.different[:MOST_FIELDS],
+                "equal": [name[:LONGEST_NAME] for name in fit.equal[:MOST_FIELDS]],
+                "different": [name[:LONGEST_NAME] for name in fit.different[:MOST_FIELDS]],
             }
             for run, fit in ordered[:MOST_CANDIDATES]
         ]
