@@ -37,6 +37,7 @@ from tests.worker.searching import (
     trouble,
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, working
+from worker.comparison import Comparison, ShownRun, compare
 from worker.search import Reason
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -44,6 +45,10 @@ __all__ = ["no_waiting"]
 
 REQUESTS = {"a task": task(), "a task 2.0": task_v2(), "a workflow": flow()}
 each_request = pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
+
+
+#: No tag finds a workflow's run: it is told by its request.
+UNTAGGED: dict[str, Any] = {"settings": {**SOON["settings"], "run_tags": False}}
 
 
 async def stays(bench: Bench, *job_ids: str, note: str = "", looks: int = 4) -> None:
@@ -212,7 +217,7 @@ async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
         await stays(bench, job_id, note=Reason.NOTHING_NEWER)
         assert bench.stats().live == 1, "the control's: nothing that is seen takes the job's slot"
 
-        ago[0] = 5.0
+        monkeypatch.setattr("worker.search.NEWER", 0.0)
         await control(bench, task())
         await denied(bench, job_id)
 
@@ -334,7 +339,7 @@ async def test_where_titles_are_lost_equal_runs_are_candidates(
 async def test_a_run_that_cannot_be_read_may_be_the_job_s(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with working(client, redis_url, **UNTAGGED) as bench:
         job_id = await lose(bench, request_of, MADE)
         [run] = await bench.runs()
         await control(bench, request_of)
@@ -350,7 +355,8 @@ async def test_a_run_that_cannot_be_read_may_be_the_job_s(
         await stays(bench, job_id, note=Reason.CANDIDATES)
         (candidate,) = candidates(bench, job_id).values()
         assert candidate["run_id"] == run["run_id"]
-        assert candidate["equal"] == candidate["different"] == []
+        assert set(candidate["equal"]) <= {"workflow_id"}
+        assert candidate["different"] == []
 
 
 @pytest.mark.parametrize("request_of", [task_v2(), flow()], ids=["a task 2.0", "a workflow"])
@@ -358,7 +364,7 @@ async def test_a_run_that_cannot_be_read_may_be_the_job_s(
 async def test_of_more_equal_runs_than_jobs_none_is_adopted(
     client: redis.Redis, redis_url: str, request_of: Any, runs: int
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with working(client, redis_url, **UNTAGGED) as bench:
         job_id = await lose(bench, request_of, MADE)
         fields = request_of.model_dump(exclude_unset=True)
         make = bench.api.run_workflow if request_of.kind == "workflow" else bench.api.run_task
@@ -585,3 +591,96 @@ async def test_no_tag_that_is_missing_denies(
         await look(bench, 2)
 
         assert settled(bench, *jobs) == [JobState.RUNNING] * 2, "they are found by their requests"
+
+
+# One job does not hold up the others.
+
+
+async def test_an_old_job_that_the_list_does_not_reach_back_to_keeps_no_other_from_its_end(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ago = [-600.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        await other_runs(bench, 6)
+        ago[0] = 0.0
+        old = await lose(bench, task(), LOST)
+        then = bench.now_us() - 86_400 * 1_000_000
+        bench.set(old, "claimed", then)
+        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        young = await lose(bench, task(), LOST)
+        await control(bench, task())
+        # No more than three pages are shown: ten minutes of the list, of the day that there is.
+        show_pages(monkeypatch, bench, full_pages, full=5)
+        show_lists(monkeypatch, bench, lambda page, number: trouble() if number > 2 else page)
+
+        await look(bench, 2)
+
+        assert bench.job(young).state is JobState.READY
+        assert bench.job(old).state is JobState.UNCONFIRMED
+        assert record(bench, old, "search_note") == Reason.INCOMPLETE
+
+
+async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_open(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.search.MOST_REQUESTS", 3)
+    ago = [-600.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        old = await lose(bench, task_v2(prompt="old"), LOST)
+        then = bench.now_us() - 600 * 1_000_000
+        bench.set(old, "claimed", then)
+        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        await other_runs(bench, 3)
+        ago[0] = 0.0
+        young = await lose(bench, task_v2(prompt="young"), LOST)
+        await control(bench, task_v2())
+
+        await look(bench, 2)
+
+        assert bench.job(young).state is JobState.READY
+        assert bench.job(old).state is JobState.UNCONFIRMED
+        assert record(bench, old, "search_note") == Reason.INCOMPLETE
+
+
+# Candidates.
+
+
+async def test_candidates_are_few_and_name_fields_in_few_characters(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **UNTAGGED) as bench:
+        long = {f"{i}{'n' * 10_000}": "secret" for i in range(20)}
+        request_of = flow(parameters={"sim_end": "never", **long})
+        job_id = await lose(bench, request_of, LOST)
+        for _ in range(8):
+            await bench.api.run_workflow(**request_of.model_dump(exclude_unset=True))
+
+        await look(bench)
+
+        stored = record(bench, job_id, "candidates")
+        assert len(candidates(bench, job_id)) == 5
+        assert len(stored) < 10_000
+        assert "secret" not in stored
+
+
+# Many.
+
+
+async def test_equal_jobs_are_compared_with_a_run_once(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def counted(kind: Any, fields: Any, run: ShownRun) -> Comparison:
+        compared.append(run.listed.run_id)
+        return compare(kind, fields, run)
+
+    monkeypatch.setattr("worker.search.compare", counted)
+    async with working(client, redis_url, **UNTAGGED) as bench:
+        jobs = [await lose(bench, flow(), MADE if n < 4 else LOST) for n in range(20)]
+        await control(bench, flow())
+
+        await look(bench)
+
+        assert len(compared) == len(set(compared)) == 4
+        assert settled(bench, *jobs).count(JobState.RUNNING) == 4
