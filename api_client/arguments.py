@@ -186,12 +186,16 @@ def run_path(run_id: str, action: str = "") -> str:
     return "v1/runs/" + segment(run_id) + (f"/{action}" if action else "")
 
 
-def segment(run_id: str) -> str:
-    """Return a run's id as one percent-encoded segment of a path; raises as `run_path` does."""
+def segment(run_id: str, name: str = "run_id") -> str:
+    """Return an id, by default a run's, as one percent-encoded segment of a path.
+
+    Raises:
+        ValueError: the id is empty.
+    """
     if not isinstance(run_id, str):
-        raise TypeError(f"run_id: expected text, got {type(run_id).__name__}")
+        raise TypeError(f"{name}: expected text, got {type(run_id).__name__}")
     if not run_id:
-        raise ValueError("run_id is empty")
+        raise ValueError(f"{name} is empty")
     if run_id.isascii() and run_id.isidentifier():  # as Skyvern's ids are
         return run_id
     encoded = quote(run_id, safe="")
