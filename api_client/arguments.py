@@ -186,12 +186,13 @@ def run_path(run_id: str, action: str = "") -> str:
     return "v1/runs/" + segment(run_id) + (f"/{action}" if action else "")
 
 
-def segment(run_id: str, name: str = "run_id") -> str:
-    """Return an id, by default a run's, as one percent-encoded segment of a path.
+def workflow_path(workflow_id: str) -> str:
+    """Return the path of a workflow, relative to the base URL; raises as `run_path` does."""
+    return "v1/workflows/" + segment(workflow_id, "workflow_id")
 
-    Raises:
-        ValueError: the id is empty.
-    """
+
+def segment(run_id: str, name: str = "run_id") -> str:
+    """Return an id as one percent-encoded segment of a path; raises as `run_path` does."""
     if not isinstance(run_id, str):
         raise TypeError(f"{name}: expected text, got {type(run_id).__name__}")
     if not run_id:

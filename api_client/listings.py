@@ -35,7 +35,8 @@ class ListedRun:
     """A run as a list shows it.
 
     Attributes:
-        created: unix seconds; None when the list does not say.
+        created, finished: unix seconds; None when the list does not say.
+        workflow_id: the workflow that it runs, if it does.
     """
 
     run_id: str
@@ -43,6 +44,8 @@ class ListedRun:
     run_type: str | None
     title: str | None
     created: float | None
+    finished: float | None = None
+    workflow_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,8 @@ def _runs(parsed: Any) -> tuple[ListedRun, ...] | None:
                 text_or_none(fields.get("task_run_type")),
                 text_or_none(fields.get("title")),
                 unix_time(fields.get("created_at")),
+                unix_time(fields.get("finished_at")),
+                text_or_none(fields.get("workflow_permanent_id")),
             )
         )
     return tuple(runs)

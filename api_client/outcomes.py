@@ -27,11 +27,17 @@ from api_client.answers import (
     server_words,
     text_or_none,
 )
-from api_client.errors import NotSentError
+from api_client.errors import BodyTooLargeError, NotSentError
 from api_client.run_times import NO_TIMES, RunTimes, run_times
 
 #: A run with one of these statuses is over, unless the server is about to try it again.
 TERMINAL_STATUSES = frozenset({"completed", "failed", "terminated", "timed_out", "canceled"})
+
+
+#: How the answer of a run begins.
+_RUN_BEGINS = re.compile(
+    rb'\s*\{\s*"run_id"\s*:\s*"([!-~]{1,200}?)"\s*,\s*"status"\s*:\s*"([!-~]{1,100}?)"\s*,'
+)
 
 
 class SubmissionClass(StrEnum):
@@ -134,6 +140,8 @@ class RunReading:
         detail: the server's words on a read that failed, or the transport's.
         status_code, retry_after, server_date, body: as in `Submission`.
         times: how long a run that is over waited and ran, as far as the server tells.
+        is_cut: the answer was larger than the transport's limit: `body` is empty, and what its
+            beginning tells is all that is known.
     """
 
     outcome: ReadClass
@@ -147,6 +155,15 @@ class RunReading:
     server_date: float | None = None
     body: bytes = field(default=b"", repr=False)
     times: RunTimes = NO_TIMES
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowReading:
+    """What one GET of a workflow came to; None = it could not be read."""
+
+    workflow: Mapping[str, Any] | None = field(default=None, repr=False)
+    status_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +348,32 @@ def classify_run(status: int, body: bytes, headers: Mapping[str, str]) -> RunRea
         retry_after=retry_after(headers),
         server_date=server_date(headers),
         body=body,
+    )
+
+
+def classify_workflow(status: int, body: bytes) -> WorkflowReading:
+    """Tell what the answer to a GET of a workflow means. Never raises; arguments as above."""
+    parsed = parse_json(body) if 200 <= status < 300 else None
+    return WorkflowReading(parsed if isinstance(parsed, dict) else None, status)
+
+
+def classify_large_run(error: BodyTooLargeError) -> RunReading:
+    """Tell what the answer to a GET of a run means whose body was too large. Never raises.
+
+    A run's answer begins with its id and its status (`tests/real/test_run_ends.py`).
+    """
+    found = _RUN_BEGINS.match(error.beginning)
+    if error.status_code != 200 or found is None:
+        return RunReading(ReadClass.TROUBLE, detail=str(error), status_code=error.status_code)
+    run_id, run_status = found[1].decode(), found[2].decode()
+    return RunReading(
+        ReadClass.RUN,
+        run_id=run_id,
+        run_status=run_status,
+        # Whether a retry of it is pending would stand behind its output.
+        is_over=is_over(run_status, None),
+        status_code=200,
+        is_cut=True,
     )
 
 

@@ -40,6 +40,45 @@ def run_times(run: Mapping[str, Any]) -> RunTimes:
     )
 
 
+def ended_ago(run: Mapping[str, Any], now: float | None) -> float | None:
+    """Return how many seconds ago a run ended, by the server's clock; None = it is not told.
+
+    Args:
+        run, now: as in `attempt_age`.
+    """
+    finished = _moment(run.get("finished_at"))
+    return None if finished is None or now is None else now - _in_utc(finished).timestamp()
+
+
+def attempt_age(run: Mapping[str, Any], now: float | None) -> float | None:
+    """Return for how many seconds a run's current attempt has been going on.
+
+    A workflow with a `retry_policy` makes further attempts within one run: `started_at` is then
+    that of the current one, null until it has begun, and `next_attempt_at` when the next is due.
+    So it is counted from the latest of these, also of those in `attempts`
+    (`tests/real/test_run_ends.py`); a negative age is an attempt that is still to come.
+
+    Args:
+        run: the answer of a GET.
+        now: the server's clock, unix seconds.
+
+    Returns:
+        None: no attempt has begun, or the answer does not tell.
+    """
+    if now is None:
+        return None
+    attempts = run.get("attempts")
+    shown = [run, *(attempts if isinstance(attempts, list) else ())]
+    begun = [
+        _in_utc(moment).timestamp()
+        for one in shown
+        if isinstance(one, Mapping)
+        for moment in (_moment(one.get("started_at")), _moment(one.get("next_attempt_at")))
+        if moment is not None
+    ]
+    return now - max(begun) if begun else None
+
+
 def _moment(value: object) -> datetime | None:
     if not isinstance(value, str):
         return None

@@ -54,8 +54,11 @@ class Limits(BaseModel):
     max_concurrent_runs: Count = 10
     #: All calls per second.
     max_requests_per_second: Rate = 10
-    #: Seconds after which a run is canceled and its job failed.
+    #: Seconds after which a run is canceled and its job failed; of workflows see `run_limits.py`.
     max_run_seconds: Annotated[float, Field(gt=0, le=86_400 * 30, allow_inf_nan=False)] = 7200
+    #: Whether others submit to the account, too: people, or another queue. Then equal requests are
+    #: not told apart by counting the runs that no job owns.
+    shared_account: bool = False
 
 
 class Account(Limits, AccountWebhooks):

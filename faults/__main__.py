@@ -38,6 +38,7 @@ def main(
     if logs is not None and logs.exists() and any(logs.iterdir()):
         raise typer.BadParameter(f"--logs: {logs} has something in it; name a new folder")
     found: dict[str, Findings] = {}
+    before = write.read_text() if write is not None and write.exists() else ""
     for number, (each, findings) in enumerate(_made(chosen, jobs, logs, at_once), start=1):
         found[each.name] = findings
         console.print(f"[{number}/{len(chosen)}] {each.name}", markup=False)
@@ -45,7 +46,7 @@ def main(
         for broken in found[each.name].broken:
             console.print(f"  broken: {broken}", style="red", markup=False)
         if write is not None:  # all of them take an hour and more: what is known is not lost
-            write.write_text(report.page(chosen, found))
+            write.write_text(report.page(chosen, found, before))
     Console().print(report.table(chosen, found))
     short = report.shortfalls(chosen, found)
     console.print(f"Submissions in doubt: {report.doubts(chosen, found)}", markup=False)

@@ -10,6 +10,8 @@ from faults.doubts import Tallies, Tally
 from faults.registry import GROUPS, Experiment
 
 _NONE = "-"
+#: Between these stands what `make test-real` found; it is kept when the page is written anew.
+LOST_ANSWERS = ("<!-- lost answers -->", "<!-- /lost answers -->")
 #: Shares of the submissions in doubt that have to settle by themselves.
 MARKED, UNMARKED = 1.0, 0.99
 _COLUMNS = ("fault", "jobs", "lost", "doubled", "unconfirmed left", "recovers in", "notes")
@@ -79,9 +81,18 @@ def _share(tally: Tally) -> str:
     return f"{tally.settled} of {tally.lost} ({tally.settled / tally.lost:.1%})"
 
 
-def page(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> str:
-    """Return the document: `reliability.md` beside this module, each `{{topic}}` its table."""
+def page(chosen: Sequence[Experiment], found: Mapping[str, Findings], before: str = "") -> str:
+    """Return the document: `reliability.md` beside this module, each `{{topic}}` its table.
+
+    Args:
+        chosen, found: the experiments, and what came of them.
+        before: the page as it was; what it says of lost answers stays.
+    """
     text = (files("faults") / "reliability.md").read_text()
+    start, end = LOST_ANSWERS
+    if start in before and end in before:
+        kept = before[before.index(start) : before.index(end)]
+        text = text.replace(f"{start}\n", kept)
     made = [each for each in chosen if each.name in found]
     for group in GROUPS:
         rows = [each for each in made if each.group == group]

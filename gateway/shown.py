@@ -67,6 +67,19 @@ class Delivery(BaseModel):
     error: str | None = Field(examples=[None])
 
 
+class CandidateShown(BaseModel):
+    """A run that no job owns and that may be an unconfirmed job's."""
+
+    run_id: str = Field(examples=["tsk_123"])
+    status: str = Field(examples=["running"])
+    equal: list[str] = Field(
+        description="Fields that the server shows as they were sent.", examples=[["prompt", "url"]]
+    )
+    different: list[str] = Field(
+        description="Fields that it shows otherwise.", examples=[["engine"]]
+    )
+
+
 class JobShown(BaseModel):
     """A job as it stands. Some runs bring further fields, such as `recording_url`."""
 
@@ -90,9 +103,20 @@ class JobShown(BaseModel):
     reason: str | None = Field(description="In our words.", examples=[None])
     cancel_requested: bool = Field(examples=[False])
     on_unconfirmed: str = Field(examples=["auto"])
+    search_note: str | None = Field(
+        description="Of an unconfirmed job: what the last search for its run came to.",
+        examples=[None],
+    )
+    candidates: list[CandidateShown] = Field(
+        description="Of an unconfirmed job: the runs that may be its own.", examples=[[]]
+    )
     created_at: datetime = _WHEN
     run_at: datetime | None = Field(examples=[None])
     deadline: datetime | None = Field(examples=[None])
+    max_run_seconds: float | None = Field(
+        description="The longest that its run may take; null: the account's limit.",
+        examples=[None],
+    )
     started_at: datetime | None = _WHEN
     ended_at: datetime | None = _WHEN
     webhook: Delivery
@@ -217,8 +241,11 @@ def job_values(job: Job, *, result: bool) -> dict[str, Any]:
         "reason": job.reason,
         "cancel_requested": job.cancel_requested,
         "on_unconfirmed": job.on_unconfirmed,
+        "search_note": job.search_note,
+        "candidates": [candidate.as_dict() for candidate in job.candidates],
         "run_at": job.run_at.isoformat() if job.run_at else None,
         "deadline": job.deadline.isoformat() if job.deadline else None,
+        "max_run_seconds": job.max_run_seconds,
         "webhook": {
             "state": job.webhook.state.value,
             "attempts": job.webhook.attempts,

@@ -13,6 +13,7 @@ from runqueue._suggest import MOST_GUESSED, did_you_mean
 from runqueue._when import MOMENT_WORDS, SECONDS_WORDS, When, moment, seconds
 from runqueue.errors import FieldError
 from runqueue.retry import Retry
+from runqueue.run_limits import MAX_RUN_SECONDS
 from runqueue.tracing import is_traceparent, read_traceparent
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ FIELDS = PLAIN_FIELDS | {
     "on_unconfirmed",
     "retry",
     "traceparent",
+    "max_run_seconds",
 }
 _TIMES = frozenset({"run_at", "delay", "deadline"})
 _NOT_YET = frozenset({"redeliver"})
@@ -54,6 +56,7 @@ _PRIORITIES = {p.name.lower(): p for p in Priority}
 _PRIORITY_WORDS = "urgent, high, normal, low or a whole number from 0 (urgent) to 3 (low)"
 _POLICY_WORDS = "auto, park or resubmit"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_RUN_SECONDS_WORDS = f"seconds (a number above 0, {MAX_RUN_SECONDS} at most)"
 _NAME_WORDS = "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
 _TRACE_WORDS = "a traceparent of W3C Trace Context (00-<32 hex>-<16 hex>-<2 hex>)"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -61,7 +64,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 T = TypeVar("T")
 Line = dict[Any, Any]
 Errors = list[FieldError]
-Options = tuple[Priority, str, When | None, When | None, str, str, str, Retry | None, str]
+Options = tuple[
+    Priority, str, When | None, When | None, str, str, str, Retry | None, str, float | None
+]
 
 
 def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
@@ -98,6 +103,7 @@ def read_options(line: Line, errors: Errors) -> Options:
         _read(line, "on_unconfirmed", _policy, _POLICY_WORDS, errors) or "",
         None if line.get("retry") is None else read_retry(line["retry"], _codes(line), errors),
         read_traceparent(_read(line, "traceparent", _traceparent, _TRACE_WORDS, errors)),
+        _read(line, "max_run_seconds", _run_seconds, _RUN_SECONDS_WORDS, errors),
     )
 
 
@@ -162,6 +168,13 @@ def _priority(value: object) -> Priority | None:
 
 def _policy(value: object) -> str | None:
     return _plain(value) if isinstance(value, str) and value in ON_UNCONFIRMED else None
+
+
+def _run_seconds(value: object) -> float | None:
+    found = seconds(value)  # as `delay` is read: a number, or a timedelta
+    if found is None or not 0 < found.microseconds <= MAX_RUN_SECONDS * 1_000_000:
+        return None
+    return found.microseconds / 1e6
 
 
 def _traceparent(value: object) -> str | None:

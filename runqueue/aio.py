@@ -88,6 +88,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         namespace: str = "",
         on_unconfirmed: str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
+        max_run_seconds: timedelta | float | None = None,
     ) -> AwaitableJob:
         """Hand in one run request; awaiting what this returns waits for the job's end."""
         spec = JobSpec.of(
@@ -103,6 +104,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
             on_unconfirmed=on_unconfirmed,
             retry=retry,
             checks=self._checks,
+            max_run_seconds=max_run_seconds,
         )
         return AwaitableJob.of(accepted((await self.enqueue_many([spec]))[0]), self)
 

@@ -22,6 +22,7 @@ from runqueue.job import (
     fields_of,
     moment,
     parse_result,
+    read_candidates,
     text,
 )
 from runqueue.scripts import Argument, Call, load
@@ -64,10 +65,11 @@ def pack_job(spec: JobSpec, traceparent: str = "") -> JobArguments:
     """Return a checked job as the enqueue script takes it."""
     digest, stored = wire.pack(spec, traceparent)
     options = ""
-    if spec.run_at or spec.deadline or spec.on_unconfirmed or spec.retry:
+    max_run_us = spec.max_run_us
+    if spec.run_at or spec.deadline or spec.on_unconfirmed or max_run_us or spec.retry:
         retry = spec.retry.stored() if spec.retry else ""
         times = f"{_when(spec.run_at)};{_when(spec.deadline)}"
-        options = f"{times};{spec.on_unconfirmed or ''};{retry}"
+        options = f"{times};{spec.on_unconfirmed or ''};{max_run_us or ''};{retry}"
     if spec.files:
         options = f"{_FILES}{' '.join(spec.files)}\n{options}"
     return job_id_of(spec), digest, f"{int(spec.priority)}:{spec.group}", options, stored
@@ -238,6 +240,9 @@ def _job(account: str, job_id: str, row: list[Any]) -> Job:
         on_unconfirmed=fields.get("on_unconfirmed", b"auto").decode(),
         webhook=_webhook(fields),
         traceparent=traceparent,
+        search_note=text(fields.get("search_note")),
+        candidates=read_candidates(fields.get("candidates")),
+        max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
     )
 
 

@@ -20,9 +20,14 @@ class Claimed(NamedTuple):
 
 
 class Due(NamedTuple):
-    """A running job to look at; retry is its policy as stored, runs those that ended before.
+    """A running job to look at.
 
-    job_id is '' when no job owns the run.
+    Args:
+        job_id: '' when no job owns the run.
+        retry: its policy as stored.
+        runs: those that ended before.
+        since_us: from when the run's time counts: its acceptance, or the start of a later attempt.
+        limit_us: how long that time is; 0 = without a limit.
     """
 
     job_id: str
@@ -33,6 +38,8 @@ class Due(NamedTuple):
     deadline_us: int | None
     retry: str = ""
     runs: int = 0
+    since_us: int = 0
+    limit_us: int = 0
 
 
 class Doubtful(NamedTuple):
@@ -126,12 +133,19 @@ class Lost(NamedTuple):
 
 
 class Polled(NamedTuple):
-    """A run that goes on; run_status is '' when it is as before."""
+    """A run that goes on.
+
+    Args:
+        run_status: '' when it is as before.
+        next_after_us: when it is polled again, from now.
+        begun_us: when its current attempt began, by the queue's clock; 0 = as before.
+    """
 
     job_id: str
     attempt: int
     run_status: str
     next_after_us: int
+    begun_us: int = 0
 
 
 class Finished(NamedTuple):
@@ -167,12 +181,40 @@ class RunAgain(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """A search that found no run: `negative`, or `unknown` where it says nothing."""
+    """A search that found no run.
+
+    Args:
+        verdict: `negative` = there is none; `absent` = none is seen, and nothing shows what that is
+            worth; `unknown` = it says nothing.
+        next_after_us: when to look again.
+        wait_us: from when on a search that finds nothing counts, since the job was unconfirmed.
+        note: what keeps the job from being settled, for people.
+        candidates: the runs that may be its own, as JSON; '' = none.
+    """
 
     job_id: str
     attempt: int
     verdict: str
     next_after_us: int
+    wait_us: int
+    note: str = ""
+    candidates: str = ""
+
+
+class Doubts(NamedTuple):
+    """Unconfirmed jobs, a page of them.
+
+    Args:
+        now_us: the queue's clock.
+        in_flight_us: when the oldest submission under way was claimed; None = there is none.
+        total: how many unconfirmed jobs there are.
+        items: the page's.
+    """
+
+    now_us: int
+    in_flight_us: int | None
+    total: int
+    items: Sequence[Doubtful]
 
 
 class GivenBack(NamedTuple):

@@ -102,6 +102,42 @@ class Stray(NamedTuple):
     why: str
 
 
+class Candidate(NamedTuple):
+    """A run that no job owns and that may be an unconfirmed job's.
+
+    Args:
+        run_id: Skyvern's name for it.
+        status: as the list of runs showed it.
+        equal: the fields of the request that the server shows as they were sent.
+        different: those that it shows otherwise.
+    """
+
+    run_id: str
+    status: str
+    equal: tuple[str, ...]
+    different: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "run_id": self.run_id,
+            "status": self.status,
+            "equal": list(self.equal),
+            "different": list(self.different),
+        }
+
+
+def read_candidates(raw: bytes | str | None) -> tuple[Candidate, ...]:
+    """Read the candidates of a job's record, or of an answer; none of what is no such list."""
+    try:
+        return tuple(
+            Candidate(one["run_id"], one["status"], tuple(one["equal"]), tuple(one["different"]))
+            for one in orjson.loads(raw or b"[]")
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as it stands; a snapshot, read again with `RunQueue.get`.
@@ -114,6 +150,9 @@ class Job:
         result: the run as Skyvern's API last gave it, parsed; None before the end.
         on_unconfirmed: what becomes of it when its answer was lost: auto, park or resubmit.
         webhook: how the news of its end got to the request's `webhook_url`.
+        search_note: of an unconfirmed job, what the last search for its run came to.
+        candidates: of an unconfirmed job, the runs that may be its own.
+        max_run_seconds: the longest that its run may take; None = the account's limit.
     """
 
     id: str
@@ -140,6 +179,9 @@ class Job:
     on_unconfirmed: str = "auto"
     webhook: WebhookDelivery = NO_WEBHOOK
     traceparent: str = ""
+    search_note: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+    max_run_seconds: float | None = None
 
     @property
     def is_over(self) -> bool:

@@ -95,7 +95,7 @@ class Operations(Deliveries):
             done = job.state is JobState.RUNNING and job.run_id == run_id
             return Settled.DONE if done else Settled.NOT_UNCONFIRMED
         code = self.queue.send(operator_calls.adopt(job.account, job_id, job.attempts, run_id))
-        return {0: Settled.DONE, 1: Settled.DONE, 3: Settled.RUN_TAKEN}.get(
+        return {0: Settled.DONE, 1: Settled.DONE, 3: Settled.RUN_TAKEN, 5: Settled.DONE}.get(
             code, Settled.NOT_UNCONFIRMED
         )
 

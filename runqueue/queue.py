@@ -83,6 +83,7 @@ class RunQueue(Batching, Controls):
         namespace: str = "",
         on_unconfirmed: str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
+        max_run_seconds: timedelta | float | None = None,
     ) -> QueuedJob:
         """Hand in one run request.
 
@@ -99,6 +100,8 @@ class RunQueue(Batching, Controls):
             on_unconfirmed: what becomes of the job when the submission's answer was lost and no run
                 of it is found: auto, park or resubmit (see `JobSpec`).
             retry: when its run is tried again after a bad end; None = never.
+            max_run_seconds: the longest that its run may take; None = the body's
+                `max_elapsed_time_minutes` plus a margin, or else the account's limit.
 
         Returns:
             The answer, which can be waited for: `queue.enqueue(…).wait().output`.
@@ -122,6 +125,7 @@ class RunQueue(Batching, Controls):
             on_unconfirmed=on_unconfirmed,
             retry=retry,
             checks=self._checks,
+            max_run_seconds=max_run_seconds,
         )
         return QueuedJob.of(accepted(self.enqueue_many([spec])[0]), self)
 

@@ -108,6 +108,7 @@ class RemoteQueue(RemoteBatching):
         namespace: str = "",
         on_unconfirmed: str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
+        max_run_seconds: timedelta | float | None = None,
     ) -> QueuedJob:
         """Hand in one run request; arguments and errors as for `RunQueue.enqueue`.
 
@@ -126,6 +127,7 @@ class RemoteQueue(RemoteBatching):
             on_unconfirmed=on_unconfirmed,
             retry=retry,
             checks=self._checks,
+            max_run_seconds=max_run_seconds,
         )
         key = spec.custom_id or ""
         used = IdempotencyConflict(key, ids.job_id_for(spec.account, spec.namespace, key))

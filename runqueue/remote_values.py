@@ -18,7 +18,7 @@ from runqueue.batches import Batch
 from runqueue.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
 from runqueue.errors import FieldError
 from runqueue.groups import Group
-from runqueue.job import Enqueued, EnqueueStatus, Job, JobState
+from runqueue.job import Enqueued, EnqueueStatus, Job, JobState, read_candidates
 from runqueue.spec import JobSpec, Priority
 from runqueue.stats import AccountStats
 
@@ -62,6 +62,9 @@ def read_job(values: dict[str, Any], account: str = "default") -> Job:
         result=values["result"] if "result" in values else _result(values),
         on_unconfirmed=values.get("on_unconfirmed", "auto"),
         webhook=_webhook(values["webhook"]),
+        search_note=values.get("search_note"),
+        candidates=read_candidates(orjson.dumps(values.get("candidates") or [])),
+        max_run_seconds=values.get("max_run_seconds"),
     )
 
 
@@ -156,6 +159,7 @@ def line_of(spec: JobSpec) -> bytes:
         "account": spec.account,
         "namespace": spec.namespace,
         "on_unconfirmed": spec.on_unconfirmed,
+        "max_run_seconds": spec.max_run_seconds,
     }
     if spec.retry is not None:
         retry = spec.retry

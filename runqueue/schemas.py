@@ -18,6 +18,7 @@ from runqueue.ids import ID_LENGTH
 from runqueue.job import EnqueueStatus, JobState
 from runqueue.requests import KINDS, MODELS, RunRequest, WorkflowRunRequest
 from runqueue.retry import Retry
+from runqueue.run_limits import MAX_RUN_SECONDS
 from runqueue.tracing import TRACEPARENT_PATTERN
 
 Schema = dict[str, Any]
@@ -140,6 +141,11 @@ def _options() -> Schema:
             "What becomes of it when its submission's answer was lost and no run is found.",
         ),
         "retry": _or_null(_retry(), "When its run is tried again after a bad end; never if not."),
+        "max_run_seconds": _or_null(
+            {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_RUN_SECONDS},
+            "Seconds that its run may take; else max_elapsed_time_minutes plus a margin, or the"
+            " account's limit.",
+        ),
         "traceparent": _or_null(
             {"type": "string", "pattern": TRACEPARENT_PATTERN},
             "The trace that it belongs to (W3C Trace Context).",

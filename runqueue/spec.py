@@ -35,6 +35,7 @@ from runqueue.errors import FieldError, InvalidJob
 from runqueue.request_checks import RequestChecks, current_checks, judged
 from runqueue.requests import KINDS, MODELS, AnyRunRequest, Kind, RunRequest
 from runqueue.retry import Retry
+from runqueue.run_limits import own_limit_us
 from runqueue.server_rules import RULED, broken_rules
 
 __all__ = ["MAX_PAYLOAD_BYTES", "JobSpec", "Kind", "Priority", "When", "parse_line"]
@@ -79,6 +80,9 @@ class JobSpec:
         retry: whether and when its run is tried again after a bad end; None = never.
         traceparent: the trace that it belongs to (W3C Trace Context); '' = that of whoever hands it
             in, if there is one.
+        max_run_seconds: the longest that its run may take, from the start of the run's current
+            attempt; None = Skyvern's own limit (`max_elapsed_time_minutes` of the body) plus a
+            margin, or else the account's.
         files: uploaded files that it holds: each serves one run, so no other job may name them.
     """
 
@@ -95,7 +99,13 @@ class JobSpec:
     on_unconfirmed: str = ""
     retry: Retry | None = None
     traceparent: str = ""
+    max_run_seconds: float | None = None
     files: tuple[str, ...] = ()
+
+    @property
+    def max_run_us(self) -> int:
+        """The longest that its run may take, microseconds; 0 = the account's limit."""
+        return own_limit_us(self.max_run_seconds, self.body)
 
     @property
     def request(self) -> AnyRunRequest:
@@ -118,6 +128,7 @@ class JobSpec:
         on_unconfirmed: str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
         checks: RequestChecks | None = None,
+        max_run_seconds: timedelta | float | None = None,
     ) -> JobSpec:
         """Make a job of a request object.
 
@@ -131,7 +142,7 @@ class JobSpec:
             idempotency_key: enqueuing again with the same key gives the same job.
             account: which Skyvern organization runs it.
             namespace: keeps the keys of several producers apart.
-            on_unconfirmed, retry: as the attributes of this class.
+            on_unconfirmed, retry, max_run_seconds: as the attributes of this class.
             checks: what becomes of values that Skyvern is known not to take; None = this process's
                 way (`current_checks`).
 
@@ -156,6 +167,7 @@ class JobSpec:
             "namespace": namespace,
             "on_unconfirmed": on_unconfirmed,
             "retry": retry,
+            "max_run_seconds": max_run_seconds,
         }
         return _check(line, id_field="idempotency_key", checks=checks)
 

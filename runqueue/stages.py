@@ -12,6 +12,7 @@ from runqueue.items import (
     Answer,
     Claimed,
     Doubtful,
+    Doubts,
     Due,
     Finished,
     GivenBack,
@@ -23,6 +24,7 @@ from runqueue.items import (
     Tick,
     ToCancel,
 )
+from runqueue.run_limits import WORKFLOW_RUN_US
 from runqueue.scripts import Argument, Call, load
 
 
@@ -92,14 +94,17 @@ def poll_claim(
                 int(reply[i + 5]) if reply[i + 5] else None,
                 reply[i + 6].decode(),
                 int(reply[i + 7] or 0),
+                int(reply[i + 8] or 0),
+                int(reply[i + 9] or 0),
             )
-            for i in range(4, len(reply), 8)
+            for i in range(4, len(reply), 10)
             if reply[i + 1] and reply[i + 4]
         ]
         return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
 
     lists = (int(may_list), ahead_us, least_us)
     arguments: list[Argument] = [process, want, tick_us, lease_us, max_run_us, *lists]
+    arguments.append(max(max_run_us, WORKFLOW_RUN_US))
     return Call(load("poll_claim"), account, arguments, parse)
 
 
@@ -126,26 +131,12 @@ def reconcile_claim(
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
             return Taken(Answer(reply[0].decode()), int(reply[1]))
-        items = [
-            Doubtful(
-                reply[i].decode(),
-                int(reply[i + 1]),
-                int(reply[i + 2]),
-                int(reply[i + 3]) if reply[i + 3] else None,
-                reply[i + 4] == b"1",
-                reply[i + 5].decode(),
-                reply[i + 6].decode(),
-                reply[i + 7],
-                reply[i + 8] == b"1",
-            )
-            for i in range(6, len(reply), 9)
-        ]
         return Taken(
             Answer.OK,
             int(reply[1]),
             int(reply[2]),
             bool(reply[3]),
-            items=items,
+            items=_doubts(reply, 6),
             recover_from_us=int(reply[4]),
             recover_since_us=int(reply[5]),
         )
@@ -153,10 +144,50 @@ def reconcile_claim(
     return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
 
 
+def _doubts(reply: list[Any], first: int) -> list[Doubtful]:
+    """Read what `lib/doubts.lua` tells of unconfirmed jobs."""
+    return [
+        Doubtful(
+            reply[i].decode(),
+            int(reply[i + 1]),
+            int(reply[i + 2]),
+            int(reply[i + 3]) if reply[i + 3] else None,
+            reply[i + 4] == b"1",
+            reply[i + 5].decode(),
+            reply[i + 6].decode(),
+            reply[i + 7],
+            reply[i + 8] == b"1",
+        )
+        for i in range(first, len(reply), 9)
+    ]
+
+
+def read_doubts(account: str, offset: int, count: int) -> Call[Doubts]:
+    """Read a page of all unconfirmed jobs; see `read_doubts.lua`."""
+
+    def parse(reply: list[Any]) -> Doubts:
+        in_flight = int(reply[1]) if reply[1] else None
+        return Doubts(int(reply[0]), in_flight, int(reply[2]), _doubts(reply, 3))
+
+    return Call(load("read_doubts"), account, [offset, count], parse)
+
+
+def read_requests(
+    account: str, job_ids: Sequence[str]
+) -> Call[list[tuple[int, str, bytes] | None]]:
+    """Read the attempt, the run and the stored request of jobs; None = there is no such job."""
+
+    def parse(reply: list[Any]) -> list[tuple[int, str, bytes] | None]:
+        return [None if one is None else (int(one[0]), one[1].decode(), one[2]) for one in reply]
+
+    return Call(load("read_requests"), account, list(job_ids), parse)
+
+
 def mark_running(
     account: str, items: Sequence[Accepted], *, guess: bool = False
 ) -> Call[list[int]]:
-    """Record runs: 1 adopted, 0 known already, 2 a stray, 3 another job's, 4 a guess that failed.
+    """Record runs: 1 adopted, 0 known already, 2 a stray, 3 another job's, 4 a guess that failed,
+    5 adopted by correcting a guess.
 
     Args:
         account: the account.
@@ -201,17 +232,28 @@ def retry_run(account: str, items: Sequence[RunAgain]) -> Call[list[int]]:
 
 
 def record_search(
-    account: str, items: Sequence[Searched], searched_us: int, grace_us: int, spacing_us: int
+    account: str, items: Sequence[Searched], searched_us: int, spacing_us: int
 ) -> Call[list[int]]:
     """Record searches that found nothing: 2 not unconfirmed any more, 1 stays; see the script."""
-    arguments = [searched_us, grace_us, spacing_us, *_flat(items)]
+    arguments = [searched_us, spacing_us, *_flat(items)]
     return Call(load("record_search"), account, arguments, _codes)
 
 
-def bound_runs(account: str, run_ids: Sequence[str]) -> Call[list[str]]:
-    """Tell which job each run belongs to; '' = none that we know."""
+def bound_runs(
+    account: str, run_ids: Sequence[str], *, but_spares: bool = False
+) -> Call[list[str]]:
+    """Tell which job each run belongs to; '' = none that we know.
+
+    Args:
+        account: the account.
+        run_ids: the runs, at most 1,000.
+        but_spares: count runs that may be given to an equal job as nobody's.
+    """
     return Call(
-        load("bound_runs"), account, list(run_ids), lambda reply: [raw.decode() for raw in reply]
+        load("bound_runs"),
+        account,
+        [int(but_spares), *run_ids],
+        lambda reply: [raw.decode() for raw in reply],
     )
 
 
@@ -245,9 +287,9 @@ def give_up(account: str, items: Sequence[tuple[str, str]]) -> Call[list[int]]:
     return Call(load("give_up"), account, _flat(items), _codes)
 
 
-def poll_now(account: str, job_ids: Sequence[str]) -> Call[int]:
-    """Make the polls of jobs due at once."""
-    return Call(load("poll_now"), account, list(job_ids), int)
+def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> Call[int]:
+    """Make the polls of jobs due at once, or after a while."""
+    return Call(load("poll_now"), account, [after_us, *job_ids], int)
 
 
 def leave_board(account: str, kind: str, process: str) -> Call[int]:

@@ -31,13 +31,21 @@ _KINDS: dict[str, Kind] = {kind[0]: kind for kind in KINDS}
 
 @dataclass(slots=True)  # not frozen: it is made for each job, in half the time so
 class Post:
-    """One POST, ready to send; traceparent is not sent, it says which trace the job belongs to."""
+    """One POST, ready to send.
+
+    Args:
+        kind: what is asked for.
+        content, headers, query: what is sent.
+        traceparent: which trace the job belongs to; it is not sent.
+        is_tagged: whether the run is to have the attempt's tag.
+    """
 
     kind: Kind
     content: bytes = field(repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     query: str = field(default="", repr=False)
     traceparent: str = ""
+    is_tagged: bool = False
 
 
 def pack(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
@@ -174,11 +182,12 @@ def submission(
             last["webhook_url"] = with_parameter(
                 last["webhook_url"], ids.url_marker(job_id, attempt)
             )
-    if mark and tag and kind == "workflow":
-        if b'"run_metadata"' in content:
-            content = _tagged(content, job_id, attempt)
-        else:
-            last["run_metadata"] = {ids.TAG_KEY: ids.tag_value(job_id, attempt)}
+    is_tagged = mark and tag and kind == "workflow"
+    if is_tagged and b'"run_metadata"' in content:
+        tagged = _tagged(content, job_id, attempt)
+        is_tagged, content = tagged is not content, tagged
+    elif is_tagged:
+        last["run_metadata"] = {ids.TAG_KEY: ids.tag_value(job_id, attempt)}
     if last:
         head = content[:-1] if content == b"{}" else content[:-1] + b","
         content = head + orjson.dumps(last)[1:]
@@ -190,7 +199,7 @@ def submission(
     query = ""
     if envelope.get("template") is not None:
         query = f"template={'true' if envelope['template'] else 'false'}"
-    return Post(kind, content, headers, query, envelope.get("t", ""))
+    return Post(kind, content, headers, query, envelope.get("t", ""), is_tagged)
 
 
 def with_parameter(url: str, parameter: str) -> str:

@@ -1,23 +1,37 @@
-"""The calls of the Skyvern run API."""
+"""The calls that submit, show, list and cancel runs."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from typing import Annotated
 
 from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
 
-from simulator.answers import list_item, run_answer, task_item, workflow_run_item
-from simulator.faults import Route
+from simulator.answers import first_answer, list_item, run_answer
+from simulator.bodies import ModelT, field_errors, read, read_optional
+from simulator.fields import DownloadFields, LoginFields, TaskFields, WorkflowFields
 from simulator.limits import SubmissionLimit
 from simulator.options import Options
 from simulator.plan import PlanError
+from simulator.records import agent_run_record, task_record, workflow_record
+from simulator.releases import RELEASES
 from simulator.replies import Json, RefusedError, json_reply, not_found
-from simulator.runs import Run, Submission
-from simulator.search import ListQuery, find
+from simulator.runs import Run
+from simulator.search import ListQuery, find, matches_key
+from simulator.sessions import Sessions
 from simulator.store import Clock, Store
-from simulator.submissions import field_errors, parse, task_submission, workflow_submission
+from simulator.submissions import (
+    Prepared,
+    block_submission,
+    check_block,
+    task_submission,
+    workflow_submission,
+)
+from simulator.tags import Terms, terms_of
+from simulator.urls import normalised
 from simulator.webhooks import Webhooks
+from simulator.workflows import Workflows, workflow_shown
 
 
 class CancelFields(BaseModel):
@@ -32,150 +46,259 @@ class RetryFields(BaseModel):
     webhook_url: str | None = None
 
 
+class RunQuery(BaseModel):
+    """The query of `POST /v1/run/workflows`."""
+
+    template: bool = False
+
+
+class RunHeaders(BaseModel):
+    """The headers of `POST /v1/run/workflows` that are looked at."""
+
+    steps: Annotated[int | None, Field(alias="x-max-steps-override")] = None
+
+
+class AgentRunsQuery(BaseModel):
+    """The query of `GET /v1/agents/runs`."""
+
+    page: Annotated[int, Field(ge=1)] = 1
+    page_size: Annotated[int, Field(ge=1)] = 10
+    search_key: str | None = None
+
+
 class RunApi:
     """One account's API.
 
     Args:
-        options: the limit on submissions, and whether runs can be listed.
+        options: the limit on submissions, the release that is imitated, whether runs are listed.
         store: the runs.
         webhooks: what reports them.
         clock: unix seconds.
     """
 
     def __init__(self, options: Options, store: Store, webhooks: Webhooks, clock: Clock) -> None:
+        self.release = RELEASES[options.version]
+        self.workflows = Workflows(options.any_workflow, options.declared_parameters)
+        self.sessions = Sessions()
+        self.store = store
+        self.clock = clock
         self._options = options
-        self._store = store
         self._webhooks = webhooks
-        self._clock = clock
         self._limit = SubmissionLimit(options)
 
     async def run_task(self, request: web.Request) -> web.Response:
         """`POST /v1/run/tasks`"""
-        body = await request.read()
-        self._limit.check(self._clock())
-        return self._create(request, task_submission(body))
+        fields = await read(TaskFields, request)
+        self._limit.check(self.clock())
+        self.sessions.check(fields.browser_session_id)
+        return self.create(request, task_submission(fields))
 
     async def run_workflow(self, request: web.Request) -> web.Response:
         """`POST /v1/run/workflows` and `POST /v1/run/agents`"""
-        body = await request.read()
-        self._limit.check(self._clock())
-        declared = self._options.declared_parameters
-        return self._create(request, workflow_submission(body, declared))
+        fields = await read(WorkflowFields, request)
+        query = _checked(RunQuery, dict(request.query), "query")
+        _checked(RunHeaders, dict(request.headers), "header")
+        self._limit.check(self.clock())
+        if query.template:
+            unknown = f"Invalid template workflow permanent id: {fields.workflow_id}."
+            raise RefusedError(400, unknown)
+        self.sessions.check(fields.browser_session_id)
+        workflow = self.workflows.get(fields.workflow_id)
+        return self.create(request, workflow_submission(fields, workflow))
+
+    async def login(self, request: web.Request) -> web.Response:
+        """`POST /v1/run/tasks/login`"""
+        return await self._run_block(request, LoginFields, "Login", "login")
+
+    async def download_files(self, request: web.Request) -> web.Response:
+        """`POST /v1/run/tasks/download_files`"""
+        return await self._run_block(request, DownloadFields, "File Download", "file_download")
+
+    async def retry_workflow_run(self, request: web.Request) -> web.Response:
+        """`POST /v1/workflows/runs/{run_id}/retry`: a further run with the same parameters."""
+        run_id = request.match_info["run_id"]
+        run = self.store.get(run_id)
+        if run is None or run.submission.kind != "workflow":
+            raise RefusedError(404, f"Workflow run not found {run_id}")
+        if not run.is_over(self.clock()):
+            raise RefusedError(400, "Only terminal workflow runs can be retried")
+        self._limit.check(self.clock())
+        echo = checked_echo(run)
+        again = run.submission.replaced(tags=run.tags.by_key if run.tags else None)
+        return self.create(request, Prepared(again, echo))
 
     async def get_run(self, request: web.Request) -> web.Response:
         """`GET /v1/runs/{run_id}`"""
-        return json_reply(run_answer(self._known_run(request), self._clock()))
+        run_id = request.match_info["run_id"]
+        run = self.store.get(run_id)
+        if run is None:
+            raise RefusedError(404, f"Task run not found {run_id}")
+        if run.submission.unreadable is not None:
+            raise RefusedError(400, run.submission.unreadable)
+        return json_reply(run_answer(run, self.clock()))
 
     async def list_runs(self, request: web.Request) -> web.Response:
         """`GET /v1/runs`"""
         if not self._options.list_supported:
             raise not_found()
-        given: dict[str, object] = dict(request.query)
-        if "status" in given:
-            given["status"] = request.query.getall("status")
-        try:
-            query = ListQuery.model_validate(given)
-        except ValidationError as error:
-            raise RefusedError(422, field_errors(error, "query")) from None
-        now = self._clock()
-        return json_reply([list_item(run, now) for run in find(self._store, query, now)])
+        query = _checked(ListQuery, _query_of(request), "query")
+        query.check_depth()
+        terms = terms_of(query.tags or []) if self.release.has_tags else Terms()
+        now = self.clock()
+        by_url = self.release.searches_webhook_urls
+        found = find(self.store, query, terms, now, webhook_urls=by_url)
+        return json_reply([list_item(one, now) for one in found])
 
     async def cancel_run(self, request: web.Request) -> web.Response:
         """`POST /v1/runs/{run_id}/cancel`; the webhook is sent within the request."""
-        run = self._known_run(request)
-        if not run.is_over(self._clock()):
-            self._store.cancel(run, report=False)
-        elif run.submission.kind == "task":
-            status = run.status(self._clock())
-            raise RefusedError(400, f"Run {run.run_id} is {status} already and cannot be canceled")
-        attempt = await self._webhooks.report(run)
-        if attempt is not None and not attempt.arrived:
-            return json_reply({"error": f"Unexpected error: {attempt.error}"}, status=500)
+        run_id = request.match_info["run_id"]
+        if not await self._cancel(run_id):
+            return json_reply({"error": "Unexpected error: FailedToSendWebhook"}, status=500)
         return json_reply(None)
 
     async def cancel_runs(self, request: web.Request) -> web.Response:
-        """`POST /v1/runs/cancel`; what is unknown or over already counts as failed."""
-        fields = parse(CancelFields, await request.read())
-        cancelled, failed = [], []
-        for run_id in fields.run_ids:
-            run = self._store.get(run_id)
-            if run is None or run.is_over(self._clock()):
+        """`POST /v1/runs/cancel`; what cannot be canceled, or be reported, counts as failed."""
+        fields = await read(CancelFields, request)
+        cancelled: list[str] = []
+        failed: list[str] = []
+
+        async def cancel(run_id: str) -> None:
+            try:
+                (cancelled if await self._cancel(run_id) else failed).append(run_id)
+            except RefusedError:
                 failed.append(run_id)
-            else:
-                self._store.cancel(run)
-                cancelled.append(run_id)
+
+        await asyncio.gather(*(cancel(run_id) for run_id in dict.fromkeys(fields.run_ids)))
         return json_reply({"cancelled": cancelled, "failed": failed})
 
     async def retry_webhook(self, request: web.Request) -> web.Response:
         """`POST /v1/runs/{run_id}/retry_webhook`: one try, made within the request."""
-        run = self._known_run(request)
-        body = await request.read()
-        override = parse(RetryFields, body).webhook_url if body else None
-        if run.is_retry_pending(self._clock()):
-            raise RefusedError(409, f"A retry of run {run.run_id} is pending")
-        if not run.is_over(self._clock()):
-            raise RefusedError(400, f"Run {run.run_id} is not over yet")
-        url = override or run.submission.webhook_url
-        if url is None:
-            raise RefusedError(400, f"Run {run.run_id} has no webhook URL")
-        return json_reply(await self._webhooks.replay(run, url))
+        fields = await read_optional(RetryFields, request)
+        run_id = request.match_info["run_id"]
+        run = self.store.get(run_id)
+        if run is None:
+            raise RefusedError(404, f"Run {run_id} not found")
+        if run.is_retry_pending(self.clock()):
+            pending = "is not final; webhook replay is unavailable until it is final"
+            raise RefusedError(409, f"Run {run_id} {pending}.")
+        status = run.status(self.clock())
+        if not run.is_over(self.clock()):
+            live = f"has not reached a terminal state (status={status})"
+            raise RefusedError(400, f"Run {run_id} {live}.")
+        url = (fields and fields.webhook_url) or run.submission.webhook_url
+        if not url:
+            raise RefusedError(400, "No webhook URL configured for the run.")
+        return json_reply(await self._webhooks.replay(run, normalised(url)))
 
     async def agent_runs(self, request: web.Request) -> web.Response:
-        """`GET /v1/agents/runs?search_key=`, here by a run's id alone."""
-        run = self._store.get(request.query.get("search_key", ""))
-        found = [run] if run is not None and run.submission.kind == "workflow" else []
-        return json_reply([workflow_run_item(run, self._clock()) for run in found])
+        """`GET /v1/agents/runs`: workflow runs alone, newest first."""
+        query = _checked(AgentRunsQuery, _query_of(request), "query")
+        key = (query.search_key or "").lower()
+        by_url = self.release.searches_webhook_urls
+        found = [
+            run
+            for run in self.store.newest_first()
+            if run.submission.kind == "workflow" and matches_key(run, key, webhook_urls=by_url)
+        ]
+        first = (query.page - 1) * query.page_size
+        page = found[first : first + query.page_size]
+        return json_reply([agent_run_record(run, self.clock()) for run in page])
 
     async def workflow_run(self, request: web.Request) -> web.Response:
         """`GET /v1/workflows/runs/{run_id}`"""
-        run = self._known_run(request)
-        if run.submission.kind != "workflow":
-            raise _unknown_run(run.run_id)
-        return json_reply(workflow_run_item(run, self._clock()))
+        run_id = request.match_info["run_id"]
+        run = self.store.get(run_id)
+        workflow = None if run is None else run.submission.workflow
+        if run is None or workflow is None:
+            raise RefusedError(404, f"Workflow not found for workflow run {run_id}")
+        record = workflow_record(run, self.clock()) | {"workflow": workflow_shown(workflow)}
+        names = {"agent_id": workflow.permanent_id, "agent_run_id": run_id}
+        return json_reply(record | names)
 
     async def task(self, request: web.Request) -> web.Response:
-        """`GET /api/v1/tasks/{run_id}`"""
-        run = self._known_run(request)
-        if run.submission.kind != "task":
-            raise _unknown_run(run.run_id)
-        return json_reply(task_item(run, self._clock()))
+        """`GET /api/v1/tasks/{run_id}`: tasks of every engine but 2.0."""
+        run_id = request.match_info["run_id"]
+        run = self.store.get(run_id)
+        if run is None or run.submission.kind != "task" or run.submission.run_type == "task_v2":
+            raise RefusedError(404, f"Task {run_id} not found")
+        return json_reply(task_record(run, self.clock()))
 
-    def _create(self, request: web.Request, submission: Submission) -> web.Response:
+    def create(self, request: web.Request, prepared: Prepared) -> web.Response:
+        """Make a run and answer with it."""
+        submission = prepared.submission
         try:
-            run = self._store.create(submission, request.headers["x-api-key"])
+            run = self.store.create(submission, request.headers["x-api-key"])
         except PlanError as problem:
             detail: Json = {"type": "value_error", "loc": ["body", problem.key]}
             detail["msg"] = problem.reason
             raise RefusedError(
                 422, [detail | {"input": submission.forced.get(problem.key)}]
             ) from None
-        return json_reply(run_answer(run, self._clock()))
+        return json_reply(first_answer(run, prepared.echo, self.clock()))
 
-    def _known_run(self, request: web.Request) -> Run:
-        run_id = request.match_info["run_id"]
-        run = self._store.get(run_id)
+    async def _run_block(
+        self,
+        request: web.Request,
+        model: type[LoginFields] | type[DownloadFields],
+        title: str,
+        label: str,
+    ) -> web.Response:
+        fields: LoginFields | DownloadFields = await read(model, request)
+        self._limit.check(self.clock())
+        self.sessions.check(fields.browser_session_id)
+        check_block(fields)
+        workflow = self.workflows.create_for(title, label, self.clock())
+        return self.create(request, block_submission(fields, workflow))
+
+    async def _cancel(self, run_id: str) -> bool:
+        """Cancel a run and report it; false if it is canceled but its receiver is not there.
+
+        Raises:
+            RefusedError: 404, there is none; 400, it is a task that is over.
+        """
+        run = self.store.get(run_id)
         if run is None:
-            raise _unknown_run(run_id)
-        return run
+            raise RefusedError(404, f"Run not found {run_id}")
+        kind = run.submission.run_type
+        if run.is_over(self.clock()):
+            if kind != "workflow_run" and not self._may_cancel_again(run):
+                return True
+        else:
+            self.store.cancel(run, report=False)
+        attempt = await self._webhooks.report(run)
+        return kind == "workflow_run" or attempt is None or attempt.status_code is not None
+
+    def _may_cancel_again(self, run: Run) -> bool:
+        """Whether canceling a task that is over is reported again.
+
+        Raises:
+            RefusedError: 400, it is of an engine that refuses it.
+        """
+        status = run.status(self.clock())
+        if run.submission.run_type == "task_v2":
+            return status == "canceled"
+        why = f"from {status} to canceled for {run.run_id}"
+        if status == "canceled":
+            why = f"to canceled for {run.run_id} because task is already canceled"
+        raise RefusedError(400, f"Invalid task status transition {why}")
 
 
-def _unknown_run(run_id: str) -> RefusedError:
-    return RefusedError(404, f"Run {run_id} not found")
+def checked_echo(run: Run) -> bytes:
+    """The echo of a run that is made again: its own, with the way it was run."""
+    content = WorkflowFields.model_validate_json(run.submission.request)
+    content.run_with = run.submission.run_with
+    return content.model_dump_json().encode()
 
 
-Call = Callable[[RunApi, web.Request], Awaitable[web.Response]]
+def _checked(model: type[ModelT], given: dict[str, object], where: str) -> ModelT:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise RefusedError(422, field_errors(error, where)) from None
 
-#: Every call: method, path, its name in fault rules and in the ledger, and what answers it.
-CALLS: tuple[tuple[str, str, Route, Call], ...] = (
-    ("POST", "/v1/run/tasks", "run_task", RunApi.run_task),
-    ("POST", "/v1/run/workflows", "run_workflow", RunApi.run_workflow),
-    ("POST", "/v1/run/agents", "run_workflow", RunApi.run_workflow),
-    ("GET", "/v1/runs", "list_runs", RunApi.list_runs),
-    ("POST", "/v1/runs/cancel", "cancel_runs", RunApi.cancel_runs),
-    ("GET", "/v1/runs/{run_id}", "get_run", RunApi.get_run),
-    ("POST", "/v1/runs/{run_id}/cancel", "cancel_run", RunApi.cancel_run),
-    ("POST", "/v1/runs/{run_id}/retry_webhook", "retry_webhook", RunApi.retry_webhook),
-    ("GET", "/v1/agents/runs", "agent_runs", RunApi.agent_runs),
-    ("GET", "/v1/workflows/runs/{run_id}", "workflow_run", RunApi.workflow_run),
-    ("GET", "/api/v1/tasks/{run_id}", "task", RunApi.task),
-)
+
+def _query_of(request: web.Request) -> dict[str, object]:
+    """A query with every value of a name that may be repeated, and the last one of others."""
+    lists = ("status", "run_type", "workflow_permanent_id", "tags")
+    given: dict[str, object] = dict(request.query.items())
+    return given | {name: request.query.getall(name) for name in lists if name in request.query}

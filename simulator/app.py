@@ -6,14 +6,16 @@ import time
 
 from aiohttp import web
 
-from simulator.api import CALLS, Call, RunApi
+from simulator.api import RunApi
 from simulator.control import Control
 from simulator.delivery import Sender
 from simulator.faults import Switchboard
 from simulator.ledger import Ledger
 from simulator.misbehave import Handler, misbehave
 from simulator.options import Options
+from simulator.releases import RELEASES
 from simulator.replies import RefusedError, not_found
+from simulator.routes import CALLS, Call, is_known
 from simulator.runs import Run
 from simulator.store import Clock, Store
 from simulator.webhooks import Webhooks
@@ -57,7 +59,9 @@ class Simulator:
         self.faults = Switchboard(options.seed)
         self.ledger = Ledger()
         self.store = Store(options, clock, on_change=self._schedule_webhook)
-        self.webhooks = Webhooks(self._sender, clock, self.faults, self.store)
+        self.webhooks = Webhooks(
+            self._sender, clock, self.faults, self.store, RELEASES[options.version]
+        )
         self.api = RunApi(options, self.store, self.webhooks, clock)
 
     def _schedule_webhook(self, run: Run) -> None:
@@ -77,8 +81,8 @@ class Simulator:
             router.add_route(method, path, _refusing(handler))
 
     def _add_api_routes(self, router: web.UrlDispatcher) -> None:
-        for method, path, name, call in CALLS:
-            router.add_route(method, path, self._door(name, self._guarded(call)))
+        for call in CALLS:
+            router.add_route(call.method, call.path, self._door(call.name, self._guarded(call)))
         router.add_route("*", "/{anything:.*}", self._door("unknown", _unknown))
 
     def _door(self, name: str, handler: Handler) -> Handler:
@@ -104,9 +108,10 @@ class Simulator:
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             try:
-                self._check_key(request)
+                if not call.open:
+                    self._check_key(request)
                 # Not bound beforehand: a reset replaces the API.
-                return await call(self.api, request)
+                return await call.answer(self.api, request)
             except RefusedError as refusal:
                 return refusal.reply()
 
@@ -114,13 +119,15 @@ class Simulator:
 
     def _check_key(self, request: web.Request) -> None:
         key = request.headers.get("x-api-key")
-        if key is None:
+        if not key:
             raise RefusedError(403, "Invalid credentials")
         if key not in self._options.api_keys:
             raise RefusedError(403, "Could not validate credentials")
 
 
-async def _unknown(_request: web.Request) -> web.StreamResponse:
+async def _unknown(request: web.Request) -> web.StreamResponse:
+    if is_known(request.path):
+        return RefusedError(405, "Method Not Allowed").reply()
     return not_found().reply()
 
 

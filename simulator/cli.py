@@ -8,6 +8,7 @@ import typer
 import uvloop
 
 from simulator.options import DEFAULT_API_KEY, OptionError, Options
+from simulator.releases import DEFAULT_VERSION, RELEASES
 from simulator.server import serve
 
 cli = typer.Typer(add_completion=False)
@@ -54,9 +55,19 @@ def start(
     declared_parameter: Annotated[
         list[str] | None,
         typer.Option(
-            help="A workflow parameter that a search finds; may be repeated. Default: all"
+            help="A parameter of workflows that nobody made; may be repeated. Default: all"
         ),
     ] = None,
+    any_workflow: Annotated[
+        bool,
+        typer.Option(
+            "--any-workflow/--made-workflows",
+            help="--made-workflows: 404 for a workflow that nobody made.",
+        ),
+    ] = True,
+    version: Annotated[
+        str, typer.Option(help=f"The release to imitate: {', '.join(RELEASES)}.")
+    ] = DEFAULT_VERSION,
 ) -> None:
     """A stand-in for the Skyvern run API: same routes and shapes, real delays, faults on demand."""
     try:
@@ -75,6 +86,8 @@ def start(
             webhook_timeout=webhook_timeout,
             list_supported=list_supported,
             declared_parameters=frozenset(declared_parameter or ()),
+            any_workflow=any_workflow,
+            version=version,
         )
     except OptionError as problem:
         raise typer.BadParameter(problem.reason, param_hint=problem.option) from None

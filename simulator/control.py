@@ -10,9 +10,9 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from simulator.answers import ledger_line
+from simulator.bodies import field_errors
 from simulator.faults import RULES
 from simulator.replies import RefusedError, json_reply
-from simulator.submissions import field_errors
 
 if TYPE_CHECKING:
     from simulator.app import Simulator

@@ -23,7 +23,7 @@ class Attempt:
         status_code: the receiver's answer; None if it could not be reached.
         latency_ms: how long the try took.
         response_body: the beginning of the receiver's answer.
-        error: why it did not arrive; None if it did.
+        error: why it could not be reached; None if it was, whatever it answered.
     """
 
     headers: dict[str, str]
@@ -35,7 +35,17 @@ class Attempt:
     @property
     def arrived(self) -> bool:
         """Whether the receiver took it."""
-        return self.error is None
+        return self.status_code is not None and 200 <= self.status_code < 300
+
+    @property
+    def failure(self) -> str:
+        """What the server notes of it: nothing if it arrived."""
+        if self.arrived:
+            return ""
+        if self.status_code is None:
+            return f"Webhook delivery failed before receiving a response: {self.error}"
+        answered = f"Webhook failed with status code {self.status_code}"
+        return f"{answered}, error message: {self.response_body}"
 
     @property
     def may_be_repeated(self) -> bool:
@@ -53,6 +63,7 @@ class Sender:
     """
 
     def __init__(self, timeout: float, retry_delays: tuple[float, ...]) -> None:
+        self._timeout = timeout
         self._retry_delays = retry_delays
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=200),
@@ -80,12 +91,16 @@ class Sender:
                 url, data=body, headers=headers, allow_redirects=False
             ) as answer:
                 status = answer.status
-                text = (await answer.content.read(4096)).decode(errors="replace")
-            if not 200 <= status < 300:
-                error = f"The receiver answered {status}"
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as problem:
+                text = (await answer.content.read(2048)).decode(errors="replace")
+        except TimeoutError:
+            status, error = None, f"Request timed out after {self._timeout:g} seconds."
+        except aiohttp.ClientConnectorSSLError as problem:
+            error = f"Could not reach URL: {problem.os_error}"
+        except aiohttp.ClientConnectorError:
+            error = "Could not reach URL: All connection attempts failed"
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
             # ValueError: a URL that no request can be sent to.
-            error = f"The receiver could not be reached: {type(problem).__name__}: {problem}"
+            status, error = None, f"Could not reach URL: {type(problem).__name__}: {problem}"
         latency_ms = round((time.monotonic() - began) * 1000)
         return Attempt(headers, status, latency_ms, text, error)
 
@@ -97,7 +112,7 @@ class Sender:
 def signed_headers(body: bytes, api_key: str) -> dict[str, str]:
     """The headers of a webhook; the timestamp is not covered by the signature."""
     return {
-        "Content-Type": "application/json",
-        "x-skyvern-signature": hmac.new(api_key.encode(), body, hashlib.sha256).hexdigest(),
         "x-skyvern-timestamp": str(int(time.time())),
+        "x-skyvern-signature": hmac.new(api_key.encode(), body, hashlib.sha256).hexdigest(),
+        "Content-Type": "application/json",
     }

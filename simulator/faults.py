@@ -15,6 +15,9 @@ from simulator.store import Clock
 Route = Literal[
     "run_task",
     "run_workflow",
+    "login",
+    "download_files",
+    "retry_run",
     "get_run",
     "list_runs",
     "cancel_run",
@@ -23,6 +26,12 @@ Route = Literal[
     "agent_runs",
     "workflow_run",
     "task",
+    "workflows",
+    "tags",
+    "timeline",
+    "artifacts",
+    "sessions",
+    "version",
     "unknown",
     "webhook",
 ]

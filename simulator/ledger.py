@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from simulator.replies import Json
 from simulator.runs import Run
 
-SUBMISSION_ROUTES = frozenset({"run_task", "run_workflow"})
+SUBMISSION_ROUTES = frozenset({"run_task", "run_workflow", "login", "download_files", "retry_run"})
 
 
 class Ledger:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from simulator.releases import DEFAULT_VERSION, RELEASES
+
 DEFAULT_API_KEY = "simulator-key"
 
 
@@ -39,8 +41,10 @@ class Options:
         webhook_retry_delays: seconds before each further try to deliver a webhook; by default all
             three tries are over within about 5 s.
         list_supported: False plays an older server, which has no list of runs.
-        declared_parameters: the parameters every workflow declares, which a search looks into;
-            empty means that all of them are declared.
+        declared_parameters: the parameters that a workflow declares which nobody made; empty
+            means whatever its run gives.
+        any_workflow: False: a workflow that nobody made is a 404, as on the real server.
+        version: the release that is imitated, one of `simulator.releases.RELEASES`.
     """
 
     api_keys: tuple[str, ...] = (DEFAULT_API_KEY,)
@@ -58,10 +62,22 @@ class Options:
     webhook_retry_delays: tuple[float, ...] = (1.5, 3.0)
     list_supported: bool = True
     declared_parameters: frozenset[str] = frozenset()
+    any_workflow: bool = True
+    version: str = DEFAULT_VERSION
 
     def __post_init__(self) -> None:
+        if self.version not in RELEASES:
+            raise OptionError("--version", f"one of {', '.join(RELEASES)}")
         if not self.api_keys or not all(self.api_keys):
             raise OptionError("--api-key", "at least one key, and none of them empty")
+        self._check_numbers()
+        # The margin is for sums such as 0.7 + 0.2 + 0.1, which floats put just above 1.
+        if self.failed + self.terminated + self.timed_out > 1 + 1e-9:
+            raise OptionError("--failed", "together with --terminated and --timed-out at most 1")
+        if self.max_requests_per_second and self.max_requests_per_window < 1:
+            raise OptionError("--window", "too short: the rate allows no request within it")
+
+    def _check_numbers(self) -> None:
         for name in ("duration", "max_requests_per_second", "max_concurrent", "keepalive_timeout"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise OptionError(_flag(name), "a number that is not negative")
@@ -71,11 +87,6 @@ class Options:
         for name in ("duration_spread", "failed", "terminated", "timed_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(_flag(name), "a share between 0 and 1")
-        # The margin is for sums such as 0.7 + 0.2 + 0.1, which floats put just above 1.
-        if self.failed + self.terminated + self.timed_out > 1 + 1e-9:
-            raise OptionError("--failed", "together with --terminated and --timed-out at most 1")
-        if self.max_requests_per_second and self.max_requests_per_window < 1:
-            raise OptionError("--window", "too short: the rate allows no request within it")
 
     @property
     def max_requests_per_window(self) -> int:

@@ -57,17 +57,20 @@ class Planner:
         self._options = options
         self._random = Random(options.seed)
 
-    def plan(self, forced: dict[str, object]) -> Plan:
+    def plan(self, forced: dict[str, object], own: Plan | None = None) -> Plan:
         """Plan the next run.
 
         Args:
             forced: what the request asks for, by `FORCED_KEYS`; what it leaves out is drawn.
+            own: what becomes of it if nothing is asked for; None: that is drawn, too.
 
         Raises:
             PlanError: it asks for something that does not exist.
         """
         # Both are always drawn, so that a forced plan does not shift those that follow.
         end, seconds = self._draw_end(), self._draw_seconds()
+        if own is not None:
+            end, seconds = own.end, own.seconds
         if not forced:
             return Plan(end, seconds)
         return Plan(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import orjson
 from aiohttp import web
 
 Json = dict[str, object]
+
+#: The one organization whose account this is.
+ORGANIZATION = "o_100000001"
 
 _JSON_HEADERS = {"Content-Type": "application/json"}
 
@@ -38,3 +43,8 @@ def json_reply(content: object, status: int = 200) -> web.Response:
 def not_found() -> RefusedError:
     """What the real server says of a path it does not know."""
     return RefusedError(404, "Not Found")
+
+
+def stamp(at: float) -> str:
+    """The server's form of a time: UTC without saying so."""
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")

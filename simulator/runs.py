@@ -3,12 +3,46 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
 
 from simulator.plan import Plan
+from simulator.tags import Tags
+
+if TYPE_CHECKING:
+    from simulator.workflows import Workflow
 
 Kind = Literal["task", "workflow"]
+
+
+class Status(StrEnum):
+    """Where a run stands, in the server's order."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    TIMED_OUT = "timed_out"
+    FAILED = "failed"
+    TERMINATED = "terminated"
+    COMPLETED = "completed"
+    CANCELED = "canceled"
+
+
+class RunType(StrEnum):
+    """What `get_run` tells kinds of runs apart by, in the server's order."""
+
+    TASK_V1 = "task_v1"
+    TASK_V2 = "task_v2"
+    TASK_V3 = "task_v3"
+    WORKFLOW_RUN = "workflow_run"
+    OPENAI_CUA = "openai_cua"
+    ANTHROPIC_CUA = "anthropic_cua"
+    UI_TARS = "ui_tars"
+    YUTORI_NAVIGATOR = "yutori_navigator"
+
 
 LIVE_STATUSES = frozenset({"created", "queued", "running", "paused"})
 
@@ -30,12 +64,17 @@ class Submission:
         run_type: what `get_run` tells kinds apart by, such as `task_v2`.
         title: what the server calls the run.
         sent_title: what the client called it.
-        target: a task's URL, a workflow's id.
+        target: a task's URL, a workflow's permanent id.
         webhook_url: where the end is to be reported.
-        prompt: what a task is to do.
-        request: the JSON that `run_request` echoes.
-        haystack: all that a search looks into, in lower case.
+        prompt: what a task is to do, as it was sent.
+        request: the JSON that `run_request` of `get_run` echoes.
+        haystack: what a search looks into besides ids and webhook URLs, in lower case.
         forced: the parts of the plan that the client decides.
+        hidden_haystack: what a search looks into for the workflow run beneath a 2.0 task.
+        workflow: what a workflow run runs.
+        unreadable: why `get_run` refuses to show it; None where it does not.
+        tags: what `run_metadata` gave it.
+        run_with, ai_fallback, scrolls, extra_http_headers: shown of a workflow run.
     """
 
     kind: Kind
@@ -49,6 +88,18 @@ class Submission:
     request: bytes
     haystack: str
     forced: dict[str, object]
+    hidden_haystack: str | None = None
+    workflow: Workflow | None = None
+    unreadable: str | None = None
+    tags: Mapping[str, str] | None = None
+    run_with: str = "agent"
+    ai_fallback: bool | None = None
+    scrolls: int | None = None
+    extra_http_headers: Mapping[str, str] | None = None
+
+    def replaced(self, **fields: Any) -> Submission:
+        """The same with some fields changed."""
+        return replace(self, **fields)
 
 
 @dataclass(slots=True)
@@ -56,7 +107,7 @@ class Run:
     """One run as the server knows it; times are unix seconds, infinite while not known.
 
     Args:
-        run_id: its name.
+        run_id: its name; numbers that follow its own name what belongs to it.
         submission: what was asked for.
         api_key: the key that submitted it, which also signs its webhooks.
         plan: how long it takes and how it ends.
@@ -65,6 +116,8 @@ class Run:
         ended: when it ended or will end.
         canceled: it ended by a cancel instead of by its plan.
         webhook_failure_reason: None before a delivery, "" after one, a text when given up.
+        tags: of a workflow run, if it has any.
+        end_replaced: why it reads `failed` although it ended otherwise, as on older servers.
     """
 
     run_id: str
@@ -76,6 +129,23 @@ class Run:
     ended: float = math.inf
     canceled: bool = False
     webhook_failure_reason: str | None = None
+    tags: Tags | None = None
+    end_replaced: str | None = None
+
+    @property
+    def number(self) -> int:
+        """The digits of its name."""
+        return int(self.run_id.rpartition("_")[2])
+
+    @property
+    def listed_id(self) -> str:
+        """The name of its row in the list."""
+        return f"tr_{self.number + 1}"
+
+    @property
+    def hidden_id(self) -> str:
+        """The name of the workflow run beneath a 2.0 task."""
+        return f"wr_{self.number + 2}"
 
     def start(self, at: float) -> None:
         """Give the run its place at a time, which fixes its end."""
@@ -100,7 +170,7 @@ class Run:
     def status(self, now: float) -> str:
         """The status that the server shows at a time."""
         if now >= self.ended:
-            return "canceled" if self.canceled else self.plan.status
+            return self._end
         if now < self.started:
             return "created" if now < self.created + self._lead() / 2 else "queued"
         if self.plan.end == "flap":
@@ -111,6 +181,26 @@ class Run:
     def is_retry_pending(self, now: float) -> bool:
         """Whether it shows an end but will be run again."""
         return now < self.ended and self.status(now) == "failed"
+
+    def attempt(self, now: float) -> int:
+        """The number of the attempt it is in, from 1."""
+        return 2 if self.plan.end == "flap" and now >= self.next_attempt else 1
+
+    @property
+    def first_attempt_ended(self) -> float:
+        """When the first attempt of a flapping run fails."""
+        return self.started + _FLAP[0][0] * (self.ended - self.started)
+
+    @property
+    def next_attempt(self) -> float:
+        """When the second attempt of a flapping run is queued."""
+        return self.started + _FLAP[1][0] * (self.ended - self.started)
+
+    @property
+    def _end(self) -> str:
+        if self.end_replaced:
+            return "failed"
+        return "canceled" if self.canceled else self.plan.status
 
     def _lead(self) -> float:
         return min(self.plan.seconds * _LEAD_SHARE, _LEAD_SECONDS)

@@ -2,85 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Annotated, Literal
+from typing import Annotated, NamedTuple
 
-import orjson
 from pydantic import BaseModel, Field
 
-from simulator.runs import LIVE_STATUSES, Run
+from simulator.replies import RefusedError
+from simulator.runs import LIVE_STATUSES, Run, RunType, Status
 from simulator.store import Store
+from simulator.tags import Tags, Terms
 
 #: A search sees no further than this many matches.
 MAX_MATCHES = 1000
-
-Status = Literal[
-    "created",
-    "queued",
-    "running",
-    "paused",
-    "completed",
-    "failed",
-    "terminated",
-    "timed_out",
-    "canceled",
-]
 
 
 class ListQuery(BaseModel):
     """The query of `GET /v1/runs`; `page` counts from 1."""
 
-    search_key: Annotated[str, Field(min_length=3)] | None = None
-    status: frozenset[Status] = frozenset()
     page: Annotated[int, Field(ge=1, le=100)] = 1
     page_size: Annotated[int, Field(ge=1, le=100)] = 10
+    status: list[Status] | None = None
+    search_key: Annotated[str, Field(min_length=3)] | None = None
+    run_type: list[RunType] | None = None
+    workflow_permanent_id: Annotated[list[str] | None, Field(max_length=50)] = None
+    tags: Annotated[list[str] | None, Field(max_length=20)] = None
+    failure_category: Annotated[str | None, Field(max_length=100)] = None
+
+    def check_depth(self) -> None:
+        """Check that a search does not go further than it sees.
+
+        Raises:
+            RefusedError: 400, it does.
+        """
+        narrowed = self.search_key or self.workflow_permanent_id
+        if narrowed and (self.page - 1) * self.page_size >= MAX_MATCHES:
+            deep = f"Search pagination is limited to the first {MAX_MATCHES} matches."
+            raise RefusedError(400, deep)
 
 
-def task_haystack(
-    title: str | None, url: str | None, extra_http_headers: Mapping[str, str] | None
-) -> str:
-    """All that a search looks into for a task; its webhook URL and prompt are no part of it."""
-    return _joined(title, url, *(extra_http_headers or {}).values())
-
-
-def workflow_haystack(
-    webhook_url: str | None,
-    parameters: Mapping[str, object],
-    declared: frozenset[str],
-    extra_http_headers: Mapping[str, str] | None,
-) -> str:
-    """All that a search looks into for a workflow run; its title is no part of it.
+class Found(NamedTuple):
+    """One element of the list.
 
     Args:
-        declared: the parameters that are looked into; empty means all.
+        run: which.
+        hidden: it is listed as the workflow run that a 2.0 task makes beneath itself.
     """
-    values = (
-        value if isinstance(value, str) else orjson.dumps(value).decode()
-        for name, value in parameters.items()
-        if not declared or name in declared
-    )
-    return _joined(webhook_url, *values, *(extra_http_headers or {}).values())
+
+    run: Run
+    hidden: bool = False
 
 
-def find(store: Store, query: ListQuery, now: float) -> list[Run]:
-    """One page of the runs that match, newest first."""
-    only_live = query.status and query.status <= LIVE_STATUSES
+def haystack(*texts: str | None) -> str:
+    """What a search looks into, in lower case."""
+    # A line feed between them, so that no search matches across two of them.
+    return "\n".join(text for text in texts if text).lower()
+
+
+def find(
+    store: Store, query: ListQuery, terms: Terms, now: float, *, webhook_urls: bool = True
+) -> list[Found]:
+    """One page of the runs that match, newest first.
+
+    Args:
+        store: all runs.
+        query: what is asked for.
+        terms: the tags that are asked for.
+        now: unix seconds.
+        webhook_urls: whether a search looks into those of workflow runs.
+    """
+    only_live = query.status and LIVE_STATUSES.issuperset(query.status)
     runs = store.live_newest_first() if only_live else store.newest_first()
-    needle = query.search_key.lower() if query.search_key else ""
-    matches = (
-        run
-        for run in runs
-        if needle in run.submission.haystack
-        and (not query.status or run.status(now) in query.status)
-    )
+    matches = _matches(runs, query, terms, now, webhook_urls=webhook_urls)
     first = (query.page - 1) * query.page_size
     last = first + query.page_size
-    if needle:
-        first, last = min(first, MAX_MATCHES), min(last, MAX_MATCHES)
+    if query.search_key:
+        last = min(last, MAX_MATCHES)
     return list(islice(matches, first, last))
 
 
-def _joined(*texts: str | None) -> str:
-    # A line feed between them, so that no search matches across two of them.
-    return "\n".join(text for text in texts if text).lower()
+def matches_key(run: Run, key: str, *, webhook_urls: bool = True) -> bool:
+    """Whether a search finds a run.
+
+    Args:
+        run: which.
+        key: what is searched for, in lower case.
+        webhook_urls: whether it looks into those of workflow runs.
+    """
+    submission = run.submission
+    if key in submission.haystack or key in run.run_id:
+        return True
+    by_url = webhook_urls and submission.kind == "workflow"
+    return by_url and key in (submission.webhook_url or "").lower()
+
+
+def _matches(
+    runs: Iterable[Run], query: ListQuery, terms: Terms, now: float, *, webhook_urls: bool
+) -> Iterator[Found]:
+    key = (query.search_key or "").lower()
+    for run in runs:
+        if query.status and run.status(now) not in query.status:
+            continue
+        if terms and not (run.submission.kind == "workflow" and (run.tags or Tags()).fit(terms)):
+            continue
+        if not _is_wanted(run, query):
+            continue
+        if not key or matches_key(run, key, webhook_urls=webhook_urls):
+            yield Found(run)
+        elif _matches_beneath(run, key):
+            yield Found(run, hidden=True)
+
+
+def _is_wanted(run: Run, query: ListQuery) -> bool:
+    submission = run.submission
+    if query.failure_category:
+        # The simulated failures are of no category.
+        return False
+    if query.run_type and submission.run_type not in query.run_type:
+        return False
+    wanted = query.workflow_permanent_id
+    return not wanted or (submission.kind == "workflow" and submission.target in wanted)
+
+
+def _matches_beneath(run: Run, key: str) -> bool:
+    beneath = run.submission.hidden_haystack
+    return beneath is not None and (key in beneath or key in run.hidden_id)

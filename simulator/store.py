@@ -7,15 +7,19 @@ import time
 from collections.abc import Callable, Iterable
 
 from simulator.options import Options
-from simulator.plan import Planner
+from simulator.plan import Plan, Planner
 from simulator.runs import Run, Submission
 from simulator.slots import Slots
+from simulator.tags import Tags
 
 Clock = Callable[[], float]
 
 #: Seconds between two walks through the live runs: with 100,000 of them one takes 10 ms, and a list
 #: of theirs has 100 pages.
 _TIDY_SECONDS = 1.0
+
+#: Numbers that one run takes: its own, that of its row in the list, that of the run beneath it.
+_IDS_A_RUN = 3
 
 
 class Store:
@@ -33,7 +37,7 @@ class Store:
         self._planner = Planner(options)
         self._slots = Slots(options.max_concurrent, on_change)
         # Ids never repeat, not even those of a simulator that was started again.
-        self._numbers = itertools.count(int(time.time() * 1000) * 1_000_000)
+        self._numbers = itertools.count(int(time.time() * 1000) * 1_000_000, _IDS_A_RUN)
         self._runs: dict[str, Run] = {}
         self._live: list[Run] = []
         self._tidied = 0.0
@@ -48,8 +52,9 @@ class Store:
             run_id=f"{submission.id_prefix}{next(self._numbers)}",
             submission=submission,
             api_key=api_key,
-            plan=self._planner.plan(submission.forced),
+            plan=self._planner.plan(submission.forced, _own_plan(submission)),
             created=self._clock(),
+            tags=Tags(dict(submission.tags)) if submission.tags else None,
         )
         self._runs[run.run_id] = run
         self._live.append(run)
@@ -57,9 +62,12 @@ class Store:
         return run
 
     def get(self, run_id: str) -> Run | None:
-        """Find a run by its id."""
+        """Find a run by its id, or a 2.0 task by that of the workflow run beneath it."""
         self.advance()
-        return self._runs.get(run_id)
+        run = self._runs.get(run_id)
+        if run is None and run_id.startswith("wr_") and run_id[3:].isdecimal():
+            run = self._runs.get(f"tsk_v2_{int(run_id[3:]) - 2}")
+        return run
 
     def cancel(self, run: Run, *, report: bool = True) -> None:
         """End a live run now.
@@ -97,3 +105,16 @@ class Store:
     def next_start(self) -> float:
         """When the next waiting run will start; infinite if none waits."""
         return self._slots.next_start()
+
+
+def _own_plan(submission: Submission) -> Plan | None:
+    """The plan of a workflow whose blocks, or parameters, say what becomes of it."""
+    if submission.unreadable is not None:
+        # Nor can the server read them when it runs it.
+        return Plan("never", 1.0)
+    workflow = submission.workflow
+    if workflow is None:
+        return None
+    if workflow.seconds is not None:
+        return Plan("completed", workflow.seconds)
+    return Plan("failed", 0.1) if workflow.fails else None

@@ -1,166 +1,293 @@
-"""What a submission's JSON may hold, checked and worded the way FastAPI does."""
+"""What a request becomes: the run that was asked for, and its two echoes."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AliasChoices, BaseModel, Field, ValidationError, computed_field
-
+from simulator.fields import (
+    CredentialType,
+    DownloadFields,
+    Engine,
+    LoginFields,
+    TaskFields,
+    WorkflowFields,
+)
 from simulator.plan import FORCED_KEYS
-from simulator.replies import Json, RefusedError
+from simulator.replies import ORGANIZATION, RefusedError
 from simulator.runs import Submission
-from simulator.search import task_haystack, workflow_haystack
+from simulator.search import haystack
+from simulator.urls import normalised, with_scheme
+from simulator.workflows import Workflow, cast
 
-DEFAULT_ENGINE = "skyvern-2.0"
+#: The title that engine 2.0 puts in place of the client's.
+OVERWRITTEN_TITLE = "New Workflow"
 
-#: The title that this engine puts in place of the client's.
-OVERWRITTEN_TITLE = "Simulated task"
+#: Steps that a task of the other engines may take if it does not say.
+_DEFAULT_STEPS = 10
+
+#: What stands for the address that the server's model thinks of where a task names none.
+GENERATED_URL = "https://generated.example/"
 
 _RUN_TYPES = {
-    "skyvern-1.0": "task_v1",
-    "skyvern-2.0": "task_v2",
-    "skyvern-3.0": "task_v3",
-    "openai-cua": "openai_cua",
-    "anthropic-cua": "anthropic_cua",
-    "ui-tars": "ui_tars",
-    "yutori-navigator": "yutori_navigator",
+    Engine.ONE: "task_v1",
+    Engine.TWO: "task_v2",
+    Engine.THREE: "task_v3",
+    Engine.OPENAI: "openai_cua",
+    Engine.ANTHROPIC: "anthropic_cua",
+    Engine.UI_TARS: "ui_tars",
+    Engine.YUTORI: "yutori_navigator",
 }
+_OWN_PROMPT = frozenset({Engine.OPENAI, Engine.ANTHROPIC, Engine.UI_TARS, Engine.YUTORI})
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
+#: What a database's text column does not take: control characters but tabs and line ends.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
-
-class RunFields(BaseModel):
-    """The fields that tasks and workflows share; unknown ones are ignored, as the server does."""
-
-    title: str | None = None
-    proxy_location: str | Json | None = None
-    webhook_url: str | None = None
-    totp_identifier: str | None = None
-    totp_url: str | None = None
-    browser_session_id: str | None = None
-    browser_profile_id: str | None = None
-    extra_http_headers: dict[str, str] | None = None
-    cdp_connect_headers: dict[str, str] | None = None
-    max_screenshot_scrolls: int | None = None
-    browser_address: str | None = None
-    run_with: str | None = None
-
-
-class TaskFields(RunFields):
-    """The body of `POST /v1/run/tasks`."""
-
-    prompt: str
-    url: str | None = None
-    engine: str | None = DEFAULT_ENGINE
-    data_extraction_schema: Json | list[object] | str | None = None
-    error_code_mapping: dict[str, str | None] | None = None
-    max_steps: int | None = None
-    publish_workflow: bool | None = False
-    include_action_history_in_verification: bool | None = False
-    start_fresh_browser: bool | None = None
-    model: Json | None = None
+#: Fields that a task's first answer echoes, and those that `get_run` still shows.
+_KEPT_OF_TASKS: tuple[str, ...] = (
+    *("prompt", "url", "engine", "proxy_location", "data_extraction_schema", "totp_identifier"),
+    *("error_code_mapping", "webhook_url", "totp_url", "max_steps", "max_screenshot_scrolls"),
+)
+_FIRST_OF_TASKS: tuple[str, ...] = (
+    *(name for name in _KEPT_OF_TASKS if name != "max_steps"),
+    *("browser_session_id", "start_fresh_browser", "file_ids"),
+)
+_FIRST_OF_TWO: tuple[str, ...] = (
+    *_FIRST_OF_TASKS,
+    *("max_steps", "browser_profile_id", "publish_workflow"),
+)
+_KEPT_OF_WORKFLOWS: tuple[str, ...] = (
+    *("workflow_id", "proxy_location", "webhook_url", "totp_url", "totp_identifier"),
+    *("browser_session_id", "start_fresh_browser", "max_screenshot_scrolls", "browser_address"),
+)
 
 
-class WorkflowFields(RunFields):
-    """The body of `POST /v1/run/workflows` and `/v1/run/agents`."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A submission that was understood.
 
-    workflow_id: str = Field(validation_alias=AliasChoices("workflow_id", "agent_id"))
-    parameters: Json | None = None
-    reuse_browser_session: bool | None = None
-    max_elapsed_time_minutes: int | None = None
-    ai_fallback: bool | None = None
-    run_metadata: Json | None = None
+    Args:
+        submission: what is kept.
+        echo: the request as the first answer shows it, JSON.
+    """
 
-    @computed_field
-    def agent_id(self) -> str:
-        """The new name of `workflow_id`; the echo holds both."""
-        return self.workflow_id
+    submission: Submission
+    echo: bytes
 
 
-def parse(model: type[ModelT], body: bytes) -> ModelT:
-    """Read a request's body.
+def task_submission(fields: TaskFields) -> Prepared:
+    """Take a task.
 
     Raises:
-        RefusedError: 400 for what is not JSON, 422 for JSON of another shape.
+        RefusedError: 400, 404 or 422, the server does not do that.
     """
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        problems = field_errors(error, "body")
-    if problems[0]["type"] == "json_invalid":
-        raise RefusedError(400, "There was an error parsing the body")
-    raise RefusedError(422, problems)
-
-
-def field_errors(error: ValidationError, where: str) -> list[Json]:
-    """FastAPI's form of what is wrong.
-
-    Args:
-        error: what pydantic found.
-        where: `body` or `query`.
-    """
-    return [
-        {
-            "type": item["type"],
-            "loc": [where, *item["loc"]],
-            "msg": item["msg"],
-            "input": item["input"],
-        }
-        for item in error.errors(include_url=False, include_context=False)
-    ]
-
-
-def task_submission(body: bytes) -> Submission:
-    """Read a task's body."""
-    fields = parse(TaskFields, body)
-    sent_title, engine = fields.title, fields.engine or DEFAULT_ENGINE
-    if engine == "skyvern-2.0":
+    _check_files(fields.file_ids)
+    engine, sent = fields.engine, fields.model_copy()
+    first, kept = _FIRST_OF_TASKS, _KEPT_OF_TASKS
+    if engine is Engine.TWO:
+        _check_profile(fields.browser_profile_id)
         fields.title = OVERWRITTEN_TITLE
-    return Submission(
-        kind="task",
-        id_prefix="tsk_v2_" if engine == "skyvern-2.0" else "tsk_",
-        run_type=_RUN_TYPES.get(engine, "task_v1"),
-        title=fields.title,
-        sent_title=sent_title,
-        target=fields.url,
-        webhook_url=fields.webhook_url,
-        prompt=fields.prompt,
-        request=_echo(fields),
-        haystack=task_haystack(fields.title, fields.url, fields.extra_http_headers),
-        forced=_forced_by_url(fields.url),
-    )
-
-
-def workflow_submission(body: bytes, declared: frozenset[str]) -> Submission:
-    """Read a workflow run's body.
-
-    Args:
-        declared: the parameters that workflows declare; empty means all.
-    """
-    fields = parse(WorkflowFields, body)
-    parameters = fields.parameters or {}
-    return Submission(
-        kind="workflow",
-        id_prefix="wr_",
-        run_type="workflow_run",
-        # The list shows the workflow's own title: the one that a run is given is not kept there.
-        title="Simulated workflow",
-        sent_title=fields.title,
-        target=fields.workflow_id,
-        webhook_url=fields.webhook_url,
-        prompt=None,
-        request=_echo(fields),
-        haystack=workflow_haystack(
-            fields.webhook_url, parameters, declared, fields.extra_http_headers
+        first = _FIRST_OF_TWO
+        kept = _without(_KEPT_OF_TASKS, "max_steps", "max_screenshot_scrolls")
+    else:
+        _check_older_engine(fields)
+    fields.proxy_location = _known_proxy(fields.proxy_location)
+    echo = _echo(fields, first)
+    if engine is not Engine.TWO:
+        fields.max_steps = fields.max_steps or _DEFAULT_STEPS
+    return Prepared(
+        Submission(
+            kind="task",
+            id_prefix="tsk_v2_" if engine is Engine.TWO else "tsk_",
+            run_type=_RUN_TYPES[engine],
+            title=fields.title,
+            sent_title=sent.title,
+            target=fields.url,
+            webhook_url=fields.webhook_url or None,
+            prompt=sent.prompt,
+            request=_echo(fields, kept),
+            haystack=haystack(fields.title, fields.url),
+            hidden_haystack=haystack(*_headers(fields.extra_http_headers))
+            if engine is Engine.TWO
+            else None,
+            forced=_forced_by_url(fields.url),
         ),
-        forced={key: parameters[key] for key in FORCED_KEYS if key in parameters},
+        echo,
     )
 
 
-def _echo(fields: RunFields) -> bytes:
+def workflow_submission(fields: WorkflowFields, workflow: Workflow) -> Prepared:
+    """Take a run of a workflow.
+
+    Raises:
+        RefusedError: 400, 404 or 422, the server does not do that.
+    """
+    _check_files(fields.file_ids)
+    if fields.browser_type is not None:
+        raise RefusedError(
+            400, f"browser_type='{fields.browser_type}' is not supported by this runtime: none is."
+        )
+    _check_profile(fields.browser_profile_id)
+    given = fields.parameters or {}
+    parameters = cast(workflow, given)
+    sent_title, fields.title = fields.title, workflow.title
+    echo = fields.model_dump_json().encode()
+    fields.proxy_location = _known_proxy(fields.proxy_location)
+    kept = WorkflowFields.model_construct(
+        **{name: getattr(fields, name) for name in _KEPT_OF_WORKFLOWS},
+        parameters=parameters.shown,
+        title=workflow.title,
+    )
+    return Prepared(
+        Submission(
+            kind="workflow",
+            id_prefix="wr_",
+            run_type="workflow_run",
+            title=workflow.title,
+            sent_title=sent_title,
+            target=workflow.permanent_id,
+            webhook_url=fields.webhook_url or None,
+            prompt=None,
+            request=kept.model_dump_json().encode(),
+            haystack=haystack(
+                workflow.title,
+                workflow.permanent_id,
+                *workflow.searchable,
+                *parameters.stored,
+                *_headers(fields.extra_http_headers),
+            ),
+            forced={key: given[key] for key in FORCED_KEYS if key in given},
+            workflow=workflow,
+            unreadable=parameters.unreadable,
+            tags=fields.run_metadata,
+            run_with=fields.run_with or "agent",
+            ai_fallback=fields.ai_fallback,
+            scrolls=fields.max_screenshot_scrolls,
+            extra_http_headers=fields.extra_http_headers,
+        ),
+        echo,
+    )
+
+
+def block_submission(fields: LoginFields | DownloadFields, workflow: Workflow) -> Prepared:
+    """Take a login or a download, which runs a workflow of its own.
+
+    Raises:
+        RefusedError: 404, its browser profile is unknown: there are none.
+    """
+    _check_profile(fields.browser_profile_id)
+    totp_url = fields.totp_url and with_scheme(fields.totp_url, "totp_url")
+    run = WorkflowFields.model_construct(
+        workflow_id=workflow.version_id,
+        title=workflow.title,
+        proxy_location=fields.proxy_location,
+        webhook_url=fields.webhook_url or None,
+        totp_url=totp_url and normalised(totp_url, "totp_url"),
+        totp_identifier=fields.totp_identifier,
+        browser_session_id=fields.browser_session_id,
+        browser_profile_id=fields.browser_profile_id,
+        start_fresh_browser=fields.start_fresh_browser,
+        max_screenshot_scrolls=fields.max_screenshot_scrolling_times,
+    )
+    echo = run.model_dump_json().encode()
+    run.workflow_id = workflow.permanent_id
+    run.extra_http_headers = fields.extra_http_headers
+    run.browser_address = fields.browser_address
+    if run.proxy_location is None:
+        run.proxy_location = WorkflowFields.model_fields["proxy_location"].default
+    prepared = workflow_submission(run, workflow)
+    forced = _forced_by_url(fields.url)
+    prompt = fields.prompt if isinstance(fields, LoginFields) else fields.navigation_goal
+    submission = prepared.submission.replaced(forced=forced, prompt=prompt)
+    return Prepared(submission, echo)
+
+
+def check_block(fields: LoginFields | DownloadFields) -> None:
+    """Check what a login or a download needs, before its workflow is made.
+
+    Raises:
+        RefusedError: 400 or 404, something is missing or unknown.
+    """
+    for name in ("url", "totp_url"):
+        if address := getattr(fields, name):
+            normalised(address, name)
+    if isinstance(fields, LoginFields):
+        _check_credential(fields)
+
+
+def _check_credential(fields: LoginFields) -> None:
+    kind = fields.credential_type
+    if kind is CredentialType.SKYVERN:
+        if not fields.credential_id:
+            raise RefusedError(400, "credential_id is required to login with Skyvern credential")
+        raise RefusedError(404, f"Credential {fields.credential_id} not found")
+    if kind is CredentialType.BITWARDEN:
+        if not fields.bitwarden_collection_id and not fields.bitwarden_item_id:
+            raise RefusedError(400, "Missing required value for workflow parameter.")
+        return
+    name, needed = _NEEDED[kind]
+    for field in needed:
+        if not getattr(fields, field):
+            raise RefusedError(400, f"{field} is required to login with {name} credential")
+
+
+_NEEDED = {
+    CredentialType.ONEPASSWORD: ("1Password", ("onepassword_vault_id", "onepassword_item_id")),
+    CredentialType.AZURE: (
+        "Azure Vault",
+        ("azure_vault_name", "azure_vault_username_key", "azure_vault_password_key"),
+    ),
+}
+
+
+def _check_older_engine(fields: TaskFields) -> None:
+    """Refuse what these engines do not do, and do what they do with prompts and addresses."""
+    for name in ("browser_profile_id", "start_fresh_browser"):
+        if getattr(fields, name):
+            raise RefusedError(
+                400, f"{name} is not supported for the skyvern_v1 or CUA task engines."
+            )
+    if fields.engine is Engine.UI_TARS:
+        raise RefusedError(400, "The ui-tars engine is not enabled on this server")
+    if not fields.url:
+        fields.url = GENERATED_URL
+        if fields.engine not in _OWN_PROMPT:
+            fields.prompt = f"Simulated goal: {fields.prompt}"
+    fields.prompt = _CONTROL.sub("", fields.prompt)
+
+
+def _check_files(file_ids: list[str] | None) -> None:
+    if file_ids:
+        unknown = f"These file ids are not available to attach; unknown: {', '.join(file_ids)}"
+        raise RefusedError(422, unknown)
+
+
+def _check_profile(profile_id: str | None) -> None:
+    if profile_id:
+        missing = f"Browser profile {profile_id} not found for organization {ORGANIZATION}"
+        raise RefusedError(404, missing)
+
+
+def _known_proxy(proxy: Any) -> Any:
+    """A place that is no known one is forgotten; `{"url": …}` is a proxy of one's own."""
+    return None if isinstance(proxy, dict) and "url" not in proxy else proxy
+
+
+def _echo(fields: TaskFields, names: tuple[str, ...]) -> bytes:
     # Not orjson: its bytes keep the 8 kB they were written into for as long as the run lives.
-    return fields.model_dump_json().encode()
+    kept = TaskFields.model_construct(**{name: getattr(fields, name) for name in names})
+    return kept.model_dump_json().encode()
+
+
+def _without(names: tuple[str, ...], *dropped: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in dropped)
+
+
+def _headers(headers: Mapping[str, str] | None) -> list[str]:
+    return [text for pair in (headers or {}).items() for text in pair]
 
 
 def _forced_by_url(url: str | None) -> dict[str, object]:

@@ -8,9 +8,10 @@ import math
 from collections import Counter
 from dataclasses import asdict
 
-from simulator.answers import webhook_body
 from simulator.delivery import Attempt, Sender
 from simulator.faults import Switchboard
+from simulator.records import webhook_body
+from simulator.releases import Release
 from simulator.replies import Json
 from simulator.runs import Run
 from simulator.store import Clock, Store
@@ -27,9 +28,18 @@ class Webhooks:
         clock: unix seconds.
         faults: may drop, delay or double one.
         store: lets waiting runs start, whose end is not known before.
+        imitated: the release that is imitated.
     """
 
-    def __init__(self, sender: Sender, clock: Clock, faults: Switchboard, store: Store) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        clock: Clock,
+        faults: Switchboard,
+        store: Store,
+        imitated: Release,
+    ) -> None:
+        self._imitated = imitated
         self.counts: Counter[str] = Counter()
         self._sender = sender
         self._clock = clock
@@ -75,7 +85,9 @@ class Webhooks:
                 await self._sender.deliver(run.submission.webhook_url, body, run.api_key)
         attempt = await self._sender.deliver(run.submission.webhook_url, body, run.api_key)
         # A text stays: a later success does not clear it.
-        run.webhook_failure_reason = run.webhook_failure_reason or attempt.error or ""
+        run.webhook_failure_reason = run.webhook_failure_reason or attempt.failure
+        if attempt.status_code is None:
+            self._imitated.lose_end(run)
         self.counts["delivered" if attempt.arrived else "given_up"] += 1
         return attempt
 
@@ -85,7 +97,7 @@ class Webhooks:
         Args:
             url: the receiver, which need not be the run's own.
         """
-        body = webhook_body(run, self._clock())
+        body = webhook_body(run, self._clock(), replay=True)
         attempt = await self._sender.send(url, body, run.api_key)
         self.counts["replayed"] += 1
         return {

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from math import inf
 from typing import Any, TypeVar
 
 import structlog
@@ -30,8 +31,16 @@ T = TypeVar("T")
 KEY_CHECK_SECONDS = 30.0
 #: Entries that one step of a migration walks: a millisecond or two of Redis.
 MIGRATE_ENTRIES = 1000
+#: Seconds for which a server's version is believed, and that reading it may take.
+VERSION_SECONDS, VERSION_READ_SECONDS = 600.0, 5.0
+#: Seconds after which a run is polled again whose end may not be final.
+SOON_SECONDS = 5.0
+#: Limits of runs, of which some were too slow, that are remembered beyond their use.
+MOST_LIMITS = 32
 #: Seconds for which a server that has no list of runs is not asked for one.
 NO_LIST_SECONDS = 3600.0
+#: Seconds for which a server that refuses tags is sent none.
+NO_TAGS_SECONDS = 3600.0
 
 
 class AccountLink:
@@ -64,8 +73,11 @@ class AccountLink:
         self.grace = settings.unconfirmed_grace_seconds
         #: Whether submissions carry the marker that their runs are found by.
         self.correlates = settings.correlation
-        #: Whether workflow runs carry it as a tag, too.
-        self.tags_runs = settings.correlation and settings.run_tags
+        #: Whether workflow runs are to carry it as a tag, too.
+        self.wants_tags = settings.correlation and settings.run_tags
+        self._tag_again = 0.0
+        #: Whether others, too, submit to the account: equal runs may be theirs.
+        self.is_shared = account.shared_account
         self._public_url = settings.public_url
         self.outbound = Outbound(allow_private=settings.allow_private_webhook_targets)
         #: What relayed webhooks are signed with, and seconds before each further try of one.
@@ -78,6 +90,8 @@ class AccountLink:
         self._scripts = scripts
         self._key_checked: tuple[float, bool | None] = (float("-inf"), None)
         self._key_check = asyncio.Lock()
+        self._version: tuple[float, str | None] = (float("-inf"), None)
+        self._version_check = asyncio.Lock()
         self._beat: asyncio.Task[None] | None = None
         self._announced = False
         self.reads = Reads()
@@ -109,9 +123,9 @@ class AccountLink:
             self._trace_ends,
             size=lambda item: len(item.result),
         )
-        hung = f"deadline: the run took longer than {self.settings.max_run_seconds:g} s"
         self.late = Recorder[str](lambda ids: calls.cancel(name, ids, "deadline"), self.send)
-        self.hung = Recorder[str](lambda ids: calls.cancel(name, ids, hung), self.send)
+        #: Of runs that took too long, by the reason: it names the limit.
+        self._hung: dict[str, Recorder[str]] = {}
         self.ended_strays = Recorder[str](
             lambda run_ids: stages.drop_strays(name, run_ids), self.send
         )
@@ -127,10 +141,22 @@ class AccountLink:
             lambda items: callback_calls.record_callback(name, items), self.send
         )
         self.look_now = Recorder[str](lambda items: stages.poll_now(name, items), self.send)
+        self.look_soon = Recorder[str](
+            lambda items: stages.poll_now(name, items, int(SOON_SECONDS * 1e6)), self.send
+        )
         self.returned = {
             why: self._giving_back(why)
             for why in ("void", "not_sent", "busy", "limited", "account", "later")
         }
+
+    def end_hung(self, job_id: str, limit_us: int) -> None:
+        """Have a run canceled, and its job failed, that took longer than `limit_us`."""
+        why = f"deadline: the run took longer than {limit_us / 1e6:.15g} s"
+        if why not in self._hung:
+            if len(self._hung) >= MOST_LIMITS:
+                self._hung = {why: one for why, one in self._hung.items() if one.is_busy}
+            self._hung[why] = Recorder(lambda ids: calls.cancel(self.name, ids, why), self.send)
+        self._hung[why].put(job_id, lambda: None)
 
     def _giving_back(self, why: str) -> Recorder[items.GivenBack]:
         return Recorder(lambda items: stages.give_back(self.name, items, why), self.send)
@@ -190,6 +216,24 @@ class AccountLink:
                 self._key_checked = (time.monotonic(), allowed)
             return allowed
 
+    async def server_version(self) -> str | None:
+        """Return the server's version, '' if it tells none; None = it does not answer just now.
+
+        It is read once in ten minutes at most.
+
+        Raises:
+            RedisError: Redis is away, and it was not asked.
+        """
+        async with self._version_check:  # a hundred ends at once ask once
+            read_at, version = self._version
+            if time.monotonic() - read_at > VERSION_SECONDS:
+                await self.permit()
+                with self.metrics.timed("version"):
+                    version = await self.client.server_version(VERSION_READ_SECONDS)
+                read_at = float("-inf") if version is None else time.monotonic()
+                self._version = (read_at, version)
+            return version
+
     @property
     def receives(self) -> bool:
         """Whether submissions ask for webhooks to our receiver."""
@@ -212,13 +256,32 @@ class AccountLink:
             log.warning("list_not_supported", account=self.name)
         self._list_again = time.monotonic() + NO_LIST_SECONDS
 
+    @property
+    def tags_runs(self) -> bool:
+        """Whether submissions of workflows carry the marker as a tag, too."""
+        return self.wants_tags and time.monotonic() >= self._tag_again
+
+    def remember_no_tags(self) -> None:
+        """Take note that the server refuses tags; they are tried again after an hour."""
+        if self.tags_runs:
+            log.warning("tags_refused", account=self.name)
+        self._tag_again = time.monotonic() + NO_TAGS_SECONDS
+
     async def permit(self) -> None:
         """Wait for leave to make one call that is no submission."""
+        await self.permit_within(inf)
+
+    async def permit_within(self, most: float) -> bool:
+        """Wait for leave to make one such call, `most` seconds at most; say whether it came."""
+        until = time.monotonic() + most
         while True:
             granted, seconds = await self.send(stages.permits(self.name, 1))
             if granted:
-                return
-            await asyncio.sleep(max(seconds, 0.01))
+                return True
+            wait = max(seconds, 0.01)
+            if time.monotonic() + wait > until:
+                return False
+            await asyncio.sleep(wait)
 
     async def goodbye(self) -> None:
         """Record what is left and end the lease."""
@@ -240,8 +303,9 @@ class AccountLink:
             self.finished,
             self.run_again,
             self.late,
-            self.hung,
+            *self._hung.values(),
             self.look_now,
+            self.look_soon,
             self.deliveries,
             self.callbacks,
             self.ended_strays,

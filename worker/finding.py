@@ -1,30 +1,40 @@
-"""How the run of a submission whose answer was lost can be recognised. Pure functions.
+"""What is looked for: an unconfirmed job, what may carry its marker, and when it is looked for.
 
-By the attempt's marker, where the server's search looks into what carries it; else by the request
-that `get_run` echoes. Finding is easy; that there is no run is only believed where the search would
-have found it.
+Pure functions. How a run is told by its request is `comparison.py`'s matter, what the lists of a
+server are worth is `search.py`'s.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
 from typing import Any
+
+import orjson
 
 from runqueue import ids, wire
 from runqueue.items import Doubtful
-from runqueue.spec import Kind
+from runqueue.requests import Kind
 
-#: Engines whose tasks keep the title that they were given; the search looks into it. Others (2.0,
-#: which is the default, and what nobody knows yet) may overwrite it.
-TITLED_ENGINES = frozenset({"skyvern-1.0", "skyvern-3.0", "openai-cua", "anthropic-cua"})
-#: Fields that an echo shows otherwise, or not at all: the marker stands in the first two, the
-#: others travel outside the body.
-_NOT_ECHOED = frozenset(
-    {"title", "webhook_url", "user_agent", "max_steps_override", "template", "agent_id"}
-)
 #: Seconds before its claim in which a run may seem to have been made: the server's clocks differ.
 BEFORE = 60.0
 #: Seconds between claim and loss, at most, of a job whose claim's time is not known.
 SUBMISSION = 90.0
+#: Seconds for which the run of a task without a URL may not be listed yet: a model finds the URL
+#: first, in up to three tries of 300 s (certified by its source alone: a stub answers at once).
+WITHOUT_URL = 900.0
+
+
+class Carrier(StrEnum):
+    """What carries an attempt's marker, and where a server may show it.
+
+    TITLE: a task's title, in the list. WEBHOOK: the webhook's URL, in the run's own request. TAG: a
+    workflow run's metadata, which becomes a tag that the list is filtered by.
+    """
+
+    TITLE = "title"
+    WEBHOOK = "webhook_url"
+    TAG = "tag"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +46,10 @@ class Wanted:
         age: seconds it has been unconfirmed.
         since: no run from before this is its own, by the process's monotonic clock (seconds): a
             search takes its time, and ages grow meanwhile.
-        kind: task or workflow.
-        fields: the request, as it was handed in.
-        search_key: what finds the run, and proves by finding nothing that there is none; None =
-            only the echoed request tells.
+        kind: what it asks for.
+        fields: the request, as it was enqueued.
+        body: stands for the whole request: two jobs with the same one are interchangeable.
+        carriers: what carried the attempt's marker.
     """
 
     doubt: Doubtful
@@ -47,7 +57,13 @@ class Wanted:
     since: float
     kind: Kind
     fields: Mapping[str, Any]
-    search_key: str | None
+    body: bytes
+    carriers: frozenset[Carrier]
+
+    @property
+    def job_id(self) -> str:
+        """The job."""
+        return self.doubt.job_id
 
     @property
     def marker(self) -> tuple[str, int]:
@@ -55,9 +71,17 @@ class Wanted:
         return self.doubt.job_id, self.doubt.attempt
 
     @property
-    def may_be_denied(self) -> bool:
-        """Whether a search that finds nothing says anything: it must know how far to look back."""
-        return self.doubt.claimed_us is not None
+    def lost(self) -> float:
+        """When the answer was lost, by the monotonic clock (seconds)."""
+        claimed_us = self.doubt.claimed_us
+        taken = SUBMISSION if claimed_us is None else (self.doubt.since_us - claimed_us) / 1e6
+        return self.since + BEFORE + taken
+
+    def wait(self, grace: float) -> float:
+        """Return the seconds from which on a search that finds nothing counts."""
+        if self.kind == "task" and self.fields.get("url") is None:
+            return max(grace, WITHOUT_URL)
+        return grace
 
 
 def wanted(doubt: Doubtful, now_us: int, now: float) -> Wanted:
@@ -72,62 +96,30 @@ def wanted(doubt: Doubtful, now_us: int, now: float) -> Wanted:
         ValueError, KeyError: its stored request is broken.
     """
     kind, fields = wire.read_request(doubt.stored)
-    key = None
-    if kind == "task" and fields.get("engine") in TITLED_ENGINES:
-        key = ids.title_marker(doubt.job_id, doubt.attempt)
-    elif kind != "task" and (fields.get("webhook_url") or doubt.received):
-        key = ids.url_marker(doubt.job_id, doubt.attempt)
     age = (now_us - doubt.since_us) / 1e6
     claimed_us = doubt.claimed_us
     claim_age = age + SUBMISSION if claimed_us is None else (now_us - claimed_us) / 1e6
-    return Wanted(doubt, age, now - claim_age - BEFORE, kind, fields, key)
+    body = blake2b(kind.encode() + orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).digest()
+    since = now - claim_age - BEFORE
+    return Wanted(doubt, age, since, kind, fields, body, carriers_of(doubt, kind, fields))
 
 
-def kind_of(run_type: str | None) -> Kind | None:
-    """Return the kind of a run in the list; None where that does not say."""
-    if run_type is None:
-        return None
-    return "workflow" if run_type == "workflow_run" else "task"
-
-
-def _run_kind(kind: Kind) -> Kind:
-    """Return the kind that the server shows for the run of a request: a login is a workflow run."""
-    return "task" if kind == "task" else "workflow"
-
-
-def is_run_of(job: Wanted, kind: Kind | None, echoed: Mapping[str, Any]) -> bool | None:
-    """Say whether a run that no job owns is the job's, by the request that the server echoes.
-
-    A marker decides. Without one every field that we sent must be equal; the server adds its own
-    defaults. A field that it does not show denies nothing: then, unless another one differs, it
-    cannot be told (None).
-
-    Args:
-        job: the job.
-        kind: the run's; None = not known.
-        echoed: its `run_request`.
-    """
-    if marked := markers_of(echoed):
-        return job.marker in marked
-    if kind not in {None, _run_kind(job.kind)}:
-        return False
-    sent = {n: v for n, v in job.fields.items() if n not in _NOT_ECHOED and v is not None}
-    workflow = sent.pop("workflow_id", None) or job.fields.get("agent_id")
-    verdicts = [_same(value, echoed.get(name)) for name, value in sent.items()]
-    if workflow is not None:
-        # Servers call it `workflow_id` or `agent_id`, whichever was sent.
-        verdicts.append(_same(workflow, echoed.get("workflow_id") or echoed.get("agent_id")))
-    if False in verdicts:
-        return False
-    return None if None in verdicts else True
-
-
-def _same(sent: Any, echoed: Any) -> bool | None:
-    return None if echoed is None else bool(sent == echoed)
+def carriers_of(doubt: Doubtful, kind: Kind, fields: Mapping[str, Any]) -> frozenset[Carrier]:
+    """Return what carried the marker of a submission."""
+    if not doubt.marked:
+        return frozenset()
+    found = set()
+    if kind == "task":
+        found.add(Carrier.TITLE)
+    if fields.get("webhook_url") or doubt.received:
+        found.add(Carrier.WEBHOOK)
+    if wire.can_tag(kind, fields.get("run_metadata")):
+        found.add(Carrier.TAG)
+    return frozenset(found)
 
 
 def markers_of(echoed: Mapping[str, Any]) -> set[tuple[str, int]]:
-    """Return the attempts that an echoed request names."""
+    """Return the attempts that a request names as the server shows it."""
     texts = (echoed.get("title"), echoed.get("webhook_url"))
     return {m for text in texts if isinstance(text, str) for m in ids.markers_in(text)}
 
@@ -143,5 +135,5 @@ def next_look(age: float, grace: float) -> float:
         grace: seconds from which on a search that finds nothing counts.
     """
     if age < grace:
-        return min(max(2.0, age * 0.7), max(grace - age, 0.05))
+        return min(max(2.0, age * 0.7), max(grace - age, 0.05), 300.0)
     return min(max(30.0, age * 0.25), 300.0)

@@ -60,6 +60,11 @@ class Recorder(Generic[Item]):
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is not recorded yet."""
+        return self._task is not None
+
     async def settled(self) -> None:
         """Wait until everything taken so far is recorded."""
         while self._task is not None:

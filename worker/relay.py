@@ -8,6 +8,7 @@ import random
 import re
 import time
 from collections.abc import Sequence
+from urllib.parse import quote
 
 import orjson
 import structlog
@@ -25,8 +26,9 @@ log = structlog.get_logger()
 
 #: Seconds that a receiver may take.
 RELAY_SECONDS = 15.0
-#: Seconds that Skyvern may take to send its webhook again: the receiver alone has 60.
-ASK_SECONDS = 75.0
+#: Seconds in which Skyvern has to send its webhook again, the wait for a permit included (it takes
+#: 60 ms). Where that takes longer, the user gets the run as GET showed it.
+ASK_SECONDS = 5.0
 #: Seconds until what it sent to our gateway goes on, where its answer does not hold it.
 UNTOLD_SECONDS = 1.0
 #: Seconds in which it is not asked, after it gave no answer: each would wait as long.
@@ -53,6 +55,21 @@ def target_of(item: Delivery) -> str:
         ValueError: the stored request is broken.
     """
     return item.url or wire.webhook_url(item.envelope)
+
+
+def names_of(item: Delivery) -> dict[str, str]:
+    """Return the headers that say whose webhook it is: the job, and what its producer calls it.
+
+    A `custom_id` may hold any character but control characters, so it is percent-encoded (UTF-8).
+
+    Raises:
+        ValueError: the stored request is broken.
+    """
+    names = {"runqueue-job-id": item.job_id}
+    custom_id = wire.read_envelope(item.envelope)[1]
+    if custom_id is not None:
+        names["runqueue-custom-id"] = quote(custom_id, safe="")
+    return names
 
 
 def next_try(
@@ -138,6 +155,7 @@ class Relay:
             secrets=account.webhook_secrets,
             signed=signed or self._still_signed(item),
         )
+        headers |= names_of(item)
         if trace := tracing.ambient():
             headers["traceparent"] = trace
         posted = await account.outbound.post(
@@ -167,14 +185,17 @@ class Relay:
 
     async def _ask(self, item: Delivery) -> Replay:
         """Have Skyvern send its webhook to us."""
-        account = self._account
-        await account.permit()
+        account, until = self._account, time.monotonic() + ASK_SECONDS
+        if not await account.permit_within(ASK_SECONDS):
+            return Replay(ReplayClass.TROUBLE, detail="no permit in time")
         with account.metrics.timed("retry_webhook") as timer:
             replay = await account.client.retry_webhook(
-                item.run_id, account.receiver(item.job_id, item.attempt), ASK_SECONDS
+                item.run_id,
+                account.receiver(item.job_id, item.attempt),
+                max(until - time.monotonic(), 0.1),
             )
             timer.status = replay.status_code
-        if replay.status_code is None:
+        if replay.status_code is None:  # it hangs, or is away
             self._ask_from = time.monotonic() + ASK_PAUSE
         elif replay.error:
             # RUNQUEUE_PUBLIC_URL is wrong, or the gateway is not running.

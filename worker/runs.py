@@ -1,8 +1,9 @@
-"""The account's runs as the server lists them, for whoever looks for one that was lost."""
+"""The account's runs as the server shows them, for whoever looks for one that was lost."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -11,15 +12,52 @@ from api_client import ListClass, ListedRun, ReadClass, RunPage
 from api_client.answers import parse_json
 from runqueue import stages
 from worker.account import AccountLink
+from worker.comparison import WORKFLOW_RUN, ShownRun
 
 log = structlog.get_logger()
 
 #: Seconds one call may take.
 CALL_SECONDS = 12.0
-#: Pages of recent runs read in one pass; the server shows no more than 100.
-MAX_PAGES = 100
-#: Echoed requests that are remembered: a run's request does not change.
-MAX_ECHOES = 10_000
+#: Pages of recent runs read in one pass, of so many runs; the server has no more of either.
+MAX_PAGES, PAGE_SIZE = 100, 100
+#: Requests, and workflows, that are remembered: those of a run do not change.
+MAX_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class Listing:
+    """Runs of the list, newest first.
+
+    Args:
+        made: when each was made, by the process's monotonic clock (seconds): reading many pages
+            takes its time.
+        changed: when the newest thing in it happened: a run was made, or ended.
+        is_complete: nothing is missing back to where it was read to.
+        is_dated: the server told its time with every page, so that ages can be relied on.
+    """
+
+    made: dict[ListedRun, float] = field(default_factory=dict)
+    changed: float = float("-inf")
+    is_complete: bool = False
+    is_dated: bool = True
+    _ids: set[str] = field(default_factory=set)
+
+    def is_after(self, run: ListedRun, since: float) -> bool:
+        """Say whether a run may have been made since then; without dates any may have been."""
+        return not self.is_dated or run.created is None or self.made[run] >= since
+
+    def add(self, page: RunPage) -> None:
+        """Take the runs of a page that was just read."""
+        self.is_dated = self.is_dated and page.server_date is not None
+        now = time.monotonic()
+        server = page.server_date if page.server_date is not None else time.time()
+        for run in page.runs:
+            if run.run_id not in self._ids:  # one that moved to the next page meanwhile comes twice
+                self._ids.add(run.run_id)
+                self.made[run] = now - (0.0 if run.created is None else server - run.created)
+            for moment in (run.created, run.finished):
+                if moment is not None:
+                    self.changed = max(self.changed, now - (server - moment))
 
 
 class Runs:
@@ -40,39 +78,69 @@ class Runs:
         self._account = account
         self._slots = slots
         self._permit = permit or account.permit
-        self._echoes: dict[str, Mapping[str, Any]] = {}
+        self._requests: dict[str, Mapping[str, Any]] = {}
+        self._workflows: dict[str, Mapping[str, Any]] = {}
         self._failure_told = False
 
     def begin_pass(self) -> None:
         """Let a failed list be logged again: once a pass."""
         self._failure_told = False
 
-    async def recent(self, since: float) -> tuple[dict[ListedRun, float], bool]:
-        """Read the runs made since then, newest first, when each was made, and whether that is all.
-
-        Times are the process's monotonic clock: reading many pages takes its time.
-        """
-        made: dict[ListedRun, float] = {}
+    async def recent(self, since: float) -> Listing:
+        """Read the runs made since then, by the monotonic clock, and those that share a page."""
+        listing = Listing()
         for number in range(1, MAX_PAGES + 1):
             page = await self.page(number)
             if page.outcome is not ListClass.DONE:
-                return made, False
-            for run, when in times_of(page).items():
-                if when < since:
-                    return made, True
-                made.setdefault(run, when)
+                return listing
+            listing.add(page)
+            if any(run.created is not None and listing.made[run] < since for run in page.runs):
+                listing.is_complete = True
+                return listing
             if page.is_short:
-                return made, True
-        return made, False
+                listing.is_complete = await self._is_end(number, page)
+                return listing
+        return listing
+
+    async def _is_end(self, number: int, page: RunPage) -> bool:
+        """Say whether a short page ends the list, and not a bound on pages or on their sizes."""
+        if number > 1:
+            return bool(page.runs)  # an empty one may be where the server stops showing more
+        count = len(page.runs)
+        if not count:
+            return True
+        size = -(-count // 2)
+        behind = await self.page(3, page_size=size)
+        known = {run.run_id for run in page.runs}
+        return behind.outcome is ListClass.DONE and all(run.run_id in known for run in behind.runs)
+
+    async def tagged(self, tag: str) -> Listing | None:
+        """Read the newest runs that carry a tag; None if that could not be read."""
+        page = await self.page(1, tags=[tag])
+        if page.outcome is not ListClass.DONE:
+            return None
+        listing = Listing()
+        listing.add(page)
+        return listing
 
     async def page(
-        self, number: int, search_key: str | None = None, status: Sequence[str] = ()
+        self,
+        number: int,
+        search_key: str | None = None,
+        status: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        page_size: int = PAGE_SIZE,
     ) -> RunPage:
         """Read one page, of a search if there is a key; a server without lists is remembered."""
         await self._permit()
         with self._account.metrics.timed("list") as timer:
             page = await self._account.client.list_runs(
-                search_key=search_key, status=status, page=number, timeout=CALL_SECONDS
+                search_key=search_key,
+                status=status,
+                tags=tags,
+                page=number,
+                page_size=page_size,
+                timeout=CALL_SECONDS,
             )
             timer.status = page.status_code
         if page.outcome is ListClass.NOT_SUPPORTED:
@@ -87,49 +155,71 @@ class Runs:
             )
         return page
 
-    async def without_owner(self, found: Iterable[ListedRun]) -> list[ListedRun]:
-        """Return those of the runs that no job owns."""
-        runs, free = list(found), []
+    async def owners(
+        self, found: Iterable[ListedRun], *, but_spares: bool = False
+    ) -> dict[str, str]:
+        """Return which job each run belongs to, by run id; '' = none that we know.
+
+        Args:
+            found: the runs.
+            but_spares: count runs that may be given to an equal job as nobody's.
+        """
+        runs = [run.run_id for run in found]
+        owners: dict[str, str] = {}
         for start in range(0, len(runs), 1000):
             part = runs[start : start + 1000]
-            owners = await self._account.send(
-                stages.bound_runs(self._account.name, [run.run_id for run in part])
-            )
-            free += [run for run, owner in zip(part, owners, strict=True) if not owner]
-        return free
+            call = stages.bound_runs(self._account.name, part, but_spares=but_spares)
+            names = await self._account.send(call)
+            owners.update(zip(part, names, strict=True))
+        return owners
 
-    async def echoes_of(self, runs: list[ListedRun]) -> dict[str, Mapping[str, Any] | None]:
-        """Return what the server echoes of each run, a few read at a time."""
+    async def shown(
+        self, runs: Sequence[ListedRun], *, with_workflows: bool = False
+    ) -> list[ShownRun]:
+        """Return runs as the server shows them, a few read at a time.
 
-        async def one(run: ListedRun) -> Mapping[str, Any] | None:
+        Args:
+            runs: the runs.
+            with_workflows: read the workflows of workflow runs, too.
+        """
+
+        async def one(run: ListedRun) -> ShownRun:
             async with self._slots:
-                return await self.echo(run)
+                request = await self.request(run)
+                workflow = None
+                if with_workflows and run.run_type == WORKFLOW_RUN and run.workflow_id:
+                    workflow = await self._workflow(run.workflow_id)
+            return ShownRun(run, request, workflow)
 
-        echoed = await asyncio.gather(*map(one, runs))
-        return {run.run_id: echo for run, echo in zip(runs, echoed, strict=True)}
+        return list(await asyncio.gather(*map(one, runs)))
 
-    async def echo(self, run: ListedRun) -> Mapping[str, Any] | None:
-        """Return the request of a run as the server echoes it; None if it could not be read."""
-        if run.run_id not in self._echoes:
+    async def request(self, run: ListedRun) -> Mapping[str, Any] | None:
+        """Return the request of a run as the server shows it; None if it could not be read."""
+        if run.run_id not in self._requests:
             await self._permit()
             with self._account.metrics.timed("get") as timer:
                 reading = await self._account.client.get_run(run.run_id, CALL_SECONDS)
                 timer.status = reading.status_code
             parsed = parse_json(reading.body) if reading.outcome is ReadClass.RUN else None
-            if not isinstance(parsed, dict):
+            shown = parsed.get("run_request") if isinstance(parsed, dict) else None
+            if not isinstance(shown, dict):
                 return None
-            echoed = parsed.get("run_request")
-            while len(self._echoes) >= MAX_ECHOES:
-                del self._echoes[next(iter(self._echoes))]
-            self._echoes[run.run_id] = echoed if isinstance(echoed, dict) else {}
-        return self._echoes[run.run_id]
+            _remember(self._requests, run.run_id, shown)
+        return self._requests[run.run_id]
+
+    async def _workflow(self, workflow_id: str) -> Mapping[str, Any] | None:
+        if workflow_id not in self._workflows:
+            await self._permit()
+            with self._account.metrics.timed("get") as timer:
+                reading = await self._account.client.get_workflow(workflow_id, CALL_SECONDS)
+                timer.status = reading.status_code
+            if reading.workflow is None:
+                return None
+            _remember(self._workflows, workflow_id, reading.workflow)
+        return self._workflows[workflow_id]
 
 
-def times_of(page: RunPage) -> dict[ListedRun, float]:
-    """Return when each run of a page that was just read was made, by the monotonic clock.
-
-    Their ages are told by the server's own clock; a run that does not say has none.
-    """
-    now = time.monotonic()
-    server = page.server_date if page.server_date is not None else time.time()
-    return {run: now - (0.0 if run.created is None else server - run.created) for run in page.runs}
+def _remember(kept: dict[str, Mapping[str, Any]], name: str, value: Mapping[str, Any]) -> None:
+    while len(kept) >= MAX_REMEMBERED:
+        del kept[next(iter(kept))]
+    kept[name] = value

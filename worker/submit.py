@@ -6,6 +6,7 @@ business; what becomes of the job is told here.
 """
 
 import asyncio
+import re
 import secrets
 import time
 from collections import deque
@@ -28,6 +29,9 @@ PERMIT_SECONDS = 0.2
 #: Claims of which the fastest tells what every claim takes.
 ROUND_TRIPS = 20
 
+#: What a server says that takes no tags with a submission.
+_TAGS = re.compile(r"run_metadata|\btag(s|ging|ged)?\b", re.IGNORECASE)
+_REFUSALS = frozenset({SubmissionClass.REFUSED, SubmissionClass.ACCOUNT})
 #: Why nothing is known of a submission that was cut off with its process.
 STOPPED = "the worker was stopped"
 
@@ -103,6 +107,11 @@ class SubmitPump(Pump):
             outcome = await self._told(job, post)
         else:
             outcome = await self._submit(post)
+        if outcome.outcome in _REFUSALS and post.is_tagged and _TAGS.search(outcome.detail):
+            # The tag is ours, not the request's: it goes again without one, at no cost.
+            self.account.remember_no_tags()
+            self.account.returned["void"].put(GivenBack(job.job_id, job.attempt), self.free_place)
+            return
         self._record(job, outcome)
 
     def _unreadable(self, job: Claimed, error: Exception) -> None:

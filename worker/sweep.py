@@ -3,6 +3,7 @@
 import structlog
 
 from runqueue import stages
+from runqueue.run_limits import WORKFLOW_RUN_US
 from runqueue.scripts import Argument
 from worker.account import AccountLink
 from worker.packing import pack_ended
@@ -21,13 +22,13 @@ UPLOAD_SECONDS = 86_400
 #: (60 s) and what a slow key check and recording may add.
 CLAIM_SECONDS = 75.0
 
-#: Stands for the account's own limit in the table below.
-MAX_RUN = "max_run"
+#: Stand for the account's own limits in the table below.
+MAX_RUN, MAX_WORKFLOW_RUN = "max_run", "max_workflow_run"
 
 #: Each script and its arguments, in the order of one pass.
 STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ("expire_leases", (int(CLAIM_SECONDS * 1e6), LIMIT)),
-    ("free_slots", (MAX_RUN, LIMIT)),
+    ("free_slots", (MAX_RUN, MAX_WORKFLOW_RUN, LIMIT)),
     ("promote_due", (LIMIT,)),
     ("expire_deadlines", (LIMIT,)),
     ("hold_expired", (LIMIT,)),
@@ -40,8 +41,12 @@ STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
 async def sweep(account: AccountLink) -> dict[str, int]:
     """Run one pass and return how many entries each step walked, or packed."""
     walked = {}
+    limits: dict[Argument, Argument] = {
+        MAX_RUN: account.max_run_us,
+        MAX_WORKFLOW_RUN: max(account.max_run_us, WORKFLOW_RUN_US),
+    }
     for script, arguments in STEPS:
-        given = [account.max_run_us if argument == MAX_RUN else argument for argument in arguments]
+        given = [limits.get(argument, argument) for argument in arguments]
         total = 0
         for _ in range(ROUNDS):
             count = await account.send(stages.sweep(account.name, script, *given))

@@ -13,10 +13,12 @@ from api_client.redelivery import Reason, ReasonClass, Replay, ReplayClass
 from config.webhooks import Redeliver
 from runqueue.delivery_items import Delivered, Delivery
 from worker.account import AccountLink
-from worker.relay import ASK_SECONDS, next_try, without_urls
+from worker.relay import next_try, without_urls
 
 #: Seconds one read may take.
 LOOK_SECONDS = 12.0
+#: Seconds that Skyvern may take to send its webhook again: the receiver alone has 60.
+REPLAY_SECONDS = 75.0
 #: Seconds after its end in which Skyvern may still be trying to deliver a run's webhook.
 STILL_TRIED = 130.0
 #: Seconds until each further look while it may; the last one for ever.
@@ -179,7 +181,9 @@ class Watch:
         if not is_paid:
             await account.permit()
         with account.metrics.timed("retry_webhook") as timer:
-            replay = await account.client.retry_webhook(item.run_id, item.url or None, ASK_SECONDS)
+            replay = await account.client.retry_webhook(
+                item.run_id, item.url or None, REPLAY_SECONDS
+            )
             timer.status = replay.status_code
         result = driven(item, replay, account.webhook_schedule, random.random())
         account.metrics.redelivered(result.verdict)

@@ -11,6 +11,7 @@ from runqueue.cli.choosing import Namespace
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.held import held_words
 from runqueue.cli.holds import hold_words
+from runqueue.cli.listing import doubt_values
 from runqueue.cli.naming import named
 from runqueue.cli.queues import Queue, Url, opened
 from runqueue.cli.show import print_table, print_values
@@ -82,8 +83,10 @@ def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
         "runs": job.runs,
         "reason": job.reason,
         "cancel_requested": job.cancel_requested,
+        **doubt_values(job, as_json=as_json),
         "run_at": job.run_at.isoformat() if job.run_at else None,
         "deadline": job.deadline.isoformat() if job.deadline else None,
+        "max_run_seconds": job.max_run_seconds,
     }
 
 

@@ -9,7 +9,7 @@ import typer
 from runqueue.cli.exits import tell
 from runqueue.cli.show import print_columns
 from runqueue.cli.words import ago
-from runqueue.job import Job, JobState, Stray
+from runqueue.job import Candidate, Job, JobState, Stray
 from runqueue.operate import Filter, Operations
 
 Limit = Annotated[int, typer.Option(min=1, help="Show so many at most.")]
@@ -18,11 +18,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a li
 #: What a table shows of a JSON row; there is room for no more in 80 columns.
 _COLUMNS = {
     JobState.DEAD: ("job_id", "custom_id", "kind", "group", "attempts", "reason"),
-    JobState.UNCONFIRMED: ("job_id", "custom_id", "group", "since", "on_unconfirmed", "reason"),
+    JobState.UNCONFIRMED: ("job_id", "custom_id", "group", "since", "on_unconfirmed", "note"),
 }
 #: Where a name is too wide for the values below it.
 _TITLES = {
     "on_unconfirmed": "policy",
+    "note": "reason",
     "webhook_attempts": "tries",
     "webhook_status": "status",
     "webhook_error": "error",
@@ -119,6 +120,26 @@ def _add_doubts(operations: Operations, jobs: list[Job], rows: list[dict[str, An
         row["since"] = (now - timedelta(seconds=seconds)).isoformat(timespec="seconds")
         row["on_unconfirmed"] = job.on_unconfirmed
         row["cancel_requested"] = job.cancel_requested
+        row["candidates"] = [candidate.as_dict() for candidate in job.candidates]
+        runs = ", ".join(candidate.run_id for candidate in job.candidates)
+        row["note"] = (job.search_note or job.reason or "") + (runs and f": {runs}")
+
+
+def doubt_values(job: Job, *, as_json: bool) -> dict[str, Any]:
+    """Return what is shown of an unconfirmed job alone: its last search, and its candidates."""
+    if job.state is not JobState.UNCONFIRMED:
+        return {}
+    if as_json:
+        candidates: Any = [candidate.as_dict() for candidate in job.candidates]
+    else:
+        candidates = "; ".join(map(_candidate_words, job.candidates)) or None
+    return {"search_note": job.search_note, "candidates": candidates}
+
+
+def _candidate_words(candidate: Candidate) -> str:
+    differs = f", not {', '.join(candidate.different)}" if candidate.different else ""
+    equal = ", ".join(candidate.equal) or "nothing"
+    return f"{candidate.run_id} ({candidate.status}; equal: {equal}{differs})"
 
 
 def _stray_row(stray: Stray) -> dict[str, Any]:

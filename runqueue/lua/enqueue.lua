@@ -2,8 +2,8 @@
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
 -- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), then 5 a job: id, digest,
 --       '<priority 0-3>:<group>', options, body
---       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<retry>', each '' = the default; a time is
---       '<us>' absolute or '+<us>' from now, retry is the policy's JSON. Before all that may stand
+--       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<max_run_us>;<retry>', each '' = the default; a time
+--       is '<us>' absolute or '+<us>' from now, retry is the policy's JSON. Before all that may stand
 --       'F<file> <file> …' and a line feed: uploaded files, which serve one run each
 -- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch,
@@ -165,9 +165,11 @@ end
 
 -- Writes what the options of a job ask for; true when it has to wait.
 local function with_options(id, options)
-  local start, limit, on_unconfirmed, retry = string.match(options, '^([^;]*);([^;]*);([^;]*);(.*)$')
+  local start, limit, on_unconfirmed, max_run, retry =
+    string.match(options, '^([^;]*);([^;]*);([^;]*);([^;]*);(.*)$')
   local run_at, deadline = moment(start), moment(limit)
   if on_unconfirmed ~= '' then call('HSET', JOB .. id, 'on_unconfirmed', on_unconfirmed) end
+  if max_run ~= '' then call('HSET', JOB .. id, 'max_run', max_run) end
   if retry ~= '' then call('HSET', JOB .. id, 'retry', retry) end
   if deadline then
     call('HSET', JOB .. id, 'deadline', int(deadline))

@@ -1,21 +1,29 @@
--- An unconfirmed job that is older than any run may be gives its slot back: whatever run it had is
--- over. It stays unconfirmed, for a late answer or a person.
--- ARGV  now_us, max_run_us, limit.   Reply: how many gave their slot back (the limit = ask again)
+-- use: run_limits
+-- An unconfirmed job that is older than its run may be gives its slot back: whatever run it had is
+-- over. (A limit of its own counts if it is longer than the account's: nobody cancels a run that is not known.) It stays unconfirmed, for a late answer or a person.
+-- ARGV  now_us, max_run_us, max_workflow_us (that of workflows), limit
+-- Reply: how many gave their slot back (the limit = ask again)
+local MOST_READ = 2000 -- of workflows, which may take longer, and stand before others
 expect(PREFIX .. 'unconfirmed', 'zset')
 expect(PREFIX .. 'parked', 'zset')
 pass_when_full()
 if clock_is_stale() then return 0 end
-local before = int(NOW - tonumber(ARGV[2]))
-local found = redis.call('ZRANGEBYSCORE', PREFIX .. 'unconfirmed', '-inf', before, 'WITHSCORES',
-  'LIMIT', 0, ARGV[3])
+local max_run, max_workflow, limit, freed_slots = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0
+local found = redis.call('ZRANGEBYSCORE', PREFIX .. 'unconfirmed', '-inf', int(NOW - max_run), 'WITHSCORES',
+  'LIMIT', 0, MOST_READ)
 for i = 1, #found, 2 do
   local id, since = found[i], found[i + 1]
+  if freed_slots >= limit then break end
   local job = read_job(id)
-  if job and job.state == 'unconfirmed' then
-    park(job, since)
-  else
-    redis.call('ZREM', PREFIX .. 'unconfirmed', id)
+  local longest = run_limit(id, nil, tonumber(since), max_run, max_workflow)
+  if tonumber(since) + math.max(longest, job and job.max_run or 0) <= NOW then
+    if job and job.state == 'unconfirmed' then
+      park(job, since)
+    else
+      redis.call('ZREM', PREFIX .. 'unconfirmed', id)
+    end
+    freed_slots = freed_slots + 1
   end
 end
 save()
-return #found / 2
+return freed_slots

@@ -1,17 +1,21 @@
 -- use: trust
 -- A run goes on: says when to look again, and what it was seen to do. No change of state.
--- ARGV  now_us, then 4 a job: id, attempt, run_status ('' = as before), next_after_us (longer for one whose end
---       a webhook will tell: a quarter of its age)
+-- ARGV  now_us, then 5 a job: id, attempt, run_status ('' = as before), next_after_us (longer for one whose end
+--       a webhook will tell: a quarter of its age, but not beyond the job's own `max_run`), begun_us (when the run's
+--       current attempt began, by our clock; 0 = as before)
 -- One that a list did not show joins the lists again when that time has come (poll_claim.lua).
 -- Reply: how many were still running
 local polls, known = {}, 0
 pass_when_full()
-for i = 2, #ARGV, 4 do
-  local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'attempt', 'via', 'started')
+for i = 2, #ARGV, 5 do
+  local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'attempt', 'via', 'started', 'max_run', 'begun')
   if f[1] == 'running' and f[2] == ARGV[i + 1] then
-    local after = tonumber(ARGV[i + 3])
+    local after, begun = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
+    if begun > 0 then redis.call('HSET', job_key(ARGV[i]), 'begun', int(begun)) end
     if comes_to_us({ via = f[3] }) and patience() > 0 then
-      after = math.max(after, math.floor((NOW - tonumber(f[4])) / 4))
+      local since = math.max(tonumber(f[4]), tonumber(f[6] or 0), begun)
+      local left = f[5] and since + tonumber(f[5]) - NOW or math.huge
+      after = math.max(after, math.min(math.floor((NOW - tonumber(f[4])) / 4), left))
     end
     polls[#polls + 1] = int(NOW + after)
     polls[#polls + 1] = ARGV[i]

@@ -1,4 +1,4 @@
--- use: limits board lists
+-- use: limits board lists run_limits
 -- Takes running jobs whose poll is due, and strays; each comes again after `lease_us` if nobody records it (a
 -- stray after a tenth of its age, if that is longer).
 -- Where many runs are to be looked at, the list of live runs tells of them: those that are due join it, and only what
@@ -6,14 +6,15 @@
 -- A stray that was not seen to end takes no slot any more after the longest time that a run takes.
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), lease_us, max_run_us,
 --       may_list (1 = this process may ask for lists), ahead_us (what is due within that time counts as many),
---       least_us (runs that take less are sooner looked at one by one)
+--       least_us (runs that take less are sooner looked at one by one), max_workflow_us (max_run_us of workflows)
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = a stray), attempt, run_id, run_status,
---         started_us, deadline_us ('' none), retry (the policy's JSON, '' none), runs (that ended before) }
+--         started_us, deadline_us ('' none), retry (the policy's JSON, '' none), runs (that ended before),
+--         since_us (from when its time counts), limit_us (how long that is; both '' for a stray) }
 --       next_us = when a permit or the next poll is due; left = 1: none due within a second, the pump
 --       is off the board.
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local max_run = tonumber(ARGV[6])
+local max_run, max_workflow = tonumber(ARGV[6]), tonumber(ARGV[10])
 local POLL = PREFIX .. 'poll'
 local STAYS_FOR = 1000000
 local MAX_JOINS = 500
@@ -59,7 +60,7 @@ for i = 1, #strays, 2 do
     if looked >= for_strays then break end
     local next_look = NOW + math.max(lease, math.floor((NOW - tonumber(since)) / 10))
     redis.call('ZADD', STRAY_LOOKS, int(math.min(next_look, tonumber(since) + max_run)), run_id)
-    for _, field in ipairs({ '', attempt, run_id, '', since, '', '', '' }) do reply[#reply + 1] = field end
+    for _, field in ipairs({ '', attempt, run_id, '', since, '', '', '', '', '' }) do reply[#reply + 1] = field end
     looked = looked + 1
   else
     stray_is_over(run_id)
@@ -69,8 +70,8 @@ end
 -- Left to lists from now on: joining costs no permit.
 local function joins_lists(id, f)
   local started, deadline = tonumber(f[4] or 0), tonumber(f[5] or 0)
-  if f[8] or (deadline > 0 and deadline <= NOW) or not may_join(started) then return false end
-  leased[#leased + 1] = int(join(id, started))
+  if f[8] or (deadline > 0 and deadline <= NOW) or not may_join(started, f.since, f.limit) then return false end
+  leased[#leased + 1] = int(join(id, f.since, f.limit))
   leased[#leased + 1] = id
   return true
 end
@@ -82,7 +83,11 @@ local next_look = int(NOW + lease)
 -- and that gets no permit, nothing is read.
 local function look_at(id, is_listed)
   local f = not (is_listed and gets >= most) and redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'run_status',
-    'started', 'deadline', 'retry', 'runs', 'cancel')
+    'started', 'deadline', 'retry', 'runs', 'cancel', 'max_run', 'begun')
+  if f then
+    f.since = math.max(tonumber(f[4] or 0), tonumber(f[10] or 0))
+    f.limit = run_limit(id, f[9], f.since, max_run, max_workflow)
+  end
   if f and not is_listed and joins_lists(id, f) then
     passed = 0
   elseif gets >= most then
@@ -95,6 +100,7 @@ local function look_at(id, is_listed)
     local n = #reply
     reply[n + 1] = id
     for field = 1, 7 do reply[n + 1 + field] = f[field] or '' end
+    reply[n + 9], reply[n + 10] = int(f.since), int(f.limit)
   end
   return true
 end

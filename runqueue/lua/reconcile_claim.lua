@@ -1,11 +1,9 @@
--- use: board
+-- use: board doubts
 -- Takes unconfirmed jobs whose next look is due; each comes again after `lease_us` if nobody records one.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), recover_from_us (0 = nothing to recover, see server.lua),
---         recover_since_us, per job: id, attempt, since_us, claimed_us ('' = version 1 did not say), marked (1 | 0:
---         by a process without correlation), on_unconfirmed, cancel ('' = not asked), body,
---         received (1: it asked for a webhook to our receiver) }
+--         recover_since_us, per job: what lib/doubts.lua tells of it }
 --       next_us = when the next look is due; left = 1: none within a second, the pump is off the board.
 -- No permits are taken: how many calls a search makes is not known yet (see permits.lua).
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -20,19 +18,9 @@ local recover = redis.call('HMGET', META, 'recover_from', 'recover_since')
 local recover_from = recover[1] or '0'
 local reply, leased = {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', RECONCILE, '-inf', int(NOW), 'LIMIT', 0, want)) do
-  local job = read_job(id)
-  if job and job.state == 'unconfirmed' then
-    local since = redis.call('ZSCORE', PREFIX .. 'unconfirmed', id) or redis.call('ZSCORE', PREFIX .. 'parked', id)
+  if tell_doubt(reply, id) then
     leased[#leased + 1] = int(NOW + lease)
     leased[#leased + 1] = id
-    since = since or int(NOW)
-    local f = redis.call('HMGET', job_key(id), 'claimed', 'unmarked')
-    local received = comes_to_us(job) and '1' or '0'
-    for _, field in ipairs({ id, int(job.attempt), since, f[1] or '',
-      f[2] and '0' or '1', job.on_unconfirmed, job.cancel or '', redis.call('GET', PREFIX .. 'body:' .. id) or '',
-      received }) do
-      reply[#reply + 1] = field
-    end
   else
     remove_later('reconcile', id)
   end

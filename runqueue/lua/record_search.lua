@@ -1,44 +1,61 @@
 -- use: trail
 -- What a search for the runs of unconfirmed jobs came to, where it found none.
--- ARGV  now_us, searched_us (when the search began), grace_us, spacing_us, then 4 a job: id, attempt, verdict
---       ('negative' | 'unknown'), next_after_us (when to look again)
+-- ARGV  now_us, searched_us (when the search began), spacing_us, then 7 a job: id, attempt, verdict
+--       ('negative' | 'absent' | 'unknown'), next_after_us (when to look again), wait_us (from when on a search that
+--       finds nothing counts, since the job became unconfirmed), note (what keeps it from being settled, for people),
+--       candidates (JSON: the runs that may be its own; '' = none)
 -- Reply per job: 2 = not unconfirmed any more (ready, canceled or dead), 1 = it stays, 0 = not ours any more
--- Negative counts from `grace` after the job became unconfirmed, and again `spacing` later: a submission
--- may still be on its way. Two of them mean that there is no run. `unknown` says nothing.
--- Then on_unconfirmed decides: auto → ready again; park → stays, for people, without a slot; resubmit → ready
--- again once the grace is over, whatever the search says. A cancel that was asked for forbids it: no run →
--- canceled.
-local searched, grace, spacing = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+-- `negative`: there is no run, and it is known that the search would have found one. `absent`: no run that may be
+-- the job's is there, and nothing shows what that is worth. Both count from `wait` after the job became unconfirmed,
+-- and again `spacing` later: a submission may still be on its way. `unknown` says nothing, and ends what was counted
+-- of `absent`.
+-- Two negatives mean that there is no run. Then on_unconfirmed decides: auto -> ready again; park -> stays, for
+-- people; resubmit -> ready again once the wait is over, whatever the search says. A cancel that was asked for
+-- forbids it: no run -> canceled. Two of whichever of the two give the slot back: nothing that is seen takes it.
+local searched, spacing = tonumber(ARGV[2]), tonumber(ARGV[3])
 local NEEDED = 2
 local reply, looks = {}, {}
 for _, zset in ipairs({ 'reconcile', 'suspects', 'dead' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
 
--- Returns how many negatives count now, and when the next one would.
-local function count_negative(job)
-  local f = redis.call('HMGET', job_key(job.id), 'negatives', 'negative_at')
+-- Counts a search in the fields `<name>s` and `<name>_at`; returns how many count now, and when the next one would.
+local function count_search(job, name)
+  local f = redis.call('HMGET', job_key(job.id), name .. 's', name .. '_at')
   local seen, at = tonumber(f[1] or 0), tonumber(f[2] or 0)
   if seen > 0 and searched < at + spacing then return seen, at + spacing end
-  redis.call('HSET', job_key(job.id), 'negatives', int(seen + 1), 'negative_at', int(searched))
+  redis.call('HSET', job_key(job.id), name .. 's', int(seen + 1), name .. '_at', int(searched))
   return seen + 1, searched + spacing
 end
 
-for i = 5, #ARGV, 4 do
-  local id, verdict, again = ARGV[i], ARGV[i + 2], NOW + tonumber(ARGV[i + 3])
+local function keep_findings(job, note, candidates)
+  redis.call('HSET', job_key(job.id), 'search_note', note)
+  if candidates == '' then
+    redis.call('HDEL', job_key(job.id), 'candidates')
+  else
+    redis.call('HSET', job_key(job.id), 'candidates', candidates)
+  end
+end
+
+for i = 4, #ARGV, 7 do
+  local id, verdict, again, wait = ARGV[i], ARGV[i + 2], NOW + tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
   local job = read_job(id)
   if not job or job.state ~= 'unconfirmed' or job.attempt ~= tonumber(ARGV[i + 1]) then
     reply[#reply + 1] = 0
   else
     local since = tonumber(redis.call('ZSCORE', PREFIX .. 'unconfirmed', id)
       or redis.call('ZSCORE', PREFIX .. 'parked', id) or int(NOW))
-    local is_mature, no_run = NOW >= since + grace, false
-    if verdict == 'negative' and searched >= since + grace then
-      local seen, due = count_negative(job)
-      no_run = seen >= NEEDED
-      again = math.min(again, due)
-    elseif not is_mature then
-      again = math.min(again, since + grace)
+    local is_mature, no_run, is_absent = NOW >= since + wait, false, false
+    if verdict == 'unknown' then
+      redis.call('HDEL', job_key(id), 'absents', 'absent_at')
+    elseif searched >= since + wait then
+      local seen, due = count_search(job, 'absent')
+      again, is_absent = math.min(again, due), seen >= NEEDED
+      if verdict == 'negative' then
+        seen, due = count_search(job, 'negative')
+        again, no_run = math.min(again, due), seen >= NEEDED
+      end
     end
+    if not is_mature then again = math.min(again, since + wait) end
     local leaves = no_run and (job.on_unconfirmed ~= 'park' or job.cancel)
       or (is_mature and job.on_unconfirmed == 'resubmit' and not job.cancel)
     if leaves then
@@ -48,7 +65,8 @@ for i = 5, #ARGV, 4 do
       bump(totals, 'resubmitted', job.state == 'ready' and 1 or 0)
       reply[#reply + 1] = 2
     else
-      if no_run and job.slot ~= '0' then park(job, int(since)) end
+      if (is_absent or no_run) and job.slot ~= '0' then park(job, int(since)) end
+      keep_findings(job, ARGV[i + 5], ARGV[i + 6])
       looks[#looks + 1] = int(math.max(again, NOW))
       looks[#looks + 1] = id
       reply[#reply + 1] = 1

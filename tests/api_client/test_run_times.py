@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api_client.run_times import NO_TIMES, RunTimes, run_times
+from api_client.run_times import NO_TIMES, RunTimes, attempt_age, run_times
 from runqueue.times import packed
 
 CREATED, QUEUED = "2026-01-01T00:00:00Z", "2026-01-01T00:00:02Z"
@@ -56,3 +56,43 @@ def test_nothing_is_told_of_an_empty_answer() -> None:
 )
 def test_the_scripts_are_told_in_milliseconds(times: RunTimes, expected: str) -> None:
     assert packed(*times) == expected
+
+
+def attempt(started: str | None, next_at: str | None = None) -> dict[str, Any]:
+    return {"started_at": started, "next_attempt_at": next_at}
+
+
+FIRST, SECOND = "2026-01-01T00:00:00.25", "2026-01-01T00:10:00"
+NOW = 1767226200.0  # 00:10:00
+
+
+@pytest.mark.parametrize(
+    ("shown", "age"),
+    [
+        (attempt(FIRST), 599.75),
+        ({**attempt(FIRST), "attempts": [attempt(FIRST)]}, 599.75),
+        # A failed attempt, whose next one is due in a minute.
+        (
+            {
+                **attempt(FIRST, "2026-01-01T00:11:00Z"),
+                "attempts": [attempt(FIRST, "2026-01-01T00:11:00Z")],
+            },
+            -60,
+        ),
+        # The second attempt waits: only the first one tells that it was due.
+        ({**attempt(None), "attempts": [attempt(FIRST, "2026-01-01T00:09:00"), attempt(None)]}, 60),
+        ({**attempt(SECOND), "attempts": [attempt(FIRST), attempt(SECOND)]}, 0),
+        (attempt(None), None),
+        ({}, None),
+        ({"started_at": 17, "attempts": {"started_at": FIRST}}, None),
+        ({"started_at": "soon", "attempts": [None, "x", {}, []]}, None),
+    ],
+)
+def test_an_attempt_counts_from_the_latest_start_that_is_told(
+    shown: dict[str, Any], age: float | None
+) -> None:
+    assert attempt_age(shown, NOW) == age
+
+
+def test_without_the_server_s_clock_no_age_is_told() -> None:
+    assert attempt_age(attempt(FIRST), None) is None

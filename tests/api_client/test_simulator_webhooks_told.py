@@ -32,7 +32,7 @@ async def test_a_webhook_sent_again_tells_whether_it_arrived_and_is_signed(way: 
 async def test_a_webhook_cannot_be_sent_again_before_the_end_or_to_nowhere(way: Way) -> None:
     async with account(way, clock=FakeClock()) as (call, _):
         live = await call("run_task", prompt="p", webhook_url="http://127.0.0.1:1/x")
-        with pytest.raises(BadRequestError, match="not over yet"):
+        with pytest.raises(BadRequestError, match="has not reached a terminal state"):
             await call("retry_run_webhook", live.run_id)
     async with account(way, duration=0.0) as (call, _):
         silent = await call("run_task", prompt="p")
@@ -68,7 +68,11 @@ async def test_the_webhook_of_a_run_is_untried_delivered_or_given_up(kind: str, 
             return None not in (await reasons())[1:]
 
         await eventually(are_sent)
-        assert await reasons() == [None, "", "The receiver answered 400"]
+        assert await reasons() == [
+            None,
+            "",
+            "Webhook failed with status code 400, error message: noted",
+        ]
         with pytest.raises(NotFoundError):
             await call("webhook_failure_reason", {"task": "tsk_0", "workflow": "wr_0"}[kind])
 

@@ -47,6 +47,7 @@ def test_every_default_is_the_documented_one() -> None:
         "unconfirmed_grace_seconds": 30,
         "correlation": True,
         "run_tags": True,
+        "shared_account": False,
         "request_checks": "refuse",
         "previous_api_keys": (),
         "webhook_secrets": (),

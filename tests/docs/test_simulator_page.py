@@ -20,10 +20,10 @@ import typer.main
 
 from api_client import ForbiddenError, NotSupported, RateLimitError, RequestOptions, Skyvern
 from api_client.errors import SkyvernError
-from simulator.api import CALLS
 from simulator.cli import cli
 from simulator.faults import ROUTES, Action, Match, Rule
 from simulator.plan import FORCED_KEYS, End
+from simulator.routes import CALLS
 from tests.acceptance.test_up import running_up
 from tests.docs.pages import Example, examples, pattern_of
 
@@ -181,7 +181,7 @@ def test_the_command_that_starts_it_starts_it() -> None:
 def test_every_block_of_shell_is_run() -> None:
     assert PAGE.count("```sh\n") == len(BLOCKS) == len(EXAMPLES) + 1
     assert len(WITH_A_QUEUE) == 1
-    assert len(ALONE) == 2
+    assert len(ALONE) == 3
 
 
 def test_every_option_is_in_the_table_with_its_default() -> None:
@@ -200,10 +200,10 @@ def test_every_option_is_in_the_table_with_its_default() -> None:
     told = {
         name: default
         for name, default in rows.items()
-        if default not in {"list", "simulator-key", "all"}
+        if default not in {"list", "simulator-key", "all", "any"}
     }
     assert told == {name: str(options[name]) for name in told}
-    assert len(told) == len(options) - 4
+    assert len(told) == len(options) - 6
 
 
 def test_every_field_of_a_rule_and_every_action_is_in_a_table() -> None:
@@ -229,7 +229,7 @@ def test_every_action_in_the_table_is_one() -> None:
 def test_every_route_and_key_is_named() -> None:
     routes = PAGE.partition("| `match.route` |")[2].partition("\n")[0]
     assert re.findall(r"`(\w+)`", routes) == list(ROUTES)
-    assert {name for _, _, name, _ in CALLS} <= set(ROUTES)
+    assert {call.name for call in CALLS} <= set(ROUTES)
     for key in (*FORCED_KEYS, *get_args(End)):
         assert f"`{key}`" in PAGE
 

@@ -16,7 +16,7 @@ from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.keys import Keys
 from runqueue.retry import Retry
 from runqueue.scripts import Call
-from runqueue.spec import JobSpec, Priority, When
+from runqueue.spec import JobSpec, Kind, Priority, When
 
 T = TypeVar("T")
 
@@ -58,11 +58,13 @@ def spec(
     on_unconfirmed: str = "",
     retry: Retry | None = None,
     url: str = "",
+    kind: Kind = "task",
+    max_run_seconds: float | None = None,
 ) -> JobSpec:
     """The job with the idempotency key `name`; times are microseconds since 1970."""
     fields = {"prompt": body} | ({"webhook_url": url} if url else {})
     return JobSpec(
-        kind="task",
+        kind=kind,
         body=fields,
         canonical=orjson.dumps(fields),
         custom_id=name,
@@ -74,6 +76,7 @@ def spec(
         namespace="clockwork",
         on_unconfirmed=on_unconfirmed,
         retry=retry,
+        max_run_seconds=max_run_seconds,
     )
 
 
@@ -271,8 +274,8 @@ class Clockwork:
         self, job_id: str, verdict: str = "negative", attempt: int = 1, again: float = 600
     ) -> int:
         """Record a search that found no run."""
-        item = Searched(job_id, attempt, verdict, round(again * SECOND))
-        call = stages.record_search(self.account, [item], self.now, GRACE, SPACING)
+        item = Searched(job_id, attempt, verdict, round(again * SECOND), GRACE)
+        call = stages.record_search(self.account, [item], self.now, SPACING)
         return self.run(call)[0]
 
     def deny(self, job_id: str, attempt: int = 1) -> int:

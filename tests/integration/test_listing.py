@@ -9,6 +9,7 @@ from runqueue.batches import JobPage
 from runqueue.errors import InvalidRequest
 from runqueue.job import JobState
 from runqueue.keys import Keys
+from runqueue.run_limits import WORKFLOW_RUN_US
 from tests.integration.clockwork import DAY, KEEP, SECOND, Clockwork
 
 
@@ -103,7 +104,7 @@ def test_jobs_of_an_indexed_state_come_the_first_in_time_first(clock: Clockwork)
 def test_unconfirmed_jobs_without_a_slot_are_listed_too(clock: Clockwork) -> None:
     jobs = clock.doubtful(5)
     clock.wait(7_201)
-    clock.sweep("free_slots", 7_200 * SECOND)
+    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US)
     assert len(clock.members("parked")) == 5
     jobs += clock.doubtful(2)
     assert sorted(listed(clock, 2, state="unconfirmed")) == sorted(jobs)

@@ -449,8 +449,8 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
     due = clock.run(stages.reconcile_claim(clock.account, "p1", 500, 0, LEASE))
     assert len(due.items) == 500
     for code in (1, 2):
-        found_none = [items.Searched(job, 1, "negative", SECOND) for job in jobs]
-        call = stages.record_search(clock.account, found_none, clock.now, 30 * SECOND, 30 * SECOND)
+        found_none = [items.Searched(job, 1, "negative", SECOND, 30 * SECOND) for job in jobs]
+        call = stages.record_search(clock.account, found_none, clock.now, 30 * SECOND)
         assert clock.run(call) == [code] * 1_000
         clock.wait(30)
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)

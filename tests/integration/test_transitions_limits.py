@@ -6,6 +6,7 @@ import pytest
 
 from runqueue import calls, stages
 from runqueue.items import GivenBack, Lost
+from runqueue.run_limits import WORKFLOW_RUN_US
 from tests.integration.clockwork import LEASE, SECOND, Clockwork, spec
 
 
@@ -282,11 +283,11 @@ def test_a_parked_job_gives_its_slot_back_after_the_longest_run_and_is_still_ado
     assert clock.claimed() == [parked]
     clock.run(stages.mark_unconfirmed(clock.account, [Lost(parked, 1, "who knows")]))
     clock.wait(7_199)
-    assert clock.sweep("free_slots", 7_200 * SECOND) == 0
+    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 0
     assert clock.claimed() == []
     clock.wait(1)
-    assert clock.sweep("free_slots", 7_200 * SECOND) == 1
-    assert clock.sweep("free_slots", 7_200 * SECOND) == 0
+    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 1
+    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 0
     assert clock.state(parked) == "unconfirmed"
     assert clock.claimed() == [waiting]
 

@@ -4,6 +4,7 @@ import pytest
 import redis
 
 from runqueue import stages
+from runqueue.run_limits import WORKFLOW_RUN_US
 from tests.integration.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
 
 
@@ -27,7 +28,7 @@ def test_a_new_account_is_up_to_date_at_once_and_stays_as_it_is(clock: Clockwork
 def test_unconfirmed_jobs_of_an_older_version_are_looked_for(clock: Clockwork) -> None:
     with_slot, parked = clock.doubtful(2)
     clock.wait(7_200)
-    clock.sweep("free_slots", 7_200 * SECOND)
+    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US)
     made_old(clock)
     assert migrate(clock)
     clock.heartbeat(first=True)

@@ -11,8 +11,8 @@ from runqueue.items import Finished
 from tests.integration.clockwork import KEEP, SECOND, Clockwork
 from tests.integration.webhooks import (
     BODY,
+    RELAY_AFTER,
     SIGNED,
-    SKYVERN_TRIES,
     SPAN,
     ask,
     awaited,
@@ -269,7 +269,7 @@ def test_people_read_how_a_webhook_stands(clock: Clockwork) -> None:
 def test_what_skyvern_signed_is_kept_also_after_a_webhook_was_given_up(clock: Clockwork) -> None:
     (job_id,) = awaited(clock)
     assert clock.finish(job_id) == 1
-    clock.wait(SKYVERN_TRIES + 1)
+    clock.wait(RELAY_AFTER + 1)
     (item,) = due(clock)
     assert record(clock, outcome(item, "gave_up")) == [1]
     assert receive(clock, told(job_id)) == ["duplicate"]

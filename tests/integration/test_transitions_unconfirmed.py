@@ -4,6 +4,7 @@ import pytest
 
 from runqueue import calls, items, operator_calls, stages
 from runqueue.items import Answer, Doubtful, Searched, Taken
+from runqueue.run_limits import WORKFLOW_RUN_US
 from runqueue.scripts import Call
 from tests.integration.clockwork import CLAIM_AGE, GRACE, LEASE, SECOND, SPACING, Clockwork
 
@@ -80,7 +81,7 @@ def test_a_parked_job_is_still_looked_for_with_the_time_its_doubt_began(clock: C
     (job,) = clock.doubtful()
     since = clock.now
     clock.wait(7_200)
-    assert clock.sweep("free_slots", 7_200 * SECOND) == 1
+    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 1
     assert [doubt.since_us for doubt in reconcile(clock).items] == [since]
     assert clock.members("parked") == [job]
 
@@ -185,8 +186,8 @@ def test_jobs_settled_by_searches_go_to_the_heads_of_their_lanes_and_wake_the_cl
     clock.client.delete(clock.key("wake"))
     for _ in range(2):
         clock.wait(30)
-        items = [Searched(job, 1, "negative", SECOND) for job in jobs]
-        clock.run(stages.record_search(clock.account, items, clock.now, GRACE, SPACING))
+        items = [Searched(job, 1, "negative", SECOND, GRACE) for job in jobs]
+        clock.run(stages.record_search(clock.account, items, clock.now, SPACING))
     assert clock.client.llen(clock.key("wake")) == 1
     assert set(clock.claimed(2)) == set(jobs)
     assert clock.client.hget(clock.key("counters"), "resubmitted") == b"2"
@@ -274,7 +275,7 @@ def test_the_slot_is_free_once_there_is_surely_no_run(clock: Clockwork) -> None:
 def test_a_parked_job_that_surely_has_no_run_gives_no_second_slot_back(clock: Clockwork) -> None:
     (job,) = clock.doubtful()
     clock.wait(7_200)
-    clock.sweep("free_slots", 7_200 * SECOND)
+    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US)
     assert clock.deny(job) == 2
     assert clock.run(calls.stats(clock.account)).live == 0
     assert clock.members("parked") == []
@@ -419,8 +420,8 @@ def test_a_search_counts_from_when_it_began_not_from_when_it_was_recorded(
     (job,) = clock.doubtful()
     began = clock.now
     clock.wait(50)
-    found_none = [Searched(job, 1, "negative", SECOND)]
-    clock.run(stages.record_search(clock.account, found_none, began, GRACE, SPACING))
+    found_none = [Searched(job, 1, "negative", SECOND, GRACE)]
+    clock.run(stages.record_search(clock.account, found_none, began, SPACING))
     assert clock.field(job, "negatives") is None
 
 

@@ -17,8 +17,8 @@ BODY = b'{"status":"completed"}'
 SIGNED = "5e1f 1800000000"
 #: How long a delivery that nobody recorded is left alone, and how long one is worth a try.
 DELIVERY_LEASE, SPAN = 20 * SECOND, 2 * DAY
-#: What a late webhook has behind it: Skyvern's own tries.
-SKYVERN_TRIES = 100
+#: Seconds that an end which a poll saw waits for Skyvern's own webhook.
+RELAY_AFTER = 3
 
 
 def awaited(clock: Clockwork, n: int = 1, **options: Any) -> list[str]:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,15 @@ from tests.valkeys import start_valkey
 #: and jobs whose answer is not lost, among the others and after them.
 LOSSES = (Loss.CUT, Loss.ERROR, Loss.KILL, Loss.BEFORE)
 MIXED, NOT_LOST = "mixed", Loss.NONE.value
+_MIX = (Loss.CUT, Loss.ERROR, Loss.BEFORE, Loss.NONE)
 #: Jobs in a mixed set, at most.
 MIXED_JOBS = 40
+#: Answers that one worker waits for when it is killed: so few that none is waited for as long as a
+#: minute, when the worker itself would give it up.
+KILL_AT_ONCE = 40
+#: After so many answers that are lost comes one that is not: the queue takes a server that fails
+#: ten times in a row for one that is down, and waits.
+CONTROL_EVERY = 3
 #: Seconds until a job that is still unconfirmed counts as one that does not settle: a task without
 #: URL alone waits for 15 minutes.
 SETTLE_SECONDS = float(os.environ.get("SETTLE_SECONDS", "1500"))
@@ -43,7 +52,7 @@ WORKERS = {
     "RUNQUEUE_MAX_BURST_SIZE": "10",
     "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
     "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "40",
-    "RUNQUEUE_PLACES": "400",
+    "RUNQUEUE_PLACES": "100",
     "RUNQUEUE_POLL_MIN_SECONDS": "2",
     "RUNQUEUE_POLL_MAX_SECONDS": "20",
     "RUNQUEUE_MAX_RUN_SECONDS": "7200",
@@ -69,6 +78,10 @@ class JobSet:
     losses: list[Loss]
     lines: list[dict[str, Any]]
     job_ids: list[str] = field(default_factory=list)
+
+
+#: One job: its set and its line.
+JobOfSet = tuple[JobSet, dict[str, Any]]
 
 
 @dataclass(slots=True)
@@ -211,11 +224,11 @@ class Judge:
             killed, others, controls = self._make_sets()
             for each in (*killed, *others, *controls):
                 proxy.announce(each.key, each.losses)
-            kept = len(controls) // 2
-            self._kill_while_waiting(parts, proxy, killed, controls[: len(killed) // 2])
-            self._lose(parts, proxy, others, controls[len(killed) // 2 : -kept])
+            self._kill_while_waiting(parts, proxy, killed)
+            kept = len(self._kinds)
+            self._lose(parts, proxy, others, controls[kept:])
             # Runs made after every loss: only such a one can show that a search would have found.
-            self._enqueue(parts.queue, controls[-kept:])
+            self._enqueue(parts.queue, _spread([], controls[:kept]))
             jobs = self._wait(parts.queue)
             self.outcome.seconds = time.monotonic() - start
             for each in self._sets:
@@ -236,12 +249,13 @@ class Judge:
                 (killed if loss is Loss.KILL else others).append(made)
             if kind.equal > 1:
                 count = min(kind.equal, MIXED_JOBS)
-                losses = [LOSSES[number % len(LOSSES)] for number in range(count)]
+                losses = [_MIX[number % len(_MIX)] for number in range(count)]
                 self._random.shuffle(losses)
-                killed.append(self._set(kind, MIXED, losses))
-        # Enough of them that the queue does not take the server for one that is down.
+                others.append(self._set(kind, MIXED, losses))
+        lossy = sum(len(each.lines) for each in others)
+        rounds = 1 + ceil(lossy / CONTROL_EVERY / max(1, len(self._kinds)))
         controls = [
-            self._set(kind, NOT_LOST, [Loss.NONE]) for _ in range(3) for kind in self._kinds
+            self._set(kind, NOT_LOST, [Loss.NONE]) for _ in range(rounds) for kind in self._kinds
         ]
         for sets in (killed, others):
             self._random.shuffle(sets)
@@ -261,29 +275,37 @@ class Judge:
         self._sets.append(made)
         return made
 
-    def _enqueue(self, queue: RunQueue, sets: Iterable[JobSet]) -> None:
-        """Submit sets to the queue, in their order."""
-        pairs = [(each, line) for each in sets for line in each.lines]
-        for start in range(0, len(pairs), 500):
-            part = pairs[start : start + 500]
-            for (each, _), job in zip(part, queue.enqueue_many([p[1] for p in part]), strict=True):
+    def _enqueue(self, queue: RunQueue, jobs: Sequence[JobOfSet]) -> None:
+        """Submit jobs to the queue, in their order."""
+        for start in range(0, len(jobs), 500):
+            part = jobs[start : start + 500]
+            answers = queue.enqueue_many([line for _, line in part])
+            for (each, _), job in zip(part, answers, strict=True):
                 each.job_ids.append(job.job_id)
 
     def _kill_while_waiting(
-        self, parts: Factory, proxy: LossyProxy, killed: list[JobSet], controls: list[JobSet]
+        self, parts: Factory, proxy: LossyProxy, killed: Sequence[JobSet]
     ) -> None:
-        self._enqueue(parts.queue, _mixed(killed, controls))
-        victim = parts.start_worker()
-        waiting = sum(each.losses.count(Loss.KILL) for each in killed)
-        until(lambda: proxy.held == waiting, SUBMIT_SECONDS, f"{waiting} answers to be held")
-        victim.kill()
-        victim.wait()
+        """Kill a worker over every few of these jobs, while it waits for all their answers."""
+        jobs = _spread(killed, [])
+        for start in range(0, len(jobs), KILL_AT_ONCE):
+            part = jobs[start : start + KILL_AT_ONCE]
+            expected = proxy.held + len(part)
+            self._enqueue(parts.queue, part)
+            victim = parts.start_worker()
+            until(
+                partial(_has_held, proxy, expected),
+                SUBMIT_SECONDS,
+                f"{len(part)} answers to be held",
+            )
+            victim.kill()
+            victim.wait()
         proxy.release()
 
     def _lose(
         self, parts: Factory, proxy: LossyProxy, others: list[JobSet], controls: list[JobSet]
     ) -> None:
-        self._enqueue(parts.queue, _mixed(others, controls))
+        self._enqueue(parts.queue, _spread(others, controls))
         parts.start_worker()
         parts.start_worker()
         until(
@@ -308,17 +330,20 @@ class Judge:
             time.sleep(2)
 
 
-def _mixed(sets: Sequence[JobSet], controls: Sequence[JobSet]) -> list[JobSet]:
-    """Spread controls evenly among sets."""
-    jobs = sum(len(each.lines) for each in sets)
-    mixed, spent = [], 0
-    left = list(controls)
-    for each in sets:
-        mixed.append(each)
-        spent += len(each.lines)
-        while left and (len(controls) - len(left)) * jobs < spent * len(controls):
-            mixed.append(left.pop())
-    return mixed + left
+def _has_held(proxy: LossyProxy, expected: int) -> bool:
+    return proxy.held >= expected
+
+
+def _spread(sets: Sequence[JobSet], controls: Sequence[JobSet]) -> list[JobOfSet]:
+    """Return the jobs of sets, with a control after every few."""
+    lossy = [(each, line) for each in sets for line in each.lines]
+    left = [(each, line) for each in controls for line in each.lines]
+    spread: list[JobOfSet] = []
+    for number, pair in enumerate(lossy, 1):
+        spread.append(pair)
+        if number % CONTROL_EVERY == 0 and left:
+            spread.append(left.pop())
+    return spread + left
 
 
 def _is_over(job: Job) -> bool:
@@ -347,6 +372,8 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
     visible = sum(job.state is JobState.UNCONFIRMED for job in jobs)
     nobodys = len(loss_of) - len(right)
     too_many = max(0, len(loss_of) - len(jobs))
+    unseen = sum(s.loss is Loss.BEFORE for s in submissions)
+    not_lost = each.losses.count(Loss.NONE)
     settled = [loss_of[run_id] for run_id in right]
     return Verdict(
         jobs=len(each.lines),
@@ -361,13 +388,10 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
         wrong=len(owned) - len(right),
         with_run=sum(loss.makes_run and loss is not Loss.NONE for loss in loss_of.values()),
         with_run_settled=sum(loss is not Loss.NONE for loss in settled),
-        without_run=sum(s.loss is Loss.BEFORE for s in submissions),
-        without_run_settled=0
-        if each.name == NOT_LOST
-        else min(
-            sum(loss is Loss.NONE for loss in settled),
-            sum(s.loss is Loss.BEFORE for s in submissions),
-        ),
+        without_run=unseen,
+        without_run_settled=min(unseen, sum(loss is Loss.NONE for loss in settled) - not_lost)
+        if unseen
+        else 0,
         visible=visible,
     )
 

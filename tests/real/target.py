@@ -34,7 +34,7 @@ class Target:
     """
 
     base_url: str
-    api_key: str
+    api_key: str = field(repr=False)
     version: str
     server: SkyvernServer | None
     has_browser: bool

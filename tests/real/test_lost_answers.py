@@ -1,8 +1,9 @@
 """Every kind of request, every way of losing its answer: nothing runs twice, nothing is lost.
 
-Each kind is a test, `-k` selects kinds; the jobs of all that were selected go through one queue at
-once. The table is printed (`-rP`) and written to `.real/results/`, which docs/reliability.md is
-made from. SETTLE_SECONDS says how long is waited for what does not settle (1500).
+Each kind is a test, and `-k` selects kinds (`-k 'real and workflow_webhook'`); the jobs of all that
+were selected go through one queue at once. The table is printed (`-rP`) and written to
+`.real/results/`, which docs/reliability.md is made from. SETTLE_SECONDS says how long is waited for
+what does not settle (1500).
 """
 
 import sys
@@ -59,7 +60,7 @@ def _selected(request: pytest.FixtureRequest) -> list[RequestKind]:
     return [kind for kind in ALL if kind.name in names] or list(ALL)
 
 
-@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.slug)
 def test_no_lost_answer_runs_twice_is_lost_or_adopts_another_jobs_run(
     outcome: Outcome, kind: RequestKind
 ) -> None:

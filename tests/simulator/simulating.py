@@ -44,7 +44,7 @@ class Client:
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body)
-        headers = KEY if headers is None else headers
+        headers = {"content-type": "application/json"} | (KEY if headers is None else headers)
         async with self.session.request(
             method, self.url + path, data=data, headers=headers
         ) as answer:

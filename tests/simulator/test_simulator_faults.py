@@ -19,6 +19,7 @@ async def post_raw(client: Client, body: dict[str, Any] | None = None) -> tuple[
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
     writer.write(
         b"POST /v1/run/tasks HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n"
+        b"Content-Type: application/json\r\n"
         b"x-api-key: %b\r\nContent-Length: %d\r\n\r\n%b"
         % (KEY["x-api-key"].encode(), len(content), content)
     )
@@ -210,6 +211,7 @@ async def test_a_client_that_drops_the_connection_after_the_body_gets_a_run() ->
         _, writer = await asyncio.open_connection(url.hostname, url.port)
         writer.write(
             b"POST /v1/run/tasks HTTP/1.1\r\nHost: sim\r\nx-api-key: simulator-key\r\n"
+            b"Content-Type: application/json\r\n"
             b'Content-Length: 15\r\n\r\n{"prompt": "p"}'
         )
         writer.transport.abort()

@@ -19,7 +19,7 @@ async def test_the_ledger_holds_every_run_with_the_title_that_was_sent() -> None
         "title": "t [rq:a.1]",
         "prompt": "Do it",
         "webhook_url": None,
-        "url": "https://a.test",
+        "url": "https://a.test/",
         "workflow_id": None,
         "created": clock.now,
         "ended": clock.now + 10,
@@ -27,7 +27,7 @@ async def test_the_ledger_holds_every_run_with_the_title_that_was_sent() -> None
         "webhook_failure_reason": None,
     }
     assert lines[1]["run_id"] == workflow
-    assert (lines[1]["workflow_id"], lines[1]["webhook_url"]) == ("wpid_1", "https://hook.test")
+    assert (lines[1]["workflow_id"], lines[1]["webhook_url"]) == ("wpid_1", "https://hook.test/")
 
 
 async def test_the_summary_counts_what_arrived_and_what_was_live() -> None:

@@ -29,8 +29,9 @@ def started(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def post(url: str, body: object) -> object:
+    headers = {"x-api-key": "other", "content-type": "application/json"}
     request = urllib.request.Request(
-        url, data=json.dumps(body).encode(), headers={"x-api-key": "other"}, method="POST"
+        url, data=json.dumps(body).encode(), headers=headers, method="POST"
     )
     with urllib.request.urlopen(request, timeout=20) as answer:
         return json.load(answer)

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from simulator.fields import TaskFields
 from simulator.options import Options
-from simulator.search import ListQuery, find
+from simulator.runs import Status
+from simulator.search import Found, ListQuery, find
 from simulator.store import Store
 from simulator.submissions import task_submission
+from simulator.tags import Terms
 from tests.simulator.simulating import FakeClock, simulating
 
 
@@ -14,7 +17,7 @@ from tests.simulator.simulating import FakeClock, simulating
     [
         ("task", {"title": "Has the NEEDLE within"}, True),
         ("task", {"url": "https://a.test/needle"}, True),
-        ("task", {"extra_http_headers": {"x-mark": "needle"}}, True),
+        ("task", {"extra_http_headers": {"x-mark": "needle"}}, False),
         ("workflow", {"webhook_url": "https://a.test/?rq=needle"}, True),
         ("workflow", {"parameters": {"who": "needle"}}, True),
         ("workflow", {"parameters": {"who": {"deep": "needle"}}}, True),
@@ -23,7 +26,7 @@ from tests.simulator.simulating import FakeClock, simulating
         ("task", {"prompt": "needle"}, False),
         ("task", {"webhook_url": "https://a.test/?rq=needle"}, False),
         ("workflow", {"title": "needle"}, False),
-        ("workflow", {"workflow_id": "needle"}, False),
+        ("workflow", {"workflow_id": "needle"}, True),
         ("workflow", {"run_metadata": {"mark": "needle"}}, False),
         ("workflow", {"parameters": {"undeclared": "needle"}}, False),
     ],
@@ -66,16 +69,16 @@ async def test_a_run_is_listed_by_the_status_it_has_now() -> None:
 def test_live_runs_are_walked_once_a_second_and_none_that_ended_since_is_listed() -> None:
     clock = FakeClock()
     store = Store(Options(duration=10), clock, lambda _: None)
-    submission = task_submission(b'{"prompt": "Read it."}')
+    submission = task_submission(TaskFields(prompt="Read it.")).submission
     old = store.create(submission, "k")
     clock.advance(9.5)
     new = store.create(submission, "k")
-    live = ListQuery(status=frozenset({"created", "queued", "running"}))
-    assert find(store, live, clock()) == [new, old]
+    live = ListQuery(status=[Status.CREATED, Status.QUEUED, Status.RUNNING])
+    assert find(store, live, Terms(), clock()) == [Found(new), Found(old)]
 
     clock.advance(0.7)
 
-    assert find(store, live, clock()) == [new]
+    assert find(store, live, Terms(), clock()) == [Found(new)]
     assert list(store.live_newest_first()) == [new, old]
     clock.advance(0.5)
     assert list(store.live_newest_first()) == [new]
@@ -97,8 +100,10 @@ async def test_a_search_sees_the_first_thousand_matches_only() -> None:
 
         query = "search_key=needle&page_size=90&page="
         assert len(await client.search(f"{query}12")) == 10
-        assert await client.search(f"{query}13") == []
+        status, answer = await client.call("GET", f"/v1/runs?{query}13")
         assert len(await client.search("page_size=90&page=12")) == 12
+    assert status == 400
+    assert "the first 1000 matches" in answer["detail"]
 
 
 @pytest.mark.parametrize(

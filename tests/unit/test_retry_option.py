@@ -130,7 +130,7 @@ def with_codes(retry_on: list[str], codes: Any) -> dict[str, Any]:
 
 
 def test_a_task_s_own_error_codes_are_taken() -> None:
-    line = with_codes(["failed", "out_of_stock", "x" * 256], {"out_of_stock": "", "x" * 256: None})
+    line = with_codes(["failed", "out_of_stock", "x" * 256], {"out_of_stock": "", "x" * 256: ""})
 
     retry = parse_line(line).retry
 

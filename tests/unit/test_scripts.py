@@ -31,9 +31,9 @@ def code(name: str) -> str:
 def test_there_are_scripts_to_test() -> None:
     assert {"enqueue", "claim", "mark_running", "finish", "retire"} <= set(NAMES)
     assert [
-        *("batches", "board", "capacity", "clock", "core", "deliveries", "endpoints", "files"),
-        *("groups", "holds", "jobs", "lanes", "limits", "line", "lists", "packed", "runs", "save"),
-        *("server", "strays", "times", "trail"),
+        *("batches", "board", "capacity", "clock", "core", "deliveries", "doubts", "endpoints"),
+        *("files", "groups", "guesses", "holds", "jobs", "lanes", "limits", "line", "lists"),
+        *("packed", "run_limits", "runs", "save", "server", "strays", "times", "trail"),
         *("trust", "webhooks"),
     ] == LIBS
 

@@ -95,12 +95,14 @@ async def ended(bench: Bench, webhook_url: str, *, site: str = INSTANT) -> str:
     return job_id
 
 
-async def told(bench: Bench, webhook_url: str, body: bytes = BODY) -> str:
+async def told(
+    bench: Bench, webhook_url: str, body: bytes = BODY, custom_id: str | None = None
+) -> str:
     """Bring a job to the end of its run, which a webhook of Skyvern's tells; return its id."""
     request = TaskRunRequest(
         prompt="Read it.", url=INSTANT, engine="skyvern-1.0", webhook_url=webhook_url
     )
-    job_id = bench.queue.enqueue(request).job_id
+    job_id = bench.queue.enqueue(request, idempotency_key=custom_id).job_id
     await bench.one_pass("submit")
     job = bench.job(job_id)
     signed = signature(body)

@@ -192,6 +192,8 @@ async def test_a_run_that_hangs_is_looked_at_when_its_time_is_up_although_lists_
 
         bench.set(hung, "started", bench.now_us() - 61_000_000)
         bench.client.zadd("runqueue:{default}:poll", {hung: 0})
+        shown = {"run_id": "tsk_1", "status": "running", "started_at": None}
+        await bench.api.fault({"status": 200, "body": shown}, match={"route": "get_run"}, times=1)
         for kind in ("poll", "cancel", "poll"):
             await bench.one_pass(kind)
 

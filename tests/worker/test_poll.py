@@ -1,6 +1,7 @@
 """Polling: how often a run is looked at, and what each answer means for its job."""
 
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from runqueue import JobState
 from tests.simulator.simulating import FakeClock, eventually
-from tests.worker.working import INSTANT, Bench, working
+from tests.worker.working import INSTANT, KEYS, Bench, working
 from worker import poll
 from worker.poll import spacing
 
@@ -207,6 +208,14 @@ async def test_a_poll_that_nobody_records_comes_again_after_its_lease(
         assert not (await bench.one_pass("poll")).items
 
 
+async def begun_ago(bench: Bench, seconds: float, *, polls: int = 1) -> None:
+    """Have the API show to the next polls that the run's current attempt began so long ago."""
+    moment = datetime.fromtimestamp(time.time() - seconds, UTC).replace(tzinfo=None)
+    shown = {"run_id": "tsk_1", "status": "running", "started_at": moment.isoformat()}
+    action = {"status": 200, "body": shown}
+    await bench.api.fault(action, match={"route": "get_run"}, times=polls)
+
+
 async def end_it(bench: Bench) -> None:
     """Look, cancel, and look again."""
     await bench.one_pass("poll")
@@ -235,6 +244,7 @@ async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(
     async with working(client, redis_url, max_run_seconds=60) as bench:
         young, hung = await bench.submitted(2)
         bench.set(hung, "started", bench.now_us() - 61_000_000)
+        await begun_ago(bench, 65, polls=2)
 
         await end_it(bench)
 
@@ -243,6 +253,63 @@ async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(
         assert job.reason == "deadline: the run took longer than 60 s"
         assert bench.job(young).state is JobState.RUNNING
         assert [run["status"] for run in await bench.runs()].count("canceled") == 1
+
+
+async def test_a_job_may_have_a_limit_of_its_own_longer_or_shorter(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, max_run_seconds=60) as bench:
+        (short,) = await bench.submitted(max_run_seconds=30)
+        (long,) = await bench.submitted(max_run_seconds=90.5)
+        for job_id in (short, long):
+            bench.set(job_id, "started", bench.now_us() - 61_000_000)
+        await begun_ago(bench, 65, polls=2)
+
+        await end_it(bench)
+
+        assert bench.job(short).reason == "deadline: the run took longer than 30 s"
+        assert bench.job(long).state is JobState.RUNNING
+        assert (bench.job(short).max_run_seconds, bench.job(long).max_run_seconds) == (30, 90.5)
+        bench.set(long, "started", bench.now_us() - 95_000_000)
+        await begun_ago(bench, 95)
+        due(bench, long)
+        await end_it(bench)
+        assert bench.job(long).reason == "deadline: the run took longer than 90.5 s"
+
+
+async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, max_run_seconds=60) as bench:
+        (job_id,) = await bench.submitted()
+        bench.set(job_id, "started", bench.now_us() - 100_000_000)
+        await begun_ago(bench, 20)
+
+        await bench.one_pass("poll")
+
+        assert not bench.job(job_id).cancel_requested
+        begun = int(bench.client.hget(f"{KEYS.prefix}job:{job_id}", "begun") or 0)
+        assert bench.now_us() - begun > 18_000_000  # a Date has whole seconds
+        # It counts from there until a GET tells of yet another attempt.
+        bench.set(job_id, "begun", bench.now_us() - 61_000_000)
+        await begun_ago(bench, 65)
+        due(bench, job_id)
+        await end_it(bench)
+        assert bench.job(job_id).reason == "deadline: the run took longer than 60 s"
+
+
+async def test_a_run_that_has_not_started_counts_from_its_acceptance(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, max_run_seconds=60) as bench:
+        (job_id,) = await bench.submitted()
+        bench.set(job_id, "started", bench.now_us() - 61_000_000)
+        shown = {"run_id": bench.job(job_id).run_id, "status": "queued", "started_at": None}
+        await bench.api.fault({"status": 200, "body": shown}, match={"route": "get_run"}, times=1)
+
+        await end_it(bench)
+
+        assert bench.job(job_id).state is JobState.FAILED
 
 
 async def test_a_run_that_completes_before_its_overdue_cancel_keeps_its_result(

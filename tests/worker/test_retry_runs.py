@@ -109,7 +109,7 @@ async def test_a_terminated_run_is_run_again_where_that_is_named(
         assert bench.job(job_id).state is JobState.SCHEDULED
 
 
-CODES = {"out_of_stock": "None is left.", "login_failed": None}
+CODES = {"out_of_stock": "None is left.", "login_failed": "The login is refused."}
 
 
 def out_of_stock(**more: Any) -> dict[str, Any]:

@@ -435,3 +435,40 @@ async def test_a_stop_while_the_call_is_on_the_wire_leaves_the_job_unconfirmed(
 
         job = bench.job(job_id)
         assert (job.state, job.reason) == (JobState.UNCONFIRMED, "the worker was stopped")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (403, "Workflow tagging is not enabled for this organization."),
+        (400, "run_metadata: not available on this plan"),
+    ],
+)
+async def test_a_server_that_refuses_our_tag_gets_the_job_again_without_one(
+    client: redis.Redis, redis_url: str, status: int, words: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.fault(answer(status, {"detail": words}), match={"method": "POST"}, times=1)
+        request = WorkflowRunRequest(workflow_id="wpid_1", parameters={"sim_end": "never"})
+        job_id = bench.queue.enqueue(request).job_id
+
+        await bench.one_pass("submit")
+        assert bench.job(job_id).state is JobState.READY
+        await bench.one_pass("submit")
+
+        assert bench.job(job_id).state is JobState.RUNNING
+        assert not bench.account.tags_runs
+
+
+async def test_a_refusal_that_is_not_about_tags_is_the_requests_own(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        fault = answer(400, {"detail": "Missing value for parameter stage"})
+        await bench.api.fault(fault, match={"method": "POST"}, times=1)
+        job_id = bench.queue.enqueue(WorkflowRunRequest(workflow_id="wpid_1")).job_id
+
+        await bench.one_pass("submit")
+
+        assert bench.job(job_id).state is JobState.DEAD
+        assert bench.account.tags_runs

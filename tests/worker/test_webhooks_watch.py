@@ -139,7 +139,7 @@ async def test_an_answer_of_200_says_only_that_skyvern_tried(
 
         found = await delivered(bench, job_id)
         assert (found.state, found.attempts) == (DeliveryState.PENDING, 1)
-        assert (found.status, found.error) == (500, "The receiver answered 500")
+        assert (found.status, found.error) == (500, "the receiver answered 500")
         assert 0.5 < wait_of(bench, job_id) <= 1.1
 
         looks = await bench.calls("task")
@@ -157,7 +157,7 @@ async def test_a_receiver_that_skyvern_cannot_reach_is_tried_again_without_its_u
         found = await delivered(bench, job_id)
 
         assert (found.state, found.status) == (DeliveryState.PENDING, None)
-        assert (found.error or "").startswith("The receiver could not be reached")
+        assert (found.error or "").startswith("Could not reach URL")
         assert "secret-path" not in str(logged)
 
 
@@ -188,7 +188,7 @@ async def test_what_the_api_says_to_sending_again(
     tries: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watch, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(watch, "REPLAY_SECONDS", 0.3)
     async with receiving() as user, delivering(client, redis_url) as bench:
         await bench.api.fault(action, match={"route": "retry_webhook"})
         job_id = await failed(bench, user.url)

@@ -68,13 +68,13 @@ local function job_key(id) return PREFIX .. 'job:' .. id end
 local function read_job(id)
   local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'priority', 'group', 'batch',
     'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
-    'delivery', 'canary', 'ready_at', 'created')
+    'delivery', 'canary', 'ready_at', 'created', 'max_run')
   if not f[1] then return nil end
   return { id = id, state = f[1], attempt = tonumber(f[2] or 0), priority = f[3] or '2',
     group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
     process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0),
     on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0), via = f[15], delivery = f[16],
-    canary = f[17], since = f[18] or f[19] }
+    canary = f[17], since = f[18] or f[19], max_run = f[20] and tonumber(f[20]) }
 end
 
 -- Counts `n` jobs that begin in a state.

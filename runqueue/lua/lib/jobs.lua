@@ -74,7 +74,8 @@ end
 -- One that gave its slot back stands in `parked`; its record forgets that with the state.
 local function no_longer_unconfirmed(job)
   remove_later('reconcile', job.id)
-  redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'claimed')
+  redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'absents', 'absent_at', 'claimed',
+    'search_note', 'candidates')
   if job.slot == '0' then
     remove_later('parked', job.id)
     redis.call('HDEL', job_key(job.id), 'slot')

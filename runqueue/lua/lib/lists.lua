@@ -22,18 +22,20 @@ local function read_lists()
 end
 
 -- True for a run that is left to lists from now on. One that no list reaches would wait for the next one in vain.
-local function may_join(started)
+-- `since` = when its time began to count, `limit` = how long that is (absent = the account's).
+local function may_join(started, since, limit)
   local lists = read_lists()
-  return lists.on and lists.room > 0 and started >= lists.reach and started + lists.max_run > NOW
+  return lists.on and lists.room > 0 and started >= lists.reach
+    and (since or started) + (limit or lists.max_run) > NOW
 end
 
 -- Returns when it is looked at if no list tells of it.
-local function join(id, started)
+local function join(id, since, limit)
   local lists = read_lists()
   lists.room = lists.room - 1
   joins[#joins + 1] = now_text()
   joins[#joins + 1] = id
-  return math.min(NOW + math.max(BACKSTOP, 3 * (lists.mean or 0)), started + lists.max_run)
+  return math.min(NOW + math.max(BACKSTOP, 3 * (lists.mean or 0)), since + (limit or lists.max_run))
 end
 
 local function save_joins() in_parts('ZADD', LISTED, joins) end

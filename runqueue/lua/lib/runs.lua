@@ -1,6 +1,7 @@
 -- Taking a run on as a job's own, and its end.
--- A webhook that comes late has Skyvern's own tries behind it: it makes three, up to 94 s after the end.
-local SKYVERN_TRIES, FIRST_WATCH = 100000000, 10000000
+-- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, trust.lua), not after its
+-- three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.
+local FIRST_WATCH = 10000000
 
 -- Adopted is the run of the current attempt, or of a higher one whose claim Redis lost.
 local function adopts(job, attempt)
@@ -77,7 +78,7 @@ local relays_due = false
 -- From its end on the webhook of a run is a matter of its own; `signed` ('' = Skyvern's did not come, yet).
 local function begin_delivery(job, signed)
   if job.via ~= 'relay' and job.via ~= 'watch' then return end
-  local due = NOW + (job.via == 'watch' and FIRST_WATCH or SKYVERN_TRIES)
+  local due = NOW + (job.via == 'watch' and FIRST_WATCH or OUTRUN)
   if signed ~= '' then
     redis.call('HSET', job_key(job.id), 'signed', signed)
     if job.via == 'relay' then due, relays_due = NOW, true end

@@ -6,7 +6,10 @@
 local MOST_TRUST, TRUSTED, LOST_BY_MISS = 20, 10, 6
 local FIRST_PATIENCE, LEAST_PATIENCE, MOST_PATIENCE = 60000000, 30000000, 900000000
 -- Of so many Redis does nothing else for 9 ms; those beyond wait for the end of their patience.
-local PULLED_IN, OUTRUN = 2000, 10000000
+local PULLED_IN = 2000
+-- A webhook that comes so soon after a poll saw the end was only outrun. Later on Skyvern is asked to send it again
+-- (runs.lua): what comes then may be that copy, which says nothing of Skyvern's own.
+local OUTRUN = 3000000
 
 local known_patience
 local function patience()

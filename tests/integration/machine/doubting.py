@@ -7,6 +7,7 @@ from hypothesis.stateful import precondition, rule
 
 from runqueue import stages
 from runqueue.items import Answer, Searched
+from runqueue.run_limits import WORKFLOW_RUN_US
 from tests.integration.clockwork import ACCOUNT, GRACE, LEASE, SECOND, SPACING
 from tests.integration.machine.model import MAX_RUN, MJob, few, has, often
 from tests.integration.machine.submitting import Submitting
@@ -48,10 +49,12 @@ class Doubting(Submitting):
 
     def find_nothing(self, jobs: list[MJob], shift: int, verdict: str, again: bool) -> None:
         """Record searches, and say what must have come of each."""
-        items = [Searched(job.id, job.attempt + shift, verdict, 600 * SECOND) for job in jobs]
+        items = [
+            Searched(job.id, job.attempt + shift, verdict, 600 * SECOND, GRACE) for job in jobs
+        ]
         if not items:
             return
-        codes = self.send(stages.record_search(ACCOUNT, items, self.now, GRACE, SPACING), again)
+        codes = self.send(stages.record_search(ACCOUNT, items, self.now, SPACING), again)
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
             if job.state != "unconfirmed" or job.attempt != item.attempt:
@@ -104,7 +107,7 @@ class Doubting(Submitting):
     def free_slots(self, hours: int, again: bool) -> None:
         """Unconfirmed jobs that are older than any run give their slots back."""
         self.clock.wait(hours * 3_600)
-        self.send(stages.sweep(ACCOUNT, "free_slots", MAX_RUN, 1_000), again)
+        self.send(stages.sweep(ACCOUNT, "free_slots", MAX_RUN, WORKFLOW_RUN_US, 1_000), again)
         for job in self.jobs.values():
             if job.state == "unconfirmed" and job.since <= self.now - MAX_RUN:
                 job.slot = False

@@ -10,8 +10,8 @@ from tests.integration.clockwork import SECOND
 #: Two receivers of users, and one that a person names.
 URLS = ("https://u0.test/hook", "https://u1.test/hook")
 ELSEWHERE = "https://u2.test/"
-#: Of the contract: what an end waits for Skyvern's own tries, and for the first look at them.
-SKYVERN_TRIES, FIRST_WATCH = 100 * SECOND, 10 * SECOND
+#: Of the contract: what an end that a poll saw waits for Skyvern's own webhook, and a first check.
+RELAY_AFTER, FIRST_WATCH = 3 * SECOND, 10 * SECOND
 #: What a bad end waits for the policy's word, and a probe for its receiver's.
 POLICY_LEASE, PROBE = 15 * SECOND, 20 * SECOND
 
@@ -48,7 +48,7 @@ class MHook:
         if self.via not in {"relay", "watch"}:
             return
         self.delivery = "pending"
-        self.due = now + (FIRST_WATCH if self.via == "watch" else SKYVERN_TRIES)
+        self.due = now + (FIRST_WATCH if self.via == "watch" else RELAY_AFTER)
         if signed:
             self.signed = signed
             self.due = now if self.via == "relay" else self.due

@@ -1,0 +1,334 @@
+"""A run as webhooks and the older routes show it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from simulator import answers
+from simulator.replies import ORGANIZATION, Json, stamp
+from simulator.runs import Run
+
+
+def webhook_body(run: Run, now: float, *, replay: bool = False) -> bytes:
+    """What a webhook reports.
+
+    Args:
+        run: whose end it is.
+        now: unix seconds.
+        replay: a further one that was asked for, which shows less.
+    """
+    if run.submission.kind == "workflow":
+        body = _workflow_webhook(run, now, replay=replay)
+    elif run.submission.run_type == "task_v2":
+        body = _two_webhook(run, now, replay=replay)
+    else:
+        body = task_record(run, now) | _without_request(run, now)
+        body["webhook_failure_reason"] = run.webhook_failure_reason
+        del body["request"]
+    # The time of sending makes a replay differ from the first one.
+    return orjson.dumps(body | {"modified_at": stamp(now)})
+
+
+def task_record(run: Run, now: float) -> Json:
+    """`GET /api/v1/tasks/{run_id}`"""
+    echo = _echo(run)
+    brought = answers.output(run, now)
+    screenshots = answers.screenshot_urls(run, now)
+    return {
+        "request": {
+            "title": run.submission.title,
+            "url": echo["url"],
+            "webhook_callback_url": echo["webhook_url"],
+            "webhook_failure_reason": run.webhook_failure_reason,
+            "totp_verification_url": echo["totp_url"],
+            "totp_identifier": echo["totp_identifier"],
+            "navigation_goal": echo["prompt"],
+            "data_extraction_goal": None,
+            "navigation_payload": None,
+            "error_code_mapping": echo["error_code_mapping"],
+            "workflow_system_prompt": None,
+            "proxy_location": echo["proxy_location"],
+            "extracted_information_schema": echo["data_extraction_schema"],
+            "extra_http_headers": None,
+            "cdp_connect_headers": None,
+            "complete_criterion": None,
+            "terminate_criterion": None,
+            "task_type": "general",
+            "application": None,
+            "include_action_history_in_verification": False,
+            "max_screenshot_scrolls": echo["max_screenshot_scrolls"],
+            "browser_address": None,
+            "download_timeout": None,
+            "include_extracted_text": True,
+        },
+        "task_id": run.run_id,
+        "status": run.status(now),
+        "created_at": stamp(run.created),
+        "modified_at": stamp(min(now, run.ended)),
+        "extracted_information": brought,
+        "action_screenshot_urls": screenshots,
+        "screenshot_url": screenshots and screenshots[0],
+        "recording_url": answers.recording_url(run, now),
+        "recording_archived": False,
+        "browser_console_log_url": None,
+        "downloaded_files": answers.files(run, now),
+        "downloaded_file_urls": None,
+        "failure_reason": answers.failure_reason(run, now),
+        "failure_category": _category(run, now),
+        "webhook_failure_reason": run.webhook_failure_reason,
+        "errors": answers.errors(run, now),
+        "max_steps_per_run": echo["max_steps"],
+        "workflow_run_id": None,
+        "queued_at": answers.queued_at(run, now),
+        "started_at": answers.started_at(run, now),
+        "finished_at": answers.finished_at(run, now),
+        "max_screenshot_scrolls": echo["max_screenshot_scrolls"],
+        "step_count": answers.steps(run, now),
+        "browser_session_id": None,
+    }
+
+
+def workflow_record(run: Run, now: float) -> Json:
+    """`GET /v1/workflows/runs/{run_id}`, without the workflow itself."""
+    echo = _echo(run)
+    submission = run.submission
+    return {
+        "workflow_id": submission.target,
+        "workflow_run_id": run.run_id,
+        "status": run.status(now),
+        **answers.attempt_shown(run, now),
+        "attempts": answers.attempts(run, now),
+        "failure_reason": answers.failure_reason(run, now),
+        "failure_category": _category(run, now),
+        "retried_from_workflow_run_id": None,
+        "retried_by_workflow_run_id": None,
+        "proxy_location": echo["proxy_location"],
+        "webhook_callback_url": submission.webhook_url,
+        "webhook_failure_reason": run.webhook_failure_reason,
+        "totp_verification_url": echo["totp_url"],
+        "totp_identifier": echo["totp_identifier"],
+        "extra_http_headers": _headers(run),
+        "cdp_connect_headers": _no_headers(run),
+        "queued_at": answers.queued_at(run, now),
+        "started_at": answers.started_at(run, now),
+        "finished_at": answers.finished_at(run, now),
+        "created_at": stamp(run.created),
+        "modified_at": stamp(min(now, run.ended)),
+        "parameters": echo["parameters"],
+        "screenshot_urls": answers.screenshot_urls(run, now),
+        "recording_url": answers.recording_url(run, now),
+        "recording_urls": None,
+        "recording_archived": False,
+        "downloaded_files": answers.files(run, now),
+        "downloaded_file_urls": None,
+        "outputs": answers.output(run, now),
+        "total_steps": answers.steps(run, now),
+        "total_cost": None,
+        "credits_used": 0,
+        "cached_credits_used": 0,
+        "task_v2": None,
+        "workflow_title": submission.title,
+        "browser_session_id": None,
+        "browser_profile_id": None,
+        "browser_seed_source": "fresh",
+        "browser_sink_profile_id": None,
+        "max_screenshot_scrolls": submission.scrolls,
+        "browser_address": echo["browser_address"],
+        "run_with": submission.run_with,
+        "browser_type": None,
+        "script_run": None,
+        "script_id": None,
+        "errors": answers.errors(run, now),
+    }
+
+
+def agent_run_record(run: Run, now: float) -> Json:
+    """One element of `GET /v1/agents/runs`."""
+    echo = _echo(run)
+    submission = run.submission
+    return {
+        "workflow_run_id": run.run_id,
+        "workflow_id": submission.workflow and submission.workflow.version_id,
+        "workflow_permanent_id": submission.target,
+        "organization_id": ORGANIZATION,
+        "browser_session_id": None,
+        "browser_profile_id": None,
+        "browser_seed_source": "fresh",
+        "browser_sink_profile_id": None,
+        "start_fresh_browser": echo["start_fresh_browser"],
+        "reuse_browser_session": None,
+        "debug_session_id": None,
+        "status": run.status(now),
+        **answers.attempt_shown(run, now),
+        "attempts": [],
+        "extra_http_headers": _headers(run),
+        "cdp_connect_headers": _no_headers(run),
+        "proxy_location": echo["proxy_location"],
+        "webhook_callback_url": submission.webhook_url,
+        "webhook_failure_reason": run.webhook_failure_reason,
+        "totp_verification_url": echo["totp_url"],
+        "totp_identifier": echo["totp_identifier"],
+        "failure_reason": answers.failure_reason(run, now),
+        "failure_category": _category(run, now),
+        "retried_from_workflow_run_id": None,
+        "fallback_attempt": None,
+        "parent_workflow_run_id": None,
+        "workflow_title": submission.title,
+        "max_screenshot_scrolls": submission.scrolls,
+        "max_elapsed_time_minutes": None,
+        "browser_address": echo["browser_address"],
+        "run_with": submission.run_with,
+        "browser_type": None,
+        "browser_settings": None,
+        "browser_settings_receipt": None,
+        "script_run": None,
+        "job_id": None,
+        "depends_on_workflow_run_id": None,
+        "sequential_key": None,
+        "sequential_credential_id": None,
+        "ai_fallback": submission.ai_fallback,
+        "code_gen": None,
+        "trigger_type": "api",
+        "workflow_schedule_id": None,
+        "ignore_inherited_workflow_system_prompt": False,
+        "copilot_session_id": None,
+        "created_by": None,
+        "credits_used": 0,
+        "cached_credits_used": 0,
+        "queued_at": answers.queued_at(run, now),
+        "started_at": answers.started_at(run, now),
+        "finished_at": answers.finished_at(run, now),
+        "created_at": stamp(run.created),
+        "modified_at": stamp(min(now, run.ended)),
+    }
+
+
+def timeline(run: Run, now: float) -> list[Json]:
+    """`GET /v1/runs/{run_id}/timeline` of a workflow run or a 2.0 task: its blocks."""
+    workflow = run.submission.workflow
+    if workflow is None or not run.has_started(now):
+        return []
+    return [_block(run, number, now) for number in range(len(workflow.blocks))]
+
+
+def _block(run: Run, number: int, now: float) -> Json:
+    workflow = run.submission.workflow
+    assert workflow is not None  # noqa: S101 # a block is a workflow's
+    block = workflow.blocks[number]
+    brought = answers.output(run, now) or {}
+    times: Json = {"created_at": stamp(run.started), "modified_at": stamp(min(now, run.ended))}
+    shown: Json = {
+        "workflow_run_block_id": f"wrb_{run.number + number}",
+        "workflow_run_id": run.run_id,
+        "attempt_number": run.attempt(now),
+        "organization_id": ORGANIZATION,
+        "description": None,
+        "block_type": block.block_type,
+        "label": block.label,
+        "status": run.status(now),
+        "output": brought.get(f"{block.label}_output"),
+        "failure_reason": answers.failure_reason(run, now),
+        "error_codes": [],
+        "actions": [],
+        "continue_on_failure": False,
+        "include_action_history_in_verification": False,
+        "include_extracted_text": True,
+        **dict.fromkeys(_OF_OTHER_BLOCKS),
+    }
+    line: Json = {"type": "block", "attempt": run.attempt(now), "block": shown | times}
+    return line | {"thought": None, "children": []} | times
+
+
+#: Fields of a block in a timeline that blocks of other kinds fill.
+_OF_OTHER_BLOCKS = (
+    *("block_workflow_run_id", "parent_workflow_run_block_id", "engine", "task_id", "url"),
+    *("final_url", "finish_reason", "navigation_goal", "navigation_payload", "prompt"),
+    *("data_extraction_goal", "data_schema", "terminate_criterion", "complete_criterion"),
+    *("duration", "loop_values", "current_value", "current_index", "recipients", "attachments"),
+    *("subject", "body", "instructions", "positive_descriptor", "negative_descriptor"),
+    *("executed_branch_id", "executed_branch_expression", "executed_branch_result"),
+    *("executed_branch_next_block", "script_run", "downloaded_file_count"),
+)
+
+
+def _workflow_webhook(run: Run, now: float, *, replay: bool) -> Json:
+    record = workflow_record(run, now)
+    answer = answers.run_answer(run, now)
+    own: Json = {
+        "agent_id": run.submission.target,
+        "agent_run_id": run.run_id,
+        "run_id": run.run_id,
+        "output": answer["output"],
+        "app_url": answer["app_url"],
+        "step_count": answer["step_count"],
+        "run_type": answer["run_type"],
+        "ai_fallback": run.submission.ai_fallback,
+        "browser_settings_receipt": None,
+    }
+    if not replay:
+        return record | own | {"run_request": answer["run_request"]}
+    for name in ("webhook_callback_url", "totp_verification_url", "totp_identifier"):
+        del record[name]
+    del record["extra_http_headers"]
+    return record | own | {"total_steps": None, "step_count": None}
+
+
+def _two_webhook(run: Run, now: float, *, replay: bool) -> Json:
+    if replay:
+        return _without_request(run, now)
+    echo = _echo(run)
+    record: Json = {
+        "task_id": run.run_id,
+        "organization_id": ORGANIZATION,
+        "workflow_run_id": run.hidden_id,
+        "workflow_id": f"w_{run.number}",
+        "workflow_permanent_id": answers.beneath(run),
+        "prompt": echo["prompt"],
+        "url": echo["url"],
+        "summary": None,
+        "totp_verification_url": echo["totp_url"],
+        "totp_identifier": echo["totp_identifier"],
+        "proxy_location": echo["proxy_location"],
+        "webhook_callback_url": run.submission.webhook_url,
+        "webhook_failure_reason": run.webhook_failure_reason,
+        "extracted_information_schema": echo["data_extraction_schema"],
+        "error_code_mapping": echo["error_code_mapping"],
+        "workflow_system_prompt": None,
+        "model": None,
+        "max_screenshot_scrolling_times": None,
+        "extra_http_headers": None,
+        "cdp_connect_headers": None,
+        "browser_address": None,
+        "run_with": None,
+        "failure_category": None,
+    }
+    return record | _without_request(run, now)
+
+
+def _without_request(run: Run, now: float) -> Json:
+    answer = answers.run_answer(run, now)
+    del answer["run_request"]
+    return answer
+
+
+def _category(run: Run, now: float) -> list[Json] | None:
+    if answers.failure_reason(run, now) is None:
+        return None
+    return [{"category": "SIMULATED", "confidence_float": 1.0, "reasoning": "simulated"}]
+
+
+def _headers(run: Run) -> Any:
+    sent = run.submission.extra_http_headers
+    return dict(sent) if sent is not None else _no_headers(run)
+
+
+def _no_headers(run: Run) -> Json | None:
+    # A login or download makes its workflow with headers, if none.
+    workflow = run.submission.workflow
+    return {} if workflow and workflow.own_of_a_call else None
+
+
+def _echo(run: Run) -> Any:
+    return orjson.loads(run.submission.request)

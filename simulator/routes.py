@@ -1,0 +1,77 @@
+"""Every call of the API: its method, its path, its name and what answers it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from aiohttp import web
+
+from simulator import side_routes
+from simulator.api import RunApi
+from simulator.faults import Route
+
+
+class Call(NamedTuple):
+    """One call.
+
+    Args:
+        method: HTTP method.
+        path: with the names of its variable parts in braces.
+        name: in fault rules and in the ledger.
+        answer: what answers it.
+        open: it needs no key.
+    """
+
+    method: str
+    path: str
+    name: Route
+    answer: Callable[[RunApi, web.Request], Awaitable[web.Response]]
+    open: bool = False
+
+
+CALLS: tuple[Call, ...] = (
+    Call("POST", "/v1/run/tasks", "run_task", RunApi.run_task),
+    Call("POST", "/v1/run/workflows", "run_workflow", RunApi.run_workflow),
+    Call("POST", "/v1/run/agents", "run_workflow", RunApi.run_workflow),
+    Call("POST", "/v1/run/tasks/login", "login", RunApi.login),
+    Call("POST", "/v1/run/tasks/download_files", "download_files", RunApi.download_files),
+    Call("GET", "/v1/runs", "list_runs", RunApi.list_runs),
+    Call("POST", "/v1/runs/cancel", "cancel_runs", RunApi.cancel_runs),
+    Call("GET", "/v1/runs/{run_id}", "get_run", RunApi.get_run),
+    Call("POST", "/v1/runs/{run_id}/cancel", "cancel_run", RunApi.cancel_run),
+    Call("POST", "/v1/runs/{run_id}/retry_webhook", "retry_webhook", RunApi.retry_webhook),
+    Call("GET", "/v1/agents/runs", "agent_runs", RunApi.agent_runs),
+    Call("GET", "/v1/workflows/runs/{run_id}", "workflow_run", RunApi.workflow_run),
+    Call("POST", "/v1/workflows/runs/{run_id}/retry", "retry_run", RunApi.retry_workflow_run),
+    Call("POST", "/v1/agents/runs/{run_id}/retry", "retry_run", RunApi.retry_workflow_run),
+    Call("GET", "/api/v1/tasks/{run_id}", "task", RunApi.task),
+    Call("POST", "/v1/workflows", "workflows", side_routes.create_workflow),
+    Call("POST", "/v1/agents", "workflows", side_routes.create_workflow),
+    Call("GET", "/v1/workflows/{workflow_id}", "workflows", side_routes.get_workflow),
+    Call("GET", "/v1/agents/{workflow_id}", "workflows", side_routes.get_workflow),
+    Call("GET", "/v1/runs/{run_id}/tags", "tags", side_routes.get_tags),
+    Call("POST", "/v1/runs/{run_id}/tags", "tags", side_routes.add_tags),
+    Call("DELETE", "/v1/runs/{run_id}/tags/{key}", "tags", side_routes.delete_tag),
+    Call("GET", "/v1/runs/{run_id}/timeline", "timeline", side_routes.get_timeline),
+    Call("GET", "/v1/runs/{run_id}/artifacts", "artifacts", side_routes.get_artifacts),
+    Call("POST", "/v1/browser_sessions", "sessions", side_routes.create_session),
+    Call("GET", "/v1/browser_sessions", "sessions", side_routes.list_sessions),
+    Call("GET", "/v1/browser_sessions/{session_id}", "sessions", side_routes.get_session),
+    Call(
+        "POST", "/v1/browser_sessions/{session_id}/extend", "sessions", side_routes.extend_session
+    ),
+    Call("POST", "/v1/browser_sessions/{session_id}/close", "sessions", side_routes.close_session),
+    Call("GET", "/v1/version", "version", side_routes.version, open=True),
+    Call("GET", "/api/v1/heartbeat", "version", side_routes.heartbeat, open=True),
+)
+
+_PATHS = re.compile(
+    "|".join(re.sub(r"\{\w+\}", "[^/]+", path) for path in {call.path for call in CALLS})
+)
+
+
+def is_known(path: str) -> bool:
+    """Whether some method is answered at a path."""
+    return _PATHS.fullmatch(path) is not None

@@ -1,0 +1,145 @@
+"""Browser sessions: made, looked at, extended and closed; no browser stands behind them."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from simulator.fields import SessionFields
+from simulator.replies import ORGANIZATION, Json, RefusedError, stamp
+
+#: Minutes: the longest that a session may be made for, and extended to.
+_LONGEST, _LONGEST_EXTENDED = 1440, 2880
+
+
+@dataclass(slots=True)
+class Session:
+    """One browser session; times are unix seconds."""
+
+    session_id: str
+    timeout: int | None
+    browser_type: str | None
+    generate_browser_profile: bool
+    created: float
+    modified: float
+    completed: float | None = None
+
+
+class Sessions:
+    """The account's browser sessions."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(100_000_001)
+        self._by_id: dict[str, Session] = {}
+
+    def create(self, fields: SessionFields, now: float) -> Session:
+        """Make a session.
+
+        Raises:
+            RefusedError: 404, its profile is unknown: there are none.
+        """
+        if fields.browser_profile_id:
+            raise RefusedError(404, f"Browser profile {fields.browser_profile_id} not found")
+        session = Session(
+            session_id=f"pbs_{next(self._numbers)}",
+            timeout=fields.timeout and min(fields.timeout, _LONGEST),
+            browser_type=fields.browser_type,
+            generate_browser_profile=fields.generate_browser_profile,
+            created=now,
+            modified=now,
+        )
+        self._by_id[session.session_id] = session
+        return session
+
+    def get(self, session_id: str) -> Session:
+        """Find a session.
+
+        Raises:
+            RefusedError: 404, there is none.
+        """
+        if session_id not in self._by_id:
+            raise RefusedError(404, f"Browser session {session_id} not found")
+        return self._by_id[session_id]
+
+    def live(self) -> list[Session]:
+        """Those that are not closed, newest first."""
+        sessions = reversed(self._by_id.values())
+        return [session for session in sessions if session.completed is None]
+
+    def extend(self, session_id: str, minutes: int, now: float) -> Session:
+        """Give a session more time.
+
+        Raises:
+            RefusedError: 404, there is none; 409, it is closed.
+        """
+        session = self.get(session_id)
+        if session.completed is not None:
+            ended = "has already ended and can no longer be extended"
+            raise RefusedError(409, f"Browser session {session_id} {ended}.")
+        session.timeout = min((session.timeout or 0) + minutes, _LONGEST_EXTENDED)
+        session.modified = now
+        return session
+
+    def close(self, session_id: str, now: float) -> None:
+        """Close a session, once or again.
+
+        Raises:
+            RefusedError: 404, there is none.
+        """
+        session = self.get(session_id)
+        if session.completed is None:
+            session.completed = session.modified = now
+
+    def check(self, session_id: str | None) -> None:
+        """Check that a run may use a session.
+
+        Raises:
+            RefusedError: 404, there is none; 410, it is closed.
+        """
+        if session_id is None:
+            return
+        session = self._by_id.get(session_id)
+        if session is None:
+            raise RefusedError(404, f"Browser session {session_id} does not exist or is not live.")
+        if session.completed is not None:
+            gone = f"Browser session {session_id} is no longer usable (status: completed)."
+            raise RefusedError(410, gone)
+
+
+def session_shown(session: Session, *, transport: bool = False) -> Json:
+    """A session as the server shows it.
+
+    Args:
+        session: which.
+        transport: with the kind of its live view, which only a look at one session has.
+    """
+    return {
+        "browser_session_id": session.session_id,
+        "organization_id": ORGANIZATION,
+        "status": "created" if session.completed is None else "completed",
+        "runnable_type": None,
+        "runnable_id": None,
+        "timeout": session.timeout,
+        "browser_address": None,
+        "app_url": f"https://app.skyvern.test/browser-session/{session.session_id}",
+        "extensions": None,
+        "browser_type": session.browser_type,
+        "browser_profile_id": None,
+        "generate_browser_profile": session.generate_browser_profile,
+        "browser_settings": None,
+        "browser_settings_receipt": None,
+        "vnc_streaming_supported": False,
+        "stream_transport": "cdp" if transport else None,
+        "download_path": f"/downloads/{session.session_id}",
+        "downloaded_files": [],
+        "recordings": [],
+        "started_at": None,
+        "completed_at": None if session.completed is None else stamp(session.completed),
+        "created_by": None,
+        "created_at": stamp(session.created),
+        "modified_at": stamp(session.modified),
+        "deleted_at": None,
+        "warning": None,
+        "source": "managed",
+        "remaining_lifetime_seconds": None,
+    }

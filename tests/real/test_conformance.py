@@ -1,0 +1,65 @@
+"""The simulator held to a real Skyvern: the same requests to both, every answer compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.real.conformance_compare import Difference, accepted_in, differences
+from tests.real.conformance_scenarios import SCENARIOS
+from tests.real.conformance_servers import (
+    Server,
+    real_server,
+    receiving,
+    simulated,
+    version_of,
+)
+from tests.real.conformance_talk import Talk
+
+PAGE = Path(__file__).parents[2] / "docs/simulator.md"
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Server, Server]]:
+    real = real_server()
+    # Without a browser every task of the real server fails, and so does every one on a closed port.
+    options = ["--version", version_of(real), "--failed", "1", "--duration", "0.4"]
+    options.append("--made-workflows")
+    with simulated(*options) as double:
+        yield real, double
+
+
+def behaviours(scenario: str, server: Server) -> dict[str, object]:
+    with receiving() as receiver:
+        talk = Talk(server, receiver)
+        try:
+            SCENARIOS[scenario](talk)
+        finally:
+            talk.close()
+    return talk.behaviours
+
+
+def test_the_simulator_behaves_as_the_real_server_does(
+    servers: tuple[Server, Server],
+) -> None:
+    compared, found = 0, list[Difference]()
+    for scenario in SCENARIOS:
+        with ThreadPoolExecutor(2) as pool:
+            real, double = pool.map(partial(behaviours, scenario), servers)
+        compared += len(real)
+        found += differences(real, double)
+    accepted = accepted_in(PAGE.read_text())
+    open_ = [one for one in found if not any(rule.covers(one) for rule in accepted)]
+    unused = [rule.pattern for rule in accepted if not any(rule.covers(one) for one in found)]
+    print(
+        f"conformance with {version_of(servers[0])}: {compared} behaviours compared, "
+        f"{len(found)} differences, {len(found) - len(open_)} accepted"
+    )
+    assert not open_, "\n".join(["not as the real server:", *map(str, open_)])
+    assert not unused, f"accepted, but no difference any more: {unused}"

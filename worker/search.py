@@ -1,0 +1,481 @@
+"""Searching for the runs of unconfirmed jobs: one pass over what the server lists.
+
+Finding is by marker wherever one is seen (a title in the list, a webhook's URL in the run's own
+request, a tag), else by comparing requests (`comparison.py`). That a job has *no* run is believed
+only of a list that is complete back to its claim and dated by the server, that shows something
+newer than the loss and runs of ours of the same kind (`controls.py`), and in which every run
+without an owner is told apart from the job's: by a marker of another attempt, by a difference, or
+by having no marker where runs of ours are seen to have theirs. Anything less cannot be told: the
+job stays, with the runs that may be its own.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import orjson
+
+from api_client import ListClass, ListedRun
+from runqueue import ids, stages, wire
+from runqueue.items import Accepted, Doubtful
+from worker.account import AccountLink
+from worker.comparison import Comparison, Likeness, ShownRun, compare
+from worker.controls import Controls, OwnedRun
+from worker.finding import BEFORE, Carrier, Wanted, markers_of, wanted
+from worker.runs import Listing, Runs
+
+#: Seconds by which something in the list must be newer than the loss, to show that the list is: the
+#: server tells its time in whole seconds.
+NEWER = 2.0
+#: Runs whose requests are read in one pass; what was read is remembered for the next ones.
+MOST_REQUESTS = 1_000
+#: Unconfirmed jobs that are compared with each other; beyond that none is told by its request.
+MOST_DOUBTS, DOUBTS_PAGE = 10_000, 100
+#: Runs of ours that are read in a pass, of each type, to see what the list is worth.
+MOST_OWNED = 3
+#: Candidates that are kept of a job, and fields that are named of each.
+MOST_CANDIDATES, MOST_FIELDS = 5, 12
+#: An id that no job can have: a filter that finds runs by it filters nothing.
+NO_JOB = "0" * ids.ID_LENGTH
+#: Seconds for which it is remembered whether a server filters by tags.
+TAGS_REMEMBERED = 600.0
+#: Comparisons after which the event loop gets its turn.
+TURN_EVERY = 200
+
+#: Records runs, by guess or not; returns a code for each (`mark_running.lua`).
+Record = Callable[[Sequence[Accepted], bool], Awaitable[Sequence[int]]]
+Pair = tuple[Wanted, ListedRun]
+
+
+class Reason(StrEnum):
+    """What keeps an unconfirmed job from being settled, in words for people."""
+
+    NO_LIST = "the server has no list of runs: nothing can be looked for"
+    NO_MARKER = "submitted without a marker (RUNQUEUE_CORRELATION=off): a person decides"
+    UNREADABLE = "its stored request cannot be read"
+    INCOMPLETE = "the list of runs could not be read back to its claim"
+    NO_CLAIM = "it is not known when it was claimed"
+    NO_DATE = "the server does not date its answers"
+    CANDIDATES = "runs that no job owns may be its own"
+    SHARED = "equal runs exist that no job owns, and others submit to this account, too"
+    IN_FLIGHT = "runs that may be its own may also be of submissions under way"
+    NOTHING_NEWER = "no run is listed that was made or ended since: the list may be behind"
+    NO_CONTROL = "no run of ours of its kind is listed that shows what the list is worth"
+    NOT_SEEN = "no run of it is listed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a pass found out about a job whose run it did not find.
+
+    Args:
+        verdict: `negative`, `absent` or `unknown`, as `items.Searched` has it.
+        note: what keeps the job from being settled.
+        candidates: runs that may be its own, as JSON; '' = none.
+    """
+
+    verdict: str
+    note: str
+    candidates: str = ""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a pass has seen.
+
+    Args:
+        listing: the list.
+        free: runs that no job owns and that carry no marker of ours, as the server shows them.
+        others: the unconfirmed jobs that are not due.
+        in_flight: runs from before were made for no submission under way (monotonic seconds).
+        is_whole: every run without an owner was read, and every unconfirmed job.
+        controls: runs of ours.
+        fits: how much a run is like a job's, by both, where it is not another's.
+    """
+
+    listing: Listing
+    free: list[ShownRun]
+    others: list[Wanted]
+    in_flight: float
+    is_whole: bool
+    controls: Controls
+    fits: dict[str, list[tuple[ShownRun, Comparison]]] = field(default_factory=dict)
+
+
+class Search:
+    """Looks for the runs of an account's unconfirmed jobs.
+
+    Args:
+        account: what the process holds for the account.
+        runs: reads the server's lists and requests.
+        slots: bounds the calls open at once.
+        record: records runs that were found.
+    """
+
+    def __init__(
+        self, account: AccountLink, runs: Runs, slots: asyncio.Semaphore, record: Record
+    ) -> None:
+        self._account = account
+        self._runs = runs
+        self._slots = slots
+        self._record = record
+        #: Whether the server filters by tags, and until when that is believed.
+        self._tags_work = (0.0, False)
+
+    async def look(self, jobs: Sequence[Wanted]) -> dict[str, Finding]:
+        """Make one pass; returns what it found out about the jobs whose runs it did not find."""
+        if not self._account.may_list():
+            return {job.job_id: Finding("unknown", Reason.NO_LIST) for job in jobs}
+        listing = await self._runs.recent(min(job.since for job in jobs))
+        left = await self._adopt_titles(jobs, listing)
+        left = await self._adopt_tags(left)
+        if not left:
+            return {}
+        seen = await self._read(listing, left)
+        left = await self._adopt_webhooks(left, seen)
+        seen.fits = await self._fits([*left, *seen.others], seen)
+        left = await self._adopt_equal(left, seen)
+        if not listing.is_complete:
+            # Of a list that ends too early nothing is denied; a search may still find.
+            left = await self._adopt_searched(left)
+        return {job.job_id: self._judge(job, seen) for job in left}
+
+    # By markers.
+
+    async def _adopt_titles(self, jobs: Sequence[Wanted], listing: Listing) -> list[Wanted]:
+        """Adopt the runs whose titles carry a marker; returns the jobs that are left."""
+        named = defaultdict(list)
+        for run in listing.made:
+            for marker in ids.markers_in(run.title or ""):
+                named[marker].append(run)
+        return await self._adopt_named(jobs, named, listing)
+
+    async def _adopt_webhooks(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
+        """Adopt the runs whose own requests carry a marker; what names any is no candidate."""
+        named, unmarked = defaultdict(list), []
+        for run in seen.free:
+            marked = markers_of(run.request or {})
+            for marker in marked:
+                named[marker].append(run.listed)
+            if not marked:
+                unmarked.append(run)
+        seen.free = unmarked
+        return await self._adopt_named(jobs, named, seen.listing)
+
+    async def _adopt_named(
+        self,
+        jobs: Sequence[Wanted],
+        named: Mapping[tuple[str, int], Sequence[ListedRun]],
+        listing: Listing,
+    ) -> list[Wanted]:
+        pairs = [
+            (job, run)
+            for job in jobs
+            for run in named.get(job.marker, ())
+            # One from before the claim is of an earlier life: a lost record counts anew.
+            if listing.is_after(run, job.since)
+        ]
+        return await self._adopt(jobs, pairs)
+
+    async def _adopt_tags(self, jobs: Sequence[Wanted]) -> list[Wanted]:
+        """Adopt the runs that carry a marker's tag; returns the jobs that are left.
+
+        A tag is written beside the run, and may be missing: it denies nothing.
+        """
+        tagged = [job for job in jobs if Carrier.TAG in job.carriers]
+        if not tagged or not self._account.wants_tags or not await self._filters_by_tags():
+            return list(jobs)
+        pages = await asyncio.gather(*(self._tagged(ids.tag_marker(*job.marker)) for job in tagged))
+        pairs = [
+            (job, run)
+            for job, page in zip(tagged, pages, strict=True)
+            if page is not None
+            for run in page.made
+            if page.is_after(run, job.since)
+        ]
+        return await self._adopt(jobs, pairs)
+
+    async def _tagged(self, tag: str) -> Listing | None:
+        async with self._slots:
+            return await self._runs.tagged(tag)
+
+    async def _filters_by_tags(self) -> bool:
+        """Say whether the server filters by tags: one that ignores them shows runs for any tag."""
+        until, works = self._tags_work
+        if time.monotonic() >= until:
+            page = await self._tagged(ids.tag_marker(NO_JOB, 1))
+            if page is None:
+                return False
+            works = not page.made
+            self._tags_work = (time.monotonic() + TAGS_REMEMBERED, works)
+        return works
+
+    async def _adopt_searched(self, jobs: Sequence[Wanted]) -> list[Wanted]:
+        """Search for markers one by one; returns the jobs that are left."""
+        searched = [job for job in jobs if job.carriers & {Carrier.TITLE, Carrier.WEBHOOK}]
+        found = await asyncio.gather(*map(self._searched, searched))
+        pairs = [(job, run) for job, runs in zip(searched, found, strict=True) for run in runs]
+        return await self._adopt(jobs, pairs)
+
+    async def _searched(self, job: Wanted) -> list[ListedRun]:
+        """Return the runs that a search for the job's marker finds, and that show it themselves."""
+        is_titled = Carrier.TITLE in job.carriers
+        key = ids.title_marker(*job.marker) if is_titled else ids.url_marker(*job.marker)
+        async with self._slots:
+            page = await self._runs.page(1, search_key=key)
+            if page.outcome is not ListClass.DONE or len(page.runs) > MOST_CANDIDATES:
+                return []
+            listing, found = Listing(), []
+            listing.add(page)
+            for run in listing.made:
+                marked = ids.markers_in(run.title or "")
+                marked |= set() if is_titled else markers_of(await self._runs.request(run) or {})
+                if job.marker in marked and listing.is_after(run, job.since):
+                    found.append(run)
+            return found
+
+    # By what the server shows of each run.
+
+    async def _read(self, listing: Listing, jobs: Sequence[Wanted]) -> _Seen:
+        """Read whose the runs are, what those of nobody ask for, and which other jobs wait."""
+        others, in_flight, is_whole = await self._doubts({job.job_id for job in jobs})
+        # Owners after submissions under way: one that ends in between has its run by then.
+        owners = await self._runs.owners(listing.made, but_spares=True)
+        since = min(job.since for job in jobs)
+        free = [
+            run
+            for run in listing.made
+            if not owners[run.run_id]
+            and listing.is_after(run, since)
+            and not ids.markers_in(run.title or "")
+        ]
+        with_workflows = any(job.kind not in {"task", "workflow"} for job in (*jobs, *others))
+        shown = await self._runs.shown(free[:MOST_REQUESTS], with_workflows=with_workflows)
+        is_whole = is_whole and len(free) <= MOST_REQUESTS
+        controls = Controls(await self._owned(listing, owners))
+        return _Seen(listing, shown, others, in_flight, is_whole, controls)
+
+    async def _doubts(self, due: Collection[str]) -> tuple[list[Wanted], float, bool]:
+        """Read the unconfirmed jobs that are not due, and what may be of submissions under way.
+
+        Returns:
+            The jobs; the time before which no run was made for a submission under way; whether
+            these are all jobs, each of them readable.
+        """
+        others: list[Wanted] = []
+        read, total, in_flight, is_whole = 0, 1, float("inf"), True
+        while read < total and read < MOST_DOUBTS:
+            start = time.monotonic()
+            page = await self._account.send(
+                stages.read_doubts(self._account.name, read, DOUBTS_PAGE)
+            )
+            total = page.total
+            if page.in_flight_us is not None:
+                claimed = start - (page.now_us - page.in_flight_us) / 1e6
+                in_flight = min(in_flight, claimed - BEFORE)
+            if not page.items:
+                break
+            read += len(page.items)
+            waiting = [doubt for doubt in page.items if doubt.job_id not in due]
+            jobs, broken = readable(waiting, page.now_us, start)
+            others += jobs
+            is_whole = is_whole and not broken
+        return others, in_flight, is_whole and read == total
+
+    async def _owned(self, listing: Listing, owners: Mapping[str, str]) -> list[OwnedRun]:
+        """Read the newest runs of ours of each type, and what they were submitted as."""
+        newest: dict[str | None, list[ListedRun]] = defaultdict(list)
+        for run in listing.made:
+            if owners[run.run_id] and len(newest[run.run_type]) < MOST_OWNED:
+                newest[run.run_type].append(run)
+        runs = [run for some in newest.values() for run in some]
+        if not runs:
+            return []
+        jobs = [owners[run.run_id] for run in runs]
+        stored = await self._account.send(stages.read_requests(self._account.name, jobs))
+        shown = await self._runs.shown(runs, with_workflows=True)
+        owned = []
+        for each, job_id, one in zip(shown, jobs, stored, strict=True):
+            if one is None or not one[2]:
+                continue
+            try:
+                owned.append(OwnedRun(each, job_id, *wire.read_request(one[2])))
+            except (ValueError, KeyError):
+                continue  # it shows nothing, and the next one may
+        return owned
+
+    async def _fits(
+        self, jobs: Iterable[Wanted], seen: _Seen
+    ) -> dict[str, list[tuple[ShownRun, Comparison]]]:
+        """Return, by job, the runs that may be its own, and how like they are."""
+        index = _Index(seen.free)
+        fits = defaultdict(list)
+        turns = 0
+        for job in jobs:
+            for run in index.plausible(job):
+                turns += 1
+                if turns % TURN_EVERY == 0:
+                    await asyncio.sleep(0)
+                if not seen.listing.is_after(run.listed, job.since):
+                    continue
+                if seen.controls.lacks_marker(job, run):
+                    continue
+                found = compare(job.kind, job.fields, run)
+                if found.likeness is not Likeness.DIFFERENT:
+                    fits[job.job_id].append((run, found))
+        return fits
+
+    async def _adopt_equal(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
+        """Give equal jobs the runs that equal them, where there are no more runs than jobs.
+
+        Not a run that a job with another request may own as well, nor one that was made since a
+        submission under way was claimed. Returns the jobs that are left.
+        """
+        listing = seen.listing
+        if not (seen.is_whole and listing.is_dated and listing.is_complete):
+            return list(jobs)
+        groups: dict[bytes, list[Wanted]] = defaultdict(list)
+        equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
+        likely: dict[str, set[bytes]] = defaultdict(set)
+        for job in (*jobs, *seen.others):
+            groups[job.body].append(job)
+            for run, fit in seen.fits.get(job.job_id, ()):
+                if fit.likeness is Likeness.EQUAL:
+                    equal[job.body][run.listed.run_id] = run.listed
+                    likely[run.listed.run_id].add(job.body)
+        pairs: list[Pair] = []
+        for body, runs in equal.items():
+            group = groups[body]
+            are_clear = all(
+                len(likely[run_id]) == 1 and listing.made[run] < seen.in_flight
+                for run_id, run in runs.items()
+            )
+            most = 1 if self._account.is_shared else len(group)
+            if are_clear and len(runs) <= most and len(group) <= max(most, 1):
+                pairs += _oldest_first(group, runs.values(), listing)
+        return await self._adopt(jobs, pairs, guess=True)
+
+    def _judge(self, job: Wanted, seen: _Seen) -> Finding:
+        """Say what the pass tells of a job whose run was not found."""
+        candidates = seen.fits.get(job.job_id, [])
+        if candidates:
+            note = self._why_candidates(candidates, seen)
+            return Finding("unknown", note, _shown(candidates))
+        listing = seen.listing
+        unknown = {
+            Reason.NO_MARKER: not job.doubt.marked,
+            Reason.NO_CLAIM: job.doubt.claimed_us is None,
+            Reason.INCOMPLETE: not listing.is_complete or not seen.is_whole,
+            Reason.NO_DATE: not listing.is_dated,
+        }
+        for reason, is_so in unknown.items():
+            if is_so:
+                return Finding("unknown", reason)
+        if listing.changed < job.lost + NEWER:
+            return Finding("absent", Reason.NOTHING_NEWER)
+        if not seen.controls.shows(job):
+            return Finding("absent", Reason.NO_CONTROL)
+        return Finding("negative", Reason.NOT_SEEN)
+
+    def _why_candidates(
+        self, candidates: Sequence[tuple[ShownRun, Comparison]], seen: _Seen
+    ) -> Reason:
+        equal = [run for run, fit in candidates if fit.likeness is Likeness.EQUAL]
+        if equal and self._account.is_shared:
+            return Reason.SHARED
+        if any(seen.listing.made[run.listed] >= seen.in_flight for run in equal):
+            return Reason.IN_FLIGHT
+        return Reason.CANDIDATES
+
+    async def _adopt(
+        self, jobs: Sequence[Wanted], pairs: Sequence[Pair], *, guess: bool = False
+    ) -> list[Wanted]:
+        """Record runs that were found; returns the jobs that have none yet.
+
+        Of two runs of one job the older is its own; the other is recorded as an orphan.
+        """
+        if not pairs:
+            return list(jobs)
+        pairs = sorted(pairs, key=lambda pair: pair[1].created or 0.0)
+        items = [Accepted(*job.marker, run.run_id, run.status, 0) for job, run in pairs]
+        codes = await self._record(items, guess)
+        has_run = {
+            job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code in {0, 1, 5}
+        }
+        return [job for job in jobs if job.job_id not in has_run]
+
+
+class _Index:
+    """Runs by what their requests surely tell them apart by: a goal, or a workflow.
+
+    Args:
+        runs: the runs.
+    """
+
+    def __init__(self, runs: Sequence[ShownRun]) -> None:
+        self._all = runs
+        self._open: list[ShownRun] = []
+        self._by_text: dict[str, list[ShownRun]] = defaultdict(list)
+        for run in runs:
+            shown = run.request or {}
+            texts = {shown.get("prompt"), shown.get("workflow_id"), shown.get("agent_id")}
+            named = [text for text in texts if isinstance(text, str)]
+            for text in named:
+                self._by_text[text.strip()].append(run)
+            if not named:
+                self._open.append(run)
+
+    def plausible(self, job: Wanted) -> Sequence[ShownRun]:
+        """Return the runs that a comparison need be made with."""
+        text = None
+        if job.kind == "task" and job.fields.get("url") is not None:
+            text = job.fields.get("prompt")
+        elif job.kind == "workflow" and not job.fields.get("template"):
+            text = job.fields.get("workflow_id") or job.fields.get("agent_id")
+        if not isinstance(text, str):
+            return self._all
+        return [*self._by_text.get(text.strip(), ()), *self._open]
+
+
+def _oldest_first(
+    group: Iterable[Wanted], runs: Iterable[ListedRun], listing: Listing
+) -> list[Pair]:
+    """Pair equal jobs with runs: the oldest run goes to the job that was claimed first."""
+    pairs = []
+    left = sorted((job for job in group if job.doubt.marked), key=lambda job: job.since)
+    for run in sorted(runs, key=lambda run: listing.made[run]):
+        job = next((job for job in left if listing.made[run] >= job.since), None)
+        if job is not None:
+            left.remove(job)
+            pairs.append((job, run))
+    return pairs
+
+
+def _shown(candidates: Sequence[tuple[ShownRun, Comparison]]) -> str:
+    """Return candidates as JSON, for people: the likeliest first; no value of any field."""
+    ordered = sorted(candidates, key=lambda pair: pair[1].likeness is not Likeness.EQUAL)
+    return orjson.dumps(
+        [
+            {
+                "run_id": run.listed.run_id,
+                "status": run.listed.status,
+                "equal": fit.equal[:MOST_FIELDS],
+                "different": fit.different[:MOST_FIELDS],
+            }
+            for run, fit in ordered[:MOST_CANDIDATES]
+        ]
+    ).decode()
+
+
+def readable(doubts: Sequence[Doubtful], now_us: int, now: float) -> tuple[list[Wanted], list[str]]:
+    """Return the jobs whose request can be read, and the ids of the others."""
+    jobs, broken = [], []
+    for doubt in doubts:
+        try:
+            jobs.append(wanted(doubt, now_us, now))
+        except (ValueError, KeyError):
+            broken.append(doubt.job_id)
+    return jobs, broken
