@@ -274,7 +274,7 @@ def lists(talk: Talk) -> None:
     ])  # fmt: skip
     for run_id in runs:
         talk.end_of(run_id)
-    live = "status=created&status=queued&status=running&status=paused"
+    live = "status=created&status=queued&status=running"
     talk.note("list, status filter", [
         talk.found(f"{search}&status=completed") == newest,
         talk.found(f"{search}&{live}"),
