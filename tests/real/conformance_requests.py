@@ -19,6 +19,9 @@ ENGINES = (
     "yutori-navigator",
 )
 
+#: Those that 1.0.40 has, too, and that a server has without further settings.
+OLD_ENGINES = ("skyvern-1.0", "skyvern-2.0", "openai-cua", "anthropic-cua")
+
 #: What may be sent wherever an address is taken.
 _ADDRESSES: dict[str, object] = {
     "without a path": "http://127.0.0.1:9",

@@ -11,7 +11,7 @@ import httpx
 
 from tests.real.conformance_requests import (
     DECLARED,
-    ENGINES,
+    OLD_ENGINES,
     HOST,
     QUERIES,
     definition,
@@ -383,7 +383,7 @@ def _canceled_alive(talk: Talk, task: Fields) -> tuple[str, httpx.Response]:
 
 def without_address(talk: Talk) -> None:
     """Tasks for which a model thinks of an address: only that it does is compared, not which."""
-    for engine in ENGINES[:4]:
+    for engine in OLD_ENGINES:
         body = {"prompt": "Buy a chair", "engine": engine}
         answer = talk.ask("POST", TASKS, body)
         run = answer.json()
@@ -445,7 +445,7 @@ def webhooks(talk: Talk) -> None:
     hook = talk.receiver.url
     bodies: dict[str, tuple[str, Fields]] = {
         f"task {engine}": (TASKS, {"prompt": "p", "url": HOST, "engine": engine})
-        for engine in ENGINES[:4]
+        for engine in OLD_ENGINES
     }
     bodies["workflow"] = (WORKFLOWS, {"workflow_id": short})
     bodies["download_files"] = (DOWNLOAD, {"navigation_goal": "g", "url": HOST})
