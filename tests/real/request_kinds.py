@@ -55,7 +55,7 @@ def _task(name: str, equal: int = 1, /, **fields: Any) -> RequestKind:
 
 def _workflow(name: str, equal: int = 1, /, **fields: Any) -> RequestKind:
     body = {"workflow_id": "{w}", **fields}
-    return RequestKind(name, "workflow", body, equal, declares="parameters" in fields)
+    return RequestKind(name, "workflow", body, equal, declares=bool(fields.get("parameters")))
 
 
 def _without_url(kind: RequestKind) -> RequestKind:
