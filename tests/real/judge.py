@@ -6,11 +6,9 @@ runs there are the server's own list says, and whose each is the proxy saw.
 
 import os
 import random
-import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from math import ceil
@@ -25,8 +23,8 @@ from runqueue.spec import parse_line
 from tests.acceptance.factory import Factory
 from tests.real.lossy import Loss, LossyProxy
 from tests.real.request_kinds import PARAMETERS, RequestKind, filled
+from tests.real.stack import stack
 from tests.real.target import Target, until
-from tests.valkeys import start_valkey
 
 #: The sets of a kind: one for each way of losing, one with all of them mixed (equal jobs alone),
 #: and jobs whose answer is not lost, among the others and after them.
@@ -46,18 +44,6 @@ CONTROL_EVERY = 3
 SETTLE_SECONDS = float(os.environ.get("SETTLE_SECONDS", "1500"))
 #: Seconds for all submissions of a phase; a server takes four a second on two cores.
 SUBMIT_SECONDS = 900.0
-
-WORKERS = {
-    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "10",
-    "RUNQUEUE_MAX_BURST_SIZE": "10",
-    "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
-    "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "40",
-    "RUNQUEUE_PLACES": "100",
-    "RUNQUEUE_POLL_MIN_SECONDS": "2",
-    "RUNQUEUE_POLL_MAX_SECONDS": "20",
-    "RUNQUEUE_MAX_RUN_SECONDS": "7200",
-    "RUNQUEUE_METRICS_PORT": "0",
-}
 
 
 @dataclass(slots=True)
@@ -220,7 +206,7 @@ class Judge:
         """Lose every answer, wait until what can settle has, and judge."""
         before = self.target.all_run_ids()
         start = time.monotonic()
-        with _stack(self.target, self.folder) as (parts, proxy):
+        with stack(self.target, self.folder) as (parts, proxy):
             killed, others, controls = self._make_sets()
             for each in (*killed, *others, *controls):
                 proxy.announce(each.key, each.losses)
@@ -394,29 +380,3 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
         else 0,
         visible=visible,
     )
-
-
-@contextmanager
-def _stack(target: Target, folder: Path) -> Iterator[tuple[Factory, LossyProxy]]:
-    """Have a Valkey, a proxy before the server, and a place for workers."""
-    settings: Mapping[str, str] = {**WORKERS, "SKYVERN_API_KEY": target.api_key}
-    with ExitStack() as stack:
-        valkey = start_valkey(folder / "valkey", aof=True)
-        proxy = stack.enter_context(LossyProxy(target.base_url))
-        url = f"redis://127.0.0.1:{valkey.port}/0"
-        queue = stack.enter_context(RunQueue(url))
-        parts = Factory(valkey, url, proxy.base_url, folder, dict(settings), queue)
-        stack.callback(parts.stop_redis)
-        stack.callback(_end_all, parts.workers)
-        yield parts, proxy
-
-
-def _end_all(workers: Iterable["subprocess.Popen[bytes]"]) -> None:
-    for worker in workers:
-        worker.terminate()
-    for worker in workers:
-        try:
-            worker.wait(40)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
