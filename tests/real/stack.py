@@ -16,10 +16,10 @@ from tests.valkeys import start_valkey
 #: The settings of workers and gateway unless a test says otherwise: what the servers bear, and the
 #: waits of the defaults.
 WORKERS = {
-    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "10",
-    "RUNQUEUE_MAX_BURST_SIZE": "10",
+    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "4",
+    "RUNQUEUE_MAX_BURST_SIZE": "4",
     "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
-    "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "40",
+    "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "20",
     "RUNQUEUE_PLACES": "100",
     "RUNQUEUE_POLL_MIN_SECONDS": "2",
     "RUNQUEUE_POLL_MAX_SECONDS": "20",
