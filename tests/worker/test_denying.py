@@ -26,6 +26,7 @@ from tests.worker.searching import (
     flow,
     look,
     lose,
+    lose_many,
     no_waiting,
     record,
     settled,
@@ -677,8 +678,8 @@ async def test_equal_jobs_are_compared_with_a_run_once(
 
     monkeypatch.setattr("worker.search.compare", counted)
     async with working(client, redis_url, **UNTAGGED) as bench:
-        jobs = [await lose(bench, flow(), MADE if n < 4 else LOST) for n in range(20)]
-        await control(bench, flow())
+        jobs = await lose_many(bench, flow(), MADE, 4)
+        jobs += await lose_many(bench, flow(), LOST, 6)
 
         await look(bench)
 
