@@ -293,21 +293,26 @@ class Search:
         """
         others: list[Wanted] = []
         attempts: set[tuple[str, int]] = set()
-        read, total, in_flight, is_whole = 0, 1, float("inf"), True
+        read, total, in_flight, is_whole, last = 0, 1, float("inf"), True, ""
         while read < total and read < MOST_DOUBTS:
             start = time.monotonic()
-            page = await self._account.send(
-                stages.read_doubts(self._account.name, read, DOUBTS_PAGE)
-            )
+            # Each page begins with the last job of the one before: where that is another by now,
+            # one that left has moved the others, and some were passed over.
+            offset = max(0, read - 1)
+            call = stages.read_doubts(self._account.name, offset, DOUBTS_PAGE)
+            page = await self._account.send(call)
             total = page.total
             if page.in_flight_us is not None:
                 claimed = start - (page.now_us - page.in_flight_us) / 1e6
                 in_flight = min(in_flight, claimed - BEFORE)
-            if not page.items:
+            if read and (not page.items or page.items[0].job_id != last):
+                return others, attempts, in_flight, False
+            items = page.items[1:] if read else page.items
+            if not items:
                 break
-            read += len(page.items)
-            attempts |= {(doubt.job_id, doubt.attempt) for doubt in page.items}
-            waiting = [doubt for doubt in page.items if doubt.job_id not in due]
+            read, last = read + len(items), items[-1].job_id
+            attempts |= {(doubt.job_id, doubt.attempt) for doubt in items}
+            waiting = [doubt for doubt in items if doubt.job_id not in due]
             jobs, broken = readable(waiting, page.now_us, start)
             others += jobs
             is_whole = is_whole and not broken

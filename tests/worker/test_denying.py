@@ -16,6 +16,9 @@ import redis
 
 from api_client import ReadClass, RunPage
 from runqueue import JobState, TaskRunRequest, ids, stages
+from runqueue.items import Lost
+from runqueue.operate import Operations
+from runqueue.scripts import Call
 from tests.worker.searching import (
     LOST,
     MADE,
@@ -37,7 +40,7 @@ from tests.worker.searching import (
     task_v2,
     trouble,
 )
-from tests.worker.working import ENDLESS, KEYS, Bench, working
+from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
 from worker.comparison import Comparison, ShownRun, compare
 from worker.search import Reason
 
@@ -685,3 +688,45 @@ async def test_equal_jobs_are_compared_with_a_run_once(
 
         assert len(compared) == len(set(compared)) == 4
         assert settled(bench, *jobs).count(JobState.RUNNING) == 4
+
+
+async def test_a_job_that_is_passed_over_between_two_pages_leaves_all_of_it_open(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.search.DOUBTS_PAGE", 2)
+    async with working(client, redis_url, **SOON) as bench:
+        jobs = [await lose(bench, task_v2(prompt=f"p{n}"), LOST) for n in range(4)]
+        await control(bench, task_v2())
+        offsets: list[int] = []
+
+        async def around(send: Send, call: Call[Any]) -> Any:
+            if call.script is stages.read_doubts("default", 0, 1).script:
+                offsets.append(int(call.arguments[0]))
+                if len(offsets) == 2:  # one leaves the first page, and another comes at the end
+                    Operations(bench.queue).fail(jobs[:1])
+                    joined = bench.queue.enqueue(task_v2(prompt="late")).job_id
+                    own = bench.account.lease.name
+                    assert (await send(stages.claim("default", own, "late", 10, 0))).items
+                    lost = Lost(joined, 1, "cut off", trouble=False)
+                    assert await send(stages.mark_unconfirmed("default", [lost])) == [1]
+            return await send(call)
+
+        wrap_send(monkeypatch, bench.account, around)
+        await look(bench, only=[jobs[3]])
+
+        assert len(offsets) >= 2
+        assert record(bench, jobs[3], "search_note") == Reason.INCOMPLETE
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 100])
+async def test_all_unconfirmed_jobs_are_read_whatever_their_pages(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("worker.search.DOUBTS_PAGE", size)
+    async with working(client, redis_url, **SOON) as bench:
+        jobs = await lose_many(bench, task_v2(), LOST, 5)
+        await control(bench, task_v2())
+
+        await look(bench, 2, only=[jobs[4]])
+
+        assert bench.job(jobs[4]).state is JobState.READY
