@@ -266,8 +266,6 @@ def _refusal(status: int, words: str, parsed: Any) -> SubmissionClass:
 
 def _not_found(words: str, parsed: Any) -> SubmissionClass:
     """Class a 404: about the path, about what the request names, or about what became of it."""
-    if isinstance(parsed, dict) and not words:
-        return SubmissionClass.UNKNOWN
     if not words:
         # The server's own answer to a row that is missing, whichever and whenever, is an empty 404.
         return SubmissionClass.UNKNOWN
