@@ -192,8 +192,8 @@ class SkyvernServer:
     def _browser_environment(self) -> dict[str, str]:
         if self.browsers is not None:
             return {"PLAYWRIGHT_BROWSERS_PATH": str(self.browsers)}
-        # A task that finds no browser leaves playwright's driver behind, a process of 60 MB; hundreds
-        # of tasks fill the machine. A driver that cannot start ends the task in the same way.
+        # A task that finds no browser leaves playwright's driver behind, a process of 60 MB: some
+        # hundred tasks fill the machine. A driver that cannot start ends a task in the same way.
         return {"PLAYWRIGHT_NODEJS_PATH": shutil.which("false") or "/bin/false"}
 
 
