@@ -385,8 +385,6 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
         with_run=sum(loss.makes_run and loss is not Loss.NONE for loss in loss_of.values()),
         with_run_settled=sum(loss is not Loss.NONE for loss in settled),
         without_run=unseen,
-        without_run_settled=min(unseen, sum(loss is Loss.NONE for loss in settled) - not_lost)
-        if unseen
-        else 0,
+        without_run_settled=max(0, min(unseen, settled.count(Loss.NONE) - not_lost)),
         visible=visible,
     )

@@ -1,5 +1,6 @@
 """Whole-queue scenarios on a real server: a mixed load with trouble, and ends of 2.0 runs."""
 
+import os
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -22,8 +23,8 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 
 #: Jobs of each kind: 200 in all, of which every fifth is canceled at some time.
 QUICK, LASTING, BAD, TASKS, TASKS_2 = 80, 40, 20, 40, 20
-#: Jobs of each end in the test of 2.0 runs, and how many of them may have a browser at once.
-COMPLETED, FAILED, BROWSERS = 50, 50, 3
+#: Jobs in the test of 2.0 runs, half of them to complete, and how many have a browser at once.
+JOBS_2, BROWSERS = int(os.environ.get("RUNQUEUE_TEST_JOBS", "100")), 3
 
 _RELAYING = {"RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS": "true"}
 
@@ -168,7 +169,7 @@ def test_2_0_runs_whose_webhook_meets_nobody_end_as_they_are_and_are_not_run_aga
     with listener() as pages, stack(target, tmp_path, **settings) as (parts, proxy):
         retry = {"max_attempts": 2, "retry_on": ["failed"]}
         lines = []
-        for number in range(COMPLETED + FAILED):
+        for number in range(JOBS_2):
             prompt = f"rqt-{number}-z" + ("" if number % 2 else " stub:error")
             body = {"prompt": prompt, "url": f"{pages.url}/", "engine": "skyvern-2.0"}
             # A job that failed may be run again; this one says that it is not to be.
@@ -189,7 +190,7 @@ def test_2_0_runs_whose_webhook_meets_nobody_end_as_they_are_and_are_not_run_aga
             assert len(own) == 1, job
             good = int(_number(job)) % 2
             assert job.state is (JobState.COMPLETED if good else JobState.FAILED), job
-        assert len(target.all_run_ids() - before) == COMPLETED + FAILED
+        assert len(target.all_run_ids() - before) == JOBS_2
 
 
 def _number(job: Job) -> str:
