@@ -35,6 +35,8 @@ NEWER = 2.0
 MOST_REQUESTS = 1_000
 #: Unconfirmed jobs that are compared with each other; beyond that none is told by its request.
 MOST_DOUBTS, DOUBTS_PAGE = 10_000, 100
+#: Bytes of their stored requests; beyond that it is the same.
+MOST_DOUBT_BYTES = 64 * 1024 * 1024
 #: Runs of ours that are read in a pass, of each type, to see what the list is worth.
 MOST_OWNED = 3
 #: Candidates that are kept of a job, fields that are named of each, and characters of a name.
@@ -294,7 +296,8 @@ class Search:
         others: list[Wanted] = []
         attempts: set[tuple[str, int]] = set()
         read, total, in_flight, is_whole, last = 0, 1, float("inf"), True, ""
-        while read < total and read < MOST_DOUBTS:
+        size = 0
+        while read < total and read < MOST_DOUBTS and size < MOST_DOUBT_BYTES:
             start = time.monotonic()
             # Each page begins with the last job of the one before: where that is another by now,
             # one that left has moved the others, and some were passed over.
@@ -311,6 +314,7 @@ class Search:
             if not items:
                 break
             read, last = read + len(items), items[-1].job_id
+            size += sum(len(doubt.stored) for doubt in items)
             attempts |= {(doubt.job_id, doubt.attempt) for doubt in items}
             waiting = [doubt for doubt in items if doubt.job_id not in due]
             jobs, broken = readable(waiting, page.now_us, start)
@@ -332,7 +336,8 @@ class Search:
         shown = await self._runs.shown(runs, with_workflows=True)
         owned = []
         for each, job_id, one in zip(shown, jobs, stored, strict=True):
-            if one is None or not one[2]:
+            # A run that was told by its request alone shows nothing of how requests are told.
+            if one is None or one[1] != each.listed.run_id or not one[2]:
                 continue
             try:
                 owned.append(OwnedRun(each, job_id, *wire.read_request(one[2])))
