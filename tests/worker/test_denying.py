@@ -291,6 +291,18 @@ async def test_a_control_that_would_not_be_recognised_shows_nothing(
         await stays(bench, job_id, note=Reason.NO_CONTROL)
 
 
+async def test_a_run_that_was_told_by_its_request_alone_is_no_control(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task_v2(), LOST)
+        found = await lose(bench, task_v2(prompt="another"), MADE)
+        await look(bench, only=[found])
+        assert bench.job(found).state is JobState.RUNNING
+
+        await stays(bench, job_id, note=Reason.NO_CONTROL)
+
+
 async def test_a_control_that_is_listed_without_its_title_is_recognised_by_its_request(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
