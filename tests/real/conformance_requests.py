@@ -19,6 +19,9 @@ ENGINES = (
     "yutori-navigator",
 )
 
+#: Those that 1.0.40 has, too, and that a server has without further settings.
+OLD_ENGINES = ("skyvern-1.0", "skyvern-2.0", "openai-cua", "anthropic-cua")
+
 #: What may be sent wherever an address is taken.
 _ADDRESSES: dict[str, object] = {
     "without a path": "http://127.0.0.1:9",
@@ -392,7 +395,8 @@ def downloads() -> dict[str, Fields]:
 #: Queries of `GET /v1/runs` that are refused, or change nothing.
 QUERIES: tuple[str, ...] = (
     "page=0", "page=101", "page=x", "page_size=0", "page_size=101", "page_size=",
-    "status=finished", "status=RUNNING", "search_key=ab", "search_key=",
+    "status=finished", "status=RUNNING", "status=paused&search_key=nothing-has-this",
+    "search_key=ab", "search_key=",
     "run_type=task", "run_type=task_v1&run_type=bogus", "failure_category=" + "x" * 101,
     "search_key=nothing-has-this&page=11&page_size=100",
     "workflow_permanent_id=wpid_1&page=11&page_size=100",

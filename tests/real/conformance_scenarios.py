@@ -7,10 +7,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import httpx
+
 from tests.real.conformance_requests import (
     DECLARED,
-    ENGINES,
     HOST,
+    OLD_ENGINES,
     QUERIES,
     definition,
     downloads,
@@ -272,7 +274,7 @@ def lists(talk: Talk) -> None:
     ])  # fmt: skip
     for run_id in runs:
         talk.end_of(run_id)
-    live = "status=created&status=queued&status=running&status=paused"
+    live = "status=created&status=queued&status=running"
     talk.note("list, status filter", [
         talk.found(f"{search}&status=completed") == newest,
         talk.found(f"{search}&{live}"),
@@ -335,6 +337,66 @@ def lives(talk: Talk) -> None:
         talk.try_out(f"retry at {path}", "POST", path)
 
 
+def live_tasks(talk: Talk) -> None:
+    """A 2.0 task that is canceled while it works, which without a browser is a matter of luck."""
+    task = {"prompt": "p", "engine": "skyvern-2.0", "url": f"{HOST}/?sim_end=never"}
+    run_id, answer = _canceled_alive(talk, task | {"webhook_url": f"{talk.receiver.url}/live/200"})
+    talk.note("cancel of a live 2.0 task", {"status": answer.status_code, "body": json_of(answer)})
+    talk.note("cancel of a live 2.0 task, status", talk.end_of(run_id)["status"])
+    told = talk.until(
+        lambda: [
+            body
+            for body in (json.loads(one.body) for one in talk.receiver.at("/live/200"))
+            if body["run_id"] == run_id
+        ],
+        "no webhook of the canceled task",
+    )
+    talk.note("cancel of a live 2.0 task, webhook", told[0]["status"])
+    talk.try_out("cancel of a canceled 2.0 task", "POST", f"/v1/runs/{run_id}/cancel")
+    _, answer = _canceled_alive(talk, task | {"webhook_url": f"{HOST}/nobody"})
+    talk.note(
+        "cancel with a dead receiver", {"status": answer.status_code, "body": json_of(answer)}
+    )
+    wait = [{"block_type": "wait", "label": "w1", "wait_sec": 600}]
+    long = talk.create_workflow(definition("Live", blocks=wait))
+    flow = talk.submit(WORKFLOWS, {"workflow_id": long, "webhook_url": f"{HOST}/nobody"})
+    path = f"/v1/runs/{flow}/cancel"
+    talk.try_out("cancel of a workflow run with a dead receiver", "POST", path)
+    failed = {"prompt": "p", "url": HOST, "webhook_url": f"{HOST}/nobody"}
+    for engine in ("skyvern-1.0", "skyvern-2.0"):
+        run_id = talk.submit(TASKS, failed | {"engine": engine})
+        talk.end_of(run_id)
+        first = talk.ask("GET", f"/v1/runs/{run_id}").json()["failure_reason"]
+        lost_reason = "Failed to send webhook" in str(first)
+        talk.note(f"failed {engine} task with a dead receiver, reason names it", lost_reason)
+
+
+def _canceled_alive(talk: Talk, task: Fields) -> tuple[str, httpx.Response]:
+    """Cancel tasks until one was canceled before it failed; gives it, and the answer."""
+    for _ in range(20):
+        run_id = talk.submit(TASKS, task)
+        answer = talk.ask("POST", f"/v1/runs/{run_id}/cancel")
+        if talk.end_of(run_id)["status"] == "canceled":
+            break
+    return run_id, answer
+
+
+def without_address(talk: Talk) -> None:
+    """Tasks for which a model thinks of an address: only that it does is compared, not which."""
+    for engine in OLD_ENGINES:
+        body = {"prompt": "Buy a chair", "engine": engine}
+        answer = talk.ask("POST", TASKS, body)
+        run = answer.json()
+        assert answer.status_code == 200, run
+        shown = talk.end_of(run["run_id"])["run_request"]
+        talk.note(f"without an address, {engine}", {
+            "first url": type(run["run_request"]["url"]).__name__,
+            "url": type(shown["url"]).__name__,
+            "prompt": type(shown["prompt"]).__name__,
+            "the rest": {name: shown[name] for name in shown if name not in ("url", "prompt")},
+        })  # fmt: skip
+
+
 def unknown(talk: Talk) -> None:
     """What is not there, not allowed or not readable."""
     for run_id in ("tsk_999", "tsk_v2_999", "wr_999", "nonsense"):
@@ -383,7 +445,7 @@ def webhooks(talk: Talk) -> None:
     hook = talk.receiver.url
     bodies: dict[str, tuple[str, Fields]] = {
         f"task {engine}": (TASKS, {"prompt": "p", "url": HOST, "engine": engine})
-        for engine in ENGINES[:4]
+        for engine in OLD_ENGINES
     }
     bodies["workflow"] = (WORKFLOWS, {"workflow_id": short})
     bodies["download_files"] = (DOWNLOAD, {"navigation_goal": "g", "url": HOST})
@@ -510,6 +572,8 @@ SCENARIOS: dict[str, Callable[[Talk], None]] = {
     "tags": tags,
     "lists": lists,
     "lives": lives,
+    "live tasks": live_tasks,
+    "without an address": without_address,
     "unknown": unknown,
     "webhooks": webhooks,
     "further": further,

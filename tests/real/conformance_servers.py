@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -10,9 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import httpx
-import pytest
 
 
 @dataclass(frozen=True)
@@ -28,21 +24,6 @@ class Server:
     name: str
     base_url: str
     api_key: str = field(repr=False)
-
-
-def real_server() -> Server:
-    """The server of `SKYVERN_BASE_URL`; the test is skipped if there is none."""
-    base_url, api_key = os.environ.get("SKYVERN_BASE_URL"), os.environ.get("SKYVERN_API_KEY")
-    if not base_url or not api_key:
-        pytest.skip("needs a real Skyvern server: SKYVERN_BASE_URL and SKYVERN_API_KEY")
-    return Server("real", base_url.rstrip("/"), api_key)
-
-
-def version_of(server: Server) -> str:
-    """The release that a server says it is."""
-    answer = httpx.get(f"{server.base_url}/v1/version", headers={"x-api-key": server.api_key})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["version"])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A receiver of webhooks on loopback that answers as it is told."""
+"""A receiver of webhooks on loopback that answers as it is told, and has a page to browse."""
 
 import threading
 from collections.abc import Iterator
@@ -47,6 +47,14 @@ def listener() -> Iterator[Listener]:
             self.send_response(made.status)
             self.send_header("content-length", "0")
             self.end_headers()
+
+        def do_GET(self) -> None:
+            page = b"<!doctype html><title>A page</title><p>A page of the tests.</p>"
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.send_header("content-length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Log nothing."""

@@ -80,7 +80,12 @@ def test_a_list_out_of_bounds_is_refused(target: Target, query: dict[str, Any]) 
 
 def test_a_list_by_status_shows_the_live_ones_alone(target: Target, lasting: str) -> None:
     run_id = _start(target, lasting)
-    live = ["created", "queued", "running", "paused"]
+    live = ["created", "queued", "running"]
+    if target.version == OLD:
+        # It knows no pause, and refuses the whole list.
+        assert target.get("/v1/runs", status=[*live, "paused"]).status_code == 422
+    else:
+        live.append("paused")
     until(lambda: run_id in {i["run_id"] for i in target.listed(status=live)}, 10, "it to be live")
     assert run_id not in {i["run_id"] for i in target.listed(status=["completed", "failed"])}
     target.post(f"/v1/runs/{run_id}/cancel").raise_for_status()

@@ -161,10 +161,13 @@ async def test_canceling_tells_a_finished_task_from_a_finished_workflow_run() ->
         task_status, _ = await client.call("POST", f"/v1/runs/{task}/cancel")
         workflow_answer = await client.call("POST", f"/v1/runs/{workflow}/cancel")
         unknown_status, _ = await client.call("POST", "/v1/runs/wr_0/cancel")
+        two = await client.run_task(engine="skyvern-2.0")
+        clock.advance(2)
+        two_answer = await client.call("POST", f"/v1/runs/{two}/cancel")
 
         assert await client.status(workflow) == "completed"
     assert task_status == 400
-    assert workflow_answer == (200, None)
+    assert workflow_answer == two_answer == (200, None)
     assert unknown_status == 404
 
 

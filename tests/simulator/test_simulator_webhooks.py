@@ -114,6 +114,7 @@ async def test_a_replay_makes_one_try_and_tells_what_came_of_it() -> None:
     assert json.loads(failed["payload"])["run_id"] == run_id
     assert (arrived["status_code"], arrived["error"]) == (200, None)
     assert arrived["response_body"] == "noted"
+    assert failed["error"] == "Could not reach URL: All connection attempts failed"
     assert arrived["target_webhook_url"] == receiver.url != arrived["default_webhook_url"]
     assert arrived["payload"].encode() == receiver.bodies[0]
     assert arrived["headers"]["x-skyvern-signature"] == receiver.headers[0]["x-skyvern-signature"]
@@ -154,13 +155,48 @@ async def test_a_cancel_sends_the_webhook_within_its_request() -> None:
         assert len(receiver.bodies) == 2
 
 
-async def test_a_cancel_with_a_dead_receiver_is_a_500_of_a_canceled_run() -> None:
+async def test_a_cancel_with_a_dead_receiver_is_a_500_of_a_canceled_task() -> None:
     async with simulating(webhook_retry_delays=QUICK) as client:
         run_id = await client.run_task(webhook_url=dead_url())
         status, answer = await client.call("POST", f"/v1/runs/{run_id}/cancel")
+        workflow = await client.run_workflow(webhook_url=dead_url())
+        await client.post(f"/v1/runs/{workflow}/cancel")
+        more = [await client.run_task(webhook_url=dead_url()), await client.run_workflow()]
+        bulk = await client.post("/v1/runs/cancel", {"run_ids": more})
 
-        assert await client.status(run_id) == "canceled"
+        assert [await client.status(one) for one in [run_id, workflow, *more]] == ["canceled"] * 4
     assert (status, list(answer)) == (500, ["error"])
+    assert bulk == {"cancelled": [more[1]], "failed": [more[0]]}
+
+
+async def test_a_cancel_whose_receiver_refuses_is_a_200() -> None:
+    async with receiving(500) as receiver, simulating(webhook_retry_delays=QUICK) as client:
+        run_id = await client.run_task(webhook_url=receiver.url)
+        await client.post(f"/v1/runs/{run_id}/cancel")
+
+    assert len(receiver.bodies) == 3
+
+
+async def test_a_webhook_of_a_task_shows_no_request_and_that_of_a_workflow_run_does() -> None:
+    async with receiving() as receiver, simulating() as client:
+        await client.run_task(url=SHORT, webhook_url=receiver.url)
+        await eventually(lambda: len(receiver.bodies) == 1)
+        two = {"engine": "skyvern-2.0", "url": SHORT, "webhook_url": receiver.url}
+        await client.run_task(**two)
+        await eventually(lambda: len(receiver.bodies) == 2)
+        run_id = await client.run_workflow(
+            webhook_url=receiver.url, parameters={"sim_seconds": 0.05}
+        )
+        await eventually(lambda: len(receiver.bodies) == 3)
+        await client.post(f"/v1/runs/{run_id}/retry_webhook")
+
+    one, two_zero, workflow, replay = [json.loads(body) for body in receiver.bodies]
+    assert (one["task_id"], "run_request" in one) == (one["run_id"], False)
+    assert (two_zero["prompt"], "run_request" in two_zero) == ("Do it", False)
+    assert workflow["run_request"]["webhook_url"] == receiver.url
+    assert workflow["parameters"] == {"sim_seconds": 0.05}
+    assert "run_request" not in replay
+    assert "webhook_callback_url" not in replay
 
 
 async def test_a_webhook_can_be_dropped_unknown_to_the_server() -> None:

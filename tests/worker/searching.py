@@ -73,6 +73,15 @@ async def lose(bench: Bench, request: Any, action: dict[str, Any], **options: An
     return job_id
 
 
+async def lose_many(bench: Bench, request: Any, action: dict[str, Any], n: int) -> list[str]:
+    """Submit equal jobs at once, all of whose answers are lost, and return their ids."""
+    await bench.api.fault(action, match=SUBMISSION, times=n)
+    job_ids = [bench.queue.enqueue(request).job_id for _ in range(n)]
+    await bench.one_pass("submit")
+    assert {bench.job(job_id).state for job_id in job_ids} == {JobState.UNCONFIRMED}
+    return job_ids
+
+
 async def control(bench: Bench, request: Any) -> str:
     """Submit a job of that kind that is no other's equal, and has its answer; return its id."""
     if isinstance(request, WorkflowRunRequest):

@@ -16,6 +16,9 @@ import redis
 
 from api_client import ReadClass, RunPage
 from runqueue import JobState, TaskRunRequest, ids, stages
+from runqueue.items import Lost
+from runqueue.operate import Operations
+from runqueue.scripts import Call
 from tests.worker.searching import (
     LOST,
     MADE,
@@ -26,6 +29,7 @@ from tests.worker.searching import (
     flow,
     look,
     lose,
+    lose_many,
     no_waiting,
     record,
     settled,
@@ -36,7 +40,8 @@ from tests.worker.searching import (
     task_v2,
     trouble,
 )
-from tests.worker.working import ENDLESS, KEYS, Bench, working
+from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
+from worker.comparison import Comparison, ShownRun, compare
 from worker.search import Reason
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -44,6 +49,10 @@ __all__ = ["no_waiting"]
 
 REQUESTS = {"a task": task(), "a task 2.0": task_v2(), "a workflow": flow()}
 each_request = pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
+
+
+#: No tag finds a workflow's run: it is told by its request.
+UNTAGGED: dict[str, Any] = {"settings": {**SOON["settings"], "run_tags": False}}
 
 
 async def stays(bench: Bench, *job_ids: str, note: str = "", looks: int = 4) -> None:
@@ -212,7 +221,7 @@ async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
         await stays(bench, job_id, note=Reason.NOTHING_NEWER)
         assert bench.stats().live == 1, "the control's: nothing that is seen takes the job's slot"
 
-        ago[0] = 5.0
+        monkeypatch.setattr("worker.search.NEWER", 0.0)
         await control(bench, task())
         await denied(bench, job_id)
 
@@ -334,7 +343,7 @@ async def test_where_titles_are_lost_equal_runs_are_candidates(
 async def test_a_run_that_cannot_be_read_may_be_the_job_s(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with working(client, redis_url, **UNTAGGED) as bench:
         job_id = await lose(bench, request_of, MADE)
         [run] = await bench.runs()
         await control(bench, request_of)
@@ -350,7 +359,8 @@ async def test_a_run_that_cannot_be_read_may_be_the_job_s(
         await stays(bench, job_id, note=Reason.CANDIDATES)
         (candidate,) = candidates(bench, job_id).values()
         assert candidate["run_id"] == run["run_id"]
-        assert candidate["equal"] == candidate["different"] == []
+        assert set(candidate["equal"]) <= {"workflow_id"}
+        assert candidate["different"] == []
 
 
 @pytest.mark.parametrize("request_of", [task_v2(), flow()], ids=["a task 2.0", "a workflow"])
@@ -358,7 +368,7 @@ async def test_a_run_that_cannot_be_read_may_be_the_job_s(
 async def test_of_more_equal_runs_than_jobs_none_is_adopted(
     client: redis.Redis, redis_url: str, request_of: Any, runs: int
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with working(client, redis_url, **UNTAGGED) as bench:
         job_id = await lose(bench, request_of, MADE)
         fields = request_of.model_dump(exclude_unset=True)
         make = bench.api.run_workflow if request_of.kind == "workflow" else bench.api.run_task
@@ -585,3 +595,138 @@ async def test_no_tag_that_is_missing_denies(
         await look(bench, 2)
 
         assert settled(bench, *jobs) == [JobState.RUNNING] * 2, "they are found by their requests"
+
+
+# One job does not hold up the others.
+
+
+async def test_an_old_job_that_the_list_does_not_reach_back_to_keeps_no_other_from_its_end(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ago = [-600.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        await other_runs(bench, 6)
+        ago[0] = 0.0
+        old = await lose(bench, task(), LOST)
+        then = bench.now_us() - 86_400 * 1_000_000
+        bench.set(old, "claimed", then)
+        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        young = await lose(bench, task(), LOST)
+        await control(bench, task())
+        # No more than three pages are shown: ten minutes of the list, of the day that there is.
+        show_pages(monkeypatch, bench, full_pages, full=5)
+        show_lists(monkeypatch, bench, lambda page, number: trouble() if number > 2 else page)
+
+        await look(bench, 2)
+
+        assert bench.job(young).state is JobState.READY
+        assert bench.job(old).state is JobState.UNCONFIRMED
+        assert record(bench, old, "search_note") == Reason.INCOMPLETE
+
+
+async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_open(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.search.MOST_REQUESTS", 3)
+    ago = [-600.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        old = await lose(bench, task_v2(prompt="old"), LOST)
+        then = bench.now_us() - 600 * 1_000_000
+        bench.set(old, "claimed", then)
+        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        await other_runs(bench, 3)
+        ago[0] = 0.0
+        young = await lose(bench, task_v2(prompt="young"), LOST)
+        await control(bench, task_v2())
+
+        await look(bench, 2)
+
+        assert bench.job(young).state is JobState.READY
+        assert bench.job(old).state is JobState.UNCONFIRMED
+        assert record(bench, old, "search_note") == Reason.INCOMPLETE
+
+
+# Candidates.
+
+
+async def test_candidates_are_few_and_name_fields_in_few_characters(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **UNTAGGED) as bench:
+        long = {f"{i}{'n' * 10_000}": "secret" for i in range(20)}
+        request_of = flow(parameters={"sim_end": "never", **long})
+        job_id = await lose(bench, request_of, LOST)
+        for _ in range(8):
+            await bench.api.run_workflow(**request_of.model_dump(exclude_unset=True))
+
+        await look(bench)
+
+        stored = record(bench, job_id, "candidates")
+        assert len(candidates(bench, job_id)) == 5
+        assert len(stored) < 10_000
+        assert "secret" not in stored
+
+
+# Many.
+
+
+async def test_equal_jobs_are_compared_with_a_run_once(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def counted(kind: Any, fields: Any, run: ShownRun) -> Comparison:
+        compared.append(run.listed.run_id)
+        return compare(kind, fields, run)
+
+    monkeypatch.setattr("worker.search.compare", counted)
+    async with working(client, redis_url, **UNTAGGED) as bench:
+        jobs = await lose_many(bench, flow(), MADE, 4)
+        jobs += await lose_many(bench, flow(), LOST, 6)
+
+        await look(bench)
+
+        assert len(compared) == len(set(compared)) == 4
+        assert settled(bench, *jobs).count(JobState.RUNNING) == 4
+
+
+async def test_a_job_that_is_passed_over_between_two_pages_leaves_all_of_it_open(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.search.DOUBTS_PAGE", 2)
+    async with working(client, redis_url, **SOON) as bench:
+        jobs = [await lose(bench, task_v2(prompt=f"p{n}"), LOST) for n in range(4)]
+        await control(bench, task_v2())
+        offsets: list[int] = []
+
+        async def around(send: Send, call: Call[Any]) -> Any:
+            if call.script is stages.read_doubts("default", 0, 1).script:
+                offsets.append(int(call.arguments[0]))
+                if len(offsets) == 2:  # one leaves the first page, and another comes at the end
+                    Operations(bench.queue).fail(jobs[:1])
+                    joined = bench.queue.enqueue(task_v2(prompt="late")).job_id
+                    own = bench.account.lease.name
+                    assert (await send(stages.claim("default", own, "late", 10, 0))).items
+                    lost = Lost(joined, 1, "cut off", trouble=False)
+                    assert await send(stages.mark_unconfirmed("default", [lost])) == [1]
+            return await send(call)
+
+        wrap_send(monkeypatch, bench.account, around)
+        await look(bench, only=[jobs[3]])
+
+        assert len(offsets) >= 2
+        assert record(bench, jobs[3], "search_note") == Reason.INCOMPLETE
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 100])
+async def test_all_unconfirmed_jobs_are_read_whatever_their_pages(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("worker.search.DOUBTS_PAGE", size)
+    async with working(client, redis_url, **SOON) as bench:
+        jobs = await lose_many(bench, task_v2(), LOST, 5)
+        await control(bench, task_v2())
+
+        await look(bench, 2, only=[jobs[4]])
+
+        assert bench.job(jobs[4]).state is JobState.READY

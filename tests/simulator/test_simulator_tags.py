@@ -1,0 +1,156 @@
+"""Tags of workflow runs, and the releases that have none."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulator.simulating import FakeClock, eventually, simulating
+from tests.simulator.test_simulator_webhooks import QUICK, dead_url
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("job:j1", True),
+        ("j1", True),
+        ("job:*", True),
+        ("job:j1,env:test", True),
+        ("job:j1&tags=env:test", True),
+        ("job:j1,job:j2", True),
+        ("skyvern.trigger:api", True),
+        ("job:j2", False),
+        ("job:j1,env:live", False),
+        ("JOB:j1", False),
+        ("job:j", False),
+        ("env:j1", False),
+    ],
+)
+async def test_run_metadata_is_found_as_tags(query: str, found: bool) -> None:
+    async with simulating() as client:
+        run_id = await client.run_workflow(run_metadata={"job": " j1 ", "env": "test"})
+        await client.run_task(run_metadata={"job": "j1", "env": "test"})
+
+        assert await client.search(f"tags={query}") == ([run_id] if found else [])
+
+
+@pytest.mark.parametrize("query", ["job:", ":j1", "job:j1,", "a,,b", "job:j1&tags="])
+async def test_what_is_no_tag_is_refused(query: str) -> None:
+    async with simulating() as client:
+        status, answer = await client.call("GET", f"/v1/runs?tags={query}")
+
+    assert status == 400
+    assert answer["detail"].startswith("Invalid tag filter")
+
+
+async def test_a_run_is_tagged_later_and_loses_a_tag() -> None:
+    async with simulating() as client:
+        run_id = await client.run_workflow()
+        tags = [{"key": "job", "value": "j1"}, {"value": "alone"}]
+        given = await client.post(f"/v1/runs/{run_id}/tags", {"tags": tags})
+        assert await client.search("tags=job:j1,alone") == [run_id]
+        status, _ = await client.call("DELETE", f"/v1/runs/{run_id}/tags/job")
+        assert await client.search("tags=job:j1") == []
+        task = await client.run_task()
+        of_a_task, _ = await client.call("GET", f"/v1/runs/{task}/tags")
+
+    own = [tag for tag in given["tags"] if tag["source"] == "manual"]
+    assert [(tag["key"], tag["value"]) for tag in own] == [("job", "j1"), (None, "alone")]
+    assert (status, of_a_task) == (200, 404)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "status"),
+    [
+        ({f"k{number}": "v" for number in range(20)}, 200),
+        ({f"k{number}": "v" for number in range(21)}, 422),
+        ({"k" * 64: "v" * 256}, 200),
+        ({"k" * 65: "v"}, 422),
+        ({"k": "v" * 257}, 422),
+        ({"k": "__other__"}, 422),
+        ({"skyvern.own": "dropped"}, 200),
+    ],
+)
+async def test_run_metadata_has_limits(metadata: dict[str, str], status: int) -> None:
+    async with simulating() as client:
+        body = {"workflow_id": "wpid_1", "run_metadata": metadata}
+        assert (await client.call("POST", "/v1/run/workflows", body))[0] == status
+
+
+async def test_an_older_release_ignores_tags_and_webhook_urls_and_says_which_it_is() -> None:
+    async with simulating(version="1.0.40") as client:
+        hook = "https://hook.test/needle"
+        run_id = await client.run_workflow(run_metadata={"job": "j1"}, webhook_url=hook)
+
+        assert await client.search("tags=nobody:has-this") == [run_id]
+        assert await client.search("search_key=needle") == []
+        assert await client.call("GET", f"/v1/runs/{run_id}/tags") == (404, {"detail": "Not Found"})
+        assert await client.get("/v1/version") == {"version": "1.0.40"}
+    async with simulating() as client:
+        run_id = await client.run_workflow(webhook_url=hook)
+        assert await client.search("search_key=needle") == [run_id]
+
+
+@pytest.mark.parametrize(
+    ("version", "engine", "status"),
+    [
+        ("1.0.40", "skyvern-2.0", "failed"),
+        ("1.0.40", "skyvern-1.0", "completed"),
+        ("1.0.56", "skyvern-2.0", "completed"),
+    ],
+)
+async def test_an_older_release_loses_the_end_of_a_task_whose_receiver_is_gone(
+    version: str, engine: str, status: str
+) -> None:
+    async with simulating(version=version, webhook_retry_delays=QUICK) as client:
+        url = "https://a.test/?sim_seconds=0.05"
+        run_id = await client.run_task(engine=engine, url=url, webhook_url=dead_url())
+
+        async def given_up() -> bool:
+            summary = await client.get("/_ledger/summary")
+            return bool(summary["webhooks"].get("given_up"))
+
+        await eventually(given_up)
+        run = await client.get(f"/v1/runs/{run_id}")
+
+    assert run["status"] == status
+    assert run["output"] == {"answer": f"Simulated result of {run_id}"}
+    assert ("Failed to send webhook" in str(run["failure_reason"])) == (status == "failed")
+
+
+async def test_a_two_zero_task_is_found_by_its_headers_as_the_run_beneath_it() -> None:
+    async with simulating(FakeClock()) as client:
+        task = await client.run_task(engine="skyvern-2.0", extra_http_headers={"x-mark": "needle"})
+        [beneath] = await client.search("search_key=needle")
+        shown = await client.get(f"/v1/runs/{beneath}")
+
+    assert beneath.startswith("wr_")
+    assert (shown["run_id"], shown["run_type"]) == (task, "task_v2")
+
+
+async def test_a_session_is_made_extended_closed_and_then_of_no_use() -> None:
+    async with simulating() as client:
+        session = (await client.post("/v1/browser_sessions", {"timeout": 10}))["browser_session_id"]
+        path = f"/v1/browser_sessions/{session}"
+        extended = await client.post(f"{path}/extend", {"additional_minutes": 5})
+        await client.run_task(browser_session_id=session)
+        listed = await client.get("/v1/browser_sessions")
+        await client.post(f"{path}/close")
+        closed = await client.get(path)
+        statuses = [
+            (await client.call("POST", f"{path}/extend", {"additional_minutes": 5}))[0],
+            (await client.call("POST", "/v1/run/tasks", {"prompt": "p",
+                                                         "browser_session_id": session}))[0],
+            (await client.call("POST", "/v1/run/workflows", {"workflow_id": "wpid_1",
+                                                             "browser_session_id": "pbs_9"}))[0],
+        ]  # fmt: skip
+        left = await client.get("/v1/browser_sessions")
+
+    assert extended["timeout"] == 15
+    assert [one["browser_session_id"] for one in listed] == [session]
+    assert (closed["status"], bool(closed["completed_at"]), left) == ("completed", True, [])
+    assert statuses == [409, 410, 404]
+
+
+async def test_the_version_needs_no_key() -> None:
+    async with simulating() as client:
+        assert await client.call("GET", "/v1/version", headers={}) == (200, {"version": "1.0.56"})
