@@ -192,8 +192,10 @@ async def test_a_submission_s_id_is_not_lost_by_an_odd_field(kind: Kind) -> None
 
 #: After which answers to a submission a run may exist; a read's never say so.
 IN_DOUBT = [
-    *((status, None, True) for status in (408, 418, 425, 500, 502, 503)),
-    *((status, None, False) for status in (301, 400, 401, 402, 403, 404, 405, 409, 413, 422, 429)),
+    *((status, None, True) for status in (404, 408, 418, 422, 425, 500, 502, 503)),
+    *((status, None, False) for status in (301, 400, 401, 402, 403, 405, 409, 410, 413, 429)),
+    (404, {"detail": "Workflow wpid_1 not found"}, False),
+    (422, {"detail": [{"loc": ["body", "prompt"], "msg": "Field required"}]}, False),
     (503, {"detail": "No run was created"}, False),
     (500, {"detail": "No run was created"}, True),
 ]

@@ -122,7 +122,7 @@ def test_a_template_may_stand_in_the_command(desk: Desk) -> None:
         ("10", "body.max_steps", 10),
         ("10.0", "body.max_steps", 10),
         ("10", "body.title", "10"),
-        ("true", "body.start_fresh_browser", True),
+        ("true", "body.publish_workflow", True),
         ('"{""X-A"": ""b""}"', "body.extra_http_headers", {"X-A": "b"}),
         ("RESIDENTIAL", "body.proxy_location", "RESIDENTIAL"),
         ('"{""country"": ""DE""}"', "body.proxy_location", {"country": "DE"}),

@@ -206,6 +206,38 @@ def test_a_server_that_never_answers_is_unavailable_and_its_password_not_shown(s
     assert "secret" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("make", [RunQueue, AsyncRunQueue])
+async def test_a_queue_says_what_becomes_of_what_skyvern_is_known_not_to_take(
+    make: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = line("a") | {"body": {"prompt": "Read it.", "new": 1}}
+    late = WorkflowRunRequest(workflow_id="wpid_1", max_elapsed_time_minutes=481)
+
+    async def asked(queue: Any) -> list[Any]:
+        answers = []
+        for name, given in (("enqueue_many", [unknown]), ("enqueue", late)):
+            try:
+                answer = getattr(queue, name)(given)
+                answers.append(await answer if inspect.isawaitable(answer) else answer)
+            except InvalidJob as error:
+                answers.append([one.field for one in error.errors])
+        closed = queue.close()
+        await closed if inspect.isawaitable(closed) else None
+        return answers
+
+    faults = [["[0].body.new"], ["body.max_elapsed_time_minutes"]]
+    assert await asked(make(redis_url)) == faults
+    passed = await asked(make(redis_url, request_checks="pass"))
+    assert passed[0][0].status is EnqueueStatus.NEW
+    assert passed[1].status is EnqueueStatus.NEW
+    monkeypatch.setenv("RUNQUEUE_REQUEST_CHECKS", "pass")
+    assert await asked(make(redis_url, request_checks="refuse")) == faults
+    assert (await asked(make(redis_url)))[0][0].status is EnqueueStatus.KNOWN
+    monkeypatch.setenv("RUNQUEUE_REQUEST_CHECKS", "maybe")
+    with pytest.raises(ValueError, match="RUNQUEUE_REQUEST_CHECKS: expected refuse"):
+        make(redis_url)
+
+
 def test_a_line_of_a_file_is_not_taken_for_a_request(queue: RunQueue) -> None:
     with pytest.raises(TypeError, match="expected a run request, such as TaskRunRequest"):
         queue.enqueue(line())  # type: ignore[arg-type]
