@@ -59,7 +59,7 @@ def delivery_claim(
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
             return Taken(Answer(reply[0].decode()), int(reply[1]))
-        items = [_delivery(reply[i : i + 13]) for i in range(4, len(reply), 13)]
+        items = [_delivery(reply[i : i + 14]) for i in range(4, len(reply), 14)]
         return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
 
     arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us, span_us]
@@ -70,8 +70,8 @@ def delivery_claim(
 
 
 def _delivery(row: Sequence[Any]) -> Delivery:
-    job_id, attempt, run_id, run_status, via, tries, looks, forced, ended_us, signed, url = (
-        raw.decode() for raw in row[:11]
+    job_id, attempt, run_id, run_status, via, tries, looks, forced, ended_us, signed, url, state = (
+        raw.decode() for raw in row[:12]
     )
     return Delivery(
         job_id=job_id,
@@ -85,8 +85,9 @@ def _delivery(row: Sequence[Any]) -> Delivery:
         ended_us=int(ended_us),
         signed=signed,
         url=url,
-        envelope=row[11],
-        body=packing.result_of(row[12], int(ended_us)),
+        envelope=row[12],
+        body=packing.result_of(row[13], int(ended_us)),
+        state=state,
     )
 
 

@@ -66,6 +66,7 @@ class Delivery(NamedTuple):
         url: where it is to go instead of the request's own URL; '' = there.
         envelope: the stored request's first line.
         body: what is to be sent; b'' where we send nothing.
+        state: what the job is.
     """
 
     job_id: str
@@ -81,6 +82,7 @@ class Delivery(NamedTuple):
     url: str
     envelope: bytes
     body: bytes
+    state: str = ""
 
     def __repr__(self) -> str:
         return f"Delivery({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.via!r})"

@@ -58,14 +58,14 @@ def target_of(item: Delivery) -> str:
 
 
 def names_of(item: Delivery) -> dict[str, str]:
-    """Return the headers that say whose webhook it is: the job, and what its producer calls it.
+    """Return the headers that say whose webhook it is: the job, its state, its producer's name.
 
     A `custom_id` may hold any character but control characters, so it is percent-encoded (UTF-8).
 
     Raises:
         ValueError: the stored request is broken.
     """
-    names = {"runqueue-job-id": item.job_id}
+    names = {"runqueue-job-id": item.job_id, "runqueue-job-state": item.state}
     custom_id = wire.read_envelope(item.envelope)[1]
     if custom_id is not None:
         names["runqueue-custom-id"] = quote(custom_id, safe="")

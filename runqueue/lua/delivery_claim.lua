@@ -8,7 +8,7 @@
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per webhook: id, attempt, run_id, run_status, via, tries (made),
 --         looks (made), forced (0 | 1: a person asked for it), ended_us, signed ('' = not by Skyvern),
---         url ('' = the request's own), envelope, body ('' for a watch; it may be packed, see packing.py) }
+--         url ('' = the request's own), state (the job's), envelope, body ('' for a watch; it may be packed, see packing.py) }
 --       next_us = when a permit or the next delivery is due; left = 1: the pump is off the board.
 -- A receiver that does not answer is left alone (endpoints.lua): its webhooks wait without a try of their own, and
 -- are given up when their time is over. A slow one gets a quarter of the places that others leave: its webhooks
@@ -18,7 +18,8 @@ local lease, span, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(A
 local RELAYS, WATCHES = PREFIX .. 'relays', PREFIX .. 'watches'
 local STAYS_FOR, RELAY_BURST, MAX_BLOCKED = 1000000, 10, 500
 local SHARE, FULL_WAITS = 4, 1000000
-local FIELDS = { 'attempt', 'run_id', 'run_status', 'via', 'tries', 'looks', 'forced', 'ended', 'signed', 'url' }
+local FIELDS = { 'attempt', 'run_id', 'run_status', 'via', 'tries', 'looks', 'forced', 'ended', 'signed', 'url',
+  'state' }
 local FORCED, ENDED_AT, URL = 7, 8, 10 -- where they stand in FIELDS
 local IS_NUMBER = { tries = true, looks = true, forced = true, ended = true }
 expect_deliveries()

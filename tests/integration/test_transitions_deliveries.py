@@ -33,8 +33,9 @@ def test_a_delivery_carries_all_that_is_needed_to_send_it(clock: Clockwork) -> N
     stored = clock.client.get(clock.key(f"body:{job}"))
     assert isinstance(stored, bytes)
     envelope = stored.partition(b"\n")[0]
+    told_of = ("", envelope, BODY, "completed")
     assert item == Delivery(
-        job, 1, f"r-{job}", "completed", "relay", 0, 0, False, clock.now, SIGNED, "", envelope, BODY
+        job, 1, f"r-{job}", "completed", "relay", 0, 0, False, clock.now, SIGNED, *told_of
     )
 
 

@@ -4,11 +4,14 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 import redis
 
-from runqueue import JobState, WorkflowRunRequest
+from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
 from runqueue.trail import read_trail
+from tests.simulator.simulating import receiving
+from tests.worker.delivering import delivered, relaying
 from tests.worker.retrying import RETRY, backoff_over
 from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, working
 from worker import account as account_module
@@ -81,6 +84,23 @@ async def test_a_completed_run_that_1_0_40_calls_failed_is_completed_with_a_note
         assert trail is not None
         assert NOTE in [step.cause for step in trail.steps]
         assert await bench.submissions() == 1
+
+
+async def test_the_webhook_of_such_a_job_says_that_it_completed(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        says_version(bench, monkeypatch, "1.0.40")
+        request = TaskRunRequest(prompt="Read it.", url=ENDLESS, webhook_url=user.url)
+        job_id = bench.queue.enqueue(request).job_id
+        await bench.one_pass("submit")
+        await shows(bench, lie())
+        await poll(bench, job_id)
+        await delivered(bench, job_id)
+
+        (body,), (headers,) = user.bodies, user.headers
+        assert orjson.loads(body)["status"] == "failed"
+        assert headers["runqueue-job-state"] == bench.job(job_id).state == "completed"
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ async def test_every_webhook_names_its_job_and_what_the_producer_calls_it(
 
         first, second = user.headers
         assert first["runqueue-job-id"] == named
+        assert first["runqueue-job-state"] == "completed"
         assert first["runqueue-custom-id"] == "Bestellung%2017%2F%C3%BC%3F%E2%82%AC"
         assert unquote(first["runqueue-custom-id"]) == "Bestellung 17/ü?€"
         assert second["runqueue-job-id"] == nameless
