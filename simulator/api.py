@@ -89,6 +89,9 @@ class RunApi:
     async def run_task(self, request: web.Request) -> web.Response:
         """`POST /v1/run/tasks`"""
         fields = await read(TaskFields, request)
+        if fields.engine in self.release.lacks_engines:
+            problem: Json = {"type": "enum", "loc": ["body", "engine"], "msg": "no engine"}
+            raise RefusedError(422, [problem | {"input": fields.engine}])
         self._limit.check(self.clock())
         self.sessions.check(fields.browser_session_id)
         return self.create(request, task_submission(fields))
@@ -135,19 +138,22 @@ class RunApi:
             raise RefusedError(404, f"Task run not found {run_id}")
         if run.submission.unreadable is not None:
             raise RefusedError(400, run.submission.unreadable)
-        return json_reply(run_answer(run, self.clock()))
+        return self.reply(run_answer(run, self.clock()))
 
     async def list_runs(self, request: web.Request) -> web.Response:
         """`GET /v1/runs`"""
         if not self._options.list_supported:
             raise not_found()
         query = _checked(ListQuery, _query_of(request), "query")
-        query.check_depth()
+        if self.release.filters:
+            query.check_depth()
+        else:
+            query = query.of_an_older_release()
         terms = terms_of(query.tags or []) if self.release.has_tags else Terms()
         now = self.clock()
-        by_url = self.release.searches_webhook_urls
-        found = find(self.store, query, terms, now, webhook_urls=by_url)
-        return json_reply([list_item(one, now) for one in found])
+        inputs = self.release.searches_inputs
+        found = find(self.store, query, terms, now, inputs=inputs)
+        return self.reply([list_item(one, now) for one in found])
 
     async def cancel_run(self, request: web.Request) -> web.Response:
         """`POST /v1/runs/{run_id}/cancel`; the webhook is sent within the request."""
@@ -194,15 +200,14 @@ class RunApi:
         """`GET /v1/agents/runs`: workflow runs alone, newest first."""
         query = _checked(AgentRunsQuery, _query_of(request), "query")
         key = (query.search_key or "").lower()
-        by_url = self.release.searches_webhook_urls
         found = [
             run
             for run in self.store.newest_first()
-            if run.submission.kind == "workflow" and matches_key(run, key, webhook_urls=by_url)
+            if run.submission.kind == "workflow" and matches_key(run, key)
         ]
         first = (query.page - 1) * query.page_size
         page = found[first : first + query.page_size]
-        return json_reply([agent_run_record(run, self.clock()) for run in page])
+        return self.reply([agent_run_record(run, self.clock()) for run in page])
 
     async def workflow_run(self, request: web.Request) -> web.Response:
         """`GET /v1/workflows/runs/{run_id}`"""
@@ -213,7 +218,7 @@ class RunApi:
             raise RefusedError(404, f"Workflow not found for workflow run {run_id}")
         record = workflow_record(run, self.clock()) | {"workflow": workflow_shown(workflow)}
         names = {"agent_id": workflow.permanent_id, "agent_run_id": run_id}
-        return json_reply(record | names)
+        return self.reply(record | names)
 
     async def task(self, request: web.Request) -> web.Response:
         """`GET /api/v1/tasks/{run_id}`: tasks of every engine but 2.0."""
@@ -234,7 +239,11 @@ class RunApi:
             raise RefusedError(
                 422, [detail | {"input": submission.forced.get(problem.key)}]
             ) from None
-        return json_reply(first_answer(run, prepared.echo, self.clock()))
+        return self.reply(first_answer(run, prepared.echo, self.clock()))
+
+    def reply(self, content: object) -> web.Response:
+        """Answer with what the imitated release has of it."""
+        return json_reply(self.release.shown(content))
 
     async def _run_block(
         self,

@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from simulator.replies import RefusedError
+from simulator.replies import Json, RefusedError
 from simulator.runs import LIVE_STATUSES, Run, RunType, Status
 from simulator.store import Store
 from simulator.tags import Tags, Terms
@@ -28,6 +28,19 @@ class ListQuery(BaseModel):
     workflow_permanent_id: Annotated[list[str] | None, Field(max_length=50)] = None
     tags: Annotated[list[str] | None, Field(max_length=20)] = None
     failure_category: Annotated[str | None, Field(max_length=100)] = None
+
+    def of_an_older_release(self) -> ListQuery:
+        """The same without the filters that it ignores.
+
+        Raises:
+            RefusedError: 422, it asks for a status that the older release does not know.
+        """
+        for place, status in enumerate(self.status or ()):
+            if status is Status.PAUSED:
+                problem: Json = {"type": "enum", "loc": ["query", "status", place]}
+                raise RefusedError(422, [problem | {"msg": "no status", "input": status}])
+        ignored = {"run_type": None, "workflow_permanent_id": None, "failure_category": None}
+        return self.model_copy(update=ignored)
 
     def check_depth(self) -> None:
         """Check that a search does not go further than it sees.
@@ -60,7 +73,7 @@ def haystack(*texts: str | None) -> str:
 
 
 def find(
-    store: Store, query: ListQuery, terms: Terms, now: float, *, webhook_urls: bool = True
+    store: Store, query: ListQuery, terms: Terms, now: float, *, inputs: bool = True
 ) -> list[Found]:
     """One page of the runs that match, newest first.
 
@@ -69,11 +82,11 @@ def find(
         query: what is asked for.
         terms: the tags that are asked for.
         now: unix seconds.
-        webhook_urls: whether a search looks into those of workflow runs.
+        inputs: whether a search looks into inputs, headers and webhook URLs of workflow runs.
     """
     only_live = query.status and LIVE_STATUSES.issuperset(query.status)
     runs = store.live_newest_first() if only_live else store.newest_first()
-    matches = _matches(runs, query, terms, now, webhook_urls=webhook_urls)
+    matches = _matches(runs, query, terms, now, inputs=inputs)
     first = (query.page - 1) * query.page_size
     last = first + query.page_size
     if query.search_key:
@@ -81,23 +94,24 @@ def find(
     return list(islice(matches, first, last))
 
 
-def matches_key(run: Run, key: str, *, webhook_urls: bool = True) -> bool:
+def matches_key(run: Run, key: str, *, inputs: bool = True) -> bool:
     """Whether a search finds a run.
 
     Args:
         run: which.
         key: what is searched for, in lower case.
-        webhook_urls: whether it looks into those of workflow runs.
+        inputs: whether it looks into inputs, headers and webhook URLs of workflow runs.
     """
     submission = run.submission
     if key in submission.haystack or key in run.run_id:
         return True
-    by_url = webhook_urls and submission.kind == "workflow"
-    return by_url and key in (submission.webhook_url or "").lower()
+    if not inputs or submission.kind != "workflow":
+        return False
+    return key in submission.inputs_haystack or key in (submission.webhook_url or "").lower()
 
 
 def _matches(
-    runs: Iterable[Run], query: ListQuery, terms: Terms, now: float, *, webhook_urls: bool
+    runs: Iterable[Run], query: ListQuery, terms: Terms, now: float, *, inputs: bool
 ) -> Iterator[Found]:
     key = (query.search_key or "").lower()
     for run in runs:
@@ -107,9 +121,9 @@ def _matches(
             continue
         if not _is_wanted(run, query):
             continue
-        if not key or matches_key(run, key, webhook_urls=webhook_urls):
+        if not key or matches_key(run, key, inputs=inputs):
             yield Found(run)
-        elif _matches_beneath(run, key):
+        elif inputs and _matches_beneath(run, key):
             yield Found(run, hidden=True)
 
 

@@ -152,9 +152,8 @@ def workflow_submission(fields: WorkflowFields, workflow: Workflow) -> Prepared:
             webhook_url=fields.webhook_url or None,
             prompt=None,
             request=kept.model_dump_json().encode(),
-            haystack=haystack(
-                workflow.title,
-                workflow.permanent_id,
+            haystack=haystack(workflow.title, workflow.permanent_id),
+            inputs_haystack=haystack(
                 *workflow.searchable,
                 *parameters.stored,
                 *_headers(fields.extra_http_headers),

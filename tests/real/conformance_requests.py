@@ -395,7 +395,8 @@ def downloads() -> dict[str, Fields]:
 #: Queries of `GET /v1/runs` that are refused, or change nothing.
 QUERIES: tuple[str, ...] = (
     "page=0", "page=101", "page=x", "page_size=0", "page_size=101", "page_size=",
-    "status=finished", "status=RUNNING", "status=paused&search_key=nothing-has-this", "search_key=ab", "search_key=",
+    "status=finished", "status=RUNNING", "status=paused&search_key=nothing-has-this",
+    "search_key=ab", "search_key=",
     "run_type=task", "run_type=task_v1&run_type=bogus", "failure_category=" + "x" * 101,
     "search_key=nothing-has-this&page=11&page_size=100",
     "workflow_permanent_id=wpid_1&page=11&page_size=100",

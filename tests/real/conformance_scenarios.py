@@ -11,8 +11,8 @@ import httpx
 
 from tests.real.conformance_requests import (
     DECLARED,
-    OLD_ENGINES,
     HOST,
+    OLD_ENGINES,
     QUERIES,
     definition,
     downloads,
