@@ -94,7 +94,7 @@ class RunApi:
             raise RefusedError(422, [problem | {"input": fields.engine}])
         self._limit.check(self.clock())
         self.sessions.check(fields.browser_session_id)
-        return self.create(request, task_submission(fields))
+        return self.create(request, task_submission(fields, any_profile=self._options.any_workflow))
 
     async def run_workflow(self, request: web.Request) -> web.Response:
         """`POST /v1/run/workflows` and `POST /v1/run/agents`"""
@@ -107,7 +107,10 @@ class RunApi:
             raise RefusedError(400, unknown)
         self.sessions.check(fields.browser_session_id)
         workflow = self.workflows.get(fields.workflow_id)
-        return self.create(request, workflow_submission(fields, workflow))
+        return self.create(
+            request,
+            workflow_submission(fields, workflow, any_profile=self._options.any_workflow),
+        )
 
     async def login(self, request: web.Request) -> web.Response:
         """`POST /v1/run/tasks/login`"""
@@ -257,7 +260,9 @@ class RunApi:
         self.sessions.check(fields.browser_session_id)
         check_block(fields)
         workflow = self.workflows.create_for(title, label, self.clock())
-        return self.create(request, block_submission(fields, workflow))
+        return self.create(
+            request, block_submission(fields, workflow, any_profile=self._options.any_workflow)
+        )
 
     async def _cancel(self, run_id: str) -> bool:
         """Cancel a run and report it; false if it is canceled but its receiver is not there.

@@ -78,8 +78,12 @@ class Prepared:
     echo: bytes
 
 
-def task_submission(fields: TaskFields) -> Prepared:
+def task_submission(fields: TaskFields, *, any_profile: bool = True) -> Prepared:
     """Take a task.
+
+    Args:
+        fields: its body.
+        any_profile: every browser profile is there; else none is.
 
     Raises:
         RefusedError: 400, 404 or 422, the server does not do that.
@@ -88,7 +92,7 @@ def task_submission(fields: TaskFields) -> Prepared:
     engine, sent = fields.engine, fields.model_copy()
     first, kept = _FIRST_OF_TASKS, _KEPT_OF_TASKS
     if engine is Engine.TWO:
-        _check_profile(fields.browser_profile_id)
+        _check_profile(fields.browser_profile_id, any_profile=any_profile)
         fields.title = OVERWRITTEN_TITLE
         first = _FIRST_OF_TWO
         kept = _without(_KEPT_OF_TASKS, "max_steps", "max_screenshot_scrolls")
@@ -119,8 +123,15 @@ def task_submission(fields: TaskFields) -> Prepared:
     )
 
 
-def workflow_submission(fields: WorkflowFields, workflow: Workflow) -> Prepared:
+def workflow_submission(
+    fields: WorkflowFields, workflow: Workflow, *, any_profile: bool = True
+) -> Prepared:
     """Take a run of a workflow.
+
+    Args:
+        fields: its body.
+        workflow: what it runs.
+        any_profile: every browser profile is there; else none is.
 
     Raises:
         RefusedError: 400, 404 or 422, the server does not do that.
@@ -130,7 +141,7 @@ def workflow_submission(fields: WorkflowFields, workflow: Workflow) -> Prepared:
         raise RefusedError(
             400, f"browser_type='{fields.browser_type}' is not supported by this runtime: none is."
         )
-    _check_profile(fields.browser_profile_id)
+    _check_profile(fields.browser_profile_id, any_profile=any_profile)
     given = fields.parameters or {}
     parameters = cast(workflow, given)
     sent_title, fields.title = fields.title, workflow.title
@@ -171,13 +182,19 @@ def workflow_submission(fields: WorkflowFields, workflow: Workflow) -> Prepared:
     )
 
 
-def block_submission(fields: LoginFields | DownloadFields, workflow: Workflow) -> Prepared:
+def block_submission(
+    fields: LoginFields | DownloadFields, workflow: Workflow, *, any_profile: bool = True
+) -> Prepared:
     """Take a login or a download, which runs a workflow of its own.
 
+    Args:
+        fields: its body.
+        workflow: the one that was made for it.
+        any_profile: every browser profile is there; else none is.
+
     Raises:
-        RefusedError: 404, its browser profile is unknown: there are none.
+        RefusedError: 404, its browser profile is not there.
     """
-    _check_profile(fields.browser_profile_id)
     totp_url = fields.totp_url and with_scheme(fields.totp_url, "totp_url")
     run = WorkflowFields.model_construct(
         workflow_id=workflow.version_id,
@@ -197,7 +214,7 @@ def block_submission(fields: LoginFields | DownloadFields, workflow: Workflow) -
     run.browser_address = fields.browser_address
     if run.proxy_location is None:
         run.proxy_location = WorkflowFields.model_fields["proxy_location"].default
-    prepared = workflow_submission(run, workflow)
+    prepared = workflow_submission(run, workflow, any_profile=any_profile)
     forced = _forced_by_url(fields.url)
     prompt = fields.prompt if isinstance(fields, LoginFields) else fields.navigation_goal
     submission = prepared.submission.replaced(forced=forced, prompt=prompt)
@@ -264,8 +281,8 @@ def _check_files(file_ids: list[str] | None) -> None:
         raise RefusedError(422, unknown)
 
 
-def _check_profile(profile_id: str | None) -> None:
-    if profile_id:
+def _check_profile(profile_id: str | None, *, any_profile: bool) -> None:
+    if profile_id and not any_profile:
         missing = f"Browser profile {profile_id} not found for organization {ORGANIZATION}"
         raise RefusedError(404, missing)
 
