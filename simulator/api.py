@@ -18,7 +18,7 @@ from simulator.records import agent_run_record, task_record, workflow_record
 from simulator.releases import RELEASES
 from simulator.replies import Json, RefusedError, json_reply, not_found
 from simulator.runs import Run
-from simulator.search import ListQuery, find, matches_key
+from simulator.search import ListQuery, OlderListQuery, find, matches_key
 from simulator.sessions import Sessions
 from simulator.store import Clock, Store
 from simulator.submissions import (
@@ -147,11 +147,7 @@ class RunApi:
         """`GET /v1/runs`"""
         if not self._options.list_supported:
             raise not_found()
-        query = _checked(ListQuery, _query_of(request), "query")
-        if self.release.filters:
-            query.check_depth()
-        else:
-            query = query.of_an_older_release()
+        query = self._list_query(_query_of(request))
         terms = terms_of(query.tags or []) if self.release.has_tags else Terms()
         now = self.clock()
         inputs = self.release.searches_inputs
@@ -162,7 +158,8 @@ class RunApi:
         """`POST /v1/runs/{run_id}/cancel`; the webhook is sent within the request."""
         run_id = request.match_info["run_id"]
         if not await self._cancel(run_id):
-            return json_reply({"error": "Unexpected error: FailedToSendWebhook"}, status=500)
+            error = self.release.error_of_a_cancel(self._known(run_id))
+            return json_reply({"error": error}, status=500)
         return json_reply(None)
 
     async def cancel_runs(self, request: web.Request) -> web.Response:
@@ -203,10 +200,11 @@ class RunApi:
         """`GET /v1/agents/runs`: workflow runs alone, newest first."""
         query = _checked(AgentRunsQuery, _query_of(request), "query")
         key = (query.search_key or "").lower()
+        by_url = self.release.searches_inputs
         found = [
             run
             for run in self.store.newest_first()
-            if run.submission.kind == "workflow" and matches_key(run, key)
+            if run.submission.kind == "workflow" and matches_key(run, key, webhook_urls=by_url)
         ]
         first = (query.page - 1) * query.page_size
         page = found[first : first + query.page_size]
@@ -248,6 +246,14 @@ class RunApi:
         """Answer with what the imitated release has of it."""
         return json_reply(self.release.shown(content))
 
+    def _list_query(self, given: dict[str, object]) -> ListQuery:
+        if self.release.filters:
+            query = _checked(ListQuery, given, "query")
+            query.check_depth()
+            return query
+        older = _checked(OlderListQuery, given, "query")
+        return ListQuery.model_validate(older.model_dump())
+
     async def _run_block(
         self,
         request: web.Request,
@@ -270,9 +276,7 @@ class RunApi:
         Raises:
             RefusedError: 404, there is none; 400, it is a task that is over.
         """
-        run = self.store.get(run_id)
-        if run is None:
-            raise RefusedError(404, f"Run not found {run_id}")
+        run = self._known(run_id)
         kind = run.submission.run_type
         if run.is_over(self.clock()):
             if kind != "workflow_run" and not self._may_cancel_again(run):
@@ -281,6 +285,12 @@ class RunApi:
             self.store.cancel(run, report=False)
         attempt = await self._webhooks.report(run)
         return kind == "workflow_run" or attempt is None or attempt.status_code is not None
+
+    def _known(self, run_id: str) -> Run:
+        run = self.store.get(run_id)
+        if run is None:
+            raise RefusedError(404, f"Run not found {run_id}")
+        return run
 
     def _may_cancel_again(self, run: Run) -> bool:
         """Whether canceling a task that is over is reported again.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from itertools import islice
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from simulator.replies import Json, RefusedError
+from simulator.replies import RefusedError
 from simulator.runs import LIVE_STATUSES, Run, RunType, Status
 from simulator.store import Store
 from simulator.tags import Tags, Terms
@@ -29,19 +30,6 @@ class ListQuery(BaseModel):
     tags: Annotated[list[str] | None, Field(max_length=20)] = None
     failure_category: Annotated[str | None, Field(max_length=100)] = None
 
-    def of_an_older_release(self) -> ListQuery:
-        """The same without the filters that it ignores.
-
-        Raises:
-            RefusedError: 422, it asks for a status that the older release does not know.
-        """
-        for place, status in enumerate(self.status or ()):
-            if status is Status.PAUSED:
-                problem: Json = {"type": "enum", "loc": ["query", "status", place]}
-                raise RefusedError(422, [problem | {"msg": "no status", "input": status}])
-        ignored = {"run_type": None, "workflow_permanent_id": None, "failure_category": None}
-        return self.model_copy(update=ignored)
-
     def check_depth(self) -> None:
         """Check that a search does not go further than it sees.
 
@@ -52,6 +40,28 @@ class ListQuery(BaseModel):
         if narrowed and (self.page - 1) * self.page_size >= MAX_MATCHES:
             deep = f"Search pagination is limited to the first {MAX_MATCHES} matches."
             raise RefusedError(400, deep)
+
+
+class OlderStatus(StrEnum):
+    """Where a run stands on releases that know no pause."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    RUNNING = "running"
+    TIMED_OUT = "timed_out"
+    FAILED = "failed"
+    TERMINATED = "terminated"
+    COMPLETED = "completed"
+    CANCELED = "canceled"
+
+
+class OlderListQuery(BaseModel):
+    """The query of `GET /v1/runs` on releases that ignore the rest of it."""
+
+    page: Annotated[int, Field(ge=1, le=100)] = 1
+    page_size: Annotated[int, Field(ge=1, le=100)] = 10
+    status: list[OlderStatus] | None = None
+    search_key: Annotated[str, Field(min_length=3)] | None = None
 
 
 class Found(NamedTuple):
@@ -94,20 +104,22 @@ def find(
     return list(islice(matches, first, last))
 
 
-def matches_key(run: Run, key: str, *, inputs: bool = True) -> bool:
+def matches_key(run: Run, key: str, *, inputs: bool = True, webhook_urls: bool = True) -> bool:
     """Whether a search finds a run.
 
     Args:
         run: which.
         key: what is searched for, in lower case.
         inputs: whether it looks into inputs, headers and webhook URLs of workflow runs.
+        webhook_urls: whether it then looks into the last of these.
     """
     submission = run.submission
     if key in submission.haystack or key in run.run_id:
         return True
     if not inputs or submission.kind != "workflow":
         return False
-    return key in submission.inputs_haystack or key in (submission.webhook_url or "").lower()
+    by_url = webhook_urls and key in (submission.webhook_url or "").lower()
+    return by_url or key in submission.inputs_haystack
 
 
 def _matches(

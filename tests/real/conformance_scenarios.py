@@ -227,7 +227,7 @@ def tags(talk: Talk) -> None:
     ])  # fmt: skip
     gone = talk.ask("DELETE", f"/v1/runs/{bare}/tags/later")
     talk.note("tags, taken away", {"status": gone.status_code, "own": _own_tags(json_of(gone))})
-    talk.note("tags, not found after", talk.found(f"tags=later:{mark}"))
+    talk.note("tags, not found after", bare in talk.found(f"tags=later:{mark}"))
     task = talk.submit(TASKS, {"prompt": "p", "url": HOST})
     talk.try_out("tags of a task", "GET", f"/v1/runs/{task}/tags")
     talk.try_out("tags given to a task", "POST", f"/v1/runs/{task}/tags", give)
