@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-e2e test-real acceptance faults alerts schemas monitoring check million bench
+.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas monitoring check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-e2e: $(STAMP) ## Drive the page in a real Chromium (apt-get install chromiu
 
 test-real: $(STAMP) ## Hold everything to a real Skyvern: SKYVERN_VERSION=1.0.40, BROWSER=1, ONLY=contract (installs 1.6 GB)
 	$(BIN)/pytest -n 0 -rP -m real tests/real $(if $(ONLY),-k '$(ONLY)')
+
+contract: $(STAMP) ## Compare our models with the schemas of Skyvern's package; VERSION=1.0.40 tries another (installs 1.6 GB)
+	$(BIN)/python -m tests.contract $(if $(VERSION),--version $(VERSION))
 
 acceptance: $(STAMP) ## Kill workers under 2,000 jobs, and break limits with four processes
 	RUNQUEUE_TEST_JOBS=2000 $(BIN)/pytest -n 2 -rP -m acceptance

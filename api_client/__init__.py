@@ -41,6 +41,8 @@ from api_client.raw import RawClient, RunKind
 from api_client.retrying import RetryPolicy
 from api_client.transport import AsyncTransport
 from api_client.types import (
+    Artifact,
+    BrowserSessionResponse,
     BulkCancelRunsResponse,
     CredentialType,
     FileInfo,
@@ -49,10 +51,13 @@ from api_client.types import (
     RunListItem,
     RunResponse,
     RunStatus,
+    RunTagsResponse,
     RunWebhookReplayResponse,
     SkyvernEnvironment,
+    TagResponse,
     TaskRunResponse,
     WorkflowRunResponse,
+    WorkflowRunTimeline,
 )
 from api_client.webhooks import verify_webhook
 
@@ -61,12 +66,14 @@ __all__ = [
     "AgentClient",
     "AnswerLostError",
     "ApiError",
+    "Artifact",
     "AsyncAgentClient",
     "AsyncSkyvern",
     "AsyncTransport",
     "BadRequestError",
     "BlockingTransport",
     "BodyTooLargeError",
+    "BrowserSessionResponse",
     "BulkCancelRunsResponse",
     "BulkCancellation",
     "CallKind",
@@ -97,6 +104,7 @@ __all__ = [
     "RunReading",
     "RunResponse",
     "RunStatus",
+    "RunTagsResponse",
     "RunWebhookReplayResponse",
     "ServerError",
     "Skyvern",
@@ -104,9 +112,11 @@ __all__ = [
     "SkyvernError",
     "Submission",
     "SubmissionClass",
+    "TagResponse",
     "TaskRunResponse",
     "UnprocessableEntityError",
     "WaitTimeoutError",
     "WorkflowRunResponse",
+    "WorkflowRunTimeline",
     "verify_webhook",
 ]

@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import httpx
 from tenacity import AsyncRetrying, Retrying
 
-from api_client import calls, flows
+from api_client import calls, flows, run_calls, session_calls
 from api_client.arguments import RequestOptions
 from api_client.call import Call
 from api_client.caller import Caller
@@ -94,6 +94,15 @@ class AgentClient:
     cancel_runs = _sent(flows.cancel_runs)
     webhook_failure_reason = _sent(flows.webhook_failure_reason)
     wait_for_run = _sent(flows.wait_for_run)
+    get_run_artifacts = _sent(run_calls.get_run_artifacts)
+    get_run_timeline = _sent(run_calls.get_run_timeline)
+    retry_workflow_run = _sent(run_calls.retry_workflow_run)
+    get_run_tags = _sent(run_calls.get_run_tags)
+    apply_run_tags = _sent(run_calls.apply_run_tags)
+    create_browser_session = _sent(session_calls.create_browser_session)
+    get_browser_session = _sent(session_calls.get_browser_session)
+    extend_browser_session = _sent(session_calls.extend_browser_session)
+    close_browser_session = _sent(session_calls.close_browser_session)
 
     def iter_runs(
         self,
@@ -186,6 +195,15 @@ class AsyncAgentClient:
     cancel_runs = _awaited(flows.cancel_runs)
     webhook_failure_reason = _awaited(flows.webhook_failure_reason)
     wait_for_run = _awaited(flows.wait_for_run)
+    get_run_artifacts = _awaited(run_calls.get_run_artifacts)
+    get_run_timeline = _awaited(run_calls.get_run_timeline)
+    retry_workflow_run = _awaited(run_calls.retry_workflow_run)
+    get_run_tags = _awaited(run_calls.get_run_tags)
+    apply_run_tags = _awaited(run_calls.apply_run_tags)
+    create_browser_session = _awaited(session_calls.create_browser_session)
+    get_browser_session = _awaited(session_calls.get_browser_session)
+    extend_browser_session = _awaited(session_calls.extend_browser_session)
+    close_browser_session = _awaited(session_calls.close_browser_session)
 
     async def iter_runs(
         self,

@@ -9,6 +9,9 @@ from typing import Final, Protocol
 from api_client.errors import AnswerLostError, BodyTooLargeError
 from api_client.messages import Request
 
+#: Bytes that are kept of a body that is too large.
+BEGINNING: Final = 4096
+
 #: How zlib takes what we ask for.
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ZLIB: Final = zlib.MAX_WBITS
@@ -74,7 +77,11 @@ class _Plain:
     def add(self, chunk: bytes) -> None:
         self._room -= len(chunk)
         if self._room < 0:
-            raise BodyTooLargeError(f"{self.what} of more than {self._limit:,} bytes")
+            raise BodyTooLargeError(
+                f"{self.what} of more than {self._limit:,} bytes",
+                status_code=self._status,
+                beginning=self._beginning(chunk),
+            )
         if self._more is not None:
             self._more += chunk
         elif self._first:
@@ -82,6 +89,10 @@ class _Plain:
             self._more += chunk
         else:
             self._first = chunk
+
+    def _beginning(self, chunk: bytes) -> bytes:
+        read = self._first if self._more is None else self._more
+        return bytes(read[:BEGINNING] + chunk[: max(0, BEGINNING - len(read))])
 
     def whole(self) -> bytes:
         return self._first if self._more is None else bytes(self._more)

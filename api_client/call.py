@@ -17,6 +17,8 @@ class CallKind(StrEnum):
     READ = "read"
     CANCEL = "cancel"
     WEBHOOK = "webhook"
+    #: Anything else that changes something: sessions, tags.
+    CHANGE = "change"
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class Call(Generic[T_co]):
             None = the client's default.
         route: the name of an endpoint that not every server has; None = every server has it.
         limit: seconds for all attempts, whatever the caller and the client say; None = no more.
+        once: it is made once, whatever the caller, the client and the answer say.
     """
 
     kind: CallKind
@@ -48,6 +51,7 @@ class Call(Generic[T_co]):
     patience: float | None = None
     route: str | None = None
     limit: float | None = None
+    once: bool = False
 
     @property
     def method(self) -> Literal["GET", "POST"]:
@@ -66,6 +70,7 @@ def make_call(
     request_options: RequestOptions | None = None,
     patience: float | None = None,
     route: str | None = None,
+    once: bool = False,
 ) -> Call[T_co]:
     """Put a call together from its arguments and its options; the options' additions win.
 
@@ -87,4 +92,5 @@ def make_call(
         options=options or None,
         patience=patience,
         route=route,
+        once=once,
     )

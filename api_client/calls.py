@@ -18,6 +18,7 @@ from api_client.arguments import (
 )
 from api_client.call import Call, CallKind, make_call
 from api_client.parsing import (
+    parse_nothing,
     parse_replay,
     parse_run,
     parse_run_list,
@@ -349,7 +350,7 @@ def cancel_run(run_id: str, *, request_options: RequestOptions | None = None) ->
     return make_call(
         CallKind.CANCEL,
         run_path(run_id, "cancel"),
-        _nothing,
+        parse_nothing,
         request_options=request_options,
         patience=CANCEL_TIMEOUT,
     )
@@ -397,8 +398,9 @@ def list_runs(
         search_key: text of 3 characters or more to look for, whatever its case; with it the server
             looks at the first 1,000 matches only.
         status: one status, or several.
-        tags: one term, or up to 20 that all have to match: a tag's value, `key:*` or `key:value`.
-            A server that knows no tags ignores it and shows all runs (1.0.40).
+        tags: up to 20 terms: a tag's value, `key:*` or `key:value`. Of terms of one key any has to
+            match, of different keys all. A server that knows no tags (1.0.40) ignores it and shows
+            all runs (tests/real/test_client_calls.py).
         page: 1 to 100.
         page_size: 1 to 100.
         request_options: as everywhere.
@@ -428,7 +430,3 @@ def list_runs(
         request_options=request_options,
         route="list_runs",
     )
-
-
-def _nothing(_: Any) -> None:
-    """Read an answer that has nothing to say."""

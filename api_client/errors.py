@@ -142,7 +142,19 @@ class AnswerLostError(SkyvernError):
 
 
 class BodyTooLargeError(AnswerLostError):
-    """The answer's body is larger than the transport's limit and was not read to its end."""
+    """The answer's body is larger than the transport's limit and was not read to its end.
+
+    Attributes:
+        status_code: the answer's; None = it is not known.
+        beginning: the first bytes of the body, a few thousand at most.
+    """
+
+    def __init__(
+        self, message: str, *, status_code: int | None = None, beginning: bytes = b""
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.beginning = beginning
 
 
 class NotSupported(SkyvernError):  # noqa: N818 - it tells of the server, not of a failure

@@ -12,6 +12,7 @@ account     no run was made, for a reason every request of the account shares (k
 unknown     a run may exist. Everything nobody has named is this.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -26,11 +27,17 @@ from api_client.answers import (
     server_words,
     text_or_none,
 )
-from api_client.errors import NotSentError
+from api_client.errors import BodyTooLargeError, NotSentError
 from api_client.run_times import NO_TIMES, RunTimes, run_times
 
 #: A run with one of these statuses is over, unless the server is about to try it again.
 TERMINAL_STATUSES = frozenset({"completed", "failed", "terminated", "timed_out", "canceled"})
+
+
+#: How the answer of a run begins.
+_RUN_BEGINS = re.compile(
+    rb'\s*\{\s*"run_id"\s*:\s*"([!-~]{1,200}?)"\s*,\s*"status"\s*:\s*"([!-~]{1,100}?)"\s*,'
+)
 
 
 class SubmissionClass(StrEnum):
@@ -89,6 +96,9 @@ class Submission:
         server_date: the server's clock at the answer, unix seconds.
         named_rate: submissions a second that a 429 says the server takes.
         needs_key_check: 401 or 403. Read something with the same key, then `with_key_check`.
+        is_of_request: busy for a reason that other requests of the account do not share.
+        hints_at_run: refused because something that serves one run has served one: that of an
+            earlier submission of the same request, if its answer was lost.
         body: the answer as it came.
     """
 
@@ -101,6 +111,8 @@ class Submission:
     server_date: float | None = None
     named_rate: float | None = None
     needs_key_check: bool = False
+    is_of_request: bool = False
+    hints_at_run: bool = False
     body: bytes = field(default=b"", repr=False)
 
     def with_key_check(self, allowed: bool | None) -> Self:
@@ -128,6 +140,8 @@ class RunReading:
         detail: the server's words on a read that failed, or the transport's.
         status_code, retry_after, server_date, body: as in `Submission`.
         times: how long a run that is over waited and ran, as far as the server tells.
+        is_cut: the answer was larger than the transport's limit: `body` is empty, and what its
+            beginning tells is all that is known.
     """
 
     outcome: ReadClass
@@ -141,6 +155,7 @@ class RunReading:
     server_date: float | None = None
     body: bytes = field(default=b"", repr=False)
     times: RunTimes = NO_TIMES
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +205,8 @@ def classify_submission(status: int, body: bytes, headers: Mapping[str, str]) ->
         server_date=server_date(headers),
         named_rate=named_rate(words) if status == 429 else None,
         needs_key_check=status in {401, 403},
+        is_of_request=_is_generation_failure(status, words),
+        hints_at_run=_is_file_used(status, words),
         body=body,
     )
 
@@ -217,8 +234,9 @@ def _accepted(status: int, body: bytes, parsed: Any, headers: Mapping[str, str])
 _SUBMISSION_CLASSES = {
     400: SubmissionClass.REFUSED,
     409: SubmissionClass.REFUSED,
+    # A browser session that is closed, or has expired.
+    410: SubmissionClass.REFUSED,
     413: SubmissionClass.REFUSED,
-    422: SubmissionClass.REFUSED,
     # Until a read with the same key says otherwise.
     401: SubmissionClass.ACCOUNT,
     403: SubmissionClass.ACCOUNT,
@@ -231,14 +249,59 @@ _SUBMISSION_CLASSES = {
 def _refusal(status: int, words: str, parsed: Any) -> SubmissionClass:
     """Class an answer that is not a 2xx. What is not named here may have made a run."""
     if status == 404:
-        if is_route_missing(words, parsed):
-            return SubmissionClass.ACCOUNT
-        return SubmissionClass.REFUSED
+        return _not_found(words, parsed)
+    if status == 422:
+        # A list that names parts of the request is from before the server began with it. Other
+        # words are from a check within, which may come after the run was made.
+        is_early = _names_request_parts(parsed) or _is_file_used(status, words)
+        return SubmissionClass.REFUSED if is_early else SubmissionClass.UNKNOWN
     if status == 503 and "no run was created" in words.lower():
+        return SubmissionClass.BUSY
+    if _is_generation_failure(status, words):
         return SubmissionClass.BUSY
     if 300 <= status < 400:
         return SubmissionClass.ACCOUNT
     return _SUBMISSION_CLASSES.get(status, SubmissionClass.UNKNOWN)
+
+
+def _not_found(words: str, parsed: Any) -> SubmissionClass:
+    """Class a 404: about the path, about what the request names, or about what became of it."""
+    if not words:
+        # The server's own answer to a row that is missing, whichever and whenever, is an empty 404.
+        return SubmissionClass.UNKNOWN
+    if is_route_missing(words, parsed):
+        return SubmissionClass.ACCOUNT
+    return SubmissionClass.UNKNOWN if _NAMES_RUN.search(words) else SubmissionClass.REFUSED
+
+
+def _names_request_parts(parsed: Any) -> bool:
+    """Say whether a body is the list of faults by which FastAPI refuses a request unread."""
+    faults = parsed.get("detail") if isinstance(parsed, dict) else None
+    if not isinstance(faults, list) or not faults:
+        return False
+    places = [fault.get("loc") if isinstance(fault, dict) else None for fault in faults]
+    return all(isinstance(at, list) and at and at[0] in _REQUEST_PARTS for at in places)
+
+
+def _is_generation_failure(status: int, words: str) -> bool:
+    """Say whether the model that a task without a URL is turned over to first has failed."""
+    return status in {400, 500} and words.lower().startswith(_GENERATION_FAILED)
+
+
+def _is_file_used(status: int, words: str) -> bool:
+    return status == 422 and words.startswith(_FILES_USED)
+
+
+#: Where FastAPI's faults of a request are.
+_REQUEST_PARTS = ("body", "query", "header", "path", "cookie")
+#: What a task without a URL is answered before it is one (tests/real/test_submission_answers.py).
+_GENERATION_FAILED = "failed to generate task"
+#: What is answered if a file was not uploaded, is deleted, or is another run's (same tests).
+_FILES_USED = "These file ids are not available to attach"
+#: A 404 that names a run is about one that was made.
+_NAMES_RUN = re.compile(
+    r"\b(?:wr|tsk|tsk_v2)_\d+|\b(?:task|workflow ?run) not found", re.IGNORECASE
+)
 
 
 def classify_exception(exc: BaseException) -> Submission:
@@ -290,6 +353,26 @@ def classify_workflow(status: int, body: bytes) -> WorkflowReading:
     """Tell what the answer to a GET of a workflow means. Never raises; arguments as above."""
     parsed = parse_json(body) if 200 <= status < 300 else None
     return WorkflowReading(parsed if isinstance(parsed, dict) else None, status)
+
+
+def classify_large_run(error: BodyTooLargeError) -> RunReading:
+    """Tell what the answer to a GET of a run means whose body was too large. Never raises.
+
+    A run's answer begins with its id and its status (`tests/real/test_run_ends.py`).
+    """
+    found = _RUN_BEGINS.match(error.beginning)
+    if error.status_code != 200 or found is None:
+        return RunReading(ReadClass.TROUBLE, detail=str(error), status_code=error.status_code)
+    run_id, run_status = found[1].decode(), found[2].decode()
+    return RunReading(
+        ReadClass.RUN,
+        run_id=run_id,
+        run_status=run_status,
+        # Whether a retry of it is pending would stand behind its output.
+        is_over=is_over(run_status, None),
+        status_code=200,
+        is_cut=True,
+    )
 
 
 def classify_cancel(status: int, body: bytes, headers: Mapping[str, str]) -> Cancellation:

@@ -8,13 +8,17 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from api_client.types import (
+    Artifact,
+    BrowserSessionResponse,
     BulkCancelRunsResponse,
     Lenient,
     RunListItem,
     RunResponse,
+    RunTagsResponse,
     RunWebhookReplayResponse,
     TaskRunResponse,
     WorkflowRunResponse,
+    WorkflowRunTimeline,
 )
 
 _Model = TypeVar("_Model", bound=Lenient)
@@ -133,3 +137,41 @@ def parse_run_list(answer: Any) -> list[RunListItem]:
         return _RUN_LIST.validate_python([_with_zone(item, _ITEM_TIMES) for item in answer])
     except ValidationError:
         return [_lenient(RunListItem, item) for item in answer]
+
+
+def parse_artifacts(answer: Any) -> list[Artifact]:
+    """Read the files of a run; raises as `parse_run_list` does."""
+    return _each(Artifact, answer)
+
+
+def parse_timeline(answer: Any) -> list[WorkflowRunTimeline]:
+    """Read what a run did; raises as `parse_run_list` does."""
+    return _each(WorkflowRunTimeline, answer)
+
+
+def _each(model: type[_Model], answer: Any) -> list[_Model]:
+    if not isinstance(answer, list):
+        raise NotAListError("it is not a list")
+    return [_lenient(model, item) for item in answer]
+
+
+def parse_tags(answer: Any) -> RunTagsResponse:
+    """Read the tags of a run.
+
+    Raises:
+        pydantic.ValidationError: no run's id, or no list of tags.
+    """
+    return _lenient(RunTagsResponse, answer)
+
+
+def parse_session(answer: Any) -> BrowserSessionResponse:
+    """Read a browser session.
+
+    Raises:
+        pydantic.ValidationError: no id.
+    """
+    return _lenient(BrowserSessionResponse, answer)
+
+
+def parse_nothing(_: Any) -> None:
+    """Read an answer that has nothing to say."""

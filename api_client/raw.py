@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 import httpx
 
+from api_client.answers import parse_json, text_or_none
 from api_client.arguments import json_body, query_string, run_path, workflow_path
 from api_client.call import Call
 from api_client.calls import (
@@ -26,7 +27,7 @@ from api_client.calls import (
     TASKS_PATH,
     WORKFLOWS_PATH,
 )
-from api_client.errors import SkyvernError
+from api_client.errors import BodyTooLargeError, SkyvernError
 from api_client.exchange import async_sender, send
 from api_client.failures import read_answer
 from api_client.flows import webhook_failure_reason
@@ -47,6 +48,7 @@ from api_client.outcomes import (
     WorkflowReading,
     classify_cancel,
     classify_exception,
+    classify_large_run,
     classify_run,
     classify_submission,
     classify_workflow,
@@ -72,6 +74,9 @@ SUBMIT_PATHS: Final[Mapping[RunKind, str]] = {
     "login": LOGIN_PATH,
     "download_files": DOWNLOAD_FILES_PATH,
 }
+
+#: Where a server tells its version.
+VERSION_PATH: Final = "v1/version"
 
 #: The list of runs, one item of it: the cheapest read that needs the key.
 _KEY_CHECK_QUERY = "page=1&page_size=1"
@@ -137,6 +142,8 @@ class RawClient:
         request = self.requests.get(run_path(run_id), timeout=timeout)
         try:
             answer = await send(self._sender, request)
+        except BodyTooLargeError as exc:
+            return self._without_key(classify_large_run(exc))
         except Exception as exc:  # noqa: BLE001 - a read that failed is one to make again
             return self._without_key(RunReading(ReadClass.TROUBLE, detail=exception_words(exc)))
         return self._without_key(classify_run(answer.status, answer.body, answer.headers))
@@ -222,6 +229,25 @@ class RawClient:
         if answer.status in {401, 403}:
             return False
         return True if answer.is_success else None
+
+    async def server_version(self, timeout: float = DEFAULT_TIMEOUT) -> str | None:
+        """Read the server's version (`1.0.56`).
+
+        Args:
+            timeout: seconds for all of it.
+
+        Returns:
+            '' = the server has no such answer; None = nothing was learned, ask again later.
+        """
+        request = self.requests.get(VERSION_PATH, timeout=timeout)
+        try:
+            answer = await send(self._sender, request)
+        except Exception:  # noqa: BLE001 - a read that failed is one to make again
+            return None
+        if not answer.is_success:
+            return "" if answer.status in {404, 405} else None
+        parsed = parse_json(answer.body)
+        return (text_or_none(parsed.get("version")) or "") if isinstance(parsed, dict) else ""
 
     async def retry_webhook(
         self, run_id: str, webhook_url: str | None = None, timeout: float = REPLAY_TIMEOUT

@@ -121,6 +121,8 @@ class Budget:
         self._kind = call.kind
         self._attempt_timeout = timeout if asked is None else asked
         self._retries = policy.max_retries if retries is None else retries
+        if call.once:
+            self._retries = 0
         seconds = max(policy.deadline, self._attempt_timeout)
         if call.limit is not None:
             seconds = min(seconds, call.limit)

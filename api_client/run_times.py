@@ -40,6 +40,16 @@ def run_times(run: Mapping[str, Any]) -> RunTimes:
     )
 
 
+def ended_ago(run: Mapping[str, Any], now: float | None) -> float | None:
+    """Return how many seconds ago a run ended, by the server's clock; None = it is not told.
+
+    Args:
+        run, now: as in `attempt_age`.
+    """
+    finished = _moment(run.get("finished_at"))
+    return None if finished is None or now is None else now - _in_utc(finished).timestamp()
+
+
 def attempt_age(run: Mapping[str, Any], now: float | None) -> float | None:
     """Return for how many seconds a run's current attempt has been going on.
 

@@ -243,6 +243,88 @@ class RunWebhookReplayResponse(Lenient):
         return self.status_code is not None and 200 <= self.status_code < 300 and not self.error
 
 
+class Artifact(Lenient):
+    """A file that the server keeps of a run: a screenshot, a recording, a log, a script."""
+
+    artifact_id: str = Field(min_length=1)
+    artifact_type: str | None = None
+    uri: str | None = None
+    signed_url: str | None = None
+    archived: bool | None = None
+    file_size: int | None = None
+    checksum: str | None = None
+    run_id: str | None = None
+    workflow_run_id: str | None = None
+    workflow_run_block_id: str | None = None
+    task_id: str | None = None
+    step_id: str | None = None
+    browser_session_id: str | None = None
+    organization_id: str | None = None
+    created_at: _Time | None = None
+    modified_at: _Time | None = None
+
+
+class WorkflowRunTimeline(Lenient):
+    """One entry of what a run did: a block or a thought, and what stands below it.
+
+    Attributes:
+        type: `block`, `thought`, or a newer word.
+        block, thought: what it was, as the server has it.
+        children: the entries below, of the same shape.
+        attempt: the server's own attempt at the run, from 1.
+    """
+
+    type: str = Field(min_length=1)
+    block: _Object | None = None
+    thought: _Object | None = None
+    children: InstanceOf[list[Any]] | None = None
+    attempt: int | None = None
+    created_at: _Time | None = None
+    modified_at: _Time | None = None
+
+
+class TagResponse(Lenient):
+    """A tag of a run; one without a key is a label that stands alone."""
+
+    key: str | None = None
+    value: str
+    source: str | None = None
+    set_by: str | None = None
+    set_at: _Time | None = None
+
+
+class RunTagsResponse(Lenient):
+    """The tags that a run has now, the server's own (`skyvern.…`) included."""
+
+    workflow_run_id: str = Field(min_length=1)
+    tags: list[TagResponse]
+
+
+class BrowserSessionResponse(Lenient):
+    """A browser that outlives a run.
+
+    Attributes:
+        timeout: minutes it may live, counted from its start.
+        warning: what the server did otherwise than it was asked.
+    """
+
+    browser_session_id: str = Field(min_length=1)
+    status: str | None = None
+    timeout: int | None = None
+    browser_address: str | None = None
+    browser_type: str | None = None
+    browser_profile_id: str | None = None
+    runnable_type: str | None = None
+    runnable_id: str | None = None
+    organization_id: str | None = None
+    app_url: str | None = None
+    warning: str | None = None
+    started_at: _Time | None = None
+    completed_at: _Time | None = None
+    created_at: _Time | None = None
+    modified_at: _Time | None = None
+
+
 class BulkCancelRunsResponse(_Answer):
     """Which runs the server canceled, and which it could not: unknown, or over before."""
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeGuard
 import orjson
 from starlette.types import Receive
 
+from api_client.false_failures import looks_completed
 from api_client.listings import unix_time
 from api_client.outcomes import is_over
 from gateway.outcomes import Outcome, Refused
@@ -42,6 +43,11 @@ class Told(NamedTuple):
     parsed: dict[str, Any]
 
     @property
+    def is_doubtful(self) -> bool:
+        """Say whether a poll has to tell how the run ended (see `api_client.false_failures`)."""
+        return looks_completed(self.parsed)
+
+    @property
     def created_us(self) -> int:
         """When Skyvern made the run, microseconds since 1970; 0 = it does not say."""
         return int((unix_time(self.parsed.get("created_at")) or 0.0) * 1e6)
@@ -68,8 +74,9 @@ def read_told(raw: bytes) -> Told:
     run_id, status = parsed.get("run_id"), parsed.get("status")
     if not _is(run_id, _RUN_ID) or not _is(status, _STATUS):
         raise Refused(Outcome.UNREADABLE)
-    over = is_over(status, parsed.get("retry_pending"))
-    # A status that nobody knows is no end: a look at the run will tell.
+    over = is_over(status, parsed.get("retry_pending")) and not looks_completed(parsed)
+    # A status that nobody knows is no end, nor is one that some versions give to completed runs:
+    # a poll of the run will tell.
     return Told(run_id, status, STATES.get(status, "") if over else "", parsed)
 
 

@@ -81,12 +81,26 @@ class Receiver:
         """Return what comes of a webhook, and for the log why the queue could not be asked."""
         try:
             address = self._address(**asked)
-            async with self._bodies.reading(headers, receive) as raw:
-                return await self._record(address, headers, raw), ""
+            return await self._take(address, headers, receive), ""
         except Refused as refused:
             return refused.outcome, ""
         except (RedisError, OSError, TimeoutError) as error:
             return Outcome.UNAVAILABLE, f"{type(error).__name__}: {error}"[:200]
+
+    async def _take(self, address: Address, headers: Any, receive: Receive) -> Outcome:
+        """Read and record a webhook.
+
+        Raises:
+            Refused: it goes no further.
+        """
+        try:
+            async with self._bodies.reading(headers, receive) as raw:
+                return await self._record(address, headers, raw)
+        except Refused as refused:
+            if refused.outcome is Outcome.TOO_LARGE:
+                # Skyvern gives up on it, so the run is read, whose end needs no body.
+                await self._recorders[address.account].poll_now(address.job_id)
+            raise
 
     def _address(self, account: str, job_id: str, attempt: str, token: str) -> Address:
         """Read an address.
@@ -127,7 +141,11 @@ class Receiver:
             created_us=told.created_us,
             times=packed(*run_times(told.parsed)) if told.state else "",
         )
-        return await self._recorders[address.account].tell(item, told)
+        recorder = self._recorders[address.account]
+        outcome = await recorder.tell(item, told)
+        if told.is_doubtful and outcome is Outcome.NOTED:
+            await recorder.poll_now(address.job_id)
+        return outcome
 
 
 def _tell(account: str, asked: Mapping[str, str], outcome: Outcome, why: str) -> None:

@@ -54,6 +54,15 @@ class Recorder:
                 return await self._bad_end(item, told, report)
             return Outcome(report.verdict)
 
+    async def poll_now(self, job_id: str) -> None:
+        """Have a job's run polled now, if it runs: its webhook does not tell how it ended.
+
+        Raises:
+            RedisError, OSError, TimeoutError: the poll comes in its own time.
+        """
+        async with asyncio.timeout(RECORD_SECONDS):
+            await run_async(self._client, stages.poll_now(self._account, [job_id]))
+
     async def _bad_end(self, item: Reported, told: Told, report: Report) -> Outcome:
         """Have the job run again where its policy says so, else record the end."""
         retry = Retry.read(report.retry)

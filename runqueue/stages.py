@@ -209,7 +209,7 @@ def mark_unconfirmed(account: str, items: Sequence[Lost]) -> Call[list[int]]:
 
 
 def give_back(account: str, items: Sequence[GivenBack], why: str) -> Call[list[int]]:
-    """Return claims to the heads of their lanes; why = void, not_sent, busy, limited or account."""
+    """Return claims that brought no run; why = void, not_sent, busy, limited, account or later."""
     wait_us = max(item.wait_us for item in items)
     named = next((f"{item.named:g}" for item in reversed(items) if item.named), "")
     arguments = [why, wait_us, items[-1].reason, named, *_flat(item[:2] for item in items)]
@@ -287,9 +287,9 @@ def give_up(account: str, items: Sequence[tuple[str, str]]) -> Call[list[int]]:
     return Call(load("give_up"), account, _flat(items), _codes)
 
 
-def poll_now(account: str, job_ids: Sequence[str]) -> Call[int]:
-    """Make the polls of jobs due at once."""
-    return Call(load("poll_now"), account, list(job_ids), int)
+def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> Call[int]:
+    """Make the polls of jobs due at once, or after a while."""
+    return Call(load("poll_now"), account, [after_us, *job_ids], int)
 
 
 def leave_board(account: str, kind: str, process: str) -> Call[int]:

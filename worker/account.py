@@ -31,6 +31,10 @@ T = TypeVar("T")
 KEY_CHECK_SECONDS = 30.0
 #: Entries that one step of a migration walks: a millisecond or two of Redis.
 MIGRATE_ENTRIES = 1000
+#: Seconds for which a server's version is believed, and that reading it may take.
+VERSION_SECONDS, VERSION_READ_SECONDS = 600.0, 5.0
+#: Seconds after which a run is polled again whose end may not be final.
+SOON_SECONDS = 5.0
 #: Limits of runs, of which some were too slow, that are remembered beyond their use.
 MOST_LIMITS = 32
 #: Seconds for which a server that has no list of runs is not asked for one.
@@ -86,6 +90,8 @@ class AccountLink:
         self._scripts = scripts
         self._key_checked: tuple[float, bool | None] = (float("-inf"), None)
         self._key_check = asyncio.Lock()
+        self._version: tuple[float, str | None] = (float("-inf"), None)
+        self._version_check = asyncio.Lock()
         self._beat: asyncio.Task[None] | None = None
         self._announced = False
         self.reads = Reads()
@@ -135,9 +141,12 @@ class AccountLink:
             lambda items: callback_calls.record_callback(name, items), self.send
         )
         self.look_now = Recorder[str](lambda items: stages.poll_now(name, items), self.send)
+        self.look_soon = Recorder[str](
+            lambda items: stages.poll_now(name, items, int(SOON_SECONDS * 1e6)), self.send
+        )
         self.returned = {
             why: self._giving_back(why)
-            for why in ("void", "not_sent", "busy", "limited", "account")
+            for why in ("void", "not_sent", "busy", "limited", "account", "later")
         }
 
     def end_hung(self, job_id: str, limit_us: int) -> None:
@@ -206,6 +215,24 @@ class AccountLink:
                     allowed = await self.client.check_key()
                 self._key_checked = (time.monotonic(), allowed)
             return allowed
+
+    async def server_version(self) -> str | None:
+        """Return the server's version, '' if it tells none; None = it does not answer just now.
+
+        It is read once in ten minutes at most.
+
+        Raises:
+            RedisError: Redis is away, and it was not asked.
+        """
+        async with self._version_check:  # a hundred ends at once ask once
+            read_at, version = self._version
+            if time.monotonic() - read_at > VERSION_SECONDS:
+                await self.permit()
+                with self.metrics.timed("version"):
+                    version = await self.client.server_version(VERSION_READ_SECONDS)
+                read_at = float("-inf") if version is None else time.monotonic()
+                self._version = (read_at, version)
+            return version
 
     @property
     def receives(self) -> bool:
@@ -278,6 +305,7 @@ class AccountLink:
             self.late,
             *self._hung.values(),
             self.look_now,
+            self.look_soon,
             self.deliveries,
             self.callbacks,
             self.ended_strays,

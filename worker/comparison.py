@@ -121,9 +121,10 @@ def compare(kind: Kind, sent: Mapping[str, Any], run: ShownRun) -> Comparison:
     run_type = run.listed.run_type
     if run_type is not None and (run_type == WORKFLOW_RUN) is not (kind != "task"):
         return Comparison(Likeness.DIFFERENT, (), ("kind",))
-    if run.request is None:
-        return Comparison(Likeness.UNSURE)
     fields = _Fields()
+    if run.request is None:
+        _compare_unread(kind, sent, run, fields)
+        return fields.result()
     if kind == "task":
         _compare_task(sent, run.request, run_type, fields)
     elif kind == "workflow":
@@ -137,6 +138,16 @@ def compare(kind: Kind, sent: Mapping[str, Any], run: ShownRun) -> Comparison:
     hook = sent.get("webhook_url")
     fields.weak("webhook_url", _same_url(hook, shown) if hook else _is_absent(shown))
     return fields.result()
+
+
+def _compare_unread(kind: Kind, sent: Mapping[str, Any], run: ShownRun, fields: _Fields) -> None:
+    """Compare a run whose request cannot be read: which workflow it runs is shown elsewhere."""
+    fields.strong("run_request", None)
+    if kind == "workflow" and not sent.get("template"):
+        workflow = sent.get("workflow_id") or sent.get("agent_id")
+        fields.strong("workflow_id", _same_text(workflow, run.listed.workflow_id))
+    elif kind in _BLOCKS:
+        _compare_made_workflow(kind, sent, run, fields)
 
 
 def _compare_task(

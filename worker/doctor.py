@@ -121,7 +121,10 @@ def _of_broker(settings: Settings, url: str) -> Iterator[Finding]:
 def _of_others(settings: Settings) -> Iterator[Finding]:
     accounts = settings.all_accounts()
     for name, account in accounts.items():
-        yield asyncio.run(doctor_api.look_at_api(name, account))
+        found = asyncio.run(doctor_api.look_at_api(name, account))
+        yield found
+        if found.level is not Level.WRONG:
+            yield asyncio.run(doctor_api.look_at_version(name, account))
     if settings.public_url is None:
         yield ok("public URL", "none: runs are polled (RUNQUEUE_PUBLIC_URL would bring webhooks)")
         return

@@ -8,6 +8,7 @@ import httpx
 
 from api_client import AsyncTransport, RawClient, ReadClass
 from api_client.listings import ListClass
+from api_client.versions import CERTIFIED_VERSIONS, is_certified
 from config.settings import Account
 from runqueue import ids, receiver
 from worker.doctor_findings import Finding, ok, warning, wrong
@@ -48,6 +49,27 @@ async def look_at_api(name: str, account: Account) -> Finding:
         )
     found = reading or page
     return _refusal(check, where, _prefix(name), found.status_code, found.detail)
+
+
+async def look_at_version(name: str, account: Account) -> Finding:
+    """Ask a server which version of Skyvern it is, and say whether that is a certified one.
+
+    Args:
+        name: the account.
+        account: its key and base URL.
+    """
+    async with AsyncTransport() as transport:
+        client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
+        version = await client.server_version(timeout=_SECONDS)
+    check, certified = f"Skyvern version {name}", ", ".join(CERTIFIED_VERSIONS)
+    if is_certified(version):
+        return ok(check, f"{version}, a certified one")
+    if version == "":
+        return ok(check, f"the server tells none (certified: {certified})")
+    do = "see docs/certified.md: what is certified, and how to certify your own server"
+    if version is None:
+        return warning(check, f"the server did not tell it (certified: {certified})", do)
+    return warning(check, f"{version[:40]}, not a certified one ({certified})", do)
 
 
 def _prefix(name: str) -> str:

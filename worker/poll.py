@@ -11,6 +11,7 @@ import random
 
 import orjson
 import structlog
+from redis.exceptions import RedisError
 
 from api_client import ReadClass, RunReading
 from api_client.answers import parse_json
@@ -22,6 +23,7 @@ from runqueue.run_ends import STATES
 from runqueue.times import packed
 from worker.account import AccountLink
 from worker.pump import Pump
+from worker.run_ends import End, end_of
 
 log = structlog.get_logger()
 
@@ -64,9 +66,10 @@ def least_useful(account: AccountLink) -> float:
 def kept(reading: RunReading) -> bytes:
     """Return what is kept of a run that is over: the answer as it came, unless it is too large.
 
-    Of a larger one the run is named and the size told; Skyvern still has it.
+    Of a larger one the run is named and the size told, unless it was too large to be read to its
+    end; Skyvern still has it.
     """
-    if len(reading.body) <= MAX_RESULT_BYTES:
+    if len(reading.body) <= MAX_RESULT_BYTES and not reading.is_cut:
         return reading.body
     return orjson.dumps(
         {
@@ -75,7 +78,7 @@ def kept(reading: RunReading) -> bytes:
             "output": None,
             "failure_reason": reading.failure_reason,
             "result_omitted": True,
-            "result_bytes": len(reading.body),
+            "result_bytes": None if reading.is_cut else len(reading.body),
         }
     )
 
@@ -109,15 +112,19 @@ class PollPump(Pump):
     async def handle(self, item: tuple[Due, int]) -> None:
         """Read one run."""
         job, now_us = item
+        end = End()
         try:
             with self.account.metrics.timed("get") as timer:
                 reading = await self.account.client.get_run(job.run_id, GET_SECONDS)
                 timer.status = reading.status_code
+            self._note(reading)
+            if reading.is_over:
+                end = await end_of(self.account, reading)
         except asyncio.CancelledError:
             reading = RunReading(ReadClass.TROUBLE, detail="the worker was stopped")
-        else:
-            self._note(reading)
-        self._record(job, now_us, reading)
+        except RedisError as error:
+            reading = RunReading(ReadClass.TROUBLE, detail=f"Redis: {type(error).__name__}")
+        self._record(job, now_us, reading, end)
 
     def _note(self, reading: RunReading) -> None:
         if reading.outcome in {ReadClass.RUN, ReadClass.NOT_FOUND}:
@@ -125,13 +132,16 @@ class PollPump(Pump):
         else:
             self.account.reads.failed(reading.status_code)
 
-    def _record(self, job: Due, now_us: int, reading: RunReading) -> None:
+    def _record(self, job: Due, now_us: int, reading: RunReading, end: End) -> None:
         account = self.account
         if not job.job_id:
             self._see_stray(job, now_us, reading)
             return
         if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
-            self._end(job, reading, reading.run_status)
+            if end.is_settled:
+                self._end(job, reading, reading.run_status, end.note)
+            else:
+                account.look_soon.put(job.job_id, self.free_place)
             return
         begun_us = self._end_overdue(job, now_us, reading)
         least, most = account.poll_bounds
@@ -164,17 +174,23 @@ class PollPump(Pump):
         else:
             self.free_place()
 
-    def _end(self, job: Due, reading: RunReading, status: str) -> None:
-        """Record the end of a run, or have the job run again where its policy says so."""
+    def _end(self, job: Due, reading: RunReading, status: str, note: str) -> None:
+        """Record the end of a run, or have the job run again where its policy says so.
+
+        Args:
+            job, reading: the run.
+            status: what Skyvern calls its end.
+            note: why it completed all the same; '' = it ended as it is called.
+        """
         account, result, times = self.account, kept(reading), packed(*reading.times)
+        state = "completed" if note else STATES.get(status, "failed")
         backoff = None
-        if job.retry and STATES.get(status, "failed") == "failed":
+        if job.retry and state == "failed":
             retry = Retry.read(job.retry)
             backoff = retry.backoff(job.runs + 1, status, parse_json(reading.body), random.random())
         if backoff is None:
-            state = STATES.get(status, "failed")
             finished = Finished(
-                job.job_id, job.attempt, job.run_id, state, status, "", result, times
+                job.job_id, job.attempt, job.run_id, state, status, note, result, times
             )
             account.finished.put(finished, self.free_place)
             return

@@ -20,6 +20,8 @@ log = structlog.get_logger()
 CALL_SECONDS = 12.0
 #: Pages of recent runs read in one pass, of so many runs; the server has no more of either.
 MAX_PAGES, PAGE_SIZE = 100, 100
+#: Seconds by which a run may seem to lie ahead: the server tells its time in whole seconds.
+AHEAD = 2.0
 #: Requests, and workflows, that are remembered: those of a run do not change.
 MAX_REMEMBERED = 10_000
 
@@ -32,13 +34,15 @@ class Listing:
         made: when each was made, by the process's monotonic clock (seconds): reading many pages
             takes its time.
         changed: when the newest thing in it happened: a run was made, or ended.
-        is_complete: nothing is missing back to where it was read to.
+        is_complete: nothing is missing back to where it was to be read to.
+        back_to: nothing is missing that was made later than that (monotonic seconds).
         is_dated: the server told its time with every page, so that ages can be relied on.
     """
 
     made: dict[ListedRun, float] = field(default_factory=dict)
     changed: float = float("-inf")
     is_complete: bool = False
+    back_to: float = float("inf")
     is_dated: bool = True
     _ids: set[str] = field(default_factory=set)
 
@@ -56,7 +60,8 @@ class Listing:
                 self._ids.add(run.run_id)
                 self.made[run] = now - (0.0 if run.created is None else server - run.created)
             for moment in (run.created, run.finished):
-                if moment is not None:
+                # What lies ahead of the server's own time says nothing of when it was.
+                if moment is not None and moment <= server + AHEAD:
                     self.changed = max(self.changed, now - (server - moment))
 
 
@@ -94,11 +99,14 @@ class Runs:
             if page.outcome is not ListClass.DONE:
                 return listing
             listing.add(page)
-            if any(run.created is not None and listing.made[run] < since for run in page.runs):
+            ages = [listing.made[run] for run in page.runs if run.created is not None]
+            listing.back_to = min([listing.back_to, *ages])
+            if listing.back_to < since:
                 listing.is_complete = True
                 return listing
             if page.is_short:
-                listing.is_complete = await self._is_end(number, page)
+                if await self._is_end(number, page):
+                    listing.is_complete, listing.back_to = True, float("-inf")
                 return listing
         return listing
 
@@ -109,10 +117,15 @@ class Runs:
         count = len(page.runs)
         if not count:
             return True
-        size = -(-count // 2)
-        behind = await self.page(3, page_size=size)
+        # A server that bounds or ignores the size shows more behind them; one that ignores the page
+        # shows the same again. A few that are known come again where some were made meanwhile.
+        behind = await self.page(2, page_size=count)
         known = {run.run_id for run in page.runs}
-        return behind.outcome is ListClass.DONE and all(run.run_id in known for run in behind.runs)
+        return (
+            behind.outcome is ListClass.DONE
+            and len(behind.runs) < count
+            and all(run.run_id in known for run in behind.runs)
+        )
 
     async def tagged(self, tag: str) -> Listing | None:
         """Read the newest runs that carry a tag; None if that could not be read."""

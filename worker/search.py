@@ -11,10 +11,11 @@ job stays, with the runs that may be its own.
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 
 import orjson
 
@@ -34,13 +35,15 @@ NEWER = 2.0
 MOST_REQUESTS = 1_000
 #: Unconfirmed jobs that are compared with each other; beyond that none is told by its request.
 MOST_DOUBTS, DOUBTS_PAGE = 10_000, 100
+#: Bytes of their stored requests; beyond that it is the same.
+MOST_DOUBT_BYTES = 64 * 1024 * 1024
 #: Runs of ours that are read in a pass, of each type, to see what the list is worth.
 MOST_OWNED = 3
-#: Candidates that are kept of a job, and fields that are named of each.
-MOST_CANDIDATES, MOST_FIELDS = 5, 12
+#: Candidates that are kept of a job, fields that are named of each, and characters of a name.
+MOST_CANDIDATES, MOST_FIELDS, LONGEST_NAME = 5, 12, 100
 #: An id that no job can have: a filter that finds runs by it filters nothing.
 NO_JOB = "0" * ids.ID_LENGTH
-#: Seconds for which it is remembered whether a server filters by tags.
+#: Seconds for which it is remembered that a server does not filter by tags.
 TAGS_REMEMBERED = 600.0
 #: Comparisons after which the event loop gets its turn.
 TURN_EVERY = 200
@@ -48,6 +51,8 @@ TURN_EVERY = 200
 #: Records runs, by guess or not; returns a code for each (`mark_running.lua`).
 Record = Callable[[Sequence[Accepted], bool], Awaitable[Sequence[int]]]
 Pair = tuple[Wanted, ListedRun]
+#: Runs that may be a job's own, and how like they are.
+Fits = list[tuple[ShownRun, Comparison]]
 
 
 class Reason(StrEnum):
@@ -89,20 +94,28 @@ class _Seen:
     Args:
         listing: the list.
         free: runs that no job owns and that carry no marker of ours, as the server shows them.
+        back_to: every run without an owner that was made later was read (monotonic seconds).
         others: the unconfirmed jobs that are not due.
+        waiting: the attempts of all unconfirmed jobs, read after the list.
         in_flight: runs from before were made for no submission under way (monotonic seconds).
-        is_whole: every run without an owner was read, and every unconfirmed job.
+        is_whole: every unconfirmed job was read.
         controls: runs of ours.
         fits: how much a run is like a job's, by both, where it is not another's.
     """
 
     listing: Listing
     free: list[ShownRun]
+    back_to: float
     others: list[Wanted]
+    waiting: Collection[tuple[str, int]]
     in_flight: float
     is_whole: bool
     controls: Controls
-    fits: dict[str, list[tuple[ShownRun, Comparison]]] = field(default_factory=dict)
+    fits: dict[str, Fits] = field(default_factory=dict)
+
+    def covers(self, job: Wanted) -> bool:
+        """Say whether a run of the job would be among those that were read."""
+        return job.since > self.back_to
 
 
 class Search:
@@ -122,25 +135,26 @@ class Search:
         self._runs = runs
         self._slots = slots
         self._record = record
-        #: Whether the server filters by tags, and until when that is believed.
-        self._tags_work = (0.0, False)
+        #: Until when the server is believed not to filter by tags (monotonic seconds).
+        self._tags_again = 0.0
 
     async def look(self, jobs: Sequence[Wanted]) -> dict[str, Finding]:
         """Make one pass; returns what it found out about the jobs whose runs it did not find."""
         if not self._account.may_list():
             return {job.job_id: Finding("unknown", Reason.NO_LIST) for job in jobs}
         listing = await self._runs.recent(min(job.since for job in jobs))
+        if not self._account.may_list():  # that is known only now
+            return {job.job_id: Finding("unknown", Reason.NO_LIST) for job in jobs}
         left = await self._adopt_titles(jobs, listing)
-        left = await self._adopt_tags(left)
+        left = await self._adopt_tags(left, listing)
         if not left:
             return {}
         seen = await self._read(listing, left)
         left = await self._adopt_webhooks(left, seen)
         seen.fits = await self._fits([*left, *seen.others], seen)
         left = await self._adopt_equal(left, seen)
-        if not listing.is_complete:
-            # Of a list that ends too early nothing is denied; a search may still find.
-            left = await self._adopt_searched(left)
+        # Of a list that ends too early nothing is denied; a search may still find.
+        left = await self._adopt_searched(left, seen)
         return {job.job_id: self._judge(job, seen) for job in left}
 
     # By markers.
@@ -180,13 +194,13 @@ class Search:
         ]
         return await self._adopt(jobs, pairs)
 
-    async def _adopt_tags(self, jobs: Sequence[Wanted]) -> list[Wanted]:
+    async def _adopt_tags(self, jobs: Sequence[Wanted], listing: Listing) -> list[Wanted]:
         """Adopt the runs that carry a marker's tag; returns the jobs that are left.
 
         A tag is written beside the run, and may be missing: it denies nothing.
         """
         tagged = [job for job in jobs if Carrier.TAG in job.carriers]
-        if not tagged or not self._account.wants_tags or not await self._filters_by_tags():
+        if not tagged or not self._account.wants_tags or not await self._filters_by_tags(listing):
             return list(jobs)
         pages = await asyncio.gather(*(self._tagged(ids.tag_marker(*job.marker)) for job in tagged))
         pairs = [
@@ -196,26 +210,36 @@ class Search:
             for run in page.made
             if page.is_after(run, job.since)
         ]
-        return await self._adopt(jobs, pairs)
+        # A run carries one tag of ours: what comes for several was not filtered by it.
+        times = Counter(run.run_id for _, run in pairs)
+        return await self._adopt(jobs, [(job, run) for job, run in pairs if times[run.run_id] == 1])
 
     async def _tagged(self, tag: str) -> Listing | None:
         async with self._slots:
             return await self._runs.tagged(tag)
 
-    async def _filters_by_tags(self) -> bool:
-        """Say whether the server filters by tags: one that ignores them shows runs for any tag."""
-        until, works = self._tags_work
-        if time.monotonic() >= until:
-            page = await self._tagged(ids.tag_marker(NO_JOB, 1))
-            if page is None:
-                return False
-            works = not page.made
-            self._tags_work = (time.monotonic() + TAGS_REMEMBERED, works)
-        return works
+    async def _filters_by_tags(self, listing: Listing) -> bool:
+        """Say whether the server filters by tags: one that ignores them shows runs for any tag.
 
-    async def _adopt_searched(self, jobs: Sequence[Wanted]) -> list[Wanted]:
-        """Search for markers one by one; returns the jobs that are left."""
-        searched = [job for job in jobs if job.carriers & {Carrier.TITLE, Carrier.WEBHOOK}]
+        Args:
+            listing: the list, read just before; an empty one can show nothing of the kind.
+        """
+        if not listing.made or time.monotonic() < self._tags_again:
+            return False
+        page = await self._tagged(ids.tag_marker(NO_JOB, 1))
+        if page is None:
+            return False
+        if page.made:
+            self._tags_again = time.monotonic() + TAGS_REMEMBERED
+        return not page.made
+
+    async def _adopt_searched(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
+        """Search for the markers that the list does not cover; returns the jobs that are left."""
+        searched = [
+            job
+            for job in jobs
+            if job.carriers & {Carrier.TITLE, Carrier.WEBHOOK} and not seen.covers(job)
+        ]
         found = await asyncio.gather(*map(self._searched, searched))
         pairs = [(job, run) for job, runs in zip(searched, found, strict=True) for run in runs]
         return await self._adopt(jobs, pairs)
@@ -241,7 +265,7 @@ class Search:
 
     async def _read(self, listing: Listing, jobs: Sequence[Wanted]) -> _Seen:
         """Read whose the runs are, what those of nobody ask for, and which other jobs wait."""
-        others, in_flight, is_whole = await self._doubts({job.job_id for job in jobs})
+        others, waiting, in_flight, is_whole = await self._doubts({job.job_id for job in jobs})
         # Owners after submissions under way: one that ends in between has its run by then.
         owners = await self._runs.owners(listing.made, but_spares=True)
         since = min(job.since for job in jobs)
@@ -254,36 +278,49 @@ class Search:
         ]
         with_workflows = any(job.kind not in {"task", "workflow"} for job in (*jobs, *others))
         shown = await self._runs.shown(free[:MOST_REQUESTS], with_workflows=with_workflows)
-        is_whole = is_whole and len(free) <= MOST_REQUESTS
+        unread = [listing.made[run] for run in free[MOST_REQUESTS:]]
+        back_to = max([listing.back_to, *unread])
         controls = Controls(await self._owned(listing, owners))
-        return _Seen(listing, shown, others, in_flight, is_whole, controls)
+        return _Seen(listing, shown, back_to, others, waiting, in_flight, is_whole, controls)
 
-    async def _doubts(self, due: Collection[str]) -> tuple[list[Wanted], float, bool]:
+    async def _doubts(
+        self, due: Collection[str]
+    ) -> tuple[list[Wanted], set[tuple[str, int]], float, bool]:
         """Read the unconfirmed jobs that are not due, and what may be of submissions under way.
 
         Returns:
-            The jobs; the time before which no run was made for a submission under way; whether
-            these are all jobs, each of them readable.
+            The jobs; the attempts of all, those that are due among them; the time before which no
+            run was made for a submission under way; whether these are all jobs, each of them
+            readable.
         """
         others: list[Wanted] = []
-        read, total, in_flight, is_whole = 0, 1, float("inf"), True
-        while read < total and read < MOST_DOUBTS:
+        attempts: set[tuple[str, int]] = set()
+        read, total, in_flight, is_whole, last = 0, 1, float("inf"), True, ""
+        size = 0
+        while read < total and read < MOST_DOUBTS and size < MOST_DOUBT_BYTES:
             start = time.monotonic()
-            page = await self._account.send(
-                stages.read_doubts(self._account.name, read, DOUBTS_PAGE)
-            )
+            # Each page begins with the last job of the one before: where that is another by now,
+            # one that left has moved the others, and some were passed over.
+            offset = max(0, read - 1)
+            call = stages.read_doubts(self._account.name, offset, DOUBTS_PAGE)
+            page = await self._account.send(call)
             total = page.total
             if page.in_flight_us is not None:
                 claimed = start - (page.now_us - page.in_flight_us) / 1e6
                 in_flight = min(in_flight, claimed - BEFORE)
-            if not page.items:
+            if read and (not page.items or page.items[0].job_id != last):
+                return others, attempts, in_flight, False
+            items = page.items[1:] if read else page.items
+            if not items:
                 break
-            read += len(page.items)
-            waiting = [doubt for doubt in page.items if doubt.job_id not in due]
+            read, last = read + len(items), items[-1].job_id
+            size += sum(len(doubt.stored) for doubt in items)
+            attempts |= {(doubt.job_id, doubt.attempt) for doubt in items}
+            waiting = [doubt for doubt in items if doubt.job_id not in due]
             jobs, broken = readable(waiting, page.now_us, start)
             others += jobs
             is_whole = is_whole and not broken
-        return others, in_flight, is_whole and read == total
+        return others, attempts, in_flight, is_whole and read == total
 
     async def _owned(self, listing: Listing, owners: Mapping[str, str]) -> list[OwnedRun]:
         """Read the newest runs of ours of each type, and what they were submitted as."""
@@ -299,7 +336,8 @@ class Search:
         shown = await self._runs.shown(runs, with_workflows=True)
         owned = []
         for each, job_id, one in zip(shown, jobs, stored, strict=True):
-            if one is None or not one[2]:
+            # A run that was told by its request alone shows nothing of how requests are told.
+            if one is None or one[1] != each.listed.run_id or not one[2]:
                 continue
             try:
                 owned.append(OwnedRun(each, job_id, *wire.read_request(one[2])))
@@ -307,45 +345,62 @@ class Search:
                 continue  # it shows nothing, and the next one may
         return owned
 
-    async def _fits(
-        self, jobs: Iterable[Wanted], seen: _Seen
-    ) -> dict[str, list[tuple[ShownRun, Comparison]]]:
-        """Return, by job, the runs that may be its own, and how like they are."""
-        index = _Index(seen.free)
-        fits = defaultdict(list)
-        turns = 0
+    async def _fits(self, jobs: Iterable[Wanted], seen: _Seen) -> dict[str, Fits]:
+        """Return, by job, the runs that may be its own, and how like they are.
+
+        Equal jobs are compared once, and share one list where all of its runs came after them.
+        """
+        index, fits = _Index(seen.free), {}
+        made = seen.listing.made
+        alike: dict[tuple[bytes, frozenset[Carrier]], tuple[Fits, float]] = {}
         for job in jobs:
-            for run in index.plausible(job):
-                turns += 1
-                if turns % TURN_EVERY == 0:
-                    await asyncio.sleep(0)
-                if not seen.listing.is_after(run.listed, job.since):
-                    continue
-                if seen.controls.lacks_marker(job, run):
-                    continue
-                found = compare(job.kind, job.fields, run)
-                if found.likeness is not Likeness.DIFFERENT:
-                    fits[job.job_id].append((run, found))
+            key = job.body, job.carriers
+            if key not in alike:
+                found = await self._alike(job, index, seen)
+                alike[key] = found, min((made[run.listed] for run, _ in found), default=0.0)
+            found, oldest = alike[key]
+            if found and oldest < job.since:
+                await asyncio.sleep(0)
+                found = [pair for pair in found if seen.listing.is_after(pair[0].listed, job.since)]
+            fits[job.job_id] = found
         return fits
+
+    async def _alike(self, job: Wanted, index: "_Index", seen: _Seen) -> Fits:
+        """Return the runs that are like a job, whenever they were made."""
+        found: Fits = []
+        for turn, run in enumerate(index.plausible(job), 1):
+            if turn % TURN_EVERY == 0:
+                await asyncio.sleep(0)
+            if seen.controls.lacks_marker(job, run):
+                continue
+            comparison = compare(job.kind, job.fields, run)
+            if comparison.likeness is not Likeness.DIFFERENT:
+                found.append((run, comparison))
+        return found
 
     async def _adopt_equal(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
         """Give equal jobs the runs that equal them, where there are no more runs than jobs.
 
         Not a run that a job with another request may own as well, nor one that was made since a
-        submission under way was claimed. Returns the jobs that are left.
+        submission under way was claimed. Where the list does not reach back to the claim of one of
+        the jobs, runs cannot be counted. Returns the jobs that are left.
         """
         listing = seen.listing
-        if not (seen.is_whole and listing.is_dated and listing.is_complete):
+        if not (seen.is_whole and listing.is_dated):
             return list(jobs)
         groups: dict[bytes, list[Wanted]] = defaultdict(list)
         equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
         likely: dict[str, set[bytes]] = defaultdict(set)
         for job in (*jobs, *seen.others):
+            if job.marker not in seen.waiting:
+                continue  # it was settled meanwhile
             groups[job.body].append(job)
-            for run, fit in seen.fits.get(job.job_id, ()):
+        for body, group in groups.items():
+            lists = {id(fits): fits for fits in (seen.fits[job.job_id] for job in group)}
+            for run, fit in chain.from_iterable(lists.values()):
+                likely[run.listed.run_id].add(body)
                 if fit.likeness is Likeness.EQUAL:
-                    equal[job.body][run.listed.run_id] = run.listed
-                    likely[run.listed.run_id].add(job.body)
+                    equal[body][run.listed.run_id] = run.listed
         pairs: list[Pair] = []
         for body, runs in equal.items():
             group = groups[body]
@@ -353,8 +408,9 @@ class Search:
                 len(likely[run_id]) == 1 and listing.made[run] < seen.in_flight
                 for run_id, run in runs.items()
             )
+            is_counted = all(map(seen.covers, group))
             most = 1 if self._account.is_shared else len(group)
-            if are_clear and len(runs) <= most and len(group) <= max(most, 1):
+            if are_clear and is_counted and len(runs) <= most and len(group) <= max(most, 1):
                 pairs += _oldest_first(group, runs.values(), listing)
         return await self._adopt(jobs, pairs, guess=True)
 
@@ -368,7 +424,7 @@ class Search:
         unknown = {
             Reason.NO_MARKER: not job.doubt.marked,
             Reason.NO_CLAIM: job.doubt.claimed_us is None,
-            Reason.INCOMPLETE: not listing.is_complete or not seen.is_whole,
+            Reason.INCOMPLETE: not seen.covers(job) or not seen.is_whole,
             Reason.NO_DATE: not listing.is_dated,
         }
         for reason, is_so in unknown.items():
@@ -462,8 +518,8 @@ def _shown(candidates: Sequence[tuple[ShownRun, Comparison]]) -> str:
             {
                 "run_id": run.listed.run_id,
                 "status": run.listed.status,
-                "equal": fit.equal[:MOST_FIELDS],
-                "different": fit.different[:MOST_FIELDS],
+                "equal": [name[:LONGEST_NAME] for name in fit.equal[:MOST_FIELDS]],
+                "different": [name[:LONGEST_NAME] for name in fit.different[:MOST_FIELDS]],
             }
             for run, fit in ordered[:MOST_CANDIDATES]
         ]

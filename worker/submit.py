@@ -195,10 +195,9 @@ class SubmitPump(Pump):
             named = outcome.named_rate or 0.0
             words = _words(account.name, outcome)
             item = GivenBack(job.job_id, job.attempt, wait_us, words, named)
-            why = "limited" if outcome.status_code == 429 else outcome.outcome.value
-            account.returned[why].put(item, done)
+            account.returned[_why(outcome)].put(item, done)
             return
-        lost = Lost(job.job_id, job.attempt, outcome.detail[:500], _is_trouble(outcome))
+        lost = Lost(job.job_id, job.attempt, _loss(job, outcome), _is_trouble(outcome))
         log.warning(
             "submission_" + outcome.outcome.value,
             account=account.name,
@@ -209,6 +208,21 @@ class SubmitPump(Pump):
         )
         refused = outcome.outcome is SubmissionClass.REFUSED
         (account.dead if refused else account.unconfirmed).put(lost, done)
+
+
+def _why(outcome: Submission) -> str:
+    """Return why a claim is given back, in the words of `give_back`."""
+    if outcome.status_code == 429:
+        return "limited"
+    return "later" if outcome.is_of_request else outcome.outcome.value
+
+
+def _loss(job: Claimed, outcome: Submission) -> str:
+    """Return what people are told of a submission that was refused, or whose answer was lost."""
+    words = outcome.detail
+    if outcome.hints_at_run and job.attempt > 1:
+        words = f"a run of an earlier attempt may have its files: {words}"
+    return words[:500]
 
 
 def _is_trouble(outcome: Submission) -> bool:

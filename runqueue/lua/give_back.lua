@@ -3,20 +3,35 @@
 -- submitting | unconfirmed → ready (canceled if that was asked for, dead if its time was up meanwhile).
 -- Unconfirmed as well: the only process that had this attempt says late, but for certain, that no run
 -- came of it.
--- ARGV  now_us, why ('void' | 'not_sent' | 'busy' | 'limited' | 'account'), wait_us (what the server asked
+-- One that the server could not take for a reason of its own, which others do not share ('later'), waits apart:
+-- → scheduled, half a minute doubling to ten; the last of its tries ends it (→ dead).
+-- ARGV  now_us, why ('void' | 'not_sent' | 'busy' | 'limited' | 'account' | 'later'), wait_us (what the server asked
 --       for, 0 = nothing), reason (shown while the account is held), named (a rate that the server named,
 --       submissions a second; '' = none), then 2 a job: id, attempt
 -- Reply per job: 1 = given back, 0 = not ours any more (another state or attempt)
 -- limited (429) slows all workers down (see lib/limits.lua), and holds for as long as the server asked.
 -- not_sent and busy hold the account's submissions for 1 s doubling to 60 s, or for what the server
--- asked; account holds them for 60 s and then lets one job through to see. 'void' holds nothing.
+-- asked; account holds them for 60 s and then lets one job through to see. 'void' and 'later' hold nothing.
 local why, wait_us, reason, named = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local KINDS = { account = 'account', limited = 'rate' }
 local FIRST_HOLD, LONGEST_HOLD, ACCOUNT_HOLD = 1000000, 60000000, 60000000
 local reply, given, probe_is_back = {}, 0, false
 expect(PREFIX .. 'suspects', 'zset')
 expect(PREFIX .. 'dead', 'zset')
+expect(PREFIX .. 'due', 'zset')
 pass_when_full()
+
+-- Some two and a half hours in all.
+local FIRST_WAIT, LONGEST_WAIT, LAST_TRY = 30000000, 600000000, 20
+local function put_off(job)
+  local tries = redis.call('HINCRBY', job_key(job.id), 'put_off', 1)
+  if job.cancel or tries >= LAST_TRY then return end_without_run(job, reason) end
+  local start = NOW + math.max(wait_us, math.min(FIRST_WAIT * 2 ^ (tries - 1), LONGEST_WAIT))
+  redis.call('HDEL', job_key(job.id), 'process')
+  count_state(job, 'scheduled')
+  redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', int(start), 'reason', reason)
+  redis.call('ZADD', PREFIX .. 'due', int(start), job.id)
+end
 
 -- Many calls fail at once: only the first after the last hold has ended doubles the step.
 local function hold()
@@ -68,7 +83,7 @@ for i = #ARGV - 1, 6, -2 do
       redis.call('HDEL', job_key(job.id), 'died')
     end
     if why ~= 'void' then note_step(job, 'given_back', why .. (reason ~= '' and ': ' .. reason or '')) end
-    ready_again(job, true)
+    if why == 'later' then put_off(job) else ready_again(job, true) end
     probe_is_back = probe_is_back or is_probe(job.id)
     given = given + 1
     reply[at] = 1
@@ -88,7 +103,7 @@ end
 if why == 'limited' and given > 0 then
   slow_down()
   if wait_us > 0 then hold() end
-elseif why ~= 'void' and given > 0 then
+elseif why ~= 'void' and why ~= 'later' and given > 0 then
   hold()
 end
 save()

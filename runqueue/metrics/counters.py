@@ -21,7 +21,7 @@ _SUBMISSIONS = {
     "accepted": "submissions:accepted",
     "refused": "submissions:refused",
     "unknown": "submissions:unknown",
-    **{why: f"given_back:{why}" for why in ("not_sent", "busy", "limited", "account")},
+    **{why: f"given_back:{why}" for why in ("not_sent", "busy", "limited", "account", "later")},
 }
 _ENDS_SEEN = {
     "webhook": "seen:webhook",

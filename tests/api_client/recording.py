@@ -41,19 +41,28 @@ def answering(status: int = 200, content: Any = None, **headers: str) -> Respond
     return respond
 
 
+#: The least that a call promises, by the end of its path; else a run.
+_LEAST: list[tuple[str, Any]] = [
+    ("/v1/runs/cancel", {"cancelled": [], "failed": []}),
+    ("/cancel", None),
+    ("/retry_webhook", None),
+    ("/artifacts", []),
+    ("/timeline", []),
+    ("/tags", {"workflow_run_id": "wr_1", "tags": []}),
+    ("/v1/runs", []),
+]
+_RUN = {"run_id": "tsk_1", "status": "completed", "webhook_failure_reason": None}
+
+
 def agreeable(request: httpx.Request) -> httpx.Response:
     """Answer any call with the least that it promises."""
     path = request.url.path
-    run = {"run_id": "tsk_1", "status": "completed", "webhook_failure_reason": None}
-    if path == "/v1/runs/cancel":
-        return httpx.Response(200, json={"cancelled": [], "failed": []})
-    if path.endswith(("/cancel", "/retry_webhook")):
-        return httpx.Response(200, json=None)
-    if path == "/v1/runs":
-        return httpx.Response(200, json=[])
     if path == "/v1/agents/runs":
-        return httpx.Response(200, json=[run | {"run_id": "wr_1"}])
-    return httpx.Response(200, json=run)
+        return httpx.Response(200, json=[_RUN | {"run_id": "wr_1"}])
+    if path.startswith("/v1/browser_sessions"):
+        return httpx.Response(200, json={"browser_session_id": "pbs_1"})
+    least = next((least for end, least in _LEAST if path.endswith(end)), _RUN)
+    return httpx.Response(200, json=least)
 
 
 @dataclass

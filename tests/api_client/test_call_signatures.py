@@ -13,13 +13,17 @@ import pytest
 from api_client import (
     OMIT,
     AgentClient,
+    Artifact,
     AsyncAgentClient,
+    BrowserSessionResponse,
     BulkCancelRunsResponse,
     RunListItem,
     RunResponse,
+    RunTagsResponse,
     RunWebhookReplayResponse,
     TaskRunResponse,
     WorkflowRunResponse,
+    WorkflowRunTimeline,
 )
 from tests.api_client.recording import WAYS, Recording, Way, called
 
@@ -61,6 +65,21 @@ request_options=None)""",
     "webhook_failure_reason": "(self, run_id, *, request_options=None)",
     "wait_for_run": """(self, run_id, *, timeout=None, min_interval=1.0, max_interval=30.0, \
 request_options=None)""",
+    "get_run_artifacts": "(self, run_id, *, artifact_type=None, request_options=None)",
+    "get_run_timeline": "(self, run_id, *, request_options=None)",
+    "retry_workflow_run": """(self, run_id, *, max_steps_override=None, user_agent=None, \
+request_options=None)""",
+    "get_run_tags": "(self, run_id, *, request_options=None)",
+    "apply_run_tags": """(self, run_id, *, tags=OMIT, tags_to_delete=OMIT, colors=OMIT, \
+request_options=None)""",
+    "create_browser_session": """(self, *, timeout=OMIT, url=OMIT, proxy_location=OMIT, \
+proxy_session_id=OMIT, extensions=OMIT, browser_type=OMIT, browser_profile_id=OMIT, \
+generate_browser_profile=OMIT, browser_settings=OMIT, needs_live_view=OMIT, \
+request_options=None)""",
+    "get_browser_session": "(self, browser_session_id, *, request_options=None)",
+    "extend_browser_session": """(self, browser_session_id, *, additional_minutes, \
+request_options=None)""",
+    "close_browser_session": "(self, browser_session_id, *, request_options=None)",
 }
 RESULTS = {
     "run_task": TaskRunResponse,
@@ -74,6 +93,15 @@ RESULTS = {
     "cancel_runs": BulkCancelRunsResponse,
     "webhook_failure_reason": str | None,
     "wait_for_run": RunResponse,
+    "get_run_artifacts": list[Artifact],
+    "get_run_timeline": list[WorkflowRunTimeline],
+    "retry_workflow_run": WorkflowRunResponse,
+    "get_run_tags": RunTagsResponse,
+    "apply_run_tags": RunTagsResponse,
+    "create_browser_session": BrowserSessionResponse,
+    "get_browser_session": BrowserSessionResponse,
+    "extend_browser_session": BrowserSessionResponse,
+    "close_browser_session": type(None),
 }
 
 both = pytest.mark.parametrize("way", WAYS)

@@ -130,6 +130,34 @@ LISTED: list[tuple[str, Any, str]] = [
     ("tags", "rq_job:a.1", "tags=rq_job%3Aa.1&"),
     ("tags", ("a:*", "b"), "tags=a%3A%2A&tags=b&"),
 ]
+SESSIONS = "/v1/browser_sessions"
+SESSION_FIELDS: dict[str, list[tuple[Any, str]]] = {
+    **dict.fromkeys(["url", "proxy_session_id", "browser_type", "browser_profile_id"], TEXTS),
+    "timeout": NUMBERS,
+    "proxy_location": PROXIES,
+    "extensions": [(["a"], '["a"]'), ([], "[]"), (None, "null")],
+    "generate_browser_profile": FLAGS,
+    "browser_settings": OBJECTS,
+    "needs_live_view": FLAGS,
+}
+TAGS = [([{"key": "a", "value": "b"}], '[{"key":"a","value":"b"}]'), ([], "[]")]
+TAG_FIELDS: dict[str, list[tuple[Any, str]]] = {
+    "tags": TAGS,
+    "tags_to_delete": [([{"key": "a"}], '[{"key":"a"}]'), ([], "[]")],
+    "colors": [({"a": "red"}, '{"a":"red"}'), (None, "null")],
+}
+RERUN = "/v1/workflows/runs/wr_1/retry"
+RERUN_HEADERS: list[tuple[str, Any, dict[str, str]]] = [
+    ("max_steps_override", None, {}),
+    ("max_steps_override", 25, {"x-max-steps-override": "25"}),
+    ("user_agent", "ua", {"x-user-agent": "ua"}),
+]
+ARTIFACT_TYPES: list[tuple[Any, str]] = [
+    (None, ""),
+    ([], ""),
+    ("har", "?artifact_type=har"),
+    (("har", "a b"), "?artifact_type=har&artifact_type=a+b"),
+]
 LIST = "/v1/runs?page=1&page_size=100"
 CANCEL = ("/v1/runs/cancel", '{"run_ids":["a","b"]}')
 RETRY = "/v1/runs/tsk_1/retry_webhook"
@@ -203,6 +231,68 @@ ROWS = [
             ("tsk_1", "/api/v1/tasks/tsk_1"),
             ("a/b", "/api/v1/tasks/a%2Fb"),
         ]
+    ),
+]
+ROWS += [
+    read("get_run_artifacts", "run_id", {"run_id": "wr_1"}, "/v1/runs/wr_1/artifacts"),
+    read("get_run_artifacts", "run_id", AWKWARD_ID, f"{AWKWARD}/artifacts"),
+    *(
+        read(
+            "get_run_artifacts",
+            "artifact_type",
+            {"run_id": "wr_1", "artifact_type": given},
+            f"/v1/runs/wr_1/artifacts{query}",
+        )
+        for given, query in ARTIFACT_TYPES
+    ),
+    read("get_run_timeline", "run_id", {"run_id": "wr_1"}, "/v1/runs/wr_1/timeline"),
+    read("get_run_timeline", "run_id", AWKWARD_ID, f"{AWKWARD}/timeline"),
+    Row("retry_workflow_run", "run_id", {"run_id": "wr_1"}, RERUN),
+    Row("retry_workflow_run", "run_id", {"run_id": "a/b"}, "/v1/workflows/runs/a%2Fb/retry"),
+    *(
+        Row("retry_workflow_run", name, {"run_id": "wr_1", name: value}, RERUN, headers=headers)
+        for name, value, headers in RERUN_HEADERS
+    ),
+    read("get_run_tags", "run_id", {"run_id": "wr_1"}, "/v1/runs/wr_1/tags"),
+    Row("apply_run_tags", "run_id", {"run_id": "wr_1"}, "/v1/runs/wr_1/tags", "{}"),
+    *(
+        Row(
+            "apply_run_tags",
+            name,
+            {"run_id": "wr_1", name: value},
+            "/v1/runs/wr_1/tags",
+            f'{{"{name}":{text}}}',
+        )
+        for name, values in TAG_FIELDS.items()
+        for value, text in values
+    ),
+    Row("create_browser_session", "timeout", {}, SESSIONS, "{}"),
+    *(
+        Row("create_browser_session", name, {name: value}, SESSIONS, f'{{"{name}":{text}}}')
+        for name, values in SESSION_FIELDS.items()
+        for value, text in values
+    ),
+    read(
+        "get_browser_session",
+        "browser_session_id",
+        {"browser_session_id": "a/b"},
+        f"{SESSIONS}/a%2Fb",
+    ),
+    *(
+        Row(
+            "extend_browser_session",
+            argument,
+            {"browser_session_id": "pbs_1", "additional_minutes": 10},
+            f"{SESSIONS}/pbs_1/extend",
+            '{"additional_minutes":10}',
+        )
+        for argument in ("browser_session_id", "additional_minutes")
+    ),
+    Row(
+        "close_browser_session",
+        "browser_session_id",
+        {"browser_session_id": "pbs_1"},
+        f"{SESSIONS}/pbs_1/close",
     ),
 ]
 #: What the waits of `wait_for_run` are; they never leave this machine.

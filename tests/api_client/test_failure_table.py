@@ -150,7 +150,7 @@ ROWS = [
     Row(403, {"detail": f"Invalid credentials {KEY}"}, ACCOUNT, ForbiddenError),
     Row(404, {"detail": "Not Found"}, ACCOUNT, NotFoundError),
     Row(404, HTML, ACCOUNT, NotFoundError),
-    Row(404, b"", ACCOUNT, NotFoundError),
+    Row(404, b"", UNKNOWN, NotFoundError),
     Row(405, {"detail": "Method Not Allowed"}, ACCOUNT, ApiError),
     Row(301, b"", ACCOUNT, ApiError, (("location", "/elsewhere"),)),
     Row(302, b"", ACCOUNT, ApiError, (("location", "/elsewhere"),)),

@@ -19,7 +19,7 @@ from api_client import (
 )
 from tests.api_client.twins import TASK, Clock, FakeTransport, Kind, answer, both, twin
 
-SUBMISSION, READ, CANCEL, WEBHOOK = CallKind
+SUBMISSION, READ, CANCEL, WEBHOOK, CHANGE = CallKind
 FOR_EVER = float("inf")
 
 
@@ -60,7 +60,7 @@ def test_a_burst_comes_at_once_and_again_after_a_rest(time: Time) -> None:
     assert waits(limiter, SUBMISSION, 4) == [0.0, 0.0, 0.0, 0.5]
 
 
-@pytest.mark.parametrize("kind", [READ, CANCEL, WEBHOOK])
+@pytest.mark.parametrize("kind", [READ, CANCEL, WEBHOOK, CHANGE])
 def test_the_dispatch_rate_limits_nothing_but_submissions(time: Time, kind: CallKind) -> None:
     limiter = RateLimiter(max_dispatches_per_second=0.1, clock=time)
     waits(limiter, SUBMISSION, 5)

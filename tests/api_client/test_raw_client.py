@@ -243,3 +243,66 @@ async def test_a_run_is_over_when_it_ended_and_no_retry_is_pending(
         reading = await RawClient(server.url, KEY, transport).get_run("tsk_1")
     assert reading.is_over is over
     assert reading.run_status == fields["status"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "version"),
+    [
+        (response(200, b'{"version": "1.0.56"}'), "1.0.56"),
+        (response(200, b'{"version": null}'), ""),
+        (response(200, b'["1.0.56"]'), ""),
+        (response(200, b"1.0.56"), ""),
+        (response(404, b'{"detail": "Not Found"}'), ""),
+        (response(405, b""), ""),
+        (response(403, b'{"detail": "Invalid credentials"}'), None),
+        (response(503, b"Service Unavailable"), None),
+    ],
+)
+async def test_a_server_s_version_is_told_or_it_tells_none_or_nothing_was_learned(
+    sent: bytes, version: str | None
+) -> None:
+    async with serving(answering_in_turn(sent)) as server, AsyncTransport() as transport:
+        assert await RawClient(server.url, KEY, transport).server_version() == version
+        [exchange] = server.exchanges
+    assert (exchange.method, exchange.target) == ("GET", "/v1/version")
+
+
+async def test_a_server_that_gives_no_answer_tells_no_version() -> None:
+    async with serving(reads_then_closes) as server, AsyncTransport() as transport:
+        assert await RawClient(server.url, KEY, transport).server_version(1) is None
+
+
+@pytest.mark.parametrize(
+    ("beginning", "status", "is_over"),
+    [
+        (b'{"run_id":"wr_1","status":"completed","output":"', "completed", True),
+        (b' {"run_id" : "wr_1", "status": "running", "output": "', "running", False),
+        (b'{"run_id":"wr_1","status":"paused by a new server","output":"', None, False),
+        (b'{"status":"completed","run_id":"wr_1","output":"', None, False),
+        (b'{"output":"{\\"run_id\\":\\"wr_1\\",\\"status\\":\\"completed\\",', None, False),
+    ],
+    ids=["over", "goes on", "a strange status", "another order", "an output that looks like one"],
+)
+async def test_of_a_run_that_is_too_large_its_beginning_is_read(
+    beginning: bytes, status: str | None, is_over: bool
+) -> None:
+    whole = response(200, beginning + b"x" * 20_000 + b'"}')
+    async with (
+        serving(answering_in_turn(whole)) as server,
+        AsyncTransport(max_body_bytes=10_000) as transport,
+    ):
+        reading = await RawClient(server.url, KEY, transport).get_run("wr_1")
+    assert (reading.run_status, reading.is_over) == (status, is_over)
+    assert reading.outcome is (ReadClass.TROUBLE if status is None else ReadClass.RUN)
+    assert reading.is_cut is (status is not None)
+    assert (reading.run_id, reading.body) == ("wr_1" if status else None, b"")
+
+
+async def test_an_error_that_is_too_large_is_no_run() -> None:
+    whole = response(502, b'{"run_id":"wr_1","status":"completed","output":"' + b"x" * 20_000)
+    async with (
+        serving(answering_in_turn(whole)) as server,
+        AsyncTransport(max_body_bytes=10_000) as transport,
+    ):
+        reading = await RawClient(server.url, KEY, transport).get_run("wr_1")
+    assert (reading.outcome, reading.run_status) == (ReadClass.TROUBLE, None)

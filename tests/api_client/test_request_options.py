@@ -81,7 +81,8 @@ def test_a_call_is_made_again_as_often_as_it_says(
         error, given = WaitTimeoutError, given | {"timeout": 0}
     with pytest.raises(error):
         called(way, transport, row.call, **given, request_options=options)
-    assert len(transport.requests) == attempts
+    # A new run of a run is asked for once, whatever is said.
+    assert len(transport.requests) == (1 if row.call == "retry_workflow_run" else attempts)
 
 
 @both
@@ -148,7 +149,7 @@ def test_additional_body_parameters_come_after_the_call_s_own_and_null_stays(
 ) -> None:
     additional = {"new": [1, None], "none": None}
     request = sent(row, way, {"additional_body_parameters": additional})
-    before = f"{row.content[:-1]}," if row.content else "{"
+    before = f"{row.content[:-1]}," if len(row.content) > 2 else "{"
     assert request.content.decode() == before + '"new":[1,null],"none":null}'
     assert request.headers["content-type"] == "application/json"
     assert request.headers["content-length"] == str(len(request.content))

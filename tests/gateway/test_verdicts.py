@@ -11,7 +11,7 @@ import redis
 from runqueue import JobState
 from runqueue.ids import new_id
 from runqueue.items import Claimed
-from runqueue.keys import ACCOUNTS
+from runqueue.keys import ACCOUNTS, Keys
 from tests.gateway.gating import KEY, Desk, gating, run_of, signed, told
 
 
@@ -263,3 +263,45 @@ async def test_keys_that_the_account_had_before_are_taken(desk: Desk, redis_url:
 async def test_an_account_is_announced_at_the_start(client: redis.Redis, redis_url: str) -> None:
     async with gating(redis_url, accounts={"acme": {"api_key": "x"}}):
         assert client.smembers(ACCOUNTS) == {b"default", b"acme"}
+
+
+REASON = "Failed to run task 2.0: Failed to send webhook.    task_v2_id=tsk_v2_1"
+
+
+async def test_a_failure_that_may_be_none_is_left_to_a_poll_which_is_due_now(
+    desk: Desk, redis_url: str
+) -> None:
+    doubtful, genuine = desk.running(2)
+    lie = told(doubtful, "failed", failure_reason=REASON, run_type="task_v2")
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(doubtful, lie)).verdict == "noted"
+        assert (await door.webhook(genuine, {**lie, **told(genuine, "failed")})).verdict == "ended"
+
+    assert (desk.job(doubtful).state, desk.job(doubtful).run_status) == (
+        JobState.RUNNING,
+        "failed",
+    )
+    assert is_polled_now(desk, doubtful)
+    assert desk.job(genuine).state is JobState.FAILED
+
+
+async def test_a_run_whose_webhook_is_too_large_is_polled_now(desk: Desk, redis_url: str) -> None:
+    large, other = desk.running(2)
+    assert not is_polled_now(desk, large)
+
+    async with gating(redis_url) as door:
+        body = told(large, output="x" * (8 * 1024 * 1024))
+        assert (await door.webhook(large, body)).status == 413
+
+    assert desk.job(large).state is JobState.RUNNING
+    assert is_polled_now(desk, large)
+    assert not is_polled_now(desk, other)
+
+
+def is_polled_now(desk: Desk, job: Claimed) -> bool:
+    """Whether the poll of a job's run is due."""
+    seconds, rest = desk.client.time()
+    score = desk.client.zscore(f"{Keys('default').prefix}poll", job.job_id)
+    assert score is not None
+    return score <= seconds * 1_000_000 + rest

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from runqueue import calls, items, stages
+from runqueue import calls, items, operator_calls, stages
 from runqueue.items import GivenBack, Lost
 from tests.integration.clockwork import CLAIM_AGE, SECOND, Clockwork
 
@@ -648,3 +648,60 @@ def test_what_is_left_of_a_hold_is_shown_with_its_own_reason(clock: Clockwork) -
     clock.found(accepted, 1, "run1")
     stats = clock.run(calls.stats(clock.account))
     assert (stats.hold_reason, stats.hold_seconds) == ("429 asked", 30)
+
+
+# What is the request's own.
+
+
+def test_a_job_that_is_to_come_later_waits_apart_and_holds_nobody(clock: Clockwork) -> None:
+    first, second = clock.enqueue(2)
+    assert clock.claimed(1) == [first]
+    assert clock.give_back(first, "later", reason="try again") == 1
+    assert (clock.state(first), clock.field(first, "reason")) == ("scheduled", "try again")
+    assert clock.claimed() == [second], "the account is not held"
+    for wait in (30, 60, 120, 240, 480, 600, 600):
+        clock.wait(wait - 1)
+        clock.sweep("promote_due")
+        assert clock.state(first) == "scheduled"
+        clock.wait(1)
+        clock.sweep("promote_due")
+        assert clock.claimed() == [first]
+        clock.give_back(first, "later", int(clock.field(first, "attempt") or 0))
+
+
+def test_a_job_that_never_can_ends_dead_with_the_server_s_words(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    tries = 0
+    while clock.state(job) != "dead":
+        clock.wait(600)
+        clock.sweep("promote_due")
+        assert clock.claimed() == [job]
+        clock.give_back(job, "later", int(clock.field(job, "attempt") or 0), reason="no model")
+        tries += 1
+    assert tries == 20
+    assert clock.field(job, "reason") == "no model"
+
+
+def test_one_that_was_canceled_meanwhile_is_canceled(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.cancel(job)
+    clock.give_back(job, "later")
+    assert clock.state(job) == "canceled"
+
+
+def test_a_replay_gives_it_its_tries_anew(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.give_back(job, "later")
+    clock.wait(30)
+    clock.sweep("promote_due")
+    clock.claimed()
+    clock.refuse(job, 2)
+    call = operator_calls.replay(clock.account, clock.seen(job))
+    assert clock.run(call) == [1]
+    clock.claimed()
+    clock.give_back(job, "later", 3)
+    clock.wait(30)
+    clock.sweep("promote_due")
+    assert clock.state(job) == "ready", "half a minute, as the first time"

@@ -6,12 +6,12 @@ runs there are the server's own list says, and whose each is the proxy saw.
 
 import os
 import random
-import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +23,27 @@ from runqueue.spec import parse_line
 from tests.acceptance.factory import Factory
 from tests.real.lossy import Loss, LossyProxy
 from tests.real.request_kinds import PARAMETERS, RequestKind, filled
+from tests.real.stack import stack
 from tests.real.target import Target, until
-from tests.valkeys import start_valkey
 
 #: The sets of a kind: one for each way of losing, one with all of them mixed (equal jobs alone),
 #: and jobs whose answer is not lost, among the others and after them.
 LOSSES = (Loss.CUT, Loss.ERROR, Loss.KILL, Loss.BEFORE)
 MIXED, NOT_LOST = "mixed", Loss.NONE.value
 _MIX = (Loss.CUT, Loss.ERROR, Loss.BEFORE, Loss.NONE)
-#: Jobs in a mixed set, at most.
-MIXED_JOBS = 40
+#: Equal jobs in a set whose answers are all lost in one way; the mixed set has all that a kind has.
+PURE_JOBS = 4
+#: Answers that one worker waits for when it is killed: so few that none is waited for as long as a
+#: minute, when the worker itself would give it up.
+KILL_AT_ONCE = 40
+#: After so many answers that are lost comes one that is not: the queue takes a server that fails
+#: ten times in a row for one that is down, and waits.
+CONTROL_EVERY = 3
 #: Seconds until a job that is still unconfirmed counts as one that does not settle: a task without
 #: URL alone waits for 15 minutes.
 SETTLE_SECONDS = float(os.environ.get("SETTLE_SECONDS", "1500"))
 #: Seconds for all submissions of a phase; a server takes four a second on two cores.
 SUBMIT_SECONDS = 900.0
-
-WORKERS = {
-    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "10",
-    "RUNQUEUE_MAX_BURST_SIZE": "10",
-    "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
-    "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "40",
-    "RUNQUEUE_PLACES": "400",
-    "RUNQUEUE_POLL_MIN_SECONDS": "2",
-    "RUNQUEUE_POLL_MAX_SECONDS": "20",
-    "RUNQUEUE_MAX_RUN_SECONDS": "7200",
-    "RUNQUEUE_METRICS_PORT": "0",
-}
 
 
 @dataclass(slots=True)
@@ -70,6 +64,11 @@ class JobSet:
     losses: list[Loss]
     lines: list[dict[str, Any]]
     job_ids: list[str] = field(default_factory=list)
+
+    def pairs(self) -> Iterator[tuple["JobSet", dict[str, Any], Loss]]:
+        """Yield each job with the set and with what is planned for it."""
+        for line, loss in zip(self.lines, self.losses, strict=True):
+            yield self, line, loss
 
 
 #: One job: its set and its line.
@@ -212,15 +211,15 @@ class Judge:
         """Lose every answer, wait until what can settle has, and judge."""
         before = self.target.all_run_ids()
         start = time.monotonic()
-        with _stack(self.target, self.folder) as (parts, proxy):
+        with stack(self.target, self.folder) as (parts, proxy):
             killed, others, controls = self._make_sets()
-            for each in (*killed, *others, *controls):
+            for each in self._sets:
                 proxy.announce(each.key, each.losses)
             self._kill_while_waiting(parts, proxy, killed)
             kept = len(self._kinds)
-            self._lose(parts, proxy, others, controls[kept:])
+            self._lose(parts, proxy, _spread(others, controls[kept:]))
             # Runs made after every loss: only such a one can show that a search would have found.
-            self._enqueue(parts.queue, _spread([], controls[:kept]))
+            self._enqueue(parts.queue, controls[:kept])
             jobs = self._wait(parts.queue)
             self.outcome.seconds = time.monotonic() - start
             for each in self._sets:
@@ -231,25 +230,35 @@ class Judge:
             self.outcome.unaccounted = seen ^ (self.target.all_run_ids() - before)
         return self.outcome
 
-    def _make_sets(self) -> tuple[list[JobSet], list[JobSet], list[JobSet]]:
-        """Return (those that a worker dies over, the other losses, those that are not lost)."""
-        killed: list[JobSet] = []
-        others: list[JobSet] = []
+    def _make_sets(self) -> tuple[list[JobOfSet], list[JobOfSet], list[JobOfSet]]:
+        """Return (jobs that a worker dies over, the other losses, those that are not lost)."""
         for kind in self._kinds:
             for loss in LOSSES:
-                made = self._set(kind, loss.value, [loss] * kind.equal)
-                (killed if loss is Loss.KILL else others).append(made)
+                self._set(kind, loss.value, [loss] * min(kind.equal, PURE_JOBS))
             if kind.equal > 1:
-                count = min(kind.equal, MIXED_JOBS)
-                losses = [_MIX[number % len(_MIX)] for number in range(count)]
-                self._random.shuffle(losses)
-                others.append(self._set(kind, MIXED, losses))
+                self._set(kind, MIXED, self._mixed(kind.equal))
+        jobs = [pair for each in self._sets for pair in each.pairs()]
+        killed = [(each, line) for each, line, loss in jobs if loss is Loss.KILL]
+        others = [(each, line) for each, line, loss in jobs if loss is not Loss.KILL]
+        rounds = 1 + ceil(len(others) / CONTROL_EVERY / max(1, len(self._kinds)))
         controls = [
-            self._set(kind, NOT_LOST, [Loss.NONE]) for _ in range(4) for kind in self._kinds
+            (each, each.lines[0])
+            for each in (
+                self._set(kind, NOT_LOST, [Loss.NONE])
+                for _ in range(rounds)
+                for kind in self._kinds
+            )
         ]
-        for sets in (killed, others):
-            self._random.shuffle(sets)
+        for made in (killed, others):
+            self._random.shuffle(made)
         return killed, others, controls
+
+    def _mixed(self, count: int) -> list[Loss]:
+        """Return losses of all ways for equal jobs; those that a worker dies over come first."""
+        killed = [Loss.KILL] * (count // len(LOSSES))
+        rest = [_MIX[number % len(_MIX)] for number in range(count - len(killed))]
+        self._random.shuffle(rest)
+        return killed + rest
 
     def _set(self, kind: RequestKind, name: str, losses: list[Loss]) -> JobSet:
         token = f"rqt-{next(self._numbers)}-z"
@@ -273,23 +282,31 @@ class Judge:
             for (each, _), job in zip(part, answers, strict=True):
                 each.job_ids.append(job.job_id)
 
-    def _kill_while_waiting(self, parts: Factory, proxy: LossyProxy, killed: list[JobSet]) -> None:
-        self._enqueue(parts.queue, _spread(killed, []))
-        victim = parts.start_worker()
-        waiting = sum(each.losses.count(Loss.KILL) for each in killed)
-        until(lambda: proxy.held == waiting, SUBMIT_SECONDS, f"{waiting} answers to be held")
-        victim.kill()
-        victim.wait()
+    def _kill_while_waiting(
+        self, parts: Factory, proxy: LossyProxy, killed: Sequence[JobOfSet]
+    ) -> None:
+        """Kill a worker over every few of these jobs, while it waits for all their answers."""
+        for start in range(0, len(killed), KILL_AT_ONCE):
+            part = killed[start : start + KILL_AT_ONCE]
+            expected = proxy.held + len(part)
+            self._enqueue(parts.queue, part)
+            victim = parts.start_worker()
+            until(
+                partial(_has_held, proxy, expected),
+                SUBMIT_SECONDS,
+                f"{len(part)} answers to be held",
+            )
+            victim.kill()
+            victim.wait()
         proxy.release()
 
-    def _lose(
-        self, parts: Factory, proxy: LossyProxy, others: list[JobSet], controls: list[JobSet]
-    ) -> None:
-        self._enqueue(parts.queue, _spread(others, controls))
+    def _lose(self, parts: Factory, proxy: LossyProxy, jobs: Sequence[JobOfSet]) -> None:
+        """Have two workers submit jobs, and wait until the proxy has seen all of these once."""
+        self._enqueue(parts.queue, jobs)
         parts.start_worker()
         parts.start_worker()
         until(
-            lambda: all(len(proxy.of(each.key)) >= len(each.lines) for each in others),
+            lambda: all(len(proxy.of(each.key)) >= len(each.lines) for each, _ in jobs),
             SUBMIT_SECONDS,
             "every submission to reach the proxy",
         )
@@ -310,18 +327,17 @@ class Judge:
             time.sleep(2)
 
 
-def _spread(sets: Sequence[JobSet], controls: Sequence[JobSet]) -> list[JobOfSet]:
-    """Return the jobs of sets, a control after every third.
+def _has_held(proxy: LossyProxy, expected: int) -> bool:
+    return proxy.held >= expected
 
-    So the server is never seen to fail ten times in a row, which the queue would take for a server
-    that is down.
-    """
-    lossy = [(each, line) for each in sets for line in each.lines]
-    left = [(each, line) for each in controls for line in each.lines]
+
+def _spread(lossy: Sequence[JobOfSet], controls: Sequence[JobOfSet]) -> list[JobOfSet]:
+    """Return jobs, with a control after every few."""
+    left = list(controls)
     spread: list[JobOfSet] = []
     for number, pair in enumerate(lossy, 1):
         spread.append(pair)
-        if number % 3 == 0 and left:
+        if number % CONTROL_EVERY == 0 and left:
             spread.append(left.pop())
     return spread + left
 
@@ -352,6 +368,7 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
     visible = sum(job.state is JobState.UNCONFIRMED for job in jobs)
     nobodys = len(loss_of) - len(right)
     too_many = max(0, len(loss_of) - len(jobs))
+    unseen = sum(s.loss is Loss.BEFORE for s in submissions)
     not_lost = each.losses.count(Loss.NONE)
     settled = [loss_of[run_id] for run_id in right]
     return Verdict(
@@ -367,33 +384,7 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
         wrong=len(owned) - len(right),
         with_run=sum(loss.makes_run and loss is not Loss.NONE for loss in loss_of.values()),
         with_run_settled=sum(loss is not Loss.NONE for loss in settled),
-        without_run=sum(s.loss is Loss.BEFORE for s in submissions),
-        without_run_settled=max(0, sum(loss is Loss.NONE for loss in settled) - not_lost),
+        without_run=unseen,
+        without_run_settled=max(0, min(unseen, settled.count(Loss.NONE) - not_lost)),
         visible=visible,
     )
-
-
-@contextmanager
-def _stack(target: Target, folder: Path) -> Iterator[tuple[Factory, LossyProxy]]:
-    """Have a Valkey, a proxy before the server, and a place for workers."""
-    settings: Mapping[str, str] = {**WORKERS, "SKYVERN_API_KEY": target.api_key}
-    with ExitStack() as stack:
-        valkey = start_valkey(folder / "valkey", aof=True)
-        proxy = stack.enter_context(LossyProxy(target.base_url))
-        url = f"redis://127.0.0.1:{valkey.port}/0"
-        queue = stack.enter_context(RunQueue(url))
-        parts = Factory(valkey, url, proxy.base_url, folder, dict(settings), queue)
-        stack.callback(parts.stop_redis)
-        stack.callback(_end_all, parts.workers)
-        yield parts, proxy
-
-
-def _end_all(workers: Iterable["subprocess.Popen[bytes]"]) -> None:
-    for worker in workers:
-        worker.terminate()
-    for worker in workers:
-        try:
-            worker.wait(40)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()

@@ -110,7 +110,7 @@ class LossyProxy:
 
     async def _open(self) -> None:
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=150),
+            timeout=aiohttp.ClientTimeout(total=600),
             # The server closes kept connections under its clients after some failures.
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             auto_decompress=True,

@@ -55,7 +55,7 @@ def _task(name: str, equal: int = 1, /, **fields: Any) -> RequestKind:
 
 def _workflow(name: str, equal: int = 1, /, **fields: Any) -> RequestKind:
     body = {"workflow_id": "{w}", **fields}
-    return RequestKind(name, "workflow", body, equal, declares="parameters" in fields)
+    return RequestKind(name, "workflow", body, equal, declares=bool(fields.get("parameters")))
 
 
 def _without_url(kind: RequestKind) -> RequestKind:
@@ -69,7 +69,7 @@ TASKS = (
     _task("task"),
     _task("task, url without path", url=HOST),
     _task("task, url in upper case", url="HTTP://LOCALHOST:80/Page"),
-    _task("task, url with spaces", url=f"{HOST}/a b?x=ü#f"),
+    _task("task, url with letters to encode", url=f"{HOST}/ä?x=ü#f"),
     _task("task, url encoded", url=f"{HOST}/%7Ea%20b?x=%C3%BC"),
     _task("task, webhook", webhook_url=f"{HOST}/hook"),
     _task("task, title", title="A title of ours"),
@@ -89,7 +89,7 @@ TASKS = (
     _task("task 2.0", **_V2),
     _task("task 2.0, url without path", url=HOST, **_V2),
     _task("task 2.0, url in upper case", url="HTTP://LOCALHOST:80", **_V2),
-    _task("task 2.0, url with spaces", url=f"{HOST}/a b?x=ü#f", **_V2),
+    _task("task 2.0, url with letters to encode", url=f"{HOST}/ä?x=ü#f", **_V2),
     _without_url(_task("task 2.0, no url", **_V2)),
     _task("task 2.0, webhook", webhook_url=f"{HOST}/hook", **_V2),
     _task("task 2.0, webhook without path", webhook_url="HTTP://127.0.0.1:9", **_V2),
@@ -187,14 +187,14 @@ OTHERS = (
 )
 
 EQUAL = (
-    _task("equal tasks", 6),
-    _task("equal tasks 2.0", 6, **_V2),
-    _without_url(_task("equal tasks 2.0, no url", 6, **_V2)),
+    _task("equal tasks", 12),
+    _task("equal tasks 2.0", 12, **_V2),
+    _without_url(_task("equal tasks 2.0, no url", 12, **_V2)),
     _workflow("identical workflows", 100),
-    _workflow("identical workflows with webhook", 6, webhook_url=f"{HOST}/hook"),
-    _workflow("identical workflows with parameters", 6, parameters={"order": "{t}"}),
-    RequestKind("equal logins", "login", {"url": f"{HOST}/{{t}}", **_LOGIN}, 6),
-    RequestKind("equal downloads", "download_files", {"navigation_goal": "{t}"}, 6),
+    _workflow("identical workflows with webhook", 12, webhook_url=f"{HOST}/hook"),
+    _workflow("identical workflows with parameters", 12, parameters={"order": "{t}"}),
+    RequestKind("equal logins", "login", {"url": f"{HOST}/{{t}}", **_LOGIN}, 12),
+    RequestKind("equal downloads", "download_files", {"navigation_goal": "{t}"}, 12),
 )
 
 ALL = (*TASKS, *WORKFLOWS, *OTHERS, *EQUAL)

@@ -56,14 +56,14 @@ class SkyvernServer:
     Args:
         python: the interpreter of its environment.
         state: its folder: database, key, artifacts, logs.
-        browsers: where its playwright finds browsers; empty = it has none, and every task ends
+        browsers: where its playwright finds browsers; None = it has none, and every task ends
             `failed` at once.
         settings: further settings of the server, by their names.
     """
 
     python: Path
     state: Path
-    browsers: Path
+    browsers: Path | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     port: int = 0
     _model_port: int = 0
@@ -180,7 +180,7 @@ class SkyvernServer:
             "BROWSER_SESSION_BASE_PATH": str(state / "browser_sessions"),
             "BROWSER_TYPE": "chromium-headless",
             "BROWSER_ADDITIONAL_ARGS": json.dumps(_CHROMIUM_ARGUMENTS),
-            "PLAYWRIGHT_BROWSERS_PATH": str(self.browsers),
+            **self._browser_environment(),
             "ENABLE_OPENAI_COMPATIBLE": "true",
             "OPENAI_COMPATIBLE_MODEL_NAME": "stub",
             "OPENAI_COMPATIBLE_API_KEY": "stub",
@@ -188,6 +188,13 @@ class SkyvernServer:
             "LLM_KEY": "OPENAI_COMPATIBLE",
             **self.settings,
         }
+
+    def _browser_environment(self) -> dict[str, str]:
+        if self.browsers is not None:
+            return {"PLAYWRIGHT_BROWSERS_PATH": str(self.browsers)}
+        # A task that finds no browser leaves playwright's driver behind, a process of 60 MB: some
+        # hundred tasks fill the machine. A driver that cannot start ends a task in the same way.
+        return {"PLAYWRIGHT_NODEJS_PATH": shutil.which("false") or "/bin/false"}
 
 
 def install(version: str) -> Path:
@@ -299,7 +306,7 @@ def skyvern_server(
         ServerError: it cannot be had.
     """
     python = install(version)
-    browsers = link_chromium(python) if browser else folder / "no-browsers"
+    browsers = link_chromium(python) if browser else None
     server = SkyvernServer(python, folder, browsers, settings)
     try:
         server.start()

@@ -62,6 +62,12 @@ class Target:
         """POST a body as JSON; None sends none."""
         return self._http.post(path, json=body, headers=headers)
 
+    def upload(self, name: str, content: bytes) -> str:
+        """Upload a file; return its id."""
+        answer = self._http.post("/v1/upload_file", files={"file": (name, content)})
+        uploaded: str = answer.raise_for_status().json()["file_id"]
+        return uploaded
+
     def get(self, path: str, **query: Any) -> httpx.Response:
         """GET a path; the query's lists become repeated parameters."""
         return self._http.get(path, params=query)

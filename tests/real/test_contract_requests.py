@@ -264,12 +264,12 @@ def test_the_server_shows(target: Target, declares: str, row: Row) -> None:
     answered = {**expected, **fill(row.answered)}
     assert _part(made["run_request"], answered) == answered
 
-    def shown() -> bool:
+    def as_expected() -> bool:
         # Its steps are set a moment after the run is there.
-        return _part(target.run(made["run_id"])["run_request"], expected) == expected
+        return bool(_part(target.run(made["run_id"])["run_request"], expected) == expected)
 
     try:
-        until(shown, 10, "GET to show the request")
+        until(as_expected, 10, "GET to show the request")
     except TimeoutError:
         assert _part(target.run(made["run_id"])["run_request"], expected) == expected
     items = [item for item in target.listed() if item["run_id"] == made["run_id"]]

@@ -495,6 +495,32 @@ def test_a_run_whose_request_cannot_be_read_may_be_anybody_s_of_its_kind(
     assert (found.likeness, found.equal, found.different) == (UNSURE, (), ())
 
 
+@pytest.mark.parametrize(
+    ("sent", "workflow_id", "likeness"),
+    [
+        (FLOW, "wpid_1", UNSURE),
+        (FLOW, "wpid_2", DIFFERENT),
+        ({"agent_id": "wpid_1"}, "wpid_2", DIFFERENT),
+        ({"workflow_id": "wpid_1", "template": True}, "wpid_2", UNSURE),
+    ],
+)
+def test_of_a_run_whose_request_cannot_be_read_the_list_shows_the_workflow(
+    sent: dict[str, Any], workflow_id: str, likeness: Likeness
+) -> None:
+    run = run_of(None, "workflow_run", workflow_id=workflow_id)
+
+    assert compare("workflow", sent, run).likeness is likeness
+
+
+def test_of_a_login_whose_request_cannot_be_read_the_workflow_is_compared() -> None:
+    readable = made("login", LOGIN)
+    unread = run_of(None, "workflow_run", workflow=readable.workflow)
+
+    assert compare("login", LOGIN, unread).likeness is UNSURE
+    assert compare("login", {**LOGIN, "prompt": "Other."}, unread).likeness is DIFFERENT
+    assert compare("download_files", DOWNLOAD, unread).likeness is DIFFERENT
+
+
 def test_a_run_of_another_kind_is_another_request_s() -> None:
     assert compare("task", TASK, run_of({**TASK}, "workflow_run")).likeness is DIFFERENT
     assert compare("workflow", FLOW, run_of({**FLOW}, "task_v1")).likeness is DIFFERENT

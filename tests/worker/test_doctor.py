@@ -4,15 +4,19 @@ import asyncio
 import json
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 import typer
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from typer.testing import CliRunner, Result
 
+from api_client.versions import CERTIFIED_VERSIONS
 from config.settings import Account, Settings
 from runqueue import RunQueue
 from runqueue.connect import sync_client
@@ -25,7 +29,7 @@ from tests.simulator.simulating import simulating
 from tests.worker.working import closed_port, working
 from worker import doctor_queue, doctor_redis
 from worker.doctor import doctor
-from worker.doctor_api import look_at_api, look_at_public_url
+from worker.doctor_api import look_at_api, look_at_public_url, look_at_version
 from worker.doctor_findings import Finding, Level
 
 REDIS_PASSWORD = "redis-password"
@@ -132,6 +136,41 @@ async def test_a_server_without_the_list_of_runs_is_warned_of() -> None:
 
     assert found.level is Level.WARNING
     assert "no list of runs" in found.said
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "words"),
+    [
+        ({"status": 200, "body": {"version": CERTIFIED_VERSIONS[0]}}, Level.OK, "a certified one"),
+        ({"status": 200, "body": {"version": CERTIFIED_VERSIONS[-1]}}, Level.OK, "a certified one"),
+        ({"status": 200, "body": {"version": "0.9.9"}}, Level.WARNING, "0.9.9, not a certified"),
+        ({"status": 404, "body": {"detail": "Not Found"}}, Level.OK, "the server tells none"),
+        ({"status": 500, "body": {"error": "down"}}, Level.WARNING, "did not tell it"),
+    ],
+)
+async def test_the_servers_version_is_told_and_whether_it_is_certified(
+    answer: dict[str, Any], level: Level, words: str
+) -> None:
+    async with asked_for_its_version(answer) as url:
+        found = await look_at_version("default", account(url))
+
+    assert (found.level, words in found.said) == (level, True), found
+    if level is Level.WARNING:
+        assert CERTIFIED_VERSIONS[0] in found.said
+        assert "docs/certified.md" in found.do
+
+
+@asynccontextmanager
+async def asked_for_its_version(answer: dict[str, Any]) -> AsyncIterator[str]:
+    """Have a server that answers a question for its version as given."""
+
+    async def version(_: web.Request) -> web.Response:
+        return web.json_response(answer["body"], status=answer["status"])
+
+    app = web.Application()
+    app.router.add_get("/v1/version", version)
+    async with TestServer(app) as server:
+        yield str(server.make_url(""))
 
 
 async def test_what_is_no_skyvern_is_a_wrong_base_url(redis_url: str) -> None:

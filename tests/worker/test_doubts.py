@@ -1,10 +1,8 @@
 """What a search must not take for "there is no run": it would make a second one."""
 
-import dataclasses
 import time
 from typing import Any
 
-import orjson
 import pytest
 import redis
 
@@ -12,16 +10,28 @@ from runqueue import JobState, ids, stages
 from runqueue.items import Accepted
 from runqueue.operate import Operations
 from tests.simulator.simulating import eventually
-from tests.worker.test_reconcile import ALL, LOST, MADE, SOON, SUBMISSION, look, lose, task
+from tests.worker.searching import (
+    LOST,
+    MADE,
+    SOON,
+    SUBMISSION,
+    candidates,
+    control,
+    look,
+    lose,
+    no_waiting,
+    show_requests,
+    task,
+    task_v2,
+)
+from tests.worker.test_reconcile import ALL
 from tests.worker.working import ENDLESS, KEYS, Bench, start, working
 
 MINUTE = 60_000_000
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let two negative searches follow each other at once."""
-    monkeypatch.setattr("worker.reconcile.SPACING", 0.0)
+pytestmark = pytest.mark.usefixtures("no_waiting")
+__all__ = ["no_waiting"]
 
 
 async def claimed_by_the_dead(bench: Bench, engine: str, minutes: int) -> str:
@@ -138,27 +148,25 @@ async def test_a_submission_without_a_marker_is_not_searched_by_one(
         assert bench.job(job_id).state is JobState.UNCONFIRMED
 
 
-@pytest.mark.parametrize("hidden", ["all", "max_steps"])
+@pytest.mark.parametrize("hidden", ["all", "prompt", "url"])
 async def test_an_echo_that_does_not_show_what_was_sent_denies_nothing(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, hidden: str
 ) -> None:
     async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task(engine=None, max_steps=4), MADE)
-        read = bench.account.client.get_run
+        job_id = await lose(bench, task_v2(max_steps=4), MADE)
+        [run] = await bench.runs()
+        await control(bench, task_v2())
 
-        async def get_run(run_id: str, seconds: float) -> Any:
-            reading = await read(run_id, seconds)
-            shown = orjson.loads(reading.body)
-            if hidden == "all":
-                shown["run_request"] = None
-            else:
-                del shown["run_request"][hidden]
-            return dataclasses.replace(reading, body=orjson.dumps(shown))
+        def change(shown: dict[str, Any]) -> dict[str, Any] | None:
+            if shown["prompt"] == "control":
+                return shown
+            return None if hidden == "all" else {**shown, hidden: None}
 
-        monkeypatch.setattr(bench.account.client, "get_run", get_run)
-        await look(bench, 3)
+        show_requests(monkeypatch, bench, change)
+        await look(bench, 4)
 
         assert bench.job(job_id).state is JobState.UNCONFIRMED
+        assert set(candidates(bench, job_id)) == {run["run_id"]}
 
 
 async def test_of_two_runs_of_one_attempt_the_older_is_the_job_s_also_among_many(

@@ -244,7 +244,7 @@ async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(
     async with working(client, redis_url, max_run_seconds=60) as bench:
         young, hung = await bench.submitted(2)
         bench.set(hung, "started", bench.now_us() - 61_000_000)
-        await begun_ago(bench, 61, polls=2)
+        await begun_ago(bench, 65, polls=2)
 
         await end_it(bench)
 
@@ -263,15 +263,15 @@ async def test_a_job_may_have_a_limit_of_its_own_longer_or_shorter(
         (long,) = await bench.submitted(max_run_seconds=90.5)
         for job_id in (short, long):
             bench.set(job_id, "started", bench.now_us() - 61_000_000)
-        await begun_ago(bench, 61, polls=2)
+        await begun_ago(bench, 65, polls=2)
 
         await end_it(bench)
 
         assert bench.job(short).reason == "deadline: the run took longer than 30 s"
         assert bench.job(long).state is JobState.RUNNING
         assert (bench.job(short).max_run_seconds, bench.job(long).max_run_seconds) == (30, 90.5)
-        bench.set(long, "started", bench.now_us() - 91_000_000)
-        await begun_ago(bench, 91)
+        bench.set(long, "started", bench.now_us() - 95_000_000)
+        await begun_ago(bench, 95)
         due(bench, long)
         await end_it(bench)
         assert bench.job(long).reason == "deadline: the run took longer than 90.5 s"
@@ -292,7 +292,7 @@ async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(
         assert bench.now_us() - begun > 18_000_000  # a Date has whole seconds
         # It counts from there until a GET tells of yet another attempt.
         bench.set(job_id, "begun", bench.now_us() - 61_000_000)
-        await begun_ago(bench, 61)
+        await begun_ago(bench, 65)
         due(bench, job_id)
         await end_it(bench)
         assert bench.job(job_id).reason == "deadline: the run took longer than 60 s"

@@ -5,49 +5,28 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
+from runqueue import JobState, WorkflowRunRequest
 from runqueue.operate import Operations
-from tests.worker.working import ENDLESS, KEYS, Bench, working
+from tests.worker.searching import (
+    LOST,
+    MADE,
+    SOON,
+    SUBMISSION,
+    candidates,
+    control,
+    look,
+    lose,
+    no_waiting,
+    record,
+    requests,
+    settled,
+    task,
+    task_v2,
+)
+from tests.worker.working import ENDLESS, working
 
-LOST: dict[str, Any] = {"close": True}
-MADE: dict[str, Any] = {"close": True, "committed": True}
-SUBMISSION = {"method": "POST"}
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let two negative searches follow each other at once."""
-    monkeypatch.setattr("worker.reconcile.SPACING", 0.0)
-
-
-SOON: dict[str, Any] = {"settings": {"unconfirmed_grace_seconds": 0}}
-
-
-async def look(bench: Bench, times: int = 1) -> None:
-    """Have every unconfirmed job looked for, now."""
-    for _ in range(times):
-        key = f"{KEYS.prefix}reconcile"
-        members: Any = bench.client.zrange(key, 0, -1)
-        bench.client.zadd(key, dict.fromkeys([*members, "nobody"], 0))
-        await bench.one_pass("reconcile", want=1)
-
-
-async def lose(bench: Bench, request: Any, action: dict[str, Any], **options: Any) -> str:
-    """Submit a job whose answer is lost, and return its id."""
-    await bench.api.fault(action, match=SUBMISSION, times=1)
-    job_id = bench.queue.enqueue(request, **options).job_id
-    await bench.one_pass("submit")
-    assert bench.job(job_id).state is JobState.UNCONFIRMED
-    return job_id
-
-
-def task(**fields: Any) -> TaskRunRequest:
-    """A task without an end; `engine=None` leaves the engine to the server, which takes no null."""
-    body = {"prompt": "p", "url": ENDLESS, "engine": "skyvern-1.0"} | fields
-    if body["engine"] is None:
-        del body["engine"]
-    return TaskRunRequest(**body)
-
+pytestmark = pytest.mark.usefixtures("no_waiting")
+__all__ = ["no_waiting"]
 
 UNMARKED = {
     "an engine that overwrites the title": task(engine="skyvern-2.0", title="mine", max_steps=4),
@@ -91,6 +70,7 @@ async def test_a_job_without_a_run_is_submitted_again_after_two_searches(
 ) -> None:
     async with working(client, redis_url, **SOON) as bench:
         job_id = await lose(bench, request_of, LOST)
+        await control(bench, request_of)
 
         await look(bench)
         assert bench.job(job_id).state is JobState.UNCONFIRMED
@@ -99,7 +79,7 @@ async def test_a_job_without_a_run_is_submitted_again_after_two_searches(
 
         await bench.one_pass("submit")
         assert (bench.job(job_id).state, bench.job(job_id).attempts) == (JobState.RUNNING, 2)
-        assert len(await bench.runs()) == 1
+        assert len(await bench.runs()) == 2, "its own, and the control's"
 
 
 async def test_a_search_before_the_grace_is_over_says_nothing(
@@ -107,6 +87,7 @@ async def test_a_search_before_the_grace_is_over_says_nothing(
 ) -> None:
     async with working(client, redis_url) as bench:
         job_id = await lose(bench, task(), LOST)
+        await control(bench, task())
 
         await look(bench, 5)
 
@@ -119,6 +100,7 @@ async def test_two_searches_count_only_half_a_minute_apart(
     monkeypatch.setattr("worker.reconcile.SPACING", 30.0)
     async with working(client, redis_url, **SOON) as bench:
         job_id = await lose(bench, task(), LOST)
+        await control(bench, task())
 
         await look(bench, 3)
         assert bench.job(job_id).state is JobState.UNCONFIRMED
@@ -133,12 +115,13 @@ async def test_a_parked_job_stays_for_people_though_nothing_is_found(
 ) -> None:
     async with working(client, redis_url, **SOON) as bench:
         job_id = await lose(bench, task(), LOST, on_unconfirmed="park")
-        assert bench.stats().live == 1
+        await control(bench, task())
+        assert bench.stats().live == 2
 
         await look(bench, 4)
 
         assert bench.job(job_id).state is JobState.UNCONFIRMED
-        assert bench.stats().live == 0  # there is no run that could take a place
+        assert bench.stats().live == 1, "there is no run that could take a place"
 
 
 async def test_a_job_that_may_run_twice_is_submitted_again_where_nothing_can_be_searched(
@@ -167,45 +150,61 @@ async def test_where_nothing_can_be_searched_a_job_stays_and_the_server_is_asked
         assert await requests(bench) == before + 1
 
 
-async def test_without_correlation_no_marker_is_sent_and_nothing_is_searched(
+async def test_without_correlation_no_marker_is_sent_and_a_person_decides_with_the_candidates(
     client: redis.Redis, redis_url: str
 ) -> None:
     quiet = {"unconfirmed_grace_seconds": 0, "correlation": False}
     async with working(client, redis_url, settings=quiet) as bench:
         job_id = await lose(bench, task(title="mine"), MADE)
-        before = await requests(bench)
+        [run] = await bench.runs()
+        await control(bench, task())
 
         await look(bench, 3)
 
         assert bench.job(job_id).state is JobState.UNCONFIRMED
-        assert await requests(bench) == before
-        assert [run["title"] for run in await bench.runs()] == ["mine"]
+        assert run["title"] == "mine"
+        assert set(candidates(bench, job_id)) == {run["run_id"]}
 
 
-async def test_equal_requests_each_get_a_run_of_their_own(
+async def test_without_correlation_a_job_without_candidates_stays_too(
     client: redis.Redis, redis_url: str
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        equal = task(engine="skyvern-2.0")
-        jobs = [await lose(bench, equal, MADE) for _ in range(3)]
-        left = await lose(bench, equal, LOST)
+    quiet = {"unconfirmed_grace_seconds": 0, "correlation": False}
+    async with working(client, redis_url, settings=quiet) as bench:
+        job_id = await lose(bench, task(), LOST)
+        await control(bench, task())
 
+        await look(bench, 3)
+
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
+        assert "RUNQUEUE_CORRELATION=off" in record(bench, job_id, "search_note")
+
+
+@pytest.mark.parametrize("made", [0, 1, 3, 4])
+async def test_equal_requests_each_get_a_run_of_their_own(
+    client: redis.Redis, redis_url: str, made: int
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        jobs = [await lose(bench, task_v2(), MADE) for _ in range(made)]
+        jobs += [await lose(bench, task_v2(), LOST) for _ in range(4 - made)]
+        await control(bench, task_v2())
+
+        await look(bench)
+        found = [bench.job(job_id).run_id for job_id in jobs]
+        assert len(set(found) - {None}) == 4 - found.count(None) == made
         await look(bench, 2)
 
-        found = {bench.job(job_id).run_id for job_id in [*jobs, left]} - {None}
-        assert len(found) == 3
-        states = sorted(bench.job(job_id).state for job_id in [*jobs, left])
-        assert states == [JobState.READY, *[JobState.RUNNING] * 3]
+        assert settled(bench, *jobs) == [JobState.READY] * (4 - made) + [JobState.RUNNING] * made
+        assert list(Operations(bench.queue).strays()) == []
 
 
 async def test_a_run_with_other_fields_is_not_taken_for_the_job_s(
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url, **SOON) as bench:
-        other = {"engine": "skyvern-2.0", "data_extraction_schema": "b: text"}
-        await bench.api.run_task(prompt="p", url=ENDLESS, **other)
-        ours = task(engine="skyvern-2.0", data_extraction_schema="a: number")
-        job_id = await lose(bench, ours, LOST)
+        await bench.api.run_task(prompt="another", url=ENDLESS, engine="skyvern-2.0")
+        job_id = await lose(bench, task_v2(), LOST)
+        await control(bench, task_v2())
 
         await look(bench, 2)
 
@@ -236,7 +235,7 @@ async def test_many_marked_tasks_are_found_by_one_list(client: redis.Redis, redi
         await look(bench)
 
         assert {bench.job(job_id).state for job_id in jobs} == {JobState.RUNNING}
-        assert await requests(bench) == before + 1
+        assert await requests(bench) == before + 2, "the list, and whether it ends there"
 
 
 async def test_a_run_that_is_found_is_canceled_where_that_was_asked_for(
@@ -260,13 +259,14 @@ async def test_a_canceled_job_without_a_run_is_canceled_not_submitted(
     async with working(client, redis_url, **SOON) as bench:
         job_id = await lose(bench, task(), LOST, on_unconfirmed="resubmit")
         bench.queue.cancel(job_id)
+        await control(bench, task())
 
         await look(bench)
         assert bench.job(job_id).state is JobState.UNCONFIRMED
         await look(bench)
 
         assert bench.job(job_id).state is JobState.CANCELED
-        assert await bench.runs() == []
+        assert len(await bench.runs()) == 1, "the control's"
 
 
 @pytest.mark.parametrize(
@@ -291,9 +291,3 @@ async def test_an_answer_that_is_no_list_is_never_taken_for_an_empty_one(
 
         states = {bench.job(job_id).state for job_id in (marked, unmarked)}
         assert states == {JobState.UNCONFIRMED}
-
-
-async def requests(bench: Bench) -> int:
-    """How many calls the API has seen."""
-    async with bench.api.session.get(f"{bench.api.url}/_ledger/summary") as answer:
-        return int((await answer.json())["requests"])

@@ -15,6 +15,7 @@ from tests.worker.working import ENDLESS, KEYS, closed_port, start, working, wra
 
 #: A FastAPI server's words.
 UNPROCESSABLE = {"detail": [{"type": "missing", "loc": ["body", "prompt"], "msg": "Bad prompt"}]}
+FILES_USED = "These file ids are not available to attach — file_1"
 
 
 def answer(status: int, body: Any = None, **more: Any) -> dict[str, Any]:
@@ -67,6 +68,9 @@ async def test_a_workflow_carries_its_marker_in_the_webhook_url_alone(
         (answer(400, {"detail": "No such engine"}), "No such engine"),
         (answer(404, {"detail": "Workflow wpid_1 not found"}), "Workflow wpid_1 not found"),
         (answer(409, {"detail": "Session in use"}), "Session in use"),
+        (answer(410, {"detail": "Session pbs_1 is closed."}), "Session pbs_1 is closed."),
+        (answer(400, {"detail": "pbs_1 is occupied by wr_2"}), "pbs_1 is occupied by wr_2"),
+        (answer(422, {"detail": FILES_USED}), FILES_USED),
         (answer(413), "HTTP 413"),
         (answer(422, UNPROCESSABLE), "body.prompt: Bad prompt"),
         (answer(403, {"detail": "Not your browser"}), "Not your browser"),
@@ -127,6 +131,25 @@ async def test_a_submission_that_made_no_run_is_given_back_to_the_head_and_holds
         assert bench.job(first).state is JobState.RUNNING
         assert bench.job(second).state is JobState.READY
         assert bench.stats().hold_reason is None
+
+
+async def test_a_task_that_no_model_was_there_for_waits_apart_and_holds_nobody(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        words = "Failed to generate task. Please try again later."
+        action = answer(400, {"detail": words})
+        await bench.api.fault(action, match={"route": "run_task"}, times=1)
+        first = bench.queue.enqueue(TaskRunRequest(prompt="Find it.")).job_id
+
+        await bench.one_pass("submit")
+
+        job = bench.job(first)
+        assert (job.state, job.reason) == (JobState.SCHEDULED, f"HTTP 400: {words}")
+        assert await bench.runs() == []
+        second = bench.queue.enqueue(TaskRunRequest(prompt="Read it.", url=ENDLESS)).job_id
+        await bench.one_pass("submit")
+        assert bench.job(second).state is JobState.RUNNING
 
 
 async def test_a_busy_server_is_left_alone_twice_as_long_each_time(

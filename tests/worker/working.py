@@ -138,6 +138,7 @@ async def working(
     key: str = DEFAULT_API_KEY,
     base_url: str = "",
     settings: dict[str, Any] | None = None,
+    transport: dict[str, Any] | None = None,
     **limits: Any,
 ) -> AsyncIterator[Bench]:
     """Start an account's worker beside a simulator; no limits unless they are named.
@@ -147,6 +148,7 @@ async def working(
         simulator, clock: of the simulator.
         key, base_url: what the worker knows of the API, by default the simulator's.
         settings: those of the worker that are no limits.
+        transport: options of the worker's transport.
         limits: the account's.
     """
     unlimited = {
@@ -156,12 +158,15 @@ async def working(
         "max_requests_per_second": 0,
     }
     chosen = Settings(**{"poll_min_seconds": 0.0, **(settings or {})})
-    async with simulating(clock, **(simulator or {})) as api, AsyncTransport() as transport:
+    async with (
+        simulating(clock, **(simulator or {})) as api,
+        AsyncTransport(**(transport or {})) as sends,
+    ):
         own = Account(
             api_key=SecretStr(key), base_url=base_url or api.url, **{**unlimited, **limits}
         )
         connection = async_client(url)
-        account = AccountWorker("default", own, chosen, DirectCalls(connection), transport)
+        account = AccountWorker("default", own, chosen, DirectCalls(connection), sends)
         await account.start()
         with RunQueue(url) as queue:
             try:

@@ -1,0 +1,19 @@
+"""Which versions of Skyvern this client and the queue were certified with.
+
+A version stands here once all of `tests/real` passed against it. On any other the same rules hold,
+but nobody has seen that it keeps them.
+"""
+
+from typing import Final
+
+#: Newest first.
+CERTIFIED_VERSIONS: Final = ("1.0.56", "1.0.40")
+
+
+def is_certified(version: str | None) -> bool:
+    """Say whether a version is a certified one.
+
+    Args:
+        version: as `GET /v1/version` tells it; None or '' = it is not known.
+    """
+    return version in CERTIFIED_VERSIONS

@@ -1,0 +1,744 @@
+"""That a lost submission made no run: for each thing that has to hold, what happens without it.
+
+Every test begins with what would have a job submitted again (`denied`), and takes one thing away:
+then the job stays, is shown with the reason, and nothing is paid twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from api_client import ReadClass, RunPage
+from runqueue import JobState, TaskRunRequest, ids, stages
+from runqueue.items import Lost
+from runqueue.operate import Operations
+from runqueue.scripts import Call
+from tests.worker.searching import (
+    LOST,
+    MADE,
+    SOON,
+    candidates,
+    control,
+    filter_by_tags,
+    flow,
+    look,
+    lose,
+    lose_many,
+    no_waiting,
+    record,
+    settled,
+    show_lists,
+    show_pages,
+    show_requests,
+    task,
+    task_v2,
+    trouble,
+)
+from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
+from worker.comparison import Comparison, ShownRun, compare
+from worker.search import Reason
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+__all__ = ["no_waiting"]
+
+REQUESTS = {"a task": task(), "a task 2.0": task_v2(), "a workflow": flow()}
+each_request = pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
+
+
+#: No tag finds a workflow's run: it is told by its request.
+UNTAGGED: dict[str, Any] = {"settings": {**SOON["settings"], "run_tags": False}}
+
+
+async def stays(bench: Bench, *job_ids: str, note: str = "", looks: int = 4) -> None:
+    """Have jobs looked for again and again; they stay, for the reason, and nothing is submitted."""
+    before = await bench.submissions()
+    await look(bench, looks)
+    await bench.one_pass("submit")
+    assert {bench.job(job_id).state for job_id in job_ids} == {JobState.UNCONFIRMED}
+    assert await bench.submissions() == before
+    if note:
+        assert {record(bench, job_id, "search_note") for job_id in job_ids} == {note}
+
+
+async def denied(bench: Bench, *job_ids: str) -> None:
+    """Have jobs looked for twice; each of them is to be submitted again."""
+    await look(bench, 2)
+    assert {bench.job(job_id).state for job_id in job_ids} == {JobState.READY}
+
+
+async def other_runs(bench: Bench, n: int) -> None:
+    """Make runs that are nobody's, and no job's equal."""
+    for i in range(n):
+        await bench.api.run_task(prompt=f"other {i}", url=ENDLESS, title=f"title {i}")
+        await bench.api.run_workflow(workflow_id=f"wpid_other{i}")
+
+
+@each_request
+async def test_with_all_of_it_a_job_is_submitted_again(
+    client: redis.Redis, redis_url: str, request_of: Any
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, request_of, LOST)
+        await control(bench, request_of)
+        await other_runs(bench, 4)
+
+        await denied(bench, job_id)
+
+
+# The list.
+
+
+@each_request
+async def test_without_the_server_s_date_nothing_is_denied(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, request_of, LOST)
+        await control(bench, request_of)
+        show_lists(monkeypatch, bench, lambda page, _: dataclasses.replace(page, server_date=None))
+
+        await stays(bench, job_id, note=Reason.NO_DATE)
+
+
+@pytest.mark.parametrize("undated", [1, 2, 3])
+async def test_one_page_without_a_date_is_enough_to_deny_nothing(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, undated: int
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task(), LOST)
+        await control(bench, task())
+        await other_runs(bench, 6)
+        show_pages(monkeypatch, bench, lambda page, _: (5 * page - 5, 5 * page), full=5)
+
+        def undate(page: RunPage, number: int) -> RunPage:
+            return dataclasses.replace(page, server_date=None) if number == undated else page
+
+        show_lists(monkeypatch, bench, undate)
+        await stays(bench, job_id, note=Reason.NO_DATE)
+
+
+def full_pages(page: int, _: int) -> tuple[int, int]:
+    return 5 * page - 5, 5 * page
+
+
+async def test_a_list_of_several_pages_that_is_complete_denies(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task(), LOST)
+        await control(bench, task())
+        await other_runs(bench, 6)
+        show_pages(monkeypatch, bench, full_pages, full=5)
+
+        await denied(bench, job_id)
+
+
+@each_request
+async def test_of_a_list_whose_second_page_cannot_be_read_nothing_is_denied(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, request_of, LOST)
+        await control(bench, request_of)
+        await other_runs(bench, 6)
+        show_pages(monkeypatch, bench, full_pages, full=5)
+        show_lists(monkeypatch, bench, lambda page, number: trouble() if number == 2 else page)
+
+        await stays(bench, job_id, note=Reason.INCOMPLETE)
+
+
+Paging = Callable[[int, int], tuple[int, int]]
+
+BOUNDED: dict[str, tuple[Paging, int | None]] = {
+    "no more than the newest ten": (
+        lambda page, _: (min(5 * page - 5, 10), min(5 * page, 10)),
+        5,
+    ),
+    "page sizes bounded": (
+        lambda page, size: ((page - 1) * min(size, 10), page * min(size, 10)),
+        None,
+    ),
+    "page sizes ignored": (lambda page, _: (10 * page - 10, 10 * page), None),
+    "odd page sizes ignored": (lambda page, _: (9 * page - 9, 9 * page), None),
+    "pages ignored": (lambda _, size: (0, min(size, 10)), None),
+    "pages and their sizes ignored": (lambda *_: (0, 10), None),
+}
+
+
+@pytest.mark.parametrize("bound", BOUNDED)
+@pytest.mark.parametrize("others", [5, 8])
+async def test_of_a_list_that_is_silently_bounded_nothing_is_denied(
+    client: redis.Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    bound: str,
+    others: int,
+) -> None:
+    paging, full = BOUNDED[bound]
+    async with working(client, redis_url, **SOON) as bench:
+        equal = task_v2()
+        job_id = await lose(bench, equal, MADE)  # its run is the oldest, and not among those shown
+        await other_runs(bench, others)
+        await control(bench, equal)
+        show_pages(monkeypatch, bench, paging, full=full)
+
+        await look(bench, 4)
+        await bench.one_pass("submit")
+
+        assert bench.job(job_id).attempts == 1, "it is not submitted again"
+        assert bench.job(job_id).state in {JobState.UNCONFIRMED, JobState.RUNNING}
+
+
+@pytest.mark.parametrize("total", range(1, 8))
+async def test_a_whole_list_on_one_short_page_is_complete(
+    client: redis.Redis, redis_url: str, total: int
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task(), LOST)
+        for _ in range(total - 1):
+            await bench.api.run_task(prompt="other", url=ENDLESS, title="t")
+        await control(bench, task())
+
+        await denied(bench, job_id)
+
+
+async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.search.NEWER", 2.0)
+    ago = [-30.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        await control(bench, task())
+        ago[0] = 0.0
+        job_id = await lose(bench, task(), LOST)
+
+        await stays(bench, job_id, note=Reason.NOTHING_NEWER)
+        assert bench.stats().live == 1, "the control's: nothing that is seen takes the job's slot"
+
+        monkeypatch.setattr("worker.search.NEWER", 0.0)
+        await control(bench, task())
+        await denied(bench, job_id)
+
+
+async def test_times_that_are_ahead_of_the_server_s_own_show_nothing_newer(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.search.NEWER", 2.0)
+    ago = [-30.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        await control(bench, task())
+        ago[0] = 0.0
+        job_id = await lose(bench, task(), LOST)
+
+        def ahead(page: RunPage, _: int) -> RunPage:
+            runs = [dataclasses.replace(r, created=(r.created or 0) + 7_200) for r in page.runs]
+            return dataclasses.replace(page, runs=tuple(runs))
+
+        show_lists(monkeypatch, bench, ahead)  # a server that tells local time for UTC
+        await stays(bench, job_id, note=Reason.NOTHING_NEWER)
+
+
+# Controls.
+
+
+@pytest.mark.parametrize(
+    ("request_of", "other"),
+    [(task(), flow()), (task_v2(), task()), (task(), task_v2()), (flow(), task_v2())],
+    ids=["task, workflow", "task 2.0, task 1.0", "task 1.0, task 2.0", "workflow, task"],
+)
+async def test_a_control_of_another_kind_shows_nothing(
+    client: redis.Redis, redis_url: str, request_of: Any, other: Any
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, request_of, LOST)
+        await control(bench, other)
+
+        await stays(bench, job_id, note=Reason.NO_CONTROL)
+
+
+@each_request
+async def test_a_run_of_somebody_else_is_no_control(
+    client: redis.Redis, redis_url: str, request_of: Any
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, request_of, LOST)
+        await bench.api.run_task(prompt="x", url=ENDLESS)
+        await bench.api.run_task(prompt="x", url=ENDLESS, engine="skyvern-2.0")
+        await bench.api.run_workflow(workflow_id="wpid_2")
+
+        await stays(bench, job_id, note=Reason.NO_CONTROL)
+
+
+@pytest.mark.parametrize("request_of", [task_v2(), flow()], ids=["a task 2.0", "a workflow"])
+async def test_a_control_that_would_not_be_recognised_shows_nothing(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, request_of, LOST)
+        await control(bench, request_of)
+        rewritten = {"prompt": "rewritten", "workflow_id": "w_0", "agent_id": "w_0"}
+
+        def rewrite(shown: dict[str, Any]) -> dict[str, Any]:
+            return {name: rewritten.get(name, value) for name, value in shown.items()}
+
+        show_requests(monkeypatch, bench, rewrite)
+        await stays(bench, job_id, note=Reason.NO_CONTROL)
+
+
+async def test_a_run_that_was_told_by_its_request_alone_is_no_control(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task_v2(), LOST)
+        found = await lose(bench, task_v2(prompt="another"), MADE)
+        await look(bench, only=[found])
+        assert bench.job(found).state is JobState.RUNNING
+
+        await stays(bench, job_id, note=Reason.NO_CONTROL)
+
+
+async def test_a_control_that_is_listed_without_its_title_is_recognised_by_its_request(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task(), LOST)
+        await control(bench, task())
+
+        def untitled(page: RunPage, _: int) -> RunPage:
+            runs = [dataclasses.replace(run, title=None) for run in page.runs]
+            return dataclasses.replace(page, runs=tuple(runs))
+
+        show_lists(monkeypatch, bench, untitled)
+        await denied(bench, job_id)
+
+
+async def test_a_run_without_a_title_is_a_candidate_where_no_title_is_seen(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task(), LOST)
+        await bench.api.run_task(prompt="p", url=ENDLESS)
+        await bench.api.run_task(prompt="p", url=ENDLESS)
+        await control(bench, task())
+
+        await denied(bench, job_id)  # the control shows its title, and those two none of ours
+
+
+async def test_where_titles_are_lost_equal_runs_are_candidates(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task(), LOST)
+        first = await bench.api.run_task(prompt="p", url=ENDLESS)
+        second = await bench.api.run_task(prompt="p", url=ENDLESS)
+        await control(bench, task())
+
+        def untitled(page: RunPage, _: int) -> RunPage:
+            runs = [dataclasses.replace(run, title=None) for run in page.runs]
+            return dataclasses.replace(page, runs=tuple(runs))
+
+        show_lists(monkeypatch, bench, untitled)
+        await stays(bench, job_id, note=Reason.CANDIDATES)
+        assert set(candidates(bench, job_id)) == {first, second}
+
+
+# Runs that may be the job's.
+
+
+@pytest.mark.parametrize("request_of", [task_v2(), flow()], ids=["a task 2.0", "a workflow"])
+async def test_a_run_that_cannot_be_read_may_be_the_job_s(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
+) -> None:
+    async with working(client, redis_url, **UNTAGGED) as bench:
+        job_id = await lose(bench, request_of, MADE)
+        [run] = await bench.runs()
+        await control(bench, request_of)
+        read = bench.account.client.get_run
+
+        async def get_run(run_id: str, seconds: float) -> Any:
+            reading = await read(run_id, seconds)
+            if run_id != run["run_id"]:
+                return reading
+            return dataclasses.replace(reading, outcome=ReadClass.TROUBLE, body=b"")
+
+        monkeypatch.setattr(bench.account.client, "get_run", get_run)
+        await stays(bench, job_id, note=Reason.CANDIDATES)
+        (candidate,) = candidates(bench, job_id).values()
+        assert candidate["run_id"] == run["run_id"]
+        assert set(candidate["equal"]) <= {"workflow_id"}
+        assert candidate["different"] == []
+
+
+@pytest.mark.parametrize("request_of", [task_v2(), flow()], ids=["a task 2.0", "a workflow"])
+@pytest.mark.parametrize("runs", [2, 3])
+async def test_of_more_equal_runs_than_jobs_none_is_adopted(
+    client: redis.Redis, redis_url: str, request_of: Any, runs: int
+) -> None:
+    async with working(client, redis_url, **UNTAGGED) as bench:
+        job_id = await lose(bench, request_of, MADE)
+        fields = request_of.model_dump(exclude_unset=True)
+        make = bench.api.run_workflow if request_of.kind == "workflow" else bench.api.run_task
+        for _ in range(runs - 1):
+            await make(**fields)
+        await control(bench, request_of)
+
+        await stays(bench, job_id, note=Reason.CANDIDATES)
+        assert len(candidates(bench, job_id)) == runs
+
+
+@pytest.mark.parametrize("first_made", [True, False])
+async def test_a_run_that_two_unequal_jobs_may_have_made_is_adopted_by_neither(
+    client: redis.Redis, redis_url: str, first_made: bool
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        # Servers show no user agent.
+        outcomes = (MADE, LOST) if first_made else (LOST, MADE)
+        jobs = [
+            await lose(bench, task_v2(user_agent=name), outcome)
+            for name, outcome in zip(("me", "you"), outcomes, strict=True)
+        ]
+        [run] = await bench.runs()
+        await control(bench, task_v2())
+
+        await stays(bench, *jobs, note=Reason.CANDIDATES)
+        for job_id in jobs:
+            assert set(candidates(bench, job_id)) == {run["run_id"]}
+
+
+async def test_a_run_that_may_just_as_well_be_an_unequal_job_s_is_not_adopted(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        plain = await lose(bench, task_v2(), LOST)
+        with_steps = await lose(bench, task_v2(max_steps=4), MADE)
+        await control(bench, task_v2())
+        # The server shows a default of its own: the run's own job is not sure that it is its own.
+        show_requests(monkeypatch, bench, lambda shown: {**shown, "max_steps": 10})
+
+        await stays(bench, plain, with_steps, note=Reason.CANDIDATES)
+
+
+async def test_runs_are_counted_back_to_the_claim_of_the_oldest_equal_job(
+    client: redis.Redis, redis_url: str
+) -> None:
+    ago = [-600.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        old = await lose(bench, task_v2(), MADE)
+        then = bench.now_us() - 600 * 1_000_000
+        bench.set(old, "claimed", then)
+        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        ago[0] = 0.0
+        new = await lose(bench, task_v2(), MADE)
+        made = {run["run_id"] for run in await bench.runs()}
+        await control(bench, task_v2())
+
+        # The younger one's look comes first, and needs the list of the last minute alone.
+        await look(bench, 3, only=[new])
+        await bench.one_pass("submit")
+        await look(bench, 3)
+        await bench.one_pass("submit")
+
+        assert {bench.job(old).run_id, bench.job(new).run_id} == made
+        assert settled(bench, old, new) == [JobState.RUNNING, JobState.RUNNING]
+        assert [bench.job(job_id).attempts for job_id in (old, new)] == [1, 1]
+
+
+async def test_an_equal_run_made_since_a_submission_under_way_is_not_adopted(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task_v2(), LOST)
+        await control(bench, task_v2())
+        await bench.account.send(
+            stages.heartbeat("default", "other", 60_000_000, -1, 0, first=True)
+        )
+        waiting = bench.queue.enqueue(task_v2()).job_id
+        assert (await bench.account.send(stages.claim("default", "other", "c1", 10, 0))).items
+        run = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+
+        await stays(bench, job_id, note=Reason.IN_FLIGHT)
+        assert set(candidates(bench, job_id)) == {run}
+        assert bench.job(waiting).state is JobState.SUBMITTING
+
+
+async def test_in_an_account_that_is_shared_counting_denies_nothing(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, shared_account=True, **SOON) as bench:
+        jobs = [await lose(bench, task_v2(), outcome) for outcome in (MADE, LOST)]
+        await control(bench, task_v2())
+
+        await stays(bench, *jobs, note=Reason.SHARED)
+
+
+async def test_a_job_that_waits_with_a_broken_request_may_be_any_run_s(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        broken = await lose(bench, task_v2(prompt="broken"), LOST)
+        job_id = await lose(bench, task_v2(), MADE)
+        await control(bench, task_v2())
+        client.set(f"{KEYS.prefix}body:{broken}", b"nonsense")
+
+        await look(bench, 3)
+        await bench.one_pass("submit")
+
+        states = [record(bench, job, "state") for job in (broken, job_id)]
+        assert states == ["unconfirmed", "unconfirmed"]
+        assert record(bench, broken, "search_note") == Reason.UNREADABLE
+        assert record(bench, job_id, "search_note") == Reason.CANDIDATES
+
+
+# Times.
+
+
+async def test_a_task_without_a_url_is_denied_only_after_a_quarter_of_an_hour(
+    client: redis.Redis, redis_url: str
+) -> None:
+    request_of = TaskRunRequest(prompt="p", engine="skyvern-1.0")
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, request_of, LOST)
+        await control(bench, task())
+
+        await stays(bench, job_id)
+        assert record(bench, job_id, "negatives") == record(bench, job_id, "absents") == ""
+
+        then = bench.now_us() - 901 * 1_000_000
+        bench.set(job_id, "claimed", then)
+        client.zadd(f"{KEYS.prefix}unconfirmed", {job_id: then})
+        await denied(bench, job_id)
+
+
+async def test_a_run_that_is_listed_late_is_found_between_two_searches(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id = await lose(bench, task_v2(), LOST)
+        await control(bench, task_v2())
+        await look(bench)
+        assert record(bench, job_id, "negatives") == "1"
+
+        run = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+        await look(bench)
+
+        assert bench.job(job_id).run_id == run
+
+
+# Tags.
+
+
+async def test_a_run_is_found_by_its_tag_where_the_server_filters_by_tags(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url) as bench:
+        first = await lose(bench, flow(), MADE)
+        second = await lose(bench, flow(), MADE)
+        one, two = [run["run_id"] for run in await bench.runs()]
+        runs = {ids.tag_marker(first, 1): {two}, ids.tag_marker(second, 1): {one}}
+
+        async def tagged(tag: str) -> set[str]:
+            return runs.get(tag, set())
+
+        filter_by_tags(monkeypatch, bench, tagged)
+        await look(bench)
+
+        assert [bench.job(job_id).run_id for job_id in (first, second)] == [two, one]
+
+
+async def test_a_server_that_shows_all_runs_for_any_tag_finds_nothing_by_tags(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        filter_by_tags(monkeypatch, bench, None)
+        job_id = await lose(bench, flow(), LOST)
+        await bench.api.run_workflow(workflow_id="wpid_2")
+        await control(bench, flow())
+
+        await denied(bench, job_id)
+
+
+async def test_a_server_that_ignores_tags_is_not_believed_for_having_been_empty(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        filter_by_tags(monkeypatch, bench, None)
+        job_id = await lose(bench, flow(), LOST)
+        await look(bench)  # a server without runs shows none for any tag
+        other = await bench.api.run_workflow(workflow_id="wpid_2")
+
+        await look(bench)
+
+        assert bench.job(job_id).run_id is None, f"{other} is another's"
+
+
+async def test_one_run_that_comes_for_two_tags_is_adopted_by_neither(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        jobs = [await lose(bench, flow(workflow_id=f"wpid_{name}"), LOST) for name in ("a", "b")]
+        other = await bench.api.run_workflow(workflow_id="wpid_2")
+
+        async def tagged(tag: str) -> set[str]:
+            return set() if ids.tag_marker("0" * ids.ID_LENGTH, 1) == tag else {other}
+
+        filter_by_tags(monkeypatch, bench, tagged)
+        await look(bench)
+
+        assert {bench.job(job_id).run_id for job_id in jobs} == {None}
+
+
+async def test_no_tag_that_is_missing_denies(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        jobs = [await lose(bench, flow(), MADE) for _ in range(2)]
+        await control(bench, flow())
+
+        async def tagged(tag: str) -> set[str]:
+            return set()
+
+        filter_by_tags(monkeypatch, bench, tagged)
+        await look(bench, 2)
+
+        assert settled(bench, *jobs) == [JobState.RUNNING] * 2, "they are found by their requests"
+
+
+# One job does not hold up the others.
+
+
+async def test_an_old_job_that_the_list_does_not_reach_back_to_keeps_no_other_from_its_end(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ago = [-600.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        await other_runs(bench, 6)
+        ago[0] = 0.0
+        old = await lose(bench, task(), LOST)
+        then = bench.now_us() - 86_400 * 1_000_000
+        bench.set(old, "claimed", then)
+        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        young = await lose(bench, task(), LOST)
+        await control(bench, task())
+        # No more than three pages are shown: ten minutes of the list, of the day that there is.
+        show_pages(monkeypatch, bench, full_pages, full=5)
+        show_lists(monkeypatch, bench, lambda page, number: trouble() if number > 2 else page)
+
+        await look(bench, 2)
+
+        assert bench.job(young).state is JobState.READY
+        assert bench.job(old).state is JobState.UNCONFIRMED
+        assert record(bench, old, "search_note") == Reason.INCOMPLETE
+
+
+async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_open(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.search.MOST_REQUESTS", 3)
+    ago = [-600.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        old = await lose(bench, task_v2(prompt="old"), LOST)
+        then = bench.now_us() - 600 * 1_000_000
+        bench.set(old, "claimed", then)
+        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        await other_runs(bench, 3)
+        ago[0] = 0.0
+        young = await lose(bench, task_v2(prompt="young"), LOST)
+        await control(bench, task_v2())
+
+        await look(bench, 2)
+
+        assert bench.job(young).state is JobState.READY
+        assert bench.job(old).state is JobState.UNCONFIRMED
+        assert record(bench, old, "search_note") == Reason.INCOMPLETE
+
+
+# Candidates.
+
+
+async def test_candidates_are_few_and_name_fields_in_few_characters(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **UNTAGGED) as bench:
+        long = {f"{i}{'n' * 10_000}": "secret" for i in range(20)}
+        request_of = flow(parameters={"sim_end": "never", **long})
+        job_id = await lose(bench, request_of, LOST)
+        for _ in range(8):
+            await bench.api.run_workflow(**request_of.model_dump(exclude_unset=True))
+
+        await look(bench)
+
+        stored = record(bench, job_id, "candidates")
+        assert len(candidates(bench, job_id)) == 5
+        assert len(stored) < 10_000
+        assert "secret" not in stored
+
+
+# Many.
+
+
+async def test_equal_jobs_are_compared_with_a_run_once(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def counted(kind: Any, fields: Any, run: ShownRun) -> Comparison:
+        compared.append(run.listed.run_id)
+        return compare(kind, fields, run)
+
+    monkeypatch.setattr("worker.search.compare", counted)
+    async with working(client, redis_url, **UNTAGGED) as bench:
+        jobs = await lose_many(bench, flow(), MADE, 4)
+        jobs += await lose_many(bench, flow(), LOST, 6)
+
+        await look(bench)
+
+        assert len(compared) == len(set(compared)) == 4
+        assert settled(bench, *jobs).count(JobState.RUNNING) == 4
+
+
+async def test_a_job_that_is_passed_over_between_two_pages_leaves_all_of_it_open(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.search.DOUBTS_PAGE", 2)
+    async with working(client, redis_url, **SOON) as bench:
+        jobs = [await lose(bench, task_v2(prompt=f"p{n}"), LOST) for n in range(4)]
+        await control(bench, task_v2())
+        offsets: list[int] = []
+
+        async def around(send: Send, call: Call[Any]) -> Any:
+            if call.script is stages.read_doubts("default", 0, 1).script:
+                offsets.append(int(call.arguments[0]))
+                if len(offsets) == 2:  # one leaves the first page, and another comes at the end
+                    Operations(bench.queue).fail(jobs[:1])
+                    joined = bench.queue.enqueue(task_v2(prompt="late")).job_id
+                    own = bench.account.lease.name
+                    assert (await send(stages.claim("default", own, "late", 10, 0))).items
+                    lost = Lost(joined, 1, "cut off", trouble=False)
+                    assert await send(stages.mark_unconfirmed("default", [lost])) == [1]
+            return await send(call)
+
+        wrap_send(monkeypatch, bench.account, around)
+        await look(bench, only=[jobs[3]])
+
+        assert len(offsets) >= 2
+        assert record(bench, jobs[3], "search_note") == Reason.INCOMPLETE
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 100])
+async def test_all_unconfirmed_jobs_are_read_whatever_their_pages(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("worker.search.DOUBTS_PAGE", size)
+    async with working(client, redis_url, **SOON) as bench:
+        jobs = await lose_many(bench, task_v2(), LOST, 5)
+        await control(bench, task_v2())
+
+        await look(bench, 2, only=[jobs[4]])
+
+        assert bench.job(jobs[4]).state is JobState.READY
