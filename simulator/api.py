@@ -23,8 +23,10 @@ from simulator.sessions import Sessions
 from simulator.store import Clock, Store
 from simulator.submissions import (
     Prepared,
+    block_of,
     block_submission,
     check_block,
+    credential_of,
     task_submission,
     workflow_submission,
 )
@@ -114,11 +116,11 @@ class RunApi:
 
     async def login(self, request: web.Request) -> web.Response:
         """`POST /v1/run/tasks/login`"""
-        return await self._run_block(request, LoginFields, "Login", "login")
+        return await self._run_block(request, LoginFields, "Login")
 
     async def download_files(self, request: web.Request) -> web.Response:
         """`POST /v1/run/tasks/download_files`"""
-        return await self._run_block(request, DownloadFields, "File Download", "file_download")
+        return await self._run_block(request, DownloadFields, "File Download")
 
     async def retry_workflow_run(self, request: web.Request) -> web.Response:
         """`POST /v1/workflows/runs/{run_id}/retry`: a further run with the same parameters."""
@@ -259,13 +261,13 @@ class RunApi:
         request: web.Request,
         model: type[LoginFields] | type[DownloadFields],
         title: str,
-        label: str,
     ) -> web.Response:
         fields: LoginFields | DownloadFields = await read(model, request)
         self._limit.check(self.clock())
         self.sessions.check(fields.browser_session_id)
         check_block(fields)
-        workflow = self.workflows.create_for(title, label, self.clock())
+        block, credential = block_of(fields), credential_of(fields)
+        workflow = self.workflows.create_for(title, block, credential, self.clock())
         return self.create(
             request, block_submission(fields, workflow, any_profile=self._options.any_workflow)
         )

@@ -17,11 +17,11 @@ from simulator.fields import (
     WorkflowFields,
 )
 from simulator.plan import FORCED_KEYS
-from simulator.replies import ORGANIZATION, RefusedError
+from simulator.replies import ORGANIZATION, Json, RefusedError
 from simulator.runs import Submission
 from simulator.search import haystack
 from simulator.urls import normalised, with_scheme
-from simulator.workflows import Workflow, cast
+from simulator.workflows import BlockFields, Workflow, cast
 
 #: The title that engine 2.0 puts in place of the client's.
 OVERWRITTEN_TITLE = "New Workflow"
@@ -232,6 +232,61 @@ def check_block(fields: LoginFields | DownloadFields) -> None:
             normalised(address, name)
     if isinstance(fields, LoginFields):
         _check_credential(fields)
+
+
+def block_of(fields: LoginFields | DownloadFields) -> BlockFields:
+    """The block that the workflow of a login or a download has."""
+    content: dict[str, Any] = {
+        "task_type": "general",
+        "url": fields.url and with_scheme(fields.url),
+        "max_steps_per_run": 10,
+        "totp_verification_url": fields.totp_url and with_scheme(fields.totp_url, "totp_url"),
+        "totp_identifier": fields.totp_identifier,
+        "complete_verification": True,
+        "include_extracted_text": True,
+    }
+    if isinstance(fields, LoginFields):
+        content["navigation_goal"] = fields.prompt or "Log in with the credential (simulated)."
+    else:
+        content |= {
+            "navigation_goal": fields.navigation_goal,
+            "max_steps_per_run": fields.max_steps_per_run or 10,
+            "download_suffix": fields.download_suffix,
+            "download_timeout": fields.download_timeout,
+            "complete_on_download": True,
+            "include_action_history_in_verification": True,
+        }
+    label = "login" if isinstance(fields, LoginFields) else "file_download"
+    return BlockFields(block_type=label, label=label, title=label, **content)
+
+
+def credential_of(fields: LoginFields | DownloadFields) -> Json | None:
+    """The parameter by which a login's workflow names its credential."""
+    if not isinstance(fields, LoginFields):
+        return None
+    if fields.credential_type is CredentialType.ONEPASSWORD:
+        return {
+            "parameter_type": "onepassword",
+            "vault_id": fields.onepassword_vault_id,
+            "item_id": fields.onepassword_item_id,
+            "totp_field_name": fields.onepassword_totp_field_name,
+            "totp_identifier": fields.totp_identifier,
+        }
+    if fields.credential_type is CredentialType.AZURE:
+        return {
+            "parameter_type": "azure_vault_credential",
+            "vault_name": fields.azure_vault_name,
+            "username_key": fields.azure_vault_username_key,
+            "password_key": fields.azure_vault_password_key,
+            "totp_secret_key": fields.azure_vault_totp_secret_key,
+        }
+    return {
+        "parameter_type": "bitwarden_login_credential",
+        "url_parameter_key": fields.url,
+        "bitwarden_collection_id": fields.bitwarden_collection_id,
+        "bitwarden_item_id": fields.bitwarden_item_id,
+        "totp_identifier": fields.totp_identifier,
+    }
 
 
 def _check_credential(fields: LoginFields) -> None:
