@@ -18,13 +18,15 @@ from simulator.records import agent_run_record, task_record, workflow_record
 from simulator.releases import RELEASES
 from simulator.replies import Json, RefusedError, json_reply, not_found
 from simulator.runs import Run
-from simulator.search import ListQuery, find, matches_key
+from simulator.search import ListQuery, OlderListQuery, find, matches_key
 from simulator.sessions import Sessions
 from simulator.store import Clock, Store
 from simulator.submissions import (
     Prepared,
+    block_of,
     block_submission,
     check_block,
+    credential_of,
     task_submission,
     workflow_submission,
 )
@@ -89,9 +91,12 @@ class RunApi:
     async def run_task(self, request: web.Request) -> web.Response:
         """`POST /v1/run/tasks`"""
         fields = await read(TaskFields, request)
+        if fields.engine in self.release.lacks_engines:
+            problem: Json = {"type": "enum", "loc": ["body", "engine"], "msg": "no engine"}
+            raise RefusedError(422, [problem | {"input": fields.engine}])
         self._limit.check(self.clock())
         self.sessions.check(fields.browser_session_id)
-        return self.create(request, task_submission(fields))
+        return self.create(request, task_submission(fields, any_profile=self._options.any_workflow))
 
     async def run_workflow(self, request: web.Request) -> web.Response:
         """`POST /v1/run/workflows` and `POST /v1/run/agents`"""
@@ -104,15 +109,18 @@ class RunApi:
             raise RefusedError(400, unknown)
         self.sessions.check(fields.browser_session_id)
         workflow = self.workflows.get(fields.workflow_id)
-        return self.create(request, workflow_submission(fields, workflow))
+        return self.create(
+            request,
+            workflow_submission(fields, workflow, any_profile=self._options.any_workflow),
+        )
 
     async def login(self, request: web.Request) -> web.Response:
         """`POST /v1/run/tasks/login`"""
-        return await self._run_block(request, LoginFields, "Login", "login")
+        return await self._run_block(request, LoginFields, "Login")
 
     async def download_files(self, request: web.Request) -> web.Response:
         """`POST /v1/run/tasks/download_files`"""
-        return await self._run_block(request, DownloadFields, "File Download", "file_download")
+        return await self._run_block(request, DownloadFields, "File Download")
 
     async def retry_workflow_run(self, request: web.Request) -> web.Response:
         """`POST /v1/workflows/runs/{run_id}/retry`: a further run with the same parameters."""
@@ -135,25 +143,25 @@ class RunApi:
             raise RefusedError(404, f"Task run not found {run_id}")
         if run.submission.unreadable is not None:
             raise RefusedError(400, run.submission.unreadable)
-        return json_reply(run_answer(run, self.clock()))
+        return self.reply(run_answer(run, self.clock()))
 
     async def list_runs(self, request: web.Request) -> web.Response:
         """`GET /v1/runs`"""
         if not self._options.list_supported:
             raise not_found()
-        query = _checked(ListQuery, _query_of(request), "query")
-        query.check_depth()
+        query = self._list_query(_query_of(request))
         terms = terms_of(query.tags or []) if self.release.has_tags else Terms()
         now = self.clock()
-        by_url = self.release.searches_webhook_urls
-        found = find(self.store, query, terms, now, webhook_urls=by_url)
-        return json_reply([list_item(one, now) for one in found])
+        inputs = self.release.searches_inputs
+        found = find(self.store, query, terms, now, inputs=inputs)
+        return self.reply([list_item(one, now) for one in found])
 
     async def cancel_run(self, request: web.Request) -> web.Response:
         """`POST /v1/runs/{run_id}/cancel`; the webhook is sent within the request."""
         run_id = request.match_info["run_id"]
         if not await self._cancel(run_id):
-            return json_reply({"error": "Unexpected error: FailedToSendWebhook"}, status=500)
+            error = self.release.error_of_a_cancel(self._known(run_id))
+            return json_reply({"error": error}, status=500)
         return json_reply(None)
 
     async def cancel_runs(self, request: web.Request) -> web.Response:
@@ -194,7 +202,7 @@ class RunApi:
         """`GET /v1/agents/runs`: workflow runs alone, newest first."""
         query = _checked(AgentRunsQuery, _query_of(request), "query")
         key = (query.search_key or "").lower()
-        by_url = self.release.searches_webhook_urls
+        by_url = self.release.searches_inputs
         found = [
             run
             for run in self.store.newest_first()
@@ -202,7 +210,7 @@ class RunApi:
         ]
         first = (query.page - 1) * query.page_size
         page = found[first : first + query.page_size]
-        return json_reply([agent_run_record(run, self.clock()) for run in page])
+        return self.reply([agent_run_record(run, self.clock()) for run in page])
 
     async def workflow_run(self, request: web.Request) -> web.Response:
         """`GET /v1/workflows/runs/{run_id}`"""
@@ -213,7 +221,7 @@ class RunApi:
             raise RefusedError(404, f"Workflow not found for workflow run {run_id}")
         record = workflow_record(run, self.clock()) | {"workflow": workflow_shown(workflow)}
         names = {"agent_id": workflow.permanent_id, "agent_run_id": run_id}
-        return json_reply(record | names)
+        return self.reply(record | names)
 
     async def task(self, request: web.Request) -> web.Response:
         """`GET /api/v1/tasks/{run_id}`: tasks of every engine but 2.0."""
@@ -234,21 +242,35 @@ class RunApi:
             raise RefusedError(
                 422, [detail | {"input": submission.forced.get(problem.key)}]
             ) from None
-        return json_reply(first_answer(run, prepared.echo, self.clock()))
+        return self.reply(first_answer(run, prepared.echo, self.clock()))
+
+    def reply(self, content: object) -> web.Response:
+        """Answer with what the imitated release has of it."""
+        return json_reply(self.release.shown(content))
+
+    def _list_query(self, given: dict[str, object]) -> ListQuery:
+        if self.release.filters:
+            query = _checked(ListQuery, given, "query")
+            query.check_depth()
+            return query
+        older = _checked(OlderListQuery, given, "query")
+        return ListQuery.model_validate(older.model_dump())
 
     async def _run_block(
         self,
         request: web.Request,
         model: type[LoginFields] | type[DownloadFields],
         title: str,
-        label: str,
     ) -> web.Response:
         fields: LoginFields | DownloadFields = await read(model, request)
         self._limit.check(self.clock())
         self.sessions.check(fields.browser_session_id)
         check_block(fields)
-        workflow = self.workflows.create_for(title, label, self.clock())
-        return self.create(request, block_submission(fields, workflow))
+        block, credential = block_of(fields), credential_of(fields)
+        workflow = self.workflows.create_for(title, block, credential, self.clock())
+        return self.create(
+            request, block_submission(fields, workflow, any_profile=self._options.any_workflow)
+        )
 
     async def _cancel(self, run_id: str) -> bool:
         """Cancel a run and report it; false if it is canceled but its receiver is not there.
@@ -256,9 +278,7 @@ class RunApi:
         Raises:
             RefusedError: 404, there is none; 400, it is a task that is over.
         """
-        run = self.store.get(run_id)
-        if run is None:
-            raise RefusedError(404, f"Run not found {run_id}")
+        run = self._known(run_id)
         kind = run.submission.run_type
         if run.is_over(self.clock()):
             if kind != "workflow_run" and not self._may_cancel_again(run):
@@ -267,6 +287,12 @@ class RunApi:
             self.store.cancel(run, report=False)
         attempt = await self._webhooks.report(run)
         return kind == "workflow_run" or attempt is None or attempt.status_code is not None
+
+    def _known(self, run_id: str) -> Run:
+        run = self.store.get(run_id)
+        if run is None:
+            raise RefusedError(404, f"Run not found {run_id}")
+        return run
 
     def _may_cancel_again(self, run: Run) -> bool:
         """Whether canceling a task that is over is reported again.

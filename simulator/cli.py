@@ -62,7 +62,7 @@ def start(
         bool,
         typer.Option(
             "--any-workflow/--made-workflows",
-            help="--made-workflows: 404 for a workflow that nobody made.",
+            help="--made-workflows: 404 for a workflow that nobody made, and for profiles.",
         ),
     ] = True,
     version: Annotated[

@@ -43,7 +43,8 @@ class Options:
         list_supported: False plays an older server, which has no list of runs.
         declared_parameters: the parameters that a workflow declares which nobody made; empty
             means whatever its run gives.
-        any_workflow: False: a workflow that nobody made is a 404, as on the real server.
+        any_workflow: False: a workflow that nobody made is a 404, as on the real server, and so
+            is every browser profile.
         version: the release that is imitated, one of `simulator.releases.RELEASES`.
     """
 

@@ -11,7 +11,7 @@ from simulator.replies import ORGANIZATION, Json, stamp
 from simulator.runs import Run
 
 
-def webhook_body(run: Run, now: float, *, replay: bool = False) -> bytes:
+def webhook_content(run: Run, now: float, *, replay: bool = False) -> Json:
     """What a webhook reports.
 
     Args:
@@ -28,7 +28,7 @@ def webhook_body(run: Run, now: float, *, replay: bool = False) -> bytes:
         body["webhook_failure_reason"] = run.webhook_failure_reason
         del body["request"]
     # The time of sending makes a replay differ from the first one.
-    return orjson.dumps(body | {"modified_at": stamp(now)})
+    return body | {"modified_at": stamp(now)}
 
 
 def task_record(run: Run, now: float) -> Json:

@@ -68,7 +68,8 @@ class Submission:
         webhook_url: where the end is to be reported.
         prompt: what a task is to do, as it was sent.
         request: the JSON that `run_request` of `get_run` echoes.
-        haystack: what a search looks into besides ids and webhook URLs, in lower case.
+        haystack: what every search looks into besides ids, in lower case.
+        inputs_haystack: what a search of newer releases looks into as well: inputs and headers.
         forced: the parts of the plan that the client decides.
         hidden_haystack: what a search looks into for the workflow run beneath a 2.0 task.
         workflow: what a workflow run runs.
@@ -88,6 +89,7 @@ class Submission:
     request: bytes
     haystack: str
     forced: dict[str, object]
+    inputs_haystack: str = ""
     hidden_haystack: str | None = None
     workflow: Workflow | None = None
     unreadable: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from itertools import islice
 from typing import Annotated, NamedTuple
 
@@ -41,6 +42,28 @@ class ListQuery(BaseModel):
             raise RefusedError(400, deep)
 
 
+class OlderStatus(StrEnum):
+    """Where a run stands on releases that know no pause."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    RUNNING = "running"
+    TIMED_OUT = "timed_out"
+    FAILED = "failed"
+    TERMINATED = "terminated"
+    COMPLETED = "completed"
+    CANCELED = "canceled"
+
+
+class OlderListQuery(BaseModel):
+    """The query of `GET /v1/runs` on releases that ignore the rest of it."""
+
+    page: Annotated[int, Field(ge=1, le=100)] = 1
+    page_size: Annotated[int, Field(ge=1, le=100)] = 10
+    status: list[OlderStatus] | None = None
+    search_key: Annotated[str, Field(min_length=3)] | None = None
+
+
 class Found(NamedTuple):
     """One element of the list.
 
@@ -60,7 +83,7 @@ def haystack(*texts: str | None) -> str:
 
 
 def find(
-    store: Store, query: ListQuery, terms: Terms, now: float, *, webhook_urls: bool = True
+    store: Store, query: ListQuery, terms: Terms, now: float, *, inputs: bool = True
 ) -> list[Found]:
     """One page of the runs that match, newest first.
 
@@ -69,11 +92,11 @@ def find(
         query: what is asked for.
         terms: the tags that are asked for.
         now: unix seconds.
-        webhook_urls: whether a search looks into those of workflow runs.
+        inputs: whether a search looks into inputs, headers and webhook URLs of workflow runs.
     """
     only_live = query.status and LIVE_STATUSES.issuperset(query.status)
     runs = store.live_newest_first() if only_live else store.newest_first()
-    matches = _matches(runs, query, terms, now, webhook_urls=webhook_urls)
+    matches = _matches(runs, query, terms, now, inputs=inputs)
     first = (query.page - 1) * query.page_size
     last = first + query.page_size
     if query.search_key:
@@ -81,23 +104,26 @@ def find(
     return list(islice(matches, first, last))
 
 
-def matches_key(run: Run, key: str, *, webhook_urls: bool = True) -> bool:
+def matches_key(run: Run, key: str, *, inputs: bool = True, webhook_urls: bool = True) -> bool:
     """Whether a search finds a run.
 
     Args:
         run: which.
         key: what is searched for, in lower case.
-        webhook_urls: whether it looks into those of workflow runs.
+        inputs: whether it looks into inputs, headers and webhook URLs of workflow runs.
+        webhook_urls: whether it then looks into the last of these.
     """
     submission = run.submission
     if key in submission.haystack or key in run.run_id:
         return True
-    by_url = webhook_urls and submission.kind == "workflow"
-    return by_url and key in (submission.webhook_url or "").lower()
+    if not inputs or submission.kind != "workflow":
+        return False
+    by_url = webhook_urls and key in (submission.webhook_url or "").lower()
+    return by_url or key in submission.inputs_haystack
 
 
 def _matches(
-    runs: Iterable[Run], query: ListQuery, terms: Terms, now: float, *, webhook_urls: bool
+    runs: Iterable[Run], query: ListQuery, terms: Terms, now: float, *, inputs: bool
 ) -> Iterator[Found]:
     key = (query.search_key or "").lower()
     for run in runs:
@@ -107,9 +133,9 @@ def _matches(
             continue
         if not _is_wanted(run, query):
             continue
-        if not key or matches_key(run, key, webhook_urls=webhook_urls):
+        if not key or matches_key(run, key, inputs=inputs):
             yield Found(run)
-        elif _matches_beneath(run, key):
+        elif inputs and _matches_beneath(run, key):
             yield Found(run, hidden=True)
 
 

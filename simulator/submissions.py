@@ -17,11 +17,11 @@ from simulator.fields import (
     WorkflowFields,
 )
 from simulator.plan import FORCED_KEYS
-from simulator.replies import ORGANIZATION, RefusedError
+from simulator.replies import ORGANIZATION, Json, RefusedError
 from simulator.runs import Submission
 from simulator.search import haystack
 from simulator.urls import normalised, with_scheme
-from simulator.workflows import Workflow, cast
+from simulator.workflows import BlockFields, Workflow, cast
 
 #: The title that engine 2.0 puts in place of the client's.
 OVERWRITTEN_TITLE = "New Workflow"
@@ -78,8 +78,12 @@ class Prepared:
     echo: bytes
 
 
-def task_submission(fields: TaskFields) -> Prepared:
+def task_submission(fields: TaskFields, *, any_profile: bool = True) -> Prepared:
     """Take a task.
+
+    Args:
+        fields: its body.
+        any_profile: every browser profile is there; else none is.
 
     Raises:
         RefusedError: 400, 404 or 422, the server does not do that.
@@ -88,7 +92,7 @@ def task_submission(fields: TaskFields) -> Prepared:
     engine, sent = fields.engine, fields.model_copy()
     first, kept = _FIRST_OF_TASKS, _KEPT_OF_TASKS
     if engine is Engine.TWO:
-        _check_profile(fields.browser_profile_id)
+        _check_profile(fields.browser_profile_id, any_profile=any_profile)
         fields.title = OVERWRITTEN_TITLE
         first = _FIRST_OF_TWO
         kept = _without(_KEPT_OF_TASKS, "max_steps", "max_screenshot_scrolls")
@@ -119,8 +123,15 @@ def task_submission(fields: TaskFields) -> Prepared:
     )
 
 
-def workflow_submission(fields: WorkflowFields, workflow: Workflow) -> Prepared:
+def workflow_submission(
+    fields: WorkflowFields, workflow: Workflow, *, any_profile: bool = True
+) -> Prepared:
     """Take a run of a workflow.
+
+    Args:
+        fields: its body.
+        workflow: what it runs.
+        any_profile: every browser profile is there; else none is.
 
     Raises:
         RefusedError: 400, 404 or 422, the server does not do that.
@@ -130,7 +141,7 @@ def workflow_submission(fields: WorkflowFields, workflow: Workflow) -> Prepared:
         raise RefusedError(
             400, f"browser_type='{fields.browser_type}' is not supported by this runtime: none is."
         )
-    _check_profile(fields.browser_profile_id)
+    _check_profile(fields.browser_profile_id, any_profile=any_profile)
     given = fields.parameters or {}
     parameters = cast(workflow, given)
     sent_title, fields.title = fields.title, workflow.title
@@ -152,9 +163,8 @@ def workflow_submission(fields: WorkflowFields, workflow: Workflow) -> Prepared:
             webhook_url=fields.webhook_url or None,
             prompt=None,
             request=kept.model_dump_json().encode(),
-            haystack=haystack(
-                workflow.title,
-                workflow.permanent_id,
+            haystack=haystack(workflow.title, workflow.permanent_id),
+            inputs_haystack=haystack(
                 *workflow.searchable,
                 *parameters.stored,
                 *_headers(fields.extra_http_headers),
@@ -172,13 +182,19 @@ def workflow_submission(fields: WorkflowFields, workflow: Workflow) -> Prepared:
     )
 
 
-def block_submission(fields: LoginFields | DownloadFields, workflow: Workflow) -> Prepared:
+def block_submission(
+    fields: LoginFields | DownloadFields, workflow: Workflow, *, any_profile: bool = True
+) -> Prepared:
     """Take a login or a download, which runs a workflow of its own.
 
+    Args:
+        fields: its body.
+        workflow: the one that was made for it.
+        any_profile: every browser profile is there; else none is.
+
     Raises:
-        RefusedError: 404, its browser profile is unknown: there are none.
+        RefusedError: 404, its browser profile is not there.
     """
-    _check_profile(fields.browser_profile_id)
     totp_url = fields.totp_url and with_scheme(fields.totp_url, "totp_url")
     run = WorkflowFields.model_construct(
         workflow_id=workflow.version_id,
@@ -198,7 +214,7 @@ def block_submission(fields: LoginFields | DownloadFields, workflow: Workflow) -
     run.browser_address = fields.browser_address
     if run.proxy_location is None:
         run.proxy_location = WorkflowFields.model_fields["proxy_location"].default
-    prepared = workflow_submission(run, workflow)
+    prepared = workflow_submission(run, workflow, any_profile=any_profile)
     forced = _forced_by_url(fields.url)
     prompt = fields.prompt if isinstance(fields, LoginFields) else fields.navigation_goal
     submission = prepared.submission.replaced(forced=forced, prompt=prompt)
@@ -216,6 +232,61 @@ def check_block(fields: LoginFields | DownloadFields) -> None:
             normalised(address, name)
     if isinstance(fields, LoginFields):
         _check_credential(fields)
+
+
+def block_of(fields: LoginFields | DownloadFields) -> BlockFields:
+    """The block that the workflow of a login or a download has."""
+    content: dict[str, Any] = {
+        "task_type": "general",
+        "url": fields.url and with_scheme(fields.url),
+        "max_steps_per_run": 10,
+        "totp_verification_url": fields.totp_url and with_scheme(fields.totp_url, "totp_url"),
+        "totp_identifier": fields.totp_identifier,
+        "complete_verification": True,
+        "include_extracted_text": True,
+    }
+    if isinstance(fields, LoginFields):
+        content["navigation_goal"] = fields.prompt or "Log in with the credential (simulated)."
+    else:
+        content |= {
+            "navigation_goal": fields.navigation_goal,
+            "max_steps_per_run": fields.max_steps_per_run or 10,
+            "download_suffix": fields.download_suffix,
+            "download_timeout": fields.download_timeout,
+            "complete_on_download": True,
+            "include_action_history_in_verification": True,
+        }
+    label = "login" if isinstance(fields, LoginFields) else "file_download"
+    return BlockFields(block_type=label, label=label, title=label, **content)
+
+
+def credential_of(fields: LoginFields | DownloadFields) -> Json | None:
+    """The parameter by which a login's workflow names its credential."""
+    if not isinstance(fields, LoginFields):
+        return None
+    if fields.credential_type is CredentialType.ONEPASSWORD:
+        return {
+            "parameter_type": "onepassword",
+            "vault_id": fields.onepassword_vault_id,
+            "item_id": fields.onepassword_item_id,
+            "totp_field_name": fields.onepassword_totp_field_name,
+            "totp_identifier": fields.totp_identifier,
+        }
+    if fields.credential_type is CredentialType.AZURE:
+        return {
+            "parameter_type": "azure_vault_credential",
+            "vault_name": fields.azure_vault_name,
+            "username_key": fields.azure_vault_username_key,
+            "password_key": fields.azure_vault_password_key,
+            "totp_secret_key": fields.azure_vault_totp_secret_key,
+        }
+    return {
+        "parameter_type": "bitwarden_login_credential",
+        "url_parameter_key": fields.url,
+        "bitwarden_collection_id": fields.bitwarden_collection_id,
+        "bitwarden_item_id": fields.bitwarden_item_id,
+        "totp_identifier": fields.totp_identifier,
+    }
 
 
 def _check_credential(fields: LoginFields) -> None:
@@ -265,8 +336,8 @@ def _check_files(file_ids: list[str] | None) -> None:
         raise RefusedError(422, unknown)
 
 
-def _check_profile(profile_id: str | None) -> None:
-    if profile_id:
+def _check_profile(profile_id: str | None, *, any_profile: bool) -> None:
+    if profile_id and not any_profile:
         missing = f"Browser profile {profile_id} not found for organization {ORGANIZATION}"
         raise RefusedError(404, missing)
 

@@ -8,9 +8,11 @@ import math
 from collections import Counter
 from dataclasses import asdict
 
+import orjson
+
 from simulator.delivery import Attempt, Sender
 from simulator.faults import Switchboard
-from simulator.records import webhook_body
+from simulator.records import webhook_content
 from simulator.releases import Release
 from simulator.replies import Json
 from simulator.runs import Run
@@ -73,7 +75,7 @@ class Webhooks:
         """Deliver a run's webhook with all tries; None if a fault dropped it."""
         if run.submission.webhook_url is None:
             return None
-        body = webhook_body(run, self._clock())
+        body = self._body(run)
         fault = self._faults.hit("POST", WEBHOOK_ROUTE, body)
         if fault is not None:
             await asyncio.sleep(fault.latency)
@@ -97,7 +99,7 @@ class Webhooks:
         Args:
             url: the receiver, which need not be the run's own.
         """
-        body = webhook_body(run, self._clock(), replay=True)
+        body = self._body(run, replay=True)
         attempt = await self._sender.send(url, body, run.api_key)
         self.counts["replayed"] += 1
         return {
@@ -119,6 +121,10 @@ class Webhooks:
         for task in deliveries:
             task.cancel()
         await asyncio.gather(*deliveries, return_exceptions=True)
+
+    def _body(self, run: Run, *, replay: bool = False) -> bytes:
+        content = webhook_content(run, self._clock(), replay=replay)
+        return orjson.dumps(self._imitated.shown(content))
 
     def _ring(self) -> None:
         self._timer, self._timer_at = None, math.inf

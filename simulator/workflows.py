@@ -83,6 +83,7 @@ class Workflow:
         declared: its parameters; None: whatever a run gives is declared, with the type it has.
         blocks: what a run does.
         own_of_a_call: it was made for one login or download.
+        credential: the parameter of a login's that names its credential.
         created: unix seconds.
     """
 
@@ -92,6 +93,7 @@ class Workflow:
     declared: tuple[ParameterFields, ...] | None = None
     blocks: tuple[BlockFields, ...] = ()
     own_of_a_call: bool = False
+    credential: Json | None = None
     created: float = 0.0
 
     @property
@@ -155,9 +157,17 @@ class Workflows:
             )
         )
 
-    def create_for(self, title: str, label: str, now: float) -> Workflow:
-        """Make the workflow of one login or download, with one block."""
-        block = BlockFields(block_type=label, label=label)
+    def create_for(
+        self, title: str, block: BlockFields, credential: Json | None, now: float
+    ) -> Workflow:
+        """Make the workflow of one login or download.
+
+        Args:
+            title: which it carries.
+            block: the one thing that it does.
+            credential: the parameter that names where a login's credential is kept.
+            now: unix seconds.
+        """
         return self._add(
             Workflow(
                 permanent_id=self._id("wpid"),
@@ -166,6 +176,7 @@ class Workflows:
                 declared=(),
                 blocks=(block,),
                 own_of_a_call=True,
+                credential=credential,
                 created=now,
             )
         )
@@ -293,11 +304,15 @@ def workflow_shown(workflow: Workflow) -> Json:
         "title": workflow.title,
         "workflow_permanent_id": workflow.permanent_id,
         "agent_id": workflow.permanent_id,
-        "version": 1,
+        # A login's or download's is made empty first.
+        "version": 2 if workflow.own_of_a_call else 1,
         "workflow_definition": {
             "version": 1,
             "parameters": [*outputs.values(), *_parameters_shown(workflow)],
-            "blocks": [_block_shown(block, outputs[block.label]) for block in workflow.blocks],
+            "blocks": [
+                _block_shown(block, outputs[block.label], _credential_shown(workflow))
+                for block in workflow.blocks
+            ],
             **dict.fromkeys(_NULLS_OF_A_DEFINITION),
         },
         "status": "auto_generated" if workflow.own_of_a_call else "published",
@@ -314,9 +329,18 @@ def workflow_shown(workflow: Workflow) -> Json:
     return shown
 
 
+def _credential_shown(workflow: Workflow) -> list[Json]:
+    if workflow.credential is None:
+        return []
+    at = f"{stamp(workflow.created)}Z"
+    own: Json = {"key": "credential", "workflow_id": workflow.version_id}
+    times: Json = {"created_at": at, "modified_at": at, "deleted_at": None}
+    return [{"description": None, **workflow.credential, **own, **times}]
+
+
 def _parameters_shown(workflow: Workflow) -> list[Json]:
     at = f"{stamp(workflow.created)}Z"
-    return [
+    return _credential_shown(workflow) + [
         {
             "parameter_type": "workflow",
             "key": parameter.key,
@@ -333,7 +357,7 @@ def _parameters_shown(workflow: Workflow) -> list[Json]:
     ]
 
 
-def _block_shown(block: BlockFields, output: Json) -> Json:
+def _block_shown(block: BlockFields, output: Json, credential: list[Json]) -> Json:
     return {
         "next_block_label": None,
         "continue_on_failure": False,
@@ -341,7 +365,7 @@ def _block_shown(block: BlockFields, output: Json) -> Json:
         "disable_cache": False,
         "ignore_workflow_system_prompt": False,
         "next_loop_on_failure": False,
-        "parameters": [],
+        "parameters": credential,
         **block.model_dump(),
         "output_parameter": output,
     }

@@ -36,7 +36,7 @@ async def test_a_webhook_cannot_be_sent_again_before_the_end_or_to_nowhere(way: 
             await call("retry_run_webhook", live.run_id)
     async with account(way, duration=0.0) as (call, _):
         silent = await call("run_task", prompt="p")
-        with pytest.raises(BadRequestError, match="no webhook URL"):
+        with pytest.raises(BadRequestError, match="No webhook URL configured"):
             await call("retry_run_webhook", silent.run_id)
         with pytest.raises(NotFoundError):
             await call("retry_run_webhook", "tsk_unknown")

@@ -100,9 +100,9 @@ def differences(
     ]
 
 
-def accepted_in(page: str) -> list[Accepted]:
-    """The rows of the page's table under the heading `Where it differs`."""
-    section = page.partition("## Where it differs")[2].partition("\n## ")[0]
+def accepted_in(page: str, heading: str = "## Where it differs") -> list[Accepted]:
+    """The rows of the page's tables under a heading, up to the next one."""
+    section = page.partition(heading)[2].partition("\n##")[0]
     rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \|$", section, re.MULTILINE)
     return [Accepted(pattern, reason.strip()) for pattern, reason in rows]
 

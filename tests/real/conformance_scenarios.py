@@ -107,6 +107,42 @@ def workflows(talk: Talk) -> None:
     talk.note("a workflow run that fails", talk.end_of(run_id))
 
 
+def own_workflows(talk: Talk) -> None:
+    """What the workflow of a login or a download shows of the request, which its run does not."""
+    bodies = {f"login, {name}": (LOGIN, body) for name, body in logins().items()}
+    bodies |= {f"download_files, {name}": (DOWNLOAD, body) for name, body in downloads().items()}
+    for name, (path, body) in bodies.items():
+        answer = talk.ask("POST", path, body)
+        if answer.status_code != 200:
+            continue
+        run = talk.ask("GET", f"/v1/runs/{answer.json()['run_id']}").json()
+        workflow = talk.ask("GET", f"/v1/workflows/{run['run_request']['workflow_id']}").json()
+        inner = workflow.pop("workflow_definition")
+        block = inner["blocks"][0]
+        goal = body.get("prompt", body.get("navigation_goal"))
+        talk.note(f"workflow of {name}", {
+            "workflow": {name: workflow[name] for name in ("title", "status", "version")},
+            "block": {name: block.get(name) for name in _OF_A_BLOCK},
+            # Where none is sent, the server writes one.
+            "goal": block["navigation_goal"] if goal is not None else None,
+            "parameters": [
+                {name: one.get(name) for name in _OF_A_PARAMETER} for one in inner["parameters"]
+            ],
+            "parameters of the block": len(block["parameters"]),
+        })  # fmt: skip
+
+
+_OF_A_BLOCK = (
+    *("label", "title", "block_type", "url", "totp_verification_url", "totp_identifier"),
+    *("max_steps_per_run", "download_suffix", "download_timeout"),
+)
+_OF_A_PARAMETER = (
+    *("parameter_type", "key", "vault_id", "item_id", "totp_field_name", "totp_identifier"),
+    *("vault_name", "username_key", "password_key", "totp_secret_key"),
+    *("bitwarden_collection_id", "bitwarden_item_id", "url_parameter_key"),
+)
+
+
 def searches(talk: Talk) -> None:
     """What a search, a tag and a filter find."""
     workflow = talk.create_workflow(
@@ -227,7 +263,7 @@ def tags(talk: Talk) -> None:
     ])  # fmt: skip
     gone = talk.ask("DELETE", f"/v1/runs/{bare}/tags/later")
     talk.note("tags, taken away", {"status": gone.status_code, "own": _own_tags(json_of(gone))})
-    talk.note("tags, not found after", talk.found(f"tags=later:{mark}"))
+    talk.note("tags, not found after", bare in talk.found(f"tags=later:{mark}"))
     task = talk.submit(TASKS, {"prompt": "p", "url": HOST})
     talk.try_out("tags of a task", "GET", f"/v1/runs/{task}/tags")
     talk.try_out("tags given to a task", "POST", f"/v1/runs/{task}/tags", give)
@@ -568,6 +604,7 @@ SCENARIOS: dict[str, Callable[[Talk], None]] = {
     "logins": every_login,
     "downloads": every_download,
     "workflows": workflows,
+    "own workflows": own_workflows,
     "searches": searches,
     "tags": tags,
     "lists": lists,

@@ -76,17 +76,25 @@ async def test_run_metadata_has_limits(metadata: dict[str, str], status: int) ->
         assert (await client.call("POST", "/v1/run/workflows", body))[0] == status
 
 
-async def test_an_older_release_ignores_tags_and_webhook_urls_and_says_which_it_is() -> None:
+async def test_an_older_release_ignores_tags_and_filters_and_searches_less() -> None:
+    mark = {"webhook_url": "https://hook.test/needle", "extra_http_headers": {"x": "needle"}}
     async with simulating(version="1.0.40") as client:
-        hook = "https://hook.test/needle"
-        run_id = await client.run_workflow(run_metadata={"job": "j1"}, webhook_url=hook)
+        run_id = await client.run_workflow(run_metadata={"job": "j1"}, **mark)
 
-        assert await client.search("tags=nobody:has-this") == [run_id]
+        assert await client.search("tags=nobody:has-this&run_type=task_v1") == [run_id]
         assert await client.search("search_key=needle") == []
+        [item] = await client.get("/v1/agents/runs?search_key=needle")
+        assert item["workflow_run_id"] == run_id
         assert await client.call("GET", f"/v1/runs/{run_id}/tags") == (404, {"detail": "Not Found"})
+        assert (await client.call("GET", "/v1/runs?status=paused"))[0] == 422
         assert await client.get("/v1/version") == {"version": "1.0.40"}
+        task = {"prompt": "p", "engine": "skyvern-3.0"}
+        assert (await client.call("POST", "/v1/run/tasks", task))[0] == 422
+        run = await client.get(f"/v1/runs/{run_id}")
+    assert "attempt" not in run
+    assert "file_ids" not in run["run_request"]
     async with simulating() as client:
-        run_id = await client.run_workflow(webhook_url=hook)
+        run_id = await client.run_workflow(**mark)
         assert await client.search("search_key=needle") == [run_id]
 
 

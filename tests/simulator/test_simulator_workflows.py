@@ -171,6 +171,7 @@ async def test_a_login_and_a_download_run_a_workflow_of_their_own(
         runs = [await client.post(path, body | {"title": "mine"}) for _ in range(2)]
         shown = [await client.get(f"/v1/runs/{run['run_id']}") for run in runs]
         listed = await client.get("/v1/runs")
+        own = await client.get(f"/v1/workflows/{shown[0]['run_request']['workflow_id']}")
 
     assert all(run["run_id"].startswith("wr_") for run in runs)
     assert [run["run_request"]["title"] for run in shown] == [title] * 2
@@ -178,8 +179,24 @@ async def test_a_login_and_a_download_run_a_workflow_of_their_own(
     workflows = {run["run_request"]["workflow_id"] for run in shown}
     assert len(workflows) == 2
     assert all(workflow.startswith("wpid_") for workflow in workflows)
+    assert (own["title"], own["status"]) == (title, "auto_generated")
     # The first answer names its version, not the workflow.
     assert runs[0]["run_request"]["workflow_id"].startswith("w_")
+
+
+async def test_the_workflow_of_a_login_shows_address_goal_and_credential() -> None:
+    async with simulating() as client:
+        body = {"credential_type": "azure_vault", "url": "A.test/x", "prompt": "Log in"}
+        body |= {f"azure_vault_{name}": name for name in ("name", "username_key", "password_key")}
+        run = await client.post("/v1/run/tasks/login", body)
+        request = (await client.get(f"/v1/runs/{run['run_id']}"))["run_request"]
+        own = await client.get(f"/v1/workflows/{request['workflow_id']}")
+
+    [block] = own["workflow_definition"]["blocks"]
+    assert (block["block_type"], block["navigation_goal"]) == ("login", "Log in")
+    assert block["url"] == "https://A.test/x"  # with a scheme, and otherwise as it was sent
+    _, credential = own["workflow_definition"]["parameters"]
+    assert (credential["vault_name"], credential["username_key"]) == ("name", "username_key")
 
 
 @pytest.mark.parametrize(
