@@ -21,7 +21,7 @@ from runqueue import Job, JobState, RunQueue
 from runqueue.errors import InvalidJob
 from runqueue.spec import parse_line
 from tests.acceptance.factory import Factory
-from tests.real.lossy import Loss, LossyProxy
+from tests.real.lossy import Loss, LossyProxy, Submission
 from tests.real.request_kinds import PARAMETERS, RequestKind, filled
 from tests.real.stack import stack
 from tests.real.target import Target, until
@@ -222,6 +222,7 @@ class Judge:
             self._enqueue(parts.queue, controls[:kept])
             jobs = self._wait(parts.queue)
             self.outcome.seconds = time.monotonic() - start
+            self._attribute(proxy, self.target.all_run_ids() - before)
             for each in self._sets:
                 verdict = _verdict([jobs[job_id] for job_id in each.job_ids], each, proxy)
                 ways = self.outcome.verdicts.setdefault(each.kind.name, {})
@@ -229,6 +230,21 @@ class Judge:
             seen = {s.run_id for s in proxy.submissions if s.run_id}
             self.outcome.unaccounted = seen ^ (self.target.all_run_ids() - before)
         return self.outcome
+
+    def _attribute(self, proxy: LossyProxy, runs: set[str]) -> None:
+        """Find whose the runs are whose answers the proxy itself did not get, by what they show."""
+        keys = {each.key for each in self._sets}
+        for run_id in runs - {s.run_id for s in proxy.submissions}:
+            answer = self.target.get(f"/v1/runs/{run_id}")
+            shown = orjson.loads(answer.content).get("run_request") or {}
+            key = proxy.key_of(answer.text, shown)
+            if key not in keys:
+                continue
+            unanswered = [s for s in proxy.of(key) if s.run_id is None and s.loss.makes_run]
+            if unanswered:
+                unanswered[0].run_id = run_id
+            else:
+                proxy.submissions.append(Submission(key, Loss.NONE, "", shown, 200, run_id))
 
     def _make_sets(self) -> tuple[list[JobOfSet], list[JobOfSet], list[JobOfSet]]:
         """Return (jobs that a worker dies over, the other losses, those that are not lost)."""

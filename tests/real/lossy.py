@@ -47,7 +47,7 @@ class Submission:
         loss: what was done to its answer.
         path, body: what was asked.
         status: what the server answered; None = it was not asked, or has not answered.
-        run_id: the run that the server made of it.
+        run_id: the run that the server made of it; None = none, or the proxy got no answer.
     """
 
     key: str
@@ -108,6 +108,13 @@ class LossyProxy:
         """Return the submissions of a key."""
         return [each for each in list(self.submissions) if each.key == key]
 
+    def key_of(self, text: str, request: Mapping[str, Any]) -> str:
+        """Return the key of a request: the token in its text, else its workflow."""
+        # Our own marker names the job, too; it holds no such token.
+        if found := TOKEN.search(text):
+            return found[0]
+        return str(request.get("workflow_id") or request.get("agent_id") or "")
+
     async def _open(self) -> None:
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=600),
@@ -142,7 +149,7 @@ class LossyProxy:
 
     async def _submit(self, request: web.Request, body: bytes) -> web.StreamResponse:
         parsed = orjson.loads(body)
-        key = self._key_of(body, parsed)
+        key = self.key_of(body.decode(), parsed)
         losses = self._losses.get(key)
         loss = losses.popleft() if losses else Loss.NONE
         seen = Submission(key, loss, request.path, parsed)
@@ -166,12 +173,6 @@ class LossyProxy:
             self.held += 1
             await self._released.wait()
         return _passed(status, headers, answer)
-
-    def _key_of(self, body: bytes, parsed: Mapping[str, Any]) -> str:
-        # Our own marker names the job, too; it holds no such token.
-        if found := TOKEN.search(body.decode()):
-            return found[0]
-        return str(parsed.get("workflow_id") or parsed.get("agent_id") or "")
 
     async def _ask(self, request: web.Request, body: bytes) -> tuple[int, dict[str, str], bytes]:
         assert self._session is not None
