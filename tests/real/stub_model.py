@@ -4,6 +4,7 @@ It speaks the chat call of OpenAI's API on loopback, needs the standard library 
 any Python), and takes its orders from words in the prompt, which Skyvern passes on:
 
     stub:terminate   the goal cannot be reached: the run ends `terminated`
+    stub:never       the goal is never reached: a 2.0 run ends `failed` when its steps are used up
     stub:error       HTTP 500: the run ends `failed`
     stub:wait=5      each answer takes so many seconds
     (none of them)   the goal is reached: the run ends `completed`
@@ -25,8 +26,9 @@ _WAIT = re.compile(r"stub:wait=(\d+(?:\.\d+)?)")
 def reply(asked: str) -> dict[str, Any]:
     """Return what the model says to a prompt, as the object that Skyvern reads out of it."""
     gives_up = "stub:terminate" in asked
+    is_reached = not gives_up and "stub:never" not in asked
     action = {
-        "action_type": "TERMINATE" if gives_up else "COMPLETE",
+        "action_type": "COMPLETE" if is_reached else "TERMINATE",
         "reasoning": "stub",
         "confidence_float": 1.0,
         "id": None,
@@ -47,7 +49,7 @@ def reply(asked: str) -> dict[str, Any]:
         "thoughts": "stub",
         "title": "stub",
         "url": "http://127.0.0.1:9/chosen-by-the-model",
-        "user_goal_achieved": not gives_up,
+        "user_goal_achieved": is_reached,
         "user_goal_stage": "stub",
     }
 

@@ -69,7 +69,8 @@ def test_completed_runs_read_failed_with_their_output_on_the_versions_that_we_kn
 
 
 @pytest.mark.parametrize(
-    ("prompt", "fields"), [("stub:error", {}), ("stub:terminate", {"max_steps": 1})]
+    ("prompt", "fields"),
+    [("stub:error", {}), ("stub:terminate", {}), ("stub:never", {"max_steps": 1})],
 )
 def test_runs_that_failed_look_like_them_on_other_versions_alone(
     target: Target, page: Listener, prompt: str, fields: dict[str, Any]
@@ -79,7 +80,9 @@ def test_runs_that_failed_look_like_them_on_other_versions_alone(
         until(partial(_is_settled, target, run_id), 300, "the run to be over, and its webhook")
         run = target.run(run_id)
         print(target.version, prompt, run["status"], run["failure_reason"], run["output"])
-        assert run["status"] == "failed"
+        assert run["status"] in {"failed", "terminated"}
         looks.append(looks_completed(run))
     if target.version in VERSIONS:
         assert not any(looks)
+    if target.version == "1.0.56" and prompt == "stub:never":
+        assert all(looks), "it may be left out of VERSIONS no longer"
