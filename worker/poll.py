@@ -185,7 +185,8 @@ class PollPump(Pump):
         account, result, times = self.account, kept(reading), packed(*reading.times)
         state = "completed" if note else STATES.get(status, "failed")
         backoff = None
-        if job.retry and state == "failed":
+        # Of an answer that was cut nobody saw whether the server itself is about to try again.
+        if job.retry and state == "failed" and not reading.is_cut:
             retry = Retry.read(job.retry)
             backoff = retry.backoff(job.runs + 1, status, parse_json(reading.body), random.random())
         if backoff is None:

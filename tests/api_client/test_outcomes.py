@@ -20,7 +20,7 @@ from api_client.outcomes import (
 )
 
 DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
-NAMED = {400, 401, 402, 403, 404, 405, 409, 413, 422, 429, 503}
+NAMED = {400, 401, 402, 403, 404, 405, 409, 410, 413, 422, 429, 503}
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from api_client.outcomes import CancelClass, ReadClass, SubmissionClass
@@ -306,3 +307,37 @@ async def test_an_error_that_is_too_large_is_no_run() -> None:
     ):
         reading = await RawClient(server.url, KEY, transport).get_run("wr_1")
     assert (reading.outcome, reading.run_status) == (ReadClass.TROUBLE, None)
+
+
+WORKFLOW = b'{"workflow_permanent_id": "wpid_1", "workflow_definition": {"blocks": []}}'
+
+
+async def test_a_workflow_is_read_by_its_id() -> None:
+    async with (
+        serving(answering_in_turn(response(200, WORKFLOW))) as server,
+        AsyncTransport() as transport,
+    ):
+        reading = await RawClient(server.url, KEY, transport).get_workflow("wpid_1")
+        assert reading.workflow == orjson.loads(WORKFLOW)
+        assert server.exchanges[0].target == "/v1/workflows/wpid_1"
+
+
+@pytest.mark.parametrize(
+    "answered", [response(404, b'{"detail": "no"}'), response(200, b"[]"), response(200, b"{")]
+)
+async def test_what_is_no_workflow_is_none(answered: bytes) -> None:
+    async with serving(answering_in_turn(answered)) as server, AsyncTransport() as transport:
+        reading = await RawClient(server.url, KEY, transport).get_workflow("wpid_1")
+    assert reading.workflow is None
+
+
+async def test_a_workflow_whose_answer_is_lost_is_none() -> None:
+    async with serving(reads_then_closes) as server, AsyncTransport() as transport:
+        reading = await RawClient(server.url, KEY, transport).get_workflow("wpid_1")
+    assert (reading.workflow, reading.status_code) == (None, None)
+
+
+async def test_a_workflow_without_an_id_is_not_asked_for() -> None:
+    async with serving(answering(200)) as server, AsyncTransport() as transport:
+        with pytest.raises(ValueError, match="workflow_id is empty"):
+            await RawClient(server.url, KEY, transport).get_workflow("")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api_client.run_times import NO_TIMES, RunTimes, attempt_age, run_times
+from api_client.run_times import NO_TIMES, RunTimes, attempt_age, ended_ago, run_times
 from runqueue.times import packed
 
 CREATED, QUEUED = "2026-01-01T00:00:00Z", "2026-01-01T00:00:02Z"
@@ -96,3 +96,21 @@ def test_an_attempt_counts_from_the_latest_start_that_is_told(
 
 def test_without_the_server_s_clock_no_age_is_told() -> None:
     assert attempt_age(attempt(FIRST), None) is None
+
+
+@pytest.mark.parametrize(
+    ("finished", "ago"),
+    [
+        ("2026-01-01T00:00:00", 90.0),
+        ("2026-01-01T00:00:00Z", 90.0),
+        ("2026-01-01T01:00:00+01:00", 90.0),
+        ("2026-01-01T00:01:31", -1.0),
+        (None, None),
+        ("soon", None),
+    ],
+)
+def test_the_end_of_a_run_is_told_by_the_servers_clock(
+    finished: str | None, ago: float | None
+) -> None:
+    assert ended_ago({"finished_at": finished}, 1767225690.0) == ago
+    assert ended_ago({"finished_at": finished}, None) is None
