@@ -249,6 +249,18 @@ async def test_a_run_whose_answer_is_too_large_to_be_read_ends_as_it_ended_witho
         assert (job.result["result_omitted"], job.result["result_bytes"]) == (True, None)
 
 
+async def test_a_bad_end_in_an_answer_too_large_to_be_read_starts_no_second_run(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, transport={"max_body_bytes": 10_000}) as bench:
+        (job_id,) = await bench.submitted(retry={"max_attempts": 3})
+        await shows(bench, run("failed", output="x" * 20_000))
+
+        await poll(bench, job_id)
+
+        assert bench.job(job_id).state is JobState.FAILED
+
+
 async def test_a_run_that_goes_on_and_whose_answer_is_too_large_goes_on(
     client: redis.Redis, redis_url: str
 ) -> None:
