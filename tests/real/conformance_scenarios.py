@@ -494,6 +494,7 @@ def webhooks(talk: Talk) -> None:
         first = talk.until(lambda path=path: talk.receiver.at(path), f"no webhook of {name}")[0]
         talk.note(f"webhook of {name}, body", json.loads(first.body))
         talk.note(f"webhook of {name}, headers", _kept(first.headers))
+        _noted(talk, run_id)
         again = talk.ask("POST", f"/v1/runs/{run_id}/retry_webhook").json()
         payload = json.loads(again.pop("payload"))
         talk.note(f"retry_webhook of {name}, payload", payload)
@@ -501,6 +502,17 @@ def webhooks(talk: Talk) -> None:
         second = talk.receiver.at(path)[-1]
         talk.note(f"retry_webhook of {name}, delivered", json.loads(second.body) == payload)
     _webhook_troubles(talk, short, runs["workflow"], runs["task skyvern-1.0"])
+
+
+def _noted(talk: Talk, run_id: str) -> None:
+    """Wait until the server has noted what came of a run's webhook, where it shows that."""
+    if run_id.startswith("tsk_v2_"):
+        return
+    kind = "/api/v1/tasks" if run_id.startswith("tsk_") else "/v1/workflows/runs"
+    talk.until(
+        lambda: talk.ask("GET", f"{kind}/{run_id}").json()["webhook_failure_reason"] is not None,
+        "no note of the webhook",
+    )
 
 
 def _kept(headers: dict[str, str]) -> dict[str, str]:
