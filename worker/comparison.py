@@ -2,7 +2,7 @@
 
 A server does not show a request as it was sent: it rewrites URLs, adds defaults and nulls, casts
 the parameters of workflows, leaves fields out, and may route a task to another engine. So a
-difference counts only in fields that it shows unchanged (`tests/real/test_contract_echo.py` holds
+difference counts only in fields that it shows unchanged (`tests/real/test_contract_requests.py` holds
 certified servers to that), and equality only where all of these are shown.
 """
 
