@@ -21,6 +21,7 @@ from runqueue.requests import Kind
 
 _URL = TypeAdapter(AnyUrl)
 _DOUBLED_WWW = re.compile(r"(?i)^(https?://(?:[^/?#@]*@)?)(?:www\.){2,}")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 #: The block of the workflow that a server makes of these kinds, and what it calls the goal.
 _BLOCKS: Mapping[str, tuple[str, str]] = {
     "login": ("login", "prompt"),
@@ -246,7 +247,12 @@ def _is_absent(shown: Any) -> bool | None:
 def _same_text(sent: Any, shown: Any) -> bool | None:
     if not isinstance(sent, str) or not isinstance(shown, str):
         return None
-    return sent.strip() == shown.strip()
+    return plain_text(sent) == plain_text(shown)
+
+
+def plain_text(text: str) -> str:
+    """Return a text without what a server may take out of it: control characters, edges."""
+    return _CONTROLS.sub("", text).strip()
 
 
 def _same_json(sent: Any, shown: Any) -> bool | None:

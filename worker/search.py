@@ -23,7 +23,7 @@ from api_client import ListClass, ListedRun
 from runqueue import ids, stages, wire
 from runqueue.items import Accepted, Doubtful
 from worker.account import AccountLink
-from worker.comparison import Comparison, Likeness, ShownRun, compare
+from worker.comparison import Comparison, Likeness, ShownRun, compare, plain_text
 from worker.controls import Controls, OwnedRun
 from worker.finding import BEFORE, Carrier, Wanted, markers_of, wanted
 from worker.runs import Listing, Runs
@@ -480,7 +480,7 @@ class _Index:
             texts = {shown.get("prompt"), shown.get("workflow_id"), shown.get("agent_id")}
             named = [text for text in texts if isinstance(text, str)]
             for text in named:
-                self._by_text[text.strip()].append(run)
+                self._by_text[plain_text(text)].append(run)
             if not named:
                 self._open.append(run)
 
@@ -493,7 +493,7 @@ class _Index:
             text = job.fields.get("workflow_id") or job.fields.get("agent_id")
         if not isinstance(text, str):
             return self._all
-        return [*self._by_text.get(text.strip(), ()), *self._open]
+        return [*self._by_text.get(plain_text(text), ()), *self._open]
 
 
 def _oldest_first(

@@ -715,3 +715,13 @@ def test_a_comparison_names_fields_and_shows_no_value_of_them() -> None:
 
     assert found.different == ("parameters.card", "totp_identifier")
     assert not re.search("secret|seed", repr(found))
+
+
+@pytest.mark.parametrize("prompt", ["Read\tthe\x07 price.", "  Read the price.\n", "Read\nit."])
+def test_control_characters_that_a_server_takes_out_of_a_prompt_are_no_difference(
+    prompt: str,
+) -> None:
+    kept = re.sub(r"[\x00-\x1f\x7f]", "", prompt)
+
+    sent = {**TASK, "prompt": prompt}
+    assert task(sent, {**sent, "prompt": kept}).likeness is EQUAL
