@@ -1,7 +1,8 @@
 """Which versions of Skyvern this client and the queue were certified with.
 
-A version stands here once all of `tests/real` passed against it. On any other the same rules hold,
-but nobody has seen that it keeps them.
+A version is listed once the contract of the calls was seen to hold there
+(`tests/real/test_contract_*.py`). On any other the same rules apply, but nobody has seen that it
+keeps them.
 """
 
 from typing import Final

@@ -265,12 +265,13 @@ def test_the_list_shows_every_run_of_the_servers_database(ours: Target, quick: s
     ours.post(TASKS, {"prompt": "p", "url": HOST, "engine": "skyvern-2.0"}).raise_for_status()
     rows = {run_id for (run_id,) in ours.rows("select run_id from task_runs")}
     assert ours.all_run_ids() == rows
-    tasks = ours.rows("select task_id from tasks where workflow_run_id is null")
-    twos = ours.rows("select observer_cruise_id, workflow_run_id from observer_cruises")
+    tasks = {t for (t,) in ours.rows("select task_id from tasks where workflow_run_id is null")}
+    query = "select observer_cruise_id, workflow_run_id, started_at from observer_cruises"
+    twos = ours.rows(query)
+    below = {workflow_run for _, workflow_run, _ in twos}
     workflows = ours.rows("select workflow_run_id, started_at from workflow_runs")
-    below = {workflow_run for _, workflow_run in twos}
-    own = {run_id for run_id, _ in workflows} - below
-    expected = {task for (task,) in tasks} | {two for two, _ in twos}
-    assert expected <= rows <= expected | own
+    begun = {two: started for two, _, started in twos}
+    begun |= {run_id: started for run_id, started in workflows if run_id not in below}
+    assert tasks <= rows <= tasks | set(begun)
     # A submission that was refused may leave a row, of a run that never began.
-    assert [s for run_id, s in workflows if run_id in own - rows and s is not None] == []
+    assert [r for r, started in begun.items() if r not in rows and started is not None] == []
