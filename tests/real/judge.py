@@ -42,6 +42,8 @@ CONTROL_EVERY = 3
 #: Seconds until a job that is still unconfirmed counts as one that does not settle: a task without
 #: URL alone waits for 15 minutes.
 SETTLE_SECONDS = float(os.environ.get("SETTLE_SECONDS", "1500"))
+#: Candidates that a job names at most.
+MOST_NAMED = 5
 #: Seconds for all submissions of a phase; a server takes four a second on two cores.
 SUBMIT_SECONDS = 900.0
 
@@ -90,6 +92,7 @@ class Verdict:
         without_run, without_run_settled: submissions that the server never saw, and those of them
             that became a run later.
         visible: jobs that are unconfirmed at the end.
+        unshown: runs that no job has, and that no unconfirmed job names as a candidate.
     """
 
     jobs: int = 0
@@ -102,6 +105,7 @@ class Verdict:
     without_run: int = 0
     without_run_settled: int = 0
     visible: int = 0
+    unshown: int = 0
 
     def __add__(self, other: "Verdict") -> "Verdict":
         mine, others = asdict(self), asdict(other)
@@ -110,7 +114,7 @@ class Verdict:
     @property
     def is_right(self) -> bool:
         """Whether nothing ran too often, was lost, or is another's."""
-        return not (self.too_many or self.lost or self.wrong)
+        return not (self.too_many or self.lost or self.wrong or self.unshown)
 
 
 @dataclass(slots=True)
@@ -403,4 +407,14 @@ def _verdict(jobs: Sequence[Job], each: JobSet, proxy: LossyProxy) -> Verdict:
         without_run=unseen,
         without_run_settled=max(0, min(unseen, settled.count(Loss.NONE) - not_lost)),
         visible=visible,
+        unshown=_unshown(jobs, set(loss_of) - right),
     )
+
+
+def _unshown(jobs: Sequence[Job], nobodys: set[str]) -> int:
+    """Count the runs that no job has and no unconfirmed job of the set names as a candidate."""
+    waiting = [job for job in jobs if job.state is JobState.UNCONFIRMED]
+    named = {one.run_id for job in waiting for one in job.candidates}
+    if len(nobodys) > MOST_NAMED:  # of many equal runs a job names some
+        return 0 if named & nobodys else len(nobodys)
+    return len(nobodys - named)
