@@ -205,8 +205,10 @@ def _compare_made_workflow(
         return
     block = blocks[0] if len(blocks) == 1 and isinstance(blocks[0], Mapping) else {}
     fields.strong("block_type", block.get("block_type") == block_type)
-    if sent.get("url") is not None:
-        fields.strong("url", _same_url(sent["url"], block.get("url")))
+    # The block is made of this request alone: an address is in both of them, or in neither.
+    url, shown_url = sent.get("url"), block.get("url")
+    if url or shown_url:
+        fields.strong("url", bool(url and shown_url) and _same_url(url, shown_url))
     if sent.get(goal):  # without one a login has the server's own words
         fields.strong(goal, _same_text(sent[goal], block.get("navigation_goal")))
     values = [v for one in parameters if isinstance(one, Mapping) for v in one.values()]

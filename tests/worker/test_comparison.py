@@ -615,6 +615,14 @@ def test_a_download_of_files_is_told_by_the_workflow_that_the_server_made_of_it(
     ("kind", "sent", "block_type", "block"),
     [
         ("login", LOGIN, "login", {"url": "https://shop.test/other"}),
+        ("login", LOGIN, "login", {"url": None}),
+        ("login", {**LOGIN, "url": None}, "login", {"url": "https://shop.test/login"}),
+        (
+            "download_files",
+            {"navigation_goal": "Get it."},
+            "file_download",
+            {"url": "https://a.test/"},
+        ),
         ("login", LOGIN, "login", {"navigation_goal": "Log in elsewhere."}),
         ("login", LOGIN, "file_download", {}),
         ("login", LOGIN, "wait", {}),
