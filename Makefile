@@ -33,6 +33,8 @@ test-e2e: $(STAMP) ## Drive the page in a real Chromium (apt-get install chromiu
 	$(BIN)/pytest -n 2 -m e2e tests/e2e
 
 test-real: $(STAMP) ## Hold everything to a real Skyvern: SKYVERN_VERSION=1.0.40, BROWSER=1, ONLY=contract (installs 1.6 GB)
+	@# A first installation takes longer than a test may.
+	$(BIN)/python -m tests.real.server
 	$(BIN)/pytest -n 0 -rP -m real tests/real $(if $(ONLY),-k '$(ONLY)')
 
 contract: $(STAMP) ## Compare our models with the schemas of Skyvern's package; VERSION=1.0.40 tries another (installs 1.6 GB)

@@ -321,3 +321,16 @@ def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) ->
         os.killpg(process.pid, number)
     except ProcessLookupError:
         return
+
+
+def main() -> None:
+    """Install the version that SKYVERN_VERSION names, unless SKYVERN_BASE_URL names a server."""
+    if os.environ.get("SKYVERN_BASE_URL"):
+        return
+    start = time.monotonic()
+    print(f"Skyvern is at {install(os.environ.get('SKYVERN_VERSION') or DEFAULT_VERSION)}")
+    print(f"({time.monotonic() - start:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
