@@ -6,6 +6,7 @@ any Python), and takes its orders from words in the prompt, which Skyvern passes
     stub:terminate   the goal cannot be reached: the run ends `terminated`
     stub:never       the goal is never reached: a 2.0 run ends `failed` when its steps are used up
     stub:error       HTTP 500: the run ends `failed`
+    stub:no-url      a task without a URL is given none
     stub:wait=5      each answer takes so many seconds
     (none of them)   the goal is reached: the run ends `completed`
 
@@ -48,7 +49,7 @@ def reply(asked: str) -> dict[str, Any]:
         "task_type": "navigate",
         "thoughts": "stub",
         "title": "stub",
-        "url": "http://127.0.0.1:9/chosen-by-the-model",
+        "url": None if "stub:no-url" in asked else "http://127.0.0.1:9/chosen-by-the-model",
         "user_goal_achieved": is_reached,
         "user_goal_stage": "stub",
     }

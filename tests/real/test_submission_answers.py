@@ -95,7 +95,7 @@ def test_a_task_without_a_url_whose_model_fails_is_400_and_may_come_again_later(
 ) -> None:
     path, _ = KINDS["task"]
     assert path == "/v1/run/tasks"
-    outcome = submit("task", url=None, prompt=f"LLM_ERROR {uuid.uuid4()}")
+    outcome = submit("task", url=None, prompt=f"stub:error {uuid.uuid4()}")
     assert (outcome.status_code, outcome.outcome) == (400, SubmissionClass.BUSY)
     assert outcome.is_of_request
 
@@ -103,8 +103,8 @@ def test_a_task_without_a_url_whose_model_fails_is_400_and_may_come_again_later(
 def test_a_check_within_the_server_is_a_422_that_names_no_part_of_the_request(
     submit: Submit,
 ) -> None:
-    """The stub model gives no URL for a task that has none, and its answer is checked within."""
-    outcome = submit("task", url=None, prompt=f"Find the price {uuid.uuid4()}")
+    """The model gives no URL for a task that has none, and its answer is checked within."""
+    outcome = submit("task", url=None, prompt=f"stub:no-url {uuid.uuid4()}")
     assert outcome.status_code == 422
     assert isinstance(json.loads(outcome.body)["detail"], str)
     assert outcome.outcome is SubmissionClass.UNKNOWN
