@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -20,6 +21,8 @@ from api_client import ListedRun
 from runqueue.requests import Kind
 
 _URL = TypeAdapter(AnyUrl)
+#: Characters of a URL whose normal form is remembered.
+_LONGEST_KEPT = 500
 _DOUBLED_WWW = re.compile(r"(?i)^(https?://(?:[^/?#@]*@)?)(?:www\.){2,}")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 #: The block of the workflow that a server makes of these kinds, and what it calls the goal.
@@ -281,6 +284,11 @@ def _same_url(sent: Any, shown: Any) -> bool | None:
 
 def normalized_url(url: str) -> str:
     """Return a URL as a server shows it: as pydantic, and with it Skyvern, writes it."""
+    return _normalized(url) if len(url) <= _LONGEST_KEPT else _normalized.__wrapped__(url)
+
+
+@lru_cache(maxsize=20_000)  # a URL is compared with those of many runs
+def _normalized(url: str) -> str:
     try:
         shown = str(_URL.validate_python(url.strip()))
     except ValidationError:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
+from typing import Any
 
 import orjson
 
@@ -23,7 +24,14 @@ from api_client import ListClass, ListedRun
 from runqueue import ids, stages, wire
 from runqueue.items import Accepted, Doubtful
 from worker.account import AccountLink
-from worker.comparison import Comparison, Likeness, ShownRun, compare, plain_text
+from worker.comparison import (
+    Comparison,
+    Likeness,
+    ShownRun,
+    compare,
+    normalized_url,
+    plain_text,
+)
 from worker.controls import Controls, OwnedRun
 from worker.finding import BEFORE, Carrier, Wanted, markers_of, wanted
 from worker.runs import Listing, Runs
@@ -464,8 +472,12 @@ class Search:
         return [job for job in jobs if job.job_id not in has_run]
 
 
+#: A goal and a URL, or a workflow; without a URL '' stands for it.
+_Key = tuple[str, str]
+
+
 class _Index:
-    """Runs by what their requests surely tell them apart by: a goal, or a workflow.
+    """Runs by what their requests surely tell them apart by: a goal and a URL, or a workflow.
 
     Args:
         runs: the runs.
@@ -474,26 +486,35 @@ class _Index:
     def __init__(self, runs: Sequence[ShownRun]) -> None:
         self._all = runs
         self._open: list[ShownRun] = []
-        self._by_text: dict[str, list[ShownRun]] = defaultdict(list)
+        self._by_key: dict[_Key, list[ShownRun]] = defaultdict(list)
         for run in runs:
-            shown = run.request or {}
-            texts = {shown.get("prompt"), shown.get("workflow_id"), shown.get("agent_id")}
-            named = [text for text in texts if isinstance(text, str)]
-            for text in named:
-                self._by_text[plain_text(text)].append(run)
-            if not named:
+            keys = _keys_shown(run.request or {})
+            for key in keys:
+                self._by_key[key].append(run)
+            if not keys:
                 self._open.append(run)
 
     def plausible(self, job: Wanted) -> Sequence[ShownRun]:
         """Return the runs that a comparison need be made with."""
-        text = None
+        text, url = None, ""
         if job.kind == "task" and job.fields.get("url") is not None:
-            text = job.fields.get("prompt")
+            text, url = job.fields.get("prompt"), normalized_url(job.fields["url"])
         elif job.kind == "workflow" and not job.fields.get("template"):
             text = job.fields.get("workflow_id") or job.fields.get("agent_id")
         if not isinstance(text, str):
             return self._all
-        return [*self._by_text.get(plain_text(text), ()), *self._open]
+        name = plain_text(text)
+        keys = dict.fromkeys([(name, url), (name, "")])
+        return [*chain.from_iterable(self._by_key.get(key, ()) for key in keys), *self._open]
+
+
+def _keys_shown(shown: Mapping[str, Any]) -> set[_Key]:
+    workflows = (shown.get("workflow_id"), shown.get("agent_id"))
+    keys = {(plain_text(name), "") for name in workflows if isinstance(name, str)}
+    prompt, url = shown.get("prompt"), shown.get("url")
+    if isinstance(prompt, str):
+        keys.add((plain_text(prompt), normalized_url(url) if isinstance(url, str) else ""))
+    return keys
 
 
 def _oldest_first(
