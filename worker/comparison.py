@@ -9,7 +9,7 @@ shown (certified servers are held to that by `tests/real/test_contract_requests.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -76,8 +76,8 @@ class ShownRun:
     """
 
     listed: ListedRun
-    request: Mapping[str, Any] | None
-    workflow: Mapping[str, Any] | None = None
+    request: Mapping[str, Any] | None = field(repr=False)
+    workflow: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 class _Fields:

@@ -5,7 +5,7 @@ the runs of ours compare as they should. Pure functions.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runqueue import ids
@@ -27,7 +27,7 @@ class OwnedRun:
     run: ShownRun
     job_id: str
     kind: Kind
-    sent: Mapping[str, Any]
+    sent: Mapping[str, Any] = field(repr=False)
 
     def carries(self, carrier: Carrier) -> bool:
         """Say whether the server shows the job's marker in what carries it."""

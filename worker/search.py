@@ -417,8 +417,8 @@ class Search:
                 for run_id, run in runs.items()
             )
             is_counted = all(map(seen.covers, group))
-            most = 1 if self._account.is_shared else len(group)
-            if are_clear and is_counted and len(runs) <= most and len(group) <= max(most, 1):
+            may_count = len(group) == 1 or not self._account.is_shared
+            if are_clear and is_counted and may_count and len(runs) <= len(group):
                 pairs += _oldest_first(group, runs.values(), listing)
         return await self._adopt(jobs, pairs, guess=True)
 
