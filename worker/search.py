@@ -106,7 +106,7 @@ class _Seen:
         others: the unconfirmed jobs that are not due.
         waiting: the attempts of all unconfirmed jobs, read after the list.
         in_flight: runs from before were made for no submission under way (monotonic seconds).
-        is_whole: every unconfirmed job was read.
+        is_whole: every unconfirmed job was read, so that equal ones can be counted.
         controls: runs of ours.
         fits: how much a run is like a job's, by both, where it is not another's.
     """
@@ -390,8 +390,9 @@ class Search:
         """Give equal jobs the runs that equal them, where there are no more runs than jobs.
 
         Not a run that a job with another request may own as well, nor one that was made since a
-        submission under way was claimed. Where the list does not reach back to the claim of one of
-        the jobs, runs cannot be counted. Returns the jobs that are left.
+        submission under way was claimed. Where not every unconfirmed job could be read, or the
+        list does not reach back to the claim of one of the jobs, runs cannot be counted. Returns
+        the jobs that are left.
         """
         listing = seen.listing
         if not (seen.is_whole and listing.is_dated):
@@ -432,7 +433,7 @@ class Search:
         unknown = {
             Reason.NO_MARKER: not job.doubt.marked,
             Reason.NO_CLAIM: job.doubt.claimed_us is None,
-            Reason.INCOMPLETE: not seen.covers(job) or not seen.is_whole,
+            Reason.INCOMPLETE: not seen.covers(job),
             Reason.NO_DATE: not listing.is_dated,
         }
         for reason, is_so in unknown.items():
