@@ -12,7 +12,7 @@ job stays, with the runs that may be its own.
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
@@ -60,7 +60,8 @@ TURN_EVERY = 200
 Record = Callable[[Sequence[Accepted], bool], Awaitable[Sequence[int]]]
 Pair = tuple[Wanted, ListedRun]
 #: Runs that may be a job's own, and how like they are.
-Fits = list[tuple[ShownRun, Comparison]]
+Fit = tuple[ShownRun, Comparison]
+Fits = list[Fit]
 
 
 class Reason(StrEnum):
@@ -405,8 +406,7 @@ class Search:
                 continue  # it was settled meanwhile
             groups[job.body].append(job)
         for body, group in groups.items():
-            lists = {id(fits): fits for fits in (seen.fits[job.job_id] for job in group)}
-            for run, fit in chain.from_iterable(lists.values()):
+            for run, fit in _all_fits(group, seen.fits):
                 likely[run.listed.run_id].add(body)
                 if fit.likeness is Likeness.EQUAL:
                     equal[body][run.listed.run_id] = run.listed
@@ -445,9 +445,7 @@ class Search:
             return Finding("absent", Reason.NO_CONTROL)
         return Finding("negative", Reason.NOT_SEEN)
 
-    def _why_candidates(
-        self, candidates: Sequence[tuple[ShownRun, Comparison]], seen: _Seen
-    ) -> Reason:
+    def _why_candidates(self, candidates: Sequence[Fit], seen: _Seen) -> Reason:
         equal = [run for run, fit in candidates if fit.likeness is Likeness.EQUAL]
         if equal and self._account.is_shared:
             return Reason.SHARED
@@ -518,6 +516,19 @@ def _keys_shown(shown: Mapping[str, Any]) -> set[_Key]:
     return keys
 
 
+def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit]:
+    """Return the runs that may be those of some of these equal jobs; one may come twice.
+
+    The lists of jobs whose markers have the same carriers differ by how far back they go alone, so
+    the longest holds the others.
+    """
+    longest: dict[frozenset[Carrier], Fits] = {}
+    for job in group:
+        if len(fits[job.job_id]) > len(longest.get(job.carriers, ())):
+            longest[job.carriers] = fits[job.job_id]
+    return chain.from_iterable(longest.values())
+
+
 def _oldest_first(
     group: Iterable[Wanted], runs: Iterable[ListedRun], listing: Listing
 ) -> list[Pair]:
@@ -532,7 +543,7 @@ def _oldest_first(
     return pairs
 
 
-def _shown(candidates: Sequence[tuple[ShownRun, Comparison]]) -> str:
+def _shown(candidates: Sequence[Fit]) -> str:
     """Return candidates as JSON, for people: the likeliest first; no value of any field."""
     ordered = sorted(candidates, key=lambda pair: pair[1].likeness is not Likeness.EQUAL)
     return orjson.dumps(
