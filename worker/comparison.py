@@ -331,9 +331,10 @@ def _plain(value: Any) -> Any:
     for read in (int, float):
         try:
             number = read(text)
-        except ValueError:
+            is_finite = math.isfinite(number)
+        except (ValueError, OverflowError):  # the latter of a whole number that no float holds
             continue
-        return number if math.isfinite(number) else text
+        return number if is_finite else text
     return _as_json(text)
 
 

@@ -31,11 +31,11 @@ class OwnedRun:
 
     def carries(self, carrier: Carrier) -> bool:
         """Say whether the server shows the job's marker in what carries it."""
-        if carrier is Carrier.TITLE:
-            text = self.run.listed.title
-        else:
+        text: Any = self.run.listed.title
+        if carrier is Carrier.WEBHOOK:
             text = (self.run.request or {}).get("webhook_url")
-        return any(job_id == self.job_id for job_id, _ in ids.markers_in(text or ""))
+        found = ids.markers_in(text) if isinstance(text, str) else ()
+        return any(job_id == self.job_id for job_id, _ in found)
 
     @property
     def is_recognised(self) -> bool:
