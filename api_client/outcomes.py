@@ -294,7 +294,8 @@ def _is_file_used(status: int, words: str) -> bool:
 
 #: Where FastAPI's faults of a request are.
 _REQUEST_PARTS = ("body", "query", "header", "path", "cookie")
-#: What a task without a URL is answered before it is one (tests/real/test_submission_answers.py).
+#: What a task without a URL is answered before it is one: with a 400
+#: (tests/real/test_submission_answers.py), or a 500 (certified by the server's source alone).
 _GENERATION_FAILED = "failed to generate task"
 #: What is answered if a file was not uploaded, is deleted, or is another run's (same tests).
 _FILES_USED = "These file ids are not available to attach"

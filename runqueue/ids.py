@@ -17,7 +17,6 @@ _ID = re.compile(rf"[a-z2-7]{{{ID_LENGTH}}}")
 _MARKER = re.compile(rf"(?:\[rq:|rq_job=)([a-z2-7]{{{ID_LENGTH}}})\.(\d{{1,9}})[.\]]")
 #: The key of the tag that names an attempt's run.
 TAG_KEY = "rq_job"
-_TAG = re.compile(rf"([a-z2-7]{{{ID_LENGTH}}})\.(\d{{1,9}})")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -101,9 +100,3 @@ def tag_value(job_id: str, attempt: int) -> str:
 def tag_marker(job_id: str, attempt: int) -> str:
     """Return the term that finds an attempt's run by its tag (`GET /v1/runs?tags=`)."""
     return f"{TAG_KEY}:{tag_value(job_id, attempt)}"
-
-
-def tag_marked(value: object) -> tuple[str, int] | None:
-    """Return the (job id, attempt) that a tag's value names; None when it names none."""
-    found = _TAG.fullmatch(value) if isinstance(value, str) else None
-    return None if found is None else (found[1], int(found[2]))

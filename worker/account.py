@@ -35,7 +35,7 @@ MIGRATE_ENTRIES = 1000
 VERSION_SECONDS, VERSION_READ_SECONDS = 600.0, 5.0
 #: Seconds after which a run is polled again whose end may not be final.
 SOON_SECONDS = 5.0
-#: Limits of runs, of which some were too slow, that are remembered beyond their use.
+#: Writers that cancel runs which took too long, one for each limit: so many are kept while idle.
 MOST_LIMITS = 32
 #: Seconds for which a server that has no list of runs is not asked for one.
 NO_LIST_SECONDS = 3600.0

@@ -9,8 +9,9 @@ shown (certified servers are held to that by `tests/real/test_contract_requests.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -20,6 +21,8 @@ from api_client import ListedRun
 from runqueue.requests import Kind
 
 _URL = TypeAdapter(AnyUrl)
+#: Characters of a URL whose normal form is remembered.
+_LONGEST_KEPT = 500
 _DOUBLED_WWW = re.compile(r"(?i)^(https?://(?:[^/?#@]*@)?)(?:www\.){2,}")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 #: The block of the workflow that a server makes of these kinds, and what it calls the goal.
@@ -73,8 +76,8 @@ class ShownRun:
     """
 
     listed: ListedRun
-    request: Mapping[str, Any] | None
-    workflow: Mapping[str, Any] | None = None
+    request: Mapping[str, Any] | None = field(repr=False)
+    workflow: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 class _Fields:
@@ -283,6 +286,11 @@ def _same_url(sent: Any, shown: Any) -> bool | None:
 
 def normalized_url(url: str) -> str:
     """Return a URL as a server shows it: as pydantic, and with it Skyvern, writes it."""
+    return _normalized(url) if len(url) <= _LONGEST_KEPT else _normalized.__wrapped__(url)
+
+
+@lru_cache(maxsize=20_000)  # a URL is compared with those of many runs
+def _normalized(url: str) -> str:
     try:
         shown = str(_URL.validate_python(url.strip()))
     except ValidationError:
@@ -325,9 +333,10 @@ def _plain(value: Any) -> Any:
     for read in (int, float):
         try:
             number = read(text)
-        except ValueError:
+            is_finite = math.isfinite(number)
+        except (ValueError, OverflowError):  # the latter of a whole number that no float holds
             continue
-        return number if math.isfinite(number) else text
+        return number if is_finite else text
     return _as_json(text)
 
 

@@ -5,7 +5,7 @@ the runs of ours compare as they should. Pure functions.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runqueue import ids
@@ -27,15 +27,15 @@ class OwnedRun:
     run: ShownRun
     job_id: str
     kind: Kind
-    sent: Mapping[str, Any]
+    sent: Mapping[str, Any] = field(repr=False)
 
     def carries(self, carrier: Carrier) -> bool:
         """Say whether the server shows the job's marker in what carries it."""
-        if carrier is Carrier.TITLE:
-            text = self.run.listed.title
-        else:
+        text: Any = self.run.listed.title
+        if carrier is Carrier.WEBHOOK:
             text = (self.run.request or {}).get("webhook_url")
-        return any(job_id == self.job_id for job_id, _ in ids.markers_in(text or ""))
+        found = ids.markers_in(text) if isinstance(text, str) else ()
+        return any(job_id == self.job_id for job_id, _ in found)
 
     @property
     def is_recognised(self) -> bool:

@@ -5,7 +5,7 @@ server are worth is `search.py`'s.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
@@ -56,7 +56,7 @@ class Wanted:
     age: float
     since: float
     kind: Kind
-    fields: Mapping[str, Any]
+    fields: Mapping[str, Any] = field(repr=False)
     body: bytes
     carriers: frozenset[Carrier]
 

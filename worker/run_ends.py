@@ -43,13 +43,14 @@ async def end_of(account: AccountLink, reading: RunReading) -> End:
         return End()
     parsed = _parsed(reading)
     ago = ended_ago(parsed, reading.server_date)
-    if _is_workflow(reading) and ago is not None and ago < SETTLE_SECONDS:
+    # An end that lies further ahead is of another clock, and says nothing of when it was.
+    if _is_workflow(reading) and ago is not None and abs(ago) < SETTLE_SECONDS:
         return End(is_settled=False)
     if not looks_completed(parsed):
         return End()
     version = await account.server_version()
     if version is None:
-        return End(is_settled=ago is None or ago > ASKED_FOR_SECONDS)
+        return End(is_settled=ago is None or abs(ago) > ASKED_FOR_SECONDS)
     return End(note=note_on(version) if version in VERSIONS else "")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import structlog
 
 from api_client import ListClass, ListedRun, ReadClass, RunPage
@@ -22,8 +23,8 @@ CALL_SECONDS = 12.0
 MAX_PAGES, PAGE_SIZE = 100, 100
 #: Seconds by which a run may seem to lie ahead: the server tells its time in whole seconds.
 AHEAD = 2.0
-#: Requests, and workflows, that are remembered: those of a run do not change.
-MAX_REMEMBERED = 10_000
+#: Requests, and workflows, that are remembered (those of a run do not change), and their bytes.
+MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 10_000, 64 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -83,8 +84,8 @@ class Runs:
         self._account = account
         self._slots = slots
         self._permit = permit or account.permit
-        self._requests: dict[str, Mapping[str, Any]] = {}
-        self._workflows: dict[str, Mapping[str, Any]] = {}
+        self._requests = _Remembered()
+        self._workflows = _Remembered()
         self._failure_told = False
 
     def begin_pass(self) -> None:
@@ -208,7 +209,8 @@ class Runs:
 
     async def request(self, run: ListedRun) -> Mapping[str, Any] | None:
         """Return the request of a run as the server shows it; None if it could not be read."""
-        if run.run_id not in self._requests:
+        shown = self._requests.get(run.run_id)
+        if shown is None:
             await self._permit()
             with self._account.metrics.timed("get") as timer:
                 reading = await self._account.client.get_run(run.run_id, CALL_SECONDS)
@@ -217,22 +219,38 @@ class Runs:
             shown = parsed.get("run_request") if isinstance(parsed, dict) else None
             if not isinstance(shown, dict):
                 return None
-            _remember(self._requests, run.run_id, shown)
-        return self._requests[run.run_id]
+            self._requests.add(run.run_id, shown)
+        return shown
 
     async def _workflow(self, workflow_id: str) -> Mapping[str, Any] | None:
-        if workflow_id not in self._workflows:
+        workflow = self._workflows.get(workflow_id)
+        if workflow is None:
             await self._permit()
             with self._account.metrics.timed("get") as timer:
                 reading = await self._account.client.get_workflow(workflow_id, CALL_SECONDS)
                 timer.status = reading.status_code
-            if reading.workflow is None:
-                return None
-            _remember(self._workflows, workflow_id, reading.workflow)
-        return self._workflows[workflow_id]
+            workflow = reading.workflow
+            if workflow is not None:
+                self._workflows.add(workflow_id, workflow)
+        return workflow
 
 
-def _remember(kept: dict[str, Mapping[str, Any]], name: str, value: Mapping[str, Any]) -> None:
-    while len(kept) >= MAX_REMEMBERED:
-        del kept[next(iter(kept))]
-    kept[name] = value
+class _Remembered:
+    """What servers showed, by name; the oldest goes first."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Mapping[str, Any], int]] = {}
+        self._size = 0
+
+    def get(self, name: str) -> Mapping[str, Any] | None:
+        """Return what was shown under a name; None = it is not remembered."""
+        found = self._kept.get(name)
+        return None if found is None else found[0]
+
+    def add(self, name: str, value: Mapping[str, Any]) -> None:
+        """Remember what was shown of a run, or of a workflow."""
+        size = len(orjson.dumps(value))
+        self._size += size - self._kept.pop(name, (None, 0))[1]
+        self._kept[name] = value, size
+        while len(self._kept) > MAX_REMEMBERED or self._size > MAX_REMEMBERED_BYTES:
+            self._size -= self._kept.pop(next(iter(self._kept)))[1]

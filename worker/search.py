@@ -12,10 +12,11 @@ job stays, with the runs that may be its own.
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
+from typing import Any
 
 import orjson
 
@@ -23,7 +24,14 @@ from api_client import ListClass, ListedRun
 from runqueue import ids, stages, wire
 from runqueue.items import Accepted, Doubtful
 from worker.account import AccountLink
-from worker.comparison import Comparison, Likeness, ShownRun, compare, plain_text
+from worker.comparison import (
+    Comparison,
+    Likeness,
+    ShownRun,
+    compare,
+    normalized_url,
+    plain_text,
+)
 from worker.controls import Controls, OwnedRun
 from worker.finding import BEFORE, Carrier, Wanted, markers_of, wanted
 from worker.runs import Listing, Runs
@@ -52,7 +60,8 @@ TURN_EVERY = 200
 Record = Callable[[Sequence[Accepted], bool], Awaitable[Sequence[int]]]
 Pair = tuple[Wanted, ListedRun]
 #: Runs that may be a job's own, and how like they are.
-Fits = list[tuple[ShownRun, Comparison]]
+Fit = tuple[ShownRun, Comparison]
+Fits = list[Fit]
 
 
 class Reason(StrEnum):
@@ -98,7 +107,7 @@ class _Seen:
         others: the unconfirmed jobs that are not due.
         waiting: the attempts of all unconfirmed jobs, read after the list.
         in_flight: runs from before were made for no submission under way (monotonic seconds).
-        is_whole: every unconfirmed job was read.
+        is_whole: every unconfirmed job was read, so that equal ones can be counted.
         controls: runs of ours.
         fits: how much a run is like a job's, by both, where it is not another's.
     """
@@ -382,8 +391,9 @@ class Search:
         """Give equal jobs the runs that equal them, where there are no more runs than jobs.
 
         Not a run that a job with another request may own as well, nor one that was made since a
-        submission under way was claimed. Where the list does not reach back to the claim of one of
-        the jobs, runs cannot be counted. Returns the jobs that are left.
+        submission under way was claimed. Where not every unconfirmed job could be read, or the
+        list does not reach back to the claim of one of the jobs, runs cannot be counted. Returns
+        the jobs that are left.
         """
         listing = seen.listing
         if not (seen.is_whole and listing.is_dated):
@@ -396,8 +406,7 @@ class Search:
                 continue  # it was settled meanwhile
             groups[job.body].append(job)
         for body, group in groups.items():
-            lists = {id(fits): fits for fits in (seen.fits[job.job_id] for job in group)}
-            for run, fit in chain.from_iterable(lists.values()):
+            for run, fit in _all_fits(group, seen.fits):
                 likely[run.listed.run_id].add(body)
                 if fit.likeness is Likeness.EQUAL:
                     equal[body][run.listed.run_id] = run.listed
@@ -409,8 +418,8 @@ class Search:
                 for run_id, run in runs.items()
             )
             is_counted = all(map(seen.covers, group))
-            most = 1 if self._account.is_shared else len(group)
-            if are_clear and is_counted and len(runs) <= most and len(group) <= max(most, 1):
+            may_count = len(group) == 1 or not self._account.is_shared
+            if are_clear and is_counted and may_count and len(runs) <= len(group):
                 pairs += _oldest_first(group, runs.values(), listing)
         return await self._adopt(jobs, pairs, guess=True)
 
@@ -424,7 +433,7 @@ class Search:
         unknown = {
             Reason.NO_MARKER: not job.doubt.marked,
             Reason.NO_CLAIM: job.doubt.claimed_us is None,
-            Reason.INCOMPLETE: not seen.covers(job) or not seen.is_whole,
+            Reason.INCOMPLETE: not seen.covers(job),
             Reason.NO_DATE: not listing.is_dated,
         }
         for reason, is_so in unknown.items():
@@ -436,9 +445,7 @@ class Search:
             return Finding("absent", Reason.NO_CONTROL)
         return Finding("negative", Reason.NOT_SEEN)
 
-    def _why_candidates(
-        self, candidates: Sequence[tuple[ShownRun, Comparison]], seen: _Seen
-    ) -> Reason:
+    def _why_candidates(self, candidates: Sequence[Fit], seen: _Seen) -> Reason:
         equal = [run for run, fit in candidates if fit.likeness is Likeness.EQUAL]
         if equal and self._account.is_shared:
             return Reason.SHARED
@@ -464,8 +471,12 @@ class Search:
         return [job for job in jobs if job.job_id not in has_run]
 
 
+#: A goal and a URL, or a workflow; without a URL '' stands for it.
+_Key = tuple[str, str]
+
+
 class _Index:
-    """Runs by what their requests surely tell them apart by: a goal, or a workflow.
+    """Runs by what their requests surely tell them apart by: a goal and a URL, or a workflow.
 
     Args:
         runs: the runs.
@@ -474,26 +485,48 @@ class _Index:
     def __init__(self, runs: Sequence[ShownRun]) -> None:
         self._all = runs
         self._open: list[ShownRun] = []
-        self._by_text: dict[str, list[ShownRun]] = defaultdict(list)
+        self._by_key: dict[_Key, list[ShownRun]] = defaultdict(list)
         for run in runs:
-            shown = run.request or {}
-            texts = {shown.get("prompt"), shown.get("workflow_id"), shown.get("agent_id")}
-            named = [text for text in texts if isinstance(text, str)]
-            for text in named:
-                self._by_text[plain_text(text)].append(run)
-            if not named:
+            keys = _keys_shown(run.request or {})
+            for key in keys:
+                self._by_key[key].append(run)
+            if not keys:
                 self._open.append(run)
 
     def plausible(self, job: Wanted) -> Sequence[ShownRun]:
         """Return the runs that a comparison need be made with."""
-        text = None
+        text, url = None, ""
         if job.kind == "task" and job.fields.get("url") is not None:
-            text = job.fields.get("prompt")
+            text, url = job.fields.get("prompt"), normalized_url(job.fields["url"])
         elif job.kind == "workflow" and not job.fields.get("template"):
             text = job.fields.get("workflow_id") or job.fields.get("agent_id")
         if not isinstance(text, str):
             return self._all
-        return [*self._by_text.get(plain_text(text), ()), *self._open]
+        name = plain_text(text)
+        keys = dict.fromkeys([(name, url), (name, "")])
+        return [*chain.from_iterable(self._by_key.get(key, ()) for key in keys), *self._open]
+
+
+def _keys_shown(shown: Mapping[str, Any]) -> set[_Key]:
+    workflows = (shown.get("workflow_id"), shown.get("agent_id"))
+    keys = {(plain_text(name), "") for name in workflows if isinstance(name, str)}
+    prompt, url = shown.get("prompt"), shown.get("url")
+    if isinstance(prompt, str):
+        keys.add((plain_text(prompt), normalized_url(url) if isinstance(url, str) else ""))
+    return keys
+
+
+def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit]:
+    """Return the runs that may be those of some of these equal jobs; one may come twice.
+
+    The lists of jobs whose markers have the same carriers differ by how far back they go alone, so
+    the longest holds the others.
+    """
+    longest: dict[frozenset[Carrier], Fits] = {}
+    for job in group:
+        if len(fits[job.job_id]) > len(longest.get(job.carriers, ())):
+            longest[job.carriers] = fits[job.job_id]
+    return chain.from_iterable(longest.values())
 
 
 def _oldest_first(
@@ -510,7 +543,7 @@ def _oldest_first(
     return pairs
 
 
-def _shown(candidates: Sequence[tuple[ShownRun, Comparison]]) -> str:
+def _shown(candidates: Sequence[Fit]) -> str:
     """Return candidates as JSON, for people: the likeliest first; no value of any field."""
     ordered = sorted(candidates, key=lambda pair: pair[1].likeness is not Likeness.EQUAL)
     return orjson.dumps(

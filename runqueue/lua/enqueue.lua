@@ -104,14 +104,19 @@ end
 -- Says so if another job holds one of a job's files; else they are its own in this call.
 local held = {}
 local function file_taken(id, files)
-  for file in string.gmatch(files, '%S+') do
-    local owner = held[file] or file_owner(file, id)
-    if owner then
-      local f = call('HMGET', JOB .. owner, 'state', 'batch', 'created')
-      return { 4, f[1] or 'ready', f[2] or batch, f[3] or now_text, owner, file }
+  local names, owner, file = file_names(files), nil, nil
+  for _, name in ipairs(names) do
+    if held[name] then
+      owner, file = held[name], name
+      break
     end
   end
-  for file in string.gmatch(files, '%S+') do held[file] = id end
+  if not owner then owner, file = other_holder(names, id) end
+  if owner then
+    local f = call('HMGET', JOB .. owner, 'state', 'batch', 'created')
+    return { 4, f[1] or 'ready', f[2] or batch, f[3] or now_text, owner, file }
+  end
+  for _, name in ipairs(names) do held[name] = id end
   return nil
 end
 
@@ -214,7 +219,7 @@ for n, i in ipairs(fresh) do
   local files, options = files_of(ARGV[i + 3])
   if files then
     call('HSET', JOB .. id, 'files', files)
-    hold_files(files, id)
+    hold_files(file_names(files), id)
   end
   if options ~= '' and with_options(id, options) then
     lane.scheduled = lane.scheduled + 1

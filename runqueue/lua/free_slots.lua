@@ -1,6 +1,7 @@
 -- use: run_limits
--- An unconfirmed job that is older than its run may be gives its slot back: whatever run it had is
--- over. (A limit of its own counts if it is longer than the account's: nobody cancels a run that is not known.) It stays unconfirmed, for a late answer or a person.
+-- An unconfirmed job that is older than its run may be gives its slot back: whatever run it had is over. It stays
+-- unconfirmed, for a late answer or a person. A limit of its own counts where it is longer than the account's: nobody
+-- cancels a run that is not known.
 -- ARGV  now_us, max_run_us, max_workflow_us (that of workflows), limit
 -- Reply: how many gave their slot back (the limit = ask again)
 local MOST_READ = 2000 -- of workflows, which may take longer, and stand before others

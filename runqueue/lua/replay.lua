@@ -20,10 +20,9 @@ local function has_its_files(job)
   local f = redis.call('HMGET', job_key(job.id), 'files', 'earlier')
   if not f[1] then return true end
   if job.run_id or f[2] or job.runs > 0 then return false end
-  for file in string.gmatch(f[1], '%S+') do
-    if file_owner(file, job.id) then return false end
-  end
-  hold_files(f[1], job.id)
+  local names = file_names(f[1])
+  if other_holder(names, job.id) then return false end
+  hold_files(names, job.id)
   return true
 end
 

@@ -144,6 +144,18 @@ def test_who_lost_a_guess_is_looked_for_back_to_its_own_claim(clock: Clockwork) 
     assert doubt.since_us == claimed + 5 * SECOND
 
 
+def test_a_claim_whose_time_is_not_known_stays_so(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    clock.client.hdel(clock.key(f"job:{a}"), "claimed")
+    clock.wait(2)
+    record(clock, (a, "b1"), guess=True)
+    record(clock, (b, "b1"))
+
+    (doubt,) = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+
+    assert (doubt.job_id, doubt.claimed_us) == (a, None)
+
+
 def test_the_owner_s_own_answer_takes_its_guess_back(clock: Clockwork) -> None:
     a, b = guessed(clock)
 

@@ -682,6 +682,18 @@ def test_a_job_that_never_can_ends_dead_with_the_server_s_words(clock: Clockwork
     assert clock.field(job, "reason") == "no model"
 
 
+def test_a_run_of_it_that_is_named_late_is_its_own(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.give_back(job, "later", reason="no model")
+    assert clock.found(job, 1, "run1") == 1
+    assert clock.state(job) == "running"
+    assert clock.field(job, "reason") is None
+    clock.wait(600)
+    clock.sweep("promote_due")
+    assert clock.claimed() == [], "it is not submitted again"
+
+
 def test_one_that_was_canceled_meanwhile_is_canceled(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()

@@ -477,11 +477,12 @@ async def test_in_an_account_that_is_shared_counting_denies_nothing(
         await stays(bench, *jobs, note=Reason.SHARED)
 
 
-async def test_a_job_that_waits_with_a_broken_request_may_be_any_run_s(
+async def test_a_job_that_waits_with_a_broken_request_may_be_any_run_s_and_keeps_none_from_its_end(
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url, **SOON) as bench:
         broken = await lose(bench, task_v2(prompt="broken"), LOST)
+        lost = await lose(bench, task_v2(prompt="lost"), LOST)
         job_id = await lose(bench, task_v2(), MADE)
         await control(bench, task_v2())
         client.set(f"{KEYS.prefix}body:{broken}", b"nonsense")
@@ -493,6 +494,7 @@ async def test_a_job_that_waits_with_a_broken_request_may_be_any_run_s(
         assert states == ["unconfirmed", "unconfirmed"]
         assert record(bench, broken, "search_note") == Reason.UNREADABLE
         assert record(bench, job_id, "search_note") == Reason.CANDIDATES
+        assert bench.job(lost).state is JobState.RUNNING, "it had no run, and was submitted again"
 
 
 # Times.
@@ -702,12 +704,13 @@ async def test_equal_jobs_are_compared_with_a_run_once(
         assert settled(bench, *jobs).count(JobState.RUNNING) == 4
 
 
-async def test_a_job_that_is_passed_over_between_two_pages_leaves_all_of_it_open(
+async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_its_request(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.search.DOUBTS_PAGE", 2)
     async with working(client, redis_url, **SOON) as bench:
-        jobs = [await lose(bench, task_v2(prompt=f"p{n}"), LOST) for n in range(4)]
+        jobs = [await lose(bench, task_v2(prompt=f"p{n}"), LOST) for n in range(3)]
+        jobs.append(await lose(bench, task_v2(prompt="made"), MADE))
         await control(bench, task_v2())
         offsets: list[int] = []
 
@@ -727,7 +730,7 @@ async def test_a_job_that_is_passed_over_between_two_pages_leaves_all_of_it_open
         await look(bench, only=[jobs[3]])
 
         assert len(offsets) >= 2
-        assert record(bench, jobs[3], "search_note") == Reason.INCOMPLETE
+        assert record(bench, jobs[3], "search_note") == Reason.CANDIDATES
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 100])

@@ -216,6 +216,7 @@ async def test_a_workflow_s_bad_end_is_recorded_once_it_can_be_no_finally_block_
         ({"run_id": "tsk_1"}, JobState.FAILED),
         ({"finished_at": None}, JobState.FAILED),
         ({"finished_at": "soon"}, JobState.FAILED),
+        ({"ago": -3600}, JobState.FAILED),
     ],
     ids=str,
 )

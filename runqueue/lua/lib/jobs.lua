@@ -1,10 +1,20 @@
 -- What becomes of a job: its ends, its doubts, its way back to its lane, and its removal.
 
+-- The names in the `files` of a job's record, at most 50.
+local function file_names(files)
+  local names = {}
+  for file in string.gmatch(files or '', '%S+') do names[#names + 1] = file end
+  return names
+end
+
 -- A job that goes gives back the uploaded files that it holds (see files.lua).
 local function drop_files(id, files)
-  for file in string.gmatch(files or '', '%S+') do
-    if redis.call('HGET', PREFIX .. 'files', file) == id then redis.call('HDEL', PREFIX .. 'files', file) end
+  local names, own = file_names(files), {}
+  if #names == 0 then return end
+  for i, owner in ipairs(redis.call('HMGET', PREFIX .. 'files', unpack(names))) do
+    if owner == id then own[#own + 1] = names[i] end
   end
+  if #own > 0 then redis.call('HDEL', PREFIX .. 'files', unpack(own)) end
 end
 
 -- Removes a job whose end is long over, or that nobody wants any more: record, body, result, entries.

@@ -8,7 +8,8 @@ local function adopts(job, attempt)
   if attempt == job.attempt then
     -- Given back too early; an attempt that had its run (`ran`) gets no second one.
     return job.state == 'submitting' or job.state == 'unconfirmed'
-      or (job.state == 'ready' and attempt > tonumber(redis.call('HGET', job_key(job.id), 'ran') or 0))
+      or ((job.state == 'ready' or job.state == 'scheduled')
+        and attempt > tonumber(redis.call('HGET', job_key(job.id), 'ran') or 0))
   end
   return attempt > job.attempt and (job.state == 'ready' or job.state == 'scheduled'
     or job.state == 'submitting' or job.state == 'unconfirmed')
@@ -28,7 +29,7 @@ local function adopt(job, attempt, run_id, run_status, is_bound)
     bump(totals, 'adopted', 1)
   elseif job.state == 'scheduled' then
     remove_later('due', id)
-    redis.call('HDEL', key, 'run_at')
+    redis.call('HDEL', key, 'run_at', 'reason')
   end
   if job.deaths > 0 then redis.call('HDEL', key, 'deaths') end
   count_state(job, 'running')

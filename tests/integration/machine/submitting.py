@@ -305,7 +305,7 @@ class Submitting(Processes):
     def adopts(self, job: MJob, attempt: int) -> bool:
         """Tell whether a run of that attempt is the job's from now on; none had one before."""
         if attempt == job.attempt:
-            came_late = job.state == "ready" and (job.id, attempt) not in self.adopted
+            came_late = job.state in WAITING and (job.id, attempt) not in self.adopted
             return job.state in {"submitting", "unconfirmed"} or (attempt > 0 and came_late)
         return attempt > job.attempt and job.state in WAITING | {"submitting", "unconfirmed"}
 
