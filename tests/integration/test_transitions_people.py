@@ -353,7 +353,7 @@ def test_polls_tell_the_retry_policy_and_the_runs_that_ended(clock: Clockwork) -
     policy = '[3,["failed"],5.0,60.0,16]'
     packed = calls.pack_job(spec("k"))
     job = packed[0]
-    packed = (*packed[:3], f";;;{policy}", packed[4])
+    packed = (*packed[:3], f";;;;{policy}", packed[4])
     clock.run(calls.enqueue(clock.account, [packed], ["k"]))
     clock.claimed()
     clock.found(job, 1, f"r-{job}")
