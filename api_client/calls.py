@@ -233,6 +233,22 @@ def login(
     The server makes a workflow of its own for each call, and a run of it. Submitted again only if
     it is known that no run was made. `OMIT`, the default, leaves an argument out; None is sent as
     null.
+
+    Args:
+        credential_type: where the credential is stored.
+        user_agent: sent as header `x-user-agent`.
+        url: page to log in on.
+        prompt: how to log in, in words; the server's own without.
+        credential_id: of the type `skyvern`.
+        bitwarden_collection_id, bitwarden_item_id: of the type `bitwarden`.
+        onepassword_vault_id, onepassword_item_id, onepassword_totp_field_name: of the type
+            `1password`.
+        azure_vault_name, azure_vault_username_key, azure_vault_password_key,
+            azure_vault_totp_secret_key: of the type `azure_vault`.
+        webhook_url, proxy_location, totp_identifier, totp_url, browser_session_id,
+            browser_profile_id, start_fresh_browser, browser_address, extra_http_headers,
+            cdp_connect_headers, max_screenshot_scrolling_times: as the run API describes them.
+        request_options: as everywhere.
     """
     fields = {
         "credential_type": credential_type,

@@ -30,8 +30,15 @@ def create_browser_session(
 ) -> Call[BrowserSessionResponse]:
     """Open a browser session (POST v1/browser_sessions); again only if it is known that none was.
 
-    `OMIT`, the default, leaves an argument out; None is sent as null. `timeout` is in minutes from
-    the session's start. A session whose answer was lost goes on until then.
+    `OMIT`, the default, leaves an argument out; None is sent as null. A session whose answer was
+    lost goes on until its timeout.
+
+    Args:
+        timeout: minutes that it may live, from its start.
+        url, proxy_location, proxy_session_id, extensions, browser_type, browser_profile_id,
+            generate_browser_profile, browser_settings, needs_live_view: as the run API describes
+            them.
+        request_options: as everywhere.
     """
     fields = {
         "timeout": timeout,

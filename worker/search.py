@@ -53,8 +53,8 @@ MOST_CANDIDATES, MOST_FIELDS, LONGEST_NAME = 5, 12, 100
 NO_JOB = "0" * ids.ID_LENGTH
 #: Seconds for which it is remembered that a server does not filter by tags.
 TAGS_REMEMBERED = 600.0
-#: Comparisons after which the event loop gets its turn.
-TURN_EVERY = 200
+#: Seconds of comparing after which the event loop gets its turn: large requests take milliseconds.
+TURN_SECONDS = 0.01
 
 #: Records runs, by guess or not; returns a code for each (`mark_running.lua`).
 Record = Callable[[Sequence[Accepted], bool], Awaitable[Sequence[int]]]
@@ -359,27 +359,26 @@ class Search:
 
         Equal jobs are compared once, and share one list where all of its runs came after them.
         """
-        index, fits = _Index(seen.free), {}
+        index, turns, fits = _Index(seen.free), _Turns(), {}
         made = seen.listing.made
         alike: dict[tuple[bytes, frozenset[Carrier]], tuple[Fits, float]] = {}
         for job in jobs:
             key = job.body, job.carriers
             if key not in alike:
-                found = await self._alike(job, index, seen)
+                found = await self._alike(job, index, seen, turns)
                 alike[key] = found, min((made[run.listed] for run, _ in found), default=0.0)
             found, oldest = alike[key]
             if found and oldest < job.since:
-                await asyncio.sleep(0)
+                await turns.take()
                 found = [pair for pair in found if seen.listing.is_after(pair[0].listed, job.since)]
             fits[job.job_id] = found
         return fits
 
-    async def _alike(self, job: Wanted, index: "_Index", seen: _Seen) -> Fits:
+    async def _alike(self, job: Wanted, index: "_Index", seen: _Seen, turns: "_Turns") -> Fits:
         """Return the runs that are like a job, whenever they were made."""
         found: Fits = []
-        for turn, run in enumerate(index.plausible(job), 1):
-            if turn % TURN_EVERY == 0:
-                await asyncio.sleep(0)
+        for run in index.plausible(job):
+            await turns.take()
             if seen.controls.lacks_marker(job, run):
                 continue
             comparison = compare(job.kind, job.fields, run)
@@ -469,6 +468,19 @@ class Search:
             job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code in {0, 1, 5}
         }
         return [job for job in jobs if job.job_id not in has_run]
+
+
+class _Turns:
+    """Gives the event loop its turn when work has had its own."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    async def take(self) -> None:
+        """Go on, or first let others run."""
+        if time.monotonic() - self._since > TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._since = time.monotonic()
 
 
 #: A goal and a URL, or a workflow; without a URL '' stands for it.
