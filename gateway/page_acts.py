@@ -20,6 +20,7 @@ from gateway.page_render import HEADERS
 from gateway.page_viewer import Viewer
 from runqueue import flows, groups
 from runqueue.errors import BatchNotFound, JobNotFound
+from runqueue.job import is_run_id
 from runqueue.operate import Settled
 
 
@@ -143,8 +144,8 @@ def _settling(name: str) -> Callable[[Asked], Awaitable[Done]]:
 
 async def _adopt(asked: Asked) -> Done:
     job, run = asked.field("job"), asked.field("run_id")
-    if not run.isascii() or not run.isprintable() or len(run) > 128:
-        raise HTTPException(422, "run_id: expected the id of a run, such as tsk_123")
+    if not is_run_id(run):
+        raise HTTPException(422, "run_id: expected the id of a run: tsk_… or wr_…")
     _expect_done(await asyncio.to_thread(asked.gate.operations.adopt, job, run))
     return Done(job, run)
 

@@ -72,6 +72,9 @@ class CandidateShown(BaseModel):
 
     run_id: str = Field(examples=["tsk_123"])
     status: str = Field(examples=["running"])
+    created_at: datetime | None = Field(
+        description="When it was made, as the server's list says.", examples=[None]
+    )
     equal: list[str] = Field(
         description="Fields that the server shows as they were sent.", examples=[["prompt", "url"]]
     )

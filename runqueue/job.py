@@ -19,6 +19,8 @@ means that no run is known and a person is needed. A cancel whose end is not kno
 (`cancel_requested`), not a state.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -102,18 +104,29 @@ class Stray(NamedTuple):
     why: str
 
 
+#: What Skyvern calls runs.
+_RUN_ID = re.compile(r"(?:tsk|wr)_[A-Za-z0-9_-]{1,120}")
+
+
+def is_run_id(text: str) -> bool:
+    """Tell whether a text has the form of a run's id: tsk_… or wr_…"""
+    return _RUN_ID.fullmatch(text) is not None
+
+
 class Candidate(NamedTuple):
     """A run that no job owns and that may be an unconfirmed job's.
 
     Args:
         run_id: Skyvern's name for it.
         status: as the list of runs showed it.
+        created_at: when it was made, as the list says; None = it does not.
         equal: the fields of the request that the server shows as they were sent.
         different: those that it shows otherwise.
     """
 
     run_id: str
     status: str
+    created_at: datetime | None
     equal: tuple[str, ...]
     different: tuple[str, ...]
 
@@ -122,6 +135,7 @@ class Candidate(NamedTuple):
         return {
             "run_id": self.run_id,
             "status": self.status,
+            "created_at": self.created_at.isoformat() if self.created_at else None,
             "equal": list(self.equal),
             "different": list(self.different),
         }
@@ -130,12 +144,20 @@ class Candidate(NamedTuple):
 def read_candidates(raw: bytes | str | None) -> tuple[Candidate, ...]:
     """Read the candidates of a job's record, or of an answer; none of what is no such list."""
     try:
-        return tuple(
-            Candidate(one["run_id"], one["status"], tuple(one["equal"]), tuple(one["different"]))
-            for one in orjson.loads(raw or b"[]")
-        )
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return tuple(map(_candidate, orjson.loads(raw or b"[]")))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return ()
+
+
+def _candidate(one: Mapping[str, Any]) -> Candidate:
+    made = one.get("created_at")
+    return Candidate(
+        one["run_id"],
+        one["status"],
+        datetime.fromisoformat(made) if made else None,
+        tuple(one["equal"]),
+        tuple(one["different"]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

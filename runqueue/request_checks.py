@@ -33,6 +33,10 @@ class RequestChecks(StrEnum):
     PASS = "pass"  # noqa: S105 - no password
 
 
+class ChecksError(ValueError):
+    """RUNQUEUE_REQUEST_CHECKS names no mode; the message says which there are."""
+
+
 class _Process:
     """What this process was told to do, and of which faults it has warned."""
 
@@ -70,7 +74,7 @@ def current_checks() -> RequestChecks:
     """Return the mode of this process: the one set, else RUNQUEUE_REQUEST_CHECKS, else REFUSE.
 
     Raises:
-        ValueError: the variable names none.
+        ChecksError: the variable names none.
     """
     if _process.chosen is not None:
         return _process.chosen
@@ -78,7 +82,7 @@ def current_checks() -> RequestChecks:
     try:
         return read_checks(value) if value else RequestChecks.REFUSE
     except ValueError as error:
-        raise ValueError(f"{VARIABLE}: {error}") from None
+        raise ChecksError(f"{VARIABLE}: {error}") from None
 
 
 def judged(

@@ -39,6 +39,8 @@ SOON_SECONDS = 5.0
 MOST_LIMITS = 32
 #: Seconds for which a server that has no list of runs is not asked for one.
 NO_LIST_SECONDS = 3600.0
+#: The same after the first answer of that kind: it may have been a proxy's.
+FIRST_NO_LIST_SECONDS = 30.0
 #: Seconds for which a server that refuses tags is sent none.
 NO_TAGS_SECONDS = 3600.0
 
@@ -86,6 +88,7 @@ class AccountLink:
         #: When Skyvern is asked to send a webhook again.
         self.redeliver = settings.redeliver
         self._list_again = 0.0
+        self._no_list_for = 0.0
         self.is_limited = bool(account.max_dispatches_per_second or account.max_requests_per_second)
         self._scripts = scripts
         self._key_checked: tuple[float, bool | None] = (float("-inf"), None)
@@ -251,10 +254,20 @@ class AccountLink:
         return time.monotonic() >= self._list_again
 
     def remember_no_list(self) -> None:
-        """Take note that the server has no list of runs; it is asked again after an hour."""
+        """Take note that the server has no list of runs.
+
+        It is asked again half a minute later, then ever more rarely, after an hour at last.
+        """
         if self.may_list():
             log.warning("list_not_supported", account=self.name)
-        self._list_again = time.monotonic() + NO_LIST_SECONDS
+            self._no_list_for = min(
+                max(FIRST_NO_LIST_SECONDS, 4 * self._no_list_for), NO_LIST_SECONDS
+            )
+        self._list_again = time.monotonic() + self._no_list_for
+
+    def remember_list(self) -> None:
+        """Take note that the server has a list of runs."""
+        self._list_again = self._no_list_for = 0.0
 
     @property
     def tags_runs(self) -> bool:

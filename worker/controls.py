@@ -13,6 +13,9 @@ from runqueue.requests import Kind
 from worker.comparison import ENGINE_V2, TASK_V2, WORKFLOW_RUN, Likeness, ShownRun, compare
 from worker.finding import Carrier, Wanted
 
+#: A type of run, and a carrier in which runs of that type are seen to show their markers.
+Proven = tuple[str | None, Carrier]
+
 
 @dataclass(frozen=True, slots=True)
 class OwnedRun:
@@ -20,11 +23,13 @@ class OwnedRun:
 
     Args:
         run: as the server shows it.
+        made: when it was made (monotonic seconds).
         job_id: whose it is.
         kind, sent: what it was submitted as.
     """
 
     run: ShownRun
+    made: float
     job_id: str
     kind: Kind
     sent: Mapping[str, Any] = field(repr=False)
@@ -46,41 +51,56 @@ class OwnedRun:
 
 
 class Controls:
-    """Runs of ours in one list.
+    """Runs of ours in one list. Only those that were made after a job's claim count for it.
 
     Args:
-        owned: some of each type that is listed.
+        owned: the newest of each type that is listed.
     """
 
     def __init__(self, owned: Sequence[OwnedRun]) -> None:
-        self._recognised = {one.run.listed.run_type for one in owned if one.is_recognised}
-        self._carried = {
-            (one.run.listed.run_type, carrier)
-            for one in owned
-            for carrier in (Carrier.TITLE, Carrier.WEBHOOK)
-            if one.carries(carrier)
-        }
+        #: When the newest run was made that is recognised, and that shows a marker.
+        self._recognised: dict[str | None, float] = {}
+        self._carried: dict[tuple[str | None, Carrier], float] = {}
+        for one in owned:
+            run_type = one.run.listed.run_type
+            if one.is_recognised:
+                newest = self._recognised.get(run_type, one.made)
+                self._recognised[run_type] = max(newest, one.made)
+            for carrier in (Carrier.TITLE, Carrier.WEBHOOK):
+                if one.carries(carrier):
+                    newest = self._carried.get((run_type, carrier), one.made)
+                    self._carried[run_type, carrier] = max(newest, one.made)
 
-    def lacks_marker(self, job: Wanted, run: ShownRun) -> bool:
-        """Say whether a run would show the job's marker if it were its own; it shows none.
+    def proven(self, job: Wanted) -> frozenset[Proven]:
+        """Return what would show the job's marker, by the type of run.
 
-        Args:
-            job: the job.
-            run: one that shows no marker of ours.
+        A run of that type that shows no marker there is not the job's.
         """
-        run_type = run.listed.run_type
-        if Carrier.TITLE in job.carriers and (run_type, Carrier.TITLE) in self._carried:
-            return True
-        is_read = run.request is not None
-        return (
-            is_read
-            and Carrier.WEBHOOK in job.carriers
-            and (run_type, Carrier.WEBHOOK) in self._carried
+        return frozenset(
+            (run_type, carrier)
+            for (run_type, carrier), made in self._carried.items()
+            if carrier in job.carriers and made >= job.claimed
         )
 
     def shows(self, job: Wanted) -> bool:
-        """Say whether runs of the job's kind are listed, and recognised."""
-        return any(_may_be(job, run_type) for run_type in self._recognised)
+        """Say whether newer runs of the job's kind are listed, and recognised."""
+        return any(
+            made >= job.claimed and _may_be(job, run_type)
+            for run_type, made in self._recognised.items()
+        )
+
+
+def lacks_marker(run: ShownRun, proven: frozenset[Proven]) -> bool:
+    """Say whether a run would show a marker if it were a job's own.
+
+    Args:
+        run: one that shows no marker of ours.
+        proven: what would show the job's.
+    """
+    run_type = run.listed.run_type
+    if (run_type, Carrier.TITLE) in proven:
+        return True
+    return run.request is not None and (run_type, Carrier.WEBHOOK) in proven
 
 
 def _may_be(job: Wanted, run_type: str | None) -> bool:

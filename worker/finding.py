@@ -71,11 +71,16 @@ class Wanted:
         return self.doubt.job_id, self.doubt.attempt
 
     @property
+    def claimed(self) -> float:
+        """When its submission was claimed, by the monotonic clock (seconds)."""
+        return self.since + BEFORE
+
+    @property
     def lost(self) -> float:
         """When the answer was lost, by the monotonic clock (seconds)."""
         claimed_us = self.doubt.claimed_us
         taken = SUBMISSION if claimed_us is None else (self.doubt.since_us - claimed_us) / 1e6
-        return self.since + BEFORE + taken
+        return self.claimed + taken
 
     def wait(self, grace: float) -> float:
         """Return the seconds from which on a search that finds nothing counts."""

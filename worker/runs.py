@@ -159,7 +159,9 @@ class Runs:
             timer.status = page.status_code
         if page.outcome is ListClass.NOT_SUPPORTED:
             self._account.remember_no_list()
-        elif page.outcome is not ListClass.DONE and not self._failure_told:
+        elif page.outcome is ListClass.DONE:
+            self._account.remember_list()
+        elif not self._failure_told:
             self._failure_told = True
             log.warning(
                 "run_list_failed",
@@ -206,6 +208,10 @@ class Runs:
             return ShownRun(run, request, workflow)
 
         return list(await asyncio.gather(*map(one, runs)))
+
+    def remembers(self, run: ListedRun) -> bool:
+        """Say whether the request of a run is known without a call."""
+        return self._requests.get(run.run_id) is not None
 
     async def request(self, run: ListedRun) -> Mapping[str, Any] | None:
         """Return the request of a run as the server shows it; None if it could not be read."""

@@ -14,6 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import chain
 from typing import Any
@@ -32,15 +33,16 @@ from worker.comparison import (
     normalized_url,
     plain_text,
 )
-from worker.controls import Controls, OwnedRun
+from worker.controls import Controls, OwnedRun, Proven, lacks_marker
 from worker.finding import BEFORE, Carrier, Wanted, markers_of, wanted
 from worker.runs import Listing, Runs
 
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the
 #: server tells its time in whole seconds.
 NEWER = 2.0
-#: Runs whose requests are read in one pass; what was read is remembered for the next ones.
-MOST_REQUESTS = 1_000
+#: Runs whose requests are read anew in one pass, so that it ends in its lease; what was read is
+#: remembered for the next ones.
+MOST_REQUESTS = 300
 #: Unconfirmed jobs that are compared with each other; beyond that none is told by its request.
 MOST_DOUBTS, DOUBTS_PAGE = 10_000, 100
 #: Bytes of their stored requests; beyond that it is the same.
@@ -76,9 +78,10 @@ class Reason(StrEnum):
     CANDIDATES = "runs that no job owns may be its own"
     SHARED = "equal runs exist that no job owns, and others submit to this account, too"
     IN_FLIGHT = "runs that may be its own may also be of submissions under way"
-    NOTHING_NEWER = "no run is listed that was made or ended since: the list may be behind"
-    NO_CONTROL = "no run of ours of its kind is listed that shows what the list is worth"
-    NOT_SEEN = "no run of it is listed"
+    NOTHING_NEWER = "nothing newer than the loss is listed: waits for the next run of the account"
+    NO_CONTROL = "no newer run of ours of its kind is listed: waits for one"
+    NOT_SEEN = "no run of it is listed so far"
+    WITHOUT_URL = "no run of it is listed so far; without a url one may appear for 15 minutes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +289,12 @@ class Search:
             and not ids.markers_in(run.title or "")
         ]
         with_workflows = any(job.kind not in {"task", "workflow"} for job in (*jobs, *others))
-        shown = await self._runs.shown(free[:MOST_REQUESTS], with_workflows=with_workflows)
-        unread = [listing.made[run] for run in free[MOST_REQUESTS:]]
-        back_to = max([listing.back_to, *unread])
+        unread = [run for run in free if not self._runs.remembers(run)][MOST_REQUESTS:]
+        later = set(unread)
+        shown = await self._runs.shown(
+            [run for run in free if run not in later], with_workflows=with_workflows
+        )
+        back_to = max([listing.back_to, *(listing.made[run] for run in unread)])
         controls = Controls(await self._owned(listing, owners))
         return _Seen(listing, shown, back_to, others, waiting, in_flight, is_whole, controls)
 
@@ -349,7 +355,8 @@ class Search:
             if one is None or one[1] != each.listed.run_id or not one[2]:
                 continue
             try:
-                owned.append(OwnedRun(each, job_id, *wire.read_request(one[2])))
+                made = listing.made[each.listed]
+                owned.append(OwnedRun(each, made, job_id, *wire.read_request(one[2])))
             except (ValueError, KeyError):
                 continue  # it shows nothing, and the next one may
         return owned
@@ -361,11 +368,11 @@ class Search:
         """
         index, turns, fits = _Index(seen.free), _Turns(), {}
         made = seen.listing.made
-        alike: dict[tuple[bytes, frozenset[Carrier]], tuple[Fits, float]] = {}
+        alike: dict[tuple[bytes, frozenset[Proven]], tuple[Fits, float]] = {}
         for job in jobs:
-            key = job.body, job.carriers
+            key = job.body, seen.controls.proven(job)
             if key not in alike:
-                found = await self._alike(job, index, seen, turns)
+                found = await _alike(job, index, key[1], turns)
                 alike[key] = found, min((made[run.listed] for run, _ in found), default=0.0)
             found, oldest = alike[key]
             if found and oldest < job.since:
@@ -373,18 +380,6 @@ class Search:
                 found = [pair for pair in found if seen.listing.is_after(pair[0].listed, job.since)]
             fits[job.job_id] = found
         return fits
-
-    async def _alike(self, job: Wanted, index: "_Index", seen: _Seen, turns: "_Turns") -> Fits:
-        """Return the runs that are like a job, whenever they were made."""
-        found: Fits = []
-        for run in index.plausible(job):
-            await turns.take()
-            if seen.controls.lacks_marker(job, run):
-                continue
-            comparison = compare(job.kind, job.fields, run)
-            if comparison.likeness is not Likeness.DIFFERENT:
-                found.append((run, comparison))
-        return found
 
     async def _adopt_equal(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
         """Give equal jobs the runs that equal them, where there are no more runs than jobs.
@@ -442,7 +437,8 @@ class Search:
             return Finding("absent", Reason.NOTHING_NEWER)
         if not seen.controls.shows(job):
             return Finding("absent", Reason.NO_CONTROL)
-        return Finding("negative", Reason.NOT_SEEN)
+        is_slow = job.wait(0.0) > 0.0
+        return Finding("negative", Reason.WITHOUT_URL if is_slow else Reason.NOT_SEEN)
 
     def _why_candidates(self, candidates: Sequence[Fit], seen: _Seen) -> Reason:
         equal = [run for run, fit in candidates if fit.likeness is Likeness.EQUAL]
@@ -541,6 +537,26 @@ def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit
     return chain.from_iterable(longest.values())
 
 
+async def _alike(job: Wanted, index: _Index, proven: frozenset[Proven], turns: _Turns) -> Fits:
+    """Return the runs that are like a job, whenever they were made.
+
+    Args:
+        job: the job.
+        index: the runs.
+        proven: where the job's run would show its marker.
+        turns: gives the event loop its turn.
+    """
+    found: Fits = []
+    for run in index.plausible(job):
+        await turns.take()
+        if lacks_marker(run, proven):
+            continue
+        comparison = compare(job.kind, job.fields, run)
+        if comparison.likeness is not Likeness.DIFFERENT:
+            found.append((run, comparison))
+    return found
+
+
 def _oldest_first(
     group: Iterable[Wanted], runs: Iterable[ListedRun], listing: Listing
 ) -> list[Pair]:
@@ -563,12 +579,20 @@ def _shown(candidates: Sequence[Fit]) -> str:
             {
                 "run_id": run.listed.run_id,
                 "status": run.listed.status,
+                "created_at": _iso(run.listed.created),
                 "equal": [name[:LONGEST_NAME] for name in fit.equal[:MOST_FIELDS]],
                 "different": [name[:LONGEST_NAME] for name in fit.different[:MOST_FIELDS]],
             }
             for run, fit in ordered[:MOST_CANDIDATES]
         ]
     ).decode()
+
+
+def _iso(moment: float | None) -> str | None:
+    """Return unix seconds as an ISO time; None stays None."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, tz=UTC).isoformat(timespec="seconds")
 
 
 def readable(doubts: Sequence[Doubtful], now_us: int, now: float) -> tuple[list[Wanted], list[str]]:

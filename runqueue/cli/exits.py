@@ -22,6 +22,7 @@ from runqueue.errors import (
     RunQueueError,
     UnknownAccount,
 )
+from runqueue.request_checks import ChecksError
 from runqueue.server import ServerError
 
 #: What `--help` says of them.
@@ -79,6 +80,9 @@ def errors_told() -> Iterator[None]:
     except RunQueueError as error:
         tell(f"runqueue: {error}")
         raise typer.Exit(code_of(error)) from None
+    except ChecksError as error:
+        tell(f"runqueue: {error}")
+        raise typer.Exit(Exit.USAGE) from None
     except KeyboardInterrupt:
         tell("runqueue: interrupted")
         raise typer.Exit(Exit.INTERRUPTED) from None

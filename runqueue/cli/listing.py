@@ -139,7 +139,8 @@ def doubt_values(job: Job, *, as_json: bool) -> dict[str, Any]:
 def _candidate_words(candidate: Candidate) -> str:
     differs = f", not {', '.join(candidate.different)}" if candidate.different else ""
     equal = ", ".join(candidate.equal) or "nothing"
-    return f"{candidate.run_id} ({candidate.status}; equal: {equal}{differs})"
+    made = f", made {candidate.created_at:%Y-%m-%d %H:%M:%S} UTC" if candidate.created_at else ""
+    return f"{candidate.run_id} ({candidate.status}{made}; equal: {equal}{differs})"
 
 
 def _stray_row(stray: Stray) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from runqueue.cli.listing import AsJson, Limit, show_jobs, show_strays
 from runqueue.cli.naming import named_jobs
 from runqueue.cli.noting import note_counts
 from runqueue.cli.words import counted
-from runqueue.job import JobState
+from runqueue.job import JobState, is_run_id
 from runqueue.operate import Filter, Operations
 
 dead = typer.Typer(
@@ -118,12 +118,19 @@ def list_unconfirmed(
 
 
 @unconfirmed.command()
-def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "") -> None:
-    """Say which run is the job's: it is followed from now on."""
-    if not run_id.isprintable() or not run_id or " " in run_id:
-        raise typer.BadParameter("expected a run's id", param_hint="RUN_ID")
+def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = False) -> None:
+    """Say which run is the job's: it is followed from now on, and not looked for any more."""
+    if not is_run_id(run_id):
+        raise typer.BadParameter("expected a run's id: tsk_… or wr_…", param_hint="RUN_ID")
     with operating() as operations:
         (job_id,) = named_jobs(operations.queue, [job], namespace)
+        found = operations.queue.get(job_id)
+        if found.state is JobState.UNCONFIRMED:
+            named = {candidate.run_id for candidate in found.candidates}
+            confirm(
+                f"give the job run {run_id}, which no search found to be like its own",
+                yes=yes or run_id in named,
+            )
         settled = {job_id: operations.adopt(job_id, run_id)}
         tell_settled(operations, settled, "follows its run", Deed("adopt", more=run_id))
 

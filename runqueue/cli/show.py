@@ -1,5 +1,6 @@
 """What people see: a progress bar at a terminal, a line now and then elsewhere, and tables."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from runqueue.job import JobState
 _LINE_EVERY = 5.0
 #: Columns of a table's cell, the first and the last of a row apart; and of the last at least.
 _LONGEST_CELL, _LEAST_ROOM = 32, 20
+#: Columns where there is no terminal.
+_WIDE = 2_000
 _ORDER = {state.value: place for place, state in enumerate(JobState)}
 
 
@@ -152,9 +155,12 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 def print_columns(columns: list[str], rows: list[list[str]]) -> None:
     """Print rows of text on stdout: the first column whole, the last clipped to the room left.
 
-    Where there is not even room for some of the last, all but the first are folded.
+    Where there is not even room for some of the last, all but the first are folded. In a file or a
+    pipe, which have no width (unless COLUMNS gives one), nothing is clipped.
     """
     console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE
     cells = [[_clipped(printable(cell), _LONGEST_CELL) for cell in row[:-1]] for row in rows]
     for line, row in zip(cells, rows, strict=True):
         line[0] = printable(row[0])

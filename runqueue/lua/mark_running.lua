@@ -60,6 +60,16 @@ local function swap_with(owner_id, job, attempt, run_id, run_status, poll_after)
   return false
 end
 
+-- A run that a job had by a guess, and that is not its own: an equal job may be given it, and until then it is shown.
+local function leave_spare(job, attempt, run_id, poll_after)
+  if redis.call('HEXISTS', runs_key(run_id), run_id) == 1 then return end
+  if add_stray(run_id, job.id, int(attempt), 'its job has another run, which is its own') then
+    redis.call('HSET', job_key(job.id), 'spare', run_id)
+    looks[#looks + 1] = int(NOW + tonumber(poll_after))
+    looks[#looks + 1] = run_id
+  end
+end
+
 -- The late answer to the submission of a job that has a guess: the run is its own. Returns the reply's code; nil = the
 -- run is no such answer.
 local function correct_guess(job, attempt, run_id, run_status, poll_after)
@@ -71,9 +81,10 @@ local function correct_guess(job, attempt, run_id, run_status, poll_after)
     local owner = owner_id and owner_id ~= job.id and is_guess(owner_id, run_id) and read_job(owner_id)
     if owner_id and not (owner and owner.state == 'running' and owner.run_id == run_id) then return nil end
     if owner then take_guess(owner) end
+    local freed = job.run_id
     take_guess(job)
-    job.state = 'unconfirmed'
     take_on(job, attempt, run_id, run_status, poll_after, false)
+    leave_spare(job, attempt, freed, poll_after)
     return 5
   end
   if not ENDED[job.state] or owner_id then return nil end

@@ -44,7 +44,7 @@ def test_a_parked_job_that_gave_its_slot_back_is_still_listed(desk: Desk) -> Non
 def test_an_adopted_run_is_followed(desk: Desk) -> None:
     (job_id,) = desk.unconfirmed([line("a")])
 
-    result = desk.run("unconfirmed", "adopt", job_id, "tsk_1")
+    result = desk.run("unconfirmed", "adopt", job_id, "tsk_1", "--yes")
 
     assert (result.exit_code, result.stdout) == (0, "1 of 1: follows its run\n")
     job = desk.queue.get(job_id)
@@ -55,17 +55,18 @@ def test_an_adopted_run_is_followed(desk: Desk) -> None:
 def test_adopting_the_same_run_twice_is_no_mistake(desk: Desk) -> None:
     (job_id,) = desk.unconfirmed([line("a")])
 
-    codes = [desk.run("unconfirmed", "adopt", job_id, run).exit_code for run in ("r", "r", "s")]
+    runs = ("tsk_1", "tsk_1", "tsk_2")
+    codes = [desk.run("unconfirmed", "adopt", job_id, r, "--yes").exit_code for r in runs]
 
     assert codes == [0, 0, 3]
-    assert desk.queue.get(job_id).run_id == "r"
+    assert desk.queue.get(job_id).run_id == "tsk_1"
 
 
 def test_a_run_that_is_another_job_s_is_not_adopted(desk: Desk) -> None:
     first, second = desk.unconfirmed(lines(2))
-    desk.run("unconfirmed", "adopt", first, "tsk_1")
+    desk.run("unconfirmed", "adopt", first, "tsk_1", "--yes")
 
-    result = desk.run("unconfirmed", "adopt", second, "tsk_1")
+    result = desk.run("unconfirmed", "adopt", second, "tsk_1", "--yes")
 
     assert result.exit_code == 3
     assert f"{second}: the run is another job's" in result.stderr
@@ -84,13 +85,13 @@ def test_a_stray_is_adopted_by_the_job_that_it_belongs_to(desk: Desk) -> None:
     (job_id,) = desk.unconfirmed([line("a")])
     desk.stray("tsk_1", new_id("default"))
 
-    desk.run("unconfirmed", "adopt", job_id, "tsk_1")
+    desk.run("unconfirmed", "adopt", job_id, "tsk_1", "--yes")
 
     assert desk.queue.get(job_id).run_id == "tsk_1"
     assert listed(desk, "strays") == []
 
 
-@pytest.mark.parametrize("run_id", ["", " ", "tsk 1", "tsk\x1b1"])
+@pytest.mark.parametrize("run_id", ["", " ", "tsk 1", "tsk\x1b1", "banana", "tsk_", "tsk_1;"])
 def test_what_cannot_be_a_run_s_id_is_not_adopted(desk: Desk, run_id: str) -> None:
     (job_id,) = desk.unconfirmed([line("a")])
 
@@ -285,3 +286,16 @@ def test_a_run_that_is_no_stray_is_named_and_none_is_canceled(desk: Desk) -> Non
     assert result.exit_code == 3
     assert "no stray [red]x, tsk_9" in result.stderr
     assert desk.client.zcard("runqueue:{default}:cancels") == 0
+
+
+def test_a_run_that_no_search_found_to_be_like_it_is_adopted_only_by_a_yes(desk: Desk) -> None:
+    (job_id,) = desk.unconfirmed([line("a")])
+
+    refused = desk.run("unconfirmed", "adopt", job_id, "tsk_1", stdin=b"n\n")
+    assert (refused.exit_code, desk.states()) == (2, {"unconfirmed": 1})
+    assert "which no search found to be like its own?" in refused.stderr
+
+    candidates = '[{"run_id":"tsk_1","status":"running","equal":["url"],"different":[]}]'
+    desk.client.hset(f"runqueue:{{default}}:job:{job_id}", "candidates", candidates)
+    assert desk.run("unconfirmed", "adopt", job_id, "tsk_1").exit_code == 0
+    assert desk.states() == {"running": 1}

@@ -164,7 +164,9 @@ def test_the_owner_s_own_answer_takes_its_guess_back(clock: Clockwork) -> None:
     consistent(clock)
     assert (clock.state(a), clock.field(a, "run_id")) == ("running", "a1")
     assert clock.state(b) == "unconfirmed"
-    assert owners(clock, "a1", "b1") == [a, ""], "the guess is free for who it belongs to"
+    assert strays(clock) == {"b1"}, "the guess is shown until an equal job has it"
+    call = stages.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
     assert record(clock, (b, "b1"), guess=True) == [1]
     consistent(clock)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from runqueue.items import Doubtful
 from runqueue.requests import Kind
 from runqueue.spec import parse_line
 from worker.comparison import ShownRun
-from worker.controls import Controls, OwnedRun
+from worker.controls import Controls, OwnedRun, lacks_marker
 from worker.finding import Wanted, wanted
 
 JOB, OURS, OTHER = (letter * ids.ID_LENGTH for letter in "abc")
@@ -49,13 +50,13 @@ def ours(
     webhook: str | None = None,
     echo: dict[str, Any] | None = None,
     read: bool = True,
+    made: float = math.inf,
 ) -> OwnedRun:
-    """A run of our job `OURS`; by default it shows what was sent, and no marker."""
+    """A newer run of our job `OURS`; by default it shows what was sent, and no marker."""
     body = BODIES[kind]
     request = {**body, "webhook_url": webhook, **(echo or {})}
-    return OwnedRun(
-        shown(run_type, title=title, request=request if read else None), OURS, kind, body
-    )
+    run = shown(run_type, title=title, request=request if read else None)
+    return OwnedRun(run, made, OURS, kind, body)
 
 
 def url_with(job_id: str, attempt: int = 1) -> str:
@@ -68,15 +69,15 @@ def url_with(job_id: str, attempt: int = 1) -> str:
 def test_where_titles_are_seen_to_be_kept_a_run_without_one_is_another_s() -> None:
     controls = Controls([ours("task_v1", title=f"Prices {ids.title_marker(OURS, 3)}")])
 
-    assert controls.lacks_marker(job(), shown("task_v1"))
-    assert controls.lacks_marker(job(), shown("task_v1", request=TASK))
+    assert lacks_marker(shown("task_v1"), controls.proven(job()))
+    assert lacks_marker(shown("task_v1", request=TASK), controls.proven(job()))
 
 
 @pytest.mark.parametrize("run_type", ["task_v2", "openai_cua", None])
 def test_of_another_type_s_titles_that_says_nothing(run_type: str | None) -> None:
     controls = Controls([ours("task_v1", title=ids.title_marker(OURS, 1))])
 
-    assert not controls.lacks_marker(job(), shown(run_type, request=TASK))
+    assert not lacks_marker(shown(run_type, request=TASK), controls.proven(job()))
 
 
 @pytest.mark.parametrize("title", [None, "New Workflow", ids.title_marker(OTHER, 1)])
@@ -85,13 +86,13 @@ def test_where_no_run_of_ours_shows_its_own_marker_a_missing_one_says_nothing(
 ) -> None:
     controls = Controls([ours("task_v1", title=title)])
 
-    assert not controls.lacks_marker(job(), shown("task_v1", request=TASK))
+    assert not lacks_marker(shown("task_v1", request=TASK), controls.proven(job()))
 
 
 def test_a_submission_that_carried_no_marker_lacks_none() -> None:
     controls = Controls([ours("task_v1", title=ids.title_marker(OURS, 1))])
 
-    assert not controls.lacks_marker(job(marked=False), shown("task_v1", request=TASK))
+    assert not lacks_marker(shown("task_v1", request=TASK), controls.proven(job(marked=False)))
 
 
 @pytest.mark.parametrize("kind", ["task", "workflow", "login", "download_files"])
@@ -99,15 +100,17 @@ def test_where_webhooks_are_seen_to_be_shown_a_run_without_ours_is_another_s(kin
     run_type = "task_v2" if kind == "task" else "workflow_run"
     controls = Controls([ours(run_type, kind=kind, webhook=url_with(OURS))])
 
-    assert controls.lacks_marker(job(kind, webhook_url=HOOK), shown(run_type, request={}))
-    assert not controls.lacks_marker(job(kind), shown(run_type, request={})), "it has no webhook"
+    assert lacks_marker(shown(run_type, request={}), controls.proven(job(kind, webhook_url=HOOK)))
+    assert not lacks_marker(shown(run_type, request={}), controls.proven(job(kind))), (
+        "it has no webhook"
+    )
 
 
 def test_a_run_whose_request_cannot_be_read_lacks_no_webhook() -> None:
     controls = Controls([ours("workflow_run", kind="workflow", webhook=url_with(OURS))])
     wanted_job = job("workflow", webhook_url=HOOK)
 
-    assert not controls.lacks_marker(wanted_job, shown("workflow_run", request=None))
+    assert not lacks_marker(shown("workflow_run", request=None), controls.proven(wanted_job))
 
 
 # What a list is worth.
@@ -188,3 +191,14 @@ def test_only_runs_of_the_job_s_kind_show_it(
     }
 
     assert seen == run_types
+
+
+def test_a_control_from_before_the_claim_shows_nothing() -> None:
+    wanted_job = job()
+    title = ids.title_marker(OURS, 1)
+    older = Controls([ours("task_v1", title=title, made=wanted_job.claimed - 0.1)])
+    newer = Controls([ours("task_v1", title=title, made=wanted_job.claimed)])
+
+    assert (older.shows(wanted_job), older.proven(wanted_job)) == (False, frozenset())
+    assert newer.shows(wanted_job)
+    assert lacks_marker(shown("task_v1"), newer.proven(wanted_job))

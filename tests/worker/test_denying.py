@@ -648,7 +648,7 @@ async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_op
         then = bench.now_us() - 600 * 1_000_000
         bench.set(old, "claimed", then)
         client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
-        await other_runs(bench, 3)
+        await other_runs(bench, 7)
         ago[0] = 0.0
         young = await lose(bench, task_v2(prompt="young"), LOST)
         await control(bench, task_v2())
@@ -658,6 +658,10 @@ async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_op
         assert bench.job(young).state is JobState.READY
         assert bench.job(old).state is JobState.UNCONFIRMED
         assert record(bench, old, "search_note") == Reason.INCOMPLETE
+
+        await look(bench, 4)
+
+        assert bench.job(old).state is JobState.READY  # each pass read some more of them
 
 
 # Candidates.
