@@ -201,7 +201,7 @@ class Searched(NamedTuple):
     candidates: str = ""
 
 
-class Doubts(NamedTuple):
+class UnconfirmedPage(NamedTuple):
     """Unconfirmed jobs, a page of them.
 
     Args:

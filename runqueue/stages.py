@@ -12,7 +12,6 @@ from runqueue.items import (
     Answer,
     Claimed,
     Doubtful,
-    Doubts,
     Due,
     Finished,
     GivenBack,
@@ -23,6 +22,7 @@ from runqueue.items import (
     Taken,
     Tick,
     ToCancel,
+    UnconfirmedPage,
 )
 from runqueue.run_limits import WORKFLOW_RUN_US
 from runqueue.scripts import Argument, Call, load
@@ -162,12 +162,12 @@ def _doubts(reply: list[Any], first: int) -> list[Doubtful]:
     ]
 
 
-def read_doubts(account: str, offset: int, count: int) -> Call[Doubts]:
+def read_doubts(account: str, offset: int, count: int) -> Call[UnconfirmedPage]:
     """Read a page of all unconfirmed jobs; see `read_doubts.lua`."""
 
-    def parse(reply: list[Any]) -> Doubts:
+    def parse(reply: list[Any]) -> UnconfirmedPage:
         in_flight = int(reply[1]) if reply[1] else None
-        return Doubts(int(reply[0]), in_flight, int(reply[2]), _doubts(reply, 3))
+        return UnconfirmedPage(int(reply[0]), in_flight, int(reply[2]), _doubts(reply, 3))
 
     return Call(load("read_doubts"), account, [offset, count], parse)
 

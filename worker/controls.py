@@ -50,7 +50,7 @@ class OwnedRun:
         return compare(self.kind, self.sent, self.run).likeness is Likeness.EQUAL
 
 
-class Controls:
+class ListControls:
     """Runs of ours in one list. Only those that were made after a job's claim count for it.
 
     Args:

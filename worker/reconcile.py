@@ -16,7 +16,7 @@ from worker.account import AccountLink
 from worker.finding import markers_of, next_look
 from worker.pump import Pump
 from worker.runs import Runs
-from worker.search import Finding, Reason, Search, readable
+from worker.search import Search, SearchNote, SearchResult, readable
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class ReconcilePump(Pump):
 
     async def _look(self, doubts: Sequence[Doubtful], now_us: int, start: float) -> None:
         jobs, broken = readable(doubts, now_us, start)
-        found = dict.fromkeys(broken, Finding("unknown", Reason.UNREADABLE))
+        found = dict.fromkeys(broken, SearchResult("unknown", SearchNote.UNREADABLE))
         found |= await self._search.look(jobs) if jobs else {}
         ages = {job.job_id: (job.age, job.wait(self.account.grace)) for job in jobs}
         grace = self.account.grace

@@ -1,6 +1,6 @@
 """Searching for the runs of unconfirmed jobs: one pass over what the server lists.
 
-Finding is by marker wherever one is seen (a title in the list, a webhook's URL in the run's own
+SearchResult is by marker wherever one is seen (a title in the list, a webhook's URL in the run's own
 request, a tag), else by comparing requests (`comparison.py`). That a job has *no* run is believed
 only of a list that is complete back to its claim and dated by the server, that shows something
 newer than the loss and runs of ours of the same kind (`controls.py`), and in which every run
@@ -33,7 +33,7 @@ from worker.comparison import (
     normalized_url,
     plain_text,
 )
-from worker.controls import Controls, OwnedRun, Proven, lacks_marker
+from worker.controls import ListControls, OwnedRun, Proven, lacks_marker
 from worker.finding import BEFORE, Carrier, Wanted, markers_of, wanted
 from worker.runs import Listing, Runs
 
@@ -66,7 +66,7 @@ Fit = tuple[ShownRun, Comparison]
 Fits = list[Fit]
 
 
-class Reason(StrEnum):
+class SearchNote(StrEnum):
     """What keeps an unconfirmed job from being settled, in words for people."""
 
     NO_LIST = "the server has no list of runs: nothing can be looked for"
@@ -85,7 +85,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SearchResult:
     """What a pass found out about a job whose run it did not find.
 
     Args:
@@ -122,7 +122,7 @@ class _Seen:
     waiting: Collection[tuple[str, int]]
     in_flight: float
     is_whole: bool
-    controls: Controls
+    controls: ListControls
     fits: dict[str, Fits] = field(default_factory=dict)
 
     def covers(self, job: Wanted) -> bool:
@@ -150,13 +150,13 @@ class Search:
         #: Until when the server is believed not to filter by tags (monotonic seconds).
         self._tags_again = 0.0
 
-    async def look(self, jobs: Sequence[Wanted]) -> dict[str, Finding]:
+    async def look(self, jobs: Sequence[Wanted]) -> dict[str, SearchResult]:
         """Make one pass; returns what it found out about the jobs whose runs it did not find."""
         if not self._account.may_list():
-            return {job.job_id: Finding("unknown", Reason.NO_LIST) for job in jobs}
+            return {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
         listing = await self._runs.recent(min(job.since for job in jobs))
         if not self._account.may_list():  # that is known only now
-            return {job.job_id: Finding("unknown", Reason.NO_LIST) for job in jobs}
+            return {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
         left = await self._adopt_titles(jobs, listing)
         left = await self._adopt_tags(left, listing)
         if not left:
@@ -295,7 +295,7 @@ class Search:
             [run for run in free if run not in later], with_workflows=with_workflows
         )
         back_to = max([listing.back_to, *(listing.made[run] for run in unread)])
-        controls = Controls(await self._owned(listing, owners))
+        controls = ListControls(await self._owned(listing, owners))
         return _Seen(listing, shown, back_to, others, waiting, in_flight, is_whole, controls)
 
     async def _doubts(
@@ -417,36 +417,36 @@ class Search:
                 pairs += _oldest_first(group, runs.values(), listing)
         return await self._adopt(jobs, pairs, guess=True)
 
-    def _judge(self, job: Wanted, seen: _Seen) -> Finding:
+    def _judge(self, job: Wanted, seen: _Seen) -> SearchResult:
         """Say what the pass tells of a job whose run was not found."""
         candidates = seen.fits.get(job.job_id, [])
         if candidates:
             note = self._why_candidates(candidates, seen)
-            return Finding("unknown", note, _shown(candidates))
+            return SearchResult("unknown", note, _shown(candidates))
         listing = seen.listing
         unknown = {
-            Reason.NO_MARKER: not job.doubt.marked,
-            Reason.NO_CLAIM: job.doubt.claimed_us is None,
-            Reason.INCOMPLETE: not seen.covers(job),
-            Reason.NO_DATE: not listing.is_dated,
+            SearchNote.NO_MARKER: not job.doubt.marked,
+            SearchNote.NO_CLAIM: job.doubt.claimed_us is None,
+            SearchNote.INCOMPLETE: not seen.covers(job),
+            SearchNote.NO_DATE: not listing.is_dated,
         }
         for reason, is_so in unknown.items():
             if is_so:
-                return Finding("unknown", reason)
+                return SearchResult("unknown", reason)
         if listing.changed < job.lost + NEWER:
-            return Finding("absent", Reason.NOTHING_NEWER)
+            return SearchResult("absent", SearchNote.NOTHING_NEWER)
         if not seen.controls.shows(job):
-            return Finding("absent", Reason.NO_CONTROL)
+            return SearchResult("absent", SearchNote.NO_CONTROL)
         is_slow = job.wait(0.0) > 0.0
-        return Finding("negative", Reason.WITHOUT_URL if is_slow else Reason.NOT_SEEN)
+        return SearchResult("negative", SearchNote.WITHOUT_URL if is_slow else SearchNote.NOT_SEEN)
 
-    def _why_candidates(self, candidates: Sequence[Fit], seen: _Seen) -> Reason:
+    def _why_candidates(self, candidates: Sequence[Fit], seen: _Seen) -> SearchNote:
         equal = [run for run, fit in candidates if fit.likeness is Likeness.EQUAL]
         if equal and self._account.is_shared:
-            return Reason.SHARED
+            return SearchNote.SHARED
         if any(seen.listing.made[run.listed] >= seen.in_flight for run in equal):
-            return Reason.IN_FLIGHT
-        return Reason.CANDIDATES
+            return SearchNote.IN_FLIGHT
+        return SearchNote.CANDIDATES
 
     async def _adopt(
         self, jobs: Sequence[Wanted], pairs: Sequence[Pair], *, guess: bool = False

@@ -13,7 +13,7 @@ import pytest
 
 from runqueue import calls, stages
 from runqueue.batches import BatchRules
-from runqueue.items import Accepted, Doubts, Lost, Searched
+from runqueue.items import Accepted, Lost, Searched, UnconfirmedPage
 from runqueue.job import JobState
 from tests.integration.clockwork import (
     CLAIM_AGE,
@@ -733,7 +733,7 @@ def test_each_job_waits_as_long_as_its_own_search_says(clock: Clockwork) -> None
 # Reading all unconfirmed jobs.
 
 
-def read(clock: Clockwork, offset: int = 0, count: int = 100) -> Doubts:
+def read(clock: Clockwork, offset: int = 0, count: int = 100) -> UnconfirmedPage:
     return clock.run(stages.read_doubts(clock.account, offset, count))
 
 

@@ -13,7 +13,7 @@ from runqueue.items import Doubtful
 from runqueue.requests import Kind
 from runqueue.spec import parse_line
 from worker.comparison import ShownRun
-from worker.controls import Controls, OwnedRun, lacks_marker
+from worker.controls import ListControls, OwnedRun, lacks_marker
 from worker.finding import Wanted, wanted
 
 JOB, OURS, OTHER = (letter * ids.ID_LENGTH for letter in "abc")
@@ -67,7 +67,7 @@ def url_with(job_id: str, attempt: int = 1) -> str:
 
 
 def test_where_titles_are_seen_to_be_kept_a_run_without_one_is_another_s() -> None:
-    controls = Controls([ours("task_v1", title=f"Prices {ids.title_marker(OURS, 3)}")])
+    controls = ListControls([ours("task_v1", title=f"Prices {ids.title_marker(OURS, 3)}")])
 
     assert lacks_marker(shown("task_v1"), controls.proven(job()))
     assert lacks_marker(shown("task_v1", request=TASK), controls.proven(job()))
@@ -75,7 +75,7 @@ def test_where_titles_are_seen_to_be_kept_a_run_without_one_is_another_s() -> No
 
 @pytest.mark.parametrize("run_type", ["task_v2", "openai_cua", None])
 def test_of_another_type_s_titles_that_says_nothing(run_type: str | None) -> None:
-    controls = Controls([ours("task_v1", title=ids.title_marker(OURS, 1))])
+    controls = ListControls([ours("task_v1", title=ids.title_marker(OURS, 1))])
 
     assert not lacks_marker(shown(run_type, request=TASK), controls.proven(job()))
 
@@ -84,13 +84,13 @@ def test_of_another_type_s_titles_that_says_nothing(run_type: str | None) -> Non
 def test_where_no_run_of_ours_shows_its_own_marker_a_missing_one_says_nothing(
     title: str | None,
 ) -> None:
-    controls = Controls([ours("task_v1", title=title)])
+    controls = ListControls([ours("task_v1", title=title)])
 
     assert not lacks_marker(shown("task_v1", request=TASK), controls.proven(job()))
 
 
 def test_a_submission_that_carried_no_marker_lacks_none() -> None:
-    controls = Controls([ours("task_v1", title=ids.title_marker(OURS, 1))])
+    controls = ListControls([ours("task_v1", title=ids.title_marker(OURS, 1))])
 
     assert not lacks_marker(shown("task_v1", request=TASK), controls.proven(job(marked=False)))
 
@@ -98,7 +98,7 @@ def test_a_submission_that_carried_no_marker_lacks_none() -> None:
 @pytest.mark.parametrize("kind", ["task", "workflow", "login", "download_files"])
 def test_where_webhooks_are_seen_to_be_shown_a_run_without_ours_is_another_s(kind: Kind) -> None:
     run_type = "task_v2" if kind == "task" else "workflow_run"
-    controls = Controls([ours(run_type, kind=kind, webhook=url_with(OURS))])
+    controls = ListControls([ours(run_type, kind=kind, webhook=url_with(OURS))])
 
     assert lacks_marker(shown(run_type, request={}), controls.proven(job(kind, webhook_url=HOOK)))
     assert not lacks_marker(shown(run_type, request={}), controls.proven(job(kind))), (
@@ -107,7 +107,7 @@ def test_where_webhooks_are_seen_to_be_shown_a_run_without_ours_is_another_s(kin
 
 
 def test_a_run_whose_request_cannot_be_read_lacks_no_webhook() -> None:
-    controls = Controls([ours("workflow_run", kind="workflow", webhook=url_with(OURS))])
+    controls = ListControls([ours("workflow_run", kind="workflow", webhook=url_with(OURS))])
     wanted_job = job("workflow", webhook_url=HOOK)
 
     assert not lacks_marker(shown("workflow_run", request=None), controls.proven(wanted_job))
@@ -118,7 +118,7 @@ def test_a_run_whose_request_cannot_be_read_lacks_no_webhook() -> None:
 
 def test_a_list_without_runs_of_ours_shows_nothing() -> None:
     for kind in BODIES:
-        assert not Controls([]).shows(job(kind))
+        assert not ListControls([]).shows(job(kind))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_list_without_runs_of_ours_shows_nothing() -> None:
 def test_a_run_of_ours_that_would_be_recognised_shows_what_the_list_is_worth(
     one: OwnedRun,
 ) -> None:
-    assert Controls([one]).shows(job())
+    assert ListControls([one]).shows(job())
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_run_of_ours_that_would_be_recognised_shows_what_the_list_is_worth(
     ],
 )
 def test_a_run_of_ours_that_would_not_be_recognised_shows_nothing(one: OwnedRun) -> None:
-    assert not Controls([one]).shows(job())
+    assert not ListControls([one]).shows(job())
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_only_runs_of_the_job_s_kind_show_it(
     seen = {
         run_type
         for run_type in ("task_v1", "task_v2", "task_v3", "openai_cua", "workflow_run")
-        if Controls(
+        if ListControls(
             [
                 ours(
                     run_type,
@@ -196,8 +196,8 @@ def test_only_runs_of_the_job_s_kind_show_it(
 def test_a_control_from_before_the_claim_shows_nothing() -> None:
     wanted_job = job()
     title = ids.title_marker(OURS, 1)
-    older = Controls([ours("task_v1", title=title, made=wanted_job.claimed - 0.1)])
-    newer = Controls([ours("task_v1", title=title, made=wanted_job.claimed)])
+    older = ListControls([ours("task_v1", title=title, made=wanted_job.claimed - 0.1)])
+    newer = ListControls([ours("task_v1", title=title, made=wanted_job.claimed)])
 
     assert (older.shows(wanted_job), older.proven(wanted_job)) == (False, frozenset())
     assert newer.shows(wanted_job)

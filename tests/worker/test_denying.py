@@ -42,7 +42,7 @@ from tests.worker.searching import (
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
 from worker.comparison import Comparison, ShownRun, compare
-from worker.search import Reason
+from worker.search import SearchNote
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
@@ -103,7 +103,7 @@ async def test_without_the_server_s_date_nothing_is_denied(
         await control(bench, request_of)
         show_lists(monkeypatch, bench, lambda page, _: dataclasses.replace(page, server_date=None))
 
-        await stays(bench, job_id, note=Reason.NO_DATE)
+        await stays(bench, job_id, note=SearchNote.NO_DATE)
 
 
 @pytest.mark.parametrize("undated", [1, 2, 3])
@@ -120,7 +120,7 @@ async def test_one_page_without_a_date_is_enough_to_deny_nothing(
             return dataclasses.replace(page, server_date=None) if number == undated else page
 
         show_lists(monkeypatch, bench, undate)
-        await stays(bench, job_id, note=Reason.NO_DATE)
+        await stays(bench, job_id, note=SearchNote.NO_DATE)
 
 
 def full_pages(page: int, _: int) -> tuple[int, int]:
@@ -150,7 +150,7 @@ async def test_of_a_list_whose_second_page_cannot_be_read_nothing_is_denied(
         show_pages(monkeypatch, bench, full_pages, full=5)
         show_lists(monkeypatch, bench, lambda page, number: trouble() if number == 2 else page)
 
-        await stays(bench, job_id, note=Reason.INCOMPLETE)
+        await stays(bench, job_id, note=SearchNote.INCOMPLETE)
 
 
 Paging = Callable[[int, int], tuple[int, int]]
@@ -218,7 +218,7 @@ async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
         ago[0] = 0.0
         job_id = await lose(bench, task(), LOST)
 
-        await stays(bench, job_id, note=Reason.NOTHING_NEWER)
+        await stays(bench, job_id, note=SearchNote.NOTHING_NEWER)
         assert bench.stats().live == 1, "the control's: nothing that is seen takes the job's slot"
 
         monkeypatch.setattr("worker.search.NEWER", 0.0)
@@ -241,10 +241,10 @@ async def test_times_that_are_ahead_of_the_server_s_own_show_nothing_newer(
             return dataclasses.replace(page, runs=tuple(runs))
 
         show_lists(monkeypatch, bench, ahead)  # a server that tells local time for UTC
-        await stays(bench, job_id, note=Reason.NOTHING_NEWER)
+        await stays(bench, job_id, note=SearchNote.NOTHING_NEWER)
 
 
-# Controls.
+# ListControls.
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ async def test_a_control_of_another_kind_shows_nothing(
         job_id = await lose(bench, request_of, LOST)
         await control(bench, other)
 
-        await stays(bench, job_id, note=Reason.NO_CONTROL)
+        await stays(bench, job_id, note=SearchNote.NO_CONTROL)
 
 
 @each_request
@@ -272,7 +272,7 @@ async def test_a_run_of_somebody_else_is_no_control(
         await bench.api.run_task(prompt="x", url=ENDLESS, engine="skyvern-2.0")
         await bench.api.run_workflow(workflow_id="wpid_2")
 
-        await stays(bench, job_id, note=Reason.NO_CONTROL)
+        await stays(bench, job_id, note=SearchNote.NO_CONTROL)
 
 
 @pytest.mark.parametrize("request_of", [task_v2(), flow()], ids=["a task 2.0", "a workflow"])
@@ -288,7 +288,7 @@ async def test_a_control_that_would_not_be_recognised_shows_nothing(
             return {name: rewritten.get(name, value) for name, value in shown.items()}
 
         show_requests(monkeypatch, bench, rewrite)
-        await stays(bench, job_id, note=Reason.NO_CONTROL)
+        await stays(bench, job_id, note=SearchNote.NO_CONTROL)
 
 
 async def test_a_run_that_was_told_by_its_request_alone_is_no_control(
@@ -300,7 +300,7 @@ async def test_a_run_that_was_told_by_its_request_alone_is_no_control(
         await look(bench, only=[found])
         assert bench.job(found).state is JobState.RUNNING
 
-        await stays(bench, job_id, note=Reason.NO_CONTROL)
+        await stays(bench, job_id, note=SearchNote.NO_CONTROL)
 
 
 async def test_a_control_that_is_listed_without_its_title_is_recognised_by_its_request(
@@ -344,7 +344,7 @@ async def test_where_titles_are_lost_equal_runs_are_candidates(
             return dataclasses.replace(page, runs=tuple(runs))
 
         show_lists(monkeypatch, bench, untitled)
-        await stays(bench, job_id, note=Reason.CANDIDATES)
+        await stays(bench, job_id, note=SearchNote.CANDIDATES)
         assert set(candidates(bench, job_id)) == {first, second}
 
 
@@ -368,7 +368,7 @@ async def test_a_run_that_cannot_be_read_may_be_the_job_s(
             return dataclasses.replace(reading, outcome=ReadClass.TROUBLE, body=b"")
 
         monkeypatch.setattr(bench.account.client, "get_run", get_run)
-        await stays(bench, job_id, note=Reason.CANDIDATES)
+        await stays(bench, job_id, note=SearchNote.CANDIDATES)
         (candidate,) = candidates(bench, job_id).values()
         assert candidate["run_id"] == run["run_id"]
         assert set(candidate["equal"]) <= {"workflow_id"}
@@ -388,7 +388,7 @@ async def test_of_more_equal_runs_than_jobs_none_is_adopted(
             await make(**fields)
         await control(bench, request_of)
 
-        await stays(bench, job_id, note=Reason.CANDIDATES)
+        await stays(bench, job_id, note=SearchNote.CANDIDATES)
         assert len(candidates(bench, job_id)) == runs
 
 
@@ -406,7 +406,7 @@ async def test_a_run_that_two_unequal_jobs_may_have_made_is_adopted_by_neither(
         [run] = await bench.runs()
         await control(bench, task_v2())
 
-        await stays(bench, *jobs, note=Reason.CANDIDATES)
+        await stays(bench, *jobs, note=SearchNote.CANDIDATES)
         for job_id in jobs:
             assert set(candidates(bench, job_id)) == {run["run_id"]}
 
@@ -421,7 +421,7 @@ async def test_a_run_that_may_just_as_well_be_an_unequal_job_s_is_not_adopted(
         # The server shows a default of its own: the run's own job is not sure that it is its own.
         show_requests(monkeypatch, bench, lambda shown: {**shown, "max_steps": 10})
 
-        await stays(bench, plain, with_steps, note=Reason.CANDIDATES)
+        await stays(bench, plain, with_steps, note=SearchNote.CANDIDATES)
 
 
 async def test_runs_are_counted_back_to_the_claim_of_the_oldest_equal_job(
@@ -462,7 +462,7 @@ async def test_an_equal_run_made_since_a_submission_under_way_is_not_adopted(
         assert (await bench.account.send(stages.claim("default", "other", "c1", 10, 0))).items
         run = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
 
-        await stays(bench, job_id, note=Reason.IN_FLIGHT)
+        await stays(bench, job_id, note=SearchNote.IN_FLIGHT)
         assert set(candidates(bench, job_id)) == {run}
         assert bench.job(waiting).state is JobState.SUBMITTING
 
@@ -474,7 +474,7 @@ async def test_in_an_account_that_is_shared_counting_denies_nothing(
         jobs = [await lose(bench, task_v2(), outcome) for outcome in (MADE, LOST)]
         await control(bench, task_v2())
 
-        await stays(bench, *jobs, note=Reason.SHARED)
+        await stays(bench, *jobs, note=SearchNote.SHARED)
 
 
 async def test_a_job_that_waits_with_a_broken_request_may_be_any_run_s_and_keeps_none_from_its_end(
@@ -492,8 +492,8 @@ async def test_a_job_that_waits_with_a_broken_request_may_be_any_run_s_and_keeps
 
         states = [record(bench, job, "state") for job in (broken, job_id)]
         assert states == ["unconfirmed", "unconfirmed"]
-        assert record(bench, broken, "search_note") == Reason.UNREADABLE
-        assert record(bench, job_id, "search_note") == Reason.CANDIDATES
+        assert record(bench, broken, "search_note") == SearchNote.UNREADABLE
+        assert record(bench, job_id, "search_note") == SearchNote.CANDIDATES
         assert bench.job(lost).state is JobState.RUNNING, "it had no run, and was submitted again"
 
 
@@ -635,7 +635,7 @@ async def test_an_old_job_that_the_list_does_not_reach_back_to_keeps_no_other_fr
 
         assert bench.job(young).state is JobState.READY
         assert bench.job(old).state is JobState.UNCONFIRMED
-        assert record(bench, old, "search_note") == Reason.INCOMPLETE
+        assert record(bench, old, "search_note") == SearchNote.INCOMPLETE
 
 
 async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_open(
@@ -657,7 +657,7 @@ async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_op
 
         assert bench.job(young).state is JobState.READY
         assert bench.job(old).state is JobState.UNCONFIRMED
-        assert record(bench, old, "search_note") == Reason.INCOMPLETE
+        assert record(bench, old, "search_note") == SearchNote.INCOMPLETE
 
         await look(bench, 4)
 
@@ -734,7 +734,7 @@ async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_it
         await look(bench, only=[jobs[3]])
 
         assert len(offsets) >= 2
-        assert record(bench, jobs[3], "search_note") == Reason.CANDIDATES
+        assert record(bench, jobs[3], "search_note") == SearchNote.CANDIDATES
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 100])
