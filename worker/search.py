@@ -1,12 +1,12 @@
 """Searching for the runs of unconfirmed jobs: one pass over what the server lists.
 
-SearchResult is by marker wherever one is seen (a title in the list, a webhook's URL in the run's own
-request, a tag), else by comparing requests (`comparison.py`). That a job has *no* run is believed
-only of a list that is complete back to its claim and dated by the server, that shows something
-newer than the loss and runs of ours of the same kind (`controls.py`), and in which every run
-without an owner is told apart from the job's: by a marker of another attempt, by a difference, or
-by having no marker where runs of ours are seen to have theirs. Anything less cannot be told: the
-job stays, with the runs that may be its own.
+A run is found by its marker wherever that is seen (a title in the list, a webhook's URL in the
+run's own request, a tag), else by comparing requests (`comparison.py`). That a job has *no* run is
+believed only of a list that is complete back to its claim and dated by the server, that shows
+something newer than the loss and a run of ours of the same kind that was made after the claim
+(`controls.py`), and in which every run without an owner is told apart from the job's: by a marker
+of another attempt, by a difference, or by having no marker where newer runs of ours are seen to
+have theirs. Anything less cannot be told: the job stays, with the runs that may be its own.
 """
 
 import asyncio
