@@ -43,7 +43,7 @@ def everywhere(desk: Desk) -> None:
     desk.end([running(desk, done)])
     desk.dead([line("dead")])
     desk.unconfirmed([lost])
-    desk.run("unconfirmed", "adopt", *desk.unconfirmed([follows]), "tsk_1")
+    desk.run("unconfirmed", "adopt", *desk.unconfirmed([follows]), "tsk_1", "--yes")
     running(desk, submitting)
     ready(desk, line("scheduled", delay=60), line("ready"), line("shop", group="shop"))
 

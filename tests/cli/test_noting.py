@@ -106,7 +106,7 @@ def test_a_command_for_many_is_noted_with_how_many(
     ("given", "command", "what", "detail"),
     [
         (dead, "dead replay {}", "replay", "ready again"),
-        (unconfirmed, "unconfirmed adopt {} tsk_7", "adopt", "follows its run: tsk_7"),
+        (unconfirmed, "unconfirmed adopt {} tsk_7 --yes", "adopt", "follows its run: tsk_7"),
         (unconfirmed, "unconfirmed fail {} --why looked", "fail", "settled: looked"),
         (waiting, "cancel {}", "cancel_job", CANCELED.format(1, 0, 0)),
         (

@@ -33,7 +33,7 @@ def test_unconfirmed_jobs_are_named_by_custom_id(desk: Desk, command: str, state
 def test_a_run_is_adopted_by_a_custom_id(desk: Desk) -> None:
     (job_id,) = desk.unconfirmed([line("a")])
 
-    assert desk.run("unconfirmed", "adopt", "a", "tsk_1").exit_code == 0
+    assert desk.run("unconfirmed", "adopt", "a", "tsk_1", "--yes").exit_code == 0
 
     assert desk.queue.get(job_id).run_id == "tsk_1"
 
@@ -52,7 +52,7 @@ def test_a_run_is_adopted_by_a_custom_id(desk: Desk) -> None:
 def test_the_namespace_of_a_custom_id_is_given_beside_it(desk: Desk, command: list[str]) -> None:
     desk.dead([line("a", namespace="shop")])
     desk.unconfirmed([line("b", namespace="shop")])
-    yes = [] if "adopt" in command else ["--yes"]
+    yes = ["--yes"]
 
     assert desk.run(*command, *yes).exit_code == 3
     assert desk.states() == {"dead": 1, "unconfirmed": 1}

@@ -61,7 +61,7 @@ async def test_both_pages_are_served_with_the_promised_names_and_tell_what_happe
     async with working(client, redis_url, max_concurrent_runs=7) as bench:
         secret = TaskNames()
         job_ids = await bench.submitted(2, url=INSTANT, group=secret.group)
-        await bench.api.fault({"status": 422, "body": {"detail": secret.words}}, times=1)
+        await bench.api.fault({"status": 400, "body": {"detail": secret.words}}, times=1)
         bench.enqueue()
         await bench.one_pass("submit")
         await bench.one_pass("poll")

@@ -86,7 +86,7 @@ async def test_a_submission_that_is_refused_is_an_error_in_a_word(
 ) -> None:
     with collected() as spans:
         async with working(client, redis_url) as bench:
-            await bench.api.fault({"status": 422, "body": {"detail": "words"}}, times=1)
+            await bench.api.fault({"status": 400, "body": {"detail": "words"}}, times=1)
             bench.enqueue()
             await bench.one_pass("submit")
 

@@ -10,7 +10,10 @@ from runqueue import JobState
 from tests.worker.working import INSTANT, KEYS, Bench, start, working
 
 RUN_TASK = {"route": "run_task"}
-UNPROCESSABLE: dict[str, Any] = {"status": 422, "body": {"detail": "max_steps is too large"}}
+UNPROCESSABLE: dict[str, Any] = {
+    "status": 422,
+    "body": {"detail": [{"loc": ["body", "max_steps"], "msg": "too large", "type": "x"}]},
+}
 BROKEN: dict[str, Any] = {"status": 500, "body": {"error": "Unexpected"}}
 
 
