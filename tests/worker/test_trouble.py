@@ -207,7 +207,7 @@ async def test_twenty_refusals_in_a_row_hold_the_account_and_spare_the_queue(
         dead = stats.states[JobState.DEAD]
         assert 20 <= dead <= 28
         assert stats.states[JobState.READY] == 100 - dead
-        assert "in a row: refused, max_steps is too large" in (stats.hold_reason or "")
+        assert "in a row: refused, body.max_steps: too large" in (stats.hold_reason or "")
         assert 59 < stats.hold_seconds <= 60
 
 
