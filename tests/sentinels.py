@@ -82,7 +82,7 @@ def watched(folder: Path) -> Iterator[Watched]:
         for server in made.sentinels:
             server.start()
         until(lambda: all(server.answers() for server in every), 20, "the sentinels to start")
-        until(lambda: all(map(_knows_all, made.sentinels)), 30, "the sentinels to know all")
+        until(lambda: all(map(_knows_all, made.sentinels)), 90, "the sentinels to know all")
         yield made
     finally:
         for server in every:
