@@ -88,15 +88,19 @@ def test_tags_are_set_replaced_removed_and_found(
         client.agent.get_run_tags("wr_1")
 
 
-def test_a_session_is_opened_read_extended_and_closed(client: Skyvern) -> None:
+def test_a_session_is_opened_read_extended_and_closed(client: Skyvern, target: Target) -> None:
     made = client.agent.create_browser_session(timeout=5)
     assert client.agent.get_browser_session(made.browser_session_id).timeout == 5
-    longer = client.agent.extend_browser_session(made.browser_session_id, additional_minutes=10)
-    assert longer.timeout == 15
+    if target.version == "1.0.40":
+        with pytest.raises(NotSupported):
+            client.agent.extend_browser_session(made.browser_session_id, additional_minutes=10)
+    else:
+        longer = client.agent.extend_browser_session(made.browser_session_id, additional_minutes=10)
+        assert longer.timeout == 15
     client.agent.close_browser_session(made.browser_session_id)
     client.agent.close_browser_session(made.browser_session_id)
     assert client.agent.get_browser_session(made.browser_session_id).completed_at is not None
-    with pytest.raises(ConflictError):
+    with pytest.raises(NotSupported if target.version == "1.0.40" else ConflictError):
         client.agent.extend_browser_session(made.browser_session_id, additional_minutes=10)
     with pytest.raises(NotFoundError):
         client.agent.get_browser_session("pbs_1")

@@ -267,3 +267,19 @@ async def test_a_list_call_takes_a_permit_of_the_account_s_calls(
         await list_now(bench)
 
         assert bench.stats().permits["request"] == before - 1
+
+
+async def test_a_server_that_knows_no_paused_runs_is_asked_for_the_others(
+    client: redis.Redis, redis_url: str
+) -> None:
+    """Skyvern 1.0.40 refuses the whole list with 422 for that one word."""
+    async with working(client, redis_url, simulator={"version": "1.0.40"}) as bench:
+        await listed(bench)
+
+        await list_now(bench)
+        assert await bench.calls("list_runs") == 2
+        await list_now(bench)
+
+        assert await bench.calls("list_runs") == 3, "the refusal is remembered"
+        assert await bench.calls("get_run") == 0
+        assert lists_are_on(bench)
