@@ -57,12 +57,11 @@ def unknown_status(lab: Lab, jobs: int) -> None:
     "half of the runs hang; they may take 8 s",
     jobs=20,
     simulator=_RUNS,
-    settings={"RUNQUEUE_MAX_RUN_SECONDS": "8"},
 )
 def never_ends(lab: Lab, jobs: int) -> None:
     """It is canceled, its end confirmed, and its job failed."""
     lab.worker().start()
-    hung = lab.hand_in(jobs // 2, prefix="hung", plan={"sim_end": "never"})
+    hung = lab.hand_in(jobs // 2, prefix="hung", plan={"sim_end": "never"}, max_run_seconds=8)
     lab.hand_in(jobs - jobs // 2)
     lab.settle()
     reasons = [job.reason or "" for job in lab.queue.get_many(hung) if job]

@@ -11,7 +11,7 @@ from faults.workers import Worker
 from runqueue.keys import Keys
 
 #: Seconds after a death in which its claims are in unconfirmed, and ready again without a run.
-TAKEN_OVER, READY_AGAIN = 17.0, 80.0
+TAKEN_OVER, READY_AGAIN = 17.0, 120.0
 _ROUNDS = 3
 #: Seconds: more than a submission's time, a claim's and all margins for clocks together.
 _LONG = 155.0
@@ -38,7 +38,7 @@ def _rounds(
         lab, jobs: as always.
         spring: sets the trap.
         claimed: whether claims are left then.
-        later: jobs that come after the last kill.
+        later: jobs that come once the claims of the dead are in doubt.
 
     Returns:
         When the last was killed (monotonic seconds).
@@ -52,11 +52,11 @@ def _rounds(
         killed = _kill_at(worker, trap)
     left = lab.count("submitting")
     lab.expect(bool(left) == claimed, f"the dead left {left} claims")
-    if later:
-        lab.hand_in(later, prefix="later")
     lab.worker().start()
     if claimed:
         _time_takeover(lab, killed)
+    if later:
+        lab.hand_in(later, prefix="later")
     lab.settle()
     return killed
 
