@@ -42,6 +42,9 @@ CONTROL_EVERY = 3
 #: Seconds until a job that is still unconfirmed counts as one that does not settle: a task without
 #: URL alone waits for 15 minutes.
 SETTLE_SECONDS = float(os.environ.get("SETTLE_SECONDS", "1500"))
+#: Seconds between the runs that the account goes on to make while losses settle: a job that was
+#: lost after everything else waits for one, and a busy server loses a control's own answer.
+TRAFFIC_EVERY = 60.0
 #: Candidates that a job names at most.
 MOST_NAMED = 5
 #: Seconds for all submissions of a phase; a server takes four a second on two cores.
@@ -199,6 +202,7 @@ class Judge:
         self.outcome = Outcome(server)
         self._random = random.Random(17)
         self._sets: list[JobSet] = []
+        self._traffic: list[JobSet] = []
         self._numbers = iter(range(1_000_000))
         self._kinds = [kind for kind in kinds if self._is_taken(kind)]
 
@@ -237,7 +241,7 @@ class Judge:
 
     def _attribute(self, proxy: LossyProxy, runs: set[str]) -> None:
         """Find whose the runs are whose answers the proxy itself did not get, by what they show."""
-        keys = {each.key for each in self._sets}
+        keys = {each.key for each in (*self._sets, *self._traffic)}
         for run_id in runs - {s.run_id for s in proxy.submissions}:
             answer = self.target.get(f"/v1/runs/{run_id}")
             shown = orjson.loads(answer.content).get("run_request") or {}
@@ -281,6 +285,11 @@ class Judge:
         return killed + rest
 
     def _set(self, kind: RequestKind, name: str, losses: list[Loss]) -> JobSet:
+        made = self._made(kind, name, losses)
+        self._sets.append(made)
+        return made
+
+    def _made(self, kind: RequestKind, name: str, losses: list[Loss]) -> JobSet:
         token = f"rqt-{next(self._numbers)}-z"
         workflow = ""
         template = orjson.dumps(kind.body).decode()
@@ -290,9 +299,7 @@ class Judge:
         body = filled(kind.body, token, workflow)
         key = token if "{t}" in template else workflow
         lines = [{"kind": kind.kind, "body": body} for _ in losses]
-        made = JobSet(kind, name, key, losses, lines)
-        self._sets.append(made)
-        return made
+        return JobSet(kind, name, key, losses, lines)
 
     def _enqueue(self, queue: RunQueue, jobs: Sequence[JobOfSet]) -> None:
         """Submit jobs to the queue, in their order."""
@@ -331,16 +338,37 @@ class Judge:
             "every submission to reach the proxy",
         )
 
+    def _go_on(self, queue: RunQueue) -> None:
+        """Make a run of each sort, as an account that is in use does; the table leaves them out."""
+        sorts = {(kind.kind, kind.body.get("engine")): kind for kind in reversed(self._kinds)}
+        made = [self._made(kind, NOT_LOST, [Loss.NONE]) for kind in sorts.values()]
+        self._traffic += made
+        self._enqueue(queue, [(each, each.lines[0]) for each in made])
+
+    def _end_traffic(self, queue: RunQueue) -> None:
+        """Wait until none of these runs is being made: the runs are about to be counted."""
+        ids = [job_id for each in self._traffic for job_id in each.job_ids]
+        under_way = {JobState.SCHEDULED, JobState.READY, JobState.SUBMITTING}
+        until(
+            lambda: not any(job.state in under_way for job in _read(queue, ids).values()),
+            SUBMIT_SECONDS,
+            "the account's other runs to be made",
+        )
+
     def _wait(self, queue: RunQueue) -> dict[str, Job]:
         """Wait until every job has a run and is over, or the time is up; return all jobs."""
         ids = [job_id for each in self._sets for job_id in each.job_ids]
         give_up = time.monotonic() + SETTLE_SECONDS
-        reported = 0.0
+        reported = went_on = time.monotonic()
         while True:
             found = _read(queue, ids)
             open_jobs = [job for job in found.values() if job.run_id is None and not _is_over(job)]
             if not open_jobs or time.monotonic() > give_up:
+                self._end_traffic(queue)
                 return found
+            if time.monotonic() > went_on + TRAFFIC_EVERY:
+                went_on = time.monotonic()
+                self._go_on(queue)
             if time.monotonic() > reported + 60:
                 reported = time.monotonic()
                 print(f"  {len(open_jobs)} of {len(ids)} jobs without a run", file=sys.stderr)
