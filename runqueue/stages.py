@@ -267,9 +267,15 @@ def permits(account: str, want: int) -> Call[tuple[int, float]]:
     return Call(load("permits"), account, [want], parse)
 
 
-def recovered(account: str, recover_from_us: int) -> Call[bool]:
-    """Say that every run of the claims that Redis lost was looked for."""
-    return Call(load("recovered"), account, [recover_from_us], bool)
+def recovered(account: str, recover_from_us: int, recover_since_us: int) -> Call[bool]:
+    """Report that the runs of all claims that Redis may have lost were adopted.
+
+    Args:
+        account: the account.
+        recover_from_us: since when runs were listed, as `reconcile_claim` said it.
+        recover_since_us: when the change of server was noticed, likewise.
+    """
+    return Call(load("recovered"), account, [recover_from_us, recover_since_us], bool)
 
 
 def drop_strays(account: str, run_ids: Sequence[str]) -> Call[int]:

@@ -131,7 +131,9 @@ class ReconcilePump(Pump):
         if left:
             return
         if complete and not unknown:
-            await self.account.send(stages.recovered(self.account.name, since_us))
+            await self.account.send(
+                stages.recovered(self.account.name, since_us, loss.recover_since_us)
+            )
             log.warning("lost_claims_recovered", account=self.account.name, runs=len(free))
         else:
             log.warning(

@@ -12,8 +12,8 @@ from runqueue import QueueFull
 
 _RUNS = ("--duration", "2", "--duration-spread", "0.5")
 _PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
-#: Seconds after Redis' return within which work goes on; and where it came back without claims
-#: that were made: what may still be on its way is waited for, and then the runs are listed.
+#: Seconds after a fault within which work goes on where the same Redis server answers; and where
+#: another one does: what may still be on its way is waited for, and then the runs are listed.
 AGAIN, RECOVERED = 10.0, 120.0
 _PARTITION = 60.0
 
@@ -31,13 +31,13 @@ def _away(lab: Lab, number: int, seconds: float = 3.0) -> None:
     time.sleep(seconds)
     lab.valkey.start()
     lab.mend()
-    lab.goes_on(AGAIN)
+    lab.goes_on(RECOVERED)
     lab.settle()
 
 
 @experiment("Redis restart", "SIGTERM, away for 3 s", jobs=200, simulator=_RUNS, settings=_PACED)
 def restart(lab: Lab, jobs: int) -> None:
-    """Work pauses, and goes on when the workers have said what they remember."""
+    """Work pauses, and goes on when the runs since the last tick were listed."""
     _at_work(lab, jobs)
     _away(lab, signal.SIGTERM)
 

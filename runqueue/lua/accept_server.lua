@@ -5,9 +5,8 @@
 local f = redis.call('HMGET', META, 'run_id', 'recover_from')
 if not f[1] then return 0 end
 if f[2] then
-  redis.call('HSET', META, 'run_id', this_server())
-  redis.call('HDEL', META, 'moved', 'moved_at')
+  remember_server()
 else
-  accept(this_server())
+  accept()
 end
 return 1

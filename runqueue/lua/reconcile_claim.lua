@@ -15,7 +15,7 @@ local refused = board_enter('reconcile', process, tick_us)
 if refused then return refused end
 
 local recover = redis.call('HMGET', META, 'recover_from', 'recover_since')
-local recover_from = recover[1] or '0'
+local recover_from = recover[2] and recover[1] or '0'
 local reply, leased = {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', RECONCILE, '-inf', int(NOW), 'LIMIT', 0, want)) do
   if tell_doubt(reply, id) then
