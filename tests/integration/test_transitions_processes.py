@@ -472,7 +472,7 @@ def test_an_owner_who_vouches_does_not_end_a_recovery(clock: Clockwork) -> None:
     clock.claimed()
     clock.another_server()
     clock.heartbeat("p9", 99, first=True)
-    assert clock.run(calls.accept_server(clock.account))
+    assert clock.run(calls.accept_server(clock.account, is_latest=True))
     assert clock.client.hexists(clock.key("meta"), "recover_from")
     assert not clock.claim().items, "held until the lost runs were looked for"
 
@@ -503,7 +503,7 @@ def test_a_process_that_was_cut_off_three_times_did_not_die_of_the_job(clock: Cl
 
 def test_a_server_whose_owner_vouches_for_it_is_trusted_at_once(clock: Clockwork) -> None:
     jobs = moved(clock)
-    assert clock.run(calls.accept_server(clock.account))
+    assert clock.run(calls.accept_server(clock.account, is_latest=True))
     assert [job.job_id for job in clock.claim().items] == jobs[5:]
 
 
