@@ -77,17 +77,22 @@ local function begin_recovery(what)
   hold_for_recovery(what)
 end
 
+local function call_a_person(why)
+  local reason = string.match(redis.call('HGET', META, 'hold_reason') or '', '^[^:]*')
+  redis.call('HSET', META, 'hold_kind', 'person', 'hold_until', int(NOW + FOR_A_PERSON), 'hold_reason',
+    reason .. ': ' .. why .. '; check the runs of the last minutes, then `runqueue resume`')
+end
+
 local function keep_recovering(since)
   if not since or since > NOW then
     count_from_now()
     since = NOW
   end
-  local f = redis.call('HMGET', META, 'hold_until', 'hold_reason', 'hold_kind')
+  local f = redis.call('HMGET', META, 'hold_until', 'hold_kind')
   local left = tonumber(f[1] or 0) - NOW
-  if f[3] == 'person' then return end
+  if f[2] == 'person' then return end
   if NOW - since > TOO_LONG then
-    redis.call('HSET', META, 'hold_kind', 'person', 'hold_until', int(NOW + FOR_A_PERSON), 'hold_reason',
-      (f[2] or '') .. ', which failed so far: check the runs of the last minutes, then `runqueue resume`')
+    call_a_person('the list of runs could not be read')
   elseif left < 0 or left > TAKES then
     redis.call('HSET', META, 'hold_until', int(NOW + TAKES_LONGER))
   end
