@@ -118,8 +118,12 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
     # Both may hold a password.
     redis_url: str | None = Field(None, repr=False)
     broker_url: str | None = Field(None, repr=False)
-    #: Seconds an unconfirmed job is left to resolve itself before it is acted on.
-    unconfirmed_grace_seconds: Seconds = 30
+    #: Seconds from which on a search that finds no run of an unconfirmed job counts. The second one
+    #: comes half a minute later: a server may take 60 s to answer a submission, and so to make its
+    #: run, and what is made after that search is made twice.
+    unconfirmed_grace_seconds: Annotated[
+        float, Field(ge=30, le=86_400 * 30, allow_inf_nan=False)
+    ] = 30
     #: Whether submissions carry a marker (in a task's title, in a webhook URL) that finds their
     #: runs when an answer is lost. Without it such jobs wait for people.
     correlation: bool = True
