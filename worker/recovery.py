@@ -21,7 +21,7 @@ from runqueue.items import Accepted, Taken
 from runqueue.requests import Kind
 from worker.account import AccountLink
 from worker.comparison import Likeness, ShownRun, compare
-from worker.finding import markers_of
+from worker.finding import markers_of, own_markers
 from worker.runs import Listing, Runs
 
 log = structlog.get_logger()
@@ -103,7 +103,8 @@ class Recovery:
     async def _sort(self, listing: Listing, since: float) -> tuple[list[ShownRun], list[ShownRun]]:
         """Return the runs without an owner that show a marker, and those that may be ours, too.
 
-        Where runs of a type show their markers in their titles, one without is not ours.
+        One whose marker names another queue is neither. Where runs of a type show their markers in
+        their titles, one without is not ours.
         """
         owners = await self._runs.owners(listing.made)
         titled = {run.run_type for run in listing.made if ids.markers_in(run.title or "")}
@@ -119,12 +120,13 @@ class Recovery:
             )
         ]
         shown = await self._runs.shown(free, with_workflows=True)
-        marked = [run for run in shown if _markers(run)]
-        return marked, [run for run in shown if not _markers(run)]
+        marked = [run for run in shown if own_markers(run, self._account.queue_name)]
+        unmarked = [run for run in shown if not _names_any(run)]
+        return marked, unmarked
 
     async def _adopt(self, run: ShownRun) -> None:
-        for job_id, attempt in _markers(run):
-            listed = run.listed
+        listed = run.listed
+        for job_id, attempt in own_markers(run, self._account.queue_name):
             await self._record([Accepted(job_id, attempt, listed.run_id, listed.status, 0)])
 
     async def _suspect(self, loss: Taken, unmarked: Sequence[ShownRun], *, found: bool) -> str:
@@ -178,8 +180,9 @@ class Recovery:
                     await asyncio.sleep(0)  # comparing large requests takes milliseconds
 
 
-def _markers(run: ShownRun) -> set[tuple[str, int]]:
-    return markers_of(run.request or {}) | ids.markers_in(run.listed.title or "")
+def _names_any(run: ShownRun) -> bool:
+    """Say whether a run shows a marker, of whatever queue."""
+    return bool(markers_of(run.request or {}) or ids.markers_in(run.listed.title or ""))
 
 
 def _read(stored: bytes) -> tuple[bytes, Kind | None, dict[str, Any]]:

@@ -7,10 +7,23 @@ import redis
 
 from api_client import ListClass, RunPage
 from runqueue import JobState, ids
-from tests.worker.searching import control, look, no_waiting, record, show_requests, task, task_v2
+from runqueue.operate import Operations
+from tests.worker.searching import (
+    LOST,
+    MADE,
+    control,
+    look,
+    lose,
+    no_waiting,
+    record,
+    show_requests,
+    task,
+    task_v2,
+)
 from tests.worker.working import ENDLESS, KEYS, Bench, working
 
 MINUTE = 60_000_000
+HOOK = "https://hook.test/"
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
@@ -182,3 +195,56 @@ async def test_without_a_list_the_account_stays_held_and_one_that_will_not_come_
             await bench.one_pass("reconcile")
 
         assert bench.stats().hold_kind == kind
+
+
+@pytest.mark.parametrize(
+    ("queues", "is_ours"),
+    [(("a", "b"), False), (("", "b"), False), (("a", "a"), True), (("a", ""), True)],
+)
+@pytest.mark.parametrize("carrier", ["title", "webhook_url"])
+async def test_a_run_whose_marker_names_another_queue_is_nobody_s_orphan_here(
+    client: redis.Redis, redis_url: str, queues: tuple[str, str], is_ours: bool, carrier: str
+) -> None:
+    ours, theirs = queues
+    async with working(client, redis_url, settings={"queue_name": ours}) as bench:
+        await lost_claims(bench, ago=60, remembered=True)
+        job_id = ids.new_id("default")
+        url = f"{HOOK}?{ids.url_marker(job_id, 1, theirs)}"
+        title = ids.title_marker(job_id, 1, theirs)
+        shown = {"title": title} if carrier == "title" else {"webhook_url": url}
+        run_id = await bench.api.run_task(url=ENDLESS, **shown)
+
+        await bench.one_pass("reconcile")
+
+        orphans = [stray.run_id for stray in Operations(bench.queue).strays()]
+        assert orphans == ([run_id] if is_ours else [])
+        assert not is_held(bench)
+
+
+async def test_another_queue_s_run_is_not_adopted_by_the_job_that_has_the_same_id(
+    client: redis.Redis, redis_url: str
+) -> None:
+    named: dict[str, Any] = {"settings": {"queue_name": "a"}}
+    async with working(client, redis_url, **named) as bench:
+        job_id = await lose(bench, task(), LOST)
+        await bench.api.run_task(url=ENDLESS, title=ids.title_marker(job_id, 1, "b"))
+
+        await look(bench)
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
+
+        run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(job_id, 1, "a"))
+        await look(bench)
+        assert bench.job(job_id).run_id == run_id
+
+
+async def test_submissions_carry_the_name_of_the_queue_and_are_found_by_it(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, settings={"queue_name": "a"}) as bench:
+        job_id = await lose(bench, task(webhook_url=f"{HOOK}?x=1"), MADE)
+        [run] = await bench.runs()
+        assert run["title"] == f"[rq:{job_id}.1.a]"
+
+        await look(bench)
+
+        assert bench.job(job_id).run_id == run["run_id"]
