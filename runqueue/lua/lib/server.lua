@@ -27,8 +27,9 @@ local function is_server_of(run_id, replid)
   local info = replication()
   local id = replication_id(info)
   if replid == id and id ~= '' then return true end
-  local was_replica = replid and not string.find(info, 'master_replid2:0+%s')
-  if run_id ~= this_server() or was_replica then return false end
+  if run_id ~= this_server() then return false end
+  if id == '' then return true end -- it tells of no replication
+  if replid and not string.find(info, 'master_replid2:0+%s') then return false end
   redis.call('HSET', META, 'replid', id)
   return true
 end
