@@ -9,8 +9,8 @@
 -- gets its first replica makes one, too, or that has had none for an hour: then it has no second id of a time as
 -- a replica, and its run_id is the same.
 -- Fields of meta: run_id, replid (of the server that is known), recover_from (runs since then are listed; not there =
--- nothing is being recovered), recover_since (when the change was noticed; not there = the clock is not sure yet), remembered (the highest claim sequence
--- that a process saw).
+-- nothing is being recovered), recover_since (when the change was noticed; not there = the clock is not sure yet),
+-- remembered (the highest claim sequence that a process saw and this server does not know).
 local MARGIN = 5500000 -- `tick_at` is half a second ahead, and five seconds are for clocks that differ
 local LONGEST_RUN = 7200000000 -- the default of RUNQUEUE_MAX_RUN_SECONDS
 -- How long a recovery takes as a rule, by how much it is then said to take longer, and when a person is called.
