@@ -118,11 +118,19 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
     # Both may hold a password.
     redis_url: str | None = Field(None, repr=False)
     broker_url: str | None = Field(None, repr=False)
-    #: Seconds an unconfirmed job is left to resolve itself before it is acted on.
-    unconfirmed_grace_seconds: Seconds = 30
+    #: Seconds from which on a search that finds no run of an unconfirmed job counts. The second one
+    #: comes half a minute later: a server may take 60 s to answer a submission, and so to make its
+    #: run, and what is made after that search is made twice.
+    unconfirmed_grace_seconds: Annotated[
+        float, Field(ge=30, le=86_400 * 30, allow_inf_nan=False)
+    ] = 30
     #: Whether submissions carry a marker (in a task's title, in a webhook URL) that finds their
     #: runs when an answer is lost. Without it such jobs wait for people.
     correlation: bool = True
+    #: What the marker calls this queue, beside the job and the attempt: where several queues submit
+    #: to one Skyvern organization, none takes another's runs for its own. Configured, not kept in
+    #: Redis, with which it would be lost when it is needed; empty = no name.
+    queue_name: str = ""
     #: Whether workflow runs carry the marker as an entry of `run_metadata`, too, of which newer
     #: servers make a tag of the run; only with `correlation`.
     run_tags: bool = True
@@ -140,6 +148,13 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
     #: Seconds a stopping worker gives the calls on the wire.
     drain_seconds: Seconds = 25
     log_level: str = "INFO"
+
+    @field_validator("queue_name")
+    @classmethod
+    def _is_name(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value):
+            raise ValueError("expected up to 32 lower-case letters, digits, - and _")
+        return value
 
     @field_validator("skyvern_api_key")
     @classmethod

@@ -111,6 +111,19 @@ class Valkey:
                 raise RuntimeError(f"valkey did not start, see {self.folder / 'valkey.log'}")
             time.sleep(0.02)
 
+    def start_embedded(self) -> None:
+        """Start it by `runqueue server`, on the same port; end that with SIGTERM alone."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "port").write_text(f"{self.port}\n")
+        command = [sys.executable, "-m", "runqueue.cli", "server", "--dir", str(self.folder)]
+        with (self.folder / "owner.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        give_up = time.monotonic() + _START_SECONDS
+        while not self.answers():
+            if time.monotonic() > give_up or self.process.poll() is not None:
+                raise RuntimeError(f"the server did not start, see {self.folder / 'owner.log'}")
+            time.sleep(0.02)
+
     def answers(self) -> bool:
         """Tell whether it answers, and is not loading its file."""
         try:
@@ -129,6 +142,28 @@ class Valkey:
             self.process.send_signal(number)
             self.process.wait(30)
             self.process = None
+
+    def follow(self, primary: "Valkey") -> None:
+        """Become a replica of another server, and wait until its data is here."""
+        with self.client() as client, primary.client() as source:
+            source.config_set("repl-diskless-sync-delay", 0)
+            client.replicaof("127.0.0.1", primary.port)
+            give_up = time.monotonic() + _START_SECONDS
+            while client.info("replication")["master_link_status"] != "up":
+                if time.monotonic() > give_up:
+                    raise RuntimeError(f"valkey does not follow, see {self.folder / 'valkey.log'}")
+                time.sleep(0.02)
+
+    def promote(self) -> None:
+        """Become a primary: what is written to the other from now on is not copied."""
+        with self.client() as client:
+            client.replicaof("NO", "ONE")
+
+    def succeed(self, replica: "Valkey") -> None:
+        """Have a replica answer in its place; it must be stopped, and ends with it from then on."""
+        with replica.client() as client:
+            client.config_set("port", self.port)
+        self.process, self.folder, replica.process = replica.process, replica.folder, None
 
     def copy(self, name: str) -> Path:
         """Copy its append-only file as it is on the disk now."""

@@ -281,9 +281,15 @@ def cancel(account: str, job_ids: Iterable[str], why: str = "asked") -> Call[lis
     return Call(load("cancel"), account, [why, *job_ids], list)
 
 
-def accept_server(account: str) -> Call[bool]:
-    """Vouch for a restarted Redis: it lost nothing."""
-    return Call(load("accept_server"), account, [], bool)
+def accept_server(account: str, *, is_latest: bool) -> Call[bool]:
+    """Report what the owner of a Redis that was started knows of it; True = an account takes it.
+
+    Args:
+        account: the account.
+        is_latest: it lost nothing. Else the runs are listed before anything is submitted, if it is
+            another server than the one that the account knows.
+    """
+    return Call(load("accept_server"), account, [int(is_latest)], bool)
 
 
 def resume(account: str) -> Call[str]:

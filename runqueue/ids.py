@@ -14,10 +14,13 @@ TAG_LENGTH = 4
 _RANDOM = 20  # base32 characters: 100 bits
 ID_LENGTH = TAG_LENGTH + _RANDOM
 _ID = re.compile(rf"[a-z2-7]{{{ID_LENGTH}}}")
-_MARKER = re.compile(rf"(?:\[rq:|rq_job=)([a-z2-7]{{{ID_LENGTH}}})\.(\d{{1,9}})[.\]]")
+_QUEUE = r"[a-z0-9][a-z0-9_-]{0,31}"
+_MARKER = re.compile(
+    rf"(?:\[rq:|rq_job=)([a-z2-7]{{{ID_LENGTH}}})\.(\d{{1,9}})(?:\]|\.(?:({_QUEUE})[.\]])?)"
+)
 #: The key of the tag that names an attempt's run.
 TAG_KEY = "rq_job"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_NAME = re.compile(_QUEUE)
 
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -74,22 +77,53 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def title_marker(job_id: str, attempt: int) -> str:
-    """Return the marker at the end of a task's title: it names the attempt."""
-    return f"[rq:{job_id}.{attempt}]"
+def title_marker(job_id: str, attempt: int, queue: str = "") -> str:
+    """Return the marker at the end of a task's title: it names the attempt.
+
+    Args:
+        job_id, attempt: what it names.
+        queue: the queue's configured name; '' = it has none.
+    """
+    return f"[rq:{job_id}.{attempt}.{queue}]" if queue else f"[rq:{job_id}.{attempt}]"
+
+
+def title_search(job_id: str, attempt: int, queue: str = "") -> str:
+    """Return a text that finds an attempt's marker in a title, from before the name was set, too.
+
+    It finds attempts that begin with the same digits as well.
+    """
+    return title_marker(job_id, attempt) if not queue else f"[rq:{job_id}.{attempt}"
 
 
 def markers_in(text: str) -> set[tuple[str, int]]:
     """Return the (job id, attempt) of every marker in a title or a webhook URL."""
-    return {(job_id, int(attempt)) for job_id, attempt in _MARKER.findall(text)}
+    return {(job_id, int(attempt)) for job_id, attempt, _ in _MARKER.findall(text)}
 
 
-def url_marker(job_id: str, attempt: int) -> str:
+def own_markers_in(text: str, queue: str) -> set[tuple[str, int]]:
+    """Return the (job id, attempt) of every marker in a text that names no other queue.
+
+    Args:
+        text: a title or a webhook URL.
+        queue: the configured name of this queue; '' = it has none.
+    """
+    return {
+        (job_id, int(attempt))
+        for job_id, attempt, name in _MARKER.findall(text)
+        if name in {"", queue}
+    }
+
+
+def url_marker(job_id: str, attempt: int, queue: str = "") -> str:
     """Return the query parameter that names the attempt in a webhook URL.
 
     The closing dot keeps a substring search for attempt 1 from finding attempt 11.
+
+    Args:
+        job_id, attempt: what it names.
+        queue: the queue's configured name; '' = it has none.
     """
-    return f"rq_job={job_id}.{attempt}."
+    return f"rq_job={job_id}.{attempt}.{f'{queue}.' if queue else ''}"
 
 
 def tag_value(job_id: str, attempt: int) -> str:

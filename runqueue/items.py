@@ -97,6 +97,7 @@ class Taken(NamedTuple):
         sequence: the claim sequence after this claim (submit only).
         recover_from_us: since when runs of lost claims are to be looked for; 0 = none (reconcile).
         recover_since_us: when the loss was noticed (reconcile).
+        has_lost_claims: a process remembers claims that this Redis does not know (reconcile).
     """
 
     answer: Answer
@@ -107,6 +108,7 @@ class Taken(NamedTuple):
     items: Sequence[Any] = ()
     recover_from_us: int = 0
     recover_since_us: int = 0
+    has_lost_claims: bool = False
 
 
 class Accepted(NamedTuple):

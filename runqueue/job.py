@@ -2,8 +2,8 @@
 
 States, and how a job moves between them:
 
-    scheduled   → ready | canceled | dead (deadline)
-    ready       → submitting | canceled | dead (deadline)
+    scheduled   → ready | canceled | dead (deadline) | unconfirmed (see below)
+    ready       → submitting | canceled | dead (deadline) | unconfirmed (see below)
     submitting  → ready (surely no run) | running | unconfirmed (who knows) | dead (refused)
     unconfirmed → running (its run was found) | ready (there is none, or a person says so)
                   | canceled (asked for, and there is no run) | dead (deadline, poison, a person)
@@ -12,7 +12,8 @@ States, and how a job moves between them:
 
 Where it would go back to ready, a job goes to canceled if that was asked for meanwhile, and to dead
 if its deadline has passed. A run id that names a later attempt than the record knows (Redis lost
-the claim) takes a scheduled or ready job to running as well.
+the claim) takes a scheduled or ready job to running as well; a run without a marker that may be of
+a claim that Redis lost takes it to unconfirmed.
 
 `failed` means that the run failed, was terminated or timed out (`run_status` says which). `dead`
 means that no run is known and a person is needed. A cancel whose end is not known yet is a flag

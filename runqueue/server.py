@@ -32,6 +32,8 @@ DIRECTORY = Path(".runqueue")
 _HOST = "127.0.0.1"
 #: Another one after each start of the machine (Linux).
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+#: Where the server keeps its append-only files, and what a stop in good order leaves of them.
+_LOG, _STOPPED = "appendonlydir", "stopped"
 #: Seconds that a start (reading the append-only file included) and a stop may take.
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -60,6 +62,7 @@ class EmbeddedServer:
         self.directory = Path(directory)
         self._lock: IO[str] | None = None
         self._server: Any = None
+        self._is_confirmed = False
         self._url = ""
 
     def __enter__(self) -> Self:
@@ -93,13 +96,15 @@ class EmbeddedServer:
             self.directory.chmod(0o700)
             self._lock = _take(self.directory)
             _end_leftover(self.directory)
+            is_latest = _take_proof(self.directory)
             port = _port(self.directory)
             self._server = make_server(
                 port=port, data_dir=self.directory, persist=True, config=_CONFIG
             )
             self._server.start(timeout=_START_SECONDS)
             _announce_default(port, self.directory)
-            _vouch(port, self.directory)
+            _confirm(port, is_latest=is_latest)
+            self._is_confirmed = True
             self._url = f"redis://{_HOST}:{port}/0"
             _write(self.directory / "url", self._url)
         except ServerError:
@@ -114,14 +119,21 @@ class EmbeddedServer:
         if self._server is not None:
             (self.directory / "url").unlink(missing_ok=True)
             if self._server.is_running():
-                self._server.stop(timeout=_STOP_SECONDS)
+                self._end_in_good_order()
             else:
                 self._server.terminate()
-            self._server = None
+            self._server, self._is_confirmed = None, False
         self._url = ""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _end_in_good_order(self) -> None:
+        start = time.monotonic()
+        self._server.stop(timeout=_STOP_SECONDS)
+        # A server that does not end by itself is killed, and may not have written all.
+        if self._is_confirmed and time.monotonic() - start < _STOP_SECONDS:
+            _leave_proof(self.directory)
 
     def is_running(self) -> bool:
         """Tell whether the server lives and answers."""
@@ -157,22 +169,59 @@ def _announce_default(port: int, directory: Path) -> None:
         client.sadd(ACCOUNTS, "default")
 
 
-def _vouch(port: int, directory: Path) -> None:
-    """Say that nothing was lost, if this machine has not been restarted since the last time.
+def _confirm(port: int, *, is_latest: bool) -> None:
+    """Report to each account whether this server knows every claim that was made.
 
-    What a killed server had acknowledged is in the machine's page cache at least; only a crash of
-    the machine itself loses the last second of an append-only file.
+    Where that is not known, the runs are listed before anything is submitted.
+    """
+    with _client(port) as client:
+        for account in cast("set[str]", client.smembers(ACCOUNTS)):
+            run(client, calls.accept_server(account, is_latest=is_latest))
+
+
+def _take_proof(directory: Path) -> bool:
+    """Say whether the append-only files are as the last server left them, stopped in good order.
+
+    The proof is taken away before anything is written, for good: it must not come back with files
+    that a crash of the machine put back.
+    """
+    proof = directory / _STOPPED
+    try:
+        left = proof.read_text()
+    except OSError:
+        return False
+    proof.unlink()
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return left == _state_of(directory)
+
+
+def _leave_proof(directory: Path) -> None:
+    if state := _state_of(directory):
+        _write(directory / _STOPPED, state.rstrip("\n"))
+
+
+def _state_of(directory: Path) -> str:
+    """Describe the append-only files as no copy of them is; empty = that cannot be told.
+
+    An older copy is consistent in itself. But restoring one, into new files or over the old ones,
+    changes the time of the last change to each inode, which nobody can set. A disk that was put
+    back as a whole has these times, too: mostly the machine is started with that.
     """
     try:
-        boot = _BOOT_ID.read_text().strip()
+        lines = [_BOOT_ID.read_text().strip()]
+        for file in sorted((directory / _LOG).iterdir()):
+            found = file.stat()
+            lines.append(
+                f"{file.name} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
+                f" {found.st_ctime_ns}"
+            )
     except OSError:
-        return
-    last = directory / "boot"
-    if last.exists() and last.read_text().strip() == boot:
-        with _client(port) as client:
-            for account in cast("set[str]", client.smembers(ACCOUNTS)):
-                run(client, calls.accept_server(account))
-    _write(last, boot)
+        return ""
+    return "\n".join(lines) + "\n"
 
 
 def _take(directory: Path) -> IO[str]:

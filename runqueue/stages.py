@@ -136,9 +136,10 @@ def reconcile_claim(
             int(reply[1]),
             int(reply[2]),
             bool(reply[3]),
-            items=_doubts(reply, 6),
+            items=_doubts(reply, 7),
             recover_from_us=int(reply[4]),
             recover_since_us=int(reply[5]),
+            has_lost_claims=bool(reply[6]),
         )
 
     return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
@@ -267,9 +268,36 @@ def permits(account: str, want: int) -> Call[tuple[int, float]]:
     return Call(load("permits"), account, [want], parse)
 
 
-def recovered(account: str, recover_from_us: int) -> Call[bool]:
-    """Say that every run of the claims that Redis lost was looked for."""
-    return Call(load("recovered"), account, [recover_from_us], bool)
+def recovered(account: str, recover_from_us: int, recover_since_us: int) -> Call[bool]:
+    """Report that the runs of all claims that Redis may have lost were adopted.
+
+    Args:
+        account: the account.
+        recover_from_us: since when runs were listed, as `reconcile_claim` said it.
+        recover_since_us: when the change of server was noticed, likewise.
+    """
+    return Call(load("recovered"), account, [recover_from_us, recover_since_us], bool)
+
+
+def recovery_stuck(
+    account: str, recover_from_us: int, recover_since_us: int, why: str
+) -> Call[bool]:
+    """Call a person to a recovery; arguments as of `recovered`, and why it cannot end by itself."""
+    return Call(load("recovery_stuck"), account, [recover_from_us, recover_since_us, why], bool)
+
+
+def suspect_lost(
+    account: str, job_ids: Sequence[str], claimed_us: int, *, marked: bool
+) -> Call[list[int]]:
+    """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 0 it waits no more.
+
+    Args:
+        account: the account.
+        job_ids: jobs that may own a run which no job owns.
+        claimed_us: since when they may have been claimed (microseconds since 1970).
+        marked: submissions carry markers.
+    """
+    return Call(load("suspect_lost"), account, [claimed_us, int(marked), *job_ids], _codes)
 
 
 def drop_strays(account: str, run_ids: Sequence[str]) -> Call[int]:

@@ -147,6 +147,7 @@ def submission(
     attempt: int,
     *,
     mark: bool = True,
+    queue: str = "",
     tag: bool = False,
     receiver: str | None = None,
 ) -> Post:
@@ -160,6 +161,7 @@ def submission(
         stored: what was stored of the request.
         job_id, attempt: what the marker names.
         mark: whether to put markers in.
+        queue: the queue's configured name, which they name, too; '' = none.
         tag: whether to put the marker into `run_metadata`, too.
         receiver: our address for the webhook; it goes in the place of the user's, which the
             webhook is relayed to.
@@ -176,11 +178,11 @@ def submission(
     if mark:
         if kind == "task":
             title = last.get("title")
-            marker = ids.title_marker(job_id, attempt)
+            marker = ids.title_marker(job_id, attempt, queue)
             last["title"] = f"{title} {marker}" if title else marker
         if last.get("webhook_url"):
             last["webhook_url"] = with_parameter(
-                last["webhook_url"], ids.url_marker(job_id, attempt)
+                last["webhook_url"], ids.url_marker(job_id, attempt, queue)
             )
     is_tagged = mark and tag and kind == "workflow"
     if is_tagged and b'"run_metadata"' in content:

@@ -75,6 +75,8 @@ class AccountLink:
         self.grace = settings.unconfirmed_grace_seconds
         #: Whether submissions carry the marker that their runs are found by.
         self.correlates = settings.correlation
+        #: The name that the marker gives the queue; '' = none.
+        self.queue_name = settings.queue_name
         #: Whether workflow runs are to carry it as a tag, too.
         self.wants_tags = settings.correlation and settings.run_tags
         self._tag_again = 0.0

@@ -15,6 +15,7 @@ import orjson
 from runqueue import ids, wire
 from runqueue.items import Doubtful
 from runqueue.requests import Kind
+from worker.comparison import ShownRun
 
 #: Seconds before its claim in which a run may seem to have been made: the server's clocks differ.
 BEFORE = 60.0
@@ -124,9 +125,24 @@ def carriers_of(doubt: Doubtful, kind: Kind, fields: Mapping[str, Any]) -> froze
 
 
 def markers_of(echoed: Mapping[str, Any]) -> set[tuple[str, int]]:
-    """Return the attempts that a request names as the server shows it."""
+    """Return the attempts that a request names as the server shows it, of any queue."""
+    return ids.markers_in(_marked(echoed))
+
+
+def own_markers(run: ShownRun, queue: str) -> set[tuple[str, int]]:
+    """Return the attempts that a run names in its title or its request, but for other queues'.
+
+    Args:
+        run: as the server shows it.
+        queue: the configured name of this queue; '' = it has none.
+    """
+    text = f"{run.listed.title or ''} {_marked(run.request or {})}"
+    return ids.own_markers_in(text, queue)
+
+
+def _marked(echoed: Mapping[str, Any]) -> str:
     texts = (echoed.get("title"), echoed.get("webhook_url"))
-    return {m for text in texts if isinstance(text, str) for m in ids.markers_in(text)}
+    return " ".join(text for text in texts if isinstance(text, str))
 
 
 def next_look(age: float, grace: float) -> float:

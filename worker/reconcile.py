@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from runqueue import ids, stages
+from runqueue import stages
 from runqueue.items import Accepted, Doubtful, Searched, Taken
 from worker.account import AccountLink
-from worker.finding import markers_of, next_look
+from worker.finding import next_look
 from worker.pump import Pump
+from worker.recovery import Recovery
 from worker.runs import Runs
 from worker.search import Search, SearchNote, SearchResult, readable
 
@@ -26,9 +27,6 @@ LEASE_SECONDS = 60.0
 BATCH, CONCURRENCY = 500, 8
 #: Seconds between the two searches that say together that there is no run.
 SPACING = 30.0
-#: Seconds after a loss of claims was noticed in which submissions from before may yet become runs
-#: (14 s of a lease to begin one, and 60 s for its answer); and between two tries to recover.
-RECOVERY_GRACE, RECOVERY_EVERY = 75.0, 15.0
 
 
 class ReconcilePump(Pump):
@@ -38,10 +36,10 @@ class ReconcilePump(Pump):
 
     def __init__(self, account: AccountLink, places: int) -> None:
         super().__init__(account, min(places, 1))
-        self._recover_at = 0.0
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._runs = Runs(account, self._slots)
         self._search = Search(account, self._runs, self._slots, self._record)
+        self._recovery = Recovery(account, self._runs, self._record)
 
     async def take(self, want: int, tick_us: int) -> Taken:
         """Claim the jobs whose look is due, as one item."""
@@ -55,7 +53,7 @@ class ReconcilePump(Pump):
                 int(LEASE_SECONDS * 1e6),
             )
         )
-        if time.monotonic() < self._recover_at:
+        if not self._recovery.is_due():
             taken = taken._replace(recover_from_us=0)
         is_work = taken.items or taken.recover_from_us
         return taken._replace(items=[(taken, start)] if is_work else [])
@@ -65,7 +63,7 @@ class ReconcilePump(Pump):
         taken, start = item
         self._runs.begin_pass()
         if taken.recover_from_us:
-            await self._recover(taken, start)
+            await self._recovery.attempt(taken, start)
         if taken.items:
             await self._look(taken.items, taken.now_us, start)
         self.free_place()
@@ -98,47 +96,6 @@ class ReconcilePump(Pump):
                 jobs=len(doubts),
                 found=len(doubts) - len(searched),
                 settled=codes.count(2),
-            )
-
-    async def _recover(self, loss: Taken, start: float) -> None:
-        """Adopt the runs of claims that Redis lost, by their markers, and let the account go on.
-
-        Not before whatever was on the wire has become a run or has not. A run that names no attempt
-        of ours and has no owner may be one of them, too: then the account waits for a person.
-        """
-        since_us = loss.recover_from_us
-        waited = (loss.now_us - loss.recover_since_us) / 1e6
-        left = max(0.0, RECOVERY_GRACE - waited)
-        self._recover_at = time.monotonic() + min(left or RECOVERY_EVERY, RECOVERY_EVERY)
-        if not self.account.may_list():
-            return
-        since = start - (loss.now_us - since_us) / 1e6
-        listing = await self._runs.recent(since)
-        owners, unknown = await self._runs.owners(listing.made), 0
-        complete = listing.is_complete and listing.is_dated
-        free = [
-            run for run in listing.made if not owners[run.run_id] and listing.is_after(run, since)
-        ]
-        for shown in await self._runs.shown(free):
-            run = shown.listed
-            marked = markers_of(shown.request or {}) | ids.markers_in(run.title or "")
-            if shown.request is None and not marked:
-                complete = False
-                continue
-            unknown += not marked
-            for job_id, attempt in marked:
-                await self._record([Accepted(job_id, attempt, run.run_id, run.status, 0)])
-        if left:
-            return
-        if complete and not unknown:
-            await self.account.send(stages.recovered(self.account.name, since_us))
-            log.warning("lost_claims_recovered", account=self.account.name, runs=len(free))
-        else:
-            log.warning(
-                "lost_claims_not_recovered",
-                account=self.account.name,
-                complete=complete,
-                runs_without_marker=unknown,
             )
 
     async def _record(self, items: Sequence[Accepted], guess: bool = False) -> list[int]:

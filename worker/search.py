@@ -34,7 +34,7 @@ from worker.comparison import (
     plain_text,
 )
 from worker.controls import ListControls, OwnedRun, Proven, lacks_marker
-from worker.finding import BEFORE, Carrier, Wanted, markers_of, wanted
+from worker.finding import BEFORE, Carrier, Wanted, markers_of, own_markers, wanted
 from worker.runs import Listing, Runs
 
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the
@@ -175,7 +175,7 @@ class Search:
         """Adopt the runs whose titles carry a marker; returns the jobs that are left."""
         named = defaultdict(list)
         for run in listing.made:
-            for marker in ids.markers_in(run.title or ""):
+            for marker in ids.own_markers_in(run.title or "", self._account.queue_name):
                 named[marker].append(run)
         return await self._adopt_named(jobs, named, listing)
 
@@ -183,10 +183,9 @@ class Search:
         """Adopt the runs whose own requests carry a marker; what names any is no candidate."""
         named, unmarked = defaultdict(list), []
         for run in seen.free:
-            marked = markers_of(run.request or {})
-            for marker in marked:
+            for marker in own_markers(run, self._account.queue_name):
                 named[marker].append(run.listed)
-            if not marked:
+            if not markers_of(run.request or {}):
                 unmarked.append(run)
         seen.free = unmarked
         return await self._adopt_named(jobs, named, seen.listing)
@@ -259,7 +258,8 @@ class Search:
     async def _searched(self, job: Wanted) -> list[ListedRun]:
         """Return the runs that a search for the job's marker finds, and that show it themselves."""
         is_titled = Carrier.TITLE in job.carriers
-        key = ids.title_marker(*job.marker) if is_titled else ids.url_marker(*job.marker)
+        queue = self._account.queue_name
+        key = ids.title_search(*job.marker, queue) if is_titled else ids.url_marker(*job.marker)
         async with self._slots:
             page = await self._runs.page(1, search_key=key)
             if page.outcome is not ListClass.DONE or len(page.runs) > MOST_CANDIDATES:
@@ -267,8 +267,8 @@ class Search:
             listing, found = Listing(), []
             listing.add(page)
             for run in listing.made:
-                marked = ids.markers_in(run.title or "")
-                marked |= set() if is_titled else markers_of(await self._runs.request(run) or {})
+                request = None if is_titled else await self._runs.request(run)
+                marked = own_markers(ShownRun(run, request), queue)
                 if job.marker in marked and listing.is_after(run, job.since):
                     found.append(run)
             return found

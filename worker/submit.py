@@ -94,6 +94,7 @@ class SubmitPump(Pump):
                 job.job_id,
                 job.attempt,
                 mark=self.account.correlates,
+                queue=self.account.queue_name,
                 tag=self.account.tags_runs,
                 receiver=self.account.receiver(job.job_id, job.attempt),
             )

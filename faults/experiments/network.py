@@ -79,10 +79,9 @@ def slow_api(lab: Lab, jobs: int) -> None:
 
 @experiment(
     "requests to the API lost on the way",
-    "for 3 s they are swallowed, then for 3 s cut off after 100 bytes; a grace of 5 s",
+    "for 3 s they are swallowed, then for 3 s cut off after 100 bytes",
     jobs=30,
     simulator=_RUNS,
-    settings={"RUNQUEUE_UNCONFIRMED_GRACE_SECONDS": "5"},
 )
 def requests_lost(lab: Lab, jobs: int) -> None:
     """No run is made of them, and only a search can tell."""

@@ -99,7 +99,6 @@ def frozen_with_claims(lab: Lab, jobs: int) -> None:
     "it is frozen past lease and grace, its connections come about meanwhile; `resubmit`",
     jobs=8,
     simulator=("--duration", "1"),
-    settings={"RUNQUEUE_UNCONFIRMED_GRACE_SECONDS": "5"},
 )
 def frozen_connecting(lab: Lab, jobs: int) -> None:
     """On waking its time to connect is over, so that it sends nothing on them."""
@@ -113,7 +112,7 @@ def frozen_connecting(lab: Lab, jobs: int) -> None:
     early = lab.simulator.summary()["submissions"]
     lab.expect(early == 0, f"{early} submissions were sent before it froze")
     lab.worker().start()
-    lab.until(lambda: lab.simulator.summary()["runs"] >= jobs, 90, "others to submit the jobs")
+    lab.until(lambda: lab.simulator.summary()["runs"] >= jobs, 150, "others to submit the jobs")
     lab.until(lambda: len(frozen.api.links) >= jobs, 30, "its connections to come about")
     frozen.signal(signal.SIGCONT)
     returned = '"why": "not_sent"'

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from faults.lab import MIXED, SEARCHED, Lab, script
 from faults.registry import experiment
+from faults.servers import Valkey, free_port
 from faults.traps import Direction
 from runqueue import QueueFull
 
 _RUNS = ("--duration", "2", "--duration-spread", "0.5")
 _PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
-#: Seconds after Redis' return within which work goes on; and where it came back without claims
-#: that were made: what may still be on its way is waited for, and then the runs are listed.
+#: Seconds after a fault within which work goes on where the same Redis server answers; and where
+#: another one does: what may still be on its way is waited for, and then the runs are listed.
 AGAIN, RECOVERED = 10.0, 120.0
 _PARTITION = 60.0
 
@@ -31,13 +32,13 @@ def _away(lab: Lab, number: int, seconds: float = 3.0) -> None:
     time.sleep(seconds)
     lab.valkey.start()
     lab.mend()
-    lab.goes_on(AGAIN)
+    lab.goes_on(RECOVERED)
     lab.settle()
 
 
 @experiment("Redis restart", "SIGTERM, away for 3 s", jobs=200, simulator=_RUNS, settings=_PACED)
 def restart(lab: Lab, jobs: int) -> None:
-    """Work pauses, and goes on when the workers have said what they remember."""
+    """Work pauses, and goes on when the runs since the last tick were listed."""
     _at_work(lab, jobs)
     _away(lab, signal.SIGTERM)
 
@@ -212,6 +213,38 @@ def _emptied(lab: Lab, jobs: int, kinds: tuple[str, ...]) -> None:
 
 
 @experiment(
+    "failover to a replica, a worker dies with the primary",
+    "the last claims were not copied, and who made them is gone; the other worker saw fewer",
+    jobs=120,
+    simulator=("--duration", "3"),
+    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "100"},
+)
+def failover_replica(lab: Lab, jobs: int) -> None:
+    """Nobody remembers the claims: the runs are listed before anything is submitted."""
+    lost, survivor = lab.worker().start(), lab.worker().start()
+    replica = Valkey(lab.folder / "replica", free_port())
+    replica.start()
+    try:
+        replica.follow(lab.valkey)
+        lab.hand_in(jobs, kinds=("titled", "hooked"))
+        lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 4, 60, "the first runs")
+        survivor.signal(signal.SIGSTOP)
+        replica.promote()
+        before = lab.simulator.summary()["runs"]
+        lab.until(lambda: lab.simulator.summary()["runs"] >= before + 10, 30, "lost claims")
+        lost.kill()
+        lab.valkey.stop(signal.SIGKILL)
+        lab.valkey.succeed(replica)
+    finally:
+        replica.stop(signal.SIGKILL)
+    survivor.signal(signal.SIGCONT)
+    lab.mend()
+    lab.note(f"{lab.simulator.summary()['runs'] - before} runs of claims that were not copied")
+    lab.goes_on(RECOVERED)
+    lab.settle(240)
+
+
+@experiment(
     "failover to a file from before the claims",
     "an older copy takes over: what was claimed since looks ready",
     jobs=120,
@@ -278,3 +311,35 @@ def _held_for_a_person(lab: Lab, made: int) -> None:
     lab.orphans = True
     lab.queue.resume()
     lab.settle()
+
+
+@experiment(
+    "an older copy restored under the embedded server",
+    "copied while a worker ran; all is stopped in good order, and the copy is put in its place",
+    jobs=120,
+    simulator=("--duration", "3"),
+    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "100"},
+)
+def embedded_restored(lab: Lab, jobs: int) -> None:
+    """The copy is consistent in itself, and not the latest: the runs are listed first."""
+    lab.valkey.stop()
+    try:
+        lab.valkey.start_embedded()
+        first = lab.worker().start()
+        lab.hand_in(jobs, kinds=("titled", "hooked"))
+        lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 4, 60, "the first runs")
+        copied = lab.simulator.summary()["runs"]
+        copy = lab.valkey.copy("older")
+        lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 2, 60, "half of the runs")
+        first.stop()
+        lab.valkey.stop()
+        lab.valkey.restore(copy)
+        lab.valkey.start_embedded()
+        lab.note(f"{lab.simulator.summary()['runs'] - copied} runs since the copy")
+        lab.worker().start()
+        lab.mend()
+        lab.goes_on(RECOVERED)
+        lab.settle(240)
+    finally:
+        lab.valkey.stop()
+        lab.valkey.start()

@@ -63,7 +63,6 @@ def resubmitted(lab: Lab, jobs: int) -> None:
     "the way takes its connections and holds the first bytes; it is frozen past lease and grace",
     jobs=4,
     simulator=("--duration", "1"),
-    settings={"RUNQUEUE_UNCONFIRMED_GRACE_SECONDS": "5"},
     window=True,
 )
 def frozen_on_its_way(lab: Lab, jobs: int) -> None:
@@ -81,7 +80,7 @@ def frozen_on_its_way(lab: Lab, jobs: int) -> None:
     frozen.signal(signal.SIGSTOP)
     lab.worker().start()
     took = lab.until(
-        lambda: lab.simulator.summary()["runs"] >= jobs, 90, "others to submit them again"
+        lambda: lab.simulator.summary()["runs"] >= jobs, 150, "others to submit them again"
     )
     frozen.signal(signal.SIGCONT)
     frozen.api.heal()

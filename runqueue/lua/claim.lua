@@ -5,7 +5,7 @@
 --       linger (0 | 1: stay on the board although nothing is ready), marked (0 | 1: whether the process
 --       puts markers into what it submits), receives (0 | 1: whether it has webhooks sent to our receiver)
 -- Reply { 'stale' | 'fenced', now_us }: the pump ends, see board.lua
---       { 'moved', now_us, run_id }: a Redis server that is not trusted (yet) answers, see server.lua
+--       { 'moved', now_us }: a Redis server that is not trusted (yet) answers, see server.lua
 --       { 'ok', now_us, sequence, next_us, left (0 | 1), per job: id, attempt, body }
 --       next_us = when a permit or the end of a hold is due (0 = nothing to wait for but work);
 --       left = 1: nothing was taken and nothing is ready, the pump is off the board.
@@ -58,8 +58,7 @@ expect(SUSPECTS, 'zset')
 for priority = 0, 3 do expect(PREFIX .. 'ring:' .. priority, 'zset') end
 -- A full server refuses this write, and with it the claim, before anything is taken.
 redis.call('HSETNX', META, 'sequence', '0')
-local server = this_server()
-if not is_trusted(server) then return { 'moved', int(NOW), server } end
+if not is_trusted() then return { 'moved', int(NOW) } end
 local refused = board_enter('submit', process, tick_us)
 if refused then return refused end
 local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused')
@@ -288,7 +287,6 @@ if #taken > 0 then
   redis.call('ZADD', CLAIMS, unpack(scored))
   redis.call('SET', CLAIM, table.concat(taken, ' '), 'PX', 120000)
   sequence = redis.call('HINCRBY', META, 'sequence', #taken)
-  redis.call('HDEL', META, 'rested')
   bump(totals, 'claims', #taken)
   count_dispatches(#taken)
   take('dispatch', limits.dispatch, #taken)

@@ -20,12 +20,17 @@ if ARGV[1] == '0' then
   if clock_is_stale() and is_doubtful then from = tonumber(redis.call('HGET', META, 'clock')) end
 end
 
-local sequence, f = tonumber(ARGV[5]), redis.call('HMGET', META, 'sequence', 'remembered', 'hold_person', 'run_id')
-local stored, is_known = tonumber(f[1] or 0), not f[4] or f[4] == this_server()
-if sequence >= 0 and sequence > tonumber(f[2] or -1) then redis.call('HSET', META, 'remembered', int(sequence)) end
--- Who saw claims was not stopped in good order before this server was.
-if sequence >= 0 and not is_known then redis.call('HDEL', META, 'rested') end
-if sequence > stored and not f[3] then hold_for_lost(lost_claims(stored, sequence)) end
+local is_safe = is_trusted()
+local sequence, f = tonumber(ARGV[5]), redis.call('HMGET', META, 'sequence', 'remembered', 'hold_kind', 'recover_from')
+local stored = tonumber(f[1] or 0)
+if sequence > stored and sequence > tonumber(f[2] or -1) then
+  redis.call('HSET', META, 'remembered', int(sequence))
+  if not f[4] then
+    begin_recovery(lost_claims(stored, sequence))
+  elseif f[3] == 'redis' then
+    hold_for_recovery(lost_claims(stored, sequence))
+  end
+end
 
 local deadline = redis.call('ZSCORE', PROCESSES, process)
 if ARGV[4] ~= '1' and (not deadline or (tonumber(deadline) <= NOW and not clock_is_stale())) then
@@ -55,4 +60,4 @@ if failing >= 0 then
   redis.call('HSET', META, 'reads_failed', int(NOW), 'reads_why', ARGV[9])
 end
 -- What an older server stores must not come back to it as somebody's memory.
-return is_known and stored or -2
+return is_safe and stored or -2

@@ -3,8 +3,8 @@
 --       | nil (there is no such job)
 local reply = {}
 for i = 2, #ARGV do
-  local f = redis.call('HMGET', job_key(ARGV[i]), 'attempt', 'run_id', 'guessed')
-  local is_guess = f[2] and f[3] and string.match(f[3], '^%S+') == f[2]
-  reply[i - 1] = f[1] and { f[1], not is_guess and f[2] or '', redis.call('GET', PREFIX .. 'body:' .. ARGV[i]) or '' } or false
+  local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'attempt', 'run_id', 'guessed')
+  local is_guess = f[3] and f[4] and string.match(f[4], '^%S+') == f[3]
+  reply[i - 1] = f[1] and { f[2] or '0', not is_guess and f[3] or '', redis.call('GET', PREFIX .. 'body:' .. ARGV[i]) or '' } or false
 end
 return reply

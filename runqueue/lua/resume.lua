@@ -23,7 +23,7 @@ end
 redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe', 'hold_person', 'probing', 'troubles',
   'refusals', 'asked_until', 'asked_reason', 'probe')
 if asks then
-  accept(this_server())
+  accept()
   -- Past anything that a process may remember, or its next heartbeat would hold the account again.
   redis.call('HINCRBY', META, 'sequence', 1000000000)
 end

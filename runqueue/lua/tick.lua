@@ -81,13 +81,9 @@ if woken then
   return reply
 end
 
--- A server that is not the one we knew: what it knows of ends with the last tick that it has stored.
--- Also where there is nothing to claim: whether it lost something is found out while somebody remembers.
-local known = redis.call('HMGET', META, 'run_id', 'known_until')
-if known[1] and known[1] ~= this_server() then
-  if not known[2] then redis.call('HSET', META, 'known_until', meta[1] or int(NOW)) end
-  is_trusted(this_server())
-end
+-- A server that is not the one we knew: what it knows of ends with the last tick that it has stored, so before that
+-- is written. Also where there is nothing to claim: the sooner it is noticed, the sooner submissions go on.
+is_trusted()
 
 if tonumber(meta[1] or 0) > NOW and tonumber(meta[1]) <= NOW + interval then return { 'wait', int(NOW) } end
 redis.call('HSET', META, 'tick_at', int(NOW + interval))

@@ -138,8 +138,8 @@ GAUGES: tuple[Family, ...] = (
         "1 while nothing is submitted, by what holds it: paused (by a person, beside any of the"
         " others), person (somebody has to look and resume),"
         " account (key, balance or URL), breaker (many failures or refusals in a row), rate (the"
-        " server asked to wait), redis (restarted: what was lost is found out), server (cannot be"
-        " reached, or is busy).",
+        " server asked to wait), redis (another server answers: runs are listed first), server"
+        " (cannot be reached, or is busy).",
         _hold,
         ("kind",),
     ),

@@ -14,7 +14,7 @@ from runqueue.errors import QueueUnavailable
 from tests.acceptance.factory import Factory, factory, until
 from tests.clusters import Cluster, accounts_on_each, cluster, line
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(480)]
 
 #: Two accounts, on two nodes.
 SHOPS = accounts_on_each()[:2]
@@ -88,9 +88,9 @@ def test_a_slot_that_moves_while_jobs_run_loses_and_doubles_none(tmp_path: Path)
         home, away = nodes.owner(SHOPS[0]), nodes.owner(SHOPS[1])
         nodes.move(SHOPS[0], away)
         moved = time.monotonic()
-        until(lambda: submits(made, SHOPS[0]), 60, "the account to go on at the other node")
+        until(lambda: submits(made, SHOPS[0]), 180, "the account to go on at the other node")
         print(f"the account submitted again {time.monotonic() - moved:.1f} s after its slot moved")
-        until(lambda: states(made)["completed"] == 300, 120, "all jobs to be done")
+        until(lambda: states(made)["completed"] == 300, 240, "all jobs to be done")
 
         assert nodes.owner(SHOPS[0]) is away is not home
         assert_each_ran_once(made, 300)

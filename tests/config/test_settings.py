@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from annotated_types import Ge
 from pydantic import SecretStr
 
+from api_client import transport
 from config.settings import (
     Account,
     Settings,
@@ -16,6 +18,7 @@ from config.settings import (
     unknown_variables,
 )
 from runqueue.addresses import several
+from worker import reconcile
 
 KEY = "sk-live-0123456789"
 
@@ -47,6 +50,7 @@ def test_every_default_is_the_documented_one() -> None:
         "unconfirmed_grace_seconds": 30,
         "correlation": True,
         "run_tags": True,
+        "queue_name": "",
         "shared_account": False,
         "request_checks": "refuse",
         "previous_api_keys": (),
@@ -154,6 +158,8 @@ NUMBER = r"expected a valid (number|integer), unable to parse string as an? (num
         ("RUNQUEUE_POLL_MAX_SECONDS", "3601", "expected less than or equal to 3600"),
         ("RUNQUEUE_POLL_MAX_SECONDS", "1", r"expected at least RUNQUEUE_POLL_MIN_SECONDS \(2\)"),
         ("RUNQUEUE_UNCONFIRMED_GRACE_SECONDS", "soon", NUMBER),
+        ("RUNQUEUE_UNCONFIRMED_GRACE_SECONDS", "29", "expected greater than or equal to 30"),
+        ("RUNQUEUE_QUEUE_NAME", "Blue queue", "expected up to 32 lower-case letters"),
         ("RUNQUEUE_PLACES", "0", "expected greater than or equal to 1"),
         ("RUNQUEUE_PLACES", "501", "expected less than or equal to 500"),
         ("RUNQUEUE_METRICS_PORT", "70000", "expected less than or equal to 65535"),
@@ -425,3 +431,14 @@ def test_no_secret_is_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for secret in (KEY, "secret-of-acme", "redis-password"):
         assert secret not in told
+
+
+def test_no_grace_has_a_job_submitted_again_while_its_first_submission_may_yet_take_effect() -> (
+    None
+):
+    (bound,) = (
+        limit.ge
+        for limit in Settings.model_fields["unconfirmed_grace_seconds"].metadata
+        if isinstance(limit, Ge)
+    )
+    assert float(str(bound)) + reconcile.SPACING >= transport.DEFAULT_TIMEOUT

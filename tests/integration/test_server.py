@@ -1,19 +1,25 @@
 """The embedded server: one owner for a directory, and nothing lost whatever ends the owner."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
 
+from runqueue import RunQueue, scripts, stages
+from runqueue.items import Answer
 from runqueue.keys import ACCOUNTS
 from runqueue.server import EmbeddedServer, ServerError, running_url
+
+#: Microseconds that a worker's lease lasts.
+LEASE = 15_000_000
 
 
 @contextmanager
@@ -117,3 +123,98 @@ def test_it_starts_within_seconds(tmp_path: Path) -> None:
 
     with EmbeddedServer(tmp_path):
         assert time.monotonic() - start < 5
+
+
+# Whether what it holds is the latest.
+
+
+def submitted(url: str, want: int, process: str) -> list[str] | None:
+    """Have a worker claim jobs and say goodbye; None = the runs have to be listed first."""
+    with redis.Redis.from_url(url) as client:
+        scripts.run(client, stages.heartbeat("default", process, LEASE, -1, 0, first=True))
+        scripts.run(client, stages.tick("default", process, 250_000, 0, woken=False))
+        call = stages.claim("default", process, f"c-{process}", want, 0, linger=False)
+        taken = scripts.run(client, call)
+        scripts.run(client, stages.bye("default", process))
+    assert taken.answer in {Answer.OK, Answer.MOVED}
+    return None if taken.answer is Answer.MOVED else [job.job_id for job in taken.items]
+
+
+@pytest.fixture
+def worked(tmp_path: Path) -> tuple[Path, Path]:
+    """A directory whose server was stopped, and a copy of it from before its last claims."""
+    directory, copy = tmp_path / "data", tmp_path / "copy"
+    with EmbeddedServer(directory) as server:
+        with RunQueue(server.url) as queue:
+            queue.enqueue_many({"kind": "task", "body": {"prompt": str(i)}} for i in range(4))
+        assert len(submitted(server.url, 1, "w1") or ()) == 1
+    shutil.copytree(directory, copy)  # of a time when everything had been stopped in good order
+    with EmbeddedServer(directory) as server:
+        assert len(submitted(server.url, 2, "w2") or ()) == 2
+    return directory, copy
+
+
+def test_after_a_stop_in_good_order_jobs_are_submitted_at_once(worked: tuple[Path, Path]) -> None:
+    directory, _ = worked
+    with EmbeddedServer(directory) as server:
+        assert len(submitted(server.url, 10, "w3") or ()) == 1
+
+
+def moved_in_place(directory: Path, copy: Path) -> None:
+    shutil.rmtree(directory)
+    copy.rename(directory)
+
+
+def copied_anew(directory: Path, copy: Path) -> None:
+    shutil.rmtree(directory)
+    shutil.copytree(copy, directory)
+
+
+def copied_over(directory: Path, copy: Path) -> None:
+    """Write into the files that are there: their inodes stay."""
+    for file in copy.rglob("*"):
+        if file.is_file():
+            there = directory / file.relative_to(copy)
+            there.write_bytes(file.read_bytes())
+            shutil.copystat(file, there)
+
+
+def copied_log_alone(directory: Path, copy: Path) -> None:
+    shutil.rmtree(directory / "appendonlydir")
+    shutil.copytree(copy / "appendonlydir", directory / "appendonlydir")
+
+
+@pytest.mark.parametrize("restore", [moved_in_place, copied_anew, copied_over, copied_log_alone])
+def test_a_restored_copy_submits_nothing_before_the_runs_are_listed(
+    worked: tuple[Path, Path], restore: Callable[[Path, Path], None]
+) -> None:
+    restore(*worked)
+    with EmbeddedServer(worked[0]) as server:
+        assert submitted(server.url, 10, "w3") is None
+
+
+def test_a_stop_does_not_make_a_restored_copy_the_latest(worked: tuple[Path, Path]) -> None:
+    copied_anew(*worked)
+    with EmbeddedServer(worked[0]):
+        pass
+    with EmbeddedServer(worked[0]) as server:
+        assert submitted(server.url, 10, "w3") is None
+
+
+def test_after_a_kill_the_runs_are_listed_first(worked: tuple[Path, Path]) -> None:
+    directory, _ = worked
+    with owning(directory) as (owner, url):
+        os.kill(process_of(url), signal.SIGKILL)
+        owner.wait(timeout=20)
+    with EmbeddedServer(directory) as server:
+        assert submitted(server.url, 10, "w3") is None
+
+
+def test_after_a_restart_of_the_machine_the_runs_are_listed_first(
+    worked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    another = tmp_path / "boot_id"
+    another.write_text("another boot\n")
+    monkeypatch.setattr("runqueue.server._BOOT_ID", another)
+    with EmbeddedServer(worked[0]) as server:
+        assert submitted(server.url, 10, "w3") is None

@@ -179,13 +179,14 @@ def test_a_full_server_lets_a_recovery_end_and_permits_be_taken(clock: Clockwork
     clock.claimed(0)
     clock.heartbeat(first=True)
     clock.tick()
-    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
+    clock.another_server()
     clock.heartbeat("p1", 5)
     fill_up(clock)
     taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
     assert taken.recover_from_us
     assert clock.run(stages.permits(clock.account, 1))[0] == 1
-    assert clock.run(stages.recovered(clock.account, taken.recover_from_us))
+    done = stages.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
+    assert clock.run(done)
 
 
 def test_a_full_server_records_a_stray(clock: Clockwork) -> None:
@@ -544,7 +545,7 @@ def test_no_number_is_ever_stored_or_told_in_scientific_notation(clock: Clockwor
 # A server restarted.
 
 
-def test_a_restarted_server_is_noticed_and_goes_on_if_it_lost_nothing(
+def test_a_restarted_server_is_noticed_and_goes_on_once_the_runs_were_listed(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     where = tmp_path_factory.mktemp("restart")
@@ -560,8 +561,9 @@ def test_a_restarted_server_is_noticed_and_goes_on_if_it_lost_nothing(
             clock.client = client
             assert clock.claim(1).answer is Answer.MOVED
             clock.heartbeat(sequence=1)
-            clock.wait(7)
-            clock.heartbeat(sequence=1)
+            taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+            loss = (taken.recover_from_us, taken.recover_since_us)
+            assert clock.run(stages.recovered(clock.account, *loss))
             assert [job.job_id for job in clock.claim(1).items] == jobs[1:2]
     finally:
         server.stop()

@@ -144,7 +144,7 @@ def restored(clock: Clockwork, lost: int = 2) -> tuple[list[str], int]:
     clock.claim(0)
     clock.tick()
     known = meta(clock, "tick_at")
-    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
+    clock.another_server()
     clock.wait(60)
     clock.heartbeat(first=True)
     return jobs, known
@@ -159,9 +159,18 @@ def ask(clock: Clockwork, sequence: int = 2) -> None:
     assert clock.claim().answer is Answer.MOVED
 
 
+def loss(clock: Clockwork) -> items.Taken:
+    return clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+
+
 def recover_from(clock: Clockwork) -> int:
-    call = stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE)
-    return clock.run(call).recover_from_us
+    return loss(clock).recover_from_us
+
+
+def recovered(clock: Clockwork) -> scripts.Call[bool]:
+    """The call that ends the recovery that is under way."""
+    taken = loss(clock)
+    return stages.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
 
 
 @pytest.mark.parametrize("ticks", [0, 3])
@@ -203,8 +212,7 @@ def test_runs_of_forgotten_claims_are_adopted_under_their_higher_attempt(
     assert [clock.found(job, 1, f"r-{job}") for job in jobs[:2]] == [1, 1]
     assert clock.states(jobs[:2]) == {"running"}
     assert clock.claim().answer is Answer.MOVED, "an acceptance does not end the hold"
-    since = recover_from(clock)
-    assert clock.run(stages.recovered(clock.account, since))
+    assert clock.run(recovered(clock))
     assert [job.job_id for job in clock.claim().items] == jobs[2:]
     assert [clock.found(job, 1, f"r-{job}") for job in jobs[:2]] == [0, 0]
 
@@ -212,9 +220,11 @@ def test_runs_of_forgotten_claims_are_adopted_under_their_higher_attempt(
 def test_a_recovery_ends_once_and_leaves_no_hold(clock: Clockwork) -> None:
     restored(clock)
     ask(clock)
-    since = recover_from(clock)
-    done = stages.recovered(clock.account, since)
-    assert not clock.run(stages.recovered(clock.account, since + 1)), "another one's"
+    taken = loss(clock)
+    since, noticed = taken.recover_from_us, taken.recover_since_us
+    done = stages.recovered(clock.account, since, noticed)
+    for other in ((since + 1, noticed), (since, noticed - 1)):
+        assert not clock.run(stages.recovered(clock.account, *other)), "another one's"
     assert clock.run(done)
     before = clock.dump()
     assert not clock.run(done)
@@ -227,7 +237,7 @@ def test_a_recovery_ends_once_and_leaves_no_hold(clock: Clockwork) -> None:
 def test_after_a_recovery_what_the_workers_remember_holds_nothing_again(clock: Clockwork) -> None:
     restored(clock)
     ask(clock)
-    clock.run(stages.recovered(clock.account, recover_from(clock)))
+    clock.run(recovered(clock))
     clock.heartbeat("p1", 2)
     assert clock.claim(1).answer is Answer.OK
     clock.heartbeat("p1", 50)
@@ -237,22 +247,25 @@ def test_after_a_recovery_what_the_workers_remember_holds_nothing_again(clock: C
 def test_a_person_may_end_a_recovery(clock: Clockwork) -> None:
     jobs, _ = restored(clock)
     ask(clock)
-    since = recover_from(clock)
+    done = recovered(clock)
     assert "lost claims" in clock.run(calls.resume(clock.account))
     assert recover_from(clock) == 0
-    assert not clock.run(stages.recovered(clock.account, since))
+    assert not clock.run(done)
     assert [job.job_id for job in clock.claim().items] == jobs
 
 
-def test_where_nothing_was_lost_nothing_is_searched(clock: Clockwork) -> None:
-    restored(clock)
-    assert clock.claim().answer is Answer.MOVED
-    clock.heartbeat("p1", 0)
-    clock.wait(7)
+def test_also_where_every_worker_remembers_no_more_than_redis_the_runs_are_listed_first(
+    clock: Clockwork,
+) -> None:
+    jobs, known = restored(clock)
+    for _ in range(4):
+        assert clock.claim().answer is Answer.MOVED
+        clock.heartbeat("p1", 0, first=True)
+        clock.wait(7)
+    assert recover_from(clock) == known - MARGIN * SECOND
     clock.heartbeat("p1", 0, first=True)
-    assert clock.claim().answer is Answer.OK
-    assert recover_from(clock) == 0
-    assert meta(clock, "known_until") == 0
+    assert clock.run(recovered(clock))
+    assert [job.job_id for job in clock.claim().items] == jobs
 
 
 def test_a_server_that_nobody_remembers_waits_until_the_runs_since_its_last_tick_were_searched(
@@ -261,13 +274,9 @@ def test_a_server_that_nobody_remembers_waits_until_the_runs_since_its_last_tick
     jobs = clock.enqueue(1)
     clock.heartbeat(first=True)
     clock.claim(0)
-    clock.client.hset(clock.key("meta"), "run_id", "0" * 40)
-    clock.client.hdel(clock.key("meta"), "remembered")
+    clock.another_server()
     assert clock.claim().answer is Answer.MOVED
-    clock.wait(7)
-    assert clock.claim().answer is Answer.MOVED
-    assert "no worker remembers" in str(clock.run(calls.stats(clock.account)).hold_reason)
-    clock.heartbeat(first=True)
+    assert "Redis was restarted" in str(clock.run(calls.stats(clock.account)).hold_reason)
     assert recover_from(clock) > 0
     assert clock.states(jobs) == {"ready"}
 
@@ -279,7 +288,7 @@ def test_an_empty_server_knows_nothing_so_the_runs_of_two_hours_are_searched(
     clock.tick()
     clock.claim()
     clock.heartbeat("p1", 5_000)
-    assert clock.run(calls.stats(clock.account)).hold_seconds > 86_400
+    assert "lost claims" in str(clock.run(calls.stats(clock.account)).hold_reason)
     assert recover_from(clock) == clock.now - 7_200 * SECOND
 
 

@@ -1,6 +1,7 @@
 """Names: of one length, stable, and never mistaken for one another."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -102,3 +103,24 @@ def test_a_search_for_one_attempt_s_marker_never_finds_another_s(first: int, sec
 def test_the_markers_are_those_of_the_first_version() -> None:
     assert ids.title_marker("abc", 7) == "[rq:abc.7]"
     assert ids.url_marker("abc", 7) == "rq_job=abc.7."
+
+
+def test_a_marker_with_the_name_of_a_queue_is_read_by_versions_that_know_no_names() -> None:
+    job = ids.new_id("default")
+    before = re.compile(r"(?:\[rq:|rq_job=)([a-z2-7]{24})\.(\d{1,9})[.\]]")
+    for marker in (ids.title_marker(job, 3, "blue"), ids.url_marker(job, 3, "blue")):
+        assert before.findall(marker) == [(job, "3")]
+        assert ids.markers_in(marker) == {(job, 3)}
+
+
+@pytest.mark.parametrize("made", [ids.title_marker, ids.url_marker])
+@pytest.mark.parametrize(
+    ("named", "queue", "is_own"),
+    [("blue", "blue", True), ("", "blue", True), ("blue", "red", False), ("blue", "", False)],
+)
+def test_a_marker_is_a_queue_s_own_unless_it_names_another(
+    made: Callable[[str, int, str], str], named: str, queue: str, is_own: bool
+) -> None:
+    job = ids.new_id("default")
+    text = f"https://h.test/?{made(job, 1, named)}&blue=1"
+    assert ids.own_markers_in(text, queue) == ({(job, 1)} if is_own else set())

@@ -1,74 +1,114 @@
--- Whether the Redis server that answers knows every claim that was made. It may have been restarted, or
--- be another one after a failover, from before the last claims: submitting those jobs again would run
--- them twice. A server is known by its run_id; a pooled client reconnects to another without a word.
+-- Whether the Redis server that answers knows every claim that was made. It may have been restarted, or be
+-- another one after a failover, from before the last claims: submitting those jobs again would run them twice. No
+-- worker can say that nothing was lost: who made the last claims may have died with the server, and his lease may
+-- not have been copied. Nor can the data: an older copy is consistent in itself. So after each change of server
+-- that its owner does not vouch for (accept_server) nothing is submitted until the runs since the last tick that
+-- it knows were listed, and adopted by their markers (recovered.lua, and the reconciler).
 --
--- One that is not known is trusted at once when every worker had said goodbye before (`rested`) and none
--- remembers otherwise, or when its owner vouches for it (accept_server). Else submissions wait until every
--- process with a lease has sent a heartbeat, or lost its lease: it says the highest claim sequence it saw.
--- If none is higher than this server's, nothing was lost. If one is, or if nobody remembers, the runs since
--- the last tick that it knows are looked through.
+-- A server is known by its replication id: it makes a new one when it starts, and when it is promoted. One that
+-- gets its first replica makes one, too, or that has had none for an hour: then it has no second id of a time as
+-- a replica, and its run_id is the same.
+-- Fields of meta: run_id, replid (of the server that is known), recover_from (runs since then are listed; not there =
+-- nothing is being recovered), recover_since (when the change was noticed; not there = the clock is not sure yet),
+-- remembered (the highest claim sequence that a process saw and this server does not know).
 local MARGIN = 5500000 -- `tick_at` is half a second ahead, and five seconds are for clocks that differ
-local HEARING, LEASE = 7000000, 15000000 -- heartbeats come every 5 s, and half a second after a failed one
 local LONGEST_RUN = 7200000000 -- the default of RUNQUEUE_MAX_RUN_SECONDS
+-- How long a recovery takes as a rule, by how much it is then said to take longer, and when a person is called.
+local TAKES, TAKES_LONGER, TOO_LONG = 80000000, 15000000, 600000000
 local FOR_A_PERSON = 3650 * DAY
 
 local function this_server() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') end
 
-local function accept(server)
-  redis.call('HSET', META, 'run_id', server)
-  redis.call('HDEL', META, 'moved', 'moved_at', 'remembered', 'rested', 'known_until', 'recover_from', 'recover_since')
+local function replication() return redis.call('INFO', 'replication') end
+
+local function replication_id(info) return string.match(info, 'master_replid:(%w+)') or '' end
+
+local function is_server_of(run_id, replid)
+  local info = replication()
+  local id = replication_id(info)
+  if replid == id and id ~= '' then return true end
+  if run_id ~= this_server() then return false end
+  if id == '' then return true end -- it tells of no replication
+  if replid and not string.find(info, 'master_replid2:0+%s') then return false end
+  redis.call('HSET', META, 'replid', id)
+  return true
 end
 
-local function hold_for_person(what)
-  redis.call('HDEL', META, 'hold_probe')
-  redis.call('HSET', META, 'hold_person', '1', 'hold_kind', 'person', 'hold_until', int(NOW + FOR_A_PERSON), 'hold_reason',
-    what .. ': check the runs of the last minutes, then `runqueue resume`')
+local function is_known()
+  local f = redis.call('HMGET', META, 'run_id', 'replid')
+  return is_server_of(f[1], f[2])
 end
 
--- Claims that this server does not know were made, and may have become runs: recent runs are listed, from
--- the last tick that it does know, and adopted by their markers (see recovered.lua and the reconciler).
--- Without a list call a person has to look.
+local function remember_server()
+  redis.call('HSET', META, 'run_id', this_server(), 'replid', replication_id(replication()))
+end
+
+local function accept()
+  remember_server()
+  redis.call('HDEL', META, 'remembered', 'recover_from', 'recover_since')
+end
+
 local function lost_claims(stored, remembered)
   return 'Redis lost claims (' .. int(stored) .. ' of ' .. int(remembered) .. ' known)'
 end
 
-local function hold_for_lost(what)
-  hold_for_person(what)
-  local f = redis.call('HMGET', META, 'known_until', 'tick_at', 'run_id')
-  local known = f[1] or (f[3] and f[3] ~= this_server() and f[2])
-  -- A server that knows of no time before (an empty one) knows nothing of what may still be running.
-  redis.call('HSETNX', META, 'recover_from', int(known and tonumber(known) - MARGIN or NOW - LONGEST_RUN))
-  redis.call('HSETNX', META, 'recover_since', int(NOW))
+-- Nothing but the end of the recovery, or a person, ends this hold.
+local function hold_for_recovery(what)
+  redis.call('HDEL', META, 'hold_probe')
+  redis.call('HSET', META, 'hold_person', '1', 'hold_kind', 'redis', 'hold_until', int(NOW + TAKES), 'hold_reason',
+    what .. ': the runs since then are listed before anything is submitted')
 end
 
-local function is_trusted(server)
-  local f = redis.call('HMGET', META, 'run_id', 'rested', 'moved', 'moved_at', 'remembered', 'sequence',
-    'hold_person')
-  if f[1] == server then return true end
-  if f[7] then return false end
-  if not f[1] or f[2] == '1' then
-    accept(server)
-    return true
+-- What is on its way to Skyvern at this time may yet become a run: with each further change of server it is
+-- waited for again, from when the clock is sure (see clock.lua).
+local function count_from_now()
+  if clock_is_stale() then
+    redis.call('HDEL', META, 'recover_since')
+  else
+    redis.call('HSET', META, 'recover_since', int(NOW))
   end
-  if f[3] ~= server then
-    redis.call('HDEL', META, 'remembered', 'hold_probe')
-    redis.call('HSET', META, 'moved', server, 'moved_at', int(NOW), 'hold_until', int(NOW + HEARING),
-      'hold_kind', 'redis', 'hold_reason', 'Redis was restarted: its workers are asked what they remember')
+end
+
+-- A server that knows of no time before (an empty one) knows nothing of what may still be running.
+local function begin_recovery(what)
+  local tick_at = not is_known() and redis.call('HGET', META, 'tick_at')
+  redis.call('HSETNX', META, 'recover_from', int(tick_at and tonumber(tick_at) - MARGIN or NOW - LONGEST_RUN))
+  count_from_now()
+  remember_server()
+  hold_for_recovery(what)
+end
+
+local function call_a_person(why)
+  local reason = string.match(redis.call('HGET', META, 'hold_reason') or '', '^[^:]*')
+  redis.call('HSET', META, 'hold_kind', 'person', 'hold_until', int(NOW + FOR_A_PERSON), 'hold_reason',
+    reason .. ': ' .. why .. '; check the runs of the last minutes, then `runqueue resume`')
+end
+
+local function keep_recovering(since)
+  if not since or since > NOW then
+    count_from_now()
+    since = NOW
+  end
+  local f = redis.call('HMGET', META, 'hold_until', 'hold_kind')
+  local left = tonumber(f[1] or 0) - NOW
+  if f[2] == 'person' then return end
+  if NOW - since > TOO_LONG then
+    call_a_person('the list of runs could not be read')
+  elseif left < 0 or left > TAKES then
+    redis.call('HSET', META, 'hold_until', int(NOW + TAKES_LONGER))
+  end
+end
+
+local function is_trusted()
+  local f = redis.call('HMGET', META, 'run_id', 'replid', 'recover_from', 'recover_since')
+  if not f[1] then
+    accept()
+  elseif not is_server_of(f[1], f[2]) then
+    begin_recovery('Redis was restarted, or another server took over')
+    return false
+  elseif f[3] then
+    keep_recovering(tonumber(f[4]))
     return false
   end
-  local since = tonumber(f[4])
-  if NOW < since + HEARING then return false end
-  -- A lease that ends before this was not renewed since: its process is not heard yet, or dead.
-  if redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '(' .. int(since + LEASE)) > 0 then return false end
-  local stored, remembered = tonumber(f[6] or 0), tonumber(f[5] or -1)
-  if remembered < 0 then
-    hold_for_lost('Redis was restarted, and no worker remembers what it knew')
-    return false
-  end
-  if remembered > stored then
-    hold_for_lost(lost_claims(stored, remembered))
-    return false
-  end
-  accept(server)
   return true
 end

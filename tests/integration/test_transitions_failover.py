@@ -1,0 +1,244 @@
+"""Another Redis server answers: the runs are listed before anything is submitted."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from runqueue import calls, stages
+from runqueue.items import Answer, Taken
+from tests.clusters import until
+from tests.integration.clockwork import LEASE, SECOND, Clockwork
+from tests.valkeys import start_valkey
+
+
+class Pair:
+    """A primary, and a replica of it that has all of its data."""
+
+    def __init__(self, primary: redis.Redis, replica: redis.Redis) -> None:
+        self.primary, self.replica = primary, replica
+
+    def copy(self) -> None:
+        """Wait until the replica has what the primary has."""
+        until(lambda: offset(self.replica) == offset(self.primary), 30, "the replica to follow")
+
+    def cut(self) -> None:
+        """Promote the replica: what is written to the primary from now on is not copied."""
+        self.copy()
+        self.replica.replicaof("NO", "ONE")
+
+
+def offset(client: redis.Redis) -> tuple[str, int]:
+    told = client.info("replication")
+    is_up = told["role"] == "master" or told["master_link_status"] == "up"
+    return (told["master_replid"] if is_up else "", told["master_repl_offset"])
+
+
+def follow(replica: redis.Redis, primary: redis.Redis) -> None:
+    """Make one server a replica of another, and wait until it has its data."""
+    primary.config_set("repl-diskless-sync-delay", 0)
+    replica.replicaof("127.0.0.1", primary.connection_pool.connection_kwargs["port"])
+    until(lambda: offset(replica) == offset(primary), 30, "the replica to follow")
+
+
+@pytest.fixture
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    servers = [start_valkey(tmp_path_factory.mktemp(name)) for name in ("primary", "replica")]
+    clients = [redis.Redis(port=server.port) for server in servers]
+    try:
+        follow(clients[1], clients[0])
+        yield Pair(*clients)
+    finally:
+        for client, server in zip(clients, servers, strict=True):
+            client.close()
+            server.stop()
+
+
+def a_working_account(client: redis.Redis, jobs: int) -> tuple[Clockwork, list[str]]:
+    """Have two workers, w1 and w2, know an account that has ready jobs."""
+    clock = Clockwork(client)
+    for worker in ("w1", "w2"):
+        clock.heartbeat(worker, first=True)
+    clock.tick("w2")
+    ids = clock.enqueue(jobs)
+    return clock, ids
+
+
+def recovery(clock: Clockwork) -> Taken:
+    return clock.run(stages.reconcile_claim(clock.account, "w2", 10, 0, LEASE))
+
+
+def test_a_survivor_that_saw_no_later_claim_does_not_vouch_for_the_replica(pair: Pair) -> None:
+    clock, jobs = a_working_account(pair.primary, 20)
+    seen = len(clock.claimed(5, "w2"))
+    clock.heartbeat("w2", seen)
+    pair.cut()
+    lost = clock.claimed(10, "w1")  # w1 submits these, and dies with the primary
+    clock.client = pair.replica
+
+    for _ in range(40):
+        clock.wait(0.5)
+        clock.heartbeat("w2", seen)
+        clock.tick("w2")
+        assert clock.claim(20, "w2").answer is Answer.MOVED
+
+    assert recovery(clock).recover_from_us
+    assert [clock.found(job, 1, f"r-{job}") for job in lost] == [1] * len(lost)
+    taken = recovery(clock)
+    assert clock.run(stages.recovered(clock.account, taken.recover_from_us, taken.recover_since_us))
+    assert [job.job_id for job in clock.claim(20, "w2").items] == jobs[15:]
+
+
+def test_a_worker_whose_lease_was_not_copied_either_is_not_forgotten(pair: Pair) -> None:
+    clock, _ = a_working_account(pair.primary, 3)
+    pair.cut()
+    clock.heartbeat("new", first=True)
+    assert clock.claimed(2, "new")
+    clock.client = pair.replica
+    clock.wait(20)
+    clock.heartbeat("w2", first=True)
+    clock.tick("w2")
+    assert clock.claim(20, "w2").answer is Answer.MOVED
+    assert recovery(clock).recover_from_us
+
+
+def test_a_primary_that_was_a_replica_meanwhile_is_another_server(pair: Pair) -> None:
+    clock, _ = a_working_account(pair.primary, 3)
+    pair.cut()
+    assert clock.claimed(2, "w1")  # on the old primary alone, which takes over the other's data
+    follow(pair.primary, pair.replica)
+    pair.primary.replicaof("NO", "ONE")
+
+    clock.heartbeat("w2", 0)
+
+    assert clock.claim(20, "w2").answer is Answer.MOVED
+
+
+def test_a_server_that_gets_its_first_replica_stays_the_server_that_it_was(
+    clock: Clockwork, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (job,) = clock.enqueue(1)
+    clock.heartbeat(first=True)
+    clock.tick()
+    before = offset(clock.client)[0]
+    server = start_valkey(tmp_path_factory.mktemp("replica"))
+    try:
+        with redis.Redis(port=server.port) as replica:
+            follow(replica, clock.client)
+            assert offset(clock.client)[0] != before, "it has a new replication id"
+            assert clock.claimed() == [job]
+    finally:
+        server.stop()
+
+
+def test_a_change_that_a_tick_does_not_notice_first_is_counted_from_the_last_tick_before(
+    clock: Clockwork,
+) -> None:
+    clock.heartbeat(first=True)
+    clock.enqueue(1)
+    clock.tick()
+    ticked = clock.now
+    clock.another_server()
+    clock.wait(60)
+    notice: list[Callable[[], object]] = [
+        lambda: clock.heartbeat(first=True),
+        clock.claim,
+        clock.tick,
+        clock.tick,
+    ]
+    for look in notice:
+        look()
+    assert ticked - 10 * SECOND < recovery_of(clock).recover_from_us < ticked
+
+
+def recovery_of(clock: Clockwork) -> Taken:
+    return clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+
+
+def test_a_second_change_of_server_waits_again_for_what_may_be_on_its_way(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.enqueue(1)
+    clock.heartbeat(first=True)
+    clock.tick()
+    clock.another_server()
+    clock.tick()
+    first = recovery_of(clock)
+    clock.wait(80)
+    clock.heartbeat(first=True)
+    clock.another_server()
+    done = stages.recovered(clock.account, first.recover_from_us, first.recover_since_us)
+    assert not clock.run(done), "another server answers than the one whose runs were listed"
+    clock.tick()
+    second = recovery_of(clock)
+    assert second.recover_from_us == first.recover_from_us
+    assert second.recover_since_us == clock.now
+    assert not clock.run(done)
+    assert clock.claim().answer is Answer.MOVED
+    assert clock.state(job) == "ready"
+
+
+def test_a_recovery_that_lasts_too_long_calls_a_person_and_goes_on(clock: Clockwork) -> None:
+    clock.heartbeat(first=True)
+    clock.tick()
+    clock.another_server()
+    clock.tick()
+    stats = clock.run(calls.stats(clock.account))
+    assert (stats.hold_kind, stats.waits_for_a_person) == ("redis", False)
+    for _ in range(12):
+        clock.wait(60)
+        clock.heartbeat(first=True)
+        clock.tick()
+        assert clock.run(calls.stats(clock.account)).hold_reason
+    stats = clock.run(calls.stats(clock.account))
+    assert (stats.hold_kind, stats.waits_for_a_person) == ("person", True)
+    taken = recovery_of(clock)
+    assert clock.run(stages.recovered(clock.account, taken.recover_from_us, taken.recover_since_us))
+    assert clock.run(calls.stats(clock.account)).hold_reason is None
+
+
+def test_a_recovery_that_began_while_the_clock_was_ahead_does_not_wait_for_that_time(
+    clock: Clockwork,
+) -> None:
+    clock.heartbeat(first=True)
+    clock.tick()
+    clock.another_server()
+    clock.wait(3_600)
+    clock.claim()
+    clock.wait(-3_600)
+    clock.tick()
+    assert recovery_of(clock).recover_since_us == clock.now
+    assert clock.run(calls.stats(clock.account)).hold_seconds < 100
+
+
+def test_a_goodbye_that_an_older_copy_knows_does_not_make_it_the_latest(
+    tmp_path: Path,
+) -> None:
+    server = start_valkey(tmp_path)
+    try:
+        with redis.Redis(port=server.port) as client:
+            clock = Clockwork(client)
+            clock.enqueue(3)
+            assert clock.claimed(0) == []
+            clock.tick()
+            clock.run(stages.bye(clock.account, "p1"))
+            client.save()
+            clock.wait(60)
+            clock.heartbeat("p2", first=True)
+            assert len(clock.claimed(2, "p2")) == 2
+            client.config_set("save", "")
+            client.shutdown(nosave=True)
+    except redis.ConnectionError:
+        pass
+    server.terminate()
+    server = start_valkey(tmp_path)
+    try:
+        with redis.Redis(port=server.port) as client:
+            clock.client = client
+            clock.wait(60)
+            clock.heartbeat("p3", -1, first=True)
+            clock.tick("p3")
+            assert clock.claim(10, "p3").answer is Answer.MOVED
+    finally:
+        server.stop()

@@ -1,0 +1,250 @@
+"""Claims that Redis may have lost: runs are adopted, and the account goes on by itself."""
+
+from typing import Any
+
+import pytest
+import redis
+
+from api_client import ListClass, RunPage
+from runqueue import JobState, ids
+from runqueue.operate import Operations
+from tests.worker.searching import (
+    LOST,
+    MADE,
+    control,
+    look,
+    lose,
+    no_waiting,
+    record,
+    show_requests,
+    task,
+    task_v2,
+)
+from tests.worker.working import ENDLESS, KEYS, Bench, working
+
+MINUTE = 60_000_000
+HOOK = "https://hook.test/"
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+__all__ = ["no_waiting"]
+
+
+async def lost_claims(bench: Bench, *, noticed: int = 100, ago: int = 5, remembered: bool) -> None:
+    """Have another Redis server answer.
+
+    Args:
+        bench: the account.
+        noticed: how many seconds ago that was noticed.
+        ago: how many minutes before that its last tick was.
+        remembered: a process remembers claims that it does not know.
+    """
+    await bench.one_pass("submit")  # it knows this server
+    now = bench.now_us() - noticed * 1_000_000
+    fields: dict[str, Any] = {
+        "recover_from": now - ago * MINUTE,
+        "recover_since": now,
+        "hold_person": 1,
+        "hold_kind": "redis",
+        "hold_until": now + 10**14,
+        "hold_reason": "Redis lost claims",
+    }
+    if remembered:
+        fields["remembered"] = 10
+    for name, value in fields.items():
+        bench.client.hset(KEYS.meta, name, value)
+
+
+def is_held(bench: Bench) -> bool:
+    return bench.stats().hold_reason is not None
+
+
+@pytest.mark.parametrize("noticed", [0, 76])
+async def test_lost_claims_are_recovered_once_nothing_from_before_is_on_the_wire(
+    client: redis.Redis, redis_url: str, noticed: int
+) -> None:
+    async with working(client, redis_url) as bench:
+        await lost_claims(bench, noticed=noticed, remembered=True)
+        (job_id,) = bench.enqueue(1)
+        run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(job_id, 1))
+
+        await bench.one_pass("reconcile")
+
+        assert (bench.job(job_id).state, bench.job(job_id).run_id) == (JobState.RUNNING, run_id)
+        assert is_held(bench) == (noticed < 75)
+
+
+@pytest.mark.parametrize("ago", [5, 60])
+async def test_somebody_else_s_run_keeps_no_account_held(
+    client: redis.Redis, redis_url: str, ago: int
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.run_task(url=ENDLESS, prompt="theirs")
+        await lost_claims(bench, ago=ago, remembered=False)
+        (job_id,) = bench.enqueue(1)
+
+        await bench.one_pass("reconcile")
+
+        assert not is_held(bench)
+        assert bench.job(job_id).state is JobState.READY
+
+
+async def test_a_waiting_job_that_an_unmarked_run_may_be_of_is_looked_for_and_gets_it(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await lost_claims(bench, remembered=True)
+        equal = [bench.queue.enqueue(task_v2()).job_id for _ in range(3)]
+        later = bench.queue.enqueue(task_v2(), delay=60).job_id
+        other = bench.queue.enqueue(task_v2(prompt="another")).job_id
+        run_id = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+
+        await bench.one_pass("reconcile")
+
+        assert not is_held(bench)
+        states = [bench.job(job_id).state for job_id in (*equal, later)]
+        assert sorted(states) == ["ready", "ready", "scheduled", "unconfirmed"], "one for one run"
+        assert bench.job(other).state is JobState.READY
+        doubtful = equal[states.index(JobState.UNCONFIRMED)]
+        await look(bench, 1, only=[doubtful])
+        assert (bench.job(doubtful).state, bench.job(doubtful).run_id) == ("running", run_id)
+        await bench.one_pass("submit")
+        assert {bench.job(job_id).state for job_id in (*equal, other)} == {JobState.RUNNING}
+        assert len(await bench.runs()) == 4
+
+
+async def test_a_scheduled_job_that_may_have_its_run_is_not_submitted_when_it_is_due(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await lost_claims(bench, remembered=True)
+        job_id = bench.queue.enqueue(task_v2(), delay=60).job_id
+        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+
+        await bench.one_pass("reconcile")
+
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
+        assert bench.score("due", job_id) is None
+        assert record(bench, job_id, "attempt") == "1"
+
+
+async def test_a_run_without_the_title_that_runs_of_its_type_show_is_nobody_s_of_ours(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await control(bench, task())
+        await bench.api.run_task(prompt="p", url=ENDLESS)
+        await lost_claims(bench, ago=60, remembered=True)
+        job_id = bench.queue.enqueue(task()).job_id
+
+        await bench.one_pass("reconcile")
+
+        assert not is_held(bench)
+        assert bench.job(job_id).state is JobState.READY
+
+
+@pytest.mark.parametrize(("remembered", "found"), [(True, False), (False, True)])
+async def test_a_server_that_lost_more_than_minutes_waits_for_a_person_where_runs_show_no_marker(
+    client: redis.Redis, redis_url: str, remembered: bool, found: bool
+) -> None:
+    async with working(client, redis_url) as bench:
+        if found:
+            title = ids.title_marker(ids.new_id("default"), 1)
+            await bench.api.run_task(url=ENDLESS, title=title)
+        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+        await lost_claims(bench, ago=60, remembered=remembered)
+
+        await bench.one_pass("reconcile")
+
+        assert bench.stats().waits_for_a_person
+        assert "1 runs without a marker" in str(bench.stats().hold_reason)
+
+
+async def test_where_a_run_cannot_be_read_the_account_stays_held(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+        await lost_claims(bench, remembered=True)
+        show_requests(monkeypatch, bench, lambda _: None)
+
+        await bench.one_pass("reconcile")
+
+        assert is_held(bench)
+
+
+@pytest.mark.parametrize(
+    ("listed", "kind"), [(ListClass.TROUBLE, "redis"), (ListClass.NOT_SUPPORTED, "person")]
+)
+async def test_without_a_list_the_account_stays_held_and_one_that_will_not_come_calls_a_person(
+    client: redis.Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    listed: ListClass,
+    kind: str,
+) -> None:
+    async with working(client, redis_url) as bench:
+        await lost_claims(bench, remembered=True)
+
+        async def failing(**_: Any) -> RunPage:
+            return RunPage(listed)
+
+        monkeypatch.setattr(bench.account.client, "list_runs", failing)
+        monkeypatch.setattr("worker.recovery.EVERY", 0.0)
+
+        for _ in range(2):
+            await bench.one_pass("reconcile")
+
+        assert bench.stats().hold_kind == kind
+
+
+@pytest.mark.parametrize(
+    ("queues", "is_ours"),
+    [(("a", "b"), False), (("", "b"), False), (("a", "a"), True), (("a", ""), True)],
+)
+@pytest.mark.parametrize("carrier", ["title", "webhook_url"])
+async def test_a_run_whose_marker_names_another_queue_is_nobody_s_orphan_here(
+    client: redis.Redis, redis_url: str, queues: tuple[str, str], is_ours: bool, carrier: str
+) -> None:
+    ours, theirs = queues
+    async with working(client, redis_url, settings={"queue_name": ours}) as bench:
+        await lost_claims(bench, ago=60, remembered=True)
+        job_id = ids.new_id("default")
+        url = f"{HOOK}?{ids.url_marker(job_id, 1, theirs)}"
+        title = ids.title_marker(job_id, 1, theirs)
+        shown = {"title": title} if carrier == "title" else {"webhook_url": url}
+        run_id = await bench.api.run_task(url=ENDLESS, **shown)
+
+        await bench.one_pass("reconcile")
+
+        orphans = [stray.run_id for stray in Operations(bench.queue).strays()]
+        assert orphans == ([run_id] if is_ours else [])
+        assert not is_held(bench)
+
+
+async def test_another_queue_s_run_is_not_adopted_by_the_job_that_has_the_same_id(
+    client: redis.Redis, redis_url: str
+) -> None:
+    named: dict[str, Any] = {"settings": {"queue_name": "a"}}
+    async with working(client, redis_url, **named) as bench:
+        job_id = await lose(bench, task(), LOST)
+        await bench.api.run_task(url=ENDLESS, title=ids.title_marker(job_id, 1, "b"))
+
+        await look(bench)
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
+
+        run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(job_id, 1, "a"))
+        await look(bench)
+        assert bench.job(job_id).run_id == run_id
+
+
+async def test_submissions_carry_the_name_of_the_queue_and_are_found_by_it(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, settings={"queue_name": "a"}) as bench:
+        job_id = await lose(bench, task(webhook_url=f"{HOOK}?x=1"), MADE)
+        [run] = await bench.runs()
+        assert run["title"] == f"[rq:{job_id}.1.a]"
+
+        await look(bench)
+
+        assert bench.job(job_id).run_id == run["run_id"]
