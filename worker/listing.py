@@ -21,8 +21,9 @@ from runqueue.items import Taken
 from runqueue.list_calls import Joined, Reading
 from worker.account import NO_LIST_SECONDS, AccountLink
 from worker.pages import PageFailedError, Pager, TooLongError
-from worker.poll import GET_SECONDS, LEASE_SECONDS, least_spacing, least_useful
+from worker.poll import LEASE_SECONDS, least_spacing, least_useful
 from worker.pump import Pump
+from worker.run_reads import read_run
 from worker.runs import Runs
 from worker.watchlist import (
     Verdict,
@@ -182,9 +183,7 @@ class ListPump(Pump):
         """Say whether a run is over; None = it was not told."""
         async with self._slots:
             await self._permit()
-            with self.account.metrics.timed("get") as timer:
-                reading = await self.account.client.get_run(run_id, GET_SECONDS)
-                timer.status = reading.status_code
+            reading = await read_run(self.account, run_id)
         return reading.is_over if reading.outcome is ReadClass.RUN else None
 
     async def _failed(self, reading: Reading, failed: PageFailedError | None) -> None:
