@@ -102,7 +102,7 @@ class ListPump(Pump):
         self.free_place()
 
     async def _read(self, reading: Reading, began: float) -> None:
-        await self._catch_up()
+        await self._catch_up(reading.began_us)
         young = int(young_seconds(reading, self._spaced) * 1e6)
         live = len(self._watchlist)
         try:
@@ -135,8 +135,13 @@ class ListPump(Pump):
             again_in=round(self._spaced, 3),
         )
 
-    async def _catch_up(self) -> None:
-        """Read which runs joined the lists since this process read one."""
+    async def _catch_up(self, now_us: int) -> None:
+        """Read which runs joined the lists since this process read one.
+
+        All are read where that lies ahead: a step of the clock was made up for meanwhile.
+        """
+        if self._cursor != "-inf" and int(self._cursor.removeprefix("(")) > now_us:
+            self._cursor = "-inf"
         more = True
         while more:
             call = list_calls.lists_joined(self.account.name, self._cursor, CHUNK)

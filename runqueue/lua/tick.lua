@@ -41,7 +41,7 @@ end
 
 local alive = redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf')
 local meta = redis.call('HMGET', META, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit', 'paused', 'lists_on', 'list_at',
-  'list_until', 'pack_more', 'retire_left')
+  'list_until', 'pack_more', 'retire_left', 'setting_back')
 
 local function may_submit()
   if meta[5] or tonumber(meta[2] or 0) > NOW then return false end
@@ -88,6 +88,8 @@ if known[1] and known[1] ~= this_server() then
   if not known[2] then redis.call('HSET', META, 'known_until', meta[1] or int(NOW)) end
   is_trusted(this_server())
 end
+
+if meta[11] then set_back(meta[11]) end
 
 if tonumber(meta[1] or 0) > NOW and tonumber(meta[1]) <= NOW + interval then return { 'wait', int(NOW) } end
 redis.call('HSET', META, 'tick_at', int(NOW + interval))
