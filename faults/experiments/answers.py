@@ -94,6 +94,33 @@ def plan_of_one(lab: Lab, jobs: int) -> None:
 
 
 @experiment(
+    "a run that cannot be read, on a plan of 1",
+    "one run at a time; each GET of the first is a 400: the server cannot read its parameter back",
+    jobs=6,
+    simulator=("--duration", "0.5"),
+    settings={"RUNQUEUE_MAX_CONCURRENT_RUNS": "1", "RUNQUEUE_POLL_MAX_SECONDS": "2"},
+)
+def unreadable(lab: Lab, jobs: int) -> None:
+    """It is canceled when its time is up, and its slot is free a minute later."""
+    key = "unreadable"
+    parameter = {"parameter_type": "workflow", "key": "n", "workflow_parameter_type": "integer"}
+    wait = {"block_type": "wait", "label": "w", "wait_sec": 1}
+    workflow = lab.simulator.workflow(key, [parameter], [wait])
+    body = {"workflow_id": workflow, "title": key, "parameters": {"n": 7.0}}
+    lab.worker().start()
+    line = {"custom_id": key, "kind": "workflow", "body": body, "max_run_seconds": 5}
+    [job_id] = lab.take([line])
+    lab.until_state("running", 1)
+    lab.hand_in(jobs - 1)
+    took = lab.settle()
+    job = lab.queue.get(job_id)
+    lab.note(f"all over after {took:.0f} s")
+    lab.expect("cannot be read" in (job.reason or ""), f"it is {job.state}: {job.reason}")
+    lab.expect(lab.count("completed") == jobs - 1, f"not all others completed: {lab.states()}")
+    lab.expect(lab.simulator.summary()["live"] == 0, "its run was left live")
+
+
+@experiment(
     "a 403 of one's own",
     "two requests are forbidden, their account is not",
     jobs=40,
