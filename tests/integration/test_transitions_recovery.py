@@ -99,6 +99,21 @@ def test_a_server_that_stood_still_is_no_clock_that_was_set(clock: Clockwork) ->
     assert meta(clock, "clock_lost") == 0
 
 
+def test_a_run_accepted_before_a_step_back_is_seen_has_its_whole_time(clock: Clockwork) -> None:
+    clock.now = server_time(clock) + 24 * HOUR
+    clock.client.hset(clock.key("meta"), "clock", clock.now)
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    accepted = [items.Accepted(job, 1, f"r-{job}", "created", SECOND)]
+    assert scripts.run(clock.client, stages.mark_running(clock.account, accepted)) == [1]
+    real_tick(clock)
+    clock.heartbeat(first=True)
+    clock.wait(2)
+    call = stages.poll_claim(clock.account, "p1", 1, 0, LEASE)
+    (due,) = clock.run(call).items
+    assert clock.now - 3 * SECOND <= due.since_us <= clock.now
+
+
 # What is written before a step ahead is believed lies in a time that comes an hour later.
 
 
@@ -164,6 +179,19 @@ def test_a_retry_waits_as_long_as_its_policy_says_also_across_a_step_ahead(
     assert due is not None
     assert near(then) + 30 * SECOND <= due <= now + 30 * SECOND
     assert clock.field(job, "run_at") == str(int(due))
+
+
+def test_a_run_that_ends_before_a_step_ahead_is_believed_says_nothing_of_how_long_runs_take(
+    clock: Clockwork,
+) -> None:
+    stepped(clock)
+    (job,) = clock.running(1)
+    done = items.Finished(job, 1, f"r-{job}", "completed", "completed", "", b"{}")
+    assert scripts.run(clock.client, stages.finish(clock.account, [done])) == [1]
+
+    believed(clock)
+
+    assert meta(clock, "run_mean") == 0
 
 
 def test_a_user_s_run_at_and_deadline_stay_as_they_are_across_a_step_ahead(

@@ -8,7 +8,7 @@
 -- stood still (a paused machine, a slow disk) looks the same. Of two such the later is as much less late; of a
 -- step both show the same. Until then no report is what the next is compared with, and unless a lease tells
 -- that the time has passed, the clock that was last believed (`clock`) stays: what decides by time waits.
-local STEP, SENT_APART = 2000000, 1000000
+local SENT_APART = 1000000
 
 -- What scripts write before a step ahead is believed lies as far ahead: the next poll of a run, its start, a hold's end.
 -- Once the step is made up for, these are set back by as much: fields of meta at once, entries of indexes by the next
@@ -94,6 +94,11 @@ local function shift_clock(shift)
   save()
 end
 
+local function believe_clock()
+  believed = NOW
+  redis.call('HSET', META, 'clock', int(NOW))
+end
+
 local function remember_clock(process, ...)
   if redis.call('ZSCORE', PREFIX .. 'processes', process) then
     redis.call('HSET', PREFIX .. 'clocks', process, table.concat({ ... }, ' '))
@@ -114,7 +119,7 @@ local function is_ahead(process, own, passed, ahead)
     remember_clock(process, int(then_us), int(then_passed), int(ahead), int(passed))
   end
   if a_lease_holds() then
-    redis.call('HSET', META, 'clock', int(NOW))
+    believe_clock()
   else
     redis.call('HSET', META, 'clock_doubt', '1')
   end
@@ -122,7 +127,8 @@ local function is_ahead(process, own, passed, ahead)
 end
 
 local function set_clock(process, passed)
-  local last, own = tonumber(redis.call('HGET', META, 'clock') or 0), {}
+  NOW = NOW - behind
+  local last, own = believed or 0, {}
   for number in string.gmatch(redis.call('HGET', PREFIX .. 'clocks', process) or '', '%d+') do
     own[#own + 1] = tonumber(number)
   end
@@ -139,10 +145,11 @@ local function set_clock(process, passed)
     end
   elseif clock_is_stale() and redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(last), '+inf') > 0 then
     remember_clock(process, int(NOW), int(passed)) -- who was there before can tell, and it itself next time
+    NOW = NOW + behind
     return
   end
   if last > NOW + STEP then shift_clock(last - NOW) end
-  redis.call('HSET', META, 'clock', int(NOW))
+  believe_clock()
   redis.call('HDEL', META, 'clock_doubt')
   remember_clock(process, int(NOW), int(passed))
 end
