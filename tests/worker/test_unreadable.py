@@ -46,7 +46,6 @@ async def canceled_for(bench: Bench, job_id: str, seconds: float) -> None:
     bench.set(job_id, "cancel_since", bench.now_us() - int(seconds * SECOND))
     bench.client.zadd(f"{KEYS.prefix}cancels", {job_id: 0})
     await bench.one_pass("cancel")
-    await bench.account.given_up.settled()
     await bench.one_pass("poll")
 
 
