@@ -215,6 +215,22 @@ class Simulator:
         """Set faults, after those that stand."""
         httpx.post(f"{self.url}/_faults", json=list(rules), timeout=30).raise_for_status()
 
+    def workflow(
+        self,
+        title: str,
+        parameters: Sequence[Mapping[str, Any]],
+        blocks: Sequence[Mapping[str, Any]],
+    ) -> str:
+        """Make a workflow and return its id."""
+        definition = {"parameters": list(parameters), "blocks": list(blocks)}
+        answer = httpx.post(
+            f"{self.url}/v1/workflows",
+            json={"json_definition": {"title": title, "workflow_definition": definition}},
+            headers={"x-api-key": "simulator-key"},
+            timeout=30,
+        )
+        return str(answer.raise_for_status().json()["workflow_permanent_id"])
+
     def no_faults(self) -> None:
         """Take every fault away."""
         httpx.delete(f"{self.url}/_faults", timeout=30).raise_for_status()

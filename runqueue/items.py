@@ -70,12 +70,28 @@ class Doubtful(NamedTuple):
 
 
 class ToCancel(NamedTuple):
-    """A run to cancel; job_id is '' when no job owns it."""
+    """A run to cancel; job_id is '' when no job owns it.
+
+    Args:
+        tried_us: for how long that has been tried, microseconds; 0 = this is the first try.
+    """
 
     job_id: str
     attempt: int
     run_id: str
-    since_us: int
+    tried_us: int = 0
+
+
+class GivenUp(NamedTuple):
+    """A run to cancel whose end no GET confirmed.
+
+    Args:
+        is_over: whether the server said all the same that it is over.
+    """
+
+    job_id: str
+    run_id: str
+    is_over: bool = False
 
 
 class Answer(StrEnum):

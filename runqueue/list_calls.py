@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from runqueue.items import Answer, Taken
+from runqueue.run_limits import WORKFLOW_RUN_US
 from runqueue.scripts import Argument, Call, load
 
 
@@ -116,7 +117,8 @@ def lists_seen(
     account: str, shown: Sequence[Shown], stray_after_us: int, max_run_us: int
 ) -> Call[int]:
     """Record what the list showed that is worth a write; see `lists_seen.lua`."""
-    arguments: list[Argument] = [stray_after_us, max_run_us, *_flat(shown)]
+    longest = max(max_run_us, WORKFLOW_RUN_US)
+    arguments: list[Argument] = [stray_after_us, max_run_us, longest, *_flat(shown)]
     return Call(load("lists_seen"), account, arguments, int)
 
 

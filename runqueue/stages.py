@@ -15,6 +15,7 @@ from runqueue.items import (
     Due,
     Finished,
     GivenBack,
+    GivenUp,
     Lost,
     Polled,
     RunAgain,
@@ -114,11 +115,17 @@ def cancel_claim(account: str, process: str, want: int, tick_us: int, lease_us: 
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
             return Taken(Answer(reply[0].decode()), int(reply[1]))
+        now_us = int(reply[1])
         items = [
-            ToCancel(reply[i].decode(), int(reply[i + 1]), reply[i + 2].decode(), int(reply[i + 3]))
+            ToCancel(
+                reply[i].decode(),
+                int(reply[i + 1]),
+                reply[i + 2].decode(),
+                now_us - int(reply[i + 3]),
+            )
             for i in range(4, len(reply), 4)
         ]
-        return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
+        return Taken(Answer.OK, now_us, int(reply[2]), bool(reply[3]), 0, items)
 
     return Call(load("cancel_claim"), account, [process, want, tick_us, lease_us], parse)
 
@@ -310,9 +317,10 @@ def strays_over(account: str, run_ids: Sequence[str]) -> Call[int]:
     return Call(load("strays_over"), account, list(run_ids), int)
 
 
-def give_up(account: str, items: Sequence[tuple[str, str]]) -> Call[list[int]]:
-    """End jobs (id, run_id) whose cancel was never confirmed."""
-    return Call(load("give_up"), account, _flat(items), _codes)
+def give_up(account: str, items: Sequence[GivenUp]) -> Call[list[int]]:
+    """End jobs whose run's end was never confirmed; see `give_up.lua`."""
+    arguments = _flat((job_id, run_id, int(is_over)) for job_id, run_id, is_over in items)
+    return Call(load("give_up"), account, arguments, _codes)
 
 
 def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> Call[int]:

@@ -131,6 +131,9 @@ class AccountLink:
         self.late = Recorder[str](lambda ids: calls.cancel(name, ids, "deadline"), self.send)
         #: Of runs that took too long, by the reason: it names the limit.
         self._hung: dict[str, Recorder[str]] = {}
+        self.given_up = Recorder[items.GivenUp](
+            lambda items: stages.give_up(name, items), self.send
+        )
         self.ended_strays = Recorder[str](
             lambda run_ids: stages.drop_strays(name, run_ids), self.send
         )
@@ -321,6 +324,7 @@ class AccountLink:
             *self._hung.values(),
             self.look_now,
             self.look_soon,
+            self.given_up,
             self.deliveries,
             self.callbacks,
             self.ended_strays,

@@ -1,5 +1,8 @@
 """Canceling: a run is asked to end, again and again until a GET has seen its end.
 
+A run that cannot be read is over once the server says so in answer to its cancel. What neither says
+for ten minutes is given up: the job fails, and its run is shown as a stray.
+
 Many runs go in calls of a hundred, where the server has such a call. Runs that no job owns (strays)
 are canceled here too, when a person asks for it.
 """
@@ -7,19 +10,22 @@ are canceled here too, when a person asks for it.
 import asyncio
 
 import structlog
+from redis.exceptions import RedisError
 
 from api_client import CancelClass, Cancellation, ListClass
 from runqueue import stages
-from runqueue.items import Taken, ToCancel
+from runqueue.items import GivenUp, Taken, ToCancel
 from worker.account import AccountLink
 from worker.pump import Pump
+from worker.run_reads import is_unreadable
 
 log = structlog.get_logger()
 
 #: Seconds one call may take (it sends the runs' webhooks inside), and until the next try.
 CALL_SECONDS, LEASE_SECONDS = 12.0, 15.0
-#: Seconds of tries after which the job fails without a confirmed end; its run is shown as a stray.
-GIVE_UP_SECONDS = 600.0
+#: Seconds of tries after which a run that cannot be read is believed to be over if the server says
+#: so, and after which the job fails without a confirmed end; its run is shown as a stray.
+UNREADABLE_SECONDS, GIVE_UP_SECONDS = 60.0, 600.0
 #: Runs in one bulk call: the server's bound. A few are canceled one by one, which tells more.
 BULK, BULK_FROM = 100, 5
 
@@ -44,13 +50,13 @@ class CancelPump(Pump):
                 account.name, account.lease.name, want, tick_us, int(LEASE_SECONDS * 1e6)
             )
         )
-        limit = taken.now_us - int(GIVE_UP_SECONDS * 1e6)
-        hopeless = [(job.job_id, job.run_id) for job in taken.items if job.since_us < limit]
+        hopeless = [job for job in taken.items if job.tried_us > GIVE_UP_SECONDS * 1e6]
         if hopeless:
-            await account.send(stages.give_up(account.name, hopeless))
-            ids, runs = [job_id for job_id, _ in hopeless], [run_id for _, run_id in hopeless]
+            given_up = [GivenUp(job.job_id, job.run_id) for job in hopeless]
+            await account.send(stages.give_up(account.name, given_up))
+            ids, runs = [job.job_id for job in hopeless], [job.run_id for job in hopeless]
             log.error("cancel_given_up", account=account.name, jobs=ids, runs=runs)
-        wanted = [job for job in taken.items if job.since_us >= limit]
+        wanted = [job for job in taken.items if job.tried_us <= GIVE_UP_SECONDS * 1e6]
         if not self._has_bulk or len(wanted) < BULK_FROM:
             return taken._replace(items=[[job] for job in wanted])
         # A full chunk means that more may be due: ask again at once.
@@ -75,15 +81,13 @@ class CancelPump(Pump):
             return False
         if answer.outcome is not ListClass.DONE:
             self._tell(jobs, answer.outcome.value, answer.status_code)
-        left = []
+        left, asked = [], []
         for job in jobs:
             if answer.outcome is ListClass.DONE and job.run_id not in answer.cancelled:
                 left.append(job)  # over, unknown, or still there: asked by itself, it says which
-            elif job.job_id:
-                self.account.look_now.put(job.job_id, _nothing)
-            elif job.run_id in answer.cancelled:
-                self.account.ended_strays.put(job.run_id, _nothing)
-        await asyncio.gather(*map(self._cancel_one, left))
+            else:
+                asked.append(self._confirm(job, is_said=job.run_id in answer.cancelled))
+        await asyncio.gather(*asked, *map(self._cancel_one, left))
         return True
 
     async def _cancel_one(self, job: ToCancel) -> None:
@@ -95,10 +99,33 @@ class CancelPump(Pump):
             answer = Cancellation(CancelClass.TROUBLE, detail="the worker was stopped")
         if answer.outcome not in _SAID:
             self._tell([job], answer.outcome.value, answer.status_code)
-        if job.job_id:
-            self.account.look_now.put(job.job_id, _nothing)
-        elif answer.outcome in _SAID:
-            self.account.ended_strays.put(job.run_id, _nothing)
+        await self._confirm(job, is_said=answer.outcome in _SAID)
+
+    async def _confirm(self, job: ToCancel, *, is_said: bool) -> None:
+        """Have a GET confirm the end of a run, or believe the server's word for it.
+
+        Args:
+            job: what was canceled.
+            is_said: whether the server said that the run is over, or will be.
+        """
+        if not job.job_id:
+            if is_said:
+                self.account.ended_strays.put(job.run_id, _nothing)
+            return
+        if is_said and job.tried_us > UNREADABLE_SECONDS * 1e6 and await self._is_unreadable(job):
+            log.warning(
+                "run_unreadable", account=self.account.name, job_id=job.job_id, run_id=job.run_id
+            )
+            over = GivenUp(job.job_id, job.run_id, is_over=True)
+            self.account.given_up.put(over, _nothing)
+            return
+        self.account.look_now.put(job.job_id, _nothing)
+
+    async def _is_unreadable(self, job: ToCancel) -> bool:
+        try:
+            return await is_unreadable(self.account, job.run_id)
+        except (RedisError, asyncio.CancelledError):
+            return False
 
     def _tell(self, jobs: list[ToCancel], why: str, status: int | None) -> None:
         log.warning(

@@ -21,8 +21,9 @@ from runqueue.items import Taken
 from runqueue.list_calls import Joined, Reading
 from worker.account import NO_LIST_SECONDS, AccountLink
 from worker.pages import PageFailedError, Pager, TooLongError
-from worker.poll import GET_SECONDS, LEASE_SECONDS, least_spacing, least_useful
+from worker.poll import LEASE_SECONDS, least_spacing, least_useful
 from worker.pump import Pump
+from worker.run_reads import read_run
 from worker.runs import Runs
 from worker.watchlist import (
     Verdict,
@@ -101,7 +102,7 @@ class ListPump(Pump):
         self.free_place()
 
     async def _read(self, reading: Reading, began: float) -> None:
-        await self._catch_up()
+        await self._catch_up(reading.began_us)
         young = int(young_seconds(reading, self._spaced) * 1e6)
         live = len(self._watchlist)
         try:
@@ -134,8 +135,13 @@ class ListPump(Pump):
             again_in=round(self._spaced, 3),
         )
 
-    async def _catch_up(self) -> None:
-        """Read which runs joined the lists since this process read one."""
+    async def _catch_up(self, now_us: int) -> None:
+        """Read which runs joined the lists since this process read one.
+
+        All are read where that lies ahead: a step of the clock was made up for meanwhile.
+        """
+        if self._cursor != "-inf" and int(self._cursor.removeprefix("(")) > now_us:
+            self._cursor = "-inf"
         more = True
         while more:
             call = list_calls.lists_joined(self.account.name, self._cursor, CHUNK)
@@ -182,9 +188,7 @@ class ListPump(Pump):
         """Say whether a run is over; None = it was not told."""
         async with self._slots:
             await self._permit()
-            with self.account.metrics.timed("get") as timer:
-                reading = await self.account.client.get_run(run_id, GET_SECONDS)
-                timer.status = reading.status_code
+            reading = await read_run(self.account, run_id)
         return reading.is_over if reading.outcome is ReadClass.RUN else None
 
     async def _failed(self, reading: Reading, failed: PageFailedError | None) -> None:

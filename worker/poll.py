@@ -24,11 +24,12 @@ from runqueue.times import packed
 from worker.account import AccountLink
 from worker.pump import Pump
 from worker.run_ends import End, end_of
+from worker.run_reads import has_failed, read_again, read_run
 
 log = structlog.get_logger()
 
-#: Seconds one GET may take, and after which a poll that nobody recorded comes again.
-GET_SECONDS, LEASE_SECONDS = 12.0, 15.0
+#: Seconds after which a poll that nobody recorded comes again.
+LEASE_SECONDS = 15.0
 #: A run is looked at again after this share of its age.
 AGE_SHARE = 0.1
 #: Seconds between two lists of live runs at least.
@@ -112,27 +113,24 @@ class PollPump(Pump):
     async def handle(self, item: tuple[Due, int]) -> None:
         """Read one run."""
         job, now_us = item
-        end = End()
+        end, is_unreadable = End(), False
         try:
-            with self.account.metrics.timed("get") as timer:
-                reading = await self.account.client.get_run(job.run_id, GET_SECONDS)
-                timer.status = reading.status_code
-            self._note(reading)
+            reading = await read_run(self.account, job.run_id)
+            if has_failed(reading) and _is_overdue(job, now_us):
+                again = await read_again(self.account, job.run_id)
+                reading = again or reading
+                is_unreadable = again is not None and has_failed(again)
             if reading.is_over:
                 end = await end_of(self.account, reading)
         except asyncio.CancelledError:
             reading = RunReading(ReadClass.TROUBLE, detail="the worker was stopped")
         except RedisError as error:
             reading = RunReading(ReadClass.TROUBLE, detail=f"Redis: {type(error).__name__}")
-        self._record(job, now_us, reading, end)
+        self._record(job, now_us, reading, end, is_unreadable=is_unreadable)
 
-    def _note(self, reading: RunReading) -> None:
-        if reading.outcome in {ReadClass.RUN, ReadClass.NOT_FOUND}:
-            self.account.reads.answered()
-        else:
-            self.account.reads.failed(reading.status_code)
-
-    def _record(self, job: Due, now_us: int, reading: RunReading, end: End) -> None:
+    def _record(
+        self, job: Due, now_us: int, reading: RunReading, end: End, *, is_unreadable: bool
+    ) -> None:
         account = self.account
         if not job.job_id:
             self._see_stray(job, now_us, reading)
@@ -143,7 +141,7 @@ class PollPump(Pump):
             else:
                 account.look_soon.put(job.job_id, self.free_place)
             return
-        begun_us = self._end_overdue(job, now_us, reading)
+        begun_us = self._end_overdue(job, now_us, reading, is_unreadable=is_unreadable)
         least, most = account.poll_bounds
         wait = spacing((now_us - job.started_us) / 1e6, least, most, random.random())
         status = ""
@@ -215,16 +213,19 @@ class PollPump(Pump):
         parsed = parse_json(reading.body)
         return attempt_age(parsed, reading.server_date) if isinstance(parsed, dict) else None
 
-    def _end_overdue(self, job: Due, now_us: int, reading: RunReading) -> int:
+    def _end_overdue(
+        self, job: Due, now_us: int, reading: RunReading, *, is_unreadable: bool
+    ) -> int:
         """Have a run canceled whose time is up, now that a GET says that it goes on, or is gone.
 
-        Not before: after a long stop of the workers most such runs have long been completed.
+        Not before: after a long stop of the workers most such runs have long been completed. So is
+        one that cannot be read although the server answers other reads.
 
         Returns:
             When its current attempt began, microseconds by the queue's clock, if its time is up
             only by what we knew: it started later than it was accepted, or is another attempt.
         """
-        if reading.outcome not in {ReadClass.RUN, ReadClass.NOT_FOUND}:
+        if reading.outcome not in {ReadClass.RUN, ReadClass.NOT_FOUND} and not is_unreadable:
             return 0
         if job.deadline_us and job.deadline_us <= now_us:
             self.account.late.put(job.job_id, _nothing)
@@ -234,6 +235,11 @@ class PollPump(Pump):
                 return now_us - int(age * 1e6)
             self.account.end_hung(job.job_id, job.limit_us)
         return 0
+
+
+def _is_overdue(job: Due, now_us: int) -> bool:
+    is_late = bool(job.deadline_us) and (job.deadline_us or 0) <= now_us
+    return is_late or bool(job.limit_us and now_us - job.since_us > job.limit_us)
 
 
 def _nothing() -> None:

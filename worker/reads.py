@@ -4,12 +4,15 @@ A submission that fails is noticed at once; where all slots are taken nothing is
 that nobody can read keep theirs. So each heartbeat says how the process's reads fare.
 """
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 #: Seconds since the last failure after which nothing is said of it: nothing was asked since.
 _FORGET = 60.0
+#: Seconds for which a server that answered no read is not asked again whether it answers any.
+_CONTROL_SECONDS = 30.0
 
 
 class Told(NamedTuple):
@@ -39,6 +42,29 @@ class Reads:
         self._failing: float | None = None
         self._failed = 0.0
         self._why = ""
+        self._control = asyncio.Lock()
+        self._silent = float("-inf")
+
+    async def are_answered_now(self, read: Callable[[], Awaitable[None]]) -> bool:
+        """Say whether a read is answered from now on.
+
+        Args:
+            read: makes a read, and takes note here of what came of it.
+        """
+        since = self._clock()
+        async with self._control:  # a hundred reads that failed at once ask once
+            if self._is_answered_since(since):
+                return True
+            if self._clock() - self._silent < _CONTROL_SECONDS:
+                return False
+            await read()
+            if self._is_answered_since(since):
+                return True
+            self._silent = self._clock()
+            return False
+
+    def _is_answered_since(self, since: float) -> bool:
+        return self._answered is not None and self._answered >= since
 
     def answered(self) -> None:
         """Take note of a read that was answered, if only with "no such run"."""

@@ -4,6 +4,7 @@ import time
 
 from faults.lab import MIXED, Lab
 from faults.registry import experiment
+from runqueue.keys import Keys
 
 _RUNS = ("--duration", "1")
 
@@ -90,6 +91,67 @@ def plan_of_one(lab: Lab, jobs: int) -> None:
     lab.settle()
     lab.note(f"all others over after {time.monotonic() - start:.0f} s")
     lab.expect(lab.count("completed") == jobs - 2, f"not all others completed: {lab.states()}")
+
+
+@experiment(
+    "a run that cannot be read, on a plan of 1",
+    "one run at a time; each GET of the first is a 400: the server cannot read its parameter back",
+    jobs=6,
+    simulator=("--duration", "0.5"),
+    settings={"RUNQUEUE_MAX_CONCURRENT_RUNS": "1", "RUNQUEUE_POLL_MAX_SECONDS": "2"},
+)
+def unreadable(lab: Lab, jobs: int) -> None:
+    """It is canceled when its time is up, and its slot is free a minute later."""
+    key = "unreadable"
+    parameter = {"parameter_type": "workflow", "key": "n", "workflow_parameter_type": "integer"}
+    wait = {"block_type": "wait", "label": "w", "wait_sec": 1}
+    workflow = lab.simulator.workflow(key, [parameter], [wait])
+    body = {"workflow_id": workflow, "title": key, "parameters": {"n": 7.0}}
+    lab.worker().start()
+    line = {"custom_id": key, "kind": "workflow", "body": body, "max_run_seconds": 5}
+    [job_id] = lab.take([line])
+    lab.until_state("running", 1)
+    lab.hand_in(jobs - 1)
+    took = lab.settle()
+    job = lab.queue.get(job_id)
+    lab.note(f"all over after {took:.0f} s")
+    lab.expect("cannot be read" in (job.reason or ""), f"it is {job.state}: {job.reason}")
+    lab.expect(lab.count("completed") == jobs - 1, f"not all others completed: {lab.states()}")
+    lab.expect(lab.simulator.summary()["live"] == 0, "its run was left live")
+
+
+@experiment(
+    "a cancel that is never confirmed, on a plan of 1",
+    "one run at a time; each cancel of the first is a 500; its ten minutes are cut short by hand",
+    jobs=6,
+    simulator=("--duration", "0.5"),
+    settings={"RUNQUEUE_MAX_CONCURRENT_RUNS": "1", "RUNQUEUE_POLL_MAX_SECONDS": "2"},
+)
+def unconfirmed_cancel(lab: Lab, jobs: int) -> None:
+    """Its run keeps its slot, so that the plan holds, until it is seen to be over."""
+    lab.worker().start()
+    lab.simulator.faults({"match": {"route": "cancel_run"}, "action": {"status": 500}})
+    [hung] = lab.hand_in(1, ("titled",), prefix="hung", plan={"sim_end": "never"})
+    lab.until_state("running", 1)
+    lab.queue.cancel(hung)
+    lab.hand_in(jobs - 1)
+    record, tries = f"{Keys('default').prefix}job:{hung}", f"{Keys('default').prefix}cancels"
+    with lab.valkey.client() as client:
+        lab.until(lambda: bool(client.hexists(record, "cancel_since")), 30, "the first try")
+        client.hset(record, "cancel_since", 1)
+        client.zadd(tries, {hung: 0}, xx=True)
+    lab.until_state("failed", 1)
+    time.sleep(5)
+    alone = lab.simulator.summary()["runs"]
+    lab.expect(alone == 1, f"{alone} runs were made beside it")
+    lab.simulator.no_faults()
+    lab.operations.cancel_strays(lab.operations.strays())
+    lab.mend()
+    lab.goes_on(20)
+    lab.settle()
+    lab.expect(lab.count("completed") == jobs - 1, f"not all others completed: {lab.states()}")
+    most = lab.simulator.summary()["max_live"]
+    lab.expect(most == 1, f"{most} runs at once on a plan of 1")
 
 
 @experiment(

@@ -52,6 +52,52 @@ def _jump(lab: Lab, clock: Clock, seconds: float) -> None:
         )
 
 
+@experiment(
+    "Redis comes back on a host an hour ahead",
+    "it is stopped between two jobs, and started with its host's clock set ahead",
+    jobs=40,
+    simulator=_RUNS,
+    redis_clock=0.0,
+)
+def returns_ahead(lab: Lab, jobs: int) -> None:
+    """The account is held until its workers were heard, and not for the hour."""
+    clock = lab.clock("redis")
+    lab.worker().start()
+    lab.worker().start()
+    lab.hand_in(jobs // 2, prefix="before")
+    lab.settle(_USUAL)
+    lab.valkey.stop()
+    clock.set(_HOUR)
+    lab.valkey.start()
+    lab.mend()
+    lab.hand_in(jobs - jobs // 2, prefix="after")
+    lab.goes_on(30)
+    lab.settle(_USUAL)
+    lab.expect(lab.count("completed") == jobs, f"not all completed: {lab.states()}")
+
+
+@experiment(
+    "the clock of Redis' host set ahead while answers are slow",
+    "it is set an hour ahead once; answers take a second, so some come before that is believed",
+    jobs=120,
+    simulator=("--duration", "3"),
+    settings={"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "8"},
+    redis_clock=0.0,
+)
+def ahead_once(lab: Lab, jobs: int) -> None:
+    """No run is polled an hour late, and none keeps its slot for that long."""
+    clock = lab.clock("redis")
+    lab.simulator.faults({"action": {"answer_latency": 1}})
+    lab.worker().start()
+    lab.worker().start()
+    lab.hand_in(jobs)
+    lab.until_state("completed", jobs // 4)
+    _jump(lab, clock, _HOUR)
+    lab.mend()
+    lab.settle(_USUAL)
+    lab.expect(lab.count("completed") == jobs, f"not all completed: {lab.states()}")
+
+
 def _declare() -> None:
     for words, seconds in (
         ("an hour ahead", _HOUR),

@@ -1,22 +1,38 @@
--- A run that should have been canceled did not confirm its end in time: running → failed, its slot is
--- freed, and the run stays visible as a stray.
--- ARGV  now_us, then 2 a job: id, run_id
+-- use: times trust runs
+-- A run that should have been canceled did not confirm its end in time: running → failed | canceled. What may still
+-- run is shown as a stray, and takes a slot until it is seen to be over, or until the longest time that it may take.
+-- ARGV  now_us, then 3 a job: id, run_id, over (1 = the server says that it is over, but it cannot be read)
 -- Reply per job: 1 = given up, 0 = it had ended meanwhile
-local reply = {}
+local reply, looks = {}, {}
+expect(STRAY_LOOKS, 'zset')
+expect_deliveries()
 pass_when_full()
-for i = 2, #ARGV, 2 do
+
+local function end_unread(job)
+  local is_asked = job.cancel == 'asked'
+  local status = redis.call('HGET', job_key(job.id), 'run_status') or ''
+  end_with_run(job, is_asked and 'canceled' or 'failed', status, job.cancel .. ' (the run is over, but cannot be read)',
+    '', '')
+end
+
+local function end_unconfirmed(job)
+  leave_running(job, '')
+  if add_stray(job.run_id, job.id, int(job.attempt), 'cancel not confirmed') then
+    looks[#looks + 1] = now_text()
+    looks[#looks + 1] = job.run_id
+  end
+  end_job(job, 'failed', { 'reason', job.cancel .. ' (the cancel was never confirmed)' })
+end
+
+for i = 2, #ARGV, 3 do
   local job = read_job(ARGV[i])
   if job and job.state == 'running' and job.run_id == ARGV[i + 1] and job.cancel then
-    remove_later('poll', job.id)
-    remove_later('listed', job.id)
-    remove_later('cancels', job.id)
-    add_stray(job.run_id, job.id, int(job.attempt), 'cancel not confirmed')
-    if job.runs > 0 then redis.call('DEL', PREFIX .. 'result:' .. job.id) end
-    end_job(job, 'failed', { 'reason', job.cancel .. ' (the cancel was never confirmed)' })
+    if ARGV[i + 2] == '1' then end_unread(job) else end_unconfirmed(job) end
     reply[#reply + 1] = 1
   else
     reply[#reply + 1] = 0
   end
 end
+in_parts('ZADD', STRAY_LOOKS, looks)
 save()
 return reply

@@ -17,7 +17,7 @@ local from = NOW
 if ARGV[1] == '0' then
   set_clock(process, tonumber(ARGV[6]))
   local is_doubtful = ARGV[4] ~= '1' or redis.call('HEXISTS', META, 'clock_doubt') == 1
-  if clock_is_stale() and is_doubtful then from = tonumber(redis.call('HGET', META, 'clock')) end
+  if clock_is_stale() and is_doubtful then from = believed end
 end
 
 local is_safe = is_trusted()

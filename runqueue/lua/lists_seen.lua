@@ -1,11 +1,11 @@
 -- What a list of live runs showed that is worth a write: another status than before, and strays that go on.
--- ARGV  now_us, stray_after_us (a stray is looked at no sooner), max_run_us, then 3 a run: id ('' = a stray), run_id,
---       run_status
+-- ARGV  now_us, stray_after_us (a stray is looked at no sooner), max_run_us, max_workflow_us (that of workflows), then 3 a
+--       run: id ('' = a stray), run_id, run_status
 -- Reply: how many were written
-local after, max_run, written, looks = tonumber(ARGV[2]), tonumber(ARGV[3]), 0, {}
+local after, max_run, max_workflow, written, looks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0, {}
 expect(STRAY_LOOKS, 'zset')
 pass_when_full()
-for i = 4, #ARGV, 3 do
+for i = 5, #ARGV, 3 do
   local id, run_id = ARGV[i], ARGV[i + 1]
   if id ~= '' then
     local f = redis.call('HMGET', job_key(id), 'state', 'run_id')
@@ -14,10 +14,11 @@ for i = 4, #ARGV, 3 do
       written = written + 1
     end
   else
-    local since = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^%S+ %d+ (%d+)')
+    local job_id, since = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^(%S+) %d+ (%d+)')
     if since and redis.call('ZSCORE', STRAY_LOOKS, run_id) then
       -- Its last look comes when no run is as old: poll_claim.lua has it give up its slot then.
-      looks[#looks + 1] = int(math.min(NOW + after, tonumber(since) + max_run))
+      local last = stray_until(run_id, job_id, tonumber(since), max_run, max_workflow)
+      looks[#looks + 1] = int(math.min(NOW + after, last))
       looks[#looks + 1] = run_id
       written = written + 1
     end

@@ -10,7 +10,8 @@
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = a stray), attempt, run_id, run_status,
 --         started_us, deadline_us ('' none), retry (the policy's JSON, '' none), runs (that ended before),
---         since_us (from when its time counts), limit_us (how long that is; both '' for a stray) }
+--         since_us (from when its time counts), limit_us (how long that is; both '' for a stray) }; a job whose
+--         cancel was asked for has neither deadline nor limit any more
 --       next_us = when a permit or the next poll is due; left = 1: none due within a second, the pump
 --       is off the board.
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -55,11 +56,12 @@ if for_strays < 1 and room > 0 and strays[2] and tonumber(strays[2]) < NOW - lea
 for i = 1, #strays, 2 do
   local run_id = strays[i]
   local told = redis.call('HGET', PREFIX .. 'strays', run_id)
-  local attempt, since = string.match(told or '', '^%S+ (%d+) (%d+)')
-  if since and tonumber(since) > NOW - max_run then
+  local job_id, attempt, since = string.match(told or '', '^(%S+) (%d+) (%d+)')
+  local last = since and stray_until(run_id, job_id, tonumber(since), max_run, max_workflow) or 0
+  if last > NOW then
     if looked >= for_strays then break end
     local next_look = NOW + math.max(lease, math.floor((NOW - tonumber(since)) / 10))
-    redis.call('ZADD', STRAY_LOOKS, int(math.min(next_look, tonumber(since) + max_run)), run_id)
+    redis.call('ZADD', STRAY_LOOKS, int(math.min(next_look, last)), run_id)
     for _, field in ipairs({ '', attempt, run_id, '', since, '', '', '', '', '' }) do reply[#reply + 1] = field end
     looked = looked + 1
   else
@@ -99,6 +101,7 @@ local function look_at(id, is_listed)
     leased[#leased + 1] = id
     local n = #reply
     reply[n + 1] = id
+    if f[8] then f[5], f.limit = false, 0 end
     for field = 1, 7 do reply[n + 1 + field] = f[field] or '' end
     reply[n + 9], reply[n + 10] = int(f.since), int(f.limit)
   end

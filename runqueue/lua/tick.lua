@@ -41,7 +41,7 @@ end
 
 local alive = redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf')
 local meta = redis.call('HMGET', META, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit', 'paused', 'lists_on', 'list_at',
-  'list_until', 'pack_more', 'retire_left')
+  'list_until', 'pack_more', 'retire_left', 'setting_back')
 
 local function may_submit()
   if meta[5] or tonumber(meta[2] or 0) > NOW then return false end
@@ -84,6 +84,8 @@ end
 -- A server that is not the one we knew: what it knows of ends with the last tick that it has stored, so before that
 -- is written. Also where there is nothing to claim: the sooner it is noticed, the sooner submissions go on.
 is_trusted()
+
+if meta[11] then set_back(meta[11]) end
 
 if tonumber(meta[1] or 0) > NOW and tonumber(meta[1]) <= NOW + interval then return { 'wait', int(NOW) } end
 redis.call('HSET', META, 'tick_at', int(NOW + interval))

@@ -189,18 +189,44 @@ def test_a_job_whose_time_was_up_without_a_run_is_dead(clock: Clockwork, answer:
     assert (clock.state(job), clock.field(job, "reason")) == ("dead", "deadline")
 
 
-def test_giving_up_on_a_cancel_frees_the_slot_and_shows_the_run(clock: Clockwork) -> None:
+def give_up(clock: Clockwork, job: str, run_id: str = "", *, is_over: bool = False) -> int:
+    """Give a canceled run up, by default the job's own."""
+    item = items.GivenUp(job, run_id or f"r-{job}", is_over)
+    return clock.run(stages.give_up(clock.account, [item]))[0]
+
+
+def test_a_run_whose_cancel_is_given_up_is_shown_and_takes_a_slot(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=1)
     (job,) = clock.running()
-    assert clock.run(stages.give_up(clock.account, [(job, f"r-{job}")])) == [0], "not canceled"
+    assert give_up(clock, job) == 0, "not canceled"
     clock.cancel(job)
-    assert clock.run(stages.give_up(clock.account, [(job, "another")])) == [0]
-    assert clock.run(stages.give_up(clock.account, [(job, f"r-{job}")])) == [1]
+    assert give_up(clock, job, "another") == 0
+    assert give_up(clock, job) == 1
     assert clock.state(job) == "failed"
     assert clock.client.hkeys(clock.key("strays")) == [f"r-{job}".encode()]
     assert clock.finish(job) == 0
-    clock.enqueue(1)
-    assert len(clock.claimed()) == 1
+    (second,) = clock.enqueue(1)
+    assert clock.claimed() == []
+    clock.run(stages.strays_over(clock.account, [f"r-{job}"]))
+    assert clock.claimed() == [second]
+
+
+@pytest.mark.parametrize(
+    ("why", "state"), [("asked", "canceled"), ("deadline: it took too long", "failed")]
+)
+def test_a_canceled_run_that_is_over_but_cannot_be_read_ends_its_job(
+    clock: Clockwork, why: str, state: str
+) -> None:
+    clock.limit(concurrent_runs=1)
+    (job,) = clock.running()
+    clock.run(calls.cancel(clock.account, [job], why))
+    assert give_up(clock, job, is_over=True) == 1
+    assert give_up(clock, job, is_over=True) == 0
+    assert clock.state(job) == state
+    assert clock.field(job, "reason") == f"{why} (the run is over, but cannot be read)"
+    assert clock.run(calls.stats(clock.account)).strays == 0
+    (second,) = clock.enqueue(1)
+    assert clock.claimed() == [second]
 
 
 # Results.

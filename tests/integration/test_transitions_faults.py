@@ -215,7 +215,7 @@ def test_a_full_server_keeps_leases_polls_cancels_and_ticks_going(clock: Clockwo
     assert clock.cancel(first) == [2]
     taken = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, LEASE))
     assert [item.job_id for item in taken.items] == [first]
-    assert clock.run(stages.give_up(clock.account, [(first, f"r-{first}")])) == [1]
+    assert clock.run(stages.give_up(clock.account, [items.GivenUp(first, f"r-{first}")])) == [1]
 
 
 def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:

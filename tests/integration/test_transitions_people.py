@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from runqueue import calls, operator_calls, stages
-from runqueue.items import RunAgain, ToCancel
+from runqueue.items import GivenUp, RunAgain, ToCancel
 from runqueue.job import EnqueueStatus, JobState
 from tests.integration.clockwork import (
     CLAIM_AGE,
@@ -251,7 +251,7 @@ def test_a_stray_is_canceled_again_and_again_until_it_is_dropped(clock: Clockwor
     ask = operator_calls.cancel_strays(clock.account, ["run1", "run2"])
     assert clock.run(ask) == [1, -1]
     assert clock.run(ask) == [1, -1]
-    assert cancels(clock) == [ToCancel("", 0, "run1", clock.now)]
+    assert cancels(clock) == [ToCancel("", 0, "run1")]
     assert cancels(clock) == []
     clock.wait(15)
     assert [item.run_id for item in cancels(clock)] == ["run1"]
@@ -275,7 +275,7 @@ def test_a_stray_that_a_job_takes_up_is_canceled_no_more(clock: Clockwork) -> No
 def test_strays_are_listed_with_what_is_known_of_them(clock: Clockwork) -> None:
     jobs = clock.running(3)
     clock.cancel(*jobs)
-    clock.run(stages.give_up(clock.account, [(job, f"r-{job}") for job in jobs]))
+    clock.run(stages.give_up(clock.account, [GivenUp(job, f"r-{job}") for job in jobs]))
     cursor, found = clock.run(operator_calls.list_strays(clock.account, "0", 100))
     assert cursor == "0"
     assert {(stray.run_id, stray.job_id, stray.attempt) for stray in found} == {
@@ -289,7 +289,7 @@ def test_the_run_that_was_given_up_stays_a_stray_when_its_job_is_done_again(
 ) -> None:
     (job,) = clock.running()
     clock.cancel(job)
-    clock.run(stages.give_up(clock.account, [(job, f"r-{job}")]))
+    clock.run(stages.give_up(clock.account, [GivenUp(job, f"r-{job}")]))
     assert replay(clock, job) == [1]
     assert clock.claimed() == [job]
     assert clock.found(job, 2, "run2") == 1

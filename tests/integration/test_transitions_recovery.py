@@ -1,5 +1,6 @@
 """Clocks that go back, servers that forgot claims, and how the account goes on by itself."""
 
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -96,6 +97,155 @@ def test_a_server_that_stood_still_is_no_clock_that_was_set(clock: Clockwork) ->
     assert meta(clock, "clock") == told
     real_tick(clock, passed=HOUR)
     assert meta(clock, "clock_lost") == 0
+
+
+def test_a_run_accepted_before_a_step_back_is_seen_has_its_whole_time(clock: Clockwork) -> None:
+    clock.now = server_time(clock) + 24 * HOUR
+    clock.client.hset(clock.key("meta"), "clock", clock.now)
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    accepted = [items.Accepted(job, 1, f"r-{job}", "created", SECOND)]
+    assert scripts.run(clock.client, stages.mark_running(clock.account, accepted)) == [1]
+    real_tick(clock)
+    clock.heartbeat(first=True)
+    clock.wait(2)
+    call = stages.poll_claim(clock.account, "p1", 1, 0, LEASE)
+    (due,) = clock.run(call).items
+    assert clock.now - 3 * SECOND <= due.since_us <= clock.now
+
+
+# What is written before a step ahead is believed lies in a time that comes an hour later.
+
+
+def stepped(clock: Clockwork) -> int:
+    """Have the server's clock stand an hour ahead of what was last believed; return that."""
+    then = server_time(clock) - HOUR
+    clock.now = then
+    clock.client.hset(clock.key("meta"), "clock", then)
+    clock.client.hset(clock.key("clocks"), "p1", f"{then} 0")
+    clock.heartbeat(first=True)
+    return then
+
+
+def near(then: int) -> int:
+    """How far a step is known: the time that the reports of it were on their way."""
+    return then - SECOND
+
+
+def believed(clock: Clockwork) -> int:
+    """Have the step believed, and what was written meanwhile set right; return the queue's time."""
+    for passed in (1, 2):
+        a_second_later(clock)
+        told = real_tick(clock, passed=passed * SECOND).now_us
+    assert meta(clock, "clock_lost") < -HOUR + 60 * SECOND
+    return told
+
+
+def test_a_run_accepted_or_polled_before_a_step_ahead_is_believed_is_polled_in_time(
+    clock: Clockwork,
+) -> None:
+    then = stepped(clock)
+    old = clock.running(1)[0]
+    new, lost = clock.enqueue(2)
+    clock.claimed(2)
+    items_ = [items.Accepted(new, 1, f"r-{new}", "created", SECOND)]
+    assert scripts.run(clock.client, stages.mark_running(clock.account, items_)) == [1]
+    polled = [items.Polled(old, 1, "", 20 * SECOND)]
+    assert scripts.run(clock.client, stages.mark_polled(clock.account, polled)) == 1
+    late = [items.Lost(lost, 1, "cut off")]
+    assert scripts.run(clock.client, stages.mark_unconfirmed(clock.account, late)) == [1]
+    assert scripts.run(clock.client, calls.cancel(clock.account, [old])) == [2]
+
+    now = believed(clock)
+
+    assert now < then + 60 * SECOND
+    for zset, entries in {"poll": 2, "reconcile": 1, "unconfirmed": 1, "cancels": 1}.items():
+        in_time = clock.client.zcount(clock.key(zset), near(then), now + 20 * SECOND)
+        assert (zset, in_time) == (zset, entries)
+    assert near(then) <= int(clock.field(new, "started") or 0) <= now
+
+
+def test_a_retry_waits_as_long_as_its_policy_says_also_across_a_step_ahead(
+    clock: Clockwork,
+) -> None:
+    then = stepped(clock)
+    (job,) = clock.running(1)
+    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 30 * SECOND, b"{}")
+    assert scripts.run(clock.client, stages.retry_run(clock.account, [again])) == [1]
+
+    now = believed(clock)
+
+    due = clock.client.zscore(clock.key("due"), job)
+    assert due is not None
+    assert near(then) + 30 * SECOND <= due <= now + 30 * SECOND
+    assert clock.field(job, "run_at") == str(int(due))
+
+
+def test_a_run_that_ends_before_a_step_ahead_is_believed_says_nothing_of_how_long_runs_take(
+    clock: Clockwork,
+) -> None:
+    stepped(clock)
+    (job,) = clock.running(1)
+    done = items.Finished(job, 1, f"r-{job}", "completed", "completed", "", b"{}")
+    assert scripts.run(clock.client, stages.finish(clock.account, [done])) == [1]
+
+    believed(clock)
+
+    assert meta(clock, "run_mean") == 0
+
+
+def test_a_user_s_run_at_and_deadline_stay_as_they_are_across_a_step_ahead(
+    clock: Clockwork,
+) -> None:
+    stepped(clock)
+    run_at, deadline = server_time(clock) + HOUR, server_time(clock) + 2 * HOUR
+    (job,) = clock.enqueue(1, run_at=run_at, deadline=deadline)
+
+    believed(clock)
+
+    assert clock.client.zscore(clock.key("due"), job) == run_at
+    assert clock.client.zscore(clock.key("deadlines"), job) == deadline
+
+
+def test_a_server_that_comes_back_on_a_host_an_hour_ahead_is_trusted_after_its_workers_were_heard(
+    clock: Clockwork,
+) -> None:
+    clock.claimed()  # nothing is there to claim: the server is known
+    then = stepped(clock)
+    clock.client.hset(clock.key("meta"), mapping={"run_id": "another", "known_until": then})
+
+    now = believed(clock)
+
+    assert near(then) <= meta(clock, "moved_at") <= now
+    assert meta(clock, "hold_until") <= now + 7 * SECOND
+
+
+def test_more_than_one_tick_may_set_right_what_a_step_ahead_put_off(clock: Clockwork) -> None:
+    then = stepped(clock)
+    ahead = server_time(clock)
+    late = {f"job{n}": ahead + n for n in range(2_500)}
+    clock.client.zadd(clock.key("poll"), dict.fromkeys(late, ahead + 30 * SECOND))
+    clock.client.zadd(clock.key("cancels"), late)
+
+    believed(clock)
+    counted = commands(clock, lambda: real_tick(clock, passed=3 * SECOND))
+    for passed in range(4, 8):
+        real_tick(clock, passed=passed * SECOND)
+
+    assert counted < 2_500
+    for zset in ("poll", "cancels"):
+        assert clock.client.zcount(clock.key(zset), near(then), then + 60 * SECOND) == 2_500
+    assert not clock.client.hexists(clock.key("meta"), "pulling")
+
+
+def commands(clock: Clockwork, act: Callable[[], object]) -> int:
+    """How many commands the server ran meanwhile, those of scripts included."""
+    before = clock.client.info("commandstats")
+    act()
+    after = clock.client.info("commandstats")
+    return sum(
+        stat["calls"] - before.get(name, {"calls": 0})["calls"] for name, stat in after.items()
+    )
 
 
 def test_a_report_that_came_late_moves_no_clock(clock: Clockwork) -> None:

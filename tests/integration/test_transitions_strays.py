@@ -1,9 +1,12 @@
 """Strays: a run that no job owns takes a slot until it is over, and is shown for a week."""
 
+from typing import Any
+
 import pytest
 
 from runqueue import calls, items, operator_calls, stages
-from runqueue.items import Due
+from runqueue.items import Due, GivenUp
+from runqueue.run_limits import WORKFLOW_RUN_US
 from tests.integration.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
 from tests.integration.machine.model import MAX_RUN
 
@@ -171,12 +174,51 @@ def test_a_stray_that_is_never_seen_to_end_gives_its_slot_up(clock: Clockwork) -
     assert strays_live(clock) == 0
 
 
-def test_a_run_whose_cancel_was_given_up_is_shown_and_takes_no_slot(clock: Clockwork) -> None:
-    (job,) = clock.running(1)
+@pytest.mark.parametrize(
+    ("options", "longest"),
+    [
+        ({}, MAX_RUN),
+        ({"max_run_seconds": 60}, MAX_RUN),
+        ({"max_run_seconds": 9_000}, 9_000 * SECOND),
+    ],
+    ids=["account", "shorter", "longer"],
+)
+def test_a_run_whose_cancel_was_given_up_takes_a_slot_no_longer_than_it_may_run(
+    clock: Clockwork, options: dict[str, Any], longest: int
+) -> None:
+    (job,) = clock.running(1, **options)
     clock.cancel(job)
-    assert clock.run(stages.give_up(clock.account, [(job, f"r-{job}")])) == [1]
+    clock.wait(700)
+    assert clock.run(stages.give_up(clock.account, [GivenUp(job, f"r-{job}")])) == [1]
+    assert polled(clock) == [f"r-{job}"]
+    clock.wait(longest / SECOND - 701)
+    assert polled(clock) == [f"r-{job}"]
+    clock.wait(1)
+    assert polled(clock) == []
     stats = clock.run(calls.stats(clock.account))
-    assert (stats.strays, stats.strays_live) == (1, 0)
+    assert (stats.strays, stats.strays_live) == (1, 0), "it is still shown"
+
+
+def test_a_run_that_hung_beyond_its_time_takes_no_slot_once_its_cancel_is_given_up(
+    clock: Clockwork,
+) -> None:
+    clock.limit(concurrent_runs=1)
+    (job,) = clock.running(1)
+    clock.wait(MAX_RUN / SECOND)
+    clock.cancel(job)
+    assert clock.run(stages.give_up(clock.account, [GivenUp(job, f"r-{job}")])) == [1]
+    assert polled(clock) == []
+    (second,) = clock.enqueue(1)
+    assert clock.claimed() == [second]
+
+
+def test_a_stray_of_a_workflow_takes_a_slot_as_long_as_workflows_may_run(clock: Clockwork) -> None:
+    stray(clock, run_id="wr_1")
+    clock.wait(WORKFLOW_RUN_US / SECOND - 1)
+    assert polled(clock) == ["wr_1"]
+    clock.wait(1)
+    assert polled(clock) == []
+    assert strays_live(clock) == 0
 
 
 @pytest.mark.parametrize("is_over", [True, False])

@@ -271,7 +271,7 @@ def test_a_webhook_that_a_poll_was_ahead_of_is_due_after_three_seconds_unsigned(
 def test_a_webhook_of_a_run_that_was_given_up_is_passed_on(clock: Clockwork) -> None:
     (job,) = awaited(clock)
     clock.cancel(job)
-    assert clock.run(stages.give_up(clock.account, [(job, f"r-{job}")])) == [1]
+    assert clock.run(stages.give_up(clock.account, [items.GivenUp(job, f"r-{job}")])) == [1]
     assert receive(clock, told(job)) == ["duplicate"]
     assert (clock.state(job), clock.client.exists(clock.key(f"result:{job}"))) == ("failed", 0)
     assert [item.body for item in due(clock)] == [BODY]

@@ -11,7 +11,7 @@ from runqueue.items import Accepted, Finished
 from runqueue.operate import Operations
 from tests.simulator.simulating import FakeClock
 from tests.worker.listed import MANY, due_now, in_lists, list_now, listed, lists_are_on
-from tests.worker.working import ENDLESS, Bench, working
+from tests.worker.working import ENDLESS, KEYS, Bench, working
 
 #: A task that takes a minute, and one that goes failed, queued, running, completed meanwhile.
 MINUTE = "https://shop.test/?sim_seconds=60"
@@ -83,6 +83,24 @@ async def test_what_a_list_does_not_show_gets_one_get_and_the_others_none(
         assert await states(bench, staying) == [JobState.RUNNING] * MANY
         assert (await bench.calls("list_runs"), await bench.calls("get_run")) == (2, 3)
         assert bench.stats().live == MANY
+
+
+async def test_runs_that_join_lists_after_a_step_of_the_clock_was_set_right_are_listed_too(
+    client: redis.Redis, redis_url: str, clock: FakeClock
+) -> None:
+    async with working(client, redis_url, clock=clock) as bench:
+        for job_id in await listed(bench):
+            client.zincrby(f"{KEYS.prefix}listed", 3_600_000_000, job_id)
+        await list_now(bench)
+        for job_id in in_lists(bench):
+            client.zincrby(f"{KEYS.prefix}listed", -3_600_000_000, job_id)
+        ending = await listed(bench, 3, url=MINUTE)
+        clock.advance(61)
+
+        await list_now(bench)
+        await bench.one_pass("poll")
+
+        assert await states(bench, ending) == [JobState.COMPLETED] * 3
 
 
 async def test_a_run_whose_end_was_told_meanwhile_gets_no_get(

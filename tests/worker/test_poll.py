@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from runqueue import JobState
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import INSTANT, KEYS, Bench, working
-from worker import poll
 from worker.poll import spacing
 
 
@@ -152,7 +151,7 @@ async def test_a_read_that_failed_ends_nothing_and_comes_again_a_second_later_at
     monkeypatch: pytest.MonkeyPatch,
     logged: list[Any],
 ) -> None:
-    monkeypatch.setattr(poll, "GET_SECONDS", 0.1)
+    monkeypatch.setattr("worker.run_reads.GET_SECONDS", 0.1)
     async with working(client, redis_url) as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         await bench.api.fault(action, match={"route": "get_run"}, times=1)

@@ -64,6 +64,10 @@ class Bench:
         taken = await pump.take(want, 0)
         start(pump, *taken.items)
         await eventually(lambda: pump.busy == 0)
+        # What a cancel brings about has no place of its own.
+        account = self.account
+        for writer in (account.look_now, account.given_up, account.ended_strays):
+            await writer.settled()
         return taken
 
     async def submitted(self, n: int = 1, *, url: str = ENDLESS, **options: Any) -> list[str]:

@@ -8,13 +8,95 @@
 -- stood still (a paused machine, a slow disk) looks the same. Of two such the later is as much less late; of a
 -- step both show the same. Until then no report is what the next is compared with, and unless a lease tells
 -- that the time has passed, the clock that was last believed (`clock`) stays: what decides by time waits.
-local STEP, SENT_APART = 2000000, 1000000
+local SENT_APART = 1000000
+
+-- What scripts write before a step ahead is believed lies as far ahead: the next poll of a run, its start, a hold's end.
+-- Once the step is made up for, these are set back by as much: fields of meta at once, entries of indexes by the next
+-- ticks, a bounded number each. An entry that lay there before comes sooner by as much, which costs a call at most. What
+-- a user chose (`deadlines`, `expiring`, `due` but for the queue's own pauses) stays.
+-- Field of meta: setting_back = '<by> <from> <up to> <index> <cursor>' (microseconds), while entries are to be set back.
+local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'moved_at', 'known_until', 'recover_from', 'recover_since',
+  'list_at', 'list_until', 'list_off', 'list_reach', 'pace_at', 'suspects_until', 'run_ended', 'reads_ok',
+  'reads_failing', 'reads_failed' }
+local OWN_INDEXES = { 'processes', 'readers', 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked',
+  'suspects', 'listed', 'relays', 'watches', 'callbacks', 'due' }
+local A_STEP = 1000
+
+local function set_fields_back(key, fields, from, by)
+  local written = {}
+  for i, at in ipairs(redis.call('HMGET', key, unpack(fields))) do
+    if at and tonumber(at) > from then
+      written[#written + 1] = fields[i]
+      written[#written + 1] = int(tonumber(at) - by)
+    end
+  end
+  if #written > 0 then redis.call('HSET', key, unpack(written)) end
+end
+
+-- True for a job that is scheduled because its run, or its submission, is tried again: a user's time is before its first.
+local function waits_for_us(id)
+  local f = redis.call('HMGET', job_key(id), 'runs', 'put_off')
+  return tonumber(f[1] or 0) > 0 or f[2]
+end
+
+-- Sets back what its entry in an index says, too; false if the entry is to stay.
+local function set_record_back(index, id, from, by)
+  if index == 'poll' then
+    set_fields_back(job_key(id), { 'started', 'begun' }, from, by)
+  elseif index == 'due' then
+    if not waits_for_us(id) then return false end
+    set_fields_back(job_key(id), { 'run_at' }, from, by)
+  end
+  return true
+end
+
+-- One step of what `setting_back` says.
+local function set_back(told)
+  local by, from, up_to, at, cursor = string.match(told, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+  local left = A_STEP
+  at = tonumber(at)
+  while left > 0 and OWN_INDEXES[at] do
+    local index, back = OWN_INDEXES[at], {}
+    local found = redis.call('ZRANGEBYSCORE', PREFIX .. index, cursor, up_to, 'WITHSCORES', 'LIMIT', 0, left)
+    for i = 1, #found, 2 do
+      if set_record_back(index, found[i], tonumber(from), tonumber(by)) then
+        back[#back + 1] = int(tonumber(found[i + 1]) - tonumber(by))
+        back[#back + 1] = found[i]
+      end
+    end
+    in_parts('ZADD', PREFIX .. index, back)
+    if #found / 2 < left then
+      at, cursor = at + 1, '(' .. from
+    else
+      -- Others may have the same time as the last: they are still there, unless the last itself stayed.
+      cursor = (index == 'due' and '(' or '') .. int(tonumber(found[#found]))
+    end
+    left = left - #found / 2
+  end
+  if OWN_INDEXES[at] then
+    redis.call('HSET', META, 'setting_back', table.concat({ by, from, up_to, int(at), cursor }, ' '))
+  else
+    redis.call('HDEL', META, 'setting_back')
+  end
+end
+
+-- The clock stood ahead by so much since some time after `last`, and does not any more.
+local function begin_setting_back(by, last)
+  local from, up_to = int(last + by - STEP), int(NOW + by + DAY)
+  set_fields_back(META, OWN_FIELDS, tonumber(from), by)
+  redis.call('HSET', META, 'setting_back', table.concat({ int(by), from, up_to, '1', '(' .. from }, ' '))
+end
 
 local function shift_clock(shift)
   redis.call('HINCRBY', META, 'clock_lost', int(shift))
   NOW = NOW + shift
   bump(totals, 'clock_steps', 1)
   save()
+end
+
+local function believe_clock()
+  believed = NOW
+  redis.call('HSET', META, 'clock', int(NOW))
 end
 
 local function remember_clock(process, ...)
@@ -37,7 +119,7 @@ local function is_ahead(process, own, passed, ahead)
     remember_clock(process, int(then_us), int(then_passed), int(ahead), int(passed))
   end
   if a_lease_holds() then
-    redis.call('HSET', META, 'clock', int(NOW))
+    believe_clock()
   else
     redis.call('HSET', META, 'clock_doubt', '1')
   end
@@ -45,7 +127,8 @@ local function is_ahead(process, own, passed, ahead)
 end
 
 local function set_clock(process, passed)
-  local last, own = tonumber(redis.call('HGET', META, 'clock') or 0), {}
+  NOW = NOW - behind
+  local last, own = believed or 0, {}
   for number in string.gmatch(redis.call('HGET', PREFIX .. 'clocks', process) or '', '%d+') do
     own[#own + 1] = tonumber(number)
   end
@@ -55,14 +138,18 @@ local function set_clock(process, passed)
       shift_clock(math.max(-ahead, last - NOW))
     elseif ahead > STEP then
       if not is_ahead(process, own, passed, ahead) then return end
-      if not a_lease_holds() then shift_clock(-ahead) end
+      if not a_lease_holds() then
+        shift_clock(-ahead)
+        begin_setting_back(ahead, last)
+      end
     end
   elseif clock_is_stale() and redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(last), '+inf') > 0 then
     remember_clock(process, int(NOW), int(passed)) -- who was there before can tell, and it itself next time
+    NOW = NOW + behind
     return
   end
   if last > NOW + STEP then shift_clock(last - NOW) end
-  redis.call('HSET', META, 'clock', int(NOW))
+  believe_clock()
   redis.call('HDEL', META, 'clock_doubt')
   remember_clock(process, int(NOW), int(passed))
 end

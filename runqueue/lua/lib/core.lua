@@ -22,11 +22,15 @@ end
 expect(META, 'hash')
 expect(COUNTERS, 'hash')
 
--- What the server's clock lost or gained by being set is made up for: see clock.lua.
-local NOW = tonumber(ARGV[1])
+-- What the server's clock lost or gained by being set is made up for: see clock.lua. A time before the one that was
+-- last believed is none: the clock was set back, and until the next tick makes up for that (`behind`) none passes.
+local NOW, STEP, behind = tonumber(ARGV[1]), 2000000, 0
+local believed -- the time that was last believed; nil where a test drives the clock, or nobody told one
 if NOW == 0 then
-  local time = redis.call('TIME')
-  NOW = tonumber(time[1]) * 1000000 + tonumber(time[2]) + tonumber(redis.call('HGET', META, 'clock_lost') or 0)
+  local time, clock = redis.call('TIME'), redis.call('HMGET', META, 'clock_lost', 'clock')
+  NOW = tonumber(time[1]) * 1000000 + tonumber(time[2]) + tonumber(clock[1] or 0)
+  believed = tonumber(clock[2])
+  if believed and believed > NOW + STEP then NOW, behind = believed, believed - NOW end
 end
 
 -- The time as text, made once: a script of a hundred jobs writes it some hundred times. clock.lua may set it.
@@ -38,10 +42,7 @@ end
 
 -- The clock is looked at with every tick, twice a second. When nobody has looked for a while it may have been
 -- set meanwhile: what decides by time waits for the next tick.
-local function clock_is_stale()
-  local clock = ARGV[1] == '0' and redis.call('HGET', META, 'clock')
-  return clock and math.abs(NOW - tonumber(clock)) > 5000000
-end
+local function clock_is_stale() return believed and math.abs(NOW - believed) > 5000000 end
 
 -- Counters are gathered and written once a script: 100 items cost one HINCRBY a field, not 100.
 local totals, batch_totals, group_live, freed = {}, {}, {}, false

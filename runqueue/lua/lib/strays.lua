@@ -45,6 +45,15 @@ local function add_stray(run_id, job_id, attempt, why)
   return true
 end
 
+-- Until when a stray that nobody sees to be over takes a slot: as long as its run may take, from when it began if it was
+-- its job's, or from when it was noticed.
+local function stray_until(run_id, job_id, since, max_run, max_workflow)
+  local f = redis.call('HMGET', job_key(job_id), 'run_id', 'started', 'begun', 'max_run')
+  local longest = string.sub(run_id, 1, 3) == 'wr_' and max_workflow or max_run
+  if f[1] == run_id and f[2] then since = math.max(tonumber(f[2]), tonumber(f[3] or 0)) end
+  return since + math.max(longest, tonumber(f[4] or 0))
+end
+
 local function slots_taken()
   return tonumber(redis.call('HGET', COUNTERS, 'live') or 0) + redis.call('ZCARD', STRAY_LOOKS)
 end

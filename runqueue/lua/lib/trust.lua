@@ -31,7 +31,7 @@ local function webhook_came(job)
   told = told + 1
   -- One that was adopted just now says nothing; a clock that was set must not say too much.
   local took = NOW - tonumber(job.started or NOW)
-  if took > 0 then durations[#durations + 1] = math.min(took, MOST_PATIENCE) end
+  if took > 0 and not clock_is_stale() then durations[#durations + 1] = math.min(took, MOST_PATIENCE) end
 end
 local function webhook_missed(job)
   missed = missed + 1
@@ -46,12 +46,12 @@ end
 
 -- Lists and forecasts ask how long runs take, also those that polls follow, or that take longer than any patience: their
 -- mean, the shortest of the last few hundred (it creeps up to the mean, so that one which failed at once is forgotten),
--- and when one was last over. What a cancel ends says nothing.
+-- and when one was last over. What a cancel ends says nothing, nor what ends while it is not sure what the time is.
 local LAST_RUNS, FLOOR_CREEP = 16, 512
 local run_times = {}
 local function run_took(job)
   local took = NOW - tonumber(job.started or NOW)
-  if took > 0 and not job.cancel then run_times[#run_times + 1] = took end
+  if took > 0 and not job.cancel and not clock_is_stale() then run_times[#run_times + 1] = took end
 end
 local function save_run_times()
   if #run_times == 0 then return end

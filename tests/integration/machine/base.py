@@ -16,6 +16,7 @@ from tests.integration.machine.hook import Breaker
 from tests.integration.machine.mbatch import MBatch
 from tests.integration.machine.model import (
     ALLOWED,
+    MAX_RUN,
     OVER,
     POISON,
     SUSPECT,
@@ -222,6 +223,13 @@ class Base(RuleBasedStateMachine):
             self.strays[run_id] = (job_id, attempt)
             self.strays_counted += 1
             self.stray_jobs.setdefault(job_id, []).append(run_id)
+
+    def stray_last(self, run_id: str) -> int:
+        """Until when a stray takes a slot that nobody sees to be over."""
+        job_id, _ = self.strays[run_id]
+        is_its_jobs = self.clock.field(job_id, "run_id") == run_id
+        began = self.clock.field(job_id, "started") if is_its_jobs else None
+        return int(began or self.stray_since[run_id]) + MAX_RUN
 
     def forget_stray(self, run_id: str) -> None:
         """A run has an owner, or needs none."""

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from runqueue import calls, stages
-from runqueue.items import Answer, Finished, Polled, RunAgain
+from runqueue.items import Answer, Finished, GivenUp, Polled, RunAgain
 from tests.integration.clockwork import ACCOUNT, LEASE, SECOND
 from tests.integration.machine.base import Base
-from tests.integration.machine.model import LIVE, MAX_RUN, WAITING, few, has, often, picks
+from tests.integration.machine.model import LIVE, WAITING, few, has, often, picks
 
 
 class Following(Base):
@@ -49,14 +49,14 @@ class Following(Base):
             most = 1
         looked: list[str] = []
         for _, run_id in due[: max(most, 16)]:
-            since = self.stray_since[run_id]
-            if self.now - since >= MAX_RUN:
+            since, last = self.stray_since[run_id], self.stray_last(run_id)
+            if self.now >= last:
                 del self.stray_looks[run_id]
             elif len(looked) >= most:
                 break
             else:
                 look = self.now + max(LEASE, (self.now - since) // 10)
-                self.stray_looks[run_id] = min(look, since + MAX_RUN)
+                self.stray_looks[run_id] = min(look, last)
                 looked.append(run_id)
         return looked
 
@@ -185,16 +185,19 @@ class Following(Base):
             assert job.cancel is not None
 
     @precondition(has("running"))
-    @rule(n=picks, right=st.booleans(), again=often)
-    def give_up(self, n: int, right: bool, again: bool) -> None:
-        """A cancel was never confirmed."""
+    @rule(n=picks, right=st.booleans(), is_over=st.booleans(), again=often)
+    def give_up(self, n: int, right: bool, is_over: bool, again: bool) -> None:
+        """A cancel was never confirmed by a read; the server may say that the run is over."""
         job = self.pick(n, "running")
         if job is None:
             return
         run_id = cast(str, job.run_id)
-        call = stages.give_up(ACCOUNT, [(job.id, run_id if right else "another")])
-        assert self.send(call, again) == [int(right and job.cancel is not None)]
-        if right and job.cancel:
+        item = GivenUp(job.id, run_id if right else "another", is_over)
+        codes = self.send(stages.give_up(ACCOUNT, [item]), again)
+        assert codes == [int(right and job.cancel is not None)]
+        if right and job.cancel and is_over:
+            self.end_with_run(job, "canceled", None)
+        elif right and job.cancel:
             self.end(job, "failed")
             job.result = None
-            self.add_stray(run_id, job.id, job.attempt, None)
+            self.add_stray(run_id, job.id, job.attempt, 0)

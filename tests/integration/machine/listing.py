@@ -109,7 +109,7 @@ class Listing(Following):
             call = list_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, 7_200 * SECOND)
             assert self.send(call, again) == len(run_ids)
             for run_id in run_ids:
-                last = self.stray_since[run_id] + 7_200 * SECOND
+                last = self.stray_last(run_id)
                 self.stray_looks[run_id] = min(self.now + 300 * SECOND, last)
             return
         asked = [("", run_id) for run_id in run_ids]
