@@ -99,6 +99,27 @@ def test_a_redis_that_is_still_loading_is_waited_for(
     runtime.stop()
 
 
+def test_a_redis_that_takes_no_writes_is_waited_for(tmp_path: Path, logged: list[Any]) -> None:
+    server = start_valkey(tmp_path)
+    url = f"redis://127.0.0.1:{server.port}/0"
+    runtime = Runtime(settings(), url)
+    starting = threading.Thread(target=runtime.start)
+    try:
+        with redis.Redis.from_url(url) as client:
+            client.config_set("min-replicas-to-write", 1)
+            starting.start()
+            until(lambda: "NOREPLICAS" in " ".join(event.get("error", "") for event in logged))
+            assert starting.is_alive()
+
+            client.config_set("min-replicas-to-write", 0)
+            starting.join(20)
+            assert not starting.is_alive()
+            assert stats(url).processes == 1
+            runtime.stop()
+    finally:
+        server.stop()
+
+
 def test_a_redis_that_evicts_is_refused_by_the_name_of_its_policy(tmp_path: Path) -> None:
     server = start_valkey(tmp_path)
     url = f"redis://127.0.0.1:{server.port}/0"
