@@ -123,10 +123,13 @@ class Recorder(Generic[Item]):
 
     async def _record(self, group: list[_Entry[Item]]) -> bool:
         """Record a group as soon as Redis takes it; False = some of it was set aside."""
-        items, pause = [item for item, _ in group], FIRST_PAUSE
+        items, pause = [item for item, _ in group], 0.0
         while True:
             try:
+                if pause:
+                    await asyncio.sleep(pause)
                 reply = await self._send_once(items)
+                break
             except asyncio.CancelledError:
                 self._give_up(group)
                 raise
@@ -135,10 +138,7 @@ class Recorder(Generic[Item]):
                 if cause is not Cause.SERVER:
                     return await self._refused(group, cause, error)
                 self._tell("record_delayed", error)
-            else:
-                break
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            pause = min(pause * 2, LONGEST_PAUSE) or FIRST_PAUSE
         for _, recorded in group:
             recorded()
         if self._seen is not None:
@@ -153,9 +153,13 @@ class Recorder(Generic[Item]):
     async def _refused(self, group: list[_Entry[Item]], cause: Cause, error: Exception) -> bool:
         """Halve a group that was refused: one item must not keep the others from their record."""
         if len(group) > 1:
-            half = len(group) // 2
-            first = await self._record(group[:half])
-            return await self._record(group[half:]) and first
+            first, second = group[: len(group) // 2], group[len(group) // 2 :]
+            try:
+                is_taken = await self._record(first)
+            except asyncio.CancelledError:
+                self._give_up(second)
+                raise
+            return await self._record(second) and is_taken
         if cause is Cause.UNKNOWN:
             self._set_aside(*group[0], error)
             return False

@@ -186,6 +186,49 @@ def test_a_primary_that_shows_nothing_until_it_follows_is_left_as_well(pair: Pai
         assert queue.get(first.job_id).state == "ready"
 
 
+SENTINELS = "redis+sentinel://127.0.0.1:1/queue/0"
+
+
+@pytest.mark.parametrize("serves", ["yes", "no"])
+async def test_a_call_goes_on_at_the_primary_that_the_sentinels_name_by_then(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, serves: str
+) -> None:
+    pair.old.config_set("replica-serve-stale-data", serves)
+    places = [("127.0.0.1", port_of(pair.old))]
+
+    async def discover(service: str) -> tuple[str, int]:
+        return places[-1]
+
+    async with async_client(SENTINELS) as client:
+        pool: Any = client.connection_pool
+        monkeypatch.setattr(pool.sentinel_manager, "discover_master", discover)
+        assert await client.incr("count") == 1
+        pair.switch()
+        places.append(("127.0.0.1", port_of(pair.new)))
+
+        assert await client.incr("count") == 2
+
+
+@pytest.mark.parametrize("serves", ["yes", "no", "gone"])
+def test_a_producer_s_call_goes_on_at_the_primary_that_the_sentinels_name_by_then(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, serves: str
+) -> None:
+    places = [("127.0.0.1", port_of(pair.old))]
+    with sync_client(SENTINELS) as client:
+        pool: Any = client.connection_pool
+        manager = pool.sentinel_manager
+        monkeypatch.setattr(manager, "discover_master", lambda _: places[-1])
+        assert client.incr("count") == 1
+        pair.switch()
+        places.append(("127.0.0.1", port_of(pair.new)))
+        if serves == "gone":
+            pair.old.shutdown(nosave=True)
+        else:
+            pair.old.config_set("replica-serve-stale-data", serves)
+
+        assert client.incr("count") == 2
+
+
 def test_messages_go_on_at_the_new_primary(pair: Pair) -> None:
     bodies: list[Any] = []
 

@@ -32,7 +32,7 @@ URL = "redis://127.0.0.1:6379/0"
     ],
 )
 def test_what_is_not_known_to_be_about_the_call_is_an_unavailable_queue(error: Exception) -> None:
-    with pytest.raises(QueueUnavailable, match="127.0.0.1:6379") as caught, speaking_of(URL):
+    with pytest.raises(QueueUnavailable, match=r"127\.0\.0\.1:6379") as caught, speaking_of(URL):
         raise error
     assert str(error) in str(caught.value)
 

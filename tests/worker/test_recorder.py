@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -363,22 +364,32 @@ async def test_an_item_that_is_refused_for_an_unknown_reason_holds_up_no_end_of_
     assert [event["event"] for event in logged] == ["record_set_aside", "record_lost"]
 
 
+@pytest.mark.parametrize("words", ["MISCONF", "FROZEN"])
 async def test_what_could_not_be_recorded_before_the_process_ends_is_told_in_the_log(
-    logged: list[Any],
+    logged: list[Any], words: str
 ) -> None:
     server = Server()
+
+    async def send(call: Call[Any]) -> list[int]:
+        if len(call.arguments) > 2:
+            raise redis.exceptions.ResponseError(words)
+        return await server.send(call)
+
     server.open.clear()
-    recorder = Recorder(server.call, server.send)
-    recorder.put(1, noting([], 1))
-    await server.asked.wait()
-    recorder.put(2, noting([], 2))
+    recorder = Recorder[Any](lambda items: Call(load("finish"), "default", items, list), send)
+    for number in range(4):
+        recorder.put(SimpleNamespace(job_id=f"j{number}"), lambda: None)
+    for _ in range(3):  # the first four are on their way
+        await asyncio.sleep(0)
+    recorder.put(SimpleNamespace(job_id="j4"), lambda: None)
     task = recorder._task
     assert task is not None
 
     task.cancel()
     await asyncio.wait([task])
 
-    assert [event["event"] for event in logged] == ["record_lost", "record_lost"]
+    lost = [event["job_id"] for event in logged if event["event"] == "record_lost"]
+    assert sorted(lost) == ["j0", "j1", "j2", "j3", "j4"]
 
 
 async def test_run_ids_outlast_a_redis_whose_replicas_are_away(
