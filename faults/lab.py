@@ -74,6 +74,8 @@ class Lab:
     queue: RunQueue = field(init=False)
     doubts: Doubts = field(init=False)
     workers: list[Worker] = field(default_factory=list)
+    #: Further servers of the experiment, ended with it.
+    servers: list[Valkey] = field(default_factory=list)
     #: Jobs handed in: key by job id.
     accepted: dict[str, str] = field(default_factory=dict)
     #: Those of them whose runs a search finds by their markers.
@@ -271,3 +273,5 @@ def opened(
         finally:
             for worker in made.workers:
                 worker.kill()
+            for server in made.servers:
+                server.stop(signal.SIGKILL)

@@ -5,7 +5,6 @@ import random
 from collections.abc import Sequence
 
 import redis.asyncio
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from api_client.answers import text_or_none
 from gateway.outcomes import Outcome
@@ -13,6 +12,7 @@ from gateway.reading import Told
 from runqueue import delivery_calls, stages
 from runqueue.delivery_items import Report, Reported, Verdict
 from runqueue.items import RunAgain
+from runqueue.redis_errors import Cause, cause_of
 from runqueue.retry import Retry
 from runqueue.scripts import run_async
 from runqueue.traced_runs import TracedRuns
@@ -130,7 +130,7 @@ class Recorder:
         try:
             reports = await run_async(self._client, call)
         except Exception as error:  # noqa: BLE001 - each of those who wait is told
-            if _is_refusal(error) and len(group) > 1:
+            if cause_of(error) is not Cause.SERVER and len(group) > 1:
                 half = len(group) // 2
                 await self._send(group[:half])
                 await self._send(group[half:])
@@ -145,10 +145,3 @@ class Recorder:
         for (_, waiting), report in zip(group, reports, strict=True):
             if not waiting.done():
                 waiting.set_result(report)
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Say whether Redis refused the call as such, rather than calls in general."""
-    return isinstance(error, ResponseError) and not isinstance(
-        error, OutOfMemoryError | ReadOnlyError
-    )

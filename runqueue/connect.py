@@ -33,6 +33,8 @@ from runqueue.errors import (
     QueueUnavailable,
     RunQueueError,
 )
+from runqueue.redis_errors import Cause, cause_of, code_of
+from runqueue.switchover import leaving
 
 #: Where the embedded server's owner writes its URL, below the working directory.
 URL_FILE = Path(".runqueue") / "url"
@@ -90,9 +92,9 @@ def sync_client(url: str) -> redis.Redis:
             pool = sentinel.pool(place, **options)
         else:
             return _sync_cluster(place)
-        pool.connection_class(
-            **pool.connection_kwargs
-        )  # connects to nothing, but reads every option
+        pool.connection_class = leaving(pool.connection_class)
+        # Connects to nothing, but reads every option.
+        pool.connection_class(**pool.connection_kwargs)
     return redis.Redis.from_pool(pool)
 
 
@@ -111,6 +113,7 @@ def async_client(url: str, retries: int = _RETRIES) -> redis.asyncio.Redis:
         else:
             cluster = AsyncClusterClient(place, retries, **_NODE_OPTIONS)
             return cast(redis.asyncio.Redis, cluster)
+        pool.connection_class = leaving(pool.connection_class)
         pool.connection_class(**pool.connection_kwargs)
     return redis.asyncio.Redis.from_pool(pool)
 
@@ -137,7 +140,7 @@ def speaking_of(url: str) -> Iterator[None]:
     """Turn redis-py's errors into ours.
 
     Raises:
-        QueueUnavailable: Redis cannot be reached, or is loading or failing over.
+        QueueUnavailable: Redis cannot be reached, or takes no such call just now.
         QueueFull: Redis refused the write for want of memory.
         BatchNotFound: the batch is unknown, or was sealed.
         BatchExpired: its upload was not finished in time.
@@ -151,22 +154,23 @@ def speaking_of(url: str) -> Iterator[None]:
     except AskError:  # which a MovedError is, too
         raise QueueUnavailable(url, _NODE_OF_A_CLUSTER) from None
     except ResponseError as error:
-        raise _refusal(str(error), url) from error
+        raise _refusal(error, url) from error
     except RedisError as error:
         raise QueueUnavailable(url, str(error)) from error
 
 
-def _refusal(message: str, url: str) -> RunQueueError:
-    code, _, rest = message.partition(" ")
-    if code == "OOM" or "OOM" in message:
+def _refusal(error: ResponseError, url: str) -> RunQueueError:
+    code, message = code_of(error), str(error)
+    if code == "OOM":
         return QueueFull()
     if code in {"NOBATCH", "SEALED"}:
-        return BatchNotFound(rest.split()[0])
+        return BatchNotFound(message.split()[1])
     if code == "EXPIRED":
-        return BatchExpired(rest.split()[0])
-    if code in {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "MISCONF"}:
-        return QueueUnavailable(url, message)
-    return RunQueueError(f"Redis refused the command: {message}")
+        return BatchExpired(message.split()[1])
+    if cause_of(error) is Cause.CALL:
+        return RunQueueError(f"Redis refused the command: {message}")
+    # Whatever else it says: it takes no such call just now.
+    return QueueUnavailable(url, message)
 
 
 def check_policy(info: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """A primary whose address sentinels know: asked with every new connection, waited for like others.
 
 After a failover a connection to the old primary ends, by an error or because a replica takes no
-writes, and the next one goes where the sentinels say.
+writes, and the same call goes again, over one to where the sentinels say.
 """
 
 from inspect import signature
@@ -25,6 +25,7 @@ _Sentinel: Any = Sentinel
 _AsyncSentinel: Any = AsyncSentinel
 _SentinelConnectionPool: Any = SentinelConnectionPool
 _AsyncSentinelConnectionPool: Any = AsyncSentinelConnectionPool
+_Before: Any = object
 
 #: Whether idle connections can be closed alone; else those to an old primary end by themselves.
 _CHOOSES = "inuse_connections" in signature(redis.BlockingConnectionPool.disconnect).parameters
@@ -72,6 +73,33 @@ def _refused(error: ResponseError) -> ResponseError:
     return ResponseError(_NO_SENTINEL) if "unknown command" in str(error).lower() else error
 
 
+class _Asking(_Before):  # type: ignore[misc]
+    """Put before a class of connections: has the sentinels asked whenever it connects.
+
+    redis-py's reconnects to the address that it had, when a call finds the connection closed.
+    """
+
+    def connect_check_health(
+        self, check_health: bool = True, retry_socket_connect: bool = True
+    ) -> None:
+        if retry_socket_connect and self._sock is None:
+            self._connect_retry()  # which comes here again, with the primary's address
+        else:
+            super().connect_check_health(check_health, retry_socket_connect)
+
+
+class _AsyncAsking(_Before):  # type: ignore[misc]
+    """`_Asking` for coroutines."""
+
+    async def connect_check_health(
+        self, check_health: bool = True, retry_socket_connect: bool = True
+    ) -> None:
+        if retry_socket_connect and not self.is_connected:
+            await self._connect_retry()
+        else:
+            await super().connect_check_health(check_health, retry_socket_connect)
+
+
 class Pool(_SentinelConnectionPool, redis.BlockingConnectionPool):  # type: ignore[misc]
     """A pool that waits for a connection, whoever the primary is."""
 
@@ -101,8 +129,8 @@ def pool(place: Place, **options: Any) -> redis.ConnectionPool:
     ours, theirs = _options(place)
     theirs["retry"] = Retry(NoBackoff(), 0)
     manager = _Sentinels(place.hosts, sentinel_kwargs=theirs)
-    made: redis.ConnectionPool = cast(Any, Pool)(place.service, manager, **{**options, **ours})
-    return made
+    made = cast(Any, Pool)(place.service, manager, **{**options, **ours})
+    return cast(redis.ConnectionPool, _with(_Asking, made))
 
 
 def async_pool(place: Place, **options: Any) -> redis.asyncio.ConnectionPool:
@@ -111,7 +139,13 @@ def async_pool(place: Place, **options: Any) -> redis.asyncio.ConnectionPool:
     theirs["retry"] = AsyncRetry(NoBackoff(), 0)
     manager = _AsyncSentinels(place.hosts, sentinel_kwargs=theirs)
     arguments = {**options, **ours}
-    made: redis.asyncio.ConnectionPool = cast(Any, AsyncPool)(place.service, manager, **arguments)
+    made = cast(Any, AsyncPool)(place.service, manager, **arguments)
+    return cast(redis.asyncio.ConnectionPool, _with(_AsyncAsking, made))
+
+
+def _with(mixin: Any, made: Any) -> Any:
+    """Put something before the class of a pool's connections."""
+    made.connection_class = type(made.connection_class.__name__, (mixin, made.connection_class), {})
     return made
 
 

@@ -80,6 +80,8 @@ app.conf.update(
     broker_transport="worker.broker:Transport",
     broker_connection_max_retries=None,
     broker_connection_retry_on_startup=True,
+    # What the broker refuses (it has no disk, or is a replica by now) ends no worker either.
+    broker_channel_error_retry=True,
     # Without a socket timeout kombu can hang a worker for good.
     broker_transport_options={
         "socket_timeout": 5,

@@ -8,31 +8,69 @@ When a connection is lost, kombu puts the messages that are worked on back into 
 and later acknowledges them over what is left of it. Where it cannot (it has forgotten the address
 by then), Celery takes that for its own end, too. They come again anyway, when their visibility
 timeout is over, and coming twice does no harm.
+
+A Redis that takes no writes for a while (its disk is full, its replicas are away) refuses even the
+reading of a list, since that takes from it. It is asked again a second later; from one that has
+become a replica Celery turns to the address anew.
 """
 
+import time
 from typing import Any
 
 import structlog
 from kombu.transport import redis
+from redis.exceptions import RedisError, ResponseError
+
+from runqueue.redis_errors import is_of_a_replica
 
 log = structlog.get_logger()
 
 #: What reading a message raises that is no JSON, no object, or without the fields of a message.
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, IndexError)
+#: Seconds until a broker that refused to give a message is asked again.
+PAUSE_SECONDS = 1.0
+#: Tries to note that a message is worked on: about as long as the broker keeps one that is.
+NOTE_TRIES = 30
 
 
 class QoS(redis.QoS):
     """What is worked on; it comes again by time, so nothing else about it has to succeed."""
 
+    def append(self, message: Any, delivery_tag: Any) -> None:
+        """Note a message that is worked on, as soon as the broker takes the note.
+
+        It is off the broker's list already: where this fails for good it is worked on unnoted.
+        """
+        for _ in range(NOTE_TRIES):
+            try:
+                super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
+            except (RedisError, OSError) as error:
+                log.warning("message_not_noted", error=str(error))
+                time.sleep(PAUSE_SECONDS)
+            else:
+                return
+        super(redis.QoS, self).append(message, delivery_tag)  # type: ignore[no-untyped-call]
+
     def ack(self, delivery_tag: Any) -> None:
         """Acknowledge a message, unless its connection is gone."""
         if not self.channel.closed:
-            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+            try:
+                super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+            except ResponseError as error:
+                self._leave(delivery_tag, error)
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
         """Give a message back, unless its connection is gone."""
         if not self.channel.closed:
-            super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
+            try:
+                super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
+            except ResponseError as error:
+                self._leave(delivery_tag, error)
+
+    def _leave(self, delivery_tag: Any, error: Exception) -> None:
+        """Forget a message here that the broker goes on taking for one that is worked on."""
+        log.warning("messages_come_later", error=str(error))
+        super(redis.QoS, self).ack(delivery_tag)  # type: ignore[no-untyped-call]
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Put what is worked on back into the broker's list, if the broker can be reached."""
@@ -53,6 +91,12 @@ class Channel(redis.Channel):
         except _UNREADABLE as error:
             # Without the traceback: it would quote the bytes, which are not ours to log.
             log.error("message_dropped", error=type(error).__name__)  # noqa: TRY400
+            return True
+        except ResponseError as error:
+            if is_of_a_replica(error):
+                raise
+            log.warning("broker_refuses", error=str(error))
+            time.sleep(PAUSE_SECONDS)
             return True
 
 

@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 
 import structlog
 import uvloop
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api_client import AsyncTransport
 from config.process_metrics import measure_lag
 from config.settings import Settings
 from runqueue.connect import async_client, check_policy
+from runqueue.redis_errors import Cause, cause_of
 from worker.direct import DirectCalls
 from worker.intake import Intake
 from worker.metrics import LOOP_LAG, PUMPS
@@ -172,8 +171,10 @@ class Runtime:
                 check_policy(await self._redis.info("memory"))
                 await self._start_accounts()
                 break
-            # A Redis that is still loading its data answers INFO, and nothing else.
-            except (RedisConnectionError, RedisTimeoutError) as error:
+            # A Redis that is still loading its data, or takes no writes, answers INFO.
+            except (RedisError, OSError) as error:
+                if cause_of(error) is Cause.CALL:
+                    raise
                 log.warning("redis_unreachable", error=str(error))
             await asyncio.sleep(1)
         self._started = True

@@ -1,15 +1,21 @@
-"""Redis restarted, killed, full, cut off, and replaced by one that knows less."""
+"""Redis restarted, killed, full, refusing, cut off, and replaced, also by one that knows less."""
 
 import shutil
 import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import redis
 
 from faults.lab import MIXED, SEARCHED, Lab, script
 from faults.registry import experiment
 from faults.servers import Valkey, free_port
 from faults.traps import Direction
-from runqueue import QueueFull
+from runqueue import QueueFull, RunQueue
 
 _RUNS = ("--duration", "2", "--duration-spread", "0.5")
 _PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
@@ -17,6 +23,8 @@ _PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE":
 #: another one does: what may still be on its way is waited for, and then the runs are listed.
 AGAIN, RECOVERED = 10.0, 120.0
 _PARTITION = 60.0
+#: Seconds for which Redis refuses writes once that was met.
+_REFUSED = 6.0
 
 
 def _at_work(lab: Lab, jobs: int, workers: int = 2) -> None:
@@ -84,6 +92,166 @@ def out_of_memory(lab: Lab, jobs: int) -> None:
     lab.mend()
     lab.goes_on(AGAIN)
     lab.settle()
+
+
+def _refusing(
+    lab: Lab, jobs: int, code: str, refuse: Callable[[Lab], AbstractContextManager[object]]
+) -> None:
+    """Have Redis refuse writes while answers to submissions come in, the broker's as well."""
+    workers = [lab.worker().start() for _ in range(2)]
+    lab.simulator.faults({"match": {"method": "POST"}, "action": {"answer_latency": 3}})
+    lab.hand_in(jobs // 2, on_unconfirmed="resubmit")
+    lab.hand_in(jobs - jobs // 2, prefix="later")
+    lab.until(lambda: lab.count("submitting") > 0, 30, "claims")
+    with refuse(lab):
+        delayed = sum(worker.words("record_delayed") for worker in workers)
+        lab.until(
+            lambda: sum(worker.words("record_delayed") for worker in workers) > delayed,
+            30,
+            "a record to be refused",
+        )
+        time.sleep(_REFUSED)
+    lab.simulator.no_faults()
+    lab.mend()
+    lab.goes_on(AGAIN)
+    lab.settle()
+    told = [
+        word for word in ("record_refused", "record_lost") if sum(w.words(word) for w in workers)
+    ]
+    lab.expect(not told, f"run ids were thrown away: {told}")
+    lab.expect(sum(w.words(code) for w in workers) > 0, f"nobody met {code}")
+    died = [w.name for w in workers if w.process is None or w.process.poll() is not None]
+    lab.expect(not died, f"{died} died of it")
+    lab.expect(not lab.doubts.seen, f"{len(lab.doubts.seen)} submissions were in doubt")
+
+
+@contextmanager
+def _disk_full(lab: Lab) -> Iterator[None]:
+    """Have snapshots fail: a folder stands where the file is to go."""
+    blocked = lab.valkey.folder / "dump.rdb"
+    blocked.mkdir()
+    with lab.valkey.client() as client:
+        client.config_set("save", "3600 1")
+        client.bgsave()
+        try:
+            lab.until(
+                lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err",
+                20,
+                "the snapshot to fail",
+            )
+            yield
+        finally:
+            client.config_set("save", "")
+            blocked.rmdir()
+
+
+@contextmanager
+def _without_replicas(lab: Lab) -> Iterator[None]:
+    with lab.valkey.client() as client:
+        client.config_set("min-replicas-to-write", 1)
+        yield
+        client.config_set("min-replicas-to-write", 0)
+
+
+@contextmanager
+def _busy(lab: Lab) -> Iterator[None]:
+    """Have Redis run a script that does not end."""
+    with lab.valkey.client() as client, lab.valkey.client() as other:
+        client.config_set("lua-time-limit", 100)
+        other.connection_pool.connection_kwargs["socket_timeout"] = None
+        endless = "while true do redis.call('PING') end"
+
+        def run() -> None:
+            with suppress(redis.ResponseError):  # it is killed
+                other.eval(endless, 0)
+
+        running = threading.Thread(target=run)
+        running.start()
+        yield
+        client.script_kill()
+        running.join()
+
+
+@experiment(
+    "Redis with a full disk",
+    "it refuses every write (MISCONF) for 6 s while answers come in",
+    jobs=100,
+    simulator=("--no-list", *_RUNS),
+)
+def disk_full(lab: Lab, jobs: int) -> None:
+    """What a worker knows waits until it can be written; nothing is in doubt, no worker ends."""
+    _refusing(lab, jobs, "MISCONF", _disk_full)
+
+
+@experiment(
+    "Redis without its replicas",
+    "`min-replicas-to-write` refuses every write (NOREPLICAS) for 6 s while answers come in",
+    jobs=100,
+    simulator=("--no-list", *_RUNS),
+)
+def without_replicas(lab: Lab, jobs: int) -> None:
+    """The same, as a replica's restart has it where Redis is to lose nothing."""
+    _refusing(lab, jobs, "NOREPLICAS", _without_replicas)
+
+
+@experiment(
+    "Redis busy with a script",
+    "somebody's script does not end (BUSY) for 6 s while answers come in",
+    jobs=100,
+    simulator=("--no-list", *_RUNS),
+)
+def busy(lab: Lab, jobs: int) -> None:
+    """The same, and reads are refused as well."""
+    _refusing(lab, jobs, "BUSY", _busy)
+
+
+@experiment(
+    "planned switchover behind one address",
+    "the replica becomes the primary, and the old primary its replica: both stay up",
+    jobs=200,
+    simulator=_RUNS,
+    settings=_PACED,
+)
+def switchover(lab: Lab, jobs: int) -> None:
+    """Producers and workers leave the old primary with the first write that it refuses."""
+    address = lab.network.proxy("127.0.0.1", lab.valkey.port)
+    lab.queue.close()
+    lab.queue = RunQueue(f"redis://127.0.0.1:{address.port}/0")
+    old, new = lab.valkey, Valkey(lab.folder / "second", free_port())
+    lab.servers.append(new)
+    new.start()
+    with old.client() as primary, new.client() as replica:
+        primary.config_set("repl-diskless-sync-delay", 0)
+        replica.replicaof("127.0.0.1", old.port)
+        lab.until(lambda: _is_linked(replica), 30, "the replica to follow")
+        _at_work(lab, jobs)
+        # As `CLUSTER FAILOVER` or an operator does it: writes stop until the replica has them all.
+        primary.client_pause(5000, all=False)
+        lab.until(lambda: _offset(primary) == _offset(replica), 5, "the replica to have all")
+        replica.replicaof("NO", "ONE")
+        for proxy in (address, *(worker.redis for worker in lab.workers)):
+            proxy.target = ("127.0.0.1", new.port)
+        primary.replicaof("127.0.0.1", new.port)
+        primary.client_unpause()
+        lab.valkey = new
+        lab.mend()
+        lab.hand_in(10, prefix="after")
+        lab.goes_on(RECOVERED)
+        lab.settle()
+        left = [peer for peer in primary.client_list(_type="normal") if _is_writer(peer)]
+    lab.expect(not left, f"{len(left)} connections still write to the old primary")
+
+
+def _is_linked(replica: redis.Redis) -> bool:
+    return bool(replica.info("replication").get("master_link_status") == "up")
+
+
+def _offset(server: redis.Redis) -> int:
+    return int(server.info("replication")["master_repl_offset"])
+
+
+def _is_writer(peer: dict[str, Any]) -> bool:
+    return peer["cmd"] in {"evalsha", "eval", "brpop", "blpop", "lpush"}
 
 
 def _partition(lab: Lab, jobs: int, *directions: Direction) -> None:

@@ -12,6 +12,8 @@ SHORT = {
     "answers that cannot be read": 50,
     "Celery messages lost": 40,
     "a 403 of one's own": 20,
+    "Redis without its replicas": 20,
+    "planned switchover behind one address": 40,
 }
 
 

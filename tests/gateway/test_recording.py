@@ -1,12 +1,14 @@
-"""Recording where Redis takes connections and says nothing."""
+"""Recording where Redis says nothing, or takes no webhook just now."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import redis
 
 from gateway import recording
 from gateway.reading import Told
@@ -39,4 +41,39 @@ async def test_a_webhook_that_nobody_waits_for_any_more_is_let_go(
     assert recorder._task is not None
     recorder._task.cancel()
     await asyncio.wait([recorder._task])
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("words", "calls"),
+    [
+        ("MISCONF Redis is configured to save RDB snapshots", [4]),
+        ("NOREPLICAS Not enough good replicas to write.", [4]),
+        ("BUSY Redis is busy running a script.", [4]),
+        ("WRONGTYPE Operation against a key script: on @user_script:1.", [4, 2, 1, 1, 2, 1, 1]),
+        ("FROZEN what no version says today", [4, 2, 1, 1, 2, 1, 1]),
+    ],
+)
+async def test_webhooks_are_recorded_one_by_one_only_where_one_may_be_at_fault(
+    mute: str, monkeypatch: pytest.MonkeyPatch, words: str, calls: list[int]
+) -> None:
+    asked: list[int] = []
+
+    async def refuse(_: object, call: Any) -> None:
+        asked.append(sum(str(argument).startswith("r-") for argument in call.arguments))
+        raise redis.ResponseError(words)
+
+    monkeypatch.setattr(recording, "run_async", refuse)
+    client = async_client(mute)
+    recorder = recording.Recorder("default", client)
+    items = [
+        Reported("j", 1, f"r-{n}", "completed", "completed", "", False, b"{}") for n in range(4)
+    ]
+
+    ends = await asyncio.gather(
+        *(recorder.tell(item, TOLD) for item in items), return_exceptions=True
+    )
+
+    assert {str(end) for end in ends} == {words}
+    assert asked == calls
     await client.aclose()

@@ -1,10 +1,18 @@
 """The broker's list holds bytes of anybody: what is no message is dropped, and the next comes."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 from kombu.connection import Connection
+from kombu.transport import redis as kombu_redis
+
+from tests.valkeys import start_valkey
+from worker import broker
 
 #: What a message's reader meets: no JSON, no object, fields missing, bytes that are no text.
 GARBAGE = [b"", b"{", b"[]", b"7", b"{}", b'"x"', b"\xff\xfe", b'{"body": "%%%", "properties": {}}']
@@ -62,3 +70,81 @@ def test_an_acknowledgement_over_a_connection_that_is_gone_is_no_error_and_the_m
         late()
 
     assert received(redis_url, "good") == ["good"]
+
+
+@pytest.fixture
+def own_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a broker that may be reconfigured, asked again at once."""
+    monkeypatch.setattr(broker, "PAUSE_SECONDS", 0.01)
+    server = start_valkey(tmp_path)
+    yield f"redis://127.0.0.1:{server.port}/0"
+    server.stop()
+
+
+def test_a_broker_that_takes_no_writes_for_a_while_gives_its_messages_later(
+    own_url: str, logged: list[Any]
+) -> None:
+    with connected(own_url) as connection, connection.SimpleQueue("here") as queue:
+        queue.put("good")
+    bodies: list[Any] = []
+
+    def take(body: Any, message: Any) -> None:
+        bodies.append(body)
+        message.ack()
+
+    with connected(own_url) as connection, redis.Redis.from_url(own_url) as client:
+        queue = connection.SimpleQueue("here").queue
+        with connection.Consumer([queue], callbacks=[take]):
+            client.config_set("min-replicas-to-write", 1)
+            drain(connection, lambda: "broker_refuses" in [event["event"] for event in logged])
+            assert client.llen("here") == 1
+            client.config_set("min-replicas-to-write", 0)
+            drain(connection, lambda: bodies == ["good"])
+
+
+def drain(connection: Any, holds: Callable[[], bool]) -> None:
+    """Read what comes until something holds."""
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        with suppress(TimeoutError):
+            connection.drain_events(timeout=0.1)
+
+
+def test_a_message_that_could_not_be_noted_at_once_is_noted_before_it_is_worked_on(
+    own_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    errors: list[Exception] = [
+        redis.ResponseError("NOREPLICAS Not enough good replicas to write."),
+        redis.ConnectionError("reset"),
+    ]
+    real: Any = kombu_redis.QoS.append
+
+    def refusing(self: Any, message: Any, tag: Any) -> None:
+        if errors:
+            raise errors.pop(0)
+        real(self, message, tag)
+
+    monkeypatch.setattr(kombu_redis.QoS, "append", refusing)
+    with connected(own_url) as connection, connection.SimpleQueue("here") as queue:
+        queue.put("good")
+        message = queue.get(timeout=20)
+        with redis.Redis.from_url(own_url) as client:
+            assert client.hlen("unacked") == 1
+        message.ack()
+    assert [event["event"] for event in logged] == ["message_not_noted"] * 2
+
+
+@pytest.mark.parametrize("answer", ["ack", "requeue"])
+def test_an_acknowledgement_that_the_broker_refuses_is_no_error_and_the_message_comes_again(
+    own_url: str, answer: str
+) -> None:
+    with connected(own_url) as connection, redis.Redis.from_url(own_url) as client:
+        with connection.SimpleQueue("here") as queue:
+            queue.put("good")
+            message = queue.get(timeout=20)
+            client.config_set("min-replicas-to-write", 1)
+            getattr(message, answer)()
+            client.config_set("min-replicas-to-write", 0)
+        assert client.hlen("unacked") == 1
+        assert not connection.default_channel.qos._delivered.keys() - {message.delivery_tag}

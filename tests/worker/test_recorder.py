@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import redis
 from runqueue.keys import Keys
 from runqueue.scripts import Call, load, run_async
 from tests.simulator.simulating import eventually
+from tests.valkeys import start_valkey
 from tests.worker.working import working, wrap_send
 from worker import recorder as module
 from worker.recorder import Recorder
@@ -222,3 +225,240 @@ async def test_one_item_that_redis_refuses_keeps_no_other_from_its_record() -> N
 
     assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 4]
     assert recorded == [0, 1, 2, 3, 4]
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next try follow at once."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 0.001)
+
+
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "MISCONF Redis is configured to save RDB snapshots, but is unable to persist on disk.",
+        "NOREPLICAS Not enough good replicas to write.",
+        "BUSY Redis is busy running a script.",
+        "FROZEN what no version says today",
+    ],
+)
+async def test_what_redis_refuses_for_a_while_is_recorded_when_it_takes_it(words: str) -> None:
+    server, recorded = Server(), list[int]()
+    # A group of four that is halved is refused seven times.
+    server.errors = [redis.exceptions.ResponseError(words) for _ in range(20)]
+    recorder = Recorder(server.call, server.send)
+    for item in range(4):
+        recorder.put(item, noting(recorded, item))
+
+    await eventually(lambda: not recorder.is_busy)
+
+    assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 3]
+    assert sorted(recorded) == [0, 1, 2, 3]
+
+
+@pytest.mark.usefixtures("quickly")
+async def test_a_group_is_not_halved_while_redis_takes_nothing() -> None:
+    server, asked = Server(), list[int]()
+
+    async def send(call: Call[Any]) -> list[int]:
+        asked.append(len(call.arguments))
+        return await server.send(call)
+
+    server.errors = [redis.exceptions.ResponseError("MISCONF") for _ in range(3)]
+    recorder = Recorder(server.call, send)
+    for item in range(8):
+        recorder.put(item, noting([], item))
+
+    await recorder.settled()
+
+    assert asked == [8] * 4
+
+
+@pytest.mark.usefixtures("quickly")
+async def test_one_item_that_is_refused_for_an_unknown_reason_waits_while_others_are_recorded(
+    logged: list[Any],
+) -> None:
+    server, recorded, is_refused = Server(), list[int](), True
+
+    async def send(call: Call[Any]) -> list[int]:
+        if is_refused and 3 in call.arguments:
+            raise redis.exceptions.ResponseError("FROZEN item")
+        return await server.send(call)
+
+    recorder = Recorder(server.call, send)
+    for item in range(200):
+        recorder.put(item, noting(recorded, item))
+    await eventually(lambda: len(recorded) == 200)
+    assert 3 not in [item for group in server.groups for item in group]
+    assert recorder.is_busy
+    recorder.put(200, noting(recorded, 200))
+    await eventually(lambda: server.groups[-1] == [200])
+
+    is_refused = False
+    await eventually(lambda: not recorder.is_busy)
+
+    assert server.groups[-1] == [3]
+    assert sorted(recorded) == list(range(201))
+    assert [event["event"] for event in logged] == ["record_set_aside"]
+
+
+@pytest.mark.usefixtures("quickly")
+async def test_places_stay_busy_beyond_the_records_that_may_be_set_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "ASIDE", 2)
+    server, recorded = Server(), list[int]()
+    server.errors = [redis.exceptions.ResponseError("FROZEN") for _ in range(1000)]
+    recorder = Recorder(server.call, server.send)
+    for item in range(5):
+        recorder.put(item, noting(recorded, item))
+    await eventually(lambda: len(server.errors) < 900)
+    assert len(recorded) == 2
+
+    server.errors.clear()
+    await eventually(lambda: not recorder.is_busy)
+
+    assert sorted(recorded) == [0, 1, 2, 3, 4]
+    assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("error", [TypeError("no bytes"), redis.exceptions.DataError("no bytes")])
+async def test_an_item_that_cannot_be_written_keeps_no_other_from_its_record(
+    error: Exception, logged: list[Any]
+) -> None:
+    server, recorded = Server(), list[int]()
+
+    def call(items: Sequence[int]) -> Call[Any]:
+        if 3 in items:
+            raise error
+        return server.call(items)
+
+    recorder = Recorder(call, server.send)
+    for item in range(5):
+        recorder.put(item, noting(recorded, item))
+
+    await recorder.settled()
+
+    assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 4]
+    assert recorded == [0, 1, 2, 3, 4]
+    assert [event["event"] for event in logged] == ["record_refused"]
+
+
+@pytest.mark.usefixtures("quickly")
+async def test_an_item_that_is_refused_for_an_unknown_reason_holds_up_no_end_of_the_process(
+    logged: list[Any],
+) -> None:
+    server = Server()
+
+    async def send(call: Call[Any]) -> list[int]:
+        raise redis.exceptions.ResponseError("FROZEN item")
+
+    recorder = Recorder(server.call, send)
+    recorder.put(1, noting([], 1))
+
+    await recorder.settled()
+
+    assert not recorder.is_busy
+    assert [event["event"] for event in logged] == ["record_set_aside", "record_lost"]
+
+
+@pytest.mark.parametrize("words", ["MISCONF", "FROZEN"])
+async def test_what_could_not_be_recorded_before_the_process_ends_is_told_in_the_log(
+    logged: list[Any], words: str
+) -> None:
+    server = Server()
+
+    async def send(call: Call[Any]) -> list[int]:
+        if len(call.arguments) > 2:
+            raise redis.exceptions.ResponseError(words)
+        return await server.send(call)
+
+    server.open.clear()
+    recorder = Recorder[Any](lambda items: Call(load("finish"), "default", items, list), send)
+    for number in range(4):
+        recorder.put(SimpleNamespace(job_id=f"j{number}"), lambda: None)
+    for _ in range(3):  # the first four are on their way
+        await asyncio.sleep(0)
+    recorder.put(SimpleNamespace(job_id="j4"), lambda: None)
+    task = recorder._task
+    assert task is not None
+
+    task.cancel()
+    await asyncio.wait([task])
+
+    lost = [event["job_id"] for event in logged if event["event"] == "record_lost"]
+    assert sorted(lost) == ["j0", "j1", "j2", "j3", "j4"]
+
+
+async def test_run_ids_outlast_a_redis_whose_replicas_are_away(
+    tmp_path: Path, logged: list[Any]
+) -> None:
+    own = start_valkey(tmp_path)
+    url = f"redis://127.0.0.1:{own.port}/0"
+    try:
+        with redis.Redis(port=own.port) as client:
+            async with working(client, url) as bench:
+                job_ids = bench.enqueue(5, on_unconfirmed="resubmit")
+                pump = bench.account.pumps["submit"]
+                taken = await pump.take(100, 0)
+                client.config_set("min-replicas-to-write", 1)
+                for item in taken.items:
+                    pump._start(item)
+                await bench.arrived(5)
+                assert {bench.job(job_id).state for job_id in job_ids} == {"submitting"}
+                await eventually(lambda: "NOREPLICAS" in _delays(logged))
+                client.config_set("min-replicas-to-write", 0)
+                await eventually(lambda: pump.busy == 0)
+
+                runs = {run["run_id"] for run in await bench.runs()}
+                assert {bench.job(job_id).run_id for job_id in job_ids} == runs
+                assert {bench.job(job_id).state for job_id in job_ids} == {"running"}
+    finally:
+        own.stop()
+
+
+async def test_ends_outlast_a_redis_that_is_busy_with_a_script(
+    tmp_path: Path, logged: list[Any]
+) -> None:
+    own = start_valkey(tmp_path)
+    url = f"redis://127.0.0.1:{own.port}/0"
+    try:
+        with redis.Redis(port=own.port) as client, redis.Redis(port=own.port) as blocker:
+            client.config_set("lua-time-limit", 20)
+            async with working(client, url) as bench:
+                (job_id,) = await bench.submitted(url="https://shop.test/?sim_seconds=0")
+                pump = bench.account.pumps["poll"]
+                taken = await pump.take(100, 0)
+                endless = "while true do redis.call('PING') end"
+                task = asyncio.create_task(asyncio.to_thread(_run_until_killed, blocker, endless))
+                await eventually(lambda: _is_busy(client))
+                for item in taken.items:
+                    pump._start(item)
+                await eventually(lambda: "BUSY" in _delays(logged))
+                await asyncio.to_thread(client.script_kill)
+                await task
+                await eventually(lambda: pump.busy == 0)
+
+                assert bench.job(job_id).state == "completed"
+    finally:
+        own.stop()
+
+
+def _delays(logged: list[Any]) -> str:
+    """What was told of records that Redis did not take at once."""
+    return " ".join(event["error"] for event in logged if event["event"] == "record_delayed")
+
+
+def _run_until_killed(client: redis.Redis, source: str) -> None:
+    with pytest.raises(redis.ResponseError, match="killed"):
+        client.eval(source, 0)
+
+
+def _is_busy(client: redis.Redis) -> bool:
+    try:
+        client.ping()
+    except redis.ResponseError as error:
+        return str(error).startswith("BUSY")
+    return False

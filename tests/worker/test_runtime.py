@@ -99,6 +99,27 @@ def test_a_redis_that_is_still_loading_is_waited_for(
     runtime.stop()
 
 
+def test_a_redis_that_takes_no_writes_is_waited_for(tmp_path: Path, logged: list[Any]) -> None:
+    server = start_valkey(tmp_path)
+    url = f"redis://127.0.0.1:{server.port}/0"
+    runtime = Runtime(settings(), url)
+    starting = threading.Thread(target=runtime.start)
+    try:
+        with redis.Redis.from_url(url) as client:
+            client.config_set("min-replicas-to-write", 1)
+            starting.start()
+            until(lambda: "NOREPLICAS" in " ".join(event.get("error", "") for event in logged))
+            assert starting.is_alive()
+
+            client.config_set("min-replicas-to-write", 0)
+            starting.join(20)
+            assert not starting.is_alive()
+            assert stats(url).processes == 1
+            runtime.stop()
+    finally:
+        server.stop()
+
+
 def test_a_redis_that_evicts_is_refused_by_the_name_of_its_policy(tmp_path: Path) -> None:
     server = start_valkey(tmp_path)
     url = f"redis://127.0.0.1:{server.port}/0"
@@ -189,3 +210,36 @@ def test_a_stop_while_redis_is_away_leaves_no_thread_waiting(
     assert not waiting.is_alive()
     assert not runtime._thread.is_alive()
     assert results == [Ended.DRAINING]
+
+
+async def test_a_stop_while_redis_takes_no_writes_ends_and_says_which_run_ids_it_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    monkeypatch.setattr(module, "GOODBYE_SECONDS", 0.5)
+    server = start_valkey(tmp_path)
+    url = f"redis://127.0.0.1:{server.port}/0"
+    try:
+        async with simulating() as api:
+            await api.fault({"answer_latency": 1}, match={"route": "run_task"})
+            runtime = Runtime(settings(api.url, drain_seconds=5), url)
+            await asyncio.to_thread(runtime.start)
+            with RunQueue(url) as queue, redis.Redis.from_url(url) as client:
+                (job,) = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
+                working = asyncio.create_task(
+                    asyncio.to_thread(runtime.pump, "submit", "default", 0)
+                )
+                await eventually(lambda: queue.get(job.job_id).state == "submitting")
+                client.config_set("min-replicas-to-write", 1)
+                await eventually(lambda: "record_delayed" in [event["event"] for event in logged])
+
+                await asyncio.to_thread(runtime.stop)
+
+                await working
+                assert not runtime._thread.is_alive()
+                (run,) = await api.ledger()
+                left = [event for event in logged if event["event"] == "record_lost"]
+                assert [(event["job_id"], event["run_id"]) for event in left] == [
+                    (job.job_id, run["run_id"])
+                ]
+    finally:
+        server.stop()

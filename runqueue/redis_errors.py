@@ -1,0 +1,63 @@
+"""What an error of Redis, or of the way to it, says about the call: is it worth sending again?
+
+Only errors that are known to be about the call itself end it; whatever else a server may say is
+trouble that passes, and an answer that is thrown away for it may be the only one that names a run.
+"""
+
+import re
+from enum import StrEnum
+
+from redis.exceptions import DataError, MasterDownError, ReadOnlyError, RedisError, ResponseError
+
+#: Codes of errors that another try of the same call meets again: a key is of another type, or the
+#: script says that its batch takes no more jobs, or that a newer version wrote here.
+_OF_THE_CALL = frozenset({"WRONGTYPE", "NOBATCH", "SEALED", "EXPIRED", "NEWER"})
+#: Codes of errors that every write meets just now (those that redis-py has a class for are known by
+#: it): the disk or the replicas are away, or a script runs for too long.
+_OF_THE_SERVER = frozenset({"MISCONF", "NOREPLICAS", "BUSY", "UNKILLABLE", "UNBLOCKED", "OOM"})
+_OF_A_REPLICA = frozenset({"READONLY", "MASTERDOWN"})
+#: How Redis 6.2 wraps the error of a command in a script: "ERR Error running script …: -OOM …".
+_WRAPPED = re.compile(r": -([A-Z]{2,}) ")
+#: What every error names that a script ran into.
+_IN_A_SCRIPT = "user_script"
+
+
+class Cause(StrEnum):
+    """Why Redis did not take a call."""
+
+    #: The call itself: sent again it fails again.
+    CALL = "call"
+    #: Redis, or the way to it: other calls fail as well, and this one is taken later.
+    SERVER = "server"
+    #: An answer that is not known; other calls may be taken.
+    UNKNOWN = "unknown"
+
+
+def cause_of(error: Exception) -> Cause:
+    """Return why a call was not taken, from what redis-py raised for it."""
+    if type(error) is ResponseError:
+        return _cause_of_code(code_of(error), str(error))
+    if isinstance(error, DataError) or not isinstance(error, RedisError | OSError):
+        return Cause.CALL  # it could not even be written, or its answer not be read
+    return Cause.SERVER
+
+
+def _cause_of_code(code: str, message: str) -> Cause:
+    if code in _OF_THE_SERVER or code in _OF_A_REPLICA:
+        return Cause.SERVER
+    if code in _OF_THE_CALL or (code in {"", "ERR"} and _IN_A_SCRIPT in message):
+        return Cause.CALL
+    return Cause.UNKNOWN
+
+
+def code_of(error: ResponseError) -> str:
+    """Return an error's code, '' where redis-py has cut it off (`ERR`, and those of its own)."""
+    message = str(error)
+    wrapped = _WRAPPED.search(message) if _IN_A_SCRIPT in message else None
+    code = wrapped[1] if wrapped else message.partition(" ")[0]
+    return code if code.isupper() else ""
+
+
+def is_of_a_replica(error: ResponseError) -> bool:
+    """Say whether the server takes no writes, since another one is the primary now."""
+    return isinstance(error, ReadOnlyError | MasterDownError) or code_of(error) in _OF_A_REPLICA

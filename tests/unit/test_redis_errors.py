@@ -1,0 +1,95 @@
+"""Which errors of Redis are about the call, and which only mean that it has to wait."""
+
+from typing import Any, cast
+
+import pytest
+from redis import exceptions
+from redis._parsers.base import BaseParser
+
+from runqueue.redis_errors import Cause, cause_of, code_of, is_of_a_replica
+
+#: What a server says, as it stands on the wire.
+OF_THE_CALL = (
+    "WRONGTYPE Operation against a key holding the wrong kind of value script: on @user_script:1.",
+    "ERR user_script:12: attempt to perform arithmetic on a nil value script: on @user_script:12.",
+    "ERR value is not an integer or out of range script: ab12, on @user_script:40.",
+    "SEALED b_1",
+    "NEWER 99",
+    # Redis 6.2
+    "ERR Error running script (call to f_ab): @user_script:3: @user_script: 3: -WRONGTYPE Op",
+    "ERR Error running script (call to f_ab): @user_script:3: @user_script: 3: -ERR value is",
+    "ERR Error running script (call to f_ab): @user_script:3: user_script:3: attempt to index nil",
+)
+OF_THE_SERVER = (
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to",
+    "MISCONF Errors writing to the AOF file: No space left on device script: on @user_script:1.",
+    "NOREPLICAS Not enough good replicas to write. script: on @user_script:1.",
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+    "OOM command not allowed when used memory > 'maxmemory'. script: on @user_script:1.",
+    "READONLY You can't write against a read only replica. script: on @user_script:1.",
+    "LOADING Redis is loading the dataset in memory",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "CLUSTERDOWN The cluster is down",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+    "NOPERM this user has no permissions to run the 'evalsha' command",
+    "NOAUTH Authentication required.",
+    # Redis 6.2
+    "ERR Error running script (call to f_ab): @user_script:3: @user_script: 3: -MISCONF Redis is",
+    "ERR Error running script (call to f_ab): @user_script:3: @user_script: 3: -READONLY You can't",
+)
+UNKNOWN = (
+    "ERR the service is being upgraded",
+    "FROZEN try later",
+    "NEWCODE x script: on @user_script:1",
+)
+
+
+def read(line: str) -> Exception:
+    """Return what redis-py makes of an error's line."""
+    return cast(Any, BaseParser).parse_error(line)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        *((line, Cause.CALL) for line in OF_THE_CALL),
+        *((line, Cause.SERVER) for line in OF_THE_SERVER),
+        *((line, Cause.UNKNOWN) for line in UNKNOWN),
+    ],
+)
+def test_only_errors_known_to_be_about_the_call_end_it(line: str, cause: Cause) -> None:
+    assert cause_of(read(line)) is cause
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (exceptions.ConnectionError("refused"), Cause.SERVER),
+        (exceptions.TimeoutError("slow"), Cause.SERVER),
+        (OSError("reset"), Cause.SERVER),
+        (exceptions.InvalidResponse("Protocol error"), Cause.SERVER),
+        (exceptions.DataError("Invalid input of type: 'NoneType'"), Cause.CALL),
+        (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), Cause.CALL),
+        (TypeError("not packable"), Cause.CALL),
+    ],
+)
+def test_a_call_that_cannot_be_written_is_at_fault_itself_and_a_lost_connection_is_not(
+    error: Exception, cause: Cause
+) -> None:
+    assert cause_of(error) is cause
+
+
+def test_a_server_that_became_a_replica_is_known_by_what_it_says() -> None:
+    told = {line.partition(" ")[0] for line in OF_THE_SERVER if _is_of_a_replica(line)}
+    assert told == {"READONLY", "MASTERDOWN", "ERR"}
+    assert not any(map(_is_of_a_replica, (*OF_THE_CALL, *UNKNOWN)))
+
+
+def _is_of_a_replica(line: str) -> bool:
+    error = read(line)
+    return isinstance(error, exceptions.ResponseError) and is_of_a_replica(error)
+
+
+def test_the_code_of_an_error_in_a_script_of_an_older_server_is_the_command_s() -> None:
+    assert code_of(exceptions.ResponseError(OF_THE_CALL[5].removeprefix("ERR "))) == "WRONGTYPE"
