@@ -20,7 +20,8 @@ local want, tick_us, linger, marked = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV
 local receives = ARGV[8] == '1'
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
-local MAX_SKIPS, MAX_HELD = 1000, 64
+-- What one claim passes over: ids that are not ready any more; held lanes, and groups without a free slot.
+local MAX_SKIPS, MAX_PASSED = 1000, 200
 local LOOK_AGAIN = 50000
 local PROBE_EVERY = 60000000
 
@@ -83,7 +84,7 @@ next_us = math.max(next_us, due)
 room, due = allowed('request', limits.requests_per_second, limits.burst, room)
 next_us = math.max(next_us, due)
 
-local taken, groups, skips, held = {}, {}, 0, 0
+local taken, groups, skips, passed = {}, {}, 0, 0
 local first_attempts = {} -- the ids among them whose first attempt it is
 
 -- One process at a time takes suspects on, for as long as it goes on asking for them.
@@ -195,11 +196,11 @@ end
 -- Takes up to `quota` jobs of one group, its lanes in turn; true when the group has none left.
 local function from_lanes(priority, group, quota)
   local lanes, goal = lanes_key(priority, group), #taken + quota
-  while #taken < math.min(goal, room) and skips < MAX_SKIPS and held < MAX_HELD do
+  while #taken < math.min(goal, room) and skips < MAX_SKIPS and passed < MAX_PASSED do
     local name = redis.call('LINDEX', lanes, 0)
     if not name then return true end
     if not lane_runs(name) then
-      held = held + 1
+      passed = passed + 1
       redis.call('LPOP', lanes)
     else
       local lane = lane_key(priority, group, name)
@@ -253,12 +254,13 @@ end
 
 for priority = 0, 3 do
   local ring = PREFIX .. 'ring:' .. priority
-  while #taken < room and skips < MAX_SKIPS and held < MAX_HELD do
+  while #taken < room and skips < MAX_SKIPS and passed < MAX_PASSED do
     local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
     local group = first[1]
     if not group then break end
     local free = room_in(group)
     if free == 0 then
+      passed = passed + 1
       ring_leave(priority, group, first[2])
       redis.call('HSET', group_key(group), 'capped', '1')
     else
@@ -275,8 +277,8 @@ for priority = 0, 3 do
   end
 end
 
--- Dead ids at the head of a lane are walked in bounded steps, but without a pause between them.
-if #taken < room and (skips >= MAX_SKIPS or held >= MAX_HELD) then next_us = NOW end
+-- What is passed over is passed over in bounded steps, but without a pause between them.
+if #taken < room and (skips >= MAX_SKIPS or passed >= MAX_PASSED) then next_us = NOW end
 local sequence, bodies = tonumber(meta[1] or 0), bodies_of(taken)
 for i, id in ipairs(taken) do set_via(id, first_attempts[id], bodies[i] or '') end
 if #taken > 0 then
