@@ -1,4 +1,4 @@
--- use: limits board server
+-- use: limits board server listing
 -- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
@@ -20,8 +20,8 @@ local want, tick_us, linger, marked = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV
 local receives = ARGV[8] == '1'
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
--- What one claim passes over: ids that are not ready any more; held lanes, and groups without a free slot.
-local MAX_SKIPS, MAX_PASSED = 1000, 200
+-- What one claim passes over: ids that are not ready any more; held lanes, and turns of groups that brought nothing.
+local MAX_SKIPS, MAX_PASSED = 1000, 400
 local LOOK_AGAIN = 50000
 local PROBE_EVERY = 60000000
 
@@ -252,33 +252,34 @@ if suspect then
   end
 end
 
+local listed = room > 0 and list_more_lanes() or 0
 for priority = 0, 3 do
   local ring = PREFIX .. 'ring:' .. priority
   while #taken < room and skips < MAX_SKIPS and passed < MAX_PASSED do
     local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
     local group = first[1]
     if not group then break end
-    local free = room_in(group)
+    local free, count = room_in(group), #taken
     if free == 0 then
-      passed = passed + 1
-      ring_leave(priority, group, first[2])
-      redis.call('HSET', group_key(group), 'capped', '1')
+      ring_leave(priority, group, first[2], true)
     else
       local quota = math.max(1, math.floor((room - #taken) / redis.call('ZCARD', ring)))
-      local count = #taken
       local empty = from_lanes(priority, group, math.min(quota, free))
       local virtual = int(tonumber(first[2]) + #taken - count)
       if empty then
         ring_leave(priority, group, virtual)
+        -- With a slot taken, what is said of its live jobs in the end decides (save.lua).
+        if #taken == count then expire_group(group) end
       else
         redis.call('ZADD', ring, virtual, group)
       end
     end
+    if #taken == count then passed = passed + 1 end
   end
 end
 
--- What is passed over is passed over in bounded steps, but without a pause between them.
-if #taken < room and (skips >= MAX_SKIPS or passed >= MAX_PASSED) then next_us = NOW end
+-- What is passed over, or listed, goes in bounded steps, but without a pause between them.
+if #taken < room and (skips >= MAX_SKIPS or passed >= MAX_PASSED or listed > 0) then next_us = NOW end
 local sequence, bodies = tonumber(meta[1] or 0), bodies_of(taken)
 for i, id in ipairs(taken) do set_via(id, first_attempts[id], bodies[i] or '') end
 if #taken > 0 then

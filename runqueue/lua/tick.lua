@@ -47,6 +47,7 @@ local function claimable(enough)
       if visited >= MAX_LANES then return math.max(found, math.min(enough, ready_jobs())) end
     end
   end
+  if redis.call('EXISTS', PREFIX .. 'listing') == 1 then return math.max(found, math.min(enough, ready_jobs())) end
   return found
 end
 
@@ -130,7 +131,8 @@ end
 local since = NOW - tonumber(meta[3] or 0)
 if (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (overdue('due')
     or overdue('deadlines') or overdue('expiring') or overdue('processes')
-    or redis.call('EXISTS', PREFIX .. 'canceling') == 1 or meta[9] or meta[10]))) then
+    or redis.call('EXISTS', PREFIX .. 'canceling', PREFIX .. 'listing', PREFIX .. 'dropping') > 0 or meta[9]
+    or meta[10]))) then
   redis.call('HSET', META, 'sweep_at', int(NOW))
   send('sweep', 1)
 end
