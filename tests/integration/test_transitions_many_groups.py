@@ -73,7 +73,7 @@ def test_a_job_behind_many_held_lanes_has_a_consumer_started(
     clock.heartbeat(first=True)
     clock.wait(1)
     assert clock.tick(woken=woken).messages["submit"] == 1
-    assert claimed_in(clock, 5) == [job]
+    assert claimed_in(clock, 8) == [job]
 
 
 def test_a_claim_that_took_out_held_lanes_alone_is_followed_by_the_next_at_once(
@@ -88,14 +88,14 @@ def test_a_claim_that_took_out_held_lanes_alone_is_followed_by_the_next_at_once(
     assert not taken.items
     assert not taken.left
     assert taken.next_us == clock.now
-    assert claimed_in(clock, 3) == [job]
+    assert claimed_in(clock, 8) == [job]
 
 
 def test_consumers_end_once_claims_have_taken_every_held_lane_out(clock: Clockwork) -> None:
     batch = sealed_in_groups(clock, MANY)
     clock.hold(batch)
     clock.heartbeat(first=True)
-    lefts = [clock.claim().left for _ in range(5)]
+    lefts = [clock.claim().left for _ in range(8)]
     assert lefts[0] is False
     assert lefts[-1] is True
     clock.wait(1)

@@ -68,7 +68,7 @@ local function push(priority, group, lane, ids, at_head)
 end
 
 -- What one script does for lanes of a batch; the rest goes in steps, for a batch may have jobs of a million groups.
-local LANES_A_STEP = 200
+local LANES_A_STEP = 100
 
 -- Removes lanes of a batch that no claim will take from any more; those that are left then go with the sweep
 -- (step_lanes.lua). In the lists of their groups they stay until claims meet them, as lanes of any held batch.
