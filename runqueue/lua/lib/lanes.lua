@@ -62,9 +62,8 @@ local function list_lane(priority, group, lane, at_head)
 end
 
 local function push(priority, group, lane, ids, at_head)
-  local key = lane_key(priority, group, lane)
-  in_parts(at_head and 'LPUSH' or 'RPUSH', key, ids)
-  if redis.call('LLEN', key) == #ids and lane_runs(lane) then list_lane(priority, group, lane, at_head) end
+  local length = in_parts(at_head and 'LPUSH' or 'RPUSH', lane_key(priority, group, lane), ids)
+  if length == #ids and lane_runs(lane) then list_lane(priority, group, lane, at_head) end
 end
 
 -- What one script does for lanes of a batch; the rest goes in steps, for a batch may have jobs of a million groups.
