@@ -57,6 +57,7 @@ end
 
 expect(CLAIMS, 'zset')
 expect(SUSPECTS, 'zset')
+expect(PREFIX .. 'listing', 'hash')
 for priority = 0, 3 do expect(PREFIX .. 'ring:' .. priority, 'zset') end
 -- A full server refuses this write, and with it the claim, before anything is taken.
 redis.call('HSETNX', META, 'sequence', '0')

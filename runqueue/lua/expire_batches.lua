@@ -6,6 +6,7 @@ local UNSEALED, upload, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[2]),
 local WORDS = 'its upload was not finished in time: hand its jobs in again'
 expect(UNSEALED, 'zset')
 expect(PREFIX .. 'callbacks', 'zset')
+expect(PREFIX .. 'dropping', 'set')
 pass_when_full()
 if clock_is_stale() then return 0 end
 

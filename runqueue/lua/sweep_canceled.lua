@@ -3,6 +3,7 @@
 -- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = ask again)
 local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
 expect(CANCELING, 'hash')
+expect(PREFIX .. 'dropping', 'set')
 pass_when_full()
 local flat = redis.call('HRANDFIELD', CANCELING, ARGV[2], 'WITHVALUES')
 for i = 1, #flat, 2 do
