@@ -10,22 +10,33 @@ local names = some_groups(most)
 local loads, lines = loads_of(names), {}
 for i, group in ipairs(names) do
   local f = redis.call('HMGET', group_key(group), 'live', 'cap', 'paused')
-  local line = { group = group, live = tonumber(f[1] or 0), cap = tonumber(f[2] or 0), paused = f[3] and 1 or 0, length = 0 }
-  local ready = math.max(0, loads[group] - line.live)
-  if ready > 0 then
-    each_running_lane(group, lanes_each, function(lane) line.length = line.length + redis.call('LLEN', lane) end)
-  end
-  line.length = math.min(line.length, ready)
-  lines[i] = line
+  local live = tonumber(f[1] or 0)
+  lines[i] = { group = group, live = live, cap = tonumber(f[2] or 0), paused = f[3] and 1 or 0,
+    length = math.max(0, loads[group] - live) }
 end
-table.sort(lines, function(a, b)
+local function is_before(a, b)
   if a.paused ~= b.paused then return a.paused > b.paused end
   if a.length ~= b.length then return a.length > b.length end
   return a.group < b.group
-end)
+end
+
+-- No line is longer than the group has ready jobs: lanes are looked at until so many lines are as long as that.
+table.sort(lines, is_before)
+local looked, whole = {}, 0
+for _, line in ipairs(lines) do
+  if whole >= count then break end
+  local ready, standing = line.length, 0
+  if ready > 0 then
+    each_running_lane(line.group, lanes_each, function(lane) standing = standing + redis.call('LLEN', lane) end)
+  end
+  line.length = math.min(standing, ready)
+  if line.length == ready then whole = whole + 1 end
+  looked[#looked + 1] = line
+end
+table.sort(looked, is_before)
 local reply = { #lines }
-for i = 1, math.min(count, #lines) do
-  local line = lines[i]
+for i = 1, math.min(count, #looked) do
+  local line = looked[i]
   for _, value in ipairs({ line.group, line.length, line.live, line.cap, line.paused }) do reply[#reply + 1] = value end
 end
 return reply
