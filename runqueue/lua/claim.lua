@@ -266,7 +266,6 @@ local function claim_suspect()
 end
 
 claim_suspect()
-local listed = room > 0 and list_more_lanes() or 0
 for priority = 0, 3 do
   local ring = PREFIX .. 'ring:' .. priority
   while #taken < room and skips < MAX_SKIPS and passed < MAX_PASSED do
@@ -293,7 +292,7 @@ for priority = 0, 3 do
 end
 
 -- What is passed over, or listed, goes in bounded steps, but without a pause between them.
-if #taken < room and (skips >= MAX_SKIPS or passed >= MAX_PASSED or listed > 0) then next_us = NOW end
+if #taken < room and (skips >= MAX_SKIPS or passed >= MAX_PASSED or list_more_lanes() > 0) then next_us = NOW end
 local sequence, bodies = tonumber(meta[1] or 0), bodies_of(taken)
 for i, id in ipairs(taken) do set_via(id, first_attempts[id], bodies[i] or '') end
 if #taken > 0 then

@@ -311,12 +311,12 @@ def test_every_job_of_a_batch_whose_lanes_are_listed_in_steps_is_claimed_once(
 def test_a_batch_that_is_held_and_resumed_amid_its_listing_is_claimed_once(
     clock: Clockwork, half_listed: str
 ) -> None:
-    jobs = [item.job_id for item in clock.claim(1).items]
+    jobs = [item.job_id for item in clock.claim(500).items]
     clock.hold(half_listed)
     assert claim_all(clock) == []
     assert not clock.client.exists(clock.key("listing"))
     clock.resume(half_listed)
-    jobs += [item.job_id for item in clock.claim(1).items]
+    jobs += [item.job_id for item in clock.claim(500).items]
     clock.hold(half_listed)
     clock.resume(half_listed)
     jobs += claim_all(clock)
@@ -326,7 +326,7 @@ def test_a_batch_that_is_held_and_resumed_amid_its_listing_is_claimed_once(
 def test_a_server_that_does_not_know_a_cursor_lists_from_the_start(
     clock: Clockwork, half_listed: str
 ) -> None:
-    jobs = [item.job_id for item in clock.claim(1).items]
+    jobs = [item.job_id for item in clock.claim(500).items]
     cursor = clock.dump()[clock.key("listing")][half_listed.encode()].split()[1]
     assert int(cursor) > 0
     clock.client.hset(clock.key("listing"), half_listed, b"another " + cursor)
