@@ -87,6 +87,8 @@ class _Watched:
         self.costs: dict[str, Cost] = {}
         self.now = int(time.time() * 1e6)
         client.config_set("slowlog-log-slower-than", 0)
+        # Rewriting the file makes every page that is written after it dearer.
+        client.config_set("auto-aof-rewrite-percentage", 0)
         server = cast("dict[str, int]", client.info("server"))
         self._cpu = Path(f"/proc/{server['process_id']}/schedstat")
 

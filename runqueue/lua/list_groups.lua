@@ -1,10 +1,9 @@
 -- use: groups
 -- Reads the groups that have settings, and those that have ready jobs.
 -- ARGV  now_us, how many at most
--- Reply per group, in the order of their names: name, cap (0 = none), paused (0 | 1), live, whether ready jobs wait
+-- Reply per group: name, cap (0 = none), paused (0 | 1), live, whether ready jobs wait
 local names = some_groups(tonumber(ARGV[2]))
 local loads, reply = loads_of(names), {}
-table.sort(names)
 for _, group in ipairs(names) do
   local f = redis.call('HMGET', group_key(group), 'cap', 'paused', 'live')
   local live = tonumber(f[3] or 0)
