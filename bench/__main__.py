@@ -285,6 +285,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "million": _million,
     "polling": _polling,
     "backlog": scale.backlog_rows,
+    "groups": scale.groups_rows,
     "flight": scale.flight_rows,
     "soak": scale.soak_rows,
     "versus": versus.everything,
@@ -294,7 +295,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "versus-faults": versus.mixed_faults,
 }
 #: Parts that are measured only where they are asked for, since they take minutes.
-_LONG = {"finished", "looking", "million", "polling", "backlog", "flight", "soak"} | {
+_LONG = {"finished", "looking", "million", "polling", "backlog", "groups", "flight", "soak"} | {
     name for name in PARTS if name.startswith("versus")
 }
 

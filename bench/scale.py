@@ -1,6 +1,8 @@
 """The rows of what is large: a million waiting, a hundred thousand in flight, a million done."""
 
-from bench import backlog, flight, soak
+import os
+
+from bench import backlog, flight, groups, soak
 from bench.slow import told
 
 Row = tuple[str, str, str]
@@ -30,6 +32,19 @@ def backlog_rows() -> list[Row]:
         ("jobs a second meanwhile", f"{many.a_second:,.0f} to {few.a_second:,.0f}", ""),
         ("slow commands of Redis", told(seen.slow), "below 10 ms"),
     ]
+
+
+def groups_rows() -> list[Row]:
+    """What scripts cost with so many groups as `BENCH_GROUPS` says, by default up to a million."""
+    rows: list[Row] = []
+    for count in os.environ.get("BENCH_GROUPS", "1000,100000,1000000").split(","):
+        for what, seen in groups.measure(int(count)).items():
+            cost = (
+                f"{seen.worst_ms:.1f} ms (CPU {seen.cpu_ms:.1f}), {seen.commands:,} commands, "
+                f"the worst of {seen.calls:,}"
+            )
+            rows.append((f"{int(count):,} groups: {what}", cost, "below 10 ms"))
+    return rows
 
 
 def flight_rows() -> list[Row]:

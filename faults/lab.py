@@ -141,9 +141,9 @@ class Lab:
         lines = [line(key, kinds[i % len(kinds)], plan, **options) for i, key in enumerate(keys)]
         return self.take(lines)
 
-    def take(self, lines: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Hand in these lines and return the jobs' ids."""
-        ids = [answer.job_id for answer in self.queue.enqueue_many(lines)]
+    def take(self, lines: Sequence[Mapping[str, Any]], batch: str | None = None) -> list[str]:
+        """Hand in these lines, into an open batch if one is named; return the jobs' ids."""
+        ids = [answer.job_id for answer in self.queue.enqueue_many(lines, batch=batch)]
         for id_, one in zip(ids, lines, strict=True):
             self.accepted[id_] = str(one["custom_id"])
             if "engine" in one["body"] or "webhook_url" in one["body"]:

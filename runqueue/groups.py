@@ -100,10 +100,11 @@ def change_words(max_concurrent: int | Keep | None = KEEP, paused: bool | None =
 
 
 def list_groups(account: str, most: int = MOST) -> Call[list[Group]]:
-    """Read the groups that have settings, and those that have ready jobs."""
+    """Read the groups that have settings, and those that have ready jobs, by their names."""
 
     def parse(reply: list[Any]) -> list[Group]:
-        return [_group(account, reply[i : i + 5]) for i in range(0, len(reply), 5)]
+        found = [_group(account, reply[i : i + 5]) for i in range(0, len(reply), 5)]
+        return sorted(found, key=lambda group: group.name)
 
     return Call(load("list_groups"), account, [most], parse)
 

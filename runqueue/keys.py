@@ -23,6 +23,8 @@ batch:<b>               hash    sealed, held (and why), rules, counts by state, 
 batch_jobs:<b>          list    the batch's job ids
 batch_lanes:<b>         set     <p>:<group> of every lane the batch ever used
 batch_left:<b>          set     jobs of an open batch that other uploads took over
+listing                 hash    batches that run again, by how far the listing of their lanes is
+dropping                set     batches that are gone, with lanes that are yet to be removed
 batches, unsealed       zset    batches by creation time
 expiring                zset    batches by when their time is up
 callbacks               zset    '<batch> <event>' by the next try to tell it

@@ -35,6 +35,7 @@ STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ("sweep_canceled", (LIMIT,)),
     ("retire", (int(KEEP_SECONDS * 1e6), LIMIT)),
     ("expire_batches", (int(UPLOAD_SECONDS * 1e6), LIMIT)),
+    ("step_lanes", (LIMIT,)),
 )
 
 

@@ -128,3 +128,36 @@ def disk_full(lab: Lab, jobs: int) -> None:
     )
     lab.expect(len(rows) == jobs, f"{len(rows)} results")
     lab.settle()
+
+
+@experiment(
+    "a paused batch of many groups, and a deploy",
+    "one job a group; the batch is paused with every slot taken, and the only worker replaced",
+    jobs=120,
+    simulator=("--duration", "1"),
+    settings={"RUNQUEUE_MAX_CONCURRENT_RUNS": "4"},
+)
+def paused_groups(lab: Lab, jobs: int) -> None:
+    """A job of another group goes at once; the batch goes on, whole, when it is resumed."""
+    first = lab.worker().start()
+    batch = lab.queue.open_batch("one job a group")
+    lab.take([line(f"job-{i}", MIXED[i % 4], group=f"group-{i}") for i in range(jobs)], batch)
+    lab.queue.seal_batch(batch)
+    lab.until(lambda: lab.count("running") > 0, 30, "the first runs")
+    lab.queue.pause_batch(batch)
+    others = lab.hand_in(4, prefix="other", group="other")
+    code = first.stop()
+    lab.expect(code == 0, f"exit code {code}")
+    held = lab.count("ready") - len(others)
+    lab.expect(held > jobs // 2, f"only {held} jobs were held")
+    lab.worker().start()
+    took = lab.until(
+        lambda: all(job is not None and job.is_over for job in lab.queue.get_many(others)),
+        60,
+        "the other group's jobs",
+    )
+    lab.expect(lab.count("ready") == held, f"{held} jobs were held, then {lab.count('ready')}")
+    lab.note(f"the other group's jobs ended {took:.1f} s after the new worker was there")
+    lab.queue.resume_batch(batch)
+    lab.settle()
+    lab.expect(lab.count("completed") == jobs + len(others), f"not all completed: {lab.states()}")

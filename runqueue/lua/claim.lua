@@ -1,4 +1,4 @@
--- use: limits board server
+-- use: limits board server listing
 -- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
@@ -13,15 +13,17 @@
 -- A job of which we know a run that no job owns, of an attempt that its record does not know (a stray, from
 -- before Redis lost the claim), is not submitted: it gets that run.
 -- A job whose process died twice while it was submitting it may be what kills them. Such suspects wait
--- apart. One process at a time takes them on: it claims nothing until its other submissions are over,
--- then the suspect alone, then nothing until that is through. Innocent neighbours of a killer stay alive.
+-- apart, until no more urgent job waits. One process at a time takes them on: it claims nothing until its other
+-- submissions are over, then the suspect alone, then nothing until that is through; then other jobs have a turn.
+-- Innocent neighbours of a killer stay alive, and wait for no more than one of them.
 local process, claim_id = ARGV[2], ARGV[3]
 local want, tick_us, linger, marked = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7] == '1'
 local receives = ARGV[8] == '1'
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
-local MAX_SKIPS, MAX_HELD = 1000, 64
-local LOOK_AGAIN = 50000
+-- What one claim passes over: ids that are not ready any more; held lanes, and turns of groups that brought nothing.
+local MAX_SKIPS, MAX_PASSED = 1000, 200
+local MAX_SUSPECTS, LOOK_AGAIN = 16, 50000
 local PROBE_EVERY = 60000000
 
 local function bodies_of(ids)
@@ -55,6 +57,7 @@ end
 
 expect(CLAIMS, 'zset')
 expect(SUSPECTS, 'zset')
+expect(PREFIX .. 'listing', 'hash')
 for priority = 0, 3 do expect(PREFIX .. 'ring:' .. priority, 'zset') end
 -- A full server refuses this write, and with it the claim, before anything is taken.
 redis.call('HSETNX', META, 'sequence', '0')
@@ -82,7 +85,7 @@ next_us = math.max(next_us, due)
 room, due = allowed('request', limits.requests_per_second, limits.burst, room)
 next_us = math.max(next_us, due)
 
-local taken, groups, skips, held = {}, {}, 0, 0
+local taken, groups, skips, passed = {}, {}, 0, 0
 local first_attempts = {} -- the ids among them whose first attempt it is
 
 -- One process at a time takes suspects on, for as long as it goes on asking for them.
@@ -91,27 +94,6 @@ local function suspects_are_mine()
   if f[1] and f[1] ~= process and tonumber(f[2]) > NOW then return false end
   redis.call('HSET', META, 'suspects_by', process, 'suspects_until', int(NOW + 30000000))
   return true
-end
-
--- The suspect that this process may claim now, if any; room is nothing while it waits for its turn.
-local function suspect_alone()
-  local id = redis.call('GET', ALONE)
-  if id then
-    local f = redis.call('HMGET', job_key(id), 'state', 'process')
-    if f[1] == 'submitting' and f[2] == process then
-      suspects_are_mine()
-      room, next_us = 0, NOW + LOOK_AGAIN
-      return nil
-    end
-    redis.call('DEL', ALONE)
-  end
-  id = redis.call('ZRANGEBYSCORE', SUSPECTS, '-inf', int(NOW), 'LIMIT', 0, 1)[1]
-  if not id or room < 1 or not suspects_are_mine() then return nil end
-  if redis.call('EXISTS', CLAIMS) == 1 then
-    room, next_us = 0, NOW + LOOK_AGAIN
-    return nil
-  end
-  return id
 end
 
 -- How the webhook of this attempt travels, see webhooks.lua. The envelope is the first line of the stored body; a
@@ -194,11 +176,11 @@ end
 -- Takes up to `quota` jobs of one group, its lanes in turn; true when the group has none left.
 local function from_lanes(priority, group, quota)
   local lanes, goal = lanes_key(priority, group), #taken + quota
-  while #taken < math.min(goal, room) and skips < MAX_SKIPS and held < MAX_HELD do
+  while #taken < math.min(goal, room) and skips < MAX_SKIPS and passed < MAX_PASSED do
     local name = redis.call('LINDEX', lanes, 0)
     if not name then return true end
     if not lane_runs(name) then
-      held = held + 1
+      passed = passed + 1
       redis.call('LPOP', lanes)
     else
       local lane = lane_key(priority, group, name)
@@ -233,49 +215,83 @@ local function room_in(group)
   return math.max(0, f.cap - f.live - (group_live[group] or 0))
 end
 
-local suspect = suspect_alone()
-if suspect then
-  local job = read_job(suspect)
-  redis.call('ZREM', SUSPECTS, suspect)
-  if job and job.state == 'ready' then
-    if lane_runs(lane_of(job)) and room_in(job.group) > 0 then
+-- Whether groups stand in a ring of that priority, or of a more urgent one.
+local function any_group_at(priority)
+  local rings = {}
+  for at = 0, priority do rings[#rings + 1] = PREFIX .. 'ring:' .. at end
+  return #rings > 0 and redis.call('EXISTS', unpack(rings)) > 0
+end
+
+-- A suspect may go once nothing more urgent waits; one that may not now is left for a second, and hides no other.
+local function may_go(job)
+  if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0 then return true end
+  redis.call('ZADD', SUSPECTS, int(NOW + 1000000), job.id)
+  return false
+end
+
+-- Claims the suspect whose turn it is, if any; there is no room for others beside it, nor while it waits for its turn.
+local function claim_suspect()
+  local id = redis.call('GET', ALONE)
+  if id then
+    local f = redis.call('HMGET', job_key(id), 'state', 'process')
+    if f[1] == 'submitting' and f[2] == process then
+      suspects_are_mine()
+      room, next_us = 0, NOW + LOOK_AGAIN
+      return
+    end
+    redis.call('DEL', ALONE)
+  end
+  local due = redis.call('ZRANGEBYSCORE', SUSPECTS, '-inf', int(NOW), 'LIMIT', 0, MAX_SUSPECTS)
+  if #due == 0 or room < 1 or not suspects_are_mine() then return end
+  if id and any_group_at(3) then return end -- the last one is through: other jobs have a turn
+  for _, suspect in ipairs(due) do
+    local job = read_job(suspect)
+    if not job or job.state ~= 'ready' then
+      redis.call('ZREM', SUSPECTS, suspect)
+    elseif may_go(job) then
+      if redis.call('EXISTS', CLAIMS) == 1 then
+        room, next_us = 0, NOW + LOOK_AGAIN
+        return
+      end
+      redis.call('ZREM', SUSPECTS, suspect)
       claim(suspect, job.priority, job.group, lane_of(job))
       if #taken > 0 then
         redis.call('SET', ALONE, suspect, 'PX', 120000)
         room = #taken
       end
-    else
-      redis.call('ZADD', SUSPECTS, int(NOW + 1000000), suspect)
+      return
     end
   end
 end
 
+claim_suspect()
 for priority = 0, 3 do
   local ring = PREFIX .. 'ring:' .. priority
-  while #taken < room and skips < MAX_SKIPS and held < MAX_HELD do
+  while #taken < room and skips < MAX_SKIPS and passed < MAX_PASSED do
     local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
     local group = first[1]
     if not group then break end
-    local free = room_in(group)
+    local free, count = room_in(group), #taken
     if free == 0 then
-      ring_leave(priority, group, first[2])
-      redis.call('HSET', group_key(group), 'capped', '1')
+      ring_leave(priority, group, first[2], true)
     else
       local quota = math.max(1, math.floor((room - #taken) / redis.call('ZCARD', ring)))
-      local count = #taken
       local empty = from_lanes(priority, group, math.min(quota, free))
       local virtual = int(tonumber(first[2]) + #taken - count)
       if empty then
         ring_leave(priority, group, virtual)
+        -- With a slot taken, what is said of its live jobs in the end decides (save.lua).
+        if #taken == count then expire_group(group) end
       else
         redis.call('ZADD', ring, virtual, group)
       end
     end
+    if #taken == count then passed = passed + 1 end
   end
 end
 
--- Dead ids at the head of a lane are walked in bounded steps, but without a pause between them.
-if #taken < room and (skips >= MAX_SKIPS or held >= MAX_HELD) then next_us = NOW end
+-- What is passed over, or listed, goes in bounded steps, but without a pause between them.
+if #taken < room and (skips >= MAX_SKIPS or passed >= MAX_PASSED or list_more_lanes() > 0) then next_us = NOW end
 local sequence, bodies = tonumber(meta[1] or 0), bodies_of(taken)
 for i, id in ipairs(taken) do set_via(id, first_attempts[id], bodies[i] or '') end
 if #taken > 0 then

@@ -33,10 +33,10 @@ expect(PREFIX .. 'wake', 'list')
 expect(FILES, 'hash')
 
 -- Jobs of one priority and group share a lane, the fields that say so, and one count.
-local lanes, order = {}, {}
+local lanes, order, names, rings = {}, {}, {}, {}
 local function lane_of(name)
   local priority, group = string.match(name, '^(%d):(.*)$')
-  local lane = { name = name, priority = priority, group = group, ids = {}, canary = {}, scheduled = 0,
+  local lane = { priority = priority, group = group, ids = {}, canary = {}, scheduled = 0,
     fields = {} }
   local fields = lane.fields
   local function add(field, value)
@@ -49,10 +49,12 @@ local function lane_of(name)
   expect(lane_key(priority, group, batch), 'list')
   if canary_left > 0 then expect(lane_key(priority, group, batch .. CANARY), 'list') end
   expect(lanes_key(priority, group), 'list')
-  expect(PREFIX .. 'ring:' .. priority, 'zset')
+  if not rings[priority] then expect(PREFIX .. 'ring:' .. priority, 'zset') end
+  rings[priority] = true
   expect(group_key(group), 'hash')
   lanes[name] = lane
   order[#order + 1] = lane
+  names[#names + 1] = name
   return lane
 end
 
@@ -237,8 +239,8 @@ for _, lane in ipairs(order) do
   count_new(job, 'scheduled', lane.scheduled)
   if #lane.ids > 0 then push(lane.priority, lane.group, batch, lane.ids, false) end
   if #lane.canary > 0 then push(lane.priority, lane.group, batch .. CANARY, lane.canary, false) end
-  if batch ~= NO_BATCH then call('SADD', PREFIX .. 'batch_lanes:' .. batch, lane.name) end
 end
+if batch ~= NO_BATCH then in_parts('SADD', PREFIX .. 'batch_lanes:' .. batch, names) end
 if canary_jobs > 0 then bump(batch_totals[batch], 'canary_jobs', canary_jobs) end
 save()
 if lane_runs(batch) then wake() end

@@ -6,6 +6,7 @@ local UNSEALED, upload, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[2]),
 local WORDS = 'its upload was not finished in time: hand its jobs in again'
 expect(UNSEALED, 'zset')
 expect(PREFIX .. 'callbacks', 'zset')
+expect(PREFIX .. 'dropping', 'set')
 pass_when_full()
 if clock_is_stale() then return 0 end
 
@@ -38,7 +39,7 @@ end
 -- What people see of it for a week.
 local function keep_record(batch)
   drop_lanes(batch)
-  redis.call('UNLINK', PREFIX .. 'batch_lanes:' .. batch, PREFIX .. 'batch_left:' .. batch)
+  redis.call('UNLINK', PREFIX .. 'batch_left:' .. batch)
   for _, field in ipairs(redis.call('HKEYS', batch_key(batch))) do
     if string.match(field, '^count:') or string.match(field, '^canary') or field == 'moved' or field == 'retired' then
       redis.call('HDEL', batch_key(batch), field)

@@ -7,6 +7,7 @@ local batch, what, seen = ARGV[2], ARGV[3], ARGV[4]
 local key = batch_key(batch)
 local f = redis.call('HMGET', key, 'sealed', 'held', 'canary')
 if not f[1] then return false end
+expect(PREFIX .. 'listing', 'hash')
 pass_when_full()
 local held = f[2] or ''
 -- An upload that expired has no jobs any more to go on with.

@@ -4,6 +4,7 @@
 -- jobs end faster than a pass in half a minute removes them would grow for good.
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
 expect_deliveries()
+expect(PREFIX .. 'dropping', 'set')
 pass_when_full()
 if clock_is_stale() then return 0 end
 local keep, limit = tonumber(ARGV[2]), tonumber(ARGV[3])

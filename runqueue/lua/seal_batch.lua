@@ -10,6 +10,7 @@ if f[1] == '0' and f[2] == 'expired' then return -2 end
 if f[1] == '0' and ARGV[3] ~= '' and batch_size(batch) ~= tonumber(ARGV[3]) then return -3 end
 if f[1] == '0' then
   expect(PREFIX .. 'expiring', 'zset')
+  expect(PREFIX .. 'listing', 'hash')
   redis.call('HSET', key, 'sealed', '1', 'sealed_at', int(NOW))
   if f[3] then
     local expires_at = int(NOW + tonumber(f[3]))

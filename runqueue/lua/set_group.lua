@@ -17,7 +17,16 @@ if f[1] or f[2] then
   redis.call('PERSIST', key)
 else
   redis.call('SREM', PREFIX .. 'groups', group)
-  if tonumber(f[3] or 0) == 0 then expire_group(group) end
+  expire_group(group)
 end
-readmit(group) -- the next claim takes it out again if it still may not go
-return { tonumber(f[1] or 0), f[2] and 1 or 0, tonumber(f[3] or 0), group_waits(group) and 1 or 0 }
+if f[2] then
+  for priority = 0, 3 do
+    local virtual = redis.call('ZSCORE', PREFIX .. 'ring:' .. priority, group)
+    if virtual then ring_leave(priority, group, virtual, true) end
+  end
+else
+  readmit(group) -- the next claim takes it out again if it still may not go
+end
+local live = tonumber(f[3] or 0)
+local waits = group_waits(group, loads_of({ group })[group] - live)
+return { tonumber(f[1] or 0), f[2] and 1 or 0, live, waits and 1 or 0 }

@@ -1,16 +1,16 @@
 -- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled, what is live is
 -- flagged.
--- ARGV  now_us, limit.   Reply: how many jobs were walked (as many as the limit = ask again)
+-- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = ask again)
 local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
 expect(CANCELING, 'hash')
+expect(PREFIX .. 'dropping', 'set')
 pass_when_full()
-local flat = redis.call('HGETALL', CANCELING)
+local flat = redis.call('HRANDFIELD', CANCELING, ARGV[2], 'WITHVALUES')
 for i = 1, #flat, 2 do
-  local batch, from = flat[i], tonumber(flat[i + 1])
-  local is_canceled, ids = batch_canceled(batch), {}
-  if walked < limit then
-    ids = redis.call('LRANGE', PREFIX .. 'batch_jobs:' .. batch, from, from + limit - walked - 1)
-  end
+  if walked >= limit then break end
+  local batch, from, most = flat[i], tonumber(flat[i + 1]), limit - walked
+  local is_canceled = batch_canceled(batch)
+  local ids = redis.call('LRANGE', PREFIX .. 'batch_jobs:' .. batch, from, from + most - 1)
   for _, id in ipairs(ids) do
     local job = read_job(id)
     if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
@@ -21,8 +21,8 @@ for i = 1, #flat, 2 do
       if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), id) end
     end
   end
-  walked = walked + #ids
-  if walked < limit then
+  walked = walked + math.max(1, #ids)
+  if #ids < most then
     redis.call('HDEL', CANCELING, batch)
     -- In one that expired a job may be done again meanwhile: it stands in its lane, for when the batch goes on.
     if is_canceled then drop_lanes(batch) end

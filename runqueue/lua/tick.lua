@@ -22,20 +22,32 @@ local function pumps(kind)
   return redis.call('ZCARD', board)
 end
 
--- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held.
+local function ready_jobs()
+  local ready = 0
+  for _, n in ipairs(redis.call('HMGET', COUNTERS, 'ready:0', 'ready:1', 'ready:2', 'ready:3')) do
+    ready = ready + tonumber(n or 0)
+  end
+  return ready
+end
+
+-- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held. Where the first
+-- lanes do not tell, any ready job may be one: a claim finds out, and takes out what it cannot take from.
 local function claimable(enough)
   local found, visited = redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)), 0
   for priority = 0, 3 do
     for _, group in ipairs(redis.call('ZRANGE', PREFIX .. 'ring:' .. priority, 0, MAX_LANES - 1)) do
-      for _, lane in ipairs(redis.call('LRANGE', lanes_key(priority, group), 0, MAX_LANES - 1)) do
+      local lanes = redis.call('LRANGE', lanes_key(priority, group), 0, MAX_LANES - 1)
+      for _, lane in ipairs(lanes) do
         if lane_runs(lane) then
           found = found + redis.call('LLEN', lane_key(priority, group, lane))
+          if found >= enough then return found end
         end
-        visited = visited + 1
-        if found >= enough or visited >= MAX_LANES then return found end
       end
+      visited = visited + math.max(1, #lanes)
+      if visited >= MAX_LANES then return math.max(found, math.min(enough, ready_jobs())) end
     end
   end
+  if redis.call('EXISTS', PREFIX .. 'listing') == 1 then return math.max(found, math.min(enough, ready_jobs())) end
   return found
 end
 
@@ -117,7 +129,8 @@ end
 local since = NOW - tonumber(meta[3] or 0)
 if (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (overdue('due')
     or overdue('deadlines') or overdue('expiring') or overdue('processes')
-    or redis.call('EXISTS', PREFIX .. 'canceling') == 1 or meta[9] or meta[10]))) then
+    or redis.call('EXISTS', PREFIX .. 'canceling', PREFIX .. 'listing', PREFIX .. 'dropping') > 0 or meta[9]
+    or meta[10]))) then
   redis.call('HSET', META, 'sweep_at', int(NOW))
   send('sweep', 1)
 end

@@ -168,6 +168,8 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
         left = [key.removeprefix(self.clock.key("")) for key in dump(self.client)]
         ownerless = [key for key in left if not key.startswith(LASTING)]
         assert not ownerless, ownerless
+        groups = [key for key in dump(self.client) if key.startswith(self.clock.key("group:"))]
+        assert all(self.client.ttl(key) > 0 for key in groups), groups
 
 
 @pytest.mark.timeout(3_600)  # a failure takes minutes to shrink; `long` takes them anyway

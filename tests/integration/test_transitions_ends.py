@@ -530,6 +530,7 @@ def test_lanes_of_a_batch_that_no_claim_met_go_with_it(clock: Clockwork) -> None
     clock.cancel(*jobs)
     clock.wait(8 * DAY / SECOND)
     clock.sweep("retire", KEEP)
+    assert clock.claimed() == []
     assert not {name for name in left_over(clock) if name.startswith("lane")}
 
 

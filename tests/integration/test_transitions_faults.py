@@ -14,6 +14,7 @@ from runqueue.items import Answer
 from runqueue.spec import JobSpec
 from tests.integration.clockwork import (
     CLAIM_AGE,
+    DAY,
     KEEP,
     LEASE,
     SECOND,
@@ -303,7 +304,10 @@ def test_enqueue_into_a_batch_meets_a_wrong_type_before_it_writes(
     assert clock.dump() == before
 
 
-@pytest.mark.parametrize("name", ["ring:0", "ring:2", "ring:3", "claims:p1", "limits", "counters"])
+@pytest.mark.parametrize(
+    "name",
+    ["ring:0", "ring:2", "ring:3", "claims:p1", "limits", "counters", "suspects", "listing"],
+)
 def test_a_claim_meets_a_wrong_type_before_it_takes_anything(clock: Clockwork, name: str) -> None:
     jobs = clock.enqueue(3)
     clock.heartbeat(first=True)
@@ -314,6 +318,36 @@ def test_a_claim_meets_a_wrong_type_before_it_takes_anything(clock: Clockwork, n
         clock.claim(3, claim_id="c1")
     assert clock.dump("board:submit", "meta") == before
     assert clock.states(jobs) == {"ready"}
+
+
+@pytest.mark.parametrize("what", ["seal", "resume"])
+def test_what_lets_a_batch_run_meets_a_wrong_type_before_it_writes(
+    clock: Clockwork, what: str
+) -> None:
+    batch = clock.open_batch()
+    clock.enqueue(3, batch=batch)
+    if what == "resume":
+        clock.seal(batch)
+        clock.hold(batch)
+    clock.client.set(clock.key("listing"), "foreign")
+    before = clock.dump()
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        clock.seal(batch) if what == "seal" else clock.resume(batch)
+    assert clock.dump() == before
+
+
+@pytest.mark.parametrize("script", ["sweep_canceled", "retire", "expire_batches"])
+def test_what_removes_lanes_meets_a_wrong_type_before_it_writes(
+    clock: Clockwork, script: str
+) -> None:
+    batch, jobs = clock.batch_of(3)
+    clock.cancel(*jobs) if script == "retire" else clock.cancel_batch(batch)
+    clock.wait(8 * DAY / SECOND)
+    clock.client.set(clock.key("dropping"), "foreign")
+    before = clock.dump()
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        clock.sweep(script, *((KEEP,) if script != "sweep_canceled" else ()))
+    assert clock.dump() == before
 
 
 @pytest.mark.parametrize("name", ["lanes:2:default", "lane:2:default:-", "group:default"])

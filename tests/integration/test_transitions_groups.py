@@ -125,6 +125,59 @@ def test_a_group_with_settings_is_not_forgotten(
     assert clock.client.exists(clock.key("groups")) == 0
 
 
+@pytest.mark.parametrize("end", ["canceled", "deadline", "held"])
+def test_a_group_whose_jobs_never_had_a_slot_is_forgotten_a_day_later(
+    clock: Clockwork, end: str
+) -> None:
+    if end == "held":
+        batch, _ = clock.batch_of(2, group="shop")
+        clock.hold(batch)
+    else:
+        jobs = clock.enqueue(2, group="shop", deadline=clock.now + 1)
+        clock.wait(1)
+        if end == "canceled":
+            clock.cancel(*jobs)
+    assert clock.claimed() == []
+    assert 0 < ttl(clock) <= 86_400
+    clock.running(group="shop")
+    assert ttl(clock) == -1, "it is in use again"
+
+
+def test_a_group_with_a_live_job_is_kept_although_its_ready_ones_are_canceled(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running(group="shop")
+    clock.cancel(*clock.enqueue(2, group="shop"))
+    assert clock.claimed() == []
+    assert ttl(clock) == -1
+    clock.finish(job)
+    assert ttl(clock) > 0
+
+
+def test_a_paused_group_stands_in_no_claims_way(clock: Clockwork) -> None:
+    """It leaves the ring with the pause, and no job that comes brings it back."""
+    jobs = clock.enqueue(1, group="shop")
+    set_group(clock, paused=True)
+    assert clock.members("ring:2") == []
+    jobs += clock.enqueue(1, group="shop")
+    urgent = clock.enqueue(1, group="shop", priority=0)
+    assert clock.members("ring:2") == clock.members("ring:0") == []
+    assert clock.claimed() == []
+    set_group(clock, paused=False)
+    assert clock.claimed() == urgent + jobs
+
+
+def test_a_pause_costs_a_group_no_turn_and_gives_it_none(clock: Clockwork) -> None:
+    clock.enqueue(40, group="shop")
+    clock.enqueue(40, group="free")
+    assert len(clock.claimed(20)) == 20
+    set_group(clock, paused=True)
+    assert len(clock.claimed(10)) == 10
+    set_group(clock, paused=False)
+    taken = [job for _ in range(20) for job in clock.claimed(1)]
+    assert abs(sum(clock.field(job, "group") == "shop" for job in taken) - 10) <= 1
+
+
 def test_settings_that_go_while_jobs_are_live_leave_the_record(clock: Clockwork) -> None:
     set_group(clock, cap=2)
     (job,) = clock.running(group="shop")

@@ -143,3 +143,14 @@ def test_the_longest_lines_come_first_after_paused_ones(clock: Clockwork) -> Non
     shown = [(line.group, line.length, line.paused) for line in lines]
     assert shown == [("off", 3, True), ("large", 5, False), ("small", 2, False)]
     assert count == 4, "of the held one nothing can be claimed"
+
+
+def test_long_lines_are_found_behind_groups_whose_jobs_are_held(clock: Clockwork) -> None:
+    for n in range(1, 10):
+        batch, _ = clock.batch_of(9, group=f"held{n}")
+        clock.enqueue(n, group=f"held{n}")
+        clock.hold(batch)
+        clock.enqueue(5, group=f"free{n}")
+    _, lines = clock.run(looks.longest_lines(clock.account, 4))
+    found = [(line.group, line.length) for line in lines]
+    assert found == [("held9", 9), ("held8", 8), ("held7", 7), ("held6", 6)]

@@ -457,6 +457,65 @@ def test_two_suspects_are_not_submitted_by_two_processes_at_once(clock: Clockwor
     assert set(clock.claimed(10, "p1")) == set(jobs) - {one}
 
 
+def crash_suspects(clock: Clockwork, *priorities: int) -> list[str]:
+    """Jobs that two processes died with while they submitted them, in the order of their ids."""
+    jobs = [job for priority in priorities for job in clock.enqueue(1, priority=priority)]
+    for attempt in (1, 2):
+        assert set(clock.claimed(len(jobs))) == set(jobs)
+        clock.die()
+        for _ in range(2):
+            clock.wait(30)
+            for job in jobs:
+                clock.search(job, attempt=attempt)
+    assert set(clock.members("suspects")) == set(jobs)
+    return sorted(jobs)
+
+
+def test_an_urgent_job_goes_before_crash_suspects_of_a_lower_priority(clock: Clockwork) -> None:
+    suspects = crash_suspects(clock, *[3] * 20)
+    assert clock.claimed() == suspects[:1]
+    (urgent,) = clock.enqueue(1, priority=0, group="other")
+    assert clock.claimed() == [], "a suspect is submitted alone"
+    clock.found(suspects[0], 3, "run1")
+    assert clock.claimed() == [urgent]
+    clock.found(urgent, 1, "run2")
+    clock.wait(1)
+    assert len(clock.claimed()) == 1, "the next suspect"
+
+
+def test_crash_suspects_wait_for_no_job_of_a_lower_priority(clock: Clockwork) -> None:
+    suspects = crash_suspects(clock, 1)
+    others = clock.enqueue(2)
+    assert clock.claimed() == suspects
+    clock.found(suspects[0], 3, "run1")
+    assert clock.claimed() == others
+
+
+def test_less_urgent_suspects_hide_no_urgent_one(clock: Clockwork) -> None:
+    suspects = crash_suspects(clock, *[3] * 40, 0)
+    (high,) = [job for job in suspects if clock.field(job, "priority") == "0"]
+    clock.enqueue(5)
+    taken = clock.claimed(1)
+    while taken != [high]:
+        clock.found(taken[0], 1, f"run-{taken[0]}")
+        taken = clock.claimed(1)
+    assert set(clock.members("suspects")) == set(suspects) - {high}
+
+
+def test_between_two_crash_suspects_other_jobs_have_a_turn(clock: Clockwork) -> None:
+    first, second = crash_suspects(clock, 2, 2)
+    others = clock.enqueue(6)
+    assert clock.claimed(3) == [first]
+    clock.found(first, 3, "run1")
+    assert clock.claimed(3) == others[:3]
+    assert clock.claimed(3) == [], "the suspect is next, alone"
+    for job in others[:3]:
+        clock.found(job, 1, f"run-{job}")
+    assert clock.claimed(3) == [second]
+    clock.found(second, 3, "run2")
+    assert clock.claimed(3) == others[3:]
+
+
 def test_the_third_death_is_the_last_only_once_a_search_says_that_there_is_no_run(
     clock: Clockwork,
 ) -> None:

@@ -32,8 +32,8 @@ def test_there_are_scripts_to_test() -> None:
     assert {"enqueue", "claim", "mark_running", "finish", "retire"} <= set(NAMES)
     assert [
         *("batches", "board", "capacity", "clock", "core", "deliveries", "doubts", "endpoints"),
-        *("files", "groups", "guesses", "holds", "jobs", "lanes", "limits", "line", "lists"),
-        *("packed", "run_limits", "runs", "save", "server", "strays", "times", "trail"),
+        *("files", "groups", "guesses", "holds", "jobs", "lanes", "limits", "line", "listing"),
+        *("lists", "packed", "run_limits", "runs", "save", "server", "strays", "times", "trail"),
         *("trust", "webhooks"),
     ] == LIBS
 

@@ -14,8 +14,7 @@ end
 local function drop_batch(batch)
   if tonumber(redis.call('HGET', batch_key(batch), 'callbacks:pending') or 0) > 0 then return false end
   drop_lanes(batch)
-  redis.call('UNLINK', batch_key(batch), PREFIX .. 'batch_jobs:' .. batch, PREFIX .. 'batch_lanes:' .. batch,
-    PREFIX .. 'batch_left:' .. batch)
+  redis.call('UNLINK', batch_key(batch), PREFIX .. 'batch_jobs:' .. batch, PREFIX .. 'batch_left:' .. batch)
   redis.call('ZREM', PREFIX .. 'batches', batch)
   redis.call('ZREM', PREFIX .. 'expiring', batch)
   return true

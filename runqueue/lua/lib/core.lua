@@ -125,11 +125,13 @@ local function count_state(job, state)
   job.state = state
 end
 
--- Runs a command on a list of any length: `unpack` takes 1,000 without harm.
+-- Runs a command on a list of any length, for `unpack` takes 1,000 without harm; returns its last reply.
 local function in_parts(command, key, list)
+  local reply
   for first = 1, #list, 1000 do
-    redis.call(command, key, unpack(list, first, math.min(first + 999, #list)))
+    reply = redis.call(command, key, unpack(list, first, math.min(first + 999, #list)))
   end
+  return reply
 end
 
 local function runs_key(run_id)

