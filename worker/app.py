@@ -13,7 +13,6 @@ from celery import Celery, bootsteps, signals
 from celery.apps.worker import Worker as CeleryWorker
 from celery.exceptions import Reject
 from celery.worker.state import maybe_shutdown
-from kombu import Consumer, Exchange, Queue
 
 from config.collector import calm_collector
 from config.logging import setup_logging
@@ -128,9 +127,9 @@ class ProducerStep(bootsteps.ConsumerStep):
     def get_consumers(self, channel: Any) -> list[Any]:
         """Return the consumer of the producers' queue."""
         return [
-            Consumer(
+            app.amqp.Consumer(
                 channel,
-                [Queue(PRODUCER_QUEUE, Exchange(PRODUCER_QUEUE), PRODUCER_QUEUE)],
+                [app.amqp.queues.new_missing(PRODUCER_QUEUE)],
                 on_message=self._parent.create_task_handler(),
                 on_decode_error=self._parent.on_decode_error,
                 accept=app.conf.accept_content,

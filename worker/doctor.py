@@ -19,8 +19,6 @@ from runqueue.errors import MalformedURL, RunQueueError
 from worker import doctor_api, doctor_queue, doctor_redis
 from worker.doctor_findings import Finding, Level, ok, warning, worst, wrong
 
-#: The name of our queue in the broker (worker/app.py).
-_QUEUE = "runqueue"
 _COLORS = {Level.OK: "green", Level.WARNING: "yellow", Level.WRONG: "red"}
 _INDENT = " " * 9
 
@@ -115,7 +113,7 @@ def _of_broker(settings: Settings, url: str) -> Iterator[Finding]:
         yield wrong("broker", str(error), "set RUNQUEUE_BROKER_URL")
         return
     with client:
-        yield from doctor_redis.look_at_broker(client, found, _QUEUE)
+        yield from doctor_redis.look_at_broker(client, found)
 
 
 def _of_others(settings: Settings) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from tests.valkeys import start_valkey
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
-#: The queue that producers send to (docs/enqueue.md), and how many messages wait in it all the time.
+#: The queue that producers send to (docs/enqueue.md), and how many messages wait there.
 PRODUCERS, WAITING = "runqueue", 3000
 UNLIMITED = {
     "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0",
@@ -39,7 +39,7 @@ def flooded(broker_url: str) -> Iterator[redis.Redis]:
 
         def fill() -> None:
             while not ended.wait(0.02):
-                missing = WAITING - broker.llen(PRODUCERS)  # type: ignore[operator]
+                missing = WAITING - broker.llen(PRODUCERS)
                 copies = []
                 for _ in range(missing):
                     message["properties"]["delivery_tag"] = uuid.uuid4().hex
@@ -72,7 +72,7 @@ def test_a_job_runs_to_its_end_while_thousands_of_messages_of_producers_wait(
             parts.start_worker(flags=flags)
             until(lambda: is_completed(parts, job.job_id), 60, "the job's end")
 
-            assert broker.llen(PRODUCERS) > WAITING / 2  # type: ignore[operator]
+            assert broker.llen(PRODUCERS) > WAITING / 2
 
 
 def test_a_run_is_followed_to_its_end_while_no_message_of_a_producer_can_be_accepted(

@@ -279,16 +279,28 @@ def test_two_clocks_that_differ_are_told(server: float, level: Level, words: str
 def test_a_broker_that_is_full_of_messages_or_serves_others_is_warned_of(
     client: redis.Redis, redis_url: str
 ) -> None:
-    client.rpush("runqueue", *range(101))
-    client.sadd("_kombu.binding.celery", "x")
-    client.sadd("_kombu.binding.runqueue", "x")
+    client.rpush("runqueue.stages", *range(101))
+    for name in ("celery", "runqueue", "runqueue.stages"):
+        client.sadd(f"_kombu.binding.{name}", "x")
     client.sadd("_kombu.binding.celery.pidbox", "x")
 
-    found = list(doctor_redis.look_at_broker(client, redis_url, "runqueue"))
+    found = list(doctor_redis.look_at_broker(client, redis_url))
 
     assert [one.level for one in found] == ["warning", "warning"]
-    assert "101 messages wait" in found[0].said
+    assert "101 messages of workers and 0 of producers wait" in found[0].said
     assert found[1].said == "other queues are there, too: celery"
+
+
+def test_messages_of_producers_that_wait_are_told_apart_from_those_of_workers(
+    client: redis.Redis, redis_url: str
+) -> None:
+    client.rpush("runqueue", *range(101))
+
+    (found,) = doctor_redis.look_at_broker(client, redis_url)
+
+    assert found.level == "warning"
+    assert "0 messages of workers and 101 of producers wait" in found.said
+    assert "many lines" in found.do
 
 
 def test_the_name_of_the_broker_s_unix_socket_is_understood() -> None:
