@@ -33,7 +33,7 @@ def flooded(broker_url: str) -> Iterator[redis.Redis]:
             app.send_task(
                 "runqueue.enqueue", args=[[task("flood")]], queue="pattern", ignore_result=True
             )
-        message = json.loads(broker.lpop("pattern"))  # type: ignore[arg-type]
+        message = json.loads(broker.lpop("pattern"))
         message["properties"]["delivery_info"]["routing_key"] = PRODUCERS
         ended = threading.Event()
 
