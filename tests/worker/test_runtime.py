@@ -1,6 +1,7 @@
 """The loop of a worker process: how it begins, what it refuses, and that it ends."""
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from pydantic import SecretStr
 from redis.exceptions import BusyLoadingError
 
 from config.settings import Settings
-from runqueue import EvictingRedis, JobState, RunQueue
+from runqueue import EvictingRedis, JobState, RunQueue, keys
+from runqueue.keys import Keys
 from runqueue.stats import AccountStats
 from tests.simulator.simulating import eventually, simulating
 from tests.valkeys import start_valkey
@@ -189,3 +191,45 @@ def test_a_stop_while_redis_is_away_leaves_no_thread_waiting(
     assert not waiting.is_alive()
     assert not runtime._thread.is_alive()
     assert results == [Ended.DRAINING]
+
+
+#: Every key of an account with one name, as the table of keys tells them.
+FIXED = sorted(
+    name
+    for row in (keys.__doc__ or "").splitlines()
+    if (found := re.match(r"([a-z_:]+(?:, [a-z_]+)*) {2,}(?:hash|string|list|zset|set|stream) ", row))
+    for name in found[1].split(", ")
+)
+
+
+@pytest.mark.parametrize("name", FIXED)
+async def test_a_key_of_a_wrong_type_stops_its_own_account_alone(
+    client: redis.Redis, redis_url: str, name: str, logged: list[Any]
+) -> None:
+    key = f"{Keys('shop').prefix}{name}"
+    if name == "meta":
+        client.rpush(key, "a typo")
+    else:
+        client.set(key, "a typo")
+    async with simulating() as api:
+        shop = {"api_key": "simulator-key", "base_url": api.url}
+        with (
+            running(redis_url, settings(api.url, accounts={"shop": shop})) as runtime,
+            RunQueue(redis_url) as queue,
+        ):
+            client.sadd(keys.ACCOUNTS, "shop")
+            (job,) = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x", "url": ENDLESS}}])
+
+            await asyncio.to_thread(runtime.pump, "submit", "default", 0)
+            await asyncio.gather(
+                *(
+                    asyncio.to_thread(runtime.pump, kind, "shop", 0)
+                    for kind in runtime.accounts["shop"].pumps
+                ),
+                asyncio.to_thread(runtime.sweep, "shop"),
+            )
+
+            assert queue.get(job.job_id).state is JobState.RUNNING
+            assert not runtime.why_not_ready()
+        assert stats(redis_url).processes == 0, "it said goodbye"
+        assert "drain_incomplete" not in [event["event"] for event in logged]
