@@ -54,6 +54,11 @@ def read_reports(accounts: Sequence[str], reply: Any) -> dict[str, str]:
     }
 
 
+def damage_behind(error: Exception) -> str | None:
+    """Return the same of what a client raised in the place of Redis' own error."""
+    return damage_of(error.__cause__ or error)
+
+
 def told_by(call: Call[Any], words: str) -> str:
     """Return the words of a report: which script met what."""
     return f"{call.script.name}: {words}"

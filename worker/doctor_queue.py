@@ -53,6 +53,9 @@ def look_at_account(
             "the queue knows it, and there are no settings for it here",
             f"set {prefix}API_KEY, unless other workers serve it",
         )
+    if stats is not None and stats.damage is not None:
+        yield damaged(name, stats.damage)
+        return
     schema = client.hget(Keys(name).meta, "schema")
     yield layout(name, int(schema) if isinstance(schema, bytes) else None)
     if stats is None:
@@ -70,6 +73,12 @@ def look_at_account(
             f"Redis' clock was set: the queue makes up for {stats.clock_lost:.1f} s",
             "times of day given as run_at or deadline are off by as much; a new account is not",
         )
+
+
+def damaged(name: str, damage: str) -> Finding:
+    """Say that an account's keys are not as they should be."""
+    do = "restore or delete the key that it names, and see what else writes to this Redis"
+    return wrong(f"account {name}", f"stands still, its keys are damaged: {damage}", do)
 
 
 def known_schema() -> int:

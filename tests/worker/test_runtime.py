@@ -197,7 +197,11 @@ def test_a_stop_while_redis_is_away_leaves_no_thread_waiting(
 FIXED = sorted(
     name
     for row in (keys.__doc__ or "").splitlines()
-    if (found := re.match(r"([a-z_:]+(?:, [a-z_]+)*) {2,}(?:hash|string|list|zset|set|stream) ", row))
+    if (
+        found := re.match(
+            r"([a-z_:]+(?:, [a-z_]+)*) {2,}(?:hash|string|list|zset|set|stream) ", row
+        )
+    )
     for name in found[1].split(", ")
 )
 
