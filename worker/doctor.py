@@ -108,7 +108,7 @@ def _of_queue(url: str, client: redis.Redis, settings: Settings | None) -> Itera
             except (RunQueueError, redis.exceptions.ResponseError) as error:
                 if (damage := damage_behind(error)) is None:
                     raise
-                yield doctor_queue.damaged(name, damage)
+                yield doctor_queue.damaged(client, name, damage)
 
 
 def _of_broker(settings: Settings, url: str) -> Iterator[Finding]:

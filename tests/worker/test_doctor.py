@@ -20,6 +20,8 @@ from api_client.versions import CERTIFIED_VERSIONS
 from config.settings import Account, Settings
 from runqueue import RunQueue
 from runqueue.connect import sync_client
+from runqueue.damage import report_key
+from runqueue.keys import ACCOUNTS, Keys
 from runqueue.looks import Process
 from simulator.options import DEFAULT_API_KEY
 from tests.clusters import cluster
@@ -390,3 +392,20 @@ def test_too_few_descriptors_for_the_places_are_warned_of(monkeypatch: pytest.Mo
 
     assert found.level is Level.WARNING
     assert "256 here; a worker needs up to 3,300" in found.said
+
+
+@pytest.mark.parametrize(("key", "kind"), [("limits", "hash"), ("poll", "zset")])
+def test_a_damaged_account_is_named_with_its_key_and_every_other_is_looked_at(
+    client: redis.Redis, redis_url: str, key: str, kind: str
+) -> None:
+    client.sadd(ACCOUNTS, "shop")
+    client.set(f"{Keys('shop').prefix}{key}", "a typo")
+    client.set(report_key("shop"), "tick: WRONGTYPE")  # as workers do
+
+    result = ask("--json", RUNQUEUE_REDIS_URL=redis_url)
+
+    checks = {found["check"]: found for found in json.loads(result.stdout)["checks"]}
+    assert checks["account shop"]["level"] == "wrong"
+    said = f"{Keys('shop').prefix}{key} is a string, not a {kind}"
+    assert said in checks["account shop"]["said"]
+    assert "layout default" in checks

@@ -1,7 +1,6 @@
 """The loop of a worker process: how it begins, what it refuses, and that it ends."""
 
 import asyncio
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -193,23 +192,10 @@ def test_a_stop_while_redis_is_away_leaves_no_thread_waiting(
     assert results == [Ended.DRAINING]
 
 
-#: Every key of an account with one name, as the table of keys tells them.
-FIXED = sorted(
-    name
-    for row in (keys.__doc__ or "").splitlines()
-    if (
-        found := re.match(
-            r"([a-z_:]+(?:, [a-z_]+)*) {2,}(?:hash|string|list|zset|set|stream) ", row
-        )
-    )
-    for name in found[1].split(", ")
-)
-
-
 async def test_a_key_of_a_wrong_type_stops_its_own_account_alone(
     client: redis.Redis, redis_url: str, logged: list[Any]
 ) -> None:
-    broken = {f"shop-{number}": name for number, name in enumerate(FIXED)}
+    broken = {f"shop-{number}": name for number, name in enumerate(keys.TYPES)}
     assert {"meta", "processes", "wake:webhooks", "inbox:taken"} <= set(broken.values())
     for account, name in broken.items():
         key = f"{Keys(account).prefix}{name}"
@@ -218,7 +204,12 @@ async def test_a_key_of_a_wrong_type_stops_its_own_account_alone(
         else:
             client.set(key, "a typo")
     async with simulating() as api:
-        theirs = {"api_key": "simulator-key", "base_url": api.url}
+        theirs = {
+            "api_key": "simulator-key",
+            "base_url": api.url,
+            "max_dispatches_per_second": 0,
+            "max_requests_per_second": 0,
+        }
         chosen = settings(api.url, accounts=dict.fromkeys(broken, theirs))
         with running(redis_url, chosen) as runtime, RunQueue(redis_url) as queue:
             assert not runtime.why_not_ready()
