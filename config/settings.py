@@ -20,6 +20,9 @@ from config.gateway import GatewaySettings
 from config.webhooks import AccountWebhooks, WebhookSettings
 
 PREFIX = "RUNQUEUE_"
+#: Celery's queues in the broker: the one that producers send to, and the one of the workers' own
+#: messages, which start the stages and must not wait behind the work.
+PRODUCER_QUEUE, STAGE_QUEUE = "runqueue", "runqueue.stages"
 ENV_FILE = ".env"
 #: Read by `runqueue up` and `runqueue demo`, whose workers inherit it, and by other commands.
 _READ_ELSEWHERE = frozenset(

@@ -8,16 +8,21 @@ stands is the day and the index for each account, and what it has missed is what
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import redis.asyncio
+import structlog
 
 from runqueue.aio import AsyncRunQueue
+from runqueue.damage import damage_behind
 from runqueue.ids import is_name
 from runqueue.keys import Keys
 from runqueue.scripts import Call, load
+
+log = structlog.get_logger()
 
 #: Ends that are read at a time.
 PAGE = 200
@@ -100,7 +105,8 @@ class Reader:
         """Return what ended next, as (job id, account), and move on; empty: nothing so far."""
         found: list[tuple[str, str]] = []
         for account in await self._find_places():
-            found += [(job_id, account) for job_id in await self._read(account)]
+            with _skipping_damage(account):
+                found += [(job_id, account) for job_id in await self._read(account)]
         return found
 
     async def _find_places(self) -> list[str]:
@@ -108,9 +114,10 @@ class Reader:
         known = [self._account] if self._account else await self._queue.accounts()
         for account in known:
             if account not in self.cursor.places:
-                day = await self._today(account)
-                self.cursor.places[account] = Place(day, await self._length(account, day))
-        return known
+                with _skipping_damage(account):
+                    day = await self._today(account)
+                    self.cursor.places[account] = Place(day, await self._length(account, day))
+        return [account for account in known if account in self.cursor.places]
 
     async def _length(self, account: str, day: int) -> int:
         """Return where an account is begun: at its end, or, if it is new, at its beginning."""
@@ -142,6 +149,17 @@ class Reader:
         """Return the day by the queue's clock, which is not always that of its host."""
         now = Call(load("job_states"), account, [], lambda reply: int(reply[0]))
         return await self._queue.send(now) // _DAY_US
+
+
+@contextmanager
+def _skipping_damage(account: str) -> Iterator[None]:
+    """Leave an account out whose keys are damaged: the others are read all the same."""
+    try:
+        yield
+    except Exception as error:
+        if (damage := damage_behind(error)) is None:
+            raise
+        log.warning("account_not_read", account=account, damage=damage)
 
 
 def _list(account: str, day: int) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from types import TracebackType
@@ -14,6 +15,7 @@ from runqueue.accounts import Accounts, account_of, pages
 from runqueue.aio_batching import AsyncBatching
 from runqueue.aio_controls import AsyncControls
 from runqueue.connect import async_client, check_policy, find_url, speaking_of
+from runqueue.damage import damage_behind, read_reports, report_key
 from runqueue.ends import AsyncEnds
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.handles import AwaitableJob
@@ -25,7 +27,7 @@ from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.scripts import TAKES_IN, Call, T, run_async
 from runqueue.spec import JobSpec, Priority
-from runqueue.stats import AccountStats
+from runqueue.stats import AccountStats, unreadable
 from runqueue.tracing import enqueuing
 from runqueue.watching import JOBS_AT_ONCE, found, unfinished
 
@@ -214,8 +216,28 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         return state
 
     async def stats(self) -> dict[str, AccountStats]:
-        """Read the figures of every account."""
-        return {account: await self.send(calls.stats(account)) for account in await self.accounts()}
+        """Read the figures of every account; one whose keys are damaged tells so (`damage`)."""
+        accounts = await self.accounts()
+        reports = await self.damage_reports(accounts)
+        return {name: await self._figures(name, reports.get(name)) for name in accounts}
+
+    async def _figures(self, account: str, report: str | None) -> AccountStats:
+        try:
+            found = await self.send(calls.stats(account))
+        except Exception as error:
+            if (damage := damage_behind(error)) is None:
+                raise
+            return unreadable(account, damage)
+        return replace(found, damage=report) if report else found
+
+    async def damage_reports(self, accounts: Sequence[str]) -> dict[str, str]:
+        """Read which of these accounts have damaged keys, by what workers met of late."""
+        if not accounts:
+            return {}
+        with speaking_of(self._url):
+            keys = [report_key(name) for name in accounts]
+            reply = await cast(Awaitable[Any], self._client.mget(keys))
+        return read_reports(accounts, reply)
 
     async def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""

@@ -49,13 +49,16 @@ class QueueCollector(Collector):
         """
         try:
             accounts = {name: self._seen(name) for name in self._queue.accounts()}
+            reports = self._queue.damage_reports(list(accounts))
             info = by_node(self._queue.server_info())
             health = {node: read_health(told) for node, told in info.items()}
         except RunQueueError:
             yield _up(0)
             return
         yield _up(1)
-        yield _readable({name: seen is not None for name, seen in accounts.items()})
+        yield _readable(
+            {name: seen is not None and name not in reports for name, seen in accounts.items()}
+        )
         yield from families([seen for seen in accounts.values() if seen is not None])
         yield from redis_families(health)
 
@@ -66,7 +69,7 @@ class QueueCollector(Collector):
             return Seen(account, stats, self._queue.send(read_figures(account)))
         except QueueUnavailable:
             raise
-        except (RunQueueError, ValueError):
+        except (RunQueueError, ValueError, TypeError, LookupError, AttributeError):
             return None
 
     def describe(self) -> Iterator[Metric]:
@@ -132,7 +135,10 @@ def _up(value: float | None) -> Metric:
 
 
 def _readable(accounts: Mapping[str, bool]) -> Metric:
-    text = "0 where what Redis holds of an account is damaged: it has no other figure then."
+    text = (
+        "0 where what Redis holds of an account is damaged, as a worker or this look met it: it"
+        " stands still. Where its figures cannot be read it has no other."
+    )
     readable = GaugeMetricFamily(f"{PREFIX}account_readable", text, labels=["account"])
     for account, is_readable in accounts.items():
         readable.add_metric([account], is_readable)

@@ -54,6 +54,9 @@ def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> Health:
         stats: the account's figures.
         silent_seconds: for how long nothing was accepted, as far as somebody looked.
     """
+    if stats.damage is not None:
+        reason = f"its keys in Redis are damaged, other accounts go on: {stats.damage}"
+        return Health(Level.STOPPED, "Standing still", reason)
     if stats.hold_reason is not None:
         return _held(stats)
     if not stats.processes:

@@ -70,7 +70,26 @@ meta                    hash    Redis run_id, claim sequence, tick, hold, pause,
 ======================  ======  ===============================================================
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+#: The types of the keys that an account has one of, as the table above tells them.
+TYPES: Mapping[str, str] = {
+    name: kind
+    for kind, names in (
+        ("hash", "canceling strays stray_jobs inbox:taken clocks files limits counters meta"),
+        ("list", "wake:webhooks wake inbox inbox:invalid"),
+        ("set", "groups"),
+        ("stream", "audit"),
+        (
+            "zset",
+            """busy batches unsealed expiring callbacks due deadlines unconfirmed reconcile parked
+            suspects relays watches gave_up unknown poll cancels listed stray_looks dead
+            inbox:leases processes readers""",
+        ),
+    )
+    for name in names.split()
+}
 
 #: The set of known accounts, under a tag of its own.
 ACCOUNTS = "runqueue:{accounts}"

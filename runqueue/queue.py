@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from types import TracebackType
@@ -14,6 +15,7 @@ from runqueue.accounts import Accounts, account_of, pages
 from runqueue.batching import Batching
 from runqueue.connect import check_policy, find_url, speaking_of, sync_client
 from runqueue.controls import Controls
+from runqueue.damage import damage_behind, read_reports, report_key
 from runqueue.ends import Ends
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.handles import QueuedJob
@@ -25,7 +27,7 @@ from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.scripts import TAKES_IN, Call, T, run
 from runqueue.spec import JobSpec, Priority
-from runqueue.stats import AccountStats
+from runqueue.stats import AccountStats, unreadable
 from runqueue.tracing import enqueuing
 from runqueue.watching import JOBS_AT_ONCE, found, unfinished
 
@@ -280,8 +282,28 @@ class RunQueue(Batching, Controls):
         return state
 
     def stats(self) -> dict[str, AccountStats]:
-        """Read the figures of every account."""
-        return {account: self.send(calls.stats(account)) for account in self.accounts()}
+        """Read the figures of every account.
+
+        One whose keys are damaged hides no other: it tells so itself (`damage`).
+        """
+        accounts = self.accounts()
+        reports = self.damage_reports(accounts)
+        return {name: self._figures(name, reports.get(name)) for name in accounts}
+
+    def _figures(self, account: str, report: str | None) -> AccountStats:
+        try:
+            found = self.send(calls.stats(account))
+        except Exception as error:
+            if (damage := damage_behind(error)) is None:
+                raise
+            return unreadable(account, damage)
+        return replace(found, damage=report) if report else found
+
+    def damage_reports(self, accounts: Sequence[str]) -> dict[str, str]:
+        """Read which of these accounts have damaged keys, by what workers met of late."""
+        with speaking_of(self._url):
+            reply = self._client.mget([report_key(name) for name in accounts])
+        return read_reports(accounts, reply)
 
     def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""

@@ -1,6 +1,6 @@
 """What an account looks like from outside: its figures, and how a script's reply gives them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runqueue.delivery import DeliveryState
@@ -55,6 +55,9 @@ class AccountStats:
             that is held, nor of a group that is paused or at its cap. The line is looked at in its
             first 128 lanes.
         claimable: how many of them the caps of their groups leave.
+        damage: what is wrong with its keys in Redis, so that it stands still while others go on;
+            None = nothing that a worker or this look met. Where they cannot be read, every other
+            figure is 0.
     """
 
     account: str
@@ -84,6 +87,7 @@ class AccountStats:
     paused: bool
     reads_failing_seconds: float | None
     reads_why: str | None
+    damage: str | None
 
     @property
     def waits_for_a_person(self) -> bool:
@@ -133,6 +137,7 @@ class AccountStats:
             "reads_failing_seconds": self.reads_failing_seconds,
             "reads_why": self.reads_why,
             "paused": self.paused,
+            "damage": self.damage,
         }
 
 
@@ -196,7 +201,14 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         paused=paused is not None,
         reads_failing_seconds=failing,
         reads_why=text(meta.get("reads_why")) if failing is not None else None,
+        damage=None,
     )
+
+
+def unreadable(account: str, damage: str) -> AccountStats:
+    """Return the figures of an account that has none, for its keys cannot be read."""
+    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0], [0] * 4, 0, 0]
+    return replace(read_stats(account, none), damage=damage)
 
 
 def _reads_failing(meta: dict[str, bytes], now: int) -> float | None:

@@ -38,5 +38,6 @@ def stats(**changed: object) -> AccountStats:
         "paused": False,
         "reads_failing_seconds": None,
         "reads_why": None,
+        "damage": None,
     }
     return AccountStats(**{**values, **changed})  # type: ignore[arg-type]

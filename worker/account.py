@@ -12,11 +12,13 @@ from api_client import AsyncTransport, RawClient
 from api_client.outbound import Outbound
 from config.settings import Account, Settings
 from runqueue import callback_calls, calls, delivery_calls, items, receiver, stages
+from runqueue.damage import damage_of
 from runqueue.delivery_items import Delivered
 from runqueue.errors import NewerSchema
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import Call
 from runqueue.traced_runs import TracedRuns
+from worker.damage import Damage
 from worker.direct import DirectCalls
 from worker.lease import Lease
 from worker.metrics import AccountMetrics
@@ -99,6 +101,7 @@ class AccountLink:
         self._version_check = asyncio.Lock()
         self._beat: asyncio.Task[None] | None = None
         self._announced = False
+        self.damage = Damage(name, scripts.client)
         self.reads = Reads()
         self.lease = Lease(name, self.send, self._announce, reads=self.reads.told)
         self.traces = TracedRuns(name, self.send)
@@ -181,15 +184,23 @@ class AccountLink:
 
     async def send(self, call: Call[T]) -> T:
         """Run a script."""
-        return await self._scripts.run(call)
+        try:
+            return await self._scripts.run(call)
+        except Exception as error:
+            self.damage.met(call, error)
+            raise
 
     async def start(self) -> None:
-        """Begin the lease.
+        """Begin the lease; where the account's keys are damaged, the next heartbeats try again.
 
         Raises:
             NewerSchema: a newer version has written to this account.
         """
-        await self.lease.beat()
+        try:
+            await self.lease.beat()
+        except Exception as error:
+            if damage_of(error) is None:
+                raise
         self._beat = asyncio.create_task(self.lease.keep())
 
     async def _announce(self) -> None:

@@ -16,7 +16,15 @@ from celery.worker.state import maybe_shutdown
 
 from config.collector import calm_collector
 from config.logging import setup_logging
-from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
+from config.settings import (
+    PRODUCER_QUEUE,
+    STAGE_QUEUE,
+    Settings,
+    SettingsError,
+    broker_url,
+    load_settings,
+    unknown_variables,
+)
 from config.tracing import setup_tracing
 from runqueue import EvictingRedis, NewerSchema, QueueUnavailable
 from runqueue.connect import find_url
@@ -29,7 +37,6 @@ from worker.ticker import Ticker
 
 log = structlog.get_logger()
 
-QUEUE = "runqueue"
 KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
 #: Messages of producers (`runqueue.enqueue`) that one process works on at once.
 PRODUCERS = 4
@@ -49,10 +56,14 @@ use_checks(settings.request_checks)
 
 
 class _Worker(CeleryWorker):
-    """A worker without gossip, mingle and heartbeat events: they have flags, but no setting."""
+    """A worker without gossip, mingle and heartbeat events: they have flags, but no setting.
+
+    It takes messages from both queues, whatever `-Q` names: the stages stand still without theirs.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.update(without_gossip=True, without_mingle=True, without_heartbeat=True)
+        kwargs.update(queues=None, exclude_queues=None)
         super().__init__(*args, **kwargs)
 
 
@@ -64,7 +75,7 @@ class _App(Celery):
 
 app = _App("runqueue", broker=broker)
 app.conf.update(
-    task_default_queue=QUEUE,
+    task_default_queue=STAGE_QUEUE,
     task_ignore_result=True,
     result_backend=None,
     worker_pool="threads",
@@ -100,6 +111,34 @@ app.conf.update(
 def send(kind: str, account: str, tick_us: int) -> None:
     """Send the message that starts a pump or a sweep."""
     app.send_task(f"runqueue.{kind}", args=[account, tick_us])
+
+
+class ProducerStep(bootsteps.ConsumerStep):
+    """Takes producers' messages over a channel of its own, `PRODUCERS` at once.
+
+    However many wait, and however long each takes, the stages' messages are read as they come and
+    find a thread.
+    """
+
+    requires = ("celery.worker.consumer:Tasks",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self._parent = parent
+
+    def get_consumers(self, channel: Any) -> list[Any]:
+        """Return the consumer of the producers' queue."""
+        return [
+            app.amqp.Consumer(
+                channel,
+                [app.amqp.queues.new_missing(PRODUCER_QUEUE)],
+                on_message=self._parent.create_task_handler(),
+                on_decode_error=self._parent.on_decode_error,
+                accept=app.conf.accept_content,
+                # Each is acknowledged once it is worked off (`acks_late`).
+                prefetch_count=PRODUCERS,
+            )
+        ]
 
 
 class RuntimeStep(bootsteps.StartStopStep):
@@ -148,6 +187,7 @@ class RuntimeStep(bootsteps.StartStopStep):
 
 
 app.steps["worker"].add(RuntimeStep)
+app.steps["consumer"].add(ProducerStep)
 _state: dict[str, Runtime] = {}
 
 

@@ -15,12 +15,11 @@ from config.settings import Settings, SettingsError, broker_url, load_settings, 
 from runqueue import QueueUnavailable, RunQueue
 from runqueue.cli.words import printable
 from runqueue.connect import find_url
+from runqueue.damage import damage_behind
 from runqueue.errors import MalformedURL, RunQueueError
 from worker import doctor_api, doctor_queue, doctor_redis
 from worker.doctor_findings import Finding, Level, ok, warning, worst, wrong
 
-#: The name of our queue in the broker (worker/app.py).
-_QUEUE = "runqueue"
 _COLORS = {Level.OK: "green", Level.WARNING: "yellow", Level.WRONG: "red"}
 _INDENT = " " * 9
 
@@ -97,14 +96,19 @@ def _of_queue(url: str, client: redis.Redis, settings: Settings | None) -> Itera
     with RunQueue(url) as queue:
         stats = queue.stats()
         for name in sorted({*accounts, *stats}):
-            yield from doctor_queue.look_at_account(
-                queue,
-                client,
-                name,
-                stats.get(name),
-                accounts.get(name),
-                has_settings=settings is not None,
-            )
+            try:
+                yield from doctor_queue.look_at_account(
+                    queue,
+                    client,
+                    name,
+                    stats.get(name),
+                    accounts.get(name),
+                    has_settings=settings is not None,
+                )
+            except (RunQueueError, redis.exceptions.ResponseError) as error:
+                if (damage := damage_behind(error)) is None:
+                    raise
+                yield doctor_queue.damaged(client, name, damage)
 
 
 def _of_broker(settings: Settings, url: str) -> Iterator[Finding]:
@@ -115,7 +119,7 @@ def _of_broker(settings: Settings, url: str) -> Iterator[Finding]:
         yield wrong("broker", str(error), "set RUNQUEUE_BROKER_URL")
         return
     with client:
-        yield from doctor_redis.look_at_broker(client, found, _QUEUE)
+        yield from doctor_redis.look_at_broker(client, found)
 
 
 def _of_others(settings: Settings) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from config.settings import Account, Settings
 from runqueue import RunQueue
 from runqueue.cli.holds import hold_words
 from runqueue.health import Level, health_of
-from runqueue.keys import Keys
+from runqueue.keys import TYPES, Keys
 from runqueue.looks import Process
 from runqueue.scripts import load
 from runqueue.stats import AccountStats
@@ -53,6 +53,9 @@ def look_at_account(
             "the queue knows it, and there are no settings for it here",
             f"set {prefix}API_KEY, unless other workers serve it",
         )
+    if stats is not None and stats.damage is not None:
+        yield damaged(client, name, stats.damage)
+        return
     schema = client.hget(Keys(name).meta, "schema")
     yield layout(name, int(schema) if isinstance(schema, bytes) else None)
     if stats is None:
@@ -70,6 +73,29 @@ def look_at_account(
             f"Redis' clock was set: the queue makes up for {stats.clock_lost:.1f} s",
             "times of day given as run_at or deadline are off by as much; a new account is not",
         )
+
+
+def damaged(client: redis.Redis, name: str, damage: str) -> Finding:
+    """Say that an account's keys are not as they should be, and which, where that can be seen.
+
+    Args:
+        client: the queue's Redis.
+        name: the account.
+        damage: what was met.
+    """
+    prefix = Keys(name).prefix
+    with client.pipeline(transaction=False) as asking:
+        for key in TYPES:
+            asking.type(f"{prefix}{key}")
+        found = [kind.decode() for kind in asking.execute()]
+    wrong_ones = [
+        f"{prefix}{key} is a {kind}, not a {expected}"
+        for (key, expected), kind in zip(TYPES.items(), found, strict=True)
+        if kind not in {"none", expected}
+    ]
+    said = f"stands still, its keys are damaged: {'; '.join(wrong_ones) or damage}"
+    do = "restore that key, or delete it; and see what else writes to this Redis"
+    return wrong(f"account {name}", said, do)
 
 
 def known_schema() -> int:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import redis
 
+from config.settings import PRODUCER_QUEUE, STAGE_QUEUE
 from runqueue.cluster import servers_of
 from runqueue.connect import sync_client
 from runqueue.urls import shown_url
@@ -182,17 +183,17 @@ def broker_client(url: str) -> redis.Redis:
     return sync_client(f"unix://{parts.netloc}{parts.path}?db={database}")
 
 
-def look_at_broker(client: redis.Redis, url: str, queue: str) -> Iterator[Finding]:
+def look_at_broker(client: redis.Redis, url: str) -> Iterator[Finding]:
     """Yield what is to be said of Celery's broker.
 
     Args:
         client: a client of it.
         url: its URL, for people.
-        queue: the name of our queue there.
     """
     try:
-        waiting, unacked = client.llen(queue), client.hlen("unacked")
-        others = sorted(_other_queues(client, queue))
+        own, producers = client.llen(STAGE_QUEUE), client.llen(PRODUCER_QUEUE)
+        unacked = client.hlen("unacked")
+        others = sorted(_other_queues(client))
         evicts = policy("broker", client.info("memory"))
     except (redis.exceptions.RedisError, OSError) as error:
         do = "start it, or correct RUNQUEUE_BROKER_URL"
@@ -200,9 +201,14 @@ def look_at_broker(client: redis.Redis, url: str, queue: str) -> Iterator[Findin
         return
     if evicts.level != "ok":
         yield evicts
-    said = f"{shown_url(url)}: {waiting:,} messages wait, {unacked:,} are worked on"
-    if waiting > _MANY_MESSAGES:
-        do = "start workers: no message waits where one lives"
+    said = (
+        f"{shown_url(url)}: {own:,} messages of workers and {producers:,} of producers wait,"
+        f" {unacked:,} are worked on"
+    )
+    if own > _MANY_MESSAGES:
+        yield warning("broker", said, "start workers: none of theirs waits where one lives")
+    elif producers > _MANY_MESSAGES:
+        do = "start workers, or more of them; put many lines into a message (docs/enqueue.md)"
         yield warning("broker", said, do)
     else:
         yield ok("broker", said)
@@ -215,8 +221,8 @@ def look_at_broker(client: redis.Redis, url: str, queue: str) -> Iterator[Findin
         )
 
 
-def _other_queues(client: redis.Redis, queue: str) -> Iterator[str]:
+def _other_queues(client: redis.Redis) -> Iterator[str]:
     for key in client.scan_iter(f"{_BINDINGS}*", count=1000):
         name = key.decode(errors="replace").removeprefix(_BINDINGS)
-        if name != queue and not any(own in name for own in _CELERYS):
+        if name not in {PRODUCER_QUEUE, STAGE_QUEUE} and not any(own in name for own in _CELERYS):
             yield name

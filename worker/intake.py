@@ -16,6 +16,7 @@ import structlog
 from runqueue import RunQueue
 from runqueue.accounts import DEFAULT
 from runqueue.calls import CHUNK
+from runqueue.damage import damage_behind
 from runqueue.inbox import CELERY, Checked, Line, celery_key, check_lines
 from runqueue.inbox_calls import inbox_done
 from runqueue.tracing import continuing
@@ -84,8 +85,16 @@ class Intake:
     def _hand_in(self, lines: Sequence[Line]) -> int:
         known = self._queue.accounts()
         checked = check_lines(lines, NAMESPACE, known)
+        damaged: Exception | None = None
         for packet in checked.packets:
-            checked.learn(packet, self._queue.send(packet.call(None)))
+            try:
+                checked.learn(packet, self._queue.send(packet.call(None)))
+            except Exception as error:
+                if damage_behind(error) is None:
+                    raise
+                damaged = error  # the lines of other accounts need not wait for this one
+        if damaged is not None:
+            raise damaged
         self._refuse(checked, known)
         return len(checked.refused)
 
@@ -110,7 +119,10 @@ class Intake:
                 return act()
             except Exception as error:  # whatever it is, the message must not be lost
                 log.warning("message_waits", task_id=task_id, error=str(error))
-                if time.monotonic() > give_up:
+                is_damage = damage_behind(error) is not None
+                if is_damage:  # it stays, and messages for other accounts want the place
+                    self._stopping.wait(PAUSE_SECONDS)
+                if is_damage or time.monotonic() > give_up:
                     raise NotNow from error
             self._stopping.wait(PAUSE_SECONDS)
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from runqueue import stages
+from runqueue.damage import damage_of
 from runqueue.scripts import Call
 from worker.reads import Told
 
@@ -121,4 +122,5 @@ class Lease:
                 await self.beat()
             except Exception as error:  # noqa: BLE001 - the next beat tries again
                 log.warning("heartbeat_failed", account=self._account, error=str(error))
-                pause = AGAIN_SECONDS
+                if damage_of(error) is None:
+                    pause = AGAIN_SECONDS

@@ -18,6 +18,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from runqueue import stages
+from runqueue.damage import damage_of
 from runqueue.items import Answer, Taken
 from worker.account import AccountLink
 
@@ -32,6 +33,8 @@ REFRESH = 0.5
 LINGER = 1.0
 #: Seconds that the script under way gets when a pump is drained, whatever the calls get.
 CLAIM_GRACE = 2.0
+#: Seconds before the next claim after one that met damaged keys: the first time, and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 #: Seconds a pump stays for something that is due later; beyond that the tick starts another.
 STAYS_FOR = 1.0
 
@@ -68,6 +71,7 @@ class Pump(ABC):
         self._running = False
         self._ended = asyncio.Event()
         self._worked = 0.0
+        self._pause = self._not_before = 0.0
         #: The server's time at the last claim; a successor's message carries it.
         self.server_us = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,13 +108,26 @@ class Pump(ABC):
         if self._running:
             self.nudge()
             return Ended.ALREADY
+        if time.monotonic() < self._not_before:
+            return Ended.REFUSED
         self._running = True
         self._ended.clear()
         try:
             return await self._loop(tick_us)
+        except Exception as error:
+            if damage_of(error) is None:
+                raise
+            self._back_off(error)
+            return Ended.REFUSED
         finally:
             self._running = False
             self._ended.set()
+
+    def _back_off(self, error: Exception) -> None:
+        """Claim nothing for a while: what keeps this account from it does not pass in a second."""
+        self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+        self._not_before = time.monotonic() + self._pause
+        log.warning("claim_refused", account=self.account.name, kind=self.kind, error=str(error))
 
     async def _loop(self, tick_us: int) -> Ended:
         end = time.monotonic() + LIFETIME
@@ -144,11 +161,13 @@ class Pump(ABC):
         try:
             taken = await self.take(want, tick_us)
         except RedisError as error:
+            if damage_of(error) is not None:
+                raise
             log.warning(
                 "claim_unanswered", account=self.account.name, kind=self.kind, error=str(error)
             )
             return Taken(Answer.OK, self.server_us, left=False)
-        self.server_us = taken.now_us
+        self.server_us, self._pause = taken.now_us, 0.0
         if taken.items:
             self._worked = time.monotonic()
         return taken

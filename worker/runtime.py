@@ -19,6 +19,7 @@ from api_client import AsyncTransport
 from config.process_metrics import measure_lag
 from config.settings import Settings
 from runqueue.connect import async_client, check_policy
+from runqueue.damage import damage_of
 from runqueue.redis_errors import Cause, cause_of
 from worker.direct import DirectCalls
 from worker.intake import Intake
@@ -110,6 +111,11 @@ class Runtime:
             return self.call(sweep(self.accounts[account])).result()
         except concurrent.futures.CancelledError:
             return {}
+        except Exception as error:
+            if damage_of(error) is None:
+                raise
+            log.warning("sweep_refused", account=account, error=str(error))
+            return {}
         finally:
             self._sweeping.discard(account)
 
@@ -161,8 +167,11 @@ class Runtime:
         if not self._started:
             return "waiting for Redis"
         links = self.accounts.values()
-        lost = [link.name for link in links if not link.lease.may_send(link.lease.name)]
-        return f"no lease in {', '.join(lost)}" if lost else ""
+        lost = [link for link in links if not link.lease.may_send(link.lease.name)]
+        # An account with damaged keys waits for a person, and no other process serves it better.
+        if len(lost) < len(links) and all(link.damage.is_there for link in lost):
+            return ""
+        return f"no lease in {', '.join(link.name for link in lost)}"
 
     async def _start(self) -> None:
         self._lag = asyncio.create_task(self._measure())
@@ -187,7 +196,11 @@ class Runtime:
                 self.accounts[name] = worker
 
     async def _stop(self, grace: float) -> None:
-        await asyncio.gather(*(account.stop(grace) for account in self.accounts.values()))
+        links = list(self.accounts.values())
+        ends = await asyncio.gather(*(one.stop(grace) for one in links), return_exceptions=True)
+        for link, error in zip(links, ends, strict=True):
+            if error is not None:
+                log.warning("account_not_drained", account=link.name, error=repr(error))
         if self._lag is not None:
             self._lag.cancel()
         await self._transport.aclose()

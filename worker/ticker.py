@@ -7,6 +7,7 @@ enqueue bypasses the slot. A message carries the account and the tick's server t
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -14,6 +15,7 @@ import structlog
 
 from runqueue import stages
 from runqueue.connect import sync_client
+from runqueue.damage import BELIEVED_SECONDS, damage_of, report_key
 from runqueue.keys import Keys
 from runqueue.scripts import run
 from worker.lease import passed_us
@@ -25,8 +27,8 @@ log = structlog.get_logger()
 
 #: Seconds between two ticks of an account, whoever takes them.
 TICK_SECONDS = 0.5
-#: Seconds between two tries while Redis is away.
-PAUSE_SECONDS = 0.5
+#: Seconds between two tries while Redis is away; and at most, where keys are damaged.
+PAUSE_SECONDS, LONGEST_PAUSE = 0.5, 10.0
 
 #: Sends one message: kind, account, the tick's server time.
 Sender = Callable[[str, str, int], None]
@@ -48,6 +50,7 @@ class Ticker:
         self._keys = Keys(account)
         self._redis: redis.Redis = sync_client(runtime.url)
         self._next_tick = 0.0
+        self._pause = 0.0
         self._thread = threading.Thread(target=self._run, name=f"tick-{account}", daemon=True)
 
     def start(self) -> None:
@@ -62,10 +65,21 @@ class Ticker:
         while not self._runtime.stopping.is_set():
             try:
                 self.once()
+                self._pause = 0.0
             except Exception as error:  # noqa: BLE001 - Redis or the broker is away: try again
                 log.warning("tick_failed", account=self._account, error=str(error))
-                self._runtime.stopping.wait(PAUSE_SECONDS)
+                damage = damage_of(error)
+                self._pause = min(2 * self._pause, LONGEST_PAUSE) if damage else 0.0
+                self._pause = max(self._pause, PAUSE_SECONDS)
+                if damage:
+                    self._report(damage)
+                self._runtime.stopping.wait(self._pause)
         self._redis.close()
+
+    def _report(self, damage: str) -> None:
+        """Report what keeps this account alone from its ticks."""
+        with suppress(Exception):
+            self._redis.set(report_key(self._account), f"tick: {damage}", ex=BELIEVED_SECONDS)
 
     def once(self) -> None:
         """Wait for a wake-up or the next tick, and act on it."""

@@ -4,16 +4,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol, cast
+from uuid import uuid4
 
+import orjson
 import redis
 from celery import Celery
 
-from faults.lab import Lab
+from config.settings import PRODUCER_QUEUE, STAGE_QUEUE
+from faults.lab import Lab, line
 from faults.registry import experiment
 
 _KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks", "inbox", "list", "sweep")
-_QUEUE = "runqueue"
 _RUNS = ("--duration", "1")
 _THIEVES = 2
 
@@ -60,7 +62,7 @@ def _work(lab: Lab, jobs: int, meddling: AbstractContextManager[object]) -> None
 
 
 def _send(app: Celery, name: str, *args: object) -> None:
-    app.send_task(f"runqueue.{name}", args=list(args), queue=_QUEUE)
+    app.send_task(f"runqueue.{name}", args=list(args), queue=STAGE_QUEUE)
 
 
 class _Five(Meddler):
@@ -87,10 +89,10 @@ class _Shuffled(Meddler):
             for late in (-3_600, 3, 0, 60, 1):
                 _send(app, kind, "default", now - int(late * 1e6))
         # What waits is put in another order.
-        waiting = client.lrange(_QUEUE, 0, -1)
+        waiting = client.lrange(STAGE_QUEUE, 0, -1)
         for message in waiting[::2]:
-            if client.lrem(_QUEUE, 1, message):  # type: ignore[arg-type]
-                client.lpush(_QUEUE, message)
+            if client.lrem(STAGE_QUEUE, 1, message):  # type: ignore[arg-type]
+                client.lpush(STAGE_QUEUE, message)
 
 
 @experiment(
@@ -112,7 +114,7 @@ def _stealing(lab: Lab, stolen: list[bytes]) -> Iterator[None]:
     def steal() -> None:
         with lab.valkey.client(1) as client:
             while not ended.is_set():
-                if taken := client.brpop([_QUEUE], timeout=1):
+                if taken := client.brpop([STAGE_QUEUE], timeout=1):
                     stolen.append(taken[1])
 
     threads = [threading.Thread(target=steal) for _ in range(_THIEVES)]
@@ -138,6 +140,50 @@ def lost(lab: Lab, jobs: int) -> None:
     _work(lab, jobs, _stealing(lab, stolen))
     lab.note(f"{len(stolen)} lost")
     lab.expect(bool(stolen), "no message was lost")
+
+
+#: Messages of a producer that wait all the time.
+_FLOOD = 10_000
+
+
+class _Flood(Meddler):
+    """Keeps the producers' queue full; every message hands in the same line."""
+
+    def __init__(self, known: dict[str, Any]) -> None:
+        self._args = [[known]]
+        self._message: dict[str, Any] = {}
+        self.least = _FLOOD
+
+    def __call__(self, app: Celery, client: redis.Redis) -> None:
+        if not self._message:
+            app.send_task("runqueue.enqueue", args=self._args, queue="pattern", ignore_result=True)
+            self._message = orjson.loads(cast(bytes, client.lpop("pattern")))
+            self._message["properties"]["delivery_info"]["routing_key"] = PRODUCER_QUEUE
+        waiting = client.llen(PRODUCER_QUEUE)
+        copies = []
+        for _ in range(_FLOOD - waiting):
+            self._message["properties"]["delivery_tag"] = uuid4().hex
+            copies.append(orjson.dumps(self._message))
+        if len(copies) < _FLOOD:
+            self.least = min(self.least, waiting)
+        if copies:
+            client.lpush(PRODUCER_QUEUE, *copies)
+
+
+@experiment(
+    "a flood of a producer's messages",
+    f"{_FLOOD:,} `runqueue.enqueue` wait in the broker all the time",
+    jobs=200,
+    simulator=_RUNS,
+)
+def flood(lab: Lab, jobs: int) -> None:
+    """What starts the stages does not wait behind them."""
+    known = line("flood")
+    lab.take([known])
+    flooding = _Flood(known)
+    _work(lab, jobs, _meddling(lab, flooding))
+    lab.note(f"never fewer than {flooding.least:,} waited")
+    lab.expect(flooding.least > 0, "the flood ran dry")
 
 
 class _Foreign(Meddler):
@@ -170,7 +216,8 @@ class _Garbage(Meddler):
             b'{"body": "!!", "properties": {}}',
             b'{"body": "e30=", "headers": {}, "properties": {"body_encoding": "base64"}}',
         ):
-            client.lpush(_QUEUE, raw)
+            for queue in (PRODUCER_QUEUE, STAGE_QUEUE):
+                client.lpush(queue, raw)
 
 
 @experiment(

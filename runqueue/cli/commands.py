@@ -91,6 +91,9 @@ def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
 
 
 def _print_stats(found: AccountStats) -> None:
+    if found.damage:
+        typer.echo(f"Account {found.account}: {printable(str(health_of(found)))}")
+        return
     limits = {name: f"{value:g}" if value else "none" for name, value in found.limits.items()}
     rows = [[state.value, f"{n:,}"] for state, n in found.states.items() if n]
     print_table(f"Account {found.account}", ["state", "jobs"], rows)

@@ -29,6 +29,8 @@ def hold_words(stats: AccountStats) -> str:
 def _words(stats: AccountStats) -> list[tuple[str, str]]:
     """Return what keeps an account's jobs waiting: what makes it worth saying again, and words."""
     found = []
+    if stats.damage:
+        return [(stats.damage, f"account {stats.account} stands still: {printable(stats.damage)}")]
     if stats.hold_reason:
         found.append((stats.hold_reason, hold_words(stats)))
     if not stats.processes:

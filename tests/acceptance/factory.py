@@ -34,13 +34,14 @@ class Factory:
     started: int = 0
 
     def start_worker(
-        self, app: str = "worker.app", *, prefix: Sequence[str] = ()
+        self, app: str = "worker.app", *, prefix: Sequence[str] = (), flags: Sequence[str] = ()
     ) -> "subprocess.Popen[bytes]":
         """Start one worker process: the command that users run.
 
         Args:
             app: the module of the Celery application.
             prefix: what is to run that command.
+            flags: of the worker's command.
         """
         env = {
             **os.environ,
@@ -51,7 +52,7 @@ class Factory:
             **self.settings,
         }
         self.started += 1
-        command = [*prefix, sys.executable, "-m", "celery", "-A", app, "worker"]
+        command = [*prefix, sys.executable, "-m", "celery", "-A", app, "worker", *flags]
         with (self.folder / f"worker-{self.started}.log").open("wb") as log:
             worker = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         self.workers.append(worker)

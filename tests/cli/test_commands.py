@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from runqueue.keys import Keys
 from tests.cli.commanding import Desk, line, lines
 
 
@@ -57,6 +58,21 @@ def test_stats_are_readable_without_json(desk: Desk) -> None:
     desk.queue.enqueue_many(lines(2))
 
     assert "ready │    2" in desk.run("stats").stdout
+
+
+def test_stats_show_what_is_wrong_with_a_damaged_account_and_every_other(desk: Desk) -> None:
+    desk.know("second")
+    desk.client.set(f"{Keys('second').prefix}limits", "a typo")
+    desk.queue.enqueue_many(lines(2))
+
+    shown = desk.json("stats")
+
+    assert shown["default"]["states"]["ready"] == 2
+    assert shown["default"]["damage"] is None
+    assert "WRONGTYPE" in shown["second"]["damage"]
+    text = desk.run("stats").stdout
+    assert "ready │    2" in text
+    assert "Account second: standing still: its keys in Redis are damaged" in text
 
 
 @pytest.mark.parametrize("command", [["status", "a" * 24], ["cancel", "a" * 24], ["stats"]])

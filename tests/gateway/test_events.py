@@ -194,6 +194,22 @@ async def test_an_account_that_came_later_is_heard_too(
     assert listener.heard[0]["account"] == "later"
 
 
+async def test_an_account_with_damaged_keys_keeps_no_other_from_being_heard(
+    queue: RunQueue, client: redis.Redis, redis_url: str
+) -> None:
+    client.sadd("runqueue:{accounts}", "aaa", "late")
+    client.set(Keys("aaa").meta, "a typo")
+    async with gating(redis_url) as door, listening(door) as listener:
+        await end(door, queue, "a")
+        await eventually(lambda: listener.heard)
+        day = client.keys(f"{Keys('default').prefix}ended:*")[0]
+        client.set(day, "a typo")
+        await end(door, queue, "b", account="late")
+        await eventually(lambda: len(listener.heard) >= 2)
+
+    assert listener.names == ["a", "b"]
+
+
 async def test_thousands_that_end_together_are_all_told(queue: RunQueue, redis_url: str) -> None:
     async with gating(redis_url) as door, listening(door) as listener:
         answer = await send(door, lines(1_500))

@@ -16,6 +16,7 @@ from gateway.page_feed import Feed, History, Sample, sample_of
 from gateway.page_rates import Rates, rates
 from gateway.page_words import ago, per_minute, span, spark
 from runqueue import AsyncRunQueue, JobState
+from runqueue.damage import report_key
 from runqueue.health import Health, health_of
 from runqueue.keys import ACCOUNTS, Keys
 from tests.gateway.browsing import Browser, browsing
@@ -163,6 +164,17 @@ async def test_a_broken_account_takes_nothing_from_those_after_it(
     assert feed.history("aaa") == []
     await feed.close()
     await queue.close()
+
+
+async def test_what_a_worker_reports_of_an_account_is_on_its_page(
+    desk: Desk, redis_url: str
+) -> None:
+    desk.client.set(report_key("default"), "poll_claim: WRONGTYPE a key")
+
+    async with browsing(redis_url) as browser, listening(browser) as stream:
+        html = await stream.part("health", "Standing still")
+
+    assert "poll_claim: WRONGTYPE a key" in html
 
 
 async def test_a_queue_that_is_away_is_told_and_so_is_its_return(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from api_client.versions import CERTIFIED_VERSIONS
 from config.settings import Account, Settings
 from runqueue import RunQueue
 from runqueue.connect import sync_client
+from runqueue.damage import report_key
+from runqueue.keys import ACCOUNTS, Keys
 from runqueue.looks import Process
 from simulator.options import DEFAULT_API_KEY
 from tests.clusters import cluster
@@ -279,16 +281,28 @@ def test_two_clocks_that_differ_are_told(server: float, level: Level, words: str
 def test_a_broker_that_is_full_of_messages_or_serves_others_is_warned_of(
     client: redis.Redis, redis_url: str
 ) -> None:
-    client.rpush("runqueue", *range(101))
-    client.sadd("_kombu.binding.celery", "x")
-    client.sadd("_kombu.binding.runqueue", "x")
+    client.rpush("runqueue.stages", *range(101))
+    for name in ("celery", "runqueue", "runqueue.stages"):
+        client.sadd(f"_kombu.binding.{name}", "x")
     client.sadd("_kombu.binding.celery.pidbox", "x")
 
-    found = list(doctor_redis.look_at_broker(client, redis_url, "runqueue"))
+    found = list(doctor_redis.look_at_broker(client, redis_url))
 
     assert [one.level for one in found] == ["warning", "warning"]
-    assert "101 messages wait" in found[0].said
+    assert "101 messages of workers and 0 of producers wait" in found[0].said
     assert found[1].said == "other queues are there, too: celery"
+
+
+def test_messages_of_producers_that_wait_are_told_apart_from_those_of_workers(
+    client: redis.Redis, redis_url: str
+) -> None:
+    client.rpush("runqueue", *range(101))
+
+    (found,) = doctor_redis.look_at_broker(client, redis_url)
+
+    assert found.level == "warning"
+    assert "0 messages of workers and 101 of producers wait" in found.said
+    assert "many lines" in found.do
 
 
 def test_the_name_of_the_broker_s_unix_socket_is_understood() -> None:
@@ -378,3 +392,20 @@ def test_too_few_descriptors_for_the_places_are_warned_of(monkeypatch: pytest.Mo
 
     assert found.level is Level.WARNING
     assert "256 here; a worker needs up to 3,300" in found.said
+
+
+@pytest.mark.parametrize(("key", "kind"), [("limits", "hash"), ("poll", "zset")])
+def test_a_damaged_account_is_named_with_its_key_and_every_other_is_looked_at(
+    client: redis.Redis, redis_url: str, key: str, kind: str
+) -> None:
+    client.sadd(ACCOUNTS, "shop")
+    client.set(f"{Keys('shop').prefix}{key}", "a typo")
+    client.set(report_key("shop"), "tick: WRONGTYPE")  # as workers do
+
+    result = ask("--json", RUNQUEUE_REDIS_URL=redis_url)
+
+    checks = {found["check"]: found for found in json.loads(result.stdout)["checks"]}
+    assert checks["account shop"]["level"] == "wrong"
+    said = f"{Keys('shop').prefix}{key} is a string, not a {kind}"
+    assert said in checks["account shop"]["said"]
+    assert "layout default" in checks

@@ -168,3 +168,19 @@ def test_a_worker_that_stops_gives_the_message_back_at_once(
     with pytest.raises(NotNow):
         intake.accept("t1", [[GOOD]], {})
     assert stats(queue).totals == {}
+
+
+def test_lines_of_an_account_with_damaged_keys_keep_no_other_line_waiting(
+    intake: Intake, queue: RunQueue, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    client.sadd(ACCOUNTS, "shop")
+    client.set(Keys("shop").meta, "a typo")
+
+    with pytest.raises(NotNow):
+        intake.accept("t1", [[{**GOOD, "account": "shop"}, GOOD]], {})
+    assert stats(queue).totals["enqueued"] == 1
+
+    client.delete(Keys("shop").meta)
+    intake.accept("t1", [[{**GOOD, "account": "shop"}, GOOD]], {})
+    assert [queue.stats()[name].totals["enqueued"] for name in ("default", "shop")] == [1, 1]

@@ -209,6 +209,25 @@ async def test_a_pump_whose_redis_fails_asks_again(
         assert next(failures, None) is None
 
 
+async def test_a_pump_that_meets_damaged_keys_reports_them_and_asks_ever_more_rarely(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 100.0)
+    async with working(client, redis_url) as bench:
+        client.set(f"{KEYS.prefix}poll", "a typo")
+        pump = bench.account.pumps["poll"]
+
+        for _ in range(3):
+            assert await ended(run(bench, "poll")) is Ended.REFUSED
+        assert [event["event"] for event in logged].count("claim_refused") == 1
+        await eventually(lambda: bench.stats().damage)
+        assert "WRONGTYPE" in (bench.stats().damage or "")
+
+        client.delete(f"{KEYS.prefix}poll")
+        pump._not_before = 0.0  # its pause is over
+        assert await ended(run(bench, "poll")) is Ended.IDLE
+
+
 async def test_a_drain_waits_for_the_calls_on_the_wire(client: redis.Redis, redis_url: str) -> None:
     async with working(client, redis_url) as bench:
         await bench.api.fault({"latency": 0.2}, match={"route": "run_task"})

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from redis.exceptions import BusyLoadingError
 
 from config.settings import Settings
-from runqueue import EvictingRedis, JobState, RunQueue
+from runqueue import EvictingRedis, JobState, RunQueue, keys
+from runqueue.keys import Keys
 from runqueue.stats import AccountStats
 from tests.simulator.simulating import eventually, simulating
 from tests.valkeys import start_valkey
@@ -243,3 +244,64 @@ async def test_a_stop_while_redis_takes_no_writes_ends_and_says_which_run_ids_it
                 ]
     finally:
         server.stop()
+
+
+async def test_a_key_of_a_wrong_type_stops_its_own_account_alone(
+    client: redis.Redis, redis_url: str, logged: list[Any]
+) -> None:
+    broken = {f"shop-{number}": name for number, name in enumerate(keys.TYPES)}
+    assert {"meta", "processes", "wake:webhooks", "inbox:taken"} <= set(broken.values())
+    for account, name in broken.items():
+        key = f"{Keys(account).prefix}{name}"
+        if name == "meta":
+            client.rpush(key, "a typo")
+        else:
+            client.set(key, "a typo")
+    async with simulating() as api:
+        theirs = {
+            "api_key": "simulator-key",
+            "base_url": api.url,
+            "max_dispatches_per_second": 0,
+            "max_requests_per_second": 0,
+        }
+        chosen = settings(api.url, accounts=dict.fromkeys(broken, theirs))
+        with running(redis_url, chosen) as runtime, RunQueue(redis_url) as queue:
+            assert not runtime.why_not_ready()
+            (job,) = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x", "url": ENDLESS}}])
+
+            async def is_running() -> bool:
+                await asyncio.to_thread(runtime.pump, "submit", "default", 0)
+                return queue.get(job.job_id).state is JobState.RUNNING
+
+            await eventually(is_running)
+            await asyncio.gather(
+                *(
+                    asyncio.to_thread(runtime.pump, kind, account, 0)
+                    for account in broken
+                    for kind in runtime.accounts[account].pumps
+                ),
+                *(asyncio.to_thread(runtime.sweep, account) for account in broken),
+            )
+
+            told = {name for name, found in queue.stats().items() if found.damage}
+        assert stats(redis_url).processes == 0, "it said goodbye"
+        assert "drain_incomplete" not in [event["event"] for event in logged]
+    # The others' keys are met by what nothing here asks for.
+    assert {broken[name] for name in told} >= {"meta", "processes", "limits", "poll", "due"}
+
+
+def test_an_account_whose_keys_are_mended_is_served_without_a_restart(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.lease.BEAT_SECONDS", 0.05)
+    key = f"{Keys('shop').prefix}processes"
+    client.set(key, "a typo")
+    with (
+        running(redis_url, settings(accounts={"shop": {"api_key": "other"}})),
+        RunQueue(redis_url) as queue,
+    ):
+        assert queue.stats()["shop"].processes == 0
+
+        client.delete(key)
+
+        until(lambda: queue.stats()["shop"].processes == 1)

@@ -1,0 +1,64 @@
+"""Damage: what is wrong with the keys of one account, and not with Redis.
+
+Something else wrote there, say, or a copy was restored in part. A script that meets it stops; the
+other accounts go on. Workers report it under a key beside the set of accounts, which every reader
+of figures looks at; a report is believed for a minute and a half, and made again meanwhile.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from runqueue.keys import ACCOUNTS
+from runqueue.scripts import Call
+
+#: Seconds for which a report is believed, and between two of one worker.
+BELIEVED_SECONDS, REPORT_SECONDS = 90, 30.0
+#: Characters of a report.
+_LONGEST = 300
+#: What parsing a reply raises that is not as it should be.
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+
+
+def damage_of(error: BaseException) -> str | None:
+    """Return what an error of a script call says of the account's keys; None = it is no such error.
+
+    Redis' own trouble (memory, disk, replicas, a failover) has codes of its own.
+    """
+    if isinstance(error, _UNREADABLE):
+        # Without its words, which may quote what is stored.
+        return f"a reply cannot be read ({type(error).__name__})"
+    if type(error) is not ResponseError:
+        return None
+    words = str(error)
+    code = words.partition(" ")[0]
+    # What Lua itself raised: a number or a field that is none.
+    is_of_lua = code == "ERR" and "user_script" in words and "non local key" not in words
+    if code == "WRONGTYPE" or is_of_lua:
+        return words.partition(" script: ")[0][:_LONGEST]
+    return None
+
+
+def report_key(account: str) -> str:
+    """Return the key under which damage of an account is reported."""
+    return f"{ACCOUNTS}:damage:{account}"
+
+
+def read_reports(accounts: Sequence[str], reply: Any) -> dict[str, str]:
+    """Read what `MGET` gave for the keys of these accounts: the words by account."""
+    return {
+        account: raw.decode(errors="replace")
+        for account, raw in zip(accounts, reply, strict=True)
+        if raw is not None
+    }
+
+
+def damage_behind(error: Exception) -> str | None:
+    """Return the same of what a client raised in the place of Redis' own error."""
+    return damage_of(error.__cause__ or error)
+
+
+def told_by(call: Call[Any], words: str) -> str:
+    """Return the words of a report: which script met what."""
+    return f"{call.script.name}: {words}"
