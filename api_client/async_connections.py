@@ -106,6 +106,15 @@ class AsyncPool:
         else:
             connection.end()
 
+    def drop(self) -> None:
+        """Close the connections that wait, and those in use as soon as they are answered."""
+        for connection in self._busy:
+            connection.retire()
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.end()
+        self._idle.clear()
+
     def close(self) -> None:
         """Close every connection, those in use as well; none is lent any more."""
         self._is_closed = True

@@ -119,6 +119,10 @@ class Connection(asyncio.Protocol):
                 self._keeps = False
         return told
 
+    def retire(self) -> None:
+        """Take no request any more; the one under way is answered."""
+        self._keeps = False
+
     def end(self, error: Exception | None = None) -> None:
         """Close at once; who waits for an answer is told the error."""
         self._keeps = False

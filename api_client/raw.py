@@ -63,7 +63,7 @@ from api_client.redelivery import (
     classify_replay,
 )
 from api_client.requests import RequestFactory
-from api_client.transport import DEFAULT_TIMEOUT
+from api_client.transport import DEFAULT_TIMEOUT, AsyncTransport
 
 RunKind = Literal["task", "workflow", "login", "download_files"]
 
@@ -101,6 +101,11 @@ class RawClient:
 
     def __repr__(self) -> str:
         return f"RawClient({self.requests.base_url!r})"
+
+    def drop_connections(self) -> None:
+        """Use no connection again that there is now: see `AsyncTransport.drop_connections`."""
+        if isinstance(self._sender, AsyncTransport):
+            self._sender.drop_connections()
 
     async def submit(
         self,
