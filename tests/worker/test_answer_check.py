@@ -9,17 +9,22 @@ from runqueue import JobState
 from runqueue.request_checks import RequestChecks
 from runqueue.requests import MODELS
 from runqueue.spec import JobSpec
-from tests.real.request_kinds import ALL, PARAMETERS, RequestKind, filled
+from tests.real.request_kinds import ALL, PARAMETERS, filled
 from tests.worker.searching import (
+    MADE,
+    SOON,
     SUBMISSION,
+    control,
     flow,
     look,
     no_waiting,
+    record,
     settled,
     task,
     task_v2,
 )
-from tests.worker.working import Bench, working
+from tests.worker.working import KEYS, Bench, working
+from worker.search import SearchNote
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
@@ -172,7 +177,7 @@ async def test_an_answer_that_shows_no_request_is_the_job_s_own(
 async def test_no_connection_is_used_again_after_another_request_s_answer(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with working(client, redis_url, transport={"idle_limit": 600}) as bench:
         await submit(bench, task(prompt="one"))
         await answer_with(bench, await stranger(bench, task(prompt="other")))
         opened: list[str] = []
@@ -203,11 +208,12 @@ async def test_every_kind_of_request_is_recognised_in_its_own_answer(
         simulator={"version": version},
         settings={"correlation": correlation},
     ) as bench:
+        workflows = {declares: await workflow_of(bench, declares) for declares in (False, True)}
         models: Any = MODELS
         jobs = [
             JobSpec.of(
                 models[kind.kind].model_validate(
-                    filled(kind.body, f"token{number}", await workflow_of(bench, kind))
+                    filled(kind.body, f"token{number}", workflows[kind.declares])
                 ),
                 checks=RequestChecks.PASS,
             )
@@ -215,18 +221,71 @@ async def test_every_kind_of_request_is_recognised_in_its_own_answer(
             for kind in ALL
         ]
         job_ids = [job.job_id for job in bench.queue.enqueue_many(jobs)]
-        await bench.one_pass("submit", want=len(job_ids))
+        # A worker that had no time may give jobs back, which were not sent.
+        while JobState.READY in {bench.job(job_id).state for job_id in job_ids}:
+            await bench.one_pass("submit", want=len(job_ids))
 
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
 
 
-async def workflow_of(bench: Bench, kind: RequestKind) -> str:
-    """Make the workflow that a kind of request runs."""
+async def workflow_of(bench: Bench, declares: bool) -> str:
+    """Make a workflow, which declares `PARAMETERS` or nothing."""
     parameters = [{"parameter_type": "workflow", **one} for one in PARAMETERS]
     definition = {
-        "parameters": parameters if kind.declares else [],
+        "parameters": parameters if declares else [],
         "blocks": [{"block_type": "wait", "label": "wait", "wait_sec": 1}],
     }
-    body = {"json_definition": {"title": kind.name, "workflow_definition": definition}}
+    body = {"json_definition": {"title": "waits", "workflow_definition": definition}}
     made = await bench.api.post("/v1/workflows", body)
     return str(made["workflow_permanent_id"])
+
+
+async def exchanged(bench: Bench, request: Any) -> tuple[str, str, str, str]:
+    """Give one job the answer of another, equal one, whose own is lost, and that has no other.
+
+    Returns:
+        The job that has the other's run, the other, the run that has no owner, and that run.
+    """
+    await bench.api.fault(MADE, match=SUBMISSION, times=1)
+    [other] = await submit(bench, request)
+    [taken] = [run["run_id"] for run in await bench.runs()]
+    answer = await bench.api.get(f"/v1/runs/{taken}")
+    answer["run_request"] |= {"title": None, "run_metadata": None}
+    await answer_with(bench, answer)
+    [job_id] = await submit(bench, request)
+    assert (bench.job(job_id).run_id, bench.job(other).state) == (taken, JobState.UNCONFIRMED)
+    [free] = {run["run_id"] for run in await bench.runs()} - {taken}
+    return job_id, other, free, taken
+
+
+@pytest.mark.parametrize("request_of", [task(), flow()], ids=["title", "tag"])
+async def test_equal_jobs_of_which_one_was_given_the_other_s_answer_are_not_submitted_again(
+    client: redis.Redis, redis_url: str, request_of: Any
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id, other, free, taken = await exchanged(bench, request_of)
+        await control(bench, request_of)
+
+        await look(bench, 3)
+        await bench.one_pass("submit")
+
+        assert (bench.job(job_id).run_id, bench.job(other).run_id) == (free, taken)
+        assert settled(bench, job_id, other) == [JobState.RUNNING, JobState.RUNNING]
+        assert await bench.submissions() == 3
+
+
+async def test_a_job_whose_run_ended_as_an_equal_one_s_stays_unconfirmed_and_is_not_made_again(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        job_id, other, _, taken = await exchanged(bench, task())
+        await bench.api.post(f"/v1/runs/{taken}/cancel")
+        client.zadd(f"{KEYS.prefix}poll", {job_id: 0})
+        await bench.one_pass("poll")
+        assert bench.job(job_id).state is JobState.CANCELED
+        await control(bench, task())
+
+        await look(bench, 3)
+
+        assert bench.job(other).state is JobState.UNCONFIRMED
+        assert record(bench, other, "search_note") == SearchNote.TAKEN
