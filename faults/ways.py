@@ -26,6 +26,7 @@ class Way:
         cut_after: bytes of a connection after which it is cut; None = never.
         cut: how.
         rewrite: a text and what takes its place; equally long, since lengths were announced.
+        again: seconds after which an answer about a run comes once more; None = it does not.
         met: pieces to which any of this was done.
     """
 
@@ -35,6 +36,7 @@ class Way:
     cut_after: int | None = None
     cut: Cut = "rst"
     rewrite: tuple[bytes, bytes] | None = None
+    again: float | None = None
     met: int = 0
 
 
@@ -91,5 +93,13 @@ class Link:
                 await asyncio.sleep(1 / way.rate)
         else:
             sink.write(data)
+        if way.again is not None and data.startswith(b"HTTP/1.1 200") and b'"run_request"' in data:
+            way.met += 1
+            asyncio.get_running_loop().call_later(way.again, _write, sink, data)
         await sink.drain()
         return True
+
+
+def _write(sink: asyncio.StreamWriter, data: bytes) -> None:
+    if not sink.is_closing():
+        sink.write(data)

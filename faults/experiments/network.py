@@ -127,6 +127,26 @@ def _lose(lab: Lab, jobs: int, worker: Worker, way: Way, cut_after: int) -> None
 
 
 @experiment(
+    "answers of the API that come twice",
+    "each answer about a run comes once more, 2 ms later, on its way to the only worker",
+    jobs=200,
+    simulator=_RUNS,
+)
+def answers_twice(lab: Lab, jobs: int) -> None:
+    """The second one is nobody's, even where the next request is waiting for its own."""
+    worker = lab.worker()
+    way = worker.api.down
+    way.again = 0.002
+    worker.start()
+    lab.hand_in(jobs)
+    lab.settle()
+    taken = worker.words("answer_of_another_request")
+    lab.note(f"{way.met} came twice; {taken} met the next submission, and were told")
+    lab.expect(way.met >= jobs, f"only {way.met} answers came twice")
+    _all_completed(lab, jobs)
+
+
+@experiment(
     "connections to the API refused",
     "nobody listens there for 5 s",
     jobs=40,
