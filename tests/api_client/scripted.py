@@ -99,6 +99,12 @@ def _written(form: Form, number: int) -> bytes:
 class ScriptedServer:
     """A listening server.
 
+    Args:
+        turns: what happens to each request.
+        tls: None = plain TCP.
+        greeting: what it says to each connection before it is asked; empty = it closes it; None =
+            nothing, as it should be.
+
     Attributes:
         url: where it is.
         read: the numbers of the requests that were read, even in part, in their order.
@@ -107,6 +113,7 @@ class ScriptedServer:
 
     turns: Sequence[Turn]
     tls: ssl.SSLContext | None
+    greeting: bytes | None = None
     url: str = ""
     read: list[int] = field(default_factory=list)
     connections: int = 0
@@ -154,6 +161,10 @@ class ScriptedServer:
                 sock = self.tls.wrap_socket(sock, server_side=True)
                 with self._lock:
                     self._sockets.append(sock)
+            if self.greeting is not None:
+                sock.sendall(self.greeting)
+            if self.greeting == b"":
+                sock.shutdown(socket.SHUT_RDWR)
             while (asked := self._head(sock)) is not None:
                 number, length = asked
                 turn = self.turns[number]
@@ -210,10 +221,12 @@ class ScriptedServer:
 
 
 @contextmanager
-def scripted(*turns: Turn, tls: bool = False) -> Iterator[ScriptedServer]:
+def scripted(
+    *turns: Turn, tls: bool = False, greeting: bytes | None = None
+) -> Iterator[ScriptedServer]:
     """Have a server that gives each request the turn of its number."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = ScriptedServer(turns, server_tls() if tls else None)
+        server = ScriptedServer(turns, server_tls() if tls else None, greeting)
         scheme = "https" if tls else "http"
         server.url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.accept, args=(listener,))

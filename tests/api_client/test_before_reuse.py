@@ -5,11 +5,13 @@ and for hundreds of scripts that nobody wrote.
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from typing import Any
 
+import httpcore
 import pytest
 import uvloop
 from hypothesis import example, given, settings
@@ -17,7 +19,10 @@ from hypothesis import strategies as st
 
 from api_client import AnswerLostError, AsyncTransport, NotSentError
 from api_client.blocking import BlockingTransport
+from api_client.dialing import Dialer
+from api_client.http1 import Connection
 from api_client.messages import Request
+from api_client.network import is_quiet
 from tests.api_client.rawserver import response
 from tests.api_client.scripted import (
     POISON,
@@ -141,6 +146,62 @@ def test_a_server_that_closes_after_each_answer_is_asked_over_new_connections(
 ) -> None:
     with scripted(*[Turn(after=After.CLOSE)] * 10, tls=tls) as server:
         assert client(server, _trusting()) == [f"answer-{number}" for number in range(10)]
+
+
+@pytest.fixture
+def slow_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a server says to a new connection arrive before anything is written to it."""
+    dial, connect = Dialer.dial, httpcore.SyncBackend.connect_tcp
+
+    async def dialed(self: Dialer, origin: str) -> Connection:
+        connection = await dial(self, origin)
+        if connection.is_usable:
+            wait_readable(connection._transport.get_extra_info("socket").fileno())
+        return connection
+
+    def connected(*args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+        stream = connect(*args, **kwargs)
+        wait_readable(stream.get_extra_info("socket").fileno())
+        return stream
+
+    monkeypatch.setattr(Dialer, "dial", dialed)
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connected)
+
+
+@clients
+@pytest.mark.parametrize("greeting", [POISON, b"x", b""], ids=["answer", "byte", "end"])
+def test_nothing_is_sent_to_a_server_that_speaks_or_closes_before_it_is_asked(
+    client: Client, greeting: bytes, slow_to_write: None
+) -> None:
+    with scripted(Turn(), greeting=greeting) as server:
+        assert client(server, _trusting()) == ["not sent"]
+    assert server.read == []
+
+
+def test_a_socket_that_was_reset_is_not_quiet() -> None:
+    with scripted(Turn(after=After.RESET)) as server:
+        port = int(server.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            assert is_quiet(sock)
+            sock.settimeout(LIMIT)
+            sock.sendall(b"POST / HTTP/1.1\r\nx-number: 0\r\ncontent-length: 0\r\n\r\n")
+            assert sock.recv(1000).endswith(b"answer-0")
+            server.after()
+            wait_readable(sock.fileno())
+            assert not is_quiet(sock)
+
+
+@pytest.mark.parametrize(("turns", "seconds"), [(8, LIMIT), (10**9, 1.0)])
+async def test_a_connection_whose_bytes_the_loop_cannot_come_to_read_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, turns: int, seconds: float
+) -> None:
+    monkeypatch.setattr("api_client.async_connections._TURNS", turns)
+    monkeypatch.setattr(Connection, "has_unread", True)
+    with scripted(Turn()) as server:
+        async with AsyncTransport(connect_timeout=seconds) as transport:
+            with pytest.raises(NotSentError):
+                await transport.exchange(_request(server, 0))
+    assert server.read == []
 
 
 TURNS = st.builds(
