@@ -15,6 +15,10 @@ from api_client.http1 import Connection
 #: Seconds. A limit from here on ends at the next whole second of the loop's clock.
 COARSE = 5.0
 
+#: Turns of the loop in which it reads what lies in a socket: one to see it, one to read it, and
+#: some for what comes meanwhile.
+_TURNS = 8
+
 #: Seconds. A loop's clock may say a moment less than the time that a timer was set to.
 _EARLY = 0.01
 
@@ -43,7 +47,13 @@ class AsyncPool:
 
     def take(self, origin: str) -> Connection | None:
         """Return a connection that can be had at once, or None: then `lend` is to be awaited."""
-        return self._used_before(origin) if self._places is None else None
+        idle = self._idle.get(origin)
+        if not idle or self._places is not None:
+            return None
+        connection = idle[-1]  # the last one used: those before it have been idle longer
+        if not self._may_be_used(connection) or connection.has_unread:
+            return None
+        return self._used(idle.pop())
 
     async def lend(self, origin: str, seconds: float | None) -> Connection:
         """Wait for a place, and connect if need be.
@@ -58,10 +68,10 @@ class AsyncPool:
         try:
             async with asyncio.timeout(seconds):
                 if self._places is None:
-                    return await self._dialed(origin)
+                    return await self._kept(origin) or await self._dialed(origin)
                 await self._places.acquire()
                 try:
-                    return self._used_before(origin) or await self._dialed(origin)
+                    return await self._kept(origin) or await self._dialed(origin)
                 except BaseException:
                     self._places.release()
                     raise
@@ -96,6 +106,15 @@ class AsyncPool:
         else:
             connection.end()
 
+    def drop(self) -> None:
+        """Close the connections that wait, and those in use as soon as they are answered."""
+        for connection in self._busy:
+            connection.retire()
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.end()
+        self._idle.clear()
+
     def close(self) -> None:
         """Close every connection, those in use as well; none is lent any more."""
         self._is_closed = True
@@ -107,11 +126,13 @@ class AsyncPool:
         self._busy.clear()
         self._idle.clear()
 
-    def _used_before(self, origin: str) -> Connection | None:
-        idle = self._idle.get(origin)
-        while idle:
-            connection = idle.pop()  # the last one used: those before it have been idle longer
-            if connection.is_usable and monotonic() - connection.idle_since <= self._idle_limit:
+    def _may_be_used(self, connection: Connection) -> bool:
+        return connection.is_usable and monotonic() - connection.idle_since <= self._idle_limit
+
+    async def _kept(self, origin: str) -> Connection | None:
+        while idle := self._idle.get(origin):
+            connection = idle.pop()
+            if self._may_be_used(connection) and await self._is_quiet(connection):
                 return self._used(connection)
             connection.end()
         return None
@@ -119,16 +140,31 @@ class AsyncPool:
     async def _dialed(self, origin: str) -> Connection:
         self._check_open()  # it may have waited for its place
         connection = await self._dialer.dial(origin)
-        try:
+        # A server may close, or say something, before it is asked. What is written to such a
+        # connection answers nobody: its end has been told already.
+        if not await self._is_quiet(connection):
+            connection.end()
             self._check_open()
-            # A server may close, or say something, before it is asked. What is written to such a
-            # connection answers nobody: its end has been told already.
-            if not connection.is_usable:
-                raise ConnectionResetError("closed before it was asked")
-        except ConnectionError:
+            raise ConnectionResetError("closed before it was asked")
+        return self._used(connection)
+
+    async def _is_quiet(self, connection: Connection) -> bool:
+        """Say whether a connection is open, with nothing in it that was not asked for.
+
+        The loop may have been busy with other things since it came: it would be read as the answer
+        to the next request, or that would be lost where it was never sent.
+        """
+        try:
+            for _ in range(_TURNS):
+                if self._is_closed or not connection.is_usable:
+                    return False
+                if not connection.has_unread:
+                    return True
+                await asyncio.sleep(0)
+        except BaseException:
             connection.end()
             raise
-        return self._used(connection)
+        return False
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -2,10 +2,12 @@
 
 The parser is httptools' (llhttp, which Node.js reads HTTP with). No bytes are taken for an answer
 but those that come between a request and the end of its answer: what a server sends too much, or
-late, ends the connection, so that it cannot be read as the answer to the next request.
+late, ends the connection, so that it cannot be read as the answer to the next request. What the
+loop has not come to read yet is seen by `has_unread`.
 """
 
 import asyncio
+import select
 from typing import cast
 
 import httptools
@@ -53,6 +55,7 @@ class Connection(asyncio.Protocol):
         "_request",
         "_told",
         "_transport",
+        "_unread",
         "due",
         "idle_since",
         "origin",
@@ -64,6 +67,7 @@ class Connection(asyncio.Protocol):
     _request: Request
     _told: "asyncio.Future[Answer] | None"
     _transport: asyncio.Transport
+    _unread: select.poll
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_body_bytes: int) -> None:
         self._loop = loop
@@ -79,6 +83,15 @@ class Connection(asyncio.Protocol):
         """Say whether a request may be sent over it: it is open, and nobody waits for an answer."""
         # Between the server's end and `connection_lost` it is closing: what is written is dropped.
         return self._keeps and self._told is None and not self._transport.is_closing()
+
+    @property
+    def has_unread(self) -> bool:
+        """Say whether something lies in the socket that the loop has not read: bytes, or the end.
+
+        Over TLS it may be what TLS says for itself, a session ticket; the loop has to read it to
+        tell. Only for a connection that is usable.
+        """
+        return bool(self._unread.poll(0))
 
     def ask(self, request: Request, head: bytes) -> "asyncio.Future[Answer]":
         """Write a request, and return what will be told its answer.
@@ -106,6 +119,10 @@ class Connection(asyncio.Protocol):
                 self._keeps = False
         return told
 
+    def retire(self) -> None:
+        """Take no request any more; the one under way is answered."""
+        self._keeps = False
+
     def end(self, error: Exception | None = None) -> None:
         """Close at once; who waits for an answer is told the error."""
         self._keeps = False
@@ -118,6 +135,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._unread = select.poll()
+        self._unread.register(transport.get_extra_info("socket"), select.POLLIN)
         self._keeps = True
 
     def data_received(self, data: bytes) -> None:

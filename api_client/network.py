@@ -127,6 +127,9 @@ class Stream(httpcore.NetworkStream):
         in_flight = current.get()
         self._check_open()  # it may have been closed while this connection was being made
         sock: socket.socket = self._inner.get_extra_info("socket")
+        # Once more, as near to the writing as can be: it may have come since this was lent.
+        if not in_flight.begun and not is_quiet(sock):
+            raise ConnectionResetError("closed before it was asked")
         rest = memoryview(buffer)
         while rest:  # httpcore's own loop gives the whole time to each piece
             sock.settimeout(in_flight.left(timeout))
@@ -148,3 +151,19 @@ class Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+
+def is_quiet(sock: socket.socket) -> bool:
+    """Say whether a connection is open, with nothing in it that was not asked for.
+
+    It is looked into through TLS, whose own words (session tickets) are read by that. One that is
+    not quiet is not to be used: a byte of it may be gone.
+    """
+    sock.settimeout(0)
+    try:
+        sock.recv(1)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        return False
+    return False

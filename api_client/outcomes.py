@@ -100,6 +100,7 @@ class Submission:
         hints_at_run: refused because something that serves one run has served one: that of an
             earlier submission of the same request, if its answer was lost.
         body: the answer as it came.
+        shown: the answer's JSON, when accepted.
     """
 
     outcome: SubmissionClass
@@ -114,6 +115,7 @@ class Submission:
     is_of_request: bool = False
     hints_at_run: bool = False
     body: bytes = field(default=b"", repr=False)
+    shown: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def with_key_check(self, allowed: bool | None) -> Self:
         """Settle a 401 or 403: a read that the same key is allowed makes it this request's fault.
@@ -228,6 +230,7 @@ def _accepted(status: int, body: bytes, parsed: Any, headers: Mapping[str, str])
         status_code=status,
         server_date=server_date(headers),
         body=body,
+        shown=parsed,
     )
 
 

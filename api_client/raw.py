@@ -10,6 +10,7 @@ returns, and what to do about it is the caller's to decide.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import Any, Final, Literal, TypeVar, cast
 
 import httpx
@@ -63,7 +64,7 @@ from api_client.redelivery import (
     classify_replay,
 )
 from api_client.requests import RequestFactory
-from api_client.transport import DEFAULT_TIMEOUT
+from api_client.transport import DEFAULT_TIMEOUT, AsyncTransport
 
 RunKind = Literal["task", "workflow", "login", "download_files"]
 
@@ -98,9 +99,15 @@ class RawClient:
     def __init__(self, base_url: str, api_key: str, transport: httpx.AsyncBaseTransport) -> None:
         self.requests = RequestFactory(base_url, api_key)
         self._sender = async_sender(transport)
+        self._keeps_ids = True
 
     def __repr__(self) -> str:
         return f"RawClient({self.requests.base_url!r})"
+
+    def drop_connections(self) -> None:
+        """Use no connection again that there is now: see `AsyncTransport.drop_connections`."""
+        if isinstance(self._sender, AsyncTransport):
+            self._sender.drop_connections()
 
     async def submit(
         self,
@@ -136,9 +143,28 @@ class RawClient:
     async def get_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> RunReading:
         """Read one run; `timeout` in seconds for all of it.
 
+        An answer that names another run is trouble, and the connections there are are given up:
+        it was another call's. Where the same other id comes a second time, over a new connection,
+        it is how this server calls the run.
+
         Raises:
             ValueError: the run id is empty.
         """
+        start = monotonic()
+        reading = await self._get_run(run_id, timeout)
+        if not self._keeps_ids or not _names_another(reading, run_id):
+            return reading
+        self.drop_connections()
+        again = await self._get_run(run_id, timeout - (monotonic() - start))
+        if not _names_another(again, run_id):
+            return again
+        if again.run_id == reading.run_id:
+            self._keeps_ids = False
+            return again
+        words = "the answer was about another run"
+        return RunReading(ReadClass.TROUBLE, detail=words, status_code=again.status_code)
+
+    async def _get_run(self, run_id: str, timeout: float) -> RunReading:
         request = self.requests.get(run_path(run_id), timeout=timeout)
         try:
             answer = await send(self._sender, request)
@@ -303,3 +329,7 @@ class RawClient:
             return outcome
         detail = self.requests.without_key(outcome.detail)
         return outcome if detail == outcome.detail else replace(outcome, detail=detail)
+
+
+def _names_another(reading: RunReading, run_id: str) -> bool:
+    return reading.run_id is not None and reading.run_id != run_id

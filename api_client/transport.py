@@ -167,6 +167,15 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             left.pool.close()
         return opened
 
+    def drop_connections(self) -> None:
+        """Use no connection again that there is now; requests under way are answered over theirs.
+
+        For whoever was given an answer that is not its own: the next one over that connection may
+        be another's as well.
+        """
+        if self._opened is not None:
+            self._opened.pool.drop()
+
     async def aclose(self) -> None:
         """Close every connection; a request made afterwards raises `NotSentError`."""
         self._closed = True

@@ -192,17 +192,19 @@ def read_requests(
 
 
 def mark_running(
-    account: str, items: Sequence[Accepted], *, guess: bool = False
+    account: str, items: Sequence[Accepted], *, guess: bool = False, marked: bool = False
 ) -> Call[list[int]]:
     """Record runs: 1 adopted, 0 known already, 2 a stray, 3 another job's, 4 a guess that failed,
-    5 adopted by correcting a guess.
+    5 adopted by correcting a guess, or another job's answer.
 
     Args:
         account: the account.
         items: the runs.
         guess: they were told by their requests only: one that does not fit is nobody's stray.
+        marked: they show the attempts' own markers, which go before what an answer said.
     """
-    return Call(load("mark_running"), account, [int(guess), *_flat(items)], _codes)
+    told = 2 if marked else int(guess)
+    return Call(load("mark_running"), account, [told, *_flat(items)], _codes)
 
 
 def mark_dead(account: str, items: Sequence[Lost]) -> Call[list[int]]:

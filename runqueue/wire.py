@@ -38,6 +38,7 @@ class Post:
         content, headers, query: what is sent.
         traceparent: which trace the job belongs to; it is not sent.
         is_tagged: whether the run is to have the attempt's tag.
+        marker: what every marker in it contains; '' = there are none.
     """
 
     kind: Kind
@@ -46,6 +47,7 @@ class Post:
     query: str = field(default="", repr=False)
     traceparent: str = ""
     is_tagged: bool = False
+    marker: str = ""
 
 
 def pack(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
@@ -201,7 +203,8 @@ def submission(
     query = ""
     if envelope.get("template") is not None:
         query = f"template={'true' if envelope['template'] else 'false'}"
-    return Post(kind, content, headers, query, envelope.get("t", ""), is_tagged)
+    marker = ids.tag_value(job_id, attempt) if mark else ""
+    return Post(kind, content, headers, query, envelope.get("t", ""), is_tagged, marker)
 
 
 def with_parameter(url: str, parameter: str) -> str:

@@ -58,11 +58,18 @@ class Likeness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What comparing came to, and the names of the fields that say so."""
+    """What comparing came to, and the names of the fields that say so.
+
+    Args:
+        likeness: what it came to.
+        equal, different: fields that are equal, and that differ.
+        deciding: of those that differ, the ones that make the run another request's.
+    """
 
     likeness: Likeness
     equal: tuple[str, ...] = ()
     different: tuple[str, ...] = ()
+    deciding: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +93,14 @@ class _Fields:
     def __init__(self) -> None:
         self.equal: list[str] = []
         self.different: list[str] = []
-        self._is_other = False
+        self._deciding: list[str] = []
         self._is_open = False
 
     def strong(self, name: str, verdict: bool | None) -> None:
         """Note a field that servers show unchanged; None = it is not shown."""
         self._note(name, verdict)
-        self._is_other |= verdict is False
+        if verdict is False:
+            self._deciding.append(name)
         self._is_open |= verdict is None
 
     def weak(self, name: str, verdict: bool | None) -> None:
@@ -107,11 +115,12 @@ class _Fields:
     def result(self) -> Comparison:
         """Return what all of it says; nothing at all says nothing."""
         likeness = Likeness.EQUAL
-        if self._is_other:
+        if self._deciding:
             likeness = Likeness.DIFFERENT
         elif self._is_open or not self.equal:
             likeness = Likeness.UNSURE
-        return Comparison(likeness, tuple(self.equal), tuple(self.different))
+        names = self.equal, self.different, self._deciding
+        return Comparison(likeness, *map(tuple, names))
 
 
 def compare(kind: Kind, sent: Mapping[str, Any], run: ShownRun) -> Comparison:
@@ -124,7 +133,7 @@ def compare(kind: Kind, sent: Mapping[str, Any], run: ShownRun) -> Comparison:
     """
     run_type = run.listed.run_type
     if run_type is not None and (run_type == WORKFLOW_RUN) is not (kind != "task"):
-        return Comparison(Likeness.DIFFERENT, (), ("kind",))
+        return Comparison(Likeness.DIFFERENT, (), ("kind",), ("kind",))
     fields = _Fields()
     if run.request is None:
         _compare_unread(kind, sent, run, fields)

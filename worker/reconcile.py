@@ -99,7 +99,7 @@ class ReconcilePump(Pump):
             )
 
     async def _record(self, items: Sequence[Accepted], guess: bool = False) -> list[int]:
-        call = stages.mark_running(self.account.name, items, guess=guess)
+        call = stages.mark_running(self.account.name, items, guess=guess, marked=not guess)
         codes = await self.account.send(call)
         adopted = [item for item, code in zip(items, codes, strict=True) if code in {1, 5}]
         self.account.traces.found(adopted)

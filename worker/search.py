@@ -75,6 +75,7 @@ class SearchNote(StrEnum):
     INCOMPLETE = "the list of runs could not be read back to its claim"
     NO_CLAIM = "it is not known when it was claimed"
     NO_DATE = "the server does not date its answers"
+    TAKEN = "the run that carries its marker was recorded as another job's"
     CANDIDATES = "runs that no job owns may be its own"
     SHARED = "equal runs exist that no job owns, and others submit to this account, too"
     IN_FLIGHT = "runs that may be its own may also be of submissions under way"
@@ -147,11 +148,14 @@ class Search:
         self._runs = runs
         self._slots = slots
         self._record = record
+        #: Jobs of this pass whose runs are another job's.
+        self._taken: set[str] = set()
         #: Until when the server is believed not to filter by tags (monotonic seconds).
         self._tags_again = 0.0
 
     async def look(self, jobs: Sequence[Wanted]) -> dict[str, SearchResult]:
         """Make one pass; returns what it found out about the jobs whose runs it did not find."""
+        self._taken.clear()
         if not self._account.may_list():
             return {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
         listing = await self._runs.recent(min(job.since for job in jobs))
@@ -420,6 +424,8 @@ class Search:
     def _judge(self, job: Wanted, seen: _Seen) -> SearchResult:
         """Say what the pass tells of a job whose run was not found."""
         candidates = seen.fits.get(job.job_id, [])
+        if job.job_id in self._taken:
+            return SearchResult("unknown", SearchNote.TAKEN, _shown(candidates))
         if candidates:
             note = self._why_candidates(candidates, seen)
             return SearchResult("unknown", note, _shown(candidates))
@@ -460,6 +466,10 @@ class Search:
         pairs = sorted(pairs, key=lambda pair: pair[1].created or 0.0)
         items = [Accepted(*job.marker, run.run_id, run.status, 0) for job, run in pairs]
         codes = await self._record(items, guess)
+        if not guess:
+            self._taken |= {
+                job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code == 3
+            }
         has_run = {
             job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code in {0, 1, 5}
         }

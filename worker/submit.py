@@ -19,6 +19,7 @@ from runqueue import stages, wire
 from runqueue.items import Accepted, Answer, Claimed, GivenBack, Lost, Taken
 from runqueue.tracing import Origin, working
 from worker.account import AccountLink
+from worker.answer_check import AnswerCheck
 from worker.pump import Pump
 
 log = structlog.get_logger()
@@ -53,6 +54,7 @@ class SubmitPump(Pump):
         super().__init__(account, places)
         self._claim: _Claim | None = None
         self._round_trips: deque[float] = deque(maxlen=ROUND_TRIPS)
+        self._answers = AnswerCheck()
 
     async def take(self, want: int, tick_us: int) -> Taken:
         """Claim ready jobs.
@@ -107,7 +109,7 @@ class SubmitPump(Pump):
         if post.traceparent:
             outcome = await self._told(job, post)
         else:
-            outcome = await self._submit(post)
+            outcome = await self._submit(job, post)
         if outcome.outcome in _REFUSALS and post.is_tagged and _TAGS.search(outcome.detail):
             # The tag is ours, not the request's: it goes again without one, at no cost.
             self.account.remember_no_tags()
@@ -125,7 +127,7 @@ class SubmitPump(Pump):
         """Send the POST as a step of the job's trace."""
         origin = Origin(self.account.name, job.job_id, job.attempt, post.traceparent)
         with working("submit", "CONSUMER", origin) as step:
-            outcome = await self._submit(post)
+            outcome = await self._submit(job, post)
             step.tell(
                 runqueue__outcome=outcome.outcome.value,
                 runqueue__run_id=outcome.run_id,
@@ -135,7 +137,7 @@ class SubmitPump(Pump):
                 step.fail(outcome.outcome.value)
             return outcome
 
-    async def _submit(self, post: wire.Post) -> Submission:
+    async def _submit(self, job: Claimed, post: wire.Post) -> Submission:
         """Send the POST; being stopped in it leaves its outcome unknown."""
         try:
             with self.account.metrics.timed("submit") as timer:
@@ -145,12 +147,32 @@ class SubmitPump(Pump):
                 timer.status = outcome.status_code
         except asyncio.CancelledError:
             return Submission(SubmissionClass.UNKNOWN, detail=STOPPED)
+        if outcome.outcome is SubmissionClass.ACCEPTED:
+            return self._checked(job, post, outcome)
         if not outcome.needs_key_check:
             return outcome
         try:
             return outcome.with_key_check(await self.account.key_is_allowed())
         except asyncio.CancelledError:
             return outcome  # no run was made, that much is known
+
+    def _checked(self, job: Claimed, post: wire.Post, outcome: Submission) -> Submission:
+        """Return an accepted answer, or if it is another request's, that nothing is known."""
+        different = self._answers.differences(post, outcome)
+        if not different:
+            return outcome
+        # What came over the connection before may be off by one, and so would what comes next.
+        self.account.client.drop_connections()
+        log.error(
+            "answer_of_another_request",
+            account=self.account.name,
+            job_id=job.job_id,
+            attempt=job.attempt,
+            run_id=outcome.run_id,
+            fields=different,
+        )
+        words = f"the answer was another request's: run {outcome.run_id} ({', '.join(different)})"
+        return Submission(SubmissionClass.UNKNOWN, detail=words, status_code=outcome.status_code)
 
     def _may_send(self, job: Claimed, process: str, granted: float) -> bool:
         """Look once more before sending: lease, permit and drain."""

@@ -129,6 +129,52 @@ def _lose(lab: Lab, jobs: int, worker: Worker, way: Way, cut_after: int) -> None
 
 
 @experiment(
+    "answers of the API that come twice",
+    "each answer about a run comes once more, 2 ms later, on its way to the only worker",
+    jobs=200,
+    simulator=_RUNS,
+)
+def answers_twice(lab: Lab, jobs: int) -> None:
+    """The second one is nobody's, even where the next request is waiting for its own."""
+    worker = lab.worker()
+    way = worker.api.down
+    way.again = 0.002
+    worker.start()
+    lab.hand_in(jobs)
+    lab.settle()
+    taken = worker.words("answer_of_another_request")
+    lab.note(f"{way.met} came twice; {taken} met the next submission, and were told")
+    lab.expect(way.met >= jobs, f"only {way.met} answers came twice")
+    _all_completed(lab, jobs)
+
+
+@experiment(
+    "answers of the API to the wrong connection",
+    "of two answers about runs each goes to the other's connection, until 40 have",
+    jobs=100,
+    simulator=_RUNS,
+    settings=_PACED,
+)
+def answers_exchanged(lab: Lab, jobs: int) -> None:
+    """A job has the run that it asked for, and none is made again."""
+    worker = lab.worker()
+    way = worker.api.down
+    worker.start()
+    # What a server shows unchanged has been seen once.
+    lab.hand_in(jobs // 4, prefix="first")
+    lab.until_state("completed", jobs // 4)
+    way.exchange = True
+    lab.hand_in(jobs - jobs // 4)
+    lab.until(lambda: way.met >= 40, 60, "40 answers to be exchanged")
+    worker.api.heal()
+    lab.settle()
+    told = worker.words("answer_of_another_request")
+    lab.note(f"{way.met} exchanged; {told} of them were a submission's, and were told")
+    lab.expect(told > 0, "no submission was answered with another's answer")
+    _all_completed(lab, jobs)
+
+
+@experiment(
     "connections to the API refused",
     "nobody listens there for 5 s",
     jobs=40,

@@ -1,14 +1,16 @@
 -- use: times trust runs lists trail guesses
 -- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
--- ARGV  now_us, guess (1 = these runs were told by their requests only), then 5 a job: id, attempt, run_id,
---       run_status, poll_after_us (longer for one whose end a webhook, or a list of live runs, will tell)
+-- ARGV  now_us, how they were told (0 = by the answer to the submission, 1 = by their requests only: a guess,
+--       2 = by the attempt's own marker, which the run shows), then 5 a job: id, attempt, run_id, run_status,
+--       poll_after_us (longer for one whose end a webhook, or a list of live runs, will tell)
 -- Reply per job: 1 = adopted, 0 = known already, 2 = stray (the job has moved on, or is gone),
 --       3 = the run is another job's (a search for an equal request found it first, and it has ended): the job, if it
 --       waits for this answer, is unconfirmed now, for the other's run may be its own,
 --       4 = the job has moved on, or the run is taken, and it was only a guess: nothing came of it,
---       5 = adopted, by swapping it for a guess (lib/guesses.lua)
+--       5 = adopted, by swapping it for a guess (lib/guesses.lua), or for what an answer had given another job
+--       although the run shows this one's marker
 local reply, polls, looks = {}, {}, {}
-local is_a_guess = ARGV[2] == '1'
+local is_a_guess, by_marker = ARGV[2] == '1', ARGV[2] == '2'
 expect(PREFIX .. 'poll', 'zset')
 expect(LISTED, 'zset')
 for _, zset in ipairs({ 'stray_looks', 'unconfirmed', 'reconcile', 'cancels' }) do expect(PREFIX .. zset, 'zset') end
@@ -40,9 +42,15 @@ end
 -- The run of a job whose own answer this is, and that another job has: it changes hands, or the other's run does.
 -- Returns true if the job has a run now.
 local function swap_with(owner_id, job, attempt, run_id, run_status, poll_after)
-  if not is_guess(owner_id, run_id) then return false end
   local owner = read_job(owner_id)
-  if owner and owner.state == 'running' and owner.run_id == run_id then
+  local is_running = owner and owner.state == 'running' and owner.run_id == run_id
+  if not is_guess(owner_id, run_id) then
+    if not (by_marker and is_running) then return false end
+    -- The answer that gave it to the owner was not the owner's: it is looked for as if that had been lost.
+    local f = redis.call('HMGET', job_key(owner_id), 'taken', 'started')
+    note_guess(owner, run_id, f[1], f[2])
+  end
+  if is_running then
     take_guess(owner)
     take_on(job, attempt, run_id, run_status, poll_after, false)
     return true

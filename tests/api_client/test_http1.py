@@ -46,7 +46,7 @@ class FakeTransport(asyncio.Transport):
     """Takes what is written, and does nothing."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({"socket": 0})  # nobody looks into it
         self.aborted = False
 
     def write(self, data: Any) -> None:

@@ -341,3 +341,63 @@ async def test_a_workflow_without_an_id_is_not_asked_for() -> None:
     async with serving(answering(200)) as server, AsyncTransport() as transport:
         with pytest.raises(ValueError, match="workflow_id is empty"):
             await RawClient(server.url, KEY, transport).get_workflow("")
+
+
+def run_named(run_id: str) -> bytes:
+    return response(200, orjson.dumps({"run_id": run_id, "status": "completed"}))
+
+
+async def test_an_answer_about_another_run_is_asked_for_again_over_a_new_connection() -> None:
+    behaviour = answering_in_turn(run_named("tsk_1"), run_named("tsk_2"), run_named("tsk_1"))
+    async with serving(behaviour) as server, AsyncTransport() as transport:
+        client = RawClient(server.url, KEY, transport)
+        readings = [await client.get_run("tsk_1") for _ in range(2)]
+        assert [one.run_id for one in readings] == ["tsk_1", "tsk_1"]
+        assert [one.connection for one in server.exchanges] == [1, 1, 2]
+
+
+async def test_answers_about_two_other_runs_are_trouble() -> None:
+    behaviour = answering_in_turn(run_named("tsk_2"), run_named("tsk_3"), run_named("tsk_1"))
+    async with serving(behaviour) as server, AsyncTransport() as transport:
+        client = RawClient(server.url, KEY, transport)
+        reading = await client.get_run("tsk_1")
+        assert (reading.outcome, reading.is_over) == (ReadClass.TROUBLE, False)
+        assert reading.detail == "the answer was about another run"
+        assert (await client.get_run("tsk_1")).run_id == "tsk_1"
+
+
+async def test_a_server_that_calls_a_run_by_another_id_each_time_is_believed() -> None:
+    behaviour = answering_in_turn(run_named("wr_1"))
+    async with serving(behaviour) as server, AsyncTransport() as transport:
+        client = RawClient(server.url, KEY, transport)
+        for _ in range(3):
+            reading = await client.get_run("tsk_1")
+            assert (reading.outcome, reading.is_over) == (ReadClass.RUN, True)
+        assert len(server.exchanges) == 4
+
+
+async def test_answers_that_are_under_way_come_over_connections_that_were_given_up() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def waits(exchange: Exchange) -> bool:
+        asked.set()
+        await go_on.wait()
+        await exchange.send(run_named("tsk_1"))
+        return True
+
+    async with serving(waits) as server, AsyncTransport() as transport:
+        client = RawClient(server.url, KEY, transport)
+        client.drop_connections()  # there are none
+        slow = asyncio.create_task(client.get_run("tsk_1"))
+        await asked.wait()
+        client.drop_connections()
+        go_on.set()
+        assert (await slow).run_id == "tsk_1"
+        assert (await client.get_run("tsk_1")).run_id == "tsk_1"
+        assert [one.connection for one in server.exchanges] == [1, 2]
+
+
+async def test_a_transport_of_another_kind_has_no_connections_of_ours_to_give_up() -> None:
+    client = RawClient("http://skyvern.test", KEY, FakeTransport(answer(200, {})))
+    client.drop_connections()
+    assert (await client.get_run("tsk_1")).outcome is ReadClass.TROUBLE

@@ -184,6 +184,35 @@ def test_a_text_is_rewritten(proxy: Proxy) -> None:
         assert client.recv(100) == b"OTHER"
 
 
+def _answer(number: int) -> bytes:
+    return b'HTTP/1.1 200 OK\r\n\r\n{"run_request": %d}' % number
+
+
+def test_an_answer_about_a_run_comes_once_more(proxy: Proxy) -> None:
+    proxy.up.again = 0.01
+    with _dial(proxy) as client:
+        client.sendall(_answer(1))
+        came = b""
+        while len(came) < 2 * len(_answer(1)):
+            came += client.recv(1000)
+    assert came == _answer(1).upper() * 2
+    assert proxy.up.met == 1
+
+
+def test_two_answers_about_runs_go_to_each_other_s_connection(proxy: Proxy) -> None:
+    proxy.up.exchange = True
+    with _dial(proxy) as one, _dial(proxy) as other:
+        one.sendall(_answer(1))
+        other.sendall(_answer(2))
+        assert one.recv(1000) == _answer(2).upper()
+        assert other.recv(1000) == _answer(1).upper()
+        assert proxy.up.met == 2
+        one.sendall(_answer(3))  # nobody comes to exchange it with
+        assert one.recv(1000) == _answer(3).upper()
+        one.sendall(b"no answer")
+        assert one.recv(1000) == b"NO ANSWER"
+
+
 def test_a_trap_holds_its_pattern_until_it_is_released(proxy: Proxy, echo: _Echo) -> None:
     trap = proxy.trap("up", b"secret")
     with _dial(proxy) as client:

@@ -15,6 +15,7 @@ from runqueue import calls, stages
 from runqueue.batches import BatchRules
 from runqueue.items import Accepted, Lost, Searched, UnconfirmedPage
 from runqueue.job import JobState
+from runqueue.scripts import Call
 from tests.integration.clockwork import (
     CLAIM_AGE,
     GRACE,
@@ -796,3 +797,68 @@ def test_a_doubt_is_read_as_a_claimed_one_is(clock: Clockwork) -> None:
 
     assert from_page == claimed
     assert (from_page.on_unconfirmed, from_page.cancel) == ("park", "asked")
+
+
+# What the run itself shows goes before what an answer said.
+
+
+def marked(clock: Clockwork, *found: tuple[str, str]) -> Call[list[int]]:
+    """Record runs, (job, run), that show the markers of first attempts."""
+    items = [Accepted(job, 1, run, "created", SECOND) for job, run in found]
+    return stages.mark_running(clock.account, items, marked=True)
+
+
+def answered(clock: Clockwork, **options: Any) -> tuple[str, str]:
+    """Two jobs; the answer to the first named the run `b1` of the second, whose own was lost."""
+    a, b = clock.enqueue(2, **options)
+    assert clock.claimed(2) == [a, b]
+    clock.wait(1)
+    assert record(clock, (a, "b1")) == [1]
+    assert clock.lose(b) == 1
+    clock.wait(2)
+    return a, b
+
+
+@pytest.mark.parametrize("body", ["the same", None])
+def test_a_run_that_shows_a_job_s_marker_leaves_the_job_that_an_answer_had_given_it(
+    clock: Clockwork, body: str | None
+) -> None:
+    claimed = clock.now
+    a, b = answered(clock, **({} if body is None else {"body": body}))
+
+    assert clock.run(marked(clock, (b, "b1"))) == [5]
+
+    consistent(clock)
+    assert (clock.state(a), clock.state(b)) == ("unconfirmed", "running")
+    assert owners(clock, "b1") == [b]
+    assert clock.field(a, "claimed") == str(claimed)
+    assert clock.client.zscore(clock.key("unconfirmed"), a) == claimed + SECOND
+    # What its own run shows is found as that of a lost answer.
+    assert clock.run(marked(clock, (a, "a1"))) == [1]
+    consistent(clock)
+    assert owners(clock, "a1", "b1") == [a, b]
+    assert strays(clock) == set()
+
+
+def test_a_marker_that_comes_again_or_with_the_job_s_own_run_changes_nothing(
+    clock: Clockwork,
+) -> None:
+    a, b = answered(clock, body="the same")
+    clock.run(marked(clock, (b, "b1")))
+    before = dump(clock.client)
+
+    assert clock.run(marked(clock, (b, "b1"))) == [0]
+
+    assert dump(clock.client) == before
+    assert clock.state(a) == "unconfirmed"
+
+
+def test_a_run_that_a_job_ended_with_stays_its_own_whatever_it_shows(clock: Clockwork) -> None:
+    a, b = answered(clock, body="the same")
+    assert clock.finish(a, run_id="b1") == 1
+
+    assert clock.run(marked(clock, (b, "b1"))) == [3]
+
+    consistent(clock)
+    assert clock.state(b) == "unconfirmed"
+    assert owners(clock, "b1") == [a]

@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 
+from api_client import ListedRun
+from runqueue.requests import Kind
 from tests.real.request_kinds import HOST, PARAMETERS, filled
 from tests.real.target import Target, until
+from worker.comparison import ShownRun, compare
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -263,6 +267,7 @@ def test_the_server_shows(target: Target, declares: str, row: Row) -> None:
     expected = fill({**row.shown, **(row.old_shown if is_old else {})})
     answered = {**expected, **fill(row.answered)}
     assert _part(made["run_request"], answered) == answered
+    assert not _differences(row.path, fill(row.body), answer)
 
     def as_expected() -> bool:
         # Its steps are set a moment after the run is there.
@@ -282,6 +287,16 @@ def test_the_server_shows(target: Target, declares: str, row: Row) -> None:
     }
 
 
+def _differences(path: str, body: Mapping[str, Any], answer: httpx.Response) -> tuple[str, ...]:
+    """Return what would make the answer to a submission another request's, were it believed."""
+    kinds: dict[str, Kind] = {
+        TASKS: "task", WORKFLOWS: "workflow", LOGIN: "login", DOWNLOAD: "download_files",
+    }  # fmt: skip
+    made = answer.json()
+    listed = ListedRun(made["run_id"], made["status"], made["run_type"], None, None)
+    return compare(kinds[path], body, ShownRun(listed, made["run_request"])).deciding
+
+
 def _part(shown: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
     return {name: shown.get(name) for name in names}
 
@@ -292,7 +307,10 @@ def _finds(target: Target, key: str, run_id: str) -> bool:
 
 def test_a_task_without_url_shows_what_the_model_chose(target: Target) -> None:
     """Neither the URL nor the goal is the request's: they deny nothing."""
-    made = target.post(TASKS, {"prompt": "no url here", "title": "titled-no-url"}).json()
+    body = {"prompt": "no url here", "title": "titled-no-url"}
+    answer = target.post(TASKS, body)
+    assert not _differences(TASKS, body, answer)
+    made = answer.json()
     shown = target.run(made["run_id"])["run_request"]
     assert shown["url"]
     assert _finds(target, "titled-no-url", made["run_id"])
