@@ -11,6 +11,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from runqueue.keys import ACCOUNTS
+from runqueue.redis_errors import Cause, cause_of, code_of
 from runqueue.scripts import Call
 
 #: Seconds for which a report is believed, and between two of one worker.
@@ -29,13 +30,11 @@ def damage_of(error: BaseException) -> str | None:
     if isinstance(error, _UNREADABLE):
         # Without its words, which may quote what is stored.
         return f"a reply cannot be read ({type(error).__name__})"
-    if type(error) is not ResponseError:
+    if type(error) is not ResponseError or cause_of(error) is not Cause.CALL:
         return None
-    words = str(error)
-    code = words.partition(" ")[0]
-    # What Lua itself raised: a number or a field that is none.
-    is_of_lua = code == "ERR" and "user_script" in words and "non local key" not in words
-    if code == "WRONGTYPE" or is_of_lua:
+    code, words = code_of(error), str(error)
+    # What Lua itself raised has no code: a number or a field that is none.
+    if code == "WRONGTYPE" or (code in {"", "ERR"} and "non local key" not in words):
         return words.partition(" script: ")[0][:_LONGEST]
     return None
 
