@@ -11,104 +11,107 @@
 -- Fields of meta: run_id, replid (of the server that is known), recover_from (runs since then are listed; not there =
 -- nothing is being recovered), recover_since (when the change was noticed; not there = the clock is not sure yet),
 -- remembered (the highest claim sequence that a process saw and this server does not know).
-local MARGIN = 5500000 -- `tick_at` is half a second ahead, and five seconds are for clocks that differ
-local LONGEST_RUN = 7200000000 -- the default of RUNQUEUE_MAX_RUN_SECONDS
--- How long a recovery takes as a rule, by how much it is then said to take longer, and when a person is called.
-local TAKES, TAKES_LONGER, TOO_LONG = 80000000, 15000000, 600000000
-local FOR_A_PERSON = 3650 * DAY
+local this_server, is_known, remember_server, accept, lost_claims, hold_for_recovery, begin_recovery, call_a_person, is_trusted
+do -- of the 200 local names of a script, these are no other's
+  local MARGIN = 5500000 -- `tick_at` is half a second ahead, and five seconds are for clocks that differ
+  local LONGEST_RUN = 7200000000 -- the default of RUNQUEUE_MAX_RUN_SECONDS
+  -- How long a recovery takes as a rule, by how much it is then said to take longer, and when a person is called.
+  local TAKES, TAKES_LONGER, TOO_LONG = 80000000, 15000000, 600000000
+  local FOR_A_PERSON = 3650 * DAY
 
-local function this_server() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') end
+  function this_server() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') end
 
-local function replication() return redis.call('INFO', 'replication') end
+  local function replication() return redis.call('INFO', 'replication') end
 
-local function replication_id(info) return string.match(info, 'master_replid:(%w+)') or '' end
+  local function replication_id(info) return string.match(info, 'master_replid:(%w+)') or '' end
 
-local function is_server_of(run_id, replid)
-  local info = replication()
-  local id = replication_id(info)
-  if replid == id and id ~= '' then return true end
-  if run_id ~= this_server() then return false end
-  if id == '' then return true end -- it tells of no replication
-  if replid and not string.find(info, 'master_replid2:0+%s') then return false end
-  redis.call('HSET', META, 'replid', id)
-  return true
-end
-
-local function is_known()
-  local f = redis.call('HMGET', META, 'run_id', 'replid')
-  return is_server_of(f[1], f[2])
-end
-
-local function remember_server()
-  redis.call('HSET', META, 'run_id', this_server(), 'replid', replication_id(replication()))
-end
-
-local function accept()
-  remember_server()
-  redis.call('HDEL', META, 'remembered', 'recover_from', 'recover_since')
-end
-
-local function lost_claims(stored, remembered)
-  return 'Redis lost claims (' .. int(stored) .. ' of ' .. int(remembered) .. ' known)'
-end
-
--- Nothing but the end of the recovery, or a person, ends this hold.
-local function hold_for_recovery(what)
-  redis.call('HDEL', META, 'hold_probe')
-  redis.call('HSET', META, 'hold_person', '1', 'hold_kind', 'redis', 'hold_until', int(NOW + TAKES), 'hold_reason',
-    what .. ': the runs since then are listed before anything is submitted')
-end
-
--- What is on its way to Skyvern at this time may yet become a run: with each further change of server it is
--- waited for again, from when the clock is sure (see clock.lua).
-local function count_from_now()
-  if clock_is_stale() then
-    redis.call('HDEL', META, 'recover_since')
-  else
-    redis.call('HSET', META, 'recover_since', int(NOW))
+  local function is_server_of(run_id, replid)
+    local info = replication()
+    local id = replication_id(info)
+    if replid == id and id ~= '' then return true end
+    if run_id ~= this_server() then return false end
+    if id == '' then return true end -- it tells of no replication
+    if replid and not string.find(info, 'master_replid2:0+%s') then return false end
+    redis.call('HSET', META, 'replid', id)
+    return true
   end
-end
 
--- A server that knows of no time before (an empty one) knows nothing of what may still be running.
-local function begin_recovery(what)
-  local tick_at = not is_known() and redis.call('HGET', META, 'tick_at')
-  redis.call('HSETNX', META, 'recover_from', int(tick_at and tonumber(tick_at) - MARGIN or NOW - LONGEST_RUN))
-  count_from_now()
-  remember_server()
-  hold_for_recovery(what)
-end
+  function is_known()
+    local f = redis.call('HMGET', META, 'run_id', 'replid')
+    return is_server_of(f[1], f[2])
+  end
 
-local function call_a_person(why)
-  local reason = string.match(redis.call('HGET', META, 'hold_reason') or '', '^[^:]*')
-  redis.call('HSET', META, 'hold_kind', 'person', 'hold_until', int(NOW + FOR_A_PERSON), 'hold_reason',
-    reason .. ': ' .. why .. '; check the runs of the last minutes, then `runqueue resume`')
-end
+  function remember_server()
+    redis.call('HSET', META, 'run_id', this_server(), 'replid', replication_id(replication()))
+  end
 
-local function keep_recovering(since)
-  if not since or since > NOW then
+  function accept()
+    remember_server()
+    redis.call('HDEL', META, 'remembered', 'recover_from', 'recover_since')
+  end
+
+  function lost_claims(stored, remembered)
+    return 'Redis lost claims (' .. int(stored) .. ' of ' .. int(remembered) .. ' known)'
+  end
+
+  -- Nothing but the end of the recovery, or a person, ends this hold.
+  function hold_for_recovery(what)
+    redis.call('HDEL', META, 'hold_probe')
+    redis.call('HSET', META, 'hold_person', '1', 'hold_kind', 'redis', 'hold_until', int(NOW + TAKES), 'hold_reason',
+      what .. ': the runs since then are listed before anything is submitted')
+  end
+
+  -- What is on its way to Skyvern at this time may yet become a run: with each further change of server it is
+  -- waited for again, from when the clock is sure (see clock.lua).
+  local function count_from_now()
+    if clock_is_stale() then
+      redis.call('HDEL', META, 'recover_since')
+    else
+      redis.call('HSET', META, 'recover_since', int(NOW))
+    end
+  end
+
+  -- A server that knows of no time before (an empty one) knows nothing of what may still be running.
+  function begin_recovery(what)
+    local tick_at = not is_known() and redis.call('HGET', META, 'tick_at')
+    redis.call('HSETNX', META, 'recover_from', int(tick_at and tonumber(tick_at) - MARGIN or NOW - LONGEST_RUN))
     count_from_now()
-    since = NOW
+    remember_server()
+    hold_for_recovery(what)
   end
-  local f = redis.call('HMGET', META, 'hold_until', 'hold_kind')
-  local left = tonumber(f[1] or 0) - NOW
-  if f[2] == 'person' then return end
-  if NOW - since > TOO_LONG then
-    call_a_person('the list of runs could not be read')
-  elseif left < 0 or left > TAKES then
-    redis.call('HSET', META, 'hold_until', int(NOW + TAKES_LONGER))
-  end
-end
 
-local function is_trusted()
-  local f = redis.call('HMGET', META, 'run_id', 'replid', 'recover_from', 'recover_since')
-  if not f[1] then
-    accept()
-  elseif not is_server_of(f[1], f[2]) then
-    begin_recovery('Redis was restarted, or another server took over')
-    return false
-  elseif f[3] then
-    keep_recovering(tonumber(f[4]))
-    return false
+  function call_a_person(why)
+    local reason = string.match(redis.call('HGET', META, 'hold_reason') or '', '^[^:]*')
+    redis.call('HSET', META, 'hold_kind', 'person', 'hold_until', int(NOW + FOR_A_PERSON), 'hold_reason',
+      reason .. ': ' .. why .. '; check the runs of the last minutes, then `runqueue resume`')
   end
-  return true
+
+  local function keep_recovering(since)
+    if not since or since > NOW then
+      count_from_now()
+      since = NOW
+    end
+    local f = redis.call('HMGET', META, 'hold_until', 'hold_kind')
+    local left = tonumber(f[1] or 0) - NOW
+    if f[2] == 'person' then return end
+    if NOW - since > TOO_LONG then
+      call_a_person('the list of runs could not be read')
+    elseif left < 0 or left > TAKES then
+      redis.call('HSET', META, 'hold_until', int(NOW + TAKES_LONGER))
+    end
+  end
+
+  function is_trusted()
+    local f = redis.call('HMGET', META, 'run_id', 'replid', 'recover_from', 'recover_since')
+    if not f[1] then
+      accept()
+    elseif not is_server_of(f[1], f[2]) then
+      begin_recovery('Redis was restarted, or another server took over')
+      return false
+    elseif f[3] then
+      keep_recovering(tonumber(f[4]))
+      return false
+    end
+    return true
+  end
 end
