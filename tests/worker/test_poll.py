@@ -210,7 +210,7 @@ async def test_a_poll_that_nobody_records_comes_again_after_its_lease(
 async def begun_ago(bench: Bench, seconds: float, *, polls: int = 1) -> None:
     """Have the API show to the next polls that the run's current attempt began so long ago."""
     moment = datetime.fromtimestamp(time.time() - seconds, UTC).replace(tzinfo=None)
-    shown = {"run_id": "tsk_1", "status": "running", "started_at": moment.isoformat()}
+    shown = {"status": "running", "started_at": moment.isoformat()}
     action = {"status": 200, "body": shown}
     await bench.api.fault(action, match={"route": "get_run"}, times=polls)
 

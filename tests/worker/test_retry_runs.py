@@ -74,7 +74,7 @@ async def test_a_later_run_that_completes_completes_the_job(
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url) as bench:
-        failing: dict[str, Any] = {"status": 200, "body": {"run_id": "x", "status": "failed"}}
+        failing: dict[str, Any] = {"status": 200, "body": {"status": "failed"}}
         await bench.api.fault(failing, match={"route": "get_run"}, times=1)
         job_id = await ended(bench, "completed", retry=RETRY)
         assert bench.job(job_id).state is JobState.SCHEDULED

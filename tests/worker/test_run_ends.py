@@ -194,9 +194,10 @@ async def test_a_workflow_s_bad_end_is_recorded_once_it_can_be_no_finally_block_
 ) -> None:
     async with working(client, redis_url) as bench:
         job_id = await workflow(bench, retry={**RETRY, "retry_on": [status]})
-        await shows(bench, run(status, run_id="wr_1", ago=0), times=1)
-        await shows(bench, {"run_id": "wr_1", "status": "running"}, times=1)
-        await shows(bench, run(status, run_id="wr_1", ago=6))
+        run_id = bench.job(job_id).run_id or ""
+        await shows(bench, run(status, run_id=run_id, ago=0), times=1)
+        await shows(bench, {"run_id": run_id, "status": "running"}, times=1)
+        await shows(bench, run(status, run_id=run_id, ago=6))
 
         await poll(bench, job_id)
         assert bench.job(job_id).state is JobState.RUNNING
