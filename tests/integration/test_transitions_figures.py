@@ -238,11 +238,11 @@ def test_ten_failures_in_a_row_are_the_breaker_s(clock: Clockwork) -> None:
     assert stats(clock).hold_kind == "breaker"
 
 
-def test_claims_that_redis_lost_are_a_person_s(clock: Clockwork) -> None:
+def test_claims_that_redis_lost_are_recovered_without_a_person(clock: Clockwork) -> None:
     clock.heartbeat(first=True)
     clock.heartbeat(sequence=7)
 
-    assert stats(clock).hold_kind == "person"
+    assert stats(clock).hold_kind == "redis"
 
 
 def test_what_the_server_asked_to_wait_holds_longer_than_the_breaker_until_a_person_ends_it(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from runqueue import calls, stages
-from runqueue.items import GivenBack, Lost
+from runqueue.items import Answer, GivenBack, Lost
 from runqueue.run_limits import WORKFLOW_RUN_US
 from tests.integration.clockwork import LEASE, SECOND, Clockwork, spec
 
@@ -244,7 +244,9 @@ def test_an_acceptance_of_an_older_call_leaves_a_wait_that_the_server_asked_for(
     assert clock.claim(5).items == []
 
 
-def test_a_hold_for_a_person_outlasts_acceptances_and_further_trouble(clock: Clockwork) -> None:
+def test_a_hold_while_claims_are_recovered_outlasts_acceptances_and_further_trouble(
+    clock: Clockwork,
+) -> None:
     clock.enqueue(5)
     clock.heartbeat(first=True)
     first, second = clock.claim(2).items
@@ -252,7 +254,8 @@ def test_a_hold_for_a_person_outlasts_acceptances_and_further_trouble(clock: Clo
     clock.give_back(second.job_id, "account", reason="HTTP 402")
     assert clock.accept([first]) == [1]
     stats = clock.run(calls.stats(clock.account))
-    assert stats.hold_seconds > 86_400
+    assert stats.hold_kind == "redis"
+    assert clock.claim(5).answer is Answer.MOVED
     assert "lost claims" in str(stats.hold_reason)
 
 
