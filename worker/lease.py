@@ -120,7 +120,9 @@ class Lease:
             pause = BEAT_SECONDS
             try:
                 await self.beat()
-            except Exception as error:  # noqa: BLE001 - the next beat tries again
+            except Exception as error:  # the next beat tries again
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise  # it failed as it was canceled
                 log.warning("heartbeat_failed", account=self._account, error=str(error))
                 if damage_of(error) is None:
                     pause = AGAIN_SECONDS

@@ -179,3 +179,21 @@ async def test_a_process_that_ends_in_good_order_is_gone_from_the_queue(
 
         assert bench.stats().processes == 0
         assert bench.board("submit") == 0
+
+
+async def test_a_heartbeat_that_fails_as_it_is_canceled_is_the_last_one() -> None:
+    keeping: asyncio.Task[None]
+
+    class Canceled(Lease):
+        async def beat(self) -> None:
+            keeping.cancel()
+            raise redis.ConnectionError("closed")  # as a connection given back meanwhile
+
+    keeping = asyncio.create_task(Canceled("default", Redis(HELD).send, nothing).keep())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("worker.lease.BEAT_SECONDS", 0.0)
+        patched.setattr("worker.lease.AGAIN_SECONDS", 0.0)
+        await asyncio.wait([keeping], timeout=20)
+
+    with pytest.raises(redis.ConnectionError):
+        await keeping
