@@ -113,6 +113,7 @@ def _refusing(
         time.sleep(_REFUSED)
     lab.simulator.no_faults()
     lab.mend()
+    lab.hand_in(1, prefix="after")
     lab.goes_on(AGAIN)
     lab.settle()
     told = [
