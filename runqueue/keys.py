@@ -77,9 +77,12 @@ from dataclasses import dataclass
 TYPES: Mapping[str, str] = {
     name: kind
     for kind, names in (
-        ("hash", "canceling strays stray_jobs inbox:taken clocks files limits counters meta"),
+        (
+            "hash",
+            "canceling strays stray_jobs inbox:taken clocks files limits counters listing meta",
+        ),
         ("list", "wake:webhooks wake inbox inbox:invalid"),
-        ("set", "groups"),
+        ("set", "groups dropping"),
         ("stream", "audit"),
         (
             "zset",

@@ -25,8 +25,8 @@ from tests.valkeys import start_valkey
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
-#: As many as take a worker a second or more.
-LINES = int(os.environ.get("RUNQUEUE_TEST_LINES", "30000"))
+#: As many as take a worker some seconds: it takes a second or two to end.
+LINES = int(os.environ.get("RUNQUEUE_TEST_LINES", "60000"))
 INBOX = f"{Keys('default').prefix}inbox"
 ROOT = Path(__file__).parents[2]
 QUICK = "tests.acceptance.quick_redelivery"

@@ -207,17 +207,17 @@ def test_a_user_s_run_at_and_deadline_stay_as_they_are_across_a_step_ahead(
     assert clock.client.zscore(clock.key("deadlines"), job) == deadline
 
 
-def test_a_server_that_comes_back_on_a_host_an_hour_ahead_is_trusted_after_its_workers_were_heard(
+def test_a_server_that_comes_back_on_a_host_an_hour_ahead_holds_no_account_for_that_hour(
     clock: Clockwork,
 ) -> None:
     clock.claimed()  # nothing is there to claim: the server is known
     then = stepped(clock)
-    clock.client.hset(clock.key("meta"), mapping={"run_id": "another", "known_until": then})
+    clock.another_server()
 
     now = believed(clock)
 
-    assert near(then) <= meta(clock, "moved_at") <= now
-    assert meta(clock, "hold_until") <= now + 7 * SECOND
+    assert near(then) <= meta(clock, "recover_since") <= now
+    assert meta(clock, "hold_until") <= now + 80 * SECOND
 
 
 def test_more_than_one_tick_may_set_right_what_a_step_ahead_put_off(clock: Clockwork) -> None:
