@@ -63,6 +63,8 @@ class _Worker(CeleryWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.update(without_gossip=True, without_mingle=True, without_heartbeat=True)
+        if kwargs.get("queues") or kwargs.get("exclude_queues"):
+            log.warning("queues_ignored", taken_from=[STAGE_QUEUE, PRODUCER_QUEUE])
         kwargs.update(queues=None, exclude_queues=None)
         super().__init__(*args, **kwargs)
 
