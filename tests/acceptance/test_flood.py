@@ -73,6 +73,8 @@ def test_a_job_runs_to_its_end_while_thousands_of_messages_of_producers_wait(
             until(lambda: is_completed(parts, job.job_id), 60, "the job's end")
 
             assert broker.llen(PRODUCERS) > WAITING / 2
+        log = (tmp_path / "worker-1.log").read_text()
+        assert ("queues_ignored" in log) == bool(flags)
 
 
 def test_a_run_is_followed_to_its_end_while_no_message_of_a_producer_can_be_accepted(
