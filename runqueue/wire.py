@@ -105,10 +105,18 @@ def read_request(stored: bytes) -> tuple[Kind, dict[str, Any]]:
         ValueError, KeyError: it is none.
     """
     line, content = parts(stored)
-    envelope = orjson.loads(line)
-    kind = _KINDS[envelope["k"]]
+    envelope = _object(line)
+    kind = _KINDS[str(envelope["k"])]
     fields = {name: envelope[name] for name in _OUTSIDE if name in envelope}
-    return kind, fields | orjson.loads(content)
+    return kind, fields | _object(content)
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """Read a JSON object; anything else is a ValueError."""
+    parsed = orjson.loads(text)
+    if not isinstance(parsed, dict):
+        raise ValueError("expected a JSON object")  # noqa: TRY004 - as what is no JSON at all
+    return parsed
 
 
 def webhook_url(line: bytes) -> str:
@@ -172,8 +180,8 @@ def submission(
         ValueError, KeyError: the stored body is broken.
     """
     line, content = parts(stored)
-    envelope = orjson.loads(line)
-    kind = _KINDS[envelope["k"]]
+    envelope = _object(line)
+    kind = _KINDS[str(envelope["k"])]
     last: dict[str, Any] = {name: envelope[name] for name in _SPLICED if name in envelope}
     if receiver:
         last["webhook_url"] = receiver

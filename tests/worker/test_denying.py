@@ -477,15 +477,16 @@ async def test_in_an_account_that_is_shared_counting_denies_nothing(
         await stays(bench, *jobs, note=SearchNote.SHARED)
 
 
+@pytest.mark.parametrize("stored", [b"nonsense", b"[]", b"1", b'{"k":"t"}\n[]', b'{"k":[]}\n{}'])
 async def test_a_job_that_waits_with_a_broken_request_may_be_any_run_s_and_keeps_none_from_its_end(
-    client: redis.Redis, redis_url: str
+    client: redis.Redis, redis_url: str, stored: bytes
 ) -> None:
     async with working(client, redis_url, **SOON) as bench:
         broken = await lose(bench, task_v2(prompt="broken"), LOST)
         lost = await lose(bench, task_v2(prompt="lost"), LOST)
         job_id = await lose(bench, task_v2(), MADE)
         await control(bench, task_v2())
-        client.set(f"{KEYS.prefix}body:{broken}", b"nonsense")
+        client.set(f"{KEYS.prefix}body:{broken}", stored)
 
         await look(bench, 3)
         await bench.one_pass("submit")
