@@ -1,5 +1,6 @@
 """Clocks that go back, servers that forgot claims, and how the account goes on by itself."""
 
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -7,7 +8,7 @@ import pytest
 
 from runqueue import calls, items, scripts, stages
 from runqueue.items import Answer
-from tests.integration.clockwork import LEASE, SECOND, Clockwork
+from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
 
 MARGIN = 5.5
 HOUR = 3_600 * SECOND
@@ -246,6 +247,36 @@ def commands(clock: Clockwork, act: Callable[[], object]) -> int:
     return sum(
         stat["calls"] - before.get(name, {"calls": 0})["calls"] for name, stat in after.items()
     )
+
+
+@pytest.mark.parametrize("step", [12, 15.5, 17, 20])
+def test_a_step_ahead_about_as_long_as_a_lease_takes_no_live_process_s_claims(
+    clock: Clockwork, step: float
+) -> None:
+    started, seconds = time.monotonic(), 0
+
+    def report(*, first: bool = False) -> None:
+        for process in ("p1", "p2"):
+            passed = round((time.monotonic() - started + seconds) * SECOND)
+            beat = stages.heartbeat(clock.account, process, LEASE, -1, passed, first=first)
+            assert scripts.run(clock.client, beat) != -1, (process, seconds)
+            scripts.run(
+                clock.client, stages.tick(clock.account, process, 250_000, passed, woken=False)
+            )
+
+    job = clock.enqueue(1)[0]
+    report(first=True)
+    report()
+    assert len(scripts.run(clock.client, stages.claim(clock.account, "p2", "c", 1, 0)).items) == 1
+    clock.client.hincrby(clock.key("meta"), "clock_lost", round(step * SECOND))
+    for seconds in range(1, 7):
+        a_second_later(clock)
+        report()
+        sweep = stages.sweep(clock.account, "expire_leases", CLAIM_AGE, 1_000)
+        assert scripts.run(clock.client, sweep) == 0
+    assert clock.state(job) == "submitting"
+    if step > LEASE / SECOND:
+        assert abs(meta(clock, "clock_lost") - seconds * SECOND) < 2 * SECOND
 
 
 def test_a_report_that_came_late_moves_no_clock(clock: Clockwork) -> None:

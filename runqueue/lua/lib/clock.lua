@@ -13,13 +13,15 @@ local SENT_APART = 1000000
 -- What scripts write before a step ahead is believed lies as far ahead: the next poll of a run, its start, a hold's end.
 -- Once the step is made up for, these are set back by as much: fields of meta at once, entries of indexes by the next
 -- ticks, a bounded number each. An entry that lay there before comes sooner by as much, which costs a call at most. What
--- a user chose (`deadlines`, `expiring`, `due` but for the queue's own pauses) stays.
+-- a user chose (`deadlines`, `expiring`, `due` but for the queue's own pauses) stays. So do leases of processes: one
+-- that was written just before a step of its own length cannot be told from one that was written after it, its owner
+-- would be taken for dead, and the next heartbeat sets it right anyway.
 -- Field of meta: setting_back = '<by> <from> <up to> <index> <cursor>' (microseconds), while entries are to be set back.
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'moved_at', 'known_until', 'recover_from', 'recover_since',
   'list_at', 'list_until', 'list_off', 'list_reach', 'pace_at', 'suspects_until', 'run_ended', 'reads_ok',
   'reads_failing', 'reads_failed' }
-local OWN_INDEXES = { 'processes', 'readers', 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked',
-  'suspects', 'listed', 'relays', 'watches', 'callbacks', 'due' }
+local OWN_INDEXES = { 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked', 'suspects', 'listed',
+  'relays', 'watches', 'callbacks', 'due' }
 local A_STEP = 1000
 
 local function set_fields_back(key, fields, from, by)
