@@ -382,6 +382,14 @@ async def test_a_server_that_calls_each_run_by_another_id_is_believed_from_the_s
         assert len(server.exchanges) == 8
 
 
+async def test_a_task_is_read_by_the_workflow_run_beneath_it() -> None:
+    task = {"run_id": "tsk_v2_1", "status": "running", "app_url": "https://skyvern.test/runs/wr_3"}
+    async with serving(answering(200, task)) as server, AsyncTransport() as transport:
+        reading = await RawClient(server.url, KEY, transport).get_run("wr_3")
+        assert (reading.outcome, reading.run_id) == (ReadClass.RUN, "tsk_v2_1")
+        assert len(server.exchanges) == 1
+
+
 async def test_one_answer_that_is_given_for_every_run_is_never_believed() -> None:
     async with serving(answering_in_turn(run_named("tsk_9"))) as server, AsyncTransport() as sends:
         client = RawClient(server.url, KEY, sends)
