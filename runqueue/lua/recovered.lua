@@ -7,8 +7,5 @@ if f[3] ~= ARGV[2] or f[4] ~= ARGV[3] then return 0 end
 pass_when_full()
 if not is_known() then return 0 end
 redis.call('HSET', META, 'sequence', int(math.max(tonumber(f[1] or 0), tonumber(f[2] or 0))))
-redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe', 'hold_person', 'probing',
-  'asked_until', 'asked_reason', 'probe')
-accept()
-wake()
+end_recovery()
 return 1

@@ -151,7 +151,7 @@ async def test_the_server_quoting_the_key_does_not_bring_it_into_the_outcome() -
 
 
 READS: list[tuple[Behaviour, ReadClass]] = [
-    (answering(200, {"run_id": "tsk_1", "status": "running"}), ReadClass.RUN),
+    (answering(200, {"run_id": "tsk/1", "status": "running"}), ReadClass.RUN),
     (answering(200, {"status": "never_heard_of"}), ReadClass.RUN),
     (answering(200, {"status": 7}), ReadClass.TROUBLE),
     (answering(200, b"<html>"), ReadClass.TROUBLE),
@@ -366,14 +366,36 @@ async def test_answers_about_two_other_runs_are_trouble() -> None:
         assert (await client.get_run("tsk_1")).run_id == "tsk_1"
 
 
-async def test_a_server_that_calls_a_run_by_another_id_each_time_is_believed() -> None:
-    behaviour = answering_in_turn(run_named("wr_1"))
-    async with serving(behaviour) as server, AsyncTransport() as transport:
+async def test_a_server_that_calls_each_run_by_another_id_is_believed_from_the_second_on() -> None:
+    async def renames(exchange: Exchange) -> bool:
+        await exchange.send(run_named(exchange.target.replace("/v1/runs/tsk", "wr")))
+        return True
+
+    async with serving(renames) as server, AsyncTransport() as transport:
         client = RawClient(server.url, KEY, transport)
-        for _ in range(3):
+        for _ in range(2):
             reading = await client.get_run("tsk_1")
+            assert (reading.outcome, reading.is_over) == (ReadClass.TROUBLE, False)
+        for asked in ("tsk_2", "tsk_1", "tsk_3"):
+            reading = await client.get_run(asked)
             assert (reading.outcome, reading.is_over) == (ReadClass.RUN, True)
-        assert len(server.exchanges) == 4
+        assert len(server.exchanges) == 8
+
+
+async def test_a_task_is_read_by_the_workflow_run_beneath_it() -> None:
+    task = {"run_id": "tsk_v2_1", "status": "running", "app_url": "https://skyvern.test/runs/wr_3"}
+    async with serving(answering(200, task)) as server, AsyncTransport() as transport:
+        reading = await RawClient(server.url, KEY, transport).get_run("wr_3")
+        assert (reading.outcome, reading.run_id) == (ReadClass.RUN, "tsk_v2_1")
+        assert len(server.exchanges) == 1
+
+
+async def test_one_answer_that_is_given_for_every_run_is_never_believed() -> None:
+    async with serving(answering_in_turn(run_named("tsk_9"))) as server, AsyncTransport() as sends:
+        client = RawClient(server.url, KEY, sends)
+        for asked in ("tsk_1", "tsk_2", "tsk_3", "tsk_1"):
+            assert (await client.get_run(asked)).outcome is ReadClass.TROUBLE
+        assert (await client.get_run("tsk_9")).run_id == "tsk_9"
 
 
 async def test_answers_that_are_under_way_come_over_connections_that_were_given_up() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from runqueue import RunQueue, scripts, stages
+from runqueue import RunQueue, scripts, server, stages
 from runqueue.items import Answer
 from runqueue.keys import ACCOUNTS
 from runqueue.server import EmbeddedServer, ServerError, running_url
@@ -158,6 +158,27 @@ def test_after_a_stop_in_good_order_jobs_are_submitted_at_once(worked: tuple[Pat
     directory, _ = worked
     with EmbeddedServer(directory) as server:
         assert len(submitted(server.url, 10, "w3") or ()) == 1
+
+
+@pytest.mark.parametrize("remembers", [False, True])
+def test_a_worker_that_comes_back_before_the_owner_vouches_waits_only_if_it_remembers_more(
+    worked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, remembers: bool
+) -> None:
+    confirm = server._confirm
+
+    def too_late(port: int, *, is_latest: bool) -> None:
+        assert is_latest
+        with redis.Redis(port=port) as client:
+            known = 9 if remembers else 3
+            beat = stages.heartbeat("default", "w3", LEASE, known, 0, first=True)
+            assert scripts.run(client, beat) == -2
+            scripts.run(client, stages.tick("default", "w3", 250_000, 0, woken=False))
+        confirm(port, is_latest=is_latest)
+
+    monkeypatch.setattr(server, "_confirm", too_late)
+    with EmbeddedServer(worked[0]) as started:
+        jobs = submitted(started.url, 10, "w4")
+    assert jobs is None if remembers else len(jobs or ()) == 1
 
 
 def moved_in_place(directory: Path, copy: Path) -> None:

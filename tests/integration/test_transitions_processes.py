@@ -477,6 +477,26 @@ def test_an_owner_who_vouches_does_not_end_a_recovery(clock: Clockwork) -> None:
     assert not clock.claim().items, "held until the lost runs were looked for"
 
 
+def test_an_owner_who_vouches_ends_the_recovery_that_his_own_start_began(clock: Clockwork) -> None:
+    jobs = moved(clock)
+    assert clock.claim().answer is Answer.MOVED
+    assert "listed before" in hold_reason(clock)
+    assert clock.run(calls.accept_server(clock.account, is_latest=True))
+    assert clock.run(calls.stats(clock.account)).hold_reason is None
+    assert [job.job_id for job in clock.claim().items] == jobs[5:]
+
+
+def test_what_an_earlier_server_had_lost_stays_lost_though_the_next_one_vouches(
+    clock: Clockwork,
+) -> None:
+    moved(clock)
+    assert clock.claim().answer is Answer.MOVED
+    clock.another_server("1")
+    assert clock.claim().answer is Answer.MOVED
+    assert clock.run(calls.accept_server(clock.account, is_latest=True))
+    assert clock.claim().answer is Answer.MOVED
+
+
 def test_a_death_of_an_earlier_attempt_is_not_taken_back(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()

@@ -1,5 +1,6 @@
 """Clocks that go back, servers that forgot claims, and how the account goes on by itself."""
 
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -7,7 +8,7 @@ import pytest
 
 from runqueue import calls, items, scripts, stages
 from runqueue.items import Answer
-from tests.integration.clockwork import LEASE, SECOND, Clockwork
+from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
 
 MARGIN = 5.5
 HOUR = 3_600 * SECOND
@@ -61,11 +62,12 @@ def test_a_clock_set_back_twice_adds_up(clock: Clockwork) -> None:
 def test_a_clock_set_ahead_is_made_up_for_unless_another_lease_tells_that_the_time_has_passed(
     clock: Clockwork, lives: bool
 ) -> None:
-    then = server_time(clock) - HOUR
+    step = 10 * SECOND if lives else HOUR
+    then = server_time(clock) - step
     clock.client.hset(clock.key("meta"), "clock", then)
     clock.client.hset(clock.key("clocks"), "p1", f"{then} 0")
     if lives:
-        clock.client.zadd(clock.key("processes"), {"p2": then + HOUR + 60 * SECOND})
+        clock.client.zadd(clock.key("processes"), {"p2": then + LEASE})
     else:
         clock.client.zadd(clock.key("processes"), {"p1": then + LEASE})
     real_tick(clock, passed=SECOND)
@@ -74,7 +76,7 @@ def test_a_clock_set_ahead_is_made_up_for_unless_another_lease_tells_that_the_ti
     told = real_tick(clock, passed=2 * SECOND).now_us
     lost = meta(clock, "clock_lost")
     if lives:
-        assert (lost, told >= then + HOUR) == (SECOND, True), "the second is the test's own"
+        assert (lost, told >= then + step) == (SECOND, True), "the second is the test's own"
     else:
         assert told < then + 60 * SECOND
         assert -HOUR - 60 * SECOND < lost < -HOUR + 60 * SECOND
@@ -246,6 +248,54 @@ def commands(clock: Clockwork, act: Callable[[], object]) -> int:
     return sum(
         stat["calls"] - before.get(name, {"calls": 0})["calls"] for name, stat in after.items()
     )
+
+
+@pytest.mark.parametrize("begins", [False, True], ids=["", "one begins"])
+@pytest.mark.parametrize("step", [12, 15.5, 17, 20, 3_600])
+def test_a_step_ahead_takes_no_live_process_s_claims(
+    clock: Clockwork, step: float, begins: bool
+) -> None:
+    started, processes = time.monotonic(), ["p1", "p2"]
+
+    def report(seconds: int, *, first: bool = False) -> None:
+        for process in processes:
+            passed = round((time.monotonic() - started + seconds) * SECOND)
+            beat = stages.heartbeat(clock.account, process, LEASE, -1, passed, first=first)
+            assert scripts.run(clock.client, beat) != -1, (process, seconds)
+            scripts.run(
+                clock.client, stages.tick(clock.account, process, 250_000, passed, woken=False)
+            )
+
+    job = clock.enqueue(1)[0]
+    report(0, first=True)
+    report(0)
+    assert len(scripts.run(clock.client, stages.claim(clock.account, "p2", "c", 1, 0)).items) == 1
+    clock.client.hincrby(clock.key("meta"), "clock_lost", round(step * SECOND))
+    if begins:
+        both, processes = processes, ["p0"]
+        report(0, first=True)
+        processes = ["p0", *both]
+    for seconds in range(1, 7):
+        a_second_later(clock)
+        report(seconds)
+        sweep = stages.sweep(clock.account, "expire_leases", CLAIM_AGE, 1_000)
+        assert scripts.run(clock.client, sweep) == 0
+    assert clock.state(job) == "submitting"
+    if step > LEASE / SECOND:
+        assert abs(meta(clock, "clock_lost") - 6 * SECOND) < 2 * SECOND
+
+
+def test_a_process_that_begins_in_another_time_believes_it_where_nobody_else_tells(
+    clock: Clockwork,
+) -> None:
+    then = stepped(clock)  # its only process is not heard of any more
+    scripts.run(clock.client, stages.heartbeat(clock.account, "p2", LEASE, -1, 0, first=True))
+    for passed in (0, 2, 4):
+        call = stages.tick(clock.account, "p2", 250_000, passed * SECOND, woken=False)
+        told = scripts.run(clock.client, call).now_us
+        assert (meta(clock, "clock") == then) is (passed < 4)
+        clock.client.hincrby(clock.key("meta"), "clock_lost", 2 * SECOND)
+    assert told >= then + HOUR
 
 
 def test_a_report_that_came_late_moves_no_clock(clock: Clockwork) -> None:

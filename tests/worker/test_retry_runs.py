@@ -115,7 +115,7 @@ CODES = {"out_of_stock": "None is left.", "login_failed": "The login is refused.
 def out_of_stock(**more: Any) -> dict[str, Any]:
     """A GET that shows a terminated run with an error code."""
     errors = [{"error_code": "out_of_stock", "reasoning": "None left."}]
-    body = {"run_id": "x", "status": "terminated", "errors": errors, **more}
+    body = {"status": "terminated", "errors": errors, **more}
     return {"status": 200, "body": body}
 
 

@@ -23,7 +23,12 @@ NOTE = "completed: Skyvern 1.0.40 calls it failed, for its webhook was not deliv
 def run(status: str, *, ago: float = 60, **fields: Any) -> dict[str, Any]:
     """What a GET shows of a run that ended so long ago."""
     ended = datetime.fromtimestamp(time.time() - ago, UTC).replace(tzinfo=None).isoformat()
-    return {"run_id": "tsk_v2_1", "status": status, "output": None, "finished_at": ended, **fields}
+    return {"status": status, "output": None, "finished_at": ended, **fields}
+
+
+def large(bench: Bench, job_id: str, status: str) -> dict[str, Any]:
+    """What a GET shows of a job's run, with a large output."""
+    return {"run_id": bench.job(job_id).run_id, **run(status, output="x" * 20_000)}
 
 
 def lie(**fields: Any) -> dict[str, Any]:
@@ -214,7 +219,6 @@ async def test_a_workflow_s_bad_end_is_recorded_once_it_can_be_no_finally_block_
     [
         ({"status": "completed"}, JobState.COMPLETED),
         ({"status": "canceled"}, JobState.CANCELED),
-        ({"run_id": "tsk_1"}, JobState.FAILED),
         ({"finished_at": None}, JobState.FAILED),
         ({"finished_at": "soon"}, JobState.FAILED),
         ({"ago": -3600}, JobState.FAILED),
@@ -226,11 +230,22 @@ async def test_other_ends_are_recorded_at_once(
 ) -> None:
     async with working(client, redis_url) as bench:
         job_id = await workflow(bench)
-        await shows(bench, run(**{"status": "failed", "run_id": "wr_1", "ago": 0, **shown}))
+        run_id = bench.job(job_id).run_id
+        await shows(bench, run(**{"status": "failed", "run_id": run_id, "ago": 0, **shown}))
 
         await poll(bench, job_id)
 
         assert bench.job(job_id).state is state
+
+
+async def test_a_task_s_bad_end_is_recorded_at_once(client: redis.Redis, redis_url: str) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted()
+        await shows(bench, run("failed", run_id=bench.job(job_id).run_id, ago=0))
+
+        await poll(bench, job_id)
+
+        assert bench.job(job_id).state is JobState.FAILED
 
 
 @pytest.mark.parametrize(
@@ -241,7 +256,7 @@ async def test_a_run_whose_answer_is_too_large_to_be_read_ends_as_it_ended_witho
 ) -> None:
     async with working(client, redis_url, transport={"max_body_bytes": 10_000}) as bench:
         (job_id,) = await bench.submitted()
-        await shows(bench, run(status, output="x" * 20_000))
+        await shows(bench, large(bench, job_id, status))
 
         await poll(bench, job_id)
 
@@ -256,7 +271,7 @@ async def test_a_bad_end_in_an_answer_too_large_to_be_read_starts_no_second_run(
 ) -> None:
     async with working(client, redis_url, transport={"max_body_bytes": 10_000}) as bench:
         (job_id,) = await bench.submitted(retry={"max_attempts": 3})
-        await shows(bench, run("failed", output="x" * 20_000))
+        await shows(bench, large(bench, job_id, "failed"))
 
         await poll(bench, job_id)
 
@@ -268,7 +283,7 @@ async def test_a_run_that_goes_on_and_whose_answer_is_too_large_goes_on(
 ) -> None:
     async with working(client, redis_url, transport={"max_body_bytes": 10_000}) as bench:
         (job_id,) = await bench.submitted()
-        await shows(bench, run("running", output="x" * 20_000))
+        await shows(bench, large(bench, job_id, "running"))
 
         await poll(bench, job_id)
 

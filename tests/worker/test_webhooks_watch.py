@@ -228,7 +228,7 @@ async def test_an_old_server_tells_it_in_the_run(client: redis.Redis, redis_url:
             {"status": 404, "body": {"detail": "Not Found"}}, match={"route": "task"}
         )
         job_id = await ended(bench, user.url)
-        run = {"run_id": "x", "status": "failed", "output": {"a": 1}}
+        run = {"status": "failed", "output": {"a": 1}}
         said = {**run, "failure_reason": "Failed to send the webhook to https://a.test/secret"}
         await bench.api.fault({"status": 200, "body": said}, match={"route": "get_run"})
 

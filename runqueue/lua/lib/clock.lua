@@ -9,17 +9,23 @@
 -- step both show the same. Until then no report is what the next is compared with, and unless a lease tells
 -- that the time has passed, the clock that was last believed (`clock`) stays: what decides by time waits.
 local SENT_APART = 1000000
+-- A process that began in a time which nobody believed yet cannot tell of a step before it: those that were there
+-- before have so long to do so.
+local OTHERS_TELL = 3000000
+local LEASE = 15000000 -- of runqueue/looks.py
 
 -- What scripts write before a step ahead is believed lies as far ahead: the next poll of a run, its start, a hold's end.
 -- Once the step is made up for, these are set back by as much: fields of meta at once, entries of indexes by the next
 -- ticks, a bounded number each. An entry that lay there before comes sooner by as much, which costs a call at most. What
--- a user chose (`deadlines`, `expiring`, `due` but for the queue's own pauses) stays.
+-- a user chose (`deadlines`, `expiring`, `due` but for the queue's own pauses) stays. Leases of processes are cut to what
+-- they would be at most: one that was written just before a step of its own length cannot be told from one that was
+-- written after it, and set back, its owner would be taken for dead.
 -- Field of meta: setting_back = '<by> <from> <up to> <index> <cursor>' (microseconds), while entries are to be set back.
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'moved_at', 'known_until', 'recover_from', 'recover_since',
   'list_at', 'list_until', 'list_off', 'list_reach', 'pace_at', 'suspects_until', 'run_ended', 'reads_ok',
   'reads_failing', 'reads_failed' }
-local OWN_INDEXES = { 'processes', 'readers', 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked',
-  'suspects', 'listed', 'relays', 'watches', 'callbacks', 'due' }
+local OWN_INDEXES = { 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked', 'suspects', 'listed',
+  'relays', 'watches', 'callbacks', 'due' }
 local A_STEP = 1000
 
 local function set_fields_back(key, fields, from, by)
@@ -85,6 +91,14 @@ local function begin_setting_back(by, last)
   local from, up_to = int(last + by - STEP), int(NOW + by + DAY)
   set_fields_back(META, OWN_FIELDS, tonumber(from), by)
   redis.call('HSET', META, 'setting_back', table.concat({ int(by), from, up_to, '1', '(' .. from }, ' '))
+  for _, index in ipairs({ 'processes', 'readers' }) do
+    local cut = {}
+    for _, process in ipairs(redis.call('ZRANGEBYSCORE', PREFIX .. index, int(NOW + LEASE + STEP), '+inf')) do
+      cut[#cut + 1] = int(NOW + LEASE)
+      cut[#cut + 1] = process
+    end
+    in_parts('ZADD', PREFIX .. index, cut)
+  end
 end
 
 local function shift_clock(shift)
@@ -105,8 +119,9 @@ local function remember_clock(process, ...)
   end
 end
 
+-- One that lies further ahead was begun in a time that nobody believed yet, and says nothing of it.
 local function a_lease_holds()
-  return redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf') > 0
+  return redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), int((believed or NOW) + LEASE + STEP)) > 0
 end
 
 -- The report says that more time went by than its process counted. True once that is believed; a process whose
@@ -126,6 +141,13 @@ local function is_ahead(process, own, passed, ahead)
   return false
 end
 
+-- True for a process that has counted for so long only, since a time that nobody believes yet: who was there before
+-- can tell whether the clock was set meanwhile, and it itself a little later.
+local function others_may_tell(counted)
+  return counted < OTHERS_TELL and clock_is_stale()
+    and redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(believed), '+inf') > 0
+end
+
 local function set_clock(process, passed)
   NOW = NOW - behind
   local last, own = believed or 0, {}
@@ -142,9 +164,12 @@ local function set_clock(process, passed)
         shift_clock(-ahead)
         begin_setting_back(ahead, last)
       end
+    elseif others_may_tell(passed - own[2]) then
+      NOW = NOW + behind
+      return
     end
-  elseif clock_is_stale() and redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(last), '+inf') > 0 then
-    remember_clock(process, int(NOW), int(passed)) -- who was there before can tell, and it itself next time
+  elseif others_may_tell(0) then
+    remember_clock(process, int(NOW), int(passed))
     NOW = NOW + behind
     return
   end

@@ -10,8 +10,10 @@
 -- a replica, and its run_id is the same.
 -- Fields of meta: run_id, replid (of the server that is known), recover_from (runs since then are listed; not there =
 -- nothing is being recovered), recover_since (when the change was noticed; not there = the clock is not sure yet),
--- remembered (the highest claim sequence that a process saw and this server does not know).
-local this_server, is_known, remember_server, accept, lost_claims, hold_for_recovery, begin_recovery, call_a_person, is_trusted
+-- recover_run_id (the server that this began with; not there = there were more since then), remembered (the highest
+-- claim sequence that a process saw and this server does not know).
+local this_server, is_known, remember_server, accept, lost_claims, hold_for_recovery, begin_recovery, end_recovery
+local call_a_person, is_trusted
 do -- of the 200 local names of a script, these are no other's
   local MARGIN = 5500000 -- `tick_at` is half a second ahead, and five seconds are for clocks that differ
   local LONGEST_RUN = 7200000000 -- the default of RUNQUEUE_MAX_RUN_SECONDS
@@ -47,7 +49,7 @@ do -- of the 200 local names of a script, these are no other's
 
   function accept()
     remember_server()
-    redis.call('HDEL', META, 'remembered', 'recover_from', 'recover_since')
+    redis.call('HDEL', META, 'remembered', 'recover_from', 'recover_since', 'recover_run_id')
   end
 
   function lost_claims(stored, remembered)
@@ -74,10 +76,23 @@ do -- of the 200 local names of a script, these are no other's
   -- A server that knows of no time before (an empty one) knows nothing of what may still be running.
   function begin_recovery(what)
     local tick_at = not is_known() and redis.call('HGET', META, 'tick_at')
-    redis.call('HSETNX', META, 'recover_from', int(tick_at and tonumber(tick_at) - MARGIN or NOW - LONGEST_RUN))
+    local from = int(tick_at and tonumber(tick_at) - MARGIN or NOW - LONGEST_RUN)
+    if redis.call('HSETNX', META, 'recover_from', from) == 1 then
+      redis.call('HSET', META, 'recover_run_id', this_server())
+    else
+      redis.call('HDEL', META, 'recover_run_id')
+    end
     count_from_now()
     remember_server()
     hold_for_recovery(what)
+  end
+
+  -- Nothing was lost that is not known by now: submissions go on.
+  function end_recovery()
+    redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe', 'hold_person', 'probing',
+      'asked_until', 'asked_reason', 'probe')
+    accept()
+    wake()
   end
 
   function call_a_person(why)
