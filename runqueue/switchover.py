@@ -5,6 +5,9 @@ stays up as a replica, and so do the connections to it, where no write is taken 
 meets such a refusal is closed, and its call goes, like after any lost connection, over a new one:
 to where the address leads by then. Connections of the same pool that were made before are made anew
 when they are next taken, so that nobody goes on reading what the old primary knows.
+
+One that was reset is left in the same way. uvloop says so of a write in an error that is none of a
+connection, which redis-py passes on.
 """
 
 from typing import Any
@@ -64,6 +67,12 @@ class _AsyncLeaving(_Before):  # type: ignore[misc]
         if seen != self._seen:
             await self.disconnect(nowait=True)
         return await super().connect()
+
+    async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **kwargs)
+        except RuntimeError as error:  # it is disconnected by then
+            raise RedisConnectionError(f"the connection was reset: {error}") from error
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -114,14 +114,7 @@ async def _ask(kept: _Kept, call: Call[Any]) -> Any:
         raise DataError(f"{call.script.name} takes no such argument") from None
     try:
         async with asyncio.timeout(kept.seconds):
-            await _write(connection, packed)
+            await connection.send_packed_command(packed)
             return await connection.read_response()
     except TimeoutError:
         raise RedisTimeoutError("Timeout reading from Redis") from None
-
-
-async def _write(connection: AbstractConnection, packed: bytes) -> None:
-    try:
-        await connection.send_packed_command(packed)
-    except RuntimeError as error:  # uvloop's, for one that was reset while it was kept
-        raise RedisConnectionError(str(error)) from error

@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from runqueue import stages
 from runqueue.connect import async_client
 from runqueue.keys import Keys
-from runqueue.scripts import Argument, Call, Script
+from runqueue.scripts import Argument, Call, Script, run_async
 from tests.simulator.simulating import eventually
 from tests.valkeys import start_valkey
 from worker import direct
@@ -170,6 +170,26 @@ def test_a_connection_that_a_peer_reset_while_it_was_kept_is_made_anew(redis_url
             reset()
             await eventually(lambda: all(_is_closed(one) for one in kept))
             assert [await calls.run(bound("a")) for _ in range(4)] == [[""]] * 4
+
+    uvloop.run(main())
+
+
+def test_a_connection_that_is_reset_right_before_a_client_writes_is_made_anew(
+    redis_url: str,
+) -> None:
+    host, port = redis_url.split("/")[2].split(":")
+
+    async def main() -> None:
+        async with (
+            resetting(host, int(port)) as (own, reset),
+            calling(f"redis://127.0.0.1:{own}/0") as calls,
+        ):
+            for turns in (0, 1, 2, 3, 4, 5) * 5:
+                at_once = (run_async(calls.client, bound("a")) for _ in range(3))
+                assert await asyncio.gather(*at_once) == [[""]] * 3
+                reset()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
 
     uvloop.run(main())
 
