@@ -56,7 +56,17 @@ class _Leaving(_Before):  # type: ignore[misc]
             raise RedisConnectionError(f"{_WORDS}: {error}") from error
 
 
-class _AsyncLeaving(_Before):  # type: ignore[misc]
+class _AsyncWriting(_Before):  # type: ignore[misc]
+    """Put before a class of connections whose loop may be uvloop."""
+
+    async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **kwargs)
+        except RuntimeError as error:  # it is disconnected by then
+            raise RedisConnectionError(f"the connection was reset: {error}") from error
+
+
+class _AsyncLeaving(_AsyncWriting):
     """`_Leaving` for coroutines."""
 
     switchovers = _Switchovers()
@@ -67,12 +77,6 @@ class _AsyncLeaving(_Before):  # type: ignore[misc]
         if seen != self._seen:
             await self.disconnect(nowait=True)
         return await super().connect()
-
-    async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            await super().send_packed_command(*args, **kwargs)
-        except RuntimeError as error:  # it is disconnected by then
-            raise RedisConnectionError(f"the connection was reset: {error}") from error
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -92,3 +96,8 @@ def leaving(connection_class: Any) -> Any:
     mixin = _AsyncLeaving if is_async else _Leaving
     members = {"switchovers": _Switchovers()}
     return type(f"Leaving{connection_class.__name__}", (mixin, connection_class), members)
+
+
+def writing(connection_class: Any) -> Any:
+    """Return a class of coroutines' connections that tells a reset one by a ConnectionError."""
+    return type(f"Writing{connection_class.__name__}", (_AsyncWriting, connection_class), {})
