@@ -31,6 +31,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from runqueue.addresses import Place
+from runqueue.switchover import writing
 
 ClusterNode: Any = _ClusterNode  # it has no types
 #: Seconds to connect to a node: several may have to be tried in the 5 s that a producer waits.
@@ -184,6 +185,11 @@ class AsyncClusterClient(redis.asyncio.RedisCluster):
             **{**options, "socket_connect_timeout": _CONNECT_TIMEOUT, **own},
         )
         self._named = dict(self.nodes_manager.startup_nodes)
+        # redis-py takes no class of connections here. Nodes that it learns of are made from this.
+        kind = writing(self.connection_kwargs["connection_class"])
+        self.connection_kwargs["connection_class"] = kind
+        for node in self._named.values():
+            node.connection_class = kind
         # redis-py's fails where there is no connection left, and the plain client waits for one.
         self._places = asyncio.Semaphore(_CONNECTIONS)
 

@@ -167,7 +167,7 @@ def _refusal(error: ResponseError, url: str) -> RunQueueError:
         return BatchNotFound(message.split()[1])
     if code == "EXPIRED":
         return BatchExpired(message.split()[1])
-    if cause_of(error) is Cause.CALL:
+    if cause_of(error) in {Cause.CALL, Cause.DATA}:
         return RunQueueError(f"Redis refused the command: {message}")
     # Whatever else it says: it takes no such call just now.
     return QueueUnavailable(url, message)

@@ -11,15 +11,13 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from runqueue.keys import ACCOUNTS
-from runqueue.redis_errors import Cause, cause_of, code_of
+from runqueue.redis_errors import Cause, cause_of
 from runqueue.scripts import Call
 
 #: Seconds for which a report is believed, and between two of one worker.
 BELIEVED_SECONDS, REPORT_SECONDS = 90, 30.0
 #: Characters of a report.
 _LONGEST = 300
-#: What parsing a reply raises that is not as it should be.
-_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 
 
 def damage_of(error: BaseException) -> str | None:
@@ -27,16 +25,12 @@ def damage_of(error: BaseException) -> str | None:
 
     Redis' own trouble (memory, disk, replicas, a failover) has codes of its own.
     """
-    if isinstance(error, _UNREADABLE):
+    if cause_of(error) is not Cause.DATA:
+        return None
+    if not isinstance(error, ResponseError):
         # Without its words, which may quote what is stored.
         return f"a reply cannot be read ({type(error).__name__})"
-    if type(error) is not ResponseError or cause_of(error) is not Cause.CALL:
-        return None
-    code, words = code_of(error), str(error)
-    # What Lua itself raised has no code: a number or a field that is none.
-    if code == "WRONGTYPE" or (code in {"", "ERR"} and "non local key" not in words):
-        return words.partition(" script: ")[0][:_LONGEST]
-    return None
+    return str(error).partition(" script: ")[0][:_LONGEST]
 
 
 def report_key(account: str) -> str:

@@ -2,6 +2,7 @@
 
 Only errors that are known to be about the call itself end it; whatever else a server may say is
 trouble that passes, and an answer that is thrown away for it may be the only one that names a run.
+Damaged keys are mended by a person while the processes run, so a call that met them may go again.
 """
 
 import re
@@ -9,17 +10,19 @@ from enum import StrEnum
 
 from redis.exceptions import DataError, MasterDownError, ReadOnlyError, RedisError, ResponseError
 
-#: Codes of errors that another try of the same call meets again: a key is of another type, or the
-#: script says that its batch takes no more jobs, or that a newer version wrote here.
-_OF_THE_CALL = frozenset({"WRONGTYPE", "NOBATCH", "SEALED", "EXPIRED", "NEWER"})
+#: Codes of errors that another try of the same call meets again: the script says that its batch
+#: takes no more jobs, or that a newer version wrote here.
+_OF_THE_CALL = frozenset({"NOBATCH", "SEALED", "EXPIRED", "NEWER"})
 #: Codes of errors that every write meets just now (those that redis-py has a class for are known by
 #: it): the disk or the replicas are away, or a script runs for too long.
 _OF_THE_SERVER = frozenset({"MISCONF", "NOREPLICAS", "BUSY", "UNKILLABLE", "UNBLOCKED", "OOM"})
 _OF_A_REPLICA = frozenset({"READONLY", "MASTERDOWN"})
 #: How Redis 6.2 wraps the error of a command in a script: "ERR Error running script …: -OOM …".
 _WRAPPED = re.compile(r": -([A-Z]{2,}) ")
-#: What every error names that a script ran into.
-_IN_A_SCRIPT = "user_script"
+#: What every error names that a script ran into, and what one that asked the wrong node says.
+_IN_A_SCRIPT, _NOT_THERE = "user_script", "non local key"
+#: What parsing a reply raises that is not as it should be.
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 
 
 class Cause(StrEnum):
@@ -27,27 +30,33 @@ class Cause(StrEnum):
 
     #: The call itself: sent again it fails again.
     CALL = "call"
+    #: What is stored: the call fails until somebody mends the keys of its account.
+    DATA = "data"
     #: Redis, or the way to it: other calls fail as well, and this one is taken later.
     SERVER = "server"
     #: An answer that is not known; other calls may be taken.
     UNKNOWN = "unknown"
 
 
-def cause_of(error: Exception) -> Cause:
-    """Return why a call was not taken, from what redis-py raised for it."""
+def cause_of(error: BaseException) -> Cause:
+    """Return why a call was not taken, from what was raised for it."""
     if type(error) is ResponseError:
         return _cause_of_code(code_of(error), str(error))
-    if isinstance(error, DataError) or not isinstance(error, RedisError | OSError):
-        return Cause.CALL  # it could not even be written, or its answer not be read
-    return Cause.SERVER
+    if isinstance(error, DataError | UnicodeEncodeError):
+        return Cause.CALL  # it could not even be written
+    if isinstance(error, RedisError | OSError):
+        return Cause.SERVER
+    return Cause.DATA if isinstance(error, _UNREADABLE) else Cause.UNKNOWN
 
 
 def _cause_of_code(code: str, message: str) -> Cause:
     if code in _OF_THE_SERVER or code in _OF_A_REPLICA:
         return Cause.SERVER
-    if code in _OF_THE_CALL or (code in {"", "ERR"} and _IN_A_SCRIPT in message):
+    if code in _OF_THE_CALL:
         return Cause.CALL
-    return Cause.UNKNOWN
+    # What Lua itself raised has no code: a number or a field that is none.
+    is_raised = code in {"", "ERR"} and _IN_A_SCRIPT in message and _NOT_THERE not in message
+    return Cause.DATA if code == "WRONGTYPE" or is_raised else Cause.UNKNOWN
 
 
 def code_of(error: ResponseError) -> str:

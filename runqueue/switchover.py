@@ -5,6 +5,9 @@ stays up as a replica, and so do the connections to it, where no write is taken 
 meets such a refusal is closed, and its call goes, like after any lost connection, over a new one:
 to where the address leads by then. Connections of the same pool that were made before are made anew
 when they are next taken, so that nobody goes on reading what the old primary knows.
+
+One that was reset is left in the same way. uvloop says so of a write in an error that is none of a
+connection, which redis-py passes on.
 """
 
 from typing import Any
@@ -53,7 +56,17 @@ class _Leaving(_Before):  # type: ignore[misc]
             raise RedisConnectionError(f"{_WORDS}: {error}") from error
 
 
-class _AsyncLeaving(_Before):  # type: ignore[misc]
+class _AsyncWriting(_Before):  # type: ignore[misc]
+    """Put before a class of connections whose loop may be uvloop."""
+
+    async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **kwargs)
+        except RuntimeError as error:  # it is disconnected by then
+            raise RedisConnectionError(f"the connection was reset: {error}") from error
+
+
+class _AsyncLeaving(_AsyncWriting):
     """`_Leaving` for coroutines."""
 
     switchovers = _Switchovers()
@@ -83,3 +96,8 @@ def leaving(connection_class: Any) -> Any:
     mixin = _AsyncLeaving if is_async else _Leaving
     members = {"switchovers": _Switchovers()}
     return type(f"Leaving{connection_class.__name__}", (mixin, connection_class), members)
+
+
+def writing(connection_class: Any) -> Any:
+    """Return a class of coroutines' connections that tells a reset one by a ConnectionError."""
+    return type(f"Writing{connection_class.__name__}", (_AsyncWriting, connection_class), {})

@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 import structlog
+from celery.worker import state
 from kombu.transport import redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -29,30 +30,54 @@ log = structlog.get_logger()
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 #: Seconds until a broker that refused to give a message is asked again.
 PAUSE_SECONDS = 1.0
-#: Tries to note that a message is worked on: about as long as the broker keeps one that is.
-NOTE_TRIES = 30
+#: Seconds in which a message is noted as worked on: half of what the broker keeps one that is. One
+#: try may take as long as the broker's socket waits; a process that is to end begins no other.
+NOTE_SECONDS = 30.0
+
+
+def _is_ending() -> bool:
+    """Say whether Celery was told to end; its loop, which waits here, has yet to see it."""
+    flags = state.should_stop, state.should_terminate
+    return any(told is not None and told is not False for told in flags)  # 0 is an exit code
 
 
 class QoS(redis.QoS):
     """What is worked on; it comes again by time, so nothing else about it has to succeed."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        #: Tags of messages that the broker has no note of: none but this process has them.
+        self._unnoted: set[str] = set()
+
     def append(self, message: Any, delivery_tag: Any) -> None:
         """Note a message that is worked on, as soon as the broker takes the note.
 
-        It is off the broker's list already: where this fails for good it is worked on unnoted.
+        It is off the broker's list already: where this fails for long, or the process is to end,
+        it is worked on unnoted.
         """
-        for _ in range(NOTE_TRIES):
-            try:
-                super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
-            except (RedisError, OSError) as error:
-                log.warning("message_not_noted", error=str(error))
-                time.sleep(PAUSE_SECONDS)
-            else:
+        end = time.monotonic() + NOTE_SECONDS
+        self._unnoted.add(delivery_tag)
+        while not self._note(message, delivery_tag):
+            if time.monotonic() > end or _is_ending():
+                super(redis.QoS, self).append(message, delivery_tag)  # type: ignore[no-untyped-call]
                 return
-        super(redis.QoS, self).append(message, delivery_tag)  # type: ignore[no-untyped-call]
+            time.sleep(PAUSE_SECONDS)
+
+    def _note(self, message: Any, delivery_tag: Any) -> bool:
+        try:
+            super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as error:
+            log.warning("message_not_noted", error=str(error))
+            if isinstance(error, ResponseError) and is_of_a_replica(error):
+                # The next try goes to where the address leads by then.
+                self.channel.pool.disconnect(inuse_connections=False)
+            return False
+        self._unnoted.discard(delivery_tag)
+        return True
 
     def ack(self, delivery_tag: Any) -> None:
         """Acknowledge a message, unless its connection is gone."""
+        self._unnoted.discard(delivery_tag)
         if not self.channel.closed:
             try:
                 super().ack(delivery_tag)  # type: ignore[no-untyped-call]
@@ -62,6 +87,10 @@ class QoS(redis.QoS):
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
         """Give a message back, unless its connection is gone."""
         if not self.channel.closed:
+            # What is given back is read from the note. Without one it waits for the channel's end.
+            is_unnoted = requeue and delivery_tag in self._unnoted
+            if is_unnoted and not self._note(self._delivered[delivery_tag], delivery_tag):
+                return
             try:
                 super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
             except ResponseError as error:
@@ -74,6 +103,9 @@ class QoS(redis.QoS):
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Put what is worked on back into the broker's list, if the broker can be reached."""
+        for tag in self._unnoted & self._delivered.keys():
+            if not self._note(self._delivered[tag], tag):
+                break  # one try is enough to see it
         try:
             super().restore_unacked_once(stderr)  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001 - it must not be the worker's end

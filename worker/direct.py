@@ -16,7 +16,7 @@ import redis.asyncio
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import DataError, NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from runqueue.keys import Keys
@@ -103,13 +103,18 @@ async def _ask(kept: _Kept, call: Call[Any]) -> Any:
     """Send a script's digest and arguments, and return the reply.
 
     Raises:
-        RedisError: the server's, or the connection's; the connection is closed by then.
+        RedisError: the server's, or the connection's, which is closed by then; or an argument
+            cannot be written.
     """
     connection, meta = kept.connection, Keys(call.account).meta
     command = ("EVALSHA", call.script.sha, 1, meta, 0, *call.arguments)
     try:
+        packed = pack_command(cast(Any, command))
+    except (TypeError, UnicodeError):  # not shown: it may quote a request
+        raise DataError(f"{call.script.name} takes no such argument") from None
+    try:
         async with asyncio.timeout(kept.seconds):
-            await connection.send_packed_command(pack_command(cast(Any, command)))
+            await connection.send_packed_command(packed)
             return await connection.read_response()
     except TimeoutError:
         raise RedisTimeoutError("Timeout reading from Redis") from None

@@ -30,6 +30,11 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 20.0
 #: Seconds between two tries.
 PAUSE_SECONDS = 1.0
+#: Seconds that a message holds its place where keys of its account are damaged: thousands may be
+#: ahead of one for another account. The pause is made when one comes round again.
+PASSING_SECONDS = 0.05
+#: Such messages that are remembered since the last pause.
+MOST_PASSED = 50_000
 #: Where lines without a custom_id get one.
 NAMESPACE = CELERY
 
@@ -49,6 +54,7 @@ class Intake:
     def __init__(self, url: str, stopping: threading.Event) -> None:
         self._queue = RunQueue(url)
         self._stopping = stopping
+        self._passed: set[str] = set()
 
     def close(self) -> None:
         """Close the connections."""
@@ -121,10 +127,18 @@ class Intake:
                 log.warning("message_waits", task_id=task_id, error=str(error))
                 is_damage = damage_behind(error) is not None
                 if is_damage:  # it stays, and messages for other accounts want the place
-                    self._stopping.wait(PAUSE_SECONDS)
+                    self._stopping.wait(self._pass(task_id))
                 if is_damage or time.monotonic() > give_up:
                     raise NotNow from error
             self._stopping.wait(PAUSE_SECONDS)
+
+    def _pass(self, task_id: str) -> float:
+        """Return how long a message waits that goes back since keys are damaged."""
+        if task_id not in self._passed and len(self._passed) < MOST_PASSED:
+            self._passed.add(task_id)
+            return PASSING_SECONDS
+        self._passed = {task_id}
+        return PAUSE_SECONDS
 
 
 def _lines_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:

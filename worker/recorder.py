@@ -4,7 +4,7 @@ No barrier: the first item goes at once, those that come meanwhile go together, 
 large group 3 ms are waited for the next. An item's place is free only once its answer is recorded.
 While Redis takes nothing the group is sent again until it does, so what gathers is bounded by the
 places. A group that is refused for another reason is halved down to the items at fault: these alone
-wait (the reason is not known) or are given up (they can never be recorded).
+wait (for a person who mends the keys, say) or are given up (they can never be written).
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Recorder(Generic[Item]):
         self._task: asyncio.Task[None] | None = None
         #: Whether the last group was one of many: then the first item waits for others, too.
         self._are_many = False
-        #: What is refused alone for a reason that is not known, and the task that tries it again.
+        #: What is refused alone and may be taken later, and the task that tries it again.
         self._aside: list[_Entry[Item]] = []
         self._retry: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
@@ -160,10 +160,10 @@ class Recorder(Generic[Item]):
                 self._give_up(second)
                 raise
             return await self._record(second) and is_taken
-        if cause is Cause.UNKNOWN:
+        if cause is not Cause.CALL:
             self._set_aside(*group[0], error)
             return False
-        # Its lease or its poll brings the job back; what the log can tell of it is kept here.
+        # Nothing can record it: what the log can tell of it is kept there.
         ((item, recorded),) = group
         self._tell("record_refused", error, item)
         recorded()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import redis
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from runqueue import AsyncRunQueue, JobState, RunQueue, items, stages, watching
@@ -185,6 +186,27 @@ async def test_a_node_that_forgot_the_scripts_is_taught_them(
         for node in nodes.nodes:
             node.ask("SCRIPT FLUSH")
         assert run(client, call) > 0
+
+
+def test_connections_that_were_reset_are_made_anew(nodes: Cluster, client: redis.Redis) -> None:
+    call = Call(load("job_states"), SHOPS[0], [], lambda reply: int(reply[0]))
+
+    async def main() -> None:
+        async with async_client(nodes.url) as other:
+            for _ in range(3):
+                assert await run_async(other, call) > 0
+                assert _reset(other) > 0
+
+    uvloop.run(main())
+
+
+def _reset(client: Any) -> int:
+    """Have the loop find every connection to the nodes reset; the client does not look at it."""
+    of_all = [node._free for node in client.nodes_manager.nodes_cache.values()]
+    opened = [one for free in of_all for one in free if one.is_connected]
+    for connection in opened:
+        connection._writer.transport.abort()
+    return len(opened)
 
 
 async def test_info_tells_of_every_node(ask: Ask, nodes: Cluster) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 import redis
 from kombu.connection import Connection
+from kombu.transport import redis as kombu_redis
 
 from faults.proxy import Network, Proxy
 from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest
@@ -18,6 +19,7 @@ from runqueue.connect import async_client, sync_client
 from runqueue.scripts import Call, Script
 from tests.clusters import until
 from tests.valkeys import start_valkey
+from worker import broker
 from worker.direct import DirectCalls
 
 REQUEST = TaskRunRequest(prompt="Read it.", url="https://shop.test/")
@@ -246,6 +248,34 @@ def test_messages_go_on_at_the_new_primary(pair: Pair) -> None:
             until(lambda: _drained(connection, bodies) == 2, 20, "both messages")
     assert bodies == ["first", "second"]
     assert pair.new.llen("here") == 0
+
+
+def test_a_message_that_was_taken_right_before_a_switchover_is_noted_at_the_new_primary(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(broker, "NOTE_SECONDS", 20.0)
+    real: Any = kombu_redis.QoS.append
+    switches = [pair.switch]
+
+    def append(qos: Any, message: Any, tag: Any) -> None:
+        while switches:
+            switches.pop()()
+        real(qos, message, tag)
+
+    with (
+        cast(Any, Connection)(pair.url, transport="worker.broker:Transport") as connection,
+        connection.SimpleQueue("here") as queue,
+    ):
+        queue.put("first")
+        first = queue.get(timeout=20)
+        first.ack()  # leaves an open connection to the old primary in the pool
+        queue.put("second")
+        monkeypatch.setattr(kombu_redis.QoS, "append", append)
+        message = queue.get(timeout=20)
+        assert pair.new.hlen("unacked") == 1
+        message.ack()
+    assert pair.new.hlen("unacked") == pair.new.llen("here") == 0
 
 
 def _drained(connection: Any, bodies: list[Any]) -> int:

@@ -9,12 +9,11 @@ from redis._parsers.base import BaseParser
 from runqueue.redis_errors import Cause, cause_of, code_of, is_of_a_replica
 
 #: What a server says, as it stands on the wire.
-OF_THE_CALL = (
+OF_THE_CALL = ("SEALED b_1", "NEWER 99")
+OF_THE_DATA = (
     "WRONGTYPE Operation against a key holding the wrong kind of value script: on @user_script:1.",
     "ERR user_script:12: attempt to perform arithmetic on a nil value script: on @user_script:12.",
     "ERR value is not an integer or out of range script: ab12, on @user_script:40.",
-    "SEALED b_1",
-    "NEWER 99",
     # Redis 6.2
     "ERR Error running script (call to f_ab): @user_script:3: @user_script: 3: -WRONGTYPE Op",
     "ERR Error running script (call to f_ab): @user_script:3: @user_script: 3: -ERR value is",
@@ -41,6 +40,7 @@ OF_THE_SERVER = (
 UNKNOWN = (
     "ERR the service is being upgraded",
     "FROZEN try later",
+    "ERR Script attempted to access a non local key in a cluster node script: on @user_script:4.",
     "NEWCODE x script: on @user_script:1",
 )
 
@@ -54,6 +54,7 @@ def read(line: str) -> Exception:
     ("line", "cause"),
     [
         *((line, Cause.CALL) for line in OF_THE_CALL),
+        *((line, Cause.DATA) for line in OF_THE_DATA),
         *((line, Cause.SERVER) for line in OF_THE_SERVER),
         *((line, Cause.UNKNOWN) for line in UNKNOWN),
     ],
@@ -71,10 +72,13 @@ def test_only_errors_known_to_be_about_the_call_end_it(line: str, cause: Cause) 
         (exceptions.InvalidResponse("Protocol error"), Cause.SERVER),
         (exceptions.DataError("Invalid input of type: 'NoneType'"), Cause.CALL),
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), Cause.CALL),
-        (TypeError("not packable"), Cause.CALL),
+        (ValueError("invalid literal for int()"), Cause.DATA),
+        (KeyError("now"), Cause.DATA),
+        (RuntimeError("unable to perform operation: the handler is closed"), Cause.UNKNOWN),
+        (AssertionError(), Cause.UNKNOWN),
     ],
 )
-def test_a_call_that_cannot_be_written_is_at_fault_itself_and_a_lost_connection_is_not(
+def test_of_other_errors_only_a_call_that_cannot_be_written_is_at_fault_itself(
     error: Exception, cause: Cause
 ) -> None:
     assert cause_of(error) is cause
@@ -83,7 +87,7 @@ def test_a_call_that_cannot_be_written_is_at_fault_itself_and_a_lost_connection_
 def test_a_server_that_became_a_replica_is_known_by_what_it_says() -> None:
     told = {line.partition(" ")[0] for line in OF_THE_SERVER if _is_of_a_replica(line)}
     assert told == {"READONLY", "MASTERDOWN", "ERR"}
-    assert not any(map(_is_of_a_replica, (*OF_THE_CALL, *UNKNOWN)))
+    assert not any(map(_is_of_a_replica, (*OF_THE_CALL, *OF_THE_DATA, *UNKNOWN)))
 
 
 def _is_of_a_replica(line: str) -> bool:
@@ -92,4 +96,4 @@ def _is_of_a_replica(line: str) -> bool:
 
 
 def test_the_code_of_an_error_in_a_script_of_an_older_server_is_the_command_s() -> None:
-    assert code_of(exceptions.ResponseError(OF_THE_CALL[5].removeprefix("ERR "))) == "WRONGTYPE"
+    assert code_of(exceptions.ResponseError(OF_THE_DATA[3].removeprefix("ERR "))) == "WRONGTYPE"

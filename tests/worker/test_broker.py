@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from celery.worker import state
 from kombu.connection import Connection
 from kombu.transport import redis as kombu_redis
 
@@ -133,6 +134,61 @@ def test_a_message_that_could_not_be_noted_at_once_is_noted_before_it_is_worked_
             assert client.hlen("unacked") == 1
         message.ack()
     assert [event["event"] for event in logged] == ["message_not_noted"] * 2
+
+
+class Refusing:
+    """Refuses every note of a message until it is told not to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tries, self.is_on = 0, True
+        self.meanwhile: Callable[[], None] = lambda: None
+        real: Any = kombu_redis.QoS.append
+
+        def append(qos: Any, message: Any, tag: Any) -> None:
+            if self.is_on:
+                self.tries += 1
+                self.meanwhile()
+                raise redis.ResponseError("NOREPLICAS Not enough good replicas to write.")
+            real(qos, message, tag)
+
+        monkeypatch.setattr(kombu_redis.QoS, "append", append)
+
+
+@pytest.mark.parametrize("flag", ["should_stop", "should_terminate"])
+def test_a_worker_that_is_to_end_waits_for_no_note_and_gives_the_message_back(
+    own_url: str, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    refusing = Refusing(monkeypatch)
+
+    def be_ended_at_the_third_try() -> None:
+        if refusing.tries == 3:
+            monkeypatch.setattr(state, flag, 0)  # as Celery's handler of SIGTERM does
+
+    refusing.meanwhile = be_ended_at_the_third_try
+    with connected(own_url) as connection:
+        with connection.SimpleQueue("here") as queue:
+            queue.put("good")
+            queue.get(timeout=20)
+        assert refusing.tries == 3
+        refusing.is_on = False
+    assert received(own_url, "good") == ["good"]
+
+
+@pytest.mark.parametrize("is_refused_still", [False, True])
+def test_a_message_that_is_worked_on_unnoted_can_be_given_back(
+    own_url: str, monkeypatch: pytest.MonkeyPatch, is_refused_still: bool
+) -> None:
+    monkeypatch.setattr(broker, "NOTE_SECONDS", 0.0)
+    refusing = Refusing(monkeypatch)
+    with connected(own_url) as connection, redis.Redis.from_url(own_url) as client:
+        with connection.SimpleQueue("here") as queue:
+            queue.put("good")
+            message = queue.get(timeout=20)
+            refusing.is_on = is_refused_still
+            message.requeue()
+            refusing.is_on = False
+        assert client.llen("here") == (0 if is_refused_still else 1)
+    assert received(own_url, "good") == ["good"]
 
 
 @pytest.mark.parametrize("answer", ["ack", "requeue"])

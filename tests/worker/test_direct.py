@@ -1,22 +1,25 @@
 """Script calls with little around them return and raise what the client would."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha1
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
+import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import DataError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from runqueue import stages
 from runqueue.connect import async_client
 from runqueue.keys import Keys
-from runqueue.scripts import Argument, Call, Script
+from runqueue.scripts import Argument, Call, Script, run_async
 from tests.simulator.simulating import eventually
 from tests.valkeys import start_valkey
 from worker import direct
@@ -150,6 +153,94 @@ async def test_a_connection_that_the_server_closed_is_made_anew(
         client.client_kill_filter(_type="normal", skipme=True)
         for _ in range(4):
             assert await calls.run(bound("a")) == [""]
+
+
+def test_a_connection_that_a_peer_reset_while_it_was_kept_is_made_anew(redis_url: str) -> None:
+    """The stream still looks alive, and a write raises what is no error of a connection."""
+    host, port = redis_url.split("/")[2].split(":")
+
+    async def main() -> None:
+        async with (
+            resetting(host, int(port)) as (own, reset),
+            calling(f"redis://127.0.0.1:{own}/0") as calls,
+        ):
+            await asyncio.gather(*(calls.run(bound("a")) for _ in range(3)))
+            kept = [one.connection for one in calls._kept]
+            assert kept
+            reset()
+            await eventually(lambda: all(_is_closed(one) for one in kept))
+            assert [await calls.run(bound("a")) for _ in range(4)] == [[""]] * 4
+
+    uvloop.run(main())
+
+
+def test_a_connection_that_is_reset_right_before_a_client_writes_is_made_anew(
+    redis_url: str,
+) -> None:
+    host, port = redis_url.split("/")[2].split(":")
+
+    async def main() -> None:
+        async with (
+            resetting(host, int(port)) as (own, reset),
+            calling(f"redis://127.0.0.1:{own}/0") as calls,
+        ):
+            for turns in (0, 1, 2, 3, 4, 5) * 5:
+                at_once = (run_async(calls.client, bound("a")) for _ in range(3))
+                assert await asyncio.gather(*at_once) == [[""]] * 3
+                reset()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+
+    uvloop.run(main())
+
+
+@asynccontextmanager
+async def resetting(host: str, port: int) -> AsyncIterator[tuple[int, Callable[[], None]]]:
+    """A way to a server that can be reset; yields its port, and what resets its connections."""
+    writers: list[asyncio.StreamWriter] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, onwards = await asyncio.open_connection(host, port)
+        writers.append(writer)
+        tasks.append(asyncio.create_task(carry(behind, writer)))
+        await carry(reader, onwards)
+        onwards.close()
+
+    def reset() -> None:
+        for writer in writers:
+            peer = writer.get_extra_info("socket")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        writers.clear()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], reset
+    finally:
+        server.close()
+        reset()
+        for task in tasks:
+            task.cancel()
+
+
+def _is_closed(connection: Any) -> bool:
+    """Whether the loop knows that a connection is gone, though the client does not."""
+    return bool(connection._writer.transport.is_closing())
+
+
+async def test_what_cannot_be_written_is_the_call_s_own_fault(redis_url: str) -> None:
+    async with calling(redis_url) as calls:
+        await calls.run(bound("a"))
+        for unwritable in ("\ud800", None):
+            with pytest.raises(DataError, match="bound_runs takes no such argument"):
+                await calls.run(bound("a", cast(str, unwritable)))
+        assert await calls.run(bound("a")) == [""]
 
 
 async def test_what_the_server_refuses_is_raised_and_the_connection_kept(redis_url: str) -> None:

@@ -184,3 +184,50 @@ def test_lines_of_an_account_with_damaged_keys_keep_no_other_line_waiting(
     client.delete(Keys("shop").meta)
     intake.accept("t1", [[{**GOOD, "account": "shop"}, GOOD]], {})
     assert [queue.stats()[name].totals["enqueued"] for name in ("default", "shop")] == [1, 1]
+
+
+class Waits(threading.Event):
+    """Is never set, and notes how long it was waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout or 0.0)
+        return False
+
+
+def test_a_message_for_damaged_keys_is_waited_over_once_all_others_had_their_turn(
+    client: redis.Redis, redis_url: str
+) -> None:
+    client.sadd(ACCOUNTS, "shop")
+    client.set(Keys("shop").meta, "a typo")
+    waits = Waits()
+    intake = Intake(redis_url, waits)
+
+    for _ in range(3):  # the broker's list from one end to the other
+        for number in range(4):
+            with pytest.raises(NotNow):
+                intake.accept(f"t{number}", [[{**GOOD, "account": "shop"}]], {})
+
+    first, *others = [waits.seconds[start : start + 4] for start in (0, 4, 8)]
+    assert first == [module.PASSING_SECONDS] * 4
+    assert others == [[module.PAUSE_SECONDS, *first[1:]]] * 2
+    intake.close()
+
+
+def test_no_more_messages_for_damaged_keys_are_remembered_than_a_process_has_room_for(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_PASSED", 3)
+    client.sadd(ACCOUNTS, "shop")
+    client.set(Keys("shop").meta, "a typo")
+    intake = Intake(redis_url, Waits())
+
+    for number in range(10):
+        with pytest.raises(NotNow):
+            intake.accept(f"t{number}", [[{**GOOD, "account": "shop"}]], {})
+
+    assert len(intake._passed) <= 3
+    intake.close()

@@ -324,7 +324,13 @@ async def test_places_stay_busy_beyond_the_records_that_may_be_set_aside(
     assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("error", [TypeError("no bytes"), redis.exceptions.DataError("no bytes")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.exceptions.DataError("no bytes"),
+        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
+    ],
+)
 async def test_an_item_that_cannot_be_written_keeps_no_other_from_its_record(
     error: Exception, logged: list[Any]
 ) -> None:
@@ -419,6 +425,55 @@ async def test_run_ids_outlast_a_redis_whose_replicas_are_away(
         own.stop()
 
 
+async def test_run_ids_outlast_a_damaged_key_until_it_is_mended(
+    client: redis.Redis, redis_url: str, logged: list[Any]
+) -> None:
+    async with working(client, redis_url) as bench:
+        job_ids = bench.enqueue(3)
+        pump = bench.account.pumps["submit"]
+        taken = await pump.take(100, 0)
+        client.set(f"{Keys('default').prefix}poll", "a typo")
+        for item in taken.items:
+            pump._start(item)
+        await eventually(lambda: _count(logged, "record_set_aside") == 3)
+        # Their places are free, so what waits for the mend keeps no other job from its submission.
+        assert pump.busy == 0
+        assert {bench.job(job_id).state for job_id in job_ids} == {"submitting"}
+
+        client.delete(f"{Keys('default').prefix}poll")
+        await eventually(lambda: not bench.account.running.is_busy)
+
+        runs = {run["run_id"] for run in await bench.runs()}
+        assert {bench.job(job_id).run_id for job_id in job_ids} == runs
+        assert {bench.job(job_id).state for job_id in job_ids} == {"running"}
+
+
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.exceptions.ResponseError("WRONGTYPE x is a string, expected a zset script: on @y:1."),
+        redis.exceptions.ResponseError("user_script:9: attempt to compare nil script: on @y:9."),
+        RuntimeError("the handler is closed"),
+        ValueError("invalid literal for int()"),
+    ],
+)
+async def test_only_what_cannot_be_written_is_given_up_while_the_process_lives(
+    error: Exception, logged: list[Any]
+) -> None:
+    server, recorded = Server(), list[int]()
+    server.errors = [error for _ in range(20)]
+    recorder = Recorder(server.call, server.send)
+    for item in range(4):
+        recorder.put(item, noting(recorded, item))
+
+    await eventually(lambda: not recorder.is_busy)
+
+    assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 3]
+    assert sorted(recorded) == [0, 1, 2, 3]
+    assert {event["event"] for event in logged} == {"record_set_aside"}
+
+
 async def test_ends_outlast_a_redis_that_is_busy_with_a_script(
     tmp_path: Path, logged: list[Any]
 ) -> None:
@@ -449,6 +504,10 @@ async def test_ends_outlast_a_redis_that_is_busy_with_a_script(
 def _delays(logged: list[Any]) -> str:
     """What was told of records that Redis did not take at once."""
     return " ".join(event["error"] for event in logged if event["event"] == "record_delayed")
+
+
+def _count(logged: list[Any], name: str) -> int:
+    return sum(event["event"] == name for event in logged)
 
 
 def _run_until_killed(client: redis.Redis, source: str) -> None:
