@@ -296,17 +296,24 @@ def recovery_stuck(
 
 
 def suspect_lost(
-    account: str, job_ids: Sequence[str], claimed_us: int, *, marked: bool
+    account: str,
+    job_ids: Sequence[str],
+    recover_from_us: int,
+    recover_since_us: int,
+    *,
+    marked: bool,
 ) -> Call[list[int]]:
     """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 0 it waits no more.
 
     Args:
         account: the account.
         job_ids: jobs that may own a run which no job owns.
-        claimed_us: since when they may have been claimed (microseconds since 1970).
+        recover_from_us, recover_since_us: as of `recovered`; nothing is done, and nothing returned,
+            once that recovery is over.
         marked: submissions carry markers.
     """
-    return Call(load("suspect_lost"), account, [claimed_us, int(marked), *job_ids], _codes)
+    arguments = [recover_from_us, recover_since_us, int(marked), *job_ids]
+    return Call(load("suspect_lost"), account, arguments, _codes)
 
 
 def drop_strays(account: str, run_ids: Sequence[str]) -> Call[int]:

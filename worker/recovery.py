@@ -146,7 +146,8 @@ class Recovery:
         account, marked = self._account.name, self._account.correlates
         for first in range(0, len(suspects), REQUESTS):
             part = suspects[first : first + REQUESTS]
-            call = stages.suspect_lost(account, part, loss.recover_from_us, marked=marked)
+            noticed = loss.recover_from_us, loss.recover_since_us
+            call = stages.suspect_lost(account, part, *noticed, marked=marked)
             codes = await self._account.send(call)
             log.warning("jobs_may_have_runs", account=account, jobs=sum(codes))
         return ""

@@ -418,6 +418,33 @@ def test_also_where_every_worker_remembers_no_more_than_redis_the_runs_are_liste
     assert [job.job_id for job in clock.claim().items] == jobs
 
 
+def suspected(taken: items.Taken, account: str, jobs: list[str]) -> scripts.Call[list[int]]:
+    """The call that has jobs looked for."""
+    since, noticed = taken.recover_from_us, taken.recover_since_us
+    return stages.suspect_lost(account, jobs, since, noticed, marked=True)
+
+
+def test_a_recovery_that_is_over_makes_no_waiting_job_unconfirmed(clock: Clockwork) -> None:
+    jobs, _ = restored(clock)
+    ask(clock)
+    call = suspected(loss(clock), clock.account, jobs)
+    clock.run(recovered(clock))
+    assert clock.run(call) == []
+    assert clock.states(jobs) == {"ready"}
+
+
+def test_a_job_whose_claim_may_be_lost_holds_no_slot_until_its_run_is_found(
+    clock: Clockwork,
+) -> None:
+    jobs, _ = restored(clock)
+    ask(clock)
+    assert clock.run(suspected(loss(clock), clock.account, jobs)) == [1, 1, 1]
+    assert clock.states(jobs) == {"unconfirmed"}
+    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.found(jobs[0], 1, "r-1") == 1
+    assert clock.run(calls.stats(clock.account)).live == 1
+
+
 def test_a_server_that_nobody_remembers_waits_until_the_runs_since_its_last_tick_were_searched(
     clock: Clockwork,
 ) -> None:
