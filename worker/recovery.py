@@ -22,6 +22,7 @@ from runqueue.requests import Kind
 from worker.account import AccountLink
 from worker.comparison import Likeness, ShownRun, compare
 from worker.finding import markers_of, own_markers
+from worker.run_reads import answers_reads
 from worker.runs import Listing, Runs
 
 log = structlog.get_logger()
@@ -76,12 +77,14 @@ class Recovery:
         since = start - (loss.now_us - loss.recover_from_us) / 1e6
         listing = await self._runs.recent(since)
         complete = listing.is_complete and listing.is_dated
-        marked, unmarked = await self._sort(listing, since)
+        shown, are_read = await self._shown(listing, since)
+        marked = [run for run in shown if own_markers(run, self._account.queue_name)]
+        unmarked = [run for run in shown if not _names_any(run)]
         for run in marked:
             await self._adopt(run)
         if left:
             return
-        if not complete or any(run.request is None for run in unmarked):
+        if not complete or not are_read:
             log.warning("lost_claims_not_recovered", account=self._account.name, why="incomplete")
             return
         if unmarked:
@@ -100,11 +103,11 @@ class Recovery:
         if await self._account.send(stuck):
             log.warning("lost_claims_not_recovered", account=account, why=why)
 
-    async def _sort(self, listing: Listing, since: float) -> tuple[list[ShownRun], list[ShownRun]]:
-        """Return the runs without an owner that show a marker, and those that may be ours, too.
+    async def _shown(self, listing: Listing, since: float) -> tuple[list[ShownRun], bool]:
+        """Return the runs without an owner that may be ours, and whether they were read.
 
-        One whose marker names another queue is neither. Where runs of a type show their markers in
-        their titles, one without is not ours.
+        Where runs of a type show their markers in their titles, one without is not ours. One that
+        alone cannot be read, while the server answers other reads, may be anybody's for ever.
         """
         owners = await self._runs.owners(listing.made)
         titled = {run.run_type for run in listing.made if ids.markers_in(run.title or "")}
@@ -120,9 +123,14 @@ class Recovery:
             )
         ]
         shown = await self._runs.shown(free, with_workflows=True)
-        marked = [run for run in shown if own_markers(run, self._account.queue_name)]
-        unmarked = [run for run in shown if not _names_any(run)]
-        return marked, unmarked
+        unread = [run.listed for run in shown if run.request is None and not _names_any(run)]
+        if not unread:
+            return shown, True
+        if not await answers_reads(self._account, unread[0].run_id):
+            return shown, False
+        again = await self._runs.shown(unread, with_workflows=True)
+        read = {run.listed.run_id: run for run in again}
+        return [read.get(run.listed.run_id, run) for run in shown], True
 
     async def _adopt(self, run: ShownRun) -> None:
         listed = run.listed

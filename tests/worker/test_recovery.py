@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 import redis
 
-from api_client import ListClass, RunPage
+from api_client import ListClass, ReadClass, RunPage, RunReading
 from runqueue import JobState, ids
 from runqueue.operate import Operations
 from tests.worker.searching import (
     LOST,
     MADE,
     control,
+    flow,
     look,
     lose,
     no_waiting,
@@ -159,17 +160,51 @@ async def test_a_server_that_lost_more_than_minutes_waits_for_a_person_where_run
         assert "1 runs without a marker" in str(bench.stats().hold_reason)
 
 
-async def test_where_a_run_cannot_be_read_the_account_stays_held(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+def refuse_to_show(monkeypatch: pytest.MonkeyPatch, bench: Bench, refused: str) -> None:
+    """Have the server answer each read of a run with a 400."""
+    read = bench.account.client.get_run
+
+    async def get_run(run_id: str, seconds: float) -> RunReading:
+        if run_id == refused:
+            return RunReading(ReadClass.TROUBLE, detail="400", status_code=400)
+        return await read(run_id, seconds)
+
+    monkeypatch.setattr(bench.account.client, "get_run", get_run)
+
+
+@pytest.mark.parametrize(("times", "held"), [(1, False), (None, True)])
+async def test_the_account_stays_held_only_while_no_read_at_all_is_answered(
+    client: redis.Redis, redis_url: str, times: int | None, held: bool
 ) -> None:
     async with working(client, redis_url) as bench:
         await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
         await lost_claims(bench, remembered=True)
-        show_requests(monkeypatch, bench, lambda _: None)
+        await bench.api.fault({"status": 500}, match={"route": "get_run"}, times=times)
 
         await bench.one_pass("reconcile")
 
-        assert is_held(bench)
+        assert is_held(bench) == held
+
+
+@pytest.mark.parametrize("unreadable", ["a status", "no request"])
+async def test_a_run_that_alone_can_never_be_read_holds_no_account_and_may_be_of_any_job_of_its_kind(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, unreadable: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        theirs = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+        await lost_claims(bench, remembered=True)
+        job_id = bench.queue.enqueue(task_v2(prompt="another")).job_id
+        other = bench.queue.enqueue(flow()).job_id
+        if unreadable == "a status":
+            refuse_to_show(monkeypatch, bench, theirs)
+        else:
+            show_requests(monkeypatch, bench, lambda _: None)
+
+        await bench.one_pass("reconcile")
+
+        assert not is_held(bench)
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
+        assert bench.job(other).state is JobState.READY
 
 
 @pytest.mark.parametrize(
