@@ -146,7 +146,7 @@ def reconcile_claim(
             items=_doubts(reply, 7),
             recover_from_us=int(reply[4]),
             recover_since_us=int(reply[5]),
-            has_lost_claims=bool(reply[6]),
+            lost_claims=int(reply[6]),
         )
 
     return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
@@ -189,6 +189,39 @@ def read_requests(
         return [None if one is None else (int(one[0]), one[1].decode(), one[2]) for one in reply]
 
     return Call(load("read_requests"), account, list(job_ids), parse)
+
+
+def waiting_lanes(account: str, cursor: str, keys: int) -> Call[tuple[str, list[str]]]:
+    """Look for lanes through all keys; returns the next cursor ('0' = that was all) and names.
+
+    Args:
+        account: the account.
+        cursor: '0' = from the start.
+        keys: how many to look at.
+    """
+
+    def parse(reply: list[bytes]) -> tuple[str, list[str]]:
+        return reply[0].decode(), [raw.decode() for raw in reply[1:]]
+
+    return Call(load("waiting_lanes"), account, [cursor, keys], parse)
+
+
+def read_lanes(
+    account: str, names: Sequence[str], first: int, count: int
+) -> Call[list[tuple[int, list[str]]]]:
+    """Read jobs that wait, in the order of claims: by lane how many ids were read, and the jobs.
+
+    Args:
+        account: the account.
+        names: of lanes, as `waiting_lanes` tells them, `due` or `suspects`.
+        first: how many ids of each are passed over.
+        count: how many are read.
+    """
+
+    def parse(reply: list[Any]) -> list[tuple[int, list[str]]]:
+        return [(int(one[0]), [raw.decode() for raw in one[1:]]) for one in reply]
+
+    return Call(load("read_lanes"), account, [first, count, *names], parse)
 
 
 def mark_running(
@@ -312,7 +345,7 @@ def suspect_lost(
             once that recovery is over.
         marked: submissions carry markers.
     """
-    arguments = [recover_from_us, recover_since_us, int(marked), *job_ids]
+    arguments: list[Argument] = [recover_from_us, recover_since_us, int(marked), *job_ids]
     return Call(load("suspect_lost"), account, arguments, _codes)
 
 

@@ -6,24 +6,19 @@ anybody's: a person's, or of a claim that was lost. So jobs that wait, and whose
 come of, become unconfirmed and are looked for as after any lost answer; the account goes on.
 """
 
-import asyncio
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from hashlib import blake2b
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
-import orjson
 import structlog
 
-from runqueue import ids, operator_calls, stages, wire
+from runqueue import ids, stages
 from runqueue.items import Accepted, Taken
-from runqueue.requests import Kind
 from worker.account import AccountLink
-from worker.comparison import Likeness, ShownRun, compare
+from worker.comparison import ShownRun
 from worker.finding import markers_of, own_markers
 from worker.run_reads import answers_reads
 from worker.runs import Listing, Runs
+from worker.suspects import REQUESTS, TooManyError, most_lost, suspects
 
 log = structlog.get_logger()
 
@@ -33,10 +28,6 @@ GRACE, EVERY = 75.0, 15.0
 #: Seconds: a server that lags by more has lost more than claims. People hand in again what it does
 #: not know, after the recovery, and a run without a marker cannot be given to such a job.
 LONG_LOSS = 600.0
-#: Keys looked at in one step while open jobs are read, and jobs whose requests are read at once.
-KEYS, REQUESTS = 1000, 100
-#: Jobs that may become unconfirmed in one recovery; beyond that a person decides.
-MOST_SUSPECTS = 10_000
 
 #: Records runs that were found; returns a code for each (`mark_running.lua`).
 Record = Callable[[Sequence[Accepted]], Awaitable[Sequence[int]]]
@@ -88,7 +79,7 @@ class Recovery:
             log.warning("lost_claims_not_recovered", account=self._account.name, why="incomplete")
             return
         if unmarked:
-            why = await self._suspect(loss, unmarked, found=bool(marked))
+            why = await self._suspect(loss, unmarked, has_found=bool(marked))
             if why:
                 await self._give_up(loss, why)
                 return
@@ -137,75 +128,33 @@ class Recovery:
         for job_id, attempt in own_markers(run, self._account.queue_name):
             await self._record([Accepted(job_id, attempt, listed.run_id, listed.status, 0)])
 
-    async def _suspect(self, loss: Taken, unmarked: Sequence[ShownRun], *, found: bool) -> str:
+    async def _suspect(self, loss: Taken, unmarked: Sequence[ShownRun], *, has_found: bool) -> str:
         """Have the jobs looked for that runs without a marker may be of; returns why that fails.
 
         Args:
             loss: what is being recovered.
             unmarked: the runs.
-            found: runs of ours were found that this Redis did not know.
+            has_found: runs of ours were found that this Redis did not know.
         """
         is_long = loss.recover_since_us - loss.recover_from_us > LONG_LOSS * 1e6
-        if is_long and (found or loss.has_lost_claims or not self._account.correlates):
+        if is_long and (has_found or loss.lost_claims or not self._account.correlates):
             return f"{len(unmarked)} runs without a marker may be of jobs that Redis lost"
-        suspects = await self._suspects(unmarked)
-        if len(suspects) > MOST_SUSPECTS:
+        most = most_lost(self._account, len(unmarked), loss.lost_claims)
+        try:
+            found = await suspects(self._account, unmarked, most)
+        except TooManyError:
             return f"too many jobs may own the {len(unmarked)} runs without a marker"
         account, marked = self._account.name, self._account.correlates
-        for first in range(0, len(suspects), REQUESTS):
-            part = suspects[first : first + REQUESTS]
-            noticed = loss.recover_from_us, loss.recover_since_us
-            call = stages.suspect_lost(account, part, *noticed, marked=marked)
-            codes = await self._account.send(call)
+        noticed = loss.recover_from_us, loss.recover_since_us
+        for first in range(0, len(found), REQUESTS):
+            part = found[first : first + REQUESTS]
+            codes = await self._account.send(
+                stages.suspect_lost(account, part, *noticed, marked=marked)
+            )
             log.warning("jobs_may_have_runs", account=account, jobs=sum(codes))
         return ""
-
-    async def _suspects(self, unmarked: Sequence[ShownRun]) -> list[str]:
-        """Return jobs that the runs may be of; of equal jobs no more than there are such runs."""
-        likely: dict[bytes, int] = {}
-        suspects: dict[bytes, list[str]] = defaultdict(list)
-        async for job_id, stored in self._waiting():
-            request, kind, fields = _read(stored)
-            if request not in likely:
-                likely[request] = _count_likely(kind, fields, unmarked)
-            if len(suspects[request]) < likely[request] and job_id not in suspects[request]:
-                suspects[request].append(job_id)
-        return [job_id for group in suspects.values() for job_id in group]
-
-    async def _waiting(self) -> AsyncIterator[tuple[str, bytes]]:
-        """Read the jobs that wait, and their stored requests; one may come twice."""
-        account = self._account.name
-        for state in ("ready", "scheduled"):
-            cursor = ""
-            while cursor != "0":
-                call = operator_calls.open_jobs(account, cursor or "0", KEYS, state)
-                cursor, job_ids = await self._account.send(call)
-                for first in range(0, len(job_ids), REQUESTS):
-                    part = job_ids[first : first + REQUESTS]
-                    stored = await self._account.send(stages.read_requests(account, part))
-                    for job_id, one in zip(part, stored, strict=True):
-                        if one is not None and one[2]:
-                            yield job_id, one[2]
-                    await asyncio.sleep(0)  # comparing large requests takes milliseconds
 
 
 def _names_any(run: ShownRun) -> bool:
     """Say whether a run shows a marker, of whatever queue."""
     return bool(markers_of(run.request or {}) or ids.markers_in(run.listed.title or ""))
-
-
-def _read(stored: bytes) -> tuple[bytes, Kind | None, dict[str, Any]]:
-    """Return what stands for a stored request, its kind, and the request; None = unreadable."""
-    try:
-        kind, fields = wire.read_request(stored)
-    except (ValueError, KeyError):
-        return blake2b(stored).digest(), None, {}
-    body = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
-    return blake2b(kind.encode() + body).digest(), kind, fields
-
-
-def _count_likely(kind: Kind | None, fields: Mapping[str, Any], runs: Sequence[ShownRun]) -> int:
-    """Return how many of the runs may be of a request; all if it cannot be read."""
-    if kind is None:
-        return len(runs)
-    return sum(compare(kind, fields, run).likeness is not Likeness.DIFFERENT for run in runs)

@@ -21,7 +21,7 @@ from tests.worker.searching import (
     task,
     task_v2,
 )
-from tests.worker.working import ENDLESS, KEYS, Bench, working
+from tests.worker.working import ENDLESS, KEYS, Bench, closed_port, working
 
 MINUTE = 60_000_000
 HOOK = "https://hook.test/"
@@ -72,6 +72,31 @@ async def test_lost_claims_are_recovered_once_nothing_from_before_is_on_the_wire
 
         assert (bench.job(job_id).state, bench.job(job_id).run_id) == (JobState.RUNNING, run_id)
         assert is_held(bench) == (noticed < 75)
+
+
+async def test_a_promoted_server_holds_the_account_until_the_lost_claims_runs_are_adopted(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url) as bench:
+        (known,) = await bench.submitted()
+        lost, waiting = bench.enqueue(2)
+        client.replicaof("127.0.0.1", str(closed_port()))
+        client.replicaof("NO", "ONE")
+        await bench.one_pass("submit")
+        assert is_held(bench)
+        run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(lost, 1))
+
+        await bench.one_pass("reconcile")
+        assert is_held(bench)
+        assert bench.job(lost).run_id == run_id
+        monkeypatch.setattr("worker.recovery.GRACE", 0.0)
+        monkeypatch.setattr("worker.recovery.Recovery.is_due", lambda _: True)
+        await bench.one_pass("reconcile")
+
+        assert not is_held(bench)
+        await bench.one_pass("submit")
+        assert {bench.job(job_id).state for job_id in (known, lost, waiting)} == {"running"}
+        assert len(await bench.runs()) == 3
 
 
 @pytest.mark.parametrize("ago", [5, 60])
@@ -187,7 +212,7 @@ async def test_the_account_stays_held_only_while_no_read_at_all_is_answered(
 
 
 @pytest.mark.parametrize("unreadable", ["a status", "no request"])
-async def test_a_run_that_alone_can_never_be_read_holds_no_account_and_may_be_of_any_job_of_its_kind(
+async def test_a_run_that_alone_can_never_be_read_holds_no_account_and_may_be_any_of_its_kind(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, unreadable: str
 ) -> None:
     async with working(client, redis_url) as bench:
