@@ -322,10 +322,18 @@ def recovered(account: str, recover_from_us: int, recover_since_us: int) -> Call
 
 
 def recovery_stuck(
-    account: str, recover_from_us: int, recover_since_us: int, why: str
+    account: str, recover_from_us: int, recover_since_us: int, why: str, *, person: bool
 ) -> Call[bool]:
-    """Call a person to a recovery; arguments as of `recovered`, and why it cannot end by itself."""
-    return Call(load("recovery_stuck"), account, [recover_from_us, recover_since_us, why], bool)
+    """Say why a recovery does not end; True = a person is called.
+
+    Args:
+        account: the account.
+        recover_from_us, recover_since_us: as of `recovered`.
+        why: what keeps it from ending.
+        person: call a person now, since it cannot end by itself; one is called anyway if it lasts.
+    """
+    arguments = [recover_from_us, recover_since_us, why, int(person)]
+    return Call(load("recovery_stuck"), account, arguments, bool)
 
 
 def suspect_lost(

@@ -25,6 +25,8 @@ log = structlog.get_logger()
 #: Seconds after a change of server was noticed in which submissions from before may yet become
 #: runs (14 s of a lease to begin one, and 60 s for its answer); and between two tries to recover.
 GRACE, EVERY = 75.0, 15.0
+#: Seconds between two tries at most, once a person was called.
+LONGEST = 600.0
 #: Seconds: a server that lags by more has lost more than claims. People hand in again what it does
 #: not know, after the recovery, and a run without a marker cannot be given to such a job.
 LONG_LOSS = 600.0
@@ -40,17 +42,26 @@ class Recovery:
         account: what the process holds for the account.
         runs: reads the server's lists and requests.
         record: records runs that were found.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, account: AccountLink, runs: Runs, record: Record) -> None:
+    def __init__(
+        self,
+        account: AccountLink,
+        runs: Runs,
+        record: Record,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._account = account
         self._runs = runs
         self._record = record
+        self._clock = clock
         self._due_at = 0.0
+        self._loss, self._wait = (0, 0), EVERY
 
     def is_due(self) -> bool:
         """Say whether it is time for the next attempt."""
-        return time.monotonic() >= self._due_at
+        return self._clock() >= self._due_at
 
     async def attempt(self, loss: Taken, start: float) -> None:
         """Adopt the runs of lost claims, and end the recovery once none can be missing.
@@ -59,15 +70,16 @@ class Recovery:
             loss: since when runs are to be listed, and when the change was noticed.
             start: the monotonic clock when that was read, or a little earlier (seconds).
         """
+        if self._loss != (loss.recover_from_us, loss.recover_since_us):
+            self._loss, self._wait = (loss.recover_from_us, loss.recover_since_us), EVERY
         waited = (loss.now_us - loss.recover_since_us) / 1e6
         left = max(0.0, GRACE - waited)
-        self._due_at = time.monotonic() + min(left or EVERY, EVERY)
+        self._due_at = self._clock() + min(left or EVERY, EVERY)
         if not self._account.may_list():
             await self._give_up(loss, "the server has no list of runs")
             return
         since = start - (loss.now_us - loss.recover_from_us) / 1e6
         listing = await self._runs.recent(since)
-        complete = listing.is_complete and listing.is_dated
         shown, are_read = await self._shown(listing, since)
         marked = [run for run in shown if own_markers(run, self._account.queue_name)]
         unmarked = [run for run in shown if not _names_any(run)]
@@ -75,8 +87,8 @@ class Recovery:
             await self._adopt(run)
         if left:
             return
-        if not complete or not are_read:
-            log.warning("lost_claims_not_recovered", account=self._account.name, why="incomplete")
+        if why := _what_is_missing(listing, are_read=are_read):
+            await self._stuck(loss, why)
             return
         if unmarked:
             why = await self._suspect(loss, unmarked, has_found=bool(marked))
@@ -88,11 +100,17 @@ class Recovery:
             log.warning("lost_claims_recovered", account=account, runs=len(marked))
 
     async def _give_up(self, loss: Taken, why: str) -> None:
-        """Call a person; the next attempt may still succeed."""
+        """Call a person; further attempts, which may still succeed, are made ever more rarely."""
+        await self._stuck(loss, why, person=True)
+        self._due_at = self._clock() + self._wait
+        self._wait = min(2 * self._wait, LONGEST)
+
+    async def _stuck(self, loss: Taken, why: str, *, person: bool = False) -> None:
         account, noticed = self._account.name, loss.recover_since_us
-        stuck = stages.recovery_stuck(account, loss.recover_from_us, noticed, why)
-        if await self._account.send(stuck):
-            log.warning("lost_claims_not_recovered", account=account, why=why)
+        await self._account.send(
+            stages.recovery_stuck(account, loss.recover_from_us, noticed, why, person=person)
+        )
+        log.warning("lost_claims_not_recovered", account=account, why=why)
 
     async def _shown(self, listing: Listing, since: float) -> tuple[list[ShownRun], bool]:
         """Return the runs without an owner that may be ours, and whether they were read.
@@ -153,6 +171,15 @@ class Recovery:
             )
             log.warning("jobs_may_have_runs", account=account, jobs=sum(codes))
         return ""
+
+
+def _what_is_missing(listing: Listing, *, are_read: bool) -> str:
+    """Return why it cannot be told which runs there are; '' = it can."""
+    if not listing.is_complete:
+        return "the list of runs could not be read back to that time"
+    if not listing.is_dated:
+        return "the list of runs came without the server's time"
+    return "" if are_read else "the runs without a marker could not be read"
 
 
 def _names_any(run: ShownRun) -> bool:

@@ -445,6 +445,26 @@ def test_a_job_whose_claim_may_be_lost_holds_no_slot_until_its_run_is_found(
     assert clock.run(calls.stats(clock.account)).live == 1
 
 
+@pytest.mark.parametrize("told", ["", "the list of runs came without the server's time"])
+def test_a_recovery_that_lasts_calls_a_person_and_says_what_the_last_attempt_failed_for(
+    clock: Clockwork, told: str
+) -> None:
+    restored(clock)
+    ask(clock)
+    taken = loss(clock)
+    noticed = taken.recover_from_us, taken.recover_since_us
+    for why in ("an earlier one", told) if told else ():
+        call = stages.recovery_stuck(clock.account, *noticed, why, person=False)
+        assert not clock.run(call)
+    assert clock.run(calls.stats(clock.account)).hold_kind == "redis"
+    clock.wait(601)
+    clock.heartbeat("p1", 2, first=True)
+    assert clock.claim().answer is Answer.MOVED
+    stats = clock.run(calls.stats(clock.account))
+    assert stats.hold_kind == "person"
+    assert (told or "no worker has listed the runs") in str(stats.hold_reason)
+
+
 def test_a_server_that_nobody_remembers_waits_until_the_runs_since_its_last_tick_were_searched(
     clock: Clockwork,
 ) -> None:

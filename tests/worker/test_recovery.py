@@ -1,6 +1,6 @@
 """Claims that Redis may have lost: runs are adopted, and the account goes on by itself."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -22,6 +22,8 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, closed_port, working
+from worker.reconcile import ReconcilePump
+from worker.recovery import Recovery
 
 MINUTE = 60_000_000
 HOOK = "https://hook.test/"
@@ -57,6 +59,10 @@ async def lost_claims(bench: Bench, *, noticed: int = 100, ago: int = 5, remembe
 
 def is_held(bench: Bench) -> bool:
     return bench.stats().hold_reason is not None
+
+
+def recovery_of(bench: Bench) -> Recovery:
+    return cast("ReconcilePump", bench.account.pumps["reconcile"])._recovery
 
 
 @pytest.mark.parametrize("noticed", [0, 76])
@@ -230,6 +236,28 @@ async def test_a_run_that_alone_can_never_be_read_holds_no_account_and_may_be_an
         assert not is_held(bench)
         assert bench.job(job_id).state is JobState.UNCONFIRMED
         assert bench.job(other).state is JobState.READY
+
+
+async def test_while_a_person_is_awaited_attempts_become_rare(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    async with working(client, redis_url) as bench:
+        recovery = recovery_of(bench)
+        monkeypatch.setattr(recovery, "_clock", lambda: now)
+        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+        await lost_claims(bench, ago=60, remembered=True)
+        waits = []
+        for _ in range(8):
+            lists = await bench.calls("list_runs")
+            await bench.one_pass("reconcile")
+            assert await bench.calls("list_runs") > lists
+            began = now
+            while not recovery.is_due():
+                now += 1.0
+            waits.append(now - began)
+
+    assert waits == [15, 30, 60, 120, 240, 480, 600, 600]
 
 
 @pytest.mark.parametrize(
