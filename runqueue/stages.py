@@ -332,7 +332,7 @@ def recovery_stuck(
         why: what keeps it from ending.
         person: call a person now, since it cannot end by itself; one is called anyway if it lasts.
     """
-    arguments = [recover_from_us, recover_since_us, why, int(person)]
+    arguments: list[Argument] = [recover_from_us, recover_since_us, why, int(person)]
     return Call(load("recovery_stuck"), account, arguments, bool)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from api_client import ListedRun
 from runqueue import ids, stages
 from runqueue.items import Accepted, Taken
 from worker.account import AccountLink
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 #: Seconds after a change of server was noticed in which submissions from before may yet become
 #: runs (14 s of a lease to begin one, and 60 s for its answer); and between two tries to recover.
 GRACE, EVERY = 75.0, 15.0
+#: Runs read at once.
+AT_ONCE = 4
 #: Seconds between two tries at most, once a person was called.
 LONGEST = 600.0
 #: Seconds: a server that lags by more has lost more than claims. People hand in again what it does
@@ -131,15 +134,21 @@ class Recovery:
                 and not ids.markers_in(run.title or "")
             )
         ]
-        shown = await self._runs.shown(free, with_workflows=True)
+        shown = await self._read(free)
         unread = [run.listed for run in shown if run.request is None and not _names_any(run)]
         if not unread:
             return shown, True
         if not await answers_reads(self._account, unread[0].run_id):
             return shown, False
-        again = await self._runs.shown(unread, with_workflows=True)
-        read = {run.listed.run_id: run for run in again}
+        read = {run.listed.run_id: run for run in await self._read(unread)}
         return [read.get(run.listed.run_id, run) for run in shown], True
+
+    async def _read(self, runs: Sequence[ListedRun]) -> list[ShownRun]:
+        """Read runs, few at a time: the search for unconfirmed jobs reads meanwhile."""
+        shown: list[ShownRun] = []
+        for first in range(0, len(runs), AT_ONCE):
+            shown += await self._runs.shown(runs[first : first + AT_ONCE], with_workflows=True)
+        return shown
 
     async def _adopt(self, run: ShownRun) -> None:
         listed = run.listed

@@ -1,5 +1,6 @@
 """Claims that Redis may have lost: runs are adopted, and the account goes on by itself."""
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -7,7 +8,9 @@ import redis
 
 from api_client import ListClass, ReadClass, RunPage, RunReading
 from runqueue import JobState, ids
+from runqueue.items import Taken
 from runqueue.operate import Operations
+from tests.simulator.simulating import eventually
 from tests.worker.searching import (
     LOST,
     MADE,
@@ -21,7 +24,7 @@ from tests.worker.searching import (
     task,
     task_v2,
 )
-from tests.worker.working import ENDLESS, KEYS, Bench, closed_port, working
+from tests.worker.working import ENDLESS, KEYS, Bench, closed_port, start, working
 from worker.reconcile import ReconcilePump
 from worker.recovery import Recovery
 
@@ -236,6 +239,32 @@ async def test_a_run_that_alone_can_never_be_read_holds_no_account_and_may_be_an
         assert not is_held(bench)
         assert bench.job(job_id).state is JobState.UNCONFIRMED
         assert bench.job(other).state is JobState.READY
+
+
+async def test_while_runs_are_read_unconfirmed_jobs_are_looked_for(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url) as bench:
+        job_id = await lose(bench, task(), MADE)
+        client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
+        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+        await lost_claims(bench, remembered=True)
+        recovery, may_go_on = recovery_of(bench), asyncio.Event()
+        attempt = recovery.attempt
+
+        async def waiting(loss: Taken, since: float) -> None:
+            await may_go_on.wait()
+            await attempt(loss, since)
+
+        monkeypatch.setattr(recovery, "attempt", waiting)
+        pump = bench.account.pumps["reconcile"]
+        start(pump, *(await pump.take(2, 0)).items)
+        await eventually(lambda: bench.job(job_id).state is JobState.RUNNING)
+
+        assert is_held(bench)
+        assert not (await pump.take(1, 0)).items, "neither is done twice at once"
+        may_go_on.set()
+        await eventually(lambda: not is_held(bench))
 
 
 async def test_while_a_person_is_awaited_attempts_become_rare(
