@@ -213,7 +213,7 @@ def read_lanes(
 
     Args:
         account: the account.
-        names: of lanes, as `waiting_lanes` tells them, `due` or `suspects`.
+        names: of lanes, as `waiting_lanes` tells them, or `due`, `suspects`, `poll`.
         first: how many ids of each are passed over.
         count: how many are read.
     """
@@ -344,7 +344,8 @@ def suspect_lost(
     *,
     marked: bool,
 ) -> Call[list[int]]:
-    """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 0 it waits no more.
+    """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 2 as soon as its run
+    fails, 0 it waits no more.
 
     Args:
         account: the account.

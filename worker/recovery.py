@@ -178,7 +178,7 @@ class Recovery:
             codes = await self._account.send(
                 stages.suspect_lost(account, part, *noticed, marked=marked)
             )
-            log.warning("jobs_may_have_runs", account=account, jobs=sum(codes))
+            log.warning("jobs_may_have_runs", account=account, jobs=len(codes) - codes.count(0))
         return ""
 
 

@@ -1,11 +1,13 @@
 """Which waiting jobs may have been claimed by a Redis that is lost, and own runs without a marker.
 
 Claims take the first jobs of lanes, so what was claimed stands there still: only so many jobs of
-each lane come into question as claims can have been lost.
+each lane come into question as claims can have been lost. So does each job that runs and may run
+again: its first run may have failed, and the claim for its next one be lost.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from math import inf
 from typing import Any
 
 import orjson
@@ -20,6 +22,8 @@ from worker.turns import Turns
 #: Keys looked at in one step while lanes are looked for, ids read in one, and jobs whose requests
 #: are read at once.
 KEYS, IDS, REQUESTS = 1000, 1000, 100
+#: Where the jobs stand that run.
+RUNNING = "poll"
 #: Jobs that may become unconfirmed in one recovery; beyond that a person decides.
 MOST_SUSPECTS = 10_000
 #: Claims that can have been lost beside those that are known of: refused ones made no run. And
@@ -86,15 +90,16 @@ async def _finds_one(
 async def _first_in_line(account: AccountLink, most: int) -> AsyncIterator[tuple[str, bytes]]:
     """Read the first waiting jobs of each lane, and their stored requests; one may come twice."""
     async for lanes in _lanes(account):
+        bound = inf if RUNNING in lanes else most
         waiting, first = dict.fromkeys(lanes, 0), 0
         while waiting:
             count = min(REQUESTS, max(10, IDS // len(waiting)))
             names = list(waiting)
             read = await account.send(stages.read_lanes(account.name, names, first, count))
             for name, (ids, all_ids) in zip(names, read, strict=True):
-                job_ids = all_ids[: most - waiting[name]]
+                job_ids = all_ids if bound == inf else all_ids[: most - waiting[name]]
                 waiting[name] += len(job_ids)
-                if ids < count or waiting[name] >= most:
+                if ids < count or waiting[name] >= bound:
                     del waiting[name]
                 if not job_ids:
                     continue
@@ -114,6 +119,7 @@ async def _lanes(account: AccountLink) -> AsyncIterator[Sequence[str]]:
         for first in range(0, len(names), REQUESTS):
             yield names[first : first + REQUESTS]
     yield ("due",)
+    yield (RUNNING,)
 
 
 def _read(stored: bytes) -> tuple[bytes, Kind | None, Mapping[str, Any]]:

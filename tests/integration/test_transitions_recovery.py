@@ -445,6 +445,29 @@ def test_a_job_whose_claim_may_be_lost_holds_no_slot_until_its_run_is_found(
     assert clock.run(calls.stats(clock.account)).live == 1
 
 
+def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running(1)
+    restored(clock)
+    ask(clock)
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
+    assert clock.states([job]) == {"running"}
+    clock.run(recovered(clock))
+    run_id = clock.field(job, "run_id") or ""
+    again = items.RunAgain(job, 1, run_id, "failed", "no luck", 30 * SECOND, b"{}")
+
+    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+
+    assert clock.states([job]) == {"unconfirmed"}
+    assert clock.client.zscore(clock.key("due"), job) is None
+    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.found(job, 2, "r-2") == 1
+    second = items.RunAgain(job, 2, "r-2", "failed", "no luck", 30 * SECOND, b"{}")
+    assert clock.run(stages.retry_run(clock.account, [second])) == [1]
+    assert clock.states([job]) == {"scheduled"}, "it was looked for"
+
+
 @pytest.mark.parametrize("told", ["", "the list of runs came without the server's time"])
 def test_a_recovery_that_lasts_calls_a_person_and_says_what_the_last_attempt_failed_for(
     clock: Clockwork, told: str

@@ -88,6 +88,17 @@ async def test_a_job_that_waits_for_its_time_comes_into_question_too(
         assert sorted(await suspects(bench.account, [anything()], 5)) == sorted(job_ids)
 
 
+async def test_of_jobs_that_run_those_that_may_run_again_come_into_question(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        again = hand_in(bench, 3, "again", retry={"max_attempts": 2})
+        hand_in(bench, 3, "once")
+        await bench.one_pass("submit")
+
+        assert sorted(await suspects(bench.account, [anything()], 1)) == sorted(again)
+
+
 @pytest.mark.parametrize(("claims", "plan", "most"), [(6, 10, 84), (0, 0, 1052)])
 async def test_no_more_claims_can_be_lost_than_the_plan_the_runs_and_the_processes_say(
     client: redis.Redis, redis_url: str, claims: int, plan: int, most: int
