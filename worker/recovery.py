@@ -166,7 +166,7 @@ class Recovery:
         is_long = loss.recover_since_us - loss.recover_from_us > LONG_LOSS * 1e6
         if is_long and (has_found or loss.lost_claims or not self._account.correlates):
             return f"{len(unmarked)} runs without a marker may be of jobs that Redis lost"
-        most = most_lost(self._account, len(unmarked), loss.lost_claims)
+        most = await most_lost(self._account, len(unmarked), loss.lost_claims)
         try:
             found = await suspects(self._account, unmarked, most)
         except TooManyError:

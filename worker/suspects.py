@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from runqueue import stages, wire
+from runqueue import calls, stages, wire
 from runqueue.requests import Kind
 from worker.account import AccountLink
 from worker.comparison import Likeness, ShownRun, compare
@@ -35,7 +35,7 @@ class TooManyError(Exception):
     """More jobs than can be looked for may own the runs."""
 
 
-def most_lost(account: AccountLink, runs: int, claims: int) -> int:
+async def most_lost(account: AccountLink, runs: int, claims: int) -> int:
     """Return how many claims can have been lost whose jobs wait: ample rather than exact.
 
     Args:
@@ -43,7 +43,10 @@ def most_lost(account: AccountLink, runs: int, claims: int) -> int:
         runs: runs without a marker and an owner.
         claims: those that a process remembers and Redis does not know.
     """
-    plan = account.settings.max_concurrent_runs or UNLIMITED
+    stats = await account.send(calls.stats(account.name))
+    # A limit that was set live may be lost with the claims.
+    plans = (account.settings.max_concurrent_runs, int(stats.limits["concurrent_runs"]))
+    plan = max(plans) if all(plans) else UNLIMITED
     return UNKNOWN + 2 * (runs + claims + plan)
 
 
