@@ -113,7 +113,7 @@ class Taken(NamedTuple):
         sequence: the claim sequence after this claim (submit only).
         recover_from_us: since when runs of lost claims are to be looked for; 0 = none (reconcile).
         recover_since_us: when the loss was noticed (reconcile).
-        has_lost_claims: a process remembers claims that this Redis does not know (reconcile).
+        lost_claims: how many claims a process remembers that this Redis does not know (reconcile).
     """
 
     answer: Answer
@@ -124,7 +124,7 @@ class Taken(NamedTuple):
     items: Sequence[Any] = ()
     recover_from_us: int = 0
     recover_since_us: int = 0
-    has_lost_claims: bool = False
+    lost_claims: int = 0
 
 
 class Accepted(NamedTuple):

@@ -146,7 +146,7 @@ def reconcile_claim(
             items=_doubts(reply, 7),
             recover_from_us=int(reply[4]),
             recover_since_us=int(reply[5]),
-            has_lost_claims=bool(reply[6]),
+            lost_claims=int(reply[6]),
         )
 
     return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
@@ -189,6 +189,39 @@ def read_requests(
         return [None if one is None else (int(one[0]), one[1].decode(), one[2]) for one in reply]
 
     return Call(load("read_requests"), account, list(job_ids), parse)
+
+
+def waiting_lanes(account: str, cursor: str, keys: int) -> Call[tuple[str, list[str]]]:
+    """Look for lanes through all keys; returns the next cursor ('0' = that was all) and names.
+
+    Args:
+        account: the account.
+        cursor: '0' = from the start.
+        keys: how many to look at.
+    """
+
+    def parse(reply: list[bytes]) -> tuple[str, list[str]]:
+        return reply[0].decode(), [raw.decode() for raw in reply[1:]]
+
+    return Call(load("waiting_lanes"), account, [cursor, keys], parse)
+
+
+def read_lanes(
+    account: str, names: Sequence[str], first: int, count: int
+) -> Call[list[tuple[int, list[str]]]]:
+    """Read jobs that wait, in the order of claims: by lane how many ids were read, and the jobs.
+
+    Args:
+        account: the account.
+        names: of lanes, as `waiting_lanes` tells them, or `due`, `suspects`, `poll`.
+        first: how many ids of each are passed over.
+        count: how many are read.
+    """
+
+    def parse(reply: list[Any]) -> list[tuple[int, list[str]]]:
+        return [(int(one[0]), [raw.decode() for raw in one[1:]]) for one in reply]
+
+    return Call(load("read_lanes"), account, [first, count, *names], parse)
 
 
 def mark_running(
@@ -289,24 +322,40 @@ def recovered(account: str, recover_from_us: int, recover_since_us: int) -> Call
 
 
 def recovery_stuck(
-    account: str, recover_from_us: int, recover_since_us: int, why: str
+    account: str, recover_from_us: int, recover_since_us: int, why: str, *, person: bool
 ) -> Call[bool]:
-    """Call a person to a recovery; arguments as of `recovered`, and why it cannot end by itself."""
-    return Call(load("recovery_stuck"), account, [recover_from_us, recover_since_us, why], bool)
+    """Say why a recovery does not end; True = a person is called.
+
+    Args:
+        account: the account.
+        recover_from_us, recover_since_us: as of `recovered`.
+        why: what keeps it from ending.
+        person: call a person now, since it cannot end by itself; one is called anyway if it lasts.
+    """
+    arguments: list[Argument] = [recover_from_us, recover_since_us, why, int(person)]
+    return Call(load("recovery_stuck"), account, arguments, bool)
 
 
 def suspect_lost(
-    account: str, job_ids: Sequence[str], claimed_us: int, *, marked: bool
+    account: str,
+    job_ids: Sequence[str],
+    recover_from_us: int,
+    recover_since_us: int,
+    *,
+    marked: bool,
 ) -> Call[list[int]]:
-    """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 0 it waits no more.
+    """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 2 as soon as its run
+    fails, 0 it waits no more.
 
     Args:
         account: the account.
         job_ids: jobs that may own a run which no job owns.
-        claimed_us: since when they may have been claimed (microseconds since 1970).
+        recover_from_us, recover_since_us: as of `recovered`; nothing is done, and nothing returned,
+            once that recovery is over.
         marked: submissions carry markers.
     """
-    return Call(load("suspect_lost"), account, [claimed_us, int(marked), *job_ids], _codes)
+    arguments: list[Argument] = [recover_from_us, recover_since_us, int(marked), *job_ids]
+    return Call(load("suspect_lost"), account, arguments, _codes)
 
 
 def drop_strays(account: str, run_ids: Sequence[str]) -> Call[int]:

@@ -30,42 +30,55 @@ SPACING = 30.0
 
 
 class ReconcilePump(Pump):
-    """Looks for the runs of unconfirmed jobs; one pass at a time."""
+    """Looks for the runs of unconfirmed jobs, one pass at a time; recovers lost claims beside."""
 
     kind = "reconcile"
 
     def __init__(self, account: AccountLink, places: int) -> None:
-        super().__init__(account, min(places, 1))
+        super().__init__(account, min(places, 1) * 2)
+        self._is_looking = self._is_recovering = False
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._runs = Runs(account, self._slots)
         self._search = Search(account, self._runs, self._slots, self._record)
         self._recovery = Recovery(account, self._runs, self._record)
 
     async def take(self, want: int, tick_us: int) -> Taken:
-        """Claim the jobs whose look is due, as one item."""
+        """Claim the jobs whose look is due, as one item, and an attempt to recover as another."""
         account, start = self.account, time.monotonic()
         taken = await account.send(
             stages.reconcile_claim(
                 account.name,
                 account.lease.name,
-                BATCH if want else 0,
+                BATCH if want and not self._is_looking else 0,
                 tick_us,
                 int(LEASE_SECONDS * 1e6),
             )
         )
-        if not self._recovery.is_due():
-            taken = taken._replace(recover_from_us=0)
-        is_work = taken.items or taken.recover_from_us
-        return taken._replace(items=[(taken, start)] if is_work else [])
-
-    async def handle(self, item: tuple[Taken, float]) -> None:
-        """Make one pass."""
-        taken, start = item
-        self._runs.begin_pass()
-        if taken.recover_from_us:
-            await self._recovery.attempt(taken, start)
+        items: list[tuple[Taken, float, bool]] = []
         if taken.items:
-            await self._look(taken.items, taken.now_us, start)
+            self._is_looking = True
+            items.append((taken, start, False))
+        if want and taken.recover_from_us and self._recovery.is_due() and not self._is_recovering:
+            self._is_recovering = True
+            items.append((taken, start, True))
+        # What is due while a pass is made is taken once that is over.
+        next_us = 0 if self._is_looking else taken.next_us
+        return taken._replace(items=items, next_us=next_us)
+
+    async def handle(self, item: tuple[Taken, float, bool]) -> None:
+        """Make one pass, or one attempt to recover."""
+        taken, start, recovers = item
+        try:
+            if recovers:
+                await self._recovery.attempt(taken, start)
+            else:
+                self._runs.begin_pass()
+                await self._look(taken.items, taken.now_us, start)
+        finally:
+            if recovers:
+                self._is_recovering = False
+            else:
+                self._is_looking = False
         self.free_place()
 
     async def _look(self, doubts: Sequence[Doubtful], now_us: int, start: float) -> None:

@@ -6,36 +6,33 @@ anybody's: a person's, or of a claim that was lost. So jobs that wait, and whose
 come of, become unconfirmed and are looked for as after any lost answer; the account goes on.
 """
 
-import asyncio
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from hashlib import blake2b
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
-import orjson
 import structlog
 
-from runqueue import ids, operator_calls, stages, wire
+from api_client import ListedRun
+from runqueue import ids, stages
 from runqueue.items import Accepted, Taken
-from runqueue.requests import Kind
 from worker.account import AccountLink
-from worker.comparison import Likeness, ShownRun, compare
+from worker.comparison import ShownRun
 from worker.finding import markers_of, own_markers
+from worker.run_reads import answers_reads
 from worker.runs import Listing, Runs
+from worker.suspects import REQUESTS, TooManyError, most_lost, suspects
 
 log = structlog.get_logger()
 
 #: Seconds after a change of server was noticed in which submissions from before may yet become
 #: runs (14 s of a lease to begin one, and 60 s for its answer); and between two tries to recover.
 GRACE, EVERY = 75.0, 15.0
+#: Runs read at once.
+AT_ONCE = 4
+#: Seconds between two tries at most, once a person was called.
+LONGEST = 600.0
 #: Seconds: a server that lags by more has lost more than claims. People hand in again what it does
 #: not know, after the recovery, and a run without a marker cannot be given to such a job.
 LONG_LOSS = 600.0
-#: Keys looked at in one step while open jobs are read, and jobs whose requests are read at once.
-KEYS, REQUESTS = 1000, 100
-#: Jobs that may become unconfirmed in one recovery; beyond that a person decides.
-MOST_SUSPECTS = 10_000
 
 #: Records runs that were found; returns a code for each (`mark_running.lua`).
 Record = Callable[[Sequence[Accepted]], Awaitable[Sequence[int]]]
@@ -48,17 +45,26 @@ class Recovery:
         account: what the process holds for the account.
         runs: reads the server's lists and requests.
         record: records runs that were found.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, account: AccountLink, runs: Runs, record: Record) -> None:
+    def __init__(
+        self,
+        account: AccountLink,
+        runs: Runs,
+        record: Record,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._account = account
         self._runs = runs
         self._record = record
+        self._clock = clock
         self._due_at = 0.0
+        self._loss, self._wait = (0, 0), EVERY
 
     def is_due(self) -> bool:
         """Say whether it is time for the next attempt."""
-        return time.monotonic() >= self._due_at
+        return self._clock() >= self._due_at
 
     async def attempt(self, loss: Taken, start: float) -> None:
         """Adopt the runs of lost claims, and end the recovery once none can be missing.
@@ -67,25 +73,28 @@ class Recovery:
             loss: since when runs are to be listed, and when the change was noticed.
             start: the monotonic clock when that was read, or a little earlier (seconds).
         """
+        if self._loss != (loss.recover_from_us, loss.recover_since_us):
+            self._loss, self._wait = (loss.recover_from_us, loss.recover_since_us), EVERY
         waited = (loss.now_us - loss.recover_since_us) / 1e6
         left = max(0.0, GRACE - waited)
-        self._due_at = time.monotonic() + min(left or EVERY, EVERY)
+        self._due_at = self._clock() + min(left or EVERY, EVERY)
         if not self._account.may_list():
             await self._give_up(loss, "the server has no list of runs")
             return
         since = start - (loss.now_us - loss.recover_from_us) / 1e6
         listing = await self._runs.recent(since)
-        complete = listing.is_complete and listing.is_dated
-        marked, unmarked = await self._sort(listing, since)
+        shown, are_read = await self._shown(listing, since)
+        marked = [run for run in shown if own_markers(run, self._account.queue_name)]
+        unmarked = [run for run in shown if not _names_any(run)]
         for run in marked:
             await self._adopt(run)
         if left:
             return
-        if not complete or any(run.request is None for run in unmarked):
-            log.warning("lost_claims_not_recovered", account=self._account.name, why="incomplete")
+        if why := _what_is_missing(listing, are_read=are_read):
+            await self._stuck(loss, why)
             return
         if unmarked:
-            why = await self._suspect(loss, unmarked, found=bool(marked))
+            why = await self._suspect(loss, unmarked, has_found=bool(marked))
             if why:
                 await self._give_up(loss, why)
                 return
@@ -94,17 +103,23 @@ class Recovery:
             log.warning("lost_claims_recovered", account=account, runs=len(marked))
 
     async def _give_up(self, loss: Taken, why: str) -> None:
-        """Call a person; the next attempt may still succeed."""
+        """Call a person; further attempts, which may still succeed, are made ever more rarely."""
+        await self._stuck(loss, why, person=True)
+        self._due_at = self._clock() + self._wait
+        self._wait = min(2 * self._wait, LONGEST)
+
+    async def _stuck(self, loss: Taken, why: str, *, person: bool = False) -> None:
         account, noticed = self._account.name, loss.recover_since_us
-        stuck = stages.recovery_stuck(account, loss.recover_from_us, noticed, why)
-        if await self._account.send(stuck):
-            log.warning("lost_claims_not_recovered", account=account, why=why)
+        await self._account.send(
+            stages.recovery_stuck(account, loss.recover_from_us, noticed, why, person=person)
+        )
+        log.warning("lost_claims_not_recovered", account=account, why=why)
 
-    async def _sort(self, listing: Listing, since: float) -> tuple[list[ShownRun], list[ShownRun]]:
-        """Return the runs without an owner that show a marker, and those that may be ours, too.
+    async def _shown(self, listing: Listing, since: float) -> tuple[list[ShownRun], bool]:
+        """Return the runs without an owner that may be ours, and whether they were read.
 
-        One whose marker names another queue is neither. Where runs of a type show their markers in
-        their titles, one without is not ours.
+        Where runs of a type show their markers in their titles, one without is not ours. One that
+        alone cannot be read, while the server answers other reads, may be anybody's for ever.
         """
         owners = await self._runs.owners(listing.made)
         titled = {run.run_type for run in listing.made if ids.markers_in(run.title or "")}
@@ -119,84 +134,63 @@ class Recovery:
                 and not ids.markers_in(run.title or "")
             )
         ]
-        shown = await self._runs.shown(free, with_workflows=True)
-        marked = [run for run in shown if own_markers(run, self._account.queue_name)]
-        unmarked = [run for run in shown if not _names_any(run)]
-        return marked, unmarked
+        shown = await self._read(free)
+        unread = [run.listed for run in shown if run.request is None and not _names_any(run)]
+        if not unread:
+            return shown, True
+        if not await answers_reads(self._account, unread[0].run_id):
+            return shown, False
+        read = {run.listed.run_id: run for run in await self._read(unread)}
+        return [read.get(run.listed.run_id, run) for run in shown], True
+
+    async def _read(self, runs: Sequence[ListedRun]) -> list[ShownRun]:
+        """Read runs, few at a time: the search for unconfirmed jobs reads meanwhile."""
+        shown: list[ShownRun] = []
+        for first in range(0, len(runs), AT_ONCE):
+            shown += await self._runs.shown(runs[first : first + AT_ONCE], with_workflows=True)
+        return shown
 
     async def _adopt(self, run: ShownRun) -> None:
         listed = run.listed
         for job_id, attempt in own_markers(run, self._account.queue_name):
             await self._record([Accepted(job_id, attempt, listed.run_id, listed.status, 0)])
 
-    async def _suspect(self, loss: Taken, unmarked: Sequence[ShownRun], *, found: bool) -> str:
+    async def _suspect(self, loss: Taken, unmarked: Sequence[ShownRun], *, has_found: bool) -> str:
         """Have the jobs looked for that runs without a marker may be of; returns why that fails.
 
         Args:
             loss: what is being recovered.
             unmarked: the runs.
-            found: runs of ours were found that this Redis did not know.
+            has_found: runs of ours were found that this Redis did not know.
         """
         is_long = loss.recover_since_us - loss.recover_from_us > LONG_LOSS * 1e6
-        if is_long and (found or loss.has_lost_claims or not self._account.correlates):
+        if is_long and (has_found or loss.lost_claims or not self._account.correlates):
             return f"{len(unmarked)} runs without a marker may be of jobs that Redis lost"
-        suspects = await self._suspects(unmarked)
-        if len(suspects) > MOST_SUSPECTS:
+        most = await most_lost(self._account, len(unmarked), loss.lost_claims)
+        try:
+            found = await suspects(self._account, unmarked, most)
+        except TooManyError:
             return f"too many jobs may own the {len(unmarked)} runs without a marker"
         account, marked = self._account.name, self._account.correlates
-        for first in range(0, len(suspects), REQUESTS):
-            part = suspects[first : first + REQUESTS]
-            call = stages.suspect_lost(account, part, loss.recover_from_us, marked=marked)
-            codes = await self._account.send(call)
-            log.warning("jobs_may_have_runs", account=account, jobs=sum(codes))
+        noticed = loss.recover_from_us, loss.recover_since_us
+        for first in range(0, len(found), REQUESTS):
+            part = found[first : first + REQUESTS]
+            codes = await self._account.send(
+                stages.suspect_lost(account, part, *noticed, marked=marked)
+            )
+            log.warning("jobs_may_have_runs", account=account, jobs=len(codes) - codes.count(0))
         return ""
 
-    async def _suspects(self, unmarked: Sequence[ShownRun]) -> list[str]:
-        """Return jobs that the runs may be of; of equal jobs no more than there are such runs."""
-        likely: dict[bytes, int] = {}
-        suspects: dict[bytes, list[str]] = defaultdict(list)
-        async for job_id, stored in self._waiting():
-            request, kind, fields = _read(stored)
-            if request not in likely:
-                likely[request] = _count_likely(kind, fields, unmarked)
-            if len(suspects[request]) < likely[request] and job_id not in suspects[request]:
-                suspects[request].append(job_id)
-        return [job_id for group in suspects.values() for job_id in group]
 
-    async def _waiting(self) -> AsyncIterator[tuple[str, bytes]]:
-        """Read the jobs that wait, and their stored requests; one may come twice."""
-        account = self._account.name
-        for state in ("ready", "scheduled"):
-            cursor = ""
-            while cursor != "0":
-                call = operator_calls.open_jobs(account, cursor or "0", KEYS, state)
-                cursor, job_ids = await self._account.send(call)
-                for first in range(0, len(job_ids), REQUESTS):
-                    part = job_ids[first : first + REQUESTS]
-                    stored = await self._account.send(stages.read_requests(account, part))
-                    for job_id, one in zip(part, stored, strict=True):
-                        if one is not None and one[2]:
-                            yield job_id, one[2]
-                    await asyncio.sleep(0)  # comparing large requests takes milliseconds
+def _what_is_missing(listing: Listing, *, are_read: bool) -> str:
+    """Return why it cannot be told which runs there are; '' = it can."""
+    if not listing.is_complete:
+        return "the list of runs could not be read back to that time"
+    if not listing.is_dated:
+        return "the list of runs came without the server's time"
+    return "" if are_read else "the runs without a marker could not be read"
 
 
 def _names_any(run: ShownRun) -> bool:
     """Say whether a run shows a marker, of whatever queue."""
     return bool(markers_of(run.request or {}) or ids.markers_in(run.listed.title or ""))
-
-
-def _read(stored: bytes) -> tuple[bytes, Kind | None, dict[str, Any]]:
-    """Return what stands for a stored request, its kind, and the request; None = unreadable."""
-    try:
-        kind, fields = wire.read_request(stored)
-    except (ValueError, KeyError):
-        return blake2b(stored).digest(), None, {}
-    body = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
-    return blake2b(kind.encode() + body).digest(), kind, fields
-
-
-def _count_likely(kind: Kind | None, fields: Mapping[str, Any], runs: Sequence[ShownRun]) -> int:
-    """Return how many of the runs may be of a request; all if it cannot be read."""
-    if kind is None:
-        return len(runs)
-    return sum(compare(kind, fields, run).likeness is not Likeness.DIFFERENT for run in runs)

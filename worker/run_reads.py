@@ -62,13 +62,23 @@ async def read_again(account: AccountLink, run_id: str) -> RunReading | None:
         RedisError: Redis is away, and nothing was read.
     """
 
+    if not await answers_reads(account, run_id):
+        return None
+    if not await account.permit_within(PERMIT_SECONDS):
+        return None
+    return await read_run(account, run_id)
+
+
+async def answers_reads(account: AccountLink, run_id: str) -> bool:
+    """Say whether the server answers reads now; `run_id` is of a run that could not be read.
+
+    Raises:
+        RedisError: Redis is away, and nothing was read.
+    """
+
     async def read_another() -> None:
         # No run has this id: an answer that says so is an answer.
         if await account.permit_within(PERMIT_SECONDS):
             await read_run(account, _NUMBER.sub("0", run_id, count=1))
 
-    if not await account.reads.are_answered_now(read_another):
-        return None
-    if not await account.permit_within(PERMIT_SECONDS):
-        return None
-    return await read_run(account, run_id)
+    return await account.reads.are_answered_now(read_another)

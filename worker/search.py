@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import chain
-from typing import Any
 
 import orjson
 
@@ -25,17 +24,12 @@ from api_client import ListClass, ListedRun
 from runqueue import ids, stages, wire
 from runqueue.items import Accepted, Doubtful
 from worker.account import AccountLink
-from worker.comparison import (
-    Comparison,
-    Likeness,
-    ShownRun,
-    compare,
-    normalized_url,
-    plain_text,
-)
+from worker.comparison import Comparison, Likeness, ShownRun, compare
 from worker.controls import ListControls, OwnedRun, Proven, lacks_marker
 from worker.finding import BEFORE, Carrier, Wanted, markers_of, own_markers, wanted
+from worker.plausible import Index
 from worker.runs import Listing, Runs
+from worker.turns import Turns
 
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the
 #: server tells its time in whole seconds.
@@ -55,8 +49,6 @@ MOST_CANDIDATES, MOST_FIELDS, LONGEST_NAME = 5, 12, 100
 NO_JOB = "0" * ids.ID_LENGTH
 #: Seconds for which it is remembered that a server does not filter by tags.
 TAGS_REMEMBERED = 600.0
-#: Seconds of comparing after which the event loop gets its turn: large requests take milliseconds.
-TURN_SECONDS = 0.01
 
 #: Records runs, by guess or not; returns a code for each (`mark_running.lua`).
 Record = Callable[[Sequence[Accepted], bool], Awaitable[Sequence[int]]]
@@ -370,7 +362,7 @@ class Search:
 
         Equal jobs are compared once, and share one list where all of its runs came after them.
         """
-        index, turns, fits = _Index(seen.free), _Turns(), {}
+        index, turns, fits = Index(seen.free), Turns(), {}
         made = seen.listing.made
         alike: dict[tuple[bytes, frozenset[Proven]], tuple[Fits, float]] = {}
         for job in jobs:
@@ -476,64 +468,6 @@ class Search:
         return [job for job in jobs if job.job_id not in has_run]
 
 
-class _Turns:
-    """Gives the event loop its turn when work has had its own."""
-
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-
-    async def take(self) -> None:
-        """Go on, or first let others run."""
-        if time.monotonic() - self._since > TURN_SECONDS:
-            await asyncio.sleep(0)
-            self._since = time.monotonic()
-
-
-#: A goal and a URL, or a workflow; without a URL '' stands for it.
-_Key = tuple[str, str]
-
-
-class _Index:
-    """Runs by what their requests surely tell them apart by: a goal and a URL, or a workflow.
-
-    Args:
-        runs: the runs.
-    """
-
-    def __init__(self, runs: Sequence[ShownRun]) -> None:
-        self._all = runs
-        self._open: list[ShownRun] = []
-        self._by_key: dict[_Key, list[ShownRun]] = defaultdict(list)
-        for run in runs:
-            keys = _keys_shown(run.request or {})
-            for key in keys:
-                self._by_key[key].append(run)
-            if not keys:
-                self._open.append(run)
-
-    def plausible(self, job: Wanted) -> Sequence[ShownRun]:
-        """Return the runs that a comparison need be made with."""
-        text, url = None, ""
-        if job.kind == "task" and job.fields.get("url") is not None:
-            text, url = job.fields.get("prompt"), normalized_url(job.fields["url"])
-        elif job.kind == "workflow" and not job.fields.get("template"):
-            text = job.fields.get("workflow_id") or job.fields.get("agent_id")
-        if not isinstance(text, str):
-            return self._all
-        name = plain_text(text)
-        keys = dict.fromkeys([(name, url), (name, "")])
-        return [*chain.from_iterable(self._by_key.get(key, ()) for key in keys), *self._open]
-
-
-def _keys_shown(shown: Mapping[str, Any]) -> set[_Key]:
-    workflows = (shown.get("workflow_id"), shown.get("agent_id"))
-    keys = {(plain_text(name), "") for name in workflows if isinstance(name, str)}
-    prompt, url = shown.get("prompt"), shown.get("url")
-    if isinstance(prompt, str):
-        keys.add((plain_text(prompt), normalized_url(url) if isinstance(url, str) else ""))
-    return keys
-
-
 def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit]:
     """Return the runs that may be those of some of these equal jobs; one may come twice.
 
@@ -547,7 +481,7 @@ def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit
     return chain.from_iterable(longest.values())
 
 
-async def _alike(job: Wanted, index: _Index, proven: frozenset[Proven], turns: _Turns) -> Fits:
+async def _alike(job: Wanted, index: Index, proven: frozenset[Proven], turns: Turns) -> Fits:
     """Return the runs that are like a job, whenever they were made.
 
     Args:
@@ -557,7 +491,7 @@ async def _alike(job: Wanted, index: _Index, proven: frozenset[Proven], turns: _
         turns: gives the event loop its turn.
     """
     found: Fits = []
-    for run in index.plausible(job):
+    for run in index.plausible(job.kind, job.fields):
         await turns.take()
         if lacks_marker(run, proven):
             continue

@@ -1,13 +1,13 @@
 -- use: times trust runs trail
 -- A run ended badly, and the job's policy has it run again: running → scheduled (failed or canceled where
--- that is not wanted any more).
+-- that is not wanted any more, unconfirmed where its further run may have been made: suspect_lost.lua).
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua)
--- Reply per job: 1 = scheduled, 2 = ended after all, 0 = over already, or another run is the job's
+-- Reply per job: 1 = scheduled, or unconfirmed, 2 = ended after all, 0 = over already, or another run is the job's
 -- The run's own record stays with Skyvern; the result kept meanwhile is that of the last run. Of a job that runs
 -- again nobody is told: its webhook is that of its last run.
 local reply = {}
 expect_deliveries()
-expect(PREFIX .. 'due', 'zset')
+for _, zset in ipairs({ 'due', 'unconfirmed', 'parked', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
 for i = 2, #ARGV, 8 do
   local id, run_id, status, reason = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
@@ -28,12 +28,18 @@ for i = 2, #ARGV, 8 do
     else
       note_step(job, 'runs_again', run_id .. ' ended ' .. status .. (reason ~= '' and ': ' .. reason or ''))
       keep_earlier(job)
-      redis.call('HDEL', job_key(id), 'run_id', 'started')
+      local lost = redis.call('HGET', job_key(id), 'lost_claim')
+      redis.call('HDEL', job_key(id), 'run_id', 'started', 'lost_claim')
       count_state(job, 'scheduled')
       redis.call('HSET', job_key(id), 'state', 'scheduled', 'run_at', int(start), 'run_status', status,
         'runs', int(job.runs + 1), 'reason', reason)
-      redis.call('ZADD', PREFIX .. 'due', int(start), id)
       bump(totals, 'retried', 1)
+      if lost then
+        look_for_lost(job, string.match(lost, '^(%S+) (%S+)$'))
+        note_step(job, 'unconfirmed', LOST_CLAIM)
+      else
+        redis.call('ZADD', PREFIX .. 'due', int(start), id)
+      end
       reply[#reply + 1] = 1
     end
   end

@@ -1,27 +1,31 @@
 -- use: trail
 -- Redis may have lost the claims of these jobs, and runs that no job owns may be theirs: ready | scheduled →
--- unconfirmed, under the next attempt, so that they are looked for as after any lost answer.
--- ARGV  now_us, claimed_us (since when they may have been claimed), marked (0 | 1: whether submissions carry
---       markers), then the ids
--- Reply per job: 1 = unconfirmed, 0 = it waits for no claim any more
+-- unconfirmed, under the next attempt, so that they are looked for as after any lost answer. They take no slot: of
+-- most of them there is no run. Of a job that runs and may run again, its further run may have been made: it is looked
+-- for before another one is (retry_run.lua).
+-- ARGV  now_us, recover_from_us (since when they may have been claimed), recover_since_us (both as reconcile_claim said
+--       them), marked (0 | 1: whether submissions carry markers), then the ids
+-- Reply per job: 1 = unconfirmed, 2 = it runs, 0 = it waits for no claim any more; {} = that recovery is over
 local reply = {}
+local f = redis.call('HMGET', META, 'recover_from', 'recover_since')
+if f[1] ~= ARGV[2] or f[2] ~= ARGV[3] then return reply end
+expect(PREFIX .. 'parked', 'zset')
 expect(PREFIX .. 'unconfirmed', 'zset')
 expect(PREFIX .. 'reconcile', 'zset')
 expect(PREFIX .. 'due', 'zset')
 pass_when_full()
-local REASON = 'Redis may have lost its claim: a run that no job owns may be its own'
-for i = 4, #ARGV do
-  local job = read_job(ARGV[i])
-  local waits = job and (job.state == 'ready' or job.state == 'scheduled')
-  if waits then
+for i = 5, #ARGV do
+  local job, code = read_job(ARGV[i]), 0
+  if job and (job.state == 'ready' or job.state == 'scheduled') then
     if job.state == 'scheduled' then remove_later('due', job.id) end
-    to_unconfirmed(job, REASON)
-    redis.call('HSET', job_key(job.id), 'attempt', int(job.attempt + 1), 'claimed', ARGV[2])
-    redis.call('HDEL', job_key(job.id), 'run_at')
-    if ARGV[3] ~= '1' then redis.call('HSET', job_key(job.id), 'unmarked', '1') end
-    note_step(job, 'unconfirmed', REASON)
+    look_for_lost(job, ARGV[2], ARGV[4])
+    note_step(job, 'unconfirmed', LOST_CLAIM)
+    code = 1
+  elseif job and job.state == 'running' then
+    redis.call('HSET', job_key(job.id), 'lost_claim', ARGV[2] .. ' ' .. ARGV[4])
+    code = 2
   end
-  reply[#reply + 1] = waits and 1 or 0
+  reply[#reply + 1] = code
 end
 save()
 return reply

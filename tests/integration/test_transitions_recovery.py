@@ -468,6 +468,76 @@ def test_also_where_every_worker_remembers_no_more_than_redis_the_runs_are_liste
     assert [job.job_id for job in clock.claim().items] == jobs
 
 
+def suspected(taken: items.Taken, account: str, jobs: list[str]) -> scripts.Call[list[int]]:
+    """The call that has jobs looked for."""
+    since, noticed = taken.recover_from_us, taken.recover_since_us
+    return stages.suspect_lost(account, jobs, since, noticed, marked=True)
+
+
+def test_a_recovery_that_is_over_makes_no_waiting_job_unconfirmed(clock: Clockwork) -> None:
+    jobs, _ = restored(clock)
+    ask(clock)
+    call = suspected(loss(clock), clock.account, jobs)
+    clock.run(recovered(clock))
+    assert clock.run(call) == []
+    assert clock.states(jobs) == {"ready"}
+
+
+def test_a_job_whose_claim_may_be_lost_holds_no_slot_until_its_run_is_found(
+    clock: Clockwork,
+) -> None:
+    jobs, _ = restored(clock)
+    ask(clock)
+    assert clock.run(suspected(loss(clock), clock.account, jobs)) == [1, 1, 1]
+    assert clock.states(jobs) == {"unconfirmed"}
+    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.found(jobs[0], 1, "r-1") == 1
+    assert clock.run(calls.stats(clock.account)).live == 1
+
+
+def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running(1)
+    restored(clock)
+    ask(clock)
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
+    assert clock.states([job]) == {"running"}
+    clock.run(recovered(clock))
+    run_id = clock.field(job, "run_id") or ""
+    again = items.RunAgain(job, 1, run_id, "failed", "no luck", 30 * SECOND, b"{}")
+
+    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+
+    assert clock.states([job]) == {"unconfirmed"}
+    assert clock.client.zscore(clock.key("due"), job) is None
+    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.found(job, 2, "r-2") == 1
+    second = items.RunAgain(job, 2, "r-2", "failed", "no luck", 30 * SECOND, b"{}")
+    assert clock.run(stages.retry_run(clock.account, [second])) == [1]
+    assert clock.states([job]) == {"scheduled"}, "it was looked for"
+
+
+@pytest.mark.parametrize("told", ["", "the list of runs came without the server's time"])
+def test_a_recovery_that_lasts_calls_a_person_and_says_what_the_last_attempt_failed_for(
+    clock: Clockwork, told: str
+) -> None:
+    restored(clock)
+    ask(clock)
+    taken = loss(clock)
+    noticed = taken.recover_from_us, taken.recover_since_us
+    for why in ("an earlier one", told) if told else ():
+        call = stages.recovery_stuck(clock.account, *noticed, why, person=False)
+        assert not clock.run(call)
+    assert clock.run(calls.stats(clock.account)).hold_kind == "redis"
+    clock.wait(601)
+    clock.heartbeat("p1", 2, first=True)
+    assert clock.claim().answer is Answer.MOVED
+    stats = clock.run(calls.stats(clock.account))
+    assert stats.hold_kind == "person"
+    assert (told or "no worker has listed the runs") in str(stats.hold_reason)
+
+
 def test_a_server_that_nobody_remembers_waits_until_the_runs_since_its_last_tick_were_searched(
     clock: Clockwork,
 ) -> None:

@@ -78,10 +78,10 @@ async def test_the_time_that_a_search_takes_makes_no_run_too_old(
         job_id = await lose(bench, request_of, MADE)
         pump = bench.account.pumps["reconcile"]
         client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
-        ((taken, start_of_pass),) = (await pump.take(1, 0)).items
+        ((taken, start_of_pass, _),) = (await pump.take(1, 0)).items
 
         ahead[0] = 70.0  # the list is read 70 s later, and the run is 70 s older by then
-        start(pump, (taken, start_of_pass - 70))
+        start(pump, (taken, start_of_pass - 70, False))
         await eventually(lambda: pump.busy == 0)
 
         assert bench.job(job_id).state is JobState.RUNNING

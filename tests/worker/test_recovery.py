@@ -1,17 +1,21 @@
 """Claims that Redis may have lost: runs are adopted, and the account goes on by itself."""
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
 import pytest
 import redis
 
-from api_client import ListClass, RunPage
+from api_client import ListClass, ReadClass, RunPage, RunReading
 from runqueue import JobState, ids
+from runqueue.items import Taken
 from runqueue.operate import Operations
+from tests.simulator.simulating import eventually
 from tests.worker.searching import (
     LOST,
     MADE,
     control,
+    flow,
     look,
     lose,
     no_waiting,
@@ -20,7 +24,9 @@ from tests.worker.searching import (
     task,
     task_v2,
 )
-from tests.worker.working import ENDLESS, KEYS, Bench, working
+from tests.worker.working import ENDLESS, KEYS, Bench, closed_port, start, working
+from worker.reconcile import ReconcilePump
+from worker.recovery import Recovery
 
 MINUTE = 60_000_000
 HOOK = "https://hook.test/"
@@ -58,6 +64,10 @@ def is_held(bench: Bench) -> bool:
     return bench.stats().hold_reason is not None
 
 
+def recovery_of(bench: Bench) -> Recovery:
+    return cast("ReconcilePump", bench.account.pumps["reconcile"])._recovery
+
+
 @pytest.mark.parametrize("noticed", [0, 76])
 async def test_lost_claims_are_recovered_once_nothing_from_before_is_on_the_wire(
     client: redis.Redis, redis_url: str, noticed: int
@@ -71,6 +81,31 @@ async def test_lost_claims_are_recovered_once_nothing_from_before_is_on_the_wire
 
         assert (bench.job(job_id).state, bench.job(job_id).run_id) == (JobState.RUNNING, run_id)
         assert is_held(bench) == (noticed < 75)
+
+
+async def test_a_promoted_server_holds_the_account_until_the_lost_claims_runs_are_adopted(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url) as bench:
+        (known,) = await bench.submitted()
+        lost, waiting = bench.enqueue(2)
+        client.replicaof("127.0.0.1", str(closed_port()))
+        client.replicaof("NO", "ONE")
+        await bench.one_pass("submit")
+        assert is_held(bench)
+        run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(lost, 1))
+
+        await bench.one_pass("reconcile")
+        assert is_held(bench)
+        assert bench.job(lost).run_id == run_id
+        monkeypatch.setattr("worker.recovery.GRACE", 0.0)
+        monkeypatch.setattr("worker.recovery.Recovery.is_due", lambda _: True)
+        await bench.one_pass("reconcile")
+
+        assert not is_held(bench)
+        await bench.one_pass("submit")
+        assert {bench.job(job_id).state for job_id in (known, lost, waiting)} == {"running"}
+        assert len(await bench.runs()) == 3
 
 
 @pytest.mark.parametrize("ago", [5, 60])
@@ -159,17 +194,99 @@ async def test_a_server_that_lost_more_than_minutes_waits_for_a_person_where_run
         assert "1 runs without a marker" in str(bench.stats().hold_reason)
 
 
-async def test_where_a_run_cannot_be_read_the_account_stays_held(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+def refuse_to_show(monkeypatch: pytest.MonkeyPatch, bench: Bench, refused: str) -> None:
+    """Have the server answer each read of a run with a 400."""
+    read = bench.account.client.get_run
+
+    async def get_run(run_id: str, seconds: float) -> RunReading:
+        if run_id == refused:
+            return RunReading(ReadClass.TROUBLE, detail="400", status_code=400)
+        return await read(run_id, seconds)
+
+    monkeypatch.setattr(bench.account.client, "get_run", get_run)
+
+
+@pytest.mark.parametrize(("times", "held"), [(1, False), (None, True)])
+async def test_the_account_stays_held_only_while_no_read_at_all_is_answered(
+    client: redis.Redis, redis_url: str, times: int | None, held: bool
 ) -> None:
     async with working(client, redis_url) as bench:
         await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
         await lost_claims(bench, remembered=True)
-        show_requests(monkeypatch, bench, lambda _: None)
+        await bench.api.fault({"status": 500}, match={"route": "get_run"}, times=times)
 
         await bench.one_pass("reconcile")
 
+        assert is_held(bench) == held
+
+
+@pytest.mark.parametrize("unreadable", ["a status", "no request"])
+async def test_a_run_that_alone_can_never_be_read_holds_no_account_and_may_be_any_of_its_kind(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, unreadable: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        theirs = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+        await lost_claims(bench, remembered=True)
+        job_id = bench.queue.enqueue(task_v2(prompt="another")).job_id
+        other = bench.queue.enqueue(flow()).job_id
+        if unreadable == "a status":
+            refuse_to_show(monkeypatch, bench, theirs)
+        else:
+            show_requests(monkeypatch, bench, lambda _: None)
+
+        await bench.one_pass("reconcile")
+
+        assert not is_held(bench)
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
+        assert bench.job(other).state is JobState.READY
+
+
+async def test_while_runs_are_read_unconfirmed_jobs_are_looked_for(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url) as bench:
+        job_id = await lose(bench, task(), MADE)
+        client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
+        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+        await lost_claims(bench, remembered=True)
+        recovery, may_go_on = recovery_of(bench), asyncio.Event()
+        attempt = recovery.attempt
+
+        async def waiting(loss: Taken, since: float) -> None:
+            await may_go_on.wait()
+            await attempt(loss, since)
+
+        monkeypatch.setattr(recovery, "attempt", waiting)
+        pump = bench.account.pumps["reconcile"]
+        start(pump, *(await pump.take(2, 0)).items)
+        await eventually(lambda: bench.job(job_id).state is JobState.RUNNING)
+
         assert is_held(bench)
+        assert not (await pump.take(1, 0)).items, "neither is done twice at once"
+        may_go_on.set()
+        await eventually(lambda: not is_held(bench))
+
+
+async def test_while_a_person_is_awaited_attempts_become_rare(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    async with working(client, redis_url) as bench:
+        recovery = recovery_of(bench)
+        monkeypatch.setattr(recovery, "_clock", lambda: now)
+        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+        await lost_claims(bench, ago=60, remembered=True)
+        waits = []
+        for _ in range(8):
+            lists = await bench.calls("list_runs")
+            await bench.one_pass("reconcile")
+            assert await bench.calls("list_runs") > lists
+            began = now
+            while not recovery.is_due():
+                now += 1.0
+            waits.append(now - began)
+
+    assert waits == [15, 30, 60, 120, 240, 480, 600, 600]
 
 
 @pytest.mark.parametrize(

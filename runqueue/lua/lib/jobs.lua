@@ -81,6 +81,17 @@ local function park(job, since)
   free_slot(job)
 end
 
+-- Redis may have lost the job's next claim (suspect_lost.lua): it is looked for, under the next attempt, and takes no
+-- slot. `claimed` = since when it may have been made; `marked` = '1': submissions carry markers.
+local LOST_CLAIM = 'Redis may have lost its claim: a run that no job owns may be its own'
+local function look_for_lost(job, claimed, marked)
+  to_unconfirmed(job, LOST_CLAIM)
+  park(job, int(NOW))
+  redis.call('HSET', job_key(job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed)
+  redis.call('HDEL', job_key(job.id), 'run_at')
+  if marked ~= '1' then redis.call('HSET', job_key(job.id), 'unmarked', '1') end
+end
+
 -- One that gave its slot back stands in `parked`; its record forgets that with the state.
 local function no_longer_unconfirmed(job)
   remove_later('reconcile', job.id)

@@ -11,7 +11,7 @@
 -- Fields of meta: run_id, replid (of the server that is known), recover_from (runs since then are listed; not there =
 -- nothing is being recovered), recover_since (when the change was noticed; not there = the clock is not sure yet),
 -- recover_run_id (the server that this began with; not there = there were more since then), remembered (the highest
--- claim sequence that a process saw and this server does not know).
+-- claim sequence that a process saw and this server does not know), recover_why (what the last attempt failed for).
 local this_server, is_known, remember_server, accept, lost_claims, hold_for_recovery, begin_recovery, end_recovery
 local call_a_person, is_trusted
 do -- of the 200 local names of a script, these are no other's
@@ -49,7 +49,7 @@ do -- of the 200 local names of a script, these are no other's
 
   function accept()
     remember_server()
-    redis.call('HDEL', META, 'remembered', 'recover_from', 'recover_since', 'recover_run_id')
+    redis.call('HDEL', META, 'remembered', 'recover_from', 'recover_since', 'recover_run_id', 'recover_why')
   end
 
   function lost_claims(stored, remembered)
@@ -82,6 +82,7 @@ do -- of the 200 local names of a script, these are no other's
     else
       redis.call('HDEL', META, 'recover_run_id')
     end
+    redis.call('HDEL', META, 'recover_why')
     count_from_now()
     remember_server()
     hold_for_recovery(what)
@@ -106,11 +107,11 @@ do -- of the 200 local names of a script, these are no other's
       count_from_now()
       since = NOW
     end
-    local f = redis.call('HMGET', META, 'hold_until', 'hold_kind')
+    local f = redis.call('HMGET', META, 'hold_until', 'hold_kind', 'recover_why')
     local left = tonumber(f[1] or 0) - NOW
     if f[2] == 'person' then return end
     if NOW - since > TOO_LONG then
-      call_a_person('the list of runs could not be read')
+      call_a_person(f[3] or 'no worker has listed the runs')
     elseif left < 0 or left > TAKES then
       redis.call('HSET', META, 'hold_until', int(NOW + TAKES_LONGER))
     end

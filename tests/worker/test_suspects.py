@@ -1,0 +1,195 @@
+"""Which waiting jobs may own runs without a marker, and what looking for them costs."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import redis
+
+from api_client import ListedRun
+from runqueue import TaskRunRequest
+from runqueue.scripts import Call
+from tests.worker.searching import flow, task
+from tests.worker.working import Bench, Send, working, wrap_send
+from worker import suspects as suspecting
+from worker import turns
+from worker.comparison import WORKFLOW_RUN, ShownRun, compare
+from worker.suspects import TooManyError, most_lost, suspects
+
+RUNS = 500
+
+
+def shown(number: int, run_type: str = "task_v1", **request: Any) -> ShownRun:
+    listed = ListedRun(f"r{number}", "running", run_type, None, None)
+    return ShownRun(listed, request)
+
+
+def anything() -> ShownRun:
+    """A run that any task without a URL may have made."""
+    return shown(0, url="https://other.test/", prompt="other")
+
+
+def hand_in(bench: Bench, n: int, goal: str = "p", **options: Any) -> list[str]:
+    """Enqueue tasks without a URL, each another one, all at once; return their ids."""
+    lines = [
+        {"kind": "task", "body": {"prompt": f"{goal}{i}", "engine": "skyvern-1.0"}, **options}
+        for i in range(n)
+    ]
+    return [one.job_id for one in bench.queue.enqueue_many(lines)]
+
+
+@pytest.fixture
+def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs that were compared with."""
+    made: list[str] = []
+
+    def counted(kind: Any, sent: Any, run: ShownRun) -> Any:
+        made.append(run.listed.run_id)
+        return compare(kind, sent, run)
+
+    monkeypatch.setattr(suspecting, "compare", counted)
+    return made
+
+
+async def test_of_a_lane_its_first_jobs_alone_come_into_question(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        job_ids = hand_in(bench, 12)
+        for job_id in job_ids[:3]:
+            bench.queue.cancel(job_id)
+
+        found = await suspects(bench.account, [anything()], 5)
+
+        assert found == job_ids[3:8]
+
+
+async def test_each_group_and_priority_has_a_lane_of_its_own(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        lanes = [
+            hand_in(bench, 4, group + priority, group=group, priority=priority)
+            for group in ("a", "b")
+            for priority in ("urgent", "low")
+        ]
+
+        found = await suspects(bench.account, [anything()], 2)
+
+        assert sorted(found) == sorted(job_id for lane in lanes for job_id in lane[:2])
+
+
+async def test_a_job_that_waits_for_its_time_comes_into_question_too(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        job_ids = hand_in(bench, 2, run_at=60)
+
+        assert sorted(await suspects(bench.account, [anything()], 5)) == sorted(job_ids)
+
+
+async def test_of_jobs_that_run_those_that_may_run_again_come_into_question(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        again = hand_in(bench, 3, "again", retry={"max_attempts": 2})
+        hand_in(bench, 3, "once")
+        await bench.one_pass("submit")
+
+        assert sorted(await suspects(bench.account, [anything()], 1)) == sorted(again)
+
+
+@pytest.mark.parametrize(("live", "most"), [(None, 84), (100, 264), (0, 1064), (5, 84)])
+async def test_no_more_claims_can_be_lost_than_the_plan_the_runs_and_the_processes_say(
+    client: redis.Redis, redis_url: str, live: int | None, most: int
+) -> None:
+    async with working(client, redis_url, max_concurrent_runs=10) as bench:
+        bench.queue.set_limits({"concurrent_runs": live})
+
+        assert await most_lost(bench.account, 1, 6) == most
+
+
+async def test_more_jobs_than_can_be_looked_for_are_an_error(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspecting, "MOST_SUSPECTS", 3)
+    async with working(client, redis_url) as bench:
+        hand_in(bench, 4)
+
+        with pytest.raises(TooManyError):
+            await suspects(bench.account, [anything()], 10)
+
+
+@pytest.mark.parametrize("request_", [task(), flow()])
+async def test_runs_of_other_addresses_and_workflows_are_not_even_compared_with(
+    client: redis.Redis, redis_url: str, comparisons: list[str], request_: Any
+) -> None:
+    runs = [shown(n, url=f"https://{n}.test/", prompt="p") for n in range(RUNS)]
+    runs += [shown(RUNS + n, WORKFLOW_RUN, workflow_id=f"wpid_x{n}") for n in range(RUNS)]
+    async with working(client, redis_url) as bench:
+        for _ in range(20):
+            bench.queue.enqueue(request_)
+
+        assert await suspects(bench.account, runs, 100) == []
+        assert comparisons == []
+
+
+async def test_a_job_that_any_run_may_be_of_is_compared_with_one_and_equal_jobs_with_one_each(
+    client: redis.Redis, redis_url: str, comparisons: list[str]
+) -> None:
+    runs = [shown(n, url="https://other.test/", prompt="other") for n in range(3)]
+    async with working(client, redis_url) as bench:
+        equal = TaskRunRequest(prompt="p", engine="skyvern-1.0")
+        job_ids = [bench.queue.enqueue(equal).job_id for _ in range(5)]
+
+        assert await suspects(bench.account, runs, 100) == job_ids[:3]
+        assert comparisons == ["r0", "r1", "r2"]
+
+
+async def test_a_long_line_costs_no_more_calls_than_the_jobs_that_come_into_question(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url) as bench:
+        hand_in(bench, 1_000)
+        read: list[int] = []
+
+        async def around(send: Send, call: Call[Any]) -> Any:
+            if call.script.name == "read_requests":
+                read.append(len(call.arguments))
+            return await send(call)
+
+        wrap_send(monkeypatch, bench.account, around)
+
+        await suspects(bench.account, [anything()], 250)
+
+        assert sum(read) == 250
+        assert len(read) == 3
+
+
+async def test_others_have_their_turn_between_comparisons(
+    client: redis.Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    comparisons: list[str],
+) -> None:
+    monkeypatch.setattr(turns, "TURN_SECONDS", -1.0)
+    runs = [
+        shown(n, WORKFLOW_RUN, workflow_id="wpid_1", parameters={"sim_end": f"{n}"})
+        for n in range(RUNS)
+    ]
+    had = 0
+
+    async def others() -> None:
+        nonlocal had
+        while True:
+            had += 1
+            await asyncio.sleep(0)
+
+    async with working(client, redis_url) as bench:
+        bench.queue.enqueue(flow())
+        task_ = asyncio.create_task(others())
+        await suspects(bench.account, runs, 100)
+        task_.cancel()
+
+    assert len(comparisons) == RUNS
+    assert had >= RUNS

@@ -1,0 +1,135 @@
+"""Which waiting jobs may have been claimed by a Redis that is lost, and own runs without a marker.
+
+Claims take the first jobs of lanes, so what was claimed stands there still: only so many jobs of
+each lane come into question as claims can have been lost. So does each job that runs and may run
+again: its first run may have failed, and the claim for its next one be lost.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from math import inf
+from typing import Any
+
+import orjson
+
+from runqueue import calls, stages, wire
+from runqueue.requests import Kind
+from worker.account import AccountLink
+from worker.comparison import Likeness, ShownRun, compare
+from worker.plausible import Index
+from worker.turns import Turns
+
+#: Keys looked at in one step while lanes are looked for, ids read in one, and jobs whose requests
+#: are read at once.
+KEYS, IDS, REQUESTS = 1000, 1000, 100
+#: Where the jobs stand that run.
+RUNNING = "poll"
+#: Jobs that may become unconfirmed in one recovery; beyond that a person decides.
+MOST_SUSPECTS = 10_000
+#: Claims that can have been lost beside those that are known of: refused ones made no run. And
+#: those under way at once where the account's plan is not known.
+UNKNOWN, UNLIMITED = 50, 500
+
+
+class TooManyError(Exception):
+    """More jobs than can be looked for may own the runs."""
+
+
+async def most_lost(account: AccountLink, runs: int, claims: int) -> int:
+    """Return how many claims can have been lost whose jobs wait: ample rather than exact.
+
+    Args:
+        account: the account.
+        runs: runs without a marker and an owner.
+        claims: those that a process remembers and Redis does not know.
+    """
+    stats = await account.send(calls.stats(account.name))
+    # A limit that was set live may be lost with the claims.
+    plans = (account.settings.max_concurrent_runs, int(stats.limits["concurrent_runs"]))
+    plan = max(plans) if all(plans) else UNLIMITED
+    return UNKNOWN + 2 * (runs + claims + plan)
+
+
+async def suspects(account: AccountLink, unmarked: Sequence[ShownRun], most: int) -> list[str]:
+    """Return the jobs that runs may be of; of equal jobs no more than there are such runs.
+
+    Args:
+        account: the account.
+        unmarked: the runs.
+        most: how many jobs of each lane come into question.
+
+    Raises:
+        TooManyError: they are more than `MOST_SUSPECTS`.
+    """
+    turns, index = Turns(), Index(unmarked)
+    found: dict[str, None] = {}
+    left: dict[bytes, Iterator[ShownRun]] = {}
+    async for job_id, stored in _first_in_line(account, most):
+        if job_id in found:
+            continue
+        request, kind, fields = _read(stored)
+        runs = left.get(request)
+        if runs is None:
+            runs = iter(unmarked) if kind is None else index.plausible(kind, fields)
+        if await _finds_one(kind, fields, runs, turns):
+            found[job_id] = None
+            left[request] = runs
+            if len(found) > MOST_SUSPECTS:
+                raise TooManyError
+    return [*found]
+
+
+async def _finds_one(
+    kind: Kind | None, fields: Mapping[str, Any], runs: Iterator[ShownRun], turns: Turns
+) -> bool:
+    """Go on to the next run that may be of a request; any may be of one that cannot be read."""
+    for run in runs:
+        await turns.take()
+        if kind is None or compare(kind, fields, run).likeness is not Likeness.DIFFERENT:
+            return True
+    return False
+
+
+async def _first_in_line(account: AccountLink, most: int) -> AsyncIterator[tuple[str, bytes]]:
+    """Read the first waiting jobs of each lane, and their stored requests; one may come twice."""
+    async for lanes in _lanes(account):
+        bound = inf if RUNNING in lanes else most
+        waiting, first = dict.fromkeys(lanes, 0), 0
+        while waiting:
+            count = min(REQUESTS, max(10, IDS // len(waiting)))
+            names = list(waiting)
+            read = await account.send(stages.read_lanes(account.name, names, first, count))
+            for name, (ids, all_ids) in zip(names, read, strict=True):
+                job_ids = all_ids if bound == inf else all_ids[: most - waiting[name]]
+                waiting[name] += len(job_ids)
+                if ids < count or waiting[name] >= bound:
+                    del waiting[name]
+                if not job_ids:
+                    continue
+                stored = await account.send(stages.read_requests(account.name, job_ids))
+                for job_id, one in zip(job_ids, stored, strict=True):
+                    if one is not None and one[2]:
+                        yield job_id, one[2]
+            first += count
+
+
+async def _lanes(account: AccountLink) -> AsyncIterator[Sequence[str]]:
+    """Read the names of what jobs wait in, some at a time."""
+    yield ("suspects",)
+    cursor = ""
+    while cursor != "0":
+        cursor, names = await account.send(stages.waiting_lanes(account.name, cursor or "0", KEYS))
+        for first in range(0, len(names), REQUESTS):
+            yield names[first : first + REQUESTS]
+    yield ("due",)
+    yield (RUNNING,)
+
+
+def _read(stored: bytes) -> tuple[bytes, Kind | None, Mapping[str, Any]]:
+    """Return what stands for a stored request, its kind, and the request; None = unreadable."""
+    try:
+        kind, fields = wire.read_request(stored)
+    except (ValueError, KeyError):
+        return blake2b(stored).digest(), None, {}
+    body = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    return blake2b(kind.encode() + body).digest(), kind, fields
