@@ -8,10 +8,12 @@ that are open then finish by themselves and count as the successor's busy places
 
 import asyncio
 import time
+import traceback
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import structlog
@@ -202,12 +204,15 @@ class Pump(ABC):
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # A bug: the item's lease brings it back. Its place must not stay busy for ever.
+            where = traceback.extract_tb(error.__traceback__)[-1]
             log.error(
                 "item_failed",
                 account=self.account.name,
                 kind=self.kind,
                 **_ids_of(item),
-                error=repr(error),
+                # Without its words, which may quote what a job holds.
+                error=type(error).__name__,
+                at=f"{Path(where.filename).name}:{where.lineno}",
             )
             self.free_place()
 
