@@ -128,6 +128,11 @@ class ProducerStep(bootsteps.ConsumerStep):
         super().__init__(parent, **kwargs)
         self._parent = parent
 
+    def stop(self, parent: Any) -> None:
+        """Close the channel; where the broker's connection was lost it is closed already."""
+        if parent.connection is not None:
+            super().stop(parent)
+
     def get_consumers(self, channel: Any) -> list[Any]:
         """Return the consumer of the producers' queue."""
         return [

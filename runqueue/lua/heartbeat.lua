@@ -21,8 +21,18 @@ if ARGV[1] == '0' then
 end
 
 local is_safe = is_trusted()
-local sequence, f = tonumber(ARGV[5]), redis.call('HMGET', META, 'sequence', 'remembered', 'hold_kind', 'recover_from')
+local sequence = tonumber(ARGV[5])
+local f = redis.call('HMGET', META, 'sequence', 'remembered', 'hold_kind', 'recover_from', 'begun')
 local stored = tonumber(f[1] or 0)
+-- Field of meta: begun (when the first lease did). A lease that is renewed where none ever began: all was lost, and
+-- who made the last claims may say so later than others would make theirs.
+if ARGV[4] == '1' then
+  redis.call('HSETNX', META, 'begun', int(NOW))
+elseif not f[5] and not f[4] then
+  begin_recovery('Redis lost what it knew')
+  f = redis.call('HMGET', META, 'sequence', 'remembered', 'hold_kind', 'recover_from')
+  is_safe = false
+end
 if sequence > stored and sequence > tonumber(f[2] or -1) then
   redis.call('HSET', META, 'remembered', int(sequence))
   if not f[4] then

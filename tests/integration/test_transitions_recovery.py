@@ -567,7 +567,7 @@ def test_a_heartbeat_that_comes_before_the_tick_does_not_hide_a_step_of_the_cloc
 ) -> None:
     then = server_time(clock) - HOUR  # the clock has gone an hour ahead since
     client = clock.client
-    client.hset(clock.key("meta"), "clock", then)
+    client.hset(clock.key("meta"), mapping={"clock": then, "begun": then})
     client.hset(clock.key("clocks"), "p2", f"{then} 0")
     client.zadd(clock.key("processes"), {"p1": then + LEASE, "p2": then + LEASE})
     for passed in (SECOND, 2 * SECOND):
@@ -576,3 +576,19 @@ def test_a_heartbeat_that_comes_before_the_tick_does_not_hide_a_step_of_the_cloc
         assert scripts.run(client, beat) >= 0, "the lease holds"
     assert -HOUR - 60 * SECOND < meta(clock, "clock_lost") < -HOUR + 60 * SECOND
     assert real_tick(clock).now_us < then + 60 * SECOND
+
+
+def test_a_process_that_saw_fewer_claims_makes_none_on_a_server_that_lost_everything(
+    clock: Clockwork,
+) -> None:
+    """Who made the last claims beats last: nothing but the lease that never began here tells."""
+    client, account = clock.client, clock.account
+    scripts.run(client, stages.heartbeat(account, "p2", LEASE, -1, -1, first=True))
+    client.flushdb()
+    clock.enqueue(1)
+
+    assert scripts.run(client, stages.heartbeat(account, "p2", LEASE, 0, 0, first=False)) == -1
+    scripts.run(client, stages.heartbeat(account, "p3", LEASE, 0, 0, first=True))
+
+    assert scripts.run(client, stages.claim(account, "p3", "c1", 1, 0)).answer is items.Answer.MOVED
+    assert meta(clock, "recover_from") > 0
