@@ -232,8 +232,6 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
 
     async def damage_reports(self, accounts: Sequence[str]) -> dict[str, str]:
         """Read which of these accounts have damaged keys, by what workers met of late."""
-        if not accounts:
-            return {}
         with speaking_of(self._url):
             keys = [report_key(name) for name in accounts]
             reply = await cast(Awaitable[Any], self._client.mget(keys))

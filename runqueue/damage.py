@@ -12,7 +12,6 @@ from redis.exceptions import ResponseError
 
 from runqueue.keys import ACCOUNTS
 from runqueue.redis_errors import Cause, cause_of
-from runqueue.scripts import Call
 
 #: Seconds for which a report is believed, and between two of one worker.
 BELIEVED_SECONDS, REPORT_SECONDS = 90, 30.0
@@ -50,8 +49,3 @@ def read_reports(accounts: Sequence[str], reply: Any) -> dict[str, str]:
 def damage_behind(error: Exception) -> str | None:
     """Return the same of what a client raised in the place of Redis' own error."""
     return damage_of(error.__cause__ or error)
-
-
-def told_by(call: Call[Any], words: str) -> str:
-    """Return the words of a report: which script met what."""
-    return f"{call.script.name}: {words}"

@@ -19,13 +19,13 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from runqueue.addresses import Place
+from runqueue.switchover import Mixed, with_mixin
 
 # They have no types.
 _Sentinel: Any = Sentinel
 _AsyncSentinel: Any = AsyncSentinel
 _SentinelConnectionPool: Any = SentinelConnectionPool
 _AsyncSentinelConnectionPool: Any = AsyncSentinelConnectionPool
-_Before: Any = object
 
 #: Whether idle connections can be closed alone; else those to an old primary end by themselves.
 _CHOOSES = "inuse_connections" in signature(redis.BlockingConnectionPool.disconnect).parameters
@@ -73,7 +73,7 @@ def _refused(error: ResponseError) -> ResponseError:
     return ResponseError(_NO_SENTINEL) if "unknown command" in str(error).lower() else error
 
 
-class _Asking(_Before):  # type: ignore[misc]
+class _Asking(Mixed):  # type: ignore[misc]
     """Put before a class of connections: has the sentinels asked whenever it connects.
 
     redis-py's reconnects to the address that it had, when a call finds the connection closed.
@@ -88,7 +88,7 @@ class _Asking(_Before):  # type: ignore[misc]
             super().connect_check_health(check_health, retry_socket_connect)
 
 
-class _AsyncAsking(_Before):  # type: ignore[misc]
+class _AsyncAsking(Mixed):  # type: ignore[misc]
     """`_Asking` for coroutines."""
 
     async def connect_check_health(
@@ -145,7 +145,7 @@ def async_pool(place: Place, **options: Any) -> redis.asyncio.ConnectionPool:
 
 def _with(mixin: Any, made: Any) -> Any:
     """Put something before the class of a pool's connections."""
-    made.connection_class = type(made.connection_class.__name__, (mixin, made.connection_class), {})
+    made.connection_class = with_mixin(mixin, made.connection_class)
     return made
 
 

@@ -28,11 +28,11 @@ class _Switchovers:
         self.count = 0
 
 
-#: What a class of connections is to be put behind.
-_Before: Any = object
+#: The base of what is put before a class of connections, which has no types.
+Mixed: Any = object
 
 
-class _Leaving(_Before):  # type: ignore[misc]
+class _Leaving(Mixed):  # type: ignore[misc]
     """Put before a class of connections."""
 
     switchovers = _Switchovers()
@@ -56,7 +56,7 @@ class _Leaving(_Before):  # type: ignore[misc]
             raise RedisConnectionError(f"{_WORDS}: {error}") from error
 
 
-class _AsyncWriting(_Before):  # type: ignore[misc]
+class _AsyncWriting(Mixed):  # type: ignore[misc]
     """Put before a class of connections whose loop may be uvloop."""
 
     async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
@@ -94,10 +94,14 @@ def leaving(connection_class: Any) -> Any:
     """Return a class of connections, of those of one pool, that leave a replica."""
     is_async = issubclass(connection_class, redis.asyncio.connection.AbstractConnection)
     mixin = _AsyncLeaving if is_async else _Leaving
-    members = {"switchovers": _Switchovers()}
-    return type(f"Leaving{connection_class.__name__}", (mixin, connection_class), members)
+    return with_mixin(mixin, connection_class, switchovers=_Switchovers())
 
 
 def writing(connection_class: Any) -> Any:
     """Return a class of coroutines' connections that tells a reset one by a ConnectionError."""
-    return type(f"Writing{connection_class.__name__}", (_AsyncWriting, connection_class), {})
+    return with_mixin(_AsyncWriting, connection_class)
+
+
+def with_mixin(mixin: Any, connection_class: Any, **members: Any) -> Any:
+    """Return a class of connections with something before it, and members of its own."""
+    return type(connection_class.__name__, (mixin, connection_class), members)

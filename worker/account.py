@@ -187,7 +187,7 @@ class AccountLink:
         try:
             return await self._scripts.run(call)
         except Exception as error:
-            self.damage.met(call, error)
+            self.damage.note(call.script.name, error)
             raise
 
     async def start(self) -> None:

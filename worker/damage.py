@@ -3,14 +3,12 @@
 import asyncio
 import time
 from contextlib import suppress
-from typing import Any
 
 import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from runqueue.damage import BELIEVED_SECONDS, REPORT_SECONDS, damage_of, report_key, told_by
-from runqueue.scripts import Call
+from runqueue.damage import BELIEVED_SECONDS, REPORT_SECONDS, damage_of, report_key
 
 log = structlog.get_logger()
 
@@ -26,30 +24,35 @@ class Damage:
     def __init__(self, account: str, client: redis.asyncio.Redis) -> None:
         self._account = account
         self._client = client
-        self._met = self._reported = float("-inf")
+        self._seen = self._reported = float("-inf")
         self._reports: set[asyncio.Task[None]] = set()
 
     @property
-    def is_there(self) -> bool:
-        """Whether some was met of late."""
-        return time.monotonic() - self._met < BELIEVED_SECONDS
+    def is_recent(self) -> bool:
+        """Whether some was seen of late."""
+        return time.monotonic() - self._seen < BELIEVED_SECONDS
 
-    def met(self, call: Call[Any], error: Exception) -> None:
-        """Take note of what a script call raised; report it once in a while, if it is damage."""
+    def note(self, script: str, error: Exception) -> None:
+        """Take note of what a script raised; report it once in a while, if it is damage.
+
+        Args:
+            script: its name.
+            error: what its call raised.
+        """
         words = damage_of(error)
         if words is None:
             return
-        self._met = time.monotonic()
-        if self._met - self._reported < REPORT_SECONDS:
+        self._seen = time.monotonic()
+        if self._seen - self._reported < REPORT_SECONDS:
             return
-        self._reported = self._met
-        words = told_by(call, words)
+        self._reported = self._seen
+        words = f"{script}: {words}"
         log.error("account_damaged", account=self._account, damage=words)
         report = asyncio.get_running_loop().create_task(self._report(words))
         self._reports.add(report)
         report.add_done_callback(self._reports.discard)
 
     async def _report(self, words: str) -> None:
-        # Where Redis is away nobody reads it either; it is met again.
+        # Where Redis is away nobody reads it either; it is seen again.
         with suppress(RedisError, OSError):
             await self._client.set(report_key(self._account), words, ex=BELIEVED_SECONDS)

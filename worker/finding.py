@@ -105,9 +105,14 @@ def wanted(doubt: Doubtful, now_us: int, now: float) -> Wanted:
     age = (now_us - doubt.since_us) / 1e6
     claimed_us = doubt.claimed_us
     claim_age = age + SUBMISSION if claimed_us is None else (now_us - claimed_us) / 1e6
-    body = blake2b(kind.encode() + orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).digest()
+    body = digest_of(kind, fields)
     since = now - claim_age - BEFORE
     return Wanted(doubt, age, since, kind, fields, body, carriers_of(doubt, kind, fields))
+
+
+def digest_of(kind: Kind, fields: Mapping[str, Any]) -> bytes:
+    """Return what stands for a whole request: two jobs with the same are interchangeable."""
+    return blake2b(kind.encode() + orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 def carriers_of(doubt: Doubtful, kind: Kind, fields: Mapping[str, Any]) -> frozenset[Carrier]:

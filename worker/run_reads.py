@@ -61,7 +61,6 @@ async def read_again(account: AccountLink, run_id: str) -> RunReading | None:
     Raises:
         RedisError: Redis is away, and nothing was read.
     """
-
     if not await answers_reads(account, run_id):
         return None
     if not await account.permit_within(PERMIT_SECONDS):

@@ -130,6 +130,11 @@ class Runtime:
         """Tell a pump that there may be work; called from another thread."""
         self._loop.call_soon_threadsafe(self.accounts[account].pumps[kind].nudge)
 
+    def note_error(self, account: str, script: str, error: Exception) -> None:
+        """Report an error that is an account's own; called from another thread."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self.accounts[account].damage.note, script, error)
+
     def stop(self) -> None:
         """Drain: claim no more, finish and record what is on the wire, end leases and loop."""
         self.stopping.set()
@@ -169,7 +174,7 @@ class Runtime:
         links = self.accounts.values()
         lost = [link for link in links if not link.lease.may_send(link.lease.name)]
         # An account with damaged keys waits for a person, and no other process serves it better.
-        if len(lost) < len(links) and all(link.damage.is_there for link in lost):
+        if len(lost) < len(links) and all(link.damage.is_recent for link in lost):
             return ""
         return f"no lease in {', '.join(link.name for link in lost)}"
 

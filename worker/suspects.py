@@ -10,12 +10,11 @@ from hashlib import blake2b
 from math import inf
 from typing import Any
 
-import orjson
-
 from runqueue import calls, stages, wire
 from runqueue.requests import Kind
 from worker.account import AccountLink
 from worker.comparison import Likeness, ShownRun, compare
+from worker.finding import digest_of
 from worker.plausible import Index
 from worker.turns import Turns
 
@@ -131,5 +130,4 @@ def _read(stored: bytes) -> tuple[bytes, Kind | None, Mapping[str, Any]]:
         kind, fields = wire.read_request(stored)
     except (ValueError, KeyError):
         return blake2b(stored).digest(), None, {}
-    body = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
-    return blake2b(kind.encode() + body).digest(), kind, fields
+    return digest_of(kind, fields), kind, fields

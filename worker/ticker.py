@@ -7,7 +7,6 @@ enqueue bypasses the slot. A message carries the account and the tick's server t
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -15,7 +14,7 @@ import structlog
 
 from runqueue import stages
 from runqueue.connect import sync_client
-from runqueue.damage import BELIEVED_SECONDS, damage_of, report_key
+from runqueue.damage import damage_of
 from runqueue.keys import Keys
 from runqueue.scripts import run
 from worker.lease import passed_us
@@ -68,18 +67,12 @@ class Ticker:
                 self._pause = 0.0
             except Exception as error:  # noqa: BLE001 - Redis or the broker is away: try again
                 log.warning("tick_failed", account=self._account, error=str(error))
-                damage = damage_of(error)
-                self._pause = min(2 * self._pause, LONGEST_PAUSE) if damage else 0.0
+                is_damage = damage_of(error) is not None
+                self._pause = min(2 * self._pause, LONGEST_PAUSE) if is_damage else 0.0
                 self._pause = max(self._pause, PAUSE_SECONDS)
-                if damage:
-                    self._report(damage)
+                self._runtime.note_error(self._account, "tick", error)
                 self._runtime.stopping.wait(self._pause)
         self._redis.close()
-
-    def _report(self, damage: str) -> None:
-        """Report what keeps this account alone from its ticks."""
-        with suppress(Exception):
-            self._redis.set(report_key(self._account), f"tick: {damage}", ex=BELIEVED_SECONDS)
 
     def once(self) -> None:
         """Wait for a wake-up or the next tick, and act on it."""

@@ -30,8 +30,7 @@ if ARGV[4] == '1' then
   redis.call('HSETNX', META, 'begun', int(NOW))
 elseif not f[5] and not f[4] then
   begin_recovery('Redis lost what it knew')
-  f = redis.call('HMGET', META, 'sequence', 'remembered', 'hold_kind', 'recover_from')
-  is_safe = false
+  is_safe, f[3], f[4] = false, 'redis', true
 end
 if sequence > stored and sequence > tonumber(f[2] or -1) then
   redis.call('HSET', META, 'remembered', int(sequence))

@@ -30,6 +30,7 @@ class Process:
         self.nudges: list[tuple[str, str]] = []
         self.messages: list[tuple[str, str, int]] = []
         self.begun: list[tuple[str, str, int]] = []
+        self.errors: list[tuple[str, str, Exception]] = []
         self.broker: Exception | None = None
         self.stopping = threading.Event()
         fake = SimpleNamespace(
@@ -38,6 +39,7 @@ class Process:
             stopping=self.stopping,
             nudge=lambda account, kind: self.nudges.append((account, kind)),
             begin=lambda kind, account, tick_us: self.begun.append((kind, account, tick_us)),
+            note_error=lambda *noted: self.errors.append(noted),
         )
         run(client, stages.heartbeat("default", name, LEASE_US, -1, passed_us(), first=True))
         self.ticker = Ticker("default", cast(Runtime, fake), self._send)
@@ -219,3 +221,18 @@ def test_what_the_broker_does_not_take_is_begun_in_this_process(
     one.broker = None
 
     until(lambda: "submit" in one.kinds())
+
+
+def test_an_error_that_keeps_an_account_from_its_ticks_is_reported_by_its_process(
+    process: Make,
+) -> None:
+    one = process("p1")
+    one.client.delete(KEYS.meta)
+    one.client.set(KEYS.meta, "a typo")
+
+    one.ticker.start()
+
+    until(lambda: one.errors)
+    account, script, error = one.errors[0]
+    assert (account, script) == ("default", "tick")
+    assert "WRONGTYPE" in str(error)
