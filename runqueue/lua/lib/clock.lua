@@ -21,9 +21,8 @@ local LEASE = 15000000 -- of runqueue/looks.py
 -- they would be at most: one that was written just before a step of its own length cannot be told from one that was
 -- written after it, and set back, its owner would be taken for dead.
 -- Field of meta: setting_back = '<by> <from> <up to> <index> <cursor>' (microseconds), while entries are to be set back.
-local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'moved_at', 'known_until', 'recover_from', 'recover_since',
-  'list_at', 'list_until', 'list_off', 'list_reach', 'pace_at', 'suspects_until', 'run_ended', 'reads_ok',
-  'reads_failing', 'reads_failed' }
+local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 'recover_since', 'list_at', 'list_until',
+  'list_off', 'list_reach', 'pace_at', 'suspects_until', 'run_ended', 'reads_ok', 'reads_failing', 'reads_failed' }
 local OWN_INDEXES = { 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked', 'suspects', 'listed',
   'relays', 'watches', 'callbacks', 'due' }
 local A_STEP = 1000
