@@ -6,6 +6,7 @@
 --       for: not resubmitted
 local what, reason, reply = ARGV[2], ARGV[3], {}
 expect(PREFIX .. 'dead', 'zset')
+expect(PREFIX .. 'due', 'zset')
 pass_when_full()
 for i = 4, #ARGV, 2 do
   local job = read_job(ARGV[i])

@@ -8,7 +8,7 @@ import pytest
 
 from runqueue import calls, items, scripts, stages
 from runqueue.items import Answer
-from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
+from tests.integration.clockwork import CLAIM_AGE, DAY, LEASE, SECOND, Clockwork
 
 MARGIN = 5.5
 HOUR = 3_600 * SECOND
@@ -493,6 +493,82 @@ def test_a_job_whose_claim_may_be_lost_holds_no_slot_until_its_run_is_found(
     assert clock.run(calls.stats(clock.account)).live == 0
     assert clock.found(jobs[0], 1, "r-1") == 1
     assert clock.run(calls.stats(clock.account)).live == 1
+
+
+def test_a_job_whose_time_was_still_to_come_can_have_been_in_no_lost_claim(
+    clock: Clockwork,
+) -> None:
+    tomorrow = clock.now + DAY
+    (job,) = clock.enqueue(1, run_at=tomorrow)
+    restored(clock)
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [0]
+
+    assert clock.states([job]) == {"scheduled"}
+    assert clock.client.zscore(clock.key("due"), job) == tomorrow
+
+
+def test_a_job_that_was_due_when_claims_were_lost_is_looked_for(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1, run_at=clock.now + 30 * SECOND)
+    restored(clock)
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [1]
+
+    assert clock.states([job]) == {"unconfirmed"}
+
+
+def test_a_job_that_is_handed_in_anew_may_have_been_due_and_keeps_its_time_all_the_same(
+    clock: Clockwork,
+) -> None:
+    """It asks for a delay: its first handing in, which is lost, was due as much sooner."""
+    restored(clock)
+    ask(clock)
+    due = clock.now + 100 * SECOND
+    (job,) = clock.enqueue(1, run_at=due)
+    (later,) = clock.enqueue(1, run_at=clock.now + DAY)
+    assert clock.run(suspected(loss(clock), clock.account, [job, later])) == [1, 0]
+    clock.run(recovered(clock))
+
+    assert clock.deny(job) == 2
+
+    assert clock.states([job]) == {"scheduled"}
+    assert clock.client.zscore(clock.key("due"), job) == due
+    assert clock.field(job, "run_at") == str(due)
+    clock.wait(100)
+    clock.sweep("promote_due")
+    assert job in clock.claimed()
+    assert clock.field(job, "run_at") is None
+
+
+def test_a_job_that_was_to_wait_and_whose_run_is_found_shows_no_time_any_more(
+    clock: Clockwork,
+) -> None:
+    restored(clock)
+    ask(clock)
+    (job,) = clock.enqueue(1, run_at=clock.now + 100 * SECOND)
+    clock.run(suspected(loss(clock), clock.account, [job]))
+
+    assert clock.found(job, 1, "r-1") == 1
+
+    assert clock.field(job, "run_at") is None
+
+
+def test_a_job_that_was_to_run_again_may_have_and_keeps_its_pause(clock: Clockwork) -> None:
+    (job,) = clock.running(1)
+    restored(clock)
+    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 3_600 * SECOND, b"{}")
+    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    due = clock.now + 3_600 * SECOND
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [1]
+    assert clock.states([job]) == {"unconfirmed"}
+    assert clock.deny(job, attempt=2) == 2
+
+    assert clock.states([job]) == {"scheduled"}
+    assert clock.client.zscore(clock.key("due"), job) == due
 
 
 def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(

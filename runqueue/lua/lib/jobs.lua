@@ -82,24 +82,25 @@ local function park(job, since)
 end
 
 -- Redis may have lost the job's next claim (suspect_lost.lua): it is looked for, under the next attempt, and takes no
--- slot. `claimed` = since when it may have been made; `marked` = '1': submissions carry markers.
+-- slot, and keeps its time (`run_at`). `claimed` = since when it may have been made; `marked` = '1': submissions carry
+-- markers.
 local LOST_CLAIM = 'Redis may have lost its claim: a run that no job owns may be its own'
 local function look_for_lost(job, claimed, marked)
   to_unconfirmed(job, LOST_CLAIM)
   park(job, int(NOW))
   redis.call('HSET', job_key(job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed)
-  redis.call('HDEL', job_key(job.id), 'run_at')
   if marked ~= '1' then redis.call('HSET', job_key(job.id), 'unmarked', '1') end
 end
 
--- One that gave its slot back stands in `parked`; its record forgets that with the state.
+-- One that gave its slot back stands in `parked`; its record forgets that with the state. It may have a time to wait for.
 local function no_longer_unconfirmed(job)
   remove_later('reconcile', job.id)
   redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'absents', 'absent_at', 'claimed',
     'search_note', 'candidates')
   if job.slot == '0' then
     remove_later('parked', job.id)
-    redis.call('HDEL', job_key(job.id), 'slot')
+    job.run_at = tonumber(redis.call('HGET', job_key(job.id), 'run_at') or 0)
+    redis.call('HDEL', job_key(job.id), 'slot', 'run_at')
   else
     remove_later('unconfirmed', job.id)
   end
@@ -118,7 +119,7 @@ local function may_leave(job, attempt)
   return true
 end
 
--- A job that surely has no run goes back to its lane, unless it is not wanted any more. One that was
+-- A job that surely has no run goes back to its lane, or waits for its time, unless it is not wanted any more. One that was
 -- being submitted when its process died, twice, waits apart (see claim.lua); a third death is the last.
 local SUSPECT, POISON = 2, 3
 local function ready_again(job, at_head)
@@ -127,6 +128,11 @@ local function ready_again(job, at_head)
   elseif job.deaths >= POISON then
     end_job(job, 'dead', { 'reason', 'poison: ' .. int(job.deaths) .. ' workers died while they submitted it' })
     bump(totals, 'poisoned', 1)
+  elseif job.run_at and job.run_at > NOW then
+    redis.call('HDEL', job_key(job.id), 'process', 'reason')
+    count_state(job, 'scheduled')
+    redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', int(job.run_at))
+    redis.call('ZADD', PREFIX .. 'due', int(job.run_at), job.id)
   elseif job.deaths == SUSPECT then
     redis.call('HDEL', job_key(job.id), 'process', 'reason')
     count_state(job, 'ready')
