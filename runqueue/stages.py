@@ -208,8 +208,9 @@ def waiting_lanes(account: str, cursor: str, keys: int) -> Call[tuple[str, list[
 
 def read_lanes(
     account: str, names: Sequence[str], first: int, count: int
-) -> Call[list[tuple[int, list[str]]]]:
-    """Read jobs that wait, in the order of claims: by lane how many ids were read, and the jobs.
+) -> Call[list[tuple[int, list[str], list[str]]]]:
+    """Read jobs that wait, in the order of claims: by lane how many ids were read, the jobs, and
+    those that are looked for later (`suspect_lost`).
 
     Args:
         account: the account.
@@ -218,8 +219,11 @@ def read_lanes(
         count: how many are read.
     """
 
-    def parse(reply: list[Any]) -> list[tuple[int, list[str]]]:
-        return [(int(one[0]), [raw.decode() for raw in one[1:]]) for one in reply]
+    def parse(reply: list[Any]) -> list[tuple[int, list[str], list[str]]]:
+        return [
+            (int(count), [raw.decode() for raw in waiting], [raw.decode() for raw in later])
+            for count, waiting, later in reply
+        ]
 
     return Call(load("read_lanes"), account, [first, count, *names], parse)
 
@@ -345,7 +349,7 @@ def suspect_lost(
     marked: bool,
 ) -> Call[list[int]]:
     """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 2 as soon as its run
-    fails, 0 it waits no more.
+    fails or its upload is accepted, 0 it waits no more, or waits for a time still to come.
 
     Args:
         account: the account.

@@ -23,6 +23,8 @@ from worker.turns import Turns
 KEYS, IDS, REQUESTS = 1000, 1000, 100
 #: Where the jobs stand that run.
 RUNNING = "poll"
+#: How the names of lanes begin; other names are of what is read as a whole.
+LANE = "lane:"
 #: Jobs that may become unconfirmed in one recovery; beyond that a person decides.
 MOST_SUSPECTS = 10_000
 #: Claims that can have been lost beside those that are known of: refused ones made no run. And
@@ -52,6 +54,8 @@ async def most_lost(account: AccountLink, runs: int, claims: int) -> int:
 async def suspects(account: AccountLink, unmarked: Sequence[ShownRun], most: int) -> list[str]:
     """Return the jobs that runs may be of; of equal jobs no more than there are such runs.
 
+    Jobs that are looked for later take none from others: they may never ask for one.
+
     Args:
         account: the account.
         unmarked: the runs.
@@ -63,16 +67,17 @@ async def suspects(account: AccountLink, unmarked: Sequence[ShownRun], most: int
     turns, index = Turns(), Index(unmarked)
     found: dict[str, None] = {}
     left: dict[bytes, Iterator[ShownRun]] = {}
-    async for job_id, stored in _first_in_line(account, most):
+    async for job_id, stored, is_later in _first_in_line(account, most):
         if job_id in found:
             continue
         request, kind, fields = _read(stored)
         runs = left.get(request)
-        if runs is None:
+        if runs is None or is_later:
             runs = iter(unmarked) if kind is None else index.plausible(kind, fields)
         if await _finds_one(kind, fields, runs, turns):
             found[job_id] = None
-            left[request] = runs
+            if not is_later:
+                left[request] = runs
             if len(found) > MOST_SUSPECTS:
                 raise TooManyError
     return [*found]
@@ -89,27 +94,40 @@ async def _finds_one(
     return False
 
 
-async def _first_in_line(account: AccountLink, most: int) -> AsyncIterator[tuple[str, bytes]]:
-    """Read the first waiting jobs of each lane, and their stored requests; one may come twice."""
-    async for lanes in _lanes(account):
-        bound = inf if RUNNING in lanes else most
-        waiting, first = dict.fromkeys(lanes, 0), 0
-        while waiting:
-            count = min(REQUESTS, max(10, IDS // len(waiting)))
-            names = list(waiting)
-            read = await account.send(stages.read_lanes(account.name, names, first, count))
-            for name, (ids, all_ids) in zip(names, read, strict=True):
-                job_ids = all_ids if bound == inf else all_ids[: most - waiting[name]]
-                waiting[name] += len(job_ids)
-                if ids < count or waiting[name] >= bound:
-                    del waiting[name]
-                if not job_ids:
-                    continue
-                stored = await account.send(stages.read_requests(account.name, job_ids))
-                for job_id, one in zip(job_ids, stored, strict=True):
-                    if one is not None and one[2]:
-                        yield job_id, one[2]
-            first += count
+async def _first_in_line(account: AccountLink, most: int) -> AsyncIterator[tuple[str, bytes, bool]]:
+    """Read the first jobs of each lane: the job, its stored request, whether it is for later.
+
+    One may come twice.
+    """
+    async for names in _lanes(account):
+        bound = most if names[0].startswith(LANE) else inf
+        async for job_ids, are_later in _jobs(account, names, bound):
+            stored = await account.send(stages.read_requests(account.name, job_ids))
+            for job_id, one in zip(job_ids, stored, strict=True):
+                if one is not None and one[2]:
+                    yield job_id, one[2], are_later
+
+
+async def _jobs(
+    account: AccountLink, names: Sequence[str], most: float
+) -> AsyncIterator[tuple[list[str], bool]]:
+    """Read so many jobs in each of `names`, some at a time: those that wait, and those for later.
+
+    A lane holds only one of the two.
+    """
+    left, first = dict.fromkeys(names, most), 0
+    while left:
+        count = min(REQUESTS, max(10, IDS // len(left)))
+        read = await account.send(stages.read_lanes(account.name, [*left], first, count))
+        for name, (ids, *found) in zip([*left], read, strict=True):
+            for jobs, are_later in zip(found, (False, True), strict=True):
+                job_ids = jobs if left[name] == inf else jobs[: int(left[name])]
+                left[name] -= len(job_ids)
+                if job_ids:
+                    yield job_ids, are_later
+            if ids < count or left[name] <= 0:
+                del left[name]
+        first += count
 
 
 async def _lanes(account: AccountLink) -> AsyncIterator[Sequence[str]]:

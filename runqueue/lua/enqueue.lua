@@ -70,10 +70,10 @@ local reply, fresh, old, digests = { now_text }, {}, {}, {}
 
 local function known_already(i, id, digest)
   local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline', 'attempt',
-      'earlier', 'ran', 'canary')
+      'earlier', 'ran', 'canary', 'lost_claim')
   local job = { id = id, state = f[1], batch = f[2] or NO_BATCH, created = f[3],
     priority = f[4] or '2', group = f[5] or 'default', deadline = f[6], attempt = f[7], earlier = f[8], ran = f[9],
-    canary = f[10] }
+    canary = f[10], lost_claim = f[11] }
   local code = 1
   if digest ~= ARGV[i + 1] then
     code = 2
@@ -167,6 +167,7 @@ local function take_over(job)
   call('DEL', JOB .. job.id, PREFIX .. 'result:' .. job.id)
   -- Every attempt's marker is used once.
   if job.attempt then call('HSET', JOB .. job.id, 'attempt', job.attempt) end
+  if job.lost_claim then call('HSET', JOB .. job.id, 'lost_claim', job.lost_claim) end
   if job.earlier then call('HSET', JOB .. job.id, 'earlier', job.earlier, 'ran', job.ran or '0') end
 end
 

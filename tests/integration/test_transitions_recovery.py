@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from runqueue import calls, items, scripts, stages
+from runqueue import calls, items, operator_calls, scripts, stages
 from runqueue.items import Answer
-from tests.integration.clockwork import CLAIM_AGE, DAY, LEASE, SECOND, Clockwork
+from runqueue.job import EnqueueStatus
+from runqueue.retry import Retry
+from tests.integration.clockwork import CLAIM_AGE, DAY, LEASE, SECOND, UPLOAD, Clockwork, spec
 
 MARGIN = 5.5
 HOUR = 3_600 * SECOND
@@ -592,6 +594,104 @@ def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(
     second = items.RunAgain(job, 2, "r-2", "failed", "no luck", 30 * SECOND, b"{}")
     assert clock.run(stages.retry_run(clock.account, [second])) == [1]
     assert clock.states([job]) == {"scheduled"}, "it was looked for"
+
+
+def uploading(clock: Clockwork, **options: Any) -> tuple[str, str]:
+    """A job of an upload that goes on, and that a lost claim may have been of.
+
+    Returns:
+        The upload, and the job.
+    """
+    batch = clock.open_batch()
+    (job,) = clock.enqueue(1, batch=batch, **options)
+    restored(clock)
+    ask(clock)
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
+    clock.run(recovered(clock))
+    return batch, job
+
+
+@pytest.mark.parametrize("seconds", [None, 5])
+def test_a_job_of_an_upload_that_is_given_up_goes_although_its_claim_may_be_lost(
+    clock: Clockwork, seconds: int | None
+) -> None:
+    due = None if seconds is None else clock.now + seconds * SECOND
+    batch, job = uploading(clock, run_at=due)
+
+    assert clock.run(calls.discard_batch(clock.account, batch))
+    clock.sweep("expire_batches", UPLOAD)
+
+    assert clock.state(job) is None
+    assert clock.members("reconcile") == clock.members("parked") == clock.members("due") == []
+
+
+def test_of_an_upload_that_is_taken_apart_no_job_is_looked_for(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    clock.enqueue(1_000, batch=batch)
+    (job,) = clock.enqueue(1, batch=batch)
+    clock.run(calls.discard_batch(clock.account, batch))
+    clock.sweep("expire_batches", UPLOAD)
+    restored(clock)
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
+    clock.sweep("expire_batches", UPLOAD)
+
+    assert clock.state(job) is None
+
+
+def test_a_job_of_an_upload_is_looked_for_before_it_is_submitted_once_it_is_accepted(
+    clock: Clockwork,
+) -> None:
+    batch, job = uploading(clock)
+    since = clock.field(job, "lost_claim")
+    assert clock.state(job) == "ready"
+
+    clock.seal(batch)
+
+    assert job not in clock.claimed()
+    assert clock.state(job) == "unconfirmed"
+    assert f"{clock.field(job, 'claimed')} 1" == since
+    assert (clock.field(job, "attempt"), clock.field(job, "slot")) == ("1", "0")
+    assert clock.read(batch).states == {"unconfirmed": 1}
+    assert clock.deny(job) == 2
+    assert job in clock.claimed(), "it was looked for"
+
+
+def test_a_run_that_is_found_of_an_upload_s_job_is_its_own(clock: Clockwork) -> None:
+    batch, job = uploading(clock)
+    clock.seal(batch)
+    clock.claimed()
+
+    assert clock.found(job, 1, "r-1") == 1
+
+    assert clock.read(batch).states == {"running": 1}
+
+
+def test_a_job_that_another_upload_takes_over_is_looked_for_all_the_same(clock: Clockwork) -> None:
+    _, job = uploading(clock, names=["k"])
+    other = clock.open_batch()
+    (answer,) = clock.hand_in([spec("k")], other)
+    assert answer.status is EnqueueStatus.NEW
+    clock.seal(other)
+
+    assert job not in clock.claimed()
+
+    assert clock.state(job) == "unconfirmed"
+
+
+def test_a_job_that_a_person_has_done_again_is_not_looked_for_as_of_its_earlier_run(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running(1, retry=Retry(max_attempts=2))
+    restored(clock)
+    ask(clock)
+    clock.run(suspected(loss(clock), clock.account, [job]))
+    clock.run(recovered(clock))
+    clock.finish(job, state="failed")
+    clock.run(operator_calls.replay(clock.account, clock.seen(job)))
+
+    assert job in clock.claimed()
 
 
 @pytest.mark.parametrize("told", ["", "the list of runs came without the server's time"])

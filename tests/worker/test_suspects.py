@@ -10,7 +10,7 @@ from api_client import ListedRun
 from runqueue import TaskRunRequest
 from runqueue.scripts import Call
 from tests.worker.searching import flow, task
-from tests.worker.working import Bench, Send, working, wrap_send
+from tests.worker.working import ENDLESS, Bench, Send, working, wrap_send
 from worker import suspects as suspecting
 from worker import turns
 from worker.comparison import WORKFLOW_RUN, ShownRun, compare
@@ -97,6 +97,23 @@ async def test_of_jobs_that_run_those_that_may_run_again_come_into_question(
         await bench.one_pass("submit")
 
         assert sorted(await suspects(bench.account, [anything()], 1)) == sorted(again)
+
+
+async def test_jobs_that_are_looked_for_later_take_no_run_from_equal_jobs(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        running = bench.queue.enqueue(task(), retry={"max_attempts": 2}).job_id
+        await bench.one_pass("submit")
+        batch = bench.queue.open_batch()
+        uploaded = bench.queue.enqueue_many([task()] * 3, batch=batch)
+        waiting, other = (bench.queue.enqueue(task()).job_id for _ in range(2))
+        runs = [shown(0, url=ENDLESS, prompt="p")]
+
+        found = await suspects(bench.account, runs, 10)
+
+        later = {running, *(job.job_id for job in uploaded)}
+        assert {*found} in ({*later, waiting}, {*later, other})
 
 
 @pytest.mark.parametrize(("live", "most"), [(None, 84), (100, 264), (0, 1064), (5, 84)])

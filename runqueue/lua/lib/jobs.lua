@@ -82,13 +82,15 @@ local function park(job, since)
 end
 
 -- Redis may have lost the job's next claim (suspect_lost.lua): it is looked for, under the next attempt, and takes no
--- slot, and keeps its time (`run_at`). `claimed` = since when it may have been made; `marked` = '1': submissions carry
--- markers.
+-- slot, and keeps its time (`run_at`). `lost` = '<since when it may have been made> <1: submissions carry markers>'; a job
+-- that is looked for later has it in its field `lost_claim`.
 local LOST_CLAIM = 'Redis may have lost its claim: a run that no job owns may be its own'
-local function look_for_lost(job, claimed, marked)
+local function look_for_lost(job, lost)
+  local claimed, marked = string.match(lost, '^(%S+) (%S+)$')
   to_unconfirmed(job, LOST_CLAIM)
   park(job, int(NOW))
   redis.call('HSET', job_key(job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed)
+  redis.call('HDEL', job_key(job.id), 'lost_claim')
   if marked ~= '1' then redis.call('HSET', job_key(job.id), 'unmarked', '1') end
 end
 

@@ -9,3 +9,12 @@ local function was_due_then(id, from, since)
   local handed_in_late = math.max(0, tonumber(f[2] or 0) - from)
   return tonumber(f[1] or 0) - handed_in_late <= since + CLOCKS_APART
 end
+
+-- Nothing of an upload runs before it is sealed, and one that is given up goes: its jobs are looked for once they are
+-- claimed (claim.lua). It may have been sealed, and that be lost with the claims.
+local accepted = {}
+local function is_accepted(batch)
+  if batch == NO_BATCH then return true end
+  if accepted[batch] == nil then accepted[batch] = redis.call('HGET', batch_key(batch), 'sealed') == '1' end
+  return accepted[batch]
+end
