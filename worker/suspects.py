@@ -1,8 +1,10 @@
 """Which waiting jobs may have been claimed by a Redis that is lost, and own runs without a marker.
 
 Claims take the first jobs of lanes, so what was claimed stands there still: only so many jobs of
-each lane come into question as claims can have been lost. So does each job that runs and may run
-again: its first run may have failed, and the claim for its next one be lost.
+each lane come into question as claims can have been lost. So does each job that came to its lane
+since, for on the lost server it may have come before others; each that was to wait, if its time may
+have come; and each that runs and may run again: its first run may have failed, and the claim for
+its next one be lost.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -21,10 +23,8 @@ from worker.turns import Turns
 #: Keys looked at in one step while lanes are looked for, ids read in one, and jobs whose requests
 #: are read at once.
 KEYS, IDS, REQUESTS = 1000, 1000, 100
-#: Where the jobs stand that run.
-RUNNING = "poll"
-#: How the names of lanes begin; other names are of what is read as a whole.
-LANE = "lane:"
+#: Where jobs stand that run, that wait for their time, and that wait apart (`claim.lua`).
+RUNNING, DUE, APART = "poll", "due", "suspects"
 #: Jobs that may become unconfirmed in one recovery; beyond that a person decides.
 MOST_SUSPECTS = 10_000
 #: Claims that can have been lost beside those that are known of: refused ones made no run. And
@@ -95,30 +95,63 @@ async def _finds_one(
 
 
 async def _first_in_line(account: AccountLink, most: int) -> AsyncIterator[tuple[str, bytes, bool]]:
-    """Read the first jobs of each lane: the job, its stored request, whether it is for later.
+    """Read the jobs that come into question: each, its stored request, whether it is for later.
 
     One may come twice.
     """
-    async for names in _lanes(account):
-        bound = most if names[0].startswith(LANE) else inf
-        async for job_ids, are_later in _jobs(account, names, bound):
-            stored = await account.send(stages.read_requests(account.name, job_ids))
-            for job_id, one in zip(job_ids, stored, strict=True):
-                if one is not None and one[2]:
-                    yield job_id, one[2], are_later
+    async for job_ids, are_later in _in_question(account, most):
+        stored = await account.send(stages.read_requests(account.name, job_ids))
+        for job_id, one in zip(job_ids, stored, strict=True):
+            if one is not None and one[2]:
+                yield job_id, one[2], are_later
 
 
-async def _jobs(
-    account: AccountLink, names: Sequence[str], most: float
+async def _in_question(account: AccountLink, most: int) -> AsyncIterator[tuple[list[str], bool]]:
+    """Read the ids of jobs, at most `REQUESTS` at a time, and whether these are for later.
+
+    In the order in which a job goes on, so that none is missed that does so meanwhile. Those that
+    wait for their time are told last: an equal job that can go is rather given a run.
+    """
+    async for page in _indexed(account, RUNNING):
+        yield page
+    due = [page async for page in _indexed(account, DUE)]
+    async for page in _indexed(account, APART):
+        yield page
+    async for lanes in _lanes(account):
+        seen: set[str] = set()
+        async for job_ids, are_later in _in_lanes(account, lanes, most):
+            seen.update(job_ids)
+            yield job_ids, are_later
+        async for job_ids, are_later in _in_lanes(account, lanes, inf, newest=True):
+            if new := [job_id for job_id in job_ids if job_id not in seen]:
+                yield new, are_later
+    for page in due:
+        yield page
+
+
+async def _indexed(account: AccountLink, index: str) -> AsyncIterator[tuple[list[str], bool]]:
+    """Read the jobs of an index: those that wait, and those for later."""
+    cursor = ""
+    while cursor != "0":
+        call = stages.read_waiting(account.name, index, cursor or "0", REQUESTS)
+        cursor, *found = await account.send(call)
+        for job_ids, are_later in zip(found, (False, True), strict=True):
+            for first in range(0, len(job_ids), REQUESTS):
+                yield job_ids[first : first + REQUESTS], are_later
+
+
+async def _in_lanes(
+    account: AccountLink, names: Sequence[str], most: float, *, newest: bool = False
 ) -> AsyncIterator[tuple[list[str], bool]]:
-    """Read so many jobs in each of `names`, some at a time: those that wait, and those for later.
+    """Read so many jobs of each lane: those that wait, and those for later.
 
     A lane holds only one of the two.
     """
     left, first = dict.fromkeys(names, most), 0
     while left:
         count = min(REQUESTS, max(10, IDS // len(left)))
-        read = await account.send(stages.read_lanes(account.name, [*left], first, count))
+        call = stages.read_lanes(account.name, [*left], first, count, newest=newest)
+        read = await account.send(call)
         for name, (ids, *found) in zip([*left], read, strict=True):
             for jobs, are_later in zip(found, (False, True), strict=True):
                 job_ids = jobs if left[name] == inf else jobs[: int(left[name])]
@@ -131,15 +164,12 @@ async def _jobs(
 
 
 async def _lanes(account: AccountLink) -> AsyncIterator[Sequence[str]]:
-    """Read the names of what jobs wait in, some at a time."""
-    yield ("suspects",)
+    """Read the names of the lanes that hold jobs, some at a time."""
     cursor = ""
     while cursor != "0":
         cursor, names = await account.send(stages.waiting_lanes(account.name, cursor or "0", KEYS))
         for first in range(0, len(names), REQUESTS):
             yield names[first : first + REQUESTS]
-    yield ("due",)
-    yield (RUNNING,)
 
 
 def _read(stored: bytes) -> tuple[bytes, Kind | None, Mapping[str, Any]]:

@@ -5,8 +5,8 @@
 -- for before another one is (retry_run.lua). So is a job of an upload that goes on, once it is claimed (claim.lua).
 -- ARGV  now_us, recover_from_us (since when they may have been claimed), recover_since_us (both as reconcile_claim said
 --       them), marked (0 | 1: whether submissions carry markers), then the ids
--- Reply per job: 1 = unconfirmed, 2 = it is looked for later, 0 = it waits for no claim any more, or its time was still to come;
---       {} = that recovery is over
+-- Reply per job: 1 = unconfirmed, 2 = it is looked for later, 0 = it waits for no claim any more, or its time was still
+--       to come; {} = that recovery is over
 local reply = {}
 local f = redis.call('HMGET', META, 'recover_from', 'recover_since')
 if f[1] ~= ARGV[2] or f[2] ~= ARGV[3] then return reply end

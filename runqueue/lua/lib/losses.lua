@@ -18,3 +18,23 @@ local function is_accepted(batch)
   if accepted[batch] == nil then accepted[batch] = redis.call('HGET', batch_key(batch), 'sealed') == '1' end
   return accepted[batch]
 end
+
+-- Where a reply holds a job that a lost claim may have been of: 2 = it waits, 3 = it is looked for later (suspect_lost.lua),
+-- nil = no lost claim can have been of it. `from` is 0 where nothing is recovered: then all that waits comes into question.
+local function place_of(id, from, since)
+  local f = redis.call('HMGET', job_key(id), 'state', 'retry', 'batch')
+  if f[1] == 'running' then return f[2] and 3 or nil end
+  if f[1] ~= 'ready' and not (f[1] == 'scheduled' and was_due_then(id, from, since)) then return nil end
+  return is_accepted(f[3] or NO_BATCH) and 2 or 3
+end
+
+-- Returns { told, { ids of jobs that wait… }, { of those that are looked for later… } }.
+local function tell_lost(told, ids)
+  local recover = redis.call('HMGET', META, 'recover_from', 'recover_since')
+  local from, found = tonumber(recover[1] or 0), { told, {}, {} }
+  for _, id in ipairs(ids) do
+    local place = place_of(id, from, tonumber(recover[2] or 0))
+    if place then table.insert(found[place], id) end
+  end
+  return found
+end
