@@ -6,21 +6,17 @@
 -- Reply per name: { how many ids were read (fewer than `count`: that was all), { ids of jobs that wait… }, { of those
 --                 that are looked for later… } }
 local newest, first, reply = ARGV[2] == '1', tonumber(ARGV[3]), {}
-local last, from = first + tonumber(ARGV[4]) - 1, tonumber(redis.call('HGET', META, 'recover_from') or math.huge)
+local last = first + tonumber(ARGV[4]) - 1
 
 -- What came to a lane since then stands behind what was there before.
-local function newest_of(name)
-  local ids, back = {}, redis.call('LRANGE', PREFIX .. name, -last - 1, -first - 1)
-  for i = #back, 1, -1 do
-    local f = redis.call('HMGET', job_key(back[i]), 'ready_at', 'created')
-    if tonumber(f[1] or f[2] or 0) < from then break end
-    ids[#ids + 1] = back[i]
-  end
-  return ids
+local function from_the_end(name)
+  local ids, back = redis.call('LRANGE', PREFIX .. name, -last - 1, -first - 1), {}
+  for i = #ids, 1, -1 do back[#back + 1] = ids[i] end
+  return back
 end
 
 for i = 5, #ARGV do
-  local ids = newest and newest_of(ARGV[i]) or redis.call('LRANGE', PREFIX .. ARGV[i], first, last)
-  reply[#reply + 1] = tell_lost(#ids, ids)
+  local ids = newest and from_the_end(ARGV[i]) or redis.call('LRANGE', PREFIX .. ARGV[i], first, last)
+  reply[#reply + 1] = tell_lost(ids, newest)
 end
 return reply

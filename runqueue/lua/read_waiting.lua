@@ -6,4 +6,5 @@
 -- Reply { cursor ('0' = that was all), { ids of jobs that wait… }, { of those that are looked for later… } }
 local found, ids = redis.call('ZSCAN', PREFIX .. ARGV[2], ARGV[3], 'COUNT', ARGV[4]), {}
 for i = 1, #found[2], 2 do ids[#ids + 1] = found[2][i] end
-return tell_lost(found[1], ids)
+local told = tell_lost(ids, false)
+return { found[1], told[2], told[3] }

@@ -21,19 +21,22 @@ end
 
 -- Where a reply holds a job that a lost claim may have been of: 2 = it waits, 3 = it is looked for later (suspect_lost.lua),
 -- nil = no lost claim can have been of it. `from` is 0 where nothing is recovered: then all that waits comes into question.
-local function place_of(id, from, since)
-  local f = redis.call('HMGET', job_key(id), 'state', 'retry', 'batch')
-  if f[1] == 'running' then return f[2] and 3 or nil end
-  if f[1] ~= 'ready' and not (f[1] == 'scheduled' and was_due_then(id, from, since)) then return nil end
-  return is_accepted(f[3] or NO_BATCH) and 2 or 3
+local function place_of(id, state, has_policy, batch, from, since)
+  if state == 'running' then return has_policy and 3 or nil end
+  if state ~= 'ready' and not (state == 'scheduled' and was_due_then(id, from, since)) then return nil end
+  return is_accepted(batch or NO_BATCH) and 2 or 3
 end
 
--- Returns { told, { ids of jobs that wait… }, { of those that are looked for later… } }.
-local function tell_lost(told, ids)
+-- Returns { how many ids these are, { ids of jobs that wait… }, { of those that are looked for later… } }; `newest` = only
+-- up to the first that came to its lane before claims may have been lost.
+local function tell_lost(ids, newest)
   local recover = redis.call('HMGET', META, 'recover_from', 'recover_since')
-  local from, found = tonumber(recover[1] or 0), { told, {}, {} }
-  for _, id in ipairs(ids) do
-    local place = place_of(id, from, tonumber(recover[2] or 0))
+  local from, since, found = tonumber(recover[1] or 0), tonumber(recover[2] or 0), { 0, {}, {} }
+  for n, id in ipairs(ids) do
+    local f = redis.call('HMGET', job_key(id), 'state', 'retry', 'batch', 'ready_at', 'created')
+    if newest and (from == 0 or tonumber(f[4] or f[5] or 0) < from) then break end
+    found[1] = n
+    local place = place_of(id, f[1], f[2], f[3], from, since)
     if place then table.insert(found[place], id) end
   end
   return found
