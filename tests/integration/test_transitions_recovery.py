@@ -8,7 +8,7 @@ import pytest
 
 from runqueue import calls, items, operator_calls, scripts, stages
 from runqueue.items import Answer
-from runqueue.job import EnqueueStatus
+from runqueue.job import EnqueueStatus, JobState
 from runqueue.retry import Retry
 from tests.integration.clockwork import CLAIM_AGE, DAY, LEASE, SECOND, UPLOAD, Clockwork, spec
 
@@ -611,21 +611,97 @@ def uploading(clock: Clockwork, **options: Any) -> tuple[str, str]:
     return batch, job
 
 
+def given_up(clock: Clockwork, **options: Any) -> str:
+    """A job that a lost claim may have been of, and whose upload was given up since."""
+    batch, job = uploading(clock, **options)
+    assert clock.run(calls.discard_batch(clock.account, batch))
+    clock.sweep("expire_batches", UPLOAD)
+    assert [key for key in clock.dump() if batch in key] == []
+    return job
+
+
 @pytest.mark.parametrize("seconds", [None, 5])
-def test_a_job_of_an_upload_that_is_given_up_goes_although_its_claim_may_be_lost(
+def test_a_job_of_an_upload_that_is_given_up_is_never_submitted_and_goes_once_it_has_no_run(
     clock: Clockwork, seconds: int | None
 ) -> None:
     due = None if seconds is None else clock.now + seconds * SECOND
-    batch, job = uploading(clock, run_at=due)
+    job = given_up(clock, run_at=due)
+    assert clock.state(job) == "unconfirmed"
+    assert job not in clock.claimed()
 
-    assert clock.run(calls.discard_batch(clock.account, batch))
-    clock.sweep("expire_batches", UPLOAD)
+    assert clock.deny(job) == 2
+
+    assert [key for key in clock.dump() if job in key] == []
+    for index in ("reconcile", "parked", "due"):
+        assert clock.members(index) == []
+    stats = clock.run(calls.stats(clock.account))
+    assert stats.states[JobState.UNCONFIRMED] == 0
+    assert stats.live == stats.states[JobState.SUBMITTING] == 3, "others"
+
+
+def test_the_run_of_an_upload_that_was_given_up_is_found_and_shown(clock: Clockwork) -> None:
+    job = given_up(clock)
+
+    assert clock.found(job, 1, "r-1") == 1
+    assert clock.finish(job, run_id="r-1") == 1
+
+    assert clock.state(job) == "completed"
+
+
+def test_a_job_that_is_handed_in_again_is_wanted_although_its_upload_was_given_up(
+    clock: Clockwork,
+) -> None:
+    job = given_up(clock, names=["k"])
+    (answer,) = clock.hand_in([spec("k")])
+    assert answer.status is EnqueueStatus.KNOWN
+
+    assert clock.deny(job) == 2
+
+    assert job in clock.claimed()
+
+
+@pytest.mark.parametrize("why", ["void", "later"])
+def test_a_job_whose_upload_was_given_up_goes_as_well_when_its_process_says_that_no_run_came_of_it(
+    clock: Clockwork, why: str
+) -> None:
+    job = given_up(clock)
+
+    assert clock.give_back(job, why) == 1
 
     assert clock.state(job) is None
-    assert clock.members("reconcile") == clock.members("parked") == clock.members("due") == []
 
 
-def test_of_an_upload_that_is_taken_apart_no_job_is_looked_for(clock: Clockwork) -> None:
+def test_a_job_that_is_canceled_after_its_upload_was_given_up_is_canceled(
+    clock: Clockwork,
+) -> None:
+    job = given_up(clock)
+    clock.cancel(job)
+
+    clock.deny(job)
+
+    assert clock.state(job) == "canceled"
+
+
+def test_looking_a_job_up_does_not_hand_it_in(clock: Clockwork) -> None:
+    job = given_up(clock, names=["k"])
+    clock.run(calls.look_up(clock.account, [calls.pack_job(spec("k"))], ["k"]))
+
+    clock.deny(job)
+
+    assert clock.state(job) is None
+
+
+def test_a_person_may_have_a_job_submitted_whose_upload_was_given_up(clock: Clockwork) -> None:
+    job = given_up(clock)
+
+    clock.run(operator_calls.settle(clock.account, [(job, 1, 0)], "resubmit"))
+
+    assert job in clock.claimed()
+
+
+def test_of_an_upload_that_is_taken_apart_nothing_is_left_once_a_job_has_no_run(
+    clock: Clockwork,
+) -> None:
     batch = clock.open_batch()
     clock.enqueue(1_000, batch=batch)
     (job,) = clock.enqueue(1, batch=batch)
@@ -636,8 +712,9 @@ def test_of_an_upload_that_is_taken_apart_no_job_is_looked_for(clock: Clockwork)
 
     assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
     clock.sweep("expire_batches", UPLOAD)
+    clock.deny(job)
 
-    assert clock.state(job) is None
+    assert [key for key in clock.dump() if batch in key or job in key] == []
 
 
 def test_a_job_of_an_upload_is_looked_for_before_it_is_submitted_once_it_is_accepted(

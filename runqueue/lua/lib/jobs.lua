@@ -94,15 +94,17 @@ local function look_for_lost(job, lost)
   if marked ~= '1' then redis.call('HSET', job_key(job.id), 'unmarked', '1') end
 end
 
--- One that gave its slot back stands in `parked`; its record forgets that with the state. It may have a time to wait for.
+-- One that gave its slot back stands in `parked`; its record forgets that with the state. It may have a time to wait for,
+-- or be of an upload that was given up (`given_up`, see expire_batches.lua).
 local function no_longer_unconfirmed(job)
   remove_later('reconcile', job.id)
   redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'absents', 'absent_at', 'claimed',
     'search_note', 'candidates')
   if job.slot == '0' then
     remove_later('parked', job.id)
-    job.run_at = tonumber(redis.call('HGET', job_key(job.id), 'run_at') or 0)
-    redis.call('HDEL', job_key(job.id), 'slot', 'run_at')
+    local f = redis.call('HMGET', job_key(job.id), 'run_at', 'given_up')
+    job.run_at, job.given_up = tonumber(f[1] or 0), f[2]
+    redis.call('HDEL', job_key(job.id), 'slot', 'run_at', 'given_up')
   else
     remove_later('unconfirmed', job.id)
   end
@@ -127,6 +129,9 @@ local SUSPECT, POISON = 2, 3
 local function ready_again(job, at_head)
   if job.cancel then
     end_without_run(job)
+  elseif job.given_up then
+    if job.deadline then remove_later('deadlines', job.id) end
+    remove_record(job)
   elseif job.deaths >= POISON then
     end_job(job, 'dead', { 'reason', 'poison: ' .. int(job.deaths) .. ' workers died while they submitted it' })
     bump(totals, 'poisoned', 1)
