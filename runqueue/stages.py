@@ -207,21 +207,48 @@ def waiting_lanes(account: str, cursor: str, keys: int) -> Call[tuple[str, list[
 
 
 def read_lanes(
-    account: str, names: Sequence[str], first: int, count: int
-) -> Call[list[tuple[int, list[str]]]]:
-    """Read jobs that wait, in the order of claims: by lane how many ids were read, and the jobs.
+    account: str, names: Sequence[str], first: int, count: int, *, newest: bool = False
+) -> Call[list[tuple[int, list[str], list[str]]]]:
+    """Read the jobs of lanes that lost claims may have been of, in the order of claims.
+
+    By lane: how many ids were read, the jobs, and those that are looked for later
+    (`suspect_lost`).
 
     Args:
         account: the account.
-        names: of lanes, as `waiting_lanes` tells them, or `due`, `suspects`, `poll`.
+        names: of lanes, as `waiting_lanes` tells them.
         first: how many ids of each are passed over.
         count: how many are read.
+        newest: read lanes from their ends, as far as jobs came to them since claims may have been
+            lost.
     """
 
-    def parse(reply: list[Any]) -> list[tuple[int, list[str]]]:
-        return [(int(one[0]), [raw.decode() for raw in one[1:]]) for one in reply]
+    def parse(reply: list[Any]) -> list[tuple[int, list[str], list[str]]]:
+        return [(int(ids), _texts(waiting), _texts(later)) for ids, waiting, later in reply]
 
-    return Call(load("read_lanes"), account, [first, count, *names], parse)
+    return Call(load("read_lanes"), account, [int(newest), first, count, *names], parse)
+
+
+def read_waiting(
+    account: str, index: str, cursor: str, count: int
+) -> Call[tuple[str, list[str], list[str]]]:
+    """Read jobs of an index as `read_lanes` does, behind a cursor ("0" = the start, and the end).
+
+    Args:
+        account: the account.
+        index: `due`, `suspects` or `poll`.
+        cursor: of the call before.
+        count: how many are read, roughly.
+    """
+
+    def parse(reply: list[Any]) -> tuple[str, list[str], list[str]]:
+        return reply[0].decode(), _texts(reply[1]), _texts(reply[2])
+
+    return Call(load("read_waiting"), account, [index, cursor, count], parse)
+
+
+def _texts(raw: Sequence[bytes]) -> list[str]:
+    return [one.decode() for one in raw]
 
 
 def mark_running(
@@ -345,7 +372,7 @@ def suspect_lost(
     marked: bool,
 ) -> Call[list[int]]:
     """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 2 as soon as its run
-    fails, 0 it waits no more.
+    fails or its upload is accepted, 0 it waits no more, or waits for a time still to come.
 
     Args:
         account: the account.

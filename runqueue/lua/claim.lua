@@ -12,6 +12,7 @@
 -- The same claim_id asked again gives the same jobs and takes nothing more.
 -- A job of which we know a run that no job owns, of an attempt that its record does not know (a stray, from
 -- before Redis lost the claim), is not submitted: it gets that run.
+-- Nor is one that an earlier server may have claimed while its upload went on (suspect_lost.lua): it is looked for first.
 -- A job whose process died twice while it was submitting it may be what kills them. Such suspects wait
 -- apart, until no more urgent job waits. One process at a time takes them on: it claims nothing until its other
 -- submissions are over, then the suspect alone, then nothing until that is through; then other jobs have a turn.
@@ -140,7 +141,8 @@ end
 -- True when the job had a run already, which takes its place in the group.
 local function claim(id, priority, group, lane)
   local batch = batch_of(lane)
-  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths')
+  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths',
+    'lost_claim')
   if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
     skips = skips + 1 -- canceled meanwhile, taken over by another batch, or handed in anew elsewhere
@@ -151,7 +153,7 @@ local function claim(id, priority, group, lane)
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
-    canary = is_canary(lane), deadline = f[4] }
+    canary = is_canary(lane), deadline = f[4], attempt = tonumber(f[2] or 0) }
   if f[4] and tonumber(f[4]) <= NOW then
     skips = skips + 1
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
@@ -160,6 +162,11 @@ local function claim(id, priority, group, lane)
   if strays and adopt_stray(id, job, tonumber(f[2] or 0)) then
     skips = skips + 1
     return true
+  end
+  if f[8] then
+    skips = skips + 1
+    look_for_lost(job, f[8])
+    return
   end
   count_state(job, 'submitting')
   attempts[id] = int(tonumber(f[2] or 0) + 1)

@@ -7,8 +7,17 @@ local WORDS = 'its upload was not finished in time: hand its jobs in again'
 expect(UNSEALED, 'zset')
 expect(PREFIX .. 'callbacks', 'zset')
 expect(PREFIX .. 'dropping', 'set')
+for _, zset in ipairs({ 'unconfirmed', 'parked', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
 if clock_is_stale() then return 0 end
+
+-- An earlier server may have accepted the batch, and claimed the job: its run is looked for, and without one it goes.
+local function look_for_run(job, lost)
+  redis.call('HDEL', job_key(job.id), 'batch')
+  redis.call('HSET', job_key(job.id), 'given_up', '1')
+  job.batch = NO_BATCH
+  look_for_lost(job, lost)
+end
 
 -- It was not accepted: the job goes; one that ran, or was canceled, outlives its batch.
 local function take_out(batch, id)
@@ -18,11 +27,12 @@ local function take_out(batch, id)
     redis.call('HDEL', job_key(id), 'batch')
     return
   end
+  redis.call('ZREM', PREFIX .. 'due', id)
+  local f = redis.call('HMGET', job_key(id), 'earlier', 'files', 'lost_claim')
+  if f[3] then return look_for_run(job, f[3]) end
   bump(totals, job.state .. ':' .. job.priority, -1)
   if job.state == 'ready' then bump(group_load, job.group, -1) end
-  redis.call('ZREM', PREFIX .. 'due', id)
   redis.call('ZREM', PREFIX .. 'deadlines', id)
-  local f = redis.call('HMGET', job_key(id), 'earlier', 'files')
   drop_files(id, f[2])
   for run_id in string.gmatch(f[1] or '', '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
   redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)

@@ -83,7 +83,7 @@ for i = #ARGV - 1, 6, -2 do
       redis.call('HDEL', job_key(job.id), 'died')
     end
     if why ~= 'void' then note_step(job, 'given_back', why .. (reason ~= '' and ': ' .. reason or '')) end
-    if why == 'later' then put_off(job) else ready_again(job, true) end
+    if why == 'later' and not job.given_up then put_off(job) else ready_again(job, true) end
     probe_is_back = probe_is_back or is_probe(job.id)
     given = given + 1
     reply[at] = 1

@@ -15,7 +15,7 @@
 local searched, spacing = tonumber(ARGV[2]), tonumber(ARGV[3])
 local NEEDED = 2
 local reply, looks = {}, {}
-for _, zset in ipairs({ 'reconcile', 'suspects', 'dead' }) do expect(PREFIX .. zset, 'zset') end
+for _, zset in ipairs({ 'reconcile', 'suspects', 'dead', 'due' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
 
 -- Counts a search in the fields `<name>s` and `<name>_at`; returns how many count now, and when the next one would.

@@ -46,6 +46,7 @@ for i = 2, #ARGV, 3 do
     remove_later('dead', id)
     redis.call('DEL', PREFIX .. 'result:' .. id)
     redis.call('HDEL', job_key(id), unpack(FORGET))
+    if job.run_id then redis.call('HDEL', job_key(id), 'lost_claim') end -- what it said of a further run
     count_state(job, 'ready')
     redis.call('HSET', job_key(id), 'state', 'ready', 'ready_at', int(NOW))
     push(job.priority, job.group, lane_of(job), { id }, false)

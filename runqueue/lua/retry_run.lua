@@ -29,13 +29,13 @@ for i = 2, #ARGV, 8 do
       note_step(job, 'runs_again', run_id .. ' ended ' .. status .. (reason ~= '' and ': ' .. reason or ''))
       keep_earlier(job)
       local lost = redis.call('HGET', job_key(id), 'lost_claim')
-      redis.call('HDEL', job_key(id), 'run_id', 'started', 'lost_claim')
+      redis.call('HDEL', job_key(id), 'run_id', 'started')
       count_state(job, 'scheduled')
       redis.call('HSET', job_key(id), 'state', 'scheduled', 'run_at', int(start), 'run_status', status,
         'runs', int(job.runs + 1), 'reason', reason)
       bump(totals, 'retried', 1)
       if lost then
-        look_for_lost(job, string.match(lost, '^(%S+) (%S+)$'))
+        look_for_lost(job, lost)
         note_step(job, 'unconfirmed', LOST_CLAIM)
       else
         redis.call('ZADD', PREFIX .. 'due', int(start), id)

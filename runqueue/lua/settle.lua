@@ -6,6 +6,7 @@
 --       for: not resubmitted
 local what, reason, reply = ARGV[2], ARGV[3], {}
 expect(PREFIX .. 'dead', 'zset')
+expect(PREFIX .. 'due', 'zset')
 pass_when_full()
 for i = 4, #ARGV, 2 do
   local job = read_job(ARGV[i])
@@ -21,7 +22,7 @@ for i = 4, #ARGV, 2 do
     if what == 'resubmit' then
       note_step(job, 'resubmitted', 'a person said that it has no run')
       if job.deaths > 0 then redis.call('HDEL', job_key(job.id), 'deaths') end
-      job.deaths = 0
+      job.deaths, job.given_up = 0, nil
       ready_again(job, true)
     else
       end_without_run(job, reason)

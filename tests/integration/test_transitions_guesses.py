@@ -13,12 +13,13 @@ import pytest
 
 from runqueue import calls, stages
 from runqueue.batches import BatchRules
-from runqueue.items import Accepted, Lost, Searched, UnconfirmedPage
+from runqueue.items import Accepted, Lost, Searched, ToCancel, UnconfirmedPage
 from runqueue.job import JobState
 from runqueue.scripts import Call
 from tests.integration.clockwork import (
     CLAIM_AGE,
     GRACE,
+    LEASE,
     SECOND,
     SPACING,
     Clockwork,
@@ -394,6 +395,24 @@ def test_a_cancel_that_was_asked_for_stays_with_who_lost_the_guess(clock: Clockw
     assert record(clock, (a, "a1")) == [1]
     assert clock.members("cancels") == [a]
     consistent(clock)
+
+
+def test_the_cancel_of_a_guess_says_nothing_of_the_run_that_is_found_later(
+    clock: Clockwork,
+) -> None:
+    a, b = guessed(clock)
+    clock.cancel(a)
+    clock.client.zadd(clock.key("cancels"), {a: clock.now})
+    call = stages.cancel_claim(clock.account, "p1", 10, 0, LEASE)
+    clock.heartbeat(first=True)
+    clock.run(call)
+    record(clock, (b, "b1"))
+    clock.wait(660)
+    clock.heartbeat(first=True)
+
+    record(clock, (a, "a1"))
+
+    assert clock.run(call).items == [ToCancel(a, 1, "a1", 0)]
 
 
 def test_a_cancel_of_who_wins_the_run_comes_with_it(clock: Clockwork) -> None:

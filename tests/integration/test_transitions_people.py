@@ -243,6 +243,30 @@ def test_a_discarded_job_leaves_nothing_and_its_key_is_free(clock: Clockwork) ->
     assert clock.state(job) == "ready", "the end of its namesake is none of its own"
 
 
+# Cancels that are tried.
+
+
+def test_of_the_time_between_two_tries_of_a_cancel_a_minute_counts_at_most(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running()
+    clock.cancel(job)
+    for tried in (0, 15, 30):
+        assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", tried * SECOND)]
+        clock.wait(15)
+    clock.wait(3_600)
+    assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", 90 * SECOND)]
+
+
+def test_a_cancel_that_was_put_off_for_ever_begins_anew(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    clock.cancel(job)
+    cancels(clock)
+    clock.client.zadd(clock.key("cancels"), {job: 0})
+    clock.wait(3_600)
+    assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", 0)]
+
+
 # Strays.
 
 

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from runqueue import calls, items, scripts, stages
+from runqueue import calls, items, operator_calls, scripts, stages
 from runqueue.items import Answer
-from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
+from runqueue.job import EnqueueStatus, JobState
+from runqueue.retry import Retry
+from tests.integration.clockwork import CLAIM_AGE, DAY, LEASE, SECOND, UPLOAD, Clockwork, spec
 
 MARGIN = 5.5
 HOUR = 3_600 * SECOND
@@ -495,6 +497,82 @@ def test_a_job_whose_claim_may_be_lost_holds_no_slot_until_its_run_is_found(
     assert clock.run(calls.stats(clock.account)).live == 1
 
 
+def test_a_job_whose_time_was_still_to_come_can_have_been_in_no_lost_claim(
+    clock: Clockwork,
+) -> None:
+    tomorrow = clock.now + DAY
+    (job,) = clock.enqueue(1, run_at=tomorrow)
+    restored(clock)
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [0]
+
+    assert clock.states([job]) == {"scheduled"}
+    assert clock.client.zscore(clock.key("due"), job) == tomorrow
+
+
+def test_a_job_that_was_due_when_claims_were_lost_is_looked_for(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1, run_at=clock.now + 30 * SECOND)
+    restored(clock)
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [1]
+
+    assert clock.states([job]) == {"unconfirmed"}
+
+
+def test_a_job_that_is_handed_in_anew_may_have_been_due_and_keeps_its_time_all_the_same(
+    clock: Clockwork,
+) -> None:
+    """It asks for a delay: its first handing in, which is lost, was due as much sooner."""
+    restored(clock)
+    ask(clock)
+    due = clock.now + 100 * SECOND
+    (job,) = clock.enqueue(1, run_at=due)
+    (later,) = clock.enqueue(1, run_at=clock.now + DAY)
+    assert clock.run(suspected(loss(clock), clock.account, [job, later])) == [1, 0]
+    clock.run(recovered(clock))
+
+    assert clock.deny(job) == 2
+
+    assert clock.states([job]) == {"scheduled"}
+    assert clock.client.zscore(clock.key("due"), job) == due
+    assert clock.field(job, "run_at") == str(due)
+    clock.wait(100)
+    clock.sweep("promote_due")
+    assert job in clock.claimed()
+    assert clock.field(job, "run_at") is None
+
+
+def test_a_job_that_was_to_wait_and_whose_run_is_found_shows_no_time_any_more(
+    clock: Clockwork,
+) -> None:
+    restored(clock)
+    ask(clock)
+    (job,) = clock.enqueue(1, run_at=clock.now + 100 * SECOND)
+    clock.run(suspected(loss(clock), clock.account, [job]))
+
+    assert clock.found(job, 1, "r-1") == 1
+
+    assert clock.field(job, "run_at") is None
+
+
+def test_a_job_that_was_to_run_again_may_have_and_keeps_its_pause(clock: Clockwork) -> None:
+    (job,) = clock.running(1)
+    restored(clock)
+    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 3_600 * SECOND, b"{}")
+    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    due = clock.now + 3_600 * SECOND
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [1]
+    assert clock.states([job]) == {"unconfirmed"}
+    assert clock.deny(job, attempt=2) == 2
+
+    assert clock.states([job]) == {"scheduled"}
+    assert clock.client.zscore(clock.key("due"), job) == due
+
+
 def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(
     clock: Clockwork,
 ) -> None:
@@ -516,6 +594,181 @@ def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(
     second = items.RunAgain(job, 2, "r-2", "failed", "no luck", 30 * SECOND, b"{}")
     assert clock.run(stages.retry_run(clock.account, [second])) == [1]
     assert clock.states([job]) == {"scheduled"}, "it was looked for"
+
+
+def uploading(clock: Clockwork, **options: Any) -> tuple[str, str]:
+    """A job of an upload that goes on, and that a lost claim may have been of.
+
+    Returns:
+        The upload, and the job.
+    """
+    batch = clock.open_batch()
+    (job,) = clock.enqueue(1, batch=batch, **options)
+    restored(clock)
+    ask(clock)
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
+    clock.run(recovered(clock))
+    return batch, job
+
+
+def given_up(clock: Clockwork, **options: Any) -> str:
+    """A job that a lost claim may have been of, and whose upload was given up since."""
+    batch, job = uploading(clock, **options)
+    assert clock.run(calls.discard_batch(clock.account, batch))
+    clock.sweep("expire_batches", UPLOAD)
+    assert [key for key in clock.dump() if batch in key] == []
+    return job
+
+
+@pytest.mark.parametrize("seconds", [None, 5])
+def test_a_job_of_an_upload_that_is_given_up_is_never_submitted_and_goes_once_it_has_no_run(
+    clock: Clockwork, seconds: int | None
+) -> None:
+    due = None if seconds is None else clock.now + seconds * SECOND
+    job = given_up(clock, run_at=due)
+    assert clock.state(job) == "unconfirmed"
+    assert job not in clock.claimed()
+
+    assert clock.deny(job) == 2
+
+    assert [key for key in clock.dump() if job in key] == []
+    for index in ("reconcile", "parked", "due"):
+        assert clock.members(index) == []
+    stats = clock.run(calls.stats(clock.account))
+    assert stats.states[JobState.UNCONFIRMED] == 0
+    assert stats.live == stats.states[JobState.SUBMITTING] == 3, "others"
+
+
+def test_the_run_of_an_upload_that_was_given_up_is_found_and_shown(clock: Clockwork) -> None:
+    job = given_up(clock)
+
+    assert clock.found(job, 1, "r-1") == 1
+    assert clock.finish(job, run_id="r-1") == 1
+
+    assert clock.state(job) == "completed"
+
+
+def test_a_job_that_is_handed_in_again_is_wanted_although_its_upload_was_given_up(
+    clock: Clockwork,
+) -> None:
+    job = given_up(clock, names=["k"])
+    (answer,) = clock.hand_in([spec("k")])
+    assert answer.status is EnqueueStatus.KNOWN
+
+    assert clock.deny(job) == 2
+
+    assert job in clock.claimed()
+
+
+@pytest.mark.parametrize("why", ["void", "later"])
+def test_a_job_whose_upload_was_given_up_goes_as_well_when_its_process_says_that_no_run_came_of_it(
+    clock: Clockwork, why: str
+) -> None:
+    job = given_up(clock)
+
+    assert clock.give_back(job, why) == 1
+
+    assert clock.state(job) is None
+
+
+def test_a_job_that_is_canceled_after_its_upload_was_given_up_is_canceled(
+    clock: Clockwork,
+) -> None:
+    job = given_up(clock)
+    clock.cancel(job)
+
+    clock.deny(job)
+
+    assert clock.state(job) == "canceled"
+
+
+def test_looking_a_job_up_does_not_hand_it_in(clock: Clockwork) -> None:
+    job = given_up(clock, names=["k"])
+    clock.run(calls.look_up(clock.account, [calls.pack_job(spec("k"))], ["k"]))
+
+    clock.deny(job)
+
+    assert clock.state(job) is None
+
+
+def test_a_person_may_have_a_job_submitted_whose_upload_was_given_up(clock: Clockwork) -> None:
+    job = given_up(clock)
+
+    clock.run(operator_calls.settle(clock.account, [(job, 1, 0)], "resubmit"))
+
+    assert job in clock.claimed()
+
+
+def test_of_an_upload_that_is_taken_apart_nothing_is_left_once_a_job_has_no_run(
+    clock: Clockwork,
+) -> None:
+    batch = clock.open_batch()
+    clock.enqueue(1_000, batch=batch)
+    (job,) = clock.enqueue(1, batch=batch)
+    clock.run(calls.discard_batch(clock.account, batch))
+    clock.sweep("expire_batches", UPLOAD)
+    restored(clock)
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
+    clock.sweep("expire_batches", UPLOAD)
+    clock.deny(job)
+
+    assert [key for key in clock.dump() if batch in key or job in key] == []
+
+
+def test_a_job_of_an_upload_is_looked_for_before_it_is_submitted_once_it_is_accepted(
+    clock: Clockwork,
+) -> None:
+    batch, job = uploading(clock)
+    since = clock.field(job, "lost_claim")
+    assert clock.state(job) == "ready"
+
+    clock.seal(batch)
+
+    assert job not in clock.claimed()
+    assert clock.state(job) == "unconfirmed"
+    assert f"{clock.field(job, 'claimed')} 1" == since
+    assert (clock.field(job, "attempt"), clock.field(job, "slot")) == ("1", "0")
+    assert clock.read(batch).states == {"unconfirmed": 1}
+    assert clock.deny(job) == 2
+    assert job in clock.claimed(), "it was looked for"
+
+
+def test_a_run_that_is_found_of_an_upload_s_job_is_its_own(clock: Clockwork) -> None:
+    batch, job = uploading(clock)
+    clock.seal(batch)
+    clock.claimed()
+
+    assert clock.found(job, 1, "r-1") == 1
+
+    assert clock.read(batch).states == {"running": 1}
+
+
+def test_a_job_that_another_upload_takes_over_is_looked_for_all_the_same(clock: Clockwork) -> None:
+    _, job = uploading(clock, names=["k"])
+    other = clock.open_batch()
+    (answer,) = clock.hand_in([spec("k")], other)
+    assert answer.status is EnqueueStatus.NEW
+    clock.seal(other)
+
+    assert job not in clock.claimed()
+
+    assert clock.state(job) == "unconfirmed"
+
+
+def test_a_job_that_a_person_has_done_again_is_not_looked_for_as_of_its_earlier_run(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running(1, retry=Retry(max_attempts=2))
+    restored(clock)
+    ask(clock)
+    clock.run(suspected(loss(clock), clock.account, [job]))
+    clock.run(recovered(clock))
+    clock.finish(job, state="failed")
+    clock.run(operator_calls.replay(clock.account, clock.seen(job)))
+
+    assert job in clock.claimed()
 
 
 @pytest.mark.parametrize("told", ["", "the list of runs came without the server's time"])

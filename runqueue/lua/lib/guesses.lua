@@ -21,7 +21,7 @@ local function take_guess(job)
   -- At once, not with the script's end: the job may get its own run in the same script.
   for _, zset in ipairs({ 'poll', 'listed', 'cancels' }) do redis.call('ZREM', PREFIX .. zset, job.id) end
   count_state(job, 'unconfirmed')
-  redis.call('HDEL', job_key(job.id), 'guessed', 'run_id', 'run_status', 'started')
+  redis.call('HDEL', job_key(job.id), 'guessed', 'run_id', 'run_status', 'started', 'cancel_since')
   redis.call('HSET', job_key(job.id), 'state', 'unconfirmed', 'reason', 'its run is another job\'s')
   if claimed ~= '0' then redis.call('HSET', job_key(job.id), 'claimed', claimed) end
   redis.call('ZADD', PREFIX .. 'unconfirmed', since, job.id)

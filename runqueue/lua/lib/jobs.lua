@@ -82,24 +82,29 @@ local function park(job, since)
 end
 
 -- Redis may have lost the job's next claim (suspect_lost.lua): it is looked for, under the next attempt, and takes no
--- slot. `claimed` = since when it may have been made; `marked` = '1': submissions carry markers.
+-- slot, and keeps its time (`run_at`). `lost` = '<since when it may have been made> <1: submissions carry markers>'; a job
+-- that is looked for later has it in its field `lost_claim`.
 local LOST_CLAIM = 'Redis may have lost its claim: a run that no job owns may be its own'
-local function look_for_lost(job, claimed, marked)
+local function look_for_lost(job, lost)
+  local claimed, marked = string.match(lost, '^(%S+) (%S+)$')
   to_unconfirmed(job, LOST_CLAIM)
   park(job, int(NOW))
   redis.call('HSET', job_key(job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed)
-  redis.call('HDEL', job_key(job.id), 'run_at')
+  redis.call('HDEL', job_key(job.id), 'lost_claim')
   if marked ~= '1' then redis.call('HSET', job_key(job.id), 'unmarked', '1') end
 end
 
--- One that gave its slot back stands in `parked`; its record forgets that with the state.
+-- One that gave its slot back stands in `parked`; its record forgets that with the state. It may have a time to wait for,
+-- or be of an upload that was given up (`given_up`, see expire_batches.lua).
 local function no_longer_unconfirmed(job)
   remove_later('reconcile', job.id)
   redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'absents', 'absent_at', 'claimed',
     'search_note', 'candidates')
   if job.slot == '0' then
     remove_later('parked', job.id)
-    redis.call('HDEL', job_key(job.id), 'slot')
+    local f = redis.call('HMGET', job_key(job.id), 'run_at', 'given_up')
+    job.run_at, job.given_up = tonumber(f[1] or 0), f[2]
+    redis.call('HDEL', job_key(job.id), 'slot', 'run_at', 'given_up')
   else
     remove_later('unconfirmed', job.id)
   end
@@ -118,15 +123,23 @@ local function may_leave(job, attempt)
   return true
 end
 
--- A job that surely has no run goes back to its lane, unless it is not wanted any more. One that was
+-- A job that surely has no run goes back to its lane, or waits for its time, unless it is not wanted any more. One that was
 -- being submitted when its process died, twice, waits apart (see claim.lua); a third death is the last.
 local SUSPECT, POISON = 2, 3
 local function ready_again(job, at_head)
   if job.cancel then
     end_without_run(job)
+  elseif job.given_up then
+    if job.deadline then remove_later('deadlines', job.id) end
+    remove_record(job)
   elseif job.deaths >= POISON then
     end_job(job, 'dead', { 'reason', 'poison: ' .. int(job.deaths) .. ' workers died while they submitted it' })
     bump(totals, 'poisoned', 1)
+  elseif job.run_at and job.run_at > NOW then
+    redis.call('HDEL', job_key(job.id), 'process', 'reason')
+    count_state(job, 'scheduled')
+    redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', int(job.run_at))
+    redis.call('ZADD', PREFIX .. 'due', int(job.run_at), job.id)
   elseif job.deaths == SUSPECT then
     redis.call('HDEL', job_key(job.id), 'process', 'reason')
     count_state(job, 'ready')
