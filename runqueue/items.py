@@ -53,6 +53,7 @@ class Doubtful(NamedTuple):
         on_unconfirmed: auto, park or resubmit.
         cancel: why its end was asked for; '' = it was not.
         stored: its request.
+        date_us: what the server's own clock showed at the claim, at least; None = not known.
     """
 
     job_id: str
@@ -64,6 +65,7 @@ class Doubtful(NamedTuple):
     cancel: str
     stored: bytes
     received: bool = False
+    date_us: int | None = None
 
     def __repr__(self) -> str:
         return f"Doubtful({self.job_id!r}, {self.attempt}, {len(self.stored)} bytes)"

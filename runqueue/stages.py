@@ -50,8 +50,14 @@ def claim(
     linger: bool = False,
     marked: bool = True,
     receives: bool = False,
+    date_us: int | None = None,
 ) -> Call[Taken]:
-    """Take ready jobs for submission; see `claim.lua`."""
+    """Take ready jobs for submission; see `claim.lua`.
+
+    Args:
+        account, process, claim_id, want, tick_us, linger, marked, receives: as the script has them.
+        date_us: what the server's own clock shows at least, microseconds; None = not known.
+    """
 
     def parse(reply: list[Any]) -> Taken:
         answer = Answer(reply[0].decode())
@@ -64,7 +70,8 @@ def claim(
         return Taken(answer, int(reply[1]), int(reply[3]), bool(reply[4]), int(reply[2]), items)
 
     flags = (int(linger), int(marked), int(receives))
-    arguments: list[Argument] = [process, claim_id, want, tick_us, *flags]
+    date = "" if date_us is None else date_us
+    arguments: list[Argument] = [process, claim_id, want, tick_us, *flags, date]
     return Call(load("claim"), account, arguments, parse)
 
 
@@ -165,8 +172,9 @@ def _doubts(reply: list[Any], first: int) -> list[Doubtful]:
             reply[i + 6].decode(),
             reply[i + 7],
             reply[i + 8] == b"1",
+            int(reply[i + 9]) if reply[i + 9] else None,
         )
-        for i in range(first, len(reply), 9)
+        for i in range(first, len(reply), 10)
     ]
 
 

@@ -9,7 +9,6 @@ import asyncio
 import os
 import secrets
 import socket
-import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -17,6 +16,7 @@ import structlog
 from runqueue import stages
 from runqueue.damage import damage_of
 from runqueue.scripts import Call
+from worker.elapsed import elapsed, passed_us
 from worker.reads import Told
 
 log = structlog.get_logger()
@@ -27,15 +27,6 @@ BEAT_SECONDS = 5.0
 AGAIN_SECONDS = 0.5
 #: Seconds after the start of an acknowledged heartbeat during which this process may send.
 SEND_SECONDS = 14.0
-
-
-#: A clock that nobody sets; where the system has one that goes on while the machine sleeps, that.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def passed_us() -> int:
-    """Return the process's own clock, which nobody sets, in microseconds."""
-    return time.clock_gettime_ns(_CLOCK) // 1000
 
 
 def new_name() -> str:
@@ -52,7 +43,7 @@ class Lease:
         send: how to run a script.
         announce: awaited before a name's first heartbeat: says what a Redis that knows nothing of
             us (the first one, or one that took over empty) has to know, such as the limits.
-        clock: monotonic seconds.
+        clock: seconds, of a clock that nobody sets and that counts while the machine is suspended.
         reads: how this process's reads fare.
     """
 
@@ -61,7 +52,7 @@ class Lease:
         account: str,
         send: Callable[[Call[int]], Awaitable[int]],
         announce: Callable[[], Awaitable[None]],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed,
         reads: Callable[[], Told] = Told,
     ) -> None:
         self.name = new_name()

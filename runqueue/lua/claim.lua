@@ -3,7 +3,8 @@
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
 --       linger (0 | 1: stay on the board although nothing is ready), marked (0 | 1: whether the process
---       puts markers into what it submits), receives (0 | 1: whether it has webhooks sent to our receiver)
+--       puts markers into what it submits), receives (0 | 1: whether it has webhooks sent to our receiver),
+--       date_us (what the server's own clock shows at least; '' = not known)
 -- Reply { 'stale' | 'fenced', now_us }: the pump ends, see board.lua
 --       { 'moved', now_us }: a Redis server that is not trusted (yet) answers, see server.lua
 --       { 'ok', now_us, sequence, next_us, left (0 | 1), per job: id, attempt, body }
@@ -163,7 +164,8 @@ local function claim(id, priority, group, lane)
   end
   count_state(job, 'submitting')
   attempts[id] = int(tonumber(f[2] or 0) + 1)
-  redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text())
+  redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(),
+    'claim_date', ARGV[9])
   if not marked then
     redis.call('HSET', job_key(id), 'unmarked', '1')
   elseif f[2] then

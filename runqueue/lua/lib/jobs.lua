@@ -42,7 +42,7 @@ end
 -- Ends a job's life: `fields` are further record fields. Retention walks the day's list later.
 local function end_job(job, state, fields)
   if job.process or job.state == 'scheduled' then
-    redis.call('HDEL', job_key(job.id), 'process', 'run_at')
+    redis.call('HDEL', job_key(job.id), 'process', 'run_at', 'claim_date')
   end
   if job.deadline then remove_later('deadlines', job.id) end
   count_state(job, state)
@@ -96,7 +96,7 @@ end
 local function no_longer_unconfirmed(job)
   remove_later('reconcile', job.id)
   redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'absents', 'absent_at', 'claimed',
-    'search_note', 'candidates')
+    'claim_date', 'search_note', 'candidates')
   if job.slot == '0' then
     remove_later('parked', job.id)
     redis.call('HDEL', job_key(job.id), 'slot')
@@ -128,12 +128,12 @@ local function ready_again(job, at_head)
     end_job(job, 'dead', { 'reason', 'poison: ' .. int(job.deaths) .. ' workers died while they submitted it' })
     bump(totals, 'poisoned', 1)
   elseif job.deaths == SUSPECT then
-    redis.call('HDEL', job_key(job.id), 'process', 'reason')
+    redis.call('HDEL', job_key(job.id), 'process', 'claim_date', 'reason')
     count_state(job, 'ready')
     redis.call('HSET', job_key(job.id), 'state', 'ready')
     redis.call('ZADD', PREFIX .. 'suspects', int(NOW), job.id)
   else
-    redis.call('HDEL', job_key(job.id), 'process', 'reason')
+    redis.call('HDEL', job_key(job.id), 'process', 'claim_date', 'reason')
     count_state(job, 'ready')
     redis.call('HSET', job_key(job.id), 'state', 'ready')
     push(job.priority, job.group, lane_of(job), { job.id }, at_head)
