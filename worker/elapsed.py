@@ -1,16 +1,10 @@
-"""The process's own clock, which nobody sets."""
+"""The process's own clock, which nobody sets, for the scripts that are told how far it went."""
 
 import time
 
-#: Where the system has one (Linux), the clock that goes on while the machine is suspended.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def elapsed() -> float:
-    """Return seconds since some moment before the process began, those of a suspend included."""
-    return time.clock_gettime(_CLOCK)
+from api_client.elapsed import CLOCK
 
 
 def passed_us() -> int:
-    """Return the same in whole microseconds."""
-    return time.clock_gettime_ns(_CLOCK) // 1000
+    """Return whole microseconds of `api_client.elapsed`."""
+    return time.clock_gettime_ns(CLOCK) // 1000

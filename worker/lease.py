@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from api_client.elapsed import elapsed
 from runqueue import stages
 from runqueue.damage import damage_of
 from runqueue.scripts import Call
-from worker.elapsed import elapsed, passed_us
+from worker.elapsed import passed_us
 from worker.reads import Told
 
 log = structlog.get_logger()

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import structlog
 
+from api_client.elapsed import elapsed
 from runqueue import stages
 from runqueue.items import Accepted, Doubtful, Searched, Taken
 from worker.account import AccountLink
-from worker.elapsed import elapsed
 from worker.finding import next_look
 from worker.pump import Pump
 from worker.recovery import Recovery

@@ -11,10 +11,10 @@ import structlog
 
 from api_client import ListClass, ListedRun, ReadClass, RunPage
 from api_client.answers import parse_json
+from api_client.elapsed import elapsed
 from runqueue import stages
 from worker.account import AccountLink
 from worker.comparison import WORKFLOW_RUN, ShownRun
-from worker.elapsed import elapsed
 
 log = structlog.get_logger()
 

@@ -20,12 +20,12 @@ from itertools import chain
 import orjson
 
 from api_client import ListClass, ListedRun
+from api_client.elapsed import elapsed
 from runqueue import ids, stages, wire
 from runqueue.items import Accepted, Doubtful
 from worker.account import AccountLink
 from worker.comparison import Comparison, Likeness, ShownRun, compare
 from worker.controls import ListControls, OwnedRun, Proven, lacks_marker
-from worker.elapsed import elapsed
 from worker.finding import BEFORE, Carrier, Wanted, markers_of, own_markers, wanted
 from worker.plausible import Index
 from worker.runs import Listing, Runs

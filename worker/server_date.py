@@ -6,7 +6,7 @@ whatever becomes of our clocks meanwhile: the queue's may be set, or stand still
 
 from collections.abc import Callable
 
-from worker.elapsed import elapsed
+from api_client.elapsed import elapsed
 
 
 class ServerDate:

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import structlog
 
 from api_client import Submission, SubmissionClass
+from api_client.elapsed import elapsed
 from runqueue import stages, wire
 from runqueue.items import Accepted, Answer, Claimed, GivenBack, Lost, Taken
 from runqueue.tracing import Origin, working
 from worker.account import AccountLink
 from worker.answer_check import AnswerCheck
-from worker.elapsed import elapsed
 from worker.pump import Pump
 
 log = structlog.get_logger()

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
+from api_client.elapsed import elapsed
 from tests.simulator.simulating import FakeClock
-from worker.elapsed import elapsed, passed_us
+from worker.elapsed import passed_us
 from worker.server_date import ServerDate
 
 

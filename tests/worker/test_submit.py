@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import redis
 
+from api_client.elapsed import elapsed
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
 from tests.simulator.simulating import eventually
 from tests.worker.working import ENDLESS, KEYS, closed_port, start, working, wrap_send
-from worker.elapsed import elapsed
 
 #: A FastAPI server's words.
 UNPROCESSABLE = {"detail": [{"type": "missing", "loc": ["body", "prompt"], "msg": "Bad prompt"}]}
