@@ -150,10 +150,11 @@ def reconcile_claim(
             int(reply[1]),
             int(reply[2]),
             bool(reply[3]),
-            items=_doubts(reply, 7),
+            items=_doubts(reply, 8),
             recover_from_us=int(reply[4]),
             recover_since_us=int(reply[5]),
             lost_claims=int(reply[6]),
+            recover_date_us=int(reply[7]) if reply[7] else None,
         )
 
     return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
@@ -401,6 +402,7 @@ def heartbeat(
     *,
     first: bool,
     reads: tuple[int, int, str] = (-1, -1, ""),
+    date_us: int | None = None,
 ) -> Call[int]:
     """Renew a process's lease and tell what it remembers; see `heartbeat.lua`.
 
@@ -413,11 +415,13 @@ def heartbeat(
         first: whether the name is new.
         reads: how long ago the process had a read answered, and since when all of its reads fail
             (microseconds, -1 = not at all), and with what.
+        date_us: what the server's own clock shows at least, microseconds; None = not known.
 
     Returns:
         The claim sequence; -2 = the lease holds, but the server is not trusted; -1 = it was lost.
     """
     arguments: list[Argument] = [process, lease_us, int(first), sequence, passed_us, *reads]
+    arguments.append("" if date_us is None else date_us)
     return Call(load("heartbeat"), account, arguments, int)
 
 

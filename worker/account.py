@@ -106,7 +106,11 @@ class AccountLink:
         self.reads = Reads()
         #: What the server's own clock shows, by its answers.
         self.server_date = ServerDate()
-        self.lease = Lease(name, self.send, self._announce, reads=self.reads.told)
+        self.lease = Lease(
+            *(name, self.send, self._announce),
+            reads=self.reads.told,
+            date_us=self.server_date.now_us,
+        )
         self.traces = TracedRuns(name, self.send)
         self._make_recorders()
 

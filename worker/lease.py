@@ -46,6 +46,7 @@ class Lease:
             us (the first one, or one that took over empty) has to know, such as the limits.
         clock: seconds, of a clock that nobody sets and that counts while the machine is suspended.
         reads: how this process's reads fare.
+        date_us: what the server's own clock shows at least (microseconds); None = not known.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class Lease:
         send: Callable[[Call[int]], Awaitable[int]],
         announce: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = elapsed,
+        *,
         reads: Callable[[], Told] = Told,
+        date_us: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.name = new_name()
         #: The highest claim sequence this process saw: a Redis that lost writes shows a lower one.
@@ -65,6 +68,7 @@ class Lease:
         self._announce = announce
         self._clock = clock
         self._reads = reads
+        self._date_us = date_us
         self._good_until = 0.0
         self._first = True
 
@@ -91,6 +95,7 @@ class Lease:
                 passed_us(),
                 first=self._first,
                 reads=self._reads(),
+                date_us=self._date_us(),
             )
         )
         if seen != -1:

@@ -373,6 +373,61 @@ def recovered(clock: Clockwork) -> scripts.Call[bool]:
     return stages.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
 
 
+def come_back_behind(clock: Clockwork, *, date_ahead: int | None = None) -> None:
+    """Have another server answer, an hour behind what the last one ticked, and no process live."""
+    clock.now = server_time(clock) + HOUR
+    date = None if date_ahead is None else clock.now + date_ahead
+    beat = stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True, date_us=date)
+    clock.run(beat)
+    clock.claim()
+    clock.tick()
+    clock.client.hset(clock.key("meta"), "clock", clock.now)
+    clock.another_server()
+
+
+NOTICED: dict[str, Callable[[Clockwork], object]] = {
+    "heartbeat": lambda _: None,
+    "claim": lambda clock: scripts.run(clock.client, stages.claim(clock.account, "p2", "c", 1, 0)),
+    "wake-up": lambda clock: scripts.run(
+        clock.client, stages.tick(clock.account, "p2", 250_000, 0, woken=True)
+    ),
+}
+
+
+@pytest.mark.parametrize("noticed", NOTICED)
+def test_after_a_time_that_nobody_counted_runs_are_listed_back_over_the_longest_one(
+    clock: Clockwork, noticed: str
+) -> None:
+    come_back_behind(clock)
+    NOTICED[noticed](clock)
+    beat = stages.heartbeat(clock.account, "p2", LEASE, -1, 0, first=True)
+    scripts.run(clock.client, beat)
+
+    taken = scripts.run(clock.client, stages.reconcile_claim(clock.account, "p2", 10, 0, LEASE))
+
+    assert taken.recover_from_us <= clock.now - 2 * HOUR + SECOND
+    assert taken.recover_date_us is None
+
+
+@pytest.mark.parametrize("noticed", NOTICED)
+def test_after_a_time_that_nobody_counted_runs_are_listed_since_the_date_of_the_last_tick(
+    clock: Clockwork, noticed: str
+) -> None:
+    ahead = -7 * SECOND
+    come_back_behind(clock, date_ahead=ahead)
+    NOTICED[noticed](clock)
+    for passed, date in ((0, None), (SECOND, server_time(clock) + 2 * HOUR)):
+        beat = stages.heartbeat(
+            clock.account, "p2", LEASE, -1, passed, first=not passed, date_us=date
+        )
+        scripts.run(clock.client, beat)
+
+    taken = scripts.run(clock.client, stages.reconcile_claim(clock.account, "p2", 10, 0, LEASE))
+
+    assert clock.now - 10 * SECOND < taken.recover_from_us < clock.now
+    assert taken.recover_date_us == taken.recover_from_us + ahead
+
+
 @pytest.mark.parametrize("ticks", [0, 3])
 def test_claims_that_a_restored_server_does_not_know_hold_the_account_and_say_since_when(
     clock: Clockwork, ticks: int

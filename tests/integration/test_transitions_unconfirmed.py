@@ -458,6 +458,23 @@ def test_a_doubt_tells_what_the_server_s_clock_showed_at_its_last_claim(clock: C
     assert [doubt.date_us for doubt in reconcile(clock).items] == [None]
 
 
+def test_a_process_that_knows_no_date_claims_by_what_another_one_told_last(
+    clock: Clockwork,
+) -> None:
+    ahead = 40 * SECOND
+    beat = stages.heartbeat(
+        clock.account, "p1", LEASE, -1, 0, first=True, date_us=clock.now + ahead
+    )
+    clock.run(beat)
+    clock.wait(5)
+    (job,) = clock.doubtful()
+    claimed = clock.now
+    clock.wait(2)
+
+    assert [doubt.date_us for doubt in reconcile(clock).items] == [claimed + ahead]
+    assert clock.state(job) == "unconfirmed"
+
+
 def test_a_job_that_is_marked_again_is_searched_again(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.heartbeat("p1", first=True)

@@ -87,7 +87,8 @@ local LOST_CLAIM = 'Redis may have lost its claim: a run that no job owns may be
 local function look_for_lost(job, claimed, marked)
   to_unconfirmed(job, LOST_CLAIM)
   park(job, int(NOW))
-  redis.call('HSET', job_key(job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed)
+  redis.call('HSET', job_key(job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed,
+    'claim_date', redis.call('HGET', META, 'recover_date') or '')
   redis.call('HDEL', job_key(job.id), 'run_at')
   if marked ~= '1' then redis.call('HSET', job_key(job.id), 'unmarked', '1') end
 end
