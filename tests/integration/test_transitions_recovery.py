@@ -310,6 +310,43 @@ def test_a_report_that_came_late_moves_no_clock(clock: Clockwork) -> None:
     assert meta(clock, "clock_lost") == 4 * SECOND, "what the test itself put there"
 
 
+def reported(clock: Clockwork, *seconds: int) -> None:
+    """Have a process report that so much time has passed; a second passes after each report."""
+    scripts.run(clock.client, stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
+    for passed in seconds:
+        real_tick(clock, passed=passed * SECOND)
+        a_second_later(clock)
+
+
+def test_what_passed_while_the_server_stood_still_with_its_clock_is_made_up_for_once(
+    clock: Clockwork,
+) -> None:
+    reported(clock, 1, 2, 603, 604, 605)
+    stood = meta(clock, "clock_lost") - 5 * SECOND
+    assert 599 * SECOND < stood < 602 * SECOND
+    clock.client.hincrby(clock.key("meta"), "clock_lost", stood)  # somebody sets its clock right
+    scripts.run(clock.client, stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
+    for passed in (606, 607, 608):
+        real_tick(clock, passed=passed * SECOND)
+        a_second_later(clock)
+    assert abs(meta(clock, "clock_lost") - stood - 8 * SECOND) < 2 * SECOND
+
+
+@pytest.mark.parametrize("late", [(-10,), (-10, -9), (-10, -9, -8), (-3, -3)])
+def test_what_a_process_counts_beyond_a_report_that_came_late_moves_no_clock(
+    clock: Clockwork, late: tuple[int, ...]
+) -> None:
+    for passed in late:  # those that waited come at the same time
+        beat = stages.heartbeat(
+            clock.account, "p1", LEASE, -1, (20 + passed) * SECOND, first=passed == late[0]
+        )
+        scripts.run(clock.client, beat)
+    for passed in (20, 21, 22):
+        real_tick(clock, passed=passed * SECOND)
+        a_second_later(clock)
+    assert meta(clock, "clock_lost") == 3 * SECOND, "what the test itself put there"
+
+
 def test_what_passed_while_a_clock_was_set_back_counts(clock: Clockwork) -> None:
     ahead = server_time(clock) + HOUR
     clock.client.hset(clock.key("meta"), "clock", ahead)

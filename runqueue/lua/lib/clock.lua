@@ -8,6 +8,10 @@
 -- stood still (a paused machine, a slow disk) looks the same. Of two such the later is as much less late; of a
 -- step both show the same. Until then no report is what the next is compared with, and unless a lease tells
 -- that the time has passed, the clock that was last believed (`clock`) stays: what decides by time waits.
+--
+-- A server that stood still with its clock (a paused machine) shows no such time, but the process counted it. So it
+-- does for a report that came late, if that is what the next is compared with: a process is believed once two of its
+-- reports, sent a second apart, came equally late (`sure`).
 local SENT_APART = 1000000
 -- A process that began in a time which nobody believed yet cannot tell of a step before it: those that were there
 -- before have so long to do so.
@@ -112,6 +116,7 @@ local function believe_clock()
   redis.call('HSET', META, 'clock', int(NOW))
 end
 
+-- ... = the queue's clock and the process's, those of a step that it saw once, and 'sure' if so.
 local function remember_clock(process, ...)
   if redis.call('ZSCORE', PREFIX .. 'processes', process) then
     redis.call('HSET', PREFIX .. 'clocks', process, table.concat({ ... }, ' '))
@@ -125,12 +130,12 @@ end
 
 -- The report says that more time went by than its process counted. True once that is believed; a process whose
 -- machine slept counted too few seconds, then the leases of the others hold.
-local function is_ahead(process, own, passed, ahead)
+local function is_ahead(process, own, passed, ahead, sure)
   local then_us, then_passed, seen, seen_passed = unpack(own)
   local apart = seen and passed - seen_passed
   if apart and apart >= SENT_APART and math.abs(ahead - seen) < apart / 2 then return true end
   if not apart or apart >= SENT_APART then
-    remember_clock(process, int(then_us), int(then_passed), int(ahead), int(passed))
+    remember_clock(process, int(then_us), int(then_passed), int(ahead), int(passed), sure)
   end
   if a_lease_holds() then
     believe_clock()
@@ -149,16 +154,21 @@ end
 
 local function set_clock(process, passed)
   NOW = NOW - behind
-  local last, own = believed or 0, {}
-  for number in string.gmatch(redis.call('HGET', PREFIX .. 'clocks', process) or '', '%d+') do
-    own[#own + 1] = tonumber(number)
-  end
+  local last, own, is_new = believed or 0, {}, true
+  local known = redis.call('HGET', PREFIX .. 'clocks', process) or ''
+  local sure = string.match(known, 'sure')
+  for number in string.gmatch(known, '%d+') do own[#own + 1] = tonumber(number) end
   if #own > 0 then
-    local ahead = NOW - (own[1] + passed - own[2])
-    if -ahead > STEP and last > NOW then
+    local apart = passed - own[2]
+    local ahead = NOW - own[1] - apart
+    if not sure and math.abs(ahead) < STEP then
+      is_new = apart >= SENT_APART
+      if is_new and math.abs(ahead) < apart / 2 then sure = 'sure' end
+    end
+    if -ahead > STEP and (sure or last > NOW) then
       shift_clock(math.max(-ahead, last - NOW))
     elseif ahead > STEP then
-      if not is_ahead(process, own, passed, ahead) then return end
+      if not is_ahead(process, own, passed, ahead, sure) then return end
       if not a_lease_holds() then
         shift_clock(-ahead)
         begin_setting_back(ahead, last)
@@ -179,5 +189,5 @@ local function set_clock(process, passed)
   end
   believe_clock()
   redis.call('HDEL', META, 'clock_doubt')
-  remember_clock(process, int(NOW), int(passed))
+  if is_new then remember_clock(process, int(NOW), int(passed), sure) end
 end
