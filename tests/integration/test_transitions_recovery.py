@@ -1,5 +1,6 @@
 """Clocks that go back, servers that forgot claims, and how the account goes on by itself."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import cast
@@ -7,8 +8,10 @@ from typing import cast
 import pytest
 
 from runqueue import calls, items, scripts, stages
+from runqueue.batches import BatchRules
 from runqueue.items import Answer
-from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
+from runqueue.spec import When
+from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork, spec
 
 MARGIN = 5.5
 HOUR = 3_600 * SECOND
@@ -207,6 +210,87 @@ def test_a_user_s_run_at_and_deadline_stay_as_they_are_across_a_step_ahead(
 
     assert clock.client.zscore(clock.key("due"), job) == run_at
     assert clock.client.zscore(clock.key("deadlines"), job) == deadline
+
+
+def hand_in_now(clock: Clockwork, name: str, **times: int) -> str:
+    """Hand in a job by the server's clock, with times from now on (seconds)."""
+    relative = {key: When(value * SECOND, relative=True) for key, value in times.items()}
+    call = clock.handing_in([dataclasses.replace(spec(name), **relative)])
+    (answer,) = scripts.run(clock.client, call)
+    return answer.job_id
+
+
+def test_a_delay_that_was_given_before_a_step_ahead_is_believed_is_no_longer_than_it_says(
+    clock: Clockwork,
+) -> None:
+    then = stepped(clock)
+    job = hand_in_now(clock, "soon", run_at=60, deadline=7 * 86_400)
+
+    now = believed(clock)
+
+    for zset, field, seconds in (("due", "run_at", 60), ("deadlines", "deadline", 7 * 86_400)):
+        at = clock.client.zscore(clock.key(zset), job)
+        assert at is not None
+        assert near(then) + seconds * SECOND <= at <= now + seconds * SECOND
+        assert clock.field(job, field) == str(int(at))
+
+
+def test_a_delay_that_was_given_before_a_step_ahead_stays_as_it_is(clock: Clockwork) -> None:
+    then = server_time(clock) - HOUR
+    stands = meta(clock, "clock_lost")
+    clock.client.hset(clock.key("meta"), mapping={"clock": then - HOUR, "clock_lost": -HOUR})
+    job = hand_in_now(clock, "late", run_at=7_200, deadline=7_300)  # no process lives to tell
+    clock.client.hset(clock.key("meta"), "clock_lost", stands)
+    before = clock.field(job, "run_at"), clock.field(job, "deadline")
+    stepped(clock)
+
+    believed(clock)
+
+    assert (clock.field(job, "run_at"), clock.field(job, "deadline")) == before
+    assert clock.client.zscore(clock.key("due"), job) == int(before[0] or 0)
+
+
+def test_a_batch_that_was_sealed_before_a_step_ahead_is_believed_has_no_longer_than_it_says(
+    clock: Clockwork,
+) -> None:
+    old = clock.open_batch(BatchRules(expires_after=4 * 3_600))
+    clock.enqueue(1, batch=old)
+    clock.now = server_time(clock) - 2 * HOUR
+    clock.seal(old)
+    expires = clock.client.zscore(clock.key("expiring"), old)
+    then = stepped(clock)
+    new = clock.open_batch(BatchRules(expires_after=3_600))
+    clock.enqueue(1, batch=new)
+    scripts.run(clock.client, calls.seal_batch(clock.account, new))
+
+    now = believed(clock)
+
+    at = clock.client.zscore(clock.key("expiring"), new)
+    assert at is not None
+    assert near(then) + HOUR <= at <= now + HOUR
+    expires_at = clock.client.hget(clock.key(f"batch:{new}"), "expires_at")
+    assert int(cast("bytes", expires_at)) == at
+    assert clock.client.zscore(clock.key("expiring"), old) == expires
+
+
+def test_a_thousand_delays_that_end_at_the_same_moment_are_all_set_right(clock: Clockwork) -> None:
+    then = stepped(clock)
+    jobs = [
+        dataclasses.replace(spec(f"job{n}"), run_at=When(60 * SECOND, relative=True))
+        for n in range(1_000)
+    ]
+    scripts.run(clock.client, clock.handing_in(jobs))
+    scripts.run(clock.client, clock.handing_in([dataclasses.replace(jobs[0], custom_id="last")]))
+    first, *_, last = clock.members("due")
+    score = clock.client.zscore(clock.key("due"), first)
+    assert score is not None
+    clock.client.zadd(clock.key("due"), {last: score})  # of one moment, one more than in a step
+
+    now = believed(clock)
+    for passed in (3, 4):
+        real_tick(clock, passed=passed * SECOND)
+
+    assert clock.client.zcount(clock.key("due"), near(then), now + 60 * SECOND) == 1_001
 
 
 def test_a_server_that_comes_back_on_a_host_an_hour_ahead_holds_no_account_for_that_hour(
