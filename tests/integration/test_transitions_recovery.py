@@ -212,10 +212,11 @@ def test_a_user_s_run_at_and_deadline_stay_as_they_are_across_a_step_ahead(
     assert clock.client.zscore(clock.key("deadlines"), job) == deadline
 
 
-def hand_in_now(clock: Clockwork, name: str, **times: int) -> str:
+def hand_in_now(clock: Clockwork, name: str, *, run_at: int, deadline: int) -> str:
     """Hand in a job by the server's clock, with times from now on (seconds)."""
-    relative = {key: When(value * SECOND, relative=True) for key, value in times.items()}
-    call = clock.handing_in([dataclasses.replace(spec(name), **relative)])
+    times = [When(seconds * SECOND, relative=True) for seconds in (run_at, deadline)]
+    job = dataclasses.replace(spec(name), run_at=times[0], deadline=times[1])
+    call = clock.handing_in([job])
     (answer,) = scripts.run(clock.client, call)
     return answer.job_id
 
