@@ -55,7 +55,7 @@ inbox:leases            zset    their numbers, by when they are given out again
 inbox:invalid           list    lines that were refused, with their errors
 processes               zset    live processes by lease deadline
 readers                 zset    those of them that read packed records, by lease deadline
-clocks                  hash    process -> the server's time at its last tick, and its own
+clocks                  hash    process -> the queue's time at its last report, and its own
 board:<kind>            zset    processes that have a pump of the kind, by when that is stale
 wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times

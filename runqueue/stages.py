@@ -50,8 +50,14 @@ def claim(
     linger: bool = False,
     marked: bool = True,
     receives: bool = False,
+    date_us: int | None = None,
 ) -> Call[Taken]:
-    """Take ready jobs for submission; see `claim.lua`."""
+    """Take ready jobs for submission; see `claim.lua`.
+
+    Args:
+        account, process, claim_id, want, tick_us, linger, marked, receives: as the script has them.
+        date_us: what the server's own clock shows at least, microseconds; None = not known.
+    """
 
     def parse(reply: list[Any]) -> Taken:
         answer = Answer(reply[0].decode())
@@ -64,7 +70,8 @@ def claim(
         return Taken(answer, int(reply[1]), int(reply[3]), bool(reply[4]), int(reply[2]), items)
 
     flags = (int(linger), int(marked), int(receives))
-    arguments: list[Argument] = [process, claim_id, want, tick_us, *flags]
+    date = "" if date_us is None else date_us
+    arguments: list[Argument] = [process, claim_id, want, tick_us, *flags, date]
     return Call(load("claim"), account, arguments, parse)
 
 
@@ -143,10 +150,11 @@ def reconcile_claim(
             int(reply[1]),
             int(reply[2]),
             bool(reply[3]),
-            items=_doubts(reply, 7),
+            items=_doubts(reply, 8),
             recover_from_us=int(reply[4]),
             recover_since_us=int(reply[5]),
             lost_claims=int(reply[6]),
+            recover_date_us=int(reply[7]) if reply[7] else None,
         )
 
     return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
@@ -165,8 +173,9 @@ def _doubts(reply: list[Any], first: int) -> list[Doubtful]:
             reply[i + 6].decode(),
             reply[i + 7],
             reply[i + 8] == b"1",
+            int(reply[i + 9]) if reply[i + 9] else None,
         )
-        for i in range(first, len(reply), 9)
+        for i in range(first, len(reply), 10)
     ]
 
 
@@ -420,6 +429,7 @@ def heartbeat(
     *,
     first: bool,
     reads: tuple[int, int, str] = (-1, -1, ""),
+    date_us: int | None = None,
 ) -> Call[int]:
     """Renew a process's lease and tell what it remembers; see `heartbeat.lua`.
 
@@ -432,11 +442,13 @@ def heartbeat(
         first: whether the name is new.
         reads: how long ago the process had a read answered, and since when all of its reads fail
             (microseconds, -1 = not at all), and with what.
+        date_us: what the server's own clock shows at least, microseconds; None = not known.
 
     Returns:
         The claim sequence; -2 = the lease holds, but the server is not trusted; -1 = it was lost.
     """
     arguments: list[Argument] = [process, lease_us, int(first), sequence, passed_us, *reads]
+    arguments.append("" if date_us is None else date_us)
     return Call(load("heartbeat"), account, arguments, int)
 
 

@@ -10,7 +10,6 @@ have theirs. Anything less cannot be told: the job stays, with the runs that may
 """
 
 import asyncio
-import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +20,13 @@ from itertools import chain
 import orjson
 
 from api_client import ListClass, ListedRun
+from api_client.elapsed import elapsed
 from runqueue import ids, stages, wire
 from runqueue.items import Accepted, Doubtful
 from worker.account import AccountLink
 from worker.comparison import Comparison, Likeness, ShownRun, compare
 from worker.controls import ListControls, OwnedRun, Proven, lacks_marker
-from worker.finding import BEFORE, Carrier, Wanted, markers_of, own_markers, wanted
+from worker.finding import BEFORE, Carrier, Wanted, claimed_at, markers_of, own_markers, wanted
 from worker.plausible import Index
 from worker.runs import Listing, Runs
 from worker.turns import Turns
@@ -72,6 +72,7 @@ class SearchNote(StrEnum):
     SHARED = "equal runs exist that no job owns, and others submit to this account, too"
     IN_FLIGHT = "runs that may be its own may also be of submissions under way"
     NOTHING_NEWER = "nothing newer than the loss is listed: waits for the next run of the account"
+    BEFORE_CLAIM = "a run with its marker is listed as made before its claim: the clock was set"
     NO_CONTROL = "no newer run of ours of its kind is listed: waits for one"
     NOT_SEEN = "no run of it is listed so far"
     WITHOUT_URL = "no run of it is listed so far; without a url one may appear for 15 minutes"
@@ -142,18 +143,22 @@ class Search:
         self._record = record
         #: Jobs of this pass whose runs are another job's.
         self._taken: set[str] = set()
+        #: Runs with their markers that seem older than their claims, where no date says more.
+        self._early: dict[str, Fits] = {}
         #: Until when the server is believed not to filter by tags (monotonic seconds).
         self._tags_again = 0.0
 
     async def look(self, jobs: Sequence[Wanted]) -> dict[str, SearchResult]:
         """Make one pass; returns what it found out about the jobs whose runs it did not find."""
         self._taken.clear()
+        self._early.clear()
         if not self._account.may_list():
             return {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
-        listing = await self._runs.recent(min(job.since for job in jobs))
+        dates = [job.date - BEFORE for job in jobs if job.date is not None]
+        listing = await self._runs.recent(min(job.since for job in jobs), min(dates, default=None))
         if not self._account.may_list():  # that is known only now
             return {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
-        left = await self._adopt_titles(jobs, listing)
+        left = await self._adopt_titles(_by_date(jobs, listing), listing)
         left = await self._adopt_tags(left, listing)
         if not left:
             return {}
@@ -192,14 +197,23 @@ class Search:
         named: Mapping[tuple[str, int], Sequence[ListedRun]],
         listing: Listing,
     ) -> list[Wanted]:
-        pairs = [
-            (job, run)
-            for job in jobs
-            for run in named.get(job.marker, ())
-            # One from before the claim is of an earlier life: a lost record counts anew.
-            if listing.is_after(run, job.since)
-        ]
-        return await self._adopt(jobs, pairs)
+        pairs = [(job, run) for job in jobs for run in named.get(job.marker, ())]
+        return await self._adopt(jobs, self._not_early(pairs, listing))
+
+    def _not_early(self, pairs: Iterable[Pair], listing: Listing) -> list[Pair]:
+        """Leave out runs that seem older than the claims of the jobs whose markers they show.
+
+        By the server's own date of the claim such a run is of an earlier life: a job whose record
+        was lost counts its attempts anew. Where none is known our clock may be wrong just as well.
+        """
+        kept = []
+        for job, run in pairs:
+            if listing.is_after(run, job.since):
+                kept.append((job, run))
+            elif job.date is None:
+                fit = ShownRun(run, None), Comparison(Likeness.UNSURE, ("marker",))
+                self._early.setdefault(job.job_id, []).append(fit)
+        return kept
 
     async def _adopt_tags(self, jobs: Sequence[Wanted], listing: Listing) -> list[Wanted]:
         """Adopt the runs that carry a marker's tag; returns the jobs that are left.
@@ -210,16 +224,21 @@ class Search:
         if not tagged or not self._account.wants_tags or not await self._filters_by_tags(listing):
             return list(jobs)
         pages = await asyncio.gather(*(self._tagged(ids.tag_marker(*job.marker)) for job in tagged))
-        pairs = [
-            (job, run)
+        found = [
+            (job, run, page)
             for job, page in zip(tagged, pages, strict=True)
             if page is not None
             for run in page.made
-            if page.is_after(run, job.since)
         ]
         # A run carries one tag of ours: what comes for several was not filtered by it.
-        times = Counter(run.run_id for _, run in pairs)
-        return await self._adopt(jobs, [(job, run) for job, run in pairs if times[run.run_id] == 1])
+        times = Counter(run.run_id for _, run, _ in found)
+        pairs = [
+            pair
+            for job, run, page in found
+            if times[run.run_id] == 1
+            for pair in self._not_early([(job, run)], page)
+        ]
+        return await self._adopt(jobs, pairs)
 
     async def _tagged(self, tag: str) -> Listing | None:
         async with self._slots:
@@ -231,13 +250,13 @@ class Search:
         Args:
             listing: the list, read just before; an empty one can show nothing of the kind.
         """
-        if not listing.made or time.monotonic() < self._tags_again:
+        if not listing.made or elapsed() < self._tags_again:
             return False
         page = await self._tagged(ids.tag_marker(NO_JOB, 1))
         if page is None:
             return False
         if page.made:
-            self._tags_again = time.monotonic() + TAGS_REMEMBERED
+            self._tags_again = elapsed() + TAGS_REMEMBERED
         return not page.made
 
     async def _adopt_searched(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
@@ -245,7 +264,8 @@ class Search:
         searched = [
             job
             for job in jobs
-            if job.carriers & {Carrier.TITLE, Carrier.WEBHOOK} and not seen.covers(job)
+            if job.carriers & {Carrier.TITLE, Carrier.WEBHOOK}
+            and (job.date is None or not seen.covers(job))
         ]
         found = await asyncio.gather(*map(self._searched, searched))
         pairs = [(job, run) for job, runs in zip(searched, found, strict=True) for run in runs]
@@ -265,15 +285,17 @@ class Search:
             for run in listing.made:
                 request = None if is_titled else await self._runs.request(run)
                 marked = own_markers(ShownRun(run, request), queue)
-                if job.marker in marked and listing.is_after(run, job.since):
-                    found.append(run)
-            return found
+                if job.marker in marked:
+                    found.append((job, run))
+            return [run for _, run in self._not_early(found, listing)]
 
     # By what the server shows of each run.
 
     async def _read(self, listing: Listing, jobs: Sequence[Wanted]) -> _Seen:
         """Read whose the runs are, what those of nobody ask for, and which other jobs wait."""
-        others, waiting, in_flight, is_whole = await self._doubts({job.job_id for job in jobs})
+        others, waiting, in_flight, is_whole = await self._doubts(
+            {job.job_id for job in jobs}, listing
+        )
         # Owners after submissions under way: one that ends in between has its run by then.
         owners = await self._runs.owners(listing.made, but_spares=True)
         since = min(job.since for job in jobs)
@@ -295,7 +317,7 @@ class Search:
         return _Seen(listing, shown, back_to, others, waiting, in_flight, is_whole, controls)
 
     async def _doubts(
-        self, due: Collection[str]
+        self, due: Collection[str], listing: Listing
     ) -> tuple[list[Wanted], set[tuple[str, int]], float, bool]:
         """Read the unconfirmed jobs that are not due, and what may be of submissions under way.
 
@@ -309,7 +331,7 @@ class Search:
         read, total, in_flight, is_whole, last = 0, 1, float("inf"), True, ""
         size = 0
         while read < total and read < MOST_DOUBTS and size < MOST_DOUBT_BYTES:
-            start = time.monotonic()
+            start = elapsed()
             # Each page begins with the last job of the one before: where that is another by now,
             # one that left has moved the others, and some were passed over.
             offset = max(0, read - 1)
@@ -329,7 +351,7 @@ class Search:
             attempts |= {(doubt.job_id, doubt.attempt) for doubt in items}
             waiting = [doubt for doubt in items if doubt.job_id not in due]
             jobs, broken = readable(waiting, page.now_us, start)
-            others += jobs
+            others += _by_date(jobs, listing)
             is_whole = is_whole and not broken
         return others, attempts, in_flight, is_whole and read == total
 
@@ -415,16 +437,17 @@ class Search:
 
     def _judge(self, job: Wanted, seen: _Seen) -> SearchResult:
         """Say what the pass tells of a job whose run was not found."""
-        candidates = seen.fits.get(job.job_id, [])
+        early = self._early.get(job.job_id, [])
+        candidates = [*early, *seen.fits.get(job.job_id, [])]
         if job.job_id in self._taken:
             return SearchResult("unknown", SearchNote.TAKEN, _shown(candidates))
         if candidates:
-            note = self._why_candidates(candidates, seen)
+            note = SearchNote.BEFORE_CLAIM if early else self._why_candidates(candidates, seen)
             return SearchResult("unknown", note, _shown(candidates))
         listing = seen.listing
         unknown = {
             SearchNote.NO_MARKER: not job.doubt.marked,
-            SearchNote.NO_CLAIM: job.doubt.claimed_us is None,
+            SearchNote.NO_CLAIM: claimed_at(job.doubt) is None and job.date is None,
             SearchNote.INCOMPLETE: not seen.covers(job),
             SearchNote.NO_DATE: not listing.is_dated,
         }
@@ -466,6 +489,13 @@ class Search:
             job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code in {0, 1, 5}
         }
         return [job for job in jobs if job.job_id not in has_run]
+
+
+def _by_date(jobs: Iterable[Wanted], listing: Listing) -> list[Wanted]:
+    """Return jobs with their times by the server's own clock, where they and the list tell it."""
+    if not listing.is_dated or not listing.made:
+        return list(jobs)
+    return [job.by_date(listing.moment) for job in jobs]
 
 
 def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit]:

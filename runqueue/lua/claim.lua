@@ -3,7 +3,8 @@
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
 --       linger (0 | 1: stay on the board although nothing is ready), marked (0 | 1: whether the process
---       puts markers into what it submits), receives (0 | 1: whether it has webhooks sent to our receiver)
+--       puts markers into what it submits), receives (0 | 1: whether it has webhooks sent to our receiver),
+--       date_us (what Skyvern's own clock shows at least; '' = the process does not know)
 -- Reply { 'stale' | 'fenced', now_us }: the pump ends, see board.lua
 --       { 'moved', now_us }: a Redis server that is not trusted (yet) answers, see server.lua
 --       { 'ok', now_us, sequence, next_us, left (0 | 1), per job: id, attempt, body }
@@ -19,7 +20,7 @@
 -- Innocent neighbours of a killer stay alive, and wait for no more than one of them.
 local process, claim_id = ARGV[2], ARGV[3]
 local want, tick_us, linger, marked = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7] == '1'
-local receives = ARGV[8] == '1'
+local receives, date = ARGV[8] == '1', ARGV[9]
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 -- What one claim passes over: ids that are not ready any more; held lanes, and turns of groups that brought nothing.
@@ -65,7 +66,8 @@ redis.call('HSETNX', META, 'sequence', '0')
 if not is_trusted() then return { 'moved', int(NOW) } end
 local refused = board_enter('submit', process, tick_us)
 if refused then return refused end
-local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused')
+local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead')
+if date == '' and meta[5] then date = int(NOW + tonumber(meta[5])) end
 
 local limits = read_limits()
 if limits.pace_is_over then redis.call('HDEL', META, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
@@ -170,7 +172,8 @@ local function claim(id, priority, group, lane)
   end
   count_state(job, 'submitting')
   attempts[id] = int(tonumber(f[2] or 0) + 1)
-  redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text())
+  redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(),
+    'claim_date', date)
   if not marked then
     redis.call('HSET', job_key(id), 'unmarked', '1')
   elseif f[2] then

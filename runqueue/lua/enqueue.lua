@@ -187,6 +187,11 @@ local function with_options(id, options)
     call('HSET', JOB .. id, 'deadline', int(deadline))
     call('ZADD', DEADLINES, int(deadline), id)
   end
+  -- This may be a time that nobody believes later: what counts from it is set right then, see clock.lua.
+  if clock_is_stale() and (string.find(start, '+', 1, true) or string.find(limit, '+', 1, true)) then
+    call('HSET', JOB .. id, 'relative', (string.find(start, '+', 1, true) and 'run_at ' or '')
+      .. (string.find(limit, '+', 1, true) and 'deadline' or ''))
+  end
   if not run_at or run_at <= NOW then return false end
   call('HSET', JOB .. id, 'state', 'scheduled', 'run_at', int(run_at))
   call('ZADD', DUE, int(run_at), id)

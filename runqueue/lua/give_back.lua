@@ -27,7 +27,7 @@ local function put_off(job)
   local tries = redis.call('HINCRBY', job_key(job.id), 'put_off', 1)
   if job.cancel or tries >= LAST_TRY then return end_without_run(job, reason) end
   local start = NOW + math.max(wait_us, math.min(FIRST_WAIT * 2 ^ (tries - 1), LONGEST_WAIT))
-  redis.call('HDEL', job_key(job.id), 'process')
+  redis.call('HDEL', job_key(job.id), 'process', 'claim_date')
   count_state(job, 'scheduled')
   redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', int(start), 'reason', reason)
   redis.call('ZADD', PREFIX .. 'due', int(start), job.id)

@@ -26,9 +26,10 @@ local function look_after(job, poll_after)
 end
 
 local function take_on(job, attempt, run_id, run_status, poll_after, is_bound)
-  local claimed, since
+  local claimed, date, since
   if is_a_guess then
-    claimed = redis.call('HGET', job_key(job.id), 'claimed')
+    local f = redis.call('HMGET', job_key(job.id), 'claimed', 'claim_date')
+    claimed, date = f[1], f[2]
     since = redis.call('ZSCORE', PREFIX .. 'unconfirmed', job.id) or redis.call('ZSCORE', PREFIX .. 'parked', job.id)
   end
   if job.state == 'unconfirmed' then
@@ -36,6 +37,7 @@ local function take_on(job, attempt, run_id, run_status, poll_after, is_bound)
   end
   adopt(job, attempt, run_id, run_status, is_bound)
   if is_a_guess then note_guess(job, run_id, claimed, since) end
+  if date then redis.call('HSET', job_key(job.id), 'claim_date', date) end -- it may be looked for again
   look_after(job, poll_after)
 end
 

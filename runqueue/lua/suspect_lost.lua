@@ -8,9 +8,10 @@
 -- Reply per job: 1 = unconfirmed, 2 = it is looked for later, 0 = it waits for no claim any more, or its time was still
 --       to come; {} = that recovery is over
 local reply = {}
-local f = redis.call('HMGET', META, 'recover_from', 'recover_since')
+local f = redis.call('HMGET', META, 'recover_from', 'recover_since', 'recover_date')
 if f[1] ~= ARGV[2] or f[2] ~= ARGV[3] then return reply end
-local from, since, lost = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[2] .. ' ' .. ARGV[4]
+local from, since = tonumber(ARGV[2]), tonumber(ARGV[3])
+local lost = ARGV[2] .. ' ' .. ARGV[4] .. ' ' .. (f[3] or '')
 expect(PREFIX .. 'parked', 'zset')
 expect(PREFIX .. 'unconfirmed', 'zset')
 expect(PREFIX .. 'reconcile', 'zset')

@@ -146,6 +146,23 @@ def test_who_lost_a_guess_is_looked_for_back_to_its_own_claim(clock: Clockwork) 
     assert doubt.since_us == claimed + 5 * SECOND
 
 
+def test_who_lost_a_guess_keeps_the_server_s_date_of_its_own_claim(clock: Clockwork) -> None:
+    a, b = clock.enqueue(2, body="the same")
+    clock.heartbeat(first=True)
+    for name, date in ((a, 5 * SECOND), (b, 9 * SECOND)):
+        call = stages.claim(clock.account, "p1", f"claim {name}", 1, 0, date_us=date)
+        assert [item.job_id for item in clock.run(call).items] == [name]
+        clock.lose(name)
+    record(clock, (a, "b1"), guess=True)
+    record(clock, (b, "b1"))
+
+    clock.wait(2)
+    (doubt,) = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+
+    assert (doubt.job_id, doubt.date_us) == (a, 5 * SECOND)
+    assert clock.field(b, "claim_date") is None, "it is kept while it may be needed"
+
+
 def test_a_claim_whose_time_is_not_known_stays_so(clock: Clockwork) -> None:
     a, b = clock.doubtful(2, body="the same")
     clock.client.hdel(clock.key(f"job:{a}"), "claimed")

@@ -1,5 +1,6 @@
 """Clocks that go back, servers that forgot claims, and how the account goes on by itself."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -7,9 +8,11 @@ from typing import Any, cast
 import pytest
 
 from runqueue import calls, items, operator_calls, scripts, stages
+from runqueue.batches import BatchRules
 from runqueue.items import Answer
 from runqueue.job import EnqueueStatus, JobState
 from runqueue.retry import Retry
+from runqueue.spec import When
 from tests.integration.clockwork import CLAIM_AGE, DAY, LEASE, SECOND, UPLOAD, Clockwork, spec
 
 MARGIN = 5.5
@@ -211,6 +214,88 @@ def test_a_user_s_run_at_and_deadline_stay_as_they_are_across_a_step_ahead(
     assert clock.client.zscore(clock.key("deadlines"), job) == deadline
 
 
+def hand_in_now(clock: Clockwork, name: str, *, run_at: int, deadline: int) -> str:
+    """Hand in a job by the server's clock, with times from now on (seconds)."""
+    times = [When(seconds * SECOND, relative=True) for seconds in (run_at, deadline)]
+    job = dataclasses.replace(spec(name), run_at=times[0], deadline=times[1])
+    call = clock.handing_in([job])
+    (answer,) = scripts.run(clock.client, call)
+    return answer.job_id
+
+
+def test_a_delay_that_was_given_before_a_step_ahead_is_believed_is_no_longer_than_it_says(
+    clock: Clockwork,
+) -> None:
+    then = stepped(clock)
+    job = hand_in_now(clock, "soon", run_at=60, deadline=7 * 86_400)
+
+    now = believed(clock)
+
+    for zset, field, seconds in (("due", "run_at", 60), ("deadlines", "deadline", 7 * 86_400)):
+        at = clock.client.zscore(clock.key(zset), job)
+        assert at is not None
+        assert near(then) + seconds * SECOND <= at <= now + seconds * SECOND
+        assert clock.field(job, field) == str(int(at))
+
+
+def test_a_delay_that_was_given_before_a_step_ahead_stays_as_it_is(clock: Clockwork) -> None:
+    then = server_time(clock) - HOUR
+    stands = meta(clock, "clock_lost")
+    clock.client.hset(clock.key("meta"), mapping={"clock": then - HOUR, "clock_lost": -HOUR})
+    job = hand_in_now(clock, "late", run_at=7_200, deadline=7_300)  # no process lives to tell
+    clock.client.hset(clock.key("meta"), "clock_lost", stands)
+    before = clock.field(job, "run_at"), clock.field(job, "deadline")
+    stepped(clock)
+
+    believed(clock)
+
+    assert (clock.field(job, "run_at"), clock.field(job, "deadline")) == before
+    assert clock.client.zscore(clock.key("due"), job) == int(before[0] or 0)
+
+
+def test_a_batch_that_was_sealed_before_a_step_ahead_is_believed_has_no_longer_than_it_says(
+    clock: Clockwork,
+) -> None:
+    old = clock.open_batch(BatchRules(expires_after=4 * 3_600))
+    clock.enqueue(1, batch=old)
+    clock.now = server_time(clock) - 2 * HOUR
+    clock.seal(old)
+    expires = clock.client.zscore(clock.key("expiring"), old)
+    then = stepped(clock)
+    new = clock.open_batch(BatchRules(expires_after=3_600))
+    clock.enqueue(1, batch=new)
+    scripts.run(clock.client, calls.seal_batch(clock.account, new))
+
+    now = believed(clock)
+
+    at = clock.client.zscore(clock.key("expiring"), new)
+    assert at is not None
+    assert near(then) + HOUR <= at <= now + HOUR
+    expires_at = clock.client.hget(clock.key(f"batch:{new}"), "expires_at")
+    assert int(cast("bytes", expires_at)) == at
+    assert clock.client.zscore(clock.key("expiring"), old) == expires
+
+
+def test_a_thousand_delays_that_end_at_the_same_moment_are_all_set_right(clock: Clockwork) -> None:
+    then = stepped(clock)
+    jobs = [
+        dataclasses.replace(spec(f"job{n}"), run_at=When(60 * SECOND, relative=True))
+        for n in range(1_000)
+    ]
+    scripts.run(clock.client, clock.handing_in(jobs))
+    scripts.run(clock.client, clock.handing_in([dataclasses.replace(jobs[0], custom_id="last")]))
+    first, *_, last = clock.members("due")
+    score = clock.client.zscore(clock.key("due"), first)
+    assert score is not None
+    clock.client.zadd(clock.key("due"), {last: score})  # of one moment, one more than in a step
+
+    now = believed(clock)
+    for passed in (3, 4):
+        real_tick(clock, passed=passed * SECOND)
+
+    assert clock.client.zcount(clock.key("due"), near(then), now + 60 * SECOND) == 1_001
+
+
 def test_a_server_that_comes_back_on_a_host_an_hour_ahead_holds_no_account_for_that_hour(
     clock: Clockwork,
 ) -> None:
@@ -312,6 +397,43 @@ def test_a_report_that_came_late_moves_no_clock(clock: Clockwork) -> None:
     assert meta(clock, "clock_lost") == 4 * SECOND, "what the test itself put there"
 
 
+def reported(clock: Clockwork, *seconds: int) -> None:
+    """Have a process report that so much time has passed; a second passes after each report."""
+    scripts.run(clock.client, stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
+    for passed in seconds:
+        real_tick(clock, passed=passed * SECOND)
+        a_second_later(clock)
+
+
+def test_what_passed_while_the_server_stood_still_with_its_clock_is_made_up_for_once(
+    clock: Clockwork,
+) -> None:
+    reported(clock, 1, 2, 603, 604, 605)
+    stood = meta(clock, "clock_lost") - 5 * SECOND
+    assert 599 * SECOND < stood < 602 * SECOND
+    clock.client.hincrby(clock.key("meta"), "clock_lost", stood)  # somebody sets its clock right
+    scripts.run(clock.client, stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
+    for passed in (606, 607, 608):
+        real_tick(clock, passed=passed * SECOND)
+        a_second_later(clock)
+    assert abs(meta(clock, "clock_lost") - stood - 8 * SECOND) < 2 * SECOND
+
+
+@pytest.mark.parametrize("late", [(-10,), (-10, -9), (-10, -9, -8), (-3, -3)])
+def test_what_a_process_counts_beyond_a_report_that_came_late_moves_no_clock(
+    clock: Clockwork, late: tuple[int, ...]
+) -> None:
+    for passed in late:  # those that waited come at the same time
+        beat = stages.heartbeat(
+            clock.account, "p1", LEASE, -1, (20 + passed) * SECOND, first=passed == late[0]
+        )
+        scripts.run(clock.client, beat)
+    for passed in (20, 21, 22):
+        real_tick(clock, passed=passed * SECOND)
+        a_second_later(clock)
+    assert meta(clock, "clock_lost") == 3 * SECOND, "what the test itself put there"
+
+
 def test_what_passed_while_a_clock_was_set_back_counts(clock: Clockwork) -> None:
     ahead = server_time(clock) + HOUR
     clock.client.hset(clock.key("meta"), "clock", ahead)
@@ -373,6 +495,61 @@ def recovered(clock: Clockwork) -> scripts.Call[bool]:
     """The call that ends the recovery that is under way."""
     taken = loss(clock)
     return stages.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
+
+
+def come_back_behind(clock: Clockwork, *, date_ahead: int | None = None) -> None:
+    """Have another server answer, an hour behind what the last one ticked, and no process live."""
+    clock.now = server_time(clock) + HOUR
+    date = None if date_ahead is None else clock.now + date_ahead
+    beat = stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True, date_us=date)
+    clock.run(beat)
+    clock.claim()
+    clock.tick()
+    clock.client.hset(clock.key("meta"), "clock", clock.now)
+    clock.another_server()
+
+
+NOTICED: dict[str, Callable[[Clockwork], object]] = {
+    "heartbeat": lambda _: None,
+    "claim": lambda clock: scripts.run(clock.client, stages.claim(clock.account, "p2", "c", 1, 0)),
+    "wake-up": lambda clock: scripts.run(
+        clock.client, stages.tick(clock.account, "p2", 250_000, 0, woken=True)
+    ),
+}
+
+
+@pytest.mark.parametrize("noticed", NOTICED)
+def test_after_a_time_that_nobody_counted_runs_are_listed_back_over_the_longest_one(
+    clock: Clockwork, noticed: str
+) -> None:
+    come_back_behind(clock)
+    NOTICED[noticed](clock)
+    beat = stages.heartbeat(clock.account, "p2", LEASE, -1, 0, first=True)
+    scripts.run(clock.client, beat)
+
+    taken = scripts.run(clock.client, stages.reconcile_claim(clock.account, "p2", 10, 0, LEASE))
+
+    assert taken.recover_from_us <= clock.now - 2 * HOUR + SECOND
+    assert taken.recover_date_us is None
+
+
+@pytest.mark.parametrize("noticed", NOTICED)
+def test_after_a_time_that_nobody_counted_runs_are_listed_since_the_date_of_the_last_tick(
+    clock: Clockwork, noticed: str
+) -> None:
+    ahead = -7 * SECOND
+    come_back_behind(clock, date_ahead=ahead)
+    NOTICED[noticed](clock)
+    for passed, date in ((0, None), (SECOND, server_time(clock) + 2 * HOUR)):
+        beat = stages.heartbeat(
+            clock.account, "p2", LEASE, -1, passed, first=not passed, date_us=date
+        )
+        scripts.run(clock.client, beat)
+
+    taken = scripts.run(clock.client, stages.reconcile_claim(clock.account, "p2", 10, 0, LEASE))
+
+    assert clock.now - 10 * SECOND < taken.recover_from_us < clock.now
+    assert taken.recover_date_us == taken.recover_from_us + ahead
 
 
 @pytest.mark.parametrize("ticks", [0, 3])

@@ -1,6 +1,7 @@
 """Claims that Redis may have lost: runs are adopted, and the account goes on by itself."""
 
 import asyncio
+import time
 from typing import Any, cast
 
 import pytest
@@ -81,6 +82,46 @@ async def test_lost_claims_are_recovered_once_nothing_from_before_is_on_the_wire
 
         assert (bench.job(job_id).state, bench.job(job_id).run_id) == (JobState.RUNNING, run_id)
         assert is_held(bench) == (noticed < 75)
+
+
+async def test_lost_claims_are_recovered_as_far_back_as_the_server_s_own_date_of_the_last_tick(
+    client: redis.Redis, redis_url: str
+) -> None:
+    ago = [-1_800.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0]) as bench:
+        await lost_claims(bench, remembered=False)
+        bench.client.hset(KEYS.meta, "recover_date", bench.now_us() - 40 * MINUTE)
+        lost, suspected = bench.enqueue(2)
+        run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(lost, 1))
+        await bench.api.run_workflow(workflow_id="wpid_1")
+        flow_id = bench.queue.enqueue(flow(parameters=None)).job_id
+        ago[0] = 0.0
+
+        await bench.one_pass("reconcile")
+
+        assert bench.job(lost).run_id == run_id
+        assert bench.job(suspected).state is JobState.READY
+        assert (bench.job(flow_id).state, is_held(bench)) == (JobState.READY, True), (
+            "what is behind by so long waits for a person"
+        )
+
+
+async def test_a_job_that_may_have_lost_its_claim_is_looked_for_back_to_the_server_s_own_date(
+    client: redis.Redis, redis_url: str
+) -> None:
+    ago = [-500.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0]) as bench:
+        await lost_claims(bench, ago=1, remembered=False)
+        bench.client.hset(KEYS.meta, "recover_date", bench.now_us() - 10 * MINUTE)
+        job_id = bench.queue.enqueue(task_v2()).job_id
+        run_id = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+        ago[0] = 0.0
+
+        await bench.one_pass("reconcile")
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
+        await look(bench)
+
+        assert bench.job(job_id).run_id == run_id
 
 
 async def test_a_promoted_server_holds_the_account_until_the_lost_claims_runs_are_adopted(

@@ -42,7 +42,7 @@ end
 -- Ends a job's life: `fields` are further record fields. Retention walks the day's list later.
 local function end_job(job, state, fields)
   if job.process or job.state == 'scheduled' then
-    redis.call('HDEL', job_key(job.id), 'process', 'run_at')
+    redis.call('HDEL', job_key(job.id), 'process', 'run_at', 'claim_date')
   end
   if job.deadline then remove_later('deadlines', job.id) end
   count_state(job, state)
@@ -82,14 +82,14 @@ local function park(job, since)
 end
 
 -- Redis may have lost the job's next claim (suspect_lost.lua): it is looked for, under the next attempt, and takes no
--- slot, and keeps its time (`run_at`). `lost` = '<since when it may have been made> <1: submissions carry markers>'; a job
--- that is looked for later has it in its field `lost_claim`.
+-- slot, and keeps its time (`run_at`). `lost` = '<since when it may have been made> <1: submissions carry markers>
+-- <Skyvern's date then; nothing: not known>'; a job that is looked for later has it in its field `lost_claim`.
 local LOST_CLAIM = 'Redis may have lost its claim: a run that no job owns may be its own'
 local function look_for_lost(job, lost)
-  local claimed, marked = string.match(lost, '^(%S+) (%S+)$')
+  local claimed, marked, date = string.match(lost, '^(%d+) ([01]) (%d*)$')
   to_unconfirmed(job, LOST_CLAIM)
   park(job, int(NOW))
-  redis.call('HSET', job_key(job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed)
+  redis.call('HSET', job_key(job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed, 'claim_date', date)
   redis.call('HDEL', job_key(job.id), 'lost_claim')
   if marked ~= '1' then redis.call('HSET', job_key(job.id), 'unmarked', '1') end
 end
@@ -99,7 +99,7 @@ end
 local function no_longer_unconfirmed(job)
   remove_later('reconcile', job.id)
   redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'absents', 'absent_at', 'claimed',
-    'search_note', 'candidates')
+    'claim_date', 'search_note', 'candidates')
   if job.slot == '0' then
     remove_later('parked', job.id)
     local f = redis.call('HMGET', job_key(job.id), 'run_at', 'given_up')
@@ -141,12 +141,12 @@ local function ready_again(job, at_head)
     redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', int(job.run_at))
     redis.call('ZADD', PREFIX .. 'due', int(job.run_at), job.id)
   elseif job.deaths == SUSPECT then
-    redis.call('HDEL', job_key(job.id), 'process', 'reason')
+    redis.call('HDEL', job_key(job.id), 'process', 'claim_date', 'reason')
     count_state(job, 'ready')
     redis.call('HSET', job_key(job.id), 'state', 'ready')
     redis.call('ZADD', PREFIX .. 'suspects', int(NOW), job.id)
   else
-    redis.call('HDEL', job_key(job.id), 'process', 'reason')
+    redis.call('HDEL', job_key(job.id), 'process', 'claim_date', 'reason')
     count_state(job, 'ready')
     redis.call('HSET', job_key(job.id), 'state', 'ready')
     push(job.priority, job.group, lane_of(job), { job.id }, at_head)

@@ -22,7 +22,7 @@ local function adopt(job, attempt, run_id, run_status, is_bound)
   if job.state == 'submitting' then
     accepted = accepted + 1
     remove_later('claims:' .. (job.process or ''), id)
-    redis.call('HDEL', key, 'process')
+    redis.call('HDEL', key, 'process', 'claim_date')
   elseif job.state == 'unconfirmed' then
     no_longer_unconfirmed(job)
     redis.call('HDEL', key, 'reason')
