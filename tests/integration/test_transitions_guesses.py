@@ -24,6 +24,7 @@ from tests.integration.clockwork import (
     Clockwork,
     dump,
 )
+from tests.integration.webhooks import receive, told
 
 LIVE = ("submitting", "unconfirmed", "running")
 
@@ -577,6 +578,98 @@ def test_an_answer_to_a_job_that_still_submits_whose_run_ended_with_another_is_a
     assert record(clock, (a, "a1")) == [5]
     consistent(clock)
     assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
+
+
+# A run's webhook comes to its attempt's own address: it says whose run it is, as a late answer does.
+
+
+@pytest.mark.parametrize("state", ["", "completed"])
+def test_the_webhook_of_a_job_s_own_run_takes_its_guess_back(clock: Clockwork, state: str) -> None:
+    a, b = guessed(clock)
+
+    assert receive(clock, told(a, run_id="a1", state=state)) == ["ended" if state else "noted"]
+
+    consistent(clock)
+    assert (clock.state(a), clock.field(a, "run_id")) == (state or "running", "a1")
+    assert clock.state(b) == "unconfirmed"
+    assert strays(clock) == {"b1"}, "the guess is shown until an equal job has it"
+    call = stages.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
+    assert record(clock, (b, "b1"), guess=True) == [1]
+    consistent(clock)
+
+
+@pytest.mark.parametrize("state", ["", "completed"])
+def test_a_webhook_takes_the_run_from_the_guess_s_owner(clock: Clockwork, state: str) -> None:
+    a, b = guessed(clock)
+
+    assert receive(clock, told(b, run_id="b1", state=state)) == ["ended" if state else "noted"]
+
+    consistent(clock)
+    assert (clock.state(b), clock.field(b, "run_id")) == (state or "running", "b1")
+    assert (clock.state(a), clock.field(a, "run_id")) == ("unconfirmed", None)
+    assert strays(clock) == set()
+
+
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("state", ["", "completed"])
+@pytest.mark.parametrize("calls_of", [1, 2], ids=["one call", "two calls"])
+def test_both_webhooks_give_both_their_own_runs(
+    clock: Clockwork, order: Sequence[tuple[str, str]], state: str, calls_of: int
+) -> None:
+    a, b = guessed(clock)
+    found = [told({"a": a, "b": b}[name], run_id=run, state=state) for name, run in order]
+
+    if calls_of == 1:
+        receive(clock, *found)
+    else:
+        for one in found:
+            receive(clock, one)
+            consistent(clock)
+
+    consistent(clock)
+    assert owners(clock, "a1", "b1") == [a, b]
+    assert clock.states([a, b]) == {state or "running"}
+    assert strays(clock) == set()
+
+
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("state", ["", "completed"])
+def test_where_the_guess_has_ended_a_webhook_gives_the_equal_job_the_other_run(
+    clock: Clockwork, order: Sequence[tuple[str, str]], state: str
+) -> None:
+    a, b = ended_guess(clock)
+
+    for name, run in order:
+        receive(clock, told({"a": a, "b": b}[name], run_id=run, state=state))
+        consistent(clock)
+
+    assert (clock.state(a), clock.field(a, "run_id")) == ("completed", "b1"), "an end stays an end"
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1"), "a look sees its end"
+    assert owners(clock, "a1", "b1") == [b, a]
+    assert strays(clock) == set()
+
+
+def test_a_webhook_takes_no_run_from_who_has_it_by_an_answer(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    assert record(clock, (a, "r1")) == [1]
+
+    assert receive(clock, told(b, run_id="r1")) == ["other"]
+
+    consistent(clock)
+    assert (owners(clock, "r1"), clock.state(b)) == ([a], "unconfirmed")
+
+
+def test_a_webhook_of_a_run_from_before_its_job_was_handed_in_corrects_no_guess(
+    clock: Clockwork,
+) -> None:
+    a, _ = guessed(clock)
+    before = clock.dump()
+
+    old = told(a, run_id="a9", created_us=clock.now - 3_600 * SECOND)
+    assert receive(clock, old) == ["other"]
+
+    assert clock.dump() == before
 
 
 # What a search records.
