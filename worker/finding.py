@@ -72,6 +72,11 @@ class Wanted:
         return self.doubt.job_id, self.doubt.attempt
 
     @property
+    def is_canceled(self) -> bool:
+        """Whether its run is to be canceled, once it is known."""
+        return bool(self.doubt.cancel)
+
+    @property
     def claimed(self) -> float:
         """When its submission was claimed, by the monotonic clock (seconds)."""
         return self.since + BEFORE

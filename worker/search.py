@@ -50,8 +50,9 @@ NO_JOB = "0" * ids.ID_LENGTH
 #: Seconds for which it is remembered that a server does not filter by tags.
 TAGS_REMEMBERED = 600.0
 
-#: Records runs, by guess or not; returns a code for each (`mark_running.lua`).
-Record = Callable[[Sequence[Accepted], bool], Awaitable[Sequence[int]]]
+#: Records runs, by guess or not, of canceled jobs or not; returns a code for each
+#: (`mark_running.lua`).
+Record = Callable[[Sequence[Accepted], bool, bool], Awaitable[Sequence[int]]]
 Pair = tuple[Wanted, ListedRun]
 #: Runs that may be a job's own, and how like they are.
 Fit = tuple[ShownRun, Comparison]
@@ -382,8 +383,9 @@ class Search:
 
         Not a run that a job with another request may own as well, nor one that was made since a
         submission under way was claimed. Where not every unconfirmed job could be read, or the
-        list does not reach back to the claim of one of the jobs, runs cannot be counted. Returns
-        the jobs that are left.
+        list does not reach back to the claim of one of the jobs, runs cannot be counted. A job that
+        is to be canceled gets what the others leave, for that is canceled; where others submit to
+        the account it gets none. Returns the jobs that are left.
         """
         listing = seen.listing
         if not (seen.is_whole and listing.is_dated):
@@ -411,7 +413,12 @@ class Search:
             may_count = len(group) == 1 or not self._account.is_shared
             if are_clear and is_counted and may_count and len(runs) <= len(group):
                 pairs += _oldest_first(group, runs.values(), listing)
-        return await self._adopt(jobs, pairs, guess=True)
+        wanted_ones = [pair for pair in pairs if not pair[0].is_canceled]
+        left = await self._adopt(jobs, wanted_ones, guess=True)
+        if self._account.is_shared:
+            return left
+        unwanted = [pair for pair in pairs if pair[0].is_canceled]
+        return await self._adopt(left, unwanted, guess=True, canceled=True)
 
     def _judge(self, job: Wanted, seen: _Seen) -> SearchResult:
         """Say what the pass tells of a job whose run was not found."""
@@ -447,7 +454,12 @@ class Search:
         return SearchNote.CANDIDATES
 
     async def _adopt(
-        self, jobs: Sequence[Wanted], pairs: Sequence[Pair], *, guess: bool = False
+        self,
+        jobs: Sequence[Wanted],
+        pairs: Sequence[Pair],
+        *,
+        guess: bool = False,
+        canceled: bool = False,
     ) -> list[Wanted]:
         """Record runs that were found; returns the jobs that have none yet.
 
@@ -457,7 +469,7 @@ class Search:
             return list(jobs)
         pairs = sorted(pairs, key=lambda pair: pair[1].created or 0.0)
         items = [Accepted(*job.marker, run.run_id, run.status, 0) for job, run in pairs]
-        codes = await self._record(items, guess)
+        codes = await self._record(items, guess, canceled)
         if not guess:
             self._taken |= {
                 job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code == 3
@@ -504,9 +516,13 @@ async def _alike(job: Wanted, index: Index, proven: frozenset[Proven], turns: Tu
 def _oldest_first(
     group: Iterable[Wanted], runs: Iterable[ListedRun], listing: Listing
 ) -> list[Pair]:
-    """Pair equal jobs with runs: the oldest run goes to the job that was claimed first."""
+    """Pair equal jobs with runs: the oldest run goes to the job that was claimed first.
+
+    Those that are to be canceled come last.
+    """
     pairs = []
-    left = sorted((job for job in group if job.doubt.marked), key=lambda job: job.since)
+    marked = (job for job in group if job.doubt.marked)
+    left = sorted(marked, key=lambda job: (job.is_canceled, job.since))
     for run in sorted(runs, key=lambda run: listing.made[run]):
         job = next((job for job in left if listing.made[run] >= job.since), None)
         if job is not None:

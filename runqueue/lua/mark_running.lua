@@ -1,8 +1,9 @@
 -- use: times trust runs lists trail guesses
 -- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
 -- ARGV  now_us, how they were told (0 = by the answer to the submission, 1 = by their requests only: a guess,
---       2 = by the attempt's own marker, which the run shows), then 5 a job: id, attempt, run_id, run_status,
---       poll_after_us (longer for one whose end a webhook, or a list of live runs, will tell)
+--       2 = by the attempt's own marker, which the run shows, 3 = a guess for jobs to be canceled, too: every equal one
+--       that is not has a run), then 5 a job: id, attempt, run_id, run_status, poll_after_us (longer for one whose end a
+--       webhook, or a list of live runs, will tell)
 -- Reply per job: 1 = adopted, 0 = known already, 2 = stray (the job has moved on, or is gone),
 --       3 = the run is another job's (a search for an equal request found it first, and it has ended): the job, if it
 --       waits for this answer, is unconfirmed now, for the other's run may be its own,
@@ -10,7 +11,8 @@
 --       5 = adopted, by swapping it for a guess (lib/guesses.lua), or for what an answer had given another job
 --       although the run shows this one's marker
 local reply, polls, looks = {}, {}, {}
-local is_a_guess, by_marker = ARGV[2] == '1', ARGV[2] == '2'
+local by_marker, also_canceled = ARGV[2] == '2', ARGV[2] == '3'
+local is_a_guess = ARGV[2] == '1' or also_canceled
 expect(PREFIX .. 'poll', 'zset')
 expect(LISTED, 'zset')
 for _, zset in ipairs({ 'stray_looks', 'unconfirmed', 'reconcile', 'cancels' }) do expect(PREFIX .. zset, 'zset') end
@@ -46,6 +48,7 @@ for i = 3, #ARGV, 5 do
   local code = 1
   -- Binding the run tells whether it is anybody's: of one that is nobody's, which is usual, no owner is read.
   local may_adopt = job and job.run_id ~= run_id and adopts(job, attempt)
+    and not (is_a_guess and job.cancel and not also_canceled)
   local is_bound = may_adopt and redis.call('HSETNX', runs_key(run_id), run_id, id) == 1
   local owner = not is_bound and redis.call('HGET', runs_key(run_id), run_id)
   local is_known = job and (job.run_id == run_id or owner == id)

@@ -580,7 +580,7 @@ def test_an_answer_to_a_job_that_still_submits_whose_run_ended_with_another_is_a
     assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
 
 
-# A run's webhook comes to its attempt's own address: it says whose run it is, as a late answer does.
+# A run's webhook comes to its attempt's own address: it says whose run it is, as an answer does.
 
 
 @pytest.mark.parametrize("state", ["", "completed"])
@@ -670,6 +670,94 @@ def test_a_webhook_of_a_run_from_before_its_job_was_handed_in_corrects_no_guess(
     assert receive(clock, old) == ["other"]
 
     assert clock.dump() == before
+
+
+# A canceled job's guess is canceled, and stays with it then.
+
+
+def test_a_canceled_job_takes_no_guess_that_may_be_an_equal_job_s(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    clock.cancel(a)
+    before = clock.dump()
+
+    assert record(clock, (a, "b1"), guess=True) == [4]
+
+    assert clock.dump() == before
+    assert record(clock, (b, "b1"), guess=True) == [1]
+    consistent(clock)
+
+
+def test_a_canceled_job_takes_the_guess_that_the_equal_jobs_left(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    clock.cancel(a)
+    record(clock, (b, "b1"), guess=True)
+
+    found = [Accepted(a, 1, "a1", "created", SECOND)]
+    call = stages.mark_running(clock.account, found, guess=True, canceled=True)
+    assert clock.run(call) == [1]
+
+    consistent(clock)
+    assert clock.members("cancels") == [a]
+
+
+def cancel_sent(clock: Clockwork) -> tuple[str, str]:
+    """As `guessed`, and a worker cancels the run for the first job."""
+    a, b = guessed(clock)
+    clock.cancel(a)
+    clock.heartbeat(first=True)
+    (taken,) = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, SECOND)).items
+    assert taken.run_id == "b1"
+    return a, b
+
+
+@pytest.mark.parametrize("by", ["answer", "webhook"])
+def test_a_run_that_is_canceled_for_its_guess_s_owner_ends_no_equal_job(
+    clock: Clockwork, by: str
+) -> None:
+    a, b = cancel_sent(clock)
+
+    if by == "answer":
+        assert record(clock, (b, "b1")) == [3]
+    else:
+        assert receive(clock, told(b, run_id="b1", state="")) == ["other"]
+
+    consistent(clock)
+    assert (clock.state(b), owners(clock, "b1")) == ("unconfirmed", [a])
+    clock.finish(a, run_id="b1", state="canceled")
+    assert record(clock, (a, "a1")) == [5], "its own run serves the equal job"
+    consistent(clock)
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
+
+
+def test_a_job_whose_guess_is_being_canceled_leaves_its_own_run_to_the_equal_job(
+    clock: Clockwork,
+) -> None:
+    a, b = cancel_sent(clock)
+
+    assert record(clock, (a, "a1")) == [2]
+
+    consistent(clock)
+    assert (clock.field(a, "run_id"), strays(clock)) == ("b1", {"a1"})
+    assert record(clock, (b, "a1"), guess=True) == [1]
+    consistent(clock)
+    assert clock.members("cancels") == [a], "the equal job's is not canceled"
+
+
+def test_who_lost_its_guess_is_canceled_from_when_it_has_its_own_run(clock: Clockwork) -> None:
+    (a,) = clock.doubtful(body="one")
+    (b,) = clock.doubtful(body="another")
+    record(clock, (a, "b1"), guess=True)
+    clock.cancel(a)
+    clock.heartbeat(first=True)
+    clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, SECOND))
+    assert record(clock, (b, "b1")) == [5]
+    clock.wait(1_000)
+    assert record(clock, (a, "a1")) == [1]
+    clock.heartbeat(first=True)
+
+    (taken,) = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, SECOND)).items
+
+    assert (taken.run_id, taken.tried_us) == ("a1", 0)
 
 
 # What a search records.

@@ -1,4 +1,4 @@
-"""Equal requests whose runs show no marker: which job is given which run, and what puts it right."""
+"""Equal requests whose runs show no marker: who is given which run, and what puts it right."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ import orjson
 import pytest
 import redis
 
-from runqueue import delivery_calls, stages
+from runqueue import JobState, delivery_calls, stages
 from runqueue.items import Accepted
 from tests.integration.webhooks import told
 from tests.worker.searching import (
+    LOST,
     MADE,
     SOON,
+    candidates,
     control,
     flow,
-    lose_many,
     look,
+    lose,
+    lose_many,
     no_waiting,
+    record,
     show_requests,
+    task_v2,
 )
 from tests.worker.working import Bench, working
+from worker.search import SearchNote
 
 __all__ = ["no_waiting"]
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -66,3 +72,67 @@ async def test_once_a_run_is_told_to_be_a_job_s_own_its_guess_serves_the_equal_j
 
         assert (bench.job(a).run_id, bench.job(b).run_id) == (run_a, run_b)
         assert len(await bench.runs()) == 3, "the runs of both, and of the control"
+
+
+# Jobs that are to be canceled.
+
+
+async def statuses(bench: Bench) -> dict[str, str]:
+    """How the runs that exist are."""
+    return {run["run_id"]: run["status"] for run in await bench.runs()}
+
+
+async def test_of_equal_jobs_one_that_is_not_canceled_gets_the_run(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        a = await lose(bench, task_v2(), LOST)
+        b = await lose(bench, task_v2(), MADE)
+        (run,) = await bench.runs()
+        bench.queue.cancel(a)
+        await control(bench, task_v2())
+
+        await look(bench, 3)
+        await bench.one_pass("cancel")
+        await bench.one_pass("poll")
+
+        assert (bench.job(a).state, bench.job(a).run_id) == (JobState.CANCELED, None)
+        assert (bench.job(b).state, bench.job(b).run_id) == (JobState.RUNNING, run["run_id"])
+        assert (await statuses(bench))[run["run_id"]] == "created"
+
+
+async def test_where_each_equal_job_has_a_run_the_canceled_one_s_is_canceled(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        a = await lose(bench, task_v2(), MADE)
+        b = await lose(bench, task_v2(), MADE)
+        bench.queue.cancel(a)
+
+        await look(bench)
+        await bench.one_pass("cancel")
+        await bench.one_pass("poll")
+
+        assert (bench.job(a).state, bench.job(b).state) == (JobState.CANCELED, JobState.RUNNING)
+        left = str(bench.job(b).run_id)
+        assert sorted((await statuses(bench)).values()) == ["canceled", "created"]
+        assert (await statuses(bench))[left] == "created"
+
+
+async def test_where_others_submit_too_no_run_is_canceled_for_being_equal(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, shared_account=True, **SOON) as bench:
+        a = await lose(bench, task_v2(), LOST)
+        theirs = await bench.api.run_task(
+            prompt="p", url=task_v2().model_dump()["url"], engine="skyvern-2.0"
+        )
+        bench.queue.cancel(a)
+
+        await look(bench)
+        await bench.one_pass("cancel")
+
+        assert bench.job(a).state is JobState.UNCONFIRMED
+        assert record(bench, a, "search_note") == SearchNote.SHARED
+        assert set(candidates(bench, a)) == {theirs}
+        assert await statuses(bench) == {theirs: "created"}
