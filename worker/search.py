@@ -29,6 +29,7 @@ from worker.controls import ListControls, OwnedRun, Proven, lacks_marker
 from worker.finding import BEFORE, Carrier, Wanted, markers_of, own_markers, wanted
 from worker.plausible import Index
 from worker.runs import Listing, Runs
+from worker.sweep import KEEP_SECONDS
 from worker.turns import Turns
 
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the
@@ -47,6 +48,9 @@ MOST_OWNED = 3
 MOST_CANDIDATES, MOST_FIELDS, LONGEST_NAME = 5, 12, 100
 #: An id that no job can have: a filter that finds runs by it filters nothing.
 NO_JOB = "0" * ids.ID_LENGTH
+#: Seconds for which it is surely known whose a run was: jobs that ended, and orphans, are forgotten
+#: a little later.
+REMEMBERED = KEEP_SECONDS - 86_400
 #: Seconds for which it is remembered that a server does not filter by tags.
 TAGS_REMEMBERED = 600.0
 
@@ -385,7 +389,8 @@ class Search:
         submission under way was claimed. Where not every unconfirmed job could be read, or the
         list does not reach back to the claim of one of the jobs, runs cannot be counted. A job that
         is to be canceled gets what the others leave, for that is canceled; where others submit to
-        the account it gets none. Returns the jobs that are left.
+        the account it gets none. An old job gets none, either: its equal may have been a job that
+        is forgotten. Returns the jobs that are left.
         """
         listing = seen.listing
         if not (seen.is_whole and listing.is_dated):
@@ -393,9 +398,10 @@ class Search:
         groups: dict[bytes, list[Wanted]] = defaultdict(list)
         equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
         likely: dict[str, set[bytes]] = defaultdict(set)
+        known_since = time.monotonic() - REMEMBERED
         for job in (*jobs, *seen.others):
-            if job.marker not in seen.waiting:
-                continue  # it was settled meanwhile
+            if job.marker not in seen.waiting or job.claimed < known_since:
+                continue  # it was settled meanwhile, or is old
             groups[job.body].append(job)
         for body, group in groups.items():
             for run, fit in _all_fits(group, seen.fits):

@@ -1,3 +1,4 @@
+-- use: removal
 -- An upload that was never finished expires: its jobs are removed (they were not accepted), and its record says for a
 -- week what became of it. One that was given up goes without a trace, and so does a batch without jobs.
 -- ARGV  now_us, upload_us (how long an upload may take), limit
@@ -24,7 +25,7 @@ local function take_out(batch, id)
   redis.call('ZREM', PREFIX .. 'deadlines', id)
   local f = redis.call('HMGET', job_key(id), 'earlier', 'files')
   drop_files(id, f[2])
-  for run_id in string.gmatch(f[1] or '', '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
+  for run_id in string.gmatch(f[1] or '', '%S+') do keep_owner(run_id, id) end
   redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)
 end
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runqueue import calls, stages
+from runqueue import calls, operator_calls, stages
 from runqueue.batches import BatchRules
 from runqueue.items import Accepted, Lost, Searched, UnconfirmedPage
 from runqueue.job import JobState
@@ -546,6 +546,18 @@ def test_a_spare_that_is_over_serves_nobody(clock: Clockwork) -> None:
 
     consistent(clock)
     assert clock.state(b) == "unconfirmed"
+
+
+def test_a_spare_that_a_person_has_canceled_serves_nobody(clock: Clockwork) -> None:
+    a, b = ended_guess(clock)
+    record(clock, (a, "a1"))
+    assert clock.run(operator_calls.cancel_strays(clock.account, ["a1"])) == [1]
+
+    assert clock.run(stages.bound_runs(clock.account, ["a1"], but_spares=True)) == [a]
+    assert record(clock, (b, "b1")) == [3]
+
+    consistent(clock)
+    assert (clock.state(b), strays(clock)) == ("unconfirmed", {"a1"})
 
 
 def test_a_debt_to_a_job_that_has_its_run_meanwhile_is_none(clock: Clockwork) -> None:

@@ -10,6 +10,7 @@ import redis
 
 from runqueue import JobState, delivery_calls, stages
 from runqueue.items import Accepted
+from runqueue.operate import Operations
 from tests.integration.webhooks import told
 from tests.worker.searching import (
     LOST,
@@ -136,3 +137,43 @@ async def test_where_others_submit_too_no_run_is_canceled_for_being_equal(
         assert record(bench, a, "search_note") == SearchNote.SHARED
         assert set(candidates(bench, a)) == {theirs}
         assert await statuses(bench) == {theirs: "created"}
+
+
+# Runs that were somebody's.
+
+
+async def test_a_stray_that_a_person_had_canceled_is_not_given_to_an_equal_job(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        a = await lose(bench, task_v2(), MADE)
+        (run,) = await bench.runs()
+        operations = Operations(bench.queue)
+        operations.fail([a])
+        late = [Accepted(a, 1, run["run_id"], "running", 10**6)]
+        assert await bench.account.send(stages.mark_running("default", late)) == [2]
+        b = await lose(bench, task_v2(), LOST)
+        operations.cancel_strays(operations.strays())
+        await bench.one_pass("cancel")
+        assert list(operations.strays()) == []
+        await control(bench, task_v2())
+
+        await look(bench, 3)
+        await bench.one_pass("submit")
+
+        assert bench.job(b).state is JobState.RUNNING
+        assert bench.job(b).run_id != run["run_id"]
+
+
+async def test_a_job_older_than_what_is_remembered_is_given_no_run_by_its_request(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        a = await lose(bench, task_v2(), MADE)
+        (run,) = await bench.runs()
+        monkeypatch.setattr("worker.search.REMEMBERED", 0.0)
+
+        await look(bench)
+
+        assert bench.job(a).state is JobState.UNCONFIRMED
+        assert set(candidates(bench, a)) == {run["run_id"]}, "a person may say that it is its own"

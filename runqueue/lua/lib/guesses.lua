@@ -61,7 +61,8 @@ local function take_from(owner_id, job, run_id, by_marker)
   -- What the owner left, if its own came meanwhile, serves the equal request.
   if not may_serve then return nil end
   local spare = redis.call('HGET', job_key(owner_id), 'spare')
-  if spare and redis.call('HGET', PREFIX .. 'strays', spare) then
+  if spare and redis.call('HGET', PREFIX .. 'strays', spare)
+    and not redis.call('ZSCORE', PREFIX .. 'cancels', 'stray ' .. spare) then
     redis.call('HDEL', job_key(owner_id), 'spare')
     forget_stray(spare, owner_id)
     return spare
