@@ -136,7 +136,7 @@ def carriers_of(doubt: Doubtful, kind: Kind, fields: Mapping[str, Any]) -> froze
 
 def markers_of(echoed: Mapping[str, Any]) -> set[tuple[str, int]]:
     """Return the attempts that a request names as the server shows it, of any queue."""
-    return ids.markers_in(_marked(echoed))
+    return ids.markers_in(" ".join(_marked(echoed)))
 
 
 def own_markers(run: ShownRun, queue: str) -> set[tuple[str, int]]:
@@ -146,13 +146,13 @@ def own_markers(run: ShownRun, queue: str) -> set[tuple[str, int]]:
         run: as the server shows it.
         queue: the configured name of this queue; '' = it has none.
     """
-    text = f"{run.listed.title or ''} {_marked(run.request or {})}"
-    return ids.own_markers_in(text, queue)
+    texts = run.listed.title or "", *_marked(run.request or {})
+    return {marker for text in texts for marker in ids.own_markers_in(text, queue)}
 
 
-def _marked(echoed: Mapping[str, Any]) -> str:
+def _marked(echoed: Mapping[str, Any]) -> list[str]:
     texts = (echoed.get("title"), echoed.get("webhook_url"))
-    return " ".join(text for text in texts if isinstance(text, str))
+    return [text for text in texts if isinstance(text, str)]
 
 
 def next_look(age: float, grace: float) -> float:

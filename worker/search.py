@@ -224,7 +224,20 @@ class Search:
         ]
         # A run carries one tag of ours: what comes for several was not filtered by it.
         times = Counter(run.run_id for _, run in pairs)
-        return await self._adopt(jobs, [(job, run) for job, run in pairs if times[run.run_id] == 1])
+        told = [(job, run) for job, run in pairs if times[run.run_id] == 1]
+        return await self._adopt(jobs, await self._compared(told))
+
+    async def _compared(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Leave out runs that show another marker or request than the job for which they came.
+
+        The list does not show tags, and something between may mix up answers to two queries.
+        """
+        read = pairs[:MOST_REQUESTS]
+        shown = await self._runs.shown([run for _, run in read])
+        queue = self._account.queue_name
+        return [
+            pair for pair, run in zip(read, shown, strict=True) if _may_be_of(pair[0], run, queue)
+        ]
 
     async def _tagged(self, tag: str) -> Listing | None:
         async with self._slots:
@@ -484,6 +497,13 @@ class Search:
             job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code in {0, 1, 5}
         }
         return [job for job in jobs if job.job_id not in has_run]
+
+
+def _may_be_of(job: Wanted, run: ShownRun, queue: str) -> bool:
+    """Say whether a run's own marker, or its request where it shows none, may be a job's."""
+    if own := own_markers(run, queue):
+        return job.marker in own
+    return compare(job.kind, job.fields, run).likeness is not Likeness.DIFFERENT
 
 
 def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit]:

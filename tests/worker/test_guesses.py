@@ -8,7 +8,7 @@ import orjson
 import pytest
 import redis
 
-from runqueue import JobState, delivery_calls, stages
+from runqueue import JobState, delivery_calls, ids, stages
 from runqueue.items import Accepted
 from runqueue.operate import Operations
 from tests.integration.webhooks import told
@@ -25,6 +25,7 @@ from tests.worker.searching import (
     no_waiting,
     record,
     show_requests,
+    task,
     task_v2,
 )
 from tests.worker.working import Bench, working
@@ -177,3 +178,34 @@ async def test_a_job_older_than_what_is_remembered_is_given_no_run_by_its_reques
 
         assert bench.job(a).state is JobState.UNCONFIRMED
         assert set(candidates(bench, a)) == {run["run_id"]}, "a person may say that it is its own"
+
+
+# Requests that were copied from a run.
+
+
+@pytest.mark.parametrize("by", ["title", "webhook", "tag"])
+async def test_a_copy_of_a_lost_job_s_request_keeps_its_own_run(
+    client: redis.Redis, redis_url: str, by: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        lost = task() if by == "title" else flow(webhook_url="https://u.test/")
+        x = await lose(bench, lost, LOST)
+        copies: dict[str, Any] = {
+            "title": task(prompt="another", title=f"copied {ids.title_marker(x, 1)}"),
+            "webhook": flow(
+                parameters={"sim_end": "never", "n": "2"},
+                webhook_url=f"https://u.test/?{ids.url_marker(x, 1)}",
+            ),
+            "tag": flow(
+                parameters={"sim_end": "never", "n": "2"},
+                run_metadata={"rq_job": ids.tag_value(x, 1)},
+            ),
+        }
+        y = bench.queue.enqueue(copies[by]).job_id
+        await bench.one_pass("submit")
+        run = bench.job(y).run_id
+
+        await look(bench, 3)
+
+        assert (bench.job(y).state, bench.job(y).run_id) == (JobState.RUNNING, run)
+        assert bench.job(x).run_id is None
