@@ -13,8 +13,9 @@ import pytest
 
 from runqueue import calls, operator_calls, stages
 from runqueue.batches import BatchRules
-from runqueue.items import Accepted, Lost, Searched, UnconfirmedPage
+from runqueue.items import Accepted, Lost, RunAgain, Searched, UnconfirmedPage
 from runqueue.job import JobState
+from runqueue.retry import Retry
 from runqueue.scripts import Call
 from tests.integration.clockwork import (
     CLAIM_AGE,
@@ -480,6 +481,41 @@ def test_where_the_guess_has_ended_the_equal_job_gets_the_other_run(
     before = clock.dump()
     record(clock, *found)
     assert clock.dump() == before, "a repeated call changes nothing"
+
+
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("by", ["answer", "webhook"])
+@pytest.mark.parametrize("done_again", ["retry", "replay", "retry, and claimed"])
+def test_where_the_job_of_a_guess_is_done_again_the_equal_job_gets_the_other_run(
+    clock: Clockwork, order: Sequence[tuple[str, str]], by: str, done_again: str
+) -> None:
+    a, b = guessed(clock, retry=Retry(max_attempts=3))
+    if done_again == "replay":
+        clock.finish(a, run_id="b1", state="failed")
+        assert clock.run(operator_calls.replay(clock.account, clock.seen(a))) == [1]
+    else:
+        again = RunAgain(a, 1, "b1", "failed", "it failed", 60 * SECOND, b"{}")
+        assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    if "claimed" in done_again:
+        clock.wait(61)
+        clock.heartbeat(first=True)
+        clock.sweep("promote_due")
+        assert clock.claimed() == [a]
+        assert clock.found(a, 2, "a2") == 1
+    before = clock.state(a), clock.field(a, "run_id")
+
+    for name, run in order:
+        job = {"a": a, "b": b}[name]
+        if by == "answer":
+            record(clock, (job, run))
+        else:
+            receive(clock, told(job, run_id=run, state=""))
+        consistent(clock)
+
+    assert (clock.state(a), clock.field(a, "run_id")) == before
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
+    assert owners(clock, "a1", "b1") == [b, a]
+    assert strays(clock) == set()
 
 
 def test_the_run_that_came_for_an_ended_job_ends_the_equal_one(clock: Clockwork) -> None:

@@ -1,23 +1,28 @@
 -- A guess: a run that a job was given because its request is equal, not by a marker. The answer to a submission, when
 -- it comes late, says whose run it is, and so does the run's webhook: then the runs change hands, and no job is
 -- submitted again for the mistake.
--- Fields of a job: `guessed` = '<run id> <when its submission was claimed; 0 = not known> <since when it was unconfirmed>';
--- `spare` = a run of its own that came when it had ended with its guess; `owes` = the job whose run the guess was,
--- where the guess had ended before that was known.
+-- Fields of a job: `guessed` = '<run id> <when its submission was claimed; 0 = not known> <since when it was unconfirmed>
+-- <attempt>'; `spare` = a run of that attempt's own that came when the job had ended with its guess, or was done again
+-- since; `owes` = the job whose run the guess was, where that was known too late.
 
 local function note_guess(job, run_id, claimed, since)
-  redis.call('HSET', job_key(job.id), 'guessed', table.concat({ run_id, claimed or 0, since or int(NOW) }, ' '))
+  local guess = table.concat({ run_id, claimed or 0, since or int(NOW), int(job.attempt) }, ' ')
+  redis.call('HSET', job_key(job.id), 'guessed', guess)
+end
+
+-- The run, when its submission was claimed, since when the job was unconfirmed, and the attempt; nothing = no guess.
+local function read_guess(id)
+  return string.match(redis.call('HGET', job_key(id), 'guessed') or '', '^(%S+) (%S+) (%S+) (%S+)$')
 end
 
 -- True if the job has that run by a guess.
 local function is_guess(id, run_id)
-  local guess = redis.call('HGET', job_key(id), 'guessed')
-  return guess and string.match(guess, '^%S+') == run_id
+  return read_guess(id) == run_id
 end
 
 -- Takes its guess from a running job: it is looked for again, and keeps its slot.
 local function take_guess(job)
-  local _, claimed, since = string.match(redis.call('HGET', job_key(job.id), 'guessed'), '^(%S+) (%S+) (%S+)$')
+  local _, claimed, since = read_guess(job.id)
   redis.call('HDEL', runs_key(job.run_id), job.run_id)
   -- At once, not with the script's end: the job may get its own run in the same script.
   for _, zset in ipairs({ 'poll', 'listed', 'cancels' }) do redis.call('ZREM', PREFIX .. zset, job.id) end
@@ -37,9 +42,10 @@ local function are_equal(id, other)
   return digest and digest == redis.call('HGET', job_key(other), 'digest')
 end
 
--- True once a guess stays with its job: it has ended with that run, or the run was asked to end for its sake.
-local function is_spent(job)
-  return ENDED[job.state] or (job.cancel and redis.call('HEXISTS', job_key(job.id), 'cancel_since') == 1)
+-- True once a guess stays with its job: that run has ended, or was asked to end for the job's sake.
+local function is_spent(job, guess)
+  return job.state ~= 'running' or job.run_id ~= guess
+    or (job.cancel and redis.call('HEXISTS', job_key(job.id), 'cancel_since') == 1)
 end
 
 -- The run of a job, by its own answer or webhook, that another job has. Returns the run that the job may take now: it,
@@ -54,7 +60,7 @@ local function take_from(owner_id, job, run_id, by_marker)
     note_guess(owner, run_id, f[1], f[2])
   end
   local may_serve = owner and are_equal(owner_id, job.id)
-  if is_running and not (may_serve and is_spent(owner)) then
+  if is_running and not (may_serve and is_spent(owner, run_id)) then
     take_guess(owner)
     return run_id
   end
@@ -79,8 +85,10 @@ local function correct_guess(job, attempt, run_id, owner_id, may_adopt, by_marke
     if its_run then return job, its_run end
     return nil
   end
-  if not job or job.attempt ~= attempt or not job.run_id or not is_guess(job.id, job.run_id) then return nil end
-  if is_spent(job) then
+  if not job then return nil end
+  local guess, _, _, guessed_for = read_guess(job.id)
+  if not guess or tonumber(guessed_for) ~= attempt then return nil end
+  if is_spent(job, guess) then
     if owner_id then return nil end
     local owed = redis.call('HGET', job_key(job.id), 'owes')
     local other = owed and are_equal(owed, job.id) and read_job(owed)
@@ -89,11 +97,10 @@ local function correct_guess(job, attempt, run_id, owner_id, may_adopt, by_marke
       return other, run_id
     end
     redis.call('HSET', job_key(job.id), 'spare', run_id)
-  elseif job.state == 'running' then
+  else
     local owner = owner_id and is_guess(owner_id, run_id) and read_job(owner_id)
     if owner_id and not (owner and owner.state == 'running' and owner.run_id == run_id) then return nil end
     if owner then take_guess(owner) end
-    local guess = job.run_id
     take_guess(job)
     return job, run_id, guess
   end
