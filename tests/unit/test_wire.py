@@ -96,7 +96,7 @@ OTHER = JOB[::-1]
 def test_a_request_that_was_copied_from_another_run_carries_its_own_marker_alone(
     kind: Kind,
 ) -> None:
-    body = {
+    body: dict[str, Any] = {
         "title": f"Invoices {ids.title_marker(OTHER, 1)}",
         "webhook_url": f"https://h.test/?a=1&{ids.url_marker(OTHER, 1)}",
     }
