@@ -1,4 +1,3 @@
--- use: removal
 -- Removes dead jobs for good: the record, its body, its idempotency key.
 -- ARGV  now_us, then ids.   Reply per id: 1 = removed, 0 = not dead, -1 = no such job
 local reply = {}
@@ -11,7 +10,7 @@ for i = 2, #ARGV do
     reply[#reply + 1] = 0
   else
     remove_later('dead', job.id)
-    remove_record(job, keep_owner)
+    remove_record(job)
     reply[#reply + 1] = 1
   end
 end

@@ -1,4 +1,3 @@
--- use: removal
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and strays.
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were looked at (the limit = ask again)
 -- While more than the limit is due, `retire_left` of meta has the tick ask for the next pass at once: a queue whose
@@ -36,13 +35,13 @@ while looked < limit and first <= day do
     if over and tonumber(f[2]) > NOW - keep and math.floor(tonumber(f[2]) / DAY) == first then break end
     redis.call('LPOP', list)
     looked = looked + 1
-    if stray and not owner and is_left(stray) then forget_owner(stray) end
+    if stray and not owner and is_left(stray) then redis.call('HDEL', runs_key(stray), stray) end
     if over and tonumber(f[2]) <= NOW - keep then
       if owner then
         forget_stray(stray, owner)
       else
         remove_record({ id = id, state = f[1], run_id = f[3], batch = f[4] or NO_BATCH, priority = f[5] or '2',
-          via = f[6], delivery = f[7] }, forget_owner)
+          via = f[6], delivery = f[7] }, true)
       end
     end
   end
