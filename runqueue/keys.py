@@ -44,7 +44,7 @@ endpoint:<hash>         hash    the breaker of a receiver that does not answer
 wake:webhooks           list    at most one element: a webhook may be relayed
 poll, cancels           zset    running jobs by next poll; cancels by next try ("stray <run>", too)
 listed                  zset    running jobs that the list of live runs tells of, by since when
-runs:<bucket>           hash    run_id -> job id, bucketed to stay small
+runs:<bucket>           hash    run_id -> job id ('~<id>' = it was that job's), in buckets
 strays, stray_jobs      hash    runs of ours that no job owns, by run and by job
 stray_looks             zset    strays that may still run, and so take a slot, by the next look
 ended:<day>             list    jobs in the order they ended ("stray <run>", too), for retention

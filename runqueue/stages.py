@@ -261,7 +261,12 @@ def _texts(raw: Sequence[bytes]) -> list[str]:
 
 
 def mark_running(
-    account: str, items: Sequence[Accepted], *, guess: bool = False, marked: bool = False
+    account: str,
+    items: Sequence[Accepted],
+    *,
+    guess: bool = False,
+    marked: bool = False,
+    canceled: bool = False,
 ) -> Call[list[int]]:
     """Record runs: 1 adopted, 0 known already, 2 a stray, 3 another job's, 4 a guess that failed,
     5 adopted by correcting a guess, or another job's answer.
@@ -271,8 +276,10 @@ def mark_running(
         items: the runs.
         guess: they were told by their requests only: one that does not fit is nobody's stray.
         marked: they show the attempts' own markers, which go before what an answer said.
+        canceled: of guesses: jobs that are to be canceled take them, too. Else such a job takes
+            none, for it would be canceled although it may be an equal job's.
     """
-    told = 2 if marked else int(guess)
+    told = 2 if marked else 3 if guess and canceled else int(guess)
     return Call(load("mark_running"), account, [told, *_flat(items)], _codes)
 
 

@@ -74,6 +74,11 @@ class Wanted:
         return self.doubt.job_id, self.doubt.attempt
 
     @property
+    def is_canceled(self) -> bool:
+        """Whether its run is to be canceled, once it is known."""
+        return bool(self.doubt.cancel)
+
+    @property
     def lost(self) -> float:
         """When the answer was lost, by the monotonic clock (seconds)."""
         claimed_us = claimed_at(self.doubt)
@@ -159,7 +164,7 @@ def carriers_of(doubt: Doubtful, kind: Kind, fields: Mapping[str, Any]) -> froze
 
 def markers_of(echoed: Mapping[str, Any]) -> set[tuple[str, int]]:
     """Return the attempts that a request names as the server shows it, of any queue."""
-    return ids.markers_in(_marked(echoed))
+    return ids.markers_in(" ".join(_marked(echoed)))
 
 
 def own_markers(run: ShownRun, queue: str) -> set[tuple[str, int]]:
@@ -169,13 +174,13 @@ def own_markers(run: ShownRun, queue: str) -> set[tuple[str, int]]:
         run: as the server shows it.
         queue: the configured name of this queue; '' = it has none.
     """
-    text = f"{run.listed.title or ''} {_marked(run.request or {})}"
-    return ids.own_markers_in(text, queue)
+    texts = run.listed.title or "", *_marked(run.request or {})
+    return {marker for text in texts for marker in ids.own_markers_in(text, queue)}
 
 
-def _marked(echoed: Mapping[str, Any]) -> str:
+def _marked(echoed: Mapping[str, Any]) -> list[str]:
     texts = (echoed.get("title"), echoed.get("webhook_url"))
-    return " ".join(text for text in texts if isinstance(text, str))
+    return [text for text in texts if isinstance(text, str)]
 
 
 def next_look(age: float, grace: float) -> float:

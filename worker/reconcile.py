@@ -111,8 +111,12 @@ class ReconcilePump(Pump):
                 settled=codes.count(2),
             )
 
-    async def _record(self, items: Sequence[Accepted], guess: bool = False) -> list[int]:
-        call = stages.mark_running(self.account.name, items, guess=guess, marked=not guess)
+    async def _record(
+        self, items: Sequence[Accepted], guess: bool = False, canceled: bool = False
+    ) -> list[int]:
+        call = stages.mark_running(
+            self.account.name, items, guess=guess, marked=not guess, canceled=canceled
+        )
         codes = await self.account.send(call)
         adopted = [item for item, code in zip(items, codes, strict=True) if code in {1, 5}]
         self.account.traces.found(adopted)

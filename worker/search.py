@@ -29,6 +29,7 @@ from worker.controls import ListControls, OwnedRun, Proven, lacks_marker
 from worker.finding import BEFORE, Carrier, Wanted, claimed_at, markers_of, own_markers, wanted
 from worker.plausible import Index
 from worker.runs import Listing, Runs
+from worker.sweep import KEEP_SECONDS
 from worker.turns import Turns
 
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the
@@ -47,11 +48,15 @@ MOST_OWNED = 3
 MOST_CANDIDATES, MOST_FIELDS, LONGEST_NAME = 5, 12, 100
 #: An id that no job can have: a filter that finds runs by it filters nothing.
 NO_JOB = "0" * ids.ID_LENGTH
+#: Seconds for which it is surely known whose a run was: jobs that ended, and orphans, are forgotten
+#: a little later.
+REMEMBERED = KEEP_SECONDS - 86_400
 #: Seconds for which it is remembered that a server does not filter by tags.
 TAGS_REMEMBERED = 600.0
 
-#: Records runs, by guess or not; returns a code for each (`mark_running.lua`).
-Record = Callable[[Sequence[Accepted], bool], Awaitable[Sequence[int]]]
+#: Records runs, by guess or not, of canceled jobs or not; returns a code for each
+#: (`mark_running.lua`).
+Record = Callable[[Sequence[Accepted], bool, bool], Awaitable[Sequence[int]]]
 Pair = tuple[Wanted, ListedRun]
 #: Runs that may be a job's own, and how like they are.
 Fit = tuple[ShownRun, Comparison]
@@ -238,7 +243,19 @@ class Search:
             if times[run.run_id] == 1
             for pair in self._not_early([(job, run)], page)
         ]
-        return await self._adopt(jobs, pairs)
+        return await self._adopt(jobs, await self._compared(pairs))
+
+    async def _compared(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Leave out runs that show another marker or request than the job for which they came.
+
+        The list does not show tags, and something between may mix up answers to two queries.
+        """
+        read = pairs[:MOST_REQUESTS]
+        shown = await self._runs.shown([run for _, run in read])
+        queue = self._account.queue_name
+        return [
+            pair for pair, run in zip(read, shown, strict=True) if _may_be_of(pair[0], run, queue)
+        ]
 
     async def _tagged(self, tag: str) -> Listing | None:
         async with self._slots:
@@ -404,8 +421,10 @@ class Search:
 
         Not a run that a job with another request may own as well, nor one that was made since a
         submission under way was claimed. Where not every unconfirmed job could be read, or the
-        list does not reach back to the claim of one of the jobs, runs cannot be counted. Returns
-        the jobs that are left.
+        list does not reach back to the claim of one of the jobs, runs cannot be counted. A job that
+        is to be canceled gets what the others leave, for that is canceled; where others submit to
+        the account it gets none. An old job gets none, either: its equal may have been a job that
+        is forgotten. Returns the jobs that are left.
         """
         listing = seen.listing
         if not (seen.is_whole and listing.is_dated):
@@ -413,9 +432,10 @@ class Search:
         groups: dict[bytes, list[Wanted]] = defaultdict(list)
         equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
         likely: dict[str, set[bytes]] = defaultdict(set)
+        known_since = elapsed() - REMEMBERED
         for job in (*jobs, *seen.others):
-            if job.marker not in seen.waiting:
-                continue  # it was settled meanwhile
+            if job.marker not in seen.waiting or job.claimed < known_since:
+                continue  # it was settled meanwhile, or is old
             groups[job.body].append(job)
         for body, group in groups.items():
             for run, fit in _all_fits(group, seen.fits):
@@ -433,7 +453,12 @@ class Search:
             may_count = len(group) == 1 or not self._account.is_shared
             if are_clear and is_counted and may_count and len(runs) <= len(group):
                 pairs += _oldest_first(group, runs.values(), listing)
-        return await self._adopt(jobs, pairs, guess=True)
+        wanted_ones = [pair for pair in pairs if not pair[0].is_canceled]
+        left = await self._adopt(jobs, wanted_ones, guess=True)
+        if self._account.is_shared:
+            return left
+        unwanted = [pair for pair in pairs if pair[0].is_canceled]
+        return await self._adopt(left, unwanted, guess=True, canceled=True)
 
     def _judge(self, job: Wanted, seen: _Seen) -> SearchResult:
         """Say what the pass tells of a job whose run was not found."""
@@ -470,7 +495,12 @@ class Search:
         return SearchNote.CANDIDATES
 
     async def _adopt(
-        self, jobs: Sequence[Wanted], pairs: Sequence[Pair], *, guess: bool = False
+        self,
+        jobs: Sequence[Wanted],
+        pairs: Sequence[Pair],
+        *,
+        guess: bool = False,
+        canceled: bool = False,
     ) -> list[Wanted]:
         """Record runs that were found; returns the jobs that have none yet.
 
@@ -480,7 +510,7 @@ class Search:
             return list(jobs)
         pairs = sorted(pairs, key=lambda pair: pair[1].created or 0.0)
         items = [Accepted(*job.marker, run.run_id, run.status, 0) for job, run in pairs]
-        codes = await self._record(items, guess)
+        codes = await self._record(items, guess, canceled)
         if not guess:
             self._taken |= {
                 job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code == 3
@@ -496,6 +526,13 @@ def _by_date(jobs: Iterable[Wanted], listing: Listing) -> list[Wanted]:
     if not listing.is_dated or not listing.made:
         return list(jobs)
     return [job.by_date(listing.moment) for job in jobs]
+
+
+def _may_be_of(job: Wanted, run: ShownRun, queue: str) -> bool:
+    """Say whether a run's own marker, or its request where it shows none, may be a job's."""
+    if own := own_markers(run, queue):
+        return job.marker in own
+    return compare(job.kind, job.fields, run).likeness is not Likeness.DIFFERENT
 
 
 def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit]:
@@ -534,9 +571,13 @@ async def _alike(job: Wanted, index: Index, proven: frozenset[Proven], turns: Tu
 def _oldest_first(
     group: Iterable[Wanted], runs: Iterable[ListedRun], listing: Listing
 ) -> list[Pair]:
-    """Pair equal jobs with runs: the oldest run goes to the job that was claimed first."""
+    """Pair equal jobs with runs: the oldest run goes to the job that was claimed first.
+
+    Those that are to be canceled come last.
+    """
     pairs = []
-    left = sorted((job for job in group if job.doubt.marked), key=lambda job: job.since)
+    marked = (job for job in group if job.doubt.marked)
+    left = sorted(marked, key=lambda job: (job.is_canceled, job.since))
     for run in sorted(runs, key=lambda run: listing.made[run]):
         job = next((job for job in left if listing.made[run] >= job.since), None)
         if job is not None:

@@ -10,6 +10,12 @@ if clock_is_stale() then return 0 end
 local keep, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 local day, looked = math.floor((NOW - keep) / DAY), 0
 local first = tonumber(redis.call('HGET', META, 'retired_day') or day - 400)
+
+-- True for a run whose job is gone, or that was a stray.
+local function is_left(run_id)
+  return string.sub(redis.call('HGET', runs_key(run_id), run_id) or '', 1, 1) == '~'
+end
+
 while looked < limit and first <= day do
   local list = PREFIX .. 'ended:' .. int(first)
   expect(list, 'list')
@@ -29,12 +35,13 @@ while looked < limit and first <= day do
     if over and tonumber(f[2]) > NOW - keep and math.floor(tonumber(f[2]) / DAY) == first then break end
     redis.call('LPOP', list)
     looked = looked + 1
+    if stray and not owner and is_left(stray) then redis.call('HDEL', runs_key(stray), stray) end
     if over and tonumber(f[2]) <= NOW - keep then
       if owner then
         forget_stray(stray, owner)
       else
         remove_record({ id = id, state = f[1], run_id = f[3], batch = f[4] or NO_BATCH, priority = f[5] or '2',
-          via = f[6], delivery = f[7] })
+          via = f[6], delivery = f[7] }, true)
       end
     end
   end

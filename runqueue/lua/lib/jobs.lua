@@ -17,8 +17,15 @@ local function drop_files(id, files)
   if #own > 0 then redis.call('HDEL', PREFIX .. 'files', unpack(own)) end
 end
 
--- Removes a job whose end is long over, or that nobody wants any more: record, body, result, entries.
-local function remove_record(job)
+-- Whose a run was stays known for as long as the records of jobs that ended today (REMEMBERED of worker/search.py), so
+-- that no search takes it for an equal job's. '~' says that it is nobody's now.
+local function keep_owner(run_id, job_id)
+  redis.call('HSET', runs_key(run_id), run_id, '~' .. job_id)
+  ended[#ended + 1] = 'stray ' .. run_id
+end
+
+-- Removes a job whose end is long over (`is_old`), or that nobody wants any more: record, body, result, entries.
+local function remove_record(job, is_old)
   local f = redis.call('HMGET', job_key(job.id), 'earlier', 'files')
   local earlier = f[1] or ''
   drop_files(job.id, f[2])
@@ -26,8 +33,9 @@ local function remove_record(job)
   redis.call('DEL', job_key(job.id), PREFIX .. 'body:' .. job.id, PREFIX .. 'result:' .. job.id)
   bump(totals, job.state .. ':' .. job.priority, -1)
   if job.state == 'ready' then bump(group_load, job.group, -1) end
-  if job.run_id then redis.call('HDEL', runs_key(job.run_id), job.run_id) end
-  for run_id in string.gmatch(earlier, '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
+  for run_id in string.gmatch(earlier .. ' ' .. (job.run_id or ''), '%S+') do
+    if is_old then redis.call('HDEL', runs_key(run_id), run_id) else keep_owner(run_id, job.id) end
+  end
   if job.state == 'dead' then
     remove_later('dead', job.id)
   else
