@@ -13,7 +13,7 @@ import pytest
 
 from runqueue import calls, operator_calls, stages
 from runqueue.batches import BatchRules
-from runqueue.items import Accepted, Lost, RunAgain, Searched, ToCancel, UnconfirmedPage
+from runqueue.items import Accepted, Lost, RunAgain, Searched, UnconfirmedPage
 from runqueue.job import JobState
 from runqueue.retry import Retry
 from runqueue.scripts import Call
@@ -414,24 +414,6 @@ def test_a_cancel_that_was_asked_for_stays_with_who_lost_the_guess(clock: Clockw
     assert record(clock, (a, "a1")) == [1]
     assert clock.members("cancels") == [a]
     consistent(clock)
-
-
-def test_the_cancel_of_a_guess_says_nothing_of_the_run_that_is_found_later(
-    clock: Clockwork,
-) -> None:
-    a, b = guessed(clock)
-    clock.cancel(a)
-    clock.client.zadd(clock.key("cancels"), {a: clock.now})
-    call = stages.cancel_claim(clock.account, "p1", 10, 0, LEASE)
-    clock.heartbeat(first=True)
-    clock.run(call)
-    record(clock, (b, "b1"))
-    clock.wait(660)
-    clock.heartbeat(first=True)
-
-    record(clock, (a, "a1"))
-
-    assert clock.run(call).items == [ToCancel(a, 1, "a1", 0)]
 
 
 def test_a_cancel_of_who_wins_the_run_comes_with_it(clock: Clockwork) -> None:

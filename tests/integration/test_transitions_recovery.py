@@ -905,7 +905,7 @@ def test_a_job_of_an_upload_is_looked_for_before_it_is_submitted_once_it_is_acce
 
     assert job not in clock.claimed()
     assert clock.state(job) == "unconfirmed"
-    assert f"{clock.field(job, 'claimed')} 1" == since
+    assert f"{clock.field(job, 'claimed')} 1 " == since  # Skyvern's date was not known
     assert (clock.field(job, "attempt"), clock.field(job, "slot")) == ("1", "0")
     assert clock.read(batch).states == {"unconfirmed": 1}
     assert clock.deny(job) == 2
