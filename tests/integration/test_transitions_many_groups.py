@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -127,16 +127,6 @@ def test_held_jobs_alone_have_no_consumer_started_after_their_jobs_were_canceled
 
 #: Commands that one script may run, whatever there is: some 5 ms of a slow machine.
 MOST_COMMANDS = 5_000
-
-
-def commands(clock: Clockwork, call: Call[Any]) -> int:
-    """Run a call; returns how many commands that took."""
-    clock.client.script_load(call.script.source)
-    clock.client.config_resetstat()
-    clock.run(call)
-    stats = cast("dict[str, dict[str, int]]", clock.client.info("commandstats"))
-    ours = ("cmdstat_config|resetstat", "cmdstat_evalsha", "cmdstat_info")
-    return sum(entry["calls"] for name, entry in stats.items() if name not in ours)
 
 
 def claim(clock: Clockwork) -> Call[Any]:
@@ -269,9 +259,9 @@ def to_end_the_canary(clock: Clockwork, n: int) -> Call[Any]:
 def test_a_script_runs_as_many_commands_whatever_the_number_of_groups(
     clock: Clockwork, prepare: Callable[[Clockwork, int], Call[Any]]
 ) -> None:
-    few = commands(clock, prepare(clock, 1_200))
+    few = clock.commands(prepare(clock, 1_200))
     clock.client.flushall()
-    many = commands(clock, prepare(clock, 2_400))
+    many = clock.commands(prepare(clock, 2_400))
     assert few <= MOST_COMMANDS
     assert many <= 1.05 * few + 20
 
