@@ -10,6 +10,7 @@ from runqueue import batch_calls, calls, groups, looks, stages
 from runqueue.batches import NO_RULES, BatchRules
 from runqueue.groups import KEEP as KEEP_CAP
 from runqueue.groups import Keep
+from runqueue.intake import packets
 from runqueue.items import Finished
 from runqueue.scripts import Call
 from tests.integration.clockwork import KEEP, UPLOAD, Clockwork, spec
@@ -174,6 +175,10 @@ def to_claim_from_full_groups(clock: Clockwork, n: int) -> Call[Any]:
     return claim(clock)
 
 
+def to_enqueue(clock: Clockwork, n: int) -> Call[Any]:
+    return next(packets(spec(f"{i}", group=f"g{i}") for i in range(n))).call(None)
+
+
 def to_list_groups(clock: Clockwork, n: int) -> Call[Any]:
     jobs_in_groups(clock, n)
     set_groups(clock, n, 2)
@@ -229,7 +234,7 @@ def to_end_the_canary(clock: Clockwork, n: int) -> Call[Any]:
     batch = batch_in_groups(clock, n, BatchRules(canary=1))
     clock.seal(batch)
     clock.heartbeat(first=True)
-    job = claimed_in(clock, n // 100, 1)[0]
+    job = claimed_in(clock, n // 50, 1)[0]  # a step of listing lanes may bring few
     clock.found(job, 1, "run1")
     end = Finished(job, 1, "run1", "completed", "completed", "", b"{}")
     return stages.finish(clock.account, [end])
@@ -245,6 +250,7 @@ def to_end_the_canary(clock: Clockwork, n: int) -> Call[Any]:
         to_claim_after_sealing,
         to_claim_from_paused_groups,
         to_claim_from_full_groups,
+        to_enqueue,
         to_list_groups,
         to_see_the_longest_lines,
         to_cancel,
