@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from runqueue.batches import NO_RULES, BatchRules
 from runqueue.groups import KEEP as KEEP_CAP
 from runqueue.groups import Keep
 from runqueue.intake import packets
-from runqueue.items import Finished
+from runqueue.items import Finished, Lost
+from runqueue.operate import Operations
+from runqueue.queue import RunQueue
 from runqueue.scripts import Call
 from tests.integration.clockwork import KEEP, UPLOAD, Clockwork, spec
 
@@ -270,6 +273,43 @@ def test_a_script_runs_as_many_commands_whatever_the_number_of_groups(
     many = clock.commands(prepare(clock, 2_400))
     assert few <= MOST_COMMANDS
     assert many <= 1.05 * few + 20
+
+
+def most_commands(clock: Clockwork, act: Callable[[RunQueue], object]) -> int:
+    """Act; returns the most commands that one script call of it took."""
+    clock.client.sadd("runqueue:{accounts}", clock.account)
+    counts: list[int] = []
+
+    class Counted(RunQueue):
+        def send(self, call: Call[Any]) -> Any:
+            replies: list[Any] = []
+            parsed = replace(call, parse=lambda reply: replies.append(call.parse(reply)))
+            counts.append(clock.commands(parsed))
+            return replies[0]
+
+    port = clock.client.connection_pool.connection_kwargs["port"]
+    with Counted(f"redis://127.0.0.1:{port}") as queue:
+        act(queue)
+    return max(counts)
+
+
+def test_what_people_do_to_jobs_of_many_groups_goes_in_bounded_steps(clock: Clockwork) -> None:
+    n = 600
+    clock.client.hset(clock.key("limits"), "env:concurrent_runs", n)
+    batch = sealed_in_groups(clock, n)
+    jobs = clock.run(calls.list_batch(clock.account, batch, 0, n))
+    clock.cancel(*jobs)
+    seen = {"replay": most_commands(clock, lambda queue: Operations(queue).replay(jobs))}
+    clock.cancel(*jobs)
+    seen["retry"] = most_commands(clock, lambda queue: queue.retry_failed(batch))
+    clock.heartbeat(first=True)
+    while taken := clock.claim(100).items:
+        lost = [Lost(item.job_id, item.attempt, "cut off") for item in taken]
+        clock.run(stages.mark_unconfirmed(clock.account, lost))
+    seen["resubmit"] = most_commands(clock, lambda queue: Operations(queue).resubmit(jobs))
+    seen["cancel"] = most_commands(clock, lambda queue: Operations(queue).cancel(jobs))
+    assert {clock.state(job) for job in jobs} == {"canceled"}
+    assert max(seen.values()) <= MOST_COMMANDS, seen
 
 
 @pytest.fixture
