@@ -20,7 +20,6 @@ from runqueue.scripts import Call
 from tests.integration.clockwork import (
     CLAIM_AGE,
     GRACE,
-    LEASE,
     SECOND,
     SPACING,
     Clockwork,
