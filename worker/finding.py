@@ -81,7 +81,7 @@ class Wanted:
     @property
     def lost(self) -> float:
         """When the answer was lost, by the monotonic clock (seconds)."""
-        claimed_us = claimed_at(self.doubt)
+        claimed_us = self.doubt.claimed_us
         taken = SUBMISSION if claimed_us is None else (self.doubt.since_us - claimed_us) / 1e6
         return self.claimed + taken
 
@@ -126,21 +126,12 @@ def wanted(doubt: Doubtful, now_us: int, now: float) -> Wanted:
     """
     kind, fields = wire.read_request(doubt.stored)
     age = (now_us - doubt.since_us) / 1e6
-    claimed_us = claimed_at(doubt)
+    claimed_us = doubt.claimed_us
     claim_age = age + SUBMISSION if claimed_us is None else (now_us - claimed_us) / 1e6
     body = digest_of(kind, fields)
     claimed = now - claim_age
     carriers = carriers_of(doubt, kind, fields)
     return Wanted(doubt, age, claimed - BEFORE, claimed, kind, fields, body, carriers)
-
-
-def claimed_at(doubt: Doubtful) -> int | None:
-    """Return when a submission was claimed, microseconds of the queue's clock; None = not known.
-
-    One that was claimed while that clock stood ahead seems to be claimed after it was lost.
-    """
-    claimed_us = doubt.claimed_us
-    return None if claimed_us is None or claimed_us > doubt.since_us else claimed_us
 
 
 def digest_of(kind: Kind, fields: Mapping[str, Any]) -> bytes:

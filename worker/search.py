@@ -26,7 +26,7 @@ from runqueue.items import Accepted, Doubtful
 from worker.account import AccountLink
 from worker.comparison import Comparison, Likeness, ShownRun, compare
 from worker.controls import ListControls, OwnedRun, Proven, lacks_marker
-from worker.finding import BEFORE, Carrier, Wanted, claimed_at, markers_of, own_markers, wanted
+from worker.finding import BEFORE, Carrier, Wanted, markers_of, own_markers, wanted
 from worker.plausible import Index
 from worker.runs import Listing, Runs
 from worker.sweep import KEEP_SECONDS
@@ -473,7 +473,7 @@ class Search:
         listing = seen.listing
         unknown = {
             SearchNote.NO_MARKER: not job.doubt.marked,
-            SearchNote.NO_CLAIM: claimed_at(job.doubt) is None and job.date is None,
+            SearchNote.NO_CLAIM: job.doubt.claimed_us is None,
             SearchNote.STORED: not listing.is_fresh,
             SearchNote.INCOMPLETE: not seen.covers(job),
             SearchNote.NO_DATE: not listing.is_dated,

@@ -72,14 +72,6 @@ def test_a_job_whose_claim_s_time_is_not_known_is_looked_for_further_back() -> N
     assert found.lost == 495.0
 
 
-def test_a_claim_that_seems_later_than_the_loss_says_nothing_of_when_it_was_made() -> None:
-    ahead = job(TASK, claimed=1_001 + 86_400)
-    unknown = job(TASK, claimed=None)
-
-    assert (ahead.since, ahead.claimed) == (unknown.since, unknown.claimed)
-    assert ahead.lost == unknown.lost
-
-
 def test_a_run_may_be_as_old_as_the_claim_by_either_clock_and_a_control_is_newer_by_both() -> None:
     def moment(date: float) -> float:
         return date - 7_000.0

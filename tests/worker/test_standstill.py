@@ -126,15 +126,3 @@ async def test_a_run_of_an_earlier_life_is_not_taken_for_the_job_s(
         await look(bench, 2)
 
         assert bench.job(job_id).state is JobState.READY
-
-
-async def test_a_run_of_a_claim_that_was_made_while_the_clock_stood_ahead_is_its_job_s(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task_v2(), MADE)
-        bench.set(job_id, "claimed", bench.now_us() + 86_400 * 1_000_000)
-
-        await settle(bench, task_v2(), job_id)
-
-        assert bench.job(job_id).state is JobState.RUNNING
