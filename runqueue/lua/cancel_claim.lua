@@ -17,8 +17,11 @@ local ids, reply = {}, {}
 if room > 0 then ids = redis.call('ZRANGEBYSCORE', CANCELS, '-inf', int(NOW), 'LIMIT', 0, room) end
 take('request', limits.requests_per_second, #ids)
 if #ids > 0 then redis.call('HINCRBY', COUNTERS, 'calls:cancel', #ids) end
-for _, id in ipairs(ids) do
-  local f = redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'cancel_since')
+local function add(id)
+  local key = job_key(id)
+  local f = read_fields(key, 'attempt', 'run_id', 'cancel_since')
+  number(key, 'attempt', f[1])
+  number(key, 'cancel_since', f[3])
   local stray = string.match(id, '^stray (.*)$')
   if stray then
     redis.call('ZADD', CANCELS, int(NOW + lease), id)
@@ -27,9 +30,15 @@ for _, id in ipairs(ids) do
     redis.call('ZADD', CANCELS, int(NOW + lease), id)
     reply[#reply + 1] = id
     for field = 1, 3 do reply[#reply + 1] = f[field] or int(NOW) end
-    if not f[3] then redis.call('HSET', job_key(id), 'cancel_since', int(NOW)) end
+    if not f[3] then redis.call('HSET', key, 'cancel_since', int(NOW)) end
   else
     redis.call('ZREM', CANCELS, id)
+  end
+end
+for _, id in ipairs(ids) do
+  if not try(add, id) then
+    redis.call('ZREM', CANCELS, id)
+    set_aside('job ' .. id)
   end
 end
 local left = 0

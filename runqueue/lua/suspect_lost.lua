@@ -14,7 +14,7 @@ expect(PREFIX .. 'unconfirmed', 'zset')
 expect(PREFIX .. 'reconcile', 'zset')
 expect(PREFIX .. 'due', 'zset')
 pass_when_full()
-for i = 5, #ARGV do
+local function record(i)
   local job, code = read_job(ARGV[i]), 0
   if job and (job.state == 'ready' or job.state == 'scheduled') then
     if job.state == 'scheduled' then remove_later('due', job.id) end
@@ -27,5 +27,7 @@ for i = 5, #ARGV do
   end
   reply[#reply + 1] = code
 end
+for i = 5, #ARGV do try(record, i) end
 save()
+raise_damage()
 return reply

@@ -64,7 +64,8 @@ local function set_back(told)
     local index, back = OWN_INDEXES[at], {}
     local found = redis.call('ZRANGEBYSCORE', PREFIX .. index, cursor, up_to, 'WITHSCORES', 'LIMIT', 0, left)
     for i = 1, #found, 2 do
-      if set_record_back(index, found[i], tonumber(from), tonumber(by)) then
+      local is_sound, moves = try(set_record_back, index, found[i], tonumber(from), tonumber(by))
+      if moves or not is_sound then
         back[#back + 1] = int(tonumber(found[i + 1]) - tonumber(by))
         back[#back + 1] = found[i]
       end

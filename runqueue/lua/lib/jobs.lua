@@ -41,13 +41,13 @@ end
 
 -- Ends a job's life: `fields` are further record fields. Retention walks the day's list later.
 local function end_job(job, state, fields)
+  if state == 'dead' then redis.call('ZADD', PREFIX .. 'dead', int(NOW), job.id) end
   if job.process or job.state == 'scheduled' then
     redis.call('HDEL', job_key(job.id), 'process', 'run_at')
   end
   if job.deadline then remove_later('deadlines', job.id) end
   count_state(job, state)
   bump(totals, 'ended:' .. state, 1)
-  if state == 'dead' then redis.call('ZADD', PREFIX .. 'dead', int(NOW), job.id) end
   redis.call('HSET', job_key(job.id), 'state', state, 'ended', now_text(), unpack(fields))
   ended[#ended + 1] = job.id
 end
@@ -66,6 +66,7 @@ end
 local FIRST_LOOK = 2000000
 local function to_unconfirmed(job, reason)
   local claimed = redis.call('ZSCORE', PREFIX .. 'claims:' .. (job.process or ''), job.id)
+    or redis.call('HGET', job_key(job.id), 'taken')
   count_state(job, 'unconfirmed')
   redis.call('HSET', job_key(job.id), 'state', 'unconfirmed', 'reason', reason, 'claimed', claimed or int(NOW))
   redis.call('HDEL', job_key(job.id), 'process')
