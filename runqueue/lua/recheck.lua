@@ -1,7 +1,7 @@
 -- use: trail
 -- Looks again at what was damaged when a script met it, and brings what is sound by now back to where it waits.
 -- ARGV  now_us, limit.   Reply: how many were sound, or gone (as many as the limit = ask again)
--- Members of `damaged`: 'job <id>', a job that may stand in no index any more, and 'lane <batch> <priority>:<group>', lanes
+-- Members of `damaged`: 'job <id>' ('job stray <run>', too), a job that may stand in no index any more, and 'lane <batch> <priority>:<group>', lanes
 -- that no claim takes from.
 local DAMAGED = PREFIX .. 'damaged'
 expect(DAMAGED, 'set')
@@ -46,11 +46,11 @@ local BACK = {
 
 local function bring_back_job(id)
   local job = read_job(id)
-  if not job then return end
-  if ENDED[job.state] then
-    ended[#ended + 1] = id -- its turn to be removed passed
+  if (job and ENDED[job.state]) or string.sub(id, 1, 6) == 'stray ' then
+    ended[#ended + 1] = id -- its turn to be removed has passed
     return
   end
+  if not job then return end
   if job.deadline then enter('deadlines', job.deadline, id) end
   if batch_canceled(job.batch) then redis.call('HSETNX', PREFIX .. 'canceling', job.batch, '0') end
   if job.cancel and job.state == 'running' then enter('cancels', NOW, id) end

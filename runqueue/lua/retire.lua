@@ -21,8 +21,11 @@ local function read_entry(id)
     batch = f[4] or NO_BATCH, priority = f[5] or '2', via = f[6], delivery = f[7] }
 end
 local function remove(entry)
-  if entry.owner then return forget_stray(entry.stray, entry.owner) end
-  remove_record(entry)
+  if entry.owner then
+    forget_stray(entry.stray, entry.owner)
+  elseif entry.at > 0 then
+    remove_record(entry)
+  end
 end
 
 while looked < limit and first <= day do
@@ -39,7 +42,7 @@ while looked < limit and first <= day do
     if is_sound and entry.at > NOW - keep and math.floor(entry.at / DAY) == first then break end
     redis.call('LPOP', list)
     looked = looked + 1
-    if not is_sound or (entry.at > 0 and entry.at <= NOW - keep and not try(remove, entry)) then set_aside('job ' .. id) end
+    if not (is_sound and (entry.at > NOW - keep or try(remove, entry))) then set_aside('job ' .. id) end
   end
 end
 if looked >= limit then

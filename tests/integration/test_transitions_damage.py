@@ -325,9 +325,10 @@ def test_a_damaged_record_keeps_no_other_run_from_its_cancel(clock: Clockwork) -
     assert canceled() == {jobs[0]}
 
 
-def test_a_damaged_record_keeps_no_other_job_from_its_search(clock: Clockwork) -> None:
+@pytest.mark.parametrize("how", ["type", "claimed"])
+def test_a_damaged_record_keeps_no_other_job_from_its_search(clock: Clockwork, how: str) -> None:
     jobs = clock.doubtful(3)
-    mend = damage_job(clock, jobs[0])
+    mend = damage_job(clock, jobs[0], how)
     clock.wait(30)
     clock.heartbeat(first=True)
 
@@ -770,6 +771,22 @@ def test_records_are_removed_in_time_although_one_is_damaged(clock: Clockwork) -
     clock.wait(8 * DAY / SECOND)
     clock.sweep("retire", KEEP)
     assert clock.states(jobs) == {None}
+
+
+def test_a_stray_is_forgotten_later_where_the_strays_are_damaged(clock: Clockwork) -> None:
+    clock.found("nobody", 1, "run1")
+    clock.wait(8 * DAY / SECOND)
+    damage_key(clock, "strays")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        clock.sweep("retire", KEEP)
+
+    mend_key(clock, "strays")
+    clock.sweep("recheck")
+    clock.wait(8 * DAY / SECOND)
+    clock.sweep("retire", KEEP)
+
+    assert clock.client.hlen(clock.key("strays")) == 0
+    assert set_aside(clock) == set()
 
 
 def test_slots_are_freed_in_time_although_one_record_is_damaged(clock: Clockwork) -> None:
