@@ -76,7 +76,9 @@ end
 local function record(i)
   local job, at = read_job(ARGV[i]), (i - 4) / 2
   local was_unconfirmed = job and job.state == 'unconfirmed'
-  if job and LIVE[job.state] and why ~= 'later' then expect_lane(job.priority, job.group, lane_of(job)) end
+  if job and LIVE[job.state] and job.attempt == tonumber(ARGV[i + 1]) and why ~= 'later' then
+    expect_lane(job.priority, job.group, lane_of(job))
+  end
   if job and may_leave(job, ARGV[i + 1]) then
     -- Its process, taken for dead, lives: it only could not reach Redis for a while.
     if was_unconfirmed and redis.call('HGET', job_key(job.id), 'died') == int(job.attempt) then
