@@ -29,6 +29,7 @@ batches, unsealed       zset    batches by creation time
 expiring                zset    batches by when their time is up
 callbacks               zset    '<batch> <event>' by the next try to tell it
 canceling               hash    canceled or expired batches the sweep walks, how far it is
+damaged                 set     'job <id>' and 'lane <batch> <p>:<group>' set aside as damaged
 due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
 claims:<process>        zset    submissions under way, by claim time
 claim:<claim_id>        string  what a claim took, for asking again
@@ -82,7 +83,7 @@ TYPES: Mapping[str, str] = {
             "canceling strays stray_jobs inbox:taken clocks files limits counters listing meta",
         ),
         ("list", "wake:webhooks wake inbox inbox:invalid"),
-        ("set", "groups dropping"),
+        ("set", "groups dropping damaged"),
         ("stream", "audit"),
         (
             "zset",

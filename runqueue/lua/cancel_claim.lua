@@ -18,21 +18,29 @@ local due, reply = {}, {}
 if room > 0 then due = redis.call('ZRANGEBYSCORE', CANCELS, '-inf', int(NOW), 'WITHSCORES', 'LIMIT', 0, room) end
 take('request', limits.requests_per_second, #due / 2)
 if #due > 0 then redis.call('HINCRBY', COUNTERS, 'calls:cancel', #due / 2) end
-for i = 1, #due, 2 do
-  local id = due[i]
-  local f = redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'cancel_since')
+local function add(id, due_at)
+  local key = job_key(id)
+  local f = read_fields(key, 'attempt', 'run_id', 'cancel_since')
+  number(key, 'attempt', f[1])
+  local before = number(key, 'cancel_since', f[3]) or NOW
   local stray = string.match(id, '^stray (.*)$')
   if stray then
     redis.call('ZADD', CANCELS, int(NOW + lease), id)
     for _, field in ipairs({ '', '0', stray, int(NOW) }) do reply[#reply + 1] = field end
   elseif f[1] and f[2] then
     redis.call('ZADD', CANCELS, int(NOW + lease), id)
-    local last = tonumber(due[i + 1]) - lease
-    local since = int(math.min(NOW, tonumber(f[3] or NOW) + math.max(0, NOW - last - MOST_BETWEEN)))
-    redis.call('HSET', job_key(id), 'cancel_since', since)
+    local last = tonumber(due_at) - lease
+    local since = int(math.min(NOW, before + math.max(0, NOW - last - MOST_BETWEEN)))
+    redis.call('HSET', key, 'cancel_since', since)
     for _, field in ipairs({ id, f[1], f[2], since }) do reply[#reply + 1] = field end
   else
     redis.call('ZREM', CANCELS, id)
+  end
+end
+for i = 1, #due, 2 do
+  if not try(add, due[i], due[i + 1]) then
+    redis.call('ZREM', CANCELS, due[i])
+    set_aside('job ' .. due[i])
   end
 end
 local left = 0

@@ -2,7 +2,7 @@
 -- ARGV  now_us, then run ids.   Reply: how many were dropped
 local dropped = 0
 pass_when_full()
-for i = 2, #ARGV do
+local function drop(i)
   local told = redis.call('HGET', PREFIX .. 'strays', ARGV[i])
   if told then
     local job_id = string.match(told, '^%S+')
@@ -12,5 +12,7 @@ for i = 2, #ARGV do
   end
   remove_later('cancels', 'stray ' .. ARGV[i])
 end
+for i = 2, #ARGV do try(drop, i) end
 save()
+raise_damage()
 return dropped

@@ -82,6 +82,7 @@ local function known_already(i, id, digest)
   elseif job.batch ~= NO_BATCH and job.batch ~= batch and (job.state == 'ready' or job.state == 'scheduled')
     and call('HGET', PREFIX .. 'batch:' .. job.batch, 'sealed') ~= '1' then
     code = 3
+    expect(PREFIX .. 'batch_left:' .. job.batch, 'set')
     old[i] = job
     fresh[#fresh + 1] = i
     digests[id] = digest

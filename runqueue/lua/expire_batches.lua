@@ -4,6 +4,7 @@
 -- Reply: how many batches and jobs were looked at (as many as the limit, or more = ask again)
 local UNSEALED, upload, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[2]), tonumber(ARGV[3]), 0
 local WORDS = 'its upload was not finished in time: hand its jobs in again'
+local AGAIN = 30000000 -- when a damaged one is looked at once more
 expect(UNSEALED, 'zset')
 expect(PREFIX .. 'callbacks', 'zset')
 expect(PREFIX .. 'dropping', 'set')
@@ -41,7 +42,9 @@ end
 -- No more jobs than may be looked at yet, and one at least: a large upload goes in steps.
 local function is_empty(batch)
   local ids = redis.call('LPOP', PREFIX .. 'batch_jobs:' .. batch, math.max(1, limit - looked)) or {}
-  for _, id in ipairs(ids) do take_out(batch, id) end
+  for _, id in ipairs(ids) do
+    if not try(take_out, batch, id) then set_aside('job ' .. id) end
+  end
   looked = looked + #ids
   return redis.call('EXISTS', PREFIX .. 'batch_jobs:' .. batch) == 0
 end
@@ -97,8 +100,12 @@ end
 local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', int(NOW - upload), 'WITHSCORES', 'LIMIT', 0, limit)
 for i = 1, #old, 2 do
   looked = looked + 1
-  expire(old[i], old[i + 1] == '0')
+  local is_given_up = old[i + 1] == '0'
+  if not try(expire, old[i], is_given_up) and not is_given_up then
+    redis.call('ZADD', UNSEALED, 'XX', int(NOW - upload + AGAIN), old[i])
+  end
   if looked >= limit then break end
 end
 save()
+raise_damage()
 return looked

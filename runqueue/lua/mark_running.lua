@@ -34,16 +34,16 @@ local function take_on(job, attempt, run_id, run_status, poll_after, is_bound)
     claimed, date = f[1], f[2]
     since = redis.call('ZSCORE', PREFIX .. 'unconfirmed', job.id) or redis.call('ZSCORE', PREFIX .. 'parked', job.id)
   end
+  look_after(job, poll_after)
   if job.state == 'unconfirmed' then
     note_step(job, 'found', run_id .. (is_a_guess and ', told by its request' or ''))
   end
   adopt(job, attempt, run_id, run_status, is_bound)
   if is_a_guess then note_guess(job, run_id, claimed, since) end
   if date then redis.call('HSET', job_key(job.id), 'claim_date', date) end -- it may be looked for again
-  look_after(job, poll_after)
 end
 
-for i = 3, #ARGV, 5 do
+local function record(i)
   local id, attempt, run_id, run_status = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
   local poll_after = ARGV[i + 4]
   local job = read_job(id)
@@ -84,13 +84,18 @@ for i = 3, #ARGV, 5 do
       looks[#looks + 1] = run_id
     end
   else
-    take_on(job, attempt, run_id, run_status, poll_after, is_bound)
+    local is_taken = try(take_on, job, attempt, run_id, run_status, poll_after, is_bound)
+    -- Said again, the run must not be known already.
+    if is_bound and not is_taken then redis.call('HDEL', runs_key(run_id), run_id) end
   end
   reply[#reply + 1] = code
 end
+
+for i = 3, #ARGV, 5 do try(record, i) end
 in_parts('ZADD', PREFIX .. 'poll', polls)
 in_parts('ZADD', STRAY_LOOKS, looks)
 save_joins()
-note_adopted()
+try(note_adopted)
 save()
+raise_damage()
 return reply

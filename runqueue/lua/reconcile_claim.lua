@@ -19,7 +19,9 @@ local recover_from = recover[2] and recover[1] or '0'
 local lost = recover[3] and int(math.max(1, tonumber(recover[3]) - tonumber(recover[4] or 0))) or '0'
 local reply, leased = {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', RECONCILE, '-inf', int(NOW), 'LIMIT', 0, want)) do
-  if tell_doubt(reply, id) then
+  local is_sound, is_told = try(tell_doubt, reply, id)
+  if not is_sound then set_aside('job ' .. id) end
+  if is_told then
     leased[#leased + 1] = int(NOW + lease)
     leased[#leased + 1] = id
   else

@@ -91,7 +91,7 @@ local function told_of_own(job, run_status, state, signed, final, body, times)
   return 'ended'
 end
 
-for i = 2, #ARGV, PER_WEBHOOK do
+local function record(i)
   local id, attempt, run_id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
   local run_status, state, signed = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local final, body, created = ARGV[i + 6] == '1', ARGV[i + 7], tonumber(ARGV[i + 8])
@@ -144,8 +144,10 @@ for i = 2, #ARGV, PER_WEBHOOK do
   end
   reply[#reply + 1] = verdict
 end
-note_adopted()
+for i = 2, #ARGV, PER_WEBHOOK do try(record, i) end
+try(note_adopted)
 save()
-save_trust()
+try(save_trust)
 if relays_due then wake_for_webhooks() end
+raise_damage()
 return reply

@@ -9,7 +9,7 @@ local reply = {}
 expect_deliveries()
 for _, zset in ipairs({ 'due', 'unconfirmed', 'parked', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
-for i = 2, #ARGV, 8 do
+local function record(i)
   local id, run_id, status, reason = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local job = read_job(id)
   if not (job and job.state == 'running' and job.attempt == tonumber(ARGV[i + 1]) and job.run_id == run_id) then
@@ -44,6 +44,8 @@ for i = 2, #ARGV, 8 do
     end
   end
 end
+for i = 2, #ARGV, 8 do try(record, i) end
 save()
-save_run_times()
+try(save_run_times)
+raise_damage()
 return reply

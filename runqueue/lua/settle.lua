@@ -8,7 +8,7 @@ local what, reason, reply = ARGV[2], ARGV[3], {}
 expect(PREFIX .. 'dead', 'zset')
 expect(PREFIX .. 'due', 'zset')
 pass_when_full()
-for i = 4, #ARGV, 2 do
+local function record(i)
   local job = read_job(ARGV[i])
   local code = 1
   if not job then
@@ -18,6 +18,7 @@ for i = 4, #ARGV, 2 do
   elseif what == 'resubmit' and job.cancel then
     code = 2
   else
+    if what == 'resubmit' then expect_lane(job.priority, job.group, lane_of(job)) end
     no_longer_unconfirmed(job)
     if what == 'resubmit' then
       note_step(job, 'resubmitted', 'a person said that it has no run')
@@ -30,6 +31,8 @@ for i = 4, #ARGV, 2 do
   end
   reply[#reply + 1] = code
 end
+for i = 4, #ARGV, 2 do try(record, i) end
 save()
 if anything_ready() then wake() end
+raise_damage()
 return reply

@@ -17,7 +17,7 @@ expect(PREFIX .. 'unconfirmed', 'zset')
 expect(PREFIX .. 'reconcile', 'zset')
 expect(PREFIX .. 'due', 'zset')
 pass_when_full()
-for i = 5, #ARGV do
+local function record(i)
   local job, code = read_job(ARGV[i]), 0
   local waits = job and (job.state == 'ready' or (job.state == 'scheduled' and was_due_then(job.id, from, since)))
   if waits and is_accepted(job.batch) then
@@ -31,5 +31,7 @@ for i = 5, #ARGV do
   end
   reply[#reply + 1] = code
 end
+for i = 5, #ARGV do try(record, i) end
 save()
+raise_damage()
 return reply

@@ -83,7 +83,8 @@ local function set_back(told)
     local found = redis.call('ZRANGEBYSCORE', PREFIX .. index, cursor, CHOSEN[index] and '+inf' or up_to,
       'WITHSCORES', 'LIMIT', 0, left)
     for i = 1, #found, 2 do
-      stays = not set_record_back(index, found[i], tonumber(from), tonumber(by))
+      local is_sound, moves = try(set_record_back, index, found[i], tonumber(from), tonumber(by))
+      stays = is_sound and not moves
       if not stays then
         back[#back + 1] = int(tonumber(found[i + 1]) - tonumber(by))
         back[#back + 1] = found[i]

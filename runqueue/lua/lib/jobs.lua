@@ -49,13 +49,13 @@ end
 
 -- Ends a job's life: `fields` are further record fields. Retention walks the day's list later.
 local function end_job(job, state, fields)
+  if state == 'dead' then redis.call('ZADD', PREFIX .. 'dead', int(NOW), job.id) end
   if job.process or job.state == 'scheduled' then
     redis.call('HDEL', job_key(job.id), 'process', 'run_at', 'claim_date')
   end
   if job.deadline then remove_later('deadlines', job.id) end
   count_state(job, state)
   bump(totals, 'ended:' .. state, 1)
-  if state == 'dead' then redis.call('ZADD', PREFIX .. 'dead', int(NOW), job.id) end
   redis.call('HSET', job_key(job.id), 'state', state, 'ended', now_text(), unpack(fields))
   ended[#ended + 1] = job.id
 end
@@ -74,6 +74,7 @@ end
 local FIRST_LOOK = 2000000
 local function to_unconfirmed(job, reason)
   local claimed = redis.call('ZSCORE', PREFIX .. 'claims:' .. (job.process or ''), job.id)
+    or redis.call('HGET', job_key(job.id), 'taken')
   count_state(job, 'unconfirmed')
   redis.call('HSET', job_key(job.id), 'state', 'unconfirmed', 'reason', reason, 'claimed', claimed or int(NOW))
   redis.call('HDEL', job_key(job.id), 'process')
@@ -95,6 +96,7 @@ end
 local LOST_CLAIM = 'Redis may have lost its claim: a run that no job owns may be its own'
 local function look_for_lost(job, lost)
   local claimed, marked, date = string.match(lost, '^(%d+) ([01]) (%d*)$')
+  if not claimed then error({ err = 'WRONGTYPE ' .. job_key(job.id) .. ': its lost_claim cannot be read' }) end
   to_unconfirmed(job, LOST_CLAIM)
   park(job, int(NOW))
   redis.call('HSET', job_key(job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed, 'claim_date', date)
