@@ -74,9 +74,10 @@ def _told(endpoint: Endpoint) -> Endpoint:
             detail = "" if error.detail == "Not Found" else str(error.detail)
             return _problem(request, error.status_code, detail)
         except RunQueueError as error:
-            damage = damage_behind(error)
+            status = status_of(error)
+            damage = damage_behind(error) if status == 503 else None
             title = "This account's keys in Redis are damaged" if damage else None
-            return _problem(request, status_of(error), damage or str(error), title)
+            return _problem(request, status, damage or str(error), title)
         except (RedisError, OSError) as error:
             log.warning("queue_unreachable", error=str(error)[:200])
             return _problem(request, status_of(error), "try again in a moment")

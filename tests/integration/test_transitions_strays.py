@@ -323,6 +323,20 @@ def test_the_runs_of_a_job_that_expires_with_its_upload_stay_known(clock: Clockw
     assert (clock.state(job), owners(clock, "run1")) == (None, [job])
 
 
+def test_a_stray_stays_its_job_s_where_that_was_in_an_upload_that_expired(clock: Clockwork) -> None:
+    job = stray(clock)
+    assert clock.enqueue(names=["k"], batch=clock.open_batch()) == [job]
+    clock.wait(2 * DAY / SECOND)
+    clock.heartbeat("p1", first=True)
+    clock.sweep("expire_batches", DAY)
+    assert clock.state(job) is None
+
+    clock.enqueue(names=["k"])
+
+    assert clock.claimed() == []
+    assert (clock.state(job), clock.field(job, "run_id")) == ("running", "run1")
+
+
 def test_the_runs_of_a_job_whose_retention_is_over_are_forgotten_with_it(clock: Clockwork) -> None:
     (job,) = clock.running()
     clock.finish(job)

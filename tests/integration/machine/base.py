@@ -20,6 +20,7 @@ from tests.integration.machine.model import (
     OVER,
     POISON,
     SUSPECT,
+    WAITING,
     Hold,
     Limiter,
     MJob,
@@ -272,8 +273,9 @@ class Base(RuleBasedStateMachine):
         """A job's record is gone, and with it whose its runs were; its strays stay shown.
 
         They stay for a later life of its key if it was dead: then its run may not have been known.
+        So they do if such a later life waited in an upload that was never finished.
         """
-        if job.state != "dead":
+        if job.state != "dead" and job.state not in WAITING:
             self.stray_jobs.pop(job.id, None)
         del self.jobs[job.id]
         self.seen.pop(job.id, None)
