@@ -102,7 +102,8 @@ def wait_for_run(
             return run
         waited = time.monotonic() - start
         if timeout is not None and waited >= timeout:
-            status = run.status if run is not None else "not known"
+            # Whatever the server calls it, in one line that a log can take.
+            status = ascii(run.status[:40])[1:-1] if run is not None else "not known"
             raise WaitTimeoutError(
                 f"run {run_id} is {status} after {waited:.0f} s", run
             ) from failed

@@ -139,7 +139,7 @@ def unconfirmed_cancel(lab: Lab, jobs: int) -> None:
     with lab.valkey.client() as client:
         lab.until(lambda: bool(client.hexists(record, "cancel_since")), 30, "the first try")
         client.hset(record, "cancel_since", 1)
-        client.zadd(tries, {hung: 0}, xx=True)
+        client.zadd(tries, {hung: int(time.time() * 1e6)}, xx=True)
     lab.until_state("failed", 1)
     time.sleep(5)
     alone = lab.simulator.summary()["runs"]

@@ -208,6 +208,14 @@ def test_a_wait_that_ends_with_failed_reads_names_the_last_failure(clock: Clock)
     assert caught.value.__cause__ is last
 
 
+def test_a_wait_that_ends_names_a_status_that_no_log_can_take_in_one_short_line(
+    clock: Clock,
+) -> None:
+    with pytest.raises(WaitTimeoutError) as caught:
+        drive(wait_for_run("tsk_1", timeout=3), [run("\x1f\n\u2028" + "x" * 99)] * 9, clock.sleep)
+    assert str(caught.value) == f"run tsk_1 is \\x1f\\n\\u2028{'x' * 37} after 3 s"
+
+
 def test_the_next_read_comes_no_sooner_than_the_server_asks(clock: Clock) -> None:
     busy = RateLimitError("slow", status_code=429, retry_after=70)
     drive(wait_for_run("tsk_1"), [busy, run("completed")], clock.sleep)
