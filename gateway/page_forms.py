@@ -51,7 +51,7 @@ async def operator_form(request: Request) -> tuple[Viewer, dict[str, str]]:
         NoSession: nobody is logged in.
         HTTPException: he may not, or the form is none of ours.
     """
-    viewer = viewer_of(request, from_form=True)
+    viewer = viewer_of(request)
     fields = await read_form(request)
     given = fields.pop("form_token", "")
     if not hmac.compare_digest(given.encode(), viewer.session.form_token.encode()):

@@ -28,8 +28,6 @@ from config.gateway import ApiToken
 COOKIE: Final = "runqueue_session"
 #: Seconds that a session holds.
 HOLDS: Final = 12 * 3600
-#: Stands for whoever asks from this machine, where no tokens are set up.
-_LOCAL: Final = "local"
 _PARTS: Final = 4
 
 
@@ -38,13 +36,13 @@ class Session:
     """A session that holds.
 
     Args:
-        token: whose it is; None = whoever asks from this machine.
+        token: whose it is.
         cookie: the cookie as the browser sends it.
         expires: when it ends, seconds since 1970.
         form_token: what the forms of this session carry.
     """
 
-    token: ApiToken | None
+    token: ApiToken
     cookie: str
     expires: float
     form_token: str
@@ -66,11 +64,10 @@ class Sessions:
         self._secret = _sign(known.encode(), "runqueue page sessions 1")
         self._tokens = {self._fingerprint(token): token for token in tokens}
 
-    def begin(self, token: ApiToken | None, now: float | None = None) -> Session:
-        """Make a session; None = for whoever asks from this machine."""
+    def begin(self, token: ApiToken, now: float | None = None) -> Session:
+        """Make a session."""
         ends = int(time.time() if now is None else now) + HOLDS
-        name = _LOCAL if token is None else self._fingerprint(token)
-        told = f"{name}.{ends}.{secrets.token_hex(8)}"
+        told = f"{self._fingerprint(token)}.{ends}.{secrets.token_hex(8)}"
         return self._session(token, f"{told}.{_sign(self._key(token), told).hex()}", ends)
 
     def read(self, cookie: str, now: float | None = None) -> Session | None:
@@ -79,7 +76,7 @@ class Sessions:
         if len(parts) != _PARTS or not parts[1].isdigit():
             return None
         token = self._tokens.get(parts[0])
-        if token is None and (parts[0] != _LOCAL or self._tokens):
+        if token is None:
             return None
         told = ".".join(parts[:3])
         if not hmac.compare_digest(_sign(self._key(token), told).hex().encode(), parts[3].encode()):
@@ -91,15 +88,15 @@ class Sessions:
             else self._session(token, cookie, ends)
         )
 
-    def _session(self, token: ApiToken | None, cookie: str, ends: int) -> Session:
+    def _session(self, token: ApiToken, cookie: str, ends: int) -> Session:
         form_token = _sign(self._key(token), f"form {cookie}").hex()
         return Session(token, cookie, ends, form_token)
 
     def _fingerprint(self, token: ApiToken) -> str:
         return _sign(self._secret, f"name {token.name} {token.digest}").hex()[:16]
 
-    def _key(self, token: ApiToken | None) -> bytes:
-        return _sign(self._secret, _LOCAL if token is None else token.digest)
+    def _key(self, token: ApiToken) -> bytes:
+        return _sign(self._secret, token.digest)
 
 
 def _sign(key: bytes, text: str) -> bytes:

@@ -1,13 +1,16 @@
 """The worker's commands, which join `runqueue` by the entry points `runqueue.commands`."""
 
 import os
+import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import typer
 
 from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
+from runqueue.secret_files import TOKEN_FILE
 from runqueue.server import DIRECTORY, running_url
 from worker import demo as demonstration
 from worker import stack as stacks
@@ -66,7 +69,9 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
                 f"port {port} is taken: set RUNQUEUE_GATEWAY_PORT (0 = no gateway)"
             )
         child = stacks.gateway(environ, stop_seconds=stop_seconds, cwd=Path.cwd())
-        typer.echo(stack.start(child, announces=True))
+        announced = stack.start(child, announces=True)
+        typer.echo(announced)
+        typer.echo(_page(announced.split()[-1], settings))
     made = stacks.workers(
         workers,
         environ,
@@ -79,6 +84,23 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
         typer.echo(f"{child.name}: metrics {metrics or 'off'}")
     if made[0][1]:
         typer.echo(f"queue metrics: {made[0][1]}/queue")
+
+
+def _page(url: str, settings: Settings) -> str:
+    """Say where the page is: as a link that logs in, if a person reads it."""
+    parts = urlsplit(url)
+    if ip_address(parts.hostname or "").is_unspecified:  # it listens at every address
+        url = f"http://localhost:{parts.port}"
+    if settings.api_tokens:
+        return f"page: {url}/"
+    try:
+        token = TOKEN_FILE.read_text().strip()
+    except OSError:  # the gateway has said why
+        return f"page: {url}/"
+    # What is written to a file or a log is read by others, later.
+    if sys.stdout.isatty():
+        return f"page: {url}/login?{urlencode({'token': token})}"
+    return f"page: {url}/ (log in with the token in {TOKEN_FILE})"
 
 
 def without_password(url: str) -> str:

@@ -116,7 +116,7 @@ async def browsing(url: str, secret: str = "", **settings: Any) -> AsyncIterator
 
     Args:
         url: the queue's Redis.
-        secret: the token to log in with; '' = nobody does, and no tokens are set up.
+        secret: the token to log in with; '' = the one that the gateway makes, if none are set up.
         settings: those of the gateway.
     """
     if secret:
@@ -125,6 +125,6 @@ async def browsing(url: str, secret: str = "", **settings: Any) -> AsyncIterator
     jar = aiohttp.CookieJar(unsafe=True)
     async with gating(url, **settings) as door, aiohttp.ClientSession(cookie_jar=jar) as session:
         browser = Browser(door, session)
-        if secret:
+        if secret := secret or door.secret:
             assert (await browser.log_in(secret)).status == 200
         yield browser

@@ -1,4 +1,4 @@
-"""Who sees the page: bearers of a token with `read`, or this machine; and whose forms count."""
+"""Who sees the page: bearers of a token with `read`; and whose forms count."""
 
 from __future__ import annotations
 
@@ -67,13 +67,6 @@ def test_a_cookie_that_was_changed_is_none(part: int) -> None:
 def test_what_is_no_cookie_is_none(cookie: str) -> None:
     assert Sessions(TOKENS, KEYS).read(cookie) is None
     assert Sessions((), KEYS).read(cookie) is None
-
-
-def test_a_session_of_this_machine_ends_once_tokens_are_set_up() -> None:
-    cookie = Sessions((), KEYS).begin(None).cookie
-
-    assert Sessions((), KEYS).read(cookie) is not None
-    assert Sessions(TOKENS, KEYS).read(cookie) is None
 
 
 async def test_who_is_not_logged_in_is_asked_to_and_comes_to_the_page_that_he_wanted(
@@ -148,33 +141,6 @@ async def test_a_login_leads_nowhere_else(redis_url: str, wanted: str) -> None:
 async def test_a_session_opens_the_page_and_not_the_api(redis_url: str) -> None:
     async with browsing(redis_url, "operate-secret") as browser:
         assert (await browser.open("/v1/stats")).status == 401
-
-
-async def test_without_tokens_the_page_is_this_machine_s(desk: Desk, redis_url: str) -> None:
-    desk.running()
-
-    async with browsing(redis_url) as browser:
-        shown = await browser.open("/")
-        assert (shown.status, "this machine" in shown.words) == (200, True)
-        assert (await browser.open("/login")).url.path == "/"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [{"x-forwarded-for": "10.0.0.1"}, {"host": "evil.test"}, {"origin": "https://evil.test"}],
-    ids=["a proxy", "a rebound name", "a web page"],
-)
-async def test_without_tokens_nobody_else_sees_the_page(
-    redis_url: str, headers: dict[str, str]
-) -> None:
-    async with browsing(redis_url) as browser:
-        for path in ("/", "/live", "/jobs", "/audit"):
-            assert (await browser.open(path, headers)).status == 401
-
-
-async def test_without_tokens_a_public_address_shows_no_page(redis_url: str) -> None:
-    async with browsing(redis_url, public_url="https://hooks.example.com") as browser:
-        assert (await browser.open("/")).status == 401
 
 
 FORGED: list[dict[str, str]] = [
