@@ -5,11 +5,12 @@ import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit
 
 import typer
 
 from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
+from runqueue.addresses import without_password
 from runqueue.secret_files import TOKEN_FILE
 from runqueue.server import DIRECTORY, running_url
 from worker import demo as demonstration
@@ -58,7 +59,7 @@ def demo(*, workers: Workers = 2) -> None:
 def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
     url = settings.redis_url or running_url()
     if url is None:
-        url = stack.start(stacks.server(DIRECTORY, os.environ), announces=True)
+        url = stacks.start_server(stack, DIRECTORY, os.environ)
     typer.echo(f"queue: {without_password(url)}")
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
     stop_seconds = settings.drain_seconds + _STOP_SECONDS
@@ -101,9 +102,3 @@ def _page(url: str, settings: Settings) -> str:
     if sys.stdout.isatty():
         return f"page: {url}/login?{urlencode({'token': token})}"
     return f"page: {url}/ (log in with the token in {TOKEN_FILE})"
-
-
-def without_password(url: str) -> str:
-    """Return a Redis URL as it may be shown."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
