@@ -32,7 +32,7 @@ def main() -> None:
         url = find_url(settings.redis_url)
     except (SettingsError, QueueUnavailable) as error:
         sys.exit(f"runqueue: {error}")
-    setup_logging(settings.log_level, settings.secrets())
+    setup_logging(settings.log_level, settings.secrets(url))
     use_checks(settings.request_checks)
     last_traces = setup_tracing("runqueue-gateway")
     _warn(settings)

@@ -10,7 +10,6 @@
 import re
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
-from urllib.parse import urlsplit, urlunsplit
 
 from redis.connection import parse_url
 
@@ -79,12 +78,6 @@ def several(url: str) -> Place:
     if not all(host and 0 < port < 65_536 for host, port in hosts):
         raise ValueError("expected host:port[,host:port…]")
     return Place(kind, hosts, dict(read[0]), service)
-
-
-def without_password(url: str) -> str:
-    """Return a URL as it may be shown: without its user, its password and its options."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
 def listening_urls(url: str) -> list[str]:

@@ -25,10 +25,10 @@ from urllib.parse import quote
 import redis
 
 from runqueue import calls
-from runqueue.addresses import without_password
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import run
 from runqueue.secret_files import BadSecretFile, secret_in
+from runqueue.urls import shown_url
 from runqueue.valkey import HOST, ServerError, ValkeyProcess, client_of, is_alive, left_over
 
 #: Where the embedded server keeps its data unless told otherwise, below the working directory.
@@ -213,7 +213,7 @@ def _take(directory: Path) -> IO[str]:
     except BlockingIOError:
         lock.close()
         found = _owner_url(directory)
-        where = without_password(found) if found else "it is just starting or stopping"
+        where = shown_url(found) if found else "it is just starting or stopping"
         raise ServerError(
             f"{directory} has a server already ({where}); connect to that one, or stop it first"
         ) from None
@@ -340,7 +340,7 @@ def serve(directory: Path | str, announce: Callable[[str], None]) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
     with EmbeddedServer(directory) as server:
-        announce(without_password(server.url))
+        announce(shown_url(server.url))
         while server.is_running():
             if told.wait(_LOOK_SECONDS):
                 return True

@@ -10,9 +10,9 @@ from urllib.parse import urlencode, urlsplit
 import typer
 
 from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
-from runqueue.addresses import without_password
 from runqueue.secret_files import TOKEN_FILE
 from runqueue.server import DIRECTORY, running_url
+from runqueue.urls import shown_url
 from worker import demo as demonstration
 from worker import stack as stacks
 
@@ -60,7 +60,7 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
     url = settings.redis_url or running_url()
     if url is None:
         url = stacks.start_server(stack, DIRECTORY, os.environ)
-    typer.echo(f"queue: {without_password(url)}")
+    typer.echo(f"queue: {shown_url(url)}")
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
     stop_seconds = settings.drain_seconds + _STOP_SECONDS
     if port := settings.gateway_port:

@@ -16,8 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from runqueue.addresses import without_password
 from runqueue.cli.show import print_table
+from runqueue.urls import shown_url
 from worker.stack import Child, Stack, StackError, start_server, workers
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -67,7 +67,7 @@ def run(worker_count: int = 2) -> int:
 def _run(stack: Stack, home: Path, worker_count: int) -> int:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("RUNQUEUE_") or k in _KEPT}
     url = start_server(stack, home / "data", environ, home / "server.log")
-    _say(f"queue:     {without_password(url)}")
+    _say(f"queue:     {shown_url(url)}")
     base_url, key = _simulator(stack, home, environ)
     _say(f"simulator: {base_url}")
     before = {run["run_id"] for run in _ledger(base_url)}

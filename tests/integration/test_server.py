@@ -18,10 +18,10 @@ import pytest
 import redis
 
 from runqueue import RunQueue, scripts, server, stages
-from runqueue.addresses import without_password
 from runqueue.items import Answer
 from runqueue.keys import ACCOUNTS
 from runqueue.server import EmbeddedServer, running_url
+from runqueue.urls import shown_url
 from runqueue.valkey import ServerError, is_alive
 from tests.valkeys import start_valkey
 
@@ -72,7 +72,7 @@ def test_it_keeps_what_it_was_given_and_never_evicts(tmp_path: Path) -> None:
 
 def test_a_second_start_in_its_directory_names_the_owners_address(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
-        with pytest.raises(ServerError, match=without_password(server.url)) as refused:
+        with pytest.raises(ServerError, match=shown_url(server.url)) as refused:
             EmbeddedServer(tmp_path).start()
         assert password_of(server.url) not in str(refused.value)
 
@@ -138,7 +138,7 @@ def test_a_server_of_an_earlier_version_is_ended_and_its_data_kept(tmp_path: Pat
     with EmbeddedServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         assert client.get("job") == b"kept"
         assert process_of(server.url) != before
-        assert without_password(server.url) == url
+        assert shown_url(server.url) == url
 
 
 def test_a_server_lives_on_when_the_thread_that_started_it_has_ended(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_server_lives_on_when_the_thread_that_started_it_has_ended(tmp_path: P
 
 def test_who_has_no_password_is_answered_nothing(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
-        with redis.Redis.from_url(without_password(server.url)) as nobody:
+        with redis.Redis.from_url(shown_url(server.url)) as nobody:
             for command in (("KEYS", "*"), ("REPLICAOF", "127.0.0.1", "1"), ("CONFIG", "GET", "*")):
                 with pytest.raises(redis.AuthenticationError):
                     nobody.execute_command(*command)
@@ -187,7 +187,7 @@ def test_the_address_is_announced_without_the_password(tmp_path: Path) -> None:
         url = running_url(tmp_path)
         process.terminate()
         assert url is not None
-        assert said == without_password(url)
+        assert said == shown_url(url)
 
 
 def test_the_password_stays_as_long_as_the_port_does(tmp_path: Path) -> None:
