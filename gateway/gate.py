@@ -75,8 +75,7 @@ class Gate:
         self.limiter = Limiter(settings.gateway_max_jobs_per_second, self.sights.whole.send)
         #: What the page shows, and who is logged in to it.
         self.feed = Feed(self.sights.whole)
-        keys = (key for account in self.accounts.values() for key in account.keys)
-        self.sessions = Sessions(self.tokens, keys)
+        self.sessions = Sessions(self.tokens, self.redis)
         #: Those who count jobs: a count takes Redis and a thread for seconds.
         self.counts = asyncio.Semaphore(COUNTS)
         #: What is being done to many jobs, and what ends it early.

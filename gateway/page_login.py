@@ -13,7 +13,7 @@ from gateway.auth import find_bearer, is_from_elsewhere
 from gateway.gate import gate_of
 from gateway.page_forms import back, read_form
 from gateway.page_render import HEADERS, page
-from gateway.session import end, is_secure, keep
+from gateway.session import cookies_of, keep, take_away, told_of
 from runqueue.secret_files import TOKEN_FILE
 
 _WRONG: Final = "This is no token that is set up here."
@@ -27,7 +27,7 @@ async def login_form(request: Request) -> Response:
     # page of another site chooses whose session this browser has.
     if own and "token" in query and not is_from_elsewhere(request):
         if _bearer(query["token"], (own,)):
-            return _begin(request, own, dict(query))
+            return await _begin(request, own, dict(query))
         return _form(request, query.get("next", "/"), _WRONG, 401)
     return _form(request, query.get("next", "/"), "")
 
@@ -42,20 +42,27 @@ async def login(request: Request) -> Response:
         return _form(request, wanted, _WRONG, 401)
     if "read" not in token.scopes:
         return _form(request, wanted, f"{token.name} has not the scope read.", 403)
-    return _begin(request, token, fields)
+    return await _begin(request, token, fields)
 
 
-def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -> Response:
+async def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -> Response:
+    """Begin a session in the place of the one that the browser has."""
+    gate = gate_of(request)
+    public_url = gate.settings.public_url
+    await gate.sessions.end_of(cookies_of(request, public_url))
+    session, cookie = await gate.sessions.begin(token, told_of(request))
     response = RedirectResponse(back(fields), 303, HEADERS)
-    keep(response, gate_of(request).sessions.begin(token), secure=is_secure(request))
+    keep(response, request, session, cookie, public_url)
     return response
 
 
 async def logout(request: Request) -> Response:
-    """End the session of this browser."""
+    """End the session of this browser, and of whoever has a copy of its cookie."""
     await read_form(request)
+    gate = gate_of(request)
+    await gate.sessions.end_of(cookies_of(request, gate.settings.public_url))
     response = RedirectResponse("/login", 303, HEADERS)
-    end(response)
+    take_away(response, request)
     return response
 
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from config.gateway import Scope
 from gateway.gate import gate_of
-from gateway.session import COOKIE, Session
+from gateway.session import Session, cookies_of
 from gateway.sight import Sight
 from runqueue.accounts import account_of
 from runqueue.aio import AsyncRunQueue
@@ -83,14 +83,14 @@ class Viewer:
         return account_of(some_id, await self.known()) if is_id(some_id) else None
 
 
-def viewer_of(request: Request) -> Viewer:
+async def viewer_of(request: Request) -> Viewer:
     """Return who asks.
 
     Raises:
         NoSession: nobody is logged in.
     """
     gate = gate_of(request)
-    session = gate.sessions.read(request.cookies.get(COOKIE, ""))
+    session = await gate.sessions.read(cookies_of(request, gate.settings.public_url))
     if session is None or "read" not in session.token.scopes:
         raise NoSession
     return Viewer(session, gate.sights.of(session.token))

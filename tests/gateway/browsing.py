@@ -86,6 +86,16 @@ class Browser:
         ) as answer:
             return await _shown(answer)
 
+    @asynccontextmanager
+    async def elsewhere(self) -> AsyncIterator[Browser]:
+        """Open another browser, with a copy of this one's cookies."""
+        jar = aiohttp.CookieJar(unsafe=True)
+        jar.update_cookies(
+            {one.key: one.value for one in self.session.cookie_jar}, URL(self.door.url)
+        )
+        async with aiohttp.ClientSession(cookie_jar=jar) as session:
+            yield Browser(self.door, session)
+
     async def log_in(self, secret: str) -> Shown:
         """Log in with a token."""
         return await self.send("/login", {"token": secret})
