@@ -93,6 +93,8 @@ class ValkeyProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.directory,
+                # A terminal's Ctrl-C is for its owner, who ends it in good order.
+                start_new_session=True,
             )
         if process.stdin is not None:
             # One that ended at once reads nothing, and is seen to have ended.

@@ -245,6 +245,27 @@ def test_a_signal_stops_the_process_in_good_order(tmp_path: Path, number: signal
         os.kill(server, 0)
 
 
+def test_a_ctrl_c_that_reaches_all_of_the_terminal_stops_it_in_good_order(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "runqueue.cli", "server", "--dir", str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline()
+        url = running_url(tmp_path)
+        assert url is not None
+
+        owner.send_signal(signal.SIGSTOP)  # so that it has done nothing yet
+        os.killpg(owner.pid, signal.SIGINT)
+        with redis.Redis.from_url(url) as client:
+            # Longer than a server takes to act on a signal.
+            assert client.blpop("nothing", timeout=1) is None
+        owner.send_signal(signal.SIGCONT)
+
+        assert owner.wait(timeout=60) == 0
+    assert (tmp_path / "stopped").exists()
+
+
 def test_the_process_ends_when_its_server_dies(tmp_path: Path) -> None:
     with owning(tmp_path) as (owner, url):
         os.kill(process_of(url), signal.SIGKILL)
