@@ -33,6 +33,8 @@ HOLDS: Final = 12 * 3600
 #: Sessions of one token; who begins another ends the oldest.
 MOST: Final = 100
 _COOKIE: Final = "runqueue_session"
+#: A time that no session reaches, in seconds since 1970.
+_LAST: Final = 1e11
 #: What is kept of a browser's description of itself.
 _BROWSER: Final = 200
 _NOT_SHOWN = re.compile(r"[^ -~]")
@@ -92,9 +94,10 @@ class _Record(NamedTuple):
         """Read a record; None = it is none."""
         try:
             token, begun, expires, address, browser = orjson.loads(raw)
-            return cls(str(token), float(begun), float(expires), Told(str(address), str(browser)))
+            found = cls(str(token), float(begun), float(expires), Told(str(address), str(browser)))
         except (ValueError, TypeError):
             return None
+        return found if 0 <= found.begun <= found.expires <= _LAST else None
 
     def written(self) -> bytes:
         """Return it as Redis holds it."""
@@ -128,7 +131,7 @@ class Sessions:
     async def _make_room(self, coming: _Record) -> None:
         """Forget sessions that are over, and the oldest of a token with very many."""
         found = [(one, _Record.read(raw)) for one, raw in await self._all()]
-        gone = [one for one, kept in found if kept is None or kept.expires <= coming.begun]
+        gone = {one for one, kept in found if kept is None or kept.expires <= coming.begun}
         own = [
             (kept.begun, one)
             for one, kept in found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -125,13 +126,18 @@ async def test_sessions_that_are_over_are_forgotten_and_so_is_the_oldest_of_very
 
 @pytest.mark.parametrize(
     "record",
-    ["", "1", "[]", '["x"]', "[1,2,3,4,5]", '{"token": 1}', '["a","b","c","d","e"]', "\xff"],
+    [
+        *("", "1", "[]", '["x"]', "[1,2,3,4,5]", '{"token": 1}', '["a","b","c","d","e"]', "\xff"),
+        *('["%s",0,"inf","",""]', '["%s",0,1e300,"",""]', '["%s",1e10,9e9,"",""]'),
+    ],
 )
 async def test_what_is_no_record_is_no_session(
     clients: Clients, client: redis.Redis, record: str
 ) -> None:
     sessions = Sessions(TOKENS, clients())
     session, cookie = await sessions.begin(OPS)
+    written: Any = client.hget(SESSIONS, session.id)
+    record = record.replace("%s", json.loads(written)[0])
     client.hset(SESSIONS, session.id, record.encode("latin-1"))
 
     assert await sessions.read([cookie]) is None
