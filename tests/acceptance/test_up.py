@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 import redis
@@ -18,6 +19,7 @@ import redis
 from runqueue import JobState, RunQueue
 from runqueue.secret_files import TOKEN_FILE
 from runqueue.server import running_url
+from runqueue.urls import shown_url
 from tests.acceptance.test_demo import processes_in
 from tests.worker.working import closed_port
 
@@ -164,6 +166,38 @@ def test_a_gateway_takes_the_webhooks_and_is_started_again_when_it_dies(
         up.wait_for("gateway_stopped")
         assert up.process.wait(timeout=40) == 0
     assert processes_in(tmp_path) == []
+
+
+def until_line(out: IO[str], words: str) -> Iterator[str]:
+    """Go through what is said up to a line with these words."""
+    for line in out:
+        yield line
+        if words in line:
+            return
+
+
+def test_a_log_holds_neither_the_embedded_server_s_password_nor_the_gateway_s_token(
+    tmp_path: Path, simulator: str
+) -> None:
+    settings = {
+        "SKYVERN_BASE_URL": simulator,
+        "RUNQUEUE_GATEWAY_PORT": str(closed_port()),
+        "RUNQUEUE_LOG_LEVEL": "DEBUG",
+    }
+    with running_up(tmp_path, "--workers", "1", **settings) as up:
+        assert up.process.stdout is not None
+        lines = [*until_line(up.process.stdout, "worker_ready")]
+        home = tmp_path / ".runqueue"
+        secrets = [(home / name).read_text().strip() for name in ("password", "token")]
+        url = running_url(home)
+        up.process.send_signal(signal.SIGTERM)
+        lines += up.process.stdout
+
+    assert url is not None
+    assert f"queue: {shown_url(url)}\n" in lines
+    assert "account_stopped" in "".join(lines)
+    for secret in secrets:
+        assert secret not in "".join(lines)
 
 
 def test_a_log_names_the_page_without_its_token(tmp_path: Path, redis_url: str) -> None:
