@@ -214,6 +214,11 @@ def bearer(secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {secret}"}
 
 
+def own_bearer() -> dict[str, str]:
+    """The header of who has the token that a gateway made here."""
+    return bearer(TOKEN_FILE.read_text().strip())
+
+
 @asynccontextmanager
 async def gating(url: str, *, key: str = KEY, **settings: Any) -> AsyncIterator[Door]:
     """Serve a gateway on a free port; where it makes a token, all that is sent bears that.
