@@ -237,10 +237,12 @@ async def gating(url: str, *, key: str = KEY, **settings: Any) -> AsyncIterator[
     if serving.done():
         serving.result()
     made = "" if chosen.api_tokens else TOKEN_FILE.read_text().strip()
-    async with aiohttp.ClientSession(headers=bearer(made) if made else {}) as session:
-        yield Door(began.result(), session, server, made)
-    server.should_exit = True
-    await serving
+    try:
+        async with aiohttp.ClientSession(headers=bearer(made) if made else {}) as session:
+            yield Door(began.result(), session, server, made)
+    finally:
+        server.should_exit = True
+        await serving
 
 
 async def speak(door: Door, raw: bytes) -> bytes:

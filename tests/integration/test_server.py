@@ -30,10 +30,14 @@ LEASE = 15_000_000
 
 
 @contextmanager
-def owning(directory: Path) -> Iterator["tuple[subprocess.Popen[str], str]"]:
+def owning(
+    directory: Path, *, start_new_session: bool = False
+) -> Iterator["tuple[subprocess.Popen[str], str]"]:
     """Run `runqueue server` as a process; gives it and its server's URL."""
     command = [sys.executable, "-m", "runqueue.cli", "server", "--dir", str(directory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=start_new_session
+    ) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline()
@@ -246,15 +250,7 @@ def test_a_signal_stops_the_process_in_good_order(tmp_path: Path, number: signal
 
 
 def test_a_ctrl_c_that_reaches_all_of_the_terminal_stops_it_in_good_order(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "runqueue.cli", "server", "--dir", str(tmp_path)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline()
-        url = running_url(tmp_path)
-        assert url is not None
-
+    with owning(tmp_path, start_new_session=True) as (owner, url):
         owner.send_signal(signal.SIGSTOP)  # so that it has done nothing yet
         os.killpg(owner.pid, signal.SIGINT)
         with redis.Redis.from_url(url) as client:
