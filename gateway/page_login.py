@@ -17,19 +17,22 @@ from gateway.session import cookies_of, keep, take_away, told_of
 from runqueue.secret_files import TOKEN_FILE
 
 _WRONG: Final = "This is no token that is set up here."
+_ELSEWHERE: Final = "This link stood on a page of another site: enter its address by hand."
 
 
 async def login_form(request: Request) -> Response:
     """Show the form that a token is entered in; a link with the token that was made logs in."""
     query = request.query_params
-    own = gate_of(request).local_token
-    # Tokens that people make do not travel in addresses, which proxies and browsers keep. And no
-    # page of another site chooses whose session this browser has.
-    if own and "token" in query and not is_from_elsewhere(request):
-        if _bearer(query["token"], (own,)):
-            return await _begin(request, own, dict(query))
-        return _form(request, query.get("next", "/"), _WRONG, 401)
-    return _form(request, query.get("next", "/"), "")
+    wanted, own = query.get("next", "/"), gate_of(request).local_token
+    # Tokens that people make do not travel in addresses, which proxies and browsers keep.
+    if own is None or "token" not in query:
+        return _form(request, wanted, "")
+    # No page of another site chooses whose session this browser has.
+    if is_from_elsewhere(request):
+        return _form(request, wanted, _ELSEWHERE, 403)
+    if _bearer(query["token"], (own,)) is None:
+        return _form(request, wanted, _WRONG, 401)
+    return await _begin(request, own, dict(query))
 
 
 async def login(request: Request) -> Response:

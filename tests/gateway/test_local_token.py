@@ -183,7 +183,8 @@ async def test_a_link_on_a_page_of_another_site_logs_nobody_in(redis_url: str) -
         headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
         shown = await browser.open(f"/login?token={browser.door.secret}", headers)
 
-        assert (shown.status, "set-cookie" in shown.headers) == (200, False)
+        assert (shown.status, "set-cookie" in shown.headers) == (403, False)
+        assert "enter its address by hand" in shown.words
         assert (await browser.open("/")).url.path == "/login"
 
 
