@@ -41,7 +41,7 @@ from runqueue.request_checks import use_checks
 #: How far checks stand back behind everything else that runs here (`nice`).
 NICENESS = 10
 #: Bytes that one check may take besides what it shares with this process.
-MAX_MEMORY = 192 * 1024 * 1024
+MAX_MEMORY = 96 * 1024 * 1024
 #: CPU seconds after which the system ends a single step: none takes a tenth of it.
 _STEP_SECONDS = 10
 #: Whom the system ends first where memory is short: the highest (Linux, -1000 to 1000).

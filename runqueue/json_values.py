@@ -4,14 +4,13 @@ A text of a megabyte may parse into a hundred: `[],` takes three bytes and becom
 """
 
 import re
-from collections.abc import Iterator
-from itertools import islice
+from functools import cache
+from typing import Any
 
-# One match for each mark that comes before a value, and two at the end. Strings are passed over,
-# also one without an end, or each place in it would be tried again.
-_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
-_MARK = rf'(?:[^",:\[{{]++|{_STRING})*+(?:[,:\[{{]|\Z)'
-_IN_BYTES, _IN_TEXT = re.compile(_MARK.encode(), re.DOTALL), re.compile(_MARK, re.DOTALL)
+#: What comes before every value but the first, with what lies before it; strings are passed over.
+_MARK = r'(?:[^",:\[{]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+[,:\[{]'
+#: Marks that are counted in one step, while there are so many.
+_MANY = 256
 
 
 def holds_more_values(raw: bytes | bytearray | str, most: int) -> bool:
@@ -25,10 +24,25 @@ def holds_more_values(raw: bytes | bytearray | str, most: int) -> bool:
     """
     if len(raw) <= most:
         return False
-    found: Iterator[object]
     if isinstance(raw, str):
-        marks, found = sum(map(raw.count, ",:[{")), _IN_TEXT.finditer(raw)
+        marks = sum(map(raw.count, ",:[{"))
     else:
-        marks, found = sum(map(raw.count, (b",", b":", b"[", b"{"))), _IN_BYTES.finditer(raw)
-    # Few texts have so many of these marks, those in strings included, that it takes more than this.
-    return marks >= most and sum(1 for _ in islice(found, most + 2)) > most + 1
+        marks = sum(map(raw.count, (b",", b":", b"[", b"{")))
+    # Few texts have so many, those in strings included, that it takes a closer look.
+    return marks >= most and _reaches(raw, most)
+
+
+def _reaches(raw: bytes | bytearray | str, marks: int) -> bool:
+    """Report whether there are so many marks outside strings."""
+    at, found = 0, 0
+    for step in (_MANY, 1):
+        pattern = _pattern(is_text=isinstance(raw, str), times=step)
+        while found < marks and (match := pattern.match(raw, at)):
+            at, found = match.end(), found + step
+    return found >= marks
+
+
+@cache
+def _pattern(*, is_text: bool, times: int) -> re.Pattern[Any]:
+    pattern = f"(?:{_MARK}){{{times}}}"
+    return re.compile(pattern if is_text else pattern.encode(), re.DOTALL)

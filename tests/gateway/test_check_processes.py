@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from bench.trees import tree
 from gateway.check_messages import Budget, CheckFailed, TooLarge
 from gateway.check_processes import SERVER, BodyCheck, CheckLost, CheckProcesses, SenderGone
 from tests.gateway.odd_work import Odd
-from tests.gateway.trees import tree
 from tests.simulator.simulating import eventually
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bench.trees import cpu_seconds, peak_of, tree
 from tests.gateway.test_process import process, url_of
-from tests.gateway.trees import cpu_seconds, peak_of, tree
 from tests.gateway.uploads import KIND
 from tests.simulator.simulating import eventually
 
@@ -51,10 +51,10 @@ class House:
 
     async def neighbour(self) -> None:
         """Do what a neighbour does all day: each is answered well."""
-        line = [_LINE, _JSON]
-        assert (await self.send("neighbour", "/v1/jobs", *line))[0] == 202
-        assert (await self.send("neighbour", "/v1/jobs:bulk", b"[" + _LINE + b"]", _JSON))[0] == 202
-        assert (await self.send("neighbour", "/v1/batches", _LINE + b"\n", KIND))[0] == 201
+        one, many = _LINE, b"[" + _LINE + b"]"
+        assert (await self.send("neighbour", "/v1/jobs", one, _JSON))[0] == 202
+        assert (await self.send("neighbour", "/v1/jobs:bulk", many, _JSON))[0] == 202
+        assert (await self.send("neighbour", "/v1/batches", one + b"\n", KIND))[0] == 201
 
     @property
     def checks(self) -> int:

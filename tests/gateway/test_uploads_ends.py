@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from bench.trees import open_files
 from gateway.check_messages import Step
 from gateway.check_processes import BodyCheck
 from runqueue import AsyncRunQueue, RunQueue, calls
@@ -18,7 +19,6 @@ from runqueue.repeats import NoRoom
 from runqueue.scripts import run
 from tests.gateway.gating import Desk, gating
 from tests.gateway.test_uploads_cut import swept
-from tests.gateway.trees import open_files
 from tests.gateway.uploads import KIND, PATH, begin, lines, send, text
 from tests.simulator.simulating import eventually
 

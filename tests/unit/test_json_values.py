@@ -43,5 +43,13 @@ def test_what_is_no_json_ends_too(text: str) -> None:
     assert not holds_more_values(text + " " * 100, 100)
 
 
+@pytest.mark.parametrize("length", [255, 256, 257, 5000])
+def test_many_values_are_counted_to_the_last(length: int) -> None:
+    raw = json.dumps([0] * length)
+
+    assert holds_more_values(raw, length)
+    assert not holds_more_values(raw, length + 1)
+
+
 def test_marks_in_strings_count_for_nothing() -> None:
     assert not holds_more_values(json.dumps([",:[{" * 1000]), 3)
