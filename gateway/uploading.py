@@ -22,6 +22,8 @@ from runqueue.job import Enqueued, EnqueueStatus
 
 #: Bytes of a body that are checked at a time.
 _PART = 256 * 1024
+#: Jobs that are sent at a time: Redis takes a millisecond for them, and others wait no longer.
+_JOBS = 100
 #: Seconds that the rest of a body is read for after it was refused: few senders listen meanwhile.
 _REST_SECONDS = 60.0
 #: Seconds that Redis may be away during an upload, a failover say, and between two tries.
@@ -229,6 +231,12 @@ class _Sender:
                 await self._queue.send(call)
 
     async def _deliver(self, packet: Packet) -> list[Enqueued]:
+        answers: list[Enqueued] = []
+        for part in packet.cut(_JOBS):
+            answers += await self._enqueue(part)
+        return answers
+
+    async def _enqueue(self, packet: Packet) -> list[Enqueued]:
         if self.outcome.batch is None:
             looking = calls.look_up(packet.account, packet.arguments, packet.keys)
             answers = await _patiently(lambda: self._queue.send(looking))
