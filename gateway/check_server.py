@@ -1,11 +1,11 @@
 """`python -m gateway.check_server FD`: makes the processes that check bodies, one for each body.
 
-A body may be made to cost as much memory and time as can be had. In a process of its own it takes
-them from nobody: the gateway's event loop shares no interpreter with it, the system gives it what
-nobody else wants, and whatever it holds goes when it ends.
+A hostile body costs as much memory and CPU time as it can get. In a process of its own it takes none
+from the gateway: they share no interpreter lock, the check has a lower priority and limits of its own,
+and its memory is freed with the process.
 
-The gateway sends the socket of a check over FD; a copy of this process serves it until it closes.
-Everything that a check needs is imported here once, so a copy is there within milliseconds.
+The gateway sends the socket of a check over FD; a fork of this process serves it until it closes.
+This process has imported everything that a check needs, so a fork is ready within milliseconds.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from runqueue.intake import Packet
 from runqueue.repeats import NoRoom
 from runqueue.request_checks import use_checks
 
-#: How far checks stand back behind everything else that runs here (`nice`).
+#: How much lower the priority of checks is (`nice`).
 NICENESS = 10
-#: Bytes that one check may take besides what it shares with this process.
+#: Bytes that one check may take beyond those that it shares with this process.
 MAX_MEMORY = 96 * 1024 * 1024
 #: CPU seconds after which the system ends a single step: none takes a tenth of it.
 _STEP_SECONDS = 10
-#: Whom the system ends first where memory is short: the highest (Linux, -1000 to 1000).
+#: Where memory runs out, Linux kills the process with the highest value first (-1000 to 1000).
 _END_FIRST = "500"
 
 
 def main(control: socket.socket) -> None:
     """Make a process for each socket that comes over a socket, until that closes."""
-    # Whoever ends the gateway by its group: open requests are finished first, and need these.
+    # A signal to the whole process group lets the gateway finish open requests, which need these.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -107,6 +107,8 @@ class Elements:
             if mark == b"," or not depth:
                 element = rest[start : at - 1]
                 start = at
+                if len(element) > self._most:
+                    raise ElementTooLong
                 if depth or not self._is_empty or element.strip():
                     self._is_empty = False
                     yield element

@@ -1,4 +1,4 @@
-"""Taking turns: who asks for much does not keep those waiting who ask for little."""
+"""Limits how many run at a time, and lets names take turns: many requests of one delay no other."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -7,23 +7,23 @@ from contextlib import asynccontextmanager
 
 
 class Turns:
-    """Lets so many go at a time; of those that wait each name has its turn.
+    """Limits how many run at a time; names that wait are served in rotation.
 
     Args:
-        most: how many go at a time.
+        most: how many run at a time.
     """
 
     def __init__(self, most: int) -> None:
         self._free = most
-        #: Who waits, by name; the name whose turn is next comes first.
+        #: Waiters by name; the name whose turn is next comes first.
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
     async def of(self, name: str) -> AsyncIterator[None]:
-        """Go once it is a name's turn.
+        """Wait for a turn, and hold it for the block.
 
         Args:
-            name: whose turn this takes.
+            name: in whose name the turn is taken.
         """
         await self._begin(name)
         try:

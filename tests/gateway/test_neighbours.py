@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import os
+import signal
 import sys
 import zlib
 from collections.abc import AsyncIterator
@@ -178,3 +180,38 @@ async def test_work_for_a_sender_that_has_gone_stops(
             writer.close()
             await eventually(lambda: home.checks == 0)
         await eventually(home.rests)
+
+
+async def test_no_check_outlives_a_gateway_that_is_killed(tmp_path: Path, redis_url: str) -> None:
+    async with house(tmp_path, redis_url) as home:
+        bomb = asyncio.create_task(
+            home.send("greedy", "/v1/batches?skip_invalid=true", _BAD, _PACKED)
+        )
+        await eventually(lambda: home.checks == 1)
+        everyone = tree(home.pid)
+        os.kill(home.pid, signal.SIGKILL)
+        with pytest.raises(aiohttp.ClientError):
+            await bomb
+        # The gateway itself is dead, and waits for the test to take note of it.
+        await eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in everyone[1:]))
+
+
+async def test_an_upload_is_finished_although_its_group_is_told_to_end(
+    tmp_path: Path, redis_url: str
+) -> None:
+    head = f"authorization: Bearer {_SECRETS['greedy']}\r\ncontent-type: application/x-ndjson\r\n"
+
+    async with house(tmp_path, redis_url) as home:
+        host, port = home.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        start = "POST /v1/batches HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n"
+        large = (_LINE + b"\n") * 10_000
+        writer.write(f"{start}{head}\r\n{len(large):x}\r\n".encode() + large + b"\r\n")
+        await eventually(lambda: home.checks == 1)
+        for pid in tree(home.pid):
+            os.kill(pid, signal.SIGTERM)
+        writer.write(b"%x\r\n%s\n\r\n0\r\n\r\n" % (len(_LINE) + 1, _LINE))
+        said = await reader.readline()
+        writer.close()
+
+    assert said.startswith(b"HTTP/1.1 201 ")

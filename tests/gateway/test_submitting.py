@@ -274,3 +274,35 @@ async def test_a_line_with_a_key_that_differs_by_its_request_alone_keeps_the_fir
         )
 
     assert queue.stats()["default"].totals["enqueued"] == 1
+
+
+#: Large enough to be checked in a process of its own.
+LARGE: dict[str, Any] = {"kind": "task", "body": {"prompt": "Read it. " * 20_000}}
+
+
+async def test_a_large_job_is_taken_under_the_key_of_the_header(
+    queue: RunQueue, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        answers = [await door.ask("POST", "/v1/jobs", LARGE, key('"order-17"')) for _ in range(2)]
+
+    assert [answer.body["status"] for answer in answers] == ["new", "known"]
+    assert answers[0].headers["location"] == f"/v1/jobs/{JOB}"
+    assert queue.get(JOB).custom_id == "order-17"
+
+
+async def test_what_is_wrong_with_a_large_job_is_named_like_that_of_a_small_one(
+    redis_url: str,
+) -> None:
+    bad = {**LARGE, "custom_id": "order-18", "body": {**LARGE["body"], "max_step": 3}}
+
+    async with gating(redis_url) as door:
+        field = await door.ask("POST", "/v1/jobs", bad)
+        other = {**LARGE, "custom_id": "order-18"}
+        header = await door.ask("POST", "/v1/jobs", other, key('"order-17"'))
+        account = await door.ask("POST", "/v1/jobs", {**LARGE, "account": "acme"})
+        text = await door.ask("POST", "/v1/jobs", b"x" * 100_000)
+
+    found = [answer.body["errors"][0]["field"] for answer in (field, header, account, text)]
+    assert [answer.status for answer in (field, header, account, text)] == [422] * 4
+    assert found == ["body.max_step", "Idempotency-Key", "account", "line"]
