@@ -1,8 +1,8 @@
 """`python -m gateway.check_server FD`: makes the processes that check bodies, one for each body.
 
-A hostile body costs as much memory and CPU time as it can get. In a process of its own it takes none
-from the gateway: they share no interpreter lock, the check has a lower priority and limits of its own,
-and its memory is freed with the process.
+A hostile body costs as much memory and CPU time as it can get. In a process of its own it takes
+none from the gateway: they share no interpreter lock, the check has a lower priority and limits of
+its own, and its memory is freed with the process.
 
 The gateway sends the socket of a check over FD; a fork of this process serves it until it closes.
 This process has imported everything that a check needs, so a fork is ready within milliseconds.

@@ -1,4 +1,4 @@
-"""Limits how many run at a time, and lets names take turns: many requests of one delay no other."""
+"""Limits how many run at a time, and lets names take turns, so that many of one delay no other."""
 
 import asyncio
 from collections import OrderedDict, deque
