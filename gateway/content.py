@@ -28,7 +28,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Room:
-    """The memory for bodies.
+    """The memory for bodies; the first `SMALL` bytes of each are free: small ones always have room.
 
     Args:
         most: bytes in it at a time.
@@ -93,10 +93,11 @@ class Room:
             if size > most:
                 raise too_large(f"expected a body of {size_words(most)} at most")
             parts.append(part)
-            held.append(len(part))
-            self.held += len(part)
-            if self.held > self._most:
-                raise busy("too many large requests are being read; try again")
+            if size > SMALL:
+                held.append(min(len(part), size - SMALL))
+                self.held += held[-1]
+                if self.held > self._most:
+                    raise busy("too many large requests are being read; try again")
         return parts
 
 

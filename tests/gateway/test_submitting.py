@@ -236,11 +236,23 @@ async def test_bodies_beyond_the_memory_they_may_take_are_to_be_sent_again(
     monkeypatch.setattr(content.Room.__init__, "__defaults__", (1_000,))
 
     async with gating(redis_url) as door:
-        large = {**LINE, "body": {"prompt": "x" * 2_000}}
+        large = {**UNNAMED, "body": {"prompt": "x" * 100_000}}
         answer = await door.ask("POST", "/v1/jobs", large)
 
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
-        assert (await door.ask("POST", "/v1/jobs", LINE)).status == 202  # what it held is free
+        least = {**UNNAMED, "body": {"prompt": "x" * 65_536}}
+        assert (await door.ask("POST", "/v1/jobs", least)).status == 202  # what it held is free
+
+
+async def test_a_small_body_has_room_however_many_large_ones_are_read(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        door.server._gate.room.held = content.MAX_HELD
+        large = await door.ask(
+            "POST", "/v1/jobs", {"kind": "task", "body": {"prompt": "x" * 70_000}}
+        )
+        small = await door.ask("POST", "/v1/jobs", LINE)
+
+    assert (large.status, small.status) == (503, 202)
 
 
 async def test_a_full_redis_says_when_to_try_again(client: redis.Redis, redis_url: str) -> None:
