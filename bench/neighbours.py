@@ -140,10 +140,10 @@ async def _seen(stack: Stack, gateway: Gateway, kind: str) -> Neighbour:
             "greedy", "bench.neighbours", gateway.url, kind, env=stack.environment()
         ):
             answers = stack.folder / "greedy.log"
-            until(lambda: bool(answers.read_text()), 60, "the first answer to the attack")
-            watching = asyncio.create_task(_watch(pid, sizes))
+            until(lambda: bool(answers.read_text()), 300, "the first answer to the attack")
             p50, p99 = await _ask(session, _SECONDS)
-            watching.cancel()
+            # Afterwards: to count a process's pages holds it up.
+            await _watch(pid, sizes)
     return Neighbour(kind, p50, p99, alone, max(sizes))
 
 
@@ -161,9 +161,10 @@ async def _ask(session: aiohttp.ClientSession, seconds: float) -> tuple[float, f
 
 
 async def _watch(pid: int, sizes: list[float]) -> None:
-    while True:
+    give_up = time.perf_counter() + _SECONDS
+    while time.perf_counter() < give_up:
         sizes.append(await asyncio.to_thread(memory_mb, pid))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.02)
 
 
 def attack(url: str, kind: str) -> None:
