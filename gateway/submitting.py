@@ -19,6 +19,7 @@ from gateway.limiting import HEADERS, admit
 from gateway.problems import Fault, FieldsRefused, answers
 from gateway.shown import Accepted, AcceptedMany, answer_values
 from gateway.sight import sight_of
+from runqueue.aio import enqueue_packets
 from runqueue.intake import Packet, accepted, told
 from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.spec import MAX_PAYLOAD_BYTES
@@ -112,7 +113,7 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
             with enqueuing() as step:
                 packets = await _checked(request, OneJob(sight.default, key, ambient()), parts)
                 await admit(request, gate.limiter, 1)
-                (answer,) = told(await sight.queue.enqueue_packets(packets), step)
+                (answer,) = told(await enqueue_packets(sight.queue, packets), step)
         else:
             spec = read_job(b"".join(parts), sight.default, key)
             await admit(request, gate.limiter, 1)
@@ -144,7 +145,7 @@ async def submit_many(request: Request) -> Response:
         with enqueuing() as step:
             packets = await _checked(request, ManyJobs(sight.default, ambient()), parts)
             await admit(request, gate.limiter, sum(len(packet.keys) for packet in packets))
-            found = told(await sight.queue.enqueue_packets(packets), step)
+            found = told(await enqueue_packets(sight.queue, packets), step)
         return await asyncio.to_thread(_many, found)
 
 

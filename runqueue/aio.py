@@ -117,10 +117,6 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         with enqueuing() as step:
             return told(await self._hand_in(packets(jobs, self._checks), batch), step)
 
-    async def enqueue_packets(self, parts: Sequence[Packet]) -> list[Enqueued]:
-        """Do as `enqueue_many` with jobs that are packed already; for this project's rooms."""
-        return await self._hand_in(iter(parts), None)
-
     async def _hand_in(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
         first = list(islice(parts, 2))
         await self._know({packet.account for packet in first})
@@ -287,3 +283,8 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
             return await self._account(batch)
         except JobNotFound:
             raise BatchNotFound(batch) from None
+
+
+async def enqueue_packets(queue: AsyncRunQueue, parts: Sequence[Packet]) -> list[Enqueued]:
+    """Do as `enqueue_many` with jobs that were checked and packed elsewhere; for the gateway."""
+    return await queue._hand_in(iter(parts), None)  # noqa: SLF001 - its own module
