@@ -7,9 +7,9 @@ One timer looks after all of them, once a second: a timer for each request costs
 import asyncio
 import math
 from contextlib import suppress
-from time import monotonic
 
 from api_client.dialing import Dialer
+from api_client.elapsed import elapsed
 from api_client.http1 import Connection
 
 #: Seconds. A limit from here on ends at the next whole second of the loop's clock.
@@ -67,11 +67,12 @@ class AsyncPool:
         """
         try:
             async with asyncio.timeout(seconds):
+                until = math.inf if seconds is None else elapsed() + seconds
                 if self._places is None:
-                    return await self._kept(origin) or await self._dialed(origin)
+                    return await self._connected(origin, until)
                 await self._places.acquire()
                 try:
-                    return await self._kept(origin) or await self._dialed(origin)
+                    return await self._connected(origin, until)
                 except BaseException:
                     self._places.release()
                     raise
@@ -99,7 +100,7 @@ class AsyncPool:
             self._places.release()
         if connection.is_usable:
             connection.due = math.inf
-            connection.idle_since = monotonic()
+            connection.idle_since = elapsed()
             self._idle.setdefault(connection.origin, []).append(connection)
             if not self._is_looking:
                 self._look_again()
@@ -127,7 +128,17 @@ class AsyncPool:
         self._idle.clear()
 
     def _may_be_used(self, connection: Connection) -> bool:
-        return connection.is_usable and monotonic() - connection.idle_since <= self._idle_limit
+        return connection.is_usable and elapsed() - connection.idle_since <= self._idle_limit
+
+    async def _connected(self, origin: str, until: float) -> Connection:
+        connection = await self._kept(origin) or await self._dialed(origin)
+        # The loop's clock stands still while the machine is suspended: what was to be sent may be
+        # somebody else's by now.
+        if elapsed() > until:
+            self._busy.discard(connection)
+            connection.end()
+            raise TimeoutError
+        return connection
 
     async def _kept(self, origin: str) -> Connection | None:
         while idle := self._idle.get(origin):
@@ -183,7 +194,7 @@ class AsyncPool:
         now = self._loop.time() + _EARLY
         for connection in [one for one in self._busy if one.due <= now]:
             connection.end(TimeoutError())
-        oldest = monotonic() - self._idle_limit
+        oldest = elapsed() - self._idle_limit
         for origin, idle in list(self._idle.items()):
             for connection in idle:
                 if connection.idle_since < oldest or not connection.is_usable:

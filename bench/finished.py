@@ -19,7 +19,7 @@ from runqueue.delivery_items import Delivered
 from runqueue.items import Accepted, Finished
 from runqueue.keys import Keys
 from runqueue.scripts import Call, load, run, run_async
-from worker.lease import passed_us
+from worker.elapsed import passed_us
 from worker.packing import ROUNDS, pack_ended
 
 T = TypeVar("T")

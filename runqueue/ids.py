@@ -18,6 +18,10 @@ _QUEUE = r"[a-z0-9][a-z0-9_-]{0,31}"
 _MARKER = re.compile(
     rf"(?:\[rq:|rq_job=)([a-z2-7]{{{ID_LENGTH}}})\.(\d{{1,9}})(?:\]|\.(?:({_QUEUE})[.\]])?)"
 )
+_MARKER_IN_URL = re.compile(
+    rf"rq_job=[a-z2-7]{{{ID_LENGTH}}}\.\d{{1,9}}\.(?:{_QUEUE}\.)?(?:&|(?=#|$))"
+)
+_TAG_VALUE = re.compile(rf"[a-z2-7]{{{ID_LENGTH}}}\.\d{{1,9}}")
 #: The key of the tag that names an attempt's run.
 TAG_KEY = "rq_job"
 _NAME = re.compile(_QUEUE)
@@ -101,17 +105,27 @@ def markers_in(text: str) -> set[tuple[str, int]]:
 
 
 def own_markers_in(text: str, queue: str) -> set[tuple[str, int]]:
-    """Return the (job id, attempt) of every marker in a text that names no other queue.
+    """Return the (job id, attempt) that a text's last marker names, if that names no other queue.
+
+    A marker before the last one came with a request that was copied from another run.
 
     Args:
         text: a title or a webhook URL.
         queue: the configured name of this queue; '' = it has none.
     """
-    return {
-        (job_id, int(attempt))
-        for job_id, attempt, name in _MARKER.findall(text)
-        if name in {"", queue}
-    }
+    found = _MARKER.findall(text)
+    return {(job_id, int(attempt)) for job_id, attempt, name in found[-1:] if name in {"", queue}}
+
+
+def without_title_markers(title: str) -> str:
+    """Return a title without the markers of other attempts: it was copied from a run."""
+    left, found = _MARKER.subn("", title) if "[rq:" in title else (title, 0)
+    return left.strip() if found else title
+
+
+def without_url_markers(url: str) -> str:
+    """Return a webhook URL without the markers of other attempts: it was copied from a run."""
+    return _MARKER_IN_URL.sub("", url) if "rq_job=" in url else url
 
 
 def url_marker(job_id: str, attempt: int, queue: str = "") -> str:
@@ -129,6 +143,11 @@ def url_marker(job_id: str, attempt: int, queue: str = "") -> str:
 def tag_value(job_id: str, attempt: int) -> str:
     """Return the value that `run_metadata` holds under `TAG_KEY`: it names the attempt."""
     return f"{job_id}.{attempt}"
+
+
+def is_tag_value(value: object) -> bool:
+    """Tell whether a value of `run_metadata` names an attempt, as one copied from a run does."""
+    return isinstance(value, str) and _TAG_VALUE.fullmatch(value) is not None
 
 
 def tag_marker(job_id: str, attempt: int) -> str:

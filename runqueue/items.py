@@ -53,6 +53,7 @@ class Doubtful(NamedTuple):
         on_unconfirmed: auto, park or resubmit.
         cancel: why its end was asked for; '' = it was not.
         stored: its request.
+        date_us: what the server's own clock showed at the claim, at least; None = not known.
     """
 
     job_id: str
@@ -64,6 +65,7 @@ class Doubtful(NamedTuple):
     cancel: str
     stored: bytes
     received: bool = False
+    date_us: int | None = None
 
     def __repr__(self) -> str:
         return f"Doubtful({self.job_id!r}, {self.attempt}, {len(self.stored)} bytes)"
@@ -114,6 +116,8 @@ class Taken(NamedTuple):
         recover_from_us: since when runs of lost claims are to be looked for; 0 = none (reconcile).
         recover_since_us: when the loss was noticed (reconcile).
         lost_claims: how many claims a process remembers that this Redis does not know (reconcile).
+        recover_date_us: what Skyvern's own clock showed at `recover_from_us`, at least; None = not
+            known (reconcile).
     """
 
     answer: Answer
@@ -125,6 +129,7 @@ class Taken(NamedTuple):
     recover_from_us: int = 0
     recover_since_us: int = 0
     lost_claims: int = 0
+    recover_date_us: int | None = None
 
 
 class Accepted(NamedTuple):

@@ -29,6 +29,7 @@ batches, unsealed       zset    batches by creation time
 expiring                zset    batches by when their time is up
 callbacks               zset    '<batch> <event>' by the next try to tell it
 canceling               hash    canceled or expired batches the sweep walks, how far it is
+damaged                 set     'job <id>' and 'lane <batch> <p>:<group>' set aside as damaged
 due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
 claims:<process>        zset    submissions under way, by claim time
 claim:<claim_id>        string  what a claim took, for asking again
@@ -44,7 +45,7 @@ endpoint:<hash>         hash    the breaker of a receiver that does not answer
 wake:webhooks           list    at most one element: a webhook may be relayed
 poll, cancels           zset    running jobs by next poll; cancels by next try ("stray <run>", too)
 listed                  zset    running jobs that the list of live runs tells of, by since when
-runs:<bucket>           hash    run_id -> job id, bucketed to stay small
+runs:<bucket>           hash    run_id -> job id ('~<id>' = it was that job's), in buckets
 strays, stray_jobs      hash    runs of ours that no job owns, by run and by job
 stray_looks             zset    strays that may still run, and so take a slot, by the next look
 ended:<day>             list    jobs in the order they ended ("stray <run>", too), for retention
@@ -55,7 +56,7 @@ inbox:leases            zset    their numbers, by when they are given out again
 inbox:invalid           list    lines that were refused, with their errors
 processes               zset    live processes by lease deadline
 readers                 zset    those of them that read packed records, by lease deadline
-clocks                  hash    process -> the server's time at its last tick, and its own
+clocks                  hash    process -> the queue's time at its last report, and its own
 board:<kind>            zset    processes that have a pump of the kind, by when that is stale
 wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
@@ -82,7 +83,7 @@ TYPES: Mapping[str, str] = {
             "canceling strays stray_jobs inbox:taken clocks files limits counters listing meta",
         ),
         ("list", "wake:webhooks wake inbox inbox:invalid"),
-        ("set", "groups dropping"),
+        ("set", "groups dropping damaged"),
         ("stream", "audit"),
         (
             "zset",

@@ -50,8 +50,14 @@ def claim(
     linger: bool = False,
     marked: bool = True,
     receives: bool = False,
+    date_us: int | None = None,
 ) -> Call[Taken]:
-    """Take ready jobs for submission; see `claim.lua`."""
+    """Take ready jobs for submission; see `claim.lua`.
+
+    Args:
+        account, process, claim_id, want, tick_us, linger, marked, receives: as the script has them.
+        date_us: what the server's own clock shows at least, microseconds; None = not known.
+    """
 
     def parse(reply: list[Any]) -> Taken:
         answer = Answer(reply[0].decode())
@@ -64,7 +70,8 @@ def claim(
         return Taken(answer, int(reply[1]), int(reply[3]), bool(reply[4]), int(reply[2]), items)
 
     flags = (int(linger), int(marked), int(receives))
-    arguments: list[Argument] = [process, claim_id, want, tick_us, *flags]
+    date = "" if date_us is None else date_us
+    arguments: list[Argument] = [process, claim_id, want, tick_us, *flags, date]
     return Call(load("claim"), account, arguments, parse)
 
 
@@ -143,10 +150,11 @@ def reconcile_claim(
             int(reply[1]),
             int(reply[2]),
             bool(reply[3]),
-            items=_doubts(reply, 7),
+            items=_doubts(reply, 8),
             recover_from_us=int(reply[4]),
             recover_since_us=int(reply[5]),
             lost_claims=int(reply[6]),
+            recover_date_us=int(reply[7]) if reply[7] else None,
         )
 
     return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
@@ -165,8 +173,9 @@ def _doubts(reply: list[Any], first: int) -> list[Doubtful]:
             reply[i + 6].decode(),
             reply[i + 7],
             reply[i + 8] == b"1",
+            int(reply[i + 9]) if reply[i + 9] else None,
         )
-        for i in range(first, len(reply), 9)
+        for i in range(first, len(reply), 10)
     ]
 
 
@@ -207,25 +216,57 @@ def waiting_lanes(account: str, cursor: str, keys: int) -> Call[tuple[str, list[
 
 
 def read_lanes(
-    account: str, names: Sequence[str], first: int, count: int
-) -> Call[list[tuple[int, list[str]]]]:
-    """Read jobs that wait, in the order of claims: by lane how many ids were read, and the jobs.
+    account: str, names: Sequence[str], first: int, count: int, *, newest: bool = False
+) -> Call[list[tuple[int, list[str], list[str]]]]:
+    """Read the jobs of lanes that lost claims may have been of, in the order of claims.
+
+    By lane: how many ids were read, the jobs, and those that are looked for later
+    (`suspect_lost`).
 
     Args:
         account: the account.
-        names: of lanes, as `waiting_lanes` tells them, or `due`, `suspects`, `poll`.
+        names: of lanes, as `waiting_lanes` tells them.
         first: how many ids of each are passed over.
         count: how many are read.
+        newest: read lanes from their ends, as far as jobs came to them since claims may have been
+            lost.
     """
 
-    def parse(reply: list[Any]) -> list[tuple[int, list[str]]]:
-        return [(int(one[0]), [raw.decode() for raw in one[1:]]) for one in reply]
+    def parse(reply: list[Any]) -> list[tuple[int, list[str], list[str]]]:
+        return [(int(ids), _texts(waiting), _texts(later)) for ids, waiting, later in reply]
 
-    return Call(load("read_lanes"), account, [first, count, *names], parse)
+    return Call(load("read_lanes"), account, [int(newest), first, count, *names], parse)
+
+
+def read_waiting(
+    account: str, index: str, cursor: str, count: int
+) -> Call[tuple[str, list[str], list[str]]]:
+    """Read jobs of an index as `read_lanes` does, behind a cursor ("0" = the start, and the end).
+
+    Args:
+        account: the account.
+        index: `due`, `suspects` or `poll`.
+        cursor: of the call before.
+        count: how many are read, roughly.
+    """
+
+    def parse(reply: list[Any]) -> tuple[str, list[str], list[str]]:
+        return reply[0].decode(), _texts(reply[1]), _texts(reply[2])
+
+    return Call(load("read_waiting"), account, [index, cursor, count], parse)
+
+
+def _texts(raw: Sequence[bytes]) -> list[str]:
+    return [one.decode() for one in raw]
 
 
 def mark_running(
-    account: str, items: Sequence[Accepted], *, guess: bool = False, marked: bool = False
+    account: str,
+    items: Sequence[Accepted],
+    *,
+    guess: bool = False,
+    marked: bool = False,
+    canceled: bool = False,
 ) -> Call[list[int]]:
     """Record runs: 1 adopted, 0 known already, 2 a stray, 3 another job's, 4 a guess that failed,
     5 adopted by correcting a guess, or another job's answer.
@@ -235,8 +276,10 @@ def mark_running(
         items: the runs.
         guess: they were told by their requests only: one that does not fit is nobody's stray.
         marked: they show the attempts' own markers, which go before what an answer said.
+        canceled: of guesses: jobs that are to be canceled take them, too. Else such a job takes
+            none, for it would be canceled although it may be an equal job's.
     """
-    told = 2 if marked else int(guess)
+    told = 2 if marked else 3 if guess and canceled else int(guess)
     return Call(load("mark_running"), account, [told, *_flat(items)], _codes)
 
 
@@ -345,7 +388,7 @@ def suspect_lost(
     marked: bool,
 ) -> Call[list[int]]:
     """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 2 as soon as its run
-    fails, 0 it waits no more.
+    fails or its upload is accepted, 0 it waits no more, or waits for a time still to come.
 
     Args:
         account: the account.
@@ -393,6 +436,7 @@ def heartbeat(
     *,
     first: bool,
     reads: tuple[int, int, str] = (-1, -1, ""),
+    date_us: int | None = None,
 ) -> Call[int]:
     """Renew a process's lease and tell what it remembers; see `heartbeat.lua`.
 
@@ -405,11 +449,13 @@ def heartbeat(
         first: whether the name is new.
         reads: how long ago the process had a read answered, and since when all of its reads fail
             (microseconds, -1 = not at all), and with what.
+        date_us: what the server's own clock shows at least, microseconds; None = not known.
 
     Returns:
         The claim sequence; -2 = the lease holds, but the server is not trusted; -1 = it was lost.
     """
     arguments: list[Argument] = [process, lease_us, int(first), sequence, passed_us, *reads]
+    arguments.append("" if date_us is None else date_us)
     return Call(load("heartbeat"), account, arguments, int)
 
 

@@ -130,7 +130,7 @@ def can_tag(kind: Kind, metadata: object) -> bool:
     Args:
         kind: of the request; only workflow runs are tagged.
         metadata: its `run_metadata`, None if it has none. One that is full, that is no object, or
-            that uses our key itself, is left as it is.
+            that uses our key for something else, is left as it is.
     """
     if kind != "workflow":
         return False
@@ -138,7 +138,9 @@ def can_tag(kind: Kind, metadata: object) -> bool:
         return True
     if not isinstance(metadata, dict):
         return False
-    return len(metadata) < MAX_METADATA and ids.TAG_KEY not in metadata
+    if ids.TAG_KEY in metadata:
+        return ids.is_tag_value(metadata[ids.TAG_KEY])  # it was copied from another run
+    return len(metadata) < MAX_METADATA
 
 
 def _tagged(content: bytes, job_id: str, attempt: int) -> bytes:
@@ -165,7 +167,8 @@ def submission(
 
     A task's title ends with the marker (a title is searched; a workflow's is not); any webhook URL
     carries it as a query parameter, before the fragment. A workflow's `run_metadata` has it as an
-    entry, of which Skyvern makes a tag of the run. With `mark` off all go as they came.
+    entry, of which Skyvern makes a tag of the run. Another attempt's marker, which came with a
+    request that was copied from its run, goes. With `mark` off all go as they came.
 
     Args:
         stored: what was stored of the request.
@@ -186,13 +189,16 @@ def submission(
     if receiver:
         last["webhook_url"] = receiver
     if mark:
+        title = last.get("title")
+        if title:
+            last["title"] = title = ids.without_title_markers(title)
         if kind == "task":
-            title = last.get("title")
             marker = ids.title_marker(job_id, attempt, queue)
             last["title"] = f"{title} {marker}" if title else marker
         if last.get("webhook_url"):
             last["webhook_url"] = with_parameter(
-                last["webhook_url"], ids.url_marker(job_id, attempt, queue)
+                ids.without_url_markers(last["webhook_url"]),
+                ids.url_marker(job_id, attempt, queue),
             )
     is_tagged = mark and tag and kind == "workflow"
     if is_tagged and b'"run_metadata"' in content:

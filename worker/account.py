@@ -24,6 +24,7 @@ from worker.lease import Lease
 from worker.metrics import AccountMetrics
 from worker.reads import Reads
 from worker.recorder import Recorder
+from worker.server_date import ServerDate
 
 log = structlog.get_logger()
 
@@ -103,7 +104,13 @@ class AccountLink:
         self._announced = False
         self.damage = Damage(name, scripts.client)
         self.reads = Reads()
-        self.lease = Lease(name, self.send, self._announce, reads=self.reads.told)
+        #: What the server's own clock shows, by its answers.
+        self.server_date = ServerDate()
+        self.lease = Lease(
+            *(name, self.send, self._announce),
+            reads=self.reads.told,
+            date_us=self.server_date.now_us,
+        )
         self.traces = TracedRuns(name, self.send)
         self._make_recorders()
 

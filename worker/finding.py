@@ -4,11 +4,11 @@ Pure functions. How a run is told by its request is `comparison.py`'s matter, wh
 server are worth is `search.py`'s.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -47,6 +47,7 @@ class Wanted:
         age: seconds it has been unconfirmed.
         since: no run from before this is its own, by the process's monotonic clock (seconds): a
             search takes its time, and ages grow meanwhile.
+        claimed: when its submission was claimed, likewise.
         kind: what it asks for.
         fields: the request, as it was enqueued.
         body: stands for the whole request: two jobs with the same one are interchangeable.
@@ -56,6 +57,7 @@ class Wanted:
     doubt: Doubtful
     age: float
     since: float
+    claimed: float
     kind: Kind
     fields: Mapping[str, Any] = field(repr=False)
     body: bytes
@@ -72,9 +74,9 @@ class Wanted:
         return self.doubt.job_id, self.doubt.attempt
 
     @property
-    def claimed(self) -> float:
-        """When its submission was claimed, by the monotonic clock (seconds)."""
-        return self.since + BEFORE
+    def is_canceled(self) -> bool:
+        """Whether its run is to be canceled, once it is known."""
+        return bool(self.doubt.cancel)
 
     @property
     def lost(self) -> float:
@@ -82,6 +84,27 @@ class Wanted:
         claimed_us = self.doubt.claimed_us
         taken = SUBMISSION if claimed_us is None else (self.doubt.since_us - claimed_us) / 1e6
         return self.claimed + taken
+
+    @property
+    def date(self) -> float | None:
+        """What the server's own clock showed at the claim, at least (unix seconds)."""
+        return None if self.doubt.date_us is None else self.doubt.date_us / 1e6
+
+    def by_date(self, moment: Callable[[float], float]) -> Self:
+        """Return it with its times by the server's own clock where that is known.
+
+        The queue's clock may have been set, or have stood still with its machine. So the earlier of
+        the two says since when its run may have been made, the later how new a run has to be that
+        shows what the list is worth.
+
+        Args:
+            moment: says when the server's clock showed that (unix, and monotonic, seconds).
+        """
+        if self.date is None:
+            return self
+        claimed = moment(self.date)
+        since = min(self.since, claimed - BEFORE)
+        return replace(self, since=since, claimed=max(self.claimed, claimed))
 
     def wait(self, grace: float) -> float:
         """Return the seconds from which on a search that finds nothing counts."""
@@ -106,8 +129,9 @@ def wanted(doubt: Doubtful, now_us: int, now: float) -> Wanted:
     claimed_us = doubt.claimed_us
     claim_age = age + SUBMISSION if claimed_us is None else (now_us - claimed_us) / 1e6
     body = digest_of(kind, fields)
-    since = now - claim_age - BEFORE
-    return Wanted(doubt, age, since, kind, fields, body, carriers_of(doubt, kind, fields))
+    claimed = now - claim_age
+    carriers = carriers_of(doubt, kind, fields)
+    return Wanted(doubt, age, claimed - BEFORE, claimed, kind, fields, body, carriers)
 
 
 def digest_of(kind: Kind, fields: Mapping[str, Any]) -> bytes:
@@ -131,7 +155,7 @@ def carriers_of(doubt: Doubtful, kind: Kind, fields: Mapping[str, Any]) -> froze
 
 def markers_of(echoed: Mapping[str, Any]) -> set[tuple[str, int]]:
     """Return the attempts that a request names as the server shows it, of any queue."""
-    return ids.markers_in(_marked(echoed))
+    return ids.markers_in(" ".join(_marked(echoed)))
 
 
 def own_markers(run: ShownRun, queue: str) -> set[tuple[str, int]]:
@@ -141,13 +165,13 @@ def own_markers(run: ShownRun, queue: str) -> set[tuple[str, int]]:
         run: as the server shows it.
         queue: the configured name of this queue; '' = it has none.
     """
-    text = f"{run.listed.title or ''} {_marked(run.request or {})}"
-    return ids.own_markers_in(text, queue)
+    texts = run.listed.title or "", *_marked(run.request or {})
+    return {marker for text in texts for marker in ids.own_markers_in(text, queue)}
 
 
-def _marked(echoed: Mapping[str, Any]) -> str:
+def _marked(echoed: Mapping[str, Any]) -> list[str]:
     texts = (echoed.get("title"), echoed.get("webhook_url"))
-    return " ".join(text for text in texts if isinstance(text, str))
+    return [text for text in texts if isinstance(text, str)]
 
 
 def next_look(age: float, grace: float) -> float:

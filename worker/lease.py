@@ -9,14 +9,15 @@ import asyncio
 import os
 import secrets
 import socket
-import time
 from collections.abc import Awaitable, Callable
 
 import structlog
 
+from api_client.elapsed import elapsed
 from runqueue import stages
 from runqueue.damage import damage_of
 from runqueue.scripts import Call
+from worker.elapsed import passed_us
 from worker.reads import Told
 
 log = structlog.get_logger()
@@ -27,15 +28,6 @@ BEAT_SECONDS = 5.0
 AGAIN_SECONDS = 0.5
 #: Seconds after the start of an acknowledged heartbeat during which this process may send.
 SEND_SECONDS = 14.0
-
-
-#: A clock that nobody sets; where the system has one that goes on while the machine sleeps, that.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def passed_us() -> int:
-    """Return the process's own clock, which nobody sets, in microseconds."""
-    return time.clock_gettime_ns(_CLOCK) // 1000
 
 
 def new_name() -> str:
@@ -52,8 +44,9 @@ class Lease:
         send: how to run a script.
         announce: awaited before a name's first heartbeat: says what a Redis that knows nothing of
             us (the first one, or one that took over empty) has to know, such as the limits.
-        clock: monotonic seconds.
+        clock: seconds, of a clock that nobody sets and that counts while the machine is suspended.
         reads: how this process's reads fare.
+        date_us: what the server's own clock shows at least (microseconds); None = not known.
     """
 
     def __init__(
@@ -61,8 +54,10 @@ class Lease:
         account: str,
         send: Callable[[Call[int]], Awaitable[int]],
         announce: Callable[[], Awaitable[None]],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed,
+        *,
         reads: Callable[[], Told] = Told,
+        date_us: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.name = new_name()
         #: The highest claim sequence this process saw: a Redis that lost writes shows a lower one.
@@ -73,6 +68,7 @@ class Lease:
         self._announce = announce
         self._clock = clock
         self._reads = reads
+        self._date_us = date_us
         self._good_until = 0.0
         self._first = True
 
@@ -99,6 +95,7 @@ class Lease:
                 passed_us(),
                 first=self._first,
                 reads=self._reads(),
+                date_us=self._date_us(),
             )
         )
         if seen != -1:

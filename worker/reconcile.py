@@ -5,11 +5,11 @@ nothing was found for is recorded with what the search is worth, and `record_sea
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 import structlog
 
+from api_client.elapsed import elapsed
 from runqueue import stages
 from runqueue.items import Accepted, Doubtful, Searched, Taken
 from worker.account import AccountLink
@@ -44,7 +44,7 @@ class ReconcilePump(Pump):
 
     async def take(self, want: int, tick_us: int) -> Taken:
         """Claim the jobs whose look is due, as one item, and an attempt to recover as another."""
-        account, start = self.account, time.monotonic()
+        account, start = self.account, elapsed()
         taken = await account.send(
             stages.reconcile_claim(
                 account.name,
@@ -111,8 +111,12 @@ class ReconcilePump(Pump):
                 settled=codes.count(2),
             )
 
-    async def _record(self, items: Sequence[Accepted], guess: bool = False) -> list[int]:
-        call = stages.mark_running(self.account.name, items, guess=guess, marked=not guess)
+    async def _record(
+        self, items: Sequence[Accepted], guess: bool = False, canceled: bool = False
+    ) -> list[int]:
+        call = stages.mark_running(
+            self.account.name, items, guess=guess, marked=not guess, canceled=canceled
+        )
         codes = await self.account.send(call)
         adopted = [item for item, code in zip(items, codes, strict=True) if code in {1, 5}]
         self.account.traces.found(adopted)

@@ -82,7 +82,10 @@ class Recovery:
             await self._give_up(loss, "the server has no list of runs")
             return
         since = start - (loss.now_us - loss.recover_from_us) / 1e6
-        listing = await self._runs.recent(since)
+        date = None if loss.recover_date_us is None else loss.recover_date_us / 1e6
+        listing = await self._runs.recent(since, date)
+        if date is not None and listing.made and listing.is_dated:
+            since = min(since, listing.moment(date))
         shown, are_read = await self._shown(listing, since)
         marked = [run for run in shown if own_markers(run, self._account.queue_name)]
         unmarked = [run for run in shown if not _names_any(run)]
@@ -94,7 +97,8 @@ class Recovery:
             await self._stuck(loss, why)
             return
         if unmarked:
-            why = await self._suspect(loss, unmarked, has_found=bool(marked))
+            is_long = start - waited - since > LONG_LOSS
+            why = await self._suspect(loss, unmarked, is_long=is_long, has_found=bool(marked))
             if why:
                 await self._give_up(loss, why)
                 return
@@ -155,15 +159,17 @@ class Recovery:
         for job_id, attempt in own_markers(run, self._account.queue_name):
             await self._record([Accepted(job_id, attempt, listed.run_id, listed.status, 0)])
 
-    async def _suspect(self, loss: Taken, unmarked: Sequence[ShownRun], *, has_found: bool) -> str:
+    async def _suspect(
+        self, loss: Taken, unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool
+    ) -> str:
         """Have the jobs looked for that runs without a marker may be of; returns why that fails.
 
         Args:
             loss: what is being recovered.
             unmarked: the runs.
+            is_long: more may be lost than claims.
             has_found: runs of ours were found that this Redis did not know.
         """
-        is_long = loss.recover_since_us - loss.recover_from_us > LONG_LOSS * 1e6
         if is_long and (has_found or loss.lost_claims or not self._account.correlates):
             return f"{len(unmarked)} runs without a marker may be of jobs that Redis lost"
         most = await most_lost(self._account, len(unmarked), loss.lost_claims)
@@ -188,6 +194,8 @@ def _what_is_missing(listing: Listing, *, are_read: bool) -> str:
         return "the list of runs could not be read back to that time"
     if not listing.is_dated:
         return "the list of runs came without the server's time"
+    if not listing.is_fresh:
+        return "the list of runs came from a cache on the way"
     return "" if are_read else "the runs without a marker could not be read"
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from api_client import ListClass, ListedRun, ReadClass, RunPage
 from api_client.answers import parse_json
+from api_client.elapsed import elapsed
 from runqueue import stages
 from worker.account import AccountLink
 from worker.comparison import WORKFLOW_RUN, ShownRun
@@ -38,6 +39,9 @@ class Listing:
         is_complete: nothing is missing back to where it was to be read to.
         back_to: nothing is missing that was made later than that (monotonic seconds).
         is_dated: the server told its time with every page, so that ages can be relied on.
+        ahead: by how much the server's clock is ahead of the process's (seconds).
+        is_fresh: no page came from a cache on the way, where runs may be missing that were made
+            meanwhile.
     """
 
     made: dict[ListedRun, float] = field(default_factory=dict)
@@ -45,17 +49,25 @@ class Listing:
     is_complete: bool = False
     back_to: float = float("inf")
     is_dated: bool = True
+    ahead: float = 0.0
+    is_fresh: bool = True
     _ids: set[str] = field(default_factory=set)
 
     def is_after(self, run: ListedRun, since: float) -> bool:
         """Say whether a run may have been made since then; without dates any may have been."""
         return not self.is_dated or run.created is None or self.made[run] >= since
 
+    def moment(self, date: float) -> float:
+        """Return when the server's clock showed a time (unix seconds), by the monotonic clock."""
+        return date - self.ahead
+
     def add(self, page: RunPage) -> None:
         """Take the runs of a page that was just read."""
         self.is_dated = self.is_dated and page.server_date is not None
-        now = time.monotonic()
+        self.is_fresh = self.is_fresh and page.age == 0.0
+        now = elapsed()
         server = page.server_date if page.server_date is not None else time.time()
+        self.ahead = server - now
         for run in page.runs:
             if run.run_id not in self._ids:  # one that moved to the next page meanwhile comes twice
                 self._ids.add(run.run_id)
@@ -92,14 +104,21 @@ class Runs:
         """Let a failed list be logged again: once a pass."""
         self._failure_told = False
 
-    async def recent(self, since: float) -> Listing:
-        """Read the runs made since then, by the monotonic clock, and those that share a page."""
+    async def recent(self, since: float, date: float | None = None) -> Listing:
+        """Read the runs made since then, and those that share a page.
+
+        Args:
+            since: by the monotonic clock (seconds).
+            date: by the server's own clock (unix seconds); None = by the other alone.
+        """
         listing = Listing()
         for number in range(1, MAX_PAGES + 1):
             page = await self.page(number)
             if page.outcome is not ListClass.DONE:
                 return listing
             listing.add(page)
+            if date is not None and listing.is_dated:
+                since = min(since, listing.moment(date))
             ages = [listing.made[run] for run in page.runs if run.created is not None]
             listing.back_to = min([listing.back_to, *ages])
             if listing.back_to < since:
@@ -124,6 +143,7 @@ class Runs:
         known = {run.run_id for run in page.runs}
         return (
             behind.outcome is ListClass.DONE
+            and behind.age == 0.0
             and len(behind.runs) < count
             and all(run.run_id in known for run in behind.runs)
         )
@@ -157,6 +177,7 @@ class Runs:
                 timeout=CALL_SECONDS,
             )
             timer.status = page.status_code
+        self._account.server_date.note(page.server_date)
         if page.outcome is ListClass.NOT_SUPPORTED:
             self._account.remember_no_list()
         elif page.outcome is ListClass.DONE:

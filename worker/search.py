@@ -2,15 +2,14 @@
 
 A run is found by its marker wherever that is seen (a title in the list, a webhook's URL in the
 run's own request, a tag), else by comparing requests (`comparison.py`). That a job has *no* run is
-believed only of a list that is complete back to its claim and dated by the server, that shows
-something newer than the loss and a run of ours of the same kind that was made after the claim
-(`controls.py`), and in which every run without an owner is told apart from the job's: by a marker
-of another attempt, by a difference, or by having no marker where newer runs of ours are seen to
-have theirs. Anything less cannot be told: the job stays, with the runs that may be its own.
+believed only of a list that is complete back to its claim, that the server dated and no cache kept,
+that shows something newer than the loss and a run of ours of the same kind that was made after the
+claim (`controls.py`), and in which every run without an owner is told apart from the job's: by a
+marker of another attempt, by a difference, or by having no marker where newer runs of ours are seen
+to have theirs. Anything less cannot be told: the job stays, with the runs that may be its own.
 """
 
 import asyncio
-import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from itertools import chain
 import orjson
 
 from api_client import ListClass, ListedRun
+from api_client.elapsed import elapsed
 from runqueue import ids, stages, wire
 from runqueue.items import Accepted, Doubtful
 from worker.account import AccountLink
@@ -29,6 +29,7 @@ from worker.controls import ListControls, OwnedRun, Proven, lacks_marker
 from worker.finding import BEFORE, Carrier, Wanted, markers_of, own_markers, wanted
 from worker.plausible import Index
 from worker.runs import Listing, Runs
+from worker.sweep import KEEP_SECONDS
 from worker.turns import Turns
 
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the
@@ -47,11 +48,15 @@ MOST_OWNED = 3
 MOST_CANDIDATES, MOST_FIELDS, LONGEST_NAME = 5, 12, 100
 #: An id that no job can have: a filter that finds runs by it filters nothing.
 NO_JOB = "0" * ids.ID_LENGTH
+#: Seconds for which it is surely known whose a run was: jobs that ended, and orphans, are forgotten
+#: a little later.
+REMEMBERED = KEEP_SECONDS - 86_400
 #: Seconds for which it is remembered that a server does not filter by tags.
 TAGS_REMEMBERED = 600.0
 
-#: Records runs, by guess or not; returns a code for each (`mark_running.lua`).
-Record = Callable[[Sequence[Accepted], bool], Awaitable[Sequence[int]]]
+#: Records runs, by guess or not, of canceled jobs or not; returns a code for each
+#: (`mark_running.lua`).
+Record = Callable[[Sequence[Accepted], bool, bool], Awaitable[Sequence[int]]]
 Pair = tuple[Wanted, ListedRun]
 #: Runs that may be a job's own, and how like they are.
 Fit = tuple[ShownRun, Comparison]
@@ -67,11 +72,13 @@ class SearchNote(StrEnum):
     INCOMPLETE = "the list of runs could not be read back to its claim"
     NO_CLAIM = "it is not known when it was claimed"
     NO_DATE = "the server does not date its answers"
+    STORED = "the list of runs came from a cache on the way, and may be old"
     TAKEN = "the run that carries its marker was recorded as another job's"
     CANDIDATES = "runs that no job owns may be its own"
     SHARED = "equal runs exist that no job owns, and others submit to this account, too"
     IN_FLIGHT = "runs that may be its own may also be of submissions under way"
     NOTHING_NEWER = "nothing newer than the loss is listed: waits for the next run of the account"
+    BEFORE_CLAIM = "a run with its marker is listed as made before its claim: the clock was set"
     NO_CONTROL = "no newer run of ours of its kind is listed: waits for one"
     NOT_SEEN = "no run of it is listed so far"
     WITHOUT_URL = "no run of it is listed so far; without a url one may appear for 15 minutes"
@@ -142,18 +149,22 @@ class Search:
         self._record = record
         #: Jobs of this pass whose runs are another job's.
         self._taken: set[str] = set()
+        #: Runs with their markers that seem older than their claims, where no date says more.
+        self._early: dict[str, Fits] = {}
         #: Until when the server is believed not to filter by tags (monotonic seconds).
         self._tags_again = 0.0
 
     async def look(self, jobs: Sequence[Wanted]) -> dict[str, SearchResult]:
         """Make one pass; returns what it found out about the jobs whose runs it did not find."""
         self._taken.clear()
+        self._early.clear()
         if not self._account.may_list():
             return {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
-        listing = await self._runs.recent(min(job.since for job in jobs))
+        dates = [job.date - BEFORE for job in jobs if job.date is not None]
+        listing = await self._runs.recent(min(job.since for job in jobs), min(dates, default=None))
         if not self._account.may_list():  # that is known only now
             return {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
-        left = await self._adopt_titles(jobs, listing)
+        left = await self._adopt_titles(_by_date(jobs, listing), listing)
         left = await self._adopt_tags(left, listing)
         if not left:
             return {}
@@ -192,14 +203,23 @@ class Search:
         named: Mapping[tuple[str, int], Sequence[ListedRun]],
         listing: Listing,
     ) -> list[Wanted]:
-        pairs = [
-            (job, run)
-            for job in jobs
-            for run in named.get(job.marker, ())
-            # One from before the claim is of an earlier life: a lost record counts anew.
-            if listing.is_after(run, job.since)
-        ]
-        return await self._adopt(jobs, pairs)
+        pairs = [(job, run) for job in jobs for run in named.get(job.marker, ())]
+        return await self._adopt(jobs, self._not_early(pairs, listing))
+
+    def _not_early(self, pairs: Iterable[Pair], listing: Listing) -> list[Pair]:
+        """Leave out runs that seem older than the claims of the jobs whose markers they show.
+
+        By the server's own date of the claim such a run is of an earlier life: a job whose record
+        was lost counts its attempts anew. Where none is known our clock may be wrong just as well.
+        """
+        kept = []
+        for job, run in pairs:
+            if listing.is_after(run, job.since):
+                kept.append((job, run))
+            elif job.date is None:
+                fit = ShownRun(run, None), Comparison(Likeness.UNSURE, ("marker",))
+                self._early.setdefault(job.job_id, []).append(fit)
+        return kept
 
     async def _adopt_tags(self, jobs: Sequence[Wanted], listing: Listing) -> list[Wanted]:
         """Adopt the runs that carry a marker's tag; returns the jobs that are left.
@@ -210,16 +230,33 @@ class Search:
         if not tagged or not self._account.wants_tags or not await self._filters_by_tags(listing):
             return list(jobs)
         pages = await asyncio.gather(*(self._tagged(ids.tag_marker(*job.marker)) for job in tagged))
-        pairs = [
-            (job, run)
+        found = [
+            (job, run, page)
             for job, page in zip(tagged, pages, strict=True)
             if page is not None
             for run in page.made
-            if page.is_after(run, job.since)
         ]
         # A run carries one tag of ours: what comes for several was not filtered by it.
-        times = Counter(run.run_id for _, run in pairs)
-        return await self._adopt(jobs, [(job, run) for job, run in pairs if times[run.run_id] == 1])
+        times = Counter(run.run_id for _, run, _ in found)
+        pairs = [
+            pair
+            for job, run, page in found
+            if times[run.run_id] == 1
+            for pair in self._not_early([(job, run)], page)
+        ]
+        return await self._adopt(jobs, await self._compared(pairs))
+
+    async def _compared(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Leave out runs that show another marker or request than the job for which they came.
+
+        The list does not show tags, and something between may mix up answers to two queries.
+        """
+        read = pairs[:MOST_REQUESTS]
+        shown = await self._runs.shown([run for _, run in read])
+        queue = self._account.queue_name
+        return [
+            pair for pair, run in zip(read, shown, strict=True) if _may_be_of(pair[0], run, queue)
+        ]
 
     async def _tagged(self, tag: str) -> Listing | None:
         async with self._slots:
@@ -231,13 +268,13 @@ class Search:
         Args:
             listing: the list, read just before; an empty one can show nothing of the kind.
         """
-        if not listing.made or time.monotonic() < self._tags_again:
+        if not listing.made or elapsed() < self._tags_again:
             return False
         page = await self._tagged(ids.tag_marker(NO_JOB, 1))
         if page is None:
             return False
         if page.made:
-            self._tags_again = time.monotonic() + TAGS_REMEMBERED
+            self._tags_again = elapsed() + TAGS_REMEMBERED
         return not page.made
 
     async def _adopt_searched(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
@@ -245,7 +282,8 @@ class Search:
         searched = [
             job
             for job in jobs
-            if job.carriers & {Carrier.TITLE, Carrier.WEBHOOK} and not seen.covers(job)
+            if job.carriers & {Carrier.TITLE, Carrier.WEBHOOK}
+            and (job.date is None or not seen.covers(job))
         ]
         found = await asyncio.gather(*map(self._searched, searched))
         pairs = [(job, run) for job, runs in zip(searched, found, strict=True) for run in runs]
@@ -265,15 +303,17 @@ class Search:
             for run in listing.made:
                 request = None if is_titled else await self._runs.request(run)
                 marked = own_markers(ShownRun(run, request), queue)
-                if job.marker in marked and listing.is_after(run, job.since):
-                    found.append(run)
-            return found
+                if job.marker in marked:
+                    found.append((job, run))
+            return [run for _, run in self._not_early(found, listing)]
 
     # By what the server shows of each run.
 
     async def _read(self, listing: Listing, jobs: Sequence[Wanted]) -> _Seen:
         """Read whose the runs are, what those of nobody ask for, and which other jobs wait."""
-        others, waiting, in_flight, is_whole = await self._doubts({job.job_id for job in jobs})
+        others, waiting, in_flight, is_whole = await self._doubts(
+            {job.job_id for job in jobs}, listing
+        )
         # Owners after submissions under way: one that ends in between has its run by then.
         owners = await self._runs.owners(listing.made, but_spares=True)
         since = min(job.since for job in jobs)
@@ -295,7 +335,7 @@ class Search:
         return _Seen(listing, shown, back_to, others, waiting, in_flight, is_whole, controls)
 
     async def _doubts(
-        self, due: Collection[str]
+        self, due: Collection[str], listing: Listing
     ) -> tuple[list[Wanted], set[tuple[str, int]], float, bool]:
         """Read the unconfirmed jobs that are not due, and what may be of submissions under way.
 
@@ -309,7 +349,7 @@ class Search:
         read, total, in_flight, is_whole, last = 0, 1, float("inf"), True, ""
         size = 0
         while read < total and read < MOST_DOUBTS and size < MOST_DOUBT_BYTES:
-            start = time.monotonic()
+            start = elapsed()
             # Each page begins with the last job of the one before: where that is another by now,
             # one that left has moved the others, and some were passed over.
             offset = max(0, read - 1)
@@ -329,7 +369,7 @@ class Search:
             attempts |= {(doubt.job_id, doubt.attempt) for doubt in items}
             waiting = [doubt for doubt in items if doubt.job_id not in due]
             jobs, broken = readable(waiting, page.now_us, start)
-            others += jobs
+            others += _by_date(jobs, listing)
             is_whole = is_whole and not broken
         return others, attempts, in_flight, is_whole and read == total
 
@@ -382,18 +422,21 @@ class Search:
 
         Not a run that a job with another request may own as well, nor one that was made since a
         submission under way was claimed. Where not every unconfirmed job could be read, or the
-        list does not reach back to the claim of one of the jobs, runs cannot be counted. Returns
-        the jobs that are left.
+        list does not reach back to the claim of one of the jobs, runs cannot be counted. A job that
+        is to be canceled gets what the others leave, for that is canceled; where others submit to
+        the account it gets none. An old job gets none, either: its equal may have been a job that
+        is forgotten. Returns the jobs that are left.
         """
         listing = seen.listing
-        if not (seen.is_whole and listing.is_dated):
+        if not (seen.is_whole and listing.is_dated and listing.is_fresh):
             return list(jobs)
         groups: dict[bytes, list[Wanted]] = defaultdict(list)
         equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
         likely: dict[str, set[bytes]] = defaultdict(set)
+        known_since = elapsed() - REMEMBERED
         for job in (*jobs, *seen.others):
-            if job.marker not in seen.waiting:
-                continue  # it was settled meanwhile
+            if job.marker not in seen.waiting or job.claimed < known_since:
+                continue  # it was settled meanwhile, or is old
             groups[job.body].append(job)
         for body, group in groups.items():
             for run, fit in _all_fits(group, seen.fits):
@@ -411,20 +454,27 @@ class Search:
             may_count = len(group) == 1 or not self._account.is_shared
             if are_clear and is_counted and may_count and len(runs) <= len(group):
                 pairs += _oldest_first(group, runs.values(), listing)
-        return await self._adopt(jobs, pairs, guess=True)
+        wanted_ones = [pair for pair in pairs if not pair[0].is_canceled]
+        left = await self._adopt(jobs, wanted_ones, guess=True)
+        if self._account.is_shared:
+            return left
+        unwanted = [pair for pair in pairs if pair[0].is_canceled]
+        return await self._adopt(left, unwanted, guess=True, canceled=True)
 
     def _judge(self, job: Wanted, seen: _Seen) -> SearchResult:
         """Say what the pass tells of a job whose run was not found."""
-        candidates = seen.fits.get(job.job_id, [])
+        early = self._early.get(job.job_id, [])
+        candidates = [*early, *seen.fits.get(job.job_id, [])]
         if job.job_id in self._taken:
             return SearchResult("unknown", SearchNote.TAKEN, _shown(candidates))
         if candidates:
-            note = self._why_candidates(candidates, seen)
+            note = SearchNote.BEFORE_CLAIM if early else self._why_candidates(candidates, seen)
             return SearchResult("unknown", note, _shown(candidates))
         listing = seen.listing
         unknown = {
             SearchNote.NO_MARKER: not job.doubt.marked,
             SearchNote.NO_CLAIM: job.doubt.claimed_us is None,
+            SearchNote.STORED: not listing.is_fresh,
             SearchNote.INCOMPLETE: not seen.covers(job),
             SearchNote.NO_DATE: not listing.is_dated,
         }
@@ -447,7 +497,12 @@ class Search:
         return SearchNote.CANDIDATES
 
     async def _adopt(
-        self, jobs: Sequence[Wanted], pairs: Sequence[Pair], *, guess: bool = False
+        self,
+        jobs: Sequence[Wanted],
+        pairs: Sequence[Pair],
+        *,
+        guess: bool = False,
+        canceled: bool = False,
     ) -> list[Wanted]:
         """Record runs that were found; returns the jobs that have none yet.
 
@@ -457,7 +512,7 @@ class Search:
             return list(jobs)
         pairs = sorted(pairs, key=lambda pair: pair[1].created or 0.0)
         items = [Accepted(*job.marker, run.run_id, run.status, 0) for job, run in pairs]
-        codes = await self._record(items, guess)
+        codes = await self._record(items, guess, canceled)
         if not guess:
             self._taken |= {
                 job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code == 3
@@ -466,6 +521,20 @@ class Search:
             job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code in {0, 1, 5}
         }
         return [job for job in jobs if job.job_id not in has_run]
+
+
+def _by_date(jobs: Iterable[Wanted], listing: Listing) -> list[Wanted]:
+    """Return jobs with their times by the server's own clock, where they and the list tell it."""
+    if not listing.is_dated or not listing.made:
+        return list(jobs)
+    return [job.by_date(listing.moment) for job in jobs]
+
+
+def _may_be_of(job: Wanted, run: ShownRun, queue: str) -> bool:
+    """Say whether a run's own marker, or its request where it shows none, may be a job's."""
+    if own := own_markers(run, queue):
+        return job.marker in own
+    return compare(job.kind, job.fields, run).likeness is not Likeness.DIFFERENT
 
 
 def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit]:
@@ -504,9 +573,13 @@ async def _alike(job: Wanted, index: Index, proven: frozenset[Proven], turns: Tu
 def _oldest_first(
     group: Iterable[Wanted], runs: Iterable[ListedRun], listing: Listing
 ) -> list[Pair]:
-    """Pair equal jobs with runs: the oldest run goes to the job that was claimed first."""
+    """Pair equal jobs with runs: the oldest run goes to the job that was claimed first.
+
+    Those that are to be canceled come last.
+    """
     pairs = []
-    left = sorted((job for job in group if job.doubt.marked), key=lambda job: job.since)
+    marked = (job for job in group if job.doubt.marked)
+    left = sorted(marked, key=lambda job: (job.is_canceled, job.since))
     for run in sorted(runs, key=lambda run: listing.made[run]):
         job = next((job for job in left if listing.made[run] >= job.since), None)
         if job is not None:

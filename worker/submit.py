@@ -8,13 +8,13 @@ business; what becomes of the job is told here.
 import asyncio
 import re
 import secrets
-import time
 from collections import deque
 from typing import NamedTuple
 
 import structlog
 
 from api_client import Submission, SubmissionClass
+from api_client.elapsed import elapsed
 from runqueue import stages, wire
 from runqueue.items import Accepted, Answer, Claimed, GivenBack, Lost, Taken
 from runqueue.tracing import Origin, working
@@ -38,7 +38,7 @@ STOPPED = "the worker was stopped"
 
 
 class _Claim(NamedTuple):
-    """A claim that was asked for: its id, the process's name then, and when (monotonic seconds)."""
+    """A claim that was asked for: its id, the process's name then, and when (`elapsed`)."""
 
     claim_id: str
     process: str
@@ -64,9 +64,9 @@ class SubmitPump(Pump):
         """
         account, process = self.account, self.account.lease.name
         if self._claim is None or self._claim.process != process:
-            self._claim = _Claim(secrets.token_hex(6), process, time.monotonic())
+            self._claim = _Claim(secrets.token_hex(6), process, elapsed())
         claim_id, _, asked = self._claim
-        start = time.monotonic()
+        start = elapsed()
         taken = await account.send(
             stages.claim(
                 account.name,
@@ -77,12 +77,13 @@ class SubmitPump(Pump):
                 linger=self.lingers(),
                 marked=account.correlates,
                 receives=account.receives,
+                date_us=account.server_date.now_us(),
             )
         )
         self._claim = None
         # Not its own: the first of all may be slow because the permit was on its way for long.
         granted = asked + min(self._round_trips, default=0.0)
-        self._round_trips.append(time.monotonic() - start)
+        self._round_trips.append(elapsed() - start)
         if taken.answer is Answer.OK:
             account.lease.sequence = max(account.lease.sequence, taken.sequence)
         return taken._replace(items=[(job, process, granted) for job in taken.items])
@@ -145,6 +146,7 @@ class SubmitPump(Pump):
                     post.kind, post.content, post.headers, post.query
                 )
                 timer.status = outcome.status_code
+            self.account.server_date.note(outcome.server_date)
         except asyncio.CancelledError:
             return Submission(SubmissionClass.UNKNOWN, detail=STOPPED)
         if outcome.outcome is SubmissionClass.ACCEPTED:
@@ -180,7 +182,7 @@ class SubmitPump(Pump):
             return False
         if not self.account.is_limited:
             return True
-        age = time.monotonic() - granted
+        age = elapsed() - granted
         if age >= PERMIT_SECONDS:
             log.warning(
                 "permit_too_old",

@@ -1,8 +1,10 @@
 """Which waiting jobs may have been claimed by a Redis that is lost, and own runs without a marker.
 
 Claims take the first jobs of lanes, so what was claimed stands there still: only so many jobs of
-each lane come into question as claims can have been lost. So does each job that runs and may run
-again: its first run may have failed, and the claim for its next one be lost.
+each lane come into question as claims can have been lost. So does each job that came to its lane
+since, for on the lost server it may have come before others; each that was to wait, if its time may
+have come; and each that runs and may run again: its first run may have failed, and the claim for
+its next one be lost.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -21,8 +23,8 @@ from worker.turns import Turns
 #: Keys looked at in one step while lanes are looked for, ids read in one, and jobs whose requests
 #: are read at once.
 KEYS, IDS, REQUESTS = 1000, 1000, 100
-#: Where the jobs stand that run.
-RUNNING = "poll"
+#: Where jobs stand that run, that wait for their time, and that wait apart (`claim.lua`).
+RUNNING, DUE, APART = "poll", "due", "suspects"
 #: Jobs that may become unconfirmed in one recovery; beyond that a person decides.
 MOST_SUSPECTS = 10_000
 #: Claims that can have been lost beside those that are known of: refused ones made no run. And
@@ -52,6 +54,8 @@ async def most_lost(account: AccountLink, runs: int, claims: int) -> int:
 async def suspects(account: AccountLink, unmarked: Sequence[ShownRun], most: int) -> list[str]:
     """Return the jobs that runs may be of; of equal jobs no more than there are such runs.
 
+    Jobs that are looked for later take none from others: they may never ask for one.
+
     Args:
         account: the account.
         unmarked: the runs.
@@ -63,16 +67,17 @@ async def suspects(account: AccountLink, unmarked: Sequence[ShownRun], most: int
     turns, index = Turns(), Index(unmarked)
     found: dict[str, None] = {}
     left: dict[bytes, Iterator[ShownRun]] = {}
-    async for job_id, stored in _first_in_line(account, most):
+    async for job_id, stored, is_later in _first_in_line(account, most):
         if job_id in found:
             continue
         request, kind, fields = _read(stored)
         runs = left.get(request)
-        if runs is None:
+        if runs is None or is_later:
             runs = iter(unmarked) if kind is None else index.plausible(kind, fields)
         if await _finds_one(kind, fields, runs, turns):
             found[job_id] = None
-            left[request] = runs
+            if not is_later:
+                left[request] = runs
             if len(found) > MOST_SUSPECTS:
                 raise TooManyError
     return [*found]
@@ -89,39 +94,82 @@ async def _finds_one(
     return False
 
 
-async def _first_in_line(account: AccountLink, most: int) -> AsyncIterator[tuple[str, bytes]]:
-    """Read the first waiting jobs of each lane, and their stored requests; one may come twice."""
+async def _first_in_line(account: AccountLink, most: int) -> AsyncIterator[tuple[str, bytes, bool]]:
+    """Read the jobs that come into question: each, its stored request, whether it is for later.
+
+    One may come twice.
+    """
+    async for job_ids, are_later in _in_question(account, most):
+        stored = await account.send(stages.read_requests(account.name, job_ids))
+        for job_id, one in zip(job_ids, stored, strict=True):
+            if one is not None and one[2]:
+                yield job_id, one[2], are_later
+
+
+async def _in_question(account: AccountLink, most: int) -> AsyncIterator[tuple[list[str], bool]]:
+    """Read the ids of jobs, at most `REQUESTS` at a time, and whether these are for later.
+
+    In the order in which a job goes on, so that none is missed that does so meanwhile. Those that
+    wait for their time are told last: an equal job that can go is rather given a run.
+    """
+    async for page in _indexed(account, RUNNING):
+        yield page
+    due = [page async for page in _indexed(account, DUE)]
+    async for page in _indexed(account, APART):
+        yield page
     async for lanes in _lanes(account):
-        bound = inf if RUNNING in lanes else most
-        waiting, first = dict.fromkeys(lanes, 0), 0
-        while waiting:
-            count = min(REQUESTS, max(10, IDS // len(waiting)))
-            names = list(waiting)
-            read = await account.send(stages.read_lanes(account.name, names, first, count))
-            for name, (ids, all_ids) in zip(names, read, strict=True):
-                job_ids = all_ids if bound == inf else all_ids[: most - waiting[name]]
-                waiting[name] += len(job_ids)
-                if ids < count or waiting[name] >= bound:
-                    del waiting[name]
-                if not job_ids:
-                    continue
-                stored = await account.send(stages.read_requests(account.name, job_ids))
-                for job_id, one in zip(job_ids, stored, strict=True):
-                    if one is not None and one[2]:
-                        yield job_id, one[2]
-            first += count
+        seen: set[str] = set()
+        async for job_ids, are_later in _in_lanes(account, lanes, most):
+            seen.update(job_ids)
+            yield job_ids, are_later
+        async for job_ids, are_later in _in_lanes(account, lanes, inf, newest=True):
+            if new := [job_id for job_id in job_ids if job_id not in seen]:
+                yield new, are_later
+    for page in due:
+        yield page
+
+
+async def _indexed(account: AccountLink, index: str) -> AsyncIterator[tuple[list[str], bool]]:
+    """Read the jobs of an index: those that wait, and those for later."""
+    cursor = ""
+    while cursor != "0":
+        call = stages.read_waiting(account.name, index, cursor or "0", REQUESTS)
+        cursor, *found = await account.send(call)
+        for job_ids, are_later in zip(found, (False, True), strict=True):
+            for first in range(0, len(job_ids), REQUESTS):
+                yield job_ids[first : first + REQUESTS], are_later
+
+
+async def _in_lanes(
+    account: AccountLink, names: Sequence[str], most: float, *, newest: bool = False
+) -> AsyncIterator[tuple[list[str], bool]]:
+    """Read so many jobs of each lane: those that wait, and those for later.
+
+    A lane holds only one of the two.
+    """
+    left, first = dict.fromkeys(names, most), 0
+    while left:
+        count = min(REQUESTS, max(10, IDS // len(left)))
+        call = stages.read_lanes(account.name, [*left], first, count, newest=newest)
+        read = await account.send(call)
+        for name, (ids, *found) in zip([*left], read, strict=True):
+            for jobs, are_later in zip(found, (False, True), strict=True):
+                job_ids = jobs if left[name] == inf else jobs[: int(left[name])]
+                left[name] -= len(job_ids)
+                if job_ids:
+                    yield job_ids, are_later
+            if ids < count or left[name] <= 0:
+                del left[name]
+        first += count
 
 
 async def _lanes(account: AccountLink) -> AsyncIterator[Sequence[str]]:
-    """Read the names of what jobs wait in, some at a time."""
-    yield ("suspects",)
+    """Read the names of the lanes that hold jobs, some at a time."""
     cursor = ""
     while cursor != "0":
         cursor, names = await account.send(stages.waiting_lanes(account.name, cursor or "0", KEYS))
         for first in range(0, len(names), REQUESTS):
             yield names[first : first + REQUESTS]
-    yield ("due",)
-    yield (RUNNING,)
 
 
 def _read(stored: bytes) -> tuple[bytes, Kind | None, Mapping[str, Any]]:

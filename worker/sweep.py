@@ -1,8 +1,12 @@
 """Sweeping: what time alone changes. One bounded pass a message; the rest waits for the next."""
 
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+
 import structlog
 
 from runqueue import stages
+from runqueue.damage import damage_of
 from runqueue.run_limits import WORKFLOW_RUN_US
 from runqueue.scripts import Argument
 from worker.account import AccountLink
@@ -36,28 +40,53 @@ STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ("retire", (int(KEEP_SECONDS * 1e6), LIMIT)),
     ("expire_batches", (int(UPLOAD_SECONDS * 1e6), LIMIT)),
     ("step_lanes", (LIMIT,)),
+    ("recheck", (LIMIT,)),
 )
 
 
 async def sweep(account: AccountLink) -> dict[str, int]:
-    """Run one pass and return how many entries each step walked, or packed."""
-    walked = {}
+    """Run one pass and return how many entries each step walked, or packed.
+
+    Where a step meets damaged keys the others are made all the same.
+
+    Raises:
+        ResponseError: what the first of those steps met.
+    """
+    walked: dict[str, int] = {}
+    damage: Exception | None = None
+    for name, step in _steps(account):
+        try:
+            walked[name] = await step()
+        except Exception as error:
+            if damage_of(error) is None:
+                raise
+            damage = damage or error
+    if walked.get("expire_leases"):
+        log.warning("claims_taken_over", account=account.name, claims=walked["expire_leases"])
+    if damage is not None:
+        raise damage
+    return walked
+
+
+def _steps(account: AccountLink) -> Iterator[tuple[str, Callable[[], Awaitable[int]]]]:
     limits: dict[Argument, Argument] = {
         MAX_RUN: account.max_run_us,
         MAX_WORKFLOW_RUN: max(account.max_run_us, WORKFLOW_RUN_US),
     }
     for script, arguments in STEPS:
         given = [limits.get(argument, argument) for argument in arguments]
-        total = 0
-        for _ in range(ROUNDS):
-            count = await account.send(stages.sweep(account.name, script, *given))
-            total += count
-            if count < LIMIT:
-                break
-        walked[script] = total
+        yield script, partial(_walk, account, script, given)
     # Older workers of a rolling upgrade leave what only a migration lists.
-    await account.send(stages.migrate(account.name, LIMIT))
-    walked["pack"] = await pack_ended(account)
-    if walked["expire_leases"]:
-        log.warning("claims_taken_over", account=account.name, claims=walked["expire_leases"])
-    return walked
+    yield "migrate", lambda: account.send(stages.migrate(account.name, LIMIT))
+    yield "pack", lambda: pack_ended(account)
+
+
+async def _walk(account: AccountLink, script: str, arguments: Sequence[Argument]) -> int:
+    """Run one script until it has walked all there is, or as often as one pass may."""
+    total = 0
+    for _ in range(ROUNDS):
+        count = await account.send(stages.sweep(account.name, script, *arguments))
+        total += count
+        if count < LIMIT:
+            break
+    return total

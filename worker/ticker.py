@@ -17,7 +17,7 @@ from runqueue.connect import sync_client
 from runqueue.damage import damage_of
 from runqueue.keys import Keys
 from runqueue.scripts import run
-from worker.lease import passed_us
+from worker.elapsed import passed_us
 
 if TYPE_CHECKING:
     from worker.runtime import Runtime

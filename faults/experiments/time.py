@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from faults.experiments.redis import RECOVERED
 from faults.lab import Lab
 from faults.registry import Body, experiment
 from faults.servers import Clock
@@ -71,7 +72,7 @@ def returns_ahead(lab: Lab, jobs: int) -> None:
     lab.valkey.start()
     lab.mend()
     lab.hand_in(jobs - jobs // 2, prefix="after")
-    lab.goes_on(30)
+    lab.goes_on(RECOVERED)  # another server, as far as anybody can tell
     lab.settle(_USUAL)
     lab.expect(lab.count("completed") == jobs, f"not all completed: {lab.states()}")
 

@@ -15,20 +15,23 @@ if refused then return refused end
 
 local reply, taken = { 'ok', int(NOW), '0', 0, capacity() }, 0
 local due = want > 0 and redis.call('ZRANGEBYSCORE', CALLBACKS, '-inf', int(NOW), 'LIMIT', 0, want) or {}
-for _, member in ipairs(due) do
+local function add(member)
   local batch, event = string.match(member, '^(%S+) (%S+)$')
   local f = redis.call('HMGET', batch_key(batch), 'sealed', 'callback_url', 'callback:' .. event)
   if f[1] and f[2] and f[3] then
-    redis.call('ZADD', CALLBACKS, int(NOW + tonumber(lease)), member)
     local tries, at = string.match(f[3], '^(%d+) (%d+)$')
-    for _, value in ipairs({ batch, event, tries, at, f[2], redis.call('HGETALL', batch_key(batch)), batch_size(batch) }) do
-      reply[#reply + 1] = value
-    end
+    local told = { batch, event, tries, at, f[2], redis.call('HGETALL', batch_key(batch)), batch_size(batch) }
+    redis.call('ZADD', CALLBACKS, int(NOW + tonumber(lease)), member)
+    for _, value in ipairs(told) do reply[#reply + 1] = value end
     taken = taken + 1
   else -- its upload was given up
     redis.call('ZREM', CALLBACKS, member)
     bump(totals, 'callbacks:dropped', 1)
   end
+end
+for _, member in ipairs(due) do
+  -- That of a damaged batch comes again.
+  if not try(add, member) then redis.call('ZADD', CALLBACKS, int(NOW + tonumber(lease)), member) end
 end
 
 local next_us, left = 0, 0

@@ -4,8 +4,9 @@
 -- ARGV  now_us, why ('asked', or the reason a job whose time is up fails with), then ids
 -- Reply per id: 1 = canceled, 2 = flagged, 0 = over already, -1 = no such job
 local why, reply = ARGV[2], {}
+expect(PREFIX .. 'cancels', 'zset')
 pass_when_full()
-for i = 3, #ARGV do
+local function record(i)
   local job = read_job(ARGV[i])
   local code = 0
   if not job then
@@ -23,5 +24,7 @@ for i = 3, #ARGV do
   end
   reply[#reply + 1] = code
 end
+for i = 3, #ARGV do try(record, i) end
 save()
+raise_damage()
 return reply

@@ -3,7 +3,8 @@
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
 --       linger (0 | 1: stay on the board although nothing is ready), marked (0 | 1: whether the process
---       puts markers into what it submits), receives (0 | 1: whether it has webhooks sent to our receiver)
+--       puts markers into what it submits), receives (0 | 1: whether it has webhooks sent to our receiver),
+--       date_us (what Skyvern's own clock shows at least; '' = the process does not know)
 -- Reply { 'stale' | 'fenced', now_us }: the pump ends, see board.lua
 --       { 'moved', now_us }: a Redis server that is not trusted (yet) answers, see server.lua
 --       { 'ok', now_us, sequence, next_us, left (0 | 1), per job: id, attempt, body }
@@ -12,13 +13,15 @@
 -- The same claim_id asked again gives the same jobs and takes nothing more.
 -- A job of which we know a run that no job owns, of an attempt that its record does not know (a stray, from
 -- before Redis lost the claim), is not submitted: it gets that run.
+-- Nor is one that an earlier server may have claimed while its upload went on (suspect_lost.lua): it is looked for first.
 -- A job whose process died twice while it was submitting it may be what kills them. Such suspects wait
 -- apart, until no more urgent job waits. One process at a time takes them on: it claims nothing until its other
 -- submissions are over, then the suspect alone, then nothing until that is through; then other jobs have a turn.
 -- Innocent neighbours of a killer stay alive, and wait for no more than one of them.
+-- A damaged record, lane or group is set aside (recheck.lua), and the claim goes on with the others.
 local process, claim_id = ARGV[2], ARGV[3]
 local want, tick_us, linger, marked = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7] == '1'
-local receives = ARGV[8] == '1'
+local receives, date = ARGV[8] == '1', ARGV[9]
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 -- What one claim passes over: ids that are not ready any more; held lanes, and turns of groups that brought nothing.
@@ -49,8 +52,8 @@ local before = redis.call('GET', CLAIM)
 if before then
   local mine = {}
   for id in string.gmatch(before, '%S+') do
-    local f = redis.call('HMGET', job_key(id), 'state', 'process')
-    if f[1] == 'submitting' and f[2] == process then mine[#mine + 1] = id end
+    local _, f = try(read_fields, job_key(id), 'state', 'process')
+    if f and f[1] == 'submitting' and f[2] == process then mine[#mine + 1] = id end
   end
   return with_bodies({ 'ok', int(NOW), redis.call('HGET', META, 'sequence') or '0', '0', 0 }, mine, bodies_of(mine))
 end
@@ -64,7 +67,9 @@ redis.call('HSETNX', META, 'sequence', '0')
 if not is_trusted() then return { 'moved', int(NOW) } end
 local refused = board_enter('submit', process, tick_us)
 if refused then return refused end
-local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused')
+local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead')
+local sequence = number(META, 'sequence', meta[1]) or 0
+if date == '' and meta[5] then date = int(NOW + number(META, 'date_ahead', meta[5])) end
 
 local limits = read_limits()
 if limits.pace_is_over then redis.call('HDEL', META, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
@@ -87,14 +92,6 @@ next_us = math.max(next_us, due)
 
 local taken, groups, skips, passed = {}, {}, 0, 0
 local first_attempts = {} -- the ids among them whose first attempt it is
-
--- One process at a time takes suspects on, for as long as it goes on asking for them.
-local function suspects_are_mine()
-  local f = redis.call('HMGET', META, 'suspects_by', 'suspects_until')
-  if f[1] and f[1] ~= process and tonumber(f[2]) > NOW then return false end
-  redis.call('HSET', META, 'suspects_by', process, 'suspects_until', int(NOW + 30000000))
-  return true
-end
 
 -- How the webhook of this attempt travels, see webhooks.lua. The envelope is the first line of the stored body; a
 -- quote within one of its values is escaped.
@@ -124,12 +121,13 @@ local function adopt_stray(id, job, known)
     end
   end
   if not run_id then return false end
-  count_state(job, 'running')
-  set_via(id, known == 0, redis.call('GET', PREFIX .. 'body:' .. id) or '')
-  redis.call('HSET', job_key(id), 'state', 'running', 'attempt', attempt, 'run_id', run_id, 'run_status',
-    'created', 'started', int(NOW))
+  local body = bodies_of({ id })[1] or ''
   redis.call('HSET', runs_key(run_id), run_id, id)
   redis.call('ZADD', PREFIX .. 'poll', int(NOW), id)
+  count_state(job, 'running')
+  set_via(id, known == 0, body)
+  redis.call('HSET', job_key(id), 'state', 'running', 'attempt', attempt, 'run_id', run_id, 'run_status',
+    'created', 'started', int(NOW))
   -- Most have their slot already; one that was seen to be over needs it once more, until the job's own look.
   if limits.concurrent_runs > 0 and not redis.call('ZSCORE', STRAY_LOOKS, run_id) then room = room - 1 end
   forget_stray(run_id, id)
@@ -139,38 +137,78 @@ end
 
 -- True when the job had a run already, which takes its place in the group.
 local function claim(id, priority, group, lane)
-  local batch = batch_of(lane)
-  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths')
+  local batch, key = batch_of(lane), job_key(id)
+  local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim')
+  local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
   if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
     skips = skips + 1 -- canceled meanwhile, taken over by another batch, or handed in anew elsewhere
     return
   end
-  if tonumber(f[7] or 0) >= 2 and redis.call('ZSCORE', SUSPECTS, id) then
+  if (number(key, 'deaths', f[7]) or 0) >= 2 and redis.call('ZSCORE', SUSPECTS, id) then
     skips = skips + 1 -- a suspect that stood in the lane twice: it waits apart
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
-    canary = is_canary(lane), deadline = f[4] }
-  if f[4] and tonumber(f[4]) <= NOW then
+    canary = is_canary(lane), deadline = f[4], attempt = known }
+  if deadline and deadline <= NOW then
     skips = skips + 1
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
-  if strays and adopt_stray(id, job, tonumber(f[2] or 0)) then
+  if strays and adopt_stray(id, job, known) then
     skips = skips + 1
     return true
   end
+  if f[8] then
+    for _, zset in ipairs({ 'parked', 'unconfirmed', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
+    skips = skips + 1
+    look_for_lost(job, f[8])
+    return
+  end
   count_state(job, 'submitting')
-  attempts[id] = int(tonumber(f[2] or 0) + 1)
-  redis.call('HSET', job_key(id), 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text())
+  attempts[id] = int(known + 1)
+  redis.call('HSET', key, 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(),
+    'claim_date', date)
   if not marked then
-    redis.call('HSET', job_key(id), 'unmarked', '1')
+    redis.call('HSET', key, 'unmarked', '1')
   elseif f[2] then
-    redis.call('HDEL', job_key(id), 'unmarked')
+    redis.call('HDEL', key, 'unmarked')
   end
   first_attempts[id] = not f[2]
   taken[#taken + 1] = id
+end
+
+-- Takes jobs of the lane whose turn it is, as many as may be taken until `goal` are; returns that, which is less by one
+-- for each that had a run.
+local function from_lane(priority, group, name, goal)
+  local lanes, lane = lanes_key(priority, group), lane_key(priority, group, name)
+  if not lane_runs(name) then
+    passed = passed + 1
+    redis.call('LPOP', lanes)
+    return goal
+  end
+  local share = math.max(1, math.floor((goal - #taken) / redis.call('LLEN', lanes)))
+  local popped = redis.call('LPOP', lane, share) or {}
+  for i, id in ipairs(popped) do
+    if #taken >= math.min(goal, room) then -- a stray was adopted, which takes a place: the others go back
+      for back = #popped, i, -1 do redis.call('LPUSH', lane, popped[back]) end
+      break
+    end
+    local is_sound, has_run = try(claim, id, priority, group, name)
+    if not is_sound then
+      skips = skips + 1
+      set_aside('job ' .. id)
+    elseif has_run then
+      goal = goal - 1
+    end
+  end
+  if redis.call('EXISTS', lane) == 0 then
+    redis.call('LPOP', lanes)
+  else
+    redis.call('RPUSH', lanes, redis.call('LPOP', lanes))
+  end
+  return goal
 end
 
 -- Takes up to `quota` jobs of one group, its lanes in turn; true when the group has none left.
@@ -179,25 +217,13 @@ local function from_lanes(priority, group, quota)
   while #taken < math.min(goal, room) and skips < MAX_SKIPS and passed < MAX_PASSED do
     local name = redis.call('LINDEX', lanes, 0)
     if not name then return true end
-    if not lane_runs(name) then
+    local is_sound, left = try(from_lane, priority, group, name, goal)
+    if is_sound then
+      goal = left
+    else
       passed = passed + 1
       redis.call('LPOP', lanes)
-    else
-      local lane = lane_key(priority, group, name)
-      local share = math.max(1, math.floor((goal - #taken) / redis.call('LLEN', lanes)))
-      local popped = redis.call('LPOP', lane, share) or {}
-      for i, id in ipairs(popped) do
-        if #taken >= math.min(goal, room) then -- a stray was adopted, which takes a place: the others go back
-          for back = #popped, i, -1 do redis.call('LPUSH', lane, popped[back]) end
-          break
-        end
-        if claim(id, priority, group, name) then goal = goal - 1 end
-      end
-      if redis.call('EXISTS', lane) == 0 then
-        redis.call('LPOP', lanes)
-      else
-        redis.call('RPUSH', lanes, redis.call('LPOP', lanes))
-      end
+      set_aside('lane ' .. batch_of(name) .. ' ' .. priority .. ':' .. group)
     end
   end
   return redis.call('EXISTS', lanes) == 0
@@ -206,8 +232,9 @@ end
 local function room_in(group)
   local f = groups[group]
   if not f then
-    local g = redis.call('HMGET', group_key(group), 'cap', 'live', 'paused')
-    f = { cap = tonumber(g[1] or 0), live = tonumber(g[2] or 0), paused = g[3] }
+    local key = group_key(group)
+    local g = read_fields(key, 'cap', 'live', 'paused')
+    f = { cap = number(key, 'cap', g[1]) or 0, live = number(key, 'live', g[2]) or 0, paused = g[3] }
     groups[group] = f
   end
   if f.paused then return 0 end
@@ -215,53 +242,91 @@ local function room_in(group)
   return math.max(0, f.cap - f.live - (group_live[group] or 0))
 end
 
--- Whether groups stand in a ring of that priority, or of a more urgent one.
-local function any_group_at(priority)
-  local rings = {}
-  for at = 0, priority do rings[#rings + 1] = PREFIX .. 'ring:' .. at end
-  return #rings > 0 and redis.call('EXISTS', unpack(rings)) > 0
-end
-
--- A suspect may go once nothing more urgent waits; one that may not now is left for a second, and hides no other.
-local function may_go(job)
-  if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0 then return true end
-  redis.call('ZADD', SUSPECTS, int(NOW + 1000000), job.id)
-  return false
-end
-
--- Claims the suspect whose turn it is, if any; there is no room for others beside it, nor while it waits for its turn.
-local function claim_suspect()
-  local id = redis.call('GET', ALONE)
-  if id then
-    local f = redis.call('HMGET', job_key(id), 'state', 'process')
-    if f[1] == 'submitting' and f[2] == process then
-      suspects_are_mine()
-      room, next_us = 0, NOW + LOOK_AGAIN
-      return
-    end
-    redis.call('DEL', ALONE)
+local claim_suspect
+do -- of the 200 local names of a script, these are no other's
+  -- One process at a time takes suspects on, for as long as it goes on asking for them.
+  local function suspects_are_mine()
+    local f = redis.call('HMGET', META, 'suspects_by', 'suspects_until')
+    if f[1] and f[1] ~= process and tonumber(f[2]) > NOW then return false end
+    redis.call('HSET', META, 'suspects_by', process, 'suspects_until', int(NOW + 30000000))
+    return true
   end
-  local due = redis.call('ZRANGEBYSCORE', SUSPECTS, '-inf', int(NOW), 'LIMIT', 0, MAX_SUSPECTS)
-  if #due == 0 or room < 1 or not suspects_are_mine() then return end
-  if id and any_group_at(3) then return end -- the last one is through: other jobs have a turn
-  for _, suspect in ipairs(due) do
+
+  -- Whether groups stand in a ring of that priority, or of a more urgent one.
+  local function any_group_at(priority)
+    local rings = {}
+    for at = 0, priority do rings[#rings + 1] = PREFIX .. 'ring:' .. at end
+    return #rings > 0 and redis.call('EXISTS', unpack(rings)) > 0
+  end
+
+  -- A suspect may go once nothing more urgent waits; one that may not now is left for a second, and hides no other.
+  local function may_go(job)
+    if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0 then return true end
+    redis.call('ZADD', SUSPECTS, int(NOW + 1000000), job.id)
+    return false
+  end
+
+  -- True unless others may have their turn, too.
+  local function claim_due(suspect)
     local job = read_job(suspect)
     if not job or job.state ~= 'ready' then
       redis.call('ZREM', SUSPECTS, suspect)
-    elseif may_go(job) then
-      if redis.call('EXISTS', CLAIMS) == 1 then
+      return false
+    end
+    if not may_go(job) then return false end
+    if redis.call('EXISTS', CLAIMS) == 1 then
+      room, next_us = 0, NOW + LOOK_AGAIN
+      return true
+    end
+    redis.call('ZREM', SUSPECTS, suspect)
+    claim(suspect, job.priority, job.group, lane_of(job))
+    if #taken > 0 then
+      redis.call('SET', ALONE, suspect, 'PX', 120000)
+      room = #taken
+    end
+    return true
+  end
+
+  -- Claims the suspect whose turn it is, if any; there is no room for others beside it, nor while it waits for its turn.
+  function claim_suspect()
+    local id = redis.call('GET', ALONE)
+    if id then
+      local _, f = try(read_fields, job_key(id), 'state', 'process')
+      if f and f[1] == 'submitting' and f[2] == process then
+        suspects_are_mine()
         room, next_us = 0, NOW + LOOK_AGAIN
         return
       end
-      redis.call('ZREM', SUSPECTS, suspect)
-      claim(suspect, job.priority, job.group, lane_of(job))
-      if #taken > 0 then
-        redis.call('SET', ALONE, suspect, 'PX', 120000)
-        room = #taken
+      redis.call('DEL', ALONE)
+    end
+    local due = redis.call('ZRANGEBYSCORE', SUSPECTS, '-inf', int(NOW), 'LIMIT', 0, MAX_SUSPECTS)
+    if #due == 0 or room < 1 or not suspects_are_mine() then return end
+    if id and any_group_at(3) then return end -- the last one is through: other jobs have a turn
+    for _, suspect in ipairs(due) do
+      local is_sound, is_last = try(claim_due, suspect)
+      if is_last then return end
+      if not is_sound then
+        redis.call('ZREM', SUSPECTS, suspect)
+        set_aside('job ' .. suspect)
       end
-      return
     end
   end
+end
+
+-- One turn of a group: as many of its jobs as are its share, then it stands behind the others, or leaves.
+local function take_turn(ring, priority, group, at)
+  local free, count = room_in(group), #taken
+  if free == 0 then return ring_leave(priority, group, at, true) end
+  local quota = math.max(1, math.floor((room - count) / redis.call('ZCARD', ring)))
+  local empty = from_lanes(priority, group, math.min(quota, free))
+  local virtual = int(tonumber(at) + #taken - count)
+  if not empty then
+    redis.call('ZADD', ring, virtual, group)
+    return
+  end
+  ring_leave(priority, group, virtual)
+  -- With a slot taken, what is said of its live jobs in the end decides (save.lua).
+  if #taken == count then expire_group(group) end
 end
 
 claim_suspect()
@@ -269,30 +334,22 @@ for priority = 0, 3 do
   local ring = PREFIX .. 'ring:' .. priority
   while #taken < room and skips < MAX_SKIPS and passed < MAX_PASSED do
     local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
-    local group = first[1]
+    local group, count = first[1], #taken
     if not group then break end
-    local free, count = room_in(group), #taken
-    if free == 0 then
-      ring_leave(priority, group, first[2], true)
-    else
-      local quota = math.max(1, math.floor((room - #taken) / redis.call('ZCARD', ring)))
-      local empty = from_lanes(priority, group, math.min(quota, free))
-      local virtual = int(tonumber(first[2]) + #taken - count)
-      if empty then
-        ring_leave(priority, group, virtual)
-        -- With a slot taken, what is said of its live jobs in the end decides (save.lua).
-        if #taken == count then expire_group(group) end
-      else
-        redis.call('ZADD', ring, virtual, group)
-      end
+    if not try(take_turn, ring, priority, group, first[2]) then
+      redis.call('ZREM', ring, group)
+      set_aside('lane - ' .. priority .. ':' .. group)
     end
     if #taken == count then passed = passed + 1 end
   end
 end
 
 -- What is passed over, or listed, goes in bounded steps, but without a pause between them.
-if #taken < room and (skips >= MAX_SKIPS or passed >= MAX_PASSED or list_more_lanes() > 0) then next_us = NOW end
-local sequence, bodies = tonumber(meta[1] or 0), bodies_of(taken)
+if #taken < room then
+  local is_bounded = skips >= MAX_SKIPS or passed >= MAX_PASSED
+  if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
+end
+local bodies = bodies_of(taken)
 for i, id in ipairs(taken) do set_via(id, first_attempts[id], bodies[i] or '') end
 if #taken > 0 then
   local scored = {}

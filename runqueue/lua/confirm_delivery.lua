@@ -6,7 +6,7 @@
 local reply = {}
 expect_deliveries()
 pass_when_full()
-for i = 2, #ARGV do
+local function record(i)
   local job = read_job(ARGV[i])
   if not job then
     reply[#reply + 1] = -1
@@ -20,5 +20,7 @@ for i = 2, #ARGV do
     reply[#reply + 1] = 1
   end
 end
+for i = 2, #ARGV do try(record, i) end
 save()
+raise_damage()
 return reply

@@ -8,7 +8,7 @@
 local url, asked, reply, is_due = ARGV[2], ARGV[3], {}, false
 expect_deliveries()
 pass_when_full()
-for i = 4, #ARGV do
+local function record(i)
   local id = ARGV[i]
   local job = read_job(id)
   if not job then
@@ -39,6 +39,8 @@ for i = 4, #ARGV do
     reply[#reply + 1] = 1
   end
 end
+for i = 4, #ARGV do try(record, i) end
 save()
 if is_due then wake_for_webhooks() end
+raise_damage()
 return reply

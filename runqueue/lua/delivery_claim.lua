@@ -13,6 +13,7 @@
 -- A receiver that does not answer is left alone (endpoints.lua): its webhooks wait without a try of their own, and
 -- are given up when their time is over. A slow one gets a quarter of the places that others leave: its webhooks
 -- wait for a second, without a permit, so that neither places nor rate are its alone.
+-- One whose job's record is damaged comes again as if nobody had recorded it.
 local process, want, tick_us, linger = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
 local lease, span, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local RELAYS, WATCHES = PREFIX .. 'relays', PREFIX .. 'watches'
@@ -21,7 +22,7 @@ local SHARE, FULL_WAITS = 4, 1000000
 local FIELDS = { 'attempt', 'run_id', 'run_status', 'via', 'tries', 'looks', 'forced', 'ended', 'signed', 'url',
   'state' }
 local FORCED, ENDED_AT, URL = 7, 8, 10 -- where they stand in FIELDS
-local IS_NUMBER = { tries = true, looks = true, forced = true, ended = true }
+local IS_NUMBER = { attempt = true, tries = true, looks = true, forced = true, ended = true }
 expect_deliveries()
 pass_when_full()
 local refused = board_enter('webhooks', process, tick_us)
@@ -42,46 +43,57 @@ end
 local limits = read_limits()
 local reply, taken = { 'ok', int(NOW), '0', 0 }, 0
 
--- The first line of the stored body, and the URL in it; '' where there is none, or the body is gone.
-local function envelope_of(id)
-  local line = string.match(redis.call('GETRANGE', PREFIX .. 'body:' .. id, 0, 16383), '^[^\n]*')
-  local is_whole, envelope = pcall(cjson.decode, line)
-  if not is_whole then
-    line = string.match(redis.call('GET', PREFIX .. 'body:' .. id) or '', '^[^\n]*')
-    is_whole, envelope = pcall(cjson.decode, line)
+local take_relays, take_watches
+do -- of the 200 local names of a script, these are no other's
+  -- The first line of the stored body, and the URL in it; '' where there is none, or the body is gone.
+  local function envelope_of(id)
+    local line = string.match(redis.call('GETRANGE', PREFIX .. 'body:' .. id, 0, 16383), '^[^\n]*')
+    local is_whole, envelope = pcall(cjson.decode, line)
+    if not is_whole then
+      line = string.match(redis.call('GET', PREFIX .. 'body:' .. id) or '', '^[^\n]*')
+      is_whole, envelope = pcall(cjson.decode, line)
+    end
+    local url = is_whole and type(envelope) == 'table' and envelope.webhook_url
+    return line, type(url) == 'string' and url or ''
   end
-  local url = is_whole and type(envelope) == 'table' and envelope.webhook_url
-  return line, type(url) == 'string' and url or ''
-end
 
-local function add(id, f, line, body)
-  reply[#reply + 1] = id
-  for field, name in ipairs(FIELDS) do
-    local value = f[field] or IS_NUMBER[name] and '0' or ''
-    if name == 'forced' and f[field] then value = '1' end
-    reply[#reply + 1] = value
+  local function add(id, f, line, body)
+    reply[#reply + 1] = id
+    for field, name in ipairs(FIELDS) do
+      local value = f[field] or IS_NUMBER[name] and '0' or ''
+      if name == 'forced' and f[field] then value = '1' end
+      reply[#reply + 1] = value
+    end
+    reply[#reply + 1] = line
+    reply[#reply + 1] = body
+    bytes_left = bytes_left - #line - #body
+    taken = taken + 1
   end
-  reply[#reply + 1] = line
-  reply[#reply + 1] = body
-  bytes_left = bytes_left - #line - #body
-  taken = taken + 1
-end
 
--- The record of a webhook that waits; one that waits no more is off the index.
-local function waiting(index, id)
-  local f = redis.call('HMGET', job_key(id), unpack(FIELDS))
-  local delivery = redis.call('HGET', job_key(id), 'delivery')
-  if delivery == 'pending' then return f end
-  redis.call('ZREM', index, id)
-  return nil
-end
+  -- The record of a webhook that waits; one that waits no more is off the index.
+  local function waiting(index, id)
+    local f = read_fields(job_key(id), unpack(FIELDS))
+    for i, name in ipairs(FIELDS) do
+      if IS_NUMBER[name] then number(job_key(id), name, f[i]) end
+    end
+    if redis.call('HGET', job_key(id), 'delivery') == 'pending' then return f end
+    redis.call('ZREM', index, id)
+    return nil
+  end
 
-local function take_relays(room)
-  local n, blocked, known = 0, 0, {}
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', RELAYS, '-inf', int(NOW), 'LIMIT', 0, room + MAX_BLOCKED)) do
-    if n >= room or bytes_left <= 0 then break end
-    local f = waiting(RELAYS, id)
-    if f then
+  -- Takes one of those that are due; one that is damaged comes again later.
+  local function take_each(index, room, done, take_one)
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', int(NOW), 'LIMIT', 0, room + MAX_BLOCKED)) do
+      if done() >= room or bytes_left <= 0 then break end
+      if not try(take_one, id) then redis.call('ZADD', index, int(NOW + lease), id) end
+    end
+  end
+
+  function take_relays(room)
+    local n, blocked, known = 0, 0, {}
+    take_each(RELAYS, room, function() return n end, function(id)
+      local f = waiting(RELAYS, id)
+      if not f then return end
       local line, url = envelope_of(id)
       local endpoint = endpoint_of(f[URL] or url)
       if is_full(endpoint) then
@@ -106,17 +118,15 @@ local function take_relays(room)
         count_busy(endpoint)
         n = n + 1
       end
-    end
+    end)
+    return n, blocked
   end
-  return n, blocked
-end
 
-local function take_watches(room)
-  local n, full = 0, 0
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', WATCHES, '-inf', int(NOW), 'LIMIT', 0, room + MAX_BLOCKED)) do
-    if n >= room or bytes_left <= 0 then break end
-    local f = waiting(WATCHES, id)
-    if f then
+  function take_watches(room)
+    local n, full = 0, 0
+    take_each(WATCHES, room, function() return n end, function(id)
+      local f = waiting(WATCHES, id)
+      if not f then return end
       local line, url = envelope_of(id)
       local endpoint = endpoint_of(f[URL] or url)
       if is_full(endpoint) then
@@ -128,9 +138,9 @@ local function take_watches(room)
         count_busy(endpoint)
         n = n + 1
       end
-    end
+    end)
+    return n, full
   end
-  return n, full
 end
 
 local asked = want

@@ -2,7 +2,7 @@
 -- ARGV  now_us, then ids.   Reply per id: 1 = removed, 0 = not dead, -1 = no such job
 local reply = {}
 pass_when_full()
-for i = 2, #ARGV do
+local function record(i)
   local job = read_job(ARGV[i])
   if not job then
     reply[#reply + 1] = -1
@@ -14,5 +14,7 @@ for i = 2, #ARGV do
     reply[#reply + 1] = 1
   end
 end
+for i = 2, #ARGV do try(record, i) end
 save()
+raise_damage()
 return reply

@@ -2,13 +2,17 @@
 -- ARGV  now_us, then run ids.   Reply: how many were dropped
 local dropped = 0
 pass_when_full()
-for i = 2, #ARGV do
+local function drop(i)
   local told = redis.call('HGET', PREFIX .. 'strays', ARGV[i])
   if told then
-    forget_stray(ARGV[i], string.match(told, '^%S+'))
+    local job_id = string.match(told, '^%S+')
+    forget_stray(ARGV[i], job_id)
+    if redis.call('HEXISTS', runs_key(ARGV[i]), ARGV[i]) == 0 then keep_owner(ARGV[i], job_id) end
     dropped = dropped + 1
   end
   remove_later('cancels', 'stray ' .. ARGV[i])
 end
+for i = 2, #ARGV do try(drop, i) end
 save()
+raise_damage()
 return dropped

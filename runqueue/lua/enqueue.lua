@@ -67,19 +67,22 @@ end
 -- Read everything first: what is known stays as it is, and a wrong type stops us before a write.
 local now_text = int(NOW)
 local reply, fresh, old, digests = { now_text }, {}, {}, {}
+local wanted_again = {} -- jobs that are looked for, and whose upload was given up
 
 local function known_already(i, id, digest)
   local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline', 'attempt',
-      'earlier', 'ran', 'canary')
+      'earlier', 'ran', 'canary', 'lost_claim', 'given_up')
   local job = { id = id, state = f[1], batch = f[2] or NO_BATCH, created = f[3],
     priority = f[4] or '2', group = f[5] or 'default', deadline = f[6], attempt = f[7], earlier = f[8], ran = f[9],
-    canary = f[10] }
+    canary = f[10], lost_claim = f[11] }
   local code = 1
+  if f[12] and digest == ARGV[i + 1] then wanted_again[#wanted_again + 1] = id end
   if digest ~= ARGV[i + 1] then
     code = 2
   elseif job.batch ~= NO_BATCH and job.batch ~= batch and (job.state == 'ready' or job.state == 'scheduled')
     and call('HGET', PREFIX .. 'batch:' .. job.batch, 'sealed') ~= '1' then
     code = 3
+    expect(PREFIX .. 'batch_left:' .. job.batch, 'set')
     old[i] = job
     fresh[#fresh + 1] = i
     digests[id] = digest
@@ -143,7 +146,9 @@ for i = 3, #ARGV, PER_JOB do
     end
   end
 end
-if #fresh == 0 or only_look then return reply end
+if only_look then return reply end
+for _, id in ipairs(wanted_again) do call('HDEL', JOB .. id, 'given_up') end
+if #fresh == 0 then return reply end
 for _, i in ipairs(fresh) do
   if not lanes[ARGV[i + 2]] then lane_of(ARGV[i + 2]) end
 end
@@ -167,6 +172,7 @@ local function take_over(job)
   call('DEL', JOB .. job.id, PREFIX .. 'result:' .. job.id)
   -- Every attempt's marker is used once.
   if job.attempt then call('HSET', JOB .. job.id, 'attempt', job.attempt) end
+  if job.lost_claim then call('HSET', JOB .. job.id, 'lost_claim', job.lost_claim) end
   if job.earlier then call('HSET', JOB .. job.id, 'earlier', job.earlier, 'ran', job.ran or '0') end
 end
 
@@ -181,6 +187,11 @@ local function with_options(id, options)
   if deadline then
     call('HSET', JOB .. id, 'deadline', int(deadline))
     call('ZADD', DEADLINES, int(deadline), id)
+  end
+  -- This may be a time that nobody believes later: what counts from it is set right then, see clock.lua.
+  if clock_is_stale() and (string.find(start, '+', 1, true) or string.find(limit, '+', 1, true)) then
+    call('HSET', JOB .. id, 'relative', (string.find(start, '+', 1, true) and 'run_at ' or '')
+      .. (string.find(limit, '+', 1, true) and 'deadline' or ''))
   end
   if not run_at or run_at <= NOW then return false end
   call('HSET', JOB .. id, 'state', 'scheduled', 'run_at', int(run_at))

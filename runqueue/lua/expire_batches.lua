@@ -4,11 +4,21 @@
 -- Reply: how many batches and jobs were looked at (as many as the limit, or more = ask again)
 local UNSEALED, upload, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[2]), tonumber(ARGV[3]), 0
 local WORDS = 'its upload was not finished in time: hand its jobs in again'
+local AGAIN = 30000000 -- when a damaged one is looked at once more
 expect(UNSEALED, 'zset')
 expect(PREFIX .. 'callbacks', 'zset')
 expect(PREFIX .. 'dropping', 'set')
+for _, zset in ipairs({ 'unconfirmed', 'parked', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
 if clock_is_stale() then return 0 end
+
+-- An earlier server may have accepted the batch, and claimed the job: its run is looked for, and without one it goes.
+local function look_for_run(job, lost)
+  redis.call('HDEL', job_key(job.id), 'batch')
+  redis.call('HSET', job_key(job.id), 'given_up', '1')
+  job.batch = NO_BATCH
+  look_for_lost(job, lost)
+end
 
 -- It was not accepted: the job goes; one that ran, or was canceled, outlives its batch.
 local function take_out(batch, id)
@@ -18,20 +28,23 @@ local function take_out(batch, id)
     redis.call('HDEL', job_key(id), 'batch')
     return
   end
+  redis.call('ZREM', PREFIX .. 'due', id)
+  local f = redis.call('HMGET', job_key(id), 'earlier', 'files', 'lost_claim')
+  if f[3] then return look_for_run(job, f[3]) end
   bump(totals, job.state .. ':' .. job.priority, -1)
   if job.state == 'ready' then bump(group_load, job.group, -1) end
-  redis.call('ZREM', PREFIX .. 'due', id)
   redis.call('ZREM', PREFIX .. 'deadlines', id)
-  local f = redis.call('HMGET', job_key(id), 'earlier', 'files')
   drop_files(id, f[2])
-  for run_id in string.gmatch(f[1] or '', '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
+  for run_id in string.gmatch(f[1] or '', '%S+') do keep_owner(run_id, id) end
   redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)
 end
 
 -- No more jobs than may be looked at yet, and one at least: a large upload goes in steps.
 local function is_empty(batch)
   local ids = redis.call('LPOP', PREFIX .. 'batch_jobs:' .. batch, math.max(1, limit - looked)) or {}
-  for _, id in ipairs(ids) do take_out(batch, id) end
+  for _, id in ipairs(ids) do
+    if not try(take_out, batch, id) then set_aside('job ' .. id) end
+  end
   looked = looked + #ids
   return redis.call('EXISTS', PREFIX .. 'batch_jobs:' .. batch) == 0
 end
@@ -87,8 +100,12 @@ end
 local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', int(NOW - upload), 'WITHSCORES', 'LIMIT', 0, limit)
 for i = 1, #old, 2 do
   looked = looked + 1
-  expire(old[i], old[i + 1] == '0')
+  local is_given_up = old[i + 1] == '0'
+  if not try(expire, old[i], is_given_up) and not is_given_up then
+    redis.call('ZADD', UNSEALED, 'XX', int(NOW - upload + AGAIN), old[i])
+  end
   if looked >= limit then break end
 end
 save()
+raise_damage()
 return looked

@@ -4,11 +4,12 @@
 -- ARGV  now_us, limit.   Reply: how many were overdue (as many as the limit = ask again)
 local DEADLINES = PREFIX .. 'deadlines'
 expect(DEADLINES, 'zset')
+expect(PREFIX .. 'dead', 'zset')
+expect(PREFIX .. 'poll', 'zset')
 pass_when_full()
 if clock_is_stale() then return 0 end
 local ids = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(NOW), 'LIMIT', 0, ARGV[2])
-for _, id in ipairs(ids) do
-  redis.call('ZREM', DEADLINES, id)
+local function pass(id)
   local job = read_job(id)
   if job and (job.state == 'ready' or job.state == 'scheduled') then
     remove_later('due', id)
@@ -21,5 +22,10 @@ for _, id in ipairs(ids) do
     end
   end
 end
+for _, id in ipairs(ids) do
+  remove_later('deadlines', id)
+  if not try(pass, id) then set_aside('job ' .. id) end
+end
 save()
+raise_damage()
 return #ids

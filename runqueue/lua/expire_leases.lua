@@ -12,28 +12,29 @@ pass_when_full()
 if clock_is_stale() then return 0 end
 
 local taken = 0
-local function take_over(process, ids, reason, died)
+local function take_over(process, id, reason, died)
+  local job = read_job(id)
+  if not job or job.state ~= 'submitting' or job.process ~= process then return end
+  to_unconfirmed(job, reason)
+  note_step(job, 'unconfirmed', reason)
+  if died then
+    redis.call('HINCRBY', job_key(id), 'deaths', 1)
+    redis.call('HSET', job_key(id), 'died', int(job.attempt))
+  end
+end
+local function take_over_all(process, ids, reason, died)
   for _, id in ipairs(ids) do
-    local job = read_job(id)
-    if job and job.state == 'submitting' and job.process == process then
-      to_unconfirmed(job, reason)
-      note_step(job, 'unconfirmed', reason)
-      if died then
-        redis.call('HINCRBY', job_key(id), 'deaths', 1)
-        redis.call('HSET', job_key(id), 'died', int(job.attempt))
-      end
-    end
+    if not try(take_over, process, id, reason, died) then set_aside('job ' .. id) end
     redis.call('ZREM', PREFIX .. 'claims:' .. process, id)
     taken = taken + 1
   end
 end
 
 local gone = redis.call('ZRANGEBYSCORE', PROCESSES, '-inf', int(NOW), 'WITHSCORES', 'LIMIT', 0, 16)
-for i = 1, #gone, 2 do
-  local process, died = gone[i], gone[i + 1] ~= '1'
+local function take_over_from_gone(process, died)
   local claims = PREFIX .. 'claims:' .. process
   if taken < limit then
-    take_over(process, redis.call('ZRANGE', claims, 0, limit - taken - 1),
+    take_over_all(process, redis.call('ZRANGE', claims, 0, limit - taken - 1),
       died and 'the process that sent it died' or 'the process that sent it was stopped', died)
   end
   if redis.call('EXISTS', claims) == 0 then
@@ -42,12 +43,17 @@ for i = 1, #gone, 2 do
     bump(totals, 'lease_takeovers', 1)
   end
 end
+for i = 1, #gone, 2 do try(take_over_from_gone, gone[i], gone[i + 1] ~= '1') end
+
+local function take_over_old(process)
+  if taken >= limit then return end
+  take_over_all(process, redis.call('ZRANGEBYSCORE', PREFIX .. 'claims:' .. process, '-inf', int(NOW - max_age),
+    'LIMIT', 0, limit - taken), 'its submission never ended')
+end
 for _, process in ipairs(redis.call('ZRANGEBYSCORE', PROCESSES, '(' .. int(NOW), '+inf')) do
-  if taken < limit then
-    take_over(process, redis.call('ZRANGEBYSCORE', PREFIX .. 'claims:' .. process, '-inf',
-      int(NOW - max_age), 'LIMIT', 0, limit - taken), 'its submission never ended')
-  end
+  try(take_over_old, process)
 end
 bump(totals, 'claims_taken_over', taken)
 save()
+raise_damage()
 return taken

@@ -8,7 +8,7 @@ expect_deliveries()
 
 -- All are read before anything is written; one that is told of twice ends once. Results go at one go.
 local seen = {}
-for i = 2, #ARGV, 8 do
+local function read(i)
   local id = ARGV[i]
   local job = not seen[id] and read_job(id)
   if job and job.state == 'running' and job.attempt == tonumber(ARGV[i + 1]) and job.run_id == ARGV[i + 2] then
@@ -19,6 +19,7 @@ for i = 2, #ARGV, 8 do
     end
   end
 end
+for i = 2, #ARGV, 8 do try(read, i) end
 pass_when_full()
 for first = 1, #results, 1000 do redis.call('MSET', unpack(results, first, math.min(first + 999, #results))) end
 
@@ -37,5 +38,6 @@ for i = 2, #ARGV, 8 do
   end
 end
 save()
-save_trust()
+try(save_trust)
+raise_damage()
 return reply

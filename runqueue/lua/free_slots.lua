@@ -12,9 +12,7 @@ if clock_is_stale() then return 0 end
 local max_run, max_workflow, limit, freed_slots = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0
 local found = redis.call('ZRANGEBYSCORE', PREFIX .. 'unconfirmed', '-inf', int(NOW - max_run), 'WITHSCORES',
   'LIMIT', 0, MOST_READ)
-for i = 1, #found, 2 do
-  local id, since = found[i], found[i + 1]
-  if freed_slots >= limit then break end
+local function free(id, since)
   local job = read_job(id)
   local longest = run_limit(id, nil, tonumber(since), max_run, max_workflow)
   if tonumber(since) + math.max(longest, job and job.max_run or 0) <= NOW then
@@ -26,5 +24,10 @@ for i = 1, #found, 2 do
     freed_slots = freed_slots + 1
   end
 end
+for i = 1, #found, 2 do
+  if freed_slots >= limit then break end
+  try(free, found[i], found[i + 1])
+end
 save()
+raise_damage()
 return freed_slots

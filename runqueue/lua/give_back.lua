@@ -27,7 +27,7 @@ local function put_off(job)
   local tries = redis.call('HINCRBY', job_key(job.id), 'put_off', 1)
   if job.cancel or tries >= LAST_TRY then return end_without_run(job, reason) end
   local start = NOW + math.max(wait_us, math.min(FIRST_WAIT * 2 ^ (tries - 1), LONGEST_WAIT))
-  redis.call('HDEL', job_key(job.id), 'process')
+  redis.call('HDEL', job_key(job.id), 'process', 'claim_date')
   count_state(job, 'scheduled')
   redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', int(start), 'reason', reason)
   redis.call('ZADD', PREFIX .. 'due', int(start), job.id)
@@ -73,9 +73,12 @@ local function slow_down()
 end
 
 -- The last first, each to the head: the jobs of one claim stand in their old order again.
-for i = #ARGV - 1, 6, -2 do
+local function record(i)
   local job, at = read_job(ARGV[i]), (i - 4) / 2
   local was_unconfirmed = job and job.state == 'unconfirmed'
+  if job and LIVE[job.state] and job.attempt == tonumber(ARGV[i + 1]) and why ~= 'later' then
+    expect_lane(job.priority, job.group, lane_of(job))
+  end
   if job and may_leave(job, ARGV[i + 1]) then
     -- Its process, taken for dead, lives: it only could not reach Redis for a while.
     if was_unconfirmed and redis.call('HGET', job_key(job.id), 'died') == int(job.attempt) then
@@ -83,7 +86,7 @@ for i = #ARGV - 1, 6, -2 do
       redis.call('HDEL', job_key(job.id), 'died')
     end
     if why ~= 'void' then note_step(job, 'given_back', why .. (reason ~= '' and ': ' .. reason or '')) end
-    if why == 'later' then put_off(job) else ready_again(job, true) end
+    if why == 'later' and not job.given_up then put_off(job) else ready_again(job, true) end
     probe_is_back = probe_is_back or is_probe(job.id)
     given = given + 1
     reply[at] = 1
@@ -91,6 +94,7 @@ for i = #ARGV - 1, 6, -2 do
     reply[at] = 0
   end
 end
+for i = #ARGV - 1, 6, -2 do try(record, i) end
 bump(totals, 'given_back:' .. why, given)
 bump(totals, 'fenced:give_back', (#ARGV - 5) / 2 - given)
 -- The one that was let through has come back, and found out nothing: the next may go when this hold says.
@@ -107,4 +111,5 @@ elseif why ~= 'void' and why ~= 'later' and given > 0 then
   hold()
 end
 save()
+raise_damage()
 return reply

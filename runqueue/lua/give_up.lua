@@ -24,7 +24,7 @@ local function end_unconfirmed(job)
   end_job(job, 'failed', { 'reason', job.cancel .. ' (the cancel was never confirmed)' })
 end
 
-for i = 2, #ARGV, 3 do
+local function record(i)
   local job = read_job(ARGV[i])
   if job and job.state == 'running' and job.run_id == ARGV[i + 1] and job.cancel then
     if ARGV[i + 2] == '1' then end_unread(job) else end_unconfirmed(job) end
@@ -33,6 +33,8 @@ for i = 2, #ARGV, 3 do
     reply[#reply + 1] = 0
   end
 end
+for i = 2, #ARGV, 3 do try(record, i) end
 in_parts('ZADD', STRAY_LOOKS, looks)
 save()
+raise_damage()
 return reply

@@ -2,8 +2,8 @@
 -- Renews a process's lease, or begins it under a new name, and compares what both sides remember.
 -- ARGV  now_us, process, lease_us, first (1 = a new name), sequence (the highest that the process saw; -1 =
 --       it saw none yet: a process that has just begun remembers nothing), passed_us (see clock.lua), how long ago it
---       had a read answered, since when all of its reads fail (µs, -1 not at all), and with what (older workers do
---       not say)
+--       had a read answered, since when all of its reads fail (µs, -1 not at all), and with what, date_us (what
+--       Skyvern's own clock shows at least; '' = not known; older workers do not say either)
 -- Reply: the claim sequence = the lease holds until now + lease_us; -2 = it holds, but this is a server that
 --       is not trusted (yet), from which nothing is to be learned; -1 = refused: the name's lease was lost
 --       (its claims are unconfirmed already), the process drops what it has not sent and takes a new name.
@@ -67,6 +67,9 @@ end
 if failing >= 0 then
   redis.call('HSETNX', META, 'reads_failing', int(math.max(NOW - failing, last)))
   redis.call('HSET', META, 'reads_failed', int(NOW), 'reads_why', ARGV[9])
+end
+if (ARGV[10] or '') ~= '' and not clock_is_stale() then
+  redis.call('HSET', META, 'date_ahead', int(tonumber(ARGV[10]) - NOW))
 end
 -- What an older server stores must not come back to it as somebody's memory.
 return is_safe and stored or -2

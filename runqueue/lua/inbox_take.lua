@@ -13,42 +13,42 @@ local INBOX, TAKEN, LEASES = PREFIX .. 'inbox', PREFIX .. 'inbox:taken', PREFIX 
 expect(INBOX, 'list')
 expect(TAKEN, 'hash')
 expect(LEASES, 'zset')
+local last = number(META, 'inbox_number', redis.call('HGET', META, 'inbox_number')) or 0
 local refused = board_enter('inbox', process, tick_us)
 if refused then return refused end
 
 local reply, leased, fresh = { 'ok', int(NOW), '0', 0 }, {}, {}
-local function add(number, line)
-  reply[#reply + 1] = number
+local function add(its_number, line)
+  reply[#reply + 1] = its_number
   reply[#reply + 1] = line
   leased[#leased + 1] = int(NOW + lease)
-  leased[#leased + 1] = number
+  leased[#leased + 1] = its_number
   bytes_left = bytes_left - #line
 end
 local function has_room() return #leased / 2 < want and bytes_left > 0 end
 
 local overdue = {}
 if want > 0 then overdue = redis.call('ZRANGEBYSCORE', LEASES, '-inf', int(NOW), 'LIMIT', 0, want) end
-for _, number in ipairs(overdue) do
+for _, taken in ipairs(overdue) do
   if not has_room() then break end
-  local line = redis.call('HGET', TAKEN, number)
+  local line = redis.call('HGET', TAKEN, taken)
   if line then
-    add(number, line)
+    add(taken, line)
   else
-    redis.call('ZREM', LEASES, number)
+    redis.call('ZREM', LEASES, taken)
   end
 end
 
-local number = tonumber(redis.call('HGET', META, 'inbox_number') or 0)
 while has_room() do
   local line = redis.call('LPOP', INBOX)
   if not line then break end
-  number = number + 1
-  fresh[#fresh + 1] = int(number)
+  last = last + 1
+  fresh[#fresh + 1] = int(last)
   fresh[#fresh + 1] = line
-  add(int(number), line)
+  add(int(last), line)
 end
 if #fresh > 0 then
-  redis.call('HSET', META, 'inbox_number', int(number))
+  redis.call('HSET', META, 'inbox_number', int(last))
   in_parts('HSET', TAKEN, fresh)
 end
 if #leased > 0 then

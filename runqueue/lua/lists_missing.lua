@@ -55,7 +55,9 @@ end
 
 for i = 5, #ARGV, 2 do
   local id, run_id = ARGV[i], ARGV[i + 1]
-  reply[#reply + 1] = id == '' and miss_stray(run_id) or miss(id, run_id, joined_at[i], due_at[i])
+  -- A damaged record is met by its poll, too.
+  local _, code = try(id == '' and miss_stray or miss, id == '' and run_id or id, run_id, joined_at[i], due_at[i])
+  reply[#reply + 1] = code or 0
 end
 in_parts('ZADD', POLL, jobs)
 in_parts('ZADD', STRAY_LOOKS, strays)

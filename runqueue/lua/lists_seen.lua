@@ -5,7 +5,7 @@
 local after, max_run, max_workflow, written, looks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0, {}
 expect(STRAY_LOOKS, 'zset')
 pass_when_full()
-for i = 5, #ARGV, 3 do
+local function see(i)
   local id, run_id = ARGV[i], ARGV[i + 1]
   if id ~= '' then
     local f = redis.call('HMGET', job_key(id), 'state', 'run_id')
@@ -24,5 +24,6 @@ for i = 5, #ARGV, 3 do
     end
   end
 end
+for i = 5, #ARGV, 3 do try(see, i) end
 in_parts('ZADD', STRAY_LOOKS, looks)
 return written

@@ -7,7 +7,7 @@ local REFUSALS, HOLD = 20, 60000000
 local reply, refused, words, probe_is_back = {}, 0, '', false
 expect(PREFIX .. 'dead', 'zset')
 pass_when_full()
-for i = 2, #ARGV, 3 do
+local function record(i)
   local job = read_job(ARGV[i])
   if job and may_leave(job, ARGV[i + 1]) then
     end_without_run(job, ARGV[i + 2])
@@ -20,10 +20,12 @@ for i = 2, #ARGV, 3 do
     reply[#reply + 1] = 0
   end
 end
+for i = 2, #ARGV, 3 do try(record, i) end
 if not count_trouble('refusals', refused, REFUSALS, HOLD, HOLD, 'refused, ' .. words) and probe_is_back then
   -- What it was to find out is found out: the server answers, and knows the account.
   redis.call('HDEL', META, 'troubles')
   end_hold()
 end
 save()
+raise_damage()
 return reply

@@ -7,8 +7,8 @@
 -- Reply: how many were still running
 local polls, known = {}, 0
 pass_when_full()
-for i = 2, #ARGV, 5 do
-  local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'attempt', 'via', 'started', 'max_run', 'begun')
+local function record(i)
+  local f = read_fields(job_key(ARGV[i]), 'state', 'attempt', 'via', 'started', 'max_run', 'begun')
   if f[1] == 'running' and f[2] == ARGV[i + 1] then
     local after, begun = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
     if begun > 0 then redis.call('HSET', job_key(ARGV[i]), 'begun', int(begun)) end
@@ -22,10 +22,14 @@ for i = 2, #ARGV, 5 do
     if ARGV[i + 2] ~= '' then redis.call('HSET', job_key(ARGV[i]), 'run_status', ARGV[i + 2]) end
     remove_later('listed', ARGV[i])
     known = known + 1
+  else
+    number(job_key(ARGV[i]), 'attempt', f[2])
   end
 end
+for i = 2, #ARGV, 5 do try(record, i) end
 for first = 1, #polls, 2000 do
   redis.call('ZADD', PREFIX .. 'poll', 'XX', unpack(polls, first, math.min(first + 1999, #polls)))
 end
 save()
+raise_damage()
 return known

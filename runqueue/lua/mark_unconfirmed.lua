@@ -8,11 +8,11 @@ local reply, troubles, words = {}, 0, ''
 expect(PREFIX .. 'unconfirmed', 'zset')
 expect(PREFIX .. 'reconcile', 'zset')
 pass_when_full()
-for i = 2, #ARGV, 4 do
+local function record(i)
   local job = read_job(ARGV[i])
   if job and job.state == 'submitting' and job.attempt == tonumber(ARGV[i + 1]) then
-    remove_later('claims:' .. (job.process or ''), job.id)
     to_unconfirmed(job, ARGV[i + 2])
+    remove_later('claims:' .. (job.process or ''), job.id)
     note_step(job, 'unconfirmed', ARGV[i + 2])
     if ARGV[i + 3] == '1' then troubles, words = troubles + 1, ARGV[i + 2] end
     bump(totals, 'submissions:unknown', 1)
@@ -22,6 +22,8 @@ for i = 2, #ARGV, 4 do
     reply[#reply + 1] = 0
   end
 end
+for i = 2, #ARGV, 4 do try(record, i) end
 count_trouble('troubles', troubles, BREAKER, FIRST_OPEN, LONGEST_OPEN, words)
 save()
+raise_damage()
 return reply

@@ -3,6 +3,7 @@
 -- stray after a tenth of its age, if that is longer).
 -- Where many runs are to be looked at, the list of live runs tells of them: those that are due join it, and only what
 -- it does not show (or what is canceled or overdue) is taken.
+-- A job whose record is damaged is set aside (recheck.lua).
 -- A stray that was not seen to end takes no slot any more after the longest time that a run takes.
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), lease_us, max_run_us,
 --       may_list (1 = this process may ask for lists), ahead_us (what is due within that time counts as many),
@@ -57,7 +58,8 @@ for i = 1, #strays, 2 do
   local run_id = strays[i]
   local told = redis.call('HGET', PREFIX .. 'strays', run_id)
   local job_id, attempt, since = string.match(told or '', '^(%S+) (%d+) (%d+)')
-  local last = since and stray_until(run_id, job_id, tonumber(since), max_run, max_workflow) or 0
+  local last = 0
+  if since then last = select(2, try(stray_until, run_id, job_id, tonumber(since), max_run, max_workflow)) or math.huge end
   if last > NOW then
     if looked >= for_strays then break end
     local next_look = NOW + math.max(lease, math.floor((NOW - tonumber(since)) / 10))
@@ -84,10 +86,15 @@ local next_look = int(NOW + lease)
 -- Takes one that is due, or leaves it to lists; false once no more need be looked through. Of one that lists tell of,
 -- and that gets no permit, nothing is read.
 local function look_at(id, is_listed)
-  local f = not (is_listed and gets >= most) and redis.call('HMGET', job_key(id), 'attempt', 'run_id', 'run_status',
+  local f = not (is_listed and gets >= most) and read_fields(job_key(id), 'attempt', 'run_id', 'run_status',
     'started', 'deadline', 'retry', 'runs', 'cancel', 'max_run', 'begun')
   if f then
-    f.since = math.max(tonumber(f[4] or 0), tonumber(f[10] or 0))
+    local key = job_key(id)
+    number(key, 'attempt', f[1])
+    number(key, 'deadline', f[5])
+    number(key, 'runs', f[7])
+    number(key, 'max_run', f[9])
+    f.since = math.max(number(key, 'started', f[4]) or 0, number(key, 'begun', f[10]) or 0)
     f.limit = run_limit(id, f[9], f.since, max_run, max_workflow)
   end
   if f and not is_listed and joins_lists(id, f) then
@@ -116,7 +123,13 @@ local function look_through(up_to, step)
     local ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', now_text(), 'LIMIT', from, count)
     local listed = lists.on and #ids > 0 and redis.call('ZMSCORE', LISTED, unpack(ids)) or {}
     for i, id in ipairs(ids) do
-      if not look_at(id, listed[i]) then return end
+      local is_sound, goes_on = try(look_at, id, listed[i])
+      if not is_sound then
+        remove_later('poll', id)
+        set_aside('job ' .. id)
+      elseif not goes_on then
+        return
+      end
     end
     if #ids < count then return end
     from = from + count

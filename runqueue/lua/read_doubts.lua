@@ -5,7 +5,8 @@
 --         per job: what lib/doubts.lua tells of it }
 -- A run that was made after `in_flight_us` may be that of a submission whose answer is still to come. The jobs of a
 -- page stand by when they became unconfirmed, those that gave their slot back behind the others: who reads several
--- pages compares `total` with what he got, for one that left meanwhile moves the others.
+-- pages compares `total` with what he got, for one that left meanwhile moves the others. So does one whose record is
+-- damaged: it is left out, and he cannot tell what it asks for.
 local offset, count = tonumber(ARGV[2]), tonumber(ARGV[3])
 local UNCONFIRMED, PARKED, PROCESSES = PREFIX .. 'unconfirmed', PREFIX .. 'parked', PREFIX .. 'processes'
 for _, zset in ipairs({ UNCONFIRMED, PARKED, PROCESSES }) do expect(zset, 'zset') end
@@ -17,10 +18,10 @@ for _, process in ipairs(redis.call('ZRANGE', PROCESSES, 0, -1)) do
 end
 local waiting = redis.call('ZCARD', UNCONFIRMED)
 local reply = { int(NOW), in_flight and int(in_flight) or '', int(waiting + redis.call('ZCARD', PARKED)) }
-for _, id in ipairs(redis.call('ZRANGE', UNCONFIRMED, offset, offset + count - 1)) do tell_doubt(reply, id) end
+for _, id in ipairs(redis.call('ZRANGE', UNCONFIRMED, offset, offset + count - 1)) do try(tell_doubt, reply, id) end
 local left = count - math.max(0, math.min(count, waiting - offset))
 if left > 0 then
   local start = math.max(0, offset - waiting)
-  for _, id in ipairs(redis.call('ZRANGE', PARKED, start, start + left - 1)) do tell_doubt(reply, id) end
+  for _, id in ipairs(redis.call('ZRANGE', PARKED, start, start + left - 1)) do try(tell_doubt, reply, id) end
 end
 return reply

@@ -19,7 +19,7 @@ local function end_callback(batch, event, verdict)
   if retired and tonumber(retired) >= batch_size(batch) then drop_batch(batch) end
 end
 
-for i = 2, #ARGV, 7 do
+local function record(i)
   local batch, event, verdict, words = ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 5]
   local key, code = batch_key(batch), 0
   local tries, at = string.match(redis.call('HGET', key, 'callback:' .. event) or '', '^(%d+) (%d+)$')
@@ -40,5 +40,7 @@ for i = 2, #ARGV, 7 do
   end
   reply[#reply + 1] = code
 end
+for i = 2, #ARGV, 7 do try(record, i) end
 save()
+raise_damage()
 return reply

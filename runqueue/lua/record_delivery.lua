@@ -9,7 +9,7 @@ local PER_WEBHOOK = 13
 local reply = {}
 expect_deliveries()
 pass_when_full()
-for i = 2, #ARGV, PER_WEBHOOK do
+local function record(i)
   local id, verdict, was_tried, status, words = ARGV[i], ARGV[i + 2], ARGV[i + 3] == '1', ARGV[i + 4], ARGV[i + 5]
   local endpoint, signed = endpoint_of(ARGV[i + 7]), ARGV[i + 9]
   local job, code = read_job(id), 0
@@ -44,5 +44,7 @@ for i = 2, #ARGV, PER_WEBHOOK do
   end
   reply[#reply + 1] = code
 end
+for i = 2, #ARGV, PER_WEBHOOK do try(record, i) end
 save()
+raise_damage()
 return reply

@@ -15,7 +15,7 @@
 local searched, spacing = tonumber(ARGV[2]), tonumber(ARGV[3])
 local NEEDED = 2
 local reply, looks = {}, {}
-for _, zset in ipairs({ 'reconcile', 'suspects', 'dead' }) do expect(PREFIX .. zset, 'zset') end
+for _, zset in ipairs({ 'reconcile', 'suspects', 'dead', 'due' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
 
 -- Counts a search in the fields `<name>s` and `<name>_at`; returns how many count now, and when the next one would.
@@ -36,7 +36,7 @@ local function keep_findings(job, note, candidates)
   end
 end
 
-for i = 4, #ARGV, 7 do
+local function record(i)
   local id, verdict, again, wait = ARGV[i], ARGV[i + 2], NOW + tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
   local job = read_job(id)
   if not job or job.state ~= 'unconfirmed' or job.attempt ~= tonumber(ARGV[i + 1]) then
@@ -59,6 +59,7 @@ for i = 4, #ARGV, 7 do
     local leaves = no_run and (job.on_unconfirmed ~= 'park' or job.cancel)
       or (is_mature and job.on_unconfirmed == 'resubmit' and not job.cancel)
     if leaves then
+      expect_lane(job.priority, job.group, lane_of(job))
       no_longer_unconfirmed(job)
       note_step(job, 'no_run', no_run and 'two searches found none' or 'on_unconfirmed is resubmit')
       ready_again(job, true)
@@ -73,7 +74,9 @@ for i = 4, #ARGV, 7 do
     end
   end
 end
+for i = 4, #ARGV, 7 do try(record, i) end
 if #looks > 0 then redis.call('ZADD', PREFIX .. 'reconcile', 'XX', unpack(looks)) end
 save()
 if anything_ready() then wake() end
+raise_damage()
 return reply

@@ -1,4 +1,4 @@
--- use: times trust runs trail
+-- use: times trust runs trail guesses
 -- What webhooks of Skyvern's tell, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 10 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run goes on), signed
@@ -12,7 +12,8 @@
 --       policy    followed by the policy's JSON and the number of runs: a bad end of a job that may be run again.
 --                 Nothing is recorded of the end; ask with final = 1, or retry_run.lua. If nobody does, it is polled
 --       stray     the job has moved on: the run is shown as nobody's
---       other     the run is another job's, or of an earlier life of its key: nothing was recorded
+--       other     the run is another job's, or of an earlier life of its key: nothing was recorded of it. A guess
+--                 (lib/guesses.lua) of either of the two jobs is put right
 --       unknown   no such job: a run that goes on, or is too new for its job to be forgotten, is shown as nobody's,
 --                 and is the job's once that is handed in again; nothing is recorded of an older one
 local PER_WEBHOOK = 10
@@ -90,16 +91,27 @@ local function told_of_own(job, run_status, state, signed, final, body, times)
   return 'ended'
 end
 
-for i = 2, #ARGV, PER_WEBHOOK do
+local function record(i)
   local id, attempt, run_id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
   local run_status, state, signed = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local final, body, created = ARGV[i + 6] == '1', ARGV[i + 7], tonumber(ARGV[i + 8])
   local job = read_job(id)
   local owner = redis.call('HGET', runs_key(run_id), run_id)
-  local verdict
-  if owner and owner ~= id then
+  local may_adopt = job and adopts(job, attempt)
+  local is_known = job and (owner == id or job.run_id == run_id)
+  local is_older = job and not is_known and is_from_before(id, created)
+  local taker, its_run, guess, verdict
+  if not is_known and not is_older then
+    taker, its_run, guess = correct_guess(job, attempt, run_id, owner, may_adopt, false)
+  end
+  if taker and (taker ~= job or its_run ~= run_id) then
+    -- Each of two equal jobs has the other's run. What this one tells is seen by a look at whoever has it.
+    adopt(taker, taker.attempt, its_run, 'running')
+    redis.call('ZADD', PREFIX .. 'poll', int(NOW), taker.id)
     verdict = 'other'
-  elseif job and (owner == id or job.run_id == run_id) then
+  elseif is_older or (owner and owner ~= id and not taker) then
+    verdict = 'other'
+  elseif is_known then
     if job.state == 'running' and job.run_id == run_id then
       verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9])
     else
@@ -109,11 +121,9 @@ for i = 2, #ARGV, PER_WEBHOOK do
       end
       verdict = 'duplicate'
     end
-  elseif job and is_from_before(id, created) then
-    verdict = 'other'
   elseif not job and state ~= '' and created < NOW - KEPT then
     verdict = 'unknown'
-  elseif job and adopts(job, attempt) then
+  elseif may_adopt or taker then
     if job.state == 'unconfirmed' then note_step(job, 'found', run_id .. ', by its webhook') end
     adopt(job, attempt, run_id, run_status)
     came_to_us(job)
@@ -122,6 +132,7 @@ for i = 2, #ARGV, PER_WEBHOOK do
       local left_alone = verdict == 'noted' and math.max(POLICY_LEASE, patience()) or POLICY_LEASE
       redis.call('ZADD', PREFIX .. 'poll', int(NOW + left_alone), id)
     end
+    if guess then leave_spare(job, attempt, guess, POLICY_LEASE) end
   else
     local fresh = add_stray(run_id, id, int(attempt), job and ('job was ' .. job.state) or 'job is gone')
     if state == '' and fresh then
@@ -133,8 +144,10 @@ for i = 2, #ARGV, PER_WEBHOOK do
   end
   reply[#reply + 1] = verdict
 end
-note_adopted()
+for i = 2, #ARGV, PER_WEBHOOK do try(record, i) end
+try(note_adopted)
 save()
-save_trust()
+try(save_trust)
 if relays_due then wake_for_webhooks() end
+raise_damage()
 return reply

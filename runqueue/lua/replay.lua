@@ -8,7 +8,7 @@
 local AGAIN = { dead = true, failed = true, canceled = true }
 local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs', 'deaths', 'run_id',
   'run_status', 'started', 'slot', 'via', 'delivery', 'tries', 'told', 'told_error', 'told_at', 'looks', 'signed',
-  'url', 'forced', 'sending', 'asked', 'missed', 'guessed', 'spare', 'owes', 'put_off' }
+  'url', 'forced', 'sending', 'asked', 'missed', 'put_off' }
 local reply = {}
 expect_deliveries()
 expect(PREFIX .. 'dead', 'zset')
@@ -26,7 +26,7 @@ local function has_its_files(job)
   return true
 end
 
-for i = 2, #ARGV, 3 do
+local function record(i)
   local id = ARGV[i]
   local job = read_job(id)
   if not job then
@@ -39,6 +39,10 @@ for i = 2, #ARGV, 3 do
   elseif not has_its_files(job) then
     reply[#reply + 1] = 3
   else
+    expect_lane(job.priority, job.group, lane_of(job))
+    if job.batch ~= NO_BATCH then
+      redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
+    end
     note_step(job, 'replayed', 'it was ' .. job.state .. (job.run_id and ', its run ' .. job.run_id or ''))
     -- Its last run's entry and result go; a stray that it left stays one.
     keep_earlier(job)
@@ -46,16 +50,16 @@ for i = 2, #ARGV, 3 do
     remove_later('dead', id)
     redis.call('DEL', PREFIX .. 'result:' .. id)
     redis.call('HDEL', job_key(id), unpack(FORGET))
+    if job.run_id then redis.call('HDEL', job_key(id), 'lost_claim') end -- what it said of a further run
     count_state(job, 'ready')
     redis.call('HSET', job_key(id), 'state', 'ready', 'ready_at', int(NOW))
     push(job.priority, job.group, lane_of(job), { id }, false)
-    if job.batch ~= NO_BATCH then
-      redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
-    end
     bump(totals, 'replayed', 1)
     reply[#reply + 1] = 1
   end
 end
+for i = 2, #ARGV, 3 do try(record, i) end
 save()
 if anything_ready() then wake() end
+raise_damage()
 return reply

@@ -10,6 +10,31 @@ if clock_is_stale() then return 0 end
 local keep, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 local day, looked = math.floor((NOW - keep) / DAY), 0
 local first = tonumber(redis.call('HGET', META, 'retired_day') or day - 400)
+
+-- True for a run whose job is gone, or that was a stray.
+local function is_left(run_id)
+  return string.sub(redis.call('HGET', runs_key(run_id), run_id) or '', 1, 1) == '~'
+end
+
+-- What an entry is about, and when that ended; 0 = it is not over.
+local function read_entry(id)
+  local stray = string.match(id, '^stray (.*)$')
+  local owner, since = string.match(stray and redis.call('HGET', PREFIX .. 'strays', stray) or '', '^(%S+) %d+ (%d+)')
+  if owner then return { stray = stray, owner = owner, at = tonumber(since) } end
+  local f = read_fields(job_key(id), 'state', 'ended', 'run_id', 'batch', 'priority', 'via', 'delivery')
+  return { id = id, stray = stray, state = f[1], at = ENDED[f[1]] and number(job_key(id), 'ended', f[2]) or 0, run_id = f[3],
+    batch = f[4] or NO_BATCH, priority = f[5] or '2', via = f[6], delivery = f[7] }
+end
+local function remove(entry)
+  if entry.owner then
+    forget_stray(entry.stray, entry.owner)
+  elseif entry.stray and is_left(entry.stray) then
+    redis.call('HDEL', runs_key(entry.stray), entry.stray)
+  elseif entry.at > 0 then
+    remove_record(entry, true)
+  end
+end
+
 while looked < limit and first <= day do
   local list = PREFIX .. 'ended:' .. int(first)
   expect(list, 'list')
@@ -19,24 +44,12 @@ while looked < limit and first <= day do
     first = first + 1
     redis.call('HSET', META, 'retired_day', int(first))
   else
-    local stray = string.match(id, '^stray (.*)$')
-    local owner, since = string.match(stray and redis.call('HGET', PREFIX .. 'strays', stray) or '', '^(%S+) %d+ (%d+)')
-    local f = redis.call('HMGET', job_key(id), 'state', 'ended', 'run_id', 'batch', 'priority', 'via',
-      'delivery')
-    if owner then f[2] = since end
-    local over = owner or (f[1] and ENDED[f[1]])
+    local is_sound, entry = try(read_entry, id)
     -- Entries stand in the order of the ends: the first that is not due ends the walk.
-    if over and tonumber(f[2]) > NOW - keep and math.floor(tonumber(f[2]) / DAY) == first then break end
+    if is_sound and entry.at > NOW - keep and math.floor(entry.at / DAY) == first then break end
     redis.call('LPOP', list)
     looked = looked + 1
-    if over and tonumber(f[2]) <= NOW - keep then
-      if owner then
-        forget_stray(stray, owner)
-      else
-        remove_record({ id = id, state = f[1], run_id = f[3], batch = f[4] or NO_BATCH, priority = f[5] or '2',
-          via = f[6], delivery = f[7] })
-      end
-    end
+    if not (is_sound and (entry.at > NOW - keep or try(remove, entry))) then set_aside('job ' .. id) end
   end
 end
 if looked >= limit then
@@ -50,4 +63,5 @@ local left = redis.call('HMGET', COUNTERS, 'ready:0', 'ready:1', 'ready:2', 'rea
 local open = 0
 for i = 1, 5 do open = open + tonumber(left[i] or 0) end
 if open == 0 then redis.call('DEL', PREFIX .. 'busy') end
+raise_damage()
 return looked

@@ -9,7 +9,7 @@ local reply = {}
 expect_deliveries()
 for _, zset in ipairs({ 'due', 'unconfirmed', 'parked', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
-for i = 2, #ARGV, 8 do
+local function record(i)
   local id, run_id, status, reason = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local job = read_job(id)
   if not (job and job.state == 'running' and job.attempt == tonumber(ARGV[i + 1]) and job.run_id == run_id) then
@@ -29,13 +29,13 @@ for i = 2, #ARGV, 8 do
       note_step(job, 'runs_again', run_id .. ' ended ' .. status .. (reason ~= '' and ': ' .. reason or ''))
       keep_earlier(job)
       local lost = redis.call('HGET', job_key(id), 'lost_claim')
-      redis.call('HDEL', job_key(id), 'run_id', 'started', 'lost_claim')
+      redis.call('HDEL', job_key(id), 'run_id', 'started')
       count_state(job, 'scheduled')
       redis.call('HSET', job_key(id), 'state', 'scheduled', 'run_at', int(start), 'run_status', status,
         'runs', int(job.runs + 1), 'reason', reason)
       bump(totals, 'retried', 1)
       if lost then
-        look_for_lost(job, string.match(lost, '^(%S+) (%S+)$'))
+        look_for_lost(job, lost)
         note_step(job, 'unconfirmed', LOST_CLAIM)
       else
         redis.call('ZADD', PREFIX .. 'due', int(start), id)
@@ -44,6 +44,8 @@ for i = 2, #ARGV, 8 do
     end
   end
 end
+for i = 2, #ARGV, 8 do try(record, i) end
 save()
-save_run_times()
+try(save_run_times)
+raise_damage()
 return reply

@@ -6,8 +6,9 @@
 --       for: not resubmitted
 local what, reason, reply = ARGV[2], ARGV[3], {}
 expect(PREFIX .. 'dead', 'zset')
+expect(PREFIX .. 'due', 'zset')
 pass_when_full()
-for i = 4, #ARGV, 2 do
+local function record(i)
   local job = read_job(ARGV[i])
   local code = 1
   if not job then
@@ -17,11 +18,12 @@ for i = 4, #ARGV, 2 do
   elseif what == 'resubmit' and job.cancel then
     code = 2
   else
+    if what == 'resubmit' then expect_lane(job.priority, job.group, lane_of(job)) end
     no_longer_unconfirmed(job)
     if what == 'resubmit' then
       note_step(job, 'resubmitted', 'a person said that it has no run')
       if job.deaths > 0 then redis.call('HDEL', job_key(job.id), 'deaths') end
-      job.deaths = 0
+      job.deaths, job.given_up = 0, nil
       ready_again(job, true)
     else
       end_without_run(job, reason)
@@ -29,6 +31,8 @@ for i = 4, #ARGV, 2 do
   end
   reply[#reply + 1] = code
 end
+for i = 4, #ARGV, 2 do try(record, i) end
 save()
 if anything_ready() then wake() end
+raise_damage()
 return reply

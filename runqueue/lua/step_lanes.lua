@@ -5,8 +5,10 @@
 expect(PREFIX .. 'listing', 'hash')
 expect(PREFIX .. 'dropping', 'set')
 pass_when_full()
-local listed = list_more_lanes()
+local _, listed = try(list_more_lanes)
+listed = listed or 0
 local batch = redis.call('SRANDMEMBER', PREFIX .. 'dropping')
 if batch then drop_lanes(batch) end
 if listed > 0 and anything_ready() then wake() end
+raise_damage()
 return (listed > 0 or batch) and tonumber(ARGV[2]) or 0

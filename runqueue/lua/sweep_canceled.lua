@@ -4,22 +4,27 @@
 local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
 expect(CANCELING, 'hash')
 expect(PREFIX .. 'dropping', 'set')
+expect(PREFIX .. 'cancels', 'zset')
 pass_when_full()
 local flat = redis.call('HRANDFIELD', CANCELING, ARGV[2], 'WITHVALUES')
-for i = 1, #flat, 2 do
-  if walked >= limit then break end
-  local batch, from, most = flat[i], tonumber(flat[i + 1]), limit - walked
+
+local function end_one(batch, id, is_canceled)
+  local job = read_job(id)
+  if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
+    remove_later('due', id)
+    end_job(job, 'canceled', { 'reason', is_canceled and 'its batch was canceled' or 'its batch expired' })
+  elseif job and job.batch == batch and LIVE[job.state] then
+    redis.call('HSETNX', job_key(id), 'cancel', 'asked')
+    if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), id) end
+  end
+end
+
+local function walk(batch, from)
+  local most = limit - walked
   local is_canceled = batch_canceled(batch)
   local ids = redis.call('LRANGE', PREFIX .. 'batch_jobs:' .. batch, from, from + most - 1)
   for _, id in ipairs(ids) do
-    local job = read_job(id)
-    if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
-      remove_later('due', id)
-      end_job(job, 'canceled', { 'reason', is_canceled and 'its batch was canceled' or 'its batch expired' })
-    elseif job and job.batch == batch and LIVE[job.state] then
-      redis.call('HSETNX', job_key(id), 'cancel', 'asked')
-      if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), id) end
-    end
+    if not try(end_one, batch, id, is_canceled) then set_aside('job ' .. id) end
   end
   walked = walked + math.max(1, #ids)
   if #ids < most then
@@ -30,5 +35,11 @@ for i = 1, #flat, 2 do
     redis.call('HSET', CANCELING, batch, int(from + #ids))
   end
 end
+
+for i = 1, #flat, 2 do
+  if walked >= limit then break end
+  try(walk, flat[i], tonumber(flat[i + 1]))
+end
 save()
+raise_damage()
 return walked

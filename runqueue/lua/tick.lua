@@ -22,6 +22,12 @@ local function pumps(kind)
   return redis.call('ZCARD', board)
 end
 
+-- How many members of an index are due. One that is damaged is met by the pump that takes from it, and by no other.
+local function due_in(index)
+  local n = redis.pcall('ZCOUNT', PREFIX .. index, '-inf', int(NOW))
+  return type(n) == 'number' and n or 1
+end
+
 local function ready_jobs()
   local ready = 0
   for _, n in ipairs(redis.call('HMGET', COUNTERS, 'ready:0', 'ready:1', 'ready:2', 'ready:3')) do
@@ -32,7 +38,7 @@ end
 
 -- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held. Where the first
 -- lanes do not tell, any ready job may be one: a claim finds out, and takes out what it cannot take from.
-local function claimable(enough)
+local function claimable_in_lanes(enough)
   local found, visited = redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)), 0
   for priority = 0, 3 do
     for _, group in ipairs(redis.call('ZRANGE', PREFIX .. 'ring:' .. priority, 0, MAX_LANES - 1)) do
@@ -49,6 +55,11 @@ local function claimable(enough)
   end
   if redis.call('EXISTS', PREFIX .. 'listing') == 1 then return math.max(found, math.min(enough, ready_jobs())) end
   return found
+end
+-- Damaged lanes are met, and set aside, by a claim.
+local function claimable(enough)
+  local _, found = try(claimable_in_lanes, enough)
+  return found or math.min(enough, ready_jobs())
 end
 
 local alive = redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf')
@@ -102,33 +113,27 @@ if meta[11] then set_back(meta[11]) end
 if tonumber(meta[1] or 0) > NOW and tonumber(meta[1]) <= NOW + interval then return { 'wait', int(NOW) } end
 redis.call('HSET', META, 'tick_at', int(NOW + interval))
 if may_submit() then send('submit', wanted(claimable(alive * JOBS_A_PUMP), 'submit')) end
-send('poll', wanted(redis.call('ZCOUNT', PREFIX .. 'poll', '-inf', int(NOW))
-  + redis.call('ZCOUNT', STRAY_LOOKS, '-inf', int(NOW)), 'poll'))
+send('poll', wanted(due_in('poll') + due_in('stray_looks'), 'poll'))
 if meta[6] == '1' and math.max(tonumber(meta[7] or 0), tonumber(meta[8] or 0)) <= NOW then
   send('list', 1 - pumps('list'))
 end
-send('cancel', wanted(redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)), 'cancel'))
-send('webhooks', wanted(redis.call('ZCOUNT', PREFIX .. 'relays', '-inf', int(NOW))
-  + redis.call('ZCOUNT', PREFIX .. 'watches', '-inf', int(NOW)), 'webhooks'))
+send('cancel', wanted(due_in('cancels'), 'cancel'))
+send('webhooks', wanted(due_in('relays') + due_in('watches'), 'webhooks'))
 -- Batches with callbacks are few: the board is looked at when one is due.
-local callbacks = redis.call('ZCOUNT', PREFIX .. 'callbacks', '-inf', int(NOW))
+local callbacks = due_in('callbacks')
 if callbacks > 0 then send('callbacks', wanted(callbacks, 'callbacks')) end
 -- Anybody may write to the inbox: what is no list there must not keep the other pumps from their messages.
 local lines = redis.pcall('LLEN', PREFIX .. 'inbox')
-send('inbox', wanted((type(lines) == 'number' and lines or 0) / LINES_A_JOB
-  + redis.call('ZCOUNT', PREFIX .. 'inbox:leases', '-inf', int(NOW)), 'inbox'))
+send('inbox', wanted((type(lines) == 'number' and lines or 0) / LINES_A_JOB + due_in('inbox:leases'), 'inbox'))
 -- One at a time: what one search finds need not be looked for by another.
-if redis.call('ZCOUNT', PREFIX .. 'reconcile', '-inf', int(NOW)) > 0
+if due_in('reconcile') > 0
   or redis.call('HEXISTS', META, 'recover_from') == 1 then
   send('reconcile', 1 - pumps('reconcile'))
 end
 
-local function overdue(key)
-  return redis.call('ZCOUNT', PREFIX .. key, '-inf', int(NOW)) > 0
-end
 local since = NOW - tonumber(meta[3] or 0)
-if (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (overdue('due')
-    or overdue('deadlines') or overdue('expiring') or overdue('processes')
+if (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (due_in('due') > 0
+    or due_in('deadlines') > 0 or due_in('expiring') > 0 or due_in('processes') > 0
     or redis.call('EXISTS', PREFIX .. 'canceling', PREFIX .. 'listing', PREFIX .. 'dropping') > 0 or meta[9]
     or meta[10]))) then
   redis.call('HSET', META, 'sweep_at', int(NOW))

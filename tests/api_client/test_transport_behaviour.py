@@ -4,11 +4,13 @@ import asyncio
 import gc
 import gzip
 import math
-import time
+from typing import Any
 
 import httpx
 import pytest
 
+from api_client.dialing import Dialer
+from api_client.elapsed import elapsed
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
 from api_client.messages import Request
 from api_client.transport import IDLE_LIMIT, AsyncTransport
@@ -127,11 +129,35 @@ async def test_a_connection_idle_for_longer_than_the_limit_is_not_used_again(
         # The loop's own clock stands still here, so that no timer tidies up: this is what is
         # asked when a connection is handed out.
         later = idle * IDLE_LIMIT
-        monkeypatch.setattr(
-            "api_client.async_connections.monotonic", lambda: time.monotonic() + later
-        )
+        monkeypatch.setattr("api_client.async_connections.elapsed", lambda: elapsed() + later)
         await send(transport, "POST", server.url)
         assert [e.connection for e in server.exchanges] == connections
+
+
+async def test_a_machine_that_is_suspended_while_it_connects_sends_nothing_on_waking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dialed = Dialer.dial
+
+    async def suspended(dialer: Dialer, origin: str) -> Any:
+        connection = await dialed(dialer, origin)
+        # The loop's own clock counted nothing of it.
+        monkeypatch.setattr("api_client.async_connections.elapsed", lambda: elapsed() + 60)
+        return connection
+
+    monkeypatch.setattr(Dialer, "dial", suspended)
+    for places in (0, 1):
+        async with (
+            serving(answering(200)) as server,
+            AsyncTransport(max_connections=places) as transport,
+        ):
+            with pytest.raises(NotSentError):
+                await send(transport, "POST", server.url)
+            assert server.exchanges == []
+            monkeypatch.setattr("api_client.async_connections.elapsed", elapsed)
+            monkeypatch.setattr(Dialer, "dial", dialed)
+            await send(transport, "POST", server.url)  # its place is free again
+            monkeypatch.setattr(Dialer, "dial", suspended)
 
 
 @pytest.mark.parametrize("body", [b"", b"trouble", b"x" * 500_000])

@@ -16,7 +16,7 @@ from runqueue.cli.app import app
 from runqueue.keys import ACCOUNTS
 from runqueue.operate import Settled
 from runqueue.scripts import run
-from worker.lease import passed_us
+from worker.elapsed import passed_us
 
 _MINUTE_US = 60_000_000
 

@@ -10,7 +10,7 @@ from runqueue import delivery_calls, items, stages
 from runqueue.delivery_items import Delivered, Reported
 from runqueue.scripts import run
 from tests.cli.commanding import Desk, line, ready
-from worker.lease import passed_us
+from worker.elapsed import passed_us
 
 PREFIX = "runqueue:{default}:"
 URL = "https://user.test/hook"

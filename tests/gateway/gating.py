@@ -23,7 +23,7 @@ from runqueue.ids import title_marker, url_marker
 from runqueue.items import Accepted, Claimed, Lost
 from runqueue.keys import Keys
 from runqueue.scripts import run
-from worker.lease import passed_us
+from worker.elapsed import passed_us
 
 KEY = "sk-live-0123456789"
 #: Where the jobs' consumers want to be told.

@@ -87,7 +87,7 @@ async def test_a_retry_of_a_batch_that_breaks_off_is_noted_with_what_it_came_to(
 
     note = desk.queue.audit()[0]
     assert (shown.status, note.who, note.what, note.target) == (503, "ops", "retry_failed", batch)
-    assert note.detail.startswith("500 jobs are ready again; broke off: ")
+    assert note.detail.startswith("200 jobs are ready again; broke off: ")
 
 
 async def test_a_deed_whose_answer_was_lost_is_noted(
@@ -114,7 +114,7 @@ async def test_a_call_of_the_api_that_breaks_off_is_noted_with_what_it_came_to(
 
     note = desk.queue.audit()[0]
     assert (answer.status, note.who, note.what, note.target) == (503, "ops", "retry_failed", batch)
-    assert note.detail == "500 jobs are ready again; broke off, answered 503"
+    assert note.detail == "200 jobs are ready again; broke off, answered 503"
 
 
 async def test_a_call_of_the_api_that_nobody_has_thought_of_is_noted(

@@ -401,15 +401,18 @@ def run_again(clock: Clockwork, job: str, run_id: str, attempt: int = 1) -> None
     assert clock.run(stages.retry_run(clock.account, [item])) == [1]
 
 
-def test_an_upload_that_expires_leaves_no_run_of_its_jobs(clock: Clockwork) -> None:
+def test_an_upload_that_expired_leaves_no_run_of_its_jobs_after_a_week(clock: Clockwork) -> None:
     """Redis lost the batch's seal and the claims of its jobs; their runs were found."""
     batch = clock.open_batch()
     (job,) = clock.enqueue(1, batch=batch)
     run_again(clock, job, "run1")
     clock.wait(24 * HOUR)
     clock.sweep("expire_batches", UPLOAD)
-    clock.wait(KEEP / SECOND)
+    clock.wait((KEEP + DAY) / SECOND)
     clock.sweep("expire_batches", UPLOAD)
+    clock.sweep("expire_leases", CLAIM_AGE)
+    for _ in range(2):
+        clock.sweep("retire", KEEP)
     assert left_over(clock) == set()
 
 

@@ -350,21 +350,6 @@ def test_what_removes_lanes_meets_a_wrong_type_before_it_writes(
     assert clock.dump() == before
 
 
-@pytest.mark.parametrize("name", ["lanes:2:default", "lane:2:default:-", "group:default"])
-def test_a_claim_that_meets_a_foreign_lane_loses_no_job(clock: Clockwork, name: str) -> None:
-    jobs = clock.enqueue(3)
-    clock.heartbeat(first=True)
-    if clock.client.exists(clock.key(name)):
-        clock.client.rename(clock.key(name), "kept")
-    clock.client.set(clock.key(name), "foreign")
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        clock.claim(3)
-    clock.client.delete(clock.key(name))
-    if clock.client.exists("kept"):
-        clock.client.rename("kept", clock.key(name))
-    assert clock.claimed(3) == jobs
-
-
 @pytest.mark.parametrize("name", ["poll", "strays", "counters"])
 def test_mark_running_meets_a_wrong_type_before_it_writes(clock: Clockwork, name: str) -> None:
     (job,) = clock.enqueue(1)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from runqueue import calls, stages
+from runqueue import calls, operator_calls, stages
 from runqueue.batches import BatchRules
-from runqueue.items import Accepted, Lost, Searched, UnconfirmedPage
+from runqueue.items import Accepted, Lost, RunAgain, Searched, UnconfirmedPage
 from runqueue.job import JobState
+from runqueue.retry import Retry
 from runqueue.scripts import Call
 from tests.integration.clockwork import (
     CLAIM_AGE,
@@ -24,6 +25,7 @@ from tests.integration.clockwork import (
     Clockwork,
     dump,
 )
+from tests.integration.webhooks import receive, told
 
 LIVE = ("submitting", "unconfirmed", "running")
 
@@ -143,6 +145,23 @@ def test_who_lost_a_guess_is_looked_for_back_to_its_own_claim(clock: Clockwork) 
 
     assert (doubt.job_id, doubt.attempt, doubt.claimed_us) == (a, 1, claimed)
     assert doubt.since_us == claimed + 5 * SECOND
+
+
+def test_who_lost_a_guess_keeps_the_server_s_date_of_its_own_claim(clock: Clockwork) -> None:
+    a, b = clock.enqueue(2, body="the same")
+    clock.heartbeat(first=True)
+    for name, date in ((a, 5 * SECOND), (b, 9 * SECOND)):
+        call = stages.claim(clock.account, "p1", f"claim {name}", 1, 0, date_us=date)
+        assert [item.job_id for item in clock.run(call).items] == [name]
+        clock.lose(name)
+    record(clock, (a, "b1"), guess=True)
+    record(clock, (b, "b1"))
+
+    clock.wait(2)
+    (doubt,) = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+
+    assert (doubt.job_id, doubt.date_us) == (a, 5 * SECOND)
+    assert clock.field(b, "claim_date") is None, "it is kept while it may be needed"
 
 
 def test_a_claim_whose_time_is_not_known_stays_so(clock: Clockwork) -> None:
@@ -481,6 +500,41 @@ def test_where_the_guess_has_ended_the_equal_job_gets_the_other_run(
     assert clock.dump() == before, "a repeated call changes nothing"
 
 
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("by", ["answer", "webhook"])
+@pytest.mark.parametrize("done_again", ["retry", "replay", "retry, and claimed"])
+def test_where_the_job_of_a_guess_is_done_again_the_equal_job_gets_the_other_run(
+    clock: Clockwork, order: Sequence[tuple[str, str]], by: str, done_again: str
+) -> None:
+    a, b = guessed(clock, retry=Retry(max_attempts=3))
+    if done_again == "replay":
+        clock.finish(a, run_id="b1", state="failed")
+        assert clock.run(operator_calls.replay(clock.account, clock.seen(a))) == [1]
+    else:
+        again = RunAgain(a, 1, "b1", "failed", "it failed", 60 * SECOND, b"{}")
+        assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    if "claimed" in done_again:
+        clock.wait(61)
+        clock.heartbeat(first=True)
+        clock.sweep("promote_due")
+        assert clock.claimed() == [a]
+        assert clock.found(a, 2, "a2") == 1
+    before = clock.state(a), clock.field(a, "run_id")
+
+    for name, run in order:
+        job = {"a": a, "b": b}[name]
+        if by == "answer":
+            record(clock, (job, run))
+        else:
+            receive(clock, told(job, run_id=run, state=""))
+        consistent(clock)
+
+    assert (clock.state(a), clock.field(a, "run_id")) == before
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
+    assert owners(clock, "a1", "b1") == [b, a]
+    assert strays(clock) == set()
+
+
 def test_the_run_that_came_for_an_ended_job_ends_the_equal_one(clock: Clockwork) -> None:
     a, b = ended_guess(clock)
     record(clock, (a, "a1"))
@@ -547,6 +601,18 @@ def test_a_spare_that_is_over_serves_nobody(clock: Clockwork) -> None:
     assert clock.state(b) == "unconfirmed"
 
 
+def test_a_spare_that_a_person_has_canceled_serves_nobody(clock: Clockwork) -> None:
+    a, b = ended_guess(clock)
+    record(clock, (a, "a1"))
+    assert clock.run(operator_calls.cancel_strays(clock.account, ["a1"])) == [1]
+
+    assert clock.run(stages.bound_runs(clock.account, ["a1"], but_spares=True)) == [a]
+    assert record(clock, (b, "b1")) == [3]
+
+    consistent(clock)
+    assert (clock.state(b), strays(clock)) == ("unconfirmed", {"a1"})
+
+
 def test_a_debt_to_a_job_that_has_its_run_meanwhile_is_none(clock: Clockwork) -> None:
     a, b = ended_guess(clock)
     record(clock, (b, "b1"))
@@ -577,6 +643,186 @@ def test_an_answer_to_a_job_that_still_submits_whose_run_ended_with_another_is_a
     assert record(clock, (a, "a1")) == [5]
     consistent(clock)
     assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
+
+
+# A run's webhook comes to its attempt's own address: it says whose run it is, as an answer does.
+
+
+@pytest.mark.parametrize("state", ["", "completed"])
+def test_the_webhook_of_a_job_s_own_run_takes_its_guess_back(clock: Clockwork, state: str) -> None:
+    a, b = guessed(clock)
+
+    assert receive(clock, told(a, run_id="a1", state=state)) == ["ended" if state else "noted"]
+
+    consistent(clock)
+    assert (clock.state(a), clock.field(a, "run_id")) == (state or "running", "a1")
+    assert clock.state(b) == "unconfirmed"
+    assert strays(clock) == {"b1"}, "the guess is shown until an equal job has it"
+    call = stages.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
+    assert record(clock, (b, "b1"), guess=True) == [1]
+    consistent(clock)
+
+
+@pytest.mark.parametrize("state", ["", "completed"])
+def test_a_webhook_takes_the_run_from_the_guess_s_owner(clock: Clockwork, state: str) -> None:
+    a, b = guessed(clock)
+
+    assert receive(clock, told(b, run_id="b1", state=state)) == ["ended" if state else "noted"]
+
+    consistent(clock)
+    assert (clock.state(b), clock.field(b, "run_id")) == (state or "running", "b1")
+    assert (clock.state(a), clock.field(a, "run_id")) == ("unconfirmed", None)
+    assert strays(clock) == set()
+
+
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("state", ["", "completed"])
+@pytest.mark.parametrize("calls_of", [1, 2], ids=["one call", "two calls"])
+def test_both_webhooks_give_both_their_own_runs(
+    clock: Clockwork, order: Sequence[tuple[str, str]], state: str, calls_of: int
+) -> None:
+    a, b = guessed(clock)
+    found = [told({"a": a, "b": b}[name], run_id=run, state=state) for name, run in order]
+
+    if calls_of == 1:
+        receive(clock, *found)
+    else:
+        for one in found:
+            receive(clock, one)
+            consistent(clock)
+
+    consistent(clock)
+    assert owners(clock, "a1", "b1") == [a, b]
+    assert clock.states([a, b]) == {state or "running"}
+    assert strays(clock) == set()
+
+
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("state", ["", "completed"])
+def test_where_the_guess_has_ended_a_webhook_gives_the_equal_job_the_other_run(
+    clock: Clockwork, order: Sequence[tuple[str, str]], state: str
+) -> None:
+    a, b = ended_guess(clock)
+
+    for name, run in order:
+        receive(clock, told({"a": a, "b": b}[name], run_id=run, state=state))
+        consistent(clock)
+
+    assert (clock.state(a), clock.field(a, "run_id")) == ("completed", "b1"), "an end stays an end"
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1"), "a look sees its end"
+    assert owners(clock, "a1", "b1") == [b, a]
+    assert strays(clock) == set()
+
+
+def test_a_webhook_takes_no_run_from_who_has_it_by_an_answer(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    assert record(clock, (a, "r1")) == [1]
+
+    assert receive(clock, told(b, run_id="r1")) == ["other"]
+
+    consistent(clock)
+    assert (owners(clock, "r1"), clock.state(b)) == ([a], "unconfirmed")
+
+
+def test_a_webhook_of_a_run_from_before_its_job_was_handed_in_corrects_no_guess(
+    clock: Clockwork,
+) -> None:
+    a, _ = guessed(clock)
+    before = clock.dump()
+
+    old = told(a, run_id="a9", created_us=clock.now - 3_600 * SECOND)
+    assert receive(clock, old) == ["other"]
+
+    assert clock.dump() == before
+
+
+# A canceled job's guess is canceled, and stays with it then.
+
+
+def test_a_canceled_job_takes_no_guess_that_may_be_an_equal_job_s(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    clock.cancel(a)
+    before = clock.dump()
+
+    assert record(clock, (a, "b1"), guess=True) == [4]
+
+    assert clock.dump() == before
+    assert record(clock, (b, "b1"), guess=True) == [1]
+    consistent(clock)
+
+
+def test_a_canceled_job_takes_the_guess_that_the_equal_jobs_left(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    clock.cancel(a)
+    record(clock, (b, "b1"), guess=True)
+
+    found = [Accepted(a, 1, "a1", "created", SECOND)]
+    call = stages.mark_running(clock.account, found, guess=True, canceled=True)
+    assert clock.run(call) == [1]
+
+    consistent(clock)
+    assert clock.members("cancels") == [a]
+
+
+def cancel_sent(clock: Clockwork) -> tuple[str, str]:
+    """As `guessed`, and a worker cancels the run for the first job."""
+    a, b = guessed(clock)
+    clock.cancel(a)
+    clock.heartbeat(first=True)
+    (taken,) = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, SECOND)).items
+    assert taken.run_id == "b1"
+    return a, b
+
+
+@pytest.mark.parametrize("by", ["answer", "webhook"])
+def test_a_run_that_is_canceled_for_its_guess_s_owner_ends_no_equal_job(
+    clock: Clockwork, by: str
+) -> None:
+    a, b = cancel_sent(clock)
+
+    if by == "answer":
+        assert record(clock, (b, "b1")) == [3]
+    else:
+        assert receive(clock, told(b, run_id="b1", state="")) == ["other"]
+
+    consistent(clock)
+    assert (clock.state(b), owners(clock, "b1")) == ("unconfirmed", [a])
+    clock.finish(a, run_id="b1", state="canceled")
+    assert record(clock, (a, "a1")) == [5], "its own run serves the equal job"
+    consistent(clock)
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
+
+
+def test_a_job_whose_guess_is_being_canceled_leaves_its_own_run_to_the_equal_job(
+    clock: Clockwork,
+) -> None:
+    a, b = cancel_sent(clock)
+
+    assert record(clock, (a, "a1")) == [2]
+
+    consistent(clock)
+    assert (clock.field(a, "run_id"), strays(clock)) == ("b1", {"a1"})
+    assert record(clock, (b, "a1"), guess=True) == [1]
+    consistent(clock)
+    assert clock.members("cancels") == [a], "the equal job's is not canceled"
+
+
+def test_who_lost_its_guess_is_canceled_from_when_it_has_its_own_run(clock: Clockwork) -> None:
+    (a,) = clock.doubtful(body="one")
+    (b,) = clock.doubtful(body="another")
+    record(clock, (a, "b1"), guess=True)
+    clock.cancel(a)
+    clock.heartbeat(first=True)
+    clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, SECOND))
+    assert record(clock, (b, "b1")) == [5]
+    clock.wait(1_000)
+    assert record(clock, (a, "a1")) == [1]
+    clock.heartbeat(first=True)
+
+    (taken,) = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, SECOND)).items
+
+    assert (taken.run_id, taken.tried_us) == ("a1", 0)
 
 
 # What a search records.

@@ -140,6 +140,16 @@ def test_a_refused_line_is_thrown_away(clock: Clockwork) -> None:
     assert look(clock) == (0, 0, [])
 
 
+def test_a_number_that_is_none_is_met_before_a_line_is_taken(clock: Clockwork) -> None:
+    push(clock, "a")
+    clock.client.hset(clock.key("meta"), "inbox_number", "x")
+
+    with pytest.raises(redis.ResponseError, match="inbox_number is no number"):
+        take(clock)
+
+    assert look(clock) == (1, 0, [])
+
+
 @pytest.mark.parametrize("key", ["inbox", "inbox:taken", "inbox:leases"])
 def test_a_key_of_another_type_is_met_before_anything_is_taken(clock: Clockwork, key: str) -> None:
     push(clock, "a")

@@ -243,6 +243,30 @@ def test_a_discarded_job_leaves_nothing_and_its_key_is_free(clock: Clockwork) ->
     assert clock.state(job) == "ready", "the end of its namesake is none of its own"
 
 
+# Cancels that are tried.
+
+
+def test_of_the_time_between_two_tries_of_a_cancel_a_minute_counts_at_most(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running()
+    clock.cancel(job)
+    for tried in (0, 15, 30):
+        assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", tried * SECOND)]
+        clock.wait(15)
+    clock.wait(3_600)
+    assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", 90 * SECOND)]
+
+
+def test_a_cancel_that_was_put_off_for_ever_begins_anew(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    clock.cancel(job)
+    cancels(clock)
+    clock.client.zadd(clock.key("cancels"), {job: 0})
+    clock.wait(3_600)
+    assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", 0)]
+
+
 # Strays.
 
 
@@ -470,8 +494,20 @@ def test_pages_go_on_behind_a_cursor_whose_job_is_gone_with_all_of_its_score(
     cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
     assert ids == new[:2]
     cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
-    assert ids == new[2:]
-    assert clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2)) == ("", [])
+    assert (cursor, ids) == ("", new[2:])
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_page_costs_as_many_commands_however_many_jobs_have_the_time_of_its_cursor(
+    clock: Clockwork, *, is_gone: bool
+) -> None:
+    jobs = [f"n{i:023d}" for i in range(20_000)]
+    clock.client.zadd(clock.key("due"), dict.fromkeys(jobs, clock.now))
+    if is_gone:
+        clock.client.zrem(clock.key("due"), jobs[-50])
+    page = operator_calls.page_jobs(clock.account, "due", f"{clock.now} {jobs[-50]}", 100)
+    assert clock.run(page) == ("", jobs[-49:])
+    assert clock.commands(page) < 30
 
 
 def test_an_empty_index_is_one_empty_page(clock: Clockwork) -> None:

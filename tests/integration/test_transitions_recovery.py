@@ -1,14 +1,19 @@
 """Clocks that go back, servers that forgot claims, and how the account goes on by itself."""
 
+import dataclasses
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from runqueue import calls, items, scripts, stages
+from runqueue import calls, items, operator_calls, scripts, stages
+from runqueue.batches import BatchRules
 from runqueue.items import Answer
-from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
+from runqueue.job import EnqueueStatus, JobState
+from runqueue.retry import Retry
+from runqueue.spec import When
+from tests.integration.clockwork import CLAIM_AGE, DAY, LEASE, SECOND, UPLOAD, Clockwork, spec
 
 MARGIN = 5.5
 HOUR = 3_600 * SECOND
@@ -209,6 +214,88 @@ def test_a_user_s_run_at_and_deadline_stay_as_they_are_across_a_step_ahead(
     assert clock.client.zscore(clock.key("deadlines"), job) == deadline
 
 
+def hand_in_now(clock: Clockwork, name: str, *, run_at: int, deadline: int) -> str:
+    """Hand in a job by the server's clock, with times from now on (seconds)."""
+    times = [When(seconds * SECOND, relative=True) for seconds in (run_at, deadline)]
+    job = dataclasses.replace(spec(name), run_at=times[0], deadline=times[1])
+    call = clock.handing_in([job])
+    (answer,) = scripts.run(clock.client, call)
+    return answer.job_id
+
+
+def test_a_delay_that_was_given_before_a_step_ahead_is_believed_is_no_longer_than_it_says(
+    clock: Clockwork,
+) -> None:
+    then = stepped(clock)
+    job = hand_in_now(clock, "soon", run_at=60, deadline=7 * 86_400)
+
+    now = believed(clock)
+
+    for zset, field, seconds in (("due", "run_at", 60), ("deadlines", "deadline", 7 * 86_400)):
+        at = clock.client.zscore(clock.key(zset), job)
+        assert at is not None
+        assert near(then) + seconds * SECOND <= at <= now + seconds * SECOND
+        assert clock.field(job, field) == str(int(at))
+
+
+def test_a_delay_that_was_given_before_a_step_ahead_stays_as_it_is(clock: Clockwork) -> None:
+    then = server_time(clock) - HOUR
+    stands = meta(clock, "clock_lost")
+    clock.client.hset(clock.key("meta"), mapping={"clock": then - HOUR, "clock_lost": -HOUR})
+    job = hand_in_now(clock, "late", run_at=7_200, deadline=7_300)  # no process lives to tell
+    clock.client.hset(clock.key("meta"), "clock_lost", stands)
+    before = clock.field(job, "run_at"), clock.field(job, "deadline")
+    stepped(clock)
+
+    believed(clock)
+
+    assert (clock.field(job, "run_at"), clock.field(job, "deadline")) == before
+    assert clock.client.zscore(clock.key("due"), job) == int(before[0] or 0)
+
+
+def test_a_batch_that_was_sealed_before_a_step_ahead_is_believed_has_no_longer_than_it_says(
+    clock: Clockwork,
+) -> None:
+    old = clock.open_batch(BatchRules(expires_after=4 * 3_600))
+    clock.enqueue(1, batch=old)
+    clock.now = server_time(clock) - 2 * HOUR
+    clock.seal(old)
+    expires = clock.client.zscore(clock.key("expiring"), old)
+    then = stepped(clock)
+    new = clock.open_batch(BatchRules(expires_after=3_600))
+    clock.enqueue(1, batch=new)
+    scripts.run(clock.client, calls.seal_batch(clock.account, new))
+
+    now = believed(clock)
+
+    at = clock.client.zscore(clock.key("expiring"), new)
+    assert at is not None
+    assert near(then) + HOUR <= at <= now + HOUR
+    expires_at = clock.client.hget(clock.key(f"batch:{new}"), "expires_at")
+    assert int(cast("bytes", expires_at)) == at
+    assert clock.client.zscore(clock.key("expiring"), old) == expires
+
+
+def test_a_thousand_delays_that_end_at_the_same_moment_are_all_set_right(clock: Clockwork) -> None:
+    then = stepped(clock)
+    jobs = [
+        dataclasses.replace(spec(f"job{n}"), run_at=When(60 * SECOND, relative=True))
+        for n in range(1_000)
+    ]
+    scripts.run(clock.client, clock.handing_in(jobs))
+    scripts.run(clock.client, clock.handing_in([dataclasses.replace(jobs[0], custom_id="last")]))
+    first, *_, last = clock.members("due")
+    score = clock.client.zscore(clock.key("due"), first)
+    assert score is not None
+    clock.client.zadd(clock.key("due"), {last: score})  # of one moment, one more than in a step
+
+    now = believed(clock)
+    for passed in (3, 4):
+        real_tick(clock, passed=passed * SECOND)
+
+    assert clock.client.zcount(clock.key("due"), near(then), now + 60 * SECOND) == 1_001
+
+
 def test_a_server_that_comes_back_on_a_host_an_hour_ahead_holds_no_account_for_that_hour(
     clock: Clockwork,
 ) -> None:
@@ -310,6 +397,43 @@ def test_a_report_that_came_late_moves_no_clock(clock: Clockwork) -> None:
     assert meta(clock, "clock_lost") == 4 * SECOND, "what the test itself put there"
 
 
+def reported(clock: Clockwork, *seconds: int) -> None:
+    """Have a process report that so much time has passed; a second passes after each report."""
+    scripts.run(clock.client, stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
+    for passed in seconds:
+        real_tick(clock, passed=passed * SECOND)
+        a_second_later(clock)
+
+
+def test_what_passed_while_the_server_stood_still_with_its_clock_is_made_up_for_once(
+    clock: Clockwork,
+) -> None:
+    reported(clock, 1, 2, 603, 604, 605)
+    stood = meta(clock, "clock_lost") - 5 * SECOND
+    assert 599 * SECOND < stood < 602 * SECOND
+    clock.client.hincrby(clock.key("meta"), "clock_lost", stood)  # somebody sets its clock right
+    scripts.run(clock.client, stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
+    for passed in (606, 607, 608):
+        real_tick(clock, passed=passed * SECOND)
+        a_second_later(clock)
+    assert abs(meta(clock, "clock_lost") - stood - 8 * SECOND) < 2 * SECOND
+
+
+@pytest.mark.parametrize("late", [(-10,), (-10, -9), (-10, -9, -8), (-3, -3)])
+def test_what_a_process_counts_beyond_a_report_that_came_late_moves_no_clock(
+    clock: Clockwork, late: tuple[int, ...]
+) -> None:
+    for passed in late:  # those that waited come at the same time
+        beat = stages.heartbeat(
+            clock.account, "p1", LEASE, -1, (20 + passed) * SECOND, first=passed == late[0]
+        )
+        scripts.run(clock.client, beat)
+    for passed in (20, 21, 22):
+        real_tick(clock, passed=passed * SECOND)
+        a_second_later(clock)
+    assert meta(clock, "clock_lost") == 3 * SECOND, "what the test itself put there"
+
+
 def test_what_passed_while_a_clock_was_set_back_counts(clock: Clockwork) -> None:
     ahead = server_time(clock) + HOUR
     clock.client.hset(clock.key("meta"), "clock", ahead)
@@ -371,6 +495,61 @@ def recovered(clock: Clockwork) -> scripts.Call[bool]:
     """The call that ends the recovery that is under way."""
     taken = loss(clock)
     return stages.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
+
+
+def come_back_behind(clock: Clockwork, *, date_ahead: int | None = None) -> None:
+    """Have another server answer, an hour behind what the last one ticked, and no process live."""
+    clock.now = server_time(clock) + HOUR
+    date = None if date_ahead is None else clock.now + date_ahead
+    beat = stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True, date_us=date)
+    clock.run(beat)
+    clock.claim()
+    clock.tick()
+    clock.client.hset(clock.key("meta"), "clock", clock.now)
+    clock.another_server()
+
+
+NOTICED: dict[str, Callable[[Clockwork], object]] = {
+    "heartbeat": lambda _: None,
+    "claim": lambda clock: scripts.run(clock.client, stages.claim(clock.account, "p2", "c", 1, 0)),
+    "wake-up": lambda clock: scripts.run(
+        clock.client, stages.tick(clock.account, "p2", 250_000, 0, woken=True)
+    ),
+}
+
+
+@pytest.mark.parametrize("noticed", NOTICED)
+def test_after_a_time_that_nobody_counted_runs_are_listed_back_over_the_longest_one(
+    clock: Clockwork, noticed: str
+) -> None:
+    come_back_behind(clock)
+    NOTICED[noticed](clock)
+    beat = stages.heartbeat(clock.account, "p2", LEASE, -1, 0, first=True)
+    scripts.run(clock.client, beat)
+
+    taken = scripts.run(clock.client, stages.reconcile_claim(clock.account, "p2", 10, 0, LEASE))
+
+    assert taken.recover_from_us <= clock.now - 2 * HOUR + SECOND
+    assert taken.recover_date_us is None
+
+
+@pytest.mark.parametrize("noticed", NOTICED)
+def test_after_a_time_that_nobody_counted_runs_are_listed_since_the_date_of_the_last_tick(
+    clock: Clockwork, noticed: str
+) -> None:
+    ahead = -7 * SECOND
+    come_back_behind(clock, date_ahead=ahead)
+    NOTICED[noticed](clock)
+    for passed, date in ((0, None), (SECOND, server_time(clock) + 2 * HOUR)):
+        beat = stages.heartbeat(
+            clock.account, "p2", LEASE, -1, passed, first=not passed, date_us=date
+        )
+        scripts.run(clock.client, beat)
+
+    taken = scripts.run(clock.client, stages.reconcile_claim(clock.account, "p2", 10, 0, LEASE))
+
+    assert clock.now - 10 * SECOND < taken.recover_from_us < clock.now
+    assert taken.recover_date_us == taken.recover_from_us + ahead
 
 
 @pytest.mark.parametrize("ticks", [0, 3])
@@ -495,6 +674,82 @@ def test_a_job_whose_claim_may_be_lost_holds_no_slot_until_its_run_is_found(
     assert clock.run(calls.stats(clock.account)).live == 1
 
 
+def test_a_job_whose_time_was_still_to_come_can_have_been_in_no_lost_claim(
+    clock: Clockwork,
+) -> None:
+    tomorrow = clock.now + DAY
+    (job,) = clock.enqueue(1, run_at=tomorrow)
+    restored(clock)
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [0]
+
+    assert clock.states([job]) == {"scheduled"}
+    assert clock.client.zscore(clock.key("due"), job) == tomorrow
+
+
+def test_a_job_that_was_due_when_claims_were_lost_is_looked_for(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1, run_at=clock.now + 30 * SECOND)
+    restored(clock)
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [1]
+
+    assert clock.states([job]) == {"unconfirmed"}
+
+
+def test_a_job_that_is_handed_in_anew_may_have_been_due_and_keeps_its_time_all_the_same(
+    clock: Clockwork,
+) -> None:
+    """It asks for a delay: its first handing in, which is lost, was due as much sooner."""
+    restored(clock)
+    ask(clock)
+    due = clock.now + 100 * SECOND
+    (job,) = clock.enqueue(1, run_at=due)
+    (later,) = clock.enqueue(1, run_at=clock.now + DAY)
+    assert clock.run(suspected(loss(clock), clock.account, [job, later])) == [1, 0]
+    clock.run(recovered(clock))
+
+    assert clock.deny(job) == 2
+
+    assert clock.states([job]) == {"scheduled"}
+    assert clock.client.zscore(clock.key("due"), job) == due
+    assert clock.field(job, "run_at") == str(due)
+    clock.wait(100)
+    clock.sweep("promote_due")
+    assert job in clock.claimed()
+    assert clock.field(job, "run_at") is None
+
+
+def test_a_job_that_was_to_wait_and_whose_run_is_found_shows_no_time_any_more(
+    clock: Clockwork,
+) -> None:
+    restored(clock)
+    ask(clock)
+    (job,) = clock.enqueue(1, run_at=clock.now + 100 * SECOND)
+    clock.run(suspected(loss(clock), clock.account, [job]))
+
+    assert clock.found(job, 1, "r-1") == 1
+
+    assert clock.field(job, "run_at") is None
+
+
+def test_a_job_that_was_to_run_again_may_have_and_keeps_its_pause(clock: Clockwork) -> None:
+    (job,) = clock.running(1)
+    restored(clock)
+    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 3_600 * SECOND, b"{}")
+    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    due = clock.now + 3_600 * SECOND
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [1]
+    assert clock.states([job]) == {"unconfirmed"}
+    assert clock.deny(job, attempt=2) == 2
+
+    assert clock.states([job]) == {"scheduled"}
+    assert clock.client.zscore(clock.key("due"), job) == due
+
+
 def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(
     clock: Clockwork,
 ) -> None:
@@ -516,6 +771,181 @@ def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(
     second = items.RunAgain(job, 2, "r-2", "failed", "no luck", 30 * SECOND, b"{}")
     assert clock.run(stages.retry_run(clock.account, [second])) == [1]
     assert clock.states([job]) == {"scheduled"}, "it was looked for"
+
+
+def uploading(clock: Clockwork, **options: Any) -> tuple[str, str]:
+    """A job of an upload that goes on, and that a lost claim may have been of.
+
+    Returns:
+        The upload, and the job.
+    """
+    batch = clock.open_batch()
+    (job,) = clock.enqueue(1, batch=batch, **options)
+    restored(clock)
+    ask(clock)
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
+    clock.run(recovered(clock))
+    return batch, job
+
+
+def given_up(clock: Clockwork, **options: Any) -> str:
+    """A job that a lost claim may have been of, and whose upload was given up since."""
+    batch, job = uploading(clock, **options)
+    assert clock.run(calls.discard_batch(clock.account, batch))
+    clock.sweep("expire_batches", UPLOAD)
+    assert [key for key in clock.dump() if batch in key] == []
+    return job
+
+
+@pytest.mark.parametrize("seconds", [None, 5])
+def test_a_job_of_an_upload_that_is_given_up_is_never_submitted_and_goes_once_it_has_no_run(
+    clock: Clockwork, seconds: int | None
+) -> None:
+    due = None if seconds is None else clock.now + seconds * SECOND
+    job = given_up(clock, run_at=due)
+    assert clock.state(job) == "unconfirmed"
+    assert job not in clock.claimed()
+
+    assert clock.deny(job) == 2
+
+    assert [key for key in clock.dump() if job in key] == []
+    for index in ("reconcile", "parked", "due"):
+        assert clock.members(index) == []
+    stats = clock.run(calls.stats(clock.account))
+    assert stats.states[JobState.UNCONFIRMED] == 0
+    assert stats.live == stats.states[JobState.SUBMITTING] == 3, "others"
+
+
+def test_the_run_of_an_upload_that_was_given_up_is_found_and_shown(clock: Clockwork) -> None:
+    job = given_up(clock)
+
+    assert clock.found(job, 1, "r-1") == 1
+    assert clock.finish(job, run_id="r-1") == 1
+
+    assert clock.state(job) == "completed"
+
+
+def test_a_job_that_is_handed_in_again_is_wanted_although_its_upload_was_given_up(
+    clock: Clockwork,
+) -> None:
+    job = given_up(clock, names=["k"])
+    (answer,) = clock.hand_in([spec("k")])
+    assert answer.status is EnqueueStatus.KNOWN
+
+    assert clock.deny(job) == 2
+
+    assert job in clock.claimed()
+
+
+@pytest.mark.parametrize("why", ["void", "later"])
+def test_a_job_whose_upload_was_given_up_goes_as_well_when_its_process_says_that_no_run_came_of_it(
+    clock: Clockwork, why: str
+) -> None:
+    job = given_up(clock)
+
+    assert clock.give_back(job, why) == 1
+
+    assert clock.state(job) is None
+
+
+def test_a_job_that_is_canceled_after_its_upload_was_given_up_is_canceled(
+    clock: Clockwork,
+) -> None:
+    job = given_up(clock)
+    clock.cancel(job)
+
+    clock.deny(job)
+
+    assert clock.state(job) == "canceled"
+
+
+def test_looking_a_job_up_does_not_hand_it_in(clock: Clockwork) -> None:
+    job = given_up(clock, names=["k"])
+    clock.run(calls.look_up(clock.account, [calls.pack_job(spec("k"))], ["k"]))
+
+    clock.deny(job)
+
+    assert clock.state(job) is None
+
+
+def test_a_person_may_have_a_job_submitted_whose_upload_was_given_up(clock: Clockwork) -> None:
+    job = given_up(clock)
+
+    clock.run(operator_calls.settle(clock.account, [(job, 1, 0)], "resubmit"))
+
+    assert job in clock.claimed()
+
+
+def test_of_an_upload_that_is_taken_apart_nothing_is_left_once_a_job_has_no_run(
+    clock: Clockwork,
+) -> None:
+    batch = clock.open_batch()
+    clock.enqueue(1_000, batch=batch)
+    (job,) = clock.enqueue(1, batch=batch)
+    clock.run(calls.discard_batch(clock.account, batch))
+    clock.sweep("expire_batches", UPLOAD)
+    restored(clock)
+    ask(clock)
+
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
+    clock.sweep("expire_batches", UPLOAD)
+    clock.deny(job)
+
+    assert [key for key in clock.dump() if batch in key or job in key] == []
+
+
+def test_a_job_of_an_upload_is_looked_for_before_it_is_submitted_once_it_is_accepted(
+    clock: Clockwork,
+) -> None:
+    batch, job = uploading(clock)
+    since = clock.field(job, "lost_claim")
+    assert clock.state(job) == "ready"
+
+    clock.seal(batch)
+
+    assert job not in clock.claimed()
+    assert clock.state(job) == "unconfirmed"
+    assert f"{clock.field(job, 'claimed')} 1 " == since  # Skyvern's date was not known
+    assert (clock.field(job, "attempt"), clock.field(job, "slot")) == ("1", "0")
+    assert clock.read(batch).states == {"unconfirmed": 1}
+    assert clock.deny(job) == 2
+    assert job in clock.claimed(), "it was looked for"
+
+
+def test_a_run_that_is_found_of_an_upload_s_job_is_its_own(clock: Clockwork) -> None:
+    batch, job = uploading(clock)
+    clock.seal(batch)
+    clock.claimed()
+
+    assert clock.found(job, 1, "r-1") == 1
+
+    assert clock.read(batch).states == {"running": 1}
+
+
+def test_a_job_that_another_upload_takes_over_is_looked_for_all_the_same(clock: Clockwork) -> None:
+    _, job = uploading(clock, names=["k"])
+    other = clock.open_batch()
+    (answer,) = clock.hand_in([spec("k")], other)
+    assert answer.status is EnqueueStatus.NEW
+    clock.seal(other)
+
+    assert job not in clock.claimed()
+
+    assert clock.state(job) == "unconfirmed"
+
+
+def test_a_job_that_a_person_has_done_again_is_not_looked_for_as_of_its_earlier_run(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running(1, retry=Retry(max_attempts=2))
+    restored(clock)
+    ask(clock)
+    clock.run(suspected(loss(clock), clock.account, [job]))
+    clock.run(recovered(clock))
+    clock.finish(job, state="failed")
+    clock.run(operator_calls.replay(clock.account, clock.seen(job)))
+
+    assert job in clock.claimed()
 
 
 @pytest.mark.parametrize("told", ["", "the list of runs came without the server's time"])

@@ -9,6 +9,7 @@ from runqueue.items import Due, GivenUp
 from runqueue.run_limits import WORKFLOW_RUN_US
 from tests.integration.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
 from tests.integration.machine.model import MAX_RUN
+from tests.integration.webhooks import receive, told
 
 
 def stray(clock: Clockwork, name: str = "k", run_id: str = "run1") -> str:
@@ -236,6 +237,112 @@ def test_strays_are_forgotten_a_week_later(clock: Clockwork, is_over: bool) -> N
     stats = clock.run(calls.stats(clock.account))
     assert (stats.strays, stats.strays_live) == (0, 0)
     assert not clock.client.exists(clock.key("stray_jobs"))
+
+
+def owners(clock: Clockwork, *run_ids: str) -> list[str]:
+    """Whose runs are, or were."""
+    return clock.run(stages.bound_runs(clock.account, run_ids))
+
+
+def bound(clock: Clockwork) -> int:
+    """Of how many runs it is known whose they are."""
+    return sum(clock.client.hlen(key) for key in clock.client.keys(clock.key("runs:*")))
+
+
+def retire(clock: Clockwork) -> None:
+    """Let a week and a day pass, and have the sweep forget what is that old."""
+    clock.wait((KEEP + DAY) / SECOND)
+    clock.heartbeat("p1", first=True)
+    clock.sweep("retire", KEEP)
+
+
+def test_a_stray_that_was_canceled_stays_its_job_s_until_the_week_is_over(clock: Clockwork) -> None:
+    job = stray(clock)
+    clock.run(operator_calls.cancel_strays(clock.account, ["run1"]))
+    clock.wait(6 * DAY / SECOND)
+
+    assert clock.run(stages.drop_strays(clock.account, ["run1"])) == 1
+
+    assert clock.run(calls.stats(clock.account)).strays == 0, "it needs nobody's attention any more"
+    assert owners(clock, "run1") == [job]
+    clock.wait(DAY / SECOND / 2)
+    clock.heartbeat("p1", first=True)
+    clock.sweep("retire", KEEP)
+    assert owners(clock, "run1") == [job]
+    retire(clock)
+    assert bound(clock) == 0
+
+
+@pytest.mark.parametrize("by", ["answer", "marker", "guess", "webhook"])
+def test_a_stray_that_was_canceled_is_given_to_no_other_job_and_not_shown_again(
+    clock: Clockwork, by: str
+) -> None:
+    owner = stray(clock)
+    clock.run(stages.drop_strays(clock.account, ["run1"]))
+    (job,) = clock.doubtful()
+
+    if by == "webhook":
+        assert receive(clock, told(owner, run_id="run1", state="canceled")) == ["other"]
+        assert receive(clock, told(job, run_id="run1")) == ["other"]
+    else:
+        options = {"guess": {"guess": True}, "marker": {"marked": True}}.get(by, {})
+        found = [items.Accepted(job, 1, "run1", "running", 0)]
+        call = stages.mark_running(clock.account, found, **options)
+        assert clock.run(call) == [4 if by == "guess" else 3]
+
+    assert (clock.state(job), owners(clock, "run1")) == ("unconfirmed", [owner])
+    assert clock.run(calls.stats(clock.account)).strays == 0
+
+
+def test_the_runs_of_a_job_that_was_discarded_stay_known_until_the_week_is_over(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running()
+    clock.finish(job, state="failed")
+    clock.run(operator_calls.replay(clock.account, clock.seen(job)))
+    clock.claimed()
+    clock.refuse(job, attempt=2)
+
+    assert clock.run(operator_calls.discard(clock.account, [job])) == [1]
+
+    assert owners(clock, f"r-{job}") == [job]
+    retire(clock)
+    assert bound(clock) == 0
+
+
+def test_the_runs_of_a_job_that_expires_with_its_upload_stay_known(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    (job,) = clock.enqueue(1, batch=batch)
+    clock.client.hset(clock.key(f"job:{job}"), "earlier", "run1")
+    clock.client.hset(clock.key(f"job:{job}"), "ran", "1")
+    clock.wait(2 * DAY / SECOND)
+    clock.heartbeat("p1", first=True)
+
+    clock.sweep("expire_batches", DAY)
+
+    assert (clock.state(job), owners(clock, "run1")) == (None, [job])
+
+
+def test_a_stray_stays_its_job_s_where_that_was_in_an_upload_that_expired(clock: Clockwork) -> None:
+    job = stray(clock)
+    assert clock.enqueue(names=["k"], batch=clock.open_batch()) == [job]
+    clock.wait(2 * DAY / SECOND)
+    clock.heartbeat("p1", first=True)
+    clock.sweep("expire_batches", DAY)
+    assert clock.state(job) is None
+
+    clock.enqueue(names=["k"])
+
+    assert clock.claimed() == []
+    assert (clock.state(job), clock.field(job, "run_id")) == ("running", "run1")
+
+
+def test_the_runs_of_a_job_whose_retention_is_over_are_forgotten_with_it(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    clock.finish(job)
+    retire(clock)
+
+    assert (clock.state(job), bound(clock)) == (None, 0)
 
 
 def test_a_stray_that_was_adopted_is_not_forgotten_with_the_week(clock: Clockwork) -> None:

@@ -441,6 +441,40 @@ def test_a_doubt_tells_when_its_submission_was_claimed_and_whether_it_was_marked
     assert (doubts[marked].marked, doubts[unmarked].marked) == (True, False)
 
 
+def test_a_doubt_tells_what_the_server_s_clock_showed_at_its_last_claim(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.heartbeat("p1", first=True)
+    clock.run(stages.claim(clock.account, "p1", "first", 1, 0, date_us=7 * SECOND))
+    clock.lose(job)
+    clock.wait(2)
+    assert [doubt.date_us for doubt in reconcile(clock).items] == [7 * SECOND]
+
+    clock.deny(job)
+    clock.heartbeat("p1", first=True)
+    clock.claim(1)
+    clock.lose(job, 2)
+    clock.wait(2)
+
+    assert [doubt.date_us for doubt in reconcile(clock).items] == [None]
+
+
+def test_a_process_that_knows_no_date_claims_by_what_another_one_told_last(
+    clock: Clockwork,
+) -> None:
+    ahead = 40 * SECOND
+    beat = stages.heartbeat(
+        clock.account, "p1", LEASE, -1, 0, first=True, date_us=clock.now + ahead
+    )
+    clock.run(beat)
+    clock.wait(5)
+    (job,) = clock.doubtful()
+    claimed = clock.now
+    clock.wait(2)
+
+    assert [doubt.date_us for doubt in reconcile(clock).items] == [claimed + ahead]
+    assert clock.state(job) == "unconfirmed"
+
+
 def test_a_job_that_is_marked_again_is_searched_again(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.heartbeat("p1", first=True)

@@ -124,3 +124,50 @@ def test_a_marker_is_a_queue_s_own_unless_it_names_another(
     job = ids.new_id("default")
     text = f"https://h.test/?{made(job, 1, named)}&blue=1"
     assert ids.own_markers_in(text, queue) == ({(job, 1)} if is_own else set())
+
+
+def test_the_last_marker_of_a_text_is_its_own_and_those_before_it_were_copied() -> None:
+    copied, own = ids.new_id("default"), ids.new_id("default")
+    title = f"t {ids.title_marker(copied, 1)} {ids.title_marker(own, 2)}"
+    assert ids.own_markers_in(title, "") == {(own, 2)}
+    assert ids.markers_in(title) == {(copied, 1), (own, 2)}
+    theirs = f"{ids.title_marker(own, 2)} {ids.title_marker(copied, 1, 'red')}"
+    assert ids.own_markers_in(theirs, "blue") == set()
+
+
+JOB = ids.job_id_for("default", "", "x")
+
+
+@pytest.mark.parametrize("queue", ["", "blue"])
+@pytest.mark.parametrize(
+    ("url", "left"),
+    [
+        ("https://h.test/?{}", "https://h.test/?"),
+        ("https://h.test/?a=1&{}", "https://h.test/?a=1&"),
+        ("https://h.test/?{}&b=2", "https://h.test/?b=2"),
+        ("https://h.test/?a=1&{}&b=2#{}", "https://h.test/?a=1&b=2#"),
+        ("https://h.test/?{}#f", "https://h.test/?#f"),
+        ("https://h.test/?rq_job=mine&a=1", "https://h.test/?rq_job=mine&a=1"),
+        ("https://h.test/rq:a", "https://h.test/rq:a"),
+    ],
+)
+def test_a_url_loses_the_markers_that_it_came_with(url: str, left: str, queue: str) -> None:
+    marker = ids.url_marker(JOB, 3, queue)
+    assert ids.without_url_markers(url.replace("{}", marker)) == left
+
+
+@pytest.mark.parametrize(
+    ("title", "left"),
+    [("t {}", "t"), ("{}", ""), ("{} {} t", "t"), (" t [rq:mine] ", " t [rq:mine] "), ("", "")],
+)
+def test_a_title_loses_the_markers_that_it_came_with(title: str, left: str) -> None:
+    marker = ids.title_marker(JOB, 12, "blue")
+    assert ids.without_title_markers(title.replace("{}", marker)) == left
+
+
+@pytest.mark.parametrize(
+    ("value", "is_one"),
+    [(ids.tag_value(JOB, 3), True), ("mine", False), (f"{JOB}.3.", False), (3, False)],
+)
+def test_a_tag_s_value_that_names_an_attempt_is_told(value: object, is_one: bool) -> None:
+    assert ids.is_tag_value(value) is is_one

@@ -89,6 +89,32 @@ def test_without_a_mark_the_body_goes_as_it_came(body: dict[str, Any]) -> None:
     assert content(job(body=body), mark=False) == {"prompt": "Read.", **body}
 
 
+OTHER = JOB[::-1]
+
+
+@pytest.mark.parametrize("kind", ["task", "workflow"])
+def test_a_request_that_was_copied_from_another_run_carries_its_own_marker_alone(
+    kind: Kind,
+) -> None:
+    body: dict[str, Any] = {
+        "title": f"Invoices {ids.title_marker(OTHER, 1)}",
+        "webhook_url": f"https://h.test/?a=1&{ids.url_marker(OTHER, 1)}",
+    }
+    if kind == "workflow":
+        body["run_metadata"] = {"rq_job": ids.tag_value(OTHER, 1), "a": "b"}
+        assert wire.can_tag("workflow", body["run_metadata"])
+    _, stored = wire.pack(job(kind, body=body))
+
+    post = wire.submission(stored, JOB, 3, tag=True)
+
+    assert OTHER.encode() not in post.content
+    found = orjson.loads(post.content)
+    assert found["title"] == (f"Invoices {MARKER}" if kind == "task" else "Invoices")
+    assert found["webhook_url"] == f"https://h.test/?a=1&{PARAMETER}"
+    if kind == "workflow":
+        assert found["run_metadata"] == {"a": "b", **TAG}
+
+
 def test_each_attempt_carries_its_own_number() -> None:
     _, stored = wire.pack(job())
     titles = [orjson.loads(wire.submission(stored, JOB, n).content)["title"] for n in (1, 11)]

@@ -12,6 +12,8 @@ from tests.simulator.simulating import FakeClock
 from tests.worker.working import KEYS, Bench, working
 
 MINUTE = 60_000_000
+#: Between two tries.
+LEASE = 15_000_000
 
 
 def due(bench: Bench, job_id: str) -> None:
@@ -102,6 +104,26 @@ async def test_a_cancel_tried_for_ten_minutes_fails_the_job_and_shows_its_run_as
         assert client.hget(f"{KEYS.prefix}strays", job.run_id or "")
         assert (bench.stats().strays, bench.stats().live) == (1, 0)
         assert "cancel_given_up" in [event["event"] for event in logged]
+
+
+async def test_time_in_which_no_worker_tried_counts_for_nothing_and_the_cancel_is_sent(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted()
+        await bench.api.fault({"status": 503}, match={"route": "cancel_run"}, times=1)
+        bench.queue.cancel(job_id)
+        await bench.one_pass("cancel")
+        # No worker for eleven minutes: what was due then is due since.
+        bench.set(job_id, "cancel_since", bench.now_us() - 11 * MINUTE)
+        client.zadd(f"{KEYS.prefix}cancels", {job_id: bench.now_us() - 11 * MINUTE + LEASE})
+
+        await bench.one_pass("cancel")
+        await bench.one_pass("poll")
+
+        assert bench.job(job_id).state is JobState.CANCELED
+        assert await bench.calls("cancel_run") == 2
+        assert bench.stats().strays == 0
 
 
 async def test_the_ten_minutes_begin_with_the_first_try_not_with_the_wish(

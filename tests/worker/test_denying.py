@@ -596,6 +596,38 @@ async def test_one_run_that_comes_for_two_tags_is_adopted_by_neither(
         assert {bench.job(job_id).run_id for job_id in jobs} == {None}
 
 
+@pytest.mark.parametrize("shown", ["the request", "a webhook's marker", "nothing"])
+async def test_a_run_that_a_mixed_up_answer_shows_for_a_tag_is_not_taken(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, shown: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        orders = [{"sim_end": "never", "order": name} for name in "ab"]
+        if shown == "a webhook's marker":
+            orders = [{"sim_end": "never"}] * 2
+        jobs = [
+            await lose(bench, flow(parameters=order, webhook_url="https://u.test/"), MADE)
+            for order in orders
+        ]
+        runs = [run["run_id"] for run in await bench.runs()]
+        tags = {
+            ids.tag_marker(job, 1): {run} for job, run in zip(jobs, reversed(runs), strict=True)
+        }
+
+        async def tagged(tag: str) -> set[str]:
+            return tags.get(tag, set())
+
+        filter_by_tags(monkeypatch, bench, tagged)
+        if shown == "the request":
+            show_requests(monkeypatch, bench, lambda request: {**request, "webhook_url": None})
+        elif shown == "nothing":
+            show_requests(monkeypatch, bench, lambda _: None)
+        await look(bench)
+
+        # What shows nothing is believed: only its tag says whose it is.
+        expected = reversed(runs) if shown == "nothing" else runs
+        assert [bench.job(job_id).run_id for job_id in jobs] == list(expected)
+
+
 async def test_no_tag_that_is_missing_denies(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,11 +42,15 @@ def job(
     claimed: int | None = 990,
     marked: bool = True,
     received: bool = False,
+    date: int | None = None,
 ) -> Wanted:
     """A job that has been unconfirmed for five seconds."""
     _, stored = wire.pack(parse_line({"kind": kind, "body": body}))
     claimed_us = None if claimed is None else claimed * SECOND
-    doubt = Doubtful(JOB, attempt, 1_000 * SECOND, claimed_us, marked, "auto", "", stored, received)
+    date_us = None if date is None else date * SECOND
+    doubt = Doubtful(
+        *(JOB, attempt, 1_000 * SECOND, claimed_us, marked, "auto", "", stored, received, date_us)
+    )
     return wanted(doubt, 1_005 * SECOND, 500.0)
 
 
@@ -66,6 +70,18 @@ def test_a_job_whose_claim_s_time_is_not_known_is_looked_for_further_back() -> N
 
     assert found.since == 500.0 - 5 - SUBMISSION - BEFORE
     assert found.lost == 495.0
+
+
+def test_a_run_may_be_as_old_as_the_claim_by_either_clock_and_a_control_is_newer_by_both() -> None:
+    def moment(date: float) -> float:
+        return date - 7_000.0
+
+    by_ours = 500.0 - 15
+    for date, by_its in ((7_000, 0.0), (7_490, 490.0)):
+        found = job(TASK, date=date).by_date(moment)
+        assert found.since == min(by_ours, by_its) - BEFORE
+        assert found.claimed == max(by_ours, by_its)
+    assert job(TASK).by_date(moment) == job(TASK)
 
 
 @pytest.mark.parametrize("stored", [b"", b"{}", b"nonsense", b'{"k":"t"}\nnonsense', b"{}\n{}"])

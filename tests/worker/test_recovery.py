@@ -1,13 +1,14 @@
 """Claims that Redis may have lost: runs are adopted, and the account goes on by itself."""
 
 import asyncio
+import time
 from typing import Any, cast
 
 import pytest
 import redis
 
 from api_client import ListClass, ReadClass, RunPage, RunReading
-from runqueue import JobState, ids
+from runqueue import JobState, ids, stages
 from runqueue.items import Taken
 from runqueue.operate import Operations
 from tests.simulator.simulating import eventually
@@ -81,6 +82,46 @@ async def test_lost_claims_are_recovered_once_nothing_from_before_is_on_the_wire
 
         assert (bench.job(job_id).state, bench.job(job_id).run_id) == (JobState.RUNNING, run_id)
         assert is_held(bench) == (noticed < 75)
+
+
+async def test_lost_claims_are_recovered_as_far_back_as_the_server_s_own_date_of_the_last_tick(
+    client: redis.Redis, redis_url: str
+) -> None:
+    ago = [-1_800.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0]) as bench:
+        await lost_claims(bench, remembered=False)
+        bench.client.hset(KEYS.meta, "recover_date", bench.now_us() - 40 * MINUTE)
+        lost, suspected = bench.enqueue(2)
+        run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(lost, 1))
+        await bench.api.run_workflow(workflow_id="wpid_1")
+        flow_id = bench.queue.enqueue(flow(parameters=None)).job_id
+        ago[0] = 0.0
+
+        await bench.one_pass("reconcile")
+
+        assert bench.job(lost).run_id == run_id
+        assert bench.job(suspected).state is JobState.READY
+        assert (bench.job(flow_id).state, is_held(bench)) == (JobState.READY, True), (
+            "what is behind by so long waits for a person"
+        )
+
+
+async def test_a_job_that_may_have_lost_its_claim_is_looked_for_back_to_the_server_s_own_date(
+    client: redis.Redis, redis_url: str
+) -> None:
+    ago = [-500.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0]) as bench:
+        await lost_claims(bench, ago=1, remembered=False)
+        bench.client.hset(KEYS.meta, "recover_date", bench.now_us() - 10 * MINUTE)
+        job_id = bench.queue.enqueue(task_v2()).job_id
+        run_id = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+        ago[0] = 0.0
+
+        await bench.one_pass("reconcile")
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
+        await look(bench)
+
+        assert bench.job(job_id).run_id == run_id
 
 
 async def test_a_promoted_server_holds_the_account_until_the_lost_claims_runs_are_adopted(
@@ -160,6 +201,69 @@ async def test_a_scheduled_job_that_may_have_its_run_is_not_submitted_when_it_is
         assert bench.job(job_id).state is JobState.UNCONFIRMED
         assert bench.score("due", job_id) is None
         assert record(bench, job_id, "attempt") == "1"
+
+
+async def test_a_job_whose_time_is_still_to_come_waits_for_it_whatever_runs_there_are(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await lost_claims(bench, remembered=True)
+        job_id = bench.queue.enqueue(task_v2(), delay=86_400).job_id
+        run_at = bench.job(job_id).run_at
+        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+
+        await bench.one_pass("reconcile")
+
+        assert not is_held(bench)
+        assert (bench.job(job_id).state, bench.job(job_id).run_at) == ("scheduled", run_at)
+
+
+async def test_of_equal_jobs_one_whose_time_is_still_to_come_hides_none_that_may_own_the_run(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        bench.queue.enqueue(task_v2(), delay=86_400)
+        running = bench.queue.enqueue(task_v2(), retry={"max_attempts": 2}).job_id
+        await bench.one_pass("submit")
+        await lost_claims(bench, remembered=True)
+        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
+
+        await bench.one_pass("reconcile")
+
+        assert record(bench, running, "lost_claim")
+
+
+@pytest.mark.parametrize("when", ["before", "in between", "after"])
+async def test_a_job_whose_first_run_fails_around_the_recovery_gets_the_further_run_that_was_made(
+    client: redis.Redis, redis_url: str, when: str
+) -> None:
+    url = "https://shop.test/?sim_end=failed&sim_seconds=0"
+    async with working(client, redis_url, max_concurrent_runs=1) as bench:
+        policy = {"max_attempts": 2, "min_backoff": 5}
+        job_id = bench.queue.enqueue(task_v2(url=url), retry=policy).job_id
+        await bench.one_pass("submit")
+        bench.enqueue(100)  # a line, longer than claims can be lost
+        further = await bench.api.run_task(prompt="p", url=url, engine="skyvern-2.0")
+        await lost_claims(bench, remembered=False, ago=1)
+
+        async def fail() -> None:
+            bench.client.zadd(f"{KEYS.prefix}poll", {job_id: 0}, xx=True)
+            await bench.one_pass("poll")
+
+        if when != "after":
+            await fail()
+        if when == "in between":
+            bench.client.zadd(f"{KEYS.prefix}due", {job_id: 1})
+            await bench.account.send(stages.sweep("default", "promote_due", 100))
+            assert bench.job(job_id).state is JobState.READY
+        await bench.one_pass("reconcile")
+        if when == "after":
+            await fail()
+        await look(bench, only=[job_id])
+
+        assert not is_held(bench)
+        assert (bench.job(job_id).run_id, bench.job(job_id).attempts) == (further, 2)
+        assert len(await bench.runs()) == 2
 
 
 async def test_a_run_without_the_title_that_runs_of_its_type_show_is_nobody_s_of_ours(

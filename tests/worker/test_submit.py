@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from api_client.elapsed import elapsed
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
 from tests.simulator.simulating import eventually
 from tests.worker.working import ENDLESS, KEYS, closed_port, start, working, wrap_send
@@ -303,7 +304,7 @@ async def test_nothing_is_sent_once_the_leases_time_to_send_is_over(
 ) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
-        monkeypatch.setattr(bench.account.lease, "_clock", lambda: time.monotonic() + 14)
+        monkeypatch.setattr(bench.account.lease, "_clock", lambda: elapsed() + 14)
 
         await bench.one_pass("submit")
 
@@ -324,13 +325,35 @@ async def test_nothing_is_sent_by_a_permit_older_than_200_ms(
         pump = bench.account.pumps["submit"]
         taken = await pump.take(2, 0)
         (first, process, _), (second, *_) = taken.items
-        now = time.monotonic()
+        now = elapsed()
 
         start(pump, (first, process, now - 0.2), (second, process, now))
         await eventually(lambda: pump.busy == 0)
 
         assert (bench.job(old).state, bench.job(new).state) == (JobState.READY, JobState.RUNNING)
         assert await bench.submissions() == 1
+
+
+@pytest.mark.parametrize("limit", [{}, {"max_dispatches_per_second": 100}], ids=str)
+async def test_a_machine_that_was_suspended_sends_nothing_of_before_on_waking(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
+) -> None:
+    async with working(client, redis_url, **limit) as bench:
+        (job_id,) = bench.enqueue()
+        pump = bench.account.pumps["submit"]
+        taken = await pump.take(1, 0)
+        real = time.clock_gettime
+
+        def suspended(clock: int) -> float:
+            # What `time.monotonic` reads stands still meanwhile.
+            return real(clock) + (0.0 if clock == time.CLOCK_MONOTONIC else 20.0)
+
+        monkeypatch.setattr(time, "clock_gettime", suspended)
+        start(pump, *taken.items)
+        await eventually(lambda: pump.busy == 0)
+
+        assert bench.job(job_id).state is JobState.READY
+        assert await bench.submissions() == 0
 
 
 async def test_what_every_claim_takes_on_the_way_makes_no_permit_old(

@@ -7,16 +7,18 @@ import pytest
 import redis
 
 from api_client import ListedRun
-from runqueue import TaskRunRequest
+from runqueue import JobState, TaskRunRequest, stages
+from runqueue.items import RunAgain
 from runqueue.scripts import Call
 from tests.worker.searching import flow, task
-from tests.worker.working import Bench, Send, working, wrap_send
+from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
 from worker import suspects as suspecting
 from worker import turns
 from worker.comparison import WORKFLOW_RUN, ShownRun, compare
 from worker.suspects import TooManyError, most_lost, suspects
 
 RUNS = 500
+SECOND = 1_000_000
 
 
 def shown(number: int, run_type: str = "task_v1", **request: Any) -> ShownRun:
@@ -79,13 +81,90 @@ async def test_each_group_and_priority_has_a_lane_of_its_own(
         assert sorted(found) == sorted(job_id for lane in lanes for job_id in lane[:2])
 
 
-async def test_a_job_that_waits_for_its_time_comes_into_question_too(
+def lose_from_now(bench: Bench, noticed: float) -> None:
+    """Have Redis be one that lost what comes from now on, as was noticed so many seconds later."""
+    now = bench.now_us()
+    bench.client.hset(KEYS.meta, "recover_from", now)
+    bench.client.hset(KEYS.meta, "recover_since", now + int(noticed * SECOND))
+
+
+async def test_jobs_whose_time_had_come_when_claims_were_lost_come_into_question(
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url) as bench:
-        job_ids = hand_in(bench, 2, run_at=60)
+        job_ids = hand_in(bench, 3, run_at=60)
+        hand_in(bench, 2, "much later", run_at=86_400)
+        lose_from_now(bench, 30)
 
-        assert sorted(await suspects(bench.account, [anything()], 5)) == sorted(job_ids)
+        assert sorted(await suspects(bench.account, [anything()], 2)) == sorted(job_ids)
+
+
+@pytest.mark.parametrize("how", ["handed in", "its time came"])
+async def test_what_came_to_its_lane_since_comes_into_question_wherever_it_stands(
+    client: redis.Redis, redis_url: str, how: str
+) -> None:
+    """On the lost server it may have come first, and others behind it."""
+    async with working(client, redis_url) as bench:
+        first = hand_in(bench, 12)
+        delay = {} if how == "handed in" else {"delay": 60}
+        due = hand_in(bench, 12, "due", **delay) if delay else []
+        lose_from_now(bench, 30)
+        for job_id in due:
+            bench.client.zadd(f"{KEYS.prefix}due", {job_id: bench.now_us()})
+        await bench.account.send(stages.sweep("default", "promote_due", 100))
+        came = due or hand_in(bench, 12, "new")
+
+        found = await suspects(bench.account, [anything()], 3)
+
+        assert found[:3] == first[:3]
+        assert sorted(found[3:]) == sorted(came)
+
+
+async def test_no_job_is_passed_over_when_others_leave_while_they_are_read(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url) as bench:
+        job_ids = hand_in(bench, 600, run_at=60)
+        lose_from_now(bench, 30)
+        due: Any = client.zrange(f"{KEYS.prefix}due", 0, 99)
+
+        async def around(send: Send, call: Call[Any]) -> Any:
+            answer = await send(call)
+            if "due" in call.arguments and due:
+                client.zadd(f"{KEYS.prefix}due", dict.fromkeys(due, 0))
+                await send(stages.sweep("default", "promote_due", 1_000))
+                due.clear()
+            return answer
+
+        wrap_send(monkeypatch, bench.account, around)
+
+        found = await suspects(bench.account, [anything()], 5)
+
+        assert due == []
+        assert sorted(found) == sorted(job_ids)
+
+
+@pytest.mark.parametrize("after", ["poll", "due"])
+async def test_a_job_whose_run_fails_while_jobs_are_read_is_not_missed(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = hand_in(bench, 1, retry={"max_attempts": 2})
+        await bench.one_pass("submit")
+        lose_from_now(bench, 30)
+        run_id = bench.job(job_id).run_id or ""
+        again = RunAgain(job_id, 1, run_id, "failed", "no luck", 3_600 * SECOND, b"{}")
+
+        async def around(send: Send, call: Call[Any]) -> Any:
+            answer = await send(call)
+            if after in call.arguments:
+                await send(stages.retry_run("default", [again]))
+            return answer
+
+        wrap_send(monkeypatch, bench.account, around)
+
+        assert await suspects(bench.account, [anything()], 5) == [job_id]
+        assert bench.job(job_id).state is JobState.SCHEDULED
 
 
 async def test_of_jobs_that_run_those_that_may_run_again_come_into_question(
@@ -97,6 +176,23 @@ async def test_of_jobs_that_run_those_that_may_run_again_come_into_question(
         await bench.one_pass("submit")
 
         assert sorted(await suspects(bench.account, [anything()], 1)) == sorted(again)
+
+
+async def test_jobs_that_are_looked_for_later_take_no_run_from_equal_jobs(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        running = bench.queue.enqueue(task(), retry={"max_attempts": 2}).job_id
+        await bench.one_pass("submit")
+        batch = bench.queue.open_batch()
+        uploaded = bench.queue.enqueue_many([task()] * 3, batch=batch)
+        waiting, other = (bench.queue.enqueue(task()).job_id for _ in range(2))
+        runs = [shown(0, url=ENDLESS, prompt="p")]
+
+        found = await suspects(bench.account, runs, 10)
+
+        later = {running, *(job.job_id for job in uploaded)}
+        assert {*found} in ({*later, waiting}, {*later, other})
 
 
 @pytest.mark.parametrize(("live", "most"), [(None, 84), (100, 264), (0, 1064), (5, 84)])

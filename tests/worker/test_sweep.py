@@ -1,11 +1,14 @@
 """The sweep: what time alone changes, in one pass."""
 
 from datetime import timedelta
+from typing import Any
 
+import pytest
 import redis
 
 from runqueue import JobState
-from tests.worker.working import KEYS, working
+from tests.simulator.simulating import eventually
+from tests.worker.working import KEYS, working, wrap_send
 from worker.sweep import sweep
 
 
@@ -103,3 +106,63 @@ async def test_a_pass_goes_on_until_a_step_has_walked_all_there_is(
 
         assert (await sweep(bench.account))["promote_due"] == 700
         assert bench.stats().states[JobState.READY] == 700
+
+
+async def test_a_damaged_record_stops_no_other_step_and_no_other_job(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        bad, good = bench.enqueue(2, delay=timedelta(hours=1))
+        (late,) = bench.enqueue(deadline=timedelta(hours=1))
+        client.zadd(f"{KEYS.prefix}due", {bad: 1, good: 2})
+        client.zadd(f"{KEYS.prefix}deadlines", {late: 1})
+        client.rename(f"{KEYS.prefix}job:{bad}", "kept")
+        client.set(f"{KEYS.prefix}job:{bad}", "a typo")
+
+        for _ in range(2):
+            with pytest.raises(redis.ResponseError, match=bad):
+                await sweep(bench.account)
+
+        assert bench.job(good).state is JobState.READY
+        assert bench.job(late).state is JobState.DEAD
+        await eventually(lambda: bad in (bench.stats().damage or ""))
+        client.delete(f"{KEYS.prefix}job:{bad}")
+        client.rename("kept", f"{KEYS.prefix}job:{bad}")
+        assert (await sweep(bench.account))["recheck"] == 1
+        client.zadd(f"{KEYS.prefix}due", {bad: 1})
+        await sweep(bench.account)
+        assert bench.job(bad).state is JobState.READY
+
+
+async def test_an_index_that_is_damaged_stops_its_own_step_alone(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = bench.enqueue(delay=timedelta(hours=1))
+        client.zadd(f"{KEYS.prefix}due", {job_id: 1})
+        client.delete(f"{KEYS.prefix}processes")
+        client.set(f"{KEYS.prefix}processes", "a typo")
+
+        with pytest.raises(redis.ResponseError, match="processes"):
+            await sweep(bench.account)
+
+        assert bench.job(job_id).state is JobState.READY
+        client.delete(f"{KEYS.prefix}processes")
+
+
+async def test_a_redis_that_is_away_ends_the_pass(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    async def around(send: Any, call: Any) -> Any:
+        sent.append(call.script.name)
+        raise redis.exceptions.ConnectionError("away")
+
+    async with working(client, redis_url) as bench:
+        with monkeypatch.context() as patch:
+            wrap_send(patch, bench.account, around)
+            with pytest.raises(redis.exceptions.ConnectionError):
+                await sweep(bench.account)
+
+        assert sent == ["expire_leases"]

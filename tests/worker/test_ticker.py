@@ -13,7 +13,7 @@ from runqueue import RunQueue, TaskRunRequest, stages
 from runqueue.keys import Keys
 from runqueue.scripts import run
 from worker import ticker as module
-from worker.lease import passed_us
+from worker.elapsed import passed_us
 from worker.runtime import Runtime
 from worker.ticker import Ticker
 

@@ -44,7 +44,7 @@ def overdue(bench: Bench, job_id: str) -> None:
 async def canceled_for(bench: Bench, job_id: str, seconds: float) -> None:
     """Try a cancel again that was first tried so long ago, and poll the run."""
     bench.set(job_id, "cancel_since", bench.now_us() - int(seconds * SECOND))
-    bench.client.zadd(f"{KEYS.prefix}cancels", {job_id: 0})
+    bench.client.zadd(f"{KEYS.prefix}cancels", {job_id: bench.now_us()})
     await bench.one_pass("cancel")
     await bench.one_pass("poll")
 
@@ -188,7 +188,7 @@ async def test_many_canceled_runs_that_cannot_be_read_end_their_jobs_too(
         assert await bench.calls("cancel_runs") == 1
         for job_id in job_ids[1:]:
             bench.set(job_id, "cancel_since", bench.now_us() - 61 * SECOND)
-            bench.client.zadd(f"{KEYS.prefix}cancels", {job_id: 0})
+            bench.client.zadd(f"{KEYS.prefix}cancels", {job_id: bench.now_us()})
 
         await canceled_for(bench, job_ids[0], 61)
 

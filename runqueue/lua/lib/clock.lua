@@ -8,6 +8,10 @@
 -- stood still (a paused machine, a slow disk) looks the same. Of two such the later is as much less late; of a
 -- step both show the same. Until then no report is what the next is compared with, and unless a lease tells
 -- that the time has passed, the clock that was last believed (`clock`) stays: what decides by time waits.
+--
+-- A server that stood still with its clock (a paused machine) shows no such time, but the process counted it. So it
+-- does for a report that came late, if that is what the next is compared with: a process is believed once two of its
+-- reports, sent a second apart, came equally late (`sure`).
 local SENT_APART = 1000000
 -- A process that began in a time which nobody believed yet cannot tell of a step before it: those that were there
 -- before have so long to do so.
@@ -17,14 +21,16 @@ local LEASE = 15000000 -- of runqueue/looks.py
 -- What scripts write before a step ahead is believed lies as far ahead: the next poll of a run, its start, a hold's end.
 -- Once the step is made up for, these are set back by as much: fields of meta at once, entries of indexes by the next
 -- ticks, a bounded number each. An entry that lay there before comes sooner by as much, which costs a call at most. What
--- a user chose (`deadlines`, `expiring`, `due` but for the queue's own pauses) stays. Leases of processes are cut to what
+-- a user chose stays, but what counts from a moment in that time: delays (`relative`, see enqueue.lua), and the time of
+-- batches that were sealed in it. Leases of processes are cut to what
 -- they would be at most: one that was written just before a step of its own length cannot be told from one that was
 -- written after it, and set back, its owner would be taken for dead.
 -- Field of meta: setting_back = '<by> <from> <up to> <index> <cursor>' (microseconds), while entries are to be set back.
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 'recover_since', 'list_at', 'list_until',
   'list_off', 'list_reach', 'pace_at', 'suspects_until', 'run_ended', 'reads_ok', 'reads_failing', 'reads_failed' }
 local OWN_INDEXES = { 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked', 'suspects', 'listed',
-  'relays', 'watches', 'callbacks', 'due' }
+  'relays', 'watches', 'callbacks', 'due', 'deadlines', 'expiring' }
+local CHOSEN = { due = true, deadlines = true, expiring = true } -- may lie ahead by any time
 local A_STEP = 1000
 
 local function set_fields_back(key, fields, from, by)
@@ -44,13 +50,25 @@ local function waits_for_us(id)
   return tonumber(f[1] or 0) > 0 or f[2]
 end
 
+-- True for a job that was handed in since then, with a time ('run_at' | 'deadline') that counts from there.
+local function counts_since(id, field, from)
+  local f = redis.call('HMGET', job_key(id), 'relative', 'created')
+  return f[1] and string.find(f[1], field, 1, true) and tonumber(f[2] or 0) > from
+end
+
 -- Sets back what its entry in an index says, too; false if the entry is to stay.
 local function set_record_back(index, id, from, by)
   if index == 'poll' then
     set_fields_back(job_key(id), { 'started', 'begun' }, from, by)
   elseif index == 'due' then
-    if not waits_for_us(id) then return false end
+    if not waits_for_us(id) and not counts_since(id, 'run_at', from) then return false end
     set_fields_back(job_key(id), { 'run_at' }, from, by)
+  elseif index == 'deadlines' then
+    if not counts_since(id, 'deadline', from) then return false end
+    set_fields_back(job_key(id), { 'deadline' }, from, by)
+  elseif index == 'expiring' then
+    if tonumber(redis.call('HGET', batch_key(id), 'sealed_at') or 0) <= from then return false end
+    set_fields_back(batch_key(id), { 'sealed_at', 'expires_at' }, from, by)
   end
   return true
 end
@@ -58,13 +76,16 @@ end
 -- One step of what `setting_back` says.
 local function set_back(told)
   local by, from, up_to, at, cursor = string.match(told, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-  local left = A_STEP
+  local left, stays = A_STEP, false
   at = tonumber(at)
   while left > 0 and OWN_INDEXES[at] do
     local index, back = OWN_INDEXES[at], {}
-    local found = redis.call('ZRANGEBYSCORE', PREFIX .. index, cursor, up_to, 'WITHSCORES', 'LIMIT', 0, left)
+    local found = redis.call('ZRANGEBYSCORE', PREFIX .. index, cursor, CHOSEN[index] and '+inf' or up_to,
+      'WITHSCORES', 'LIMIT', 0, left)
     for i = 1, #found, 2 do
-      if set_record_back(index, found[i], tonumber(from), tonumber(by)) then
+      local is_sound, moves = try(set_record_back, index, found[i], tonumber(from), tonumber(by))
+      stays = is_sound and not moves
+      if not stays then
         back[#back + 1] = int(tonumber(found[i + 1]) - tonumber(by))
         back[#back + 1] = found[i]
       end
@@ -74,7 +95,7 @@ local function set_back(told)
       at, cursor = at + 1, '(' .. from
     else
       -- Others may have the same time as the last: they are still there, unless the last itself stayed.
-      cursor = (index == 'due' and '(' or '') .. int(tonumber(found[#found]))
+      cursor = (stays and '(' or '') .. int(tonumber(found[#found]))
     end
     left = left - #found / 2
   end
@@ -112,6 +133,7 @@ local function believe_clock()
   redis.call('HSET', META, 'clock', int(NOW))
 end
 
+-- ... = the queue's clock and the process's, those of a step that it saw once, and 'sure' if so.
 local function remember_clock(process, ...)
   if redis.call('ZSCORE', PREFIX .. 'processes', process) then
     redis.call('HSET', PREFIX .. 'clocks', process, table.concat({ ... }, ' '))
@@ -125,12 +147,12 @@ end
 
 -- The report says that more time went by than its process counted. True once that is believed; a process whose
 -- machine slept counted too few seconds, then the leases of the others hold.
-local function is_ahead(process, own, passed, ahead)
+local function is_ahead(process, own, passed, ahead, sure)
   local then_us, then_passed, seen, seen_passed = unpack(own)
   local apart = seen and passed - seen_passed
   if apart and apart >= SENT_APART and math.abs(ahead - seen) < apart / 2 then return true end
   if not apart or apart >= SENT_APART then
-    remember_clock(process, int(then_us), int(then_passed), int(ahead), int(passed))
+    remember_clock(process, int(then_us), int(then_passed), int(ahead), int(passed), sure)
   end
   if a_lease_holds() then
     believe_clock()
@@ -149,16 +171,21 @@ end
 
 local function set_clock(process, passed)
   NOW = NOW - behind
-  local last, own = believed or 0, {}
-  for number in string.gmatch(redis.call('HGET', PREFIX .. 'clocks', process) or '', '%d+') do
-    own[#own + 1] = tonumber(number)
-  end
+  local last, own, is_new = believed or 0, {}, true
+  local known = redis.call('HGET', PREFIX .. 'clocks', process) or ''
+  local sure = string.match(known, 'sure')
+  for number in string.gmatch(known, '%d+') do own[#own + 1] = tonumber(number) end
   if #own > 0 then
-    local ahead = NOW - (own[1] + passed - own[2])
-    if -ahead > STEP and last > NOW then
+    local apart = passed - own[2]
+    local ahead = NOW - own[1] - apart
+    if not sure and math.abs(ahead) < STEP then
+      is_new = apart >= SENT_APART
+      if is_new and math.abs(ahead) < apart / 2 then sure = 'sure' end
+    end
+    if -ahead > STEP and (sure or last > NOW) then
       shift_clock(math.max(-ahead, last - NOW))
     elseif ahead > STEP then
-      if not is_ahead(process, own, passed, ahead) then return end
+      if not is_ahead(process, own, passed, ahead, sure) then return end
       if not a_lease_holds() then
         shift_clock(-ahead)
         begin_setting_back(ahead, last)
@@ -172,8 +199,12 @@ local function set_clock(process, passed)
     NOW = NOW + behind
     return
   end
-  if last > NOW + STEP then shift_clock(last - NOW) end
+  if last > NOW + STEP then
+    shift_clock(last - NOW)
+    -- Nobody counted how long it was: what looks for lost claims begins while that is known.
+    is_trusted()
+  end
   believe_clock()
   redis.call('HDEL', META, 'clock_doubt')
-  remember_clock(process, int(NOW), int(passed))
+  if is_new then remember_clock(process, int(NOW), int(passed), sure) end
 end

@@ -22,6 +22,39 @@ end
 expect(META, 'hash')
 expect(COUNTERS, 'hash')
 
+-- A number of a hash, nil where it is not there.
+local function number(key, field, value)
+  if not value then return nil end
+  return tonumber(value) or error({ err = 'WRONGTYPE ' .. key .. ': its ' .. field .. ' is no number' })
+end
+
+-- Fields of a hash; the error names the key where it is none.
+local function read_fields(key, ...)
+  local f = redis.pcall('HMGET', key, ...)
+  if not f.err then return f end
+  error({ err = string.find(f.err, 'WRONGTYPE', 1, true) and 'WRONGTYPE ' .. key .. ' is no hash' or f.err })
+end
+
+-- One damaged record, lane or batch must not keep the others of a script from what is done with them, half of it least
+-- of all: `try` does it for one of them, and what went wrong first is raised once all is saved. Within it the reads that
+-- may fail come before the first write. True, and what it returned, where nothing went wrong.
+local try, raise_damage
+do
+  local damage
+  function try(act, ...)
+    local is_done, result = pcall(act, ...)
+    if is_done then return true, result end
+    damage = damage or result
+    return false
+  end
+  function raise_damage()
+    if damage then error(damage, 0) end
+  end
+end
+
+-- What is damaged goes out of the others' way: 'job <id>', or 'lane <batch> <priority>:<group>'. See recheck.lua.
+local function set_aside(what) redis.pcall('SADD', PREFIX .. 'damaged', what) end
+
 -- What the server's clock lost or gained by being set is made up for: see clock.lua. A time before the one that was
 -- last believed is none: the clock was set back, and until the next tick makes up for that (`behind`) none passes.
 local NOW, STEP, behind = tonumber(ARGV[1]), 2000000, 0
@@ -67,14 +100,24 @@ local function pass_when_full() redis.call('DEL', PREFIX .. 'nothing') end
 local function job_key(id) return PREFIX .. 'job:' .. id end
 
 local function read_job(id)
-  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'priority', 'group', 'batch',
+  local key = job_key(id)
+  local f = redis.pcall('HMGET', key, 'state', 'attempt', 'priority', 'group', 'batch',
     'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
     'delivery', 'canary', 'ready_at', 'created', 'max_run')
+  if f.err then read_fields(key, 'state') end -- which says so
   if not f[1] then return nil end
-  return { id = id, state = f[1], attempt = tonumber(f[2] or 0), priority = f[3] or '2',
+  local attempt, runs, deaths = tonumber(f[2] or 0), tonumber(f[12] or 0), tonumber(f[14] or 0)
+  if not (attempt and runs and deaths and tonumber(f[10] or 0) and tonumber(f[11] or 0) and tonumber(f[18] or 0)
+    and tonumber(f[19] or 0) and tonumber(f[20] or 0)) then
+    for at, field in pairs({ [2] = 'attempt', [10] = 'started', [11] = 'deadline', [12] = 'runs', [14] = 'deaths',
+      [18] = 'ready_at', [19] = 'created', [20] = 'max_run' }) do
+      number(key, field, f[at])
+    end
+  end
+  return { id = id, state = f[1], attempt = attempt, priority = f[3] or '2',
     group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
-    process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0),
-    on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0), via = f[15], delivery = f[16],
+    process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = runs,
+    on_unconfirmed = f[13] or 'auto', deaths = deaths, via = f[15], delivery = f[16],
     canary = f[17], since = f[18] or f[19], max_run = f[20] and tonumber(f[20]) }
 end
 

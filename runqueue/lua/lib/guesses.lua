@@ -1,37 +1,120 @@
 -- A guess: a run that a job was given because its request is equal, not by a marker. The answer to a submission, when
--- it comes late, says whose run it is: then the runs change hands, and no job is submitted again for the mistake.
--- Fields of a job: `guessed` = '<run id> <when its submission was claimed; 0 = not known> <since when it was unconfirmed>';
--- `spare` = a run of its own that came when it had ended with its guess; `owes` = the job whose run the guess was,
--- where the guess had ended before that was known.
+-- it comes late, says whose run it is, and so does the run's webhook: then the runs change hands, and no job is
+-- submitted again for the mistake.
+-- Fields of a job: `guessed` = '<run id> <when its submission was claimed; 0 = not known> <since when it was
+-- unconfirmed> <attempt>'; `spare` = a run of that attempt's own that came when the job had ended with its guess, or
+-- was done again since; `owes` = the job whose run the guess was, where that was known too late.
 
-local function note_guess(job, run_id, claimed, since)
-  redis.call('HSET', job_key(job.id), 'guessed', table.concat({ run_id, claimed or 0, since or int(NOW) }, ' '))
-end
+local note_guess, correct_guess, leave_spare
+do -- of the 200 local names of a script, the others are no other's
+  function note_guess(job, run_id, claimed, since)
+    local guess = table.concat({ run_id, claimed or 0, since or int(NOW), int(job.attempt) }, ' ')
+    redis.call('HSET', job_key(job.id), 'guessed', guess)
+  end
 
--- True if the job has that run by a guess.
-local function is_guess(id, run_id)
-  local guess = redis.call('HGET', job_key(id), 'guessed')
-  return guess and string.match(guess, '^%S+') == run_id
-end
+  -- The run, when its submission was claimed, since when the job was unconfirmed, and the attempt; nothing = no guess.
+  local function read_guess(id)
+    return string.match(redis.call('HGET', job_key(id), 'guessed') or '', '^(%S+) (%S+) (%S+) (%S+)$')
+  end
 
--- Takes its guess from a running job: it is looked for again, and keeps its slot.
-local function take_guess(job)
-  local _, claimed, since = string.match(redis.call('HGET', job_key(job.id), 'guessed'), '^(%S+) (%S+) (%S+)$')
-  redis.call('HDEL', runs_key(job.run_id), job.run_id)
-  -- At once, not with the script's end: the job may get its own run in the same script.
-  for _, zset in ipairs({ 'poll', 'listed', 'cancels' }) do redis.call('ZREM', PREFIX .. zset, job.id) end
-  count_state(job, 'unconfirmed')
-  redis.call('HDEL', job_key(job.id), 'guessed', 'run_id', 'run_status', 'started')
-  redis.call('HSET', job_key(job.id), 'state', 'unconfirmed', 'reason', 'its run is another job\'s')
-  if claimed ~= '0' then redis.call('HSET', job_key(job.id), 'claimed', claimed) end
-  redis.call('ZADD', PREFIX .. 'unconfirmed', since, job.id)
-  redis.call('ZADD', PREFIX .. 'reconcile', int(NOW), job.id)
-  note_step(job, 'unconfirmed', 'its run is another job\'s')
-  job.run_id, job.started = false, false
-end
+  -- True if the job has that run by a guess.
+  local function is_guess(id, run_id)
+    return read_guess(id) == run_id
+  end
 
--- True where two jobs ask for the same, so that either may have the other's run.
-local function are_equal(id, other)
-  local digest = redis.call('HGET', job_key(id), 'digest')
-  return digest and digest == redis.call('HGET', job_key(other), 'digest')
+  -- Takes its guess from a running job: it is looked for again, and keeps its slot.
+  local function take_guess(job)
+    local _, claimed, since = read_guess(job.id)
+    redis.call('HDEL', runs_key(job.run_id), job.run_id)
+    -- At once, not with the script's end: the job may get its own run in the same script.
+    for _, zset in ipairs({ 'poll', 'listed', 'cancels' }) do redis.call('ZREM', PREFIX .. zset, job.id) end
+    count_state(job, 'unconfirmed')
+    redis.call('HDEL', job_key(job.id), 'guessed', 'run_id', 'run_status', 'started', 'cancel_since')
+    redis.call('HSET', job_key(job.id), 'state', 'unconfirmed', 'reason', 'its run is another job\'s')
+    if claimed ~= '0' then redis.call('HSET', job_key(job.id), 'claimed', claimed) end
+    redis.call('ZADD', PREFIX .. 'unconfirmed', since, job.id)
+    redis.call('ZADD', PREFIX .. 'reconcile', int(NOW), job.id)
+    note_step(job, 'unconfirmed', 'its run is another job\'s')
+    job.run_id, job.started = false, false
+  end
+
+  -- True where two jobs ask for the same, so that either may have the other's run.
+  local function are_equal(id, other)
+    local digest = redis.call('HGET', job_key(id), 'digest')
+    return digest and digest == redis.call('HGET', job_key(other), 'digest')
+  end
+
+  -- True once a guess stays with its job: that run has ended, or was asked to end for the job's sake.
+  local function is_spent(job, guess)
+    return job.state ~= 'running' or job.run_id ~= guess
+      or (job.cancel and redis.call('HEXISTS', job_key(job.id), 'cancel_since') == 1)
+  end
+
+  -- The run of a job, by its own answer or webhook, that another job has. Returns the run that the job may take now:
+  -- it, or the other's own.
+  local function take_from(owner_id, job, run_id, by_marker)
+    local owner = read_job(owner_id)
+    local is_running = owner and owner.state == 'running' and owner.run_id == run_id
+    if not is_guess(owner_id, run_id) then
+      if not (by_marker and is_running) then return nil end
+      -- The answer that gave it to the owner was not the owner's: it is looked for as if that had been lost.
+      local f = redis.call('HMGET', job_key(owner_id), 'taken', 'started')
+      note_guess(owner, run_id, f[1], f[2])
+    end
+    local may_serve = owner and are_equal(owner_id, job.id)
+    if is_running and not (may_serve and is_spent(owner, run_id)) then
+      take_guess(owner)
+      return run_id
+    end
+    -- What the owner left, if its own came meanwhile, serves the equal request.
+    if not may_serve then return nil end
+    local spare = redis.call('HGET', job_key(owner_id), 'spare')
+    if spare and redis.call('HGET', PREFIX .. 'strays', spare)
+      and not redis.call('ZSCORE', PREFIX .. 'cancels', 'stray ' .. spare) then
+      redis.call('HDEL', job_key(owner_id), 'spare')
+      forget_stray(spare, owner_id)
+      return spare
+    end
+    redis.call('HSET', job_key(owner_id), 'owes', job.id)
+    return nil
+  end
+
+  -- A run is a job's by its own answer, its webhook or its marker. Where a guess is in the way, it goes. Returns
+  -- nothing, or the job that is to be given a run now, that run, and the guess that the job had (see leave_spare).
+  function correct_guess(job, attempt, run_id, owner_id, may_adopt, by_marker)
+    if may_adopt then
+      local its_run = owner_id and take_from(owner_id, job, run_id, by_marker)
+      if its_run then return job, its_run end
+      return nil
+    end
+    if not job then return nil end
+    local guess, _, _, guessed_for = read_guess(job.id)
+    if not guess or tonumber(guessed_for) ~= attempt then return nil end
+    if is_spent(job, guess) then
+      if owner_id then return nil end
+      local owed = redis.call('HGET', job_key(job.id), 'owes')
+      local other = owed and are_equal(owed, job.id) and read_job(owed)
+      if other and other.state == 'unconfirmed' then
+        redis.call('HDEL', job_key(job.id), 'owes')
+        return other, run_id
+      end
+      redis.call('HSET', job_key(job.id), 'spare', run_id)
+    else
+      local owner = owner_id and is_guess(owner_id, run_id) and read_job(owner_id)
+      if owner_id and not (owner and owner.state == 'running' and owner.run_id == run_id) then return nil end
+      if owner then take_guess(owner) end
+      take_guess(job)
+      return job, run_id, guess
+    end
+    return nil
+  end
+
+  -- A run that a job had by a guess, and that is not its own: an equal job may be given it, and until then it is shown.
+  function leave_spare(job, attempt, run_id, look_after)
+    if redis.call('HEXISTS', runs_key(run_id), run_id) == 1 then return end
+    if add_stray(run_id, job.id, int(attempt), 'its job has another run, which is its own') then
+      redis.call('HSET', job_key(job.id), 'spare', run_id)
+      redis.call('ZADD', STRAY_LOOKS, int(NOW + look_after), run_id)
+    end
+  end
 end

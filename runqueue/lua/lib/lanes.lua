@@ -45,7 +45,22 @@ local function ring_enter(priority, group)
   if f[2] then return redis.call('HSET', group_key(group), 'capped', '1') end
   local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')[2]
     or redis.call('HGET', META, 'vt:' .. priority)
-  redis.call('ZADD', ring, int(math.max(tonumber(f[1] or 0), tonumber(first or 0))), group)
+  redis.call('ZADD', ring, int(math.max(tonumber(f[1] or 0) or 0, tonumber(first or 0) or 0)), group)
+end
+
+-- What is wrong where a job is to be put is met before anything of it is written; each lane is looked at once a script.
+local expect_lane
+do
+  local sound = {}
+  function expect_lane(priority, group, lane)
+    local key = lane_key(priority, group, lane)
+    if sound[key] then return end
+    expect(key, 'list')
+    expect(lanes_key(priority, group), 'list')
+    expect(group_key(group), 'hash')
+    lane_runs(lane)
+    sound[key] = true
+  end
 end
 
 -- One that leaves although jobs of it wait is marked: `readmit` brings it back.
@@ -93,11 +108,18 @@ local function list_lanes_at(batch, where)
   end
 end
 
+-- The same of many of its places; damaged ones are listed once they are sound (recheck.lua).
+local function list_lanes_of(batch, places)
+  for _, where in ipairs(places) do
+    if not try(list_lanes_at, batch, where) then set_aside('lane ' .. batch .. ' ' .. where) end
+  end
+end
+
 -- A batch that was held runs again: its first lanes are listed now, all others in steps (lib/listing.lua).
 local function list_lanes(batch)
   running_lanes[batch], running_lanes[batch .. CANARY] = nil, nil
   local found = redis.call('SSCAN', PREFIX .. 'batch_lanes:' .. batch, '0', 'COUNT', LANES_A_STEP)
-  for _, where in ipairs(found[2]) do list_lanes_at(batch, where) end
+  list_lanes_of(batch, found[2])
   if found[1] ~= '0' then redis.call('HSET', PREFIX .. 'listing', batch, '0') end
 end
 

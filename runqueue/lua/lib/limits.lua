@@ -108,7 +108,7 @@ do -- of the 200 local names of a script, these are no other's
   function count_dispatches(n)
     local f = redis.call('HMGET', META, 'second', 'second_n')
     local second = int(math.floor(NOW / 1000000))
-    if f[1] == second then
+    if f[1] == second and tonumber(f[2]) then
       redis.call('HINCRBY', META, 'second_n', n)
     else
       redis.call('HSET', META, 'second', second, 'second_n', int(n), 'last_second_n', f[2] or '0')

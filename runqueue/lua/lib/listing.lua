@@ -13,7 +13,7 @@ local function list_more_lanes()
   local found = { '0', {} }
   if lane_runs(batch) or lane_runs(batch .. CANARY) then
     found = redis.call('SSCAN', PREFIX .. 'batch_lanes:' .. batch, cursor, 'COUNT', LANES_A_STEP)
-    for _, where in ipairs(found[2]) do list_lanes_at(batch, where) end
+    list_lanes_of(batch, found[2])
   end
   if found[1] == '0' then
     redis.call('HDEL', listing, batch)

@@ -3,6 +3,7 @@
 local function run_limit(id, own, since, max_run, max_workflow)
   if own then return tonumber(own) end
   if max_workflow <= max_run or since + max_run > NOW then return max_run end
-  local kind = string.match(redis.call('GETRANGE', PREFIX .. 'body:' .. id, 0, 16), '^{"k":"(%a+)"')
+  local head = redis.pcall('GETRANGE', PREFIX .. 'body:' .. id, 0, 16)
+  local kind = type(head) == 'string' and string.match(head, '^{"k":"(%a+)"')
   return kind and kind ~= 't' and max_workflow or max_run
 end

@@ -19,10 +19,12 @@ local adopted, accepted = 0, 0
 -- `is_bound`: the run is entered as the job's already.
 local function adopt(job, attempt, run_id, run_status, is_bound)
   local id, key = job.id, job_key(job.id)
+  local stray = has_strays() and redis.call('HGET', PREFIX .. 'strays', run_id)
+  if stray then forget_stray(run_id, string.match(stray, '^%S+')) end
   if job.state == 'submitting' then
     accepted = accepted + 1
     remove_later('claims:' .. (job.process or ''), id)
-    redis.call('HDEL', key, 'process')
+    redis.call('HDEL', key, 'process', 'claim_date')
   elseif job.state == 'unconfirmed' then
     no_longer_unconfirmed(job)
     redis.call('HDEL', key, 'reason')
@@ -40,8 +42,6 @@ local function adopt(job, attempt, run_id, run_status, is_bound)
   job.slot = false -- a parked one has its slot again, and gives it back if its end comes in this script
   redis.call('HSET', key, 'state', 'running', 'run_id', run_id, 'run_status', run_status, 'started', now_text())
   if not is_bound then redis.call('HSET', runs_key(run_id), run_id, id) end
-  local stray = has_strays() and redis.call('HGET', PREFIX .. 'strays', run_id)
-  if stray then forget_stray(run_id, string.match(stray, '^%S+')) end
   if job.cancel then redis.call('ZADD', PREFIX .. 'cancels', int(NOW), id) end
   adopted = adopted + 1
 end

@@ -11,7 +11,9 @@
 -- Fields of meta: run_id, replid (of the server that is known), recover_from (runs since then are listed; not there =
 -- nothing is being recovered), recover_since (when the change was noticed; not there = the clock is not sure yet),
 -- recover_run_id (the server that this began with; not there = there were more since then), remembered (the highest
--- claim sequence that a process saw and this server does not know), recover_why (what the last attempt failed for).
+-- claim sequence that a process saw and this server does not know), recover_why (what the last attempt failed for),
+-- recover_date (what Skyvern's own clock showed at recover_from, at least; not there = not known; it stays),
+-- date_ahead (by how much Skyvern's clock is ahead of the queue's at least, as the last heartbeat told).
 local this_server, is_known, remember_server, accept, lost_claims, hold_for_recovery, begin_recovery, end_recovery
 local call_a_person, is_trusted
 do -- of the 200 local names of a script, these are no other's
@@ -73,12 +75,16 @@ do -- of the 200 local names of a script, these are no other's
     end
   end
 
-  -- A server that knows of no time before (an empty one) knows nothing of what may still be running.
+  -- A server that knows of no time before (an empty one) knows nothing of what may still be running. Nor is it known
+  -- how long it was away where its clock came back behind; Skyvern's tells, if its date was known.
   function begin_recovery(what)
-    local tick_at = not is_known() and redis.call('HGET', META, 'tick_at')
-    local from = int(tick_at and tonumber(tick_at) - MARGIN or NOW - LONGEST_RUN)
-    if redis.call('HSETNX', META, 'recover_from', from) == 1 then
+    local f = is_known() and {} or redis.call('HMGET', META, 'tick_at', 'date_ahead')
+    local is_far = not f[1] or (behind > 0 and not f[2])
+    local from = is_far and NOW - LONGEST_RUN or tonumber(f[1]) - MARGIN
+    if redis.call('HSETNX', META, 'recover_from', int(from)) == 1 then
       redis.call('HSET', META, 'recover_run_id', this_server())
+      redis.call('HDEL', META, 'recover_date')
+      if f[2] then redis.call('HSET', META, 'recover_date', int(from + tonumber(f[2]))) end
     else
       redis.call('HDEL', META, 'recover_run_id')
     end

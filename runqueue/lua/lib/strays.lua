@@ -13,13 +13,13 @@ local function stray_is_over(run_id)
 end
 
 local function forget_stray(run_id, job_id)
-  redis.call('HDEL', PREFIX .. 'strays', run_id)
-  remove_later('cancels', 'stray ' .. run_id)
-  stray_is_over(run_id)
   local left = {}
   for other in string.gmatch(redis.call('HGET', STRAY_JOBS, job_id) or '', '%S+') do
     if other ~= run_id then left[#left + 1] = other end
   end
+  redis.call('HDEL', PREFIX .. 'strays', run_id)
+  remove_later('cancels', 'stray ' .. run_id)
+  stray_is_over(run_id)
   if #left > 0 then
     redis.call('HSET', STRAY_JOBS, job_id, table.concat(left, ' '))
   else
@@ -36,9 +36,9 @@ end
 -- `strays` holds '<job> <attempt> <since_us> <its request> <why>'.
 local function add_stray(run_id, job_id, attempt, why)
   local told = table.concat({ job_id, attempt, int(NOW), request_of(job_id), why }, ' ')
+  local before = redis.call('HGET', STRAY_JOBS, job_id)
   if redis.call('HSETNX', PREFIX .. 'strays', run_id, told) == 0 then return false end
   are_strays = true
-  local before = redis.call('HGET', STRAY_JOBS, job_id)
   redis.call('HSET', STRAY_JOBS, job_id, before and before .. ' ' .. run_id or run_id)
   bump(totals, 'strays', 1)
   ended[#ended + 1] = 'stray ' .. run_id -- it is shown for as long as a job that ended now

@@ -20,6 +20,7 @@ from tests.integration.machine.model import (
     OVER,
     POISON,
     SUSPECT,
+    WAITING,
     Hold,
     Limiter,
     MJob,
@@ -75,6 +76,8 @@ class Base(RuleBasedStateMachine):
         self.strays: dict[str, tuple[str, int]] = {}
         self.stray_jobs: dict[str, list[str]] = {}
         self.strays_counted = 0
+        #: Runs that were somebody's -> (the job, since when it is known).
+        self.past_owners: dict[str, tuple[str, int]] = {}
         self.stray_cancels: set[str] = set()
         #: Strays that take a slot -> their next look; all strays -> when they were noticed.
         self.stray_looks: dict[str, int] = {}
@@ -242,13 +245,23 @@ class Base(RuleBasedStateMachine):
             self.stray_jobs[job_id] = left
 
     def owners(self) -> dict[str, str]:
-        """Whose each run is: a run that is over stays its job's as long as there is a record."""
-        return {
+        """Whose each run is: a run that is over stays its job's as long as there is a record.
+
+        Of one that was somebody's it stays known for a week.
+        """
+        past = {run_id: f"~{job_id}" for run_id, (job_id, _) in self.past_owners.items()}
+        return past | {
             run_id: job.id
             for job in self.jobs.values()
             for run_id in job.past_runs | {job.run_id}
             if run_id
         }
+
+    def keep_owners(self, job: MJob) -> None:
+        """A job goes before its time: its runs are known to have been its own."""
+        for run_id in job.past_runs | {job.run_id}:
+            if run_id:
+                self.past_owners[run_id] = job.id, self.now
 
     def drop_run(self, job: MJob) -> None:
         """A job's run is over, and another is to come."""
@@ -260,8 +273,9 @@ class Base(RuleBasedStateMachine):
         """A job's record is gone, and with it whose its runs were; its strays stay shown.
 
         They stay for a later life of its key if it was dead: then its run may not have been known.
+        So they do if such a later life waited in an upload that was never finished.
         """
-        if job.state != "dead":
+        if job.state != "dead" and job.state not in WAITING:
             self.stray_jobs.pop(job.id, None)
         del self.jobs[job.id]
         self.seen.pop(job.id, None)

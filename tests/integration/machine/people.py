@@ -113,6 +113,7 @@ class People(Producing, Submitting):
             else:
                 assert code == int(job.state == "dead")
                 if code:
+                    self.keep_owners(job)
                     self.remove(job)
 
     # Strays.
@@ -174,6 +175,7 @@ class People(Producing, Submitting):
         """A stray is over."""
         run_id = list(self.strays)[n % len(self.strays)]
         assert self.send(stages.drop_strays(ACCOUNT, [run_id, "none"]), again) == 1
+        (job_id, _), since = self.strays[run_id], self.stray_since[run_id]
         self.forget_stray(run_id)
         if run_id not in self.owners():
-            self.reported.pop(run_id, None)
+            self.past_owners[run_id] = job_id, since

@@ -118,7 +118,7 @@ class Processes(Base):
                 if job.state != "running":  # a running one is looked at first
                     job.cancel = job.cancel or "deadline"
 
-    @precondition(lambda self: self.strays or has(*OVER)(self))
+    @precondition(lambda self: self.strays or self.past_owners or has(*OVER)(self))
     @rule(again=often)
     def retire(self, again: bool) -> None:
         """Remove what ended a week ago; who ended twice may keep later ends of its day waiting."""
@@ -138,6 +138,14 @@ class Processes(Base):
                 self.forget_stray(run_id)
                 if run_id not in self.owners():
                     self.reported.pop(run_id, None)
+        past = list(self.past_owners.items())
+        known = self.clock.run(stages.bound_runs(ACCOUNT, [run_id for run_id, _ in past]))
+        for (run_id, (_, since)), owner in zip(past, known, strict=True):
+            assert owner or since // DAY <= (self.now - KEEP) // DAY, "forgotten too early"
+            assert not owner or since > self.now - KEEP - DAY, "known too long"
+            if not owner:
+                del self.past_owners[run_id]
+                self.reported.pop(run_id, None)
 
     @precondition(lambda self: self.strays or has(*OVER)(self))
     @rule()

@@ -245,6 +245,7 @@ class Producing(Base):
         for job_id in self.batches[name].jobs:
             job = self.jobs[job_id]
             if job.state in WAITING:
+                self.keep_owners(job)
                 self.forget(job)
             else:
                 job.batch = None

@@ -1,0 +1,43 @@
+-- Which jobs that wait a Redis may have claimed before it was lost, `from` … `since` (of a recovery, see server.lua).
+
+-- A user's time that was still to come then was none to claim the job at. One that is handed in anew may have been
+-- handed in before, for a time as much earlier; and a job that runs again may have been due to before.
+local CLOCKS_APART = 60000000
+local function was_due_then(id, from, since)
+  local f = redis.call('HMGET', job_key(id), 'run_at', 'created', 'runs', 'put_off')
+  if tonumber(f[3] or 0) > 0 or f[4] then return true end
+  local handed_in_late = math.max(0, tonumber(f[2] or 0) - from)
+  return tonumber(f[1] or 0) - handed_in_late <= since + CLOCKS_APART
+end
+
+-- Nothing of an upload runs before it is sealed, and one that is given up goes: its jobs are looked for once they are
+-- claimed (claim.lua). It may have been sealed, and that be lost with the claims.
+local accepted = {}
+local function is_accepted(batch)
+  if batch == NO_BATCH then return true end
+  if accepted[batch] == nil then accepted[batch] = redis.call('HGET', batch_key(batch), 'sealed') == '1' end
+  return accepted[batch]
+end
+
+-- Where a reply holds a job that a lost claim may have been of: 2 = it waits, 3 = it is looked for later (suspect_lost.lua),
+-- nil = no lost claim can have been of it. `from` is 0 where nothing is recovered: then all that waits comes into question.
+local function place_of(id, state, has_policy, batch, from, since)
+  if state == 'running' then return has_policy and 3 or nil end
+  if state ~= 'ready' and not (state == 'scheduled' and was_due_then(id, from, since)) then return nil end
+  return is_accepted(batch or NO_BATCH) and 2 or 3
+end
+
+-- Returns { how many ids these are, { ids of jobs that wait… }, { of those that are looked for later… } }; `newest` = only
+-- up to the first that came to its lane before claims may have been lost.
+local function tell_lost(ids, newest)
+  local recover = redis.call('HMGET', META, 'recover_from', 'recover_since')
+  local from, since, found = tonumber(recover[1] or 0), tonumber(recover[2] or 0), { 0, {}, {} }
+  for n, id in ipairs(ids) do
+    local f = redis.call('HMGET', job_key(id), 'state', 'retry', 'batch', 'ready_at', 'created')
+    if newest and (from == 0 or tonumber(f[4] or f[5] or 0) < from) then break end
+    found[1] = n
+    local place = place_of(id, f[1], f[2], f[3], from, since)
+    if place then table.insert(found[place], id) end
+  end
+  return found
+end
