@@ -54,6 +54,16 @@ class Packet:
             or len(self.positions) + calls.LANE_WORK * len(self.lanes) >= calls.CHUNK_WORK
         )
 
+    def cut(self, most: int) -> Iterator["Packet"]:
+        """Yield its jobs in packets of so many at most."""
+        for start in range(0, len(self.positions), most):
+            some = slice(start, start + most)
+            part = Packet(self.account, traceparent=self.traceparent)
+            part.positions = self.positions[some]
+            part.keys, part.arguments = self.keys[some], self.arguments[some]
+            part.size = sum(len(packed[-1]) for packed in part.arguments)
+            yield part
+
     def call(self, batch: str | None) -> Call[list[Enqueued]]:
         """Return the script call."""
         return calls.enqueue(self.account, self.arguments, self.keys, batch)
