@@ -137,6 +137,12 @@ def server_date(headers: Mapping[str, str]) -> float | None:
     return http_date(value) if value else None
 
 
+def stored_seconds(headers: Mapping[str, str]) -> float:
+    """Return for how long a cache on the way had stored the answer, by `Age`; 0 = it had not."""
+    value = headers.get("age", "").strip()
+    return max(0.0, float(value)) if _SECONDS.fullmatch(value) else 0.0
+
+
 @lru_cache(maxsize=64)  # a server sends the same text for a whole second
 def http_date(value: str) -> float | None:
     """Return an HTTP date as unix seconds; None when it is none."""

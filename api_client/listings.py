@@ -16,6 +16,7 @@ from api_client.answers import (
     retry_after,
     server_date,
     server_words,
+    stored_seconds,
     text_or_none,
 )
 
@@ -55,7 +56,9 @@ class RunPage:
     Attributes:
         runs: the page's.
         is_short: fewer came than a page holds, so this is the last one.
-        server_date: the server's clock at the answer, unix seconds.
+        server_date: the server's clock when the answer came, unix seconds.
+        age: for how many seconds a cache on the way had stored the answer; 0 = none had. Runs that
+            were made meanwhile are missing in it.
     """
 
     outcome: ListClass
@@ -65,6 +68,7 @@ class RunPage:
     status_code: int | None = None
     retry_after: float | None = None
     server_date: float | None = None
+    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class BulkCancellation:
 
 
 def classify_run_list(
-    status: int, body: bytes, headers: Mapping[str, str], page_size: int
+    status: int, body: bytes, headers: Mapping[str, str], page_size: int, age: float = 0.0
 ) -> RunPage:
     """Tell what the answer to a GET of the list means. Never raises.
 
@@ -89,18 +93,21 @@ def classify_run_list(
         body: the body, whole.
         headers: names in lower case, or a mapping that ignores case.
         page_size: how many runs were asked for.
+        age: seconds for which the answer was stored on the way, as far as its date shows.
     """
     parsed = parse_json(body)
     if 200 <= status < 300:
         runs = _runs(parsed)
         if runs is None:
             return RunPage(ListClass.NOT_SUPPORTED, detail="the body is not a list of runs")
+        date, age = server_date(headers), max(age, stored_seconds(headers))
         return RunPage(
             ListClass.DONE,
             runs,
             is_short=len(runs) < page_size,
             status_code=status,
-            server_date=server_date(headers),
+            server_date=None if date is None else date + age,
+            age=age,
         )
     words = server_words(body, parsed)
     return RunPage(

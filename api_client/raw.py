@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 import httpx
 
-from api_client.answers import parse_json, text_or_none
+from api_client.answers import parse_json, server_date, text_or_none
 from api_client.arguments import json_body, query_string, run_path, workflow_path
 from api_client.call import Call
 from api_client.calls import (
@@ -64,6 +64,7 @@ from api_client.redelivery import (
     classify_replay,
 )
 from api_client.requests import RequestFactory
+from api_client.server_clock import ServerClock
 from api_client.transport import DEFAULT_TIMEOUT, AsyncTransport
 
 RunKind = Literal["task", "workflow", "login", "download_files"]
@@ -99,6 +100,7 @@ class RawClient:
     def __init__(self, base_url: str, api_key: str, transport: httpx.AsyncBaseTransport) -> None:
         self.requests = RequestFactory(base_url, api_key)
         self._sender = async_sender(transport)
+        self._server_clock = ServerClock()
         #: The first run that was answered by another id twice, that id, and whether others were.
         self._renamed: tuple[str, str] | None = None
         self._renames_runs = False
@@ -140,6 +142,8 @@ class RawClient:
         except Exception as exc:  # noqa: BLE001 - whatever it is, a run may exist: it is classified
             return self._without_key(classify_exception(exc))
         outcome = classify_submission(answer.status, answer.body, answer.headers)
+        if outcome.outcome is SubmissionClass.ACCEPTED:
+            self._server_clock.learn(outcome.server_date)
         return self._without_key(outcome)
 
     async def get_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> RunReading:
@@ -180,7 +184,10 @@ class RawClient:
             return self._without_key(classify_large_run(exc))
         except Exception as exc:  # noqa: BLE001 - a read that failed is one to make again
             return self._without_key(RunReading(ReadClass.TROUBLE, detail=exception_words(exc)))
-        return self._without_key(classify_run(answer.status, answer.body, answer.headers))
+        reading = classify_run(answer.status, answer.body, answer.headers)
+        if reading.outcome is ReadClass.RUN:
+            self._server_clock.learn(reading.server_date)
+        return self._without_key(reading)
 
     async def cancel_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> Cancellation:
         """Ask Skyvern to end a run; arguments and errors as in `get_run`."""
@@ -216,13 +223,17 @@ class RawClient:
             }
         )
         request = self.requests.get(RUNS_PATH, query=query, timeout=timeout)
+        sent = monotonic()
         try:
             answer = await send(self._sender, request)
         except Exception as exc:  # noqa: BLE001 - a read that failed is one to make again
             return self._without_key(RunPage(ListClass.TROUBLE, detail=exception_words(exc)))
-        return self._without_key(
-            classify_run_list(answer.status, answer.body, answer.headers, page_size)
-        )
+        date = server_date(answer.headers)
+        age = self._server_clock.age(date, sent)
+        read = classify_run_list(answer.status, answer.body, answer.headers, page_size, age)
+        if read.outcome is ListClass.DONE:
+            self._server_clock.learn(date)
+        return self._without_key(read)
 
     async def get_workflow(
         self, workflow_id: str, timeout: float = DEFAULT_TIMEOUT

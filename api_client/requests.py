@@ -51,6 +51,8 @@ class RequestFactory:
             "x-api-key": _header_value("x-api-key", api_key),
             "accept": "application/json",
             "accept-encoding": "gzip, deflate",
+            # An old answer from a cache would say that a run does not exist, or still goes on.
+            "cache-control": "no-cache",
             "user-agent": _USER_AGENT,
             **_given(headers or {}),
         }

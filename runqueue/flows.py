@@ -15,8 +15,8 @@ from runqueue.scripts import Call
 T = TypeVar("T")
 Flow = Generator[Call[Any], Any, T]
 
-#: Jobs looked at in one script call of `retry_failed`.
-_PAGE = 500
+#: Jobs looked at in one script call of `retry_failed`, and then done again in one.
+_PAGE = 200
 #: Jobs read in one call of `results`: these may be large.
 _RESULTS = 100
 

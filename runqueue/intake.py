@@ -30,6 +30,7 @@ class Packet:
     keys: list[str | None] = field(default_factory=list)
     arguments: list[calls.JobArguments] = field(default_factory=list, repr=False)
     size: int = 0
+    lanes: set[str] = field(default_factory=set, repr=False)
     traceparent: str = field(default_factory=ambient)
 
     def add(self, position: int, spec: JobSpec) -> None:
@@ -42,11 +43,16 @@ class Packet:
         self.keys.append(key)
         self.arguments.append(packed)
         self.size += len(packed[-1])
+        self.lanes.add(packed[2])
 
     @property
     def is_full(self) -> bool:
         """Tell whether one script call should take no more."""
-        return len(self.positions) >= calls.CHUNK or self.size >= calls.CHUNK_BYTES
+        return (
+            len(self.positions) >= calls.CHUNK
+            or self.size >= calls.CHUNK_BYTES
+            or len(self.positions) + calls.LANE_WORK * len(self.lanes) >= calls.CHUNK_WORK
+        )
 
     def call(self, batch: str | None) -> Call[list[Enqueued]]:
         """Return the script call."""

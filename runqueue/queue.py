@@ -134,8 +134,9 @@ class RunQueue(Batching, Controls):
     def enqueue_many(self, jobs: Iterable[Handed], *, batch: str | None = None) -> list[Enqueued]:
         """Hand in many jobs, up to 1,000 in one round trip; all of them are accepted, or none.
 
-        More than 1,000 travel as a batch: nothing of it counts as accepted before the last has
-        arrived (each account has a batch of its own, and these are accepted one after the other).
+        More than 1,000, or fewer that have hundreds of groups, travel as a batch: nothing of it
+        counts as accepted before the last has arrived (each account has a batch of its own, and
+        these are accepted one after the other).
         With a `batch` of your own, that moment is your `seal_batch`.
 
         Args:

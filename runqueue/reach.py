@@ -17,8 +17,8 @@ from runqueue.scripts import Call
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: Jobs read, or acted on, in one script call.
-PAGE = 500
+#: Jobs read in one script call, and jobs acted on: each may have a group and a batch of its own.
+PAGE, ACTS = 500, 200
 
 
 class Settled(StrEnum):
@@ -115,10 +115,10 @@ class Reach:
     def _each(
         self, job_ids: Iterable[str], call: Callable[[str, Sequence[str]], Call[list[int]]]
     ) -> dict[str, int]:
-        """Make one script call a page of one account, and return each job's code."""
+        """Make one script call for each `ACTS` jobs of one account, and return each job's code."""
         ids = list(dict.fromkeys(job_ids))
         codes = dict.fromkeys(ids, -1)
-        for account, positions in pages(ids, self.queue.accounts(), PAGE):
+        for account, positions in pages(ids, self.queue.accounts(), ACTS):
             some = [ids[position] for position in positions]
             answers: list[int] = self.queue.send(call(account, some))
             codes.update(zip(some, answers, strict=True))

@@ -194,6 +194,8 @@ def _what_is_missing(listing: Listing, *, are_read: bool) -> str:
         return "the list of runs could not be read back to that time"
     if not listing.is_dated:
         return "the list of runs came without the server's time"
+    if not listing.is_fresh:
+        return "the list of runs came from a cache on the way"
     return "" if are_read else "the runs without a marker could not be read"
 
 

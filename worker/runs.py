@@ -40,6 +40,8 @@ class Listing:
         back_to: nothing is missing that was made later than that (monotonic seconds).
         is_dated: the server told its time with every page, so that ages can be relied on.
         ahead: by how much the server's clock is ahead of the process's (seconds).
+        is_fresh: no page came from a cache on the way, where runs may be missing that were made
+            meanwhile.
     """
 
     made: dict[ListedRun, float] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class Listing:
     back_to: float = float("inf")
     is_dated: bool = True
     ahead: float = 0.0
+    is_fresh: bool = True
     _ids: set[str] = field(default_factory=set)
 
     def is_after(self, run: ListedRun, since: float) -> bool:
@@ -61,6 +64,7 @@ class Listing:
     def add(self, page: RunPage) -> None:
         """Take the runs of a page that was just read."""
         self.is_dated = self.is_dated and page.server_date is not None
+        self.is_fresh = self.is_fresh and page.age == 0.0
         now = elapsed()
         server = page.server_date if page.server_date is not None else time.time()
         self.ahead = server - now
@@ -139,6 +143,7 @@ class Runs:
         known = {run.run_id for run in page.runs}
         return (
             behind.outcome is ListClass.DONE
+            and behind.age == 0.0
             and len(behind.runs) < count
             and all(run.run_id in known for run in behind.runs)
         )

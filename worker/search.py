@@ -2,11 +2,11 @@
 
 A run is found by its marker wherever that is seen (a title in the list, a webhook's URL in the
 run's own request, a tag), else by comparing requests (`comparison.py`). That a job has *no* run is
-believed only of a list that is complete back to its claim and dated by the server, that shows
-something newer than the loss and a run of ours of the same kind that was made after the claim
-(`controls.py`), and in which every run without an owner is told apart from the job's: by a marker
-of another attempt, by a difference, or by having no marker where newer runs of ours are seen to
-have theirs. Anything less cannot be told: the job stays, with the runs that may be its own.
+believed only of a list that is complete back to its claim, that the server dated and no cache kept,
+that shows something newer than the loss and a run of ours of the same kind that was made after the
+claim (`controls.py`), and in which every run without an owner is told apart from the job's: by a
+marker of another attempt, by a difference, or by having no marker where newer runs of ours are seen
+to have theirs. Anything less cannot be told: the job stays, with the runs that may be its own.
 """
 
 import asyncio
@@ -67,6 +67,7 @@ class SearchNote(StrEnum):
     INCOMPLETE = "the list of runs could not be read back to its claim"
     NO_CLAIM = "it is not known when it was claimed"
     NO_DATE = "the server does not date its answers"
+    STORED = "the list of runs came from a cache on the way, and may be old"
     TAKEN = "the run that carries its marker was recorded as another job's"
     CANDIDATES = "runs that no job owns may be its own"
     SHARED = "equal runs exist that no job owns, and others submit to this account, too"
@@ -408,7 +409,7 @@ class Search:
         the jobs that are left.
         """
         listing = seen.listing
-        if not (seen.is_whole and listing.is_dated):
+        if not (seen.is_whole and listing.is_dated and listing.is_fresh):
             return list(jobs)
         groups: dict[bytes, list[Wanted]] = defaultdict(list)
         equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
@@ -448,6 +449,7 @@ class Search:
         unknown = {
             SearchNote.NO_MARKER: not job.doubt.marked,
             SearchNote.NO_CLAIM: job.doubt.claimed_us is None,
+            SearchNote.STORED: not listing.is_fresh,
             SearchNote.INCOMPLETE: not seen.covers(job),
             SearchNote.NO_DATE: not listing.is_dated,
         }

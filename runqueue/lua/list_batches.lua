@@ -1,4 +1,4 @@
--- use: limits capacity
+-- use: limits capacity paging
 -- Reads a page of batches, the newest first. ARGV  now_us, after ('' = from the newest, else the last reply's
 --       cursor), count
 -- Reply { cursor ('' = that was the last page), now_us, capacity, per batch: id, HGETALL, jobs }
@@ -6,23 +6,13 @@
 local BATCHES, count = PREFIX .. 'batches', tonumber(ARGV[3])
 expect(BATCHES, 'zset')
 local score, after = string.match(ARGV[2], '^(%S+) (%S+)$')
-local fresh, offset = {}, 0
-repeat
-  local found = redis.call('ZREVRANGEBYSCORE', BATCHES, score or '+inf', '-inf', 'WITHSCORES', 'LIMIT', offset, count + 1)
-  offset = offset + count + 1
-  for i = 1, #found, 2 do
-    -- Members of one score stand in the order of their names: those from the cursor's on were shown.
-    if not (score and found[i + 1] == score and found[i] >= after) then
-      fresh[#fresh + 1] = { id = found[i], at = found[i + 1] }
-    end
-  end
-until #fresh > count or #found < 2 * (count + 1)
+local start = score and redis.call('ZCARD', BATCHES) - entries_before(BATCHES, score, after) or 0
+local found = redis.call('ZREVRANGE', BATCHES, start, start + count, 'WITHSCORES')
 local reply = { '', int(NOW), capacity() }
-for i = 1, math.min(count, #fresh) do
-  local batch = fresh[i].id
-  reply[#reply + 1] = batch
-  reply[#reply + 1] = redis.call('HGETALL', batch_key(batch))
-  reply[#reply + 1] = batch_size(batch)
+for i = 1, math.min(#found, 2 * count), 2 do
+  reply[#reply + 1] = found[i]
+  reply[#reply + 1] = redis.call('HGETALL', batch_key(found[i]))
+  reply[#reply + 1] = batch_size(found[i])
 end
-if #fresh > count then reply[1] = fresh[count].at .. ' ' .. fresh[count].id end
+if #found > 2 * count then reply[1] = found[2 * count] .. ' ' .. found[2 * count - 1] end
 return reply

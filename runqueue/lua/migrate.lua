@@ -8,27 +8,37 @@ local SCHEMA = 3
 local LISTED = 2
 local schema = tonumber(redis.call('HGET', META, 'schema') or 1)
 if schema > SCHEMA then return redis.error_reply('NEWER ' .. int(schema)) end
+for _, index in ipairs({ 'dead', 'reconcile', 'unconfirmed', 'parked' }) do expect(PREFIX .. index, 'zset') end
 -- During a rolling upgrade older workers go on making what this version lists: it is listed late, not never.
-local function is_complete()
-  local dead = 0
-  for priority = 0, 3 do dead = dead + tonumber(redis.call('HGET', COUNTERS, 'dead:' .. priority) or 0) end
-  return redis.call('ZCARD', PREFIX .. 'dead') >= dead and redis.call('ZCARD', PREFIX .. 'reconcile')
-    >= redis.call('ZCARD', PREFIX .. 'unconfirmed') + redis.call('ZCARD', PREFIX .. 'parked')
-end
-if schema >= LISTED and is_complete() then return 1 end
-expect(PREFIX .. 'reconcile', 'zset')
-expect(PREFIX .. 'dead', 'zset')
+local dead = 0
+for _, n in ipairs(redis.call('HMGET', COUNTERS, 'dead:0', 'dead:1', 'dead:2', 'dead:3')) do dead = dead + tonumber(n or 0) end
+local waiting = redis.call('ZCARD', PREFIX .. 'unconfirmed')
+local lacks_dead = redis.call('ZCARD', PREFIX .. 'dead') < dead
+local lacks_doubts = redis.call('ZCARD', PREFIX .. 'reconcile') < waiting + redis.call('ZCARD', PREFIX .. 'parked')
+if schema >= LISTED and not lacks_dead and not lacks_doubts then return 1 end
 
+-- Progress is kept in meta: first the entries of `unconfirmed` and then `parked` that were walked (migrate_doubts), then a
+-- day and the entries of its list. An entry is passed over if others leave before it; the next walk lists it.
 local limit = tonumber(ARGV[2])
-for _, index in ipairs({ 'unconfirmed', 'parked' }) do
-  for _, id in ipairs(redis.call('ZRANGE', PREFIX .. index, 0, -1)) do
-    redis.call('ZADD', PREFIX .. 'reconcile', 'NX', int(NOW), id)
+local f = redis.call('HMGET', META, 'migrate_doubts', 'migrate_day', 'migrate_at', 'retired_day')
+local offset = tonumber(f[1] or 0)
+if lacks_doubts and not f[2] then
+  local ids = redis.call('ZRANGE', PREFIX .. 'unconfirmed', offset, offset + limit - 1)
+  local start, left = math.max(0, offset - waiting), limit - #ids
+  for _, id in ipairs(left > 0 and redis.call('ZRANGE', PREFIX .. 'parked', start, start + left - 1) or {}) do
+    ids[#ids + 1] = id
   end
+  for _, id in ipairs(ids) do redis.call('ZADD', PREFIX .. 'reconcile', 'NX', now_text(), id) end
+  if #ids == limit then
+    redis.call('HSET', META, 'migrate_doubts', int(offset + limit))
+    return 0
+  end
+  limit = limit - #ids
 end
 
 local today = math.floor(NOW / DAY)
-local f = redis.call('HMGET', META, 'migrate_day', 'migrate_at', 'retired_day')
-local day, at = tonumber(f[1] or f[3] or today - 8), tonumber(f[2] or 0)
+local day, at = tonumber(f[2] or f[4] or today - 8), tonumber(f[3] or 0)
+if schema >= LISTED and not lacks_dead then day = today + 1 end
 while limit > 0 and day <= today do
   local ids = redis.call('LRANGE', PREFIX .. 'ended:' .. int(day), at, at + limit - 1)
   for _, id in ipairs(ids) do
@@ -51,6 +61,6 @@ if schema < LISTED then
   for _, run_id in ipairs(redis.call('HKEYS', PREFIX .. 'strays')) do ended[#ended + 1] = 'stray ' .. run_id end
   save()
 end
-redis.call('HDEL', META, 'migrate_day', 'migrate_at')
+redis.call('HDEL', META, 'migrate_doubts', 'migrate_day', 'migrate_at')
 redis.call('HSET', META, 'schema', int(math.max(schema, LISTED)))
 return 1

@@ -325,6 +325,7 @@ def check_sent(row: Row, transport: Recording) -> None:
         "x-api-key": KEY,
         "accept": "application/json",
         "accept-encoding": "gzip, deflate",
+        "cache-control": "no-cache",
         "user-agent": "runqueue",
         "connection": "close",  # as every transport but our own is told
     }

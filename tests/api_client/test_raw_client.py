@@ -39,6 +39,7 @@ async def test_a_submission_sends_the_bytes_it_was_given_with_the_key() -> None:
         "x-api-key": KEY,
         "accept": "application/json",
         "accept-encoding": "gzip, deflate",
+        "cache-control": "no-cache",
         "user-agent": "runqueue",
         "content-length": "16",
         "content-type": "application/json",

@@ -93,6 +93,15 @@ class Clockwork:
         """Send a call at the clock's time."""
         return scripts.run(self.client, call, now_us=self.now)
 
+    def commands(self, call: Call[Any]) -> int:
+        """Run a call; returns how many commands that took."""
+        self.client.script_load(call.script.source)
+        self.client.config_resetstat()
+        self.run(call)
+        stats = cast("dict[str, dict[str, int]]", self.client.info("commandstats"))
+        ours = ("cmdstat_config|resetstat", "cmdstat_evalsha", "cmdstat_info")
+        return sum(entry["calls"] for name, entry in stats.items() if name not in ours)
+
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.now += round(seconds * SECOND)

@@ -29,6 +29,7 @@ from runqueue import (
     items,
     stages,
 )
+from runqueue.calls import CHUNK_WORK
 from runqueue.scripts import run
 from tests.valkeys import start_valkey
 
@@ -123,6 +124,21 @@ async def test_one_bad_job_among_many_is_named_and_none_is_accepted(
     assert run(client, stages.claim("default", "test", "a claim", 500, 0)).items == []
     answers = await ask("enqueue_many", lines)
     assert {answer.status for answer in answers} == {EnqueueStatus.NEW}
+
+
+async def test_jobs_of_more_groups_than_one_call_takes_are_accepted_as_a_batch(
+    ask: Ask, client: redis.Redis
+) -> None:
+    lines = [line(f"k{i}", group=f"g{i}") for i in range(CHUNK_WORK // 3)]
+
+    answers = await ask("enqueue_many", lines)
+
+    assert [answer.custom_id for answer in answers] == [f"k{i}" for i in range(len(lines))]
+    (batch,) = {answer.batch for answer in answers}
+    found = await ask("get_batch", batch)
+    assert (found.sealed, found.total) == (True, len(lines))
+    (other,) = {answer.batch for answer in await ask("enqueue_many", [line("z")] * 3)}
+    assert other is None
 
 
 async def test_a_batch_is_held_until_it_is_sealed_and_canceled_whole(

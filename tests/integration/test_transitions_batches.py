@@ -1,6 +1,7 @@
 """Batches on their way: paused and resumed, where they stand, and what failed done again."""
 
 import time
+from itertools import product
 
 import pytest
 
@@ -377,6 +378,17 @@ def test_batches_are_listed_the_newest_first_and_each_once(clock: Clockwork) -> 
     assert sorted(seen) == sorted(made)
     order = [clock.read(batch).created_at for batch in seen]
     assert order == sorted(order, reverse=True)
+
+
+def test_a_page_of_batches_costs_as_many_commands_however_many_were_made_at_one_time(
+    clock: Clockwork,
+) -> None:
+    made = sorted((clock.open_batch() for _ in range(5)), reverse=True)
+    others = ["z" * 19 + "".join(letters) for letters in product("abcdef", repeat=5)]
+    clock.client.zadd(clock.key("batches"), dict.fromkeys(others, clock.now))
+    page = batch_calls.list_batches(clock.account, f"{clock.now} {others[0]}", 3)
+    assert [batch.id for batch in clock.run(page).batches] == made[:3]
+    assert clock.commands(page) < 40
 
 
 @pytest.mark.parametrize("other", ["goes on", "is given up"])

@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,10 @@ from runqueue import batch_calls, calls, groups, looks, stages
 from runqueue.batches import NO_RULES, BatchRules
 from runqueue.groups import KEEP as KEEP_CAP
 from runqueue.groups import Keep
-from runqueue.items import Finished
+from runqueue.intake import packets
+from runqueue.items import Finished, Lost
+from runqueue.operate import Operations
+from runqueue.queue import RunQueue
 from runqueue.scripts import Call
 from tests.integration.clockwork import KEEP, UPLOAD, Clockwork, spec
 
@@ -129,16 +133,6 @@ def test_held_jobs_alone_have_no_consumer_started_after_their_jobs_were_canceled
 MOST_COMMANDS = 5_000
 
 
-def commands(clock: Clockwork, call: Call[Any]) -> int:
-    """Run a call; returns how many commands that took."""
-    clock.client.script_load(call.script.source)
-    clock.client.config_resetstat()
-    clock.run(call)
-    stats = cast("dict[str, dict[str, int]]", clock.client.info("commandstats"))
-    ours = ("cmdstat_config|resetstat", "cmdstat_evalsha", "cmdstat_info")
-    return sum(entry["calls"] for name, entry in stats.items() if name not in ours)
-
-
 def claim(clock: Clockwork) -> Call[Any]:
     clock.heartbeat(first=True)
     return stages.claim(clock.account, "p1", clock.new_id(), 100, 0)
@@ -182,6 +176,10 @@ def to_claim_from_full_groups(clock: Clockwork, n: int) -> Call[Any]:
         clock.client.hset(clock.key(f"group:g{i}"), mapping={"cap": 1, "live": 1})
     jobs_in_groups(clock, n)
     return claim(clock)
+
+
+def to_enqueue(clock: Clockwork, n: int) -> Call[Any]:
+    return next(packets(spec(f"{i}", group=f"g{i}") for i in range(n))).call(None)
 
 
 def to_list_groups(clock: Clockwork, n: int) -> Call[Any]:
@@ -239,7 +237,7 @@ def to_end_the_canary(clock: Clockwork, n: int) -> Call[Any]:
     batch = batch_in_groups(clock, n, BatchRules(canary=1))
     clock.seal(batch)
     clock.heartbeat(first=True)
-    job = claimed_in(clock, n // 100, 1)[0]
+    job = claimed_in(clock, n // 50, 1)[0]  # a step of listing lanes may bring few
     clock.found(job, 1, "run1")
     end = Finished(job, 1, "run1", "completed", "completed", "", b"{}")
     return stages.finish(clock.account, [end])
@@ -255,6 +253,7 @@ def to_end_the_canary(clock: Clockwork, n: int) -> Call[Any]:
         to_claim_after_sealing,
         to_claim_from_paused_groups,
         to_claim_from_full_groups,
+        to_enqueue,
         to_list_groups,
         to_see_the_longest_lines,
         to_cancel,
@@ -269,11 +268,48 @@ def to_end_the_canary(clock: Clockwork, n: int) -> Call[Any]:
 def test_a_script_runs_as_many_commands_whatever_the_number_of_groups(
     clock: Clockwork, prepare: Callable[[Clockwork, int], Call[Any]]
 ) -> None:
-    few = commands(clock, prepare(clock, 1_200))
+    few = clock.commands(prepare(clock, 1_200))
     clock.client.flushall()
-    many = commands(clock, prepare(clock, 2_400))
+    many = clock.commands(prepare(clock, 2_400))
     assert few <= MOST_COMMANDS
     assert many <= 1.05 * few + 20
+
+
+def most_commands(clock: Clockwork, act: Callable[[RunQueue], object]) -> int:
+    """Act; returns the most commands that one script call of it took."""
+    clock.client.sadd("runqueue:{accounts}", clock.account)
+    counts: list[int] = []
+
+    class Counted(RunQueue):
+        def send(self, call: Call[Any]) -> Any:
+            replies: list[Any] = []
+            parsed = replace(call, parse=lambda reply: replies.append(call.parse(reply)))
+            counts.append(clock.commands(parsed))
+            return replies[0]
+
+    port = clock.client.connection_pool.connection_kwargs["port"]
+    with Counted(f"redis://127.0.0.1:{port}") as queue:
+        act(queue)
+    return max(counts)
+
+
+def test_what_people_do_to_jobs_of_many_groups_goes_in_bounded_steps(clock: Clockwork) -> None:
+    n = 600
+    clock.client.hset(clock.key("limits"), "env:concurrent_runs", n)
+    batch = sealed_in_groups(clock, n)
+    jobs = clock.run(calls.list_batch(clock.account, batch, 0, n))
+    clock.cancel(*jobs)
+    seen = {"replay": most_commands(clock, lambda queue: Operations(queue).replay(jobs))}
+    clock.cancel(*jobs)
+    seen["retry"] = most_commands(clock, lambda queue: queue.retry_failed(batch))
+    clock.heartbeat(first=True)
+    while taken := clock.claim(100).items:
+        lost = [Lost(item.job_id, item.attempt, "cut off") for item in taken]
+        clock.run(stages.mark_unconfirmed(clock.account, lost))
+    seen["resubmit"] = most_commands(clock, lambda queue: Operations(queue).resubmit(jobs))
+    seen["cancel"] = most_commands(clock, lambda queue: Operations(queue).cancel(jobs))
+    assert {clock.state(job) for job in jobs} == {"canceled"}
+    assert max(seen.values()) <= MOST_COMMANDS, seen
 
 
 @pytest.fixture

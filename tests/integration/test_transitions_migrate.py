@@ -36,6 +36,49 @@ def test_unconfirmed_jobs_of_an_older_version_are_looked_for(clock: Clockwork) -
     assert {doubt.job_id for doubt in taken.items} == {with_slot, parked}
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 1_000])
+def test_unconfirmed_jobs_of_an_older_version_are_listed_in_steps(
+    clock: Clockwork, limit: int
+) -> None:
+    parked = clock.doubtful(4)
+    clock.wait(7_200)
+    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US)
+    with_slot = clock.doubtful(3)
+    made_old(clock)
+    for _ in range(100):
+        before = len(clock.members("reconcile"))
+        is_done = migrate(clock, limit)
+        assert len(clock.members("reconcile")) <= before + limit
+        if is_done:
+            break
+    assert sorted(clock.members("reconcile")) == sorted(with_slot + parked)
+    progress = ("migrate_doubts", "migrate_day", "migrate_at")
+    assert clock.client.hmget(clock.key("meta"), *progress) == [None, None, None]
+
+
+def test_a_counter_that_is_off_costs_no_more_where_many_jobs_are_parked(clock: Clockwork) -> None:
+    clock.enqueue(1)
+    assert migrate(clock)
+    clock.client.hset(clock.key("counters"), "dead:2", 1)
+    few = clock.commands(stages.migrate(clock.account, 100))
+    parked = {f"n{i:023d}": i for i in range(5_000)}
+    for index in ("parked", "reconcile"):
+        clock.client.zadd(clock.key(index), parked)
+    assert clock.commands(stages.migrate(clock.account, 100)) == few
+
+
+def test_unconfirmed_jobs_that_an_older_worker_left_are_found_among_many(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    assert migrate(clock)
+    parked = {f"n{i:023d}": i for i in range(250)}
+    for index in ("parked", "reconcile"):
+        clock.client.zadd(clock.key(index), parked)
+    clock.client.zrem(clock.key("reconcile"), job)
+    for _ in range(3):
+        assert clock.commands(stages.migrate(clock.account, 100)) < 150
+    assert job in clock.members("reconcile")
+
+
 @pytest.mark.parametrize("limit", [1, 3, 4, 1_000])
 def test_dead_jobs_of_an_older_version_are_listed_in_steps_with_the_times_of_their_ends(
     clock: Clockwork, limit: int

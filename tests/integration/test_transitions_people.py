@@ -470,8 +470,20 @@ def test_pages_go_on_behind_a_cursor_whose_job_is_gone_with_all_of_its_score(
     cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
     assert ids == new[:2]
     cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
-    assert ids == new[2:]
-    assert clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2)) == ("", [])
+    assert (cursor, ids) == ("", new[2:])
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_page_costs_as_many_commands_however_many_jobs_have_the_time_of_its_cursor(
+    clock: Clockwork, *, is_gone: bool
+) -> None:
+    jobs = [f"n{i:023d}" for i in range(20_000)]
+    clock.client.zadd(clock.key("due"), dict.fromkeys(jobs, clock.now))
+    if is_gone:
+        clock.client.zrem(clock.key("due"), jobs[-50])
+    page = operator_calls.page_jobs(clock.account, "due", f"{clock.now} {jobs[-50]}", 100)
+    assert clock.run(page) == ("", jobs[-49:])
+    assert clock.commands(page) < 30
 
 
 def test_an_empty_index_is_one_empty_page(clock: Clockwork) -> None:
