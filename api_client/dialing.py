@@ -90,13 +90,7 @@ class Dialer:
         return connection
 
     async def _reach(self, host: str, port: int) -> socket.socket:
-        return await aiohappyeyeballs.start_connection(
-            _addresses(await self._look_up(host, port), port),
-            happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,
-            interleave=1,
-            loop=self._loop,
-            socket_factory=_socket,
-        )
+        return await reach(self._loop, self._names, host, port)
 
     async def _connect(
         self,
@@ -113,15 +107,30 @@ class Dialer:
             sock.close()
             raise
 
-    async def _look_up(self, host: str, port: int) -> Sequence[str]:
-        return [host] if _is_address(host) else await self._names.look_up(host, port)
-
     def _context(self) -> ssl.SSLContext:
         return self._tls if isinstance(self._tls, ssl.SSLContext) else _system_context(self._tls)
 
     def close(self) -> None:
         """Look no name up any more."""
         self._names.close()
+
+
+async def reach(
+    loop: asyncio.AbstractEventLoop, names: Names, host: str, port: int
+) -> socket.socket:
+    """Connect to a host, by every address of its name.
+
+    Raises:
+        OSError: the name is not found; nobody answers.
+    """
+    found = [host] if _is_address(host) else await names.look_up(host, port)
+    return await aiohappyeyeballs.start_connection(
+        _addresses(found, port),
+        happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,
+        interleave=1,
+        loop=loop,
+        socket_factory=_socket,
+    )
 
 
 @cache  # reading the system's certificates takes some 20 ms

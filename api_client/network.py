@@ -138,7 +138,7 @@ def _ask_for_way(stream: httpcore.NetworkStream, proxy: ProxyServer, head: bytes
 def _some(stream: httpcore.NetworkStream, proxy: ProxyServer, seconds: float) -> bytes:
     read = stream.read(65536, seconds)
     if not read:
-        raise TunnelError(f"the proxy {proxy} closed before it answered")
+        raise TunnelError(proxy, "closed before it answered")
     return read
 
 

@@ -21,7 +21,19 @@ CREDENTIALS_WANTED = 407
 
 
 class TunnelError(ConnectionError):
-    """A proxy gave no way to a server; the words quote nothing of its answer but the status."""
+    """A proxy gave no way to a server; of its answer no more is told than the status.
+
+    Args:
+        proxy: who was asked.
+        why: what it did, in words.
+
+    Attributes:
+        why: as it was given; it does not tell where the proxy is.
+    """
+
+    def __init__(self, proxy: ProxyServer, why: str) -> None:
+        super().__init__(f"the proxy {proxy} {why}")
+        self.why = why
 
 
 def connect_head(proxy: ProxyServer, host: str, port: int) -> bytes:
@@ -36,7 +48,7 @@ def connect_head(proxy: ProxyServer, host: str, port: int) -> bytes:
     """
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if not target.isascii() or not target.isprintable() or " " in target:
-        raise TunnelError("the server's name cannot be sent to a proxy")
+        raise TunnelError(proxy, "cannot be sent the server's name")
     lines = [f"CONNECT {target} HTTP/1.1", f"host: {target}", "user-agent: runqueue"]
     if proxy.authorization is not None:
         lines.append(f"proxy-authorization: {proxy.authorization}")
@@ -53,19 +65,19 @@ def is_open(proxy: ProxyServer, answer: bytes) -> bool:
         head, end, rest = answer.partition(_END)
         if not end:
             if len(answer) > MAX_ANSWER_BYTES:
-                raise TunnelError(f"the proxy {proxy} does not end its answer")
+                raise TunnelError(proxy, "does not end its answer")
             return False
         found = _STATUS.match(head + b"\r")
         if found is None:
-            raise TunnelError(f"what answers at {proxy} is no HTTP proxy")
+            raise TunnelError(proxy, "does not answer as an HTTP proxy does")
         status = int(found[1])
         if status >= 200:
             break
         answer = rest  # its answer is yet to come
     if status >= 300:
-        raise TunnelError(f"the proxy {proxy} {refusal(status)}")
+        raise TunnelError(proxy, refusal(status))
     if rest:
-        raise TunnelError(f"the proxy {proxy} sent more than its answer")
+        raise TunnelError(proxy, "sent more than its answer")
     return True
 
 
@@ -167,7 +179,7 @@ class _Asking(asyncio.Protocol):
             self._fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(exc or TunnelError(f"the proxy {self._proxy} closed before it answered"))
+        self._fail(exc or TunnelError(self._proxy, "closed before it answered"))
 
     def _fail(self, error: Exception) -> None:
         if not self._told.done():

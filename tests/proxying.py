@@ -1,13 +1,14 @@
 """A forwarding proxy over real sockets: it passes requests on, makes tunnels, and misbehaves.
 
-`proxying(loop)` begins one on an event loop of its own thread, so that processes and blocking code
-use it as well.
+`proxying()` begins one on an event loop of its own thread, so that processes and blocking code use
+it as well.
 """
 
 import asyncio
+import ssl
 import threading
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -23,13 +24,15 @@ class ForwardingProxy:
         refuses: the status that tunnels are refused with; None = they are made.
         fails: the status that requests are answered with after they were passed on; None = it
             answers as the server does.
-        cuts: answers, or bytes of tunnels, after which it breaks off; None = never.
+        cuts: it breaks off within each answer of this number (2 = every other one), and within
+            each tunnel after so many bytes; None = never.
         date: the `Date` that it puts into answers instead of the server's.
         resolves: names that it knows, and their addresses.
         tunnels: what tunnels were asked for, as `host:port`.
         requests: what requests were passed on: method and URL.
         heads: the heads of all that it was asked for.
         connections: how many were made to it.
+        broken: how often it broke off.
     """
 
     port: int = 0
@@ -43,6 +46,7 @@ class ForwardingProxy:
     requests: list[str] = field(default_factory=list)
     heads: list[bytes] = field(default_factory=list)
     connections: int = 0
+    broken: int = 0
 
     @property
     def url(self) -> str:
@@ -73,8 +77,8 @@ class ForwardingProxy:
         if self.fails is not None:
             writer.write(_answer(self.fails))
             return True
-        if self.cuts is not None and len(self.requests) > self.cuts:
-            self.cuts = None
+        if self.cuts is not None and len(self.requests) % self.cuts == 0:
+            self.broken += 1
             writer.write(answer[: len(answer) // 2])
             return False
         writer.write(answer)
@@ -88,7 +92,11 @@ class ForwardingProxy:
             writer.write(_answer(self.refuses))
             return
         host, _, port = target.rpartition(":")
-        server = await self._connected(host.strip("[]"), int(port))
+        try:
+            server = await self._connected(host.strip("[]"), int(port))
+        except OSError:
+            writer.write(_answer(502))
+            return
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         try:
             await asyncio.gather(_copy(reader, server[1]), self._copy_back(server[0], writer))
@@ -96,13 +104,13 @@ class ForwardingProxy:
             await _close(server[1])
 
     async def _copy_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        passed = 0
         while data := await reader.read(65536):
-            if self.cuts is not None:
-                self.cuts -= len(data)
-                if self.cuts < 0:
-                    self.cuts = None
-                    writer.write(data[: len(data) // 2])
-                    break
+            passed += len(data)
+            if self.cuts is not None and passed > self.cuts:
+                self.broken += 1
+                writer.write(data[: len(data) // 2])
+                break
             writer.write(data)
         writer.close()
 
@@ -179,12 +187,35 @@ def _answer(status: int, *lines: str) -> bytes:
 def proxying(proxy: ForwardingProxy | None = None) -> Iterator[ForwardingProxy]:
     """Run a proxy in a thread of its own; gives it once it listens."""
     made = proxy or ForwardingProxy()
+    with _serving(made.serve) as made.port:
+        yield made
+
+
+@contextmanager
+def tls_before(port: int, tls: ssl.SSLContext) -> Iterator[str]:
+    """Give the URL of a server that ends TLS, and passes on to a port of this machine."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.CancelledError):
+            server = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(_copy(reader, server[1]), _copy(server[0], writer))
+
+    with _serving(serve, tls) as front:
+        yield f"https://127.0.0.1:{front}"
+
+
+@contextmanager
+def _serving(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[int]:
+    """Serve connections on an event loop in a thread of its own; gives the port."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="proxy")
     thread.start()
 
     async def begin() -> asyncio.Server:
-        return await asyncio.start_server(made.serve, "127.0.0.1", 0, limit=1 << 20)
+        return await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20, ssl=tls)
 
     async def end() -> None:
         server.close()
@@ -197,9 +228,8 @@ def proxying(proxy: ForwardingProxy | None = None) -> Iterator[ForwardingProxy]:
         await asyncio.gather(*left, return_exceptions=True)
 
     server = asyncio.run_coroutine_threadsafe(begin(), loop).result()
-    made.port = server.sockets[0].getsockname()[1]
     try:
-        yield made
+        yield server.sockets[0].getsockname()[1]
     finally:
         asyncio.run_coroutine_threadsafe(end(), loop).result(timeout=10)
         loop.call_soon_threadsafe(loop.stop)
