@@ -56,10 +56,8 @@ class ForwardingProxy:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self.connections += 1
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while await self._next(reader, writer):
-                pass
-        await _close(writer)
+        while await self._next(reader, writer):
+            pass
 
     async def _next(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -196,9 +194,11 @@ def tls_before(port: int, tls: ssl.SSLContext) -> Iterator[str]:
     """Give the URL of a server that ends TLS, and passes on to a port of this machine."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.CancelledError):
-            server = await asyncio.open_connection("127.0.0.1", port)
+        server = await asyncio.open_connection("127.0.0.1", port)
+        try:
             await asyncio.gather(_copy(reader, server[1]), _copy(server[0], writer))
+        finally:
+            await _close(server[1])
 
     with _serving(serve, tls) as front:
         yield f"https://127.0.0.1:{front}"
@@ -214,8 +214,17 @@ def _serving(
     thread = threading.Thread(target=loop.run_forever, name="proxy")
     thread.start()
 
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await serve(reader, writer)
+            await _close(writer)
+            writers.discard(writer)
+
     async def begin() -> asyncio.Server:
-        return await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20, ssl=tls)
+        return await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 20, ssl=tls)
 
     async def end() -> None:
         server.close()
@@ -226,6 +235,10 @@ def _serving(
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     server = asyncio.run_coroutine_threadsafe(begin(), loop).result()
     try:

@@ -1,4 +1,4 @@
-"""Workers behind a proxy: they submit and poll through it, are cut off within answers, and go on."""
+"""Workers behind a proxy: they submit and poll through it, lose answers there, and go on."""
 
 import time
 from contextlib import ExitStack
