@@ -92,8 +92,9 @@ class AccountLink:
         self.is_shared = account.shared_account
         self._public_url = settings.public_url
         proxies = proxies_of(account, settings)
-        #: Whether a proxy leads to the server.
+        #: Whether a proxy leads to the server, and whether it reads what passes and may date it.
         self.is_proxied = proxies.find_for(account.base_url) is not None
+        self.is_forwarded = self.is_proxied and account.base_url.startswith("http:")
         self.outbound = Outbound(
             allow_private=settings.allow_private_webhook_targets, proxies=proxies
         )
