@@ -27,14 +27,18 @@ FAST = {
 EVERY, BYTES = 5, 12_000
 
 
-def start(parts: Factory, scheme: str, proxy: ForwardingProxy, stack: ExitStack) -> None:
-    """Start a worker that knows of the proxy by its environment."""
+def start(
+    parts: Factory, scheme: str, proxy: ForwardingProxy, stack: ExitStack, *, is_own: bool = False
+) -> None:
+    """Start a worker that knows of the proxy by its environment, or by its account's setting."""
     if scheme == "https":
         port = urlsplit(parts.base_url).port
         assert port is not None
         parts.settings["SKYVERN_BASE_URL"] = stack.enter_context(tls_before(port, server_tls()))
         parts.settings["SSL_CERT_FILE"] = str(CERTIFICATE)
-    parts.settings[f"{scheme.upper()}_PROXY"] = proxy.url
+    parts.settings[f"{scheme.upper()}_PROXY"] = "http://127.0.0.1:1" if is_own else proxy.url
+    if is_own:
+        parts.settings["RUNQUEUE_PROXY"] = proxy.url
     parts.start_worker()
 
 
@@ -70,7 +74,7 @@ def test_what_a_proxy_refuses_was_not_submitted_and_goes_on_once_it_is_let_throu
     with factory(tmp_path, ("--duration", "0.2"), **FAST) as parts, ExitStack() as stack:
         stack.enter_context(proxying(proxy))
         parts.queue.enqueue_many([task(f"job-{i}") for i in range(3)])
-        start(parts, scheme, proxy, stack)
+        start(parts, scheme, proxy, stack, is_own=True)
         proxy.user = "user:another"
         refused = len(proxy.heads)
         until(lambda: len(proxy.heads) > refused + 3, 60, "the proxy to refuse some")
