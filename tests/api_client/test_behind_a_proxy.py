@@ -1,6 +1,7 @@
 """Both transports behind a real forwarding proxy: what goes which way, and what was surely sent."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,8 +12,9 @@ import pytest
 from api_client import AsyncTransport, BlockingTransport
 from api_client.errors import AnswerLostError, NotSentError
 from api_client.messages import Answer, Request
-from api_client.proxies import Proxies
-from tests.api_client.blockingserver import listening
+from api_client.proxies import Proxies, parse_proxy
+from api_client.tunnels import go_on, open_tunnel
+from tests.api_client.blockingserver import DRIP_INTERVAL, listening
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
     CERTIFICATE,
@@ -325,3 +327,37 @@ async def test_a_proxy_that_closes_after_it_was_handed_a_request_leaves_it_lost(
     async with serving(behaviour) as proxy:
         with pytest.raises(AnswerLostError):
             await post("http://shop.test", Proxies.from_environment({}, proxy.url))
+
+
+@both
+async def test_an_answer_of_a_proxy_that_comes_in_pieces_is_read_whole(post: Post) -> None:
+    async def answers_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for piece in (b"HTTP/1.1 4", b"03 No\r\n", b"x: y\r\n\r", b"\n"):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(DRIP_INTERVAL)
+
+    async with listening(answers_slowly) as host:
+        with pytest.raises(NotSentError, match="answered 403"):
+            await post("https://shop.test", Proxies.from_environment({}, host))
+
+
+async def test_a_socket_that_is_none_of_a_proxys_is_closed() -> None:
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    with pytest.raises(ValueError, match="Stream Socket"):
+        await open_tunnel(asyncio.get_running_loop(), sock, parse_proxy("a.test"), b"")
+    assert sock.fileno() == -1
+
+
+async def test_a_tunnel_that_has_ended_is_handed_on_to_nobody() -> None:
+    async def waits(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    loop = asyncio.get_running_loop()
+    async with listening(waits) as host:
+        name, _, port = host.partition(":")
+        tunnel, _ = await loop.create_connection(asyncio.Protocol, name, int(port))
+        tunnel.close()
+        with pytest.raises(ConnectionResetError, match="closed before it was asked"):
+            await go_on(loop, tunnel, asyncio.Protocol(), None, None)

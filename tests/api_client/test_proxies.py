@@ -39,6 +39,10 @@ def test_without_variables_there_is_no_proxy() -> None:
     assert Proxies().find_for("https://shop.test/") is None
 
 
+def test_what_is_no_url_has_no_proxy() -> None:
+    assert Proxies(A, A).find_for("http://[::1") is None
+
+
 @pytest.mark.parametrize(
     ("text", "host", "port"),
     [
