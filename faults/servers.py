@@ -55,7 +55,7 @@ class Clock:
         """
         library = next((path for path in FAKETIME if path.exists()), None)
         if library is None:
-            raise SkippedError("libfaketime is not installed")
+            raise SkippedError("libfaketime is not installed: apt-get install libfaketime")
         return {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self.file),

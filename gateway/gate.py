@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from api_client.outbound import Outbound
+from api_client.proxies import Proxies
 from config.settings import Account, Settings
 from gateway.bell import Bell
 from gateway.content import Room
@@ -60,7 +61,15 @@ class Gate:
             {name: Recorder(name, self.redis) for name in self.accounts},
             self.metrics,
         )
-        self.outbound = Outbound(allow_private=settings.allow_private_webhook_targets)
+        environment = settings.proxy_environment()
+        #: What sends webhooks, by account: each may have a proxy of its own.
+        self.outbounds = {
+            name: Outbound(
+                allow_private=settings.allow_private_webhook_targets,
+                proxies=Proxies.from_environment(environment, account.proxy_url),
+            )
+            for name, account in self.accounts.items()
+        }
         #: Routes ask the queue of their bearer: `queue_of`.
         self.sights = Sights(url, settings.api_tokens)
         #: For threads: what the queue does for people is written for these.
@@ -124,7 +133,8 @@ class Gate:
         await self.bell.close()
         await self.sights.close()
         self.operations.queue.close()
-        await self.outbound.aclose()
+        for outbound in self.outbounds.values():
+            await outbound.aclose()
         await self.redis.aclose()
 
 
