@@ -24,7 +24,7 @@ from tests.worker.searching import (
     task,
     task_v2,
 )
-from tests.worker.working import KEYS, Bench, working
+from tests.worker.working import ENDLESS, KEYS, Bench, working
 from worker.list_dates import Submitted, date_ahead
 from worker.runs import Runs
 from worker.search import BEHIND_PROXY, SearchNote
@@ -161,6 +161,8 @@ async def test_a_proxy_that_may_date_lists_itself_is_believed_if_a_run_of_ours_a
     async with working(client, redis_url) as bench:
         bench.account.is_forwarded = True
         runs = Runs(bench.account, asyncio.Semaphore(1))
+        assert (await runs.recent(time.monotonic() - 60)).is_dated  # an empty one needs no date
+        await bench.api.run_task(prompt="somebody's", url=ENDLESS)
         assert not (await runs.recent(time.monotonic() - 60)).is_dated
         await control(bench, task())
         assert (await runs.recent(time.monotonic() - 60)).is_dated
