@@ -3,13 +3,14 @@
 import asyncio
 import dataclasses
 import time
+from typing import Any
 
 import pytest
 import redis
 import structlog
 
 from api_client import RunPage
-from runqueue import JobState
+from runqueue import JobState, ids
 from tests.simulator.simulating import eventually
 from tests.worker.searching import (
     LOST,
@@ -185,3 +186,23 @@ async def test_behind_a_proxy_a_job_is_submitted_again_only_when_nothing_can_arr
             bench.client.zadd(f"{KEYS.prefix}{zset}", {job_id: since_us}, xx=True)
         await look(bench, 2)
         assert bench.job(job_id).state is JobState.READY
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
+async def test_lost_claims_are_recovered_whatever_clock_dates_the_list(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    async with working(client, redis_url) as bench:
+        for _ in range(2):
+            await control(bench, task())
+        (job_id,) = bench.enqueue(1)
+        run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(job_id, 1))
+        noticed = bench.now_us() - 100_000_000
+        hold: dict[str, Any] = {"hold_person": 1, "hold_kind": "redis", "hold_until": noticed * 2}
+        loss = {"recover_from": noticed - 60_000_000, "recover_since": noticed, **hold}
+        bench.client.hset(KEYS.meta, mapping={**loss, "hold_reason": "lost", "remembered": 10})
+        date_otherwise(monkeypatch, bench, seconds)
+
+        await bench.one_pass("reconcile")
+        assert (bench.job(job_id).state, bench.job(job_id).run_id) == (JobState.RUNNING, run_id)
+        assert bench.stats().hold_reason is None
