@@ -198,9 +198,17 @@ async def test_lost_claims_are_recovered_whatever_clock_dates_the_list(
         (job_id,) = bench.enqueue(1)
         run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(job_id, 1))
         noticed = bench.now_us() - 100_000_000
-        hold: dict[str, Any] = {"hold_person": 1, "hold_kind": "redis", "hold_until": noticed * 2}
-        loss = {"recover_from": noticed - 60_000_000, "recover_since": noticed, **hold}
-        bench.client.hset(KEYS.meta, mapping={**loss, "hold_reason": "lost", "remembered": 10})
+        loss: dict[str, Any] = {
+            "recover_from": noticed - 60_000_000,
+            "recover_since": noticed,
+            "remembered": 10,
+            "hold_person": 1,
+            "hold_kind": "redis",
+            "hold_until": noticed * 2,
+            "hold_reason": "Redis lost claims",
+        }
+        for name, value in loss.items():
+            bench.client.hset(KEYS.meta, name, value)
         date_otherwise(monkeypatch, bench, seconds)
 
         await bench.one_pass("reconcile")
