@@ -187,7 +187,9 @@ def _server(environ: Mapping[str, str], scheme: str) -> ProxyServer | None:
 
 def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str]:
     for one in (name, name.upper()):
-        if value := environ.get(one, "").strip():
+        # To a CGI script that is a header `Proxy` of whoever called it (httpoxy).
+        is_a_header = one == "HTTP_PROXY" and "REQUEST_METHOD" in environ
+        if not is_a_header and (value := environ.get(one, "").strip()):
             return one, value
     return name, ""
 

@@ -62,14 +62,14 @@ class Gate:
             self.metrics,
         )
         environment = settings.proxy_environment()
-        #: What sends webhooks, by account: each may have a proxy of its own.
-        self.outbounds = {
-            name: Outbound(
-                allow_private=settings.allow_private_webhook_targets,
-                proxies=Proxies.from_environment(environment, account.proxy_url),
-            )
+        ways = {
+            name: Proxies.from_environment(environment, account.proxy_url)
             for name, account in self.accounts.items()
         }
+        allow = settings.allow_private_webhook_targets
+        made = {way: Outbound(allow_private=allow, proxies=way) for way in set(ways.values())}
+        #: What sends webhooks, by account: each may have a proxy of its own.
+        self.outbounds = {name: made[way] for name, way in ways.items()}
         #: Routes ask the queue of their bearer: `queue_of`.
         self.sights = Sights(url, settings.api_tokens)
         #: For threads: what the queue does for people is written for these.
@@ -133,7 +133,7 @@ class Gate:
         await self.bell.close()
         await self.sights.close()
         self.operations.queue.close()
-        for outbound in self.outbounds.values():
+        for outbound in set(self.outbounds.values()):
             await outbound.aclose()
         await self.redis.aclose()
 

@@ -124,7 +124,8 @@ class Runs:
         listing = await self._read(since, date)
         submissions = await self._submissions(listing) if listing.is_dated else []
         ahead = date_ahead(submissions)
-        if ahead is None or (self._account.is_forwarded and not submissions):
+        is_unheld = bool(listing.made) and not submissions
+        if ahead is None or (self._account.is_forwarded and is_unheld):
             listing.is_dated = False
         elif ahead:
             self._date_ahead += ahead

@@ -16,6 +16,7 @@ import uvloop
 from redis.exceptions import RedisError
 
 from api_client import AsyncTransport
+from api_client.proxies import Proxies
 from config.process_metrics import measure_lag
 from config.settings import Settings
 from runqueue.connect import async_client, check_policy
@@ -61,8 +62,8 @@ class Runtime:
         self._thread = threading.Thread(target=self._run, name="runqueue-loop", daemon=True)
         self._redis = async_client(url, retries=3)
         self._scripts = DirectCalls(self._redis)
-        #: What sends each account's calls: others may go another way to the same server.
-        self._transports: dict[str, AsyncTransport] = {}
+        #: What sends the accounts' calls, by the proxies that they go through.
+        self._transports: dict[Proxies, AsyncTransport] = {}
         self._lag: asyncio.Task[None] | None = None
         self._turned = time.monotonic()
         self._started = False
@@ -198,10 +199,10 @@ class Runtime:
     async def _start_accounts(self) -> None:
         for name, account in self.settings.all_accounts().items():
             if name not in self.accounts:
-                if name not in self._transports:
-                    proxies = proxies_of(account, self.settings)
-                    self._transports[name] = AsyncTransport(proxies=proxies)
-                sends = self._transports[name]
+                proxies = proxies_of(account, self.settings)
+                if proxies not in self._transports:
+                    self._transports[proxies] = AsyncTransport(proxies=proxies)
+                sends = self._transports[proxies]
                 worker = AccountWorker(name, account, self.settings, self._scripts, sends)
                 await worker.start()
                 self.accounts[name] = worker

@@ -10,8 +10,10 @@ import pytest
 
 from api_client.outbound import Outbound, Posted
 from api_client.proxies import Proxies
+from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
     CERTIFICATE,
+    Server,
     answering,
     port_nobody_listens_on,
     response,
@@ -46,19 +48,29 @@ def look_up(*addresses: str) -> Any:
     return look
 
 
-async def test_the_proxy_is_asked_for_the_address_that_was_checked_and_not_for_the_name() -> None:
-    with proxying(ForwardingProxy(user="user:pass")) as proxy:
+@both_loops
+def test_the_proxy_is_asked_for_the_address_that_was_checked_and_not_for_the_name(
+    run: Run,
+) -> None:
+    server = Server("", 0)
+
+    async def check(proxy: ForwardingProxy) -> None:
+        nonlocal server
         async with serving(answering(200)) as server:
             proxy.resolves[PUBLIC] = ("127.0.0.1", server.port)
             async with outbound(proxy, look_up=look_up(PUBLIC)) as sender:
                 assert (await post(sender, "http://hooks.test/a?b=c")).status == 200
+
+    with proxying(ForwardingProxy(user="user:pass")) as proxy:
+        run(check(proxy))
     assert (proxy.tunnels, proxy.requests) == ([f"{PUBLIC}:80"], [])
     (seen,) = server.exchanges
     assert (seen.target, seen.headers["host"]) == ("/a?b=c", "hooks.test")
     assert "proxy-authorization" not in seen.headers
 
 
-async def test_over_tls_the_certificate_is_that_of_the_name_and_not_of_the_address() -> None:
+@both_loops
+def test_over_tls_the_certificate_is_that_of_the_name_and_not_of_the_address(run: Run) -> None:
     names: list[str | None] = []
 
     def note(_: Any, name: str | None, __: Any) -> None:
@@ -73,16 +85,20 @@ async def test_over_tls_the_certificate_is_that_of_the_name_and_not_of_the_addre
     tls.sni_callback = note
     unchecked = ssl.create_default_context(cafile=str(CERTIFICATE))
     unchecked.check_hostname = False
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    port = server.sockets[0].getsockname()[1]
-    with proxying(ForwardingProxy(resolves={PUBLIC: ("127.0.0.1", port)})) as proxy:
+    checked = ssl.create_default_context(cafile=str(CERTIFICATE))
+
+    async def check(proxy: ForwardingProxy) -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+        proxy.resolves[PUBLIC] = ("127.0.0.1", server.sockets[0].getsockname()[1])
         async with server:
             async with outbound(proxy, look_up=look_up(PUBLIC), tls=unchecked) as sender:
                 assert (await post(sender, "https://hooks.test/")).status == 200
-            checked = ssl.create_default_context(cafile=str(CERTIFICATE))
             async with outbound(proxy, look_up=look_up(PUBLIC), tls=checked) as sender:
                 found = await post(sender, "https://hooks.test/")
-    assert found.error == "could not be reached: SSLCertVerificationError"
+        assert found.error == "could not be reached: SSLCertVerificationError"
+
+    with proxying() as proxy:
+        run(check(proxy))
     assert names[0] == "hooks.test"
     assert set(proxy.tunnels) == {f"{PUBLIC}:443"}
 

@@ -18,6 +18,12 @@ def test_lower_case_goes_before_upper_case_and_an_empty_one_is_none() -> None:
     assert Proxies.from_environment(environ) == Proxies(A, None)
 
 
+def test_a_header_of_a_cgi_script_s_caller_is_no_proxy() -> None:
+    environ = {"REQUEST_METHOD": "GET", "HTTP_PROXY": "http://b.test"}
+    assert not Proxies.from_environment(environ)
+    assert Proxies.from_environment(environ | {"http_proxy": "a.test:3128"}) == Proxies(A, None)
+
+
 def test_all_proxy_holds_for_a_scheme_without_a_variable_of_its_own() -> None:
     environ = {"ALL_PROXY": "http://a.test:3128", "HTTPS_PROXY": "http://b.test"}
     assert Proxies.from_environment(environ) == Proxies(A, B)

@@ -3,13 +3,14 @@
 import asyncio
 import dataclasses
 import time
+from typing import Any
 
 import pytest
 import redis
 import structlog
 
 from api_client import RunPage
-from runqueue import JobState
+from runqueue import JobState, ids
 from tests.simulator.simulating import eventually
 from tests.worker.searching import (
     LOST,
@@ -24,7 +25,7 @@ from tests.worker.searching import (
     task,
     task_v2,
 )
-from tests.worker.working import KEYS, Bench, working
+from tests.worker.working import ENDLESS, KEYS, Bench, working
 from worker.list_dates import Submitted, date_ahead
 from worker.runs import Runs
 from worker.search import BEHIND_PROXY, SearchNote
@@ -161,6 +162,8 @@ async def test_a_proxy_that_may_date_lists_itself_is_believed_if_a_run_of_ours_a
     async with working(client, redis_url) as bench:
         bench.account.is_forwarded = True
         runs = Runs(bench.account, asyncio.Semaphore(1))
+        assert (await runs.recent(time.monotonic() - 60)).is_dated  # an empty one needs no date
+        await bench.api.run_task(prompt="somebody's", url=ENDLESS)
         assert not (await runs.recent(time.monotonic() - 60)).is_dated
         await control(bench, task())
         assert (await runs.recent(time.monotonic() - 60)).is_dated
@@ -183,3 +186,31 @@ async def test_behind_a_proxy_a_job_is_submitted_again_only_when_nothing_can_arr
             bench.client.zadd(f"{KEYS.prefix}{zset}", {job_id: since_us}, xx=True)
         await look(bench, 2)
         assert bench.job(job_id).state is JobState.READY
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
+async def test_lost_claims_are_recovered_whatever_clock_dates_the_list(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    async with working(client, redis_url) as bench:
+        for _ in range(2):
+            await control(bench, task())
+        (job_id,) = bench.enqueue(1)
+        run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(job_id, 1))
+        noticed = bench.now_us() - 100_000_000
+        loss: dict[str, Any] = {
+            "recover_from": noticed - 60_000_000,
+            "recover_since": noticed,
+            "remembered": 10,
+            "hold_person": 1,
+            "hold_kind": "redis",
+            "hold_until": noticed * 2,
+            "hold_reason": "Redis lost claims",
+        }
+        for name, value in loss.items():
+            bench.client.hset(KEYS.meta, name, value)
+        date_otherwise(monkeypatch, bench, seconds)
+
+        await bench.one_pass("reconcile")
+        assert (bench.job(job_id).state, bench.job(job_id).run_id) == (JobState.RUNNING, run_id)
+        assert bench.stats().hold_reason is None
