@@ -24,6 +24,7 @@ from gateway import (
 from gateway.page_problems import TITLES, status_of
 from gateway.page_render import HEADERS, here, page, static
 from gateway.page_viewer import NoSession
+from runqueue.damage import damage_behind
 from runqueue.errors import RunQueueError
 
 log = structlog.get_logger()
@@ -73,7 +74,9 @@ def _told(endpoint: Endpoint) -> Endpoint:
             detail = "" if error.detail == "Not Found" else str(error.detail)
             return _problem(request, error.status_code, detail)
         except RunQueueError as error:
-            return _problem(request, status_of(error), str(error))
+            damage = damage_behind(error)
+            title = "This account's keys in Redis are damaged" if damage else None
+            return _problem(request, status_of(error), damage or str(error), title)
         except (RedisError, OSError) as error:
             log.warning("queue_unreachable", error=str(error)[:200])
             return _problem(request, status_of(error), "try again in a moment")
@@ -92,6 +95,7 @@ def _ask_to_log_in(request: Request) -> Response:
     return RedirectResponse(f"/login{query}", 303, HEADERS)
 
 
-def _problem(request: Request, status: int, detail: str) -> Response:
-    values = {"title": TITLES.get(status, "That did not work"), "detail": detail, "status": status}
+def _problem(request: Request, status: int, detail: str, title: str | None = None) -> Response:
+    title = title or TITLES.get(status, "That did not work")
+    values = {"title": title, "detail": detail, "status": status}
     return page(request, "problem.html", None, values, status)

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from runqueue.damage import damage_behind
 from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
@@ -215,9 +216,11 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
     log.warning("queue_unavailable", error=str(error)[:200])
     if isinstance(error, QueueFull):
         return problem(503, str(error), headers={"Retry-After": str(FULL_SECONDS)})
-    return _away()
+    # Not what is damaged: that is for those who look after the queue.
+    return problem(503, _DAMAGED) if damage_behind(error) else _away()
 
 
+_DAMAGED: Final = "this account's keys in Redis are damaged; `runqueue stats` tells more"
 #: Errors of the queue that say what was wrong with the question; '' = in their own words.
 _SAID: Final[dict[type[Exception], tuple[int, str]]] = {
     IdempotencyConflict: (409, ""),

@@ -6,9 +6,9 @@ from html import unescape
 
 import pytest
 
-from runqueue.keys import ACCOUNTS
+from runqueue.keys import ACCOUNTS, Keys
 from tests.gateway.browsing import browsing
-from tests.gateway.gating import Desk
+from tests.gateway.gating import Desk, gating
 
 OPS = "operate-secret"
 
@@ -24,6 +24,25 @@ async def test_each_account_has_its_page(desk: Desk, redis_url: str) -> None:
     assert 'href="?account=acme"' in first.text
     assert "Account acme" in acme.words
     assert "Paused why" in acme.words
+
+
+async def test_an_account_with_damaged_keys_says_so_on_its_page_and_to_callers(
+    desk: Desk, redis_url: str
+) -> None:
+    desk.client.sadd(ACCOUNTS, "acme")
+    desk.client.set(Keys("acme").meta, "no hash")
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open("/?account=acme")
+    async with gating(redis_url) as door:
+        job = {"kind": "task", "account": "acme", "body": {"prompt": "x"}}
+        answer = await door.ask("POST", "/v1/jobs", job)
+
+    assert shown.status == 503
+    assert "keys in Redis are damaged" in shown.words
+    assert "WRONGTYPE" in shown.words
+    assert (answer.status, answer.headers.get("retry-after")) == (503, None)
+    assert "keys in Redis are damaged" in answer.body["detail"]
 
 
 @pytest.mark.parametrize(
