@@ -96,6 +96,9 @@ class AccountLink:
         #: Whether a proxy leads to the server, and whether it reads what passes and may date it.
         self.is_proxied = proxies.find_for(account.base_url) is not None
         self.is_forwarded = self.is_proxied and account.base_url.startswith("http:")
+        #: Seconds by which the dates of answers are ahead of the clock that dates the runs, as
+        #: lists have shown.
+        self.date_ahead = 0.0
         self.outbound = Outbound(
             allow_private=settings.allow_private_webhook_targets, proxies=proxies
         )
@@ -271,6 +274,10 @@ class AccountLink:
                 read_at = float("-inf") if version is None else time.monotonic()
                 self._version = (read_at, version)
             return version
+
+    def runs_clock(self, date: float | None) -> float | None:
+        """Return what the clock that dates the runs showed at an answer of that date, if any."""
+        return None if date is None else date - self.date_ahead
 
     @property
     def receives(self) -> bool:

@@ -105,8 +105,6 @@ class Runs:
         self._requests = _Remembered()
         self._workflows = _Remembered()
         self._failure_told = False
-        #: Seconds by which the answers' dates are ahead of the clock that dates the runs.
-        self._date_ahead = 0.0
 
     def begin_pass(self) -> None:
         """Let a failed list be logged again: once a pass."""
@@ -128,11 +126,11 @@ class Runs:
         if ahead is None or (self._account.is_forwarded and is_unheld):
             listing.is_dated = False
         elif ahead:
-            self._date_ahead += ahead
+            self._account.date_ahead += ahead
             log.warning(
                 "answers_dated_by_another_clock",
                 account=self._account.name,
-                seconds_ahead=round(self._date_ahead),
+                seconds_ahead=round(self._account.date_ahead),
             )
             listing = await self._read(since, date)
         return listing
@@ -153,7 +151,7 @@ class Runs:
         ]
 
     async def _read(self, since: float, date: float | None) -> Listing:
-        listing = Listing(date_ahead=self._date_ahead)
+        listing = Listing(date_ahead=self._account.date_ahead)
         for number in range(1, MAX_PAGES + 1):
             page = await self.page(number)
             if page.outcome is not ListClass.DONE:
@@ -195,7 +193,7 @@ class Runs:
         page = await self.page(1, tags=[tag])
         if page.outcome is not ListClass.DONE:
             return None
-        listing = Listing(date_ahead=self._date_ahead)
+        listing = Listing(date_ahead=self._account.date_ahead)
         listing.add(page)
         return listing
 
@@ -204,7 +202,7 @@ class Runs:
         page = await self.page(1, search_key=search_key)
         if page.outcome is not ListClass.DONE:
             return None
-        listing = Listing(date_ahead=self._date_ahead)
+        listing = Listing(date_ahead=self._account.date_ahead)
         listing.add(page)
         return listing
 
