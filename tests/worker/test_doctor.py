@@ -25,6 +25,7 @@ from runqueue.damage import report_key
 from runqueue.keys import ACCOUNTS, Keys
 from runqueue.looks import Process
 from simulator.options import DEFAULT_API_KEY
+from tests.api_client.rawserver import port_nobody_listens_on
 from tests.clusters import cluster
 from tests.figures import stats
 from tests.gateway.gating import KEY, gating
@@ -94,14 +95,14 @@ def test_without_settings_it_says_so_and_looks_at_redis_all_the_same(redis_url: 
 
 
 def test_no_secret_is_shown_whatever_is_wrong() -> None:
-    port = closed_port()
-    result = ask(
-        "--json",
-        SKYVERN_API_KEY=KEY,
-        SKYVERN_BASE_URL=f"http://127.0.0.1:{port}",
-        RUNQUEUE_REDIS_URL=f"redis://user:{REDIS_PASSWORD}@127.0.0.1:{port}/0",
-        RUNQUEUE_PUBLIC_URL=f"http://127.0.0.1:{port}",
-    )
+    with port_nobody_listens_on() as port:
+        result = ask(
+            "--json",
+            SKYVERN_API_KEY=KEY,
+            SKYVERN_BASE_URL=f"http://127.0.0.1:{port}",
+            RUNQUEUE_REDIS_URL=f"redis://user:{REDIS_PASSWORD}@127.0.0.1:{port}/0",
+            RUNQUEUE_PUBLIC_URL=f"http://127.0.0.1:{port}",
+        )
 
     levels = {found["check"]: found["level"] for found in json.loads(result.stdout)["checks"]}
     assert result.exit_code == 1
