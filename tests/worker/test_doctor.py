@@ -31,7 +31,7 @@ from tests.figures import stats
 from tests.gateway.gating import KEY, gating
 from tests.proxying import ForwardingProxy, proxying
 from tests.simulator.simulating import simulating
-from tests.worker.working import closed_port, working
+from tests.worker.working import working
 from worker import doctor_queue, doctor_redis
 from worker.doctor import doctor
 from worker.doctor_api import look_at_api, look_at_public_url, look_at_version
