@@ -8,7 +8,7 @@ The pool is ours as well. httpcore's looks at connections while other threads us
 some under a request: six threads over four connections lost up to 2 % of their answers so.
 
 Nothing happens behind the caller's back: no redirect is followed, no cookie kept, no proxy taken
-from the environment, no request sent twice.
+from the environment (those to use are named), no request sent twice.
 """
 
 import ssl
@@ -28,12 +28,14 @@ from api_client.connections import Pool
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.messages import Answer, Request
 from api_client.network import InFlight, current
+from api_client.proxies import Proxies, ProxyServer
 from api_client.transport import (
     DEFAULT_CONNECT_TIMEOUT,
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_TIMEOUT,
     IDLE_LIMIT,
 )
+from api_client.tunnels import CREDENTIALS_WANTED, refusal
 
 _ENCODING = "content-encoding"
 
@@ -54,6 +56,7 @@ class BlockingTransport(httpx.BaseTransport):
         max_body_bytes: the largest body to accept, counted after decompression.
         tls: True verifies with the system's certificates; an SSLContext is used as it is, but for
             its ALPN protocols, which httpcore sets to HTTP/1.1.
+        proxies: lead to the servers; without, all are spoken to directly.
 
     Raises (from both ways to send): `NotSentError`, `AnswerLostError`, `BodyTooLargeError`;
     KeyboardInterrupt is passed on. No error of httpcore's leaves this class.
@@ -68,12 +71,14 @@ class BlockingTransport(httpx.BaseTransport):
         idle_limit: float = IDLE_LIMIT,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         tls: Literal[True] | ssl.SSLContext = True,
+        proxies: Proxies = Proxies(),  # noqa: B008 - it is never changed
     ) -> None:
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._max_body_bytes = max_body_bytes
         tls = tls if isinstance(tls, ssl.SSLContext) else ssl.create_default_context()
-        self._pool = Pool(tls, max_connections or sys.maxsize, idle_limit)
+        self._proxies = proxies
+        self._pool = Pool(tls, max_connections or sys.maxsize, idle_limit, proxies)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one of httpx's requests once; its own timeouts are read as the class says."""
@@ -114,10 +119,13 @@ class BlockingTransport(httpx.BaseTransport):
             current.reset(here)
 
     def _send(self, request: Request, in_flight: InFlight) -> Answer:
+        proxy = None
+        if request.url.startswith("http:"):  # it is handed to the proxy itself
+            proxy = self._proxies.find_for(request.origin)
         onward = httpcore.Request(
             request.method,
-            _url(request.url),
-            headers=_encoded(request.headers.items()),
+            _url(request, proxy),
+            headers=_encoded(_headers(request, proxy)),
             content=request.content,
         )
         with self._pool.connection(onward.url.origin, in_flight) as connection:
@@ -131,6 +139,8 @@ class BlockingTransport(httpx.BaseTransport):
                 # Skyvern was seen to close kept-alive connections right after a 500; a submission
                 # that meets the closing would be in doubt.
                 connection.close()
+        if proxy is not None and coming.status == CREDENTIALS_WANTED:  # of no server's
+            raise NotSentError(f"{request.name}: the proxy {proxy} {refusal(coming.status)}")
         return Answer(coming.status, headers, content.whole())
 
     def close(self) -> None:
@@ -142,13 +152,24 @@ class BlockingTransport(httpx.BaseTransport):
         self._pool.close()
 
 
-def _url(url: str) -> httpcore.URL:
+def _url(request: Request, proxy: ProxyServer | None) -> httpcore.URL:
     """Return a URL as httpcore wants it; httpcore's own reading loses what follows a semicolon."""
-    parts = urlsplit(url)
+    parts = urlsplit(request.url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if proxy is not None:
+        target = request.origin + target
     return httpcore.URL(
         scheme=parts.scheme, host=parts.hostname or "", port=parts.port, target=target
     )
+
+
+def _headers(request: Request, proxy: ProxyServer | None) -> Iterable[tuple[str, str]]:
+    """Return what is sent, with what the proxy itself wants to know."""
+    if proxy is None or proxy.authorization is None:
+        return request.headers.items()
+    headers = CIMultiDict(request.headers)
+    headers["proxy-authorization"] = proxy.authorization
+    return headers.items()
 
 
 def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

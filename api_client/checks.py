@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from api_client.proxies import Proxies
 from api_client.types import SkyvernEnvironment
 
 
@@ -18,6 +19,12 @@ def check_one(httpx_client: object, transport: object) -> None:
     """Raise TypeError if both are given."""
     if httpx_client is not None and transport is not None:
         raise TypeError("httpx_client and transport: expected one of them at most, got both")
+
+
+def check_no_proxy(proxy: object, httpx_client: object, transport: object) -> None:
+    """Raise TypeError if a proxy is named beside what would have to go through it."""
+    if proxy is not None and (httpx_client is not None or transport is not None):
+        raise TypeError("proxy: expected none beside an httpx_client or a transport")
 
 
 def check_limiter(limiter: object) -> None:
@@ -67,3 +74,12 @@ def the_key(api_key: str | None) -> str:
             "api_key: it has blanks around it, a line break, or what a header cannot hold"
         )
     return key
+
+
+def the_proxies(proxy: str | None) -> Proxies:
+    """Return the proxies: the one given, or those of the environment; no message shows a URL."""
+    check_instance("proxy", proxy, str)
+    try:
+        return Proxies.from_environment(os.environ, proxy)
+    except ValueError as error:
+        raise ValueError(str(error) if proxy is None else f"proxy: {error}, or none") from None

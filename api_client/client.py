@@ -12,10 +12,12 @@ from api_client.caller import Caller
 from api_client.checks import (
     check_instance,
     check_limiter,
+    check_no_proxy,
     check_one,
     check_timeout,
     the_base_url,
     the_key,
+    the_proxies,
 )
 from api_client.limiter import Limiter
 from api_client.own_client import OwnAsyncClient, OwnClient
@@ -77,10 +79,14 @@ class Skyvern(_Client):
         limiter: asked before each attempt, such as a `RateLimiter`.
         retry: how often and how patiently to try again, where that is safe.
         transport: what sends instead of a `BlockingTransport` of this client's own.
+        proxy: the URL of a proxy that leads to Skyvern, such as http://user:pass@proxy:3128, or
+            `none`. Where it is not given, HTTPS_PROXY, HTTP_PROXY and ALL_PROXY name it. Hosts that
+            NO_PROXY names are spoken to directly.
 
     Raises:
-        ValueError: a base URL, key, header or time that cannot be used.
-        TypeError: an argument of another kind, or both an `httpx_client` and a `transport`.
+        ValueError: a base URL, key, header, proxy or time that cannot be used.
+        TypeError: an argument of another kind, or more than one of `httpx_client`, `transport` and
+            `proxy`.
         RuntimeError: (from the calls) the client is closed.
     """
 
@@ -97,10 +103,12 @@ class Skyvern(_Client):
         limiter: Limiter | None = None,
         retry: RetryPolicy | None = None,
         transport: httpx.BaseTransport | None = None,
+        proxy: str | None = None,
     ) -> None:
         check_instance("httpx_client", httpx_client, httpx.Client)
         check_instance("transport", transport, httpx.BaseTransport)
         check_one(httpx_client, transport)
+        check_no_proxy(proxy, httpx_client, transport)
         super().__init__(
             base_url=base_url,
             environment=environment,
@@ -119,7 +127,9 @@ class Skyvern(_Client):
         elif transport is not None:
             sends = transport
         else:
-            sends = self._own = BlockingTransport(timeout=timeout or DEFAULT_TIMEOUT)
+            sends = self._own = BlockingTransport(
+                timeout=timeout or DEFAULT_TIMEOUT, proxies=the_proxies(proxy)
+            )
         #: The calls.
         self.agent = AgentClient(self._caller, sends)
 
@@ -164,10 +174,12 @@ class AsyncSkyvern(_Client):
         limiter: Limiter | None = None,
         retry: RetryPolicy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        proxy: str | None = None,
     ) -> None:
         check_instance("httpx_client", httpx_client, httpx.AsyncClient)
         check_instance("transport", transport, httpx.AsyncBaseTransport)
         check_one(httpx_client, transport)
+        check_no_proxy(proxy, httpx_client, transport)
         super().__init__(
             base_url=base_url,
             environment=environment,
@@ -186,7 +198,9 @@ class AsyncSkyvern(_Client):
         elif transport is not None:
             sends = transport
         else:
-            sends = self._own = AsyncTransport(timeout=timeout or DEFAULT_TIMEOUT)
+            sends = self._own = AsyncTransport(
+                timeout=timeout or DEFAULT_TIMEOUT, proxies=the_proxies(proxy)
+            )
         #: The calls.
         self.agent = AsyncAgentClient(self._caller, sends)
 

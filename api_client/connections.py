@@ -10,6 +10,7 @@ from weakref import WeakSet
 import httpcore
 
 from api_client.network import Backend, InFlight
+from api_client.proxies import Proxies
 
 
 class Pool:
@@ -19,10 +20,13 @@ class Pool:
         tls: for `https`.
         limit: connections at a time.
         idle_limit: seconds.
+        proxies: lead to the servers.
     """
 
-    def __init__(self, tls: ssl.SSLContext, limit: int, idle_limit: float) -> None:
-        self._backend = Backend(self._check_open)
+    def __init__(
+        self, tls: ssl.SSLContext, limit: int, idle_limit: float, proxies: Proxies
+    ) -> None:
+        self._proxies = proxies
         self._tls = tls
         self._limit = limit
         self._idle_limit = idle_limit
@@ -67,10 +71,15 @@ class Pool:
                     origin,
                     self._tls,
                     keepalive_expiry=self._idle_limit,
-                    network_backend=self._backend,
+                    network_backend=self._backend_for(origin),
                 )
             self._busy.add(connection)
             return connection
+
+    def _backend_for(self, origin: httpcore.Origin) -> Backend:
+        scheme = origin.scheme.decode()
+        proxy = self._proxies.find(scheme, origin.host.decode(), origin.port)
+        return Backend(self._check_open, proxy, has_tunnel=scheme == "https")
 
     def _put(self, connection: httpcore.HTTPConnection) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Connecting to a server: its name, its addresses, TLS.
+"""Connecting to a server: its name, its addresses, the proxy before it, TLS.
 
 Whatever fails here fails before the first byte of a request is written.
 """
@@ -16,6 +16,8 @@ from aiohappyeyeballs import AddrInfoType
 
 from api_client.http1 import Connection
 from api_client.names import Names
+from api_client.proxies import Proxies
+from api_client.tunnels import connect_head, go_on, open_tunnel
 
 #: Seconds after which bytes that the server's system has not acknowledged are not sent again. A
 #: worker sends up to 14 s after its last heartbeat; the second search, which may have a submission
@@ -37,14 +39,20 @@ class Dialer:
         loop: the event loop.
         tls: True verifies with the system's certificates; an SSLContext is used as it is.
         max_body_bytes: of the connections' answers.
+        proxies: lead to the servers; the system looks a server's name up only where none does.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, tls: bool | ssl.SSLContext, max_body_bytes: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tls: bool | ssl.SSLContext,
+        max_body_bytes: int,
+        proxies: Proxies,
     ) -> None:
         self._loop = loop
         self._tls = tls
         self._max_body_bytes = max_body_bytes
+        self._proxies = proxies
         self._names = Names()
 
     async def dial(self, origin: str) -> Connection:
@@ -54,7 +62,8 @@ class Dialer:
             origin: scheme, host and port.
 
         Raises:
-            OSError: the name is not found; nobody answers; TLS is refused, or its certificate.
+            OSError: the name is not found; nobody answers; TLS is refused, or its certificate; a
+                proxy gives no way.
             ValueError: the origin is none, or neither of http nor of https.
         """
         parts = urlsplit(origin)
@@ -63,30 +72,40 @@ class Dialer:
             raise ValueError("neither http nor https")
         is_tls = parts.scheme == "https"
         port = _PORTS[parts.scheme] if parts.port is None else parts.port
-        addresses = _addresses(await self._look_up(host, port), port)
-        sock = await aiohappyeyeballs.start_connection(
-            addresses,
-            happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,
-            interleave=1,
-            loop=self._loop,
-            socket_factory=_socket,
-        )
+        proxy = self._proxies.find(parts.scheme, host, port)
+        connection = Connection(self._loop, self._max_body_bytes)
+        tls = self._context() if is_tls else None
+        # No certificate names the dot that ends an absolute name.
+        name = host.rstrip(".") if is_tls else None
+        if proxy is None:
+            await self._connect(connection, await self._reach(host, port), tls, name)
+        elif tls is None:  # the proxy is sent the requests themselves
+            await self._connect(connection, await self._reach(proxy.host, proxy.port), None, None)
+        else:
+            head = connect_head(proxy, host, port)
+            sock = await self._reach(proxy.host, proxy.port)
+            tunnel = await open_tunnel(self._loop, sock, proxy, head)
+            await go_on(self._loop, tunnel, connection, tls, name)
+        connection.origin = origin
+        return connection
+
+    async def _reach(self, host: str, port: int) -> socket.socket:
+        return await reach(self._loop, self._names, host, port)
+
+    async def _connect(
+        self,
+        connection: Connection,
+        sock: socket.socket,
+        tls: ssl.SSLContext | None,
+        server_hostname: str | None,
+    ) -> None:
         try:
-            _, connection = await self._loop.create_connection(
-                lambda: Connection(self._loop, self._max_body_bytes),
-                sock=sock,
-                ssl=self._context() if is_tls else None,
-                # No certificate names the dot that ends an absolute name.
-                server_hostname=host.rstrip(".") if is_tls else None,
+            await self._loop.create_connection(
+                lambda: connection, sock=sock, ssl=tls, server_hostname=server_hostname
             )
         except BaseException:
             sock.close()
             raise
-        connection.origin = origin
-        return connection
-
-    async def _look_up(self, host: str, port: int) -> Sequence[str]:
-        return [host] if _is_address(host) else await self._names.look_up(host, port)
 
     def _context(self) -> ssl.SSLContext:
         return self._tls if isinstance(self._tls, ssl.SSLContext) else _system_context(self._tls)
@@ -94,6 +113,24 @@ class Dialer:
     def close(self) -> None:
         """Look no name up any more."""
         self._names.close()
+
+
+async def reach(
+    loop: asyncio.AbstractEventLoop, names: Names, host: str, port: int
+) -> socket.socket:
+    """Connect to a host, by every address of its name.
+
+    Raises:
+        OSError: the name is not found; nobody answers.
+    """
+    found = [host] if _is_address(host) else await names.look_up(host, port)
+    return await aiohappyeyeballs.start_connection(
+        _addresses(found, port),
+        happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,
+        interleave=1,
+        loop=loop,
+        socket_factory=_socket,
+    )
 
 
 @cache  # reading the system's certificates takes some 20 ms

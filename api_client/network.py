@@ -16,6 +16,9 @@ from typing import Any
 
 import httpcore
 
+from api_client.proxies import ProxyServer
+from api_client.tunnels import TunnelError, connect_head, is_open
+
 #: Seconds for one operation of a socket that has no limit: no socket takes more than 24 days.
 LONGEST = 1_000_000.0
 
@@ -63,11 +66,21 @@ class Backend(httpcore.NetworkBackend):
 
     Args:
         check_open: raises if nothing may be sent any more; asked before each writing.
+        proxy: connected to instead; None = none.
+        has_tunnel: whether the proxy is asked for a way to the host.
     """
 
-    def __init__(self, check_open: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        check_open: Callable[[], None],
+        proxy: ProxyServer | None = None,
+        *,
+        has_tunnel: bool = False,
+    ) -> None:
         self._backend = httpcore.SyncBackend()
         self._check_open = check_open
+        self._proxy = proxy
+        self._has_tunnel = has_tunnel
 
     def connect_tcp(
         self,
@@ -77,6 +90,24 @@ class Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
+        proxy = self._proxy
+        if proxy is None:
+            stream = self._reach(host, port, timeout, local_address, socket_options)
+        else:
+            head = connect_head(proxy, host, port)
+            stream = self._reach(proxy.host, proxy.port, timeout, local_address, socket_options)
+            if self._has_tunnel:
+                _ask_for_way(stream, proxy, head)
+        return Stream(stream, self._check_open)
+
+    def _reach(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None,
+        local_address: str | None,
+        socket_options: Iterable[Any] | None,
+    ) -> httpcore.NetworkStream:
         in_flight = current.get()
         # Python's own way to connect gives the whole time to each address.
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -84,13 +115,31 @@ class Backend(httpcore.NetworkBackend):
             share = in_flight.left_to_connect(timeout) / len(addresses)
             address = str(addresses.pop(0)[4][0])
             try:
-                stream = self._backend.connect_tcp(
+                return self._backend.connect_tcp(
                     address, port, share, local_address, socket_options
                 )
-                return Stream(stream, self._check_open)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 if not addresses:
                     raise
+
+
+def _ask_for_way(stream: httpcore.NetworkStream, proxy: ProxyServer, head: bytes) -> None:
+    """Have a proxy make a way to a server; nothing of the request is written meanwhile."""
+    in_flight, answer = current.get(), b""
+    try:
+        stream.write(head, in_flight.left_to_connect(None))
+        while not is_open(proxy, answer):
+            answer += _some(stream, proxy, in_flight.left_to_connect(None))
+    except BaseException:
+        stream.close()
+        raise
+
+
+def _some(stream: httpcore.NetworkStream, proxy: ProxyServer, seconds: float) -> bytes:
+    read = stream.read(65536, seconds)
+    if not read:
+        raise TunnelError(proxy, "closed before it answered")
+    return read
 
 
 class Stream(httpcore.NetworkStream):

@@ -1,9 +1,10 @@
 """Sending a webhook to somebody's URL, once.
 
 The URL is a stranger's. So its addresses are checked, and what was checked is what is connected to:
-a name is looked up once for a connection, by us (`names.py`). No redirect is followed, no cookie
-kept, no proxy taken from the environment, and of the answer no more is read than shows what is
-wrong.
+a name is looked up once for a connection, by us (`names.py`). A proxy is asked for a way to such an
+address, not to the name, which it might find elsewhere; only where all addresses are allowed the
+name is left to it. No redirect is followed, no cookie kept, and of the answer no more is read than
+shows what is wrong.
 """
 
 import asyncio
@@ -13,16 +14,19 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from api_client.answers import retry_after
+from api_client.dialing import reach
 from api_client.names import Names
+from api_client.proxies import Proxies, ProxyServer
 from api_client.targets import PrivateTargetError, TargetRefusedError, checked_url, is_public
 from api_client.transport import IDLE_LIMIT
+from api_client.tunnels import TunnelError, connect_head, go_on, open_tunnel
 
 #: Bytes that are read of an answer, and seconds that reading them may take.
 MAX_ANSWER, ANSWER_SECONDS = 4096, 2.0
@@ -67,13 +71,14 @@ class Posted(NamedTuple):
 
 
 class Outbound:
-    """Sends webhooks over one session, which belongs to the loop of its first use.
+    """Sends webhooks over sessions that belong to the loop of their first use.
 
     Args:
         allow_private: whether they may go to addresses that are not of the public internet.
         per_host: connections to one receiver at once.
         look_up: how names become addresses; None = as the system knows them.
         tls: True verifies with the system's certificates; an SSLContext is used as it is.
+        proxies: lead to the receivers; without, all are spoken to directly.
     """
 
     def __init__(
@@ -83,13 +88,16 @@ class Outbound:
         per_host: int = PER_HOST,
         look_up: LookUp | None = None,
         tls: bool | ssl.SSLContext = True,
+        proxies: Proxies = Proxies(),  # noqa: B008 - it is never changed
     ) -> None:
         self._allow_private = allow_private
         self._per_host = per_host
         self._names = Names()
         self._look_up = look_up or self._names.look_up
         self._tls = tls
-        self._session: aiohttp.ClientSession | None = None
+        self._proxies = proxies
+        #: Of each proxy, and of none.
+        self._sessions: dict[ProxyServer | None, aiohttp.ClientSession] = {}
         self._closed = False
 
     async def post(
@@ -120,7 +128,7 @@ class Outbound:
     async def _post(
         self, url: yarl.URL, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Posted:
-        session = self._opened()
+        session = self._opened(self._proxies.find(url.scheme, url.raw_host or "", url.port or 0))
         async with session.post(
             url,
             data=body if len(body) <= _LARGE_BODY else io.BytesIO(body),
@@ -137,32 +145,39 @@ class Outbound:
                 error="" if 200 <= status < 300 else f"the receiver answered {status}",
             )
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _opened(self, proxy: ProxyServer | None) -> aiohttp.ClientSession:
         if self._closed:
             raise RuntimeError("closed")
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                resolver=_CheckedResolver(self._look_up, self._allow_private),
-                use_dns_cache=False,  # each connection goes to what was checked for it
-                limit=0,
-                limit_per_host=self._per_host,
-                keepalive_timeout=IDLE_LIMIT,
-                ssl=self._tls,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
+        if proxy not in self._sessions:
+            self._sessions[proxy] = aiohttp.ClientSession(
+                connector=self._connector(proxy),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
             )
-        return self._session
+        return self._sessions[proxy]
+
+    def _connector(self, proxy: ProxyServer | None) -> aiohttp.TCPConnector:
+        options: dict[str, Any] = {
+            "resolver": _CheckedResolver(self._look_up, self._allow_private),
+            "use_dns_cache": False,  # each connection goes to what was checked for it
+            "limit": 0,
+            "limit_per_host": self._per_host,
+            "keepalive_timeout": IDLE_LIMIT,
+            "ssl": self._tls,
+        }
+        if proxy is None:
+            return aiohttp.TCPConnector(**options)
+        if self._allow_private:
+            options["resolver"] = _LeftToTheProxy()
+        return _ThroughProxy(proxy, self._names, **options)
 
     async def aclose(self) -> None:
         """Close every connection; nothing is sent afterwards."""
         self._closed = True
-        session, self._session = self._session, None
+        sessions, self._sessions = self._sessions, {}
         self._names.close()
-        if session is not None:
+        for session in sessions.values():
             await session.close()
 
 
@@ -200,6 +215,58 @@ class _CheckedResolver(AbstractResolver):
         """Nothing is kept."""
 
 
+class _LeftToTheProxy(AbstractResolver):
+    """Gives aiohttp a name as it is, to be sent to a proxy."""
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_INET,
+    ) -> list[ResolveResult]:
+        """Look nothing up."""
+        return [ResolveResult(hostname=host, host=host, port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+class _ThroughProxy(aiohttp.TCPConnector):
+    """Connects to receivers by tunnels of a proxy, whatever their scheme.
+
+    aiohttp's own way would send the proxy whole requests to `http` receivers, by name. There is no
+    public way to put another in its place; tests over real sockets guard this one.
+    """
+
+    def __init__(self, proxy: ProxyServer, names: Names, **options: Any) -> None:
+        super().__init__(**options)
+        self._through = proxy
+        self._proxy_names = names
+
+    async def _wrap_create_connection(  # type: ignore[override]
+        self, factory: Any, *, addr_infos: Any, req: Any, **options: Any
+    ) -> tuple[asyncio.Transport, Any]:
+        error: Exception = OSError("no address")
+        while addr_infos:  # emptied: aiohttp is not to begin again
+            host, port = addr_infos.pop(0)[4][:2]
+            try:
+                return await self._tunnel(factory(), host, port, **options)
+            except ssl.CertificateError as exc:
+                error = aiohttp.ClientConnectorCertificateError(req.connection_key, exc)
+            except OSError as exc:
+                error = aiohttp.ClientConnectorError(req.connection_key, exc)
+        raise error
+
+    async def _tunnel(
+        self, protocol: Any, host: str, port: int, *, ssl: Any, server_hostname: Any, **_: Any
+    ) -> tuple[asyncio.Transport, Any]:
+        proxy, loop = self._through, self._loop
+        head = connect_head(proxy, host, port)
+        sock = await reach(loop, self._proxy_names, proxy.host, proxy.port)
+        tunnel = await open_tunnel(loop, sock, proxy, head)
+        return await go_on(loop, tunnel, protocol, ssl, server_hostname), protocol
+
+
 async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
     """Read what shows what is wrong; a body that breaks off makes an answer no other one."""
     read = b""
@@ -223,6 +290,8 @@ def _words(exc: Exception, timeout: float) -> str:
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         return f"could not be reached: {type(exc.certificate_error).__name__}"
     if isinstance(exc, aiohttp.ClientConnectorError):
+        if isinstance(exc.os_error, TunnelError):  # where the proxy is, is not told to strangers
+            return f"could not be reached: the proxy {exc.os_error.why}"
         cause = type(exc.os_error)
         return f"could not be reached: {_CAUSES.get(cause, cause.__name__)}"
     return f"gave no answer: {type(exc).__name__}"

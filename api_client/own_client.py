@@ -2,8 +2,9 @@
 
 The class of an exception proves nothing here: whatever the client is made of raises it (the
 httpx-aiohttp package raises ConnectTimeout after the server has read the whole body). What proves
-that nothing was sent is httpcore's "trace" extension: it told of a failure to connect, that very
-failure is the one that came out, and no sending was told of. Anything else leaves the answer lost.
+that nothing was sent is httpcore's "trace" extension: it told of a failure to connect, or of asking
+a proxy for a way to the server, that very failure is the one that came out, and no sending of the
+request itself was told of. Anything else leaves the answer lost.
 
 Each request says `connection: close`. On a connection that is kept, httpcore would take what a
 server sent too much as the answer to the next request: a run for a submission that made none.
@@ -19,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing, closing
 from typing import Any
 
+import httpcore
 import httpx
 from multidict import CIMultiDict
 
@@ -153,12 +155,14 @@ class _Trace:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._sending = False
+        self._sending = self._asks_proxy = False
         self._not_connected: BaseException | None = None
 
     def tell(self, event: str, info: dict[str, Any]) -> None:
+        if (request := info.get("request")) is not None:
+            self._asks_proxy = request.method == b"CONNECT"
         if "send_" in event:
-            self._sending = True
+            self._sending = self._sending or not self._asks_proxy
         elif event in _NOT_CONNECTED:
             self._not_connected = info.get("exception")
 
@@ -172,7 +176,9 @@ class _Trace:
             told: what to tell the reader.
             raised: what came out of the client.
         """
-        proven = not self._sending and _is_due_to(raised, self._not_connected)
+        proven = not self._sending and (
+            _is_due_to(raised, self._not_connected) or (self._asks_proxy and _is_refusal(raised))
+        )
         return (NotSentError if proven else AnswerLostError)(described(self._request.name, told))
 
 
@@ -182,6 +188,13 @@ def _is_due_to(raised: BaseException | None, failure: BaseException | None) -> b
     A client may have failed to connect, turned to some other way of its own, and failed there.
     """
     while raised is not None and raised is not failure:
+        raised = raised.__cause__
+    return raised is not None
+
+
+def _is_refusal(raised: BaseException | None) -> bool:
+    """Say whether an exception is httpcore's word that a proxy refuses the way to a server."""
+    while raised is not None and not isinstance(raised, httpcore.ProxyError):
         raised = raised.__cause__
     return raised is not None
 

@@ -6,7 +6,7 @@ have seen it. Here that question has two answers, `NotSentError` and `AnswerLost
 first is given for what fails before writing begins, and for nothing else.
 
 Nothing happens behind the caller's back: no redirect is followed, no cookie kept, no proxy taken
-from the environment, no request sent twice.
+from the environment (those to use are named), no request sent twice.
 """
 
 import asyncio
@@ -26,6 +26,8 @@ from api_client.dialing import Dialer
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http1 import Connection
 from api_client.messages import Answer, Request
+from api_client.proxies import Proxies, ProxyServer
+from api_client.tunnels import CREDENTIALS_WANTED, refusal
 
 #: Seconds a request may take in all, when it names no limit of its own.
 DEFAULT_TIMEOUT = 60.0
@@ -74,6 +76,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         idle_limit: seconds; a connection idle for longer is never used again.
         max_body_bytes: the largest body to accept, counted after decompression.
         tls: True verifies with the system's certificates; an SSLContext is used as it is.
+        proxies: lead to the servers; without, all are spoken to directly.
 
     Raises (from both ways to send): `NotSentError`, `AnswerLostError`, `BodyTooLargeError`;
     cancellation is passed on. No other error leaves this class.
@@ -88,6 +91,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         idle_limit: float = IDLE_LIMIT,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         tls: bool | ssl.SSLContext = True,
+        proxies: Proxies = Proxies(),  # noqa: B008 - it is never changed
     ) -> None:
         self._timeout = timeout
         self._connect_timeout = connect_timeout
@@ -95,6 +99,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         self._idle_limit = idle_limit
         self._max_body_bytes = max_body_bytes
         self._tls = tls
+        self._proxies = proxies
         self._opened: _Opened | None = None
         self._closed = False
 
@@ -133,16 +138,20 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             opened = self._begin(request)
         pool = opened.pool
         origin, target = _parts(request.url)
-        head = _head(request, target)
+        proxy = None
+        if self._proxies.http is not None and origin.startswith("http:"):
+            proxy = self._proxies.find_for(origin)
+        head = _head(request, target) if proxy is None else _head_for(proxy, request, target)
         connection = pool.take(origin)
         if connection is None:
             start = opened.loop.time()
-            connection = await _connection(pool, request, origin, _connect_seconds(total, connect))
+            seconds = _connect_seconds(total, connect)
+            connection = await self._connection(pool, request, origin, seconds)
             if total is not None:
                 total = max(total - (opened.loop.time() - start), _LEAST)
         timer = None if total is None else pool.limit(connection, total)
         try:
-            return await connection.ask(request, head)
+            answer = await connection.ask(request, head)
         except SkyvernError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever it is, the request may have been read
@@ -151,6 +160,19 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             if timer is not None:
                 timer.cancel()
             pool.put(connection)
+        if proxy is not None and answer.status == CREDENTIALS_WANTED:  # of no server's
+            raise NotSentError(f"{request.name}: the proxy {proxy} {refusal(answer.status)}")
+        return answer
+
+    async def _connection(
+        self, pool: AsyncPool, request: Request, origin: str, seconds: float | None
+    ) -> Connection:
+        try:
+            return await pool.lend(origin, seconds)
+        except Exception as exc:  # noqa: BLE001 - nothing of the request was written yet
+            words, proxy = described(request.name, exc), self._proxies.find_for(request.origin)
+            way = "" if proxy is None else f" by the proxy {proxy}"
+            raise NotSentError(f"{words} ({request.origin}{way})") from cause(exc)
 
     def _begin(self, request: Request) -> _Opened:
         """Begin in the running loop; what belongs to one that has ended is given up."""
@@ -160,7 +182,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         if left is not None and not left.loop.is_closed():
             raise NotSentError(f"{request.name}: this client belongs to another event loop")
         loop = asyncio.get_running_loop()
-        dialer = Dialer(loop, self._tls, self._max_body_bytes)
+        dialer = Dialer(loop, self._tls, self._max_body_bytes, self._proxies)
         pool = AsyncPool(dialer, loop, self._max_connections, self._idle_limit)
         opened = self._opened = _Opened(loop, pool)
         if left is not None:
@@ -195,16 +217,6 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         await self.aclose()
 
 
-async def _connection(
-    pool: AsyncPool, request: Request, origin: str, seconds: float | None
-) -> Connection:
-    try:
-        return await pool.lend(origin, seconds)
-    except Exception as exc:  # noqa: BLE001 - nothing of the request was written yet
-        words = described(request.name, exc)
-        raise NotSentError(f"{words} ({request.origin})") from cause(exc)
-
-
 def _connect_seconds(total: float | None, connect: float | None) -> float | None:
     """Return the seconds to connect in: a wait that outlasts the total would say nothing."""
     if total is None:
@@ -220,6 +232,16 @@ def _parts(url: str) -> tuple[str, str]:
         return f"{scheme}://{host}", "/" + path
     host, question, query = rest.partition("?")
     return f"{scheme}://{host}", f"/{question}{query}"
+
+
+def _head_for(proxy: ProxyServer, request: Request, target: str) -> bytes:
+    """Write out what is handed to a proxy: it reads from the whole URL where to pass it on to."""
+    headers = CIMultiDict(request.headers)
+    headers.popall("proxy-authorization", None)
+    if proxy.authorization is not None:
+        headers["proxy-authorization"] = proxy.authorization
+    onward = Request(request.method, request.url, headers, request.content)
+    return _head(onward, request.origin + target)
 
 
 def _head(request: Request, target: str) -> bytes:

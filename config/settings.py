@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -17,6 +16,7 @@ from pydantic_settings import SettingsError as UnreadableError
 
 from config.addresses import is_several, is_url, next_database
 from config.gateway import GatewaySettings
+from config.proxies import AccountProxy, passwords_of, proxy_environment, wrong_proxies
 from config.webhooks import AccountWebhooks, WebhookSettings
 
 PREFIX = "RUNQUEUE_"
@@ -64,7 +64,7 @@ class Limits(BaseModel):
     shared_account: bool = False
 
 
-class Account(Limits, AccountWebhooks):
+class Account(Limits, AccountWebhooks, AccountProxy):
     """One Skyvern organization."""
 
     model_config = ConfigDict(extra="forbid")
@@ -103,7 +103,9 @@ class Account(Limits, AccountWebhooks):
         return value.rstrip("/")
 
 
-class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSettings):
+class Settings(
+    Limits, AccountWebhooks, AccountProxy, WebhookSettings, GatewaySettings, BaseSettings
+):
     """Everything a worker or a gateway is told from outside."""
 
     model_config = SettingsConfigDict(
@@ -199,7 +201,8 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
         """
         found = {}
         if self.skyvern_api_key is not None:
-            own = (*Limits.model_fields, *AccountWebhooks.model_fields)
+            mixed_in = (Limits, AccountWebhooks, AccountProxy)
+            own = [name for one in mixed_in for name in one.model_fields]
             common = {name: getattr(self, name) for name in own}
             found["default"] = Account(
                 api_key=self.skyvern_api_key, base_url=self.skyvern_base_url, **common
@@ -207,6 +210,11 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
         for name, fields in self.accounts.items():
             found[name] = Account(**fields)
         return found
+
+    @staticmethod
+    def proxy_environment() -> dict[str, str]:
+        """Return what of the environment, and of `.env`, names proxies and hosts without one."""
+        return proxy_environment(ENV_FILE)
 
     def secrets(self, *found_urls: str) -> list[str]:
         """Return what no log line may hold: keys, webhook secrets, passwords of URLs.
@@ -222,11 +230,9 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
                 *(one.get_secret_value() for one in account.webhook_secrets),
             )
         ]
-        urls = filter(None, (self.redis_url, self.broker_url, *found_urls))
-        passwords = (urlsplit(url).password for url in urls)
-        for password in filter(None, passwords):
-            found += [password, unquote(password)]
-        return found
+        proxies = (account.proxy_url for account in self.all_accounts().values())
+        named = (self.redis_url, self.broker_url, *found_urls, *proxies)
+        return found + passwords_of((*named, *self.proxy_environment().values()))
 
 
 def load_settings() -> Settings:
@@ -256,6 +262,8 @@ def load_settings() -> Settings:
         raise SettingsError(_sentence(error, "SKYVERN_")) from None
     if not accounts:
         raise SettingsError("SKYVERN_API_KEY: expected the API key of your Skyvern account")
+    if wrong := wrong_proxies(settings.proxy_environment()):
+        raise SettingsError("; ".join(wrong))
     if settings.poll_max_seconds < settings.poll_min_seconds:
         raise SettingsError(
             f"{PREFIX}POLL_MAX_SECONDS: expected at least {PREFIX}POLL_MIN_SECONDS"

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from api_client.outbound import Outbound
+from api_client.proxies import Proxies
 from config.gateway import ApiToken
 from config.settings import Account, Settings
 from gateway.bell import Bell
@@ -64,7 +65,15 @@ class Gate:
             {name: Recorder(name, self.redis) for name in self.accounts},
             self.metrics,
         )
-        self.outbound = Outbound(allow_private=settings.allow_private_webhook_targets)
+        environment = settings.proxy_environment()
+        ways = {
+            name: Proxies.from_environment(environment, account.proxy_url)
+            for name, account in self.accounts.items()
+        }
+        allow = settings.allow_private_webhook_targets
+        made = {way: Outbound(allow_private=allow, proxies=way) for way in set(ways.values())}
+        #: What sends webhooks, by account: each may have a proxy of its own.
+        self.outbounds = {name: made[way] for name, way in ways.items()}
         #: Routes ask the queue of their bearer: `queue_of`.
         self.sights = Sights(url, self.tokens)
         #: For threads: what the queue does for people is written for these.
@@ -127,7 +136,8 @@ class Gate:
         await self.bell.close()
         await self.sights.close()
         self.operations.queue.close()
-        await self.outbound.aclose()
+        for outbound in set(self.outbounds.values()):
+            await outbound.aclose()
         await self.redis.aclose()
 
 

@@ -88,14 +88,15 @@ async def try_out(request: Request) -> Tried:
     asked = await gate.room.model(request, TryOut)
     sight = sight_of(request)
     seen = {name: account for name, account in gate.accounts.items() if sight.sees(name)}
-    account = seen.get(sight.whose(asked.account))
+    name = sight.whose(asked.account)
+    account = seen.get(name)
     if account is None:
         words = f"expected one of {', '.join(sorted(seen))}" if seen else "expected one with a key"
         raise FieldsRefused(Fault("account", words))
     number = secrets.token_hex(8)
     body = _sample(number)
     headers = _signed(body, f"test_{number}", account)
-    posted = await gate.outbound.post(asked.url, body, headers, SECONDS)
+    posted = await gate.outbounds[name].post(asked.url, body, headers, SECONDS)
     if posted.refused:
         raise FieldsRefused(Fault("url", posted.error))
     return Tried(

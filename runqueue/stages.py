@@ -200,6 +200,23 @@ def read_requests(
     return Call(load("read_requests"), account, list(job_ids), parse)
 
 
+def submission_times(
+    account: str, run_ids: Sequence[str]
+) -> Call[tuple[int, list[tuple[int, int] | None]]]:
+    """Tell when runs of ours were claimed and accepted, and the queue's clock; microseconds.
+
+    Args:
+        account: the account.
+        run_ids: the runs, at most 100.
+    """
+
+    def parse(reply: list[Any]) -> tuple[int, list[tuple[int, int] | None]]:
+        times = [None if one is None else (int(one[0]), int(one[1])) for one in reply[1:]]
+        return int(reply[0]), times
+
+    return Call(load("submission_times"), account, list(run_ids), parse)
+
+
 def waiting_lanes(account: str, cursor: str, keys: int) -> Call[tuple[str, list[str]]]:
     """Look for lanes through all keys; returns the next cursor ('0' = that was all) and names.
 

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 
 from api_client import AsyncTransport, RawClient
 from api_client.outbound import Outbound
+from api_client.proxies import Proxies
 from config.settings import Account, Settings
 from runqueue import callback_calls, calls, delivery_calls, items, receiver, stages
 from runqueue.damage import damage_of
@@ -46,6 +47,11 @@ NO_LIST_SECONDS = 3600.0
 FIRST_NO_LIST_SECONDS = 30.0
 #: Seconds for which a server that refuses tags is sent none.
 NO_TAGS_SECONDS = 3600.0
+
+
+def proxies_of(account: Account, settings: Settings) -> Proxies:
+    """Return the proxies that lead to an account's servers, and to receivers of its webhooks."""
+    return Proxies.from_environment(settings.proxy_environment(), account.proxy_url)
 
 
 class AccountLink:
@@ -86,7 +92,16 @@ class AccountLink:
         #: Whether others, too, submit to the account: equal runs may be theirs.
         self.is_shared = account.shared_account
         self._public_url = settings.public_url
-        self.outbound = Outbound(allow_private=settings.allow_private_webhook_targets)
+        proxies = proxies_of(account, settings)
+        #: Whether a proxy leads to the server, and whether it reads what passes and may date it.
+        self.is_proxied = proxies.find_for(account.base_url) is not None
+        self.is_forwarded = self.is_proxied and account.base_url.startswith("http:")
+        #: Seconds by which the dates of answers are ahead of the clock that dates the runs, as
+        #: lists have shown.
+        self.date_ahead = 0.0
+        self.outbound = Outbound(
+            allow_private=settings.allow_private_webhook_targets, proxies=proxies
+        )
         #: What relayed webhooks are signed with, and seconds before each further try of one.
         self.webhook_secrets = [key.get_secret_value() for key in account.webhook_secrets]
         self.webhook_schedule = settings.webhook_retry_seconds
@@ -259,6 +274,10 @@ class AccountLink:
                 read_at = float("-inf") if version is None else time.monotonic()
                 self._version = (read_at, version)
             return version
+
+    def runs_clock(self, date: float | None) -> float | None:
+        """Return what the clock that dates the runs showed at an answer of that date, if any."""
+        return None if date is None else date - self.date_ahead
 
     @property
     def receives(self) -> bool:

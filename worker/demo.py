@@ -35,6 +35,7 @@ _SETTINGS = {
     "RUNQUEUE_POLL_MIN_SECONDS": "0.5",
     "RUNQUEUE_POLL_MAX_SECONDS": "2",
     "RUNQUEUE_DRAIN_SECONDS": "5",
+    "RUNQUEUE_PROXY": "none",
 }
 #: What a demo takes over from outside; the rest is set here, so that it is always the same demo.
 _KEPT = ("RUNQUEUE_METRICS_PORT", "RUNQUEUE_METRICS_HOST", "RUNQUEUE_LOG_LEVEL")

@@ -18,6 +18,7 @@ from runqueue.connect import find_url
 from runqueue.damage import damage_behind
 from runqueue.errors import MalformedURL, RunQueueError
 from worker import doctor_api, doctor_queue, doctor_redis
+from worker.account import proxies_of
 from worker.doctor_findings import Finding, Level, ok, warning, worst, wrong
 
 _COLORS = {Level.OK: "green", Level.WARNING: "yellow", Level.WRONG: "red"}
@@ -125,12 +126,14 @@ def _of_broker(settings: Settings, url: str) -> Iterator[Finding]:
 def _of_others(settings: Settings) -> Iterator[Finding]:
     accounts = settings.all_accounts()
     for name, account in accounts.items():
-        found = asyncio.run(doctor_api.look_at_api(name, account))
+        proxies = proxies_of(account, settings)
+        found = asyncio.run(doctor_api.look_at_api(name, account, proxies))
         yield found
         if found.level is not Level.WRONG:
-            yield asyncio.run(doctor_api.look_at_version(name, account))
+            yield asyncio.run(doctor_api.look_at_version(name, account, proxies))
     if settings.public_url is None:
         yield ok("public URL", "none: runs are polled (RUNQUEUE_PUBLIC_URL would bring webhooks)")
         return
     name, account = next(iter(accounts.items()))
-    yield asyncio.run(doctor_api.look_at_public_url(settings.public_url, name, account))
+    proxies = proxies_of(account, settings)
+    yield asyncio.run(doctor_api.look_at_public_url(settings.public_url, name, account, proxies))

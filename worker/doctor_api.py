@@ -8,6 +8,7 @@ import httpx
 
 from api_client import AsyncTransport, RawClient, ReadClass
 from api_client.listings import ListClass
+from api_client.proxies import Proxies, ProxyServer
 from api_client.versions import CERTIFIED_VERSIONS, is_certified
 from config.settings import Account
 from runqueue import ids, receiver
@@ -23,21 +24,24 @@ _NO_ATTEMPT = 999_999_999
 _NOT_SIGNED = "x-skyvern-signature"
 
 
-async def look_at_api(name: str, account: Account) -> Finding:
+async def look_at_api(name: str, account: Account, proxies: Proxies) -> Finding:
     """Make one read with an account's key, the cheapest that needs it.
 
     Args:
         name: the account.
         account: its key and base URL.
+        proxies: what leads there.
     """
     start = time.perf_counter()
-    async with AsyncTransport() as transport:
+    async with AsyncTransport(proxies=proxies) as transport:
         client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
         page = await client.list_runs(page_size=1, timeout=_SECONDS)
         reading = None
         if page.outcome is ListClass.NOT_SUPPORTED:
             reading = await client.get_run(_NO_RUN, timeout=_SECONDS)
-    check, where = f"API {name}", account.base_url
+    proxy = proxies.find_for(account.base_url)
+    way = "" if proxy is None else f" by the proxy {proxy}"
+    check, where = f"API {name}", f"{account.base_url}{way}"
     took = f"{(time.perf_counter() - start) * 1000:.0f} ms"
     if page.outcome is ListClass.DONE:
         return ok(check, f"{where} takes the key ({took})")
@@ -48,17 +52,20 @@ async def look_at_api(name: str, account: Account) -> Finding:
             "jobs whose answers are lost wait for people there: `runqueue unconfirmed`",
         )
     found = reading or page
-    return _refusal(check, where, _prefix(name), found.status_code, found.detail)
+    return _refusal(
+        check, where, _prefix(name), found.status_code, found.detail, is_proxied=proxy is not None
+    )
 
 
-async def look_at_version(name: str, account: Account) -> Finding:
+async def look_at_version(name: str, account: Account, proxies: Proxies) -> Finding:
     """Ask a server which version of Skyvern it is, and say whether that is a certified one.
 
     Args:
         name: the account.
         account: its key and base URL.
+        proxies: what leads there.
     """
-    async with AsyncTransport() as transport:
+    async with AsyncTransport(proxies=proxies) as transport:
         client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
         version = await client.server_version(timeout=_SECONDS)
     check, certified = f"Skyvern version {name}", ", ".join(CERTIFIED_VERSIONS)
@@ -76,10 +83,14 @@ def _prefix(name: str) -> str:
     return "SKYVERN_" if name == "default" else f"RUNQUEUE_ACCOUNTS__{name.upper()}__"
 
 
-def _refusal(check: str, where: str, prefix: str, status: int | None, detail: str) -> Finding:
+def _refusal(
+    check: str, where: str, prefix: str, status: int | None, detail: str, *, is_proxied: bool
+) -> Finding:
     """Say what is wrong, in our own words: the server's may quote anything."""
     if status is None:
         do = f"see whether this machine reaches it, and whether {prefix}BASE_URL is right"
+        if is_proxied:
+            do += "; NO_PROXY names hosts that are reached without the proxy (docs/operations.md)"
         return wrong(check, f"{where}: {detail}", do)
     said = f"{where} answers {status}"
     if status in {401, 403}:
@@ -91,7 +102,9 @@ def _refusal(check: str, where: str, prefix: str, status: int | None, detail: st
     return wrong(check, said, f"correct {prefix}BASE_URL: this is no Skyvern API")
 
 
-async def look_at_public_url(public_url: str, name: str, account: Account) -> Finding:
+async def look_at_public_url(
+    public_url: str, name: str, account: Account, proxies: Proxies
+) -> Finding:
     """Ask for a webhook's address that nobody has, to see who answers there.
 
     Only who has the account's key takes the address for one of ours, and asks for a signature.
@@ -99,12 +112,18 @@ async def look_at_public_url(public_url: str, name: str, account: Account) -> Fi
     Args:
         public_url: RUNQUEUE_PUBLIC_URL.
         name, account: an account that the gateway serves, too.
+        proxies: what leads there.
     """
     check, url = "public URL", public_url
     key = account.api_key.get_secret_value()
     target = receiver.address(public_url, name, ids.new_id(name), _NO_ATTEMPT, key)
     try:
-        async with httpx.AsyncClient(timeout=_SECONDS, follow_redirects=False) as client:
+        async with httpx.AsyncClient(
+            timeout=_SECONDS,
+            follow_redirects=False,
+            proxy=_for_httpx(proxies.find_for(public_url)),
+            trust_env=False,
+        ) as client:
             answer = await client.post(target, json={})
     except (httpx.HTTPError, OSError) as error:
         said = f"{url}: {type(error).__name__} {_words(error)}".strip()
@@ -120,6 +139,15 @@ async def look_at_public_url(public_url: str, name: str, account: Account) -> Fi
         return wrong(check, f"{url} sends us elsewhere ({to})", "name the address it leads to")
     do = f"have the proxy pass {receiver.PATH}/ on to the gateway (docs/webhooks.md)"
     return wrong(check, f"{url} answers {answer.status_code}, and is no gateway of ours", do)
+
+
+def _for_httpx(proxy: ProxyServer | None) -> httpx.Proxy | None:
+    if proxy is None:
+        return None
+    authorization = proxy.authorization
+    return httpx.Proxy(
+        str(proxy), headers={"proxy-authorization": authorization} if authorization else None
+    )
 
 
 def _words(error: Exception) -> str:

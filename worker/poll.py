@@ -208,10 +208,10 @@ class PollPump(Pump):
             self.free_place,
         )
 
-    @staticmethod
-    def _attempt_age(reading: RunReading) -> float | None:
+    def _attempt_age(self, reading: RunReading) -> float | None:
         parsed = parse_json(reading.body)
-        return attempt_age(parsed, reading.server_date) if isinstance(parsed, dict) else None
+        now = self.account.runs_clock(reading.server_date)
+        return attempt_age(parsed, now) if isinstance(parsed, dict) else None
 
     def _end_overdue(
         self, job: Due, now_us: int, reading: RunReading, *, is_unreadable: bool

@@ -42,7 +42,7 @@ async def end_of(account: AccountLink, reading: RunReading) -> End:
     if not is_bad(reading.run_status or ""):
         return End()
     parsed = _parsed(reading)
-    ago = ended_ago(parsed, reading.server_date)
+    ago = ended_ago(parsed, account.runs_clock(reading.server_date))
     # An end that lies further ahead is of another clock, and says nothing of when it was.
     if _is_workflow(reading) and ago is not None and abs(ago) < SETTLE_SECONDS:
         return End(is_settled=False)

@@ -15,6 +15,7 @@ from api_client.elapsed import elapsed
 from runqueue import stages
 from worker.account import AccountLink
 from worker.comparison import WORKFLOW_RUN, ShownRun
+from worker.list_dates import Submitted, date_ahead
 
 log = structlog.get_logger()
 
@@ -24,6 +25,8 @@ CALL_SECONDS = 12.0
 MAX_PAGES, PAGE_SIZE = 100, 100
 #: Seconds by which a run may seem to lie ahead: the server tells its time in whole seconds.
 AHEAD = 2.0
+#: Runs of a list whose submissions are held against its date.
+MOST_DATED = 100
 #: Requests, and workflows, that are remembered (those of a run do not change), and their bytes.
 MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 10_000, 64 * 1024 * 1024
 
@@ -42,6 +45,7 @@ class Listing:
         ahead: by how much the server's clock is ahead of the process's (seconds).
         is_fresh: no page came from a cache on the way, where runs may be missing that were made
             meanwhile.
+        date_ahead: seconds by which that is ahead of the clock that dates the runs.
     """
 
     made: dict[ListedRun, float] = field(default_factory=dict)
@@ -51,6 +55,7 @@ class Listing:
     is_dated: bool = True
     ahead: float = 0.0
     is_fresh: bool = True
+    date_ahead: float = 0.0
     _ids: set[str] = field(default_factory=set)
 
     def is_after(self, run: ListedRun, since: float) -> bool:
@@ -68,6 +73,7 @@ class Listing:
         now = elapsed()
         server = page.server_date if page.server_date is not None else time.time()
         self.ahead = server - now
+        server -= self.date_ahead
         for run in page.runs:
             if run.run_id not in self._ids:  # one that moved to the next page meanwhile comes twice
                 self._ids.add(run.run_id)
@@ -107,11 +113,45 @@ class Runs:
     async def recent(self, since: float, date: float | None = None) -> Listing:
         """Read the runs made since then, and those that share a page.
 
+        What they are dated by is held against runs of ours (`list_dates.py`).
+
         Args:
             since: by the monotonic clock (seconds).
             date: by the server's own clock (unix seconds); None = by the other alone.
         """
-        listing = Listing()
+        listing = await self._read(since, date)
+        submissions = await self._submissions(listing) if listing.is_dated else []
+        ahead = date_ahead(submissions)
+        is_unheld = bool(listing.made) and not submissions
+        if ahead is None or (self._account.is_forwarded and is_unheld):
+            listing.is_dated = False
+        elif ahead:
+            self._account.date_ahead += ahead
+            log.warning(
+                "answers_dated_by_another_clock",
+                account=self._account.name,
+                seconds_ahead=round(self._account.date_ahead),
+            )
+            listing = await self._read(since, date)
+        return listing
+
+    async def _submissions(self, listing: Listing) -> list[Submitted]:
+        """Return what we know ourselves of the newest runs of ours."""
+        newest = sorted(listing.made.items(), key=lambda item: item[1], reverse=True)[:MOST_DATED]
+        dated = [(run.run_id, made) for run, made in newest if run.created is not None]
+        if not dated:
+            return []
+        start = elapsed()
+        call = stages.submission_times(self._account.name, [run_id for run_id, _ in dated])
+        now_us, times = await self._account.send(call)
+        return [
+            Submitted(made, start - (now_us - known[0]) / 1e6, start - (now_us - known[1]) / 1e6)
+            for (_, made), known in zip(dated, times, strict=True)
+            if known is not None
+        ]
+
+    async def _read(self, since: float, date: float | None) -> Listing:
+        listing = Listing(date_ahead=self._account.date_ahead)
         for number in range(1, MAX_PAGES + 1):
             page = await self.page(number)
             if page.outcome is not ListClass.DONE:
@@ -153,7 +193,16 @@ class Runs:
         page = await self.page(1, tags=[tag])
         if page.outcome is not ListClass.DONE:
             return None
-        listing = Listing()
+        listing = Listing(date_ahead=self._account.date_ahead)
+        listing.add(page)
+        return listing
+
+    async def searched(self, search_key: str) -> Listing | None:
+        """Read the first runs that a search finds; None if that could not be read."""
+        page = await self.page(1, search_key=search_key)
+        if page.outcome is not ListClass.DONE:
+            return None
+        listing = Listing(date_ahead=self._account.date_ahead)
         listing.add(page)
         return listing
 

@@ -16,11 +16,13 @@ import uvloop
 from redis.exceptions import RedisError
 
 from api_client import AsyncTransport
+from api_client.proxies import Proxies
 from config.process_metrics import measure_lag
 from config.settings import Settings
 from runqueue.connect import async_client, check_policy
 from runqueue.damage import damage_of
 from runqueue.redis_errors import Cause, cause_of
+from worker.account import proxies_of
 from worker.direct import DirectCalls
 from worker.intake import Intake
 from worker.metrics import LOOP_LAG, PUMPS
@@ -60,7 +62,8 @@ class Runtime:
         self._thread = threading.Thread(target=self._run, name="runqueue-loop", daemon=True)
         self._redis = async_client(url, retries=3)
         self._scripts = DirectCalls(self._redis)
-        self._transport = AsyncTransport()
+        #: What sends the accounts' calls, by the proxies that they go through.
+        self._transports: dict[Proxies, AsyncTransport] = {}
         self._lag: asyncio.Task[None] | None = None
         self._turned = time.monotonic()
         self._started = False
@@ -196,7 +199,11 @@ class Runtime:
     async def _start_accounts(self) -> None:
         for name, account in self.settings.all_accounts().items():
             if name not in self.accounts:
-                worker = AccountWorker(name, account, self.settings, self._scripts, self._transport)
+                proxies = proxies_of(account, self.settings)
+                if proxies not in self._transports:
+                    self._transports[proxies] = AsyncTransport(proxies=proxies)
+                sends = self._transports[proxies]
+                worker = AccountWorker(name, account, self.settings, self._scripts, sends)
                 await worker.start()
                 self.accounts[name] = worker
 
@@ -208,7 +215,8 @@ class Runtime:
                 log.warning("account_not_drained", account=link.name, error=repr(error))
         if self._lag is not None:
             self._lag.cancel()
-        await self._transport.aclose()
+        for transport in self._transports.values():
+            await transport.aclose()
         await self._redis.aclose()
 
     async def _measure(self) -> None:

@@ -19,7 +19,7 @@ from itertools import chain
 
 import orjson
 
-from api_client import ListClass, ListedRun
+from api_client import ListedRun
 from api_client.elapsed import elapsed
 from runqueue import ids, stages, wire
 from runqueue.items import Accepted, Doubtful
@@ -35,6 +35,10 @@ from worker.turns import Turns
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the
 #: server tells its time in whole seconds.
 NEWER = 2.0
+#: Seconds for which a submission that a proxy has taken may yet arrive: systems send what is not
+#: acknowledged again and again, Linux for 924 s (`tcp_retries2`). Without a proxy it is we who see
+#: to it that nothing arrives late (`api_client/dialing.py`).
+BEHIND_PROXY = 960.0
 #: Runs whose requests are read anew in one pass, so that it ends in its lease; what was read is
 #: remembered for the next ones.
 MOST_REQUESTS = 300
@@ -71,7 +75,10 @@ class SearchNote(StrEnum):
     UNREADABLE = "its stored request cannot be read"
     INCOMPLETE = "the list of runs could not be read back to its claim"
     NO_CLAIM = "it is not known when it was claimed"
-    NO_DATE = "the server does not date its answers"
+    NO_DATE = "the answers are not dated by the clock that dates the runs"
+    PROXIED = (
+        "no run of it is listed so far; what a proxy passes on late may make one for 16 minutes"
+    )
     STORED = "the list of runs came from a cache on the way, and may be old"
     TAKEN = "the run that carries its marker was recorded as another job's"
     CANDIDATES = "runs that no job owns may be its own"
@@ -295,11 +302,10 @@ class Search:
         queue = self._account.queue_name
         key = ids.title_search(*job.marker, queue) if is_titled else ids.url_marker(*job.marker)
         async with self._slots:
-            page = await self._runs.page(1, search_key=key)
-            if page.outcome is not ListClass.DONE or len(page.runs) > MOST_CANDIDATES:
+            listing = await self._runs.searched(key)
+            if listing is None or len(listing.made) > MOST_CANDIDATES:
                 return []
-            listing, found = Listing(), []
-            listing.add(page)
+            found = []
             for run in listing.made:
                 request = None if is_titled else await self._runs.request(run)
                 marked = own_markers(ShownRun(run, request), queue)
@@ -481,10 +487,14 @@ class Search:
         for reason, is_so in unknown.items():
             if is_so:
                 return SearchResult("unknown", reason)
-        if listing.changed < job.lost + NEWER:
-            return SearchResult("absent", SearchNote.NOTHING_NEWER)
-        if not seen.controls.shows(job):
-            return SearchResult("absent", SearchNote.NO_CONTROL)
+        absent = {
+            SearchNote.NOTHING_NEWER: listing.changed < job.lost + NEWER,
+            SearchNote.NO_CONTROL: not seen.controls.shows(job),
+            SearchNote.PROXIED: self._account.is_proxied and job.age < BEHIND_PROXY,
+        }
+        for reason, is_so in absent.items():
+            if is_so:
+                return SearchResult("absent", reason)
         is_slow = job.wait(0.0) > 0.0
         return SearchResult("negative", SearchNote.WITHOUT_URL if is_slow else SearchNote.NOT_SEEN)
 

@@ -18,6 +18,7 @@ from api_client import (
 )
 from tests.api_client.rawserver import answering, serving
 from tests.api_client.twins import KEY, TASK, FakeTransport, Kind, answer, both, twin
+from tests.proxying import proxying
 
 CLIENTS: dict[Kind, type[Skyvern | AsyncSkyvern]] = {"async": AsyncSkyvern, "blocking": Skyvern}
 
@@ -177,6 +178,53 @@ async def test_an_own_client_and_a_transport_are_one_too_many(kind: Kind) -> Non
     options: dict[str, Any] = {"httpx_client": own, "transport": FakeTransport()}
     with pytest.raises(TypeError, match="httpx_client and transport"):
         CLIENTS[kind](api_key=KEY, **options)
+    await close(own)
+
+
+@both
+async def test_a_proxy_is_the_one_given_or_the_environment_s(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with proxying() as proxy:
+        async with serving(answering(200, TASK)) as server:
+            async with twin(kind, base_url=server.url, proxy=proxy.url) as client:
+                await client.submit()
+            async with twin(kind, base_url=server.url, proxy="none") as client:
+                await client.submit()
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            async with twin(kind, base_url=server.url) as client:
+                await client.submit()
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            async with twin(kind, base_url=server.url) as client:
+                await client.submit()
+    assert len(server.exchanges) == 4
+    assert proxy.requests == [f"POST {server.url}/v1/run/tasks"] * 2
+
+
+@both
+def test_a_proxy_that_cannot_be_used_is_refused_and_not_shown(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in ("socks5://u:Secret1@a.test", "http://", ""):
+        with pytest.raises(ValueError, match=r"^proxy: expected the URL of a proxy") as error:
+            CLIENTS[kind](api_key=KEY, proxy=url)
+        assert "Secret1" not in str(error.value)
+    with pytest.raises(TypeError, match=r"^proxy: expected str, got int$"):
+        CLIENTS[kind](api_key=KEY, proxy=1)  # type: ignore[arg-type]
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://u:Secret1@a.test")
+    with pytest.raises(ValueError, match=r"^HTTPS_PROXY: expected the URL of a proxy") as error:
+        CLIENTS[kind](api_key=KEY)
+    assert "Secret1" not in str(error.value)
+
+
+@both
+async def test_a_proxy_beside_a_client_or_transport_of_its_own_is_refused(kind: Kind) -> None:
+    own = own_httpx_client(kind)
+    others: list[dict[str, Any]] = [{"httpx_client": own}, {"transport": FakeTransport()}]
+    for other in others:
+        with pytest.raises(TypeError, match=r"^proxy: expected none beside"):
+            CLIENTS[kind](api_key=KEY, proxy="http://a.test", **other)
     await close(own)
 
 

@@ -6,6 +6,7 @@ import math
 import traceback
 from typing import Any
 
+import httpcore
 import httpx
 import httpx_aiohttp
 import pytest
@@ -30,9 +31,11 @@ from tests.api_client.rawserver import (
     port_with_a_full_backlog,
     reads_then_closes,
     reads_then_resets,
+    server_tls,
     serving,
 )
 from tests.api_client.twins import KEY
+from tests.proxying import ForwardingProxy, proxying
 
 #: Answers that echo the key where it makes them unreadable.
 ECHOES = {
@@ -89,6 +92,39 @@ async def test_a_connection_that_takes_too_long_is_not_sent(
     timeout = httpx.Timeout(60, **limits)
     with port_with_a_full_backlog() as port, pytest.raises(NotSentError, match="Timeout"):
         await kind.send(post(f"http://127.0.0.1:{port}"), total=0.5, timeout=timeout)
+
+
+@pytest.mark.parametrize("proxy", [ForwardingProxy(refuses=503), ForwardingProxy(user="a:b")])
+async def test_a_tunnel_that_a_proxy_refuses_is_not_sent(
+    kind: Kind, proxy: ForwardingProxy
+) -> None:
+    with proxying(proxy):
+        without_user = f"http://127.0.0.1:{proxy.port}"
+        with pytest.raises(NotSentError, match="ProxyError"):
+            await kind.send(post("https://shop.test"), proxy=without_user)
+
+
+async def test_an_answer_that_is_lost_within_a_tunnel_is_lost(kind: Kind) -> None:
+    async def reads_and_closes(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+
+    with proxying() as proxy:
+        async with listening(reads_and_closes, server_tls()) as host:
+            with pytest.raises(AnswerLostError):
+                await kind.send(post(f"https://{host}"), proxy=proxy.url, verify=False)
+
+
+async def test_a_proxy_s_refusal_of_a_request_that_it_was_handed_proves_nothing(kind: Kind) -> None:
+    def refuses(*_: object) -> None:
+        raise httpcore.ProxyError("407")
+
+    async def refuses_async(*_: object) -> None:
+        refuses()
+
+    hook = refuses_async if kind.is_async else refuses
+    async with serving(answering(200)) as server:
+        with pytest.raises(AnswerLostError):
+            await kind.send(post(server.url), event_hooks={"response": [hook]})
 
 
 async def test_tls_to_a_server_that_speaks_none_is_not_sent(kind: Kind) -> None:

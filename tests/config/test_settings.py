@@ -9,6 +9,7 @@ from annotated_types import Ge
 from pydantic import SecretStr
 
 from api_client import transport
+from api_client.proxies import Proxies, parse_proxy
 from config.settings import (
     Account,
     Settings,
@@ -56,6 +57,7 @@ def test_every_default_is_the_documented_one() -> None:
         "previous_api_keys": (),
         "webhook_secrets": (),
         "max_webhooks_per_second": 50,
+        "proxy": None,
         "webhook_retry_seconds": (5, 300, 1800, 7200, 18_000, 36_000, 36_000),
         "allow_private_webhook_targets": False,
         "redeliver": "on_failure",
@@ -323,6 +325,86 @@ def test_the_limits_keep_their_names_in_the_queue() -> None:
         "requests_per_second",
         "webhooks_per_second",
     }
+
+
+#: What is no proxy's URL.
+NO_PROXIES = [
+    *("https://a.test", "socks5://a.test:1080", "http://", "http://a.test:0", "http://[::1"),
+    *("http://a.test:99999", "http://a.test/path", "http://a.test?q", "a b", "http://ü.test"),
+]
+
+
+@pytest.mark.parametrize("url", NO_PROXIES)
+@pytest.mark.parametrize(
+    "variable",
+    ["RUNQUEUE_PROXY", "RUNQUEUE_ACCOUNTS__ACME__PROXY", "HTTPS_PROXY", "http_proxy", "ALL_PROXY"],
+)
+def test_a_proxy_that_cannot_be_used_is_told_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", "k")
+    url = url.replace("://", "://user:Secret1@")
+    monkeypatch.setenv(variable, url)
+
+    with pytest.raises(SettingsError, match=f"^{variable}: expected the URL of a proxy") as told:
+        load_settings()
+
+    assert "Secret1" not in str(told.value)
+    with pytest.raises(ValueError, match="expected the URL of a proxy"):  # the client agrees
+        parse_proxy(url)
+
+
+@pytest.mark.parametrize("url", ["a.test", "http://u:p@a.test:3128/", "HTTP://[::1]:8080", "none"])
+def test_an_account_has_a_proxy_of_its_own(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("RUNQUEUE_PROXY", "http://b.test")
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", "k")
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__PROXY", url)
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__OTHER__API_KEY", "k")
+
+    accounts = load_settings().all_accounts()
+
+    assert {name: one.proxy_url for name, one in accounts.items()} == {
+        "default": "http://b.test",
+        "acme": url,
+        "other": None,
+    }
+    proxies = Proxies.from_environment({}, accounts["acme"].proxy_url)  # the client agrees
+    assert (proxies.find_for("https://shop.test") is None) == (url == "none")
+
+
+def test_proxies_are_read_from_the_environment_and_from_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path(".env").write_text("HTTPS_PROXY=http://file.test\nHTTP_PROXY=http://file.test\n")
+    monkeypatch.setenv("HTTPS_PROXY", "http://b.test")
+    monkeypatch.setenv("no_proxy", "c.test")
+
+    assert load_settings().proxy_environment() == {
+        "HTTPS_PROXY": "http://b.test",
+        "HTTP_PROXY": "http://file.test",
+        "no_proxy": "c.test",
+    }
+
+
+def test_a_proxy_for_all_schemes_that_none_needs_may_be_of_any_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in ("http_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "a.test")
+    monkeypatch.setenv("all_proxy", "socks5://a.test:1080")
+
+    environ = load_settings().proxy_environment()
+    assert Proxies.from_environment(environ).find_for("https://shop.test") is not None
+
+
+def test_the_password_of_a_proxy_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNQUEUE_PROXY", "http://u:Pass%40one@a.test")
+    monkeypatch.setenv("HTTPS_PROXY", "u:PassTwo@b.test")
+
+    settings = load_settings()
+
+    assert {"Pass%40one", "Pass@one", "PassTwo"} <= set(settings.secrets())
+    assert "Pass" not in repr(settings) + repr(settings.all_accounts())
 
 
 def test_a_variable_that_nothing_reads_is_warned_of_with_a_suggestion() -> None:

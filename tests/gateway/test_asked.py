@@ -13,6 +13,7 @@ from config import process_metrics
 from runqueue import JobState
 from runqueue.ids import new_id
 from tests.gateway.gating import KEY, Desk, Door, gating, told
+from tests.proxying import proxying
 from tests.simulator.simulating import eventually, receiving
 from tests.worker.working import closed_port
 
@@ -99,6 +100,23 @@ async def test_a_sample_is_signed_for_the_account_that_is_named(redis_url: str) 
 
         (raw,), (headers,) = target.bodies, target.headers
     assert verify_webhook(raw, headers["x-skyvern-signature"], "acme-key")
+
+
+async def test_a_sample_goes_through_the_proxy_of_its_account(redis_url: str) -> None:
+    with proxying() as proxy:
+        async with (
+            receiving(200) as target,
+            gating(
+                redis_url,
+                accounts={"acme": {"api_key": "acme-key", "proxy": proxy.url}},
+                allow_private_webhook_targets=True,
+            ) as door,
+        ):
+            for account in ("acme", "default"):
+                body = {"url": target.url, "account": account}
+                answer = await door.ask("POST", "/v1/webhooks/test", body)
+                assert answer.body["status_code"] == 200
+    assert len(proxy.tunnels) == 1
 
 
 async def test_a_receiver_that_refuses_a_sample_is_quoted(redis_url: str) -> None:

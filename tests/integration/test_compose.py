@@ -1,6 +1,11 @@
 """docker-compose.yml, the Dockerfile and .env.example, held against the code they start."""
 
+import os
 import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +142,29 @@ def test_the_image_leaves_secrets_and_the_history_out() -> None:
 
     assert ignored[0] == "*"
     assert not {"!.env", "!.git/", "!.venv/"} & set(ignored)
+
+
+@pytest.mark.parametrize(
+    "service", [name for name, one in SERVICES.items() if "python" in str(one.get("healthcheck"))]
+)
+def test_a_health_check_asks_its_own_container_whatever_proxy_the_environment_names(
+    service: str,
+) -> None:
+    asked = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    *_, code = SERVICES[service]["healthcheck"]["test"]
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.handle_request).start()
+        code, count = re.subn(r"127\.0\.0\.1:\d+", f"127.0.0.1:{server.server_port}", code)
+        nobody = {**os.environ, "HTTP_PROXY": "http://127.0.0.1:1"}
+        subprocess.run([sys.executable, "-c", code], check=True, env=nobody, timeout=30)
+    assert (count, len(asked)) == (1, 1)

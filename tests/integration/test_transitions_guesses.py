@@ -45,6 +45,11 @@ def guessed(clock: Clockwork, **options: Any) -> tuple[str, str]:
     return a, b
 
 
+def test_when_a_guessed_run_was_submitted_is_not_known(clock: Clockwork) -> None:
+    guessed(clock)
+    assert clock.run(stages.submission_times(clock.account, ["b1"]))[1] == [None]
+
+
 def owners(clock: Clockwork, *runs: str) -> list[str]:
     """Whose the runs are."""
     return clock.run(stages.bound_runs(clock.account, runs))

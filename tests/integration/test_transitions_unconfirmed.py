@@ -300,6 +300,21 @@ def bound(clock: Clockwork, *run_ids: str) -> Call[list[str]]:
     return stages.bound_runs(clock.account, run_ids)
 
 
+def test_when_a_run_was_submitted_is_told_until_its_job_has_another(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    claimed = clock.now
+    clock.claimed()
+    clock.wait(3)
+    clock.found(job, 1, "run1")
+    clock.wait(10)
+    call = stages.submission_times(clock.account, ["nobody's", "run1"])
+    assert clock.run(call) == (clock.now, [None, (claimed, claimed + 3 * SECOND)])
+    clock.finish(job, run_id="run1")
+    assert clock.run(call)[1] == [None, (claimed, claimed + 3 * SECOND)]
+    clock.client.hset(clock.key(f"job:{job}"), "run_id", "run2")
+    assert clock.run(call)[1] == [None, None]
+
+
 def test_a_new_record_gets_the_run_that_redis_forgot_instead_of_a_second_one(
     clock: Clockwork,
 ) -> None:

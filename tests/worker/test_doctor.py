@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from typer.testing import CliRunner, Result
 
+from api_client.proxies import Proxies
 from api_client.versions import CERTIFIED_VERSIONS
 from config.settings import Account, Settings
 from runqueue import RunQueue
@@ -24,11 +25,13 @@ from runqueue.damage import report_key
 from runqueue.keys import ACCOUNTS, Keys
 from runqueue.looks import Process
 from simulator.options import DEFAULT_API_KEY
+from tests.api_client.rawserver import port_nobody_listens_on
 from tests.clusters import cluster
 from tests.figures import stats
 from tests.gateway.gating import KEY, gating
+from tests.proxying import ForwardingProxy, proxying
 from tests.simulator.simulating import simulating
-from tests.worker.working import closed_port, working
+from tests.worker.working import working
 from worker import doctor_queue, doctor_redis
 from worker.doctor import doctor
 from worker.doctor_api import look_at_api, look_at_public_url, look_at_version
@@ -92,14 +95,14 @@ def test_without_settings_it_says_so_and_looks_at_redis_all_the_same(redis_url: 
 
 
 def test_no_secret_is_shown_whatever_is_wrong() -> None:
-    port = closed_port()
-    result = ask(
-        "--json",
-        SKYVERN_API_KEY=KEY,
-        SKYVERN_BASE_URL=f"http://127.0.0.1:{port}",
-        RUNQUEUE_REDIS_URL=f"redis://user:{REDIS_PASSWORD}@127.0.0.1:{port}/0",
-        RUNQUEUE_PUBLIC_URL=f"http://127.0.0.1:{port}",
-    )
+    with port_nobody_listens_on() as port:
+        result = ask(
+            "--json",
+            SKYVERN_API_KEY=KEY,
+            SKYVERN_BASE_URL=f"http://127.0.0.1:{port}",
+            RUNQUEUE_REDIS_URL=f"redis://user:{REDIS_PASSWORD}@127.0.0.1:{port}/0",
+            RUNQUEUE_PUBLIC_URL=f"http://127.0.0.1:{port}",
+        )
 
     levels = {found["check"]: found["level"] for found in json.loads(result.stdout)["checks"]}
     assert result.exit_code == 1
@@ -122,7 +125,7 @@ def test_no_secret_is_shown_whatever_is_wrong() -> None:
 async def test_what_the_api_refuses_names_what_to_change(status: int, words: str, do: str) -> None:
     async with simulating() as api:
         await api.fault({"status": status, "body": {"detail": KEY}}, times=5)
-        found = await look_at_api("default", account(api.url, KEY))
+        found = await look_at_api("default", account(api.url, KEY), Proxies())
 
     assert not well(found)
     assert words in found.said
@@ -134,7 +137,7 @@ async def test_a_server_without_the_list_of_runs_is_warned_of() -> None:
     async with simulating() as api:
         missing = {"status": 404, "body": {"detail": "Not Found"}}
         await api.fault(missing, match={"route": "list_runs"}, times=1)
-        found = await look_at_api("default", account(api.url))
+        found = await look_at_api("default", account(api.url), Proxies())
 
     assert found.level is Level.WARNING
     assert "no list of runs" in found.said
@@ -154,7 +157,7 @@ async def test_the_servers_version_is_told_and_whether_it_is_certified(
     answer: dict[str, Any], level: Level, words: str
 ) -> None:
     async with asked_for_its_version(answer) as url:
-        found = await look_at_version("default", account(url))
+        found = await look_at_version("default", account(url), Proxies())
 
     assert (found.level, words in found.said) == (level, True), found
     if level is Level.WARNING:
@@ -175,9 +178,39 @@ async def asked_for_its_version(answer: dict[str, Any]) -> AsyncIterator[str]:
         yield str(server.make_url(""))
 
 
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        (ForwardingProxy(), "takes the key"),
+        (ForwardingProxy(user="a:b"), "answered 407: it wants another user or password"),
+    ],
+)
+async def test_the_proxy_that_leads_to_the_api_is_asked_and_named(
+    proxy: ForwardingProxy, words: str
+) -> None:
+    async with simulating() as api:
+        with proxying(proxy):
+            url = f"http://127.0.0.1:{proxy.port}"
+            proxies = Proxies.from_environment({}, url)
+            found = await look_at_api("default", account(api.url), proxies)
+
+    assert f"{api.url} by the proxy {url}" in found.said
+    assert words in found.said
+    assert well(found) or "NO_PROXY" in found.do
+
+
+async def test_the_public_url_is_looked_at_through_the_proxy(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        with proxying(ForwardingProxy(user="a:b")) as proxy:
+            proxies = Proxies.from_environment({}, proxy.url)
+            there = await look_at_public_url(door.url, "x", account("http://x", KEY), proxies)
+
+    assert len(proxy.requests) == 1, there
+
+
 async def test_what_is_no_skyvern_is_a_wrong_base_url(redis_url: str) -> None:
     async with gating(redis_url) as door:
-        found = await look_at_api("acme", account(door.url))
+        found = await look_at_api("acme", account(door.url), Proxies())
 
     assert found.level is Level.WRONG
     assert "RUNQUEUE_ACCOUNTS__ACME__BASE_URL" in found.do
@@ -187,8 +220,10 @@ async def test_the_public_url_is_ours_if_a_gateway_with_our_key_answers_there(
     redis_url: str,
 ) -> None:
     async with gating(redis_url) as door:
-        same = await look_at_public_url(door.url, "default", account("http://x", KEY))
-        other = await look_at_public_url(door.url, "default", account("http://x", "another"))
+        same = await look_at_public_url(door.url, "default", account("http://x", KEY), Proxies())
+        other = await look_at_public_url(
+            door.url, "default", account("http://x", "another"), Proxies()
+        )
 
     assert well(same), same
     assert "does not know the account's key" in other.said
@@ -208,7 +243,7 @@ def test_of_a_cluster_every_primary_is_looked_at(tmp_path: Path) -> None:
 
 async def test_a_public_url_that_is_somebody_elses_is_told() -> None:
     async with simulating() as api:
-        found = await look_at_public_url(api.url, "default", account("http://x"))
+        found = await look_at_public_url(api.url, "default", account("http://x"), Proxies())
 
     assert found.level is Level.WRONG
     assert "no gateway of ours" in found.said

@@ -297,6 +297,20 @@ async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(
         assert bench.job(job_id).reason == "deadline: the run took longer than 60 s"
 
 
+async def test_the_age_of_an_attempt_is_told_by_the_clock_that_dates_the_runs(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, max_run_seconds=60) as bench:
+        (job_id,) = await bench.submitted()
+        bench.set(job_id, "started", bench.now_us() - 100_000_000)
+        bench.account.date_ahead = 3600.0
+        await begun_ago(bench, 3620)
+
+        await bench.one_pass("poll")
+
+        assert not bench.job(job_id).cancel_requested
+
+
 async def test_a_run_that_has_not_started_counts_from_its_acceptance(
     client: redis.Redis, redis_url: str
 ) -> None:

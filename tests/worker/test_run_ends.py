@@ -238,6 +238,19 @@ async def test_other_ends_are_recorded_at_once(
         assert bench.job(job_id).state is state
 
 
+async def test_how_long_ago_a_run_ended_is_told_by_the_clock_that_dates_it(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        job_id = await workflow(bench)
+        bench.account.date_ahead = 3600.0
+        await shows(bench, run("failed", run_id=bench.job(job_id).run_id, ago=3600))
+
+        await poll(bench, job_id)
+
+        assert bench.job(job_id).state is JobState.RUNNING
+
+
 async def test_a_task_s_bad_end_is_recorded_at_once(client: redis.Redis, redis_url: str) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = await bench.submitted()

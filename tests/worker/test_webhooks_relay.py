@@ -3,12 +3,13 @@
 import time
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import orjson
 import pytest
 import redis
 from aiohttp import web
+from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from api_client import verify_webhook
@@ -17,6 +18,7 @@ from runqueue.delivery import DeliveryState
 from runqueue.delivery_calls import deliver_again
 from runqueue.endpoints import endpoint_of
 from simulator.options import DEFAULT_API_KEY
+from tests.proxying import ForwardingProxy, proxying
 from tests.simulator.simulating import receiving
 from tests.worker.delivering import (
     BODY,
@@ -55,6 +57,24 @@ async def test_what_skyvern_signed_goes_on_byte_by_byte_with_its_signature(
         found = webhook(bench, job_id)
         assert (found.state, found.attempts, found.status) == (DeliveryState.DELIVERED, 1, 200)
         assert bench.stats().deliveries[DeliveryState.DELIVERED] == 1
+
+
+async def test_a_webhook_goes_through_the_account_s_proxy(
+    client: redis.Redis, redis_url: str
+) -> None:
+    with proxying(ForwardingProxy(user="user:pass")) as proxy:
+        async with (
+            receiving() as user,
+            relaying(client, redis_url, proxy=SecretStr(proxy.url)) as (bench, _),
+        ):
+            port = urlsplit(user.url).port
+            assert port is not None
+            proxy.resolves["hooks.test"] = ("127.0.0.1", port)
+            job_id = await told(bench, f"http://hooks.test:{port}/hook")
+            await bench.one_pass("webhooks")
+            assert state_of(bench, job_id) is DeliveryState.DELIVERED
+            assert user.bodies == [BODY]
+    assert proxy.tunnels == [f"hooks.test:{port}"]
 
 
 async def test_every_webhook_names_its_job_and_what_the_producer_calls_it(

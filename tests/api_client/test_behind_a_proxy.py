@@ -1,0 +1,363 @@
+"""Both transports behind a real forwarding proxy: what goes which way, and what was surely sent."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from api_client import AsyncTransport, BlockingTransport
+from api_client.errors import AnswerLostError, NotSentError
+from api_client.messages import Answer, Request
+from api_client.proxies import Proxies, parse_proxy
+from api_client.tunnels import go_on, open_tunnel
+from tests.api_client.blockingserver import DRIP_INTERVAL, listening
+from tests.api_client.loops import Run, both_loops
+from tests.api_client.rawserver import (
+    CERTIFICATE,
+    Behaviour,
+    answering,
+    port_nobody_listens_on,
+    reads_then_closes,
+    response,
+    server_tls,
+    serving,
+)
+from tests.proxying import ForwardingProxy, proxying
+
+BODY = b'{"prompt": "Read it."}'
+Post = Callable[..., Awaitable[Answer]]
+
+TRUSTING = ssl.create_default_context(cafile=str(CERTIFICATE))
+
+
+async def _awaited(url: str, proxies: Proxies, **options: Any) -> Answer:
+    async with AsyncTransport(tls=TRUSTING, proxies=proxies) as transport:
+        return await transport.exchange(_post(url, **options))
+
+
+async def _blocking(url: str, proxies: Proxies, **options: Any) -> Answer:
+    def send() -> Answer:
+        transport = BlockingTransport(tls=TRUSTING, proxies=proxies)
+        try:
+            return transport.exchange(_post(url, **options))
+        finally:
+            transport.close()
+
+    return await asyncio.to_thread(send)
+
+
+def _post(url: str, timeout: float = 30) -> Request:
+    host = url.partition("://")[2]
+    headers = {"host": host, "x-api-key": "key", "content-length": str(len(BODY))}
+    return Request("POST", f"{url}/v1/run/tasks?a=b;c", headers, BODY, timeout)
+
+
+both = pytest.mark.parametrize(
+    "post", [pytest.param(_awaited, id="awaited"), pytest.param(_blocking, id="blocking")]
+)
+
+
+def through(proxy: ForwardingProxy, no_proxy: str = "") -> Proxies:
+    return Proxies.from_environment({"NO_PROXY": no_proxy}, proxy.url)
+
+
+@asynccontextmanager
+async def serving_tls(answer: bytes) -> AsyncIterator[str]:
+    """Give the URL of a server that speaks TLS, and answers each request so."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(BODY))
+        writer.write(answer)
+        await writer.drain()
+
+    async with listening(serve, server_tls()) as host:
+        yield f"https://{host}"
+
+
+@both
+async def test_a_request_to_an_http_server_is_handed_to_the_proxy_whole(post: Post) -> None:
+    with proxying(ForwardingProxy(user="us er:p:ss")) as proxy:
+        named = Proxies.from_environment({}, proxy.url.replace("us er:p:ss", "us%20er:p%3Ass"))
+        async with serving(answering(200, b"done")) as server:
+            answer = await post(server.url, named)
+    assert (answer.status, answer.body) == (200, b"done")
+    assert proxy.requests == [f"POST {server.url}/v1/run/tasks?a=b;c"]
+    (seen,) = server.exchanges
+    assert (seen.target, seen.body) == ("/v1/run/tasks?a=b;c", BODY)
+    assert seen.headers["x-api-key"] == "key"
+    assert "proxy-authorization" not in seen.headers
+
+
+@both
+async def test_a_request_to_an_https_server_goes_through_a_tunnel_that_reads_nothing_of_it(
+    post: Post,
+) -> None:
+    with proxying(ForwardingProxy(user="user:pass")) as proxy:
+        async with serving_tls(response(200, b"private")) as url:
+            answer = await post(url, through(proxy))
+    assert (answer.status, answer.body) == (200, b"private")
+    assert (proxy.tunnels, proxy.requests) == ([url.removeprefix("https://")], [])
+    assert b"x-api-key" not in b"".join(proxy.heads)
+
+
+@both
+async def test_what_no_proxy_names_is_spoken_to_directly(post: Post) -> None:
+    with proxying() as proxy:
+        async with serving(answering(200)) as server, serving_tls(response(201)) as url:
+            direct = through(proxy, "127.0.0.0/8")
+            assert (await post(server.url, direct)).status == 200
+            assert (await post(url, direct)).status == 201
+    assert proxy.heads == []
+
+
+@both
+@pytest.mark.parametrize("status", [302, 403, 407, 500, 502, 503])
+async def test_a_tunnel_that_is_refused_is_not_sent(post: Post, status: int) -> None:
+    refusal = rf"the proxy http://127\.0\.0\.1:\d+ answered {status}"
+    with (
+        proxying(ForwardingProxy(refuses=status)) as proxy,
+        pytest.raises(NotSentError, match=refusal),
+    ):
+        await post("https://shop.test", through(proxy))
+    assert proxy.tunnels == ["shop.test:443"]
+
+
+@both
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_407_is_not_sent_and_its_password_shown_nowhere(post: Post, scheme: str) -> None:
+    with proxying(ForwardingProxy(user="user:pass")) as proxy:
+        wrong = Proxies.from_environment({}, f"http://user:Secret1@127.0.0.1:{proxy.port}")
+        with pytest.raises(NotSentError, match="407: it wants another user or password") as error:
+            await post(f"{scheme}://shop.test", wrong)
+    assert "Secret1" not in f"{error.value!r} {error.value.__cause__!r}"
+    assert proxy.requests == proxy.tunnels == []
+
+
+@both
+async def test_a_502_for_a_request_that_the_proxy_was_handed_is_an_answer(post: Post) -> None:
+    with proxying(ForwardingProxy(fails=502)) as proxy:
+        async with serving(answering(200)) as server:
+            assert (await post(server.url, through(proxy))).status == 502
+            assert len(server.exchanges) == 1  # the server has seen it
+
+
+@both
+async def test_a_407_through_a_tunnel_is_the_servers_own_answer(post: Post) -> None:
+    with proxying() as proxy:
+        async with serving_tls(response(407)) as url:
+            assert (await post(url, through(proxy))).status == 407
+
+
+@both
+async def test_a_407_of_a_server_that_is_spoken_to_directly_is_its_answer(post: Post) -> None:
+    async with serving(answering(407)) as server:
+        assert (await post(server.url, Proxies())).status == 407
+
+
+@both
+async def test_what_breaks_off_behind_the_proxy_leaves_the_answer_lost(post: Post) -> None:
+    with proxying(ForwardingProxy(cuts=1)) as proxy:
+        async with serving(answering(200, b"x" * 1000)) as server:
+            with pytest.raises(AnswerLostError):
+                await post(server.url, through(proxy))
+            assert len(server.exchanges) == 1
+
+
+@both
+async def test_a_tunnel_that_breaks_off_within_the_answer_leaves_it_lost(post: Post) -> None:
+    with proxying() as proxy:
+        async with serving_tls(response(200, b"x" * 100_000)) as url:
+            proxy.cuts = 20_000
+            with pytest.raises(AnswerLostError):
+                await post(url, through(proxy))
+
+
+@both
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_is_not_there_is_not_sent_and_named(post: Post, scheme: str) -> None:
+    with port_nobody_listens_on() as port:
+        absent = Proxies.from_environment({}, f"http://127.0.0.1:{port}")
+        with pytest.raises(NotSentError, match="POST /v1/run/tasks"):
+            await post(f"{scheme}://shop.test", absent)
+
+
+async def answers_with_garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+
+
+async def says_too_much(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")
+
+
+async def does_not_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nx: " + b"x" * 100_000)
+    await writer.drain()
+    await reader.read()
+
+
+async def closes(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+
+
+async def says_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()  # until the caller gives up
+
+
+@both
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        (answers_with_garbage, "does not answer as an HTTP proxy does"),
+        (says_too_much, "sent more than its answer"),
+        (does_not_end, "does not end its answer"),
+        (closes, "closed before it answered"),
+        (says_nothing, "no connection in time|timed out"),
+    ],
+)
+async def test_a_proxy_that_gives_no_way_is_not_sent(
+    post: Post, behaviour: Callable[..., Any], words: str
+) -> None:
+    seconds = 0.4 if behaviour is says_nothing else 30.0
+    async with listening(behaviour) as host:
+        with pytest.raises(NotSentError, match=words):
+            await post("https://shop.test", Proxies.from_environment({}, host), timeout=seconds)
+
+
+async def hints_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\n\r\n")
+
+
+@both
+async def test_an_interim_answer_of_a_proxy_is_not_its_answer(post: Post) -> None:
+    async with listening(hints_first) as host:
+        with pytest.raises(NotSentError, match="answered 403"):
+            await post("https://shop.test", Proxies.from_environment({}, host))
+
+
+@both
+async def test_the_certificate_behind_a_tunnel_is_checked(post: Post) -> None:
+    async def nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(nothing, "127.0.0.1", 0, ssl=server_tls())
+    with proxying() as proxy:
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            proxy.resolves["shop.test"] = ("127.0.0.1", port)
+            with pytest.raises(NotSentError, match="CERTIFICATE_VERIFY_FAILED"):
+                await post(f"https://shop.test:{port}", through(proxy))
+
+
+@both
+async def test_a_name_is_looked_up_by_the_proxy_alone(
+    post: Post,
+) -> None:
+    with proxying() as proxy:
+        async with serving(answering(200)) as server:
+            proxy.resolves["no-such-name.test"] = ("127.0.0.1", server.port)
+            assert (await post("http://no-such-name.test", through(proxy))).status == 200
+
+
+@both
+async def test_a_name_that_cannot_be_sent_to_a_proxy_is_not_sent(post: Post) -> None:
+    with proxying() as proxy, pytest.raises(NotSentError):
+        await post("https://shöp.test", through(proxy))
+    assert proxy.heads == []
+
+
+@both_loops
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_connections_through_a_proxy_are_kept(run: Run, scheme: str) -> None:
+    async def check() -> None:
+        asked = 0
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal asked
+            while await reader.readuntil(b"\r\n\r\n"):
+                asked += 1
+                writer.write(response(200, b"whole"))
+
+        tls = server_tls() if scheme == "https" else None
+        with proxying() as proxy:
+            transport = AsyncTransport(tls=TRUSTING, proxies=through(proxy))
+            async with listening(serve, tls) as host, transport:
+                for _ in range(3):
+                    get = Request("GET", f"{scheme}://{host}/", {})
+                    assert (await transport.exchange(get)).body == b"whole"
+        assert (asked, proxy.connections) == (3, 1)
+        assert len(proxy.tunnels) == (scheme == "https")
+
+    run(check())
+
+
+async def test_a_call_that_is_given_up_while_the_proxy_is_asked_leaves_no_connection() -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def waits(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await reader.read()
+        ended.set()
+
+    async with listening(waits) as host:
+        transport = AsyncTransport(proxies=Proxies.from_environment({}, host))
+        call = asyncio.create_task(transport.exchange(Request("GET", "https://shop.test/", {})))
+        await asked.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.wait_for(ended.wait(), 10)
+        await transport.aclose()
+
+
+@both
+@pytest.mark.parametrize("behaviour", [reads_then_closes])
+async def test_a_proxy_that_closes_after_it_was_handed_a_request_leaves_it_lost(
+    post: Post, behaviour: Behaviour
+) -> None:
+    async with serving(behaviour) as proxy:
+        with pytest.raises(AnswerLostError):
+            await post("http://shop.test", Proxies.from_environment({}, proxy.url))
+
+
+@both
+async def test_an_answer_of_a_proxy_that_comes_in_pieces_is_read_whole(post: Post) -> None:
+    async def answers_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for piece in (b"HTTP/1.1 4", b"03 No\r\n", b"x: y\r\n\r", b"\n"):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(DRIP_INTERVAL)
+
+    async with listening(answers_slowly) as host:
+        with pytest.raises(NotSentError, match="answered 403"):
+            await post("https://shop.test", Proxies.from_environment({}, host))
+
+
+async def test_a_socket_that_is_none_of_a_proxys_is_closed() -> None:
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    with pytest.raises(ValueError, match="Stream Socket"):
+        await open_tunnel(asyncio.get_running_loop(), sock, parse_proxy("a.test"), b"")
+    assert sock.fileno() == -1
+
+
+async def test_a_tunnel_that_has_ended_is_handed_on_to_nobody() -> None:
+    async def waits(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    loop = asyncio.get_running_loop()
+    async with listening(waits) as host:
+        name, _, port = host.partition(":")
+        tunnel, _ = await loop.create_connection(asyncio.Protocol, name, int(port))
+        tunnel.close()
+        with pytest.raises(ConnectionResetError, match="closed before it was asked"):
+            await go_on(loop, tunnel, asyncio.Protocol(), None, None)

@@ -1,0 +1,120 @@
+"""Which proxy leads where: the environment's variables, NO_PROXY, and a proxy that is named."""
+
+import pytest
+
+from api_client.proxies import EXPECTED, NoProxy, Proxies, ProxyServer, parse_proxy
+
+A, B = ProxyServer("a.test", 3128), ProxyServer("b.test", 80)
+
+
+def test_each_scheme_has_the_proxy_of_its_variable() -> None:
+    found = Proxies.from_environment({"HTTP_PROXY": "http://a.test:3128", "https_proxy": "b.test"})
+    assert found.find_for("http://shop.test/") == A
+    assert found.find_for("https://shop.test/") == B
+
+
+def test_lower_case_goes_before_upper_case_and_an_empty_one_is_none() -> None:
+    environ = {"HTTP_PROXY": "http://b.test", "http_proxy": "a.test:3128", "HTTPS_PROXY": ""}
+    assert Proxies.from_environment(environ) == Proxies(A, None)
+
+
+def test_a_header_of_a_cgi_script_s_caller_is_no_proxy() -> None:
+    environ = {"REQUEST_METHOD": "GET", "HTTP_PROXY": "http://b.test"}
+    assert not Proxies.from_environment(environ)
+    assert Proxies.from_environment(environ | {"http_proxy": "a.test:3128"}) == Proxies(A, None)
+
+
+def test_all_proxy_holds_for_a_scheme_without_a_variable_of_its_own() -> None:
+    environ = {"ALL_PROXY": "http://a.test:3128", "HTTPS_PROXY": "http://b.test"}
+    assert Proxies.from_environment(environ) == Proxies(A, B)
+
+
+def test_a_named_proxy_takes_the_place_of_the_variables_but_for_no_proxy() -> None:
+    environ = {"HTTPS_PROXY": "http://b.test", "NO_PROXY": "shop.test"}
+    found = Proxies.from_environment(environ, "http://a.test:3128")
+    assert found.find_for("https://else.test/") == found.find_for("http://else.test/") == A
+    assert found.find_for("https://shop.test/") is None
+
+
+def test_none_goes_before_the_variables() -> None:
+    assert not Proxies.from_environment({"HTTPS_PROXY": "http://b.test"}, "none")
+
+
+def test_without_variables_there_is_no_proxy() -> None:
+    assert not Proxies.from_environment({})
+    assert Proxies().find_for("https://shop.test/") is None
+
+
+def test_what_is_no_url_has_no_proxy() -> None:
+    assert Proxies(A, A).find_for("http://[::1") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("shop.test", "shop.test", 443),
+        ("shop.test", "www.shop.test", 443),
+        (".shop.test", "shop.test", 443),
+        ("*.shop.test", "www.shop.test", 443),
+        ("else.test, SHOP.test", "shop.TEST.", 443),
+        ("else.test shop.test", "shop.test", 443),
+        ("shop.test:8443", "shop.test", 8443),
+        ("*", "anything.test", 80),
+        ("10.0.0.0/8", "10.1.2.3", 80),
+        ("127.0.0.1", "127.0.0.1", 8000),
+        ("127.0.0.1:8000", "127.0.0.1", 8000),
+        ("::1", "::1", 8000),
+        ("[::1]:8000", "::1", 8000),
+        ("fd00::/8", "fd12::1", 80),
+    ],
+)
+def test_no_proxy_names_hosts_and_networks(text: str, host: str, port: int) -> None:
+    assert NoProxy(text).names(host, port)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("", "shop.test", 443),
+        ("shop.test", "myshop.test", 443),
+        ("www.shop.test", "shop.test", 443),
+        ("shop.test:8443", "shop.test", 443),
+        ("10.0.0.0/8", "11.1.2.3", 80),
+        ("10.0.0.0/8", "10.example.test", 80),
+        ("127.0.0.1:8000", "127.0.0.1", 8001),
+        ("::1", "::2", 80),
+        ("[a]b]", "a", 80),
+        (".", "shop.test", 80),
+    ],
+)
+def test_no_proxy_names_no_other_hosts(text: str, host: str, port: int) -> None:
+    assert not NoProxy(text).names(host, port)
+
+
+def test_a_user_and_a_password_are_sent_as_they_were_meant_and_shown_nowhere() -> None:
+    server = parse_proxy("http://us%40er:p%3Ass@a.test:3128/")
+    assert server.authorization == "Basic dXNAZXI6cDpzcw=="
+    assert (str(server), "Basic" in repr(server)) == ("http://a.test:3128", False)
+    assert str(parse_proxy("http://[::1]:8080")) == "http://[::1]:8080"
+    assert parse_proxy("http://user@a.test").authorization == "Basic dXNlcjo="
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://a.test", "socks5://a.test:1080", "http://", "http://a.test:0"),
+        *("http://a.test:99999", "http://a.test/path", "http://a.test?q", "http://[::1", "a b"),
+    ],
+)
+def test_a_url_that_is_no_proxys_is_refused_without_being_quoted(url: str) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        with pytest.raises(ValueError, match=name) as error:
+            Proxies.from_environment({name: url})
+        assert str(error.value) == f"{name}: {EXPECTED}"
+
+
+def test_equal_settings_are_one_value() -> None:
+    environ = {"HTTPS_PROXY": "http://a.test", "NO_PROXY": "b.test,10.0.0.0/8"}
+    one, other = Proxies.from_environment(environ), Proxies.from_environment(dict(environ))
+    assert len({one, other}) == 1
+    assert one != Proxies.from_environment(environ | {"NO_PROXY": "*"})
