@@ -88,6 +88,8 @@ app.conf.update(
     # A thread cannot be ended; what it hands in has keys, so it may be handed in twice.
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_send_task_events=False,
+    # Celery would obey whoever writes to the broker: `shutdown`, `pool_restart`, `inspect conf`.
+    worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
     broker_transport="worker.broker:Transport",
