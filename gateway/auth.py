@@ -44,6 +44,7 @@ def requires(
         bearer = None
         if gate.settings.api_tokens:
             bearer = _bearer(given, gate.settings.api_tokens)
+            request.state.bearer = bearer.name  # for audits
             if scope not in bearer.scopes:
                 raise HTTPException(403, f"{bearer.name} has not the scope {scope}")
             if all_accounts and bearer.accounts:

@@ -108,6 +108,7 @@ def viewer_of(request: Request, *, from_form: bool = False) -> Viewer:
     if gate.settings.api_tokens:
         if session is None or "read" not in _scopes(session.token):
             raise NoSession
+        request.state.bearer = session.token.name if session.token else ""  # for audits
     else:
         check_is_local(request, gate.settings.public_url, own_page=from_form)
         session = session or gate.sessions.begin(None)

@@ -12,7 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.logging import setup_logging
+from config.logging import AUDIT, setup_logging
 from config.redaction import REDACTED, Redactor
 from config.settings import Settings
 from runqueue import tracing
@@ -157,6 +157,7 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     monkeypatch.setattr(sys, "stderr", written)
     setup_logging("INFO", [KEY])
     yield written
+    logging.getLogger(AUDIT).handlers.clear()
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
