@@ -54,8 +54,8 @@ _ADDRESSES: Final = (
     # Who logs in, also with a password that holds what should have been escaped: not a port.
     (re.compile(r"(?<=://)[^\s/?#@\"'<>:]*:(?!\d{1,5}[/?#])[^\s\"'<>]{0,256}@"), f"{REDACTED}@"),
     (re.compile(r"(?<=://)[^\s/?#@\"']*@"), f"{REDACTED}@"),
-    # What follows the path.
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#\"'<>]*)[?#][^\s\"'<>)]*", re.IGNORECASE),
+    # What follows the path. It ends at the next ://, or a text of nothing else took n² steps.
+    (re.compile(r"(?<=://)([^\s?#\"'<>:]*+(?::(?!//)[^\s?#\"'<>:]*+)*+)[?#][^\s\"'<>)]*"),
      rf"\1?{REDACTED}"),
     # The token of a webhook's address.
     (re.compile(r"(/v1/webhooks/skyvern/[^\s/]+/[^\s/]+/\d+/)[0-9a-f]{32}"), rf"\1{REDACTED}"),
@@ -143,7 +143,8 @@ def _value_of(key: re.Match[str], text: str) -> tuple[int, int]:
     if key["plain"] and not _has_bare_values(key["plain"], key["sign"]):
         return start, start
     if (key["plain"] or "").lower().endswith("cookie"):
-        return start, (text + "\n").index("\n", start)
+        end = text.find("\n", start)
+        return start, end if end >= 0 else len(text)
     if (scheme := _SCHEME.match(text, start)) is not None:
         start = scheme.end()
     word = _WORD.match(text, start)

@@ -40,6 +40,7 @@ def told(value: Any, name: str = "error", *secrets: str) -> Any:
         ("redis://user:pass@host:6379/0", f"redis://{REDACTED}@host:6379/0"),
         ("GET https://x.test/a?token=1&b=2 failed", f"GET https://x.test/a?{REDACTED} failed"),
         ("see https://x.test/a#secret", f"see https://x.test/a?{REDACTED}"),
+        ("a-https://x.test:80/a?to=http://y.test/b?c", f"a-https://x.test:80/a?{REDACTED}"),
         ("Authorization: Token abc.def-123", f"Authorization: Token {REDACTED}"),
         ("authorization: abcdef", f"authorization: {REDACTED}"),
         ("Cookie: session=abc; other=def\nnext", f"Cookie: {REDACTED}\nnext"),
@@ -119,6 +120,37 @@ def test_bytes_and_what_is_too_deep_or_too_long_are_not_shown() -> None:
     assert told(b"bytes") == REDACTED
     assert REDACTED in str(told(deep))
     assert len(told("x" * 100_000)) < 21_000
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(
+            "a.",
+            "a-",
+            "a+",
+            "a://",
+            "://",
+            "://a:",
+            "a.a:",
+            '"',
+            '\\"',
+            "a=",
+            "prompt=",
+            "prompt=(",
+        ),
+        *("prompt={'", "prompt=[", "bearer ", "token ", "whsec_", "http://a?", "cookie: a\n"),
+    ],
+)
+def test_what_is_looked_through_takes_time_by_its_length_alone(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A look whose time grows with the square would take minutes.
+    monkeypatch.setattr("config.redaction._LONGEST", 10**9)
+    text = part * (400_000 // len(part))
+
+    assert isinstance(told(text), str)
 
 
 @given(st.dictionaries(st.text(), st.recursive(
