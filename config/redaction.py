@@ -62,6 +62,8 @@ _ADDRESSES: Final = (
 )  # fmt: skip
 #: A shorter secret would be found in every other word.
 _SHORTEST = 6
+#: A word that is longer than any of ours: an id that somebody else made.
+_ENDLESS: Final = re.compile(r"(?<!\S)(\S{500})\S+")
 #: How deep values are looked into, and how much of a text: a line is no place for more.
 _DEEPEST, _LONGEST = 6, 20_000
 
@@ -97,7 +99,7 @@ class Redactor:
         words = _without_values(words)
         for pattern, instead in _ADDRESSES:
             words = pattern.sub(instead, words)
-        return words
+        return _ENDLESS.sub(r"\1…", words)
 
     def _value(self, name: str, value: Any, depth: int) -> Any:
         if _is_secret(name) or depth > _DEEPEST or isinstance(value, bytes | bytearray):

@@ -122,6 +122,20 @@ def test_bytes_and_what_is_too_deep_or_too_long_are_not_shown() -> None:
     assert len(told("x" * 100_000)) < 21_000
 
 
+def test_a_word_without_an_end_is_cut(stderr: io.StringIO) -> None:
+    said = told(f"task {'a.' * 9_000} and {'b' * 500}", "error")
+
+    assert said == f"task {'a.' * 250}… and {'b' * 500}"
+
+
+def test_celery_s_lines_about_a_message_do_not_hold_all_of_its_id(stderr: io.StringIO) -> None:
+    context = {"id": "a." * 10_000, "name": "runqueue.enqueue", "description": "rejected"}
+    words = "Task %(name)s[%(id)s] %(description)s"
+    logging.getLogger("celery.app.trace").error(words, context, extra={"data": context})
+
+    assert len(stderr.getvalue()) < 2_000
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "part",
