@@ -273,7 +273,7 @@ async def test_names_that_nobody_tells_of_hold_up_neither_other_receivers_nor_th
 
     def ask(host: str, _: int) -> Sequence[str]:
         asked.append(host)
-        if host.endswith(".tarpit.test"):
+        if "tarpit" in host:
             go.wait()
         return ["127.0.0.1"]
 
@@ -281,7 +281,7 @@ async def test_names_that_nobody_tells_of_hold_up_neither_other_receivers_nor_th
     async with serving(answering(200)) as server, outbound() as sender:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         held_up = [
-            asyncio.create_task(sender.post(f"http://{n}.tarpit.test/", b"{}", {}, 30))
+            asyncio.create_task(sender.post(f"http://hook.tarpit{n}.test/", b"{}", {}, 30))
             for n in range(9)
         ]
         try:
