@@ -85,12 +85,14 @@ def _told(endpoint: Endpoint) -> Endpoint:
 
 def _of_the_queue(request: Request, error: Exception) -> Response:
     """Tell an error of the queue; the log says which Redis is away."""
-    if isinstance(error, RunQueueError) and (damage := damage_behind(error)):
-        return _problem(request, status_of(error), damage, _DAMAGED)
-    if isinstance(error, (QueueUnavailable, RedisError, OSError)):
+    status = status_of(error)
+    is_ours = isinstance(error, RunQueueError)
+    if is_ours and status == 503 and (damage := damage_behind(error)):
+        return _problem(request, status, damage, _DAMAGED)
+    if not is_ours or isinstance(error, QueueUnavailable):
         log.warning("queue_unreachable", error=str(error)[:200])
-        return _problem(request, status_of(error), "try again in a moment")
-    return _problem(request, status_of(error), str(error))
+        return _problem(request, status, "try again in a moment")
+    return _problem(request, status, str(error))
 
 
 def _ask_to_log_in(request: Request) -> Response:
