@@ -2,8 +2,8 @@
 
 The system's look-up blocks, for ten seconds and more where a name's server never answers; and
 whoever hands in a job chooses where its webhook goes. In the loop's own threads it would stop all
-other look-ups. Here a domain has a share of the threads, and so have all names together that
-nobody has told of yet: those that were told before have their turn whatever others do.
+other look-ups. Here each domain has a share of the threads, and so have all names together that
+were not resolved before: names that were get a thread whatever others do.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-#: Look-ups at once; of names of one domain; of names that were not told before, all together.
+#: Look-ups at once; of names of one domain; of names that were not resolved before, all together.
 THREADS, PER_DOMAIN, STRANGERS = 64, 4, 48
 #: Seconds that one is waited for, its turn included.
 LOOK_UP_SECONDS = 10.0
-#: Names that were told which are remembered.
+#: Resolved names that are remembered.
 MOST_KNOWN = 10_000
 
 #: Asks for a name: host and port in, its addresses out; blocks, raises an OSError if it has none.
@@ -65,7 +65,7 @@ class Names:
         self._queue: dict[tuple[str, int], _LookUp] = {}
         self._by_domain: Counter[str] = Counter()
         self._strangers = 0
-        #: Names that were told when they were asked for last, the newest last.
+        #: Names that were resolved at their last look-up, the newest last.
         self._known: dict[str, None] = {}
 
     @property
@@ -155,13 +155,13 @@ class Names:
             else:
                 one.told.set_exception(error)
                 one.told.exception()  # known, whether or not somebody still waits
-        self._remember(key[0], is_told=error is None and bool(one.waiting))
+        self._remember(key[0], is_resolved=error is None and bool(one.waiting))
         self._begin_some()
 
-    def _remember(self, host: str, *, is_told: bool) -> None:
-        """Keep a name that was told while somebody waited, and no other."""
+    def _remember(self, host: str, *, is_resolved: bool) -> None:
+        """Remember a name that was resolved while somebody waited for it, and no other."""
         self._known.pop(host, None)
-        if is_told:
+        if is_resolved:
             self._known[host] = None
             if len(self._known) > MOST_KNOWN:
                 del self._known[next(iter(self._known))]

@@ -1,6 +1,6 @@
 """Serves `/metrics` (this process), `/metrics/queue` (the queue), and probes over HTTP.
 
-Whoever reaches the port may connect: connections are few, and those that ask for nothing make room.
+Whoever reaches the port may connect, so connections are limited: the oldest idle one is closed.
 `/healthz` is 200 while the event loop turns, whatever Redis does: a liveness probe, which a Redis
 that is away must not fail. `/readyz` is 200 while the process holds its leases: it may submit.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: Connections at a time; for one more, the oldest that asked for nothing yet is closed.
+#: Connections at a time; for one more, the oldest without a request is closed.
 MOST_CONNECTIONS = 64
 #: Seconds in which a request has to be here, and in which it is answered and read.
 REQUEST_SECONDS, ANSWER_SECONDS = 5.0, 60.0
@@ -41,7 +41,7 @@ class _Connection:
     """One connection: since when it is there, and whether its request is."""
 
     since: float
-    is_asked: bool = False
+    has_request: bool = False
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -62,23 +62,23 @@ class _Server(ThreadingMixIn, WSGIServer):
         """Begin a thread for a connection."""
         with self._lock:
             if len(self._open) >= MOST_CONNECTIONS:
-                silent = (one for one, known in self._open.items() if not known.is_asked)
+                silent = (one for one, known in self._open.items() if not known.has_request)
                 self._cut(next(silent, next(iter(self._open))))
             self._open[request] = _Connection(time.monotonic())
         super().process_request(request, client_address)
 
-    def asked(self, request: Any) -> None:
+    def received(self, request: Any) -> None:
         """Take note that a connection's request is here."""
         with self._lock:
             if request in self._open:
-                self._open[request].is_asked = True
+                self._open[request].has_request = True
 
     def service_actions(self) -> None:
         """Cut connections that take too long; called twice a second."""
         now = time.monotonic()
         with self._lock:
             for one, known in list(self._open.items()):
-                if now - known.since > (ANSWER_SECONDS if known.is_asked else REQUEST_SECONDS):
+                if now - known.since > (ANSWER_SECONDS if known.has_request else REQUEST_SECONDS):
                     self._cut(one)
 
     def _cut(self, request: Any) -> None:
@@ -94,13 +94,13 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Write nothing of a connection that broke: whoever asked is gone."""
+        """Log nothing of a connection that broke: its client is gone."""
 
 
 class _Quiet(WSGIRequestHandler):
     def get_environ(self) -> "WSGIEnvironment":
         """Return what a request asks for, once all of its head is here."""
-        cast(_Server, self.server).asked(self.request)
+        cast(_Server, self.server).received(self.request)
         return super().get_environ()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name

@@ -62,7 +62,7 @@ async def test_a_name_is_looked_up_again_once_it_was_told(system: System) -> Non
     assert system.asked == [("a.test", 80)] * 2
 
 
-async def test_each_of_those_who_wait_is_told_what_went_wrong(system: System) -> None:
+async def test_each_of_those_who_wait_is_resolved_what_went_wrong(system: System) -> None:
     system.may_tell.set()
     names = Names(system.ask)
 
@@ -119,7 +119,7 @@ async def test_a_failure_that_nobody_waits_for_is_let_be(system: System) -> None
     await eventually(lambda: not names._open)
 
 
-async def test_who_waits_for_too_long_is_told_so(
+async def test_who_waits_for_too_long_is_resolved_so(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api_client.names.LOOK_UP_SECONDS", 0.05)
@@ -176,7 +176,7 @@ async def test_a_name_that_was_told_before_has_its_turn_whatever_strangers_there
     await stopped(*tasks)
 
 
-async def test_a_name_that_is_told_no_more_is_a_stranger_again(system: System) -> None:
+async def test_a_name_that_is_resolved_no_more_is_a_stranger_again(system: System) -> None:
     names = Names(system.ask)
     system.may_tell.set()
     hosts = [f"slow.evil{n}.test" for n in range(THREADS)]
