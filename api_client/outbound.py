@@ -198,7 +198,7 @@ class _CheckedResolver(AbstractResolver):
         found = [ipaddress.ip_address(text) for text in await self._look_up(host, port)]
         for address in found:
             if not self._allow_private and not is_public(address):
-                raise PrivateTargetError(f"{host} is {address}, no public address")
+                raise PrivateTargetError(f"{host} does not lead to public addresses alone")
         return [
             ResolveResult(
                 hostname=host,

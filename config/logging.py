@@ -14,6 +14,8 @@ import structlog
 
 from config.redaction import Redactor
 
+#: The logger of what people did and were refused (`runqueue/audit.py`).
+AUDIT = "runqueue.audit"
 #: Where Celery logs a message that it does not take, with all that stands in it.
 _DUMPING = frozenset(
     {"on_decode_error", "on_invalid_task", "on_unknown_message", "on_unknown_task"}
@@ -48,6 +50,8 @@ def _with_trace(
 def setup_logging(level: str = "INFO", secrets: Iterable[str] = ()) -> None:
     """Send structlog's and the standard library's logs to stderr.
 
+    The audit log (`runqueue.audit`) is JSON at a terminal, too, and has no level: programs read it.
+
     Args:
         level: DEBUG, INFO, WARNING or ERROR.
         secrets: what no line may hold, besides what looks like a secret.
@@ -71,8 +75,25 @@ def setup_logging(level: str = "INFO", secrets: Iterable[str] = ()) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    handler = _handler(shared, redact, renderer)
+    handler.addFilter(_without_bodies)
+    handler.addFilter(lambda record: record.name != AUDIT)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.INFO))
+    logging.getLogger("celery").setLevel(max(number, logging.WARNING))
+    audit = logging.getLogger(AUDIT)
+    named = [*shared, structlog.stdlib.add_logger_name]
+    audit.handlers[:] = [_handler(named, redact, structlog.processors.JSONRenderer())]
+    audit.setLevel(logging.INFO)
+
+
+def _handler(
+    first: list[structlog.typing.Processor], redact: Redactor, renderer: structlog.typing.Processor
+) -> logging.Handler:
+    """Return what writes the standard library's lines to stderr."""
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+        foreign_pre_chain=[*first, structlog.stdlib.ExtraAdder()],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
@@ -82,8 +103,4 @@ def setup_logging(level: str = "INFO", secrets: Iterable[str] = ()) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
-    handler.addFilter(_without_bodies)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(max(number, logging.INFO))
-    logging.getLogger("celery").setLevel(max(number, logging.WARNING))
+    return handler

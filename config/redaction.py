@@ -54,14 +54,16 @@ _ADDRESSES: Final = (
     # Who logs in, also with a password that holds what should have been escaped: not a port.
     (re.compile(r"(?<=://)[^\s/?#@\"'<>:]*:(?!\d{1,5}[/?#])[^\s\"'<>]{0,256}@"), f"{REDACTED}@"),
     (re.compile(r"(?<=://)[^\s/?#@\"']*@"), f"{REDACTED}@"),
-    # What follows the path.
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#\"'<>]*)[?#][^\s\"'<>)]*", re.IGNORECASE),
+    # What follows the path. It ends at the next ://, or a text of nothing else took n² steps.
+    (re.compile(r"(?<=://)([^\s?#\"'<>:]*+(?::(?!//)[^\s?#\"'<>:]*+)*+)[?#][^\s\"'<>)]*"),
      rf"\1?{REDACTED}"),
     # The token of a webhook's address.
     (re.compile(r"(/v1/webhooks/skyvern/[^\s/]+/[^\s/]+/\d+/)[0-9a-f]{32}"), rf"\1{REDACTED}"),
 )  # fmt: skip
 #: A shorter secret would be found in every other word.
 _SHORTEST = 6
+#: A word that is longer than any of ours: an id that somebody else made.
+_ENDLESS: Final = re.compile(r"(?<!\S)(\S{500})\S+")
 #: How deep values are looked into, and how much of a text: a line is no place for more.
 _DEEPEST, _LONGEST = 6, 20_000
 
@@ -97,7 +99,7 @@ class Redactor:
         words = _without_values(words)
         for pattern, instead in _ADDRESSES:
             words = pattern.sub(instead, words)
-        return words
+        return _ENDLESS.sub(r"\1…", words)
 
     def _value(self, name: str, value: Any, depth: int) -> Any:
         if _is_secret(name) or depth > _DEEPEST or isinstance(value, bytes | bytearray):
@@ -143,7 +145,8 @@ def _value_of(key: re.Match[str], text: str) -> tuple[int, int]:
     if key["plain"] and not _has_bare_values(key["plain"], key["sign"]):
         return start, start
     if (key["plain"] or "").lower().endswith("cookie"):
-        return start, (text + "\n").index("\n", start)
+        end = text.find("\n", start)
+        return start, end if end >= 0 else len(text)
     if (scheme := _SCHEME.match(text, start)) is not None:
         start = scheme.end()
     word = _WORD.match(text, start)

@@ -14,8 +14,9 @@ from config.tracing import setup_tracing
 from gateway.check_processes import SERVER
 from gateway.scraping import BadTokenFile
 from gateway.serving import Server, listen
+from runqueue.accounts import check_names
 from runqueue.connect import find_url
-from runqueue.errors import EvictingRedis, QueueUnavailable
+from runqueue.errors import AmbiguousAccounts, EvictingRedis, QueueUnavailable
 from runqueue.request_checks import use_checks
 
 log = structlog.get_logger()
@@ -30,8 +31,9 @@ def main() -> None:
     ).parse_args()
     try:
         settings = load_settings()
+        check_names(settings.all_accounts())
         url = find_url(settings.redis_url)
-    except (SettingsError, QueueUnavailable) as error:
+    except (SettingsError, AmbiguousAccounts, QueueUnavailable) as error:
         sys.exit(f"runqueue: {error}")
     setup_logging(settings.log_level, settings.secrets(url))
     use_checks(settings.request_checks)
@@ -41,7 +43,7 @@ def main() -> None:
         # Before Redis is told of us: a gateway that cannot listen is none.
         sockets = listen(settings.gateway_host, settings.gateway_port)
         uvloop.run(_serve(settings, url, sockets))
-    except (EvictingRedis, QueueUnavailable, BadTokenFile) as error:
+    except (AmbiguousAccounts, EvictingRedis, QueueUnavailable, BadTokenFile) as error:
         sys.exit(f"runqueue: {error}")
     except socket.gaierror:
         sys.exit(

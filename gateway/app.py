@@ -28,6 +28,7 @@ from gateway.description import describe
 from gateway.gate import Gate
 from gateway.limiting import Telling
 from gateway.problems import add_handlers, answers
+from gateway.refusals import add_refusals
 from gateway.tracing import CallersTrace
 
 #: Spans would hold the path of a webhook, and its token with it.
@@ -79,4 +80,5 @@ def make_app(gate: Gate) -> FastAPI:
     app.include_router(router)
     app.router.routes.extend(page_routes.routes())
     add_noting(app, gate)
+    add_refusals(app, gate)
     return app

@@ -1,7 +1,8 @@
 """Noting what people do through the gateway: who, what, to what.
 
-What was done is done, whether it can be noted or not: a note that Redis does not take goes to the
-log. Calls of the API that need `operate` are noted by a layer around the application, which sees
+What was done is done, whether it can be noted or not. Each note is logged as well
+(`runqueue.audit.log_entry`): Redis keeps the last ten thousand, which whoever is watched can push
+out. Calls of the API that need `operate` are noted by a layer around the application, which sees
 how they ended; routes may add what it came to (`tell`).
 """
 
@@ -19,6 +20,7 @@ from gateway.gate import Gate
 from gateway.sight import sight_of
 from runqueue.accounts import account_of
 from runqueue.aio import AsyncRunQueue
+from runqueue.audit import log_entry
 from runqueue.errors import RunQueueError
 from runqueue.ids import is_id
 
@@ -34,10 +36,11 @@ _TARGETS: Final = ("job_id", "batch_id", "name")
 async def note(
     queue: AsyncRunQueue, account: str, who: str, what: str, *, target: str = "", detail: str = ""
 ) -> str:
-    """Note what somebody did; returns the note's id, '' if it could not be written."""
+    """Note what somebody did, and log it; returns the note's id, '' if Redis did not take it."""
+    note_id = ""
     try:
         async with asyncio.timeout(_PATIENCE):
-            return await queue.note(who, what, target, detail, account=account)
+            note_id = await queue.note(who, what, target, detail, account=account)
     except (RunQueueError, RedisError, OSError) as error:
         log.warning(
             "not_noted",
@@ -47,7 +50,13 @@ async def note(
             target=target,
             error=str(error)[:200],
         )
-        return ""
+    log_entry(what, who=who, account=account, target=target, detail=detail, id=note_id)
+    return note_id
+
+
+def log_session(what: str, request: Request, who: str) -> None:
+    """Log that somebody began or ended a session of the page."""
+    log_entry(what, who=who, address=request.client.host if request.client else "")
 
 
 def tell(request: Request, detail: str) -> None:

@@ -40,6 +40,7 @@ def requires(
         gate = gate_of(request)
         request.state.needed = scope  # for audits
         bearer = _bearer(given, gate.tokens)
+        request.state.bearer = bearer.name  # for audits
         if scope not in bearer.scopes:
             raise HTTPException(403, f"{bearer.name} has not the scope {scope}")
         if all_accounts and bearer.accounts:

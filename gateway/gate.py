@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -24,6 +25,7 @@ from gateway.receiver import Receiver
 from gateway.recording import Recorder
 from gateway.session import Sessions
 from gateway.sight import Sights
+from runqueue.accounts import check_names
 from runqueue.collector import QueueCollector
 from runqueue.connect import async_client, check_policy
 from runqueue.keys import ACCOUNTS
@@ -103,11 +105,14 @@ class Gate:
         """Look at Redis' policy and say which accounts there are, once Redis is there.
 
         Raises:
+            AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
             EvictingRedis: it is set up to drop keys.
         """
         while True:
             try:
                 check_policy(await self.redis.info("memory"))
+                known = await cast(Awaitable[set[bytes]], self.redis.smembers(ACCOUNTS))
+                check_names([*self.accounts, *(name.decode(errors="replace") for name in known)])
                 await self.redis.sadd(ACCOUNTS, *self.accounts)
             except (RedisError, OSError) as error:
                 log.warning("redis_unreachable", error=str(error))

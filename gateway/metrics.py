@@ -1,11 +1,20 @@
 """What one gateway process measures. Labels never hold a job, a run or a URL."""
 
 from collections.abc import Iterable
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from config.process_metrics import loop_lag, register_process
 from gateway.outcomes import Outcome
+
+
+class Refusal(StrEnum):
+    """Why a call was refused."""
+
+    UNNAMED = "no_token"
+    WRONG = "wrong_token"
+    NOT_ALLOWED = "not_allowed"
 
 
 class Metrics:
@@ -32,6 +41,13 @@ class Metrics:
         }
         nobody = ("", Outcome.BAD_ADDRESS)
         self._received[nobody] = received.labels(*nobody)
+        refused = Counter(
+            "runqueue_gateway_refused",
+            "Calls and logins that were refused (401, 403).",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._refused = {reason: refused.labels(reason.value) for reason in Refusal}
         self._seconds = Histogram(
             "runqueue_webhook_seconds",
             "Time that a webhook took to be read, checked and recorded.",
@@ -53,6 +69,10 @@ class Metrics:
                 10,
             ),
         )
+
+    def refused(self, reason: Refusal) -> None:
+        """Count one call or login that was refused."""
+        self._refused[reason].inc()
 
     def webhook(self, account: str, outcome: Outcome, seconds: float) -> None:
         """Count one webhook; '' = of no account that is known."""

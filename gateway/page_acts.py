@@ -15,7 +15,7 @@ from gateway.audit import note
 from gateway.gate import gate_of
 from gateway.page_asked import Asked, Done
 from gateway.page_forms import back, operator_form, whole
-from gateway.page_problems import status_of
+from gateway.page_problems import status_of, words_of
 from gateway.page_render import HEADERS
 from gateway.page_viewer import Viewer
 from runqueue import flows, groups
@@ -51,7 +51,7 @@ async def act(request: Request) -> Response:
         # What was refused is not noted. What broke off may have done something all the same.
         if asked.so_far or status_of(error) >= 500:
             target = fields.get(_ACTS[what].to, "") if _ACTS[what].to != "account" else ""
-            detail = "; ".join(filter(None, (asked.so_far, f"broke off: {error}")))
+            detail = "; ".join(filter(None, (asked.so_far, f"broke off: {words_of(error)}")))
             whole_queue = gate.sights.whole
             await note(whole_queue, account, viewer.name, what, target=target, detail=detail)
         raise

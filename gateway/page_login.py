@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from config.gateway import ApiToken
+from gateway.audit import log_session
 from gateway.auth import find_bearer, is_from_elsewhere
 from gateway.gate import gate_of
 from gateway.page_forms import back, read_form
@@ -31,6 +32,7 @@ async def login_form(request: Request) -> Response:
     if is_from_elsewhere(request):
         return _form(request, wanted, _ELSEWHERE, 403)
     if _bearer(query["token"], (own,)) is None:
+        request.state.failed_token = query["token"]
         return _form(request, wanted, _WRONG, 401)
     return await _begin(request, own, dict(query))
 
@@ -42,7 +44,9 @@ async def login(request: Request) -> Response:
     token = _bearer(fields.get("token", ""), gate.tokens)
     wanted = fields.get("next", "/")
     if token is None:
+        request.state.failed_token = fields.get("token", "")
         return _form(request, wanted, _WRONG, 401)
+    request.state.bearer = token.name
     if "read" not in token.scopes:
         return _form(request, wanted, f"{token.name} has not the scope read.", 403)
     return await _begin(request, token, fields)
@@ -56,6 +60,7 @@ async def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -
     session, cookie = await gate.sessions.begin(token, told_of(request))
     response = RedirectResponse(back(fields), 303, HEADERS)
     keep(response, request, session, cookie, public_url)
+    log_session("login", request, token.name)
     return response
 
 
@@ -63,7 +68,10 @@ async def logout(request: Request) -> Response:
     """End the session of this browser, and of whoever has a copy of its cookie."""
     await read_form(request)
     gate = gate_of(request)
-    await gate.sessions.end_of(cookies_of(request, gate.settings.public_url))
+    cookies = cookies_of(request, gate.settings.public_url)
+    if session := await gate.sessions.read(cookies):
+        log_session("logout", request, session.token.name)
+    await gate.sessions.end_of(cookies)
     response = RedirectResponse("/login", 303, HEADERS)
     take_away(response, request)
     return response

@@ -13,6 +13,7 @@ from runqueue.errors import (
     BatchNotFound,
     InvalidRequest,
     JobNotFound,
+    QueueUnavailable,
     RunQueueError,
     UnknownAccount,
 )
@@ -40,6 +41,13 @@ TITLES: Final = {
     500: "This should not have happened",
     503: "The queue cannot be reached",
 }
+
+
+def words_of(error: Exception) -> str:
+    """Return what people are told of an error; where Redis is, is not for all who may look."""
+    if isinstance(error, (QueueUnavailable, RedisError, OSError)):
+        return "the queue cannot be reached"
+    return str(error)
 
 
 def status_of(error: Exception) -> int:

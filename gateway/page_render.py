@@ -41,11 +41,19 @@ HEADERS: Final = {
 }
 #: Parameters that mean something within one account alone, or once.
 _OWN: Final = {"account", "cursor", "before", "done", "batch", "count"}
+#: Embeddings, overrides and isolates of Unicode's bidirectional text: with them an id, or a text of
+#: a server, is read otherwise than it is.
+_TURNING: Final = {n: f"\\u{n:04x}" for n in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 _KINDS: Final = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
+
+
+def _visible(value: Any) -> Any:
+    """Return what a template prints, with signs that turn the direction of text written out."""
+    return value.translate(_TURNING) if isinstance(value, str) else value
 
 
 @cache
@@ -54,6 +62,7 @@ def templates() -> Environment:
     made = Environment(
         loader=PackageLoader("gateway"),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

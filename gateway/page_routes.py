@@ -26,10 +26,11 @@ from gateway.page_problems import TITLES, status_of
 from gateway.page_render import HEADERS, here, page, static
 from gateway.page_viewer import NoSession
 from runqueue.damage import damage_behind
-from runqueue.errors import RunQueueError
+from runqueue.errors import QueueUnavailable, RunQueueError
 
 log = structlog.get_logger()
 
+_DAMAGED = "This account's keys in Redis are damaged"
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -76,19 +77,25 @@ def _told(endpoint: Endpoint) -> Endpoint:
         except HTTPException as error:
             detail = "" if error.detail == "Not Found" else str(error.detail)
             return _problem(request, error.status_code, detail)
-        except RunQueueError as error:
-            status = status_of(error)
-            damage = damage_behind(error) if status == 503 else None
-            title = "This account's keys in Redis are damaged" if damage else None
-            return _problem(request, status, damage or str(error), title)
-        except (RedisError, OSError) as error:
-            log.warning("queue_unreachable", error=str(error)[:200])
-            return _problem(request, status_of(error), "try again in a moment")
+        except (RunQueueError, RedisError, OSError) as error:
+            return _of_the_queue(request, error)
         except Exception:
             log.exception("page_failed", path=request.url.path)
             return _problem(request, 500, "the gateway's log tells more")
 
     return answer
+
+
+def _of_the_queue(request: Request, error: Exception) -> Response:
+    """Tell an error of the queue; the log says which Redis is away."""
+    status = status_of(error)
+    is_ours = isinstance(error, RunQueueError)
+    if is_ours and status == 503 and (damage := damage_behind(error)):
+        return _problem(request, status, damage, _DAMAGED)
+    if not is_ours or isinstance(error, QueueUnavailable):
+        log.warning("queue_unreachable", error=str(error)[:200])
+        return _problem(request, status, "try again in a moment")
+    return _problem(request, status, str(error))
 
 
 def _ask_to_log_in(request: Request) -> Response:

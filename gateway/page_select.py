@@ -17,6 +17,7 @@ from gateway.content import busy
 from gateway.gate import Gate, gate_of
 from gateway.page_bulk import KINDS, Choice, Count, Work, count
 from gateway.page_forms import back, operator_form, whole
+from gateway.page_problems import words_of
 from gateway.page_render import HEADERS, page
 from gateway.page_viewer import Viewer, must_operate, viewer_of
 from runqueue.operate import Filter
@@ -93,7 +94,7 @@ async def _work(gate: Gate, work: Work, who: str) -> str:
         await asyncio.to_thread(work.run, gate.operations)
     except Exception as error:  # noqa: BLE001 - whatever ended it, what was done is done: it is noted
         log.warning("work_broke_off", what=choice.what, error=repr(error)[:200])
-        failed = f"; broke off: {error}"
+        failed = f"; broke off: {words_of(error)}"
     detail = f"{choice.words}: {work.words}{failed}"
     return await note(gate.sights.whole, choice.account, who, choice.what, detail=detail)
 

@@ -93,6 +93,7 @@ async def viewer_of(request: Request) -> Viewer:
     session = await gate.sessions.read(cookies_of(request, gate.settings.public_url))
     if session is None or "read" not in session.token.scopes:
         raise NoSession
+    request.state.bearer = session.token.name  # for audits
     return Viewer(session, gate.sights.of(session.token))
 
 

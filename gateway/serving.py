@@ -52,6 +52,7 @@ class Server(uvicorn.Server):
         """Serve until told to end, and finish the open requests.
 
         Raises:
+            AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
             EvictingRedis: Redis is set up to drop keys.
         """
         announcing = asyncio.create_task(self._gate.announce())

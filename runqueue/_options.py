@@ -59,7 +59,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _RUN_SECONDS_WORDS = f"seconds (a number above 0, {MAX_RUN_SECONDS} at most)"
 _NAME_WORDS = "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
 _TRACE_WORDS = "a traceparent of W3C Trace Context (00-<32 hex>-<16 hex>-<2 hex>)"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+#: Control characters, and what is like them: breaks of lines, and signs that turn the direction of
+#: text, so that another one is read than is there; but no marks of direction, which scripts need.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 T = TypeVar("T")
 Line = dict[Any, Any]
@@ -76,9 +78,9 @@ def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
         return None
     if isinstance(value, str) and 0 < len(value) <= MAX_CUSTOM_ID:
         # Nearly every id is printable, the cheaper question; a joined emoji is not, yet is fine.
-        if value.isprintable() or not _CONTROL.search(value):
+        if value.isprintable() or (found := _CONTROL.search(value)) is None:
             return _plain(value)
-        said = "control characters in it"
+        said = f"control characters in it (U+{ord(found[0]):04X})"
     else:
         said = f"{len(value)} characters" if isinstance(value, str) else got(value)
     words = f"text of 1 to {MAX_CUSTOM_ID} characters without control characters"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from runqueue.errors import UnknownAccount
+from runqueue.errors import AmbiguousAccounts, UnknownAccount
 from runqueue.ids import TAG_LENGTH, account_tag
 
 DEFAULT = "default"
@@ -12,6 +12,19 @@ DEFAULT = "default"
 def account_of(any_id: str, accounts: Iterable[str]) -> str | None:
     """Return the account that a job or batch id belongs to: it begins with the account's hash."""
     return next((name for name in accounts if any_id.startswith(account_tag(name))), None)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Make sure that ids tell accounts apart.
+
+    Raises:
+        AmbiguousAccounts: those of two begin alike.
+    """
+    by_tag: dict[str, str] = {}
+    for name in sorted(set(names)):
+        other = by_tag.setdefault(account_tag(name), name)
+        if other != name:
+            raise AmbiguousAccounts(other, name)
 
 
 def pages(

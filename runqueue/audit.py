@@ -2,10 +2,14 @@
 
 Who acts through the gateway is known by the name of his token (`gateway/audit.py`), who acts on the
 command line by his name on that machine (`cli/noting.py`). `RunQueue` itself notes nothing.
+
+Each entry is logged as well: the list in Redis forgets, and who may act may fill it with whatever
+else he does.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Iterator
@@ -22,6 +26,9 @@ KEPT = 10_000
 #: Characters of what is told of one thing.
 MOST = 300
 _ID = re.compile(r"\d{1,15}-\d{1,15}")
+#: The logger of every entry: of the gateway one JSON object a line, whatever its log level
+#: (`config/logging.py`).
+LOGGER = logging.getLogger("runqueue.audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,17 @@ def note(account: str, who: str, what: str, target: str = "", detail: str = "") 
     words = [word[:MOST] for word in (who, what, target, detail)]
     arguments: list[Argument] = [KEPT, secrets.token_hex(8), *words]
     return Call(load("audit"), account, arguments, lambda reply: str(reply.decode()))
+
+
+def log_entry(what: str, **about: Any) -> None:
+    """Log what somebody did, or was refused.
+
+    Args:
+        what: the action, such as `pause_account`, `login` or `refused`.
+        about: who did it, to what, and the like; never a token.
+    """
+    said = {name: v[:MOST] if isinstance(v, str) else v for name, v in about.items()}
+    LOGGER.info("audit", extra={"what": what, **said})
 
 
 def notes(account: str, before: str = "", count: int = 50) -> Call[list[AuditNote]]:

@@ -18,6 +18,7 @@ RunQueueError
 │   └── GatewayUnavailable   the gateway cannot be reached, or answers what none would
 ├── NotAllowed            the gateway does not let the bearer of this token do that
 ├── QueueFull             Redis has no memory left for new jobs
+├── AmbiguousAccounts     two accounts' jobs could not be told from each other
 ├── EvictingRedis         Redis is set up to drop keys, so jobs could vanish
 └── NewerSchema           a newer version wrote there, and this one would misread it
 """
@@ -256,6 +257,25 @@ class QueueFull(RunQueueError):
 
     def __str__(self) -> str:
         return "Redis is out of memory and takes no new jobs; running jobs still finish"
+
+
+class AmbiguousAccounts(RunQueueError):
+    """The ids of two accounts' jobs begin alike, so neither could be told from the other's.
+
+    Args:
+        first, second: the accounts.
+    """
+
+    def __init__(self, first: str, second: str) -> None:
+        self.first = first
+        self.second = second
+        super().__init__(first, second)
+
+    def __str__(self) -> str:
+        return (
+            f"the ids of the accounts {self.first} and {self.second} would begin alike, and an id"
+            " alone has to tell whose job it is: give the newer one another name"
+        )
 
 
 class EvictingRedis(RunQueueError):

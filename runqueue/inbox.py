@@ -22,6 +22,8 @@ from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
 #: The namespaces of keys of lines: that of an inbox, which is one account's, and that of Celery
 #: messages, whose lines may be of any.
 INBOX, CELERY = "inbox", "celery"
+#: Characters of a Celery task's id beyond which it is called by a digest.
+MAX_TASK_ID = 200
 #: Refused lines that an account keeps; beyond that the oldest go.
 KEPT = 10_000
 #: Characters of a line beyond which only its beginning is kept: no job has that many.
@@ -93,11 +95,16 @@ def inbox_key(account: str, number: str, line: bytes) -> str:
     return f"{account}-{number}-{blake2b(line, digest_size=8).hexdigest()}"
 
 
+def message_name(task_id: str) -> str:
+    """Return what a Celery message is called, whatever its producer called the task."""
+    if 0 < len(task_id) <= MAX_TASK_ID and task_id.isprintable():
+        return task_id
+    return blake2b(task_id.encode(errors="replace"), digest_size=16).hexdigest()
+
+
 def celery_key(task_id: str, index: int) -> str:
-    """Return the key of a line of a Celery message, whatever its producer called the task."""
-    if not 0 < len(task_id) <= 200 or not task_id.isprintable():
-        task_id = blake2b(task_id.encode(errors="replace"), digest_size=16).hexdigest()
-    return f"{task_id}-{index}"
+    """Return the key of a line of a Celery message."""
+    return f"{message_name(task_id)}-{index}"
 
 
 def check_lines(

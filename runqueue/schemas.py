@@ -122,7 +122,7 @@ def _options() -> Schema:
         "type": "string",
         "minLength": 1,
         "maxLength": MAX_CUSTOM_ID,
-        "pattern": r"^[^\u0000-\u001f\u007f]*$",
+        "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]*$",
     }
     return {
         "custom_id": _or_null(key, "Your name for the job, and its idempotency key."),

@@ -27,7 +27,9 @@ from config.settings import (
 )
 from config.tracing import setup_tracing
 from runqueue import EvictingRedis, NewerSchema, QueueUnavailable
+from runqueue.accounts import check_names
 from runqueue.connect import find_url
+from runqueue.errors import AmbiguousAccounts
 from runqueue.request_checks import use_checks
 from worker.intake import NotNow
 from worker.metrics_server import serve_metrics
@@ -45,9 +47,10 @@ PRODUCERS = 4
 def _settings_or_exit() -> tuple[Settings, str, str]:
     try:
         settings = load_settings()
+        check_names(settings.all_accounts())
         url = find_url(settings.redis_url)
         return settings, url, broker_url(settings, url)
-    except (SettingsError, QueueUnavailable) as error:
+    except (SettingsError, AmbiguousAccounts, QueueUnavailable) as error:
         sys.exit(f"runqueue: {error}")
 
 
@@ -88,6 +91,8 @@ app.conf.update(
     # A thread cannot be ended; what it hands in has keys, so it may be handed in twice.
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_send_task_events=False,
+    # Celery would obey whoever writes to the broker: `shutdown`, `pool_restart`, `inspect conf`.
+    worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
     broker_transport="worker.broker:Transport",
@@ -170,7 +175,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         try:
             # A SIGTERM while Redis is awaited ends the worker: Celery's handler only leaves a note.
             runtime.start(still_wanted=maybe_shutdown)
-        except (EvictingRedis, NewerSchema) as error:
+        except (AmbiguousAccounts, EvictingRedis, NewerSchema) as error:
             sys.exit(f"runqueue: {error}")
         _state["runtime"] = runtime
         self.tickers = [Ticker(name, runtime, send) for name in runtime.accounts]

@@ -17,7 +17,7 @@ from runqueue import RunQueue
 from runqueue.accounts import DEFAULT
 from runqueue.calls import CHUNK
 from runqueue.damage import damage_behind
-from runqueue.inbox import CELERY, Checked, Line, celery_key, check_lines
+from runqueue.inbox import CELERY, Checked, Line, celery_key, check_lines, message_name
 from runqueue.inbox_calls import inbox_done
 from runqueue.tracing import continuing
 
@@ -77,6 +77,7 @@ class Intake:
         Raises:
             NotNow: some of them are not in the queue.
         """
+        task_id = message_name(task_id)
         give_up = time.monotonic() + PATIENCE_SECONDS
         raw = _lines_of(args, kwargs)
         lines = [Line(line, celery_key(task_id, n)) for n, line in enumerate(raw)]

@@ -38,7 +38,7 @@ ASK_PAUSE = 60.0
 _ALLOWED_BY = "; RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS would allow it"
 
 #: A URL in words, as far as it may reach: what closes a sentence or a bracket is not of it.
-_URL = re.compile(r"[A-Za-z]+://[^\s\"<>]*[^\s\"<>'.,:;!)\]}]")
+_URL = re.compile(r"(?<![A-Za-z])[A-Za-z]+://[^\s\"<>]*[^\s\"<>'.,:;!)\]}]")
 #: What is left of URLs that begin with their path: the path, where it is called one, and queries.
 _RELATIVE = re.compile(r"(?<=\burl: /)\S+|\?\S+", re.IGNORECASE)
 

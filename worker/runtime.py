@@ -7,9 +7,9 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 import uvloop
@@ -19,8 +19,10 @@ from api_client import AsyncTransport
 from api_client.proxies import Proxies
 from config.process_metrics import measure_lag
 from config.settings import Settings
+from runqueue.accounts import check_names
 from runqueue.connect import async_client, check_policy
 from runqueue.damage import damage_of
+from runqueue.keys import ACCOUNTS
 from runqueue.redis_errors import Cause, cause_of
 from worker.account import proxies_of
 from worker.direct import DirectCalls
@@ -77,6 +79,7 @@ class Runtime:
             still_wanted: asked a few times a second; what it raises ends the waiting.
 
         Raises:
+            AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
             EvictingRedis: Redis is set up to drop keys.
             NewerSchema: a newer version has written there.
         """
@@ -186,6 +189,13 @@ class Runtime:
         while True:
             try:
                 check_policy(await self._redis.info("memory"))
+                known = await cast(Awaitable[set[bytes]], self._redis.smembers(ACCOUNTS))
+                check_names(
+                    [
+                        *self.settings.all_accounts(),
+                        *(name.decode(errors="replace") for name in known),
+                    ]
+                )
                 await self._start_accounts()
                 break
             # A Redis that is still loading its data, or takes no writes, answers INFO.

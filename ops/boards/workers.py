@@ -193,6 +193,19 @@ BOARD = Board(
                     alarms=5,
                 ),
                 Panel(
+                    "Refused calls",
+                    [
+                        (
+                            f"sum by (reason) (rate(runqueue_gateway_refused_total[{SPAN}]))",
+                            "{{reason}}",
+                        )
+                    ],
+                    "Of the gateways: no token, a wrong one, or one that may not.",
+                    unit="reqps",
+                    stacks=True,
+                    runbook="RunqueueTokensRefused",
+                ),
+                Panel(
                     "Clock made up for",
                     [
                         (

@@ -5,6 +5,7 @@ A fault is provoked, its alert has to fire; it is mended, and the alert has to c
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import httpx
@@ -194,6 +195,22 @@ def _webhooks_are_dropped(stage: Stage) -> Iterator[None]:
 )
 def _receiver_is_away(stage: Stage) -> Iterator[None]:
     stage.lab.hand_in(3, ("hooked",))
+    yield
+
+
+@_fault(
+    "RunqueueTokensRefused",
+    "30 wrong tokens are sent",
+    "no more are",
+    settings={"RUNQUEUE_API_TOKENS": f"reader:read:{'0' * 64}"},
+)
+def _tokens_are_guessed(stage: Stage) -> Iterator[None]:
+    def send(n: int) -> None:
+        wrong = {"authorization": f"Bearer guess-{n}"}
+        httpx.get(f"{stage.gateway.url}/v1/stats", headers=wrong, timeout=10, trust_env=False)
+
+    with ThreadPoolExecutor(30) as guessers:
+        list(guessers.map(send, range(30)))
     yield
 
 

@@ -1,9 +1,12 @@
 """Noting what commands do to the queue: who, what, and to how many; see `runqueue.audit`.
 
 What is done through a gateway, the gateway notes. What was done is done: a note that Redis does not
-take is told, and changes no exit code.
+take is told, and changes no exit code. Each note goes to the machine's own log (syslog, facility
+`auth`) as well, as one JSON object, where there is one.
 """
 
+import json
+import syslog
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -32,10 +35,14 @@ def note(
     """
     if not isinstance(queue, RunQueue):
         return
+    who = user()
     try:
-        queue.note(user(), what, target, detail, account=account)
+        queue.note(who, what, target, detail, account=account)
     except (RunQueueError, RedisError) as error:
         tell(f"runqueue: it is done, but could not be noted: {error}")
+    entry = {"what": what, "who": who, "account": account, "target": target, "detail": detail}
+    syslog.openlog("runqueue", facility=syslog.LOG_AUTH)
+    syslog.syslog(syslog.LOG_NOTICE, json.dumps(entry))
 
 
 def note_jobs(

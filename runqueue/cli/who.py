@@ -1,13 +1,15 @@
 """Who gives a command, as audits name him."""
 
-import getpass
+import os
+import pwd
 import socket
 
 
 def user() -> str:
-    """Return the user's name on this machine."""
+    """Return the name of the process' user on this machine, whatever its environment says."""
+    uid = os.getuid()
     try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without an entry
-        name = "somebody"
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's user without an entry
+        name = f"uid {uid}"
     return f"{name}@{socket.gethostname()} (command line)"

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from api_client.names import Names, addresses_of
+from api_client.names import PER_DOMAIN, THREADS, Names, addresses_of, domain_of
 from tests.simulator.simulating import eventually
 
 
 class System:
-    """Asked for names; tells of none before it may."""
+    """Asked for names; tells of none before it may, but of those that are quick."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
@@ -19,7 +19,8 @@ class System:
 
     def ask(self, host: str, port: int) -> Sequence[str]:
         self.asked.append((host, port))
-        self.may_tell.wait()
+        if not host.startswith("quick"):
+            self.may_tell.wait()
         if host == "nobody.test":
             raise OSError("no such name")
         return [f"{host}'s"]
@@ -61,7 +62,7 @@ async def test_a_name_is_looked_up_again_once_it_was_told(system: System) -> Non
     assert system.asked == [("a.test", 80)] * 2
 
 
-async def test_each_of_those_who_wait_is_told_what_went_wrong(system: System) -> None:
+async def test_each_of_those_who_wait_is_resolved_what_went_wrong(system: System) -> None:
     system.may_tell.set()
     names = Names(system.ask)
 
@@ -118,13 +119,116 @@ async def test_a_failure_that_nobody_waits_for_is_let_be(system: System) -> None
     await eventually(lambda: not names._open)
 
 
-async def test_who_waits_for_too_long_is_told_so(
+async def test_who_waits_for_too_long_is_resolved_so(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api_client.names.LOOK_UP_SECONDS", 0.05)
 
     with pytest.raises(OSError, match="nobody tells in time"):
         await Names(system.ask).look_up("a.test", 80)
+
+
+async def hanging(system: System, names: Names, *hosts: str) -> list[asyncio.Task[Sequence[str]]]:
+    """Begin to look names up that nobody tells of."""
+    tasks = [asyncio.create_task(names.look_up(host, 80)) for host in hosts]
+    await asyncio.sleep(0)
+    return tasks
+
+
+@pytest.mark.parametrize("domain", ["evil.test", "evil.co.uk"])
+async def test_names_of_one_domain_that_nobody_tells_of_keep_no_other_waiting(
+    system: System, domain: str
+) -> None:
+    names = Names(system.ask)
+    tasks = await hanging(system, names, *(f"slow{n}.{domain}" for n in range(2 * THREADS)))
+
+    assert await names.look_up("quick.honest.test", 80) == ["quick.honest.test's"]
+    assert await names.look_up("quick.honest.co.uk", 80) == ["quick.honest.co.uk's"]
+    assert len(system.asked) == PER_DOMAIN + 2
+    await stopped(*tasks)
+
+
+@pytest.mark.parametrize(
+    ("host", "domain"),
+    [
+        ("hooks.shop.test", "shop.test"),
+        ("A.Hooks.Shop.test.", "shop.test"),
+        ("hooks.shop.co.uk", "shop.co.uk"),
+        ("shop.co.uk", "shop.co.uk"),
+        ("hooks.bahn.de", "bahn.de"),
+        ("localhost", "localhost"),
+        ("uk", "uk"),
+        (".", ""),
+    ],
+)
+def test_a_domain_is_what_one_owner_has(host: str, domain: str) -> None:
+    assert domain_of(host) == domain
+
+
+async def test_a_name_that_was_told_before_has_its_turn_whatever_strangers_there_are(
+    system: System,
+) -> None:
+    names = Names(system.ask)
+    await names.look_up("quick.honest.test", 80)
+    tasks = await hanging(system, names, *(f"slow.evil{n}.test" for n in range(2 * THREADS)))
+
+    assert await names.look_up("quick.honest.test", 80) == ["quick.honest.test's"]
+    await stopped(*tasks)
+
+
+async def test_a_name_that_is_resolved_no_more_is_a_stranger_again(system: System) -> None:
+    names = Names(system.ask)
+    system.may_tell.set()
+    hosts = [f"slow.evil{n}.test" for n in range(THREADS)]
+    for host in hosts:
+        await names.look_up(host, 80)
+    system.may_tell.clear()
+    tasks = await hanging(system, names, *hosts)
+    await stopped(*tasks)
+    system.may_tell.set()
+    await eventually(lambda: not names.running)
+    system.may_tell.clear()
+    await names.look_up("quick.honest.test", 80)
+    tasks = await hanging(system, names, *hosts)
+
+    assert await names.look_up("quick.honest.test", 80) == ["quick.honest.test's"]
+    await stopped(*tasks)
+
+
+async def test_of_the_names_that_were_told_the_newest_are_remembered(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api_client.names.MOST_KNOWN", 2)
+    names = Names(system.ask)
+    for host in ("quick.a.test", "quick.b.test", "quick.a.test", "quick.c.test"):
+        await names.look_up(host, 80)
+
+    assert list(names._known) == ["quick.a.test", "quick.c.test"]
+
+
+async def test_those_who_wait_for_their_domain_s_turn_have_it_one_after_the_other(
+    system: System,
+) -> None:
+    names = Names(system.ask)
+    hosts = [f"slow{n}.busy.test" for n in range(3 * PER_DOMAIN)]
+    tasks = await hanging(system, names, *hosts)
+    system.may_tell.set()
+
+    assert await asyncio.gather(*tasks) == [[f"{host}'s"] for host in hosts]
+
+
+async def test_a_look_up_that_nobody_waits_for_any_more_gives_up_its_turn_for_good(
+    system: System,
+) -> None:
+    names = Names(system.ask)
+    first = await hanging(system, names, *(f"slow{n}.busy.test" for n in range(PER_DOMAIN)))
+    left = await hanging(system, names, "left.busy.test")
+    last = await hanging(system, names, "last.busy.test")
+    await stopped(*left)
+    system.may_tell.set()
+    await asyncio.gather(*first, *last)
+
+    assert ("left.busy.test", 80) not in system.asked
 
 
 async def test_the_end_waits_for_no_look_up(system: System) -> None:

@@ -173,8 +173,12 @@ async def test_a_name_of_any_private_address_is_refused(addresses: list[str], sc
     async with outbound(allow_private=False, look_up=look) as sender:
         found = await sender.post(f"{scheme}://inner.test/hook", b"{}", {}, 1)
 
-    assert found.refused
-    assert "inner.test is " in found.error
+    assert (found.refused, found.is_private) == (True, True)
+    # What our network calls its hosts, and where they are, is not for who names a receiver.
+    assert (
+        found.error
+        == "webhooks may not go there: inner.test does not lead to public addresses alone"
+    )
 
 
 @pytest.mark.parametrize(
@@ -269,7 +273,7 @@ async def test_names_that_nobody_tells_of_hold_up_neither_other_receivers_nor_th
 
     def ask(host: str, _: int) -> Sequence[str]:
         asked.append(host)
-        if host.endswith(".tarpit.test"):
+        if "tarpit" in host:
             go.wait()
         return ["127.0.0.1"]
 
@@ -277,7 +281,7 @@ async def test_names_that_nobody_tells_of_hold_up_neither_other_receivers_nor_th
     async with serving(answering(200)) as server, outbound() as sender:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         held_up = [
-            asyncio.create_task(sender.post(f"http://{n}.tarpit.test/", b"{}", {}, 30))
+            asyncio.create_task(sender.post(f"http://hook.tarpit{n}.test/", b"{}", {}, 30))
             for n in range(9)
         ]
         try:

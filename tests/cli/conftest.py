@@ -1,5 +1,6 @@
 """A desk for each test, and a gateway."""
 
+import syslog
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from tests.cli.commanding import Desk
 def desk(redis_url: str, client: redis.Redis, queue: RunQueue, tmp_path: Path) -> Desk:
     """Where commands are given, on an empty queue."""
     return Desk(redis_url, tmp_path, client, queue)
+
+
+@pytest.fixture(autouse=True)
+def system_log(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """What commands log to the machine's own log, which is kept out of it."""
+    lines: list[tuple[int, str]] = []
+    monkeypatch.setattr(syslog, "syslog", lambda priority, line: lines.append((priority, line)))
+    return lines
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+import socket
+import syslog
 from collections.abc import Callable
 from typing import Any
 
@@ -166,14 +170,44 @@ def test_what_a_group_is_set_to_is_noted(desk: Desk) -> None:
     ]
 
 
-def test_notes_name_the_user(desk: Desk) -> None:
-    desk.environ["LOGNAME"] = "ada"
+@pytest.mark.parametrize("variable", ["LOGNAME", "USER", "LNAME", "USERNAME"])
+def test_notes_name_the_user_whatever_the_environment_says(desk: Desk, variable: str) -> None:
+    desk.environ[variable] = "ceo"
 
     desk.run("dead", "replay", *dead(desk))
 
     (note,) = desk.queue.audit()
-    assert note.who.startswith("ada@")
-    assert note.who.endswith(" (command line)")
+    name = pwd.getpwuid(os.getuid()).pw_name
+    assert note.who == f"{name}@{socket.gethostname()} (command line)"
+
+
+def test_a_user_without_a_name_is_noted_by_number(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 987_654)
+
+    desk.run("dead", "replay", *dead(desk))
+
+    (note,) = desk.queue.audit()
+    assert note.who.startswith("uid 987654@")
+
+
+def test_each_note_goes_to_the_log_of_the_machine_too(
+    desk: Desk, system_log: list[tuple[int, str]]
+) -> None:
+    desk.run("pause", "--reason", 'a "deployment"\n')
+
+    ((priority, line),) = system_log
+    (note,) = desk.queue.audit()
+    assert priority == syslog.LOG_NOTICE
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "what": "pause_account",
+        "who": note.who,
+        "account": "default",
+        "target": "",
+        "detail": note.detail,
+    }
 
 
 def test_each_account_has_a_note_of_what_was_done_to_its_jobs(desk: Desk) -> None:
@@ -212,7 +246,7 @@ def test_a_command_notes_in_one_round_trip(desk: Desk, monkeypatch: pytest.Monke
 
 
 def test_what_is_done_is_done_although_it_cannot_be_noted(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, system_log: list[tuple[int, str]]
 ) -> None:
     def note(*_: Any, **__: Any) -> str:
         raise QueueUnavailable("redis://", "cut")
@@ -224,6 +258,7 @@ def test_what_is_done_is_done_although_it_cannot_be_noted(
 
     assert (result.exit_code, result.stdout) == (0, "3 of 3: ready again\n")
     assert "it is done, but could not be noted" in result.stderr
+    assert len(system_log) == 1
 
 
 def test_what_a_gateway_is_told_to_do_is_noted_by_the_gateway_alone(either: Desk) -> None:

@@ -12,7 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.logging import setup_logging
+from config.logging import AUDIT, setup_logging
 from config.redaction import REDACTED, Redactor
 from config.settings import Settings
 from runqueue import tracing
@@ -40,6 +40,7 @@ def told(value: Any, name: str = "error", *secrets: str) -> Any:
         ("redis://user:pass@host:6379/0", f"redis://{REDACTED}@host:6379/0"),
         ("GET https://x.test/a?token=1&b=2 failed", f"GET https://x.test/a?{REDACTED} failed"),
         ("see https://x.test/a#secret", f"see https://x.test/a?{REDACTED}"),
+        ("a-https://x.test:80/a?to=http://y.test/b?c", f"a-https://x.test:80/a?{REDACTED}"),
         ("Authorization: Token abc.def-123", f"Authorization: Token {REDACTED}"),
         ("authorization: abcdef", f"authorization: {REDACTED}"),
         ("Cookie: session=abc; other=def\nnext", f"Cookie: {REDACTED}\nnext"),
@@ -121,6 +122,51 @@ def test_bytes_and_what_is_too_deep_or_too_long_are_not_shown() -> None:
     assert len(told("x" * 100_000)) < 21_000
 
 
+def test_a_word_without_an_end_is_cut(stderr: io.StringIO) -> None:
+    said = told(f"task {'a.' * 9_000} and {'b' * 500}", "error")
+
+    assert said == f"task {'a.' * 250}… and {'b' * 500}"
+
+
+def test_celery_s_lines_about_a_message_do_not_hold_all_of_its_id(stderr: io.StringIO) -> None:
+    context = {"id": "a." * 10_000, "name": "runqueue.enqueue", "description": "rejected"}
+    words = "Task %(name)s[%(id)s] %(description)s"
+    logging.getLogger("celery.app.trace").error(words, context, extra={"data": context})
+
+    assert len(stderr.getvalue()) < 2_000
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(
+            "a.",
+            "a-",
+            "a+",
+            "a://",
+            "://",
+            "://a:",
+            "a.a:",
+            '"',
+            '\\"',
+            "a=",
+            "prompt=",
+            "prompt=(",
+        ),
+        *("prompt={'", "prompt=[", "bearer ", "token ", "whsec_", "http://a?", "cookie: a\n"),
+    ],
+)
+def test_what_is_looked_through_takes_time_by_its_length_alone(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A look whose time grows with the square would take minutes.
+    monkeypatch.setattr("config.redaction._LONGEST", 10**9)
+    text = part * (400_000 // len(part))
+
+    assert isinstance(told(text), str)
+
+
 @given(st.dictionaries(st.text(), st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -158,6 +204,7 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     monkeypatch.setattr(sys, "stderr", written)
     setup_logging("INFO", [KEY])
     yield written
+    logging.getLogger(AUDIT).handlers.clear()
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()

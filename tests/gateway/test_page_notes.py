@@ -46,7 +46,7 @@ def break_off(monkeypatch: pytest.MonkeyPatch, script: str, after: int) -> None:
         nonlocal sent
         sent += call.script.name == script
         if call.script.name == script and sent > after:
-            raise QueueUnavailable("redis://", "cut")
+            raise QueueUnavailable("redis://10.1.2.3:6379/0", "cut")
         return await real(self, call)
 
     monkeypatch.setattr(AsyncRunQueue, "send", send)
@@ -75,6 +75,23 @@ async def test_work_that_anything_breaks_off_is_noted_with_what_it_came_to(
     assert (note.what, note.detail) == ("cancel", "scheduled: 500 canceled; broke off: a bug")
 
 
+async def test_work_that_redis_breaks_off_is_noted_without_where_redis_is(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancel(*_: Any) -> Canceled:
+        raise QueueUnavailable("redis://10.1.2.3:6379/0", "cut")
+
+    desk.queue.enqueue_many(lines(1, delay=600))
+    monkeypatch.setattr(Operations, "cancel", cancel)
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open("/select?what=cancel&state=scheduled&count=1")
+        (form,) = shown.forms("/do/many")
+        await browser.send("/do/many", form)
+
+    note = desk.queue.audit()[0]
+    assert note.detail.endswith("broke off: the queue cannot be reached")
+
+
 async def test_a_retry_of_a_batch_that_breaks_off_is_noted_with_what_it_came_to(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +104,7 @@ async def test_a_retry_of_a_batch_that_breaks_off_is_noted_with_what_it_came_to(
 
     note = desk.queue.audit()[0]
     assert (shown.status, note.who, note.what, note.target) == (503, "ops", "retry_failed", batch)
-    assert note.detail.startswith("200 jobs are ready again; broke off: ")
+    assert note.detail == "200 jobs are ready again; broke off: the queue cannot be reached"
 
 
 async def test_a_deed_whose_answer_was_lost_is_noted(
@@ -100,7 +117,8 @@ async def test_a_deed_whose_answer_was_lost_is_noted(
 
     note = desk.queue.audit()[0]
     assert (shown.status, note.what, note.target) == (503, "pause_account", "")
-    assert note.detail.startswith("broke off: ")
+    assert note.detail == "broke off: the queue cannot be reached"
+    assert "10.1.2.3" not in shown.words
 
 
 async def test_a_call_of_the_api_that_breaks_off_is_noted_with_what_it_came_to(

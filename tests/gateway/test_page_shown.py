@@ -118,6 +118,21 @@ async def test_hostile_text_is_text_everywhere(desk: Desk, redis_url: str) -> No
             assert "<img" not in shown.text, path
 
 
+async def test_signs_that_turn_the_direction_of_text_are_shown_as_what_they_are(
+    desk: Desk, redis_url: str
+) -> None:
+    turned = "\u202egnp.exe\u2066"
+    desk.queue.pause(reason=turned)
+    desk.queue.note("ops", "pause_account", "", turned)
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = [await browser.open(path) for path in ("/", "/audit")]
+
+    for one in shown:
+        assert "\\u202egnp.exe\\u2066" in one.words
+        assert not {"\u202e", "\u2066"} & set(one.text)
+
+
 async def test_a_link_of_a_run_leads_to_the_web_alone(desk: Desk, redis_url: str) -> None:
     (job,) = desk.running(hook=None)
     body = b'{"output": {"a": "<b>"}, "app_url": "javascript:alert(1)", "recording_url": "https://f.test/r"}'
@@ -283,11 +298,14 @@ async def test_what_is_not_there_is_told_on_a_page(redis_url: str, path: str, st
 
 async def test_a_queue_that_is_away_is_told_on_a_page(tmp_path: Any) -> None:
     server = start_valkey(tmp_path)
-    async with browsing(f"redis://127.0.0.1:{server.port}/0") as browser:
+    port = server.port
+    async with browsing(f"redis://127.0.0.1:{port}/0") as browser:
         server.stop()
         shown = await browser.open("/jobs")
 
     assert (shown.status, "The queue cannot be reached" in shown.words) == (503, True)
+    # Where Redis is, is not for everybody who may look.
+    assert str(port) not in shown.words
 
 
 def test_every_state_has_a_row() -> None:

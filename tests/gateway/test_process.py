@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from runqueue import JobState
+from runqueue.keys import ACCOUNTS
 from tests.gateway.gating import KEY, Desk, address, signed
 from tests.worker.working import closed_port
 
@@ -138,6 +139,25 @@ def test_a_wrong_setting_stops_the_start_with_its_name(
     assert words in said
     assert "Traceback" not in said
     assert "sesame" not in said
+
+
+@pytest.mark.parametrize("is_known_to_redis", [False, True])
+def test_two_accounts_whose_ids_begin_alike_stop_the_start(
+    tmp_path: Path, client: redis.Redis, redis_url: str, *, is_known_to_redis: bool
+) -> None:
+    given = {"RUNQUEUE_ACCOUNTS__tenant-308__API_KEY": "key-308"}
+    if is_known_to_redis:
+        client.sadd(ACCOUNTS, "default", "tenant-517")
+    else:
+        given["RUNQUEUE_ACCOUNTS__tenant-517__API_KEY"] = "key-517"
+
+    with process(tmp_path, RUNQUEUE_REDIS_URL=redis_url, **given) as started:
+        said = started.communicate(timeout=30)[1]
+
+    assert started.returncode != 0
+    assert "tenant-308 and tenant-517" in said
+    assert "Traceback" not in said
+    assert b"tenant-308" not in client.smembers(ACCOUNTS)
 
 
 def test_a_port_that_is_taken_stops_the_start(tmp_path: Path, redis_url: str) -> None:

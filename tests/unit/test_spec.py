@@ -141,6 +141,8 @@ def test_a_start_is_kept_as_given_from_now_or_as_a_moment(
         ("custom_id", "x" * 257),
         ("custom_id", "a\nb"),
         ("custom_id", "\ud800"),
+        # What shows other text than is there: C1 controls, breaks of lines, directions of text.
+        *(("custom_id", f"a{sign}b") for sign in "\x9b\u2028\u2029\u202a\u202e\u2066\u2069"),
         ("custom_id", 17),
         ("kind", "Task"),
         ("kind", 1),
@@ -171,8 +173,14 @@ def test_a_fault_beside_the_body_is_refused_under_its_name(name: str, value: obj
 
 
 def test_an_id_may_be_long_and_in_any_script() -> None:
-    for custom_id in ("x" * 256, "заказ №17", "👩‍🔧"):
+    for custom_id in ("x" * 256, "заказ №17", "👩‍🔧", "الطلب 17", "הזמנה\u200f 17"):
         assert parse_line({**LINE, "custom_id": custom_id}).custom_id == custom_id
+
+
+def test_an_id_that_turns_the_direction_of_text_is_refused_in_words_that_show_why() -> None:
+    (fault,) = faults({**LINE, "custom_id": "order-\u202e71"}).values()
+
+    assert fault.endswith("got control characters in it (U+202E)")
 
 
 def test_run_at_and_delay_exclude_each_other() -> None:

@@ -12,6 +12,7 @@ import pytest
 import redis
 import typer
 
+from runqueue.keys import ACCOUNTS
 from tests.valkeys import start_valkey
 from tests.worker.working import closed_port
 from worker.cli import up
@@ -67,6 +68,37 @@ def evicting(tmp_path: Path) -> Iterator[str]:
         plain.config_set("maxmemory-policy", "allkeys-lru")
     yield f"redis://127.0.0.1:{server.port}/0"
     server.stop()
+
+
+#: Names of accounts whose jobs' ids begin alike.
+ALIKE = ("tenant-308", "tenant-517")
+
+
+def with_account(name: str) -> dict[str, str]:
+    return {f"RUNQUEUE_ACCOUNTS__{name}__API_KEY": f"key-{name}"}
+
+
+def test_two_accounts_whose_ids_begin_alike_stop_the_start_by_their_names(tmp_path: Path) -> None:
+    both = with_account(ALIKE[0]) | with_account(ALIKE[1])
+
+    done = start(tmp_path, RUNQUEUE_REDIS_URL=f"redis://127.0.0.1:{closed_port()}/0", **both)
+
+    assert done.returncode != 0
+    assert "tenant-308 and tenant-517" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_account_whose_ids_begin_as_one_s_that_redis_knows_stops_the_start(
+    tmp_path: Path, client: redis.Redis, redis_url: str
+) -> None:
+    client.sadd(ACCOUNTS, "default", ALIKE[1])
+
+    done = start(tmp_path, RUNQUEUE_REDIS_URL=redis_url, **with_account(ALIKE[0]))
+
+    assert done.returncode != 0
+    assert "tenant-308 and tenant-517" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert client.smembers(ACCOUNTS) == {b"default", ALIKE[1].encode()}
 
 
 def test_a_redis_that_evicts_stops_the_start_with_the_name_of_its_policy(

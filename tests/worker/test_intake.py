@@ -231,3 +231,30 @@ def test_no_more_messages_for_damaged_keys_are_remembered_than_a_process_has_roo
 
     assert len(intake._passed) <= 3
     intake.close()
+
+
+@pytest.mark.parametrize("task_id", ["x" * 20_000, "a\nforged line", "\u202egnp.exe"])
+def test_a_task_id_of_any_length_is_called_in_logs_what_its_jobs_are(
+    intake: Intake, client: redis.Redis, logged: list[Any], task_id: str
+) -> None:
+    intake.accept(task_id, [["x"]], {})
+
+    ((said),) = [line["task_id"] for line in logged if line["event"] == "lines_refused"]
+    (kept,) = refused(client)
+    assert kept["key"] == f"{said}-0"
+    assert len(said) <= 200
+    assert said.isprintable()
+
+
+def test_messages_that_go_back_are_remembered_by_short_names(
+    client: redis.Redis, redis_url: str
+) -> None:
+    client.sadd(ACCOUNTS, "shop")
+    client.set(Keys("shop").meta, "a typo")
+    intake = Intake(redis_url, Waits())
+
+    with pytest.raises(NotNow):
+        intake.accept("x" * 20_000, [[{**GOOD, "account": "shop"}]], {})
+
+    assert [len(name) for name in intake._passed] == [32]
+    intake.close()

@@ -1,11 +1,13 @@
 """The probes of a worker: whether its loop turns, and whether it may submit."""
 
 import json
+import socket
 import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,6 +15,7 @@ from config import process_metrics
 from tests.valkeys import start_valkey
 from tests.worker.test_runtime import running, settings, until
 from tests.worker.working import closed_port
+from worker import metrics_server
 from worker import runtime as module
 from worker.metrics_server import serve_metrics
 from worker.runtime import Runtime
@@ -66,6 +69,71 @@ def test_a_process_whose_lease_is_over_lives_and_is_not_ready(redis_url: str) ->
 
         assert probe(url, "/readyz") == (503, "no lease in default")
         assert probe(url, "/healthz") == (200, "ok")
+
+
+class Alive:
+    """A process that does well."""
+
+    def is_alive(self) -> bool:
+        return True
+
+    def why_not_ready(self) -> str:
+        return ""
+
+
+def connected(url: str, n: int) -> list[socket.socket]:
+    """Connections to where metrics are served."""
+    parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
+    return [socket.create_connection((parts.hostname, parts.port), timeout=20) for _ in range(n)]
+
+
+def handlers() -> int:
+    """Threads that have a connection."""
+    return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+
+
+def test_idle_connections_take_a_bounded_number_of_threads_and_no_probe_s_turn(
+    redis_url: str,
+) -> None:
+    url = serve_metrics("127.0.0.1", closed_port(), redis_url, Alive())
+    assert url is not None
+    idle = connected(url, 4 * metrics_server.MOST_CONNECTIONS)
+    try:
+        for path in ("/healthz", "/readyz"):
+            assert probe(url, path) == (200, "ok")
+        until(lambda: handlers() <= metrics_server.MOST_CONNECTIONS)
+        # The last that came are kept: the oldest made room for them.
+        assert idle[0].recv(1) == b""
+        idle[-1].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert idle[-1].recv(12) == b"HTTP/1.0 200"
+    finally:
+        for one in idle:
+            one.close()
+
+
+def test_a_request_that_does_not_come_in_time_is_not_waited_for(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(metrics_server, "REQUEST_SECONDS", 0.1)
+    url = serve_metrics("127.0.0.1", closed_port(), redis_url, Alive())
+    assert url is not None
+    silent, slow = connected(url, 2)
+    with silent, slow:
+        assert silent.recv(1) == b""
+        until(lambda: is_cut(slow))
+    until(lambda: handlers() == 0)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def is_cut(slow: socket.socket) -> bool:
+    """Send one more byte of a request; whether the other side is gone."""
+    try:
+        slow.sendall(b"G")
+    except OSError:
+        return True
+    return False
 
 
 def test_a_loop_that_is_stuck_is_not_alive_until_it_turns_again(

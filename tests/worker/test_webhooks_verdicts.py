@@ -124,6 +124,13 @@ def test_words_keep_no_path_query_or_password_of_a_url() -> None:
     assert without_urls(words) == "POST https://a.test:8 failed (see 'http://b.test')"
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("part", ["a", "a.", "a://", "://", "url: /", "?"])
+def test_words_take_time_by_their_length_alone(part: str) -> None:
+    # A look whose time grows with the square would take minutes.
+    assert isinstance(without_urls(part * (400_000 // len(part))), str)
+
+
 @pytest.mark.parametrize(
     ("words", "left"),
     [
