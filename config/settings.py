@@ -114,13 +114,15 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
         extra="ignore",
     )
 
-    skyvern_api_key: SecretStr | None = Field(None, validation_alias="SKYVERN_API_KEY")
-    skyvern_base_url: str = Field("https://api.skyvern.com", validation_alias="SKYVERN_BASE_URL")
+    skyvern_api_key: SecretStr | None = Field(default=None, validation_alias="SKYVERN_API_KEY")
+    skyvern_base_url: str = Field(
+        default="https://api.skyvern.com", validation_alias="SKYVERN_BASE_URL"
+    )
     #: More accounts, by name: RUNQUEUE_ACCOUNTS__<NAME>__API_KEY and so on.
-    accounts: dict[str, dict[str, Any]] = Field({}, repr=False)
+    accounts: dict[str, dict[str, Any]] = Field(default={}, repr=False)
     # Both may hold a password.
-    redis_url: str | None = Field(None, repr=False)
-    broker_url: str | None = Field(None, repr=False)
+    redis_url: str | None = Field(default=None, repr=False)
+    broker_url: str | None = Field(default=None, repr=False)
     #: Seconds from which on a search that finds no run of an unconfirmed job counts. The second one
     #: comes half a minute later: a server may take 60 s to answer a submission, and so to make its
     #: run, and what is made after that search is made twice.
