@@ -94,7 +94,9 @@ class JobShown(BaseModel):
     run_id: str | None = Field(examples=["tsk_123"])
     run_status: str | None = Field(examples=["completed"])
     output: Any = Field(description="What the run brought.", examples=[_OUTPUT])
-    failure_reason: str | None = Field(examples=[None])
+    failure_reason: str | None = Field(
+        description="Why there is no result. Lists show its first 500 characters.", examples=[None]
+    )
     attempts: int = Field(description="Claims for submission.", examples=[1])
     runs: int = Field(description="Runs that ended.", examples=[1])
     kind: Kind = Field(examples=["task"])
