@@ -46,6 +46,10 @@ class SettingsError(ValueError):
     """A setting is missing or wrong; the message names the variable and what was expected."""
 
 
+class NoAccountError(SettingsError):
+    """No account has an API key here."""
+
+
 class Limits(BaseModel):
     """What an account may be asked for; 0 = no limit. The defaults suit a plan of 10 runs."""
 
@@ -253,7 +257,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         raise SettingsError(_sentence(error, "SKYVERN_")) from None
     if not accounts:
-        raise SettingsError("SKYVERN_API_KEY: expected the API key of your Skyvern account")
+        raise NoAccountError("SKYVERN_API_KEY: expected the API key of your Skyvern account")
     if settings.poll_max_seconds < settings.poll_min_seconds:
         raise SettingsError(
             f"{PREFIX}POLL_MAX_SECONDS: expected at least {PREFIX}POLL_MIN_SECONDS"
