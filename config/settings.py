@@ -274,7 +274,7 @@ def _sentence(error: ValidationError, prefix: str) -> str:
         variable = name if name.startswith("SKYVERN_") else prefix + name
         message = str(fault["msg"]).removeprefix("Value error, ")
         message = message.replace("Input should be", "expected").replace(
-            "Field required", "expected a value"
+            "Field required", "required"
         )
         if fault["type"] == "bool_parsing":
             message = "expected true or false (on, off, yes, no, 1 and 0 will do)"
