@@ -74,6 +74,8 @@ class Queue(Records, Watched, Protocol):
         *,
         group: str | None = None,
         batch: str | None = None,
+        custom_id: str | None = None,
+        namespace: str = "",
         account: str = "default",
         cursor: str = "",
         limit: int = 100,

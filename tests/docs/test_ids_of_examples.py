@@ -11,6 +11,7 @@ from typing import Any
 import redis
 
 from runqueue import EnqueueStatus, RunQueue
+from runqueue.keys import ACCOUNTS
 from tests.docs.pages import examples
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,7 @@ def test_a_new_user_who_tries_every_example_meets_no_conflict(
     assert {"first-1", "sync-1", "inbox-17"} <= {line["custom_id"] for line in lines}
 
     with RunQueue(redis_url) as queue:
-        client.sadd("runqueue:accounts", "default")
+        client.sadd(ACCOUNTS, "default")
         answers = [queue.enqueue_many([line])[0] for line in lines]
 
     assert [one.custom_id for one in answers if one.status is EnqueueStatus.CONFLICT] == []
