@@ -54,7 +54,7 @@ def requests_of(code: str) -> Iterator[dict[str, Any]]:
 def test_a_new_user_who_tries_every_example_meets_no_conflict(
     client: redis.Redis, redis_url: str
 ) -> None:
-    lines = []
+    lines: list[dict[str, Any]] = []
     for page in PAGES:
         text = page.read_text()
         lines += lines_of(text)
