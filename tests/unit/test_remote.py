@@ -222,7 +222,7 @@ def test_an_upload_takes_what_enqueue_many_takes(desk: Desk, remote: RemoteQueue
     body = {"prompt": "Read the price."}
     trace = f"00-{'1' * 32}-{'2' * 16}-01"
     later = datetime(2040, 1, 2, 3, 4, 5, tzinfo=UTC)
-    jobs = [
+    jobs: list[Any] = [
         TaskRunRequest(prompt="Read the price."),
         JobSpec.of(TaskRunRequest(prompt="Read the price."), idempotency_key="spec"),
         {"custom_id": "object", "kind": "task", "body": body, "run_at": later},
