@@ -46,6 +46,10 @@ class SettingsError(ValueError):
     """A setting is missing or wrong; the message names the variable and what was expected."""
 
 
+class NoAccountError(SettingsError):
+    """No account has an API key here."""
+
+
 class Limits(BaseModel):
     """What an account may be asked for; 0 = no limit. The defaults suit a plan of 10 runs."""
 
@@ -116,13 +120,15 @@ class Settings(
         extra="ignore",
     )
 
-    skyvern_api_key: SecretStr | None = Field(None, validation_alias="SKYVERN_API_KEY")
-    skyvern_base_url: str = Field("https://api.skyvern.com", validation_alias="SKYVERN_BASE_URL")
+    skyvern_api_key: SecretStr | None = Field(default=None, validation_alias="SKYVERN_API_KEY")
+    skyvern_base_url: str = Field(
+        default="https://api.skyvern.com", validation_alias="SKYVERN_BASE_URL"
+    )
     #: More accounts, by name: RUNQUEUE_ACCOUNTS__<NAME>__API_KEY and so on.
-    accounts: dict[str, dict[str, Any]] = Field({}, repr=False)
+    accounts: dict[str, dict[str, Any]] = Field(default={}, repr=False)
     # Both may hold a password.
-    redis_url: str | None = Field(None, repr=False)
-    broker_url: str | None = Field(None, repr=False)
+    redis_url: str | None = Field(default=None, repr=False)
+    broker_url: str | None = Field(default=None, repr=False)
     #: Seconds from which on a search that finds no run of an unconfirmed job counts. The second one
     #: comes half a minute later: a server may take 60 s to answer a submission, and so to make its
     #: run, and what is made after that search is made twice.
@@ -261,7 +267,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         raise SettingsError(_sentence(error, "SKYVERN_")) from None
     if not accounts:
-        raise SettingsError("SKYVERN_API_KEY: expected the API key of your Skyvern account")
+        raise NoAccountError("SKYVERN_API_KEY: expected the API key of your Skyvern account")
     if wrong := wrong_proxies(settings.proxy_environment()):
         raise SettingsError("; ".join(wrong))
     if settings.poll_max_seconds < settings.poll_min_seconds:
@@ -280,7 +286,7 @@ def _sentence(error: ValidationError, prefix: str) -> str:
         variable = name if name.startswith("SKYVERN_") else prefix + name
         message = str(fault["msg"]).removeprefix("Value error, ")
         message = message.replace("Input should be", "expected").replace(
-            "Field required", "expected a value"
+            "Field required", "required"
         )
         if fault["type"] == "bool_parsing":
             message = "expected true or false (on, off, yes, no, 1 and 0 will do)"

@@ -75,9 +75,9 @@ class AccountWebhooks(BaseModel):
     """What each account has of its own."""
 
     #: Keys that the account had before: webhooks signed with them are still taken.
-    previous_api_keys: Keys = Field((), repr=False)
+    previous_api_keys: Keys = Field(default=(), repr=False)
     #: What relayed webhooks are signed with (standard-webhooks), the new secret first.
-    webhook_secrets: Secrets = Field((), repr=False)
+    webhook_secrets: Secrets = Field(default=(), repr=False)
     #: Webhooks relayed per second, shared by every process; 0 = no limit.
     max_webhooks_per_second: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = 50
 

@@ -1,10 +1,13 @@
-// Hands in a job, waits for its end, and uploads a batch: with HTTP alone, nothing installed.
+// Submits one job and waits for its end: with HTTP alone, nothing installed. With a number it
+// uploads a batch of so many jobs, too; each of them is a run at Skyvern, which costs money.
 //
-//   RUNQUEUE_URL=http://127.0.0.1:8080 RUNQUEUE_TOKEN=$(cat .runqueue/token) node examples/node_client.mjs order-17
+//   RUNQUEUE_URL=http://127.0.0.1:8080 RUNQUEUE_TOKEN=$(cat .runqueue/token) node examples/node_client.mjs node-17 [JOBS]
 
 const base = process.env.RUNQUEUE_URL ?? "http://127.0.0.1:8080";
 const token = process.env.RUNQUEUE_TOKEN;
-const order = process.argv[2] ?? "order-17";
+const order = process.argv[2] ?? "node-17";
+const size = Number(process.argv[3] ?? 0);
+if (!Number.isInteger(size) || size < 0) throw new Error("JOBS: expected a whole number, 0 or more");
 
 /** Asks the gateway; a 503 is asked again, which is safe for jobs that have a key. */
 async function ask(path, options = {}) {
@@ -49,10 +52,12 @@ async function* lines(count) {
   }
 }
 
-const batch = await ask("/v1/batches?name=prices", {
-  method: "POST",
-  headers: { "content-type": "application/x-ndjson" },
-  body: ReadableStream.from(lines(2000)),
-  duplex: "half",
-});
-console.log(`batch ${batch.batch_id}: ${batch.counts.new} new, ${batch.counts.known} known`);
+if (size > 0) {
+  const batch = await ask("/v1/batches?name=prices", {
+    method: "POST",
+    headers: { "content-type": "application/x-ndjson" },
+    body: ReadableStream.from(lines(size)),
+    duplex: "half",
+  });
+  console.log(`batch ${batch.batch_id}: ${batch.counts.new} new, ${batch.counts.known} known`);
+}

@@ -14,7 +14,7 @@ from gateway.content import json_answer
 from gateway.gate import gate_of
 from gateway.line_schema import EXAMPLE_ID
 from gateway.problems import answers
-from gateway.shown import JobShown, job_values
+from gateway.shown import JobShown, TimelineShown, job_values
 from gateway.sight import queue_of, sight_of
 from runqueue import delivery_calls
 from runqueue.accounts import account_of
@@ -23,6 +23,7 @@ from runqueue.ids import is_id
 from runqueue.job import JobState
 from runqueue.reach import Settled
 from runqueue.scripts import run_async
+from runqueue.trail import read_trail
 
 router = APIRouter(tags=["jobs"])
 
@@ -75,6 +76,30 @@ async def read_job(
     if job is None:
         raise JobNotFound(job_id)
     return json_answer(job_values(job, result=result))
+
+
+@router.get(
+    "/v1/jobs/{job_id}/timeline",
+    summary="Read what was requested, and what became of it",
+    dependencies=[Depends(requires("read"))],
+    responses={
+        200: {"description": "The steps, in their order.", "model": TimelineShown},
+        **answers(401, 403, 404, 503),
+    },
+)
+async def read_timeline(job_id: JobId, request: Request) -> Response:
+    """Read the steps of a job's life with their causes, and the request as far as it may be shown.
+
+    Needs the scope `read`.
+    """
+    queue = queue_of(request)
+    account = account_of(job_id, await queue.accounts()) if is_id(job_id) else None
+    if account is None:
+        raise JobNotFound(job_id)
+    trail = await queue.send(read_trail(account, job_id))
+    if trail is None:
+        raise JobNotFound(job_id)
+    return json_answer({"job_id": job_id, **trail.as_dict()})
 
 
 async def _wait(request: Request, job_id: str, seconds: float) -> None:

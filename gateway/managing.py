@@ -59,6 +59,11 @@ async def list_jobs(
     batch: Annotated[
         str | None, Query(description="Only of it, in its order.", examples=[EXAMPLE_BATCH])
     ] = None,
+    custom_id: Annotated[
+        str | None,
+        Query(min_length=1, description="Only the job of this name.", examples=["order-17"]),
+    ] = None,
+    namespace: Annotated[str, Query(description="That of the custom_id.", examples=[""])] = "",
     account: Account = None,
     cursor: Annotated[
         str,
@@ -66,14 +71,21 @@ async def list_jobs(
     ] = "",
     limit: Annotated[int, Query(ge=1, le=1000, description="How many.", examples=[100])] = 100,
 ) -> Response:
-    """Return a page of jobs of an account, without results.
+    """Return a page of jobs of an account, without results; with a `custom_id` that job, or none.
 
     The work of a page is bounded: one may be empty that is not the last. Without a state or a
     batch jobs come in no order, and some may come twice. Needs the scope `read`.
     """
     whose = sight_of(request).whose(account)
     page = await queue_of(request).list_jobs(
-        state, group=group, batch=batch, account=whose, cursor=cursor, limit=limit
+        state,
+        group=group,
+        batch=batch,
+        custom_id=custom_id,
+        namespace=namespace,
+        account=whose,
+        cursor=cursor,
+        limit=limit,
     )
     shown = [job_values(job, result=False) for job in page.jobs]
     return json_answer({"jobs": shown, "cursor": page.cursor or None})

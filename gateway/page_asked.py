@@ -47,4 +47,4 @@ class Asked:
         """
         if value := self.fields.get(name, ""):
             return value
-        raise HTTPException(422, f"{name}: expected a value")
+        raise HTTPException(422, f"{name}: required")

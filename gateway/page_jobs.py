@@ -17,15 +17,10 @@ from runqueue import ids, stages
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.ids import is_id, is_name
 from runqueue.job import Job
-from runqueue.trail import Trail, read_trail
-from runqueue.urls import shown_url
+from runqueue.trail import read_trail
 
 #: Characters of an output that a page shows.
 _LONGEST: Final = 20_000
-#: Fields of a request that a page shows; others may hold secrets, and are only named.
-_SHOWN: Final = ("prompt", "url", "title", "engine", "workflow_id", "webhook_url", "max_steps")
-#: Those that are URLs: who logs in there, and with what, is left out.
-_URLS: Final = {"url", "webhook_url"}
 #: Where the run can be seen, as Skyvern says.
 _LINKS: Final = ("app_url", "recording_url")
 #: Characters of what is searched for.
@@ -47,8 +42,8 @@ async def job(request: Request) -> Response:
         "account": account,
         "job": found,
         "trail": trail,
-        "request_shown": _request(trail),
-        "request_hidden": sorted(set(trail.request) - set(_SHOWN)),
+        "request_shown": trail.request_shown.items(),
+        "request_hidden": trail.request_hidden,
         "output": _output(found),
         "links": _links(found),
         "levers": levers(found),
@@ -71,11 +66,6 @@ def levers(job: Job) -> set[str]:
     if job.webhook.state in {"gave_up", "unknown", "pending"}:
         found.add("deliver")
     return found
-
-
-def _request(trail: Trail) -> list[tuple[str, str]]:
-    shown = [(name, str(trail.request[name])) for name in _SHOWN if trail.request.get(name)]
-    return [(name, shown_url(text) if name in _URLS else text) for name, text in shown]
 
 
 def _output(job: Job) -> str:

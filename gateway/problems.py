@@ -51,7 +51,7 @@ _EXAMPLES: Final = {
     409: "the job has not ended, or nobody is to be told of it",
     413: "expected a body of 8 MiB at most",
     415: "expected Content-Type: application/json",
-    422: "url: expected a value",
+    422: "url: required",
     429: "expected 100 jobs a second at most; try again after Retry-After",
     503: "the queue cannot be reached; try again",
 }
@@ -61,7 +61,7 @@ class FieldFault(BaseModel):
     """A field at fault."""
 
     field: str = Field(description="Where it stands.", examples=["url"])
-    message: str = Field(description="What was expected.", examples=["expected a value"])
+    message: str = Field(description="What was expected.", examples=["required"])
 
 
 class Problem(BaseModel):
@@ -257,7 +257,7 @@ def _fault(found: Mapping[str, Any]) -> Fault:
         return Fault(field, "is no field of this request")
     message = str(found["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be", "expected")
-    return Fault(field, message.replace("Field required", "expected a value"))
+    return Fault(field, message.replace("Field required", "required"))
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:

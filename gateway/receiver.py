@@ -17,10 +17,11 @@ from api_client import verify_webhook
 from api_client.run_times import run_times
 from gateway.metrics import Metrics
 from gateway.outcomes import ANSWERS, QUIET, Outcome, Refused
-from gateway.reading import Bodies, header, read_told
+from gateway.reading import Bodies, Told, header, read_told
 from gateway.recording import Recorder
 from runqueue import ids, receiver
 from runqueue.delivery_items import Reported
+from runqueue.run_ends import short_reason
 from runqueue.times import packed
 
 log = structlog.get_logger()
@@ -140,12 +141,20 @@ class Receiver:
             body=raw,
             created_us=told.created_us,
             times=packed(*run_times(told.parsed)) if told.state else "",
+            reason=_why(told),
         )
         recorder = self._recorders[address.account]
         outcome = await recorder.tell(item, told)
         if told.is_doubtful and outcome is Outcome.NOTED:
             await recorder.poll_now(address.job_id)
         return outcome
+
+
+def _why(told: Told) -> str:
+    """Return why a run has no result; '' = it goes on, or completed, or does not say."""
+    if told.state in {"", "completed"}:
+        return ""
+    return short_reason(told.parsed.get("failure_reason"))
 
 
 def _tell(account: str, asked: Mapping[str, str], outcome: Outcome, why: str) -> None:

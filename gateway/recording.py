@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import redis.asyncio
 
-from api_client.answers import text_or_none
 from gateway.outcomes import Outcome
 from gateway.reading import Told
 from runqueue import delivery_calls, stages
@@ -69,13 +68,12 @@ class Recorder:
         backoff = retry.backoff(report.runs + 1, told.status, told.parsed, random.random())
         if backoff is None:
             return Outcome((await self._record(item._replace(final=True))).verdict)
-        words = text_or_none(told.parsed.get("failure_reason")) or f"the run {told.status}"
         again = RunAgain(
             item.job_id,
             item.attempt,
             item.run_id,
             told.status,
-            words[:500].encode(errors="replace").decode(),  # half a surrogate pair is no UTF-8
+            item.reason or f"the run {told.status}",
             int(backoff * 1e6),
             item.body,
             item.times,

@@ -94,7 +94,9 @@ class JobShown(BaseModel):
     run_id: str | None = Field(examples=["tsk_123"])
     run_status: str | None = Field(examples=["completed"])
     output: Any = Field(description="What the run brought.", examples=[_OUTPUT])
-    failure_reason: str | None = Field(examples=[None])
+    failure_reason: str | None = Field(
+        description="Why there is no result. Lists show its first 500 characters.", examples=[None]
+    )
     attempts: int = Field(description="Claims for submission.", examples=[1])
     runs: int = Field(description="Runs that ended.", examples=[1])
     kind: Kind = Field(examples=["task"])
@@ -186,6 +188,32 @@ class BatchesShown(BaseModel):
         description="What the next page is asked for with; null: this is the last.",
         examples=[None],
     )
+
+
+class StepShown(BaseModel):
+    """One step of a job's life."""
+
+    at: datetime = _WHEN
+    what: str = Field(examples=["running: its run is known"])
+    cause: str = Field(description="Why; '' = that goes without saying.", examples=["tsk_123"])
+    attempt: int | None = Field(description="Which attempt it is of, if of any.", examples=[1])
+    ahead: bool = Field(description="Whether it is yet to come.", examples=[False])
+
+
+class TimelineShown(BaseModel):
+    """What was requested, and what became of it."""
+
+    job_id: str = Field(examples=[EXAMPLE_ID])
+    request: dict[str, str] = Field(
+        description="The fields that may be shown; URLs without user, query and fragment.",
+        examples=[{"prompt": "Read the price."}],
+    )
+    request_hidden: list[str] = Field(
+        description="The names of its other fields, which may hold secrets.",
+        examples=[["totp_identifier"]],
+    )
+    timeline: list[StepShown]
+    earlier_runs: list[str] = Field(description="Ids of runs that it had before.", examples=[[]])
 
 
 class JobsShown(BaseModel):

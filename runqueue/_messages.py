@@ -65,6 +65,11 @@ def got(value: object, *, show: bool = True) -> str:
     return name or f"a {clean(type(value).__name__)}"
 
 
+def required(expected: str) -> str:
+    """Say of a missing field that it is required, and what is expected there."""
+    return f"required, {expected}"
+
+
 def body_errors(
     model: type[RunRequest],
     models: Mapping[Any, type[RunRequest]],
@@ -86,7 +91,10 @@ def body_errors(
         loc, type_ = error["loc"], error["type"]
         if not loc:
             if type_ == "value_error":  # our check across fields
-                found["body.workflow_id"] = "expected exactly one of workflow_id and agent_id"
+                expected = "expected exactly one of workflow_id and agent_id"
+                names_both = body.get("workflow_id") is not None
+                message = f"{expected}, got both" if names_both else required(expected)
+                found["body.workflow_id"] = message
             else:  # a key with half of a surrogate pair, which pydantic cannot name
                 found["body"] = "expected text as the names of all fields"
             continue
@@ -98,8 +106,9 @@ def body_errors(
             message = "expected text as the name of a field"
         else:
             inside = loc[-1] if path != f"body.{clean(name)}" else None
-            message = f"expected {_expected(model, name, inside)}"
-            message += ", which is required" if name not in body else f", got {_got(name, value)}"
+            expected = f"expected {_expected(model, name, inside)}"
+            is_there = name in body
+            message = f"{expected}, got {_got(name, value)}" if is_there else required(expected)
         found.setdefault(path, message)
     return [FieldError(path, message) for path, message in found.items()]
 

@@ -112,13 +112,15 @@ class AsyncBatching(ABC):
         *,
         group: str | None = None,
         batch: str | None = None,
+        custom_id: str | None = None,
+        namespace: str = "",
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
     ) -> JobPage:
         """Read a page of jobs, without their results."""
         await self._know({account})
-        wanted = listing.wanted(state, group, batch)
+        wanted = listing.wanted(state, group, batch, custom_id, namespace)
         return await self._drive(listing.list_jobs(account, wanted, cursor, limit))
 
     async def set_group(

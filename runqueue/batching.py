@@ -187,6 +187,8 @@ class Batching(ABC):
         *,
         group: str | None = None,
         batch: str | None = None,
+        custom_id: str | None = None,
+        namespace: str = "",
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
@@ -202,16 +204,17 @@ class Batching(ABC):
 
         Args:
             state, group, batch: only such jobs.
+            custom_id, namespace: only the job of this name.
             account: whose.
             cursor: that of the page before; '' = the first page.
             limit: how many, 1,000 at most.
 
         Raises:
             UnknownAccount: no worker ever served this account.
-            InvalidRequest: a state, a cursor or a limit that is none.
+            InvalidRequest: a state, a name, a cursor or a limit that is none.
         """
         self._know({account})
-        wanted = listing.wanted(state, group, batch)
+        wanted = listing.wanted(state, group, batch, custom_id, namespace)
         return self._drive(listing.list_jobs(account, wanted, cursor, limit))
 
     def set_group(

@@ -15,6 +15,7 @@ class Reported(NamedTuple):
         created_us: when Skyvern made the run; 0 = not told. One from before the job was handed in
             is of an earlier life of its key.
         times: what it tells of the run's own times; see `times.packed`.
+        reason: why the run has no result, as a record keeps it; '' = not told.
     """
 
     job_id: str
@@ -27,6 +28,7 @@ class Reported(NamedTuple):
     body: bytes
     created_us: int = 0
     times: str = ""
+    reason: str = ""
 
     def __repr__(self) -> str:
         return f"Reported({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.run_status!r})"

@@ -31,6 +31,7 @@ import orjson
 
 from runqueue.delivery import NO_WEBHOOK, WebhookDelivery
 from runqueue.errors import FieldError
+from runqueue.run_ends import short_reason
 from runqueue.spec import Priority
 
 
@@ -218,10 +219,13 @@ class Job:
 
     @property
     def failure_reason(self) -> str | None:
-        """Why there is no result: our own reason, such as a deadline, else the run's words."""
-        if self.reason and self.state is not JobState.COMPLETED:
-            return self.reason
+        """Why there is no result: our own reason, such as a deadline, else the run's words.
+
+        A list, which reads no results, has the first 500 characters of the run's words.
+        """
         words = self.result.get("failure_reason") if self.result else None
+        if self.reason and self.state is not JobState.COMPLETED:
+            return words if self.reason == short_reason(words) else self.reason
         return str(words) if words else None
 
     def as_row(self) -> dict[str, Any]:

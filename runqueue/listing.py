@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from runqueue import batch_calls, calls, operator_calls
+from runqueue._options import read_custom_id
 from runqueue.accounts import account_of
 from runqueue.batches import JobPage
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.flows import Flow
-from runqueue.ids import ID_LENGTH, is_id
+from runqueue.ids import ID_LENGTH, is_id, is_name, job_id_for
 from runqueue.job import Job, JobState
 
 #: Jobs of a page, at most.
@@ -30,6 +31,7 @@ _INDEXES = {
 }
 _ENDED = {JobState.COMPLETED, JobState.FAILED, JobState.CANCELED}
 _FORMS = {
+    "name": re.compile(r"(?!)"),  # there is no second page
     "batch": re.compile(r"\d{1,15}"),
     "ended": re.compile(r"\d{1,9}:\d{0,15}:\d{1,16}:\d{0,15}:[a-z2-7]{0,24}"),
     "scan": re.compile(rf"\d{{1,20}}(?::[a-z2-7]{{{ID_LENGTH}}})*"),
@@ -46,6 +48,8 @@ class Wanted(NamedTuple):
     state: JobState | None = None
     group: str | None = None
     batch: str | None = None
+    custom_id: str | None = None
+    namespace: str = ""
 
     def fits(self, job: Job) -> bool:
         """Tell whether a job is one of them."""
@@ -56,17 +60,32 @@ class Wanted(NamedTuple):
         )
 
 
-def wanted(state: JobState | str | None, group: str | None, batch: str | None) -> Wanted:
+def wanted(
+    state: JobState | str | None,
+    group: str | None,
+    batch: str | None,
+    custom_id: str | None = None,
+    namespace: str = "",
+) -> Wanted:
     """Return which jobs are meant.
 
     Raises:
-        InvalidRequest: a state that is none.
+        InvalidRequest: a state, a custom_id or a namespace that is none.
     """
     try:
-        return Wanted(None if state is None else JobState(state), group, batch)
+        which = None if state is None else JobState(state)
     except ValueError:
         expected = f"expected one of {', '.join(JobState)}, got {str(state)[:40]!r}"
         raise _refused("state", expected) from None
+    if custom_id is None and namespace:
+        raise _refused("namespace", "expected with a custom_id only")
+    errors: list[FieldError] = []
+    read_custom_id({"custom_id": custom_id}, "custom_id", errors)
+    if errors:
+        raise InvalidRequest(errors)
+    if namespace and not is_name(namespace):
+        raise _refused("namespace", f"expected the name of a namespace, got {namespace[:40]!r}")
+    return Wanted(which, group, batch, custom_id, namespace)
 
 
 def list_jobs(account: str, wanted: Wanted, cursor: str, limit: int) -> Flow[JobPage]:
@@ -108,6 +127,8 @@ def _owns(account: str, batch: str) -> bool:
 
 
 def _way(wanted: Wanted) -> str:
+    if wanted.custom_id is not None:
+        return "name"
     if wanted.batch is not None:
         return "batch"
     if wanted.state in _ENDED:
@@ -122,6 +143,13 @@ def _parse(way: str, cursor: str) -> str:
     if name != way or not _FORMS[way].fullmatch(at):
         raise _refused("cursor", "expected one that a page of this list gave")
     return at
+
+
+def _of_name(account: str, wanted: Wanted, _at: str, _limit: int) -> _Read:
+    """The one job of a custom_id, if it is there; its id is derived from the name."""
+    job_id = job_id_for(account, wanted.namespace, wanted.custom_id or "")
+    found = yield from _fitting(account, [job_id], wanted)
+    return [job for _, job in found], ""
 
 
 def _of_batch(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
@@ -179,6 +207,7 @@ def _of_all(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
 
 
 _WAYS: dict[str, Callable[[str, Wanted, str, int], _Read]] = {
+    "name": _of_name,
     "batch": _of_batch,
     "ended": _of_ended,
     "index": _of_index,

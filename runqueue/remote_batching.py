@@ -17,6 +17,7 @@ from runqueue.errors import (
     RunQueueError,
 )
 from runqueue.groups import KEEP, Group, Keep
+from runqueue.intake import Handed
 from runqueue.job import Job, JobState
 from runqueue.reach import Settled
 from runqueue.remote_link import Link
@@ -35,7 +36,7 @@ class RemoteBatching:
 
     def upload(
         self,
-        lines: Iterable[bytes],
+        lines: Iterable[Handed],
         *,
         name: str = "",
         account: str = "default",
@@ -43,7 +44,7 @@ class RemoteBatching:
         skip_invalid: bool = False,
         rules: BatchRules = NO_RULES,
     ) -> Uploaded:
-        """Hand in a batch of any length, one JSON object a line, in constant memory.
+        """Submit a batch of any length, in constant memory.
 
         None of it runs before all of it is there. An upload that breaks off is sent again if
         `lines` can be gone through again (a list, an object with `__iter__`; no generator). Where
@@ -51,14 +52,15 @@ class RemoteBatching:
         `custom_id`: lines without one would become second jobs.
 
         Args:
-            lines: the jobs, with or without their newlines.
+            lines: the jobs, as `enqueue_many` takes them; a file's lines may have their newlines.
             name: shown to people.
-            account, namespace: of lines that name none.
+            account, namespace: of jobs that name none; a `JobSpec` names its account.
             skip_invalid: accept the good lines although others are bad.
             rules: what the batch does by itself when its jobs end badly.
 
         Raises:
-            InvalidJob: lines are bad, named `line N: field`; nothing was accepted.
+            InvalidJob: lines are bad, named `line N: field`, or JSON cannot carry one, whatever
+                `skip_invalid` says; nothing was accepted.
             InvalidBatch: the gateway does not know the rules.
             UnknownAccount: no worker ever served this account.
         """
@@ -189,6 +191,8 @@ class RemoteBatching:
         *,
         group: str | None = None,
         batch: str | None = None,
+        custom_id: str | None = None,
+        namespace: str = "",
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
@@ -198,6 +202,8 @@ class RemoteBatching:
             "state": state,
             "group": group,
             "batch": batch,
+            "custom_id": custom_id,
+            "namespace": namespace or None,
             "account": account,
             "cursor": cursor or None,
             "limit": limit,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,7 +18,10 @@ import orjson
 
 from runqueue.batches import NO_RULES, BatchRules
 from runqueue.errors import FieldError, InvalidBatch, InvalidJob
+from runqueue.intake import Handed, check
 from runqueue.remote_link import Link
+from runqueue.remote_values import line_of
+from runqueue.requests import RunRequest
 
 _PATH = "/v1/batches"
 #: Takes a batch's `callback_url`.
@@ -74,13 +78,13 @@ class Uploaded:
 
 
 def upload(
-    link: Link, lines: Iterable[bytes], asked: dict[str, Any], rules: BatchRules
+    link: Link, lines: Iterable[Handed], asked: dict[str, Any], rules: BatchRules
 ) -> Uploaded:
     """Upload a batch.
 
     Args:
         link: the way to the gateway.
-        lines: one job each; sent a second time only if they can be gone through again.
+        lines: the jobs; sent a second time only if they can be gone through again.
         asked: the query: name, account, namespace, skip_invalid.
         rules: what the batch does by itself.
 
@@ -106,7 +110,7 @@ def upload(
 class _Sending:
     """Packs lines, and knows how far they were sent."""
 
-    def __init__(self, lines: Iterable[bytes]) -> None:
+    def __init__(self, lines: Iterable[Handed]) -> None:
         self._lines = lines
         self._once = iter(lines) is lines
         self._has_begun = False
@@ -131,8 +135,10 @@ class _Sending:
         sent = time.monotonic()
         parts: list[bytes] = []
         size = 0
-        for line in self._lines:
-            parts.append(packer.compress(self._checked(line) + b"\n"))
+        for number, job in enumerate(self._lines, 1):
+            line = as_line(job, number)
+            self.is_named = self.is_named and _has_name(line)
+            parts.append(packer.compress(line + b"\n"))
             size += len(parts[-1])
             late = time.monotonic() - sent > _LATEST
             if size >= _PART or late:
@@ -145,12 +151,41 @@ class _Sending:
         self.is_whole = True
         yield b"".join(parts)
 
-    def _checked(self, line: bytes) -> bytes:
-        line = line.removesuffix(b"\n")
-        if b"\n" in line:
-            raise InvalidJob([FieldError("line", "expected one line, got several")])
-        self.is_named = self.is_named and _has_name(line)
-        return line
+
+def as_line(job: Handed, number: int) -> bytes:
+    """Return a job as a line of the upload; the gateway checks what is in it.
+
+    Args:
+        job: as `enqueue_many` takes it.
+        number: the line's, from 1.
+
+    Raises:
+        InvalidJob: JSON cannot carry it, or it has a fault that is found on the way.
+    """
+    if isinstance(job, str):
+        job = job.encode(errors="surrogatepass")  # half a pair is no JSON, as the gateway says
+    if isinstance(job, bytes):
+        line = job.strip()
+        return _on_one_line(line) if b"\n" in line else line
+    if isinstance(job, Mapping):
+        with suppress(orjson.JSONEncodeError):
+            return orjson.dumps(job)
+    try:
+        spec = check(job)
+    except InvalidJob as error:
+        faults = [FieldError(f"line {number}: {f.field}", f.message) for f in error.errors]
+        raise InvalidJob(faults) from None
+    if isinstance(job, RunRequest):  # it names no account: that of the upload is meant
+        return orjson.dumps({"kind": spec.kind, "body": orjson.Fragment(spec.canonical)})
+    return line_of(spec)
+
+
+def _on_one_line(text: bytes) -> bytes:
+    """Return JSON that is spread over several lines as one; what is no JSON stays one bad line."""
+    try:
+        return orjson.dumps(orjson.loads(text))
+    except ValueError:
+        return text.replace(b"\n", b" ")
 
 
 def _has_name(line: bytes) -> bool:

@@ -159,6 +159,7 @@ def line_of(spec: JobSpec) -> bytes:
         "account": spec.account,
         "namespace": spec.namespace,
         "on_unconfirmed": spec.on_unconfirmed,
+        "traceparent": spec.traceparent,
         "max_run_seconds": spec.max_run_seconds,
     }
     if spec.retry is not None:

@@ -148,9 +148,11 @@ class ProxyTarget(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     country: Name = Field(description="Two-letter country code.")
-    subdivision: Text | None = Field(None, description="State or region code.")
+    subdivision: Text | None = Field(default=None, description="State or region code.")
     city: Text | None = None
-    isISP: Flag | None = Field(None, description="From the address of an internet provider.")  # noqa: N815 - the API's name
+    isISP: Flag | None = Field(  # noqa: N815 - the API's name
+        default=None, description="From the address of an internet provider."
+    )
 
 
 class OwnProxy(BaseModel):
@@ -183,22 +185,34 @@ class RunRequest(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[Kind]
 
-    user_agent: UserAgent | None = Field(None, description="Who asks, sent as header x-user-agent.")
+    user_agent: UserAgent | None = Field(
+        default=None, description="Who asks, sent as header x-user-agent."
+    )
     proxy_location: ProxyLocation | None = Field(
-        None, description="Where the browser appears to be.", examples=list(KNOWN_PROXY_LOCATIONS)
+        default=None,
+        description="Where the browser appears to be.",
+        examples=list(KNOWN_PROXY_LOCATIONS),
     )
-    webhook_url: WebUrl | None = Field(None, description="Told when the run is over.")
-    totp_identifier: Text | None = Field(None, description="Whose one-time codes to use.")
-    totp_url: WebUrl | None = Field(None, description="Where to fetch one-time codes.")
-    browser_session_id: Text | None = Field(None, description="Open browser session to use.")
+    webhook_url: WebUrl | None = Field(default=None, description="Told when the run is over.")
+    totp_identifier: Text | None = Field(default=None, description="Whose one-time codes to use.")
+    totp_url: WebUrl | None = Field(default=None, description="Where to fetch one-time codes.")
+    browser_session_id: Text | None = Field(
+        default=None, description="Open browser session to use."
+    )
     browser_profile_id: Text | None = Field(
-        None, description="Saved browser profile to start from."
+        default=None, description="Saved browser profile to start from."
     )
-    start_fresh_browser: Flag | None = Field(None, description="Do not reuse an open browser.")
-    browser_address: Text | None = Field(None, description="Address of a browser of your own.")
-    extra_http_headers: Headers | None = Field(None, description="Headers the browser sends.")
+    start_fresh_browser: Flag | None = Field(
+        default=None, description="Do not reuse an open browser."
+    )
+    browser_address: Text | None = Field(
+        default=None, description="Address of a browser of your own."
+    )
+    extra_http_headers: Headers | None = Field(
+        default=None, description="Headers the browser sends."
+    )
     cdp_connect_headers: Headers | None = Field(
-        None, description="Headers for connecting to browser_address."
+        default=None, description="Headers for connecting to browser_address."
     )
 
     def __init__(self, /, **fields: Any) -> None:
@@ -224,14 +238,16 @@ class RunRequest(BaseModel):
 class _AgentRequest(RunRequest):
     """The fields that tasks and workflows share."""
 
-    title: Text | None = Field(None, description="Name shown in Skyvern's list of runs.")
-    model: JsonObject | None = Field(None, description="Language model to use.")
+    title: Text | None = Field(default=None, description="Name shown in Skyvern's list of runs.")
+    model: JsonObject | None = Field(default=None, description="Language model to use.")
     max_screenshot_scrolls: Scrolls | None = Field(
-        None, description="Scrolls per screenshot; 0 is the visible part."
+        default=None, description="Scrolls per screenshot; 0 is the visible part."
     )
-    run_with: Text | None = Field(None, description="What carries out the run: agent or code.")
+    run_with: Text | None = Field(
+        default=None, description="What carries out the run: agent or code."
+    )
     file_ids: FileIds | None = Field(
-        None, description="Uploaded files that the run may use; each serves one run."
+        default=None, description="Uploaded files that the run may use; each serves one run."
     )
 
 
@@ -241,18 +257,22 @@ class TaskRunRequest(_AgentRequest):
     kind: ClassVar[Kind] = "task"
 
     prompt: Prompt = Field(description="The goal, in words.")
-    url: WebUrl | None = Field(None, description="Page to start on.")
-    engine: Text | None = Field(None, description="Agent to use.", examples=list(KNOWN_ENGINES))
+    url: WebUrl | None = Field(default=None, description="Page to start on.")
+    engine: Text | None = Field(
+        default=None, description="Agent to use.", examples=list(KNOWN_ENGINES)
+    )
     data_extraction_schema: DataSchema | None = Field(
-        None, description="JSON schema of the output."
+        default=None, description="JSON schema of the output."
     )
     error_code_mapping: ErrorCodes | None = Field(
-        None, description="Error codes of your own and when they apply."
+        default=None, description="Error codes of your own and when they apply."
     )
-    max_steps: Steps | None = Field(None, description="Steps after which the run times out.")
-    publish_workflow: Flag | None = Field(None, description="Keep the task as a workflow.")
+    max_steps: Steps | None = Field(
+        default=None, description="Steps after which the run times out."
+    )
+    publish_workflow: Flag | None = Field(default=None, description="Keep the task as a workflow.")
     include_action_history_in_verification: Flag | None = Field(
-        None, description="Judge completion with the action history in view."
+        default=None, description="Judge completion with the action history in view."
     )
 
 
@@ -261,21 +281,27 @@ class WorkflowRunRequest(_AgentRequest):
 
     kind: ClassVar[Kind] = "workflow"
 
-    workflow_id: Name | None = Field(None, description="The workflow, wpid_….")
-    agent_id: Name | None = Field(None, description="Newer name of workflow_id.")
-    template: Flag | None = Field(None, description="It is a template; sent in the query.")
+    workflow_id: Name | None = Field(default=None, description="The workflow, wpid_….")
+    agent_id: Name | None = Field(default=None, description="Newer name of workflow_id.")
+    template: Flag | None = Field(default=None, description="It is a template; sent in the query.")
     max_steps_override: Steps | None = Field(
-        None, description="Steps after which the run times out; sent as a header."
+        default=None, description="Steps after which the run times out; sent as a header."
     )
-    parameters: JsonObject | None = Field(None, description="Values for the workflow's parameters.")
-    reuse_browser_session: Flag | None = Field(None, description="Keep the browser between runs.")
+    parameters: JsonObject | None = Field(
+        default=None, description="Values for the workflow's parameters."
+    )
+    reuse_browser_session: Flag | None = Field(
+        default=None, description="Keep the browser between runs."
+    )
     max_elapsed_time_minutes: Minutes | None = Field(
-        None, description="Minutes after which the run times out."
+        default=None, description="Minutes after which the run times out."
     )
-    ai_fallback: Flag | None = Field(None, description="Let the agent step in when code fails.")
-    run_metadata: JsonObject | None = Field(None, description="Your own notes on the run.")
+    ai_fallback: Flag | None = Field(
+        default=None, description="Let the agent step in when code fails."
+    )
+    run_metadata: JsonObject | None = Field(default=None, description="Your own notes on the run.")
     browser_type: Text | None = Field(
-        None, description="Browser to use; a self-hosted server takes none."
+        default=None, description="Browser to use; a self-hosted server takes none."
     )
 
     @model_validator(mode="after")
@@ -288,9 +314,9 @@ class WorkflowRunRequest(_AgentRequest):
 class _BlockRequest(RunRequest):
     """The fields that the runs of a single block share; Skyvern makes a workflow run of each."""
 
-    url: WebUrl | None = Field(None, description="Page to start on.")
+    url: WebUrl | None = Field(default=None, description="Page to start on.")
     max_screenshot_scrolling_times: Scrolls | None = Field(
-        None, description="Scrolls per screenshot; 0 is the visible part."
+        default=None, description="Scrolls per screenshot; 0 is the visible part."
     )
 
 
@@ -302,24 +328,26 @@ class LoginRunRequest(_BlockRequest):
     credential_type: Name = Field(
         description="Where the credential is stored.", examples=list(KNOWN_CREDENTIAL_TYPES)
     )
-    prompt: Text | None = Field(None, description="How to log in; Skyvern's own words without.")
-    credential_id: Text | None = Field(None, description="Skyvern's credential, cred_….")
-    bitwarden_collection_id: Text | None = Field(None, description="Bitwarden collection.")
-    bitwarden_item_id: Text | None = Field(None, description="Bitwarden item.")
-    onepassword_vault_id: Text | None = Field(None, description="1Password vault.")
-    onepassword_item_id: Text | None = Field(None, description="1Password item.")
-    onepassword_totp_field_name: Text | None = Field(
-        None, description="Field of the 1Password item that holds the TOTP secret."
+    prompt: Text | None = Field(
+        default=None, description="How to log in; Skyvern's own words without."
     )
-    azure_vault_name: Text | None = Field(None, description="Azure vault.")
+    credential_id: Text | None = Field(default=None, description="Skyvern's credential, cred_….")
+    bitwarden_collection_id: Text | None = Field(default=None, description="Bitwarden collection.")
+    bitwarden_item_id: Text | None = Field(default=None, description="Bitwarden item.")
+    onepassword_vault_id: Text | None = Field(default=None, description="1Password vault.")
+    onepassword_item_id: Text | None = Field(default=None, description="1Password item.")
+    onepassword_totp_field_name: Text | None = Field(
+        default=None, description="Field of the 1Password item that holds the TOTP secret."
+    )
+    azure_vault_name: Text | None = Field(default=None, description="Azure vault.")
     azure_vault_username_key: Text | None = Field(
-        None, description="Key of the user name in the Azure vault."
+        default=None, description="Key of the user name in the Azure vault."
     )
     azure_vault_password_key: Text | None = Field(
-        None, description="Key of the password in the Azure vault."
+        default=None, description="Key of the password in the Azure vault."
     )
     azure_vault_totp_secret_key: Text | None = Field(
-        None, description="Key of the TOTP secret in the Azure vault."
+        default=None, description="Key of the TOTP secret in the Azure vault."
     )
 
 
@@ -329,10 +357,12 @@ class DownloadFilesRunRequest(_BlockRequest):
     kind: ClassVar[Kind] = "download_files"
 
     navigation_goal: Prompt = Field(description="How to get to the files, in words.")
-    download_suffix: Text | None = Field(None, description="Name of the downloaded file.")
-    download_timeout: Seconds | None = Field(None, description="Seconds a download may take.")
+    download_suffix: Text | None = Field(default=None, description="Name of the downloaded file.")
+    download_timeout: Seconds | None = Field(
+        default=None, description="Seconds a download may take."
+    )
     max_steps_per_run: Steps | None = Field(
-        None, description="Steps after which the run times out."
+        default=None, description="Steps after which the run times out."
     )
 
 

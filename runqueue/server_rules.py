@@ -159,7 +159,7 @@ def _proxy(kind: Kind, body: _Body) -> _Faults:
 def _credential(_kind: Kind, body: _Body) -> _Faults:
     for name in CREDENTIALS.get(body["credential_type"], ()):
         if not body.get(name):
-            said = f"expected a value, which a credential of {body['credential_type']} requires"
+            said = f"required with the credential_type {body['credential_type']}"
             yield _fault(name, said)
 
 

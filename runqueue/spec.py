@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 import orjson
 from pydantic import ValidationError
 
-from runqueue._messages import UNKNOWN_FIELD, body_errors, got, holds_nan, json_errors
+from runqueue._messages import UNKNOWN_FIELD, body_errors, got, holds_nan, json_errors, required
 from runqueue._options import (
     FIELDS,
     PLAIN_FIELDS,
@@ -261,11 +261,14 @@ def _checked_body(
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
         hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else ""
-        said = f"got {got(kind)}" if "kind" in line else "which is required"
-        errors.append(FieldError("kind", f"expected {_KIND_WORDS}, {said}{hint}"))
+        expected = f"expected {_KIND_WORDS}"
+        said = f"{expected}, got {got(kind)}{hint}" if "kind" in line else required(expected)
+        errors.append(FieldError("kind", said))
     if not isinstance(body, (dict, Mapping)):  # of the two, dict is the cheaper question
-        said = f"got {got(body, show=False)}" if "body" in line else "which is required"
-        errors.append(FieldError("body", f"expected an object of run request fields, {said}"))
+        expected = "expected an object of run request fields"
+        is_there = "body" in line
+        said = f"{expected}, got {got(body, show=False)}" if is_there else required(expected)
+        errors.append(FieldError("body", said))
     if model is None or not isinstance(body, (dict, Mapping)):
         return {}, b""
     body = dict(body)

@@ -16,6 +16,7 @@ from typing import Any, Final
 from runqueue import wire
 from runqueue.job import fields_of, moment, text
 from runqueue.scripts import Call, load
+from runqueue.urls import shown_url
 
 _STEPS: Final = {
     "unconfirmed": "unconfirmed: the answer to its submission was lost",
@@ -27,6 +28,10 @@ _STEPS: Final = {
     "cancel_asked": "its cancel was asked for",
     "no_run": "no longer unconfirmed: it has no run",
 }
+#: Fields of a request that are shown; others may hold secrets, and are only named.
+_SHOWN: Final = ("prompt", "url", "title", "engine", "workflow_id", "webhook_url", "max_steps")
+#: Those that are URLs: who logs in there, and with what, is left out.
+_URLS: Final = frozenset({"url", "webhook_url"})
 #: Bytes of a request that is shown.
 _LONGEST: Final = 65_536
 _ENDS: Final = {
@@ -75,6 +80,38 @@ class Trail:
     forgotten: int
     batch_held: str
     request: dict[str, Any] = field(repr=False)
+
+    @property
+    def request_shown(self) -> dict[str, str]:
+        """The fields of the request that may be shown: no other may be free of secrets."""
+        return {
+            name: shown_url(text) if name in _URLS else text
+            for name in _SHOWN
+            if (text := str(self.request.get(name) or ""))
+        }
+
+    @property
+    def request_hidden(self) -> list[str]:
+        """The names of its other fields."""
+        return sorted(set(self.request) - set(_SHOWN))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is shown of a job's life, as JSON values."""
+        return {
+            "request": self.request_shown,
+            "request_hidden": self.request_hidden,
+            "timeline": [
+                {
+                    "at": step.at.isoformat(),
+                    "what": step.what,
+                    "cause": step.cause,
+                    "attempt": step.attempt,
+                    "ahead": step.ahead,
+                }
+                for step in self.steps
+            ],
+            "earlier_runs": list(self.earlier_runs),
+        }
 
 
 def read_trail(account: str, job_id: str) -> Call[Trail | None]:

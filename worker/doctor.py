@@ -11,7 +11,14 @@ import orjson
 import redis
 import typer
 
-from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
+from config.settings import (
+    NoAccountError,
+    Settings,
+    SettingsError,
+    broker_url,
+    load_settings,
+    unknown_variables,
+)
 from runqueue import QueueUnavailable, RunQueue
 from runqueue.cli.words import printable
 from runqueue.connect import find_url
@@ -56,6 +63,8 @@ def examine() -> Iterator[Finding]:
     settings: Settings | None = None
     try:
         settings = load_settings()
+    except NoAccountError as error:
+        yield _without_key(error)
     except SettingsError as error:
         yield wrong("settings", str(error), "correct it (.env.example lists every setting)")
     else:
@@ -67,6 +76,21 @@ def examine() -> Iterator[Finding]:
     yield from _of_redis(settings)
     if settings is not None:
         yield from _of_others(settings)
+
+
+def _without_key(error: NoAccountError) -> Finding:
+    """Judge that there is no key here: workers that run have theirs, say in another terminal."""
+    try:
+        with RunQueue(find_url(None)) as queue:
+            is_served = any(stats.processes for stats in queue.stats().values())
+    except (RunQueueError, redis.exceptions.RedisError, OSError):
+        is_served = False  # what is wrong with Redis is found, and said, next
+    if not is_served:
+        do = "export it in this terminal, or put it into .env (.env.example lists every setting)"
+        return wrong("settings", str(error), do)
+    said = "SKYVERN_API_KEY is not set here; the workers that run have theirs"
+    do = "export it in this terminal, too, or put it into .env, to have the API checked from here"
+    return warning("settings", said, do)
 
 
 def _of_redis(settings: Settings | None) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from worker.doctor_findings import Level as Severity
 from worker.lease import BEAT_SECONDS
 from worker.pumps import KINDS
 
+_START = "start one: make up, or celery -A worker.app worker"
 #: Seconds that a heartbeat may be late without being news.
 _LATE_SECONDS = 3.0
 #: Descriptors of a worker that are no call: Redis, the broker, libraries, metrics.
@@ -109,7 +110,7 @@ def layout(name: str, schema: int | None) -> Finding:
     """Judge the version of an account's layout; None = nothing says which it is."""
     check, own = f"layout {name}", known_schema()
     if schema is None:
-        return ok(check, f"no worker has said which (this version writes {own})")
+        return ok(check, "none yet: the first worker writes it")
     if schema > own:
         do = "run the newer version: this one refuses to start on what it does not know"
         return wrong(check, f"version {schema}, and this is a version that knows {own}", do)
@@ -124,7 +125,7 @@ def health(stats: AccountStats) -> Finding:
     if stats.hold_reason:
         return _hold(check, stats)
     if found.level is Level.STOPPED and not stats.processes:
-        return wrong(check, str(found), "start a worker: celery -A worker.app worker")
+        return wrong(check, str(found), _START)
     if found.level is not Level.GOOD and stats.processes:
         return warning(check, str(found), "`runqueue top` shows it as it goes on")
     return ok(check, str(found))
@@ -144,7 +145,7 @@ def heartbeats(name: str, processes: list[Process]) -> Finding:
     """Judge whether workers live."""
     check = f"workers {name}"
     if not processes:
-        do = "start one: celery -A worker.app worker"
+        do = _START
         return warning(check, "no process has a lease", do)
     ages = {process.name: process.heard_seconds for process in processes}
     late = sorted(who for who, age in ages.items() if age > BEAT_SECONDS + _LATE_SECONDS)
@@ -158,6 +159,9 @@ def heartbeats(name: str, processes: list[Process]) -> Finding:
 def limits(stats: AccountStats, here: Mapping[str, float]) -> Iterator[Finding]:
     """Judge the limits in force against those of this environment."""
     check = f"limits {stats.account}"
+    if not stats.seeded and not stats.overridden:
+        yield ok(check, "none yet: the first worker writes those it has")
+        return
     differ = {name: value for name, value in here.items() if stats.limits.get(name) != value}
     if not differ:
         yield ok(check, ", ".join(f"{name} {value:g}" for name, value in here.items()))

@@ -19,7 +19,7 @@ from api_client.run_times import attempt_age
 from runqueue import stages
 from runqueue.items import Due, Finished, Polled, RunAgain, Taken
 from runqueue.retry import Retry
-from runqueue.run_ends import STATES
+from runqueue.run_ends import STATES, short_reason
 from runqueue.times import packed
 from worker.account import AccountLink
 from worker.pump import Pump
@@ -187,20 +187,21 @@ class PollPump(Pump):
         if job.retry and state == "failed" and not reading.is_cut:
             retry = Retry.read(job.retry)
             backoff = retry.backoff(job.runs + 1, status, parse_json(reading.body), random.random())
+        reason = short_reason(reading.failure_reason)
         if backoff is None:
+            why = note if state == "completed" else reason
             finished = Finished(
-                job.job_id, job.attempt, job.run_id, state, status, note, result, times
+                job.job_id, job.attempt, job.run_id, state, status, why, result, times
             )
             account.finished.put(finished, self.free_place)
             return
-        reason = (reading.failure_reason or f"the run {status}")[:500]
         account.run_again.put(
             RunAgain(
                 job.job_id,
                 job.attempt,
                 job.run_id,
                 status,
-                reason,
+                reason or f"the run {status}",
                 int(backoff * 1e6),
                 result,
                 times,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli import batches, commands, groups, operate, pausing, webhooks
+from runqueue.cli import batches, commands, groups, jobs, operate, pausing, webhooks
 from runqueue.cli.again import retry
 from runqueue.cli.cancel import cancel
 from runqueue.cli.exits import EPILOG
@@ -56,6 +56,7 @@ app.command()(pausing.pause)
 app.command()(pausing.resume)
 app.command()(limits)
 app.command()(commands.server)
+app.add_typer(jobs.jobs, name="jobs")
 app.add_typer(batches.batch, name="batch")
 app.add_typer(groups.group, name="group")
 app.add_typer(operate.unconfirmed, name="unconfirmed")

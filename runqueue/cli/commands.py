@@ -2,6 +2,7 @@
 
 import textwrap
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,13 +34,39 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 def status(
     some_id: Id, *, namespace: Namespace = "", url: Url = None, as_json: AsJson = False
 ) -> None:
-    """Show a job, its result included, or a batch."""
+    """Show a job with its request, its result and its timeline, or a batch."""
     with opened(url) as queue:
         (found,) = named(queue, [some_id], namespace, result=True)
-        values = _job_values(found, as_json=as_json) if isinstance(found, Job) else found.as_dict()
-        print_values(values, as_json=as_json)
-        if isinstance(found, Job) and found.batch and not found.is_over:
+        if not isinstance(found, Job):
+            print_values(found.as_dict(), as_json=as_json)
+            return
+        values, life = _job_values(found, as_json=as_json), queue.timeline(found.id)
+        if as_json:
+            print_values({**values, **life}, as_json=True)
+        else:
+            print_values(values, as_json=False)
+            _print_life(life)
+        if found.batch and not found.is_over:
             _tell_held(queue, found.batch)
+
+
+def _print_life(life: dict[str, Any]) -> None:
+    """Print what was requested and what became of it, a line each."""
+    request = {f"request.{name}": value for name, value in life.get("request", {}).items()}
+    print_values(request, as_json=False)
+    if hidden := life.get("request_hidden"):
+        typer.echo(f"not shown of the request, as it may be secret: {printable(', '.join(hidden))}")
+    if steps := life.get("timeline"):
+        typer.echo("timeline (UTC):")
+        for step in steps:
+            typer.echo(f"  {printable(_step_words(step))}")
+
+
+def _step_words(step: dict[str, Any]) -> str:
+    at = datetime.fromisoformat(step["at"]).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    attempt = f" (attempt {step['attempt']})" if step["attempt"] else ""
+    ahead = "to come: " if step["ahead"] else ""
+    return f"{at}  {ahead}{step['what']}{attempt}" + (f": {step['cause']}" if step["cause"] else "")
 
 
 def _tell_held(queue: Queue, batch: str) -> None:

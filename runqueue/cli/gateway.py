@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import orjson
 
 from runqueue.accounts import DEFAULT
 from runqueue.cli.queues import Line
-from runqueue.errors import RunQueueError, UnknownAccount
+from runqueue.errors import JobNotFound, RunQueueError, UnknownAccount
 from runqueue.job import Job, JobState
 from runqueue.operate import Filter
 from runqueue.operator_calls import Canceled
@@ -26,6 +27,21 @@ class GatewayQueue(RemoteQueue):
         """Return the account of what names none: `default`, or else the token's first."""
         names = self.accounts()
         return names[0] if names and DEFAULT not in names else DEFAULT
+
+    def timeline(self, job_id: str) -> dict[str, Any]:
+        """Return a job's request, as far as it may be shown, and its steps; {} = not known.
+
+        An older gateway does not know them.
+        """
+        try:
+            answer = self._link.ask(
+                "GET", f"/v1/jobs/{job_id}/timeline", meant={404: JobNotFound(job_id)}
+            )
+        except JobNotFound:
+            return {}
+        return self._link.read(
+            answer, lambda values: {name: values[name] for name in values if name != "job_id"}
+        )
 
     def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
         """Go through the jobs that have not ended, page by page.

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, Self
 
 import orjson
 import typer
@@ -28,6 +28,7 @@ from runqueue.job import Job, JobState
 from runqueue.operate import Filter, Operations
 from runqueue.operator_calls import Canceled
 from runqueue.queue import RunQueue
+from runqueue.trail import read_trail
 
 if TYPE_CHECKING:
     from runqueue.cli.gateway import GatewayQueue
@@ -74,6 +75,8 @@ class Queue(Records, Watched, Protocol):
         *,
         group: str | None = None,
         batch: str | None = None,
+        custom_id: str | None = None,
+        namespace: str = "",
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
@@ -102,6 +105,9 @@ class Queue(Records, Watched, Protocol):
     def groups(self, account: str = "default") -> list[Group]:
         """Read the groups."""
 
+    def timeline(self, job_id: str) -> dict[str, Any]:
+        """Return a job's request, as far as it may be shown, and its steps; {} = not known."""
+
     def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
         """Go through the jobs that have not ended."""
 
@@ -127,6 +133,11 @@ class DirectQueue(RunQueue):
     def home(self) -> str:
         """Return the account of what names none."""
         return DEFAULT
+
+    def timeline(self, job_id: str) -> dict[str, Any]:
+        """Return a job's request, as far as it may be shown, and its steps; {} = not known."""
+        trail = self.send(read_trail(self._account(job_id), job_id))
+        return {} if trail is None else trail.as_dict()
 
     def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
         """Go through the jobs that have not ended; as `Operations.find_open`."""

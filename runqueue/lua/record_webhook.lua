@@ -1,9 +1,10 @@
 -- use: times trust runs trail guesses
 -- What webhooks of Skyvern's tell, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
--- ARGV  now_us, then 10 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run goes on), signed
+-- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run goes on), signed
 --       ('<signature> <timestamp>' as they came), final (1 = the job's `retry` was asked), body, created_us (when
---       Skyvern made the run; 0 = not told), times (what it tells of the run's own times, see times.lua)
+--       Skyvern made the run; 0 = not told), times (what it tells of the run's own times, see times.lua), reason (why it
+--       has no result; '' = not told)
 -- Reply per webhook, a word:
 --       ended     it ended the job
 --       noted     the run goes on
@@ -16,7 +17,7 @@
 --                 (lib/guesses.lua) of either of the two jobs is put right
 --       unknown   no such job: a run that goes on, or is too new for its job to be forgotten, is shown as nobody's,
 --                 and is the job's once that is handed in again; nothing is recorded of an older one
-local PER_WEBHOOK = 10
+local PER_WEBHOOK = 11
 local POLICY_LEASE, CLOCKS_APART = 15000000, 60000000
 local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost
 local reply = {}
@@ -72,7 +73,7 @@ local function is_from_before(id, created)
   return created + CLOCKS_APART + math.abs(tonumber(redis.call('HGET', META, 'clock_lost') or 0)) < since
 end
 
-local function told_of_own(job, run_status, state, signed, final, body, times)
+local function told_of_own(job, run_status, state, signed, final, body, times, reason)
   if state == '' then
     redis.call('HSET', job_key(job.id), 'run_status', run_status)
     return 'noted'
@@ -85,7 +86,7 @@ local function told_of_own(job, run_status, state, signed, final, body, times)
   end
   webhook_came(job)
   run_took(job)
-  end_with_run(job, state, run_status, '', body, signed)
+  end_with_run(job, state, run_status, reason, body, signed)
   bump(totals, 'seen:webhook', 1)
   observe_run(times)
   return 'ended'
@@ -113,7 +114,7 @@ local function record(i)
     verdict = 'other'
   elseif is_known then
     if job.state == 'running' and job.run_id == run_id then
-      verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9])
+      verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9], ARGV[i + 10])
     else
       if state ~= '' then
         keep_body(job, run_id, signed, body)
@@ -127,7 +128,7 @@ local function record(i)
     if job.state == 'unconfirmed' then note_step(job, 'found', run_id .. ', by its webhook') end
     adopt(job, attempt, run_id, run_status)
     came_to_us(job)
-    verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9])
+    verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9], ARGV[i + 10])
     if verdict ~= 'ended' then
       local left_alone = verdict == 'noted' and math.max(POLICY_LEASE, patience()) or POLICY_LEASE
       redis.call('ZADD', PREFIX .. 'poll', int(NOW + left_alone), id)

@@ -27,7 +27,7 @@ from tests.api_client.twins import Clock
 
 DOCUMENTED = {200, 301, 302, 307, 308, 400, 401, 402, 403, 404, 405, 408, 409, 413, 418, 422, 429}
 DOCUMENTED |= {500, 502, 503, 504, 599}
-STATUSES = sorted(DOCUMENTED | {random.Random(7).randrange(100, 1000) for _ in range(100)})
+STATUSES = sorted(DOCUMENTED | set(random.Random(7).sample(range(100, 1000), 100)))
 #: The last is what the test takes for an answer that says so; the words themselves do not count.
 WORDS = ["", "Database temporarily unavailable", "No run was created", "nothing came of it"]
 WRITES = [CallKind.SUBMISSION, CallKind.CANCEL, CallKind.WEBHOOK]

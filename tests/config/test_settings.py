@@ -204,7 +204,7 @@ NUMBER = r"expected a valid (number|integer), unable to parse string as an? (num
         ("RUNQUEUE_PUBLIC_URL", "https://h/a\nb", r"expected the http\(s\) URL at which"),
         ("RUNQUEUE_ACCOUNTS", "nonsense", "expected a JSON object"),
         ("RUNQUEUE_ACCOUNTS__ACME", "nonsense", "expected a valid dictionary"),
-        ("RUNQUEUE_ACCOUNTS__ACME__BASE_URL", "https://x.test", "expected a value"),
+        ("RUNQUEUE_ACCOUNTS__ACME__BASE_URL", "https://x.test", "required"),
     ],
 )
 def test_a_wrong_value_is_told_by_its_variable_and_what_was_expected(

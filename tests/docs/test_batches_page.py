@@ -15,8 +15,8 @@ def test_the_table_has_columns_that_are_fields(desk: Desk) -> None:
 
     assert desk.json("submit", str(desk.folder / "jobs.csv"))["new"] == 2
     assert [desk.queue.get(job.job_id).custom_id for job in desk.claim()] == [
-        "order-17",
-        "order-18",
+        "price-17",
+        "price-18",
     ]
 
 

@@ -253,6 +253,7 @@ async def test_the_description_names_every_route_with_examples_and_each_answer(
             *("202", "400", "401", "403", "408", "413", "415", "422", "429", "503"),
         ],
         "GET /v1/jobs/{job_id}": ["200", "401", "403", "404", "422", "503"],
+        "GET /v1/jobs/{job_id}/timeline": ["200", "401", "403", "404", "422", "503"],
         "POST /v1/jobs/{job_id}/cancel": ["200", "401", "403", "404", "422", "503"],
         "POST /v1/jobs/{job_id}/replay": ["200", "401", "403", "404", "409", "422", "503"],
         "POST /v1/batches": [

@@ -42,6 +42,7 @@ GUARDED = [
     Guarded("POST", "/v1/jobs:bulk", {}, "enqueue-secret", 422),
     Guarded("POST", "/v1/batches", {}, "enqueue-secret", 415),
     Guarded("GET", JOB, None, "read-secret", 404),
+    Guarded("GET", f"{JOB}/timeline", None, "read-secret", 404),
     Guarded("GET", BATCH, None, "read-secret", 404),
     Guarded("GET", f"{BATCH}/results", None, "read-secret", 404),
     Guarded("GET", f"{BATCH}/errors", None, "read-secret", 404),

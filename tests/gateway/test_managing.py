@@ -10,8 +10,9 @@ import redis
 from runqueue import JobState, RunQueue, stages
 from runqueue.ids import new_id
 from runqueue.items import Lost
+from runqueue.keys import ACCOUNTS
 from runqueue.scripts import run
-from tests.gateway.gating import Desk, gating, token
+from tests.gateway.gating import Desk, bearer, gating, token
 from tests.gateway.uploads import lines, send
 
 ROUTES = [
@@ -50,10 +51,48 @@ async def test_jobs_of_a_state_and_a_group_are_listed(desk: Desk, redis_url: str
     assert answer.body["jobs"][0]["result"] is None
 
 
+async def test_a_job_is_found_by_its_custom_id(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running(custom_id="order-17")
+    (other,) = desk.running(custom_id="order-17", namespace="shop-b", group="b")
+
+    async with gating(redis_url) as door:
+
+        async def found(query: str) -> list[str]:
+            answer = await door.ask("GET", f"/v1/jobs?custom_id={query}")
+            assert (answer.status, answer.body["cursor"]) == (200, None)
+            return [one["job_id"] for one in answer.body["jobs"]]
+
+        assert await found("order-17") == [job.job_id]
+        assert await found("order-17&namespace=shop-b") == [other.job_id]
+        assert await found("order-17&state=running") == [job.job_id]
+        assert await found("order-17&state=failed") == []
+        assert await found("order-17&group=b") == []
+        assert await found("order-18") == []
+
+
+async def test_a_custom_id_finds_nothing_of_another_account(desk: Desk, redis_url: str) -> None:
+    desk.running(custom_id="order-17")
+    desk.client.sadd(ACCOUNTS, "acme")
+    tokens = (token("acme", "acme-secret", "read", accounts=("acme",)),)
+
+    async with gating(redis_url, api_tokens=tokens) as door:
+        who = bearer("acme-secret")
+        own = await door.ask("GET", "/v1/jobs?custom_id=order-17", headers=who)
+        query = "custom_id=order-17&account=default"
+        foreign = await door.ask("GET", f"/v1/jobs?{query}", headers=who)
+
+    assert (own.status, own.body["jobs"]) == (200, [])
+    assert (foreign.status, foreign.body["errors"][0]["field"]) == (422, "account")
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
         ("jobs?state=lost", "state"),
+        ("jobs?namespace=shop", "namespace"),
+        ("jobs?custom_id=x&namespace=a%20b", "namespace"),
+        ("jobs?custom_id=", "custom_id"),
+        ("jobs?custom_id=x&cursor=scan-0", "cursor"),
         ("jobs?limit=0", "limit"),
         ("jobs?limit=1001", "limit"),
         ("jobs?cursor=x", "cursor"),

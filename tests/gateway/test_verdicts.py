@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -36,6 +37,32 @@ async def test_the_end_of_a_run_ends_its_job_with_the_body_as_its_result(
     found = desk.job(job)
     assert (found.state, found.run_status, found.run_id) == (state, status, run_of(job))
     assert found.result == told(job, status)
+
+
+@pytest.mark.parametrize("retry", [None, {"max_attempts": 2, "retry_on": ["timed_out"]}])
+async def test_a_list_says_why_a_run_failed_whose_end_a_webhook_reported(
+    desk: Desk, redis_url: str, retry: Any
+) -> None:
+    (job,) = desk.running(retry=retry)
+    words = "No such product \ud83d."
+
+    async with gating(redis_url) as door:
+        body = json.dumps(told(job, "failed", failure_reason=words)).encode()
+        assert (await door.webhook(job, body)).verdict == "ended"
+
+    (listed,) = desk.queue.list_jobs("failed").jobs
+    assert listed.failure_reason == "No such product ?."
+
+
+async def test_why_a_run_failed_is_not_said_of_one_that_completed(
+    desk: Desk, redis_url: str
+) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        await door.webhook(job, told(job, failure_reason="No such product."))
+
+    assert desk.field(job, "reason") == ""
 
 
 async def test_the_signature_is_kept_as_it_came_for_whoever_waits_for_the_webhook(

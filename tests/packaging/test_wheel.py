@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,24 +15,6 @@ import runqueue
 from runqueue import AsyncRunQueue, AwaitableJob, QueuedJob, RunQueue
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel, built of a copy of what the tree tracks for it, without a network."""
-    source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    rooms = ("runqueue", "api_client", "config", "gateway", "worker", "simulator")
-    for name in rooms:
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(made)]
-    done = subprocess.run(
-        [*command, str(source)], capture_output=True, text=True, timeout=100, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = made.glob("*.whl")
-    return zipfile.ZipFile(path)
 
 
 def test_the_wheel_holds_runqueue_alone_with_every_lua_script(wheel: zipfile.ZipFile) -> None:

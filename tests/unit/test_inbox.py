@@ -104,7 +104,7 @@ def test_a_refused_line_is_kept_with_its_errors_and_the_time() -> None:
         "error": [
             {
                 "field": "body",
-                "message": "expected an object of run request fields, which is required",
+                "message": "required, expected an object of run request fields",
             }
         ],
         "at": "2027-01-15T08:00:00+00:00",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import time
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,7 @@ from runqueue import (
     InvalidJob,
     InvalidRequest,
     JobNotFound,
+    JobSpec,
     JobState,
     NotAllowed,
     QueueUnavailable,
@@ -30,6 +34,7 @@ from runqueue import (
     RunQueue,
     TaskRunRequest,
     UnknownAccount,
+    parse_line,
 )
 from runqueue.ids import new_id
 from runqueue.operate import Settled
@@ -213,6 +218,65 @@ def test_lines_are_uploaded(desk: Desk, remote: RemoteQueue) -> None:
     assert again.batch_id == done.batch_id
 
 
+def test_an_upload_takes_what_enqueue_many_takes(desk: Desk, remote: RemoteQueue) -> None:
+    body = {"prompt": "Read the price."}
+    trace = f"00-{'1' * 32}-{'2' * 16}-01"
+    later = datetime(2040, 1, 2, 3, 4, 5, tzinfo=UTC)
+    jobs: list[Any] = [
+        TaskRunRequest(prompt="Read the price."),
+        JobSpec.of(TaskRunRequest(prompt="Read the price."), idempotency_key="spec"),
+        {"custom_id": "object", "kind": "task", "body": body, "run_at": later},
+        MappingProxyType({"custom_id": "proxy", "kind": "task", "body": MappingProxyType(body)}),
+        {"custom_id": "delta", "kind": "task", "body": body, "delay": timedelta(hours=1)},
+        json.dumps({"custom_id": "text", "kind": "task", "body": body}),
+        json.dumps({"custom_id": "pretty", "kind": "task", "body": body}, indent=2),
+        json.dumps({"custom_id": "bytes", "kind": "task", "body": body}).encode() + b"\n",
+        parse_line({"custom_id": "traced", "kind": "task", "body": body, "traceparent": trace}),
+    ]
+    done = remote.upload(jobs, namespace="web")
+    assert (done.new, done.invalid) == (9, 0)
+
+    found = desk.queue.list_jobs(batch=done.batch_id).jobs
+    assert [job.custom_id for job in found] == [
+        *(None, "spec", "object", "proxy", "delta", "text", "pretty", "bytes", "traced"),
+    ]
+    assert {job.namespace for job in found} == {"web"}
+    assert found[2].run_at == later
+    assert found[-1].traceparent == trace
+    assert remote.upload(jobs[1:], namespace="web").known == 8
+
+
+def test_a_request_object_goes_to_the_account_of_the_upload(
+    desk: Desk, remote: RemoteQueue
+) -> None:
+    desk.know("acme")
+    done = remote.upload([TaskRunRequest(prompt="Read the price.")], account="acme")
+    assert [job.account for job in desk.queue.list_jobs(account="acme").jobs] == ["acme"]
+    assert done.new == 1
+
+
+GOOD: dict[str, Any] = {"kind": "task", "body": {"prompt": "Read the price."}}
+
+
+@pytest.mark.parametrize("bad", [{"kind": "task", "body": {}}, "\ud83d", "nonsense", "{}\n{}"])
+def test_an_object_or_text_that_is_no_job_is_named_by_its_line_or_skipped(
+    remote: RemoteQueue, bad: Any
+) -> None:
+    with pytest.raises(InvalidJob) as refused:
+        remote.upload([GOOD, bad])
+    assert refused.value.errors[0].field.startswith("line 2")
+    done = remote.upload([GOOD, bad], skip_invalid=True)
+    assert (done.new, done.invalid) == (1, 1)
+
+
+@pytest.mark.parametrize("bad", [{**GOOD, "group": {1, 2}}, 7])
+def test_what_json_cannot_carry_ends_an_upload(remote: RemoteQueue, bad: Any) -> None:
+    for skips in (False, True):
+        with pytest.raises(InvalidJob) as refused:
+            remote.upload([GOOD, bad], skip_invalid=skips)
+        assert refused.value.errors[0].field.startswith("line 2: ")
+
+
 def test_bad_lines_are_named_or_skipped(remote: RemoteQueue) -> None:
     bad = [*packed(2), b'{"kind": "task"}\n']
     with pytest.raises(InvalidJob) as refused:
@@ -223,8 +287,6 @@ def test_bad_lines_are_named_or_skipped(remote: RemoteQueue) -> None:
     assert all(isinstance(error, FieldError) for error in done.errors)
     changed = remote.upload([b'{"custom_id":"up-0","kind":"task","body":{"prompt":"No."}}'])
     assert (changed.conflict, changed.conflicts[0].custom_id) == (1, "up-0")
-    with pytest.raises(InvalidJob, match="expected one line, got several"):
-        remote.upload([b"{}\n{}"])
 
 
 def test_rules_reach_the_gateway_or_are_refused(desk: Desk, remote: RemoteQueue) -> None:

@@ -114,18 +114,34 @@ def test_a_refusal_says_what_was_expected_in_a_plain_sentence(
     assert faults(with_body(**body)) == {f"body.{field}": message}
 
 
-def test_what_is_missing_is_called_required() -> None:
-    assert {field: message.split(", ")[-1] for field, message in faults({}).items()} == {
-        "kind": "which is required",
-        "body": "which is required",
-    }
-    assert faults({"kind": "task", "body": {}})["body.prompt"].endswith("which is required")
+@pytest.mark.parametrize(
+    ("line", "field", "message"),
+    [
+        ({}, "kind", 'required, expected "task", "workflow", "login" or "download_files"'),
+        ({}, "body", "required, expected an object of run request fields"),
+        ({"kind": "task", "body": {}}, "body.prompt", "required, expected text that is not blank"),
+        (
+            {"kind": "workflow", "body": {}},
+            "body.workflow_id",
+            "required, expected exactly one of workflow_id and agent_id",
+        ),
+        (
+            {"kind": "login", "body": {"credential_type": "skyvern"}},
+            "body.credential_id",
+            "required with the credential_type skyvern",
+        ),
+    ],
+)
+def test_what_is_missing_is_called_required_first(
+    line: dict[str, Any], field: str, message: str
+) -> None:
+    assert faults(line)[field].startswith(message)
 
 
-@pytest.mark.parametrize("ids", [{}, {"workflow_id": "a", "agent_id": "b"}])
-def test_a_workflow_is_named_exactly_once(ids: dict[str, str]) -> None:
-    assert faults({"kind": "workflow", "body": ids}) == {
-        "body.workflow_id": "expected exactly one of workflow_id and agent_id"
+def test_a_workflow_is_named_only_once() -> None:
+    named = {"kind": "workflow", "body": {"workflow_id": "a", "agent_id": "b"}}
+    assert faults(named) == {
+        "body.workflow_id": "expected exactly one of workflow_id and agent_id, got both"
     }
 
 

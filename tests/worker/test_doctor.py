@@ -94,6 +94,38 @@ def test_without_settings_it_says_so_and_looks_at_redis_all_the_same(redis_url: 
     assert re.search(r"ok +eviction: noeviction", result.stdout)
 
 
+async def test_a_key_that_only_the_workers_have_is_no_fault_of_the_queue(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, max_concurrent_runs=10):
+        result = await asyncio.to_thread(ask, RUNQUEUE_REDIS_URL=redis_url)
+
+    assert result.exit_code == 0, result.stdout
+    assert "warning  settings: SKYVERN_API_KEY is not set here" in result.stdout
+    assert "export it in this terminal" in result.stdout
+    assert re.search(r"ok +workers default: 1 process", result.stdout)
+
+
+async def test_before_the_first_worker_nothing_is_compared_with_what_it_will_write(
+    redis_url: str,
+) -> None:
+    async with simulating() as api:
+        environ = {
+            "SKYVERN_API_KEY": DEFAULT_API_KEY,
+            "SKYVERN_BASE_URL": api.url,
+            "RUNQUEUE_REDIS_URL": redis_url,
+        }
+        result = await asyncio.to_thread(ask, "--json", **environ)
+
+    checks = {found["check"]: found for found in json.loads(result.stdout)["checks"]}
+    assert result.exit_code == 0
+    assert checks["layout default"]["said"] == "none yet: the first worker writes it"
+    assert checks["limits default"]["level"] == "ok"
+    assert checks["limits default"]["said"] == "none yet: the first worker writes those it has"
+    assert checks["workers default"]["level"] == "warning"
+    assert "make up" in checks["workers default"]["do"]
+
+
 def test_no_secret_is_shown_whatever_is_wrong() -> None:
     with port_nobody_listens_on() as port:
         result = ask(

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runqueue import JobState
+from runqueue.operate import Filter
+from runqueue.run_ends import REASON_CHARS
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import INSTANT, KEYS, Bench, working
 from worker.poll import spacing
@@ -90,6 +92,38 @@ async def test_a_run_that_did_not_complete_fails_its_job_and_says_how(
         job = bench.job(job_id)
         assert (job.state, job.run_status) == (state, end)
         assert "(simulated)" in (job.failure_reason or "")
+
+
+async def test_a_list_and_a_filter_by_reason_know_why_a_run_failed(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted(url=f"{INSTANT}&sim_end=failed")
+
+        await bench.one_pass("poll")
+
+        (listed,) = bench.queue.list_jobs("failed").jobs
+        assert (listed.id, listed.result) == (job_id, None)
+        assert "(simulated)" in (listed.failure_reason or "")
+        assert listed.failure_reason == bench.job(job_id).failure_reason
+        assert Filter(reason="(SIMULATED)").fits(listed)
+
+
+async def test_of_a_long_reason_the_record_keeps_the_beginning_and_the_result_all_of_it(
+    client: redis.Redis, redis_url: str
+) -> None:
+    words = "The page asked for a phone number. " * 40
+    async with working(client, redis_url) as bench:
+        (job_id,) = await bench.submitted(url=f"{INSTANT}&sim_end=failed")
+        answer = {"run_id": bench.job(job_id).run_id, "status": "failed", "failure_reason": words}
+        await bench.api.fault({"status": 200, "body": answer}, match={"route": "get_run"}, times=1)
+
+        await bench.one_pass("poll")
+
+        (listed,) = bench.queue.list_jobs("failed").jobs
+        assert words.startswith(listed.failure_reason or "?")
+        assert len(listed.failure_reason or "") == REASON_CHARS
+        assert bench.job(job_id).failure_reason == words
 
 
 async def test_a_failure_that_the_server_tries_again_is_no_end(
