@@ -11,7 +11,9 @@ RUN mkdir runqueue && touch runqueue/__init__.py \
     && pip install --constraint constraints.txt --editable '.[cli,gateway,worker]'
 COPY . .
 # A volume that is put here belongs to who runs the gateway: it writes the token for Prometheus there.
-RUN mkdir /run/runqueue && chown runqueue /run/runqueue
+# Its own token, where no others are set up, it writes to .runqueue.
+RUN mkdir /run/runqueue && chown runqueue /run/runqueue \
+    && install --directory --owner runqueue --mode 0700 .runqueue
 
 USER runqueue
 ENV RUNQUEUE_METRICS_HOST=0.0.0.0 RUNQUEUE_METRICS_PORT=9464 \

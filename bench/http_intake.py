@@ -47,13 +47,14 @@ def measure(count: int = 200_000) -> HttpIntake:
         try:
             until(lambda: "default" in queue.accounts(), 10, "the account")
             assert gateway.process is not None
-            return asyncio.run(_measure(gateway.url, gateway.process.pid, count))
+            return asyncio.run(_measure(gateway, gateway.process.pid, count))
         finally:
             gateway.kill()
 
 
-async def _measure(url: str, pid: int, count: int) -> HttpIntake:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as session:
+async def _measure(gateway: Gateway, pid: int, count: int) -> HttpIntake:
+    url, timeout = gateway.url, aiohttp.ClientTimeout(600)
+    async with aiohttp.ClientSession(timeout=timeout, headers=gateway.headers) as session:
         await _upload(session, url, "warm", 20_000)  # what is loaded late
         before = _resident_mb(pid)
         looks: list[float] = []

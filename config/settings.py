@@ -208,8 +208,12 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
             found[name] = Account(**fields)
         return found
 
-    def secrets(self) -> list[str]:
-        """Return what no log line may hold: keys, webhook secrets, passwords of URLs."""
+    def secrets(self, *found_urls: str) -> list[str]:
+        """Return what no log line may hold: keys, webhook secrets, passwords of URLs.
+
+        Args:
+            found_urls: those in use that no setting names, as the embedded server's.
+        """
         found = [
             secret
             for account in self.all_accounts().values()
@@ -218,7 +222,7 @@ class Settings(Limits, AccountWebhooks, WebhookSettings, GatewaySettings, BaseSe
                 *(one.get_secret_value() for one in account.webhook_secrets),
             )
         ]
-        urls = filter(None, (self.redis_url, self.broker_url))
+        urls = filter(None, (self.redis_url, self.broker_url, *found_urls))
         passwords = (urlsplit(url).password for url in urls)
         for password in filter(None, passwords):
             found += [password, unquote(password)]

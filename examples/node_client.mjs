@@ -1,6 +1,6 @@
 // Hands in a job, waits for its end, and uploads a batch: with HTTP alone, nothing installed.
 //
-//   RUNQUEUE_URL=http://127.0.0.1:8080 RUNQUEUE_TOKEN=… node examples/node_client.mjs order-17
+//   RUNQUEUE_URL=http://127.0.0.1:8080 RUNQUEUE_TOKEN=$(cat .runqueue/token) node examples/node_client.mjs order-17
 
 const base = process.env.RUNQUEUE_URL ?? "http://127.0.0.1:8080";
 const token = process.env.RUNQUEUE_TOKEN;

@@ -16,6 +16,7 @@ import httpx
 
 from bench.stack import until
 from faults.servers import free_port
+from runqueue.secret_files import TOKEN_FILE
 
 _START_SECONDS = 30.0
 
@@ -26,7 +27,7 @@ class Gateway:
 
     Args:
         environ: its settings.
-        log: where its output goes.
+        log: where its output goes; its folder is the process's own, with the token that it makes.
     """
 
     environ: Mapping[str, str]
@@ -39,12 +40,23 @@ class Gateway:
         """Where it is reached."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def token(self) -> str:
+        """The token that it made at its start."""
+        return (self.log.parent / TOKEN_FILE).read_text().strip()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to it has to carry."""
+        return {"Authorization": f"Bearer {self.token}"}
+
     def start(self) -> Self:
         """Start a process and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gateway"],
                 env={**self.environ, "RUNQUEUE_GATEWAY_PORT": str(self.port)},
+                cwd=self.log.parent,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

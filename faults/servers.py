@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,17 @@ class Valkey:
         while not self.answers():
             if time.monotonic() > give_up or self.process.poll() is not None:
                 raise RuntimeError(f"the server did not start, see {self.folder / 'owner.log'}")
+            self._forget_password()
             time.sleep(0.02)
+
+    def _forget_password(self) -> None:
+        """Have the server ask for no password, as those do that stand in its place."""
+        with suppress(OSError, redis.RedisError):
+            # Written once its owner has done with it.
+            (self.folder / "url").stat()
+            secret = (self.folder / "password").read_text().strip()
+            with redis.Redis(port=self.port, password=secret) as client:
+                client.config_set("requirepass", "")
 
     def answers(self) -> bool:
         """Tell whether it answers, and is not loading its file."""

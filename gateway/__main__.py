@@ -15,7 +15,6 @@ from gateway.scraping import BadTokenFile
 from gateway.serving import Server, listen
 from runqueue.connect import find_url
 from runqueue.errors import EvictingRedis, QueueUnavailable
-from runqueue.hosts import is_loopback
 from runqueue.request_checks import use_checks
 
 log = structlog.get_logger()
@@ -33,7 +32,7 @@ def main() -> None:
         url = find_url(settings.redis_url)
     except (SettingsError, QueueUnavailable) as error:
         sys.exit(f"runqueue: {error}")
-    setup_logging(settings.log_level, settings.secrets())
+    setup_logging(settings.log_level, settings.secrets(url))
     use_checks(settings.request_checks)
     last_traces = setup_tracing("runqueue-gateway")
     _warn(settings)
@@ -69,13 +68,6 @@ async def _serve(settings: Settings, url: str, sockets: list[socket.socket]) -> 
 def _warn(settings: Settings) -> None:
     for warning in unknown_variables():
         log.warning("unknown_setting", warning=warning)
-    is_open = settings.public_url is not None or not is_loopback(settings.gateway_host)
-    if is_open and not settings.api_tokens:
-        log.warning(
-            "no_api_tokens",
-            host=settings.gateway_host,
-            warning="others are answered webhooks and probes only: set RUNQUEUE_API_TOKENS",
-        )
     named = {account for token in settings.api_tokens for account in token.accounts}
     if strange := sorted(named - settings.all_accounts().keys()):
         log.warning(

@@ -16,7 +16,6 @@ from redis.exceptions import RedisError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.gate import Gate
-from gateway.page_viewer import LOCAL_NAME
 from gateway.sight import sight_of
 from runqueue.accounts import account_of
 from runqueue.aio import AsyncRunQueue
@@ -110,7 +109,7 @@ class Noting:
         target = next((str(named[name]) for name in _TARGETS if name in named), "")
         what = request.scope["route"].name
         account = await self._account(request, target)
-        who = sight_of(request).name or LOCAL_NAME
+        who = sight_of(request).name
         await note(self._gate.sights.whole, account, who, what, target=target, detail=detail)
 
     async def _account(self, request: Request, target: str) -> str:

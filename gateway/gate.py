@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from api_client.outbound import Outbound
+from config.gateway import ApiToken
 from config.settings import Account, Settings
 from gateway.bell import Bell
 from gateway.content import Room
@@ -45,10 +46,14 @@ class Gate:
     Args:
         settings: the gateway's settings.
         url: the queue's Redis.
+        own: the token that was made where none are set up; None = there is none.
     """
 
-    def __init__(self, settings: Settings, url: str) -> None:
+    def __init__(self, settings: Settings, url: str, own: ApiToken | None = None) -> None:
         self.settings = settings
+        self.local_token = own
+        #: Those of who may ask.
+        self.tokens = settings.api_tokens or ((own,) if own else ())
         self.url = url
         self.accounts: dict[str, Account] = settings.all_accounts()
         self.redis = async_client(url)
@@ -62,7 +67,7 @@ class Gate:
         )
         self.outbound = Outbound(allow_private=settings.allow_private_webhook_targets)
         #: Routes ask the queue of their bearer: `queue_of`.
-        self.sights = Sights(url, settings.api_tokens)
+        self.sights = Sights(url, self.tokens)
         #: For threads: what the queue does for people is written for these.
         self.operations = Operations(RunQueue(url))
         self.queue_metrics = CollectorRegistry()
@@ -70,8 +75,7 @@ class Gate:
         self.limiter = Limiter(settings.gateway_max_jobs_per_second, self.sights.whole.send)
         #: What the page shows, and who is logged in to it.
         self.feed = Feed(self.sights.whole)
-        keys = (key for account in self.accounts.values() for key in account.keys)
-        self.sessions = Sessions(settings.api_tokens, keys)
+        self.sessions = Sessions(self.tokens, self.redis)
         #: Those who count jobs: a count takes Redis and a thread for seconds.
         self.counts = asyncio.Semaphore(COUNTS)
         #: What is being done to many jobs, and what ends it early.

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 import orjson
+from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,6 +22,7 @@ from gateway.page_rates import rates
 from gateway.page_render import HEADERS, page, render
 from gateway.page_viewer import Viewer, viewer_of
 from gateway.page_words import clock
+from gateway.session import Session
 from gateway.streaming import Streamed, first_of
 from runqueue.batches import Batch
 from runqueue.errors import RunQueueError
@@ -34,6 +36,8 @@ from runqueue.spec import Priority
 MAX_LIVE: Final = 64
 #: Seconds without a look after which the page is told that it is old.
 STALE: Final = 5.0
+#: Seconds after which an open page notices that its session was ended.
+LOOK_AT_SESSION: Final = 5.0
 #: Parts of the page that change by themselves: each is a template of its own.
 REGIONS: Final = (
     "health",
@@ -53,7 +57,7 @@ OVER: Final = ("completed", "failed", "canceled", "dead")
 
 async def overview(request: Request) -> Response:
     """Show an account."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
     feed = gate_of(request).feed
     done = request.query_params.get("done", "")
@@ -120,7 +124,7 @@ def bar(batch: Batch) -> dict[str, int]:
 
 async def live(request: Request) -> Response:
     """Send the parts of the page that have changed, for as long as it is open."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     gate = gate_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
     if gate.pages >= MAX_LIVE:
@@ -150,7 +154,12 @@ async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[byt
     sent: dict[str, str] = {}
     yield b"retry: 2000\n\n"
     with gate.feed.listen(account) as read:
+        session_seen = time.monotonic()
         while not gate.closing.is_set() and time.time() < viewer.session.expires:
+            if time.monotonic() - session_seen >= LOOK_AT_SESSION:
+                if not await _holds(gate, viewer.session):
+                    return
+                session_seen = time.monotonic()
             parts = []
             with suppress(RunQueueError, OSError, TimeoutError):
                 async with asyncio.timeout(STALE):
@@ -165,6 +174,15 @@ async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[byt
             yield b"".join(parts) or _event("stale", {})
             read.clear()
             await first_of(read, gate.closing, seconds=STALE)
+
+
+async def _holds(gate: Gate, session: Session) -> bool:
+    """Say whether a session holds, as far as Redis can be asked."""
+    try:
+        async with asyncio.timeout(STALE):
+            return await gate.sessions.holds(session)
+    except (RedisError, OSError, TimeoutError):
+        return True
 
 
 def _event(name: str, value: dict[str, str]) -> bytes:

@@ -34,7 +34,7 @@ _MOST: Final = 256
 
 async def job(request: Request) -> Response:
     """Show a job: what it is, how it stands, and its life."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     job_id = str(request.path_params["job_id"])
     account = await viewer.owner(job_id)
     if account is None:
@@ -114,7 +114,7 @@ def _is_web(url: str) -> bool:
 
 async def batch(request: Request) -> Response:
     """Show a batch and a page of its jobs."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     batch_id = str(request.path_params["batch_id"])
     account = await viewer.owner(batch_id)
     if account is None:
@@ -141,7 +141,7 @@ async def batch(request: Request) -> Response:
 
 async def search(request: Request) -> Response:
     """Go to the job or batch of an id, a run's id or a custom_id; say so if there is none."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     text = request.query_params.get("q", "").strip()[:_MOST]
     namespace = request.query_params.get("namespace", "").strip()
     found = await _find(viewer, text, namespace) if text else ""

@@ -29,7 +29,7 @@ _DELIVERIES: Final = {
 
 async def jobs(request: Request) -> Response:
     """List the jobs of a state, a group or both; a page's work is bounded, so it may be short."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     query = request.query_params
     account = await viewer.account(query.get("account", ""))
     state, group = query.get("state", ""), query.get("group", "").strip()
@@ -56,7 +56,7 @@ async def jobs(request: Request) -> Response:
 
 async def batches(request: Request) -> Response:
     """List the batches, the newest first."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
     cursor = request.query_params.get("cursor", "")
     found = await viewer.queue.list_batches(account, cursor=cursor, limit=ROWS)
@@ -73,7 +73,7 @@ async def batches(request: Request) -> Response:
 
 async def groups(request: Request) -> Response:
     """List the longest lines of a thousand groups, those that are paused first."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
     count, lines = await viewer.queue.longest_lines(account, GROUPS)
     values = {
@@ -88,7 +88,7 @@ async def groups(request: Request) -> Response:
 
 async def webhooks(request: Request) -> Response:
     """List the jobs whose webhook did not arrive, or may not have."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     query = request.query_params
     account = await viewer.account(query.get("account", ""))
     state = DeliveryState(query["state"]) if query.get("state") in _DELIVERIES else None
@@ -114,7 +114,7 @@ async def webhooks(request: Request) -> Response:
 
 async def audit(request: Request) -> Response:
     """List what people did, the newest first."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
     before = request.query_params.get("before", "")
     notes = await viewer.queue.audit(account, before=before, limit=ROWS)

@@ -2,51 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Final
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from config.gateway import ApiToken
-from gateway.auth import find_bearer
+from gateway.auth import find_bearer, is_from_elsewhere
 from gateway.gate import gate_of
 from gateway.page_forms import back, read_form
 from gateway.page_render import HEADERS, page
-from gateway.session import end, is_secure, keep
+from gateway.session import cookies_of, keep, take_away, told_of
+from runqueue.secret_files import TOKEN_FILE
+
+_WRONG: Final = "This is no token that is set up here."
+_ELSEWHERE: Final = "This link stood on a page of another site: enter its address by hand."
 
 
 async def login_form(request: Request) -> Response:
-    """Show the form that a token is entered in; without tokens there is nothing to enter."""
-    if not gate_of(request).settings.api_tokens:
-        return RedirectResponse("/", 303, HEADERS)
-    return _form(request, request.query_params.get("next", "/"), "")
+    """Show the form that a token is entered in; a link with the token that was made logs in."""
+    query = request.query_params
+    wanted, own = query.get("next", "/"), gate_of(request).local_token
+    # Tokens that people make do not travel in addresses, which proxies and browsers keep.
+    if own is None or "token" not in query:
+        return _form(request, wanted, "")
+    # No page of another site chooses whose session this browser has.
+    if is_from_elsewhere(request):
+        return _form(request, wanted, _ELSEWHERE, 403)
+    if _bearer(query["token"], (own,)) is None:
+        return _form(request, wanted, _WRONG, 401)
+    return await _begin(request, own, dict(query))
 
 
 async def login(request: Request) -> Response:
     """Begin a session, if the token is one that may read."""
     gate = gate_of(request)
     fields = await read_form(request)
-    token = _bearer(fields.get("token", ""), gate.settings.api_tokens)
+    token = _bearer(fields.get("token", ""), gate.tokens)
     wanted = fields.get("next", "/")
     if token is None:
-        return _form(request, wanted, "This is no token that is set up here.", 401)
+        return _form(request, wanted, _WRONG, 401)
     if "read" not in token.scopes:
         return _form(request, wanted, f"{token.name} has not the scope read.", 403)
+    return await _begin(request, token, fields)
+
+
+async def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -> Response:
+    """Begin a session in the place of the one that the browser has."""
+    gate = gate_of(request)
+    public_url = gate.settings.public_url
+    await gate.sessions.end_of(cookies_of(request, public_url))
+    session, cookie = await gate.sessions.begin(token, told_of(request))
     response = RedirectResponse(back(fields), 303, HEADERS)
-    keep(response, gate.sessions.begin(token), secure=is_secure(request))
+    keep(response, request, session, cookie, public_url)
     return response
 
 
 async def logout(request: Request) -> Response:
-    """End the session of this browser."""
+    """End the session of this browser, and of whoever has a copy of its cookie."""
     await read_form(request)
+    gate = gate_of(request)
+    await gate.sessions.end_of(cookies_of(request, gate.settings.public_url))
     response = RedirectResponse("/login", 303, HEADERS)
-    end(response)
+    take_away(response, request)
     return response
 
 
-def _bearer(text: str, known: tuple[ApiToken, ...]) -> ApiToken | None:
+def _bearer(text: str, known: Sequence[ApiToken]) -> ApiToken | None:
     # Headers come as Latin-1, forms as UTF-8: what counts are the bytes.
     return find_bearer(text.encode().decode("latin-1"), known) if text else None
 
 
 def _form(request: Request, wanted: str, wrong: str, status: int = 200) -> Response:
-    return page(request, "login.html", None, {"next": wanted, "wrong": wrong}, status)
+    file = TOKEN_FILE if gate_of(request).local_token else None
+    values = {"next": wanted, "wrong": wrong, "file": file}
+    return page(request, "login.html", None, values, status)

@@ -16,7 +16,6 @@ from starlette.responses import HTMLResponse, Response
 
 from gateway import page_words
 from gateway.page_viewer import Viewer
-from gateway.session import COOKIE, keep
 
 #: No inline script or style, nothing from elsewhere, in nobody's frame.
 _POLICY: Final = "; ".join(
@@ -89,10 +88,7 @@ def page(
     """
     shown = {"viewer": viewer, "account": "", "accounts": [], "here": here(request), **values}
     shown["tabs"] = [(account, at_account(request, account)) for account in shown["accounts"]]
-    response = HTMLResponse(render(name, shown), status, HEADERS)
-    if viewer and request.cookies.get(COOKIE) != viewer.session.cookie:
-        keep(response, viewer.session, secure=False)  # of this machine: it begins by itself
-    return response
+    return HTMLResponse(render(name, shown), status, HEADERS)
 
 
 def at_account(request: Request, account: str) -> str:

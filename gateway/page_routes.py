@@ -20,6 +20,7 @@ from gateway import (
     page_lists,
     page_login,
     page_select,
+    page_sessions,
 )
 from gateway.page_problems import TITLES, status_of
 from gateway.page_render import HEADERS, here, page, static
@@ -44,12 +45,14 @@ def routes() -> list[BaseRoute]:
         "/webhooks": page_lists.webhooks,
         "/search": page_jobs.search,
         "/audit": page_lists.audit,
+        "/sessions": page_sessions.sessions,
         "/select": page_select.select,
         "/login": page_login.login_form,
     }
     sent: dict[str, Endpoint] = {
         "/login": page_login.login,
         "/logout": page_login.logout,
+        "/sessions": page_sessions.end_sessions,
         "/do/many": page_select.act_on_many,
         "/do/{what}": page_acts.act,
     }

@@ -35,7 +35,7 @@ _AT_ONCE: Final = 4
 
 async def select(request: Request) -> Response:
     """Show a filter and, where one was given, how many jobs it means and a few of them."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     must_operate(viewer)
     query = request.query_params
     choice = await _choice(viewer, query)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from config.gateway import ApiToken, Scope
-from gateway.auth import check_is_local
+from config.gateway import Scope
 from gateway.gate import gate_of
-from gateway.session import COOKIE, Session
+from gateway.session import Session, cookies_of
 from gateway.sight import Sight
 from runqueue.accounts import account_of
 from runqueue.aio import AsyncRunQueue
@@ -18,11 +17,8 @@ from runqueue.audit import AuditNote
 from runqueue.errors import UnknownAccount
 from runqueue.ids import is_id
 
-#: What audits call whoever asks from this machine, where no tokens are set up.
-LOCAL_NAME = "this machine"
 #: Notes among which that of what was done just now is looked for.
 _LAST = 10
-_ALL: frozenset[Scope] = frozenset({"enqueue", "read", "operate"})
 
 
 class NoSession(Exception):  # noqa: N818 - what it says is in its name
@@ -49,22 +45,17 @@ class Viewer:
     @property
     def name(self) -> str:
         """What audits call him."""
-        return self.sight.name or LOCAL_NAME
+        return self.sight.name
 
     @property
     def scopes(self) -> frozenset[Scope]:
         """What he may do."""
-        return self.session.token.scopes if self.session.token else _ALL
+        return self.session.token.scopes
 
     @property
     def operates(self) -> bool:
         """Whether he may change anything."""
         return "operate" in self.scopes
-
-    @property
-    def is_logged_in(self) -> bool:
-        """Whether there is something to log out of."""
-        return self.session.token is not None
 
     async def known(self) -> list[str]:
         """Return the accounts that exist for him."""
@@ -92,25 +83,16 @@ class Viewer:
         return account_of(some_id, await self.known()) if is_id(some_id) else None
 
 
-def viewer_of(request: Request, *, from_form: bool = False) -> Viewer:
+async def viewer_of(request: Request) -> Viewer:
     """Return who asks.
-
-    Args:
-        request: what he asks.
-        from_form: whether a form of ours was sent, which names its origin.
 
     Raises:
         NoSession: nobody is logged in.
-        HTTPException: without tokens, somebody asks who is not on this machine.
     """
     gate = gate_of(request)
-    session = gate.sessions.read(request.cookies.get(COOKIE, ""))
-    if gate.settings.api_tokens:
-        if session is None or "read" not in _scopes(session.token):
-            raise NoSession
-    else:
-        check_is_local(request, gate.settings.public_url, own_page=from_form)
-        session = session or gate.sessions.begin(None)
+    session = await gate.sessions.read(cookies_of(request, gate.settings.public_url))
+    if session is None or "read" not in session.token.scopes:
+        raise NoSession
     return Viewer(session, gate.sights.of(session.token))
 
 
@@ -122,7 +104,3 @@ def must_operate(viewer: Viewer) -> None:
     """
     if not viewer.operates:
         raise HTTPException(403, f"{viewer.name} has not the scope operate")
-
-
-def _scopes(token: ApiToken | None) -> frozenset[Scope]:
-    return token.scopes if token else frozenset()

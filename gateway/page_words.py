@@ -39,6 +39,7 @@ DEEDS: Final = {
     "confirm_delivery": "said that results have arrived",
     "cancel_strays": "had strays canceled",
     "inbox_retry": "put refused lines back",
+    "end_sessions": "ended sessions of the page",
     "inbox_discard": "threw refused lines away",
 }
 

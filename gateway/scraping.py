@@ -6,19 +6,15 @@ makes it where there is none, so that nobody has to think one up; it opens the m
 
 import hashlib
 import hmac
-import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 
 from fastapi import Request
 
 from gateway.auth import Credentials, requires
 from gateway.gate import gate_of
+from runqueue.secret_files import BadSecretFile, secret_in
 
 _may_read = requires("read", all_accounts=True)
-#: Characters that a token has at least.
-_SHORTEST = 16
 
 
 class BadTokenFile(ValueError):  # noqa: N818 - what it says is in its name
@@ -38,17 +34,9 @@ def scrape_token(file: Path | None) -> str | None:
     if file is None:
         return None
     try:
-        _make(file)
-        token = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise BadTokenFile(f"RUNQUEUE_SCRAPE_TOKEN_FILE: cannot use {file}: {why}") from None
-    if len(token) < _SHORTEST or not token.isascii():
-        raise BadTokenFile(
-            f"RUNQUEUE_SCRAPE_TOKEN_FILE: expected {_SHORTEST} or more characters of ASCII in"
-            f" {file}; remove it, and one is made"
-        )
-    return _digest(token)
+        return _digest(secret_in(file, is_private=False))
+    except BadSecretFile as error:
+        raise BadTokenFile(f"RUNQUEUE_SCRAPE_TOKEN_FILE: {error}") from None
 
 
 async def may_scrape(request: Request, given: Credentials) -> None:
@@ -57,18 +45,6 @@ async def may_scrape(request: Request, given: Credentials) -> None:
     if token and given and hmac.compare_digest(_digest(given.credentials), token):
         return
     await _may_read(request, given)
-
-
-def _make(file: Path) -> None:
-    """Make the file, whole or not at all: another gateway may be making it, too."""
-    if file.exists():
-        return
-    fresh = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    fresh.write_text(f"{secrets.token_urlsafe(32)}\n")
-    fresh.chmod(0o644)
-    with suppress(FileExistsError):
-        os.link(fresh, file)
-    fresh.unlink()
 
 
 def _digest(token: str) -> str:

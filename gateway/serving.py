@@ -14,6 +14,7 @@ from config.process_metrics import measure_lag
 from config.settings import Settings
 from gateway.app import make_app
 from gateway.gate import Gate
+from gateway.local_token import local_token
 from gateway.protocol import Protocol
 from gateway.scraping import scrape_token
 
@@ -41,7 +42,8 @@ class Server(uvicorn.Server):
 
     def __init__(self, settings: Settings, url: str, started: Callable[[str], None]) -> None:
         token = scrape_token(settings.scrape_token_file)  # before threads begin
-        self._gate = Gate(settings, url)
+        own = None if settings.api_tokens else local_token()
+        self._gate = Gate(settings, url, own)
         self._gate.scrape_token = token
         self._tell = started
         super().__init__(_config(settings, self._gate))

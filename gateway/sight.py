@@ -73,7 +73,7 @@ class Sight:
     """What a bearer sees.
 
     Args:
-        name: what the bearer is called; '' = whoever asks from this machine.
+        name: what the bearer is called.
         queue: the queue with the bearer's accounts.
         accounts: these; none = all.
     """
@@ -115,9 +115,9 @@ class Sights:
             queue = self._queues[token.accounts]
             self._by_token[token] = Sight(token.name, queue, token.accounts)
 
-    def of(self, token: ApiToken | None) -> Sight:
-        """Return what the bearer of a token sees; None = who asks from this machine."""
-        return Sight("", self.whole) if token is None else self._by_token[token]
+    def of(self, token: ApiToken) -> Sight:
+        """Return what the bearer of a token sees."""
+        return self._by_token[token]
 
     async def close(self) -> None:
         """Close every connection."""

@@ -38,8 +38,8 @@ fires; [alerts.md](alerts.md) shows that each does. Whom Prometheus tells is you
 
 With a Prometheus of your own, take these files: rules as they are, `scrape_configs` with your
 addresses, keeping the names of the jobs, which rules and dashboards ask for, and with one gateway
-for `runqueue-queue`: two would double every sum. From another machine
-the gateway asks for a token:
+for `runqueue-queue`: two would double every sum. The gateway asks for a
+token, from wherever it is scraped:
 
 - `RUNQUEUE_SCRAPE_TOKEN_FILE` names a file with a token that opens `/metrics` and
   `/metrics/queue` and nothing else. The gateway makes it where there is none; several may share

@@ -96,6 +96,8 @@ TYPES: Mapping[str, str] = {
 
 #: The set of known accounts, under a tag of its own.
 ACCOUNTS = "runqueue:{accounts}"
+#: A hash: the gateways' page sessions, by the digests of their cookies (`gateway/session.py`).
+SESSIONS = "runqueue:{sessions}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,17 @@ from runqueue.errors import (
     RunQueueError,
     UnknownAccount,
 )
+from runqueue.secret_files import TOKEN_FILE
 
 #: Characters of a detail that are shown: who answers may be no gateway of ours.
 _LONGEST = 500
 #: What the gateway says where a call is none of its own, and of an account that nobody serves.
 _NOTHING_HERE = "there is nothing at this address"
 _NO_ACCOUNT = "no worker has served"
-_HOW_TO = "set RUNQUEUE_TOKEN to a token of this gateway"
+_HOW_TO = (
+    "set RUNQUEUE_TOKEN to a token of this gateway (one without RUNQUEUE_API_TOKENS has made its"
+    f" own, in {TOKEN_FILE} where it runs)"
+)
 
 
 @dataclass(frozen=True, slots=True)

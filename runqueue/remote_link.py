@@ -26,6 +26,7 @@ from runqueue.errors import (
 )
 from runqueue.hosts import is_loopback
 from runqueue.remote_errors import Said, error_of, read_refusal
+from runqueue.secret_files import TOKEN_FILE
 
 #: Seconds to connect, and to get (the next part of) an answer.
 _CONNECT, _ANSWER = 3.0, 30.0
@@ -65,7 +66,8 @@ class Link:
 
     Args:
         url: the gateway's, its path included; None = RUNQUEUE_URL.
-        token: None = RUNQUEUE_TOKEN; '' = none.
+        token: None = RUNQUEUE_TOKEN, or of a gateway on this machine the one that it made, where
+            this is its folder (`.runqueue/token`); '' = none.
         allow_http: whether the token may travel in the clear; None = RUNQUEUE_ALLOW_HTTP.
         patience: seconds that the gateway may have us wait, all in all.
 
@@ -82,13 +84,13 @@ class Link:
         patience: float = PATIENCE,
     ) -> None:
         given = url or os.environ.get("RUNQUEUE_URL", "")
-        self._token = os.environ.get("RUNQUEUE_TOKEN", "") if token is None else token
+        parts = _read_url(given)
+        is_local = is_loopback(parts.hostname or "")
+        self._token = _token_at_hand(is_local=is_local) if token is None else token
         if self._token and not _TOKEN.fullmatch(self._token):
             raise _wrong("token", "expected printable ASCII without spaces (RUNQUEUE_TOKEN)")
-        parts = _read_url(given)
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._patience = patience
-        is_local = is_loopback(parts.hostname or "")
         if self._token and parts.scheme == "http" and not is_local:
             _check_may_be_read(allow_http)
         self._client = httpx.Client(
@@ -258,6 +260,16 @@ def words_of(error: Exception | None) -> str:
         if isinstance(error, kind):
             return words
     return f"cannot be reached ({str(error)[:200]})" if str(error) else "cannot be reached"
+
+
+def _token_at_hand(*, is_local: bool) -> str:
+    """Return the token in the environment, or else the one that a gateway here made; '' = none."""
+    if found := os.environ.get("RUNQUEUE_TOKEN"):
+        return found
+    try:
+        return TOKEN_FILE.read_text().strip() if is_local else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _read_url(url: str) -> SplitResult:

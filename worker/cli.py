@@ -1,14 +1,18 @@
 """The worker's commands, which join `runqueue` by the entry points `runqueue.commands`."""
 
 import os
+import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit
 
 import typer
 
 from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
+from runqueue.secret_files import TOKEN_FILE
 from runqueue.server import DIRECTORY, running_url
+from runqueue.urls import shown_url
 from worker import demo as demonstration
 from worker import stack as stacks
 
@@ -55,8 +59,8 @@ def demo(*, workers: Workers = 2) -> None:
 def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
     url = settings.redis_url or running_url()
     if url is None:
-        url = stack.start(stacks.server(DIRECTORY, os.environ), announces=True)
-    typer.echo(f"queue: {without_password(url)}")
+        url = stacks.start_server(stack, DIRECTORY, os.environ)
+    typer.echo(f"queue: {shown_url(url)}")
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
     stop_seconds = settings.drain_seconds + _STOP_SECONDS
     if port := settings.gateway_port:
@@ -66,7 +70,9 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
                 f"port {port} is taken: set RUNQUEUE_GATEWAY_PORT (0 = no gateway)"
             )
         child = stacks.gateway(environ, stop_seconds=stop_seconds, cwd=Path.cwd())
-        typer.echo(stack.start(child, announces=True))
+        announced = stack.start(child, announces=True)
+        typer.echo(announced)
+        typer.echo(_page(announced.split()[-1], settings))
     made = stacks.workers(
         workers,
         environ,
@@ -81,7 +87,18 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
         typer.echo(f"queue metrics: {made[0][1]}/queue")
 
 
-def without_password(url: str) -> str:
-    """Return a Redis URL as it may be shown."""
+def _page(url: str, settings: Settings) -> str:
+    """Say where the page is: as a link that logs in, if a person reads it."""
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+    if ip_address(parts.hostname or "").is_unspecified:  # it listens at every address
+        url = f"http://localhost:{parts.port}"
+    if settings.api_tokens:
+        return f"page: {url}/"
+    try:
+        token = TOKEN_FILE.read_text().strip()
+    except OSError:  # the gateway has said why
+        return f"page: {url}/"
+    # What is written to a file or a log is read by others, later.
+    if sys.stdout.isatty():
+        return f"page: {url}/login?{urlencode({'token': token})}"
+    return f"page: {url}/ (log in with the token in {TOKEN_FILE})"

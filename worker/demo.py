@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from runqueue.cli.show import print_table
-from worker.stack import Child, Stack, StackError, server, workers
+from runqueue.urls import shown_url
+from worker.stack import Child, Stack, StackError, start_server, workers
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RESULTS = Path(".runqueue") / "demo-results.jsonl"
@@ -65,8 +66,8 @@ def run(worker_count: int = 2) -> int:
 
 def _run(stack: Stack, home: Path, worker_count: int) -> int:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("RUNQUEUE_") or k in _KEPT}
-    url = stack.start(server(home / "data", environ, home / "server.log"), announces=True)
-    _say(f"queue:     {url}")
+    url = start_server(stack, home / "data", environ, home / "server.log")
+    _say(f"queue:     {shown_url(url)}")
     base_url, key = _simulator(stack, home, environ)
     _say(f"simulator: {base_url}")
     before = {run["run_id"] for run in _ledger(base_url)}

@@ -1,7 +1,7 @@
 """Child processes: started, watched and ended together.
 
 Each child has a session of its own, so that a terminal's Ctrl-C reaches the parent alone, which
-then ends the children in order; and each is tethered to the parent (`tether.py`).
+then ends the children in order; and each ends with the parent (`runqueue/parent_death.py`).
 """
 
 import os
@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Any, Self
+
+from runqueue.parent_death import ending_with_parent
+from runqueue.server import running_url
 
 #: Seconds between two looks at the children.
 _LOOK_SECONDS = 0.2
@@ -58,12 +61,11 @@ class Child:
         Raises:
             StackError: it ended instead.
         """
-        tether = [sys.executable, "-m", "worker.tether", str(os.getpid())]
         errors = self.log.open("ab") if self.log else None
         output: int | IO[bytes] | None = subprocess.PIPE if announces else errors
         try:
             self.process = subprocess.Popen(  # noqa: S603 - every command is made in this room
-                [*tether, *self.command],
+                ending_with_parent(self.command),
                 env=dict(self.environ),
                 cwd=self.cwd,
                 stdin=subprocess.DEVNULL,
@@ -212,10 +214,26 @@ def free_ports(first: int, count: int) -> list[int]:
     return found
 
 
-def server(directory: Path, environ: Mapping[str, str], log: Path | None = None) -> Child:
-    """The embedded server; it announces its URL."""
+def start_server(
+    stack: Stack, directory: Path, environ: Mapping[str, str], log: Path | None = None
+) -> str:
+    """Start the embedded server; returns its URL, with its password.
+
+    Args:
+        stack: what ends it.
+        directory: where its data is.
+        environ: its environment.
+        log: where what it says goes.
+
+    Raises:
+        StackError: it did not start.
+    """
     command = [sys.executable, "-m", "runqueue.cli", "server", "--dir", str(directory)]
-    return Child("server", command, environ, log=log)
+    stack.start(Child("server", command, environ, log=log), announces=True)
+    url = running_url(directory)
+    if url is None:
+        raise StackError("server ended")
+    return url
 
 
 def gateway(environ: Mapping[str, str], *, stop_seconds: float, cwd: Path | None = None) -> Child:

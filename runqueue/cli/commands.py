@@ -65,7 +65,10 @@ def server(
         Path, typer.Option("--dir", help="Where the data is; one server a directory.")
     ] = DIRECTORY,
 ) -> None:
-    """Run the embedded Valkey server until Ctrl-C or SIGTERM; its URL is printed on stdout."""
+    """Run the embedded Valkey server until Ctrl-C or SIGTERM; its address is printed on stdout.
+
+    Its URL, with the password that the address lacks, is in the file `url` of its directory.
+    """
     with errors_told():
         if not serve(directory, typer.echo):
             tell(f"runqueue: the server ended by itself; see {directory / 'valkey.log'}")

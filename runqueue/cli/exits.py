@@ -23,7 +23,7 @@ from runqueue.errors import (
     UnknownAccount,
 )
 from runqueue.request_checks import ChecksError
-from runqueue.server import ServerError
+from runqueue.valkey import ServerError
 
 #: What `--help` says of them.
 EPILOG = (

@@ -207,50 +207,52 @@ def test_one_key_through_every_way_is_one_job(tmp_path: Path) -> None:
         for way in (by_celery, by_inbox, by_command, lambda: asyncio.run(by_coroutine())):
             way()
             assert parts.queue.enqueue_many([line])[0].job_id == known.job_id
-        with gateway(parts, tmp_path) as url:
-            assert {by_http(url, line), by_batch(url, text), by_node(url)} == {known.job_id}
+        with gateway(parts, tmp_path) as door:
+            assert {by_http(door, line), by_batch(door, text), by_node(door)} == {known.job_id}
         assert enqueued(parts) == 1
         assert "invalid_lines" not in parts.queue.stats()["default"].totals
         assert known.job_id == ids.job_id_for("default", "", "order-17")
 
 
 @contextmanager
-def gateway(parts: Factory, folder: Path) -> Iterator[str]:
-    """The gateway of the factory's queue; yields its URL."""
+def gateway(parts: Factory, folder: Path) -> Iterator[Gateway]:
+    """The gateway of the factory's queue."""
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": parts.redis_url, "SKYVERN_API_KEY": "a-key"}
     door = Gateway(environ, folder / "gateway.log").start()
     try:
-        yield door.url
+        yield door
     finally:
         door.kill()
 
 
-def by_http(url: str, line: dict[str, Any]) -> str:
+def by_http(door: Gateway, line: dict[str, Any]) -> str:
     """Hand a line in with one call, its key in a header; returns the job."""
     keyless = {name: value for name, value in line.items() if name != "custom_id"}
-    headers = {"Idempotency-Key": json.dumps(line["custom_id"])}
-    told = httpx.post(f"{url}/v1/jobs", json=keyless, headers=headers, timeout=30).json()
+    headers = {"Idempotency-Key": json.dumps(line["custom_id"]), **door.headers}
+    told = httpx.post(f"{door.url}/v1/jobs", json=keyless, headers=headers, timeout=30).json()
     assert told["status"] == "known"
     return str(told["job_id"])
 
 
-def by_batch(url: str, text: str) -> str:
+def by_batch(door: Gateway, text: str) -> str:
     """Hand a line in as a batch of its own, and as one of many; returns the job."""
-    kind = {"Content-Type": "application/x-ndjson"}
-    batch = httpx.post(f"{url}/v1/batches", content=text, headers=kind, timeout=30).json()
+    kind = {"Content-Type": "application/x-ndjson", **door.headers}
+    batch = httpx.post(f"{door.url}/v1/batches", content=text, headers=kind, timeout=30).json()
     assert batch["counts"] == {"new": 0, "known": 1, "invalid": 0, "conflicts": 0}
-    (told,) = httpx.post(f"{url}/v1/jobs:bulk", json=[json.loads(text)], timeout=30).json()["jobs"]
+    bulk = f"{door.url}/v1/jobs:bulk"
+    lines = [json.loads(text)]
+    (told,) = httpx.post(bulk, json=lines, headers=door.headers, timeout=30).json()["jobs"]
     return str(told["job_id"])
 
 
-def by_node(url: str) -> str:
+def by_node(door: Gateway) -> str:
     """Run the Node example until it has handed its job in; returns the job."""
     node = shutil.which("node")
     if node is None:  # CI's machine has it; elsewhere the other ways are compared
         return ids.job_id_for("default", "", "order-17")
     script = subprocess.Popen(
         [node, str(ROOT / "examples/node_client.mjs"), "order-17"],
-        env={**os.environ, "RUNQUEUE_URL": url},
+        env={**os.environ, "RUNQUEUE_URL": door.url, "RUNQUEUE_TOKEN": door.token},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -1,20 +1,25 @@
 """`runqueue up` as a user runs it, against a simulator instead of Skyvern."""
 
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 import redis
 
 from runqueue import JobState, RunQueue
+from runqueue.secret_files import TOKEN_FILE
 from runqueue.server import running_url
+from runqueue.urls import shown_url
 from tests.acceptance.test_demo import processes_in
 from tests.worker.working import closed_port
 
@@ -51,9 +56,16 @@ class Up:
         return [n for n in found if word in Path(f"/proc/{n}/cmdline").read_text()]
 
 
+def running_up(folder: Path, *arguments: str, **environ: str) -> AbstractContextManager[Up]:
+    """Start it in a folder of its own, and read what it writes."""
+    return writing_to(subprocess.PIPE, folder, arguments, environ)
+
+
 @contextmanager
-def running_up(folder: Path, *arguments: str, **environ: str) -> Iterator[Up]:
-    """Start it in a folder of its own."""
+def writing_to(
+    out: int, folder: Path, arguments: Sequence[str], environ: Mapping[str, str]
+) -> Iterator[Up]:
+    """Start it in a folder of its own, writing to a file descriptor."""
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -65,7 +77,7 @@ def running_up(folder: Path, *arguments: str, **environ: str) -> Iterator[Up]:
         [sys.executable, "-m", "runqueue.cli", "up", *arguments],
         cwd=folder,
         env={**clean, **settings},
-        stdout=subprocess.PIPE,
+        stdout=out,
         stderr=subprocess.STDOUT,
         text=True,
     )
@@ -154,6 +166,72 @@ def test_a_gateway_takes_the_webhooks_and_is_started_again_when_it_dies(
         up.wait_for("gateway_stopped")
         assert up.process.wait(timeout=40) == 0
     assert processes_in(tmp_path) == []
+
+
+def until_line(out: IO[str], words: str) -> Iterator[str]:
+    """Go through what is said up to a line with these words."""
+    for line in out:
+        yield line
+        if words in line:
+            return
+
+
+def test_a_log_holds_neither_the_embedded_server_s_password_nor_the_gateway_s_token(
+    tmp_path: Path, simulator: str
+) -> None:
+    settings = {
+        "SKYVERN_BASE_URL": simulator,
+        "RUNQUEUE_GATEWAY_PORT": str(closed_port()),
+        "RUNQUEUE_LOG_LEVEL": "DEBUG",
+    }
+    with running_up(tmp_path, "--workers", "1", **settings) as up:
+        assert up.process.stdout is not None
+        lines = [*until_line(up.process.stdout, "worker_ready")]
+        home = tmp_path / ".runqueue"
+        secrets = [(home / name).read_text().strip() for name in ("password", "token")]
+        url = running_url(home)
+        up.process.send_signal(signal.SIGTERM)
+        lines += up.process.stdout
+
+    assert url is not None
+    assert f"queue: {shown_url(url)}\n" in lines
+    assert "account_stopped" in "".join(lines)
+    for secret in secrets:
+        assert secret not in "".join(lines)
+
+
+def test_a_log_names_the_page_without_its_token(tmp_path: Path, redis_url: str) -> None:
+    port = str(closed_port())
+    settings = {"RUNQUEUE_REDIS_URL": redis_url, "RUNQUEUE_GATEWAY_PORT": port}
+    with running_up(tmp_path, "--workers", "1", **settings) as up:
+        said = up.wait_for("page: ")
+
+    assert said == f"page: http://127.0.0.1:{port}/ (log in with the token in {TOKEN_FILE})\n"
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost")])
+def test_a_terminal_shows_a_link_that_logs_in(
+    tmp_path: Path, redis_url: str, host: str, shown: str
+) -> None:
+    settings = {
+        "RUNQUEUE_REDIS_URL": redis_url,
+        "RUNQUEUE_GATEWAY_PORT": str(closed_port()),
+        "RUNQUEUE_GATEWAY_HOST": host,
+    }
+    ours, theirs = pty.openpty()
+    with (
+        writing_to(theirs, tmp_path, ["--workers", "1"], settings),
+        os.fdopen(ours, errors="replace") as screen,
+    ):
+        os.close(theirs)
+        link = next(line.split()[-1] for line in screen if line.startswith("page: "))
+        assert link.startswith(f"http://{shown}:{settings['RUNQUEUE_GATEWAY_PORT']}/login?token=")
+        jar = urllib.request.HTTPCookieProcessor()
+        browser = urllib.request.build_opener(urllib.request.ProxyHandler({}), jar)
+        with browser.open(link, timeout=30) as page:
+            assert page.url == f"{link.partition('/login')[0]}/"
+            assert b"this machine" in page.read()
+        screen.close()
 
 
 def test_a_port_of_the_gateway_s_that_is_taken_is_named(tmp_path: Path, redis_url: str) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from runqueue.secret_files import TOKEN_FILE
 from tests.cli.commanding import Desk, batch_of, counts, line, lines, ready
 from tests.cli.exporting import command
 from tests.cli.gateways import READER, TOKEN, by_http
+from tests.gateway.test_process import process, url_of
 
 
 @pytest.fixture
@@ -84,6 +86,21 @@ def test_the_url_can_be_given_with_the_command(desk: Desk, gateway_url: str) -> 
     assert result.exit_code == 2
     assert "--url: expected https" in result.stderr
     assert TOKEN not in result.stderr
+
+
+def test_a_gateway_on_this_machine_is_asked_with_the_token_that_it_made(
+    desk: Desk, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with process(tmp_path, RUNQUEUE_REDIS_URL=redis_url) as started:
+        remote = by_http(desk, url_of(started), token="")
+        assert remote.run("stats").exit_code == 0
+
+        secret = TOKEN_FILE.read_text().strip()
+        TOKEN_FILE.write_text("x" * len(secret))
+        result = remote.run("stats")
+    assert (result.exit_code, str(TOKEN_FILE) in result.stderr) == (4, True)
+    assert secret not in result.stderr
 
 
 def test_a_gateway_that_is_none_is_told(desk: Desk) -> None:

@@ -143,8 +143,9 @@ def test_the_settings_name_every_secret_of_theirs(monkeypatch: pytest.MonkeyPatc
     }.items():
         monkeypatch.setenv(name, value)
 
-    secrets = Settings().secrets()
+    secrets = Settings().secrets("redis://:of-the-embedded@127.0.0.1:6379/0")
 
+    assert "of-the-embedded" in secrets
     assert {KEY, "sk-old-987654", HOOK, "sk-acme-555", "p@ssword", "another-one"} <= set(secrets)
 
 

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from runqueue import RunQueue, stages
 from runqueue.items import Lost
 from runqueue.scripts import run
+from runqueue.secret_files import TOKEN_FILE
 from tests.e2e.looking import Eyes
 from tests.gateway.gating import Desk
 from worker import stack
@@ -93,7 +94,9 @@ def test_a_page_that_is_not_fed_any_more_says_so_and_comes_back(
     url, child = serve(tokens=False)
     context = chromium.new_context()
     page = context.new_page()
-    page.goto(url)
+    secret = (child.cwd / TOKEN_FILE).read_text().strip() if child.cwd else ""
+    page.goto(f"{url}/login?token={secret}")
+    assert page.url == f"{url}/"
     expect(page.locator("#live")).to_contain_text("Live, ")
 
     child.tell_to_end()

@@ -86,6 +86,16 @@ class Browser:
         ) as answer:
             return await _shown(answer)
 
+    @asynccontextmanager
+    async def elsewhere(self) -> AsyncIterator[Browser]:
+        """Open another browser, with a copy of this one's cookies."""
+        jar = aiohttp.CookieJar(unsafe=True)
+        jar.update_cookies(
+            {one.key: one.value for one in self.session.cookie_jar}, URL(self.door.url)
+        )
+        async with aiohttp.ClientSession(cookie_jar=jar) as session:
+            yield Browser(self.door, session)
+
     async def log_in(self, secret: str) -> Shown:
         """Log in with a token."""
         return await self.send("/login", {"token": secret})
@@ -116,7 +126,7 @@ async def browsing(url: str, secret: str = "", **settings: Any) -> AsyncIterator
 
     Args:
         url: the queue's Redis.
-        secret: the token to log in with; '' = nobody does, and no tokens are set up.
+        secret: the token to log in with; '' = the one that the gateway makes, if none are set up.
         settings: those of the gateway.
     """
     if secret:
@@ -125,6 +135,6 @@ async def browsing(url: str, secret: str = "", **settings: Any) -> AsyncIterator
     jar = aiohttp.CookieJar(unsafe=True)
     async with gating(url, **settings) as door, aiohttp.ClientSession(cookie_jar=jar) as session:
         browser = Browser(door, session)
-        if secret:
+        if secret := secret or door.secret:
             assert (await browser.log_in(secret)).status == 200
         yield browser

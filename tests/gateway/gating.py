@@ -23,6 +23,7 @@ from runqueue.ids import title_marker, url_marker
 from runqueue.items import Accepted, Claimed, Lost
 from runqueue.keys import Keys
 from runqueue.scripts import run
+from runqueue.secret_files import TOKEN_FILE
 from worker.lease import passed_us
 
 KEY = "sk-live-0123456789"
@@ -53,6 +54,8 @@ class Door:
     url: str
     session: aiohttp.ClientSession
     server: Server
+    #: The token that the gateway made; '' = others are set up.
+    secret: str = ""
 
     async def ask(
         self,
@@ -211,9 +214,14 @@ def bearer(secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {secret}"}
 
 
+def own_bearer() -> dict[str, str]:
+    """The header of who has the token that a gateway made here."""
+    return bearer(TOKEN_FILE.read_text().strip())
+
+
 @asynccontextmanager
 async def gating(url: str, *, key: str = KEY, **settings: Any) -> AsyncIterator[Door]:
-    """Serve a gateway on a free port.
+    """Serve a gateway on a free port; where it makes a token, all that is sent bears that.
 
     Args:
         url: the queue's Redis.
@@ -228,10 +236,13 @@ async def gating(url: str, *, key: str = KEY, **settings: Any) -> AsyncIterator[
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         serving.result()
-    async with aiohttp.ClientSession() as session:
-        yield Door(began.result(), session, server)
-    server.should_exit = True
-    await serving
+    made = "" if chosen.api_tokens else TOKEN_FILE.read_text().strip()
+    try:
+        async with aiohttp.ClientSession(headers=bearer(made) if made else {}) as session:
+            yield Door(began.result(), session, server, made)
+    finally:
+        server.should_exit = True
+        await serving
 
 
 async def speak(door: Door, raw: bytes) -> bytes:

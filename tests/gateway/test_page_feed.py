@@ -112,6 +112,19 @@ async def test_a_stream_ends_with_its_session(
             await stream.until("the end")
 
 
+async def test_a_stream_ends_when_its_session_is_ended_elsewhere(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "LOOK_AT_SESSION", 0)
+
+    async with browsing(redis_url, "read-secret") as browser, listening(browser) as stream:
+        await stream.until("fresh")
+        async with browser.elsewhere() as other:
+            await other.send("/logout", {})
+        with pytest.raises(EOFError):
+            await stream.until("the end")
+
+
 async def test_a_stream_ends_when_the_gateway_does(redis_url: str) -> None:
     async with browsing(redis_url) as browser, listening(browser) as stream:
         await stream.until("fresh")

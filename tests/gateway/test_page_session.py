@@ -1,79 +1,147 @@
-"""Who sees the page: bearers of a token with `read`, or this machine; and whose forms count."""
+"""Who sees the page: bearers of a token with `read`; and whose forms count."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
+import redis
+import redis.asyncio
 
 from config.gateway import ApiToken
-from gateway.session import HOLDS, Sessions
+from gateway.session import HOLDS, Sessions, Told
 from runqueue import JobState
-from runqueue.keys import ACCOUNTS
-from tests.gateway.browsing import TOKENS, browsing
+from runqueue.connect import async_client
+from runqueue.keys import ACCOUNTS, SESSIONS
+from tests.gateway.browsing import TOKENS, Browser, browsing
 from tests.gateway.gating import Desk, gating, run_of, token
 
-KEYS = ("sk-live-1",)
 READER, OPS, _ = TOKENS
 
 
-def test_a_session_is_its_token_s_until_it_ends() -> None:
-    sessions = Sessions(TOKENS, KEYS)
-    cookie = sessions.begin(OPS, now=1_000).cookie
+@pytest.fixture
+async def clients(redis_url: str) -> AsyncIterator[Callable[[], redis.asyncio.Redis]]:
+    """Makes clients as gateways have them."""
+    made: list[redis.asyncio.Redis] = []
 
-    found = sessions.read(cookie, now=1_000 + HOLDS - 1)
+    def make() -> redis.asyncio.Redis:
+        made.append(async_client(redis_url))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.aclose()
+
+
+Clients = Callable[[], redis.asyncio.Redis]
+
+
+async def test_a_session_is_its_token_s_until_it_ends(clients: Clients) -> None:
+    sessions = Sessions(TOKENS, clients())
+    _, cookie = await sessions.begin(OPS, now=1_000)
+
+    found = await sessions.read([cookie], now=1_000 + HOLDS - 1)
 
     assert found is not None
     assert found.token == OPS
-    assert sessions.read(cookie, now=1_000 + HOLDS) is None
+    assert await sessions.read([cookie], now=1_000 + HOLDS) is None
 
 
-def test_every_gateway_with_the_same_settings_reads_a_session() -> None:
-    cookie = Sessions(TOKENS, KEYS).begin(OPS).cookie
+async def test_every_gateway_of_the_queue_reads_a_session_and_ends_it(clients: Clients) -> None:
+    first, second = Sessions(TOKENS, clients()), Sessions(TOKENS, clients())
+    session, cookie = await first.begin(OPS)
 
-    assert Sessions(TOKENS, KEYS).read(cookie) is not None
-    assert Sessions(TOKENS, ("another key",)).read(cookie) is None
+    assert await second.read([cookie]) == session
+    await second.end([session.id])
+    assert await first.read([cookie]) is None
+    assert not await first.holds(session)
 
 
-def test_a_token_that_is_taken_out_of_the_settings_ends_its_sessions() -> None:
-    cookie = Sessions(TOKENS, KEYS).begin(OPS).cookie
-
-    assert Sessions((READER,), KEYS).read(cookie) is None
+async def test_a_token_that_is_taken_out_of_the_settings_ends_its_sessions(
+    clients: Clients,
+) -> None:
+    session, cookie = await Sessions(TOKENS, clients()).begin(OPS)
     changed = token("ops", "another-secret", "read", "operate")
-    assert Sessions((READER, changed), KEYS).read(cookie) is None
+
+    for tokens in ((READER,), (READER, changed), ()):
+        after = Sessions(tokens, clients())
+        assert await after.read([cookie]) is None
+        assert not await after.holds(session)
+        assert list(await after.list()) == []
 
 
-def test_a_cookie_holds_neither_the_token_nor_its_digest() -> None:
-    cookie = Sessions(TOKENS, KEYS).begin(OPS).cookie
+async def test_of_what_redis_holds_no_cookie_can_be_made(
+    clients: Clients, client: redis.Redis
+) -> None:
+    sessions = Sessions(TOKENS, clients())
+    session, cookie = await sessions.begin(OPS)
+    held: Any = client.hgetall(SESSIONS)
+    everything = b" ".join([*held, *held.values()]).decode()
 
-    assert "operate-secret" not in cookie
-    assert hashlib.sha256(b"operate-secret").hexdigest() not in cookie
-    assert "operate-secret" not in repr(Sessions(TOKENS, KEYS).begin(OPS))
-
-
-@pytest.mark.parametrize("part", range(4))
-def test_a_cookie_that_was_changed_is_none(part: int) -> None:
-    sessions = Sessions(TOKENS, KEYS)
-    parts = sessions.begin(READER).cookie.split(".")
-    others = sessions.begin(OPS, now=9e9).cookie.split(".")
-
-    parts[part] = others[part]
-
-    assert sessions.read(".".join(parts)) is None
+    digest = hashlib.sha256(b"operate-secret").hexdigest()
+    for secret in (cookie, session.form_token, "operate-secret", digest):
+        assert secret not in everything
+        assert secret not in repr(session)
+    for guess in (*(one.decode() for one in held), session.id, session.form_token, ""):
+        assert await sessions.read([guess]) is None
+    assert digest not in cookie
 
 
-@pytest.mark.parametrize("cookie", ["", "a", "a.b.c.d", "local.99999999999.aa.bb", "é.1.2.é"])
-def test_what_is_no_cookie_is_none(cookie: str) -> None:
-    assert Sessions(TOKENS, KEYS).read(cookie) is None
-    assert Sessions((), KEYS).read(cookie) is None
+async def test_sessions_are_listed_the_newest_first_by_token_or_all(clients: Clients) -> None:
+    sessions = Sessions(TOKENS, clients())
+    now = time.time()
+    told = Told("10.0.0.1", "A browser")
+    (first, _), (second, _), (third, _) = [
+        await sessions.begin(OPS, told, now - 30),
+        await sessions.begin(READER, now=now - 20),
+        await sessions.begin(OPS, now=now - 10),
+    ]
+
+    assert [one.id for one in await sessions.list()] == [third.id, second.id, first.id]
+    assert [one.id for one in await sessions.list(OPS)] == [third.id, first.id]
+    assert (await sessions.list(OPS))[1].told == told
 
 
-def test_a_session_of_this_machine_ends_once_tokens_are_set_up() -> None:
-    cookie = Sessions((), KEYS).begin(None).cookie
+async def test_sessions_that_are_over_are_forgotten_and_so_is_the_oldest_of_very_many(
+    clients: Clients, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.session.MOST", 3)
+    sessions = Sessions(TOKENS, clients())
+    _, other = await sessions.begin(READER, now=0)
+    client.hset(SESSIONS, "nonsense", "[1,")
+    cookies = [(await sessions.begin(OPS, now=HOLDS + n))[1] for n in range(5)]
 
-    assert Sessions((), KEYS).read(cookie) is not None
-    assert Sessions(TOKENS, KEYS).read(cookie) is None
+    held = [await sessions.read([one], now=HOLDS + 5) is not None for one in cookies]
+    assert held == [False, False, True, True, True]
+    assert await sessions.read([other], now=1) is None
+    assert client.hlen(SESSIONS) == 3
+    assert 0 < int(str(client.ttl(SESSIONS))) <= HOLDS
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *("", "1", "[]", '["x"]', "[1,2,3,4,5]", '{"token": 1}', '["a","b","c","d","e"]', "\xff"),
+        *('["%s",0,"inf","",""]', '["%s",0,1e300,"",""]', '["%s",1e10,9e9,"",""]'),
+    ],
+)
+async def test_what_is_no_record_is_no_session(
+    clients: Clients, client: redis.Redis, record: str
+) -> None:
+    sessions = Sessions(TOKENS, clients())
+    session, cookie = await sessions.begin(OPS)
+    written: Any = client.hget(SESSIONS, session.id)
+    record = record.replace("%s", json.loads(written)[0])
+    client.hset(SESSIONS, session.id, record.encode("latin-1"))
+
+    assert await sessions.read([cookie]) is None
+    assert list(await sessions.list()) == []
 
 
 async def test_who_is_not_logged_in_is_asked_to_and_comes_to_the_page_that_he_wanted(
@@ -89,16 +157,73 @@ async def test_who_is_not_logged_in_is_asked_to_and_comes_to_the_page_that_he_wa
     assert (shown.status, shown.url.path_qs) == (200, "/jobs?state=dead")
 
 
-async def test_the_cookie_is_for_this_site_and_no_script(redis_url: str) -> None:
+async def test_the_cookie_is_for_this_site_and_port_and_no_script(redis_url: str) -> None:
     async with browsing(redis_url, api_tokens=TOKENS) as browser:
         plain = await browser.send("/login", {"token": "read-secret"}, follow=False)
-        https = {"origin": browser.door.url.replace("http:", "https:")}
-        secure = await browser.send("/login", {"token": "read-secret"}, https, follow=False)
+        said = plain.headers["set-cookie"]
 
-    for word in ("HttpOnly", "SameSite=strict", "Path=/"):
-        assert word in plain.headers["set-cookie"]
-    assert "Secure" not in plain.headers["set-cookie"]
-    assert "Secure" in secure.headers["set-cookie"]
+        port = browser.door.url.rpartition(":")[2]
+        assert said.startswith(f"runqueue_session_{port}=")
+        for word in ("HttpOnly", "SameSite=strict", "Path=/"):
+            assert word in said
+        assert "Secure" not in said
+        assert "Domain" not in said
+
+
+@pytest.mark.parametrize("how", ["origin", "proxy", "public"])
+async def test_over_tls_the_cookie_is_one_that_nobody_else_can_set(
+    redis_url: str, how: str
+) -> None:
+    settings = {"public_url": "https://queue.test"} if how == "public" else {}
+    async with browsing(redis_url, api_tokens=TOKENS, **settings) as browser:
+        headers = {
+            "origin": {"host": "queue.test", "origin": "https://queue.test"},
+            "proxy": {
+                "host": "queue.test",
+                "origin": "http://queue.test",
+                "x-forwarded-proto": "https",
+            },
+            "public": {"host": "queue.test", "sec-fetch-site": "same-origin"},
+        }[how]
+        sent = await browser.send("/login", {"token": "read-secret"}, headers, follow=False)
+        said = sent.headers["set-cookie"]
+        assert said.startswith("__Host-runqueue_session=")
+        for word in ("HttpOnly", "SameSite=strict", "Path=/", "Secure"):
+            assert word in said
+        assert "Domain" not in said
+
+        value = said.partition("=")[2].partition(";")[0]
+        asked = {"host": "queue.test", "cookie": f"__Host-runqueue_session={value}"}
+        assert (await browser.open("/jobs", asked)).url.path == "/jobs"
+        # One that another page of the host, or who stands between, has set there.
+        planted = {**headers, "cookie": f"runqueue_session={value}"}
+        seen = await browser.session.get(
+            browser.door.url + "/jobs", headers=planted, allow_redirects=False
+        )
+        assert (seen.status, seen.headers["location"]) == (303, "/login?next=%2Fjobs")
+
+
+async def test_gateways_of_one_host_do_not_end_each_other_s_sessions(redis_url: str) -> None:
+    async with (
+        browsing(redis_url, "read-secret") as browser,
+        gating(redis_url, api_tokens=TOKENS) as door,
+    ):
+        beside = replace(browser, door=door)
+        assert (await beside.open("/jobs")).url.path == "/login"
+        await beside.log_in("operate-secret")
+
+        assert "reader" in (await browser.open("/")).words
+        assert "ops" in (await beside.open("/")).words
+
+
+async def test_who_logs_in_again_leaves_no_session_behind(
+    redis_url: str, client: redis.Redis
+) -> None:
+    async with browsing(redis_url, "read-secret") as browser:
+        await browser.log_in("operate-secret")
+
+        assert "ops" in (await browser.open("/")).words
+        assert client.hlen(SESSIONS) == 1
 
 
 @pytest.mark.parametrize(
@@ -134,6 +259,77 @@ async def test_who_logs_out_is_asked_again(redis_url: str) -> None:
         assert (await browser.open("/")).url.path == "/login"
 
 
+async def test_sessions_are_shown_and_ended_one_by_one(redis_url: str, desk: Desk) -> None:
+    async with browsing(redis_url, "operate-secret") as browser:
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            other = Browser(browser.door, session)
+            login = {"origin": browser.door.url, "user-agent": "Lynx/2 <b>\u202e"}
+            await other.send("/login", {"token": "read-secret"}, login)
+            shown = await browser.open("/sessions")
+            assert "reader" in shown.words
+            assert "Lynx/2 <b>" in shown.words
+            assert "<b>" not in shown.text
+            (form,) = [one for one in shown.forms("/sessions") if one["session"] != "others"]
+            assert (await browser.send("/sessions", form)).url.path == "/sessions"
+
+            assert (await other.open("/")).url.path == "/login"
+        assert (await browser.open("/")).url.path == "/"
+    (note,) = desk.queue.audit()
+    assert (note.who, note.what, note.target, note.detail) == (
+        *("ops", "end_sessions", "reader", "1 session"),
+    )
+
+
+async def test_all_sessions_but_one_s_own_are_ended_at_once(redis_url: str) -> None:
+    async with browsing(redis_url, "operate-secret") as browser:
+        (await browser.door.server._gate.sessions.begin(OPS))
+        _, cookie = await browser.door.server._gate.sessions.begin(READER)
+        shown = await browser.open("/sessions")
+        (form,) = [one for one in shown.forms("/sessions") if one["session"] == "others"]
+        left = await browser.send("/sessions", form)
+
+        assert left.forms("/sessions") == []
+        assert await browser.door.server._gate.sessions.read([cookie]) is None
+
+
+async def test_who_only_reads_or_is_for_some_accounts_sees_and_ends_his_own_sessions(
+    redis_url: str, client: redis.Redis
+) -> None:
+    client.sadd(ACCOUNTS, "acme")
+    digest = hashlib.sha256(b"acme-secret").hexdigest()
+    acme = ApiToken("acme", frozenset({"read", "operate"}), digest, ("acme",))
+    for secret, own in (("read-secret", READER), ("acme-secret", acme)):
+        async with browsing(redis_url, secret, api_tokens=(*TOKENS, acme)) as browser:
+            sessions = browser.door.server._gate.sessions
+            mine, _ = await sessions.begin(own)
+            others, _ = await sessions.begin(OPS)
+            shown = await browser.open("/sessions")
+            assert OPS.name not in shown.words
+            (form,) = [one for one in shown.forms("/sessions") if one["session"] == mine.id]
+
+            await browser.send("/sessions", {**form, "session": others.id})
+            await browser.send("/sessions", {**form, "session": "others"})
+            assert await sessions.holds(others)
+            assert not await sessions.holds(mine)
+
+
+async def test_a_form_of_another_session_ends_no_session(redis_url: str) -> None:
+    async with browsing(redis_url, "operate-secret") as browser:
+        other, _ = await browser.door.server._gate.sessions.begin(READER)
+        shown = await browser.send("/sessions", {"session": other.id, "form_token": "0" * 64})
+
+        assert shown.status == 403
+        assert await browser.door.server._gate.sessions.holds(other)
+
+
+async def test_a_copy_of_the_cookie_is_worth_nothing_after_the_logout(redis_url: str) -> None:
+    async with browsing(redis_url, "operate-secret") as browser, browser.elsewhere() as thief:
+        assert (await thief.open("/")).url.path == "/"
+        await browser.send("/logout", {})
+
+        assert (await thief.open("/")).url.path == "/login"
+
+
 @pytest.mark.parametrize(
     "wanted", ["https://evil.test/", "//evil.test/", "/\\evil.test", "evil", "/\t/evil.test"]
 )
@@ -148,33 +344,6 @@ async def test_a_login_leads_nowhere_else(redis_url: str, wanted: str) -> None:
 async def test_a_session_opens_the_page_and_not_the_api(redis_url: str) -> None:
     async with browsing(redis_url, "operate-secret") as browser:
         assert (await browser.open("/v1/stats")).status == 401
-
-
-async def test_without_tokens_the_page_is_this_machine_s(desk: Desk, redis_url: str) -> None:
-    desk.running()
-
-    async with browsing(redis_url) as browser:
-        shown = await browser.open("/")
-        assert (shown.status, "this machine" in shown.words) == (200, True)
-        assert (await browser.open("/login")).url.path == "/"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [{"x-forwarded-for": "10.0.0.1"}, {"host": "evil.test"}, {"origin": "https://evil.test"}],
-    ids=["a proxy", "a rebound name", "a web page"],
-)
-async def test_without_tokens_nobody_else_sees_the_page(
-    redis_url: str, headers: dict[str, str]
-) -> None:
-    async with browsing(redis_url) as browser:
-        for path in ("/", "/live", "/jobs", "/audit"):
-            assert (await browser.open(path, headers)).status == 401
-
-
-async def test_without_tokens_a_public_address_shows_no_page(redis_url: str) -> None:
-    async with browsing(redis_url, public_url="https://hooks.example.com") as browser:
-        assert (await browser.open("/")).status == 401
 
 
 FORGED: list[dict[str, str]] = [

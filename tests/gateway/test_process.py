@@ -167,34 +167,6 @@ def test_a_redis_that_evicts_stops_the_start(
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize(
-    ("given", "warns"),
-    [
-        ({"RUNQUEUE_GATEWAY_HOST": "0.0.0.0"}, True),
-        ({"RUNQUEUE_GATEWAY_HOST": "localhost"}, False),
-        ({"RUNQUEUE_PUBLIC_URL": "https://hooks.example.com"}, True),
-        (
-            {
-                "RUNQUEUE_GATEWAY_HOST": "0.0.0.0",
-                "RUNQUEUE_API_TOKENS": f"ops:operate:{'0' * 64}",
-            },
-            False,
-        ),
-    ],
-    ids=["open without tokens", "local", "local behind a proxy", "open with tokens"],
-)
-def test_it_warns_of_an_open_host_without_tokens(
-    tmp_path: Path, given: dict[str, str], warns: bool
-) -> None:
-    redis_url = f"redis://127.0.0.1:{closed_port()}/0"
-    with process(tmp_path, RUNQUEUE_REDIS_URL=redis_url, **given) as started:
-        url_of(started)
-        started.send_signal(signal.SIGTERM)
-        said = started.communicate(timeout=20)[1]
-
-    assert ("no_api_tokens" in said) is warns
-
-
 @pytest.mark.parametrize(("account", "warns"), [("acme", True), ("default", False)])
 def test_it_warns_of_a_token_for_an_account_without_a_key(
     tmp_path: Path, account: str, warns: bool

@@ -204,6 +204,7 @@ async def test_who_does_not_read_is_not_waited_for_for_ever(
         host, port = door.url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port), limit=1024)
         path = f"/v1/batches/{batch}/results"
-        writer.write(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+        head = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+        writer.write(f"{head}authorization: Bearer {door.secret}\r\n\r\n".encode())
         await eventually(lambda: any(event["event"] == "answer_cut" for event in logged))
         writer.close()

@@ -223,6 +223,7 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for(
         host, port = door.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         head = "POST /v1/jobs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        head += f"authorization: Bearer {door.secret}\r\n"
         writer.write(f"{head}content-length: 10\r\n\r\n12345".encode())
         said = await reader.readuntil(b"}")
         writer.close()

@@ -15,7 +15,7 @@ from gateway import uploading
 from runqueue import JobState, RunQueue, TaskRunRequest
 from runqueue.ids import job_id_for
 from runqueue.scripts import load
-from tests.gateway.gating import Desk, gating
+from tests.gateway.gating import Desk, gating, own_bearer
 from tests.gateway.test_process import process, url_of
 from tests.gateway.uploads import KIND, PATH, accepted, begin, lines, pieces, send, text
 from tests.simulator.simulating import eventually
@@ -57,7 +57,7 @@ async def test_an_upload_to_a_gateway_that_is_killed_ends_whole_when_it_is_sent_
     with process(tmp_path, RUNQUEUE_REDIS_URL=redis_url) as second:
         url = url_of(second) + PATH
         async with (
-            aiohttp.ClientSession() as session,
+            aiohttp.ClientSession(headers=own_bearer()) as session,
             session.post(url, data=pieces(WHOLE, 2**16), headers=KIND) as answer,
         ):
             told = await answer.json()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from runqueue import RunQueue
-from tests.gateway.gating import Answer, Door
+from tests.gateway.gating import Answer, Door, own_bearer
 
 KIND = {"content-type": "application/x-ndjson"}
 PATH = "/v1/batches"
@@ -37,10 +37,11 @@ async def send(door: Door, body: bytes | Iterable[Any], query: str = "", **more:
 
 
 async def begin(url: str, raw: bytes) -> asyncio.StreamWriter:
-    """Begin an upload, in chunks, that does not end."""
+    """Begin an upload, in chunks, that does not end; the gateway's token is the one made here."""
     host, port = url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     head = "POST /v1/batches HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in own_bearer().items())
     writer.write(f"{head}content-type: application/x-ndjson\r\n\r\n".encode())
     writer.write(b"%x\r\n%s\r\n" % (len(raw), raw))
     await writer.drain()

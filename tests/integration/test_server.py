@@ -3,12 +3,16 @@
 import os
 import shutil
 import signal
+import socket
+import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -16,22 +20,38 @@ import redis
 from runqueue import RunQueue, scripts, server, stages
 from runqueue.items import Answer
 from runqueue.keys import ACCOUNTS
-from runqueue.server import EmbeddedServer, ServerError, running_url
+from runqueue.server import EmbeddedServer, running_url
+from runqueue.urls import shown_url
+from runqueue.valkey import ServerError, is_alive
+from tests.valkeys import start_valkey
 
 #: Microseconds that a worker's lease lasts.
 LEASE = 15_000_000
 
 
 @contextmanager
-def owning(directory: Path) -> Iterator["tuple[subprocess.Popen[str], str]"]:
-    """Run `runqueue server` as a process; gives it and the URL it prints."""
+def owning(
+    directory: Path, *, start_new_session: bool = False
+) -> Iterator["tuple[subprocess.Popen[str], str]"]:
+    """Run `runqueue server` as a process; gives it and its server's URL."""
     command = [sys.executable, "-m", "runqueue.cli", "server", "--dir", str(directory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=start_new_session
+    ) as process:
         try:
             assert process.stdout is not None
-            yield process, process.stdout.readline().strip()
+            assert process.stdout.readline()
+            url = running_url(directory)
+            assert url is not None
+            yield process, url
         finally:
             process.kill()
+
+
+def password_of(url: str) -> str:
+    password = urlsplit(url).password
+    assert password
+    return password
 
 
 def process_of(url: str) -> int:
@@ -56,8 +76,9 @@ def test_it_keeps_what_it_was_given_and_never_evicts(tmp_path: Path) -> None:
 
 def test_a_second_start_in_its_directory_names_the_owners_address(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
-        with pytest.raises(ServerError, match=server.url):
+        with pytest.raises(ServerError, match=shown_url(server.url)) as refused:
             EmbeddedServer(tmp_path).start()
+        assert password_of(server.url) not in str(refused.value)
 
         assert running_url(tmp_path) == server.url
         assert (tmp_path / "url").exists()
@@ -73,28 +94,145 @@ def test_a_stop_removes_the_address_and_frees_the_directory(tmp_path: Path) -> N
         pass
 
 
-def test_a_server_that_outlived_its_killed_owner_is_ended_and_its_data_kept(
-    tmp_path: Path,
-) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="processes end with others on Linux")
+def test_a_server_ends_with_its_killed_owner_and_its_data_is_kept(tmp_path: Path) -> None:
     with owning(tmp_path) as (owner, url):
-        left_over = process_of(url)
+        server = process_of(url)
+        with redis.Redis.from_url(url) as client:
+            client.set("job", "kept")
         owner.kill()
         owner.wait()
+
+        deadline = time.monotonic() + 30
+        while is_alive(server):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    with EmbeddedServer(tmp_path) as again, redis.Redis.from_url(again.url) as client:
+        assert client.get("job") == b"kept"
+        assert again.url == url  # so that workers find it again
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes end with others on Linux")
+def test_a_start_right_after_the_owner_was_killed_waits_for_the_end_of_its_server(
+    tmp_path: Path,
+) -> None:
+    with owning(tmp_path) as (owner, url), redis.Redis.from_url(url) as client:
+        left_over = process_of(url)
+        client.set("job", "kept")
+        os.kill(left_over, signal.SIGSTOP)  # it has heard of it, and takes its time
+        owner.kill()
+        owner.wait()
+        threading.Timer(1, os.kill, (left_over, signal.SIGCONT)).start()
+
+        with EmbeddedServer(tmp_path) as server, redis.Redis.from_url(server.url) as again:
+            assert not is_alive(left_over)
+            assert again.get("job") == b"kept"
+            assert server.url == url
+
+
+def test_a_server_of_an_earlier_version_is_ended_and_its_data_kept(tmp_path: Path) -> None:
+    older = start_valkey(tmp_path, aof=True)
+    (tmp_path / "port").write_text(f"{older.port}\n")
+    url = f"redis://127.0.0.1:{older.port}/0"
     with redis.Redis.from_url(url) as client:
         client.set("job", "kept")
+    before = process_of(url)
 
     with EmbeddedServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         assert client.get("job") == b"kept"
-        assert process_of(server.url) != left_over
-        assert server.url == url  # so that workers find it again
+        assert process_of(server.url) != before
+        assert shown_url(server.url) == url
+
+
+def test_a_server_lives_on_when_the_thread_that_started_it_has_ended(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path)
+    thread = threading.Thread(target=server.start)
+    thread.start()
+    thread.join()
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            for _ in range(20):
+                assert client.set("job", "kept")
+        assert server.is_running()
+    finally:
+        server.stop()
+
+
+def test_who_has_no_password_is_answered_nothing(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        with redis.Redis.from_url(shown_url(server.url)) as nobody:
+            for command in (("KEYS", "*"), ("REPLICAOF", "127.0.0.1", "1"), ("CONFIG", "GET", "*")):
+                with pytest.raises(redis.AuthenticationError):
+                    nobody.execute_command(*command)
+        with redis.Redis.from_url(server.url) as client:
+            assert client.info("replication")["role"] == "master"
+
+
+def test_the_password_is_in_files_of_the_owner_alone_and_nowhere_else(tmp_path: Path) -> None:
+    with owning(tmp_path) as (owner, url):
+        password = password_of(url).encode()
+        for file in (path for path in tmp_path.rglob("*") if path.is_file()):
+            holds = password in file.read_bytes()
+            assert holds == (file.name in {"password", "url"}), file
+            if holds:
+                assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+        for process in (owner.pid, process_of(url)):
+            if sys.platform == "linux":
+                assert password not in Path(f"/proc/{process}/cmdline").read_bytes()
+
+
+def test_the_address_is_announced_without_the_password(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "runqueue.cli", "server", "--dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline().strip()
+        url = running_url(tmp_path)
+        process.terminate()
+        assert url is not None
+        assert said == shown_url(url)
+
+
+def test_the_password_stays_as_long_as_the_port_does(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        first = server.url
+    with EmbeddedServer(tmp_path) as server:
+        assert server.url == first
+
+    with (
+        # It may have heard the password from clients of ours.
+        socket.create_server(("127.0.0.1", urlsplit(first).port or 0)),
+        EmbeddedServer(tmp_path) as server,
+        redis.Redis.from_url(server.url) as client,
+    ):
+        assert password_of(server.url) != password_of(first)
+        assert client.ping()
+
+
+@pytest.mark.parametrize("password", ['a "quoted" \\ password', "p@ss/word:with?all#of%them"])
+def test_a_password_of_one_s_own_will_do(tmp_path: Path, password: str) -> None:
+    (tmp_path / "password").write_text(password)
+
+    with EmbeddedServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        assert client.ping()
+
+
+def test_a_password_s_file_that_holds_none_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("short")
+
+    with pytest.raises(ServerError, match="16 or more characters") as refused:
+        EmbeddedServer(tmp_path).start()
+    assert "short" not in str(refused.value)
 
 
 def test_another_server_on_the_last_port_is_left_alone(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path / "other") as other:
-        (tmp_path / "port").write_text(other.url.rpartition(":")[2].partition("/")[0])
+        port = str(urlsplit(other.url).port)
+        (tmp_path / "port").write_text(port)
 
         with EmbeddedServer(tmp_path) as server:
-            assert server.url != other.url
+            assert str(urlsplit(server.url).port) != port
             assert other.is_running()
 
 
@@ -109,6 +247,19 @@ def test_a_signal_stops_the_process_in_good_order(tmp_path: Path, number: signal
     assert not (tmp_path / "url").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(server, 0)
+
+
+def test_a_ctrl_c_that_reaches_all_of_the_terminal_stops_it_in_good_order(tmp_path: Path) -> None:
+    with owning(tmp_path, start_new_session=True) as (owner, url):
+        owner.send_signal(signal.SIGSTOP)  # so that it has done nothing yet
+        os.killpg(owner.pid, signal.SIGINT)
+        with redis.Redis.from_url(url) as client:
+            # Longer than a server takes to act on a signal.
+            assert client.blpop("nothing", timeout=1) is None
+        owner.send_signal(signal.SIGCONT)
+
+        assert owner.wait(timeout=60) == 0
+    assert (tmp_path / "stopped").exists()
 
 
 def test_the_process_ends_when_its_server_dies(tmp_path: Path) -> None:
@@ -166,14 +317,15 @@ def test_a_worker_that_comes_back_before_the_owner_vouches_waits_only_if_it_reme
 ) -> None:
     confirm = server._confirm
 
-    def too_late(port: int, *, is_latest: bool) -> None:
+    def too_late(client: redis.Redis, *, is_latest: bool) -> None:
         assert is_latest
-        with redis.Redis(port=port) as client:
-            known = 9 if remembers else 3
-            beat = stages.heartbeat("default", "w3", LEASE, known, 0, first=True)
-            assert scripts.run(client, beat) == -2
-            scripts.run(client, stages.tick("default", "w3", 250_000, 0, woken=False))
-        confirm(port, is_latest=is_latest)
+        known = 9 if remembers else 3
+        beat = stages.heartbeat("default", "w3", LEASE, known, 0, first=True)
+        given = client.get_connection_kwargs()
+        with redis.Redis(port=given["port"], password=given["password"]) as other:
+            assert scripts.run(other, beat) == -2
+            scripts.run(other, stages.tick("default", "w3", 250_000, 0, woken=False))
+        confirm(client, is_latest=is_latest)
 
     monkeypatch.setattr(server, "_confirm", too_late)
     with EmbeddedServer(worked[0]) as started:

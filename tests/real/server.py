@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runqueue.parent_death import ending_with_parent
 from tests.valkeys import free_port
 
 #: The version that is installed unless SKYVERN_VERSION names another.
@@ -143,11 +144,10 @@ class SkyvernServer:
     def _launch(
         self, name: str, command: list[str], environ: Mapping[str, str]
     ) -> "subprocess.Popen[bytes]":
-        """Start a process in a group of its own, tethered to this one."""
-        tether = [sys.executable, "-m", "worker.tether", str(os.getpid())]
+        """Start a process in a group of its own, which ends with this one."""
         with (self.state / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*tether, *command],
+                ending_with_parent(command),
                 cwd=self.state,
                 env={"PATH": os.environ["PATH"], **environ},
                 stdout=log,

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 
@@ -20,6 +22,7 @@ from runqueue import (
 )
 from runqueue.ids import new_id
 from runqueue.remote import RemoteQueue
+from runqueue.secret_files import TOKEN_FILE
 
 SECRET = "secret-token-0123"
 BATCH = new_id("default")
@@ -276,6 +279,32 @@ def test_nobody_there_is_told_within_the_tries() -> None:
             queue.groups()
         assert url.removeprefix("http://") in str(away.value)
         assert away.value.__context__ is None
+
+
+def test_the_token_of_a_gateway_here_goes_to_this_machine_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RUNQUEUE_TOKEN", raising=False)
+    TOKEN_FILE.parent.mkdir()
+    TOKEN_FILE.write_text(f"{SECRET}\n")
+    asked: list[str] = []
+
+    def answer(_: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers.get("authorization", ""))
+        return httpx.Response(200, json={"groups": []})
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
+    for url in ("http://localhost:8080", "https://queue.example.com", "http://127.0.0.1.evil.test"):
+        with RemoteQueue(url) as queue:
+            queue.groups()
+    with RemoteQueue("http://127.0.0.1:8080", "") as queue:
+        queue.groups()
+    TOKEN_FILE.unlink()
+    with RemoteQueue("http://127.0.0.1:8080") as queue:
+        queue.groups()
+
+    assert asked == [f"Bearer {SECRET}", "", "", "", ""]
 
 
 def test_the_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
