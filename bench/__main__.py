@@ -20,6 +20,7 @@ from bench import (
     limits,
     looking,
     million,
+    neighbours,
     polling,
     scale,
     versus,
@@ -205,6 +206,21 @@ def _looking() -> list[Row]:
     ]
 
 
+def _neighbours() -> list[Row]:
+    rows: list[Row] = []
+    for seen in neighbours.measure():
+        rows += [
+            (
+                f"a neighbour's POST /v1/jobs beside {seen.kind}",
+                f"p50 {seen.p50:.1f} ms, p99 {seen.p99:.1f} ms",
+                "",
+            ),
+            ("… its p99 to that alone", f"{seen.ratio:.2f}", "at most 3"),
+            ("… memory of the gateway", f"{seen.most_mb:.0f} MB", "at most 300"),
+        ]
+    return rows
+
+
 def _million() -> list[Row]:
     rows: list[Row] = []
     for way, over_http, reach in (("Redis", False, "20,000"), ("a gateway", True, "8,000")):
@@ -282,6 +298,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "webhooks": _webhooks,
     "client": _client,
     "looking": _looking,
+    "neighbours": _neighbours,
     "million": _million,
     "polling": _polling,
     "backlog": scale.backlog_rows,
@@ -295,9 +312,17 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "versus-faults": versus.mixed_faults,
 }
 #: Parts that are measured only where they are asked for, since they take minutes.
-_LONG = {"finished", "looking", "million", "polling", "backlog", "groups", "flight", "soak"} | {
-    name for name in PARTS if name.startswith("versus")
-}
+_LONG = {
+    "finished",
+    "looking",
+    "million",
+    "neighbours",
+    "polling",
+    "backlog",
+    "groups",
+    "flight",
+    "soak",
+} | {name for name in PARTS if name.startswith("versus")}
 
 
 def main(names: list[str]) -> int:

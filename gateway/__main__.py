@@ -11,6 +11,7 @@ from config.collector import calm_collector
 from config.logging import setup_logging
 from config.settings import Settings, SettingsError, load_settings, unknown_variables
 from config.tracing import setup_tracing
+from gateway.check_processes import SERVER
 from gateway.scraping import BadTokenFile
 from gateway.serving import Server, listen
 from runqueue.connect import find_url
@@ -60,6 +61,7 @@ def main() -> None:
 
 
 async def _serve(settings: Settings, url: str, sockets: list[socket.socket]) -> None:
+    SERVER.start()  # the first large body is not to wait for it
     server = Server(settings, url, _announce)
     calm_collector()
     await server.serve(sockets)

@@ -8,16 +8,17 @@ from starlette.responses import Response
 
 from gateway import line_schema
 from gateway.auth import requires
-from gateway.checking import Asked
-from gateway.content import body_of, busy, check_kind, chunks_of, closing, json_answer
+from gateway.checking import Upload
+from gateway.content import body_of, busy, check_kind, chunks_of, closing, gone_of, json_answer
 from gateway.gate import gate_of
 from gateway.opening import Callback, Opening
 from gateway.problems import FieldFault, answers
 from gateway.shown import EXAMPLE_BATCH, BatchesShown, BatchShown, batch_values
 from gateway.sight import Account, queue_of, sight_of
-from gateway.uploading import Outcome, upload
+from gateway.uploading import Asked, Outcome, upload
 from runqueue.batches import BatchStatus
 from runqueue.errors import BatchMismatch
+from runqueue.tracing import ambient
 
 router = APIRouter(tags=["batches"])
 
@@ -111,7 +112,9 @@ async def create_batch(
         raise busy("too many uploads are under way; try again")
     gate.uploads += 1
     try:
-        return _told(await upload(queue_of(request), gate.checkers, asked, chunks_of(request)))
+        bearer = sight_of(request).name
+        async with gate.checks.check(asked.lines, bearer, gone_of(request)) as check:
+            return _told(await upload(queue_of(request), check, asked, chunks_of(request)))
     finally:
         gate.uploads -= 1
 
@@ -122,14 +125,17 @@ def _asked(request: Request, opening: Opening, callback: str | None) -> Asked:
     if packed is None:
         raise closing(415, "expected Content-Encoding: gzip, or none")
     rules = opening.rules(callback)
-    return Asked(
-        opening.name,
-        sight_of(request).whose(opening.account),
-        opening.namespace,
-        opening.skip_invalid,
-        packed,
-        rules,
+    settings = gate_of(request).settings
+    lines = Upload(
+        account=sight_of(request).whose(opening.account),
+        namespace=opening.namespace,
+        skip_invalid=opening.skip_invalid,
+        is_gzip=packed,
+        traceparent=ambient(),
+        max_lines=settings.gateway_max_upload_lines,
+        max_bytes=settings.gateway_max_upload_bytes,
     )
+    return Asked(lines, opening.name, rules)
 
 
 def _told(outcome: Outcome) -> Response:

@@ -1,100 +1,114 @@
-"""Checking an upload while it arrives, beside the event loop: bytes in, packets of jobs out."""
+"""Checking an upload while it arrives, in a process beside the gateway: bytes in, packets out."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.bulk import MAX_FAULTS
-from gateway.problems import Fault, faults_of
+from gateway.check_messages import MAX_FAULTS, Findings, TooLarge
 from gateway.unpacking import Gzip, Lines, Plain
-from runqueue.accounts import DEFAULT
-from runqueue.batches import NO_RULES, BatchRules
 from runqueue.checking import Block, Checker
 from runqueue.errors import FieldError
 from runqueue.intake import Packet
 from runqueue.repeats import Repeats
-from runqueue.tracing import ambient
+
+#: Bytes of lines after which a step may be ended; a line counts for some hundred more.
+_STRETCH, _LINE = 64 * 1024, 500
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What an upload is to be.
+class Upload:
+    """What the lines of an upload are checked as.
 
     Args:
-        name: what people call the batch.
         account: whose jobs these are.
         namespace: that of lines that name none.
         skip_invalid: whether good lines are accepted although others are bad.
         is_gzip: whether the body is packed.
-        rules: what the batch does by itself.
+        traceparent: the trace of jobs that name none themselves.
+        max_lines: lines that it may have.
+        max_bytes: bytes that it may have, unpacked.
     """
 
-    name: str = ""
-    account: str = DEFAULT
-    namespace: str = ""
-    skip_invalid: bool = False
-    is_gzip: bool = False
-    rules: BatchRules = NO_RULES
+    account: str
+    namespace: str
+    skip_invalid: bool
+    is_gzip: bool
+    traceparent: str
+    max_lines: int
+    max_bytes: int
+
+    def begin(self) -> UploadCheck:
+        """Return the check of an upload that has not been read yet."""
+        return UploadCheck(self)
 
 
-class Checking:
-    """Unpacks and checks an upload; `feed` and `end` are for one thread at a time.
+class UploadCheck:
+    """Unpacks and checks an upload.
 
     Args:
-        asked: what it is to be.
-        repeats: remembers its lines.
+        upload: what it is checked as.
     """
 
-    def __init__(self, asked: Asked, repeats: Repeats) -> None:
-        #: Why lines are bad, the first hundred.
-        self.faults: list[Fault] = []
-        # The trace is asked for here: threads do not have the request's context.
-        self.checker = Checker(
-            repeats, asked.namespace, account=asked.account, traceparent=ambient()
+    def __init__(self, upload: Upload) -> None:
+        self.findings = Findings()
+        self._upload = upload
+        self._checker = Checker(
+            Repeats(), upload.namespace, account=upload.account, traceparent=upload.traceparent
         )
-        self._skip_invalid = asked.skip_invalid
-        self._unpacker = Gzip() if asked.is_gzip else Plain()
+        self._unpacker = Gzip() if upload.is_gzip else Plain()
         self._lines = Lines()
+        self._bytes = self._count = 0
 
-    @property
-    def is_refused(self) -> bool:
-        """Whether nothing of the upload will be accepted."""
-        return bool(self.checker.bad_lines) and not self._skip_invalid
-
-    @property
-    def has_seen_enough(self) -> bool:
-        """Whether reading on can change nothing that is told."""
-        return self.is_refused and len(self.faults) >= MAX_FAULTS
-
-    def feed(self, part: bytes) -> Iterator[Packet]:
-        """Take in a part of the body, and yield the packets that are full.
+    def feed(self, part: bytes) -> Iterator[Packet | None]:
+        """Take in a part of the body; yield the packets that are full, and None in between.
 
         Raises:
             NotReadable: the body is not packed as it should be.
-            LineTooLong: a line is.
+            TooLarge: a line is too long, there are too many, or they unpack to too many bytes.
             NoRoom: the lines cannot be remembered.
         """
         for piece in self._unpacker.feed(part):
+            self._bytes += len(piece)
+            if self._bytes > self._upload.max_bytes:
+                raise TooLarge(f"expected at most {self._upload.max_bytes:,} bytes, unpacked")
             yield from self._check(self._lines.feed(piece))
-            if self.has_seen_enough:
+            if self.findings.has_seen_enough:
                 return
+            yield None
 
-    def end(self) -> Iterator[Packet]:
+    def end(self) -> Iterator[Packet | None]:
         """Yield what is left once the body has ended.
 
         Raises:
             NotReadable: the body was cut.
-            NoRoom: as `feed`.
+            TooLarge, NoRoom: as `feed`.
         """
         self._unpacker.end()
         yield from self._check(self._lines.end())
-        yield from self._good(self.checker.end())
+        yield from self._good(self._checker.end())
 
-    def _check(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[Packet]:
+    def _check(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[Packet | None]:
+        stretch = 0
         for number, raw in lines:
-            if block := self.checker.take(number, raw):
+            self._count += 1
+            if self._count > self._upload.max_lines:
+                raise TooLarge(f"expected at most {self._upload.max_lines:,} lines")
+            if block := self._checker.take(number, raw):
                 yield from self._good(block)
+            stretch += len(raw) + _LINE
+            if stretch > _STRETCH:
+                stretch = 0
+                yield None
 
     def _good(self, block: Block) -> list[Packet]:
-        for bad in block.bad[: MAX_FAULTS - len(self.faults)]:
-            self.faults += faults_of([FieldError(bad.field, bad.message)], f"line {bad.number}: ")
-        return [] if self.is_refused else block.packets
+        found = self.findings
+        found.bad, found.repeated = self._checker.bad_lines, self._checker.repeated
+        found.errors += (
+            FieldError(f"line {bad.number}: {bad.field}", bad.message)
+            for bad in block.bad[: MAX_FAULTS - len(found.errors)]
+        )
+        if not found.bad or self._upload.skip_invalid:
+            return block.packets
+        found.has_seen_enough = len(found.errors) >= MAX_FAULTS
+        return []

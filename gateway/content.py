@@ -1,7 +1,7 @@
 """Request bodies: of the right kind, within their limits, and all together within the memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -13,11 +13,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from gateway.problems import FieldsRefused, faults_of_model
+from gateway.protocol import IS_GONE
 
 #: Bytes of a body that names a few things.
 SMALL = 64 * 1024
-#: Bytes that all bodies together may take.
-MAX_HELD = 256 * 1024 * 1024
+#: Bytes that all bodies together may take: what is checked of one takes as much again.
+MAX_HELD = 64 * 1024 * 1024
 #: Seconds in which a body has to be here, or a part of one that is streamed.
 BODY_SECONDS = 30.0
 #: Seconds after which who found the gateway busy should try again.
@@ -27,7 +28,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Room:
-    """The memory for bodies.
+    """The memory for bodies; the first `SMALL` bytes of each are free: small ones always have room.
 
     Args:
         most: bytes in it at a time.
@@ -48,18 +49,23 @@ class Room:
         Raises:
             HTTPException: it is of another kind, too large, too slow, or there is no room for it.
         """
+        async with self.parts(request, most) as parts:
+            yield b"".join(parts)
+
+    @asynccontextmanager
+    async def parts(self, request: Request, most: int) -> AsyncIterator[list[bytes]]:
+        """Hold a request's body as `json` does, in the parts in which it came."""
         check_kind(request, "application/json")
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise HTTPException(415, "expected a body without Content-Encoding")
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > most:
             raise too_large(f"expected a body of {size_words(most)} at most")
-        parts: list[bytes] = []
+        held: list[int] = []
         try:
-            await self._read(request, most, parts)
-            yield b"".join(parts)
+            yield await self._read(request, most, held)
         finally:
-            self.held -= sum(map(len, parts))
+            self.held -= sum(held)
 
     async def model(self, request: Request, model: type[M], most: int = SMALL) -> M:
         """Read a request's body as a model.
@@ -79,16 +85,20 @@ class Room:
             except ValidationError as error:
                 raise FieldsRefused(*faults_of_model(error)) from None
 
-    async def _read(self, request: Request, most: int, parts: list[bytes]) -> None:
+    async def _read(self, request: Request, most: int, held: list[int]) -> list[bytes]:
         size = 0
+        parts: list[bytes] = []
         async for part in chunks_of(request, BODY_SECONDS):
             size += len(part)
             if size > most:
                 raise too_large(f"expected a body of {size_words(most)} at most")
             parts.append(part)
-            self.held += len(part)
-            if self.held > self._most:
-                raise busy("too many large requests are being read; try again")
+            if size > SMALL:
+                held.append(min(len(part), size - SMALL))
+                self.held += held[-1]
+                if self.held > self._most:
+                    raise busy("too many large requests are being read; try again")
+        return parts
 
 
 async def chunks_of(request: Request, whole: float | None = None) -> AsyncIterator[bytes]:
@@ -118,6 +128,20 @@ async def chunks_of(request: Request, whole: float | None = None) -> AsyncIterat
             yield part
 
 
+async def gathered(parts: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """Yield parts of at least so many bytes, but for the last: each costs a switch of threads."""
+    some: list[bytes] = []
+    length = 0
+    async for part in parts:
+        some.append(part)
+        length += len(part)
+        if length >= size:
+            yield b"".join(some)
+            some, length = [], 0
+    if some:
+        yield b"".join(some)
+
+
 def body_of(content: dict[str, Any], *kinds: str) -> dict[str, Any]:
     """Describe a body that a route reads by itself, for the OpenAPI file.
 
@@ -143,6 +167,12 @@ def check_kind(request: Request, *kinds: str) -> None:
 def closing(status: int, detail: str) -> HTTPException:
     """Return a refusal after which the rest of the body is not read."""
     return HTTPException(status, detail, {"connection": "close"})
+
+
+def gone_of(request: Request) -> Callable[[], bool]:
+    """Return what tells whether the sender of a request waits for no answer any more."""
+    is_gone: Callable[[], bool] = request.scope[IS_GONE]
+    return is_gone
 
 
 def too_large(detail: str) -> HTTPException:

@@ -14,6 +14,7 @@ from api_client.outbound import Outbound
 from config.gateway import ApiToken
 from config.settings import Account, Settings
 from gateway.bell import Bell
+from gateway.check_processes import CheckProcesses
 from gateway.content import Room
 from gateway.limiting import Limiter
 from gateway.metrics import Metrics
@@ -34,8 +35,6 @@ log = structlog.get_logger()
 ANNOUNCE_EVERY = 1.0
 #: Seconds in which Redis has to answer a PING.
 PING_SECONDS = 2.0
-#: Threads that check jobs: they share one interpreter, and more would keep the event loop waiting.
-CHECKERS = 2
 #: Counts for the page, and scrapes of the queue's metrics, at a time.
 COUNTS, SCRAPERS = 2, 2
 
@@ -83,7 +82,7 @@ class Gate:
         self.stopping = threading.Event()
         self.room = Room()
         self.bell = Bell(url)
-        self.checkers = ThreadPoolExecutor(CHECKERS, thread_name_prefix="check")
+        self.checks = CheckProcesses()
         #: Monitoring waits for nobody: what people do takes threads for seconds.
         self.scrapers = ThreadPoolExecutor(SCRAPERS, thread_name_prefix="scrape")
         #: Uploads under way, listeners to events, and pages that are kept up to date.
@@ -123,7 +122,7 @@ class Gate:
         await self.feed.close()
         if self.works:
             await asyncio.wait(self.works)
-        self.checkers.shutdown(wait=False, cancel_futures=True)
+        self.checks.close()
         self.scrapers.shutdown(wait=False, cancel_futures=True)
         await self.bell.close()
         await self.sights.close()

@@ -71,7 +71,7 @@ ANSWERS: Final = {
     ),
     # The rest of the body is not read: the connection ends with the answer.
     Outcome.TOO_LARGE: problem(
-        413, "expected a body of 8 MiB at most", headers={"connection": "close"}
+        413, "expected a body of 8 MiB and 250,000 values at most", headers={"connection": "close"}
     ),
     Outcome.UNREADABLE: problem(422, "expected a JSON object with the run's run_id and status"),
     Outcome.MISMATCH: problem(409, "the run was submitted for another attempt than this address"),

@@ -13,6 +13,8 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from gateway.check_messages import NotReadable, TooLarge
+from gateway.check_processes import CheckLost, SenderGone
 from runqueue.damage import damage_behind
 from runqueue.errors import (
     BatchCanceled,
@@ -148,6 +150,8 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(FieldsRefused, _refused)
+    for unchecked in (NotReadable, TooLarge, SenderGone, CheckLost):
+        app.add_exception_handler(unchecked, _unchecked)
     app.add_exception_handler(RunQueueError, _of_the_queue)
     for unreachable in (RedisError, OSError, TimeoutError):
         app.add_exception_handler(unreachable, _unavailable)
@@ -169,6 +173,18 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     return _of_fields(cast(FieldsRefused, error).faults)
+
+
+async def _unchecked(_: Request, error: Exception) -> Response:
+    if isinstance(error, NotReadable):
+        return _of_fields([Fault("body", str(error))])
+    if isinstance(error, TooLarge):
+        return problem(413, str(error), headers={"Connection": "close"})
+    if isinstance(error, SenderGone):
+        return problem(400, "the sender has gone")  # which nobody reads
+    log.warning("check_lost")
+    headers = {"Retry-After": str(AWAY_SECONDS)}
+    return problem(503, "the check of the body was cut short; try again", headers=headers)
 
 
 def _of_fields(faults: Sequence[Fault]) -> Response:

@@ -4,7 +4,9 @@ Until a head is complete no application sees it, and uvicorn gathers it without 
 """
 
 import asyncio
+import select
 from asyncio import TimerHandle
+from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -14,6 +16,12 @@ from gateway.problems import problem
 MAX_HEAD = 64 * 1024
 #: Seconds in which a head has to be here.
 HEAD_SECONDS = 10.0
+
+#: Where the scope of a request has what tells whether its sender has gone.
+IS_GONE: Final = "runqueue.is_gone"
+#: What the system says of a connection that the other side has closed (Linux says so at once, also
+#: behind bytes that are not read yet).
+_CLOSED: Final = getattr(select, "POLLRDHUP", 0)
 
 _TOO_LARGE = problem(431, "expected a head of 64 KiB at most")
 
@@ -57,6 +65,7 @@ class Protocol(HttpToolsProtocol):
         """Begin a head."""
         self._is_in_head = True
         super().on_message_begin()
+        self.scope[IS_GONE] = self.is_gone  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
         """End a head."""
@@ -64,6 +73,17 @@ class Protocol(HttpToolsProtocol):
         self._came = True
         self._await_no_head()
         super().on_headers_complete()
+
+    def is_gone(self) -> bool:
+        """Tell whether the other side waits for no answer any more.
+
+        While a body waits to be taken nothing is read, so the system is asked.
+        """
+        if self.transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), _CLOSED)
+        return bool(poll.poll(0))
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""

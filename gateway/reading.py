@@ -15,10 +15,13 @@ from api_client.listings import unix_time
 from api_client.outcomes import is_over
 from gateway.outcomes import Outcome, Refused
 from runqueue.ids import markers_in
+from runqueue.json_values import holds_more_values
 from runqueue.run_ends import STATES
 
 #: Bytes of one body, and of all that are in memory at a time.
-MAX_BODY, MAX_HELD = 8 * 1024 * 1024, 256 * 1024 * 1024
+MAX_BODY, MAX_HELD = 8 * 1024 * 1024, 64 * 1024 * 1024
+#: Values in one body, names of fields included: more are for a worker, who reads the run instead.
+MAX_VALUES = 250_000
 #: Seconds in which a body has to be here.
 BODY_SECONDS = 30.0
 
@@ -66,8 +69,10 @@ def read_told(raw: bytes) -> Told:
     """Read the body of a webhook.
 
     Raises:
-        Refused: it is no JSON object that tells of a run.
+        Refused: it is no JSON object that tells of a run, or one of too many values.
     """
+    if holds_more_values(raw, MAX_VALUES):
+        raise Refused(Outcome.TOO_LARGE)
     parsed = _parsed(raw)
     if not isinstance(parsed, dict):
         raise Refused(Outcome.UNREADABLE)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
@@ -10,26 +11,27 @@ from starlette.responses import Response
 
 from gateway import line_schema
 from gateway.auth import requires
-from gateway.bulk import MAX_BYTES, MAX_JOBS, read_jobs
-from gateway.content import body_of, json_answer
+from gateway.bulk import KEY_HEADER, MAX_BYTES, MAX_JOBS, ManyJobs, OneJob, read_job
+from gateway.check_messages import Work
+from gateway.content import body_of, gathered, gone_of, json_answer
 from gateway.gate import gate_of
 from gateway.limiting import HEADERS, admit
 from gateway.problems import Fault, FieldsRefused, answers
 from gateway.shown import Accepted, AcceptedMany, answer_values
 from gateway.sight import sight_of
-from runqueue.checking import read_line
-from runqueue.intake import accepted
+from runqueue.intake import Packet, accepted, told
 from runqueue.job import Enqueued, EnqueueStatus
-from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec
+from runqueue.spec import MAX_PAYLOAD_BYTES
+from runqueue.tracing import ambient, enqueuing
 
 router = APIRouter(tags=["jobs"])
 
 #: Bytes of one job: what one line of a batch file may have.
 MAX_BODY = 8 * MAX_PAYLOAD_BYTES
-#: Bytes from which on a job is checked beside the event loop.
+#: Bytes from which on a job is checked in a process of its own, and that one is sent at a time.
 _LARGE = 64 * 1024
+_PART = 256 * 1024
 
-KEY_HEADER = "Idempotency-Key"
 #: A string of structured headers (RFC 8941), or, since many send that, the bare text.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE = re.compile(r"[!#-~][ -~]*")
@@ -105,14 +107,16 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     gate, sight = gate_of(request), sight_of(request)
     await admit(request, gate.limiter)
     key = read_key(idempotency_key)
-    async with gate.room.json(request, MAX_BODY) as raw:
-        if len(raw) > _LARGE:
-            spec = await asyncio.to_thread(read_line, raw, sight.default)
+    async with gate.room.parts(request, MAX_BODY) as parts:
+        if sum(map(len, parts)) > _LARGE:
+            with enqueuing() as step:
+                packets = await _checked(request, OneJob(sight.default, key, ambient()), parts)
+                await admit(request, gate.limiter, 1)
+                (answer,) = told(await sight.queue.enqueue_packets(packets), step)
         else:
-            spec = read_line(raw, sight.default)
-        name_by(spec, key)
-        await admit(request, gate.limiter, 1)
-        (answer,) = await sight.queue.enqueue_many([spec])
+            spec = read_job(b"".join(parts), sight.default, key)
+            await admit(request, gate.limiter, 1)
+            (answer,) = await sight.queue.enqueue_many([spec])
     return json_answer(answer_values(accepted(answer)), 202, f"/v1/jobs/{answer.job_id}")
 
 
@@ -136,12 +140,28 @@ async def submit_many(request: Request) -> Response:
     """
     gate, sight = gate_of(request), sight_of(request)
     await admit(request, gate.limiter)
-    async with gate.room.json(request, MAX_BYTES) as raw:
-        loop = asyncio.get_running_loop()
-        specs = await loop.run_in_executor(gate.checkers, read_jobs, raw, sight.default)
-        await admit(request, gate.limiter, len(specs))
-        found = await sight.queue.enqueue_many(specs)
+    async with gate.room.parts(request, MAX_BYTES) as parts:
+        with enqueuing() as step:
+            packets = await _checked(request, ManyJobs(sight.default, ambient()), parts)
+            await admit(request, gate.limiter, sum(len(packet.keys) for packet in packets))
+            found = told(await sight.queue.enqueue_packets(packets), step)
         return await asyncio.to_thread(_many, found)
+
+
+async def _checked(request: Request, work: Work, parts: list[bytes]) -> list[Packet]:
+    """Check a body beside the event loop; its parts are let go as they are taken."""
+    packets: list[Packet] = []
+    sight = sight_of(request)
+    async with gate_of(request).checks.check(work, sight.name, gone_of(request)) as check:
+        async for part in gathered(_taken(parts), _PART):
+            packets += [packet async for packet in check.feed(part)]
+        return packets + [packet async for packet in check.end()]
+
+
+async def _taken(parts: list[bytes]) -> AsyncIterator[bytes]:
+    parts.reverse()
+    while parts:
+        yield parts.pop()
 
 
 def _many(found: list[Enqueued]) -> Response:
@@ -172,17 +192,3 @@ def read_key(header: str | None) -> str | None:
         words = 'expected 1 to 256 printable ASCII characters in quotes, such as "order-17"'
         raise FieldsRefused(Fault(KEY_HEADER, words))
     return text
-
-
-def name_by(spec: JobSpec, key: str | None) -> None:
-    """Give a job the key of the header.
-
-    Raises:
-        FieldsRefused: it names itself, otherwise.
-    """
-    if key is None:
-        return
-    if spec.custom_id not in {None, key}:
-        words = f"expected the body's custom_id, or none: got {key!r} and {spec.custom_id!r}"
-        raise FieldsRefused(Fault(KEY_HEADER, words))
-    spec.custom_id = key

@@ -3,28 +3,13 @@
 import zlib
 from collections.abc import Iterator
 
+from gateway.check_messages import NotReadable, TooLarge
 from runqueue.checking import MAX_LINE
 
 #: Bytes that are unpacked at a time, so that a body of zeros takes no memory.
 _PIECE = 256 * 1024
 _GZIP = zlib.MAX_WBITS + 16
 _BOM = b"\xef\xbb\xbf"
-
-
-class NotReadable(Exception):  # noqa: N818 - what it says is in its name
-    """A body cannot be read to its end; says why."""
-
-
-class LineTooLong(Exception):  # noqa: N818 - likewise
-    """A line is longer than any that is accepted.
-
-    Args:
-        number: which.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        super().__init__(number)
 
 
 class Gzip:
@@ -79,6 +64,11 @@ class Plain:
         """There is nothing to make sure of."""
 
 
+def line_too_long(number: int) -> TooLarge:
+    """Return the refusal of a line that is longer than any that is accepted."""
+    return TooLarge(f"line {number}: expected at most {MAX_LINE} bytes")
+
+
 class Lines:
     """Cuts parts into lines."""
 
@@ -90,7 +80,7 @@ class Lines:
         """Yield the lines that end in a part, numbered, those that are blank left out.
 
         Raises:
-            LineTooLong: one is.
+            TooLarge: a line has more bytes than any that is accepted.
         """
         if not self._rest and part.isspace():
             self._number += part.count(b"\n")  # a little body may unpack to a lot of these
@@ -103,7 +93,7 @@ class Lines:
                 yield self._number, self._checked(raw)
         self._rest += rest
         if len(self._rest) > MAX_LINE:
-            raise LineTooLong(self._number + 1)
+            raise line_too_long(self._number + 1)
 
     def end(self) -> Iterator[tuple[int, bytes]]:
         """Yield the last line, if no line break ends it."""
@@ -119,5 +109,5 @@ class Lines:
 
     def _checked(self, raw: bytes) -> bytes:
         if len(raw) > MAX_LINE:
-            raise LineTooLong(self._number)
+            raise line_too_long(self._number)
         return raw.removeprefix(_BOM) if self._number == 1 else raw

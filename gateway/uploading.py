@@ -2,28 +2,28 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
 
-from gateway.bulk import MAX_FAULTS
-from gateway.checking import Asked, Checking
-from gateway.content import closing, too_large
-from gateway.problems import Fault, FieldsRefused
-from gateway.unpacking import LineTooLong, NotReadable
+from gateway.check_messages import MAX_FAULTS
+from gateway.check_processes import BodyCheck
+from gateway.checking import Upload
+from gateway.content import closing, gathered
+from gateway.problems import Fault, FieldsRefused, faults_of
 from runqueue import AsyncRunQueue, calls, ids
-from runqueue.checking import MAX_LINE
+from runqueue.batches import NO_RULES, BatchRules
 from runqueue.errors import BatchNotFound, QueueFull, QueueUnavailable, UnknownAccount
 from runqueue.intake import Packet
 from runqueue.job import Enqueued, EnqueueStatus
-from runqueue.repeats import Repeats
 
 #: Bytes of a body that are checked at a time.
 _PART = 256 * 1024
+#: Jobs that are sent at a time: Redis takes a millisecond for them, and others wait no longer.
+_JOBS = 100
 #: Seconds that the rest of a body is read for after it was refused: few senders listen meanwhile.
 _REST_SECONDS = 60.0
 #: Seconds that Redis may be away during an upload, a failover say, and between two tries.
@@ -31,6 +31,21 @@ PATIENCE, _PAUSE = 30.0, 0.5
 T = TypeVar("T")
 
 _GIVEN_UP = "the upload was given up meanwhile; send it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an upload is to be.
+
+    Args:
+        lines: what its lines are checked as.
+        name: what people call the batch.
+        rules: what the batch does by itself.
+    """
+
+    lines: Upload
+    name: str = ""
+    rules: BatchRules = NO_RULES
 
 
 @dataclass(slots=True)
@@ -87,29 +102,29 @@ class Outcome:
 
 
 async def upload(
-    queue: AsyncRunQueue, checkers: Executor, asked: Asked, parts: AsyncIterator[bytes]
+    queue: AsyncRunQueue, check: BodyCheck, asked: Asked, parts: AsyncIterator[bytes]
 ) -> Outcome:
     """Hand in the lines of a body as one batch; all of them are accepted, or none.
 
     Args:
         queue: the queue, as the sender sees it.
-        checkers: where lines are checked.
+        check: checks the lines.
         asked: what the batch is to be.
         parts: the body.
 
     Raises:
         FieldsRefused: lines are bad, named `line N: field`.
-        HTTPException: the body cannot be read, or another upload has some of the jobs.
+        HTTPException: the body does not arrive, or another upload has some of the jobs.
+        NotReadable, TooLarge: the body is no such lines, or too many.
+        SenderGone: nobody waits for the answer.
         RunQueueError: the queue cannot take it.
     """
-    if asked.account not in await queue.accounts():
-        raise UnknownAccount(asked.account)
+    if asked.lines.account not in await queue.accounts():
+        raise UnknownAccount(asked.lines.account)
     sender = _Sender(queue, asked)
     try:
-        with Repeats() as repeats:
-            checking = Checking(asked, repeats)
-            await _hand_in(checkers, checking, sender, parts)
-        await _accept(queue, sender, checking)
+        await _hand_in(check, asked.lines, sender, parts)
+        await _accept(queue, sender, check)
     except BaseException as error:
         await sender.give_up()
         if isinstance(error, BatchNotFound):
@@ -118,10 +133,10 @@ async def upload(
     return sender.outcome
 
 
-async def _accept(queue: AsyncRunQueue, sender: "_Sender", checking: Checking) -> None:
+async def _accept(queue: AsyncRunQueue, sender: "_Sender", check: BodyCheck) -> None:
     """Accept the batch; one without a job of its own is given up."""
-    outcome, checker = sender.outcome, checking.checker
-    outcome.invalid, outcome.faults = checker.bad_lines, checking.faults
+    outcome, found = sender.outcome, check.findings
+    outcome.invalid, outcome.faults = found.bad, faults_of(found.errors)
     if batch := outcome.batch if outcome.new else None:
         # An upload of the same keys may have taken over what is not accepted yet; should that end
         # badly, it would be gone, and this one would have said that it is there.
@@ -132,62 +147,25 @@ async def _accept(queue: AsyncRunQueue, sender: "_Sender", checking: Checking) -
     else:
         nothing = Fault("body", "expected at least one job, one a line")
         raise FieldsRefused(*(outcome.faults or [nothing]))
-    outcome.known += checker.repeated
+    outcome.known += found.repeated
 
 
 async def _hand_in(
-    checkers: Executor, checking: Checking, sender: "_Sender", parts: AsyncIterator[bytes]
+    check: BodyCheck, lines: Upload, sender: "_Sender", parts: AsyncIterator[bytes]
 ) -> None:
     """Check a body and send its jobs, one packet on its way while the next is checked."""
-    try:
-        async for part in _gathered(parts):
-            await _each(checkers, checking.feed(part), sender.send)
-            if checking.has_seen_enough:
-                break
-        else:
-            await _each(checkers, checking.end(), sender.send)
-    except LineTooLong as error:
-        words = f"line {error.number}: expected at most {MAX_LINE} bytes"
-        raise too_large(words) from None
-    except NotReadable as error:
-        raise FieldsRefused(Fault("body", str(error))) from None
+    async for part in gathered(parts, _PART):
+        async for packet in check.feed(part):
+            await sender.send(packet)
+        if check.findings.has_seen_enough:
+            break
+    else:
+        async for packet in check.end():
+            await sender.send(packet)
     await sender.finish()
-    if checking.is_refused:
+    if check.findings.bad and not lines.skip_invalid:
         await _read_the_rest(parts)
-        raise FieldsRefused(*checking.faults)
-
-
-async def _each(
-    checkers: Executor, packets: Iterator[Packet], send: Callable[[Packet], Awaitable[None]]
-) -> None:
-    while (packet := await _next(checkers, packets)) is not None:
-        await send(packet)
-
-
-async def _next(checkers: Executor, packets: Iterator[Packet]) -> Packet | None:
-    """Return the next packet; a step that has begun is waited for, whatever comes between.
-
-    What it uses is closed afterwards.
-    """
-    step = asyncio.get_running_loop().run_in_executor(checkers, next, packets, None)
-    try:
-        return await asyncio.shield(step)
-    finally:
-        await asyncio.wait([step])
-
-
-async def _gathered(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield larger parts: each costs a switch of threads."""
-    gathered: list[bytes] = []
-    size = 0
-    async for part in parts:
-        gathered.append(part)
-        size += len(part)
-        if size >= _PART:
-            yield b"".join(gathered)
-            gathered, size = [], 0
-    if gathered:
-        yield b"".join(gathered)
+        raise FieldsRefused(*faults_of(check.findings.errors))
 
 
 async def _read_the_rest(parts: AsyncIterator[bytes]) -> None:
@@ -249,10 +227,16 @@ class _Sender:
             await asyncio.wait([self._under_way[1]])
         if self.outcome.batch is not None:
             with suppress(QueueUnavailable, QueueFull):
-                call = calls.discard_batch(self._asked.account, self.outcome.batch)
+                call = calls.discard_batch(self._asked.lines.account, self.outcome.batch)
                 await self._queue.send(call)
 
     async def _deliver(self, packet: Packet) -> list[Enqueued]:
+        answers: list[Enqueued] = []
+        for part in packet.cut(_JOBS):
+            answers += await self._enqueue(part)
+        return answers
+
+    async def _enqueue(self, packet: Packet) -> list[Enqueued]:
         if self.outcome.batch is None:
             looking = calls.look_up(packet.account, packet.arguments, packet.keys)
             answers = await _patiently(lambda: self._queue.send(looking))
@@ -264,8 +248,9 @@ class _Sender:
         return await _patiently(lambda: self._queue.send(call))
 
     async def _open(self) -> None:
-        asked, batch = self._asked, ids.new_id(self._asked.account)
+        asked, account = self._asked, self._asked.lines.account
+        batch = ids.new_id(account)
         # First, so that it is given up even if the answer is lost.
         self.outcome.batch = batch
-        call = calls.open_batch(asked.account, batch, asked.name, asked.rules)
+        call = calls.open_batch(account, batch, asked.name, asked.rules)
         await _patiently(lambda: self._queue.send(call))

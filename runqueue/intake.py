@@ -48,6 +48,16 @@ class Packet:
         """Tell whether one script call should take no more."""
         return len(self.positions) >= calls.CHUNK or self.size >= calls.CHUNK_BYTES
 
+    def cut(self, most: int) -> Iterator["Packet"]:
+        """Yield its jobs in packets of so many at most."""
+        for start in range(0, len(self.positions), most):
+            some = slice(start, start + most)
+            part = Packet(self.account, traceparent=self.traceparent)
+            part.positions = self.positions[some]
+            part.keys, part.arguments = self.keys[some], self.arguments[some]
+            part.size = sum(len(packed[-1]) for packed in part.arguments)
+            yield part
+
     def call(self, batch: str | None) -> Call[list[Enqueued]]:
         """Return the script call."""
         return calls.enqueue(self.account, self.arguments, self.keys, batch)

@@ -24,9 +24,13 @@ class NoRoom(RunQueueError):  # noqa: N818 - what it says is in its name
     """A temporary file cannot be written."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"cannot write a temporary file ({reason}): make room in /var/tmp, or set TMPDIR to a"
-            " folder that has some"
+        self.reason = reason
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return (
+            f"cannot write a temporary file ({self.reason}): make room in /var/tmp, or set TMPDIR"
+            " to a folder that has some"
         )
 
 

@@ -32,6 +32,7 @@ from runqueue._quick import NUL, quick_check
 from runqueue._suggest import did_you_mean
 from runqueue._when import When
 from runqueue.errors import FieldError, InvalidJob
+from runqueue.json_values import holds_more_values
 from runqueue.request_checks import RequestChecks, current_checks, judged
 from runqueue.requests import KINDS, MODELS, AnyRunRequest, Kind, RunRequest
 from runqueue.retry import Retry
@@ -45,6 +46,9 @@ MAX_PAYLOAD_BYTES: Final = 1_048_576
 
 # A line may spell a character in six bytes ("\u0041"); past that it cannot hold a legal body.
 _MAX_LINE_BYTES = 8 * MAX_PAYLOAD_BYTES
+# The largest body has no more, since each takes a byte beside its own; parsed, more of them take
+# hundreds of megabytes.
+_MAX_VALUES = MAX_PAYLOAD_BYTES
 _MAX_ERRORS = 20
 _MODELS: dict[object, type[RunRequest]] = dict(MODELS.items())
 _KIND_WORDS = '"task", "workflow", "login" or "download_files"'
@@ -200,6 +204,8 @@ def parse_line(
 def _decode(raw: bytes | str) -> object:
     if len(raw) > _MAX_LINE_BYTES:
         _refuse([FieldError("line", f"expected at most {_MAX_LINE_BYTES} bytes, got {len(raw)}")])
+    if holds_more_values(raw, _MAX_VALUES):
+        _refuse([FieldError("line", f"expected at most {_MAX_VALUES} values and names of fields")])
     try:
         return orjson.loads(raw)
     except json.JSONDecodeError as error:

@@ -64,6 +64,8 @@ def test_every_default_is_the_documented_one() -> None:
         "public_url": None,
         "api_tokens": (),
         "gateway_max_jobs_per_second": 0,
+        "gateway_max_upload_lines": 10_000_000,
+        "gateway_max_upload_bytes": 4 * 1024**3,
         "scrape_token_file": None,
         "poll_min_seconds": 2,
         "poll_max_seconds": 30,

@@ -78,6 +78,8 @@ def test_an_account_has_webhook_settings_of_its_own(monkeypatch: pytest.MonkeyPa
         ("API_TOKENS", "ops:read@shop+:token-itself", "expected <name>:<scopes>:<SHA-256"),
         ("GATEWAY_MAX_JOBS_PER_SECOND", "-1", "expected greater than or equal to 0"),
         ("GATEWAY_MAX_JOBS_PER_SECOND", "0.5", "expected a valid integer"),
+        ("GATEWAY_MAX_UPLOAD_LINES", "0", "expected greater than or equal to 1"),
+        ("GATEWAY_MAX_UPLOAD_BYTES", "many", "expected a valid integer"),
         ("GATEWAY_PORT", "70000", "expected less than or equal to 65535"),
     ],
 )

@@ -127,3 +127,32 @@ async def test_an_account_that_nobody_serves_refuses_them_all(
 
     assert (answer.status, answer.body["errors"][0]["field"]) == (422, "account")
     assert queue.stats()["default"].states[JobState.READY] == 0
+
+
+async def test_jobs_as_large_as_a_body_may_be_are_accepted(queue: RunQueue, redis_url: str) -> None:
+    jobs = [
+        {"custom_id": f"row-{n}", "kind": "task", "body": {"prompt": "[é,{" * 100_000}}
+        for n in range(20)
+    ]
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", PATH, jobs)
+
+    assert (answer.status, answer.body["counts"]["new"]) == (202, 20)
+    assert [job["custom_id"] for job in answer.body["jobs"]] == [f"row-{n}" for n in range(20)]
+
+
+async def test_a_job_that_is_no_json_is_named_by_its_place(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", PATH, b'[{"kind": "task", "body": {"prompt": "x"}}, nil]')
+
+    assert (answer.status, answer.body["errors"][0]["field"]) == (422, "[1].line")
+
+
+async def test_a_job_that_is_too_long_is_named_by_its_place(redis_url: str) -> None:
+    long = b'[{"kind": "task"}, "' + b"x" * (9 * 1024 * 1024) + b'"]'
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", PATH, long)
+
+    assert (answer.status, "[1].line: expected at most" in answer.body["detail"]) == (413, True)

@@ -237,11 +237,23 @@ async def test_bodies_beyond_the_memory_they_may_take_are_to_be_sent_again(
     monkeypatch.setattr(content.Room.__init__, "__defaults__", (1_000,))
 
     async with gating(redis_url) as door:
-        large = {**LINE, "body": {"prompt": "x" * 2_000}}
+        large = {**UNNAMED, "body": {"prompt": "x" * 100_000}}
         answer = await door.ask("POST", "/v1/jobs", large)
 
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
-        assert (await door.ask("POST", "/v1/jobs", LINE)).status == 202  # what it held is free
+        least = {**UNNAMED, "body": {"prompt": "x" * 65_536}}
+        assert (await door.ask("POST", "/v1/jobs", least)).status == 202  # what it held is free
+
+
+async def test_a_small_body_has_room_however_many_large_ones_are_read(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        door.server._gate.room.held = content.MAX_HELD
+        large = await door.ask(
+            "POST", "/v1/jobs", {"kind": "task", "body": {"prompt": "x" * 70_000}}
+        )
+        small = await door.ask("POST", "/v1/jobs", LINE)
+
+    assert (large.status, small.status) == (503, 202)
 
 
 async def test_a_full_redis_says_when_to_try_again(client: redis.Redis, redis_url: str) -> None:
@@ -275,3 +287,35 @@ async def test_a_line_with_a_key_that_differs_by_its_request_alone_keeps_the_fir
         )
 
     assert queue.stats()["default"].totals["enqueued"] == 1
+
+
+#: Large enough to be checked in a process of its own.
+LARGE: dict[str, Any] = {"kind": "task", "body": {"prompt": "Read it. " * 20_000}}
+
+
+async def test_a_large_job_is_taken_under_the_key_of_the_header(
+    queue: RunQueue, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        answers = [await door.ask("POST", "/v1/jobs", LARGE, key('"order-17"')) for _ in range(2)]
+
+    assert [answer.body["status"] for answer in answers] == ["new", "known"]
+    assert answers[0].headers["location"] == f"/v1/jobs/{JOB}"
+    assert queue.get(JOB).custom_id == "order-17"
+
+
+async def test_what_is_wrong_with_a_large_job_is_named_like_that_of_a_small_one(
+    redis_url: str,
+) -> None:
+    bad = {**LARGE, "custom_id": "order-18", "body": {**LARGE["body"], "max_step": 3}}
+
+    async with gating(redis_url) as door:
+        field = await door.ask("POST", "/v1/jobs", bad)
+        other = {**LARGE, "custom_id": "order-18"}
+        header = await door.ask("POST", "/v1/jobs", other, key('"order-17"'))
+        account = await door.ask("POST", "/v1/jobs", {**LARGE, "account": "acme"})
+        text = await door.ask("POST", "/v1/jobs", b"x" * 100_000)
+
+    found = [answer.body["errors"][0]["field"] for answer in (field, header, account, text)]
+    assert [answer.status for answer in (field, header, account, text)] == [422] * 4
+    assert found == ["body.max_step", "Idempotency-Key", "account", "line"]

@@ -248,3 +248,35 @@ async def test_an_upload_is_given_up_when_redis_stays_away(
         answer = await send(door, lines(10))
 
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({"gateway_max_upload_lines": 1_999}, "expected at most 1,999 lines"),
+        ({"gateway_max_upload_bytes": 20_000}, "expected at most 20,000 bytes, unpacked"),
+    ],
+    ids=["lines", "bytes"],
+)
+async def test_an_upload_beyond_its_limits_leaves_nothing(
+    desk: Desk, client: redis.Redis, redis_url: str, limit: dict[str, Any], words: str
+) -> None:
+    packed = gzip.compress(text(lines(2_000)))
+
+    async with gating(redis_url, **limit) as door:
+        answer = await send(door, packed, "?skip_invalid=true", content_encoding="gzip")
+
+    swept(client)
+    assert (answer.status, words in answer.body["detail"]) == (413, True)
+    assert desk.batches() == []
+
+
+async def test_an_upload_of_as_many_lines_as_it_may_have_is_accepted(
+    queue: RunQueue, redis_url: str
+) -> None:
+    raw = b"\n\n" + text(lines(2_000)) + b"\n \n"  # blank lines count for nothing
+
+    async with gating(redis_url, gateway_max_upload_lines=2_000) as door:
+        answer = await send(door, raw)
+
+    assert accepted(queue, answer.body["batch_id"]) == 2_000

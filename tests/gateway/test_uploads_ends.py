@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
-from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
-from runqueue import AsyncRunQueue, RunQueue, calls, repeats
+from bench.trees import open_files
+from gateway.check_messages import Step
+from gateway.check_processes import BodyCheck
+from runqueue import AsyncRunQueue, RunQueue, calls
 from runqueue.keys import Keys
+from runqueue.repeats import NoRoom
 from runqueue.scripts import run
 from tests.gateway.gating import Desk, gating
 from tests.gateway.test_uploads_cut import swept
@@ -40,12 +45,8 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Late:
 
 
 def temporary_files() -> list[str]:
-    """The temporary files of SQLite's that this process has open."""
-    found = []
-    for one in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):
-            found.append(str(one.readlink()))
-    return [name for name in found if "etilqs_" in name]
+    """The temporary files of SQLite's that this process has open, or one that it started."""
+    return [name for name in open_files(os.getpid()) if "etilqs_" in name]
 
 
 async def test_what_an_upload_is_told_is_there_although_another_came_before_its_end(
@@ -100,25 +101,27 @@ async def test_a_bad_line_is_named_although_redis_is_full_by_then(
     assert (answer.status, told["errors"][0]["field"]) == (422, "line 2501: kind")
 
 
-async def test_what_an_upload_keeps_on_disk_goes_with_it(
-    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(repeats, "_CACHE_KB", 8)
+async def test_what_an_upload_keeps_on_disk_goes_with_it(desk: Desk, redis_url: str) -> None:
+    body = {"prompt": "x"}
+    # More of them than are kept in memory.
+    large = text({"custom_id": f"row-{n}", "kind": "task", "body": body} for n in range(100_000))
 
     async with gating(redis_url) as door:
-        writer = await begin(door.url, text(lines(2_500)))
+        writer = await begin(door.url, large)
         await eventually(temporary_files)
         writer.close()
         await eventually(lambda: not temporary_files())
-        assert (await send(door, lines(2_500) * 2)).status == 201
 
-    assert temporary_files() == []
+    assert desk.claim() == []
 
 
 async def test_a_disk_without_room_is_told(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "_CACHE_KB", "1; bad")  # stands for any error of SQLite's
+    def full(*_: Any) -> Step:
+        return Step(error=pickle.loads(pickle.dumps(NoRoom("disk I/O error"))))
+
+    monkeypatch.setattr(BodyCheck, "_exchange", full)
 
     async with gating(redis_url) as door:
         answer = await send(door, lines(10))

@@ -286,12 +286,17 @@ async def test_a_failure_that_may_be_none_is_left_to_a_poll_which_is_due_now(
     assert desk.job(genuine).state is JobState.FAILED
 
 
-async def test_a_run_whose_webhook_is_too_large_is_polled_now(desk: Desk, redis_url: str) -> None:
+@pytest.mark.parametrize(
+    "output", ["x" * (8 * 1024 * 1024), [[]] * 250_000], ids=["too long", "too many values"]
+)
+async def test_a_run_whose_webhook_is_too_large_is_polled_now(
+    desk: Desk, redis_url: str, output: Any
+) -> None:
     large, other = desk.running(2)
     assert not is_polled_now(desk, large)
 
     async with gating(redis_url) as door:
-        body = told(large, output="x" * (8 * 1024 * 1024))
+        body = told(large, output=output)
         assert (await door.webhook(large, body)).status == 413
 
     assert desk.job(large).state is JobState.RUNNING

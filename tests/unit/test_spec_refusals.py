@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from runqueue import spec
 from runqueue.errors import InvalidJob
 from runqueue.requests import SENSITIVE_FIELDS, WorkflowRunRequest
 from runqueue.spec import parse_line
@@ -172,6 +173,18 @@ def test_what_json_cannot_carry_is_refused_where_it_stands(value: object) -> Non
 def test_what_is_no_json_value_is_refused_where_it_stands(value: object) -> None:
     line = {"kind": "workflow", "body": {"workflow_id": "a", "parameters": {"when": value}}}
     assert list(faults(line)) == ["body.parameters.when"]
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+def test_more_values_than_a_body_can_hold_are_refused_before_they_are_parsed(
+    is_text: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spec, "orjson", None)  # nobody parses
+    raw = b'{"kind": "task", "body": {"prompt": [' + b"[]," * 700_000 + b"1]}}"
+
+    found = faults(raw.decode() if is_text else raw)
+
+    assert found == {"line": "expected at most 1048576 values and names of fields"}
 
 
 def test_an_integer_over_64_bits_in_a_line_of_text_is_refused_not_rounded() -> None:

@@ -1,0 +1,150 @@
+"""`python -m gateway.check_server FD`: makes the processes that check bodies, one for each body.
+
+A hostile body costs as much memory and CPU time as it can get. In a process of its own it takes
+none from the gateway: they share no interpreter lock, the check has a lower priority and limits of
+its own, and its memory is freed with the process.
+
+The gateway sends the socket of a check over FD; a fork of this process serves it until it closes.
+This process has imported everything that a check needs, so a fork is ready within milliseconds.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from gateway import bulk, checking  # noqa: F401 - what the messages name
+from gateway.check_messages import (
+    Begin,
+    Budget,
+    Check,
+    CheckFailed,
+    NotReadable,
+    Order,
+    Step,
+    TooLarge,
+)
+from runqueue.errors import InvalidJob
+from runqueue.intake import Packet
+from runqueue.repeats import NoRoom
+from runqueue.request_checks import use_checks
+
+#: How much lower the priority of checks is (`nice`).
+NICENESS = 10
+#: Bytes that one check may take beyond those that it shares with this process.
+MAX_MEMORY = 96 * 1024 * 1024
+#: CPU seconds after which the system ends a single step: none takes a tenth of it.
+_STEP_SECONDS = 10
+#: Where memory runs out, Linux kills the process with the highest value first (-1000 to 1000).
+_END_FIRST = "500"
+
+
+def main(control: socket.socket) -> None:
+    """Make a process for each socket that comes over a socket, until that closes."""
+    # A signal to the whole process group lets the gateway finish open requests, which need these.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    os.nice(NICENESS)
+    gc.collect()
+    gc.freeze()
+    while True:
+        _, found, _, _ = socket.recv_fds(control, 1, 1)
+        if not found:
+            return
+        if os.fork() == 0:
+            control.close()
+            _bound()
+            serve(Connection(found[0]))
+            os._exit(0)
+        os.close(found[0])
+
+
+def _bound() -> None:
+    """Bound what this process may take."""
+    with suppress(OSError, ValueError, StopIteration):
+        status = Path("/proc/self/status").read_text().splitlines()
+        data = next(int(line.split()[1]) for line in status if line.startswith("VmData"))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (data * 1024 + MAX_MEMORY, hard))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_END_FIRST)
+
+
+def serve(connection: Connection) -> None:
+    """Check one body as ordered, until the other side closes."""
+    try:
+        begin: Begin = connection.recv()
+        use_checks(begin.checks)
+        checked = _Checked(begin.work.begin(), begin.budget)
+        while True:
+            connection.send(checked.follow(*connection.recv()))
+    except (EOFError, OSError):
+        return
+    except NoRoom as error:
+        connection.send(Step(error=error))
+
+
+class _Checked:
+    """A body under check, within its budget.
+
+    Args:
+        check: checks it.
+        budget: the CPU time that it may take.
+    """
+
+    def __init__(self, check: Check, budget: Budget) -> None:
+        self._check = check
+        self._budget = budget
+        self._allowed = time.process_time() + budget.seconds
+        self._going: Iterator[Packet | None] = iter(())
+
+    def follow(self, order: Order, part: bytes) -> Step:
+        """Carry out one step of an order."""
+        self._end_if_stuck()
+        try:
+            if order is Order.FEED:
+                self._allowed += len(part) / 2**20 * self._budget.seconds_per_mib
+                self._going = iter(self._check.feed(part))
+            elif order is Order.END:
+                self._going = iter(self._check.end())
+            return self._step()
+        except (InvalidJob, NotReadable, TooLarge, NoRoom) as error:
+            return Step(error=error)
+        except MemoryError:
+            return Step(error=TooLarge("expected less: checking it takes too much memory"))
+        except Exception as error:  # noqa: BLE001 - the other side is told, without what it quotes
+            return Step(error=CheckFailed(type(error).__name__))
+
+    def _step(self) -> Step:
+        over = time.monotonic() + self._budget.step
+        for packet in self._going:
+            if packet is not None:
+                return Step(packet)
+            if time.process_time() > self._allowed:
+                words = (
+                    "checking it takes too much time for its size; send it in parts, or unpacked"
+                )
+                raise TooLarge(f"expected less: {words}")
+            if time.monotonic() > over:
+                return Step()
+        return Step(findings=self._check.findings)
+
+    def _end_if_stuck(self) -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        most = int(time.process_time()) + _STEP_SECONDS
+        with suppress(ValueError):  # the process was started with a limit below
+            resource.setrlimit(resource.RLIMIT_CPU, (most, hard))
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,42 @@
+"""Work for check processes that goes wrong in every way; a check process imports it by its name."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.check_messages import Findings
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """A body whose check does what its first part says."""
+
+    def begin(self) -> OddCheck:
+        return OddCheck()
+
+
+class OddCheck:
+    """Does as told."""
+
+    def __init__(self) -> None:
+        self.findings = Findings()
+        self.kept: list[bytes] = []
+
+    def feed(self, part: bytes) -> Iterator[None]:
+        if part == b"hoard":
+            for _ in range(1024):
+                self.kept.append(b"x" * 1_000_000)
+                yield None
+        if part == b"spin":
+            while True:
+                yield None
+        if part == b"die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if part == b"fail":
+            raise KeyError("sesame")
+
+    def end(self) -> Iterator[None]:
+        yield None

@@ -1,0 +1,93 @@
+"""Cutting a JSON array into its elements while it arrives."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.check_messages import NotReadable
+from gateway.elements import Elements, ElementTooLong
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(alphabet='a",:[{}]\\é\n '),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(alphabet='a",:[\\'), inner),
+)
+
+
+def cut(raw: bytes, size: int, most: int = 1000) -> list[bytes]:
+    """The elements of a body that comes in parts."""
+    elements = Elements(most, "expected an array")
+    found: list[bytes] = []
+    for start in range(0, len(raw), size):
+        found += elements.feed(raw[start : start + size])
+    return found + list(elements.end())
+
+
+@given(
+    value=st.lists(_JSON, max_size=5),
+    is_object=st.booleans(),
+    size=st.integers(1, 40),
+    indent=st.none() | st.just(1),
+)
+def test_they_are_those_that_a_parser_finds(
+    value: list[Any], is_object: bool, size: int, indent: int | None
+) -> None:
+    whole: Any = {"jobs": value} if is_object else value
+    raw = json.dumps(whole, ensure_ascii=False, indent=indent).encode()
+
+    found = cut(b" " + raw + b"\n", size, len(raw) + 40)
+
+    assert [json.loads(element) for element in found] == value
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    "raw",
+    ["", " ", "{", "3", "{}", '{"jobs": 3}', '{"more": [1]}', '{"jobs', '"[1]"', " " * 9000 + "x"],
+)
+def test_what_is_no_array_says_what_was_expected(raw: str, size: int) -> None:
+    with pytest.raises(NotReadable, match="expected an array"):
+        cut(raw.encode(), size)
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("[", "[1", "[1,", '["', "[[1]", "[1]]", "[1] 2", "[1],", "[1]}"),
+        *('{"jobs":[1]', '{"jobs":[1],"more":2}', '{"jobs":[1]}}', '{"jobs":[1]]'),
+    ],
+)
+def test_an_array_that_does_not_end_well_is_no_json(raw: str, size: int) -> None:
+    with pytest.raises(NotReadable, match="expected JSON"):
+        cut(raw.encode(), size)
+
+
+@pytest.mark.parametrize("raw", ["[1,,2]", "[,1]", "[1,]", "[{]}]", "[[}]", "[1 2]"])
+def test_an_element_that_is_no_json_is_left_to_who_parses_it(raw: str) -> None:
+    with pytest.raises((NotReadable, ValueError)):  # json's own error is a ValueError
+        [json.loads(element) for element in cut(raw.encode(), 100)]
+
+
+@pytest.mark.parametrize("size", [7, 10_000])
+def test_an_element_that_is_too_long_ends_it_before_all_of_it_is_kept(size: int) -> None:
+    raw = b'["' + b"x" * 1_000_000
+    fed = 0
+
+    def parts() -> Iterator[bytes]:
+        nonlocal fed
+        for start in range(0, len(raw), size):
+            fed += size
+            yield raw[start : start + size]
+
+    elements = Elements(1000, "expected an array")
+    with pytest.raises(ElementTooLong):
+        deque(chain.from_iterable(map(elements.feed, parts())), maxlen=0)
+    assert fed <= 3000 + size

@@ -1,0 +1,217 @@
+"""What one token sends takes no more than its share: others are answered, and memory is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import signal
+import sys
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bench.trees import cpu_seconds, peak_of, tree
+from tests.gateway.test_process import process, url_of
+from tests.gateway.uploads import KIND
+from tests.simulator.simulating import eventually
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+MEBIBYTE = 1024 * 1024
+#: Megabytes that the gateway may take, whatever is sent.
+MOST = 300
+_SECRETS = {"greedy": "sesame-greedy", "neighbour": "sesame-neighbour"}
+_LINE = b'{"kind": "task", "body": {"prompt": "Read it."}}'
+_JSON = {"content-type": "application/json"}
+_PACKED = {**KIND, "content-encoding": "gzip"}
+
+
+@dataclass
+class House:
+    """A gateway process, and who asks it."""
+
+    url: str
+    pid: int
+    session: aiohttp.ClientSession
+
+    async def send(
+        self, who: str, path: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[int, Any]:
+        """Send a body; returns the status and the answer."""
+        bearer = {"authorization": f"Bearer {_SECRETS[who]}", **headers}
+        data = io.BytesIO(body)
+        async with self.session.post(self.url + path, data=data, headers=bearer) as answer:
+            return answer.status, await answer.json()
+
+    async def neighbour(self) -> None:
+        """Do what a neighbour does all day: each is answered well."""
+        one, many = _LINE, b"[" + _LINE + b"]"
+        assert (await self.send("neighbour", "/v1/jobs", one, _JSON))[0] == 202
+        assert (await self.send("neighbour", "/v1/jobs:bulk", many, _JSON))[0] == 202
+        assert (await self.send("neighbour", "/v1/batches", one + b"\n", KIND))[0] == 201
+
+    @property
+    def checks(self) -> int:
+        """The check processes that live: all but the gateway, and what makes them."""
+        return len(tree(self.pid)) - 2
+
+    async def rests(self) -> bool:
+        """Say whether the process and all that it started do next to nothing just now."""
+        before = cpu_seconds(self.pid)
+        await asyncio.sleep(0.5)
+        return cpu_seconds(self.pid) - before < 0.1
+
+
+@asynccontextmanager
+async def house(folder: Path, redis_url: str) -> AsyncIterator[House]:
+    """Run a gateway with two tokens, each for an account of its own."""
+    digests = {name: hashlib.sha256(token.encode()).hexdigest() for name, token in _SECRETS.items()}
+    tokens = ",".join(f"{name}:enqueue@{name}:{digest}" for name, digest in digests.items())
+    keys = {f"RUNQUEUE_ACCOUNTS__{name.upper()}__API_KEY": f"key-{name}-01" for name in _SECRETS}
+    with process(
+        folder, RUNQUEUE_REDIS_URL=redis_url, RUNQUEUE_API_TOKENS=tokens, **keys
+    ) as started:
+        url = await asyncio.to_thread(url_of, started)
+        async with aiohttp.ClientSession() as session:
+            found = House(url, started.pid, session)
+            await found.neighbour()  # what is loaded late
+            yield found
+
+
+def many(unit: bytes, size: int, first: bytes = b"[") -> bytes:
+    """An array of about so many bytes."""
+    return first + unit * ((size - len(first) - 2) // len(unit)) + b"1]"
+
+
+def packed(unit: bytes, count: int) -> bytes:
+    """So many lines, packed."""
+    packer = zlib.compressobj(9, wbits=31)
+    some = unit * 10_000
+    return b"".join([*(packer.compress(some) for _ in range(count // 10_000)), packer.flush()])
+
+
+_LARGEST = 31 * MEBIBYTE
+_LONG = b"[12345678901234567890,"  # one number that has to be read with care
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "times"),
+    [
+        ("/v1/jobs:bulk", many(b"[],", _LARGEST), 1),
+        ("/v1/jobs:bulk", many(b'{"a":[[[]]]},', _LARGEST), 1),
+        ("/v1/jobs:bulk", many(b'{"a":[[[]]]},', _LARGEST, _LONG), 2),
+        ("/v1/jobs:bulk", many(b'"",', _LARGEST, b"[["), 1),
+        ("/v1/jobs", many(b'{"a":[[[]]]},', 8 * MEBIBYTE - 64), 6),
+        ("/v1/jobs", many(b'{"a":[[[]]]},', MEBIBYTE, b'{"kind":"task","body":{"x":['), 6),
+        ("/v1/jobs", many(b"0,", 8 * MEBIBYTE - 64, _LONG), 6),
+    ],
+    ids=["lists", "nested", "a long number", "texts", "six jobs", "six smaller", "six of numbers"],
+)
+async def test_a_body_of_small_values_takes_little_memory_and_keeps_nobody_waiting(
+    tmp_path: Path, redis_url: str, path: str, body: bytes, times: int
+) -> None:
+    async with house(tmp_path, redis_url) as home, peak_of(home.pid) as peak:
+        sending = [
+            asyncio.create_task(home.send("greedy", path, body, _JSON)) for _ in range(times)
+        ]
+        both = asyncio.gather(*sending)
+        while not both.done():
+            await home.neighbour()
+        found = await both
+
+    assert {status for status, _ in found} <= {413, 422, 503}, found
+    assert 413 in {status for status, _ in found} or 422 in {status for status, _ in found}
+    assert peak.mb <= MOST
+
+
+_BAD = packed(b"x\n", 10_000_000)
+_REPEATED = packed(b'{"custom_id":"a",' + _LINE[1:] + b"\n", 2_000_000)
+
+
+@pytest.mark.timeout(300)  # a busy machine has little time for them
+@pytest.mark.parametrize(
+    ("bomb", "query", "times"),
+    [(_BAD, "?skip_invalid=true", 2), (_REPEATED, "", 1)],
+    ids=["bad", "repeated"],
+)
+async def test_a_small_upload_of_many_lines_is_refused_and_others_go_on_meanwhile(
+    tmp_path: Path, redis_url: str, bomb: bytes, query: str, times: int
+) -> None:
+    async with house(tmp_path, redis_url) as home, peak_of(home.pid) as peak:
+        bombs = [
+            asyncio.create_task(home.send("greedy", f"/v1/batches{query}", bomb, _PACKED))
+            for _ in range(times)
+        ]
+        await eventually(lambda: home.checks == times)  # they are being checked
+        await home.neighbour()
+        assert not any(one.done() for one in bombs)
+        found = await asyncio.gather(*bombs)
+
+    assert [status for status, _ in found] == [413] * times
+    assert "takes too much time for its size" in found[0][1]["detail"]
+    assert peak.mb <= MOST
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["all of it sent", "cut in the middle"])
+async def test_work_for_a_sender_that_has_gone_stops(
+    tmp_path: Path, redis_url: str, is_whole: bool
+) -> None:
+    length = len(_BAD) + (0 if is_whole else 10 * MEBIBYTE)
+    head = f"POST /v1/batches?skip_invalid=true HTTP/1.1\r\nhost: g\r\ncontent-length: {length}\r\n"
+    head += f"authorization: Bearer {_SECRETS['greedy']}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in _PACKED.items())
+
+    async with house(tmp_path, redis_url) as home:
+        host, port = home.url.removeprefix("http://").split(":")
+        for _ in range(3):
+            _, writer = await asyncio.open_connection(host, int(port))
+            # Enough of it for a check to begin, however the body is cut into parts.
+            writer.write(head.encode() + b"\r\n" + _BAD + b"\0" * (0 if is_whole else MEBIBYTE))
+            await writer.drain()
+            await eventually(lambda: home.checks == 1)
+            writer.close()
+            await eventually(lambda: home.checks == 0)
+        await eventually(home.rests)
+
+
+async def test_no_check_outlives_a_gateway_that_is_killed(tmp_path: Path, redis_url: str) -> None:
+    async with house(tmp_path, redis_url) as home:
+        bomb = asyncio.create_task(
+            home.send("greedy", "/v1/batches?skip_invalid=true", _BAD, _PACKED)
+        )
+        await eventually(lambda: home.checks == 1)
+        everyone = tree(home.pid)
+        os.kill(home.pid, signal.SIGKILL)
+        with pytest.raises(aiohttp.ClientError):
+            await bomb
+        # The gateway itself is dead, and waits for the test to take note of it.
+        await eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in everyone[1:]))
+
+
+async def test_an_upload_is_finished_although_its_group_is_told_to_end(
+    tmp_path: Path, redis_url: str
+) -> None:
+    head = f"authorization: Bearer {_SECRETS['greedy']}\r\ncontent-type: application/x-ndjson\r\n"
+
+    async with house(tmp_path, redis_url) as home:
+        host, port = home.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        start = "POST /v1/batches HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n"
+        large = (_LINE + b"\n") * 10_000
+        writer.write(f"{start}{head}\r\n{len(large):x}\r\n".encode() + large + b"\r\n")
+        await eventually(lambda: home.checks == 1)
+        for pid in tree(home.pid):
+            os.kill(pid, signal.SIGTERM)
+        writer.write(b"%x\r\n%s\n\r\n0\r\n\r\n" % (len(_LINE) + 1, _LINE))
+        said = await reader.readline()
+        writer.close()
+
+    assert said.startswith(b"HTTP/1.1 201 ")
