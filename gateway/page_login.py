@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from config.gateway import ApiToken
-from gateway.auth import find_bearer, is_from_elsewhere
+from gateway.auth import TOO_MANY, find_bearer, is_from_elsewhere
 from gateway.gate import gate_of
 from gateway.page_forms import back, read_form
 from gateway.page_render import HEADERS, page
+from gateway.places import hold
 from gateway.session import cookies_of, keep, take_away, told_of
 from runqueue.secret_files import TOKEN_FILE
 
@@ -38,7 +39,7 @@ async def login_form(request: Request) -> Response:
 async def login(request: Request) -> Response:
     """Begin a session, if the token is one that may read."""
     gate = gate_of(request)
-    fields = await read_form(request)
+    fields = await _strangers_form(request)
     token = _bearer(fields.get("token", ""), gate.tokens)
     wanted = fields.get("next", "/")
     if token is None:
@@ -61,12 +62,19 @@ async def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -
 
 async def logout(request: Request) -> Response:
     """End the session of this browser, and of whoever has a copy of its cookie."""
-    await read_form(request)
+    await _strangers_form(request)
     gate = gate_of(request)
     await gate.sessions.end_of(cookies_of(request, gate.settings.public_url))
     response = RedirectResponse("/login", 303, HEADERS)
     take_away(response, request)
     return response
+
+
+async def _strangers_form(request: Request) -> dict[str, str]:
+    """Read a form that anybody may send."""
+    address = request.client.host if request.client else ""
+    hold(request, gate_of(request).strangers, address, TOO_MANY)
+    return await read_form(request)
 
 
 def _bearer(text: str, known: Sequence[ApiToken]) -> ApiToken | None:
