@@ -13,6 +13,7 @@ from config.gateway import ApiToken, Scope
 from gateway import queries
 from gateway.gate import gate_of
 from gateway.places import hold
+from runqueue.quotas import HANDING_IN
 from runqueue.secret_files import TOKEN_FILE
 
 _BEARER = HTTPBearer(
@@ -49,6 +50,7 @@ def requires(
         if all_accounts and bearer.accounts:
             raise HTTPException(403, f"{bearer.name} is for some accounts, this is of all")
         hold(request, gate.requests, bearer.name, TOO_MANY)
+        HANDING_IN.set(gate.quota_of(bearer.name))
         request.state.sight = gate.sights.of(bearer)
         queries.check(request)
 

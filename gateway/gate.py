@@ -30,6 +30,7 @@ from runqueue.connect import async_client, check_policy
 from runqueue.keys import ACCOUNTS
 from runqueue.operate import Operations
 from runqueue.queue import RunQueue
+from runqueue.quotas import Quota
 
 log = structlog.get_logger()
 
@@ -97,6 +98,12 @@ class Gate:
         self._pinging: asyncio.Task[bool] | None = None
         #: Set when the process ends: who waits for something is answered.
         self.closing = asyncio.Event()
+
+    def quota_of(self, bearer: str) -> Quota | None:
+        """Return what may wait of a bearer; None = any number."""
+        settings = self.settings
+        jobs, size = settings.gateway_max_waiting_jobs, settings.gateway_max_waiting_bytes
+        return Quota(bearer, jobs, size) if jobs or size else None
 
     async def announce(self) -> None:
         """Look at Redis' policy and say which accounts there are, once Redis is there.

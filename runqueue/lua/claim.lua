@@ -140,7 +140,8 @@ end
 -- True when the job had a run already, which takes its place in the group.
 local function claim(id, priority, group, lane)
   local batch = batch_of(lane)
-  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths')
+  local f = redis.call('HMGET', job_key(id), 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths',
+    'charged')
   if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
     skips = skips + 1 -- canceled meanwhile, taken over by another batch, or handed in anew elsewhere
@@ -151,7 +152,7 @@ local function claim(id, priority, group, lane)
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
-    canary = is_canary(lane), deadline = f[4] }
+    canary = is_canary(lane), deadline = f[4], charged = f[8] }
   if f[4] and tonumber(f[4]) <= NOW then
     skips = skips + 1
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })

@@ -24,6 +24,7 @@ local function take_out(batch, id)
   redis.call('ZREM', PREFIX .. 'deadlines', id)
   local f = redis.call('HMGET', job_key(id), 'earlier', 'files')
   drop_files(id, f[2])
+  discharge(job)
   for run_id in string.gmatch(f[1] or '', '%S+') do redis.call('HDEL', runs_key(run_id), run_id) end
   redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)
 end

@@ -33,8 +33,8 @@ def test_there_are_scripts_to_test() -> None:
     assert [
         *("batches", "board", "capacity", "clock", "core", "deliveries", "doubts", "endpoints"),
         *("files", "groups", "guesses", "holds", "jobs", "lanes", "limits", "line", "listing"),
-        *("lists", "packed", "run_limits", "runs", "save", "server", "strays", "times", "trail"),
-        *("trust", "webhooks"),
+        *("lists", "packed", "quotas", "run_limits", "runs", "save", "server", "strays", "times"),
+        *("trail", "trust", "webhooks"),
     ] == LIBS
 
 

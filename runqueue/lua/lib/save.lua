@@ -29,6 +29,7 @@ local function save()
   for zset, members in pairs(removed) do in_parts('ZREM', PREFIX .. zset, members) end
   in_parts('RPUSH', PREFIX .. 'ended:' .. int(math.floor(NOW / DAY)), ended)
   add_to(COUNTERS, totals)
+  add_to(CHARGED, charges)
   for batch, counts in pairs(batch_totals) do
     local is_decided = false
     add_to(PREFIX .. 'batch:' .. batch, counts)
