@@ -33,7 +33,6 @@ expect(DUE, 'zset')
 expect(DEADLINES, 'zset')
 expect(PREFIX .. 'wake', 'list')
 expect(FILES, 'hash')
-expect(CHARGED, 'hash')
 
 local payer -- who is charged with the new jobs; nil = nobody
 -- Jobs of one priority and group share a lane, the fields that say so, and one count.

@@ -22,6 +22,7 @@ local function expect(key, kind)
 end
 expect(META, 'hash')
 expect(COUNTERS, 'hash')
+expect(CHARGED, 'hash')
 
 -- What the server's clock lost or gained by being set is made up for: see clock.lua. A time before the one that was
 -- last believed is none: the clock was set back, and until the next tick makes up for that (`behind`) none passes.
