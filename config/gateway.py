@@ -92,6 +92,9 @@ class GatewaySettings(BaseModel):
     api_tokens: ApiTokens = ()
     #: Jobs that one token may hand in per second, one by one and in bulk; 0 = no limit.
     gateway_max_jobs_per_second: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    #: Jobs of one token that may wait in an account, and bytes of their requests; 0 = no limit.
+    gateway_max_waiting_jobs: Annotated[int, Field(ge=0, le=10**9)] = 0
+    gateway_max_waiting_bytes: Annotated[int, Field(ge=0, le=2**50)] = 0
     #: Lines of one upload, and bytes of it, unpacked.
     gateway_max_upload_lines: Annotated[int, Field(ge=1)] = 10_000_000
     gateway_max_upload_bytes: Annotated[int, Field(ge=1)] = 4 * 1024**3

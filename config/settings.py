@@ -61,6 +61,9 @@ class Limits(BaseModel):
     max_concurrent_runs: Count = 10
     #: All calls per second.
     max_requests_per_second: Rate = 10
+    #: Jobs that may wait to be submitted, and bytes of their requests; more are refused.
+    max_waiting_jobs: Annotated[int, Field(ge=0, le=10**9)] = 0
+    max_waiting_bytes: Annotated[int, Field(ge=0, le=2**50)] = 0
     #: Seconds after which a run is canceled and its job failed; of workflows see `run_limits.py`.
     max_run_seconds: Annotated[float, Field(gt=0, le=86_400 * 30, allow_inf_nan=False)] = 7200
     #: Whether others submit to the account, too: people, or another queue. Then equal requests are
@@ -89,6 +92,8 @@ class Account(Limits, AccountWebhooks, AccountProxy):
             "concurrent_runs": self.max_concurrent_runs,
             "requests_per_second": self.max_requests_per_second,
             "webhooks_per_second": self.max_webhooks_per_second,
+            "waiting_jobs": self.max_waiting_jobs,
+            "waiting_bytes": self.max_waiting_bytes,
         }
 
     @field_validator("api_key")

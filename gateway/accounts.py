@@ -34,6 +34,8 @@ class LimitsSet(BaseModel):
     concurrent_runs: Limit = None
     requests_per_second: Limit = None
     webhooks_per_second: Limit = None
+    waiting_jobs: Limit = None
+    waiting_bytes: Limit = None
 
 
 class LimitsShown(BaseModel):

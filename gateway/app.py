@@ -27,6 +27,7 @@ from gateway.auth import requires
 from gateway.description import describe
 from gateway.gate import Gate
 from gateway.limiting import Telling
+from gateway.places import GivesBack
 from gateway.problems import add_handlers, answers
 from gateway.refusals import add_refusals
 from gateway.tracing import CallersTrace
@@ -81,4 +82,5 @@ def make_app(gate: Gate) -> FastAPI:
     app.router.routes.extend(page_routes.routes())
     add_noting(app, gate)
     add_refusals(app, gate)
+    app.add_middleware(GivesBack)
     return app

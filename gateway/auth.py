@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from config.gateway import ApiToken, Scope
 from gateway import queries
 from gateway.gate import gate_of
+from gateway.places import hold
+from runqueue.quotas import HANDING_IN
 from runqueue.secret_files import TOKEN_FILE
 
 _BEARER = HTTPBearer(
@@ -20,6 +22,9 @@ _BEARER = HTTPBearer(
     description="A token of RUNQUEUE_API_TOKENS with the scope that the call needs; where none are"
     f" set, the one that the gateway made in {TOKEN_FILE}.",
 )
+
+#: What is said to whose requests take all that is left to him.
+TOO_MANY = "too many requests are under way; try again"
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
@@ -45,6 +50,8 @@ def requires(
             raise HTTPException(403, f"{bearer.name} has not the scope {scope}")
         if all_accounts and bearer.accounts:
             raise HTTPException(403, f"{bearer.name} is for some accounts, this is of all")
+        hold(request, gate.requests, bearer.name, TOO_MANY)
+        HANDING_IN.set(gate.quota_of(bearer.name))
         request.state.sight = gate.sights.of(bearer)
         queries.check(request)
 

@@ -9,9 +9,10 @@ from starlette.responses import Response
 from gateway import line_schema
 from gateway.auth import requires
 from gateway.checking import Upload
-from gateway.content import body_of, busy, check_kind, chunks_of, closing, gone_of, json_answer
+from gateway.content import body_of, check_kind, chunks_of, closing, gone_of, json_answer
 from gateway.gate import gate_of
 from gateway.opening import Callback, Opening
+from gateway.places import hold
 from gateway.problems import FieldFault, answers
 from gateway.shown import EXAMPLE_BATCH, BatchesShown, BatchShown, batch_values
 from gateway.sight import Account, queue_of, sight_of
@@ -21,9 +22,6 @@ from runqueue.errors import BatchMismatch
 from runqueue.tracing import ambient
 
 router = APIRouter(tags=["batches"])
-
-#: Uploads at a time: each may hold some ten megabytes.
-MAX_UPLOADS = 16
 
 #: What lines of JSON are called.
 KINDS: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
@@ -108,15 +106,10 @@ async def create_batch(
     """
     gate = gate_of(request)
     asked = _asked(request, opening, callback)
-    if gate.uploads >= MAX_UPLOADS:
-        raise busy("too many uploads are under way; try again")
-    gate.uploads += 1
-    try:
-        bearer = sight_of(request).name
-        async with gate.checks.check(asked.lines, bearer, gone_of(request)) as check:
-            return _told(await upload(queue_of(request), check, asked, chunks_of(request)))
-    finally:
-        gate.uploads -= 1
+    bearer = sight_of(request).name
+    hold(request, gate.uploads, bearer, "too many uploads are under way; try again")
+    async with gate.checks.check(asked.lines, bearer, gone_of(request)) as check:
+        return _told(await upload(queue_of(request), check, asked, chunks_of(request)))
 
 
 def _asked(request: Request, opening: Opening, callback: str | None) -> Asked:

@@ -14,6 +14,8 @@ from starlette.responses import Response
 
 from gateway.problems import FieldsRefused, faults_of_model
 from gateway.protocol import IS_GONE
+from gateway.shares import Shares
+from gateway.sight import sight_of
 
 #: Bytes of a body that names a few things.
 SMALL = 64 * 1024
@@ -21,6 +23,9 @@ SMALL = 64 * 1024
 MAX_HELD = 64 * 1024 * 1024
 #: Seconds in which a body has to be here, or a part of one that is streamed.
 BODY_SECONDS = 30.0
+#: Seconds that are waited for all parts of one that is streamed, and bytes that it has to bring in
+#: each of them, but for the first `BODY_SECONDS`.
+STREAM_SECONDS, SLOWEST = 3_600.0, 1_024
 #: Seconds after which who found the gateway busy should try again.
 BUSY_SECONDS = 5
 
@@ -28,15 +33,16 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Room:
-    """The memory for bodies; the first `SMALL` bytes of each are free: small ones always have room.
+    """The memory for bodies, shared out among bearers.
+
+    The first `SMALL` bytes of each are free: small ones always have room.
 
     Args:
         most: bytes in it at a time.
     """
 
     def __init__(self, most: int = MAX_HELD) -> None:
-        self.held = 0
-        self._most = most
+        self.shares = Shares(most)
 
     @asynccontextmanager
     async def json(self, request: Request, most: int) -> AsyncIterator[bytes]:
@@ -62,10 +68,11 @@ class Room:
         if length.isdigit() and int(length) > most:
             raise too_large(f"expected a body of {size_words(most)} at most")
         held: list[int] = []
+        bearer = sight_of(request).name
         try:
-            yield await self._read(request, most, held)
+            yield await self._read(request, bearer, most, held)
         finally:
-            self.held -= sum(held)
+            self.shares.give_back(bearer, sum(held))
 
     async def model(self, request: Request, model: type[M], most: int = SMALL) -> M:
         """Read a request's body as a model.
@@ -85,7 +92,7 @@ class Room:
             except ValidationError as error:
                 raise FieldsRefused(*faults_of_model(error)) from None
 
-    async def _read(self, request: Request, most: int, held: list[int]) -> list[bytes]:
+    async def _read(self, request: Request, bearer: str, most: int, held: list[int]) -> list[bytes]:
         size = 0
         parts: list[bytes] = []
         async for part in chunks_of(request, BODY_SECONDS):
@@ -94,10 +101,10 @@ class Room:
                 raise too_large(f"expected a body of {size_words(most)} at most")
             parts.append(part)
             if size > SMALL:
-                held.append(min(len(part), size - SMALL))
-                self.held += held[-1]
-                if self.held > self._most:
+                large = min(len(part), size - SMALL)
+                if not self.shares.take(bearer, large):
                     raise busy("too many large requests are being read; try again")
+                held.append(large)
         return parts
 
 
@@ -106,17 +113,21 @@ async def chunks_of(request: Request, whole: float | None = None) -> AsyncIterat
 
     Args:
         request: the request, its body not read yet.
-        whole: seconds in which all of it has to be here; None: each part has `BODY_SECONDS`.
+        whole: seconds in which all of it has to be here; None: each part has `BODY_SECONDS`, all of
+            them `STREAM_SECONDS` or what `SLOWEST` leaves them.
 
     Raises:
         HTTPException: it does not come, or its sender has gone.
     """
     parts = request.stream()
-    give_up = asyncio.get_running_loop().time() + whole if whole else None
+    clock = asyncio.get_running_loop().time
+    give_up = clock() + whole if whole else None
+    size, waited = 0, 0.0
     while True:
-        when = give_up or asyncio.get_running_loop().time() + BODY_SECONDS
+        began = clock()
+        left = min(STREAM_SECONDS, BODY_SECONDS + size / SLOWEST) - waited
         try:
-            async with asyncio.timeout_at(when):
+            async with asyncio.timeout_at(give_up or began + min(BODY_SECONDS, left)):
                 part = await anext(parts)
         except StopAsyncIteration:
             return
@@ -124,6 +135,8 @@ async def chunks_of(request: Request, whole: float | None = None) -> AsyncIterat
             raise closing(408, "the body did not arrive in time") from None
         except ClientDisconnect:
             raise closing(400, "the body did not arrive whole") from None
+        waited += clock() - began
+        size += len(part)
         if part:
             yield part
 

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
 from gateway.auth import requires
-from gateway.content import busy
 from gateway.ended import PAGE, Cursor, NoCursor, Reader
 from gateway.gate import Gate, gate_of
 from gateway.line_schema import EXAMPLE_ID
+from gateway.places import hold
 from gateway.problems import Fault, FieldsRefused, answers
 from gateway.shown import EXAMPLE_BATCH
-from gateway.sight import queue_of
+from gateway.sight import queue_of, sight_of
 from gateway.streaming import Streamed, first_of
 from runqueue.aio import AsyncRunQueue
 from runqueue.errors import UnknownAccount
@@ -25,8 +25,6 @@ from runqueue.reach import Filter
 
 router = APIRouter(tags=["events"])
 
-#: Listeners at a time: each reads for itself.
-MAX_LISTENERS = 64
 #: Seconds after which a word is sent although nothing happened, and between two looks without one.
 HEARTBEAT, LOOK_EVERY = 15.0, 2.0
 #: Seconds between two looks while much happens: so what ends together is read together.
@@ -87,30 +85,13 @@ async def events(
     queue = queue_of(request)
     if account is not None and account not in await queue.accounts():
         raise UnknownAccount(account)
-    if gate.listeners >= MAX_LISTENERS:
-        raise busy("too many listen already; try again")
+    hold(request, gate.listeners, sight_of(request).name, "too many listen already; try again")
     reader = Reader(queue, gate.redis, account, cursor)
     await reader.start()
-    return _Events(gate, _listen(gate, queue, reader, Filter(group=group, batch=batch)))
-
-
-class _Events(Streamed):
-    """The stream; it counts as a listener for as long as it is sent."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, gate: Gate, content: AsyncIterator[bytes]) -> None:
-        # Proxies would hold events back until they have enough.
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(content, headers=headers)
-        self._gate = gate
-
-    async def __call__(self, *asgi: Any) -> None:
-        self._gate.listeners += 1
-        try:
-            await super().__call__(*asgi)
-        finally:
-            self._gate.listeners -= 1
+    # Proxies would hold events back until they have enough.
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    heard = _listen(gate, queue, reader, Filter(group=group, batch=batch))
+    return Streamed(heard, headers=headers, media_type="text/event-stream")
 
 
 async def _listen(

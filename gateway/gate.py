@@ -15,6 +15,7 @@ from api_client.outbound import Outbound
 from api_client.proxies import Proxies
 from config.gateway import ApiToken
 from config.settings import Account, Settings
+from gateway import shares
 from gateway.bell import Bell
 from gateway.check_processes import CheckProcesses
 from gateway.content import Room
@@ -24,6 +25,7 @@ from gateway.page_feed import Feed
 from gateway.receiver import Receiver
 from gateway.recording import Recorder
 from gateway.session import Sessions
+from gateway.shares import Shares
 from gateway.sight import Sights
 from runqueue.accounts import check_names
 from runqueue.collector import QueueCollector
@@ -31,6 +33,7 @@ from runqueue.connect import async_client, check_policy
 from runqueue.keys import ACCOUNTS
 from runqueue.operate import Operations
 from runqueue.queue import RunQueue
+from runqueue.quotas import Quota
 
 log = structlog.get_logger()
 
@@ -96,10 +99,22 @@ class Gate:
         self.checks = CheckProcesses()
         #: Monitoring waits for nobody: what people do takes threads for seconds.
         self.scrapers = ThreadPoolExecutor(SCRAPERS, thread_name_prefix="scrape")
-        #: Uploads under way, listeners to events, and pages that are kept up to date.
-        self.uploads = self.listeners = self.pages = 0
+        #: What bearers take of the process, and who has no token.
+        self.requests = Shares(shares.REQUESTS)
+        self.uploads = Shares(shares.UPLOADS)
+        self.downloads = Shares(shares.DOWNLOADS)
+        self.listeners = Shares(shares.LISTENERS)
+        self.pages = Shares(shares.PAGES)
+        self.strangers = Shares(shares.STRANGERS)
+        self._pinging: asyncio.Task[bool] | None = None
         #: Set when the process ends: who waits for something is answered.
         self.closing = asyncio.Event()
+
+    def quota_of(self, bearer: str) -> Quota | None:
+        """Return what may wait of a bearer; None = any number."""
+        settings = self.settings
+        jobs, size = settings.gateway_max_waiting_jobs, settings.gateway_max_waiting_bytes
+        return Quota(bearer, jobs, size) if jobs or size else None
 
     async def announce(self) -> None:
         """Look at Redis' policy and say which accounts there are, once Redis is there.
@@ -123,7 +138,16 @@ class Gate:
                 return
 
     async def redis_answers(self) -> bool:
-        """Say whether Redis answers, soon."""
+        """Say whether Redis answers, soon; all who ask meanwhile get the same answer."""
+        if self._pinging is None:
+            self._pinging = asyncio.create_task(self._ping())
+            self._pinging.add_done_callback(self._pinged)
+        return await asyncio.shield(self._pinging)
+
+    def _pinged(self, _: asyncio.Task[bool]) -> None:
+        self._pinging = None
+
+    async def _ping(self) -> bool:
         try:
             async with asyncio.timeout(PING_SECONDS):
                 return bool(await self.redis.ping())

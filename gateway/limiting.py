@@ -109,7 +109,7 @@ class Limiter:
         if found is not None:
             seconds = found.seconds
             told[_LIMIT] = f'"jobs";r={found.left};t={seconds}'
-            if status == 429:
+            if status == 429 and not found.may:
                 told["Retry-After"] = str(max(1, seconds))
         return told
 

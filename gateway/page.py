@@ -15,13 +15,13 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.content import busy
 from gateway.gate import Gate, gate_of
 from gateway.page_feed import Feed, Sample, Snapshot
 from gateway.page_rates import rates
 from gateway.page_render import HEADERS, page, render
 from gateway.page_viewer import Viewer, viewer_of
 from gateway.page_words import clock
+from gateway.places import hold
 from gateway.session import Session
 from gateway.streaming import Streamed, first_of
 from runqueue.batches import Batch
@@ -32,8 +32,6 @@ from runqueue.limits import RANGES
 from runqueue.pausing import seen_of
 from runqueue.spec import Priority
 
-#: Pages that are kept up to date at a time.
-MAX_LIVE: Final = 64
 #: Seconds without a look after which the page is told that it is old.
 STALE: Final = 5.0
 #: Seconds after which an open page notices that its session was ended.
@@ -127,26 +125,10 @@ async def live(request: Request) -> Response:
     viewer = await viewer_of(request)
     gate = gate_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
-    if gate.pages >= MAX_LIVE:
-        raise busy("too many pages are open already; reload this one instead")
-    return _Live(gate, _events(gate, viewer, account))
-
-
-class _Live(Streamed):
-    """The stream; it counts as an open page from its admission on, for as long as it is sent."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, gate: Gate, content: AsyncIterator[bytes]) -> None:
-        super().__init__(content, headers={**HEADERS, "X-Accel-Buffering": "no"})
-        self._gate = gate
-
-    async def __call__(self, *asgi: Any) -> None:
-        self._gate.pages += 1
-        try:
-            await super().__call__(*asgi)
-        finally:
-            self._gate.pages -= 1
+    refusal = "too many pages are open already; reload this one instead"
+    hold(request, gate.pages, viewer.name, refusal)
+    headers = {**HEADERS, "X-Accel-Buffering": "no"}
+    return Streamed(_events(gate, viewer, account), headers=headers, media_type="text/event-stream")
 
 
 async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[bytes]:

@@ -10,10 +10,11 @@ from starlette.responses import RedirectResponse, Response
 
 from config.gateway import ApiToken
 from gateway.audit import log_session
-from gateway.auth import find_bearer, is_from_elsewhere
+from gateway.auth import TOO_MANY, find_bearer, is_from_elsewhere
 from gateway.gate import gate_of
 from gateway.page_forms import back, read_form
 from gateway.page_render import HEADERS, page
+from gateway.places import hold
 from gateway.session import cookies_of, keep, take_away, told_of
 from runqueue.secret_files import TOKEN_FILE
 
@@ -40,7 +41,7 @@ async def login_form(request: Request) -> Response:
 async def login(request: Request) -> Response:
     """Begin a session, if the token is one that may read."""
     gate = gate_of(request)
-    fields = await read_form(request)
+    fields = await _strangers_form(request)
     token = _bearer(fields.get("token", ""), gate.tokens)
     wanted = fields.get("next", "/")
     if token is None:
@@ -66,7 +67,7 @@ async def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -
 
 async def logout(request: Request) -> Response:
     """End the session of this browser, and of whoever has a copy of its cookie."""
-    await read_form(request)
+    await _strangers_form(request)
     gate = gate_of(request)
     cookies = cookies_of(request, gate.settings.public_url)
     if session := await gate.sessions.read(cookies):
@@ -75,6 +76,13 @@ async def logout(request: Request) -> Response:
     response = RedirectResponse("/login", 303, HEADERS)
     take_away(response, request)
     return response
+
+
+async def _strangers_form(request: Request) -> dict[str, str]:
+    """Read a form that anybody may send."""
+    address = request.client.host if request.client else ""
+    hold(request, gate_of(request).strangers, address, TOO_MANY)
+    return await read_form(request)
 
 
 def _bearer(text: str, known: Sequence[ApiToken]) -> ApiToken | None:

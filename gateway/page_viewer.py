@@ -8,7 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from config.gateway import Scope
+from gateway.auth import TOO_MANY
 from gateway.gate import gate_of
+from gateway.places import hold
 from gateway.session import Session, cookies_of
 from gateway.sight import Sight
 from runqueue.accounts import account_of
@@ -94,6 +96,7 @@ async def viewer_of(request: Request) -> Viewer:
     if session is None or "read" not in session.token.scopes:
         raise NoSession
     request.state.bearer = session.token.name  # for audits
+    hold(request, gate.requests, session.token.name, TOO_MANY)
     return Viewer(session, gate.sights.of(session.token))
 
 

@@ -25,6 +25,7 @@ from runqueue.errors import (
     IdempotencyConflict,
     JobNotFound,
     QueueFull,
+    QuotaReached,
     RunQueueError,
     UnknownAccount,
 )
@@ -229,9 +230,12 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
     if isinstance(error, NoRoom):
         log.warning("no_room", error=str(error)[:200])
         return problem(503, _NO_ROOM, headers={"Retry-After": str(FULL_SECONDS)})
-    log.warning("queue_unavailable", error=str(error)[:200])
+    is_quota = isinstance(error, QuotaReached)
+    if not is_quota:
+        log.warning("queue_unavailable", error=str(error)[:200])
     if isinstance(error, QueueFull):
-        return problem(503, str(error), headers={"Retry-After": str(FULL_SECONDS)})
+        status = 429 if is_quota else 503
+        return problem(status, str(error), headers={"Retry-After": str(FULL_SECONDS)})
     # Not what is damaged: that is for those who look after the queue.
     return problem(503, _DAMAGED) if damage_behind(error) else _away()
 

@@ -6,10 +6,12 @@ Until a head is complete no application sees it, and uvicorn gathers it without 
 import asyncio
 import select
 from asyncio import TimerHandle
-from typing import Final
+from typing import Any, Final
 
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.connections import Connections
 from gateway.problems import problem
 
 #: Bytes of a head, but for a last read; bytes that follow a body count likewise.
@@ -24,13 +26,22 @@ IS_GONE: Final = "runqueue.is_gone"
 _CLOSED: Final = getattr(select, "POLLRDHUP", 0)
 
 _TOO_LARGE = problem(431, "expected a head of 64 KiB at most")
+_BUSY = problem(503, "too many requests are under way; try again", headers={"Retry-After": "5"})
 
 
 class Protocol(HttpToolsProtocol):
     """One connection.
 
     What is read in vain is counted: reads that bring neither a head's end, nor a body, nor its end.
+
+    Args:
+        connections: those of the process.
+        given: what uvicorn gives to each.
     """
+
+    def __init__(self, *given: Any, connections: Connections, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._of_process = connections
 
     _in_vain = 0
     _is_in_head = False
@@ -40,11 +51,15 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a first head has to come."""
         super().connection_made(transport)
-        self._await_head()
+        if self._of_process.add(transport):
+            self._await_head()
+        else:
+            self._end_with("503 Service Unavailable", _BUSY)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._await_no_head()
+        self._of_process.remove(self.transport)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -72,7 +87,22 @@ class Protocol(HttpToolsProtocol):
         self._is_in_head = False
         self._came = True
         self._await_no_head()
+        self._of_process.begin(self.transport)
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """End an answer; who does not read it is not waited for longer than an idle connection."""
+        super().on_response_complete()
+        if self.cycle.response_complete:
+            self._of_process.rest(self.transport)
+            if self.transport.is_closing():
+                self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a connection that rests, also if its answer was not read."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
 
     def is_gone(self) -> bool:
         """Tell whether the other side waits for no answer any more.
@@ -108,7 +138,12 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self) -> None:
         """End the connection; with an answer, unless it would fall into another one."""
         if self.cycle is None or self.cycle.response_complete:
-            lines = [b"HTTP/1.1 431 Request Header Fields Too Large", b"connection: close"]
-            lines += [name + b": " + value for name, value in _TOO_LARGE.raw_headers]
-            self.transport.write(b"\r\n".join([*lines, b"", bytes(_TOO_LARGE.body)]))
+            self._end_with("431 Request Header Fields Too Large", _TOO_LARGE)
+        self.transport.close()
+
+    def _end_with(self, status: str, answer: Response) -> None:
+        """End the connection with an answer of ours."""
+        lines = [f"HTTP/1.1 {status}".encode(), b"connection: close"]
+        lines += [name + b": " + value for name, value in answer.raw_headers]
+        self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
         self.transport.close()

@@ -14,6 +14,7 @@ from api_client.false_failures import looks_completed
 from api_client.listings import unix_time
 from api_client.outcomes import is_over
 from gateway.outcomes import Outcome, Refused
+from gateway.shares import WEBHOOKS, Shares
 from runqueue.ids import markers_in
 from runqueue.json_values import holds_more_values
 from runqueue.run_ends import STATES
@@ -105,33 +106,46 @@ def _is(value: Any, pattern: re.Pattern[str]) -> TypeGuard[str]:
 
 
 class Bodies:
-    """Reads bodies, and bounds what all of them together take.
+    """Reads bodies, and bounds what all of them together take, and those of each account.
 
     Args:
         most: bytes in memory at a time.
     """
 
     def __init__(self, most: int = MAX_HELD) -> None:
-        self.held = 0
-        self._most = most
+        self._bytes = Shares(most)
+        #: Those that are awaited: one that came with its head is read at once.
+        self._awaited = Shares(WEBHOOKS)
 
     @asynccontextmanager
-    async def reading(self, headers: Headers, receive: Receive) -> AsyncIterator[bytes]:
-        """Hold a request's body.
+    async def reading(
+        self, account: str, headers: Headers, receive: Receive
+    ) -> AsyncIterator[bytes]:
+        """Hold the body of a request.
+
+        Args:
+            account: whose share it is of.
+            headers: those of the request.
+            receive: brings its body.
 
         Raises:
             Refused: it is too large, does not arrive, or there is no room for it now.
         """
         if _length(headers) > MAX_BODY:
             raise Refused(Outcome.TOO_LARGE)
+        if not self._awaited.take(account):
+            raise Refused(Outcome.UNAVAILABLE)
         parts: list[bytes] = []
         try:
-            await self._read(receive, parts)
+            try:
+                await self._read(account, receive, parts)
+            finally:
+                self._awaited.give_back(account)
             yield parts[0] if len(parts) == 1 else b"".join(parts)
         finally:
-            self.held -= sum(map(len, parts))
+            self._bytes.give_back(account, sum(map(len, parts)))
 
-    async def _read(self, receive: Receive, parts: list[bytes]) -> None:
+    async def _read(self, account: str, receive: Receive, parts: list[bytes]) -> None:
         size = 0
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -143,10 +157,9 @@ class Bodies:
                     size += len(part)
                     if size > MAX_BODY:
                         raise Refused(Outcome.TOO_LARGE)
-                    parts.append(part)
-                    self.held += len(part)
-                    if self.held > self._most:
+                    if not self._bytes.take(account, len(part)):
                         raise Refused(Outcome.UNAVAILABLE)
+                    parts.append(part)
                     if not message.get("more_body", False):
                         return
         except TimeoutError:

@@ -95,7 +95,7 @@ class Receiver:
             Refused: it goes no further.
         """
         try:
-            async with self._bodies.reading(headers, receive) as raw:
+            async with self._bodies.reading(address.account, headers, receive) as raw:
                 return await self._record(address, headers, raw)
         except Refused as refused:
             if refused.outcome is Outcome.TOO_LARGE:

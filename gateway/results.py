@@ -11,8 +11,10 @@ from starlette.responses import Response
 from gateway import line_schema
 from gateway.auth import requires
 from gateway.batches import BatchId
+from gateway.gate import gate_of
+from gateway.places import hold
 from gateway.problems import Fault, FieldsRefused, answers
-from gateway.sight import queue_of
+from gateway.sight import queue_of, sight_of
 from gateway.streaming import Streamed
 from runqueue import AsyncRunQueue, Batch, Job, JobState, calls
 from runqueue.tables import csv_head, csv_rows
@@ -111,7 +113,8 @@ async def _answer(
     wanted: Callable[[JobState], bool],
 ) -> Response:
     kind = _KINDS[chosen] if chosen else _accepted(request.headers.get("accept", "*/*"))
-    queue = queue_of(request)
+    queue, bearer = queue_of(request), sight_of(request).name
+    hold(request, gate_of(request).downloads, bearer, "too many results are being sent; try again")
     batch = await queue.get_batch(batch_id)
     write = _csv if kind == CSV else _ndjson
     start = await _behind(queue, batch, after) if after else 0

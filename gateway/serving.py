@@ -6,12 +6,14 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import structlog
 import uvicorn
 
 from config.process_metrics import measure_lag
 from config.settings import Settings
+from gateway import connections
 from gateway.app import make_app
 from gateway.gate import Gate
 from gateway.local_token import local_token
@@ -24,8 +26,6 @@ log = structlog.get_logger()
 REDIS_SECONDS = 2.0
 #: Seconds that an idle connection is kept.
 IDLE_SECONDS = 75
-#: Connections; who makes more is told to come back later.
-MOST_CONNECTIONS = 2_000
 
 
 class Server(uvicorn.Server):
@@ -117,11 +117,12 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def _config(settings: Settings, gate: Gate) -> uvicorn.Config:
+    open_here = connections.Connections(connections.room_for_connections())
     return uvicorn.Config(
         make_app(gate),
         host=settings.gateway_host,
         port=settings.gateway_port,
-        http=Protocol,
+        http=partial(Protocol, connections=open_here),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,
@@ -131,7 +132,6 @@ def _config(settings: Settings, gate: Gate) -> uvicorn.Config:
         # Who asks is who has the connection, whatever a header says.
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )

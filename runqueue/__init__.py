@@ -26,6 +26,7 @@ from runqueue.errors import (
     NotAllowed,
     QueueFull,
     QueueUnavailable,
+    QuotaReached,
     RunQueueError,
     UnknownAccount,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "QueueFull",
     "QueueUnavailable",
     "QueuedJob",
+    "QuotaReached",
     "RequestChecks",
     "Retry",
     "RunQueue",

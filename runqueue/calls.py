@@ -25,6 +25,7 @@ from runqueue.job import (
     read_candidates,
     text,
 )
+from runqueue.quotas import Quota
 from runqueue.scripts import Argument, Call, load
 from runqueue.spec import JobSpec, Priority, When
 from runqueue.stats import AccountStats, read_stats
@@ -83,6 +84,7 @@ def enqueue(
     jobs: Sequence[JobArguments],
     keys: Sequence[str | None],
     batch: str | None = None,
+    quota: Quota | None = None,
 ) -> Call[list[Enqueued]]:
     """Accept up to `CHUNK` jobs of one account in one script call.
 
@@ -91,8 +93,9 @@ def enqueue(
         jobs: the jobs, packed.
         keys: their idempotency keys.
         batch: an open batch they belong to.
+        quota: what may wait of who hands them in, beside the account's own quotas.
     """
-    arguments: list[Argument] = [batch or _NO_BATCH]
+    arguments: list[Argument] = [batch or _NO_BATCH, quota.stored() if quota else ""]
     for job in jobs:
         arguments += job
 

@@ -31,6 +31,7 @@ from runqueue.errors import (
     NoQueueHere,
     QueueFull,
     QueueUnavailable,
+    QuotaReached,
     RunQueueError,
 )
 from runqueue.redis_errors import Cause, cause_of, code_of
@@ -142,6 +143,7 @@ def speaking_of(url: str) -> Iterator[None]:
     Raises:
         QueueUnavailable: Redis cannot be reached, or takes no such call just now.
         QueueFull: Redis refused the write for want of memory.
+        QuotaReached: as much waits as may.
         BatchNotFound: the batch is unknown, or was sealed.
         BatchExpired: its upload was not finished in time.
     """
@@ -163,6 +165,9 @@ def _refusal(error: ResponseError, url: str) -> RunQueueError:
     code, message = code_of(error), str(error)
     if code == "OOM":
         return QueueFull()
+    if code == "QUOTA":
+        _, account, name, what, most = message.split()
+        return QuotaReached.of(account, None if name == "-" else name, what, int(most))
     if code in {"NOBATCH", "SEALED"}:
         return BatchNotFound(message.split()[1])
     if code == "EXPIRED":

@@ -18,6 +18,7 @@ RunQueueError
 │   └── GatewayUnavailable   the gateway cannot be reached, or answers what none would
 ├── NotAllowed            the gateway does not let the bearer of this token do that
 ├── QueueFull             Redis has no memory left for new jobs
+│   └── QuotaReached      as many jobs, or bytes, wait as may: of an account, or of a token
 ├── AmbiguousAccounts     two accounts' jobs could not be told from each other
 ├── EvictingRedis         Redis is set up to drop keys, so jobs could vanish
 └── NewerSchema           a newer version wrote there, and this one would misread it
@@ -257,6 +258,37 @@ class QueueFull(RunQueueError):
 
     def __str__(self) -> str:
         return "Redis is out of memory and takes no new jobs; running jobs still finish"
+
+
+class QuotaReached(QueueFull):
+    """As much waits as may, so the jobs were not stored: try again once some were submitted.
+
+    Args:
+        words: whose quota it is, and how much may wait.
+    """
+
+    #: What the words begin with.
+    BEGINS = "quota: "
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+        super().__init__(words)
+
+    def __str__(self) -> str:
+        return self.words
+
+    @classmethod
+    def of(cls, account: str, name: str | None, what: str, most: int) -> QuotaReached:
+        """Say whose quota is reached.
+
+        Args:
+            account: the account.
+            name: who hands in; None = the quota is the account's own.
+            what: jobs or bytes.
+            most: how many may wait.
+        """
+        whose = f"account {account!r}" if name is None else f"{name} in account {account!r}"
+        return cls(f"{cls.BEGINS}{whose} may have {most:,} {what} waiting, and this would be more")
 
 
 class AmbiguousAccounts(RunQueueError):

@@ -7,6 +7,7 @@ from typing import Any
 from runqueue import calls
 from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
 from runqueue.job import Enqueued, EnqueueStatus
+from runqueue.quotas import HANDING_IN
 from runqueue.request_checks import RequestChecks
 from runqueue.requests import AnyRunRequest
 from runqueue.scripts import Call
@@ -66,7 +67,7 @@ class Packet:
 
     def call(self, batch: str | None) -> Call[list[Enqueued]]:
         """Return the script call."""
-        return calls.enqueue(self.account, self.arguments, self.keys, batch)
+        return calls.enqueue(self.account, self.arguments, self.keys, batch, HANDING_IN.get())
 
 
 def packets(jobs: Iterable[Handed], checks: RequestChecks | None = None) -> Iterator[Packet]:

@@ -63,6 +63,8 @@ gcra:<name>             string  the limiters' theoretical arrival times
 files                   hash    uploaded file -> the job that holds it
 handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>
+charged                 hash    what waits of jobs that quotas count: bytes, and by who stored them
+                                jobs:<name>, bytes:<name>
 audit                   stream  what people did, the last ten thousand times
 ended                   channel ids of jobs that end, for those who wait
 counters                hash    <state>:<priority>, live, totals since ever
@@ -80,7 +82,8 @@ TYPES: Mapping[str, str] = {
     for kind, names in (
         (
             "hash",
-            "canceling strays stray_jobs inbox:taken clocks files limits counters listing meta",
+            """canceling strays stray_jobs inbox:taken clocks files limits charged counters listing
+            meta""",
         ),
         ("list", "wake:webhooks wake inbox inbox:invalid"),
         ("set", "groups dropping damaged"),

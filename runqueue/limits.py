@@ -37,6 +37,8 @@ RANGES: Final[dict[str, Range]] = {
     "concurrent_runs": Range(1_000_000, True, "runs under way at once"),
     "requests_per_second": Range(100_000, False, "calls of all kinds per second"),
     "webhooks_per_second": Range(100_000, False, "relayed webhooks per second"),
+    "waiting_jobs": Range(10**9, True, "jobs that wait, before more are refused"),
+    "waiting_bytes": Range(2**50, True, "bytes of their requests, likewise"),
 }
 
 
@@ -86,7 +88,7 @@ def set_limits(account: str, values: Mapping[str, float | None]) -> Call[Account
         if fault := _fault(name, value):
             wrong.append(FieldError(given, fault))
         else:
-            arguments += [name, "" if value is None else _text(value)]
+            arguments += [name, "" if value is None else exact(value)]
     if wrong:
         raise InvalidLimits(wrong)
     return Call(load("set_limits"), account, arguments, lambda reply: read_limits(account, reply))
@@ -95,7 +97,7 @@ def set_limits(account: str, values: Mapping[str, float | None]) -> Call[Account
 def change_words(changes: Mapping[str, float | None]) -> str:
     """Return what is changed, in words."""
     return ", ".join(
-        f"{name} {'reset' if value is None else f'{value:g}'}" for name, value in changes.items()
+        f"{name} {'reset' if value is None else exact(value)}" for name, value in changes.items()
     )
 
 
@@ -125,5 +127,6 @@ def _fault(name: str, value: float | None) -> str | None:
     return None
 
 
-def _text(value: float) -> str:
+def exact(value: float) -> str:
+    """Return a limit in digits that read as the same one again."""
     return str(int(value)) if value == int(value) else repr(float(value))

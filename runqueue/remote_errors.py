@@ -16,6 +16,7 @@ from runqueue.errors import (
     InvalidRequest,
     NotAllowed,
     QueueFull,
+    QuotaReached,
     RunQueueError,
     UnknownAccount,
 )
@@ -121,6 +122,8 @@ def _of_fields(said: Said, refused: type[InvalidRequest]) -> RunQueueError | Non
 def _of_the_queue(said: Said, url: str) -> RunQueueError:
     if said.detail == str(QueueFull()):
         return QueueFull()
+    if said.detail.startswith(QuotaReached.BEGINS):
+        return QuotaReached(said.detail)
     return GatewayUnavailable(url, f"answered {said.status}: {said.detail}")
 
 

@@ -25,6 +25,7 @@ from runqueue.items import (
     ToCancel,
     UnconfirmedPage,
 )
+from runqueue.limits import exact
 from runqueue.run_limits import WORKFLOW_RUN_US
 from runqueue.scripts import Argument, Call, load
 
@@ -520,5 +521,5 @@ def seed_limits(
     def parse(reply: list[bytes]) -> dict[str, float]:
         return {reply[i].decode(): float(reply[i + 1]) for i in range(0, len(reply), 2)}
 
-    arguments = _flat((name, f"{value:g}") for name, value in limits.items())
+    arguments = _flat((name, exact(value)) for name, value in limits.items())
     return Call(load("seed_limits"), account, [int(first), *arguments], parse)

@@ -15,6 +15,8 @@ _LIMITS = (
     "concurrent_runs",
     "requests_per_second",
     "webhooks_per_second",
+    "waiting_jobs",
+    "waiting_bytes",
 )
 
 #: What may hold an account's submissions.

@@ -17,8 +17,10 @@ from runqueue import RunQueue
 from runqueue.accounts import DEFAULT
 from runqueue.calls import CHUNK
 from runqueue.damage import damage_behind
+from runqueue.errors import QuotaReached
 from runqueue.inbox import CELERY, Checked, Line, celery_key, check_lines, message_name
 from runqueue.inbox_calls import inbox_done
+from runqueue.intake import Packet
 from runqueue.tracing import continuing
 
 log = structlog.get_logger()
@@ -30,8 +32,9 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 20.0
 #: Seconds between two tries.
 PAUSE_SECONDS = 1.0
-#: Seconds that a message holds its place where keys of its account are damaged: thousands may be
-#: ahead of one for another account. The pause is made when one comes round again.
+#: Seconds that a message holds its place where keys of its account are damaged, or its quota is
+#: reached: thousands may be ahead of one for another account. The pause is made when one comes
+#: round again.
 PASSING_SECONDS = 0.05
 #: Such messages that are remembered since the last pause.
 MOST_PASSED = 50_000
@@ -92,18 +95,29 @@ class Intake:
     def _hand_in(self, lines: Sequence[Line]) -> int:
         known = self._queue.accounts()
         checked = check_lines(lines, NAMESPACE, known)
-        damaged: Exception | None = None
+        stopped: Exception | None = None
         for packet in checked.packets:
             try:
-                checked.learn(packet, self._queue.send(packet.call(None)))
+                self._send(checked, packet)
             except Exception as error:
-                if damage_behind(error) is None:
+                if not _is_of_one_account(error):
                     raise
-                damaged = error  # the lines of other accounts need not wait for this one
-        if damaged is not None:
-            raise damaged
+                stopped = error  # the lines of other accounts need not wait for this one
+        if stopped is not None:
+            raise stopped
         self._refuse(checked, known)
         return len(checked.refused)
+
+    def _send(self, checked: Checked, packet: Packet) -> None:
+        """Hand in a packet; where it is more than may wait, as much of it as may."""
+        try:
+            checked.learn(packet, self._queue.send(packet.call(None)))
+        except QuotaReached:
+            count = len(packet.positions)
+            if count == 1:
+                raise
+            for half in packet.cut((count + 1) // 2):
+                self._send(checked, half)
 
     def _refuse(self, checked: Checked, known: Sequence[str]) -> None:
         """Keep what was refused, with the account that it names, else with `default`."""
@@ -126,20 +140,25 @@ class Intake:
                 return act()
             except Exception as error:  # whatever it is, the message must not be lost
                 log.warning("message_waits", task_id=task_id, error=str(error))
-                is_damage = damage_behind(error) is not None
-                if is_damage:  # it stays, and messages for other accounts want the place
+                is_of_one = _is_of_one_account(error)
+                if is_of_one:  # it stays, and messages for other accounts want the place
                     self._stopping.wait(self._pass(task_id))
-                if is_damage or time.monotonic() > give_up:
+                if is_of_one or time.monotonic() > give_up:
                     raise NotNow from error
             self._stopping.wait(PAUSE_SECONDS)
 
     def _pass(self, task_id: str) -> float:
-        """Return how long a message waits that goes back since keys are damaged."""
+        """Return how long a message waits that goes back for the sake of one account."""
         if task_id not in self._passed and len(self._passed) < MOST_PASSED:
             self._passed.add(task_id)
             return PASSING_SECONDS
         self._passed = {task_id}
         return PAUSE_SECONDS
+
+
+def _is_of_one_account(error: Exception) -> bool:
+    """Say whether an error keeps back one account alone: damaged keys, or a quota."""
+    return isinstance(error, QuotaReached) or damage_behind(error) is not None
 
 
 def _lines_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:

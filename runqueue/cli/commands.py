@@ -21,6 +21,7 @@ from runqueue.cli.words import count_words, counted, printable, webhook_words
 from runqueue.errors import BatchNotFound
 from runqueue.health import health_of
 from runqueue.job import Job, JobState
+from runqueue.limits import exact
 from runqueue.server import DIRECTORY, serve
 from runqueue.stats import AccountStats
 
@@ -124,7 +125,7 @@ def _print_stats(found: AccountStats) -> None:
     if found.damage:
         typer.echo(f"Account {found.account}: {printable(str(health_of(found)))}")
         return
-    limits = {name: f"{value:g}" if value else "none" for name, value in found.limits.items()}
+    limits = {name: exact(value) if value else "none" for name, value in found.limits.items()}
     rows = [[state.value, f"{n:,}"] for state, n in found.states.items() if n]
     print_table(f"Account {found.account}", ["state", "jobs"], rows)
     typer.echo(f"live runs: {found.live} (limit {limits['concurrent_runs']})")

@@ -8,7 +8,7 @@ from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.listing import AsJson, print_rows
 from runqueue.cli.noting import note
 from runqueue.cli.queues import redis_is_needed
-from runqueue.limits import RANGES, AccountLimits, change_words
+from runqueue.limits import RANGES, AccountLimits, change_words, exact
 from runqueue.queue import RunQueue
 
 _ALL = "all"
@@ -65,7 +65,7 @@ def _rows(found: AccountLimits) -> list[dict[str, str]]:
     return [
         {
             "limit": name,
-            "in force": f"{found.in_force[name]:g}" if found.in_force[name] else "none",
+            "in force": exact(found.in_force[name]) if found.in_force[name] else "none",
             "environment": _shown(found.environment.get(name)),
             "live": _shown(found.live.get(name)),
             "of": allowed.words,
@@ -75,4 +75,4 @@ def _rows(found: AccountLimits) -> list[dict[str, str]]:
 
 
 def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"
+    return "" if value is None else exact(value)

@@ -12,6 +12,7 @@ from runqueue.cli.words import count_words, printable
 from runqueue.groups import Group
 from runqueue.health import Level, health_of
 from runqueue.job import JobState
+from runqueue.limits import exact
 from runqueue.looks import Process
 from runqueue.stats import AccountStats
 
@@ -134,7 +135,7 @@ def _news(stats: AccountStats) -> Text | None:
     if stats.strays:
         parts.append(f"strays {stats.strays}")
     if stats.overridden:
-        set_live = ", ".join(f"{name} {value:g}" for name, value in stats.overridden.items())
+        set_live = ", ".join(f"{name} {exact(value)}" for name, value in stats.overridden.items())
         parts.append(f"set live: {set_live}")
     if words := count_words(stats.deliveries):
         parts.append(f"webhooks {words}")

@@ -138,7 +138,8 @@ end
 -- True when the job had a run already, which takes its place in the group.
 local function claim(id, priority, group, lane)
   local batch, key = batch_of(lane), job_key(id)
-  local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim')
+  local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
+    'charged')
   local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
   if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
@@ -150,7 +151,7 @@ local function claim(id, priority, group, lane)
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
-    canary = is_canary(lane), deadline = f[4], attempt = known }
+    canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9] }
   if deadline and deadline <= NOW then
     skips = skips + 1
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })

@@ -1,6 +1,7 @@
--- use: files
+-- use: files quotas
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
--- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), then 5 a job: id, digest,
+-- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), quota ('' = none, '<name> <jobs> <bytes>': so
+--       much may wait of who hands in by that name, 0 = any number), then 5 a job: id, digest,
 --       '<priority 0-3>:<group>', options, body
 --       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<max_run_us>;<retry>', each '' = the default; a time
 --       is '<us>' absolute or '+<us>' from now, retry is the policy's JSON. Before all that may stand
@@ -8,7 +9,8 @@
 -- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch,
 --       4 = not stored: another job, that of the state, holds a file; it and the file follow
--- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed). Nothing is written then.
+-- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed), QUOTA <account> <name, '-' = the account's>
+--       <jobs | bytes> <how many may wait>. No job is stored then.
 local call, batch = redis.call, ARGV[2]
 local batch_key = PREFIX .. 'batch:' .. batch
 local JOB, BODY = PREFIX .. 'job:', PREFIX .. 'body:'
@@ -32,6 +34,7 @@ expect(DEADLINES, 'zset')
 expect(PREFIX .. 'wake', 'list')
 expect(FILES, 'hash')
 
+local payer -- who is charged with the new jobs; nil = nobody
 -- Jobs of one priority and group share a lane, the fields that say so, and one count.
 local lanes, order, names, rings = {}, {}, {}, {}
 local function lane_of(name)
@@ -46,6 +49,7 @@ local function lane_of(name)
   if priority ~= '2' then add('priority', priority) end
   if group ~= 'default' then add('group', group) end
   if batch ~= NO_BATCH then add('batch', batch) end
+  if payer then add('charged', payer) end
   expect(lane_key(priority, group, batch), 'list')
   if canary_left > 0 then expect(lane_key(priority, group, batch .. CANARY), 'list') end
   expect(lanes_key(priority, group), 'list')
@@ -71,10 +75,10 @@ local wanted_again = {} -- jobs that are looked for, and whose upload was given 
 
 local function known_already(i, id, digest)
   local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline', 'attempt',
-      'earlier', 'ran', 'canary', 'lost_claim', 'given_up')
+      'earlier', 'ran', 'canary', 'lost_claim', 'given_up', 'charged')
   local job = { id = id, state = f[1], batch = f[2] or NO_BATCH, created = f[3],
     priority = f[4] or '2', group = f[5] or 'default', deadline = f[6], attempt = f[7], earlier = f[8], ran = f[9],
-    canary = f[10], lost_claim = f[11] }
+    canary = f[10], lost_claim = f[11], charged = f[13] }
   local code = 1
   if f[12] and digest == ARGV[i + 1] then wanted_again[#wanted_again + 1] = id end
   if digest ~= ARGV[i + 1] then
@@ -93,7 +97,7 @@ end
 -- Usually none of them is known, which one command tells of all.
 local function is_any_known()
   local keys = {}
-  for i = 3, #ARGV, PER_JOB do keys[#keys + 1] = JOB .. ARGV[i] end
+  for i = 4, #ARGV, PER_JOB do keys[#keys + 1] = JOB .. ARGV[i] end
   for first = 1, #keys, 1000 do
     if call('EXISTS', unpack(keys, first, math.min(first + 999, #keys))) > 0 then return true end
   end
@@ -126,7 +130,7 @@ local function file_taken(id, files)
 end
 
 local any_known = is_any_known()
-for i = 3, #ARGV, PER_JOB do
+for i = 4, #ARGV, PER_JOB do
   local id = ARGV[i]
   local twin = digests[id]
   if twin then -- the same id twice in one call
@@ -147,6 +151,41 @@ for i = 3, #ARGV, PER_JOB do
   end
 end
 if only_look then return reply end
+
+-- Says so if more would wait than may. A retry, a replay and what goes back to its lane ask for no leave.
+local new_bytes = 0
+local function refused_by_quota()
+  local most_jobs, most_bytes = read_quotas()
+  local name, own_jobs, own_bytes = string.match(ARGV[3], '^(%S+) (%d+) (%d+)$')
+  if not name and most_jobs == 0 and most_bytes == 0 then return nil end
+  if name or most_bytes > 0 then payer = name or '-' end
+  local waiting, new_jobs, own_new, own_bytes_new = jobs_waiting(), #fresh, #fresh, 0
+  for _, i in ipairs(fresh) do new_bytes = new_bytes + #ARGV[i + 4] end
+  own_bytes_new = new_bytes
+  local bytes = new_bytes
+  for i, job in pairs(old) do -- taken over: they wait already
+    local stored = redis.call('STRLEN', BODY .. job.id)
+    new_jobs = new_jobs - 1
+    if job.charged then bytes = bytes - stored end
+    if name and job.charged == name then own_new, own_bytes_new = own_new - 1, own_bytes_new - stored end
+  end
+  -- What workers of before left charged goes when nothing waits.
+  if waiting == 0 then redis.call('DEL', CHARGED) end
+  local f = redis.call('HMGET', CHARGED, 'bytes', 'jobs:' .. (name or ''), 'bytes:' .. (name or ''))
+  local function over(whose, what, most, there, new)
+    if most == 0 or there + new <= most then return nil end
+    return 'QUOTA ' .. string.match(PREFIX, '{(.*)}') .. ' ' .. whose .. ' ' .. what .. ' ' .. int(most)
+  end
+  return over('-', 'jobs', most_jobs, waiting, new_jobs)
+    or over('-', 'bytes', most_bytes, tonumber(f[1] or 0), bytes)
+    or (name and over(name, 'jobs', tonumber(own_jobs), tonumber(f[2] or 0), own_new))
+    or (name and over(name, 'bytes', tonumber(own_bytes), tonumber(f[3] or 0), own_bytes_new))
+end
+local refusal = #fresh > 0 and refused_by_quota()
+if refusal then
+  call('HINCRBY', COUNTERS, 'refused_by_quota', #fresh)
+  return redis.error_reply(refusal)
+end
 for _, id in ipairs(wanted_again) do call('HDEL', JOB .. id, 'given_up') end
 if #fresh == 0 then return reply end
 for _, i in ipairs(fresh) do
@@ -169,6 +208,7 @@ local function take_over(job)
   if job.canary then bump(batch_totals[job.batch], 'canary_jobs', -1) end
   if job.state == 'scheduled' then call('ZREM', DUE, job.id) end
   if job.deadline then call('ZREM', DEADLINES, job.id) end
+  discharge(job)
   call('DEL', JOB .. job.id, PREFIX .. 'result:' .. job.id)
   -- Every attempt's marker is used once.
   if job.attempt then call('HSET', JOB .. job.id, 'attempt', job.attempt) end
@@ -252,6 +292,7 @@ for _, lane in ipairs(order) do
   if #lane.canary > 0 then push(lane.priority, lane.group, batch .. CANARY, lane.canary, false) end
 end
 if batch ~= NO_BATCH then in_parts('SADD', PREFIX .. 'batch_lanes:' .. batch, names) end
+if payer then charge(payer, #fresh, new_bytes) end
 if canary_jobs > 0 then bump(batch_totals[batch], 'canary_jobs', canary_jobs) end
 save()
 if lane_runs(batch) then wake() end

@@ -35,6 +35,7 @@ local function take_out(batch, id)
   if job.state == 'ready' then bump(group_load, job.group, -1) end
   redis.call('ZREM', PREFIX .. 'deadlines', id)
   drop_files(id, f[2])
+  discharge(job)
   for run_id in string.gmatch(f[1] or '', '%S+') do keep_owner(run_id, id) end
   redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)
 end

@@ -1,4 +1,4 @@
--- use: board
+-- use: board quotas
 -- Takes lines of the inbox, each under a number of its own: inbox → inbox:taken. A line that its taker did not
 -- settle in time (inbox_done.lua) is given out again, under its number.
 -- ARGV  now_us, process, want (lines; 0 refreshes the board), tick_us (0 = not the first), linger (0 | 1),
@@ -6,7 +6,8 @@
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us (0 = there is none), left (0 | 1), per line: number, line }
 --       left = 1: nothing is there to do, the pump is off the board.
--- The first write is one that a full server refuses: there the lines stay where they are.
+-- The first write is one that a full server refuses: there the lines stay where they are; so do those that the
+-- account's quotas leave no room for.
 local process, want, tick_us, linger = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
 local lease, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7])
 local INBOX, TAKEN, LEASES = PREFIX .. 'inbox', PREFIX .. 'inbox:taken', PREFIX .. 'inbox:leases'
@@ -16,6 +17,18 @@ expect(LEASES, 'zset')
 local last = number(META, 'inbox_number', redis.call('HGET', META, 'inbox_number')) or 0
 local refused = board_enter('inbox', process, tick_us)
 if refused then return refused end
+
+-- Until there is room the inbox is looked at once a second.
+local AGAIN = 1000000
+local is_full = false
+if want > 0 then
+  local most_jobs, most_bytes = read_quotas()
+  if most_jobs > 0 then want = math.max(0, math.min(want, most_jobs - jobs_waiting())) end
+  if most_bytes > 0 then
+    bytes_left = math.min(bytes_left, most_bytes - tonumber(redis.call('HGET', CHARGED, 'bytes') or 0))
+  end
+  is_full = want == 0 or bytes_left <= 0
+end
 
 local reply, leased, fresh = { 'ok', int(NOW), '0', 0 }, {}, {}
 local function add(its_number, line)
@@ -56,6 +69,8 @@ if #leased > 0 then
   if redis.call('EXISTS', INBOX) == 1 or redis.call('ZCOUNT', LEASES, '-inf', int(NOW)) > 0 then
     reply[3] = int(NOW)
   end
+elseif is_full then
+  reply[3] = int(NOW + AGAIN)
 elseif want > 0 and not linger then
   board_leave('inbox', process)
   reply[4] = 1

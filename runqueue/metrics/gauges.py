@@ -100,7 +100,7 @@ GAUGES: tuple[Family, ...] = (
         "limit",
         "gauge",
         "Limits in force, 0 = none: dispatches_per_second, burst_size, concurrent_runs,"
-        " requests_per_second, webhooks_per_second.",
+        " requests_per_second, webhooks_per_second, waiting_jobs, waiting_bytes.",
         pairs(lambda seen: seen.stats.limits),
         ("limit",),
     ),

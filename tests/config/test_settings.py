@@ -47,6 +47,8 @@ def test_every_default_is_the_documented_one() -> None:
         "max_burst_size": 5,
         "max_concurrent_runs": 10,
         "max_requests_per_second": 10,
+        "max_waiting_jobs": 0,
+        "max_waiting_bytes": 0,
         "max_run_seconds": 7200,
         "unconfirmed_grace_seconds": 30,
         "correlation": True,
@@ -66,6 +68,8 @@ def test_every_default_is_the_documented_one() -> None:
         "public_url": None,
         "api_tokens": (),
         "gateway_max_jobs_per_second": 0,
+        "gateway_max_waiting_jobs": 0,
+        "gateway_max_waiting_bytes": 0,
         "gateway_max_upload_lines": 10_000_000,
         "gateway_max_upload_bytes": 4 * 1024**3,
         "scrape_token_file": None,
@@ -279,6 +283,8 @@ def test_further_accounts_are_named_by_their_variables_and_have_their_own_limits
         "concurrent_runs": 10,
         "requests_per_second": 1.5,
         "webhooks_per_second": 50,
+        "waiting_jobs": 0,
+        "waiting_bytes": 0,
     }
 
 
@@ -324,6 +330,8 @@ def test_the_limits_keep_their_names_in_the_queue() -> None:
         "concurrent_runs",
         "requests_per_second",
         "webhooks_per_second",
+        "waiting_jobs",
+        "waiting_bytes",
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from gateway import ended, events
+from gateway import ended, events, shares
 from runqueue import RunQueue
 from runqueue.keys import Keys
 from tests.gateway.gating import Desk, Door, gating, told
@@ -244,7 +244,7 @@ async def test_listeners_are_let_go_when_the_gateway_ends(redis_url: str) -> Non
 async def test_there_is_room_for_so_many_listeners(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "MAX_LISTENERS", 1)
+    monkeypatch.setattr(shares, "LISTENERS", 1)
 
     async with gating(redis_url) as door:
         async with listening(door):

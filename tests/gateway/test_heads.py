@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
-from gateway import protocol, serving
-from tests.gateway.gating import Desk, Door, address, gating, signed
+from gateway import connections, protocol, serving
+from runqueue import RunQueue
+from tests.gateway.gating import Desk, Door, address, gating, signed, told
+from tests.simulator.simulating import eventually
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: g\r\n"
 
@@ -175,13 +177,49 @@ async def test_what_comes_after_an_answer_keeps_no_connection_open(
 
 
 async def test_connections_beyond_what_one_process_takes_are_told_to_come_back(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(connections, "MOST", 1)
+    (job,) = desk.running()
+    head = f"POST {address(job)} HTTP/1.1\r\nhost: g\r\ncontent-length: 2\r\n"
 
     async with gating(redis_url) as door, line(door) as one:
-        assert (await one.ask(HEALTH + b"\r\n")).startswith(b"HTTP/1.1 200 ")
+        one.writer.write(f"{head}expect: 100-continue\r\n\r\n".encode())
+        await one.reader.readuntil(b"\r\n\r\n")  # its body is awaited
         async with line(door) as more:
-            more.writer.write(HEALTH + b"connection: close\r\n\r\n")
+            said = await more.rest()
+        assert (await one.ask(b"[]")).startswith(b"HTTP/1.1 401 ")
 
-            assert (await more.rest()).startswith(b"HTTP/1.1 503 ")
+    assert said.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 5" in said or b"retry-after: 5" in said
+
+
+async def test_where_there_are_too_many_the_connection_that_rests_for_longest_goes(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST", 2)
+
+    async with gating(redis_url) as door, line(door) as first, line(door) as second:
+        await first.ask(HEALTH + b"\r\n")
+        await second.ask(HEALTH + b"\r\n")
+        await first.ask(HEALTH + b"\r\n")
+        async with line(door) as third:
+            assert (await third.ask(HEALTH + b"\r\n")).startswith(b"HTTP/1.1 200 ")
+
+            assert await second.rest() == b""
+            assert (await first.ask(HEALTH + b"\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_who_does_not_read_an_answer_keeps_no_connection_open(
+    desk: Desk, queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "IDLE_SECONDS", 0.1)
+    (job,) = desk.running()
+    async with gating(redis_url) as door, line(door) as one:
+        await door.webhook(job, told(job, output="x" * 7 * 1024 * 1024))
+        await door.session.close()
+        head = f"GET /v1/jobs/{job.job_id} HTTP/1.1\r\nhost: g\r\nauthorization: "
+        one.writer.write(f"{head}Bearer {door.secret}\r\n\r\n".encode())
+        one.reader._transport.pause_reading()  # type: ignore[attr-defined]
+
+        await eventually(lambda: not door.server.server_state.connections)

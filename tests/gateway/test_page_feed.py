@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway import page
+from gateway import page, shares
 from gateway.page_feed import Feed, History, Sample, sample_of
 from gateway.page_rates import Rates, rates
 from gateway.page_words import ago, per_minute, span, spark
@@ -136,7 +136,7 @@ async def test_a_stream_ends_when_the_gateway_does(redis_url: str) -> None:
 async def test_so_many_pages_and_no_more_are_fed(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "MAX_LIVE", 1)
+    monkeypatch.setattr(shares, "PAGES", 1)
 
     async with browsing(redis_url) as browser, listening(browser) as stream:
         await stream.until("fresh")
@@ -147,7 +147,7 @@ async def test_so_many_pages_and_no_more_are_fed(
 async def test_pages_that_are_opened_at_once_are_counted_at_once(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "MAX_LIVE", 4)
+    monkeypatch.setattr(shares, "PAGES", 8)
 
     async with browsing(redis_url) as browser:
         await browser.open("/")

@@ -247,7 +247,7 @@ async def test_bodies_beyond_the_memory_they_may_take_are_to_be_sent_again(
 
 async def test_a_small_body_has_room_however_many_large_ones_are_read(redis_url: str) -> None:
     async with gating(redis_url) as door:
-        door.server._gate.room.held = content.MAX_HELD
+        door.server._gate.room.shares.held = content.MAX_HELD
         large = await door.ask(
             "POST", "/v1/jobs", {"kind": "task", "body": {"prompt": "x" * 70_000}}
         )

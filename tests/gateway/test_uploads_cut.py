@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from gateway import batches, content, uploading
+from gateway import content, shares, uploading
 from runqueue import AsyncRunQueue, JobState, QueueUnavailable, RunQueue, stages
 from runqueue.scripts import Call, run
 from tests.gateway.gating import Desk, gating
@@ -169,7 +169,7 @@ async def test_what_unpacks_to_blank_lines_keeps_nobody_waiting(redis_url: str) 
 async def test_more_uploads_than_there_is_room_for_are_to_be_sent_later(
     queue: RunQueue, desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "MAX_UPLOADS", 1)
+    monkeypatch.setattr(shares, "UPLOADS", 1)
 
     async with gating(redis_url) as door:
         writer = await begin(door.url, text(lines(2_500)))

@@ -14,6 +14,7 @@ from runqueue.flows import Flow, drive
 from runqueue.items import Accepted, Claimed, Finished, GivenBack, Lost, Searched, Taken
 from runqueue.job import Enqueued, EnqueueStatus
 from runqueue.keys import Keys
+from runqueue.quotas import Quota
 from runqueue.retry import Retry
 from runqueue.scripts import Call
 from runqueue.spec import JobSpec, Kind, Priority, When
@@ -87,6 +88,8 @@ class Clockwork:
         self.client = client
         self.account = account
         self.now = START
+        #: The quota of whoever hands in.
+        self.quota: Quota | None = None
         self._made = 0
 
     def run(self, call: Call[T]) -> T:
@@ -133,7 +136,8 @@ class Clockwork:
     def handing_in(self, jobs: Sequence[JobSpec], batch: str | None = None) -> Call[list[Enqueued]]:
         """The call that hands in jobs."""
         keys = [job.custom_id for job in jobs]
-        return calls.enqueue(self.account, [calls.pack_job(job) for job in jobs], keys, batch)
+        packed = [calls.pack_job(job) for job in jobs]
+        return calls.enqueue(self.account, packed, keys, batch, self.quota)
 
     def open_batch(self, rules: BatchRules = NO_RULES) -> str:
         """Open a batch."""

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 
 from runqueue import stages
 from runqueue.items import Finished, Lost
+from runqueue.quotas import Quota
 from tests.integration.clockwork import ACCOUNT, DAY, KEEP, SECOND, UPLOAD, dump
 from tests.integration.machine.batching import Batching
 from tests.integration.machine.callbacks import Callbacks
@@ -60,6 +61,8 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
         receives=st.booleans(),
         awaited=st.sampled_from(["", *BY, *BY]),
         urls=st.lists(st.sampled_from(URLS), min_size=1, max_size=8),
+        quota=st.sampled_from([None, Quota("shop", 10**6, 0)]),
+        charges=st.booleans(),
     )
     def begin(
         self,
@@ -75,6 +78,8 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
         receives: bool,
         awaited: str,
         urls: list[str],
+        quota: Quota | None,
+        charges: bool,
     ) -> None:
         """Set the account's limits, begin the leases, hand in the first jobs; some have ended."""
         assert self.clock.run(stages.migrate(ACCOUNT, 100)), "there is nothing to do"
@@ -90,7 +95,9 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
             requests_per_second=requests,
             burst_size=burst,
             webhooks_per_second=relays,
+            waiting_bytes=10**9 if charges else 0,
         )
+        self.clock.quota = quota
         for group, most in self.caps.items():
             self.set_group(group=group, cap=most or None, paused=None, again=False)
         for process in "abc":

@@ -121,6 +121,7 @@ def test_the_public_names_are_these() -> None:
         "QueueFull",
         "QueueUnavailable",
         "QueuedJob",
+        "QuotaReached",
         "RequestChecks",
         "Retry",
         "RunQueue",

@@ -33,8 +33,8 @@ def test_there_are_scripts_to_test() -> None:
     assert [
         *("batches", "board", "capacity", "clock", "core", "deliveries", "doubts", "endpoints"),
         *("files", "groups", "guesses", "holds", "jobs", "lanes", "limits", "line", "listing"),
-        *("lists", "losses", "packed", "paging", "run_limits", "runs", "save", "server", "strays"),
-        *("times", "trail", "trust", "webhooks"),
+        *("lists", "losses", "packed", "paging", "quotas", "run_limits", "runs", "save", "server"),
+        *("strays", "times", "trail", "trust", "webhooks"),
     ] == LIBS
 
 

@@ -196,3 +196,20 @@ async def test_5000_lines_a_second_are_taken_with_a_core_for_the_worker(
         print(f"{rate:,.0f} lines a second, {rate_of_a_core:,.0f} a second of CPU")
         assert rate_of_a_core > 5_000, "the other figure is the machine's, which others use, too"
         assert bench.stats().totals["enqueued"] == 10_000
+
+
+async def test_lines_beyond_what_may_wait_stay_in_the_inbox_until_there_is_room(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        bench.queue.set_limits({"waiting_jobs": 2})
+        client.rpush(INBOX, *[line(f"order-{n}") for n in range(5)])
+
+        await bench.one_pass("inbox")
+        await bench.one_pass("inbox")
+        assert left(bench) == (3, 0, 0)
+        assert bench.stats().states[JobState.READY] == 2
+
+        bench.queue.set_limits({"waiting_jobs": None})
+        await pumped(bench)
+        assert bench.stats().states[JobState.READY] == 5

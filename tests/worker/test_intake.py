@@ -186,6 +186,24 @@ def test_lines_of_an_account_with_damaged_keys_keep_no_other_line_waiting(
     assert [queue.stats()[name].totals["enqueued"] for name in ("default", "shop")] == [1, 1]
 
 
+def test_lines_of_an_account_at_its_quota_keep_no_other_line_waiting(
+    intake: Intake, queue: RunQueue, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    client.sadd(ACCOUNTS, "shop")
+    queue.set_limits({"waiting_jobs": 3}, "shop")
+
+    for _ in range(2):
+        with pytest.raises(NotNow):
+            intake.accept("t1", [[{**GOOD, "account": "shop"}] * 5 + [GOOD]], {})
+        ready = [queue.stats()[name].states[JobState.READY] for name in ("default", "shop")]
+        assert ready == [1, 3], "as many as may wait"
+
+    queue.set_limits({"waiting_jobs": 0}, "shop")
+    intake.accept("t1", [[{**GOOD, "account": "shop"}] * 5 + [GOOD]], {})
+    assert [queue.stats()[name].totals["enqueued"] for name in ("default", "shop")] == [1, 5]
+
+
 class Waits(threading.Event):
     """Is never set, and notes how long it was waited for."""
 

@@ -6,6 +6,7 @@ local META, COUNTERS = KEYS[1], PREFIX .. 'counters'
 local STRAY_JOBS, STRAY_LOOKS = PREFIX .. 'stray_jobs', PREFIX .. 'stray_looks'
 local DAY = 86400000000
 local NO_BATCH = '-'
+local CHARGED, WAITS = PREFIX .. 'charged', { ready = true, scheduled = true }
 local LIVE = { submitting = true, unconfirmed = true, running = true }
 local ENDED = { completed = true, failed = true, canceled = true, dead = true }
 
@@ -21,6 +22,7 @@ local function expect(key, kind)
 end
 expect(META, 'hash')
 expect(COUNTERS, 'hash')
+expect(CHARGED, 'hash')
 
 -- A number of a hash, nil where it is not there.
 local function number(key, field, value)
@@ -80,6 +82,7 @@ local function clock_is_stale() return believed and math.abs(NOW - believed) > 5
 -- Counters are gathered and written once a script: 100 items cost one HINCRBY a field, not 100.
 local totals, batch_totals, group_live, freed = {}, {}, {}, false
 local group_load = {} -- ready jobs and slots: what the busiest groups are told by
+local charges = {} -- what waits, by who stored it (quotas.lua)
 local removed, ended = {}, {}
 local function bump(map, field, n) map[field] = (map[field] or 0) + n end
 
@@ -103,7 +106,7 @@ local function read_job(id)
   local key = job_key(id)
   local f = redis.pcall('HMGET', key, 'state', 'attempt', 'priority', 'group', 'batch',
     'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
-    'delivery', 'canary', 'ready_at', 'created', 'max_run')
+    'delivery', 'canary', 'ready_at', 'created', 'max_run', 'charged')
   if f.err then read_fields(key, 'state') end -- which says so
   if not f[1] then return nil end
   local attempt, runs, deaths = tonumber(f[2] or 0), tonumber(f[12] or 0), tonumber(f[14] or 0)
@@ -118,7 +121,7 @@ local function read_job(id)
     group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
     process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = runs,
     on_unconfirmed = f[13] or 'auto', deaths = deaths, via = f[15], delivery = f[16],
-    canary = f[17], since = f[18] or f[19], max_run = f[20] and tonumber(f[20]) }
+    canary = f[17], since = f[18] or f[19], max_run = f[20] and tonumber(f[20]), charged = f[21] }
 end
 
 -- Counts `n` jobs that begin in a state.
@@ -138,10 +141,27 @@ local function free_slot(job)
   freed = true
 end
 
+-- Charges who stored jobs with them, or with fewer; '-' = nobody but the account.
+local function charge(who, jobs, bytes)
+  bump(charges, 'bytes', bytes)
+  if who == '-' then return end
+  bump(charges, 'jobs:' .. who, jobs)
+  bump(charges, 'bytes:' .. who, bytes)
+end
+
+-- A job that waits no more, or is gone, costs who stored it nothing more, whatever becomes of it.
+local function discharge(job)
+  if not job.charged then return end
+  charge(job.charged, -1, -redis.call('STRLEN', PREFIX .. 'body:' .. job.id))
+  redis.call('HDEL', job_key(job.id), 'charged')
+  job.charged = nil
+end
+
 -- Counts a job's change of state; the record itself is written by the caller, in one HSET.
 local function count_state(job, state)
   local before = job.state
   if before == 'ready' and (job.deaths or 0) >= 2 then remove_later('suspects', job.id) end
+  if job.charged and not WAITS[state] then discharge(job) end
   bump(totals, before .. ':' .. job.priority, -1)
   bump(totals, state .. ':' .. job.priority, 1)
   if before == 'ready' or state == 'ready' then

@@ -26,8 +26,10 @@ end
 
 -- Removes a job whose end is long over (`is_old`), or that nobody wants any more: record, body, result, entries.
 local function remove_record(job, is_old)
-  local f = redis.call('HMGET', job_key(job.id), 'earlier', 'files')
+  local f = redis.call('HMGET', job_key(job.id), 'earlier', 'files', 'charged')
   local earlier = f[1] or ''
+  job.charged = f[3]
+  discharge(job)
   drop_files(job.id, f[2])
   drop_delivery(job)
   redis.call('DEL', job_key(job.id), PREFIX .. 'body:' .. job.id, PREFIX .. 'result:' .. job.id)

@@ -64,6 +64,7 @@ do
     for zset, members in pairs(removed) do try(in_parts, 'ZREM', PREFIX .. zset, members) end
     try(in_parts, 'RPUSH', PREFIX .. 'ended:' .. int(math.floor(NOW / DAY)), ended)
     try(add_to, COUNTERS, totals)
+    try(add_to, CHARGED, charges)
     for batch, counts in pairs(batch_totals) do try(save_batch, batch, counts) end
     try(save_load)
     for group, n in pairs(group_live) do try(save_group, group, n) end

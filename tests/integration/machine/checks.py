@@ -37,6 +37,7 @@ class Checks(Base):
         assert all(key.startswith(prefix) for key in everything)
         self.check_records(data)
         self.check_counters(data)
+        self.check_charges(data)
         self.check_indexes(data)
         self.check_doubts(data)
         self.check_suspects(data)
@@ -99,6 +100,19 @@ class Checks(Base):
         loads = {group: ready[group] + self.live(group) for group in GROUPS}
         busy = {member.decode(): int(score) for member, score in data.get("busy", ())}
         assert busy == {group: n for group, n in loads.items() if n}
+
+    def check_charges(self, data: dict[str, Any]) -> None:
+        """What waits is what jobs that wait are charged with, and nothing else."""
+        charges: Counter[str] = Counter()
+        for job in self.jobs.values():
+            if who := data[f"job:{job.id}"].get(b"charged", b"").decode():
+                assert job.state in WAITING
+                charges["bytes"] += len(data[f"body:{job.id}"])
+                if who != "-":
+                    charges[f"jobs:{who}"] += 1
+                    charges[f"bytes:{who}"] += len(data[f"body:{job.id}"])
+        counted = {name.decode(): int(n) for name, n in data.get("charged", {}).items()}
+        assert {name: n for name, n in counted.items() if n} == charges
 
     def check_indexes(self, data: dict[str, Any]) -> None:
         def jobs(*states: str) -> set[str]:

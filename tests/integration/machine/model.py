@@ -30,6 +30,7 @@ GROUPS = ("default", "g1", "g2")
 #: Keys that stand for the account itself, not for a job; claims and receivers go by themselves.
 LASTING = (
     *("meta", "counters", "limits", "wake", "group:", "gcra:", "claim:", "endpoint:", "readers"),
+    "charged",
 )
 #: Deaths during the submission: from so many on a job is claimed alone, at so many it is dead.
 SUSPECT, POISON = 2, 3

@@ -1,0 +1,77 @@
+"""The connections of a process: where there are too many, those that bring nothing go first."""
+
+from __future__ import annotations
+
+import resource
+from asyncio import Transport
+from collections import OrderedDict
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger()
+
+#: Connections at a time.
+MOST: Final = 2_000
+#: File descriptors that a process needs beside: for Redis, checks, webhooks that it sends.
+_OTHER_FILES: Final = 400
+
+
+class Connections:
+    """Those that are open, and which of them have no request under way.
+
+    Args:
+        most: how many may be open.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.open: set[Transport] = set()
+        self._most = most
+        #: Those without a request, the one that rests for longest first.
+        self._idle: OrderedDict[Transport, None] = OrderedDict()
+
+    def add(self, transport: Transport) -> bool:
+        """Take in a new one, if need be for the one that rests for longest.
+
+        Returns whether it may stay: not where each has a request under way.
+        """
+        if len(self.open) >= self._most:
+            if not self._idle:
+                return False
+            longest, _ = self._idle.popitem(last=False)
+            self.open.discard(longest)
+            longest.abort()
+        self.open.add(transport)
+        self._idle[transport] = None
+        return True
+
+    def begin(self, transport: Transport) -> None:
+        """Note that a request of it is under way."""
+        self._idle.pop(transport, None)
+
+    def rest(self, transport: Transport) -> None:
+        """Note that none is any more."""
+        if transport in self.open:
+            self._idle[transport] = None
+
+    def remove(self, transport: Transport) -> None:
+        """Forget one that is closed."""
+        self.open.discard(transport)
+        self._idle.pop(transport, None)
+
+
+def room_for_connections() -> int:
+    """Return how many connections may be open, by the files that the process may have.
+
+    What the system allows the process to allow itself is taken.
+    """
+    most = MOST
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < wanted:
+            most = max(soft - _OTHER_FILES, soft // 2)
+            log.warning("few_files", allowed=soft, wanted=wanted, connections=most)
+    return most

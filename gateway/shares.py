@@ -1,0 +1,53 @@
+"""Shares of what a gateway has little of: who holds much of it leaves enough for the others."""
+
+from typing import Final
+
+#: Requests of bearers that are under way at a time. With the bodies of webhooks and of those who
+#: log in that are awaited, they leave hundreds of connections to probes and to other webhooks.
+REQUESTS: Final = 1_400
+#: Bodies of webhooks that have not arrived whole, by account.
+WEBHOOKS: Final = 300
+#: Forms of those who are not logged in that have not arrived, by address.
+STRANGERS: Final = 100
+#: Uploads at a time: each may hold some ten megabytes.
+UPLOADS: Final = 16
+#: Results of batches that are sent at a time: each may hold as much.
+DOWNLOADS: Final = 16
+#: Listeners to events, each of whom reads for itself, and pages that are kept up to date.
+LISTENERS: Final = 128
+PAGES: Final = 128
+
+
+class Shares:
+    """Places, or bytes; each holder may have as much as it leaves free.
+
+    So one alone gets a half, and of several that take all they get each leaves something to the
+    next one (dynamic thresholds, Choudhury and Hahne, 1998).
+
+    Args:
+        most: how much there is.
+    """
+
+    def __init__(self, most: int) -> None:
+        #: How much is held.
+        self.held = 0
+        self._most = most
+        self._by_holder: dict[str, int] = {}
+
+    def take(self, holder: str, amount: int = 1) -> bool:
+        """Take an amount, if the holder leaves as much free as it then has; say whether it does."""
+        has = self._by_holder.get(holder, 0) + amount
+        if has > self._most - self.held:
+            return False
+        self._by_holder[holder] = has
+        self.held += amount
+        return True
+
+    def give_back(self, holder: str, amount: int = 1) -> None:
+        """Give back what was taken."""
+        if not amount:
+            return
+        self.held -= amount
+        self._by_holder[holder] -= amount
+        if not self._by_holder[holder]:
+            del self._by_holder[holder]

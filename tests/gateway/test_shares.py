@@ -1,0 +1,277 @@
+"""What one token, one account or nobody takes of a gateway leaves others their share."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from gateway import connections, content, reading, shares
+from gateway.shares import Shares
+from runqueue import RunQueue
+from runqueue.keys import ACCOUNTS
+from tests.gateway.gating import Desk, Door, address, bearer, gating, signed, token, told
+from tests.gateway.uploads import lines, send, text
+from tests.simulator.simulating import eventually
+
+JOB = {"kind": "task", "body": {"prompt": "Read it."}}
+TOKENS = (
+    token("acme", "a", "enqueue", "read", "operate"),
+    token("beta", "b", "enqueue", "read", "operate"),
+)
+
+
+@asynccontextmanager
+async def gate(url: str) -> AsyncIterator[Door]:
+    """A gateway of two tokens."""
+    async with gating(url, api_tokens=TOKENS) as door:
+        yield door
+
+
+@asynccontextmanager
+async def sending(
+    door: Door, start: str, secret: str = "", part: bytes = b""
+) -> AsyncIterator[asyncio.StreamReader]:
+    """Send a head, and a part of its body or nothing; yields what the answer is read from."""
+    host, port = door.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    who = f"authorization: Bearer {secret}\r\n" if secret else ""
+    writer.write(f"{start} HTTP/1.1\r\nhost: g\r\n{who}".encode() + part)
+    try:
+        await writer.drain()
+        yield reader
+    finally:
+        writer.close()
+
+
+def body(length: int, part: bytes) -> bytes:
+    """The rest of a head, and a part of a JSON body."""
+    return b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (length, part)
+
+
+UPLOAD = b"content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n1\r\n \r\n"
+
+
+def test_each_holder_gets_as_much_as_it_leaves_free() -> None:
+    some = Shares(8)
+
+    assert [some.take("acme") for _ in range(6)].count(True) == 4
+    assert [some.take("beta") for _ in range(6)].count(True) == 2
+    assert some.take("gamma")
+
+
+def test_what_is_given_back_is_free_again() -> None:
+    some = Shares(2)
+    assert some.take("acme")
+    assert not some.take("acme")
+
+    some.give_back("acme")
+
+    assert some.take("acme")
+    assert some.held == 1
+
+
+async def test_bodies_of_one_token_that_stand_still_leave_others_theirs(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mebibyte = 1024 * 1024
+    monkeypatch.setattr(content.Room.__init__, "__defaults__", (4 * mebibyte,))
+    large = {"kind": "task", "body": {"prompt": "x" * 900_000}}
+
+    async with gate(redis_url) as door, AsyncExitStack() as stack:
+        refused = []
+        for _ in range(8):
+            part = body(mebibyte, b" " * (mebibyte - 1))
+            stalled = sending(door, "POST /v1/jobs:bulk", "a", part)
+            refused.append(asyncio.create_task((await stack.enter_async_context(stalled)).read(12)))
+        await eventually(lambda: sum(task.done() for task in refused) >= 6)
+        answer = await door.ask("POST", "/v1/jobs", large, bearer("b"))
+
+        assert answer.status == 202
+        assert {task.result() for task in refused if task.done()} == {b"HTTP/1.1 503"}
+        assert (await door.ask("POST", "/v1/jobs", large, bearer("a"))).status == 503
+        for task in refused:
+            task.cancel()
+
+
+async def test_uploads_of_one_token_leave_others_theirs(redis_url: str) -> None:
+    async with gate(redis_url) as door, AsyncExitStack() as stack:
+        answers = []
+        for _ in range(16):
+            slow = sending(door, "POST /v1/batches", "a", UPLOAD)
+            reader = await stack.enter_async_context(slow)
+            answers.append(asyncio.create_task(reader.read(12)))
+        await eventually(lambda: sum(task.done() for task in answers) >= 8)
+
+        assert (await send(door, lines(1), **bearer("b"))).status == 201
+        assert (await send(door, lines(1), **bearer("a"))).status == 503
+        for task in answers:
+            task.cancel()
+
+
+async def test_an_upload_whose_parts_come_too_slowly_is_cut_off_though_each_comes_in_time(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "BODY_SECONDS", 0.5)
+    host_port: list[str] = []
+
+    async with gate(redis_url) as door:
+        host_port += door.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host_port[0], int(host_port[1]))
+        head = b"POST /v1/batches HTTP/1.1\r\nhost: g\r\nauthorization: Bearer a\r\n"
+        writer.write(head + UPLOAD)
+
+        async def trickle() -> None:
+            while True:
+                writer.write(b"1\r\n \r\n")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+        trickling = asyncio.create_task(trickle())
+        said = await reader.read(12)
+        trickling.cancel()
+        writer.close()
+
+    assert said == b"HTTP/1.1 408"
+
+
+async def test_an_upload_that_brings_enough_may_take_longer_than_one_part(
+    queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(content, "SLOWEST", 50)
+    raw = [text([line]) for line in lines(5)]
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in raw:
+            yield piece
+            await asyncio.sleep(0.1)  # its pace
+
+    async with gate(redis_url) as door:
+        headers = {"content-type": "application/x-ndjson", **bearer("b")}
+        async with door.session.post(
+            f"{door.url}/v1/batches", data=pieces(), headers=headers
+        ) as answer:
+            assert answer.status == 201
+
+
+async def test_listeners_of_one_token_leave_others_theirs(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "LISTENERS", 8)
+
+    async with gate(redis_url) as door:
+        events = f"{door.url}/v1/events"
+        asking = (door.session.get(events, headers=bearer("a")) for _ in range(8))
+        answers = await asyncio.gather(*asking)
+        async with door.session.get(events, headers=bearer("b")) as answer:
+            assert answer.status == 200
+        said = [one.status for one in answers]
+        for one in answers:
+            one.close()
+
+    assert sorted(said) == [200] * 4 + [503] * 4
+
+
+async def test_requests_of_one_token_that_wait_leave_others_theirs(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "REQUESTS", 4)
+    (job,) = desk.running()
+    path = f"/v1/jobs/{job.job_id}?wait=60"
+
+    async with gate(redis_url) as door:
+        waiting = [
+            asyncio.create_task(door.ask("GET", path, headers=bearer("a"))) for _ in range(3)
+        ]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        refused = [task.result() for task in waiting if task.done()]
+
+        assert [(one.status, one.headers["retry-after"]) for one in refused] == [(503, "5")]
+        assert (await door.ask("GET", "/v1/stats", headers=bearer("b"))).status == 200
+        assert (await door.ask("GET", "/healthz")).status == 200
+        assert (await door.webhook(job, told(job))).verdict == "ended"
+        assert (await waiting[0]).status == 200  # it has ended
+        await asyncio.wait(waiting)
+        assert (await door.ask("GET", path, headers=bearer("a"))).status == 200
+
+
+async def test_results_that_one_token_does_not_read_leave_others_theirs(
+    queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "DOWNLOADS", 1)
+
+    async with gate(redis_url) as door:
+        gate_here = door.server._gate
+        batch = (await send(door, lines(1), **bearer("a"))).body["batch_id"]
+        path = f"/v1/batches/{batch}/results"
+        assert gate_here.downloads.take("acme")  # as one does that is under way
+        assert (await door.ask("GET", path, headers=bearer("a"))).status == 503
+        gate_here.downloads.give_back("acme")
+
+        for _ in range(3):  # each gives its place back
+            assert (await door.ask("GET", path, headers=bearer("a"))).status == 200
+
+
+async def test_idle_connections_of_nobody_keep_neither_probes_nor_webhooks_out(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST", 20)
+    (job,) = desk.running()
+
+    async with gate(redis_url) as door, AsyncExitStack() as stack:
+        for _ in range(60):
+            idle = sending(door, "GET /healthz", part=b"\r\n")
+            await (await stack.enter_async_context(idle)).readuntil(b"}")
+
+        assert (await door.ask("GET", "/healthz")).status == 200
+        assert (await door.ask("GET", "/readyz")).status == 200
+        assert (await door.ask("GET", "/v1/stats", headers=bearer("b"))).status == 200
+        assert (await door.webhook(job, told(job))).verdict == "ended"
+
+
+async def test_webhooks_of_one_account_that_stand_still_leave_others_theirs(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "WEBHOOKS", 8)
+    monkeypatch.setattr(reading, "WEBHOOKS", 8)
+    desk.client.sadd(ACCOUNTS, "acme")
+    (mine,) = desk.running()
+    (theirs,) = desk.queue.enqueue_many([{**JOB, "account": "acme"}])
+    accounts = {"acme": {"api_key": "sk-acme"}}
+    (other,) = [job for job in desk.claim("acme") if job.job_id == theirs.job_id]
+
+    async with (
+        gating(redis_url, api_tokens=TOKENS, accounts=accounts) as door,
+        AsyncExitStack() as stack,
+    ):
+        answers = []
+        for _ in range(8):
+            part = b"content-length: 9\r\n\r\n{"
+            stalled = sending(door, f"POST {address(mine)}", part=part)
+            reader = await stack.enter_async_context(stalled)
+            answers.append(asyncio.create_task(reader.read(12)))
+        await eventually(lambda: sum(task.done() for task in answers) == 4)
+        answer = await door.ask(
+            "POST", address(other, "acme", "sk-acme"), b"[]", signed(b"[]", "sk-acme")
+        )
+
+        assert answer.status == 422  # it is read, and no webhook
+        assert {task.result() for task in answers if task.done()} == {b"HTTP/1.1 503"}
+        for task in answers:
+            task.cancel()
+
+
+@pytest.mark.parametrize(("hard", "allowed", "most"), [(10_000, 2_400, 2_000), (1_000, 1_000, 600)])
+def test_a_process_allows_itself_the_files_that_its_connections_need(
+    monkeypatch: pytest.MonkeyPatch, hard: int, allowed: int, most: int
+) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, both: told.append(both))
+
+    assert connections.room_for_connections() == most
+    assert told == [(allowed, hard)]

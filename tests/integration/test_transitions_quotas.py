@@ -1,0 +1,257 @@
+"""Quotas: what would be more than may wait is refused whole, and what is there goes its way."""
+
+from typing import Any
+
+import pytest
+
+from runqueue import calls, inbox_calls, items, operator_calls, stages
+from runqueue.connect import speaking_of
+from runqueue.errors import QuotaReached
+from runqueue.quotas import Quota
+from runqueue.retry import Retry
+from tests.integration.clockwork import KEEP, LEASE, SECOND, UPLOAD, Clockwork, spec
+
+#: A job of `spec` with the body `a`, as it is stored.
+SIZE = len(calls.pack_job(spec("job0"))[-1])
+
+
+def refused(clock: Clockwork, n: int = 1, **options: Any) -> str:
+    """Hand in jobs that are refused; returns the words."""
+    before = clock.dump()
+    with pytest.raises(QuotaReached) as told, speaking_of("redis://queue"):
+        clock.enqueue(n, **options)
+    after = clock.dump()
+    for data in (before, after):
+        data.setdefault(clock.key("counters"), {}).pop(b"refused_by_quota", None)
+    assert after == before, "nothing is stored"
+    return str(told.value)
+
+
+def charged(clock: Clockwork) -> dict[str, int]:
+    """What is counted as waiting, by what and by whom."""
+    found: Any = clock.client.hgetall(clock.key("charged"))
+    return {name.decode(): int(n) for name, n in found.items() if int(n)}
+
+
+def test_jobs_beyond_what_may_wait_are_refused_all_or_none(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=3)
+    clock.enqueue(2)
+
+    said = refused(clock, 2)
+
+    assert said == "quota: account 'default' may have 3 jobs waiting, and this would be more"
+    clock.enqueue(1)
+    refused(clock)
+
+
+def test_bytes_beyond_what_may_wait_are_refused(clock: Clockwork) -> None:
+    clock.limit(waiting_bytes=3 * SIZE)
+    clock.enqueue(2)
+
+    assert f"may have {3 * SIZE:,} bytes waiting" in refused(clock, 1, body="a" * 2 * SIZE)
+    clock.enqueue(1)
+    refused(clock)
+
+
+def test_a_job_that_is_known_is_no_further_one(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=1)
+    (first,) = clock.enqueue(1, names=["order-17"])
+
+    (again,) = clock.hand_in([spec("order-17")])
+
+    assert again.job_id == first
+
+
+def test_jobs_that_are_claimed_leave_room_for_others(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=2, waiting_bytes=2 * SIZE)
+    clock.enqueue(2)
+    assert len(clock.claimed(1)) == 1
+
+    clock.enqueue(1)
+
+    refused(clock)
+
+
+def test_a_quota_that_is_set_live_holds_at_once(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=1)
+    clock.enqueue(1)
+    refused(clock)
+
+    clock.client.hset(clock.key("limits"), "live:waiting_jobs", 0)
+
+    clock.enqueue(5)
+
+
+def test_what_goes_back_to_its_lane_is_never_refused(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=1, waiting_bytes=SIZE)
+    (back,) = clock.enqueue(1)
+    assert clock.claimed() == [back]
+    clock.enqueue(1)
+
+    assert clock.give_back(back) == 1
+
+    assert clock.state(back) == "ready"
+    refused(clock)
+
+
+def test_retries_and_replays_are_never_refused(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=1, waiting_bytes=SIZE)
+    retry = Retry(max_attempts=2)
+    (again,) = clock.running(retry=retry)
+    (dead,) = clock.enqueue(1)
+    assert clock.claimed() == [dead]
+    assert clock.refuse(dead) == 1
+    clock.enqueue(1)
+
+    run = items.RunAgain(again, 1, f"r-{again}", "failed", "no luck", 0, b"")
+    assert clock.run(stages.retry_run(clock.account, [run])) == [1]
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(dead))) == [1]
+
+    assert (clock.state(again), clock.state(dead)) == ("scheduled", "ready")
+    refused(clock)
+
+
+def test_ends_are_never_refused(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=2)
+    (job,) = clock.running()
+    clock.enqueue(2)
+
+    assert clock.finish(job) == 1
+
+    assert clock.state(job) == "completed"
+
+
+def test_one_name_that_has_as_much_waiting_as_it_may_keeps_no_other_out(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 2, 0)
+    clock.enqueue(2)
+    said = refused(clock)
+    assert said.startswith("quota: shop in account 'default' may have 2 jobs waiting")
+
+    clock.quota = Quota("lab", 2, 0)
+    clock.enqueue(2)
+    clock.quota = None
+    clock.enqueue(10)
+
+
+def test_bytes_of_one_name_are_counted_apart(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 0, SIZE)
+    clock.enqueue(1)
+    assert f"shop in account 'default' may have {SIZE} bytes" in refused(clock)
+
+    clock.quota = Quota("lab", 0, SIZE)
+    clock.enqueue(1)
+    assert charged(clock) == {
+        "bytes": 2 * SIZE,
+        "jobs:shop": 1,
+        "bytes:shop": SIZE,
+        "jobs:lab": 1,
+        "bytes:lab": SIZE,
+    }
+
+
+@pytest.mark.parametrize("how", ["claim", "cancel", "deadline", "batch", "upload", "retire"])
+def test_however_a_job_stops_waiting_its_place_is_free(clock: Clockwork, how: str) -> None:
+    clock.quota = Quota("shop", 3, 0)
+    clock.limit(waiting_bytes=10**6)
+    clock.heartbeat(first=True)
+    batch = clock.open_batch() if how in {"batch", "upload"} else None
+    deadline = clock.now + 60 * SECOND if how == "deadline" else None
+    jobs = clock.enqueue(3, batch=batch, deadline=deadline)
+    assert charged(clock)["jobs:shop"] == 3
+
+    if how == "claim":
+        assert len(clock.claimed()) == 3
+    elif how == "deadline":
+        clock.wait(61)
+        clock.sweep("expire_deadlines")
+    elif batch and how == "batch":
+        clock.seal(batch)
+        clock.cancel_batch(batch)
+        clock.sweep("sweep_canceled")
+    elif batch:
+        clock.run(calls.discard_batch(clock.account, batch))
+        clock.sweep("expire_batches", UPLOAD)
+    else:
+        assert clock.cancel(*jobs) == [1, 1, 1]
+        clock.wait(8 * 86_400)
+        clock.heartbeat(first=True)
+        clock.sweep("retire", KEEP)
+
+    assert charged(clock) == {}
+    clock.enqueue(3)
+
+
+def test_a_job_that_another_upload_takes_over_is_charged_once(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=2, waiting_bytes=2 * SIZE)
+    clock.quota = Quota("shop", 2, 2 * SIZE)
+    names = ["jobA", "jobB"]
+    clock.enqueue(batch=clock.open_batch(), names=names)
+    clock.quota = Quota("lab", 2, 2 * SIZE)
+
+    clock.hand_in([spec(name) for name in names], clock.open_batch())
+
+    assert charged(clock) == {"bytes": 2 * SIZE, "jobs:lab": 2, "bytes:lab": 2 * SIZE}
+
+
+def test_what_was_left_charged_goes_once_nothing_waits(clock: Clockwork) -> None:
+    clock.limit(waiting_bytes=2 * SIZE)
+    clock.enqueue(1)
+    clock.client.hset(clock.key("charged"), "bytes", 2 * SIZE)  # as an older worker leaves it
+    refused(clock)
+    clock.claimed()
+
+    clock.enqueue(2)
+
+    assert charged(clock) == {"bytes": 2 * SIZE}
+
+
+def test_without_quotas_a_record_says_nothing_of_them(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+
+    assert clock.field(job, "charged") is None
+    assert charged(clock) == {}
+
+
+def test_what_is_refused_is_counted(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=1)
+    refused(clock, 2)
+
+    assert clock.run(calls.stats(clock.account)).totals["refused_by_quota"] == 2
+
+
+def taken(clock: Clockwork, want: int = 100) -> items.Taken:
+    """Take lines of the inbox."""
+    call = stages.heartbeat("default", "p1", LEASE, -1, 0, first=True)
+    clock.run(call)
+    return clock.run(
+        inbox_calls.inbox_take("default", "p1", want, 0, linger=False, lease_us=30 * SECOND)
+    )
+
+
+def test_lines_of_the_inbox_are_taken_as_far_as_there_is_room(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=3)
+    clock.enqueue(1)
+    clock.client.rpush(clock.key("inbox"), *"abcd")
+
+    assert [line for _, line in taken(clock).items] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("quota", [{"waiting_jobs": 1}, {"waiting_bytes": SIZE}])
+def test_a_full_account_leaves_its_inbox_alone_and_looks_again(
+    clock: Clockwork, quota: dict[str, float]
+) -> None:
+    clock.limit(**quota)
+    clock.enqueue(1)
+    clock.client.rpush(clock.key("inbox"), "a")
+
+    found = taken(clock)
+    assert (list(found.items), found.next_us - clock.now) == ([], SECOND)
+    clock.claimed()
+
+    assert len(taken(clock).items) == 1
+
+
+def test_a_limit_of_the_environment_is_kept_to_its_last_digit(clock: Clockwork) -> None:
+    clock.limit(waiting_bytes=4_294_967_297)
+
+    assert clock.run(calls.stats(clock.account)).limits["waiting_bytes"] == 4_294_967_297
