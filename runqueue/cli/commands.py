@@ -107,6 +107,8 @@ def _print_stats(found: AccountStats) -> None:
     if found.oldest_ready_seconds is not None:
         typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
     typer.echo(hold_words(found) if found.hold_reason else printable(str(health_of(found))))
+    if found.refused_lines:
+        typer.echo(f"refused lines: {found.refused_lines:,} (`runqueue inbox list`)")
     if words := count_words(found.deliveries):
         typer.echo(f"webhooks: {words} (`runqueue webhooks list`)")
     if unconfirmed := found.states[JobState.UNCONFIRMED]:

@@ -133,6 +133,8 @@ def _news(stats: AccountStats) -> Text | None:
         parts.append(f"oldest ready {seconds(stats.oldest_ready_seconds)}")
     if stats.strays:
         parts.append(f"strays {stats.strays}")
+    if stats.refused_lines:
+        parts.append(f"refused lines {stats.refused_lines:,}")
     if stats.overridden:
         set_live = ", ".join(f"{name} {value:g}" for name, value in stats.overridden.items())
         parts.append(f"set live: {set_live}")
