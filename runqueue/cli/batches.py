@@ -15,12 +15,21 @@ from runqueue.cli.queues import Url, opened
 from runqueue.cli.show import print_values
 from runqueue.cli.watching import watch_batch
 from runqueue.cli.words import counted
+from runqueue.errors import InvalidBatch
 from runqueue.job import JobState
 
 batch = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Batches: jobs that were handed in together."
 )
 
+CallbackUrl = Annotated[
+    str,
+    typer.Option(
+        "--callback-url",
+        metavar="URL",
+        help="Send them there, and all later ones of the batch.",
+    ),
+]
 OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
 Account = Annotated[str | None, typer.Option(help="The account; by --url the token's.")]
 OneObject = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -129,6 +138,27 @@ def retry_failed(one: OneBatch, *, url: Url = None, as_json: OneObject = False) 
         typer.echo(f"{counted(done, 'job')} ready again")
         if done and found.held in {"aborted", "paused"}:
             tell(f"The batch is {found.held}: `runqueue batch resume {one}` lets them go.")
+
+
+@batch.command("retry-callbacks")
+def retry_callbacks(
+    one: OneBatch, *, to: CallbackUrl = "", url: Url = None, as_json: OneObject = False
+) -> None:
+    """Send the callbacks of a batch again that were given up."""
+    with opened(url) as queue:
+        try:
+            done = queue.retry_callbacks(one, to or None)
+        except InvalidBatch as error:
+            words = error.errors[0].message
+            raise typer.BadParameter(words, param_hint="--callback-url") from None
+        found = queue.get_batch(one)
+        if done:
+            came_to = f"{counted(done, 'callback')} due again"
+            note(queue, "retry_callbacks", one, came_to, account=found.account)
+        if as_json:
+            typer.echo(orjson.dumps({**found.as_dict(), "retried": done}))
+            return
+        typer.echo(f"{counted(done, 'callback')} due again" if done else "none was given up")
 
 
 @batch.command()
