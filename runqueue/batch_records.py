@@ -32,7 +32,7 @@ def read_batch(
     # An upload that expired holds no jobs, whether or not all of them have been removed yet.
     is_empty = held == "expired" and not sealed
     states = {} if is_empty else _states(fields, is_canceled=held == "canceled")
-    left = _seconds_left(fields, _left(states, held) if sealed else 0, seen)
+    left = _seconds_left(fields, _left(states, held) if sealed else [], seen)
     created_at = moment(fields["created"])
     assert created_at is not None  # noqa: S101 - every record has it
     return Batch(
@@ -64,20 +64,24 @@ def _states(fields: dict[str, bytes], *, is_canceled: bool) -> dict[JobState, in
     return {state: n for state, n in counts.items() if n}
 
 
-def _left(states: dict[JobState, int], held: str | None) -> int:
-    """Return how many jobs are to end yet, as it stands: of a batch that is held, its runs."""
+def _left(states: dict[JobState, int], held: str | None) -> list[tuple[JobState, int]]:
+    """Return the jobs that are to end yet, as it stands: of a batch that was stopped, its runs."""
     if held == "paused":
-        return 0
-    return sum(n for s, n in states.items() if (s in LIVE if held in STOPPED else not s.is_over))
+        return []
+    return [(s, n) for s, n in states.items() if (s in LIVE if held in STOPPED else not s.is_over)]
 
 
-def _seconds_left(fields: dict[str, bytes], left: int, seen: tuple[int, Capacity]) -> float | None:
+def _seconds_left(
+    fields: dict[str, bytes], left: list[tuple[JobState, int]], seen: tuple[int, Capacity]
+) -> float | None:
     if not left:
         return None
     now, capacity = seen
     ends, took = (float(fields.get(name, 0)) for name in ("rate_n", "rate_us"))
     silence = max(0.0, now - float(fields.get("rate_at", now)))
-    seconds = seconds_left(left, Seen(ends, took / 1e6, silence / 1e6), capacity)
+    pace = Seen(ends, took / 1e6, silence / 1e6)
+    all_run = all(state in LIVE for state, _ in left)
+    seconds = seconds_left(sum(n for _, n in left), pace, capacity, all_run=all_run)
     return None if seconds is None else round(seconds, 1)
 
 

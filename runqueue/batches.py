@@ -204,8 +204,9 @@ class Batch:
         finished_at: when its last job ended; of an aborted or expired one, its last run.
         expires_at: when what has not been submitted is not submitted any more; None = never.
         seconds_left, eta: how long it takes yet, and when that will be, by how fast its jobs
-            ended, or before enough have by the account's limits; None = nobody knows, it is
-            paused, or nothing is left to end. Of a batch that was stopped: until its last run.
+            ended, or before enough have by the account's limits, after what holds the account;
+            None = nobody knows, it or its account waits for a person, or nothing is left to end.
+            Of a batch that was stopped: until its last run.
         callback: how its callback_url was told; None = it has none.
     """
 

@@ -212,7 +212,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
 
 def unreadable(account: str, damage: str) -> AccountStats:
     """Return the figures of an account that has none, for its keys cannot be read."""
-    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0], [0] * 4, 0, 0, 0]
+    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0, 0], [0] * 4, 0, 0, 0]
     return replace(read_stats(account, none), damage=damage)
 
 
