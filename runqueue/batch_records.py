@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runqueue.batches import LIVE, STOPPED, Batch, Callback
+from runqueue.batches import LIVE, STOPPED, ActiveRules, Batch, Callback
 from runqueue.endpoints import endpoint_of
 from runqueue.estimate import Capacity, Seen, seconds_left
 from runqueue.job import JobState, fields_of, moment, text
@@ -52,6 +52,7 @@ def read_batch(
         seconds_left=left,
         eta=None if left is None else _after(seen[0], left),
         callback=_callback(fields),
+        rules=_rules(fields),
     )
 
 
@@ -90,6 +91,18 @@ def _after(now_us: int, seconds: float) -> datetime | None:
         return datetime.fromtimestamp(now_us / 1e6, tz=UTC) + timedelta(seconds=seconds)
     except OverflowError:  # at a rate of next to nothing, beyond the year 9999
         return None
+
+
+def _rules(fields: dict[str, bytes]) -> ActiveRules:
+    abort, canary, expires_us = (fields.get(f) for f in ("abort", "canary", "expires_after"))
+    return ActiveRules(
+        abort_at_failure_ratio=float(abort) if abort else None,
+        abort_after=int(fields["abort_after"]) if abort else None,
+        canary=int(canary) if canary else None,
+        canary_ratio=float(fields["canary_ratio"]) if canary else None,
+        expires_after=int(expires_us) / 1e6 if expires_us else None,
+        callback_at=tuple(map(float, fields.get("callback_at", b"").split())),
+    )
 
 
 def _callback(fields: dict[str, bytes]) -> Callback | None:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from runqueue.batches import Batch
 from runqueue.cli.choosing import Namespace
 from runqueue.cli.exits import Exit, errors_told, tell
-from runqueue.cli.held import held_words
+from runqueue.cli.held import batch_values, held_words
 from runqueue.cli.holds import hold_words
 from runqueue.cli.listing import doubt_values
 from runqueue.cli.naming import named
@@ -36,10 +37,15 @@ def status(
     """Show a job, its result included, or a batch."""
     with opened(url) as queue:
         (found,) = named(queue, [some_id], namespace, result=True)
-        values = _job_values(found, as_json=as_json) if isinstance(found, Job) else found.as_dict()
-        print_values(values, as_json=as_json)
+        print_values(_values(found, as_json=as_json), as_json=as_json)
         if isinstance(found, Job) and found.batch and not found.is_over:
             _tell_held(queue, found.batch)
+
+
+def _values(found: Job | Batch, *, as_json: bool) -> dict[str, Any]:
+    if isinstance(found, Batch):
+        return batch_values(found, as_json=as_json)
+    return _job_values(found, as_json=as_json)
 
 
 def _tell_held(queue: Queue, batch: str) -> None:

@@ -174,7 +174,8 @@ def _batches(batches: Sequence[Batch]) -> _Rows:
     for batch in batches:
         done = sum(n for state, n in batch.states.items() if state.is_over)
         share = done / batch.total if batch.total else 0.0
-        status = f"{batch.status.value}{f', {batch.held}' if batch.held else ''}  "
+        held = ": ".join(filter(None, (batch.held, printable(batch.held_reason or ""))))
+        status = f"{batch.status.value}{f', {held}' if held else ''}  "
         rows.append(
             (
                 batch.id,

@@ -112,6 +112,22 @@ def test_what_failed_is_submitted_again(either: Desk) -> None:
     assert either.states() == {"completed": 1, "ready": 2}
 
 
+def test_a_batch_shows_its_rules_and_why_they_aborted_it(either: Desk) -> None:
+    batch = either.queue.open_batch("prices", abort_at_failure_ratio=0.5, abort_after=2)
+    either.queue.enqueue_many(lines(3), batch=batch)
+    either.queue.seal_batch(batch)
+    either.end(either.claim()[:2], "failed")
+    either.environ["COLUMNS"] = "160"
+    why = "2 of 2 jobs that ended failed or are dead"
+
+    for command in (["batch", "show", batch], ["status", batch]):
+        said = either.run(*command).stdout
+        assert "rules: aborts when 0.5 of the jobs that ended (2 at least) failed" in said
+        assert f"held_reason: {why}" in said
+    assert why in either.run("batch", "list").stdout
+    assert either.json("batch", "show", batch)["rules"]["abort_after"] == 2
+
+
 def callback_given_up(desk: Desk) -> str:
     """A batch that is over, and whose receiver refused to hear of it."""
     batch = desk.queue.open_batch("prices", callback_url="https://user.test/hook?token=secret")
