@@ -16,6 +16,7 @@ from gateway.serving import Server, listen
 from runqueue.connect import find_url
 from runqueue.errors import EvictingRedis, QueueUnavailable
 from runqueue.hosts import is_loopback
+from runqueue.private_targets import allow_private_targets
 from runqueue.request_checks import use_checks
 
 log = structlog.get_logger()
@@ -35,6 +36,7 @@ def main() -> None:
         sys.exit(f"runqueue: {error}")
     setup_logging(settings.log_level, settings.secrets())
     use_checks(settings.request_checks)
+    allow_private_targets(allowed=settings.allow_private_webhook_targets)
     last_traces = setup_tracing("runqueue-gateway")
     _warn(settings)
     try:

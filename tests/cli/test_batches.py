@@ -120,8 +120,8 @@ def test_a_batch_shows_its_rules_and_why_they_aborted_it(either: Desk) -> None:
     either.environ["COLUMNS"] = "160"
     why = "2 of 2 jobs that ended failed or are dead"
 
-    for command in (["batch", "show", batch], ["status", batch]):
-        said = either.run(*command).stdout
+    for shown in (["batch", "show", batch], ["status", batch]):
+        said = either.run(*shown).stdout
         assert "rules: aborts when 0.5 of the jobs that ended (2 at least) failed" in said
         assert f"held_reason: {why}" in said
     assert why in either.run("batch", "list").stdout
