@@ -311,7 +311,7 @@ class Batch:
             "seconds_left": self.seconds_left,
             "eta": _iso(self.eta),
             "callback": asdict(self.callback) if self.callback else None,
-            "rules": asdict(self.rules),
+            "rules": {**asdict(self.rules), "callback_at": list(self.rules.callback_at)},
         }
 
 
