@@ -17,6 +17,7 @@ from gateway.serving import Server, listen
 from runqueue.accounts import check_names
 from runqueue.connect import find_url
 from runqueue.errors import AmbiguousAccounts, EvictingRedis, QueueUnavailable
+from runqueue.private_targets import allow_private_targets
 from runqueue.request_checks import use_checks
 
 log = structlog.get_logger()
@@ -37,6 +38,7 @@ def main() -> None:
         sys.exit(f"runqueue: {error}")
     setup_logging(settings.log_level, settings.secrets(url))
     use_checks(settings.request_checks)
+    allow_private_targets(allowed=settings.allow_private_webhook_targets)
     last_traces = setup_tracing("runqueue-gateway")
     _warn(settings)
     try:

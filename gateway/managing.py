@@ -10,6 +10,7 @@ from gateway.audit import tell
 from gateway.auth import requires
 from gateway.batches import BatchId
 from gateway.content import json_answer
+from gateway.opening import Callback, callback_of
 from gateway.problems import answers
 from gateway.shown import EXAMPLE_BATCH, BatchShown, JobsShown, batch_values, job_values
 from gateway.sight import Account, queue_of, sight_of
@@ -39,6 +40,13 @@ class Retried(BaseModel):
 
     batch_id: str = Field(examples=[EXAMPLE_BATCH])
     jobs: int = Field(description="How many.", examples=[12])
+
+
+class CallbacksRetried(BaseModel):
+    """Callbacks of a batch are sent again."""
+
+    batch_id: str = Field(examples=[EXAMPLE_BATCH])
+    callbacks: int = Field(description="How many.", examples=[1])
 
 
 @router.get(
@@ -113,6 +121,29 @@ async def pause_batch(batch_id: BatchId, request: Request) -> Response:
 async def resume_batch(batch_id: BatchId, request: Request) -> Response:
     """Go on with a batch that was paused, or that its rules hold. Needs the scope `operate`."""
     return json_answer(batch_values(await queue_of(request).resume_batch(batch_id)))
+
+
+@router.post(
+    "/v1/batches/{batch_id}/retry-callbacks",
+    tags=["batches"],
+    summary="Have callbacks of a batch sent again that were given up",
+    dependencies=[Depends(requires("operate"))],
+    responses={
+        200: {"description": "They are due now.", "model": CallbacksRetried},
+        **answers(401, 403, 404, 422, 503, words=_WORDS),
+    },
+)
+async def retry_callbacks(
+    batch_id: BatchId, request: Request, callback: Callback = None
+) -> Response:
+    """Have the `callback_url` of a batch told what was given up; a header names another URL.
+
+    The callbacks have the ids that they had, and say how the batch stands now. Needs the scope
+    `operate`.
+    """
+    url = callback_of(callback)
+    done = await queue_of(request).retry_callbacks(batch_id, url)
+    return json_answer({"batch_id": batch_id, "callbacks": done})
 
 
 @router.post(

@@ -100,9 +100,7 @@ class Opening(BaseModel):
         given = self.model_dump(exclude={"name", "account", "namespace", "skip_invalid"})
         given["callback_at"] = tuple(self.callback_at)
         if callback is not None:
-            # Headers are decoded as Latin-1: this is what was sent. What is no UTF-8 is no URL.
-            sent = callback.encode("latin-1", "replace")
-            given["callback_url"] = sent.decode(errors="surrogateescape")
+            given["callback_url"] = _sent(callback)
         rules = NO_RULES
         try:
             rules = BatchRules(**given)
@@ -111,3 +109,22 @@ class Opening(BaseModel):
         if faults:
             raise FieldsRefused(*faults)
         return rules
+
+
+def callback_of(header: str | None) -> str | None:
+    """Return the `callback_url` that a header names; None = there is no header.
+
+    Raises:
+        FieldsRefused: it is none.
+    """
+    if header is None:
+        return None
+    try:
+        return BatchRules(callback_url=_sent(header)).callback_url
+    except InvalidBatch as error:
+        raise FieldsRefused(*faults_of(error.errors)) from None
+
+
+def _sent(header: str) -> str:
+    """Return what was sent: headers are decoded as Latin-1. What is no UTF-8 is no URL."""
+    return header.encode("latin-1", "replace").decode(errors="surrogateescape")

@@ -123,6 +123,12 @@ async def _retry_failed(asked: Asked) -> Done:
     return Done(batch, f"{jobs:,} jobs are ready again")
 
 
+async def _retry_callbacks(asked: Asked) -> Done:
+    batch = asked.field("batch")
+    count = await asked.viewer.queue.retry_callbacks(batch)
+    return Done(batch, f"{count:,} callbacks are due again")
+
+
 async def _cancel_job(asked: Asked) -> Done:
     job = asked.field("job")
     state = await asked.viewer.queue.cancel(job)
@@ -166,6 +172,7 @@ _ACTS: Final[dict[str, Act]] = {
     "resume_batch": Act("batch", _resume_batch),
     "cancel_batch": Act("batch", _cancel_batch),
     "retry_failed": Act("batch", _retry_failed),
+    "retry_callbacks": Act("batch", _retry_callbacks),
     "cancel_job": Act("job", _cancel_job),
     "adopt": Act("job", _adopt),
     "replay_job": Act("job", _settling("replay")),

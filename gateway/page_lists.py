@@ -13,12 +13,17 @@ from gateway.page_render import page
 from gateway.page_viewer import viewer_of
 from runqueue import calls, operator_calls
 from runqueue.delivery import DeliveryState
+from runqueue.inbox_calls import newest_refused
 from runqueue.job import Job
+from runqueue.refused import RefusedLine
 
 #: Rows of a page.
 ROWS: Final = 100
 #: Groups of a page: each has a form.
 GROUPS: Final = 200
+#: Refused lines of a page, and bytes of them: one may hold megabytes.
+REFUSED: Final = 50
+_REFUSED_BYTES: Final = 1024 * 1024
 #: Where the jobs are indexed whose webhook stands like this.
 _DELIVERIES: Final = {
     DeliveryState.GAVE_UP: ("gave_up",),
@@ -110,6 +115,20 @@ async def webhooks(request: Request) -> Response:
         "states": list(_DELIVERIES),
     }
     return page(request, "webhooks.html", viewer, values)
+
+
+async def refused(request: Request) -> Response:
+    """List the newest lines of the inbox, and of Celery messages, that were refused."""
+    viewer = viewer_of(request)
+    account = await viewer.account(request.query_params.get("account", ""))
+    total, newest = await viewer.queue.send(newest_refused(account, REFUSED, _REFUSED_BYTES))
+    values = {
+        "account": account,
+        "accounts": await viewer.known(),
+        "total": total,
+        "lines": [RefusedLine.read(account, stored) for stored in newest],
+    }
+    return page(request, "refused.html", viewer, values)
 
 
 async def audit(request: Request) -> Response:

@@ -44,6 +44,7 @@ def routes() -> list[BaseRoute]:
         "/batches/{batch_id}": page_jobs.batch,
         "/groups": page_lists.groups,
         "/webhooks": page_lists.webhooks,
+        "/refused": page_lists.refused,
         "/search": page_jobs.search,
         "/audit": page_lists.audit,
         "/sessions": page_sessions.sessions,

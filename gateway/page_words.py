@@ -27,6 +27,7 @@ DEEDS: Final = {
     "resume_batch": "resumed a batch",
     "cancel_batch": "canceled a batch",
     "retry_failed": "retried what failed of a batch",
+    "retry_callbacks": "had callbacks of a batch sent again",
     "cancel": "canceled jobs",
     "cancel_job": "canceled a job",
     "replay": "replayed jobs",

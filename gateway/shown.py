@@ -144,6 +144,17 @@ class Callback(BaseModel):
     error: str | None = Field(examples=[None])
 
 
+class Rules(BaseModel):
+    """What a batch does by itself; what is null is not, or no longer, a rule of it."""
+
+    abort_at_failure_ratio: float | None = Field(None, examples=[0.2])
+    abort_after: int | None = Field(None, examples=[50])
+    canary: int | None = Field(None, examples=[None])
+    canary_ratio: float | None = Field(None, examples=[None])
+    expires_after: float | None = Field(None, description="Seconds.", examples=[86400.0])
+    callback_at: list[float] = Field([], examples=[[0.5]])
+
+
 class BatchShown(BaseModel):
     """A batch as it stands."""
 
@@ -178,6 +189,7 @@ class BatchShown(BaseModel):
     callback: Callback | None = Field(
         None, description="Where it has a `callback_url`.", examples=[None]
     )
+    rules: Rules = Field(default_factory=Rules, description="What it does by itself.")
 
 
 class BatchesShown(BaseModel):

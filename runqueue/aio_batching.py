@@ -91,6 +91,10 @@ class AsyncBatching(ABC):
         """Go on with a batch that was paused, aborted, has expired, or waits for its canary."""
         return await self._drive(flows.resume_batch(await self._owner(batch), batch))
 
+    async def retry_callbacks(self, batch: str, url: str | None = None) -> int:
+        """Have the callbacks of a batch sent again that were given up; returns how many."""
+        return await self._drive(flows.retry_callbacks(await self._owner(batch), batch, url))
+
     async def retry_failed(self, batch: str) -> int:
         """Have the dead, failed and canceled jobs of a batch done again; returns how many."""
         return await self._drive(flows.retry_failed(await self._owner(batch), batch))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runqueue.batches import LIVE, STOPPED, Batch, Callback
+from runqueue.batches import LIVE, STOPPED, ActiveRules, Batch, Callback
 from runqueue.endpoints import endpoint_of
 from runqueue.estimate import Capacity, Seen, seconds_left
 from runqueue.job import JobState, fields_of, moment, text
@@ -32,7 +32,7 @@ def read_batch(
     # An upload that expired holds no jobs, whether or not all of them have been removed yet.
     is_empty = held == "expired" and not sealed
     states = {} if is_empty else _states(fields, is_canceled=held == "canceled")
-    left = _seconds_left(fields, _left(states, held) if sealed else 0, seen)
+    left = _seconds_left(fields, _left(states, held) if sealed else [], seen)
     created_at = moment(fields["created"])
     assert created_at is not None  # noqa: S101 - every record has it
     return Batch(
@@ -52,6 +52,7 @@ def read_batch(
         seconds_left=left,
         eta=None if left is None else _after(seen[0], left),
         callback=_callback(fields),
+        rules=_rules(fields),
     )
 
 
@@ -64,20 +65,24 @@ def _states(fields: dict[str, bytes], *, is_canceled: bool) -> dict[JobState, in
     return {state: n for state, n in counts.items() if n}
 
 
-def _left(states: dict[JobState, int], held: str | None) -> int:
-    """Return how many jobs are to end yet, as it stands: of a batch that is held, its runs."""
+def _left(states: dict[JobState, int], held: str | None) -> list[tuple[JobState, int]]:
+    """Return the jobs that are to end yet, as it stands: of a batch that was stopped, its runs."""
     if held == "paused":
-        return 0
-    return sum(n for s, n in states.items() if (s in LIVE if held in STOPPED else not s.is_over))
+        return []
+    return [(s, n) for s, n in states.items() if (s in LIVE if held in STOPPED else not s.is_over)]
 
 
-def _seconds_left(fields: dict[str, bytes], left: int, seen: tuple[int, Capacity]) -> float | None:
+def _seconds_left(
+    fields: dict[str, bytes], left: list[tuple[JobState, int]], seen: tuple[int, Capacity]
+) -> float | None:
     if not left:
         return None
     now, capacity = seen
     ends, took = (float(fields.get(name, 0)) for name in ("rate_n", "rate_us"))
     silence = max(0.0, now - float(fields.get("rate_at", now)))
-    seconds = seconds_left(left, Seen(ends, took / 1e6, silence / 1e6), capacity)
+    pace = Seen(ends, took / 1e6, silence / 1e6)
+    all_run = all(state in LIVE for state, _ in left)
+    seconds = seconds_left(sum(n for _, n in left), pace, capacity, all_run=all_run)
     return None if seconds is None else round(seconds, 1)
 
 
@@ -86,6 +91,18 @@ def _after(now_us: int, seconds: float) -> datetime | None:
         return datetime.fromtimestamp(now_us / 1e6, tz=UTC) + timedelta(seconds=seconds)
     except OverflowError:  # at a rate of next to nothing, beyond the year 9999
         return None
+
+
+def _rules(fields: dict[str, bytes]) -> ActiveRules:
+    abort, canary, expires_us = (fields.get(f) for f in ("abort", "canary", "expires_after"))
+    return ActiveRules(
+        abort_at_failure_ratio=float(abort) if abort else None,
+        abort_after=int(fields["abort_after"]) if abort else None,
+        canary=int(canary) if canary else None,
+        canary_ratio=float(fields["canary_ratio"]) if canary else None,
+        expires_after=int(expires_us) / 1e6 if expires_us else None,
+        callback_at=tuple(map(float, fields.get("callback_at", b"").split())),
+    )
 
 
 def _callback(fields: dict[str, bytes]) -> Callback | None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 from runqueue._when import LONGEST_WAIT_S, seconds
 from runqueue.errors import FieldError, InvalidBatch
 from runqueue.job import Job, JobState
+from runqueue.private_targets import warn_of_private
 from runqueue.requests import WEB_URL_WORDS, is_web_url
 
 
@@ -100,6 +101,7 @@ class BatchRules:
         wrong = [*self._wrong_limits(), *self._without_effect(), *self._wrong_callbacks()]
         if wrong:
             raise InvalidBatch(wrong)
+        warn_of_private("callback_url", self.callback_url)
 
     def _wrong_limits(self) -> Iterator[FieldError]:
         ratio = self.abort_at_failure_ratio
@@ -173,6 +175,44 @@ def _fault(name: str, expected: str, value: object) -> FieldError:
 
 
 @dataclass(frozen=True, slots=True)
+class ActiveRules:
+    """The rules of a batch that are in force: a resumed batch has dropped the one that held it.
+
+    Args:
+        abort_at_failure_ratio, abort_after: it is aborted when this share of its jobs that ended
+            failed or is dead, once so many have ended; None = it has no such rule.
+        canary, canary_ratio: so many jobs go first, and this share of them has to complete before
+            the others go; None = there is no such rule, or they did.
+        expires_after: seconds after its acceptance from which on nothing more is submitted.
+        callback_at: shares of its jobs whose end is still to be told to the callback_url.
+    """
+
+    abort_at_failure_ratio: float | None = None
+    abort_after: int | None = None
+    canary: int | None = None
+    canary_ratio: float | None = None
+    expires_after: float | None = None
+    callback_at: tuple[float, ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """Each rule in words."""
+        said = []
+        if self.abort_at_failure_ratio is not None:
+            share = f"{self.abort_at_failure_ratio:.4g} of the jobs that ended"
+            said.append(f"aborts when {share} ({self.abort_after:,} at least) failed or are dead")
+        if self.canary is not None:
+            share = f"{self.canary_ratio:.4g} of them have to complete"
+            said.append(f"the first {self.canary:,} jobs go alone, {share} before the others go")
+        if self.expires_after is not None:
+            said.append(f"expires {self.expires_after:,.0f} s after its acceptance")
+        if self.callback_at:
+            shares = ", ".join(f"{share:.4g}" for share in self.callback_at)
+            said.append(f"its callback is sent at {shares} of its jobs, too")
+        return said
+
+
+@dataclass(frozen=True, slots=True)
 class Callback:
     """How a batch's `callback_url` was told; a number of events each.
 
@@ -204,9 +244,11 @@ class Batch:
         finished_at: when its last job ended; of an aborted or expired one, its last run.
         expires_at: when what has not been submitted is not submitted any more; None = never.
         seconds_left, eta: how long it takes yet, and when that will be, by how fast its jobs
-            ended, or before enough have by the account's limits; None = nobody knows, it is
-            paused, or nothing is left to end. Of a batch that was stopped: until its last run.
+            ended, or before enough have by the account's limits, after what holds the account;
+            None = nobody knows, it or its account waits for a person, or nothing is left to end.
+            Of a batch that was stopped: until its last run.
         callback: how its callback_url was told; None = it has none.
+        rules: what it does by itself.
     """
 
     id: str
@@ -225,6 +267,7 @@ class Batch:
     seconds_left: float | None = None
     eta: datetime | None = None
     callback: Callback | None = None
+    rules: ActiveRules = ActiveRules()
 
     @property
     def is_over(self) -> bool:
@@ -268,6 +311,7 @@ class Batch:
             "seconds_left": self.seconds_left,
             "eta": _iso(self.eta),
             "callback": asdict(self.callback) if self.callback else None,
+            "rules": {**asdict(self.rules), "callback_at": list(self.rules.callback_at)},
         }
 
 

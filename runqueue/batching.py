@@ -153,6 +153,21 @@ class Batching(ABC):
         """
         return self._drive(flows.resume_batch(self._owner(batch), batch))
 
+    def retry_callbacks(self, batch: str, url: str | None = None) -> int:
+        """Have the callbacks of a batch sent again that were given up; returns how many.
+
+        They go with the ids that they had, and say how the batch stands now.
+
+        Args:
+            batch: its id.
+            url: the batch's `callback_url` from now on; None = the one that it has.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            InvalidBatch: the url is none; nothing was done.
+        """
+        return self._drive(flows.retry_callbacks(self._owner(batch), batch, url))
+
     def retry_failed(self, batch: str) -> int:
         """Have the dead, failed and canceled jobs of a batch done again; returns how many.
 

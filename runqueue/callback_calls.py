@@ -1,5 +1,6 @@
 """The calls about callbacks of batches: what is due, and what came of it."""
 
+import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -90,6 +91,24 @@ def callback_claim(
 
     arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us]
     return Call(load("callback_claim"), account, arguments, parse)
+
+
+def callback_again(account: str, batch: str, url: str = "") -> Call[int | None]:
+    """Have the callbacks of a batch sent again that were given up; see `callback_again.lua`.
+
+    Args:
+        account, batch: whose it is, and its id.
+        url: where to, from now on; '' = where they were to go.
+
+    Returns:
+        How many are due; None = no such batch.
+    """
+    asked = secrets.token_hex(8)  # the same when the call is sent again, for its reply was lost
+    return Call(load("callback_again"), account, [batch, url, asked], _count)
+
+
+def _count(reply: int | None) -> int | None:
+    return reply
 
 
 def _due(account: str, row: Sequence[Any], seen: tuple[int, Capacity]) -> Due:

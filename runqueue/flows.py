@@ -6,8 +6,8 @@
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
-from runqueue import batch_calls, calls, operator_calls
-from runqueue.batches import Batch
+from runqueue import batch_calls, callback_calls, calls, operator_calls
+from runqueue.batches import Batch, BatchRules
 from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound
 from runqueue.job import Job
 from runqueue.scripts import Call
@@ -74,6 +74,15 @@ def resume_batch(account: str, batch: str) -> Flow[Batch]:
         return before
     yield batch_calls.hold_batch(account, batch, "resume", before.held)
     return (yield from get_batch(account, batch))
+
+
+def retry_callbacks(account: str, batch: str, url: str | None = None) -> Flow[int]:
+    """Have the callbacks of a batch sent again that were given up; returns how many."""
+    rules = BatchRules(callback_url=url)
+    done: int | None = yield callback_calls.callback_again(account, batch, rules.callback_url or "")
+    if done is None:
+        raise BatchNotFound(batch)
+    return done
 
 
 def retry_failed(

@@ -74,6 +74,23 @@ def inbox_look(account: str, start: int, count: int) -> Call[InboxLook]:
     return Call(load("inbox_look"), account, [start, count], parse)
 
 
+def newest_refused(account: str, count: int, most_bytes: int) -> Call[tuple[int, list[bytes]]]:
+    """Count the lines that were refused, and read the newest of them.
+
+    Args:
+        account: whose.
+        count: how many are read at most.
+        most_bytes: no more are read once so many came together.
+
+    Returns:
+        How many there are, and the newest as they are kept, the newest first.
+    """
+    arguments: list[Argument] = [count, most_bytes]
+    return Call(
+        load("newest_refused"), account, arguments, lambda reply: (int(reply[0]), reply[1:])
+    )
+
+
 def inbox_again(account: str, lines: Iterable[tuple[bytes, bytes]]) -> Call[int]:
     """Take refused lines off the list: (as kept, the line to try again); `inbox_again.lua`."""
     arguments: list[Argument] = []

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple, Self
 
 from runqueue.inbox import line_again
 from runqueue.inbox_calls import InboxLook, inbox_again, inbox_look
@@ -32,6 +33,34 @@ class RefusedLine(NamedTuple):
             return "not an entry of runqueue's"
         told = [fault for fault in faults if isinstance(fault, dict)]
         return "; ".join(f"{fault.get('field')}: {fault.get('message')}" for fault in told)
+
+    @property
+    def at(self) -> datetime | None:
+        """When it was refused; None where the entry does not say."""
+        try:
+            return datetime.fromisoformat(self.record["at"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    @property
+    def line(self) -> Any:
+        """The line as text that can be printed, also where it was not UTF-8."""
+        return _printable(self.record.get("line"))
+
+    @property
+    def custom_id(self) -> str | None:
+        """What its producer called the job; None where the line does not say."""
+        try:
+            found = json.loads(self.record["line"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        name = found.get("custom_id") if isinstance(found, dict) else None
+        return _printable(name) if isinstance(name, str) else None
+
+    @classmethod
+    def read(cls, account: str, stored: bytes) -> Self:
+        """Return a refused line from its entry, as the account keeps it."""
+        return cls(account, stored, _record(stored))
 
 
 class Refused:
@@ -64,7 +93,7 @@ class Refused:
         while page := self.queue.send(inbox_look(account, start, PAGE)).page:
             start += len(page)
             for stored in page:
-                line = RefusedLine(account, stored, _record(stored))
+                line = RefusedLine.read(account, stored)
                 if reason is None or reason in line.error:
                     yield line
 
@@ -106,6 +135,10 @@ def _record(stored: bytes) -> dict[str, Any]:
     except ValueError:
         record = None
     return record if isinstance(record, dict) else {"line": stored.decode(errors="surrogateescape")}
+
+
+def _printable(text: Any) -> Any:
+    return text.encode(errors="replace").decode() if isinstance(text, str) else text
 
 
 def _pages(lines: list[RefusedLine]) -> Iterator[tuple[str, list[RefusedLine]]]:

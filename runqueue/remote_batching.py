@@ -12,6 +12,7 @@ from runqueue.batches import NO_RULES, Batch, BatchPage, BatchRules, BatchStatus
 from runqueue.errors import (
     BatchCanceled,
     BatchNotFound,
+    InvalidBatch,
     InvalidGroup,
     JobNotFound,
     RunQueueError,
@@ -22,7 +23,7 @@ from runqueue.job import Job, JobState
 from runqueue.reach import Settled
 from runqueue.remote_link import Link
 from runqueue.remote_results import result_rows
-from runqueue.remote_upload import Uploaded, upload
+from runqueue.remote_upload import Uploaded, callback_header, upload
 from runqueue.remote_values import read_batch, read_group, read_job
 
 #: Seconds for what goes through all of a batch.
@@ -134,6 +135,26 @@ class RemoteBatching:
         """
         answer = self._link.ask("POST", _path(batch, "resume"), may_repeat=False, meant=_of(batch))
         return self._link.read(answer, read_batch)
+
+    def retry_callbacks(self, batch: str, url: str | None = None) -> int:
+        """Have the callbacks of a batch sent again that were given up; as `RunQueue` has it.
+
+        Asked once: a second time would not know how many there were.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            InvalidBatch: the url is none; nothing was done.
+        """
+        given = BatchRules(callback_url=url).callback_url
+        answer = self._link.ask(
+            "POST",
+            _path(batch, "retry-callbacks"),
+            headers=callback_header(given) if given else None,
+            may_repeat=False,
+            meant=_of(batch),
+            refused=InvalidBatch,
+        )
+        return self._link.read(answer, lambda values: int(values["callbacks"]))
 
     def retry_failed(self, batch: str) -> int:
         """Have the dead, failed and canceled jobs of a batch done again; returns how many.

@@ -113,7 +113,7 @@ class Link:
         *,
         params: Mapping[str, Any] | None = None,
         content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
         may_repeat: bool = True,
         timeout: float = _ANSWER,
         meant: Mapping[int, RunQueueError] | None = None,

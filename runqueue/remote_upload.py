@@ -208,7 +208,7 @@ def _rules(link: Link, rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, b
         return {}, _HEADERS
     # Whoever is on the way logs a query, and this URL may hold a secret.
     url = wanted.pop("callback_url", None)
-    hidden = {} if url is None else {_CALLBACK: _as_header(url)}
+    hidden = {} if url is None else callback_header(url)
     known = link.read(link.ask("GET", "/openapi.json"), _parameters)
     unknown = wanted.keys() - known
     if hidden and _CALLBACK.decode() not in known:
@@ -219,15 +219,15 @@ def _rules(link: Link, rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, b
     return wanted, {**_HEADERS, **hidden}
 
 
-def _as_header(url: str) -> bytes:
-    """Return a URL as a header takes it.
+def callback_header(url: str) -> dict[bytes, bytes]:
+    """Return a batch's `callback_url` as a header, where no log shows it.
 
     Raises:
         InvalidBatch: none does; HTTP's own error would show it.
     """
     if "\x7f" in url:
         raise InvalidBatch([FieldError("callback_url", "expected printable characters")])
-    return url.encode()
+    return {_CALLBACK: url.encode()}
 
 
 def _parameters(described: Any) -> set[str]:

@@ -142,6 +142,7 @@ def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
             for state in JobState
         },
         "deliveries": {DeliveryState(state): n for state, n in values["deliveries"].items()},
+        "refused_lines": values.get("refused_lines", 0),
     }
     return ToldStats(**found, told=values)
 

@@ -57,6 +57,8 @@ class AccountStats:
             that is held, nor of a group that is paused or at its cap. The line is looked at in its
             first 128 lanes.
         claimable: how many of them the caps of their groups leave.
+        refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
+            person (`runqueue inbox list`).
         damage: what is wrong with its keys in Redis, so that it stands still while others go on;
             None = nothing that a worker or this look met. Where they cannot be read, every other
             figure is 0.
@@ -86,6 +88,7 @@ class AccountStats:
     capacity: Capacity
     in_line: dict[Priority, int]
     claimable: int
+    refused_lines: int
     paused: bool
     reads_failing_seconds: float | None
     reads_why: str | None
@@ -136,6 +139,7 @@ class AccountStats:
             "mean_run_seconds": self.capacity.mean_run_seconds,
             "in_line": {priority.name.lower(): n for priority, n in self.in_line.items() if n},
             "claimable": self.claimable,
+            "refused_lines": self.refused_lines,
             "reads_failing_seconds": self.reads_failing_seconds,
             "reads_why": self.reads_why,
             "paused": self.paused,
@@ -200,6 +204,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         capacity=read_capacity(reply[11]),
         in_line=dict(zip(Priority, map(int, reply[12]), strict=True)),
         claimable=int(reply[14]),
+        refused_lines=int(reply[15]),
         paused=paused is not None,
         reads_failing_seconds=failing,
         reads_why=text(meta.get("reads_why")) if failing is not None else None,
@@ -209,7 +214,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
 
 def unreadable(account: str, damage: str) -> AccountStats:
     """Return the figures of an account that has none, for its keys cannot be read."""
-    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0], [0] * 4, 0, 0]
+    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0, 0], [0] * 4, 0, 0, 0]
     return replace(read_stats(account, none), damage=damage)
 
 

@@ -30,6 +30,7 @@ from runqueue import EvictingRedis, NewerSchema, QueueUnavailable
 from runqueue.accounts import check_names
 from runqueue.connect import find_url
 from runqueue.errors import AmbiguousAccounts
+from runqueue.private_targets import allow_private_targets
 from runqueue.request_checks import use_checks
 from worker.intake import NotNow
 from worker.metrics_server import serve_metrics
@@ -56,6 +57,7 @@ def _settings_or_exit() -> tuple[Settings, str, str]:
 
 settings, redis_url, broker = _settings_or_exit()
 use_checks(settings.request_checks)
+allow_private_targets(allowed=settings.allow_private_webhook_targets)
 
 
 class _Worker(CeleryWorker):

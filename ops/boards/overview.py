@@ -5,6 +5,7 @@ from ops.panels import CHOSEN, Board, Panel
 
 _YES = {0: ("no", "red"), 1: ("yes", "green")}
 _OPEN = 'state=~"scheduled|ready|submitting|unconfirmed|running"'
+_ENDED = f'sum (increase(runqueue_jobs_ended_total{{{CHOSEN}, outcome=~"%s"}}[30m]))'
 
 BOARD = Board(
     uid="runqueue-overview",
@@ -101,7 +102,7 @@ BOARD = Board(
                     [(total("runqueue_jobs", matching='state="unconfirmed"'), "")],
                     "Jobs that may have a run nobody knows of: they are looked for.",
                     kind="stat",
-                    width=6,
+                    width=4,
                     warns=1,
                     alarms=10,
                     runbook="RunqueueUnconfirmed",
@@ -111,17 +112,38 @@ BOARD = Board(
                     [(total("runqueue_jobs", matching='state="dead"'), "")],
                     "Jobs without a run that need a person: `runqueue dead list`.",
                     kind="stat",
-                    width=6,
+                    width=4,
                     warns=1,
                     alarms=100,
                     runbook="RunqueueDeadGrowing",
+                ),
+                Panel(
+                    "Runs that fail",
+                    [(f"{_ENDED % 'failed'} / ({_ENDED % 'completed|failed'} > 0)", "")],
+                    "Of the runs that ended within half an hour, all accounts together.",
+                    unit="percentunit",
+                    kind="stat",
+                    width=4,
+                    warns=0.2,
+                    alarms=0.5,
+                    runbook="RunqueueFailureRatio",
+                ),
+                Panel(
+                    "Lines refused",
+                    [(total("runqueue_inbox_lines", matching='state="refused"'), "")],
+                    "Lines of the inbox and of Celery messages: `runqueue inbox list`.",
+                    kind="stat",
+                    width=4,
+                    warns=1,
+                    alarms=100,
+                    runbook="RunqueueLinesRefused",
                 ),
                 Panel(
                     "Strays that may run",
                     [(f"{total('runqueue_slots_taken')} - {total('runqueue_in_flight')}", "")],
                     "Runs of ours that no job owns, and that take slots.",
                     kind="stat",
-                    width=6,
+                    width=4,
                     warns=1,
                     alarms=5,
                     runbook="RunqueueStrays",
@@ -131,7 +153,7 @@ BOARD = Board(
                     [(total("runqueue_webhooks", matching='state=~"gave_up|unknown"'), "")],
                     "Webhooks that were given up, or whose fate is unknown.",
                     kind="stat",
-                    width=6,
+                    width=4,
                     warns=1,
                     alarms=100,
                     runbook="RunqueueDeliveryGaveUp",

@@ -16,6 +16,8 @@ from ops.proof.watching import seconds_until
 from runqueue import stages
 from runqueue.ids import job_id_for
 from runqueue.items import Accepted
+from runqueue.keys import Keys
+from runqueue.refused import Refused
 
 #: Does the fault and yields; what comes after mends it.
 Body = Callable[[Stage], Iterator[None]]
@@ -150,6 +152,22 @@ def _requests_are_refused(stage: Stage) -> Iterator[None]:
     stage.lab.simulator.faults(rule)
     stage.lab.hand_in(5, ("titled",))
     yield
+
+
+@_fault("RunqueueFailureRatio", "12 runs fail at Skyvern", "50 runs are completed")
+def _runs_fail(stage: Stage) -> Iterator[None]:
+    stage.lab.hand_in(12, ("titled",), plan={"sim_end": "failed"})
+    yield
+    stage.lab.hand_in(50, ("titled",), prefix="later")
+
+
+@_fault("RunqueueLinesRefused", "a line of no kind is pushed", "`runqueue inbox discard`")
+def _line_is_refused(stage: Stage) -> Iterator[None]:
+    with stage.lab.valkey.client() as client:
+        client.rpush(f"{Keys('default').prefix}inbox", '{"kind": "nothing"}')
+    yield
+    refused = Refused(stage.lab.queue)
+    refused.discard(list(refused.find()))
 
 
 @_fault(

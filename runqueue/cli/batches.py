@@ -8,19 +8,28 @@ import typer
 from runqueue.batches import Batch, BatchStatus
 from runqueue.cli.cancel import canceled_words, tell_canceled
 from runqueue.cli.exits import Exit, tell
-from runqueue.cli.held import held_words
+from runqueue.cli.held import batch_values, held_words
 from runqueue.cli.listing import AsJson, Limit, print_rows, tell_more
 from runqueue.cli.noting import note, note_jobs
 from runqueue.cli.queues import Url, opened
 from runqueue.cli.show import print_values
 from runqueue.cli.watching import watch_batch
-from runqueue.cli.words import counted
+from runqueue.cli.words import counted, printable
+from runqueue.errors import InvalidBatch
 from runqueue.job import JobState
 
 batch = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Batches: jobs that were handed in together."
 )
 
+CallbackUrl = Annotated[
+    str,
+    typer.Option(
+        "--callback-url",
+        metavar="URL",
+        help="Send them there, and all later ones of the batch.",
+    ),
+]
 OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
 Account = Annotated[str | None, typer.Option(help="The account; by --url the token's.")]
 OneObject = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -55,7 +64,8 @@ def list_batches(
         del rows[limit:]
         if as_json:
             rows = [row["whole"] for row in rows]
-        print_rows(rows, _COLUMNS, as_json=as_json)
+        columns = (*_COLUMNS, "why") if any(row.get("why") for row in rows) else _COLUMNS
+        print_rows(rows, columns, as_json=as_json)
 
 
 def _row(found: Batch) -> dict[str, Any]:
@@ -69,6 +79,7 @@ def _row(found: Batch) -> dict[str, Any]:
         "jobs": found.total,
         "created_at": found.created_at.isoformat(),
         "name": found.name,
+        "why": found.held_reason,
     }
 
 
@@ -76,7 +87,7 @@ def _row(found: Batch) -> dict[str, Any]:
 def show(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
     """Show how a batch stands."""
     with opened(url) as queue:
-        print_values(queue.get_batch(one).as_dict(), as_json=as_json)
+        print_values(batch_values(queue.get_batch(one), as_json=as_json), as_json=as_json)
 
 
 @batch.command()
@@ -131,6 +142,27 @@ def retry_failed(one: OneBatch, *, url: Url = None, as_json: OneObject = False) 
             tell(f"The batch is {found.held}: `runqueue batch resume {one}` lets them go.")
 
 
+@batch.command("retry-callbacks")
+def retry_callbacks(
+    one: OneBatch, *, to: CallbackUrl = "", url: Url = None, as_json: OneObject = False
+) -> None:
+    """Send the callbacks of a batch again that were given up."""
+    with opened(url) as queue:
+        try:
+            done = queue.retry_callbacks(one, to or None)
+        except InvalidBatch as error:
+            words = error.errors[0].message
+            raise typer.BadParameter(words, param_hint="--callback-url") from None
+        found = queue.get_batch(one)
+        if done:
+            came_to = f"{counted(done, 'callback')} due again"
+            note(queue, "retry_callbacks", one, came_to, account=found.account)
+        if as_json:
+            typer.echo(orjson.dumps({**found.as_dict(), "retried": done}))
+            return
+        typer.echo(f"{counted(done, 'callback')} due again" if done else "none was given up")
+
+
 @batch.command()
 def watch(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
     """Follow a batch until it is over: done of all, by state, rate, and the time that is left.
@@ -148,7 +180,7 @@ def _ending(found: Batch) -> str:
     counts = ", ".join(
         f"{n:,} {name}" for name, n in found.request_counts.items() if n and name != "total"
     )
-    why = f" ({found.held_reason})" if found.status is BatchStatus.FAILED else ""
+    why = f" ({printable(found.held_reason)})" if found.held_reason else ""
     return f"{found.status}{why}: {counts or 'no job'} of {counted(found.total, 'job')}"
 
 

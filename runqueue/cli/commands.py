@@ -10,7 +10,7 @@ import typer
 
 from runqueue.cli.choosing import Namespace
 from runqueue.cli.exits import Exit, errors_told, tell
-from runqueue.cli.held import held_words
+from runqueue.cli.held import batch_values, held_words
 from runqueue.cli.holds import hold_words
 from runqueue.cli.listing import doubt_values
 from runqueue.cli.naming import named
@@ -39,7 +39,7 @@ def status(
     with opened(url) as queue:
         (found,) = named(queue, [some_id], namespace, result=True)
         if not isinstance(found, Job):
-            print_values(found.as_dict(), as_json=as_json)
+            print_values(batch_values(found, as_json=as_json), as_json=as_json)
             return
         values, life = _job_values(found, as_json=as_json), queue.timeline(found.id)
         if as_json:
@@ -138,6 +138,8 @@ def _print_stats(found: AccountStats) -> None:
     if found.oldest_ready_seconds is not None:
         typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
     typer.echo(hold_words(found) if found.hold_reason else printable(str(health_of(found))))
+    if found.refused_lines:
+        typer.echo(f"refused lines: {found.refused_lines:,} (`runqueue inbox list`)")
     if words := count_words(found.deliveries):
         typer.echo(f"webhooks: {words} (`runqueue webhooks list`)")
     if unconfirmed := found.states[JobState.UNCONFIRMED]:

@@ -1,6 +1,7 @@
 """What holds a batch, in words that say what ends it."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from runqueue.batches import Batch, BatchStatus
 from runqueue.cli.words import printable
@@ -26,6 +27,13 @@ def held_words(batch: Batch) -> str:
         return _UNDER_WAY
     held = batch.held or ""
     return _WORDS.get(held, held).format(batch.id, why=printable(batch.held_reason or ""))
+
+
+def batch_values(batch: Batch, *, as_json: bool) -> dict[str, Any]:
+    """Return what is shown of a batch: its rules as values, or in words."""
+    return (
+        batch.as_dict() if as_json else {**batch.as_dict(), "rules": "; ".join(batch.rules.words)}
+    )
 
 
 class Held:

@@ -1,8 +1,6 @@
 """The commands for lines that were refused: those of the inbox, and of Celery messages."""
 
-import json
 from collections import Counter
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -124,35 +122,10 @@ def _tell_waiting(refused: Refused, account: str) -> None:
 
 
 def _row(line: RefusedLine) -> dict[str, Any]:
-    record = line.record
     return {
-        "at": _time(record.get("at")),
+        "at": str(line.at) if line.at else None,
         "account": line.account,
-        "custom_id": _custom_id(record),
+        "custom_id": line.custom_id,
         "error": line.error,
-        "line": _shown(record.get("line")),
+        "line": line.line,
     }
-
-
-def _time(text: Any) -> str | None:
-    """Return a time as it stands in an entry; None where that is none."""
-    try:
-        return str(datetime.fromisoformat(text))
-    except (TypeError, ValueError):
-        return None
-
-
-def _shown(text: Any) -> Any:
-    """Return a line as text that can be printed, also where it is none."""
-    if not isinstance(text, str):
-        return text
-    return text.encode(errors="replace").decode()
-
-
-def _custom_id(record: dict[str, Any]) -> str | None:
-    try:
-        found = json.loads(record["line"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    name = found.get("custom_id") if isinstance(found, dict) else None
-    return _shown(name) if isinstance(name, str) else None

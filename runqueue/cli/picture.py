@@ -22,6 +22,8 @@ _URGENCY = (Level.GOOD, Level.BUSY, Level.STOPPED)
 _WAITING = (JobState.READY, JobState.SCHEDULED, JobState.SUBMITTING, JobState.RUNNING)
 _ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
 _TROUBLE = (JobState.UNCONFIRMED, JobState.DEAD)
+#: Cells that what a line is about takes.
+_HEAD = 7
 #: Rows of a table, the heading first; the second column is the account.
 _Rows = Sequence[tuple[str, ...]]
 #: Cells of a bar.
@@ -83,24 +85,39 @@ def _account(before: Look | None, now: Look, stats: AccountStats, width: int) ->
     health = health_of(stats)
     words = hold_words(stats) if stats.hold_reason else f"account {name}: {health}"
     lines = [Text(""), Text(printable(words), style=_COLORS[health.level])]
-    lines += [_counts(stats), _rates(before, now, name), _limits(stats)]
-    if found := _news(stats):
-        lines.append(found)
+    for head, parts in (
+        ("jobs", _counts(stats)),
+        ("rates", _rates(before, now, name)),
+        ("limits", _limits(stats)),
+        ("also", _news(stats)),
+    ):
+        lines += _wrapped(head, parts, width)
     return [_cut(line, width) for line in lines]
 
 
-def _counts(stats: AccountStats) -> Text:
-    line = Text("jobs   ")
+def _wrapped(head: str, parts: Sequence[Text | str], width: int) -> list[Text]:
+    """Return parts in as many lines as they need, none of them cut off; [] without parts."""
+    lines: list[Text] = []
+    for part in parts:
+        if lines and cell_len(lines[-1].plain) + 2 + cell_len(str(part)) <= width:
+            lines[-1].append("  ").append(part)
+        else:
+            lines.append(Text(f"{'' if lines else head:<{_HEAD}}").append(part))
+    return lines
+
+
+def _counts(stats: AccountStats) -> list[Text]:
+    shown = []
     for state in (*_WAITING, *_TROUBLE, *_ENDED):
         n = stats.states.get(state, 0)
         if n or state in _WAITING:
             style = "bold yellow" if n and state in _TROUBLE else ""
-            line.append(f"{state.value} {short(n)}  ", style=style)
-    return line
+            shown.append(Text(f"{state.value} {short(n)}", style=style))
+    return shown
 
 
-def _rates(before: Look | None, now: Look, account: str) -> Text:
-    parts = [
+def _rates(before: Look | None, now: Look, account: str) -> list[str]:
+    return [
         f"{words} {_per_second(rate(before, now, account, *totals))}"
         for words, totals in (
             ("in", ("enqueued",)),
@@ -110,10 +127,9 @@ def _rates(before: Look | None, now: Look, account: str) -> Text:
             ("bad", ("ended:failed", "ended:canceled", "ended:dead")),
         )
     ]
-    return Text("rates  " + "  ".join(parts))
 
 
-def _limits(stats: AccountStats) -> Text:
+def _limits(stats: AccountStats) -> list[str]:
     used, slots = stats.live + stats.strays_live, stats.limits.get("concurrent_runs", 0)
     parts = [f"{_bar(used / slots)} {used}/{slots:g} slots" if slots else f"{used} runs, no cap"]
     for words, value, permits in (
@@ -124,22 +140,24 @@ def _limits(stats: AccountStats) -> Text:
         parts.append(f"{words} {value:g}/s{left}" if value else f"{words} unlimited")
     if stats.pace is not None:
         parts.append(f"pace {stats.pace:.3g}/s (429)")
-    return Text("limits " + "  ".join(parts))
+    return parts
 
 
-def _news(stats: AccountStats) -> Text | None:
+def _news(stats: AccountStats) -> list[str]:
     """Return what is not always there to tell."""
     parts = []
     if stats.oldest_ready_seconds is not None:
         parts.append(f"oldest ready {seconds(stats.oldest_ready_seconds)}")
     if stats.strays:
         parts.append(f"strays {stats.strays}")
+    if stats.refused_lines:
+        parts.append(f"refused lines {stats.refused_lines:,}")
     if stats.overridden:
         set_live = ", ".join(f"{name} {exact(value)}" for name, value in stats.overridden.items())
         parts.append(f"set live: {set_live}")
     if words := count_words(stats.deliveries):
         parts.append(f"webhooks {words}")
-    return Text("also   " + "  ".join(parts)) if parts else None
+    return parts
 
 
 def _groups(groups: Sequence[Group]) -> _Rows:
@@ -157,7 +175,8 @@ def _batches(batches: Sequence[Batch]) -> _Rows:
     for batch in batches:
         done = sum(n for state, n in batch.states.items() if state.is_over)
         share = done / batch.total if batch.total else 0.0
-        status = f"{batch.status.value}{f', {batch.held}' if batch.held else ''}  "
+        held = ": ".join(filter(None, (batch.held, printable(batch.held_reason or ""))))
+        status = f"{batch.status.value}{f', {held}' if held else ''}  "
         rows.append(
             (
                 batch.id,

@@ -89,6 +89,9 @@ class Queue(Records, Watched, Protocol):
     def resume_batch(self, batch: str) -> Batch:
         """Go on with a batch."""
 
+    def retry_callbacks(self, batch: str, url: str | None = None) -> int:
+        """Have the callbacks of a batch sent again that were given up."""
+
     def retry_failed(self, batch: str) -> int:
         """Have the dead, failed and canceled jobs of a batch done again."""
 

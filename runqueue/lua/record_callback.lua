@@ -7,10 +7,12 @@ local reply = {}
 expect(CALLBACKS, 'zset')
 pass_when_full()
 
-local function end_callback(batch, event, verdict)
+local function end_callback(batch, event, verdict, happened_at)
   local key = batch_key(batch)
   redis.call('HDEL', key, 'callback:' .. event)
   redis.call('ZREM', CALLBACKS, batch .. ' ' .. event)
+  -- People may have it sent again (callback_again.lua): when it happened stays.
+  if verdict == 'gave_up' then redis.call('HSET', key, 'gave_up:' .. event, happened_at) end
   redis.call('HINCRBY', key, 'callbacks:' .. verdict, 1)
   redis.call('HINCRBY', key, 'callbacks:pending', -1)
   bump(totals, 'callbacks:' .. verdict, 1)
@@ -34,7 +36,7 @@ local function record(i)
       if verdict == 'delivered' and not redis.call('HGET', key, 'callbacks:gave_up') then
         redis.call('HDEL', key, 'callback_error')
       end
-      end_callback(batch, event, verdict)
+      end_callback(batch, event, verdict, at)
     end
     code = 1
   end

@@ -10,7 +10,9 @@ import pytest
 import redis
 
 from runqueue import RunQueue
+from runqueue.callback_calls import Told, callback_claim, record_callback
 from runqueue.ids import new_id
+from runqueue.scripts import run
 from tests.cli.commanding import Desk, batch_of, counts, line, lines
 from tests.cli.exporting import command
 
@@ -67,7 +69,9 @@ def test_a_batch_is_shown(either: Desk) -> None:
     assert either.json("status", batch) == shown
 
 
-@pytest.mark.parametrize("command", ["show", "pause", "resume", "cancel", "retry-failed", "watch"])
+@pytest.mark.parametrize(
+    "command", ["show", "pause", "resume", "cancel", "retry-failed", "retry-callbacks", "watch"]
+)
 def test_a_batch_that_is_none_is_told(either: Desk, command: str) -> None:
     for name in ("nonsense", new_id("default")):
         result = either.run("batch", command, name)
@@ -106,6 +110,59 @@ def test_what_failed_is_submitted_again(either: Desk) -> None:
     assert either.run("batch", "retry-failed", batch).stdout == "2 jobs ready again\n"
     assert either.json("batch", "retry-failed", batch)["retried"] == 0
     assert either.states() == {"completed": 1, "ready": 2}
+
+
+def test_a_batch_shows_its_rules_and_why_they_aborted_it(either: Desk) -> None:
+    batch = either.queue.open_batch("prices", abort_at_failure_ratio=0.5, abort_after=2)
+    either.queue.enqueue_many(lines(3), batch=batch)
+    either.queue.seal_batch(batch)
+    either.end(either.claim()[:2], "failed")
+    either.environ["COLUMNS"] = "160"
+    why = "2 of 2 jobs that ended failed or are dead"
+
+    for shown in (["batch", "show", batch], ["status", batch]):
+        said = either.run(*shown).stdout
+        assert "rules: aborts when 0.5 of the jobs that ended (2 at least) failed" in said
+        assert f"held_reason: {why}" in said
+    assert why in either.run("batch", "list").stdout
+    assert either.json("batch", "show", batch)["rules"]["abort_after"] == 2
+
+
+def callback_given_up(desk: Desk) -> str:
+    """A batch that is over, and whose receiver refused to hear of it."""
+    batch = desk.queue.open_batch("prices", callback_url="https://user.test/hook?token=secret")
+    desk.queue.enqueue_many(lines(1), batch=batch)
+    desk.queue.seal_batch(batch)
+    desk.end(desk.claim())
+    claim = callback_claim("default", "test", 10, 0, linger=False, lease_us=1)
+    (due,) = run(desk.client, claim).items
+    told = Told(batch, due.event, due.tries, "gave_up", error="the receiver answered 410")
+    assert run(desk.client, record_callback("default", [told])) == [1]
+    return batch
+
+
+def test_callbacks_that_were_given_up_are_sent_again(either: Desk) -> None:
+    batch = callback_given_up(either)
+
+    assert either.run("batch", "retry-callbacks", batch).stdout == "1 callback due again\n"
+
+    found = either.queue.get_batch(batch).callback
+    assert found is not None
+    assert (found.pending, found.gave_up) == (1, 0)
+    again = either.run("batch", "retry-callbacks", batch)
+    assert (again.stdout, again.exit_code) == ("none was given up\n", 0)
+
+
+def test_callbacks_are_sent_again_to_another_url(either: Desk) -> None:
+    batch = callback_given_up(either)
+    bad = either.run("batch", "retry-callbacks", batch, "--callback-url", "ftp://me:pw@x.test")
+    assert bad.exit_code == 2
+    assert "expected an http:// or https:// URL" in bad.stderr
+    assert "pw" not in bad.stderr
+
+    said = either.json("batch", "retry-callbacks", batch, "--callback-url", "https://new.test/h")
+
+    assert (said["retried"], said["callback"]["endpoint"]) == (1, "https://new.test")
 
 
 def test_the_short_form_retries_what_failed_too(either: Desk) -> None:

@@ -38,6 +38,22 @@ def test_refused_lines_are_listed_with_what_is_wrong_and_without_their_bodies(de
     assert "hunter2" not in shown
 
 
+def test_stats_and_top_count_the_refused_lines_and_name_the_command(desk: Desk) -> None:
+    assert "refused lines" not in desk.run("stats").stdout
+    refuse(desk, '{"kind": "nil"}', '{"kind": "nothing"}')
+
+    assert "refused lines: 2 (`runqueue inbox list`)" in desk.run("stats").stdout
+    assert desk.json("stats")["default"]["refused_lines"] == 2
+    assert "refused lines 2" in desk.run("top", "--once").stdout
+
+
+def test_an_inbox_that_is_no_list_hides_no_other_figure(desk: Desk) -> None:
+    desk.know("default")
+    desk.client.set(f"{INBOX}:invalid", "what is this")
+
+    assert desk.json("stats")["default"]["refused_lines"] == 0
+
+
 def test_json_shows_the_line_and_all_that_is_wrong(desk: Desk) -> None:
     refuse(desk, b'{"custom_id": "a\xff"')
 

@@ -264,6 +264,23 @@ def test_the_limits_show_the_rate_that_submissions_may_go_at() -> None:
     assert "submissions 1.4/s (1 now)" in shown
 
 
+def test_every_state_rate_and_limit_is_shown_whole_at_80_columns_however_large_it_is() -> None:
+    many = stats(states=dict.fromkeys(JobState, 123_456), pace=1.25, strays=1234)
+    look = Look(1.0, {"default": many})
+
+    shown = picture(None, look, where="x", trouble="", width=80, height=24).plain
+
+    for state in JobState:
+        assert f"{state.value} 123.5k" in shown, state
+    assert "pace 1.25/s (429)" in shown
+    assert not [row for row in shown.split("\n")[3:] if row.endswith("…")]
+    assert max(map(len, shown.split("\n"))) <= 80
+    wide = picture(None, look, where="x", trouble="", width=250, height=24).plain
+    (jobs,) = [row for row in wide.split("\n") if row.startswith("jobs")]
+    assert "ready 123.5k" in jobs
+    assert "canceled 123.5k" in jobs
+
+
 def test_a_picture_fits_80_by_24_whatever_there_is_to_show() -> None:
     groups = [Group(f"group-{n}", "default", None, False, n, True) for n in range(500)]
     many = {f"account-{n}": stats(account=f"account-{n}", strays=3) for n in range(3)}

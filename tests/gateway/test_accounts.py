@@ -43,6 +43,7 @@ BATCH_CALLS = [
     ("POST", "/v1/batches/{}/cancel"),
     ("POST", "/v1/batches/{}/pause"),
     ("POST", "/v1/batches/{}/resume"),
+    ("POST", "/v1/batches/{}/retry-callbacks"),
     ("POST", "/v1/batches/{}/retry-failed"),
     ("GET", "/v1/jobs?batch={}"),
 ]

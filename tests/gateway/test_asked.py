@@ -292,6 +292,7 @@ async def test_the_description_names_every_route_with_examples_and_each_answer(
         "GET /v1/jobs": ["200", "401", "403", "422", "503"],
         "POST /v1/batches/{batch_id}/pause": ["200", "401", "403", "404", "409", "422", "503"],
         "POST /v1/batches/{batch_id}/resume": ["200", "401", "403", "404", "409", "422", "503"],
+        "POST /v1/batches/{batch_id}/retry-callbacks": ["200", "401", "403", "404", "422", "503"],
         "POST /v1/batches/{batch_id}/retry-failed": [
             "200",
             "401",

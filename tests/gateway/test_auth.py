@@ -57,7 +57,7 @@ GUARDED = [
     Guarded("POST", f"{NOBODY}/resume", None, "operate-secret", 422),
 ]
 #: What is done to whole batches: its tests are in `test_managing.py`.
-HELD = ("pause", "resume", "retry-failed")
+HELD = ("pause", "resume", "retry-callbacks", "retry-failed")
 every_call = pytest.mark.parametrize("call", GUARDED, ids=[call.path for call in GUARDED])
 
 

@@ -20,6 +20,7 @@ ROUTES = [
     ("GET", "/v1/batches", "read"),
     ("POST", f"/v1/batches/{'a' * 24}/pause", "operate"),
     ("POST", f"/v1/batches/{'a' * 24}/resume", "operate"),
+    ("POST", f"/v1/batches/{'a' * 24}/retry-callbacks", "operate"),
     ("POST", f"/v1/batches/{'a' * 24}/retry-failed", "operate"),
     ("GET", "/v1/groups", "read"),
     ("PUT", "/v1/groups/shop-a", "operate"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runqueue import JobState
+from runqueue import JobState, stages
+from runqueue.callback_calls import Told, callback_claim, record_callback
+from runqueue.items import Lost
 from runqueue.keys import Keys
 from tests.gateway.browsing import Browser, Shown, browsing
 from tests.gateway.gating import Desk, token
@@ -98,6 +100,48 @@ async def test_a_group_is_paused_resumed_and_capped(desk: Desk, redis_url: str) 
 
     (group,) = desk.queue.groups()
     assert (group.max_concurrent, group.paused) == (3, False)
+
+
+async def test_callbacks_of_a_batch_that_were_given_up_are_shown_and_sent_again(
+    desk: Desk, redis_url: str
+) -> None:
+    batch = desk.queue.open_batch("prices", callback_url="https://user.test/hook?token=secret")
+    desk.queue.seal_batch(batch)
+    desk.claim()  # which gives the process its lease
+    claim = callback_claim("default", "test", 10, 0, linger=False, lease_us=1)
+    (due,) = desk.queue.send(claim).items
+    told = Told(batch, due.event, due.tries, "gave_up", error="the receiver answered 410")
+    desk.queue.send(record_callback("default", [told]))
+    page = f"/batches/{batch}"
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open(page)
+        await browser.do(page, "retry_callbacks")
+        noted(desk, "retry_callbacks", batch, "1 callbacks are due again")
+        after = await browser.open(page)
+
+    assert "1 given up the receiver answered 410" in shown.words
+    assert "secret" not in shown.text
+    assert "1 pending , 0 given up" in after.words
+    assert after.forms("/do/retry_callbacks") == []
+
+
+async def test_a_batch_and_the_list_show_its_rules_and_why_they_aborted_it(
+    desk: Desk, redis_url: str
+) -> None:
+    batch = desk.queue.open_batch("prices", abort_at_failure_ratio=0.5, abort_after=1)
+    desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}], batch=batch)
+    desk.queue.seal_batch(batch)
+    lost = [Lost(job.job_id, job.attempt, "no such engine") for job in desk.claim()]
+    desk.queue.send(stages.mark_dead("default", lost))
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = (await browser.open(f"/batches/{batch}")).words
+        listed = (await browser.open("/batches")).words
+
+    assert "aborts when 0.5 of the jobs that ended (1 at least) failed or are dead" in shown
+    assert "1 of 1 jobs that ended failed or are dead" in shown
+    assert "1 of 1 jobs that ended failed or are dead" in listed
 
 
 async def test_a_batch_is_paused_resumed_retried_and_canceled(desk: Desk, redis_url: str) -> None:

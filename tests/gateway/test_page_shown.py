@@ -9,6 +9,8 @@ import pytest
 from gateway.page import OPEN, OVER
 from gateway.page_render import HEADERS
 from runqueue import JobState, stages
+from runqueue.inbox import Line, check_lines
+from runqueue.inbox_calls import inbox_done
 from runqueue.items import Finished, Lost
 from runqueue.keys import Keys
 from runqueue.scripts import run
@@ -239,6 +241,46 @@ async def test_a_search_that_finds_nothing_says_so(desk: Desk, redis_url: str) -
             shown = await browser.open(f"/search?q={text}")
             assert (shown.status, "Nothing is called" in shown.words) == (404, True)
         assert (await browser.open("/search")).status == 200
+
+
+def refuse(desk: Desk, *lines: str, way: str = "inbox") -> None:
+    """Have lines refused, as a worker does."""
+    checked = check_lines([Line(line, f"k-{n}") for n, line in enumerate(lines)], way, [])
+    kept = [("", checked.kept(n, 1_800_000_000_000_000)) for n in sorted(checked.refused)]
+    desk.queue.send(inbox_done("default", kept))
+
+
+async def test_refused_lines_of_inbox_and_celery_are_counted_and_listed_with_what_is_wrong(
+    desk: Desk, redis_url: str
+) -> None:
+    refuse(desk, '{"custom_id": "order-1", "kind": "nil", "body": {"prompt": "hunter2"}}')
+    refuse(desk, '{"custom_id": "<b>order-2", "kind": "task", "body": {}}', way="celery")
+
+    async with browsing(redis_url, OPS) as browser:
+        overview = await browser.open("/")
+        listed = await browser.open("/refused?account=default")
+
+    assert "Refused lines 2 of the inbox and of Celery messages" in overview.words
+    assert 'href="/refused?account=default"' in overview.text
+    assert listed.words.index("<b>order-2") < listed.words.index("order-1")
+    assert "kind: expected" in listed.words
+    assert "<b>order" not in listed.text
+    assert "hunter2" not in listed.text
+
+
+async def test_the_list_of_refused_lines_reads_no_more_than_a_bounded_number_of_bytes(
+    desk: Desk, redis_url: str
+) -> None:
+    long = '{"kind": "nil", "custom_id": "row-%d", "body": {"prompt": "' + "x" * 700_000 + '"}}'
+    refuse(desk, *(long % n for n in range(4)))
+
+    async with browsing(redis_url, OPS) as browser:
+        words = (await browser.open("/refused")).words
+
+    assert "4 lines of the inbox" in words
+    assert "The newest 2." in words
+    assert "row-3" in words
+    assert "row-1" not in words
 
 
 async def test_lists_go_on_page_by_page(desk: Desk, redis_url: str) -> None:

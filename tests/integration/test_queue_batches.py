@@ -20,6 +20,7 @@ from runqueue import (
     UnknownAccount,
     stages,
 )
+from runqueue.batches import ActiveRules
 from runqueue.ids import new_id
 from runqueue.scripts import run
 from tests.integration.test_queue import Ask, ask, finish_all, line
@@ -88,6 +89,37 @@ async def test_rules_travel_with_the_batch(ask: Ask) -> None:
         await ask("open_batch", canary=0)
     with pytest.raises(InvalidBatch, match="abort_at_failure_ratio: expected"):
         await ask("open_batch", abort_at_failure_ratio=3)
+
+
+async def test_a_batch_shows_the_rules_that_are_in_force(ask: Ask) -> None:
+    batch = await batch_of(
+        ask,
+        *(line(str(n)) for n in range(3)),
+        canary=2,
+        canary_ratio=0.5,
+        abort_at_failure_ratio=0.25,
+        abort_after=7,
+        expires_after=60,
+        callback_url="https://user.test/?token=secret",
+        callback_at=[0.75, 0.5],
+    )
+    found = await ask("get_batch", batch)
+    assert found.rules == ActiveRules(0.25, 7, 2, 0.5, 60.0, (0.5, 0.75))
+    assert found.as_dict()["rules"]["abort_after"] == 7
+    assert found.rules.words == [
+        "aborts when 0.25 of the jobs that ended (7 at least) failed or are dead",
+        "the first 2 jobs go alone, 0.5 of them have to complete before the others go",
+        "expires 60 s after its acceptance",
+        "its callback is sent at 0.5, 0.75 of its jobs, too",
+    ]
+    plain = await ask("get_batch", await batch_of(ask, line("a")))
+    assert (plain.rules, plain.rules.words) == (ActiveRules(), [])
+
+
+async def test_a_rule_that_a_person_resumed_a_batch_from_is_shown_no_more(ask: Ask) -> None:
+    batch = await batch_of(ask, line("a"), line("b"), canary=1)
+    await ask("resume_batch", batch)
+    assert (await ask("get_batch", batch)).rules == ActiveRules()
 
 
 @pytest.mark.parametrize("span", [3_600, 3_600.0, timedelta(hours=1)])

@@ -6,7 +6,9 @@ import pytest
 
 from runqueue import calls, flows
 from runqueue.batches import BatchRules, BatchStatus
-from runqueue.callback_calls import callback_claim
+from runqueue.callback_calls import callback_again, callback_claim
+from runqueue.errors import BatchNotFound, InvalidBatch
+from runqueue.ids import new_id
 from runqueue.items import Answer
 from tests.integration.clockwork import (
     CALLBACK_LEASE,
@@ -283,6 +285,82 @@ def test_a_callback_outlives_the_jobs_of_its_batch(clock: Clockwork) -> None:
     assert clock.tell(due) == 1
     assert [key for key in clock.dump() if batch in key] == []
     assert clock.members("batches") == clock.members("callbacks") == []
+
+
+def gave_up(clock: Clockwork, rules: BatchRules = TOLD, jobs: int = 1) -> str:
+    """A batch whose callbacks were all given up."""
+    batch, _ = clock.batch_of(jobs, rules)
+    end(clock, *["completed"] * jobs)
+    for due in clock.callbacks():
+        assert clock.tell(due, "gave_up", error="the receiver answered 410") == 1
+    return batch
+
+
+def test_callbacks_that_were_given_up_are_sent_again_as_what_they_were(clock: Clockwork) -> None:
+    batch = gave_up(clock, shares(0.5), jobs=2)
+    happened = clock.now
+    clock.wait(3_600)
+
+    assert clock.drive(flows.retry_callbacks(clock.account, batch)) == 2
+
+    assert (found := clock.read(batch).callback) is not None
+    assert (found.pending, found.gave_up) == (2, 0)
+    first, second = clock.callbacks()
+    assert (first.name, second.name) == (f"msg_{batch}_1_progress", f"msg_{batch}_2_completed")
+    assert (first.share, first.tries, first.at_us, first.url) == (0.5, 0, happened, URL)
+    assert [clock.tell(due) for due in (first, second)] == [1, 1]
+    assert (found := clock.read(batch).callback) is not None
+    assert (found.pending, found.delivered, found.gave_up, found.error) == (0, 2, 0, None)
+    assert clock.drive(flows.retry_callbacks(clock.account, batch)) == 0
+
+
+def test_a_callback_that_is_given_up_again_can_be_sent_again(clock: Clockwork) -> None:
+    batch = gave_up(clock)
+    for _ in range(2):
+        assert clock.drive(flows.retry_callbacks(clock.account, batch)) == 1
+        (due,) = clock.callbacks()
+        assert clock.tell(due, "gave_up", error="still 410") == 1
+        assert (found := clock.read(batch).callback) is not None
+        assert (found.gave_up, found.error) == (1, "still 410")
+
+
+def test_callbacks_are_sent_again_to_another_url_which_is_the_batch_s_from_then_on(
+    clock: Clockwork,
+) -> None:
+    batch = gave_up(clock)
+    other = "https://other.test/hook"
+
+    assert clock.drive(flows.retry_callbacks(clock.account, batch, other)) == 1
+
+    (due,) = clock.callbacks()
+    assert due.url == other
+    assert (found := clock.read(batch).callback) is not None
+    assert found.endpoint == "https://other.test"
+    with pytest.raises(InvalidBatch, match="callback_url: expected"):
+        clock.drive(flows.retry_callbacks(clock.account, batch, "ftp://other.test"))
+
+
+def test_a_retry_of_callbacks_whose_answer_was_lost_sends_nothing_twice(clock: Clockwork) -> None:
+    batch = gave_up(clock)
+    call = callback_again(clock.account, batch)
+    assert clock.run(call) == 1
+    (due,) = clock.callbacks()
+    clock.tell(due, "gave_up")
+
+    assert clock.run(call) == 1, "said again, it tells what it came to"
+
+    assert clock.callbacks() == []
+
+
+def test_a_batch_that_nobody_was_to_be_told_of_has_no_callback_to_send_again(
+    clock: Clockwork,
+) -> None:
+    batch, _ = clock.batch_of(1)
+    end(clock, "completed")
+    assert clock.drive(flows.retry_callbacks(clock.account, batch, "https://other.test")) == 0
+    assert clock.read(batch).callback is None
+    with pytest.raises(BatchNotFound):
+        clock.drive(flows.retry_callbacks(clock.account, new_id(clock.account)))
 
 
 @pytest.mark.parametrize("verdict", ["delivered", "gave_up"])

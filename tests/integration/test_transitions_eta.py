@@ -132,6 +132,48 @@ def test_a_batch_that_was_stopped_takes_as_long_as_its_runs(clock: Clockwork) ->
     assert left(clock, batch) == pytest.approx(50, rel=0.01)
 
 
+def test_a_hold_of_the_account_comes_before_what_is_left(clock: Clockwork) -> None:
+    clock.limit(dispatches_per_second=1)
+    batch, _ = clock.batch_of(3)
+    clock.client.hset(clock.key("meta"), "hold_until", str(clock.now + 60 * SECOND))
+    assert left(clock, batch) == 63.0
+    clock.wait(45)
+    assert left(clock, batch) == 18.0
+    assert seconds_for(3, clock.run(calls.stats(ACCOUNT))) == 18.0
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"paused": "ops: a deployment"},
+        {"paused": ""},
+        {"hold_until": str(2**52), "hold_reason": "the key is wrong", "hold_person": "1"},
+    ],
+)
+def test_nobody_knows_when_an_account_goes_on_that_waits_for_a_person(
+    clock: Clockwork, meta: dict[str, str]
+) -> None:
+    clock.limit(dispatches_per_second=1)
+    batch, _ = clock.batch_of(3)
+    for name, value in meta.items():
+        clock.client.hset(clock.key("meta"), name, value)
+
+    found = clock.read(batch)
+
+    assert (found.seconds_left, found.eta) == (None, None)
+    assert seconds_for(3, clock.run(calls.stats(ACCOUNT))) is None
+
+
+def test_runs_under_way_end_whatever_holds_the_account(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(30)
+    rounds(clock, 2, 10, 50)
+    clock.heartbeat(first=True)
+    clock.accept(clock.claim(10).items)
+    clock.client.hset(clock.key("meta"), "paused", "ops")
+
+    assert left(clock, batch) == pytest.approx(50, rel=0.01)
+
+
 def test_an_upload_has_no_end_in_sight(clock: Clockwork) -> None:
     clock.limit(dispatches_per_second=1)
     batch = clock.open_batch()

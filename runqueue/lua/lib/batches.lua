@@ -1,7 +1,8 @@
 -- What the ends of its jobs mean for a batch: its rules may hold it or let it go on, it may be over, and who wants
 -- to be told of that is told.
 -- Fields of a batch beside its counts: sealed, held (and why), the rules, finished_at; rate_* (how fast its jobs end);
--- callback_url, callback_at (shares that are still to be told), callbacks:* and callback:<event> (what is on its way).
+-- callback_url, callback_at (shares that are still to be told), callbacks:*, callback:<event> (what is on its way) and
+-- gave_up:<event> (what people may have sent again).
 local KEPT = 7 * DAY -- as long as the worker keeps jobs that ended
 local function batch_key(batch) return PREFIX .. 'batch:' .. batch end
 

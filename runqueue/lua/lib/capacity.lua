@@ -1,7 +1,9 @@
 -- What an account can do (needs limits.lua): submissions a second and runs at once, each 0 = as many as there are, and
--- how long its runs take, in microseconds ('' = not known): the mean of all of them, or of those that webhooks told.
+-- how long its runs take, in microseconds ('' = not known): the mean of all of them, or of those that webhooks told;
+-- and for how long nothing is submitted, in microseconds (-1 = until a person says otherwise).
 local function capacity()
   local limits = read_limits()
-  local f = redis.call('HMGET', META, 'run_mean', 'push_mean')
-  return { string.format('%.6f', limits.dispatch), int(limits.concurrent_runs), f[1] or f[2] or '' }
+  local f = redis.call('HMGET', META, 'run_mean', 'push_mean', 'paused', 'hold_until')
+  local held = f[3] and '-1' or int(math.max(0, tonumber(f[4] or 0) - NOW))
+  return { string.format('%.6f', limits.dispatch), int(limits.concurrent_runs), f[1] or f[2] or '', held }
 end

@@ -1,0 +1,29 @@
+-- Callbacks of a batch that were given up are due again, as if never tried, under the ids that they had.
+-- ARGV  now_us, batch, url ('' = where it was to go), asked (a word of its own for each time that people ask: said
+--       again it must not have sent again what was given up since)
+-- Reply how many are due (said again: were), or nil = no such batch
+local batch, url, asked = ARGV[2], ARGV[3], ARGV[4]
+local key = batch_key(batch)
+local f = redis.call('HMGET', key, 'sealed', 'callback_url', 'callbacks:asked')
+if not f[1] then return false end
+expect(PREFIX .. 'callbacks', 'zset')
+local before, done = string.match(f[3] or '', '^(%S+) (%d+)$')
+if before == asked then return tonumber(done) end
+pass_when_full()
+local again = 0
+for _, field in ipairs(redis.call('HKEYS', key)) do
+  local event = string.match(field, '^gave_up:(%S+)$')
+  if event then
+    redis.call('HSET', key, 'callback:' .. event, '0 ' .. redis.call('HGET', key, field))
+    redis.call('HDEL', key, field)
+    redis.call('ZADD', PREFIX .. 'callbacks', int(NOW), batch .. ' ' .. event)
+    again = again + 1
+  end
+end
+redis.call('HSET', key, 'callbacks:asked', asked .. ' ' .. int(again))
+if again > 0 then
+  if url ~= '' then redis.call('HSET', key, 'callback_url', url) end
+  redis.call('HINCRBY', key, 'callbacks:pending', again)
+  if redis.call('HINCRBY', key, 'callbacks:gave_up', -again) <= 0 then redis.call('HDEL', key, 'callbacks:gave_up') end
+end
+return again

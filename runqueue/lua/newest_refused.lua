@@ -1,0 +1,14 @@
+-- The newest lines that were refused, for a page that people look at.
+-- ARGV  now_us, count, bytes (no more are read once so many came together)
+-- Reply { lines refused in all, then the newest of them, the newest first: one text each }
+local count, left = tonumber(ARGV[2]), tonumber(ARGV[3])
+local INVALID = PREFIX .. 'inbox:invalid'
+expect(INVALID, 'list')
+local reply = { redis.call('LLEN', INVALID) }
+for at = 1, math.min(count, reply[1]) do
+  if left <= 0 then break end
+  local refused = redis.call('LINDEX', INVALID, -at)
+  reply[#reply + 1] = refused
+  left = left - #refused
+end
+return reply
