@@ -119,7 +119,7 @@ async def webhooks(request: Request) -> Response:
 
 async def refused(request: Request) -> Response:
     """List the newest lines of the inbox, and of Celery messages, that were refused."""
-    viewer = viewer_of(request)
+    viewer = await viewer_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
     total, newest = await viewer.queue.send(newest_refused(account, REFUSED, _REFUSED_BYTES))
     values = {
