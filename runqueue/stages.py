@@ -305,9 +305,19 @@ def mark_dead(account: str, items: Sequence[Lost]) -> Call[list[int]]:
     return Call(load("mark_dead"), account, _flat(item[:3] for item in items), _codes)
 
 
-def mark_unconfirmed(account: str, items: Sequence[Lost]) -> Call[list[int]]:
-    """Record submissions whose answer was lost."""
-    arguments = _flat((*item[:3], int(item.trouble)) for item in items)
+def mark_unconfirmed(
+    account: str, items: Sequence[Lost], *, marked: bool = True
+) -> Call[list[int]]:
+    """Record submissions whose answer was lost: 1 unconfirmed, 2 so, although Redis lost its claim.
+
+    0 = another state or attempt.
+
+    Args:
+        account: the account.
+        items: the submissions.
+        marked: submissions carry markers.
+    """
+    arguments = [int(marked), *_flat((*item[:3], int(item.trouble)) for item in items)]
     return Call(load("mark_unconfirmed"), account, arguments, _codes)
 
 
