@@ -306,9 +306,19 @@ def mark_dead(account: str, items: Sequence[Lost]) -> Call[list[int]]:
     return Call(load("mark_dead"), account, _flat(item[:3] for item in items), _codes)
 
 
-def mark_unconfirmed(account: str, items: Sequence[Lost]) -> Call[list[int]]:
-    """Record submissions whose answer was lost."""
-    arguments = _flat((*item[:3], int(item.trouble)) for item in items)
+def mark_unconfirmed(
+    account: str, items: Sequence[Lost], *, marked: bool = True
+) -> Call[list[int]]:
+    """Record submissions whose answer was lost: 1 unconfirmed, 2 so, although Redis lost its claim.
+
+    0 = another state or attempt.
+
+    Args:
+        account: the account.
+        items: the submissions.
+        marked: submissions carry markers.
+    """
+    arguments = [int(marked), *_flat((*item[:3], int(item.trouble)) for item in items)]
     return Call(load("mark_unconfirmed"), account, arguments, _codes)
 
 
@@ -404,6 +414,7 @@ def suspect_lost(
     recover_since_us: int,
     *,
     marked: bool,
+    known: bool = False,
 ) -> Call[list[int]]:
     """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 2 as soon as its run
     fails or its upload is accepted, 0 it waits no more, or waits for a time still to come.
@@ -414,8 +425,10 @@ def suspect_lost(
         recover_from_us, recover_since_us: as of `recovered`; nothing is done, and nothing returned,
             once that recovery is over.
         marked: submissions carry markers.
+        known: not those that were handed in since the change of server was noticed.
     """
-    arguments: list[Argument] = [recover_from_us, recover_since_us, int(marked), *job_ids]
+    flags = int(marked), int(known)
+    arguments: list[Argument] = [recover_from_us, recover_since_us, *flags, *job_ids]
     return Call(load("suspect_lost"), account, arguments, _codes)
 
 

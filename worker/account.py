@@ -136,7 +136,7 @@ class AccountLink:
         )
         self.dead = Recorder[items.Lost](lambda items: stages.mark_dead(name, items), self.send)
         self.unconfirmed = Recorder[items.Lost](
-            lambda items: stages.mark_unconfirmed(name, items), self.send
+            lambda items: stages.mark_unconfirmed(name, items, marked=self.correlates), self.send
         )
         self.polled = Recorder[items.Polled](
             lambda items: stages.mark_polled(name, items), self.send

@@ -1,16 +1,45 @@
--- use: trail
+-- use: trail losses
 -- Nobody knows whether a run exists: submitting → unconfirmed. The job keeps its slot and is looked for.
--- ARGV  now_us, then 4 a job: id, attempt, reason, trouble (1 = the server or the way to it failed)
--- Reply per job: 1 = unconfirmed, 0 = not ours any more (another state or attempt)
+-- A job that waits, at a lower attempt, had its claim lost with another Redis: who made it says so. It is looked for under
+-- that attempt (see suspect_lost.lua).
+-- ARGV  now_us, marked (0 | 1: whether submissions carry markers), then 4 a job: id, attempt, reason, trouble (1 = the
+--       server or the way to it failed)
+-- Reply per job: 1 = unconfirmed, 2 = its claim was lost, and it is looked for, 0 = not ours any more (another state or
+--       attempt)
 -- Ten troubles in a row, with no acceptance between them, open the breaker that all workers share.
 local BREAKER, FIRST_OPEN, LONGEST_OPEN = 10, 5000000, 60000000
 local reply, troubles, words = {}, 0, ''
 expect(PREFIX .. 'unconfirmed', 'zset')
 expect(PREFIX .. 'reconcile', 'zset')
+expect(PREFIX .. 'parked', 'zset')
+expect(PREFIX .. 'due', 'zset')
 pass_when_full()
+
+-- No claim that is unknown for its attempt is older than what is recovered; once that is over, than the longest outage
+-- that a worker lives through with its word.
+local LONGEST_OUTAGE = 7200000000
+local function look_for(job, attempt)
+  local f = redis.call('HMGET', META, 'recover_from', 'recover_date')
+  local from = f[1] or int(math.max(0, NOW - LONGEST_OUTAGE))
+  local lost = from .. ' ' .. ARGV[2] .. ' ' .. (f[1] and f[2] or '')
+  if job.state == 'running' or not is_accepted(job.batch) then
+    redis.call('HSET', job_key(job.id), 'lost_claim', lost)
+  else
+    if job.state == 'scheduled' then remove_later('due', job.id) end
+    job.attempt = attempt - 1
+    look_for_lost(job, lost)
+    note_step(job, 'unconfirmed', LOST_CLAIM)
+  end
+  bump(totals, 'submissions:unknown', 1)
+end
+
+local WAITS = { ready = true, scheduled = true, running = true }
 local function record(i)
-  local job = read_job(ARGV[i])
-  if job and job.state == 'submitting' and job.attempt == tonumber(ARGV[i + 1]) then
+  local job, attempt = read_job(ARGV[i]), tonumber(ARGV[i + 1])
+  if job and WAITS[job.state] and job.attempt < attempt then
+    look_for(job, attempt)
+    reply[#reply + 1] = 2
+  elseif job and job.state == 'submitting' and job.attempt == attempt then
     to_unconfirmed(job, ARGV[i + 2])
     remove_later('claims:' .. (job.process or ''), job.id)
     note_step(job, 'unconfirmed', ARGV[i + 2])
@@ -22,7 +51,7 @@ local function record(i)
     reply[#reply + 1] = 0
   end
 end
-for i = 2, #ARGV, 4 do try(record, i) end
+for i = 3, #ARGV, 4 do try(record, i) end
 count_trouble('troubles', troubles, BREAKER, FIRST_OPEN, LONGEST_OPEN, words)
 save()
 raise_damage()

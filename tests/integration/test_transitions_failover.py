@@ -132,6 +132,37 @@ def test_a_server_that_gets_its_first_replica_stays_the_server_that_it_was(
         server.stop()
 
 
+def test_a_backup_that_was_put_back_by_replication_long_ago_is_another_server(
+    clock: Clockwork, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    clock.heartbeat(first=True)
+    clock.tick()
+    clock.enqueue(1)
+    server = start_valkey(tmp_path_factory.mktemp("backup"))
+    try:
+        with redis.Redis(port=server.port) as backup:
+            follow(backup, clock.client)
+            backup.replicaof("NO", "ONE")
+            assert clock.claimed()
+            clock.client.config_set("repl-backlog-ttl", 1)
+            follow(clock.client, backup)
+            clock.client.replicaof("NO", "ONE")
+        until(lambda: has_no_second_id(clock.client), 30, "the second id to expire")
+    finally:
+        server.stop()
+        clock.client.config_set("repl-backlog-ttl", 3600)
+    clock.wait(61)
+
+    clock.heartbeat("p2", first=True)
+
+    assert clock.claim(process="p2").answer is Answer.MOVED
+    assert recovery(clock).recover_from_us < clock.now - 60 * SECOND
+
+
+def has_no_second_id(client: redis.Redis) -> bool:
+    return not str(client.info("replication")["master_replid2"]).strip("0")
+
+
 def test_a_change_that_a_tick_does_not_notice_first_is_counted_from_the_last_tick_before(
     clock: Clockwork,
 ) -> None:

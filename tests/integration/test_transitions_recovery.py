@@ -674,6 +674,43 @@ def test_a_job_whose_claim_may_be_lost_holds_no_slot_until_its_run_is_found(
     assert clock.run(calls.stats(clock.account)).live == 1
 
 
+@pytest.mark.parametrize("delay", [0, 30])
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_worker_that_knows_of_a_lost_claim_has_its_job_looked_for_under_that_attempt(
+    clock: Clockwork, delay: int, is_over: bool
+) -> None:
+    (job,) = clock.enqueue(1, run_at=clock.now + delay * SECOND if delay else None)
+    restored(clock)
+    ask(clock)
+    if is_over:
+        clock.run(recovered(clock))
+
+    assert (clock.lose(job, 3), clock.state(job)) == (2, "unconfirmed")
+    assert clock.lose(job, 3) == 0, "said again, it changes nothing"
+
+    assert clock.client.zscore(clock.key("due"), job) is None
+    assert job not in clock.claimed()
+    assert clock.found(job, 3, "r-1") == 1
+    assert clock.state(job) == "running"
+
+
+def test_a_lost_claim_of_an_attempt_that_is_over_moves_no_job(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.run(stages.give_back(clock.account, [items.GivenBack(job, 1, 0, "")], "void"))
+    assert clock.lose(job, 1) == 0
+    assert clock.state(job) == "ready"
+
+
+def test_a_lost_claim_of_a_further_run_is_looked_for_once_the_run_before_it_has_failed(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running(1, retry=Retry(max_attempts=3))
+    assert clock.lose(job, 2) == 2
+    assert clock.state(job) == "running"
+    assert clock.field(job, "lost_claim")
+
+
 def test_a_job_whose_time_was_still_to_come_can_have_been_in_no_lost_claim(
     clock: Clockwork,
 ) -> None:

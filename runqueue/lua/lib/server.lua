@@ -7,7 +7,8 @@
 --
 -- A server is known by its replication id: it makes a new one when it starts, and when it is promoted. One that
 -- gets its first replica makes one, too, or that has had none for an hour: then it has no second id of a time as
--- a replica, and its run_id is the same.
+-- a replica, and its run_id is the same. So it is where a backup was put back by replication, and the second id has
+-- expired since: a last tick of long ago tells that apart.
 -- Fields of meta: run_id, replid (of the server that is known), recover_from (runs since then are listed; not there =
 -- nothing is being recovered), recover_since (when the change was noticed; not there = the clock is not sure yet),
 -- recover_run_id (the server that this began with; not there = there were more since then), remembered (the highest
@@ -22,6 +23,7 @@ do -- of the 200 local names of a script, these are no other's
   -- How long a recovery takes as a rule, by how much it is then said to take longer, and when a person is called.
   local TAKES, TAKES_LONGER, TOO_LONG = 80000000, 15000000, 600000000
   local FOR_A_PERSON = 3650 * DAY
+  local JUST_NOW = 60000000
 
   function this_server() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') end
 
@@ -36,6 +38,7 @@ do -- of the 200 local names of a script, these are no other's
     if run_id ~= this_server() then return false end
     if id == '' then return true end -- it tells of no replication
     if replid and not string.find(info, 'master_replid2:0+%s') then return false end
+    if replid and NOW - tonumber(redis.call('HGET', META, 'tick_at') or 0) > JUST_NOW then return false end
     redis.call('HSET', META, 'replid', id)
     return true
   end
