@@ -434,6 +434,11 @@ def give_up(clock: Clockwork, jobs: list[str]) -> None:
     clock.run(stages.give_up(clock.account, [items.GivenUp(job, f"r-{job}") for job in jobs]))
 
 
+def cancel_overdue(clock: Clockwork, jobs: list[str]) -> None:
+    overdue = [items.Overdue(job, 1, f"r-{job}", "deadline") for job in jobs]
+    clock.run(stages.cancel_overdue(clock.account, overdue))
+
+
 def cancel(clock: Clockwork, jobs: list[str]) -> None:
     clock.cancel(*jobs)
 
@@ -473,6 +478,7 @@ RECORDING: list[tuple[str, Act, str | None]] = [
     ("unconfirmed", search, "ready"),
     ("unconfirmed", settle, "ready"),
     ("running", mark_polled, "running"),
+    ("running", cancel_overdue, "running"),
     ("running", finish, "completed"),
     ("running", run_again, "scheduled"),
     ("canceling", give_up, "failed"),
