@@ -1,6 +1,6 @@
 -- use: trail
 -- Asks for the end of jobs: scheduled | ready → canceled at once; what may have a run is flagged, and
--- the run is canceled as soon as its id is known.
+-- the run is canceled as soon as its id is known (scheduled | ready → unconfirmed, where a claim may be lost).
 -- ARGV  now_us, then ids
 -- Reply per id: 1 = canceled, 2 = flagged, 0 = over already, -1 = no such job
 local reply = {}
@@ -11,6 +11,9 @@ local function record(i)
   local code = 0
   if not job then
     code = -1
+  elseif (job.state == 'ready' or job.state == 'scheduled') and look_before_end(job, 'asked') then
+    note_step(job, 'cancel_asked', 'asked')
+    code = 2
   elseif job.state == 'ready' or job.state == 'scheduled' then
     -- The id stays in its lane; the claim that meets it skips it.
     remove_later('due', job.id)
