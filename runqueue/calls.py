@@ -282,9 +282,9 @@ def _state(raw: bytes, now_us: int) -> tuple[JobState | None, float]:
     return JobState(name), (now_us - float(since)) / 1e6 if since else 0.0
 
 
-def cancel(account: str, job_ids: Iterable[str], why: str = "asked") -> Call[list[int]]:
+def cancel(account: str, job_ids: Iterable[str]) -> Call[list[int]]:
     """Ask for the end of jobs: per id 1 canceled, 2 flagged, 0 over already, -1 unknown."""
-    return Call(load("cancel"), account, [why, *job_ids], list)
+    return Call(load("cancel"), account, list(job_ids), list)
 
 
 def accept_server(account: str, *, is_latest: bool) -> Call[bool]:

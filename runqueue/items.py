@@ -96,6 +96,15 @@ class GivenUp(NamedTuple):
     is_over: bool = False
 
 
+class Overdue(NamedTuple):
+    """A run that took longer than it may, and what its job fails with."""
+
+    job_id: str
+    attempt: int
+    run_id: str
+    why: str
+
+
 class Answer(StrEnum):
     """What a claiming script says; all but `ok` end the pump."""
 

@@ -17,6 +17,7 @@ from runqueue.items import (
     GivenBack,
     GivenUp,
     Lost,
+    Overdue,
     Polled,
     RunAgain,
     Searched,
@@ -446,6 +447,11 @@ def give_up(account: str, items: Sequence[GivenUp]) -> Call[list[int]]:
     """End jobs whose run's end was never confirmed; see `give_up.lua`."""
     arguments = _flat((job_id, run_id, int(is_over)) for job_id, run_id, is_over in items)
     return Call(load("give_up"), account, arguments, _codes)
+
+
+def cancel_overdue(account: str, items: Sequence[Overdue]) -> Call[int]:
+    """Have runs canceled that took longer than they may; see `cancel_overdue.lua`."""
+    return Call(load("cancel_overdue"), account, _flat(items), int)
 
 
 def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> Call[int]:

@@ -12,7 +12,7 @@ from api_client import AsyncTransport, RawClient
 from api_client.outbound import Outbound
 from api_client.proxies import Proxies
 from config.settings import Account, Settings
-from runqueue import callback_calls, calls, delivery_calls, items, receiver, stages
+from runqueue import callback_calls, delivery_calls, items, receiver, stages
 from runqueue.damage import damage_of
 from runqueue.delivery_items import Delivered
 from runqueue.errors import NewerSchema
@@ -39,8 +39,6 @@ MIGRATE_ENTRIES = 1000
 VERSION_SECONDS, VERSION_READ_SECONDS = 600.0, 5.0
 #: Seconds after which a run is polled again whose end may not be final.
 SOON_SECONDS = 5.0
-#: Writers that cancel runs which took too long, one for each limit: so many are kept while idle.
-MOST_LIMITS = 32
 #: Seconds for which a server that has no list of runs is not asked for one.
 NO_LIST_SECONDS = 3600.0
 #: The same after the first answer of that kind: it may have been a proxy's.
@@ -153,9 +151,9 @@ class AccountLink:
             self._trace_ends,
             size=lambda item: len(item.result),
         )
-        self.late = Recorder[str](lambda ids: calls.cancel(name, ids, "deadline"), self.send)
-        #: Of runs that took too long, by the reason: it names the limit.
-        self._hung: dict[str, Recorder[str]] = {}
+        self.overdue = Recorder[items.Overdue](
+            lambda items: stages.cancel_overdue(name, items), self.send
+        )
         self.given_up = Recorder[items.GivenUp](
             lambda items: stages.give_up(name, items), self.send
         )
@@ -181,15 +179,6 @@ class AccountLink:
             why: self._giving_back(why)
             for why in ("void", "not_sent", "busy", "limited", "account", "later")
         }
-
-    def end_hung(self, job_id: str, limit_us: int) -> None:
-        """Have a run canceled, and its job failed, that took longer than `limit_us`."""
-        why = f"deadline: the run took longer than {limit_us / 1e6:.15g} s"
-        if why not in self._hung:
-            if len(self._hung) >= MOST_LIMITS:
-                self._hung = {why: one for why, one in self._hung.items() if one.is_busy}
-            self._hung[why] = Recorder(lambda ids: calls.cancel(self.name, ids, why), self.send)
-        self._hung[why].put(job_id, lambda: None)
 
     def _giving_back(self, why: str) -> Recorder[items.GivenBack]:
         return Recorder(lambda items: stages.give_back(self.name, items, why), self.send)
@@ -357,8 +346,7 @@ class AccountLink:
             self.polled,
             self.finished,
             self.run_again,
-            self.late,
-            *self._hung.values(),
+            self.overdue,
             self.look_now,
             self.look_soon,
             self.given_up,

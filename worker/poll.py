@@ -17,7 +17,7 @@ from api_client import ReadClass, RunReading
 from api_client.answers import parse_json
 from api_client.run_times import attempt_age
 from runqueue import stages
-from runqueue.items import Due, Finished, Polled, RunAgain, Taken
+from runqueue.items import Due, Finished, Overdue, Polled, RunAgain, Taken
 from runqueue.retry import Retry
 from runqueue.run_ends import STATES, short_reason
 from runqueue.times import packed
@@ -229,13 +229,16 @@ class PollPump(Pump):
         if reading.outcome not in {ReadClass.RUN, ReadClass.NOT_FOUND} and not is_unreadable:
             return 0
         if job.deadline_us and job.deadline_us <= now_us:
-            self.account.late.put(job.job_id, _nothing)
+            self._cancel(job, "deadline")
         elif job.limit_us and now_us - job.since_us > job.limit_us:
             age = self._attempt_age(reading)
             if age is not None and age * 1e6 <= job.limit_us:
                 return now_us - int(age * 1e6)
-            self.account.end_hung(job.job_id, job.limit_us)
+            self._cancel(job, f"deadline: the run took longer than {job.limit_us / 1e6:.15g} s")
         return 0
+
+    def _cancel(self, job: Due, why: str) -> None:
+        self.account.overdue.put(Overdue(job.job_id, job.attempt, job.run_id, why), _nothing)
 
 
 def _is_overdue(job: Due, now_us: int) -> bool:

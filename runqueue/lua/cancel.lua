@@ -1,9 +1,9 @@
 -- use: trail
 -- Asks for the end of jobs: scheduled | ready → canceled at once; what may have a run is flagged, and
--- the run is canceled as soon as its id is known.
--- ARGV  now_us, why ('asked', or the reason a job whose time is up fails with), then ids
+-- the run is canceled as soon as its id is known (scheduled | ready → unconfirmed, where a claim may be lost).
+-- ARGV  now_us, then ids
 -- Reply per id: 1 = canceled, 2 = flagged, 0 = over already, -1 = no such job
-local why, reply = ARGV[2], {}
+local reply = {}
 expect(PREFIX .. 'cancels', 'zset')
 pass_when_full()
 local function record(i)
@@ -11,6 +11,9 @@ local function record(i)
   local code = 0
   if not job then
     code = -1
+  elseif (job.state == 'ready' or job.state == 'scheduled') and look_before_end(job, 'asked') then
+    note_step(job, 'cancel_asked', 'asked')
+    code = 2
   elseif job.state == 'ready' or job.state == 'scheduled' then
     -- The id stays in its lane; the claim that meets it skips it.
     remove_later('due', job.id)
@@ -18,13 +21,13 @@ local function record(i)
       job.runs > 0 and 'canceled before it was submitted again' or 'canceled before it was submitted' })
     code = 1
   elseif LIVE[job.state] then
-    if redis.call('HSETNX', job_key(job.id), 'cancel', why) == 1 then note_step(job, 'cancel_asked', why) end
+    if redis.call('HSETNX', job_key(job.id), 'cancel', 'asked') == 1 then note_step(job, 'cancel_asked', 'asked') end
     if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), job.id) end
     code = 2
   end
   reply[#reply + 1] = code
 end
-for i = 3, #ARGV do try(record, i) end
+for i = 2, #ARGV do try(record, i) end
 save()
 raise_damage()
 return reply

@@ -152,19 +152,19 @@ local function claim(id, priority, group, lane)
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
     canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9] }
-  if deadline and deadline <= NOW then
-    skips = skips + 1
-    end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
-    return
-  end
   if strays and adopt_stray(id, job, known) then
     skips = skips + 1
     return true
   end
+  local is_late = deadline and deadline <= NOW
   if f[8] then
-    for _, zset in ipairs({ 'parked', 'unconfirmed', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
     skips = skips + 1
-    look_for_lost(job, f[8])
+    look_before_end(job, is_late and 'deadline' or nil)
+    return
+  end
+  if is_late then
+    skips = skips + 1
+    end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
   count_state(job, 'submitting')

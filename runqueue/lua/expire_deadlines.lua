@@ -1,6 +1,6 @@
 -- Ends what waited too long: scheduled | ready past its deadline → dead. A running job is looked at
 -- now: if the run goes on, it is canceled, and the job fails with `deadline` once its end is confirmed.
--- What has no run id yet is flagged, and its run canceled as soon as that is known.
+-- What has no run id yet is flagged, and its run canceled as soon as that is known; so is one whose claim may be lost.
 -- ARGV  now_us, limit.   Reply: how many were overdue (as many as the limit = ask again)
 local DEADLINES = PREFIX .. 'deadlines'
 expect(DEADLINES, 'zset')
@@ -12,6 +12,7 @@ local ids = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(NOW), 'LIMIT', 0,
 local function pass(id)
   local job = read_job(id)
   if job and (job.state == 'ready' or job.state == 'scheduled') then
+    if look_before_end(job, 'deadline') then return end
     remove_later('due', id)
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
   elseif job and LIVE[job.state] then

@@ -2,10 +2,10 @@
 -- Reply { now_us, per id: state | '' (no such job) | 'unconfirmed:<since_us>' }
 local reply = { int(NOW) }
 for i = 2, #ARGV do
-  local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'batch')
+  local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'batch', 'lost_claim')
   local state = f[1] or ''
-  if f[2] and (state == 'ready' or state == 'scheduled') and batch_canceled(f[2]) then
-    state = 'canceled' -- the sweep has not come to it yet
+  if f[2] and not f[3] and (state == 'ready' or state == 'scheduled') and batch_canceled(f[2]) then
+    state = 'canceled' -- the sweep has not come to it yet; one whose claim may be lost is looked for first
   end
   if state == 'unconfirmed' then
     state = state .. ':' .. (redis.call('ZSCORE', PREFIX .. 'unconfirmed', ARGV[i])

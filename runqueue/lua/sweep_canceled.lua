@@ -1,5 +1,5 @@
 -- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled, what is live is
--- flagged.
+-- flagged, and so is one whose claim may be lost, which is looked for.
 -- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = ask again)
 local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
 expect(CANCELING, 'hash')
@@ -11,6 +11,7 @@ local flat = redis.call('HRANDFIELD', CANCELING, ARGV[2], 'WITHVALUES')
 local function end_one(batch, id, is_canceled)
   local job = read_job(id)
   if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
+    if look_before_end(job, 'asked') then return end
     remove_later('due', id)
     end_job(job, 'canceled', { 'reason', is_canceled and 'its batch was canceled' or 'its batch expired' })
   elseif job and job.batch == batch and LIVE[job.state] then

@@ -332,6 +332,13 @@ class Clockwork:
         """Ask for the end of jobs."""
         return self.run(calls.cancel(self.account, job_ids))
 
+    def overdue(
+        self, job_id: str, why: str = "deadline", *, attempt: int = 1, run_id: str = ""
+    ) -> int:
+        """Record that a run took longer than it may, by default `r-<id>`."""
+        item = items.Overdue(job_id, attempt, run_id or f"r-{job_id}", why)
+        return self.run(stages.cancel_overdue(self.account, [item]))
+
     def sweep(self, script: str, *arguments: int) -> int:
         """Run one of the sweep's scripts."""
         return self.run(stages.sweep(self.account, script, *arguments, 1_000))

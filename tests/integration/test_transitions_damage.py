@@ -13,6 +13,7 @@ import redis
 from runqueue import items, operator_calls, stages
 from runqueue.batches import BatchRules
 from tests.integration.clockwork import (
+    CLAIM_AGE,
     DAY,
     GRACE,
     KEEP,
@@ -434,6 +435,11 @@ def give_up(clock: Clockwork, jobs: list[str]) -> None:
     clock.run(stages.give_up(clock.account, [items.GivenUp(job, f"r-{job}") for job in jobs]))
 
 
+def cancel_overdue(clock: Clockwork, jobs: list[str]) -> None:
+    overdue = [items.Overdue(job, 1, f"r-{job}", "deadline") for job in jobs]
+    clock.run(stages.cancel_overdue(clock.account, overdue))
+
+
 def cancel(clock: Clockwork, jobs: list[str]) -> None:
     clock.cancel(*jobs)
 
@@ -473,6 +479,7 @@ RECORDING: list[tuple[str, Act, str | None]] = [
     ("unconfirmed", search, "ready"),
     ("unconfirmed", settle, "ready"),
     ("running", mark_polled, "running"),
+    ("running", cancel_overdue, "running"),
     ("running", finish, "completed"),
     ("running", run_again, "scheduled"),
     ("canceling", give_up, "failed"),
@@ -723,6 +730,28 @@ def test_claims_of_a_dead_process_are_taken_over_although_one_record_is_damaged(
     assert clock.state(jobs[1]) == "unconfirmed"
     assert int(clock.field(jobs[1], "claimed") or 0) == claimed_at, "its run may be as old"
     assert clock.members("unconfirmed") == clock.members("reconcile") == sorted(jobs)
+
+
+def test_processes_whose_claims_are_damaged_hide_the_death_of_no_other(clock: Clockwork) -> None:
+    damaged = [f"dead{n:02}" for n in range(40)]
+    for process in damaged:
+        clock.heartbeat(process, first=True)
+        damage_key(clock, f"claims:{process}")
+    clock.wait(1)
+    (job,) = clock.enqueue(1)
+    assert clock.claimed() == [job]
+    clock.wait(LEASE / SECOND)
+
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        clock.sweep("expire_leases", CLAIM_AGE)
+
+    assert clock.state(job) == "unconfirmed"
+    assert clock.members("processes") == damaged, "they are looked at again"
+    for process in damaged:
+        mend_key(clock, f"claims:{process}")
+    for _ in range(3):
+        clock.sweep("expire_leases", CLAIM_AGE)
+    assert clock.members("processes") == []
 
 
 def test_deadlines_pass_although_one_record_is_damaged(clock: Clockwork) -> None:

@@ -5,6 +5,7 @@ import pytest
 from runqueue import calls, items, stages
 from runqueue.batches import BatchStatus
 from runqueue.job import EnqueueStatus
+from runqueue.retry import Retry
 from tests.integration.clockwork import (
     CLAIM_AGE,
     DAY,
@@ -172,11 +173,38 @@ def test_a_run_canceled_by_its_deadline_has_failed(clock: Clockwork) -> None:
     clock.wait(30)
     assert clock.sweep("expire_deadlines") == 1
     assert clock.field(job, "cancel") is None, "it may be over: it is looked at first"
-    clock.run(calls.cancel(clock.account, [job], "deadline"))
+    assert clock.overdue(job) == 1
     assert (clock.state(job), clock.field(job, "cancel")) == ("running", "deadline")
     assert cancels(clock) == [job]
     clock.finish(job, state="canceled")
     assert (clock.state(job), clock.field(job, "reason")) == ("failed", "deadline")
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_a_run_that_is_said_too_late_to_take_too_long_ends_no_further_run_and_no_waiting_job(
+    clock: Clockwork, is_claimed: bool
+) -> None:
+    (job,) = clock.running(retry=Retry(max_attempts=3))
+    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 0, b"{}")
+    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    clock.sweep("promote_due")
+    if is_claimed:
+        assert clock.claimed() == [job]
+        assert clock.found(job, 2, "second") == 1
+    before = clock.dump()
+
+    assert clock.overdue(job, "deadline: the run took longer than 7200 s") == 0
+
+    assert clock.dump() == before
+
+
+def test_a_run_that_took_the_place_of_the_one_that_took_too_long_goes_on(clock: Clockwork) -> None:
+    (job,) = clock.running()
+
+    assert clock.overdue(job, run_id="the run it had before") == 0
+    assert clock.overdue(job, attempt=2) == 0
+
+    assert (cancels(clock), clock.field(job, "cancel")) == ([], None)
 
 
 @pytest.mark.parametrize("answer", ["give_back", "refuse"])
@@ -219,7 +247,7 @@ def test_a_canceled_run_that_is_over_but_cannot_be_read_ends_its_job(
 ) -> None:
     clock.limit(concurrent_runs=1)
     (job,) = clock.running()
-    clock.run(calls.cancel(clock.account, [job], why))
+    assert clock.cancel(job) == [2] if why == "asked" else clock.overdue(job, why) == 1
     assert give_up(clock, job, is_over=True) == 1
     assert give_up(clock, job, is_over=True) == 0
     assert clock.state(job) == state

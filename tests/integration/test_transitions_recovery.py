@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+import redis
 
 from runqueue import calls, items, operator_calls, scripts, stages
 from runqueue.batches import BatchRules
@@ -894,6 +895,90 @@ def test_a_job_that_is_canceled_after_its_upload_was_given_up_is_canceled(
     clock.deny(job)
 
     assert clock.state(job) == "canceled"
+
+
+def cancel_one(clock: Clockwork, _: str, job: str) -> None:
+    assert clock.cancel(job) == [2]
+
+
+def cancel_its_batch(clock: Clockwork, batch: str, job: str) -> None:
+    clock.cancel_batch(batch)
+    assert clock.run(calls.job_states(clock.account, [job])) == [(clock.state(job), 0)], "not over"
+    clock.sweep("sweep_canceled")
+
+
+def pass_its_deadline(clock: Clockwork, _: str, __: str) -> None:
+    clock.wait(DEADLINE)
+    clock.sweep("expire_deadlines")
+
+
+def claim_after_its_deadline(clock: Clockwork, batch: str, job: str) -> None:
+    clock.seal(batch)
+    clock.wait(DEADLINE)
+    assert job not in clock.claimed()
+
+
+#: Seconds after which a job's deadline passes.
+DEADLINE = 3_600
+END_EARLY = pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        (cancel_one, "asked"),
+        (cancel_its_batch, "asked"),
+        (pass_its_deadline, "deadline"),
+        (claim_after_its_deadline, "deadline"),
+    ],
+)
+
+
+@END_EARLY
+@pytest.mark.parametrize("seconds", [None, 5])
+def test_the_run_of_a_lost_claim_is_looked_for_and_canceled_although_its_job_is_no_longer_wanted(
+    clock: Clockwork,
+    end: Callable[[Clockwork, str, str], None],
+    why: str,
+    seconds: int | None,
+) -> None:
+    due = None if seconds is None else clock.now + seconds * SECOND
+    batch, job = uploading(clock, run_at=due, deadline=clock.now + DEADLINE * SECOND)
+    if seconds and end is claim_after_its_deadline:
+        clock.wait(seconds)
+        clock.sweep("promote_due")
+
+    end(clock, batch, job)
+
+    assert (clock.state(job), clock.field(job, "cancel")) == ("unconfirmed", why)
+    assert job in clock.members("reconcile")
+    assert (job in clock.members("due"), clock.field(job, "slot")) == (False, "0")
+    assert clock.found(job, 1, "r-1") == 1
+    assert clock.members("cancels") == [job]
+
+
+@END_EARLY
+def test_a_job_of_a_lost_claim_that_is_no_longer_wanted_ends_once_it_has_no_run(
+    clock: Clockwork, end: Callable[[Clockwork, str, str], None], why: str
+) -> None:
+    batch, job = uploading(clock, deadline=clock.now + DEADLINE * SECOND)
+    end(clock, batch, job)
+
+    clock.deny(job)
+
+    assert clock.state(job) == ("canceled" if why == "asked" else "dead")
+    assert job not in clock.claimed()
+    assert clock.members("parked") == clock.members("reconcile") == []
+
+
+def test_a_job_of_a_lost_claim_that_cannot_be_read_stays_as_it_is_when_it_is_canceled(
+    clock: Clockwork,
+) -> None:
+    _, job = uploading(clock, run_at=clock.now + 5 * SECOND)
+    clock.client.hset(clock.key(f"job:{job}"), "lost_claim", "damaged")
+
+    with pytest.raises(redis.ResponseError, match=f"{job}: its lost_claim cannot be read"):
+        clock.cancel(job)
+
+    assert (clock.state(job), clock.field(job, "cancel")) == ("scheduled", None)
+    assert job in clock.members("due")
 
 
 def test_looking_a_job_up_does_not_hand_it_in(clock: Clockwork) -> None:

@@ -58,6 +58,19 @@ def test_a_job_handed_in_again_needs_no_second_slot_for_its_stray(clock: Clockwo
     assert (stats.live, stats.strays, stats.strays_live) == (2, 0, 0)
 
 
+def test_a_job_handed_in_again_whose_time_was_up_when_it_was_claimed_has_its_stray_watched(
+    clock: Clockwork,
+) -> None:
+    job = stray(clock)
+    clock.enqueue(names=["k"], deadline=clock.now + SECOND)
+    clock.wait(1)
+
+    assert clock.claimed() == []
+
+    assert (clock.state(job), clock.field(job, "run_id")) == ("running", "run1")
+    assert clock.members("poll") == [job], "it is canceled if it goes on"
+
+
 def test_a_stray_that_is_over_and_adopted_takes_a_slot_until_the_job_has_ended(
     clock: Clockwork,
 ) -> None:

@@ -204,7 +204,7 @@ def test_a_run_of_another_job_is_left_alone(clock: Clockwork) -> None:
 def test_a_run_that_our_cancel_ended_counts_as_what_the_cancel_was_for(clock: Clockwork) -> None:
     asked, late = awaited(clock, 2)
     clock.cancel(asked)
-    clock.run(calls.cancel(clock.account, [late], "deadline"))
+    assert clock.overdue(late) == 1
     receive(clock, told(asked, state="canceled"), told(late, state="canceled"))
     assert (clock.state(asked), clock.state(late)) == ("canceled", "failed")
     assert (clock.field(late, "reason"), clock.members("cancels")) == ("deadline", [])

@@ -106,6 +106,19 @@ local function look_for_lost(job, lost)
   if marked ~= '1' then redis.call('HSET', job_key(job.id), 'unmarked', '1') end
 end
 
+-- A job that waits, and is not wanted any more for `why` (nil: it is), is looked for first if its claim may be lost: a run
+-- of it is canceled once it is found. False where nothing is to be looked for.
+local function look_before_end(job, why)
+  local lost = redis.call('HGET', job_key(job.id), 'lost_claim')
+  if not lost then return false end
+  for _, zset in ipairs({ 'parked', 'unconfirmed', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
+  local state = job.state
+  look_for_lost(job, lost)
+  if state == 'scheduled' then remove_later('due', job.id) end
+  if why then redis.call('HSETNX', job_key(job.id), 'cancel', why) end
+  return true
+end
+
 -- One that gave its slot back stands in `parked`; its record forgets that with the state. It may have a time to wait for,
 -- or be of an upload that was given up (`given_up`, see expire_batches.lua).
 local function no_longer_unconfirmed(job)
