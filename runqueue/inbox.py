@@ -107,6 +107,25 @@ def celery_key(task_id: str, index: int) -> str:
     return f"{message_name(task_id)}-{index}"
 
 
+def not_before(raw: Any, run_at: str) -> Any:
+    """Return a line with a `run_at`, unless it has a time of its own or cannot be read.
+
+    Args:
+        raw: an object, or JSON text.
+        run_at: ISO 8601 with a zone.
+    """
+    if isinstance(raw, Mapping):
+        has_own = any(raw.get(name) is not None for name in ("run_at", "delay"))
+        return raw if has_own else {**raw, "run_at": run_at}
+    try:
+        has_own = parse_line(raw).run_at is not None
+    except Exception:  # noqa: BLE001 - `check_lines` says what is wrong with it
+        return raw
+    # Text stays text: parsed and written again it might hold other numbers.
+    line = raw.encode() if isinstance(raw, str) else bytes(raw)
+    return raw if has_own else line.rstrip()[:-1] + b"," + orjson.dumps({"run_at": run_at})[1:]
+
+
 def check_lines(
     lines: Sequence[Line],
     namespace: str,

@@ -12,6 +12,7 @@ import structlog
 from celery import Celery, bootsteps, signals
 from celery.apps.worker import Worker as CeleryWorker
 from celery.exceptions import Reject
+from celery.worker import strategy
 from celery.worker.state import maybe_shutdown
 
 from config.collector import calm_collector
@@ -43,6 +44,8 @@ log = structlog.get_logger()
 KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
 #: Messages of producers (`runqueue.enqueue`) that one process works on at once.
 PRODUCERS = 4
+#: The header that has a message's ETA once Celery is not to wait for that time.
+RUN_AT_HEADER = "runqueue-run-at"
 
 
 def _settings_or_exit() -> tuple[Settings, str, str]:
@@ -274,7 +277,29 @@ def inbox(account: str, tick_us: int) -> None:
     _pump("inbox", account, tick_us)
 
 
-@app.task(name="runqueue.enqueue", bind=True, acks_late=True)
+def take_at_once(task: Any, celery_app: Any, consumer: Any, **kwargs: Any) -> Any:
+    """Return a handler of messages that leaves their ETA or countdown to the queue.
+
+    Celery would hold each until that time, in a place of `PRODUCERS`.
+
+    Args:
+        task, celery_app, consumer, kwargs: as Celery gives them to a task's `Strategy`.
+    """
+    handle = strategy.default(task, celery_app, consumer, **kwargs)
+
+    def take(message: Any, body: Any, *rest: Any) -> Any:
+        headers = message.headers or {}
+        eta = headers.get("eta")
+        if body is not None:  # the first protocol: it is in the body
+            eta = body.pop("eta", None) or eta
+        # A copy: the message goes back with its own headers, if it does.
+        message.headers = {**headers, "eta": None, RUN_AT_HEADER: eta}
+        return handle(message, body, *rest)
+
+    return take
+
+
+@app.task(name="runqueue.enqueue", bind=True, acks_late=True, Strategy=staticmethod(take_at_once))
 def enqueue(self: Any, *args: Any, **kwargs: Any) -> None:
     """Hand in the lines of a producer's message; acknowledged once they are in the queue."""
     runtime = _state.get("runtime")
@@ -283,7 +308,8 @@ def enqueue(self: Any, *args: Any, **kwargs: Any) -> None:
     try:
         # As OpenTelemetry's instrumentation of Celery sends it: a header of the message.
         traceparent = self.request.get("traceparent")
-        runtime.intake.accept(self.request.id, args, kwargs, traceparent)
+        run_at = self.request.get(RUN_AT_HEADER)
+        runtime.intake.accept(self.request.id, args, kwargs, traceparent, run_at=run_at)
     except NotNow as error:
         raise Reject(error, requeue=True) from None
 

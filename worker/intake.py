@@ -8,6 +8,7 @@ goes back after a while, so that neither a thread nor the message is held for lo
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,7 +19,15 @@ from runqueue.accounts import DEFAULT
 from runqueue.calls import CHUNK
 from runqueue.damage import damage_behind
 from runqueue.errors import QuotaReached
-from runqueue.inbox import CELERY, Checked, Line, celery_key, check_lines, message_name
+from runqueue.inbox import (
+    CELERY,
+    Checked,
+    Line,
+    celery_key,
+    check_lines,
+    message_name,
+    not_before,
+)
 from runqueue.inbox_calls import inbox_done
 from runqueue.intake import Packet
 from runqueue.tracing import continuing
@@ -69,6 +78,7 @@ class Intake:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         traceparent: str | None = None,
+        run_at: object = None,
     ) -> None:
         """Hand in the lines of one message; what is wrong with one is kept with it.
 
@@ -76,6 +86,7 @@ class Intake:
             task_id: the message's.
             args, kwargs: its arguments: one list of lines.
             traceparent: that of the message, for lines that name none themselves.
+            run_at: the message's ETA (ISO 8601, UTC unless it has a zone), for such lines too.
 
         Raises:
             NotNow: some of them are not in the queue.
@@ -83,6 +94,9 @@ class Intake:
         task_id = message_name(task_id)
         give_up = time.monotonic() + PATIENCE_SECONDS
         raw = _lines_of(args, kwargs)
+        if run_at is not None:
+            eta = _with_zone(str(run_at))
+            raw = [not_before(line, eta) for line in raw]
         lines = [Line(line, celery_key(task_id, n)) for n, line in enumerate(raw)]
         refused = 0
         for start in range(0, len(lines), CHUNK):
@@ -159,6 +173,15 @@ class Intake:
 def _is_of_one_account(error: Exception) -> bool:
     """Say whether an error keeps back one account alone: damaged keys, or a quota."""
     return isinstance(error, QuotaReached) or damage_behind(error) is not None
+
+
+def _with_zone(eta: str) -> str:
+    """Return a time with its zone; what is no time stays as it is, and is refused with its line."""
+    try:
+        found = datetime.fromisoformat(eta)
+    except ValueError:
+        return eta
+    return eta if found.tzinfo else found.replace(tzinfo=UTC).isoformat()
 
 
 def _lines_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import redis
 from celery import Celery
 
 from faults.receivers import Gateway
-from runqueue import AsyncRunQueue, TaskRunRequest, ids
+from runqueue import AsyncRunQueue, JobState, TaskRunRequest, ids
 from runqueue.keys import Keys
 from tests.acceptance.factory import Factory, factory, until
 from tests.valkeys import start_valkey
@@ -145,6 +146,30 @@ def test_a_worker_killed_over_the_inbox_leaves_every_line_one_job(tmp_path: Path
         print(f"{some} of {LINES} jobs at the kill")
         assert enqueued(parts) == LINES
         assert not client.exists(f"{INBOX}:invalid")
+
+
+@pytest.mark.parametrize("protocol", [2, 1])
+def test_messages_with_a_countdown_hold_up_no_other_and_their_jobs_wait_for_that_time(
+    tmp_path: Path, protocol: int
+) -> None:
+    with factory(tmp_path, (), **IDLE) as parts, producer(parts) as app:
+        app.conf.task_protocol = protocol
+        parts.start_worker()
+        until(lambda: parts.queue.stats()["default"].processes == 1, 60, "a worker")
+        line = {"kind": "task", "body": {"prompt": "Read it."}}
+        begun = datetime.now(UTC)
+        for n in range(5):  # one more than a worker takes at once
+            later = {**line, "custom_id": f"later-{n}"}
+            app.send_task("runqueue.enqueue", args=[[later]], queue="runqueue", countdown=3600)
+        app.send_task("runqueue.enqueue", args=[[line]], queue="runqueue")
+        until(lambda: enqueued(parts) == 6, 60, "every job")
+        until(lambda: is_settled(parts), 60, "the messages' acknowledgement")
+
+        for n in range(5):
+            job = parts.queue.get(ids.job_id_for("default", "", f"later-{n}"))
+            assert job.state is JobState.SCHEDULED
+            assert job.run_at is not None
+            assert job.run_at >= begun + timedelta(seconds=3600)
 
 
 def test_what_producers_put_into_messages_stays_out_of_the_log(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -61,6 +62,49 @@ def test_lines_go_on_with_the_trace_of_their_message_unless_they_name_their_own(
 
     ids_ = [ids.job_id_for("default", "celery", f"t1-{n}") for n in range(2)]
     assert [queue.get(id_).traceparent for id_ in ids_] == [of_the_message, of_the_line]
+
+
+@pytest.mark.parametrize("eta", ["2040-01-02T03:04:05+00:00", "2040-01-02T03:04:05"])
+def test_lines_without_a_time_of_their_own_wait_for_that_of_their_message(
+    intake: Intake, queue: RunQueue, eta: str
+) -> None:
+    own = {**GOOD, "run_at": "2039-01-01T00:00:00+00:00"}
+    texts = [json.dumps(line) for line in (GOOD, {**GOOD, "run_at": None}, own)]
+
+    intake.accept("t1", [[GOOD, own, {**GOOD, "delay": 60}, *texts]], {}, run_at=eta)
+
+    jobs = [queue.get(ids.job_id_for("default", "celery", f"t1-{n}")) for n in range(6)]
+    assert {job.state for job in jobs} == {JobState.SCHEDULED}
+    years = [job.run_at.year if job.run_at else None for job in jobs]
+    assert years == [2040, 2039, datetime.now(UTC).year, 2040, 2040, 2039]
+    assert jobs[0].run_at == jobs[3].run_at == datetime(2040, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_lines_of_a_message_whose_time_is_past_may_run_at_once(
+    intake: Intake, queue: RunQueue
+) -> None:
+    intake.accept("t1", [[GOOD]], {}, run_at="2020-01-02T03:04:05+00:00")
+    assert stats(queue).states[JobState.READY] == 1
+
+
+@pytest.mark.parametrize("eta", ["tomorrow", 5])
+def test_lines_of_a_message_whose_time_cannot_be_read_are_kept_with_that_reason(
+    intake: Intake, queue: RunQueue, client: redis.Redis, eta: object
+) -> None:
+    own = {**GOOD, "run_at": "2039-01-01T00:00:00+00:00"}
+
+    intake.accept("t1", [[GOOD, own]], {}, run_at=eta)
+
+    (entry,) = refused(client)
+    assert [fault["field"] for fault in entry["error"]] == ["run_at"]
+    assert stats(queue).totals["enqueued"] == 1
+
+
+def test_text_that_is_no_line_is_kept_as_it_came_whatever_the_time_of_its_message(
+    intake: Intake, client: redis.Redis
+) -> None:
+    intake.accept("t1", [["{", "{}", "[1]", 7]], {}, run_at="2040-01-02T03:04:05+00:00")
+    assert [entry["line"] for entry in refused(client)] == ["{", "{}", "[1]", "7"]
 
 
 def test_a_message_that_comes_twice_makes_no_second_job(intake: Intake, queue: RunQueue) -> None:
