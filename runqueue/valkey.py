@@ -23,6 +23,10 @@ HOST = "127.0.0.1"
 _PID_FILE = "valkey.pid"
 #: Seconds between two tries to reach a server that is starting.
 _LOOK_SECONDS = 0.02
+#: Seconds that a server gets to write what it has acknowledged; a slow fsync holds that up for two.
+_WRITE_SECONDS = 5.0
+#: Milliseconds for which no more is written at an end: longer than that takes.
+_PAUSE_MS = 60_000
 #: Lines of its log that an error shows.
 _LINES = 15
 
@@ -143,13 +147,14 @@ class ValkeyProcess:
         return self._process is not None and self._process.poll() is None
 
     def stop(self, seconds: float) -> bool:
-        """End it, its data written; False = it had to be killed, and may not have written all.
+        """End it; False = its file may lack some of what it acknowledged.
 
         Args:
             seconds: how long it may take.
         """
         if self._process is None:
             return True
+        is_written = self._has_written()
         self._end()
         try:
             self._process.wait(seconds)
@@ -157,7 +162,27 @@ class ValkeyProcess:
             self.kill()
             return False
         atexit.unregister(self._end)
-        return True
+        return is_written
+
+    def _has_written(self) -> bool:
+        """Hold back whatever else is written, and tell whether all before is in the file.
+
+        A server whose disk is full acknowledges writes before it refuses them, and ends without.
+        """
+        deadline = time.monotonic() + _WRITE_SECONDS
+        try:
+            with client_of(self._port, self._password) as client:
+                client.client_pause(_PAUSE_MS, all=False)
+                while True:
+                    found = client.info("persistence")
+                    is_sound = found["aof_enabled"] == 1 and found["aof_last_write_status"] == "ok"
+                    if is_sound and found["aof_buffer_length"] == 0:
+                        return True
+                    if not is_sound or time.monotonic() > deadline:
+                        return False
+                    time.sleep(_LOOK_SECONDS)
+        except (redis.RedisError, KeyError):
+            return False
 
     def _end(self) -> None:
         if self._process is not None:

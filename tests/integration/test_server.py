@@ -1,6 +1,8 @@
 """The embedded server: one owner for a directory, and nothing lost whatever ends the owner."""
 
+import functools
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -309,6 +311,42 @@ def test_after_a_stop_in_good_order_jobs_are_submitted_at_once(worked: tuple[Pat
     directory, _ = worked
     with EmbeddedServer(directory) as server:
         assert len(submitted(server.url, 10, "w3") or ()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are set on Linux")
+def test_after_writes_that_did_not_reach_its_file_the_runs_are_listed_first(
+    worked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, _ = worked
+    # A server that is told to ignore a full disk's signal sees an error in its place, as of ENOSPC.
+    popen = functools.partial(subprocess.Popen, restore_signals=False)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with EmbeddedServer(directory) as server, redis.Redis.from_url(server.url) as client:
+        process = int(client.info("server")["process_id"])
+        file = max((directory / "appendonlydir").glob("*.incr.aof"))
+        full = (file.stat().st_size + 10, resource.RLIM_INFINITY)
+        resource.prlimit(process, resource.RLIMIT_FSIZE, full)
+        client.set("claim", "acknowledged, and in no file")
+        deadline = time.monotonic() + 30
+        while client.info("persistence")["aof_last_write_status"] == "ok":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    assert not (directory / "stopped").exists()
+    with EmbeddedServer(directory) as server:
+        assert submitted(server.url, 10, "w3") is None
+
+
+def test_after_a_stop_whose_file_was_switched_off_the_runs_are_listed_first(
+    worked: tuple[Path, Path],
+) -> None:
+    directory, _ = worked
+    with EmbeddedServer(directory) as server, redis.Redis.from_url(server.url) as client:
+        client.config_set("appendonly", "no")
+        client.set("claim", "acknowledged, and in no file")
+
+    with EmbeddedServer(directory) as server:
+        assert submitted(server.url, 10, "w3") is None
 
 
 @pytest.mark.parametrize("remembers", [False, True])
