@@ -95,9 +95,9 @@ def desk(queue: RunQueue, client: redis.Redis) -> Desk:
 
 
 @pytest.fixture
-def eyes(chromium: Browser, gateway: str, client: redis.Redis) -> Iterator[Eyes]:
+def eyes(chromium: Browser, gateway: str, redis_url: str) -> Iterator[Eyes]:
     """A browser window at the gateway; whatever it complains of, or loads from elsewhere, fails."""
-    del client  # Redis, which holds who is logged in, was emptied before
+    del redis_url  # Redis, which holds who is logged in, was emptied before
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
     found = Eyes(context.new_page(), gateway)
     found.watch()
