@@ -415,6 +415,7 @@ def suspect_lost(
     recover_since_us: int,
     *,
     marked: bool,
+    known: bool = False,
 ) -> Call[list[int]]:
     """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 2 as soon as its run
     fails or its upload is accepted, 0 it waits no more, or waits for a time still to come.
@@ -425,8 +426,10 @@ def suspect_lost(
         recover_from_us, recover_since_us: as of `recovered`; nothing is done, and nothing returned,
             once that recovery is over.
         marked: submissions carry markers.
+        known: not those that were handed in since the change of server was noticed.
     """
-    arguments: list[Argument] = [recover_from_us, recover_since_us, int(marked), *job_ids]
+    flags = int(marked), int(known)
+    arguments: list[Argument] = [recover_from_us, recover_since_us, *flags, *job_ids]
     return Call(load("suspect_lost"), account, arguments, _codes)
 
 

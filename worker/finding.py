@@ -108,9 +108,12 @@ class Wanted:
 
     def wait(self, grace: float) -> float:
         """Return the seconds from which on a search that finds nothing counts."""
-        if self.kind == "task" and self.fields.get("url") is None:
-            return max(grace, WITHOUT_URL)
-        return grace
+        return max(grace, WITHOUT_URL) if is_listed_late(self.kind, self.fields) else grace
+
+
+def is_listed_late(kind: Kind, fields: Mapping[str, Any]) -> bool:
+    """Say whether a run may not be listed for long after its submission (`WITHOUT_URL`)."""
+    return kind == "task" and fields.get("url") is None
 
 
 def wanted(doubt: Doubtful, now_us: int, now: float) -> Wanted:

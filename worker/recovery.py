@@ -3,7 +3,8 @@
 Another Redis server answers, which may be from before the last claims (`lua/lib/server.lua`). What
 shows a marker of ours is recorded as that attempt's. A run that shows none and has no owner may be
 anybody's: a person's, or of a claim that was lost. So jobs that wait, and whose requests it may
-come of, become unconfirmed and are looked for as after any lost answer; the account goes on.
+come of, become unconfirmed and are looked for as after any lost answer; the account goes on. So do
+those whose runs may be listed late.
 """
 
 import time
@@ -12,20 +13,23 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from api_client import ListedRun
-from runqueue import ids, stages
+from runqueue import JobState, calls, ids, stages
 from runqueue.items import Accepted, Taken
 from worker.account import AccountLink
 from worker.comparison import ShownRun
-from worker.finding import markers_of, own_markers
+from worker.finding import WITHOUT_URL, markers_of, own_markers
 from worker.run_reads import answers_reads
 from worker.runs import Listing, Runs
-from worker.suspects import REQUESTS, TooManyError, most_lost, suspects
+from worker.suspects import REQUESTS, TooManyError, most_lost, suspects, unlisted
 
 log = structlog.get_logger()
 
 #: Seconds after a change of server was noticed in which submissions from before may yet become
 #: runs (14 s of a lease to begin one, and 60 s for its answer); and between two tries to recover.
 GRACE, EVERY = 75.0, 15.0
+#: Seconds by which something in the list must be newer than the change, to show that the list is;
+#: and seconds after the change for which that is waited for, while runs go on that may end.
+NEWER, NOTHING_NEWER = 2.0, 240.0
 #: Runs read at once.
 AT_ONCE = 4
 #: Seconds between two tries at most, once a person was called.
@@ -93,15 +97,19 @@ class Recovery:
             await self._adopt(run)
         if left:
             return
-        if why := _what_is_missing(listing, are_read=are_read):
+        is_behind = listing.changed < start - waited + NEWER
+        why = _what_is_missing(listing, are_read=are_read)
+        if not why and is_behind and waited < NOTHING_NEWER and await self._may_change():
+            why = "nothing newer than the change is listed"
+        if why:
             await self._stuck(loss, why)
             return
-        if unmarked:
-            is_long = start - waited - since > LONG_LOSS
-            why = await self._suspect(loss, unmarked, is_long=is_long, has_found=bool(marked))
-            if why:
-                await self._give_up(loss, why)
-                return
+        is_long = start - waited - since > LONG_LOSS
+        why = await self._suspect(loss, unmarked, is_long=is_long, has_found=bool(marked))
+        why = why or await self._suspect_unlisted(loss, len(unmarked))
+        if why:
+            await self._give_up(loss, why)
+            return
         account, since_us = self._account.name, loss.recover_since_us
         if await self._account.send(stages.recovered(account, loss.recover_from_us, since_us)):
             log.warning("lost_claims_recovered", account=account, runs=len(marked))
@@ -170,6 +178,8 @@ class Recovery:
             is_long: more may be lost than claims.
             has_found: runs of ours were found that this Redis did not know.
         """
+        if not unmarked:
+            return ""
         if is_long and (has_found or loss.lost_claims or not self._account.correlates):
             return f"{len(unmarked)} runs without a marker may be of jobs that Redis lost"
         most = await most_lost(self._account, len(unmarked), loss.lost_claims)
@@ -177,15 +187,42 @@ class Recovery:
             found = await suspects(self._account, unmarked, most)
         except TooManyError:
             return f"too many jobs may own the {len(unmarked)} runs without a marker"
+        await self._look_for(loss, found)
+        return ""
+
+    async def _may_change(self) -> bool:
+        """Say whether runs go on, whose ends the list will show."""
+        stats = await self._account.send(calls.stats(self._account.name))
+        return stats.states[JobState.RUNNING] > 0
+
+    async def _suspect_unlisted(self, loss: Taken, runs: int) -> str:
+        """Have the jobs looked for whose runs the list need not show yet; returns why that fails.
+
+        Args:
+            loss: what is being recovered.
+            runs: runs without a marker.
+        """
+        if (loss.now_us - loss.recover_since_us) / 1e6 > GRACE + WITHOUT_URL:
+            return ""
+        most = await most_lost(self._account, runs, loss.lost_claims)
+        try:
+            found = await unlisted(self._account, most)
+        except TooManyError:
+            return "too many jobs may have runs that are not listed yet"
+        await self._look_for(loss, found, known=True)
+        return ""
+
+    async def _look_for(self, loss: Taken, found: Sequence[str], *, known: bool = False) -> None:
         account, marked = self._account.name, self._account.correlates
         noticed = loss.recover_from_us, loss.recover_since_us
         for first in range(0, len(found), REQUESTS):
             part = found[first : first + REQUESTS]
             codes = await self._account.send(
-                stages.suspect_lost(account, part, *noticed, marked=marked)
+                stages.suspect_lost(account, part, *noticed, marked=marked, known=known)
             )
-            log.warning("jobs_may_have_runs", account=account, jobs=len(codes) - codes.count(0))
-        return ""
+            if any(codes):
+                jobs = len(codes) - codes.count(0)
+                log.warning("jobs_may_have_runs", account=account, jobs=jobs)
 
 
 def _what_is_missing(listing: Listing, *, are_read: bool) -> str:

@@ -4,7 +4,7 @@ Claims take the first jobs of lanes, so what was claimed stands there still: onl
 each lane come into question as claims can have been lost. So does each job that came to its lane
 since, for on the lost server it may have come before others; each that was to wait, if its time may
 have come; and each that runs and may run again: its first run may have failed, and the claim for
-its next one be lost.
+its next one be lost. So do jobs whose run no list need show yet, whatever it shows.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from runqueue import calls, stages, wire
 from runqueue.requests import Kind
 from worker.account import AccountLink
 from worker.comparison import Likeness, ShownRun, compare
-from worker.finding import digest_of
+from worker.finding import digest_of, is_listed_late
 from worker.plausible import Index
 from worker.turns import Turns
 
@@ -83,6 +83,30 @@ async def suspects(account: AccountLink, unmarked: Sequence[ShownRun], most: int
     return [*found]
 
 
+async def unlisted(account: AccountLink, most: int) -> list[str]:
+    """Return the jobs that may have been claimed and whose runs the list need not show yet.
+
+    Of a lane its first jobs alone: what came since is thousands at times, and there is no run.
+
+    Args:
+        account: the account.
+        most: how many jobs of each lane come into question.
+
+    Raises:
+        TooManyError: they are more than `MOST_SUSPECTS`.
+    """
+    turns = Turns()
+    found: dict[str, None] = {}
+    async for job_id, stored, _ in _first_in_line(account, most, newest=False):
+        await turns.take()
+        _, kind, fields = _read(stored)
+        if kind is None or is_listed_late(kind, fields):
+            found[job_id] = None
+            if len(found) > MOST_SUSPECTS:
+                raise TooManyError
+    return [*found]
+
+
 async def _finds_one(
     kind: Kind | None, fields: Mapping[str, Any], runs: Iterator[ShownRun], turns: Turns
 ) -> bool:
@@ -94,19 +118,23 @@ async def _finds_one(
     return False
 
 
-async def _first_in_line(account: AccountLink, most: int) -> AsyncIterator[tuple[str, bytes, bool]]:
+async def _first_in_line(
+    account: AccountLink, most: int, *, newest: bool = True
+) -> AsyncIterator[tuple[str, bytes, bool]]:
     """Read the jobs that come into question: each, its stored request, whether it is for later.
 
     One may come twice.
     """
-    async for job_ids, are_later in _in_question(account, most):
+    async for job_ids, are_later in _in_question(account, most, newest=newest):
         stored = await account.send(stages.read_requests(account.name, job_ids))
         for job_id, one in zip(job_ids, stored, strict=True):
             if one is not None and one[2]:
                 yield job_id, one[2], are_later
 
 
-async def _in_question(account: AccountLink, most: int) -> AsyncIterator[tuple[list[str], bool]]:
+async def _in_question(
+    account: AccountLink, most: int, *, newest: bool
+) -> AsyncIterator[tuple[list[str], bool]]:
     """Read the ids of jobs, at most `REQUESTS` at a time, and whether these are for later.
 
     In the order in which a job goes on, so that none is missed that does so meanwhile. Those that
@@ -122,6 +150,8 @@ async def _in_question(account: AccountLink, most: int) -> AsyncIterator[tuple[l
         async for job_ids, are_later in _in_lanes(account, lanes, most):
             seen.update(job_ids)
             yield job_ids, are_later
+        if not newest:
+            continue
         async for job_ids, are_later in _in_lanes(account, lanes, inf, newest=True):
             if new := [job_id for job_id in job_ids if job_id not in seen]:
                 yield new, are_later

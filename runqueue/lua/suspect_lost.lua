@@ -4,7 +4,8 @@
 -- most of them there is no run. Of a job that runs and may run again, its further run may have been made: it is looked
 -- for before another one is (retry_run.lua). So is a job of an upload that goes on, once it is claimed (claim.lua).
 -- ARGV  now_us, recover_from_us (since when they may have been claimed), recover_since_us (both as reconcile_claim said
---       them), marked (0 | 1: whether submissions carry markers), then the ids
+--       them), marked (0 | 1: whether submissions carry markers), known (1 = no run is seen that may be theirs: not what
+--       was handed in since the change was noticed), then the ids
 -- Reply per job: 1 = unconfirmed, 2 = it is looked for later, 0 = it waits for no claim any more, or its time was still
 --       to come; {} = that recovery is over
 local reply = {}
@@ -17,8 +18,10 @@ expect(PREFIX .. 'unconfirmed', 'zset')
 expect(PREFIX .. 'reconcile', 'zset')
 expect(PREFIX .. 'due', 'zset')
 pass_when_full()
+local known = ARGV[5] == '1'
 local function record(i)
   local job, code = read_job(ARGV[i]), 0
+  if job and known and tonumber(redis.call('HGET', job_key(job.id), 'created') or 0) > since then job = nil end
   local waits = job and (job.state == 'ready' or (job.state == 'scheduled' and was_due_then(job.id, from, since)))
   if waits and is_accepted(job.batch) then
     if job.state == 'scheduled' then remove_later('due', job.id) end
@@ -31,7 +34,7 @@ local function record(i)
   end
   reply[#reply + 1] = code
 end
-for i = 5, #ARGV do try(record, i) end
+for i = 6, #ARGV do try(record, i) end
 save()
 raise_damage()
 return reply

@@ -28,6 +28,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr("worker.reconcile.SPACING", 0.0)
     monkeypatch.setattr("worker.search.NEWER", 0.0)
+    monkeypatch.setattr("worker.recovery.NEWER", 0.0)
 
 
 def task(**fields: Any) -> TaskRunRequest:

@@ -345,6 +345,87 @@ async def test_a_run_that_alone_can_never_be_read_holds_no_account_and_may_be_an
         assert bench.job(other).state is JobState.READY
 
 
+async def test_a_task_without_a_url_whose_run_may_be_listed_late_is_looked_for_whatever_is_listed(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await lost_claims(bench, remembered=False)
+        late = bench.queue.enqueue(task(url=None)).job_id
+        other = bench.queue.enqueue(task()).job_id
+        was_enqueued_before(bench, late, other)
+        new = bench.queue.enqueue(task(url=None, prompt="new")).job_id
+        await bench.api.run_workflow(workflow_id="wpid_theirs")
+
+        await bench.one_pass("reconcile")
+
+        assert not is_held(bench)
+        assert bench.job(late).state is JobState.UNCONFIRMED
+        assert bench.job(other).state is JobState.READY
+        assert bench.job(new).state is JobState.READY, "it cannot have been claimed before"
+
+
+@pytest.mark.parametrize("noticed", [100, 1_000])
+async def test_more_tasks_without_a_url_than_can_be_looked_for_wait_until_their_runs_are_listed(
+    client: redis.Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    noticed: int,
+) -> None:
+    monkeypatch.setattr("worker.suspects.MOST_SUSPECTS", 1)
+    async with working(client, redis_url) as bench:
+        await lost_claims(bench, noticed=noticed, remembered=False)
+        for n in range(2):
+            job_id = bench.queue.enqueue(task(url=None, prompt=f"p{n}")).job_id
+            was_enqueued_before(bench, job_id)
+        await bench.api.run_workflow(workflow_id="wpid_theirs")
+
+        await bench.one_pass("reconcile")
+
+        assert bench.stats().waits_for_a_person == (noticed < 900)
+        assert is_held(bench) == (noticed < 900)
+        assert bench.job(job_id).state is JobState.READY
+
+
+@pytest.mark.parametrize(("noticed", "held"), [(100, True), (241, False)])
+async def test_while_runs_go_on_something_newer_than_the_loss_is_waited_for_but_not_for_ever(
+    client: redis.Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    noticed: int,
+    held: bool,
+) -> None:
+    monkeypatch.setattr("worker.recovery.NEWER", 1e9)
+    async with working(client, redis_url) as bench:
+        await bench.submitted()
+        await lost_claims(bench, noticed=noticed, remembered=False)
+        job_id = bench.queue.enqueue(task()).job_id
+        was_enqueued_before(bench, job_id)
+
+        await bench.one_pass("reconcile")
+
+        assert is_held(bench) == held
+        assert bench.job(job_id).state is JobState.READY
+
+
+async def test_an_idle_account_does_not_wait_for_anything_newer_in_the_list(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.recovery.NEWER", 1e9)
+    async with working(client, redis_url) as bench:
+        await lost_claims(bench, remembered=False)
+
+        await bench.one_pass("reconcile")
+
+        assert not is_held(bench)
+
+
+def was_enqueued_before(bench: Bench, *job_ids: str) -> None:
+    """Have jobs been there before another server answered."""
+    for job_id in job_ids:
+        before = bench.now_us() - 1_000 * 1_000_000
+        bench.client.hset(f"{KEYS.prefix}job:{job_id}", "created", before)
+
+
 async def test_while_runs_are_read_unconfirmed_jobs_are_looked_for(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
