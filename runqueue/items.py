@@ -127,6 +127,7 @@ class Taken(NamedTuple):
         lost_claims: how many claims a process remembers that this Redis does not know (reconcile).
         recover_date_us: what Skyvern's own clock showed at `recover_from_us`, at least; None = not
             known (reconcile).
+        has_deaths: a process may have died with claims that this Redis does not know (reconcile).
     """
 
     answer: Answer
@@ -139,6 +140,7 @@ class Taken(NamedTuple):
     recover_since_us: int = 0
     lost_claims: int = 0
     recover_date_us: int | None = None
+    has_deaths: bool = False
 
 
 class Accepted(NamedTuple):

@@ -152,11 +152,12 @@ def reconcile_claim(
             int(reply[1]),
             int(reply[2]),
             bool(reply[3]),
-            items=_doubts(reply, 8),
+            items=_doubts(reply, 9),
             recover_from_us=int(reply[4]),
             recover_since_us=int(reply[5]),
             lost_claims=int(reply[6]),
             recover_date_us=int(reply[7]) if reply[7] else None,
+            has_deaths=reply[8] == b"1",
         )
 
     return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)

@@ -4,7 +4,7 @@ Another Redis server answers, which may be from before the last claims (`lua/lib
 shows a marker of ours is recorded as that attempt's. A run that shows none and has no owner may be
 anybody's: a person's, or of a claim that was lost. So jobs that wait, and whose requests it may
 come of, become unconfirmed and are looked for as after any lost answer; the account goes on. So do
-those whose runs may be listed late.
+those whose runs may be listed late, if a process died: one that lives says what it lost itself.
 """
 
 import time
@@ -202,7 +202,8 @@ class Recovery:
             loss: what is being recovered.
             runs: runs without a marker.
         """
-        if (loss.now_us - loss.recover_since_us) / 1e6 > GRACE + WITHOUT_URL:
+        waited = (loss.now_us - loss.recover_since_us) / 1e6
+        if not loss.has_deaths or waited > GRACE + WITHOUT_URL:
             return ""
         most = await most_lost(self._account, runs, loss.lost_claims)
         try:

@@ -9,7 +9,7 @@ import redis
 from runqueue import calls, stages
 from runqueue.items import Answer, Taken
 from tests.clusters import until
-from tests.integration.clockwork import LEASE, SECOND, Clockwork
+from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
 from tests.valkeys import start_valkey
 
 
@@ -273,3 +273,40 @@ def test_a_goodbye_that_an_older_copy_knows_does_not_make_it_the_latest(
             assert clock.claim(10, "p3").answer is Answer.MOVED
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("end", ["dies", "stops", "lives"])
+@pytest.mark.parametrize("swept", [True, False])
+def test_a_recovery_is_told_whether_a_process_died_with_claims_that_may_be_lost(
+    clock: Clockwork, end: str, *, swept: bool
+) -> None:
+    for process in ("p1", "p2"):
+        clock.run(stages.heartbeat(clock.account, process, LEASE, -1, 0, first=True))
+    clock.tick()
+    clock.another_server()
+    clock.run(stages.heartbeat(clock.account, "p2", LEASE, 0, 0, first=False))
+    if end == "stops":
+        clock.run(stages.bye(clock.account, "p1"))
+    clock.wait(LEASE / SECOND - 1)
+    for process in ("p2",) if end != "lives" else ("p1", "p2"):
+        clock.run(stages.heartbeat(clock.account, process, LEASE, 0, 0, first=False))
+    clock.wait(2)
+    if swept:
+        clock.sweep("expire_leases", CLAIM_AGE)
+
+    taken = clock.run(stages.reconcile_claim(clock.account, "p2", 10, 0, LEASE))
+
+    assert taken.recover_from_us
+    assert taken.has_deaths == (end == "dies")
+
+
+def test_a_server_that_knows_of_no_time_before_cannot_say_that_no_process_died(
+    clock: Clockwork,
+) -> None:
+    clock.run(stages.heartbeat(clock.account, "p1", LEASE, 7, 0, first=False))
+    clock.run(stages.heartbeat(clock.account, "p1", LEASE, 7, 0, first=True))
+
+    taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+
+    assert taken.recover_from_us
+    assert taken.has_deaths

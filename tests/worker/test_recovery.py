@@ -345,11 +345,14 @@ async def test_a_run_that_alone_can_never_be_read_holds_no_account_and_may_be_an
         assert bench.job(other).state is JobState.READY
 
 
-async def test_a_task_without_a_url_whose_run_may_be_listed_late_is_looked_for_whatever_is_listed(
-    client: redis.Redis, redis_url: str
+@pytest.mark.parametrize("died", [True, False])
+async def test_where_a_process_died_a_task_without_a_url_is_looked_for_whatever_is_listed(
+    client: redis.Redis, redis_url: str, *, died: bool
 ) -> None:
     async with working(client, redis_url) as bench:
         await lost_claims(bench, remembered=False)
+        if died:
+            client.zadd(f"{KEYS.prefix}processes", {"dead": bench.now_us() - 1})
         late = bench.queue.enqueue(task(url=None)).job_id
         other = bench.queue.enqueue(task()).job_id
         was_enqueued_before(bench, late, other)
@@ -359,7 +362,7 @@ async def test_a_task_without_a_url_whose_run_may_be_listed_late_is_looked_for_w
         await bench.one_pass("reconcile")
 
         assert not is_held(bench)
-        assert bench.job(late).state is JobState.UNCONFIRMED
+        assert bench.job(late).state is (JobState.UNCONFIRMED if died else JobState.READY)
         assert bench.job(other).state is JobState.READY
         assert bench.job(new).state is JobState.READY, "it cannot have been claimed before"
 
@@ -374,6 +377,7 @@ async def test_more_tasks_without_a_url_than_can_be_looked_for_wait_until_their_
     monkeypatch.setattr("worker.suspects.MOST_SUSPECTS", 1)
     async with working(client, redis_url) as bench:
         await lost_claims(bench, noticed=noticed, remembered=False)
+        client.zadd(f"{KEYS.prefix}processes", {"dead": bench.now_us() - 1})
         for n in range(2):
             job_id = bench.queue.enqueue(task(url=None, prompt=f"p{n}")).job_id
             was_enqueued_before(bench, job_id)

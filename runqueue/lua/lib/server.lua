@@ -14,6 +14,7 @@
 -- recover_run_id (the server that this began with; not there = there were more since then), remembered (the highest
 -- claim sequence that a process saw and this server does not know), recover_why (what the last attempt failed for),
 -- recover_date (what Skyvern's own clock showed at recover_from, at least; not there = not known; it stays),
+-- recover_deaths (1 = a process died since then, or nobody knows which there were),
 -- date_ahead (by how much Skyvern's clock is ahead of the queue's at least, as the last heartbeat told).
 local this_server, is_known, remember_server, accept, lost_claims, hold_for_recovery, begin_recovery, end_recovery
 local call_a_person, is_trusted
@@ -54,7 +55,8 @@ do -- of the 200 local names of a script, these are no other's
 
   function accept()
     remember_server()
-    redis.call('HDEL', META, 'remembered', 'recover_from', 'recover_since', 'recover_run_id', 'recover_why')
+    redis.call('HDEL', META, 'remembered', 'recover_from', 'recover_since', 'recover_run_id', 'recover_why',
+      'recover_deaths')
   end
 
   function lost_claims(stored, remembered)
@@ -86,7 +88,8 @@ do -- of the 200 local names of a script, these are no other's
     local from = is_far and NOW - LONGEST_RUN or tonumber(f[1]) - MARGIN
     if redis.call('HSETNX', META, 'recover_from', int(from)) == 1 then
       redis.call('HSET', META, 'recover_run_id', this_server())
-      redis.call('HDEL', META, 'recover_date')
+      redis.call('HDEL', META, 'recover_date', 'recover_deaths')
+      if not f[1] then redis.call('HSET', META, 'recover_deaths', '1') end
       if f[2] then redis.call('HSET', META, 'recover_date', int(from + tonumber(f[2]))) end
     else
       redis.call('HDEL', META, 'recover_run_id')
