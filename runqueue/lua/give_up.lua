@@ -1,10 +1,11 @@
--- use: times trust runs
--- A run that should have been canceled did not confirm its end in time: running → failed | canceled. What may still
--- run is shown as a stray, and takes a slot until it is seen to be over, or until the longest time that it may take.
+-- use: times trust runs trail losses
+-- A run that should have been canceled did not confirm its end in time: running → failed | canceled (unconfirmed where
+-- its further run may have been made: suspect_lost.lua). What may still run is shown as a stray, and takes a slot until it
+-- is seen to be over, or until the longest time that it may take.
 -- ARGV  now_us, then 3 a job: id, run_id, over (1 = the server says that it is over, but it cannot be read)
--- Reply per job: 1 = given up, 0 = it had ended meanwhile
+-- Reply per job: 1 = given up, or looked for further, 0 = it had ended meanwhile
 local reply, looks = {}, {}
-expect(STRAY_LOOKS, 'zset')
+for _, zset in ipairs({ 'stray_looks', 'unconfirmed', 'parked', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
 expect_deliveries()
 pass_when_full()
 
@@ -15,23 +16,41 @@ local function end_unread(job)
     '', '')
 end
 
-local function end_unconfirmed(job)
-  leave_running(job, '')
+local function leave_stray(job)
   if add_stray(job.run_id, job.id, int(job.attempt), 'cancel not confirmed') then
     looks[#looks + 1] = now_text()
     looks[#looks + 1] = job.run_id
   end
+end
+
+local function end_unconfirmed(job)
+  leave_running(job, '')
+  leave_stray(job)
   end_job(job, 'failed', { 'reason', job.cancel .. ' (the cancel was never confirmed)' })
 end
 
+local function look_on(job, lost, is_over)
+  look_for_further(job, lost)
+  leave_running(job, '')
+  if not is_over then leave_stray(job) end
+  note_step(job, 'unconfirmed', LOST_CLAIM)
+end
+
 local function record(i)
-  local job = read_job(ARGV[i])
-  if job and job.state == 'running' and job.run_id == ARGV[i + 1] and job.cancel then
-    if ARGV[i + 2] == '1' then end_unread(job) else end_unconfirmed(job) end
-    reply[#reply + 1] = 1
-  else
+  local job, is_over = read_job(ARGV[i]), ARGV[i + 2] == '1'
+  if not (job and job.state == 'running' and job.run_id == ARGV[i + 1] and job.cancel) then
     reply[#reply + 1] = 0
+    return
   end
+  local lost = redis.call('HGET', job_key(job.id), 'lost_claim')
+  if lost then
+    look_on(job, lost, is_over)
+  elseif is_over then
+    end_unread(job)
+  else
+    end_unconfirmed(job)
+  end
+  reply[#reply + 1] = 1
 end
 for i = 2, #ARGV, 3 do try(record, i) end
 in_parts('ZADD', STRAY_LOOKS, looks)
