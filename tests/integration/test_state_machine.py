@@ -152,8 +152,11 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
                 assert self.clock.run(stages.finish(ACCOUNT, [done])) == [1]
                 self.end_with_run(job, "completed", None)
             elif job.state in WAITING:
-                assert self.clock.cancel(job.id) == [1]
-                self.end(job, "canceled")
+                has_run = self.cancel_waiting(job)
+                assert self.clock.cancel(job.id) == [2 if has_run else 1]
+                if has_run:
+                    assert self.clock.finish(job.id, attempt=job.attempt, run_id=job.run_id or "")
+                    self.end_with_run(job, "completed", b"{}")
         self.agrees()
         assert {job.state for job in self.jobs.values()} <= OVER
         self.tell_all()

@@ -41,12 +41,3 @@ local function tell_lost(ids, newest)
   end
   return found
 end
-
--- The run of a job is over, or is given up, and the claim of a further one may be lost: that is looked for first, and
--- canceled once it is found if the job is not wanted any more. A `lost` that cannot be read is met before a write.
-local function look_for_further(job, lost)
-  look_for_lost(job, lost)
-  keep_earlier(job)
-  redis.call('HDEL', job_key(job.id), 'run_id', 'run_status', 'started')
-  redis.call('HSET', job_key(job.id), 'runs', int(job.runs + 1))
-end
