@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -229,8 +229,7 @@ class Feed:
 
     async def _stats(self, account: str) -> AccountStats:
         stats = await self._queue.send(calls.stats(account))
-        if report := (await self._queue.damage_reports([account])).get(account):
-            stats = replace(stats, damage=report)
+        stats = stats.with_report((await self._queue.damage_reports([account])).get(account))
         self._histories.setdefault(account, History()).add(stats)
         return stats
 

@@ -210,8 +210,9 @@ def test_a_job_whose_stray_is_known_is_not_looked_for_when_claims_were_lost(
 ) -> None:
     job = stray(clock)
     clock.enqueue(names=["k"])
-    since = {"recover_from": clock.now, "recover_since": clock.now}
-    clock.client.hset(clock.key("meta"), mapping=since)
+    since = ("recover_from", "recover_since")
+    for field in since:
+        clock.client.hset(clock.key("meta"), field, clock.now)
     call = stages.suspect_lost(clock.account, [job], clock.now, clock.now, marked=True)
 
     assert clock.run(call) == [0]

@@ -32,9 +32,9 @@ def test_there_are_scripts_to_test() -> None:
     assert {"enqueue", "claim", "mark_running", "finish", "retire"} <= set(NAMES)
     assert [
         *("batches", "board", "capacity", "clock", "core", "deliveries", "doubts", "endpoints"),
-        *("files", "groups", "guesses", "holds", "jobs", "lanes", "limits", "line", "listing"),
-        *("lists", "losses", "packed", "paging", "quotas", "run_limits", "runs", "save", "server"),
-        *("strays", "times", "trail", "trust", "webhooks"),
+        *("files", "further", "groups", "guesses", "holds", "jobs", "lanes", "limits", "line"),
+        *("listing", "lists", "losses", "own_strays", "packed", "paging", "quotas", "run_limits"),
+        *("runs", "save", "server", "strays", "times", "trail", "trust", "unwanted", "webhooks"),
     ] == LIBS
 
 

@@ -11,7 +11,7 @@ from runqueue import calls, stages
 from runqueue.items import Answer, Finished, GivenUp, Polled, RunAgain
 from tests.integration.clockwork import ACCOUNT, LEASE, SECOND
 from tests.integration.machine.base import Base
-from tests.integration.machine.model import LIVE, WAITING, few, has, often, picks
+from tests.integration.machine.model import LIVE, WAITING, MJob, few, has, often, picks
 
 
 class Following(Base):
