@@ -13,8 +13,9 @@ local function permitted(name, rate)
   return room_now(rate, limits.burst, (owed_until(name, interval_of(rate), limits.burst)))
 end
 
+-- A record that cannot be read is passed over, as a claim does.
 local function ready_since(lane, at)
-  local f = redis.call('HMGET', job_key(redis.call('LINDEX', lane, at) or ''), 'state', 'created', 'ready_at')
+  local f = redis.pcall('HMGET', job_key(redis.call('LINDEX', lane, at) or ''), 'state', 'created', 'ready_at')
   return f[1] == 'ready' and tonumber(f[3] or f[2])
 end
 

@@ -140,6 +140,25 @@ def test_damaged_records_are_counted_of_an_account_that_is_readable(
         assert value(found, "runqueue_damaged_records", account=account) == records
 
 
+@pytest.mark.parametrize("key", ["job", "batch", "group:shop", "lanes:2:shop"])
+def test_a_damaged_record_hides_no_figure_of_its_account(
+    client: redis.Redis, queue: RunQueue, key: str
+) -> None:
+    batch = queue.open_batch()
+    body = {"prompt": "x"}
+    queue.set_group("shop", max_concurrent=2)
+    lines = [{"kind": "task", "body": body, "group": "shop"}, {"kind": "task", "body": body}]
+    job, _ = queue.enqueue_many(lines)
+    name = {"job": f"job:{job.job_id}", "batch": f"batch:{batch}"}.get(key, key)
+    client.delete(f"{Keys('default').prefix}{name}")
+    client.set(f"{Keys('default').prefix}{name}", "a typo")
+
+    found = {family.name: family for family in QueueCollector(queue).collect()}
+
+    assert value(found, "runqueue_account_readable", account="default") == 1
+    assert value(found, "runqueue_jobs", account="default", state="ready", priority="normal") == 2
+
+
 def test_every_kind_of_pump_is_named_where_they_are_counted() -> None:
     text = next(metric.text for metric in exposed() if metric.name == "runqueue_pump_busy")
 
