@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -69,6 +69,7 @@ class Snapshot:
     Args:
         at: when, monotonic seconds.
         groups: how many groups have a line, or settings.
+        unread: ids of jobs and batches that would be shown, and cannot be read.
     """
 
     at: float
@@ -80,6 +81,7 @@ class Snapshot:
     dead: list[Job]
     unconfirmed: list[Job]
     notes: list[AuditNote]
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -101,19 +103,22 @@ async def first_jobs(
 ) -> JobPage:
     """Read a page of jobs, and further ones while these are few: a page may be short.
 
+    Those that cannot be read are left out, and named.
+
     Args:
         queue: the queue.
         enough: jobs that do.
         state, options: as `list_jobs` takes them.
     """
+    options["sound_only"] = True
     found = await queue.list_jobs(state, limit=enough, **options)
-    jobs, cursor = found.jobs, found.cursor
+    jobs, cursor, unread = found.jobs, found.cursor, found.unread
     for _ in range(_PAGES - 1):
         if len(jobs) >= enough or not cursor:
             break
         found = await queue.list_jobs(state, limit=enough, **{**options, "cursor": cursor})
-        jobs, cursor = jobs + found.jobs, found.cursor
-    return JobPage(jobs, cursor)
+        jobs, cursor, unread = jobs + found.jobs, found.cursor, unread + found.unread
+    return JobPage(jobs, cursor, tuple(dict.fromkeys(unread)))
 
 
 def sample_of(stats: AccountStats, at: float) -> Sample:
@@ -200,7 +205,7 @@ class Feed:
         stats = await self._stats(account)
         groups, lines = await self._longest(account, fresh=fresh)
         batches, processes, dead, unconfirmed, notes = await asyncio.gather(
-            queue.list_batches(account, limit=BATCHES),
+            queue.list_batches(account, limit=BATCHES, sound_only=True),
             queue.workers(account),
             first_jobs(queue, NEEDING, JobState.DEAD, account=account),
             first_jobs(queue, NEEDING, JobState.UNCONFIRMED, account=account),
@@ -216,6 +221,7 @@ class Feed:
             dead.jobs[:NEEDING],
             unconfirmed.jobs[:NEEDING],
             notes,
+            tuple(dict.fromkeys(batches.unread + dead.unread + unconfirmed.unread)),
         )
         return found
 
@@ -229,8 +235,7 @@ class Feed:
 
     async def _stats(self, account: str) -> AccountStats:
         stats = await self._queue.send(calls.stats(account))
-        if report := (await self._queue.damage_reports([account])).get(account):
-            stats = replace(stats, damage=report)
+        stats = stats.with_report((await self._queue.damage_reports([account])).get(account))
         self._histories.setdefault(account, History()).add(stats)
         return stats
 

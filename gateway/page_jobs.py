@@ -117,11 +117,13 @@ async def batch(request: Request) -> Response:
         account=account,
         cursor=request.query_params.get("cursor", ""),
         limit=100,
+        sound_only=True,
     )
     values = {
         "account": account,
         "batch": found,
         "jobs": jobs.jobs,
+        "unread": jobs.unread,
         "state": state or "",
         "cursor": jobs.cursor,
         "done": await viewer.done(account, request.query_params.get("done", "")),

@@ -53,6 +53,7 @@ async def jobs(request: Request) -> Response:
         "group": group,
         "states": (*OPEN, *OVER),
         "jobs": found.jobs,
+        "unread": found.unread,
         "cursor": found.cursor,
         "done": await viewer.done(account, query.get("done", "")),
     }
@@ -64,12 +65,13 @@ async def batches(request: Request) -> Response:
     viewer = await viewer_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
     cursor = request.query_params.get("cursor", "")
-    found = await viewer.queue.list_batches(account, cursor=cursor, limit=ROWS)
+    found = await viewer.queue.list_batches(account, cursor=cursor, limit=ROWS, sound_only=True)
     values = {
         "account": account,
         "accounts": await viewer.known(),
         "batches": found.batches,
         "bars": [bar(batch) for batch in found.batches],
+        "unread": found.unread,
         "cursor": found.cursor,
         "done": await viewer.done(account, request.query_params.get("done", "")),
     }
@@ -99,18 +101,21 @@ async def webhooks(request: Request) -> Response:
     state = DeliveryState(query["state"]) if query.get("state") in _DELIVERIES else None
     state = state or DeliveryState.GAVE_UP
     found: list[Job] = []
+    unread: tuple[str, ...] = ()
     for index in _DELIVERIES[state]:
         page_of = operator_calls.page_jobs(account, index, "", ROWS)
         _, some = await viewer.queue.send(page_of)
         if some:
-            read = await viewer.queue.send(calls.get_jobs(account, some, result=False))
+            read, damaged = await viewer.queue.send(calls.readable_jobs(account, some))
             found += [job for job in read if job is not None]
+            unread += damaged
     stats = await viewer.queue.send(calls.stats(account))
     values = {
         "account": account,
         "accounts": await viewer.known(),
         "state": state.value,
         "jobs": found[:ROWS],
+        "unread": unread,
         "deliveries": stats.deliveries,
         "states": list(_DELIVERIES),
     }

@@ -4,7 +4,6 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from types import TracebackType
@@ -15,7 +14,7 @@ from runqueue.accounts import Accounts, account_of, pages
 from runqueue.aio_batching import AsyncBatching
 from runqueue.aio_controls import AsyncControls
 from runqueue.connect import async_client, check_policy, find_url, speaking_of
-from runqueue.damage import damage_behind, read_reports, report_key
+from runqueue.damage import Report, damage_behind, read_reports, report_keys
 from runqueue.ends import AsyncEnds
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.handles import AwaitableJob
@@ -221,20 +220,19 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         reports = await self.damage_reports(accounts)
         return {name: await self._figures(name, reports.get(name)) for name in accounts}
 
-    async def _figures(self, account: str, report: str | None) -> AccountStats:
+    async def _figures(self, account: str, report: Report | None) -> AccountStats:
         try:
             found = await self.send(calls.stats(account))
         except Exception as error:
             if (damage := damage_behind(error)) is None:
                 raise
             return unreadable(account, damage)
-        return replace(found, damage=report) if report else found
+        return found.with_report(report)
 
-    async def damage_reports(self, accounts: Sequence[str]) -> dict[str, str]:
+    async def damage_reports(self, accounts: Sequence[str]) -> dict[str, Report]:
         """Read which of these accounts have damaged keys, by what workers met of late."""
         with speaking_of(self._url):
-            keys = [report_key(name) for name in accounts]
-            reply = await cast(Awaitable[Any], self._client.mget(keys))
+            reply = await cast(Awaitable[Any], self._client.mget(report_keys(accounts)))
         return read_reports(accounts, reply)
 
     async def accounts(self) -> list[str]:

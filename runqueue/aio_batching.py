@@ -72,11 +72,22 @@ class AsyncBatching(ABC):
         return await self._drive(flows.get_batch(await self._owner(batch), batch))
 
     async def list_batches(
-        self, account: str = "default", *, cursor: str = "", limit: int = 100
+        self,
+        account: str = "default",
+        *,
+        cursor: str = "",
+        limit: int = 100,
+        sound_only: bool = False,
     ) -> BatchPage:
-        """Read a page of batches, the newest first."""
+        """Read a page of batches, the newest first.
+
+        Args:
+            sound_only: leave out batches whose records are damaged, and name them (`unread`); else
+                one fails the page.
+        """
         await self._know({account})
-        return await self.send(batch_calls.list_batches(account, cursor, limit))
+        call = batch_calls.list_batches(account, cursor, limit, sound_only=sound_only)
+        return await self.send(call)
 
     async def cancel_batch(self, batch: str) -> int:
         """Cancel every job of a batch in one step; returns how many it has."""
@@ -121,11 +132,18 @@ class AsyncBatching(ABC):
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
+        sound_only: bool = False,
     ) -> JobPage:
-        """Read a page of jobs, without their results."""
+        """Read a page of jobs, without their results.
+
+        Args:
+            sound_only: leave out jobs whose records are damaged, and name them (`unread`); else one
+                fails the page.
+        """
         await self._know({account})
         wanted = listing.wanted(state, group, batch, custom_id, namespace)
-        return await self._drive(listing.list_jobs(account, wanted, cursor, limit))
+        flow = listing.list_jobs(account, wanted, cursor, limit, sound_only=sound_only)
+        return await self._drive(flow)
 
     async def set_group(
         self,

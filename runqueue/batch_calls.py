@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from runqueue.batch_records import read_batch
 from runqueue.batches import Batch, BatchPage
 from runqueue.errors import FieldError, InvalidRequest
@@ -34,8 +36,14 @@ def hold_batch(account: str, batch: str, what: str, seen: str = "") -> Call[str 
     return Call(load("hold_batch"), account, [batch, what, seen], parse)
 
 
-def list_batches(account: str, cursor: str, count: int) -> Call[BatchPage]:
+def list_batches(
+    account: str, cursor: str, count: int, *, sound_only: bool = False
+) -> Call[BatchPage]:
     """Read a page of batches, the newest first.
+
+    Args:
+        account, cursor, count: whose, from where on, and how many.
+        sound_only: leave out what cannot be read, and name it (`unread`); else it fails the page.
 
     Raises:
         InvalidRequest: a cursor that is none, or a limit out of its range.
@@ -47,14 +55,32 @@ def list_batches(account: str, cursor: str, count: int) -> Call[BatchPage]:
 
     def parse(reply: list[Any]) -> BatchPage:
         seen = (int(reply[1]), read_capacity(reply[2]))
-        return BatchPage(list(_batches(account, reply[3:], seen)), reply[0].decode())
+        unread: list[str] | None = [] if sound_only else None
+        batches = list(_batches(account, reply[3:], seen, unread))
+        return BatchPage(batches, reply[0].decode(), tuple(unread or ()))
 
     return Call(load("list_batches"), account, [cursor, count], parse)
 
 
-def _batches(account: str, flat: list[Any], seen: tuple[int, Capacity]) -> Iterator[Batch]:
+def _batch(
+    account: str, name: str, record: list[Any] | bytes, jobs: int, seen: tuple[int, Capacity]
+) -> Batch | None:
+    if isinstance(record, bytes):
+        raise ResponseError(record.decode(errors="replace"))  # what is wrong with it
+    return read_batch(account, name, record, jobs, seen)
+
+
+def _batches(
+    account: str, flat: list[Any], seen: tuple[int, Capacity], unread: list[str] | None
+) -> Iterator[Batch]:
     for name, record, jobs in zip(flat[0::3], flat[1::3], flat[2::3], strict=True):
-        found = read_batch(account, name.decode(), record, int(jobs), seen)
+        try:
+            found = _batch(account, name.decode(), record, int(jobs), seen)
+        except (ResponseError, ValueError, TypeError, LookupError, AttributeError):
+            if unread is None:
+                raise
+            unread.append(name.decode(errors="replace"))
+            continue
         if found is not None:
             yield found
 

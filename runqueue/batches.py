@@ -321,15 +321,25 @@ def _iso(at: datetime | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class BatchPage:
-    """Some batches, and where the others are; cursor is '' on the last page."""
+    """Some batches, and where the others are; cursor is '' on the last page.
+
+    Args:
+        unread: ids of batches of this page that cannot be read, where these are left out.
+    """
 
     batches: list[Batch]
     cursor: str
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """Some jobs, and where the others are; cursor is '' on the last page."""
+    """Some jobs, and where the others are; cursor is '' on the last page.
+
+    Args:
+        unread: ids of jobs of this page that cannot be read, where these are left out.
+    """
 
     jobs: list[Job]
     cursor: str
+    unread: tuple[str, ...] = ()

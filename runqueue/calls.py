@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from runqueue import ids, packing, wire
 from runqueue.batch_records import read_batch
 from runqueue.batches import NO_RULES, Batch, BatchRules
@@ -205,7 +207,7 @@ def list_batch(account: str, batch: str, start: int, count: int) -> Call[list[st
 def get_jobs(
     account: str, job_ids: Sequence[str], *, result: bool = True
 ) -> Call[list[Job | None]]:
-    """Read jobs, with or without their results."""
+    """Read jobs, with or without their results; one that is damaged fails the call."""
 
     def parse(reply: list[Any]) -> list[Job | None]:
         rows = zip(job_ids, reply[1:], strict=True)
@@ -214,7 +216,28 @@ def get_jobs(
     return Call(load("get_jobs"), account, [int(result), *job_ids], parse)
 
 
-def _job(account: str, job_id: str, row: list[Any]) -> Job:
+def readable_jobs(
+    account: str, job_ids: Sequence[str]
+) -> Call[tuple[list[Job | None], tuple[str, ...]]]:
+    """Read jobs without their results, and which of them are damaged: these are None."""
+
+    def parse(reply: list[Any]) -> tuple[list[Job | None], tuple[str, ...]]:
+        jobs: list[Job | None] = []
+        unread: list[str] = []
+        for job_id, row in zip(job_ids, reply[1:], strict=True):
+            jobs.append(None)
+            try:
+                jobs[-1] = _job(account, job_id, row) if row else None
+            except (ResponseError, ValueError, TypeError, LookupError, AttributeError):
+                unread.append(job_id)
+        return jobs, tuple(unread)
+
+    return Call(load("get_jobs"), account, [0, *job_ids], parse)
+
+
+def _job(account: str, job_id: str, row: list[Any] | bytes) -> Job:
+    if isinstance(row, bytes):
+        raise ResponseError(row.decode(errors="replace"))  # what is wrong with its record
     fields = fields_of(row[0])
     kind, custom_id, namespace, traceparent = wire.read_envelope(row[1])
     state = JobState(fields["state"].decode())

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from runqueue import calls
 from runqueue.cluster import by_node
+from runqueue.damage import Report
 from runqueue.errors import QueueUnavailable, RunQueueError
 from runqueue.metrics import redis_health
 from runqueue.metrics.counters import COUNTERS, HISTOGRAMS
@@ -48,24 +49,25 @@ class QueueCollector(Collector):
         An account that alone cannot be read hides no other.
         """
         try:
-            accounts = {name: self._seen(name) for name in self._queue.accounts()}
-            reports = self._queue.damage_reports(list(accounts))
+            names = self._queue.accounts()
+            reports = self._queue.damage_reports(names)
+            accounts = {name: self._seen(name, reports.get(name)) for name in names}
             info = by_node(self._queue.server_info())
             health = {node: read_health(told) for node, told in info.items()}
         except RunQueueError:
             yield _up(0)
             return
         yield _up(1)
-        yield _readable(
-            {name: seen is not None and name not in reports for name, seen in accounts.items()}
-        )
-        yield from families([seen for seen in accounts.values() if seen is not None])
+        read = [seen for seen in accounts.values() if seen is not None]
+        sound = {seen.account for seen in read if seen.stats.damage is None}
+        yield _readable({name: name in sound for name in accounts})
+        yield from families(read)
         yield from redis_families(health)
 
-    def _seen(self, account: str) -> Seen | None:
+    def _seen(self, account: str, report: Report | None) -> Seen | None:
         """Read an account; None = what Redis holds of it is damaged."""
         try:
-            stats = self._queue.send(calls.stats(account))
+            stats = self._queue.send(calls.stats(account)).with_report(report)
             return Seen(account, stats, self._queue.send(read_figures(account)))
         except QueueUnavailable:
             raise
@@ -136,8 +138,8 @@ def _up(value: float | None) -> Metric:
 
 def _readable(accounts: Mapping[str, bool]) -> Metric:
     text = (
-        "0 where what Redis holds of an account is damaged, as a worker or this look met it: it"
-        " stands still. Where its figures cannot be read it has no other."
+        "0 where what Redis holds of an account is damaged, as a worker or this look met it, so"
+        " that it stands still. Where its figures cannot be read it has no other."
     )
     readable = GaugeMetricFamily(f"{PREFIX}account_readable", text, labels=["account"])
     for account, is_readable in accounts.items():

@@ -1,6 +1,6 @@
 """Whether an account submits, and if not, why: one line from its figures, the same everywhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -57,6 +57,21 @@ def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> Health:
     if stats.damage is not None:
         reason = f"its keys in Redis are damaged, other accounts go on: {stats.damage}"
         return Health(Level.STOPPED, "Standing still", reason)
+    found = _of_sound(stats, silent_seconds)
+    return _beside_damaged(found, stats) if stats.damaged_records else found
+
+
+def _beside_damaged(found: Health, stats: AccountStats) -> Health:
+    """Say how an account does that has damaged records, and goes on with the others."""
+    one = stats.damaged_records == 1
+    words = "1 damaged record is" if one else f"{stats.damaged_records:,} damaged records are"
+    told = f": {stats.damaged_record}" if stats.damaged_record else ""
+    reason = f"{found.reason}; {words} set aside{told}"
+    return replace(found, level=max(found.level, Level.BUSY, key=[*Level].index), reason=reason)
+
+
+def _of_sound(stats: AccountStats, silent_seconds: float) -> Health:
+    """Say the same of all that is not damaged."""
     if stats.hold_reason is not None:
         return _held(stats)
     if not stats.processes:

@@ -50,6 +50,8 @@ class Wanted(NamedTuple):
     batch: str | None = None
     custom_id: str | None = None
     namespace: str = ""
+    #: Where those go that cannot be read; None = the first of them fails the list.
+    unread: list[str] | None = None
 
     def fits(self, job: Job) -> bool:
         """Tell whether a job is one of them."""
@@ -88,7 +90,9 @@ def wanted(
     return Wanted(which, group, batch, custom_id, namespace)
 
 
-def list_jobs(account: str, wanted: Wanted, cursor: str, limit: int) -> Flow[JobPage]:
+def list_jobs(
+    account: str, wanted: Wanted, cursor: str, limit: int, *, sound_only: bool = False
+) -> Flow[JobPage]:
     """Read a page of jobs.
 
     Args:
@@ -96,6 +100,7 @@ def list_jobs(account: str, wanted: Wanted, cursor: str, limit: int) -> Flow[Job
         wanted: which of them.
         cursor: '' = the first page.
         limit: how many.
+        sound_only: leave out what cannot be read, and name it (`unread`); else it fails the page.
 
     Raises:
         InvalidRequest: a cursor that is none of this list, or a limit out of its range.
@@ -106,14 +111,20 @@ def list_jobs(account: str, wanted: Wanted, cursor: str, limit: int) -> Flow[Job
     at = _parse(way, cursor)
     if wanted.batch is not None and not (is_id(wanted.batch) and _owns(account, wanted.batch)):
         return JobPage([], "")
+    unread: list[str] = []
+    if sound_only:
+        wanted = wanted._replace(unread=unread)
     jobs, then = yield from _WAYS[way](account, wanted, at, limit)
-    return JobPage(jobs, f"{way}-{then}" if then else "")
+    return JobPage(jobs, f"{way}-{then}" if then else "", tuple(dict.fromkeys(unread)))
 
 
 def _fitting(account: str, job_ids: list[str], wanted: Wanted) -> Flow[list[tuple[int, Job]]]:
     """Read jobs, and return those that are wanted, each beside its place."""
     jobs: list[Job | None] = []
-    if job_ids:
+    if job_ids and wanted.unread is not None:
+        jobs, unread = yield calls.readable_jobs(account, job_ids)
+        wanted.unread.extend(unread)
+    elif job_ids:
         jobs = yield calls.get_jobs(account, job_ids, result=False)
     return [(n, job) for n, job in enumerate(jobs) if job is not None and wanted.fits(job)]
 
@@ -155,7 +166,7 @@ def _of_name(account: str, wanted: Wanted, _at: str, _limit: int) -> _Read:
 def _of_batch(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
     """In the order of the upload; where few may fit, a page looks further."""
     start = int(at or 0)
-    looks = limit if wanted == Wanted(batch=wanted.batch) else _LOOKS
+    looks = limit if wanted._replace(unread=None) == Wanted(batch=wanted.batch) else _LOOKS
     job_ids: list[str] = yield calls.list_batch(account, wanted.batch or "", start, looks)
     found = yield from _fitting(account, job_ids, wanted)
     then = start + len(job_ids) if len(job_ids) == looks else 0

@@ -46,6 +46,7 @@ class Line:
         length: jobs in it.
         live: slots that the group takes.
         max_concurrent: its cap, None = none.
+        damaged: its record, or a line of it, cannot be read.
     """
 
     group: str
@@ -53,6 +54,7 @@ class Line:
     live: int
     max_concurrent: int | None
     paused: bool
+    damaged: bool = False
 
 
 def processes(account: str) -> Call[list[Process]]:
@@ -90,10 +92,10 @@ def longest_lines(
     """
 
     def parse(reply: list[Any]) -> tuple[int, list[Line]]:
-        rows = (reply[i : i + 5] for i in range(1, len(reply), 5))
+        rows = (reply[i : i + 6] for i in range(1, len(reply), 6))
         return int(reply[0]), [
-            Line(name.decode(), int(length), int(live), int(cap) or None, bool(paused))
-            for name, length, live, cap, paused in rows
+            Line(name.decode(), length, live, cap or None, bool(paused), bool(damaged))
+            for name, length, live, cap, paused, damaged in rows
         ]
 
     return Call(load("longest_lines"), account, [groups, _LANES, count], parse)

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from types import TracebackType
@@ -15,7 +14,7 @@ from runqueue.accounts import Accounts, account_of, pages
 from runqueue.batching import Batching
 from runqueue.connect import check_policy, find_url, speaking_of, sync_client
 from runqueue.controls import Controls
-from runqueue.damage import damage_behind, read_reports, report_key
+from runqueue.damage import Report, damage_behind, read_reports, report_keys
 from runqueue.ends import Ends
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.handles import QueuedJob
@@ -291,19 +290,19 @@ class RunQueue(Batching, Controls):
         reports = self.damage_reports(accounts)
         return {name: self._figures(name, reports.get(name)) for name in accounts}
 
-    def _figures(self, account: str, report: str | None) -> AccountStats:
+    def _figures(self, account: str, report: Report | None) -> AccountStats:
         try:
             found = self.send(calls.stats(account))
         except Exception as error:
             if (damage := damage_behind(error)) is None:
                 raise
             return unreadable(account, damage)
-        return replace(found, damage=report) if report else found
+        return found.with_report(report)
 
-    def damage_reports(self, accounts: Sequence[str]) -> dict[str, str]:
+    def damage_reports(self, accounts: Sequence[str]) -> dict[str, Report]:
         """Read which of these accounts have damaged keys, by what workers met of late."""
         with speaking_of(self._url):
-            reply = self._client.mget([report_key(name) for name in accounts])
+            reply = self._client.mget(report_keys(accounts))
         return read_reports(accounts, reply)
 
     def accounts(self) -> list[str]:

@@ -143,6 +143,7 @@ def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
         },
         "deliveries": {DeliveryState(state): n for state, n in values["deliveries"].items()},
         "refused_lines": values.get("refused_lines", 0),
+        "set_aside": values.get("set_aside", 0),
     }
     return ToldStats(**found, told=values)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from runqueue.damage import Report
 from runqueue.delivery import DeliveryState
 from runqueue.estimate import Capacity, read_capacity
 from runqueue.job import JobState, fields_of, text
@@ -59,6 +60,8 @@ class AccountStats:
         claimable: how many of them the caps of their groups leave.
         refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
             person (`runqueue inbox list`).
+        set_aside: damaged records that are set aside, while the account goes on with the others.
+        damaged_record: what is wrong with one of them, as a worker met it of late; None = nothing.
         damage: what is wrong with its keys in Redis, so that it stands still while others go on;
             None = nothing that a worker or this look met. Where they cannot be read, every other
             figure is 0.
@@ -92,12 +95,25 @@ class AccountStats:
     paused: bool
     reads_failing_seconds: float | None
     reads_why: str | None
+    set_aside: int
+    damaged_record: str | None
     damage: str | None
 
     @property
     def waits_for_a_person(self) -> bool:
         """Whether nothing is submitted until somebody resumes it."""
         return self.hold_seconds > _A_YEAR
+
+    @property
+    def damaged_records(self) -> int:
+        """How many records are damaged: what was met is not always set aside."""
+        return max(self.set_aside, self.damaged_record is not None)
+
+    def with_report(self, report: Report | None) -> "AccountStats":
+        """Return these figures, and what workers reported of damage."""
+        if report is None:
+            return self
+        return replace(self, damage=report.account, damaged_record=report.record)
 
     @property
     def may_be_resumed(self) -> bool:
@@ -143,6 +159,8 @@ class AccountStats:
             "reads_failing_seconds": self.reads_failing_seconds,
             "reads_why": self.reads_why,
             "paused": self.paused,
+            "set_aside": self.set_aside,
+            "damaged_record": self.damaged_record,
             "damage": self.damage,
         }
 
@@ -208,13 +226,15 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         paused=paused is not None,
         reads_failing_seconds=failing,
         reads_why=text(meta.get("reads_why")) if failing is not None else None,
+        set_aside=int(reply[16]),
+        damaged_record=None,
         damage=None,
     )
 
 
 def unreadable(account: str, damage: str) -> AccountStats:
     """Return the figures of an account that has none, for its keys cannot be read."""
-    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0, 0], [0] * 4, 0, 0, 0]
+    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0, 0], [0] * 4, 0, 0, 0, 0]
     return replace(read_stats(account, none), damage=damage)
 
 

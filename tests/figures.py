@@ -39,6 +39,8 @@ def stats(**changed: object) -> AccountStats:
         "paused": False,
         "reads_failing_seconds": None,
         "reads_why": None,
+        "set_aside": 0,
+        "damaged_record": None,
         "damage": None,
     }
     return AccountStats(**{**values, **changed})  # type: ignore[arg-type]

@@ -8,7 +8,13 @@ import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from runqueue.damage import BELIEVED_SECONDS, REPORT_SECONDS, damage_of, report_key
+from runqueue.damage import (
+    BELIEVED_SECONDS,
+    REPORT_SECONDS,
+    damage_of,
+    is_of_one,
+    report_key,
+)
 
 log = structlog.get_logger()
 
@@ -24,7 +30,9 @@ class Damage:
     def __init__(self, account: str, client: redis.asyncio.Redis) -> None:
         self._account = account
         self._client = client
-        self._seen = self._reported = float("-inf")
+        self._seen = float("-inf")
+        #: When damage of one record was reported last, and of the account.
+        self._reported = {True: float("-inf"), False: float("-inf")}
         self._reports: set[asyncio.Task[None]] = set()
 
     @property
@@ -43,16 +51,19 @@ class Damage:
         if words is None:
             return
         self._seen = time.monotonic()
-        if self._seen - self._reported < REPORT_SECONDS:
+        of_one = is_of_one(words)
+        if self._seen - self._reported[of_one] < REPORT_SECONDS:
             return
-        self._reported = self._seen
+        self._reported[of_one] = self._seen
         words = f"{script}: {words}"
-        log.error("account_damaged", account=self._account, damage=words)
-        report = asyncio.get_running_loop().create_task(self._report(words))
+        event = "record_damaged" if of_one else "account_damaged"
+        log.error(event, account=self._account, damage=words)
+        report = asyncio.get_running_loop().create_task(self._report(words, of_one=of_one))
         self._reports.add(report)
         report.add_done_callback(self._reports.discard)
 
-    async def _report(self, words: str) -> None:
+    async def _report(self, words: str, *, of_one: bool) -> None:
         # Where Redis is away nobody reads it either; it is seen again.
         with suppress(RedisError, OSError):
-            await self._client.set(report_key(self._account), words, ex=BELIEVED_SECONDS)
+            key = report_key(self._account, of_one=of_one)
+            await self._client.set(key, words, ex=BELIEVED_SECONDS)

@@ -3,6 +3,7 @@
 import re
 import resource
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import redis
 
@@ -61,8 +62,10 @@ def look_at_account(
     yield layout(name, int(schema) if isinstance(schema, bytes) else None)
     if stats is None:
         return
-    told = health(stats)
+    told = health(replace(stats, set_aside=0, damaged_record=None))
     yield told
+    if stats.damaged_records:
+        yield set_aside(name, stats)
     living = [one for one in queue.workers(name) if one.alive]
     if living or told.level is not Severity.WRONG:
         yield heartbeats(name, living)
@@ -97,6 +100,14 @@ def damaged(client: redis.Redis, name: str, damage: str) -> Finding:
     said = f"stands still, its keys are damaged: {'; '.join(wrong_ones) or damage}"
     do = "restore that key, or delete it; and see what else writes to this Redis"
     return wrong(f"account {name}", said, do)
+
+
+def set_aside(name: str, stats: AccountStats) -> Finding:
+    """Say which damaged records of an account wait for a person, while it goes on."""
+    n, met = stats.damaged_records, stats.damaged_record
+    found = f"{n:,} damaged record{'' if n == 1 else 's'} set aside{f': {met}' if met else ''}"
+    do = "restore what was there; do not delete it (docs/runbooks.md, RunqueueDamagedRecords)"
+    return warning(f"records {name}", found, do)
 
 
 def known_schema() -> int:

@@ -152,6 +152,8 @@ def _news(stats: AccountStats) -> list[str]:
         parts.append(f"strays {stats.strays}")
     if stats.refused_lines:
         parts.append(f"refused lines {stats.refused_lines:,}")
+    if stats.damaged_records:
+        parts.append(f"damaged records {stats.damaged_records:,}")
     if stats.overridden:
         set_live = ", ".join(f"{name} {exact(value)}" for name, value in stats.overridden.items())
         parts.append(f"set live: {set_live}")

@@ -1,17 +1,18 @@
--- use: trail
+-- use: times trust runs trail own_strays unwanted
 -- Asks for the end of jobs: scheduled | ready → canceled at once; what may have a run is flagged, and
--- the run is canceled as soon as its id is known (scheduled | ready → unconfirmed, where a claim may be lost).
+-- the run is canceled as soon as its id is known (of one that waits it may be known, or is looked for, where a claim
+-- was lost: → running | unconfirmed).
 -- ARGV  now_us, then ids
 -- Reply per id: 1 = canceled, 2 = flagged, 0 = over already, -1 = no such job
 local reply = {}
-expect(PREFIX .. 'cancels', 'zset')
+for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
 local function record(i)
   local job = read_job(ARGV[i])
   local code = 0
   if not job then
     code = -1
-  elseif (job.state == 'ready' or job.state == 'scheduled') and look_before_end(job, 'asked') then
+  elseif (job.state == 'ready' or job.state == 'scheduled') and may_have_run(job, 'asked') then
     note_step(job, 'cancel_asked', 'asked')
     code = 2
   elseif job.state == 'ready' or job.state == 'scheduled' then
@@ -28,6 +29,7 @@ local function record(i)
   reply[#reply + 1] = code
 end
 for i = 2, #ARGV do try(record, i) end
+try(note_adopted)
 save()
 raise_damage()
 return reply

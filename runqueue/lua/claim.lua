@@ -1,4 +1,4 @@
--- use: limits board server listing
+-- use: limits board server listing own_strays
 -- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
@@ -105,28 +105,15 @@ local function set_via(id, is_first, body)
   end
 end
 
-local strays = redis.call('HLEN', STRAY_JOBS) > 0
 local function adopt_stray(id, job, known)
-  local run_id, attempt
-  for stray in string.gmatch(redis.call('HGET', STRAY_JOBS, id) or '', '%S+') do
-    local told = redis.call('HGET', PREFIX .. 'strays', stray) or ''
-    local request
-    attempt, request = string.match(told, '^%S+ (%d+) %d+ (%S+)')
-    -- Under a key that was used anew for another request, it is another job's.
-    -- A stray of before does not tell the request: the word there is another.
-    local is_told = request and #request == 16 and string.find(request, '^%x+$')
-    if (not is_told or request == request_of(id)) and tonumber(attempt or 0) > known then
-      run_id = stray
-      break
-    end
-  end
+  local run_id, attempt = own_stray(id, known)
   if not run_id then return false end
   local body = bodies_of({ id })[1] or ''
   redis.call('HSET', runs_key(run_id), run_id, id)
   redis.call('ZADD', PREFIX .. 'poll', int(NOW), id)
   count_state(job, 'running')
   set_via(id, known == 0, body)
-  redis.call('HSET', job_key(id), 'state', 'running', 'attempt', attempt, 'run_id', run_id, 'run_status',
+  redis.call('HSET', job_key(id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id, 'run_status',
     'created', 'started', int(NOW))
   -- Most have their slot already; one that was seen to be over needs it once more, until the job's own look.
   if limits.concurrent_runs > 0 and not redis.call('ZSCORE', STRAY_LOOKS, run_id) then room = room - 1 end
@@ -152,7 +139,7 @@ local function claim(id, priority, group, lane)
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
     canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9] }
-  if strays and adopt_stray(id, job, known) then
+  if adopt_stray(id, job, known) then
     skips = skips + 1
     return true
   end

@@ -23,15 +23,16 @@ for i = 1, 4 do ready = ready + tonumber(counts[i] or 0) end
 local busiest = {}
 local loads = redis.call('ZREVRANGE', PREFIX .. 'busy', 0, groups - 1, 'WITHSCORES')
 for i = 1, #loads, 2 do
-  local live = redis.call('HGET', group_key(loads[i]), 'live')
-  for _, value in ipairs({ loads[i], int(tonumber(loads[i + 1])), live or '0' }) do busiest[#busiest + 1] = value end
+  local live = redis.pcall('HGET', group_key(loads[i]), 'live')
+  live = tonumber(live) and live or '0' -- what cannot be read hides no other
+  for _, value in ipairs({ loads[i], int(tonumber(loads[i + 1])), live }) do busiest[#busiest + 1] = value end
 end
 
 local batches = {}
 for _, batch in ipairs(redis.call('ZREVRANGE', PREFIX .. 'batches', 0, most_batches - 1)) do
-  local read = read_batch(batch)
-  for _, value in ipairs({ read.sealed or '', read.held or '', read.finished_at and '1' or '', int(read.open),
-    int(read.ended) }) do
+  local is_sound, read = try(read_batch, batch)
+  for _, value in ipairs(is_sound and { read.sealed or '', read.held or '', read.finished_at and '1' or '',
+    int(read.open), int(read.ended) } or {}) do
     batches[#batches + 1] = value
   end
 end

@@ -1,7 +1,8 @@
--- use: limits capacity paging
+-- use: limits capacity paging damaged
 -- Reads a page of batches, the newest first. ARGV  now_us, after ('' = from the newest, else the last reply's
 --       cursor), count
--- Reply { cursor ('' = that was the last page), now_us, capacity, per batch: id, HGETALL, jobs }
+-- Reply { cursor ('' = that was the last page), now_us, capacity, per batch: id, HGETALL (what is wrong
+--       with it, one text, where it cannot be read), jobs }
 -- A cursor is '<created_us> <id>': batches that come or go meanwhile neither skip nor repeat others.
 local BATCHES, count = PREFIX .. 'batches', tonumber(ARGV[3])
 expect(BATCHES, 'zset')
@@ -10,9 +11,12 @@ local start = score and redis.call('ZCARD', BATCHES) - entries_before(BATCHES, s
 local found = redis.call('ZREVRANGE', BATCHES, start, start + count, 'WITHSCORES')
 local reply = { '', int(NOW), capacity() }
 for i = 1, math.min(#found, 2 * count), 2 do
+  local is_sound, read = pcall(function()
+    return { redis.call('HGETALL', batch_key(found[i])), batch_size(found[i]) }
+  end)
   reply[#reply + 1] = found[i]
-  reply[#reply + 1] = redis.call('HGETALL', batch_key(found[i]))
-  reply[#reply + 1] = batch_size(found[i])
+  reply[#reply + 1] = is_sound and read[1] or words_of(read) .. ' (batch ' .. found[i] .. ')'
+  reply[#reply + 1] = is_sound and read[2] or 0
 end
 if #found > 2 * count then reply[1] = found[2 * count] .. ' ' .. found[2 * count - 1] end
 return reply

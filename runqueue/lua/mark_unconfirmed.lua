@@ -1,11 +1,11 @@
--- use: trail losses
+-- use: trail losses own_strays
 -- Nobody knows whether a run exists: submitting → unconfirmed. The job keeps its slot and is looked for.
 -- A job that waits, at a lower attempt, had its claim lost with another Redis: who made it says so. It is looked for under
 -- that attempt (see suspect_lost.lua).
 -- ARGV  now_us, marked (0 | 1: whether submissions carry markers), then 4 a job: id, attempt, reason, trouble (1 = the
 --       server or the way to it failed)
 -- Reply per job: 1 = unconfirmed, 2 = its claim was lost, and it is looked for, 0 = not ours any more (another state or
---       attempt)
+--       attempt), or its run is known as a stray
 -- Ten troubles in a row, with no acceptance between them, open the breaker that all workers share.
 local BREAKER, FIRST_OPEN, LONGEST_OPEN = 10, 5000000, 60000000
 local reply, troubles, words = {}, 0, ''
@@ -36,7 +36,7 @@ end
 local WAITS = { ready = true, scheduled = true, running = true }
 local function record(i)
   local job, attempt = read_job(ARGV[i]), tonumber(ARGV[i + 1])
-  if job and WAITS[job.state] and job.attempt < attempt then
+  if job and WAITS[job.state] and job.attempt < attempt and not own_stray(job.id, attempt - 1) then
     look_for(job, attempt)
     reply[#reply + 1] = 2
   elseif job and job.state == 'submitting' and job.attempt == attempt then

@@ -8,7 +8,8 @@ local JOB, which = PREFIX .. 'job:', ARGV[4]
 local found = redis.call('SCAN', ARGV[2], 'MATCH', JOB .. '*', 'COUNT', ARGV[3])
 local reply = { found[1] }
 for _, key in ipairs(found[2]) do
-  local state = redis.call('HGET', key, 'state')
+  local state = redis.pcall('HGET', key, 'state')
+  if type(state) == 'table' then state = which end -- it cannot be read, which get_jobs.lua says
   local is_open = state and not ENDED[state]
   if state and (state == which or which == 'any' or (which == 'open' and is_open)) then reply[#reply + 1] = string.sub(key, #JOB + 1) end
 end

@@ -21,9 +21,14 @@ if left and top then
   end
 end
 
+-- What cannot be read is told, whatever it is: get_jobs.lua says so.
 local function look(id)
-  local f = redis.call('HMGET', job_key(id), 'state', 'ended')
+  local f = redis.pcall('HMGET', job_key(id), 'state', 'ended')
   local at = tonumber(f[2] or 0)
+  if (f.err or not at) and not shown[id] then
+    shown[id], reply[#reply + 1] = true, id
+    return
+  end
   if not f[1] or shown[id] or at > time or math.floor(at / DAY) ~= day then return end
   shown[id] = true
   if at < time then time, top = at, left end

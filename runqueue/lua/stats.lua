@@ -4,7 +4,7 @@
 --         strays, those of them that take a slot, submissions a second while a 429 slows them down ('' else),
 --         submissions and calls permitted now (-1 no limit), capacity, jobs in line by priority (0 to 3),
 --         submissions a second by the limits alone (0 no limit), jobs in line that a claim might take now,
---         lines that were refused }
+--         lines that were refused, damaged records that are set aside (recheck.lua) }
 -- The line is walked in at most 128 lanes: the cost does not grow with the number of jobs, groups or batches.
 local LANES = 128
 local limits = read_limits()
@@ -13,8 +13,9 @@ local function permitted(name, rate)
   return room_now(rate, limits.burst, (owed_until(name, interval_of(rate), limits.burst)))
 end
 
+-- A record that cannot be read is passed over, as a claim does.
 local function ready_since(lane, at)
-  local f = redis.call('HMGET', job_key(redis.call('LINDEX', lane, at) or ''), 'state', 'created', 'ready_at')
+  local f = redis.pcall('HMGET', job_key(redis.call('LINDEX', lane, at) or ''), 'state', 'created', 'ready_at')
   return f[1] == 'ready' and tonumber(f[3] or f[2])
 end
 
@@ -51,6 +52,7 @@ walk_line(LANES, function(priority, lane, n, group)
 end)
 -- Anybody may write to the inbox's keys: what is no list there hides no other figure.
 local refused = redis.pcall('LLEN', PREFIX .. 'inbox:invalid')
+local damaged = redis.pcall('SCARD', PREFIX .. 'damaged')
 return { int(NOW), redis.call('HGETALL', COUNTERS), redis.call('HGETALL', PREFIX .. 'limits'),
   redis.call('HGETALL', META), int(oldest),
   redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf'),
@@ -58,4 +60,5 @@ return { int(NOW), redis.call('HGETALL', COUNTERS), redis.call('HGETALL', PREFIX
   limits.dispatch ~= limits.full_dispatch and string.format('%.3f', limits.dispatch) or '',
   permitted('dispatch', limits.dispatch),
   permitted('request', limits.requests_per_second), capacity(), in_line,
-  string.format('%.6f', limits.full_dispatch), claimable, type(refused) == 'number' and refused or 0 }
+  string.format('%.6f', limits.full_dispatch), claimable, type(refused) == 'number' and refused or 0,
+  type(damaged) == 'number' and damaged or 0 }

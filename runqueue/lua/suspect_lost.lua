@@ -1,4 +1,4 @@
--- use: trail losses
+-- use: trail losses own_strays
 -- Redis may have lost the claims of these jobs, and runs that no job owns may be theirs: ready | scheduled →
 -- unconfirmed, under the next attempt, so that they are looked for as after any lost answer. They take no slot: of
 -- most of them there is no run. Of a job that runs and may run again, its further run may have been made: it is looked
@@ -6,8 +6,8 @@
 -- ARGV  now_us, recover_from_us (since when they may have been claimed), recover_since_us (both as reconcile_claim said
 --       them), marked (0 | 1: whether submissions carry markers), known (1 = no run is seen that may be theirs: not what
 --       was handed in since the change was noticed), then the ids
--- Reply per job: 1 = unconfirmed, 2 = it is looked for later, 0 = it waits for no claim any more, or its time was still
---       to come; {} = that recovery is over
+-- Reply per job: 1 = unconfirmed, 2 = it is looked for later, 0 = it waits for no claim any more, its run is known as a
+--       stray (and its own, see own_strays.lua), or its time was still to come; {} = that recovery is over
 local reply = {}
 local f = redis.call('HMGET', META, 'recover_from', 'recover_since', 'recover_date')
 if f[1] ~= ARGV[2] or f[2] ~= ARGV[3] then return reply end
@@ -22,6 +22,7 @@ local known = ARGV[5] == '1'
 local function record(i)
   local job, code = read_job(ARGV[i]), 0
   if job and known and tonumber(redis.call('HGET', job_key(job.id), 'created') or 0) > since then job = nil end
+  if job and own_stray(job.id, job.attempt) then job = nil end
   local waits = job and (job.state == 'ready' or (job.state == 'scheduled' and was_due_then(job.id, from, since)))
   if waits and is_accepted(job.batch) then
     if job.state == 'scheduled' then remove_later('due', job.id) end

@@ -1,17 +1,18 @@
+-- use: times trust runs own_strays unwanted
 -- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled, what is live is
--- flagged, and so is one whose claim may be lost, which is looked for.
+-- flagged, and so is one whose claim was lost, or may be (lib/unwanted.lua).
 -- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = ask again)
 local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
 expect(CANCELING, 'hash')
 expect(PREFIX .. 'dropping', 'set')
-expect(PREFIX .. 'cancels', 'zset')
+for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
 local flat = redis.call('HRANDFIELD', CANCELING, ARGV[2], 'WITHVALUES')
 
 local function end_one(batch, id, is_canceled)
   local job = read_job(id)
   if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
-    if look_before_end(job, 'asked') then return end
+    if may_have_run(job, 'asked') then return end
     remove_later('due', id)
     end_job(job, 'canceled', { 'reason', is_canceled and 'its batch was canceled' or 'its batch expired' })
   elseif job and job.batch == batch and LIVE[job.state] then
@@ -41,6 +42,7 @@ for i = 1, #flat, 2 do
   if walked >= limit then break end
   try(walk, flat[i], tonumber(flat[i + 1]))
 end
+try(note_adopted)
 save()
 raise_damage()
 return walked

@@ -97,6 +97,13 @@ GAUGES: tuple[Family, ...] = (
         one(lambda seen: seen.stats.strays),
     ),
     Family(
+        "damaged_records",
+        "gauge",
+        "Damaged records (jobs, lanes, batches) that are set aside: the account goes on with the"
+        " others. At least 1 where a worker met one of late.",
+        one(lambda seen: seen.stats.damaged_records),
+    ),
+    Family(
         "limit",
         "gauge",
         "Limits in force, 0 = none: dispatches_per_second, burst_size, concurrent_runs,"

@@ -190,6 +190,17 @@ async def test_what_a_worker_reports_of_an_account_is_on_its_page(
     assert "poll_claim: WRONGTYPE a key" in html
 
 
+async def test_a_damaged_record_is_on_the_page_of_an_account_that_goes_on(
+    desk: Desk, redis_url: str
+) -> None:
+    desk.client.sadd(f"{Keys('default').prefix}damaged", "job 1")
+
+    async with browsing(redis_url) as browser, listening(browser) as stream:
+        html = await stream.part("health", "1 damaged record is set aside")
+
+    assert "Standing still" not in html
+
+
 async def test_a_queue_that_is_away_is_told_and_so_is_its_return(tmp_path: Path) -> None:
     server = start_valkey(tmp_path)
     port = server.port

@@ -303,6 +303,124 @@ async def test_lists_go_on_page_by_page(desk: Desk, redis_url: str) -> None:
             assert last in shown.words.split()
 
 
+def damage(desk: Desk, key: str) -> None:
+    """Have something else written in the place of a record."""
+    desk.client.delete(f"{Keys('default').prefix}{key}")
+    desk.client.set(f"{Keys('default').prefix}{key}", "a typo")
+
+
+@pytest.mark.parametrize("how", ["type", "number"])
+@pytest.mark.parametrize("state", ["", "dead", "ready", "completed"])
+async def test_a_list_of_jobs_shows_all_but_the_damaged_one_and_names_that(
+    desk: Desk, redis_url: str, state: str, how: str
+) -> None:
+    if state == "dead":
+        bad, good = dead(desk, "no", custom_id="bad-1"), dead(desk, "no", custom_id="good-1")
+    elif state == "completed":
+        jobs = desk.running(2)
+        ends = [
+            Finished(job.job_id, job.attempt, run_of(job), "completed", "completed", "", b"{}")
+            for job in jobs
+        ]
+        assert run(desk.client, stages.finish("default", ends)) == [1, 1]
+        bad, good = (job.job_id for job in jobs)
+    else:
+        answers = desk.queue.enqueue_many([line(custom_id="bad-1"), line(custom_id="good-1")])
+        bad, good = (answer.job_id for answer in answers)
+    if how == "type":
+        damage(desk, f"job:{bad}")
+    else:
+        desk.client.hset(f"{Keys('default').prefix}job:{bad}", "created", "yesterday")
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open(f"/jobs?state={state}")
+
+    assert shown.status == 200
+    assert good in shown.text
+    assert f"1 job is damaged and cannot be read: {bad}" in shown.words
+
+
+async def test_a_batch_shows_its_jobs_but_the_damaged_one(desk: Desk, redis_url: str) -> None:
+    batch = desk.queue.open_batch()
+    answers = desk.queue.enqueue_many([line(1), line(2)], batch=batch)
+    desk.queue.seal_batch(batch)
+    bad, good = (answer.job_id for answer in answers)
+    damage(desk, f"job:{bad}")
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open(f"/batches/{batch}")
+
+    assert good in shown.text
+    assert f"1 job is damaged and cannot be read: {bad}" in shown.words
+
+
+@pytest.mark.parametrize("path", ["/batches", "/"])
+@pytest.mark.parametrize("how", ["type", "number"])
+async def test_a_damaged_batch_hides_no_other(
+    desk: Desk, redis_url: str, path: str, how: str
+) -> None:
+    bad, good = (desk.queue.open_batch(name) for name in ("bad-batch", "good-batch"))
+    if how == "type":
+        damage(desk, f"batch:{bad}")
+    else:
+        desk.client.hset(f"{Keys('default').prefix}batch:{bad}", "created", "yesterday")
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open(path)
+
+    assert shown.status == 200
+    assert "good-batch" in shown.words
+    assert good != bad
+    assert bad in shown.words
+    assert "damaged" in shown.words
+
+
+@pytest.mark.parametrize("path", ["/groups", "/"])
+@pytest.mark.parametrize("key", ["group:shop-a", "lanes:2:shop-a"])
+async def test_a_damaged_group_hides_no_other_and_no_figure(
+    desk: Desk, redis_url: str, path: str, key: str
+) -> None:
+    desk.queue.set_group("shop-a", max_concurrent=3)
+    desk.queue.enqueue_many([line(1, group="shop-a"), line(2, group="shop-b")])
+    damage(desk, key)
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open(path)
+
+    assert shown.status == 200
+    assert "shop-a cannot be read: damaged" in shown.words
+    assert "shop-b 1" in shown.words
+
+
+@pytest.mark.parametrize("state", ["gave_up", "pending"])
+async def test_a_list_of_webhooks_shows_all_but_the_damaged_job(
+    desk: Desk, redis_url: str, state: str
+) -> None:
+    bad, good = (answer.job_id for answer in desk.queue.enqueue_many([line(1), line(2)]))
+    index = f"{Keys('default').prefix}{'gave_up' if state == 'gave_up' else 'relays'}"
+    desk.client.zadd(index, {bad: 1, good: 2})
+    damage(desk, f"job:{bad}")
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open(f"/webhooks?state={state}")
+
+    assert good in shown.text
+    assert f"1 job is damaged and cannot be read: {bad}" in shown.words
+
+
+async def test_a_damaged_job_that_waits_first_in_line_hides_no_figure(
+    desk: Desk, redis_url: str
+) -> None:
+    bad, _ = (answer.job_id for answer in desk.queue.enqueue_many([line(1), line(2)]))
+    damage(desk, f"job:{bad}")
+
+    async with browsing(redis_url, OPS) as browser:
+        words = (await browser.open("/")).words
+
+    assert "Ready 2" in words
+    assert "Standing still" not in words
+
+
 async def test_unconfirmed_jobs_are_shown_although_they_gave_their_slots_back(
     desk: Desk, redis_url: str
 ) -> None:

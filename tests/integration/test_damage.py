@@ -4,10 +4,11 @@ import pytest
 import redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-from runqueue import AsyncRunQueue, QueueUnavailable, RunQueue
-from runqueue.damage import damage_of, report_key
+from runqueue import AsyncRunQueue, QueueUnavailable, RunQueue, calls
+from runqueue.damage import damage_of, is_of_one, report_key
 from runqueue.health import Level, health_of
 from runqueue.keys import ACCOUNTS, Keys
+from runqueue.scripts import run
 
 LINE = {"kind": "task", "body": {"prompt": "x"}}
 
@@ -49,6 +50,84 @@ async def test_what_a_worker_reported_is_told_beside_the_figures(
     health = health_of(found["shop"])
     assert health.level is Level.STOPPED
     assert "poll_claim: WRONGTYPE poll" in health.reason
+
+
+@pytest.mark.parametrize(("n", "words"), [(1, "1 damaged record is"), (3, "3 damaged records are")])
+async def test_an_account_whose_damaged_records_are_set_aside_does_not_stand_still(
+    client: redis.Redis, queue: RunQueue, redis_url: str, n: int, words: str
+) -> None:
+    client.sadd(ACCOUNTS, "shop")
+    client.sadd(f"{Keys('shop').prefix}damaged", *(f"job {number}" for number in range(n)))
+    client.set(report_key("shop", of_one=True), "claim: WRONGTYPE a job (the others go on)")
+
+    found = queue.stats()
+    async with AsyncRunQueue(redis_url) as same:
+        assert (await same.stats())["shop"] == found["shop"]
+
+    shop, health = found["shop"], health_of(found["shop"])
+    assert (shop.damage, shop.set_aside, shop.damaged_records) == (None, n, n)
+    assert (health.level, health.words) == (Level.BUSY, "Nothing to submit")
+    assert f"{words} set aside: claim: WRONGTYPE a job" in health.reason
+    assert found["default"].damaged_records == 0
+
+
+def test_records_stay_told_of_that_no_worker_has_met_of_late(
+    client: redis.Redis, queue: RunQueue
+) -> None:
+    client.sadd(ACCOUNTS, "shop")
+    client.sadd(f"{Keys('shop').prefix}damaged", "job 1")
+
+    assert "1 damaged record is set aside" in health_of(queue.stats()["shop"]).reason
+
+
+def test_damage_of_one_record_hides_none_that_stops_the_account(
+    client: redis.Redis, queue: RunQueue
+) -> None:
+    client.sadd(ACCOUNTS, "shop")
+    client.set(report_key("shop"), "tick: WRONGTYPE due")
+    client.set(report_key("shop", of_one=True), "claim: WRONGTYPE a job (the others go on)")
+
+    assert health_of(queue.stats()["shop"]).words == "Standing still"
+
+
+def test_a_paused_account_with_a_damaged_record_is_still_told_to_be_paused(
+    client: redis.Redis, queue: RunQueue
+) -> None:
+    client.sadd(f"{Keys('default').prefix}damaged", "job 1")
+    client.sadd(ACCOUNTS, "default")
+    queue.pause("default", "a look")
+
+    health = health_of(queue.stats()["default"])
+
+    assert (health.level, health.words, health.can_resume) == (Level.STOPPED, "Paused", True)
+    assert health.reason == "a look; 1 damaged record is set aside"
+
+
+def test_what_a_script_says_of_one_record_is_told_from_what_stops_it(
+    client: redis.Redis, queue: RunQueue
+) -> None:
+    job, other = (answer.job_id for answer in queue.enqueue_many([LINE, LINE]))
+    keys = Keys("default")
+    client.hset(f"{keys.prefix}job:{job}", "attempt", "none")
+
+    with pytest.raises(ResponseError) as raised:
+        run(client, calls.cancel("default", [job, other]))
+    of_one = damage_of(raised.value) or ""
+    client.set(f"{keys.prefix}cancels", "a typo")
+    with pytest.raises(ResponseError) as raised:
+        run(client, calls.cancel("default", [job, other]))
+
+    assert is_of_one(of_one)
+    assert job in of_one
+    assert not is_of_one(damage_of(raised.value) or "")
+    assert queue.get(other).state == "canceled"
+
+
+def test_a_long_report_still_says_that_the_others_go_on() -> None:
+    words = damage_of(ResponseError(f"WRONGTYPE {'x' * 500} (the others go on) script: y")) or ""
+
+    assert is_of_one(words)
+    assert len(words) == 300
 
 
 def test_a_server_s_own_trouble_is_no_account_s_damage(queue: RunQueue) -> None:

@@ -18,6 +18,8 @@ from tests.integration.clockwork import CLAIM_AGE, DAY, LEASE, SECOND, UPLOAD, C
 
 MARGIN = 5.5
 HOUR = 3_600 * SECOND
+#: Seconds after which a job's deadline passes.
+DEADLINE = 3_600
 
 
 def meta(clock: Clockwork, field: str) -> int:
@@ -811,6 +813,136 @@ def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(
     assert clock.states([job]) == {"scheduled"}, "it was looked for"
 
 
+def running_on(clock: Clockwork, **options: Any) -> str:
+    """A job whose run the server remembers, and whose further run may be lost."""
+    (job,) = clock.running(1, retry=Retry(max_attempts=3), **options)
+    restored(clock)
+    ask(clock)
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
+    clock.run(recovered(clock))
+    return job
+
+
+def fail(clock: Clockwork, job: str) -> int:
+    """Record that the first run of a job failed, after which it is to run again."""
+    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 30 * SECOND, b"{}")
+    return clock.run(stages.retry_run(clock.account, [again]))[0]
+
+
+def cancel_and_fail(clock: Clockwork, job: str) -> None:
+    assert clock.cancel(job) == [2]
+    assert fail(clock, job) == 1
+
+
+def cancel_and_never_read(clock: Clockwork, job: str) -> None:
+    clock.cancel(job)
+    clock.run(stages.give_up(clock.account, [items.GivenUp(job, f"r-{job}", is_over=True)]))
+
+
+def cancel_and_never_confirm(clock: Clockwork, job: str) -> None:
+    clock.cancel(job)
+    clock.run(stages.give_up(clock.account, [items.GivenUp(job, f"r-{job}")]))
+
+
+def fail_after_the_deadline(clock: Clockwork, job: str) -> None:
+    clock.wait(DEADLINE)
+    clock.sweep("expire_deadlines")
+    assert fail(clock, job) == 1
+
+
+def fail_before_the_deadline(clock: Clockwork, job: str) -> None:
+    clock.now = int(clock.field(job, "deadline") or 0) - 10 * SECOND
+    assert fail(clock, job) == 1
+    clock.wait(10)
+    clock.sweep("expire_deadlines")
+
+
+END_WITH_A_FURTHER_RUN = pytest.mark.parametrize(
+    ("end", "why", "state"),
+    [
+        (cancel_and_fail, "asked", "canceled"),
+        (cancel_and_never_read, "asked", "canceled"),
+        (cancel_and_never_confirm, "asked", "canceled"),
+        (fail_after_the_deadline, "deadline", "dead"),
+        (fail_before_the_deadline, "deadline", "dead"),
+    ],
+)
+
+
+@END_WITH_A_FURTHER_RUN
+def test_a_further_run_that_may_be_lost_is_looked_for_and_canceled_although_it_is_not_wanted(
+    clock: Clockwork, end: Callable[[Clockwork, str], None], why: str, state: str
+) -> None:
+    job = running_on(clock, deadline=clock.now + DEADLINE * SECOND)
+
+    end(clock, job)
+
+    assert (clock.state(job), clock.field(job, "cancel")) == ("unconfirmed", why)
+    assert job in clock.members("reconcile")
+    assert (clock.members("due"), clock.members("cancels"), clock.members("poll")) == ([], [], [])
+    assert clock.found(job, 2, "r-2") == 1
+    assert clock.members("cancels") == [job]
+    assert clock.finish(job, attempt=2, run_id="r-2", state="canceled") == 1
+    assert clock.state(job) == ("canceled" if why == "asked" else "failed")
+
+
+@END_WITH_A_FURTHER_RUN
+def test_a_job_that_is_not_wanted_and_has_no_further_run_ends_and_says_that_it_had_one(
+    clock: Clockwork, end: Callable[[Clockwork, str], None], why: str, state: str
+) -> None:
+    job = running_on(clock, deadline=clock.now + DEADLINE * SECOND)
+    end(clock, job)
+
+    clock.deny(job, attempt=2)
+
+    reason = "canceled before it was submitted again" if why == "asked" else "deadline"
+    assert (clock.state(job), clock.field(job, "reason")) == (state, reason)
+    assert clock.field(job, "runs") == "1"
+    assert clock.run(stages.bound_runs(clock.account, [f"r-{job}"])) == [job]
+    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.members("parked") == clock.members("reconcile") == clock.members("due") == []
+
+
+def test_the_run_whose_cancel_was_given_up_is_a_stray_while_a_further_one_is_looked_for(
+    clock: Clockwork,
+) -> None:
+    job = running_on(clock)
+
+    cancel_and_never_confirm(clock, job)
+
+    stats = clock.run(calls.stats(clock.account))
+    assert (stats.strays, stats.strays_live) == (1, 1)
+
+
+def test_a_job_whose_time_ends_before_it_runs_again_has_a_further_run_canceled_no_sooner(
+    clock: Clockwork,
+) -> None:
+    job = running_on(clock, deadline=clock.now + DEADLINE * SECOND)
+    clock.now = int(clock.field(job, "deadline") or 0) - 10 * SECOND
+
+    fail(clock, job)
+
+    assert clock.found(job, 2, "r-2") == 1
+    assert (clock.field(job, "cancel"), clock.members("cancels")) == (None, [])
+
+
+@pytest.mark.parametrize("canceled", [False, True])
+def test_a_lost_claim_that_cannot_be_read_leaves_a_run_that_failed_as_it_was(
+    clock: Clockwork, canceled: bool
+) -> None:
+    job = running_on(clock)
+    if canceled:
+        clock.cancel(job)
+    clock.client.hset(clock.key(f"job:{job}"), "lost_claim", "damaged")
+
+    with pytest.raises(redis.ResponseError, match=f"{job}: its lost_claim cannot be read"):
+        fail(clock, job)
+
+    assert (clock.state(job), clock.field(job, "run_id")) == ("running", f"r-{job}")
+    assert clock.members("poll") == [job]
+    assert clock.members("cancels") == ([job] if canceled else [])
+
+
 def uploading(clock: Clockwork, **options: Any) -> tuple[str, str]:
     """A job of an upload that goes on, and that a lost claim may have been of.
 
@@ -918,8 +1050,6 @@ def claim_after_its_deadline(clock: Clockwork, batch: str, job: str) -> None:
     assert job not in clock.claimed()
 
 
-#: Seconds after which a job's deadline passes.
-DEADLINE = 3_600
 END_EARLY = pytest.mark.parametrize(
     ("end", "why"),
     [

@@ -1,11 +1,13 @@
 """Strays: a run that no job owns takes a slot until it is over, and is shown for a week."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from runqueue import calls, items, operator_calls, stages
 from runqueue.items import Due, GivenUp
+from runqueue.retry import Retry
 from runqueue.run_limits import WORKFLOW_RUN_US
 from tests.integration.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
 from tests.integration.machine.model import MAX_RUN
@@ -69,6 +71,156 @@ def test_a_job_handed_in_again_whose_time_was_up_when_it_was_claimed_has_its_str
 
     assert (clock.state(job), clock.field(job, "run_id")) == ("running", "run1")
     assert clock.members("poll") == [job], "it is canceled if it goes on"
+
+
+def waits_with_a_stray(clock: Clockwork, **options: Any) -> str:
+    """A job of a batch that was handed in again, and whose run is known as a stray."""
+    batch = clock.open_batch()
+    job = stray(clock)
+    assert clock.enqueue(names=["k"], batch=batch, **options) == [job]
+    clock.seal(batch)
+    return job
+
+
+def cancel_it(clock: Clockwork, job: str) -> None:
+    assert clock.cancel(job) == [2], "asked for, and not done"
+
+
+def cancel_its_batch(clock: Clockwork, job: str) -> None:
+    clock.cancel_batch(clock.field(job, "batch") or "")
+    assert clock.run(calls.job_states(clock.account, [job])) == [(clock.state(job), 0)], "not over"
+    clock.sweep("sweep_canceled")
+
+
+def pass_its_deadline(clock: Clockwork, _: str) -> None:
+    clock.wait(3_600)
+    clock.heartbeat("p1", first=True)
+    clock.sweep("expire_deadlines")
+
+
+NOT_WANTED = pytest.mark.parametrize("end", [cancel_it, cancel_its_batch, pass_its_deadline])
+
+
+@NOT_WANTED
+@pytest.mark.parametrize("delay", [0, 7_200])
+def test_the_stray_of_a_job_that_is_not_wanted_any_more_is_canceled_as_its_run(
+    clock: Clockwork, end: Callable[[Clockwork, str], None], delay: int
+) -> None:
+    run_at = clock.now + delay * SECOND if delay else None
+    job = waits_with_a_stray(clock, run_at=run_at, deadline=clock.now + 3_600 * SECOND)
+
+    end(clock, job)
+
+    assert (clock.state(job), clock.field(job, "run_id")) == ("running", "run1")
+    assert clock.members("poll") == [job]
+    assert clock.members("cancels") == ([] if end is pass_its_deadline else [job])
+    assert clock.members("due") == []
+    stats = clock.run(calls.stats(clock.account))
+    assert (stats.live, stats.strays, stats.strays_live) == (1, 0, 0)
+    assert clock.finish(job, run_id="run1", state="canceled") == 1
+    assert clock.state(job) == "canceled"
+
+
+@NOT_WANTED
+def test_a_run_that_was_a_stray_and_is_over_before_its_job_is_canceled_has_its_result_kept(
+    clock: Clockwork, end: Callable[[Clockwork, str], None]
+) -> None:
+    job = waits_with_a_stray(clock, deadline=clock.now + 3_600 * SECOND)
+    over(clock, "run1")
+
+    end(clock, job)
+
+    assert clock.finish(job, run_id="run1") == 1
+    assert clock.state(job) == "completed"
+
+
+@pytest.mark.parametrize("end", [cancel_it, cancel_its_batch])
+def test_a_stray_of_another_request_is_left_alone_when_a_job_of_its_key_is_not_wanted(
+    clock: Clockwork, end: Callable[[Clockwork, str], None]
+) -> None:
+    (job,) = clock.doubtful(1, names=["k"], body="a")
+    clock.run(operator_calls.settle(clock.account, clock.seen(job), "fail"))
+    assert clock.found(job, 1, "run1") == 2
+    clock.run(operator_calls.discard(clock.account, [job]))
+    batch = clock.open_batch()
+    clock.enqueue(names=["k"], body="b", batch=batch, deadline=clock.now + 3_600 * SECOND)
+    clock.seal(batch)
+
+    if end is cancel_it:
+        assert clock.cancel(job) == [1]
+    else:
+        clock.cancel_batch(batch)
+        clock.sweep("sweep_canceled")
+
+    assert clock.state(job) == "canceled"
+    assert clock.run(calls.stats(clock.account)).strays == 1
+    assert clock.members("cancels") == []
+
+
+def further_stray(clock: Clockwork) -> str:
+    """A job that runs, and of whose further run Redis lost all but a late word of that run."""
+    (job,) = clock.running(1, retry=Retry(max_attempts=3))
+    assert clock.found(job, 2, "run2") == 2
+    clock.client.hset(clock.key(f"job:{job}"), "lost_claim", f"{clock.now} 1 ")
+    return job
+
+
+def fail_first(clock: Clockwork, job: str) -> None:
+    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 30 * SECOND, b"{}")
+    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+
+
+def give_up_first(clock: Clockwork, job: str) -> None:
+    assert clock.run(stages.give_up(clock.account, [GivenUp(job, f"r-{job}", is_over=True)])) == [1]
+
+
+@pytest.mark.parametrize("end", [fail_first, give_up_first])
+def test_a_further_run_that_is_known_as_a_stray_is_canceled_with_its_job(
+    clock: Clockwork, end: Callable[[Clockwork, str], None]
+) -> None:
+    job = further_stray(clock)
+    clock.cancel(job)
+    clock.client.hset(clock.key(f"job:{job}"), "cancel_since", clock.now)
+
+    end(clock, job)
+
+    assert (clock.state(job), clock.field(job, "run_id")) == ("running", "run2")
+    assert (clock.field(job, "attempt"), clock.field(job, "runs")) == ("2", "1")
+    assert clock.members("poll") == clock.members("cancels") == [job]
+    assert clock.field(job, "cancel_since") is None, "it has as long as any run to end"
+    stats = clock.run(calls.stats(clock.account))
+    assert (stats.live, stats.strays, stats.strays_live) == (1, 0, 0)
+    assert owners(clock, f"r-{job}", "run2") == [job, job]
+
+
+def test_a_further_run_that_is_known_as_a_stray_is_the_job_s_once_its_run_has_failed(
+    clock: Clockwork,
+) -> None:
+    job = further_stray(clock)
+
+    fail_first(clock, job)
+
+    assert (clock.state(job), clock.field(job, "run_id")) == ("running", "run2")
+    assert (clock.members("poll"), clock.members("cancels")) == ([job], [])
+    assert clock.field(job, "lost_claim") is None, "that claim is known now"
+
+
+def test_a_job_whose_stray_is_known_is_not_looked_for_when_claims_were_lost(
+    clock: Clockwork,
+) -> None:
+    job = stray(clock)
+    clock.enqueue(names=["k"])
+    since = ("recover_from", "recover_since")
+    for field in since:
+        clock.client.hset(clock.key("meta"), field, clock.now)
+    call = stages.suspect_lost(clock.account, [job], clock.now, clock.now, marked=True)
+
+    assert clock.run(call) == [0]
+    assert clock.lose(job, 1) == 0
+
+    clock.client.hdel(clock.key("meta"), *since)
+    assert clock.claimed() == []
+    assert clock.field(job, "run_id") == "run1"
 
 
 def test_a_stray_that_is_over_and_adopted_takes_a_slot_until_the_job_has_ended(

@@ -461,6 +461,23 @@ def test_too_few_descriptors_for_the_places_are_warned_of(monkeypatch: pytest.Mo
     assert "256 here; a worker needs up to 3,300" in found.said
 
 
+def test_a_damaged_record_is_told_of_an_account_that_is_looked_at_like_any_other(
+    client: redis.Redis, redis_url: str
+) -> None:
+    client.sadd(ACCOUNTS, "shop")
+    client.sadd(f"{Keys('shop').prefix}damaged", "job 1", "job 2")
+    client.set(report_key("shop", of_one=True), "claim: WRONGTYPE a job (the others go on)")
+
+    result = ask("--json", RUNQUEUE_REDIS_URL=redis_url)
+
+    checks = {found["check"]: found for found in json.loads(result.stdout)["checks"]}
+    assert checks["records shop"]["level"] == "warning"
+    assert checks["records shop"]["said"].startswith("2 damaged records set aside: claim:")
+    assert "damaged" not in checks["account shop"]["said"]
+    assert "layout shop" in checks
+    assert "records default" not in checks
+
+
 @pytest.mark.parametrize(("key", "kind"), [("limits", "hash"), ("poll", "zset")])
 def test_a_damaged_account_is_named_with_its_key_and_every_other_is_looked_at(
     client: redis.Redis, redis_url: str, key: str, kind: str

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ops.exposed import exposed
 from runqueue import RunQueue, stages
 from runqueue.collector import QueueCollector
+from runqueue.damage import report_key
 from runqueue.keys import Keys
 from simulator.options import DEFAULT_API_KEY
 from tests.worker.working import INSTANT, closed_port, working
@@ -123,6 +124,39 @@ def test_an_account_that_is_damaged_is_told_of_and_hides_no_other(
     }
     assert readable == {"default": 1, "acme": 0, "zoo": 0}
     assert value(found, "runqueue_in_flight") == 0, "there is the one of `default`"
+
+
+def test_damaged_records_are_counted_of_an_account_that_is_readable(
+    client: redis.Redis, queue: RunQueue
+) -> None:
+    client.sadd("runqueue:{accounts}", "acme", "zoo")
+    client.sadd(f"{Keys('acme').prefix}damaged", "job 1", "job 2")
+    client.set(report_key("zoo", of_one=True), "record_webhook: WRONGTYPE (the others go on)")
+
+    found = {family.name: family for family in QueueCollector(queue).collect()}
+
+    for account, records in (("default", 0), ("acme", 2), ("zoo", 1)):
+        assert value(found, "runqueue_account_readable", account=account) == 1
+        assert value(found, "runqueue_damaged_records", account=account) == records
+
+
+@pytest.mark.parametrize("key", ["job", "batch", "group:shop", "lanes:2:shop"])
+def test_a_damaged_record_hides_no_figure_of_its_account(
+    client: redis.Redis, queue: RunQueue, key: str
+) -> None:
+    batch = queue.open_batch()
+    body = {"prompt": "x"}
+    queue.set_group("shop", max_concurrent=2)
+    lines = [{"kind": "task", "body": body, "group": "shop"}, {"kind": "task", "body": body}]
+    job, _ = queue.enqueue_many(lines)
+    name = {"job": f"job:{job.job_id}", "batch": f"batch:{batch}"}.get(key, key)
+    client.delete(f"{Keys('default').prefix}{name}")
+    client.set(f"{Keys('default').prefix}{name}", "a typo")
+
+    found = {family.name: family for family in QueueCollector(queue).collect()}
+
+    assert value(found, "runqueue_account_readable", account="default") == 1
+    assert value(found, "runqueue_jobs", account="default", state="ready", priority="normal") == 2
 
 
 def test_every_kind_of_pump_is_named_where_they_are_counted() -> None:

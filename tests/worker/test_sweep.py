@@ -125,7 +125,8 @@ async def test_a_damaged_record_stops_no_other_step_and_no_other_job(
 
         assert bench.job(good).state is JobState.READY
         assert bench.job(late).state is JobState.DEAD
-        await eventually(lambda: bad in (bench.stats().damage or ""))
+        await eventually(lambda: bad in (bench.stats().damaged_record or ""))
+        assert bench.stats().damage is None, "the account goes on"
         client.delete(f"{KEYS.prefix}job:{bad}")
         client.rename("kept", f"{KEYS.prefix}job:{bad}")
         assert (await sweep(bench.account))["recheck"] == 1

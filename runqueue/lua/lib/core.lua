@@ -49,8 +49,12 @@ do
     damage = damage or result
     return false
   end
+  -- The words say so (runqueue/damage.py).
   function raise_damage()
-    if damage then error(damage, 0) end
+    if not damage then return end
+    local OTHERS = ' (the others go on)'
+    if type(damage) == 'table' then damage.err = damage.err .. OTHERS else damage = damage .. OTHERS end
+    error(damage, 0)
   end
 end
 

@@ -65,7 +65,8 @@ end
 -- Ends a job that has no run: a cancel that was asked for comes first; one whose time was up is dead.
 local function end_without_run(job, reason)
   if job.cancel == 'asked' then
-    end_job(job, 'canceled', { 'reason', 'canceled before a run of it existed' })
+    end_job(job, 'canceled', { 'reason',
+      job.runs > 0 and 'canceled before it was submitted again' or 'canceled before a run of it existed' })
   else
     end_job(job, 'dead', { 'reason', job.cancel or reason })
   end

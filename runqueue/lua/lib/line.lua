@@ -13,9 +13,11 @@ local function groups_of(ring, most)
     if not groups_now[group] then
       local now = { ready = tonumber(loads[i] or 0), room = math.huge }
       if is_set[i] == 1 then
-        local g = redis.call('HMGET', group_key(group), 'cap', 'live', 'paused')
+        local g = redis.pcall('HMGET', group_key(group), 'cap', 'live', 'paused')
         local cap, live = tonumber(g[1] or 0), tonumber(g[2] or 0)
-        now.ready, now.room = now.ready - live, g[3] and 0 or cap > 0 and cap - live or math.huge
+        local is_damaged = g.err or not (cap and live) -- nothing of it is claimed
+        now.ready = now.ready - (live or 0)
+        now.room = (is_damaged or g[3]) and 0 or cap > 0 and cap - live or math.huge
       end
       groups_now[group] = now
     end
@@ -29,12 +31,15 @@ local function walk_ring(priority, share, visit)
   for _, group in ipairs(groups_of(PREFIX .. 'ring:' .. priority, share)) do
     if walked >= share then break end
     local now, lanes = groups_now[group], {}
-    if now.room > 0 then lanes = redis.call('LRANGE', lanes_key(priority, group), 0, share - walked - 1) end
+    -- What is damaged has no length: claims take nothing from it, and it hides no other.
+    if now.room > 0 then lanes = redis.pcall('LRANGE', lanes_key(priority, group), 0, share - walked - 1) end
     walked = walked + math.max(1, #lanes)
     for _, lane in ipairs(lanes) do
-      if lane_runs(lane) then
+      local _, runs = try(lane_runs, lane)
+      if runs then
         local key = lane_key(priority, group, lane)
-        local n = math.min(redis.call('LLEN', key), now.ready, ready)
+        local length = redis.pcall('LLEN', key)
+        local n = type(length) == 'number' and math.min(length, now.ready, ready) or 0
         if n > 0 then
           now.ready, ready = now.ready - n, ready - n
           visit(priority, key, n, now)

@@ -185,6 +185,14 @@ class Base(RuleBasedStateMachine):
         job.state, job.ended, job.process = state, self.now, None
         self.ends[state] += 1
 
+    def cancel_waiting(self, job: MJob) -> bool:
+        """A job that waits is not wanted; tells whether it has a run, which is to be canceled."""
+        if not self.take_stray(job):
+            self.end(job, "canceled")
+            return False
+        job.deaths, job.cancel = 0, "asked"
+        return True
+
     def end_with_run(self, job: MJob, state: str, result: bytes | None, signed: str = "") -> None:
         """A job is over with its run; a cancel for want of time makes it a failure."""
         late = job.cancel not in {None, "asked"} and state == "canceled"
@@ -243,6 +251,23 @@ class Base(RuleBasedStateMachine):
         left = [other for other in self.stray_jobs.pop(job_id, []) if other != run_id]
         if left:
             self.stray_jobs[job_id] = left
+
+    def later_stray(self, job: MJob) -> str | None:
+        """The first stray of an attempt that the job's record does not know."""
+        strays = self.stray_jobs.get(job.id, ())
+        return next((run_id for run_id in strays if self.strays[run_id][1] > job.attempt), None)
+
+    def take_stray(self, job: MJob) -> bool:
+        """A job whose run is known as a stray has it from now on; tells whether there is one."""
+        run_id = self.later_stray(job)
+        if run_id is None:
+            return False
+        _, attempt = self.strays[run_id]
+        assert (job.id, attempt) not in self.adopted, "two runs of one attempt"
+        self.forget_stray(run_id)
+        self.adopted[job.id, attempt], self.reported[run_id] = run_id, job.id
+        job.state, job.attempt, job.run_id = "running", attempt, run_id
+        return True
 
     def owners(self) -> dict[str, str]:
         """Whose each run is: a run that is over stays its job's as long as there is a record.

@@ -11,7 +11,7 @@ from runqueue import calls, stages
 from runqueue.items import Answer, Finished, GivenUp, Polled, RunAgain
 from tests.integration.clockwork import ACCOUNT, LEASE, SECOND
 from tests.integration.machine.base import Base
-from tests.integration.machine.model import LIVE, WAITING, few, has, often, picks
+from tests.integration.machine.model import LIVE, WAITING, MJob, few, has, often, picks
 
 
 class Following(Base):
@@ -130,11 +130,14 @@ class Following(Base):
         codes = self.send(stages.retry_run(ACCOUNT, items), again)
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
-            if wrong or job.state != "running":
+            if wrong or (job.state, job.run_id) != ("running", item.run_id):
                 assert code == 0
                 continue
             start = self.now + item.backoff_us
-            if job.cancel or (job.deadline is not None and job.deadline <= start):
+            if self.later_stray(job):
+                assert code == 1
+                self.go_on_with_stray(job, item.result or None)
+            elif job.cancel or (job.deadline is not None and job.deadline <= start):
                 assert code == 2
                 self.end_with_run(job, "failed", item.result or None)
             else:
@@ -142,6 +145,13 @@ class Following(Base):
                 job.result, job.runs = item.result or None, job.runs + 1
                 self.drop_run(job)
                 job.state, job.run_at = "scheduled", start
+
+    def go_on_with_stray(self, job: MJob, result: bytes | None) -> None:
+        """A job's run is over, and its further one is known."""
+        job.result, job.runs = result, job.runs + 1
+        self.drop_run(job)
+        self.take_stray(job)
+        job.deaths = 0
 
     @precondition(has())
     @rule(ns=few, again=often)
@@ -157,8 +167,7 @@ class Following(Base):
         codes = self.send(calls.cancel(ACCOUNT, [job.id for job in jobs]), again, codes_of)
         for job, code in zip(jobs, codes, strict=True):
             if job.state in WAITING:
-                assert code == 1
-                self.end(job, "canceled")
+                assert code == (2 if self.cancel_waiting(job) else 1)
             elif job.state in LIVE:
                 assert code == 2
                 job.cancel = job.cancel or "asked"
@@ -195,7 +204,12 @@ class Following(Base):
         item = GivenUp(job.id, run_id if right else "another", is_over)
         codes = self.send(stages.give_up(ACCOUNT, [item]), again)
         assert codes == [int(right and job.cancel is not None)]
-        if right and job.cancel and is_over:
+        if right and job.cancel and self.later_stray(job):
+            attempt = job.attempt
+            self.go_on_with_stray(job, None)
+            if not is_over:
+                self.add_stray(run_id, job.id, attempt, 0)
+        elif right and job.cancel and is_over:
             self.end_with_run(job, "canceled", None)
         elif right and job.cancel:
             self.end(job, "failed")

@@ -111,7 +111,9 @@ class Processes(Base):
         for job in self.jobs.values():
             if job.deadline is None or job.deadline > self.now or job.flagged:
                 continue
-            if job.state in WAITING:
+            if job.state in WAITING and self.take_stray(job):
+                job.deaths, job.flagged = 0, True
+            elif job.state in WAITING:
                 self.end(job, "dead")
             elif job.state in LIVE:
                 job.flagged = True

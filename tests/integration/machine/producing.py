@@ -208,7 +208,7 @@ class Producing(Base):
         for batch in self.batches.values():
             for job in [self.jobs[i] for i in batch.jobs if batch.to_sweep and i in self.jobs]:
                 if job.state in WAITING:
-                    self.end(job, "canceled")
+                    self.cancel_waiting(job)
                 elif job.state in LIVE:
                     job.cancel = job.cancel or "asked"
             batch.to_sweep = False

@@ -153,11 +153,6 @@ class Submitting(Processes):
             assert taken.next_us > self.now, "nothing to wait for although jobs wait for a permit"
         self.check_order([job.job_id for job in taken.items], claimable, lanes, free)
 
-    def later_stray(self, job: MJob) -> str | None:
-        """The first stray of an attempt that the job's record does not know."""
-        strays = self.stray_jobs.get(job.id, ())
-        return next((run_id for run_id in strays if self.strays[run_id][1] > job.attempt), None)
-
     def adopt_met(self) -> list[tuple[MJob, bool]]:
         """Read which jobs a claim met whose run was known as a stray: they have it now.
 
@@ -170,12 +165,7 @@ class Submitting(Processes):
                 continue
             had_slot = run_id in self.stray_looks
             if self.clock.state(job.id) == "running":
-                _, job.attempt = self.strays[run_id]
-                assert (job.id, job.attempt) not in self.adopted, "two runs of one attempt"
-                self.forget_stray(run_id)
-                self.adopted[job.id, job.attempt] = run_id
-                self.reported[run_id] = job.id
-                job.state, job.run_id = "running", run_id
+                self.take_stray(job)
                 job.hook.via = self.via(job)
                 adopted.append((job, had_slot))
             else:
