@@ -19,7 +19,6 @@ from typing import Any, Final
 from runqueue._when import LONGEST_WAIT_S, seconds
 from runqueue.errors import FieldError, InvalidBatch
 from runqueue.job import Job, JobState
-from runqueue.private_targets import warn_of_private
 from runqueue.requests import WEB_URL_WORDS, is_web_url
 
 
@@ -101,7 +100,6 @@ class BatchRules:
         wrong = [*self._wrong_limits(), *self._without_effect(), *self._wrong_callbacks()]
         if wrong:
             raise InvalidBatch(wrong)
-        warn_of_private("callback_url", self.callback_url)
 
     def _wrong_limits(self) -> Iterator[FieldError]:
         ratio = self.abort_at_failure_ratio
