@@ -218,6 +218,12 @@ class BatchShown(BaseModel):
         None, description="When it will be over, at the rate of the last jobs.", examples=[_TIME]
     )
     seconds_left: float | None = Field(None, description="Until then.", examples=[1234.5])
+    eta_note: str | None = Field(
+        None, description="Why there is no eta although jobs are to end.", examples=[None]
+    )
+    paused_group: str | None = Field(
+        None, description="A paused group in which jobs of it wait.", examples=[None]
+    )
     callback: Callback | None = Field(
         None, description="Where it has a `callback_url`.", examples=[None]
     )

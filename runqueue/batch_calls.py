@@ -53,8 +53,9 @@ def list_batches(account: str, cursor: str, count: int) -> Call[BatchPage]:
 
 
 def _batches(account: str, flat: list[Any], seen: tuple[int, Capacity]) -> Iterator[Batch]:
-    for name, record, jobs in zip(flat[0::3], flat[1::3], flat[2::3], strict=True):
-        found = read_batch(account, name.decode(), record, int(jobs), seen)
+    rows = zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+    for name, record, jobs, paused in rows:
+        found = read_batch(account, name.decode(), record, int(jobs), seen, paused=paused.decode())
         if found is not None:
             yield found
 

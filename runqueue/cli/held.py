@@ -26,6 +26,8 @@ def held_words(batch: Batch) -> str:
     if batch.status is BatchStatus.VALIDATING:
         return _UNDER_WAY
     held = batch.held or ""
+    if not held and batch.paused_group:
+        return printable(batch.eta_note or "")
     return _WORDS.get(held, held).format(batch.id, why=printable(batch.held_reason or ""))
 
 

@@ -33,7 +33,18 @@ def test_there_are_scripts_to_test() -> None:
     assert [
         *("batches", "board", "capacity", "clock", "core", "deliveries", "doubts", "endpoints"),
         *("files", "groups", "guesses", "holds", "jobs", "lanes", "limits", "line", "listing"),
-        *("lists", "losses", "packed", "paging", "quotas", "run_limits", "runs", "save", "server"),
+        *(
+            "lists",
+            "losses",
+            "packed",
+            "paging",
+            "paused_groups",
+            "quotas",
+            "run_limits",
+            "runs",
+            "save",
+            "server",
+        ),
         *("strays", "times", "trail", "trust", "webhooks"),
     ] == LIBS
 
