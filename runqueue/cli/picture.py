@@ -176,7 +176,8 @@ def _batches(batches: Sequence[Batch]) -> _Rows:
         done = sum(n for state, n in batch.states.items() if state.is_over)
         share = done / batch.total if batch.total else 0.0
         waits = f"waits for paused group {batch.paused_group}" if batch.paused_group else None
-        held = ": ".join(filter(None, (batch.held or waits, printable(batch.held_reason or ""))))
+        why = ": ".join(filter(None, (batch.held, printable(batch.held_reason or ""))))
+        held = ", ".join(filter(None, (why, waits)))
         status = f"{batch.status.value}{f', {held}' if held else ''}  "
         rows.append(
             (
