@@ -59,6 +59,13 @@ def test_it_is_known_again_once_the_group_goes_on(known: Clockwork) -> None:
     assert (known.read(batch).seconds_left, known.read(batch).eta_note) == (500.0, None)
 
 
+def test_a_group_that_an_older_version_let_go_on_is_not_paused(known: Clockwork) -> None:
+    batch, _ = known.batch_of(50, group="shop-a")
+    pause(known, "shop-a")
+    known.client.hdel(known.key("group:shop-a"), "paused")
+    assert known.read(batch).seconds_left == 500.0
+
+
 def test_a_paused_group_of_others_changes_nothing(known: Clockwork) -> None:
     batch, _ = known.batch_of(50, group="shop-a")
     known.batch_of(5, group="shop-b")
@@ -148,12 +155,24 @@ def test_more_groups_than_may_be_looked_at_give_no_eta_and_say_so(known: Clockwo
     batch, _ = known.batch_of(5)
     known.client.sadd(known.key(f"batch_lanes:{batch}"), *(f"2:g{n}" for n in range(20_500)))
     assert known.read(batch).eta_note is None
-    known.client.sadd(known.key("paused_groups"), *(f"other-{n}" for n in range(6_000)))
+    known.client.sadd(known.key("paused_lanes"), *(f"2:other-{n}" for n in range(20_500)))
 
     found = known.read(batch)
 
     assert found.paused_group is None
     assert note(found) == "more groups are paused than can be looked at, perhaps some of its own"
+
+
+def test_many_lanes_of_canceled_jobs_are_not_looked_through(known: Clockwork) -> None:
+    batch = sealed_in_groups(known, 500)
+    set_groups(known, 500)
+    known.enqueue(1)
+    for start in range(0, 500, 100):
+        ids = known.run(calls.list_batch(known.account, batch, start, 100))
+        known.run(calls.cancel(known.account, ids[:-1] if start == 400 else ids))
+
+    assert known.commands(calls.get_batch(known.account, batch)) < 1_000
+    assert known.read(batch).eta_note is not None
 
 
 def test_a_page_of_batches_looks_at_a_bounded_number_of_groups(known: Clockwork) -> None:

@@ -154,12 +154,13 @@ def test_groups_that_an_older_version_paused_are_listed(clock: Clockwork, limit:
     for name in names:
         paused = int(name[1:]) % 2 == 0
         clock.run(groups.set_group(clock.account, name, 3, paused))
-    clock.client.delete(clock.key("paused_groups"))
+    clock.client.delete(clock.key("paused_lanes"))
 
     steps = next(n for n in range(1, 200) if migrate(clock, limit))
 
-    listed = clock.client.smismember(clock.key("paused_groups"), names)
-    assert listed == [1, 0] * 150
+    for priority in range(4):
+        places = [f"{priority}:{name}" for name in names]
+        assert clock.client.smismember(clock.key("paused_lanes"), places) == [1, 0] * 150
     assert (steps > 1) == (limit < 300)
     before = clock.dump()
     assert migrate(clock)

@@ -1,60 +1,21 @@
--- Whether jobs of batches wait in paused groups. What is looked at is bounded, for all batches of a call together, however
--- many groups there are.
+-- Whether jobs of batches wait in paused groups. `paused_lanes` holds '<priority>:<group>' for each priority of these, as
+-- `batch_lanes` does of a batch. What is looked at is bounded, for all batches of a call together.
+local PAUSED_LANES = PREFIX .. 'paused_lanes'
+local function list_paused(group, is_paused)
+  local places = { '0:' .. group, '1:' .. group, '2:' .. group, '3:' .. group }
+  redis.call(is_paused and 'SADD' or 'SREM', PAUSED_LANES, unpack(places))
+end
+
 local paused_group_of
 do
-  local PAUSED, NAMES_LEFT = PREFIX .. 'paused_groups', 20000
-  local JOBS, AT_ONCE = 16, 1000 -- ids of a lane that are looked at, and names that one command asks for
-  local paused -- their names, once they are asked for
-
-  -- Those of some names that a set holds.
-  local function held_by(set, names)
-    local found = {}
-    for first = 1, #names, AT_ONCE do
-      local are_in = redis.call('SMISMEMBER', set, unpack(names, first, math.min(first + AT_ONCE - 1, #names)))
-      for i, is_in in ipairs(are_in) do
-        if is_in == 1 then found[#found + 1] = names[first + i - 1] end
-      end
-    end
-    return found
-  end
-
-  -- The places ('<priority>:<group>') of a batch's lanes that belong to paused groups; nil = there are too many to look.
-  local function paused_places(places)
-    local count, of_batch = redis.call('SCARD', PAUSED), redis.call('SCARD', places)
-    local cost = math.min(4 * count, of_batch)
-    NAMES_LEFT = NAMES_LEFT - cost
-    if NAMES_LEFT < 0 then return nil end
-    if cost == 0 then return {} end
-    local names = {}
-    if of_batch > 4 * count then
-      paused = paused or redis.call('SMEMBERS', PAUSED)
-      for _, group in ipairs(paused) do
-        for priority = 0, 3 do names[#names + 1] = priority .. ':' .. group end
-      end
-      return held_by(places, names)
-    end
-    local at = {}
-    for _, place in ipairs(redis.call('SMEMBERS', places)) do
-      local group = string.sub(place, 3)
-      if not at[group] then
-        at[group] = {}
-        names[#names + 1] = group
-      end
-      table.insert(at[group], place)
-    end
-    local found = {}
-    for _, group in ipairs(held_by(PAUSED, names)) do
-      for _, place in ipairs(at[group]) do found[#found + 1] = place end
-    end
-    return found
-  end
+  local JOBS = 16
+  local names_left, lanes_left = 20000, 200 -- names that are compared, and lanes that are looked into
 
   -- Whether a lane holds jobs of its batch that are ready: canceled ones stay in it until a claim meets them, and none
-  -- does where the group is paused. Of what lies further back it is believed.
+  -- does where the group is paused. What lies behind the first is believed to be.
   local function is_waited_in(batch, lane)
-    local ids = redis.call('LRANGE', lane, 0, JOBS)
-    NAMES_LEFT = NAMES_LEFT - 1 - #ids
-    for i, id in ipairs(ids) do
+    lanes_left = lanes_left - 1
+    for i, id in ipairs(redis.call('LRANGE', lane, 0, JOBS)) do
       local f = redis.call('HMGET', job_key(id), 'state', 'batch')
       if i > JOBS or (f[1] == 'ready' and f[2] == batch) then return true end
     end
@@ -65,17 +26,22 @@ do
   -- are too many to look at. Of a scheduled job only its batch is at hand: if groups that the batch ever used are paused,
   -- it is taken to be of one of them.
   function paused_group_of(batch)
-    if redis.call('EXISTS', PAUSED) == 0 then return '' end
+    local most = redis.call('SCARD', PAUSED_LANES)
+    if most == 0 then return '' end
     local f = redis.call('HMGET', PREFIX .. 'batch:' .. batch, 'sealed', 'held', 'count:ready', 'count:scheduled')
     local ready, scheduled = tonumber(f[3] or 0), tonumber(f[4] or 0)
     if f[1] ~= '1' or (f[2] and f[2] ~= 'canary') or ready + scheduled == 0 then return '' end
-    local found = paused_places(PREFIX .. 'batch_lanes:' .. batch)
-    if not found then return '?' end
-    for _, place in ipairs(found) do
-      if scheduled > 0 then return string.sub(place, 3) end
-      if NAMES_LEFT < 0 then return '?' end
-      local lane = PREFIX .. 'lane:' .. place .. ':' .. batch
-      if is_waited_in(batch, lane) or is_waited_in(batch, lane .. CANARY) then return string.sub(place, 3) end
+    local places = PREFIX .. 'batch_lanes:' .. batch
+    names_left = names_left - math.min(most, redis.call('SCARD', places))
+    if names_left < 0 then return '?' end
+    for _, place in ipairs(redis.call('SINTER', places, PAUSED_LANES)) do
+      local group, lane = string.sub(place, 3), PREFIX .. 'lane:' .. place .. ':' .. batch
+      if lanes_left <= 0 then return '?' end
+      if redis.call('HEXISTS', group_key(group), 'paused') == 0 then -- an older version let it go on
+        lanes_left = lanes_left - 1
+      elseif scheduled > 0 or is_waited_in(batch, lane) or is_waited_in(batch, lane .. CANARY) then
+        return group
+      end
     end
     return ''
   end
