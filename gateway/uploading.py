@@ -140,7 +140,6 @@ async def _accept(queue: AsyncRunQueue, sender: "_Sender", check: BodyCheck) -> 
     """Accept the batch; one without a job of its own is given up."""
     outcome, found = sender.outcome, check.findings
     outcome.invalid, outcome.faults = found.bad, faults_of(found.errors)
-    outcome.warnings = found.warnings + private_callback(sender.asked.rules.callback_url)
     if batch := outcome.batch if outcome.new else None:
         # An upload of the same keys may have taken over what is not accepted yet; should that end
         # badly, it would be gone, and this one would have said that it is there.
@@ -152,6 +151,9 @@ async def _accept(queue: AsyncRunQueue, sender: "_Sender", check: BodyCheck) -> 
         nothing = Fault("body", "expected at least one job, one a line")
         raise FieldsRefused(*(outcome.faults or [nothing]))
     outcome.known += found.repeated
+    outcome.warnings = found.warnings
+    if outcome.is_new:  # else its rules do not hold
+        outcome.warnings += private_callback(sender.asked.rules.callback_url)
 
 
 async def _hand_in(

@@ -100,10 +100,11 @@ def _why_unknown(
     account: str, states: dict[JobState, int], held: str | None, capacity: Capacity, paused: str
 ) -> str | None:
     """Say why nobody knows when a batch is over; None = nothing of it is to end."""
+    left = _left(states, held)
     if held == "paused":
         is_open = any(not state.is_over for state in states)
         return "the batch is paused" if is_open else None
-    if not _left(states, held):
+    if not left:
         return None
     if paused == "?":
         return "more groups are paused than can be looked at, perhaps some of its own"
@@ -111,7 +112,7 @@ def _why_unknown(
         where = "" if account == DEFAULT else f" --account {account}"
         resume = f"runqueue group set {paused}{where} --resume"
         return f"jobs of it wait in group {paused!r}, which is paused: `{resume}`"
-    if math.isinf(capacity.hold_seconds):
+    if math.isinf(capacity.hold_seconds) and any(state in _WAITING for state, _ in left):
         return "the account submits nothing until a person resumes it: see `runqueue stats`"
     return "no run has ended yet, so nobody knows how long one takes"
 

@@ -98,6 +98,16 @@ async def test_a_private_callback_url_of_an_upload_is_warned_of(redis_url: str, 
     assert answer.body["warnings"] == [expected]
 
 
+async def test_a_callback_url_that_no_new_batch_has_is_not_warned_of(redis_url: str) -> None:
+    known = {**line(None), "custom_id": "a"}
+    query = "?callback_url=http://127.0.0.1:9/"
+    async with gating(redis_url) as door:
+        answers = [await send(door, [known], query) for _ in range(2)]
+
+    assert [answer.status for answer in answers] == [201, 200]
+    assert ["warnings" in answer.body for answer in answers] == [True, False]
+
+
 async def test_a_private_callback_url_of_a_retry_is_warned_of(redis_url: str) -> None:
     async with gating(redis_url) as door:
         batch = (await send(door, [line(None)], "?callback_url=https://a.example/")).body[

@@ -125,6 +125,15 @@ def test_why_there_is_no_eta_is_said_for_the_account_as_well(clock: Clockwork) -
     assert "the account submits nothing until a person resumes it" in note(clock.read(batch))
 
 
+def test_a_pause_of_the_account_is_not_why_where_all_jobs_run(clock: Clockwork) -> None:
+    clock.limit(**TEN_RUNS)
+    batch, _ = clock.batch_of(3)
+    clock.heartbeat(first=True)
+    assert len(clock.claim(3).items) == 3
+    clock.client.hset(clock.key("meta"), "paused", "ops")
+    assert note(clock.read(batch)) == "no run has ended yet, so nobody knows how long one takes"
+
+
 def test_a_list_of_batches_and_a_callback_know_of_paused_groups(known: Clockwork) -> None:
     rules = BatchRules(callback_url="https://shop.example/", callback_at=(0.5,))
     batch, _ = known.batch_of(8, rules, group="shop-a")
