@@ -14,7 +14,14 @@ from gateway.gate import gate_of
 from gateway.opening import Callback, Opening
 from gateway.places import hold
 from gateway.problems import FieldFault, answers
-from gateway.shown import EXAMPLE_BATCH, BatchesShown, BatchShown, batch_values
+from gateway.shown import (
+    EXAMPLE_BATCH,
+    BatchesShown,
+    BatchShown,
+    Warnings,
+    batch_values,
+    warning_values,
+)
 from gateway.sight import Account, queue_of, sight_of
 from gateway.uploading import Asked, Outcome, upload
 from runqueue.batches import BatchStatus
@@ -62,6 +69,7 @@ class Uploaded(BaseModel):
         description="Why lines were skipped, the first hundred.", examples=[[]]
     )
     conflicts: list[LineConflict] = Field(description="The first hundred.", examples=[[]])
+    warnings: Warnings = []
 
 
 _LOCATION = {
@@ -143,6 +151,7 @@ def _told(outcome: Outcome) -> Response:
         },
         "errors": [fault._asdict() for fault in outcome.faults],
         "conflicts": outcome.shown_conflicts,
+        **warning_values(outcome.warnings),
     }
     return json_answer(values, 201 if outcome.is_new else 200, location)
 

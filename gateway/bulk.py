@@ -11,6 +11,7 @@ from gateway.elements import Elements, ElementTooLong
 from runqueue.checking import MAX_LINE, read_line
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.intake import Packet
+from runqueue.private_targets import FieldWarning, PrivateHosts
 from runqueue.spec import JobSpec
 
 #: Jobs, and bytes of them, in one body; a batch takes any number.
@@ -39,6 +40,13 @@ def read_job(raw: bytes, account: str, key: str | None) -> JobSpec:
             raise InvalidJob([FieldError(KEY_HEADER, words)])
         spec.custom_id = key
     return spec
+
+
+def warnings_of(spec: JobSpec) -> list[FieldWarning]:
+    """Return what of a job will not do what its sender may expect."""
+    hosts = PrivateHosts()
+    hosts.note(spec.body)
+    return hosts.warnings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class OneJobCheck:
             InvalidJob: it names every field at fault.
         """
         spec = read_job(bytes(self._raw), self._job.account, self._job.key)
+        self.findings.warnings = warnings_of(spec)
         packet = Packet(spec.account, traceparent=self._job.traceparent)
         packet.add(0, spec)
         yield packet
@@ -108,6 +117,7 @@ class ManyJobsCheck:
         self._jobs = jobs
         self._elements = Elements(MAX_LINE, _NO_ARRAY)
         self._count = 0
+        self._private = PrivateHosts()
         #: The packet of each account that is not full, and those that are; all of them are kept
         #: until it is known that no job is bad.
         self._filling: dict[str, Packet] = {}
@@ -134,6 +144,7 @@ class ManyJobsCheck:
             raise InvalidJob([FieldError("jobs", _NO_ARRAY)])
         if self.findings.errors:
             raise InvalidJob(self.findings.errors)
+        self.findings.warnings = self._private.warnings()
         self._full += self._filling.values()
         self._filling.clear()
         while self._full:
@@ -172,6 +183,7 @@ class ManyJobsCheck:
     def _put(self, index: int, spec: JobSpec) -> None:
         if self.findings.bad:
             return  # none of them is accepted
+        self._private.note(spec.body)
         packet = self._filling.get(spec.account)
         if packet is None:
             packet = Packet(spec.account, traceparent=self._jobs.traceparent)

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from runqueue.errors import FieldError
 from runqueue.intake import Packet
+from runqueue.private_targets import FieldWarning
 from runqueue.request_checks import RequestChecks
 
 #: Faults that are reported of one body.
@@ -39,12 +40,14 @@ class Findings:
         repeated: lines that repeat an earlier line's job.
         errors: why the first ones are bad, at most `MAX_FAULTS`.
         has_seen_enough: whether checking on can change nothing that is reported.
+        warnings: what of the good ones will not do what its sender may expect.
     """
 
     bad: int = 0
     repeated: int = 0
     errors: list[FieldError] = field(default_factory=list)
     has_seen_enough: bool = False
+    warnings: list[FieldWarning] = field(default_factory=list)
 
 
 class Check(Protocol):
@@ -89,11 +92,12 @@ class Budget:
 
 
 class Begin(NamedTuple):
-    """The first message to a check process."""
+    """The first message to a check process: its work, and what the gateway's settings say."""
 
     work: Work
     budget: Budget
     checks: RequestChecks
+    allows_private_targets: bool
 
 
 class Order(Enum):

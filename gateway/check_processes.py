@@ -23,6 +23,7 @@ import structlog
 from gateway.check_messages import Begin, Budget, Findings, Order, Step, Work
 from gateway.turns import Turns
 from runqueue.intake import Packet
+from runqueue.private_targets import allows_private_targets
 from runqueue.request_checks import current_checks
 
 log = structlog.get_logger()
@@ -125,7 +126,7 @@ class CheckProcesses:
             bearer: whose turn its steps take.
             is_gone: tells whether nobody waits for an answer any more.
         """
-        begin = Begin(work, self.budget, current_checks())
+        begin = Begin(work, self.budget, current_checks(), allows_private_targets())
         made = BodyCheck(begin, self._turns, self._threads, bearer, is_gone)
         self.under_way += 1
         try:

@@ -35,6 +35,7 @@ from gateway.check_messages import (
 )
 from runqueue.errors import InvalidJob
 from runqueue.intake import Packet
+from runqueue.private_targets import allow_private_targets
 from runqueue.repeats import NoRoom
 from runqueue.request_checks import use_checks
 
@@ -85,6 +86,7 @@ def serve(connection: Connection) -> None:
     try:
         begin: Begin = connection.recv()
         use_checks(begin.checks)
+        allow_private_targets(allowed=begin.allows_private_targets)
         checked = _Checked(begin.work.begin(), begin.budget)
         while True:
             connection.send(checked.follow(*connection.recv()))

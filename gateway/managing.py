@@ -12,13 +12,22 @@ from gateway.batches import BatchId
 from gateway.content import json_answer
 from gateway.opening import Callback, callback_of
 from gateway.problems import answers
-from gateway.shown import EXAMPLE_BATCH, BatchShown, JobsShown, batch_values, job_values
+from gateway.shown import (
+    EXAMPLE_BATCH,
+    BatchShown,
+    JobsShown,
+    Warnings,
+    batch_values,
+    job_values,
+    warning_values,
+)
 from gateway.sight import Account, queue_of, sight_of
 from runqueue import flows
 from runqueue.accounts import account_of
 from runqueue.errors import BatchNotFound
 from runqueue.ids import is_id
 from runqueue.job import JobState
+from runqueue.private_targets import private_callback
 
 router = APIRouter()
 
@@ -47,6 +56,7 @@ class CallbacksRetried(BaseModel):
 
     batch_id: str = Field(examples=[EXAMPLE_BATCH])
     callbacks: int = Field(description="How many.", examples=[1])
+    warnings: Warnings = []
 
 
 @router.get(
@@ -143,7 +153,8 @@ async def retry_callbacks(
     """
     url = callback_of(callback)
     done = await queue_of(request).retry_callbacks(batch_id, url)
-    return json_answer({"batch_id": batch_id, "callbacks": done})
+    warnings = warning_values(private_callback(url))
+    return json_answer({"batch_id": batch_id, "callbacks": done, **warnings})
 
 
 @router.post(

@@ -1,13 +1,14 @@
 """Jobs and batches as answers show them: the values, and their description for the OpenAPI file."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.line_schema import EXAMPLE_ID
 from runqueue import Batch, Enqueued, Job, JobState
 from runqueue.batches import BatchStatus
+from runqueue.private_targets import FieldWarning
 from runqueue.requests import Kind
 
 EXAMPLE_BATCH = "nma37qd2mzk4t3xvbu5wy6ae"
@@ -16,24 +17,54 @@ _WHEN = Field(examples=[_TIME])
 _OUTPUT = {"price": 12.5}
 
 
-class Accepted(BaseModel):
-    """A job is in the queue."""
+class WarningShown(BaseModel):
+    """What was accepted, and will not do what its sender may expect."""
+
+    field: str = Field(description="What it is about.", examples=["body.webhook_url"])
+    message: str = Field(
+        description="Why.",
+        examples=["10.0.0.5 is a private address: runqueue sends nothing there"],
+    )
+    jobs: int | None = Field(
+        None, description="Of how many jobs; null: it is the batch's.", examples=[1]
+    )
+
+
+#: The warnings of an answer; it has none where there is nothing to warn of.
+Warnings = Annotated[
+    list[WarningShown],
+    Field(
+        description="What will not do what you may expect: one for each field. Only there if there"
+        " is something to warn of.",
+        examples=[[]],
+    ),
+]
+
+
+class Answer(BaseModel):
+    """What became of a job."""
 
     job_id: str = Field(examples=[EXAMPLE_ID])
-    status: Literal["new", "known"] = Field(
-        description="Known: its key named it before, with the same request; nothing changed.",
-        examples=["new"],
-    )
     state: JobState = Field(examples=["ready"])
     custom_id: str | None = Field(description="Its idempotency key.", examples=["order-17"])
     batch: str | None = Field(description="The batch it belongs to.", examples=[None])
     created_at: datetime = _WHEN
 
 
-class Answered(Accepted):
+class Accepted(Answer):
+    """A job is in the queue."""
+
+    status: Literal["new", "known"] = Field(
+        description="Known: its key named it before, with the same request; nothing changed.",
+        examples=["new"],
+    )
+    warnings: Warnings = []
+
+
+class Answered(Answer):
     """What became of one job of many."""
 
-    status: Literal["new", "known", "conflict"] = Field(  # type: ignore[assignment]
+    status: Literal["new", "known", "conflict"] = Field(
         description="Conflict: its key names a job with another request, which stays; or, if there"
         " is an `error`, another job holds a file of it. It was not stored.",
         examples=["new"],
@@ -56,6 +87,7 @@ class AcceptedMany(BaseModel):
 
     counts: Counts
     jobs: list[Answered]
+    warnings: Warnings = []
 
 
 class Delivery(BaseModel):
@@ -186,6 +218,12 @@ class BatchShown(BaseModel):
         None, description="When it will be over, at the rate of the last jobs.", examples=[_TIME]
     )
     seconds_left: float | None = Field(None, description="Until then.", examples=[1234.5])
+    eta_note: str | None = Field(
+        None, description="Why there is no eta although jobs are to end.", examples=[None]
+    )
+    paused_group: str | None = Field(
+        None, description="A paused group in which jobs of it wait.", examples=[None]
+    )
     callback: Callback | None = Field(
         None, description="Where it has a `callback_url`.", examples=[None]
     )
@@ -268,6 +306,11 @@ def answer_values(answer: Enqueued) -> dict[str, Any]:
         "created_at": answer.created_at.isoformat(),
     }
     return values if answer.fault is None else {**values, "error": str(answer.fault)}
+
+
+def warning_values(warnings: list[FieldWarning]) -> dict[str, Any]:
+    """Return what an answer says of warnings: nothing where there are none."""
+    return {"warnings": [warning._asdict() for warning in warnings]} if warnings else {}
 
 
 def job_values(job: Job, *, result: bool) -> dict[str, Any]:

@@ -11,17 +11,18 @@ from starlette.responses import Response
 
 from gateway import line_schema
 from gateway.auth import requires
-from gateway.bulk import KEY_HEADER, MAX_BYTES, MAX_JOBS, ManyJobs, OneJob, read_job
+from gateway.bulk import KEY_HEADER, MAX_BYTES, MAX_JOBS, ManyJobs, OneJob, read_job, warnings_of
 from gateway.check_messages import Work
 from gateway.content import body_of, gathered, gone_of, json_answer
 from gateway.gate import gate_of
 from gateway.limiting import HEADERS, admit
 from gateway.problems import Fault, FieldsRefused, answers
-from gateway.shown import Accepted, AcceptedMany, answer_values
+from gateway.shown import Accepted, AcceptedMany, answer_values, warning_values
 from gateway.sight import sight_of
 from runqueue.aio import enqueue_packets
 from runqueue.intake import Packet, accepted, told
 from runqueue.job import Enqueued, EnqueueStatus
+from runqueue.private_targets import FieldWarning
 from runqueue.spec import MAX_PAYLOAD_BYTES
 from runqueue.tracing import ambient, enqueuing
 
@@ -111,14 +112,19 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     async with gate.room.parts(request, MAX_BODY) as parts:
         if sum(map(len, parts)) > _LARGE:
             with enqueuing() as step:
-                packets = await _checked(request, OneJob(sight.default, key, ambient()), parts)
+                work = OneJob(sight.default, key, ambient())
+                packets, warnings = await _checked(request, work, parts)
                 await admit(request, gate.limiter, 1)
                 (answer,) = told(await enqueue_packets(sight.queue, packets), step)
         else:
             spec = read_job(b"".join(parts), sight.default, key)
             await admit(request, gate.limiter, 1)
-            (answer,) = await sight.queue.enqueue_many([spec])
-    return json_answer(answer_values(accepted(answer)), 202, f"/v1/jobs/{answer.job_id}")
+            with enqueuing() as step:
+                packet, warnings = Packet(spec.account), warnings_of(spec)
+                packet.add(0, spec)
+                (answer,) = told(await enqueue_packets(sight.queue, [packet]), step)
+    values = answer_values(accepted(answer)) | warning_values(warnings)
+    return json_answer(values, 202, f"/v1/jobs/{answer.job_id}")
 
 
 @router.post(
@@ -143,20 +149,24 @@ async def submit_many(request: Request) -> Response:
     await admit(request, gate.limiter)
     async with gate.room.parts(request, MAX_BYTES) as parts:
         with enqueuing() as step:
-            packets = await _checked(request, ManyJobs(sight.default, ambient()), parts)
+            work = ManyJobs(sight.default, ambient())
+            packets, warnings = await _checked(request, work, parts)
             await admit(request, gate.limiter, sum(len(packet.keys) for packet in packets))
             found = told(await enqueue_packets(sight.queue, packets), step)
-        return await asyncio.to_thread(_many, found)
+        return await asyncio.to_thread(_many, found, warnings)
 
 
-async def _checked(request: Request, work: Work, parts: list[bytes]) -> list[Packet]:
+async def _checked(
+    request: Request, work: Work, parts: list[bytes]
+) -> tuple[list[Packet], list[FieldWarning]]:
     """Check a body beside the event loop; its parts are let go as they are taken."""
     packets: list[Packet] = []
     sight = sight_of(request)
     async with gate_of(request).checks.check(work, sight.name, gone_of(request)) as check:
         async for part in gathered(_taken(parts), _PART):
             packets += [packet async for packet in check.feed(part)]
-        return packets + [packet async for packet in check.end()]
+        packets += [packet async for packet in check.end()]
+        return packets, check.findings.warnings
 
 
 async def _taken(parts: list[bytes]) -> AsyncIterator[bytes]:
@@ -165,12 +175,13 @@ async def _taken(parts: list[bytes]) -> AsyncIterator[bytes]:
         yield parts.pop()
 
 
-def _many(found: list[Enqueued]) -> Response:
+def _many(found: list[Enqueued], warnings: list[FieldWarning]) -> Response:
     counts = Counter(answer.status for answer in found)
     return json_answer(
         {
             "counts": {status.value: counts[status] for status in EnqueueStatus},
             "jobs": [answer_values(answer) for answer in found],
+            **warning_values(warnings),
         },
         202,
     )

@@ -19,6 +19,7 @@ from runqueue.batches import NO_RULES, BatchRules
 from runqueue.errors import BatchNotFound, QueueFull, QueueUnavailable, UnknownAccount
 from runqueue.intake import Packet
 from runqueue.job import Enqueued, EnqueueStatus
+from runqueue.private_targets import FieldWarning, private_callback
 
 #: Bytes of a body that are checked at a time.
 _PART = 256 * 1024
@@ -58,6 +59,7 @@ class Outcome:
         new, known, invalid, conflicts: how many of its lines.
         faults: why lines are invalid, the first hundred.
         shown_conflicts: the first hundred of them.
+        warnings: what will not do what the sender may expect.
     """
 
     batch: str | None = None
@@ -68,6 +70,7 @@ class Outcome:
     conflicts: int = 0
     faults: list[Fault] = field(default_factory=list)
     shown_conflicts: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[FieldWarning] = field(default_factory=list)
     #: The batches of jobs that were known; more than two are as good as two.
     _known_in: set[str | None] = field(default_factory=set)
 
@@ -148,6 +151,9 @@ async def _accept(queue: AsyncRunQueue, sender: "_Sender", check: BodyCheck) -> 
         nothing = Fault("body", "expected at least one job, one a line")
         raise FieldsRefused(*(outcome.faults or [nothing]))
     outcome.known += found.repeated
+    outcome.warnings = found.warnings
+    if outcome.is_new:  # else its rules do not hold
+        outcome.warnings += private_callback(sender.asked.rules.callback_url)
 
 
 async def _hand_in(
@@ -205,7 +211,7 @@ class _Sender:
     def __init__(self, queue: AsyncRunQueue, asked: Asked) -> None:
         self.outcome = Outcome()
         self._queue = queue
-        self._asked = asked
+        self.asked = asked
         self._under_way: tuple[Packet, asyncio.Task[list[Enqueued]]] | None = None
 
     async def send(self, packet: Packet) -> None:
@@ -227,7 +233,7 @@ class _Sender:
             await asyncio.wait([self._under_way[1]])
         if self.outcome.batch is not None:
             with suppress(QueueUnavailable, QueueFull):
-                call = calls.discard_batch(self._asked.lines.account, self.outcome.batch)
+                call = calls.discard_batch(self.asked.lines.account, self.outcome.batch)
                 await self._queue.send(call)
 
     async def _deliver(self, packet: Packet) -> list[Enqueued]:
@@ -248,7 +254,7 @@ class _Sender:
         return await _patiently(lambda: self._queue.send(call))
 
     async def _open(self) -> None:
-        asked, account = self._asked, self._asked.lines.account
+        asked, account = self.asked, self.asked.lines.account
         batch = ids.new_id(account)
         # First, so that it is given up even if the answer is lost.
         self.outcome.batch = batch

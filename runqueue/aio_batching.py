@@ -18,6 +18,7 @@ from runqueue.batches import (
 from runqueue.flows import Flow, drive_async
 from runqueue.groups import KEEP, Group, Keep
 from runqueue.job import Job, JobState
+from runqueue.private_targets import log_warnings, private_callback
 from runqueue.scripts import Call, T
 
 
@@ -60,6 +61,7 @@ class AsyncBatching(ABC):
         await self._know({account})
         batch = ids.new_id(account)
         await self.send(calls.open_batch(account, batch, name, rules))
+        log_warnings(private_callback(rules.callback_url))
         return batch
 
     async def seal_batch(self, batch: str, expected: int | None = None) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from runqueue.accounts import DEFAULT
 from runqueue.batches import LIVE, STOPPED, ActiveRules, Batch, Callback
 from runqueue.endpoints import endpoint_of
 from runqueue.estimate import Capacity, Seen, seconds_left
@@ -15,7 +17,7 @@ _PENDING = "callback:"
 
 
 def read_batch(
-    account: str, batch: str, flat: Any, jobs: int, seen: tuple[int, Capacity]
+    account: str, batch: str, flat: Any, jobs: int, seen: tuple[int, Capacity], *, paused: str
 ) -> Batch | None:
     """Return a batch as the scripts give it; None where it is none (any more).
 
@@ -24,6 +26,8 @@ def read_batch(
         flat: its record, as HGETALL gives it inside a script's reply.
         jobs: how many jobs it has.
         seen: when it was read (µs since 1970), and what its account can do.
+        paused: a paused group in which jobs of it wait; '' = there is none, '?' = nobody knows,
+            since too many are paused.
     """
     fields = fields_of(flat)
     if "sealed" not in fields:
@@ -32,7 +36,11 @@ def read_batch(
     # An upload that expired holds no jobs, whether or not all of them have been removed yet.
     is_empty = held == "expired" and not sealed
     states = {} if is_empty else _states(fields, is_canceled=held == "canceled")
-    left = _seconds_left(fields, _left(states, held) if sealed else [], seen)
+    open_jobs = _left(states, held) if sealed else []
+    left = None if paused else _seconds_left(fields, open_jobs, seen)
+    note = None
+    if sealed and left is None:
+        note = _why_unknown(account, states, held, seen[1], paused)
     created_at = moment(fields["created"])
     assert created_at is not None  # noqa: S101 - every record has it
     return Batch(
@@ -53,6 +61,8 @@ def read_batch(
         eta=None if left is None else _after(seen[0], left),
         callback=_callback(fields),
         rules=_rules(fields),
+        paused_group=paused.removeprefix("?") or None,
+        eta_note=note,
     )
 
 
@@ -84,6 +94,27 @@ def _seconds_left(
     all_run = all(state in LIVE for state, _ in left)
     seconds = seconds_left(sum(n for _, n in left), pace, capacity, all_run=all_run)
     return None if seconds is None else round(seconds, 1)
+
+
+def _why_unknown(
+    account: str, states: dict[JobState, int], held: str | None, capacity: Capacity, paused: str
+) -> str | None:
+    """Say why nobody knows when a batch is over; None = nothing of it is to end."""
+    left = _left(states, held)
+    if held == "paused":
+        is_open = any(not state.is_over for state in states)
+        return "the batch is paused" if is_open else None
+    if not left:
+        return None
+    if paused == "?":
+        return "more groups are paused than can be looked at, perhaps some of its own"
+    if paused:
+        where = "" if account == DEFAULT else f" --account {account}"
+        resume = f"runqueue group set {paused}{where} --resume"
+        return f"jobs of it wait in group {paused!r}, which is paused: `{resume}`"
+    if math.isinf(capacity.hold_seconds) and any(state in _WAITING for state, _ in left):
+        return "the account submits nothing until a person resumes it: see `runqueue stats`"
+    return "no run has ended yet, so nobody knows how long one takes"
 
 
 def _after(now_us: int, seconds: float) -> datetime | None:

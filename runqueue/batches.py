@@ -19,7 +19,6 @@ from typing import Any, Final
 from runqueue._when import LONGEST_WAIT_S, seconds
 from runqueue.errors import FieldError, InvalidBatch
 from runqueue.job import Job, JobState
-from runqueue.private_targets import warn_of_private
 from runqueue.requests import WEB_URL_WORDS, is_web_url
 
 
@@ -101,7 +100,6 @@ class BatchRules:
         wrong = [*self._wrong_limits(), *self._without_effect(), *self._wrong_callbacks()]
         if wrong:
             raise InvalidBatch(wrong)
-        warn_of_private("callback_url", self.callback_url)
 
     def _wrong_limits(self) -> Iterator[FieldError]:
         ratio = self.abort_at_failure_ratio
@@ -245,8 +243,10 @@ class Batch:
         expires_at: when what has not been submitted is not submitted any more; None = never.
         seconds_left, eta: how long it takes yet, and when that will be, by how fast its jobs
             ended, or before enough have by the account's limits, after what holds the account;
-            None = nobody knows, it or its account waits for a person, or nothing is left to end.
-            Of a batch that was stopped: until its last run.
+            None = nobody knows, a person has to resume it, its account or a group of its jobs, or
+            nothing is left to end. Of a batch that was stopped: until its last run.
+        eta_note: why there is no eta although jobs of it are to end.
+        paused_group: a paused group in which jobs of it wait; one of several.
         callback: how its callback_url was told; None = it has none.
         rules: what it does by itself.
     """
@@ -268,6 +268,8 @@ class Batch:
     eta: datetime | None = None
     callback: Callback | None = None
     rules: ActiveRules = ActiveRules()
+    eta_note: str | None = None
+    paused_group: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -310,6 +312,8 @@ class Batch:
             "expires_at": _iso(self.expires_at),
             "seconds_left": self.seconds_left,
             "eta": _iso(self.eta),
+            "eta_note": self.eta_note,
+            "paused_group": self.paused_group,
             "callback": asdict(self.callback) if self.callback else None,
             "rules": {**asdict(self.rules), "callback_at": list(self.rules.callback_at)},
         }

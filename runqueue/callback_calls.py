@@ -86,7 +86,7 @@ def callback_claim(
         if reply[0] != b"ok":
             return Taken(Answer(reply[0].decode()), int(reply[1]))
         seen = (int(reply[1]), read_capacity(reply[4]))
-        items = [_due(account, reply[i : i + 7], seen) for i in range(5, len(reply), 7)]
+        items = [_due(account, reply[i : i + 8], seen) for i in range(5, len(reply), 8)]
         return Taken(Answer.OK, seen[0], int(reply[2]), bool(reply[3]), 0, items)
 
     arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us]
@@ -112,8 +112,8 @@ def _count(reply: int | None) -> int | None:
 
 
 def _due(account: str, row: Sequence[Any], seen: tuple[int, Capacity]) -> Due:
-    name, event, tries, at_us, url, record, jobs = row
-    batch = read_batch(account, name.decode(), record, int(jobs), seen)
+    name, event, tries, at_us, url, record, jobs, paused = row
+    batch = read_batch(account, name.decode(), record, int(jobs), seen, paused=paused.decode())
     assert batch is not None  # noqa: S101 - the script saw that it is one
     return Due(batch, event.decode(), int(tries), int(at_us), url.decode())
 

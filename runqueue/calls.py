@@ -191,8 +191,9 @@ def get_batch(account: str, batch: str) -> Call[Batch | None]:
     """Read a batch and the counts of its states."""
 
     def parse(reply: list[Any]) -> Batch | None:
-        now, flat, jobs, room = reply
-        return read_batch(account, batch, flat, int(jobs), (int(now), read_capacity(room)))
+        now, flat, jobs, room, paused = reply
+        seen = (int(now), read_capacity(room))
+        return read_batch(account, batch, flat, int(jobs), seen, paused=paused.decode())
 
     return Call(load("get_batch"), account, [batch], parse)
 

@@ -12,6 +12,7 @@ from runqueue import calls
 from runqueue.accounts import DEFAULT
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.intake import Packet
+from runqueue.private_targets import PrivateHosts
 from runqueue.repeats import Repeats, Seen
 from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
 
@@ -85,6 +86,7 @@ class Checker:
         repeated: how many lines repeat an earlier line's job.
         without_id: how many have no custom_id: handed in again they are new jobs.
         home: the account of lines that name none.
+        private: what webhook URLs of good lines name that no webhook is sent to.
     """
 
     repeats: Repeats
@@ -98,6 +100,7 @@ class Checker:
     repeated: int = 0
     without_id: int = 0
     home: str = DEFAULT
+    private: PrivateHosts = field(default_factory=PrivateHosts)
     _good: list[_Good] = field(default_factory=list)
     _bad: list[BadLine] = field(default_factory=list)
     _lines: int = 0
@@ -145,6 +148,7 @@ class Checker:
         if self.accounts is not None and spec.account not in self.accounts:
             said = f"unknown account {spec.account!r}: no worker has served it yet"
             raise InvalidJob([FieldError("account", f"{said} (README: Settings)")])
+        self.private.note(spec.body)
         return spec
 
     def _refuse_repeats(self) -> None:

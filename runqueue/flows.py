@@ -10,6 +10,7 @@ from runqueue import batch_calls, callback_calls, calls, operator_calls
 from runqueue.batches import Batch, BatchRules
 from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound
 from runqueue.job import Job
+from runqueue.private_targets import log_warnings, private_callback
 from runqueue.scripts import Call
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ def retry_callbacks(account: str, batch: str, url: str | None = None) -> Flow[in
     done: int | None = yield callback_calls.callback_again(account, batch, rules.callback_url or "")
     if done is None:
         raise BatchNotFound(batch)
+    log_warnings(private_callback(url))
     return done
 
 

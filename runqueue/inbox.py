@@ -17,6 +17,7 @@ import orjson
 from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
 from runqueue.intake import Packet
 from runqueue.job import Enqueued, EnqueueStatus, moment
+from runqueue.private_targets import warn_of_private
 from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
 
 #: The namespaces of keys of lines: that of an inbox, which is one account's, and that of Celery
@@ -159,6 +160,7 @@ def check_lines(
             said = f"{other_account} {spec.account!r}"
             checked.refused[position] = [FieldError("account", said)]
             continue
+        warn_of_private(spec.body)
         packet = filling.setdefault(spec.account, Packet(spec.account))
         packet.add(position, spec)
         if packet.is_full:

@@ -7,6 +7,7 @@ from typing import Any
 from runqueue import calls
 from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
 from runqueue.job import Enqueued, EnqueueStatus
+from runqueue.private_targets import warn_of_private
 from runqueue.quotas import HANDING_IN
 from runqueue.request_checks import RequestChecks
 from runqueue.requests import AnyRunRequest
@@ -73,6 +74,8 @@ class Packet:
 def packets(jobs: Iterable[Handed], checks: RequestChecks | None = None) -> Iterator[Packet]:
     """Check jobs and yield them in packets of one account each, in constant memory.
 
+    A webhook URL of a private address is warned of in the log.
+
     Args:
         jobs: the jobs.
         checks: as `parse_line` takes them.
@@ -91,6 +94,7 @@ def packets(jobs: Iterable[Handed], checks: RequestChecks | None = None) -> Iter
         packet = filling.get(spec.account)
         if packet is None:
             packet = filling[spec.account] = Packet(spec.account)
+        warn_of_private(spec.body)
         packet.add(position, spec)
         if packet.is_full:
             yield filling.pop(spec.account)

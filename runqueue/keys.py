@@ -17,6 +17,7 @@ lanes:<p>:<group>       list    batches with a lane to claim from, next turn fir
 ring:<p>                zset    groups by virtual time
 group:<g>               hash    cap, live, paused, virtual time per priority
 groups                  set     groups with a cap, or paused
+paused_lanes            set     <p>:<group> at each priority of those that are paused
 busy                    zset    groups by how many of their jobs are ready or take a slot
 batch:<b>               hash    sealed, held (and why), rules, counts by state, finished_at,
                                 how fast its jobs end, what its callback_url is to be told
@@ -86,7 +87,7 @@ TYPES: Mapping[str, str] = {
             meta""",
         ),
         ("list", "wake:webhooks wake inbox inbox:invalid"),
-        ("set", "groups dropping damaged"),
+        ("set", "groups paused_lanes dropping damaged"),
         ("stream", "audit"),
         (
             "zset",

@@ -29,17 +29,18 @@ from runqueue.errors import (
 from runqueue.handles import QueuedJob
 from runqueue.intake import Handed, check
 from runqueue.job import Enqueued, Job, JobState
+from runqueue.private_targets import FieldWarning, log_warnings
 from runqueue.remote_batching import RemoteBatching
 from runqueue.remote_link import Link
 from runqueue.remote_upload import LineConflict, Uploaded
-from runqueue.remote_values import line_of, read_answer, read_job, read_stats
+from runqueue.remote_values import line_of, read_answer, read_job, read_stats, read_warnings
 from runqueue.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.spec import JobSpec, Priority
 from runqueue.stats import AccountStats
 
-__all__ = ["LineConflict", "RemoteQueue", "Uploaded"]
+__all__ = ["FieldWarning", "LineConflict", "RemoteQueue", "Uploaded"]
 
 #: Jobs, and bytes of them, that the gateway takes in one call.
 MOST_JOBS, MOST_BYTES = 10_000, 32 * 1024 * 1024
@@ -140,6 +141,7 @@ class RemoteQueue(RemoteBatching):
             meant={409: used},
             refused=InvalidJob,
         )
+        log_warnings(self._link.read(answer, read_warnings))
         return QueuedJob.of(self._link.read(answer, read_answer), self)
 
     def enqueue_many(self, jobs: Iterable[Handed]) -> list[Enqueued]:
@@ -172,6 +174,7 @@ class RemoteQueue(RemoteBatching):
             may_repeat=all(spec.custom_id for spec in specs),
             refused=InvalidJob,
         )
+        log_warnings(self._link.read(answer, read_warnings))
         return self._link.read(answer, lambda values: list(map(read_answer, values["jobs"])))
 
     def get(self, job_id: str) -> Job:

@@ -20,11 +20,12 @@ from runqueue.errors import (
 from runqueue.groups import KEEP, Group, Keep
 from runqueue.intake import Handed
 from runqueue.job import Job, JobState
+from runqueue.private_targets import log_warnings
 from runqueue.reach import Settled
 from runqueue.remote_link import Link
 from runqueue.remote_results import result_rows
 from runqueue.remote_upload import Uploaded, callback_header, upload
-from runqueue.remote_values import read_batch, read_group, read_job
+from runqueue.remote_values import read_batch, read_group, read_job, read_warnings
 
 #: Seconds for what goes through all of a batch.
 _LONG = 300.0
@@ -154,6 +155,7 @@ class RemoteBatching:
             meant=_of(batch),
             refused=InvalidBatch,
         )
+        log_warnings(self._link.read(answer, read_warnings))
         return self._link.read(answer, lambda values: int(values["callbacks"]))
 
     def retry_failed(self, batch: str) -> int:

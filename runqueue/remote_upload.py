@@ -19,8 +19,9 @@ import orjson
 from runqueue.batches import NO_RULES, BatchRules
 from runqueue.errors import FieldError, InvalidBatch, InvalidJob
 from runqueue.intake import Handed, check
+from runqueue.private_targets import FieldWarning
 from runqueue.remote_link import Link
-from runqueue.remote_values import line_of
+from runqueue.remote_values import line_of, read_warnings
 from runqueue.requests import RunRequest
 
 _PATH = "/v1/batches"
@@ -65,6 +66,7 @@ class Uploaded:
         new, known, invalid, conflict: lines by what became of them.
         errors: why lines were skipped, the first hundred, named `line N: field`.
         conflicts: the first hundred of them.
+        warnings: what of the good lines will not do what you may expect; none is logged.
     """
 
     batch_id: str | None
@@ -75,6 +77,7 @@ class Uploaded:
     conflict: int
     errors: list[FieldError] = field(default_factory=list)
     conflicts: list[LineConflict] = field(default_factory=list)
+    warnings: list[FieldWarning] = field(default_factory=list)
 
 
 def upload(
@@ -248,4 +251,5 @@ def _read(values: Any, *, is_new: bool) -> Uploaded:
             LineConflict(one["line"], one["custom_id"], one["job_id"], one.get("error"))
             for one in values["conflicts"]
         ],
+        read_warnings(values),
     )

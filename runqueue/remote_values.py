@@ -19,6 +19,7 @@ from runqueue.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
 from runqueue.errors import FieldError
 from runqueue.groups import Group
 from runqueue.job import Enqueued, EnqueueStatus, Job, JobState, read_candidates
+from runqueue.private_targets import FieldWarning
 from runqueue.spec import JobSpec, Priority
 from runqueue.stats import AccountStats
 
@@ -96,6 +97,14 @@ def read_answer(values: dict[str, Any]) -> Enqueued:
         datetime.fromisoformat(values["created_at"]),
         None if not values.get("error") else FieldError(*values["error"].split(": ", 1)),
     )
+
+
+def read_warnings(values: dict[str, Any]) -> list[FieldWarning]:
+    """Return what an answer warns of; an older gateway warns of nothing."""
+    return [
+        FieldWarning(one["field"], one["message"], one.get("jobs"))
+        for one in values.get("warnings", [])
+    ]
 
 
 def read_batch(values: dict[str, Any]) -> Batch:

@@ -33,7 +33,6 @@ from runqueue._suggest import did_you_mean
 from runqueue._when import When
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.json_values import holds_more_values
-from runqueue.private_targets import warn_of_private
 from runqueue.request_checks import RequestChecks, current_checks, judged
 from runqueue.requests import KINDS, MODELS, AnyRunRequest, Kind, RunRequest
 from runqueue.retry import Retry
@@ -236,8 +235,6 @@ def _check(
         errors += judged(line["kind"], [_FILES_ONCE], checks)
     if errors:
         _refuse(errors)
-    if "webhook_url" in body:
-        warn_of_private("webhook_url", body["webhook_url"])
     # The kind as we write it, also where it was given as some enum of the caller's.
     spec = JobSpec(_MODELS[line["kind"]].kind, body, canonical, custom_id, *options)
     if line.get("account") is None:

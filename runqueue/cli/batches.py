@@ -79,8 +79,12 @@ def _row(found: Batch) -> dict[str, Any]:
         "jobs": found.total,
         "created_at": found.created_at.isoformat(),
         "name": found.name,
-        "why": found.held_reason,
+        "why": found.held_reason or _paused_words(found.paused_group),
     }
+
+
+def _paused_words(group: str | None) -> str | None:
+    return f"group {group!r} is paused" if group else None
 
 
 @batch.command()

@@ -187,7 +187,7 @@ class FarQueue:
         return self._handed(sending.account, taken)
 
     def _handed(self, account: str, taken: Uploaded) -> HandedIn:
-        handed = HandedIn(conflicts=taken.conflict)
+        handed = HandedIn(conflicts=taken.conflict, warnings=taken.warnings)
         handed.shown_conflicts = [
             Conflict(one.line, one.custom_id or "", one.job_id, one.error)
             for one in taken.conflicts

@@ -15,6 +15,7 @@ from runqueue.cli.steps import reading
 from runqueue.cli.upload import HandedIn, Upload
 from runqueue.cli.words import counted
 from runqueue.errors import RunQueueError
+from runqueue.private_targets import private_callback
 from runqueue.queue import RunQueue
 from runqueue.repeats import Repeats
 
@@ -85,6 +86,9 @@ def hand_in(
             if not upload.is_sealing:
                 upload.give_up()
             raise
+    upload.handed.warnings = found.checker.private.warnings()
+    if upload.handed.batches:
+        upload.handed.warnings += private_callback(wish.rules.callback_url)
     return found, upload.handed
 
 

@@ -26,7 +26,9 @@ def held_words(batch: Batch) -> str:
     if batch.status is BatchStatus.VALIDATING:
         return _UNDER_WAY
     held = batch.held or ""
-    return _WORDS.get(held, held).format(batch.id, why=printable(batch.held_reason or ""))
+    words = _WORDS.get(held, held).format(batch.id, why=printable(batch.held_reason or ""))
+    group = printable(batch.eta_note or "") if batch.paused_group else ""
+    return "; ".join(filter(None, (words, group)))
 
 
 def batch_values(batch: Batch, *, as_json: bool) -> dict[str, Any]:

@@ -177,7 +177,9 @@ def _batches(batches: Sequence[Batch]) -> _Rows:
     for batch in batches:
         done = sum(n for state, n in batch.states.items() if state.is_over)
         share = done / batch.total if batch.total else 0.0
-        held = ": ".join(filter(None, (batch.held, printable(batch.held_reason or ""))))
+        waits = f"waits for paused group {batch.paused_group}" if batch.paused_group else None
+        why = ": ".join(filter(None, (batch.held, printable(batch.held_reason or ""))))
+        held = ", ".join(filter(None, (why, waits)))
         status = f"{batch.status.value}{f', {held}' if held else ''}  "
         rows.append(
             (

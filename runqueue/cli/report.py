@@ -1,14 +1,17 @@
 """What `runqueue submit` says of a file: what was found in it, and what became of it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 import typer
 
+from runqueue.cli.exits import tell
 from runqueue.cli.lines import Reading
 from runqueue.cli.show import print_states
 from runqueue.cli.upload import HandedIn
 from runqueue.cli.words import counted
+from runqueue.private_targets import FieldWarning
 
 
 def found_in(reading: Reading) -> dict[str, Any]:
@@ -39,7 +42,15 @@ def report_of(reading: Reading, handed: HandedIn) -> dict[str, Any]:
         ],
         "conflicts": [conflict._asdict() for conflict in handed.shown_conflicts],
         "conflicting_lines": handed.conflicts,
+        "warnings": [warning._asdict() for warning in handed.warnings],
     }
+
+
+def tell_warnings(warnings: Iterable[FieldWarning]) -> None:
+    """Tell what will not do what one may expect, a line for each field."""
+    for warning in warnings:
+        how_many = "" if warning.jobs is None else f" ({counted(warning.jobs, 'job')})"
+        tell(f"warning: {warning}{how_many}")
 
 
 def say_handed_in(reading: Reading, handed: HandedIn) -> None:

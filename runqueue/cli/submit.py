@@ -20,7 +20,7 @@ from runqueue.cli.held import held_words
 from runqueue.cli.joblist import JobList
 from runqueue.cli.lines import Reading
 from runqueue.cli.queues import Url, gateway_at
-from runqueue.cli.report import report_of, say_end, say_handed_in
+from runqueue.cli.report import report_of, say_end, say_handed_in, tell_warnings
 from runqueue.cli.results import Results, ResultsError
 from runqueue.cli.sources import Source, Unreadable, opened
 from runqueue.cli.upload import HandedIn
@@ -153,6 +153,7 @@ def _run(source: Source, asked: _Asked, url: str | None) -> Exit:
             tell(f"{found.summary()}; nothing was handed in (--skip-invalid hands in the others)")
             return Exit.INVALID
         code = _tell_lines(found, handed, asked)
+        tell_warnings(handed.warnings)
         _tell_known(queue, handed, asked.wish)
         if not asked.as_json:
             say_handed_in(found, handed)

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from runqueue import calls
+from runqueue import calls, ids
 from runqueue.batches import BatchRules
 from runqueue.checking import MOST_TOLD
 from runqueue.cli.joblist import JobList
@@ -25,6 +25,7 @@ from runqueue.errors import (
 )
 from runqueue.intake import Packet
 from runqueue.job import Enqueued, EnqueueStatus
+from runqueue.private_targets import FieldWarning
 from runqueue.queue import RunQueue
 
 #: Seconds that Redis may be away during an upload, a failover say, and between two tries.
@@ -76,6 +77,7 @@ class HandedIn:
         new: how many jobs each of them has.
         known: the jobs known before, by batch.
         conflicts: how many lines are in conflict, and the first of them.
+        warnings: what will not do what its sender may expect.
     """
 
     batches: dict[str, str] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class HandedIn:
     known: dict[str | None, KnownIn] = field(default_factory=dict)
     conflicts: int = 0
     shown_conflicts: list[Conflict] = field(default_factory=list)
+    warnings: list[FieldWarning] = field(default_factory=list)
 
     @property
     def jobs(self) -> int:
@@ -237,7 +240,8 @@ class Upload:
             answers = self._patiently(lambda: self._queue.send(looking))
             if all(answer.status is not EnqueueStatus.NEW for answer in answers):
                 return answers
-            batch = self._queue.open_batch(self._name, account=account, **asdict(self._rules))
+            batch = ids.new_id(account)
+            self._queue.send(calls.open_batch(account, batch, self._name, self._rules))
             self.handed.batches[account] = batch
         call = packet.call(batch)  # sent again it bears the same ids
         try:

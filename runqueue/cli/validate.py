@@ -11,7 +11,7 @@ from runqueue.cli import inputs
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.handing import read
 from runqueue.cli.lines import Reading
-from runqueue.cli.report import found_in, say_repeated
+from runqueue.cli.report import found_in, say_repeated, tell_warnings
 from runqueue.cli.show import span_words
 from runqueue.cli.sources import Source, Unreadable, opened
 from runqueue.cli.words import counted
@@ -71,6 +71,7 @@ def check(source: Source, namespace: str, *, as_json: bool, skip_invalid: bool) 
         typer.echo(orjson.dumps(values))
     else:
         _say(found, values)
+    tell_warnings(found.checker.private.warnings())
     if found.checker.bad_lines:
         tell(found.summary() + (" would be skipped" if skip_invalid else ""))
     is_good = is_whole and (skip_invalid or not found.checker.bad_lines)
@@ -93,6 +94,7 @@ def _values(found: Reading, stats: Mapping[str, AccountStats]) -> dict[str, Any]
         "without_custom_id": checker.without_id,
         "kinds": dict(checker.kinds),
         "accounts": dict(checker.jobs),
+        "warnings": [warning._asdict() for warning in checker.private.warnings()],
         "estimated_seconds": {
             account: _seconds_for(jobs, stats[account])
             for account, jobs in checker.jobs.items()

@@ -141,7 +141,7 @@ def _follow(queue: RunQueue | FarQueue, following: Following, results: Results |
             before, began = following.done, time.monotonic()
             try:
                 following.look(take if results else None)
-                is_held = any(batch.held for batch in following.batches)
+                is_held = any(one.held or one.paused_group for one in following.batches)
                 shown.show(following, is_held=is_held, is_last=following.is_settled)
                 held.look(following.batches)
                 if following.is_settled:

@@ -57,7 +57,8 @@ def watch_batch(queue: Watched, name: str) -> Batch:
                 found = queue.get_batch(name)
                 way = BatchWay.of(found)
                 moved, before = way.done - before, way.done
-                shown.show(way, is_held=bool(found.held), is_last=found.status.is_final)
+                waits = bool(found.held or found.paused_group)
+                shown.show(way, is_held=waits, is_last=found.status.is_final)
                 held.look([found])
                 if found.status.is_final:
                     return found

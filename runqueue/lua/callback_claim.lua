@@ -1,10 +1,10 @@
--- use: limits capacity board
+-- use: limits capacity board paused_groups
 -- Takes callbacks that are due, each with how its batch stands now. Each comes again after `lease_us` if nobody
 -- records it.
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), capacity, per callback: batch, event ('<n>:<what>:<share>'), tries (made),
---         at_us (when it happened), url, the batch as HGETALL, its jobs }
+--         at_us (when it happened), url, the batch as HGETALL, its jobs, a paused group that it waits for }
 --       next_us = when the next is due; left = 1: the pump is off the board.
 local process, want, tick_us, linger, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6]
 local CALLBACKS, STAYS_FOR = PREFIX .. 'callbacks', 1000000
@@ -20,7 +20,8 @@ local function add(member)
   local f = redis.call('HMGET', batch_key(batch), 'sealed', 'callback_url', 'callback:' .. event)
   if f[1] and f[2] and f[3] then
     local tries, at = string.match(f[3], '^(%d+) (%d+)$')
-    local told = { batch, event, tries, at, f[2], redis.call('HGETALL', batch_key(batch)), batch_size(batch) }
+    local told = { batch, event, tries, at, f[2], redis.call('HGETALL', batch_key(batch)), batch_size(batch),
+      paused_group_of(batch) }
     redis.call('ZADD', CALLBACKS, int(NOW + tonumber(lease)), member)
     for _, value in ipairs(told) do reply[#reply + 1] = value end
     taken = taken + 1

@@ -1,6 +1,8 @@
+-- use: paused_groups
 -- Brings an account's state up to this version's layout, in bounded steps, while older workers go on.
 -- ARGV  now_us, limit (entries to walk).   Reply 1 = done, 0 = ask again
 -- Error NEWER <schema>: a newer version wrote here, and this one would not know what it reads.
+-- Groups that are paused are listed (paused_lanes).
 -- 2 → 3: nothing to do: records are read as they came, too. The first that is packed says 3 (pack.lua).
 -- 1 → 2: unconfirmed jobs are looked for (reconcile), dead ones are listed (dead). Records themselves only
 --        gained fields, each with a default: those of version 1 are read as they are.
@@ -9,6 +11,21 @@ local LISTED = 2
 local schema = tonumber(redis.call('HGET', META, 'schema') or 1)
 if schema > SCHEMA then return redis.error_reply('NEWER ' .. int(schema)) end
 for _, index in ipairs({ 'dead', 'reconcile', 'unconfirmed', 'parked' }) do expect(PREFIX .. index, 'zset') end
+-- Groups that were paused before `paused_lanes` was there: all groups with settings are looked through, once.
+if not redis.call('HGET', META, 'paused_listed') then
+  expect(PREFIX .. 'groups', 'set')
+  expect(PAUSED_LANES, 'set')
+  local found = redis.call('SSCAN', PREFIX .. 'groups', redis.call('HGET', META, 'migrate_groups') or '0', 'COUNT', ARGV[2])
+  for _, group in ipairs(found[2]) do
+    if redis.call('HEXISTS', group_key(group), 'paused') == 1 then list_paused(group, true) end
+  end
+  if found[1] ~= '0' then
+    redis.call('HSET', META, 'migrate_groups', found[1])
+    return 0
+  end
+  redis.call('HDEL', META, 'migrate_groups')
+  redis.call('HSET', META, 'paused_listed', '1')
+end
 -- During a rolling upgrade older workers go on making what this version lists: it is listed late, not never.
 local dead = 0
 for _, n in ipairs(redis.call('HMGET', COUNTERS, 'dead:0', 'dead:1', 'dead:2', 'dead:3')) do dead = dead + tonumber(n or 0) end

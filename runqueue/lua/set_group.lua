@@ -1,4 +1,4 @@
--- use: groups
+-- use: groups paused_groups
 -- Sets a group's share of the account, from now on: how many jobs of it may have a slot, and whether it is paused.
 -- ARGV  now_us, group, cap ('' = as it is, 0 = none), paused ('' = as it is, 0 | 1)
 -- Reply { cap (0 = none), paused (0 | 1), live, whether ready jobs wait (0 | 1) }
@@ -6,12 +6,14 @@ local group, cap, paused = ARGV[2], ARGV[3], ARGV[4]
 local key = group_key(group)
 expect(key, 'hash')
 expect(PREFIX .. 'groups', 'set')
+expect(PAUSED_LANES, 'set')
 expect(PREFIX .. 'wake', 'list')
 for priority = 0, 3 do expect(PREFIX .. 'ring:' .. priority, 'zset') end
 pass_when_full()
 if cap == '0' then redis.call('HDEL', key, 'cap') elseif cap ~= '' then redis.call('HSET', key, 'cap', cap) end
 if paused == '0' then redis.call('HDEL', key, 'paused') elseif paused == '1' then redis.call('HSET', key, 'paused', '1') end
 local f = redis.call('HMGET', key, 'cap', 'paused', 'live')
+list_paused(group, f[2])
 if f[1] or f[2] then
   redis.call('SADD', PREFIX .. 'groups', group)
   redis.call('PERSIST', key)

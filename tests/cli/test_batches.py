@@ -264,3 +264,30 @@ def test_watching_a_batch_that_is_canceled(either: Desk, queue: RunQueue) -> Non
         result = either.run("batch", "watch", batch)
     assert result.exit_code == 1
     assert result.stdout == f"batch {batch}: canceled: 2 canceled of 2 jobs\n"
+
+
+def test_a_batch_of_which_jobs_wait_in_a_paused_group_says_so(either: Desk) -> None:
+    batch = batch_of(either, line("a", group="shop"))
+    words = "jobs of it wait in group 'shop', which is paused: `runqueue group set shop --resume`"
+    assert words not in either.run("batch", "show", batch).stdout
+    either.run("group", "set", "shop", "--pause")
+
+    assert f"eta_note: {words}" in either.run("batch", "show", batch).stdout
+    assert words in either.run("status", "a").stderr
+    shown = either.json("batch", "show", batch)
+    assert (shown["eta"], shown["eta_note"], shown["paused_group"]) == (None, words, "shop")
+    assert "group 'shop' is paused" in either.run("batch", "list").stdout
+
+
+def test_watching_a_batch_says_that_a_group_of_it_is_paused(either: Desk) -> None:
+    batch = batch_of(either, line("a", group="shop"))
+    either.run("group", "set", "shop", "--pause")
+    watching = command(either, "batch", "watch", batch)
+    assert watching.stderr
+    said = ""
+    while "which is paused: `runqueue group set shop --resume`" not in said:
+        said = watching.stderr.readline()
+        assert said
+    either.run("cancel", batch)
+    watching.communicate(timeout=30)
+    assert watching.returncode == 1

@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 
-from runqueue.private_targets import VARIABLE
 from runqueue.request_checks import use_checks
 from tests.cli.commanding import Desk
-from tests.cli.exporting import command
 
 UNKNOWN = {"custom_id": "a", "kind": "task", "body": {"prompt": "Read it.", "new": 1}}
 LATE = {
@@ -38,19 +36,6 @@ def test_both_are_refused_unless_the_option_lets_them_pass(desk: Desk) -> None:
     assert f"{file}:2: body.max_elapsed_time_minutes: expected at most 480" in refused.stderr
     assert passed.exit_code == 0
     assert "2 jobs handed in" in passed.stdout
-
-
-def test_a_private_webhook_url_is_handed_in_with_a_word_on_stderr(desk: Desk) -> None:
-    bodies = [{"prompt": str(n), "webhook_url": f"http://10.0.0.5/{n}?t=secret"} for n in (1, 2)]
-    file = desk.file([{"kind": "task", "body": body} for body in bodies])
-
-    for name, value, times in (("COLUMNS", "100", 1), (VARIABLE, "true", 0)):
-        desk.environ[name] = value
-        process = command(desk, "submit", file)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 0
-        assert said.count("webhook_url: 10.0.0.5 is a private address") == times
-        assert "secret" not in said
 
 
 def test_a_word_that_is_no_mode_is_wrong_usage(desk: Desk) -> None:

@@ -93,6 +93,13 @@ def test_one_picture_tells_figures_rates_groups_batches_and_workers(desk: Desk) 
     assert "account default: submitting" in said
 
 
+def test_a_batch_of_which_jobs_wait_in_a_paused_group_says_so(desk: Desk) -> None:
+    batch_of(desk, line("a", group="shop"))
+    desk.queue.set_group("shop", paused=True)
+
+    assert "in_progress, waits for paused group shop" in desk.run("top", "--once").stdout
+
+
 def test_what_holds_an_account_is_the_line_below_its_name(desk: Desk) -> None:
     desk.claim()
     desk.client.hset(

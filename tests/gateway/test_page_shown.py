@@ -470,3 +470,18 @@ async def test_a_queue_that_is_away_is_told_on_a_page(tmp_path: Any) -> None:
 
 def test_every_state_has_a_row() -> None:
     assert {*OPEN, *OVER} == {state.value for state in JobState}
+
+
+async def test_a_batch_of_which_jobs_wait_in_a_paused_group_says_so(
+    desk: Desk, redis_url: str
+) -> None:
+    batch = desk.queue.open_batch("nightly")
+    desk.queue.enqueue_many([line(group="shop-a")], batch=batch)
+    desk.queue.seal_batch(batch)
+    desk.queue.set_group("shop-a", paused=True)
+
+    async with browsing(redis_url, OPS) as browser:
+        alone, listed = [(await browser.open(at)).words for at in (f"/batches/{batch}", "/batches")]
+
+    assert "no forecast: jobs of it wait in group 'shop-a', which is paused" in alone
+    assert "jobs wait in paused group shop-a" in listed

@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from runqueue import stages
+from runqueue import groups, stages
 from runqueue.run_limits import WORKFLOW_RUN_US
 from tests.integration.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
 
@@ -146,3 +146,22 @@ def test_strays_of_an_older_version_are_forgotten_in_their_time(clock: Clockwork
     clock.heartbeat("p1", first=True)
     clock.sweep("retire", KEEP)
     assert not clock.client.exists(clock.key("strays"))
+
+
+@pytest.mark.parametrize("limit", [10, 1_000])
+def test_groups_that_an_older_version_paused_are_listed(clock: Clockwork, limit: int) -> None:
+    names = [f"g{n}" for n in range(300)]
+    for name in names:
+        paused = int(name[1:]) % 2 == 0
+        clock.run(groups.set_group(clock.account, name, 3, paused))
+    clock.client.delete(clock.key("paused_lanes"))
+
+    steps = next(n for n in range(1, 200) if migrate(clock, limit))
+
+    for priority in range(4):
+        places = [f"{priority}:{name}" for name in names]
+        assert clock.client.smismember(clock.key("paused_lanes"), places) == [1, 0] * 150
+    assert (steps > 1) == (limit < 300)
+    before = clock.dump()
+    assert migrate(clock)
+    assert clock.dump() == before

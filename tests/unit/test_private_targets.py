@@ -5,9 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from runqueue import TaskRunRequest
-from runqueue.batches import BatchRules
-from runqueue.private_targets import VARIABLE, allow_private_targets, private_host
-from runqueue.spec import JobSpec, parse_line
+from runqueue.inbox import Line, check_lines
+from runqueue.intake import Handed, Packet, packets
+from runqueue.private_targets import (
+    VARIABLE,
+    PrivateHosts,
+    allow_private_targets,
+    private_callback,
+    private_host,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +39,8 @@ def line(url: str) -> dict[str, object]:
         ("http://[fd00::1]/x", "[fd00::1]"),
         ("http://169.254.169.254/latest", "169.254.169.254"),
         ("HTTP://LOCALHOST:9000", "localhost"),
+        (f"http://{'a' * 300}.localhost/x", "localhost"),
+        ("http://\u202ea.localhost/x", "localhost"),
         ("http://a.localhost./x", "a.localhost"),
         ("https://shop.example/10.0.0.5", None),
         ("https://10.0.0.5.example/", None),
@@ -47,43 +55,75 @@ def test_a_private_host_is_told_by_its_address_or_its_name(url: object, host: st
     assert private_host(url) == host
 
 
+def handed_in(*jobs: Handed) -> list[Packet]:
+    """What `enqueue_many` makes of jobs before it sends them."""
+    return list(packets(jobs))
+
+
 def test_a_private_webhook_url_is_accepted_with_a_warning_told_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for path in ("a", "b"):
-        parse_line(line(f"http://me:pass@10.0.0.5/{path}?token=secret"))
-    JobSpec.of(TaskRunRequest(prompt="Read it.", webhook_url="http://10.0.0.6/hook"))
+    handed_in(*(line(f"http://me:pass@10.0.0.5/{path}?token=secret") for path in ("a", "b")))
+    handed_in(TaskRunRequest(prompt="Read it.", webhook_url="http://10.0.0.6/hook"))
 
     said = [record.getMessage() for record in caplog.records]
 
     assert len(said) == 2
-    assert said[0].startswith("webhook_url: 10.0.0.5 is a private address")
+    assert said[0].startswith("body.webhook_url: 10.0.0.5 is a private address")
     assert VARIABLE in said[0]
     assert "pass" not in said[0]
     assert "secret" not in said[0]
 
 
-def test_a_private_callback_url_of_a_batch_is_warned_of_too(
+def test_a_private_webhook_url_in_a_line_that_nobody_is_answered_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    BatchRules(callback_url="http://127.0.0.1:9000/hook")
+    check_lines([Line(line("http://10.0.0.7/hook"), "key")], "inbox", {"default"})
 
-    assert "callback_url: 127.0.0.1 is a private address" in caplog.text
+    assert "body.webhook_url: 10.0.0.7 is a private address" in caplog.text
+
+
+@pytest.mark.parametrize("hosts", [1, 3, 4])
+def test_one_warning_names_the_first_three_addresses_and_counts_the_jobs(hosts: int) -> None:
+    found = PrivateHosts()
+    for n in range(2 * hosts):
+        found.note({"webhook_url": f"http://10.0.0.{n % hosts}/"})
+    found.note({"webhook_url": "https://shop.example/"})
+    found.note({})
+
+    named = {
+        1: "10.0.0.0 is a private address: ",
+        3: "10.0.0.0, 10.0.0.1, 10.0.0.2 are private addresses: ",
+        4: "10.0.0.0, 10.0.0.1, 10.0.0.2 and others are private addresses: ",
+    }
+    (warning,) = found.warnings()
+    assert (warning.field, warning.jobs) == ("body.webhook_url", 2 * hosts)
+    assert warning.message.startswith(named[hosts])
+
+
+def test_where_no_url_is_private_there_is_no_warning() -> None:
+    found = PrivateHosts()
+    found.note({"webhook_url": "https://shop.example/"})
+
+    assert found.warnings() == private_callback("https://shop.example/") == private_callback(None)
+    assert not found.warnings()
 
 
 def test_nothing_is_said_where_private_targets_are_allowed(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow_private_targets(allowed=True)
-    parse_line(line("http://10.0.0.5/"))
+    handed_in(line("http://10.0.0.5/"))
     allow_private_targets(allowed=None)
     monkeypatch.setenv(VARIABLE, "True")
-    parse_line(line("http://10.0.0.5/"))
+    handed_in(line("http://10.0.0.5/"))
 
     assert not caplog.records
+    monkeypatch.setenv(VARIABLE, "1")
+    assert not private_callback("http://10.0.0.5/")
 
 
 def test_a_public_webhook_url_is_accepted_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    parse_line(line("https://shop.example/hook"))
+    handed_in(line("https://shop.example/hook"))
 
     assert not caplog.records

@@ -285,7 +285,7 @@ class Submitting(Processes):
             else:
                 assert code == 2
                 self.add_stray(item.run_id, job.id, item.attempt, SECOND)
-                self.reported[item.run_id] = job.id
+                self.reported[item.run_id] = self.strays[item.run_id][0]  # whose it was first
         if any_accepted:
             self.hold.accepted(self.now)
 

@@ -149,7 +149,7 @@ class Webhooks(Listing, Submitting):
             return "other"  # another job's, or of an earlier life: it was made before the job
         if not self.adopts(job, item.attempt):
             self.leave_stray(item)
-            self.reported[item.run_id] = job.id
+            self.reported[item.run_id] = self.strays[item.run_id][0]  # whose it was first
             return "stray"
         self.adopt(job, item.attempt, item.run_id)
         self.watch()

@@ -1,0 +1,48 @@
+-- Whether jobs of batches wait in paused groups. `paused_lanes` holds '<priority>:<group>' for each priority of these, as
+-- `batch_lanes` does of a batch. What is looked at is bounded, for all batches of a call together.
+local PAUSED_LANES = PREFIX .. 'paused_lanes'
+local function list_paused(group, is_paused)
+  local places = { '0:' .. group, '1:' .. group, '2:' .. group, '3:' .. group }
+  redis.call(is_paused and 'SADD' or 'SREM', PAUSED_LANES, unpack(places))
+end
+
+local paused_group_of
+do
+  local JOBS = 16
+  local names_left, lanes_left = 20000, 200 -- names that are compared, and lanes that are looked into
+
+  -- Whether a lane holds jobs of its batch that are ready: canceled ones stay in it until a claim meets them, and none
+  -- does where the group is paused. What lies behind the first is believed to be.
+  local function is_waited_in(batch, lane)
+    lanes_left = lanes_left - 1
+    for i, id in ipairs(redis.call('LRANGE', lane, 0, JOBS)) do
+      local f = redis.call('HMGET', job_key(id), 'state', 'batch')
+      if i > JOBS or (f[1] == 'ready' and f[2] == batch) then return true end
+    end
+    return false
+  end
+
+  -- Returns a paused group in which jobs of a batch wait, be they ready or scheduled; '' = there is none, '?' = there
+  -- are too many to look at. Of a scheduled job only its batch is at hand: if groups that the batch ever used are paused,
+  -- it is taken to be of one of them.
+  function paused_group_of(batch)
+    local most = redis.call('SCARD', PAUSED_LANES)
+    if most == 0 then return '' end
+    local f = redis.call('HMGET', PREFIX .. 'batch:' .. batch, 'sealed', 'held', 'count:ready', 'count:scheduled')
+    local ready, scheduled = tonumber(f[3] or 0), tonumber(f[4] or 0)
+    if f[1] ~= '1' or (f[2] and f[2] ~= 'canary') or ready + scheduled == 0 then return '' end
+    local places = PREFIX .. 'batch_lanes:' .. batch
+    names_left = names_left - math.min(most, redis.call('SCARD', places))
+    if names_left < 0 then return '?' end
+    for _, place in ipairs(redis.call('SINTER', places, PAUSED_LANES)) do
+      local group, lane = string.sub(place, 3), PREFIX .. 'lane:' .. place .. ':' .. batch
+      if lanes_left <= 0 then return '?' end
+      if redis.call('HEXISTS', group_key(group), 'paused') == 0 then -- an older version let it go on
+        lanes_left = lanes_left - 1
+      elseif scheduled > 0 or is_waited_in(batch, lane) or is_waited_in(batch, lane .. CANARY) then
+        return group
+      end
+    end
+    return ''
+  end
+end
