@@ -62,26 +62,17 @@ def list_batches(
     return Call(load("list_batches"), account, [cursor, count], parse)
 
 
-def _batch(
-    account: str,
-    name: str,
-    record: list[Any] | bytes,
-    jobs: int,
-    seen: tuple[int, Capacity],
-    paused: str,
-) -> Batch | None:
-    if isinstance(record, bytes):
-        raise ResponseError(record.decode(errors="replace"))  # what is wrong with it
-    return read_batch(account, name, record, jobs, seen, paused=paused)
-
-
 def _batches(
     account: str, flat: list[Any], seen: tuple[int, Capacity], unread: list[str] | None
 ) -> Iterator[Batch]:
     rows = zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
     for name, record, jobs, paused in rows:
         try:
-            found = _batch(account, name.decode(), record, int(jobs), seen, paused.decode())
+            if isinstance(record, bytes):  # what is wrong with it
+                raise ResponseError(record.decode(errors="replace"))  # noqa: TRY301 - as any other
+            found = read_batch(
+                account, name.decode(), record, int(jobs), seen, paused=paused.decode()
+            )
         except (ResponseError, ValueError, TypeError, LookupError, AttributeError):
             if unread is None:
                 raise
