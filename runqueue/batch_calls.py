@@ -69,7 +69,7 @@ def _batches(
     for name, record, jobs, paused in rows:
         try:
             if isinstance(record, bytes):  # what is wrong with it
-                raise ResponseError(record.decode(errors="replace"))  # noqa: TRY301 - as any other
+                raise ResponseError(record.decode(errors="replace"))
             found = read_batch(
                 account, name.decode(), record, int(jobs), seen, paused=paused.decode()
             )
