@@ -62,16 +62,20 @@ def list_batches(
     return Call(load("list_batches"), account, [cursor, count], parse)
 
 
+def _sound(record: list[Any] | bytes) -> list[Any]:
+    if isinstance(record, bytes):  # what is wrong with it
+        raise ResponseError(record.decode(errors="replace"))
+    return record
+
+
 def _batches(
     account: str, flat: list[Any], seen: tuple[int, Capacity], unread: list[str] | None
 ) -> Iterator[Batch]:
     rows = zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
     for name, record, jobs, paused in rows:
         try:
-            if isinstance(record, bytes):  # what is wrong with it
-                raise ResponseError(record.decode(errors="replace"))
             found = read_batch(
-                account, name.decode(), record, int(jobs), seen, paused=paused.decode()
+                account, name.decode(), _sound(record), int(jobs), seen, paused=paused.decode()
             )
         except (ResponseError, ValueError, TypeError, LookupError, AttributeError):
             if unread is None:

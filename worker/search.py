@@ -160,6 +160,8 @@ class Search:
         self._early: dict[str, Fits] = {}
         #: Until when the server is believed not to filter by tags (monotonic seconds).
         self._tags_again = 0.0
+        #: Attempts whose tags were looked for and are on no run, of jobs that were not due.
+        self._untagged: set[tuple[str, int]] = set()
 
     async def look(self, jobs: Sequence[Wanted]) -> dict[str, SearchResult]:
         """Make one pass; returns what it found out about the jobs whose runs it did not find."""
@@ -178,7 +180,8 @@ class Search:
         seen = await self._read(listing, left)
         left = await self._adopt_webhooks(left, seen)
         seen.fits = await self._fits([*left, *seen.others], seen)
-        left = await self._adopt_equal(left, seen)
+        if await self._adopt_rivals(seen):
+            left = await self._adopt_equal(left, seen)
         # Of a list that ends too early nothing is denied; a search may still find.
         left = await self._adopt_searched(left, seen)
         return {job.job_id: self._judge(job, seen) for job in left}
@@ -236,7 +239,15 @@ class Search:
         tagged = [job for job in jobs if Carrier.TAG in job.carriers]
         if not tagged or not self._account.wants_tags or not await self._filters_by_tags(listing):
             return list(jobs)
+        return await self._adopt_tagged(jobs, tagged)
+
+    async def _adopt_tagged(self, jobs: Sequence[Wanted], tagged: Sequence[Wanted]) -> list[Wanted]:
         pages = await asyncio.gather(*(self._tagged(ids.tag_marker(*job.marker)) for job in tagged))
+        self._untagged |= {
+            job.marker
+            for job, page in zip(tagged, pages, strict=True)
+            if page is not None and not page.made
+        }
         found = [
             (job, run, page)
             for job, page in zip(tagged, pages, strict=True)
@@ -422,6 +433,28 @@ class Search:
                 found = [pair for pair in found if seen.listing.is_after(pair[0].listed, job.since)]
             fits[job.job_id] = found
         return fits
+
+    async def _adopt_rivals(self, seen: _Seen) -> bool:
+        """Adopt what is tagged as the run of a job that is not due, before it is guessed another's.
+
+        Returns:
+            Whether none of these jobs is left whose tag may yet be found.
+        """
+        rivals = [
+            job
+            for job in seen.others
+            if Carrier.TAG in job.carriers
+            and any(fit.likeness is Likeness.EQUAL for _, fit in seen.fits[job.job_id])
+        ]
+        if len(self._untagged) > MOST_DOUBTS:
+            self._untagged.clear()
+        new = [job for job in rivals if job.marker not in self._untagged]
+        if not new or not self._account.wants_tags or not await self._filters_by_tags(seen.listing):
+            return True
+        left = await self._adopt_tagged(new, new[:MOST_REQUESTS])
+        found = {job.job_id for job in new} - {job.job_id for job in left}
+        seen.others = [job for job in seen.others if job.job_id not in found]
+        return all(job.marker in self._untagged for job in left)
 
     async def _adopt_equal(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
         """Give equal jobs the runs that equal them, where there are no more runs than jobs.

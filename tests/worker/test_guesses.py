@@ -76,6 +76,38 @@ async def test_once_a_run_is_told_to_be_a_job_s_own_its_guess_serves_the_equal_j
         assert len(await bench.runs()) == 3, "the runs of both, and of the control"
 
 
+async def test_a_run_that_is_tagged_as_another_waiting_job_s_is_not_guessed_to_be_an_equal_one_s(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        a = await lose(bench, flow(), LOST)
+        b = await lose(bench, flow(), MADE)
+        (run,) = await bench.runs()
+
+        await look(bench, only={a})
+
+        assert (bench.job(a).run_id, bench.job(b).run_id) == (None, run["run_id"])
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+async def test_equal_runs_are_guessed_once_the_tags_of_all_jobs_that_wait_were_looked_for(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, *, tagged: bool
+) -> None:
+    monkeypatch.setattr("worker.search.MOST_REQUESTS", 2)
+    settings = {"run_tags": tagged, **SOON["settings"]}
+    async with working(client, redis_url, settings=settings) as bench:
+        show_requests(monkeypatch, bench, without_markers)
+        first, *others = [await lose(bench, flow(), LOST) for _ in range(5)]
+        theirs = await bench.api.run_workflow(workflow_id="wpid_1", parameters={"sim_end": "never"})
+
+        await look(bench, only={first})
+        assert bench.job(first).run_id == (None if tagged else theirs), "two tags a pass"
+        await look(bench, only={first})
+
+        assert bench.job(first).run_id == theirs
+        assert all(bench.job(job_id).run_id is None for job_id in others)
+
+
 # Jobs that are to be canceled.
 
 
