@@ -177,7 +177,7 @@ def test_up_says_which_variables_are_no_settings_before_it_starts_anything(
     (tmp_path / ".env").write_text(f"SKYVERN_API_KEY={KEY}\nRUNQUEUE_PLACE=7\n")
     monkeypatch.setenv("RUNQUEUE_MAX_BURST", "3")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise StackError("not started")
 
     monkeypatch.setattr("worker.cli._start", fail)
