@@ -19,8 +19,8 @@ from runqueue.urls import shown_url
 from worker import demo as demonstration
 from worker import stack as stacks
 
-#: Seconds a worker may take to end after its calls on the wire are done.
-_STOP_SECONDS = 15.0
+#: Seconds that a worker may take to end beyond the drain: whoever stops one waits for so long.
+STOP_SECONDS = 20.0
 
 Workers = Annotated[
     int, typer.Option(min=1, max=64, envvar="RUNQUEUE_WORKERS", help="Worker processes.")
@@ -82,7 +82,7 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: b
         url = stacks.start_server(stack, DIRECTORY, os.environ)
     typer.echo(f"queue: {shown_url(url)}")
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
-    stop_seconds = settings.drain_seconds + _STOP_SECONDS
+    stop_seconds = settings.drain_seconds + STOP_SECONDS
     if port := settings.gateway_port:
         # Skyvern is told this very port: another one would not do.
         if stacks.free_ports(port, 1) != [port]:
