@@ -17,7 +17,6 @@ from runqueue.cli.app import app as commands
 from runqueue.keys import Keys
 from tests.acceptance.factory import Factory, factory, until
 from tests.docs.pages import Example, examples, pattern_of
-from tests.valkeys import start_valkey
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/enqueue.md").read_text()
@@ -104,56 +103,6 @@ def test_the_example_for_node_hands_in_its_job(parts: Factory, tmp_path: Path) -
     (example,) = NODE
     run(["node", "--input-type=module", "--eval", example.code], parts, tmp_path)
     until(lambda: completed(parts, "node-1"), 60, "the job from Node")
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
-    """A server that asks for a password, as the embedded one does, and has a user `shop`."""
-    server = start_valkey(tmp_path_factory.mktemp("valkey"))
-    with redis.Redis(port=server.port) as open_to_all:
-        open_to_all.acl_setuser(
-            "shop", enabled=True, passwords=["+p/w"], keys=[INBOX], commands=["+rpush"]
-        )
-        open_to_all.config_set("requirepass", "p@ss")
-    with redis.Redis(port=server.port, password="p@ss", decode_responses=True) as client:
-        yield client
-    server.stop()
-
-
-def push_from_node(login: str, guarded: redis.Redis) -> "subprocess.CompletedProcess[str]":
-    """Run the example for Node with the URL of the guarded server."""
-    (example,) = NODE
-    port = guarded.get_connection_kwargs()["port"]
-    return subprocess.run(
-        ["node", "--input-type=module", "--eval", example.code],
-        env={**os.environ, "RUNQUEUE_REDIS_URL": f"redis://{login}@127.0.0.1:{port}/0"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
-@pytest.mark.parametrize("login", [":p%40ss", "shop:p%2Fw"])
-def test_the_example_for_node_gives_the_password_of_the_url(
-    guarded: redis.Redis, login: str
-) -> None:
-    guarded.delete(INBOX)
-
-    done = push_from_node(login, guarded)
-
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    (line,) = guarded.lrange(INBOX, 0, -1)
-    assert json.loads(line)["custom_id"] == "node-1"
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
-def test_the_example_for_node_says_that_its_password_is_wrong(guarded: redis.Redis) -> None:
-    done = push_from_node(":guessed", guarded)
-
-    assert done.returncode == 1
-    assert "WRONGPASS" in done.stderr
 
 
 @pytest.mark.acceptance
