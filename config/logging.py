@@ -7,7 +7,9 @@ in all the same is taken out at the last moment (`config/redaction.py`).
 
 import logging
 import sys
+import threading
 from collections.abc import Iterable, MutableMapping
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -20,6 +22,9 @@ AUDIT = "runqueue.audit"
 _DUMPING = frozenset(
     {"on_decode_error", "on_invalid_task", "on_unknown_message", "on_unknown_task"}
 )
+
+#: Not structlog's: what Python ignores may come up while a line is written, within its lock.
+_uncaught = logging.getLogger("uncaught")
 
 
 def _without_bodies(record: logging.LogRecord) -> bool:
@@ -72,7 +77,8 @@ def setup_logging(level: str = "INFO", secrets: Iterable[str] = ()) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, redact, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # One write a line: lines of processes that share a file are not mixed.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = _handler(shared, redact, renderer)
@@ -86,6 +92,42 @@ def setup_logging(level: str = "INFO", secrets: Iterable[str] = ()) -> None:
     named = [*shared, structlog.stdlib.add_logger_name]
     audit.handlers[:] = [_handler(named, redact, structlog.processors.JSONRenderer())]
     audit.setLevel(logging.INFO)
+
+
+def log_what_python_prints() -> None:
+    """Log Python's warnings, and errors that nothing caught, for the whole process.
+
+    Python would write them to stderr as they are, with the secrets that they may hold.
+    """
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+    sys.unraisablehook = _log_ignored
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        _uncaught.critical("uncaught_error", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is None or isinstance(args.exc_value, SystemExit):
+        return
+    name = args.thread.name if args.thread is not None else None
+    trouble = (args.exc_type, args.exc_value, args.exc_traceback)
+    _uncaught.error("uncaught_error", exc_info=trouble, extra={"where": name})
+
+
+def _log_ignored(args: "sys.UnraisableHookArgs") -> None:
+    if args.exc_value is None or sys.is_finalizing():  # loggers may be gone by then
+        sys.__unraisablehook__(args)
+        return
+    trouble = (args.exc_type, args.exc_value, args.exc_traceback)
+    _uncaught.error("uncaught_error", exc_info=trouble, extra={"where": args.err_msg})
 
 
 def _handler(

@@ -8,7 +8,7 @@ import structlog
 import uvloop
 
 from config.collector import calm_collector
-from config.logging import setup_logging
+from config.logging import log_what_python_prints, setup_logging
 from config.settings import Settings, SettingsError, load_settings, unknown_variables
 from config.tracing import setup_tracing
 from gateway.check_processes import SERVER
@@ -37,6 +37,7 @@ def main() -> None:
     except (SettingsError, AmbiguousAccounts, QueueUnavailable) as error:
         sys.exit(f"runqueue: {error}")
     setup_logging(settings.log_level, settings.secrets(url))
+    log_what_python_prints()
     use_checks(settings.request_checks)
     allow_private_targets(allowed=settings.allow_private_webhook_targets)
     last_traces = setup_tracing("runqueue-gateway")

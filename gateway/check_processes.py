@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import structlog
 
@@ -51,7 +51,7 @@ class CheckServer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Start it, unless it runs; it is ready some tenths of a second later."""
@@ -83,9 +83,15 @@ class CheckServer:
                     [sys.executable, "-m", "gateway.check_server", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
                     pass_fds=[theirs.fileno()],
                     cwd=_ROOT,
+                    text=True,
+                    errors="replace",
                 )
+            threading.Thread(
+                target=_log_lines, args=(self._process.stderr,), name="check-log", daemon=True
+            ).start()
             self._control = ours
         return self._control
 
@@ -94,6 +100,17 @@ class CheckServer:
             self._control.close()
             self._process.wait()
             self._control = self._process = None
+
+
+def _log_lines(stream: IO[str]) -> None:
+    """Log what the server and the check processes write, until the last of them has ended.
+
+    They log nothing themselves: it would cost each of them the memory of a logger.
+    """
+    with stream:
+        for line in stream:
+            if words := line.strip():
+                log.warning("check_process_wrote", words=words)
 
 
 #: One serves every gateway of this process.

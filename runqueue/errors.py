@@ -218,7 +218,10 @@ class NoQueueHere(QueueUnavailable):
         super().__init__("", "no queue runs in this folder")
 
     def __str__(self) -> str:
-        return f"{self.reason}: set RUNQUEUE_REDIS_URL or start `runqueue server` there"
+        return (
+            f"{self.reason}: start `make up` (or `runqueue server` alone) here,"
+            " or set RUNQUEUE_REDIS_URL"
+        )
 
     def __reduce__(self) -> tuple[type[NoQueueHere], tuple[()]]:
         return type(self), ()

@@ -12,6 +12,7 @@ from runqueue.accounts import pages
 from runqueue.errors import UnknownAccount
 from runqueue.job import Job
 from runqueue.operator_calls import Seen
+from runqueue.private_targets import VARIABLE
 from runqueue.queue import RunQueue
 from runqueue.scripts import Call
 
@@ -35,6 +36,7 @@ class Settled(StrEnum):
     FILES_USED = "its uploaded files served a run, and each serves one"
     NO_WEBHOOK = "its run has not ended, or nobody is to be told of it"
     NO_ENDED_RUN = "no run of it has ended"
+    TARGET_REFUSED = f"its target is a private address, which workers refuse unless {VARIABLE}=true"
 
 
 @dataclass(frozen=True, slots=True)

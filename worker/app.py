@@ -10,13 +10,14 @@ from typing import Any
 
 import structlog
 from celery import Celery, bootsteps, signals
+from celery.apps import worker as celery_worker
 from celery.apps.worker import Worker as CeleryWorker
 from celery.exceptions import Reject
 from celery.worker import strategy
 from celery.worker.state import maybe_shutdown
 
 from config.collector import calm_collector
-from config.logging import setup_logging
+from config.logging import log_what_python_prints, setup_logging
 from config.settings import (
     PRODUCER_QUEUE,
     STAGE_QUEUE,
@@ -70,6 +71,9 @@ class _Worker(CeleryWorker):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _setup_logging()  # before Celery's first warning
+        if not sys.stdout.isatty():
+            _say_nothing_but_logs(kwargs)
         kwargs.update(without_gossip=True, without_mingle=True, without_heartbeat=True)
         if kwargs.get("queues") or kwargs.get("exclude_queues"):
             log.warning("queues_ignored", taken_from=[STAGE_QUEUE, PRODUCER_QUEUE])
@@ -211,6 +215,13 @@ _state: dict[str, Runtime] = {}
 @signals.setup_logging.connect
 def _setup_logging(**_: Any) -> None:
     setup_logging(settings.log_level, settings.secrets(redis_url, broker))
+    log_what_python_prints()
+
+
+def _say_nothing_but_logs(options: dict[str, Any]) -> None:
+    """Leave out the words that Celery has for people: its banner, and that it is ending."""
+    options["quiet"] = True
+    celery_worker.safe_say = lambda *_: None
 
 
 def _warn_of_request_rate() -> None:

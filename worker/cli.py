@@ -1,7 +1,10 @@
 """The worker's commands, which join `runqueue` by the entry points `runqueue.commands`."""
 
+import fcntl
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
@@ -16,8 +19,8 @@ from runqueue.urls import shown_url
 from worker import demo as demonstration
 from worker import stack as stacks
 
-#: Seconds a worker may take to end after its calls on the wire are done.
-_STOP_SECONDS = 15.0
+#: Seconds that a worker may take to end beyond the drain: whoever stops one waits for so long.
+STOP_SECONDS = 20.0
 
 Workers = Annotated[
     int, typer.Option(min=1, max=64, envvar="RUNQUEUE_WORKERS", help="Worker processes.")
@@ -38,9 +41,10 @@ def up(*, workers: Workers = 2) -> None:
         raise typer.Exit(2) from None
     for warning in unknown_variables():
         typer.echo(f"runqueue: {warning}", err=True)
-    with stacks.Stack() as stack:
+    folder = locked_folder() if settings.redis_url is None else nullcontext(enter_result=True)
+    with folder as is_alone, stacks.Stack() as stack:
         try:
-            _start(stack, settings, workers)
+            _start(stack, settings, workers, is_alone=is_alone)
         except stacks.StackError as error:
             typer.echo(f"runqueue: {error}", err=True)
             raise typer.Exit(1) from None
@@ -56,18 +60,37 @@ def demo(*, workers: Workers = 2) -> None:
     raise typer.Exit(demonstration.run(workers))
 
 
-def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
+@contextmanager
+def locked_folder() -> Iterator[bool]:
+    """Lock this folder for `runqueue up`; yields False where another one has it locked."""
+    with ExitStack() as opened:
+        try:
+            DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+            lock = opened.enter_context((DIRECTORY / "up").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        except OSError:  # the embedded server will say what is wrong with the folder
+            yield True
+        else:
+            yield True
+
+
+def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: bool) -> None:
     url = settings.redis_url or running_url()
     if url is None:
         url = stacks.start_server(stack, DIRECTORY, os.environ)
     typer.echo(f"queue: {shown_url(url)}")
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
-    stop_seconds = settings.drain_seconds + _STOP_SECONDS
+    stop_seconds = settings.drain_seconds + STOP_SECONDS
     if port := settings.gateway_port:
         # Skyvern is told this very port: another one would not do.
         if stacks.free_ports(port, 1) != [port]:
+            there = (
+                "" if is_alone else " `make up` runs in this folder already; use it, or stop it, or"
+            )
             raise stacks.StackError(
-                f"port {port} is taken: set RUNQUEUE_GATEWAY_PORT (0 = no gateway)"
+                f"port {port} is taken:{there} set RUNQUEUE_GATEWAY_PORT (0 = no gateway)"
             )
         child = stacks.gateway(environ, stop_seconds=stop_seconds, cwd=Path.cwd())
         announced = stack.start(child, announces=True)

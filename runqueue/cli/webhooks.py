@@ -1,6 +1,7 @@
 """`runqueue webhooks`: those that did not arrive are listed, sent again, or done without."""
 
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
@@ -22,14 +23,16 @@ from runqueue.cli.choosing import (
     operating,
     tell_settled,
 )
-from runqueue.cli.exits import Exit
+from runqueue.cli.exits import Exit, tell
 from runqueue.cli.listing import AsJson, Limit, job_row, print_rows, tell_more
 from runqueue.cli.naming import named_jobs
 from runqueue.cli.words import counted
 from runqueue.deliveries import check_url
 from runqueue.delivery import DeliveryState, WebhookDelivery
 from runqueue.job import Job
-from runqueue.operate import Filter, Operations
+from runqueue.operate import Filter, Operations, Settled
+from runqueue.private_targets import VARIABLE, private_host
+from runqueue.queue import RunQueue
 from runqueue.urls import shown_url
 
 webhooks = typer.Typer(
@@ -48,6 +51,11 @@ _COLUMNS = (
     "webhook_error",
 )
 _FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since or --all"
+
+#: Webhooks to private addresses are refused at once: the first are waited for, and so many seconds.
+_FOLLOWED, PATIENCE = 100, 5.0
+#: Seconds between two looks at them.
+_PAUSE = 0.1
 
 #: What may be secret in what is no URL, whatever it was meant to be.
 _LOGIN_OR_QUERY = re.compile(r"^.*@|[?#].*", re.DOTALL)
@@ -212,17 +220,55 @@ def retry(
         if by_filter(
             jobs, chosen.wanted, account, namespace, everything=filtered, filters=_FILTERS
         ):
-            ids = list(dict.fromkeys(job.id for job in chosen.find(operations)))
+            found = {job.id: _is_private(job, url) for job in chosen.find(operations)}
         else:
             ids = named_jobs(operations.queue, jobs or [], namespace)
-        if not ids:
+            before = operations.queue.get_many(ids, result=False)
+            found = {
+                job_id: job is not None and _is_private(job, url)
+                for job_id, job in zip(ids, before, strict=True)
+            }
+        if not found:
             typer.echo("none")
             raise typer.Exit(Exit.OK)
         where = f" to {shown_url(url)}" if url else ""
-        confirm(f"send {counted(len(ids), 'webhook')} again{where}", yes=yes or bool(jobs))
+        confirm(f"send {counted(len(found), 'webhook')} again{where}", yes=yes or bool(jobs))
         by = "" if jobs else ", ".join(filter(None, (*states, chosen.wanted.words)))
         deed = Deed("deliver", by, where.removeprefix(" "))
-        tell_settled(operations, operations.deliver_again(ids, url or ""), "will be sent", deed)
+        settled = operations.deliver_again(found, url or "")
+        private = [i for i in found if found[i] and settled.get(i) is Settled.DONE]
+        settled |= dict.fromkeys(_refused(operations.queue, private), Settled.TARGET_REFUSED)
+        tell_settled(operations, settled, "will be sent", deed)
+
+
+def _is_private(job: Job, url: str | None) -> bool:
+    """Say whether a webhook goes to a private address, as far as that is known."""
+    if url:
+        return private_host(url) is not None
+    return VARIABLE in (job.webhook.error or "")
+
+
+def _refused(queue: RunQueue, job_ids: list[str]) -> list[str]:
+    """Wait for what workers make of private targets; returns the jobs whose target they refused."""
+    refused, waiting = [], job_ids[:_FOLLOWED]
+    deadline = time.monotonic() + PATIENCE
+    while waiting:
+        tried = [job for job in queue.get_many(waiting, result=False) if job and _was_tried(job)]
+        refused += [job.id for job in tried if _is_private(job, None)]
+        done = {job.id for job in tried}
+        waiting = [job_id for job_id in waiting if job_id not in done]
+        if not waiting or time.monotonic() >= deadline:
+            break
+        time.sleep(_PAUSE)
+    if left := len(waiting) + len(job_ids[_FOLLOWED:]):
+        words = f"workers refuse their private addresses unless {VARIABLE}=true"
+        tell(f"runqueue: {counted(left, 'webhook')} not tried yet: {words}")
+    return refused
+
+
+def _was_tried(job: Job) -> bool:
+    """Say whether something came of a webhook since it was to be sent again."""
+    return job.webhook.state is not DeliveryState.PENDING or job.webhook.attempts > 0
 
 
 @webhooks.command("confirm")

@@ -18,10 +18,11 @@ import redis
 
 from runqueue import JobState, RunQueue
 from runqueue.secret_files import TOKEN_FILE
-from runqueue.server import running_url
+from runqueue.server import DIRECTORY, running_url
 from runqueue.urls import shown_url
 from tests.acceptance.test_demo import processes_in
 from tests.worker.working import closed_port
+from worker.cli import locked_folder
 
 pytestmark = pytest.mark.acceptance
 
@@ -241,6 +242,33 @@ def test_a_port_of_the_gateway_s_that_is_taken_is_named(tmp_path: Path, redis_ur
         with running_up(tmp_path, **settings) as up:
             up.wait_for(f"port {port} is taken: set RUNQUEUE_GATEWAY_PORT (0 = no gateway)")
             assert up.process.wait(timeout=20) == 1
+
+
+def test_a_second_one_in_the_same_folder_says_that_one_runs_there_already(
+    tmp_path: Path, simulator: str
+) -> None:
+    port = str(closed_port())
+    settings = {"SKYVERN_BASE_URL": simulator, "RUNQUEUE_GATEWAY_PORT": port}
+    with running_up(tmp_path, "--workers", "1", **settings) as first:
+        first.wait_for("gateway: ")
+        with running_up(tmp_path, "--workers", "1", **settings) as second:
+            second.wait_for(
+                f"port {port} is taken: `make up` runs in this folder already; use it, or stop it"
+            )
+            assert second.process.wait(timeout=20) == 1
+
+
+def test_one_that_was_killed_does_not_count_as_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    DIRECTORY.mkdir()
+    (DIRECTORY / "up").touch()  # as it stays behind
+
+    with locked_folder() as is_ours, locked_folder() as is_ours_too:
+        assert (is_ours, is_ours_too) == (True, False)
+    with locked_folder() as is_ours:
+        assert is_ours
 
 
 def test_a_wrong_setting_is_named_and_nothing_is_started(tmp_path: Path) -> None:

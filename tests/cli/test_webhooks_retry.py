@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
+from runqueue import delivery_calls
+from runqueue.delivery_items import Delivered
+from runqueue.scripts import run
 from tests.cli.commanding import Desk, line, ready
 from tests.cli.delivering import (
+    PREFIX,
     a_moment_ago,
     delivered,
     ended_at,
@@ -221,6 +226,92 @@ def test_webhooks_are_sent_elsewhere_even_those_that_nobody_was_to_get(desk: Des
     assert (result.exit_code, result.stdout) == (0, "2 of 2: will be sent\n")
     for job_id in (quiet, gone):
         assert desk.queue.get(job_id).webhook.url == "https://other.test/h?a=1"
+
+
+PRIVATE = "10.0.0.5 is no public address; RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS would allow it"
+WITHOUT = "unless RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS=true"
+
+
+@pytest.fixture
+def worker(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What a worker makes of webhooks while the command waits, by job: verdicts to be given."""
+    verdicts: dict[str, str] = {}
+
+    def work(seconds: float) -> None:
+        for job_id, verdict in verdicts.items():
+            looks = cast("bytes | None", desk.client.hget(f"{PREFIX}job:{job_id}", "looks")) or 0
+            error = PRIVATE if verdict == "gave_up" else ""
+            tried = Delivered(job_id, 1, verdict, True, None, error, looks=int(looks))
+            run(desk.client, delivery_calls.record_delivery("default", [tried]))
+
+    monkeypatch.setattr("runqueue.cli.webhooks.time.sleep", work)
+    return verdicts
+
+
+@pytest.mark.parametrize("chosen", ["name", "--gave-up"])
+def test_a_target_that_is_refused_as_private_again_does_not_count_as_sent(
+    desk: Desk, worker: dict[str, str], chosen: str
+) -> None:
+    (private,) = gave_up(desk, told("a"), error=PRIVATE)
+    (other,) = gave_up(desk, told("b"))
+    worker[private] = "gave_up"
+
+    names = [private, other] if chosen == "name" else [chosen, "--yes"]
+    result = desk.run("webhooks", "retry", *names)
+
+    assert (result.exit_code, result.stdout) == (3, "1 of 2: will be sent\n")
+    assert result.stderr == (
+        f"runqueue: {private}: its target is a private address, which workers refuse {WITHOUT}\n"
+    )
+    assert stands(desk, other) == "pending"
+
+
+def test_a_target_that_was_refused_and_is_allowed_by_now_counts_as_sent(
+    desk: Desk, worker: dict[str, str]
+) -> None:
+    (private,) = gave_up(desk, told("a"), error=PRIVATE)
+    worker[private] = "delivered"
+
+    result = desk.run("webhooks", "retry", private)
+
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "1 of 1: will be sent\n", "")
+
+
+def test_another_url_that_is_private_is_waited_for_as_well(
+    desk: Desk, worker: dict[str, str]
+) -> None:
+    (job_id,) = gave_up(desk, told("a"))
+    worker[job_id] = "gave_up"
+
+    result = desk.run("webhooks", "retry", job_id, "--url", "http://10.0.0.5/hook")
+
+    assert (result.exit_code, result.stdout) == (3, "0 of 1: will be sent\n")
+
+
+def test_a_public_url_instead_of_a_private_one_is_not_waited_for(
+    desk: Desk, worker: dict[str, str]
+) -> None:
+    (job_id,) = gave_up(desk, told("a"), error=PRIVATE)
+    worker[job_id] = "gave_up"
+
+    result = desk.run("webhooks", "retry", job_id, "--url", "https://other.test/hook")
+
+    assert (result.exit_code, result.stdout) == (0, "1 of 1: will be sent\n")
+    assert stands(desk, job_id) == "pending"
+
+
+def test_private_targets_that_no_worker_has_tried_yet_are_warned_of(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runqueue.cli.webhooks.PATIENCE", 0.0)
+    gave_up(desk, told("a"), told("b"), error=PRIVATE)
+
+    result = desk.run("webhooks", "retry", "--gave-up", "--yes")
+
+    assert (result.exit_code, result.stdout) == (0, "2 of 2: will be sent\n")
+    assert result.stderr == (
+        f"runqueue: 2 webhooks not tried yet: workers refuse their private addresses {WITHOUT}\n"
+    )
 
 
 def test_where_no_run_ended_there_is_nothing_to_send_anywhere(desk: Desk) -> None:

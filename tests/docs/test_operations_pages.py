@@ -9,7 +9,9 @@ from typer.main import get_command
 
 from config.settings import PREFIX, Settings
 from runqueue.cli.app import app
-from tests.integration.test_compose import variables
+from tests.integration.test_compose import SERVICES, variables
+from worker.cli import STOP_SECONDS
+from worker.runtime import GOODBYE_SECONDS
 
 _DOCS = Path(__file__).parents[2] / "docs"
 _PAGES = ("operations.md", "logs_and_traces.md")
@@ -41,7 +43,14 @@ def test_every_command_that_a_page_names_is_one(name: str) -> None:
     assert named <= known
 
 
-def test_the_time_that_a_worker_is_given_to_stop_is_more_than_it_may_take() -> None:
-    (seconds,) = re.findall(r"should wait for (\d+) seconds", (_DOCS / "operations.md").read_text())
+def test_a_worker_is_given_the_same_time_to_stop_everywhere() -> None:
+    page = (_DOCS / "operations.md").read_text()
+    (seconds,) = map(int, re.findall(r"should wait for (\d+) seconds", page))
+    drain = Settings.model_fields["drain_seconds"].default
+    services = ("worker", "gateway")
+    manifests = (_DOCS.parent / "deploy/kubernetes/runqueue.yaml").read_text()
 
-    assert int(seconds) >= Settings.model_fields["drain_seconds"].default + 10
+    assert seconds >= drain + GOODBYE_SECONDS
+    assert drain + STOP_SECONDS == seconds
+    assert [SERVICES[name]["stop_grace_period"] for name in services] == [f"{seconds}s"] * 2
+    assert re.findall(r"terminationGracePeriodSeconds: (\d+)", manifests) == [str(seconds)] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,6 +38,8 @@ class OddCheck:
             os.kill(os.getpid(), signal.SIGKILL)
         if part == b"fail":
             raise KeyError("sesame")
+        if part == b"warn":
+            warnings.warn("old:\nuse the new one", stacklevel=1)
 
     def end(self) -> Iterator[None]:
         yield None

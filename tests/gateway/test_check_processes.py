@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from bench.trees import tree
 from gateway.check_messages import Budget, CheckFailed, TooLarge
@@ -67,6 +68,16 @@ async def test_a_mistake_is_named_by_its_kind_and_quotes_nothing(checks: CheckPr
             await feed(check, b"fail")
 
     assert str(found.value) == "KeyError"
+
+
+async def test_what_a_check_process_writes_is_logged_line_by_line(checks: CheckProcesses) -> None:
+    SERVER.close()
+    with capture_logs() as lines:
+        async with checks.check(Odd(), "a", here) as check:
+            await feed(check, b"warn")
+        await eventually(lambda: "use the new one" in [line.get("words") for line in lines])
+
+    assert {line["event"] for line in lines} == {"check_process_wrote"}
 
 
 async def test_a_sender_that_has_gone_ends_a_check_at_its_next_step(

@@ -18,21 +18,19 @@ from tests.gateway.gating import Desk, Door, gating, token, told
 from tests.simulator.simulating import eventually
 
 PAGE = (Path(__file__).parents[2] / "docs/http_api.md").read_text()
-EXAMPLES = examples(PAGE, "sh")
+#: The first says what the others rest on.
+SETTING_UP, *EXAMPLES = examples(PAGE, "sh")
 #: What not every queue can do.
 _ENDLESS = "/v1/events"
 
 
 async def run(example: Example, door: Door, folder: Path) -> str:
-    """What an example prints."""
+    """What an example prints, in a folder and a shell that are as the page says."""
+    assert SETTING_UP.code.count("http://127.0.0.1:8080") == 1
+    set_up = SETTING_UP.code.replace("http://127.0.0.1:8080", door.url)
     shell = await asyncio.create_subprocess_exec(
-        *("sh", "-eu", "-c", example.code),
-        env={
-            "PATH": os.environ["PATH"],
-            "GATEWAY": door.url,
-            "TOKEN": "sesame",
-            "AUTH": "Authorization: Bearer sesame",
-        },
+        *("sh", "-eu", "-c", set_up + example.code),
+        env={"PATH": os.environ["PATH"]},
         cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
@@ -57,11 +55,15 @@ async def _work(desk: Desk, door: Door) -> None:
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("openssl")), reason="needs curl and openssl"
+)
 async def test_the_examples_do_what_the_page_says(
     desk: Desk, redis_url: str, tmp_path: Path
 ) -> None:
     tokens = (token("all", "sesame", "enqueue", "read", "operate"),)
+    (tmp_path / ".runqueue").mkdir()
+    (tmp_path / ".runqueue/token").write_text("sesame\n")
 
     async with gating(redis_url, api_tokens=tokens) as door:
         working = None

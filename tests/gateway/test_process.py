@@ -124,7 +124,10 @@ def test_no_secret_is_logged_whatever_is_sent(tmp_path: Path, desk: Desk, redis_
         ({"SKYVERN_API_KEY": ""}, "SKYVERN_API_KEY: expected the API key"),
         ({"RUNQUEUE_GATEWAY_PORT": "x"}, "RUNQUEUE_GATEWAY_PORT: expected a valid integer"),
         ({"RUNQUEUE_API_TOKENS": "sesame"}, "RUNQUEUE_API_TOKENS: expected <name>:<scopes>:"),
-        ({"RUNQUEUE_REDIS_URL": ""}, "set RUNQUEUE_REDIS_URL or start `runqueue server`"),
+        (
+            {"RUNQUEUE_REDIS_URL": ""},
+            "start `make up` (or `runqueue server` alone) here, or set RUNQUEUE_REDIS_URL",
+        ),
     ],
     ids=["no key", "a wrong port", "a token as it is", "no queue"],
 )

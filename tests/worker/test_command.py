@@ -1,5 +1,6 @@
 """The real command, `celery -A worker.app worker`, and what stops its start."""
 
+import json
 import os
 import signal
 import subprocess
@@ -138,6 +139,34 @@ def test_a_worker_that_waits_for_redis_can_be_stopped(tmp_path: Path) -> None:
         worker.wait()
 
 
+def test_all_that_a_worker_writes_where_no_terminal_is_are_json_lines(
+    tmp_path: Path, redis_url: str
+) -> None:
+    settings = environment(SKYVERN_API_KEY=KEY, RUNQUEUE_REDIS_URL=redis_url)
+    with subprocess.Popen(
+        # The queues make it warn before Celery sets up logging; root is warned of by Celery.
+        [*COMMAND, "-Q", "mine"],
+        cwd=tmp_path,
+        env=settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as worker:
+        assert worker.stdout is not None
+        lines = []
+        try:
+            for line in worker.stdout:
+                lines.append(line)
+                if "worker_ready" in line:
+                    worker.send_signal(signal.SIGTERM)
+        finally:
+            worker.kill()
+
+    events = [json.loads(line)["event"] for line in lines]
+    assert {"queues_ignored", "worker_ready", "account_stopped"} <= {*events}
+    assert ("SecurityWarning" in "".join(events)) == (os.geteuid() == 0)
+
+
 def test_up_says_which_variables_are_no_settings_before_it_starts_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,7 +177,7 @@ def test_up_says_which_variables_are_no_settings_before_it_starts_anything(
     (tmp_path / ".env").write_text(f"SKYVERN_API_KEY={KEY}\nRUNQUEUE_PLACE=7\n")
     monkeypatch.setenv("RUNQUEUE_MAX_BURST", "3")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise StackError("not started")
 
     monkeypatch.setattr("worker.cli._start", fail)
