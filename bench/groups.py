@@ -29,7 +29,7 @@ class Cost:
     """What the calls of one kind cost at most.
 
     Args:
-        calls: how many there were.
+        calls: how many there were; the first thousand and every twentieth after them are looked at.
         worst_ms: the slowest of them by SLOWLOG, in milliseconds; what else the machine did counts.
         cpu_ms: the most of the server's CPU time that one of them took, in milliseconds.
         commands: the most that one of them ran.
@@ -94,7 +94,9 @@ class _Watched:
 
     def run(self, what: str, call: Call[Any], *, watched: bool = True) -> Any:
         """Run a call at the clock's time; returns its reply."""
-        if not watched:
+        cost = self.costs.setdefault(what, Cost())
+        cost.calls += 1
+        if not watched or (cost.calls > 1_000 and cost.calls % 20):
             return scripts.run(self.client, call, now_us=self.now)
         self.client.script_load(call.script.source)
         self.client.config_resetstat()
@@ -105,8 +107,6 @@ class _Watched:
         slow = self.client.slowlog_get(10)
         stats = cast("dict[str, dict[str, int]]", self.client.info("commandstats"))
         ours = ("config|resetstat", "slowlog|reset", "slowlog|get", "evalsha", "info")
-        cost = self.costs.setdefault(what, Cost())
-        cost.calls += 1
         took = [row["duration"] for row in slow if row["command"].startswith(b"EVALSHA")]
         cost.worst_ms = max(cost.worst_ms, max(took) / 1000)
         cost.cpu_ms = max(cost.cpu_ms, cpu_ms)
