@@ -7,15 +7,12 @@ import math
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from runqueue._suggest import MOST_GUESSED, did_you_mean
 from runqueue.errors import FieldError
-
-if TYPE_CHECKING:
-    from runqueue.requests import RunRequest
 
 #: Fields whose refused value helps the reader and gives nothing away.
 _SHOWN_FIELDS = frozenset(
@@ -71,8 +68,8 @@ def required(expected: str) -> str:
 
 
 def body_errors(
-    model: type[RunRequest],
-    models: Mapping[Any, type[RunRequest]],
+    model: type[BaseModel],
+    models: Mapping[Any, type[BaseModel]],
     beside: frozenset[str],
     body: Mapping[str, Any],
     refusal: ValidationError,
@@ -180,13 +177,13 @@ def _follow(body: Mapping[str, Any], loc: tuple[int | str, ...]) -> tuple[str, A
 
 def _unknown(
     name: str,
-    model: type[RunRequest],
-    models: Mapping[Any, type[RunRequest]],
+    model: type[BaseModel],
+    models: Mapping[Any, type[BaseModel]],
     beside: frozenset[str],
     *,
     guess: bool,
 ) -> str:
-    if others := [other.kind for other in models.values() if name in other.model_fields]:
+    if others := [kind for kind, other in models.items() if name in other.model_fields]:
         kinds = " or ".join(f"{kind!r}" for kind in others)
         return f"{UNKNOWN_FIELD}, {name!r} belongs to kind {kinds}"
     if name in beside:
@@ -194,7 +191,7 @@ def _unknown(
     return f"{UNKNOWN_FIELD}{did_you_mean(name, model.model_fields) if guess else ''}"
 
 
-def _expected(model: type[RunRequest], name: str, inside: int | str | None) -> str:
+def _expected(model: type[BaseModel], name: str, inside: int | str | None) -> str:
     """Find the words for a field, or for what stands `inside` an object that it holds."""
     field = model.model_fields[name]
     marks = [mark for mark in field.metadata if isinstance(mark, Expected)]

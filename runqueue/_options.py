@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
 
 from runqueue._messages import clean, got
 from runqueue._retry import read_retry
@@ -15,9 +17,6 @@ from runqueue.errors import FieldError
 from runqueue.retry import Retry
 from runqueue.run_limits import MAX_RUN_SECONDS
 from runqueue.tracing import is_traceparent, read_traceparent
-
-if TYPE_CHECKING:
-    from runqueue.requests import RunRequest
 
 #: Longest `custom_id`, in characters.
 MAX_CUSTOM_ID: Final = 256
@@ -131,7 +130,7 @@ def _read_times(line: Line, errors: Errors) -> tuple[When | None, When | None]:
     return start, deadline
 
 
-def unknown_fields(line: Line, models: Iterable[type[RunRequest]]) -> Errors:
+def unknown_fields(line: Line, models: Iterable[type[BaseModel]]) -> Errors:
     """Name the fields of a line that mean nothing there, and what may have been meant."""
     in_body = {name for model in models for name in model.model_fields}
     errors = []

@@ -7,10 +7,7 @@ else waits in line, and jobs with a `run_at`, it knows nothing of.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from runqueue.stats import AccountStats
+from typing import Any, NamedTuple
 
 #: Seconds; a hold that lasts longer than a year waits for a person.
 LONGEST_HOLD = 365 * 86_400.0
@@ -65,14 +62,14 @@ def read_capacity(reply: list[Any]) -> Capacity:
     return Capacity(float(dispatches), int(runs), mean, math.inf if is_for_a_person else held)
 
 
-def seconds_for(jobs: int, stats: AccountStats) -> float | None:
+def seconds_for(jobs: int, capacity: Capacity) -> float | None:
     """Return how long so many jobs take at today's limits, in seconds; None = nobody knows.
 
     Args:
         jobs: how many, with those ahead of them in line (`AccountStats.ahead_of`).
-        stats: whose.
+        capacity: that of their account.
     """
-    return _after_the_hold(seconds_at(jobs, stats.capacity), stats.capacity)
+    return _after_the_hold(seconds_at(jobs, capacity), capacity)
 
 
 def seconds_at(jobs: int, capacity: Capacity) -> float | None:

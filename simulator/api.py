@@ -160,7 +160,7 @@ class RunApi:
         """`POST /v1/runs/{run_id}/cancel`; the webhook is sent within the request."""
         run_id = request.match_info["run_id"]
         if not await self._cancel(run_id):
-            error = self.release.error_of_a_cancel(self._known(run_id))
+            error = self._known(run_id).error_of_a_cancel(self.release)
             return json_reply({"error": error}, status=500)
         return json_reply(None)
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import orjson
-
-if TYPE_CHECKING:
-    from simulator.runs import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +50,9 @@ class Release:
             return [self._without(value) for value in content]
         return content
 
-    def lose_end(self, run: Run) -> None:
-        """Note that a run's webhook met an error of the network, not an answer."""
-        if self.loses_ends and run.submission.run_type == "task_v2" and not run.canceled:
-            run.end_replaced = f"Failed to run task 2.0: {_not_sent(run)}"
-
-    def error_of_a_cancel(self, run: Run) -> str:
-        """What a cancel says whose webhook met an error of the network."""
-        return f"Unexpected error: {_not_sent(run) if self.loses_ends else 'FailedToSendWebhook'}"
-
 
 def _is_workflow_run(shown: dict[str, object]) -> bool:
     return "queued_at" in shown and shown.get("run_type") == "workflow_run"
-
-
-def _not_sent(run: Run) -> str:
-    two = run.submission.run_type == "task_v2"
-    return f"Failed to send webhook.    {'task_v2_id' if two else 'task_id'}={run.run_id}"
 
 
 DEFAULT_VERSION = "1.0.56"

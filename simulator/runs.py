@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from simulator.plan import Plan
+from simulator.releases import Release
 from simulator.tags import Tags
 
 if TYPE_CHECKING:
@@ -133,6 +134,20 @@ class Run:
     webhook_failure_reason: str | None = None
     tags: Tags | None = None
     end_replaced: str | None = None
+
+    def lose_end(self, release: Release) -> None:
+        """Note that its webhook met an error of the network, not an answer."""
+        if release.loses_ends and self.submission.run_type == "task_v2" and not self.canceled:
+            self.end_replaced = f"Failed to run task 2.0: {self._webhook_error()}"
+
+    def error_of_a_cancel(self, release: Release) -> str:
+        """What a cancel says whose webhook met an error of the network."""
+        why = self._webhook_error() if release.loses_ends else "FailedToSendWebhook"
+        return f"Unexpected error: {why}"
+
+    def _webhook_error(self) -> str:
+        name = "task_v2_id" if self.submission.run_type == "task_v2" else "task_id"
+        return f"Failed to send webhook.    {name}={self.run_id}"
 
     @property
     def number(self) -> int:

@@ -89,7 +89,7 @@ class Webhooks:
         # A text stays: a later success does not clear it.
         run.webhook_failure_reason = run.webhook_failure_reason or attempt.failure
         if attempt.status_code is None:
-            self._imitated.lose_end(run)
+            run.lose_end(self._imitated)
         self.counts["delivered" if attempt.arrived else "given_up"] += 1
         return attempt
 

@@ -12,7 +12,7 @@ from runqueue.batches import Batch, BatchRules, JobPage
 from runqueue.cli.handing import Wish, read
 from runqueue.cli.joblist import JobList
 from runqueue.cli.lines import Reading
-from runqueue.cli.queues import Line
+from runqueue.cli.result_lines import ResultLine
 from runqueue.cli.results import Results
 from runqueue.cli.sources import Row, Source, Unreadable
 from runqueue.cli.upload import Conflict, HandedIn, KnownIn
@@ -49,7 +49,7 @@ class Gateway(Protocol):
     ) -> JobPage:
         """Read a page of jobs."""
 
-    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[Line]]:
+    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
         """Go through the ended jobs of a batch."""
 
     def upload(

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from runqueue.accounts import DEFAULT
-from runqueue.cli.queues import Line
+from runqueue.cli.result_lines import ResultLine
 from runqueue.errors import JobNotFound, RunQueueError, UnknownAccount
 from runqueue.job import Job, JobState
 from runqueue.operate import Filter
@@ -85,13 +85,13 @@ class GatewayQueue(RemoteQueue):
         over = sum(n for state, n in before.states.items() if state.is_over)
         return Canceled(waiting, max(jobs - waiting - over, 0), over)
 
-    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[Line]]:
+    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
         """Go through a batch's results as they come; what came before an error is not lost."""
-        found: list[Line] = []
+        found: list[ResultLine] = []
         weight = 0
         try:
             for row in self.iter_rows(batch, errors=errors, after=after):
-                found.append(Line(row["job_id"], orjson.dumps(row) + b"\n"))
+                found.append(ResultLine(row["job_id"], orjson.dumps(row) + b"\n"))
                 weight += len(found[-1].text)
                 if len(found) >= _LINES or weight >= _BYTES:
                     yield found

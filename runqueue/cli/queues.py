@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self
 
 import orjson
 import typer
@@ -21,6 +21,7 @@ from runqueue.accounts import DEFAULT
 from runqueue.batches import Batch, BatchPage, JobPage
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.naming import Records
+from runqueue.cli.result_lines import ResultLine
 from runqueue.cli.watching import Watched
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.groups import KEEP, Group, Keep
@@ -49,13 +50,6 @@ BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNC
 _IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
 #: Steps under way at a time.
 _READERS = 2
-
-
-class Line(NamedTuple):
-    """A line of a results file: whose it is, and its JSON, the newline included."""
-
-    job_id: str
-    text: bytes
 
 
 class Queue(Records, Watched, Protocol):
@@ -120,7 +114,7 @@ class Queue(Records, Watched, Protocol):
     def cancel_all_of(self, batch: str) -> Canceled:
         """Cancel every job of a batch; returns what it came to."""
 
-    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[Line]]:
+    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
         """Go through a batch's results in the order of the upload, some lines at a time.
 
         Args:
@@ -154,10 +148,10 @@ class DirectQueue(RunQueue):
         """Cancel every job of a batch; as `Operations.cancel_batch`."""
         return Operations(self).cancel_batch(batch)
 
-    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[Line]]:
+    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
         """Go through a batch's results; Redis is at work on some while others are written."""
         found = self.get_batch(batch)
-        under_way = deque[Future[list[Line]]]()
+        under_way = deque[Future[list[ResultLine]]]()
         size = _LEAST
         with ThreadPoolExecutor(_READERS) as readers:
             for ids in self._ids_wanted(found, errors, after):
@@ -177,11 +171,11 @@ class DirectQueue(RunQueue):
             is_all = found.is_over and not errors
             yield ids if is_all else self._wanted(found.account, ids, errors)
 
-    def _read(self, batch: Batch, ids: list[str], errors: bool) -> list[Line]:
+    def _read(self, batch: Batch, ids: list[str], errors: bool) -> list[ResultLine]:
         jobs = self.send(calls.get_jobs(batch.account, ids))
         # One that another upload took over is that batch's.
         return [
-            Line(job.id, orjson.dumps(job.as_row()) + b"\n")
+            ResultLine(job.id, orjson.dumps(job.as_row()) + b"\n")
             for job in jobs
             if job is not None and job.batch == batch.id and (job.is_over or errors)
         ]
@@ -209,7 +203,7 @@ class DirectQueue(RunQueue):
         return self
 
 
-def _next_size(size: int, lines: list[Line]) -> int:
+def _next_size(size: int, lines: list[ResultLine]) -> int:
     """Return how many jobs to read in one step, by what the last one weighed."""
     weight = sum(len(line.text) for line in lines)
     return min(size * 2, _MOST) if weight < _AIM // 2 else max(size // 2, _LEAST)

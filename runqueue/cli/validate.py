@@ -105,7 +105,7 @@ def _values(found: Reading, stats: Mapping[str, AccountStats]) -> dict[str, Any]
 
 def _seconds_for(jobs: int, stats: AccountStats) -> float | None:
     """Return when the last of the jobs has ended, with those ahead of them; None = nobody knows."""
-    return seconds_for(jobs + stats.ahead_of(Priority.NORMAL), stats)
+    return seconds_for(jobs + stats.ahead_of(Priority.NORMAL), stats.capacity)
 
 
 def _say(found: Reading, values: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 import orjson
 
 from runqueue.cli.growing import Growing, busy_words, side_of
-from runqueue.cli.queues import Line
+from runqueue.cli.result_lines import ResultLine
 from runqueue.cli.words import counted
 
 #: Bytes read at once.
@@ -184,7 +184,7 @@ class Part:
         except OSError as error:
             raise self.failed(error) from None
 
-    def append(self, lines: list[Line]) -> None:
+    def append(self, lines: list[ResultLine]) -> None:
         """Write lines; where there is no room for all of them, those stay that are whole.
 
         Raises:

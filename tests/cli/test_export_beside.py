@@ -8,7 +8,8 @@ from typing import ClassVar
 import pytest
 
 from runqueue.cli import queues
-from runqueue.cli.queues import DirectQueue, Line
+from runqueue.cli.queues import DirectQueue
+from runqueue.cli.result_lines import ResultLine
 from runqueue.cli.results import Results, ResultsError
 from runqueue.cli.writing import Of, Part
 from runqueue.items import Claimed
@@ -23,7 +24,7 @@ class _Retried(DirectQueue):
     rest: ClassVar[int]
     left: ClassVar[list[Claimed]]
 
-    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[Line]]:
+    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
         if after is None:
             self.retry_failed(batch)
             jobs = self.desk.claim()
