@@ -67,6 +67,14 @@ async def list_jobs(
     batch: Annotated[
         str | None, Query(description="Only of it, in its order.", examples=[EXAMPLE_BATCH])
     ] = None,
+    reason: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            description="Only jobs whose reason contains this text, whatever its case.",
+            examples=["crashed"],
+        ),
+    ] = None,
     custom_id: Annotated[
         str | None,
         Query(min_length=1, description="Only the job of this name.", examples=["order-17"]),
@@ -89,6 +97,7 @@ async def list_jobs(
         state,
         group=group,
         batch=batch,
+        reason=reason,
         custom_id=custom_id,
         namespace=namespace,
         account=whose,

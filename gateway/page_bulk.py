@@ -109,11 +109,12 @@ def _ended(operations: Operations, choice: Choice) -> Iterator[list[Job]]:
             choice.state,
             group=wanted.group,
             batch=wanted.batch,
+            reason=wanted.reason,
             account=choice.account,
             cursor=cursor,
             limit=PAGE,
         )
-        yield [job for job in page.jobs if wanted.fits(job)]
+        yield page.jobs
         cursor = page.cursor
         if not cursor:
             return

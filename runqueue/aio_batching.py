@@ -116,6 +116,7 @@ class AsyncBatching(ABC):
         *,
         group: str | None = None,
         batch: str | None = None,
+        reason: str | None = None,
         custom_id: str | None = None,
         namespace: str = "",
         account: str = "default",
@@ -124,7 +125,7 @@ class AsyncBatching(ABC):
     ) -> JobPage:
         """Read a page of jobs, without their results."""
         await self._know({account})
-        wanted = listing.wanted(state, group, batch, custom_id, namespace)
+        wanted = listing.wanted(state, group, batch, custom_id, namespace, reason)
         return await self._drive(listing.list_jobs(account, wanted, cursor, limit))
 
     async def set_group(

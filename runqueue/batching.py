@@ -202,6 +202,7 @@ class Batching(ABC):
         *,
         group: str | None = None,
         batch: str | None = None,
+        reason: str | None = None,
         custom_id: str | None = None,
         namespace: str = "",
         account: str = "default",
@@ -219,6 +220,7 @@ class Batching(ABC):
 
         Args:
             state, group, batch: only such jobs.
+            reason: only jobs whose reason contains this text, whatever its case.
             custom_id, namespace: only the job of this name.
             account: whose.
             cursor: that of the page before; '' = the first page.
@@ -226,10 +228,10 @@ class Batching(ABC):
 
         Raises:
             UnknownAccount: no worker ever served this account.
-            InvalidRequest: a state, a name, a cursor or a limit that is none.
+            InvalidRequest: a state, a reason, a name, a cursor or a limit that is none.
         """
         self._know({account})
-        wanted = listing.wanted(state, group, batch, custom_id, namespace)
+        wanted = listing.wanted(state, group, batch, custom_id, namespace, reason)
         return self._drive(listing.list_jobs(account, wanted, cursor, limit))
 
     def set_group(

@@ -21,6 +21,7 @@ from runqueue.groups import KEEP, Group, Keep
 from runqueue.intake import Handed
 from runqueue.job import Job, JobState
 from runqueue.reach import Settled
+from runqueue.reasons import check_words
 from runqueue.remote_link import Link
 from runqueue.remote_results import result_rows
 from runqueue.remote_upload import Uploaded, callback_header, upload
@@ -212,6 +213,7 @@ class RemoteBatching:
         *,
         group: str | None = None,
         batch: str | None = None,
+        reason: str | None = None,
         custom_id: str | None = None,
         namespace: str = "",
         account: str = "default",
@@ -219,10 +221,12 @@ class RemoteBatching:
         limit: int = 100,
     ) -> JobPage:
         """Read a page of jobs, without their results; as `RunQueue.list_jobs`."""
+        check_words(reason)
         params = {
             "state": state,
             "group": group,
             "batch": batch,
+            "reason": reason,
             "custom_id": custom_id,
             "namespace": namespace or None,
             "account": account,

@@ -75,6 +75,7 @@ class Queue(Records, Watched, Protocol):
         *,
         group: str | None = None,
         batch: str | None = None,
+        reason: str | None = None,
         custom_id: str | None = None,
         namespace: str = "",
         account: str = "default",

@@ -22,8 +22,9 @@ from runqueue import (
 )
 from runqueue.batches import ActiveRules
 from runqueue.ids import new_id
+from runqueue.items import Lost
 from runqueue.scripts import run
-from tests.integration.test_queue import Ask, ask, finish_all, line
+from tests.integration.test_queue import Ask, ask, claimed, finish_all, line
 
 __all__ = ["ask"]
 
@@ -192,6 +193,21 @@ async def test_jobs_are_listed(ask: Ask, client: redis.Redis) -> None:
         await ask("list_jobs", "nearly")
     with pytest.raises(UnknownAccount):
         await ask("list_jobs", account="nobody")
+
+
+async def test_jobs_are_listed_by_words_of_their_reason(ask: Ask, client: redis.Redis) -> None:
+    await batch_of(ask, line("a"), line("b"), line("c"))
+    first, second, _ = claimed(client)
+    lost = [Lost(first.job_id, 1, "No such ENGINE"), Lost(second.job_id, 1, "deadline")]
+    run(client, stages.mark_dead("default", lost))
+
+    for state in ("dead", None):
+        (found,) = (await ask("list_jobs", state, reason="such engine")).jobs
+        assert (found.id, found.reason) == (first.job_id, "No such ENGINE")
+    assert (await ask("list_jobs", "dead", reason="engine", group="shop")).jobs == []
+    for none in ("", " ", 5):
+        with pytest.raises(InvalidRequest, match="reason: expected some text"):
+            await ask("list_jobs", reason=none)
 
 
 async def test_batches_are_listed(ask: Ask) -> None:

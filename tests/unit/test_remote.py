@@ -177,6 +177,7 @@ def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:
     ]
     assert [job.state for job in remote.iter_results(batch, errors=True)] == ["failed", "failed"]
     assert remote.list_jobs(batch=batch).jobs == desk.queue.list_jobs(batch=batch).jobs
+    assert remote.list_jobs(batch=batch, reason="no such").jobs == []
     assert remote.replay([jobs[1].job_id, jobs[0].job_id]) == {
         jobs[1].job_id: Settled.DONE,
         jobs[0].job_id: Settled.NOT_ENDED_BADLY,
