@@ -12,6 +12,7 @@ from runqueue.batches import (
     BatchPage,
     BatchRules,
     JobPage,
+    Retried,
     in_seconds,
     in_shares,
 )
@@ -95,9 +96,12 @@ class AsyncBatching(ABC):
         """Have the callbacks of a batch sent again that were given up; returns how many."""
         return await self._drive(flows.retry_callbacks(await self._owner(batch), batch, url))
 
-    async def retry_failed(self, batch: str) -> int:
-        """Have the dead, failed and canceled jobs of a batch done again; returns how many."""
-        return await self._drive(flows.retry_failed(await self._owner(batch), batch))
+    async def retry_failed(
+        self, batch: str, *, reason: str | None = None, canceled: bool = False
+    ) -> Retried:
+        """Have the dead and failed jobs of a batch done again; returns how many of either."""
+        owner = await self._owner(batch)
+        return await self._drive(flows.retry_failed(owner, batch, reason=reason, canceled=canceled))
 
     async def iter_results(self, batch: str) -> AsyncIterator[Job]:
         """Go through every job of a batch, results included, in constant memory."""
@@ -125,7 +129,7 @@ class AsyncBatching(ABC):
     ) -> JobPage:
         """Read a page of jobs, without their results."""
         await self._know({account})
-        wanted = listing.wanted(state, group, batch, custom_id, namespace, reason)
+        wanted = listing.wanted(state, group, batch, custom_id, namespace, reason=reason)
         return await self._drive(listing.list_jobs(account, wanted, cursor, limit))
 
     async def set_group(

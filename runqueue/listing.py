@@ -73,6 +73,7 @@ def wanted(
     batch: str | None,
     custom_id: str | None = None,
     namespace: str = "",
+    *,
     reason: str | None = None,
 ) -> Wanted:
     """Return which jobs are meant.

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from runqueue import groups, ids
-from runqueue.batches import NO_RULES, Batch, BatchPage, BatchRules, BatchStatus, JobPage
+from runqueue.batches import NO_RULES, Batch, BatchPage, BatchRules, BatchStatus, JobPage, Retried
 from runqueue.errors import (
     BatchCanceled,
     BatchNotFound,
@@ -25,7 +25,7 @@ from runqueue.reasons import check_words
 from runqueue.remote_link import Link
 from runqueue.remote_results import result_rows
 from runqueue.remote_upload import Uploaded, callback_header, upload
-from runqueue.remote_values import read_batch, read_group, read_job
+from runqueue.remote_values import read_batch, read_group, read_job, read_retried
 
 #: Seconds for what goes through all of a batch.
 _LONG = 300.0
@@ -157,23 +157,28 @@ class RemoteBatching:
         )
         return self._link.read(answer, lambda values: int(values["callbacks"]))
 
-    def retry_failed(self, batch: str) -> int:
-        """Have the dead, failed and canceled jobs of a batch done again; returns how many.
+    def retry_failed(
+        self, batch: str, *, reason: str | None = None, canceled: bool = False
+    ) -> Retried:
+        """Have the dead and failed jobs of a batch done again; as `RunQueue.retry_failed`.
 
         Asked once: a second time would have those done again that failed in between.
 
         Raises:
             BatchNotFound: no such batch is on record.
             BatchCanceled: it was canceled.
+            InvalidRequest: an empty reason.
         """
+        check_words(reason)
         answer = self._link.ask(
             "POST",
             _path(batch, "retry-failed"),
+            params={"reason": reason, "canceled": "true" if canceled else None},
             may_repeat=False,
             timeout=_LONG,
             meant=_of(batch),
         )
-        return self._link.read(answer, lambda values: int(values["jobs"]))
+        return self._link.read(answer, read_retried)
 
     def iter_results(
         self, batch: str, *, errors: bool = False, after: str | None = None

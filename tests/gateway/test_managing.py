@@ -185,10 +185,24 @@ async def test_what_failed_of_a_batch_is_done_again(
         jobs = desk.claim()
         dead = [Lost(job.job_id, job.attempt, "refused") for job in jobs[:2]]
         run(client, stages.mark_dead("default", dead))
-        answer = await door.ask("POST", f"/v1/batches/{batch}/retry-failed")
+        desk.queue.cancel(jobs[2].job_id)
+        desk.accept(jobs[2])
+        end = Finished(jobs[2].job_id, 1, run_of(jobs[2]), "canceled", "canceled", "", b"{}")
+        run(client, stages.finish("default", [end]))
+        path = f"/v1/batches/{batch}/retry-failed"
+        other = await door.ask("POST", f"{path}?reason=engine")
+        answer = await door.ask("POST", f"{path}?reason=REFUSED")
+        canceled = await door.ask("POST", f"{path}?canceled=true")
+        wrong = await door.ask("POST", f"{path}?reason=")
 
-    assert (answer.status, answer.body) == (200, {"batch_id": batch, "jobs": 2})
+    assert other.body == {"batch_id": batch, "jobs": 0, "states": {}, "canceled_left": 0}
+    assert (answer.status, answer.body) == (
+        200,
+        {"batch_id": batch, "jobs": 2, "states": {"dead": 2}, "canceled_left": 0},
+    )
+    assert canceled.body["states"] == {"canceled": 1}
     assert desk.job(jobs[0]).state is JobState.READY
+    assert (wrong.status, wrong.body["errors"][0]["field"]) == (422, "reason")
 
 
 @pytest.mark.parametrize("what", ["pause", "resume", "retry-failed"])

@@ -17,6 +17,7 @@ from runqueue import (
     InvalidGroup,
     InvalidRequest,
     JobState,
+    Retried,
     UnknownAccount,
     stages,
 )
@@ -60,12 +61,16 @@ async def test_a_batch_is_paused_resumed_and_done(ask: Ask, client: redis.Redis)
     assert done.as_dict()["finished_at"]
 
 
-async def test_what_was_canceled_is_done_again(ask: Ask, client: redis.Redis) -> None:
+async def test_what_was_canceled_is_done_again_if_that_is_said(
+    ask: Ask, client: redis.Redis
+) -> None:
     batch = await batch_of(ask, line("a"), line("b"))
     page = await ask("list_jobs", batch=batch)
     await ask("cancel", page.jobs[0].id)
-    assert await ask("retry_failed", batch) == 1
-    assert await ask("retry_failed", batch) == 0
+    assert await ask("retry_failed", batch) == Retried({}, canceled_left=1)
+    done = await ask("retry_failed", batch, canceled=True, reason="before it was submitted")
+    assert (done, done.jobs) == (Retried({JobState.CANCELED: 1}), 1)
+    assert (await ask("retry_failed", batch, canceled=True)).jobs == 0
 
 
 async def test_a_canceled_batch_does_not_go_on(ask: Ask) -> None:

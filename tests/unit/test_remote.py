@@ -182,7 +182,7 @@ def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:
         jobs[1].job_id: Settled.DONE,
         jobs[0].job_id: Settled.NOT_ENDED_BADLY,
     }
-    assert remote.retry_failed(batch) == 1
+    assert remote.retry_failed(batch).jobs == 1
     assert remote.cancel_batch(batch) == 3
     with pytest.raises(BatchCanceled):
         remote.resume_batch(batch)
