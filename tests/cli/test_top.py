@@ -15,7 +15,9 @@ from fcntl import ioctl
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from runqueue.cli import top
 from runqueue.cli.look import Look, rate
 from runqueue.cli.picture import picture
 from runqueue.groups import Group
@@ -76,6 +78,32 @@ def terminal(url: str, *arguments: str) -> Iterator[Terminal]:
         process.kill()
         process.wait()
         os.close(master)
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for rates that mean something."""
+    monkeypatch.setattr(top, "ONCE_SECONDS", 0.1)
+
+
+def test_rates_are_those_of_some_seconds_not_of_the_last_burst(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bursts = [0, 0, 0, 40, 40, 40, 80, 80, 80, 120]
+    looks = iter(
+        Look(2.0 * n, {"default": stats(totals={"ended:completed": ended})})
+        for n, ended in enumerate(bursts)
+    )
+    monkeypatch.setattr(top, "look", lambda _: next(looks))
+    monkeypatch.setenv("RUNQUEUE_REDIS_URL", desk.url)
+    shown = []
+    screen = top.Screen(Console(), desk.queue)
+    for _ in bursts:
+        screen.look()
+        shown.append(re.findall(r"done (\S+)/s", screen.shown().plain)[0])
+
+    # Of all that was seen at first, then of ten seconds: 40 or 80 jobs each.
+    assert shown == ["?", "0.0", "0.0", "6.7", "5.0", "4.0", "8.0", "8.0", "4.0", "8.0"]
 
 
 def test_one_picture_tells_figures_rates_groups_batches_and_workers(desk: Desk) -> None:
