@@ -174,7 +174,11 @@ class BatchShown(BaseModel):
         examples=[{"total": 1000, "completed": 90, "failed": 0, "canceled": 0, "dead": 0}]
     )
     states: dict[str, int] = Field(examples=[{"ready": 900, "running": 10, "completed": 90}])
-    is_over: bool = Field(description="Whether every job of it has ended.", examples=[False])
+    is_over: bool = Field(
+        description="Whether every job of it has ended. One that was aborted, or has expired, is"
+        " not over while jobs wait in it: `status` says whether anything happens by itself.",
+        examples=[False],
+    )
     created_at: datetime = _WHEN
     sealed_at: datetime | None = _WHEN
     canceled_at: datetime | None = Field(examples=[None])

@@ -271,7 +271,11 @@ class Batch:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether every job of it has ended."""
+        """Tell whether every job of it has ended.
+
+        Not so of a batch that was aborted, or has expired, while jobs wait in it: it may be
+        resumed. Whether anything happens by itself is told by `status.is_final`.
+        """
         return self.sealed and sum(n for s, n in self.states.items() if s.is_over) >= self.total
 
     @property

@@ -8,6 +8,7 @@ from runqueue import calls, flows, stages
 from runqueue.batches import BatchRules, BatchStatus
 from runqueue.errors import InvalidBatch
 from runqueue.items import RunAgain
+from runqueue.job import JobState
 from tests.integration.clockwork import Clockwork
 
 HALF = BatchRules(abort_at_failure_ratio=0.5, abort_after=4)
@@ -131,6 +132,17 @@ def test_the_deadline_of_jobs_counts_too(clock: Clockwork) -> None:
     clock.wait(1)
     assert len(clock.claimed()) == 4, "they are claimed in the script that buries the others"
     assert clock.read(batch).status is BatchStatus.FINALIZING
+
+
+def test_an_aborted_batch_is_final_and_not_over_while_jobs_wait_in_it(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(6, HALF)
+    clock.end_all(*["failed"] * 4)
+    found = clock.read(batch)
+    assert (found.status, found.status.is_final) == (BatchStatus.FAILED, True)
+    assert found.finished_at is not None
+    assert (found.is_over, found.states[JobState.READY]) == (False, 2)
+    clock.cancel(*jobs)
+    assert clock.read(batch).is_over
 
 
 def test_what_failed_may_be_done_again_in_an_aborted_batch(clock: Clockwork) -> None:
