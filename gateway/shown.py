@@ -220,9 +220,9 @@ class TimelineShown(BaseModel):
     """What was requested, and what became of it."""
 
     job_id: str = Field(examples=[EXAMPLE_ID])
-    request: dict[str, str] = Field(
+    request: dict[str, str | int] = Field(
         description="The fields that may be shown; URLs without user, query and fragment.",
-        examples=[{"prompt": "Read the price."}],
+        examples=[{"prompt": "Read the price.", "max_steps": 10}],
     )
     request_hidden: list[str] = Field(
         description="The names of its other fields, which may hold secrets.",

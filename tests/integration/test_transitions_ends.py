@@ -596,6 +596,6 @@ def test_a_job_whose_run_was_canceled_says_by_whom(
 
 def test_the_run_s_own_words_on_its_cancel_come_first(clock: Clockwork) -> None:
     (job,) = clock.running()
-    item = Finished(job, 1, f"r-{job}", "canceled", "canceled", "the user left", b"{}")
+    item = items.Finished(job, 1, f"r-{job}", "canceled", "canceled", "the user left", b"{}")
     assert clock.run(stages.finish(clock.account, [item])) == [1]
     assert clock.field(job, "reason") == "the user left"
