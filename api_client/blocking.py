@@ -23,7 +23,7 @@ import httpx
 from multidict import CIMultiDict
 
 from api_client.bodies import body
-from api_client.causes import cause, described
+from api_client.causes import cause, described, not_connected
 from api_client.connections import Pool
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.messages import Answer, Request
@@ -113,8 +113,9 @@ class BlockingTransport(httpx.BaseTransport):
         except SkyvernError:
             raise
         except Exception as exc:  # noqa: BLE001 - none of httpcore's leaves this class
-            kind = AnswerLostError if in_flight.begun else NotSentError
-            raise kind(described(request.name, exc)) from cause(exc)
+            if in_flight.begun:
+                raise AnswerLostError(described(request.name, exc)) from cause(exc)
+            raise NotSentError(not_connected(request, exc, self._proxies)) from cause(exc)
         finally:
             current.reset(here)
 

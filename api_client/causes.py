@@ -11,6 +11,9 @@ from typing import Final
 import httpcore
 import httpx
 
+from api_client.messages import Request
+from api_client.proxies import Proxies
+
 #: Words of the operating system's, of TLS, or none.
 _OF_THE_NETWORK: Final = (
     OSError,
@@ -31,6 +34,23 @@ def described(name: str, exc: Exception) -> str:
     """
     words = str(exc)[:300] if cause(exc) is not None else ""
     return f"{name}: {type(exc).__name__}{': ' if words else ''}{words}"
+
+
+def not_connected(request: Request, exc: Exception, proxies: Proxies | None = None) -> str:
+    """Say what kept a request from being sent, and on which way that was.
+
+    Args:
+        request: the request.
+        exc: what it failed with.
+        proxies: of those that sent it; None = they are not ours to know.
+    """
+    words = described(request.name, exc)
+    if cause(exc) is None:  # it tells of the request, not of the network
+        return words
+    scheme, _, host = request.origin.partition("://")
+    proxy = None if proxies is None else proxies.find_for(request.origin)
+    way = "" if proxy is None else f" by the proxy {proxy}"
+    return f"{words} ({scheme}://{host.rpartition('@')[2]}{way})"
 
 
 def cause(exc: Exception) -> Exception | None:

@@ -25,7 +25,7 @@ import httpx
 from multidict import CIMultiDict
 
 from api_client.bodies import Body, body
-from api_client.causes import cause, described
+from api_client.causes import cause, described, not_connected
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.messages import Answer, Request
 from api_client.network import LONGEST
@@ -179,7 +179,9 @@ class _Trace:
         proven = not self._sending and (
             _is_due_to(raised, self._not_connected) or (self._asks_proxy and _is_refusal(raised))
         )
-        return (NotSentError if proven else AnswerLostError)(described(self._request.name, told))
+        if proven:
+            return NotSentError(not_connected(self._request, told))
+        return AnswerLostError(described(self._request.name, told))
 
 
 def _is_due_to(raised: BaseException | None, failure: BaseException | None) -> bool:

@@ -21,7 +21,7 @@ import httpx
 from multidict import CIMultiDict
 
 from api_client.async_connections import AsyncPool
-from api_client.causes import cause, described
+from api_client.causes import cause, described, not_connected
 from api_client.dialing import Dialer
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http1 import Connection
@@ -170,9 +170,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         try:
             return await pool.lend(origin, seconds)
         except Exception as exc:  # noqa: BLE001 - nothing of the request was written yet
-            words, proxy = described(request.name, exc), self._proxies.find_for(request.origin)
-            way = "" if proxy is None else f" by the proxy {proxy}"
-            raise NotSentError(f"{words} ({request.origin}{way})") from cause(exc)
+            raise NotSentError(not_connected(request, exc, self._proxies)) from cause(exc)
 
     def _begin(self, request: Request) -> _Opened:
         """Begin in the running loop; what belongs to one that has ended is given up."""

@@ -24,12 +24,22 @@ from gateway.shown import (
 from gateway.sight import Account, queue_of, sight_of
 from runqueue import flows
 from runqueue.accounts import account_of
+from runqueue.batches import Retried
 from runqueue.errors import BatchNotFound
 from runqueue.ids import is_id
 from runqueue.job import JobState
 from runqueue.private_targets import private_callback
 
 router = APIRouter()
+
+Reason = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        description="Only jobs whose reason contains this text, whatever its case.",
+        examples=["crashed"],
+    ),
+]
 
 #: A cursor may hold ids of jobs that the page before had no room for.
 _LONGEST_CURSOR = 16_000
@@ -44,11 +54,17 @@ _BATCH: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Retried(BaseModel):
+class RetriedShown(BaseModel):
     """Jobs of a batch are done again."""
 
     batch_id: str = Field(examples=[EXAMPLE_BATCH])
     jobs: int = Field(description="How many.", examples=[12])
+    states: dict[JobState, int] = Field(
+        description="How many were in which state.", examples=[{"failed": 10, "dead": 2}]
+    )
+    canceled_left: int = Field(
+        description="Canceled jobs that were left as they are.", examples=[0]
+    )
 
 
 class CallbacksRetried(BaseModel):
@@ -77,6 +93,7 @@ async def list_jobs(
     batch: Annotated[
         str | None, Query(description="Only of it, in its order.", examples=[EXAMPLE_BATCH])
     ] = None,
+    reason: Reason = None,
     custom_id: Annotated[
         str | None,
         Query(min_length=1, description="Only the job of this name.", examples=["order-17"]),
@@ -99,6 +116,7 @@ async def list_jobs(
         state,
         group=group,
         batch=batch,
+        reason=reason,
         custom_id=custom_id,
         namespace=namespace,
         account=whose,
@@ -162,17 +180,24 @@ async def retry_callbacks(
     tags=["batches"],
     summary="Have what failed of a batch done again",
     dependencies=[Depends(requires("operate"))],
-    responses={**_BATCH, 200: {"description": "They are ready again.", "model": Retried}},
+    responses={**_BATCH, 200: {"description": "They are ready again.", "model": RetriedShown}},
 )
-async def retry_failed(batch_id: BatchId, request: Request) -> Response:
-    """Have the dead, failed and canceled jobs of a batch done again. Needs the scope `operate`."""
+async def retry_failed(
+    batch_id: BatchId,
+    request: Request,
+    *,
+    reason: Reason = None,
+    canceled: Annotated[bool, Query(description="Its canceled jobs, too.")] = False,
+) -> Response:
+    """Have the dead and failed jobs of a batch done again. Needs the scope `operate`."""
     queue = queue_of(request)
     account = account_of(batch_id, await queue.accounts()) if is_id(batch_id) else None
     if account is None:
         raise BatchNotFound(batch_id)
 
-    def told(jobs: int) -> None:
-        tell(request, f"{jobs:,} jobs are ready again")
+    def told(done: Retried) -> None:
+        tell(request, f"{done.jobs:,} jobs are ready again{done.words}")
 
-    jobs = await flows.drive_async(flows.retry_failed(account, batch_id, told), queue.send)
-    return json_answer({"batch_id": batch_id, "jobs": jobs})
+    flow = flows.retry_failed(account, batch_id, told, reason=reason, canceled=canceled)
+    done = await flows.drive_async(flow, queue.send)
+    return json_answer({"batch_id": batch_id, **done.as_dict()})

@@ -19,6 +19,7 @@ from gateway.page_problems import status_of, words_of
 from gateway.page_render import HEADERS
 from gateway.page_viewer import Viewer
 from runqueue import flows, groups
+from runqueue.batches import Retried
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.job import is_run_id
 from runqueue.operate import Settled
@@ -115,12 +116,13 @@ async def _cancel_batch(asked: Asked) -> Done:
 async def _retry_failed(asked: Asked) -> Done:
     batch = asked.field("batch")
 
-    def told(jobs: int) -> None:
-        asked.so_far = f"{jobs:,} jobs are ready again"
+    def told(done: Retried) -> None:
+        asked.so_far = f"{done.jobs:,} jobs are ready again{done.words}"
 
-    flow = flows.retry_failed(asked.account, batch, told)
-    jobs = await flows.drive_async(flow, asked.viewer.queue.send)
-    return Done(batch, f"{jobs:,} jobs are ready again")
+    canceled = asked.fields.get("canceled") == "yes"
+    flow = flows.retry_failed(asked.account, batch, told, canceled=canceled)
+    done = await flows.drive_async(flow, asked.viewer.queue.send)
+    return Done(batch, f"{done.jobs:,} jobs are ready again{done.words}")
 
 
 async def _retry_callbacks(asked: Asked) -> Done:

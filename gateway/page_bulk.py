@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from runqueue.delivery import DeliveryState
 from runqueue.job import Job, JobState
-from runqueue.operate import PAGE, Filter, Operations
+from runqueue.operate import Filter, Operations
 from runqueue.operator_calls import Canceled
 
 #: Jobs that a count goes to, and seconds after which it begins no further page.
@@ -97,26 +97,7 @@ def find(operations: Operations, choice: Choice) -> Iterator[list[Job]]:
         found = operations.find_open_pages(choice.wanted, account=choice.account)
         states = {"open": {*JobState}, "ready": {JobState.READY}}[choice.state]
         return ([job for job in page if job.state in states] for page in found)
-    if choice.state in {"failed", "canceled"}:
-        return _ended(operations, choice)
     return operations.find_pages(JobState(choice.state), choice.wanted, account=choice.account)
-
-
-def _ended(operations: Operations, choice: Choice) -> Iterator[list[Job]]:
-    wanted, cursor = choice.wanted, ""
-    while True:
-        page = operations.queue.list_jobs(
-            choice.state,
-            group=wanted.group,
-            batch=wanted.batch,
-            account=choice.account,
-            cursor=cursor,
-            limit=PAGE,
-        )
-        yield [job for job in page.jobs if wanted.fits(job)]
-        cursor = page.cursor
-        if not cursor:
-            return
 
 
 def count(operations: Operations, choice: Choice) -> Count:

@@ -33,16 +33,18 @@ _DELIVERIES: Final = {
 
 
 async def jobs(request: Request) -> Response:
-    """List the jobs of a state, a group or both; a page's work is bounded, so it may be short."""
+    """List jobs by state, group and words of the reason; bounded work, so a page may be short."""
     viewer = await viewer_of(request)
     query = request.query_params
     account = await viewer.account(query.get("account", ""))
     state, group = query.get("state", ""), query.get("group", "").strip()
+    reason = query.get("reason", "").strip()
     found = await first_jobs(
         viewer.queue,
         ROWS,
         state or None,
         group=group or None,
+        reason=reason or None,
         account=account,
         cursor=query.get("cursor", ""),
     )
@@ -51,6 +53,7 @@ async def jobs(request: Request) -> Response:
         "accounts": await viewer.known(),
         "state": state,
         "group": group,
+        "reason": reason,
         "states": (*OPEN, *OVER),
         "jobs": found.jobs,
         "unread": found.unread,

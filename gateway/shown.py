@@ -206,7 +206,11 @@ class BatchShown(BaseModel):
         examples=[{"total": 1000, "completed": 90, "failed": 0, "canceled": 0, "dead": 0}]
     )
     states: dict[str, int] = Field(examples=[{"ready": 900, "running": 10, "completed": 90}])
-    is_over: bool = Field(description="Whether every job of it has ended.", examples=[False])
+    is_over: bool = Field(
+        description="Whether every job of it has ended. One that was aborted, or has expired, is"
+        " not over while jobs wait in it: `status` says whether anything happens by itself.",
+        examples=[False],
+    )
     created_at: datetime = _WHEN
     sealed_at: datetime | None = _WHEN
     canceled_at: datetime | None = Field(examples=[None])
@@ -254,9 +258,9 @@ class TimelineShown(BaseModel):
     """What was requested, and what became of it."""
 
     job_id: str = Field(examples=[EXAMPLE_ID])
-    request: dict[str, str] = Field(
+    request: dict[str, str | int] = Field(
         description="The fields that may be shown; URLs without user, query and fragment.",
-        examples=[{"prompt": "Read the price."}],
+        examples=[{"prompt": "Read the price.", "max_steps": 10}],
     )
     request_hidden: list[str] = Field(
         description="The names of its other fields, which may hold secrets.",

@@ -8,7 +8,7 @@ print(job.wait().output)
 """
 
 from runqueue.aio import AsyncRunQueue
-from runqueue.batches import Batch, BatchPage, BatchRules, BatchStatus, JobPage
+from runqueue.batches import Batch, BatchPage, BatchRules, BatchStatus, JobPage, Retried
 from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
@@ -83,6 +83,7 @@ __all__ = [
     "QueuedJob",
     "QuotaReached",
     "RequestChecks",
+    "Retried",
     "Retry",
     "RunQueue",
     "RunQueueError",

@@ -12,6 +12,7 @@ from runqueue.batches import (
     BatchPage,
     BatchRules,
     JobPage,
+    Retried,
     in_seconds,
     in_shares,
 )
@@ -108,9 +109,12 @@ class AsyncBatching(ABC):
         """Have the callbacks of a batch sent again that were given up; returns how many."""
         return await self._drive(flows.retry_callbacks(await self._owner(batch), batch, url))
 
-    async def retry_failed(self, batch: str) -> int:
-        """Have the dead, failed and canceled jobs of a batch done again; returns how many."""
-        return await self._drive(flows.retry_failed(await self._owner(batch), batch))
+    async def retry_failed(
+        self, batch: str, *, reason: str | None = None, canceled: bool = False
+    ) -> Retried:
+        """Have the dead and failed jobs of a batch done again; returns how many of either."""
+        owner = await self._owner(batch)
+        return await self._drive(flows.retry_failed(owner, batch, reason=reason, canceled=canceled))
 
     async def iter_results(self, batch: str) -> AsyncIterator[Job]:
         """Go through every job of a batch, results included, in constant memory."""
@@ -129,6 +133,7 @@ class AsyncBatching(ABC):
         *,
         group: str | None = None,
         batch: str | None = None,
+        reason: str | None = None,
         custom_id: str | None = None,
         namespace: str = "",
         account: str = "default",
@@ -143,7 +148,7 @@ class AsyncBatching(ABC):
                 fails the page.
         """
         await self._know({account})
-        wanted = listing.wanted(state, group, batch, custom_id, namespace)
+        wanted = listing.wanted(state, group, batch, custom_id, namespace, reason=reason)
         flow = listing.list_jobs(account, wanted, cursor, limit, sound_only=sound_only)
         return await self._drive(flow)
 

@@ -5,7 +5,7 @@ How one is opened, filled and sealed stands in `calls.py`.
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
@@ -13,6 +13,7 @@ from runqueue.batch_records import read_batch
 from runqueue.batches import Batch, BatchPage
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.estimate import Capacity, read_capacity
+from runqueue.job import JobState
 from runqueue.operator_calls import Seen
 from runqueue.scripts import Call, load
 
@@ -86,12 +87,29 @@ def _batches(
             yield found
 
 
-def ended_badly(account: str, batch: str, start: int, count: int) -> Call[tuple[int, list[Seen]]]:
+class EndedBadly(NamedTuple):
+    """A job that is dead, failed or canceled, as it was seen; reason is '' if it has none."""
+
+    seen: Seen
+    state: JobState
+    reason: str
+
+
+def ended_badly(
+    account: str, batch: str, start: int, count: int
+) -> Call[tuple[int, list[EndedBadly]]]:
     """Find the dead, failed and canceled jobs of a page; returns the page's length and these."""
 
-    def parse(reply: list[Any]) -> tuple[int, list[Seen]]:
-        rows = zip(reply[1::3], reply[2::3], reply[3::3], strict=True)
-        return int(reply[0]), [(name.decode(), int(n), int(at)) for name, n, at in rows]
+    def parse(reply: list[Any]) -> tuple[int, list[EndedBadly]]:
+        rows = zip(*(reply[n::5] for n in range(1, 6)), strict=True)
+        return int(reply[0]), [
+            EndedBadly(
+                (name.decode(), int(n), int(at)),
+                JobState(state.decode()),
+                reason.decode(errors="replace"),
+            )
+            for name, n, at, state, reason in rows
+        ]
 
     return Call(load("ended_badly"), account, [batch, start, count], parse)
 

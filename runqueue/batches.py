@@ -10,7 +10,7 @@ submitted, while runs of it are still under way: it was canceled, a rule of its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -273,7 +273,11 @@ class Batch:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether every job of it has ended."""
+        """Tell whether every job of it has ended.
+
+        Not so of a batch that was aborted, or has expired, while jobs wait in it: it may be
+        resumed. Whether anything happens by itself is told by `status.is_final`.
+        """
         return self.sealed and sum(n for s, n in self.states.items() if s.is_over) >= self.total
 
     @property
@@ -347,3 +351,35 @@ class JobPage:
     jobs: list[Job]
     cursor: str
     unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What of a batch is done again.
+
+    Args:
+        states: how many jobs are ready again, by the states that they were in.
+        canceled_left: canceled jobs that were left as they are, since nobody asked for them.
+    """
+
+    states: Mapping[JobState, int]
+    canceled_left: int = 0
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs are ready again."""
+        return sum(self.states.values())
+
+    @property
+    def words(self) -> str:
+        """The states in words, after a colon: ': 10 failed, 2 dead'; '' = there is no job."""
+        parts = [f"{self.states[s]:,} {s.value}" for s in JobState if self.states.get(s)]
+        return f": {', '.join(parts)}" if parts else ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "jobs": self.jobs,
+            "states": {state.value: n for state, n in self.states.items()},
+            "canceled_left": self.canceled_left,
+        }

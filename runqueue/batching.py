@@ -12,6 +12,7 @@ from runqueue.batches import (
     BatchPage,
     BatchRules,
     JobPage,
+    Retried,
     in_seconds,
     in_shares,
 )
@@ -170,18 +171,27 @@ class Batching(ABC):
         """
         return self._drive(flows.retry_callbacks(self._owner(batch), batch, url))
 
-    def retry_failed(self, batch: str) -> int:
-        """Have the dead, failed and canceled jobs of a batch done again; returns how many.
+    def retry_failed(
+        self, batch: str, *, reason: str | None = None, canceled: bool = False
+    ) -> Retried:
+        """Have the dead and failed jobs of a batch done again; returns how many of either.
 
         A batch that was over is `in_progress` again. One that was aborted, or has expired, stays
         held until it is resumed.
+
+        Args:
+            batch: its id.
+            reason: only jobs whose reason contains this text, whatever its case.
+            canceled: its canceled jobs, too.
 
         Raises:
             BatchNotFound: no such batch is on record.
             BatchCanceled: it was canceled.
             BatchExpired: its upload took too long.
+            InvalidRequest: an empty reason.
         """
-        return self._drive(flows.retry_failed(self._owner(batch), batch))
+        flow = flows.retry_failed(self._owner(batch), batch, reason=reason, canceled=canceled)
+        return self._drive(flow)
 
     def iter_results(self, batch: str) -> Iterator[Job]:
         """Go through every job of a batch, results included, in constant memory.
@@ -204,6 +214,7 @@ class Batching(ABC):
         *,
         group: str | None = None,
         batch: str | None = None,
+        reason: str | None = None,
         custom_id: str | None = None,
         namespace: str = "",
         account: str = "default",
@@ -221,6 +232,7 @@ class Batching(ABC):
 
         Args:
             state, group, batch: only such jobs.
+            reason: only jobs whose reason contains this text, whatever its case.
             custom_id, namespace: only the job of this name.
             account: whose.
             cursor: that of the page before; '' = the first page.
@@ -228,10 +240,10 @@ class Batching(ABC):
 
         Raises:
             UnknownAccount: no worker ever served this account.
-            InvalidRequest: a state, a name, a cursor or a limit that is none.
+            InvalidRequest: a state, a reason, a name, a cursor or a limit that is none.
         """
         self._know({account})
-        wanted = listing.wanted(state, group, batch, custom_id, namespace)
+        wanted = listing.wanted(state, group, batch, custom_id, namespace, reason=reason)
         return self._drive(listing.list_jobs(account, wanted, cursor, limit))
 
     def set_group(

@@ -256,7 +256,7 @@ def _job(account: str, job_id: str, row: list[Any] | bytes) -> Job:
         group=fields.get("group", b"default").decode(),
         batch=_batch_name(fields.get("batch")),
         attempts=int(fields.get("attempt", 0)),
-        runs=int(fields.get("runs", 0)),
+        runs=int(fields.get("runs", 0)) + int(fields.get("past_runs", 0)),
         run_id=text(fields.get("run_id")),
         run_status=text(fields.get("run_status")),
         reason=text(fields.get("reason")),

@@ -3,14 +3,16 @@
 `RunQueue` and `AsyncRunQueue` drive them (`drive`, `drive_async`).
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
 from runqueue import batch_calls, callback_calls, calls, operator_calls
-from runqueue.batches import Batch, BatchRules
+from runqueue.batches import Batch, BatchRules, Retried
 from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound
-from runqueue.job import Job
+from runqueue.job import Job, JobState
 from runqueue.private_targets import log_warnings, private_callback
+from runqueue.reasons import check_words, has_words
 from runqueue.scripts import Call
 
 T = TypeVar("T")
@@ -88,27 +90,42 @@ def retry_callbacks(account: str, batch: str, url: str | None = None) -> Flow[in
 
 
 def retry_failed(
-    account: str, batch: str, told: Callable[[int], object] | None = None
-) -> Flow[int]:
-    """Have what ended badly in a batch done again, page by page; returns how many jobs.
+    account: str,
+    batch: str,
+    told: Callable[[Retried], object] | None = None,
+    *,
+    reason: str | None = None,
+    canceled: bool = False,
+) -> Flow[Retried]:
+    """Have what ended badly in a batch done again, page by page; returns which jobs.
 
     Args:
         account, batch: whose it is, and its id.
-        told: told after each page how many there are by then.
+        told: told after each page what is done again by then.
+        reason: only jobs whose reason contains this text.
+        canceled: canceled jobs, too.
+
+    Raises:
+        InvalidRequest: an empty reason.
     """
+    check_words(reason)
     yield from _living(account, batch)
-    start, done, seen = 0, 0, 1
+    start, seen, left = 0, 1, 0
+    states = Counter[JobState]()
     while seen:
-        seen, bad = yield batch_calls.ended_badly(account, batch, start, _PAGE)
+        seen, found = yield batch_calls.ended_badly(account, batch, start, _PAGE)
         start += seen
+        fitting = [job for job in found if has_words(job.reason, reason)]
+        bad = [job for job in fitting if canceled or job.state is not JobState.CANCELED]
+        left += len(fitting) - len(bad)
         if bad:
-            codes: list[int] = yield operator_calls.replay(account, bad)
-            done += codes.count(1)
+            codes: list[int] = yield operator_calls.replay(account, [job.seen for job in bad])
+            states.update(job.state for job, code in zip(bad, codes, strict=True) if code == 1)
             if told is not None:
-                told(done)
+                told(Retried(dict(states)))
             if 2 in codes:
                 raise BatchCanceled(batch)
-    return done
+    return Retried(dict(states), left)
 
 
 def results(account: str, batch: str, start: int) -> Flow[tuple[int, list[Job]]]:

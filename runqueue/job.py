@@ -169,7 +169,8 @@ class Job:
     Args:
         attempts: how many times it was claimed for submission (the marker's number). What is given
             back because the account was in trouble counts here, and against no limit of the job.
-        runs: how many runs of it have ended; `retry.max_attempts` bounds these.
+        runs: how many runs of it have ended; `retry.max_attempts` bounds those since it was last
+            replayed.
         reason: why it is dead, unconfirmed, failed or canceled, in words.
         result: the run as Skyvern's API last gave it, parsed; None before the end.
         on_unconfirmed: what becomes of it when its answer was lost: auto, park or resubmit.

@@ -15,6 +15,7 @@ from runqueue.errors import FieldError, InvalidRequest
 from runqueue.flows import Flow
 from runqueue.ids import ID_LENGTH, is_id, is_name, job_id_for
 from runqueue.job import Job, JobState
+from runqueue.reasons import check_words, has_words
 
 #: Jobs of a page, at most.
 MOST = 1000
@@ -43,13 +44,18 @@ _Read = Flow[tuple[list[Job], str]]
 
 
 class Wanted(NamedTuple):
-    """Which jobs are listed; what is None does not matter."""
+    """Which jobs are listed; what is None does not matter.
+
+    Args:
+        reason: text that the job's reason contains, whatever its case.
+    """
 
     state: JobState | None = None
     group: str | None = None
     batch: str | None = None
     custom_id: str | None = None
     namespace: str = ""
+    reason: str | None = None
     #: Where those go that cannot be read; None = the first of them fails the list.
     unread: list[str] | None = None
 
@@ -59,6 +65,7 @@ class Wanted(NamedTuple):
             self.state in {None, job.state}
             and self.group in {None, job.group}
             and self.batch in {None, job.batch}
+            and has_words(job.reason, self.reason)
         )
 
 
@@ -68,12 +75,15 @@ def wanted(
     batch: str | None,
     custom_id: str | None = None,
     namespace: str = "",
+    *,
+    reason: str | None = None,
 ) -> Wanted:
     """Return which jobs are meant.
 
     Raises:
-        InvalidRequest: a state, a custom_id or a namespace that is none.
+        InvalidRequest: a state, a custom_id, a namespace or a reason that is none.
     """
+    check_words(reason)
     try:
         which = None if state is None else JobState(state)
     except ValueError:
@@ -87,7 +97,7 @@ def wanted(
         raise InvalidRequest(errors)
     if namespace and not is_name(namespace):
         raise _refused("namespace", f"expected the name of a namespace, got {namespace[:40]!r}")
-    return Wanted(which, group, batch, custom_id, namespace)
+    return Wanted(which, group, batch, custom_id, namespace, reason)
 
 
 def list_jobs(

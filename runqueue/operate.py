@@ -30,6 +30,7 @@ _INDEXES = {
     JobState.RUNNING: ("poll",),
     JobState.DEAD: ("dead",),
 }
+_ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
 
 
 class Operations(Deliveries):
@@ -46,7 +47,7 @@ class Operations(Deliveries):
         *,
         account: str | None = None,
     ) -> Iterator[Job]:
-        """Go through the jobs of a state, oldest first, in constant memory.
+        """Go through the jobs of a state, in constant memory; in which order, `find_pages` says.
 
         Args:
             state, wanted, account: as `find_pages` takes them.
@@ -67,7 +68,8 @@ class Operations(Deliveries):
         A page is bounded work, and may hold no job that is meant.
 
         Args:
-            state: scheduled, unconfirmed, running or dead; the others have no index.
+            state: scheduled, unconfirmed, running or dead, oldest first; or completed, failed or
+                canceled, the newest end first. The others have no index.
             wanted: which of them; None = all.
             account: of one account; None = of every one.
 
@@ -75,14 +77,35 @@ class Operations(Deliveries):
             ValueError: a state without an index.
             UnknownAccount: no worker ever served this account.
         """
-        if state not in _INDEXES:
-            raise ValueError(f"state: expected one of {', '.join(_INDEXES)}, got {state}")
+        if state not in _INDEXES and state not in _ENDED:
+            raise ValueError(
+                f"state: expected one of {', '.join((*_INDEXES, *_ENDED))}, got {state}"
+            )
         wanted = wanted or Filter()
         for name in self._accounts(account):
+            if state in _ENDED:
+                yield from self._ended_pages(name, state, wanted)
+                continue
             for index in _INDEXES[state]:
                 yield from self._page_through(
                     name, index, lambda job: job.state is state and wanted.fits(job)
                 )
+
+    def _ended_pages(self, account: str, state: JobState, wanted: Filter) -> Iterator[list[Job]]:
+        cursor = ""
+        while True:
+            page = self.queue.list_jobs(
+                state,
+                group=wanted.group,
+                batch=wanted.batch,
+                reason=wanted.reason,
+                account=account,
+                cursor=cursor,
+                limit=PAGE,
+            )
+            yield page.jobs
+            if not (cursor := page.cursor):
+                return
 
     def adopt(self, job_id: str, run_id: str) -> Settled:
         """Give an unconfirmed job the run that is its own; it is followed from now on.

@@ -14,6 +14,7 @@ from runqueue.job import Job
 from runqueue.operator_calls import Seen
 from runqueue.private_targets import VARIABLE
 from runqueue.queue import RunQueue
+from runqueue.reasons import has_words
 from runqueue.scripts import Call
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,7 +66,7 @@ class Filter:
         return (
             self.group in {None, job.group}
             and self.batch in {None, job.batch}
-            and (self.reason is None or self.reason.lower() in (job.reason or "").lower())
+            and has_words(job.reason, self.reason)
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from runqueue import groups, ids
-from runqueue.batches import NO_RULES, Batch, BatchPage, BatchRules, BatchStatus, JobPage
+from runqueue.batches import NO_RULES, Batch, BatchPage, BatchRules, BatchStatus, JobPage, Retried
 from runqueue.errors import (
     BatchCanceled,
     BatchNotFound,
@@ -22,10 +22,11 @@ from runqueue.intake import Handed
 from runqueue.job import Job, JobState
 from runqueue.private_targets import log_warnings
 from runqueue.reach import Settled
+from runqueue.reasons import check_words
 from runqueue.remote_link import Link
 from runqueue.remote_results import result_rows
 from runqueue.remote_upload import Uploaded, callback_header, upload
-from runqueue.remote_values import read_batch, read_group, read_job, read_warnings
+from runqueue.remote_values import read_batch, read_group, read_job, read_retried, read_warnings
 
 #: Seconds for what goes through all of a batch.
 _LONG = 300.0
@@ -158,23 +159,28 @@ class RemoteBatching:
         log_warnings(self._link.read(answer, read_warnings))
         return self._link.read(answer, lambda values: int(values["callbacks"]))
 
-    def retry_failed(self, batch: str) -> int:
-        """Have the dead, failed and canceled jobs of a batch done again; returns how many.
+    def retry_failed(
+        self, batch: str, *, reason: str | None = None, canceled: bool = False
+    ) -> Retried:
+        """Have the dead and failed jobs of a batch done again; as `RunQueue.retry_failed`.
 
         Asked once: a second time would have those done again that failed in between.
 
         Raises:
             BatchNotFound: no such batch is on record.
             BatchCanceled: it was canceled.
+            InvalidRequest: an empty reason.
         """
+        check_words(reason)
         answer = self._link.ask(
             "POST",
             _path(batch, "retry-failed"),
+            params={"reason": reason, "canceled": "true" if canceled else None},
             may_repeat=False,
             timeout=_LONG,
             meant=_of(batch),
         )
-        return self._link.read(answer, lambda values: int(values["jobs"]))
+        return self._link.read(answer, read_retried)
 
     def iter_results(
         self, batch: str, *, errors: bool = False, after: str | None = None
@@ -214,6 +220,7 @@ class RemoteBatching:
         *,
         group: str | None = None,
         batch: str | None = None,
+        reason: str | None = None,
         custom_id: str | None = None,
         namespace: str = "",
         account: str = "default",
@@ -221,10 +228,12 @@ class RemoteBatching:
         limit: int = 100,
     ) -> JobPage:
         """Read a page of jobs, without their results; as `RunQueue.list_jobs`."""
+        check_words(reason)
         params = {
             "state": state,
             "group": group,
             "batch": batch,
+            "reason": reason,
             "custom_id": custom_id,
             "namespace": namespace or None,
             "account": account,

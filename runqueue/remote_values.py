@@ -14,7 +14,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from runqueue._when import When
-from runqueue.batches import Batch
+from runqueue.batches import Batch, Retried
 from runqueue.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
 from runqueue.errors import FieldError
 from runqueue.groups import Group
@@ -122,6 +122,12 @@ def read_group(values: dict[str, Any]) -> Group:
         values["live"],
         values["waiting"],
     )
+
+
+def read_retried(values: dict[str, Any]) -> Retried:
+    """Return what of a batch is done again."""
+    states = {JobState(state): int(n) for state, n in values["states"].items()}
+    return Retried(states, int(values["canceled_left"]))
 
 
 @dataclass(frozen=True, slots=True)

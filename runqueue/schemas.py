@@ -269,7 +269,7 @@ def _job() -> Schema:
         "output": {"description": "What the run brought, as Skyvern gave it."},
         "failure_reason": _maybe("Why there is no result."),
         "attempts": {**count, "description": "Claims for submission."},
-        "runs": {**count, "description": "Runs that have ended."},
+        "runs": {**count, "description": "Runs that have ended, before replays, too."},
         "kind": {"enum": list(KINDS), "description": "What was asked for."},
         "priority": {"enum": [p.name.lower() for p in Priority], "description": "Its priority."},
         "group": _text("Whose share of the account it takes."),

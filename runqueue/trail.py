@@ -82,13 +82,10 @@ class Trail:
     request: dict[str, Any] = field(repr=False)
 
     @property
-    def request_shown(self) -> dict[str, str]:
+    def request_shown(self) -> dict[str, str | int]:
         """The fields of the request that may be shown: no other may be free of secrets."""
-        return {
-            name: shown_url(text) if name in _URLS else text
-            for name in _SHOWN
-            if (text := str(self.request.get(name) or ""))
-        }
+        found = {name: self.request[name] for name in _SHOWN if self.request.get(name)}
+        return {name: _shown(name, value) for name, value in found.items()}
 
     @property
     def request_hidden(self) -> list[str]:
@@ -112,6 +109,13 @@ class Trail:
             ],
             "earlier_runs": list(self.earlier_runs),
         }
+
+
+def _shown(name: str, value: Any) -> str | int:
+    """Return a field of a request as it may be shown: a number, or text."""
+    if isinstance(value, int):
+        return value
+    return shown_url(str(value)) if name in _URLS else str(value)
 
 
 def read_trail(account: str, job_id: str) -> Call[Trail | None]:

@@ -215,6 +215,7 @@ class SubmitPump(Pump):
                 attempt=job.attempt,
                 why=outcome.outcome.value,
                 status=outcome.status_code,
+                cause=_cause(outcome),
             )
             wait_us = int((outcome.retry_after or 0.0) * 1e6)
             named = outcome.named_rate or 0.0
@@ -258,9 +259,9 @@ def _is_trouble(outcome: Submission) -> bool:
 
 
 def _cause(outcome: Submission) -> str | None:
-    """Return what of a lost answer may be logged: the transport's words, never the server's."""
-    lost = outcome.outcome is SubmissionClass.UNKNOWN and outcome.status_code is None
-    return outcome.detail[:200] if lost else None
+    """Return what may be logged of a failure: the transport's words, never the server's."""
+    is_own = outcome.status_code is None and outcome.outcome in _UNANSWERED
+    return outcome.detail[:300] if is_own else None
 
 
 def _words(account: str, outcome: Submission) -> str:
@@ -274,4 +275,5 @@ def _words(account: str, outcome: Submission) -> str:
 
 
 _SETTINGS = {401: "API_KEY", 403: "API_KEY", 404: "BASE_URL"}
+_UNANSWERED = frozenset({SubmissionClass.NOT_SENT, SubmissionClass.UNKNOWN})
 _NO_RUN = frozenset({SubmissionClass.NOT_SENT, SubmissionClass.BUSY, SubmissionClass.ACCOUNT})

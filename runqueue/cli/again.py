@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.batches import OneBatch, OneObject, retry_failed
+from runqueue.cli.batches import Canceled, OneBatch, OneObject, retry_failed
+from runqueue.cli.choosing import Reason
 from runqueue.cli.queues import Url
 
 
@@ -12,8 +13,10 @@ def retry(
     batch: OneBatch,
     *,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Its dead, failed and canceled jobs; no others are.")
+        bool, typer.Option("--failed", help="Its dead and failed jobs; completed ones are not.")
     ] = False,
+    reason: Reason = None,
+    canceled: Canceled = False,
     url: Url = None,
     as_json: OneObject = False,
 ) -> None:
@@ -21,4 +24,4 @@ def retry(
     if not failed:
         words = "expected --failed: what has completed is not done again"
         raise typer.BadParameter(words, param_hint="--failed")
-    retry_failed(batch, url=url, as_json=as_json)
+    retry_failed(batch, reason=reason, canceled=canceled, url=url, as_json=as_json)

@@ -7,6 +7,7 @@ import typer
 
 from runqueue.batches import Batch, BatchStatus
 from runqueue.cli.cancel import canceled_words, tell_canceled
+from runqueue.cli.choosing import Reason
 from runqueue.cli.exits import Exit, tell
 from runqueue.cli.held import batch_values, held_words
 from runqueue.cli.listing import AsJson, Limit, print_rows, tell_more
@@ -30,6 +31,7 @@ CallbackUrl = Annotated[
         help="Send them there, and all later ones of the batch.",
     ),
 ]
+Canceled = Annotated[bool, typer.Option("--canceled", help="Its canceled jobs, too.")]
 OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
 Account = Annotated[str | None, typer.Option(help="The account; by --url the token's.")]
 OneObject = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -130,19 +132,32 @@ def cancel(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> Non
 
 
 @batch.command("retry-failed")
-def retry_failed(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
-    """Submit the dead, failed and canceled jobs of a batch again."""
+def retry_failed(
+    one: OneBatch,
+    *,
+    reason: Reason = None,
+    canceled: Canceled = False,
+    url: Url = None,
+    as_json: OneObject = False,
+) -> None:
+    """Submit the dead and failed jobs of a batch again."""
     with opened(url) as queue:
-        done = queue.retry_failed(one)
+        done = queue.retry_failed(one, reason=reason, canceled=canceled)
         found = queue.get_batch(one)
-        if done:
-            came_to = f"{counted(done, 'job')} ready again"
+        came_to = f"{counted(done.jobs, 'job')} ready again{done.words}"
+        if done.jobs:
             note(queue, "retry_failed", one, came_to, account=found.account)
         if as_json:
-            typer.echo(orjson.dumps({**found.as_dict(), "retried": done}))
+            said = {"retried": done.jobs, "retried_states": done.as_dict()["states"]}
+            typer.echo(orjson.dumps({**found.as_dict(), **said}))
             return
-        typer.echo(f"{counted(done, 'job')} ready again")
-        if done and found.held in {"aborted", "paused"}:
+        typer.echo(came_to)
+        if left := done.canceled_left:
+            words = "is left as it is; --canceled takes it, too"
+            if left > 1:
+                words = "are left as they are; --canceled takes them, too"
+            tell(f"runqueue: {counted(left, 'canceled job')} {words}")
+        if done.jobs and found.held in {"aborted", "paused"}:
             tell(f"The batch is {found.held}: `runqueue batch resume {one}` lets them go.")
 
 

@@ -58,11 +58,12 @@ class GatewayQueue(RemoteQueue):
                 page = self.list_jobs(
                     group=wanted.group,
                     batch=wanted.batch,
+                    reason=wanted.reason,
                     account=name,
                     cursor=cursor,
                     limit=_PAGE,
                 )
-                yield from (job for job in page.jobs if not job.is_over and wanted.fits(job))
+                yield from (job for job in page.jobs if not job.is_over)
                 if not (cursor := page.cursor):
                     break
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from runqueue.batches import Batch, BatchStatus
+from runqueue.cli.saying import Saying
 from runqueue.cli.words import printable
 
 _WORDS = {
@@ -39,20 +40,18 @@ def batch_values(batch: Batch, *, as_json: bool) -> dict[str, Any]:
 
 
 class Held:
-    """Says, once for each reason, what holds the batches that somebody waits for.
+    """Says what holds the batches that somebody waits for; what lasts is said again.
 
     Args:
-        say: told the words when something is seen for the first time.
+        say: told the words when something is seen for the first time, and if it lasts.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._said: set[tuple[str, str]] = set()
+        self._saying = Saying(say)
 
     def look(self, batches: Iterable[Batch]) -> None:
         """Look at batches that were just read."""
         for batch in batches:
             words = held_words(batch)
-            if words and (batch.id, words) not in self._said:
-                self._said.add((batch.id, words))
-                self._say(f"batch {batch.id}: {words}")
+            if words:
+                self._saying.tell((batch.id, words), f"batch {batch.id}: {words}")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from runqueue.cli.saying import Saying
 from runqueue.cli.words import printable
 from runqueue.stats import AccountStats
 
@@ -44,17 +45,16 @@ class _HasStats(Protocol):
 
 
 class Holds:
-    """Says, once for each reason, what keeps the jobs waiting that somebody waits for.
+    """Says what keeps the jobs waiting that somebody waits for; what lasts is said again.
 
     Args:
         queue: the queue.
-        say: told the words when something is seen for the first time.
+        say: told the words when something is seen for the first time, and if it lasts.
     """
 
     def __init__(self, queue: _HasStats, say: Callable[[str], None]) -> None:
         self._queue = queue
-        self._say = say
-        self._said: set[tuple[str, str]] = set()
+        self._saying = Saying(say)
         self._next = time.monotonic() + _EVERY
 
     def look(self, accounts: Collection[str]) -> None:
@@ -68,6 +68,4 @@ class Holds:
         self._next = time.monotonic() + _EVERY
         for account, stats in self._queue.stats().items():
             for reason, words in _words(stats) if account in accounts else ():
-                if (account, reason) not in self._said:
-                    self._said.add((account, reason))
-                    self._say(words)
+                self._saying.tell((account, reason), words)

@@ -88,12 +88,13 @@ def _matching(
             state,
             group=wanted.group,
             batch=wanted.batch,
+            reason=wanted.reason,
             custom_id=custom_id,
             namespace=namespace,
             account=account,
             cursor=cursor,
             limit=PAGE,
         )
-        yield from filter(wanted.fits, page.jobs)
+        yield from page.jobs
         if not (cursor := page.cursor):
             return

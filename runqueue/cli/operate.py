@@ -1,7 +1,7 @@
 """The commands for jobs that need a person: dead ones, unconfirmed ones, runs that no job owns."""
 
 from collections import Counter
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
@@ -38,6 +38,10 @@ strays = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Runs of ours that no job owns."
 )
 
+Replayed = Annotated[
+    Literal["dead", "failed", "canceled"],
+    typer.Option("--state", help="By filter: the jobs in this state."),
+]
 OneJob = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or its custom_id.")]
 
 
@@ -62,6 +66,7 @@ def replay(
     jobs: Jobs = None,
     *,
     namespace: Namespace = "",
+    state: Replayed = "dead",
     group: Group = None,
     batch: Batch = None,
     reason: Reason = None,
@@ -69,12 +74,22 @@ def replay(
     everything: All = False,
     yes: Yes = False,
 ) -> None:
-    """Submit jobs again: the named ones (dead, failed or canceled), or dead ones by filter."""
+    """Submit dead, failed or canceled jobs again: the named ones, or by filter those of a state."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
         names = Names(jobs, namespace)
-        ids = _chosen(operations, JobState.DEAD, names, wanted, account, everything=everything)
-        by = _by(JobState.DEAD, jobs, wanted)
+        of = JobState(state)
+        hint = "only dead jobs were looked through; --state failed or canceled takes others"
+        ids = _chosen(
+            operations,
+            of,
+            names,
+            wanted,
+            account,
+            everything=everything,
+            hint=hint if of is JobState.DEAD else "",
+        )
+        by = _by(of, jobs, wanted)
         confirm(f"submit {counted(len(ids), 'job')} again", yes=yes or bool(jobs))
         tell_settled(operations, operations.replay(ids), "ready again", Deed("replay", by))
 
@@ -236,13 +251,19 @@ def _chosen(
     account: str | None,
     *,
     everything: bool,
+    hint: str = "",
 ) -> list[str]:
-    """Return the ids of the named jobs, or of those a filter leaves; neither is a mistake."""
+    """Return the ids of the named jobs, or of those a filter leaves; neither is a mistake.
+
+    Where a filter leaves none, the command ends, with a hint if there is one.
+    """
     named, namespace = names
     if not by_filter(named, wanted, account, namespace, everything=everything):
         return named_jobs(operations.queue, named or [], namespace)
     found = [job.id for job in operations.find(state, wanted, account=account)]
     if not found:
         typer.echo("none")
+        if hint:
+            tell(f"runqueue: {hint}")
         raise typer.Exit(Exit.OK)
     return found

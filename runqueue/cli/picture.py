@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.text import Text
 
 from runqueue.batches import Batch
@@ -28,6 +29,10 @@ _HEAD = 7
 _Rows = Sequence[tuple[str, ...]]
 #: Cells of a bar.
 _BAR = 10
+#: The share of the picture that one sentence may take: a reason may be as long as an answer.
+_SHARE = 4
+#: What breaks sentences into lines; it is not printed on.
+_PLAIN = Console()
 #: Lines that a table takes at least: its heading and one row.
 _LEAST = 2
 
@@ -44,8 +49,11 @@ def picture(
         trouble: what keeps us from looking again, '' = nothing.
         width, height: of the terminal, in cells; height None = as many lines as there are.
     """
-    lines = [_head(now, where, trouble, width)]
-    lines += _accounts(before, now, width, None if height is None else height - len(lines))
+    most = None if height is None else max(_LEAST, height // _SHARE)
+    lines = _head(now, where, trouble, width, most)
+    room = None if height is None else height - len(lines)
+    blocks = [(stats, _account(before, now, stats, width, most)) for stats in now.stats.values()]
+    lines += _accounts(blocks, width, room)
     rows = (_groups(now.groups), _batches(now.batches), _processes(now.processes))
     tables = [_table(some, with_account=len(now.stats) > 1) for some in rows if len(some) > 1]
     room = None if height is None else height - len(lines)
@@ -54,16 +62,17 @@ def picture(
     return Text("\n").join(lines if height is None else lines[:height])
 
 
-def _head(now: Look, where: str, trouble: str, width: int) -> Text:
+def _head(now: Look, where: str, trouble: str, width: int, most: int | None) -> list[Text]:
     if trouble:
-        return _cut(Text(f"runqueue  {printable(trouble)}", style="bold red"), width)
+        return _sentence(f"runqueue  {printable(trouble)}", "bold red", width, most)
     accounts = f", {len(now.stats)} accounts" if len(now.stats) > 1 else ""
-    return _cut(Text(f"runqueue  {printable(where)}{accounts}  (Ctrl-C ends)", "bold"), width)
+    return [_cut(Text(f"runqueue  {printable(where)}{accounts}  (Ctrl-C ends)", "bold"), width)]
 
 
-def _accounts(before: Look | None, now: Look, width: int, room: int | None) -> list[Text]:
+def _accounts(
+    blocks: list[tuple[AccountStats, list[Text]]], width: int, room: int | None
+) -> list[Text]:
     """Return the accounts' lines; where they are too many, what needs somebody comes first."""
-    blocks = [(stats, _account(before, now, stats, width)) for stats in now.stats.values()]
     if room is None or sum(len(lines) for _, lines in blocks) <= room:
         return [line for _, lines in blocks for line in lines]
     blocks.sort(key=lambda block: -_URGENCY.index(health_of(block[0]).level))
@@ -80,11 +89,13 @@ def _accounts(before: Look | None, now: Look, width: int, room: int | None) -> l
     return [*shown[: max(0, room - 1)], left_out]
 
 
-def _account(before: Look | None, now: Look, stats: AccountStats, width: int) -> list[Text]:
+def _account(
+    before: Look | None, now: Look, stats: AccountStats, width: int, most: int | None
+) -> list[Text]:
     name = stats.account
     health = health_of(stats)
     words = hold_words(stats) if stats.hold_reason else f"account {name}: {health}"
-    lines = [Text(""), Text(printable(words), style=_COLORS[health.level])]
+    lines = [Text(""), *_sentence(printable(words), _COLORS[health.level], width, most)]
     for head, parts in (
         ("jobs", _counts(stats)),
         ("rates", _rates(before, now, name)),
@@ -93,6 +104,14 @@ def _account(before: Look | None, now: Look, stats: AccountStats, width: int) ->
     ):
         lines += _wrapped(head, parts, width)
     return [_cut(line, width) for line in lines]
+
+
+def _sentence(words: str, style: str, width: int, most: int | None) -> list[Text]:
+    """Return words in as many lines as they need; what needs more than `most` is cut off."""
+    lines = list(Text(words, style).wrap(_PLAIN, width))
+    if most is None or len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], _cut(Text(f"{lines[most - 1].plain} …", style), width)]
 
 
 def _wrapped(head: str, parts: Sequence[Text | str], width: int) -> list[Text]:
@@ -155,8 +174,9 @@ def _news(stats: AccountStats) -> list[str]:
     if stats.damaged_records:
         parts.append(f"damaged records {stats.damaged_records:,}")
     if stats.overridden:
-        set_live = ", ".join(f"{name} {exact(value)}" for name, value in stats.overridden.items())
-        parts.append(f"set live: {set_live}")
+        *some, last = (f"{name} {exact(value)}" for name, value in stats.overridden.items())
+        set_live = [*(f"{words}," for words in some), last]
+        parts += [f"set live: {set_live[0]}", *set_live[1:]]
     if words := count_words(stats.deliveries):
         parts.append(f"webhooks {words}")
     return parts

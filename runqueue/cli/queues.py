@@ -18,7 +18,7 @@ import typer
 
 from runqueue import calls
 from runqueue.accounts import DEFAULT
-from runqueue.batches import Batch, BatchPage, JobPage
+from runqueue.batches import Batch, BatchPage, JobPage, Retried
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.naming import Records
 from runqueue.cli.result_lines import ResultLine
@@ -69,6 +69,7 @@ class Queue(Records, Watched, Protocol):
         *,
         group: str | None = None,
         batch: str | None = None,
+        reason: str | None = None,
         custom_id: str | None = None,
         namespace: str = "",
         account: str = "default",
@@ -86,8 +87,10 @@ class Queue(Records, Watched, Protocol):
     def retry_callbacks(self, batch: str, url: str | None = None) -> int:
         """Have the callbacks of a batch sent again that were given up."""
 
-    def retry_failed(self, batch: str) -> int:
-        """Have the dead, failed and canceled jobs of a batch done again."""
+    def retry_failed(
+        self, batch: str, *, reason: str | None = None, canceled: bool = False
+    ) -> Retried:
+        """Have the dead and failed jobs of a batch done again, and the canceled ones if asked."""
 
     def set_group(
         self,

@@ -1,6 +1,7 @@
 """`runqueue top`: the queue's figures in the terminal, again and again."""
 
 import time
+from collections import deque
 from typing import Annotated
 
 import typer
@@ -17,8 +18,8 @@ from runqueue.errors import QueueUnavailable
 from runqueue.queue import RunQueue
 from runqueue.urls import shown_url
 
-#: Seconds between the two looks of `--once`, which make its rates.
-_ONCE_SECONDS = 1.0
+#: Seconds that rates are of, and those of `--once`. Runs are polled in cycles, and end in bursts.
+RATES_SECONDS, ONCE_SECONDS = 10.0, 5.0
 
 
 def top(
@@ -27,7 +28,7 @@ def top(
         float, typer.Option(min=0.2, max=3600, metavar="SECONDS", help="Seconds between two looks.")
     ] = 2.0,
     once: Annotated[
-        bool, typer.Option("--once", help="Print one picture, with the rates of a second.")
+        bool, typer.Option("--once", help="Print one picture, with the rates of five seconds.")
     ] = False,
 ) -> None:
     """Show the queue live: what holds it, its figures and rates, groups, batches, workers.
@@ -38,17 +39,17 @@ def top(
     console = Console(highlight=False, markup=False, emoji=False)
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
-        screen = _Screen(console, queue)
+        screen = Screen(console, queue)
         screen.look()
         if once or not console.is_terminal:
-            time.sleep(_ONCE_SECONDS)
+            time.sleep(ONCE_SECONDS)
             screen.look()
             console.print(screen.shown(whole=True), soft_wrap=True)
             return
         _follow(console, screen, every)
 
 
-def _follow(console: Console, screen: "_Screen", every: float) -> None:
+def _follow(console: Console, screen: "Screen", every: float) -> None:
     try:
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
@@ -59,8 +60,8 @@ def _follow(console: Console, screen: "_Screen", every: float) -> None:
         return  # how everybody ends it
 
 
-class _Screen:
-    """The last two looks, and what keeps us from another.
+class Screen:
+    """The looks of the last seconds, and what keeps us from another.
 
     Args:
         console: the terminal.
@@ -71,8 +72,7 @@ class _Screen:
         self._console = console
         self._queue = queue
         self._where = shown_url(find_url())
-        self._before: Look | None = None
-        self._now: Look | None = None
+        self._looks: deque[Look] = deque()
         self._trouble = ""
 
     def look(self) -> None:
@@ -82,7 +82,9 @@ class _Screen:
             QueueUnavailable: Redis cannot be reached.
         """
         seen = look(self._queue)
-        self._before, self._now = self._now, seen
+        self._looks.append(seen)
+        while len(self._looks) > 2 and seen.at - self._looks[1].at >= RATES_SECONDS:
+            self._looks.popleft()
         self._trouble = ""
 
     def look_patiently(self) -> None:
@@ -90,16 +92,15 @@ class _Screen:
         try:
             self.look()
         except QueueUnavailable as error:
-            age = time.monotonic() - self._now.at if self._now else 0.0
+            age = time.monotonic() - self._looks[-1].at if self._looks else 0.0
             self._trouble = f"figures of {age:.0f} s ago: {error}"
 
     def shown(self, *, whole: bool = False) -> Text:
         """Return the picture for the terminal as it is now; the whole of it however long it is."""
-        assert self._now is not None  # noqa: S101 - nothing is shown before the first look
         width, height = self._console.size
         return picture(
-            self._before,
-            self._now,
+            self._looks[0] if len(self._looks) > 1 else None,
+            self._looks[-1],
             where=self._where,
             trouble=self._trouble,
             width=width,

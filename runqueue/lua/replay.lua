@@ -1,6 +1,6 @@
 -- use: trail files
 -- Has ended jobs done again: dead | failed | canceled → ready. The attempt goes on counting, since every
--- attempt's marker is used once; the runs that max_attempts bounds are counted anew.
+-- attempt's marker is used once; the runs that max_attempts bounds are counted anew (those of before: `past_runs`).
 -- ARGV  now_us, then 3 a job: id, attempt, ended_us (as they were seen: said again later, it must not have done
 --       again what has been done again and ended since)
 -- Reply per job: 1 = ready again, 0 = in another state or attempt, 2 = its batch was canceled, -1 = no such job,
@@ -40,6 +40,8 @@ local function record(i)
     reply[#reply + 1] = 3
   else
     expect_lane(job.priority, job.group, lane_of(job))
+    local past = redis.call('HGET', job_key(id), 'past_runs')
+    past = (number(job_key(id), 'past_runs', past) or 0) + job.runs
     if job.batch ~= NO_BATCH then
       redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
     end
@@ -50,6 +52,7 @@ local function record(i)
     remove_later('dead', id)
     redis.call('DEL', PREFIX .. 'result:' .. id)
     redis.call('HDEL', job_key(id), unpack(FORGET))
+    if past > 0 then redis.call('HSET', job_key(id), 'past_runs', int(past)) end
     if job.run_id then redis.call('HDEL', job_key(id), 'lost_claim') end -- what it said of a further run
     count_state(job, 'ready')
     redis.call('HSET', job_key(id), 'state', 'ready', 'ready_at', int(NOW))

@@ -343,6 +343,27 @@ async def test_an_answer_of_a_proxy_that_comes_in_pieces_is_read_whole(post: Pos
             await post("https://shop.test", Proxies.from_environment({}, host))
 
 
+@both
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_nobody_reaches_is_named_beside_the_server(
+    post: Post, scheme: str
+) -> None:
+    with port_nobody_listens_on() as port:
+        named = Proxies.from_environment({}, f"http://user:password@127.0.0.1:{port}")
+        with pytest.raises(NotSentError) as caught:
+            await post(f"{scheme}://shop.test", named)
+    assert f"({scheme}://shop.test by the proxy http://127.0.0.1:{port})" in str(caught.value)
+    assert "password" not in str(caught.value)
+
+
+@both
+async def test_a_server_that_nobody_reaches_is_named_without_its_login(post: Post) -> None:
+    with port_nobody_listens_on() as port, pytest.raises(NotSentError) as caught:
+        await post(f"http://user:password@127.0.0.1:{port}", Proxies())
+    assert f" (http://127.0.0.1:{port})" in str(caught.value)
+    assert "password" not in str(caught.value)
+
+
 async def test_a_socket_that_is_none_of_a_proxys_is_closed() -> None:
     sock = socket.socket(type=socket.SOCK_DGRAM)
     with pytest.raises(ValueError, match="Stream Socket"):

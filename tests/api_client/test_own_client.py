@@ -81,8 +81,9 @@ def get(url: str) -> Request:
 
 
 async def test_a_refused_connection_is_not_sent(kind: Kind) -> None:
-    with port_nobody_listens_on() as port, pytest.raises(NotSentError, match="ConnectError"):
+    with port_nobody_listens_on() as port, pytest.raises(NotSentError, match="ConnectError") as e:
         await kind.send(post(f"http://127.0.0.1:{port}"))
+    assert str(e.value).endswith(f"(http://127.0.0.1:{port})")
 
 
 @pytest.mark.parametrize("limits", [{"connect": 0.2}, {"connect": None}])

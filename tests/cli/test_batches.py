@@ -101,15 +101,35 @@ def test_a_batch_is_canceled_once_and_for_all(either: Desk) -> None:
 
 
 def test_what_failed_is_submitted_again(either: Desk) -> None:
-    batch = batch_of(either, *lines(3))
-    first, second, third = either.claim()
+    batch = batch_of(either, *lines(4))
+    first, second, third, fourth = either.claim()
     either.end([first])
     either.end([second], "failed")
     either.refuse([third])
+    either.end([fourth], "canceled")
 
-    assert either.run("batch", "retry-failed", batch).stdout == "2 jobs ready again\n"
-    assert either.json("batch", "retry-failed", batch)["retried"] == 0
-    assert either.states() == {"completed": 1, "ready": 2}
+    said = either.run("batch", "retry-failed", batch)
+    assert said.stdout == "2 jobs ready again: 1 failed, 1 dead\n"
+    assert "1 canceled job is left as it is; --canceled takes it, too" in said.stderr
+    assert either.states() == {"completed": 1, "ready": 2, "canceled": 1}
+    done = either.json("batch", "retry-failed", batch, "--canceled")
+    assert (done["retried"], done["retried_states"]) == (1, {"canceled": 1})
+    assert either.run("batch", "retry-failed", batch).stdout == "0 jobs ready again\n"
+
+
+def test_what_failed_for_a_reason_is_submitted_again(either: Desk) -> None:
+    batch = batch_of(either, *lines(2))
+    first, second = either.claim()
+    either.refuse([first], "the browser crashed")
+    either.refuse([second])
+
+    for words in (("batch", "retry-failed", batch), ("retry", "--failed", batch)):
+        said = either.run(*words, "--reason", "no such thing")
+        assert said.stdout == "0 jobs ready again\n"
+    said = either.run("batch", "retry-failed", batch, "--reason", "CRASHED")
+    assert said.stdout == "1 job ready again: 1 dead\n"
+    assert either.queue.get(second.job_id).state == "dead"
+    assert "expected some text" in either.run("batch", "retry-failed", batch, "--reason", "").output
 
 
 def test_a_batch_shows_its_rules_and_why_they_aborted_it(either: Desk) -> None:
@@ -169,7 +189,7 @@ def test_the_short_form_retries_what_failed_too(either: Desk) -> None:
     batch = batch_of(either, *lines(2))
     either.end(either.claim(), "failed")
 
-    assert either.run("retry", "--failed", batch).stdout == "2 jobs ready again\n"
+    assert either.run("retry", "--failed", batch).stdout == "2 jobs ready again: 2 failed\n"
 
     result = either.run("retry", batch)
     assert result.exit_code == 2

@@ -36,14 +36,16 @@ def test_status_is_readable_without_json(desk: Desk) -> None:
 
 
 def test_status_shows_the_request_and_the_timeline(desk: Desk, either: Desk) -> None:
-    body = {"prompt": "Read it.", "url": "https://shop.test/?token=s3cret", "totp_identifier": "me"}
+    url = "https://shop.test/?token=s3cret"
+    body = {"prompt": "Read it.", "url": url, "totp_identifier": "me", "max_steps": 10}
     (job,) = desk.queue.enqueue_many([{"kind": "task", "body": body}])
     desk.end(desk.claim())
 
     shown = either.json("status", job.job_id)
     text = either.run("status", job.job_id).stdout
 
-    assert shown["request"] == {"prompt": "Read it.", "url": "https://shop.test/"}
+    requested = {"prompt": "Read it.", "url": "https://shop.test/", "max_steps": 10}
+    assert shown["request"] == requested
     assert shown["request_hidden"] == ["totp_identifier"]
     assert [step["what"].partition(":")[0] for step in shown["timeline"]] == [
         *("created", "submitting", "running", "completed"),
@@ -51,6 +53,7 @@ def test_status_shows_the_request_and_the_timeline(desk: Desk, either: Desk) -> 
     assert shown["timeline"][1]["attempt"] == 1
     assert shown["earlier_runs"] == []
     assert "request.prompt: Read it.\n" in text
+    assert "request.max_steps: 10\n" in text
     assert "not shown of the request, as it may be secret: totp_identifier\n" in text
     assert "running: its run is known (attempt 1): run-" in text
     assert "s3cret" not in text + str(shown)

@@ -206,7 +206,7 @@ def test_no_line_of_before_a_retry_stays(either: Desk) -> None:
     whole = either.run("results", batch).stdout_bytes
     out = either.folder / "out.jsonl"
     cut_off(either, batch, out, len(whole) // 2)
-    assert either.queue.retry_failed(batch) == COUNT
+    assert either.queue.retry_failed(batch).jobs == COUNT
     either.end(either.claim(), runs_are="again")
 
     result = either.run("results", batch, "-o", str(out))

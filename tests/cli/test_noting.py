@@ -146,7 +146,7 @@ def test_commands_for_a_batch_are_noted_with_it(desk: Desk) -> None:
         ("pause_batch", batch, "jobs.jsonl"),
         ("resume_batch", batch, "jobs.jsonl"),
         ("cancel_batch", batch, CANCELED.format(3, 0, 0)),
-        ("retry_failed", other, "2 jobs ready again"),
+        ("retry_failed", other, "2 jobs ready again: 2 dead"),
         ("cancel_batch", other, CANCELED.format(2, 0, 0)),
     ]
 

@@ -159,6 +159,31 @@ def test_what_a_filter_leaves_is_done_once_that_is_agreed(
     assert desk.states() == left
 
 
+@pytest.mark.parametrize("state", ["failed", "canceled"])
+def test_failed_and_canceled_jobs_are_replayed_by_filter_if_that_is_said(
+    desk: Desk, state: str
+) -> None:
+    desk.queue.enqueue_many([line("a", group="shop"), line("b")])
+    desk.end(desk.claim(), state)
+
+    none = desk.run("dead", "replay", "--group", "shop", "--yes")
+    done = desk.run("dead", "replay", "--state", state, "--group", "shop", "--yes")
+
+    assert (none.exit_code, none.stdout) == (0, "none\n")
+    assert "only dead jobs were looked through; --state failed" in none.stderr
+    assert done.stdout == "1 of 1: ready again\n"
+    assert desk.states() == {"ready": 1, state: 1}
+    (note,) = desk.queue.audit()
+    assert f"{state}, group shop" in note.detail
+
+
+def test_a_state_is_no_choice_of_jobs_by_itself(desk: Desk) -> None:
+    desk.dead([line("a")])
+
+    assert desk.run("dead", "replay", "--state", "failed", "--yes").exit_code == 2
+    assert desk.run("dead", "replay", "--state", "ready", "--all", "--yes").exit_code == 2
+
+
 def test_more_than_a_page_is_replayed_by_one_command(desk: Desk) -> None:
     for _ in range(3):
         desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "p"}}] * 400)

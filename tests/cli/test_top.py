@@ -15,7 +15,9 @@ from fcntl import ioctl
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from runqueue.cli import top
 from runqueue.cli.look import Look, rate
 from runqueue.cli.picture import picture
 from runqueue.groups import Group
@@ -28,6 +30,7 @@ from tests.valkeys import start_valkey
 _SECONDS = 30.0
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
 _ROOT = Path(__file__).parents[2]
+_PLACE = {"where": "redis://x/0", "trouble": ""}
 
 
 class Terminal:
@@ -75,6 +78,32 @@ def terminal(url: str, *arguments: str) -> Iterator[Terminal]:
         process.kill()
         process.wait()
         os.close(master)
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for rates that mean something."""
+    monkeypatch.setattr(top, "ONCE_SECONDS", 0.1)
+
+
+def test_rates_are_those_of_some_seconds_not_of_the_last_burst(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bursts = [0, 0, 0, 40, 40, 40, 80, 80, 80, 120]
+    looks = iter(
+        Look(2.0 * n, {"default": stats(totals={"ended:completed": ended})})
+        for n, ended in enumerate(bursts)
+    )
+    monkeypatch.setattr(top, "look", lambda _: next(looks))
+    monkeypatch.setenv("RUNQUEUE_REDIS_URL", desk.url)
+    shown = []
+    screen = top.Screen(Console(), desk.queue)
+    for _ in bursts:
+        screen.look()
+        shown.append(re.findall(r"done (\S+)/s", screen.shown().plain)[0])
+
+    # Of all that was seen at first, then of ten seconds: 40 or 80 jobs each.
+    assert shown == ["?", "0.0", "0.0", "6.7", "5.0", "4.0", "8.0", "8.0", "4.0", "8.0"]
 
 
 def test_one_picture_tells_figures_rates_groups_batches_and_workers(desk: Desk) -> None:
@@ -286,6 +315,59 @@ def test_every_state_rate_and_limit_is_shown_whole_at_80_columns_however_large_i
     (jobs,) = [row for row in wide.split("\n") if row.startswith("jobs")]
     assert "ready 123.5k" in jobs
     assert "canceled 123.5k" in jobs
+
+
+_WHY = "Redis was restarted, or another server took its place, and may have lost the last claims"
+
+
+@pytest.mark.parametrize("height", [24, None])
+def test_why_nothing_is_submitted_is_shown_whole_at_80_columns(height: int | None) -> None:
+    held = stats(hold_reason=_WHY, hold_seconds=76.0)
+    groups = [Group(f"group-{n}", "default", None, False, n, True) for n in range(50)]
+
+    shown = picture(None, Look(1.0, {"default": held}, groups), **_PLACE, width=80, height=height)
+
+    lines = shown.plain.split("\n")
+    assert _WHY in " ".join(line.strip() for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert height is None or len(lines) <= height
+
+
+def test_a_reason_that_has_no_end_leaves_room_for_the_figures() -> None:
+    held = stats(hold_reason="why " * 2_000, hold_seconds=76.0)
+
+    shown = picture(None, Look(1.0, {"default": held}), **_PLACE, width=80, height=24)
+
+    lines = shown.plain.split("\n")
+    (cut,) = [line for line in lines if line.endswith("…")]
+    assert cut.startswith("why")
+    assert [line.split()[0] for line in lines if line.startswith(("jobs", "rates", "limits"))] == [
+        *("jobs", "rates", "limits")
+    ]
+
+
+def test_limits_that_were_set_live_are_shown_with_their_values_at_80_columns() -> None:
+    names = ("dispatches_per_second", "requests_per_second", "concurrent_runs", "burst_size")
+    changed = stats(overridden=dict.fromkeys(names, 40.0), strays=7, oldest_ready_seconds=9.0)
+
+    shown = picture(None, Look(1.0, {"default": changed}), **_PLACE, width=80, height=24)
+
+    lines = shown.plain.split("\n")
+    for name in names:
+        assert [line for line in lines if f"{name} 40" in line], name
+    assert max(map(len, lines)) <= 80
+
+
+def test_what_keeps_it_from_looking_is_shown_whole_at_80_columns() -> None:
+    trouble = (
+        "figures of 12 s ago: the queue at redis://127.0.0.1:6379/0 cannot be reached: refused"
+    )
+
+    shown = picture(
+        None, Look(1.0, {"default": stats()}), where="x", trouble=trouble, width=80, height=24
+    )
+
+    assert trouble in " ".join(line.strip() for line in shown.plain.split("\n"))
 
 
 def test_a_picture_fits_80_by_24_whatever_there_is_to_show() -> None:

@@ -7,14 +7,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from runqueue import items
+from runqueue.cli.held import Held
 from runqueue.cli.holds import Holds, hold_words
 from runqueue.cli.submit import _grace
-from tests.cli.commanding import Desk, line, lines
+from tests.cli.commanding import Desk, batch_of, line, lines
 from tests.cli.following import followed, rows
 
 
@@ -191,6 +193,27 @@ def test_what_holds_the_account_is_said_once_while_somebody_waits(
         r" \(`runqueue resume` tries at once\): HTTP 403: no",
         told,
     )
+
+
+def test_what_lasts_is_said_again_in_ever_longer_intervals(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runqueue.cli.holds._EVERY", 0.0)
+    batch = batch_of(desk, line("a"))
+    paused = desk.queue.pause_batch(batch)
+    said: dict[str, list[float]] = {"account": [], "batch": []}
+    now = 0.0
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr("runqueue.cli.saying.time", clock)
+    holds = Holds(desk.queue, lambda _: said["account"].append(now))
+    held = Held(lambda _: said["batch"].append(now))
+
+    for second in range(0, 500, 10):
+        now = float(second)
+        holds.look(["default"])
+        held.look([paused])
+
+    assert said == {"account": [0.0, 60.0, 180.0, 420.0], "batch": [0.0, 60.0, 180.0, 420.0]}
 
 
 def hold(desk: Desk, account: str, reason: str, seconds: float = 60, kind: str = "account") -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -15,6 +16,7 @@ import redis
 from runqueue import JobState
 from runqueue.cli.app import app as commands
 from runqueue.keys import Keys
+from runqueue.server import EmbeddedServer
 from tests.acceptance.factory import Factory, factory, until
 from tests.docs.pages import Example, examples, pattern_of
 
@@ -103,6 +105,28 @@ def test_the_example_for_node_hands_in_its_job(parts: Factory, tmp_path: Path) -
     (example,) = NODE
     run(["node", "--input-type=module", "--eval", example.code], parts, tmp_path)
     until(lambda: completed(parts, "node-1"), 60, "the job from Node")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+def test_the_example_for_node_logs_in_where_the_queue_asks_for_it(tmp_path: Path) -> None:
+    (example,) = NODE
+    command = ["node", "--input-type=module", "--eval", example.code]
+    with EmbeddedServer(tmp_path / "queue") as server, redis.from_url(server.url) as client:
+        client.execute_command("ACL", "SETUSER", "shop", "on", ">a b/@:€", "~*", "+rpush")
+        host = server.url.rpartition("@")[2]
+        for url in (server.url, f"redis://shop:{quote('a b/@:€', safe='')}@{host}"):
+            environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
+            subprocess.run(command, env=environ, timeout=60, check=True)
+            (line,) = client.lrange(INBOX, 0, -1)
+            assert json.loads(line)["custom_id"] == "node-1"
+            client.delete(INBOX)
+
+        wrong = {**os.environ, "RUNQUEUE_REDIS_URL": f"redis://shop:no@{host}"}
+        done = subprocess.run(
+            command, env=wrong, timeout=60, capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0
+        assert "WRONGPASS" in done.stderr
 
 
 @pytest.mark.acceptance

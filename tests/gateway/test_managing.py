@@ -9,10 +9,10 @@ import redis
 
 from runqueue import JobState, RunQueue, stages
 from runqueue.ids import new_id
-from runqueue.items import Lost
+from runqueue.items import Finished, Lost
 from runqueue.keys import ACCOUNTS
 from runqueue.scripts import run
-from tests.gateway.gating import Desk, bearer, gating, token
+from tests.gateway.gating import Desk, bearer, gating, run_of, token
 from tests.gateway.uploads import lines, send
 
 ROUTES = [
@@ -50,6 +50,23 @@ async def test_jobs_of_a_state_and_a_group_are_listed(desk: Desk, redis_url: str
 
     assert [found["job_id"] for found in answer.body["jobs"]] == [job.job_id]
     assert answer.body["jobs"][0]["result"] is None
+
+
+async def test_failed_jobs_are_listed_by_words_of_their_reason(desk: Desk, redis_url: str) -> None:
+    first, second = desk.running(2)
+    ends = [
+        Finished(job.job_id, 1, run_of(job), "failed", "failed", reason, b"{}")
+        for job, reason in [(first, "Browser crashed."), (second, "max steps")]
+    ]
+    run(desk.client, stages.finish("default", ends))
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("GET", "/v1/jobs?state=failed&reason=CRASHED")
+        none = await door.ask("GET", "/v1/jobs?state=failed&reason=")
+
+    assert [found["job_id"] for found in answer.body["jobs"]] == [first.job_id]
+    assert none.status == 422
+    assert none.body["errors"][0]["field"] == "reason"
 
 
 async def test_a_job_is_found_by_its_custom_id(desk: Desk, redis_url: str) -> None:
@@ -168,10 +185,24 @@ async def test_what_failed_of_a_batch_is_done_again(
         jobs = desk.claim()
         dead = [Lost(job.job_id, job.attempt, "refused") for job in jobs[:2]]
         run(client, stages.mark_dead("default", dead))
-        answer = await door.ask("POST", f"/v1/batches/{batch}/retry-failed")
+        desk.queue.cancel(jobs[2].job_id)
+        desk.accept(jobs[2])
+        end = Finished(jobs[2].job_id, 1, run_of(jobs[2]), "canceled", "canceled", "", b"{}")
+        run(client, stages.finish("default", [end]))
+        path = f"/v1/batches/{batch}/retry-failed"
+        other = await door.ask("POST", f"{path}?reason=engine")
+        answer = await door.ask("POST", f"{path}?reason=REFUSED")
+        canceled = await door.ask("POST", f"{path}?canceled=true")
+        wrong = await door.ask("POST", f"{path}?reason=")
 
-    assert (answer.status, answer.body) == (200, {"batch_id": batch, "jobs": 2})
+    assert other.body == {"batch_id": batch, "jobs": 0, "states": {}, "canceled_left": 0}
+    assert (answer.status, answer.body) == (
+        200,
+        {"batch_id": batch, "jobs": 2, "states": {"dead": 2}, "canceled_left": 0},
+    )
+    assert canceled.body["states"] == {"canceled": 1}
     assert desk.job(jobs[0]).state is JobState.READY
+    assert (wrong.status, wrong.body["errors"][0]["field"]) == (422, "reason")
 
 
 @pytest.mark.parametrize("what", ["pause", "resume", "retry-failed"])

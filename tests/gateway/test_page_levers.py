@@ -159,12 +159,32 @@ async def test_a_batch_is_paused_resumed_retried_and_canceled(desk: Desk, redis_
         noted(desk, "resume_batch", batch, "prices")
         desk.queue.cancel(job.job_id)
         await browser.do(page, "retry_failed")
-        noted(desk, "retry_failed", batch, "1 jobs are ready again")
+        noted(desk, "retry_failed", batch, "1 jobs are ready again: 1 canceled")
         await browser.do(page, "cancel_batch")
         noted(desk, "cancel_batch", batch, "of 3 jobs")
         assert (await browser.open(page)).forms("/do/cancel_batch") == []
 
     assert desk.queue.get_batch(batch).held == "canceled"
+
+
+async def test_canceled_jobs_of_a_batch_have_a_lever_of_their_own(
+    desk: Desk, redis_url: str
+) -> None:
+    batch = desk.queue.open_batch("prices")
+    lines = [{"kind": "task", "body": {"prompt": str(n)}} for n in range(2)]
+    first, second = desk.queue.enqueue_many(lines, batch=batch)
+    desk.queue.seal_batch(batch)
+    desk.queue.cancel(second.job_id)
+    desk.claim()
+    desk.queue.send(stages.mark_dead("default", [Lost(first.job_id, 1, "no such engine")]))
+
+    async with browsing(redis_url, OPS) as browser:
+        failed, canceled = (await browser.open(f"/batches/{batch}")).forms("/do/retry_failed")
+        await browser.send("/do/retry_failed", failed)
+        noted(desk, "retry_failed", batch, "1 jobs are ready again: 1 dead")
+        await browser.send("/do/retry_failed", canceled)
+
+    noted(desk, "retry_failed", batch, "1 jobs are ready again: 1 canceled")
 
 
 async def test_a_job_is_canceled_and_replayed(desk: Desk, redis_url: str) -> None:

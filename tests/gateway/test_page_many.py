@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Any
 
 import pytest
 
-from gateway import page_bulk, page_select
+from gateway import page_bulk, page_lists, page_select
 from gateway.page_bulk import KINDS
 from runqueue import JobState, stages
 from runqueue.items import Finished, Lost
@@ -82,6 +83,31 @@ async def test_jobs_that_ended_badly_are_replayed(desk: Desk, redis_url: str, st
 
     noted(desk, "replay", f"{state}: 2 done")
     assert states(desk) == {"ready": 2}
+
+
+async def test_jobs_are_listed_by_words_of_their_reason(desk: Desk, redis_url: str) -> None:
+    dead(desk, 1)
+    dead(desk, 2, reason="past its deadline")
+    first, other = desk.queue.list_jobs("dead", limit=2).jobs
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open("/jobs?state=dead&reason=ENGINE")
+
+    assert first.id in shown.text
+    assert other.id not in shown.text
+    assert 'name="reason" value="ENGINE"' in shown.text
+
+
+async def test_the_next_page_of_a_list_keeps_its_filters(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead(desk, 3, group="shop-a")
+    monkeypatch.setattr(page_lists, "ROWS", 1)
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open("/jobs?state=dead&group=shop-a&reason=No+such")
+
+    assert "state=dead&group=shop-a&reason=No%20such&cursor=" in unescape(shown.text)
 
 
 async def test_no_more_are_acted_on_than_were_counted(desk: Desk, redis_url: str) -> None:

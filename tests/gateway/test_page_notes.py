@@ -104,7 +104,10 @@ async def test_a_retry_of_a_batch_that_breaks_off_is_noted_with_what_it_came_to(
 
     note = desk.queue.audit()[0]
     assert (shown.status, note.who, note.what, note.target) == (503, "ops", "retry_failed", batch)
-    assert note.detail == "200 jobs are ready again; broke off: the queue cannot be reached"
+    assert (
+        note.detail
+        == "200 jobs are ready again: 200 canceled; broke off: the queue cannot be reached"
+    )
 
 
 async def test_a_deed_whose_answer_was_lost_is_noted(
@@ -128,11 +131,13 @@ async def test_a_call_of_the_api_that_breaks_off_is_noted_with_what_it_came_to(
     break_off(monkeypatch, "replay", after=1)
 
     async with gating(redis_url, api_tokens=TOKENS) as door:
-        answer = await door.ask("POST", f"/v1/batches/{batch}/retry-failed", headers=AUTH)
+        answer = await door.ask(
+            "POST", f"/v1/batches/{batch}/retry-failed?canceled=true", headers=AUTH
+        )
 
     note = desk.queue.audit()[0]
     assert (answer.status, note.who, note.what, note.target) == (503, "ops", "retry_failed", batch)
-    assert note.detail == "200 jobs are ready again; broke off, answered 503"
+    assert note.detail == "200 jobs are ready again: 200 canceled; broke off, answered 503"
 
 
 async def test_a_call_of_the_api_that_nobody_has_thought_of_is_noted(

@@ -310,9 +310,9 @@ class Clockwork:
         self.wait(15)
         return self.sweep("expire_leases", CLAIM_AGE)
 
-    def refuse(self, job_id: str, attempt: int = 1) -> int:
+    def refuse(self, job_id: str, attempt: int = 1, why: str = "422") -> int:
         """Record that the server refused a submission."""
-        return self.run(stages.mark_dead(self.account, [Lost(job_id, attempt, "422")]))[0]
+        return self.run(stages.mark_dead(self.account, [Lost(job_id, attempt, why)]))[0]
 
     def give_back(
         self,

@@ -57,10 +57,15 @@ async def ask(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[A
     await call("close")
 
 
+def claimed(client: redis.Redis, claim: str = "a claim") -> list[items.Claimed]:
+    """Claim every ready job, as a worker would."""
+    run(client, stages.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
+    return list(run(client, stages.claim("default", "test", claim, 500, 0)).items)
+
+
 def finish_all(client: redis.Redis) -> None:
     """Run every ready job to its end, as a worker would."""
-    run(client, stages.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
-    taken = run(client, stages.claim("default", "test", "a claim", 500, 0)).items
+    taken = claimed(client)
     accepted = [items.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken]
     run(client, stages.mark_running("default", accepted))
     ends = [

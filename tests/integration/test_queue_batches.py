@@ -17,14 +17,16 @@ from runqueue import (
     InvalidGroup,
     InvalidRequest,
     JobState,
+    Retried,
     TaskRunRequest,
     UnknownAccount,
     stages,
 )
 from runqueue.batches import ActiveRules
 from runqueue.ids import new_id
+from runqueue.items import Lost
 from runqueue.scripts import run
-from tests.integration.test_queue import Ask, ask, finish_all, line
+from tests.integration.test_queue import Ask, ask, claimed, finish_all, line
 
 __all__ = ["ask"]
 
@@ -60,12 +62,16 @@ async def test_a_batch_is_paused_resumed_and_done(ask: Ask, client: redis.Redis)
     assert done.as_dict()["finished_at"]
 
 
-async def test_what_was_canceled_is_done_again(ask: Ask, client: redis.Redis) -> None:
+async def test_what_was_canceled_is_done_again_if_that_is_said(
+    ask: Ask, client: redis.Redis
+) -> None:
     batch = await batch_of(ask, line("a"), line("b"))
     page = await ask("list_jobs", batch=batch)
     await ask("cancel", page.jobs[0].id)
-    assert await ask("retry_failed", batch) == 1
-    assert await ask("retry_failed", batch) == 0
+    assert await ask("retry_failed", batch) == Retried({}, canceled_left=1)
+    done = await ask("retry_failed", batch, canceled=True, reason="before it was submitted")
+    assert (done, done.jobs) == (Retried({JobState.CANCELED: 1}), 1)
+    assert (await ask("retry_failed", batch, canceled=True)).jobs == 0
 
 
 async def test_a_canceled_batch_does_not_go_on(ask: Ask) -> None:
@@ -193,6 +199,21 @@ async def test_jobs_are_listed(ask: Ask, client: redis.Redis) -> None:
         await ask("list_jobs", "nearly")
     with pytest.raises(UnknownAccount):
         await ask("list_jobs", account="nobody")
+
+
+async def test_jobs_are_listed_by_words_of_their_reason(ask: Ask, client: redis.Redis) -> None:
+    await batch_of(ask, line("a"), line("b"), line("c"))
+    first, second, _ = claimed(client)
+    lost = [Lost(first.job_id, 1, "No such ENGINE"), Lost(second.job_id, 1, "deadline")]
+    run(client, stages.mark_dead("default", lost))
+
+    for state in ("dead", None):
+        (found,) = (await ask("list_jobs", state, reason="such engine")).jobs
+        assert (found.id, found.reason) == (first.job_id, "No such ENGINE")
+    assert (await ask("list_jobs", "dead", reason="engine", group="shop")).jobs == []
+    for none in ("", " ", 5):
+        with pytest.raises(InvalidRequest, match="reason: expected some text"):
+            await ask("list_jobs", reason=none)
 
 
 async def test_batches_are_listed(ask: Ask) -> None:

@@ -6,8 +6,8 @@ from itertools import product
 import pytest
 
 from runqueue import batch_calls, calls, flows
-from runqueue.batches import BatchRules, BatchStatus
-from runqueue.errors import BatchCanceled, BatchNotFound
+from runqueue.batches import BatchRules, BatchStatus, Retried
+from runqueue.errors import BatchCanceled, BatchNotFound, InvalidRequest
 from runqueue.job import JobState
 from tests.integration.clockwork import DAY, KEEP, UPLOAD, Clockwork, spec
 
@@ -318,14 +318,38 @@ def test_what_failed_is_done_again_and_the_batch_is_not_over_any_more(clock: Clo
     clock.refuse(dead)
     clock.cancel(jobs[3])
     assert clock.read(batch).finished_at is not None
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == 3
+    done = clock.drive(flows.retry_failed(clock.account, batch))
+    assert done == Retried({JobState.FAILED: 1, JobState.DEAD: 1}, canceled_left=1)
     found = clock.read(batch)
     assert (found.status, found.finished_at) == (BatchStatus.IN_PROGRESS, None)
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == 0, "they are ready"
-    assert sorted(clock.end_all(*["completed"] * 3)) == sorted(jobs[1:])
+    done = clock.drive(flows.retry_failed(clock.account, batch))
+    assert (done.jobs, done.canceled_left) == (0, 1), "they are ready"
+    assert sorted(clock.end_all(*["completed"] * 2)) == sorted(jobs[1:3])
     found = clock.read(batch)
-    assert found.request_counts["completed"] == 4
+    assert (found.request_counts["completed"], found.request_counts["canceled"]) == (3, 1)
     assert found.finished_at is not None
+
+
+def test_canceled_jobs_are_done_again_where_that_is_asked_for(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(2)
+    clock.end_all("failed")
+    clock.cancel(jobs[1])
+    done = clock.drive(flows.retry_failed(clock.account, batch, canceled=True))
+    assert done == Retried({JobState.FAILED: 1, JobState.CANCELED: 1})
+    assert clock.states(jobs) == {"ready"}
+
+
+def test_a_retry_by_reason_leaves_the_others_as_they_are(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(3)
+    first, second, third = clock.claimed(3)
+    clock.refuse(first, why="Browser CRASHED.")
+    clock.refuse(second, why="max steps")
+    clock.refuse(third, why="the browser crashed")
+    done = clock.drive(flows.retry_failed(clock.account, batch, reason="browser crashed"))
+    assert done == Retried({JobState.DEAD: 2})
+    assert [clock.state(job) for job in jobs] == ["ready", "dead", "ready"]
+    with pytest.raises(InvalidRequest, match="reason: expected some text"):
+        clock.drive(flows.retry_failed(clock.account, batch, reason=" "))
 
 
 def test_a_retry_goes_through_every_page_once(clock: Clockwork) -> None:
@@ -333,7 +357,9 @@ def test_a_retry_goes_through_every_page_once(clock: Clockwork) -> None:
     for _ in range(2):
         clock.cancel(*clock.enqueue(700, batch=batch))
     clock.seal(batch)
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == 1_400
+    assert clock.drive(flows.retry_failed(clock.account, batch)) == Retried({}, 1_400)
+    done = clock.drive(flows.retry_failed(clock.account, batch, canceled=True))
+    assert done == Retried({JobState.CANCELED: 1_400})
 
 
 def test_a_retry_leaves_alone_what_another_batch_took_over(clock: Clockwork) -> None:
@@ -344,15 +370,15 @@ def test_a_retry_leaves_alone_what_another_batch_took_over(clock: Clockwork) -> 
     clock.seal(batch)
     clock.cancel(taken)
     clock.seal(old)
-    assert clock.drive(flows.retry_failed(clock.account, old)) == 0
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == 1
+    assert clock.drive(flows.retry_failed(clock.account, old, canceled=True)).jobs == 0
+    assert clock.drive(flows.retry_failed(clock.account, batch, canceled=True)).jobs == 1
 
 
 def test_a_retry_of_a_paused_batch_waits_for_its_end(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(1)
     jobs = clock.end_all("failed")
     clock.hold(batch)
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == 1
+    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
     assert clock.claimed() == []
     resume(clock, batch)
     assert clock.claimed() == jobs

@@ -91,7 +91,7 @@ def test_a_share_is_not_told_again_when_jobs_live_again(clock: Clockwork) -> Non
     batch, _ = clock.batch_of(2, shares(0.5))
     end(clock, "failed")
     assert told(clock) == [("progress", 0.5)]
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == 1
+    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
     end(clock, "completed")
     assert told(clock) == []
 

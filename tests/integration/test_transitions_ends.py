@@ -572,3 +572,30 @@ def test_times_are_stored_as_whole_microseconds(clock: Clockwork) -> None:
     assert clock.field(job, "created") == str(START)
     assert clock.field(job, "deadline") == str(START + DAY)
     assert clock.field(job, "ended") == str(START + 1)
+
+
+# Why a run was canceled.
+
+
+@pytest.mark.parametrize(
+    ("is_asked", "reason"),
+    [
+        (False, "its run was canceled at Skyvern, not by the queue"),
+        (True, "canceled as was asked, with its run"),
+    ],
+)
+def test_a_job_whose_run_was_canceled_says_by_whom(
+    clock: Clockwork, is_asked: bool, reason: str
+) -> None:
+    (job,) = clock.running()
+    if is_asked:
+        clock.cancel(job)
+    clock.finish(job, state="canceled")
+    assert (clock.state(job), clock.field(job, "reason")) == ("canceled", reason)
+
+
+def test_the_run_s_own_words_on_its_cancel_come_first(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    item = items.Finished(job, 1, f"r-{job}", "canceled", "canceled", "the user left", b"{}")
+    assert clock.run(stages.finish(clock.account, [item])) == [1]
+    assert clock.field(job, "reason") == "the user left"

@@ -83,7 +83,7 @@ def test_a_batch_that_was_over_in_time_stays_completed(clock: Clockwork) -> None
     clock.end_all("completed", "failed")
     late(clock)
     assert clock.read(batch).status is BatchStatus.COMPLETED
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == 1
+    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
     late(clock)
     assert len(clock.claimed()) == 1, "its time was up while nothing was left to submit"
 
@@ -158,7 +158,7 @@ def test_what_failed_may_be_done_again_in_an_expired_batch_once_it_is_resumed(
     batch, _ = clock.batch_of(2, ONE_HOUR)
     failed = clock.end_all("failed")
     late(clock)
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == 1
+    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
     assert clock.claimed() == []
     clock.resume(batch)
     assert set(failed) <= set(clock.claimed())
@@ -359,7 +359,7 @@ def test_what_is_done_again_in_a_batch_that_expired_long_ago_goes_in_time_too(
     batch, jobs = clock.batch_of(2, BatchRules(expires_after=60))
     expire_for_a_week(clock)
     clock.sweep("sweep_canceled")
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == 2
+    assert clock.drive(flows.retry_failed(clock.account, batch, canceled=True)).jobs == 2
     for _ in range(20):
         clock.wait(DAY / SECOND)
         for script, *span in (("hold_expired",), ("sweep_canceled",), ("retire", KEEP)):

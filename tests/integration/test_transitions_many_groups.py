@@ -301,7 +301,7 @@ def test_what_people_do_to_jobs_of_many_groups_goes_in_bounded_steps(clock: Cloc
     clock.cancel(*jobs)
     seen = {"replay": most_commands(clock, lambda queue: Operations(queue).replay(jobs))}
     clock.cancel(*jobs)
-    seen["retry"] = most_commands(clock, lambda queue: queue.retry_failed(batch))
+    seen["retry"] = most_commands(clock, lambda queue: queue.retry_failed(batch, canceled=True))
     clock.heartbeat(first=True)
     while taken := clock.claim(100).items:
         lost = [Lost(item.job_id, item.attempt, "cut off") for item in taken]

@@ -162,6 +162,36 @@ def test_what_ended_badly_is_done_again_under_the_next_attempt(
     assert clock.found(job, 2, "run2") == 1
 
 
+def runs_of(clock: Clockwork, job_id: str) -> int:
+    """How many runs of a job have ended, as people are told."""
+    (job,) = clock.run(calls.get_jobs(clock.account, [job_id]))
+    assert job is not None
+    return job.runs
+
+
+def test_the_runs_of_a_replayed_job_count_those_of_its_earlier_lives(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    clock.finish(job, state="failed")
+    for attempt in (2, 3):
+        assert replay(clock, job) == [1]
+        assert runs_of(clock, job) == attempt - 1
+        assert clock.claimed() == [job]
+        clock.found(job, attempt, f"run{attempt}")
+        clock.finish(job, attempt=attempt, run_id=f"run{attempt}", state="failed")
+
+    assert runs_of(clock, job) == 3
+    assert clock.field(job, "runs") == "1", "which is what `retry` bounds"
+
+
+def test_a_replay_of_a_job_without_a_run_counts_none(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.refuse(job)
+    assert replay(clock, job) == [1]
+    assert runs_of(clock, job) == 0
+    assert clock.field(job, "past_runs") is None
+
+
 @pytest.mark.parametrize("state", ["ready", "submitting", "unconfirmed", "running", "completed"])
 def test_only_what_ended_badly_is_done_again(clock: Clockwork, state: str) -> None:
     (job,) = clock.enqueue(1)

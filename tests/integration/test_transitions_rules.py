@@ -8,6 +8,7 @@ from runqueue import calls, flows, stages
 from runqueue.batches import BatchRules, BatchStatus
 from runqueue.errors import InvalidBatch
 from runqueue.items import RunAgain
+from runqueue.job import JobState
 from tests.integration.clockwork import Clockwork
 
 HALF = BatchRules(abort_at_failure_ratio=0.5, abort_after=4)
@@ -133,11 +134,22 @@ def test_the_deadline_of_jobs_counts_too(clock: Clockwork) -> None:
     assert clock.read(batch).status is BatchStatus.FINALIZING
 
 
+def test_an_aborted_batch_is_final_and_not_over_while_jobs_wait_in_it(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(6, HALF)
+    clock.end_all(*["failed"] * 4)
+    found = clock.read(batch)
+    assert (found.status, found.status.is_final) == (BatchStatus.FAILED, True)
+    assert found.finished_at is not None
+    assert (found.is_over, found.states[JobState.READY]) == (False, 2)
+    clock.cancel(*jobs)
+    assert clock.read(batch).is_over
+
+
 def test_what_failed_may_be_done_again_in_an_aborted_batch(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(4, HALF)
     jobs = clock.end_all(*["failed"] * 4)
     assert clock.read(batch).status is BatchStatus.FAILED
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == 4
+    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 4
     assert clock.claimed() == []
     resume(clock, batch)
     assert clock.claimed() == jobs
@@ -292,7 +304,7 @@ def test_a_canary_job_whose_time_is_up_when_it_is_claimed_counts(clock: Clockwor
 def test_a_replayed_canary_job_is_waited_for_again(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(5, BatchRules(canary=2, canary_ratio=1))
     clock.end_all("failed")
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == 1
+    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
     clock.end_all("completed")
     assert clock.read(batch).held == "canary"
     clock.end_all("completed")

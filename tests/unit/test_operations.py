@@ -127,7 +127,18 @@ def test_jobs_of_each_state_with_an_index_are_found(
         assert found(operations, other) == ([answer.job_id] if other is state else [])
 
 
-@pytest.mark.parametrize("state", [JobState.READY, JobState.COMPLETED, JobState.FAILED])
+@pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.FAILED, JobState.CANCELED])
+def test_jobs_that_ended_are_found_by_the_state_that_they_ended_in(
+    desk: Desk, operations: Operations, state: JobState
+) -> None:
+    (answer,) = desk.queue.enqueue_many([line("a")])
+    desk.end(desk.claim(), state.value)
+
+    for other in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED):
+        assert found(operations, other) == ([answer.job_id] if other is state else [])
+
+
+@pytest.mark.parametrize("state", [JobState.READY, JobState.SUBMITTING])
 def test_a_state_without_an_index_is_refused(operations: Operations, state: JobState) -> None:
     with pytest.raises(ValueError, match=f"expected one of scheduled, .*, got {state}"):
         list(operations.find(state))

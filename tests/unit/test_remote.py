@@ -179,11 +179,12 @@ def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:
     ]
     assert [job.state for job in remote.iter_results(batch, errors=True)] == ["failed", "failed"]
     assert remote.list_jobs(batch=batch).jobs == desk.queue.list_jobs(batch=batch).jobs
+    assert remote.list_jobs(batch=batch, reason="no such").jobs == []
     assert remote.replay([jobs[1].job_id, jobs[0].job_id]) == {
         jobs[1].job_id: Settled.DONE,
         jobs[0].job_id: Settled.NOT_ENDED_BADLY,
     }
-    assert remote.retry_failed(batch) == 1
+    assert remote.retry_failed(batch).jobs == 1
     assert remote.cancel_batch(batch) == 3
     with pytest.raises(BatchCanceled):
         remote.resume_batch(batch)

@@ -17,7 +17,7 @@ PREFIX = "runqueue:{default}:"
 MANY = 2 * PAGE + 234
 
 
-def test_a_replayed_job_s_attempts_go_on_and_its_runs_begin_anew(
+def test_a_replayed_job_s_attempts_and_runs_go_on_and_those_that_retry_bounds_begin_anew(
     desk: Desk, operations: Operations
 ) -> None:
     (answer,) = desk.queue.enqueue_many(
@@ -31,7 +31,8 @@ def test_a_replayed_job_s_attempts_go_on_and_its_runs_begin_anew(
     assert done(operations.replay([job_id])) == 1
 
     job = desk.queue.get(job_id)
-    assert (job.state, job.attempts, job.runs) == (JobState.READY, 1, 0)
+    assert (job.state, job.attempts, job.runs) == (JobState.READY, 1, 1)
+    assert desk.client.hget(f"runqueue:{{default}}:job:{job_id}", "runs") is None
     assert (job.run_id, job.run_status, job.reason, job.result) == (None,) * 4
     assert (job.deadline, job.started_at, job.ended_at) == (None,) * 3
     assert (job.group, job.priority, job.custom_id) == ("shop", before.priority, "a")

@@ -10,6 +10,8 @@ import redis
 
 from api_client import Submission, SubmissionClass
 from runqueue import TaskRunRequest
+from runqueue.trail import read_trail
+from tests.api_client.rawserver import port_nobody_listens_on
 from tests.worker.working import KEYS, Bench, working
 from worker.submit import _words
 
@@ -77,6 +79,36 @@ async def test_a_submission_without_an_answer_is_logged_with_what_happened_to_it
         None,
         "POST /v1/run/tasks: ConnectionResetError: closed before the answer was whole",
     )
+
+
+async def test_a_submission_that_was_not_sent_is_logged_with_what_the_timeline_says(
+    client: redis.Redis, redis_url: str, logged: Events
+) -> None:
+    with port_nobody_listens_on() as port:
+        url = f"http://127.0.0.1:{port}"
+        async with working(client, redis_url, base_url=url) as bench:
+            (job,) = bench.enqueue()
+            await bench.one_pass("submit")
+            timeline = bench.queue.send(read_trail("default", job))
+
+    (event,) = told(logged, "submission_returned")
+    assert (event["why"], event["status"]) == ("not_sent", None)
+    assert f"({url})" in event["cause"]
+    assert event["cause"] in str(timeline)
+
+
+async def test_the_server_s_words_on_a_submission_that_made_no_run_are_not_logged(
+    client: redis.Redis, redis_url: str, logged: Events
+) -> None:
+    async with working(client, redis_url) as bench:
+        fault = {"status": 402, "body": {"detail": SECRET}}
+        await bench.api.fault(fault, match={"route": "run_task"})
+        bench.enqueue()
+        await bench.one_pass("submit")
+
+    (event,) = told(logged, "submission_returned")
+    assert (event["status"], event["cause"]) == (402, None)
+    assert SECRET not in str(logged)
 
 
 async def test_the_server_s_words_on_a_submission_are_not_logged(

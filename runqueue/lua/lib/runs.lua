@@ -92,6 +92,9 @@ end
 -- Ends a job with its run. One that we canceled because its time was up has failed, whatever the server calls it.
 local function end_with_run(job, state, run_status, reason, result, signed)
   if job.cancel and state == 'canceled' and job.cancel ~= 'asked' then state, reason = 'failed', job.cancel end
+  if state == 'canceled' and reason == '' then
+    reason = job.cancel and 'canceled as was asked, with its run' or 'its run was canceled at Skyvern, not by the queue'
+  end
   leave_running(job, result)
   if job.runs > 0 then redis.call('HDEL', job_key(job.id), 'reason') end -- that of an earlier run
   local fields = { 'run_status', run_status, 'runs', int(job.runs + 1) }

@@ -63,9 +63,10 @@ class Batching(People):
         mine = [self.jobs[job_id] for job_id in self.batches[name].jobs]
         bad = [job for job in mine if job.state in OVER - {"completed"}]
         _, seen = self.clock.run(batch_calls.ended_badly(ACCOUNT, name, 0, 1_000))
-        assert sorted(seen) == sorted((job.id, job.attempt, job.ended) for job in bad)
-        jobs = [self.jobs[job_id] for job_id, _, _ in seen]
-        codes = self.send(operator_calls.replay(ACCOUNT, seen), again)
+        expected = [((job.id, job.attempt, job.ended), job.state) for job in bad]
+        assert sorted((one.seen, one.state) for one in seen) == sorted(expected)
+        jobs = [self.jobs[one.seen[0]] for one in seen]
+        codes = self.send(operator_calls.replay(ACCOUNT, [one.seen for one in seen]), again)
         self.replayed(jobs, codes, late=False)
 
     @rule(
