@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -131,12 +132,16 @@ async def test_many_who_catch_up_read_by_turns_and_another_bearer_waits_for_few_
         await stack.enter_async_context(listening(door, "?account=default", begin, "sesame-b"))
         for n in range(EVENT_READS + 1, EVENT_READS + 6):
             go_on.release()
-            await eventually(lambda n=n: len(begun) == n)
+            await eventually(partial(is_so_long, begun, n))
         assert "default" in begun, "six others had waited for longer"
         assert reading["most"] == EVENT_READS
         monkeypatch.setattr(ended.Reader, "read", read)
         for _ in range(100):
             go_on.release()
+
+
+def is_so_long(items: list[Any], n: int) -> bool:
+    return len(items) == n
 
 
 async def test_who_catches_up_pauses_after_each_page(
