@@ -93,9 +93,9 @@ class Link:
         is_local = is_loopback(parts.hostname or "")
         #: Who may have the token that is sent; None = whoever the URL names.
         self._users: frozenset[int] | None = None
-        if token is None and "RUNQUEUE_TOKEN" not in os.environ and is_local:
+        if token is None and not (token := os.environ.get("RUNQUEUE_TOKEN")) and is_local:
             token, self._users = _own_token()
-        self._token = os.environ.get("RUNQUEUE_TOKEN", "") if token is None else token
+        self._token = token or ""
         if self._token and not _TOKEN.fullmatch(self._token):
             raise _wrong("token", "expected printable ASCII without spaces (RUNQUEUE_TOKEN)")
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
@@ -123,9 +123,11 @@ class Link:
     def _connected(self, event: str, info: Mapping[str, Any]) -> None:
         if event != "connection.connect_tcp.complete":
             return
-        host, port = info["return_value"].get_extra_info("server_addr")[:2]
+        stream = info["return_value"]
+        host, port = stream.get_extra_info("server_addr")[:2]
         strangers = users_listening(host, port) - (self._users or frozenset())
         if strangers:
+            stream.close()
             who = ", ".join(map(str, sorted(strangers)))
             raise _Strangers(
                 f"is not what listens there, but user {who}: the token in {TOKEN_FILE} is not sent"
@@ -293,13 +295,13 @@ def words_of(error: Exception | None) -> str:
 def _own_token() -> tuple[str, frozenset[int]]:
     """Return the token that a gateway here made ('' = none), and the users who may have it.
 
-    These are whose file it is, who reads it, and who may read everything.
+    These are whose file it is, as the gateway made it, and who may read everything.
     """
     try:
         token, owner = TOKEN_FILE.read_text().strip(), TOKEN_FILE.stat().st_uid
     except (OSError, UnicodeDecodeError):
         return "", frozenset()
-    return token, frozenset({owner, os.geteuid(), 0})
+    return token, frozenset({owner, 0})
 
 
 def _read_url(url: str) -> SplitResult:
