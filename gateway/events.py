@@ -16,7 +16,7 @@ from gateway.line_schema import EXAMPLE_ID
 from gateway.places import hold
 from gateway.problems import Fault, FieldsRefused, answers
 from gateway.shown import EXAMPLE_BATCH
-from gateway.sight import queue_of, sight_of
+from gateway.sight import Sight, queue_of, sight_of
 from gateway.streaming import Streamed, first_of
 from runqueue.aio import AsyncRunQueue
 from runqueue.errors import UnknownAccount
@@ -90,21 +90,23 @@ async def events(
     await reader.start()
     # Proxies would hold events back until they have enough.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    heard = _listen(gate, queue, reader, Filter(group=group, batch=batch))
+    heard = _listen(gate, sight_of(request), reader, Filter(group=group, batch=batch))
     return Streamed(heard, headers=headers, media_type="text/event-stream")
 
 
-async def _listen(
-    gate: Gate, queue: AsyncRunQueue, reader: Reader, wanted: Filter
-) -> AsyncIterator[bytes]:
+async def _listen(gate: Gate, sight: Sight, reader: Reader, wanted: Filter) -> AsyncIterator[bytes]:
     """Yield events until the process ends, and a heartbeat where there are none."""
     yield f"retry: {_RETRY}\n\n".encode()
     said = time.monotonic()
     with gate.bell.listen() as told:
         while not gate.closing.is_set():
             told.clear()  # before the look: what is told meanwhile is cause for another
-            ended = await reader.read()
-            written = await _events(queue, reader, ended, wanted)
+            async with gate.event_reads.of(sight.name):
+                ended = await reader.read()
+                written = await _events(sight.queue, reader, ended, wanted)
+                # Who catches up keeps its turn meanwhile: so it leaves others the process.
+                if len(ended) >= PAGE:
+                    await first_of(gate.closing, seconds=PAUSE)
             if written or time.monotonic() > said + HEARTBEAT:
                 # Without data the id is still taken: what was left out is not read again.
                 yield written or f": still here\nid: {reader.cursor}\n\n".encode()

@@ -27,6 +27,7 @@ from gateway.recording import Recorder
 from gateway.session import Sessions
 from gateway.shares import Shares
 from gateway.sight import Sights
+from gateway.turns import Turns
 from runqueue.accounts import check_names
 from runqueue.collector import QueueCollector
 from runqueue.connect import async_client, check_policy
@@ -41,8 +42,11 @@ log = structlog.get_logger()
 ANNOUNCE_EVERY = 1.0
 #: Seconds in which Redis has to answer a PING.
 PING_SECONDS = 2.0
-#: Counts for the page, and scrapes of the queue's metrics, at a time.
-COUNTS, SCRAPERS = 2, 2
+#: Counts for the page, things that are done to many jobs, and scrapes of the queue's metrics, at a
+#: time.
+COUNTS, WORKS, SCRAPERS = 2, 4, 2
+#: Listeners to events for whom ends are read at a time.
+EVENT_READS = 2
 
 
 class Gate:
@@ -90,9 +94,13 @@ class Gate:
         self.feed = Feed(self.sights.whole)
         self.sessions = Sessions(self.tokens, self.redis)
         #: Those who count jobs: a count takes Redis and a thread for seconds.
-        self.counts = asyncio.Semaphore(COUNTS)
+        self.counts = Turns(COUNTS)
         #: What is being done to many jobs, and what ends it early.
         self.works: set[asyncio.Task[str]] = set()
+        self.workers = Shares(WORKS)
+        #: Counts and works have threads of their own: what takes milliseconds waits for none of
+        #: them.
+        self.long_calls = ThreadPoolExecutor(COUNTS + WORKS, thread_name_prefix="page")
         self.stopping = threading.Event()
         self.room = Room()
         self.bell = Bell(url)
@@ -104,6 +112,7 @@ class Gate:
         self.uploads = Shares(shares.UPLOADS)
         self.downloads = Shares(shares.DOWNLOADS)
         self.listeners = Shares(shares.LISTENERS)
+        self.event_reads = Turns(EVENT_READS)
         self.pages = Shares(shares.PAGES)
         self.strangers = Shares(shares.STRANGERS)
         self._pinging: asyncio.Task[bool] | None = None
@@ -162,6 +171,7 @@ class Gate:
             await asyncio.wait(self.works)
         self.checks.close()
         self.scrapers.shutdown(wait=False, cancel_futures=True)
+        self.long_calls.shutdown(wait=False, cancel_futures=True)
         await self.bell.close()
         await self.sights.close()
         self.operations.queue.close()

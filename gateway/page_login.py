@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -18,6 +19,9 @@ from gateway.places import hold
 from gateway.session import cookies_of, keep, take_away, told_of
 from runqueue.secret_files import TOKEN_FILE
 
+#: Seconds in which a form that comes whole is here: too short for those that do not come to hold
+#: many connections meanwhile.
+_AT_ONCE: Final = 0.05
 _WRONG: Final = "This is no token that is set up here."
 _ELSEWHERE: Final = "This link stood on a page of another site: enter its address by hand."
 
@@ -79,10 +83,19 @@ async def logout(request: Request) -> Response:
 
 
 async def _strangers_form(request: Request) -> dict[str, str]:
-    """Read a form that anybody may send."""
-    address = request.client.host if request.client else ""
-    hold(request, gate_of(request).strangers, address, TOO_MANY)
-    return await read_form(request)
+    """Read a form that anybody may send; one that is awaited for longer takes a place.
+
+    Behind a proxy all have one address: those whose forms never come take all of its places.
+    """
+    reading = asyncio.create_task(read_form(request))
+    try:
+        await asyncio.wait([reading], timeout=_AT_ONCE)
+        if not reading.done():
+            address = request.client.host if request.client else ""
+            hold(request, gate_of(request).strangers, address, TOO_MANY)
+        return await reading
+    finally:
+        reading.cancel()
 
 
 def _bearer(text: str, known: Sequence[ApiToken]) -> ApiToken | None:

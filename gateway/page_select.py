@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -24,14 +26,14 @@ from runqueue.operate import Filter
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 #: Seconds that a request waits for what was confirmed; it goes on afterwards.
 _WAIT: Final = 5.0
 #: Seconds that a count waits for its turn.
 _PATIENCE: Final = 5.0
 #: So many jobs are noted when it begins, too.
 _MANY: Final = 500
-#: Things that are done to many jobs at a time.
-_AT_ONCE: Final = 4
 
 
 async def select(request: Request) -> Response:
@@ -42,7 +44,7 @@ async def select(request: Request) -> Response:
     choice = await _choice(viewer, query)
     # A link of another site shows the form; counting is begun on it.
     is_asked = "count" in query and not is_from_elsewhere(request)
-    found = await _count(gate_of(request), choice) if is_asked else None
+    found = await _count(gate_of(request), choice, viewer.name) if is_asked else None
     values = {
         "account": choice.account,
         "accounts": await viewer.known(),
@@ -53,17 +55,20 @@ async def select(request: Request) -> Response:
     return page(request, "select.html", viewer, values)
 
 
-async def _count(gate: Gate, choice: Choice) -> Count:
-    """Count, once there is room for it."""
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            await gate.counts.acquire()
-    except TimeoutError:
-        raise busy("others are counting jobs; try again") from None
-    try:
-        return await asyncio.to_thread(count, gate.operations, choice)
-    finally:
-        gate.counts.release()
+async def _count(gate: Gate, choice: Choice, who: str) -> Count:
+    """Count, once it is the turn of who asks."""
+    async with AsyncExitStack() as turn:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await turn.enter_async_context(gate.counts.of(who))
+        except TimeoutError:
+            raise busy("too much is being counted already; try again") from None
+        return await _in_thread(gate, partial(count, gate.operations, choice))
+
+
+async def _in_thread(gate: Gate, call: Callable[[], T]) -> T:
+    """Run what takes seconds where nobody waits for its thread."""
+    return await asyncio.get_running_loop().run_in_executor(gate.long_calls, call)
 
 
 async def act_on_many(request: Request) -> Response:
@@ -72,13 +77,9 @@ async def act_on_many(request: Request) -> Response:
     gate = gate_of(request)
     choice = await _choice(viewer, fields)
     most = whole(fields["most"], "most") if fields.get("most") else None
-    if len(gate.works) >= _AT_ONCE:
-        raise HTTPException(503, "too much is being done to many jobs already; try again")
-    if most is None or most > _MANY:
-        began = f"{choice.words}: began, {most or 'unknown how many'} jobs"
-        await note(gate.sights.whole, choice.account, viewer.name, choice.what, detail=began)
-    work = Work(choice, most, gate.stopping)
-    task = asyncio.create_task(_work(gate, work, viewer.name))
+    if not gate.workers.take(viewer.name):
+        raise busy("too much is being done to many jobs already; try again")
+    task = asyncio.create_task(_work(gate, Work(choice, most, gate.stopping), viewer.name))
     gate.works.add(task)
     task.add_done_callback(gate.works.discard)
     await asyncio.wait([task], timeout=_WAIT)
@@ -87,16 +88,25 @@ async def act_on_many(request: Request) -> Response:
 
 
 async def _work(gate: Gate, work: Work, who: str) -> str:
-    """Do it beside the requests, and note what it came to; returns the note's id."""
-    choice = work.choice
+    """Do it beside the requests, and note what it came to; returns the note's id.
+
+    The place that was taken of `gate.workers` is free afterwards.
+    """
+    choice, most = work.choice, work.most
     failed = ""
     try:
-        await asyncio.to_thread(work.run, gate.operations)
-    except Exception as error:  # noqa: BLE001 - whatever ended it, what was done is done: it is noted
-        log.warning("work_broke_off", what=choice.what, error=repr(error)[:200])
-        failed = f"; broke off: {words_of(error)}"
-    detail = f"{choice.words}: {work.words}{failed}"
-    return await note(gate.sights.whole, choice.account, who, choice.what, detail=detail)
+        if most is None or most > _MANY:
+            began = f"{choice.words}: began, {most or 'unknown how many'} jobs"
+            await note(gate.sights.whole, choice.account, who, choice.what, detail=began)
+        try:
+            await _in_thread(gate, partial(work.run, gate.operations))
+        except Exception as error:  # noqa: BLE001 - whatever ended it, what was done is done: it is noted
+            log.warning("work_broke_off", what=choice.what, error=repr(error)[:200])
+            failed = f"; broke off: {words_of(error)}"
+        detail = f"{choice.words}: {work.words}{failed}"
+        return await note(gate.sights.whole, choice.account, who, choice.what, detail=detail)
+    finally:
+        gate.workers.give_back(who)
 
 
 async def _choice(viewer: Viewer, fields: Mapping[str, Any]) -> Choice:

@@ -14,7 +14,7 @@ from gateway.check_processes import BodyCheck
 from gateway.checking import Upload
 from gateway.content import closing, gathered
 from gateway.problems import Fault, FieldsRefused, faults_of
-from runqueue import AsyncRunQueue, calls, ids
+from runqueue import AsyncRunQueue, calls, flows, ids
 from runqueue.batches import NO_RULES, BatchRules
 from runqueue.errors import BatchNotFound, QueueFull, QueueUnavailable, UnknownAccount
 from runqueue.intake import Packet
@@ -233,8 +233,8 @@ class _Sender:
             await asyncio.wait([self._under_way[1]])
         if self.outcome.batch is not None:
             with suppress(QueueUnavailable, QueueFull):
-                call = calls.discard_batch(self.asked.lines.account, self.outcome.batch)
-                await self._queue.send(call)
+                flow = flows.discard_batch(self.asked.lines.account, self.outcome.batch)
+                await flows.drive_async(flow, self._queue.send)
 
     async def _deliver(self, packet: Packet) -> list[Enqueued]:
         answers: list[Enqueued] = []

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Self, cast
 
-from runqueue import calls, ids
+from runqueue import calls, flows, ids
 from runqueue.accounts import Accounts, account_of, pages
 from runqueue.aio_batching import AsyncBatching
 from runqueue.aio_controls import AsyncControls
@@ -140,7 +140,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         except BaseException:
             await asyncio.gather(*(answer for _, answer in sent), return_exceptions=True)
             for account, unfinished in opened.items():
-                await self.send(calls.discard_batch(account, unfinished))
+                await self._drive(flows.discard_batch(account, unfinished))
             raise
         for finished in opened.values():
             await self.seal_batch(finished)

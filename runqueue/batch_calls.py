@@ -131,3 +131,16 @@ def page_ended(
         return reply[0].decode(), [raw.decode() for raw in reply[1:]]
 
     return Call(load("page_ended"), account, [state, cursor, count, looks], parse)
+
+
+def remove_given_up(account: str, limit: int) -> Call[int]:
+    """Remove the jobs of uploads that were given up.
+
+    Args:
+        account: whose these are.
+        limit: how many batches and jobs at most.
+
+    Returns:
+        How many were looked at: as many as the limit, or more = ask again.
+    """
+    return Call(load("expire_batches"), account, ["", limit], int)

@@ -22,6 +22,9 @@ Flow = Generator[Call[Any], Any, T]
 _PAGE = 200
 #: Jobs read in one call of `results`: these may be large.
 _RESULTS = 100
+#: Jobs of an upload that are removed in one script call once it is given up, and such calls: of a
+#: longer one the next sweep removes the rest.
+_REMOVED, _REMOVALS = 500, 20
 
 
 def drive(flow: Flow[T], send: Callable[[Call[Any]], Any]) -> T:
@@ -52,6 +55,15 @@ def get_batch(account: str, batch: str) -> Flow[Batch]:
     if found is None:
         raise BatchNotFound(batch)
     return found
+
+
+def discard_batch(account: str, batch: str) -> Flow[None]:
+    """Give an unfinished upload up and remove its jobs: nothing of it is seen, or counts."""
+    yield calls.discard_batch(account, batch)
+    for _ in range(_REMOVALS):
+        looked: int = yield batch_calls.remove_given_up(account, _REMOVED)
+        if looked < _REMOVED:
+            return
 
 
 def _living(account: str, batch: str) -> Flow[Batch]:

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Self
 
-from runqueue import calls, ids
+from runqueue import calls, flows, ids
 from runqueue.accounts import Accounts, account_of, pages
 from runqueue.batching import Batching
 from runqueue.connect import check_policy, find_url, speaking_of, sync_client
@@ -176,7 +176,7 @@ class RunQueue(Batching, Controls):
             answers = in_order((positions, answer.result()) for positions, answer in sent)
         except BaseException:
             for account, unfinished in opened.items():
-                self.send(calls.discard_batch(account, unfinished))
+                self._drive(flows.discard_batch(account, unfinished))
             raise
         for finished in opened.values():
             self.seal_batch(finished)

@@ -25,6 +25,7 @@ from runqueue.errors import (
     RunQueueError,
 )
 from runqueue.hosts import is_loopback
+from runqueue.listeners import users_listening
 from runqueue.remote_errors import Said, error_of, read_refusal
 from runqueue.secret_files import TOKEN_FILE
 
@@ -47,6 +48,10 @@ _WORDS = {
 _YES = {"1", "true", "yes", "on"}
 
 T = TypeVar("T")
+
+
+class _Strangers(httpx.RequestError):
+    """Another user of this machine has the gateway's port: nothing was sent to him."""
 
 
 class _Bearer(httpx.Auth):
@@ -86,7 +91,11 @@ class Link:
         given = url or os.environ.get("RUNQUEUE_URL", "")
         parts = _read_url(given)
         is_local = is_loopback(parts.hostname or "")
-        self._token = _token_at_hand(is_local=is_local) if token is None else token
+        #: Who may have the token that is sent; None = whoever the URL names.
+        self._users: frozenset[int] | None = None
+        if token is None and not (token := os.environ.get("RUNQUEUE_TOKEN")) and is_local:
+            token, self._users = _own_token()
+        self._token = token or ""
         if self._token and not _TOKEN.fullmatch(self._token):
             raise _wrong("token", "expected printable ASCII without spaces (RUNQUEUE_TOKEN)")
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
@@ -100,11 +109,30 @@ class Link:
             headers={"accept": "application/json"},
             # To this machine there is no way through a proxy, which would read the token.
             trust_env=not is_local,
+            event_hooks={"request": [self._watch]} if self._users else {},
         )
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _watch(self, request: httpx.Request) -> None:
+        """Have it looked at whom a request's connection leads to, before the request is sent."""
+        request.extensions["trace"] = self._connected
+
+    def _connected(self, event: str, info: Mapping[str, Any]) -> None:
+        if event != "connection.connect_tcp.complete":
+            return
+        stream = info["return_value"]
+        host, port = stream.get_extra_info("server_addr")[:2]
+        strangers = users_listening(host, port) - (self._users or frozenset())
+        if strangers:
+            stream.close()
+            who = ", ".join(map(str, sorted(strangers)))
+            raise _Strangers(
+                f"is not what listens there, but user {who}: the token in {TOKEN_FILE} is not sent"
+                " (RUNQUEUE_TOKEN is sent to whoever listens)"
+            )
 
     def ask(
         self,
@@ -256,20 +284,24 @@ def _answer(
 
 def words_of(error: Exception | None) -> str:
     """Say why there is no answer."""
+    if isinstance(error, _Strangers):
+        return str(error)
     for kind, words in _WORDS.items():
         if isinstance(error, kind):
             return words
     return f"cannot be reached ({str(error)[:200]})" if str(error) else "cannot be reached"
 
 
-def _token_at_hand(*, is_local: bool) -> str:
-    """Return the token in the environment, or else the one that a gateway here made; '' = none."""
-    if found := os.environ.get("RUNQUEUE_TOKEN"):
-        return found
+def _own_token() -> tuple[str, frozenset[int]]:
+    """Return the token that a gateway here made ('' = none), and the users who may have it.
+
+    These are whose file it is, as the gateway made it, and who may read everything.
+    """
     try:
-        return TOKEN_FILE.read_text().strip() if is_local else ""
+        token, owner = TOKEN_FILE.read_text().strip(), TOKEN_FILE.stat().st_uid
     except (OSError, UnicodeDecodeError):
-        return ""
+        return "", frozenset()
+    return token, frozenset({owner, 0})
 
 
 def _read_url(url: str) -> SplitResult:

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from runqueue import calls, ids
+from runqueue import calls, flows, ids
 from runqueue.batches import BatchRules
 from runqueue.checking import MOST_TOLD
 from runqueue.cli.joblist import JobList
@@ -167,7 +167,7 @@ class Upload:
         batches = self.handed.batches
         for account, batch in list(batches.items()):
             if not self.handed.new[batch]:  # others were faster
-                self._queue.send(calls.discard_batch(account, batch))
+                flows.drive(flows.discard_batch(account, batch), self._queue.send)
                 del batches[account]
         if len(batches) > 1:  # so that none is accepted where another cannot be
             self._check_all()
@@ -211,7 +211,7 @@ class Upload:
         for account, batch in self.handed.batches.items():
             # What ended the upload is to be told, not that this could not be said.
             with suppress(QueueUnavailable, QueueFull):
-                self._queue.send(calls.discard_batch(account, batch))
+                flows.drive(flows.discard_batch(account, batch), self._queue.send)
 
     def _note_last(self) -> None:
         if self._under_way is None:

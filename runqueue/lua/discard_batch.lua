@@ -1,4 +1,4 @@
--- Gives an unfinished upload up: its jobs were never accepted, the next sweep removes them.
+-- Gives an unfinished upload up: its jobs were never accepted, expire_batches.lua removes them.
 -- ARGV  now_us, batch.   Reply 1 = given up, 0 = no such unsealed batch
 local UNSEALED = PREFIX .. 'unsealed'
 expect(UNSEALED, 'zset')

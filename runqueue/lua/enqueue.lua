@@ -16,6 +16,7 @@ local batch_key = PREFIX .. 'batch:' .. batch
 local JOB, BODY = PREFIX .. 'job:', PREFIX .. 'body:'
 local DUE, DEADLINES = PREFIX .. 'due', PREFIX .. 'deadlines'
 local PER_JOB = 5
+local MORE = 100 -- of what is kept, so many go more than come: it shrinks although as many are canceled as are stored
 
 local only_look = batch == '?'
 local canary_left, canary_jobs = 0, 0
@@ -34,7 +35,7 @@ expect(DEADLINES, 'zset')
 expect(PREFIX .. 'wake', 'list')
 expect(FILES, 'hash')
 
-local payer -- who is charged with the new jobs; nil = nobody
+local payer, keep_jobs, keep_bytes -- who is charged with the new jobs (nil = nobody), and what is kept of his that ended
 -- Jobs of one priority and group share a lane, the fields that say so, and one count.
 local lanes, order, names, rings = {}, {}, {}, {}
 local function lane_of(name)
@@ -158,7 +159,10 @@ local function refused_by_quota()
   local most_jobs, most_bytes = read_quotas()
   local name, own_jobs, own_bytes = string.match(ARGV[3], '^(%S+) (%d+) (%d+)$')
   if not name and most_jobs == 0 and most_bytes == 0 then return nil end
-  if name or most_bytes > 0 then payer = name or '-' end
+  payer = name or '-'
+  keep_jobs, keep_bytes = tonumber(own_jobs or 0), tonumber(own_bytes or 0)
+  if keep_jobs == 0 then keep_jobs = most_jobs end
+  if keep_bytes == 0 then keep_bytes = most_bytes end
   local waiting, new_jobs, own_new, own_bytes_new = jobs_waiting(), #fresh, #fresh, 0
   for _, i in ipairs(fresh) do new_bytes = new_bytes + #ARGV[i + 4] end
   own_bytes_new = new_bytes
@@ -169,9 +173,10 @@ local function refused_by_quota()
     if job.charged then bytes = bytes - stored end
     if name and job.charged == name then own_new, own_bytes_new = own_new - 1, own_bytes_new - stored end
   end
+  local sums = { 'bytes', 'jobs:' .. (name or ''), 'bytes:' .. (name or '') }
   -- What workers of before left charged goes when nothing waits.
-  if waiting == 0 then redis.call('DEL', CHARGED) end
-  local f = redis.call('HMGET', CHARGED, 'bytes', 'jobs:' .. (name or ''), 'bytes:' .. (name or ''))
+  if waiting == 0 then redis.call('HDEL', CHARGED, unpack(sums)) end
+  local f = redis.call('HMGET', CHARGED, unpack(sums))
   local function over(whose, what, most, there, new)
     if most == 0 or there + new <= most then return nil end
     return 'QUOTA ' .. string.match(PREFIX, '{(.*)}') .. ' ' .. whose .. ' ' .. what .. ' ' .. int(most)
@@ -292,7 +297,10 @@ for _, lane in ipairs(order) do
   if #lane.canary > 0 then push(lane.priority, lane.group, batch .. CANARY, lane.canary, false) end
 end
 if batch ~= NO_BATCH then in_parts('SADD', PREFIX .. 'batch_lanes:' .. batch, names) end
-if payer then charge(payer, #fresh, new_bytes) end
+if payer then
+  charge(payer, #fresh, new_bytes)
+  let_go(payer, keep_jobs, keep_bytes, #fresh + MORE)
+end
 if canary_jobs > 0 then bump(batch_totals[batch], 'canary_jobs', canary_jobs) end
 save()
 if lane_runs(batch) then wake() end

@@ -1,6 +1,6 @@
 -- An upload that was never finished expires: its jobs are removed (they were not accepted), and its record says for a
 -- week what became of it. One that was given up goes without a trace, and so does a batch without jobs.
--- ARGV  now_us, upload_us (how long an upload may take), limit
+-- ARGV  now_us, upload_us (how long an upload may take; '' = only those that were given up go), limit
 -- Reply: how many batches and jobs were looked at (as many as the limit, or more = ask again)
 local UNSEALED, upload, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[2]), tonumber(ARGV[3]), 0
 local WORDS = 'its upload was not finished in time: hand its jobs in again'
@@ -10,7 +10,7 @@ expect(PREFIX .. 'callbacks', 'zset')
 expect(PREFIX .. 'dropping', 'set')
 for _, zset in ipairs({ 'unconfirmed', 'parked', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
-if clock_is_stale() then return 0 end
+if upload and clock_is_stale() then return 0 end
 
 -- An earlier server may have accepted the batch, and claimed the job: its run is looked for, and without one it goes.
 local function look_for_run(job, lost)
@@ -98,7 +98,7 @@ local function expire(batch, is_given_up)
   end
 end
 
-local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', int(NOW - upload), 'WITHSCORES', 'LIMIT', 0, limit)
+local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', upload and int(NOW - upload) or '0', 'WITHSCORES', 'LIMIT', 0, limit)
 for i = 1, #old, 2 do
   looked = looked + 1
   local is_given_up = old[i + 1] == '0'

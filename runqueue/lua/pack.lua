@@ -15,10 +15,12 @@ for i = 4, #ARGV, PER_JOB do
   local id = ARGV[i]
   local body_key, result_key = PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id
   -- One that is done again has no end, or another one.
-  if redis.call('HGET', job_key(id), 'ended') == ARGV[i + 1]
+  local f = redis.call('HMGET', job_key(id), 'ended', 'charged')
+  if f[1] == ARGV[i + 1]
     and redis.call('STRLEN', body_key) == tonumber(ARGV[i + 2])
     and redis.call('STRLEN', result_key) == tonumber(ARGV[i + 3]) then
     redis.call('SET', body_key, ARGV[i + 4])
+    if f[2] then redis.call('HINCRBY', CHARGED, 'kept:' .. f[2], #ARGV[i + 4] - ARGV[i + 2]) end
     if ARGV[i + 5] ~= '' then
       redis.call('SET', result_key, ARGV[i + 5])
     elseif ARGV[i + 3] ~= '0' then

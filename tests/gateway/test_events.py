@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, cast
 
 import pytest
 import redis
 
 from gateway import ended, events, shares
+from gateway.gate import EVENT_READS
 from runqueue import RunQueue
 from runqueue.keys import Keys
-from tests.gateway.gating import Desk, Door, gating, told
+from tests.gateway.gating import Desk, Door, bearer, gating, token, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually
 
@@ -49,10 +52,13 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(door: Door, query: str = "", last_id: str = "") -> AsyncIterator[Listener]:
+async def listening(
+    door: Door, query: str = "", last_id: str = "", secret: str = ""
+) -> AsyncIterator[Listener]:
     """Listen until the end of the block."""
     listener = Listener()
     headers = {"last-event-id": last_id} if last_id else {}
+    headers |= bearer(secret) if secret else {}
     async with door.session.get(f"{door.url}/v1/events{query}", headers=headers) as answer:
         assert (answer.status, answer.content_type) == (200, "text/event-stream")
 
@@ -92,6 +98,73 @@ async def test_a_job_that_ends_is_told(desk: Desk, redis_url: str) -> None:
     assert (data["job_id"], data["state"], data["account"]) == (job.job_id, "completed", "default")
     assert "output" not in data
     assert "result" not in data
+
+
+async def test_many_who_catch_up_read_by_turns_and_another_bearer_waits_for_few_of_them(
+    queue: RunQueue, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ended, "PAGE", 1)
+    monkeypatch.setattr(events, "PAGE", 1)
+    begun: list[str | None] = []
+    reading = Counter[str]()
+    go_on = asyncio.Semaphore(0)
+    read = ended.Reader.read
+
+    async def gated(reader: ended.Reader) -> list[tuple[str, str]]:
+        begun.append(reader._account)
+        reading["now"] += 1
+        reading["most"] = max(reading["most"], reading["now"])
+        await go_on.acquire()
+        found = await read(reader)
+        reading["now"] -= 1
+        return found
+
+    monkeypatch.setattr(ended.Reader, "read", gated)
+    tokens = (token("acme", "sesame-a", "read", "operate"), token("beta", "sesame-b", "read"))
+    async with gating(redis_url, api_tokens=tokens) as door, AsyncExitStack() as stack:
+        for job in queue.enqueue_many(lines(50)):
+            queue.cancel(job.job_id)
+        (raw,) = cast("list[bytes]", client.keys(f"{Keys('default').prefix}ended:*"))
+        begin = f"default:{raw.decode().rpartition(':')[2]}:0"
+        for _ in range(8):
+            await stack.enter_async_context(listening(door, "", begin, "sesame-a"))
+        await eventually(lambda: len(begun) == EVENT_READS)
+        await stack.enter_async_context(listening(door, "?account=default", begin, "sesame-b"))
+        for n in range(EVENT_READS + 1, EVENT_READS + 6):
+            go_on.release()
+            await eventually(partial(is_so_long, begun, n))
+        assert "default" in begun, "six others had waited for longer"
+        assert reading["most"] == EVENT_READS
+        monkeypatch.setattr(ended.Reader, "read", read)
+        for _ in range(100):
+            go_on.release()
+
+
+def is_so_long(items: list[Any], n: int) -> bool:
+    return len(items) == n
+
+
+async def test_who_catches_up_pauses_after_each_page(
+    queue: RunQueue, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ended, "PAGE", 1)
+    monkeypatch.setattr(events, "PAGE", 1)
+    paused: list[float] = []
+
+    async def pausing(*_: asyncio.Event, seconds: float) -> None:
+        paused.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(events, "first_of", pausing)
+    async with gating(redis_url) as door:
+        for job in queue.enqueue_many(lines(3)):
+            queue.cancel(job.job_id)
+        (raw,) = cast("list[bytes]", client.keys(f"{Keys('default').prefix}ended:*"))
+        begin = f"default:{raw.decode().rpartition(':')[2]}:0"
+        async with listening(door, "", begin) as listener:
+            await eventually(lambda: len(listener.heard) == 3)
+
+    assert paused[:3] == [events.PAUSE] * 3
 
 
 async def test_what_ended_before_is_not_told(queue: RunQueue, redis_url: str) -> None:

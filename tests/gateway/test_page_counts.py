@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
+import aiohttp
 import pytest
 
 from gateway import page_bulk, page_select
+from gateway.gate import COUNTS, WORKS, Gate
 from gateway.page_bulk import Choice, Count, Work, count
 from runqueue.job import Job
 from runqueue.operate import Filter, Operations
-from tests.gateway.browsing import browsing
-from tests.gateway.gating import Desk
+from tests.gateway.browsing import TOKENS, Browser, browsing
+from tests.gateway.gating import Desk, bearer, token
+from tests.simulator.simulating import eventually
 
 OPS = "operate-secret"
+LAB = token("lab", "lab-secret", "read", "operate")
 NOTHING = Count(0, True, [])
 #: What a browser says of a link on a page of another site that is followed.
 FOLLOWED = {
@@ -35,6 +39,19 @@ def waiting() -> Iterator[threading.Event]:
         yield event
     finally:
         event.set()
+
+
+@asynccontextmanager
+async def two_browsers(url: str) -> AsyncIterator[tuple[Browser, Browser]]:
+    """Open browsers of two people who may act."""
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with (
+        browsing(url, OPS, api_tokens=(*TOKENS, LAB)) as one,
+        aiohttp.ClientSession(cookie_jar=jar) as session,
+    ):
+        other = Browser(one.door, session)
+        assert (await other.log_in("lab-secret")).status == 200
+        yield one, other
 
 
 @pytest.mark.parametrize(
@@ -76,8 +93,74 @@ async def test_more_counts_than_a_few_at_a_time_are_refused_after_a_while(
             refused = await first
         counted = [(await one).status for one in others]
 
-    assert (refused.status, "others are counting" in refused.words) == (503, True)
+    assert (refused.status, "too much is being counted" in refused.words) == (503, True)
     assert counted == [200, 200]
+
+
+async def test_who_counts_much_delays_no_other_persons_count(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[str | None] = []
+    may_end = threading.Semaphore(0)
+
+    def counting(_: Operations, choice: Choice) -> Count:
+        began.append(choice.wanted.group)
+        may_end.acquire()
+        return NOTHING
+
+    asked: list[str] = []
+    real = page_select._count
+
+    async def asking(gate: Gate, choice: Choice, who: str) -> Count:
+        asked.append(who)
+        return await real(gate, choice, who)
+
+    monkeypatch.setattr(page_select, "count", counting)
+    monkeypatch.setattr(page_select, "_count", asking)
+    async with two_browsers(redis_url) as (one, other), asyncio.timeout(20):
+        opened = [one.open(f"/select?what=cancel&count=1&group=one-{n}") for n in range(6)]
+        counts = [asyncio.create_task(count) for count in opened]
+        await eventually(lambda: len(began) == COUNTS)
+        await eventually(lambda: asked == ["ops"] * 6)
+        counts.append(asyncio.create_task(other.open("/select?what=cancel&count=1&group=lab")))
+        await eventually(lambda: "lab" in asked)
+        may_end.release(2)
+        await eventually(lambda: len(began) == COUNTS + 2)
+        may_end.release(len(counts))
+        shown = await asyncio.gather(*counts)
+
+    assert "lab" in began[: COUNTS + 2]
+    assert [one.status for one in shown] == [200] * 7
+
+
+async def test_who_does_much_to_many_jobs_leaves_room_for_others_and_their_threads_free(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}, "group": "a"}])
+
+    async with two_browsers(redis_url) as (one, other), asyncio.timeout(20):
+        (form,) = (await one.open("/select?what=cancel&group=a&count=1")).forms("/do/many")
+        (lab,) = (await other.open("/select?what=cancel&group=a&count=1")).forms("/do/many")
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        with waiting() as told:
+            began: list[Work] = []
+
+            def run(work: Work, _: Operations) -> None:
+                began.append(work)
+                told.wait()
+
+            monkeypatch.setattr(Work, "run", run)
+            works = [asyncio.create_task(one.send("/do/many", form)) for _ in range(WORKS)]
+            refused = await next(asyncio.as_completed(works))
+            await eventually(lambda: sum(work.done() for work in works) == 2)
+            works.append(asyncio.create_task(other.send("/do/many", lab)))
+            await eventually(lambda: len(began) == 3)
+            rows = [{"kind": "task", "body": {"prompt": "x"}}]
+            bulk = await one.door.ask("POST", "/v1/jobs:bulk", rows, bearer("enqueue-secret"))
+        done = [await work for work in works]
+
+    assert (refused.status, bulk.status) == (503, 202)
+    assert sorted(shown.status for shown in done) == [200, 200, 200, 503, 503]
 
 
 async def test_a_scrape_waits_for_nothing_that_people_do(desk: Desk, redis_url: str) -> None:

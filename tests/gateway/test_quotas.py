@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import RunQueue, stages
+from runqueue import RunQueue
 from runqueue.errors import QuotaReached
+from runqueue.keys import ACCOUNTS
 from runqueue.remote import RemoteQueue
 from runqueue.requests import TaskRunRequest
-from runqueue.scripts import run
 from tests.gateway.gating import Desk, Door, bearer, gating, run_of, token, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually
@@ -76,9 +76,32 @@ async def test_an_upload_beyond_what_may_wait_is_refused_and_leaves_nothing(
         refused = await send(door, lines(300), **bearer("sesame-a"))
         assert (refused.status, refused.headers["retry-after"]) == (429, "30")
 
-        await eventually(lambda: 0 in desk.unsealed().values())
-        run(desk.client, stages.sweep("default", "expire_batches", 0, 1_000))
+        await eventually(lambda: desk.given_up() == 1)
         assert (await send(door, lines(200), **bearer("sesame-a"))).status == 201
+
+
+async def test_a_bulk_of_two_accounts_is_refused_whole_and_nothing_of_it_is_left(
+    client: redis.Redis, redis_url: str
+) -> None:
+    client.sadd(ACCOUNTS, "acme", "beta")
+    async with gating(redis_url, api_tokens=TOKENS, gateway_max_waiting_jobs=5) as door:
+
+        async def send_bulk(acme: int, beta: int) -> int:
+            jobs = [{**JOB, "account": "acme"}] * acme + [{**JOB, "account": "beta"}] * beta
+            answer = await door.ask("POST", "/v1/jobs:bulk", jobs, bearer("sesame-a"))
+            return int(answer.status)
+
+        async def waiting(account: str) -> int:
+            path = f"/v1/jobs?account={account}"
+            answer = await door.ask("GET", path, headers=bearer("sesame-a"))
+            return len(answer.body["jobs"])
+
+        assert await send_bulk(0, 5) == 202
+
+        assert await send_bulk(4, 1) == 429
+        assert (await waiting("acme"), await waiting("beta")) == (0, 5)
+        # Nor does it count any more.
+        assert await send_bulk(5, 0) == 202
 
 
 async def test_an_upload_of_one_token_does_not_fill_redis_for_others(

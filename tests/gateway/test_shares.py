@@ -275,3 +275,32 @@ def test_a_process_allows_itself_the_files_that_its_connections_need(
 
     assert connections.room_for_connections() == most
     assert told == [(allowed, hard)]
+
+
+async def test_forms_that_never_come_keep_nobody_of_the_same_address_from_logging_in(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "STRANGERS", 1)
+
+    async with gate(redis_url) as door, AsyncExitStack() as stack:
+        head = f"POST /login HTTP/1.1\r\nhost: {door.url.removeprefix('http://')}\r\n"
+        head += f"origin: {door.url}\r\ncontent-type: application/x-www-form-urlencoded\r\n"
+
+        async def begin(length: int, part: str = "") -> asyncio.StreamReader:
+            host, port = door.url.removeprefix("http://").split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            stack.callback(writer.close)
+            writer.write(f"{head}content-length: {length}\r\n\r\n{part}".encode())
+            return reader
+
+        # Of two, one holds the only place.
+        stuck = [asyncio.create_task((await begin(100)).readline()) for _ in range(2)]
+        refused, _ = await asyncio.wait(stuck, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result().split()[1] for task in refused] == [b"503"]
+
+        form = "token=a&next=/"
+        said = await (await begin(len(form), form)).readline()
+        for task in stuck:
+            task.cancel()
+
+    assert said.split()[1] == b"303"

@@ -15,6 +15,7 @@ from runqueue import (
     BatchStatus,
     InvalidBatch,
     InvalidGroup,
+    InvalidJob,
     InvalidRequest,
     JobState,
     Retried,
@@ -142,6 +143,14 @@ async def test_the_time_and_the_callback_of_a_batch_travel_with_it(ask: Ask, spa
     for rules in ({"expires_after": timedelta(0)}, {"callback_at": [0.5]}):
         with pytest.raises(InvalidBatch, match=rf"{next(iter(rules))}: expected"):
             await ask("open_batch", **rules)
+
+
+async def test_nothing_is_left_of_many_jobs_of_which_one_is_refused(ask: Ask) -> None:
+    jobs = [line(f"job-{n}") for n in range(1_500)]
+    with pytest.raises(InvalidJob, match=r"\[1499\]"):
+        await ask("enqueue_many", [*jobs[:-1], {**jobs[-1], "kind": "no kind"}])
+    assert (await ask("list_jobs")).jobs == []
+    assert (await ask("list_batches")).batches == []
 
 
 async def test_an_upload_that_expired_says_what_to_do(ask: Ask, client: redis.Redis) -> None:

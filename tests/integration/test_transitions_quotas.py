@@ -9,6 +9,7 @@ from runqueue.connect import speaking_of
 from runqueue.errors import QuotaReached
 from runqueue.quotas import Quota
 from runqueue.retry import Retry
+from tests.integration import packs
 from tests.integration.clockwork import KEEP, LEASE, SECOND, UPLOAD, Clockwork, spec
 
 #: A job of `spec` with the body `a`, as it is stored.
@@ -177,8 +178,96 @@ def test_however_a_job_stops_waiting_its_place_is_free(clock: Clockwork, how: st
         clock.heartbeat(first=True)
         clock.sweep("retire", KEEP)
 
-    assert charged(clock) == {}
+    assert "jobs:shop" not in charged(clock)
+    assert "bytes" not in charged(clock)
     clock.enqueue(3)
+
+
+def ended(clock: Clockwork, n: int, **options: Any) -> list[str]:
+    """Jobs that are canceled while they wait."""
+    jobs = clock.enqueue(n, **options)
+    assert clock.cancel(*jobs) == [1] * n
+    return jobs
+
+
+@pytest.mark.parametrize("how", ["cancel", "deadline", "batch"])
+@pytest.mark.parametrize("quota", [Quota("shop", 2, 0), Quota("shop", 0, 2 * SIZE), None])
+def test_of_jobs_that_end_unsubmitted_no_more_is_kept_than_may_wait(
+    clock: Clockwork, how: str, quota: Quota | None
+) -> None:
+    clock.limit(waiting_jobs=2, waiting_bytes=2 * SIZE)
+    clock.quota = quota
+    clock.heartbeat(first=True)
+    made = []
+    for _ in range(3):
+        clock.wait(1)
+        batch = clock.open_batch() if how == "batch" else None
+        deadline = clock.now + 60 * SECOND if how == "deadline" else None
+        made.append(clock.enqueue(2, batch=batch, deadline=deadline))
+        if batch:
+            clock.seal(batch)
+            clock.cancel_batch(batch)
+            clock.sweep("sweep_canceled")
+        elif how == "deadline":
+            clock.wait(61)
+            clock.sweep("expire_deadlines")
+        else:
+            assert clock.cancel(*made[-1]) == [1, 1]
+    clock.enqueue(1)
+
+    assert [clock.state(job) for job in made[0] + made[1]] == [None] * 4
+    assert [clock.state(job) in {"canceled", "dead"} for job in made[2]] == [True, True]
+    who = quota.name if quota else "-"
+    assert charged(clock)[f"kept:{who}"] == 2 * SIZE
+
+
+def test_what_one_name_cancels_takes_nothing_of_what_is_kept_for_another(clock: Clockwork) -> None:
+    clock.quota = Quota("lab", 1, 0)
+    (other,) = ended(clock, 1)
+    clock.quota = Quota("shop", 1, 0)
+    for _ in range(3):
+        ended(clock, 1)
+
+    assert clock.state(other) == "canceled"
+
+
+def test_a_canceled_job_that_is_replayed_waits_for_who_stored_it(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 1, 0)
+    (job,) = ended(clock, 1)
+
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [1]
+
+    assert charged(clock) == {"bytes": SIZE, "jobs:shop": 1, "bytes:shop": SIZE}
+    refused(clock)
+    assert clock.claimed() == [job]
+    assert charged(clock) == {}
+
+
+def test_a_canceled_job_that_is_packed_counts_as_it_lies(clock: Clockwork) -> None:
+    assert clock.run(stages.migrate(clock.account, 1_000))
+    clock.quota = Quota("shop", 0, 10**6)
+    clock.heartbeat(first=True)
+    (job,) = ended(clock, 1, body="The same words. " * 1_000)
+    clock.wait(0.001)
+
+    assert packs.pack(clock) == 1
+
+    size = len(packs.body(clock, job))
+    assert size < 1_000
+    assert charged(clock) == {"kept:shop": size}
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [1]
+    assert charged(clock) == {"bytes": size, "jobs:shop": 1, "bytes:shop": size}
+
+
+def test_a_job_that_is_gone_leaves_nothing_of_what_is_kept(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 3, 0)
+    ended(clock, 3)
+    clock.wait(8 * 86_400)
+    clock.heartbeat(first=True)
+    clock.sweep("retire", KEEP)
+
+    assert charged(clock) == {}
+    assert not clock.client.exists(clock.key("kept:shop"))
 
 
 def test_a_job_that_another_upload_takes_over_is_charged_once(clock: Clockwork) -> None:

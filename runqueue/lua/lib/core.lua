@@ -153,19 +153,35 @@ local function charge(who, jobs, bytes)
   bump(charges, 'bytes:' .. who, bytes)
 end
 
--- A job that waits no more, or is gone, costs who stored it nothing more, whatever becomes of it.
-local function discharge(job)
-  if not job.charged then return end
-  charge(job.charged, -1, -redis.call('STRLEN', PREFIX .. 'body:' .. job.id))
-  redis.call('HDEL', job_key(job.id), 'charged')
-  job.charged = nil
+-- A job that comes to a state in which it does not wait, or goes (`state` = nil), costs who stored it nothing more. What ends
+-- without having been submitted costs nothing to send: its bytes are counted apart, and it is listed, until it is done
+-- again or goes (quotas.lua).
+local function discharge(job, state)
+  local who = job.charged
+  if not who then return end
+  local size, kept = redis.call('STRLEN', PREFIX .. 'body:' .. job.id), 'kept:' .. who
+  if WAITS[job.state] then
+    charge(who, -1, -size)
+  else
+    bump(charges, kept, -size)
+    remove_later(kept, job.id)
+  end
+  if WAITS[state] then
+    charge(who, 1, size)
+  elseif ENDED[state] then
+    bump(charges, kept, size)
+    redis.pcall('ZADD', PREFIX .. kept, now_text(), job.id)
+  else
+    redis.call('HDEL', job_key(job.id), 'charged')
+    job.charged = nil
+  end
 end
 
 -- Counts a job's change of state; the record itself is written by the caller, in one HSET.
 local function count_state(job, state)
   local before = job.state
   if before == 'ready' and (job.deaths or 0) >= 2 then remove_later('suspects', job.id) end
-  if job.charged and not WAITS[state] then discharge(job) end
+  if job.charged and not (WAITS[before] and WAITS[state]) then discharge(job, state) end
   bump(totals, before .. ':' .. job.priority, -1)
   bump(totals, state .. ':' .. job.priority, 1)
   if before == 'ready' or state == 'ready' then

@@ -1,5 +1,7 @@
 -- How much may wait: jobs that are ready or scheduled, and bytes of their requests. Who stored a job is charged with it
--- (`charged` in its record, core.lua) until it is submitted for the first time, ends or goes.
+-- (`charged` in its record, core.lua) until it is submitted for the first time, ends or goes. One that ends without having
+-- been submitted stays charged: so that nobody fills Redis with what he cancels, as much is kept of such jobs, the newest
+-- of them, as may wait.
 local WAITING = { 'ready:0', 'ready:1', 'ready:2', 'ready:3', 'scheduled:0', 'scheduled:1', 'scheduled:2', 'scheduled:3' }
 
 -- The account's quotas: jobs, bytes; 0 = none.
@@ -13,4 +15,27 @@ local function jobs_waiting()
   local n = 0
   for _, count in ipairs(redis.call('HMGET', COUNTERS, unpack(WAITING))) do n = n + tonumber(count or 0) end
   return n
+end
+
+-- Removes the oldest of what ended without having been submitted where who stored it has more than `jobs` or `bytes` of
+-- that (0 = any number), `most` jobs at most. One that was submitted in an earlier life of its key stays for its week.
+local function let_go(who, jobs, bytes, most)
+  local kept = 'kept:' .. who
+  local n = redis.call('ZCARD', PREFIX .. kept)
+  if n == 0 then return end
+  local stored = tonumber(redis.call('HGET', CHARGED, kept) or 0)
+  local function drop(id)
+    local job = read_job(id)
+    if not job or job.charged ~= who or WAITS[job.state] then return end
+    if job.attempt > 0 then discharge(job) else remove_record(job) end
+  end
+  local function is_too_much()
+    return jobs > 0 and n > jobs or bytes > 0 and stored + (charges[kept] or 0) > bytes
+  end
+  while n > 0 and most > 0 and is_too_much() do
+    local id = redis.call('ZPOPMIN', PREFIX .. kept)[1]
+    if not try(drop, id) then set_aside('job ' .. id) end
+    n, most = n - 1, most - 1
+  end
+  if n == 0 then bump(charges, kept, -stored - (charges[kept] or 0)) end
 end

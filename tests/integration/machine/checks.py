@@ -102,17 +102,23 @@ class Checks(Base):
         assert busy == {group: n for group, n in loads.items() if n}
 
     def check_charges(self, data: dict[str, Any]) -> None:
-        """What waits is what jobs that wait are charged with, and nothing else."""
+        """What waits, or ended unsubmitted, is what such jobs are charged with, and no more."""
         charges: Counter[str] = Counter()
+        kept: dict[str, set[str]] = {}
         for job in self.jobs.values():
             if who := data[f"job:{job.id}"].get(b"charged", b"").decode():
-                assert job.state in WAITING
+                if job.state not in WAITING:
+                    assert job.state in {"canceled", "dead"}
+                    charges[f"kept:{who}"] += len(data[f"body:{job.id}"])
+                    kept.setdefault(f"kept:{who}", set()).add(job.id)
+                    continue
                 charges["bytes"] += len(data[f"body:{job.id}"])
                 if who != "-":
                     charges[f"jobs:{who}"] += 1
                     charges[f"bytes:{who}"] += len(data[f"body:{job.id}"])
         counted = {name.decode(): int(n) for name, n in data.get("charged", {}).items()}
         assert {name: n for name, n in counted.items() if n} == charges
+        assert {name: members(data, name) for name in data if name.startswith("kept:")} == kept
 
     def check_indexes(self, data: dict[str, Any]) -> None:
         def jobs(*states: str) -> set[str]:
