@@ -29,10 +29,7 @@ from api_client.answers import (
 )
 from api_client.errors import BodyTooLargeError, NotSentError
 from api_client.run_times import NO_TIMES, RunTimes, run_times
-
-#: A run with one of these statuses is over, unless the server is about to try it again.
-TERMINAL_STATUSES = frozenset({"completed", "failed", "terminated", "timed_out", "canceled"})
-
+from api_client.types import is_over
 
 #: How the answer of a run begins.
 _RUN_BEGINS = re.compile(
@@ -176,15 +173,6 @@ class Cancellation:
     detail: str = ""
     status_code: int | None = None
     retry_after: float | None = None
-
-
-def is_over(run_status: object, retry_pending: object) -> bool:
-    """Say whether a run is over: its status is terminal and no retry of it is pending."""
-    return (
-        isinstance(run_status, str)
-        and run_status in TERMINAL_STATUSES
-        and retry_pending is not True
-    )
 
 
 def classify_submission(status: int, body: bytes, headers: Mapping[str, str]) -> Submission:

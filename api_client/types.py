@@ -20,7 +20,17 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from api_client.outcomes import is_over
+#: A run with one of these statuses is over, unless the server is about to try it again.
+TERMINAL_STATUSES = frozenset({"completed", "failed", "terminated", "timed_out", "canceled"})
+
+
+def is_over(run_status: object, retry_pending: object) -> bool:
+    """Say whether a run is over: its status is terminal and no retry of it is pending."""
+    return (
+        isinstance(run_status, str)
+        and run_status in TERMINAL_STATUSES
+        and retry_pending is not True
+    )
 
 
 class RunStatus(StrEnum):

@@ -5,7 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from gateway import line_schema, receiver
-from gateway.outcomes import ANSWERS, Outcome
+from gateway.metrics import Outcome
+from gateway.outcomes import ANSWERS
 from gateway.problems import Problem, answers, described
 
 _TAKEN = {

@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.sight import Sight, sight_of
-from runqueue.accounts import DEFAULT
 from runqueue.errors import RunQueueError
+from runqueue.ids import DEFAULT
 from runqueue.scripts import Call, load
 
 #: Where jobs are handed in that are counted.

@@ -2,8 +2,7 @@
 
 from typing import Any, Final
 
-from runqueue.accounts import DEFAULT
-from runqueue.ids import job_id_for
+from runqueue.ids import DEFAULT, job_id_for
 from runqueue.schemas import schemas as published
 
 #: The schema's name, and where others find it.

@@ -6,7 +6,29 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from config.process_metrics import loop_lag, register_process
-from gateway.outcomes import Outcome
+
+
+class Outcome(StrEnum):
+    """What came of one webhook; a label of its metric.
+
+    `ended` to `unknown` are the queue's verdicts (`record_webhook.lua`), but for `retried`: the run
+    ended badly and its job runs again. The others were refused before the queue was asked;
+    `unavailable` means that it could not be.
+    """
+
+    ENDED = "ended"
+    NOTED = "noted"
+    DUPLICATE = "duplicate"
+    RETRIED = "retried"
+    STRAY = "stray"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+    BAD_ADDRESS = "bad_address"
+    BAD_SIGNATURE = "bad_signature"
+    TOO_LARGE = "too_large"
+    UNREADABLE = "unreadable"
+    MISMATCH = "mismatch"
+    UNAVAILABLE = "unavailable"
 
 
 class Refusal(StrEnum):

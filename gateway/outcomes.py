@@ -3,37 +3,13 @@
 Skyvern tries again on a 5xx (and on some 4xx), and gives up on a 400, 404, 409, 413 and 422.
 """
 
-from enum import StrEnum
 from typing import Final
 
 import orjson
 from starlette.responses import Response
 
+from gateway.metrics import Outcome
 from gateway.problems import NOTHING_HERE, problem
-
-
-class Outcome(StrEnum):
-    """What came of one webhook; a label of its metric.
-
-    `ended` to `unknown` are the queue's verdicts (`record_webhook.lua`), but for `retried`: the run
-    ended badly and its job runs again. The others were refused before the queue was asked;
-    `unavailable` means that it could not be.
-    """
-
-    ENDED = "ended"
-    NOTED = "noted"
-    DUPLICATE = "duplicate"
-    RETRIED = "retried"
-    STRAY = "stray"
-    OTHER = "other"
-    UNKNOWN = "unknown"
-    BAD_ADDRESS = "bad_address"
-    BAD_SIGNATURE = "bad_signature"
-    TOO_LARGE = "too_large"
-    UNREADABLE = "unreadable"
-    MISMATCH = "mismatch"
-    UNAVAILABLE = "unavailable"
-
 
 #: What is no news: everything else is logged.
 QUIET: Final = frozenset({Outcome.ENDED, Outcome.NOTED, Outcome.DUPLICATE, Outcome.RETRIED})

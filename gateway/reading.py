@@ -12,8 +12,9 @@ from starlette.types import Receive
 
 from api_client.false_failures import looks_completed
 from api_client.listings import unix_time
-from api_client.outcomes import is_over
-from gateway.outcomes import Outcome, Refused
+from api_client.types import is_over
+from gateway.metrics import Outcome
+from gateway.outcomes import Refused
 from gateway.shares import WEBHOOKS, Shares
 from runqueue.ids import markers_in
 from runqueue.json_values import holds_more_values

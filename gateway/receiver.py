@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from api_client import verify_webhook
 from api_client.run_times import run_times
-from gateway.metrics import Metrics
-from gateway.outcomes import ANSWERS, QUIET, Outcome, Refused
+from gateway.metrics import Metrics, Outcome
+from gateway.outcomes import ANSWERS, QUIET, Refused
 from gateway.reading import Bodies, Told, header, read_told
 from gateway.recording import Recorder
 from runqueue import ids, receiver

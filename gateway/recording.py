@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import redis.asyncio
 
-from gateway.outcomes import Outcome
+from gateway.metrics import Outcome
 from gateway.reading import Told
 from runqueue import delivery_calls, stages
 from runqueue.delivery_items import Report, Reported, Verdict

@@ -14,9 +14,10 @@ from typing import Annotated, Any, cast
 from fastapi import Query, Request
 
 from config.gateway import ApiToken
-from runqueue.accounts import DEFAULT, Accounts
+from runqueue.accounts import Accounts
 from runqueue.aio import AsyncRunQueue
 from runqueue.errors import UnknownAccount
+from runqueue.ids import DEFAULT
 from runqueue.scripts import Call, T
 
 Account = Annotated[

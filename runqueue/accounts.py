@@ -4,9 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from runqueue.errors import AmbiguousAccounts, UnknownAccount
-from runqueue.ids import TAG_LENGTH, account_tag
-
-DEFAULT = "default"
+from runqueue.ids import DEFAULT, TAG_LENGTH, account_tag
 
 
 def account_of(any_id: str, accounts: Iterable[str]) -> str | None:

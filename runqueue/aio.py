@@ -14,7 +14,7 @@ from runqueue.accounts import Accounts, account_of, pages
 from runqueue.aio_batching import AsyncBatching
 from runqueue.aio_controls import AsyncControls
 from runqueue.connect import async_client, check_policy, find_url, speaking_of
-from runqueue.damage import Report, damage_behind, read_reports, report_keys
+from runqueue.damage import damage_behind, read_reports, report_keys
 from runqueue.ends import AsyncEnds
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.handles import AwaitableJob
@@ -26,7 +26,7 @@ from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.scripts import TAKES_IN, Call, T, run_async
 from runqueue.spec import JobSpec, Priority
-from runqueue.stats import AccountStats, unreadable
+from runqueue.stats import AccountStats, DamageReport, unreadable
 from runqueue.tracing import enqueuing
 from runqueue.watching import JOBS_AT_ONCE, found, unfinished
 
@@ -220,7 +220,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         reports = await self.damage_reports(accounts)
         return {name: await self._figures(name, reports.get(name)) for name in accounts}
 
-    async def _figures(self, account: str, report: Report | None) -> AccountStats:
+    async def _figures(self, account: str, report: DamageReport | None) -> AccountStats:
         try:
             found = await self.send(calls.stats(account))
         except Exception as error:
@@ -229,7 +229,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
             return unreadable(account, damage)
         return found.with_report(report)
 
-    async def damage_reports(self, accounts: Sequence[str]) -> dict[str, Report]:
+    async def damage_reports(self, accounts: Sequence[str]) -> dict[str, DamageReport]:
         """Read which of these accounts have damaged keys, by what workers met of late."""
         with speaking_of(self._url):
             reply = await cast(Awaitable[Any], self._client.mget(report_keys(accounts)))

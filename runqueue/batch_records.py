@@ -6,10 +6,10 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runqueue.accounts import DEFAULT
 from runqueue.batches import LIVE, STOPPED, ActiveRules, Batch, Callback
 from runqueue.endpoints import endpoint_of
 from runqueue.estimate import Capacity, Seen, seconds_left
+from runqueue.ids import DEFAULT
 from runqueue.job import JobState, fields_of, moment, text
 
 _WAITING = (JobState.READY, JobState.SCHEDULED)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from runqueue import calls
-from runqueue.accounts import DEFAULT
 from runqueue.errors import FieldError, InvalidJob
+from runqueue.ids import DEFAULT
 from runqueue.intake import Packet
 from runqueue.private_targets import PrivateHosts
 from runqueue.repeats import Repeats, Seen

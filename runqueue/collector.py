@@ -18,7 +18,6 @@ from prometheus_client.registry import Collector
 
 from runqueue import calls
 from runqueue.cluster import by_node
-from runqueue.damage import Report
 from runqueue.errors import QueueUnavailable, RunQueueError
 from runqueue.metrics import redis_health
 from runqueue.metrics.counters import COUNTERS, HISTOGRAMS
@@ -27,6 +26,7 @@ from runqueue.metrics.figures import read_figures
 from runqueue.metrics.gauges import GAUGES
 from runqueue.metrics.redis_health import Health, read_health
 from runqueue.queue import RunQueue
+from runqueue.stats import DamageReport
 from runqueue.times import BOUNDS, Times
 
 PREFIX = "runqueue_"
@@ -64,7 +64,7 @@ class QueueCollector(Collector):
         yield from families(read)
         yield from redis_families(health)
 
-    def _seen(self, account: str, report: Report | None) -> Seen | None:
+    def _seen(self, account: str, report: DamageReport | None) -> Seen | None:
         """Read an account; None = what Redis holds of it is damaged."""
         try:
             stats = self._queue.send(calls.stats(account)).with_report(report)

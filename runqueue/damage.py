@@ -9,12 +9,13 @@ so; only other damage has the account stand still. So there are two reports.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
 from runqueue.keys import ACCOUNTS
 from runqueue.redis_errors import Cause, cause_of
+from runqueue.stats import DamageReport
 
 #: Seconds for which a report is believed, and between two of one worker.
 BELIEVED_SECONDS, REPORT_SECONDS = 90, 30.0
@@ -23,18 +24,6 @@ _LONGEST = 300
 #: How an error ends that a script raised when it was done with all but a damaged record
 #: (`raise_damage` of `lua/lib/core.lua`).
 OTHERS_GO_ON: Final = " (the others go on)"
-
-
-class Report(NamedTuple):
-    """What workers met of an account of late.
-
-    Args:
-        account: damage that has it stand still; None = none.
-        record: damage of one record; None = none.
-    """
-
-    account: str | None = None
-    record: str | None = None
 
 
 def damage_of(error: BaseException) -> str | None:
@@ -68,10 +57,10 @@ def report_keys(accounts: Sequence[str]) -> list[str]:
     return [report_key(name, of_one=of_one) for of_one in (False, True) for name in accounts]
 
 
-def read_reports(accounts: Sequence[str], reply: Any) -> dict[str, Report]:
+def read_reports(accounts: Sequence[str], reply: Any) -> dict[str, DamageReport]:
     """Read what `MGET` gave for `report_keys`: the reports by account, of those that have any."""
     told = [None if raw is None else raw.decode(errors="replace") for raw in reply]
-    reports = map(Report, told[: len(accounts)], told[len(accounts) :])
+    reports = map(DamageReport, told[: len(accounts)], told[len(accounts) :])
     return {
         account: report for account, report in zip(accounts, reports, strict=True) if any(report)
     }

@@ -9,6 +9,8 @@ import re
 from functools import lru_cache
 from hashlib import blake2b
 
+DEFAULT = "default"
+
 #: Characters of an id that tell its account.
 TAG_LENGTH = 4
 _RANDOM = 20  # base32 characters: 100 bits

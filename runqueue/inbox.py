@@ -25,8 +25,6 @@ from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
 INBOX, CELERY = "inbox", "celery"
 #: Characters of a Celery task's id beyond which it is called by a digest.
 MAX_TASK_ID = 200
-#: Refused lines that an account keeps; beyond that the oldest go.
-KEPT = 10_000
 #: Characters of a line beyond which only its beginning is kept: no job has that many.
 _MAX_CHARS = 8 * MAX_PAYLOAD_BYTES
 _BEGINNING = 1000

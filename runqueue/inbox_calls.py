@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from runqueue.inbox import KEPT
 from runqueue.items import Answer, Taken
 from runqueue.scripts import Argument, Call, load
+
+#: Refused lines that an account keeps; beyond that the oldest go.
+KEPT = 10_000
 
 #: Bytes of lines in one reply of `inbox_take`.
 TAKE_BYTES = 4 * 1024 * 1024

@@ -34,6 +34,9 @@ from runqueue.errors import FieldError
 from runqueue.run_ends import short_reason
 from runqueue.spec import Priority
 
+#: Seconds that finished jobs and their idempotency keys are kept.
+KEEP_SECONDS = 7 * 86_400
+
 
 class JobState(StrEnum):
     """Where a job stands; the transitions are drawn at the top of this module."""

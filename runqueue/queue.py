@@ -14,7 +14,7 @@ from runqueue.accounts import Accounts, account_of, pages
 from runqueue.batching import Batching
 from runqueue.connect import check_policy, find_url, speaking_of, sync_client
 from runqueue.controls import Controls
-from runqueue.damage import Report, damage_behind, read_reports, report_keys
+from runqueue.damage import damage_behind, read_reports, report_keys
 from runqueue.ends import Ends
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.handles import QueuedJob
@@ -26,7 +26,7 @@ from runqueue.requests import AnyRunRequest
 from runqueue.retry import Retry
 from runqueue.scripts import TAKES_IN, Call, T, run
 from runqueue.spec import JobSpec, Priority
-from runqueue.stats import AccountStats, unreadable
+from runqueue.stats import AccountStats, DamageReport, unreadable
 from runqueue.tracing import enqueuing
 from runqueue.watching import JOBS_AT_ONCE, found, unfinished
 
@@ -290,7 +290,7 @@ class RunQueue(Batching, Controls):
         reports = self.damage_reports(accounts)
         return {name: self._figures(name, reports.get(name)) for name in accounts}
 
-    def _figures(self, account: str, report: Report | None) -> AccountStats:
+    def _figures(self, account: str, report: DamageReport | None) -> AccountStats:
         try:
             found = self.send(calls.stats(account))
         except Exception as error:
@@ -299,7 +299,7 @@ class RunQueue(Batching, Controls):
             return unreadable(account, damage)
         return found.with_report(report)
 
-    def damage_reports(self, accounts: Sequence[str]) -> dict[str, Report]:
+    def damage_reports(self, accounts: Sequence[str]) -> dict[str, DamageReport]:
         """Read which of these accounts have damaged keys, by what workers met of late."""
         with speaking_of(self._url):
             reply = self._client.mget(report_keys(accounts))

@@ -1,9 +1,8 @@
 """What an account looks like from outside: its figures, and how a script's reply gives them."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from runqueue.damage import Report
 from runqueue.delivery import DeliveryState
 from runqueue.estimate import Capacity, read_capacity
 from runqueue.job import JobState, fields_of, text
@@ -28,6 +27,18 @@ _READS_TOLD = 60.0
 _FOR_A_PERSON = 3650 * 86_400.0
 #: Seconds; what holds longer than that waits for a person.
 _A_YEAR = 365 * 86_400
+
+
+class DamageReport(NamedTuple):
+    """What workers met of an account of late.
+
+    Args:
+        account: damage that has it stand still; None = none.
+        record: damage of one record; None = none.
+    """
+
+    account: str | None = None
+    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +120,7 @@ class AccountStats:
         """How many records are damaged: what was met is not always set aside."""
         return max(self.set_aside, self.damaged_record is not None)
 
-    def with_report(self, report: Report | None) -> "AccountStats":
+    def with_report(self, report: DamageReport | None) -> "AccountStats":
         """Return these figures, and what workers reported of damage."""
         if report is None:
             return self

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import structlog
 
 from runqueue import RunQueue
-from runqueue.accounts import DEFAULT
 from runqueue.calls import CHUNK
 from runqueue.damage import damage_behind
 from runqueue.errors import QuotaReached
+from runqueue.ids import DEFAULT
 from runqueue.inbox import (
     CELERY,
     Checked,

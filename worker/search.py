@@ -23,13 +23,13 @@ from api_client import ListedRun
 from api_client.elapsed import elapsed
 from runqueue import ids, stages, wire
 from runqueue.items import Accepted, Doubtful
+from runqueue.job import KEEP_SECONDS
 from worker.account import AccountLink
 from worker.comparison import Comparison, Likeness, ShownRun, compare
 from worker.controls import ListControls, OwnedRun, Proven, lacks_marker
 from worker.finding import BEFORE, Carrier, Wanted, markers_of, own_markers, wanted
 from worker.plausible import Index
 from worker.runs import Listing, Runs
-from worker.sweep import KEEP_SECONDS
 from worker.turns import Turns
 
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the

@@ -7,6 +7,7 @@ import structlog
 
 from runqueue import stages
 from runqueue.damage import damage_of
+from runqueue.job import KEEP_SECONDS
 from runqueue.run_limits import WORKFLOW_RUN_US
 from runqueue.scripts import Argument
 from worker.account import AccountLink
@@ -18,8 +19,6 @@ log = structlog.get_logger()
 LIMIT = 100
 #: Calls of one script in one pass.
 ROUNDS = 100
-#: Seconds that finished jobs and their idempotency keys are kept.
-KEEP_SECONDS = 7 * 86_400
 #: Seconds that an upload may stay unfinished.
 UPLOAD_SECONDS = 86_400
 #: Seconds after which a claim is taken over although its process lives: a submission's total time

@@ -7,7 +7,7 @@ enqueue bypasses the slot. A message carries the account and the tick's server t
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import redis
 import structlog
@@ -18,9 +18,7 @@ from runqueue.damage import damage_of
 from runqueue.keys import Keys
 from runqueue.scripts import run
 from worker.elapsed import passed_us
-
-if TYPE_CHECKING:
-    from worker.runtime import Runtime
+from worker.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -42,7 +40,7 @@ class Ticker:
         send: sends a Celery message.
     """
 
-    def __init__(self, account: str, runtime: "Runtime", send: Sender) -> None:
+    def __init__(self, account: str, runtime: Runtime, send: Sender) -> None:
         self._account = account
         self._runtime = runtime
         self._send = send

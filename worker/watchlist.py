@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from api_client import ListedRun
-from api_client.outcomes import TERMINAL_STATUSES
+from api_client.types import TERMINAL_STATUSES
 from runqueue.list_calls import Joined, Reading, Shown
 
 #: Calls for lists that a run may cost, beside its submission and the GET of its result.

@@ -1,7 +1,7 @@
 """Following jobs to their ends: batches by their counts, other jobs by their ids."""
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -16,8 +16,6 @@ from runqueue.job import JobState
 SOONEST, LATEST = 0.1, 1.0
 #: Between two looks passes at least so many times as long as a look takes; seconds, at most.
 _SHARE, _LONGEST = 3.0, 30.0
-#: Seconds over which the rate is measured.
-_RATE_SECONDS = 15.0
 #: Seconds that Redis may be away while jobs are followed, a failover say.
 _PATIENCE = 60.0
 #: Jobs asked for in one call, and jobs that are handed on at once: their results may be large.
@@ -234,33 +232,6 @@ class Following:
                 self._ended.update(one.name for one in some)
             else:
                 self._taken += len(some)
-
-
-class Pace:
-    """How fast jobs end, over the last seconds."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def note(self, done: int, now: float | None = None) -> None:
-        """Note how many are done by now (seconds on any clock that only goes on)."""
-        now = time.monotonic() if now is None else now
-        self._seen.append((now, done))
-        while len(self._seen) > 2 and self._seen[1][0] <= now - _RATE_SECONDS:
-            self._seen.popleft()
-
-    @property
-    def per_second(self) -> float:
-        """Jobs a second; 0 while there is no telling."""
-        if len(self._seen) < 2:
-            return 0.0
-        (start, before), (end, after) = self._seen[0], self._seen[-1]
-        return (after - before) / (end - start) if end > start else 0.0
-
-    def seconds_for(self, left: int) -> float | None:
-        """Return how long the rest takes at this pace; None while there is no telling."""
-        rate = self.per_second
-        return left / rate if rate > 0 else None
 
 
 def be_patient(error: QueueUnavailable, answered: float, say: Callable[[str], None]) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from runqueue.accounts import DEFAULT
 from runqueue.cli.result_lines import ResultLine
 from runqueue.errors import JobNotFound, RunQueueError, UnknownAccount
+from runqueue.ids import DEFAULT
 from runqueue.job import Job, JobState
 from runqueue.operate import Filter
 from runqueue.operator_calls import Canceled

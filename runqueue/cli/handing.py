@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from runqueue.accounts import DEFAULT
 from runqueue.batches import BatchRules
 from runqueue.checking import Checker
 from runqueue.cli.exits import tell
@@ -15,6 +14,7 @@ from runqueue.cli.steps import reading
 from runqueue.cli.upload import HandedIn, Upload
 from runqueue.cli.words import counted
 from runqueue.errors import RunQueueError
+from runqueue.ids import DEFAULT
 from runqueue.private_targets import private_callback
 from runqueue.queue import RunQueue
 from runqueue.repeats import Repeats

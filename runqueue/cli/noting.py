@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping
 
 from redis.exceptions import RedisError
 
-from runqueue.accounts import DEFAULT, account_of
+from runqueue.accounts import account_of
 from runqueue.cli.exits import tell
 from runqueue.cli.queues import Queue
 from runqueue.cli.who import user
 from runqueue.cli.words import counted
 from runqueue.errors import RunQueueError
+from runqueue.ids import DEFAULT
 from runqueue.queue import RunQueue
 
 

@@ -17,7 +17,6 @@ import orjson
 import typer
 
 from runqueue import calls
-from runqueue.accounts import DEFAULT
 from runqueue.batches import Batch, BatchPage, JobPage, Retried
 from runqueue.cli.exits import Exit, errors_told, tell
 from runqueue.cli.naming import Records
@@ -25,6 +24,7 @@ from runqueue.cli.result_lines import ResultLine
 from runqueue.cli.watching import Watched
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.groups import KEEP, Group, Keep
+from runqueue.ids import DEFAULT
 from runqueue.job import Job, JobState
 from runqueue.operate import Filter, Operations
 from runqueue.operator_calls import Canceled

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from runqueue.cli.follow import Pace
+from runqueue.cli.pace import Pace
 from runqueue.cli.words import printable
 from runqueue.job import JobState
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from runqueue.cli.follow import Pace
+from runqueue.cli.pace import Pace
 from runqueue.cli.show import span_words, stderr
 from runqueue.cli.sources import Source
 from runqueue.cli.words import counted

@@ -16,8 +16,8 @@ from api_client.outcomes import (
     classify_exception,
     classify_run,
     classify_submission,
-    is_over,
 )
+from api_client.types import is_over
 
 DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
 NAMED = {400, 401, 402, 403, 404, 405, 409, 410, 413, 422, 429, 503}

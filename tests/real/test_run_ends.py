@@ -11,8 +11,9 @@ import pytest
 from api_client import verify_webhook
 from api_client.answers import parse_json
 from api_client.errors import BodyTooLargeError
-from api_client.outcomes import TERMINAL_STATUSES, classify_large_run
+from api_client.outcomes import classify_large_run
 from api_client.run_times import attempt_age, ended_ago
+from api_client.types import TERMINAL_STATUSES
 from tests.real.listener import Listener, listener
 from tests.real.request_kinds import HOST
 from tests.real.target import Target, until
