@@ -103,6 +103,7 @@ class Gate:
         self.requests = Shares(shares.REQUESTS)
         self.uploads = Shares(shares.UPLOADS)
         self.downloads = Shares(shares.DOWNLOADS)
+        self.answers = Shares(shares.ANSWERS)
         self.listeners = Shares(shares.LISTENERS)
         self.pages = Shares(shares.PAGES)
         self.strangers = Shares(shares.STRANGERS)

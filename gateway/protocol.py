@@ -7,10 +7,11 @@ without end, too, for who does not read, and keeps a request until the next one 
 import asyncio
 import select
 from asyncio import TimerHandle
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade
 from starlette.responses import Response
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.connections import Connections
@@ -30,8 +31,8 @@ UNREAD_SECONDS, SLOWEST = 30.0, 1_024
 #: Bytes of answers that wait to be read before no more are written.
 _WRITTEN_AHEAD: Final = 16 * 1024
 
-#: Where the scope of a request has what tells whether its sender has gone.
-IS_GONE: Final = "runqueue.is_gone"
+#: Where the scope of a request has its connection.
+_CONNECTION: Final = "runqueue.connection"
 #: What the system says of a connection that the other side has closed (Linux says so at once, also
 #: behind bytes that are not read yet).
 _CLOSED: Final = getattr(select, "POLLRDHUP", 0)
@@ -143,7 +144,7 @@ class Protocol(HttpToolsProtocol):
         """Begin a head."""
         self._is_in_head = True
         super().on_message_begin()
-        self.scope[IS_GONE] = self.is_gone  # type: ignore[typeddict-unknown-key]
+        self.scope[_CONNECTION] = self  # type: ignore[typeddict-unknown-key]
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; one behind a body is none of the request's."""
@@ -249,6 +250,10 @@ class Protocol(HttpToolsProtocol):
         poll.register(self.transport.get_extra_info("socket").fileno(), _CLOSED)
         return bool(poll.poll(0))
 
+    async def answers_read(self) -> None:
+        """Wait until next to nothing of the answers is unread, or the connection has ended."""
+        await self.flow.drain()
+
     def _await_head(self) -> None:
         if self._head_timer is None:
             # Ends the connection, once what was asked before is answered.
@@ -303,3 +308,8 @@ class Protocol(HttpToolsProtocol):
         head = STATUS_LINE[answer.status_code] + b"\r\n".join([*lines, b"", b""])
         self.transport.write(head + bytes(answer.body))
         self.transport.close()
+
+
+def connection_of(scope: Scope) -> Protocol:
+    """Return the connection on which a request came."""
+    return cast(Protocol, scope[_CONNECTION])

@@ -9,14 +9,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from gateway import connections, protocol
+from gateway import connections, protocol, shares
 from runqueue import RunQueue
-from tests.gateway.gating import Desk, Door, gating, told
+from tests.gateway.gating import Desk, Door, bearer, gating, token, told
 from tests.gateway.test_heads import HEALTH, connections_of, line
 from tests.simulator.simulating import eventually
 
-#: More than what the system and the gateway hold of answers that nobody reads.
+#: A result, and the answer that shows it twice, which is more than the system holds unread.
 SIZE = 7 * 1024 * 1024
+ANSWER = 2 * SIZE
 
 
 @asynccontextmanager
@@ -48,6 +49,7 @@ async def test_answers_that_nobody_reads_keep_nobody_else_out(
     desk: Desk, queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "MOST", 4)
+    monkeypatch.setattr(shares, "ANSWERS", 100 * ANSWER)
 
     async with gating(redis_url) as door, AsyncExitStack() as stack:
         raw = await large(desk, door, times=2)
@@ -84,8 +86,35 @@ async def test_a_slow_reader_gets_all_of_an_answer(
         loop = asyncio.get_running_loop()
         size = 0
         async with unread(door, raw) as one:
-            while size < SIZE:
+            while size < ANSWER:
                 part = await loop.sock_recv(one, 64 * 1024)
                 assert part
                 size += len(part)
                 await asyncio.sleep(0.002)  # its pace
+
+
+async def test_large_answers_that_one_token_does_not_read_leave_others_theirs(
+    desk: Desk, queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "ANSWERS", 4 * ANSWER + 16_384)
+    (job,) = desk.running()
+    path = f"/v1/jobs/{job.job_id}"
+    tokens = token("acme", "a", "read"), token("beta", "b", "read")
+
+    async with gating(redis_url, api_tokens=tokens) as door, AsyncExitStack() as stack:
+        await door.webhook(job, told(job, output="x" * SIZE))
+        raw = f"GET {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer a\r\n\r\n".encode()
+        for _ in range(2):
+            await stack.enter_async_context(unread(door, raw))
+        await eventually(lambda: stalled(door) == 2)
+
+        refused = await door.ask("GET", path, headers=bearer("a"))
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        assert (await door.ask("GET", f"{path}?result=false", headers=bearer("a"))).status == 200
+        assert (await door.ask("GET", path, headers=bearer("b"))).status == 200
+
+        await stack.aclose()  # they have gone
+        await eventually(lambda: door.server._gate.answers.held == 0)
+        assert (await door.ask("GET", path, headers=bearer("a"))).status == 200
+        await eventually(lambda: door.server._gate.answers.held == 0)
+        assert door.server._gate.requests.held == 0
