@@ -294,6 +294,7 @@ class Protocol(HttpToolsProtocol):
             answer: what is said, unless it would fall into another answer.
         """
         self._is_deaf = True
+        self._of_process.tell(self.client[0] if self.client else "", answer.status_code)
         if self.cycle is None or self.cycle.response_complete:
             self._end_with(answer)
         elif self.cycle.more_body:
