@@ -93,7 +93,7 @@ class Protocol(HttpToolsProtocol):
         self._await_no_reader()
         self._unset_keepalive_if_required()
         self._of_process.remove(self.transport)
-        self._keep_nothing()
+        self.url, self.headers, self.scope = b"", [], None  # type: ignore[assignment]
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -104,12 +104,12 @@ class Protocol(HttpToolsProtocol):
         self._came = False
         self._unset_keepalive_if_required()
         try:
-            self._parse(data)
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as offer:
+            self._go_on_behind(data, offer)
         except HttpParserError as error:
-            why = error.__context__
-            self._refuse(why.answer if isinstance(why, _Refused) else _NO_REQUEST)
-            return
-        if self.transport.is_closing():
+            self._refuse_for(error)
+        if self.transport.is_closing() or self._is_deaf:
             return
         self._in_vain = 0 if self._came else self._in_vain + len(data)
         if self._in_vain > MAX_HEAD:
@@ -118,19 +118,23 @@ class Protocol(HttpToolsProtocol):
         elif self._is_in_head or (was_idle and self.cycle.response_complete):
             self._await_head()
 
-    def _parse(self, data: bytes) -> None:
-        """Read; who offers another protocol is not taken at his word.
+    def _go_on_behind(self, data: bytes, offer: HttpParserUpgrade) -> None:
+        """Read what offers another protocol; it is not taken at its word.
 
         The parser ends such a request at its head, whatever body it has, so it gets that head once
         more, without the offer.
         """
         left = memoryview(data)
         while True:
+            left = left[offer.args[0] :]
             try:
-                self.parser.feed_data(left)
-            except HttpParserUpgrade as offer:
-                left = left[offer.args[0] :]
                 self.parser.feed_data(self._head_without_offer())
+                self.parser.feed_data(left)
+            except HttpParserUpgrade as another:
+                offer = another
+            except HttpParserError as error:
+                self._refuse_for(error)
+                return
             else:
                 return
 
@@ -147,9 +151,15 @@ class Protocol(HttpToolsProtocol):
         self.scope[_CONNECTION] = self  # type: ignore[typeddict-unknown-key]
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; one behind a body is none of the request's."""
+        """Take a header; one behind a body is none of the request's.
+
+        Raises:
+            _Refused: there are too many.
+        """
         if not self._is_in_head:
             return
+        if len(self.headers) == MAX_HEADERS:
+            raise _Refused(_TOO_MANY)
         name = name.lower()
         if name == b"cookie":
             # Ours have no quotes, and Python takes seconds for some that have (CVE-2024-7592).
@@ -168,8 +178,6 @@ class Protocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise _Refused
             return
-        if len(self.headers) > MAX_HEADERS:
-            raise _Refused(_TOO_MANY)
         if self.cycle is not None and not self.cycle.response_complete:
             self._check_ahead()
         self._is_in_head = False
@@ -178,19 +186,14 @@ class Protocol(HttpToolsProtocol):
         if not self.flow.write_paused:
             self._of_process.begin(self.transport)
         super().on_headers_complete()
-        self._keep_nothing()
+        # They are with who answers it.
+        self.url, self.headers, self.scope = b"", [], None  # type: ignore[assignment]
 
     def _check_ahead(self) -> None:
         """Look at a request that was sent before the answer to an earlier one."""
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if len(self.pipeline) >= MAX_AHEAD or size > MAX_HEAD_AHEAD:
             raise _Refused
-
-    def _keep_nothing(self) -> None:
-        """Leave a request to who answers it."""
-        self.url = b""
-        self.headers = []
-        self.scope = None  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body, if somebody may ask for it."""
@@ -286,6 +289,10 @@ class Protocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
+
+    def _refuse_for(self, error: HttpParserError) -> None:
+        why = error.__context__
+        self._refuse(why.answer if isinstance(why, _Refused) else _NO_REQUEST)
 
     def _refuse(self, answer: Response) -> None:
         """Read nothing more, and end the connection.

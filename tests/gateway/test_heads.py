@@ -231,13 +231,14 @@ async def test_who_does_not_read_an_answer_keeps_no_connection_open(
         await eventually(lambda: not door.server.server_state.connections)
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"x: v\r\nx: v\r\n"], ids=["whole", "half"])
 async def test_a_head_of_more_than_a_hundred_headers_is_answered_with_what_was_expected(
-    redis_url: str,
+    redis_url: str, end: bytes
 ) -> None:
     headers = b"".join(b"x-%d: v\r\n" % n for n in range(protocol.MAX_HEADERS))  # and `host`
 
     async with gating(redis_url) as door, line(door) as one:
-        one.writer.write(HEALTH + headers + b"\r\n")
+        one.writer.write(HEALTH + headers + end)
         said = await one.rest()
 
     assert said.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
