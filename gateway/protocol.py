@@ -5,8 +5,12 @@ without end, too, for who does not read, and keeps a request until the next one 
 """
 
 import asyncio
+import fcntl
 import select
+import sys
+import termios
 from asyncio import TimerHandle
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade
@@ -268,12 +272,21 @@ class Protocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _await_reader(self) -> None:
-        unread = self.transport.get_write_buffer_size()
+        unread = self._unread()
         self._reader_timer = self.loop.call_later(UNREAD_SECONDS, self._check_reader, unread)
+
+    def _unread(self) -> int:
+        """Return how many bytes of the answers have not reached the other side."""
+        held = b"\0" * 4
+        # The system holds megabytes, and takes the next ones in large steps.
+        with suppress(OSError, ValueError):
+            file = self.transport.get_extra_info("socket").fileno()
+            held = fcntl.ioctl(file, termios.TIOCOUTQ, held)
+        return self.transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
 
     def _check_reader(self, unread: int) -> None:
         """End the connection of who reads nothing, or next to nothing."""
-        if unread - self.transport.get_write_buffer_size() < UNREAD_SECONDS * SLOWEST:
+        if unread - self._unread() < UNREAD_SECONDS * SLOWEST:
             self.transport.abort()
         else:
             self._await_reader()
