@@ -82,5 +82,5 @@ def make_app(gate: Gate) -> FastAPI:
     app.router.routes.extend(page_routes.routes())
     add_noting(app, gate)
     add_refusals(app, gate)
-    app.add_middleware(GivesBack)
+    app.add_middleware(GivesBack, answers=gate.answers)
     return app

@@ -9,6 +9,8 @@ from typing import Final
 
 import structlog
 
+from gateway.sources import Sources, network_of
+
 log = structlog.get_logger()
 
 #: Connections at a time.
@@ -29,6 +31,7 @@ class Connections:
         self._most = most
         #: Those without a request, the one that rests for longest first.
         self._idle: OrderedDict[Transport, None] = OrderedDict()
+        self._sources = Sources()
 
     def add(self, transport: Transport) -> bool:
         """Take in a new one, if need be for the one that rests for longest.
@@ -58,6 +61,17 @@ class Connections:
         """Forget one that is closed."""
         self.open.discard(transport)
         self._idle.pop(transport, None)
+
+    def tell(self, address: str, status: int) -> None:
+        """Log what was no request, each of the first ones of a source.
+
+        Args:
+            address: where it came from.
+            status: how it is answered, if it is.
+        """
+        more = self._sources.count(network_of(address)).unlogged
+        if more is not None:
+            log.warning("no_request", address=address, status=status, more=more)
 
 
 def room_for_connections() -> int:

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from gateway.problems import FieldsRefused, faults_of_model
-from gateway.protocol import IS_GONE
+from gateway.protocol import connection_of
 from gateway.shares import Shares
 from gateway.sight import sight_of
 
@@ -184,8 +184,7 @@ def closing(status: int, detail: str) -> HTTPException:
 
 def gone_of(request: Request) -> Callable[[], bool]:
     """Return what tells whether the sender of a request waits for no answer any more."""
-    is_gone: Callable[[], bool] = request.scope[IS_GONE]
-    return is_gone
+    return connection_of(request.scope).is_gone
 
 
 def too_large(detail: str) -> HTTPException:

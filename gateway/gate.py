@@ -111,6 +111,7 @@ class Gate:
         self.requests = Shares(shares.REQUESTS)
         self.uploads = Shares(shares.UPLOADS)
         self.downloads = Shares(shares.DOWNLOADS)
+        self.answers = Shares(shares.ANSWERS)
         self.listeners = Shares(shares.LISTENERS)
         self.event_reads = Turns(EVENT_READS)
         self.pages = Shares(shares.PAGES)

@@ -19,6 +19,7 @@ from gateway.metrics import Metrics, Outcome
 from gateway.outcomes import ANSWERS, QUIET, Refused
 from gateway.reading import Bodies, Told, header, read_told
 from gateway.recording import Recorder
+from gateway.sources import Sources, network_of
 from runqueue import ids, receiver
 from runqueue.delivery_items import Reported
 from runqueue.run_ends import short_reason
@@ -62,6 +63,7 @@ class Receiver:
         self._recorders = recorders
         self._metrics = metrics
         self._bodies = Bodies()
+        self._sources = Sources()
         # An account that is not known costs the same work as a wrong token.
         self._nobody = (secrets.token_hex(),)
 
@@ -73,7 +75,7 @@ class Receiver:
         account = asked["account"] if asked["account"] in self._keys else ""
         self._metrics.webhook(account, outcome, time.perf_counter() - began)
         if outcome not in QUIET:
-            _tell(account, asked, outcome, why)
+            self._tell(scope, account, outcome, why)
         await ANSWERS[outcome](scope, receive, send)
 
     async def _outcome(
@@ -149,19 +151,26 @@ class Receiver:
             await recorder.poll_now(address.job_id)
         return outcome
 
+    def _tell(self, scope: Scope, account: str, outcome: Outcome, why: str) -> None:
+        """Log what came of a webhook, now and then if much comes from one place.
+
+        It is said whose it was, as far as that is an id, and never the token.
+        """
+        address = (scope["client"] or ("",))[0]
+        more = self._sources.count(f"{outcome} {account} {network_of(address)}").unlogged
+        if more is None:
+            return
+        told: dict[str, Any] = {"verdict": outcome.value, "account": account, "address": address}
+        asked = scope["path_params"]
+        if ids.is_id(asked["job_id"]) and _ATTEMPT.fullmatch(asked["attempt"]):
+            told |= {"job_id": asked["job_id"], "attempt": int(asked["attempt"])}
+        if why:
+            told["error"] = why
+        log.warning("webhook", **told, more=more)
+
 
 def _why(told: Told) -> str:
     """Return why a run has no result; '' = it goes on, or completed, or does not say."""
     if told.state in {"", "completed"}:
         return ""
     return short_reason(told.parsed.get("failure_reason"))
-
-
-def _tell(account: str, asked: Mapping[str, str], outcome: Outcome, why: str) -> None:
-    """Log what came of a webhook: whose it was, as far as that is an id, and never the token."""
-    told: dict[str, Any] = {"verdict": outcome.value, "account": account}
-    if ids.is_id(asked["job_id"]) and _ATTEMPT.fullmatch(asked["attempt"]):
-        told |= {"job_id": asked["job_id"], "attempt": int(asked["attempt"])}
-    if why:
-        told["error"] = why
-    log.warning("webhook", **told)

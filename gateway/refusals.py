@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
-import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -23,88 +19,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.gate import Gate
 from gateway.metrics import Metrics, Refusal
 from gateway.problems import problem
+from gateway.sources import Sources, network_of
 from runqueue.audit import log_entry
 
-#: Refusals of one source at once that are logged one by one, and failed tokens that do not wait.
-BURST: Final = 10
-#: Refusals a second that a source is forgiven.
-FORGIVEN: Final = 0.2
 #: Seconds that a failed token waits for its answer, once its source has had the burst.
 WAIT_SECONDS: Final = 1.0
 #: Failed tokens that wait at a time; what is beyond is answered 429, and its connection closed.
 MOST_WAITING: Final = 64
-#: Seconds between two log lines of a source that has had the burst.
-LOG_SECONDS: Final = 10.0
-#: Sources that are remembered.
-MOST_SOURCES: Final = 10_000
 #: Characters of a token that say how it begins.
 _PREFIX: Final = 6
 #: Characters of a path that are logged.
 _PATH: Final = 200
-#: Bits of an IPv6 address that one customer has.
-_CUSTOMER: Final = 64
 
 _TOO_MANY: Final = "too many wrong tokens were sent; try again after Retry-After"
-
-
-@dataclass(slots=True)
-class _Source:
-    """What is known of one source of refusals."""
-
-    #: Refusals that are not forgiven yet, and when that was reckoned.
-    level: float
-    at: float
-    #: When one was logged last, and how many were not since.
-    logged: float = 0.0
-    unlogged: int = 0
-
-
-class Seen(NamedTuple):
-    """What a refusal is to its source.
-
-    Args:
-        is_over: whether the source has had its burst.
-        unlogged: refusals that this one's log line stands for besides; None = it is not logged.
-    """
-
-    is_over: bool
-    unlogged: int | None
-
-
-class Sources:
-    """Counts refusals by their sources, the newest of these.
-
-    Args:
-        clock: seconds that only grow.
-        most: sources that are remembered.
-    """
-
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, most: int = MOST_SOURCES
-    ) -> None:
-        self._clock = clock
-        self._most = most
-        self._known: dict[str, _Source] = {}
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def count(self, source: str) -> Seen:
-        """Count one refusal."""
-        now = self._clock()
-        one = self._known.pop(source, None) or _Source(0.0, now)
-        # The one that was silent for longest is the first.
-        self._known[source] = one
-        if len(self._known) > self._most:
-            del self._known[next(iter(self._known))]
-        one.level = max(0.0, one.level - (now - one.at) * FORGIVEN) + 1
-        one.at = now
-        is_over = one.level > BURST
-        if is_over and now - one.logged < LOG_SECONDS:
-            one.unlogged += 1
-            return Seen(is_over, None)
-        unlogged, one.unlogged, one.logged = one.unlogged, 0, now
-        return Seen(is_over, unlogged)
 
 
 class Refusals:
@@ -195,17 +122,6 @@ def failed_token(request: Request) -> str:
         return str(entered)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def network_of(address: str) -> str:
-    """Return what stands for an address: of IPv6 the network that one customer has."""
-    try:
-        found: Any = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if found.version == 4 or found.ipv4_mapped:
-        return address
-    return str(ipaddress.ip_network((int(found) >> _CUSTOMER << _CUSTOMER, _CUSTOMER)))
 
 
 def _path(request: Request) -> str:

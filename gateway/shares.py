@@ -13,6 +13,8 @@ STRANGERS: Final = 100
 UPLOADS: Final = 16
 #: Results of batches that are sent at a time: each may hold as much.
 DOWNLOADS: Final = 16
+#: Bytes of large answers that are not read yet.
+ANSWERS: Final = 64 * 1024 * 1024
 #: Listeners to events, each of whom reads for itself, and pages that are kept up to date.
 LISTENERS: Final = 128
 PAGES: Final = 128

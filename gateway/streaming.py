@@ -1,4 +1,4 @@
-"""Long answers: sent as they are made, cut where they cannot go on, and not waited for for ever."""
+"""Long answers: sent as they are made, and cut where they cannot go on."""
 
 import asyncio
 
@@ -10,9 +10,6 @@ from starlette.types import Send
 from runqueue.errors import RunQueueError
 
 log = structlog.get_logger()
-
-#: Seconds in which the receiver has to take a part.
-PART_SECONDS = 60.0
 
 
 async def first_of(*events: asyncio.Event, seconds: float) -> None:
@@ -30,12 +27,7 @@ class Streamed(StreamingResponse):
 
     async def stream_response(self, send: Send) -> None:
         """Send the parts."""
-
-        async def patiently(message: object) -> None:
-            async with asyncio.timeout(PART_SECONDS):
-                await send(message)  # type: ignore[arg-type]
-
         try:
-            await super().stream_response(patiently)
+            await super().stream_response(send)
         except (RunQueueError, RedisError, OSError, TimeoutError) as error:
             log.warning("answer_cut", error=f"{type(error).__name__}: {error}"[:200])

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from redis.exceptions import RedisError
 
-from gateway import refusals
+from gateway import sources
 from runqueue.aio import AsyncRunQueue
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import bearer, gating, token
@@ -155,9 +155,9 @@ async def test_many_refusals_of_one_source_are_logged_with_how_many_more_there_w
     redis_url: str, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with gating(redis_url, api_tokens=TOKENS) as door:
-        for _ in range(refusals.BURST + 7):
+        for _ in range(sources.BURST + 7):
             await door.ask("GET", "/v1/stats", headers=bearer("enqueue-secret"))
-        monkeypatch.setattr(refusals, "LOG_SECONDS", 0)
+        monkeypatch.setattr(sources, "LOG_SECONDS", 0)
         await door.ask("GET", "/v1/stats", headers=bearer("enqueue-secret"))
 
-    assert log.lines("more") == [(0,)] * refusals.BURST + [(7,)]
+    assert log.lines("more") == [(0,)] * sources.BURST + [(7,)]

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway import refusals
-from gateway.refusals import BURST, FORGIVEN, Sources, network_of
+from gateway.sources import BURST, FORGIVEN, Sources, network_of
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Answer, Door, bearer, gating, token
 from tests.simulator.simulating import eventually

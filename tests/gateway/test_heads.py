@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import http.cookies
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pytest
 
-from gateway import connections, protocol, serving
+from gateway import connections, protocol
 from runqueue import RunQueue
 from tests.gateway.gating import Desk, Door, address, gating, signed, told
 from tests.simulator.simulating import eventually
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: g\r\n"
+
+
+def connections_of(door: Door) -> list[protocol.Protocol]:
+    """Those that are open."""
+    return [*cast(set[protocol.Protocol], door.server.server_state.connections)]
 
 
 class Line(NamedTuple):
@@ -213,7 +219,7 @@ async def test_where_there_are_too_many_the_connection_that_rests_for_longest_go
 async def test_who_does_not_read_an_answer_keeps_no_connection_open(
     desk: Desk, queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "UNREAD_SECONDS", 0.1)
     (job,) = desk.running()
     async with gating(redis_url) as door, line(door) as one:
         await door.webhook(job, told(job, output="x" * 7 * 1024 * 1024))
@@ -223,3 +229,128 @@ async def test_who_does_not_read_an_answer_keeps_no_connection_open(
         one.reader._transport.pause_reading()  # type: ignore[attr-defined]
 
         await eventually(lambda: not door.server.server_state.connections)
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"x: v\r\nx: v\r\n"], ids=["whole", "half"])
+async def test_a_head_of_more_than_a_hundred_headers_is_answered_with_what_was_expected(
+    redis_url: str, end: bytes
+) -> None:
+    headers = b"".join(b"x-%d: v\r\n" % n for n in range(protocol.MAX_HEADERS))  # and `host`
+
+    async with gating(redis_url) as door, line(door) as one:
+        one.writer.write(HEALTH + headers + end)
+        said = await one.rest()
+
+    assert said.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert b"expected 100 headers at most" in said
+
+
+async def test_a_head_of_a_hundred_headers_is_read(redis_url: str) -> None:
+    headers = b"".join(b"x-%d: v\r\n" % n for n in range(protocol.MAX_HEADERS - 1))
+
+    async with gating(redis_url) as door, line(door) as one:
+        assert (await one.ask(HEALTH + headers + b"\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_what_is_no_request_is_answered_with_what_was_expected(redis_url: str) -> None:
+    async with gating(redis_url) as door, line(door) as one:
+        one.writer.write(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
+        said = await one.rest()
+
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in said
+    assert b"expected a request of HTTP/1.1" in said
+
+
+async def test_what_is_no_request_falls_into_no_answer_before_it(redis_url: str) -> None:
+    async with gating(redis_url) as door, line(door) as one:
+        one.writer.write(HEALTH + b"\r\nno request\r\n\r\n")
+        said = await one.rest()
+
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert said.startswith(b"HTTP/1.1 200 ")
+    assert said.endswith(b"}")
+
+
+async def test_few_requests_that_are_sent_ahead_are_answered_and_the_connection_is_closed(
+    redis_url: str,
+) -> None:
+    async with gating(redis_url) as door, line(door) as one:
+        one.writer.write((HEALTH + b"\r\n") * 100)
+        said = await one.rest()
+
+    assert said.count(b"HTTP/1.1 200 ") == 1 + protocol.MAX_AHEAD
+    assert said.endswith(b"}")
+
+
+async def test_a_large_head_that_is_sent_ahead_is_not_kept(redis_url: str) -> None:
+    async with gating(redis_url) as door, line(door) as one:
+        one.writer.write(HEALTH + b"\r\n" + HEALTH + b"x: " + b"v" * 30_000 + b"\r\n\r\n")
+        said = await one.rest()
+
+    assert said.count(b"HTTP/1.1 200 ") == 1
+    assert said.endswith(b"}")
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_a_connection_that_rests_keeps_nothing_of_its_last_request(
+    redis_url: str, method: bytes
+) -> None:
+    head = b"%s /?marked HTTP/1.1\r\nhost: g\r\nx: marked\r\ncontent-length: 6\r\n\r\nmarked"
+
+    async with gating(redis_url) as door, line(door) as one:
+        await one.ask(HEALTH + b"\r\n")
+        one.writer.write(head % method)
+        await one.reader.readuntil(b"HTTP/1.1 ")
+        (kept,) = connections_of(door)
+        await eventually(lambda: kept.cycle.response_complete)
+
+        assert "marked" not in repr([vars(kept), vars(kept.cycle)])
+
+
+async def test_headers_behind_a_body_are_none_of_the_request(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+    headers = "".join(f"{name}: {value}\r\n" for name, value in signed(b"[]").items())
+    head = f"POST {address(job)} HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n\r\n"
+
+    async with gating(redis_url) as door, line(door) as one:
+        said = await one.ask(f"{head}2\r\n[]\r\n0\r\n{headers}\r\n".encode())
+
+    assert said.startswith(b"HTTP/1.1 401 ")  # as one without a signature
+
+
+async def test_the_body_of_a_request_that_has_none_is_not_kept(desk: Desk, redis_url: str) -> None:
+    (job,) = desk.running()
+    path = f"/v1/jobs/{job.job_id}?wait=60"
+
+    async with gating(redis_url) as door, line(door) as one:
+        head = f"GET {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {door.secret}\r\n"
+        one.writer.write(f"{head}content-length: 50000\r\n\r\n".encode() + b"x" * 50_000)
+        await eventually(lambda: any(each.cycle for each in connections_of(door)))
+        ((asked, kept),) = ((each.cycle, each) for each in connections_of(door) if each.cycle)
+        one.writer.write(HEALTH + b"connection: close\r\n\r\n")
+        await eventually(lambda: kept.pipeline)  # the body was read
+
+        assert not asked.body
+        await door.webhook(job, told(job))
+        assert (await one.rest()).count(b"HTTP/1.1 200 ") == 2
+
+
+async def test_cookies_are_not_unquoted(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python before 3.11.10 takes seconds for one of 64 KiB (CVE-2024-7592)."""
+    seen: list[str] = []
+
+    def unquote(value: str) -> str:
+        seen.append(value)
+        return value
+
+    monkeypatch.setattr(http.cookies, "_unquote", unquote)
+
+    async with gating(redis_url) as door, line(door) as one:
+        for path in (b"/", b"/healthz", b"/v1/stats"):
+            one.writer.write(b"GET %s HTTP/1.1\r\nhost: g\r\n" % path)
+            one.writer.write(b'Cookie: a="' + b"\\a" * 1_000 + b'"; b=c\r\n\r\n')
+            await one.reader.readuntil(b"HTTP/1.1 ")
+        await eventually(lambda: len(seen) >= 6)
+
+    assert {value[:1] for value in seen} == {"\\", "c"}

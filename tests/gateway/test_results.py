@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import redis
 
-from gateway import results, streaming
+from gateway import protocol, results
 from runqueue import Job, RunQueue, stages
 from runqueue.items import Lost
 from runqueue.keys import Keys
@@ -193,9 +193,9 @@ async def test_an_answer_that_cannot_be_finished_is_cut(
 
 
 async def test_who_does_not_read_is_not_waited_for_for_ever(
-    queue: RunQueue, redis_url: str, logged: list[Any], monkeypatch: pytest.MonkeyPatch
+    queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "PART_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "UNREAD_SECONDS", 0.2)
     monkeypatch.setattr(results, "_ndjson", lambda _: b"x" * 32 * 1024 * 1024)
 
     async with gating(redis_url) as door:
@@ -206,5 +206,6 @@ async def test_who_does_not_read_is_not_waited_for_for_ever(
         path = f"/v1/batches/{batch}/results"
         head = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n"
         writer.write(f"{head}authorization: Bearer {door.secret}\r\n\r\n".encode())
-        await eventually(lambda: any(event["event"] == "answer_cut" for event in logged))
+        await eventually(lambda: door.server._gate.downloads.held == 1)
+        await eventually(lambda: door.server._gate.downloads.held == 0)
         writer.close()
