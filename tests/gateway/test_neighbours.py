@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 
 from bench.trees import cpu_seconds, peak_of, tree
+from gateway.check_processes import PLACES
 from tests.gateway.test_process import process, url_of
 from tests.gateway.uploads import KIND
 from tests.simulator.simulating import eventually
@@ -129,6 +130,27 @@ async def test_a_body_of_small_values_takes_little_memory_and_keeps_nobody_waiti
 
     assert {status for status, _ in found} <= {413, 422, 503}, found
     assert 413 in {status for status, _ in found} or 422 in {status for status, _ in found}
+    assert peak.mb <= MOST
+
+
+async def test_many_small_arrays_at_once_have_few_processes_and_all_are_accepted(
+    tmp_path: Path, redis_url: str
+) -> None:
+    body = b"[" + _LINE + b"]"
+    most = 0
+    async with house(tmp_path, redis_url) as home, peak_of(home.pid) as peak:
+        sending = [
+            asyncio.create_task(home.send("greedy", "/v1/jobs:bulk", body, _JSON))
+            for _ in range(90)
+        ]
+        together = asyncio.gather(*sending)
+        while not together.done():
+            most = max(most, await asyncio.to_thread(lambda: home.checks))
+            assert (await home.send("neighbour", "/v1/jobs:bulk", body, _JSON))[0] == 202
+        found = await together
+
+    assert {status for status, _ in found} == {202}
+    assert 0 < most <= 2 * PLACES  # those that are over may take a moment to end
     assert peak.mb <= MOST
 
 
