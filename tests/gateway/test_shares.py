@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
+import threading
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,7 @@ from runqueue import RunQueue
 from runqueue.keys import ACCOUNTS
 from tests.gateway.gating import Desk, Door, address, bearer, gating, signed, token, told
 from tests.gateway.uploads import lines, send, text
-from tests.simulator.simulating import eventually
+from tests.simulator.simulating import eventually, receiving
 
 JOB = {"kind": "task", "body": {"prompt": "Read it."}}
 TOKENS = (
@@ -275,3 +278,63 @@ def test_a_process_allows_itself_the_files_that_its_connections_need(
 
     assert connections.room_for_connections() == most
     assert told == [(allowed, hard)]
+
+
+async def test_samples_of_one_token_to_a_silent_receiver_leave_others_theirs(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "TRIES", 4)
+    path = "/v1/webhooks/test"
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        async with (
+            receiving(200) as target,
+            gating(redis_url, api_tokens=TOKENS, allow_private_webhook_targets=True) as door,
+        ):
+            sent = [
+                asyncio.create_task(door.ask("POST", path, {"url": url}, bearer("a")))
+                for _ in range(6)
+            ]
+            await eventually(lambda: sum(task.done() for task in sent) >= 4)
+            tried = await door.ask("POST", path, {"url": target.url}, bearer("b"))
+            waiting = [task for task in sent if not task.done()]
+            refused = [task.result() for task in sent if task.done()]
+            for task in waiting:
+                task.cancel()
+
+    assert tried.body["status_code"] == 200
+    assert len(waiting) == 2
+    assert {(one.status, one.headers["retry-after"]) for one in refused} == {(503, "5")}
+
+
+async def test_the_scrape_token_has_a_few_places_and_scrapes_at_once_are_one(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "SCRAPES", 4)
+    go_on = threading.Event()
+    scraped: list[str] = []
+
+    def slow(_: object) -> bytes:
+        scraped.append(threading.current_thread().name)
+        go_on.wait(30)
+        return b"runqueue_up 1.0\n"
+
+    monkeypatch.setattr("gateway.gate.generate_latest", slow)
+    file = tmp_path / "scrape-token"
+    async with gating(redis_url, api_tokens=TOKENS, scrape_token_file=file) as door:
+        own = bearer(file.read_text().strip())
+        scrapes = [
+            asyncio.create_task(door.ask("GET", "/metrics/queue", headers=own)) for _ in range(6)
+        ]
+        await eventually(lambda: sum(task.done() for task in scrapes) >= 4)
+        refused = [task.result().status for task in scrapes if task.done()]
+        scrapes.append(asyncio.create_task(door.ask("GET", "/metrics/queue", headers=bearer("b"))))
+        await eventually(lambda: door.server._gate.requests.held == 1)
+        assert (await door.ask("GET", "/v1/stats", headers=bearer("b"))).status == 200
+        go_on.set()
+        answers = await asyncio.gather(*scrapes)
+
+    assert refused == [503] * 4
+    assert [one.body for one in answers if one.status == 200] == [b"runqueue_up 1.0\n"] * 3
+    assert len(scraped) == 1
