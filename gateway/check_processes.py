@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Final
 
 import structlog
@@ -217,7 +218,7 @@ class BodyCheck:
                 self._connection.send(self._begin)
             self._connection.send((order, part))
             answer: Step = self._connection.recv()
-        except (EOFError, OSError):
+        except (EOFError, OSError, UnpicklingError):
             raise CheckLost from None
         return answer
 

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gateway.check_messages import NotReadable, TooLarge
+from gateway.check_messages import Crashed, NotReadable, TooLarge
 from gateway.check_processes import CheckLost, SenderGone
 from runqueue.damage import damage_behind
 from runqueue.errors import (
@@ -182,6 +182,8 @@ async def _unchecked(_: Request, error: Exception) -> Response:
     if isinstance(error, NotReadable):
         return _of_fields([Fault("body", str(error))])
     if isinstance(error, TooLarge):
+        if isinstance(error, Crashed):
+            log.warning("check_crashed")
         return problem(413, str(error), headers={"Connection": "close"})
     if isinstance(error, SenderGone):
         return problem(400, "the sender has gone")  # which nobody reads

@@ -100,6 +100,9 @@ def packed(unit: bytes, count: int) -> bytes:
 
 
 _LARGEST = 31 * MEBIBYTE
+_HEADERS = b'{"kind":"task","body":{"prompt":"x","extra_http_headers":{%s}}}' % b",".join(
+    b'"h %d":"v\\n"' % number for number in range(200_000)
+)
 _LONG = b"[12345678901234567890,"  # one number that has to be read with care
 
 
@@ -113,8 +116,12 @@ _LONG = b"[12345678901234567890,"  # one number that has to be read with care
         ("/v1/jobs", many(b'{"a":[[[]]]},', 8 * MEBIBYTE - 64), 6),
         ("/v1/jobs", many(b'{"a":[[[]]]},', MEBIBYTE, b'{"kind":"task","body":{"x":['), 6),
         ("/v1/jobs", many(b"0,", 8 * MEBIBYTE - 64, _LONG), 6),
+        ("/v1/jobs", _HEADERS, 4),
     ],
-    ids=["lists", "nested", "a long number", "texts", "six jobs", "six smaller", "six of numbers"],
+    ids=[
+        *("lists", "nested", "a long number", "texts"),
+        *("six jobs", "six smaller", "six of numbers", "four of bad headers"),
+    ],
 )
 async def test_a_body_of_small_values_takes_little_memory_and_keeps_nobody_waiting(
     tmp_path: Path, redis_url: str, path: str, body: bytes, times: int
