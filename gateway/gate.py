@@ -28,6 +28,7 @@ from gateway.session import Sessions
 from gateway.shares import Shares
 from gateway.sight import Sights
 from gateway.together import Together
+from gateway.turns import Turns
 from runqueue.accounts import check_names
 from runqueue.collector import QueueCollector
 from runqueue.connect import async_client, check_policy
@@ -110,6 +111,7 @@ class Gate:
         self.downloads = Shares(shares.DOWNLOADS)
         self.listeners = Shares(shares.LISTENERS)
         self.pages = Shares(shares.PAGES)
+        self.lists = Turns(shares.LISTS)
         self.tries = Shares(shares.TRIES)
         self.scrapes = Shares(shares.SCRAPES)
         self.strangers = Shares(shares.STRANGERS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -10,7 +11,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.content import busy
+from gateway.gate import gate_of
 from gateway.shares import Shares
+from gateway.sight import sight_of
+from runqueue import AsyncRunQueue
+
+#: Seconds that a list waits for its turn.
+LIST_SECONDS: Final = 10.0
 
 _HELD: Final = "runqueue.held"
 
@@ -31,6 +38,25 @@ def hold(request: Request, shares: Shares, holder: str, refusal: str) -> None:
         raise busy(refusal)
     held: list[Callable[[], None]] = request.scope[_HELD]
     held.append(partial(shares.give_back, holder))
+
+
+@asynccontextmanager
+async def listing(request: Request) -> AsyncIterator[AsyncRunQueue]:
+    """Wait for the turn to make a list, and yield the queue as the bearer sees it.
+
+    Args:
+        request: of who `requires` let through.
+
+    Raises:
+        HTTPException: others of the bearer's take too long.
+    """
+    gate, sight = gate_of(request), sight_of(request)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(gate.lists.of(sight.name, LIST_SECONDS))
+        except TimeoutError:
+            raise busy("too many lists are asked for; try again") from None
+        yield sight.queue
 
 
 class GivesBack:

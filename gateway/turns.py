@@ -21,13 +21,18 @@ class Turns:
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
-    async def of(self, name: str) -> AsyncIterator[None]:
+    async def of(self, name: str, patience: float | None = None) -> AsyncIterator[None]:
         """Wait for a turn, and hold it for the block.
 
         Args:
             name: in whose name the turn is taken.
+            patience: seconds that it is waited for; None = as long as it takes.
+
+        Raises:
+            TimeoutError: it did not come in time.
         """
-        await self._begin(name)
+        async with asyncio.timeout(patience):
+            await self._begin(name)
         try:
             yield
         finally:

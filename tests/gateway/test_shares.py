@@ -9,12 +9,14 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway import connections, content, reading, shares
+from gateway import connections, content, places, reading, shares
 from gateway.shares import Shares
-from runqueue import RunQueue
+from runqueue import AsyncRunQueue, RunQueue
+from runqueue.batches import JobPage
 from runqueue.keys import ACCOUNTS
 from tests.gateway.gating import Desk, Door, address, bearer, gating, signed, token, told
 from tests.gateway.uploads import lines, send, text
@@ -338,3 +340,48 @@ async def test_the_scrape_token_has_a_few_places_and_scrapes_at_once_are_one(
     assert refused == [503] * 4
     assert [one.body for one in answers if one.status == 200] == [b"runqueue_up 1.0\n"] * 3
     assert len(scraped) == 1
+
+
+async def test_lists_of_one_token_take_turns_and_leave_another_its_own(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = asyncio.Event()
+    under_way: list[str] = []
+    list_jobs = AsyncRunQueue.list_jobs
+
+    async def slow(queue: AsyncRunQueue, *args: Any, **wanted: Any) -> JobPage:
+        if wanted["limit"] == 1_000:
+            under_way.append("greedy")
+            await go_on.wait()
+        return await list_jobs(queue, *args, **wanted)
+
+    monkeypatch.setattr(AsyncRunQueue, "list_jobs", slow)
+    async with gate(redis_url) as door:
+        path = "/v1/jobs?limit=1000"
+        greedy = [
+            asyncio.create_task(door.ask("GET", path, headers=bearer("a"))) for _ in range(12)
+        ]
+        await eventually(lambda: door.server._gate.requests.held == 12)
+        for other in ("/v1/jobs", "/v1/batches", "/v1/groups", "/v1/audit"):
+            assert (await door.ask("GET", other, headers=bearer("b"))).status == 200
+        assert len(under_way) == 2
+        go_on.set()
+        answers = await asyncio.gather(*greedy)
+
+    assert [one.status for one in answers] == [200] * 12
+
+
+async def test_a_list_whose_turn_does_not_come_is_refused_as_busy(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "LIST_SECONDS", 0.05)
+
+    async with gate(redis_url) as door:
+        lists = door.server._gate.lists
+        async with lists.of("acme"), lists.of("acme"):
+            refused = await door.ask("GET", "/v1/jobs", headers=bearer("a"))
+            other = await door.ask("GET", "/v1/jobs", headers=bearer("b"))
+        again = await door.ask("GET", "/v1/jobs", headers=bearer("a"))
+
+    assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+    assert (other.status, again.status) == (200, 200)
