@@ -15,9 +15,10 @@ import pytest
 
 from gateway import connections, content, places, reading, shares
 from gateway.shares import Shares
-from runqueue import AsyncRunQueue, RunQueue
+from runqueue import AsyncRunQueue, RunQueue, calls, delivery_calls
 from runqueue.batches import JobPage
 from runqueue.keys import ACCOUNTS
+from runqueue.scripts import load
 from tests.gateway.gating import Desk, Door, address, bearer, gating, signed, token, told
 from tests.gateway.uploads import lines, send, text
 from tests.simulator.simulating import eventually, receiving
@@ -308,6 +309,17 @@ async def test_samples_of_one_token_to_a_silent_receiver_leave_others_theirs(
     assert tried.body["status_code"] == 200
     assert len(waiting) == 2
     assert {(one.status, one.headers["retry-after"]) for one in refused} == {(503, "5")}
+
+
+async def test_a_gateway_that_serves_opens_no_file_for_a_script_any_more(redis_url: str) -> None:
+    load.cache_clear()
+    async with gate(redis_url):
+        before = load.cache_info().misses
+        calls.get_batch("default", "a" * 24)
+        delivery_calls.confirm_delivery("default", ["a" * 24])
+        after = load.cache_info().misses
+
+    assert after == before
 
 
 async def test_the_scrape_token_has_a_few_places_and_scrapes_at_once_are_one(
