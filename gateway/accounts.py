@@ -10,6 +10,7 @@ from gateway.audit import tell
 from gateway.auth import requires
 from gateway.content import body_of, json_answer
 from gateway.gate import gate_of
+from gateway.list_turns import listing
 from gateway.problems import answers
 from gateway.sight import Account, queue_of, sight_of
 from runqueue.limits import change_words
@@ -192,6 +193,7 @@ async def read_audit(
 ) -> Response:
     """Return who did what to an account, and when, the newest first. Needs the scope `read`."""
     whose = account or sight_of(request).default
-    notes = await queue_of(request).audit(whose, before=before, limit=limit)
-    then = notes[-1].id if len(notes) == limit else None
-    return json_answer({"notes": [note.as_dict() for note in notes], "before": then})
+    async with listing(request) as queue:
+        notes = await queue.audit(whose, before=before, limit=limit)
+        then = notes[-1].id if len(notes) == limit else None
+        return json_answer({"notes": [note.as_dict() for note in notes], "before": then})

@@ -11,6 +11,7 @@ from gateway.auth import requires
 from gateway.checking import Upload
 from gateway.content import body_of, check_kind, chunks_of, closing, gone_of, json_answer
 from gateway.gate import gate_of
+from gateway.list_turns import listing
 from gateway.opening import Callback, Opening
 from gateway.places import hold
 from gateway.problems import FieldFault, answers
@@ -195,9 +196,10 @@ async def list_batches(
     scope `read`.
     """
     whose = sight_of(request).whose(account)
-    page = await queue_of(request).list_batches(whose, cursor=cursor, limit=limit)
-    shown = [batch_values(one) for one in page.batches if status in {None, one.status}]
-    return json_answer({"batches": shown, "cursor": page.cursor or None})
+    async with listing(request) as queue:
+        page = await queue.list_batches(whose, cursor=cursor, limit=limit)
+        shown = [batch_values(one) for one in page.batches if status in {None, one.status}]
+        return json_answer({"batches": shown, "cursor": page.cursor or None})
 
 
 @router.get(

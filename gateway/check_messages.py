@@ -27,6 +27,10 @@ class TooLarge(Exception):  # noqa: N818 - likewise
     """A body is larger than what is accepted; says what was expected."""
 
 
+class Crashed(TooLarge):
+    """The check of a body crashed, most likely for want of memory."""
+
+
 class CheckFailed(Exception):  # noqa: N818 - likewise
     """A check ended for a reason that is a mistake of ours; names the kind of error."""
 

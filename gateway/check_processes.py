@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import IO, Final
 
 import structlog
@@ -28,8 +29,11 @@ from runqueue.request_checks import current_checks
 
 log = structlog.get_logger()
 
-#: Steps of checks that are under way at a time.
-AT_ONCE: Final = 2
+#: Steps of checks that are under way at a time: two of one name, and one is left to others.
+AT_ONCE: Final = 3
+#: Checks of bodies that are here as a whole, at a time: each has a process. Uploads have places of
+#: their own (`shares.UPLOADS`), as theirs may last an hour.
+PLACES: Final = 16
 #: Where this project's modules are found.
 _ROOT: Final = Path(__file__).parents[1]
 
@@ -129,6 +133,8 @@ class CheckProcesses:
         self.budget = budget or Budget()
         #: Checks that have begun and are not over.
         self.under_way = 0
+        #: Which is waited for before a body that is here is checked: until then it has no process.
+        self.places = Turns(PLACES)
         self._turns = Turns(AT_ONCE)
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="check")
 
@@ -230,7 +236,7 @@ class BodyCheck:
                 self._connection.send(self._begin)
             self._connection.send((order, part))
             answer: Step = self._connection.recv()
-        except (EOFError, OSError):
+        except (EOFError, OSError, UnpicklingError):
             raise CheckLost from None
         return answer
 

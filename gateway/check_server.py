@@ -6,6 +6,10 @@ its own, and its memory is freed with the process.
 
 The gateway sends the socket of a check over FD; a fork of this process serves it until it closes.
 This process has imported everything that a check needs, so a fork is ready within milliseconds.
+
+Where memory runs out, Python raises an error, but a library in C or Rust may crash instead. So this
+process keeps the socket of each check, too, and says over it how a process ended that crashed: that
+is the body's doing, and the same body would end it again.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from gateway.check_messages import (
     Budget,
     Check,
     CheckFailed,
+    Crashed,
     NotReadable,
     Order,
     Step,
@@ -47,6 +52,18 @@ MAX_MEMORY = 96 * 1024 * 1024
 _STEP_SECONDS = 10
 #: Where memory runs out, Linux kills the process with the highest value first (-1000 to 1000).
 _END_FIRST = "500"
+_MEMORY = "expected less: checking it takes too much memory"
+_TIME = "expected less: checking it takes too much time for its size; send it in parts, or unpacked"
+#: What is said of a body whose check ended by a signal; any other was not the body's doing.
+_CRASHES: dict[int, str] = {
+    signal.SIGSEGV: _MEMORY,
+    signal.SIGBUS: _MEMORY,
+    signal.SIGABRT: _MEMORY,
+    signal.SIGXCPU: _TIME,
+}
+
+#: The processes that live, and the sockets that they serve.
+_serving: dict[int, socket.socket] = {}
 
 
 def main(control: socket.socket) -> None:
@@ -54,7 +71,7 @@ def main(control: socket.socket) -> None:
     # A signal to the whole process group lets the gateway finish open requests, which need these.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, _reap)
     os.nice(NICENESS)
     gc.collect()
     gc.freeze()
@@ -62,12 +79,33 @@ def main(control: socket.socket) -> None:
         _, found, _, _ = socket.recv_fds(control, 1, 1)
         if not found:
             return
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             control.close()
+            for other in _serving.values():
+                other.close()
             _bound()
             serve(Connection(found[0]))
             os._exit(0)
-        os.close(found[0])
+        _serving[pid] = socket.socket(fileno=found[0])
+        _reap()  # it may have ended before it was noted
+
+
+def _reap(*_: object) -> None:
+    """Let go of the processes that have ended, and say which ones crashed."""
+    for pid, served in list(_serving.items()):
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:  # the signal came meanwhile, and with it this was done
+            continue
+        if ended:
+            del _serving[pid]
+            if words := _CRASHES.get(os.WTERMSIG(status)):
+                served.setblocking(False)  # who does not read is not waited for
+                with suppress(OSError):
+                    Connection(served.dup().detach()).send(Step(error=Crashed(words)))
+            served.close()
 
 
 def _bound() -> None:
@@ -123,7 +161,7 @@ class _Checked:
         except (InvalidJob, NotReadable, TooLarge, NoRoom) as error:
             return Step(error=error)
         except MemoryError:
-            return Step(error=TooLarge("expected less: checking it takes too much memory"))
+            return Step(error=TooLarge(_MEMORY))
         except Exception as error:  # noqa: BLE001 - the other side is told, without what it quotes
             return Step(error=CheckFailed(type(error).__name__))
 
@@ -133,10 +171,7 @@ class _Checked:
             if packet is not None:
                 return Step(packet)
             if time.process_time() > self._allowed:
-                words = (
-                    "checking it takes too much time for its size; send it in parts, or unpacked"
-                )
-                raise TooLarge(f"expected less: {words}")
+                raise TooLarge(_TIME)
             if time.monotonic() > over:
                 return Step()
         return Step(findings=self._check.findings)

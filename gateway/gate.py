@@ -8,7 +8,7 @@ from typing import cast
 
 import structlog
 from fastapi import Request
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from redis.exceptions import RedisError
 
 from api_client.outbound import Outbound
@@ -27,6 +27,7 @@ from gateway.recording import Recorder
 from gateway.session import Sessions
 from gateway.shares import Shares
 from gateway.sight import Sights
+from gateway.together import Together
 from gateway.turns import Turns
 from runqueue.accounts import check_names
 from runqueue.collector import QueueCollector
@@ -42,9 +43,8 @@ log = structlog.get_logger()
 ANNOUNCE_EVERY = 1.0
 #: Seconds in which Redis has to answer a PING.
 PING_SECONDS = 2.0
-#: Counts for the page, things that are done to many jobs, and scrapes of the queue's metrics, at a
-#: time.
-COUNTS, WORKS, SCRAPERS = 2, 4, 2
+#: Counts for the page, and things that are done to many jobs, at a time.
+COUNTS, WORKS = 2, 4
 #: Listeners to events for whom ends are read at a time.
 EVENT_READS = 2
 
@@ -106,7 +106,11 @@ class Gate:
         self.bell = Bell(url)
         self.checks = CheckProcesses()
         #: Monitoring waits for nobody: what people do takes threads for seconds.
-        self.scrapers = ThreadPoolExecutor(SCRAPERS, thread_name_prefix="scrape")
+        self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scrape")
+        #: The queue's metrics as text.
+        self.scrape = Together(self._scrape).ask
+        #: Whether Redis answers, soon.
+        self.redis_answers = Together(self._ping).ask
         #: What bearers take of the process, and who has no token.
         self.requests = Shares(shares.REQUESTS)
         self.uploads = Shares(shares.UPLOADS)
@@ -115,8 +119,10 @@ class Gate:
         self.listeners = Shares(shares.LISTENERS)
         self.event_reads = Turns(EVENT_READS)
         self.pages = Shares(shares.PAGES)
+        self.lists = Turns(shares.LISTS)
+        self.tries = Shares(shares.TRIES)
+        self.scrapes = Shares(shares.SCRAPES)
         self.strangers = Shares(shares.STRANGERS)
-        self._pinging: asyncio.Task[bool] | None = None
         #: Set when the process ends: who waits for something is answered.
         self.closing = asyncio.Event()
 
@@ -147,22 +153,16 @@ class Gate:
                 log.info("gateway_announced", accounts=sorted(self.accounts))
                 return
 
-    async def redis_answers(self) -> bool:
-        """Say whether Redis answers, soon; all who ask meanwhile get the same answer."""
-        if self._pinging is None:
-            self._pinging = asyncio.create_task(self._ping())
-            self._pinging.add_done_callback(self._pinged)
-        return await asyncio.shield(self._pinging)
-
-    def _pinged(self, _: asyncio.Task[bool]) -> None:
-        self._pinging = None
-
     async def _ping(self) -> bool:
         try:
             async with asyncio.timeout(PING_SECONDS):
                 return bool(await self.redis.ping())
         except (RedisError, OSError, TimeoutError):
             return False
+
+    async def _scrape(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._scraper, generate_latest, self.queue_metrics)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -171,7 +171,7 @@ class Gate:
         if self.works:
             await asyncio.wait(self.works)
         self.checks.close()
-        self.scrapers.shutdown(wait=False, cancel_futures=True)
+        self._scraper.shutdown(wait=False, cancel_futures=True)
         self.long_calls.shutdown(wait=False, cancel_futures=True)
         await self.bell.close()
         await self.sights.close()

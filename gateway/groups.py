@@ -10,6 +10,7 @@ from gateway.audit import tell
 from gateway.auth import requires
 from gateway.content import body_of, json_answer
 from gateway.gate import gate_of
+from gateway.list_turns import listing
 from gateway.problems import answers
 from gateway.shown import GroupShown, GroupsShown
 from gateway.sight import Account, queue_of, sight_of
@@ -42,8 +43,9 @@ class GroupSettings(BaseModel):
 )
 async def read_groups(request: Request, account: Account = None) -> Response:
     """Return the groups of an account that have settings or ready jobs. Needs the scope `read`."""
-    found = await queue_of(request).groups(sight_of(request).whose(account))
-    return json_answer({"groups": [group.as_dict() for group in found]})
+    async with listing(request) as queue:
+        found = await queue.groups(sight_of(request).whose(account))
+        return json_answer({"groups": [group.as_dict() for group in found]})
 
 
 @router.put(

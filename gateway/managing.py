@@ -1,5 +1,6 @@
 """Lists of jobs, and what is done to whole batches: pausing, resuming, trying again."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -10,6 +11,7 @@ from gateway.audit import tell
 from gateway.auth import requires
 from gateway.batches import BatchId
 from gateway.content import json_answer
+from gateway.list_turns import listing
 from gateway.opening import Callback, callback_of
 from gateway.problems import answers
 from gateway.shown import (
@@ -43,6 +45,8 @@ Reason = Annotated[
 
 #: A cursor may hold ids of jobs that the page before had no room for.
 _LONGEST_CURSOR = 16_000
+#: Jobs that are put into words at a time: a millisecond of the event loop.
+_SHOWN_AT_ONCE = 50
 
 _WORDS = {
     404: "no such batch is on record",
@@ -112,19 +116,24 @@ async def list_jobs(
     batch jobs come in no order, and some may come twice. Needs the scope `read`.
     """
     whose = sight_of(request).whose(account)
-    page = await queue_of(request).list_jobs(
-        state,
-        group=group,
-        batch=batch,
-        reason=reason,
-        custom_id=custom_id,
-        namespace=namespace,
-        account=whose,
-        cursor=cursor,
-        limit=limit,
-    )
-    shown = [job_values(job, result=False) for job in page.jobs]
-    return json_answer({"jobs": shown, "cursor": page.cursor or None})
+    async with listing(request) as queue:
+        page = await queue.list_jobs(
+            state,
+            group=group,
+            batch=batch,
+            reason=reason,
+            custom_id=custom_id,
+            namespace=namespace,
+            account=whose,
+            cursor=cursor,
+            limit=limit,
+        )
+        shown = []
+        for start in range(0, len(page.jobs), _SHOWN_AT_ONCE):
+            some = page.jobs[start : start + _SHOWN_AT_ONCE]
+            shown += [job_values(job, result=False) for job in some]
+            await asyncio.sleep(0)  # others are answered meanwhile
+        return json_answer({"jobs": shown, "cursor": page.cursor or None})
 
 
 @router.post(

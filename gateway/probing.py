@@ -1,6 +1,5 @@
 """Whether the process lives, whether it can do its work, and its figures."""
 
-import asyncio
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
@@ -77,7 +76,4 @@ async def queue_metrics(request: Request) -> Response:
     `runqueue_up` is 0 where the queue cannot be reached. Needs the scope `read` and a token for
     all accounts, or the token in `RUNQUEUE_SCRAPE_TOKEN_FILE`.
     """
-    gate = gate_of(request)
-    loop = asyncio.get_running_loop()
-    text = await loop.run_in_executor(gate.scrapers, generate_latest, gate.queue_metrics)
-    return Response(text, media_type=CONTENT_TYPE_LATEST)
+    return Response(await gate_of(request).scrape(), media_type=CONTENT_TYPE_LATEST)

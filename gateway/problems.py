@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gateway.check_messages import NotReadable, TooLarge
+from gateway.check_messages import Crashed, NotReadable, TooLarge
 from gateway.check_processes import CheckLost, SenderGone
 from runqueue.damage import damage_behind
 from runqueue.errors import (
@@ -41,6 +41,8 @@ AWAY_SECONDS, FULL_SECONDS = 5, 30
 _NO_ROOM: Final = "the gateway's disk has no room for its temporary files; its log tells more"
 #: Faults that the `detail` of a problem names; `errors` has all of them.
 _IN_DETAIL: Final = 5
+#: Faults of a model that a problem tells of.
+_TOLD: Final = 20
 
 _EXAMPLES: Final = {
     401: "expected Authorization: Bearer <a token of RUNQUEUE_API_TOKENS>",
@@ -180,6 +182,8 @@ async def _unchecked(_: Request, error: Exception) -> Response:
     if isinstance(error, NotReadable):
         return _of_fields([Fault("body", str(error))])
     if isinstance(error, TooLarge):
+        if isinstance(error, Crashed):
+            log.warning("check_crashed")
         return problem(413, str(error), headers={"Connection": "close"})
     if isinstance(error, SenderGone):
         return problem(400, "the sender has gone")  # which nobody reads
@@ -200,8 +204,12 @@ def in_words(faults: Sequence[Fault]) -> str:
 
 
 def faults_of_model(error: ValidationError) -> list[Fault]:
-    """Return what is wrong with a body that is to be a model."""
-    return [_fault({**found, "loc": ("body", *found["loc"])}) for found in error.errors()]
+    """Return what is wrong with a body that is to be a model, the first few of many faults."""
+    found = error.errors(include_url=False, include_input=False)
+    faults = [_fault({**one, "loc": ("body", *one["loc"])}) for one in found[:_TOLD]]
+    if more := len(found) - len(faults):
+        faults.append(Fault("body", f"{more} more fields are at fault"))
+    return faults
 
 
 def faults_of(errors: Sequence[FieldError], before: str = "") -> list[Fault]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from fastapi import Request
 
-from gateway.auth import Credentials, requires
+from gateway.auth import TOO_MANY, Credentials, requires
 from gateway.gate import gate_of
+from gateway.places import hold
 from runqueue.secret_files import BadSecretFile, secret_in
 
 _may_read = requires("read", all_accounts=True)
@@ -41,8 +42,10 @@ def scrape_token(file: Path | None) -> str | None:
 
 async def may_scrape(request: Request, given: Credentials) -> None:
     """Let Prometheus through by its own token, and who may read."""
-    token = gate_of(request).scrape_token
+    gate = gate_of(request)
+    token = gate.scrape_token
     if token and given and hmac.compare_digest(_digest(given.credentials), token):
+        hold(request, gate.scrapes, "the scrape token", TOO_MANY)
         return
     await _may_read(request, given)
 

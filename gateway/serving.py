@@ -19,6 +19,7 @@ from gateway.gate import Gate
 from gateway.local_token import local_token
 from gateway.protocol import Protocol
 from gateway.scraping import scrape_token
+from runqueue.scripts import load_all
 
 log = structlog.get_logger()
 
@@ -42,6 +43,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, settings: Settings, url: str, started: Callable[[str], None]) -> None:
         token = scrape_token(settings.scrape_token_file)  # before threads begin
+        load_all()  # while there are files left to open
         own = None if settings.api_tokens else local_token()
         self._gate = Gate(settings, url, own)
         self._gate.scrape_token = token

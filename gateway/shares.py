@@ -18,6 +18,12 @@ ANSWERS: Final = 64 * 1024 * 1024
 #: Listeners to events, each of whom reads for itself, and pages that are kept up to date.
 LISTENERS: Final = 128
 PAGES: Final = 128
+#: Lists that are made at a time: what is read for one is taken in within the event loop.
+LISTS: Final = 4
+#: Samples of webhooks that are sent at a time: each takes a connection to somebody's receiver.
+TRIES: Final = 16
+#: Requests for metrics with the scrape token: it alone asks, so half of them.
+SCRAPES: Final = 16
 
 
 class Shares:

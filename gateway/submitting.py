@@ -161,8 +161,11 @@ async def _checked(
 ) -> tuple[list[Packet], list[FieldWarning]]:
     """Check a body beside the event loop; its parts are let go as they are taken."""
     packets: list[Packet] = []
-    sight = sight_of(request)
-    async with gate_of(request).checks.check(work, sight.name, gone_of(request)) as check:
+    name, checks = sight_of(request).name, gate_of(request).checks
+    async with (
+        checks.places.of(name),
+        checks.check(work, name, gone_of(request)) as check,
+    ):
         async for part in gathered(_taken(parts), _PART):
             packets += [packet async for packet in check.feed(part)]
         packets += [packet async for packet in check.end()]

@@ -12,6 +12,7 @@ from config.settings import Account
 from gateway.auth import requires
 from gateway.content import body_of
 from gateway.gate import gate_of
+from gateway.places import hold
 from gateway.problems import Fault, FieldsRefused, answers
 from gateway.sight import sight_of
 from runqueue.requests import WEB_URL_WORDS, is_web_url
@@ -93,6 +94,7 @@ async def try_out(request: Request) -> Tried:
     if account is None:
         words = f"expected one of {', '.join(sorted(seen))}" if seen else "expected one with a key"
         raise FieldsRefused(Fault("account", words))
+    hold(request, gate.tries, sight.name, "too many samples are being sent; try again")
     number = secrets.token_hex(8)
     body = _sample(number)
     headers = _signed(body, f"test_{number}", account)

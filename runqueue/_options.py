@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 from runqueue._messages import clean, got
+from runqueue._pieces import MANY
 from runqueue._retry import read_retry
 from runqueue._suggest import MOST_GUESSED, did_you_mean
 from runqueue._when import MOMENT_WORDS, SECONDS_WORDS, When, moment, seconds
@@ -131,10 +132,10 @@ def _read_times(line: Line, errors: Errors) -> tuple[When | None, When | None]:
 
 
 def unknown_fields(line: Line, models: Iterable[type[BaseModel]]) -> Errors:
-    """Name the fields of a line that mean nothing there, and what may have been meant."""
+    """Name fields of a line that mean nothing there, `MANY` at most, and guess what was meant."""
     in_body = {name for model in models for name in model.model_fields}
     errors = []
-    for number, name in enumerate(sorted(line.keys() - FIELDS, key=str)):
+    for number, name in enumerate(sorted(line.keys() - FIELDS, key=str)[:MANY]):
         if name in _NOT_YET:
             message = "not supported yet"
         elif name in in_body:

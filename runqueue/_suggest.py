@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 #: difflib takes time in the square of a name's length; no name of ours is near this long.
 _LONGEST_NAME = 64
-#: Unknown names of one line that a guess is made for: each takes a fifth of a millisecond.
-MOST_GUESSED = 50
+#: Unknown names of one line that a guess is made for, as many as are told: each takes a fifth of a
+#: millisecond.
+MOST_GUESSED = 20
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -22,6 +22,8 @@ MOST = 1000
 #: Entries that one page looks at, at most.
 _LOOKS = 1000
 _SCANS = 10
+#: Jobs that one call reads: others wait for it, at Redis and for the reply to be taken in.
+_READ_AT_ONCE = 100
 
 #: Where the jobs of a state are indexed by time; unconfirmed ones without a slot stand apart.
 _INDEXES = {
@@ -131,11 +133,14 @@ def list_jobs(
 def _fitting(account: str, job_ids: list[str], wanted: Wanted) -> Flow[list[tuple[int, Job]]]:
     """Read jobs, and return those that are wanted, each beside its place."""
     jobs: list[Job | None] = []
-    if job_ids and wanted.unread is not None:
-        jobs, unread = yield calls.readable_jobs(account, job_ids)
-        wanted.unread.extend(unread)
-    elif job_ids:
-        jobs = yield calls.get_jobs(account, job_ids, result=False)
+    for start in range(0, len(job_ids), _READ_AT_ONCE):
+        some = job_ids[start : start + _READ_AT_ONCE]
+        if wanted.unread is None:
+            jobs += yield calls.get_jobs(account, some, result=False)
+        else:
+            found, unread = yield calls.readable_jobs(account, some)
+            jobs += found
+            wanted.unread.extend(unread)
     return [(n, job) for n, job in enumerate(jobs) if job is not None and wanted.fits(job)]
 
 

@@ -65,6 +65,13 @@ def load(name: str) -> Script:
     return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
+def load_all() -> None:
+    """Load every script, so that a process needs no more files for them later."""
+    for file in (files("runqueue") / "lua").iterdir():
+        if file.name.endswith(".lua"):
+            load(file.name.removesuffix(".lua"))
+
+
 def run(client: redis.Redis, call: Call[T], now_us: int = 0) -> T:
     """Send a call; the server is taught the script when it does not know it.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -28,6 +29,7 @@ from runqueue._options import (
     read_options,
     unknown_fields,
 )
+from runqueue._pieces import has_many, pieces
 from runqueue._quick import NUL, quick_check
 from runqueue._suggest import did_you_mean
 from runqueue._when import When
@@ -247,7 +249,8 @@ def _check(
 def _refuse(errors: list[FieldError]) -> None:
     """Raise if there is anything to refuse; a body of a thousand typos is not listed whole."""
     if len(errors) > _MAX_ERRORS:
-        more = FieldError("line", f"{len(errors) - _MAX_ERRORS} more fields are at fault")
+        # Of very many fields at fault not all are looked for.
+        more = FieldError("line", f"at least {len(errors) - _MAX_ERRORS} more fields are at fault")
         raise InvalidJob([*errors[:_MAX_ERRORS], more])
     if errors:
         raise InvalidJob(errors)
@@ -272,7 +275,10 @@ def _checked_body(
     if model is None or not isinstance(body, (dict, Mapping)):
         return {}, b""
     body = dict(body)
-    canonical = _at_a_glance(model, body) or _looked_over(model, body, errors, checks)
+    if has_many(body):
+        canonical = _in_pieces(model, body, errors, checks)
+    else:
+        canonical = _at_a_glance(model, body) or _looked_over(model, body, errors, checks)
     if canonical and (b"null" in canonical or not RULED.isdisjoint(body)):
         errors += judged(model.kind, broken_rules(model.kind, body), checks)
     if len(canonical) > MAX_PAYLOAD_BYTES:
@@ -292,6 +298,24 @@ def _at_a_glance(model: type[RunRequest], body: dict[Any, Any]) -> bytes:
     except TypeError:
         return b""
     return b"" if NUL in canonical else canonical
+
+
+def _in_pieces(
+    model: type[RunRequest],
+    body: dict[Any, Any],
+    errors: list[FieldError],
+    checks: RequestChecks | None,
+) -> bytes:
+    """Return the canonical form of a body of very many entries, or the faults of a few of them."""
+    canonical = b""
+    with suppress(TypeError):  # the piece that holds what is no JSON says where
+        canonical = orjson.dumps(body, option=_DUMP)
+        if len(canonical) > MAX_PAYLOAD_BYTES:
+            return canonical  # whatever else is wrong with it
+    for piece in pieces(body, model.model_fields):
+        if not _looked_over(model, piece, errors, checks):
+            return b""
+    return canonical or _looked_over(model, body, errors, checks)
 
 
 def _looked_over(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator
 
 import pytest
 from structlog.testing import capture_logs
 
-from bench.trees import tree
-from gateway.check_messages import Budget, CheckFailed, TooLarge
+from bench.trees import open_files, tree
+from gateway.check_messages import Budget, CheckFailed, Crashed, TooLarge
 from gateway.check_processes import SERVER, BodyCheck, CheckLost, CheckProcesses, SenderGone
 from tests.gateway.odd_work import Odd
 from tests.simulator.simulating import eventually
@@ -60,6 +61,38 @@ async def test_a_process_that_is_killed_is_lost_alone(checks: CheckProcesses) ->
         with pytest.raises(CheckLost):
             await feed(check, b"die")
         await feed(other, b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGSEGV, "too much memory"),
+        (signal.SIGABRT, "too much memory"),
+        (signal.SIGXCPU, "too much time"),
+    ],
+)
+async def test_a_body_whose_check_crashes_is_too_large_and_no_other_is_lost(
+    checks: CheckProcesses, number: signal.Signals, said: str
+) -> None:
+    async with checks.check(Odd(), "a", here) as check, checks.check(Odd(), "b", here) as other:
+        await feed(other, b"")
+        with pytest.raises(Crashed, match=said):
+            await feed(check, b"crash %d" % number)
+        await feed(other, b"")
+
+
+async def test_checks_that_are_over_leave_no_process_and_no_socket(checks: CheckProcesses) -> None:
+    SERVER.start()
+    assert SERVER._process is not None
+    pid = SERVER._process.pid
+    await eventually(lambda: len(tree(pid)) == 1)
+    before = len(open_files(pid))
+    for _ in range(8):
+        async with checks.check(Odd(), "a", here) as check:
+            await feed(check, b"")
+
+    await eventually(lambda: len(tree(pid)) == 1)
+    await eventually(lambda: len(open_files(pid)) == before)
 
 
 async def test_a_mistake_is_named_by_its_kind_and_quotes_nothing(checks: CheckProcesses) -> None:

@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 
 from bench.trees import cpu_seconds, peak_of, tree
+from gateway.check_processes import PLACES
 from tests.gateway.test_process import process, url_of
 from tests.gateway.uploads import KIND
 from tests.simulator.simulating import eventually
@@ -99,6 +100,9 @@ def packed(unit: bytes, count: int) -> bytes:
 
 
 _LARGEST = 31 * MEBIBYTE
+_HEADERS = b'{"kind":"task","body":{"prompt":"x","extra_http_headers":{%s}}}' % b",".join(
+    b'"h %d":"v\\n"' % number for number in range(200_000)
+)
 _LONG = b"[12345678901234567890,"  # one number that has to be read with care
 
 
@@ -112,8 +116,12 @@ _LONG = b"[12345678901234567890,"  # one number that has to be read with care
         ("/v1/jobs", many(b'{"a":[[[]]]},', 8 * MEBIBYTE - 64), 6),
         ("/v1/jobs", many(b'{"a":[[[]]]},', MEBIBYTE, b'{"kind":"task","body":{"x":['), 6),
         ("/v1/jobs", many(b"0,", 8 * MEBIBYTE - 64, _LONG), 6),
+        ("/v1/jobs", _HEADERS, 4),
     ],
-    ids=["lists", "nested", "a long number", "texts", "six jobs", "six smaller", "six of numbers"],
+    ids=[
+        *("lists", "nested", "a long number", "texts"),
+        *("six jobs", "six smaller", "six of numbers", "four of bad headers"),
+    ],
 )
 async def test_a_body_of_small_values_takes_little_memory_and_keeps_nobody_waiting(
     tmp_path: Path, redis_url: str, path: str, body: bytes, times: int
@@ -129,6 +137,27 @@ async def test_a_body_of_small_values_takes_little_memory_and_keeps_nobody_waiti
 
     assert {status for status, _ in found} <= {413, 422, 503}, found
     assert 413 in {status for status, _ in found} or 422 in {status for status, _ in found}
+    assert peak.mb <= MOST
+
+
+async def test_many_small_arrays_at_once_have_few_processes_and_all_are_accepted(
+    tmp_path: Path, redis_url: str
+) -> None:
+    body = b"[" + _LINE + b"]"
+    most = 0
+    async with house(tmp_path, redis_url) as home, peak_of(home.pid) as peak:
+        sending = [
+            asyncio.create_task(home.send("greedy", "/v1/jobs:bulk", body, _JSON))
+            for _ in range(90)
+        ]
+        together = asyncio.gather(*sending)
+        while not together.done():
+            most = max(most, await asyncio.to_thread(lambda: home.checks))
+            assert (await home.send("neighbour", "/v1/jobs:bulk", body, _JSON))[0] == 202
+        found = await together
+
+    assert {status for status, _ in found} == {202}
+    assert 0 < most <= 2 * PLACES  # those that are over may take a moment to end
     assert peak.mb <= MOST
 
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
+import threading
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway import connections, content, reading, shares
+from gateway import connections, content, list_turns, reading, shares
 from gateway.shares import Shares
-from runqueue import RunQueue
+from runqueue import AsyncRunQueue, RunQueue, calls, delivery_calls
+from runqueue.batches import JobPage
 from runqueue.keys import ACCOUNTS
+from runqueue.scripts import load
 from tests.gateway.gating import Desk, Door, address, bearer, gating, signed, token, told
 from tests.gateway.uploads import lines, send, text
-from tests.simulator.simulating import eventually
+from tests.simulator.simulating import eventually, receiving
 
 JOB = {"kind": "task", "body": {"prompt": "Read it."}}
 TOKENS = (
@@ -304,3 +310,119 @@ async def test_forms_that_never_come_keep_nobody_of_the_same_address_from_loggin
             task.cancel()
 
     assert said.split()[1] == b"303"
+
+
+async def test_samples_of_one_token_to_a_silent_receiver_leave_others_theirs(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "TRIES", 4)
+    path = "/v1/webhooks/test"
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        async with (
+            receiving(200) as target,
+            gating(redis_url, api_tokens=TOKENS, allow_private_webhook_targets=True) as door,
+        ):
+            sent = [
+                asyncio.create_task(door.ask("POST", path, {"url": url}, bearer("a")))
+                for _ in range(6)
+            ]
+            await eventually(lambda: sum(task.done() for task in sent) >= 4)
+            tried = await door.ask("POST", path, {"url": target.url}, bearer("b"))
+            waiting = [task for task in sent if not task.done()]
+            refused = [task.result() for task in sent if task.done()]
+            for task in waiting:
+                task.cancel()
+
+    assert tried.body["status_code"] == 200
+    assert len(waiting) == 2
+    assert {(one.status, one.headers["retry-after"]) for one in refused} == {(503, "5")}
+
+
+async def test_a_gateway_that_serves_opens_no_file_for_a_script_any_more(redis_url: str) -> None:
+    load.cache_clear()
+    async with gate(redis_url):
+        before = load.cache_info().misses
+        calls.get_batch("default", "a" * 24)
+        delivery_calls.confirm_delivery("default", ["a" * 24])
+        after = load.cache_info().misses
+
+    assert after == before
+
+
+async def test_the_scrape_token_has_a_few_places_and_scrapes_at_once_are_one(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "SCRAPES", 4)
+    go_on = threading.Event()
+    scraped: list[str] = []
+
+    def slow(_: object) -> bytes:
+        scraped.append(threading.current_thread().name)
+        go_on.wait(30)
+        return b"runqueue_up 1.0\n"
+
+    monkeypatch.setattr("gateway.gate.generate_latest", slow)
+    file = tmp_path / "scrape-token"
+    async with gating(redis_url, api_tokens=TOKENS, scrape_token_file=file) as door:
+        own = bearer(file.read_text().strip())
+        scrapes = [
+            asyncio.create_task(door.ask("GET", "/metrics/queue", headers=own)) for _ in range(6)
+        ]
+        await eventually(lambda: sum(task.done() for task in scrapes) >= 4)
+        refused = [task.result().status for task in scrapes if task.done()]
+        scrapes.append(asyncio.create_task(door.ask("GET", "/metrics/queue", headers=bearer("b"))))
+        await eventually(lambda: door.server._gate.requests.held == 1)
+        assert (await door.ask("GET", "/v1/stats", headers=bearer("b"))).status == 200
+        go_on.set()
+        answers = await asyncio.gather(*scrapes)
+
+    assert refused == [503] * 4
+    assert [one.body for one in answers if one.status == 200] == [b"runqueue_up 1.0\n"] * 3
+    assert len(scraped) == 1
+
+
+async def test_lists_of_one_token_take_turns_and_leave_another_its_own(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = asyncio.Event()
+    under_way: list[str] = []
+    list_jobs = AsyncRunQueue.list_jobs
+
+    async def slow(queue: AsyncRunQueue, *args: Any, **wanted: Any) -> JobPage:
+        if wanted["limit"] == 1_000:
+            under_way.append("greedy")
+            await go_on.wait()
+        return await list_jobs(queue, *args, **wanted)
+
+    monkeypatch.setattr(AsyncRunQueue, "list_jobs", slow)
+    async with gate(redis_url) as door:
+        path = "/v1/jobs?limit=1000"
+        greedy = [
+            asyncio.create_task(door.ask("GET", path, headers=bearer("a"))) for _ in range(12)
+        ]
+        await eventually(lambda: door.server._gate.requests.held == 12)
+        for other in ("/v1/jobs", "/v1/batches", "/v1/groups", "/v1/audit"):
+            assert (await door.ask("GET", other, headers=bearer("b"))).status == 200
+        assert len(under_way) == 2
+        go_on.set()
+        answers = await asyncio.gather(*greedy)
+
+    assert [one.status for one in answers] == [200] * 12
+
+
+async def test_a_list_whose_turn_does_not_come_is_refused_as_busy(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_turns, "LIST_SECONDS", 0.05)
+
+    async with gate(redis_url) as door:
+        lists = door.server._gate.lists
+        async with lists.of("acme"), lists.of("acme"):
+            refused = await door.ask("GET", "/v1/jobs", headers=bearer("a"))
+            other = await door.ask("GET", "/v1/jobs", headers=bearer("b"))
+        again = await door.ask("GET", "/v1/jobs", headers=bearer("a"))
+
+    assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+    assert (other.status, again.status) == (200, 200)

@@ -37,6 +37,17 @@ async def test_so_many_go_at_a_time() -> None:
     assert line.came == ["a", "b", "c"]
 
 
+async def test_a_name_has_as_many_as_it_leaves_free_and_the_rest_of_it_wait() -> None:
+    line = Line(4)
+    tasks = line.begin("a", "a", "a", "a", "b", "c")
+    await eventually(lambda: len(line.came) == 4)
+
+    assert line.came == ["a", "a", "b", "c"]
+    line.gate.set()
+    await asyncio.gather(*tasks)
+    assert line.came == ["a", "a", "b", "c", "a", "a"]
+
+
 async def test_each_name_that_waits_has_its_turn() -> None:
     line = Line()
     tasks = line.begin("a", "a", "a", "a", "b", "b", "c")

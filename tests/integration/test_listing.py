@@ -1,6 +1,8 @@
 """Lists of jobs, page by page, under a clock that the test moves."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -240,6 +242,24 @@ def test_what_a_page_had_no_room_for_comes_although_other_jobs_went(clock: Clock
     assert one(clock, page.cursor, limit=1).jobs[0].id == left[0]
     ready = one(clock, page.cursor, limit=1_000, state="ready").jobs
     assert set(left) <= {job.id for job in ready}
+
+
+def test_no_call_for_a_page_reads_more_than_a_hundred_jobs(
+    clock: Clockwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    get_jobs = calls.get_jobs
+
+    def counted(account: str, job_ids: Sequence[str], *, result: bool) -> Any:
+        read.append(len(job_ids))
+        return get_jobs(account, job_ids, result=result)
+
+    monkeypatch.setattr(calls, "get_jobs", counted)
+    jobs = clock.enqueue(250)
+
+    assert set(listed(clock, 1_000)) == set(jobs)
+    assert max(read) == 100
+    assert 250 <= sum(read) < 500  # some may come twice
 
 
 # What is refused.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from runqueue import spec
+from runqueue import _messages, _options, _retry, spec
+from runqueue._messages import body_errors
+from runqueue._suggest import did_you_mean
 from runqueue.errors import InvalidJob
+from runqueue.request_checks import RequestChecks
 from runqueue.requests import SENSITIVE_FIELDS, WorkflowRunRequest
 from runqueue.spec import parse_line
 
@@ -215,3 +219,79 @@ def test_a_value_nested_too_deeply_or_in_itself_is_refused() -> None:
     loop += [loop, loop]
     line = {"kind": "workflow", "body": {"workflow_id": "a", "parameters": {"loop": loop}}}
     assert any("levels deep" in message for message in faults(line).values())
+
+
+_BAD: dict[str, dict[str, Any]] = {
+    "names of headers": with_body(extra_http_headers={f"h {n}": "v" for n in range(3_500)}),
+    "values of headers": with_body(cdp_connect_headers={f"h{n}": 1 for n in range(3_500)}),
+    "error codes": with_body(error_code_mapping={f"C{n}": 1 for n in range(3_500)}),
+    "parts of a proxy": with_body(proxy_location={f"c{n}": 1 for n in range(3_500)}),
+    "fields of the body": with_body(**{f"max_ste{n}": 1 for n in range(3_500)}),
+    "fields of the line": {**LINE, **{f"priorit{n}": 1 for n in range(3_500)}},
+    "fields of the retry": {**LINE, "retry": {f"max_attempt{n}": 1 for n in range(3_500)}},
+    "codes to retry on": {
+        **with_body(error_code_mapping={f"CODE_{n}": "so" for n in range(3_500)}),
+        "retry": {"retry_on": ["CODE-1"]},
+    },
+}
+
+
+@pytest.mark.parametrize("line", _BAD.values(), ids=_BAD)
+def test_of_very_many_faults_no_more_are_looked_for_than_are_told_of(
+    line: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described: list[int] = []
+    compared: list[int] = []
+
+    def describe(*args: Any) -> Any:
+        described.append(args[-1].error_count())
+        return body_errors(*args)
+
+    def guess(name: str, known: Iterable[str]) -> str:
+        names = list(known)
+        compared.append(len(names))
+        return did_you_mean(name, names)
+
+    monkeypatch.setattr(spec, "body_errors", describe)
+    for module in (_messages, _options, _retry):
+        monkeypatch.setattr(module, "did_you_mean", guess)
+    found = faults(line)
+
+    assert 1 <= len(found) <= 21
+    assert sum(described) <= 300  # a proxy is tried as two types
+    assert len(compared) <= 21
+    assert max(compared, default=0) <= 100
+
+
+def test_a_line_of_more_faults_than_are_told_of_says_so() -> None:
+    found = faults(_BAD["names of headers"])
+
+    assert len(found) == 21
+    assert found["line"] == "at least 80 more fields are at fault"
+
+
+def test_the_one_bad_entry_of_very_many_is_named() -> None:
+    headers = {f"h{n}": "v" for n in range(3_500)}
+
+    assert parse_line(with_body(extra_http_headers=headers)).body["extra_http_headers"] == headers
+    assert faults(with_body(extra_http_headers={**headers, "h 7": "v"})) == {
+        "body.extra_http_headers.h 7": "expected the name of a header: letters, digits and -,"
+        " got text"
+    }
+
+
+def test_very_many_unknown_fields_are_let_pass_where_the_checks_say_so() -> None:
+    unknown = {f"new_{n}": n for n in range(3_500)}
+    line = with_body(**unknown)
+
+    assert parse_line(line, checks=RequestChecks.PASS).body == {**BODY, **unknown}
+    with pytest.raises(InvalidJob, match="new_0: unknown field"):
+        parse_line(line, checks=RequestChecks.REFUSE)
+    with pytest.raises(InvalidJob, match="prompt"):
+        parse_line(with_body(**unknown, prompt=" "), checks=RequestChecks.PASS)
+
+
+def test_a_body_of_many_entries_that_is_no_json_says_where() -> None:
+    found = faults(with_body(error_code_mapping={f"C{n}": f"\ud800{n}" for n in range(101)}))
+
+    assert found["body.error_code_mapping.C0"].startswith("expected")
