@@ -258,6 +258,8 @@ async def test_a_made_up_address_is_logged_without_what_it_says(
         "log_level": "warning",
         "verdict": "bad_address",
         "account": "",
+        "address": "127.0.0.1",
+        "more": 0,
     }
 
 
