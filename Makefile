@@ -63,7 +63,7 @@ check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/api_client \
-		--cov=api_client --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
+		--cov=api_client --cov=webhooks --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 	$(BIN)/pytest --ignore=tests/api_client
 
 million: $(STAMP) ## Hand in a million lines, killed half-way, by Redis and by HTTP

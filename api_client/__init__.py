@@ -6,8 +6,16 @@ nothing raised.
 """
 
 from api_client.agent import AgentClient, AsyncAgentClient
+from api_client.answers.listings import BulkCancellation, ListClass, ListedRun, RunPage
+from api_client.answers.outcomes import (
+    CancelClass,
+    Cancellation,
+    ReadClass,
+    RunReading,
+    Submission,
+    SubmissionClass,
+)
 from api_client.arguments import OMIT, RequestOptions
-from api_client.blocking import BlockingTransport
 from api_client.call import CallKind
 from api_client.client import AsyncSkyvern, Skyvern
 from api_client.errors import (
@@ -27,19 +35,11 @@ from api_client.errors import (
     UnprocessableEntityError,
     WaitTimeoutError,
 )
+from api_client.http.blocking import BlockingTransport
+from api_client.http.transport import AsyncTransport
 from api_client.limiter import Limiter, RateLimiter
-from api_client.listings import BulkCancellation, ListClass, ListedRun, RunPage
-from api_client.outcomes import (
-    CancelClass,
-    Cancellation,
-    ReadClass,
-    RunReading,
-    Submission,
-    SubmissionClass,
-)
 from api_client.raw import RawClient, RunKind
 from api_client.retrying import RetryPolicy
-from api_client.transport import AsyncTransport
 from api_client.types import (
     Artifact,
     BrowserSessionResponse,
@@ -59,7 +59,7 @@ from api_client.types import (
     WorkflowRunResponse,
     WorkflowRunTimeline,
 )
-from api_client.webhooks import verify_webhook
+from api_client.verify_webhook import verify_webhook
 
 __all__ = [
     "OMIT",

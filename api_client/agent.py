@@ -20,14 +20,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import httpx
 from tenacity import AsyncRetrying, Retrying
 
-from api_client import calls, flows, run_calls, session_calls
 from api_client.arguments import RequestOptions
 from api_client.call import Call
 from api_client.caller import Caller
+from api_client.calls import calls, flows, run_calls, session_calls
+from api_client.calls.flows import Flow, Pause
 from api_client.errors import SkyvernError
-from api_client.exchange import async_sender, follow, follow_blocking, sender
-from api_client.flows import Flow, Pause
-from api_client.own_client import OwnAsyncClient, OwnClient
+from api_client.http.exchange import async_sender, follow, follow_blocking, sender
+from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
 from api_client.retrying import Budget
 from api_client.types import RunListItem
 

@@ -4,12 +4,12 @@ import logging
 import time
 from typing import Any, TypeVar
 
+from api_client.answers.failures import read_answer
 from api_client.call import Call, CallKind
 from api_client.errors import LocalLimitError, NotSupported, RateLimitError
-from api_client.failures import read_answer
+from api_client.http.messages import Answer, Request
+from api_client.http.request_builder import RequestFactory
 from api_client.limiter import Limiter
-from api_client.messages import Answer, Request
-from api_client.requests import RequestFactory
 from api_client.retrying import Budget, RetryPolicy
 
 T = TypeVar("T")

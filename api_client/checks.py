@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from api_client.proxies import Proxies
+from api_client.http.proxies import Proxies
 from api_client.types import SkyvernEnvironment
 
 

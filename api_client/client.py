@@ -7,7 +7,6 @@ from typing import Self
 import httpx
 
 from api_client.agent import AgentClient, AsyncAgentClient
-from api_client.blocking import BlockingTransport
 from api_client.caller import Caller
 from api_client.checks import (
     check_instance,
@@ -19,11 +18,16 @@ from api_client.checks import (
     the_key,
     the_proxies,
 )
+from api_client.http.blocking import BlockingTransport
+from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
+from api_client.http.request_builder import RequestFactory
+from api_client.http.transport import (
+    DEFAULT_MAX_BODY_BYTES,
+    DEFAULT_TIMEOUT,
+    AsyncTransport,
+)
 from api_client.limiter import Limiter
-from api_client.own_client import OwnAsyncClient, OwnClient
-from api_client.requests import RequestFactory
 from api_client.retrying import RetryPolicy
-from api_client.transport import DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT, AsyncTransport
 from api_client.types import SkyvernEnvironment
 
 

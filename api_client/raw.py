@@ -15,31 +15,15 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 import httpx
 
-from api_client.answers import parse_json, server_date, text_or_none
-from api_client.arguments import json_body, query_string, run_path, workflow_path
-from api_client.call import Call
-from api_client.calls import (
-    CANCEL_PATH,
-    DOWNLOAD_FILES_PATH,
-    LOGIN_PATH,
-    MAX_PAGE_SIZE,
-    REPLAY_TIMEOUT,
-    RUNS_PATH,
-    TASKS_PATH,
-    WORKFLOWS_PATH,
-)
-from api_client.errors import BodyTooLargeError, SkyvernError
-from api_client.exchange import async_sender, send
-from api_client.failures import read_answer
-from api_client.flows import webhook_failure_reason
-from api_client.listings import (
+from api_client.answers.failures import read_answer
+from api_client.answers.listings import (
     BulkCancellation,
     ListClass,
     RunPage,
     classify_bulk_cancel,
     classify_run_list,
 )
-from api_client.outcomes import (
+from api_client.answers.outcomes import (
     CancelClass,
     Cancellation,
     ReadClass,
@@ -55,7 +39,8 @@ from api_client.outcomes import (
     classify_workflow,
     exception_words,
 )
-from api_client.redelivery import (
+from api_client.answers.parts import parse_json, server_date, text_or_none
+from api_client.answers.redelivery import (
     Reason,
     ReasonClass,
     Replay,
@@ -63,9 +48,24 @@ from api_client.redelivery import (
     classify_reason_error,
     classify_replay,
 )
-from api_client.requests import RequestFactory
-from api_client.server_clock import ServerClock
-from api_client.transport import DEFAULT_TIMEOUT, AsyncTransport
+from api_client.answers.server_clock import ServerClock
+from api_client.arguments import json_body, query_string, run_path, workflow_path
+from api_client.call import Call
+from api_client.calls.calls import (
+    CANCEL_PATH,
+    DOWNLOAD_FILES_PATH,
+    LOGIN_PATH,
+    MAX_PAGE_SIZE,
+    REPLAY_TIMEOUT,
+    RUNS_PATH,
+    TASKS_PATH,
+    WORKFLOWS_PATH,
+)
+from api_client.calls.flows import webhook_failure_reason
+from api_client.errors import BodyTooLargeError, SkyvernError
+from api_client.http.exchange import async_sender, send
+from api_client.http.request_builder import RequestFactory
+from api_client.http.transport import DEFAULT_TIMEOUT, AsyncTransport
 
 RunKind = Literal["task", "workflow", "login", "download_files"]
 

@@ -15,7 +15,7 @@ from bench.cost import lines
 from bench.slow import Slow, slowest, watch
 from bench.stack import Stack, cpu_seconds, running, until
 from runqueue import RunQueue
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 
 #: Jobs that wait all the time, on either side.
 MANY, FEW = 1_000_000, 1_000

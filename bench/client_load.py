@@ -23,8 +23,8 @@ import orjson
 import uvloop
 
 from api_client import AsyncSkyvern, AsyncTransport, RateLimiter, Skyvern
-from api_client.messages import Request
-from api_client.requests import RequestFactory
+from api_client.http.messages import Request
+from api_client.http.request_builder import RequestFactory
 from config.collector import calm_collector
 
 KEY = "simulator-key"

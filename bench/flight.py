@@ -25,8 +25,8 @@ from bench.process import Lag, free_port, loop_lag, resident_mb
 from bench.slow import Slow, slowest, watch
 from bench.stack import Stack, cpu_seconds, running, until
 from runqueue import RunQueue
-from runqueue.keys import Keys
-from worker.watchlist import LONGEST_SECONDS, SHARE_OF_LONG, SHARE_OF_SHORT
+from runqueue.store.keys import Keys
+from worker.runs.live_runs import LONGEST_SECONDS, SHARE_OF_LONG, SHARE_OF_SHORT
 
 #: Seconds that a look may be overdue.
 TOLERANCE = 5.0

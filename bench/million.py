@@ -23,7 +23,7 @@ from bench.intake import lines
 from bench.stack import Stack, ledger, running, until
 from faults.receivers import Gateway
 from runqueue import RunQueue
-from runqueue.batches import Batch
+from runqueue.records.batch import Batch
 
 #: Submissions a second that the waiting worker would make.
 _RATE = 50

@@ -15,7 +15,7 @@ import structlog
 from bench.clocked import Clocked, clocked
 from config.settings import Settings
 from simulator.options import Options
-from worker.account import AccountLink
+from worker.process.account import AccountLink
 
 #: Minutes that a run takes, and the share by which that varies.
 SCENARIOS = ((5, 0.0), (5, 0.5), (30, 0.5))

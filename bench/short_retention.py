@@ -2,8 +2,8 @@
 
 import os
 
-from worker import sweep
 from worker.app import app
+from worker.stages import sweep
 
 _KEEP_SECONDS = int(os.environ["BENCH_KEEP_SECONDS"])
 

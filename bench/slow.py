@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import redis
 
-from runqueue.scripts import load
+from runqueue.store.scripts import LUA, load, sources
 
 #: Microseconds from which a command counts as slow, and how many of them are remembered.
 _FROM_US, _KEPT = 2_000, 10_000
@@ -54,8 +53,7 @@ def together(rows: Iterable[Slow]) -> list[Slow]:
 @cache
 def _scripts() -> dict[str, str]:
     """The name of each script by its SHA-1."""
-    names = [path.name for path in (files("runqueue") / "lua").iterdir()]
-    scripts = [load(name.removesuffix(".lua")) for name in names if name.endswith(".lua")]
+    scripts = [load(name) for name in sources().keys() - sources(LUA / "lib")]
     return {script.sha: script.name for script in scripts}
 
 

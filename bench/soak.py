@@ -17,7 +17,7 @@ from bench.process import resident_mb
 from bench.slow import Slow, slowest, together, watch
 from bench.stack import Stack, cpu_seconds, ledger, running, until
 from runqueue import RunQueue
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 
 #: Jobs that wait in line, and those of one call of the producer.
 _WAITING, _CALL = 10_000, 500

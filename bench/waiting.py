@@ -9,10 +9,11 @@ import redis
 
 from bench.latency import Latency
 from bench.stack import running
-from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest, stages
-from runqueue.connect import async_client
-from runqueue.items import Accepted, Finished
-from runqueue.scripts import Call, run, run_async
+from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest
+from runqueue.connection.client import async_client
+from runqueue.records.claim_items import Accepted, Finished
+from runqueue.store import worker_calls
+from runqueue.store.scripts import Call, run, run_async
 
 #: A job, and the call of the script that ends it.
 Ending = tuple[str, Call[list[int]]]
@@ -78,11 +79,11 @@ def _running(url: str, count: int, claim: str) -> list[Ending]:
     """Hand in jobs and have them run; returns them."""
     with redis.Redis.from_url(url) as plain, RunQueue(url) as queue:
         queue.enqueue_many([TaskRunRequest(prompt="Read it.")] * count)
-        run(plain, stages.heartbeat("default", claim, 600_000_000, -1, 0, first=True))
-        taken = run(plain, stages.claim("default", claim, claim, count, 0)).items
+        run(plain, worker_calls.heartbeat("default", claim, 600_000_000, -1, 0, first=True))
+        taken = run(plain, worker_calls.claim("default", claim, claim, count, 0)).items
         accepted = [Accepted(job.job_id, job.attempt, f"run-{job.job_id}", "", 0) for job in taken]
-        run(plain, stages.mark_running("default", accepted))
-    return [(item.job_id, stages.finish("default", [_end(item)])) for item in accepted]
+        run(plain, worker_calls.mark_running("default", accepted))
+    return [(item.job_id, worker_calls.finish("default", [_end(item)])) for item in accepted]
 
 
 def _end(item: Accepted) -> Finished:

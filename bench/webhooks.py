@@ -18,9 +18,10 @@ import aiohttp
 from bench.forgeries import Hostile, forgeries
 from bench.stack import Stack, cpu_seconds, running, until
 from faults.receivers import Gateway
-from runqueue import RunQueue, TaskRunRequest, stages
-from runqueue.items import Accepted
-from runqueue.receiver import address
+from runqueue import RunQueue, TaskRunRequest
+from runqueue.records.claim_items import Accepted
+from runqueue.store import worker_calls
+from webhooks.receiver_address import address
 
 KEY = "simulator-key"
 #: Open connections of the load; Skyvern's own sender has a few.
@@ -217,18 +218,18 @@ def _gateway() -> Iterator[tuple[Stack, Gateway]]:
 def _webhooks(queue: RunQueue, gateway: Gateway, count: int) -> list[Webhook]:
     """Make running jobs, and the webhook that ends each."""
     until(lambda: "default" in queue.accounts(), 10, "the account")
-    queue.send(stages.heartbeat("default", "bench", _HOUR_US, -1, 0, first=True))
+    queue.send(worker_calls.heartbeat("default", "bench", _HOUR_US, -1, 0, first=True))
     request = TaskRunRequest(prompt="Read it.", webhook_url="https://consumer.test/hook")
     queue.enqueue_many(iter([request] * count))
     made: list[Webhook] = []
     while len(made) < count:
-        claim = stages.claim("default", "bench", f"c{len(made)}", 500, 0, receives=True)
+        claim = worker_calls.claim("default", "bench", f"c{len(made)}", 500, 0, receives=True)
         jobs = queue.send(claim).items
         accepted = [
             Accepted(job.job_id, job.attempt, f"tsk_{job.job_id}", "created", _HOUR_US)
             for job in jobs
         ]
-        queue.send(stages.mark_running("default", accepted))
+        queue.send(worker_calls.mark_running("default", accepted))
         for item in accepted:
             url = address(gateway.url, "default", item.job_id, item.attempt, KEY)
             body = (

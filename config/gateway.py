@@ -88,7 +88,7 @@ class GatewaySettings(BaseModel):
     gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     #: Where Skyvern reaches the gateway; set, submissions ask for webhooks to it.
     public_url: PublicUrl = None
-    #: Who may ask; none = who has the token that the gateway makes (`gateway/local_token.py`).
+    #: Who may ask; none = who has the token that the gateway makes (`gateway/auth/local_token.py`).
     api_tokens: ApiTokens = ()
     #: Jobs that one token may hand in per second, one by one and in bulk; 0 = no limit.
     gateway_max_jobs_per_second: Annotated[int, Field(ge=0, le=1_000_000)] = 0

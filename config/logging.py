@@ -16,7 +16,7 @@ import structlog
 
 from config.redaction import Redactor
 
-#: The logger of what people did and were refused (`runqueue/audit.py`).
+#: The logger of what people did and were refused (`runqueue/store/audit.py`).
 AUDIT = "runqueue.audit"
 #: Where Celery logs a message that it does not take, with all that stands in it.
 _DUMPING = frozenset(

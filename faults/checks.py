@@ -9,7 +9,7 @@ from typing import Any
 from faults.doubts import Tallies
 from faults.lab import Lab
 from runqueue import Job, JobState
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 
 Run = Mapping[str, Any]
 

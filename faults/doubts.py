@@ -15,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 
 #: Seconds between two looks.
 _EVERY = 0.5

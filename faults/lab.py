@@ -15,8 +15,8 @@ from faults.proxy import Network
 from faults.servers import Clock, Simulator, Valkey, free_port
 from faults.workers import SETTINGS, Worker
 from runqueue import AccountStats, QueueUnavailable, RunQueue
-from runqueue.operate import Operations
-from runqueue.scripts import load
+from runqueue.operator.operations import Operations
+from runqueue.store.scripts import load
 
 #: Kinds of jobs: by a search (a task that keeps its title, a workflow with a webhook), or only by
 #: comparing their requests (a task whose title the server overwrites, a workflow without).

@@ -16,7 +16,7 @@ import httpx
 
 from bench.stack import until
 from faults.servers import free_port
-from runqueue.secret_files import TOKEN_FILE
+from runqueue.embedded.secret_files import TOKEN_FILE
 
 _START_SECONDS = 30.0
 

@@ -11,14 +11,14 @@ from config.collector import calm_collector
 from config.logging import log_what_python_prints, setup_logging
 from config.settings import Settings, SettingsError, load_settings, unknown_variables
 from config.tracing import setup_tracing
-from gateway.check_processes import SERVER
-from gateway.scraping import BadTokenFile
-from gateway.serving import Server, listen
-from runqueue.accounts import check_names
-from runqueue.connect import find_url
+from gateway.auth.metrics_token import BadTokenFile
+from gateway.checks.processes import SERVER
+from gateway.server import Server, listen
+from runqueue.connection.client import find_url
 from runqueue.errors import AmbiguousAccounts, EvictingRedis, QueueUnavailable
-from runqueue.private_targets import allow_private_targets
-from runqueue.request_checks import use_checks
+from runqueue.request.private_targets import allow_private_targets
+from runqueue.request.request_checks import use_checks
+from runqueue.store.accounts import check_names
 
 log = structlog.get_logger()
 

@@ -7,30 +7,30 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.routing import Route
 
 from config.process_metrics import product_version
-from gateway import (
+from gateway.api import (
     accounts,
+    batch_actions,
     batches,
     events,
-    figures,
     groups,
+    health,
     jobs,
-    managing,
-    page_routes,
-    probing,
-    receiver,
     results,
-    submitting,
-    trying,
+    stats,
+    submit,
+    webhook_trial,
 )
-from gateway.audit import add_noting
-from gateway.auth import requires
-from gateway.description import describe
-from gateway.gate import Gate
-from gateway.limiting import Telling
-from gateway.places import GivesBack
-from gateway.problems import add_handlers, answers
-from gateway.refusals import add_refusals
-from gateway.tracing import CallersTrace
+from gateway.api.openapi import describe
+from gateway.auth.audit import add_noting
+from gateway.auth.refusals import add_refusals
+from gateway.auth.tokens import requires
+from gateway.http.places import GivesBack
+from gateway.http.problems import add_handlers, answers
+from gateway.http.trace_context import CallersTrace
+from gateway.page import routes
+from gateway.state.state import Gate
+from gateway.tenants.rate_limit import Telling
+from gateway.webhooks import receiver
 
 #: Spans would hold the path of a webhook, and its token with it.
 _NO_TELEMETRY: TelemetryConfig = {
@@ -74,12 +74,12 @@ def make_app(gate: Gate) -> FastAPI:
     app.add_middleware(CallersTrace)
     # The first route, and none of FastAPI's: it is asked most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
-    parts = [probing, submitting, jobs, batches, managing, results, groups, accounts, events]
-    parts += [figures, trying]
+    parts = [health, submit, jobs, batches, batch_actions, results, groups, accounts, events]
+    parts += [stats, webhook_trial]
     for part in parts:
         app.include_router(part.router)
     app.include_router(router)
-    app.router.routes.extend(page_routes.routes())
+    app.router.routes.extend(routes.routes())
     add_noting(app, gate)
     add_refusals(app, gate)
     app.add_middleware(GivesBack, answers=gate.answers)

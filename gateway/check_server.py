@@ -26,8 +26,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from gateway import bulk, checking  # noqa: F401 - what the messages name
-from gateway.check_messages import (
+from gateway.api import bulk, upload_check  # noqa: F401 - what the messages name
+from gateway.checks.messages import (
     Begin,
     Budget,
     Check,
@@ -39,10 +39,10 @@ from gateway.check_messages import (
     TooLarge,
 )
 from runqueue.errors import InvalidJob
-from runqueue.intake import Packet
-from runqueue.private_targets import allow_private_targets
-from runqueue.repeats import NoRoom
-from runqueue.request_checks import use_checks
+from runqueue.producer.chunks import Packet
+from runqueue.producer.dedup import NoRoom
+from runqueue.request.private_targets import allow_private_targets
+from runqueue.request.request_checks import use_checks
 
 #: How much lower the priority of checks is (`nice`).
 NICENESS = 10

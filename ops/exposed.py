@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Metric
 
 from gateway.metrics import Metrics
 from runqueue import RunQueue
-from runqueue.collector import QueueCollector
-from worker.metrics import REGISTRY
+from runqueue.observe.collector import QueueCollector
+from worker.process.metrics import REGISTRY
 
 #: What a sample is called, by the kind of its metric.
 _SUFFIXES = {

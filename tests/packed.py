@@ -4,9 +4,9 @@ from typing import cast
 
 import redis
 
-from runqueue import pack_calls, packing, stages
-from runqueue.keys import Keys
-from runqueue.scripts import run
+from runqueue.store import compression, pack_calls, worker_calls
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import run
 
 ACCOUNT = "default"
 
@@ -15,7 +15,7 @@ def pack_all(client: redis.Redis, limit: int = 100) -> int:
     """Pack every job that is over; returns how many were."""
     seconds, rest = client.time()
     now_us = seconds * 1_000_000 + rest
-    while not run(client, stages.migrate(ACCOUNT, 1_000), now_us):
+    while not run(client, worker_calls.migrate(ACCOUNT, 1_000), now_us):
         pass
     total = 0
     while True:
@@ -30,6 +30,6 @@ def is_packed(client: redis.Redis, job_id: str) -> bool:
     """Tell whether a job's body is packed, and holds its result."""
     prefix = Keys(ACCOUNT).prefix
     body = cast("bytes", client.get(f"{prefix}body:{job_id}"))
-    return packing.is_packed(body.partition(b"\n")[2]) and not client.exists(
+    return compression.is_packed(body.partition(b"\n")[2]) and not client.exists(
         f"{prefix}result:{job_id}"
     )

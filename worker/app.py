@@ -29,15 +29,15 @@ from config.settings import (
 )
 from config.tracing import setup_tracing
 from runqueue import EvictingRedis, NewerSchema, QueueUnavailable
-from runqueue.accounts import check_names
-from runqueue.connect import find_url
+from runqueue.connection.client import find_url
 from runqueue.errors import AmbiguousAccounts
-from runqueue.private_targets import allow_private_targets
-from runqueue.request_checks import use_checks
-from worker.intake import NotNow
-from worker.metrics_server import serve_metrics
-from worker.pump import Ended
+from runqueue.request.private_targets import allow_private_targets
+from runqueue.request.request_checks import use_checks
+from runqueue.store.accounts import check_names
+from worker.celery_intake import NotNow
+from worker.process.metrics_server import serve_metrics
 from worker.runtime import Runtime
+from worker.stages.consumer import Ended
 from worker.ticker import Ticker
 
 log = structlog.get_logger()
@@ -104,7 +104,7 @@ app.conf.update(
     worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
-    broker_transport="worker.broker:Transport",
+    broker_transport="worker.kombu_transport:Transport",
     broker_connection_max_retries=None,
     broker_connection_retry_on_startup=True,
     # What the broker refuses (it has no disk, or is a replica by now) ends no worker either.

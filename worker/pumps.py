@@ -4,17 +4,17 @@ import asyncio
 
 from api_client import AsyncTransport
 from config.settings import Account, Settings
-from worker.account import AccountLink
-from worker.callbacks import CallbackPump
-from worker.cancel import CancelPump
-from worker.direct import DirectCalls
-from worker.inbox import InboxPump
-from worker.listing import ListPump, beginner
-from worker.poll import PollPump
-from worker.pump import Pump
-from worker.reconcile import ReconcilePump
-from worker.submit import SubmitPump
-from worker.webhooks import WebhookPump
+from worker.process.account import AccountLink
+from worker.process.script_client import DirectCalls
+from worker.stages.callbacks import CallbackPump
+from worker.stages.cancel import CancelPump
+from worker.stages.consumer import Pump
+from worker.stages.deliver import WebhookPump
+from worker.stages.inbox import InboxPump
+from worker.stages.list_runs import ListPump, beginner
+from worker.stages.poll import PollPump
+from worker.stages.reconcile import ReconcilePump
+from worker.stages.submit import SubmitPump
 
 KINDS = (
     SubmitPump,

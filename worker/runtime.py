@@ -16,21 +16,21 @@ import uvloop
 from redis.exceptions import RedisError
 
 from api_client import AsyncTransport
-from api_client.proxies import Proxies
+from api_client.http.proxies import Proxies
 from config.process_metrics import measure_lag
 from config.settings import Settings
-from runqueue.accounts import check_names
-from runqueue.connect import async_client, check_policy
-from runqueue.damage import damage_of
-from runqueue.keys import ACCOUNTS
-from runqueue.redis_errors import Cause, cause_of
-from worker.account import proxies_of
-from worker.direct import DirectCalls
-from worker.intake import Intake
-from worker.metrics import LOOP_LAG, PUMPS
-from worker.pump import Ended
+from runqueue.connection.client import async_client, check_policy
+from runqueue.connection.redis_errors import Cause, cause_of
+from runqueue.store.accounts import check_names
+from runqueue.store.damage import damage_of
+from runqueue.store.keys import ACCOUNTS
+from worker.celery_intake import Intake
+from worker.process.account import proxies_of
+from worker.process.metrics import LOOP_LAG, PUMPS
+from worker.process.script_client import DirectCalls
 from worker.pumps import AccountWorker
-from worker.sweep import sweep
+from worker.stages.consumer import Ended
+from worker.stages.sweep import sweep
 
 log = structlog.get_logger()
 

@@ -12,12 +12,12 @@ from typing import Any, cast
 import redis
 import structlog
 
-from runqueue import stages
-from runqueue.connect import sync_client
-from runqueue.damage import damage_of
-from runqueue.keys import Keys
-from runqueue.scripts import run
-from worker.elapsed import passed_us
+from runqueue.connection.client import sync_client
+from runqueue.store import worker_calls
+from runqueue.store.damage import damage_of
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import run
+from worker.process.elapsed import passed_us
 from worker.runtime import Runtime
 
 log = structlog.get_logger()
@@ -90,7 +90,7 @@ class Ticker:
             self._tick(process, woken=False)
 
     def _tick(self, process: str, *, woken: bool) -> None:
-        call = stages.tick(
+        call = worker_calls.tick(
             self._account, process, int(TICK_SECONDS * 1e6), passed_us(), woken=woken
         )
         tick = run(self._redis, call)

@@ -4,7 +4,7 @@ import time
 
 from faults.lab import MIXED, Lab
 from faults.registry import experiment
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 
 _RUNS = ("--duration", "1")
 

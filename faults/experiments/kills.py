@@ -8,7 +8,7 @@ from faults.lab import Lab, script
 from faults.registry import experiment
 from faults.traps import Trap
 from faults.workers import Worker
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 
 #: Seconds after a death in which its claims are in unconfirmed, and ready again without a run.
 TAKEN_OVER, READY_AGAIN = 17.0, 120.0

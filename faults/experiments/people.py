@@ -12,7 +12,7 @@ import orjson
 
 from faults.lab import MIXED, Lab, line
 from faults.registry import experiment
-from runqueue.keys import TYPES, Keys
+from runqueue.store.keys import TYPES, Keys
 
 
 @experiment(

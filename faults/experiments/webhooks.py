@@ -8,7 +8,7 @@ from bench.stack import until
 from faults.lab import Lab
 from faults.receivers import Gateway, Receiver
 from faults.registry import experiment
-from runqueue.delivery import DeliveryState
+from runqueue.records.delivery import DeliveryState
 
 _SETTINGS = {
     "RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS": "true",

@@ -13,11 +13,11 @@ import httpx
 from faults.lab import line
 from ops.proof.stage import Stage
 from ops.proof.watching import seconds_until
-from runqueue import stages
 from runqueue.ids import job_id_for
-from runqueue.items import Accepted
-from runqueue.keys import Keys
-from runqueue.refused import Refused
+from runqueue.operator.rejected_lines import Refused
+from runqueue.records.claim_items import Accepted
+from runqueue.store import worker_calls
+from runqueue.store.keys import Keys
 
 #: Does the fault and yields; what comes after mends it.
 Body = Callable[[Stage], Iterator[None]]
@@ -204,7 +204,7 @@ def _run_is_nobody_s(stage: Stage) -> Iterator[None]:
     )
     gone = job_id_for("default", "gone", "stray")
     late = Accepted(gone, 1, str(answer.json()["run_id"]), "created", 1_000_000)
-    assert stage.lab.queue.send(stages.mark_running("default", [late])) == [2]
+    assert stage.lab.queue.send(worker_calls.mark_running("default", [late])) == [2]
     yield
     stage.lab.operations.cancel_strays(stage.lab.operations.strays())
 

@@ -5,17 +5,17 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli import batches, commands, groups, jobs, operate, pausing, webhooks
-from runqueue.cli.again import retry
-from runqueue.cli.cancel import cancel
-from runqueue.cli.exits import EPILOG
-from runqueue.cli.export import errors, results
-from runqueue.cli.inbox import inbox
-from runqueue.cli.limits import limits
-from runqueue.cli.rooms import add_commands
-from runqueue.cli.submit import submit
-from runqueue.cli.top import top
-from runqueue.cli.validate import validate
+from runqueue.cli.commands import batches, groups, jobs, operate, pause, status, webhooks
+from runqueue.cli.commands.cancel import cancel
+from runqueue.cli.commands.inbox import inbox
+from runqueue.cli.commands.limits import limits
+from runqueue.cli.commands.retry import retry
+from runqueue.cli.results.command import errors, results
+from runqueue.cli.shared.exit_codes import EPILOG
+from runqueue.cli.shared.plugins import add_commands
+from runqueue.cli.submit.command import submit
+from runqueue.cli.submit.validate import validate
+from runqueue.cli.top.command import top
 
 app = typer.Typer(
     add_completion=False,
@@ -45,17 +45,17 @@ def _main(
 
 app.command(epilog=EPILOG)(submit)
 app.command()(validate)
-app.command()(commands.status)
+app.command()(status.status)
 app.command()(cancel)
 app.command()(results)
 app.command()(errors)
 app.command()(retry)
-app.command()(commands.stats)
+app.command()(status.stats)
 app.command()(top)
-app.command()(pausing.pause)
-app.command()(pausing.resume)
+app.command()(pause.pause)
+app.command()(pause.resume)
 app.command()(limits)
-app.command()(commands.server)
+app.command()(status.server)
 app.add_typer(jobs.jobs, name="jobs")
 app.add_typer(batches.batch, name="batch")
 app.add_typer(groups.group, name="group")

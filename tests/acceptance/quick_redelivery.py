@@ -1,9 +1,9 @@
 """The worker's Celery application, which gives messages back, and gets them again, in seconds."""
 
-from worker import intake
+from worker import celery_intake
 from worker.app import app
 
-intake.PATIENCE_SECONDS = 1.0
+celery_intake.PATIENCE_SECONDS = 1.0
 app.conf.broker_transport_options["visibility_timeout"] = 4
 app.conf.broker_transport_options["unacked_restore_interval"] = 1
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 import redis
 
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 from tests.acceptance.factory import factory, task, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]

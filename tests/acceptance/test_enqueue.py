@@ -20,7 +20,7 @@ from celery import Celery
 
 from faults.receivers import Gateway
 from runqueue import AsyncRunQueue, JobState, TaskRunRequest, ids
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 from tests.acceptance.factory import Factory, factory, until
 from tests.valkeys import start_valkey
 

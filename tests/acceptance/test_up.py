@@ -16,13 +16,13 @@ from typing import IO
 import pytest
 import redis
 
+from launcher.cli import locked_folder
 from runqueue import JobState, RunQueue
-from runqueue.secret_files import TOKEN_FILE
-from runqueue.server import DIRECTORY, running_url
-from runqueue.urls import shown_url
+from runqueue.connection.urls import shown_url
+from runqueue.embedded.secret_files import TOKEN_FILE
+from runqueue.embedded.server import DIRECTORY, running_url
 from tests.acceptance.test_demo import processes_in
 from tests.worker.working import closed_port
-from worker.cli import locked_folder
 
 pytestmark = pytest.mark.acceptance
 

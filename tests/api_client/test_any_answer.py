@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from api_client import Cancellation, RawClient, RunReading, SkyvernError, Submission
-from api_client.parsing import parse_run
+from api_client.answers.parsing import parse_run
 from api_client.types import RunListItem, RunResponse, RunWebhookReplayResponse, TaskRunResponse
 from tests.api_client.recording import BASE_URL, KEY, WAYS, Recording, Respond, Way, called
 

@@ -18,11 +18,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api_client import AnswerLostError, AsyncTransport, NotSentError
-from api_client.blocking import BlockingTransport
-from api_client.dialing import Dialer
-from api_client.http1 import Connection
-from api_client.messages import Request
-from api_client.network import is_quiet
+from api_client.http.blocking import BlockingTransport
+from api_client.http.blocking_network import is_quiet
+from api_client.http.connect import Dialer
+from api_client.http.connection import Connection
+from api_client.http.messages import Request
 from tests.api_client.rawserver import response
 from tests.api_client.scripted import (
     POISON,
@@ -195,7 +195,7 @@ def test_a_socket_that_was_reset_is_not_quiet() -> None:
 async def test_a_connection_whose_bytes_the_loop_cannot_come_to_read_is_not_used(
     monkeypatch: pytest.MonkeyPatch, turns: int, seconds: float
 ) -> None:
-    monkeypatch.setattr("api_client.async_connections._TURNS", turns)
+    monkeypatch.setattr("api_client.http.async_pool._TURNS", turns)
     monkeypatch.setattr(Connection, "has_unread", True)
     with scripted(Turn()) as server:
         async with AsyncTransport(connect_timeout=seconds) as transport:

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from api_client import AnswerLostError, AsyncTransport, NotSentError
-from api_client.dialing import Dialer
-from api_client.http1 import Connection
-from api_client.messages import Request
-from api_client.names import Names
+from api_client.http.connect import Dialer
+from api_client.http.connection import Connection
+from api_client.http.messages import Request
+from api_client.http.resolver import Names
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
     answering,
@@ -194,7 +194,7 @@ def blocked_names(monkeypatch: pytest.MonkeyPatch) -> socket.socket:
             theirs.recv(1)
         return []
 
-    monkeypatch.setattr("api_client.dialing.Names", lambda: Names(ask))
+    monkeypatch.setattr("api_client.http.connect.Names", lambda: Names(ask))
     return ours
 
 

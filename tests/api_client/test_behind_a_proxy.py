@@ -11,9 +11,9 @@ import pytest
 
 from api_client import AsyncTransport, BlockingTransport
 from api_client.errors import AnswerLostError, NotSentError
-from api_client.messages import Answer, Request
-from api_client.proxies import Proxies, parse_proxy
-from api_client.tunnels import go_on, open_tunnel
+from api_client.http.messages import Answer, Request
+from api_client.http.proxies import Proxies, parse_proxy
+from api_client.http.tunnels import go_on, open_tunnel
 from tests.api_client.blockingserver import DRIP_INTERVAL, listening
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (

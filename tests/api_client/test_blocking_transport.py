@@ -21,12 +21,12 @@ import httpcore
 import httpx
 import pytest
 
-from api_client.blocking import BlockingTransport
-from api_client.connections import forget_all
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
-from api_client.messages import Request
-from api_client.network import Stream
-from api_client.transport import IDLE_LIMIT
+from api_client.http.blocking import BlockingTransport
+from api_client.http.blocking_network import Stream
+from api_client.http.blocking_pool import forget_all
+from api_client.http.messages import Request
+from api_client.http.transport import IDLE_LIMIT
 from tests.api_client.blockingserver import (
     drips_the_body,
     drips_the_head,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from api_client import AsyncTransport, NotSentError
-from api_client.messages import Request
-from api_client.names import Names
+from api_client.http.messages import Request
+from api_client.http.resolver import Names
 from tests.api_client.rawserver import (
     CERTIFICATE,
     Exchange,

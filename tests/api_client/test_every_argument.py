@@ -396,7 +396,9 @@ def test_the_waits_of_a_wait_are_those_it_was_given(
     async def sleep(seconds: float) -> None:
         paused.append(seconds)
 
-    monkeypatch.setattr("api_client.flows.time", SimpleNamespace(monotonic=lambda: sum(paused)))
+    monkeypatch.setattr(
+        "api_client.calls.flows.time", SimpleNamespace(monotonic=lambda: sum(paused))
+    )
     monkeypatch.setattr("api_client.agent.time", SimpleNamespace(sleep=paused.append))
     monkeypatch.setattr("api_client.agent.asyncio", SimpleNamespace(sleep=sleep))
     run = {"run_id": "tsk_1", "status": "running"}

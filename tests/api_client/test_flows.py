@@ -24,7 +24,7 @@ from api_client import (
     WaitTimeoutError,
 )
 from api_client.call import Call, CallKind
-from api_client.flows import (
+from api_client.calls.flows import (
     LAST_LOOK,
     Flow,
     Pages,

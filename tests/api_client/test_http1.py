@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_client import AnswerLostError, AsyncTransport, NotSentError
-from api_client.bodies import body
-from api_client.http1 import MAX_HEAD_BYTES, Connection
-from api_client.messages import Answer, Request
+from api_client.http.body import body
+from api_client.http.connection import MAX_HEAD_BYTES, Connection
+from api_client.http.messages import Answer, Request
 from tests.api_client.rawserver import (
     Behaviour,
     Exchange,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from api_client import BulkCancelRunsResponse, RunListItem, RunWebhookReplayResponse
-from api_client.parsing import (
+from api_client.answers.parsing import (
     NotAListError,
     parse_bulk_cancel,
     parse_replay,

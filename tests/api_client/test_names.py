@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from api_client.names import PER_DOMAIN, THREADS, Names, addresses_of, domain_of
+from api_client.http.resolver import PER_DOMAIN, THREADS, Names, addresses_of, domain_of
 from tests.simulator.simulating import eventually
 
 
@@ -122,7 +122,7 @@ async def test_a_failure_that_nobody_waits_for_is_let_be(system: System) -> None
 async def test_who_waits_for_too_long_is_resolved_so(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api_client.names.LOOK_UP_SECONDS", 0.05)
+    monkeypatch.setattr("api_client.http.resolver.LOOK_UP_SECONDS", 0.05)
 
     with pytest.raises(OSError, match="nobody tells in time"):
         await Names(system.ask).look_up("a.test", 80)
@@ -198,7 +198,7 @@ async def test_a_name_that_is_resolved_no_more_is_a_stranger_again(system: Syste
 async def test_of_the_names_that_were_told_the_newest_are_remembered(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api_client.names.MOST_KNOWN", 2)
+    monkeypatch.setattr("api_client.http.resolver.MOST_KNOWN", 2)
     names = Names(system.ask)
     for host in ("quick.a.test", "quick.b.test", "quick.a.test", "quick.c.test"):
         await names.look_up(host, 80)

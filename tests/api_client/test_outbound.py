@@ -15,11 +15,9 @@ from typing import Any
 
 import pytest
 
-from api_client.messages import Request
-from api_client.names import Names
-from api_client.outbound import MAX_ANSWER, Outbound, Posted
-from api_client.targets import TargetRefusedError, checked_url, is_public, literal_of
-from api_client.transport import AsyncTransport
+from api_client.http.messages import Request
+from api_client.http.resolver import Names
+from api_client.http.transport import AsyncTransport
 from tests.api_client.rawserver import (
     Behaviour,
     Exchange,
@@ -32,6 +30,8 @@ from tests.api_client.rawserver import (
     serving,
 )
 from tests.simulator.simulating import eventually
+from webhooks.sender import MAX_ANSWER, Outbound, Posted
+from webhooks.url_policy import TargetRefusedError, checked_url, is_public, literal_of
 
 PUBLIC = "93.184.215.14"
 
@@ -277,7 +277,7 @@ async def test_names_that_nobody_tells_of_hold_up_neither_other_receivers_nor_th
             go.wait()
         return ["127.0.0.1"]
 
-    monkeypatch.setattr("api_client.outbound.Names", lambda: Names(ask, 10))
+    monkeypatch.setattr("webhooks.sender.Names", lambda: Names(ask, 10))
     async with serving(answering(200)) as server, outbound() as sender:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         held_up = [
@@ -309,7 +309,7 @@ async def test_a_name_that_nobody_tells_of_takes_no_longer_than_the_webhook_may(
         go.wait()
         return []
 
-    monkeypatch.setattr("api_client.outbound.Names", lambda: Names(ask))
+    monkeypatch.setattr("webhooks.sender.Names", lambda: Names(ask))
     async with outbound() as sender:
         found = await sender.post("http://tarpit.test/", b"{}", {}, 0.1)
     go.set()
@@ -435,7 +435,7 @@ async def test_connections_are_kept_for_a_moment() -> None:
 async def test_a_body_that_breaks_off_or_never_comes_changes_no_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api_client.outbound.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("webhooks.sender.ANSWER_SECONDS", 0.2)
 
     async def breaks_off(exchange: Exchange) -> bool:
         await exchange.read_body()

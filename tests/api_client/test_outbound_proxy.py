@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from api_client.outbound import Outbound, Posted
-from api_client.proxies import Proxies
+from api_client.http.proxies import Proxies
 from tests.api_client.blockingserver import listening
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
@@ -22,6 +21,7 @@ from tests.api_client.rawserver import (
     serving,
 )
 from tests.proxying import ForwardingProxy, proxying
+from webhooks.sender import Outbound, Posted
 
 PUBLIC, OTHER = "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
 

@@ -5,9 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api_client.answers import MAX_WORDS, http_date, parse_json, retry_after, server_words
-from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
-from api_client.outcomes import (
+from api_client.answers.outcomes import (
     Cancellation,
     RunReading,
     Submission,
@@ -17,6 +15,14 @@ from api_client.outcomes import (
     classify_run,
     classify_submission,
 )
+from api_client.answers.parts import (
+    MAX_WORDS,
+    http_date,
+    parse_json,
+    retry_after,
+    server_words,
+)
+from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
 from api_client.types import is_over
 
 DATE = "Wed, 25 Nov 2026 12:00:00 GMT"

@@ -11,10 +11,10 @@ import httpx
 import httpx_aiohttp
 import pytest
 
-from api_client.blocking import BlockingTransport
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
-from api_client.messages import Answer, Request
-from api_client.own_client import OwnAsyncClient, OwnClient
+from api_client.http.blocking import BlockingTransport
+from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
+from api_client.http.messages import Answer, Request
 from tests.api_client.blockingserver import (
     drips_the_body,
     drips_the_head,

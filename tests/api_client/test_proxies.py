@@ -2,7 +2,7 @@
 
 import pytest
 
-from api_client.proxies import EXPECTED, NoProxy, Proxies, ProxyServer, parse_proxy
+from api_client.http.proxies import EXPECTED, NoProxy, Proxies, ProxyServer, parse_proxy
 
 A, B = ProxyServer("a.test", 3128), ProxyServer("b.test", 80)
 

@@ -27,7 +27,7 @@ from api_client import (
     WaitTimeoutError,
     errors,
 )
-from api_client.parsing import parse_run
+from api_client.answers.parsing import parse_run
 
 PUBLIC_NAMES = [
     "OMIT",

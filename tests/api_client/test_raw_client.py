@@ -7,9 +7,9 @@ import httpx
 import orjson
 import pytest
 
-from api_client.outcomes import CancelClass, ReadClass, SubmissionClass
+from api_client.answers.outcomes import CancelClass, ReadClass, SubmissionClass
+from api_client.http.transport import AsyncTransport
 from api_client.raw import RawClient
-from api_client.transport import AsyncTransport
 from tests.api_client.rawserver import (
     Behaviour,
     Exchange,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_client import AnswerLostError, ListClass, ListedRun, NotSentError, RawClient
-from api_client.listings import classify_bulk_cancel, classify_run_list
+from api_client.answers.listings import classify_bulk_cancel, classify_run_list
 from tests.api_client.twins import KEY, FakeTransport, answer
 
 DONE, NOT_SUPPORTED, BUSY, ACCOUNT, TROUBLE = ListClass

@@ -6,9 +6,15 @@ from typing import Any
 import orjson
 import pytest
 
+from api_client.answers.redelivery import (
+    Reason,
+    ReasonClass,
+    Replay,
+    ReplayClass,
+    classify_replay,
+)
+from api_client.http.transport import AsyncTransport
 from api_client.raw import RawClient
-from api_client.redelivery import Reason, ReasonClass, Replay, ReplayClass, classify_replay
-from api_client.transport import AsyncTransport
 from tests.api_client.rawserver import (
     Exchange,
     answering,

@@ -4,8 +4,14 @@ from typing import Any
 
 import pytest
 
-from api_client.run_times import NO_TIMES, RunTimes, attempt_age, ended_ago, run_times
-from runqueue.times import packed
+from api_client.answers.run_times import (
+    NO_TIMES,
+    RunTimes,
+    attempt_age,
+    ended_ago,
+    run_times,
+)
+from runqueue.records.times import packed
 
 CREATED, QUEUED = "2026-01-01T00:00:00Z", "2026-01-01T00:00:02Z"
 STARTED, FINISHED = "2026-01-01T00:00:05.500000+00:00", "2026-01-01T01:00:05.500000"

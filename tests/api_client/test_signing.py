@@ -4,7 +4,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from api_client import verify_webhook
-from api_client.signing import webhook_headers
+from webhooks.signing import webhook_headers
 
 KEY = "the-api-key"
 NEW, OLD = "whsec_" + "QUJD" * 8, "whsec_" + "REVG" * 8

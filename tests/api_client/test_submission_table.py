@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from api_client.outcomes import Submission, SubmissionClass
+from api_client.answers.outcomes import Submission, SubmissionClass
+from api_client.http.transport import AsyncTransport
 from api_client.raw import RawClient
-from api_client.transport import AsyncTransport
 from tests.api_client.rawserver import answering, serving
 
 ACCEPTED, _, BUSY, REFUSED, ACCOUNT, UNKNOWN = SubmissionClass

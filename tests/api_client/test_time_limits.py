@@ -5,8 +5,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from api_client import AnswerLostError, AsyncTransport, async_connections
-from api_client.messages import Request
+from api_client import AnswerLostError, AsyncTransport
+from api_client.http import async_pool
+from api_client.http.messages import Request
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
     Behaviour,
@@ -29,7 +30,7 @@ def cancels() -> int:
 def test_a_request_whose_time_is_up_leaves_the_answer_lost_and_its_connection_closed(
     run: Run, behaviour: Behaviour, coarse: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_connections, "COARSE", coarse)
+    monkeypatch.setattr(async_pool, "COARSE", coarse)
 
     async def check() -> None:
         async with serving(behaviour) as server, AsyncTransport(timeout=1) as transport:
@@ -47,15 +48,15 @@ def test_a_request_whose_time_is_up_leaves_the_answer_lost_and_its_connection_cl
 def test_each_request_has_its_own_limit_and_all_of_them_one_timer(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_connections, "COARSE", 0.0)
+    monkeypatch.setattr(async_pool, "COARSE", 0.0)
     look_again = Mock()
-    original = async_connections.AsyncPool._look_again
+    original = async_pool.AsyncPool._look_again
 
-    def watched(pool: async_connections.AsyncPool) -> None:
+    def watched(pool: async_pool.AsyncPool) -> None:
         look_again()
         original(pool)
 
-    monkeypatch.setattr(async_connections.AsyncPool, "_look_again", watched)
+    monkeypatch.setattr(async_pool.AsyncPool, "_look_again", watched)
 
     async def check() -> None:
         loop = asyncio.get_running_loop()
@@ -76,7 +77,7 @@ def test_each_request_has_its_own_limit_and_all_of_them_one_timer(
 
 
 async def test_a_limit_that_was_kept_ends_no_later_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(async_connections, "COARSE", 0.0)
+    monkeypatch.setattr(async_pool, "COARSE", 0.0)
     async with serving(answering(200)) as server, AsyncTransport() as transport:
         await transport.exchange(Request("GET", server.url, {}, timeout=0.01))
         opened = transport._opened

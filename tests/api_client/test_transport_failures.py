@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
-from api_client.transport import AsyncTransport
+from api_client.http.transport import AsyncTransport
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
     Behaviour,

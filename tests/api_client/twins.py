@@ -105,9 +105,9 @@ class Clock:
         self.now = 1000.0
         self.slept: list[float] = []
         fake = SimpleNamespace(monotonic=self.monotonic, sleep=self.sleep)
-        for module in ("agent", "caller", "flows"):
+        for module in ("agent", "caller", "calls.flows"):
             monkeypatch.setattr(f"api_client.{module}.time", fake, raising=False)
-        for module in ("agent", "retrying", "requests", "exchange"):
+        for module in ("agent", "retrying", "http.request_builder", "http.exchange"):
             monkeypatch.setattr(f"api_client.{module}.monotonic", self.monotonic)
         monkeypatch.setattr("tenacity.time", fake)
         monkeypatch.setattr("tenacity.nap.time", fake)

@@ -11,12 +11,14 @@ from typing import Any
 import redis
 from typer.testing import CliRunner, Result
 
-from runqueue import RunQueue, items, stages
+from runqueue import RunQueue
 from runqueue.cli.app import app
-from runqueue.keys import ACCOUNTS
-from runqueue.operate import Settled
-from runqueue.scripts import run
-from worker.elapsed import passed_us
+from runqueue.operator.operations import Settled
+from runqueue.records import claim_items
+from runqueue.store import worker_calls
+from runqueue.store.keys import ACCOUNTS
+from runqueue.store.scripts import run
+from worker.process.elapsed import passed_us
 
 _MINUTE_US = 60_000_000
 
@@ -69,37 +71,42 @@ class Desk:
         """Return how many jobs of an account stand where."""
         return {s.value: n for s, n in self.queue.stats()[account].states.items() if n}
 
-    def claim(self, account: str = "default") -> list[items.Claimed]:
+    def claim(self, account: str = "default") -> list[claim_items.Claimed]:
         """Take every ready job, as a worker would."""
-        run(self.client, stages.heartbeat(account, "test", _MINUTE_US, -1, passed_us(), first=True))
+        run(
+            self.client,
+            worker_calls.heartbeat(account, "test", _MINUTE_US, -1, passed_us(), first=True),
+        )
         claim_id = str(self.client.incr("test:claims"))
-        return list(run(self.client, stages.claim(account, "test", claim_id, 500, 0)).items)
+        return list(run(self.client, worker_calls.claim(account, "test", claim_id, 500, 0)).items)
 
     def end(
-        self, jobs: list[items.Claimed], state: str = "completed", *, runs_are: str = "run"
+        self, jobs: list[claim_items.Claimed], state: str = "completed", *, runs_are: str = "run"
     ) -> None:
         """Record a run for each claimed job, and its end; a job done again has another run."""
         if not jobs:
             return
-        runs = [items.Accepted(j.job_id, j.attempt, f"{runs_are}-{j.job_id}", "", 0) for j in jobs]
-        run(self.client, stages.mark_running("default", runs))
+        runs = [
+            claim_items.Accepted(j.job_id, j.attempt, f"{runs_are}-{j.job_id}", "", 0) for j in jobs
+        ]
+        run(self.client, worker_calls.mark_running("default", runs))
         ends = [
-            items.Finished(
+            claim_items.Finished(
                 j.job_id, j.attempt, f"{runs_are}-{j.job_id}", state, state, "", b'{"output": "42"}'
             )
             for j in jobs
         ]
-        run(self.client, stages.finish("default", ends))
+        run(self.client, worker_calls.finish("default", ends))
 
-    def lose(self, jobs: list[items.Claimed]) -> None:
+    def lose(self, jobs: list[claim_items.Claimed]) -> None:
         """Lose the answers to the submissions of claimed jobs."""
-        lost = [items.Lost(job.job_id, job.attempt, "no answer") for job in jobs]
-        run(self.client, stages.mark_unconfirmed("default", lost))
+        lost = [claim_items.Lost(job.job_id, job.attempt, "no answer") for job in jobs]
+        run(self.client, worker_calls.mark_unconfirmed("default", lost))
 
-    def refuse(self, jobs: list[items.Claimed], reason: str = "No such engine") -> None:
+    def refuse(self, jobs: list[claim_items.Claimed], reason: str = "No such engine") -> None:
         """Have the server refuse claimed jobs: they are dead."""
-        lost = [items.Lost(job.job_id, job.attempt, reason) for job in jobs]
-        run(self.client, stages.mark_dead("default", lost))
+        lost = [claim_items.Lost(job.job_id, job.attempt, reason) for job in jobs]
+        run(self.client, worker_calls.mark_dead("default", lost))
         # Twenty in a row hold the account.
         self.queue.resume()
 
@@ -119,11 +126,11 @@ class Desk:
 
     def stray(self, run_id: str, job_id: str) -> None:
         """Find a run of a job that is gone, or has moved on."""
-        found = items.Accepted(job_id, 1, run_id, "running", 0)
-        assert run(self.client, stages.mark_running("default", [found])) == [2]
+        found = claim_items.Accepted(job_id, 1, run_id, "running", 0)
+        assert run(self.client, worker_calls.mark_running("default", [found])) == [2]
 
     @contextmanager
-    def working(self, act: Callable[["Desk", list[items.Claimed]], None]) -> Iterator[None]:
+    def working(self, act: Callable[["Desk", list[claim_items.Claimed]], None]) -> Iterator[None]:
         """Let a worker do something with each job that becomes ready, in the background."""
         told = threading.Event()
 
@@ -160,7 +167,7 @@ def ready(desk: Desk, *rows: dict[str, Any]) -> list[str]:
     return [answer.job_id for answer in desk.queue.enqueue_many(rows)]
 
 
-def running(desk: Desk, row: dict[str, Any]) -> items.Claimed:
+def running(desk: Desk, row: dict[str, Any]) -> claim_items.Claimed:
     """Hand in a job that is submitted."""
     ready(desk, row)
     (job,) = desk.claim()

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from runqueue import delivery_calls, items, stages
-from runqueue.delivery_items import Delivered, Reported
-from runqueue.scripts import run
+from runqueue.records import claim_items
+from runqueue.records.delivery_items import Delivered, Reported
+from runqueue.store import delivery_calls, worker_calls
+from runqueue.store.scripts import run
 from tests.cli.commanding import Desk, line, ready
-from worker.elapsed import passed_us
+from worker.process.elapsed import passed_us
 
 PREFIX = "runqueue:{default}:"
 URL = "https://user.test/hook"
@@ -24,15 +25,18 @@ def told(key: str, **options: Any) -> dict[str, Any]:
     return row
 
 
-def taken(desk: Desk, *rows: dict[str, Any], receives: bool = True) -> list[items.Claimed]:
+def taken(desk: Desk, *rows: dict[str, Any], receives: bool = True) -> list[claim_items.Claimed]:
     """Hand in jobs and claim them, as a worker whose receiver is reached or not."""
     ids = ready(desk, *rows)
     desk.client.incr("test:claims")
-    run(desk.client, stages.heartbeat("default", "test", _MINUTE_US, -1, passed_us(), first=True))
-    found: dict[str, items.Claimed] = {}
+    run(
+        desk.client,
+        worker_calls.heartbeat("default", "test", _MINUTE_US, -1, passed_us(), first=True),
+    )
+    found: dict[str, claim_items.Claimed] = {}
     while len(found) < len(ids):
         claim_id = f"delivering-{desk.client.incr('test:claims')}"
-        call = stages.claim("default", "test", claim_id, 500, 0, receives=receives)
+        call = worker_calls.claim("default", "test", claim_id, 500, 0, receives=receives)
         found.update({job.job_id: job for job in run(desk.client, call).items})
     return [found[job_id] for job_id in ids]
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runqueue.cli.follow import Following
-from runqueue.cli.joblist import JobList
+from runqueue.cli.follow.job_id_store import JobList
+from runqueue.cli.follow.tracker import Following
 from tests.cli.commanding import Desk
 
 

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from runqueue import RunQueue
-from runqueue.callback_calls import Told, callback_claim, record_callback
 from runqueue.ids import new_id
-from runqueue.scripts import run
+from runqueue.store.callback_calls import Told, callback_claim, record_callback
+from runqueue.store.scripts import run
 from tests.cli.commanding import Desk, batch_of, counts, line, lines
 from tests.cli.exporting import command
 

@@ -8,7 +8,7 @@ import pytest
 
 from runqueue import RunQueue
 from runqueue.ids import job_id_for
-from runqueue.scripts import Call
+from runqueue.store.scripts import Call
 from tests.cli.commanding import Desk, batch_of, counts, line, ready, running
 
 

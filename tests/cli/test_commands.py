@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 from tests.cli.commanding import Desk, line, lines
 
 
@@ -129,7 +129,7 @@ def test_without_its_extra_the_command_line_says_what_to_install(module: str) ->
 
 @pytest.mark.parametrize("command", ["up", "demo"])
 def test_without_the_worker_its_commands_say_where_it_comes_from(command: str) -> None:
-    ended = without("worker", command)
+    ended = without("launcher", command)
 
     assert ended.returncode == 2
     assert "source tree" in ended.stderr

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.wire import read_request
+from runqueue.store.codec import read_request
 from tests.cli.commanding import Desk
 
 TEMPLATE = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.tables import COLUMNS
+from runqueue.records.csv_rows import COLUMNS
 from tests.cli.commanding import Desk, batch_of, line, lines
 from tests.cli.exporting import over, room_for, rows_of
 from tests.cli.test_batches import soon

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import pytest
 
-from runqueue.cli import queues
-from runqueue.cli.queues import DirectQueue
-from runqueue.cli.result_lines import ResultLine
-from runqueue.cli.results import Results, ResultsError
-from runqueue.cli.writing import Of, Part
-from runqueue.items import Claimed
+from runqueue.cli.backends import direct
+from runqueue.cli.backends.direct import DirectQueue
+from runqueue.cli.results.live_file import Results, ResultsError
+from runqueue.cli.results.partial_file import Of, Part
+from runqueue.cli.shared.result_lines import ResultLine
+from runqueue.records.claim_items import Claimed
 from tests.cli.commanding import Desk, batch_of, lines
 from tests.cli.exporting import cut_off, keys_of, over
 
@@ -36,7 +36,7 @@ class _Retried(DirectQueue):
 @pytest.fixture
 def retried(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> type[_Retried]:
     """What stands for the queue that commands open."""
-    monkeypatch.setattr(queues, "DirectQueue", _Retried)
+    monkeypatch.setattr(direct, "DirectQueue", _Retried)
     monkeypatch.setattr(_Retried, "desk", desk, raising=False)
     return _Retried
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from faults.proxy import Network
-from runqueue.cli.writing import Of, Part
-from runqueue.operate import Operations
+from runqueue.cli.results.partial_file import Of, Part
+from runqueue.operator.operations import Operations
 from tests.cli.commanding import Desk, batch_of, line, lines
 from tests.cli.exporting import command, cut_off, keys_of, over, room_for, rows_of
 from tests.cli.gateways import by_http

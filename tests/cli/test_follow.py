@@ -1,7 +1,7 @@
 """The pace at which jobs end, and the spacing of the looks."""
 
-from runqueue.cli.follow import LATEST, SOONEST, next_pause
-from runqueue.cli.pace import Pace
+from runqueue.cli.follow.tracker import LATEST, SOONEST, next_pause
+from runqueue.cli.shared.pace import Pace
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:

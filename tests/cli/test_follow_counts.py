@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runqueue.cli.counts import GONE
+from runqueue.cli.follow.batch_counts import GONE
 from tests.cli.commanding import Desk, batch_of, line, lines
 from tests.cli.following import followed, rows
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from runqueue.inbox import Line, check_lines
-from runqueue.inbox_calls import inbox_done
-from runqueue.keys import Keys
+from runqueue.producer.inbox import Line, check_lines
+from runqueue.store.inbox_calls import inbox_done
+from runqueue.store.keys import Keys
 from tests.cli.commanding import Desk
 
 INBOX = f"{Keys('default').prefix}inbox"

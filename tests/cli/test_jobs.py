@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.cli import jobs
+from runqueue.cli.commands import jobs
 from tests.cli.commanding import Desk, batch_of, line, lines
 
 

@@ -5,14 +5,14 @@ import pwd
 
 import pytest
 
-from runqueue import stages
-from runqueue.scripts import run
+from runqueue.store import worker_calls
+from runqueue.store.scripts import run
 from tests.cli.commanding import Desk, line, ready
 
 
 def seeded(desk: Desk) -> None:
     """The limits of a worker's environment."""
-    run(desk.client, stages.seed_limits("default", {"concurrent_runs": 10, "burst_size": 5}))
+    run(desk.client, worker_calls.seed_limits("default", {"concurrent_runs": 10, "burst_size": 5}))
 
 
 def test_limits_are_shown_with_where_they_come_from(desk: Desk) -> None:

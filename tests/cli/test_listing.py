@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runqueue.cli.words import ago, counted
+from runqueue.cli.shared.formatting import ago, counted
 from tests.cli.commanding import Desk, batch_of, line, lines
 
 LONG = "The server said: " + "no " * 160

@@ -15,8 +15,8 @@ import pytest
 from runqueue import RunQueue
 from runqueue.errors import QueueUnavailable
 from runqueue.ids import new_id
-from runqueue.inbox import Line, check_lines
-from runqueue.inbox_calls import inbox_done
+from runqueue.producer.inbox import Line, check_lines
+from runqueue.store.inbox_calls import inbox_done
 from tests.cli import delivering
 from tests.cli.commanding import Desk, batch_of, line, lines, ready
 from tests.cli.delivering import told

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runqueue.secret_files import TOKEN_FILE
+from runqueue.embedded.secret_files import TOKEN_FILE
 from tests.cli.commanding import Desk, batch_of, counts, line, lines, ready
 from tests.cli.exporting import command
 from tests.cli.gateways import READER, TOKEN, by_http

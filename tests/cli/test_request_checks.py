@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.request_checks import use_checks
+from runqueue.request.request_checks import use_checks
 from tests.cli.commanding import Desk
 
 UNKNOWN = {"custom_id": "a", "kind": "task", "body": {"prompt": "Read it.", "new": 1}}

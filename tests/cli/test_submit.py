@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from runqueue import QueueUnavailable
-from runqueue.calls import job_id_of
-from runqueue.spec import parse_line
+from runqueue.request.job_spec import parse_line
+from runqueue.store.job_calls import job_id_of
 from tests.cli.commanding import Desk, line, lines
 
 
@@ -245,6 +245,6 @@ def test_a_rerun_of_an_unfinished_upload_that_fails_too_releases_none_of_it(
     def fail(*_: object, **__: object) -> str:
         raise QueueUnavailable("redis://here", "gone")
 
-    monkeypatch.setattr("runqueue.calls.open_batch", fail)
+    monkeypatch.setattr("runqueue.store.job_calls.open_batch", fail)
     assert desk.run("submit", file).exit_code == 4
     assert desk.claim() == []

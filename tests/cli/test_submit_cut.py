@@ -16,11 +16,11 @@ import pytest
 
 from faults.proxy import Network, Proxy
 from runqueue import RunQueue
-from runqueue.batches import NO_RULES
-from runqueue.cli import upload
-from runqueue.cli.handing import Wish, hand_in
-from runqueue.cli.joblist import JobList
-from runqueue.cli.sources import Row, Source
+from runqueue.cli.follow.job_id_store import JobList
+from runqueue.cli.submit import batch_upload
+from runqueue.cli.submit.input_lines import Row, Source
+from runqueue.cli.submit.submit_file import Wish, hand_in
+from runqueue.records.batch import NO_RULES
 from tests.cli.commanding import Desk, line, lines
 
 JOBS = 20_000
@@ -156,7 +156,7 @@ def test_a_redis_that_is_away_for_a_moment_is_waited_for(
 def test_a_redis_that_is_gone_for_good_ends_it_and_given_again_it_is_whole(
     desk: Desk, proxy: Proxy, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload, "PATIENCE", 0.5)
+    monkeypatch.setattr(batch_upload, "PATIENCE", 0.5)
     middle = proxy.trap("up", MIDDLE)
 
     def cut() -> None:
@@ -236,7 +236,7 @@ def test_an_upload_whose_jobs_are_taken_over_at_its_end_does_not_say_that_it_has
     with (
         _Overtaken(desk.url) as queue,
         JobList() as jobs,
-        pytest.raises(upload.GivenUp, match="another upload of the same jobs"),
+        pytest.raises(batch_upload.GivenUp, match="another upload of the same jobs"),
     ):
         hand_in(queue, source(numbered(lines(3))), WISH, jobs, keep_all=False)
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from runqueue.cli import top
-from runqueue.cli.look import Look, rate
-from runqueue.cli.picture import picture
-from runqueue.groups import Group
-from runqueue.health import Level, health_of
-from runqueue.job import JobState
+from runqueue.cli.top import command
+from runqueue.cli.top.render import picture
+from runqueue.cli.top.snapshot import Look, rate
+from runqueue.records.health import Level, health_of
+from runqueue.records.job import JobState
+from runqueue.store.groups import Group
 from tests.cli.commanding import Desk, batch_of, line, ready
 from tests.figures import stats
 from tests.valkeys import start_valkey
@@ -83,7 +83,7 @@ def terminal(url: str, *arguments: str) -> Iterator[Terminal]:
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for rates that mean something."""
-    monkeypatch.setattr(top, "ONCE_SECONDS", 0.1)
+    monkeypatch.setattr(command, "ONCE_SECONDS", 0.1)
 
 
 def test_rates_are_those_of_some_seconds_not_of_the_last_burst(
@@ -94,10 +94,10 @@ def test_rates_are_those_of_some_seconds_not_of_the_last_burst(
         Look(2.0 * n, {"default": stats(totals={"ended:completed": ended})})
         for n, ended in enumerate(bursts)
     )
-    monkeypatch.setattr(top, "look", lambda _: next(looks))
+    monkeypatch.setattr(command, "look", lambda _: next(looks))
     monkeypatch.setenv("RUNQUEUE_REDIS_URL", desk.url)
     shown = []
-    screen = top.Screen(Console(), desk.queue)
+    screen = command.Screen(Console(), desk.queue)
     for _ in bursts:
         screen.look()
         shown.append(re.findall(r"done (\S+)/s", screen.shown().plain)[0])

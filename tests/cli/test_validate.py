@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runqueue import repeats
+from runqueue.producer import dedup
 from tests.cli.commanding import Desk, line, lines
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -148,7 +148,7 @@ def test_utf_16_is_named(desk: Desk) -> None:
 def test_a_full_disk_under_the_temporary_files_is_told(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "_CACHE_KB", 1)
+    monkeypatch.setattr(dedup, "_CACHE_KB", 1)
     file = desk.file(lines(5_000))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))

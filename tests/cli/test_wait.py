@@ -12,10 +12,10 @@ from typing import cast
 
 import pytest
 
-from runqueue import items
-from runqueue.cli.held import Held
-from runqueue.cli.holds import Holds, hold_words
-from runqueue.cli.submit import _grace
+from runqueue.cli.follow.account_holds import Holds, hold_words
+from runqueue.cli.follow.batch_holds import Held
+from runqueue.cli.submit.command import _grace
+from runqueue.records import claim_items
 from tests.cli.commanding import Desk, batch_of, line, lines
 from tests.cli.following import followed, rows
 
@@ -66,7 +66,7 @@ def test_it_covers_jobs_known_from_before_and_of_other_accounts(desk: Desk, tmp_
     assert states == {"old": "completed", "new": "completed", "other": "canceled"}
 
 
-def lose_since(desk: Desk, jobs: list[items.Claimed], seconds: float) -> None:
+def lose_since(desk: Desk, jobs: list[claim_items.Claimed], seconds: float) -> None:
     """Lose the answers to claimed jobs, so many seconds ago."""
     if jobs:
         desk.lose(jobs)
@@ -177,7 +177,7 @@ def test_an_interrupt_never_advises_to_hand_in_again_what_has_no_custom_id(desk:
 def test_what_holds_the_account_is_said_once_while_somebody_waits(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.cli.holds._EVERY", 0.0)
+    monkeypatch.setattr("runqueue.cli.follow.account_holds._EVERY", 0.0)
     desk.claim()
     said: list[str] = []
     holds = Holds(desk.queue, said.append)
@@ -198,13 +198,13 @@ def test_what_holds_the_account_is_said_once_while_somebody_waits(
 def test_what_lasts_is_said_again_in_ever_longer_intervals(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.cli.holds._EVERY", 0.0)
+    monkeypatch.setattr("runqueue.cli.follow.account_holds._EVERY", 0.0)
     batch = batch_of(desk, line("a"))
     paused = desk.queue.pause_batch(batch)
     said: dict[str, list[float]] = {"account": [], "batch": []}
     now = 0.0
     clock = SimpleNamespace(monotonic=lambda: now)
-    monkeypatch.setattr("runqueue.cli.saying.time", clock)
+    monkeypatch.setattr("runqueue.cli.shared.saying.time", clock)
     holds = Holds(desk.queue, lambda _: said["account"].append(now))
     held = Held(lambda _: said["batch"].append(now))
 
@@ -251,7 +251,7 @@ def test_a_hold_names_what_ends_it_where_that_is_a_person_s(
 def test_of_accounts_that_nobody_waits_for_nothing_is_said(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.cli.holds._EVERY", 0.0)
+    monkeypatch.setattr("runqueue.cli.follow.account_holds._EVERY", 0.0)
     desk.know("second")
     desk.claim()
     hold(desk, "second", "HTTP 403: no")
@@ -265,7 +265,7 @@ def test_of_accounts_that_nobody_waits_for_nothing_is_said(
 def test_that_no_worker_is_there_is_said_once_while_somebody_waits(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.cli.holds._EVERY", 0.0)
+    monkeypatch.setattr("runqueue.cli.follow.account_holds._EVERY", 0.0)
     said: list[str] = []
     holds = Holds(desk.queue, said.append)
 

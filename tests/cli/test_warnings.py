@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.private_targets import VARIABLE, allow_private_targets
+from runqueue.request.private_targets import VARIABLE, allow_private_targets
 from tests.cli.commanding import Desk
 from tests.cli.gateways import by_http
 

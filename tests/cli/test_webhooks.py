@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runqueue import Job
-from runqueue.operate import Operations
+from runqueue.operator.operations import Operations
 from tests.cli.commanding import Desk, batch_of, line
 from tests.cli.delivering import (
     a_moment_ago,

@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from runqueue import delivery_calls
-from runqueue.delivery_items import Delivered
-from runqueue.scripts import run
+from runqueue.records.delivery_items import Delivered
+from runqueue.store import delivery_calls
+from runqueue.store.scripts import run
 from tests.cli.commanding import Desk, line, ready
 from tests.cli.delivering import (
     PREFIX,
@@ -244,7 +244,7 @@ def worker(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             tried = Delivered(job_id, 1, verdict, True, None, error, looks=int(looks))
             run(desk.client, delivery_calls.record_delivery("default", [tried]))
 
-    monkeypatch.setattr("runqueue.cli.webhooks.time.sleep", work)
+    monkeypatch.setattr("runqueue.cli.commands.webhooks.time.sleep", work)
     return verdicts
 
 
@@ -303,7 +303,7 @@ def test_a_public_url_instead_of_a_private_one_is_not_waited_for(
 def test_private_targets_that_no_worker_has_tried_yet_are_warned_of(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.cli.webhooks.PATIENCE", 0.0)
+    monkeypatch.setattr("runqueue.cli.commands.webhooks.PATIENCE", 0.0)
     gave_up(desk, told("a"), told("b"), error=PRIVATE)
 
     result = desk.run("webhooks", "retry", "--gave-up", "--yes")

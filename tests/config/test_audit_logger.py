@@ -11,7 +11,7 @@ import structlog
 
 from config.logging import AUDIT, setup_logging
 from config.redaction import REDACTED
-from runqueue.audit import LOGGER, MOST, log_entry
+from runqueue.store.audit import LOGGER, MOST, log_entry
 
 KEY = "sk-live-0123456789"
 

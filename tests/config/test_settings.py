@@ -8,8 +8,8 @@ import pytest
 from annotated_types import Ge
 from pydantic import SecretStr
 
-from api_client import transport
-from api_client.proxies import Proxies, parse_proxy
+from api_client.http import transport
+from api_client.http.proxies import Proxies, parse_proxy
 from config.settings import (
     Account,
     Settings,
@@ -18,8 +18,8 @@ from config.settings import (
     load_settings,
     unknown_variables,
 )
-from runqueue.addresses import several
-from worker import reconcile
+from runqueue.connection.addresses import several
+from worker.stages import reconcile
 
 KEY = "sk-live-0123456789"
 

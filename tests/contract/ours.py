@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from api_client import calls, run_calls, session_calls
+from api_client.calls import calls, run_calls, session_calls
 from api_client.types import (
     Artifact,
     BrowserSessionResponse,
@@ -24,8 +24,8 @@ from api_client.types import (
     WorkflowRunResponse,
     WorkflowRunTimeline,
 )
-from runqueue.requests import MODELS, Kind
-from runqueue.server_rules import MAX_MINUTES, NOT_NULL
+from runqueue.request.requests import MODELS, Kind
+from runqueue.request.server_rules import MAX_MINUTES, NOT_NULL
 from tests.contract.shapes import Shape, fields_of
 
 #: Arguments that travel as headers, with the names that they have there.

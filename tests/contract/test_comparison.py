@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.requests import MODELS
+from runqueue.request.requests import MODELS
 from tests.contract.accepted import ACCEPTED, Accepted
 from tests.contract.compare import Contract, Difference, sorted_out
 from tests.contract.ours import HIDDEN, USED, Used, arguments_of, request_fields, response_fields

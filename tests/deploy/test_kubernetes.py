@@ -13,14 +13,15 @@ import yaml
 from pydantic import SecretStr
 
 from config.settings import Settings
+from gateway.api.openapi import describe
 from gateway.app import make_app
-from gateway.description import describe
-from gateway.gate import Gate
-from runqueue import RunQueue, receiver
-from runqueue.collector import QueueCollector
+from gateway.state.state import Gate
+from runqueue import RunQueue
+from runqueue.observe.collector import QueueCollector
 from tests.integration.test_compose import SERVICES, variables
 from tests.worker.working import closed_port
-from worker.metrics_server import serve_metrics
+from webhooks import receiver_address
+from worker.process.metrics_server import serve_metrics
 from worker.runtime import GOODBYE_SECONDS, Runtime
 
 _FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
@@ -182,7 +183,7 @@ def test_only_webhooks_come_in_from_outside() -> None:
     (service,) = of("Service")
     paths = [path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
 
-    assert [path["path"] for path in paths] == [f"{receiver.PATH}/"]
+    assert [path["path"] for path in paths] == [f"{receiver_address.PATH}/"]
     backend = paths[0]["backend"]["service"]
     assert backend["name"] == service["metadata"]["name"]
     assert backend["port"]["name"] == service["spec"]["ports"][0]["name"]

@@ -15,8 +15,8 @@ import redis
 
 from runqueue import JobState
 from runqueue.cli.app import app as commands
-from runqueue.keys import Keys
-from runqueue.server import EmbeddedServer
+from runqueue.embedded.server import EmbeddedServer
+from runqueue.store.keys import Keys
 from tests.acceptance.factory import Factory, factory, until
 from tests.docs.pages import Example, examples, pattern_of
 

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 
 from runqueue import EnqueueStatus, RunQueue
-from runqueue.keys import ACCOUNTS
+from runqueue.store.keys import ACCOUNTS
 from tests.docs.pages import examples
 
 ROOT = Path(__file__).parents[2]

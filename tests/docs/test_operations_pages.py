@@ -8,9 +8,9 @@ import pytest
 from typer.main import get_command
 
 from config.settings import PREFIX, Settings
+from launcher.cli import STOP_SECONDS
 from runqueue.cli.app import app
 from tests.integration.test_compose import SERVICES, variables
-from worker.cli import STOP_SECONDS
 from worker.runtime import GOODBYE_SECONDS
 
 _DOCS = Path(__file__).parents[2] / "docs"

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from runqueue import RunQueue
-from runqueue.keys import ACCOUNTS
+from runqueue.store.keys import ACCOUNTS
 from tests.docs.pages import Example, examples
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import NoPermissionError
 
 from runqueue import QueueUnavailable, RunQueue, TaskRunRequest
-from runqueue.keys import ACCOUNTS, Keys
+from runqueue.store.keys import ACCOUNTS, Keys
 from tests.redis_users import PASSWORD, set_users, url_of
 from tests.valkeys import start_valkey
 

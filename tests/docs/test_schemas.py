@@ -9,7 +9,7 @@ import redis
 from jsonschema import Draft202012Validator, FormatChecker
 
 from runqueue import InvalidJob, RunQueue, parse_line, schemas
-from runqueue._options import FIELDS
+from runqueue.request.job_options import FIELDS
 from tests.cli.commanding import Desk, line
 
 ROOT = Path(__file__).parents[2]

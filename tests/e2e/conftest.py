@@ -14,11 +14,11 @@ import pytest
 import redis
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from launcher import supervisor
 from runqueue import RunQueue
 from tests.e2e.looking import Eyes
 from tests.gateway.browsing import TOKENS
 from tests.gateway.gating import KEY, Desk
-from worker import stack
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 _FLAGS = (
@@ -55,11 +55,11 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def serve(
     valkey: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., tuple[str, stack.Child]]]:
+) -> Iterator[Callable[..., tuple[str, supervisor.Child]]]:
     """Start gateways; they end with the tests."""
-    started: list[stack.Child] = []
+    started: list[supervisor.Child] = []
 
-    def start(tokens: bool = True) -> tuple[str, stack.Child]:
+    def start(tokens: bool = True) -> tuple[str, supervisor.Child]:
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
         environ = {
             **kept,
@@ -70,7 +70,7 @@ def serve(
         if tokens:
             set_up = (f"{t.name}:{'+'.join(sorted(t.scopes))}:{t.digest}" for t in TOKENS)
             environ["RUNQUEUE_API_TOKENS"] = ",".join(set_up)
-        child = stack.gateway(environ, stop_seconds=10, cwd=tmp_path_factory.mktemp("gateway"))
+        child = supervisor.gateway(environ, stop_seconds=10, cwd=tmp_path_factory.mktemp("gateway"))
         child.log = tmp_path_factory.mktemp("log") / "gateway.log"
         url = child.start(announces=True).removeprefix("gateway: ")
         started.append(child)
@@ -83,7 +83,7 @@ def serve(
 
 
 @pytest.fixture(scope="session")
-def gateway(serve: Callable[..., tuple[str, stack.Child]]) -> str:
+def gateway(serve: Callable[..., tuple[str, supervisor.Child]]) -> str:
     """The URL of a gateway with tokens."""
     return serve()[0]
 

@@ -9,10 +9,11 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
-from runqueue import JobState, RunQueue, stages
-from runqueue.items import Finished, Lost
-from runqueue.keys import Keys
-from runqueue.scripts import run
+from runqueue import JobState, RunQueue
+from runqueue.records.claim_items import Finished, Lost
+from runqueue.store import worker_calls
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import run
 from tests.e2e.looking import Eyes
 from tests.e2e.test_page_live import lines
 from tests.gateway.gating import Desk, run_of
@@ -157,7 +158,7 @@ def dead(desk: Desk, rows: list[dict[str, Any]], reason: str = "No such engine")
     """Hand in jobs that the server refuses."""
     ids = [answer.job_id for answer in desk.queue.enqueue_many(rows)]
     lost = [Lost(job.job_id, job.attempt, reason) for job in desk.claim()]
-    run(desk.client, stages.mark_dead("default", lost))
+    run(desk.client, worker_calls.mark_dead("default", lost))
     return ids
 
 
@@ -166,7 +167,7 @@ def test_webhooks_that_did_not_arrive_are_sent_again(
 ) -> None:
     (job,) = desk.running()
     end = Finished(job.job_id, 1, run_of(job), "completed", "completed", "", b'{"output": 1}')
-    run(desk.client, stages.finish("default", [end]))
+    run(desk.client, worker_calls.finish("default", [end]))
     prefix = Keys("default").prefix
     desk.client.hset(f"{prefix}job:{job.job_id}", "delivery", "gave_up")
     desk.client.zrem(f"{prefix}relays", job.job_id)

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from runqueue import RunQueue, stages
-from runqueue.items import Lost
-from runqueue.scripts import run
-from runqueue.secret_files import TOKEN_FILE
+from launcher import supervisor
+from runqueue import RunQueue
+from runqueue.embedded.secret_files import TOKEN_FILE
+from runqueue.records.claim_items import Lost
+from runqueue.store import worker_calls
+from runqueue.store.scripts import run
 from tests.e2e.looking import Eyes
 from tests.gateway.gating import Desk
-from worker import stack
 
 
 def lines(n: int, **options: Any) -> list[dict[str, Any]]:
@@ -67,7 +68,7 @@ def test_a_batch_s_bar_grows(page: Page, queue: RunQueue, desk: Desk) -> None:
     for job in jobs[:4]:
         queue.cancel(job.job_id)
     lost = [Lost(job.job_id, job.attempt, "No such engine") for job in jobs[4:8]]
-    run(desk.client, stages.mark_dead("default", lost))
+    run(desk.client, worker_calls.mark_dead("default", lost))
 
     expect(bar).to_have_attribute("value", "4")
     expect(page.locator("[data-part=batches]")).to_contain_text("4 / 10")
@@ -89,7 +90,7 @@ def test_who_writes_into_the_page_is_not_disturbed(page: Page, queue: RunQueue) 
 
 
 def test_a_page_that_is_not_fed_any_more_says_so_and_comes_back(
-    chromium: Browser, serve: Callable[..., tuple[str, stack.Child]], queue: RunQueue
+    chromium: Browser, serve: Callable[..., tuple[str, supervisor.Child]], queue: RunQueue
 ) -> None:
     url, child = serve(tokens=False)
     context = chromium.new_context()

@@ -17,14 +17,16 @@ import redis
 
 from config.gateway import ApiToken
 from config.settings import Settings
-from gateway.serving import Server
-from runqueue import Job, RunQueue, receiver, stages
+from gateway.server import Server
+from runqueue import Job, RunQueue
+from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.ids import title_marker, url_marker
-from runqueue.items import Accepted, Claimed, Lost
-from runqueue.keys import Keys
-from runqueue.scripts import run
-from runqueue.secret_files import TOKEN_FILE
-from worker.elapsed import passed_us
+from runqueue.records.claim_items import Accepted, Claimed, Lost
+from runqueue.store import worker_calls
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import run
+from webhooks import receiver_address
+from worker.process.elapsed import passed_us
 
 KEY = "sk-live-0123456789"
 #: Where the jobs' consumers want to be told.
@@ -93,7 +95,7 @@ class Door:
 
 def address(job: Claimed, account: str = "default", key: str = KEY) -> str:
     """The path of the address that a worker makes for an attempt."""
-    made = receiver.address("", account, job.job_id, job.attempt, key)
+    made = receiver_address.address("", account, job.job_id, job.attempt, key)
     return f"{made}?{url_marker(job.job_id, job.attempt)}"
 
 
@@ -144,16 +146,16 @@ class Desk:
 
     def claim(self, account: str = "default") -> list[Claimed]:
         """Claim whatever is ready."""
-        beat = stages.heartbeat(account, "test", _MINUTE_US, -1, passed_us(), first=True)
+        beat = worker_calls.heartbeat(account, "test", _MINUTE_US, -1, passed_us(), first=True)
         run(self.client, beat)
         claim_id = str(self.client.incr("test:claims"))
-        claim = stages.claim(account, "test", claim_id, 500, 0, receives=True)
+        claim = worker_calls.claim(account, "test", claim_id, 500, 0, receives=True)
         return list(run(self.client, claim).items)
 
     def accept(self, *jobs: Claimed, run_id: str = "") -> list[int]:
         """Record the answers of submissions."""
         runs = [Accepted(j.job_id, j.attempt, run_id or run_of(j), "created", 0) for j in jobs]
-        return run(self.client, stages.mark_running("default", runs))
+        return run(self.client, worker_calls.mark_running("default", runs))
 
     def running(self, n: int = 1, **options: Any) -> list[Claimed]:
         """Jobs whose runs are under way."""
@@ -165,14 +167,14 @@ class Desk:
         """A job whose submission's answer is lost."""
         (job,) = self.claimed()
         lost = Lost(job.job_id, job.attempt, "no answer")
-        run(self.client, stages.mark_unconfirmed("default", [lost]))
+        run(self.client, worker_calls.mark_unconfirmed("default", [lost]))
         return job
 
     def ready_again(self, job: Claimed) -> Claimed:
         """Claim a job that waits for its next run, now."""
         prefix = Keys("default").prefix
         self.client.zadd(f"{prefix}due", {job.job_id: 0})
-        run(self.client, stages.sweep("default", "promote_due", 100))
+        run(self.client, worker_calls.sweep("default", "promote_due", 100))
         (again,) = self.claim()
         assert again.job_id == job.job_id
         return again

@@ -4,7 +4,7 @@ from typing import Any
 
 import schemathesis
 
-from gateway.batches import KINDS
+from gateway.api.batches import KINDS
 
 
 @schemathesis.serializer(*KINDS)

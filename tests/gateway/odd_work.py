@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.check_messages import Findings
+from gateway.checks.messages import Findings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from gateway.sight import SomeOfQueue
-from runqueue import JobState, RunQueue, UnknownAccount, calls
+from gateway.tenants.scope import SomeOfQueue
+from runqueue import JobState, RunQueue, UnknownAccount
 from runqueue.ids import job_id_for, new_id
-from runqueue.keys import ACCOUNTS
+from runqueue.store import job_calls
+from runqueue.store.keys import ACCOUNTS
 from tests.gateway.gating import KEY, Desk, Door, bearer, gating, token, told
 from tests.gateway.test_events import listening
 from tests.gateway.uploads import lines, send
@@ -227,5 +228,5 @@ async def test_no_call_for_another_account_gets_through(redis_url: str) -> None:
     queue = SomeOfQueue(redis_url, ("shop",))
 
     with pytest.raises(UnknownAccount):
-        await queue.send(calls.stats("acme"))
+        await queue.send(job_calls.stats("acme"))
     await queue.close()

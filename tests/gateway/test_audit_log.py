@@ -9,8 +9,8 @@ import pytest
 import structlog
 from redis.exceptions import RedisError
 
-from gateway import sources
-from runqueue.aio import AsyncRunQueue
+from gateway.tenants import sources
+from runqueue.producer.async_queue import AsyncRunQueue
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import bearer, gating, token
 

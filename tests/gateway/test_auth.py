@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from config.gateway import ApiToken
-from gateway.auth import find_bearer
-from runqueue.hosts import is_loopback
+from gateway.auth.tokens import find_bearer
+from runqueue.connection.hosts import is_loopback
 from tests.gateway.gating import Desk, bearer, gating, token, told
 
 TOKENS = (

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import redis
 
-from gateway import gate, recording, serving
+from gateway import server as serving
+from gateway.state import state
+from gateway.webhooks import webhook_writer
 from runqueue import EvictingRedis, JobState, RunQueue
-from runqueue.keys import ACCOUNTS
+from runqueue.store.keys import ACCOUNTS
 from tests.gateway.gating import Desk, gating, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually
@@ -83,8 +85,8 @@ async def test_while_redis_is_away_a_webhook_is_to_be_sent_again(server: OwnServ
 async def test_a_redis_that_hangs_is_not_waited_for_long(
     desk: Desk, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "RECORD_SECONDS", 0.2)
-    monkeypatch.setattr(gate, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(webhook_writer, "RECORD_SECONDS", 0.2)
+    monkeypatch.setattr(state, "PING_SECONDS", 0.2)
     first, second = desk.running(2)
 
     async with gating(redis_url) as door:
@@ -109,7 +111,7 @@ async def test_it_starts_without_redis_and_announces_its_accounts_once_that_is_t
     server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "REDIS_SECONDS", 0.1)
-    monkeypatch.setattr(gate, "ANNOUNCE_EVERY", 0.05)
+    monkeypatch.setattr(state, "ANNOUNCE_EVERY", 0.05)
 
     async with gating(server.url) as door:
         assert (await door.ask("GET", "/healthz")).status == 200
@@ -135,7 +137,7 @@ async def test_a_redis_that_comes_later_and_evicts_ends_it(
     server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "REDIS_SECONDS", 0.1)
-    monkeypatch.setattr(gate, "ANNOUNCE_EVERY", 1.0)
+    monkeypatch.setattr(state, "ANNOUNCE_EVERY", 1.0)
 
     with pytest.raises(EvictingRedis):  # noqa: PT012 - it is raised where the gateway ends
         async with gating(server.url) as door:

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway import reading
+from gateway.webhooks import payload
 from runqueue import JobState
 from tests.gateway.gating import Desk, address, gating, signed, speak, told
 
@@ -86,7 +86,7 @@ async def test_a_body_of_8_mib_is_taken_in_chunks_too(desk: Desk, redis_url: str
 async def test_a_body_that_does_not_arrive_is_not_waited_for(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(payload, "BODY_SECONDS", 0.1)
     (job,) = desk.running()
 
     async with gating(redis_url) as door:
@@ -114,7 +114,7 @@ async def test_a_sender_that_goes_away_leaves_nothing(desk: Desk, redis_url: str
 async def test_bodies_beyond_the_memory_they_may_take_are_sent_again_later(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading.Bodies.__init__, "__defaults__", (1_000,))
+    monkeypatch.setattr(payload.Bodies.__init__, "__defaults__", (1_000,))
     (job,) = desk.running()
 
     async with gating(redis_url) as door:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway import bulk
+from gateway.api import bulk
 from runqueue import JobState, RunQueue
 from tests.gateway.gating import gating
 

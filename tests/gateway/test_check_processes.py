@@ -11,8 +11,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from bench.trees import open_files, tree
-from gateway.check_messages import Budget, CheckFailed, Crashed, TooLarge
-from gateway.check_processes import SERVER, BodyCheck, CheckLost, CheckProcesses, SenderGone
+from gateway.checks.messages import Budget, CheckFailed, Crashed, TooLarge
+from gateway.checks.processes import (
+    SERVER,
+    BodyCheck,
+    CheckLost,
+    CheckProcesses,
+    SenderGone,
+)
 from tests.gateway.odd_work import Odd
 from tests.simulator.simulating import eventually
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import jobs
-from gateway.line_schema import EXAMPLE
-from gateway.shown import EXAMPLE_BATCH
+from gateway.api import jobs
+from gateway.api.job_schema import EXAMPLE
+from gateway.api.schemas import EXAMPLE_BATCH
 from runqueue import RunQueue
 from tests.gateway.gating import gating, token
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.check_messages import NotReadable
-from gateway.elements import Elements, ElementTooLong
+from gateway.checks.elements import Elements, ElementTooLong
+from gateway.checks.messages import NotReadable
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='a",:[{}]\\é\n '),

@@ -13,10 +13,11 @@ from typing import Any, cast
 import pytest
 import redis
 
-from gateway import ended, events, shares
-from gateway.gate import EVENT_READS
+from gateway.api import end_log, events
+from gateway.state.state import EVENT_READS
+from gateway.tenants import shares
 from runqueue import RunQueue
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 from tests.gateway.gating import Desk, Door, bearer, gating, token, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually
@@ -103,14 +104,14 @@ async def test_a_job_that_ends_is_told(desk: Desk, redis_url: str) -> None:
 async def test_many_who_catch_up_read_by_turns_and_another_bearer_waits_for_few_of_them(
     queue: RunQueue, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ended, "PAGE", 1)
+    monkeypatch.setattr(end_log, "PAGE", 1)
     monkeypatch.setattr(events, "PAGE", 1)
     begun: list[str | None] = []
     reading = Counter[str]()
     go_on = asyncio.Semaphore(0)
-    read = ended.Reader.read
+    read = end_log.Reader.read
 
-    async def gated(reader: ended.Reader) -> list[tuple[str, str]]:
+    async def gated(reader: end_log.Reader) -> list[tuple[str, str]]:
         begun.append(reader._account)
         reading["now"] += 1
         reading["most"] = max(reading["most"], reading["now"])
@@ -119,7 +120,7 @@ async def test_many_who_catch_up_read_by_turns_and_another_bearer_waits_for_few_
         reading["now"] -= 1
         return found
 
-    monkeypatch.setattr(ended.Reader, "read", gated)
+    monkeypatch.setattr(end_log.Reader, "read", gated)
     tokens = (token("acme", "sesame-a", "read", "operate"), token("beta", "sesame-b", "read"))
     async with gating(redis_url, api_tokens=tokens) as door, AsyncExitStack() as stack:
         for job in queue.enqueue_many(lines(50)):
@@ -135,7 +136,7 @@ async def test_many_who_catch_up_read_by_turns_and_another_bearer_waits_for_few_
             await eventually(partial(is_so_long, begun, n))
         assert "default" in begun, "six others had waited for longer"
         assert reading["most"] == EVENT_READS
-        monkeypatch.setattr(ended.Reader, "read", read)
+        monkeypatch.setattr(end_log.Reader, "read", read)
         for _ in range(100):
             go_on.release()
 
@@ -147,7 +148,7 @@ def is_so_long(items: list[Any], n: int) -> bool:
 async def test_who_catches_up_pauses_after_each_page(
     queue: RunQueue, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ended, "PAGE", 1)
+    monkeypatch.setattr(end_log, "PAGE", 1)
     monkeypatch.setattr(events, "PAGE", 1)
     paused: list[float] = []
 
@@ -349,5 +350,5 @@ async def test_an_account_that_nobody_serves_is_refused(redis_url: str) -> None:
 def test_a_cursor_reads_as_it_is_written() -> None:
     text = "acme:20782:0,default:20781:17"
 
-    assert str(ended.Cursor.read(text)) == text
-    assert ended.Cursor.read("").places == {}
+    assert str(end_log.Cursor.read(text)) == text
+    assert end_log.Cursor.read("").places == {}

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway import refusals
-from gateway.sources import BURST, FORGIVEN, Sources, network_of
+from gateway.auth import refusals
+from gateway.tenants.sources import BURST, FORGIVEN, Sources, network_of
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Answer, Door, bearer, gating, token
 from tests.simulator.simulating import eventually

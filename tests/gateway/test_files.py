@@ -4,9 +4,11 @@ from typing import Any
 
 import redis
 
-from runqueue import RunQueue, items, stages
+from runqueue import RunQueue
 from runqueue.ids import job_id_for
-from runqueue.scripts import run
+from runqueue.records import claim_items
+from runqueue.store import worker_calls
+from runqueue.store.scripts import run
 from tests.gateway.gating import gating
 
 
@@ -43,12 +45,17 @@ async def test_a_job_whose_run_had_the_file_is_not_done_again(
 ) -> None:
     queue.enqueue_many([line("a", "f1")])
     job = job_id_for("default", "", "a")
-    run(client, stages.heartbeat("default", "p1", 60_000_000, -1, 0, first=True))
-    (claimed,) = run(client, stages.claim("default", "p1", "c1", 1, 0)).items
-    run(client, stages.mark_running("default", [items.Accepted(job, 1, "r1", "created", 1)]))
+    run(client, worker_calls.heartbeat("default", "p1", 60_000_000, -1, 0, first=True))
+    (claimed,) = run(client, worker_calls.claim("default", "p1", "c1", 1, 0)).items
     run(
         client,
-        stages.finish("default", [items.Finished(job, 1, "r1", "failed", "failed", "", b"{}")]),
+        worker_calls.mark_running("default", [claim_items.Accepted(job, 1, "r1", "created", 1)]),
+    )
+    run(
+        client,
+        worker_calls.finish(
+            "default", [claim_items.Finished(job, 1, "r1", "failed", "failed", "", b"{}")]
+        ),
     )
     assert claimed.job_id == job
 

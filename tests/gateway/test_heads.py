@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 
 import pytest
 
-from gateway import connections, protocol
+from gateway.http import connections, protocol
 from runqueue import RunQueue
 from tests.gateway.gating import Desk, Door, address, gating, signed, told
 from tests.simulator.simulating import eventually

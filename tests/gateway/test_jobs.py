@@ -8,11 +8,12 @@ import time
 import pytest
 import redis
 
-from gateway import jobs
-from runqueue import JobState, RunQueue, stages
+from gateway.api import jobs
+from runqueue import JobState, RunQueue
 from runqueue.ids import new_id
-from runqueue.items import Lost
-from runqueue.scripts import run
+from runqueue.records.claim_items import Lost
+from runqueue.store import worker_calls
+from runqueue.store.scripts import run
 from tests.gateway.gating import Desk, gating, run_of, told
 from tests.simulator.simulating import eventually
 
@@ -56,7 +57,9 @@ async def listened_to(client: redis.Redis) -> None:
 async def test_who_waits_is_answered_when_the_job_ends(
     desk: Desk, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.watching.LOOK_EVERY", 60.0)  # it is woken, or not answered
+    monkeypatch.setattr(
+        "runqueue.producer.waiters.LOOK_EVERY", 60.0
+    )  # it is woken, or not answered
     (job,) = desk.running()
 
     async with gating(redis_url) as door:
@@ -139,7 +142,7 @@ async def test_a_job_that_runs_keeps_its_state_and_the_wish(desk: Desk, redis_ur
 
 async def test_a_dead_job_is_done_again(desk: Desk, client: redis.Redis, redis_url: str) -> None:
     (job,) = desk.claimed()
-    run(client, stages.mark_dead("default", [Lost(job.job_id, job.attempt, "no")]))
+    run(client, worker_calls.mark_dead("default", [Lost(job.job_id, job.attempt, "no")]))
     assert desk.job(job).state is JobState.DEAD
 
     async with gating(redis_url) as door:
@@ -163,7 +166,7 @@ async def test_a_job_of_a_canceled_batch_is_not_done_again(
     (job,) = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}], batch=batch)
     queue.seal_batch(batch)
     queue.cancel_batch(batch)
-    run(client, stages.sweep("default", "sweep_canceled", 100))
+    run(client, worker_calls.sweep("default", "sweep_canceled", 100))
 
     async with gating(redis_url) as door:
         answer = await door.ask("POST", f"/v1/jobs/{job.job_id}/replay")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import redis
 
-from gateway.limiting import Allowance, hand_in
+from gateway.tenants.rate_limit import Allowance, hand_in
 from runqueue import JobState, RunQueue
-from runqueue.scripts import run
+from runqueue.store.scripts import run
 from tests.gateway.gating import Answer, Door, bearer, gating, speak, token
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.local_token import LOCAL_NAME
-from runqueue.secret_files import TOKEN_FILE
+from gateway.auth.local_token import LOCAL_NAME
+from runqueue.embedded.secret_files import TOKEN_FILE
 from tests.docs.pages import examples
 from tests.gateway.browsing import TOKENS, browsing
 from tests.gateway.forwarding import plain_proxy, tunnel

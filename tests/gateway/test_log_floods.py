@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from gateway.sources import BURST
-from runqueue import receiver
+from gateway.tenants.sources import BURST
 from tests.gateway.gating import Door, gating
 from tests.gateway.test_heads import line
+from webhooks import receiver_address
 
 TIMES = 5 * BURST
-NOWHERE = f"{receiver.PATH}/default/{'a' * 24}/1/{'0' * receiver.TOKEN_LENGTH}"
+NOWHERE = f"{receiver_address.PATH}/default/{'a' * 24}/1/{'0' * receiver_address.TOKEN_LENGTH}"
 
 
 async def no_request(door: Door) -> None:

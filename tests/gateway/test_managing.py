@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import JobState, RunQueue, stages
+from runqueue import JobState, RunQueue
 from runqueue.ids import new_id
-from runqueue.items import Finished, Lost
-from runqueue.keys import ACCOUNTS
-from runqueue.scripts import run
+from runqueue.records.claim_items import Finished, Lost
+from runqueue.store import worker_calls
+from runqueue.store.keys import ACCOUNTS
+from runqueue.store.scripts import run
 from tests.gateway.gating import Desk, bearer, gating, run_of, token
 from tests.gateway.uploads import lines, send
 
@@ -58,7 +59,7 @@ async def test_failed_jobs_are_listed_by_words_of_their_reason(desk: Desk, redis
         Finished(job.job_id, 1, run_of(job), "failed", "failed", reason, b"{}")
         for job, reason in [(first, "Browser crashed."), (second, "max steps")]
     ]
-    run(desk.client, stages.finish("default", ends))
+    run(desk.client, worker_calls.finish("default", ends))
 
     async with gating(redis_url) as door:
         answer = await door.ask("GET", "/v1/jobs?state=failed&reason=CRASHED")
@@ -197,11 +198,11 @@ async def test_what_failed_of_a_batch_is_done_again(
         batch = (await send(door, lines(3))).body["batch_id"]
         jobs = desk.claim()
         dead = [Lost(job.job_id, job.attempt, "refused") for job in jobs[:2]]
-        run(client, stages.mark_dead("default", dead))
+        run(client, worker_calls.mark_dead("default", dead))
         desk.queue.cancel(jobs[2].job_id)
         desk.accept(jobs[2])
         end = Finished(jobs[2].job_id, 1, run_of(jobs[2]), "canceled", "canceled", "", b"{}")
-        run(client, stages.finish("default", [end]))
+        run(client, worker_calls.finish("default", [end]))
         path = f"/v1/batches/{batch}/retry-failed"
         other = await door.ask("POST", f"{path}?reason=engine")
         answer = await door.ask("POST", f"{path}?reason=REFUSED")

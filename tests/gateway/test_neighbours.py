@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 
 from bench.trees import cpu_seconds, peak_of, tree
-from gateway.check_processes import PLACES
+from gateway.checks.processes import PLACES
 from tests.gateway.test_process import process, url_of
 from tests.gateway.uploads import KIND
 from tests.simulator.simulating import eventually

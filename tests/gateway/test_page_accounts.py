@@ -6,7 +6,7 @@ from html import unescape
 
 import pytest
 
-from runqueue.keys import ACCOUNTS, Keys
+from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, gating
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from runqueue import stages
-from runqueue.aio import AsyncRunQueue
-from runqueue.items import Finished
-from runqueue.scripts import run
+from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.records.claim_items import Finished
+from runqueue.store import worker_calls
+from runqueue.store.scripts import run
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, run_of
 
@@ -39,7 +39,7 @@ async def test_an_output_is_shown_as_far_as_it_can_be_nested(
     (job,) = desk.running(hook=None)
     raw = b'{"output": ' + b"[" * depth + b'"bottom"' + b"]" * depth + b"}"
     end = Finished(job.job_id, 1, run_of(job), "completed", "completed", "", raw)
-    run(desk.client, stages.finish("default", [end]))
+    run(desk.client, worker_calls.finish("default", [end]))
 
     async with browsing(redis_url, OPS) as browser:
         shown = await browser.open(f"/jobs/{job.job_id}")

@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager, contextmanager
 import aiohttp
 import pytest
 
-from gateway import page_bulk, page_select
-from gateway.gate import COUNTS, WORKS, Gate
-from gateway.page_bulk import Choice, Count, Work, count
-from runqueue.job import Job
-from runqueue.operate import Filter, Operations
+from gateway.page import bulk as page_bulk
+from gateway.page import bulk_views
+from gateway.page.bulk import Choice, Count, Work, count
+from gateway.state.state import COUNTS, WORKS, Gate
+from runqueue.operator.operations import Filter, Operations
+from runqueue.records.job import Job
 from tests.gateway.browsing import TOKENS, Browser, browsing
 from tests.gateway.gating import Desk, bearer, token
 from tests.simulator.simulating import eventually
@@ -83,11 +84,11 @@ def test_a_count_begins_no_page_after_its_time_although_none_held_a_job_that_is_
 async def test_more_counts_than_a_few_at_a_time_are_refused_after_a_while(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page_select, "_PATIENCE", 0.1)
+    monkeypatch.setattr(bulk_views, "_PATIENCE", 0.1)
 
     async with browsing(redis_url, OPS) as browser, asyncio.timeout(20):
         with waiting() as told:
-            monkeypatch.setattr(page_select, "count", lambda *_: told.wait() and NOTHING)
+            monkeypatch.setattr(bulk_views, "count", lambda *_: told.wait() and NOTHING)
             asked = [browser.open("/select?what=replay&count=1") for _ in range(3)]
             first, *others = asyncio.as_completed(asked)
             refused = await first
@@ -109,14 +110,14 @@ async def test_who_counts_much_delays_no_other_persons_count(
         return NOTHING
 
     asked: list[str] = []
-    real = page_select._count
+    real = bulk_views._count
 
     async def asking(gate: Gate, choice: Choice, who: str) -> Count:
         asked.append(who)
         return await real(gate, choice, who)
 
-    monkeypatch.setattr(page_select, "count", counting)
-    monkeypatch.setattr(page_select, "_count", asking)
+    monkeypatch.setattr(bulk_views, "count", counting)
+    monkeypatch.setattr(bulk_views, "_count", asking)
     async with two_browsers(redis_url) as (one, other), asyncio.timeout(20):
         opened = [one.open(f"/select?what=cancel&count=1&group=one-{n}") for n in range(6)]
         counts = [asyncio.create_task(count) for count in opened]

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from gateway import page, shares
-from gateway.page_feed import Feed, History, Sample, sample_of
-from gateway.page_rates import Rates, rates
-from gateway.page_words import ago, per_minute, span, spark
+from gateway.page import overview
+from gateway.page.formatting import ago, per_minute, span, spark
+from gateway.page.rates import Rates, rates
+from gateway.state.sampler import Feed, History, Sample, sample_of
+from gateway.tenants import shares
 from runqueue import AsyncRunQueue, JobState
-from runqueue.damage import report_key
-from runqueue.health import Health, health_of
-from runqueue.keys import ACCOUNTS, Keys
+from runqueue.records.health import Health, health_of
+from runqueue.store.damage import report_key
+from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.browsing import Browser, browsing
 from tests.gateway.gating import Desk
 from tests.valkeys import start_valkey
@@ -66,8 +67,8 @@ async def listening(browser: Browser, query: str = "") -> AsyncIterator[Stream]:
 
 async def test_every_part_comes_first_and_then_what_changed(desk: Desk, redis_url: str) -> None:
     async with browsing(redis_url) as browser, listening(browser) as stream:
-        first = {(await stream.event())[1]["name"] for _ in page.REGIONS}
-        assert first == set(page.REGIONS)
+        first = {(await stream.event())[1]["name"] for _ in overview.REGIONS}
+        assert first == set(overview.REGIONS)
         await stream.until("fresh")
         desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}, "group": "shop-a"}])
 
@@ -91,7 +92,7 @@ async def test_who_only_reads_is_fed_no_levers(desk: Desk, redis_url: str) -> No
     desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
 
     async with browsing(redis_url, "read-secret") as browser, listening(browser) as stream:
-        for _ in page.REGIONS:
+        for _ in overview.REGIONS:
             _, said = await stream.event()
             assert "/do/" not in said["html"]
 
@@ -105,7 +106,7 @@ async def test_who_is_not_logged_in_is_fed_nothing(redis_url: str) -> None:
 async def test_a_stream_ends_with_its_session(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.session.HOLDS", 3)
+    monkeypatch.setattr("gateway.state.sessions.HOLDS", 3)
 
     async with browsing(redis_url, "read-secret") as browser, listening(browser) as stream:
         with pytest.raises(EOFError):
@@ -115,7 +116,7 @@ async def test_a_stream_ends_with_its_session(
 async def test_a_stream_ends_when_its_session_is_ended_elsewhere(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "LOOK_AT_SESSION", 0)
+    monkeypatch.setattr(overview, "LOOK_AT_SESSION", 0)
 
     async with browsing(redis_url, "read-secret") as browser, listening(browser) as stream:
         await stream.until("fresh")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from runqueue import JobState, stages
-from runqueue.callback_calls import Told, callback_claim, record_callback
-from runqueue.items import Lost
-from runqueue.keys import Keys
+from runqueue import JobState
+from runqueue.records.claim_items import Lost
+from runqueue.store import worker_calls
+from runqueue.store.callback_calls import Told, callback_claim, record_callback
+from runqueue.store.keys import Keys
 from tests.gateway.browsing import Browser, Shown, browsing
 from tests.gateway.gating import Desk, token
 
@@ -133,7 +134,7 @@ async def test_a_batch_and_the_list_show_its_rules_and_why_they_aborted_it(
     desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}], batch=batch)
     desk.queue.seal_batch(batch)
     lost = [Lost(job.job_id, job.attempt, "no such engine") for job in desk.claim()]
-    desk.queue.send(stages.mark_dead("default", lost))
+    desk.queue.send(worker_calls.mark_dead("default", lost))
 
     async with browsing(redis_url, OPS) as browser:
         shown = (await browser.open(f"/batches/{batch}")).words
@@ -176,7 +177,7 @@ async def test_canceled_jobs_of_a_batch_have_a_lever_of_their_own(
     desk.queue.seal_batch(batch)
     desk.queue.cancel(second.job_id)
     desk.claim()
-    desk.queue.send(stages.mark_dead("default", [Lost(first.job_id, 1, "no such engine")]))
+    desk.queue.send(worker_calls.mark_dead("default", [Lost(first.job_id, 1, "no such engine")]))
 
     async with browsing(redis_url, OPS) as browser:
         failed, canceled = (await browser.open(f"/batches/{batch}")).forms("/do/retry_failed")

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from gateway import page_bulk, page_lists, page_select
-from gateway.page_bulk import KINDS
-from runqueue import JobState, stages
-from runqueue.items import Finished, Lost
-from runqueue.keys import Keys
-from runqueue.scripts import run
+from gateway.page import bulk, bulk_views, lists
+from gateway.page.bulk import KINDS
+from runqueue import JobState
+from runqueue.records.claim_items import Finished, Lost
+from runqueue.store import worker_calls
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import run
 from tests.gateway.browsing import Browser, Shown, browsing
 from tests.gateway.gating import Desk, run_of
 
@@ -26,7 +27,7 @@ def lines(n: int, **options: Any) -> list[dict[str, Any]]:
 def dead(desk: Desk, n: int, reason: str = "No such engine", **options: Any) -> None:
     desk.queue.enqueue_many(lines(n, **options))
     lost = [Lost(job.job_id, job.attempt, reason) for job in desk.claim()]
-    run(desk.client, stages.mark_dead("default", lost))
+    run(desk.client, worker_calls.mark_dead("default", lost))
 
 
 async def counted(browser: Browser, query: str) -> Shown:
@@ -76,7 +77,7 @@ async def test_dead_jobs_are_replayed_by_filter(desk: Desk, redis_url: str) -> N
 async def test_jobs_that_ended_badly_are_replayed(desk: Desk, redis_url: str, state: str) -> None:
     jobs = desk.running(2)
     ends = [Finished(j.job_id, 1, run_of(j), state, state, "", b"{}") for j in jobs]
-    run(desk.client, stages.finish("default", ends))
+    run(desk.client, worker_calls.finish("default", ends))
 
     async with browsing(redis_url, OPS) as browser:
         await confirmed(browser, await counted(browser, f"what=replay&state={state}"))
@@ -102,7 +103,7 @@ async def test_the_next_page_of_a_list_keeps_its_filters(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead(desk, 3, group="shop-a")
-    monkeypatch.setattr(page_lists, "ROWS", 1)
+    monkeypatch.setattr(lists, "ROWS", 1)
 
     async with browsing(redis_url, OPS) as browser:
         shown = await browser.open("/jobs?state=dead&group=shop-a&reason=No+such")
@@ -179,7 +180,7 @@ async def test_dead_jobs_are_discarded(desk: Desk, redis_url: str) -> None:
 async def test_webhooks_are_sent_again(desk: Desk, redis_url: str) -> None:
     (job,) = desk.running()
     end = Finished(job.job_id, 1, run_of(job), "completed", "completed", "", b"{}")
-    run(desk.client, stages.finish("default", [end]))
+    run(desk.client, worker_calls.finish("default", [end]))
     prefix = Keys("default").prefix
     desk.client.hset(f"{prefix}job:{job.job_id}", "delivery", "gave_up")
     desk.client.zrem(f"{prefix}relays", job.job_id)
@@ -195,7 +196,7 @@ async def test_webhooks_are_sent_again(desk: Desk, redis_url: str) -> None:
 async def test_a_count_that_is_cut_short_says_so_and_acts_on_all(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page_bulk, "MOST", 5)
+    monkeypatch.setattr(bulk, "MOST", 5)
     dead(desk, 8)
 
     async with browsing(redis_url, OPS) as browser:
@@ -211,7 +212,7 @@ async def test_a_count_that_is_cut_short_says_so_and_acts_on_all(
 async def test_what_takes_long_goes_on_beside_the_page(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page_select, "_WAIT", 0.0)
+    monkeypatch.setattr(bulk_views, "_WAIT", 0.0)
     dead(desk, 3)
 
     async with browsing(redis_url, OPS) as browser:

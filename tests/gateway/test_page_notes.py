@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from runqueue.aio import AsyncRunQueue
 from runqueue.errors import QueueUnavailable
-from runqueue.keys import ACCOUNTS
-from runqueue.operate import Operations
-from runqueue.operator_calls import Canceled
+from runqueue.operator.operations import Operations
+from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.store.keys import ACCOUNTS
+from runqueue.store.operator_calls import Canceled
 from tests.gateway.browsing import TOKENS, browsing
 from tests.gateway.gating import Desk, gating
 

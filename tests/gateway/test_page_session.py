@@ -15,10 +15,10 @@ import redis
 import redis.asyncio
 
 from config.gateway import ApiToken
-from gateway.session import HOLDS, Sessions, Told
+from gateway.state.sessions import HOLDS, Sessions, Told
 from runqueue import JobState
-from runqueue.connect import async_client
-from runqueue.keys import ACCOUNTS, SESSIONS
+from runqueue.connection.client import async_client
+from runqueue.store.keys import ACCOUNTS, SESSIONS
 from tests.gateway.browsing import TOKENS, Browser, browsing
 from tests.gateway.gating import Desk, gating, run_of, token
 
@@ -111,7 +111,7 @@ async def test_sessions_are_listed_the_newest_first_by_token_or_all(clients: Cli
 async def test_sessions_that_are_over_are_forgotten_and_so_is_the_oldest_of_very_many(
     clients: Clients, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.session.MOST", 3)
+    monkeypatch.setattr("gateway.state.sessions.MOST", 3)
     sessions = Sessions(TOKENS, clients())
     _, other = await sessions.begin(READER, now=0)
     client.hset(SESSIONS, "nonsense", "[1,")

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from gateway.page import OPEN, OVER
-from gateway.page_render import HEADERS
-from runqueue import JobState, stages
-from runqueue.inbox import Line, check_lines
-from runqueue.inbox_calls import inbox_done
-from runqueue.items import Finished, Lost
-from runqueue.keys import Keys
-from runqueue.scripts import run
+from gateway.page.overview import OPEN, OVER
+from gateway.page.render import HEADERS
+from runqueue import JobState
+from runqueue.producer.inbox import Line, check_lines
+from runqueue.records.claim_items import Finished, Lost
+from runqueue.store import worker_calls
+from runqueue.store.inbox_calls import inbox_done
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import run
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, run_of
 from tests.valkeys import start_valkey
@@ -31,7 +32,7 @@ def dead(desk: Desk, reason: str, **options: Any) -> str:
     """Hand in a job that the server refuses."""
     (answer,) = desk.queue.enqueue_many([line(**options)])
     (job,) = desk.claim()
-    run(desk.client, stages.mark_dead("default", [Lost(job.job_id, job.attempt, reason)]))
+    run(desk.client, worker_calls.mark_dead("default", [Lost(job.job_id, job.attempt, reason)]))
     return answer.job_id
 
 
@@ -139,7 +140,7 @@ async def test_a_link_of_a_run_leads_to_the_web_alone(desk: Desk, redis_url: str
     (job,) = desk.running(hook=None)
     body = b'{"output": {"a": "<b>"}, "app_url": "javascript:alert(1)", "recording_url": "https://f.test/r"}'
     end = Finished(job.job_id, 1, run_of(job), "completed", "completed", "", body)
-    run(desk.client, stages.finish("default", [end]))
+    run(desk.client, worker_calls.finish("default", [end]))
 
     async with browsing(redis_url, OPS) as browser:
         shown = await browser.open(f"/jobs/{job.job_id}")
@@ -322,7 +323,7 @@ async def test_a_list_of_jobs_shows_all_but_the_damaged_one_and_names_that(
             Finished(job.job_id, job.attempt, run_of(job), "completed", "completed", "", b"{}")
             for job in jobs
         ]
-        assert run(desk.client, stages.finish("default", ends)) == [1, 1]
+        assert run(desk.client, worker_calls.finish("default", ends)) == [1, 1]
         bad, good = (job.job_id for job in jobs)
     else:
         answers = desk.queue.enqueue_many([line(custom_id="bad-1"), line(custom_id="good-1")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk
 

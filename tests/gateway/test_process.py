@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.keys import ACCOUNTS
+from runqueue.store.keys import ACCOUNTS
 from tests.gateway.gating import KEY, Desk, address, signed
 from tests.worker.working import closed_port
 

@@ -10,9 +10,9 @@ import redis
 
 from runqueue import RunQueue
 from runqueue.errors import QuotaReached
-from runqueue.keys import ACCOUNTS
-from runqueue.remote import RemoteQueue
-from runqueue.requests import TaskRunRequest
+from runqueue.remote.queue import RemoteQueue
+from runqueue.request.requests import TaskRunRequest
+from runqueue.store.keys import ACCOUNTS
 from tests.gateway.gating import Desk, Door, bearer, gating, run_of, token, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually

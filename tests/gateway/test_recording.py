@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import redis
 
-from gateway import recording
-from gateway.reading import Told
-from runqueue.connect import async_client
-from runqueue.delivery_items import Reported
+from gateway.webhooks import webhook_writer
+from gateway.webhooks.payload import Told
+from runqueue.connection.client import async_client
+from runqueue.records.delivery_items import Reported
 
 TOLD = Told("r", "completed", "completed", {})
 
@@ -28,9 +28,9 @@ def mute() -> Iterator[str]:
 async def test_a_webhook_that_nobody_waits_for_any_more_is_let_go(
     mute: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "RECORD_SECONDS", 0.05)
+    monkeypatch.setattr(webhook_writer, "RECORD_SECONDS", 0.05)
     client = async_client(mute)
-    recorder = recording.Recorder("default", client)
+    recorder = webhook_writer.Recorder("default", client)
 
     for n in range(3):
         item = Reported("j", 1, f"r{n}", "completed", "completed", "", False, b"{}")
@@ -63,9 +63,9 @@ async def test_webhooks_are_recorded_one_by_one_only_where_one_may_be_at_fault(
         asked.append(sum(str(argument).startswith("r-") for argument in call.arguments))
         raise redis.ResponseError(words)
 
-    monkeypatch.setattr(recording, "run_async", refuse)
+    monkeypatch.setattr(webhook_writer, "run_async", refuse)
     client = async_client(mute)
-    recorder = recording.Recorder("default", client)
+    recorder = webhook_writer.Recorder("default", client)
     items = [
         Reported("j", 1, f"r-{n}", "completed", "completed", "", False, b"{}") for n in range(4)
     ]

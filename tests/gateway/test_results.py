@@ -12,12 +12,14 @@ import aiohttp
 import pytest
 import redis
 
-from gateway import protocol, results
-from runqueue import Job, RunQueue, stages
-from runqueue.items import Lost
-from runqueue.keys import Keys
-from runqueue.scripts import run
-from runqueue.tables import COLUMNS
+from gateway.api import results
+from gateway.http import protocol
+from runqueue import Job, RunQueue
+from runqueue.records.claim_items import Lost
+from runqueue.records.csv_rows import COLUMNS
+from runqueue.store import worker_calls
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import run
 from tests.gateway.gating import Desk, Door, gating, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually
@@ -31,9 +33,9 @@ async def a_batch_that_ended(door: Door, desk: Desk, client: redis.Redis) -> str
     desk.accept(completed, failed, jobs[4])
     await door.webhook(completed, told(completed))
     await door.webhook(failed, told(failed, "terminated", failure_reason='It said "no",\ntwice'))
-    run(client, stages.mark_dead("default", [Lost(dead.job_id, dead.attempt, "refused")]))
+    run(client, worker_calls.mark_dead("default", [Lost(dead.job_id, dead.attempt, "refused")]))
     lost = Lost(unconfirmed.job_id, unconfirmed.attempt, "no answer")
-    run(client, stages.mark_unconfirmed("default", [lost]))
+    run(client, worker_calls.mark_unconfirmed("default", [lost]))
     return batch
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis
 
 from runqueue import JobState
-from runqueue.keys import Keys
+from runqueue.store.keys import Keys
 from tests.gateway.gating import Desk, gating, run_of, signed, told
 
 TWICE = {"max_attempts": 2, "min_backoff": 60}

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import redis
 
-from gateway.opening import Opening
-from gateway.problems import FieldsRefused
-from runqueue import RunQueue, stages
-from runqueue.items import Lost
-from runqueue.keys import Keys
-from runqueue.scripts import run
+from gateway.api.batch_options import Opening
+from gateway.http.problems import FieldsRefused
+from runqueue import RunQueue
+from runqueue.records.claim_items import Lost
+from runqueue.store import worker_calls
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import run
 from tests.gateway.gating import Desk, gating
 from tests.gateway.uploads import begin, lines, send, text
 from tests.simulator.simulating import eventually
@@ -55,7 +56,7 @@ async def test_an_upload_too_many_jobs_of_which_fail_is_aborted(
         query = "?abort_at_failure_ratio=0.5&abort_after=1"
         batch = (await send(door, lines(1_000), query)).body["batch_id"]
         dead = [Lost(job.job_id, job.attempt, "refused") for job in desk.claim()]
-        run(client, stages.mark_dead("default", dead))
+        run(client, worker_calls.mark_dead("default", dead))
         shown = (await door.ask("GET", f"/v1/batches/{batch}")).body
 
     assert (shown["held"], shown["status"]) == ("aborted", "failed")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.scraping import BadTokenFile, scrape_token
+from gateway.auth.metrics_token import BadTokenFile, scrape_token
 from tests.gateway.gating import gating, token
 from tests.gateway.test_process import process, url_of
 

@@ -13,12 +13,16 @@ from typing import Any
 
 import pytest
 
-from gateway import connections, content, list_turns, reading, shares
-from gateway.shares import Shares
-from runqueue import AsyncRunQueue, RunQueue, calls, delivery_calls
-from runqueue.batches import JobPage
-from runqueue.keys import ACCOUNTS
-from runqueue.scripts import load
+from gateway.api import list_turns
+from gateway.http import connections, request_body
+from gateway.tenants import shares
+from gateway.tenants.shares import Shares
+from gateway.webhooks import payload
+from runqueue import AsyncRunQueue, RunQueue
+from runqueue.records.batch import JobPage
+from runqueue.store import delivery_calls, job_calls
+from runqueue.store.keys import ACCOUNTS
+from runqueue.store.scripts import load
 from tests.gateway.gating import Desk, Door, address, bearer, gating, signed, token, told
 from tests.gateway.uploads import lines, send, text
 from tests.simulator.simulating import eventually, receiving
@@ -84,7 +88,7 @@ async def test_bodies_of_one_token_that_stand_still_leave_others_theirs(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mebibyte = 1024 * 1024
-    monkeypatch.setattr(content.Room.__init__, "__defaults__", (4 * mebibyte,))
+    monkeypatch.setattr(request_body.Room.__init__, "__defaults__", (4 * mebibyte,))
     large = {"kind": "task", "body": {"prompt": "x" * 900_000}}
 
     async with gate(redis_url) as door, AsyncExitStack() as stack:
@@ -121,7 +125,7 @@ async def test_uploads_of_one_token_leave_others_theirs(redis_url: str) -> None:
 async def test_an_upload_whose_parts_come_too_slowly_is_cut_off_though_each_comes_in_time(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "BODY_SECONDS", 0.5)
+    monkeypatch.setattr(request_body, "BODY_SECONDS", 0.5)
     host_port: list[str] = []
 
     async with gate(redis_url) as door:
@@ -147,8 +151,8 @@ async def test_an_upload_whose_parts_come_too_slowly_is_cut_off_though_each_come
 async def test_an_upload_that_brings_enough_may_take_longer_than_one_part(
     queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "BODY_SECONDS", 0.3)
-    monkeypatch.setattr(content, "SLOWEST", 50)
+    monkeypatch.setattr(request_body, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(request_body, "SLOWEST", 50)
     raw = [text([line]) for line in lines(5)]
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -243,7 +247,7 @@ async def test_webhooks_of_one_account_that_stand_still_leave_others_theirs(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shares, "WEBHOOKS", 8)
-    monkeypatch.setattr(reading, "WEBHOOKS", 8)
+    monkeypatch.setattr(payload, "WEBHOOKS", 8)
     desk.client.sadd(ACCOUNTS, "acme")
     (mine,) = desk.running()
     (theirs,) = desk.queue.enqueue_many([{**JOB, "account": "acme"}])
@@ -344,7 +348,7 @@ async def test_a_gateway_that_serves_opens_no_file_for_a_script_any_more(redis_u
     load.cache_clear()
     async with gate(redis_url):
         before = load.cache_info().misses
-        calls.get_batch("default", "a" * 24)
+        job_calls.get_batch("default", "a" * 24)
         delivery_calls.confirm_delivery("default", ["a" * 24])
         after = load.cache_info().misses
 
@@ -363,7 +367,7 @@ async def test_the_scrape_token_has_a_few_places_and_scrapes_at_once_are_one(
         go_on.wait(30)
         return b"runqueue_up 1.0\n"
 
-    monkeypatch.setattr("gateway.gate.generate_latest", slow)
+    monkeypatch.setattr("gateway.state.state.generate_latest", slow)
     file = tmp_path / "scrape-token"
     async with gating(redis_url, api_tokens=TOKENS, scrape_token_file=file) as door:
         own = bearer(file.read_text().strip())

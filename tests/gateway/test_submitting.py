@@ -10,11 +10,12 @@ import aiohttp
 import pytest
 import redis
 
-from gateway import content, submitting
+from gateway.api import submit
+from gateway.http import request_body
 from runqueue import JobState, RunQueue
 from runqueue.errors import InvalidJob
 from runqueue.ids import job_id_for
-from runqueue.spec import parse_line
+from runqueue.request.job_spec import parse_line
 from tests.gateway.gating import gating
 
 LINE: dict[str, Any] = {"custom_id": "order-17", "kind": "task", "body": {"prompt": "Read it."}}
@@ -191,7 +192,7 @@ async def test_what_is_not_json_is_refused(redis_url: str, headers: dict[str, st
 
 async def test_a_body_beyond_8_mib_is_refused(redis_url: str) -> None:
     async with gating(redis_url) as door:
-        answer = await door.ask("POST", "/v1/jobs", b" " * (submitting.MAX_BODY + 1))
+        answer = await door.ask("POST", "/v1/jobs", b" " * (submit.MAX_BODY + 1))
 
     assert answer.status == 413
 
@@ -217,7 +218,7 @@ async def test_a_body_that_does_not_say_its_length_is_cut_off_at_8_mib(redis_url
 async def test_a_body_that_does_not_arrive_is_not_waited_for(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(request_body, "BODY_SECONDS", 0.1)
 
     async with gating(redis_url) as door:
         host, port = door.url.removeprefix("http://").split(":")
@@ -234,7 +235,7 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for(
 async def test_bodies_beyond_the_memory_they_may_take_are_to_be_sent_again(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content.Room.__init__, "__defaults__", (1_000,))
+    monkeypatch.setattr(request_body.Room.__init__, "__defaults__", (1_000,))
 
     async with gating(redis_url) as door:
         large = {**UNNAMED, "body": {"prompt": "x" * 100_000}}
@@ -247,7 +248,7 @@ async def test_bodies_beyond_the_memory_they_may_take_are_to_be_sent_again(
 
 async def test_a_small_body_has_room_however_many_large_ones_are_read(redis_url: str) -> None:
     async with gating(redis_url) as door:
-        door.server._gate.room.shares.held = content.MAX_HELD
+        door.server._gate.room.shares.held = request_body.MAX_HELD
         large = await door.ask(
             "POST", "/v1/jobs", {"kind": "task", "body": {"prompt": "x" * 70_000}}
         )

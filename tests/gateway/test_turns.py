@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.turns import Turns
+from gateway.tenants.turns import Turns
 from tests.simulator.simulating import eventually
 
 

@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from gateway import connections, protocol, shares
+from gateway.http import connections, protocol
+from gateway.tenants import shares
 from runqueue import RunQueue
 from tests.gateway.gating import Desk, Door, bearer, gating, token, told
 from tests.gateway.test_heads import HEALTH, connections_of, line

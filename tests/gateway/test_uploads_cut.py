@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import redis
 
-from gateway import content, shares, uploading
-from runqueue import AsyncRunQueue, JobState, QueueUnavailable, RunQueue, stages
-from runqueue.scripts import Call, run
+from gateway.api import upload
+from gateway.http import request_body
+from gateway.tenants import shares
+from runqueue import AsyncRunQueue, JobState, QueueUnavailable, RunQueue
+from runqueue.store import worker_calls
+from runqueue.store.scripts import Call, run
 from tests.gateway.gating import Desk, gating
 from tests.gateway.uploads import accepted, begin, lines, pieces, send, text
 from tests.simulator.simulating import eventually
@@ -22,7 +25,7 @@ MEBIBYTE = 1024 * 1024
 
 def swept(client: redis.Redis) -> None:
     """Have what was given up removed, as a worker does."""
-    while run(client, stages.sweep("default", "expire_batches", 1_000, 1_000)):
+    while run(client, worker_calls.sweep("default", "expire_batches", 1_000, 1_000)):
         pass
 
 
@@ -86,7 +89,7 @@ async def test_an_upload_whose_jobs_another_took_over_is_not_said_to_be_there(
 async def test_an_upload_that_stands_still_is_given_up(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(request_body, "BODY_SECONDS", 0.2)
 
     async with gating(redis_url) as door:
         writer = await begin(door.url, text(lines(2_500)))
@@ -184,7 +187,7 @@ async def test_more_uploads_than_there_is_room_for_are_to_be_sent_later(
 async def test_the_rest_of_a_refused_upload_is_not_read_for_ever(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploading, "_REST_SECONDS", 0.2)
+    monkeypatch.setattr(upload, "_REST_SECONDS", 0.2)
 
     async with gating(redis_url) as door:
         writer = await begin(door.url, text(lines(1_000)) + b"{}\n" * 100_000)
@@ -220,7 +223,7 @@ async def test_an_upload_outlasts_a_redis_that_is_away_for_a_while(
         return answer
 
     monkeypatch.setattr(AsyncRunQueue, "send", lossy)
-    monkeypatch.setattr(uploading, "_PAUSE", 0.01)
+    monkeypatch.setattr(upload, "_PAUSE", 0.01)
 
     async with gating(redis_url) as door:
         answer = await send(door, [*lines(1_500), *lines(1_400), *lines(3, "more") * 2])
@@ -240,8 +243,8 @@ async def test_an_upload_is_given_up_when_redis_stays_away(
         return await send_it(self, call)
 
     monkeypatch.setattr(AsyncRunQueue, "send", away)
-    monkeypatch.setattr(uploading, "_PAUSE", 0.01)
-    monkeypatch.setattr(uploading, "PATIENCE", 0.1)
+    monkeypatch.setattr(upload, "_PAUSE", 0.01)
+    monkeypatch.setattr(upload, "PATIENCE", 0.1)
 
     async with gating(redis_url) as door:
         answer = await send(door, lines(10))

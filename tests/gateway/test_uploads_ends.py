@@ -11,12 +11,13 @@ import pytest
 import redis
 
 from bench.trees import open_files
-from gateway.check_messages import Step
-from gateway.check_processes import BodyCheck
-from runqueue import AsyncRunQueue, RunQueue, calls
-from runqueue.keys import Keys
-from runqueue.repeats import NoRoom
-from runqueue.scripts import run
+from gateway.checks.messages import Step
+from gateway.checks.processes import BodyCheck
+from runqueue import AsyncRunQueue, RunQueue
+from runqueue.producer.dedup import NoRoom
+from runqueue.store import job_calls
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import run
 from tests.gateway.gating import Desk, gating
 from tests.gateway.test_uploads_cut import swept
 from tests.gateway.uploads import KIND, PATH, begin, lines, send, text
@@ -55,7 +56,7 @@ async def test_what_an_upload_is_told_is_there_although_another_came_before_its_
     def overtake(_: str) -> None:
         batch = queue.open_batch("other")
         queue.enqueue_many(lines(3), batch=batch)
-        run(client, calls.discard_batch("default", batch))
+        run(client, job_calls.discard_batch("default", batch))
 
     late(overtake)
     async with gating(redis_url) as door:

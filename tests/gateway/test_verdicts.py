@@ -11,8 +11,8 @@ import redis
 
 from runqueue import JobState
 from runqueue.ids import new_id
-from runqueue.items import Claimed
-from runqueue.keys import ACCOUNTS, Keys
+from runqueue.records.claim_items import Claimed
+from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.gating import KEY, Desk, gating, run_of, signed, told
 
 

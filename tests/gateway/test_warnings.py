@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gateway import submitting
+from gateway.api import submit
 from runqueue.ids import new_id
-from runqueue.private_targets import VARIABLE, allow_private_targets
+from runqueue.request.private_targets import VARIABLE, allow_private_targets
 from tests.gateway.gating import gating
 from tests.gateway.uploads import send
 
@@ -34,7 +34,7 @@ def warning(jobs: int, words: str = f"10.0.0.5 {WORDS}") -> dict[str, Any]:
     return {"field": "body.webhook_url", "message": words, "jobs": jobs}
 
 
-@pytest.mark.parametrize("size", [1, submitting._LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("size", [1, submit._LARGE], ids=["small", "large"])
 async def test_one_job_with_a_private_webhook_url_is_accepted_with_a_warning(
     redis_url: str, size: int
 ) -> None:

@@ -7,17 +7,27 @@ import orjson
 import redis
 from hypothesis import HealthCheck, settings
 
-from runqueue import batch_calls, callback_calls, calls, ids, items, scripts, stages
-from runqueue.batches import NO_RULES, Batch, BatchRules
-from runqueue.callback_calls import Due, Told
-from runqueue.flows import Flow, drive
-from runqueue.items import Accepted, Claimed, Finished, GivenBack, Lost, Searched, Taken
-from runqueue.job import Enqueued, EnqueueStatus
-from runqueue.keys import Keys
-from runqueue.quotas import Quota
-from runqueue.retry import Retry
-from runqueue.scripts import Call
-from runqueue.spec import JobSpec, Kind, Priority, When
+from runqueue import ids
+from runqueue.producer.flows import Flow, drive
+from runqueue.records import claim_items
+from runqueue.records.batch import NO_RULES, Batch, BatchRules
+from runqueue.records.claim_items import (
+    Accepted,
+    Claimed,
+    Finished,
+    GivenBack,
+    Lost,
+    Searched,
+    Taken,
+)
+from runqueue.records.job import Enqueued, EnqueueStatus
+from runqueue.records.quotas import Quota
+from runqueue.request.job_spec import JobSpec, Kind, Priority, When
+from runqueue.request.retry_policy import Retry
+from runqueue.store import batch_calls, callback_calls, job_calls, scripts, worker_calls
+from runqueue.store.callback_calls import Due, Told
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import Call
 
 T = TypeVar("T")
 
@@ -136,13 +146,13 @@ class Clockwork:
     def handing_in(self, jobs: Sequence[JobSpec], batch: str | None = None) -> Call[list[Enqueued]]:
         """The call that hands in jobs."""
         keys = [job.custom_id for job in jobs]
-        packed = [calls.pack_job(job) for job in jobs]
-        return calls.enqueue(self.account, packed, keys, batch, self.quota)
+        packed = [job_calls.pack_job(job) for job in jobs]
+        return job_calls.enqueue(self.account, packed, keys, batch, self.quota)
 
     def open_batch(self, rules: BatchRules = NO_RULES) -> str:
         """Open a batch."""
         batch = self.new_id()
-        assert self.run(calls.open_batch(self.account, batch, "a batch", rules))
+        assert self.run(job_calls.open_batch(self.account, batch, "a batch", rules))
         return batch
 
     def batch_of(
@@ -156,7 +166,7 @@ class Clockwork:
 
     def read(self, batch: str) -> Batch:
         """How a batch stands."""
-        found = self.run(calls.get_batch(self.account, batch))
+        found = self.run(job_calls.get_batch(self.account, batch))
         assert found is not None
         return found
 
@@ -170,7 +180,7 @@ class Clockwork:
 
     def cancel_batch(self, batch: str) -> int:
         """Cancel a batch; returns how many jobs it has."""
-        return self.run(calls.cancel_batch(self.account, batch))
+        return self.run(job_calls.cancel_batch(self.account, batch))
 
     def callbacks(self, want: int = 100, process: str = "p1") -> list[Due]:
         """Take the callbacks that are due; the process has a lease afterwards."""
@@ -204,11 +214,11 @@ class Clockwork:
 
     def seal(self, batch: str) -> int:
         """Seal a batch."""
-        return self.run(calls.seal_batch(self.account, batch))
+        return self.run(job_calls.seal_batch(self.account, batch))
 
     def heartbeat(self, process: str = "p1", sequence: int = 0, *, first: bool = False) -> bool:
         """Renew or begin a lease."""
-        call = stages.heartbeat(self.account, process, LEASE, sequence, 0, first=first)
+        call = worker_calls.heartbeat(self.account, process, LEASE, sequence, 0, first=first)
         return self.run(call) != -1
 
     def claim(
@@ -225,7 +235,9 @@ class Clockwork:
         self._made += 1
         claim_id = claim_id or f"claim{self._made}"
         options = {"linger": linger, "receives": receives}
-        return self.run(stages.claim(self.account, process, claim_id, want, tick_us, **options))
+        return self.run(
+            worker_calls.claim(self.account, process, claim_id, want, tick_us, **options)
+        )
 
     def claimed(self, want: int = 10, process: str = "p1") -> list[str]:
         """Claim and return the ids; the process has a lease afterwards."""
@@ -244,7 +256,7 @@ class Clockwork:
     def accept(self, items: Iterable[Claimed], poll_after: int = SECOND) -> list[int]:
         """Record that each submission brought the run `r-<id>`."""
         return self.run(
-            stages.mark_running(
+            worker_calls.mark_running(
                 self.account,
                 [
                     Accepted(i.job_id, i.attempt, f"r-{i.job_id}", "created", poll_after)
@@ -256,7 +268,7 @@ class Clockwork:
     def found(self, job_id: str, attempt: int, run_id: str) -> int:
         """Record one run."""
         item = Accepted(job_id, attempt, run_id, "created", SECOND)
-        return self.run(stages.mark_running(self.account, [item]))[0]
+        return self.run(worker_calls.mark_running(self.account, [item]))[0]
 
     def finish(
         self,
@@ -269,12 +281,12 @@ class Clockwork:
     ) -> int:
         """Record the end of a run, by default of `r-<id>`."""
         item = Finished(job_id, attempt, run_id or f"r-{job_id}", state, state, "", result)
-        return self.run(stages.finish(self.account, [item]))[0]
+        return self.run(worker_calls.finish(self.account, [item]))[0]
 
     def lose(self, job_id: str, attempt: int = 1, *, trouble: bool = False) -> int:
         """Record that a submission's answer was lost."""
         item = Lost(job_id, attempt, "cut off", trouble)
-        return self.run(stages.mark_unconfirmed(self.account, [item]))[0]
+        return self.run(worker_calls.mark_unconfirmed(self.account, [item]))[0]
 
     def doubtful(self, n: int = 1, **options: Any) -> list[str]:
         """Hand in n jobs, claim them, and lose the answers."""
@@ -288,7 +300,7 @@ class Clockwork:
     ) -> int:
         """Record a search that found no run."""
         item = Searched(job_id, attempt, verdict, round(again * SECOND), GRACE)
-        call = stages.record_search(self.account, [item], self.now, SPACING)
+        call = worker_calls.record_search(self.account, [item], self.now, SPACING)
         return self.run(call)[0]
 
     def deny(self, job_id: str, attempt: int = 1) -> int:
@@ -312,7 +324,7 @@ class Clockwork:
 
     def refuse(self, job_id: str, attempt: int = 1, why: str = "422") -> int:
         """Record that the server refused a submission."""
-        return self.run(stages.mark_dead(self.account, [Lost(job_id, attempt, why)]))[0]
+        return self.run(worker_calls.mark_dead(self.account, [Lost(job_id, attempt, why)]))[0]
 
     def give_back(
         self,
@@ -326,33 +338,33 @@ class Clockwork:
     ) -> int:
         """Return a claim."""
         item = GivenBack(job_id, attempt, round(wait * SECOND), reason, named)
-        return self.run(stages.give_back(self.account, [item], why))[0]
+        return self.run(worker_calls.give_back(self.account, [item], why))[0]
 
     def cancel(self, *job_ids: str) -> list[int]:
         """Ask for the end of jobs."""
-        return self.run(calls.cancel(self.account, job_ids))
+        return self.run(job_calls.cancel(self.account, job_ids))
 
     def overdue(
         self, job_id: str, why: str = "deadline", *, attempt: int = 1, run_id: str = ""
     ) -> int:
         """Record that a run took longer than it may, by default `r-<id>`."""
-        item = items.Overdue(job_id, attempt, run_id or f"r-{job_id}", why)
-        return self.run(stages.cancel_overdue(self.account, [item]))
+        item = claim_items.Overdue(job_id, attempt, run_id or f"r-{job_id}", why)
+        return self.run(worker_calls.cancel_overdue(self.account, [item]))
 
     def sweep(self, script: str, *arguments: int) -> int:
         """Run one of the sweep's scripts."""
-        return self.run(stages.sweep(self.account, script, *arguments, 1_000))
+        return self.run(worker_calls.sweep(self.account, script, *arguments, 1_000))
 
     def tick(
         self, process: str = "p1", *, woken: bool = False, interval: float = 0.25
-    ) -> items.Tick:
+    ) -> claim_items.Tick:
         """Run the tick's script."""
         every = round(interval * SECOND)
-        return self.run(stages.tick(self.account, process, every, self.now, woken=woken))
+        return self.run(worker_calls.tick(self.account, process, every, self.now, woken=woken))
 
     def limit(self, **limits: float) -> None:
         """Set limits."""
-        self.run(stages.seed_limits(self.account, limits))
+        self.run(worker_calls.seed_limits(self.account, limits))
 
     def state(self, job_id: str) -> str | None:
         """A job's state as its record says."""

@@ -6,10 +6,16 @@ from typing import Any, cast
 
 import orjson
 
-from runqueue import calls, operator_calls, pack_calls, packing, stages
-from runqueue.items import Finished
-from runqueue.job import Job
-from runqueue.pack_calls import Unpacked
+from runqueue.records.claim_items import Finished
+from runqueue.records.job import Job
+from runqueue.store import (
+    compression,
+    job_calls,
+    operator_calls,
+    pack_calls,
+    worker_calls,
+)
+from runqueue.store.pack_calls import Unpacked
 from tests.integration.clockwork import Clockwork
 
 PROMPT = "Read the name, the price and the stock of the item on this page, and its seller's name."
@@ -18,10 +24,10 @@ RESULT = orjson.dumps({"run_id": "r", "output": {"price": "12.50"}, "run_request
 
 def over(clock: Clockwork, n: int = 1, state: str = "completed", **options: Any) -> list[str]:
     """Jobs that are over, each with a result, and live processes that read what is packed."""
-    assert clock.run(stages.migrate(clock.account, 1_000))
+    assert clock.run(worker_calls.migrate(clock.account, 1_000))
     job_ids = clock.running(n, body=PROMPT, **options)
     done = [Finished(i, 1, f"r-{i}", state, state, "", RESULT) for i in job_ids]
-    assert clock.run(stages.finish(clock.account, done)) == [1] * n
+    assert clock.run(worker_calls.finish(clock.account, done)) == [1] * n
     clock.wait(0.001)
     return job_ids
 
@@ -51,12 +57,12 @@ def body(clock: Clockwork, job_id: str) -> bytes:
 
 def is_packed(clock: Clockwork, job_id: str) -> bool:
     """Tell whether the stored body is packed."""
-    return packing.is_packed(body(clock, job_id).partition(b"\n")[2])
+    return compression.is_packed(body(clock, job_id).partition(b"\n")[2])
 
 
 def job_of(clock: Clockwork, job_id: str) -> Job:
     """The job as everybody reads it."""
-    (found,) = clock.run(calls.get_jobs(clock.account, [job_id]))
+    (found,) = clock.run(job_calls.get_jobs(clock.account, [job_id]))
     assert found is not None
     return found
 

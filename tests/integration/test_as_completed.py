@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import AsyncRunQueue, Job, JobNotFound, JobState, RunQueue, calls, watching
-from runqueue.scripts import run
+from runqueue import AsyncRunQueue, Job, JobNotFound, JobState, RunQueue
+from runqueue.producer import waiters
+from runqueue.store import job_calls
+from runqueue.store.scripts import run
 from tests.integration.clockwork import Clockwork
 from tests.integration.test_waiting import end, listeners, new_job, until
 
@@ -78,7 +80,7 @@ async def both(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[
 
 @pytest.fixture(autouse=True)
 def _seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "LOOK_EVERY", 60.0)
+    monkeypatch.setattr(waiters, "LOOK_EVERY", 60.0)
 
 
 async def test_jobs_come_as_they_end(both: Both, client: redis.Redis) -> None:
@@ -156,7 +158,7 @@ async def test_thousands_of_jobs_cost_a_few_looks(both: Both, clock: Clockwork) 
     waiting = asyncio.ensure_future(both.all(jobs))
     await until(lambda: both.queue._ends._is_heard)
     for start in range(0, 5_000, 1_000):
-        run(clock.client, calls.cancel("default", jobs[start : start + 1_000]))
+        run(clock.client, job_calls.cancel("default", jobs[start : start + 1_000]))
 
     done = await asyncio.wait_for(waiting, 60)
 
@@ -170,7 +172,7 @@ async def test_thousands_of_jobs_cost_a_few_looks(both: Both, clock: Clockwork) 
 async def test_thousands_of_coroutines_that_wait_take_no_more_than_a_few_connections(
     redis_url: str, clock: Clockwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "LOOK_EVERY", 0.5)
+    monkeypatch.setattr(waiters, "LOOK_EVERY", 0.5)
     jobs = [job_id for _ in range(5) for job_id in clock.enqueue(1_000)]
     others = len(clock.client.client_list())
     async with AsyncRunQueue(redis_url) as queue:
@@ -181,7 +183,7 @@ async def test_thousands_of_coroutines_that_wait_take_no_more_than_a_few_connect
         await until(lambda: len(looks) >= before + 10)
         connected = len(clock.client.client_list()) - others
         for start in range(0, 5_000, 1_000):
-            run(clock.client, calls.cancel("default", jobs[start : start + 1_000]))
+            run(clock.client, job_calls.cancel("default", jobs[start : start + 1_000]))
         done = await asyncio.gather(*waiting)
     print(f"{len(looks)} looks, {connected} connections")
     assert [job.id for job in done] == jobs

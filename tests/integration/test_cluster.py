@@ -9,14 +9,17 @@ import redis
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from runqueue import AsyncRunQueue, JobState, RunQueue, items, stages, watching
-from runqueue.collector import QueueCollector
-from runqueue.connect import async_client, sync_client
+from runqueue import AsyncRunQueue, JobState, RunQueue
+from runqueue.connection.client import async_client, sync_client
 from runqueue.errors import EvictingRedis
-from runqueue.inbox_calls import inbox_take
-from runqueue.keys import ACCOUNTS, Keys
-from runqueue.operate import Operations
-from runqueue.scripts import Call, load, run, run_async
+from runqueue.observe.collector import QueueCollector
+from runqueue.operator.operations import Operations
+from runqueue.producer import waiters
+from runqueue.records import claim_items
+from runqueue.store import worker_calls
+from runqueue.store.inbox_calls import inbox_take
+from runqueue.store.keys import ACCOUNTS, Keys
+from runqueue.store.scripts import Call, load, run, run_async
 from tests.clusters import Cluster, accounts_on_each, both, cluster, line
 
 #: One account on each node.
@@ -60,17 +63,17 @@ def lines(count: int) -> list[dict[str, Any]]:
 
 def finish_all(client: redis.Redis, account: str) -> None:
     """Run every ready job of an account to its end, as a worker would."""
-    run(client, stages.heartbeat(account, "test", 60_000_000, -1, 0, first=True))
-    taken = run(client, stages.claim(account, "test", "a claim", 500, 0)).items
-    accepted = [items.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken]
-    run(client, stages.mark_running(account, accepted))
+    run(client, worker_calls.heartbeat(account, "test", 60_000_000, -1, 0, first=True))
+    taken = run(client, worker_calls.claim(account, "test", "a claim", 500, 0)).items
+    accepted = [claim_items.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken]
+    run(client, worker_calls.mark_running(account, accepted))
     ends = [
-        items.Finished(
+        claim_items.Finished(
             j.job_id, j.attempt, f"run-{j.job_id}", "completed", "completed", "", b'{"output": 42}'
         )
         for j in taken
     ]
-    run(client, stages.finish(account, ends))
+    run(client, worker_calls.finish(account, ends))
 
 
 def test_the_accounts_of_these_tests_are_on_three_nodes(nodes: Cluster) -> None:
@@ -95,7 +98,7 @@ async def test_a_job_of_each_node_is_handed_in_finished_and_waited_for(
 async def test_who_waits_is_told_of_an_end_at_any_node(
     kind: str, nodes: Cluster, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "LOOK_EVERY", 600.0)  # so only a message makes it look
+    monkeypatch.setattr(waiters, "LOOK_EVERY", 600.0)  # so only a message makes it look
     with RunQueue(nodes.url) as queue:
         ids = [answer.job_id for answer in queue.enqueue_many(lines(1))]
         async with AsyncRunQueue(nodes.url) as other:
@@ -152,7 +155,7 @@ def test_a_line_that_is_pushed_to_an_inbox_is_taken_at_its_accounts_node(
 ) -> None:
     for shop in SHOPS:
         client.rpush(f"{Keys(shop).prefix}inbox", f"a line of {shop}")
-        run(client, stages.heartbeat(shop, "test", 60_000_000, -1, 0, first=True))
+        run(client, worker_calls.heartbeat(shop, "test", 60_000_000, -1, 0, first=True))
         call = inbox_take(shop, "test", 10, 0, linger=False, lease_us=60_000_000)
 
         taken = run(client, call).items
@@ -162,7 +165,7 @@ def test_a_line_that_is_pushed_to_an_inbox_is_taken_at_its_accounts_node(
 
 def test_a_wake_up_is_waited_for_at_its_accounts_node(nodes: Cluster, client: redis.Redis) -> None:
     for shop in SHOPS:
-        run(client, stages.heartbeat(shop, "test", 60_000_000, -1, 0, first=True))
+        run(client, worker_calls.heartbeat(shop, "test", 60_000_000, -1, 0, first=True))
     with RunQueue(nodes.url) as queue:
         queue.enqueue_many(lines(1))
 
@@ -170,7 +173,7 @@ def test_a_wake_up_is_waited_for_at_its_accounts_node(nodes: Cluster, client: re
         keys = Keys(shop)
         found = client.blpop([keys.wake(), keys.wake("test"), keys.wake("webhooks")], timeout=5)
         assert found is not None
-        tick = run(client, stages.tick(shop, "test", TICK_US, 0, woken=True))
+        tick = run(client, worker_calls.tick(shop, "test", TICK_US, 0, woken=True))
         assert tick.messages == {"submit": 1}
 
 

@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from runqueue import AsyncRunQueue, JobState, RunQueue
-from runqueue.connect import async_client, sync_client
+from runqueue.connection.client import async_client, sync_client
 from runqueue.errors import QueueUnavailable
-from runqueue.keys import ACCOUNTS
+from runqueue.store.keys import ACCOUNTS
 from tests.clusters import (
     Cluster,
     Node,

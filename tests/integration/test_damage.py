@@ -4,11 +4,12 @@ import pytest
 import redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-from runqueue import AsyncRunQueue, QueueUnavailable, RunQueue, calls
-from runqueue.damage import damage_of, is_of_one, report_key
-from runqueue.health import Level, health_of
-from runqueue.keys import ACCOUNTS, Keys
-from runqueue.scripts import run
+from runqueue import AsyncRunQueue, QueueUnavailable, RunQueue
+from runqueue.records.health import Level, health_of
+from runqueue.store import job_calls
+from runqueue.store.damage import damage_of, is_of_one, report_key
+from runqueue.store.keys import ACCOUNTS, Keys
+from runqueue.store.scripts import run
 
 LINE = {"kind": "task", "body": {"prompt": "x"}}
 
@@ -111,11 +112,11 @@ def test_what_a_script_says_of_one_record_is_told_from_what_stops_it(
     client.hset(f"{keys.prefix}job:{job}", "attempt", "none")
 
     with pytest.raises(ResponseError) as raised:
-        run(client, calls.cancel("default", [job, other]))
+        run(client, job_calls.cancel("default", [job, other]))
     of_one = damage_of(raised.value) or ""
     client.set(f"{keys.prefix}cancels", "a typo")
     with pytest.raises(ResponseError) as raised:
-        run(client, calls.cancel("default", [job, other]))
+        run(client, job_calls.cancel("default", [job, other]))
 
     assert is_of_one(of_one)
     assert job in of_one

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from runqueue import calls, listing, operator_calls
-from runqueue.batches import JobPage
 from runqueue.errors import InvalidRequest
-from runqueue.job import JobState
-from runqueue.keys import Keys
-from runqueue.run_limits import WORKFLOW_RUN_US
+from runqueue.producer import listing
+from runqueue.records.batch import JobPage
+from runqueue.records.job import JobState
+from runqueue.request.run_limits import WORKFLOW_RUN_US
+from runqueue.store import job_calls, operator_calls
+from runqueue.store.keys import Keys
 from tests.integration.clockwork import DAY, KEEP, SECOND, Clockwork
 
 
@@ -86,7 +87,7 @@ def test_a_batch_of_another_account_or_of_nobody_has_no_jobs(clock: Clockwork) -
 
 def test_what_waits_in_a_canceled_batch_is_listed_as_canceled(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(2)
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     assert listed(clock, batch=batch, state="canceled") == jobs
     assert listed(clock, batch=batch, state="ready") == []
 
@@ -248,13 +249,13 @@ def test_no_call_for_a_page_reads_more_than_a_hundred_jobs(
     clock: Clockwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    get_jobs = calls.get_jobs
+    get_jobs = job_calls.get_jobs
 
     def counted(account: str, job_ids: Sequence[str], *, result: bool) -> Any:
         read.append(len(job_ids))
         return get_jobs(account, job_ids, result=result)
 
-    monkeypatch.setattr(calls, "get_jobs", counted)
+    monkeypatch.setattr(job_calls, "get_jobs", counted)
     jobs = clock.enqueue(250)
 
     assert set(listed(clock, 1_000)) == set(jobs)

@@ -26,11 +26,11 @@ from runqueue import (
     TaskRunRequest,
     UnknownAccount,
     WorkflowRunRequest,
-    items,
-    stages,
 )
-from runqueue.calls import CHUNK_WORK
-from runqueue.scripts import run
+from runqueue.records import claim_items
+from runqueue.store import worker_calls
+from runqueue.store.job_calls import CHUNK_WORK
+from runqueue.store.scripts import run
 from tests.valkeys import start_valkey
 
 ASK = TaskRunRequest(prompt="Read the price.", url="https://shop.test/17")
@@ -57,24 +57,24 @@ async def ask(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[A
     await call("close")
 
 
-def claimed(client: redis.Redis, claim: str = "a claim") -> list[items.Claimed]:
+def claimed(client: redis.Redis, claim: str = "a claim") -> list[claim_items.Claimed]:
     """Claim every ready job, as a worker would."""
-    run(client, stages.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
-    return list(run(client, stages.claim("default", "test", claim, 500, 0)).items)
+    run(client, worker_calls.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
+    return list(run(client, worker_calls.claim("default", "test", claim, 500, 0)).items)
 
 
 def finish_all(client: redis.Redis) -> None:
     """Run every ready job to its end, as a worker would."""
     taken = claimed(client)
-    accepted = [items.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken]
-    run(client, stages.mark_running("default", accepted))
+    accepted = [claim_items.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken]
+    run(client, worker_calls.mark_running("default", accepted))
     ends = [
-        items.Finished(
+        claim_items.Finished(
             j.job_id, j.attempt, f"run-{j.job_id}", "completed", "completed", "", b'{"output": 42}'
         )
         for j in taken
     ]
-    run(client, stages.finish("default", ends))
+    run(client, worker_calls.finish("default", ends))
 
 
 async def test_a_job_is_handed_in_read_and_waited_for(ask: Ask, client: redis.Redis) -> None:
@@ -125,8 +125,8 @@ async def test_one_bad_job_among_many_is_named_and_none_is_accepted(
         await ask("enqueue_many", [*lines, {"kind": "task", "body": {"prompt": 7}}])
 
     assert [fault.field for fault in refusal.value.errors] == [f"[{good}].body.prompt"]
-    run(client, stages.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
-    assert run(client, stages.claim("default", "test", "a claim", 500, 0)).items == []
+    run(client, worker_calls.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
+    assert run(client, worker_calls.claim("default", "test", "a claim", 500, 0)).items == []
     answers = await ask("enqueue_many", lines)
     assert {answer.status for answer in answers} == {EnqueueStatus.NEW}
 
@@ -151,13 +151,13 @@ async def test_a_batch_is_held_until_it_is_sealed_and_canceled_whole(
 ) -> None:
     batch = await ask("open_batch", "a name")
     (answer,) = await ask("enqueue_many", [line()], batch=batch)
-    run(client, stages.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
-    assert run(client, stages.claim("default", "test", "one", 500, 0)).items == []
+    run(client, worker_calls.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
+    assert run(client, worker_calls.claim("default", "test", "one", 500, 0)).items == []
     assert await ask("seal_batch", batch) == 1
     found = await ask("get_batch", batch)
     assert (found.name, found.sealed, found.total) == ("a name", True, 1)
     assert await ask("cancel_batch", batch) == 1
-    assert run(client, stages.claim("default", "test", "two", 500, 0)).items == []
+    assert run(client, worker_calls.claim("default", "test", "two", 500, 0)).items == []
     assert (await ask("get", answer.job_id)).state is JobState.CANCELED
 
     with pytest.raises(BatchNotFound):

@@ -21,12 +21,12 @@ from runqueue import (
     Retried,
     TaskRunRequest,
     UnknownAccount,
-    stages,
 )
-from runqueue.batches import ActiveRules
 from runqueue.ids import new_id
-from runqueue.items import Lost
-from runqueue.scripts import run
+from runqueue.records.batch import ActiveRules
+from runqueue.records.claim_items import Lost
+from runqueue.store import worker_calls
+from runqueue.store.scripts import run
 from tests.integration.test_queue import Ask, ask, claimed, finish_all, line
 
 __all__ = ["ask"]
@@ -156,7 +156,7 @@ async def test_nothing_is_left_of_many_jobs_of_which_one_is_refused(ask: Ask) ->
 async def test_an_upload_that_expired_says_what_to_do(ask: Ask, client: redis.Redis) -> None:
     batch = await ask("open_batch", "a file")
     await ask("enqueue_many", [line("a")], batch=batch)
-    run(client, stages.sweep("default", "expire_batches", -1_000_000, 100))
+    run(client, worker_calls.sweep("default", "expire_batches", -1_000_000, 100))
     assert (await ask("get_batch", batch)).status is BatchStatus.EXPIRED
     for name in ("seal_batch", "pause_batch", "resume_batch", "retry_failed"):
         with pytest.raises(BatchExpired, match="hand them in again"):
@@ -214,7 +214,7 @@ async def test_jobs_are_listed_by_words_of_their_reason(ask: Ask, client: redis.
     await batch_of(ask, line("a"), line("b"), line("c"))
     first, second, _ = claimed(client)
     lost = [Lost(first.job_id, 1, "No such ENGINE"), Lost(second.job_id, 1, "deadline")]
-    run(client, stages.mark_dead("default", lost))
+    run(client, worker_calls.mark_dead("default", lost))
 
     for state in ("dead", None):
         (found,) = (await ask("list_jobs", state, reason="such engine")).jobs
@@ -277,7 +277,7 @@ async def test_a_rule_of_another_type_is_named(ask: Ask, rules: dict[str, Any]) 
 async def test_a_private_callback_url_is_warned_of_in_the_log(
     ask: Ask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.private_targets._process.warned", set())
+    monkeypatch.setattr("runqueue.request.private_targets._process.warned", set())
     batch = await batch_of(ask, line("a"), callback_url="http://127.0.0.1:9/hook?t=secret")
     await ask("retry_callbacks", batch, "http://127.0.0.2:9/hook?t=secret")
 
@@ -289,7 +289,7 @@ async def test_a_private_callback_url_is_warned_of_in_the_log(
 async def test_a_private_webhook_url_is_warned_of_in_the_log(
     ask: Ask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.private_targets._process.warned", set())
+    monkeypatch.setattr("runqueue.request.private_targets._process.warned", set())
     await ask("enqueue", TaskRunRequest(prompt="Read it.", webhook_url="http://10.0.0.5/"))
 
     assert caplog.text.count("body.webhook_url: 10.0.0.5 is a private address") == 1

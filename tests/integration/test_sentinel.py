@@ -7,7 +7,7 @@ import pytest
 
 from runqueue import JobState, RunQueue
 from runqueue.errors import QueueUnavailable
-from runqueue.keys import ACCOUNTS
+from runqueue.store.keys import ACCOUNTS
 from tests.clusters import both, line
 from tests.sentinels import Watched, watched
 from tests.valkeys import free_port

@@ -19,12 +19,14 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from runqueue import RunQueue, scripts, server, stages
-from runqueue.items import Answer
-from runqueue.keys import ACCOUNTS
-from runqueue.server import EmbeddedServer, running_url
-from runqueue.urls import shown_url
-from runqueue.valkey import ServerError, is_alive
+from runqueue import RunQueue
+from runqueue.connection.urls import shown_url
+from runqueue.embedded import server
+from runqueue.embedded.server import EmbeddedServer, running_url
+from runqueue.embedded.valkey import ServerError, is_alive
+from runqueue.records.claim_items import Answer
+from runqueue.store import scripts, worker_calls
+from runqueue.store.keys import ACCOUNTS
 from tests.valkeys import start_valkey
 
 #: Microseconds that a worker's lease lasts.
@@ -284,11 +286,11 @@ def test_it_starts_within_seconds(tmp_path: Path) -> None:
 def submitted(url: str, want: int, process: str) -> list[str] | None:
     """Have a worker claim jobs and say goodbye; None = the runs have to be listed first."""
     with redis.Redis.from_url(url) as client:
-        scripts.run(client, stages.heartbeat("default", process, LEASE, -1, 0, first=True))
-        scripts.run(client, stages.tick("default", process, 250_000, 0, woken=False))
-        call = stages.claim("default", process, f"c-{process}", want, 0, linger=False)
+        scripts.run(client, worker_calls.heartbeat("default", process, LEASE, -1, 0, first=True))
+        scripts.run(client, worker_calls.tick("default", process, 250_000, 0, woken=False))
+        call = worker_calls.claim("default", process, f"c-{process}", want, 0, linger=False)
         taken = scripts.run(client, call)
-        scripts.run(client, stages.bye("default", process))
+        scripts.run(client, worker_calls.bye("default", process))
     assert taken.answer in {Answer.OK, Answer.MOVED}
     return None if taken.answer is Answer.MOVED else [job.job_id for job in taken.items]
 
@@ -358,11 +360,11 @@ def test_a_worker_that_comes_back_before_the_owner_vouches_waits_only_if_it_reme
     def too_late(client: redis.Redis, *, is_latest: bool) -> None:
         assert is_latest
         known = 9 if remembers else 3
-        beat = stages.heartbeat("default", "w3", LEASE, known, 0, first=True)
+        beat = worker_calls.heartbeat("default", "w3", LEASE, known, 0, first=True)
         given = client.get_connection_kwargs()
         with redis.Redis(port=given["port"], password=given["password"]) as other:
             assert scripts.run(other, beat) == -2
-            scripts.run(other, stages.tick("default", "w3", 250_000, 0, woken=False))
+            scripts.run(other, worker_calls.tick("default", "w3", 250_000, 0, woken=False))
         confirm(client, is_latest=is_latest)
 
     monkeypatch.setattr(server, "_confirm", too_late)
@@ -426,6 +428,6 @@ def test_after_a_restart_of_the_machine_the_runs_are_listed_first(
 ) -> None:
     another = tmp_path / "boot_id"
     another.write_text("another boot\n")
-    monkeypatch.setattr("runqueue.server._BOOT_ID", another)
+    monkeypatch.setattr("runqueue.embedded.server._BOOT_ID", another)
     with EmbeddedServer(worked[0]) as server:
         assert submitted(server.url, 10, "w3") is None

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.stack import Child, Stack, StackError, free_ports
-from worker.stack import _stages as stages
+from launcher.supervisor import Child, Stack, StackError, free_ports
+from launcher.supervisor import _stages as stages
 
 _STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True)"
 
@@ -69,7 +69,7 @@ def test_the_last_started_ends_first_and_equals_end_together() -> None:
 def test_a_child_ends_when_its_parent_is_killed() -> None:
     code = """
 import os, sys, time
-from worker.stack import Child
+from launcher.supervisor import Child
 sleeper = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 one = Child("one", [sys.executable, "-c", sleeper], os.environ)
 print(one.start(announces=True), flush=True)

@@ -21,9 +21,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from runqueue import stages
-from runqueue.items import Finished, Lost
-from runqueue.quotas import Quota
+from runqueue.records.claim_items import Finished, Lost
+from runqueue.records.quotas import Quota
+from runqueue.store import worker_calls
 from tests.integration.clockwork import ACCOUNT, DAY, KEEP, SECOND, UPLOAD, dump
 from tests.integration.machine.batching import Batching
 from tests.integration.machine.callbacks import Callbacks
@@ -83,7 +83,7 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
         charges: bool,
     ) -> None:
         """Set the account's limits, begin the leases, hand in the first jobs; some have ended."""
-        assert self.clock.run(stages.migrate(ACCOUNT, 100)), "there is nothing to do"
+        assert self.clock.run(worker_calls.migrate(ACCOUNT, 100)), "there is nothing to do"
         self.receives, self.relays = receives, Limiter(relays, 10)
         self.cap, self.caps = cap, dict(zip(GROUPS, caps, strict=True))
         share = 0.7 * requests
@@ -152,14 +152,14 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
         for job in list(self.jobs.values()):
             if job.state == "unconfirmed":
                 items = [Lost(job.id, job.attempt, "422")]
-                assert self.clock.run(stages.mark_dead(ACCOUNT, items)) == [1]
+                assert self.clock.run(worker_calls.mark_dead(ACCOUNT, items)) == [1]
                 self.settle(job)
                 self.end_without_run(job)
                 self.hold.count(self.now, "refusals", 1, 20, 60 * SECOND)
             elif job.state == "running":
                 run_id = cast(str, job.run_id)
                 done = Finished(job.id, job.attempt, run_id, "completed", "completed", "", b"")
-                assert self.clock.run(stages.finish(ACCOUNT, [done])) == [1]
+                assert self.clock.run(worker_calls.finish(ACCOUNT, [done])) == [1]
                 self.end_with_run(job, "completed", None)
             elif job.state in WAITING:
                 self.end_waiting(job)
@@ -169,7 +169,7 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
         self.clock.wait(10 * DAY / SECOND)
         self.expire_leases(again=False)
         self.heartbeat("a")
-        self.clock.run(stages.strays_over(ACCOUNT, list(self.stray_looks)))
+        self.clock.run(worker_calls.strays_over(ACCOUNT, list(self.stray_looks)))
         for _ in range(3):
             self.clock.wait(1)
             assert not self.clock.claim(500, self.names["a"]).items
@@ -180,7 +180,7 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
         self.expire_leases(again=False)
         self.heartbeat("a")
         self.clock.sweep("expire_batches", UPLOAD)
-        assert self.clock.run(stages.bye(ACCOUNT, self.names["a"])) == 0
+        assert self.clock.run(worker_calls.bye(ACCOUNT, self.names["a"])) == 0
         left = [key.removeprefix(self.clock.key("")) for key in dump(self.client)]
         ownerless = [key for key in left if not key.startswith(LASTING)]
         assert not ownerless, ownerless

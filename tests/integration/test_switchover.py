@@ -15,12 +15,12 @@ from kombu.transport import redis as kombu_redis
 
 from faults.proxy import Network, Proxy
 from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest
-from runqueue.connect import async_client, sync_client
-from runqueue.scripts import Call, Script
+from runqueue.connection.client import async_client, sync_client
+from runqueue.store.scripts import Call, Script
 from tests.clusters import until
 from tests.valkeys import start_valkey
-from worker import broker
-from worker.direct import DirectCalls
+from worker import kombu_transport
+from worker.process.script_client import DirectCalls
 
 REQUEST = TaskRunRequest(prompt="Read it.", url="https://shop.test/")
 
@@ -238,7 +238,9 @@ def test_messages_go_on_at_the_new_primary(pair: Pair) -> None:
         bodies.append(body)
         message.ack()
 
-    with cast(Any, Connection)(pair.url, transport="worker.broker:Transport") as connection:
+    with cast(Any, Connection)(
+        pair.url, transport="worker.kombu_transport:Transport"
+    ) as connection:
         producer = connection.Producer(auto_declare=False)
         queue = connection.SimpleQueue("here").queue
         producer.publish("first", routing_key="here", declare=[queue], retry=True)
@@ -253,8 +255,8 @@ def test_messages_go_on_at_the_new_primary(pair: Pair) -> None:
 def test_a_message_that_was_taken_right_before_a_switchover_is_noted_at_the_new_primary(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(broker, "NOTE_SECONDS", 20.0)
+    monkeypatch.setattr(kombu_transport, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(kombu_transport, "NOTE_SECONDS", 20.0)
     real: Any = kombu_redis.QoS.append
     switches = [pair.switch]
 
@@ -264,7 +266,7 @@ def test_a_message_that_was_taken_right_before_a_switchover_is_noted_at_the_new_
         real(qos, message, tag)
 
     with (
-        cast(Any, Connection)(pair.url, transport="worker.broker:Transport") as connection,
+        cast(Any, Connection)(pair.url, transport="worker.kombu_transport:Transport") as connection,
         connection.SimpleQueue("here") as queue,
     ):
         queue.put("first")

@@ -5,10 +5,11 @@ from itertools import product
 
 import pytest
 
-from runqueue import batch_calls, calls, flows
-from runqueue.batches import BatchRules, BatchStatus, Retried
 from runqueue.errors import BatchCanceled, BatchNotFound, InvalidRequest
-from runqueue.job import JobState
+from runqueue.producer import flows
+from runqueue.records.batch import BatchRules, BatchStatus, Retried
+from runqueue.records.job import JobState
+from runqueue.store import batch_calls, job_calls
 from tests.integration.clockwork import DAY, KEEP, UPLOAD, Clockwork, spec
 
 
@@ -116,7 +117,7 @@ def test_resuming_an_upload_does_not_accept_it(clock: Clockwork) -> None:
 
 def test_a_canceled_batch_is_neither_paused_nor_resumed(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(2)
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     assert clock.hold(batch) == "canceled"
     assert clock.hold(batch, "resume", "canceled") == "canceled"
     for flow in (flows.pause_batch, flows.resume_batch, flows.retry_failed):
@@ -174,7 +175,7 @@ def test_holding_costs_the_same_whatever_the_size(clock: Clockwork) -> None:
     began = time.perf_counter()
     clock.hold(big)
     clock.hold(big, "resume", "paused")
-    clock.run(calls.cancel_batch(clock.account, big))
+    clock.run(job_calls.cancel_batch(clock.account, big))
     assert time.perf_counter() - began < 0.5
 
 
@@ -218,7 +219,7 @@ def test_a_canceled_batch_is_over_with_its_last_run(clock: Clockwork) -> None:
     clock.heartbeat(first=True)
     taken = clock.claim(1).items
     clock.accept(taken)
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     found = clock.read(batch)
     assert (found.status, found.states) == (
         BatchStatus.FINALIZING,
@@ -236,7 +237,7 @@ def test_a_canceled_batch_is_over_with_its_last_run(clock: Clockwork) -> None:
 def test_an_upload_that_is_canceled_is_over_with_the_sweep(clock: Clockwork) -> None:
     batch = clock.open_batch()
     clock.enqueue(2, batch=batch)
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     assert clock.read(batch).status is BatchStatus.CANCELED
     clock.sweep("sweep_canceled")
     assert clock.read(batch).finished_at is not None
@@ -244,7 +245,7 @@ def test_an_upload_that_is_canceled_is_over_with_the_sweep(clock: Clockwork) -> 
 
 def test_an_empty_upload_that_is_canceled_is_over_at_once(clock: Clockwork) -> None:
     batch = clock.open_batch()
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     assert clock.read(batch).status is BatchStatus.CANCELED
     assert clock.read(batch).finished_at is not None
 
@@ -252,7 +253,7 @@ def test_an_empty_upload_that_is_canceled_is_over_at_once(clock: Clockwork) -> N
 def test_a_canceled_upload_that_another_takes_over_is_over(clock: Clockwork) -> None:
     batch, other = clock.open_batch(), clock.open_batch()
     clock.enqueue(names=["a"], batch=batch)
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     assert clock.read(batch).finished_at is None
     clock.enqueue(names=["a"], batch=other)
     assert clock.read(batch).finished_at is not None
@@ -289,7 +290,7 @@ def test_the_end_is_written_once(clock: Clockwork) -> None:
     at = clock.read(batch).finished_at
     clock.wait(5)
     assert clock.finish(job) == 0
-    clock.run(calls.seal_batch(clock.account, batch))
+    clock.run(job_calls.seal_batch(clock.account, batch))
     clock.hold(batch)
     resume(clock, batch)
     assert clock.read(batch).finished_at == at
@@ -426,10 +427,12 @@ def test_a_job_that_another_upload_took_and_that_came_back_stands_in_its_batch_o
     clock.hand_in(jobs, first)
     clock.hand_in(jobs[1:], second)
     if other == "is given up":
-        clock.run(calls.discard_batch(clock.account, second))
+        clock.run(job_calls.discard_batch(clock.account, second))
         clock.sweep("expire_batches", UPLOAD)
     answers = clock.hand_in(jobs, first)  # the same packet, since its answer was lost
-    assert clock.run(calls.list_batch(clock.account, first, 0, 100)) == [a.job_id for a in answers]
+    assert clock.run(job_calls.list_batch(clock.account, first, 0, 100)) == [
+        a.job_id for a in answers
+    ]
     assert clock.seal(first) == 3
     assert sorted(clock.claimed()) == sorted(a.job_id for a in answers)
     assert not clock.client.exists(clock.key(f"batch_left:{first}"))
@@ -442,7 +445,7 @@ def test_an_upload_without_what_another_took_over_is_not_accepted_in_part(
     clock.hand_in([spec("a"), spec("b")], first)
     clock.hand_in([spec("b")], second)
     before = clock.dump()
-    assert clock.run(calls.seal_batch(clock.account, first, 2)) == calls.MISMATCH
+    assert clock.run(job_calls.seal_batch(clock.account, first, 2)) == job_calls.MISMATCH
     assert clock.dump() == before
-    assert clock.run(calls.seal_batch(clock.account, first, 1)) == 1
-    assert clock.run(calls.seal_batch(clock.account, first, 2)) == 1, "it was accepted before"
+    assert clock.run(job_calls.seal_batch(clock.account, first, 1)) == 1
+    assert clock.run(job_calls.seal_batch(clock.account, first, 2)) == 1, "it was accepted before"

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from runqueue import calls, flows
-from runqueue.batches import BatchRules, BatchStatus
-from runqueue.callback_calls import callback_again, callback_claim
 from runqueue.errors import BatchNotFound, InvalidBatch
 from runqueue.ids import new_id
-from runqueue.items import Answer
+from runqueue.producer import flows
+from runqueue.records.batch import BatchRules, BatchStatus
+from runqueue.records.claim_items import Answer
+from runqueue.store import job_calls
+from runqueue.store.callback_calls import callback_again, callback_claim
 from tests.integration.clockwork import (
     CALLBACK_LEASE,
     DAY,
@@ -229,7 +230,7 @@ def test_what_is_given_up_is_shown_and_counted(clock: Clockwork) -> None:
         "gave_up": 1,
         "error": "the receiver answered 410",
     }
-    totals = clock.run(calls.stats(clock.account)).totals
+    totals = clock.run(job_calls.stats(clock.account)).totals
     assert (totals["callbacks:gave_up"], totals["callbacks:delivered"]) == (1, 1)
 
 
@@ -380,10 +381,10 @@ def test_a_batch_whose_callbacks_are_settled_goes_with_its_jobs(
 def test_an_upload_that_was_given_up_drops_what_it_had_to_tell_openly(clock: Clockwork) -> None:
     batch = clock.open_batch(TOLD)
     clock.cancel_batch(batch)
-    clock.run(calls.discard_batch(clock.account, batch))
+    clock.run(job_calls.discard_batch(clock.account, batch))
     clock.sweep("expire_batches", UPLOAD)
     assert clock.callbacks() == []
-    assert clock.run(calls.stats(clock.account)).totals["callbacks:dropped"] == 1
+    assert clock.run(job_calls.stats(clock.account)).totals["callbacks:dropped"] == 1
     assert clock.members("callbacks") == []
 
 
@@ -396,7 +397,7 @@ def test_no_more_of_the_url_than_its_endpoint_is_shown(clock: Clockwork) -> None
     (due,) = clock.callbacks()
     for shown in (clock.read(batch), clock.read(batch).as_dict(), due, [due], TOLD):
         assert "secret" not in repr(shown)
-    call = calls.open_batch(clock.account, clock.new_id(), "", TOLD)
+    call = job_calls.open_batch(clock.account, clock.new_id(), "", TOLD)
     assert "secret" not in repr(call)
 
 

@@ -10,8 +10,9 @@ from typing import cast
 import pytest
 import redis
 
-from runqueue import items, operator_calls, stages
-from runqueue.batches import BatchRules
+from runqueue.records import claim_items
+from runqueue.records.batch import BatchRules
+from runqueue.store import operator_calls, worker_calls
 from tests.integration.clockwork import (
     CLAIM_AGE,
     DAY,
@@ -166,7 +167,7 @@ def test_a_claim_goes_on_beside_a_suspect_whose_record_is_damaged(clock: Clockwo
 
     assert clock.claimed() == [other]
 
-    clock.accept([items.Claimed(other, 1, b"")])
+    clock.accept([claim_items.Claimed(other, 1, b"")])
     mend()
     look_again(clock)
     assert clock.members("suspects") == [suspect]
@@ -287,7 +288,7 @@ def test_a_damaged_record_keeps_no_other_run_from_its_poll(clock: Clockwork) -> 
     clock.heartbeat(first=True)
 
     def polled() -> set[str]:
-        due = clock.run(stages.poll_claim(clock.account, "p1", 10, 0, LEASE))
+        due = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, LEASE))
         return {item.job_id for item in due.items}
 
     assert polled() == set(jobs[1:])
@@ -304,7 +305,7 @@ def test_a_number_that_is_none_keeps_no_other_run_from_its_poll(clock: Clockwork
     clock.wait(2)
     clock.heartbeat(first=True)
 
-    due = clock.run(stages.poll_claim(clock.account, "p1", 10, 0, LEASE))
+    due = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, LEASE))
 
     assert {item.job_id for item in due.items} == set(jobs[1:])
 
@@ -316,7 +317,7 @@ def test_a_damaged_record_keeps_no_other_run_from_its_cancel(clock: Clockwork) -
     clock.heartbeat(first=True)
 
     def canceled() -> set[str]:
-        due = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, LEASE))
+        due = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, LEASE))
         return {item.job_id for item in due.items}
 
     assert canceled() == set(jobs[1:])
@@ -334,7 +335,7 @@ def test_a_damaged_record_keeps_no_other_job_from_its_search(clock: Clockwork, h
     clock.heartbeat(first=True)
 
     def searched() -> set[str]:
-        due = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+        due = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
         return {item.job_id for item in due.items}
 
     assert searched() == set(jobs[1:])
@@ -371,7 +372,7 @@ def test_a_body_of_a_wrong_type_keeps_no_job_from_being_looked_for(clock: Clockw
     clock.wait(30)
     clock.heartbeat(first=True)
 
-    due = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    due = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
 
     assert {item.job_id: bool(item.stored) for item in due.items} == {
         jobs[0]: False,
@@ -399,45 +400,49 @@ Act = Callable[[Clockwork, list[str]], object]
 
 
 def mark_running(clock: Clockwork, jobs: list[str]) -> None:
-    clock.accept([items.Claimed(job, 1, b"") for job in jobs])
+    clock.accept([claim_items.Claimed(job, 1, b"") for job in jobs])
 
 
 def mark_unconfirmed(clock: Clockwork, jobs: list[str]) -> None:
-    lost = [items.Lost(job, 1, "cut off") for job in jobs]
-    clock.run(stages.mark_unconfirmed(clock.account, lost))
+    lost = [claim_items.Lost(job, 1, "cut off") for job in jobs]
+    clock.run(worker_calls.mark_unconfirmed(clock.account, lost))
 
 
 def mark_dead(clock: Clockwork, jobs: list[str]) -> None:
-    clock.run(stages.mark_dead(clock.account, [items.Lost(job, 1, "422") for job in jobs]))
+    clock.run(
+        worker_calls.mark_dead(clock.account, [claim_items.Lost(job, 1, "422") for job in jobs])
+    )
 
 
 def give_back(clock: Clockwork, jobs: list[str]) -> None:
-    back = [items.GivenBack(job, 1) for job in jobs]
-    clock.run(stages.give_back(clock.account, back, "void"))
+    back = [claim_items.GivenBack(job, 1) for job in jobs]
+    clock.run(worker_calls.give_back(clock.account, back, "void"))
 
 
 def finish(clock: Clockwork, jobs: list[str]) -> None:
-    done = [items.Finished(j, 1, f"r-{j}", "completed", "completed", "", b"{}") for j in jobs]
-    clock.run(stages.finish(clock.account, done))
+    done = [claim_items.Finished(j, 1, f"r-{j}", "completed", "completed", "", b"{}") for j in jobs]
+    clock.run(worker_calls.finish(clock.account, done))
 
 
 def run_again(clock: Clockwork, jobs: list[str]) -> None:
-    again = [items.RunAgain(j, 1, f"r-{j}", "failed", "no", 60 * SECOND, b"{}") for j in jobs]
-    clock.run(stages.retry_run(clock.account, again))
+    again = [claim_items.RunAgain(j, 1, f"r-{j}", "failed", "no", 60 * SECOND, b"{}") for j in jobs]
+    clock.run(worker_calls.retry_run(clock.account, again))
 
 
 def mark_polled(clock: Clockwork, jobs: list[str]) -> None:
-    polled = [items.Polled(job, 1, "running", 60 * SECOND) for job in jobs]
-    clock.run(stages.mark_polled(clock.account, polled))
+    polled = [claim_items.Polled(job, 1, "running", 60 * SECOND) for job in jobs]
+    clock.run(worker_calls.mark_polled(clock.account, polled))
 
 
 def give_up(clock: Clockwork, jobs: list[str]) -> None:
-    clock.run(stages.give_up(clock.account, [items.GivenUp(job, f"r-{job}") for job in jobs]))
+    clock.run(
+        worker_calls.give_up(clock.account, [claim_items.GivenUp(job, f"r-{job}") for job in jobs])
+    )
 
 
 def cancel_overdue(clock: Clockwork, jobs: list[str]) -> None:
-    overdue = [items.Overdue(job, 1, f"r-{job}", "deadline") for job in jobs]
-    clock.run(stages.cancel_overdue(clock.account, overdue))
+    overdue = [claim_items.Overdue(job, 1, f"r-{job}", "deadline") for job in jobs]
+    clock.run(worker_calls.cancel_overdue(clock.account, overdue))
 
 
 def cancel(clock: Clockwork, jobs: list[str]) -> None:
@@ -447,9 +452,9 @@ def cancel(clock: Clockwork, jobs: list[str]) -> None:
 def search(clock: Clockwork, jobs: list[str]) -> None:
     for _ in range(2):
         clock.wait(30)
-        found_none = [items.Searched(job, 1, "negative", SECOND, GRACE) for job in jobs]
+        found_none = [claim_items.Searched(job, 1, "negative", SECOND, GRACE) for job in jobs]
         try:
-            clock.run(stages.record_search(clock.account, found_none, clock.now, SPACING))
+            clock.run(worker_calls.record_search(clock.account, found_none, clock.now, SPACING))
         except redis.ResponseError as error:
             raised = error
     raise raised

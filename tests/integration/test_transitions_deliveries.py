@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from runqueue.delivery_items import Delivery
-from runqueue.items import Answer
-from runqueue.retry import Retry
+from runqueue.records.claim_items import Answer
+from runqueue.records.delivery_items import Delivery
+from runqueue.request.retry_policy import Retry
 from tests.integration.clockwork import SECOND, Clockwork
 from tests.integration.webhooks import (
     BODY,

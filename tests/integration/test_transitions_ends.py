@@ -2,10 +2,11 @@
 
 import pytest
 
-from runqueue import calls, items, stages
-from runqueue.batches import BatchStatus
-from runqueue.job import EnqueueStatus
-from runqueue.retry import Retry
+from runqueue.records import claim_items
+from runqueue.records.batch import BatchStatus
+from runqueue.records.job import EnqueueStatus
+from runqueue.request.retry_policy import Retry
+from runqueue.store import job_calls, worker_calls
 from tests.integration.clockwork import (
     CLAIM_AGE,
     DAY,
@@ -32,7 +33,7 @@ def left_over(clock: Clockwork) -> set[str]:
 def cancels(clock: Clockwork) -> list[str]:
     """Take the runs whose cancel is due."""
     clock.heartbeat(first=True)
-    taken = clock.run(stages.cancel_claim(clock.account, "p1", 100, 0, LEASE))
+    taken = clock.run(worker_calls.cancel_claim(clock.account, "p1", 100, 0, LEASE))
     return [item.job_id for item in taken.items]
 
 
@@ -121,16 +122,16 @@ def test_a_canceled_batch_is_claimed_no_more_and_swept_in_steps(clock: Clockwork
     clock.seal(batch)
     running, sent = clock.claimed(2)
     clock.found(running, 1, "run1")
-    assert clock.run(calls.cancel_batch(clock.account, batch)) == 15
+    assert clock.run(job_calls.cancel_batch(clock.account, batch)) == 15
     assert clock.claimed() == []
-    steps = [clock.run(stages.sweep(clock.account, "sweep_canceled", 4)) for _ in range(4)]
+    steps = [clock.run(worker_calls.sweep(clock.account, "sweep_canceled", 4)) for _ in range(4)]
     assert steps == [4, 4, 4, 3]
     assert clock.states(jobs[2:]) == {"canceled"}
     assert (clock.state(running), clock.state(sent)) == ("running", "submitting")
     assert cancels(clock) == [running]
     clock.give_back(sent)
     clock.finish(running, run_id="run1", state="canceled")
-    found = clock.run(calls.get_batch(clock.account, batch))
+    found = clock.run(job_calls.get_batch(clock.account, batch))
     assert found is not None
     assert found.is_over
     assert found.states == {"canceled": 15}
@@ -139,7 +140,7 @@ def test_a_canceled_batch_is_claimed_no_more_and_swept_in_steps(clock: Clockwork
 def test_a_canceled_batch_takes_no_more_jobs(clock: Clockwork) -> None:
     batch = clock.open_batch()
     clock.enqueue(1, batch=batch)
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     clock.sweep("sweep_canceled")
     with pytest.raises(Exception, match="SEALED"):
         clock.enqueue(1, batch=batch)
@@ -185,8 +186,8 @@ def test_a_run_that_is_said_too_late_to_take_too_long_ends_no_further_run_and_no
     clock: Clockwork, is_claimed: bool
 ) -> None:
     (job,) = clock.running(retry=Retry(max_attempts=3))
-    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 0, b"{}")
-    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    again = claim_items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 0, b"{}")
+    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
     clock.sweep("promote_due")
     if is_claimed:
         assert clock.claimed() == [job]
@@ -219,8 +220,8 @@ def test_a_job_whose_time_was_up_without_a_run_is_dead(clock: Clockwork, answer:
 
 def give_up(clock: Clockwork, job: str, run_id: str = "", *, is_over: bool = False) -> int:
     """Give a canceled run up, by default the job's own."""
-    item = items.GivenUp(job, run_id or f"r-{job}", is_over)
-    return clock.run(stages.give_up(clock.account, [item]))[0]
+    item = claim_items.GivenUp(job, run_id or f"r-{job}", is_over)
+    return clock.run(worker_calls.give_up(clock.account, [item]))[0]
 
 
 def test_a_run_whose_cancel_is_given_up_is_shown_and_takes_a_slot(clock: Clockwork) -> None:
@@ -235,7 +236,7 @@ def test_a_run_whose_cancel_is_given_up_is_shown_and_takes_a_slot(clock: Clockwo
     assert clock.finish(job) == 0
     (second,) = clock.enqueue(1)
     assert clock.claimed() == []
-    clock.run(stages.strays_over(clock.account, [f"r-{job}"]))
+    clock.run(worker_calls.strays_over(clock.account, [f"r-{job}"]))
     assert clock.claimed() == [second]
 
 
@@ -252,7 +253,7 @@ def test_a_canceled_run_that_is_over_but_cannot_be_read_ends_its_job(
     assert give_up(clock, job, is_over=True) == 0
     assert clock.state(job) == state
     assert clock.field(job, "reason") == f"{why} (the run is over, but cannot be read)"
-    assert clock.run(calls.stats(clock.account)).strays == 0
+    assert clock.run(job_calls.stats(clock.account)).strays == 0
     (second,) = clock.enqueue(1)
     assert clock.claimed() == [second]
 
@@ -262,14 +263,14 @@ def test_a_canceled_run_that_is_over_but_cannot_be_read_ends_its_job(
 
 def test_a_last_run_without_a_result_leaves_none_of_an_earlier_one(clock: Clockwork) -> None:
     (job,) = clock.running()
-    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 0, b"first")
-    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    again = claim_items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 0, b"first")
+    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
     clock.sweep("promote_due")
     clock.claimed()
     assert clock.found(job, 2, "run2") == 1
     clock.cancel(job)
-    again = items.RunAgain(job, 2, "run2", "failed", "no luck", 0, b"")
-    assert clock.run(stages.retry_run(clock.account, [again])) == [2]
+    again = claim_items.RunAgain(job, 2, "run2", "failed", "no luck", 0, b"")
+    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [2]
     assert clock.client.exists(clock.key(f"result:{job}")) == 0
 
 
@@ -277,7 +278,7 @@ def test_a_result_is_recorded_once(clock: Clockwork) -> None:
     (job,) = clock.running()
     assert clock.finish(job, result=b'{"output":1}') == 1
     assert clock.finish(job, result=b'{"output":2}', state="failed") == 0
-    found = clock.run(calls.get_jobs(clock.account, [job]))[0]
+    found = clock.run(job_calls.get_jobs(clock.account, [job]))[0]
     assert found is not None
     assert (found.state, found.output, found.runs) == ("completed", 1, 1)
 
@@ -293,7 +294,7 @@ def test_an_end_of_another_run_or_attempt_is_none_of_the_job_s(
 
 def test_a_poll_that_nobody_records_comes_again(clock: Clockwork) -> None:
     (job,) = clock.running()
-    call = stages.poll_claim(clock.account, "p1", 10, 0, LEASE)
+    call = worker_calls.poll_claim(clock.account, "p1", 10, 0, LEASE)
     assert not clock.run(call).items
     clock.wait(1)
     assert [due.job_id for due in clock.run(call).items] == [job]
@@ -303,7 +304,7 @@ def test_a_poll_that_nobody_records_comes_again(clock: Clockwork) -> None:
     assert not clock.run(call).items
     clock.wait(0.1)
     assert [due.job_id for due in clock.run(call).items] == [job]
-    assert clock.run(stages.poll_now(clock.account, [job, "nobody"])) == 1
+    assert clock.run(worker_calls.poll_now(clock.account, [job, "nobody"])) == 1
     assert [due.job_id for due in clock.run(call).items] == [job]
 
 
@@ -367,7 +368,7 @@ def test_a_job_taken_over_runs_once_with_its_new_options_though_both_are_sealed(
     for taken in (first, job):
         clock.refuse(taken)
     for batch in (one, two):
-        found = clock.run(calls.get_batch(clock.account, batch))
+        found = clock.run(job_calls.get_batch(clock.account, batch))
         assert found is not None
         assert (found.is_over, found.total) == (True, 1)
 
@@ -409,24 +410,24 @@ def test_an_upload_never_sealed_expires_after_24_hours_and_leaves_nothing(
     clock.enqueue(5, batch=batch, run_at=clock.now + DAY * 3, group="g1", priority=0)
     clock.wait(24 * HOUR - 1)
     clock.sweep("expire_batches", UPLOAD)
-    assert clock.run(calls.get_batch(clock.account, batch)) is not None
+    assert clock.run(job_calls.get_batch(clock.account, batch)) is not None
     clock.wait(1)
     for _ in range(3):
-        clock.run(stages.sweep(clock.account, "expire_batches", UPLOAD, 4))
+        clock.run(worker_calls.sweep(clock.account, "expire_batches", UPLOAD, 4))
     clock.sweep("expire_batches", UPLOAD)
     assert clock.read(batch).status is BatchStatus.EXPIRED
     clock.wait(KEEP / SECOND)
     clock.sweep("expire_batches", UPLOAD)
     assert left_over(clock) == set()
-    states = clock.run(calls.stats(clock.account)).states
+    states = clock.run(job_calls.stats(clock.account)).states
     assert not any(states.values())
 
 
 def run_again(clock: Clockwork, job: str, run_id: str, attempt: int = 1) -> None:
     """Have a job, of which this run was found, run again."""
     assert clock.found(job, attempt, run_id) == 1
-    item = items.RunAgain(job, attempt, run_id, "failed", "no luck", HOUR * SECOND, b"{}")
-    assert clock.run(stages.retry_run(clock.account, [item])) == [1]
+    item = claim_items.RunAgain(job, attempt, run_id, "failed", "no luck", HOUR * SECOND, b"{}")
+    assert clock.run(worker_calls.retry_run(clock.account, [item])) == [1]
 
 
 def test_an_upload_that_expired_leaves_no_run_of_its_jobs_after_a_week(clock: Clockwork) -> None:
@@ -469,8 +470,10 @@ def test_an_upload_that_is_being_removed_can_be_neither_sealed_nor_added_to(
     batch = clock.open_batch()
     clock.enqueue(names=["a", "b"], batch=batch)
     clock.wait(24 * HOUR)
-    assert clock.run(stages.sweep(clock.account, "expire_batches", UPLOAD, 1)) == 2, "it, and a job"
-    assert clock.seal(batch) == calls.EXPIRED
+    assert clock.run(worker_calls.sweep(clock.account, "expire_batches", UPLOAD, 1)) == 2, (
+        "it, and a job"
+    )
+    assert clock.seal(batch) == job_calls.EXPIRED
     with pytest.raises(Exception, match="EXPIRED"):
         clock.enqueue(1, batch=batch)
     other = clock.open_batch()
@@ -485,8 +488,8 @@ def test_an_upload_given_up_is_removed_by_the_next_sweep(clock: Clockwork) -> No
     gone = clock.enqueue(3, batch=batch)
     kept = clock.enqueue(3, batch=sealed)
     clock.seal(sealed)
-    assert clock.run(calls.discard_batch(clock.account, batch))
-    assert not clock.run(calls.discard_batch(clock.account, sealed)), "it was accepted"
+    assert clock.run(job_calls.discard_batch(clock.account, batch))
+    assert not clock.run(job_calls.discard_batch(clock.account, sealed)), "it was accepted"
     clock.sweep("expire_batches", UPLOAD)
     assert clock.states(gone) == {None}
     assert clock.seal(batch) == -1
@@ -512,7 +515,7 @@ def test_everything_of_a_job_goes_seven_days_after_its_end(clock: Clockwork) -> 
     assert clock.sweep("retire", KEEP) == 3
     clock.sweep("expire_leases", CLAIM_AGE)
     assert left_over(clock) == set()
-    assert not any(clock.run(calls.stats(clock.account)).states.values())
+    assert not any(clock.run(job_calls.stats(clock.account)).states.values())
 
 
 def test_retention_goes_on_where_it_stopped_after_any_pause(clock: Clockwork) -> None:
@@ -522,7 +525,9 @@ def test_retention_goes_on_where_it_stopped_after_any_pause(clock: Clockwork) ->
         clock.cancel(*job)
         clock.claimed()
     clock.wait(7 * DAY / SECOND)
-    assert sum(clock.run(stages.sweep(clock.account, "retire", KEEP, 1)) for _ in range(8)) == 4
+    assert (
+        sum(clock.run(worker_calls.sweep(clock.account, "retire", KEEP, 1)) for _ in range(8)) == 4
+    )
     clock.wait(60)
     clock.sweep("expire_leases", CLAIM_AGE)
     assert left_over(clock) == set()
@@ -536,10 +541,10 @@ def test_while_more_is_to_be_removed_the_tick_asks_for_the_next_sweep_at_once(
     clock.wait(7 * DAY / SECOND)
     clock.heartbeat(first=True)
     assert "sweep" in clock.tick().messages
-    assert clock.run(stages.sweep(clock.account, "retire", KEEP, 2)) == 2
+    assert clock.run(worker_calls.sweep(clock.account, "retire", KEEP, 2)) == 2
     clock.wait(2)
     assert "sweep" in clock.tick().messages
-    assert clock.run(stages.sweep(clock.account, "retire", KEEP, 2)) == 1
+    assert clock.run(worker_calls.sweep(clock.account, "retire", KEEP, 2)) == 1
     clock.wait(2)
     assert "sweep" not in clock.tick().messages
 
@@ -596,6 +601,6 @@ def test_a_job_whose_run_was_canceled_says_by_whom(
 
 def test_the_run_s_own_words_on_its_cancel_come_first(clock: Clockwork) -> None:
     (job,) = clock.running()
-    item = items.Finished(job, 1, f"r-{job}", "canceled", "canceled", "the user left", b"{}")
-    assert clock.run(stages.finish(clock.account, [item])) == [1]
+    item = claim_items.Finished(job, 1, f"r-{job}", "canceled", "canceled", "the user left", b"{}")
+    assert clock.run(worker_calls.finish(clock.account, [item])) == [1]
     assert clock.field(job, "reason") == "the user left"

@@ -4,11 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from runqueue import batch_calls, calls, flows, stages
-from runqueue.batches import Batch, BatchRules
-from runqueue.estimate import Capacity, seconds_for
-from runqueue.items import Accepted, Finished
-from runqueue.spec import Priority
+from runqueue.producer import flows
+from runqueue.records.batch import Batch, BatchRules
+from runqueue.records.claim_items import Accepted, Finished
+from runqueue.records.forecast import Capacity, seconds_for
+from runqueue.request.job_spec import Priority
+from runqueue.store import batch_calls, job_calls, worker_calls
 from tests.integration.clockwork import ACCOUNT, SECOND, Clockwork
 
 TEN_RUNS = {"concurrent_runs": 10, "dispatches_per_second": 2, "burst_size": 20}
@@ -21,14 +22,14 @@ def rounds(clock: Clockwork, n: int, size: int, seconds: float, state: str = "co
         taken = clock.claim(size).items
         assert len(taken) == size
         clock.run(
-            stages.mark_running(
+            worker_calls.mark_running(
                 ACCOUNT,
                 [Accepted(i.job_id, i.attempt, f"r-{i.job_id}", "created", SECOND) for i in taken],
             )
         )
         clock.wait(seconds)
         ends = [Finished(i.job_id, 1, f"r-{i.job_id}", state, state, "", b"{}") for i in taken]
-        assert clock.run(stages.finish(ACCOUNT, ends)) == [1] * size
+        assert clock.run(worker_calls.finish(ACCOUNT, ends)) == [1] * size
 
 
 def left(clock: Clockwork, batch: str) -> float:
@@ -139,7 +140,7 @@ def test_a_hold_of_the_account_comes_before_what_is_left(clock: Clockwork) -> No
     assert left(clock, batch) == 63.0
     clock.wait(45)
     assert left(clock, batch) == 18.0
-    assert seconds_for(3, clock.run(calls.stats(ACCOUNT)).capacity) == 18.0
+    assert seconds_for(3, clock.run(job_calls.stats(ACCOUNT)).capacity) == 18.0
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_nobody_knows_when_an_account_goes_on_that_waits_for_a_person(
     found = clock.read(batch)
 
     assert (found.seconds_left, found.eta) == (None, None)
-    assert seconds_for(3, clock.run(calls.stats(ACCOUNT)).capacity) is None
+    assert seconds_for(3, clock.run(job_calls.stats(ACCOUNT)).capacity) is None
 
 
 def test_runs_under_way_end_whatever_holds_the_account(clock: Clockwork) -> None:
@@ -200,9 +201,9 @@ def test_an_account_knows_how_long_its_runs_take_whoever_told_of_their_ends(
 ) -> None:
     clock.limit(**TEN_RUNS)
     clock.enqueue(10)
-    assert clock.run(calls.stats(ACCOUNT)).capacity == Capacity(2.0, 10, None)
+    assert clock.run(job_calls.stats(ACCOUNT)).capacity == Capacity(2.0, 10, None)
     rounds(clock, 1, 10, 5_000)
-    stats = clock.run(calls.stats(ACCOUNT))
+    stats = clock.run(job_calls.stats(ACCOUNT))
     assert stats.capacity == Capacity(2.0, 10, 5_000.0)
     assert stats.as_dict()["mean_run_seconds"] == 5_000.0
     assert seconds_for(100, stats.capacity) == 50_000.0
@@ -212,7 +213,7 @@ def test_the_mean_follows_the_last_runs(clock: Clockwork) -> None:
     clock.enqueue(100)
     rounds(clock, 2, 10, 1_000)
     rounds(clock, 8, 10, 100)
-    mean = clock.run(calls.stats(ACCOUNT)).capacity.mean_run_seconds
+    mean = clock.run(job_calls.stats(ACCOUNT)).capacity.mean_run_seconds
     assert mean == pytest.approx(100, rel=0.1)
 
 
@@ -221,9 +222,9 @@ def test_what_is_ahead_in_line_is_what_could_go_before(clock: Clockwork) -> None
     clock.enqueue(3)
     clock.enqueue(4, priority=3)
     held, _ = clock.batch_of(5, priority=1)
-    stats = clock.run(calls.stats(ACCOUNT))
+    stats = clock.run(job_calls.stats(ACCOUNT))
     assert [stats.ahead_of(priority) for priority in Priority] == [2, 7, 10, 14]
     assert stats.as_dict()["in_line"] == {"urgent": 2, "high": 5, "normal": 3, "low": 4}
     clock.hold(held)
-    stats = clock.run(calls.stats(ACCOUNT))
+    stats = clock.run(job_calls.stats(ACCOUNT))
     assert [stats.ahead_of(priority) for priority in Priority] == [2, 2, 5, 9]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from runqueue import batch_calls, calls, groups
-from runqueue.batches import Batch, BatchRules
+from runqueue.records.batch import Batch, BatchRules
+from runqueue.store import batch_calls, groups, job_calls
 from tests.integration.clockwork import Clockwork, spec
 from tests.integration.test_transitions_eta import TEN_RUNS, rounds
 from tests.integration.test_transitions_many_groups import sealed_in_groups, set_groups
@@ -93,7 +93,7 @@ def test_jobs_of_a_paused_group_that_were_canceled_are_not_waited_for(known: Clo
     pause(known, "shop-a")
     assert known.read(batch).paused_group == "shop-a"
 
-    known.run(calls.cancel(known.account, gone))
+    known.run(job_calls.cancel(known.account, gone))
 
     assert (known.read(batch).seconds_left, known.read(batch).paused_group) == (500.0, None)
 
@@ -154,7 +154,7 @@ def test_reading_a_batch_costs_no_more_with_many_groups(
 ) -> None:
     set_groups(known, paused)
     batch = sealed_in_groups(known, of_the_batch)
-    call = calls.get_batch(known.account, batch)
+    call = job_calls.get_batch(known.account, batch)
 
     assert known.commands(call) < 60
     assert known.read(batch).paused_group is not None
@@ -177,10 +177,10 @@ def test_many_lanes_of_canceled_jobs_are_not_looked_through(known: Clockwork) ->
     set_groups(known, 500)
     known.enqueue(1)
     for start in range(0, 500, 100):
-        ids = known.run(calls.list_batch(known.account, batch, start, 100))
-        known.run(calls.cancel(known.account, ids[:-1] if start == 400 else ids))
+        ids = known.run(job_calls.list_batch(known.account, batch, start, 100))
+        known.run(job_calls.cancel(known.account, ids[:-1] if start == 400 else ids))
 
-    assert known.commands(calls.get_batch(known.account, batch)) < 1_000
+    assert known.commands(job_calls.get_batch(known.account, batch)) < 1_000
     assert known.read(batch).eta_note is not None
 
 

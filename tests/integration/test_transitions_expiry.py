@@ -2,10 +2,11 @@
 
 import pytest
 
-from runqueue import batch_calls, calls, flows, operator_calls, stages
-from runqueue.batches import BatchRules, BatchStatus
 from runqueue.errors import BatchExpired
-from runqueue.job import JobState
+from runqueue.producer import flows
+from runqueue.records.batch import BatchRules, BatchStatus
+from runqueue.records.job import JobState
+from runqueue.store import batch_calls, job_calls, operator_calls, worker_calls
 from tests.integration.clockwork import DAY, KEEP, SECOND, UPLOAD, Clockwork
 
 HOUR = 3_600.0
@@ -242,7 +243,7 @@ def test_an_upload_that_expired_does_not_go_on(clock: Clockwork) -> None:
         with pytest.raises(BatchExpired, match="hand them in again"):
             clock.drive(flow(clock.account, batch))
     assert clock.hold(batch, "resume", "expired") == "expired"
-    assert clock.seal(batch) == calls.EXPIRED
+    assert clock.seal(batch) == job_calls.EXPIRED
     assert clock.cancel_batch(batch) == 0
     assert clock.dump() == before
 
@@ -338,7 +339,7 @@ def test_a_job_that_is_replayed_while_its_expired_batch_is_swept_is_not_lost(
 ) -> None:
     batch, jobs = clock.batch_of(15, BatchRules(expires_after=60))
     expire_for_a_week(clock)
-    sweep = stages.sweep(clock.account, "sweep_canceled", 10)
+    sweep = worker_calls.sweep(clock.account, "sweep_canceled", 10)
     assert clock.run(sweep) == 10
     assert clock.run(operator_calls.replay(clock.account, clock.seen(jobs[0]))) == [1]
     assert clock.run(sweep) == 5
@@ -383,9 +384,9 @@ def test_uploads_that_were_given_up_keep_nobody_waiting(clock: Clockwork, n: int
     clock.enqueue(1, batch=late)
     clock.now += UPLOAD
     for _ in range(n):
-        clock.run(calls.discard_batch(clock.account, clock.open_batch()))
+        clock.run(job_calls.discard_batch(clock.account, clock.open_batch()))
     # As the worker does: asked again while as many were looked at as the limit says.
-    while clock.run(stages.sweep(clock.account, "expire_batches", UPLOAD, 10)) >= 10:
+    while clock.run(worker_calls.sweep(clock.account, "expire_batches", UPLOAD, 10)) >= 10:
         pass
     assert clock.members("unsealed") == [late]
     assert clock.read(late).status is BatchStatus.EXPIRED

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from runqueue import calls, stages
-from runqueue.items import Answer, Taken
+from runqueue.records.claim_items import Answer, Taken
+from runqueue.store import job_calls, worker_calls
 from tests.clusters import until
 from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
 from tests.valkeys import start_valkey
@@ -66,7 +66,7 @@ def a_working_account(client: redis.Redis, jobs: int) -> tuple[Clockwork, list[s
 
 
 def recovery(clock: Clockwork) -> Taken:
-    return clock.run(stages.reconcile_claim(clock.account, "w2", 10, 0, LEASE))
+    return clock.run(worker_calls.reconcile_claim(clock.account, "w2", 10, 0, LEASE))
 
 
 def test_a_survivor_that_saw_no_later_claim_does_not_vouch_for_the_replica(pair: Pair) -> None:
@@ -86,7 +86,9 @@ def test_a_survivor_that_saw_no_later_claim_does_not_vouch_for_the_replica(pair:
     assert recovery(clock).recover_from_us
     assert [clock.found(job, 1, f"r-{job}") for job in lost] == [1] * len(lost)
     taken = recovery(clock)
-    assert clock.run(stages.recovered(clock.account, taken.recover_from_us, taken.recover_since_us))
+    assert clock.run(
+        worker_calls.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
+    )
     assert [job.job_id for job in clock.claim(20, "w2").items] == jobs[15:]
 
 
@@ -184,7 +186,7 @@ def test_a_change_that_a_tick_does_not_notice_first_is_counted_from_the_last_tic
 
 
 def recovery_of(clock: Clockwork) -> Taken:
-    return clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    return clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
 
 
 def test_a_second_change_of_server_waits_again_for_what_may_be_on_its_way(
@@ -199,7 +201,7 @@ def test_a_second_change_of_server_waits_again_for_what_may_be_on_its_way(
     clock.wait(80)
     clock.heartbeat(first=True)
     clock.another_server()
-    done = stages.recovered(clock.account, first.recover_from_us, first.recover_since_us)
+    done = worker_calls.recovered(clock.account, first.recover_from_us, first.recover_since_us)
     assert not clock.run(done), "another server answers than the one whose runs were listed"
     clock.tick()
     second = recovery_of(clock)
@@ -215,18 +217,20 @@ def test_a_recovery_that_lasts_too_long_calls_a_person_and_goes_on(clock: Clockw
     clock.tick()
     clock.another_server()
     clock.tick()
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.hold_kind, stats.waits_for_a_person) == ("redis", False)
     for _ in range(12):
         clock.wait(60)
         clock.heartbeat(first=True)
         clock.tick()
-        assert clock.run(calls.stats(clock.account)).hold_reason
-    stats = clock.run(calls.stats(clock.account))
+        assert clock.run(job_calls.stats(clock.account)).hold_reason
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.hold_kind, stats.waits_for_a_person) == ("person", True)
     taken = recovery_of(clock)
-    assert clock.run(stages.recovered(clock.account, taken.recover_from_us, taken.recover_since_us))
-    assert clock.run(calls.stats(clock.account)).hold_reason is None
+    assert clock.run(
+        worker_calls.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
+    )
+    assert clock.run(job_calls.stats(clock.account)).hold_reason is None
 
 
 def test_a_recovery_that_began_while_the_clock_was_ahead_does_not_wait_for_that_time(
@@ -240,7 +244,7 @@ def test_a_recovery_that_began_while_the_clock_was_ahead_does_not_wait_for_that_
     clock.wait(-3_600)
     clock.tick()
     assert recovery_of(clock).recover_since_us == clock.now
-    assert clock.run(calls.stats(clock.account)).hold_seconds < 100
+    assert clock.run(job_calls.stats(clock.account)).hold_seconds < 100
 
 
 def test_a_goodbye_that_an_older_copy_knows_does_not_make_it_the_latest(
@@ -253,7 +257,7 @@ def test_a_goodbye_that_an_older_copy_knows_does_not_make_it_the_latest(
             clock.enqueue(3)
             assert clock.claimed(0) == []
             clock.tick()
-            clock.run(stages.bye(clock.account, "p1"))
+            clock.run(worker_calls.bye(clock.account, "p1"))
             client.save()
             clock.wait(60)
             clock.heartbeat("p2", first=True)
@@ -281,20 +285,20 @@ def test_a_recovery_is_told_whether_a_process_died_with_claims_that_may_be_lost(
     clock: Clockwork, end: str, *, swept: bool
 ) -> None:
     for process in ("p1", "p2"):
-        clock.run(stages.heartbeat(clock.account, process, LEASE, -1, 0, first=True))
+        clock.run(worker_calls.heartbeat(clock.account, process, LEASE, -1, 0, first=True))
     clock.tick()
     clock.another_server()
-    clock.run(stages.heartbeat(clock.account, "p2", LEASE, 0, 0, first=False))
+    clock.run(worker_calls.heartbeat(clock.account, "p2", LEASE, 0, 0, first=False))
     if end == "stops":
-        clock.run(stages.bye(clock.account, "p1"))
+        clock.run(worker_calls.bye(clock.account, "p1"))
     clock.wait(LEASE / SECOND - 1)
     for process in ("p2",) if end != "lives" else ("p1", "p2"):
-        clock.run(stages.heartbeat(clock.account, process, LEASE, 0, 0, first=False))
+        clock.run(worker_calls.heartbeat(clock.account, process, LEASE, 0, 0, first=False))
     clock.wait(2)
     if swept:
         clock.sweep("expire_leases", CLAIM_AGE)
 
-    taken = clock.run(stages.reconcile_claim(clock.account, "p2", 10, 0, LEASE))
+    taken = clock.run(worker_calls.reconcile_claim(clock.account, "p2", 10, 0, LEASE))
 
     assert taken.recover_from_us
     assert taken.has_deaths == (end == "dies")
@@ -303,10 +307,10 @@ def test_a_recovery_is_told_whether_a_process_died_with_claims_that_may_be_lost(
 def test_a_server_that_knows_of_no_time_before_cannot_say_that_no_process_died(
     clock: Clockwork,
 ) -> None:
-    clock.run(stages.heartbeat(clock.account, "p1", LEASE, 7, 0, first=False))
-    clock.run(stages.heartbeat(clock.account, "p1", LEASE, 7, 0, first=True))
+    clock.run(worker_calls.heartbeat(clock.account, "p1", LEASE, 7, 0, first=False))
+    clock.run(worker_calls.heartbeat(clock.account, "p1", LEASE, 7, 0, first=True))
 
-    taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    taken = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
 
     assert taken.recover_from_us
     assert taken.has_deaths

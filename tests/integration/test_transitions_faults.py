@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from runqueue import calls, items, operator_calls, stages
-from runqueue.batches import BatchRules, BatchStatus
-from runqueue.items import Answer
-from runqueue.spec import JobSpec
+from runqueue.records import claim_items
+from runqueue.records.batch import BatchRules, BatchStatus
+from runqueue.records.claim_items import Answer
+from runqueue.request.job_spec import JobSpec
+from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.integration.clockwork import (
     CLAIM_AGE,
     DAY,
@@ -66,7 +67,7 @@ def test_an_upload_that_filled_the_server_is_given_up(clock: Clockwork) -> None:
     batch = clock.open_batch()
     clock.enqueue(3, batch=batch)
     fill_up(clock)
-    assert clock.run(calls.discard_batch(clock.account, batch)) == 1
+    assert clock.run(job_calls.discard_batch(clock.account, batch)) == 1
     clock.sweep("expire_batches", UPLOAD)
     assert [key for key in clock.dump() if batch in key] == []
 
@@ -132,10 +133,10 @@ def test_a_full_server_settles_doubts(clock: Clockwork) -> None:
     searched, denied, failed, again = clock.doubtful(4)
     clock.wait(30)
     fill_up(clock)
-    taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    taken = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
     assert taken.answer is Answer.FENCED
     clock.heartbeat(first=True)
-    taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    taken = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
     assert len(taken.items) == 4
     assert clock.search(searched) == 1
     assert clock.deny(denied) == 2
@@ -156,8 +157,8 @@ def test_a_full_server_runs_again_replays_and_discards(clock: Clockwork) -> None
     clock.cancel(over)
     clock.finish(over, state="canceled")
     fill_up(clock)
-    item = items.RunAgain(again, 1, f"r-{again}", "failed", "no luck", SECOND, b"x" * 10_000)
-    assert clock.run(stages.retry_run(clock.account, [item])) == [1]
+    item = claim_items.RunAgain(again, 1, f"r-{again}", "failed", "no luck", SECOND, b"x" * 10_000)
+    assert clock.run(worker_calls.retry_run(clock.account, [item])) == [1]
     assert clock.run(operator_calls.replay(clock.account, clock.seen(over))) == [1]
     clock.finish(gone, state="failed")
     assert clock.run(operator_calls.discard(clock.account, [gone])) == [0]
@@ -169,9 +170,9 @@ def test_a_full_server_lets_strays_be_canceled_and_dropped(clock: Clockwork) -> 
     clock.heartbeat(first=True)
     fill_up(clock)
     assert clock.run(operator_calls.cancel_strays(clock.account, ["run1"])) == [1]
-    taken = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, LEASE))
+    taken = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, LEASE))
     assert [item.run_id for item in taken.items] == ["run1"]
-    assert clock.run(stages.drop_strays(clock.account, ["run1"])) == 1
+    assert clock.run(worker_calls.drop_strays(clock.account, ["run1"])) == 1
 
 
 def test_a_full_server_lets_a_recovery_end_and_permits_be_taken(clock: Clockwork) -> None:
@@ -183,10 +184,10 @@ def test_a_full_server_lets_a_recovery_end_and_permits_be_taken(clock: Clockwork
     clock.another_server()
     clock.heartbeat("p1", 5)
     fill_up(clock)
-    taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    taken = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
     assert taken.recover_from_us
-    assert clock.run(stages.permits(clock.account, 1))[0] == 1
-    done = stages.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
+    assert clock.run(worker_calls.permits(clock.account, 1))[0] == 1
+    done = worker_calls.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
     assert clock.run(done)
 
 
@@ -210,13 +211,20 @@ def test_a_full_server_keeps_leases_polls_cancels_and_ticks_going(clock: Clockwo
     fill_up(clock)
     assert clock.heartbeat()
     assert clock.tick().messages["poll"] == 1
-    due = clock.run(stages.poll_claim(clock.account, "p1", 10, 0, LEASE))
+    due = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, LEASE))
     assert {item.job_id for item in due.items} == {first, second}
-    assert clock.run(stages.mark_polled(clock.account, [items.Polled(first, 1, "", SECOND)])) == 1
+    assert (
+        clock.run(
+            worker_calls.mark_polled(clock.account, [claim_items.Polled(first, 1, "", SECOND)])
+        )
+        == 1
+    )
     assert clock.cancel(first) == [2]
-    taken = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, LEASE))
+    taken = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, LEASE))
     assert [item.job_id for item in taken.items] == [first]
-    assert clock.run(stages.give_up(clock.account, [items.GivenUp(first, f"r-{first}")])) == [1]
+    assert clock.run(
+        worker_calls.give_up(clock.account, [claim_items.GivenUp(first, f"r-{first}")])
+    ) == [1]
 
 
 def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:
@@ -231,7 +239,7 @@ def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:
     (sent,) = clock.claimed(1)
     assert sent == late
     fill_up(clock)
-    assert clock.run(calls.cancel_batch(clock.account, batch)) == 1
+    assert clock.run(job_calls.cancel_batch(clock.account, batch)) == 1
     assert clock.sweep("sweep_canceled") == 1
     clock.wait(8 * UPLOAD / SECOND)
     assert clock.sweep("expire_leases", CLAIM_AGE) == 1
@@ -375,12 +383,12 @@ def takeover(clock: Clockwork, job: str) -> None:
 
 
 def run_again(clock: Clockwork, job: str) -> None:
-    item = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", SECOND, b"{}")
-    clock.run(stages.retry_run(clock.account, [item]))
+    item = claim_items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", SECOND, b"{}")
+    clock.run(worker_calls.retry_run(clock.account, [item]))
 
 
 def reconcile(clock: Clockwork, job: str) -> None:
-    clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
 
 
 def cancel_stray(clock: Clockwork, job: str) -> None:
@@ -437,22 +445,25 @@ def test_every_recording_script_takes_a_thousand_jobs(clock: Clockwork) -> None:
     jobs = clock.enqueue(1_000, group="g1", deadline=2_000_000_000 * SECOND)
     claimed = [job for _ in range(2) for job in clock.claimed(500)]
     assert claimed == jobs
-    lost = [items.Lost(job, 1, "cut off") for job in jobs]
-    assert clock.run(stages.mark_unconfirmed(clock.account, lost)) == [1] * 1_000
-    back = [items.GivenBack(job, 1) for job in jobs]
-    assert clock.run(stages.give_back(clock.account, back, "void")) == [1] * 1_000
+    lost = [claim_items.Lost(job, 1, "cut off") for job in jobs]
+    assert clock.run(worker_calls.mark_unconfirmed(clock.account, lost)) == [1] * 1_000
+    back = [claim_items.GivenBack(job, 1) for job in jobs]
+    assert clock.run(worker_calls.give_back(clock.account, back, "void")) == [1] * 1_000
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
-    claims = [items.Claimed(job, 2, b"") for job in jobs]
+    claims = [claim_items.Claimed(job, 2, b"") for job in jobs]
     assert clock.accept(claims) == [1] * 1_000
     clock.wait(1)
     clock.heartbeat(first=True)
-    due = clock.run(stages.poll_claim(clock.account, "p1", 500, 0, LEASE))
+    due = clock.run(worker_calls.poll_claim(clock.account, "p1", 500, 0, LEASE))
     assert len(due.items) == 500
-    polled = [items.Polled(job, 2, "running", SECOND) for job in jobs]
-    assert clock.run(stages.mark_polled(clock.account, polled)) == 1_000
+    polled = [claim_items.Polled(job, 2, "running", SECOND) for job in jobs]
+    assert clock.run(worker_calls.mark_polled(clock.account, polled)) == 1_000
     assert clock.cancel(*jobs) == [2] * 1_000
-    done = [items.Finished(job, 2, f"r-{job}", "completed", "completed", "", b"{}") for job in jobs]
-    assert clock.run(stages.finish(clock.account, done)) == [1] * 1_000
+    done = [
+        claim_items.Finished(job, 2, f"r-{job}", "completed", "completed", "", b"{}")
+        for job in jobs
+    ]
+    assert clock.run(worker_calls.finish(clock.account, done)) == [1] * 1_000
     clock.wait(KEEP / SECOND)
     assert clock.sweep("retire", KEEP) == 1_000
 
@@ -461,34 +472,34 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
     jobs = clock.enqueue(1_000)
     clock.claimed(500)
     clock.claimed(500)
-    lost = [items.Lost(job, 1, "cut off", trouble=True) for job in jobs]
-    assert clock.run(stages.mark_unconfirmed(clock.account, lost)) == [1] * 1_000
-    clock.run(calls.resume(clock.account))
+    lost = [claim_items.Lost(job, 1, "cut off", trouble=True) for job in jobs]
+    assert clock.run(worker_calls.mark_unconfirmed(clock.account, lost)) == [1] * 1_000
+    clock.run(job_calls.resume(clock.account))
     clock.wait(30)
     clock.heartbeat(first=True)
-    due = clock.run(stages.reconcile_claim(clock.account, "p1", 500, 0, LEASE))
+    due = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 500, 0, LEASE))
     assert len(due.items) == 500
     for code in (1, 2):
-        found_none = [items.Searched(job, 1, "negative", SECOND, 30 * SECOND) for job in jobs]
-        call = stages.record_search(clock.account, found_none, clock.now, 30 * SECOND)
+        found_none = [claim_items.Searched(job, 1, "negative", SECOND, 30 * SECOND) for job in jobs]
+        call = worker_calls.record_search(clock.account, found_none, clock.now, 30 * SECOND)
         assert clock.run(call) == [code] * 1_000
         clock.wait(30)
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
-    lost = [items.Lost(job, 2, "cut off") for job in jobs]
-    clock.run(stages.mark_unconfirmed(clock.account, lost))
+    lost = [claim_items.Lost(job, 2, "cut off") for job in jobs]
+    clock.run(worker_calls.mark_unconfirmed(clock.account, lost))
     assert (
         clock.run(operator_calls.settle(clock.account, clock.seen(*jobs), "resubmit"))
         == [1] * 1_000
     )
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
-    assert clock.accept([items.Claimed(job, 3, b"") for job in jobs]) == [1] * 1_000
-    again = [items.RunAgain(job, 3, f"r-{job}", "failed", "no", 0, b"{}") for job in jobs]
-    assert clock.run(stages.retry_run(clock.account, again)) == [1] * 1_000
+    assert clock.accept([claim_items.Claimed(job, 3, b"") for job in jobs]) == [1] * 1_000
+    again = [claim_items.RunAgain(job, 3, f"r-{job}", "failed", "no", 0, b"{}") for job in jobs]
+    assert clock.run(worker_calls.retry_run(clock.account, again)) == [1] * 1_000
     assert clock.cancel(*jobs) == [1] * 1_000
     assert clock.run(operator_calls.replay(clock.account, clock.seen(*jobs))) == [1] * 1_000
     assert {job for _ in range(2) for job in clock.claimed(500)} == set(jobs)
-    dead = [items.Lost(job, 4, "422") for job in jobs]
-    assert clock.run(stages.mark_dead(clock.account, dead)) == [1] * 1_000
+    dead = [claim_items.Lost(job, 4, "422") for job in jobs]
+    assert clock.run(worker_calls.mark_dead(clock.account, dead)) == [1] * 1_000
     _, page = clock.run(operator_calls.page_jobs(clock.account, "dead", "", 1_000))
     assert page == sorted(jobs)
     assert clock.run(operator_calls.discard(clock.account, jobs)) == [1] * 1_000
@@ -496,8 +507,8 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
 
 
 def test_a_thousand_strays_are_listed_canceled_and_dropped(clock: Clockwork) -> None:
-    made = [items.Accepted(f"lost{n}", 1, f"run{n}", "created", 0) for n in range(1_000)]
-    assert clock.run(stages.mark_running(clock.account, made)) == [2] * 1_000
+    made = [claim_items.Accepted(f"lost{n}", 1, f"run{n}", "created", 0) for n in range(1_000)]
+    assert clock.run(worker_calls.mark_running(clock.account, made)) == [2] * 1_000
     runs = [item.run_id for item in made]
     listed: list[str] = []
     cursor = ""
@@ -506,8 +517,8 @@ def test_a_thousand_strays_are_listed_canceled_and_dropped(clock: Clockwork) -> 
         listed += [stray.run_id for stray in found]
     assert sorted(set(listed)) == sorted(runs)
     assert clock.run(operator_calls.cancel_strays(clock.account, runs)) == [1] * 1_000
-    assert clock.run(stages.bound_runs(clock.account, runs)) == [item.job_id for item in made]
-    assert clock.run(stages.drop_strays(clock.account, runs)) == 1_000
+    assert clock.run(worker_calls.bound_runs(clock.account, runs)) == [item.job_id for item in made]
+    assert clock.run(worker_calls.drop_strays(clock.account, runs)) == 1_000
     assert clock.client.exists(clock.key("strays"), clock.key("cancels")) == 0
 
 
@@ -518,8 +529,8 @@ def test_sweeps_take_a_thousand_jobs(clock: Clockwork) -> None:
     claimed = [job for _ in range(2) for job in clock.claimed(500)]
     clock.wait(LEASE / SECOND)
     assert clock.sweep("expire_leases", CLAIM_AGE) == 1_000
-    dead = [items.Lost(job, 1, "") for job in claimed]
-    assert clock.run(stages.mark_dead(clock.account, dead)) == [1] * 1_000
+    dead = [claim_items.Lost(job, 1, "") for job in claimed]
+    assert clock.run(worker_calls.mark_dead(clock.account, dead)) == [1] * 1_000
     batch = clock.open_batch()
     clock.enqueue(1_000, batch=batch, deadline=clock.now + SECOND)
     clock.wait(1)
@@ -580,9 +591,9 @@ def test_a_restarted_server_is_noticed_and_goes_on_once_the_runs_were_listed(
             clock.client = client
             assert clock.claim(1).answer is Answer.MOVED
             clock.heartbeat(sequence=1)
-            taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+            taken = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
             loss = (taken.recover_from_us, taken.recover_since_us)
-            assert clock.run(stages.recovered(clock.account, *loss))
+            assert clock.run(worker_calls.recovered(clock.account, *loss))
             assert [job.job_id for job in clock.claim(1).items] == jobs[1:2]
     finally:
         server.stop()

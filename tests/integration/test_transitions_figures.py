@@ -5,13 +5,13 @@ from importlib.resources import files
 
 import pytest
 
-from runqueue import calls, operator_calls, stages
-from runqueue.batches import BatchRules
-from runqueue.delivery_items import Reported
-from runqueue.items import Finished, GivenBack, RunAgain
-from runqueue.metrics.figures import GROUPS, OTHER, Figures, GroupLoad, read_figures
-from runqueue.stats import AccountStats
-from runqueue.times import BOUNDS, packed
+from runqueue.observe.statistics import GROUPS, OTHER, Figures, GroupLoad, read_figures
+from runqueue.records.account import AccountStats
+from runqueue.records.batch import BatchRules
+from runqueue.records.claim_items import Finished, GivenBack, RunAgain
+from runqueue.records.delivery_items import Reported
+from runqueue.records.times import BOUNDS, packed
+from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.integration.clockwork import LEASE, SECOND, Clockwork, spec
 from tests.integration.webhooks import awaited, due, outcome, receive, record, told
 
@@ -21,7 +21,7 @@ def figures(clock: Clockwork) -> Figures:
 
 
 def stats(clock: Clockwork) -> AccountStats:
-    return clock.run(calls.stats(clock.account))
+    return clock.run(job_calls.stats(clock.account))
 
 
 def timed(clock: Clockwork, name: str) -> tuple[list[float], float]:
@@ -38,11 +38,11 @@ def loads(clock: Clockwork) -> dict[str, tuple[int, int]]:
 
 def end(clock: Clockwork, job: str, times: str, state: str = "completed") -> None:
     item = Finished(job, 1, f"r-{job}", state, state, "", b"{}", times)
-    assert clock.run(stages.finish(clock.account, [item])) == [1]
+    assert clock.run(worker_calls.finish(clock.account, [item])) == [1]
 
 
 def test_the_bounds_of_the_buckets_are_the_same_in_the_script() -> None:
-    source = (files("runqueue") / "lua/lib/times.lua").read_text()
+    source = (files("runqueue") / "lua/lib/jobs/times.lua").read_text()
     (found,) = re.findall(r"BOUNDS = \{([^}]*)\}", source)
 
     assert tuple(float(bound) for bound in found.split(",")) == BOUNDS
@@ -96,7 +96,7 @@ def test_what_skyvern_tells_of_a_run_is_counted_where_its_end_is_recorded(
     end(clock, first, packed(4.0, 100.0, 7))
     end(clock, second, packed(None, None, 5))
     again = RunAgain(third, 1, f"r-{third}", "failed", "no luck", 0, b"{}", packed(0.5, 9.0, None))
-    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
 
     assert timed(clock, "run_queue") == ([1, 10], 4.5)
     assert timed(clock, "run") == ([10, 120], 109.0)
@@ -134,7 +134,7 @@ def test_the_times_of_ends_told_twice_are_counted_once(clock: Clockwork) -> None
     (job,) = clock.running()
     end(clock, job, packed(1.0, 1.0, 1))
     item = Finished(job, 1, f"r-{job}", "completed", "completed", "", b"{}", packed(1.0, 1.0, 1))
-    assert clock.run(stages.finish(clock.account, [item])) == [0]
+    assert clock.run(worker_calls.finish(clock.account, [item])) == [0]
 
     assert timed(clock, "run") == ([1], 1.0)
 
@@ -189,7 +189,7 @@ def test_jobs_of_an_upload_that_was_given_up_wait_no_more(clock: Clockwork) -> N
     batch = clock.open_batch()
     clock.enqueue(4, batch=batch, group="shop")
     assert loads(clock)["shop"] == (4, 0)
-    clock.run(calls.discard_batch(clock.account, batch))
+    clock.run(job_calls.discard_batch(clock.account, batch))
     clock.sweep("expire_batches", 0)
 
     assert loads(clock) == {OTHER: (0, 0)}
@@ -254,7 +254,7 @@ def test_what_the_server_asked_to_wait_holds_longer_than_the_breaker_until_a_per
     for job in others[:10]:
         clock.lose(job, trouble=True)
     assert stats(clock).hold_kind == "rate"
-    clock.run(calls.resume(clock.account))
+    clock.run(job_calls.resume(clock.account))
     assert stats(clock).hold_kind is None
 
 
@@ -323,7 +323,7 @@ def test_a_submission_is_counted_by_what_its_answer_meant(clock: Clockwork) -> N
     clock.refuse(bad)
     clock.lose(lost)
     item = GivenBack(back, 1, 0, "503", 0.0)
-    clock.run(stages.give_back(clock.account, [item], "busy"))
+    clock.run(worker_calls.give_back(clock.account, [item], "busy"))
 
     totals = stats(clock).totals
     assert [totals[f"submissions:{c}"] for c in ("accepted", "refused", "unknown")] == [1, 1, 1]
@@ -334,10 +334,10 @@ def test_calls_are_counted_where_their_permits_are_taken(clock: Clockwork) -> No
     jobs = clock.running(3)
     clock.wait(2)
     clock.heartbeat(first=True)
-    clock.run(stages.poll_claim(clock.account, "p1", 10, 0, LEASE, max_run_us=7_200 * SECOND))
+    clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, LEASE, max_run_us=7_200 * SECOND))
     clock.cancel(jobs[0])
-    clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, LEASE))
-    clock.run(stages.permits(clock.account, 2))
+    clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, LEASE))
+    clock.run(worker_calls.permits(clock.account, 2))
 
     totals = stats(clock).totals
     assert [totals[f"calls:{call}"] for call in ("get", "cancel", "other")] == [3, 1, 2]

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import orjson
 
-from runqueue import operator_calls
-from runqueue.job import Enqueued, EnqueueStatus
-from runqueue.spec import JobSpec
+from runqueue.records.job import Enqueued, EnqueueStatus
+from runqueue.request.job_spec import JobSpec
+from runqueue.store import operator_calls
 from tests.integration.clockwork import DAY, KEEP, UPLOAD, Clockwork, spec
 
 

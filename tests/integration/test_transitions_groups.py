@@ -2,9 +2,9 @@
 
 import pytest
 
-from runqueue import groups
 from runqueue.errors import InvalidGroup
-from runqueue.groups import KEEP, Group, Keep
+from runqueue.store import groups
+from runqueue.store.groups import KEEP, Group, Keep
 from tests.integration.clockwork import Clockwork
 
 

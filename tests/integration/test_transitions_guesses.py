@@ -11,12 +11,18 @@ from typing import Any
 
 import pytest
 
-from runqueue import calls, operator_calls, stages
-from runqueue.batches import BatchRules
-from runqueue.items import Accepted, Lost, RunAgain, Searched, UnconfirmedPage
-from runqueue.job import JobState
-from runqueue.retry import Retry
-from runqueue.scripts import Call
+from runqueue.records.batch import BatchRules
+from runqueue.records.claim_items import (
+    Accepted,
+    Lost,
+    RunAgain,
+    Searched,
+    UnconfirmedPage,
+)
+from runqueue.records.job import JobState
+from runqueue.request.retry_policy import Retry
+from runqueue.store import job_calls, operator_calls, worker_calls
+from runqueue.store.scripts import Call
 from tests.integration.clockwork import (
     CLAIM_AGE,
     GRACE,
@@ -33,7 +39,7 @@ LIVE = ("submitting", "unconfirmed", "running")
 def record(clock: Clockwork, *found: tuple[str, str], guess: bool = False) -> list[int]:
     """Record runs, (job, run), of first attempts, in one call."""
     items = [Accepted(job, 1, run, "created", SECOND) for job, run in found]
-    return clock.run(stages.mark_running(clock.account, items, guess=guess))
+    return clock.run(worker_calls.mark_running(clock.account, items, guess=guess))
 
 
 def guessed(clock: Clockwork, **options: Any) -> tuple[str, str]:
@@ -47,12 +53,12 @@ def guessed(clock: Clockwork, **options: Any) -> tuple[str, str]:
 
 def test_when_a_guessed_run_was_submitted_is_not_known(clock: Clockwork) -> None:
     guessed(clock)
-    assert clock.run(stages.submission_times(clock.account, ["b1"]))[1] == [None]
+    assert clock.run(worker_calls.submission_times(clock.account, ["b1"]))[1] == [None]
 
 
 def owners(clock: Clockwork, *runs: str) -> list[str]:
     """Whose the runs are."""
-    return clock.run(stages.bound_runs(clock.account, runs))
+    return clock.run(worker_calls.bound_runs(clock.account, runs))
 
 
 def strays(clock: Clockwork) -> set[str]:
@@ -146,7 +152,7 @@ def test_who_lost_a_guess_is_looked_for_back_to_its_own_claim(clock: Clockwork) 
     clock.wait(2)
     record(clock, (b, "b1"))
 
-    (doubt,) = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+    (doubt,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
 
     assert (doubt.job_id, doubt.attempt, doubt.claimed_us) == (a, 1, claimed)
     assert doubt.since_us == claimed + 5 * SECOND
@@ -156,14 +162,14 @@ def test_who_lost_a_guess_keeps_the_server_s_date_of_its_own_claim(clock: Clockw
     a, b = clock.enqueue(2, body="the same")
     clock.heartbeat(first=True)
     for name, date in ((a, 5 * SECOND), (b, 9 * SECOND)):
-        call = stages.claim(clock.account, "p1", f"claim {name}", 1, 0, date_us=date)
+        call = worker_calls.claim(clock.account, "p1", f"claim {name}", 1, 0, date_us=date)
         assert [item.job_id for item in clock.run(call).items] == [name]
         clock.lose(name)
     record(clock, (a, "b1"), guess=True)
     record(clock, (b, "b1"))
 
     clock.wait(2)
-    (doubt,) = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+    (doubt,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
 
     assert (doubt.job_id, doubt.date_us) == (a, 5 * SECOND)
     assert clock.field(b, "claim_date") is None, "it is kept while it may be needed"
@@ -176,7 +182,7 @@ def test_a_claim_whose_time_is_not_known_stays_so(clock: Clockwork) -> None:
     record(clock, (a, "b1"), guess=True)
     record(clock, (b, "b1"))
 
-    (doubt,) = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+    (doubt,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
 
     assert (doubt.job_id, doubt.claimed_us) == (a, None)
 
@@ -190,7 +196,7 @@ def test_the_owner_s_own_answer_takes_its_guess_back(clock: Clockwork) -> None:
     assert (clock.state(a), clock.field(a, "run_id")) == ("running", "a1")
     assert clock.state(b) == "unconfirmed"
     assert strays(clock) == {"b1"}, "the guess is shown until an equal job has it"
-    call = stages.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    call = worker_calls.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
     assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
     assert record(clock, (b, "b1"), guess=True) == [1]
     consistent(clock)
@@ -369,7 +375,7 @@ def test_slots_are_neither_lost_nor_taken_twice_by_a_swap(clock: Clockwork) -> N
 
     record(clock, (b, "b1"))
 
-    assert clock.run(calls.stats(clock.account)).live == 2
+    assert clock.run(job_calls.stats(clock.account)).live == 2
     assert clock.claimed() == [], "both slots are taken"
     clock.deny(a)
     assert set(clock.claimed(5)) == {a}, "its slot is its own again"
@@ -390,7 +396,7 @@ def test_a_parked_job_that_had_a_guess_keeps_the_slot_that_came_with_it(clock: C
 
     consistent(clock)
     assert clock.members("unconfirmed") == [a]
-    assert clock.run(calls.stats(clock.account)).live == 2
+    assert clock.run(job_calls.stats(clock.account)).live == 2
 
 
 def test_who_lost_a_guess_is_polled_no_more_and_who_won_it_is(clock: Clockwork) -> None:
@@ -400,7 +406,7 @@ def test_who_lost_a_guess_is_polled_no_more_and_who_won_it_is(clock: Clockwork) 
     clock.wait(3_600)
     clock.heartbeat(first=True)
 
-    polled = clock.run(stages.poll_claim(clock.account, "p1", 10, 0, SECOND)).items
+    polled = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, SECOND)).items
 
     assert [one.job_id for one in polled] == [b]
     assert a not in clock.members("poll")
@@ -499,7 +505,7 @@ def test_where_the_guess_has_ended_the_equal_job_gets_the_other_run(
     assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
     assert owners(clock, "a1", "b1") == [b, a]
     assert strays(clock) == set()
-    assert clock.run(calls.stats(clock.account)).live == 1
+    assert clock.run(job_calls.stats(clock.account)).live == 1
     before = clock.dump()
     record(clock, *found)
     assert clock.dump() == before, "a repeated call changes nothing"
@@ -517,7 +523,7 @@ def test_where_the_job_of_a_guess_is_done_again_the_equal_job_gets_the_other_run
         assert clock.run(operator_calls.replay(clock.account, clock.seen(a))) == [1]
     else:
         again = RunAgain(a, 1, "b1", "failed", "it failed", 60 * SECOND, b"{}")
-        assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+        assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
     if "claimed" in done_again:
         clock.wait(61)
         clock.heartbeat(first=True)
@@ -549,7 +555,7 @@ def test_the_run_that_came_for_an_ended_job_ends_the_equal_one(clock: Clockwork)
 
     consistent(clock)
     assert clock.state(b) == "completed"
-    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.run(job_calls.stats(clock.account)).live == 0
 
 
 def test_a_run_that_came_for_an_ended_job_is_a_candidate_of_the_equal_job_whose_answer_stays_lost(
@@ -560,7 +566,7 @@ def test_a_run_that_came_for_an_ended_job_is_a_candidate_of_the_equal_job_whose_
     record(clock, (a, "a1"))
 
     assert strays(clock) == {"a1"}, "nobody's, until somebody is given it"
-    search = stages.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    search = worker_calls.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
     assert clock.run(search) == ["", a], "a search may take it for b"
     assert record(clock, (b, "a1"), guess=True) == [1]
     consistent(clock)
@@ -572,11 +578,11 @@ def test_a_run_that_came_for_an_ended_job_is_a_candidate_of_the_equal_job_whose_
 
 def test_only_a_spare_is_free_for_a_search_not_every_stray(clock: Clockwork) -> None:
     (a,) = clock.doubtful()
-    clock.run(stages.mark_dead(clock.account, [Lost(a, 1, "422")]))
+    clock.run(worker_calls.mark_dead(clock.account, [Lost(a, 1, "422")]))
     record(clock, (a, "a1"))
     assert strays(clock) == {"a1"}
 
-    search = stages.bound_runs(clock.account, ["a1", "nobody's"], but_spares=True)
+    search = worker_calls.bound_runs(clock.account, ["a1", "nobody's"], but_spares=True)
 
     assert clock.run(search) == [a, ""]
 
@@ -598,7 +604,7 @@ def test_an_unequal_job_gets_no_run_of_one_that_ended(clock: Clockwork) -> None:
 def test_a_spare_that_is_over_serves_nobody(clock: Clockwork) -> None:
     a, b = ended_guess(clock)
     record(clock, (a, "a1"))
-    assert clock.run(stages.drop_strays(clock.account, ["a1"])) == 1
+    assert clock.run(worker_calls.drop_strays(clock.account, ["a1"])) == 1
 
     assert record(clock, (b, "b1")) == [3]
 
@@ -611,7 +617,7 @@ def test_a_spare_that_a_person_has_canceled_serves_nobody(clock: Clockwork) -> N
     record(clock, (a, "a1"))
     assert clock.run(operator_calls.cancel_strays(clock.account, ["a1"])) == [1]
 
-    assert clock.run(stages.bound_runs(clock.account, ["a1"], but_spares=True)) == [a]
+    assert clock.run(worker_calls.bound_runs(clock.account, ["a1"], but_spares=True)) == [a]
     assert record(clock, (b, "b1")) == [3]
 
     consistent(clock)
@@ -663,7 +669,7 @@ def test_the_webhook_of_a_job_s_own_run_takes_its_guess_back(clock: Clockwork, s
     assert (clock.state(a), clock.field(a, "run_id")) == (state or "running", "a1")
     assert clock.state(b) == "unconfirmed"
     assert strays(clock) == {"b1"}, "the guess is shown until an equal job has it"
-    call = stages.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    call = worker_calls.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
     assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
     assert record(clock, (b, "b1"), guess=True) == [1]
     consistent(clock)
@@ -763,7 +769,7 @@ def test_a_canceled_job_takes_the_guess_that_the_equal_jobs_left(clock: Clockwor
     record(clock, (b, "b1"), guess=True)
 
     found = [Accepted(a, 1, "a1", "created", SECOND)]
-    call = stages.mark_running(clock.account, found, guess=True, canceled=True)
+    call = worker_calls.mark_running(clock.account, found, guess=True, canceled=True)
     assert clock.run(call) == [1]
 
     consistent(clock)
@@ -775,7 +781,7 @@ def cancel_sent(clock: Clockwork) -> tuple[str, str]:
     a, b = guessed(clock)
     clock.cancel(a)
     clock.heartbeat(first=True)
-    (taken,) = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, SECOND)).items
+    (taken,) = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, SECOND)).items
     assert taken.run_id == "b1"
     return a, b
 
@@ -819,13 +825,13 @@ def test_who_lost_its_guess_is_canceled_from_when_it_has_its_own_run(clock: Cloc
     record(clock, (a, "b1"), guess=True)
     clock.cancel(a)
     clock.heartbeat(first=True)
-    clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, SECOND))
+    clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, SECOND))
     assert record(clock, (b, "b1")) == [5]
     clock.wait(1_000)
     assert record(clock, (a, "a1")) == [1]
     clock.heartbeat(first=True)
 
-    (taken,) = clock.run(stages.cancel_claim(clock.account, "p1", 10, 0, SECOND)).items
+    (taken,) = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, SECOND)).items
 
     assert (taken.run_id, taken.tried_us) == ("a1", 0)
 
@@ -836,7 +842,7 @@ def test_who_lost_its_guess_is_canceled_from_when_it_has_its_own_run(clock: Cloc
 def searched(clock: Clockwork, job: str, verdict: str, note: str = "", runs: Any = None) -> int:
     candidates = "" if runs is None else json.dumps(runs)
     item = Searched(job, 1, verdict, 600 * SECOND, GRACE, note, candidates)
-    return clock.run(stages.record_search(clock.account, [item], clock.now, SPACING))[0]
+    return clock.run(worker_calls.record_search(clock.account, [item], clock.now, SPACING))[0]
 
 
 def test_two_absents_free_the_slot_and_never_submit_again(clock: Clockwork) -> None:
@@ -858,7 +864,7 @@ def test_two_absents_free_the_slot_and_never_submit_again(clock: Clockwork) -> N
         assert searched(clock, job, "absent") == 1
     consistent(clock)
     assert (clock.state(job), clock.field(job, "attempt")) == ("unconfirmed", "1")
-    assert clock.run(calls.stats(clock.account)).live == 1
+    assert clock.run(job_calls.stats(clock.account)).live == 1
 
 
 def test_absents_before_the_wait_is_over_or_too_close_do_not_count(clock: Clockwork) -> None:
@@ -925,7 +931,7 @@ def test_a_run_found_after_absents_takes_its_slot_again(clock: Clockwork) -> Non
     assert clock.found(job, 1, "run1") == 1
 
     consistent(clock)
-    assert clock.run(calls.stats(clock.account)).live == 1
+    assert clock.run(job_calls.stats(clock.account)).live == 1
     assert clock.field(job, "absents") is None
 
 
@@ -976,7 +982,7 @@ def test_each_job_waits_as_long_as_its_own_search_says(clock: Clockwork) -> None
             Searched(soon, 1, "negative", SECOND, GRACE),
             Searched(late, 1, "negative", SECOND, 900 * SECOND),
         ]
-        codes = clock.run(stages.record_search(clock.account, items, clock.now, SPACING))
+        codes = clock.run(worker_calls.record_search(clock.account, items, clock.now, SPACING))
     assert codes == [2, 1]
     assert (clock.state(soon), clock.state(late)) == ("ready", "unconfirmed")
     assert clock.field(late, "negatives") is None
@@ -986,7 +992,7 @@ def test_each_job_waits_as_long_as_its_own_search_says(clock: Clockwork) -> None
 
 
 def read(clock: Clockwork, offset: int = 0, count: int = 100) -> UnconfirmedPage:
-    return clock.run(stages.read_doubts(clock.account, offset, count))
+    return clock.run(worker_calls.read_doubts(clock.account, offset, count))
 
 
 def test_unconfirmed_jobs_are_read_page_by_page_those_without_a_slot_last(
@@ -1044,7 +1050,7 @@ def test_a_doubt_is_read_as_a_claimed_one_is(clock: Clockwork) -> None:
     clock.wait(2)
 
     (from_page,) = read(clock).items
-    (claimed,) = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+    (claimed,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
 
     assert from_page == claimed
     assert (from_page.on_unconfirmed, from_page.cancel) == ("park", "asked")
@@ -1056,7 +1062,7 @@ def test_a_doubt_is_read_as_a_claimed_one_is(clock: Clockwork) -> None:
 def marked(clock: Clockwork, *found: tuple[str, str]) -> Call[list[int]]:
     """Record runs, (job, run), that show the markers of first attempts."""
     items = [Accepted(job, 1, run, "created", SECOND) for job, run in found]
-    return stages.mark_running(clock.account, items, marked=True)
+    return worker_calls.mark_running(clock.account, items, marked=True)
 
 
 def answered(clock: Clockwork, **options: Any) -> tuple[str, str]:

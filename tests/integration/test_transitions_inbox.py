@@ -5,16 +5,17 @@ from collections.abc import Sequence
 import pytest
 import redis
 
-from runqueue import inbox_calls, items, stages
-from runqueue.inbox_calls import TakenLine
-from runqueue.items import Answer
+from runqueue.records import claim_items
+from runqueue.records.claim_items import Answer
+from runqueue.store import inbox_calls, worker_calls
+from runqueue.store.inbox_calls import TakenLine
 from tests.integration.clockwork import LEASE, SECOND, Clockwork
 
 TAKE_LEASE = 30 * SECOND
 
 
 def alive(clock: Clockwork, process: str = "p1") -> None:
-    clock.run(stages.heartbeat("default", process, LEASE, -1, 0, first=True))
+    clock.run(worker_calls.heartbeat("default", process, LEASE, -1, 0, first=True))
 
 
 def push(clock: Clockwork, *lines: str) -> None:
@@ -23,7 +24,7 @@ def push(clock: Clockwork, *lines: str) -> None:
 
 def take(
     clock: Clockwork, want: int = 100, process: str = "p1", *, linger: bool = False
-) -> items.Taken:
+) -> claim_items.Taken:
     alive(clock, process)
     call = inbox_calls.inbox_take("default", process, want, 0, linger=linger, lease_us=TAKE_LEASE)
     return clock.run(call)
@@ -182,7 +183,7 @@ def test_a_full_server_keeps_the_lines_where_they_are_and_still_settles_some(
 def tick(clock: Clockwork) -> dict[str, int]:
     alive(clock)
     clock.wait(1)
-    return dict(clock.run(stages.tick("default", "p1", SECOND // 2, woken=False)).messages)
+    return dict(clock.run(worker_calls.tick("default", "p1", SECOND // 2, woken=False)).messages)
 
 
 def test_the_tick_starts_a_pump_for_lines_that_wait(clock: Clockwork) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from runqueue import calls, stages
-from runqueue.items import Answer, GivenBack, Lost
-from runqueue.run_limits import WORKFLOW_RUN_US
+from runqueue.records.claim_items import Answer, GivenBack, Lost
+from runqueue.request.run_limits import WORKFLOW_RUN_US
+from runqueue.store import job_calls, worker_calls
 from tests.integration.clockwork import LEASE, SECOND, Clockwork, spec
 
 
@@ -63,7 +63,7 @@ def test_reads_find_permits_while_submissions_take_theirs(clock: Clockwork) -> N
     for _ in range(1_000):
         clock.heartbeat(first=True)
         clock.claim(10)
-        call = stages.poll_claim(clock.account, "p1", 10, 0, SECOND)
+        call = worker_calls.poll_claim(clock.account, "p1", 10, 0, SECOND)
         polled += len(clock.run(call).items)
         clock.wait(0.01)
     assert polled >= 0.3 * 20 * 10 * 0.95
@@ -105,7 +105,7 @@ def test_a_clock_that_went_back_closes_the_gate_no_longer_than_a_burst(clock: Cl
 
 def hold_of(clock: Clockwork) -> float:
     """Seconds for which nothing is submitted."""
-    return clock.run(calls.stats(clock.account)).hold_seconds
+    return clock.run(job_calls.stats(clock.account)).hold_seconds
 
 
 def test_busy_doubles_the_hold_from_1_to_60_seconds(clock: Clockwork) -> None:
@@ -137,7 +137,7 @@ def test_retry_after_is_honoured(clock: Clockwork, why: str) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()
     clock.give_back(job, why, wait=90, reason="Too Many Requests")
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert stats.hold_seconds == 90
     assert stats.hold_reason == "Too Many Requests"
     clock.wait(89.9)
@@ -151,7 +151,7 @@ def test_the_reason_shown_is_that_of_the_longest_hold(clock: Clockwork) -> None:
     clock.claimed()
     clock.give_back(first, "account", reason="HTTP 402")
     clock.give_back(second, "busy", reason="HTTP 503")
-    assert clock.run(calls.stats(clock.account)).hold_reason == "HTTP 402"
+    assert clock.run(job_calls.stats(clock.account)).hold_reason == "HTTP 402"
 
 
 def test_a_void_permit_holds_nothing(clock: Clockwork) -> None:
@@ -207,7 +207,7 @@ def test_a_give_back_sent_again_holds_no_longer(clock: Clockwork) -> None:
     clock.wait(2)
     assert clock.give_back(job, "busy") == 0
     assert hold_of(clock) == 0
-    assert clock.run(calls.stats(clock.account)).totals["given_back:busy"] == 1
+    assert clock.run(job_calls.stats(clock.account)).totals["given_back:busy"] == 1
 
 
 def test_polls_and_cancels_draw_on_the_request_rate(clock: Clockwork) -> None:
@@ -216,8 +216,8 @@ def test_polls_and_cancels_draw_on_the_request_rate(clock: Clockwork) -> None:
     clock.wait(2)
     clock.limit(requests_per_second=10, burst_size=10)
     clock.heartbeat(first=True)
-    canceled = clock.run(stages.cancel_claim(clock.account, "p1", 6, 0, LEASE))
-    polled = clock.run(stages.poll_claim(clock.account, "p1", 30, 0, LEASE))
+    canceled = clock.run(worker_calls.cancel_claim(clock.account, "p1", 6, 0, LEASE))
+    polled = clock.run(worker_calls.poll_claim(clock.account, "p1", 30, 0, LEASE))
     assert (len(canceled.items), len(polled.items)) == (6, 4)
     assert polled.next_us > clock.now
 
@@ -228,7 +228,7 @@ def test_a_submission_is_a_request_too(clock: Clockwork) -> None:
     clock.limit(requests_per_second=10, burst_size=10)
     clock.enqueue(6)
     assert len(clock.claimed(6)) == 6
-    polled = clock.run(stages.poll_claim(clock.account, "p1", 30, 0, LEASE))
+    polled = clock.run(worker_calls.poll_claim(clock.account, "p1", 30, 0, LEASE))
     assert len(polled.items) == 4
 
 
@@ -253,7 +253,7 @@ def test_a_hold_while_claims_are_recovered_outlasts_acceptances_and_further_trou
     clock.heartbeat(sequence=9)
     clock.give_back(second.job_id, "account", reason="HTTP 402")
     assert clock.accept([first]) == [1]
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert stats.hold_kind == "redis"
     assert clock.claim(5).answer is Answer.MOVED
     assert "lost claims" in str(stats.hold_reason)
@@ -263,13 +263,13 @@ def test_jobs_given_back_together_keep_their_order(clock: Clockwork) -> None:
     jobs = clock.enqueue(6)
     assert clock.claimed(4) == jobs[:4]
     back = [GivenBack(job, 1) for job in jobs[:4]]
-    assert clock.run(stages.give_back(clock.account, back, "void")) == [1, 1, 1, 1]
+    assert clock.run(worker_calls.give_back(clock.account, back, "void")) == [1, 1, 1, 1]
     assert clock.claimed(10) == jobs
 
 
 def test_dead_ids_at_the_head_of_a_lane_cost_no_pause(clock: Clockwork) -> None:
     jobs = clock.enqueue(1000) + clock.enqueue(1000)
-    clock.run(calls.cancel(clock.account, jobs[:999] + jobs[1000:1999]))
+    clock.run(job_calls.cancel(clock.account, jobs[:999] + jobs[1000:1999]))
     clock.heartbeat(first=True)
     taken = clock.claim(10)
     while taken.next_us:
@@ -284,7 +284,7 @@ def test_a_parked_job_gives_its_slot_back_after_the_longest_run_and_is_still_ado
     clock.limit(concurrent_runs=1)
     parked, waiting = clock.enqueue(2)
     assert clock.claimed() == [parked]
-    clock.run(stages.mark_unconfirmed(clock.account, [Lost(parked, 1, "who knows")]))
+    clock.run(worker_calls.mark_unconfirmed(clock.account, [Lost(parked, 1, "who knows")]))
     clock.wait(7_199)
     assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 0
     assert clock.claimed() == []
@@ -295,9 +295,9 @@ def test_a_parked_job_gives_its_slot_back_after_the_longest_run_and_is_still_ado
     assert clock.claimed() == [waiting]
 
     assert clock.found(parked, 1, "run1") == 1
-    assert clock.run(calls.stats(clock.account)).live == 2
+    assert clock.run(job_calls.stats(clock.account)).live == 2
     clock.finish(parked, run_id="run1")
-    assert clock.run(calls.stats(clock.account)).live == 1
+    assert clock.run(job_calls.stats(clock.account)).live == 1
     assert not clock.client.exists(clock.key("parked"))
 
 
@@ -305,9 +305,9 @@ def test_looking_jobs_up_stores_and_takes_over_nothing(clock: Clockwork) -> None
     batch = clock.open_batch()
     clock.enqueue(batch=batch, names=["uploading"])
     clock.enqueue(names=["known"])
-    packed = [calls.pack_job(spec(name)) for name in ("uploading", "known", "fresh")]
+    packed = [job_calls.pack_job(spec(name)) for name in ("uploading", "known", "fresh")]
     before = clock.dump()
-    found = clock.run(calls.look_up(clock.account, packed, [None] * 3))
+    found = clock.run(job_calls.look_up(clock.account, packed, [None] * 3))
     assert [answer.status.value for answer in found] == ["new", "known", "new"]
     assert clock.dump() == before
 
@@ -316,24 +316,24 @@ def test_a_worker_that_only_lost_its_lease_does_not_bring_its_limits_back(clock:
     clock.limit(concurrent_runs=100)
     clock.limit(concurrent_runs=10)
     old = {"concurrent_runs": 100.0, "dispatches_per_second": 5.0}
-    assert clock.run(stages.seed_limits(clock.account, old, first=False)) == {}
-    limits = clock.run(calls.stats(clock.account)).limits
+    assert clock.run(worker_calls.seed_limits(clock.account, old, first=False)) == {}
+    limits = clock.run(job_calls.stats(clock.account)).limits
     assert (limits["concurrent_runs"], limits["dispatches_per_second"]) == (10, 5)
 
 
 def test_a_worker_that_starts_is_told_which_limits_it_changes(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=100, dispatches_per_second=2)
     new = {"concurrent_runs": 10.0, "dispatches_per_second": 2.0}
-    assert clock.run(stages.seed_limits(clock.account, new)) == {"concurrent_runs": 100}
+    assert clock.run(worker_calls.seed_limits(clock.account, new)) == {"concurrent_runs": 100}
 
 
 def test_an_older_worker_s_calls_are_not_taken_for_those_of_the_rate_of_before(
     clock: Clockwork,
 ) -> None:
     clock.limit(requests_per_second=10, burst_size=100)
-    clock.run(stages.permits(clock.account, 1))
+    clock.run(worker_calls.permits(clock.account, 1))
     clock.wait(60)
     clock.limit(requests_per_second=100, burst_size=100)
     # It takes the whole burst, and does not write at which rate.
     clock.client.set(clock.key("gcra:request"), clock.now + SECOND)
-    assert clock.run(stages.permits(clock.account, 100))[0] == 0
+    assert clock.run(worker_calls.permits(clock.account, 100))[0] == 0

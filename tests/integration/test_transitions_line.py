@@ -2,18 +2,19 @@
 
 import pytest
 
-from runqueue import calls, groups, looks, pausing
-from runqueue.collector import families
-from runqueue.health import health_of
-from runqueue.metrics.family import Seen
-from runqueue.metrics.figures import read_figures
-from runqueue.spec import Priority
-from runqueue.stats import AccountStats
+from runqueue.observe.collector import families
+from runqueue.observe.family import Seen
+from runqueue.observe.statistics import read_figures
+from runqueue.producer import pausing
+from runqueue.records.account import AccountStats
+from runqueue.records.health import health_of
+from runqueue.request.job_spec import Priority
+from runqueue.store import groups, job_calls, live_processes
 from tests.integration.clockwork import Clockwork
 
 
 def stats(clock: Clockwork) -> AccountStats:
-    return clock.run(calls.stats(clock.account))
+    return clock.run(job_calls.stats(clock.account))
 
 
 def told(clock: Clockwork, name: str) -> dict[tuple[str, ...], float]:
@@ -57,7 +58,7 @@ def test_canceled_jobs_make_no_group_s_line_longer(clock: Clockwork) -> None:
     clock.cancel(*clock.enqueue(20, group="shop")[3:])
     clock.enqueue(5, group="mill")
 
-    _, lines = clock.run(looks.longest_lines(clock.account, 2))
+    _, lines = clock.run(live_processes.longest_lines(clock.account, 2))
 
     assert [(line.group, line.length) for line in lines] == [("mill", 5), ("shop", 3)]
 

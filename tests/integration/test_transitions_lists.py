@@ -3,9 +3,9 @@
 import pytest
 import redis
 
-from runqueue import list_calls, stages
-from runqueue.items import Accepted, Answer, Finished, Polled, Taken
-from runqueue.list_calls import Joined, Reading, Shown
+from runqueue.records.claim_items import Accepted, Answer, Finished, Polled, Taken
+from runqueue.store import live_run_calls, worker_calls
+from runqueue.store.live_run_calls import Joined, Reading, Shown
 from tests.integration.clockwork import ACCOUNT, LEASE, SECOND, Clockwork
 
 MANY, AHEAD, BACKSTOP = 12, 30 * SECOND, 600 * SECOND
@@ -20,7 +20,7 @@ def clock(client: redis.Redis) -> Clockwork:
 def poll(clock: Clockwork, want: int = 100, max_run: int = 7_200 * SECOND) -> list[str]:
     """Claim polls as a process that may list; returns the jobs."""
     clock.heartbeat(first=True)
-    call = stages.poll_claim(
+    call = worker_calls.poll_claim(
         ACCOUNT, "p1", want, 0, LEASE, max_run_us=max_run, may_list=True, ahead_us=AHEAD
     )
     return [item.job_id or item.run_id for item in clock.run(call).items]
@@ -38,21 +38,21 @@ def listed(clock: Clockwork, n: int = MANY) -> list[str]:
 def take(clock: Clockwork, process: str = "p1", least: int = 0, want: int = 1) -> Taken:
     """Take the reading of the list."""
     clock.heartbeat(process, first=True)
-    call = list_calls.lists_claim(ACCOUNT, process, want, 0, LIST_LEASE, least_us=least)
+    call = live_run_calls.lists_claim(ACCOUNT, process, want, 0, LIST_LEASE, least_us=least)
     return clock.run(call)
 
 
 def done(clock: Clockwork, process: str = "p1", after: float = 10, *, failed: bool = False) -> int:
     """Say when the next list is due."""
     next_us = clock.now + round(after * SECOND)
-    return clock.run(list_calls.lists_done(ACCOUNT, process, next_us, failed=failed))
+    return clock.run(live_run_calls.lists_done(ACCOUNT, process, next_us, failed=failed))
 
 
 def missing(clock: Clockwork, *job_ids: str, began: int | None = None) -> list[int]:
     """Say that a list did not show the runs of these jobs."""
     runs = [(job_id, f"r-{job_id}") for job_id in job_ids]
     began = clock.now if began is None else began
-    return clock.run(list_calls.lists_missing(ACCOUNT, runs, began, SETTLE, LEASE))
+    return clock.run(live_run_calls.lists_missing(ACCOUNT, runs, began, SETTLE, LEASE))
 
 
 def look_of(clock: Clockwork, job_id: str) -> int:
@@ -63,7 +63,7 @@ def look_of(clock: Clockwork, job_id: str) -> int:
 
 
 def joined(clock: Clockwork, start: str = "-inf", limit: int = 100) -> tuple[list[Joined], bool]:
-    return clock.run(list_calls.lists_joined(ACCOUNT, start, limit))
+    return clock.run(live_run_calls.lists_joined(ACCOUNT, start, limit))
 
 
 def test_runs_left_to_lists_keep_a_late_look_of_their_own(clock: Clockwork) -> None:
@@ -146,14 +146,14 @@ def test_one_process_reads_the_list_until_its_lease_ends(clock: Clockwork) -> No
     assert clock.tick("p2").messages.get("list") is None
     clock.wait(20)
     clock.heartbeat("p1")
-    assert clock.run(list_calls.lists_permit(ACCOUNT, "p1", LIST_LEASE)) == (1, 0.0)  # renewed
+    assert clock.run(live_run_calls.lists_permit(ACCOUNT, "p1", LIST_LEASE)) == (1, 0.0)  # renewed
     clock.wait(20)
     assert take(clock, "p2").items == []
     clock.wait(11)
     assert clock.tick("p2").messages.get("list") == 1
     assert len(take(clock, "p2").items) == 1
     # Who lost its lease says nothing any more.
-    assert clock.run(list_calls.lists_permit(ACCOUNT, "p1", LIST_LEASE))[0] == -1
+    assert clock.run(live_run_calls.lists_permit(ACCOUNT, "p1", LIST_LEASE))[0] == -1
     assert done(clock, "p1") == -1
 
 
@@ -182,9 +182,11 @@ def test_failures_are_counted_until_one_succeeds(clock: Clockwork) -> None:
 
 def test_a_frozen_or_outdated_process_takes_no_list(clock: Clockwork) -> None:
     listed(clock)
-    call = list_calls.lists_claim(ACCOUNT, "nobody", 1, 0, LIST_LEASE, least_us=0)
+    call = live_run_calls.lists_claim(ACCOUNT, "nobody", 1, 0, LIST_LEASE, least_us=0)
     assert clock.run(call).answer is Answer.FENCED
-    old = list_calls.lists_claim(ACCOUNT, "p1", 1, clock.now - 6 * SECOND, LIST_LEASE, least_us=0)
+    old = live_run_calls.lists_claim(
+        ACCOUNT, "p1", 1, clock.now - 6 * SECOND, LIST_LEASE, least_us=0
+    )
     assert clock.run(old).answer is Answer.STALE
 
 
@@ -208,7 +210,7 @@ def test_a_run_that_goes_on_although_a_list_did_not_show_it_joins_again_after_it
     assert missing(clock, first) == [1]
     assert poll(clock) == [first]
 
-    clock.run(stages.mark_polled(ACCOUNT, [Polled(first, 1, "running", 5 * SECOND)]))
+    clock.run(worker_calls.mark_polled(ACCOUNT, [Polled(first, 1, "running", 5 * SECOND)]))
 
     assert first not in clock.members("listed")
     assert missing(clock, first) == [0]
@@ -262,7 +264,7 @@ def test_a_list_writes_a_new_status_of_a_run_that_is_still_the_job_s(clock: Cloc
         Shown("nobody", "r-nobody", "paused"),
     ]
 
-    assert clock.run(list_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, 7_200 * SECOND)) == 1
+    assert clock.run(live_run_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, 7_200 * SECOND)) == 1
 
     assert clock.field(first, "run_status") == "paused"
     assert clock.field(second, "run_status") == "created"
@@ -274,17 +276,20 @@ def test_strays_are_told_to_who_reads_and_looked_at_when_they_are_missing(
 ) -> None:
     listed(clock)
     item = Accepted("nobody", 1, "r-stray", "created", 3_600 * SECOND)
-    assert clock.run(stages.mark_running(ACCOUNT, [item])) == [2]
+    assert clock.run(worker_calls.mark_running(ACCOUNT, [item])) == [2]
     clock.wait(10)
     [reading] = take(clock).items
     assert reading.strays == ["r-stray"]
 
     shown = [Shown("", "r-stray", "running")]
-    assert clock.run(list_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, 7_200 * SECOND)) == 1
+    assert clock.run(live_run_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, 7_200 * SECOND)) == 1
     assert clock.client.zscore(clock.key("stray_looks"), "r-stray") == clock.now + 300 * SECOND
 
     asked = [("", "r-stray"), ("", "unknown")]
-    assert clock.run(list_calls.lists_missing(ACCOUNT, asked, clock.now, SETTLE, LEASE)) == [1, 0]
+    assert clock.run(live_run_calls.lists_missing(ACCOUNT, asked, clock.now, SETTLE, LEASE)) == [
+        1,
+        0,
+    ]
     assert poll(clock) == ["r-stray"]
 
 
@@ -293,7 +298,7 @@ def test_when_lists_end_all_runs_are_looked_at_and_none_joins_until_it_is_time(
 ) -> None:
     job_ids = listed(clock)
 
-    assert clock.run(list_calls.lists_end(ACCOUNT, 60 * SECOND)) == MANY
+    assert clock.run(live_run_calls.lists_end(ACCOUNT, 60 * SECOND)) == MANY
 
     assert clock.members("listed") == []
     assert sorted(poll(clock)) == sorted(job_ids)
@@ -309,7 +314,7 @@ def test_more_runs_than_one_script_lets_go_are_let_go_by_those_that_claim(
 ) -> None:
     for _ in range(12):
         listed(clock, 50)
-    clock.run(list_calls.lists_end(ACCOUNT, 3_600 * SECOND))
+    clock.run(live_run_calls.lists_end(ACCOUNT, 3_600 * SECOND))
     assert len(clock.members("listed")) == 100
 
     found = set()
@@ -342,7 +347,7 @@ def ended_after(clock: Clockwork, *seconds: float) -> Reading:
         [job_id] = clock.running(1)
         clock.wait(duration)
         item = Finished(job_id, 1, f"r-{job_id}", "completed", "completed", "", b"{}")
-        assert clock.run(stages.finish(ACCOUNT, [item])) == [1]
+        assert clock.run(worker_calls.finish(ACCOUNT, [item])) == [1]
     clock.client.hset(clock.key("meta"), "lists_on", 1)
     [reading] = take(clock).items
     assert isinstance(reading, Reading)
@@ -388,11 +393,11 @@ def test_what_no_list_reaches_is_looked_at_and_what_is_begun_since_is_left_to_li
     clock.wait(60)
     take(clock)
     next_us = clock.now + 10 * SECOND
-    clock.run(list_calls.lists_done(ACCOUNT, "p1", next_us, reach_us=clock.now - 30 * SECOND))
+    clock.run(live_run_calls.lists_done(ACCOUNT, "p1", next_us, reach_us=clock.now - 30 * SECOND))
 
     assert missing(clock, first) == [1]
     assert poll(clock) == [first]
-    clock.run(stages.mark_polled(ACCOUNT, [Polled(first, 1, "", SECOND)]))
+    clock.run(worker_calls.mark_polled(ACCOUNT, [Polled(first, 1, "", SECOND)]))
     clock.wait(1)
     assert poll(clock) == [first]
     (new,) = clock.running(1)
@@ -401,7 +406,7 @@ def test_what_no_list_reaches_is_looked_at_and_what_is_begun_since_is_left_to_li
     clock.wait(10)
     take(clock)
     assert done(clock) == 0  # this one reached all of them
-    clock.run(stages.mark_polled(ACCOUNT, [Polled(first, 1, "", SECOND)]))
+    clock.run(worker_calls.mark_polled(ACCOUNT, [Polled(first, 1, "", SECOND)]))
     clock.wait(1)
     assert poll(clock) == []
     assert first in clock.members("listed")
@@ -421,7 +426,9 @@ def test_a_claim_of_a_few_looks_reads_a_few_of_those_that_are_due(
 ) -> None:
     listed(clock)
     take(clock)
-    clock.run(list_calls.lists_done(ACCOUNT, "p1", clock.now, reach_us=clock.now + 3_600 * SECOND))
+    clock.run(
+        live_run_calls.lists_done(ACCOUNT, "p1", clock.now, reach_us=clock.now + 3_600 * SECOND)
+    )
     clock.running(400)
     full_of_others(clock, "listed", others)
     clock.wait(1)

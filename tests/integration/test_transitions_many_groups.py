@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from runqueue import batch_calls, calls, groups, looks, stages
-from runqueue.batches import NO_RULES, BatchRules
-from runqueue.groups import KEEP as KEEP_CAP
-from runqueue.groups import Keep
-from runqueue.intake import packets
-from runqueue.items import Finished, Lost
-from runqueue.operate import Operations
-from runqueue.queue import RunQueue
-from runqueue.scripts import Call
+from runqueue.operator.operations import Operations
+from runqueue.producer.chunks import packets
+from runqueue.producer.queue import RunQueue
+from runqueue.records.batch import NO_RULES, BatchRules
+from runqueue.records.claim_items import Finished, Lost
+from runqueue.store import batch_calls, groups, job_calls, live_processes, worker_calls
+from runqueue.store.groups import KEEP as KEEP_CAP
+from runqueue.store.groups import Keep
+from runqueue.store.scripts import Call
 from tests.integration.clockwork import KEEP, UPLOAD, Clockwork, spec
 
 #: More lanes than a tick, or a claim, looks at.
@@ -135,11 +135,11 @@ MOST_COMMANDS = 5_000
 
 def claim(clock: Clockwork) -> Call[Any]:
     clock.heartbeat(first=True)
-    return stages.claim(clock.account, "p1", clock.new_id(), 100, 0)
+    return worker_calls.claim(clock.account, "p1", clock.new_id(), 100, 0)
 
 
 def to_seal(clock: Clockwork, n: int) -> Call[Any]:
-    return calls.seal_batch(clock.account, batch_in_groups(clock, n))
+    return job_calls.seal_batch(clock.account, batch_in_groups(clock, n))
 
 
 def to_pause(clock: Clockwork, n: int) -> Call[Any]:
@@ -190,47 +190,47 @@ def to_list_groups(clock: Clockwork, n: int) -> Call[Any]:
 
 def to_see_the_longest_lines(clock: Clockwork, n: int) -> Call[Any]:
     to_list_groups(clock, n)
-    return looks.longest_lines(clock.account, 20)
+    return live_processes.longest_lines(clock.account, 20)
 
 
 def to_cancel(clock: Clockwork, n: int) -> Call[Any]:
     clock.run(to_seal(clock, n))
     (batch,) = clock.members("batches")
-    return calls.cancel_batch(clock.account, batch)
+    return job_calls.cancel_batch(clock.account, batch)
 
 
 def to_sweep_its_last_job(clock: Clockwork, n: int) -> Call[Any]:
     clock.run(to_cancel(clock, n))
     for _ in range(n // 100):
-        assert clock.run(stages.sweep(clock.account, "sweep_canceled", 100)) == 100
-    return stages.sweep(clock.account, "sweep_canceled", 100)
+        assert clock.run(worker_calls.sweep(clock.account, "sweep_canceled", 100)) == 100
+    return worker_calls.sweep(clock.account, "sweep_canceled", 100)
 
 
 def to_sweep_as_many_batches(clock: Clockwork, n: int) -> Call[Any]:
     for _ in range(n):
         clock.cancel_batch(clock.batch_of(1)[0])
-    return stages.sweep(clock.account, "sweep_canceled", 100)
+    return worker_calls.sweep(clock.account, "sweep_canceled", 100)
 
 
 def to_retire_its_last_job(clock: Clockwork, n: int) -> Call[Any]:
     batch = batch_in_groups(clock, n)
     clock.seal(batch)
-    ids = clock.run(calls.list_batch(clock.account, batch, 0, n))
+    ids = clock.run(job_calls.list_batch(clock.account, batch, 0, n))
     for start in range(0, n, 100):
         clock.cancel(*ids[start : start + 100])
     clock.wait(8 * 86_400)
     clock.heartbeat(first=True)
     for _ in range(n // 100 - 1):
-        assert clock.run(stages.sweep(clock.account, "retire", KEEP, 100)) == 100
-    return stages.sweep(clock.account, "retire", KEEP, 100)
+        assert clock.run(worker_calls.sweep(clock.account, "retire", KEEP, 100)) == 100
+    return worker_calls.sweep(clock.account, "retire", KEEP, 100)
 
 
 def to_expire_an_upload(clock: Clockwork, n: int) -> Call[Any]:
     batch_in_groups(clock, n)
     clock.wait(2 * 86_400)
     for _ in range(n // 100 - 1):
-        clock.run(stages.sweep(clock.account, "expire_batches", UPLOAD, 101))
-    return stages.sweep(clock.account, "expire_batches", UPLOAD, 101)
+        clock.run(worker_calls.sweep(clock.account, "expire_batches", UPLOAD, 101))
+    return worker_calls.sweep(clock.account, "expire_batches", UPLOAD, 101)
 
 
 def to_end_the_canary(clock: Clockwork, n: int) -> Call[Any]:
@@ -240,7 +240,7 @@ def to_end_the_canary(clock: Clockwork, n: int) -> Call[Any]:
     job = claimed_in(clock, n // 50, 1)[0]  # a step of listing lanes may bring few
     clock.found(job, 1, "run1")
     end = Finished(job, 1, "run1", "completed", "completed", "", b"{}")
-    return stages.finish(clock.account, [end])
+    return worker_calls.finish(clock.account, [end])
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_what_people_do_to_jobs_of_many_groups_goes_in_bounded_steps(clock: Cloc
     n = 600
     clock.client.hset(clock.key("limits"), "env:concurrent_runs", n)
     batch = sealed_in_groups(clock, n)
-    jobs = clock.run(calls.list_batch(clock.account, batch, 0, n))
+    jobs = clock.run(job_calls.list_batch(clock.account, batch, 0, n))
     clock.cancel(*jobs)
     seen = {"replay": most_commands(clock, lambda queue: Operations(queue).replay(jobs))}
     clock.cancel(*jobs)
@@ -305,7 +305,7 @@ def test_what_people_do_to_jobs_of_many_groups_goes_in_bounded_steps(clock: Cloc
     clock.heartbeat(first=True)
     while taken := clock.claim(100).items:
         lost = [Lost(item.job_id, item.attempt, "cut off") for item in taken]
-        clock.run(stages.mark_unconfirmed(clock.account, lost))
+        clock.run(worker_calls.mark_unconfirmed(clock.account, lost))
     seen["resubmit"] = most_commands(clock, lambda queue: Operations(queue).resubmit(jobs))
     seen["cancel"] = most_commands(clock, lambda queue: Operations(queue).cancel(jobs))
     assert {clock.state(job) for job in jobs} == {"canceled"}

@@ -3,13 +3,13 @@
 import pytest
 import redis
 
-from runqueue import groups, stages
-from runqueue.run_limits import WORKFLOW_RUN_US
+from runqueue.request.run_limits import WORKFLOW_RUN_US
+from runqueue.store import groups, worker_calls
 from tests.integration.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
 
 
 def migrate(clock: Clockwork, limit: int = 1_000) -> bool:
-    return clock.run(stages.migrate(clock.account, limit))
+    return clock.run(worker_calls.migrate(clock.account, limit))
 
 
 def made_old(clock: Clockwork) -> None:
@@ -32,7 +32,7 @@ def test_unconfirmed_jobs_of_an_older_version_are_looked_for(clock: Clockwork) -
     made_old(clock)
     assert migrate(clock)
     clock.heartbeat(first=True)
-    taken = clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+    taken = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
     assert {doubt.job_id for doubt in taken.items} == {with_slot, parked}
 
 
@@ -60,11 +60,11 @@ def test_a_counter_that_is_off_costs_no_more_where_many_jobs_are_parked(clock: C
     clock.enqueue(1)
     assert migrate(clock)
     clock.client.hset(clock.key("counters"), "dead:2", 1)
-    few = clock.commands(stages.migrate(clock.account, 100))
+    few = clock.commands(worker_calls.migrate(clock.account, 100))
     parked = {f"n{i:023d}": i for i in range(5_000)}
     for index in ("parked", "reconcile"):
         clock.client.zadd(clock.key(index), parked)
-    assert clock.commands(stages.migrate(clock.account, 100)) == few
+    assert clock.commands(worker_calls.migrate(clock.account, 100)) == few
 
 
 def test_unconfirmed_jobs_that_an_older_worker_left_are_found_among_many(clock: Clockwork) -> None:
@@ -75,7 +75,7 @@ def test_unconfirmed_jobs_that_an_older_worker_left_are_found_among_many(clock: 
         clock.client.zadd(clock.key(index), parked)
     clock.client.zrem(clock.key("reconcile"), job)
     for _ in range(3):
-        assert clock.commands(stages.migrate(clock.account, 100)) < 150
+        assert clock.commands(worker_calls.migrate(clock.account, 100)) < 150
     assert job in clock.members("reconcile")
 
 

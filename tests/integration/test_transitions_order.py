@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from runqueue import calls
+from runqueue.store import job_calls
 from tests.integration.clockwork import Clockwork
 
 
@@ -112,7 +112,7 @@ def test_a_held_batch_costs_others_no_turn(clock: Clockwork) -> None:
         batch = clock.open_batch()
         clock.enqueue(2, batch=batch)
         clock.seal(batch)
-        clock.run(calls.cancel_batch(clock.account, batch))
+        clock.run(job_calls.cancel_batch(clock.account, batch))
     jobs = clock.enqueue(5)
     assert clock.claimed(10) == [], "200 held lanes a call at most"
     assert clock.claimed(10) == jobs
@@ -204,13 +204,13 @@ def test_a_claim_ends_a_bounded_number_of_jobs_whose_deadline_is_over(clock: Clo
     clock.wait(1)
     jobs = clock.enqueue(1)
     assert clock.claimed(10) == []
-    ended = clock.run(calls.stats(clock.account)).totals["ended:dead"]
+    ended = clock.run(job_calls.stats(clock.account)).totals["ended:dead"]
     assert 0 < ended < 4_000
     found: list[str] = []
     for _ in range(6):
         found += clock.claimed(10)
     assert found == jobs
-    assert clock.run(calls.stats(clock.account)).totals["ended:dead"] == 4_000
+    assert clock.run(job_calls.stats(clock.account)).totals["ended:dead"] == 4_000
 
 
 def test_accounts_know_nothing_of_one_another(clock: Clockwork) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runqueue import packing, stages, wire
-from runqueue.trail import read_trail
+from runqueue.store import codec, compression, worker_calls
+from runqueue.store.history import read_trail
 from tests.integration.clockwork import DAY, KEEP, SECOND, Clockwork, spec
 from tests.integration.packs import (
     PROMPT,
@@ -28,8 +28,8 @@ def test_a_packed_job_that_is_done_again_sends_the_request_as_it_was_handed_in(
 
     (claimed,) = clock.claim().items
 
-    assert packing.is_packed(claimed.stored.partition(b"\n")[2])
-    assert wire.submission(claimed.stored, job, 2) == wire.submission(stored, job, 2)
+    assert compression.is_packed(claimed.stored.partition(b"\n")[2])
+    assert codec.submission(claimed.stored, job, 2) == codec.submission(stored, job, 2)
     assert clock.field(job, "via") == "watch", "the script finds the URL in its envelope"
 
 
@@ -58,14 +58,14 @@ def test_a_job_that_ended_again_without_a_result_has_none(clock: Clockwork) -> N
 
 
 def test_a_packed_result_is_sent_on_as_it_came(clock: Clockwork) -> None:
-    clock.run(stages.migrate(clock.account, 1_000))
+    clock.run(worker_calls.migrate(clock.account, 1_000))
     (job,) = awaited(clock, body=PROMPT)
     assert receive(clock, told(job, body=RESULT)) == ["ended"]
     clock.wait(0.001)
     assert pack(clock) == 1
     (delivery,) = due(clock)
     assert (delivery.job_id, delivery.body) == (job, RESULT)
-    assert wire.webhook_url(delivery.envelope) == URL
+    assert codec.webhook_url(delivery.envelope) == URL
 
 
 def test_a_packed_result_is_sent_to_another_address(clock: Clockwork) -> None:
@@ -95,7 +95,7 @@ def test_packed_jobs_go_with_their_retention(clock: Clockwork) -> None:
 
 
 def test_a_request_too_long_to_be_shown_is_not_shown_for_being_packed(clock: Clockwork) -> None:
-    assert clock.run(stages.migrate(clock.account, 1_000))
+    assert clock.run(worker_calls.migrate(clock.account, 1_000))
     short, long = clock.running(1, body="x" * 60_000), clock.running(1, body="x" * 70_000)
     for job in short + long:
         assert clock.finish(job, result=RESULT) == 1

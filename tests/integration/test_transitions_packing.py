@@ -8,8 +8,8 @@ import orjson
 import pytest
 import redis
 
-from runqueue import packing, stages, wire
-from runqueue.trail import read_trail
+from runqueue.store import codec, compression, worker_calls
+from runqueue.store.history import read_trail
 from tests.integration.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
 from tests.integration.packs import (
     PROMPT,
@@ -30,7 +30,7 @@ from tests.integration.webhooks import URL
 def test_a_packed_job_is_one_string_that_reads_as_before(clock: Clockwork) -> None:
     (job,) = over(clock, url=URL)
     plain, stored = job_of(clock, job), body(clock, job)
-    request = wire.parts(stored)
+    request = codec.parts(stored)
     seen = clock.run(read_trail(clock.account, job))
 
     assert pack(clock) == 1
@@ -40,7 +40,7 @@ def test_a_packed_job_is_one_string_that_reads_as_before(clock: Clockwork) -> No
     assert len(body(clock, job)) < len(stored) + len(RESULT)
     assert job_of(clock, job) == plain
     assert plain.result == orjson.loads(RESULT)
-    assert wire.parts(body(clock, job)) == request
+    assert codec.parts(body(clock, job)) == request
     assert clock.run(read_trail(clock.account, job)) == seen
 
 
@@ -114,7 +114,7 @@ def test_what_is_not_over_is_left_alone(clock: Clockwork) -> None:
 
 
 def test_a_job_without_a_result_is_packed_alone(clock: Clockwork) -> None:
-    clock.run(stages.migrate(clock.account, 1_000))
+    clock.run(worker_calls.migrate(clock.account, 1_000))
     (job,) = clock.enqueue(1, body=PROMPT * 3)
     clock.claimed()
     clock.refuse(job)
@@ -126,12 +126,12 @@ def test_a_job_without_a_result_is_packed_alone(clock: Clockwork) -> None:
 
 def test_a_long_result_keeps_a_string_of_its_own(clock: Clockwork) -> None:
     (job,) = clock.running(1, body=PROMPT)
-    clock.run(stages.migrate(clock.account, 1_000))
+    clock.run(worker_calls.migrate(clock.account, 1_000))
     result = orjson.dumps({"output": [f"line {n} of many" for n in range(4_000)]})
     assert clock.finish(job, result=result) == 1
     assert pack(clock) == 1
     kept = cast("bytes", clock.client.get(clock.key(f"result:{job}")))
-    assert packing.is_packed(kept)
+    assert compression.is_packed(kept)
     assert len(kept) < len(result) / 3
     assert job_of(clock, job).result == orjson.loads(result)
     assert pack(clock) == 0
@@ -241,7 +241,7 @@ def test_nothing_is_packed_while_an_older_process_lives(clock: Clockwork) -> Non
     clock.client.zadd(clock.key("processes"), {"old": clock.now + LEASE})
     assert store(clock, late) == 0, "it came in between"
     assert not is_packed(clock, job)
-    clock.run(stages.bye(clock.account, "old"))
+    clock.run(worker_calls.bye(clock.account, "old"))
     assert pack(clock) == 1
 
 
@@ -249,7 +249,7 @@ def test_a_process_that_has_gone_is_no_reader_any_more(clock: Clockwork) -> None
     clock.heartbeat("p1", first=True)
     clock.heartbeat("p2", first=True)
     assert clock.members("readers") == ["p1", "p2"]
-    clock.run(stages.bye(clock.account, "p1"))
+    clock.run(worker_calls.bye(clock.account, "p1"))
     assert clock.members("readers") == ["p2"]
     clock.wait(LEASE / SECOND)
     clock.heartbeat("p3", first=True)
@@ -261,7 +261,7 @@ def test_older_versions_are_kept_out_from_the_first_packed_job_on(clock: Clockwo
     assert meta(clock, "schema") == b"2", "until then they may come back"
     pack(clock)
     assert meta(clock, "schema") == b"3"
-    assert clock.run(stages.migrate(clock.account, 1_000))
+    assert clock.run(worker_calls.migrate(clock.account, 1_000))
     assert meta(clock, "schema") == b"3"
 
 
@@ -276,7 +276,7 @@ def test_an_older_reader_misses_the_result_and_finds_all_else(clock: Clockwork) 
     (job,) = over(clock)
     pack(clock)
     line = body(clock, job).partition(b"\n")[0]
-    assert wire.read_envelope(line)[0] == "task"
+    assert codec.read_envelope(line)[0] == "task"
     assert clock.client.get(clock.key(f"result:{job}")) is None
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from runqueue import calls, limits, pausing
 from runqueue.errors import InvalidLimits
-from runqueue.limits import AccountLimits
-from runqueue.looks import LEASE_SECONDS, PUMPS
+from runqueue.producer import pausing
+from runqueue.store import job_calls, limits
+from runqueue.store.limits import AccountLimits
+from runqueue.store.live_processes import LEASE_SECONDS, PUMPS
 from tests.integration.clockwork import Clockwork
-from worker import lease
-from worker.listing import ListPump
+from worker.process import lease
 from worker.pumps import KINDS
+from worker.stages.list_runs import ListPump
 
 
 def pause(clock: Clockwork, reason: str = "") -> bool:
@@ -62,7 +63,7 @@ def test_a_pause_is_shown_with_its_reason_whatever_else_holds_the_account(clock:
     clock.claimed()
     clock.give_back(job, "account", reason="HTTP 402")
     pause(clock, "look at the bill")
-    found = clock.run(calls.stats(clock.account))
+    found = clock.run(job_calls.stats(clock.account))
     assert (found.paused, found.hold_reason) == (True, "paused: look at the bill")
     assert found.hold_seconds > 365 * 86_400
 
@@ -84,9 +85,9 @@ def test_ending_a_pause_ends_no_hold_and_vouches_for_no_server(clock: Clockwork)
 def test_a_pause_said_again_takes_the_last_reason_that_is_given(clock: Clockwork) -> None:
     assert pause(clock, "first")
     assert not pause(clock)
-    assert clock.run(calls.stats(clock.account)).hold_reason == "paused: first"
+    assert clock.run(job_calls.stats(clock.account)).hold_reason == "paused: first"
     assert not pause(clock, "second")
-    assert clock.run(calls.stats(clock.account)).hold_reason == "paused: second"
+    assert clock.run(job_calls.stats(clock.account)).hold_reason == "paused: second"
 
 
 def test_a_limit_that_is_set_live_wins_until_it_is_reset(clock: Clockwork) -> None:

@@ -3,9 +3,9 @@
 import pytest
 import redis
 
-from runqueue import calls, operator_calls, stages
-from runqueue.items import GivenUp, RunAgain, ToCancel
-from runqueue.job import EnqueueStatus, JobState
+from runqueue.records.claim_items import GivenUp, RunAgain, ToCancel
+from runqueue.records.job import EnqueueStatus, JobState
+from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.integration.clockwork import (
     CLAIM_AGE,
     DAY,
@@ -75,12 +75,12 @@ def run_again(
     item = RunAgain(
         job, attempt, run_id or f"r-{job}", "failed", "no luck", round(backoff * SECOND), b'{"n":1}'
     )
-    return clock.run(stages.retry_run(clock.account, [item]))[0]
+    return clock.run(worker_calls.retry_run(clock.account, [item]))[0]
 
 
 def cancels(clock: Clockwork) -> list[ToCancel]:
     clock.heartbeat(first=True)
-    return list(clock.run(stages.cancel_claim(clock.account, "p1", 100, 0, LEASE)).items)
+    return list(clock.run(worker_calls.cancel_claim(clock.account, "p1", 100, 0, LEASE)).items)
 
 
 # Deciding on doubts.
@@ -111,7 +111,7 @@ def test_a_person_ends_a_doubt_with_words_that_are_shown(clock: Clockwork) -> No
     assert settle(clock, "fail", job) == [0]
     assert (clock.state(job), clock.field(job, "reason")) == ("dead", "looked for it myself")
     assert clock.members("dead") == [job]
-    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.run(job_calls.stats(clock.account)).live == 0
 
 
 def test_a_person_gives_a_job_its_run_and_it_is_looked_at_at_once(clock: Clockwork) -> None:
@@ -119,7 +119,7 @@ def test_a_person_gives_a_job_its_run_and_it_is_looked_at_at_once(clock: Clockwo
     assert clock.run(operator_calls.adopt(clock.account, first, 1, "run1")) == 1
     assert clock.run(operator_calls.adopt(clock.account, first, 1, "run1")) == 0
     assert clock.run(operator_calls.adopt(clock.account, second, 1, "run1")) == 3
-    due = clock.run(stages.poll_claim(clock.account, "p1", 10, 0, LEASE))
+    due = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, LEASE))
     assert [(item.job_id, item.run_id) for item in due.items] == [(first, "run1")]
 
 
@@ -164,7 +164,7 @@ def test_what_ended_badly_is_done_again_under_the_next_attempt(
 
 def runs_of(clock: Clockwork, job_id: str) -> int:
     """How many runs of a job have ended, as people are told."""
-    (job,) = clock.run(calls.get_jobs(clock.account, [job_id]))
+    (job,) = clock.run(job_calls.get_jobs(clock.account, [job_id]))
     assert job is not None
     return job.runs
 
@@ -235,7 +235,7 @@ def test_a_job_of_a_batch_is_done_again_in_its_batch(clock: Clockwork) -> None:
     clock.claimed()
     clock.refuse(job)
     assert replay(clock, job) == [1]
-    found = clock.run(calls.get_batch(clock.account, batch))
+    found = clock.run(job_calls.get_batch(clock.account, batch))
     assert found is not None
     assert found.states == {"ready": 1}
     assert clock.claimed() == [job]
@@ -245,7 +245,7 @@ def test_a_job_of_a_canceled_batch_is_done_again_or_not_but_never_stuck(clock: C
     batch = clock.open_batch()
     (job,) = clock.enqueue(1, batch=batch)
     clock.seal(batch)
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     clock.sweep("sweep_canceled")
     assert clock.state(job) == "canceled"
     code = replay(clock, job)
@@ -266,7 +266,7 @@ def test_a_discarded_job_leaves_nothing_and_its_key_is_free(clock: Clockwork) ->
     names = {key.removeprefix(clock.key("")) for key in clock.dump()}
     assert not {name for name in names if job in name or batch in name}
     assert not names & {"dead", "deadlines", "batches"}
-    assert clock.run(calls.stats(clock.account)).states[JobState.DEAD] == 0
+    assert clock.run(job_calls.stats(clock.account)).states[JobState.DEAD] == 0
     assert clock.hand_in([spec("k", body="b")])[0].status is EnqueueStatus.NEW
     clock.wait(8 * DAY / SECOND)
     clock.sweep("retire", KEEP)
@@ -309,8 +309,8 @@ def test_a_stray_is_canceled_again_and_again_until_it_is_dropped(clock: Clockwor
     assert cancels(clock) == []
     clock.wait(15)
     assert [item.run_id for item in cancels(clock)] == ["run1"]
-    assert clock.run(stages.drop_strays(clock.account, ["run1", "run2"])) == 1
-    assert clock.run(stages.drop_strays(clock.account, ["run1"])) == 0
+    assert clock.run(worker_calls.drop_strays(clock.account, ["run1", "run2"])) == 1
+    assert clock.run(worker_calls.drop_strays(clock.account, ["run1"])) == 0
     clock.wait(15)
     assert cancels(clock) == []
     assert clock.client.exists(*map(clock.key, ("strays", "stray_jobs", "cancels"))) == 0
@@ -329,7 +329,7 @@ def test_a_stray_that_a_job_takes_up_is_canceled_no_more(clock: Clockwork) -> No
 def test_strays_are_listed_with_what_is_known_of_them(clock: Clockwork) -> None:
     jobs = clock.running(3)
     clock.cancel(*jobs)
-    clock.run(stages.give_up(clock.account, [GivenUp(job, f"r-{job}") for job in jobs]))
+    clock.run(worker_calls.give_up(clock.account, [GivenUp(job, f"r-{job}") for job in jobs]))
     cursor, found = clock.run(operator_calls.list_strays(clock.account, "0", 100))
     assert cursor == "0"
     assert {(stray.run_id, stray.job_id, stray.attempt) for stray in found} == {
@@ -343,7 +343,7 @@ def test_the_run_that_was_given_up_stays_a_stray_when_its_job_is_done_again(
 ) -> None:
     (job,) = clock.running()
     clock.cancel(job)
-    clock.run(stages.give_up(clock.account, [GivenUp(job, f"r-{job}")]))
+    clock.run(worker_calls.give_up(clock.account, [GivenUp(job, f"r-{job}")]))
     assert replay(clock, job) == [1]
     assert clock.claimed() == [job]
     assert clock.found(job, 2, "run2") == 1
@@ -358,11 +358,11 @@ def test_a_run_that_ended_badly_is_run_again_after_its_backoff(clock: Clockwork)
     assert run_again(clock, job) == 1
     assert run_again(clock, job) == 0, "it was told already"
     assert clock.state(job) == "scheduled"
-    (found,) = clock.run(calls.get_jobs(clock.account, [job]))
+    (found,) = clock.run(job_calls.get_jobs(clock.account, [job]))
     assert found is not None
     assert (found.runs, found.run_status, found.reason) == (1, "failed", "no luck")
     assert found.run_id is None
-    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.run(job_calls.stats(clock.account)).live == 0
     clock.wait(4.999)
     assert clock.sweep("promote_due") == 0
     clock.wait(0.001)
@@ -405,15 +405,15 @@ def test_a_job_is_not_run_again_at_or_after_its_deadline(clock: Clockwork) -> No
 def test_polls_tell_the_retry_policy_and_the_runs_that_ended(clock: Clockwork) -> None:
     clock.heartbeat(first=True)
     policy = '[3,["failed"],5.0,60.0,16]'
-    packed = calls.pack_job(spec("k"))
+    packed = job_calls.pack_job(spec("k"))
     job = packed[0]
     packed = (*packed[:3], f";;;;{policy}", packed[4])
-    clock.run(calls.enqueue(clock.account, [packed], ["k"]))
+    clock.run(job_calls.enqueue(clock.account, [packed], ["k"]))
     clock.claimed()
     clock.found(job, 1, f"r-{job}")
     clock.wait(1)
     for runs in (0, 1):
-        (due,) = clock.run(stages.poll_claim(clock.account, "p1", 10, 0, LEASE)).items
+        (due,) = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, LEASE)).items
         assert (due.retry, due.runs) == (policy, runs)
         if not runs:
             run_again(clock, job, backoff=1)
@@ -431,7 +431,7 @@ def test_a_result_is_never_that_of_an_earlier_run(clock: Clockwork) -> None:
     clock.claimed()
     clock.found(job, 2, "run2")
     assert clock.finish(job, attempt=2, run_id="run2", result=b"") == 1
-    (found,) = clock.run(calls.get_jobs(clock.account, [job]))
+    (found,) = clock.run(job_calls.get_jobs(clock.account, [job]))
     assert found is not None
     assert found.result is None
 

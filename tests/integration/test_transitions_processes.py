@@ -6,17 +6,17 @@ from typing import cast
 import pytest
 import redis
 
-from runqueue import calls, scripts, stages
-from runqueue.items import Accepted, Answer, Claimed, Taken
+from runqueue.records.claim_items import Accepted, Answer, Claimed, Taken
+from runqueue.store import job_calls, scripts, worker_calls
 from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
 
 
 def poll_claim(clock: Clockwork, process: str = "p1", want: int = 10, tick_us: int = 0) -> Taken:
-    return clock.run(stages.poll_claim(clock.account, process, want, tick_us, LEASE))
+    return clock.run(worker_calls.poll_claim(clock.account, process, want, tick_us, LEASE))
 
 
 def cancel_claim(clock: Clockwork, process: str = "p1", want: int = 10, tick_us: int = 0) -> Taken:
-    return clock.run(stages.cancel_claim(clock.account, process, want, tick_us, LEASE))
+    return clock.run(worker_calls.cancel_claim(clock.account, process, want, tick_us, LEASE))
 
 
 def board(clock: Clockwork, kind: str = "submit") -> set[str]:
@@ -79,7 +79,7 @@ def test_the_claims_of_a_dead_process_are_taken_over_in_steps(clock: Clockwork) 
     jobs = clock.enqueue(10)
     clock.claimed()
     clock.wait(15)
-    call = stages.sweep(clock.account, "expire_leases", CLAIM_AGE, 4)
+    call = worker_calls.sweep(clock.account, "expire_leases", CLAIM_AGE, 4)
     assert [clock.run(call) for _ in range(4)] == [4, 4, 2, 0]
     assert clock.states(jobs) == {"unconfirmed"}
     assert clock.client.exists(clock.key("processes")) == 0
@@ -132,7 +132,7 @@ def test_a_stale_negative_answer_is_refused_by_its_fence(clock: Clockwork, answe
 def test_a_process_that_says_goodbye_leaves_its_claims_to_the_next_sweep(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()
-    assert clock.run(stages.bye(clock.account, "p1")) == 1
+    assert clock.run(worker_calls.bye(clock.account, "p1")) == 1
     assert clock.claim().answer is Answer.FENCED
     assert clock.sweep("expire_leases", CLAIM_AGE) == 1
     assert clock.state(job) == "unconfirmed"
@@ -312,7 +312,7 @@ def test_held_jobs_are_not_claimable(clock: Clockwork) -> None:
     clock.seal(batch)
     clock.wait(1)
     assert clock.tick().messages["submit"] == 1
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     clock.wait(1)
     assert "submit" not in clock.tick().messages
 
@@ -419,7 +419,7 @@ def moved(clock: Clockwork, claimed: int = 5) -> list[str]:
 
 
 def hold_reason(clock: Clockwork) -> str:
-    return str(clock.run(calls.stats(clock.account)).hold_reason)
+    return str(clock.run(job_calls.stats(clock.account)).hold_reason)
 
 
 def test_one_process_that_remembers_more_than_redis_holds_the_account(clock: Clockwork) -> None:
@@ -445,7 +445,7 @@ def test_a_loss_is_noticed_by_a_heartbeat_also_where_redis_begins_empty(clock: C
 def test_after_a_person_resumed_what_a_process_remembers_is_in_the_past(clock: Clockwork) -> None:
     jobs = moved(clock)
     clock.heartbeat("p1", 9)
-    assert "lost claims" in clock.run(calls.resume(clock.account))
+    assert "lost claims" in clock.run(job_calls.resume(clock.account))
     clock.heartbeat("p1", 9)
     assert [job.job_id for job in clock.claim().items] == jobs[5:]
 
@@ -462,7 +462,7 @@ def test_a_goodbye_to_a_server_that_may_have_lost_claims_vouches_for_nothing(
 ) -> None:
     jobs = moved(clock)
     clock.accept([Claimed(job, 1, b"") for job in jobs[:5]])
-    clock.run(stages.bye(clock.account, "p1"))
+    clock.run(worker_calls.bye(clock.account, "p1"))
     clock.heartbeat("p2", -1, first=True)
     assert clock.claim(process="p2").answer is Answer.MOVED
 
@@ -472,7 +472,7 @@ def test_an_owner_who_vouches_does_not_end_a_recovery(clock: Clockwork) -> None:
     clock.claimed()
     clock.another_server()
     clock.heartbeat("p9", 99, first=True)
-    assert clock.run(calls.accept_server(clock.account, is_latest=True))
+    assert clock.run(job_calls.accept_server(clock.account, is_latest=True))
     assert clock.client.hexists(clock.key("meta"), "recover_from")
     assert not clock.claim().items, "held until the lost runs were looked for"
 
@@ -481,8 +481,8 @@ def test_an_owner_who_vouches_ends_the_recovery_that_his_own_start_began(clock: 
     jobs = moved(clock)
     assert clock.claim().answer is Answer.MOVED
     assert "listed before" in hold_reason(clock)
-    assert clock.run(calls.accept_server(clock.account, is_latest=True))
-    assert clock.run(calls.stats(clock.account)).hold_reason is None
+    assert clock.run(job_calls.accept_server(clock.account, is_latest=True))
+    assert clock.run(job_calls.stats(clock.account)).hold_reason is None
     assert [job.job_id for job in clock.claim().items] == jobs[5:]
 
 
@@ -493,7 +493,7 @@ def test_what_an_earlier_server_had_lost_stays_lost_though_the_next_one_vouches(
     assert clock.claim().answer is Answer.MOVED
     clock.another_server("1")
     assert clock.claim().answer is Answer.MOVED
-    assert clock.run(calls.accept_server(clock.account, is_latest=True))
+    assert clock.run(job_calls.accept_server(clock.account, is_latest=True))
     assert clock.claim().answer is Answer.MOVED
 
 
@@ -523,7 +523,7 @@ def test_a_process_that_was_cut_off_three_times_did_not_die_of_the_job(clock: Cl
 
 def test_a_server_whose_owner_vouches_for_it_is_trusted_at_once(clock: Clockwork) -> None:
     jobs = moved(clock)
-    assert clock.run(calls.accept_server(clock.account, is_latest=True))
+    assert clock.run(job_calls.accept_server(clock.account, is_latest=True))
     assert [job.job_id for job in clock.claim().items] == jobs[5:]
 
 
@@ -531,9 +531,9 @@ def test_resuming_ends_any_hold(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()
     clock.give_back(job, "account", reason="HTTP 402")
-    assert clock.run(calls.resume(clock.account)) == "HTTP 402"
+    assert clock.run(job_calls.resume(clock.account)) == "HTTP 402"
     assert clock.claimed() == [job]
-    assert clock.run(calls.resume(clock.account)) == ""
+    assert clock.run(job_calls.resume(clock.account)) == ""
 
 
 def test_runs_are_recorded_whatever_server_answers(clock: Clockwork) -> None:
@@ -546,7 +546,7 @@ def test_runs_are_recorded_whatever_server_answers(clock: Clockwork) -> None:
 
 def test_without_a_clock_the_server_s_own_is_used(clock: Clockwork) -> None:
     item = Accepted("nobody", 1, "run1", "created", SECOND)
-    assert scripts.run(clock.client, stages.mark_running(clock.account, [item])) == [2]
+    assert scripts.run(clock.client, worker_calls.mark_running(clock.account, [item])) == [2]
     seconds, _ = clock.client.time()
     told = clock.client.hget(clock.key("strays"), "run1")
     assert told is not None
@@ -559,7 +559,7 @@ def test_without_a_clock_the_server_s_own_is_used(clock: Clockwork) -> None:
 def reading(clock: Clockwork, process: str, answered: float, failing: float = -1e-6) -> None:
     """Renew a lease, telling how many seconds ago a read was answered, and since when all fail."""
     reads = (round(answered * 1e6), round(failing * 1e6), "HTTP 503" if failing >= 0 else "")
-    clock.run(stages.heartbeat(clock.account, process, LEASE, 0, 0, first=True, reads=reads))
+    clock.run(worker_calls.heartbeat(clock.account, process, LEASE, 0, 0, first=True, reads=reads))
 
 
 def failing_for(clock: Clockwork) -> float | None:

@@ -4,16 +4,17 @@ from typing import Any
 
 import pytest
 
-from runqueue import calls, inbox_calls, items, operator_calls, stages
-from runqueue.connect import speaking_of
+from runqueue.connection.client import speaking_of
 from runqueue.errors import QuotaReached
-from runqueue.quotas import Quota
-from runqueue.retry import Retry
+from runqueue.records import claim_items
+from runqueue.records.quotas import Quota
+from runqueue.request.retry_policy import Retry
+from runqueue.store import inbox_calls, job_calls, operator_calls, worker_calls
 from tests.integration import packs
 from tests.integration.clockwork import KEEP, LEASE, SECOND, UPLOAD, Clockwork, spec
 
 #: A job of `spec` with the body `a`, as it is stored.
-SIZE = len(calls.pack_job(spec("job0"))[-1])
+SIZE = len(job_calls.pack_job(spec("job0"))[-1])
 
 
 def refused(clock: Clockwork, n: int = 1, **options: Any) -> str:
@@ -104,8 +105,8 @@ def test_retries_and_replays_are_never_refused(clock: Clockwork) -> None:
     assert clock.refuse(dead) == 1
     clock.enqueue(1)
 
-    run = items.RunAgain(again, 1, f"r-{again}", "failed", "no luck", 0, b"")
-    assert clock.run(stages.retry_run(clock.account, [run])) == [1]
+    run = claim_items.RunAgain(again, 1, f"r-{again}", "failed", "no luck", 0, b"")
+    assert clock.run(worker_calls.retry_run(clock.account, [run])) == [1]
     assert clock.run(operator_calls.replay(clock.account, clock.seen(dead))) == [1]
 
     assert (clock.state(again), clock.state(dead)) == ("scheduled", "ready")
@@ -170,7 +171,7 @@ def test_however_a_job_stops_waiting_its_place_is_free(clock: Clockwork, how: st
         clock.cancel_batch(batch)
         clock.sweep("sweep_canceled")
     elif batch:
-        clock.run(calls.discard_batch(clock.account, batch))
+        clock.run(job_calls.discard_batch(clock.account, batch))
         clock.sweep("expire_batches", UPLOAD)
     else:
         assert clock.cancel(*jobs) == [1, 1, 1]
@@ -244,7 +245,7 @@ def test_a_canceled_job_that_is_replayed_waits_for_who_stored_it(clock: Clockwor
 
 
 def test_a_canceled_job_that_is_packed_counts_as_it_lies(clock: Clockwork) -> None:
-    assert clock.run(stages.migrate(clock.account, 1_000))
+    assert clock.run(worker_calls.migrate(clock.account, 1_000))
     clock.quota = Quota("shop", 0, 10**6)
     clock.heartbeat(first=True)
     (job,) = ended(clock, 1, body="The same words. " * 1_000)
@@ -305,12 +306,12 @@ def test_what_is_refused_is_counted(clock: Clockwork) -> None:
     clock.limit(waiting_jobs=1)
     refused(clock, 2)
 
-    assert clock.run(calls.stats(clock.account)).totals["refused_by_quota"] == 2
+    assert clock.run(job_calls.stats(clock.account)).totals["refused_by_quota"] == 2
 
 
-def taken(clock: Clockwork, want: int = 100) -> items.Taken:
+def taken(clock: Clockwork, want: int = 100) -> claim_items.Taken:
     """Take lines of the inbox."""
-    call = stages.heartbeat("default", "p1", LEASE, -1, 0, first=True)
+    call = worker_calls.heartbeat("default", "p1", LEASE, -1, 0, first=True)
     clock.run(call)
     return clock.run(
         inbox_calls.inbox_take("default", "p1", want, 0, linger=False, lease_us=30 * SECOND)
@@ -343,4 +344,4 @@ def test_a_full_account_leaves_its_inbox_alone_and_looks_again(
 def test_a_limit_of_the_environment_is_kept_to_its_last_digit(clock: Clockwork) -> None:
     clock.limit(waiting_bytes=4_294_967_297)
 
-    assert clock.run(calls.stats(clock.account)).limits["waiting_bytes"] == 4_294_967_297
+    assert clock.run(job_calls.stats(clock.account)).limits["waiting_bytes"] == 4_294_967_297

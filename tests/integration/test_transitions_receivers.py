@@ -2,7 +2,7 @@
 
 import pytest
 
-from runqueue.delivery_items import Delivery
+from runqueue.records.delivery_items import Delivery
 from tests.integration.clockwork import KEEP, SECOND, Clockwork
 from tests.integration.webhooks import (
     SPAN,

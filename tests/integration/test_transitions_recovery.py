@@ -8,12 +8,13 @@ from typing import Any, cast
 import pytest
 import redis
 
-from runqueue import calls, items, operator_calls, scripts, stages
-from runqueue.batches import BatchRules
-from runqueue.items import Answer
-from runqueue.job import EnqueueStatus, JobState
-from runqueue.retry import Retry
-from runqueue.spec import When
+from runqueue.records import claim_items
+from runqueue.records.batch import BatchRules
+from runqueue.records.claim_items import Answer
+from runqueue.records.job import EnqueueStatus, JobState
+from runqueue.request.job_spec import When
+from runqueue.request.retry_policy import Retry
+from runqueue.store import job_calls, operator_calls, scripts, worker_calls
 from tests.integration.clockwork import CLAIM_AGE, DAY, LEASE, SECOND, UPLOAD, Clockwork, spec
 
 MARGIN = 5.5
@@ -30,8 +31,8 @@ def meta(clock: Clockwork, field: str) -> int:
 # A clock set back. Only the server's own clock can show it, so these run at 0.
 
 
-def real_tick(clock: Clockwork, passed: int = 0) -> items.Tick:
-    call = stages.tick(clock.account, "p1", 250_000, passed, woken=False)
+def real_tick(clock: Clockwork, passed: int = 0) -> claim_items.Tick:
+    call = worker_calls.tick(clock.account, "p1", 250_000, passed, woken=False)
     return scripts.run(clock.client, call)
 
 
@@ -49,7 +50,7 @@ def test_a_clock_set_back_is_seen_by_the_tick_and_made_up_for_by_every_script(
     assert told == ahead
     lost = meta(clock, "clock_lost")
     assert HOUR - 60 * SECOND < lost <= HOUR
-    beat = stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True)
+    beat = worker_calls.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True)
     scripts.run(clock.client, beat)
     deadline = clock.client.zscore(clock.key("processes"), "p1")
     assert deadline is not None
@@ -114,12 +115,12 @@ def test_a_run_accepted_before_a_step_back_is_seen_has_its_whole_time(clock: Clo
     clock.client.hset(clock.key("meta"), "clock", clock.now)
     (job,) = clock.enqueue(1)
     clock.claimed()
-    accepted = [items.Accepted(job, 1, f"r-{job}", "created", SECOND)]
-    assert scripts.run(clock.client, stages.mark_running(clock.account, accepted)) == [1]
+    accepted = [claim_items.Accepted(job, 1, f"r-{job}", "created", SECOND)]
+    assert scripts.run(clock.client, worker_calls.mark_running(clock.account, accepted)) == [1]
     real_tick(clock)
     clock.heartbeat(first=True)
     clock.wait(2)
-    call = stages.poll_claim(clock.account, "p1", 1, 0, LEASE)
+    call = worker_calls.poll_claim(clock.account, "p1", 1, 0, LEASE)
     (due,) = clock.run(call).items
     assert clock.now - 3 * SECOND <= due.since_us <= clock.now
 
@@ -158,13 +159,13 @@ def test_a_run_accepted_or_polled_before_a_step_ahead_is_believed_is_polled_in_t
     old = clock.running(1)[0]
     new, lost = clock.enqueue(2)
     clock.claimed(2)
-    items_ = [items.Accepted(new, 1, f"r-{new}", "created", SECOND)]
-    assert scripts.run(clock.client, stages.mark_running(clock.account, items_)) == [1]
-    polled = [items.Polled(old, 1, "", 20 * SECOND)]
-    assert scripts.run(clock.client, stages.mark_polled(clock.account, polled)) == 1
-    late = [items.Lost(lost, 1, "cut off")]
-    assert scripts.run(clock.client, stages.mark_unconfirmed(clock.account, late)) == [1]
-    assert scripts.run(clock.client, calls.cancel(clock.account, [old])) == [2]
+    items_ = [claim_items.Accepted(new, 1, f"r-{new}", "created", SECOND)]
+    assert scripts.run(clock.client, worker_calls.mark_running(clock.account, items_)) == [1]
+    polled = [claim_items.Polled(old, 1, "", 20 * SECOND)]
+    assert scripts.run(clock.client, worker_calls.mark_polled(clock.account, polled)) == 1
+    late = [claim_items.Lost(lost, 1, "cut off")]
+    assert scripts.run(clock.client, worker_calls.mark_unconfirmed(clock.account, late)) == [1]
+    assert scripts.run(clock.client, job_calls.cancel(clock.account, [old])) == [2]
 
     now = believed(clock)
 
@@ -180,8 +181,8 @@ def test_a_retry_waits_as_long_as_its_policy_says_also_across_a_step_ahead(
 ) -> None:
     then = stepped(clock)
     (job,) = clock.running(1)
-    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 30 * SECOND, b"{}")
-    assert scripts.run(clock.client, stages.retry_run(clock.account, [again])) == [1]
+    again = claim_items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 30 * SECOND, b"{}")
+    assert scripts.run(clock.client, worker_calls.retry_run(clock.account, [again])) == [1]
 
     now = believed(clock)
 
@@ -196,8 +197,8 @@ def test_a_run_that_ends_before_a_step_ahead_is_believed_says_nothing_of_how_lon
 ) -> None:
     stepped(clock)
     (job,) = clock.running(1)
-    done = items.Finished(job, 1, f"r-{job}", "completed", "completed", "", b"{}")
-    assert scripts.run(clock.client, stages.finish(clock.account, [done])) == [1]
+    done = claim_items.Finished(job, 1, f"r-{job}", "completed", "completed", "", b"{}")
+    assert scripts.run(clock.client, worker_calls.finish(clock.account, [done])) == [1]
 
     believed(clock)
 
@@ -267,7 +268,7 @@ def test_a_batch_that_was_sealed_before_a_step_ahead_is_believed_has_no_longer_t
     then = stepped(clock)
     new = clock.open_batch(BatchRules(expires_after=3_600))
     clock.enqueue(1, batch=new)
-    scripts.run(clock.client, calls.seal_batch(clock.account, new))
+    scripts.run(clock.client, job_calls.seal_batch(clock.account, new))
 
     now = believed(clock)
 
@@ -350,16 +351,20 @@ def test_a_step_ahead_takes_no_live_process_s_claims(
     def report(seconds: int, *, first: bool = False) -> None:
         for process in processes:
             passed = round((time.monotonic() - started + seconds) * SECOND)
-            beat = stages.heartbeat(clock.account, process, LEASE, -1, passed, first=first)
+            beat = worker_calls.heartbeat(clock.account, process, LEASE, -1, passed, first=first)
             assert scripts.run(clock.client, beat) != -1, (process, seconds)
             scripts.run(
-                clock.client, stages.tick(clock.account, process, 250_000, passed, woken=False)
+                clock.client,
+                worker_calls.tick(clock.account, process, 250_000, passed, woken=False),
             )
 
     job = clock.enqueue(1)[0]
     report(0, first=True)
     report(0)
-    assert len(scripts.run(clock.client, stages.claim(clock.account, "p2", "c", 1, 0)).items) == 1
+    assert (
+        len(scripts.run(clock.client, worker_calls.claim(clock.account, "p2", "c", 1, 0)).items)
+        == 1
+    )
     clock.client.hincrby(clock.key("meta"), "clock_lost", round(step * SECOND))
     if begins:
         both, processes = processes, ["p0"]
@@ -368,7 +373,7 @@ def test_a_step_ahead_takes_no_live_process_s_claims(
     for seconds in range(1, 7):
         a_second_later(clock)
         report(seconds)
-        sweep = stages.sweep(clock.account, "expire_leases", CLAIM_AGE, 1_000)
+        sweep = worker_calls.sweep(clock.account, "expire_leases", CLAIM_AGE, 1_000)
         assert scripts.run(clock.client, sweep) == 0
     assert clock.state(job) == "submitting"
     if step > LEASE / SECOND:
@@ -379,9 +384,9 @@ def test_a_process_that_begins_in_another_time_believes_it_where_nobody_else_tel
     clock: Clockwork,
 ) -> None:
     then = stepped(clock)  # its only process is not heard of any more
-    scripts.run(clock.client, stages.heartbeat(clock.account, "p2", LEASE, -1, 0, first=True))
+    scripts.run(clock.client, worker_calls.heartbeat(clock.account, "p2", LEASE, -1, 0, first=True))
     for passed in (0, 2, 4):
-        call = stages.tick(clock.account, "p2", 250_000, passed * SECOND, woken=False)
+        call = worker_calls.tick(clock.account, "p2", 250_000, passed * SECOND, woken=False)
         told = scripts.run(clock.client, call).now_us
         assert (meta(clock, "clock") == then) is (passed < 4)
         clock.client.hincrby(clock.key("meta"), "clock_lost", 2 * SECOND)
@@ -402,7 +407,7 @@ def test_a_report_that_came_late_moves_no_clock(clock: Clockwork) -> None:
 
 def reported(clock: Clockwork, *seconds: int) -> None:
     """Have a process report that so much time has passed; a second passes after each report."""
-    scripts.run(clock.client, stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
+    scripts.run(clock.client, worker_calls.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
     for passed in seconds:
         real_tick(clock, passed=passed * SECOND)
         a_second_later(clock)
@@ -415,7 +420,7 @@ def test_what_passed_while_the_server_stood_still_with_its_clock_is_made_up_for_
     stood = meta(clock, "clock_lost") - 5 * SECOND
     assert 599 * SECOND < stood < 602 * SECOND
     clock.client.hincrby(clock.key("meta"), "clock_lost", stood)  # somebody sets its clock right
-    scripts.run(clock.client, stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
+    scripts.run(clock.client, worker_calls.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
     for passed in (606, 607, 608):
         real_tick(clock, passed=passed * SECOND)
         a_second_later(clock)
@@ -427,7 +432,7 @@ def test_what_a_process_counts_beyond_a_report_that_came_late_moves_no_clock(
     clock: Clockwork, late: tuple[int, ...]
 ) -> None:
     for passed in late:  # those that waited come at the same time
-        beat = stages.heartbeat(
+        beat = worker_calls.heartbeat(
             clock.account, "p1", LEASE, -1, (20 + passed) * SECOND, first=passed == late[0]
         )
         scripts.run(clock.client, beat)
@@ -486,8 +491,8 @@ def ask(clock: Clockwork, sequence: int = 2) -> None:
     assert clock.claim().answer is Answer.MOVED
 
 
-def loss(clock: Clockwork) -> items.Taken:
-    return clock.run(stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
+def loss(clock: Clockwork) -> claim_items.Taken:
+    return clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
 
 
 def recover_from(clock: Clockwork) -> int:
@@ -497,14 +502,14 @@ def recover_from(clock: Clockwork) -> int:
 def recovered(clock: Clockwork) -> scripts.Call[bool]:
     """The call that ends the recovery that is under way."""
     taken = loss(clock)
-    return stages.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
+    return worker_calls.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
 
 
 def come_back_behind(clock: Clockwork, *, date_ahead: int | None = None) -> None:
     """Have another server answer, an hour behind what the last one ticked, and no process live."""
     clock.now = server_time(clock) + HOUR
     date = None if date_ahead is None else clock.now + date_ahead
-    beat = stages.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True, date_us=date)
+    beat = worker_calls.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True, date_us=date)
     clock.run(beat)
     clock.claim()
     clock.tick()
@@ -514,9 +519,11 @@ def come_back_behind(clock: Clockwork, *, date_ahead: int | None = None) -> None
 
 NOTICED: dict[str, Callable[[Clockwork], object]] = {
     "heartbeat": lambda _: None,
-    "claim": lambda clock: scripts.run(clock.client, stages.claim(clock.account, "p2", "c", 1, 0)),
+    "claim": lambda clock: scripts.run(
+        clock.client, worker_calls.claim(clock.account, "p2", "c", 1, 0)
+    ),
     "wake-up": lambda clock: scripts.run(
-        clock.client, stages.tick(clock.account, "p2", 250_000, 0, woken=True)
+        clock.client, worker_calls.tick(clock.account, "p2", 250_000, 0, woken=True)
     ),
 }
 
@@ -527,10 +534,12 @@ def test_after_a_time_that_nobody_counted_runs_are_listed_back_over_the_longest_
 ) -> None:
     come_back_behind(clock)
     NOTICED[noticed](clock)
-    beat = stages.heartbeat(clock.account, "p2", LEASE, -1, 0, first=True)
+    beat = worker_calls.heartbeat(clock.account, "p2", LEASE, -1, 0, first=True)
     scripts.run(clock.client, beat)
 
-    taken = scripts.run(clock.client, stages.reconcile_claim(clock.account, "p2", 10, 0, LEASE))
+    taken = scripts.run(
+        clock.client, worker_calls.reconcile_claim(clock.account, "p2", 10, 0, LEASE)
+    )
 
     assert taken.recover_from_us <= clock.now - 2 * HOUR + SECOND
     assert taken.recover_date_us is None
@@ -544,12 +553,14 @@ def test_after_a_time_that_nobody_counted_runs_are_listed_since_the_date_of_the_
     come_back_behind(clock, date_ahead=ahead)
     NOTICED[noticed](clock)
     for passed, date in ((0, None), (SECOND, server_time(clock) + 2 * HOUR)):
-        beat = stages.heartbeat(
+        beat = worker_calls.heartbeat(
             clock.account, "p2", LEASE, -1, passed, first=not passed, date_us=date
         )
         scripts.run(clock.client, beat)
 
-    taken = scripts.run(clock.client, stages.reconcile_claim(clock.account, "p2", 10, 0, LEASE))
+    taken = scripts.run(
+        clock.client, worker_calls.reconcile_claim(clock.account, "p2", 10, 0, LEASE)
+    )
 
     assert clock.now - 10 * SECOND < taken.recover_from_us < clock.now
     assert taken.recover_date_us == taken.recover_from_us + ahead
@@ -564,7 +575,7 @@ def test_claims_that_a_restored_server_does_not_know_hold_the_account_and_say_si
         clock.tick()
         clock.wait(0.5)
     ask(clock)
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert "lost claims (0 of 2 known)" in str(stats.hold_reason)
     assert recover_from(clock) == known - MARGIN * SECOND
     clock.wait(2)
@@ -581,7 +592,7 @@ def test_a_heartbeat_alone_is_enough_to_hold_and_to_begin_the_search(clock: Cloc
 def test_the_pump_that_recovers_stays_on_the_board(clock: Clockwork) -> None:
     restored(clock)
     ask(clock)
-    call = stages.reconcile_claim(clock.account, "p1", 10, 0, LEASE)
+    call = worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE)
     assert not clock.run(call).left
     assert not clock.run(call).left
 
@@ -604,15 +615,15 @@ def test_a_recovery_ends_once_and_leaves_no_hold(clock: Clockwork) -> None:
     ask(clock)
     taken = loss(clock)
     since, noticed = taken.recover_from_us, taken.recover_since_us
-    done = stages.recovered(clock.account, since, noticed)
+    done = worker_calls.recovered(clock.account, since, noticed)
     for other in ((since + 1, noticed), (since, noticed - 1)):
-        assert not clock.run(stages.recovered(clock.account, *other)), "another one's"
+        assert not clock.run(worker_calls.recovered(clock.account, *other)), "another one's"
     assert clock.run(done)
     before = clock.dump()
     assert not clock.run(done)
     assert clock.dump() == before
     assert recover_from(clock) == 0
-    assert clock.run(calls.stats(clock.account)).hold_reason is None
+    assert clock.run(job_calls.stats(clock.account)).hold_reason is None
     assert "reconcile" not in clock.tick().messages
 
 
@@ -630,7 +641,7 @@ def test_a_person_may_end_a_recovery(clock: Clockwork) -> None:
     jobs, _ = restored(clock)
     ask(clock)
     done = recovered(clock)
-    assert "lost claims" in clock.run(calls.resume(clock.account))
+    assert "lost claims" in clock.run(job_calls.resume(clock.account))
     assert recover_from(clock) == 0
     assert not clock.run(done)
     assert [job.job_id for job in clock.claim().items] == jobs
@@ -650,10 +661,10 @@ def test_also_where_every_worker_remembers_no_more_than_redis_the_runs_are_liste
     assert [job.job_id for job in clock.claim().items] == jobs
 
 
-def suspected(taken: items.Taken, account: str, jobs: list[str]) -> scripts.Call[list[int]]:
+def suspected(taken: claim_items.Taken, account: str, jobs: list[str]) -> scripts.Call[list[int]]:
     """The call that has jobs looked for."""
     since, noticed = taken.recover_from_us, taken.recover_since_us
-    return stages.suspect_lost(account, jobs, since, noticed, marked=True)
+    return worker_calls.suspect_lost(account, jobs, since, noticed, marked=True)
 
 
 def test_a_recovery_that_is_over_makes_no_waiting_job_unconfirmed(clock: Clockwork) -> None:
@@ -672,9 +683,9 @@ def test_a_job_whose_claim_may_be_lost_holds_no_slot_until_its_run_is_found(
     ask(clock)
     assert clock.run(suspected(loss(clock), clock.account, jobs)) == [1, 1, 1]
     assert clock.states(jobs) == {"unconfirmed"}
-    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.run(job_calls.stats(clock.account)).live == 0
     assert clock.found(jobs[0], 1, "r-1") == 1
-    assert clock.run(calls.stats(clock.account)).live == 1
+    assert clock.run(job_calls.stats(clock.account)).live == 1
 
 
 @pytest.mark.parametrize("delay", [0, 30])
@@ -700,7 +711,7 @@ def test_a_worker_that_knows_of_a_lost_claim_has_its_job_looked_for_under_that_a
 def test_a_lost_claim_of_an_attempt_that_is_over_moves_no_job(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()
-    clock.run(stages.give_back(clock.account, [items.GivenBack(job, 1, 0, "")], "void"))
+    clock.run(worker_calls.give_back(clock.account, [claim_items.GivenBack(job, 1, 0, "")], "void"))
     assert clock.lose(job, 1) == 0
     assert clock.state(job) == "ready"
 
@@ -777,8 +788,8 @@ def test_a_job_that_was_to_wait_and_whose_run_is_found_shows_no_time_any_more(
 def test_a_job_that_was_to_run_again_may_have_and_keeps_its_pause(clock: Clockwork) -> None:
     (job,) = clock.running(1)
     restored(clock)
-    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 3_600 * SECOND, b"{}")
-    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    again = claim_items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 3_600 * SECOND, b"{}")
+    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
     due = clock.now + 3_600 * SECOND
     ask(clock)
 
@@ -800,16 +811,16 @@ def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(
     assert clock.states([job]) == {"running"}
     clock.run(recovered(clock))
     run_id = clock.field(job, "run_id") or ""
-    again = items.RunAgain(job, 1, run_id, "failed", "no luck", 30 * SECOND, b"{}")
+    again = claim_items.RunAgain(job, 1, run_id, "failed", "no luck", 30 * SECOND, b"{}")
 
-    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
 
     assert clock.states([job]) == {"unconfirmed"}
     assert clock.client.zscore(clock.key("due"), job) is None
-    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.run(job_calls.stats(clock.account)).live == 0
     assert clock.found(job, 2, "r-2") == 1
-    second = items.RunAgain(job, 2, "r-2", "failed", "no luck", 30 * SECOND, b"{}")
-    assert clock.run(stages.retry_run(clock.account, [second])) == [1]
+    second = claim_items.RunAgain(job, 2, "r-2", "failed", "no luck", 30 * SECOND, b"{}")
+    assert clock.run(worker_calls.retry_run(clock.account, [second])) == [1]
     assert clock.states([job]) == {"scheduled"}, "it was looked for"
 
 
@@ -825,8 +836,8 @@ def running_on(clock: Clockwork, **options: Any) -> str:
 
 def fail(clock: Clockwork, job: str) -> int:
     """Record that the first run of a job failed, after which it is to run again."""
-    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 30 * SECOND, b"{}")
-    return clock.run(stages.retry_run(clock.account, [again]))[0]
+    again = claim_items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 30 * SECOND, b"{}")
+    return clock.run(worker_calls.retry_run(clock.account, [again]))[0]
 
 
 def cancel_and_fail(clock: Clockwork, job: str) -> None:
@@ -836,12 +847,14 @@ def cancel_and_fail(clock: Clockwork, job: str) -> None:
 
 def cancel_and_never_read(clock: Clockwork, job: str) -> None:
     clock.cancel(job)
-    clock.run(stages.give_up(clock.account, [items.GivenUp(job, f"r-{job}", is_over=True)]))
+    clock.run(
+        worker_calls.give_up(clock.account, [claim_items.GivenUp(job, f"r-{job}", is_over=True)])
+    )
 
 
 def cancel_and_never_confirm(clock: Clockwork, job: str) -> None:
     clock.cancel(job)
-    clock.run(stages.give_up(clock.account, [items.GivenUp(job, f"r-{job}")]))
+    clock.run(worker_calls.give_up(clock.account, [claim_items.GivenUp(job, f"r-{job}")]))
 
 
 def fail_after_the_deadline(clock: Clockwork, job: str) -> None:
@@ -898,8 +911,8 @@ def test_a_job_that_is_not_wanted_and_has_no_further_run_ends_and_says_that_it_h
     reason = "canceled before it was submitted again" if why == "asked" else "deadline"
     assert (clock.state(job), clock.field(job, "reason")) == (state, reason)
     assert clock.field(job, "runs") == "1"
-    assert clock.run(stages.bound_runs(clock.account, [f"r-{job}"])) == [job]
-    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.run(worker_calls.bound_runs(clock.account, [f"r-{job}"])) == [job]
+    assert clock.run(job_calls.stats(clock.account)).live == 0
     assert clock.members("parked") == clock.members("reconcile") == clock.members("due") == []
 
 
@@ -910,7 +923,7 @@ def test_the_run_whose_cancel_was_given_up_is_a_stray_while_a_further_one_is_loo
 
     cancel_and_never_confirm(clock, job)
 
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.strays, stats.strays_live) == (1, 1)
 
 
@@ -961,7 +974,7 @@ def uploading(clock: Clockwork, **options: Any) -> tuple[str, str]:
 def given_up(clock: Clockwork, **options: Any) -> str:
     """A job that a lost claim may have been of, and whose upload was given up since."""
     batch, job = uploading(clock, **options)
-    assert clock.run(calls.discard_batch(clock.account, batch))
+    assert clock.run(job_calls.discard_batch(clock.account, batch))
     clock.sweep("expire_batches", UPLOAD)
     assert [key for key in clock.dump() if batch in key] == []
     return job
@@ -981,7 +994,7 @@ def test_a_job_of_an_upload_that_is_given_up_is_never_submitted_and_goes_once_it
     assert [key for key in clock.dump() if job in key] == []
     for index in ("reconcile", "parked", "due"):
         assert clock.members(index) == []
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert stats.states[JobState.UNCONFIRMED] == 0
     assert stats.live == stats.states[JobState.SUBMITTING] == 3, "others"
 
@@ -1035,7 +1048,9 @@ def cancel_one(clock: Clockwork, _: str, job: str) -> None:
 
 def cancel_its_batch(clock: Clockwork, batch: str, job: str) -> None:
     clock.cancel_batch(batch)
-    assert clock.run(calls.job_states(clock.account, [job])) == [(clock.state(job), 0)], "not over"
+    assert clock.run(job_calls.job_states(clock.account, [job])) == [(clock.state(job), 0)], (
+        "not over"
+    )
     clock.sweep("sweep_canceled")
 
 
@@ -1113,7 +1128,7 @@ def test_a_job_of_a_lost_claim_that_cannot_be_read_stays_as_it_is_when_it_is_can
 
 def test_looking_a_job_up_does_not_hand_it_in(clock: Clockwork) -> None:
     job = given_up(clock, names=["k"])
-    clock.run(calls.look_up(clock.account, [calls.pack_job(spec("k"))], ["k"]))
+    clock.run(job_calls.look_up(clock.account, [job_calls.pack_job(spec("k"))], ["k"]))
 
     clock.deny(job)
 
@@ -1134,7 +1149,7 @@ def test_of_an_upload_that_is_taken_apart_nothing_is_left_once_a_job_has_no_run(
     batch = clock.open_batch()
     clock.enqueue(1_000, batch=batch)
     (job,) = clock.enqueue(1, batch=batch)
-    clock.run(calls.discard_batch(clock.account, batch))
+    clock.run(job_calls.discard_batch(clock.account, batch))
     clock.sweep("expire_batches", UPLOAD)
     restored(clock)
     ask(clock)
@@ -1209,13 +1224,13 @@ def test_a_recovery_that_lasts_calls_a_person_and_says_what_the_last_attempt_fai
     taken = loss(clock)
     noticed = taken.recover_from_us, taken.recover_since_us
     for why in ("an earlier one", told) if told else ():
-        call = stages.recovery_stuck(clock.account, *noticed, why, person=False)
+        call = worker_calls.recovery_stuck(clock.account, *noticed, why, person=False)
         assert not clock.run(call)
-    assert clock.run(calls.stats(clock.account)).hold_kind == "redis"
+    assert clock.run(job_calls.stats(clock.account)).hold_kind == "redis"
     clock.wait(601)
     clock.heartbeat("p1", 2, first=True)
     assert clock.claim().answer is Answer.MOVED
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert stats.hold_kind == "person"
     assert (told or "no worker has listed the runs") in str(stats.hold_reason)
 
@@ -1228,7 +1243,7 @@ def test_a_server_that_nobody_remembers_waits_until_the_runs_since_its_last_tick
     clock.claim(0)
     clock.another_server()
     assert clock.claim().answer is Answer.MOVED
-    assert "Redis was restarted" in str(clock.run(calls.stats(clock.account)).hold_reason)
+    assert "Redis was restarted" in str(clock.run(job_calls.stats(clock.account)).hold_reason)
     assert recover_from(clock) > 0
     assert clock.states(jobs) == {"ready"}
 
@@ -1240,7 +1255,7 @@ def test_an_empty_server_knows_nothing_so_the_runs_of_two_hours_are_searched(
     clock.tick()
     clock.claim()
     clock.heartbeat("p1", 5_000)
-    assert "lost claims" in str(clock.run(calls.stats(clock.account)).hold_reason)
+    assert "lost claims" in str(clock.run(job_calls.stats(clock.account)).hold_reason)
     assert recover_from(clock) == clock.now - 7_200 * SECOND
 
 
@@ -1254,7 +1269,7 @@ def test_a_heartbeat_that_comes_before_the_tick_does_not_hide_a_step_of_the_cloc
     client.zadd(clock.key("processes"), {"p1": then + LEASE, "p2": then + LEASE})
     for passed in (SECOND, 2 * SECOND):
         a_second_later(clock)
-        beat = stages.heartbeat(clock.account, "p2", LEASE, 0, passed, first=False)
+        beat = worker_calls.heartbeat(clock.account, "p2", LEASE, 0, passed, first=False)
         assert scripts.run(client, beat) >= 0, "the lease holds"
     assert -HOUR - 60 * SECOND < meta(clock, "clock_lost") < -HOUR + 60 * SECOND
     assert real_tick(clock).now_us < then + 60 * SECOND
@@ -1265,12 +1280,17 @@ def test_a_process_that_saw_fewer_claims_makes_none_on_a_server_that_lost_everyt
 ) -> None:
     """Who made the last claims beats last: nothing but the lease that never began here tells."""
     client, account = clock.client, clock.account
-    scripts.run(client, stages.heartbeat(account, "p2", LEASE, -1, -1, first=True))
+    scripts.run(client, worker_calls.heartbeat(account, "p2", LEASE, -1, -1, first=True))
     client.flushdb()
     clock.enqueue(1)
 
-    assert scripts.run(client, stages.heartbeat(account, "p2", LEASE, 0, 0, first=False)) == -1
-    scripts.run(client, stages.heartbeat(account, "p3", LEASE, 0, 0, first=True))
+    assert (
+        scripts.run(client, worker_calls.heartbeat(account, "p2", LEASE, 0, 0, first=False)) == -1
+    )
+    scripts.run(client, worker_calls.heartbeat(account, "p3", LEASE, 0, 0, first=True))
 
-    assert scripts.run(client, stages.claim(account, "p3", "c1", 1, 0)).answer is items.Answer.MOVED
+    assert (
+        scripts.run(client, worker_calls.claim(account, "p3", "c1", 1, 0)).answer
+        is claim_items.Answer.MOVED
+    )
     assert meta(clock, "recover_from") > 0

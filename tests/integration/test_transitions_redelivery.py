@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from runqueue import calls, operator_calls, stages
-from runqueue.delivery_calls import deliver_again
-from runqueue.items import Finished
+from runqueue.records.claim_items import Finished
+from runqueue.store import job_calls, operator_calls, worker_calls
+from runqueue.store.delivery_calls import deliver_again
 from tests.integration.clockwork import KEEP, SECOND, Clockwork
 from tests.integration.webhooks import (
     BODY,
@@ -165,7 +165,7 @@ def test_a_replayed_job_s_webhook_is_that_of_its_last_run(
     relayed = via == "relay"
     (job,) = awaited(clock) if relayed else clock.running(url="https://user.test/hook")
     done = Finished(job, 1, f"r-{job}", "failed", "failed", "", b"{}")
-    clock.run(stages.finish(clock.account, [done]))
+    clock.run(worker_calls.finish(clock.account, [done]))
     receive(clock, *([told(job)] if relayed else []))
     clock.wait(10)
     items = due(clock) if sending else []
@@ -259,7 +259,7 @@ def test_people_read_how_a_webhook_stands(clock: Clockwork) -> None:
     job = settled(clock, "gave_up")
     ask(clock, job, url=ELSEWHERE)
     record(clock, *[outcome(i, "again", status=503, error="busy") for i in due(clock)])
-    (found,) = clock.run(calls.get_jobs(clock.account, [job]))
+    (found,) = clock.run(job_calls.get_jobs(clock.account, [job]))
     assert found is not None
     webhook = found.webhook
     assert (webhook.state, webhook.attempts, webhook.status) == ("pending", 1, 503)

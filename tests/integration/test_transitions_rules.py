@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from runqueue import calls, flows, stages
-from runqueue.batches import BatchRules, BatchStatus
 from runqueue.errors import InvalidBatch
-from runqueue.items import RunAgain
-from runqueue.job import JobState
+from runqueue.producer import flows
+from runqueue.records.batch import BatchRules, BatchStatus
+from runqueue.records.claim_items import RunAgain
+from runqueue.records.job import JobState
+from runqueue.store import job_calls, worker_calls
 from tests.integration.clockwork import Clockwork
 
 HALF = BatchRules(abort_at_failure_ratio=0.5, abort_after=4)
@@ -101,7 +102,7 @@ def test_a_canceled_batch_stays_canceled_whatever_its_rules_say(clock: Clockwork
     clock.heartbeat(first=True)
     taken = clock.claim(4).items
     clock.accept(taken)
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     for item in taken:
         clock.finish(item.job_id, state="failed")
     assert clock.read(batch).status is BatchStatus.CANCELED
@@ -110,7 +111,7 @@ def test_a_canceled_batch_stays_canceled_whatever_its_rules_say(clock: Clockwork
 def test_an_aborted_batch_that_is_canceled_is_canceled(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(6, HALF)
     clock.end_all(*["failed"] * 4)
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     clock.sweep("sweep_canceled")
     found = clock.read(batch)
     assert (found.status, found.request_counts["canceled"]) == (BatchStatus.CANCELED, 2)
@@ -213,7 +214,7 @@ def test_a_canary_job_that_is_run_again_goes_again_and_no_other(clock: Clockwork
     clock.heartbeat(first=True)
     clock.accept(clock.claim().items)
     item = RunAgain(jobs[0], 1, f"r-{jobs[0]}", "failed", "no luck", 1_000_000, b"{}")
-    assert clock.run(stages.retry_run(clock.account, [item])) == [1]
+    assert clock.run(worker_calls.retry_run(clock.account, [item])) == [1]
     assert clock.claimed(10) == []
     clock.wait(1)
     clock.sweep("promote_due")
@@ -325,7 +326,7 @@ def test_a_suspect_of_the_canary_is_claimed(clock: Clockwork) -> None:
 
 def test_canceling_a_batch_with_a_canary_drops_all_its_lanes(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(5, BatchRules(canary=2))
-    clock.run(calls.cancel_batch(clock.account, batch))
+    clock.run(job_calls.cancel_batch(clock.account, batch))
     assert clock.claimed(10) == []
     clock.sweep("sweep_canceled")
     assert clock.states(jobs) == {"canceled"}

@@ -3,9 +3,9 @@
 import pytest
 import redis
 
-from runqueue import stages
-from runqueue.items import Due, Lost, Polled
-from runqueue.run_limits import WORKFLOW_RUN_US
+from runqueue.records.claim_items import Due, Lost, Polled
+from runqueue.request.run_limits import WORKFLOW_RUN_US
+from runqueue.store import worker_calls
 from tests.integration.clockwork import LEASE, SECOND, Clockwork
 
 ACCOUNT_LIMIT = 7_200 * SECOND
@@ -19,7 +19,7 @@ def clock(client: redis.Redis) -> Clockwork:
 def polled(clock: Clockwork, max_run: int = ACCOUNT_LIMIT) -> dict[str, Due]:
     """Claim the polls that are due; each with its limit."""
     clock.heartbeat(first=True)
-    call = stages.poll_claim(clock.account, "p1", 100, 0, LEASE, max_run_us=max_run)
+    call = worker_calls.poll_claim(clock.account, "p1", 100, 0, LEASE, max_run_us=max_run)
     return {item.job_id: item for item in clock.run(call).items}
 
 
@@ -55,11 +55,13 @@ def test_a_later_attempt_counts_from_its_own_start(clock: Clockwork) -> None:
     (job,) = clock.running(1, max_run_seconds=60)
     clock.wait(100)
     begun = clock.now - 20 * SECOND
-    assert clock.run(stages.mark_polled(clock.account, [Polled(job, 1, "", SECOND, begun)])) == 1
+    assert (
+        clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND, begun)])) == 1
+    )
     clock.wait(1)
     assert polled(clock)[job].since_us == begun
     # What a poll does not know again stays.
-    assert clock.run(stages.mark_polled(clock.account, [Polled(job, 1, "", SECOND)])) == 1
+    assert clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND)])) == 1
     clock.wait(1)
     assert polled(clock)[job].since_us == begun
 
@@ -68,13 +70,13 @@ def test_a_run_left_to_its_webhook_is_polled_when_its_own_time_is_up(clock: Cloc
     (job,) = clock.running(1, receives=True, max_run_seconds=40)
     assert due_in(clock, job) == 40 * SECOND  # not after the minute that webhooks have
     clock.wait(30)
-    clock.run(stages.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
+    clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
     assert due_in(clock, job) == 30 * SECOND // 4
     clock.wait(8)
-    clock.run(stages.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
+    clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
     assert due_in(clock, job) == 2 * SECOND
     clock.wait(2)
-    clock.run(stages.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
+    clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
     assert due_in(clock, job) == SECOND
 
 
@@ -84,7 +86,7 @@ def test_an_unconfirmed_workflow_keeps_its_slot_as_long_as_it_may_run(clock: Clo
     (longest,) = clock.enqueue(1, max_run_seconds=2 * WORKFLOW_RUN_US // SECOND)
     assert set(clock.claimed()) == {task, workflow, longest}
     lost = [Lost(job, 1, "who knows") for job in (task, workflow, longest)]
-    clock.run(stages.mark_unconfirmed(clock.account, lost))
+    clock.run(worker_calls.mark_unconfirmed(clock.account, lost))
     clock.wait(7_200)
     assert clock.sweep("free_slots", ACCOUNT_LIMIT, WORKFLOW_RUN_US) == 1
     assert clock.members("parked") == [task]

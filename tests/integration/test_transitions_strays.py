@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from runqueue import calls, items, operator_calls, stages
-from runqueue.items import Due, GivenUp
-from runqueue.retry import Retry
-from runqueue.run_limits import WORKFLOW_RUN_US
+from runqueue.records import claim_items
+from runqueue.records.claim_items import Due, GivenUp
+from runqueue.request.retry_policy import Retry
+from runqueue.request.run_limits import WORKFLOW_RUN_US
+from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.integration.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
 from tests.integration.machine.model import MAX_RUN
 from tests.integration.webhooks import receive, told
@@ -24,16 +25,16 @@ def stray(clock: Clockwork, name: str = "k", run_id: str = "run1") -> str:
 def polled(clock: Clockwork, want: int = 10) -> list[str]:
     """The runs that a poll takes."""
     clock.heartbeat("p1", first=True)
-    taken = clock.run(stages.poll_claim(clock.account, "p1", want, 0, LEASE))
+    taken = clock.run(worker_calls.poll_claim(clock.account, "p1", want, 0, LEASE))
     return [item.run_id for item in taken.items]
 
 
 def over(clock: Clockwork, *run_ids: str) -> int:
-    return clock.run(stages.strays_over(clock.account, run_ids))
+    return clock.run(worker_calls.strays_over(clock.account, run_ids))
 
 
 def strays_live(clock: Clockwork) -> int:
-    return clock.run(calls.stats(clock.account)).strays_live
+    return clock.run(job_calls.stats(clock.account)).strays_live
 
 
 def test_a_stray_takes_a_slot_until_a_look_says_that_it_is_over(clock: Clockwork) -> None:
@@ -46,7 +47,7 @@ def test_a_stray_takes_a_slot_until_a_look_says_that_it_is_over(clock: Clockwork
     assert over(clock, "run1") == 0, "said again"
     assert clock.client.exists(clock.key("wake")), "who waits for a slot is told"
     assert clock.claimed() == [job]
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.strays, stats.strays_live) == (1, 0), "it is still shown"
 
 
@@ -56,7 +57,7 @@ def test_a_job_handed_in_again_needs_no_second_slot_for_its_stray(clock: Clockwo
     _, other, _ = clock.enqueue(names=["k", "other", "third"])
     assert clock.claimed() == [other]
     assert (clock.state(job), clock.field(job, "run_id")) == ("running", "run1")
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.live, stats.strays, stats.strays_live) == (2, 0, 0)
 
 
@@ -88,7 +89,9 @@ def cancel_it(clock: Clockwork, job: str) -> None:
 
 def cancel_its_batch(clock: Clockwork, job: str) -> None:
     clock.cancel_batch(clock.field(job, "batch") or "")
-    assert clock.run(calls.job_states(clock.account, [job])) == [(clock.state(job), 0)], "not over"
+    assert clock.run(job_calls.job_states(clock.account, [job])) == [(clock.state(job), 0)], (
+        "not over"
+    )
     clock.sweep("sweep_canceled")
 
 
@@ -115,7 +118,7 @@ def test_the_stray_of_a_job_that_is_not_wanted_any_more_is_canceled_as_its_run(
     assert clock.members("poll") == [job]
     assert clock.members("cancels") == ([] if end is pass_its_deadline else [job])
     assert clock.members("due") == []
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.live, stats.strays, stats.strays_live) == (1, 0, 0)
     assert clock.finish(job, run_id="run1", state="canceled") == 1
     assert clock.state(job) == "canceled"
@@ -153,7 +156,7 @@ def test_a_stray_of_another_request_is_left_alone_when_a_job_of_its_key_is_not_w
         clock.sweep("sweep_canceled")
 
     assert clock.state(job) == "canceled"
-    assert clock.run(calls.stats(clock.account)).strays == 1
+    assert clock.run(job_calls.stats(clock.account)).strays == 1
     assert clock.members("cancels") == []
 
 
@@ -166,12 +169,14 @@ def further_stray(clock: Clockwork) -> str:
 
 
 def fail_first(clock: Clockwork, job: str) -> None:
-    again = items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 30 * SECOND, b"{}")
-    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    again = claim_items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 30 * SECOND, b"{}")
+    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
 
 
 def give_up_first(clock: Clockwork, job: str) -> None:
-    assert clock.run(stages.give_up(clock.account, [GivenUp(job, f"r-{job}", is_over=True)])) == [1]
+    assert clock.run(
+        worker_calls.give_up(clock.account, [GivenUp(job, f"r-{job}", is_over=True)])
+    ) == [1]
 
 
 @pytest.mark.parametrize("end", [fail_first, give_up_first])
@@ -188,7 +193,7 @@ def test_a_further_run_that_is_known_as_a_stray_is_canceled_with_its_job(
     assert (clock.field(job, "attempt"), clock.field(job, "runs")) == ("2", "1")
     assert clock.members("poll") == clock.members("cancels") == [job]
     assert clock.field(job, "cancel_since") is None, "it has as long as any run to end"
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.live, stats.strays, stats.strays_live) == (1, 0, 0)
     assert owners(clock, f"r-{job}", "run2") == [job, job]
 
@@ -213,7 +218,7 @@ def test_a_job_whose_stray_is_known_is_not_looked_for_when_claims_were_lost(
     since = ("recover_from", "recover_since")
     for field in since:
         clock.client.hset(clock.key("meta"), field, clock.now)
-    call = stages.suspect_lost(clock.account, [job], clock.now, clock.now, marked=True)
+    call = worker_calls.suspect_lost(clock.account, [job], clock.now, clock.now, marked=True)
 
     assert clock.run(call) == [0]
     assert clock.lose(job, 1) == 0
@@ -232,7 +237,7 @@ def test_a_stray_that_is_over_and_adopted_takes_a_slot_until_the_job_has_ended(
     clock.enqueue(names=["k", "other"])
     assert clock.claimed(2) == []
     assert clock.state(job) == "running"
-    assert clock.run(calls.stats(clock.account)).live == 1
+    assert clock.run(job_calls.stats(clock.account)).live == 1
 
 
 def test_a_later_life_of_a_key_takes_no_stray_of_one_that_had_its_run(clock: Clockwork) -> None:
@@ -261,10 +266,10 @@ def test_a_key_used_for_another_request_takes_no_stray(clock: Clockwork) -> None
 def test_a_run_that_was_only_guessed_is_nobody_s_stray(clock: Clockwork) -> None:
     job, _ = clock.doubtful(2)
     assert clock.found(job, 1, "run1") == 1
-    guess = [items.Accepted(job, 1, "run2", "created", 0)]
-    assert clock.run(stages.mark_running(clock.account, guess, guess=True)) == [4]
-    assert clock.run(stages.bound_runs(clock.account, ["run2"])) == [""]
-    assert clock.run(calls.stats(clock.account)).strays == 0
+    guess = [claim_items.Accepted(job, 1, "run2", "created", 0)]
+    assert clock.run(worker_calls.mark_running(clock.account, guess, guess=True)) == [4]
+    assert clock.run(worker_calls.bound_runs(clock.account, ["run2"])) == [""]
+    assert clock.run(job_calls.stats(clock.account)).strays == 0
 
 
 def test_strays_are_looked_at_like_runs_and_again_when_the_lease_of_a_look_ends(
@@ -273,7 +278,7 @@ def test_strays_are_looked_at_like_runs_and_again_when_the_lease_of_a_look_ends(
     job = stray(clock)
     assert polled(clock) == []
     clock.wait(1)
-    (taken,) = clock.run(stages.poll_claim(clock.account, "p1", 10, 0, LEASE)).items
+    (taken,) = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, LEASE)).items
     assert taken == Due("", 1, "run1", "", clock.now - SECOND, None, "", 0)
     assert polled(clock) == []
     clock.wait(LEASE / SECOND)
@@ -355,13 +360,13 @@ def test_a_run_whose_cancel_was_given_up_takes_a_slot_no_longer_than_it_may_run(
     (job,) = clock.running(1, **options)
     clock.cancel(job)
     clock.wait(700)
-    assert clock.run(stages.give_up(clock.account, [GivenUp(job, f"r-{job}")])) == [1]
+    assert clock.run(worker_calls.give_up(clock.account, [GivenUp(job, f"r-{job}")])) == [1]
     assert polled(clock) == [f"r-{job}"]
     clock.wait(longest / SECOND - 701)
     assert polled(clock) == [f"r-{job}"]
     clock.wait(1)
     assert polled(clock) == []
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.strays, stats.strays_live) == (1, 0), "it is still shown"
 
 
@@ -372,7 +377,7 @@ def test_a_run_that_hung_beyond_its_time_takes_no_slot_once_its_cancel_is_given_
     (job,) = clock.running(1)
     clock.wait(MAX_RUN / SECOND)
     clock.cancel(job)
-    assert clock.run(stages.give_up(clock.account, [GivenUp(job, f"r-{job}")])) == [1]
+    assert clock.run(worker_calls.give_up(clock.account, [GivenUp(job, f"r-{job}")])) == [1]
     assert polled(clock) == []
     (second,) = clock.enqueue(1)
     assert clock.claimed() == [second]
@@ -395,18 +400,18 @@ def test_strays_are_forgotten_a_week_later(clock: Clockwork, is_over: bool) -> N
     clock.wait(KEEP / SECOND - 1)
     clock.heartbeat("p1", first=True)
     clock.sweep("retire", KEEP)
-    assert clock.run(calls.stats(clock.account)).strays == 1
+    assert clock.run(job_calls.stats(clock.account)).strays == 1
     clock.wait(DAY / SECOND)
     clock.heartbeat("p1", first=True)
     clock.sweep("retire", KEEP)
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.strays, stats.strays_live) == (0, 0)
     assert not clock.client.exists(clock.key("stray_jobs"))
 
 
 def owners(clock: Clockwork, *run_ids: str) -> list[str]:
     """Whose runs are, or were."""
-    return clock.run(stages.bound_runs(clock.account, run_ids))
+    return clock.run(worker_calls.bound_runs(clock.account, run_ids))
 
 
 def bound(clock: Clockwork) -> int:
@@ -426,9 +431,11 @@ def test_a_stray_that_was_canceled_stays_its_job_s_until_the_week_is_over(clock:
     clock.run(operator_calls.cancel_strays(clock.account, ["run1"]))
     clock.wait(6 * DAY / SECOND)
 
-    assert clock.run(stages.drop_strays(clock.account, ["run1"])) == 1
+    assert clock.run(worker_calls.drop_strays(clock.account, ["run1"])) == 1
 
-    assert clock.run(calls.stats(clock.account)).strays == 0, "it needs nobody's attention any more"
+    assert clock.run(job_calls.stats(clock.account)).strays == 0, (
+        "it needs nobody's attention any more"
+    )
     assert owners(clock, "run1") == [job]
     clock.wait(DAY / SECOND / 2)
     clock.heartbeat("p1", first=True)
@@ -443,7 +450,7 @@ def test_a_stray_that_was_canceled_is_given_to_no_other_job_and_not_shown_again(
     clock: Clockwork, by: str
 ) -> None:
     owner = stray(clock)
-    clock.run(stages.drop_strays(clock.account, ["run1"]))
+    clock.run(worker_calls.drop_strays(clock.account, ["run1"]))
     (job,) = clock.doubtful()
 
     if by == "webhook":
@@ -451,12 +458,12 @@ def test_a_stray_that_was_canceled_is_given_to_no_other_job_and_not_shown_again(
         assert receive(clock, told(job, run_id="run1")) == ["other"]
     else:
         options = {"guess": {"guess": True}, "marker": {"marked": True}}.get(by, {})
-        found = [items.Accepted(job, 1, "run1", "running", 0)]
-        call = stages.mark_running(clock.account, found, **options)
+        found = [claim_items.Accepted(job, 1, "run1", "running", 0)]
+        call = worker_calls.mark_running(clock.account, found, **options)
         assert clock.run(call) == [4 if by == "guess" else 3]
 
     assert (clock.state(job), owners(clock, "run1")) == ("unconfirmed", [owner])
-    assert clock.run(calls.stats(clock.account)).strays == 0
+    assert clock.run(job_calls.stats(clock.account)).strays == 0
 
 
 def test_the_runs_of_a_job_that_was_discarded_stay_known_until_the_week_is_over(
@@ -518,7 +525,7 @@ def test_a_stray_that_was_adopted_is_not_forgotten_with_the_week(clock: Clockwor
     clock.heartbeat("p1", first=True)
     clock.sweep("retire", KEEP)
     assert clock.field(job, "run_id") == "run1"
-    assert clock.run(stages.bound_runs(clock.account, ["run1"])) == [job]
+    assert clock.run(worker_calls.bound_runs(clock.account, ["run1"])) == [job]
 
 
 def test_a_wait_that_the_server_asked_for_outlasts_an_acceptance(clock: Clockwork) -> None:
@@ -527,7 +534,7 @@ def test_a_wait_that_the_server_asked_for_outlasts_an_acceptance(clock: Clockwor
     assert clock.give_back(refused, "account", reason="401") == 1
     assert clock.give_back(held, "limited", wait=300) == 1
     assert clock.found(accepted, 1, "run1") == 1
-    assert clock.run(calls.stats(clock.account)).hold_seconds == 300
+    assert clock.run(job_calls.stats(clock.account)).hold_seconds == 300
     clock.wait(299)
     assert clock.claimed() == []
     clock.wait(1)
@@ -538,6 +545,6 @@ def test_a_pace_is_shown_while_it_slows_submissions_down(clock: Clockwork) -> No
     clock.limit(dispatches_per_second=40, burst_size=5)
     (job,) = clock.enqueue(1)
     clock.claimed()
-    assert clock.run(calls.stats(clock.account)).pace is None
+    assert clock.run(job_calls.stats(clock.account)).pace is None
     clock.give_back(job, "limited")
-    assert clock.run(calls.stats(clock.account)).pace == 20.0
+    assert clock.run(job_calls.stats(clock.account)).pace == 20.0

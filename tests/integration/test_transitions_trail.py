@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from runqueue import audit, batch_calls, groups, looks, operator_calls, stages
-from runqueue.items import RunAgain
-from runqueue.retry import Retry
-from runqueue.trail import Trail, read_trail
+from runqueue.records.claim_items import RunAgain
+from runqueue.request.retry_policy import Retry
+from runqueue.store import (
+    audit,
+    batch_calls,
+    groups,
+    live_processes,
+    operator_calls,
+    worker_calls,
+)
+from runqueue.store.history import Trail, read_trail
 from tests.integration.clockwork import Clockwork, spec
 
 
@@ -56,7 +63,7 @@ def test_each_run_of_a_job_that_runs_again_is_told(clock: Clockwork) -> None:
     clock.accept([claimed])
     run = clock.field(claimed.job_id, "run_id") or ""
     again = RunAgain(claimed.job_id, 1, run, "failed", "it broke", 5_000_000, b"{}")
-    clock.run(stages.retry_run(clock.account, [again]))
+    clock.run(worker_calls.retry_run(clock.account, [again]))
     found = trail(clock, claimed.job_id)
     (step,) = [step for step in found.steps if "again" in step.what]
     assert (step.attempt, step.cause) == (1, f"{run} ended failed: it broke")
@@ -122,12 +129,12 @@ def test_processes_are_told_by_when_they_were_heard(clock: Clockwork) -> None:
     clock.heartbeat("p2", first=True)
     clock.enqueue(2)
     clock.claimed(process="p2")
-    second, first = clock.run(looks.processes(clock.account))
+    second, first = clock.run(live_processes.processes(clock.account))
     assert (first.name, first.heard_seconds, first.alive, first.submitting) == ("p1", 4, True, 0)
     assert (second.name, second.heard_seconds, second.submitting) == ("p2", 0, 2)
     assert second.pumps == ("submit",)
     clock.wait(14)
-    assert [p.alive for p in clock.run(looks.processes(clock.account))] == [True, False]
+    assert [p.alive for p in clock.run(live_processes.processes(clock.account))] == [True, False]
 
 
 def test_the_longest_lines_come_first_after_paused_ones(clock: Clockwork) -> None:
@@ -139,7 +146,7 @@ def test_the_longest_lines_come_first_after_paused_ones(clock: Clockwork) -> Non
     clock.hand_in([spec(f"h{n}", group="held") for n in range(4)], batch)
     clock.seal(batch)
     clock.run(batch_calls.hold_batch(clock.account, batch, "pause"))
-    count, lines = clock.run(looks.longest_lines(clock.account, 3))
+    count, lines = clock.run(live_processes.longest_lines(clock.account, 3))
     shown = [(line.group, line.length, line.paused) for line in lines]
     assert shown == [("off", 3, True), ("large", 5, False), ("small", 2, False)]
     assert count == 4, "of the held one nothing can be claimed"
@@ -151,6 +158,6 @@ def test_long_lines_are_found_behind_groups_whose_jobs_are_held(clock: Clockwork
         clock.enqueue(n, group=f"held{n}")
         clock.hold(batch)
         clock.enqueue(5, group=f"free{n}")
-    _, lines = clock.run(looks.longest_lines(clock.account, 4))
+    _, lines = clock.run(live_processes.longest_lines(clock.account, 4))
     found = [(line.group, line.length) for line in lines]
     assert found == [("held9", 9), ("held8", 8), ("held7", 7), ("held6", 6)]

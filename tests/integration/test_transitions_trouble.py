@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from runqueue import calls, items, operator_calls, stages
-from runqueue.items import GivenBack, Lost
+from runqueue.records import claim_items
+from runqueue.records.claim_items import GivenBack, Lost
+from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.integration.clockwork import CLAIM_AGE, SECOND, Clockwork
 
 # The pace.
@@ -139,7 +140,7 @@ def test_the_pace_never_falls_below_one_job_in_ten_seconds(clock: Clockwork) -> 
 def test_a_429_holds_nothing_by_itself_and_no_job_s_attempts_count(clock: Clockwork) -> None:
     clock.enqueue(3)
     limited(clock)
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert stats.hold_seconds == 0
     assert stats.totals["given_back:limited"] == 1
 
@@ -158,7 +159,7 @@ def test_retry_after_holds_in_addition_to_the_slower_pace(clock: Clockwork) -> N
     clock.limit(dispatches_per_second=100)
     clock.enqueue(10)
     limited(clock, wait=30)
-    assert clock.run(calls.stats(clock.account)).hold_seconds == 30
+    assert clock.run(job_calls.stats(clock.account)).hold_seconds == 30
     assert pace_top(clock) == 100
     clock.wait(29.9)
     assert clock.claimed() == []
@@ -183,12 +184,12 @@ def test_permits_for_other_calls_keep_the_request_rate(clock: Clockwork) -> None
     clock.enqueue(1)
     limited(clock)
     clock.wait(1)
-    assert clock.run(stages.permits(clock.account, 3)) == (3, 0.0)
-    granted, wait = clock.run(stages.permits(clock.account, 3))
+    assert clock.run(worker_calls.permits(clock.account, 3)) == (3, 0.0)
+    granted, wait = clock.run(worker_calls.permits(clock.account, 3))
     assert granted == 1
     assert wait > 0
     clock.wait(wait)
-    assert clock.run(stages.permits(clock.account, 1))[0] == 1
+    assert clock.run(worker_calls.permits(clock.account, 1))[0] == 1
 
 
 # The breaker, and refusals.
@@ -206,7 +207,7 @@ def trouble(clock: Clockwork, n: int) -> list[str]:
 
 
 def hold_of(clock: Clockwork) -> float:
-    return clock.run(calls.stats(clock.account)).hold_seconds
+    return clock.run(job_calls.stats(clock.account)).hold_seconds
 
 
 def test_ten_troubles_in_a_row_hold_submissions_for_five_seconds_and_then_probe_with_one(
@@ -216,7 +217,7 @@ def test_ten_troubles_in_a_row_hold_submissions_for_five_seconds_and_then_probe_
     trouble(clock, 9)
     assert hold_of(clock) == 0
     trouble(clock, 1)
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.hold_seconds, stats.hold_reason) == (5, "10 in a row: cut off")
     clock.wait(4.999)
     assert clock.claimed() == []
@@ -249,7 +250,7 @@ def test_many_troubles_of_one_moment_open_the_breaker_once(clock: Clockwork) -> 
     jobs = clock.enqueue(30)
     assert clock.claimed(30) == jobs
     items = [Lost(job, 1, "cut off", trouble=True) for job in jobs[:25]]
-    call = stages.mark_unconfirmed(clock.account, items)
+    call = worker_calls.mark_unconfirmed(clock.account, items)
     assert clock.run(call) == [1] * 25
     assert hold_of(clock) == 5
     before = clock.dump()
@@ -308,7 +309,7 @@ def test_twenty_refusals_in_a_row_hold_submissions_and_one_job_a_minute_is_tried
         clock.refuse(job)
     assert hold_of(clock) == 0
     clock.refuse(jobs[19])
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.hold_seconds, stats.hold_reason) == (60, "20 in a row: refused, 422")
     for n in (20, 21):
         clock.wait(59.9)
@@ -317,7 +318,7 @@ def test_twenty_refusals_in_a_row_hold_submissions_and_one_job_a_minute_is_tried
         assert clock.claimed() == [jobs[n]]
         clock.refuse(jobs[n])
         assert hold_of(clock) == 60
-    clock.run(calls.resume(clock.account))
+    clock.run(job_calls.resume(clock.account))
     assert len(clock.claimed()) == 3
 
 
@@ -345,7 +346,7 @@ def test_troubles_never_shorten_or_probe_a_hold_while_claims_are_recovered(
         clock.lose(job, trouble=True)
     for job in jobs[20:]:
         clock.refuse(job)
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.hold_kind, stats.hold_seconds) == ("redis", before)
     assert "lost claims" in str(stats.hold_reason)
 
@@ -532,7 +533,7 @@ def test_the_third_death_is_the_last_only_once_a_search_says_that_there_is_no_ru
     assert clock.search(job, attempt=3) == 2
     assert clock.state(job) == "dead"
     assert "poison: 3 workers died" in str(clock.field(job, "reason"))
-    assert clock.run(calls.stats(clock.account)).totals["poisoned"] == 1
+    assert clock.run(job_calls.stats(clock.account)).totals["poisoned"] == 1
 
 
 def test_the_run_of_a_job_that_killed_three_workers_is_followed(clock: Clockwork) -> None:
@@ -604,7 +605,7 @@ def test_a_process_that_said_goodbye_leaves_its_turn_at_suspects_to_others(
     job = haunted(clock)
     assert clock.claimed(process="p1") == [job]
     clock.give_back(job, attempt=3)
-    assert clock.run(stages.bye(clock.account, "p1")) == 0
+    assert clock.run(worker_calls.bye(clock.account, "p1")) == 0
     assert clock.claimed(process="p2") == [job]
 
 
@@ -620,15 +621,15 @@ def test_a_rate_named_in_a_group_is_that_of_the_last_answer(clock: Clockwork) ->
     jobs = clock.enqueue(3)
     clock.claimed(3)
     named = [GivenBack(job, 1, named=rate) for job, rate in zip(jobs, (20, 10, 0), strict=True)]
-    assert clock.run(stages.give_back(clock.account, named, "limited")) == [1, 1, 1]
+    assert clock.run(worker_calls.give_back(clock.account, named, "limited")) == [1, 1, 1]
     assert pace_top(clock) == 10
 
 
 def test_a_suspect_that_stands_in_its_lane_as_well_is_claimed_alone(clock: Clockwork) -> None:
     job, *others = clock.enqueue(3)
     assert clock.found(job, 1, "run1") == 1
-    again = items.RunAgain(job, 1, "run1", "failed", "it failed", 0, b"{}")
-    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    again = claim_items.RunAgain(job, 1, "run1", "failed", "it failed", 0, b"{}")
+    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
     clock.sweep("promote_due")
     for attempt in (2, 3):
         clock.heartbeat(first=True)
@@ -645,7 +646,7 @@ def test_a_run_that_was_found_later_says_nothing_about_the_account(clock: Clockw
     for job in clock.claimed(20):
         clock.refuse(job)
     assert clock.found(old, 1, "run1") == 1, "it was made before the trouble"
-    assert clock.run(calls.stats(clock.account)).hold_seconds == 60
+    assert clock.run(job_calls.stats(clock.account)).hold_seconds == 60
 
 
 @pytest.mark.parametrize(
@@ -659,9 +660,9 @@ def test_a_probe_that_comes_back_without_a_run_does_not_hold_the_others_for_its_
         clock.lose(job, trouble=True)
     clock.wait(5)
     (probe,) = clock.claimed(10)
-    assert clock.run(calls.stats(clock.account)).hold_seconds == 60
+    assert clock.run(job_calls.stats(clock.account)).hold_seconds == 60
     assert clock.give_back(probe, why) == 1
-    assert clock.run(calls.stats(clock.account)).hold_seconds == holds
+    assert clock.run(job_calls.stats(clock.account)).hold_seconds == holds
     clock.wait(holds)
     assert len(clock.claimed(10)) == 1, "the next is a probe again"
 
@@ -673,10 +674,10 @@ def test_a_probe_that_the_server_refuses_closes_the_breaker(clock: Clockwork) ->
     clock.wait(5)
     (probe,) = clock.claimed(10)
     clock.refuse(probe)
-    assert clock.run(calls.stats(clock.account)).hold_reason is None
+    assert clock.run(job_calls.stats(clock.account)).hold_reason is None
     (*_, last) = clock.claimed(10)
     clock.lose(last, trouble=True)
-    assert clock.run(calls.stats(clock.account)).hold_seconds == 0, "a row begins anew"
+    assert clock.run(job_calls.stats(clock.account)).hold_seconds == 0, "a row begins anew"
 
 
 def test_a_job_that_is_not_the_probe_ends_no_probe(clock: Clockwork) -> None:
@@ -689,7 +690,7 @@ def test_a_job_that_is_not_the_probe_ends_no_probe(clock: Clockwork) -> None:
     assert clock.give_back(jobs[10], "void") == 1
     assert clock.refuse(jobs[11]) == 1
     assert clock.claimed(10) == []
-    assert clock.run(calls.stats(clock.account)).hold_seconds == 60
+    assert clock.run(job_calls.stats(clock.account)).hold_seconds == 60
 
 
 def test_a_probe_whose_hold_an_older_worker_ended_is_a_job_like_others(clock: Clockwork) -> None:
@@ -697,7 +698,7 @@ def test_a_probe_whose_hold_an_older_worker_ended_is_a_job_like_others(clock: Cl
     clock.claimed()
     clock.client.hset(clock.key("meta"), "probe", job)
     assert clock.give_back(job) == 1
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.live, clock.state(job)) == (0, "ready")
 
 
@@ -707,7 +708,7 @@ def test_what_is_left_of_a_hold_is_shown_with_its_own_reason(clock: Clockwork) -
     clock.give_back(asked, "limited", wait=30, reason="429 asked")
     clock.give_back(refused, "account", reason="401")
     clock.found(accepted, 1, "run1")
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     assert (stats.hold_reason, stats.hold_seconds) == ("429 asked", 30)
 
 

@@ -1,7 +1,7 @@
 """How long runs are left to their webhooks."""
 
-from runqueue import stages
-from runqueue.items import Polled
+from runqueue.records.claim_items import Polled
+from runqueue.store import worker_calls
 from tests.integration.clockwork import DAY, SECOND, Clockwork
 from tests.integration.webhooks import (
     RELAY_AFTER,
@@ -104,7 +104,7 @@ def test_when_trust_is_gone_all_that_were_left_to_their_webhooks_are_looked_at_o
     assert {polled_in(clock, job) for job in jobs[2:]} == {0}
     assert polled_in(clock, other) == 1
     goes_on = [Polled(job, 1, "", 5 * SECOND) for job in jobs[2:]]
-    assert clock.run(stages.mark_polled(clock.account, goes_on)) == 10
+    assert clock.run(worker_calls.mark_polled(clock.account, goes_on)) == 10
     miss(clock, jobs[2:3])
     assert {polled_in(clock, job) for job in jobs[3:]} == {5}, "they are spaced like others"
 
@@ -120,7 +120,7 @@ def test_a_run_that_outlives_patience_is_polled_at_every_quarter_of_its_age(
 ) -> None:
     (job,) = awaited(clock)
     clock.wait(400)
-    clock.run(stages.mark_polled(clock.account, [Polled(job, 1, "running", SECOND)]))
+    clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "running", SECOND)]))
     assert polled_in(clock, job) == 100
 
 

@@ -2,10 +2,11 @@
 
 import pytest
 
-from runqueue import calls, items, operator_calls, stages
-from runqueue.items import Answer, Doubtful, Searched, Taken
-from runqueue.run_limits import WORKFLOW_RUN_US
-from runqueue.scripts import Call
+from runqueue.records import claim_items
+from runqueue.records.claim_items import Answer, Doubtful, Searched, Taken
+from runqueue.request.run_limits import WORKFLOW_RUN_US
+from runqueue.store import job_calls, operator_calls, worker_calls
+from runqueue.store.scripts import Call
 from tests.integration.clockwork import CLAIM_AGE, GRACE, LEASE, SECOND, SPACING, Clockwork
 
 MICROSECOND = 1 / SECOND
@@ -13,7 +14,7 @@ MICROSECOND = 1 / SECOND
 
 def reconcile(clock: Clockwork, process: str = "p1", want: int = 10, tick_us: int = 0) -> Taken:
     clock.heartbeat(process, first=True)
-    return clock.run(stages.reconcile_claim(clock.account, process, want, tick_us, LEASE))
+    return clock.run(worker_calls.reconcile_claim(clock.account, process, want, tick_us, LEASE))
 
 
 def next_look(clock: Clockwork, job: str) -> float:
@@ -63,7 +64,7 @@ def test_a_process_without_a_lease_or_with_a_stale_message_looks_for_nothing(
     sent = clock.now
     clock.wait(5.1)
     assert reconcile(clock, tick_us=sent).answer is Answer.STALE
-    call = stages.reconcile_claim(clock.account, "stranger", 10, 0, LEASE)
+    call = worker_calls.reconcile_claim(clock.account, "stranger", 10, 0, LEASE)
     assert clock.run(call).answer is Answer.FENCED
 
 
@@ -187,7 +188,7 @@ def test_jobs_settled_by_searches_go_to_the_heads_of_their_lanes_and_wake_the_cl
     for _ in range(2):
         clock.wait(30)
         items = [Searched(job, 1, "negative", SECOND, GRACE) for job in jobs]
-        clock.run(stages.record_search(clock.account, items, clock.now, SPACING))
+        clock.run(worker_calls.record_search(clock.account, items, clock.now, SPACING))
     assert clock.client.llen(clock.key("wake")) == 1
     assert set(clock.claimed(2)) == set(jobs)
     assert clock.client.hget(clock.key("counters"), "resubmitted") == b"2"
@@ -248,7 +249,7 @@ def test_a_job_that_stays_for_people_gives_its_slot_back_once_it_surely_has_no_r
     assert clock.dump() == before
     assert clock.claimed() == [waiting]
     assert clock.found(job, 1, "run1") == 1
-    assert clock.run(calls.stats(clock.account)).live == 2
+    assert clock.run(job_calls.stats(clock.account)).live == 2
 
 
 @pytest.mark.parametrize("verdict", ["unknown", "negative"])
@@ -268,7 +269,7 @@ def test_the_slot_is_free_once_there_is_surely_no_run(clock: Clockwork) -> None:
     (job,) = clock.doubtful()
     assert clock.claimed() == []
     clock.deny(job)
-    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.run(job_calls.stats(clock.account)).live == 0
     assert clock.claimed() == [job]
 
 
@@ -277,10 +278,10 @@ def test_a_parked_job_that_surely_has_no_run_gives_no_second_slot_back(clock: Cl
     clock.wait(7_200)
     clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US)
     assert clock.deny(job) == 2
-    assert clock.run(calls.stats(clock.account)).live == 0
+    assert clock.run(job_calls.stats(clock.account)).live == 0
     assert clock.members("parked") == []
     assert clock.claimed() == [job]
-    assert clock.run(calls.stats(clock.account)).live == 1
+    assert clock.run(job_calls.stats(clock.account)).live == 1
 
 
 # Runs and their owners.
@@ -297,7 +298,7 @@ def test_a_run_that_is_another_job_s_stays_with_it(clock: Clockwork) -> None:
 
 
 def bound(clock: Clockwork, *run_ids: str) -> Call[list[str]]:
-    return stages.bound_runs(clock.account, run_ids)
+    return worker_calls.bound_runs(clock.account, run_ids)
 
 
 def test_when_a_run_was_submitted_is_told_until_its_job_has_another(clock: Clockwork) -> None:
@@ -307,7 +308,7 @@ def test_when_a_run_was_submitted_is_told_until_its_job_has_another(clock: Clock
     clock.wait(3)
     clock.found(job, 1, "run1")
     clock.wait(10)
-    call = stages.submission_times(clock.account, ["nobody's", "run1"])
+    call = worker_calls.submission_times(clock.account, ["nobody's", "run1"])
     assert clock.run(call) == (clock.now, [None, (claimed, claimed + 3 * SECOND)])
     clock.finish(job, run_id="run1")
     assert clock.run(call)[1] == [None, (claimed, claimed + 3 * SECOND)]
@@ -362,7 +363,7 @@ def test_a_run_reported_for_two_lost_jobs_is_the_stray_of_the_first(clock: Clock
 def test_a_claim_of_a_stopped_process_was_no_death(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()
-    clock.run(stages.bye(clock.account, "p1"))
+    clock.run(worker_calls.bye(clock.account, "p1"))
     assert clock.sweep("expire_leases", CLAIM_AGE) == 1
     assert clock.field(job, "deaths") is None
     assert "stopped" in str(clock.field(job, "reason"))
@@ -370,8 +371,8 @@ def test_a_claim_of_a_stopped_process_was_no_death(clock: Clockwork) -> None:
 
 def test_the_run_before_the_last_is_still_known_as_the_job_s(clock: Clockwork) -> None:
     (job,) = clock.running()
-    again = items.RunAgain(job, 1, f"r-{job}", "failed", "it failed", SECOND, b"{}")
-    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    again = claim_items.RunAgain(job, 1, f"r-{job}", "failed", "it failed", SECOND, b"{}")
+    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
     assert clock.run(bound(clock, f"r-{job}")) == [job]
     assert clock.found(job, 1, f"r-{job}") == 0, "an old run that was heard of again is no stray"
 
@@ -391,7 +392,7 @@ def test_a_new_record_gets_the_second_stray_when_the_first_is_over(clock: Clockw
     job = clock.new_id("k")
     for attempt in (1, 2):
         assert clock.found(job, attempt, f"run{attempt}") == 2
-    assert clock.run(stages.drop_strays(clock.account, ["run1"])) == 1
+    assert clock.run(worker_calls.drop_strays(clock.account, ["run1"])) == 1
     clock.enqueue(names=["k"])
     assert clock.claimed() == []
     assert clock.field(job, "run_id") == "run2"
@@ -402,12 +403,12 @@ def test_a_stray_that_is_adopted_takes_its_place_in_the_group(clock: Clockwork) 
     clock.found(clock.new_id("k"), 1, "run1")
     clock.enqueue(names=["k", "other"])
     assert clock.claimed(5) == []
-    assert clock.run(calls.stats(clock.account)).live == 1
+    assert clock.run(job_calls.stats(clock.account)).live == 1
 
 
 def run_again(clock: Clockwork, job: str, attempt: int, run_id: str) -> None:
-    again = items.RunAgain(job, attempt, run_id, "failed", "it failed", 0, b"{}")
-    assert clock.run(stages.retry_run(clock.account, [again])) == [1]
+    again = claim_items.RunAgain(job, attempt, run_id, "failed", "it failed", 0, b"{}")
+    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
     clock.sweep("promote_due")
 
 
@@ -436,7 +437,7 @@ def test_a_search_counts_from_when_it_began_not_from_when_it_was_recorded(
     began = clock.now
     clock.wait(50)
     found_none = [Searched(job, 1, "negative", SECOND, GRACE)]
-    clock.run(stages.record_search(clock.account, found_none, began, SPACING))
+    clock.run(worker_calls.record_search(clock.account, found_none, began, SPACING))
     assert clock.field(job, "negatives") is None
 
 
@@ -447,7 +448,7 @@ def test_a_doubt_tells_when_its_submission_was_claimed_and_whether_it_was_marked
     clock.heartbeat("p1", first=True)
     claimed = clock.now
     clock.claim(1)
-    clock.run(stages.claim(clock.account, "p1", "unmarked", 1, 0, marked=False))
+    clock.run(worker_calls.claim(clock.account, "p1", "unmarked", 1, 0, marked=False))
     clock.wait(600)
     clock.sweep("expire_leases", CLAIM_AGE)
     clock.wait(2)
@@ -459,7 +460,7 @@ def test_a_doubt_tells_when_its_submission_was_claimed_and_whether_it_was_marked
 def test_a_doubt_tells_what_the_server_s_clock_showed_at_its_last_claim(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.heartbeat("p1", first=True)
-    clock.run(stages.claim(clock.account, "p1", "first", 1, 0, date_us=7 * SECOND))
+    clock.run(worker_calls.claim(clock.account, "p1", "first", 1, 0, date_us=7 * SECOND))
     clock.lose(job)
     clock.wait(2)
     assert [doubt.date_us for doubt in reconcile(clock).items] == [7 * SECOND]
@@ -477,7 +478,7 @@ def test_a_process_that_knows_no_date_claims_by_what_another_one_told_last(
     clock: Clockwork,
 ) -> None:
     ahead = 40 * SECOND
-    beat = stages.heartbeat(
+    beat = worker_calls.heartbeat(
         clock.account, "p1", LEASE, -1, 0, first=True, date_us=clock.now + ahead
     )
     clock.run(beat)
@@ -493,7 +494,7 @@ def test_a_process_that_knows_no_date_claims_by_what_another_one_told_last(
 def test_a_job_that_is_marked_again_is_searched_again(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.heartbeat("p1", first=True)
-    clock.run(stages.claim(clock.account, "p1", "unmarked", 1, 0, marked=False))
+    clock.run(worker_calls.claim(clock.account, "p1", "unmarked", 1, 0, marked=False))
     clock.give_back(job)
     assert clock.claimed() == [job]
     clock.lose(job, 2)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from runqueue import calls, items, operator_calls, stages
-from runqueue.retry import Retry
+from runqueue.records import claim_items
+from runqueue.request.retry_policy import Retry
+from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.integration.clockwork import DAY, SECOND, Clockwork
 from tests.integration.webhooks import (
     BODY,
@@ -26,17 +27,17 @@ from tests.integration.webhooks import (
 
 
 def live(clock: Clockwork) -> int:
-    return clock.run(calls.stats(clock.account)).live
+    return clock.run(job_calls.stats(clock.account)).live
 
 
 def strays(clock: Clockwork) -> tuple[int, int]:
     """Strays, and those of them that take a slot."""
-    stats = clock.run(calls.stats(clock.account))
+    stats = clock.run(job_calls.stats(clock.account))
     return stats.strays, stats.strays_live
 
 
-def again(job: str, attempt: int = 1, *, wait: float = 0) -> items.RunAgain:
-    return items.RunAgain(
+def again(job: str, attempt: int = 1, *, wait: float = 0) -> claim_items.RunAgain:
+    return claim_items.RunAgain(
         job, attempt, f"r-{job}", "failed", "no luck", round(wait * SECOND), b"{}"
     )
 
@@ -135,7 +136,7 @@ def test_a_webhook_that_comes_to_us_is_passed_on_although_skyvern_was_to_be_watc
 
 def test_a_late_webhook_of_an_earlier_attempt_ends_no_later_one(clock: Clockwork) -> None:
     (job,) = awaited(clock)
-    assert clock.run(stages.retry_run(clock.account, [again(job)])) == [1]
+    assert clock.run(worker_calls.retry_run(clock.account, [again(job)])) == [1]
     assert receive(clock, told(job)) == ["duplicate"]
     assert clock.state(job) == "scheduled"
     clock.sweep("promote_due")
@@ -238,7 +239,7 @@ def test_a_policy_that_has_no_time_left_keeps_what_skyvern_signed(clock: Clockwo
     deadline = clock.now + 60 * SECOND
     (job,) = awaited(clock, retry=Retry(max_attempts=2), deadline=deadline)
     receive(clock, told(job, state="failed"))
-    assert clock.run(stages.retry_run(clock.account, [again(job, wait=300)])) == [2]
+    assert clock.run(worker_calls.retry_run(clock.account, [again(job, wait=300)])) == [2]
     assert receive(clock, told(job, state="failed", final=True)) == ["duplicate"]
     assert [(item.signed, item.body) for item in due(clock)] == [(SIGNED, BODY)]
 
@@ -271,7 +272,9 @@ def test_a_webhook_that_a_poll_was_ahead_of_is_due_after_three_seconds_unsigned(
 def test_a_webhook_of_a_run_that_was_given_up_is_passed_on(clock: Clockwork) -> None:
     (job,) = awaited(clock)
     clock.cancel(job)
-    assert clock.run(stages.give_up(clock.account, [items.GivenUp(job, f"r-{job}")])) == [1]
+    assert clock.run(
+        worker_calls.give_up(clock.account, [claim_items.GivenUp(job, f"r-{job}")])
+    ) == [1]
     assert receive(clock, told(job)) == ["duplicate"]
     assert (clock.state(job), clock.client.exists(clock.key(f"result:{job}"))) == ("failed", 0)
     assert [item.body for item in due(clock)] == [BODY]

@@ -13,8 +13,10 @@ import pytest
 import redis
 
 from faults.proxy import Network, Proxy
-from runqueue import AsyncRunQueue, Job, JobState, QueueUnavailable, RunQueue, calls, ends, watching
-from runqueue.scripts import run
+from runqueue import AsyncRunQueue, Job, JobState, QueueUnavailable, RunQueue
+from runqueue.producer import listener, waiters
+from runqueue.store import job_calls
+from runqueue.store.scripts import run
 from tests.integration.clockwork import Clockwork
 
 NEVER = 60.0
@@ -115,7 +117,7 @@ async def either(
 ) -> AsyncIterator[Either]:
     """A queue of either kind."""
     kind = RunQueue if request.param == "sync" else AsyncRunQueue
-    monkeypatch.setattr(ends, "TICK", 0.02)
+    monkeypatch.setattr(listener, "TICK", 0.02)
     one = Either(kind(redis_url), threads)
     yield one
     await one.close()
@@ -140,13 +142,13 @@ async def far(either: Either, proxy: Proxy, threads: ThreadPoolExecutor) -> Asyn
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits does not look by itself while a test runs."""
-    monkeypatch.setattr(watching, "LOOK_EVERY", NEVER)
+    monkeypatch.setattr(waiters, "LOOK_EVERY", NEVER)
 
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener ends as soon as it is not wanted any more."""
-    monkeypatch.setattr(watching, "LINGER", 0.0)
+    monkeypatch.setattr(waiters, "LINGER", 0.0)
 
 
 def new_job(client: redis.Redis, n: int = 1) -> list[str]:
@@ -155,7 +157,7 @@ def new_job(client: redis.Redis, n: int = 1) -> list[str]:
 
 def end(client: redis.Redis, *job_ids: str) -> None:
     """End ready jobs in one script."""
-    assert run(client, calls.cancel("default", job_ids)) == [1] * len(job_ids)
+    assert run(client, job_calls.cancel("default", job_ids)) == [1] * len(job_ids)
 
 
 def listeners(client: redis.Redis) -> list[Any]:
@@ -166,7 +168,7 @@ def listeners(client: redis.Redis) -> list[Any]:
 def heard(client: redis.Redis) -> Iterator[Callable[[], list[bytes]]]:
     """What was published since the last call."""
     with cast(Any, client).pubsub() as pubsub:
-        pubsub.psubscribe(ends.CHANNELS)
+        pubsub.psubscribe(listener.CHANNELS)
         assert pubsub.get_message(timeout=5)["type"] == "psubscribe"
 
         def messages() -> list[bytes]:
@@ -232,8 +234,8 @@ async def test_200_that_wait_use_one_connection_to_listen_and_look_together(
 async def test_those_that_wait_are_looked_at_now_and_then_in_one_look(
     either: Either, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "LOOK_EVERY", 0.1)
-    monkeypatch.setattr(ends, "CHANNELS", "nobody:speaks:here")
+    monkeypatch.setattr(waiters, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(listener, "CHANNELS", "nobody:speaks:here")
     jobs = new_job(client, 100)
     waiting = [either.wait(job_id) for job_id in jobs]
     await until(lambda: either.pausing == 100 and either.queue._ends._is_heard)
@@ -280,7 +282,7 @@ async def test_who_waits_looks_again_once_a_lost_connection_is_there_again(
 
 
 def script_that_cancels(client: redis.Redis, job_id: str) -> tuple[Any, ...]:
-    call = calls.cancel("default", [job_id])
+    call = job_calls.cancel("default", [job_id])
     client.script_load(call.script.source)
     return call.script.sha, 1, "runqueue:{default}:meta", 0, *call.arguments
 
@@ -288,8 +290,8 @@ def script_that_cancels(client: redis.Redis, job_id: str) -> tuple[Any, ...]:
 async def test_a_message_that_is_lost_costs_only_time(
     either: Either, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(ends, "CHANNELS", "nobody:speaks:here")
+    monkeypatch.setattr(waiters, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(listener, "CHANNELS", "nobody:speaks:here")
     (job_id,) = new_job(client)
     waiting = await either.waiting(job_id)
 
@@ -332,7 +334,7 @@ async def test_the_listener_stays_for_a_while_and_ends_with_the_queue(
 async def test_who_waits_when_the_queue_is_closed_goes_on(
     either: Either, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(waiters, "LOOK_EVERY", 0.1)
     (job_id,) = new_job(client)
     waiting = await either.waiting(job_id)
     await either.close()
@@ -367,7 +369,7 @@ async def test_no_time_at_all_is_one_look(either: Either, client: redis.Redis) -
 async def test_a_connection_that_answers_when_it_is_asked_is_kept(
     either: Either, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ends, "QUIET", 0.2)
+    monkeypatch.setattr(listener, "QUIET", 0.2)
     (job_id,) = new_job(client)
     waiting = await either.waiting(job_id)
     (before,) = listeners(client)
@@ -383,7 +385,7 @@ async def test_a_connection_that_answers_when_it_is_asked_is_kept(
 async def test_a_connection_that_says_nothing_is_given_up_for_another(
     far: Either, proxy: Proxy, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ends, "QUIET", 0.1)
+    monkeypatch.setattr(listener, "QUIET", 0.1)
     (job_id,) = new_job(client)
     waiting = await far.waiting(job_id)
     proxy.up.swallow = proxy.down.swallow = True
@@ -398,7 +400,7 @@ async def test_a_connection_that_says_nothing_is_given_up_for_another(
 async def test_who_waits_is_told_that_redis_is_gone(
     far: Either, proxy: Proxy, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(waiters, "LOOK_EVERY", 0.1)
     (job_id,) = new_job(client)
     waiting = await far.waiting(job_id)
 
@@ -439,7 +441,7 @@ def test_more_than_a_thousand_ids_are_two_messages(
     clock: Clockwork, heard: Callable[[], list[bytes]]
 ) -> None:
     jobs = [*clock.enqueue(1_000, deadline=clock.now + 1), *clock.enqueue(1)]
-    run(clock.client, calls.cancel("default", jobs), now_us=clock.now)
+    run(clock.client, job_calls.cancel("default", jobs), now_us=clock.now)
     assert [len(message.split()) for message in heard()] == [1_000, 1]
 
 

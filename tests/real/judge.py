@@ -19,7 +19,7 @@ import orjson
 
 from runqueue import Job, JobState, RunQueue
 from runqueue.errors import InvalidJob
-from runqueue.spec import parse_line
+from runqueue.request.job_spec import parse_line
 from tests.acceptance.factory import Factory
 from tests.real.lossy import Loss, LossyProxy, Submission
 from tests.real.request_kinds import PARAMETERS, RequestKind, filled

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runqueue.parent_death import ending_with_parent
+from runqueue.embedded.parent_death import ending_with_parent
 from tests.valkeys import free_port
 
 #: The version that is installed unless SKYVERN_VERSION names another.

@@ -1,7 +1,7 @@
 """What the server answers to a submission that it does not take, and that no run is made of it.
 
 A row an answer: of 1.0.56, and of 1.0.40 where that differs. The words are those that
-`api_client/outcomes.py` may look at.
+`api_client/answers/outcomes.py` may look at.
 """
 
 import socket

@@ -9,16 +9,16 @@ import httpx
 import pytest
 
 from api_client import verify_webhook
-from api_client.answers import parse_json
+from api_client.answers.outcomes import classify_large_run
+from api_client.answers.parts import parse_json
+from api_client.answers.run_times import attempt_age, ended_ago
 from api_client.errors import BodyTooLargeError
-from api_client.outcomes import classify_large_run
-from api_client.run_times import attempt_age, ended_ago
 from api_client.types import TERMINAL_STATUSES
 from tests.real.listener import Listener, listener
 from tests.real.request_kinds import HOST
 from tests.real.target import Target, until
-from worker.relay import ASK_SECONDS
-from worker.run_ends import SETTLE_SECONDS
+from worker.delivery.sender import ASK_SECONDS
+from worker.runs.run_ends import SETTLE_SECONDS
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from runqueue.requests import MODELS, Kind
-from runqueue.server_rules import NOT_NULL
+from runqueue.request.requests import MODELS, Kind
+from runqueue.request.server_rules import NOT_NULL
 from tests.real.target import Target
 from tests.server_rules import ACCEPTED, BROKEN, LEAST, Broken
 

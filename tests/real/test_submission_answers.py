@@ -1,6 +1,7 @@
 """What a server answers to submissions that it does not take, and whether a run was made.
 
-`api_client.outcomes` rests on these: a class that says "no run" is only true where none was made.
+`api_client.answers.outcomes` rests on these: a class that says "no run" is only true where none was
+made.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from api_client import SubmissionClass
-from api_client.outcomes import Submission, classify_submission
+from api_client.answers.outcomes import Submission, classify_submission
 from tests.real.target import Target
 
 pytestmark = pytest.mark.real

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from runqueue import RunQueue
-from runqueue.operate import Operations
+from runqueue.operator.operations import Operations
 from tests.cli.commanding import Desk
 
 

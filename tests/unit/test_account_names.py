@@ -2,8 +2,8 @@
 
 import pytest
 
-from runqueue.accounts import check_names
 from runqueue.errors import AmbiguousAccounts
+from runqueue.store.accounts import check_names
 
 #: Two names whose tags are equal.
 FIRST, SECOND = "tenant-308", "tenant-517"

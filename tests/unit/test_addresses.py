@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from runqueue.addresses import Kind, Place, kind_of, listening_urls, several
-from runqueue.connect import async_client, sync_client
+from runqueue.connection.addresses import Kind, Place, kind_of, listening_urls, several
+from runqueue.connection.client import async_client, sync_client
 from runqueue.errors import MalformedURL
 
 

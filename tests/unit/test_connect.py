@@ -3,7 +3,7 @@
 import pytest
 from redis import exceptions
 
-from runqueue.connect import speaking_of
+from runqueue.connection.client import speaking_of
 from runqueue.errors import (
     BatchExpired,
     BatchNotFound,

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from runqueue import UnknownAccount, delivery_calls
-from runqueue.delivery import DeliveryState
+from runqueue import UnknownAccount
 from runqueue.ids import new_id
-from runqueue.operate import PAGE, Filter, Operations, Settled
-from runqueue.reach import ACTS
-from runqueue.scripts import Call
+from runqueue.operator.operations import PAGE, Filter, Operations, Settled
+from runqueue.operator.selection import ACTS
+from runqueue.records.delivery import DeliveryState
+from runqueue.store import delivery_calls
+from runqueue.store.scripts import Call
 from tests.cli.commanding import Desk, done, line, ready
 from tests.cli.delivering import PREFIX, delivered, gave_up, relayed, told, unknown, watched
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runqueue.connect import find_url
+from runqueue.connection.client import find_url
 from runqueue.errors import (
     FieldError,
     IdempotencyConflict,

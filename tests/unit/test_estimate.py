@@ -2,7 +2,7 @@
 
 import pytest
 
-from runqueue.estimate import Capacity, Seen, seconds_at, seconds_left
+from runqueue.records.forecast import Capacity, Seen, seconds_at, seconds_left
 
 #: Two submissions a second, ten runs at once of five minutes each.
 USUAL = Capacity(2.0, 10, 300.0)

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from runqueue.errors import InvalidJob
-from runqueue.requests import MODELS
-from runqueue.spec import JobSpec, Priority, parse_line
+from runqueue.request.job_spec import JobSpec, Priority, parse_line
+from runqueue.request.requests import MODELS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LINES = (EXAMPLES / "runs.jsonl").read_bytes().splitlines()

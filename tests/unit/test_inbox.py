@@ -6,9 +6,17 @@ from typing import Any
 import orjson
 import pytest
 
-from runqueue import inbox, parse_line
-from runqueue.calls import job_id_of
-from runqueue.inbox import Checked, Line, celery_key, check_lines, inbox_key, line_again
+from runqueue import parse_line
+from runqueue.producer import inbox
+from runqueue.producer.inbox import (
+    Checked,
+    Line,
+    celery_key,
+    check_lines,
+    inbox_key,
+    line_again,
+)
+from runqueue.store.job_calls import job_id_of
 
 BODY = {"prompt": "Read the price."}
 GOOD: dict[str, Any] = {"kind": "task", "body": BODY}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runqueue.json_values import holds_more_values
+from runqueue.request.json_values import holds_more_values
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='a",:[{}]\\é\n '),

@@ -2,7 +2,7 @@
 
 import re
 
-from runqueue import keys
+from runqueue.store import keys
 
 
 def test_the_types_of_the_keys_are_those_of_the_table() -> None:

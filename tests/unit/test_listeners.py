@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runqueue import listeners
-from runqueue.listeners import users_listening
+from runqueue.remote import listeners
+from runqueue.remote.listeners import users_listening
 
 _TABLE = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode

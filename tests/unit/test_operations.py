@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from runqueue import JobState, items, stages
+from runqueue import JobState
 from runqueue.ids import new_id
-from runqueue.operate import PAGE, Filter, Operations, Settled
-from runqueue.operator_calls import Canceled
-from runqueue.scripts import run
+from runqueue.operator.operations import PAGE, Filter, Operations, Settled
+from runqueue.records import claim_items
+from runqueue.store import worker_calls
+from runqueue.store.operator_calls import Canceled
+from runqueue.store.scripts import run
 from tests.cli.commanding import Desk, done, line, lines
 
 PREFIX = "runqueue:{default}:"
@@ -98,8 +100,8 @@ def test_jobs_of_every_account_are_found_or_of_one(desk: Desk, operations: Opera
     desk.know("second")
     ids = desk.dead([line("a")])
     other = desk.queue.enqueue_many([line("a", account="second")])[0].job_id
-    lost = [items.Lost(job.job_id, job.attempt, "no") for job in desk.claim("second")]
-    run(desk.client, stages.mark_dead("second", lost))
+    lost = [claim_items.Lost(job.job_id, job.attempt, "no") for job in desk.claim("second")]
+    run(desk.client, worker_calls.mark_dead("second", lost))
 
     assert found(operations) == [*ids, other]
     assert [job.id for job in operations.find(JobState.DEAD, account="second")] == [other]
@@ -120,8 +122,8 @@ def test_jobs_of_each_state_with_an_index_are_found(
     elif state is JobState.DEAD:
         desk.refuse(jobs)
     elif state is JobState.RUNNING:
-        accepted = [items.Accepted(job.job_id, job.attempt, "r", "", 0) for job in jobs]
-        run(desk.client, stages.mark_running("default", accepted))
+        accepted = [claim_items.Accepted(job.job_id, job.attempt, "r", "", 0) for job in jobs]
+        run(desk.client, worker_calls.mark_running("default", accepted))
 
     for other in (JobState.SCHEDULED, JobState.UNCONFIRMED, JobState.RUNNING, JobState.DEAD):
         assert found(operations, other) == ([answer.job_id] if other is state else [])
@@ -208,10 +210,10 @@ def test_strays_of_every_account_are_gone_through_and_canceled(
     desk.know("second")
     runs = {f"tsk_{number}" for number in range(MANY)}
     for account, names in (("default", sorted(runs)), ("second", ["tsk_x"])):
-        made = [items.Accepted(new_id(account), 1, name, "", 0) for name in names]
+        made = [claim_items.Accepted(new_id(account), 1, name, "", 0) for name in names]
         for start in range(0, len(made), 500):
             part = made[start : start + 500]
-            run(desk.client, stages.mark_running(account, part))
+            run(desk.client, worker_calls.mark_running(account, part))
 
     strays = list(operations.strays())
 

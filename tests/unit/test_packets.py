@@ -6,10 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
-from runqueue.checking import Checker
-from runqueue.inbox import Line, check_lines
-from runqueue.intake import Packet, packets
-from runqueue.repeats import Repeats
+from runqueue.producer.chunks import Packet, packets
+from runqueue.producer.dedup import Repeats
+from runqueue.producer.inbox import Line, check_lines
+from runqueue.producer.upload import Checker
 
 Cut = Callable[[Sequence[dict[str, Any]]], list[Packet]]
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import texts
-from runqueue import pack_calls, packing, wire
-from runqueue._phrases import PHRASES_1
-from runqueue.pack_calls import Ended
-from runqueue.spec import parse_line
+from runqueue.request.job_spec import parse_line
+from runqueue.store import codec, compression, pack_calls
+from runqueue.store.pack_calls import Ended
+from runqueue.store.phrases import PHRASES_1
 
 ENDED = 1_800_000_000_000_000
 REQUEST = b'{"prompt":"Read the price.","url":"https://shop.test"}'
@@ -20,52 +20,52 @@ RESULT = b'{"run_id":"tsk_1","status":"completed","output":{"price":"12.50"}}'
 
 @given(request=st.binary(), result=st.binary(), ended=st.integers(0, 2**63))
 def test_any_bytes_come_back(request: bytes, result: bytes, ended: int) -> None:
-    packed = packing.pack(request, result, ended)
+    packed = compression.pack(request, result, ended)
 
-    assert packing.is_packed(packed)
-    assert packing.request_of(packed) == request
-    assert packing.result_of(packed, ended) == result
+    assert compression.is_packed(packed)
+    assert compression.request_of(packed) == request
+    assert compression.result_of(packed, ended) == result
 
 
 @given(st.sampled_from([b"", b"{}", b" {}", b"\t{}", b"[1]", b'"x"', REQUEST, RESULT]))
 def test_what_is_plain_is_returned_as_it_is(stored: bytes) -> None:
-    assert not packing.is_packed(stored)
-    assert packing.request_of(stored) is stored
-    assert packing.result_of(stored, ENDED) is stored
+    assert not compression.is_packed(stored)
+    assert compression.request_of(stored) is stored
+    assert compression.result_of(stored, ENDED) is stored
 
 
 def test_the_result_of_another_end_is_none_of_this_one() -> None:
-    packed = packing.pack(REQUEST, RESULT, ENDED)
+    packed = compression.pack(REQUEST, RESULT, ENDED)
 
-    assert packing.result_of(packed, ENDED + 1) == b""
-    assert packing.request_of(packed) == REQUEST
+    assert compression.result_of(packed, ENDED + 1) == b""
+    assert compression.request_of(packed) == REQUEST
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, 12, 13, 20, -1])
 def test_what_is_cut_off_has_no_result(size: int) -> None:
-    packed = packing.pack(REQUEST, RESULT, ENDED)[:size]
+    packed = compression.pack(REQUEST, RESULT, ENDED)[:size]
 
-    assert packing.result_of(packed, ENDED) == b""
+    assert compression.result_of(packed, ENDED) == b""
 
 
 @pytest.mark.parametrize("size", [1, 5, 12, 13, 20])
 def test_a_request_that_is_cut_off_cannot_be_read(size: int) -> None:
     with pytest.raises(ValueError, match="cut off"):
-        packing.request_of(packing.pack(REQUEST, RESULT, ENDED)[:size])
+        compression.request_of(compression.pack(REQUEST, RESULT, ENDED)[:size])
 
 
 def test_a_broken_one_cannot_be_read() -> None:
-    broken = packing.pack(REQUEST, RESULT, ENDED)[:13] + b"\xff" * 40
+    broken = compression.pack(REQUEST, RESULT, ENDED)[:13] + b"\xff" * 40
 
-    assert packing.result_of(broken, ENDED) == b""
+    assert compression.result_of(broken, ENDED) == b""
     with pytest.raises(ValueError, match="broken"):
-        packing.request_of(broken)
+        compression.request_of(broken)
 
 
 def test_what_a_newer_version_packed_is_told_from_what_is_broken() -> None:
-    newer = b"\x02" + packing.pack(REQUEST, RESULT, ENDED)[1:]
+    newer = b"\x02" + compression.pack(REQUEST, RESULT, ENDED)[1:]
 
-    for read in (packing.request_of, lambda stored: packing.result_of(stored, ENDED)):
+    for read in (compression.request_of, lambda stored: compression.result_of(stored, ENDED)):
         with pytest.raises(ValueError, match="newer version"):
             read(newer)
 
@@ -80,7 +80,7 @@ def test_the_phrases_of_a_version_never_change() -> None:
 
 def test_a_request_and_its_answer_take_much_less_together() -> None:
     body = texts.body(1, 660)
-    _, stored = wire.pack(parse_line({"kind": "task", "body": body}))
+    _, stored = codec.pack(parse_line({"kind": "task", "body": body}))
     result = texts.answer(1, body, 1_000)
 
     packed = pack_calls.packed(Ended("id", ENDED, stored, result))
@@ -92,9 +92,9 @@ def test_a_request_and_its_answer_take_much_less_together() -> None:
 
 def read(packed: pack_calls.Packed) -> tuple[bytes, bytes]:
     """What readers make of a packed job: its request, and its result."""
-    _, request = wire.parts(packed.body)
+    _, request = codec.parts(packed.body)
     rest = packed.body.partition(b"\n")[2]
-    return request, packing.result_of(packed.result or rest, packed.read.ended_us)
+    return request, compression.result_of(packed.result or rest, packed.read.ended_us)
 
 
 @given(result=st.binary(min_size=1, max_size=100).map(lambda some: some * 1_000))
@@ -104,7 +104,7 @@ def test_a_long_result_is_packed_by_itself(result: bytes) -> None:
     packed = pack_calls.packed(job)
 
     assert packed is not None
-    assert bool(packed.result) == (len(job.result) > packing.APART)
+    assert bool(packed.result) == (len(job.result) > compression.APART)
     assert read(packed) == (REQUEST, job.result)
 
 
@@ -129,4 +129,4 @@ def test_one_that_ended_again_keeps_its_request_and_has_its_new_result() -> None
 
     assert second is not None
     assert read(second) == (REQUEST, RESULT)
-    assert wire.submission(second.body, "a" * 24, 2).content.startswith(REQUEST[:-1])
+    assert codec.submission(second.body, "a" * 24, 2).content.startswith(REQUEST[:-1])

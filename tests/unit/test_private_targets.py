@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from runqueue import TaskRunRequest
-from runqueue.inbox import Line, check_lines
-from runqueue.intake import Handed, Packet, packets
-from runqueue.private_targets import (
+from runqueue.producer.chunks import Handed, Packet, packets
+from runqueue.producer.inbox import Line, check_lines
+from runqueue.request.private_targets import (
     VARIABLE,
     PrivateHosts,
     allow_private_targets,
@@ -19,7 +19,7 @@ from runqueue.private_targets import (
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have nothing said before, and nothing set."""
-    monkeypatch.setattr("runqueue.private_targets._process.warned", set())
+    monkeypatch.setattr("runqueue.request.private_targets._process.warned", set())
     monkeypatch.delenv(VARIABLE, raising=False)
     allow_private_targets(allowed=None)
     yield

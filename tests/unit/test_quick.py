@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from runqueue import spec
-from runqueue._quick import quick_check
 from runqueue.errors import InvalidJob
-from runqueue.requests import RunRequest, TaskRunRequest, WorkflowRunRequest
+from runqueue.request import job_spec
+from runqueue.request.quick_checks import quick_check
+from runqueue.request.requests import RunRequest, TaskRunRequest, WorkflowRunRequest
 
 MODELS: list[type[RunRequest]] = [TaskRunRequest, WorkflowRunRequest]
 FIELDS = sorted({name for model in MODELS for name in model.model_fields})
@@ -86,7 +86,7 @@ def takes(model: type[RunRequest], body: dict[Any, Any]) -> bool:
 def outcome(line: dict[str, Any]) -> Any:
     """What comes of a line: its job, or every word of its refusal."""
     try:
-        return spec.parse_line(line)
+        return job_spec.parse_line(line)
     except InvalidJob as refusal:
         return refusal.errors
 
@@ -110,7 +110,7 @@ def test_a_line_has_the_same_outcome_without_the_glance(
     kind: str, start: dict[str, Any], more: dict[Any, Any]
 ) -> None:
     line = {"custom_id": "a", "kind": kind, "body": {**start, **more}}
-    with patch.dict(spec._QUICK, dict.fromkeys(MODELS, lambda _: False)):
+    with patch.dict(job_spec._QUICK, dict.fromkeys(MODELS, lambda _: False)):
         looked_over = outcome(line)
     assert outcome(line) == looked_over
 
@@ -139,5 +139,5 @@ def test_usual_bodies_never_come_to_the_model(kind: str) -> None:
         "task": {"prompt": 'Buy it.\nNow: \\ "é"', "url": "https://shop.test", "max_steps": 3},
         "workflow": {"workflow_id": "wpid_1", "parameters": {"a": [1.5, None]}, "title": None},
     }
-    with patch.object(spec, "_looked_over", side_effect=AssertionError):
-        assert spec.parse_line({"kind": kind, "body": bodies[kind]}).body == bodies[kind]
+    with patch.object(job_spec, "_looked_over", side_effect=AssertionError):
+        assert job_spec.parse_line({"kind": kind, "body": bodies[kind]}).body == bodies[kind]

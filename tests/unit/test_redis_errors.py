@@ -6,7 +6,7 @@ import pytest
 from redis import exceptions
 from redis._parsers.base import BaseParser
 
-from runqueue.redis_errors import Cause, cause_of, code_of, is_of_a_replica
+from runqueue.connection.redis_errors import Cause, cause_of, code_of, is_of_a_replica
 
 #: What a server says, as it stands on the wire.
 OF_THE_CALL = ("SEALED b_1", "NEWER 99")

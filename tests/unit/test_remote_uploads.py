@@ -14,8 +14,8 @@ import pytest
 
 from runqueue import BatchRules, InvalidBatch, QueueUnavailable
 from runqueue.ids import new_id
-from runqueue.keys import Keys
-from runqueue.remote import RemoteQueue
+from runqueue.remote.queue import RemoteQueue
+from runqueue.store.keys import Keys
 from tests.cli.commanding import Desk, line
 from tests.cli.conftest import gateway_url
 from tests.cli.gateways import TOKEN

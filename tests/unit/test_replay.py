@@ -6,10 +6,11 @@ from typing import cast
 
 import pytest
 
-from runqueue import BatchNotFound, EnqueueStatus, JobNotFound, JobState, stages
+from runqueue import BatchNotFound, EnqueueStatus, JobNotFound, JobState
 from runqueue.ids import new_id
-from runqueue.operate import PAGE, Operations, Settled
-from runqueue.scripts import run
+from runqueue.operator.operations import PAGE, Operations, Settled
+from runqueue.store import worker_calls
+from runqueue.store.scripts import run
 from tests.cli.commanding import Desk, done, line, lines
 
 PREFIX = "runqueue:{default}:"
@@ -105,7 +106,7 @@ def test_a_job_of_a_canceled_batch_is_not_replayed_and_that_is_said(
     (answer,) = desk.queue.enqueue_many([line("a")], batch=batch)
     desk.queue.seal_batch(batch)
     desk.queue.cancel_batch(batch)
-    run(desk.client, stages.sweep("default", "sweep_canceled", 100))
+    run(desk.client, worker_calls.sweep("default", "sweep_canceled", 100))
     assert desk.queue.get(answer.job_id).state is JobState.CANCELED
 
     replayed = operations.replay([answer.job_id])

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from runqueue import InvalidJob
-from runqueue.requests import (
+from runqueue.request.requests import (
     KNOWN_CREDENTIAL_TYPES,
     KNOWN_ENGINES,
     KNOWN_PROXY_LOCATIONS,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runqueue.retry import RUN_STATUSES, Retry
+from runqueue.request.retry_policy import RUN_STATUSES, Retry
 
 THREE = Retry(max_attempts=3)
 

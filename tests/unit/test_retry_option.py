@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from runqueue import EnqueueStatus, RunQueue, TaskRunRequest
-from runqueue._retry import MAX_ATTEMPTS, MAX_BACKOFF
-from runqueue.calls import pack_job
 from runqueue.errors import InvalidJob
-from runqueue.retry import Retry
-from runqueue.spec import JobSpec, parse_line
+from runqueue.request.job_spec import JobSpec, parse_line
+from runqueue.request.retry_options import MAX_ATTEMPTS, MAX_BACKOFF
+from runqueue.request.retry_policy import Retry
+from runqueue.store.job_calls import pack_job
 
 LINE: dict[str, Any] = {"custom_id": "order-17", "kind": "task", "body": {"prompt": "Read it."}}
 TASK = TaskRunRequest(prompt="Read it.")

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from runqueue import TaskRunRequest, WorkflowRunRequest
-from runqueue.calls import pack_job
 from runqueue.errors import InvalidJob
-from runqueue.remote_values import line_of
-from runqueue.run_limits import MARGIN_SECONDS, WORKFLOW_RUN_US, own_limit_us
-from runqueue.spec import JobSpec, parse_line
+from runqueue.remote.models import line_of
+from runqueue.request.job_spec import JobSpec, parse_line
+from runqueue.request.run_limits import MARGIN_SECONDS, WORKFLOW_RUN_US, own_limit_us
+from runqueue.store.job_calls import pack_job
 
 TASK = TaskRunRequest(prompt="Read it.")
 

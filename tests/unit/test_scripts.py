@@ -2,30 +2,27 @@
 
 import re
 from hashlib import sha1
-from importlib.resources import files
 
 import pytest
 import redis
 
-from runqueue.scripts import Call, load, run
+from runqueue.store.scripts import LUA, Call, load, run, sources
 
-LUA = files("runqueue") / "lua"
-NAMES = sorted(
-    entry.name.removesuffix(".lua") for entry in LUA.iterdir() if entry.name.endswith(".lua")
-)
-LIBS = sorted(entry.name.removesuffix(".lua") for entry in (LUA / "lib").iterdir())
+SOURCES = {name: entry.read_text() for name, entry in sources().items()}
+LIBS = sorted(sources(LUA / "lib"))
+NAMES = sorted(SOURCES.keys() - set(LIBS))
 
 
 def header(name: str) -> str:
     """The comment that a script opens with."""
-    lines = (LUA / f"{name}.lua").read_text().splitlines()
+    lines = SOURCES[name].splitlines()
     end = next(n for n, line in enumerate(lines) if not line.startswith("--"))
     return "\n".join(lines[:end])
 
 
 def code(name: str) -> str:
     """A script without its comments."""
-    return re.sub(r"--[^\n]*", "", (LUA / f"{name}.lua").read_text())
+    return re.sub(r"--[^\n]*", "", SOURCES[name])
 
 
 def test_there_are_scripts_to_test() -> None:
@@ -59,11 +56,11 @@ def test_the_arguments_that_a_script_reads_are_those_its_contract_names(name: st
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_script_uses_is_put_before_it_once(name: str) -> None:
     script = load(name)
-    assert script.source.startswith((LUA / "lib" / "core.lua").read_text())
-    assert script.source.endswith((LUA / f"{name}.lua").read_text())
+    assert script.source.startswith(SOURCES["core"])
+    assert script.source.endswith(SOURCES[name])
     assert script.sha == sha1(script.source.encode(), usedforsecurity=False).hexdigest()
     for part in LIBS:
-        assert script.source.count((LUA / "lib" / f"{part}.lua").read_text()) <= 1
+        assert script.source.count(SOURCES[part]) <= 1
     uses = header(name).partition("\n")[0]
     if re.search(r"\b(allowed|take|read_limits)\(", code(name)):
         assert "limits" in uses
@@ -76,10 +73,10 @@ def test_redis_compiles_a_script(name: str, client: redis.Redis) -> None:
     assert client.script_load(load(name).source) == load(name).sha
 
 
-@pytest.mark.parametrize("name", [*NAMES, *(f"lib/{part}" for part in LIBS)])
+@pytest.mark.parametrize("name", [*NAMES, *LIBS])
 def test_a_script_uses_no_clock_of_its_own_and_no_key_without_the_account(name: str) -> None:
     text = code(name)
-    assert name == "lib/core" or "'TIME'" not in text, "NOW is the one clock"
+    assert name == "core" or "'TIME'" not in text, "NOW is the one clock"
     assert "KEYS[2]" not in text
     assert not re.search(r"call\('(?!INFO)[A-Z]+', '", text), (
         "a key begins with the account's prefix"
@@ -87,7 +84,7 @@ def test_a_script_uses_no_clock_of_its_own_and_no_key_without_the_account(name: 
     assert "math.random" not in text
 
 
-@pytest.mark.parametrize("name", [*NAMES, *(f"lib/{part}" for part in LIBS)])
+@pytest.mark.parametrize("name", [*NAMES, *LIBS])
 def test_no_time_becomes_text_but_by_int(name: str) -> None:
     """`NOW .. ''` would be 1.8e+15."""
     assert not re.search(r"\bNOW\s*\.\.|\.\.\s*NOW\b", code(name))
@@ -101,5 +98,5 @@ def test_a_server_that_does_not_know_a_script_is_taught_it(client: redis.Redis) 
 
 
 def test_a_script_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(KeyError):
         load("no_such_transition")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runqueue.secret_files import BadSecretFile, secret_in
+from runqueue.embedded.secret_files import BadSecretFile, secret_in
 
 
 def _mode(file: Path) -> int:

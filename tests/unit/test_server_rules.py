@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runqueue import InvalidJob, JobSpec, RequestChecks, TaskRunRequest, parse_line
-from runqueue.request_checks import current_checks, use_checks
+from runqueue.request.request_checks import current_checks, use_checks
 from tests.server_rules import ACCEPTED, BROKEN, LEAST, Broken
 
 

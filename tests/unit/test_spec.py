@@ -15,8 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runqueue.errors import FieldError, InvalidJob
-from runqueue.requests import TaskRunRequest, WorkflowRunRequest
-from runqueue.spec import MAX_PAYLOAD_BYTES, JobSpec, Priority, When, parse_line
+from runqueue.request.job_spec import (
+    MAX_PAYLOAD_BYTES,
+    JobSpec,
+    Priority,
+    When,
+    parse_line,
+)
+from runqueue.request.requests import TaskRunRequest, WorkflowRunRequest
 
 SECRET = "hunter2"
 BODY: dict[str, Any] = {"prompt": "Read the price.", "max_steps": 10}

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from runqueue import _messages, _options, _retry, spec
-from runqueue._messages import body_errors
-from runqueue._suggest import did_you_mean
 from runqueue.errors import InvalidJob
-from runqueue.request_checks import RequestChecks
-from runqueue.requests import SENSITIVE_FIELDS, WorkflowRunRequest
-from runqueue.spec import parse_line
+from runqueue.request import job_options, job_spec, retry_options, validation_errors
+from runqueue.request.job_spec import parse_line
+from runqueue.request.request_checks import RequestChecks
+from runqueue.request.requests import SENSITIVE_FIELDS, WorkflowRunRequest
+from runqueue.request.suggestions import did_you_mean
+from runqueue.request.validation_errors import body_errors
 
 SECRET = "hunter2"
 BODY: dict[str, Any] = {"prompt": "Read the price.", "max_steps": 10}
@@ -199,7 +199,7 @@ def test_what_is_no_json_value_is_refused_where_it_stands(value: object) -> None
 def test_more_values_than_a_body_can_hold_are_refused_before_they_are_parsed(
     is_text: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spec, "orjson", None)  # nobody parses
+    monkeypatch.setattr(job_spec, "orjson", None)  # nobody parses
     raw = b'{"kind": "task", "body": {"prompt": [' + b"[]," * 700_000 + b"1]}}"
 
     found = faults(raw.decode() if is_text else raw)
@@ -252,8 +252,8 @@ def test_of_very_many_faults_no_more_are_looked_for_than_are_told_of(
         compared.append(len(names))
         return did_you_mean(name, names)
 
-    monkeypatch.setattr(spec, "body_errors", describe)
-    for module in (_messages, _options, _retry):
+    monkeypatch.setattr(job_spec, "body_errors", describe)
+    for module in (validation_errors, job_options, retry_options):
         monkeypatch.setattr(module, "did_you_mean", guess)
     found = faults(line)
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runqueue import ids, wire
-from runqueue.requests import KINDS, Kind
-from runqueue.spec import JobSpec, parse_line
+from runqueue import ids
+from runqueue.request.job_spec import JobSpec, parse_line
+from runqueue.request.requests import KINDS, Kind
+from runqueue.store import codec
 
 JOB = "abcdefghijklmnopqrstuvwx"
 MARKER = f"[rq:{JOB}.3]"
@@ -27,10 +28,10 @@ def job(kind: str = "task", *, body: dict[str, Any] | None = None, **options: An
     return parse_line({"kind": kind, "body": {**first, **(body or {})}, **options})
 
 
-def sent(spec: JobSpec, *, mark: bool = True) -> wire.Post:
+def sent(spec: JobSpec, *, mark: bool = True) -> codec.Post:
     """The third attempt of a job as it is sent."""
-    _, stored = wire.pack(spec)
-    return wire.submission(stored, JOB, 3, mark=mark)
+    _, stored = codec.pack(spec)
+    return codec.submission(stored, JOB, 3, mark=mark)
 
 
 def content(spec: JobSpec, *, mark: bool = True) -> dict[str, Any]:
@@ -102,10 +103,10 @@ def test_a_request_that_was_copied_from_another_run_carries_its_own_marker_alone
     }
     if kind == "workflow":
         body["run_metadata"] = {"rq_job": ids.tag_value(OTHER, 1), "a": "b"}
-        assert wire.can_tag("workflow", body["run_metadata"])
-    _, stored = wire.pack(job(kind, body=body))
+        assert codec.can_tag("workflow", body["run_metadata"])
+    _, stored = codec.pack(job(kind, body=body))
 
-    post = wire.submission(stored, JOB, 3, tag=True)
+    post = codec.submission(stored, JOB, 3, tag=True)
 
     assert OTHER.encode() not in post.content
     found = orjson.loads(post.content)
@@ -116,8 +117,8 @@ def test_a_request_that_was_copied_from_another_run_carries_its_own_marker_alone
 
 
 def test_each_attempt_carries_its_own_number() -> None:
-    _, stored = wire.pack(job())
-    titles = [orjson.loads(wire.submission(stored, JOB, n).content)["title"] for n in (1, 11)]
+    _, stored = codec.pack(job())
+    titles = [orjson.loads(codec.submission(stored, JOB, n).content)["title"] for n in (1, 11)]
     assert titles == [f"[rq:{JOB}.1]", f"[rq:{JOB}.11]"]
 
 
@@ -127,8 +128,8 @@ TAG = {"rq_job": f"{JOB}.3"}
 
 
 def metadata(spec: JobSpec, *, mark: bool = True, tag: bool = True) -> Any:
-    _, stored = wire.pack(spec)
-    post = wire.submission(stored, JOB, 3, mark=mark, tag=tag)
+    _, stored = codec.pack(spec)
+    post = codec.submission(stored, JOB, 3, mark=mark, tag=tag)
     return orjson.loads(post.content).get("run_metadata", "not there")
 
 
@@ -150,19 +151,19 @@ def test_a_workflow_s_metadata_carries_the_attempt_beside_the_user_s_own(
 ) -> None:
     spec = job("workflow", body=given)
     assert metadata(spec) == sent
-    assert wire.can_tag("workflow", given.get("run_metadata"))
+    assert codec.can_tag("workflow", given.get("run_metadata"))
 
 
 @pytest.mark.parametrize("given", [{str(n): "x" for n in range(20)}, {"rq_job": "mine"}])
 def test_metadata_that_is_full_or_uses_our_key_goes_as_it_came(given: dict[str, str]) -> None:
     assert metadata(job("workflow", body={"run_metadata": given})) == given
-    assert not wire.can_tag("workflow", given)
+    assert not codec.can_tag("workflow", given)
 
 
 @pytest.mark.parametrize("kind", ["task", "login", "download_files"])
 def test_only_workflows_are_tagged(kind: Kind) -> None:
     assert metadata(job(kind)) == "not there"
-    assert not wire.can_tag(kind, None)
+    assert not codec.can_tag(kind, None)
 
 
 @pytest.mark.parametrize("switches", [{"tag": False}, {"mark": False}])
@@ -183,8 +184,8 @@ def test_the_tag_that_is_sent_is_the_one_that_is_looked_for() -> None:
 
 def test_a_body_that_has_nothing_but_a_title_is_still_json() -> None:
     stored = b'{"k":"t","title":"x"}\n{}'
-    assert orjson.loads(wire.submission(stored, JOB, 3).content) == {"title": f"x {MARKER}"}
-    assert wire.submission(b'{"k":"w"}\n{}', JOB, 3).content == b"{}"
+    assert orjson.loads(codec.submission(stored, JOB, 3).content) == {"title": f"x {MARKER}"}
+    assert codec.submission(b'{"k":"w"}\n{}', JOB, 3).content == b"{}"
 
 
 def test_the_order_of_keys_is_the_caller_s_and_the_spliced_ones_go_last() -> None:
@@ -240,7 +241,7 @@ def test_whatever_the_title_the_content_is_json_with_the_marker_last_in_it(
         + b"\n"
         + orjson.dumps({"prompt": prompt, "max_steps": steps})
     )
-    found = orjson.loads(wire.submission(stored, JOB, 3).content)
+    found = orjson.loads(codec.submission(stored, JOB, 3).content)
     assert found["title"].endswith(MARKER)
     assert found["title"].startswith(title or "")
     assert (found["prompt"], found["max_steps"]) == (prompt, steps)
@@ -251,11 +252,11 @@ def test_whatever_the_title_the_content_is_json_with_the_marker_last_in_it(
 
 def test_the_envelope_tells_kind_key_and_namespace() -> None:
     spec = job("workflow", custom_id="order-17", namespace="erp")
-    line = wire.pack(spec)[1].partition(b"\n")[0]
-    assert wire.read_envelope(line) == ("workflow", "order-17", "erp", "")
+    line = codec.pack(spec)[1].partition(b"\n")[0]
+    assert codec.read_envelope(line) == ("workflow", "order-17", "erp", "")
     for kind in KINDS:
-        line = wire.pack(job(kind))[1].partition(b"\n")[0]
-        assert wire.read_envelope(line) == (kind, None, "", "")
+        line = codec.pack(job(kind))[1].partition(b"\n")[0]
+        assert codec.read_envelope(line) == (kind, None, "", "")
 
 
 @pytest.mark.parametrize(("letter", "kind"), [("t", "task"), ("w", "workflow")])
@@ -263,7 +264,7 @@ def test_a_body_that_was_stored_before_there_were_other_kinds_is_read_as_it_was(
     letter: str, kind: str
 ) -> None:
     stored = f'{{"k":"{letter}","title":"T"}}\n{{"prompt":"P"}}'.encode()
-    assert wire.read_request(stored) == (kind, {"title": "T", "prompt": "P"})
+    assert codec.read_request(stored) == (kind, {"title": "T", "prompt": "P"})
 
 
 @pytest.mark.parametrize(
@@ -278,14 +279,14 @@ def test_a_body_that_was_stored_before_there_were_other_kinds_is_read_as_it_was(
     ],
 )
 def test_the_digest_ignores_options(options: dict[str, Any]) -> None:
-    assert wire.pack(job(**options))[0] == wire.pack(job())[0]
+    assert codec.pack(job(**options))[0] == codec.pack(job())[0]
 
 
 def test_the_digest_ignores_the_order_of_keys() -> None:
     one = parse_line({"kind": "task", "body": {"prompt": "P", "max_steps": 3}})
     two = parse_line({"kind": "task", "body": {"max_steps": 3, "prompt": "P"}})
-    assert wire.pack(one)[0] == wire.pack(two)[0]
-    assert wire.pack(one)[1] != wire.pack(two)[1]
+    assert codec.pack(one)[0] == codec.pack(two)[0]
+    assert codec.pack(one)[1] != codec.pack(two)[1]
 
 
 @pytest.mark.parametrize(
@@ -300,10 +301,10 @@ def test_the_digest_ignores_the_order_of_keys() -> None:
     ],
 )
 def test_the_digest_covers_the_whole_body(body: dict[str, Any]) -> None:
-    assert wire.pack(job(body=body))[0] != wire.pack(job())[0]
+    assert codec.pack(job(body=body))[0] != codec.pack(job())[0]
 
 
 def test_the_digest_has_sixteen_bytes_and_tells_kinds_apart() -> None:
-    digests = [wire.pack(job(kind))[0] for kind in KINDS]
+    digests = [codec.pack(job(kind))[0] for kind in KINDS]
     assert {len(digest) for digest in digests} == {16}
     assert len(set(digests)) == len(KINDS)

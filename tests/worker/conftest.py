@@ -10,5 +10,5 @@ __all__ = ["at_once", "logged", "no_settings"]
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists are read of runs that take no time, and show what was submitted just before."""
-    monkeypatch.setattr("worker.listing.SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr("worker.poll.LEAST_LIST_SECONDS", 0.0)
+    monkeypatch.setattr("worker.stages.list_runs.SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr("worker.stages.poll.LEAST_LIST_SECONDS", 0.0)

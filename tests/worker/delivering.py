@@ -10,14 +10,14 @@ import redis
 from aiohttp import web
 
 from runqueue import TaskRunRequest
-from runqueue.delivery import DeliveryState, WebhookDelivery
-from runqueue.delivery_calls import record_webhook
-from runqueue.delivery_items import Reported, Verdict
+from runqueue.records.delivery import DeliveryState, WebhookDelivery
+from runqueue.records.delivery_items import Reported, Verdict
+from runqueue.store.delivery_calls import record_webhook
 from simulator.delivery import signed_headers
 from simulator.options import DEFAULT_API_KEY
 from tests.simulator.simulating import Receiver, receiving
 from tests.worker.working import INSTANT, KEYS, Bench, working
-from worker.metrics import REGISTRY
+from worker.process.metrics import REGISTRY
 
 #: Webhooks are tried once, and retried a second later.
 ONCE_MORE = (1.0,)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from runqueue.items import Taken
+from runqueue.records.claim_items import Taken
 from tests.simulator.simulating import eventually
 from tests.worker.working import KEYS, Bench
-from worker.listing import ListPump
+from worker.stages.list_runs import ListPump
 
 META = f"{KEYS.prefix}meta"
 MANY = 12

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.worker.working import KEYS, Bench
-from worker.sweep import sweep
+from worker.stages.sweep import sweep
 
 RETRY: dict[str, Any] = {"max_attempts": 3}
 

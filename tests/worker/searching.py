@@ -26,9 +26,9 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
     A server tells its time in whole seconds: what it lists seems up to a second newer, never older.
     """
-    monkeypatch.setattr("worker.reconcile.SPACING", 0.0)
-    monkeypatch.setattr("worker.search.NEWER", 0.0)
-    monkeypatch.setattr("worker.recovery.NEWER", 0.0)
+    monkeypatch.setattr("worker.stages.reconcile.SPACING", 0.0)
+    monkeypatch.setattr("worker.runs.search.NEWER", 0.0)
+    monkeypatch.setattr("worker.runs.recovery.NEWER", 0.0)
 
 
 def task(**fields: Any) -> TaskRunRequest:

@@ -6,9 +6,9 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.request_checks import RequestChecks
-from runqueue.requests import MODELS
-from runqueue.spec import JobSpec
+from runqueue.request.job_spec import JobSpec
+from runqueue.request.request_checks import RequestChecks
+from runqueue.request.requests import MODELS
 from tests.real.request_kinds import ALL, PARAMETERS, filled
 from tests.worker.searching import (
     MADE,
@@ -24,7 +24,7 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import KEYS, Bench, working
-from worker.search import SearchNote
+from worker.runs.search import SearchNote
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]

@@ -13,14 +13,14 @@ from kombu.connection import Connection
 from kombu.transport import redis as kombu_redis
 
 from tests.valkeys import start_valkey
-from worker import broker
+from worker import kombu_transport
 
 #: What a message's reader meets: no JSON, no object, fields missing, bytes that are no text.
 GARBAGE = [b"", b"{", b"[]", b"7", b"{}", b'"x"', b"\xff\xfe", b'{"body": "%%%", "properties": {}}']
 
 
 def connected(url: str) -> Any:
-    return Connection(url, transport="worker.broker:Transport")  # type: ignore[no-untyped-call]
+    return Connection(url, transport="worker.kombu_transport:Transport")  # type: ignore[no-untyped-call]
 
 
 def received(url: str, wanted: str) -> list[Any]:
@@ -76,7 +76,7 @@ def test_an_acknowledgement_over_a_connection_that_is_gone_is_no_error_and_the_m
 @pytest.fixture
 def own_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a broker that may be reconfigured, asked again at once."""
-    monkeypatch.setattr(broker, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(kombu_transport, "PAUSE_SECONDS", 0.01)
     server = start_valkey(tmp_path)
     yield f"redis://127.0.0.1:{server.port}/0"
     server.stop()
@@ -178,7 +178,7 @@ def test_a_worker_that_is_to_end_waits_for_no_note_and_gives_the_message_back(
 def test_a_message_that_is_worked_on_unnoted_can_be_given_back(
     own_url: str, monkeypatch: pytest.MonkeyPatch, is_refused_still: bool
 ) -> None:
-    monkeypatch.setattr(broker, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(kombu_transport, "NOTE_SECONDS", 0.0)
     refusing = Refusing(monkeypatch)
     with connected(own_url) as connection, redis.Redis.from_url(own_url) as client:
         with connection.SimpleQueue("here") as queue:

@@ -12,8 +12,8 @@ import redis
 from multidict import CIMultiDict
 
 from api_client import AsyncTransport, RunPage
-from api_client.answers import server_date
-from api_client.messages import Answer, Request
+from api_client.answers.parts import server_date
+from api_client.http.messages import Answer, Request
 from runqueue import JobState, ids
 from tests.worker.searching import (
     LOST,
@@ -33,8 +33,8 @@ from tests.worker.searching import (
 from tests.worker.test_denying import denied, full_pages, other_runs, stays
 from tests.worker.test_recovery import is_held, lost_claims
 from tests.worker.working import ENDLESS, Bench, working
-from worker.reconcile import ReconcilePump
-from worker.search import SearchNote
+from worker.runs.search import SearchNote
+from worker.stages.reconcile import ReconcilePump
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
@@ -156,7 +156,7 @@ async def test_runs_of_a_cached_list_are_not_counted_for_equal_jobs(
 async def test_claims_that_redis_lost_are_not_recovered_from_a_cached_list(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.recovery.Recovery.is_due", lambda _: True)
+    monkeypatch.setattr("worker.runs.recovery.Recovery.is_due", lambda _: True)
     async with working(client, redis_url) as bench:
         await lost_claims(bench, remembered=True)
         (job_id,) = bench.enqueue(1)

@@ -10,14 +10,14 @@ import redis
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from api_client.outbound import PER_HOST
 from runqueue import Batch
-from runqueue.batches import Callback
+from runqueue.records.batch import Callback
 from tests.simulator.simulating import eventually, receiving
 from tests.worker.delivering import answering, delivering
 from tests.worker.working import KEYS, Bench, closed_port, ended, start, wrap_send
-from worker.callbacks import LEASE_SECONDS, MOST_AT_ONCE
-from worker.pump import Ended
+from webhooks.sender import PER_HOST
+from worker.stages.callbacks import LEASE_SECONDS, MOST_AT_ONCE
+from worker.stages.consumer import Ended
 
 SECRETS = ("whsec_" + "a" * 32, "whsec_" + "b" * 32)
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import JobState, stages
-from runqueue.items import Accepted, Lost
+from runqueue import JobState
+from runqueue.records.claim_items import Accepted, Lost
+from runqueue.store import worker_calls
 from tests.simulator.simulating import FakeClock
 from tests.worker.working import KEYS, Bench, working
 
@@ -132,7 +133,9 @@ async def test_the_ten_minutes_begin_with_the_first_try_not_with_the_wish(
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
         ((job, *_),) = (await bench.account.pumps["submit"].take(1, 0)).items
-        await bench.account.send(stages.mark_unconfirmed("default", [Lost(job_id, 1, "cut off")]))
+        await bench.account.send(
+            worker_calls.mark_unconfirmed("default", [Lost(job_id, 1, "cut off")])
+        )
         bench.queue.cancel(job_id)
         assert bench.job(job_id).cancel_requested
         # An hour later its run is found.
@@ -140,7 +143,7 @@ async def test_the_ten_minutes_begin_with_the_first_try_not_with_the_wish(
         found = Accepted(job_id, job.attempt, run_id, "running", 0)
         bench.client.hset(f"{KEYS.prefix}job:{job_id}", "created", bench.now_us() - 60 * MINUTE)
         assert not bench.client.hexists(f"{KEYS.prefix}job:{job_id}", "cancel_since")
-        await bench.account.send(stages.mark_running("default", [found]))
+        await bench.account.send(worker_calls.mark_running("default", [found]))
 
         await bench.one_pass("cancel")
         await bench.one_pass("poll")

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import JobState, ids, stages
-from runqueue.items import Accepted
-from runqueue.operate import Operations
+from runqueue import JobState, ids
+from runqueue.operator.operations import Operations
+from runqueue.records.claim_items import Accepted
+from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
 from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, working
 
@@ -104,7 +105,7 @@ async def stray(bench: Bench, run_id: str = "") -> str:
     """Have a run that no job owns, of the server's or only by name; returns its id."""
     run_id = run_id or await bench.api.run_task(url=ENDLESS)
     found = Accepted(ids.new_id("default"), 1, run_id, "running", 0)
-    assert await bench.account.send(stages.mark_running("default", [found])) == [2]
+    assert await bench.account.send(worker_calls.mark_running("default", [found])) == [2]
     return run_id
 
 

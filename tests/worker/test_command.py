@@ -13,11 +13,11 @@ import pytest
 import redis
 import typer
 
-from runqueue.keys import ACCOUNTS
+from launcher.cli import up
+from launcher.supervisor import StackError
+from runqueue.store.keys import ACCOUNTS
 from tests.valkeys import start_valkey
 from tests.worker.working import closed_port
-from worker.cli import up
-from worker.stack import StackError
 
 COMMAND = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
 KEY = "sk-live-0123456789"
@@ -180,7 +180,7 @@ def test_up_says_which_variables_are_no_settings_before_it_starts_anything(
     def fail(*_: object, **__: object) -> None:
         raise StackError("not started")
 
-    monkeypatch.setattr("worker.cli._start", fail)
+    monkeypatch.setattr("launcher.cli._start", fail)
     with pytest.raises(typer.Exit):
         up()
 

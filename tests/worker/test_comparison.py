@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from pydantic import HttpUrl, TypeAdapter
 
 from api_client import ListedRun
-from runqueue.requests import Kind
-from worker.comparison import Comparison, Likeness, ShownRun, compare, normalized_url
+from runqueue.request.requests import Kind
+from worker.runs.comparison import (
+    Comparison,
+    Likeness,
+    ShownRun,
+    compare,
+    normalized_url,
+)
 
 _HTTP_URL = TypeAdapter(HttpUrl)
 EQUAL, DIFFERENT, UNSURE = Likeness.EQUAL, Likeness.DIFFERENT, Likeness.UNSURE

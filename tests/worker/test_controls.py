@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from api_client import ListedRun
-from runqueue import ids, wire
-from runqueue.items import Doubtful
-from runqueue.requests import Kind
-from runqueue.spec import parse_line
-from worker.comparison import ShownRun
-from worker.controls import ListControls, OwnedRun, lacks_marker
-from worker.finding import Wanted, wanted
+from runqueue import ids
+from runqueue.records.claim_items import Doubtful
+from runqueue.request.job_spec import parse_line
+from runqueue.request.requests import Kind
+from runqueue.store import codec
+from worker.runs.comparison import ShownRun
+from worker.runs.controls import ListControls, OwnedRun, lacks_marker
+from worker.runs.matcher import Wanted, wanted
 
 JOB, OURS, OTHER = (letter * ids.ID_LENGTH for letter in "abc")
 HOOK = "https://app.test/hook"
@@ -31,7 +32,7 @@ BODIES: dict[Kind, dict[str, Any]] = {
 
 def job(kind: Kind = "task", *, marked: bool = True, **fields: Any) -> Wanted:
     """An unconfirmed job."""
-    _, stored = wire.pack(parse_line({"kind": kind, "body": {**BODIES[kind], **fields}}))
+    _, stored = codec.pack(parse_line({"kind": kind, "body": {**BODIES[kind], **fields}}))
     return wanted(Doubtful(JOB, 1, 5, 1, marked, "auto", "", stored), 9, 500.0)
 
 

@@ -15,10 +15,11 @@ import pytest
 import redis
 
 from api_client import ReadClass, RunPage
-from runqueue import JobState, TaskRunRequest, ids, stages
-from runqueue.items import Lost
-from runqueue.operate import Operations
-from runqueue.scripts import Call
+from runqueue import JobState, TaskRunRequest, ids
+from runqueue.operator.operations import Operations
+from runqueue.records.claim_items import Lost
+from runqueue.store import worker_calls
+from runqueue.store.scripts import Call
 from tests.worker.searching import (
     LOST,
     MADE,
@@ -41,8 +42,8 @@ from tests.worker.searching import (
     trouble,
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
-from worker.comparison import Comparison, ShownRun, compare
-from worker.search import SearchNote
+from worker.runs.comparison import Comparison, ShownRun, compare
+from worker.runs.search import SearchNote
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
@@ -211,7 +212,7 @@ async def test_a_whole_list_on_one_short_page_is_complete(
 async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.search.NEWER", 2.0)
+    monkeypatch.setattr("worker.runs.search.NEWER", 2.0)
     ago = [-30.0]
     async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
         await control(bench, task())
@@ -221,7 +222,7 @@ async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
         await stays(bench, job_id, note=SearchNote.NOTHING_NEWER)
         assert bench.stats().live == 1, "the control's: nothing that is seen takes the job's slot"
 
-        monkeypatch.setattr("worker.search.NEWER", 0.0)
+        monkeypatch.setattr("worker.runs.search.NEWER", 0.0)
         await control(bench, task())
         await denied(bench, job_id)
 
@@ -229,7 +230,7 @@ async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
 async def test_times_that_are_ahead_of_the_server_s_own_show_nothing_newer(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.search.NEWER", 2.0)
+    monkeypatch.setattr("worker.runs.search.NEWER", 2.0)
     ago = [-30.0]
     async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
         await other_runs(bench, 1)
@@ -456,10 +457,10 @@ async def test_an_equal_run_made_since_a_submission_under_way_is_not_adopted(
         job_id = await lose(bench, task_v2(), LOST)
         await control(bench, task_v2())
         await bench.account.send(
-            stages.heartbeat("default", "other", 60_000_000, -1, 0, first=True)
+            worker_calls.heartbeat("default", "other", 60_000_000, -1, 0, first=True)
         )
         waiting = bench.queue.enqueue(task_v2()).job_id
-        assert (await bench.account.send(stages.claim("default", "other", "c1", 10, 0))).items
+        assert (await bench.account.send(worker_calls.claim("default", "other", "c1", 10, 0))).items
         run = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
 
         await stays(bench, job_id, note=SearchNote.IN_FLIGHT)
@@ -674,7 +675,7 @@ async def test_an_old_job_that_the_list_does_not_reach_back_to_keeps_no_other_fr
 async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_open(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.search.MOST_REQUESTS", 3)
+    monkeypatch.setattr("worker.runs.search.MOST_REQUESTS", 3)
     ago = [-600.0]
     async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
         old = await lose(bench, task_v2(prompt="old"), LOST)
@@ -730,7 +731,7 @@ async def test_equal_jobs_are_compared_with_a_run_once(
         compared.append(run.listed.run_id)
         return compare(kind, fields, run)
 
-    monkeypatch.setattr("worker.search.compare", counted)
+    monkeypatch.setattr("worker.runs.search.compare", counted)
     async with working(client, redis_url, **UNTAGGED) as bench:
         jobs = await lose_many(bench, flow(), MADE, 4)
         jobs += await lose_many(bench, flow(), LOST, 6)
@@ -744,7 +745,7 @@ async def test_equal_jobs_are_compared_with_a_run_once(
 async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_its_request(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.search.DOUBTS_PAGE", 2)
+    monkeypatch.setattr("worker.runs.search.DOUBTS_PAGE", 2)
     async with working(client, redis_url, **SOON) as bench:
         jobs = [await lose(bench, task_v2(prompt=f"p{n}"), LOST) for n in range(3)]
         jobs.append(await lose(bench, task_v2(prompt="made"), MADE))
@@ -752,15 +753,15 @@ async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_it
         offsets: list[int] = []
 
         async def around(send: Send, call: Call[Any]) -> Any:
-            if call.script is stages.read_doubts("default", 0, 1).script:
+            if call.script is worker_calls.read_doubts("default", 0, 1).script:
                 offsets.append(int(call.arguments[0]))
                 if len(offsets) == 2:  # one leaves the first page, and another comes at the end
                     Operations(bench.queue).fail(jobs[:1])
                     joined = bench.queue.enqueue(task_v2(prompt="late")).job_id
                     own = bench.account.lease.name
-                    assert (await send(stages.claim("default", own, "late", 10, 0))).items
+                    assert (await send(worker_calls.claim("default", own, "late", 10, 0))).items
                     lost = Lost(joined, 1, "cut off", trouble=False)
-                    assert await send(stages.mark_unconfirmed("default", [lost])) == [1]
+                    assert await send(worker_calls.mark_unconfirmed("default", [lost])) == [1]
             return await send(call)
 
         wrap_send(monkeypatch, bench.account, around)
@@ -774,7 +775,7 @@ async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_it
 async def test_all_unconfirmed_jobs_are_read_whatever_their_pages(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr("worker.search.DOUBTS_PAGE", size)
+    monkeypatch.setattr("worker.runs.search.DOUBTS_PAGE", size)
     async with working(client, redis_url, **SOON) as bench:
         jobs = await lose_many(bench, task_v2(), LOST, 5)
         await control(bench, task_v2())

@@ -16,14 +16,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from runqueue import stages
-from runqueue.connect import async_client
-from runqueue.keys import Keys
-from runqueue.scripts import Argument, Call, Script, run_async
+from runqueue.connection.client import async_client
+from runqueue.store import worker_calls
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import Argument, Call, Script, run_async
 from tests.simulator.simulating import eventually
 from tests.valkeys import start_valkey
-from worker import direct
-from worker.direct import DirectCalls
+from worker.process import script_client
+from worker.process.script_client import DirectCalls
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ async def calling(url: str) -> AsyncIterator[DirectCalls]:
 
 def bound(*run_ids: str) -> Call[list[str]]:
     """A call that tells which runs are known: none."""
-    return stages.bound_runs("default", run_ids)
+    return worker_calls.bound_runs("default", run_ids)
 
 
 def in_use(calls: DirectCalls) -> int:
@@ -86,7 +86,7 @@ async def test_one_connection_is_kept_for_calls_one_after_the_other(redis_url: s
 async def test_calls_at_once_keep_no_more_connections_than_are_meant(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct, "KEPT", 2)
+    monkeypatch.setattr(script_client, "KEPT", 2)
     async with calling(redis_url) as calls:
         await asyncio.gather(*(calls.run(bound("a")) for _ in range(20)))
         assert len(calls._kept) == in_use(calls) == 2
@@ -118,7 +118,7 @@ async def test_a_connection_to_an_earlier_primary_is_used_no_more(
             await pool.disconnect(inuse_connections=False)
             await calls.client.ping()  # by a new connection, so the sentinels are asked
             assert await calls.run(counting) == 1
-            monkeypatch.setattr(direct, "KEEP_SECONDS", 0.0)
+            monkeypatch.setattr(script_client, "KEEP_SECONDS", 0.0)
             assert await calls.run(counting) == 2
     finally:
         old.stop()
@@ -131,7 +131,7 @@ async def test_the_pool_gets_a_connection_back_after_a_while(
     async with calling(redis_url) as calls:
         await calls.run(bound("a"))
         (kept,) = calls._kept
-        monkeypatch.setattr(direct, "KEEP_SECONDS", 0.0)
+        monkeypatch.setattr(script_client, "KEEP_SECONDS", 0.0)
         connection = await _released(calls)
         assert connection is kept.connection
         assert connection.socket_timeout == kept.seconds == 4.0
@@ -259,7 +259,7 @@ async def test_an_answer_that_does_not_come_is_not_waited_for_twice(
     async with calling(f"{redis_url}?socket_timeout=0.3") as calls:
         await calls.run(bound("a"))
         client.client_pause(60_000, all=False)
-        monkeypatch.setattr(direct, "run_async", None)  # what would ask once more
+        monkeypatch.setattr(script_client, "run_async", None)  # what would ask once more
         with pytest.raises(RedisTimeoutError):
             await calls.run(bound("a"))
         assert in_use(calls) == 0  # closed: its late answer must not meet the next call

@@ -16,14 +16,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from typer.testing import CliRunner, Result
 
-from api_client.proxies import Proxies
+from api_client.http.proxies import Proxies
 from api_client.versions import CERTIFIED_VERSIONS
 from config.settings import Account, Settings
 from runqueue import RunQueue
-from runqueue.connect import sync_client
-from runqueue.damage import report_key
-from runqueue.keys import ACCOUNTS, Keys
-from runqueue.looks import Process
+from runqueue.connection.client import sync_client
+from runqueue.store.damage import report_key
+from runqueue.store.keys import ACCOUNTS, Keys
+from runqueue.store.live_processes import Process
 from simulator.options import DEFAULT_API_KEY
 from tests.api_client.rawserver import port_nobody_listens_on
 from tests.clusters import cluster
@@ -32,10 +32,10 @@ from tests.gateway.gating import KEY, gating
 from tests.proxying import ForwardingProxy, proxying
 from tests.simulator.simulating import simulating
 from tests.worker.working import working
-from worker import doctor_queue, doctor_redis
-from worker.doctor import doctor
-from worker.doctor_api import look_at_api, look_at_public_url, look_at_version
-from worker.doctor_findings import Finding, Level
+from worker.doctor import queue_checks, redis_checks
+from worker.doctor.api_checks import look_at_api, look_at_public_url, look_at_version
+from worker.doctor.doctor import doctor
+from worker.doctor.findings import Finding, Level
 
 REDIS_PASSWORD = "redis-password"
 
@@ -265,7 +265,7 @@ async def test_the_public_url_is_ours_if_a_gateway_with_our_key_answers_there(
 def test_of_a_cluster_every_primary_is_looked_at(tmp_path: Path) -> None:
     with cluster(tmp_path) as nodes, sync_client(nodes.url) as client:
         nodes.nodes[1].ask("CONFIG SET", "maxmemory-policy", "allkeys-lru")
-        found = {one.check: one for one in doctor_redis.look_at_server(client)}
+        found = {one.check: one for one in redis_checks.look_at_server(client)}
 
     ports = [node.port for node in nodes.nodes]
     assert all(well(found[f"role 127.0.0.1:{port}"]) for port in ports)
@@ -284,35 +284,35 @@ async def test_a_public_url_that_is_somebody_elses_is_told() -> None:
 @pytest.mark.parametrize(
     ("info", "judge", "level", "words"),
     [
-        ({"redis_version": "6.0.16"}, doctor_redis.version, Level.WRONG, "Redis 6.0.16"),
-        ({"redis_version": "6.2.1"}, doctor_redis.version, Level.OK, "Redis 6.2.1"),
+        ({"redis_version": "6.0.16"}, redis_checks.version, Level.WRONG, "Redis 6.0.16"),
+        ({"redis_version": "6.2.1"}, redis_checks.version, Level.OK, "Redis 6.2.1"),
         (
             {"redis_version": "7.2.4", "valkey_version": "9.0.0"},
-            doctor_redis.version,
+            redis_checks.version,
             Level.OK,
             "Valkey 9.0.0",
         ),
-        ({"role": "slave"}, doctor_redis.role, Level.WRONG, "a replica"),
-        ({"role": "master", "cluster_enabled": 1}, doctor_redis.role, Level.WRONG, "Cluster"),
-        ({"role": "master", "connected_slaves": 1}, doctor_redis.role, Level.OK, "1 replica"),
-        ({"aof_enabled": 0}, doctor_redis.persistence, Level.WARNING, "no append-only file"),
-        ({"aof_enabled": 1}, doctor_redis.persistence, Level.OK, "append-only"),
-        ({"loading": 1}, doctor_redis.persistence, Level.WARNING, "reading its data"),
+        ({"role": "slave"}, redis_checks.role, Level.WRONG, "a replica"),
+        ({"role": "master", "cluster_enabled": 1}, redis_checks.role, Level.WRONG, "Cluster"),
+        ({"role": "master", "connected_slaves": 1}, redis_checks.role, Level.OK, "1 replica"),
+        ({"aof_enabled": 0}, redis_checks.persistence, Level.WARNING, "no append-only file"),
+        ({"aof_enabled": 1}, redis_checks.persistence, Level.OK, "append-only"),
+        ({"loading": 1}, redis_checks.persistence, Level.WARNING, "reading its data"),
         (
             {"aof_enabled": 1, "aof_last_write_status": "err"},
-            doctor_redis.persistence,
+            redis_checks.persistence,
             Level.WRONG,
             "aof_last_write_status",
         ),
-        ({"used_memory": 95, "maxmemory": 100}, doctor_redis.memory, Level.WRONG, "maxmemory"),
-        ({"used_memory": 80, "maxmemory": 100}, doctor_redis.memory, Level.WARNING, "maxmemory"),
+        ({"used_memory": 95, "maxmemory": 100}, redis_checks.memory, Level.WRONG, "maxmemory"),
+        ({"used_memory": 80, "maxmemory": 100}, redis_checks.memory, Level.WARNING, "maxmemory"),
         (
             {"used_memory": 0, "total_system_memory": 11_000_000},
-            doctor_redis.memory,
+            redis_checks.memory,
             Level.OK,
             "room for 10,000 small jobs",
         ),
-        ({"used_memory": 5}, doctor_redis.memory, Level.OK, "does not tell"),
+        ({"used_memory": 5}, redis_checks.memory, Level.OK, "does not tell"),
     ],
 )
 def test_each_figure_of_redis_is_judged(
@@ -326,7 +326,7 @@ def test_each_figure_of_redis_is_judged(
 
 
 def test_a_policy_that_drops_jobs_is_wrong() -> None:
-    assert doctor_redis.policy("eviction", {"maxmemory_policy": "allkeys-lru"}).level == "wrong"
+    assert redis_checks.policy("eviction", {"maxmemory_policy": "allkeys-lru"}).level == "wrong"
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_a_policy_that_drops_jobs_is_wrong() -> None:
     ],
 )
 def test_two_clocks_that_differ_are_told(server: float, level: Level, words: str) -> None:
-    found = doctor_redis.clock(server, 100.0, 101.0)
+    found = redis_checks.clock(server, 100.0, 101.0)
 
     assert found.level is level
     assert words in found.said
@@ -353,7 +353,7 @@ def test_a_broker_that_is_full_of_messages_or_serves_others_is_warned_of(
         client.sadd(f"_kombu.binding.{name}", "x")
     client.sadd("_kombu.binding.celery.pidbox", "x")
 
-    found = list(doctor_redis.look_at_broker(client, redis_url))
+    found = list(redis_checks.look_at_broker(client, redis_url))
 
     assert [one.level for one in found] == ["warning", "warning"]
     assert "101 messages of workers and 0 of producers wait" in found[0].said
@@ -365,7 +365,7 @@ def test_messages_of_producers_that_wait_are_told_apart_from_those_of_workers(
 ) -> None:
     client.rpush("runqueue", *range(101))
 
-    (found,) = doctor_redis.look_at_broker(client, redis_url)
+    (found,) = redis_checks.look_at_broker(client, redis_url)
 
     assert found.level == "warning"
     assert "0 messages of workers and 101 of producers wait" in found.said
@@ -373,19 +373,19 @@ def test_messages_of_producers_that_wait_are_told_apart_from_those_of_workers(
 
 
 def test_the_name_of_the_broker_s_unix_socket_is_understood() -> None:
-    made = doctor_redis.broker_client("redis+socket:///run/redis.sock?virtual_host=3")
+    made = redis_checks.broker_client("redis+socket:///run/redis.sock?virtual_host=3")
 
     options = made.connection_pool.connection_kwargs
     assert (options["path"], options["db"]) == ("/run/redis.sock", 3)
 
 
 def test_the_version_of_the_layout_is_read_from_the_script_that_writes_it() -> None:
-    own = doctor_queue.known_schema()
+    own = queue_checks.known_schema()
 
-    assert doctor_queue.layout("default", own + 1).level is Level.WRONG
-    assert doctor_queue.layout("default", own).said == f"version {own}"
-    assert "brings it up" in doctor_queue.layout("default", own - 1).said
-    assert well(doctor_queue.layout("default", None))
+    assert queue_checks.layout("default", own + 1).level is Level.WRONG
+    assert queue_checks.layout("default", own).said == f"version {own}"
+    assert "brings it up" in queue_checks.layout("default", own - 1).said
+    assert well(queue_checks.layout("default", None))
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_a_process_whose_heartbeat_is_late_is_named(
         Process(f"host-{n}", "default", 15 - one, True, 0, ()) for n, one in enumerate(left)
     ]
 
-    found = doctor_queue.heartbeats("default", processes)
+    found = queue_checks.heartbeats("default", processes)
 
     assert found.level is level
     assert words in found.said
@@ -424,7 +424,7 @@ def test_a_hold_is_wrong_if_it_wants_a_person_and_no_person_began_it(
 ) -> None:
     held = stats(hold_reason="HTTP 401", hold_seconds=60.0, hold_kind=kind, paused=paused)
 
-    found = doctor_queue.health(held)
+    found = queue_checks.health(held)
 
     assert (found.level, found.said.count("account default")) == (level, 0)
     assert "HTTP 401" in found.said
@@ -434,19 +434,19 @@ def test_a_hold_is_wrong_if_it_wants_a_person_and_no_person_began_it(
 def test_a_limit_that_differs_is_told_apart_by_who_set_it() -> None:
     known = stats(limits={"a": 1.0, "b": 2.0, "c": 3.0}, overridden={"b": 2.0})
 
-    found = list(doctor_queue.limits(known, {"a": 1.0, "b": 9.0, "c": 4.0}))
+    found = list(queue_checks.limits(known, {"a": 1.0, "b": 9.0, "c": 4.0}))
 
     assert [one.said for one in found] == [
         "b was set live to 2, and is 9 here",
         "c is 3 in the queue, and 4 here",
     ]
-    assert well(next(doctor_queue.limits(known, {"a": 1.0})))
+    assert well(next(queue_checks.limits(known, {"a": 1.0})))
 
 
 def test_an_account_without_settings_here_is_warned_of(
     client: redis.Redis, queue: RunQueue
 ) -> None:
-    found = list(doctor_queue.look_at_account(queue, client, "acme", None, None))
+    found = list(queue_checks.look_at_account(queue, client, "acme", None, None))
 
     assert "RUNQUEUE_ACCOUNTS__ACME__API_KEY" in found[0].do
 
@@ -455,7 +455,7 @@ def test_too_few_descriptors_for_the_places_are_warned_of(monkeypatch: pytest.Mo
     monkeypatch.setenv("SKYVERN_API_KEY", KEY)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
 
-    found = doctor_queue.open_files(Settings(places=500))
+    found = queue_checks.open_files(Settings(places=500))
 
     assert found.level is Level.WARNING
     assert "256 here; a worker needs up to 3,300" in found.said

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import JobState, ids, stages
-from runqueue.items import Accepted
-from runqueue.operate import Operations
+from runqueue import JobState, ids
+from runqueue.operator.operations import Operations
+from runqueue.records.claim_items import Accepted
+from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
 from tests.worker.searching import (
     LOST,
@@ -38,14 +39,14 @@ async def claimed_by_the_dead(bench: Bench, engine: str, minutes: int) -> str:
     """Have a job whose process died so long ago, with its run made; it is taken over only now."""
     account = bench.account
     job_id = bench.queue.enqueue(task(engine=engine)).job_id
-    await account.send(stages.heartbeat("default", "dead", 15_000_000, -1, 0, first=True))
-    assert (await account.send(stages.claim("default", "dead", "c1", 10, 0))).items
+    await account.send(worker_calls.heartbeat("default", "dead", 15_000_000, -1, 0, first=True))
+    assert (await account.send(worker_calls.claim("default", "dead", "c1", 10, 0))).items
     title = ids.title_marker(job_id, 1)
     await bench.api.run_task(prompt="p", url=ENDLESS, engine=engine, title=title)
     then = bench.now_us() - minutes * MINUTE
     bench.client.zadd(f"{KEYS.prefix}claims:dead", {job_id: then})
     bench.client.zadd(f"{KEYS.prefix}processes", {"dead": then + 15_000_000})
-    await account.send(stages.sweep("default", "expire_leases", 75_000_000, 500))
+    await account.send(worker_calls.sweep("default", "expire_leases", 75_000_000, 500))
     assert bench.job(job_id).state is JobState.UNCONFIRMED
     return job_id
 
@@ -97,7 +98,7 @@ async def test_a_job_that_was_found_meanwhile_takes_no_equal_one_s_run(
         client.zadd(f"{KEYS.prefix}reconcile", dict.fromkeys(job_ids, 0))
         taken = await pump.take(1, 0)
         late = [Accepted(job_ids[0], 1, first, "running", 0)]
-        assert await bench.account.send(stages.mark_running("default", late)) == [1]
+        assert await bench.account.send(worker_calls.mark_running("default", late)) == [1]
 
         start(pump, *taken.items)
         await eventually(lambda: pump.busy == 0)

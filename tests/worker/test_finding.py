@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runqueue import ids, wire
-from runqueue.items import Doubtful
-from runqueue.server_rules import MAX_METADATA
-from runqueue.spec import parse_line
-from worker.finding import (
+from runqueue import ids
+from runqueue.records.claim_items import Doubtful
+from runqueue.request.job_spec import parse_line
+from runqueue.request.server_rules import MAX_METADATA
+from runqueue.store import codec
+from worker.runs.matcher import (
     BEFORE,
     SUBMISSION,
     WITHOUT_URL,
@@ -45,7 +46,7 @@ def job(
     date: int | None = None,
 ) -> Wanted:
     """A job that has been unconfirmed for five seconds."""
-    _, stored = wire.pack(parse_line({"kind": kind, "body": body}))
+    _, stored = codec.pack(parse_line({"kind": kind, "body": body}))
     claimed_us = None if claimed is None else claimed * SECOND
     date_us = None if date is None else date * SECOND
     doubt = Doubtful(
@@ -136,7 +137,7 @@ def test_a_marker_is_where_its_carriers_say_and_nowhere_else(
     kind: str, body: dict[str, Any], receiver: str | None
 ) -> None:
     found = job(body, kind, received=receiver is not None)
-    post = wire.submission(found.doubt.stored, JOB, 2, tag=True, receiver=receiver)
+    post = codec.submission(found.doubt.stored, JOB, 2, tag=True, receiver=receiver)
     sent = orjson.loads(post.content)
 
     by_title = ids.markers_in(sent.get("title") or "")
@@ -151,7 +152,7 @@ def test_a_marker_is_where_its_carriers_say_and_nowhere_else(
 @given(attempt=st.integers(1, 10_000), other=st.integers(1, 10_000))
 def test_what_is_searched_for_is_in_no_other_attempt_s_request(attempt: int, other: int) -> None:
     stored = job({**TASK, "title": "Prices", **HOOK}).doubt.stored
-    sent = wire.submission(stored, JOB, other).content.decode()
+    sent = codec.submission(stored, JOB, other).content.decode()
 
     for key in (ids.title_marker(JOB, attempt), ids.url_marker(JOB, attempt)):
         assert (key in sent) is (attempt == other)

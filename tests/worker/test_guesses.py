@@ -8,9 +8,10 @@ import orjson
 import pytest
 import redis
 
-from runqueue import JobState, delivery_calls, ids, stages
-from runqueue.items import Accepted
-from runqueue.operate import Operations
+from runqueue import JobState, ids
+from runqueue.operator.operations import Operations
+from runqueue.records.claim_items import Accepted
+from runqueue.store import delivery_calls, worker_calls
 from tests.integration.webhooks import told
 from tests.worker.searching import (
     LOST,
@@ -29,7 +30,7 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import Bench, working
-from worker.search import SearchNote
+from worker.runs.search import SearchNote
 
 __all__ = ["no_waiting"]
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -59,7 +60,9 @@ async def test_once_a_run_is_told_to_be_a_job_s_own_its_guess_serves_the_equal_j
         a, b = await lose_many(bench, flow(), MADE, 2)
         run_a, run_b = await own_run(bench, a), await own_run(bench, b)
         # A search saw the run of `b` first.
-        guess = stages.mark_running("default", [Accepted(a, 1, run_b, "running", 0)], guess=True)
+        guess = worker_calls.mark_running(
+            "default", [Accepted(a, 1, run_b, "running", 0)], guess=True
+        )
         assert await bench.account.send(guess) == [1]
 
         if told_by == "webhook":
@@ -67,7 +70,7 @@ async def test_once_a_run_is_told_to_be_a_job_s_own_its_guess_serves_the_equal_j
             await bench.account.send(delivery_calls.record_webhook("default", [news]))
         else:
             late = [Accepted(a, 1, run_a, "running", 0)]
-            await bench.account.send(stages.mark_running("default", late))
+            await bench.account.send(worker_calls.mark_running("default", late))
         await control(bench, flow())
         await look(bench, 3)
         await bench.one_pass("submit")
@@ -93,7 +96,7 @@ async def test_a_run_that_is_tagged_as_another_waiting_job_s_is_not_guessed_to_b
 async def test_equal_runs_are_guessed_once_the_tags_of_all_jobs_that_wait_were_looked_for(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, *, tagged: bool
 ) -> None:
-    monkeypatch.setattr("worker.search.MOST_REQUESTS", 2)
+    monkeypatch.setattr("worker.runs.search.MOST_REQUESTS", 2)
     settings = {"run_tags": tagged, **SOON["settings"]}
     async with working(client, redis_url, settings=settings) as bench:
         show_requests(monkeypatch, bench, without_markers)
@@ -184,7 +187,7 @@ async def test_a_stray_that_a_person_had_canceled_is_not_given_to_an_equal_job(
         operations = Operations(bench.queue)
         operations.fail([a])
         late = [Accepted(a, 1, run["run_id"], "running", 10**6)]
-        assert await bench.account.send(stages.mark_running("default", late)) == [2]
+        assert await bench.account.send(worker_calls.mark_running("default", late)) == [2]
         b = await lose(bench, task_v2(), LOST)
         operations.cancel_strays(operations.strays())
         await bench.one_pass("cancel")
@@ -204,7 +207,7 @@ async def test_a_job_older_than_what_is_remembered_is_given_no_run_by_its_reques
     async with working(client, redis_url, **SOON) as bench:
         a = await lose(bench, task_v2(), MADE)
         (run,) = await bench.runs()
-        monkeypatch.setattr("worker.search.REMEMBERED", 0.0)
+        monkeypatch.setattr("worker.runs.search.REMEMBERED", 0.0)
 
         await look(bench)
 

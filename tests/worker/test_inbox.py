@@ -9,11 +9,11 @@ import pytest
 import redis
 
 from runqueue import JobState, parse_line
-from runqueue.calls import job_id_of
-from runqueue.scripts import Call
+from runqueue.store.job_calls import job_id_of
+from runqueue.store.scripts import Call
 from tests.simulator.simulating import eventually
 from tests.worker.working import KEYS, Bench, Send, working, wrap_send
-from worker import inbox as module
+from worker.stages import inbox as module
 
 INBOX = f"{KEYS.prefix}inbox"
 

@@ -10,11 +10,11 @@ import pytest
 import redis
 
 from runqueue import JobState, RunQueue, ids
-from runqueue.keys import ACCOUNTS, Keys
-from runqueue.stats import AccountStats
+from runqueue.records.account import AccountStats
+from runqueue.store.keys import ACCOUNTS, Keys
 from tests.worker.working import closed_port
-from worker import intake as module
-from worker.intake import Intake, NotNow
+from worker import celery_intake as module
+from worker.celery_intake import Intake, NotNow
 
 GOOD: dict[str, Any] = {"kind": "task", "body": {"prompt": "Read it."}}
 

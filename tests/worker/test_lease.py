@@ -7,10 +7,10 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.scripts import Call
+from runqueue.store.scripts import Call
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import KEYS, start, working
-from worker.lease import Lease, new_name
+from worker.process.lease import Lease, new_name
 
 #: What the script answers: the claim sequence, or that the lease was lost.
 HELD, LOST = 7, -1
@@ -191,8 +191,8 @@ async def test_a_heartbeat_that_fails_as_it_is_canceled_is_the_last_one() -> Non
 
     keeping = asyncio.create_task(Canceled("default", Redis(HELD).send, nothing).keep())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("worker.lease.BEAT_SECONDS", 0.0)
-        patched.setattr("worker.lease.AGAIN_SECONDS", 0.0)
+        patched.setattr("worker.process.lease.BEAT_SECONDS", 0.0)
+        patched.setattr("worker.process.lease.AGAIN_SECONDS", 0.0)
         await asyncio.wait([keeping], timeout=20)
 
     with pytest.raises(redis.ConnectionError):

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import JobState, stages
-from runqueue.items import Accepted, Finished
-from runqueue.operate import Operations
+from runqueue import JobState
+from runqueue.operator.operations import Operations
+from runqueue.records.claim_items import Accepted, Finished
+from runqueue.store import worker_calls
 from tests.simulator.simulating import FakeClock
 from tests.worker.listed import MANY, due_now, in_lists, list_now, listed, lists_are_on
 from tests.worker.working import ENDLESS, KEYS, Bench, working
@@ -113,7 +114,7 @@ async def test_a_run_whose_end_was_told_meanwhile_gets_no_get(
         clock.advance(61)
         run_id = bench.job(told).run_id or ""
         done = Finished(told, 1, run_id, "completed", "completed", "", b"{}")
-        assert await bench.account.send(stages.finish("default", [done])) == [1]
+        assert await bench.account.send(worker_calls.finish("default", [done])) == [1]
 
         await list_now(bench)
 
@@ -189,7 +190,7 @@ async def test_a_job_whose_deadline_passes_is_looked_at_and_canceled(
         bench.set(late, "deadline", bench.now_us() - 1)
         bench.client.zadd("runqueue:{default}:deadlines", {late: 1})
 
-        await bench.account.send(stages.sweep("default", "expire_deadlines", 100))
+        await bench.account.send(worker_calls.sweep("default", "expire_deadlines", 100))
         for kind in ("poll", "cancel", "poll"):
             await bench.one_pass(kind)
 
@@ -222,7 +223,7 @@ async def stray(bench: Bench, url: str) -> str:
     """Make a run that no job owns; its first look is far off."""
     run_id = await bench.api.run_task(url=url)
     gone = Accepted("aaaaaaaaaaaaaaaaaaaaaaaaaa", 1, run_id, "created", 3_600_000_000)
-    assert await bench.account.send(stages.mark_running("default", [gone])) == [2]
+    assert await bench.account.send(worker_calls.mark_running("default", [gone])) == [2]
     return run_id
 
 

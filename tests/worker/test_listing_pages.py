@@ -7,10 +7,10 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.scripts import Call
+from runqueue.store.scripts import Call
 from tests.worker.listed import META, list_now, listed
 from tests.worker.working import ENDLESS, Bench, Send, working, wrap_send
-from worker import listing
+from worker.stages import list_runs
 
 pytestmark = pytest.mark.usefixtures("at_once")
 
@@ -45,7 +45,7 @@ def at_second_page(
 
 @pytest.fixture
 def one_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "CONCURRENCY", 1)
+    monkeypatch.setattr(list_runs, "CONCURRENCY", 1)
 
 
 @pytest.mark.usefixtures("one_page_at_a_time")

@@ -7,11 +7,11 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.scripts import Call
+from runqueue.store.scripts import Call
 from tests.simulator.simulating import FakeClock
 from tests.worker.listed import MANY, due_now, in_lists, list_now, listed, lists_are_on, off_for
 from tests.worker.working import ENDLESS, Bench, Send, working, wrap_send
-from worker import listing
+from worker.stages import list_runs
 
 pytestmark = pytest.mark.usefixtures("at_once")
 
@@ -37,7 +37,7 @@ async def test_a_list_that_says_that_nothing_is_live_costs_a_few_gets_and_ends_n
 
         await list_now(bench)
 
-        assert await bench.calls("get_run") == listing.SAMPLE
+        assert await bench.calls("get_run") == list_runs.SAMPLE
         assert await all_run(bench, job_ids)
         assert "list_of_live_runs_failed" in [event["event"] for event in logged]
         # Looked at one by one from now on, and lists are not believed again for a while.
@@ -46,7 +46,7 @@ async def test_a_list_that_says_that_nothing_is_live_costs_a_few_gets_and_ends_n
         while await polled(bench):
             pass
         # More on a slow machine, where the first is due again before the last was looked at.
-        assert await bench.calls("get_run") >= listing.SAMPLE + 60
+        assert await bench.calls("get_run") >= list_runs.SAMPLE + 60
         assert await all_run(bench, job_ids)
         due_now(bench, *job_ids)
         assert await polled(bench) == 60
@@ -97,7 +97,7 @@ async def test_when_all_runs_end_at_once_a_list_is_believed_after_a_few_gets(
         await polled(bench)
 
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.COMPLETED}
-        assert await bench.calls("get_run") == 60 + listing.SAMPLE
+        assert await bench.calls("get_run") == 60 + list_runs.SAMPLE
 
 
 async def test_an_item_s_own_status_decides_not_the_filter(

@@ -11,17 +11,18 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.exposed import exposed
-from runqueue import RunQueue, stages
-from runqueue.collector import QueueCollector
-from runqueue.damage import report_key
-from runqueue.keys import Keys
+from runqueue import RunQueue
+from runqueue.observe.collector import QueueCollector
+from runqueue.store import worker_calls
+from runqueue.store.damage import report_key
+from runqueue.store.keys import Keys
 from simulator.options import DEFAULT_API_KEY
 from tests.worker.working import INSTANT, closed_port, working
-from worker import metrics_server
-from worker.listing import ListPump
-from worker.metrics import REGISTRY, AccountMetrics
-from worker.metrics_server import serve_metrics
+from worker.process import metrics_server
+from worker.process.metrics import REGISTRY, AccountMetrics
+from worker.process.metrics_server import serve_metrics
 from worker.pumps import KINDS
+from worker.stages.list_runs import ListPump
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -239,7 +240,7 @@ def test_a_limit_that_was_set_live_is_shown_beside_the_environment_s(
     client: redis.Redis, redis_url: str, served: str
 ) -> None:
     with RunQueue(redis_url) as queue:
-        queue.send(stages.seed_limits("default", {"concurrent_runs": 10}))
+        queue.send(worker_calls.seed_limits("default", {"concurrent_runs": 10}))
     client.hset("runqueue:{default}:limits", "live:concurrent_runs", 3)
 
     page = read(f"{served}/queue")

@@ -8,13 +8,13 @@ import pytest
 import redis
 
 from runqueue import JobState, TaskRunRequest
-from runqueue.operate import Operations
-from runqueue.scripts import Call
+from runqueue.operator.operations import Operations
+from runqueue.store.scripts import Call
 from tests.packed import is_packed, pack_all
 from tests.worker.working import INSTANT, KEYS, Bench, Send, working, wrap_send
-from worker import packing
-from worker.packing import pack_ended
-from worker.sweep import sweep
+from worker.stages import packing
+from worker.stages.packing import pack_ended
+from worker.stages.sweep import sweep
 
 #: The run is made, and the answer that tells so is lost.
 MADE: dict[str, Any] = {"close": True, "committed": True}

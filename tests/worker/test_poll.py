@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runqueue import JobState
-from runqueue.operate import Filter
-from runqueue.run_ends import REASON_CHARS
+from runqueue.operator.operations import Filter
+from runqueue.records.run_ends import REASON_CHARS
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import INSTANT, KEYS, Bench, working
-from worker.poll import spacing
+from worker.stages.poll import spacing
 
 
 def due(bench: Bench, job_id: str) -> None:
@@ -185,7 +185,7 @@ async def test_a_read_that_failed_ends_nothing_and_comes_again_a_second_later_at
     monkeypatch: pytest.MonkeyPatch,
     logged: list[Any],
 ) -> None:
-    monkeypatch.setattr("worker.run_reads.GET_SECONDS", 0.1)
+    monkeypatch.setattr("worker.runs.run_reads.GET_SECONDS", 0.1)
     async with working(client, redis_url) as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         await bench.api.fault(action, match={"route": "get_run"}, times=1)

@@ -15,9 +15,9 @@ from config import process_metrics
 from tests.valkeys import start_valkey
 from tests.worker.test_runtime import running, settings, until
 from tests.worker.working import closed_port
-from worker import metrics_server
 from worker import runtime as module
-from worker.metrics_server import serve_metrics
+from worker.process import metrics_server
+from worker.process.metrics_server import serve_metrics
 from worker.runtime import Runtime
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import JobState, wire
+from runqueue import JobState
+from runqueue.store import codec
 from tests.simulator.simulating import eventually
 from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, ended, start, working, wrap_send
-from worker import pump as module
-from worker.pump import Ended
+from worker.stages import consumer as module
+from worker.stages.consumer import Ended
 
 
 @pytest.fixture(autouse=True)
@@ -177,7 +178,7 @@ async def test_a_nudge_during_the_last_empty_claim_makes_the_pump_look_again(
 async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
-    submission = wire.submission
+    submission = codec.submission
 
     def buggy(stored: bytes, job_id: str, *others: Any, **options: Any) -> Any:
         if job_id == broken:
@@ -187,7 +188,7 @@ async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body
     async with working(client, redis_url) as bench:
         broken, fine = bench.enqueue(2)
         client.set(f"{KEYS.prefix}body:{broken}", b'{"k":"t"}\n{"prompt":"secret"}')
-        monkeypatch.setattr(wire, "submission", buggy)
+        monkeypatch.setattr(codec, "submission", buggy)
 
         await ended(run(bench))
         await eventually(lambda: bench.account.pumps["submit"].busy == 0)

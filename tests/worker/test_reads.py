@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.simulator.simulating import FakeClock
-from worker.reads import Reads, Told
+from worker.process.read_health import Reads, Told
 
 
 def test_a_process_that_read_nothing_says_nothing() -> None:

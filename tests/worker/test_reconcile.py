@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from runqueue import JobState, WorkflowRunRequest
-from runqueue.operate import Operations
+from runqueue.operator.operations import Operations
 from tests.worker.searching import (
     LOST,
     MADE,
@@ -97,7 +97,7 @@ async def test_a_search_before_the_grace_is_over_says_nothing(
 async def test_two_searches_count_only_half_a_minute_apart(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.reconcile.SPACING", 30.0)
+    monkeypatch.setattr("worker.stages.reconcile.SPACING", 30.0)
     async with working(client, redis_url, **SOON) as bench:
         job_id = await lose(bench, task(), LOST)
         await control(bench, task())

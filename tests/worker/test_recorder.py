@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue.keys import Keys
-from runqueue.scripts import Call, load, run_async
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import Call, load, run_async
 from tests.simulator.simulating import eventually
 from tests.valkeys import start_valkey
 from tests.worker.working import working, wrap_send
-from worker import recorder as module
-from worker.recorder import Recorder
+from worker.process import batch_writer as module
+from worker.process.batch_writer import Recorder
 
 
 class Server:

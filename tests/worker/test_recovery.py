@@ -8,9 +8,10 @@ import pytest
 import redis
 
 from api_client import ListClass, ReadClass, RunPage, RunReading
-from runqueue import JobState, ids, stages
-from runqueue.items import Taken
-from runqueue.operate import Operations
+from runqueue import JobState, ids
+from runqueue.operator.operations import Operations
+from runqueue.records.claim_items import Taken
+from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
 from tests.worker.searching import (
     LOST,
@@ -26,8 +27,8 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, closed_port, start, working
-from worker.reconcile import ReconcilePump
-from worker.recovery import Recovery
+from worker.runs.recovery import Recovery
+from worker.stages.reconcile import ReconcilePump
 
 MINUTE = 60_000_000
 HOOK = "https://hook.test/"
@@ -139,8 +140,8 @@ async def test_a_promoted_server_holds_the_account_until_the_lost_claims_runs_ar
         await bench.one_pass("reconcile")
         assert is_held(bench)
         assert bench.job(lost).run_id == run_id
-        monkeypatch.setattr("worker.recovery.GRACE", 0.0)
-        monkeypatch.setattr("worker.recovery.Recovery.is_due", lambda _: True)
+        monkeypatch.setattr("worker.runs.recovery.GRACE", 0.0)
+        monkeypatch.setattr("worker.runs.recovery.Recovery.is_due", lambda _: True)
         await bench.one_pass("reconcile")
 
         assert not is_held(bench)
@@ -254,7 +255,7 @@ async def test_a_job_whose_first_run_fails_around_the_recovery_gets_the_further_
             await fail()
         if when == "in between":
             bench.client.zadd(f"{KEYS.prefix}due", {job_id: 1})
-            await bench.account.send(stages.sweep("default", "promote_due", 100))
+            await bench.account.send(worker_calls.sweep("default", "promote_due", 100))
             assert bench.job(job_id).state is JobState.READY
         await bench.one_pass("reconcile")
         if when == "after":
@@ -374,7 +375,7 @@ async def test_more_tasks_without_a_url_than_can_be_looked_for_wait_until_their_
     monkeypatch: pytest.MonkeyPatch,
     noticed: int,
 ) -> None:
-    monkeypatch.setattr("worker.suspects.MOST_SUSPECTS", 1)
+    monkeypatch.setattr("worker.runs.suspects.MOST_SUSPECTS", 1)
     async with working(client, redis_url) as bench:
         await lost_claims(bench, noticed=noticed, remembered=False)
         client.zadd(f"{KEYS.prefix}processes", {"dead": bench.now_us() - 1})
@@ -398,7 +399,7 @@ async def test_while_runs_go_on_something_newer_than_the_loss_is_waited_for_but_
     noticed: int,
     held: bool,
 ) -> None:
-    monkeypatch.setattr("worker.recovery.NEWER", 1e9)
+    monkeypatch.setattr("worker.runs.recovery.NEWER", 1e9)
     async with working(client, redis_url) as bench:
         await bench.submitted()
         await lost_claims(bench, noticed=noticed, remembered=False)
@@ -414,7 +415,7 @@ async def test_while_runs_go_on_something_newer_than_the_loss_is_waited_for_but_
 async def test_an_idle_account_does_not_wait_for_anything_newer_in_the_list(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.recovery.NEWER", 1e9)
+    monkeypatch.setattr("worker.runs.recovery.NEWER", 1e9)
     async with working(client, redis_url) as bench:
         await lost_claims(bench, remembered=False)
 
@@ -495,7 +496,7 @@ async def test_without_a_list_the_account_stays_held_and_one_that_will_not_come_
             return RunPage(listed)
 
         monkeypatch.setattr(bench.account.client, "list_runs", failing)
-        monkeypatch.setattr("worker.recovery.EVERY", 0.0)
+        monkeypatch.setattr("worker.runs.recovery.EVERY", 0.0)
 
         for _ in range(2):
             await bench.one_pass("reconcile")

@@ -8,7 +8,7 @@ import redis
 from runqueue import JobState
 from tests.worker.retrying import RETRY, backoff_over, ended, ends
 from tests.worker.working import KEYS, working
-from worker.sweep import sweep
+from worker.stages.sweep import sweep
 
 
 @pytest.mark.parametrize(

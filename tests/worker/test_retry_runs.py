@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import JobState, items, stages
-from runqueue.items import Finished
+from runqueue import JobState
+from runqueue.records import claim_items
+from runqueue.records.claim_items import Finished
+from runqueue.store import worker_calls
 from tests.simulator.simulating import FakeClock
 from tests.worker.retrying import RETRY, backoff_over, ended
 from tests.worker.working import KEYS, working
-from worker import poll
-from worker.sweep import sweep
+from worker.stages import poll
+from worker.stages.sweep import sweep
 
 
 @pytest.mark.parametrize("status", ["failed", "timed_out"])
@@ -176,10 +178,10 @@ async def test_a_late_answer_about_an_earlier_run_changes_nothing(
         await backoff_over(bench, job_id)
 
         late = Finished(job_id, 1, old["run_id"], "failed", "failed", "", b"{}")
-        again = items.RunAgain(job_id, 1, old["run_id"], "failed", "", 0, b"{}")
+        again = claim_items.RunAgain(job_id, 1, old["run_id"], "failed", "", 0, b"{}")
         codes = [
-            *await bench.account.send(stages.finish("default", [late])),
-            *await bench.account.send(stages.retry_run("default", [again])),
+            *await bench.account.send(worker_calls.finish("default", [late])),
+            *await bench.account.send(worker_calls.retry_run("default", [again])),
         ]
 
         assert codes == [0, 0]

@@ -9,12 +9,12 @@ import pytest
 import redis
 
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
-from runqueue.trail import read_trail
+from runqueue.store.history import read_trail
 from tests.simulator.simulating import receiving
 from tests.worker.delivering import delivered, relaying
 from tests.worker.retrying import RETRY, backoff_over
 from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, working
-from worker import account as account_module
+from worker.process import account as account_module
 
 REASON = "Failed to run task 2.0: Failed to send webhook.    task_v2_id=tsk_v2_1"
 NOTE = "completed: Skyvern 1.0.40 calls it failed, for its webhook was not delivered"

@@ -14,15 +14,16 @@ from pydantic import SecretStr
 from redis.exceptions import BusyLoadingError
 
 from config.settings import Settings
-from runqueue import EvictingRedis, JobState, RunQueue, keys
-from runqueue.keys import Keys
-from runqueue.stats import AccountStats
+from runqueue import EvictingRedis, JobState, RunQueue
+from runqueue.records.account import AccountStats
+from runqueue.store import keys
+from runqueue.store.keys import Keys
 from tests.simulator.simulating import eventually, simulating
 from tests.valkeys import start_valkey
 from tests.worker.working import ENDLESS, closed_port
 from worker import runtime as module
-from worker.pump import Ended
 from worker.runtime import Runtime
+from worker.stages.consumer import Ended
 
 
 def settings(base_url: str = "http://127.0.0.1:9", **more: Any) -> Settings:
@@ -293,7 +294,7 @@ async def test_a_key_of_a_wrong_type_stops_its_own_account_alone(
 def test_an_account_whose_keys_are_mended_is_served_without_a_restart(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.lease.BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("worker.process.lease.BEAT_SECONDS", 0.05)
     key = f"{Keys('shop').prefix}processes"
     client.set(key, "a typo")
     with (

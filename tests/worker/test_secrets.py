@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from config.settings import Settings
 from runqueue import RunQueue, TaskRunRequest, WorkflowRunRequest
-from runqueue.collector import QueueCollector
+from runqueue.observe.collector import QueueCollector
 from tests.simulator.simulating import eventually
 from tests.worker.working import Bench, start, working
-from worker import recorder
-from worker.metrics import REGISTRY
-from worker.sweep import sweep
+from worker.process import batch_writer
+from worker.process.metrics import REGISTRY
+from worker.stages.sweep import sweep
 
 KEY = "sk-live-0123456789"
 SECRETS = {
@@ -136,7 +136,7 @@ async def test_no_secret_is_ever_logged_printed_or_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     failures = [redis.exceptions.ConnectionError("away"), redis.exceptions.TimeoutError("slow")]
-    monkeypatch.setattr(recorder, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(batch_writer, "FIRST_PAUSE", 0.001)
     simulator = {"api_keys": (KEY,), "webhook_retry_delays": ()}
     async with working(client, redis_url, key=KEY, simulator=simulator) as bench:
         bench.api.session.headers["x-api-key"] = KEY

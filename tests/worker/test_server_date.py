@@ -6,8 +6,8 @@ import pytest
 
 from api_client.elapsed import elapsed
 from tests.simulator.simulating import FakeClock
-from worker.elapsed import passed_us
-from worker.server_date import ServerDate
+from worker.process.elapsed import passed_us
+from worker.process.server_date import ServerDate
 
 
 def test_before_the_first_dated_answer_no_date_is_known() -> None:

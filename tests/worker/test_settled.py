@@ -6,10 +6,10 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.operate import Operations, Settled
+from runqueue.operator.operations import Operations, Settled
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import ENDLESS, KEYS, Bench, working
-from worker.sweep import sweep
+from worker.stages.sweep import sweep
 
 LOST: dict[str, Any] = {"close": True}
 MADE: dict[str, Any] = {"close": True, "committed": True}

@@ -32,7 +32,7 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import ENDLESS, Bench, working
-from worker.search import SearchNote
+from worker.runs.search import SearchNote
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]

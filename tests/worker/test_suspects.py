@@ -7,15 +7,16 @@ import pytest
 import redis
 
 from api_client import ListedRun
-from runqueue import JobState, TaskRunRequest, stages
-from runqueue.items import RunAgain
-from runqueue.scripts import Call
+from runqueue import JobState, TaskRunRequest
+from runqueue.records.claim_items import RunAgain
+from runqueue.store import worker_calls
+from runqueue.store.scripts import Call
 from tests.worker.searching import flow, task
 from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
-from worker import suspects as suspecting
-from worker import turns
-from worker.comparison import WORKFLOW_RUN, ShownRun, compare
-from worker.suspects import TooManyError, most_lost, suspects
+from worker.runs import suspects as suspecting
+from worker.runs import turns
+from worker.runs.comparison import WORKFLOW_RUN, ShownRun, compare
+from worker.runs.suspects import TooManyError, most_lost, suspects
 
 RUNS = 500
 SECOND = 1_000_000
@@ -111,7 +112,7 @@ async def test_what_came_to_its_lane_since_comes_into_question_wherever_it_stand
         lose_from_now(bench, 30)
         for job_id in due:
             bench.client.zadd(f"{KEYS.prefix}due", {job_id: bench.now_us()})
-        await bench.account.send(stages.sweep("default", "promote_due", 100))
+        await bench.account.send(worker_calls.sweep("default", "promote_due", 100))
         came = due or hand_in(bench, 12, "new")
 
         found = await suspects(bench.account, [anything()], 3)
@@ -132,7 +133,7 @@ async def test_no_job_is_passed_over_when_others_leave_while_they_are_read(
             answer = await send(call)
             if "due" in call.arguments and due:
                 client.zadd(f"{KEYS.prefix}due", dict.fromkeys(due, 0))
-                await send(stages.sweep("default", "promote_due", 1_000))
+                await send(worker_calls.sweep("default", "promote_due", 1_000))
                 due.clear()
             return answer
 
@@ -158,7 +159,7 @@ async def test_a_job_whose_run_fails_while_jobs_are_read_is_not_missed(
         async def around(send: Send, call: Call[Any]) -> Any:
             answer = await send(call)
             if after in call.arguments:
-                await send(stages.retry_run("default", [again]))
+                await send(worker_calls.retry_run("default", [again]))
             return answer
 
         wrap_send(monkeypatch, bench.account, around)

@@ -9,7 +9,7 @@ import redis
 from runqueue import JobState
 from tests.simulator.simulating import eventually
 from tests.worker.working import KEYS, working, wrap_send
-from worker.sweep import sweep
+from worker.stages.sweep import sweep
 
 
 async def test_claims_of_a_dead_process_become_unconfirmed(

@@ -9,11 +9,12 @@ from typing import Any, cast
 import pytest
 import redis
 
-from runqueue import RunQueue, TaskRunRequest, stages
-from runqueue.keys import Keys
-from runqueue.scripts import run
+from runqueue import RunQueue, TaskRunRequest
+from runqueue.store import worker_calls
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import run
 from worker import ticker as module
-from worker.elapsed import passed_us
+from worker.process.elapsed import passed_us
 from worker.runtime import Runtime
 from worker.ticker import Ticker
 
@@ -41,7 +42,7 @@ class Process:
             begin=lambda kind, account, tick_us: self.begun.append((kind, account, tick_us)),
             note_error=lambda *noted: self.errors.append(noted),
         )
-        run(client, stages.heartbeat("default", name, LEASE_US, -1, passed_us(), first=True))
+        run(client, worker_calls.heartbeat("default", name, LEASE_US, -1, passed_us(), first=True))
         self.ticker = Ticker("default", cast(Runtime, fake), self._send)
 
     def _send(self, kind: str, account: str, tick_us: int) -> None:
@@ -52,9 +53,9 @@ class Process:
     def begin_pump(self, kind: str = "submit") -> None:
         """Put a pump on the board."""
         call = (
-            stages.claim("default", self.name, "c0", 0, 0)
+            worker_calls.claim("default", self.name, "c0", 0, 0)
             if kind == "submit"
-            else stages.poll_claim("default", self.name, 0, 0, LEASE_US)
+            else worker_calls.poll_claim("default", self.name, 0, 0, LEASE_US)
         )
         assert run(self.client, call).answer == "ok"
 

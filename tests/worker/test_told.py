@@ -10,10 +10,10 @@ import redis
 
 from api_client import Submission, SubmissionClass
 from runqueue import TaskRunRequest
-from runqueue.trail import read_trail
+from runqueue.store.history import read_trail
 from tests.api_client.rawserver import port_nobody_listens_on
 from tests.worker.working import KEYS, Bench, working
-from worker.submit import _words
+from worker.stages.submit import _words
 
 Events = list[MutableMapping[str, Any]]
 SECRET = "sk-live-0123456789"

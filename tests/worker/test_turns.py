@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from worker import turns
+from worker.runs import turns
 
 
 @pytest.mark.parametrize(("seconds", "ran"), [(-1.0, ["other"]), (inf, [])])

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_client import ListClass, ListedRun, RunPage
-from runqueue.list_calls import Joined, Reading, Shown
-from worker.pages import reach_of
-from worker.watchlist import (
+from runqueue.store.live_run_calls import Joined, Reading, Shown
+from worker.runs.live_runs import (
     LIST_CALLS_A_RUN,
     Pages,
     Watchlist,
@@ -18,6 +17,7 @@ from worker.watchlist import (
     spacing,
     young_seconds,
 )
+from worker.runs.pages import reach_of
 
 SECOND = 1_000_000
 NOW = 1_800_000_000 * SECOND

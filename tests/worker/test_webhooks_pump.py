@@ -13,12 +13,12 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from runqueue import Job, RunQueue, TaskRunRequest
-from runqueue.collector import QueueCollector
-from runqueue.delivery import DeliveryState
-from runqueue.delivery_calls import deliver_again, record_webhook
-from runqueue.delivery_items import Reported
-from runqueue.keys import Keys
-from runqueue.scripts import Call, run
+from runqueue.observe.collector import QueueCollector
+from runqueue.records.delivery import DeliveryState
+from runqueue.records.delivery_items import Reported
+from runqueue.store.delivery_calls import deliver_again, record_webhook
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import Call, run
 from tests.simulator.simulating import eventually, receiving, simulating
 from tests.worker.delivering import (
     BODY,
@@ -33,10 +33,10 @@ from tests.worker.delivering import (
     webhook,
 )
 from tests.worker.working import ENDLESS, KEYS, Send, ended, start, wrap_send
-from worker.pump import Ended
 from worker.runtime import Runtime
+from worker.stages.consumer import Ended
+from worker.stages.deliver import LEASE_SECONDS
 from worker.ticker import Ticker
-from worker.webhooks import LEASE_SECONDS
 
 
 @contextmanager

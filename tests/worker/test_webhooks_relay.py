@@ -13,10 +13,10 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from api_client import verify_webhook
-from runqueue import stages
-from runqueue.delivery import DeliveryState
-from runqueue.delivery_calls import deliver_again
-from runqueue.endpoints import endpoint_of
+from runqueue.connection.endpoints import endpoint_of
+from runqueue.records.delivery import DeliveryState
+from runqueue.store import worker_calls
+from runqueue.store.delivery_calls import deliver_again
 from simulator.options import DEFAULT_API_KEY
 from tests.proxying import ForwardingProxy, proxying
 from tests.simulator.simulating import receiving
@@ -33,7 +33,7 @@ from tests.worker.delivering import (
     webhook,
 )
 from tests.worker.working import KEYS, closed_port
-from worker import relay
+from worker.delivery import sender
 
 SECRETS = ("whsec_" + "a" * 32, "whsec_" + "b" * 32)
 
@@ -273,7 +273,7 @@ async def test_where_skyvern_gives_none_the_result_goes_signed_by_us(
     action: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
     async with receiving() as user, relaying(client, redis_url) as (bench, _):
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault(action, match={"route": "retry_webhook"})
@@ -305,12 +305,12 @@ async def test_a_webhook_that_skyvern_sends_after_all_is_not_relayed_again(
 async def test_who_waits_for_the_news_does_not_wait_for_a_permit(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
     limits = {"max_requests_per_second": 0.01}
     async with receiving() as user, relaying(client, redis_url, **limits) as (bench, _):
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         job_id = await ended(bench, user.url)
-        while (await bench.account.send(stages.permits("default", 1)))[0]:
+        while (await bench.account.send(worker_calls.permits("default", 1)))[0]:
             pass  # all that the burst allows
         await delivered(bench, job_id)
 
@@ -339,7 +339,7 @@ async def test_what_an_old_server_sends_again_goes_on_as_it_came(
 async def test_a_skyvern_that_hangs_is_not_asked_for_each_webhook(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
     async with receiving() as user, relaying(client, redis_url) as (bench, _):
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault({"latency": 60}, match={"route": "retry_webhook"})

@@ -11,19 +11,19 @@ import pytest
 import redis
 
 from api_client import ReadClass, RunReading
-from api_client.outbound import Posted
-from api_client.redelivery import Reason, ReasonClass, Replay, ReplayClass
+from api_client.answers.redelivery import Reason, ReasonClass, Replay, ReplayClass
 from config.webhooks import Redeliver
-from runqueue.delivery_items import Delivery
-from runqueue.endpoints import endpoint_of
-from worker.relay import (
+from runqueue.connection.endpoints import endpoint_of
+from runqueue.records.delivery_items import Delivery
+from webhooks.sender import Posted
+from worker.delivery.sender import (
     answered,
     next_try,
     signed_by_skyvern,
     verdict,
     without_urls,
 )
-from worker.watch import driven, looked, reason_in_run
+from worker.delivery.watcher import driven, looked, reason_in_run
 
 SCHEDULE = (5.0, 300.0, 1800.0)
 
@@ -110,7 +110,7 @@ URLS = [
 def test_a_receiver_has_the_same_name_here_and_in_the_scripts(
     url: str, client: redis.Redis
 ) -> None:
-    lua = Path(__file__, "../../../runqueue/lua/lib/endpoints.lua").resolve().read_text()
+    lua = Path(__file__, "../../../runqueue/lua/lib/account/endpoints.lua").resolve().read_text()
     found = re.search(r"local function endpoint_of.*?\nend\n", lua, re.DOTALL)
     assert found
     made = cast(bytes, client.eval(f"{found[0]}return endpoint_of(ARGV[1])", 0, url))

@@ -6,9 +6,9 @@ import pytest
 import redis
 
 from runqueue import TaskRunRequest, WorkflowRunRequest
-from runqueue.delivery import DeliveryState
-from runqueue.delivery_calls import deliver_again
-from runqueue.scripts import Call
+from runqueue.records.delivery import DeliveryState
+from runqueue.store.delivery_calls import deliver_again
+from runqueue.store.scripts import Call
 from tests.simulator.simulating import eventually, receiving
 from tests.worker.delivering import (
     delivered,
@@ -19,7 +19,7 @@ from tests.worker.delivering import (
     wait_of,
 )
 from tests.worker.working import INSTANT, Bench, Send, closed_port, wrap_send
-from worker import watch
+from worker.delivery import watcher
 
 MINUTE = 60_000_000
 #: What Skyvern says of a task whose webhook it gave up on.
@@ -188,7 +188,7 @@ async def test_what_the_api_says_to_sending_again(
     tries: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watch, "REPLAY_SECONDS", 0.3)
+    monkeypatch.setattr(watcher, "REPLAY_SECONDS", 0.3)
     async with receiving() as user, delivering(client, redis_url) as bench:
         await bench.api.fault(action, match={"route": "retry_webhook"})
         job_id = await failed(bench, user.url)

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
-from runqueue.operate import Operations
+from runqueue.operator.operations import Operations
 from tests.worker.retrying import RETRY, backoff_over, ends
 from tests.worker.working import ENDLESS, KEYS, Bench, working
 
@@ -142,7 +142,7 @@ async def test_a_run_that_another_job_owns_is_not_taken(
 async def test_a_run_whose_request_cannot_be_read_denies_nothing(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.reconcile.SPACING", 0.0)
+    monkeypatch.setattr("worker.stages.reconcile.SPACING", 0.0)
     soon = {"unconfirmed_grace_seconds": 0}
     async with working(client, redis_url, settings=soon) as bench:
         await bench.api.run_task(prompt="by hand", url=ENDLESS)

@@ -17,16 +17,16 @@ from pydantic import SecretStr
 from api_client import AsyncTransport
 from config.settings import Account, Settings
 from runqueue import Job, RunQueue, TaskRunRequest
-from runqueue.connect import async_client
-from runqueue.items import Taken
-from runqueue.keys import Keys
-from runqueue.scripts import Call
-from runqueue.stats import AccountStats
+from runqueue.connection.client import async_client
+from runqueue.records.account import AccountStats
+from runqueue.records.claim_items import Taken
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import Call
 from simulator.options import DEFAULT_API_KEY
 from tests.simulator.simulating import Client, eventually, simulating
-from worker.direct import DirectCalls
-from worker.pump import Pump
+from worker.process.script_client import DirectCalls
 from worker.pumps import AccountWorker
+from worker.stages.consumer import Pump
 
 KEYS = Keys("default")
 #: A task that never ends by itself.

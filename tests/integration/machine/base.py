@@ -9,8 +9,8 @@ from typing import TypeVar
 import redis
 from hypothesis.stateful import RuleBasedStateMachine
 
-from runqueue.delivery_items import Delivery
-from runqueue.scripts import Call
+from runqueue.records.delivery_items import Delivery
+from runqueue.store.scripts import Call
 from tests.integration.clockwork import Clockwork
 from tests.integration.machine.hook import Breaker
 from tests.integration.machine.mbatch import MBatch

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import batch_calls, groups, operator_calls
-from runqueue.groups import KEEP
-from runqueue.job import JobState
+from runqueue.records.job import JobState
+from runqueue.store import batch_calls, groups, operator_calls
+from runqueue.store.groups import KEEP
 from tests.integration.clockwork import ACCOUNT
 from tests.integration.machine.model import GROUPS, LIVE, OVER, often, picks
 from tests.integration.machine.people import People

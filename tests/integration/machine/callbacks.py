@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import callback_calls, stages
-from runqueue.callback_calls import Due, Told
-from runqueue.items import Answer
+from runqueue.records.claim_items import Answer
+from runqueue.store import callback_calls, worker_calls
+from runqueue.store.callback_calls import Due, Told
 from tests.integration.clockwork import ACCOUNT, CALLBACK_LEASE, SECOND
 from tests.integration.machine.mbatch import MEvent
 from tests.integration.machine.model import often, picks
@@ -39,7 +39,7 @@ class Callbacks(Processes):
         first = min(batch.expires for batch in self.batches.values() if batch.expires)
         if until and first - self.now < 3_600 * SECOND:
             self.clock.now = max(self.now, first)
-        self.send(stages.sweep(ACCOUNT, "hold_expired", 1_000), again)
+        self.send(worker_calls.sweep(ACCOUNT, "hold_expired", 1_000), again)
         for name, batch in self.batches.items():
             if batch.expires and batch.expires <= self.now:
                 batch.expire(self.now, all_ended=self.all_ended(name))

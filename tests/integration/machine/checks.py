@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis.stateful import invariant
 
-from runqueue import calls, packing, wire
+from runqueue.store import codec, compression, job_calls
 from tests.integration.clockwork import ACCOUNT, dump
 from tests.integration.machine.base import Base
 from tests.integration.machine.mbatch import FINAL
@@ -64,10 +64,10 @@ class Checks(Base):
             assert record.get(b"run_id", b"").decode() == (job.run_id or "")
             assert record.get(b"process", b"").decode() == (job.process or "")
             body = data[f"body:{job.id}"]
-            assert wire.read_request(body)[1]["prompt"] == job.digest
+            assert codec.read_request(body)[1]["prompt"] == job.digest
             within = body.partition(b"\n")[2]
-            stored = data.get(f"result:{job.id}", within if packing.is_packed(within) else b"")
-            assert packing.result_of(stored, job.ended) == (job.result or b""), job
+            stored = data.get(f"result:{job.id}", within if compression.is_packed(within) else b"")
+            assert compression.result_of(stored, job.ended) == (job.result or b""), job
             assert int(record.get(b"runs", 0)) == job.runs
             assert (b"canary" in record) == job.canary
             assert int(record.get(b"deaths", 0)) == job.deaths
@@ -249,7 +249,7 @@ class Checks(Base):
             for state in LIVE | WAITING:
                 assert stored.get(state, 0) == counts[state], (name, state)
             assert sum(stored.get(state, 0) for state in OVER) == over + batch.retired
-            read = self.clock.run(calls.get_batch(ACCOUNT, name))
+            read = self.clock.run(job_calls.get_batch(ACCOUNT, name))
             assert read is not None
             assert read.total == len(batch.jobs) + batch.retired
             waiting = sum(counts[state] for state in WAITING) if batch.canceled else 0

@@ -7,9 +7,9 @@ from typing import cast
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import delivery_calls
-from runqueue.delivery_items import Delivered, Delivery
-from runqueue.items import Answer
+from runqueue.records.claim_items import Answer
+from runqueue.records.delivery_items import Delivered, Delivery
+from runqueue.store import delivery_calls
 from tests.integration.clockwork import ACCOUNT, DAY, SECOND
 from tests.integration.machine.hook import ELSEWHERE, URLS, Breaker, Shares
 from tests.integration.machine.model import OVER, MJob, few, has, often

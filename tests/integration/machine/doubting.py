@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import stages
-from runqueue.items import Answer, Searched
-from runqueue.run_limits import WORKFLOW_RUN_US
+from runqueue.records.claim_items import Answer, Searched
+from runqueue.request.run_limits import WORKFLOW_RUN_US
+from runqueue.store import worker_calls
 from tests.integration.clockwork import ACCOUNT, GRACE, LEASE, SECOND, SPACING
 from tests.integration.machine.model import MAX_RUN, MJob, few, has, often
 from tests.integration.machine.submitting import Submitting
@@ -21,7 +21,7 @@ class Doubting(Submitting):
     def reconcile_claim(self, name: str, want: int) -> None:
         """Take jobs whose look is due."""
         process = self.names[name]
-        taken = self.clock.run(stages.reconcile_claim(ACCOUNT, process, want, 0, LEASE))
+        taken = self.clock.run(worker_calls.reconcile_claim(ACCOUNT, process, want, 0, LEASE))
         if not self.alive(process):
             assert taken.answer is Answer.FENCED
             return
@@ -54,7 +54,7 @@ class Doubting(Submitting):
         ]
         if not items:
             return
-        codes = self.send(stages.record_search(ACCOUNT, items, self.now, SPACING), again)
+        codes = self.send(worker_calls.record_search(ACCOUNT, items, self.now, SPACING), again)
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
             if job.state != "unconfirmed" or job.attempt != item.attempt:
@@ -107,7 +107,7 @@ class Doubting(Submitting):
     def free_slots(self, hours: int, again: bool) -> None:
         """Unconfirmed jobs that are older than any run give their slots back."""
         self.clock.wait(hours * 3_600)
-        self.send(stages.sweep(ACCOUNT, "free_slots", MAX_RUN, WORKFLOW_RUN_US, 1_000), again)
+        self.send(worker_calls.sweep(ACCOUNT, "free_slots", MAX_RUN, WORKFLOW_RUN_US, 1_000), again)
         for job in self.jobs.values():
             if job.state == "unconfirmed" and job.since <= self.now - MAX_RUN:
                 job.slot = False

@@ -7,8 +7,8 @@ from typing import cast
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import calls, stages
-from runqueue.items import Answer, Finished, GivenUp, Polled, RunAgain
+from runqueue.records.claim_items import Answer, Finished, GivenUp, Polled, RunAgain
+from runqueue.store import job_calls, worker_calls
 from tests.integration.clockwork import ACCOUNT, LEASE, SECOND
 from tests.integration.machine.base import Base
 from tests.integration.machine.model import LIVE, WAITING, MJob, few, has, often, picks
@@ -23,7 +23,7 @@ class Following(Base):
         """Take runs whose poll is due, and strays in what they leave."""
         process = self.names[name]
         due = sum(at <= self.now for at in self.polls())
-        taken = self.clock.run(stages.poll_claim(ACCOUNT, process, want, 0, LEASE))
+        taken = self.clock.run(worker_calls.poll_claim(ACCOUNT, process, want, 0, LEASE))
         if not self.alive(process):
             assert taken.answer is Answer.FENCED
             return
@@ -67,7 +67,7 @@ class Following(Base):
         jobs = self.pick_all(ns, "running", "completed")
         items = [Polled(job.id, job.attempt + shift, "running", 5 * SECOND) for job in jobs]
         if items:
-            known = self.send(stages.mark_polled(ACCOUNT, items), again)
+            known = self.send(worker_calls.mark_polled(ACCOUNT, items), again)
             assert known == sum(job.state == "running" for job in jobs if not shift)
 
     @precondition(has("running", "completed", "failed"))
@@ -89,7 +89,7 @@ class Following(Base):
             items.append(Finished(job.id, attempt, run_id, state, state, "", result))
         if not items:
             return
-        codes = self.send(stages.finish(ACCOUNT, items), again)
+        codes = self.send(worker_calls.finish(ACCOUNT, items), again)
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
             assert code == int(job.state == "running" and not wrong)
@@ -105,7 +105,7 @@ class Following(Base):
             Finished(j.id, j.attempt, j.run_id or "", "completed", "completed", "", b"{}")
             for j in running
         ]
-        assert self.clock.run(stages.finish(ACCOUNT, ends)) == [1] * len(ends)
+        assert self.clock.run(worker_calls.finish(ACCOUNT, ends)) == [1] * len(ends)
         for job in running:
             self.end_with_run(job, "completed", b"{}")
 
@@ -127,7 +127,7 @@ class Following(Base):
             result = f'{{"n":{self.made}}}'.encode() if told else b""
             words = ("failed", "it failed")
             items.append(RunAgain(job.id, attempt, run_id, *words, backoff * SECOND, result))
-        codes = self.send(stages.retry_run(ACCOUNT, items), again)
+        codes = self.send(worker_calls.retry_run(ACCOUNT, items), again)
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
             if wrong or (job.state, job.run_id) != ("running", item.run_id):
@@ -164,7 +164,7 @@ class Following(Base):
         def codes_of(first: list[int], second: list[int]) -> None:
             assert [0 if code == 1 else code for code in first] == second
 
-        codes = self.send(calls.cancel(ACCOUNT, [job.id for job in jobs]), again, codes_of)
+        codes = self.send(job_calls.cancel(ACCOUNT, [job.id for job in jobs]), again, codes_of)
         for job, code in zip(jobs, codes, strict=True):
             if job.state in WAITING:
                 assert code == (2 if self.cancel_waiting(job) else 1)
@@ -179,7 +179,7 @@ class Following(Base):
     def cancel_claim(self, name: str, want: int) -> None:
         """Take runs whose cancel is due."""
         process = self.names[name]
-        taken = self.clock.run(stages.cancel_claim(ACCOUNT, process, want, 0, LEASE))
+        taken = self.clock.run(worker_calls.cancel_claim(ACCOUNT, process, want, 0, LEASE))
         if not self.alive(process):
             assert taken.answer is Answer.FENCED
             return
@@ -202,7 +202,7 @@ class Following(Base):
             return
         run_id = cast(str, job.run_id)
         item = GivenUp(job.id, run_id if right else "another", is_over)
-        codes = self.send(stages.give_up(ACCOUNT, [item]), again)
+        codes = self.send(worker_calls.give_up(ACCOUNT, [item]), again)
         assert codes == [int(right and job.cancel is not None)]
         if right and job.cancel and self.later_stray(job):
             attempt = job.attempt

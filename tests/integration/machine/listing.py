@@ -7,9 +7,9 @@ from typing import cast
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from runqueue import list_calls, stages
-from runqueue.items import Answer
-from runqueue.list_calls import Reading, Shown
+from runqueue.records.claim_items import Answer
+from runqueue.store import live_run_calls, worker_calls
+from runqueue.store.live_run_calls import Reading, Shown
 from tests.integration.clockwork import ACCOUNT, LEASE, SECOND
 from tests.integration.machine.following import Following
 from tests.integration.machine.model import few, has, often
@@ -47,7 +47,9 @@ class Listing(Following):
             self.client.hset(self.clock.key("meta"), "lists_max_run", 7_200 * SECOND)
         before, looks = self.listed(), self.looks()
         strays = sum(at <= self.now for at in looks.values())
-        call = stages.poll_claim(ACCOUNT, process, want, 0, LEASE, may_list=True, ahead_us=SECOND)
+        call = worker_calls.poll_claim(
+            ACCOUNT, process, want, 0, LEASE, may_list=True, ahead_us=SECOND
+        )
         taken = self.clock.run(call)
         if not self.alive(process):
             assert taken.answer is Answer.FENCED
@@ -69,7 +71,7 @@ class Listing(Following):
         """A process takes the reading, unless another has it, and says when the next is due."""
         process = self.names[name]
         reader, until = self.client.hmget(self.clock.key("meta"), "list_by", "list_until")
-        call = list_calls.lists_claim(ACCOUNT, process, 1, 0, LIST_LEASE, least_us=0)
+        call = live_run_calls.lists_claim(ACCOUNT, process, 1, 0, LIST_LEASE, least_us=0)
         taken = self.clock.run(call)
         if not self.alive(process):
             assert taken.answer is Answer.FENCED
@@ -79,7 +81,7 @@ class Listing(Following):
             [reading] = cast("list[Reading]", taken.items)
             assert set(reading.strays) == self.stray_looks.keys()
             after = self.now + 5 * SECOND
-            assert self.clock.run(list_calls.lists_done(ACCOUNT, process, after)) == 0
+            assert self.clock.run(live_run_calls.lists_done(ACCOUNT, process, after)) == 0
 
     @precondition(has("running", "completed"))
     @rule(ns=few, wrong=st.booleans(), ago=st.sampled_from([0, 0, 60]), again=often)
@@ -88,7 +90,7 @@ class Listing(Following):
         jobs = self.pick_all(ns, "running", "completed")
         runs = [(job.id, "another" if wrong else job.run_id or "") for job in jobs]
         listed, began = self.listed(), self.now - ago * SECOND
-        call = list_calls.lists_missing(ACCOUNT, runs, began, SECOND, LEASE)
+        call = live_run_calls.lists_missing(ACCOUNT, runs, began, SECOND, LEASE)
         codes = self.send(call, again)
         for job, code in zip(jobs, codes, strict=True):
             if job.id not in listed or wrong:
@@ -106,14 +108,16 @@ class Listing(Following):
         run_ids = sorted(self.stray_looks)
         if live:
             shown = [Shown("", run_id, "running") for run_id in run_ids]
-            call = list_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, 7_200 * SECOND)
+            call = live_run_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, 7_200 * SECOND)
             assert self.send(call, again) == len(run_ids)
             for run_id in run_ids:
                 last = self.stray_last(run_id)
                 self.stray_looks[run_id] = min(self.now + 300 * SECOND, last)
             return
         asked = [("", run_id) for run_id in run_ids]
-        codes = self.send(list_calls.lists_missing(ACCOUNT, asked, self.now, SECOND, LEASE), again)
+        codes = self.send(
+            live_run_calls.lists_missing(ACCOUNT, asked, self.now, SECOND, LEASE), again
+        )
         for run_id, code in zip(run_ids, codes, strict=True):
             is_new = self.stray_since[run_id] > self.now - SECOND
             assert code == (2 if is_new else 1)
@@ -124,7 +128,7 @@ class Listing(Following):
     def end_lists(self, off: int, again: bool) -> None:
         """Lists are no help for a while."""
         listed = self.listed()
-        call = list_calls.lists_end(ACCOUNT, off * SECOND)
+        call = live_run_calls.lists_end(ACCOUNT, off * SECOND)
         released = self.send(call, again)
         assert released == len(listed)
         assert not self.listed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from runqueue.batches import NO_RULES, BatchRules
+from runqueue.records.batch import NO_RULES, BatchRules
 from tests.integration.clockwork import KEEP, SECOND, UPLOAD
 from tests.integration.machine.model import LIVE, OVER
 

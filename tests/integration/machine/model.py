@@ -125,7 +125,7 @@ class Limiter:
 
 @dataclass
 class Pace:
-    """The lower rate that 429s ask for; the numbers are those of `lib/limits.lua`."""
+    """The lower rate that 429s ask for; the numbers are those of `lib/account/limits.lua`."""
 
     top: float = 0.0
     at: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import pack_calls
+from runqueue.store import pack_calls
 from tests.integration.clockwork import ACCOUNT
 from tests.integration.machine.model import OVER, has, often, picks
 from tests.integration.machine.people import People

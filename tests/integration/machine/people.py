@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import items, operator_calls, stages
+from runqueue.records import claim_items
+from runqueue.store import operator_calls, worker_calls
 from tests.integration.clockwork import ACCOUNT
 from tests.integration.machine.hook import MHook
 from tests.integration.machine.model import GROUPS, MJob, few, has, often, picks
@@ -126,8 +127,8 @@ class People(Producing, Submitting):
             return
         self.made += 1
         run_id = f"late{self.made}"
-        item = items.Accepted(job_id, attempt, run_id, "created", 0)
-        assert self.send(stages.mark_running(ACCOUNT, [item]), again) == [2]
+        item = claim_items.Accepted(job_id, attempt, run_id, "created", 0)
+        assert self.send(worker_calls.mark_running(ACCOUNT, [item]), again) == [2]
         self.add_stray(run_id, job_id, attempt, 0)
 
     @rule(key=st.sampled_from(["k0", "k1", "k2", "k3"]), group=st.sampled_from(GROUPS))
@@ -165,7 +166,7 @@ class People(Producing, Submitting):
         def none_left(_: int, second: int) -> None:
             assert second == 0
 
-        call = stages.strays_over(ACCOUNT, [run_id, "none"])
+        call = worker_calls.strays_over(ACCOUNT, [run_id, "none"])
         assert self.send(call, again, none_left) == int(run_id in self.stray_looks)
         self.stray_looks.pop(run_id, None)
 
@@ -174,7 +175,7 @@ class People(Producing, Submitting):
     def drop_strays(self, n: int, again: bool) -> None:
         """A stray is over."""
         run_id = list(self.strays)[n % len(self.strays)]
-        assert self.send(stages.drop_strays(ACCOUNT, [run_id, "none"]), again) == 1
+        assert self.send(worker_calls.drop_strays(ACCOUNT, [run_id, "none"]), again) == 1
         (job_id, _), since = self.strays[run_id], self.stray_since[run_id]
         self.forget_stray(run_id)
         if run_id not in self.owners():

@@ -7,7 +7,7 @@ from typing import cast
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import stages
+from runqueue.store import worker_calls
 from tests.integration.clockwork import ACCOUNT, CLAIM_AGE, DAY, KEEP, LEASE, START
 from tests.integration.machine.base import Base
 from tests.integration.machine.model import LIVE, OVER, WAITING, has, often
@@ -35,7 +35,7 @@ class Processes(Base):
         process = self.names[name]
         if not self.alive(process):
             return
-        held = self.send(stages.bye(ACCOUNT, process), again)
+        held = self.send(worker_calls.bye(ACCOUNT, process), again)
         mine = [j for j in self.jobs.values() if j.process == process]
         assert held == len(mine)
         self.said_goodbye.add(process)
@@ -51,7 +51,7 @@ class Processes(Base):
         """Take over what dead processes, or endless submissions, left."""
         for _ in range(0, len(self.leases), 16):  # the script looks at 16 dead processes a call
             self.clock.sweep("expire_leases", CLAIM_AGE)
-        self.send(stages.sweep(ACCOUNT, "expire_leases", CLAIM_AGE, 1_000), again)
+        self.send(worker_calls.sweep(ACCOUNT, "expire_leases", CLAIM_AGE, 1_000), again)
         for job in self.jobs.values():
             if job.state != "submitting":
                 continue
@@ -98,7 +98,7 @@ class Processes(Base):
     @rule(again=often)
     def promote_due(self, again: bool) -> None:
         """Move scheduled jobs whose time has come."""
-        self.send(stages.sweep(ACCOUNT, "promote_due", 1_000), again)
+        self.send(worker_calls.sweep(ACCOUNT, "promote_due", 1_000), again)
         for job in self.jobs.values():
             if job.state == "scheduled" and cast(int, job.run_at) <= self.now:
                 job.state = "ready"
@@ -107,7 +107,7 @@ class Processes(Base):
     @rule(again=often)
     def expire_deadlines(self, again: bool) -> None:
         """End what waited too long."""
-        self.send(stages.sweep(ACCOUNT, "expire_deadlines", 1_000), again)
+        self.send(worker_calls.sweep(ACCOUNT, "expire_deadlines", 1_000), again)
         for job in self.jobs.values():
             if job.deadline is None or job.deadline > self.now or job.flagged:
                 continue
@@ -124,7 +124,7 @@ class Processes(Base):
     @rule(again=often)
     def retire(self, again: bool) -> None:
         """Remove what ended a week ago; who ended twice may keep later ends of its day waiting."""
-        self.send(stages.sweep(ACCOUNT, "retire", KEEP, 1_000), again)
+        self.send(worker_calls.sweep(ACCOUNT, "retire", KEEP, 1_000), again)
         for job in list(self.jobs.values()):
             is_due = job.state in OVER and job.ended <= self.now - KEEP
             is_gone = self.clock.state(job.id) is None
@@ -141,7 +141,7 @@ class Processes(Base):
                 if run_id not in self.owners():
                     self.reported.pop(run_id, None)
         past = list(self.past_owners.items())
-        known = self.clock.run(stages.bound_runs(ACCOUNT, [run_id for run_id, _ in past]))
+        known = self.clock.run(worker_calls.bound_runs(ACCOUNT, [run_id for run_id, _ in past]))
         for (run_id, (_, since)), owner in zip(past, known, strict=True):
             assert owner or since // DAY <= (self.now - KEEP) // DAY, "forgotten too early"
             assert not owner or since > self.now - KEEP - DAY, "known too long"

@@ -7,9 +7,9 @@ import redis
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import calls, stages
-from runqueue.batches import NO_RULES, BatchRules
-from runqueue.job import EnqueueStatus
+from runqueue.records.batch import NO_RULES, BatchRules
+from runqueue.records.job import EnqueueStatus
+from runqueue.store import job_calls, worker_calls
 from tests.integration.clockwork import ACCOUNT, DAY, SECOND, UPLOAD, spec
 from tests.integration.machine.base import Base
 from tests.integration.machine.mbatch import FINAL, MBatch
@@ -158,7 +158,7 @@ class Producing(Base):
     def open_batch(self, rules: BatchRules, again: bool) -> None:
         """Open a batch, four at most."""
         batch = self.clock.new_id()
-        self.send(calls.open_batch(ACCOUNT, batch, "upload", rules), again)
+        self.send(job_calls.open_batch(ACCOUNT, batch, "upload", rules), again)
         self.batches[batch] = MBatch(self.now, rules)
 
     @precondition(lambda self: self.batches)
@@ -169,11 +169,11 @@ class Producing(Base):
         batch = self.batches[name]
         jobs = len(batch.jobs) + batch.retired
         expected = None if more is None else jobs + more
-        size = self.send(calls.seal_batch(ACCOUNT, name, expected), again)
+        size = self.send(job_calls.seal_batch(ACCOUNT, name, expected), again)
         if batch.held == "expired" and not batch.sealed:
-            assert size == calls.EXPIRED
+            assert size == job_calls.EXPIRED
         elif more and not batch.sealed:
-            assert size == calls.MISMATCH
+            assert size == job_calls.MISMATCH
             return
         else:
             assert size == jobs
@@ -185,7 +185,7 @@ class Producing(Base):
         """Cancel a batch."""
         name = list(self.batches)[n % len(self.batches)]
         batch = self.batches[name]
-        size = self.send(calls.cancel_batch(ACCOUNT, name), again)
+        size = self.send(job_calls.cancel_batch(ACCOUNT, name), again)
         assert size == len(batch.jobs) + batch.retired
         batch.cancel(all_ended=self.all_ended(name))
 
@@ -196,7 +196,7 @@ class Producing(Base):
         open_ = [name for name, batch in self.batches.items() if not batch.sealed]
         name = open_[n % len(open_)]
         batch = self.batches[name]
-        given_up = self.send(calls.discard_batch(ACCOUNT, name), again)
+        given_up = self.send(job_calls.discard_batch(ACCOUNT, name), again)
         assert given_up == (batch.look is not None), "one that was canceled goes with its jobs"
         batch.look = 0 if given_up else None
 
@@ -204,7 +204,7 @@ class Producing(Base):
     @rule(again=often)
     def sweep_canceled(self, again: bool) -> None:
         """Walk the canceled batches."""
-        self.send(stages.sweep(ACCOUNT, "sweep_canceled", 1_000), again)
+        self.send(worker_calls.sweep(ACCOUNT, "sweep_canceled", 1_000), again)
         for batch in self.batches.values():
             for job in [self.jobs[i] for i in batch.jobs if batch.to_sweep and i in self.jobs]:
                 if job.state in WAITING:
@@ -217,7 +217,7 @@ class Producing(Base):
     @rule(again=often)
     def expire_batches(self, again: bool) -> None:
         """Remove what was never sealed for a day; its record stays, but of what was given up."""
-        self.send(stages.sweep(ACCOUNT, "expire_batches", UPLOAD, 1_000), again)
+        self.send(worker_calls.sweep(ACCOUNT, "expire_batches", UPLOAD, 1_000), again)
         for name, batch in list(self.batches.items()):
             if batch.look is None or batch.look > self.now - UPLOAD:
                 continue

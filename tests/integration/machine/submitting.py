@@ -8,8 +8,9 @@ from typing import cast
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import items, stages, wire
-from runqueue.items import Accepted, Answer, Claimed, GivenBack, Lost
+from runqueue.records import claim_items
+from runqueue.records.claim_items import Accepted, Answer, Claimed, GivenBack, Lost
+from runqueue.store import codec, worker_calls
 from tests.integration.clockwork import ACCOUNT, SECOND
 from tests.integration.machine.model import LIVE, WAITING, MJob, few, has, often
 from tests.integration.machine.processes import Processes
@@ -30,10 +31,10 @@ class Submitting(Processes):
         process = self.names[name]
         tick_us = self.now - behind * SECOND if behind else 0
         options = {"receives": self.receives}
-        call = stages.claim(ACCOUNT, process, f"c{self.made}", want, tick_us, **options)
+        call = worker_calls.claim(ACCOUNT, process, f"c{self.made}", want, tick_us, **options)
         lanes, rings = self.lanes(), self.rings()
 
-        def same(first: items.Taken, second: items.Taken) -> None:
+        def same(first: claim_items.Taken, second: claim_items.Taken) -> None:
             assert second.items == first.items
 
         taken = self.send(call, again, same)
@@ -62,7 +63,7 @@ class Submitting(Processes):
             assert not self.later_stray(job), "submitted beside its run"
             job.attempt += 1
             assert item.attempt == job.attempt
-            assert wire.read_request(item.stored)[1]["prompt"] == job.digest, "packed or plain"
+            assert codec.read_request(item.stored)[1]["prompt"] == job.digest, "packed or plain"
             job.state, job.process, job.claimed = "submitting", process, self.now
             job.hook.via = self.via(job)
         self.claims += len(items)
@@ -136,7 +137,7 @@ class Submitting(Processes):
 
     def check_claim(
         self,
-        taken: items.Taken,
+        taken: claim_items.Taken,
         room: int,
         slots: int,
         adopted: list[tuple[MJob, bool]],
@@ -268,7 +269,7 @@ class Submitting(Processes):
             run_id = f"run{self.made}" if which == "new" else self.run_of(job, which)
             items.append(Accepted(job.id, max(1, job.attempt + shift), run_id, "created", SECOND))
         owners = self.owners()
-        codes = self.send(stages.mark_running(ACCOUNT, items), again)
+        codes = self.send(worker_calls.mark_running(ACCOUNT, items), again)
         any_accepted = False
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
@@ -327,7 +328,7 @@ class Submitting(Processes):
         items = [GivenBack(j.id, j.attempt + shift, wait * SECOND, "because", named) for j in jobs]
         if not items:
             return
-        codes = self.send(stages.give_back(ACCOUNT, items, why), again)
+        codes = self.send(worker_calls.give_back(ACCOUNT, items, why), again)
         probe_is_back = False
         # The last is given back first: all go to the heads of their lanes, and keep their order.
         for item, code in reversed(list(zip(items, codes, strict=True))):
@@ -354,7 +355,7 @@ class Submitting(Processes):
         if not jobs:
             return
         items = [Lost(job.id, job.attempt + shift, "422") for job in jobs]
-        codes = self.send(stages.mark_dead(ACCOUNT, items), again)
+        codes = self.send(worker_calls.mark_dead(ACCOUNT, items), again)
         probing = False
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
@@ -404,7 +405,7 @@ class Submitting(Processes):
         if not jobs:
             return
         items = [Lost(job.id, job.attempt + shift, "cut off", trouble) for job in jobs]
-        codes = self.send(stages.mark_unconfirmed(ACCOUNT, items), again)
+        codes = self.send(worker_calls.mark_unconfirmed(ACCOUNT, items), again)
         for item, code in zip(items, codes, strict=True):
             job = self.jobs[item.job_id]
             assert code == int(job.state == "submitting" and job.attempt == item.attempt)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue import delivery_calls
-from runqueue.delivery_items import Report, Reported
-from runqueue.retry import Retry
+from runqueue.records.delivery_items import Report, Reported
+from runqueue.request.retry_policy import Retry
+from runqueue.store import delivery_calls
 from tests.integration.clockwork import ACCOUNT, spec
 from tests.integration.machine.hook import POLICY_LEASE, URLS
 from tests.integration.machine.listing import Listing

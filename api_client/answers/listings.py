@@ -1,0 +1,188 @@
+"""What the answers about many runs at once mean: a page of the list, a bulk cancel. Pure functions.
+
+Not every server has these calls. One that has not says 404 or 405 about the path, or answers in
+another shape; that is never "there are no runs".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from api_client.answers.parts import (
+    is_route_missing,
+    parse_json,
+    retry_after,
+    server_date,
+    server_words,
+    stored_seconds,
+    text_or_none,
+)
+
+
+class ListClass(StrEnum):
+    """What asking about many runs came to; the last four as in `ReadClass`."""
+
+    DONE = "done"
+    NOT_SUPPORTED = "not_supported"
+    BUSY = "busy"
+    ACCOUNT = "account"
+    TROUBLE = "trouble"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run as a list shows it.
+
+    Attributes:
+        created, finished: unix seconds; None when the list does not say.
+        workflow_id: the workflow that it runs, if it does.
+    """
+
+    run_id: str
+    status: str
+    run_type: str | None
+    title: str | None
+    created: float | None
+    finished: float | None = None
+    workflow_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """One page of the account's runs, newest first.
+
+    Attributes:
+        runs: the page's.
+        is_short: fewer came than a page holds, so this is the last one.
+        server_date: the server's clock when the answer came, unix seconds.
+        age: for how many seconds a cache on the way had stored the answer; 0 = none had. Runs that
+            were made meanwhile are missing in it.
+    """
+
+    outcome: ListClass
+    runs: tuple[ListedRun, ...] = ()
+    is_short: bool = False
+    detail: str = ""
+    status_code: int | None = None
+    retry_after: float | None = None
+    server_date: float | None = None
+    age: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BulkCancellation:
+    """What asking for the end of many runs came to; `failed` = unknown, or over before."""
+
+    outcome: ListClass
+    cancelled: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+    detail: str = ""
+    status_code: int | None = None
+    retry_after: float | None = None
+
+
+def classify_run_list(
+    status: int, body: bytes, headers: Mapping[str, str], page_size: int, age: float = 0.0
+) -> RunPage:
+    """Tell what the answer to a GET of the list means. Never raises.
+
+    Args:
+        status: the HTTP status.
+        body: the body, whole.
+        headers: names in lower case, or a mapping that ignores case.
+        page_size: how many runs were asked for.
+        age: seconds for which the answer was stored on the way, as far as its date shows.
+    """
+    parsed = parse_json(body)
+    if 200 <= status < 300:
+        runs = _runs(parsed)
+        if runs is None:
+            return RunPage(ListClass.NOT_SUPPORTED, detail="the body is not a list of runs")
+        date, age = server_date(headers), max(age, stored_seconds(headers))
+        return RunPage(
+            ListClass.DONE,
+            runs,
+            is_short=len(runs) < page_size,
+            status_code=status,
+            server_date=None if date is None else date + age,
+            age=age,
+        )
+    words = server_words(body, parsed)
+    return RunPage(
+        _trouble(status, words, parsed),
+        detail=words or f"HTTP {status}",
+        status_code=status,
+        retry_after=retry_after(headers),
+        server_date=server_date(headers),
+    )
+
+
+def classify_bulk_cancel(status: int, body: bytes, headers: Mapping[str, str]) -> BulkCancellation:
+    """Tell what the answer to a bulk cancel means. Never raises; arguments as above."""
+    parsed = parse_json(body)
+    if 200 <= status < 300:
+        if not isinstance(parsed, dict) or not isinstance(parsed.get("cancelled"), list):
+            return BulkCancellation(ListClass.NOT_SUPPORTED, detail="not a bulk cancel's answer")
+        failed = parsed.get("failed")
+        return BulkCancellation(
+            ListClass.DONE,
+            _texts(parsed["cancelled"]),
+            _texts(failed if isinstance(failed, list) else []),
+            status_code=status,
+        )
+    words = server_words(body, parsed)
+    return BulkCancellation(
+        _trouble(status, words, parsed),
+        detail=words or f"HTTP {status}",
+        status_code=status,
+        retry_after=retry_after(headers),
+    )
+
+
+def _runs(parsed: Any) -> tuple[ListedRun, ...] | None:
+    """Read a list; one item that is no run makes it something else than the list we know."""
+    if not isinstance(parsed, list):
+        return None
+    runs = []
+    for item in parsed:
+        fields = item if isinstance(item, dict) else {}
+        run_id, status = text_or_none(fields.get("run_id")), text_or_none(fields.get("status"))
+        if run_id is None or status is None:
+            return None
+        runs.append(
+            ListedRun(
+                run_id,
+                status,
+                text_or_none(fields.get("task_run_type")),
+                text_or_none(fields.get("title")),
+                unix_time(fields.get("created_at")),
+                unix_time(fields.get("finished_at")),
+                text_or_none(fields.get("workflow_permanent_id")),
+            )
+        )
+    return tuple(runs)
+
+
+def _texts(values: list[Any]) -> frozenset[str]:
+    return frozenset(value for value in values if isinstance(value, str))
+
+
+def unix_time(value: object) -> float | None:
+    """Read a timestamp, which is UTC where it names no zone; None if it is none."""
+    try:
+        moment = datetime.fromisoformat(value)  # type: ignore[arg-type]
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _trouble(status: int, words: str, parsed: Any) -> ListClass:
+    if status == 405 or (status == 404 and is_route_missing(words, parsed)):
+        return ListClass.NOT_SUPPORTED
+    if status == 429:
+        return ListClass.BUSY
+    if 300 <= status < 400 or status in {401, 402, 403, 404}:
+        return ListClass.ACCOUNT
+    return ListClass.TROUBLE

@@ -1,0 +1,1 @@
+"""The run API's calls: arguments in, a `Call` out."""

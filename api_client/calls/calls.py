@@ -1,0 +1,448 @@
+"""The run API's calls, as arguments in and a `Call` out. Pure functions; both clients send them.
+
+Each function here is a method of `AgentClient` and of `AsyncAgentClient`, by its name and with its
+signature and docstring. Every argument of a submission is keyword-only, so that a misspelt one is
+refused: the server ignores a field it does not know.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from api_client.answers.parsing import (
+    parse_nothing,
+    parse_replay,
+    parse_run,
+    parse_run_list,
+    parse_task_run,
+    parse_workflow_run,
+)
+from api_client.arguments import (
+    OMIT,
+    Omit,
+    RequestOptions,
+    header_arguments,
+    is_whole,
+    run_path,
+)
+from api_client.call import Call, CallKind, make_call
+from api_client.types import (
+    CredentialKind,
+    Engine,
+    Proxy,
+    RunListItem,
+    RunResponse,
+    RunWebhookReplayResponse,
+    Schema,
+    TaskRunResponse,
+    WorkflowRunResponse,
+)
+
+#: Where a run of each kind is submitted.
+TASKS_PATH = "v1/run/tasks"
+WORKFLOWS_PATH = "v1/run/workflows"
+LOGIN_PATH = "v1/run/tasks/login"
+DOWNLOAD_FILES_PATH = "v1/run/tasks/download_files"
+RUNS_PATH = "v1/runs"
+CANCEL_PATH = "v1/runs/cancel"
+
+#: Seconds. Both calls send the run's webhook inside the request: a replay makes one attempt of up
+#: to 60 s, a cancel three of 30 s each with pauses (94 s were seen).
+REPLAY_TIMEOUT = 90.0
+CANCEL_TIMEOUT = 120.0
+
+#: The server's own bounds; a longer page or a shorter search is refused with 422.
+MAX_PAGE = 100
+MAX_PAGE_SIZE = 100
+MIN_SEARCH_KEY = 3
+
+
+def run_task(
+    *,
+    prompt: str,
+    user_agent: str | None = None,
+    url: str | Omit | None = OMIT,
+    engine: Engine | Omit | None = OMIT,
+    title: str | Omit | None = OMIT,
+    proxy_location: Proxy | Omit | None = OMIT,
+    data_extraction_schema: Schema | Omit | None = OMIT,
+    error_code_mapping: Mapping[str, str | None] | Omit | None = OMIT,
+    max_steps: int | Omit | None = OMIT,
+    webhook_url: str | Omit | None = OMIT,
+    totp_identifier: str | Omit | None = OMIT,
+    totp_url: str | Omit | None = OMIT,
+    browser_session_id: str | Omit | None = OMIT,
+    publish_workflow: bool | Omit | None = OMIT,
+    include_action_history_in_verification: bool | Omit | None = OMIT,
+    browser_profile_id: str | Omit | None = OMIT,
+    start_fresh_browser: bool | Omit | None = OMIT,
+    model: Mapping[str, Any] | Omit | None = OMIT,
+    extra_http_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    cdp_connect_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    max_screenshot_scrolls: int | Omit | None = OMIT,
+    browser_address: str | Omit | None = OMIT,
+    run_with: str | Omit | None = OMIT,
+    file_ids: Sequence[str] | Omit | None = OMIT,
+    request_options: RequestOptions | None = None,
+) -> Call[TaskRunResponse]:
+    """Start a run of a task (POST v1/run/tasks); again only if it is known that no run was made.
+
+    `OMIT`, the default, leaves an argument out; None is sent as null.
+    """
+    fields = {
+        "prompt": prompt,
+        "url": url,
+        "engine": engine,
+        "title": title,
+        "proxy_location": proxy_location,
+        "data_extraction_schema": data_extraction_schema,
+        "error_code_mapping": error_code_mapping,
+        "max_steps": max_steps,
+        "webhook_url": webhook_url,
+        "totp_identifier": totp_identifier,
+        "totp_url": totp_url,
+        "browser_session_id": browser_session_id,
+        "publish_workflow": publish_workflow,
+        "include_action_history_in_verification": include_action_history_in_verification,
+        "browser_profile_id": browser_profile_id,
+        "start_fresh_browser": start_fresh_browser,
+        "model": model,
+        "extra_http_headers": extra_http_headers,
+        "cdp_connect_headers": cdp_connect_headers,
+        "max_screenshot_scrolls": max_screenshot_scrolls,
+        "browser_address": browser_address,
+        "run_with": run_with,
+        "file_ids": file_ids,
+    }
+    return make_call(
+        CallKind.SUBMISSION,
+        TASKS_PATH,
+        parse_task_run,
+        fields=fields,
+        headers=header_arguments(user_agent=user_agent),
+        request_options=request_options,
+    )
+
+
+def run_workflow(
+    *,
+    workflow_id: str | Omit = OMIT,
+    template: bool | None = None,
+    max_steps_override: int | None = None,
+    user_agent: str | None = None,
+    parameters: Mapping[str, Any] | Omit | None = OMIT,
+    title: str | Omit | None = OMIT,
+    proxy_location: Proxy | Omit | None = OMIT,
+    webhook_url: str | Omit | None = OMIT,
+    totp_url: str | Omit | None = OMIT,
+    totp_identifier: str | Omit | None = OMIT,
+    browser_session_id: str | Omit | None = OMIT,
+    agent_id: str | Omit = OMIT,
+    browser_profile_id: str | Omit | None = OMIT,
+    start_fresh_browser: bool | Omit | None = OMIT,
+    model: Mapping[str, Any] | Omit | None = OMIT,
+    reuse_browser_session: bool | Omit | None = OMIT,
+    max_elapsed_time_minutes: int | Omit | None = OMIT,
+    ai_fallback: bool | Omit | None = OMIT,
+    run_metadata: Mapping[str, Any] | Omit | None = OMIT,
+    extra_http_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    cdp_connect_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    max_screenshot_scrolls: int | Omit | None = OMIT,
+    browser_address: str | Omit | None = OMIT,
+    run_with: str | Omit | None = OMIT,
+    file_ids: Sequence[str] | Omit | None = OMIT,
+    browser_type: str | Omit | None = OMIT,
+    request_options: RequestOptions | None = None,
+) -> Call[WorkflowRunResponse]:
+    """Start a run of a workflow (POST v1/run/workflows); `agent_id` is `workflow_id`'s newer name.
+
+    Submitted again only if it is known that no run was made. `OMIT`, the default, leaves an
+    argument out; None is sent as null.
+
+    Raises:
+        TypeError: neither of the two ids, or both.
+    """
+    if (workflow_id in {OMIT, None}) == (agent_id in {OMIT, None}):
+        raise TypeError("run_workflow takes workflow_id or agent_id, and one of them")
+    fields = {
+        "workflow_id": workflow_id,
+        "agent_id": agent_id,
+        "parameters": parameters,
+        "title": title,
+        "proxy_location": proxy_location,
+        "webhook_url": webhook_url,
+        "totp_url": totp_url,
+        "totp_identifier": totp_identifier,
+        "browser_session_id": browser_session_id,
+        "browser_profile_id": browser_profile_id,
+        "start_fresh_browser": start_fresh_browser,
+        "model": model,
+        "reuse_browser_session": reuse_browser_session,
+        "max_elapsed_time_minutes": max_elapsed_time_minutes,
+        "ai_fallback": ai_fallback,
+        "run_metadata": run_metadata,
+        "extra_http_headers": extra_http_headers,
+        "cdp_connect_headers": cdp_connect_headers,
+        "max_screenshot_scrolls": max_screenshot_scrolls,
+        "browser_address": browser_address,
+        "run_with": run_with,
+        "file_ids": file_ids,
+        "browser_type": browser_type,
+    }
+    return make_call(
+        CallKind.SUBMISSION,
+        WORKFLOWS_PATH,
+        parse_workflow_run,
+        fields=fields,
+        query={"template": template},
+        headers=header_arguments(user_agent=user_agent, max_steps_override=max_steps_override),
+        request_options=request_options,
+    )
+
+
+def login(
+    *,
+    credential_type: CredentialKind,
+    user_agent: str | None = None,
+    url: str | Omit | None = OMIT,
+    prompt: str | Omit | None = OMIT,
+    credential_id: str | Omit | None = OMIT,
+    bitwarden_collection_id: str | Omit | None = OMIT,
+    bitwarden_item_id: str | Omit | None = OMIT,
+    onepassword_vault_id: str | Omit | None = OMIT,
+    onepassword_item_id: str | Omit | None = OMIT,
+    onepassword_totp_field_name: str | Omit | None = OMIT,
+    azure_vault_name: str | Omit | None = OMIT,
+    azure_vault_username_key: str | Omit | None = OMIT,
+    azure_vault_password_key: str | Omit | None = OMIT,
+    azure_vault_totp_secret_key: str | Omit | None = OMIT,
+    webhook_url: str | Omit | None = OMIT,
+    proxy_location: Proxy | Omit | None = OMIT,
+    totp_identifier: str | Omit | None = OMIT,
+    totp_url: str | Omit | None = OMIT,
+    browser_session_id: str | Omit | None = OMIT,
+    browser_profile_id: str | Omit | None = OMIT,
+    start_fresh_browser: bool | Omit | None = OMIT,
+    browser_address: str | Omit | None = OMIT,
+    extra_http_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    cdp_connect_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    max_screenshot_scrolling_times: int | Omit | None = OMIT,
+    request_options: RequestOptions | None = None,
+) -> Call[WorkflowRunResponse]:
+    """Log in to a site with a stored credential (POST v1/run/tasks/login; newer servers).
+
+    The server makes a workflow of its own for each call, and a run of it. Submitted again only if
+    it is known that no run was made. `OMIT`, the default, leaves an argument out; None is sent as
+    null.
+
+    Args:
+        credential_type: where the credential is stored.
+        user_agent: sent as header `x-user-agent`.
+        url: page to log in on.
+        prompt: how to log in, in words; the server's own without.
+        credential_id: of the type `skyvern`.
+        bitwarden_collection_id, bitwarden_item_id: of the type `bitwarden`.
+        onepassword_vault_id, onepassword_item_id, onepassword_totp_field_name: of the type
+            `1password`.
+        azure_vault_name, azure_vault_username_key, azure_vault_password_key,
+            azure_vault_totp_secret_key: of the type `azure_vault`.
+        webhook_url, proxy_location, totp_identifier, totp_url, browser_session_id,
+            browser_profile_id, start_fresh_browser, browser_address, extra_http_headers,
+            cdp_connect_headers, max_screenshot_scrolling_times: as the run API describes them.
+        request_options: as everywhere.
+    """
+    fields = {
+        "credential_type": credential_type,
+        "url": url,
+        "prompt": prompt,
+        "credential_id": credential_id,
+        "bitwarden_collection_id": bitwarden_collection_id,
+        "bitwarden_item_id": bitwarden_item_id,
+        "onepassword_vault_id": onepassword_vault_id,
+        "onepassword_item_id": onepassword_item_id,
+        "onepassword_totp_field_name": onepassword_totp_field_name,
+        "azure_vault_name": azure_vault_name,
+        "azure_vault_username_key": azure_vault_username_key,
+        "azure_vault_password_key": azure_vault_password_key,
+        "azure_vault_totp_secret_key": azure_vault_totp_secret_key,
+        "webhook_url": webhook_url,
+        "proxy_location": proxy_location,
+        "totp_identifier": totp_identifier,
+        "totp_url": totp_url,
+        "browser_session_id": browser_session_id,
+        "browser_profile_id": browser_profile_id,
+        "start_fresh_browser": start_fresh_browser,
+        "browser_address": browser_address,
+        "extra_http_headers": extra_http_headers,
+        "cdp_connect_headers": cdp_connect_headers,
+        "max_screenshot_scrolling_times": max_screenshot_scrolling_times,
+    }
+    return make_call(
+        CallKind.SUBMISSION,
+        LOGIN_PATH,
+        parse_workflow_run,
+        fields=fields,
+        headers=header_arguments(user_agent=user_agent),
+        request_options=request_options,
+    )
+
+
+def download_files(
+    *,
+    navigation_goal: str,
+    user_agent: str | None = None,
+    url: str | Omit | None = OMIT,
+    download_suffix: str | Omit | None = OMIT,
+    download_timeout: float | Omit | None = OMIT,
+    max_steps_per_run: int | Omit | None = OMIT,
+    webhook_url: str | Omit | None = OMIT,
+    proxy_location: Proxy | Omit | None = OMIT,
+    totp_identifier: str | Omit | None = OMIT,
+    totp_url: str | Omit | None = OMIT,
+    browser_session_id: str | Omit | None = OMIT,
+    browser_profile_id: str | Omit | None = OMIT,
+    start_fresh_browser: bool | Omit | None = OMIT,
+    browser_address: str | Omit | None = OMIT,
+    extra_http_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    cdp_connect_headers: Mapping[str, str | None] | Omit | None = OMIT,
+    max_screenshot_scrolling_times: int | Omit | None = OMIT,
+    request_options: RequestOptions | None = None,
+) -> Call[WorkflowRunResponse]:
+    """Download files from a site (POST v1/run/tasks/download_files; newer servers).
+
+    The server makes a workflow of its own for each call, and a run of it. Submitted again only if
+    it is known that no run was made. `OMIT`, the default, leaves an argument out; None is sent as
+    null.
+
+    Args:
+        navigation_goal: how to get to the files, in words.
+        user_agent: sent as header `x-user-agent`.
+        download_timeout: seconds that a download may take.
+        url, download_suffix, max_steps_per_run, webhook_url, proxy_location, totp_identifier,
+            totp_url, browser_session_id, browser_profile_id, start_fresh_browser, browser_address,
+            extra_http_headers, cdp_connect_headers, max_screenshot_scrolling_times: as the run API
+            describes them.
+        request_options: as everywhere.
+    """
+    fields = {
+        "navigation_goal": navigation_goal,
+        "url": url,
+        "download_suffix": download_suffix,
+        "download_timeout": download_timeout,
+        "max_steps_per_run": max_steps_per_run,
+        "webhook_url": webhook_url,
+        "proxy_location": proxy_location,
+        "totp_identifier": totp_identifier,
+        "totp_url": totp_url,
+        "browser_session_id": browser_session_id,
+        "browser_profile_id": browser_profile_id,
+        "start_fresh_browser": start_fresh_browser,
+        "browser_address": browser_address,
+        "extra_http_headers": extra_http_headers,
+        "cdp_connect_headers": cdp_connect_headers,
+        "max_screenshot_scrolling_times": max_screenshot_scrolling_times,
+    }
+    return make_call(
+        CallKind.SUBMISSION,
+        DOWNLOAD_FILES_PATH,
+        parse_workflow_run,
+        fields=fields,
+        headers=header_arguments(user_agent=user_agent),
+        request_options=request_options,
+    )
+
+
+def get_run(run_id: str, *, request_options: RequestOptions | None = None) -> Call[RunResponse]:
+    """Read a run (GET v1/runs/{run_id}); a read that fails for a passing reason is made again."""
+    return make_call(CallKind.READ, run_path(run_id), parse_run, request_options=request_options)
+
+
+def cancel_run(run_id: str, *, request_options: RequestOptions | None = None) -> Call[None]:
+    """Ask Skyvern to end a run (POST v1/runs/{run_id}/cancel); again only if nothing came of it.
+
+    The server sends the run's webhook before it answers. A task that is over answers 400
+    (`BadRequestError`), so a cancel whose answer was lost is not repeated: the second one would
+    fail because the first succeeded. A 5xx is no sign that the run goes on: read it.
+    """
+    return make_call(
+        CallKind.CANCEL,
+        run_path(run_id, "cancel"),
+        parse_nothing,
+        request_options=request_options,
+        patience=CANCEL_TIMEOUT,
+    )
+
+
+def retry_run_webhook(
+    run_id: str,
+    *,
+    webhook_url: str | Omit | None = OMIT,
+    request_options: RequestOptions | None = None,
+) -> Call[RunWebhookReplayResponse | None]:
+    """Have Skyvern send a run's webhook once more (POST v1/runs/{run_id}/retry_webhook).
+
+    An answer only says that an attempt was made: look at `delivered`. Servers that say nothing of
+    the attempt give None.
+
+    Args:
+        run_id: a run that is over.
+        webhook_url: where to, on newer servers; else the run's own URL.
+        request_options: as everywhere.
+    """
+    return make_call(
+        CallKind.WEBHOOK,
+        run_path(run_id, "retry_webhook"),
+        parse_replay,
+        fields=None if webhook_url is OMIT else {"webhook_url": webhook_url},
+        request_options=request_options,
+        patience=REPLAY_TIMEOUT,
+        route="retry_webhook",
+    )
+
+
+def list_runs(
+    *,
+    search_key: str | None = None,
+    status: str | Iterable[str] | None = None,
+    tags: str | Iterable[str] | None = None,
+    page: int = 1,
+    page_size: int = MAX_PAGE_SIZE,
+    request_options: RequestOptions | None = None,
+) -> Call[list[RunListItem]]:
+    """Read one page of the account's runs, newest first (GET v1/runs; newer servers).
+
+    Args:
+        search_key: text of 3 characters or more to look for, whatever its case; with it the server
+            looks at the first 1,000 matches only.
+        status: one status, or several.
+        tags: up to 20 terms: a tag's value, `key:*` or `key:value`. Of terms of one key any has to
+            match, of different keys all. A server that knows no tags (1.0.40) ignores it and shows
+            all runs (tests/real/test_client_calls.py).
+        page: 1 to 100.
+        page_size: 1 to 100.
+        request_options: as everywhere.
+
+    Raises:
+        ValueError: what the server would refuse.
+        NotSupported: a server without such a list.
+    """
+    if search_key is not None and len(search_key) < MIN_SEARCH_KEY:
+        raise ValueError(f"search_key: expected {MIN_SEARCH_KEY} characters or more")
+    for name, value, most in (("page", page, MAX_PAGE), ("page_size", page_size, MAX_PAGE_SIZE)):
+        if not is_whole(value) or not 1 <= value <= most:
+            raise ValueError(f"{name}: expected a whole number, 1 to {most}, got {value!r}")
+    statuses = [status] if isinstance(status, str) else list(status or ())
+    terms = [tags] if isinstance(tags, str) else list(tags or ())
+    return make_call(
+        CallKind.READ,
+        RUNS_PATH,
+        parse_run_list,
+        query={
+            "search_key": search_key,
+            "status": statuses or None,
+            "tags": terms or None,
+            "page": page,
+            "page_size": page_size,
+        },
+        request_options=request_options,
+        route="list_runs",
+    )

@@ -1,0 +1,102 @@
+"""One exchange with the server: a request, the redirects it is sent on by, the answer.
+
+What awaits and what blocks have functions of their own; where to go next both are told by
+`requests.hops`. Transports of this package take and give `Request` and `Answer`; any other httpx
+transport is spoken to as a user's own httpx client is, within the same limits.
+"""
+
+from contextlib import suppress
+from time import monotonic
+from typing import Protocol
+
+import httpx
+
+from api_client.errors import NotSentError
+from api_client.http.blocking import BlockingTransport
+from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
+from api_client.http.httpx_transport import AsyncTransportClient, TransportClient
+from api_client.http.messages import Answer, Request
+from api_client.http.request_builder import hops
+from api_client.http.transport import (
+    DEFAULT_MAX_BODY_BYTES,
+    DEFAULT_TIMEOUT,
+    AsyncTransport,
+)
+
+
+class AsyncSender(Protocol):
+    """What sends a request and returns its answer, read whole."""
+
+    async def exchange(self, request: Request) -> Answer:
+        """Send a request once; raises `NotSentError` or `AnswerLostError` when no answer comes."""
+
+
+class Sender(Protocol):
+    """`AsyncSender`, blocking."""
+
+    def exchange(self, request: Request) -> Answer:
+        """Send a request once."""
+
+
+async def send(sender: AsyncSender, request: Request) -> Answer:
+    """Send a request, follow redirects within the same server, and return the answer.
+
+    Args:
+        sender: see `async_sender`.
+        request: with its time limit.
+
+    Raises:
+        NotSentError, AnswerLostError: no answer.
+    """
+    start = monotonic()
+    answer = await sender.exchange(request)
+    return await follow(sender, request, answer, start) if answer.is_redirect else answer
+
+
+async def follow(sender: AsyncSender, request: Request, answer: Answer, start: float) -> Answer:
+    """Follow a redirect within the same server, and return the last answer.
+
+    Where it leads nowhere that is the redirect: the server has read the request, so it was sent.
+
+    Args:
+        sender: see `async_sender`.
+        request: the one that was redirected.
+        answer: the redirect.
+        start: when the request was made, monotonic seconds.
+
+    Raises:
+        AnswerLostError: no answer.
+    """
+    way = hops(request, answer, start)
+    with suppress(StopIteration, NotSentError):
+        onward = next(way)
+        while True:
+            answer = await sender.exchange(onward)
+            onward = way.send(answer)
+    return answer
+
+
+def follow_blocking(sender: Sender, request: Request, answer: Answer, start: float) -> Answer:
+    """Follow a redirect, as `follow` does, and block meanwhile."""
+    way = hops(request, answer, start)
+    with suppress(StopIteration, NotSentError):
+        onward = next(way)
+        while True:
+            answer = sender.exchange(onward)
+            onward = way.send(answer)
+    return answer
+
+
+def async_sender(transport: OwnAsyncClient | httpx.AsyncBaseTransport) -> AsyncSender:
+    """Return a transport of any kind as what `send` takes."""
+    if isinstance(transport, AsyncTransport | OwnAsyncClient):
+        return transport
+    client = AsyncTransportClient(transport)
+    return OwnAsyncClient(client, DEFAULT_TIMEOUT, DEFAULT_MAX_BODY_BYTES)
+
+
+def sender(transport: OwnClient | httpx.BaseTransport) -> Sender:
+    """Return a transport of any kind as what `follow_blocking` takes."""
+    if isinstance(transport, BlockingTransport | OwnClient):
+        return transport
+    return OwnClient(TransportClient(transport), DEFAULT_TIMEOUT, DEFAULT_MAX_BODY_BYTES)

@@ -1,0 +1,249 @@
+"""A user's own httpx client as what sends, with its proxies, certificates and hooks.
+
+The class of an exception proves nothing here: whatever the client is made of raises it (the
+httpx-aiohttp package raises ConnectTimeout after the server has read the whole body). What proves
+that nothing was sent is httpcore's "trace" extension: it told of a failure to connect, or of asking
+a proxy for a way to the server, that very failure is the one that came out, and no sending of the
+request itself was told of. Anything else leaves the answer lost.
+
+Each request says `connection: close`. On a connection that is kept, httpcore would take what a
+server sent too much as the answer to the next request: a run for a submission that made none.
+(A request that you send by the client yourself leaves its connection as it likes.)
+
+The adapters never close the client.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, closing
+from typing import Any
+
+import httpcore
+import httpx
+from multidict import CIMultiDict
+
+from api_client.errors import AnswerLostError, NotSentError, SkyvernError
+from api_client.http.blocking_network import LONGEST
+from api_client.http.body import Body, body
+from api_client.http.error_text import cause, described, not_connected
+from api_client.http.messages import Answer, Request
+
+#: httpcore's names for a failure to connect, to the server or to a proxy in front of it. A tunnel's
+#: and a SOCKS proxy's further steps have other names: those send bytes before the request's own.
+_NOT_CONNECTED = frozenset(
+    {
+        "connection.connect_tcp.failed",
+        "connection.connect_unix_socket.failed",
+        "connection.start_tls.failed",
+    }
+)
+
+
+class OwnAsyncClient:
+    """Send requests by a user's own `httpx.AsyncClient`, each over a connection it has for itself.
+
+    The client's headers, cookies, params, auth and hooks take part; of two headers or params with
+    one name ours is sent. Redirects are given back, never followed.
+
+    Args:
+        client: stays the user's, who closes it.
+        timeout: seconds a request may take in all, if it names no limit of its own; None = the
+            client's own `timeout.read`, and without that no limit.
+        max_body_bytes: the largest body to accept, counted after decompression.
+
+    Raises (from `exchange`): `NotSentError` where httpcore's trace proves it, `AnswerLostError`,
+    `BodyTooLargeError`; an error of ours that the client lets through, as it is.
+    """
+
+    def __init__(
+        self, client: httpx.AsyncClient, timeout: float | None, max_body_bytes: int
+    ) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._max_body_bytes = max_body_bytes
+
+    async def exchange(self, request: Request) -> Answer:
+        """Send a request once and return its answer with the body read whole."""
+        total = _total(self._client, request, self._timeout)
+        trace = _Trace(request)
+        own = _own_request(self._client, request, total, trace.atell)
+        limit = asyncio.timeout(total)
+        try:
+            async with limit:
+                return await self._send(request, own)
+        except SkyvernError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
+            told = TimeoutError(_overdue(total)) if limit.expired() else exc
+            raise trace.error(told, exc) from cause(exc)
+
+    async def _send(self, request: Request, own: httpx.Request) -> Answer:
+        coming = await self._client.send(own, stream=True, follow_redirects=False)
+        async with aclosing(coming):
+            if coming.is_stream_consumed:  # a hook has read it
+                content = _read_already(request, coming, self._max_body_bytes)
+            else:
+                content = _to_read(request, coming, self._max_body_bytes)
+                async for chunk in coming.aiter_raw():
+                    content.add(chunk)
+        return Answer(coming.status_code, coming.headers, content.whole())
+
+
+class OwnClient:
+    """Send requests by a user's own `httpx.Client`.
+
+    As `OwnAsyncClient`, but that a blocking client cannot be interrupted: each of its operations
+    gets at most the total time, and the time is looked at between the chunks of the body. A server
+    that sends the head of its answer byte by byte can outlast it (not so over a
+    `BlockingTransport`).
+
+    Args:
+        client: stays the user's, who closes it.
+        timeout: as in `OwnAsyncClient`.
+        max_body_bytes: as in `OwnAsyncClient`.
+
+    Raises (from `exchange`): as `OwnAsyncClient`.
+    """
+
+    def __init__(self, client: httpx.Client, timeout: float | None, max_body_bytes: int) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._max_body_bytes = max_body_bytes
+
+    def exchange(self, request: Request) -> Answer:
+        """Send a request once and return its answer with the body read whole."""
+        total = _total(self._client, request, self._timeout)
+        trace = _Trace(request)
+        own = _own_request(self._client, request, total, trace.tell)
+        try:
+            return self._send(request, own, total)
+        except SkyvernError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
+            raise trace.error(exc, exc) from cause(exc)
+
+    def _send(self, request: Request, own: httpx.Request, total: float | None) -> Answer:
+        end = time.monotonic() + (math.inf if total is None else total)
+        coming = self._client.send(own, stream=True, follow_redirects=False)
+        with closing(coming):
+            if coming.is_stream_consumed:
+                content = _read_already(request, coming, self._max_body_bytes)
+            else:
+                content = _to_read(request, coming, self._max_body_bytes)
+                for chunk in coming.iter_raw():
+                    content.add(chunk)
+                    if time.monotonic() > end:
+                        raise TimeoutError(_overdue(total))
+        return Answer(coming.status_code, coming.headers, content.whole())
+
+
+def _to_read(request: Request, coming: httpx.Response, limit: int) -> Body:
+    encoding = coming.headers.get("content-encoding", "")
+    return body(request, coming.status_code, encoding, limit)
+
+
+def _read_already(request: Request, coming: httpx.Response, limit: int) -> Body:
+    content = body(request, coming.status_code, "", limit)
+    content.add(coming.content)  # decompressed by httpx
+    return content
+
+
+class _Trace:
+    """What httpcore told of one request, and what that proves."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._sending = self._asks_proxy = False
+        self._not_connected: BaseException | None = None
+
+    def tell(self, event: str, info: dict[str, Any]) -> None:
+        if (request := info.get("request")) is not None:
+            self._asks_proxy = request.method == b"CONNECT"
+        if "send_" in event:
+            self._sending = self._sending or not self._asks_proxy
+        elif event in _NOT_CONNECTED:
+            self._not_connected = info.get("exception")
+
+    async def atell(self, event: str, info: dict[str, Any]) -> None:
+        self.tell(event, info)
+
+    def error(self, told: Exception, raised: Exception) -> SkyvernError:
+        """Return what the call failed with.
+
+        Args:
+            told: what to tell the reader.
+            raised: what came out of the client.
+        """
+        proven = not self._sending and (
+            _is_due_to(raised, self._not_connected) or (self._asks_proxy and _is_refusal(raised))
+        )
+        if proven:
+            return NotSentError(not_connected(self._request, told))
+        return AnswerLostError(described(self._request.name, told))
+
+
+def _is_due_to(raised: BaseException | None, failure: BaseException | None) -> bool:
+    """Say whether an exception is another one, or was raised from it.
+
+    A client may have failed to connect, turned to some other way of its own, and failed there.
+    """
+    while raised is not None and raised is not failure:
+        raised = raised.__cause__
+    return raised is not None
+
+
+def _is_refusal(raised: BaseException | None) -> bool:
+    """Say whether an exception is httpcore's word that a proxy refuses the way to a server."""
+    while raised is not None and not isinstance(raised, httpcore.ProxyError):
+        raised = raised.__cause__
+    return raised is not None
+
+
+def _total(
+    client: httpx.Client | httpx.AsyncClient, request: Request, timeout: float | None
+) -> float | None:
+    default = client.timeout.read if timeout is None else timeout
+    total = default if request.timeout is None else request.timeout
+    # What is left of a deadline may be 0 or less; to a socket that is no limit, or an error.
+    return None if total is None else min(max(total, 0.001), LONGEST)
+
+
+def _own_request(
+    client: httpx.Client | httpx.AsyncClient,
+    request: Request,
+    total: float | None,
+    trace: Callable[[str, dict[str, Any]], Awaitable[None] | None],
+) -> httpx.Request:
+    """Make the request as the client would make it; raises `NotSentError` if it cannot."""
+    if client.is_closed:
+        raise NotSentError(f"{request.name}: the httpx client is closed")
+    try:
+        url = httpx.URL(request.url)
+        headers = CIMultiDict(request.headers)
+        headers["connection"] = "close"
+        return client.build_request(
+            request.method,
+            url,
+            headers=list(headers.items()),
+            content=request.content,
+            # httpx would replace the query of the URL by the client's params.
+            params=url.params if client.params and url.query else None,
+            timeout=_limits(client.timeout, total),
+            extensions={"trace": trace},
+        )
+    except Exception as exc:  # noqa: BLE001 - likewise
+        raise NotSentError(described(request.name, exc)) from cause(exc)
+
+
+def _limits(own: httpx.Timeout, total: float | None) -> httpx.Timeout:
+    """Return what each operation may take: the client's limits to connect, and the total."""
+    if total is None:
+        return own
+    least = [total if limit is None else min(limit, total) for limit in (own.connect, own.pool)]
+    return httpx.Timeout(connect=least[0], pool=least[1], read=total, write=total)
+
+
+def _overdue(total: float | None) -> str:
+    return f"no whole answer within {total:g} s"

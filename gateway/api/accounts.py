@@ -1,0 +1,199 @@
+"""Whole accounts: pausing them, their limits, and what people did to them."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from gateway.api.list_turns import listing
+from gateway.auth.audit import tell
+from gateway.auth.tokens import requires
+from gateway.http.problems import answers
+from gateway.http.request_body import body_of, json_answer
+from gateway.state.state import gate_of
+from gateway.tenants.scope import Account, queue_of, sight_of
+from runqueue.store.limits import change_words
+
+router = APIRouter(tags=["accounts"])
+
+Named = Annotated[str, Path(description="The account.", examples=["default"])]
+_WORDS = {422: "account: no worker has served 'acme' yet"}
+Limit = Annotated[
+    float | None,
+    Field(ge=0, allow_inf_nan=False, description="0: none; null: as the environment says."),
+]
+
+
+class LimitsSet(BaseModel):
+    """Limits to set live; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dispatches_per_second: Limit = None
+    burst_size: Limit = None
+    concurrent_runs: Limit = None
+    requests_per_second: Limit = None
+    webhooks_per_second: Limit = None
+    waiting_jobs: Limit = None
+    waiting_bytes: Limit = None
+
+
+class LimitsShown(BaseModel):
+    """The limits of an account; 0: none."""
+
+    account: str = Field(examples=["default"])
+    limits: dict[str, float] = Field(
+        description="What holds.", examples=[{"concurrent_runs": 20.0}]
+    )
+    environment: dict[str, float] = Field(
+        description="What the worker that started last was told.",
+        examples=[{"concurrent_runs": 10.0}],
+    )
+    live: dict[str, float] = Field(
+        description="What people set since, which wins.", examples=[{"concurrent_runs": 20.0}]
+    )
+
+
+class Pausing(BaseModel):
+    """Why an account is paused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field("", max_length=200, description="Shown to all who look.")
+
+
+class Paused(BaseModel):
+    """An account is paused."""
+
+    account: str = Field(examples=["default"])
+    paused: bool = Field(examples=[True])
+
+
+class Resumed(BaseModel):
+    """An account goes on."""
+
+    account: str = Field(examples=["default"])
+    ended: str | None = Field(
+        description="The reason of the pause or hold that was ended; null: there was none.",
+        examples=["paused: a deployment"],
+    )
+    held: str | None = Field(description="What holds it still, if anything.", examples=[None])
+
+
+class AuditShown(BaseModel):
+    """What people did, the newest first."""
+
+    notes: list[dict[str, Any]] = Field(
+        examples=[
+            [
+                {
+                    "id": "1795656792292-0",
+                    "account": "default",
+                    "at": "2026-11-26T01:33:12.292354+00:00",
+                    "who": "ops",
+                    "what": "pause_account",
+                    "target": "",
+                    "detail": "a deployment",
+                }
+            ]
+        ]
+    )
+    before: str | None = Field(
+        description="What the next page is asked for with; null: this is the last.",
+        examples=[None],
+    )
+
+
+@router.patch(
+    "/v1/accounts/{account}/limits",
+    summary="Set an account's limits live",
+    dependencies=[Depends(requires("operate"))],
+    responses={
+        200: {"description": "The limits as they are then.", "model": LimitsShown},
+        **answers(
+            *(400, 401, 403, 408, 413, 415, 422, 503),
+            words={422: "concurrent_runs: expected a whole number, got 1.5"},
+        ),
+    },
+    openapi_extra=body_of({"schema": LimitsSet.model_json_schema()}),
+)
+async def set_limits(account: Named, request: Request) -> Response:
+    """Set limits for every worker, from the next call on; they win until they are reset.
+
+    Needs the scope `operate`.
+    """
+    asked = await gate_of(request).room.model(request, LimitsSet)
+    given: dict[str, float | None] = asked.model_dump(include=asked.model_fields_set)
+    found = await queue_of(request).set_limits(given, account)
+    tell(request, change_words(given))
+    return json_answer(found.as_dict())
+
+
+@router.post(
+    "/v1/accounts/{account}/pause",
+    summary="Pause an account",
+    dependencies=[Depends(requires("operate"))],
+    responses={
+        200: {"description": "Nothing more of it is submitted.", "model": Paused},
+        **answers(400, 401, 403, 408, 413, 415, 422, 503, words=_WORDS),
+    },
+    openapi_extra=body_of({"schema": Pausing.model_json_schema()}),
+)
+async def pause_account(account: Named, request: Request) -> Response:
+    """Submit nothing more of an account until it is resumed; runs under way go on.
+
+    Needs the scope `operate`.
+    """
+    asked = await gate_of(request).room.model(request, Pausing)
+    await queue_of(request).pause(account, asked.reason)
+    tell(request, asked.reason)
+    return json_answer({"account": account, "paused": True})
+
+
+@router.post(
+    "/v1/accounts/{account}/resume",
+    summary="Resume an account",
+    dependencies=[Depends(requires("operate"))],
+    responses={
+        200: {"description": "What was ended.", "model": Resumed},
+        **answers(401, 403, 422, 503, words=_WORDS),
+    },
+)
+async def resume_account(account: Named, request: Request) -> Response:
+    """End an account's pause; where there is none, its hold.
+
+    Who ends a hold has looked at what it was for: after a hold for lost claims this says that their
+    runs were looked for. Needs the scope `operate`.
+    """
+    queue = queue_of(request)
+    ended = await queue.resume(account)
+    held = (await queue.stats())[account].hold_reason
+    tell(request, f"it was held by: {ended}" if ended else "nothing held it")
+    return json_answer({"account": account, "ended": ended or None, "held": held})
+
+
+@router.get(
+    "/v1/audit",
+    summary="Read what people did",
+    dependencies=[Depends(requires("read"))],
+    responses={
+        200: {"description": "A page of it.", "model": AuditShown},
+        **answers(401, 403, 422, 503, words=_WORDS),
+    },
+)
+async def read_audit(
+    request: Request,
+    *,
+    account: Account = None,
+    before: Annotated[
+        str, Query(max_length=40, description="That of the page before.", examples=[""])
+    ] = "",
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many.", examples=[50])] = 50,
+) -> Response:
+    """Return who did what to an account, and when, the newest first. Needs the scope `read`."""
+    whose = account or sight_of(request).default
+    async with listing(request) as queue:
+        notes = await queue.audit(whose, before=before, limit=limit)
+        then = notes[-1].id if len(notes) == limit else None
+        return json_answer({"notes": [note.as_dict() for note in notes], "before": then})

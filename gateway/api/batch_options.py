@@ -1,0 +1,130 @@
+"""What the query of an upload says of its batch: whose it is, and what it does by itself."""
+
+from typing import Annotated
+
+from fastapi import Header
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.http.problems import Fault, FieldsRefused, faults_of
+from runqueue.errors import InvalidBatch
+from runqueue.ids import is_name
+from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, NO_RULES, BatchRules
+
+_NAME_WORDS = "expected 1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
+
+CALLBACK_HEADER = "Runqueue-Callback-Url"
+
+#: The `callback_url`, out of the query, and so out of logs.
+Callback = Annotated[
+    str | None,
+    Header(
+        alias=CALLBACK_HEADER,
+        description="The `callback_url`, where no log shows it.",
+        examples=["https://shop.example/hook"],
+    ),
+]
+Jobs = Annotated[int, Field(ge=1, lt=2**53)]
+
+
+class Opening(BaseModel):
+    """The query of an upload; `BatchRules` has the limits of its rules."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field("", max_length=256, description="What people call it.", examples=["prices"])
+    account: str | None = Field(
+        None,
+        description="The account of its lines; not given: the first that the token is for, else"
+        " `default`.",
+        examples=["default"],
+    )
+    namespace: str = Field(
+        "", description="The namespace of lines that name none.", examples=["shop"]
+    )
+    skip_invalid: bool = Field(False, description="Accept the good lines although others are bad.")
+    abort_at_failure_ratio: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="From this share of failed and dead jobs among those that ended on, nothing"
+        " more of it is submitted.",
+        examples=[0.2],
+    )
+    abort_after: Jobs = Field(
+        ABORT_AFTER, description="But not before so many have ended.", examples=[50]
+    )
+    canary: Jobs | None = Field(
+        None, description="So many jobs, the first of the upload, go alone.", examples=[20]
+    )
+    canary_ratio: float = Field(
+        CANARY_RATIO,
+        ge=0,
+        le=1,
+        description="The others go once this share of them has completed; else it is aborted.",
+        examples=[0.9],
+    )
+    expires_after: float | None = Field(
+        None,
+        gt=0,
+        description="So many seconds after its acceptance nothing more of it is submitted.",
+        examples=[3600],
+    )
+    callback_url: str | None = Field(
+        None,
+        description="Told when the batch is over. Proxies and clients log queries: one that holds a"
+        f" secret goes in the header `{CALLBACK_HEADER}`.",
+        examples=["https://shop.example/hook"],
+    )
+    callback_at: list[float] = Field(
+        [], description="Also told when these shares of it have ended.", examples=[[0.5, 0.9]]
+    )
+
+    def rules(self, callback: str | None) -> BatchRules:
+        """Return what the batch does by itself, once all of it is right.
+
+        Args:
+            callback: what the header says.
+
+        Raises:
+            FieldsRefused: it names every field at fault.
+        """
+        faults = []
+        if not self.name.isprintable():
+            faults.append(Fault("name", "expected printable text"))
+        if self.account is not None and not is_name(self.account):
+            faults.append(Fault("account", _NAME_WORDS))
+        if self.namespace and not is_name(self.namespace):
+            faults.append(Fault("namespace", _NAME_WORDS))
+        if callback is not None and self.callback_url is not None:
+            faults.append(Fault("callback_url", f"expected it here or in {CALLBACK_HEADER}"))
+        given = self.model_dump(exclude={"name", "account", "namespace", "skip_invalid"})
+        given["callback_at"] = tuple(self.callback_at)
+        if callback is not None:
+            given["callback_url"] = _sent(callback)
+        rules = NO_RULES
+        try:
+            rules = BatchRules(**given)
+        except InvalidBatch as error:
+            faults += faults_of(error.errors)
+        if faults:
+            raise FieldsRefused(*faults)
+        return rules
+
+
+def callback_of(header: str | None) -> str | None:
+    """Return the `callback_url` that a header names; None = there is no header.
+
+    Raises:
+        FieldsRefused: it is none.
+    """
+    if header is None:
+        return None
+    try:
+        return BatchRules(callback_url=_sent(header)).callback_url
+    except InvalidBatch as error:
+        raise FieldsRefused(*faults_of(error.errors)) from None
+
+
+def _sent(header: str) -> str:
+    """Return what was sent: headers are decoded as Latin-1. What is no UTF-8 is no URL."""
+    return header.encode("latin-1", "replace").decode(errors="surrogateescape")

@@ -1,0 +1,238 @@
+"""Batches: uploading one of any length, listing and reading them, canceling one."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from gateway.api import job_schema
+from gateway.api.batch_options import Callback, Opening
+from gateway.api.list_turns import listing
+from gateway.api.schemas import (
+    EXAMPLE_BATCH,
+    BatchesShown,
+    BatchShown,
+    Warnings,
+    batch_values,
+    warning_values,
+)
+from gateway.api.upload import Asked, Outcome, upload
+from gateway.api.upload_check import Upload
+from gateway.auth.tokens import requires
+from gateway.http.places import hold
+from gateway.http.problems import FieldFault, answers
+from gateway.http.request_body import (
+    body_of,
+    check_kind,
+    chunks_of,
+    closing,
+    gone_of,
+    json_answer,
+)
+from gateway.state.state import gate_of
+from gateway.tenants.scope import Account, queue_of, sight_of
+from runqueue.errors import BatchMismatch
+from runqueue.records.batch import BatchStatus
+from runqueue.tracing import ambient
+
+router = APIRouter(tags=["batches"])
+
+#: What lines of JSON are called.
+KINDS: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
+_PACKED = {"": False, "identity": False, "gzip": True, "x-gzip": True}
+
+BatchId = Annotated[str, Path(description="The batch's id.", examples=[EXAMPLE_BATCH])]
+
+
+class UploadCounts(BaseModel):
+    """Lines by what became of them."""
+
+    new: int = Field(examples=[1000])
+    known: int = Field(description="Their keys were known, with the same request.", examples=[0])
+    invalid: int = Field(description="Skipped.", examples=[0])
+    conflicts: int = Field(description="Their keys have another request.", examples=[0])
+
+
+class LineConflict(BaseModel):
+    """A line whose key names a job with another request, or of which another job holds a file."""
+
+    line: int = Field(examples=[12])
+    custom_id: str | None = Field(examples=["order-17"])
+    job_id: str = Field(examples=[job_schema.EXAMPLE_ID])
+    error: str | None = Field(
+        None, description="Of a conflict that is not about the key: why.", examples=[None]
+    )
+
+
+class Uploaded(BaseModel):
+    """What became of an upload."""
+
+    batch_id: str | None = Field(
+        description="The batch; null: nothing was new, and no single batch has all of it.",
+        examples=[EXAMPLE_BATCH],
+    )
+    counts: UploadCounts
+    errors: list[FieldFault] = Field(
+        description="Why lines were skipped, the first hundred.", examples=[[]]
+    )
+    conflicts: list[LineConflict] = Field(description="The first hundred.", examples=[[]])
+    warnings: Warnings = []
+
+
+_LOCATION = {
+    "Location": {
+        "description": "Where the batch is read.",
+        "schema": {"type": "string"},
+        "example": f"/v1/batches/{EXAMPLE_BATCH}",
+    }
+}
+_LINES = {
+    "schema": {"type": "string", "description": f"One {job_schema.NAME} a line, as JSON."},
+    "example": '{"custom_id": "order-17", "kind": "task", "body": {"prompt": "Read the price."}}\n',
+}
+_WORDS = {
+    409: str(BatchMismatch(EXAMPLE_BATCH, 1000)),
+    413: "line 12: expected at most 8388608 bytes",
+    415: f"expected Content-Type: {' or '.join(KINDS)}",
+    422: "line 12: body.max_step: unknown field, did you mean 'max_steps'?",
+}
+
+
+@router.post(
+    "/v1/batches",
+    summary="Upload a batch of any length",
+    status_code=201,
+    dependencies=[Depends(requires("enqueue"))],
+    responses={
+        200: {"description": "Nothing of it was new.", "model": Uploaded, "headers": _LOCATION},
+        201: {"description": "It is accepted.", "model": Uploaded, "headers": _LOCATION},
+        **answers(400, 401, 403, 408, 409, 413, 415, 422, 503, words=_WORDS),
+    },
+    openapi_extra=body_of(_LINES, *KINDS),
+)
+async def create_batch(
+    request: Request, opening: Annotated[Opening, Query()], callback: Callback = None
+) -> Response:
+    """Hand in one job a line, with `Content-Encoding: gzip` or plain.
+
+    None of it runs before all of it has arrived. If a line is bad, nothing is accepted (but with
+    `skip_invalid`), and the first hundred faults are named; likewise if the upload breaks off. The
+    same upload again makes no second job of a line with a `custom_id`. Needs the scope `enqueue`.
+    """
+    gate = gate_of(request)
+    asked = _asked(request, opening, callback)
+    bearer = sight_of(request).name
+    hold(request, gate.uploads, bearer, "too many uploads are under way; try again")
+    async with gate.checks.check(asked.lines, bearer, gone_of(request)) as check:
+        return _told(await upload(queue_of(request), check, asked, chunks_of(request)))
+
+
+def _asked(request: Request, opening: Opening, callback: str | None) -> Asked:
+    check_kind(request, *KINDS)
+    packed = _PACKED.get(request.headers.get("content-encoding", "").strip().lower())
+    if packed is None:
+        raise closing(415, "expected Content-Encoding: gzip, or none")
+    rules = opening.rules(callback)
+    settings = gate_of(request).settings
+    lines = Upload(
+        account=sight_of(request).whose(opening.account),
+        namespace=opening.namespace,
+        skip_invalid=opening.skip_invalid,
+        is_gzip=packed,
+        traceparent=ambient(),
+        max_lines=settings.gateway_max_upload_lines,
+        max_bytes=settings.gateway_max_upload_bytes,
+    )
+    return Asked(lines, opening.name, rules)
+
+
+def _told(outcome: Outcome) -> Response:
+    location = f"/v1/batches/{outcome.batch}" if outcome.batch else None
+    values = {
+        "batch_id": outcome.batch,
+        "counts": {
+            "new": outcome.new,
+            "known": outcome.known,
+            "invalid": outcome.invalid,
+            "conflicts": outcome.conflicts,
+        },
+        "errors": [fault._asdict() for fault in outcome.faults],
+        "conflicts": outcome.shown_conflicts,
+        **warning_values(outcome.warnings),
+    }
+    return json_answer(values, 201 if outcome.is_new else 200, location)
+
+
+class Canceled(BaseModel):
+    """A batch was canceled."""
+
+    batch_id: str = Field(examples=[EXAMPLE_BATCH])
+    jobs: int = Field(
+        description="How many it has, those that had ended before included.", examples=[1000]
+    )
+
+
+_NO_BATCH = {404: "no such batch is on record"}
+
+
+@router.get(
+    "/v1/batches",
+    summary="List batches",
+    dependencies=[Depends(requires("read"))],
+    responses={
+        200: {"description": "A page of them, the newest first.", "model": BatchesShown},
+        **answers(401, 403, 422, 503, words={422: "limit: expected 1 to 1000, got 0"}),
+    },
+)
+async def list_batches(
+    request: Request,
+    *,
+    status: Annotated[
+        BatchStatus | None, Query(description="Only in it.", examples=["in_progress"])
+    ] = None,
+    account: Account = None,
+    cursor: Annotated[
+        str, Query(max_length=200, description="That of the page before.", examples=[""])
+    ] = "",
+    limit: Annotated[int, Query(ge=1, le=1000, description="To look at.", examples=[100])] = 100,
+) -> Response:
+    """Return a page of the batches of an account.
+
+    A page looks at `limit` batches: with a status one may be empty that is not the last. Needs the
+    scope `read`.
+    """
+    whose = sight_of(request).whose(account)
+    async with listing(request) as queue:
+        page = await queue.list_batches(whose, cursor=cursor, limit=limit)
+        shown = [batch_values(one) for one in page.batches if status in {None, one.status}]
+        return json_answer({"batches": shown, "cursor": page.cursor or None})
+
+
+@router.get(
+    "/v1/batches/{batch_id}",
+    summary="Read a batch",
+    dependencies=[Depends(requires("read"))],
+    responses={
+        200: {"description": "The batch as it stands.", "model": BatchShown},
+        **answers(401, 403, 404, 503, words=_NO_BATCH),
+    },
+)
+async def read_batch(batch_id: BatchId, request: Request) -> Response:
+    """Read a batch, and how many of its jobs stand where. Needs the scope `read`."""
+    return json_answer(batch_values(await queue_of(request).get_batch(batch_id)))
+
+
+@router.post(
+    "/v1/batches/{batch_id}/cancel",
+    summary="Cancel a batch",
+    dependencies=[Depends(requires("operate"))],
+    responses={
+        200: {"description": "None of it is submitted any more.", "model": Canceled},
+        **answers(401, 403, 404, 503, words=_NO_BATCH),
+    },
+)
+async def cancel_batch(batch_id: BatchId, request: Request) -> Response:
+    """Cancel every job of a batch, whatever its size, in one step. Needs the scope `operate`."""
+    jobs = await queue_of(request).cancel_batch(batch_id)
+    return json_answer({"batch_id": batch_id, "jobs": jobs})

@@ -1,0 +1,193 @@
+"""Checking one large job, or many in an array, in a process beside the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.checks.elements import Elements, ElementTooLong
+from gateway.checks.messages import MAX_FAULTS, Findings, TooLarge
+from runqueue.errors import FieldError, InvalidJob
+from runqueue.producer.chunks import Packet
+from runqueue.producer.upload import MAX_LINE, read_line
+from runqueue.request.job_spec import JobSpec
+from runqueue.request.private_targets import FieldWarning, PrivateHosts
+
+#: Jobs, and bytes of them, in one body; a batch takes any number.
+MAX_JOBS: Final = 10_000
+MAX_BYTES: Final = 32 * 1024 * 1024
+
+KEY_HEADER: Final = "Idempotency-Key"
+_NO_ARRAY: Final = f"expected an array of 1 to {MAX_JOBS:,} jobs, or an object with one"
+
+
+def read_job(raw: bytes, account: str, key: str | None) -> JobSpec:
+    """Check one job.
+
+    Args:
+        raw: the job, as a line of a batch file.
+        account: whose it is if it does not say so itself.
+        key: what the header Idempotency-Key names it; None = there is none.
+
+    Raises:
+        InvalidJob: it names every field at fault.
+    """
+    spec = read_line(raw, account)
+    if key is not None:
+        if spec.custom_id not in {None, key}:
+            words = f"expected the body's custom_id, or none: got {key!r} and {spec.custom_id!r}"
+            raise InvalidJob([FieldError(KEY_HEADER, words)])
+        spec.custom_id = key
+    return spec
+
+
+def warnings_of(spec: JobSpec) -> list[FieldWarning]:
+    """Return what of a job will not do what its sender may expect."""
+    hosts = PrivateHosts()
+    hosts.note(spec.body)
+    return hosts.warnings()
+
+
+@dataclass(frozen=True, slots=True)
+class OneJob:
+    """A body that is one job: see `read_job`.
+
+    Args:
+        traceparent: the trace of a job that names none itself.
+    """
+
+    account: str
+    key: str | None
+    traceparent: str
+
+    def begin(self) -> OneJobCheck:
+        """Return the check of a job that has not been read yet."""
+        return OneJobCheck(self)
+
+
+class OneJobCheck:
+    """Checks one job."""
+
+    def __init__(self, job: OneJob) -> None:
+        self.findings = Findings()
+        self._job = job
+        self._raw = bytearray()
+
+    def feed(self, part: bytes) -> Iterator[None]:
+        """Take in a part of it."""
+        self._raw += part
+        yield None
+
+    def end(self) -> Iterator[Packet]:
+        """Yield it.
+
+        Raises:
+            InvalidJob: it names every field at fault.
+        """
+        spec = read_job(bytes(self._raw), self._job.account, self._job.key)
+        self.findings.warnings = warnings_of(spec)
+        packet = Packet(spec.account, traceparent=self._job.traceparent)
+        packet.add(0, spec)
+        yield packet
+
+
+@dataclass(frozen=True, slots=True)
+class ManyJobs:
+    """A body that is an array of jobs.
+
+    Args:
+        account: whose jobs those are that do not say so themselves.
+        traceparent: the trace of those that name none themselves.
+    """
+
+    account: str
+    traceparent: str
+
+    def begin(self) -> ManyJobsCheck:
+        """Return the check of an array that has not been read yet."""
+        return ManyJobsCheck(self)
+
+
+class ManyJobsCheck:
+    """Checks an array of jobs, one after the other, so that never more than one is parsed."""
+
+    def __init__(self, jobs: ManyJobs) -> None:
+        self.findings = Findings()
+        self._jobs = jobs
+        self._elements = Elements(MAX_LINE, _NO_ARRAY)
+        self._count = 0
+        self._private = PrivateHosts()
+        #: The packet of each account that is not full, and those that are; all of them are kept
+        #: until it is known that no job is bad.
+        self._filling: dict[str, Packet] = {}
+        self._full: list[Packet] = []
+
+    def feed(self, part: bytes) -> Iterator[None]:
+        """Check the jobs that end in a part.
+
+        Raises:
+            NotReadable: the body holds no array of jobs.
+            TooLarge: there are too many.
+        """
+        return self._check(self._elements.feed(part))
+
+    def end(self) -> Iterator[Packet | None]:
+        """Yield packets of all jobs, or none if one of them is bad.
+
+        Raises:
+            NotReadable, TooLarge: as `feed`.
+            InvalidJob: fields are wrong, named `[index].field`.
+        """
+        yield from self._check(self._elements.end())
+        if not self._count:
+            raise InvalidJob([FieldError("jobs", _NO_ARRAY)])
+        if self.findings.errors:
+            raise InvalidJob(self.findings.errors)
+        self.findings.warnings = self._private.warnings()
+        self._full += self._filling.values()
+        self._filling.clear()
+        while self._full:
+            yield self._full.pop(0)
+
+    def _check(self, elements: Iterator[bytes]) -> Iterator[None]:
+        if self.findings.has_seen_enough:
+            return
+        try:
+            for raw in elements:
+                if self._take(raw):
+                    yield None
+                else:
+                    return
+        except ElementTooLong:
+            words = f"[{self._count}].line: expected at most {MAX_LINE} bytes"
+            raise TooLarge(words) from None
+
+    def _take(self, raw: bytes) -> bool:
+        """Check one job; False = checking more of them can change nothing that is reported."""
+        index = self._count
+        self._count += 1
+        if index >= MAX_JOBS:
+            words = f"expected at most {MAX_JOBS:,} jobs; POST /v1/batches takes any number"
+            raise TooLarge(words)
+        try:
+            self._put(index, read_line(raw, self._jobs.account))
+        except InvalidJob as error:
+            found = self.findings
+            found.bad += 1
+            found.errors += (FieldError(f"[{index}].{f.field}", f.message) for f in error.errors)
+            del found.errors[MAX_FAULTS:]
+            found.has_seen_enough = len(found.errors) >= MAX_FAULTS
+        return not self.findings.has_seen_enough
+
+    def _put(self, index: int, spec: JobSpec) -> None:
+        if self.findings.bad:
+            return  # none of them is accepted
+        self._private.note(spec.body)
+        packet = self._filling.get(spec.account)
+        if packet is None:
+            packet = Packet(spec.account, traceparent=self._jobs.traceparent)
+            self._filling[spec.account] = packet
+        packet.add(index, spec)
+        if packet.is_full:
+            self._full.append(self._filling.pop(spec.account))

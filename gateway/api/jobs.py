@@ -1,0 +1,185 @@
+"""One job: reading it, waiting for its end, canceling and replaying it, confirming its result."""
+
+import asyncio
+from contextlib import suppress
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from gateway.api.job_schema import EXAMPLE_ID
+from gateway.api.schemas import JobShown, TimelineShown, job_values
+from gateway.auth.tokens import requires
+from gateway.http.problems import answers
+from gateway.http.request_body import json_answer
+from gateway.state.state import gate_of
+from gateway.tenants.scope import queue_of, sight_of
+from runqueue.errors import JobNotFound
+from runqueue.ids import is_id
+from runqueue.operator.selection import Settled
+from runqueue.records.job import JobState
+from runqueue.store import delivery_calls
+from runqueue.store.accounts import account_of
+from runqueue.store.history import read_trail
+from runqueue.store.scripts import run_async
+
+router = APIRouter(tags=["jobs"])
+
+#: Seconds that a request may wait for the end of a job.
+LONGEST_WAIT = 60.0
+
+JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
+Wait = Annotated[
+    float,
+    Query(ge=0, le=60, description="Seconds to wait for the job's end.", examples=[30]),
+]
+WithResult = Annotated[
+    bool, Query(description="Whether the answer holds the result, which may be large.")
+]
+
+
+class Acknowledged(BaseModel):
+    """The webhook of a job counts as delivered."""
+
+    job_id: str = Field(examples=[EXAMPLE_ID])
+    webhook: Literal["delivered"] = "delivered"
+
+
+class Moved(BaseModel):
+    """A job, and where it stands now."""
+
+    job_id: str = Field(examples=[EXAMPLE_ID])
+    state: JobState = Field(examples=["ready"])
+
+
+@router.get(
+    "/v1/jobs/{job_id}",
+    summary="Read a job, or wait for its end",
+    dependencies=[Depends(requires("read"))],
+    responses={
+        200: {"description": "The job as it stands.", "model": JobShown},
+        **answers(401, 403, 404, 422, 503, words={422: "wait: expected a number"}),
+    },
+)
+async def read_job(
+    job_id: JobId, request: Request, wait: Wait = 0.0, result: WithResult = True
+) -> Response:
+    """Read a job. With `wait` the answer comes once it has ended, or when the time is up.
+
+    Needs the scope `read`.
+    """
+    if wait > 0:
+        await _wait(request, job_id, min(wait, LONGEST_WAIT))
+    (job,) = await queue_of(request).get_many([job_id], result=result) if is_id(job_id) else (None,)
+    if job is None:
+        raise JobNotFound(job_id)
+    return json_answer(job_values(job, result=result))
+
+
+@router.get(
+    "/v1/jobs/{job_id}/timeline",
+    summary="Read what was requested, and what became of it",
+    dependencies=[Depends(requires("read"))],
+    responses={
+        200: {"description": "The steps, in their order.", "model": TimelineShown},
+        **answers(401, 403, 404, 503),
+    },
+)
+async def read_timeline(job_id: JobId, request: Request) -> Response:
+    """Read the steps of a job's life with their causes, and the request as far as it may be shown.
+
+    Needs the scope `read`.
+    """
+    queue = queue_of(request)
+    account = account_of(job_id, await queue.accounts()) if is_id(job_id) else None
+    if account is None:
+        raise JobNotFound(job_id)
+    trail = await queue.send(read_trail(account, job_id))
+    if trail is None:
+        raise JobNotFound(job_id)
+    return json_answer({"job_id": job_id, **trail.as_dict()})
+
+
+async def _wait(request: Request, job_id: str, seconds: float) -> None:
+    """Wait until a job has ended, the time is up, or the process ends."""
+    waiting = asyncio.create_task(queue_of(request).wait(job_id, seconds))
+    closing = asyncio.create_task(gate_of(request).closing.wait())
+    try:
+        await asyncio.wait([waiting, closing], return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            with suppress(TimeoutError):
+                waiting.result()
+    finally:
+        waiting.cancel()
+        closing.cancel()
+
+
+@router.post(
+    "/v1/jobs/{job_id}/cancel",
+    summary="Cancel a job",
+    dependencies=[Depends(requires("operate"))],
+    responses={
+        200: {"description": "It was asked for.", "model": Moved},
+        **answers(401, 403, 404, 503),
+    },
+)
+async def cancel_job(job_id: JobId, request: Request) -> Response:
+    """Ask for the end of a job; say it as often as you like.
+
+    One that was not submitted is `canceled` at once. One that may have a run keeps its state until
+    that run is known to have ended; one that has ended keeps it for good. Needs the scope
+    `operate`.
+    """
+    state = await queue_of(request).cancel(job_id)
+    return json_answer({"job_id": job_id, "state": state.value})
+
+
+@router.post(
+    "/v1/jobs/{job_id}/replay",
+    summary="Have a job done again",
+    dependencies=[Depends(requires("operate"))],
+    responses={
+        200: {"description": "It is ready again.", "model": Moved},
+        **answers(401, 403, 404, 409, 503, words={409: "the job is not dead, failed or canceled"}),
+    },
+)
+async def replay_job(job_id: JobId, request: Request) -> Response:
+    """Have a dead, failed or canceled job done again. Needs the scope `operate`."""
+    what = Settled.NO_SUCH_JOB
+    # First whether the bearer sees it: `operations` sees every account.
+    (found,) = await queue_of(request).states([job_id]) if is_id(job_id) else ((None, 0),)
+    if found[0] is not None:
+        settled = await asyncio.to_thread(gate_of(request).operations.replay, [job_id])
+        what = settled[job_id]
+    if what is Settled.NO_SUCH_JOB:
+        raise JobNotFound(job_id)
+    if what in {Settled.BATCH_CANCELED, Settled.FILES_USED}:
+        raise HTTPException(409, f"the job cannot be replayed: {what.value}")
+    if what is not Settled.DONE:
+        raise HTTPException(409, f"the job is {what.value}")
+    return json_answer({"job_id": job_id, "state": JobState.READY.value})
+
+
+@router.post(
+    "/v1/jobs/{job_id}/webhook/ack",
+    summary="Confirm that the result has arrived",
+    dependencies=[Depends(requires("enqueue"))],
+    responses=answers(401, 403, 404, 409, 503),
+)
+async def acknowledge(job_id: JobId, request: Request) -> Acknowledged:
+    """Say that the result of a job is there, so that its webhook is not sent (again).
+
+    Say it as often as you like. Needs the scope `enqueue`.
+    """
+    gate = gate_of(request)
+    account = account_of(job_id, gate.accounts) if is_id(job_id) else None
+    code = -1
+    if account is not None and sight_of(request).sees(account):
+        (code,) = await run_async(gate.redis, delivery_calls.confirm_delivery(account, [job_id]))
+    if code < 0:
+        raise HTTPException(404, "no such job is on record")
+    if code == 0:
+        raise HTTPException(409, "the job has not ended, or nobody is to be told of it")
+    return Acknowledged(job_id=job_id)

@@ -1,0 +1,352 @@
+"""Jobs and batches as answers show them: the values, and their description for the OpenAPI file."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.api.job_schema import EXAMPLE_ID
+from runqueue import Batch, Enqueued, Job, JobState
+from runqueue.records.batch import BatchStatus
+from runqueue.request.private_targets import FieldWarning
+from runqueue.request.requests import Kind
+
+EXAMPLE_BATCH = "nma37qd2mzk4t3xvbu5wy6ae"
+_TIME = "2026-11-25T22:59:04.581412+00:00"
+_WHEN = Field(examples=[_TIME])
+_OUTPUT = {"price": 12.5}
+
+
+class WarningShown(BaseModel):
+    """What was accepted, and will not do what its sender may expect."""
+
+    field: str = Field(description="What it is about.", examples=["body.webhook_url"])
+    message: str = Field(
+        description="Why.",
+        examples=["10.0.0.5 is a private address: runqueue sends nothing there"],
+    )
+    jobs: int | None = Field(
+        None, description="Of how many jobs; null: it is the batch's.", examples=[1]
+    )
+
+
+#: The warnings of an answer; it has none where there is nothing to warn of.
+Warnings = Annotated[
+    list[WarningShown],
+    Field(
+        description="What will not do what you may expect: one for each field. Only there if there"
+        " is something to warn of.",
+        examples=[[]],
+    ),
+]
+
+
+class Answer(BaseModel):
+    """What became of a job."""
+
+    job_id: str = Field(examples=[EXAMPLE_ID])
+    state: JobState = Field(examples=["ready"])
+    custom_id: str | None = Field(description="Its idempotency key.", examples=["order-17"])
+    batch: str | None = Field(description="The batch it belongs to.", examples=[None])
+    created_at: datetime = _WHEN
+
+
+class Accepted(Answer):
+    """A job is in the queue."""
+
+    status: Literal["new", "known"] = Field(
+        description="Known: its key named it before, with the same request; nothing changed.",
+        examples=["new"],
+    )
+    warnings: Warnings = []
+
+
+class Answered(Answer):
+    """What became of one job of many."""
+
+    status: Literal["new", "known", "conflict"] = Field(
+        description="Conflict: its key names a job with another request, which stays; or, if there"
+        " is an `error`, another job holds a file of it. It was not stored.",
+        examples=["new"],
+    )
+    error: str | None = Field(
+        None, description="Of a conflict that is not about the key: why.", examples=[None]
+    )
+
+
+class Counts(BaseModel):
+    """How many jobs of each fate."""
+
+    new: int = Field(examples=[1])
+    known: int = Field(examples=[0])
+    conflict: int = Field(examples=[0])
+
+
+class AcceptedMany(BaseModel):
+    """What became of many jobs, in the order they were handed in."""
+
+    counts: Counts
+    jobs: list[Answered]
+    warnings: Warnings = []
+
+
+class Delivery(BaseModel):
+    """How the news of the job's end got to its `webhook_url`."""
+
+    state: str = Field(examples=["none"])
+    attempts: int = Field(examples=[0])
+    status: int | None = Field(examples=[None])
+    error: str | None = Field(examples=[None])
+
+
+class CandidateShown(BaseModel):
+    """A run that no job owns and that may be an unconfirmed job's."""
+
+    run_id: str = Field(examples=["tsk_123"])
+    status: str = Field(examples=["running"])
+    created_at: datetime | None = Field(
+        description="When it was made, as the server's list says.", examples=[None]
+    )
+    equal: list[str] = Field(
+        description="Fields that the server shows as they were sent.", examples=[["prompt", "url"]]
+    )
+    different: list[str] = Field(
+        description="Fields that it shows otherwise.", examples=[["engine"]]
+    )
+
+
+class JobShown(BaseModel):
+    """A job as it stands. Some runs bring further fields, such as `recording_url`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    job_id: str = Field(examples=[EXAMPLE_ID])
+    custom_id: str | None = Field(examples=["order-17"])
+    state: JobState = Field(examples=["completed"])
+    run_id: str | None = Field(examples=["tsk_123"])
+    run_status: str | None = Field(examples=["completed"])
+    output: Any = Field(description="What the run brought.", examples=[_OUTPUT])
+    failure_reason: str | None = Field(
+        description="Why there is no result. Lists show its first 500 characters.", examples=[None]
+    )
+    attempts: int = Field(description="Claims for submission.", examples=[1])
+    runs: int = Field(description="Runs that ended.", examples=[1])
+    kind: Kind = Field(examples=["task"])
+    priority: Literal["urgent", "high", "normal", "low"] = Field(examples=["high"])
+    group: str = Field(examples=["shop-a"])
+    batch: str | None = Field(examples=[None])
+    account: str = Field(examples=["default"])
+    namespace: str = Field(examples=[""])
+    reason: str | None = Field(description="In our words.", examples=[None])
+    cancel_requested: bool = Field(examples=[False])
+    on_unconfirmed: str = Field(examples=["auto"])
+    search_note: str | None = Field(
+        description="Of an unconfirmed job: what the last search for its run came to.",
+        examples=[None],
+    )
+    candidates: list[CandidateShown] = Field(
+        description="Of an unconfirmed job: the runs that may be its own.", examples=[[]]
+    )
+    created_at: datetime = _WHEN
+    run_at: datetime | None = Field(examples=[None])
+    deadline: datetime | None = Field(examples=[None])
+    max_run_seconds: float | None = Field(
+        description="The longest that its run may take; null: the account's limit.",
+        examples=[None],
+    )
+    started_at: datetime | None = _WHEN
+    ended_at: datetime | None = _WHEN
+    webhook: Delivery
+    result: dict[str, Any] | None = Field(
+        description="The run as Skyvern's API last showed it; null before the end, and if it was"
+        " not asked for.",
+        examples=[{"run_id": "tsk_123", "status": "completed", "output": _OUTPUT}],
+    )
+
+
+class Callback(BaseModel):
+    """How a batch's `callback_url` was told: numbers of events."""
+
+    endpoint: str = Field(
+        "", description="Whom, without what may be secret.", examples=["https://shop.example"]
+    )
+    pending: int = Field(examples=[1])
+    delivered: int = Field(examples=[1])
+    gave_up: int = Field(examples=[0])
+    error: str | None = Field(examples=[None])
+
+
+class Rules(BaseModel):
+    """What a batch does by itself; what is null is not, or no longer, a rule of it."""
+
+    abort_at_failure_ratio: float | None = Field(None, examples=[0.2])
+    abort_after: int | None = Field(None, examples=[50])
+    canary: int | None = Field(None, examples=[None])
+    canary_ratio: float | None = Field(None, examples=[None])
+    expires_after: float | None = Field(None, description="Seconds.", examples=[86400.0])
+    callback_at: list[float] = Field([], examples=[[0.5]])
+
+
+class BatchShown(BaseModel):
+    """A batch as it stands."""
+
+    model_config = ConfigDict(extra="allow")
+
+    batch_id: str = Field(examples=[EXAMPLE_BATCH])
+    account: str = Field(examples=["default"])
+    name: str = Field(examples=["prices"])
+    status: BatchStatus = Field(examples=["in_progress"])
+    sealed: bool = Field(description="Whether it is accepted.", examples=[True])
+    held: str | None = Field(
+        description="Why none of it is submitted now; null: nothing holds it.", examples=[None]
+    )
+    held_reason: str | None = Field(description="What a rule that aborted it saw.", examples=[None])
+    total: int = Field(description="Its jobs.", examples=[1000])
+    request_counts: dict[str, int] = Field(
+        examples=[{"total": 1000, "completed": 90, "failed": 0, "canceled": 0, "dead": 0}]
+    )
+    states: dict[str, int] = Field(examples=[{"ready": 900, "running": 10, "completed": 90}])
+    is_over: bool = Field(
+        description="Whether every job of it has ended. One that was aborted, or has expired, is"
+        " not over while jobs wait in it: `status` says whether anything happens by itself.",
+        examples=[False],
+    )
+    created_at: datetime = _WHEN
+    sealed_at: datetime | None = _WHEN
+    canceled_at: datetime | None = Field(examples=[None])
+    finished_at: datetime | None = Field(examples=[None])
+    expires_at: datetime | None = Field(
+        None, description="When it is too late for what was not submitted.", examples=[None]
+    )
+    eta: datetime | None = Field(
+        None, description="When it will be over, at the rate of the last jobs.", examples=[_TIME]
+    )
+    seconds_left: float | None = Field(None, description="Until then.", examples=[1234.5])
+    eta_note: str | None = Field(
+        None, description="Why there is no eta although jobs are to end.", examples=[None]
+    )
+    paused_group: str | None = Field(
+        None, description="A paused group in which jobs of it wait.", examples=[None]
+    )
+    callback: Callback | None = Field(
+        None, description="Where it has a `callback_url`.", examples=[None]
+    )
+    rules: Rules = Field(default_factory=Rules, description="What it does by itself.")
+
+
+class BatchesShown(BaseModel):
+    """A page of batches."""
+
+    batches: list[BatchShown]
+    cursor: str | None = Field(
+        description="What the next page is asked for with; null: this is the last.",
+        examples=[None],
+    )
+
+
+class StepShown(BaseModel):
+    """One step of a job's life."""
+
+    at: datetime = _WHEN
+    what: str = Field(examples=["running: its run is known"])
+    cause: str = Field(description="Why; '' = that goes without saying.", examples=["tsk_123"])
+    attempt: int | None = Field(description="Which attempt it is of, if of any.", examples=[1])
+    ahead: bool = Field(description="Whether it is yet to come.", examples=[False])
+
+
+class TimelineShown(BaseModel):
+    """What was requested, and what became of it."""
+
+    job_id: str = Field(examples=[EXAMPLE_ID])
+    request: dict[str, str | int] = Field(
+        description="The fields that may be shown; URLs without user, query and fragment.",
+        examples=[{"prompt": "Read the price.", "max_steps": 10}],
+    )
+    request_hidden: list[str] = Field(
+        description="The names of its other fields, which may hold secrets.",
+        examples=[["totp_identifier"]],
+    )
+    timeline: list[StepShown]
+    earlier_runs: list[str] = Field(description="Ids of runs that it had before.", examples=[[]])
+
+
+class JobsShown(BaseModel):
+    """A page of jobs, without their results."""
+
+    jobs: list[JobShown]
+    cursor: str | None = Field(
+        description="What the next page is asked for with; null: this is the last.",
+        examples=["ended-20782:1:17:4:"],
+    )
+
+
+class GroupShown(BaseModel):
+    """A group as it stands."""
+
+    group: str = Field(examples=["shop-a"])
+    account: str = Field(examples=["default"])
+    max_concurrent: int | None = Field(
+        description="Its slots at most; null: as many as there are.", examples=[2]
+    )
+    paused: bool = Field(description="Whether nothing of it is submitted.", examples=[False])
+    live: int = Field(description="Slots that it takes now.", examples=[1])
+    waiting: bool = Field(description="Whether ready jobs of it stand in line.", examples=[True])
+
+
+class GroupsShown(BaseModel):
+    """The groups that have settings or ready jobs, 1,000 at most."""
+
+    groups: list[GroupShown]
+
+
+def answer_values(answer: Enqueued) -> dict[str, Any]:
+    """Return the answer to one job handed in."""
+    values = {
+        "job_id": answer.job_id,
+        "status": answer.status.value,
+        "state": answer.state.value,
+        "custom_id": answer.custom_id,
+        "batch": answer.batch,
+        "created_at": answer.created_at.isoformat(),
+    }
+    return values if answer.fault is None else {**values, "error": str(answer.fault)}
+
+
+def warning_values(warnings: list[FieldWarning]) -> dict[str, Any]:
+    """Return what an answer says of warnings: nothing where there are none."""
+    return {"warnings": [warning._asdict() for warning in warnings]} if warnings else {}
+
+
+def job_values(job: Job, *, result: bool) -> dict[str, Any]:
+    """Return what is shown of a job.
+
+    Args:
+        job: the job.
+        result: with its result, and what is read from that.
+    """
+    return {
+        **job.as_row(),
+        "account": job.account,
+        "namespace": job.namespace,
+        "reason": job.reason,
+        "cancel_requested": job.cancel_requested,
+        "on_unconfirmed": job.on_unconfirmed,
+        "search_note": job.search_note,
+        "candidates": [candidate.as_dict() for candidate in job.candidates],
+        "run_at": job.run_at.isoformat() if job.run_at else None,
+        "deadline": job.deadline.isoformat() if job.deadline else None,
+        "max_run_seconds": job.max_run_seconds,
+        "webhook": {
+            "state": job.webhook.state.value,
+            "attempts": job.webhook.attempts,
+            "status": job.webhook.status,
+            "error": job.webhook.error,
+        },
+        "result": job.result if result else None,
+    }
+
+
+def batch_values(batch: Batch) -> dict[str, Any]:
+    """Return what is shown of a batch."""
+    shown = batch.as_dict()
+    return {"batch_id": shown.pop("batch"), "total": shown.pop("jobs"), **shown}

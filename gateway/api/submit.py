@@ -1,0 +1,217 @@
+"""Handing in jobs: one, or up to 10,000 of which all are accepted or none."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request
+from starlette.responses import Response
+
+from gateway.api import job_schema
+from gateway.api.bulk import (
+    KEY_HEADER,
+    MAX_BYTES,
+    MAX_JOBS,
+    ManyJobs,
+    OneJob,
+    read_job,
+    warnings_of,
+)
+from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
+from gateway.auth.tokens import requires
+from gateway.checks.messages import Work
+from gateway.http.problems import Fault, FieldsRefused, answers
+from gateway.http.request_body import body_of, gathered, gone_of, json_answer
+from gateway.state.state import gate_of
+from gateway.tenants.rate_limit import HEADERS, admit
+from gateway.tenants.scope import sight_of
+from runqueue.producer.async_queue import enqueue_packets
+from runqueue.producer.chunks import Packet, accepted, told
+from runqueue.records.job import Enqueued, EnqueueStatus
+from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
+from runqueue.request.private_targets import FieldWarning
+from runqueue.tracing import ambient, enqueuing
+
+router = APIRouter(tags=["jobs"])
+
+#: Bytes of one job: what one line of a batch file may have.
+MAX_BODY = 8 * MAX_PAYLOAD_BYTES
+#: Bytes from which on a job is checked in a process of its own, and that one is sent at a time.
+_LARGE = 64 * 1024
+_PART = 256 * 1024
+
+#: A string of structured headers (RFC 8941), or, since many send that, the bare text.
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_BARE = re.compile(r"[!#-~][ -~]*")
+_ESCAPED = re.compile(r'\\(["\\])')
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias=KEY_HEADER,
+        description="The job's `custom_id`, as a string in quotes: the same key with the same"
+        " request is the same job.",
+        examples=['"order-17"'],
+    ),
+]
+_BODY = {"schema": job_schema.REFERENCE, "example": job_schema.EXAMPLE}
+_BULK = {
+    "schema": {
+        "oneOf": [
+            {
+                "type": "object",
+                "required": ["jobs"],
+                "additionalProperties": False,
+                "properties": {
+                    "jobs": {
+                        "type": "array",
+                        "items": job_schema.REFERENCE,
+                        "minItems": 1,
+                        "maxItems": MAX_JOBS,
+                    }
+                },
+            },
+            {
+                "type": "array",
+                "items": job_schema.REFERENCE,
+                "minItems": 1,
+                "maxItems": MAX_JOBS,
+            },
+        ]
+    },
+    "example": {"jobs": [job_schema.EXAMPLE]},
+}
+_LOCATION = {
+    "Location": {
+        "description": "Where the job is read.",
+        "schema": {"type": "string"},
+        "example": f"/v1/jobs/{job_schema.EXAMPLE_ID}",
+    },
+    **HEADERS,
+}
+_REFUSALS = (400, 401, 403, 408, 413, 415, 422, 429, 503)
+_WRONG = "body.max_step: unknown field, did you mean 'max_steps'?"
+_USED = f"key 'order-17' was used for job {job_schema.EXAMPLE_ID} with another body"
+
+
+@router.post(
+    "/v1/jobs",
+    summary="Hand in a job",
+    status_code=202,
+    dependencies=[Depends(requires("enqueue"))],
+    responses={
+        202: {"description": "It is in the queue.", "model": Accepted, "headers": _LOCATION},
+        **answers(*_REFUSALS, 409, words={409: _USED, 422: _WRONG}),
+    },
+    openapi_extra=body_of(_BODY),
+)
+async def submit(request: Request, idempotency_key: Key = None) -> Response:
+    """Hand in one run request: the body is a line of a batch file.
+
+    The job is in the queue once this is answered. With a `custom_id`, or the same as the header
+    `Idempotency-Key`, handing it in again makes no second job; without, it does. Needs the scope
+    `enqueue`.
+    """
+    gate, sight = gate_of(request), sight_of(request)
+    await admit(request, gate.limiter)
+    key = read_key(idempotency_key)
+    async with gate.room.parts(request, MAX_BODY) as parts:
+        if sum(map(len, parts)) > _LARGE:
+            with enqueuing() as step:
+                work = OneJob(sight.default, key, ambient())
+                packets, warnings = await _checked(request, work, parts)
+                await admit(request, gate.limiter, 1)
+                (answer,) = told(await enqueue_packets(sight.queue, packets), step)
+        else:
+            spec = read_job(b"".join(parts), sight.default, key)
+            await admit(request, gate.limiter, 1)
+            with enqueuing() as step:
+                packet, warnings = Packet(spec.account), warnings_of(spec)
+                packet.add(0, spec)
+                (answer,) = told(await enqueue_packets(sight.queue, [packet]), step)
+    values = answer_values(accepted(answer)) | warning_values(warnings)
+    return json_answer(values, 202, f"/v1/jobs/{answer.job_id}")
+
+
+@router.post(
+    "/v1/jobs:bulk",
+    summary=f"Hand in up to {MAX_JOBS:,} jobs",
+    status_code=202,
+    dependencies=[Depends(requires("enqueue"))],
+    responses={
+        202: {"description": "They are in the queue.", "model": AcceptedMany, "headers": HEADERS},
+        **answers(*_REFUSALS, words={422: f"[0].{_WRONG}"}),
+    },
+    openapi_extra=body_of(_BULK),
+)
+async def submit_many(request: Request) -> Response:
+    """Hand in an array of lines of a batch file, or an object that has one as `jobs`.
+
+    All of them are accepted, or, if a field of one is wrong, none. A job whose key was used for
+    another request is reported among the answers as `conflict`; the others are accepted. More than
+    1,000 of one account become a batch. Needs the scope `enqueue`.
+    """
+    gate, sight = gate_of(request), sight_of(request)
+    await admit(request, gate.limiter)
+    async with gate.room.parts(request, MAX_BYTES) as parts:
+        with enqueuing() as step:
+            work = ManyJobs(sight.default, ambient())
+            packets, warnings = await _checked(request, work, parts)
+            await admit(request, gate.limiter, sum(len(packet.keys) for packet in packets))
+            found = told(await enqueue_packets(sight.queue, packets), step)
+        return await asyncio.to_thread(_many, found, warnings)
+
+
+async def _checked(
+    request: Request, work: Work, parts: list[bytes]
+) -> tuple[list[Packet], list[FieldWarning]]:
+    """Check a body beside the event loop; its parts are let go as they are taken."""
+    packets: list[Packet] = []
+    name, checks = sight_of(request).name, gate_of(request).checks
+    async with (
+        checks.places.of(name),
+        checks.check(work, name, gone_of(request)) as check,
+    ):
+        async for part in gathered(_taken(parts), _PART):
+            packets += [packet async for packet in check.feed(part)]
+        packets += [packet async for packet in check.end()]
+        return packets, check.findings.warnings
+
+
+async def _taken(parts: list[bytes]) -> AsyncIterator[bytes]:
+    parts.reverse()
+    while parts:
+        yield parts.pop()
+
+
+def _many(found: list[Enqueued], warnings: list[FieldWarning]) -> Response:
+    counts = Counter(answer.status for answer in found)
+    return json_answer(
+        {
+            "counts": {status.value: counts[status] for status in EnqueueStatus},
+            "jobs": [answer_values(answer) for answer in found],
+            **warning_values(warnings),
+        },
+        202,
+    )
+
+
+def read_key(header: str | None) -> str | None:
+    """Read the header Idempotency-Key.
+
+    Raises:
+        FieldsRefused: it is no key.
+    """
+    if header is None:
+        return None
+    text = header.strip()
+    if quoted := _QUOTED.fullmatch(text):
+        text = _ESCAPED.sub(r"\1", quoted[1])
+    elif not _BARE.fullmatch(text):
+        text = ""
+    if not 0 < len(text) <= 256:
+        words = 'expected 1 to 256 printable ASCII characters in quotes, such as "order-17"'
+        raise FieldsRefused(Fault(KEY_HEADER, words))
+    return text

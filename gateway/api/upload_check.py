@@ -1,0 +1,115 @@
+"""Checking an upload while it arrives, in a process beside the gateway: bytes in, packets out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.api.upload_lines import Gzip, Lines, Plain
+from gateway.checks.messages import MAX_FAULTS, Findings, TooLarge
+from runqueue.errors import FieldError
+from runqueue.producer.chunks import Packet
+from runqueue.producer.dedup import Repeats
+from runqueue.producer.upload import Block, Checker
+
+#: Bytes of lines after which a step may be ended; a line counts for some hundred more.
+_STRETCH, _LINE = 64 * 1024, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What the lines of an upload are checked as.
+
+    Args:
+        account: whose jobs these are.
+        namespace: that of lines that name none.
+        skip_invalid: whether good lines are accepted although others are bad.
+        is_gzip: whether the body is packed.
+        traceparent: the trace of jobs that name none themselves.
+        max_lines: lines that it may have.
+        max_bytes: bytes that it may have, unpacked.
+    """
+
+    account: str
+    namespace: str
+    skip_invalid: bool
+    is_gzip: bool
+    traceparent: str
+    max_lines: int
+    max_bytes: int
+
+    def begin(self) -> UploadCheck:
+        """Return the check of an upload that has not been read yet."""
+        return UploadCheck(self)
+
+
+class UploadCheck:
+    """Unpacks and checks an upload.
+
+    Args:
+        upload: what it is checked as.
+    """
+
+    def __init__(self, upload: Upload) -> None:
+        self.findings = Findings()
+        self._upload = upload
+        self._checker = Checker(
+            Repeats(), upload.namespace, account=upload.account, traceparent=upload.traceparent
+        )
+        self._unpacker = Gzip() if upload.is_gzip else Plain()
+        self._lines = Lines()
+        self._bytes = self._count = 0
+
+    def feed(self, part: bytes) -> Iterator[Packet | None]:
+        """Take in a part of the body; yield the packets that are full, and None in between.
+
+        Raises:
+            NotReadable: the body is not packed as it should be.
+            TooLarge: a line is too long, there are too many, or they unpack to too many bytes.
+            NoRoom: the lines cannot be remembered.
+        """
+        for piece in self._unpacker.feed(part):
+            self._bytes += len(piece)
+            if self._bytes > self._upload.max_bytes:
+                raise TooLarge(f"expected at most {self._upload.max_bytes:,} bytes, unpacked")
+            yield from self._check(self._lines.feed(piece))
+            if self.findings.has_seen_enough:
+                return
+            yield None
+
+    def end(self) -> Iterator[Packet | None]:
+        """Yield what is left once the body has ended.
+
+        Raises:
+            NotReadable: the body was cut.
+            TooLarge, NoRoom: as `feed`.
+        """
+        self._unpacker.end()
+        yield from self._check(self._lines.end())
+        yield from self._good(self._checker.end())
+
+    def _check(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[Packet | None]:
+        stretch = 0
+        for number, raw in lines:
+            self._count += 1
+            if self._count > self._upload.max_lines:
+                raise TooLarge(f"expected at most {self._upload.max_lines:,} lines")
+            if block := self._checker.take(number, raw):
+                yield from self._good(block)
+            stretch += len(raw) + _LINE
+            if stretch > _STRETCH:
+                stretch = 0
+                yield None
+
+    def _good(self, block: Block) -> list[Packet]:
+        found = self.findings
+        found.bad, found.repeated = self._checker.bad_lines, self._checker.repeated
+        found.warnings = self._checker.private.warnings()
+        found.errors += (
+            FieldError(f"line {bad.number}: {bad.field}", bad.message)
+            for bad in block.bad[: MAX_FAULTS - len(found.errors)]
+        )
+        if not found.bad or self._upload.skip_invalid:
+            return block.packets
+        found.has_seen_enough = len(found.errors) >= MAX_FAULTS
+        return []

@@ -1,0 +1,141 @@
+"""Trying out a receiver of webhooks: a sample is signed and sent, and what came back is told."""
+
+import secrets
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from config.settings import Account
+from gateway.auth.tokens import requires
+from gateway.http.places import hold
+from gateway.http.problems import Fault, FieldsRefused, answers
+from gateway.http.request_body import body_of
+from gateway.state.state import gate_of
+from gateway.tenants.scope import sight_of
+from runqueue.request.requests import WEB_URL_WORDS, is_web_url
+from webhooks.signing import webhook_headers
+
+router = APIRouter(tags=["webhooks"])
+
+#: Seconds that the receiver may take.
+SECONDS = 15.0
+
+_HEADERS = {
+    "content-type": "application/json",
+    "webhook-id": "test_4f1c0a9be2d87365",
+    "webhook-timestamp": "1764080000",
+    "webhook-signature": "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+    "x-skyvern-signature": "5f2b…",
+    "x-skyvern-timestamp": "1764080000",
+}
+
+
+def _is_target(url: str) -> str:
+    if not is_web_url(url):
+        raise ValueError(f"expected {WEB_URL_WORDS}")
+    return url
+
+
+class TryOut(BaseModel):
+    """What to send, and where to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: Annotated[
+        str,
+        AfterValidator(_is_target),
+        Field(
+            max_length=2048,
+            description="The receiver.",
+            examples=["https://example.com/hooks/skyvern"],
+        ),
+    ]
+    account: Annotated[
+        str | None,
+        Field(
+            description="Whose key and secrets sign it; not given: the first account that the token"
+            " is for, else `default`.",
+            examples=["default"],
+        ),
+    ] = None
+
+
+class Tried(BaseModel):
+    """What came back."""
+
+    status_code: int | None = Field(description="Null: no answer came.", examples=[200])
+    latency_ms: int = Field(examples=[38])
+    response_body: str = Field(description="Its first 4 kB.", examples=["ok"])
+    error: str | None = Field(description="Null: a 2xx came.", examples=[None])
+    headers: dict[str, str] = Field(description="As they were sent.", examples=[_HEADERS])
+
+
+@router.post(
+    "/v1/webhooks/test",
+    summary="Send a sample webhook",
+    dependencies=[Depends(requires("operate"))],
+    responses=answers(400, 401, 403, 408, 413, 415, 422, 503),
+    openapi_extra=body_of({"schema": TryOut.model_json_schema()}),
+)
+async def try_out(request: Request) -> Tried:
+    """Sign a sample, the end of a task marked `"test": true`, and send it once.
+
+    It carries both sets of headers: Skyvern's, and those of the standard webhooks
+    (https://www.standardwebhooks.com). Needs the scope `operate`.
+    """
+    gate = gate_of(request)
+    asked = await gate.room.model(request, TryOut)
+    sight = sight_of(request)
+    seen = {name: account for name, account in gate.accounts.items() if sight.sees(name)}
+    name = sight.whose(asked.account)
+    account = seen.get(name)
+    if account is None:
+        words = f"expected one of {', '.join(sorted(seen))}" if seen else "expected one with a key"
+        raise FieldsRefused(Fault("account", words))
+    hold(request, gate.tries, sight.name, "too many samples are being sent; try again")
+    number = secrets.token_hex(8)
+    body = _sample(number)
+    headers = _signed(body, f"test_{number}", account)
+    posted = await gate.outbounds[name].post(asked.url, body, headers, SECONDS)
+    if posted.refused:
+        raise FieldsRefused(Fault("url", posted.error))
+    return Tried(
+        status_code=posted.status,
+        latency_ms=posted.latency_ms,
+        response_body=posted.body.decode(errors="replace"),
+        error=posted.error or None,
+        headers=headers,
+    )
+
+
+def _signed(body: bytes, webhook_id: str, account: Account) -> dict[str, str]:
+    signatures = webhook_headers(
+        body,
+        webhook_id=webhook_id,
+        key=account.api_key.get_secret_value(),
+        secrets=[secret.get_secret_value() for secret in account.webhook_secrets],
+    )
+    return {"content-type": "application/json", **signatures}
+
+
+def _sample(number: str) -> bytes:
+    """Return the body that Skyvern sends when a task is completed, marked as a test."""
+    return orjson.dumps(
+        {
+            "test": True,
+            "run_id": f"tsk_test_{number}",
+            "run_type": "task_v1",
+            "status": "completed",
+            "output": {"message": "This is a test: no run was made."},
+            "downloaded_files": [],
+            "recording_url": None,
+            "screenshot_urls": [],
+            "failure_reason": None,
+            "errors": [],
+            "step_count": 1,
+            "retry_pending": False,
+            "run_request": {"prompt": "This is a test.", "title": None, "webhook_url": None},
+        }
+    )

@@ -1,0 +1,1 @@
+"""Tokens, the audit, and calls that are refused."""

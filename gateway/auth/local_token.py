@@ -1,0 +1,41 @@
+"""The token of who runs the gateway: made where no others are set up, in a file for him alone.
+
+That a request comes from this machine says nothing of who sent it: a tunnel, a proxy and every
+other user of the machine come from there, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, get_args
+
+import structlog
+
+from config.gateway import ApiToken, Scope
+from runqueue.embedded.secret_files import TOKEN_FILE, BadSecretFile, secret_in
+
+log = structlog.get_logger()
+
+#: What audits call its bearer.
+LOCAL_NAME: Final = "this machine"
+
+
+def local_token() -> ApiToken | None:
+    """Return the token in `.runqueue/token`, which is made if it is not there.
+
+    It may do everything, in every account. None = the file cannot be used, which is logged: nobody
+    has a token then.
+    """
+    try:
+        TOKEN_FILE.parent.mkdir(mode=0o700, exist_ok=True)
+        secret = secret_in(TOKEN_FILE)
+    except (OSError, BadSecretFile) as error:
+        log.warning(
+            "no_token",
+            error=str(error),
+            warning="webhooks and probes alone are answered: set RUNQUEUE_API_TOKENS",
+        )
+        return None
+    log.info("local_token", file=str(TOKEN_FILE.absolute()))
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return ApiToken(LOCAL_NAME, frozenset(get_args(Scope)), digest)

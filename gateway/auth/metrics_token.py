@@ -1,0 +1,54 @@
+"""Who may read metrics: bearers of a token with the scope `read`, and Prometheus by its own.
+
+That token stands in a file (`RUNQUEUE_SCRAPE_TOKEN_FILE`) which Prometheus reads, too. The gateway
+makes it where there is none, so that nobody has to think one up; it opens the metrics alone.
+"""
+
+import hashlib
+import hmac
+from pathlib import Path
+
+from fastapi import Request
+
+from gateway.auth.tokens import TOO_MANY, Credentials, requires
+from gateway.http.places import hold
+from gateway.state.state import gate_of
+from runqueue.embedded.secret_files import BadSecretFile, secret_in
+
+_may_read = requires("read", all_accounts=True)
+
+
+class BadTokenFile(ValueError):  # noqa: N818 - what it says is in its name
+    """The file of the scrape token cannot be used; the message says why."""
+
+
+def scrape_token(file: Path | None) -> str | None:
+    """Return the digest of the token in a file, which is made if it is not there; None = no file.
+
+    Args:
+        file: its directory has to be there. The file is for others of the machine to read: who may
+            see its directory may scrape.
+
+    Raises:
+        BadTokenFile: it cannot be read or made, or holds no token.
+    """
+    if file is None:
+        return None
+    try:
+        return _digest(secret_in(file, is_private=False))
+    except BadSecretFile as error:
+        raise BadTokenFile(f"RUNQUEUE_SCRAPE_TOKEN_FILE: {error}") from None
+
+
+async def may_scrape(request: Request, given: Credentials) -> None:
+    """Let Prometheus through by its own token, and who may read."""
+    gate = gate_of(request)
+    token = gate.scrape_token
+    if token and given and hmac.compare_digest(_digest(given.credentials), token):
+        hold(request, gate.scrapes, "the scrape token", TOO_MANY)
+        return
+    await _may_read(request, given)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("latin-1", "replace")).hexdigest()

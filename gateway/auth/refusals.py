@@ -1,0 +1,138 @@
+"""Refused calls: logged, counted, and slowed down where tokens are tried out.
+
+Failed tokens are counted by address, and by how they begin: behind a proxy all callers share one
+address, and a guesser may have many. A right token never waits, whoever else failed before. Each
+gateway process counts for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import suppress
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.http.problems import problem
+from gateway.metrics import Metrics, Refusal
+from gateway.state.state import Gate
+from gateway.tenants.sources import Sources, network_of
+from runqueue.store.audit import log_entry
+
+#: Seconds that a failed token waits for its answer, once its source has had the burst.
+WAIT_SECONDS: Final = 1.0
+#: Failed tokens that wait at a time; what is beyond is answered 429, and its connection closed.
+MOST_WAITING: Final = 64
+#: Characters of a token that say how it begins.
+_PREFIX: Final = 6
+#: Characters of a path that are logged.
+_PATH: Final = 200
+
+_TOO_MANY: Final = "too many wrong tokens were sent; try again after Retry-After"
+
+
+class Refusals:
+    """The layer around the application that sees what is refused (401, 403).
+
+    Args:
+        app: the application.
+        metrics: counts refusals, too.
+        closing: set when the process ends, and with it what waits.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, closing: asyncio.Event) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._closing = closing
+        self._sources = Sources()
+        self._waiting = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and look at how it is answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_replaced = False
+
+        async def watch(message: Message) -> None:
+            nonlocal is_replaced
+            if message["type"] == "http.response.start" and message["status"] in {401, 403}:
+                is_replaced = await self._refused(Request(scope), message["status"])
+                if is_replaced:
+                    answer = problem(429, _TOO_MANY, headers=_LATER)
+                    await answer(scope, receive, send)
+            if not is_replaced:
+                await send(message)
+
+        await self._app(scope, receive, watch)
+
+    async def _refused(self, request: Request, status: int) -> bool:
+        """Log and count a refusal; returns whether it is too many to be answered as it is."""
+        token = failed_token(request) if status == 401 else ""
+        why = _why(status, token)
+        self._metrics.refused(why)
+        address = request.client.host if request.client else ""
+        who = str(getattr(request.state, "bearer", ""))
+        seen = self._sources.count(f"{why} {who or network_of(address)}")
+        if seen.unlogged is not None:
+            log_entry(
+                "refused",
+                who=who,
+                address=address,
+                why=why.value,
+                status=status,
+                method=request.method,
+                path=_path(request),
+                more=seen.unlogged,
+            )
+        if not token:
+            return False
+        of_prefix = self._sources.count(f"prefix {_digest(token[:_PREFIX])}")
+        return (seen.is_over or of_prefix.is_over) and not await self._wait()
+
+    async def _wait(self) -> bool:
+        """Have a failed token wait; returns whether there was room for it."""
+        if self._waiting >= MOST_WAITING:
+            return False
+        self._waiting += 1
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await self._closing.wait()
+        finally:
+            self._waiting -= 1
+        return True
+
+
+_LATER: Final = {"Retry-After": "5", "Connection": "close"}
+
+
+def _why(status: int, token: str) -> Refusal:
+    if status == 403:
+        return Refusal.NOT_ALLOWED
+    return Refusal.WRONG if token else Refusal.UNNAMED
+
+
+def failed_token(request: Request) -> str:
+    """Return the token that a refused request came with; '' = none."""
+    if entered := getattr(request.state, "failed_token", ""):
+        return str(entered)
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _path(request: Request) -> str:
+    """Return the path; of the API as its route has it, without the ids that stand in it."""
+    return str(getattr(request.scope.get("route"), "path", request.url.path[:_PATH]))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("latin-1", "replace")).hexdigest()
+
+
+def add_refusals(app: FastAPI, gate: Gate) -> None:
+    """Have what is refused logged and counted, and failed tokens slowed down."""
+    app.add_middleware(Refusals, metrics=gate.metrics, closing=gate.closing)

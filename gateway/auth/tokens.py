@@ -1,0 +1,86 @@
+"""Who may ask: bearers of a token, wherever they ask from."""
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+
+from config.gateway import ApiToken, Scope
+from gateway.http import query_params
+from gateway.http.places import hold
+from gateway.state.state import gate_of
+from runqueue.embedded.secret_files import TOKEN_FILE
+from runqueue.records.quotas import HANDING_IN
+
+_BEARER = HTTPBearer(
+    auto_error=False,
+    bearerFormat="opaque",
+    description="A token of RUNQUEUE_API_TOKENS with the scope that the call needs; where none are"
+    f" set, the one that the gateway made in {TOKEN_FILE}.",
+)
+
+#: What is said to whose requests take all that is left to him.
+TOO_MANY = "too many requests are under way; try again"
+
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+
+
+def requires(
+    scope: Scope, *, all_accounts: bool = False
+) -> Callable[[Request, Credentials], Awaitable[None]]:
+    """Return a dependency that lets through who may do this, and gives each his sight of the queue.
+
+    Every route of theirs has one; who is let through is told of parameters that it does not have.
+
+    Args:
+        scope: enqueue, read or operate.
+        all_accounts: whether it is for bearers of every account alone.
+    """
+
+    async def check(request: Request, given: Credentials) -> None:
+        gate = gate_of(request)
+        request.state.needed = scope  # for audits
+        bearer = _bearer(given, gate.tokens)
+        request.state.bearer = bearer.name  # for audits
+        if scope not in bearer.scopes:
+            raise HTTPException(403, f"{bearer.name} has not the scope {scope}")
+        if all_accounts and bearer.accounts:
+            raise HTTPException(403, f"{bearer.name} is for some accounts, this is of all")
+        hold(request, gate.requests, bearer.name, TOO_MANY)
+        HANDING_IN.set(gate.quota_of(bearer.name))
+        request.state.sight = gate.sights.of(bearer)
+        query_params.check(request)
+
+    return check
+
+
+def _bearer(given: HTTPAuthorizationCredentials | None, known: Sequence[ApiToken]) -> ApiToken:
+    bearer = find_bearer(given.credentials, known) if given else None
+    if bearer is None:
+        raise HTTPException(
+            401,
+            "expected Authorization: Bearer <a token of RUNQUEUE_API_TOKENS; where none are set,"
+            f" the one in {TOKEN_FILE} where the gateway runs>",
+            {"WWW-Authenticate": "Bearer"},
+        )
+    return bearer
+
+
+def find_bearer(token: str, known: Sequence[ApiToken]) -> ApiToken | None:
+    """Return whose token it is, in the same time whoever's it is; None = nobody's."""
+    # Headers are decoded as Latin-1: this is what was sent.
+    digest = hashlib.sha256(token.encode("latin-1", "replace")).hexdigest()
+    found = None
+    for one in known:
+        if hmac.compare_digest(one.digest, digest):
+            found = one
+    return found
+
+
+def is_from_elsewhere(request: Request) -> bool:
+    """Say whether a page of another site, or of another port, has a browser ask."""
+    return request.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}

@@ -1,0 +1,1 @@
+"""Checking large bodies in processes of their own."""

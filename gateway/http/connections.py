@@ -1,0 +1,91 @@
+"""The connections of a process: where there are too many, those that bring nothing go first."""
+
+from __future__ import annotations
+
+import resource
+from asyncio import Transport
+from collections import OrderedDict
+from typing import Final
+
+import structlog
+
+from gateway.tenants.sources import Sources, network_of
+
+log = structlog.get_logger()
+
+#: Connections at a time.
+MOST: Final = 2_000
+#: File descriptors that a process needs beside: for Redis, checks, webhooks that it sends.
+_OTHER_FILES: Final = 400
+
+
+class Connections:
+    """Those that are open, and which of them have no request under way.
+
+    Args:
+        most: how many may be open.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.open: set[Transport] = set()
+        self._most = most
+        #: Those without a request, the one that rests for longest first.
+        self._idle: OrderedDict[Transport, None] = OrderedDict()
+        self._sources = Sources()
+
+    def add(self, transport: Transport) -> bool:
+        """Take in a new one, if need be for the one that rests for longest.
+
+        Returns whether it may stay: not where each has a request under way.
+        """
+        if len(self.open) >= self._most:
+            if not self._idle:
+                return False
+            longest, _ = self._idle.popitem(last=False)
+            self.open.discard(longest)
+            longest.abort()
+        self.open.add(transport)
+        self._idle[transport] = None
+        return True
+
+    def begin(self, transport: Transport) -> None:
+        """Note that a request of it is under way."""
+        self._idle.pop(transport, None)
+
+    def rest(self, transport: Transport) -> None:
+        """Note that none is any more."""
+        if transport in self.open:
+            self._idle[transport] = None
+
+    def remove(self, transport: Transport) -> None:
+        """Forget one that is closed."""
+        self.open.discard(transport)
+        self._idle.pop(transport, None)
+
+    def tell(self, address: str, status: int) -> None:
+        """Log what was no request, each of the first ones of a source.
+
+        Args:
+            address: where it came from.
+            status: how it is answered, if it is.
+        """
+        more = self._sources.count(network_of(address)).unlogged
+        if more is not None:
+            log.warning("no_request", address=address, status=status, more=more)
+
+
+def room_for_connections() -> int:
+    """Return how many connections may be open, by the files that the process may have.
+
+    What the system allows the process to allow itself is taken.
+    """
+    most = MOST
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < wanted:
+            most = max(soft - _OTHER_FILES, soft // 2)
+            log.warning("few_files", allowed=soft, wanted=wanted, connections=most)
+    return most

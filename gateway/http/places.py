@@ -1,0 +1,99 @@
+"""Places that a request takes of somebody's share, and gives back when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.http.problems import problem
+from gateway.http.protocol import connection_of
+from gateway.http.request_body import BUSY_SECONDS, SMALL, busy
+from gateway.tenants.shares import Shares
+from webhooks import receiver_address
+
+_HELD: Final = "runqueue.held"
+_TOO_LARGE: Final = problem(
+    503,
+    "too many large answers are being sent; try again",
+    headers={"Retry-After": str(BUSY_SECONDS)},
+)
+
+
+def hold(request: Request, shares: Shares, holder: str, refusal: str) -> None:
+    """Take a place for the rest of a request, its answer included.
+
+    Args:
+        request: the request.
+        shares: the places.
+        holder: whose share it is of.
+        refusal: what is said where there is none left for him.
+
+    Raises:
+        HTTPException: there is none left for him now.
+    """
+    if not shares.take(holder):
+        raise busy(refusal)
+    held: list[Callable[[], None]] = request.scope[_HELD]
+    held.append(partial(shares.give_back, holder))
+
+
+class GivesBack:
+    """Gives back the places of a request (see `hold`) once its answer was read.
+
+    A large answer to a GET takes its bytes of its bearer's share as well, or is a 503; what others
+    ask for has been done by then.
+
+    Args:
+        app: what answers.
+        answers: bytes of large answers.
+    """
+
+    def __init__(self, app: ASGIApp, answers: Shares) -> None:
+        self._app = app
+        self._answers = answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["path"].startswith(receiver_address.PATH):
+            await self._app(scope, receive, send)  # webhooks hold nothing here
+            return
+        held: list[Callable[[], None]] = []
+        scope[_HELD] = held
+        try:
+            await self._app(scope, receive, self._sized(scope, receive, send))
+            if held:
+                await connection_of(scope).answers_read()
+        finally:
+            for give_back in held:
+                give_back()
+
+    def _sized(self, scope: Scope, receive: Receive, send: Send) -> Send:
+        """Return what sends an answer, if there is room for it."""
+        is_refused = False
+
+        async def sized(message: Message) -> None:
+            nonlocal is_refused
+            if message["type"] == "http.response.start":
+                is_refused = not self._take(scope, message)
+                if is_refused:
+                    await _TOO_LARGE(scope, receive, send)
+            if not is_refused:
+                await send(message)
+
+        return sized
+
+    def _take(self, scope: Scope, start: Message) -> bool:
+        """Take the bytes of an answer; say whether it may go."""
+        size = int(Headers(raw=start["headers"]).get("content-length", "0"))
+        if size <= SMALL or scope["method"] != "GET":
+            return True
+        holder = scope["state"].get("bearer", "")
+        if not self._answers.take(holder, size):
+            return False
+        scope[_HELD].append(partial(self._answers.give_back, holder, size))
+        return True

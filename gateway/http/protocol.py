@@ -1,0 +1,336 @@
+"""uvicorn's HTTP, with limits on what nobody can be asked for yet: heads, and who reads no answer.
+
+Until a head is complete no application sees it, and uvicorn gathers it without end. It waits
+without end, too, for who does not read, and keeps a request until the next one comes.
+"""
+
+import asyncio
+import fcntl
+import select
+import sys
+import termios
+from asyncio import TimerHandle
+from contextlib import suppress
+from typing import Any, Final, cast
+
+from httptools import HttpParserError, HttpParserUpgrade
+from starlette.responses import Response
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gateway.http.connections import Connections
+from gateway.http.problems import problem
+
+#: Bytes of a head, but for a last read; bytes that follow a body count likewise.
+MAX_HEAD = 64 * 1024
+#: Headers of a head.
+MAX_HEADERS: Final = 100
+#: Requests that may be sent before the answer to an earlier one, and bytes of the head of each.
+MAX_AHEAD, MAX_HEAD_AHEAD = 4, 8 * 1024
+#: Seconds in which a head has to be here.
+HEAD_SECONDS = 10.0
+#: Seconds after which it is looked whether answers that are not read yet are being read, and bytes
+#: a second that have to be.
+UNREAD_SECONDS, SLOWEST = 30.0, 1_024
+#: Bytes of answers that wait to be read before no more are written.
+_WRITTEN_AHEAD: Final = 16 * 1024
+
+#: Where the scope of a request has its connection.
+_CONNECTION: Final = "runqueue.connection"
+#: What the system says of a connection that the other side has closed (Linux says so at once, also
+#: behind bytes that are not read yet).
+_CLOSED: Final = getattr(select, "POLLRDHUP", 0)
+#: Requests whose bodies mean nothing (RFC 9110, 9.3).
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
+
+_TOO_LARGE = problem(431, "expected a head of 64 KiB at most")
+_TOO_MANY = problem(431, f"expected {MAX_HEADERS} headers at most")
+_BUSY = problem(503, "too many requests are under way; try again", headers={"Retry-After": "5"})
+_NO_REQUEST = problem(400, "expected a request of HTTP/1.1")
+
+
+class _Refused(Exception):  # noqa: N818 - it is the other side's error
+    """Nothing more is read of a connection.
+
+    Args:
+        answer: what is said to that.
+    """
+
+    def __init__(self, answer: Response = _NO_REQUEST) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection.
+
+    What is read in vain is counted: reads that bring neither a head's end, nor a body, nor its end.
+
+    Args:
+        connections: those of the process.
+        given: what uvicorn gives to each.
+    """
+
+    def __init__(self, *given: Any, connections: Connections, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._of_process = connections
+
+    _in_vain = 0
+    _is_in_head = False
+    _is_deaf = False
+    _head_timer: TimerHandle | None = None
+    _reader_timer: TimerHandle | None = None
+    _came = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin; a first head has to come."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=_WRITTEN_AHEAD)
+        if self._of_process.add(transport):
+            self._await_head()
+        else:
+            self._end_with(_BUSY)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._await_no_head()
+        self._await_no_reader()
+        self._unset_keepalive_if_required()
+        self._of_process.remove(self.transport)
+        self.url, self.headers, self.scope = b"", [], None  # type: ignore[assignment]
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read, within the limits."""
+        if self._is_deaf:
+            return
+        was_idle = self.timeout_keep_alive_task is not None
+        self._came = False
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as offer:
+            self._go_on_behind(data, offer)
+        except HttpParserError as error:
+            self._refuse_for(error)
+        if self.transport.is_closing() or self._is_deaf:
+            return
+        self._in_vain = 0 if self._came else self._in_vain + len(data)
+        if self._in_vain > MAX_HEAD:
+            self._refuse(_TOO_LARGE)
+        # What comes after an answer, and is no new request, keeps no connection open.
+        elif self._is_in_head or (was_idle and self.cycle.response_complete):
+            self._await_head()
+
+    def _go_on_behind(self, data: bytes, offer: HttpParserUpgrade) -> None:
+        """Read what offers another protocol; it is not taken at its word.
+
+        The parser ends such a request at its head, whatever body it has, so it gets that head once
+        more, without the offer.
+        """
+        left = memoryview(data)
+        while True:
+            left = left[offer.args[0] :]
+            try:
+                self.parser.feed_data(self._head_without_offer())
+                self.parser.feed_data(left)
+            except HttpParserUpgrade as another:
+                offer = another
+            except HttpParserError as error:
+                self._refuse_for(error)
+                return
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self._is_in_head = True
+        super().on_message_begin()
+        self.scope[_CONNECTION] = self  # type: ignore[typeddict-unknown-key]
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; one behind a body is none of the request's.
+
+        Raises:
+            _Refused: there are too many.
+        """
+        if not self._is_in_head:
+            return
+        if len(self.headers) == MAX_HEADERS:
+            raise _Refused(_TOO_MANY)
+        name = name.lower()
+        if name == b"cookie":
+            # Ours have no quotes, and Python takes seconds for some that have (CVE-2024-7592).
+            value = value.replace(b'"', b"")
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """End a head.
+
+        Raises:
+            _Refused: nothing more is read, this request included.
+        """
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _Refused
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._check_ahead()
+        self._is_in_head = False
+        self._came = True
+        self._await_no_head()
+        if not self.flow.write_paused:
+            self._of_process.begin(self.transport)
+        super().on_headers_complete()
+        # They are with who answers it.
+        self.url, self.headers, self.scope = b"", [], None  # type: ignore[assignment]
+
+    def _check_ahead(self) -> None:
+        """Look at a request that was sent before the answer to an earlier one."""
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.pipeline) >= MAX_AHEAD or size > MAX_HEAD_AHEAD:
+            raise _Refused
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body, if somebody may ask for it."""
+        self._came = True
+        if self.cycle.response_complete or self.cycle.scope["method"] in _WITHOUT_BODY:
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        if self._is_in_head:
+            return  # it offers another protocol
+        self._came = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """End an answer; nothing of its request is kept."""
+        super().on_response_complete()
+        cycle = self.cycle
+        if cycle.response_complete:
+            cycle.scope = None  # type: ignore[assignment]
+            cycle.body.clear()
+            self._of_process.rest(self.transport)
+            if self.transport.is_closing():
+                self._end_once_read()
+
+    def pause_writing(self) -> None:
+        """Wait for who does not read; his connection counts as one that rests."""
+        super().pause_writing()
+        self._of_process.rest(self.transport)
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        self._await_no_reader()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._of_process.begin(self.transport)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a connection that rests, also if the end of its answer was not read."""
+        if self.flow.write_paused:
+            self._end_once_read()
+            return
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
+
+    def is_gone(self) -> bool:
+        """Tell whether the other side waits for no answer any more.
+
+        While a body waits to be taken nothing is read, so the system is asked.
+        """
+        if self.transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), _CLOSED)
+        return bool(poll.poll(0))
+
+    async def answers_read(self) -> None:
+        """Wait until next to nothing of the answers is unread, or the connection has ended."""
+        await self.flow.drain()
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            # Ends the connection, once what was asked before is answered.
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.shutdown)
+
+    def _await_no_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _await_reader(self) -> None:
+        unread = self._unread()
+        self._reader_timer = self.loop.call_later(UNREAD_SECONDS, self._check_reader, unread)
+
+    def _unread(self) -> int:
+        """Return how many bytes of the answers have not reached the other side."""
+        held = b"\0" * 4
+        # The system holds megabytes, and takes the next ones in large steps.
+        with suppress(OSError, ValueError):
+            file = self.transport.get_extra_info("socket").fileno()
+            held = fcntl.ioctl(file, termios.TIOCOUTQ, held)
+        return self.transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
+
+    def _check_reader(self, unread: int) -> None:
+        """End the connection of who reads nothing, or next to nothing."""
+        if unread - self._unread() < UNREAD_SECONDS * SLOWEST:
+            self.transport.abort()
+        else:
+            self._await_reader()
+
+    def _await_no_reader(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
+
+    def _end_once_read(self) -> None:
+        """End the connection, in a while although its answer is not read."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def _refuse_for(self, error: HttpParserError) -> None:
+        why = error.__context__
+        self._refuse(why.answer if isinstance(why, _Refused) else _NO_REQUEST)
+
+    def _refuse(self, answer: Response) -> None:
+        """Read nothing more, and end the connection.
+
+        Args:
+            answer: what is said, unless it would fall into another answer.
+        """
+        self._is_deaf = True
+        self._of_process.tell(self.client[0] if self.client else "", answer.status_code)
+        if self.cycle is None or self.cycle.response_complete:
+            self._end_with(answer)
+        elif self.cycle.more_body:
+            self.transport.close()  # nobody can answer what does not come
+        else:
+            self.cycle.keep_alive = False  # once what was asked before is answered
+
+    def _end_with(self, answer: Response) -> None:
+        """End the connection with an answer of ours."""
+        lines = [b"connection: close"]
+        lines += [name + b": " + value for name, value in answer.raw_headers]
+        head = STATUS_LINE[answer.status_code] + b"\r\n".join([*lines, b"", b""])
+        self.transport.write(head + bytes(answer.body))
+        self.transport.close()
+
+
+def connection_of(scope: Scope) -> Protocol:
+    """Return the connection on which a request came."""
+    return cast(Protocol, scope[_CONNECTION])

@@ -1,0 +1,215 @@
+"""Request bodies: of the right kind, within their limits, and all together within the memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from gateway.http.problems import FieldsRefused, faults_of_model
+from gateway.http.protocol import connection_of
+from gateway.tenants.scope import sight_of
+from gateway.tenants.shares import Shares
+
+#: Bytes of a body that names a few things.
+SMALL = 64 * 1024
+#: Bytes that all bodies together may take: what is checked of one takes as much again.
+MAX_HELD = 64 * 1024 * 1024
+#: Seconds in which a body has to be here, or a part of one that is streamed.
+BODY_SECONDS = 30.0
+#: Seconds that are waited for all parts of one that is streamed, and bytes that it has to bring in
+#: each of them, but for the first `BODY_SECONDS`.
+STREAM_SECONDS, SLOWEST = 3_600.0, 1_024
+#: Seconds after which who found the gateway busy should try again.
+BUSY_SECONDS = 5
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Room:
+    """The memory for bodies, shared out among bearers.
+
+    The first `SMALL` bytes of each are free: small ones always have room.
+
+    Args:
+        most: bytes in it at a time.
+    """
+
+    def __init__(self, most: int = MAX_HELD) -> None:
+        self.shares = Shares(most)
+
+    @asynccontextmanager
+    async def json(self, request: Request, most: int) -> AsyncIterator[bytes]:
+        """Hold a request's body, which is to be JSON.
+
+        Args:
+            request: the request, its body not read yet.
+            most: bytes that it may have.
+
+        Raises:
+            HTTPException: it is of another kind, too large, too slow, or there is no room for it.
+        """
+        async with self.parts(request, most) as parts:
+            yield b"".join(parts)
+
+    @asynccontextmanager
+    async def parts(self, request: Request, most: int) -> AsyncIterator[list[bytes]]:
+        """Hold a request's body as `json` does, in the parts in which it came."""
+        check_kind(request, "application/json")
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise HTTPException(415, "expected a body without Content-Encoding")
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > most:
+            raise too_large(f"expected a body of {size_words(most)} at most")
+        held: list[int] = []
+        bearer = sight_of(request).name
+        try:
+            yield await self._read(request, bearer, most, held)
+        finally:
+            self.shares.give_back(bearer, sum(held))
+
+    async def model(self, request: Request, model: type[M], most: int = SMALL) -> M:
+        """Read a request's body as a model.
+
+        Args:
+            request: the request, its body not read yet.
+            model: what it is to be.
+            most: bytes that it may have.
+
+        Raises:
+            FieldsRefused: it is none; each field at fault is named.
+            HTTPException: as `json`.
+        """
+        async with self.json(request, most) as raw:
+            try:
+                return model.model_validate_json(raw)
+            except ValidationError as error:
+                raise FieldsRefused(*faults_of_model(error)) from None
+
+    async def _read(self, request: Request, bearer: str, most: int, held: list[int]) -> list[bytes]:
+        size = 0
+        parts: list[bytes] = []
+        async for part in chunks_of(request, BODY_SECONDS):
+            size += len(part)
+            if size > most:
+                raise too_large(f"expected a body of {size_words(most)} at most")
+            parts.append(part)
+            if size > SMALL:
+                large = min(len(part), size - SMALL)
+                if not self.shares.take(bearer, large):
+                    raise busy("too many large requests are being read; try again")
+                held.append(large)
+        return parts
+
+
+async def chunks_of(request: Request, whole: float | None = None) -> AsyncIterator[bytes]:
+    """Yield the parts of a body as they come.
+
+    Args:
+        request: the request, its body not read yet.
+        whole: seconds in which all of it has to be here; None: each part has `BODY_SECONDS`, all of
+            them `STREAM_SECONDS` or what `SLOWEST` leaves them.
+
+    Raises:
+        HTTPException: it does not come, or its sender has gone.
+    """
+    parts = request.stream()
+    clock = asyncio.get_running_loop().time
+    give_up = clock() + whole if whole else None
+    size, waited = 0, 0.0
+    while True:
+        began = clock()
+        left = min(STREAM_SECONDS, BODY_SECONDS + size / SLOWEST) - waited
+        try:
+            async with asyncio.timeout_at(give_up or began + min(BODY_SECONDS, left)):
+                part = await anext(parts)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise closing(408, "the body did not arrive in time") from None
+        except ClientDisconnect:
+            raise closing(400, "the body did not arrive whole") from None
+        waited += clock() - began
+        size += len(part)
+        if part:
+            yield part
+
+
+async def gathered(parts: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """Yield parts of at least so many bytes, but for the last: each costs a switch of threads."""
+    some: list[bytes] = []
+    length = 0
+    async for part in parts:
+        some.append(part)
+        length += len(part)
+        if length >= size:
+            yield b"".join(some)
+            some, length = [], 0
+    if some:
+        yield b"".join(some)
+
+
+def body_of(content: dict[str, Any], *kinds: str) -> dict[str, Any]:
+    """Describe a body that a route reads by itself, for the OpenAPI file.
+
+    Args:
+        content: its schema and an example.
+        kinds: what it may be called; none: JSON.
+    """
+    described = dict.fromkeys(kinds or ("application/json",), content)
+    return {"requestBody": {"required": True, "content": described}}
+
+
+def check_kind(request: Request, *kinds: str) -> None:
+    """Make sure that a body is of a kind that is read here.
+
+    Raises:
+        HTTPException: it is of another, or does not say.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in kinds:
+        raise closing(415, f"expected Content-Type: {' or '.join(kinds)}")
+
+
+def closing(status: int, detail: str) -> HTTPException:
+    """Return a refusal after which the rest of the body is not read."""
+    return HTTPException(status, detail, {"connection": "close"})
+
+
+def gone_of(request: Request) -> Callable[[], bool]:
+    """Return what tells whether the sender of a request waits for no answer any more."""
+    return connection_of(request.scope).is_gone
+
+
+def too_large(detail: str) -> HTTPException:
+    """Return the refusal of what is too large."""
+    return closing(413, detail)
+
+
+def busy(detail: str) -> HTTPException:
+    """Return the refusal of what there is no room for now."""
+    return HTTPException(503, detail, {"Retry-After": str(BUSY_SECONDS)})
+
+
+def size_words(size: int) -> str:
+    """Return a number of bytes in words."""
+    kibibytes = size // 1024
+    return f"{kibibytes} KiB" if kibibytes < 1024 else f"{kibibytes // 1024} MiB"
+
+
+def json_answer(value: Any, status: int = 200, location: str | None = None) -> Response:
+    """Return an answer in JSON.
+
+    Args:
+        value: what it says.
+        status: its status.
+        location: where what was made can be read.
+    """
+    headers = {"Location": location} if location else None
+    return Response(orjson.dumps(value), status, headers, "application/json")

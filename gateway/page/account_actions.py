@@ -1,0 +1,69 @@
+"""What is done to whole accounts from the page: pausing, resuming, setting limits.
+
+A page may be old: what is done is what was seen, or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+
+from gateway.page.action_types import Asked, Done
+from runqueue.errors import FieldError, InvalidLimits
+from runqueue.producer import pausing
+from runqueue.store.limits import RANGES, change_words
+
+
+async def pause(asked: Asked) -> Done:
+    """Submit nothing more of the account."""
+    reason = asked.fields.get("reason", "")
+    shown = f"{asked.viewer.name}: {reason}" if reason else f"by {asked.viewer.name}"
+    await asked.viewer.queue.pause(asked.account, shown)
+    return Done("", reason)
+
+
+async def resume(asked: Asked) -> Done:
+    """End the pause or hold that was seen, unless something else holds the account by now."""
+    seen = pausing.Seen(asked.field("seen"), asked.fields.get("digest", ""))
+    ended = await asked.viewer.queue.send(pausing.resume_seen(asked.account, seen))
+    if not ended.done:
+        raise HTTPException(409, f"it is held by something else by now: {ended.reason}")
+    return Done("", f"it was held by: {ended.reason}" if ended.reason else "nothing held it")
+
+
+async def set_limits(asked: Asked) -> Done:
+    """Set the limits that were changed in the form, unless somebody has set them meanwhile."""
+    changes = _changes(asked.fields)
+    queue = asked.viewer.queue
+    now = (await queue.set_limits({}, asked.account)).live
+    for name, value in changes.items():
+        shown = asked.fields.get(_was(name))
+        if shown is not None and now.get(name) not in {value, _limit(name, shown)}:
+            by_now = change_words({name: now.get(name)})
+            raise HTTPException(409, f"{by_now} meanwhile: look at it again, nothing was set")
+    if changes:
+        await queue.set_limits(changes, asked.account)
+    return Done("", change_words(changes) or "none was changed")
+
+
+def _changes(fields: Mapping[str, str]) -> dict[str, float | None]:
+    """Return the limits that differ from what the form showed."""
+    given = {name: _limit(name, fields[name]) for name in RANGES if name in fields}
+    return {
+        name: value
+        for name, value in given.items()
+        if _was(name) not in fields or value != _limit(name, fields[_was(name)])
+    }
+
+
+def _was(name: str) -> str:
+    """Return the field that says what the form showed of a limit."""
+    return f"was:{name}"
+
+
+def _limit(name: str, text: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise InvalidLimits([FieldError(name, f"expected a number, got {text[:20]!r}")]) from None

@@ -1,0 +1,186 @@
+"""What is done from the page, one thing at a time; each is noted with who did it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Literal, NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from gateway.auth.audit import note
+from gateway.page import account_actions
+from gateway.page.action_types import Asked, Done
+from gateway.page.errors import status_of, words_of
+from gateway.page.forms import back, operator_form, whole
+from gateway.page.render import HEADERS
+from gateway.page.viewer import Viewer
+from gateway.state.state import gate_of
+from runqueue.errors import BatchNotFound, JobNotFound
+from runqueue.operator.operations import Settled
+from runqueue.producer import flows
+from runqueue.records.batch import Retried
+from runqueue.records.job import is_run_id
+from runqueue.store import groups
+
+
+class Act(NamedTuple):
+    """Something that can be done.
+
+    Args:
+        to: what to: the field of the form that names it says whose account it is.
+        do: does it.
+    """
+
+    to: Literal["account", "batch", "job"]
+    do: Callable[[Asked], Awaitable[Done]]
+
+
+async def act(request: Request) -> Response:
+    """Do what a form asks for, note it, and go back to the page that it stood on."""
+    viewer, fields = await operator_form(request)
+    what = str(request.path_params["what"])
+    if what not in _ACTS:
+        raise HTTPException(404)
+    gate = gate_of(request)
+    account = await _account(viewer, fields, _ACTS[what].to)
+    asked = Asked(gate, viewer, account, fields)
+    try:
+        done = await _ACTS[what].do(asked)
+    except Exception as error:
+        # What was refused is not noted. What broke off may have done something all the same.
+        if asked.so_far or status_of(error) >= 500:
+            target = fields.get(_ACTS[what].to, "") if _ACTS[what].to != "account" else ""
+            detail = "; ".join(filter(None, (asked.so_far, f"broke off: {words_of(error)}")))
+            whole_queue = gate.sights.whole
+            await note(whole_queue, account, viewer.name, what, target=target, detail=detail)
+        raise
+    note_id = await note(gate.sights.whole, account, viewer.name, what, **done._asdict())
+    return RedirectResponse(back(fields, done=note_id), 303, HEADERS)
+
+
+async def _account(viewer: Viewer, fields: Mapping[str, str], to: str) -> str:
+    """Return whose job or batch it is that is acted on, else the account that is named.
+
+    Raises:
+        HTTPException: it is not named.
+        JobNotFound, BatchNotFound, UnknownAccount: it is none that exists for who asks.
+    """
+    if to == "account":
+        return await viewer.account(fields.get("account", ""))
+    some_id = fields.get(to, "")
+    if not some_id:
+        raise HTTPException(422, f"{to}: required")
+    owner = await viewer.owner(some_id)
+    if owner is None:
+        raise {"job": JobNotFound, "batch": BatchNotFound}[to](some_id)
+    return owner
+
+
+async def _pause_group(asked: Asked) -> Done:
+    group = asked.field("group")
+    await asked.viewer.queue.set_group(group, paused=True, account=asked.account)
+    return Done(group, "")
+
+
+async def _resume_group(asked: Asked) -> Done:
+    group = asked.field("group")
+    await asked.viewer.queue.set_group(group, paused=False, account=asked.account)
+    return Done(group, "")
+
+
+async def _cap_group(asked: Asked) -> Done:
+    group, text = asked.field("group"), asked.fields.get("cap", "")
+    cap = whole(text, "cap") if text else None
+    await asked.viewer.queue.set_group(group, max_concurrent=cap, account=asked.account)
+    return Done(group, groups.change_words(cap))
+
+
+async def _pause_batch(asked: Asked) -> Done:
+    batch = await asked.viewer.queue.pause_batch(asked.field("batch"))
+    return Done(batch.id, batch.name)
+
+
+async def _resume_batch(asked: Asked) -> Done:
+    batch = await asked.viewer.queue.resume_batch(asked.field("batch"))
+    return Done(batch.id, batch.name)
+
+
+async def _cancel_batch(asked: Asked) -> Done:
+    batch = asked.field("batch")
+    jobs = await asked.viewer.queue.cancel_batch(batch)
+    return Done(batch, f"of {jobs:,} jobs")
+
+
+async def _retry_failed(asked: Asked) -> Done:
+    batch = asked.field("batch")
+
+    def told(done: Retried) -> None:
+        asked.so_far = f"{done.jobs:,} jobs are ready again{done.words}"
+
+    canceled = asked.fields.get("canceled") == "yes"
+    flow = flows.retry_failed(asked.account, batch, told, canceled=canceled)
+    done = await flows.drive_async(flow, asked.viewer.queue.send)
+    return Done(batch, f"{done.jobs:,} jobs are ready again{done.words}")
+
+
+async def _retry_callbacks(asked: Asked) -> Done:
+    batch = asked.field("batch")
+    count = await asked.viewer.queue.retry_callbacks(batch)
+    return Done(batch, f"{count:,} callbacks are due again")
+
+
+async def _cancel_job(asked: Asked) -> Done:
+    job = asked.field("job")
+    state = await asked.viewer.queue.cancel(job)
+    return Done(job, f"it is {state.value}")
+
+
+def _settling(name: str) -> Callable[[Asked], Awaitable[Done]]:
+    """Return how one of the decisions on single jobs is carried out."""
+
+    async def settle(asked: Asked) -> Done:
+        job = asked.field("job")
+        decide = getattr(asked.gate.operations, name)
+        more = [asked.fields.get("reason", "")] if name == "fail" else []
+        _expect_done((await asyncio.to_thread(decide, [job], *more))[job])
+        return Done(job, "".join(more))
+
+    return settle
+
+
+async def _adopt(asked: Asked) -> Done:
+    job, run = asked.field("job"), asked.field("run_id")
+    if not is_run_id(run):
+        raise HTTPException(422, "run_id: expected the id of a run: tsk_… or wr_…")
+    _expect_done(await asyncio.to_thread(asked.gate.operations.adopt, job, run))
+    return Done(job, run)
+
+
+def _expect_done(what: Settled) -> None:
+    if what is not Settled.DONE:
+        raise HTTPException(409, f"nothing was done: {what.value}")
+
+
+_ACTS: Final[dict[str, Act]] = {
+    "pause_account": Act("account", account_actions.pause),
+    "resume_account": Act("account", account_actions.resume),
+    "set_limits": Act("account", account_actions.set_limits),
+    "pause_group": Act("account", _pause_group),
+    "resume_group": Act("account", _resume_group),
+    "cap_group": Act("account", _cap_group),
+    "pause_batch": Act("batch", _pause_batch),
+    "resume_batch": Act("batch", _resume_batch),
+    "cancel_batch": Act("batch", _cancel_batch),
+    "retry_failed": Act("batch", _retry_failed),
+    "retry_callbacks": Act("batch", _retry_callbacks),
+    "cancel_job": Act("job", _cancel_job),
+    "adopt": Act("job", _adopt),
+    "replay_job": Act("job", _settling("replay")),
+    "discard": Act("job", _settling("discard")),
+    "resubmit": Act("job", _settling("resubmit")),
+    "fail": Act("job", _settling("fail")),
+    "deliver": Act("job", _settling("deliver_again")),
+}

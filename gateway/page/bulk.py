@@ -1,0 +1,188 @@
+"""What is done to many jobs at once: chosen by a filter, counted, and done once that is confirmed.
+
+A count looks at so much and no more, and says so. What is done goes on beside the requests, in
+pages, and is noted when it begins and when it is over.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from runqueue.operator.operations import Filter, Operations
+from runqueue.records.delivery import DeliveryState
+from runqueue.records.job import Job, JobState
+from runqueue.store.operator_calls import Canceled
+
+#: Jobs that a count goes to, and seconds after which it begins no further page.
+MOST, SECONDS = 10_000, 3.0
+#: Jobs that are shown beside the count.
+SHOWN: Final = 20
+
+
+class Kind(NamedTuple):
+    """Something that can be done to many.
+
+    Args:
+        verb: in words: what is asked, "… 12 jobs".
+        states: of which jobs; the first is chosen if none is named.
+        warning: what to know before; '' = nothing.
+    """
+
+    verb: str
+    states: tuple[str, ...]
+    warning: str = ""
+
+
+KINDS: Final = {
+    "cancel": Kind(
+        "Cancel",
+        ("open", "scheduled", "ready", "running", "unconfirmed"),
+        "Runs under way are canceled at Skyvern.",
+    ),
+    "replay": Kind("Replay", ("dead", "failed", "canceled"), "Each of them may run again."),
+    "discard": Kind("Discard", ("dead",), "Their records and idempotency keys are gone for good."),
+    "resubmit": Kind(
+        "Submit again",
+        ("unconfirmed",),
+        "If one of them has a run after all, it runs twice. Look for the runs first.",
+    ),
+    "fail": Kind("Fail", ("unconfirmed",), "Nobody looks for their runs any more."),
+    "deliver": Kind("Send webhooks again", ("gave_up", "unknown", "pending")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which jobs are meant, and what is to be done to them."""
+
+    what: str
+    account: str
+    state: str
+    wanted: Filter
+
+    @property
+    def words(self) -> str:
+        """The filter in words."""
+        return ", ".join(filter(None, (self.state, self.wanted.words)))
+
+
+class Count(NamedTuple):
+    """How many jobs a choice means.
+
+    Args:
+        jobs: so many, or more if it is not exact.
+        exact: whether all were counted.
+        first: a few of them.
+    """
+
+    jobs: int
+    exact: bool
+    first: list[Job]
+
+
+def find(operations: Operations, choice: Choice) -> Iterator[list[Job]]:
+    """Go through the jobs that are meant, page by page; for threads.
+
+    A page is bounded work, and may hold none of them; a job may come twice.
+    """
+    if choice.what == "deliver":
+        state = DeliveryState(choice.state)
+        return operations.delivery_pages(state, choice.wanted, account=choice.account)
+    if choice.state in {"open", "ready"}:
+        found = operations.find_open_pages(choice.wanted, account=choice.account)
+        states = {"open": {*JobState}, "ready": {JobState.READY}}[choice.state]
+        return ([job for job in page if job.state in states] for page in found)
+    return operations.find_pages(JobState(choice.state), choice.wanted, account=choice.account)
+
+
+def count(operations: Operations, choice: Choice) -> Count:
+    """Count the jobs that are meant, as far as that is quick; for threads."""
+    until = time.monotonic() + SECONDS
+    seen: set[str] = set()
+    first: list[Job] = []
+    for jobs in find(operations, choice):
+        for job in jobs:
+            if job.id in seen:
+                continue
+            if len(seen) >= MOST:
+                return Count(len(seen), False, first)
+            seen.add(job.id)
+            if len(first) < SHOWN:
+                first.append(job)
+        # Also after a page that none of them stands in: there may be thousands of these.
+        if time.monotonic() > until:
+            return Count(len(seen), False, first)
+    return Count(len(seen), True, first)
+
+
+@dataclass(slots=True)
+class Work:
+    """Something that is done to many jobs.
+
+    Args:
+        choice: what, and to which.
+        most: how many at most, the first that are met; None = all.
+        stop: set when the process ends.
+    """
+
+    choice: Choice
+    most: int | None
+    stop: threading.Event
+    came_to: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def words(self) -> str:
+        """What it came to so far."""
+        parts = [f"{n:,} {what}" for what, n in self.came_to.most_common()]
+        return ", ".join(parts) or "no job was met"
+
+    def run(self, operations: Operations) -> None:
+        """Do it, page by page; for threads."""
+        decide = _DECISIONS[self.choice.what]
+        for ids in self._ids(find(operations, self.choice)):
+            if self.stop.is_set():
+                self.came_to["left when the gateway was stopped"] += len(ids)
+                return
+            if ids:
+                self.came_to.update(decide(operations, ids))
+
+    def _ids(self, pages: Iterable[list[Job]]) -> Iterator[list[str]]:
+        """Go through the ids of pages: each once, if so many were counted, and no more."""
+        met: set[str] = set()
+        for jobs in pages:
+            ids = list(dict.fromkeys(job.id for job in jobs if job.id not in met))
+            if self.most is not None:
+                ids = ids[: self.most - len(met)]
+                met.update(ids)
+            yield ids
+            if len(met) == self.most:
+                return
+
+
+def _cancel(operations: Operations, ids: list[str]) -> dict[str, int]:
+    done: Canceled = operations.cancel(ids)
+    counts = {"canceled": done.at_once, "will be canceled": done.asked, "over already": done.over}
+    return {words: n for words, n in counts.items() if n}
+
+
+def _settled(name: str) -> Callable[[Operations, list[str]], dict[str, int]]:
+    def decide(operations: Operations, ids: list[str]) -> dict[str, int]:
+        settled: dict[str, Any] = getattr(operations, name)(ids)
+        return Counter(what.value for what in settled.values())
+
+    return decide
+
+
+_DECISIONS: Final[dict[str, Callable[[Operations, list[str]], dict[str, int]]]] = {
+    "cancel": _cancel,
+    "replay": _settled("replay"),
+    "discard": _settled("discard"),
+    "resubmit": _settled("resubmit"),
+    "fail": _settled("fail"),
+    "deliver": _settled("deliver_again"),
+}

@@ -1,0 +1,168 @@
+"""The pages about single things: a job and its life, a batch, and what a search finds."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from gateway.page.render import HEADERS, page
+from gateway.page.viewer import Viewer, viewer_of
+from runqueue import ids
+from runqueue.errors import BatchNotFound, JobNotFound
+from runqueue.ids import is_id, is_name
+from runqueue.records.job import Job
+from runqueue.store import worker_calls
+from runqueue.store.history import read_trail
+
+#: Characters of an output that a page shows.
+_LONGEST: Final = 20_000
+#: Where the run can be seen, as Skyvern says.
+_LINKS: Final = ("app_url", "recording_url")
+#: Characters of what is searched for.
+_MOST: Final = 256
+
+
+async def job(request: Request) -> Response:
+    """Show a job: what it is, how it stands, and its life."""
+    viewer = await viewer_of(request)
+    job_id = str(request.path_params["job_id"])
+    account = await viewer.owner(job_id)
+    if account is None:
+        raise JobNotFound(job_id)
+    trail = await viewer.queue.send(read_trail(account, job_id))
+    (found,) = await viewer.queue.get_many([job_id])
+    if found is None or trail is None:
+        raise JobNotFound(job_id)
+    values = {
+        "account": account,
+        "job": found,
+        "trail": trail,
+        "request_shown": trail.request_shown.items(),
+        "request_hidden": trail.request_hidden,
+        "output": _output(found),
+        "links": _links(found),
+        "levers": levers(found),
+        "done": await viewer.done(account, request.query_params.get("done", "")),
+    }
+    return page(request, "job.html", viewer, values)
+
+
+def levers(job: Job) -> set[str]:
+    """Return what may be done to a job as it stands."""
+    if job.state == "unconfirmed":
+        return {"adopt", "resubmit", "fail", "cancel"} - (
+            {"cancel"} if job.cancel_requested else set()
+        )
+    if not job.is_over:
+        return set() if job.cancel_requested else {"cancel"}
+    found = {"replay"} if job.state != "completed" else set()
+    if job.state == "dead":
+        found.add("discard")
+    if job.webhook.state in {"gave_up", "unknown", "pending"}:
+        found.add("deliver")
+    return found
+
+
+def _output(job: Job) -> str:
+    """Return what the run brought, as text."""
+    if job.output is None:
+        return ""
+    text = _as_text(job.output)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\n… ({len(text):,} characters)"
+
+
+def _as_text(output: Any) -> str:
+    """Return JSON with indents, as far as it can be nested for that."""
+    with suppress(orjson.JSONEncodeError):
+        return orjson.dumps(output, option=orjson.OPT_INDENT_2).decode()
+    with suppress(RecursionError):
+        return json.dumps(output, ensure_ascii=False)
+    return "(nested too deeply to be shown)"
+
+
+def _links(job: Job) -> list[tuple[str, str]]:
+    """Return where the run can be seen; what is no web address leads nowhere."""
+    found = []
+    for name in _LINKS:
+        url = (job.result or {}).get(name)
+        if isinstance(url, str) and _is_web(url):
+            found.append((name.removesuffix("_url"), url))
+    return found
+
+
+def _is_web(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in {"http", "https"}
+    except ValueError:
+        return False
+
+
+async def batch(request: Request) -> Response:
+    """Show a batch and a page of its jobs."""
+    viewer = await viewer_of(request)
+    batch_id = str(request.path_params["batch_id"])
+    account = await viewer.owner(batch_id)
+    if account is None:
+        raise BatchNotFound(batch_id)
+    found = await viewer.queue.get_batch(batch_id)
+    state = request.query_params.get("state") or None
+    jobs = await viewer.queue.list_jobs(
+        state,
+        batch=batch_id,
+        account=account,
+        cursor=request.query_params.get("cursor", ""),
+        limit=100,
+        sound_only=True,
+    )
+    values = {
+        "account": account,
+        "batch": found,
+        "jobs": jobs.jobs,
+        "unread": jobs.unread,
+        "state": state or "",
+        "cursor": jobs.cursor,
+        "done": await viewer.done(account, request.query_params.get("done", "")),
+    }
+    return page(request, "batch.html", viewer, values)
+
+
+async def search(request: Request) -> Response:
+    """Go to the job or batch of an id, a run's id or a custom_id; say so if there is none."""
+    viewer = await viewer_of(request)
+    text = request.query_params.get("q", "").strip()[:_MOST]
+    namespace = request.query_params.get("namespace", "").strip()
+    found = await _find(viewer, text, namespace) if text else ""
+    if found:
+        return RedirectResponse(found, 303, HEADERS)
+    values = {"text": text, "namespace": namespace}
+    return page(request, "search.html", viewer, values, 404 if text else 200)
+
+
+async def _find(viewer: Viewer, text: str, namespace: str) -> str:
+    """Return where something is shown, '' = nothing is called that."""
+    if is_id(text) and await viewer.owner(text):
+        (found,) = await viewer.queue.get_many([text], result=False)
+        if found is not None:
+            return f"/jobs/{text}"
+        try:
+            await viewer.queue.get_batch(text)
+        except BatchNotFound:
+            pass
+        else:
+            return f"/batches/{text}"
+    for account in await viewer.known():
+        (owner,) = await viewer.queue.send(worker_calls.bound_runs(account, [text]))
+        if owner:
+            return f"/jobs/{owner}"
+        if not namespace or is_name(namespace):
+            job_id = ids.job_id_for(account, namespace, text)
+            (found,) = await viewer.queue.get_many([job_id], result=False)
+            if found is not None:
+                return f"/jobs/{job_id}"
+    return ""

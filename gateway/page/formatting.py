@@ -1,0 +1,114 @@
+"""Numbers and times as the page shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from runqueue.store.audit import AuditNote
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+#: Stands for what is not known (an en dash).
+UNKNOWN: Final = "\u2013"
+#: The size of a sparkline, in its own units.
+WIDE, HIGH = 120, 24
+
+#: What people did, in words.
+DEEDS: Final = {
+    "pause_account": "paused the account",
+    "resume_account": "resumed the account",
+    "set_limits": "set limits",
+    "pause_group": "paused a group",
+    "resume_group": "resumed a group",
+    "cap_group": "capped a group",
+    "set_group": "set a group",
+    "pause_batch": "paused a batch",
+    "resume_batch": "resumed a batch",
+    "cancel_batch": "canceled a batch",
+    "retry_failed": "retried what failed of a batch",
+    "retry_callbacks": "had callbacks of a batch sent again",
+    "cancel": "canceled jobs",
+    "cancel_job": "canceled a job",
+    "replay": "replayed jobs",
+    "replay_job": "replayed a job",
+    "discard": "discarded dead jobs",
+    "adopt": "gave a job its run",
+    "resubmit": "had unconfirmed jobs submitted again",
+    "fail": "failed unconfirmed jobs",
+    "deliver": "had webhooks sent again",
+    "confirm_delivery": "said that results have arrived",
+    "cancel_strays": "had strays canceled",
+    "inbox_retry": "put refused lines back",
+    "end_sessions": "ended sessions of the page",
+    "inbox_discard": "threw refused lines away",
+}
+
+
+def number(value: float) -> str:
+    """Return a number with its thousands apart."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def exact(value: float) -> str:
+    """Return a number that reads as the same one again."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def per_minute(value: float | None) -> str:
+    """Return a rate; one that is not known is a dash."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
+
+
+def span(seconds: float | None) -> str:
+    """Return how long something takes, in two units at most."""
+    if seconds is None:
+        return UNKNOWN
+    whole = int(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def ago(moment: datetime | None) -> str:
+    """Return how long ago a moment was, roughly."""
+    if moment is None:
+        return UNKNOWN
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    if seconds < 0:
+        return f"in {span(-seconds).partition(' min ')[0]}"
+    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= unit:
+            return f"{int(seconds // unit)} {name} ago"
+    return f"{int(seconds)} s ago"
+
+
+def clock(moment: datetime | None) -> str:
+    """Return a time of day, and the date where that is another."""
+    if moment is None:
+        return UNKNOWN
+    day = "" if moment.date() == datetime.now(UTC).date() else f"{moment:%Y-%m-%d} "
+    return f"{day}{moment:%H:%M:%S}"
+
+
+def spark(values: Sequence[float]) -> str:
+    """Return the points of a sparkline, the newest at the right edge."""
+    if len(values) < 2:
+        return ""
+    top = max(values) or 1
+    step = WIDE / (len(values) - 1)
+    lift = HIGH - 2
+    return " ".join(
+        f"{n * step:.1f},{HIGH - 1 - value / top * lift:.1f}" for n, value in enumerate(values)
+    )
+
+
+def deed(note: AuditNote) -> str:
+    """Return what somebody did, in words."""
+    return DEEDS.get(note.what, note.what.replace("_", " "))

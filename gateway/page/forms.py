@@ -1,0 +1,101 @@
+"""What forms send: read within limits, and believed only where the form stood on a page of ours."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from gateway.http.request_body import SMALL, check_kind, chunks_of, too_large
+from gateway.page.viewer import Viewer, must_operate, viewer_of
+from gateway.state.sessions import is_own_form
+from gateway.state.state import gate_of
+
+#: Seconds in which a form has to be here.
+_SECONDS: Final = 10.0
+_FIELDS: Final = 50
+#: Digits of a number.
+_DIGITS: Final = 15
+_ELSEWHERE: Final = "this form does not come from a page of this gateway: open the page, try there"
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """Return the fields of a form that stood on a page of ours, as its origin says.
+
+    Raises:
+        HTTPException: it is another kind of body, too large, or of another page.
+    """
+    check_kind(request, "application/x-www-form-urlencoded")
+    if not is_own_form(request, gate_of(request).settings.public_url):
+        raise HTTPException(403, _ELSEWHERE)
+    raw = b""
+    async for part in chunks_of(request, _SECONDS):
+        raw += part
+        if len(raw) > SMALL:
+            raise too_large("expected a form of 64 KiB at most")
+    try:
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=_FIELDS)
+    except ValueError:
+        raise HTTPException(400, "expected a form") from None
+    return {name: value.strip() for name, value in pairs}
+
+
+async def operator_form(request: Request) -> tuple[Viewer, dict[str, str]]:
+    """Return who sent a form, and its fields, if he may change something.
+
+    Raises:
+        NoSession: nobody is logged in.
+        HTTPException: he may not, or the form is none of ours.
+    """
+    viewer, fields = await viewer_form(request)
+    must_operate(viewer)
+    return viewer, fields
+
+
+async def viewer_form(request: Request) -> tuple[Viewer, dict[str, str]]:
+    """Return who sent a form, and its fields.
+
+    Raises:
+        NoSession: nobody is logged in.
+        HTTPException: the form is none of ours.
+    """
+    viewer = await viewer_of(request)
+    fields = await read_form(request)
+    given = fields.pop("form_token", "")
+    if not hmac.compare_digest(given.encode(), viewer.session.form_token.encode()):
+        raise HTTPException(403, "this form is of another session: reload the page, try again")
+    return viewer, fields
+
+
+def whole(text: str, name: str) -> int:
+    """Return a number that was entered.
+
+    Raises:
+        HTTPException: it is none, or has more digits than any number of jobs.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
+        return int(text)
+    raise HTTPException(422, f"{name}: expected a number, got {text[:20]!r}")
+
+
+def back(fields: Mapping[str, str], **query: str) -> str:
+    """Return the address that a form wants to go back to, with more in its query.
+
+    Only one of ours: a path, and no host.
+    """
+    to = fields.get("next", "/")
+    try:
+        parts = urlsplit(to)
+    except ValueError:
+        return "/"
+    if parts.scheme or parts.netloc or not parts.path.startswith("/") or to.startswith("//"):
+        return "/"
+    if "\\" in to or not to.isprintable():
+        return "/"
+    kept = [(name, value) for name, value in parse_qsl(parts.query) if name not in query]
+    pairs = [*kept, *query.items()]
+    return f"{parts.path}?{urlencode(pairs)}" if pairs else parts.path

@@ -1,0 +1,171 @@
+"""The live page: what every account does, at `/`, and as it changes, at `/live`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, Final
+
+import orjson
+from redis.exceptions import RedisError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.http.places import hold
+from gateway.http.streaming import Streamed, first_of
+from gateway.page.formatting import clock
+from gateway.page.rates import rates
+from gateway.page.render import HEADERS, page, render
+from gateway.page.viewer import Viewer, viewer_of
+from gateway.state.sampler import Feed, Sample, Snapshot
+from gateway.state.sessions import Session
+from gateway.state.state import Gate, gate_of
+from runqueue.errors import RunQueueError
+from runqueue.producer.pausing import seen_of
+from runqueue.records.batch import Batch
+from runqueue.records.health import health_of
+from runqueue.records.job import JobState
+from runqueue.request.job_spec import Priority
+from runqueue.store.limits import RANGES
+
+#: Seconds without a look after which the page is told that it is old.
+STALE: Final = 5.0
+#: Seconds after which an open page notices that its session was ended.
+LOOK_AT_SESSION: Final = 5.0
+#: Parts of the page that change by themselves: each is a template of its own.
+REGIONS: Final = (
+    "health",
+    "figures",
+    "queue",
+    "limits",
+    "lines",
+    "batches",
+    "workers",
+    "needing",
+    "notes",
+)
+#: States that a job is in on its way, and those that it ends in, as the table shows them.
+OPEN: Final = ("scheduled", "ready", "submitting", "unconfirmed", "running")
+OVER: Final = ("completed", "failed", "canceled", "dead")
+
+
+async def overview(request: Request) -> Response:
+    """Show an account."""
+    viewer = await viewer_of(request)
+    account = await viewer.account(request.query_params.get("account", ""))
+    feed = gate_of(request).feed
+    done = request.query_params.get("done", "")
+    found = await feed.snapshot(account, fresh=bool(done))
+    values = shown(viewer, feed, account, found)
+    note = next((one for one in found.notes if one.id == done), None)
+    values |= {"accounts": await viewer.known(), "done": note}
+    return page(request, "overview.html", viewer, values)
+
+
+def shown(viewer: Viewer, feed: Feed, account: str, found: Snapshot) -> dict[str, Any]:
+    """Return what the parts of the page show."""
+    history = feed.history(account)
+    stats = found.stats
+    pace = rates(stats, history)
+    return {
+        "viewer": viewer,
+        "account": account,
+        "found": found,
+        "stats": stats,
+        "health": health_of(stats, pace.silent_seconds),
+        "rates": pace,
+        "seen": seen_of(stats),
+        "sparks": _sparks(history),
+        "now": clock(datetime.now(UTC)),
+        "history_seconds": history[-1].at - history[0].at if history else 0,
+        "rows": _rows(found),
+        "open_states": OPEN,
+        "over_states": OVER,
+        "priorities": [priority.name.lower() for priority in Priority],
+        "limits": RANGES,
+        "batch_bars": [bar(batch) for batch in found.batches],
+    }
+
+
+def _sparks(history: Sequence[Sample]) -> dict[str, list[float]]:
+    """Return the points of each sparkline."""
+    steps = [(later.at - before.at, before, later) for before, later in pairwise(history)]
+    return {
+        "ready": [one.ready for one in history],
+        "live": [one.live for one in history],
+        "unconfirmed": [one.unconfirmed for one in history],
+        "dead": [one.dead for one in history],
+        "submitted": [60 * max(0, b.accepted - a.accepted) / t for t, a, b in steps],
+        "ended": [60 * max(0, b.ended - a.ended) / t for t, a, b in steps],
+    }
+
+
+def _rows(found: Snapshot) -> list[tuple[str, list[int]]]:
+    """Return how many jobs of each state have which priority."""
+    by_priority = found.stats.by_priority
+    return [
+        (state.value, [by_priority[state][priority] for priority in Priority])
+        for state in (JobState(name) for name in (*OPEN, *OVER))
+    ]
+
+
+def bar(batch: Batch) -> dict[str, int]:
+    """Return what a batch's bar shows, of all its jobs."""
+    done = sum(n for state, n in batch.states.items() if state.is_over)
+    bad = batch.states.get(JobState.FAILED, 0) + batch.states.get(JobState.DEAD, 0)
+    return {"done": done, "bad": bad, "total": max(batch.total, 1)}
+
+
+async def live(request: Request) -> Response:
+    """Send the parts of the page that have changed, for as long as it is open."""
+    viewer = await viewer_of(request)
+    gate = gate_of(request)
+    account = await viewer.account(request.query_params.get("account", ""))
+    refusal = "too many pages are open already; reload this one instead"
+    hold(request, gate.pages, viewer.name, refusal)
+    headers = {**HEADERS, "X-Accel-Buffering": "no"}
+    return Streamed(_events(gate, viewer, account), headers=headers, media_type="text/event-stream")
+
+
+async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[bytes]:
+    """Yield what has changed, once a second at most, and a word where nothing did."""
+    sent: dict[str, str] = {}
+    yield b"retry: 2000\n\n"
+    with gate.feed.listen(account) as read:
+        session_seen = time.monotonic()
+        while not gate.closing.is_set() and time.time() < viewer.session.expires:
+            if time.monotonic() - session_seen >= LOOK_AT_SESSION:
+                if not await _holds(gate, viewer.session):
+                    return
+                session_seen = time.monotonic()
+            parts = []
+            with suppress(RunQueueError, OSError, TimeoutError):
+                async with asyncio.timeout(STALE):
+                    found = await gate.feed.snapshot(account)
+                values = shown(viewer, gate.feed, account, found)
+                for name in REGIONS:
+                    html = render(f"parts/{name}.html", values)
+                    if sent.get(name) != html:
+                        sent[name] = html
+                        parts.append(_event("part", {"name": name, "html": html}))
+                parts.append(_event("fresh", {"at": f"{time.strftime('%H:%M:%S', time.gmtime())}"}))
+            yield b"".join(parts) or _event("stale", {})
+            read.clear()
+            await first_of(read, gate.closing, seconds=STALE)
+
+
+async def _holds(gate: Gate, session: Session) -> bool:
+    """Say whether a session holds, as far as Redis can be asked."""
+    try:
+        async with asyncio.timeout(STALE):
+            return await gate.sessions.holds(session)
+    except (RedisError, OSError, TimeoutError):
+        return True
+
+
+def _event(name: str, value: dict[str, str]) -> bytes:
+    return f"event: {name}\ndata: ".encode() + orjson.dumps(value) + b"\n\n"

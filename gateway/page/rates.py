@@ -1,0 +1,48 @@
+"""How fast an account goes, by the points of its history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.state.sampler import Sample
+from runqueue.records.account import AccountStats
+from runqueue.records.job import JobState
+
+#: Seconds of the history by which rates are told.
+RATE_OVER = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How fast it goes, per minute; None = not known yet.
+
+    Args:
+        over: seconds that this was seen over.
+        seconds_left: until all that is ready or scheduled now has ended, at this rate.
+    """
+
+    submitted: float | None = None
+    ended: float | None = None
+    over: float = 0.0
+    seconds_left: float | None = None
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long nothing was accepted; 0 = something was, or nobody knows."""
+        return self.over if self.submitted == 0 else 0.0
+
+
+def rates(stats: AccountStats, history: list[Sample]) -> Rates:
+    """Return how fast an account goes, by the last two minutes."""
+    if len(history) < 2:
+        return Rates()
+    last = history[-1]
+    first = next((one for one in history if last.at - one.at <= RATE_OVER), last)
+    over = last.at - first.at
+    if over < 1 or last.ended < first.ended:
+        return Rates()
+    submitted = (last.accepted - first.accepted) / over
+    ended = (last.ended - first.ended) / over
+    waiting = stats.states[JobState.READY] + stats.live
+    left = waiting / ended if ended and waiting else None
+    return Rates(60 * submitted, 60 * ended, over, left)

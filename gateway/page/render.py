@@ -1,0 +1,137 @@
+"""Templates and headers: everything is escaped, and a page loads nothing but our own two files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from gateway.page import formatting
+from gateway.page.viewer import Viewer
+
+#: No inline script or style, nothing from elsewhere, in nobody's frame.
+_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+#: Origin is sent with forms only where the referrer is: to ourselves.
+HEADERS: Final = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+#: Parameters that mean something within one account alone, or once.
+_OWN: Final = {"account", "cursor", "before", "done", "batch", "count"}
+#: Embeddings, overrides and isolates of Unicode's bidirectional text: with them an id, or a text of
+#: a server, is read otherwise than it is.
+_TURNING: Final = {n: f"\\u{n:04x}" for n in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_KINDS: Final = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+
+def _visible(value: Any) -> Any:
+    """Return what a template prints, with signs that turn the direction of text written out."""
+    return value.translate(_TURNING) if isinstance(value, str) else value
+
+
+@cache
+def templates() -> Environment:
+    """Return the templates; a name that is not given is an error, not a blank."""
+    made = Environment(
+        loader=PackageLoader("gateway"),
+        autoescape=True,
+        finalize=_visible,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    for word in ("number", "exact", "per_minute", "span", "ago", "clock", "spark", "deed"):
+        made.filters[word] = getattr(formatting, word)
+    made.globals["static"] = static_path
+    return made
+
+
+def render(name: str, values: Mapping[str, Any]) -> str:
+    """Return a template filled in."""
+    return templates().get_template(name).render(values)
+
+
+def page(
+    request: Request,
+    name: str,
+    viewer: Viewer | None,
+    values: Mapping[str, Any],
+    status: int = 200,
+) -> Response:
+    """Return a page.
+
+    Args:
+        request: what is answered.
+        name: the template's.
+        viewer: who looks; None = nobody is logged in.
+        values: what is filled in, beside what every page has.
+        status: of the answer.
+    """
+    shown = {"viewer": viewer, "account": "", "accounts": [], "here": here(request), **values}
+    shown["tabs"] = [(account, at_account(request, account)) for account in shown["accounts"]]
+    return HTMLResponse(render(name, shown), status, HEADERS)
+
+
+def at_account(request: Request, account: str) -> str:
+    """Return where a page like this one is of another account, with what means something there."""
+    kept = [(name, text) for name, text in request.query_params.items() if name not in _OWN]
+    return f"?{urlencode([*kept, ('account', account)])}"
+
+
+def here(request: Request) -> str:
+    """Return the address of a page as a form on it names it, to come back to."""
+    if request.method not in {"GET", "HEAD"}:
+        return "/"
+    query = request.url.query
+    return f"{request.url.path}?{query}" if query else request.url.path
+
+
+@cache
+def _static(name: str) -> tuple[bytes, str]:
+    body = (files("gateway") / "static" / name).read_bytes()
+    return body, hashlib.sha256(body).hexdigest()[:12]
+
+
+def static_path(name: str) -> str:
+    """Return where a file of ours is; another version of it is elsewhere."""
+    return f"/static/{name}?v={_static(name)[1]}"
+
+
+async def static(request: Request) -> Response:
+    """Serve a file of ours; anybody may have it."""
+    name = str(request.path_params["name"])
+    if name not in _KINDS:
+        raise HTTPException(404)
+    body, version = _static(name)
+    is_named = request.query_params.get("v") == version
+    kept = "public, max-age=31536000, immutable" if is_named else "no-cache"
+    headers = {**HEADERS, "Cache-Control": kept}
+    return Response(body, headers=headers, media_type=_KINDS[name])

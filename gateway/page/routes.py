@@ -1,0 +1,106 @@
+"""The page's addresses, and how its errors look to people."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from urllib.parse import urlencode
+
+import structlog
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from gateway.page import actions, bulk_views, details, lists, login, sessions
+from gateway.page import overview as page_live
+from gateway.page.errors import TITLES, status_of
+from gateway.page.render import HEADERS, here, page, static
+from gateway.page.viewer import NoSession
+from runqueue.errors import QueueUnavailable, RunQueueError
+from runqueue.store.damage import damage_behind
+
+log = structlog.get_logger()
+
+_DAMAGED = "This account's keys in Redis are damaged"
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def routes() -> list[BaseRoute]:
+    """Return the page's routes; they are none of the API's, and not in its description."""
+    shown: dict[str, Endpoint] = {
+        "/": page_live.overview,
+        "/jobs": lists.jobs,
+        "/jobs/{job_id}": details.job,
+        "/batches": lists.batches,
+        "/batches/{batch_id}": details.batch,
+        "/groups": lists.groups,
+        "/webhooks": lists.webhooks,
+        "/refused": lists.refused,
+        "/search": details.search,
+        "/audit": lists.audit,
+        "/sessions": sessions.sessions,
+        "/select": bulk_views.select,
+        "/login": login.login_form,
+    }
+    sent: dict[str, Endpoint] = {
+        "/login": login.login,
+        "/logout": login.logout,
+        "/sessions": sessions.end_sessions,
+        "/do/many": bulk_views.act_on_many,
+        "/do/{what}": actions.act,
+    }
+    return [
+        *(Route(path, _told(endpoint)) for path, endpoint in shown.items()),
+        *(Route(path, _told(endpoint), methods=["POST"]) for path, endpoint in sent.items()),
+        Route("/live", _told(page_live.live)),
+        Route("/static/{name}", _told(static)),
+    ]
+
+
+def _told(endpoint: Endpoint) -> Endpoint:
+    """Have an endpoint's errors told to people."""
+
+    @wraps(endpoint)
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except NoSession:
+            return _ask_to_log_in(request)
+        except HTTPException as error:
+            detail = "" if error.detail == "Not Found" else str(error.detail)
+            return _problem(request, error.status_code, detail)
+        except (RunQueueError, RedisError, OSError) as error:
+            return _of_the_queue(request, error)
+        except Exception:
+            log.exception("page_failed", path=request.url.path)
+            return _problem(request, 500, "the gateway's log tells more")
+
+    return answer
+
+
+def _of_the_queue(request: Request, error: Exception) -> Response:
+    """Tell an error of the queue; the log says which Redis is away."""
+    status = status_of(error)
+    is_ours = isinstance(error, RunQueueError)
+    if is_ours and status == 503 and (damage := damage_behind(error)):
+        return _problem(request, status, damage, _DAMAGED)
+    if not is_ours or isinstance(error, QueueUnavailable):
+        log.warning("queue_unreachable", error=str(error)[:200])
+        return _problem(request, status, "try again in a moment")
+    return _problem(request, status, str(error))
+
+
+def _ask_to_log_in(request: Request) -> Response:
+    if request.url.path == "/live":
+        return PlainTextResponse("log in again", 401, HEADERS)
+    wanted = here(request)
+    query = f"?{urlencode({'next': wanted})}" if wanted != "/" else ""
+    return RedirectResponse(f"/login{query}", 303, HEADERS)
+
+
+def _problem(request: Request, status: int, detail: str, title: str | None = None) -> Response:
+    title = title or TITLES.get(status, "That did not work")
+    values = {"title": title, "detail": detail, "status": status}
+    return page(request, "problem.html", None, values, status)

@@ -1,0 +1,33 @@
+"""Hearing that jobs have ended, whichever they are: what wakes those who listen to events."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from runqueue.producer.listener import AsyncEnds
+
+#: Stands for every job: it is no id.
+_ANY = "*"
+
+
+class Bell(AsyncEnds):
+    """Tells coroutines that some job has ended, or may have; see `runqueue/producer/listener.py`.
+
+    Args:
+        url: the queue's Redis.
+    """
+
+    @contextmanager
+    def listen(self) -> Iterator[asyncio.Event]:
+        """Give an event: it is set whenever a job may have ended."""
+        with self.watch([_ANY]) as watch:
+            if self._listener is None:  # nobody looks at a job here, which would start it
+                self._listener = self._start()
+            yield watch.told
+
+    def _take(self, listener: asyncio.Task[None], message: dict[str, Any] | None) -> None:
+        super()._take(listener, message)
+        if message and message["type"] in {"pmessage", "psubscribe"}:
+            for watch in tuple(self._waiting.get(_ANY, ())):
+                watch.told.set()

@@ -1,0 +1,279 @@
+"""What the page shows of each account, read once for all who look, and its last quarter of an hour.
+
+One task reads: every five seconds for the history, every second while somebody looks. So a hundred
+open pages ask Redis no more than one does. What is read is bounded whatever the queue's size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import structlog
+from redis.exceptions import RedisError
+
+from runqueue.errors import RunQueueError
+from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.records.account import AccountStats
+from runqueue.records.batch import Batch, JobPage
+from runqueue.records.job import Job, JobState
+from runqueue.store import job_calls, live_processes
+from runqueue.store.audit import AuditNote
+from runqueue.store.live_processes import Line, Process
+
+log = structlog.get_logger()
+
+#: Seconds between two looks: while somebody looks, and for the history.
+LIVE_EVERY, EVERY = 1.0, 5.0
+#: Seconds between two looks at the lines of groups, which cost most.
+LINES_EVERY = 5.0
+#: Points of the history: a quarter of an hour.
+POINTS: Final = 180
+#: Seconds after which what was read is read again for a page.
+FRESH = 1.5
+#: What a page shows of each list.
+BATCHES, LINES, NEEDING, NOTES = 10, 10, 5, 8
+#: Pages of a list that are read for one page of ours, at most.
+_PAGES = 4
+
+
+class Sample(NamedTuple):
+    """One point of the history.
+
+    Args:
+        at: monotonic seconds.
+        ready, live, unconfirmed, dead: jobs.
+        accepted, ended, failed: counts since ever.
+    """
+
+    at: float
+    ready: int
+    live: int
+    unconfirmed: int
+    dead: int
+    accepted: int
+    ended: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An account as it was read last.
+
+    Args:
+        at: when, monotonic seconds.
+        groups: how many groups have a line, or settings.
+        unread: ids of jobs and batches that would be shown, and cannot be read.
+    """
+
+    at: float
+    stats: AccountStats
+    batches: list[Batch]
+    groups: int
+    lines: list[Line]
+    processes: list[Process]
+    dead: list[Job]
+    unconfirmed: list[Job]
+    notes: list[AuditNote]
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class History:
+    """The last points of an account."""
+
+    points: deque[Sample] = field(default_factory=lambda: deque(maxlen=POINTS))
+
+    def add(self, stats: AccountStats) -> None:
+        """Take in figures, unless the last point is not old enough."""
+        now = time.monotonic()
+        if self.points and now - self.points[-1].at < EVERY - LIVE_EVERY / 2:
+            return
+        self.points.append(sample_of(stats, now))
+
+
+async def first_jobs(
+    queue: AsyncRunQueue, enough: int, state: JobState | str | None, **options: Any
+) -> JobPage:
+    """Read a page of jobs, and further ones while these are few: a page may be short.
+
+    Those that cannot be read are left out, and named.
+
+    Args:
+        queue: the queue.
+        enough: jobs that do.
+        state, options: as `list_jobs` takes them.
+    """
+    options["sound_only"] = True
+    found = await queue.list_jobs(state, limit=enough, **options)
+    jobs, cursor, unread = found.jobs, found.cursor, found.unread
+    for _ in range(_PAGES - 1):
+        if len(jobs) >= enough or not cursor:
+            break
+        found = await queue.list_jobs(state, limit=enough, **{**options, "cursor": cursor})
+        jobs, cursor, unread = jobs + found.jobs, found.cursor, unread + found.unread
+    return JobPage(jobs, cursor, tuple(dict.fromkeys(unread)))
+
+
+def sample_of(stats: AccountStats, at: float) -> Sample:
+    """Return the point that figures are in the history."""
+    ended = [stats.totals.get(f"ended:{state.value}", 0) for state in JobState if state.is_over]
+    return Sample(
+        at,
+        stats.states[JobState.READY],
+        stats.live,
+        stats.states[JobState.UNCONFIRMED],
+        stats.states[JobState.DEAD],
+        stats.totals.get("adopted_runs", 0),
+        sum(ended),
+        stats.totals.get("ended:failed", 0) + stats.totals.get("ended:dead", 0),
+    )
+
+
+class Feed:
+    """Reads the accounts for the page.
+
+    Args:
+        queue: all of the queue.
+    """
+
+    def __init__(self, queue: AsyncRunQueue) -> None:
+        self._queue = queue
+        self._snapshots: dict[str, Snapshot] = {}
+        self._histories: dict[str, History] = {}
+        self._lines: dict[str, tuple[float, tuple[int, list[Line]]]] = {}
+        self._listeners: dict[asyncio.Event, str] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._looked_at = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin to read."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def history(self, account: str) -> list[Sample]:
+        """Return the last points of an account, the oldest first."""
+        found = self._histories.get(account)
+        return list(found.points) if found else []
+
+    async def snapshot(self, account: str, *, fresh: bool = False) -> Snapshot:
+        """Return an account as it stands; read now if that is not known, or not any more.
+
+        Args:
+            account: which.
+            fresh: whether it is read in any case: something was done to it just now.
+
+        Raises:
+            RunQueueError: Redis cannot be reached.
+            UnknownAccount: no worker ever served this account.
+        """
+        async with self._lock(account):
+            found = self._snapshots.get(account)
+            if found and not fresh and time.monotonic() - found.at < FRESH:
+                return found
+            return await self._read(account, fresh=fresh)
+
+    def _lock(self, account: str) -> asyncio.Lock:
+        return self._locks.setdefault(account, asyncio.Lock())
+
+    @contextmanager
+    def listen(self, account: str) -> Iterator[asyncio.Event]:
+        """Give an event that is set whenever the account was read."""
+        event = asyncio.Event()
+        self._listeners[event] = account
+        self._looked_at.set()
+        try:
+            yield event
+        finally:
+            del self._listeners[event]
+
+    async def _read(self, account: str, *, fresh: bool) -> Snapshot:
+        queue = self._queue
+        stats = await self._stats(account)
+        groups, lines = await self._longest(account, fresh=fresh)
+        batches, processes, dead, unconfirmed, notes = await asyncio.gather(
+            queue.list_batches(account, limit=BATCHES, sound_only=True),
+            queue.workers(account),
+            first_jobs(queue, NEEDING, JobState.DEAD, account=account),
+            first_jobs(queue, NEEDING, JobState.UNCONFIRMED, account=account),
+            queue.audit(account, limit=NOTES),
+        )
+        self._snapshots[account] = found = Snapshot(
+            time.monotonic(),
+            stats,
+            batches.batches,
+            groups,
+            lines,
+            processes,
+            dead.jobs[:NEEDING],
+            unconfirmed.jobs[:NEEDING],
+            notes,
+            tuple(dict.fromkeys(batches.unread + dead.unread + unconfirmed.unread)),
+        )
+        return found
+
+    async def _longest(self, account: str, *, fresh: bool) -> tuple[int, list[Line]]:
+        """Return the longest lines; they cost most, and are read every few seconds."""
+        at, found = self._lines.get(account, (-math.inf, (0, [])))
+        if fresh or time.monotonic() - at >= LINES_EVERY:
+            found = await self._queue.longest_lines(
+                account, LINES, groups=live_processes.SOME_GROUPS
+            )
+            self._lines[account] = time.monotonic(), found
+        return found
+
+    async def _stats(self, account: str) -> AccountStats:
+        stats = await self._queue.send(job_calls.stats(account))
+        stats = stats.with_report((await self._queue.damage_reports([account])).get(account))
+        self._histories.setdefault(account, History()).add(stats)
+        return stats
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except (RunQueueError, RedisError, OSError) as error:
+                log.debug("page_not_read", error=str(error)[:200])
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait for the next look: less if somebody comes to look."""
+        self._looked_at.clear()
+        if self._listeners:
+            await asyncio.sleep(LIVE_EVERY)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EVERY):
+                await self._looked_at.wait()
+
+    async def _look(self) -> None:
+        watched = set(self._listeners.values())
+        for account in await self._queue.accounts():
+            try:
+                await self._look_at(account, is_watched=account in watched)
+            except (RunQueueError, RedisError, OSError) as error:
+                # One that is broken is told by its own page; the others have theirs.
+                log.debug("page_not_read", account=account, error=str(error)[:200])
+
+    async def _look_at(self, account: str, *, is_watched: bool) -> None:
+        if not is_watched:
+            await self._stats(account)
+            return
+        async with self._lock(account):
+            await self._read(account, fresh=False)
+        for event, name in tuple(self._listeners.items()):
+            if name == account:
+                event.set()

@@ -1,0 +1,186 @@
+"""What one gateway process holds, and how it makes itself known to the queue."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import structlog
+from fastapi import Request
+from prometheus_client import CollectorRegistry, generate_latest
+from redis.exceptions import RedisError
+
+from api_client.http.proxies import Proxies
+from config.gateway import ApiToken
+from config.settings import Account, Settings
+from gateway.checks.processes import CheckProcesses
+from gateway.http.request_body import Room
+from gateway.metrics import Metrics
+from gateway.state.end_notifier import Bell
+from gateway.state.sampler import Feed
+from gateway.state.sessions import Sessions
+from gateway.state.together import Together
+from gateway.tenants import shares
+from gateway.tenants.rate_limit import Limiter
+from gateway.tenants.scope import Sights
+from gateway.tenants.shares import Shares
+from gateway.tenants.turns import Turns
+from gateway.webhooks.receiver import Receiver
+from gateway.webhooks.webhook_writer import Recorder
+from runqueue.connection.client import async_client, check_policy
+from runqueue.observe.collector import QueueCollector
+from runqueue.operator.operations import Operations
+from runqueue.producer.queue import RunQueue
+from runqueue.records.quotas import Quota
+from runqueue.store.accounts import check_names
+from runqueue.store.keys import ACCOUNTS
+from webhooks.sender import Outbound
+
+log = structlog.get_logger()
+
+#: Seconds between two tries to reach Redis at the start.
+ANNOUNCE_EVERY = 1.0
+#: Seconds in which Redis has to answer a PING.
+PING_SECONDS = 2.0
+#: Counts for the page, and things that are done to many jobs, at a time.
+COUNTS, WORKS = 2, 4
+#: Listeners to events for whom ends are read at a time.
+EVENT_READS = 2
+
+
+class Gate:
+    """Everything of one gateway; made within its event loop.
+
+    Args:
+        settings: the gateway's settings.
+        url: the queue's Redis.
+        own: the token that was made where none are set up; None = there is none.
+    """
+
+    def __init__(self, settings: Settings, url: str, own: ApiToken | None = None) -> None:
+        self.settings = settings
+        self.local_token = own
+        #: Those of who may ask.
+        self.tokens = settings.api_tokens or ((own,) if own else ())
+        self.url = url
+        self.accounts: dict[str, Account] = settings.all_accounts()
+        self.redis = async_client(url)
+        #: The digest of the token that opens the metrics alone; set by who makes the gate.
+        self.scrape_token: str | None = None
+        self.metrics = Metrics(self.accounts)
+        self.receiver = Receiver(
+            {name: account.keys for name, account in self.accounts.items()},
+            {name: Recorder(name, self.redis) for name in self.accounts},
+            self.metrics,
+        )
+        environment = settings.proxy_environment()
+        ways = {
+            name: Proxies.from_environment(environment, account.proxy_url)
+            for name, account in self.accounts.items()
+        }
+        allow = settings.allow_private_webhook_targets
+        made = {way: Outbound(allow_private=allow, proxies=way) for way in set(ways.values())}
+        #: What sends webhooks, by account: each may have a proxy of its own.
+        self.outbounds = {name: made[way] for name, way in ways.items()}
+        #: Routes ask the queue of their bearer: `queue_of`.
+        self.sights = Sights(url, self.tokens)
+        #: For threads: what the queue does for people is written for these.
+        self.operations = Operations(RunQueue(url))
+        self.queue_metrics = CollectorRegistry()
+        self.queue_metrics.register(QueueCollector(self.operations.queue))
+        self.limiter = Limiter(settings.gateway_max_jobs_per_second, self.sights.whole.send)
+        #: What the page shows, and who is logged in to it.
+        self.feed = Feed(self.sights.whole)
+        self.sessions = Sessions(self.tokens, self.redis)
+        #: Those who count jobs: a count takes Redis and a thread for seconds.
+        self.counts = Turns(COUNTS)
+        #: What is being done to many jobs, and what ends it early.
+        self.works: set[asyncio.Task[str]] = set()
+        self.workers = Shares(WORKS)
+        #: Counts and works have threads of their own: what takes milliseconds waits for none of
+        #: them.
+        self.long_calls = ThreadPoolExecutor(COUNTS + WORKS, thread_name_prefix="page")
+        self.stopping = threading.Event()
+        self.room = Room()
+        self.bell = Bell(url)
+        self.checks = CheckProcesses()
+        #: Monitoring waits for nobody: what people do takes threads for seconds.
+        self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scrape")
+        #: The queue's metrics as text.
+        self.scrape = Together(self._scrape).ask
+        #: Whether Redis answers, soon.
+        self.redis_answers = Together(self._ping).ask
+        #: What bearers take of the process, and who has no token.
+        self.requests = Shares(shares.REQUESTS)
+        self.uploads = Shares(shares.UPLOADS)
+        self.downloads = Shares(shares.DOWNLOADS)
+        self.answers = Shares(shares.ANSWERS)
+        self.listeners = Shares(shares.LISTENERS)
+        self.event_reads = Turns(EVENT_READS)
+        self.pages = Shares(shares.PAGES)
+        self.lists = Turns(shares.LISTS)
+        self.tries = Shares(shares.TRIES)
+        self.scrapes = Shares(shares.SCRAPES)
+        self.strangers = Shares(shares.STRANGERS)
+        #: Set when the process ends: who waits for something is answered.
+        self.closing = asyncio.Event()
+
+    def quota_of(self, bearer: str) -> Quota | None:
+        """Return what may wait of a bearer; None = any number."""
+        settings = self.settings
+        jobs, size = settings.gateway_max_waiting_jobs, settings.gateway_max_waiting_bytes
+        return Quota(bearer, jobs, size) if jobs or size else None
+
+    async def announce(self) -> None:
+        """Look at Redis' policy and say which accounts there are, once Redis is there.
+
+        Raises:
+            AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
+            EvictingRedis: it is set up to drop keys.
+        """
+        while True:
+            try:
+                check_policy(await self.redis.info("memory"))
+                known = await cast(Awaitable[set[bytes]], self.redis.smembers(ACCOUNTS))
+                check_names([*self.accounts, *(name.decode(errors="replace") for name in known)])
+                await self.redis.sadd(ACCOUNTS, *self.accounts)
+            except (RedisError, OSError) as error:
+                log.warning("redis_unreachable", error=str(error))
+                await asyncio.sleep(ANNOUNCE_EVERY)
+            else:
+                self.feed.start()
+                log.info("gateway_announced", accounts=sorted(self.accounts))
+                return
+
+    async def _ping(self) -> bool:
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                return bool(await self.redis.ping())
+        except (RedisError, OSError, TimeoutError):
+            return False
+
+    async def _scrape(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._scraper, generate_latest, self.queue_metrics)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self.stopping.set()
+        await self.feed.close()
+        if self.works:
+            await asyncio.wait(self.works)
+        self.checks.close()
+        self._scraper.shutdown(wait=False, cancel_futures=True)
+        self.long_calls.shutdown(wait=False, cancel_futures=True)
+        await self.bell.close()
+        await self.sights.close()
+        self.operations.queue.close()
+        for outbound in set(self.outbounds.values()):
+            await outbound.aclose()
+        await self.redis.aclose()
+
+
+def gate_of(request: Request) -> Gate:
+    """Return what the process that serves a request holds."""
+    return cast(Gate, request.app.state.gate)

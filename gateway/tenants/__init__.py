@@ -1,0 +1,1 @@
+"""What one bearer may see, and how much he may hold."""

@@ -1,0 +1,1 @@
+"""Receiving Skyvern's webhooks."""

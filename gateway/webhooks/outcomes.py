@@ -1,0 +1,55 @@
+"""What may come of a webhook, and how each is answered.
+
+Skyvern tries again on a 5xx (and on some 4xx), and gives up on a 400, 404, 409, 413 and 422.
+"""
+
+from typing import Final
+
+import orjson
+from starlette.responses import Response
+
+from gateway.http.problems import NOTHING_HERE, problem
+from gateway.metrics import Outcome
+
+#: What is no news: everything else is logged.
+QUIET: Final = frozenset({Outcome.ENDED, Outcome.NOTED, Outcome.DUPLICATE, Outcome.RETRIED})
+
+
+class Refused(Exception):  # noqa: N818 - it refuses a webhook, which is no error of ours
+    """A webhook goes no further; says what came of it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        super().__init__(outcome)
+
+
+def _taken(outcome: Outcome) -> Response:
+    return Response(orjson.dumps({"verdict": outcome}), media_type="application/json")
+
+
+#: Made once: each is the same whatever was wrong in particular.
+ANSWERS: Final = {
+    **{
+        outcome: _taken(outcome)
+        for outcome in (
+            Outcome.ENDED,
+            Outcome.NOTED,
+            Outcome.DUPLICATE,
+            Outcome.RETRIED,
+            Outcome.STRAY,
+        )
+    },
+    Outcome.OTHER: problem(409, "the run is another job's"),
+    Outcome.UNKNOWN: problem(404, NOTHING_HERE),
+    Outcome.BAD_ADDRESS: problem(404, NOTHING_HERE),
+    Outcome.BAD_SIGNATURE: problem(
+        401, "expected x-skyvern-signature to be the body's, made with the account's API key"
+    ),
+    # The rest of the body is not read: the connection ends with the answer.
+    Outcome.TOO_LARGE: problem(
+        413, "expected a body of 8 MiB and 250,000 values at most", headers={"connection": "close"}
+    ),
+    Outcome.UNREADABLE: problem(422, "expected a JSON object with the run's run_id and status"),
+    Outcome.MISMATCH: problem(409, "the run was submitted for another attempt than this address"),
+    Outcome.UNAVAILABLE: problem(503, "the queue cannot be reached; try again"),
+}

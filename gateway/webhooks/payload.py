@@ -1,0 +1,183 @@
+"""Reading a webhook: its body, within limits, and what that tells."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeGuard
+
+import orjson
+from starlette.types import Receive
+
+from api_client.answers.false_failures import looks_completed
+from api_client.answers.listings import unix_time
+from api_client.types import is_over
+from gateway.metrics import Outcome
+from gateway.tenants.shares import WEBHOOKS, Shares
+from gateway.webhooks.outcomes import Refused
+from runqueue.ids import markers_in
+from runqueue.records.run_ends import STATES
+from runqueue.request.json_values import holds_more_values
+
+#: Bytes of one body, and of all that are in memory at a time.
+MAX_BODY, MAX_HELD = 8 * 1024 * 1024, 64 * 1024 * 1024
+#: Values in one body, names of fields included: more are for a worker, who reads the run instead.
+MAX_VALUES = 250_000
+#: Seconds in which a body has to be here.
+BODY_SECONDS = 30.0
+
+# No space: lists of runs in Redis are separated by them.
+_RUN_ID = re.compile(r"[!-~]{1,200}")
+_STATUS = re.compile(r"[!-~]{1,100}")
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Told(NamedTuple):
+    """What a webhook tells of a run.
+
+    Args:
+        state: what the job is by it; '' = the run goes on.
+        parsed: the whole body.
+    """
+
+    run_id: str
+    status: str
+    state: str
+    parsed: dict[str, Any]
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Say whether a poll has to tell how the run ended (`false_failures.py`)."""
+        return looks_completed(self.parsed)
+
+    @property
+    def created_us(self) -> int:
+        """When Skyvern made the run, microseconds since 1970; 0 = it does not say."""
+        return int((unix_time(self.parsed.get("created_at")) or 0.0) * 1e6)
+
+    def names_another(self, job_id: str, attempt: int) -> bool:
+        """Say whether the run was submitted for something else than this attempt."""
+        request = self.parsed.get("run_request")
+        if not isinstance(request, dict):
+            return False
+        shown = (request.get("title"), request.get("webhook_url"))
+        found = markers_in(" ".join(text for text in shown if isinstance(text, str)))
+        return bool(found) and (job_id, attempt) not in found
+
+
+def read_told(raw: bytes) -> Told:
+    """Read the body of a webhook.
+
+    Raises:
+        Refused: it is no JSON object that tells of a run, or one of too many values.
+    """
+    if holds_more_values(raw, MAX_VALUES):
+        raise Refused(Outcome.TOO_LARGE)
+    parsed = _parsed(raw)
+    if not isinstance(parsed, dict):
+        raise Refused(Outcome.UNREADABLE)
+    run_id, status = parsed.get("run_id"), parsed.get("status")
+    if not _is(run_id, _RUN_ID) or not _is(status, _STATUS):
+        raise Refused(Outcome.UNREADABLE)
+    over = is_over(status, parsed.get("retry_pending")) and not looks_completed(parsed)
+    # A status that nobody knows is no end, nor is one that some versions give to completed runs:
+    # a poll of the run will tell.
+    return Told(run_id, status, STATES.get(status, "") if over else "", parsed)
+
+
+def _parsed(raw: bytes) -> Any:
+    """Parse a body; None when it is no JSON.
+
+    Python's `json.dumps`, which made it, writes what orjson refuses: NaN, half a surrogate pair.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is(value: Any, pattern: re.Pattern[str]) -> TypeGuard[str]:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+class Bodies:
+    """Reads bodies, and bounds what all of them together take, and those of each account.
+
+    Args:
+        most: bytes in memory at a time.
+    """
+
+    def __init__(self, most: int = MAX_HELD) -> None:
+        self._bytes = Shares(most)
+        #: Those that are awaited: one that came with its head is read at once.
+        self._awaited = Shares(WEBHOOKS)
+
+    @asynccontextmanager
+    async def reading(
+        self, account: str, headers: Headers, receive: Receive
+    ) -> AsyncIterator[bytes]:
+        """Hold the body of a request.
+
+        Args:
+            account: whose share it is of.
+            headers: those of the request.
+            receive: brings its body.
+
+        Raises:
+            Refused: it is too large, does not arrive, or there is no room for it now.
+        """
+        if _length(headers) > MAX_BODY:
+            raise Refused(Outcome.TOO_LARGE)
+        if not self._awaited.take(account):
+            raise Refused(Outcome.UNAVAILABLE)
+        parts: list[bytes] = []
+        try:
+            try:
+                await self._read(account, receive, parts)
+            finally:
+                self._awaited.give_back(account)
+            yield parts[0] if len(parts) == 1 else b"".join(parts)
+        finally:
+            self._bytes.give_back(account, sum(map(len, parts)))
+
+    async def _read(self, account: str, receive: Receive, parts: list[bytes]) -> None:
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise Refused(Outcome.UNREADABLE)  # the sender has gone
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > MAX_BODY:
+                        raise Refused(Outcome.TOO_LARGE)
+                    if not self._bytes.take(account, len(part)):
+                        raise Refused(Outcome.UNAVAILABLE)
+                    parts.append(part)
+                    if not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            raise Refused(Outcome.UNREADABLE) from None
+
+
+def _length(headers: Headers) -> int:
+    """Return the length that a request names; 0 = it names none."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() and len(value) < 20 else MAX_BODY + 1
+    return 0
+
+
+def header(headers: Headers, wanted: bytes) -> str | None:
+    """Return the first header of a name (in lower case)."""
+    for name, value in headers:
+        if name == wanted:
+            return value.decode("latin-1")
+    return None

@@ -1,0 +1,177 @@
+"""Where Skyvern's webhooks arrive: address, body, signature, content, record; the cheapest first.
+
+An ASGI application of its own: it is the one route that is asked a thousand times a second.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import structlog
+from redis.exceptions import RedisError
+from starlette.types import Receive, Scope, Send
+
+from api_client import verify_webhook
+from api_client.answers.run_times import run_times
+from gateway.metrics import Metrics, Outcome
+from gateway.tenants.sources import Sources, network_of
+from gateway.webhooks.outcomes import ANSWERS, QUIET, Refused
+from gateway.webhooks.payload import Bodies, Told, header, read_told
+from gateway.webhooks.webhook_writer import Recorder
+from runqueue import ids
+from runqueue.records.delivery_items import Reported
+from runqueue.records.run_ends import short_reason
+from runqueue.records.times import packed
+from webhooks import receiver_address
+
+log = structlog.get_logger()
+
+#: The route.
+PATH = receiver_address.PATH + "/{account}/{job_id}/{attempt}/{token}"
+
+_ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
+_TOKEN = re.compile(rf"[0-9a-f]{{{receiver_address.TOKEN_LENGTH}}}")
+#: What of Skyvern's timestamp is kept: it is not signed, and may be anything.
+_TIMESTAMP = re.compile(r"[0-9A-Za-z.:+-]{1,64}")
+
+
+class Address(NamedTuple):
+    """The attempt that a webhook came to the address of."""
+
+    account: str
+    job_id: str
+    attempt: int
+
+
+class Receiver:
+    """Takes webhooks.
+
+    Args:
+        keys: the API keys of each account, those that it had before included.
+        recorders: one for each account.
+        metrics: told what came of each webhook.
+    """
+
+    def __init__(
+        self,
+        keys: Mapping[str, tuple[str, ...]],
+        recorders: Mapping[str, Recorder],
+        metrics: Metrics,
+    ) -> None:
+        self._keys = keys
+        self._recorders = recorders
+        self._metrics = metrics
+        self._bodies = Bodies()
+        self._sources = Sources()
+        # An account that is not known costs the same work as a wrong token.
+        self._nobody = (secrets.token_hex(),)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take one webhook."""
+        began = time.perf_counter()
+        asked = scope["path_params"]
+        outcome, why = await self._outcome(asked, scope["headers"], receive)
+        account = asked["account"] if asked["account"] in self._keys else ""
+        self._metrics.webhook(account, outcome, time.perf_counter() - began)
+        if outcome not in QUIET:
+            self._tell(scope, account, outcome, why)
+        await ANSWERS[outcome](scope, receive, send)
+
+    async def _outcome(
+        self, asked: Mapping[str, str], headers: Any, receive: Receive
+    ) -> tuple[Outcome, str]:
+        """Return what comes of a webhook, and for the log why the queue could not be asked."""
+        try:
+            address = self._address(**asked)
+            return await self._take(address, headers, receive), ""
+        except Refused as refused:
+            return refused.outcome, ""
+        except (RedisError, OSError, TimeoutError) as error:
+            return Outcome.UNAVAILABLE, f"{type(error).__name__}: {error}"[:200]
+
+    async def _take(self, address: Address, headers: Any, receive: Receive) -> Outcome:
+        """Read and record a webhook.
+
+        Raises:
+            Refused: it goes no further.
+        """
+        try:
+            async with self._bodies.reading(address.account, headers, receive) as raw:
+                return await self._record(address, headers, raw)
+        except Refused as refused:
+            if refused.outcome is Outcome.TOO_LARGE:
+                # Skyvern gives up on it, so the run is read, whose end needs no body.
+                await self._recorders[address.account].poll_now(address.job_id)
+            raise
+
+    def _address(self, account: str, job_id: str, attempt: str, token: str) -> Address:
+        """Read an address.
+
+        Raises:
+            Refused: it is none that a worker made.
+        """
+        if not (
+            ids.is_name(account)
+            and ids.is_id(job_id)
+            and _ATTEMPT.fullmatch(attempt)
+            and _TOKEN.fullmatch(token)
+        ):
+            raise Refused(Outcome.BAD_ADDRESS)
+        keys = self._keys.get(account, self._nobody)
+        if not receiver_address.is_token(token, keys, account, job_id, int(attempt)):
+            raise Refused(Outcome.BAD_ADDRESS)
+        return Address(account, job_id, int(attempt))
+
+    async def _record(self, address: Address, headers: Any, raw: bytes) -> Outcome:
+        signature = header(headers, b"x-skyvern-signature")
+        if signature is None or not verify_webhook(raw, signature, self._keys[address.account]):
+            raise Refused(Outcome.BAD_SIGNATURE)
+        told = read_told(raw)
+        if told.names_another(address.job_id, address.attempt):
+            raise Refused(Outcome.MISMATCH)
+        timestamp = header(headers, b"x-skyvern-timestamp") or ""
+        signed = f"{signature.strip()} {timestamp if _TIMESTAMP.fullmatch(timestamp) else ''}"
+        item = Reported(
+            job_id=address.job_id,
+            attempt=address.attempt,
+            run_id=told.run_id,
+            run_status=told.status,
+            state=told.state,
+            signed=signed,
+            final=False,
+            body=raw,
+            created_us=told.created_us,
+            times=packed(*run_times(told.parsed)) if told.state else "",
+            reason=_why(told),
+        )
+        recorder = self._recorders[address.account]
+        outcome = await recorder.tell(item, told)
+        if told.is_doubtful and outcome is Outcome.NOTED:
+            await recorder.poll_now(address.job_id)
+        return outcome
+
+    def _tell(self, scope: Scope, account: str, outcome: Outcome, why: str) -> None:
+        """Log what came of a webhook, now and then if much comes from one place.
+
+        It is said whose it was, as far as that is an id, and never the token.
+        """
+        address = (scope["client"] or ("",))[0]
+        more = self._sources.count(f"{outcome} {account} {network_of(address)}").unlogged
+        if more is None:
+            return
+        told: dict[str, Any] = {"verdict": outcome.value, "account": account, "address": address}
+        asked = scope["path_params"]
+        if ids.is_id(asked["job_id"]) and _ATTEMPT.fullmatch(asked["attempt"]):
+            told |= {"job_id": asked["job_id"], "attempt": int(asked["attempt"])}
+        if why:
+            told["error"] = why
+        log.warning("webhook", **told, more=more)
+
+
+def _why(told: Told) -> str:
+    """Return why a run has no result; '' = it goes on, or completed, or does not say."""
+    if told.state in {"", "completed"}:
+        return ""
+    return short_reason(told.parsed.get("failure_reason"))

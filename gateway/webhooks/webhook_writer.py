@@ -1,0 +1,145 @@
+"""Recording what webhooks told: in groups, and with the job's `retry` asked about a bad end."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import redis.asyncio
+
+from gateway.metrics import Outcome
+from gateway.webhooks.payload import Told
+from runqueue.connection.redis_errors import Cause, cause_of
+from runqueue.observe.run_spans import TracedRuns
+from runqueue.records.claim_items import RunAgain
+from runqueue.records.delivery_items import Report, Reported, Verdict
+from runqueue.request.retry_policy import Retry
+from runqueue.store import delivery_calls, worker_calls
+from runqueue.store.scripts import run_async
+
+#: Webhooks in one script call, and bytes: Redis does one thing at a time.
+GROUP, GROUP_BYTES = 100, 16 * 1024 * 1024
+#: Seconds in which a webhook has to be recorded.
+RECORD_SECONDS = 10.0
+
+_Waiting = tuple[Reported, "asyncio.Future[Report]"]
+
+
+class Recorder:
+    """Records the webhooks of one account, one script call at a time.
+
+    No timer: the first goes at once, what gathers while its script runs goes into the next call.
+
+    Args:
+        account: its name.
+        client: the queue's Redis.
+    """
+
+    def __init__(self, account: str, client: redis.asyncio.Redis) -> None:
+        self._account = account
+        self._client = client
+        self._traces = TracedRuns(account, lambda call: run_async(client, call))
+        self._waiting: dict[asyncio.Future[Report], Reported] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def tell(self, item: Reported, told: Told) -> Outcome:
+        """Record a webhook and return what came of it.
+
+        Raises:
+            RedisError, OSError, TimeoutError: it is not known to be recorded.
+        """
+        async with asyncio.timeout(RECORD_SECONDS):
+            report = await self._record(item)
+            if report.verdict is Verdict.POLICY:
+                return await self._bad_end(item, told, report)
+            return Outcome(report.verdict)
+
+    async def poll_now(self, job_id: str) -> None:
+        """Have a job's run polled now, if it runs: its webhook does not tell how it ended.
+
+        Raises:
+            RedisError, OSError, TimeoutError: the poll comes in its own time.
+        """
+        async with asyncio.timeout(RECORD_SECONDS):
+            await run_async(self._client, worker_calls.poll_now(self._account, [job_id]))
+
+    async def _bad_end(self, item: Reported, told: Told, report: Report) -> Outcome:
+        """Have the job run again where its policy says so, else record the end."""
+        retry = Retry.read(report.retry)
+        backoff = retry.backoff(report.runs + 1, told.status, told.parsed, random.random())
+        if backoff is None:
+            return Outcome((await self._record(item._replace(final=True))).verdict)
+        again = RunAgain(
+            item.job_id,
+            item.attempt,
+            item.run_id,
+            told.status,
+            item.reason or f"the run {told.status}",
+            int(backoff * 1e6),
+            item.body,
+            item.times,
+        )
+        (code,) = await run_async(self._client, worker_calls.retry_run(self._account, [again]))
+        if code == 1:
+            return Outcome.RETRIED
+        # It ended after all, so whoever waits for its webhook gets the body that Skyvern signed; or
+        # somebody else was faster.
+        report = await self._record(item._replace(final=code == 2))
+        if report.verdict is Verdict.POLICY:
+            return Outcome.NOTED  # it runs under another attempt's number: polling ends it
+        return Outcome.ENDED if code == 2 else Outcome(report.verdict)
+
+    async def _record(self, item: Reported) -> Report:
+        waiting: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
+        self._waiting[waiting] = item
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        try:
+            return await waiting
+        finally:
+            # Nobody waits any more: where Redis does not answer, bodies must not gather.
+            self._waiting.pop(waiting, None)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                # One more turn of the loop: what its sockets bring now goes along.
+                await asyncio.sleep(0)
+                await self._send(self._next_group())
+        finally:
+            self._task = None
+
+    def _next_group(self) -> list[_Waiting]:
+        group, size = list[_Waiting](), 0
+        for waiting, item in self._waiting.items():
+            size += len(item.body)
+            if len(group) == GROUP or (group and size > GROUP_BYTES):
+                break
+            group.append((item, waiting))
+        for _, waiting in group:
+            del self._waiting[waiting]
+        # Nobody waits any more for one that is done.
+        return [(item, waiting) for item, waiting in group if not waiting.done()]
+
+    async def _send(self, group: Sequence[_Waiting]) -> None:
+        """Record a group; one webhook that Redis refuses must not keep the others from it."""
+        if not group:
+            return
+        call = delivery_calls.record_webhook(self._account, [item for item, _ in group])
+        try:
+            reports = await run_async(self._client, call)
+        except Exception as error:  # noqa: BLE001 - each of those who wait is told
+            if cause_of(error) is not Cause.SERVER and len(group) > 1:
+                half = len(group) // 2
+                await self._send(group[:half])
+                await self._send(group[half:])
+                return
+            for _, waiting in group:
+                if not waiting.done():
+                    waiting.set_exception(error)
+            return
+        told = zip(group, reports, strict=True)
+        over = [item for (item, _), report in told if report.verdict is Verdict.ENDED]
+        self._traces.over(over, "webhook")
+        for (_, waiting), report in zip(group, reports, strict=True):
+            if not waiting.done():
+                waiting.set_result(report)

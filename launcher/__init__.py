@@ -1,0 +1,1 @@
+"""`runqueue up` and `runqueue demo`: processes that are started and watched together."""

@@ -1,0 +1,127 @@
+"""The worker's commands, which join `runqueue` by the entry points `runqueue.commands`."""
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlencode, urlsplit
+
+import typer
+
+from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
+from launcher import demo as demonstration
+from launcher import supervisor as stacks
+from runqueue.connection.urls import shown_url
+from runqueue.embedded.secret_files import TOKEN_FILE
+from runqueue.embedded.server import DIRECTORY, running_url
+
+#: Seconds that a worker may take to end beyond the drain: whoever stops one waits for so long.
+STOP_SECONDS = 20.0
+
+Workers = Annotated[
+    int, typer.Option(min=1, max=64, envvar="RUNQUEUE_WORKERS", help="Worker processes.")
+]
+
+
+def up(*, workers: Workers = 2) -> None:
+    """Run workers and a gateway against the Skyvern API until Ctrl-C or SIGTERM.
+
+    Needs SKYVERN_API_KEY. Without RUNQUEUE_REDIS_URL the embedded server runs too, with its data in
+    .runqueue/. With RUNQUEUE_GATEWAY_PORT=0 there is no gateway. What dies is started again.
+    """
+    try:
+        settings = load_settings()
+        broker_url(settings, settings.redis_url or "redis://localhost/0")
+    except SettingsError as error:
+        typer.echo(f"runqueue: {error}", err=True)
+        raise typer.Exit(2) from None
+    for warning in unknown_variables():
+        typer.echo(f"runqueue: {warning}", err=True)
+    folder = locked_folder() if settings.redis_url is None else nullcontext(enter_result=True)
+    with folder as is_alone, stacks.Stack() as stack:
+        try:
+            _start(stack, settings, workers, is_alone=is_alone)
+        except stacks.StackError as error:
+            typer.echo(f"runqueue: {error}", err=True)
+            raise typer.Exit(1) from None
+        stack.keep(lambda message: typer.echo(message, err=True))
+        typer.echo("stopping: the workers finish the calls on the wire", err=True)
+
+
+def demo(*, workers: Workers = 2) -> None:
+    """Run the example jobs through a queue, two workers and a simulated Skyvern API.
+
+    With SKYVERN_BASE_URL set to a simulator that runs already, that one is used.
+    """
+    raise typer.Exit(demonstration.run(workers))
+
+
+@contextmanager
+def locked_folder() -> Iterator[bool]:
+    """Lock this folder for `runqueue up`; yields False where another one has it locked."""
+    with ExitStack() as opened:
+        try:
+            DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+            lock = opened.enter_context((DIRECTORY / "up").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        except OSError:  # the embedded server will say what is wrong with the folder
+            yield True
+        else:
+            yield True
+
+
+def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: bool) -> None:
+    url = settings.redis_url or running_url()
+    if url is None:
+        url = stacks.start_server(stack, DIRECTORY, os.environ)
+    typer.echo(f"queue: {shown_url(url)}")
+    environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
+    stop_seconds = settings.drain_seconds + STOP_SECONDS
+    if port := settings.gateway_port:
+        # Skyvern is told this very port: another one would not do.
+        if stacks.free_ports(port, 1) != [port]:
+            there = (
+                "" if is_alone else " `make up` runs in this folder already; use it, or stop it, or"
+            )
+            raise stacks.StackError(
+                f"port {port} is taken:{there} set RUNQUEUE_GATEWAY_PORT (0 = no gateway)"
+            )
+        child = stacks.gateway(environ, stop_seconds=stop_seconds, cwd=Path.cwd())
+        announced = stack.start(child, announces=True)
+        typer.echo(announced)
+        typer.echo(_page(announced.split()[-1], settings))
+    made = stacks.workers(
+        workers,
+        environ,
+        metrics_port=settings.metrics_port,
+        stop_seconds=stop_seconds,
+        cwd=Path.cwd(),
+    )
+    for child, metrics in made:
+        stack.start(child)
+        typer.echo(f"{child.name}: metrics {metrics or 'off'}")
+    if made[0][1]:
+        typer.echo(f"queue metrics: {made[0][1]}/queue")
+
+
+def _page(url: str, settings: Settings) -> str:
+    """Say where the page is: as a link that logs in, if a person reads it."""
+    parts = urlsplit(url)
+    if ip_address(parts.hostname or "").is_unspecified:  # it listens at every address
+        url = f"http://localhost:{parts.port}"
+    if settings.api_tokens:
+        return f"page: {url}/"
+    try:
+        token = TOKEN_FILE.read_text().strip()
+    except OSError:  # the gateway has said why
+        return f"page: {url}/"
+    # What is written to a file or a log is read by others, later.
+    if sys.stdout.isatty():
+        return f"page: {url}/login?{urlencode({'token': token})}"
+    return f"page: {url}/ (log in with the token in {TOKEN_FILE})"

@@ -1,0 +1,215 @@
+"""`make demo`: the example jobs through a queue, two workers and a simulated Skyvern API.
+
+Everything is real but the API: processes, Redis protocol, HTTP, faults of the runs. At the end what
+the simulator saw is compared with what the examples plan.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from launcher.supervisor import Child, Stack, StackError, start_server, workers
+from runqueue.cli.shared.output import print_table
+from runqueue.connection.urls import shown_url
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+RESULTS = Path(".runqueue") / "demo-results.jsonl"
+
+_KEY = "simulator-key"
+#: Seconds after which the demo is given up; it takes about 20.
+_DEADLINE = 110.0
+_STOP_SECONDS = 20.0
+_SETTINGS = {
+    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "50",
+    "RUNQUEUE_MAX_BURST_SIZE": "10",
+    "RUNQUEUE_MAX_CONCURRENT_RUNS": "40",
+    "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",
+    "RUNQUEUE_POLL_MIN_SECONDS": "0.5",
+    "RUNQUEUE_POLL_MAX_SECONDS": "2",
+    "RUNQUEUE_DRAIN_SECONDS": "5",
+    "RUNQUEUE_PROXY": "none",
+}
+#: What a demo takes over from outside; the rest is set here, so that it is always the same demo.
+_KEPT = ("RUNQUEUE_METRICS_PORT", "RUNQUEUE_METRICS_HOST", "RUNQUEUE_LOG_LEVEL")
+_FIRST_METRICS_PORT = "9464"
+#: The simulator is asked directly, whatever proxy the environment names.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class DemoError(Exception):
+    """The demo did not come out as planned; the message says how."""
+
+
+def run(worker_count: int = 2) -> int:
+    """Run the demo and return its exit code: 0 as planned, 1 not, 130 interrupted."""
+    began = time.monotonic()
+    home = Path(tempfile.mkdtemp(prefix="runqueue-demo-"))
+    code = 1
+    try:
+        with Stack() as stack:
+            code = _run(stack, home, worker_count)
+    except (StackError, DemoError) as error:
+        _say(f"\ndemo: {error}\nlogs: {home}")
+        return 1
+    if code == 0:
+        _say(f"\nas planned, in {time.monotonic() - began:.0f} s")
+    shutil.rmtree(home, ignore_errors=True)
+    return code
+
+
+def _run(stack: Stack, home: Path, worker_count: int) -> int:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("RUNQUEUE_") or k in _KEPT}
+    url = start_server(stack, home / "data", environ, home / "server.log")
+    _say(f"queue:     {shown_url(url)}")
+    base_url, key = _simulator(stack, home, environ)
+    _say(f"simulator: {base_url}")
+    before = {run["run_id"] for run in _ledger(base_url)}
+    environ |= _SETTINGS | {
+        "RUNQUEUE_REDIS_URL": url,
+        "RUNQUEUE_BROKER_URL": f"{url.rpartition('/')[0]}/1",
+        "SKYVERN_BASE_URL": base_url,
+        "SKYVERN_API_KEY": key,
+    }
+    _start_workers(stack, home, environ, worker_count)
+    exit_code = _submit(stack, environ)
+    if exit_code is None:
+        _say("demo: interrupted")
+        return 130
+    rows = [json.loads(line) for line in RESULTS.read_bytes().splitlines()]
+    _print_groups(rows)
+    _check(rows, exit_code)
+    _check_ledger(rows, [run for run in _ledger(base_url) if run["run_id"] not in before])
+    _say(f"results:   {RESULTS}")
+    return 0
+
+
+def _simulator(stack: Stack, home: Path, environ: dict[str, str]) -> tuple[str, str]:
+    """Return base URL and key of the simulator started by hand, or of one started here.
+
+    Raises:
+        DemoError: SKYVERN_BASE_URL names something else; the demo never submits to a real account.
+    """
+    given = os.environ.get("SKYVERN_BASE_URL", "").rstrip("/")
+    if given:
+        return given, _key_for(given)
+    command = [sys.executable, "-m", "simulator", "--port", "0", "--api-key", _KEY]
+    child = Child("simulator", command, environ, log=home / "simulator.log")
+    return stack.start(child, announces=True).removeprefix("simulator: "), _KEY
+
+
+def _key_for(base_url: str) -> str:
+    """Return the key that a simulator started by hand takes."""
+    try:
+        is_simulator = json.loads(_get(f"{base_url}/_health")) == {"status": "ok"}
+    except (OSError, ValueError):
+        is_simulator = False
+    if not is_simulator:
+        raise DemoError(
+            f"no simulator answers at SKYVERN_BASE_URL={base_url}: unset it, or start one with"
+            " `python -m simulator`"
+        )
+    for key in (_KEY, os.environ.get("SKYVERN_API_KEY")):
+        if key and _is_accepted(base_url, key):
+            return key
+    raise DemoError(f"the simulator at {base_url} takes neither {_KEY} nor SKYVERN_API_KEY")
+
+
+def _is_accepted(base_url: str, key: str) -> bool:
+    try:
+        # A run that does not exist: 404 with the right key, 403 with a wrong one.
+        _get(f"{base_url}/v1/runs/tsk_0", key)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code != 403
+    return True
+
+
+def _start_workers(stack: Stack, home: Path, environ: dict[str, str], count: int) -> None:
+    port = environ.get("RUNQUEUE_METRICS_PORT") or _FIRST_METRICS_PORT
+    if not port.isdecimal():
+        raise DemoError(f"RUNQUEUE_METRICS_PORT: expected a port, or 0 for no metrics, got {port}")
+    # Their working directory is not ours, so that a real account's `.env` is none of theirs.
+    made = workers(
+        count, environ, metrics_port=int(port), stop_seconds=_STOP_SECONDS, logs=home, cwd=home
+    )
+    for child, metrics in made:
+        stack.start(child)
+        _say(f"{child.name}:  metrics {metrics or 'off'}")
+    if made[0][1]:
+        _say(f"queue metrics: {made[0][1]}/queue")
+
+
+def _submit(stack: Stack, environ: dict[str, str]) -> int | None:
+    """Submit the examples as anybody would; None = interrupted."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    examples = os.path.relpath(EXAMPLES / "runs.jsonl")
+    arguments = ["submit", examples, "--skip-invalid", "--wait"]
+    arguments += ["--results", str(RESULTS)]
+    _say(f"\n$ runqueue {' '.join(arguments)}")
+    child = Child("submit", [sys.executable, "-m", "runqueue.cli", *arguments], environ)
+    child.start()
+    try:
+        if not stack.watch(lambda: child.ended() is not None, _DEADLINE):
+            if stack.told.is_set():
+                return None
+            raise DemoError(f"the jobs have not ended within {_DEADLINE:g} s")
+    finally:
+        child.tell_to_end()
+        child.wait_for_end()
+    return child.ended()
+
+
+def _check(rows: list[dict[str, Any]], exit_code: int) -> None:
+    expected = json.loads((EXAMPLES / "expected.json").read_text())
+    states = Counter(row["state"] for row in rows)
+    planned = Counter({state: expected[state] for state in ("completed", "failed")})
+    if states != planned:
+        raise DemoError(f"planned was {dict(planned)}, and it came to {dict(states)}")
+    if exit_code != 1:
+        raise DemoError(f"some jobs failed, so submit should have ended with 1, not {exit_code}")
+
+
+def _check_ledger(rows: list[dict[str, Any]], runs: list[dict[str, Any]]) -> None:
+    """Compare with what the simulator saw: exactly one run a job, and no other."""
+    ours = Counter(row["run_id"] for row in rows)
+    theirs = Counter(run["run_id"] for run in runs)
+    if ours != theirs:
+        missing, extra = ours - theirs, theirs - ours
+        raise DemoError(
+            f"{len(rows)} jobs, but {len(runs)} runs in the simulator's ledger"
+            f" ({missing.total()} missing, {extra.total()} that no job owns)"
+        )
+    _say(f"ledger:    {len(runs)} runs for {len(rows)} jobs, each exactly one")
+
+
+def _print_groups(rows: list[dict[str, Any]]) -> None:
+    groups = Counter((row["group"], row["state"]) for row in rows)
+    names = sorted({group for group, _ in groups})
+    print_table(
+        "Jobs by group",
+        ["group", "completed", "failed"],
+        [[name, str(groups[name, "completed"]), str(groups[name, "failed"])] for name in names],
+    )
+
+
+def _ledger(base_url: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _get(f"{base_url}/_ledger").splitlines()]
+
+
+def _get(url: str, key: str = "") -> bytes:
+    request = urllib.request.Request(url, headers={"x-api-key": key} if key else {})  # noqa: S310
+    with _DIRECT.open(request, timeout=10) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+def _say(message: str) -> None:
+    sys.stdout.write(f"{message}\n")
+    sys.stdout.flush()

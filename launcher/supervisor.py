@@ -1,0 +1,283 @@
+"""Child processes: started, watched and ended together.
+
+Each child has a session of its own, so that a terminal's Ctrl-C reaches the parent alone, which
+then ends the children in order; and each ends with the parent
+(`runqueue/embedded/parent_death.py`).
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Any, Self
+
+from runqueue.embedded.parent_death import ending_with_parent
+from runqueue.embedded.server import running_url
+
+#: Seconds between two looks at the children.
+_LOOK_SECONDS = 0.2
+#: Seconds before a child that died is started again: the first time, and the most.
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 1.0, 30.0
+#: A child that lived so many seconds starts again as if for the first time.
+_STEADY_SECONDS = 60.0
+
+
+class StackError(Exception):
+    """A child did not start, or died."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One process of the stack.
+
+    Args:
+        name: what messages call it.
+        command: what it runs.
+        environ: its environment.
+        cwd: its working directory.
+        log: where its stdout and stderr go; None = where the parent's go.
+        stop_seconds: how long it may take to end after SIGTERM.
+    """
+
+    name: str
+    command: Sequence[str]
+    environ: Mapping[str, str]
+    cwd: Path | None = None
+    log: Path | None = None
+    stop_seconds: float = 10.0
+    process: subprocess.Popen[str] | None = None
+    backoff: float = _FIRST_BACKOFF
+    started: float = 0.0
+
+    def start(self, *, announces: bool = False) -> str:
+        """Start it; with `announces` wait for its first line of output and return that.
+
+        Raises:
+            StackError: it ended instead.
+        """
+        errors = self.log.open("ab") if self.log else None
+        output: int | IO[bytes] | None = subprocess.PIPE if announces else errors
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 - every command is made in this room
+                ending_with_parent(self.command),
+                env=dict(self.environ),
+                cwd=self.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+        finally:
+            if errors:
+                errors.close()
+        self.started = time.monotonic()
+        if not announces or self.process.stdout is None:
+            return ""
+        line = self.process.stdout.readline().strip()
+        if not line:
+            raise StackError(f"{self.name} did not start{self.tail()}")
+        return line
+
+    def ended(self) -> int | None:
+        """Return how it ended; None while it runs."""
+        return None if self.process is None else self.process.poll()
+
+    def tell_to_end(self) -> None:
+        """Send SIGTERM, if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def wait_for_end(self) -> None:
+        """Wait until it has ended; kill it and its children when it takes too long."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(self.stop_seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def tail(self) -> str:
+        """Return the last lines of its log, to be put behind a message."""
+        if self.log is None or not self.log.exists():
+            return ""
+        lines = self.log.read_text(errors="replace").splitlines()[-15:]
+        return "".join(f"\n  {self.name} | {line}" for line in lines)
+
+
+@dataclass(slots=True)
+class Stack:
+    """Children that are ended together, the last started first; SIGTERM and Ctrl-C are noted."""
+
+    children: list[Child] = field(default_factory=list)
+    told: threading.Event = field(default_factory=threading.Event)
+    _before: dict[int, Any] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # What was started later stands on what was started earlier; equals end side by side.
+        for stage in _stages(self.children):
+            for child in stage:
+                child.tell_to_end()
+            for child in stage:
+                child.wait_for_end()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def start(self, child: Child, *, announces: bool = False) -> str:
+        """Start a child; see `Child.start`."""
+        self.children.append(child)
+        return child.start(announces=announces)
+
+    def watch(self, until: Callable[[], bool], seconds: float = float("inf")) -> bool:
+        """Wait until something holds; False = told to end, or out of time.
+
+        Raises:
+            StackError: a child died.
+        """
+        deadline = time.monotonic() + seconds
+        while not until():
+            for child in self.children:
+                if child.ended() is not None:
+                    raise StackError(f"{child.name} ended ({child.ended()}){child.tail()}")
+            if self.told.wait(_LOOK_SECONDS) or time.monotonic() > deadline:
+                return False
+        return True
+
+    def keep(self, say: Callable[[str], None]) -> None:
+        """Keep the children alive until told to end: one that dies is started again."""
+        due: dict[str, float] = {}
+        while not self.told.wait(_LOOK_SECONDS):
+            for child in self.children:
+                if child.ended() is None:
+                    continue
+                now = time.monotonic()
+                if child.name not in due:
+                    if now - child.started > _STEADY_SECONDS:
+                        child.backoff = _FIRST_BACKOFF
+                    due[child.name] = now + child.backoff
+                    say(f"{child.name} ended ({child.ended()}); again in {child.backoff:g} s")
+                elif now >= due[child.name]:
+                    del due[child.name]
+                    child.backoff = min(child.backoff * 2, _LONGEST_BACKOFF)
+                    child.start()
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.told.set()
+
+
+def _stages(children: Sequence[Child]) -> list[list[Child]]:
+    """Return the children last first, those of one kind (`worker 1`, `worker 2`) together."""
+    stages: list[list[Child]] = []
+    for child in reversed(children):
+        kind = child.name.split()[0]
+        if stages and stages[-1][0].name.split()[0] == kind:
+            stages[-1].append(child)
+        else:
+            stages.append([child])
+    return stages
+
+
+def free_ports(first: int, count: int) -> list[int]:
+    """Return ports that are free now, from the first on; all 0 if the first is 0."""
+    if first == 0:
+        return [0] * count
+    found: list[int] = []
+    for port in range(first, 65_536):
+        if len(found) == count:
+            break
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+    return found
+
+
+def start_server(
+    stack: Stack, directory: Path, environ: Mapping[str, str], log: Path | None = None
+) -> str:
+    """Start the embedded server; returns its URL, with its password.
+
+    Args:
+        stack: what ends it.
+        directory: where its data is.
+        environ: its environment.
+        log: where what it says goes.
+
+    Raises:
+        StackError: it did not start.
+    """
+    command = [sys.executable, "-m", "runqueue.cli", "server", "--dir", str(directory)]
+    stack.start(Child("server", command, environ, log=log), announces=True)
+    url = running_url(directory)
+    if url is None:
+        raise StackError("server ended")
+    return url
+
+
+def gateway(environ: Mapping[str, str], *, stop_seconds: float, cwd: Path | None = None) -> Child:
+    """The gateway; it announces where it listens.
+
+    Args:
+        environ: its settings.
+        stop_seconds: how long it may take to end.
+        cwd: its working directory, where it looks for `.env`.
+    """
+    command = [sys.executable, "-m", "gateway"]
+    return Child("gateway", command, environ, cwd=cwd, stop_seconds=stop_seconds)
+
+
+def workers(
+    count: int,
+    environ: Mapping[str, str],
+    *,
+    metrics_port: int,
+    stop_seconds: float,
+    logs: Path | None = None,
+    cwd: Path | None = None,
+) -> list[tuple[Child, str | None]]:
+    """Worker processes, each with the address of its metrics (None: it serves none).
+
+    Args:
+        count: how many.
+        environ: their settings.
+        metrics_port: the first port to try; 0 = no metrics.
+        stop_seconds: how long one may take to end.
+        logs: the directory of their log files; None = they log where the parent does.
+        cwd: their working directory, where they look for `.env`.
+    """
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "worker.app", "worker"]
+    made = []
+    for number, port in enumerate(free_ports(metrics_port, count), start=1):
+        child = Child(
+            f"worker {number}",
+            [*command, "--hostname", f"{number}-{os.getpid()}@%h"],
+            {**environ, "RUNQUEUE_METRICS_PORT": str(port)},
+            cwd=cwd,
+            log=logs / f"worker-{number}.log" if logs else None,
+            stop_seconds=stop_seconds,
+        )
+        made.append((child, f"http://127.0.0.1:{port}/metrics" if port else None))
+    return made

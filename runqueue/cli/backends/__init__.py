@@ -1,0 +1,1 @@
+"""What commands talk to: Redis itself, or a gateway."""

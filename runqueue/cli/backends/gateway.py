@@ -1,0 +1,103 @@
+"""The queue behind a gateway, as the commands need it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from runqueue.cli.shared.result_lines import ResultLine
+from runqueue.errors import JobNotFound, RunQueueError, UnknownAccount
+from runqueue.ids import DEFAULT
+from runqueue.operator.operations import Filter
+from runqueue.records.job import Job, JobState
+from runqueue.remote.queue import RemoteQueue
+from runqueue.store.operator_calls import Canceled
+
+#: Jobs of a page, and lines that are handed on at once, and bytes of these.
+_PAGE, _LINES, _BYTES = 1000, 500, 1024 * 1024
+_WAITING = (JobState.READY, JobState.SCHEDULED)
+
+
+class GatewayQueue(RemoteQueue):
+    """A `RemoteQueue` that finds and cancels many jobs, one call each."""
+
+    def home(self) -> str:
+        """Return the account of what names none: `default`, or else the token's first."""
+        names = self.accounts()
+        return names[0] if names and DEFAULT not in names else DEFAULT
+
+    def timeline(self, job_id: str) -> dict[str, Any]:
+        """Return a job's request, as far as it may be shown, and its steps; {} = not known.
+
+        An older gateway does not know them.
+        """
+        try:
+            answer = self._link.ask(
+                "GET", f"/v1/jobs/{job_id}/timeline", meant={404: JobNotFound(job_id)}
+            )
+        except JobNotFound:
+            return {}
+        return self._link.read(
+            answer, lambda values: {name: values[name] for name in values if name != "job_id"}
+        )
+
+    def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
+        """Go through the jobs that have not ended, page by page.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        known = self.accounts()
+        if account is not None and account not in known:
+            raise UnknownAccount(account)
+        for name in known if account is None else [account]:
+            cursor = ""
+            while True:
+                page = self.list_jobs(
+                    group=wanted.group,
+                    batch=wanted.batch,
+                    reason=wanted.reason,
+                    account=name,
+                    cursor=cursor,
+                    limit=_PAGE,
+                )
+                yield from (job for job in page.jobs if not job.is_over)
+                if not (cursor := page.cursor):
+                    break
+
+    def cancel_jobs(self, job_ids: Iterable[str]) -> Canceled:
+        """Ask for the end of jobs; returns what it came to."""
+        done = Canceled()
+        for job_id in dict.fromkeys(job_ids):
+            (job,) = self.get_many([job_id], result=False)
+            state = None if job is None or job.is_over else self.cancel(job_id)
+            at_once = state is JobState.CANCELED
+            asked = state is not None and not state.is_over
+            done += Canceled(int(at_once), int(asked), int(not (at_once or asked)))
+        return done
+
+    def cancel_all_of(self, batch: str) -> Canceled:
+        """Cancel every job of a batch; what it came to is counted as it stood just before."""
+        before = self.get_batch(batch)
+        jobs = self.cancel_batch(batch)
+        waiting = sum(before.states.get(state, 0) for state in _WAITING)
+        over = sum(n for state, n in before.states.items() if state.is_over)
+        return Canceled(waiting, max(jobs - waiting - over, 0), over)
+
+    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
+        """Go through a batch's results as they come; what came before an error is not lost."""
+        found: list[ResultLine] = []
+        weight = 0
+        try:
+            for row in self.iter_rows(batch, errors=errors, after=after):
+                found.append(ResultLine(row["job_id"], orjson.dumps(row) + b"\n"))
+                weight += len(found[-1].text)
+                if len(found) >= _LINES or weight >= _BYTES:
+                    yield found
+                    found, weight = [], 0
+        except RunQueueError:
+            yield found
+            raise
+        yield found

@@ -1,0 +1,1 @@
+"""The commands about jobs, batches, groups and accounts."""

@@ -1,0 +1,210 @@
+"""`runqueue batch`: the batches of an account, and what people do to one."""
+
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from runqueue.cli.backends.direct import Url, opened
+from runqueue.cli.commands.audit import note, note_jobs
+from runqueue.cli.commands.cancel import canceled_words, tell_canceled
+from runqueue.cli.commands.selection import Reason
+from runqueue.cli.follow.batch_holds import batch_values, held_words
+from runqueue.cli.follow.watch_batch import watch_batch
+from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.formatting import counted, printable
+from runqueue.cli.shared.output import print_values
+from runqueue.cli.shared.tables import AsJson, Limit, print_rows, tell_more
+from runqueue.errors import InvalidBatch
+from runqueue.records.batch import Batch, BatchStatus
+from runqueue.records.job import JobState
+
+batch = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Batches: jobs that were handed in together."
+)
+
+CallbackUrl = Annotated[
+    str,
+    typer.Option(
+        "--callback-url",
+        metavar="URL",
+        help="Send them there, and all later ones of the batch.",
+    ),
+]
+Canceled = Annotated[bool, typer.Option("--canceled", help="Its canceled jobs, too.")]
+OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
+Account = Annotated[str | None, typer.Option(help="The account; by --url the token's.")]
+OneObject = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+#: Batches read in one call.
+_PAGE = 100
+_COLUMNS = ("batch", "status", "completed", "bad", "jobs", "created_at", "name")
+#: What holds a batch that is in progress.
+_HELD = frozenset({"paused", "canary"})
+
+
+@batch.command("list")
+def list_batches(
+    *,
+    account: Account = None,
+    limit: Limit = 50,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the batches of an account, the newest first."""
+    rows: list[dict[str, Any]] = []
+    with opened(url) as queue:
+        cursor, account = "", account or queue.home()
+        while True:
+            page = queue.list_batches(account, cursor=cursor, limit=min(_PAGE, limit))
+            rows += map(_row, page.batches)
+            cursor = page.cursor
+            if not cursor or len(rows) >= limit:
+                break
+        if cursor or len(rows) > limit:
+            tell_more(limit, None)
+        del rows[limit:]
+        if as_json:
+            rows = [row["whole"] for row in rows]
+        columns = (*_COLUMNS, "why") if any(row.get("why") for row in rows) else _COLUMNS
+        print_rows(rows, columns, as_json=as_json)
+
+
+def _row(found: Batch) -> dict[str, Any]:
+    counts = found.request_counts
+    return {
+        "whole": found.as_dict(),
+        "batch": found.id,
+        "status": found.held if found.held in _HELD else found.status,
+        "completed": counts["completed"],
+        "bad": counts["failed"] + counts["dead"],
+        "jobs": found.total,
+        "created_at": found.created_at.isoformat(),
+        "name": found.name,
+        "why": found.held_reason or _paused_words(found.paused_group),
+    }
+
+
+def _paused_words(group: str | None) -> str | None:
+    return f"group {group!r} is paused" if group else None
+
+
+@batch.command()
+def show(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
+    """Show how a batch stands."""
+    with opened(url) as queue:
+        print_values(batch_values(queue.get_batch(one), as_json=as_json), as_json=as_json)
+
+
+@batch.command()
+def pause(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
+    """Submit nothing more of a batch until it is resumed; runs under way go on."""
+    with opened(url) as queue:
+        found = queue.pause_batch(one)
+        note(queue, "pause_batch", one, found.name, account=found.account)
+        waiting = sum(found.states.get(s, 0) for s in (JobState.READY, JobState.SCHEDULED))
+        _tell(found, f"{found.held}; {counted(waiting, 'job')} held", as_json=as_json)
+
+
+@batch.command()
+def resume(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
+    """Go on with a batch that was paused, was aborted by its rules, or waits for its canary.
+
+    A batch that a rule of its own holds goes on without its rules.
+    """
+    with opened(url) as queue:
+        found = queue.resume_batch(one)
+        if found.status is BatchStatus.VALIDATING:
+            tell(f"runqueue: batch {one}: {held_words(found)}")
+            raise typer.Exit(Exit.INVALID)
+        note(queue, "resume_batch", one, found.name, account=found.account)
+        held = f"; held for its {found.held}" if found.held else ""
+        _tell(found, f"{found.status}{held}", as_json=as_json)
+
+
+@batch.command()
+def cancel(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
+    """Cancel every job of a batch; runs that have begun are canceled at Skyvern."""
+    with opened(url) as queue:
+        done = queue.cancel_all_of(one)
+        note_jobs(queue, "cancel_batch", [one], canceled_words(done))
+        tell_canceled(done, {"batch": one, "cancel_requested": True}, as_json=as_json)
+
+
+@batch.command("retry-failed")
+def retry_failed(
+    one: OneBatch,
+    *,
+    reason: Reason = None,
+    canceled: Canceled = False,
+    url: Url = None,
+    as_json: OneObject = False,
+) -> None:
+    """Submit the dead and failed jobs of a batch again."""
+    with opened(url) as queue:
+        done = queue.retry_failed(one, reason=reason, canceled=canceled)
+        found = queue.get_batch(one)
+        came_to = f"{counted(done.jobs, 'job')} ready again{done.words}"
+        if done.jobs:
+            note(queue, "retry_failed", one, came_to, account=found.account)
+        if as_json:
+            said = {"retried": done.jobs, "retried_states": done.as_dict()["states"]}
+            typer.echo(orjson.dumps({**found.as_dict(), **said}))
+            return
+        typer.echo(came_to)
+        if left := done.canceled_left:
+            words = "is left as it is; --canceled takes it, too"
+            if left > 1:
+                words = "are left as they are; --canceled takes them, too"
+            tell(f"runqueue: {counted(left, 'canceled job')} {words}")
+        if done.jobs and found.held in {"aborted", "paused"}:
+            tell(f"The batch is {found.held}: `runqueue batch resume {one}` lets them go.")
+
+
+@batch.command("retry-callbacks")
+def retry_callbacks(
+    one: OneBatch, *, to: CallbackUrl = "", url: Url = None, as_json: OneObject = False
+) -> None:
+    """Send the callbacks of a batch again that were given up."""
+    with opened(url) as queue:
+        try:
+            done = queue.retry_callbacks(one, to or None)
+        except InvalidBatch as error:
+            words = error.errors[0].message
+            raise typer.BadParameter(words, param_hint="--callback-url") from None
+        found = queue.get_batch(one)
+        if done:
+            came_to = f"{counted(done, 'callback')} due again"
+            note(queue, "retry_callbacks", one, came_to, account=found.account)
+        if as_json:
+            typer.echo(orjson.dumps({**found.as_dict(), "retried": done}))
+            return
+        typer.echo(f"{counted(done, 'callback')} due again" if done else "none was given up")
+
+
+@batch.command()
+def watch(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
+    """Follow a batch until it is over: done of all, by state, rate, and the time that is left.
+
+    Ctrl-C ends the watching, not the batch.
+    """
+    with opened(url) as queue:
+        found = watch_batch(queue, one)
+        _tell(found, _ending(found), as_json=as_json)
+        is_all = found.states.get(JobState.COMPLETED, 0) == found.total
+    raise typer.Exit(Exit.OK if is_all else Exit.NOT_ALL_COMPLETED)
+
+
+def _ending(found: Batch) -> str:
+    counts = ", ".join(
+        f"{n:,} {name}" for name, n in found.request_counts.items() if n and name != "total"
+    )
+    why = f" ({printable(found.held_reason)})" if found.held_reason else ""
+    return f"{found.status}{why}: {counts or 'no job'} of {counted(found.total, 'job')}"
+
+
+def _tell(found: Batch, words: str, *, as_json: bool) -> None:
+    if as_json:
+        print_values(found.as_dict(), as_json=True)
+    else:
+        typer.echo(f"batch {found.id}: {words}")

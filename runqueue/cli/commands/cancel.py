@@ -1,0 +1,118 @@
+"""`runqueue cancel`: jobs and batches by name, or all that a filter leaves."""
+
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from runqueue.cli.backends.direct import Queue, Url, opened
+from runqueue.cli.commands.audit import note_jobs
+from runqueue.cli.commands.selection import (
+    Account,
+    All,
+    Batch,
+    Group,
+    Namespace,
+    Reason,
+    Yes,
+    by_filter,
+    confirm,
+)
+from runqueue.cli.commands.status import AsJson
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.id_lookup import named
+from runqueue.operator.operations import Filter
+from runqueue.records.job import Job
+from runqueue.store.operator_calls import Canceled
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="JOB|BATCH", help="Ids of jobs or batches, or custom_ids of jobs."),
+]
+
+
+def cancel(
+    names: Names = None,
+    *,
+    namespace: Namespace = "",
+    group: Group = None,
+    batch: Batch = None,
+    reason: Reason = None,
+    account: Account = None,
+    everything: All = False,
+    yes: Yes = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel the named jobs and batches, or the jobs that filters choose.
+
+    A run that has begun is canceled at Skyvern; until its end is known its job keeps its state.
+    If a name is not on record, nothing is canceled.
+    """
+    wanted = Filter(group, batch, reason)
+    with opened(url) as queue:
+        if not by_filter(names, wanted, account, namespace, everything=everything):
+            done, values = _cancel_named(queue, names or [], namespace)
+        else:
+            found = queue.find_open(wanted, account=account)
+            ids = dict.fromkeys(job.id for job in found)
+            confirm(f"cancel {counted(len(ids), 'job')}", yes=yes or not ids)
+            done, values = queue.cancel_jobs(ids), {}
+            if done.at_once or done.asked:
+                by = wanted.words or "all open"
+                note_jobs(queue, "cancel", ids, canceled_words(done), by=by)
+        tell_canceled(done, values, as_json=as_json)
+
+
+def _cancel_named(
+    queue: Queue, names: list[str], namespace: str
+) -> tuple[Canceled, dict[str, Any]]:
+    """Cancel what is named; returns what it came to, and what --json says of a single one."""
+    found = named(queue, names, namespace)
+    batches = dict.fromkeys(one.id for one in found if not isinstance(one, Job))
+    # A job of a batch that is named, too, counts once.
+    jobs = [one.id for one in found if isinstance(one, Job) and one.batch not in batches]
+    done = queue.cancel_jobs(jobs)
+    for one in batches:
+        done += queue.cancel_all_of(one)
+    _note_named(queue, jobs, list(batches), done)
+    if len(found) > 1:
+        return done, {}
+    if batches:
+        size = done.at_once + done.asked + done.over
+        return done, {"batch": found[0].id, "jobs": size, "cancel_requested": True}
+    (job,) = queue.get_many(jobs, result=False)
+    state = job.state if job else None
+    over = state is None or state.is_over
+    return done, {"job_id": found[0].id, "state": state, "cancel_requested": not over}
+
+
+def _note_named(queue: Queue, jobs: list[str], batches: list[str], done: Canceled) -> None:
+    """Note the cancel of what was named, in one note an account."""
+    words = canceled_words(done)
+    if len(batches) == 1 and not jobs:
+        note_jobs(queue, "cancel_batch", batches, words)
+    elif batches:
+        by = ", ".join(f"batch {batch}" for batch in batches)
+        note_jobs(queue, "cancel", [*batches, *jobs], words, noun="name", by=by)
+    elif done.at_once or done.asked:
+        note_jobs(queue, "cancel" if len(jobs) > 1 else "cancel_job", jobs, words)
+
+
+def canceled_words(done: Canceled) -> str:
+    """Return what a cancel came to, in words."""
+    return (
+        f"{done.at_once:,} canceled at once, the runs of {done.asked:,} will be canceled,"
+        f" {done.over:,} over already"
+    )
+
+
+def tell_canceled(done: Canceled, values: dict[str, Any], *, as_json: bool) -> None:
+    """Say what a cancel came to; as JSON, with other values before it."""
+    if as_json:
+        counts = {"canceled": done.at_once, "will_be_canceled": done.asked, "over": done.over}
+        typer.echo(orjson.dumps({**values, **counts}))
+    elif done == Canceled():
+        typer.echo("none")
+    else:
+        typer.echo(canceled_words(done))

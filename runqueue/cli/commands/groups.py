@@ -1,0 +1,83 @@
+"""`runqueue group`: shares of an account, capped and paused."""
+
+from typing import Annotated
+
+import typer
+
+from runqueue.cli.backends.direct import Url, opened
+from runqueue.cli.commands.audit import note
+from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.output import print_values
+from runqueue.cli.shared.tables import AsJson, print_rows
+from runqueue.store.groups import KEEP, Group, Keep, change_words
+
+group = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Groups: shares of an account."
+)
+
+Account = Annotated[str | None, typer.Option(help="The account; by --url the token's.")]
+_COLUMNS = ("group", "max_concurrent", "paused", "live", "waiting")
+
+
+def _cap(text: str | None) -> int | Keep | None:
+    """Return what `--max-concurrent` says."""
+    if text is None:
+        return KEEP
+    if text == "none":
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise typer.BadParameter(
+            f"expected a number or none, got {text!r}", param_hint="--max-concurrent"
+        )
+    return int(text)
+
+
+@group.command("set")
+def set_group(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The group.")],
+    *,
+    max_concurrent: Annotated[
+        str | None,
+        typer.Option(metavar="N|none", help="How many of its jobs may have a slot at once."),
+    ] = None,
+    pause: Annotated[bool, typer.Option("--pause", help="Submit nothing more of it.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with it.")] = False,
+    account: Account = None,
+    url: Url = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of text.")
+    ] = False,
+) -> None:
+    """Cap a group, pause it, or let it go on; what is not said stays as it is."""
+    cap = _cap(max_concurrent)
+    if pause and resume:
+        raise typer.BadParameter("expected one of --pause and --resume, not both")
+    if cap is KEEP and not (pause or resume):
+        tell("runqueue: nothing to set: give --max-concurrent, --pause or --resume")
+        raise typer.Exit(Exit.USAGE)
+    paused = pause if pause or resume else None
+    with opened(url) as queue:
+        account = account or queue.home()
+        found = queue.set_group(name, max_concurrent=cap, paused=paused, account=account)
+        note(queue, "set_group", name, change_words(cap, paused), account=account)
+        if as_json:
+            print_values(found.as_dict(), as_json=True)
+        else:
+            typer.echo(_words(found))
+
+
+@group.command("list")
+def list_groups(*, account: Account = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Show the groups that have settings or ready jobs."""
+    with opened(url) as queue:
+        rows = [found.as_dict() for found in queue.groups(account or queue.home())]
+        if not as_json:
+            for row in rows:
+                row["max_concurrent"] = row["max_concurrent"] or "none"
+                row |= {name: "yes" if row[name] else "" for name in ("paused", "waiting")}
+        print_rows(rows, _COLUMNS, as_json=as_json)
+
+
+def _words(found: Group) -> str:
+    cap = "no cap" if found.max_concurrent is None else f"at most {found.max_concurrent:,} at once"
+    return f"group {found.name}: {cap}, {found.live:,} now{', paused' if found.paused else ''}"

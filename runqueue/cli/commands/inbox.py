@@ -1,0 +1,131 @@
+"""The commands for lines that were refused: those of the inbox, and of Celery messages."""
+
+from collections import Counter
+from itertools import islice
+from typing import Any
+
+import typer
+
+from runqueue.cli.backends.direct import redis_is_needed
+from runqueue.cli.commands.audit import note_counts
+from runqueue.cli.commands.selection import Account, All, Reason, Yes, confirm
+from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.tables import AsJson, Limit, print_rows, tell_more
+from runqueue.operator.operations import Filter
+from runqueue.operator.rejected_lines import Refused, RefusedLine
+from runqueue.producer.queue import RunQueue
+
+inbox = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Lines of the inbox and of Celery messages that were refused.",
+)
+
+_COLUMNS = ("at", "account", "custom_id", "error")
+
+
+@inbox.command("list")
+def list_refused(
+    *,
+    account: Account = None,
+    reason: Reason = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show refused lines and what is wrong with them, oldest first; --json shows the lines, too."""
+    redis_is_needed()
+    with errors_told(), RunQueue() as queue:
+        refused = Refused(queue)
+        found = list(islice(refused.find(account, reason), limit + 1))
+        for name in queue.accounts():
+            if account in {None, name}:
+                _tell_waiting(refused, name)
+        if len(found) > limit:
+            tell_more(limit, None)
+        print_rows([_row(line) for line in found[:limit]], _COLUMNS, as_json=as_json)
+
+
+@inbox.command()
+def discard(
+    *,
+    account: Account = None,
+    reason: Reason = None,
+    everything: All = False,
+    yes: Yes = False,
+) -> None:
+    """Throw refused lines away."""
+    redis_is_needed()
+    with errors_told(), RunQueue() as queue:
+        refused = Refused(queue)
+        found = _chosen(refused, account, reason, everything=everything)
+        confirm(f"throw {counted(len(found), 'line')} away", yes=yes)
+        gone = refused.discard(found)
+        came_to = f"{gone:,} of {len(found):,}: thrown away"
+        if gone:
+            _note(refused, "inbox_discard", found, came_to, reason)
+        typer.echo(came_to)
+
+
+@inbox.command()
+def retry(
+    *,
+    account: Account = None,
+    reason: Reason = None,
+    everything: All = False,
+    yes: Yes = False,
+) -> None:
+    """Put refused lines back into the inbox, say after their account was set up."""
+    redis_is_needed()
+    with errors_told(), RunQueue() as queue:
+        refused = Refused(queue)
+        found = _chosen(refused, account, reason, everything=everything)
+        confirm(f"try {counted(len(found), 'line')} again", yes=yes)
+        moved = refused.retry(found)
+        came_to = f"{moved:,} of {len(found):,}: back in the inbox"
+        if moved:
+            _note(refused, "inbox_retry", found, came_to, reason)
+        typer.echo(came_to)
+        if moved < len(found):
+            tell(
+                "runqueue: the others are of an unknown account or of another than their inbox's,"
+                " or were not kept whole"
+            )
+            raise typer.Exit(Exit.INVALID)
+
+
+def _chosen(
+    refused: Refused, account: str | None, reason: str | None, *, everything: bool
+) -> list[RefusedLine]:
+    if account is None and reason is None and not everything:
+        tell("runqueue: choose lines by --reason, --account or --all")
+        raise typer.Exit(Exit.USAGE)
+    found = list(refused.find(account, reason))
+    if not found:
+        typer.echo("none")
+        raise typer.Exit(Exit.OK)
+    return found
+
+
+def _note(
+    refused: Refused, what: str, found: list[RefusedLine], came_to: str, reason: str | None
+) -> None:
+    counts = Counter(line.account for line in found)
+    by = Filter(reason=reason).words
+    note_counts(refused.queue, what, counts, came_to, noun="line", of=len(found), by=by)
+
+
+def _tell_waiting(refused: Refused, account: str) -> None:
+    look = refused.look(account)
+    if look.waiting + look.taken:
+        tell(f"{account}: {counted(look.waiting + look.taken, 'line')} not looked at yet")
+
+
+def _row(line: RefusedLine) -> dict[str, Any]:
+    return {
+        "at": str(line.at) if line.at else None,
+        "account": line.account,
+        "custom_id": line.custom_id,
+        "error": line.error,
+        "line": line.line,
+    }

@@ -1,0 +1,100 @@
+"""`runqueue jobs list`: any jobs, by the filters that the page has."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from runqueue.cli.backends.direct import Queue, Url, opened
+from runqueue.cli.commands.selection import Account, Batch, Group, Namespace, Reason
+from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, tell_more
+from runqueue.operator.operations import Filter
+from runqueue.records.job import Job, JobState
+
+jobs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Jobs of any state.")
+
+#: Jobs that are read in one call.
+PAGE = 500
+_COLUMNS = ("job_id", "custom_id", "state", "group", "created_at", "reason")
+
+State = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
+CustomId = Annotated[
+    str | None, typer.Option("--custom-id", help="Only the job of this custom_id.")
+]
+
+
+@jobs.command("list")
+def list_jobs(
+    *,
+    state: State = None,
+    group: Group = None,
+    batch: Batch = None,
+    reason: Reason = None,
+    custom_id: CustomId = None,
+    namespace: Namespace = "",
+    account: Account = None,
+    limit: Limit = 100,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show jobs: of a batch in its order, ended ones of a state the newest end first.
+
+    Without a state or a batch they come in no order. A filter by reason reads all that the others
+    leave.
+    """
+    wanted = Filter(group=group, batch=batch, reason=reason)
+    found: dict[str, Job] = {}
+    with opened(url) as queue:
+        matching = _matching(
+            queue,
+            wanted,
+            state=state,
+            custom_id=custom_id,
+            namespace=namespace,
+            account=account or queue.home(),
+        )
+        for job in matching:
+            if job.id in found:
+                continue
+            if len(found) == limit:
+                tell_more(limit, None)
+                break
+            found[job.id] = job
+        rows = [
+            {
+                **job_row(job),
+                "state": job.state.value,
+                "run_id": job.run_id,
+                "run_status": job.run_status,
+            }
+            for job in found.values()
+        ]
+        print_rows(rows, _COLUMNS, as_json=as_json)
+
+
+def _matching(
+    queue: Queue,
+    wanted: Filter,
+    *,
+    state: JobState | None,
+    custom_id: str | None,
+    namespace: str,
+    account: str,
+) -> Iterator[Job]:
+    """Go through the jobs that match, page by page; one may come twice."""
+    cursor = ""
+    while True:
+        page = queue.list_jobs(
+            state,
+            group=wanted.group,
+            batch=wanted.batch,
+            reason=wanted.reason,
+            custom_id=custom_id,
+            namespace=namespace,
+            account=account,
+            cursor=cursor,
+            limit=PAGE,
+        )
+        yield from page.jobs
+        if not (cursor := page.cursor):
+            return

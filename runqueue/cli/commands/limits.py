@@ -1,0 +1,78 @@
+"""`runqueue limits`: what holds for an account, and setting it live."""
+
+from typing import Annotated
+
+import typer
+
+from runqueue.cli.backends.direct import redis_is_needed
+from runqueue.cli.commands.audit import note
+from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.shared.tables import AsJson, print_rows
+from runqueue.producer.queue import RunQueue
+from runqueue.store.limits import RANGES, AccountLimits, change_words, exact
+
+_ALL = "all"
+_COLUMNS = ("limit", "in force", "environment", "live", "of")
+
+Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")]
+
+
+def limits(
+    account: Account = "default",
+    *,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Set a limit live; 0 = none."),
+    ] = None,
+    reset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|all", help="Go back to what the workers' environment says."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show an account's limits, or set them live: for every worker, from the next call on.
+
+    What is set live wins over the workers' environments, also over later ones, until it is reset.
+    """
+    redis_is_needed()
+    changes = _changes(values or [], reset or [])
+    with errors_told(), RunQueue() as queue:
+        found = queue.set_limits(changes, account)
+        if changes:
+            note(queue, "set_limits", detail=change_words(changes), account=account)
+        if as_json:
+            print_rows([found.as_dict()], ("account", "limits"), as_json=True)
+        else:
+            print_rows(_rows(found), _COLUMNS, as_json=False)
+
+
+def _changes(values: list[str], reset: list[str]) -> dict[str, float | None]:
+    """Return what `--set` and `--reset` say."""
+    changes: dict[str, float | None] = {}
+    for name in reset:
+        changes |= dict.fromkeys(RANGES if name == _ALL else [name])
+    for given in values:
+        name, _, value = given.partition("=")
+        try:
+            changes[name] = float(value)
+        except ValueError:
+            tell(f"runqueue: --set: expected NAME=VALUE, such as concurrent_runs=20, got {given!r}")
+            raise typer.Exit(Exit.USAGE) from None
+    return changes
+
+
+def _rows(found: AccountLimits) -> list[dict[str, str]]:
+    return [
+        {
+            "limit": name,
+            "in force": exact(found.in_force[name]) if found.in_force[name] else "none",
+            "environment": _shown(found.environment.get(name)),
+            "live": _shown(found.live.get(name)),
+            "of": allowed.words,
+        }
+        for name, allowed in RANGES.items()
+    ]
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else exact(value)

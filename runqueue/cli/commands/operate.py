@@ -1,0 +1,269 @@
+"""The commands for jobs that need a person: dead ones, unconfirmed ones, runs that no job owns."""
+
+from collections import Counter
+from typing import Annotated, Literal, NamedTuple
+
+import typer
+
+from runqueue.cli.commands.audit import note_counts
+from runqueue.cli.commands.selection import (
+    Account,
+    All,
+    Batch,
+    Deed,
+    Group,
+    Jobs,
+    Namespace,
+    Reason,
+    Yes,
+    by_filter,
+    confirm,
+    operating,
+    tell_settled,
+)
+from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.id_lookup import named_jobs
+from runqueue.cli.shared.tables import AsJson, Limit, show_jobs, show_strays
+from runqueue.operator.operations import Filter, Operations
+from runqueue.records.job import JobState, is_run_id
+
+dead = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Jobs without a run that need a person."
+)
+unconfirmed = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Jobs that may have a run nobody knows of."
+)
+strays = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Runs of ours that no job owns."
+)
+
+Replayed = Annotated[
+    Literal["dead", "failed", "canceled"],
+    typer.Option("--state", help="By filter: the jobs in this state."),
+]
+OneJob = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or its custom_id.")]
+
+
+@dead.command("list")
+def list_dead(
+    *,
+    group: Group = None,
+    batch: Batch = None,
+    reason: Reason = None,
+    account: Account = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show dead jobs and the words they died with, oldest first."""
+    with operating() as operations:
+        wanted = Filter(group, batch, reason)
+        show_jobs(operations, JobState.DEAD, wanted, account, limit, as_json=as_json)
+
+
+@dead.command()
+def replay(
+    jobs: Jobs = None,
+    *,
+    namespace: Namespace = "",
+    state: Replayed = "dead",
+    group: Group = None,
+    batch: Batch = None,
+    reason: Reason = None,
+    account: Account = None,
+    everything: All = False,
+    yes: Yes = False,
+) -> None:
+    """Submit dead, failed or canceled jobs again: the named ones, or by filter those of a state."""
+    with operating() as operations:
+        wanted = Filter(group, batch, reason)
+        names = Names(jobs, namespace)
+        of = JobState(state)
+        hint = "only dead jobs were looked through; --state failed or canceled takes others"
+        ids = _chosen(
+            operations,
+            of,
+            names,
+            wanted,
+            account,
+            everything=everything,
+            hint=hint if of is JobState.DEAD else "",
+        )
+        by = _by(of, jobs, wanted)
+        confirm(f"submit {counted(len(ids), 'job')} again", yes=yes or bool(jobs))
+        tell_settled(operations, operations.replay(ids), "ready again", Deed("replay", by))
+
+
+@dead.command()
+def discard(
+    jobs: Jobs = None,
+    *,
+    namespace: Namespace = "",
+    group: Group = None,
+    batch: Batch = None,
+    reason: Reason = None,
+    account: Account = None,
+    everything: All = False,
+    yes: Yes = False,
+) -> None:
+    """Remove dead jobs for good, with their idempotency keys."""
+    with operating() as operations:
+        wanted = Filter(group, batch, reason)
+        names = Names(jobs, namespace)
+        ids = _chosen(operations, JobState.DEAD, names, wanted, account, everything=everything)
+        by = _by(JobState.DEAD, jobs, wanted)
+        confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=yes)
+        tell_settled(operations, operations.discard(ids), "removed", Deed("discard", by))
+
+
+@unconfirmed.command("list")
+def list_unconfirmed(
+    *,
+    group: Group = None,
+    batch: Batch = None,
+    reason: Reason = None,
+    account: Account = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show unconfirmed jobs, oldest first."""
+    with operating() as operations:
+        wanted = Filter(group, batch, reason)
+        show_jobs(operations, JobState.UNCONFIRMED, wanted, account, limit, as_json=as_json)
+
+
+@unconfirmed.command()
+def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = False) -> None:
+    """Say which run is the job's: it is followed from now on, and not looked for any more."""
+    if not is_run_id(run_id):
+        raise typer.BadParameter("expected a run's id: tsk_… or wr_…", param_hint="RUN_ID")
+    with operating() as operations:
+        (job_id,) = named_jobs(operations.queue, [job], namespace)
+        found = operations.queue.get(job_id)
+        if found.state is JobState.UNCONFIRMED:
+            named = {candidate.run_id for candidate in found.candidates}
+            confirm(
+                f"give the job run {run_id}, which no search found to be like its own",
+                yes=yes or run_id in named,
+            )
+        settled = {job_id: operations.adopt(job_id, run_id)}
+        tell_settled(operations, settled, "follows its run", Deed("adopt", more=run_id))
+
+
+@unconfirmed.command()
+def resubmit(
+    jobs: Jobs = None,
+    *,
+    namespace: Namespace = "",
+    group: Group = None,
+    batch: Batch = None,
+    reason: Reason = None,
+    account: Account = None,
+    everything: All = False,
+    yes: Yes = False,
+) -> None:
+    """Say that there is no run: the jobs are submitted again. A run that is there runs twice."""
+    with operating() as operations:
+        wanted = Filter(group, batch, reason)
+        names = Names(jobs, namespace)
+        state = JobState.UNCONFIRMED
+        ids = _chosen(operations, state, names, wanted, account, everything=everything)
+        by = _by(state, jobs, wanted)
+        jobs_again = f"submit {counted(len(ids), 'job')} again"
+        confirm(f"{jobs_again}, although runs of them may exist", yes=yes)
+        tell_settled(operations, operations.resubmit(ids), "ready", Deed("resubmit", by))
+
+
+@unconfirmed.command()
+def fail(
+    jobs: Jobs = None,
+    *,
+    namespace: Namespace = "",
+    group: Group = None,
+    batch: Batch = None,
+    reason: Reason = None,
+    account: Account = None,
+    everything: All = False,
+    yes: Yes = False,
+    why: Annotated[str, typer.Option(help="Shown on the jobs.")] = "",
+) -> None:
+    """Stop looking: the jobs are dead, or canceled if that was asked for, and can be replayed."""
+    with operating() as operations:
+        wanted = Filter(group, batch, reason)
+        names = Names(jobs, namespace)
+        state = JobState.UNCONFIRMED
+        ids = _chosen(operations, state, names, wanted, account, everything=everything)
+        by = _by(state, jobs, wanted)
+        confirm(f"stop looking for the runs of {counted(len(ids), 'job')}", yes=yes or bool(jobs))
+        tell_settled(operations, operations.fail(ids, why), "settled", Deed("fail", by, why))
+
+
+@strays.command("list")
+def list_strays(*, account: Account = None, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """Show runs of ours that no job owns."""
+    with operating() as operations:
+        show_strays(operations, account, limit, as_json=as_json)
+
+
+@strays.command("cancel")
+def cancel_strays(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN...", help="Run ids.")] = None,
+    *,
+    account: Account = None,
+    everything: All = False,
+    yes: Yes = False,
+) -> None:
+    """Have the workers cancel strays; one that is over disappears from the list."""
+    with operating() as operations:
+        if bool(runs) == everything:
+            tell("runqueue: name runs or give --all" + (", not both" if runs else ""))
+            raise typer.Exit(Exit.USAGE)
+        named = set(runs or ())
+        found = [s for s in operations.strays(account=account) if not named or s.run_id in named]
+        if missing := named - {stray.run_id for stray in found}:
+            tell(f"runqueue: no stray {', '.join(sorted(missing))}")
+            raise typer.Exit(Exit.INVALID)
+        confirm(f"cancel {counted(len(found), 'run')}", yes=yes or bool(runs))
+        done = operations.cancel_strays(found)
+        counts = Counter(stray.account for stray in found)
+        came_to = f"{done:,} will be canceled"
+        note_counts(operations.queue, "cancel_strays", counts, came_to, noun="run", of=len(found))
+        typer.echo(came_to)
+
+
+class Names(NamedTuple):
+    """What jobs are called: ids or custom_ids, and the namespace of these."""
+
+    jobs: list[str] | None
+    namespace: str
+
+
+def _by(state: JobState, named: list[str] | None, wanted: Filter) -> str:
+    """Return by what filter jobs were chosen, in words; '' = they were named."""
+    return "" if named else ", ".join(filter(None, (state.value, wanted.words)))
+
+
+def _chosen(
+    operations: Operations,
+    state: JobState,
+    names: Names,
+    wanted: Filter,
+    account: str | None,
+    *,
+    everything: bool,
+    hint: str = "",
+) -> list[str]:
+    """Return the ids of the named jobs, or of those a filter leaves; neither is a mistake.
+
+    Where a filter leaves none, the command ends, with a hint if there is one.
+    """
+    named, namespace = names
+    if not by_filter(named, wanted, account, namespace, everything=everything):
+        return named_jobs(operations.queue, named or [], namespace)
+    found = [job.id for job in operations.find(state, wanted, account=account)]
+    if not found:
+        typer.echo("none")
+        if hint:
+            tell(f"runqueue: {hint}")
+        raise typer.Exit(Exit.OK)
+    return found

@@ -1,0 +1,27 @@
+"""`runqueue retry`: what of a batch ended badly is done again."""
+
+from typing import Annotated
+
+import typer
+
+from runqueue.cli.backends.direct import Url
+from runqueue.cli.commands.batches import Canceled, OneBatch, OneObject, retry_failed
+from runqueue.cli.commands.selection import Reason
+
+
+def retry(
+    batch: OneBatch,
+    *,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Its dead and failed jobs; completed ones are not.")
+    ] = False,
+    reason: Reason = None,
+    canceled: Canceled = False,
+    url: Url = None,
+    as_json: OneObject = False,
+) -> None:
+    """Submit what ended badly in a batch again, as `runqueue batch retry-failed`."""
+    if not failed:
+        words = "expected --failed: what has completed is not done again"
+        raise typer.BadParameter(words, param_hint="--failed")
+    retry_failed(batch, reason=reason, canceled=canceled, url=url, as_json=as_json)

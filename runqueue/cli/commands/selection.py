@@ -1,0 +1,124 @@
+"""How the commands for many jobs are told which, by name or by filter, and say what came of it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NamedTuple
+
+import typer
+
+from runqueue.cli.backends.direct import redis_is_needed
+from runqueue.cli.commands.audit import note_jobs
+from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.operator.operations import Filter, Operations, Settled
+from runqueue.producer.queue import RunQueue
+
+
+def _not_empty(value: str | None) -> str | None:
+    """Refuse '': a variable that is not set must not choose every job."""
+    if value is not None and not value.strip():
+        raise typer.BadParameter("expected some text, got none")
+    return value
+
+
+Jobs = Annotated[
+    list[str] | None, typer.Argument(metavar="JOB...", help="Ids of jobs, or custom_ids.")
+]
+Group = Annotated[str | None, typer.Option(callback=_not_empty, help="Only jobs of this group.")]
+Batch = Annotated[str | None, typer.Option(callback=_not_empty, help="Only jobs of this batch.")]
+Reason = Annotated[
+    str | None,
+    typer.Option(callback=_not_empty, help="Only jobs whose reason contains this text."),
+]
+Account = Annotated[str | None, typer.Option(callback=_not_empty, help="Only this account.")]
+All = Annotated[bool, typer.Option("--all", help="All that the filters leave.")]
+Namespace = Annotated[str, typer.Option(help="The namespace of the custom_ids.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+class Deed(NamedTuple):
+    """What a command does, as it is noted.
+
+    Args:
+        what: the action.
+        by: the filter that chose the jobs, in words; '' = they were named.
+        more: what else there is to say.
+    """
+
+    what: str
+    by: str = ""
+    more: str = ""
+
+
+_FILTERS = "--group, --batch, --reason, --account or --all"
+#: Of what was settled otherwise: where the job's state says more.
+_OF_THE_STATE = {Settled.NOT_UNCONFIRMED, Settled.NOT_DEAD, Settled.NOT_ENDED_BADLY}
+
+
+@contextmanager
+def operating() -> Iterator[Operations]:
+    """Open the queue for a person's hands; what goes wrong ends the command with a line."""
+    redis_is_needed()
+    with errors_told(), RunQueue() as queue:
+        yield Operations(queue)
+
+
+def by_filter(
+    named: list[str] | None,
+    wanted: Filter,
+    account: str | None,
+    namespace: str,
+    *,
+    everything: bool,
+    filters: str = _FILTERS,
+) -> bool:
+    """Tell whether jobs are chosen by a filter, not by name; neither or both ends the command.
+
+    Args:
+        named, namespace: the names, and the namespace of those that are custom_ids.
+        wanted, account: the filters.
+        everything: whether there is another filter, or all are meant.
+        filters: the command's options that are filters, in words.
+    """
+    filtered = wanted != Filter() or account is not None or everything
+    if bool(named) == filtered:
+        tell(
+            f"runqueue: jobs are chosen by name or by {filters}, not by both"
+            if filtered
+            else f"runqueue: name jobs, or choose some by {filters}"
+        )
+        raise typer.Exit(Exit.USAGE)
+    if filtered and namespace:
+        raise typer.BadParameter("expected with custom_ids only", param_hint="--namespace")
+    return filtered
+
+
+def confirm(what: str, *, yes: bool) -> None:
+    """Ask whether that is to be done, unless it is agreed; a no ends the command."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        answer = sys.stdin.readline()
+        typer.echo(f"{what}? [y/N]: ", err=True)
+        if not answer:
+            tell("runqueue: nobody to ask; give --yes")
+        if answer.strip().lower() not in {"y", "yes"}:
+            raise typer.Exit(Exit.USAGE)
+    elif not typer.confirm(f"{what}?", err=True):
+        raise typer.Exit(Exit.USAGE)
+
+
+def tell_settled(
+    operations: Operations, settled: dict[str, Settled], done: str, deed: Deed
+) -> None:
+    """Note and say what came of decisions; the exit code tells if one could not be carried out."""
+    good = [job_id for job_id, outcome in settled.items() if outcome is Settled.DONE]
+    came_to = f"{done}: {deed.more}" if deed.more else done
+    note_jobs(operations.queue, deed.what, good, came_to, of=len(settled), by=deed.by)
+    bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
+    for job_id, (state, _) in zip(bad, operations.queue.states(bad), strict=True):
+        but = f", but {state}" if state and settled[job_id] in _OF_THE_STATE else ""
+        tell(f"runqueue: {job_id}: {settled[job_id]}{but}")
+    typer.echo(f"{len(settled) - len(bad):,} of {len(settled):,}: {done}")
+    if bad:
+        raise typer.Exit(Exit.INVALID)

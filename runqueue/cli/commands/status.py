@@ -1,0 +1,148 @@
+"""The commands that look at the queue, or run the embedded server."""
+
+import textwrap
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from runqueue.cli.backends.direct import Queue, Url, opened
+from runqueue.cli.commands.selection import Namespace
+from runqueue.cli.commands.webhooks import webhook_values
+from runqueue.cli.follow.account_holds import hold_words
+from runqueue.cli.follow.batch_holds import batch_values, held_words
+from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.shared.formatting import count_words, counted, printable, webhook_words
+from runqueue.cli.shared.id_lookup import named
+from runqueue.cli.shared.output import print_table, print_values
+from runqueue.cli.shared.tables import doubt_values
+from runqueue.embedded.server import DIRECTORY, serve
+from runqueue.errors import BatchNotFound
+from runqueue.records.account import AccountStats
+from runqueue.records.health import health_of
+from runqueue.records.job import Job, JobState
+from runqueue.store.limits import exact
+
+Id = Annotated[
+    str,
+    typer.Argument(metavar="JOB|BATCH", help="The id of a job or a batch, or a job's custom_id."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def status(
+    some_id: Id, *, namespace: Namespace = "", url: Url = None, as_json: AsJson = False
+) -> None:
+    """Show a job with its request, its result and its timeline, or a batch."""
+    with opened(url) as queue:
+        (found,) = named(queue, [some_id], namespace, result=True)
+        if not isinstance(found, Job):
+            print_values(batch_values(found, as_json=as_json), as_json=as_json)
+            return
+        values, life = _job_values(found, as_json=as_json), queue.timeline(found.id)
+        if as_json:
+            print_values({**values, **life}, as_json=True)
+        else:
+            print_values(values, as_json=False)
+            _print_life(life)
+        if found.batch and not found.is_over:
+            _tell_held(queue, found.batch)
+
+
+def _print_life(life: dict[str, Any]) -> None:
+    """Print what was requested and what became of it, a line each."""
+    request = {f"request.{name}": value for name, value in life.get("request", {}).items()}
+    print_values(request, as_json=False)
+    if hidden := life.get("request_hidden"):
+        typer.echo(f"not shown of the request, as it may be secret: {printable(', '.join(hidden))}")
+    if steps := life.get("timeline"):
+        typer.echo("timeline (UTC):")
+        for step in steps:
+            typer.echo(f"  {printable(_step_words(step))}")
+
+
+def _step_words(step: dict[str, Any]) -> str:
+    at = datetime.fromisoformat(step["at"]).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    attempt = f" (attempt {step['attempt']})" if step["attempt"] else ""
+    ahead = "to come: " if step["ahead"] else ""
+    return f"{at}  {ahead}{step['what']}{attempt}" + (f": {step['cause']}" if step["cause"] else "")
+
+
+def _tell_held(queue: Queue, batch: str) -> None:
+    """Say what keeps a job's batch from going."""
+    with suppress(BatchNotFound):
+        if words := held_words(queue.get_batch(batch)):
+            tell(f"its batch {batch}: {words}")
+
+
+def stats(*, url: Url = None, as_json: AsJson = False) -> None:
+    """Show the figures of every account."""
+    with opened(url) as queue:
+        accounts = queue.stats()
+        if as_json:
+            print_values({name: found.as_dict() for name, found in accounts.items()}, as_json=True)
+            return
+        for found in accounts.values():
+            _print_stats(found)
+
+
+def server(
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Where the data is; one server a directory.")
+    ] = DIRECTORY,
+) -> None:
+    """Run the embedded Valkey server until Ctrl-C or SIGTERM; its address is printed on stdout.
+
+    Its URL, with the password that the address lacks, is in the file `url` of its directory.
+    """
+    with errors_told():
+        if not serve(directory, typer.echo):
+            tell(f"runqueue: the server ended by itself; see {directory / 'valkey.log'}")
+            raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
+    """Return what is shown of a job: its webhook in many values, or in one line."""
+    words = {"webhook": webhook_words(job.webhook)}
+    return {
+        **job.as_row(),
+        **(webhook_values(job.webhook) if as_json else words),
+        "account": job.account,
+        "namespace": job.namespace,
+        "runs": job.runs,
+        "reason": job.reason,
+        "cancel_requested": job.cancel_requested,
+        **doubt_values(job, as_json=as_json),
+        "run_at": job.run_at.isoformat() if job.run_at else None,
+        "deadline": job.deadline.isoformat() if job.deadline else None,
+        "max_run_seconds": job.max_run_seconds,
+    }
+
+
+def _print_stats(found: AccountStats) -> None:
+    if found.damage:
+        typer.echo(f"Account {found.account}: {printable(str(health_of(found)))}")
+        return
+    limits = {name: exact(value) if value else "none" for name, value in found.limits.items()}
+    rows = [[state.value, f"{n:,}"] for state, n in found.states.items() if n]
+    print_table(f"Account {found.account}", ["state", "jobs"], rows)
+    typer.echo(f"live runs: {found.live} (limit {limits['concurrent_runs']})")
+    words = "limits: " + ", ".join(f"{name} {value}" for name, value in limits.items())
+    typer.echo(textwrap.fill(words, 79, subsequent_indent="  "))
+    if found.pace is not None:
+        typer.echo(f"pace: {found.pace:.3g} submissions a second, for the server said 429")
+    of_them = f" ({found.strays_live} may still run, and take a slot)" if found.strays_live else ""
+    typer.echo(f"worker processes: {found.processes}, strays: {found.strays}{of_them}")
+    if found.oldest_ready_seconds is not None:
+        typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
+    typer.echo(hold_words(found) if found.hold_reason else printable(str(health_of(found))))
+    if found.refused_lines:
+        typer.echo(f"refused lines: {found.refused_lines:,} (`runqueue inbox list`)")
+    if words := count_words(found.deliveries):
+        typer.echo(f"webhooks: {words} (`runqueue webhooks list`)")
+    if unconfirmed := found.states[JobState.UNCONFIRMED]:
+        typer.echo(
+            f"unconfirmed: {counted(unconfirmed, 'answer')} lost (`runqueue unconfirmed list`)"
+        )

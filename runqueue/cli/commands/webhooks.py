@@ -1,0 +1,284 @@
+"""`runqueue webhooks`: those that did not arrive are listed, sent again, or done without."""
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from runqueue.cli.commands.selection import (
+    Account,
+    All,
+    Batch,
+    Deed,
+    Group,
+    Jobs,
+    Namespace,
+    Yes,
+    by_filter,
+    confirm,
+    operating,
+    tell_settled,
+)
+from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.id_lookup import named_jobs
+from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, tell_more
+from runqueue.connection.urls import shown_url
+from runqueue.operator.deliveries import check_url
+from runqueue.operator.operations import Filter, Operations, Settled
+from runqueue.producer.queue import RunQueue
+from runqueue.records.delivery import DeliveryState, WebhookDelivery
+from runqueue.records.job import Job
+from runqueue.request.moments import moment, seconds
+from runqueue.request.private_targets import VARIABLE, private_host
+
+webhooks = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="How the news of jobs' ends gets to the webhook URLs of their requests.",
+)
+
+_COLUMNS = (
+    "job_id",
+    "custom_id",
+    "webhook",
+    "webhook_attempts",
+    "webhook_status",
+    "ended_at",
+    "webhook_error",
+)
+_FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since or --all"
+
+#: Webhooks to private addresses are refused at once: the first are waited for, and so many seconds.
+_FOLLOWED, PATIENCE = 100, 5.0
+#: Seconds between two looks at them.
+_PAUSE = 0.1
+
+#: What may be secret in what is no URL, whatever it was meant to be.
+_LOGIN_OR_QUERY = re.compile(r"^.*@|[?#].*", re.DOTALL)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _read_since(given: str) -> datetime:
+    """Read a time, or so many seconds ago."""
+    when = moment(given)
+    # Eight digits are a date by ISO 8601, and one without a zone.
+    if when is None and given.isdecimal() and len(given) < len("20300131"):
+        when = seconds(int(given))
+    if when is None:
+        a_time = 'a time with its zone such as "2030-01-31T12:00:00Z"'
+        raise typer.BadParameter(f"expected {a_time}, or seconds ago such as 7200, got {given!r}")
+    passed = timedelta(microseconds=when.microseconds)
+    return datetime.now(UTC) - passed if when.relative else _EPOCH + passed
+
+
+def _read_url(given: str) -> str:
+    try:
+        check_url(given)
+    except ValueError as error:
+        words = str(error).removeprefix("url: ")
+        raise typer.BadParameter(f"{words}, got {_LOGIN_OR_QUERY.sub('', given)!r}") from None
+    return given
+
+
+GaveUp = Annotated[bool, typer.Option("--gave-up", help="Those that every try of failed.")]
+Pending = Annotated[bool, typer.Option("--pending", help="Those that are being tried.")]
+Unknown = Annotated[
+    bool, typer.Option("--unknown", help="Those that Skyvern sent, and nobody knows if they came.")
+]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=_read_since,
+        metavar="TIME",
+        help="Only of runs that ended then or later: ISO 8601 with a zone, or seconds ago.",
+    ),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(parser=_read_url, metavar="URL", help="Send them there, from now on."),
+]
+
+
+class Chosen(NamedTuple):
+    """Which webhooks are meant."""
+
+    states: list[DeliveryState]
+    wanted: Filter
+    account: str | None
+    since: datetime | None
+
+    def find(self, operations: Operations) -> Iterator[Job]:
+        """Go through their jobs; one may come twice."""
+        for state in self.states:
+            yield from operations.find_deliveries(
+                state, self.wanted, account=self.account, since=self.since
+            )
+
+
+def _states(*, gave_up: bool, pending: bool, unknown: bool) -> list[DeliveryState]:
+    given = {
+        DeliveryState.PENDING: pending,
+        DeliveryState.GAVE_UP: gave_up,
+        DeliveryState.UNKNOWN: unknown,
+    }
+    return [state for state in given if given[state]]
+
+
+@webhooks.command("list")
+def list_webhooks(
+    *,
+    gave_up: GaveUp = False,
+    pending: Pending = False,
+    unknown: Unknown = False,
+    group: Group = None,
+    batch: Batch = None,
+    account: Account = None,
+    since: Since = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show webhooks that were not delivered, or may not have been."""
+    states = _states(gave_up=gave_up, pending=pending, unknown=unknown)
+    states = states or _states(gave_up=True, pending=True, unknown=True)
+    with operating() as operations:
+        chosen = Chosen(states, Filter(group, batch), account, since)
+        print_rows(_rows(operations, chosen, limit), _COLUMNS, as_json=as_json)
+
+
+def _rows(operations: Operations, chosen: Chosen, limit: int) -> list[dict[str, Any]]:
+    found: dict[str, Job] = {}
+    for job in chosen.find(operations):
+        if len(found) == limit and job.id not in found:
+            tell_more(limit, _total(operations, chosen))
+            break
+        found[job.id] = job
+    return [_row(job) for job in found.values()]
+
+
+def _total(operations: Operations, chosen: Chosen) -> int | None:
+    """Return how many there are, where that is known without reading all of them."""
+    if chosen.wanted != Filter() or chosen.since is not None:
+        return None
+    stats = operations.queue.stats()
+    accounts = [stats[name] for name in stats if chosen.account in {None, name}]
+    return sum(account.deliveries[state] for account in accounts for state in chosen.states)
+
+
+def _row(job: Job) -> dict[str, Any]:
+    return {
+        **job_row(job),
+        "state": job.state.value,
+        "run_id": job.run_id,
+        "run_status": job.run_status,
+        **webhook_values(job.webhook),
+    }
+
+
+def webhook_values(found: WebhookDelivery) -> dict[str, Any]:
+    """Return what became of a webhook, as --json shows it beside its job's values."""
+    return {
+        "webhook": found.state.value,
+        "webhook_attempts": found.attempts,
+        "webhook_status": found.status,
+        "webhook_error": found.error,
+        "webhook_override": shown_url(found.url) if found.url else None,
+        "webhook_settled_at": found.settled_at.isoformat() if found.settled_at else None,
+        "webhook_next_try_at": found.next_try_at.isoformat() if found.next_try_at else None,
+    }
+
+
+@webhooks.command()
+def retry(
+    jobs: Jobs = None,
+    *,
+    namespace: Namespace = "",
+    gave_up: GaveUp = False,
+    pending: Pending = False,
+    unknown: Unknown = False,
+    group: Group = None,
+    batch: Batch = None,
+    account: Account = None,
+    since: Since = None,
+    everything: All = False,
+    url: Url = None,
+    yes: Yes = False,
+) -> None:
+    """Send webhooks again: those of named jobs, or by filter.
+
+    Filters leave those that were given up and the unknown ones, unless a state is given.
+    """
+    states = _states(gave_up=gave_up, pending=pending, unknown=unknown)
+    filtered = bool(states) or since is not None or everything
+    states = states or _states(gave_up=True, pending=False, unknown=True)
+    with operating() as operations:
+        chosen = Chosen(states, Filter(group, batch), account, since)
+        if by_filter(
+            jobs, chosen.wanted, account, namespace, everything=filtered, filters=_FILTERS
+        ):
+            found = {job.id: _is_private(job, url) for job in chosen.find(operations)}
+        else:
+            ids = named_jobs(operations.queue, jobs or [], namespace)
+            before = operations.queue.get_many(ids, result=False)
+            found = {
+                job_id: job is not None and _is_private(job, url)
+                for job_id, job in zip(ids, before, strict=True)
+            }
+        if not found:
+            typer.echo("none")
+            raise typer.Exit(Exit.OK)
+        where = f" to {shown_url(url)}" if url else ""
+        confirm(f"send {counted(len(found), 'webhook')} again{where}", yes=yes or bool(jobs))
+        by = "" if jobs else ", ".join(filter(None, (*states, chosen.wanted.words)))
+        deed = Deed("deliver", by, where.removeprefix(" "))
+        settled = operations.deliver_again(found, url or "")
+        private = [i for i in found if found[i] and settled.get(i) is Settled.DONE]
+        settled |= dict.fromkeys(_refused(operations.queue, private), Settled.TARGET_REFUSED)
+        tell_settled(operations, settled, "will be sent", deed)
+
+
+def _is_private(job: Job, url: str | None) -> bool:
+    """Say whether a webhook goes to a private address, as far as that is known."""
+    if url:
+        return private_host(url) is not None
+    return VARIABLE in (job.webhook.error or "")
+
+
+def _refused(queue: RunQueue, job_ids: list[str]) -> list[str]:
+    """Wait for what workers make of private targets; returns the jobs whose target they refused."""
+    refused, waiting = [], job_ids[:_FOLLOWED]
+    deadline = time.monotonic() + PATIENCE
+    while waiting:
+        tried = [job for job in queue.get_many(waiting, result=False) if job and _was_tried(job)]
+        refused += [job.id for job in tried if _is_private(job, None)]
+        done = {job.id for job in tried}
+        waiting = [job_id for job_id in waiting if job_id not in done]
+        if not waiting or time.monotonic() >= deadline:
+            break
+        time.sleep(_PAUSE)
+    if left := len(waiting) + len(job_ids[_FOLLOWED:]):
+        words = f"workers refuse their private addresses unless {VARIABLE}=true"
+        tell(f"runqueue: {counted(left, 'webhook')} not tried yet: {words}")
+    return refused
+
+
+def _was_tried(job: Job) -> bool:
+    """Say whether something came of a webhook since it was to be sent again."""
+    return job.webhook.state is not DeliveryState.PENDING or job.webhook.attempts > 0
+
+
+@webhooks.command("confirm")
+def confirm_results(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids, or custom_ids.")],
+    *,
+    namespace: Namespace = "",
+) -> None:
+    """Say that you have results: their webhooks are delivered."""
+    with operating() as operations:
+        ids = named_jobs(operations.queue, jobs, namespace)
+        deed = Deed("confirm_delivery")
+        tell_settled(operations, operations.confirm_delivery(ids), "delivered", deed)

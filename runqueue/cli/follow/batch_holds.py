@@ -1,0 +1,57 @@
+"""What holds a batch, in words that say what ends it."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from runqueue.cli.shared.formatting import printable
+from runqueue.cli.shared.saying import Saying
+from runqueue.records.batch import Batch, BatchStatus
+
+_WORDS = {
+    "paused": "it is paused: `runqueue batch resume {}` goes on",
+    "canary": "its first jobs go; the others wait for them, or for `runqueue batch resume {}`",
+    "aborted": "its rules aborted it: {why}; `runqueue batch resume {}` goes on",
+    "canceled": "it was canceled",
+    "expired": "its time is up: what was not submitted by then is not",
+}
+
+
+_UNDER_WAY = (
+    "it was not accepted yet: its upload is under way, or was cut off; the same file, handed in"
+    " again, takes its jobs over, and what is left is removed within a day"
+)
+
+
+def held_words(batch: Batch) -> str:
+    """Return what keeps the jobs of a batch from going, and what ends that; '' if nothing does."""
+    if batch.status is BatchStatus.VALIDATING:
+        return _UNDER_WAY
+    held = batch.held or ""
+    words = _WORDS.get(held, held).format(batch.id, why=printable(batch.held_reason or ""))
+    group = printable(batch.eta_note or "") if batch.paused_group else ""
+    return "; ".join(filter(None, (words, group)))
+
+
+def batch_values(batch: Batch, *, as_json: bool) -> dict[str, Any]:
+    """Return what is shown of a batch: its rules as values, or in words."""
+    return (
+        batch.as_dict() if as_json else {**batch.as_dict(), "rules": "; ".join(batch.rules.words)}
+    )
+
+
+class Held:
+    """Says what holds the batches that somebody waits for; what lasts is said again.
+
+    Args:
+        say: told the words when something is seen for the first time, and if it lasts.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._saying = Saying(say)
+
+    def look(self, batches: Iterable[Batch]) -> None:
+        """Look at batches that were just read."""
+        for batch in batches:
+            words = held_words(batch)
+            if words:
+                self._saying.tell((batch.id, words), f"batch {batch.id}: {words}")

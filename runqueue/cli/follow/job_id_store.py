@@ -1,0 +1,74 @@
+"""The jobs of a file whose ids have to be kept, in its order: on disk, not in memory."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, Literal, NamedTuple
+
+from runqueue.producer.dedup import Scratch, no_room_told
+
+#: Jobs of batches that are followed by their counts; and those that are asked for one by one.
+COUNTED: Final = "counted"
+SINGLE: Final = "single"
+Which = Literal["counted", "single"]
+
+
+class Listed(NamedTuple):
+    """A job under its place in the file."""
+
+    place: int
+    job_id: str
+
+
+class JobList(Scratch):
+    """Jobs under the batches that they are in; '' stands for none.
+
+    Args:
+        counted, single: how many there are of either.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "CREATE TABLE counted (place INTEGER PRIMARY KEY, job_id TEXT, batch INTEGER)",
+            "CREATE TABLE single (place INTEGER PRIMARY KEY, job_id TEXT)",
+        )
+        self.left: dict[Which, int] = {COUNTED: 0, SINGLE: 0}
+        self._batches: dict[str, int] = {}
+
+    def add(self, batch: str, job_ids: Iterable[str]) -> None:
+        """Put jobs at the end."""
+        number = self._batches.setdefault(batch, len(self._batches))
+        with no_room_told():
+            rows = [(job_id, number) for job_id in job_ids]
+            self._db.executemany("INSERT INTO counted (job_id, batch) VALUES (?, ?)", rows)
+        self.left[COUNTED] += len(rows)
+
+    def settle(self, counted: Collection[str], *, keep: bool) -> None:
+        """Part the jobs, once all are there.
+
+        Args:
+            counted: the batches that are followed by their counts.
+            keep: whether the ids of these are needed at all.
+        """
+        others = [(n,) for batch, n in self._batches.items() if batch not in counted]
+        with no_room_told():
+            self._db.executemany(
+                "INSERT INTO single SELECT place, job_id FROM counted WHERE batch = ?", others
+            )
+            self._db.executemany("DELETE FROM counted WHERE batch = ?", others)
+            if not keep:
+                self._db.execute("DELETE FROM counted")
+            for which in self.left:
+                counting = self._db.execute(f"SELECT count(*) FROM {which}")  # noqa: S608 - a constant
+                self.left[which] = counting.fetchone()[0]
+
+    def page(self, which: Which, after: int, size: int) -> list[Listed]:
+        """Return some jobs after a place (0 = from the beginning)."""
+        asked = f"SELECT place, job_id FROM {which} WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608 - a constant
+        with no_room_told():
+            return list(map(Listed._make, self._db.execute(asked, (after, size))))
+
+    def remove(self, which: Which, jobs: Sequence[Listed]) -> None:
+        """Take jobs out."""
+        removing = f"DELETE FROM {which} WHERE place = ?"  # noqa: S608 - a constant
+        with no_room_told():
+            self._db.executemany(removing, [(job.place,) for job in jobs])
+        self.left[which] -= len(jobs)

@@ -1,0 +1,261 @@
+"""Following jobs to their ends: batches by their counts, other jobs by their ids."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from runqueue import ids
+from runqueue.cli.follow.batch_counts import GONE, Counted
+from runqueue.cli.follow.job_id_store import COUNTED, SINGLE, JobList, Listed, Which
+from runqueue.errors import BatchNotFound, QueueUnavailable
+from runqueue.records.batch import Batch, JobPage
+from runqueue.records.job import JobState
+
+#: Seconds between two looks, the least and the most.
+SOONEST, LATEST = 0.1, 1.0
+#: Between two looks passes at least so many times as long as a look takes; seconds, at most.
+_SHARE, _LONGEST = 3.0, 30.0
+#: Seconds that Redis may be away while jobs are followed, a failover say.
+_PATIENCE = 60.0
+#: Jobs asked for in one call, and jobs that are handed on at once: their results may be large.
+_PAGE, _SOME = 1000, 100
+#: Takes the ids of jobs that have ended.
+Take = Callable[[list[str]], None]
+
+
+class Followed(Protocol):
+    """A queue, or what stands for it."""
+
+    def get_batch(self, batch: str) -> Batch:
+        """Read a batch."""
+
+    def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
+        """Read the states of jobs, and for how many seconds each is unconfirmed."""
+
+    def list_jobs(
+        self,
+        state: JobState | str | None = None,
+        *,
+        account: str = "default",
+        cursor: str = "",
+        limit: int = 100,
+    ) -> JobPage:
+        """Read a page of jobs."""
+
+
+class _Seen(NamedTuple):
+    """A job as a look saw it.
+
+    Args:
+        name: of its state.
+        doubt: seconds that it has been unconfirmed.
+    """
+
+    job: Listed
+    name: str
+    doubt: float
+
+    @property
+    def is_over(self) -> bool:
+        return self.name == GONE or JobState(self.name).is_over
+
+
+class Following:
+    """Jobs on their way.
+
+    Args:
+        queue: the queue.
+        batches: how many jobs each batch has that is followed by its counts.
+        jobs: the other jobs; and those of the batches, if somebody takes them as they end.
+        accounts: whose jobs these are.
+        grace: seconds a job may be unconfirmed before there is no use in waiting for it.
+    """
+
+    def __init__(
+        self,
+        queue: Followed,
+        batches: Mapping[str, int],
+        jobs: JobList,
+        accounts: Collection[str],
+        grace: float,
+    ) -> None:
+        self._queue = queue
+        self._accounts = accounts
+        self._jobs = jobs
+        self._grace = grace
+        self._batches = {name: Counted(total) for name, total in batches.items()}
+        self._taken = 0
+        self._ended: Counter[str] = Counter()
+        self._standing: Counter[str] = Counter()
+        #: What the ids of those that stand begin with: it tells their accounts.
+        self._tags: set[str] = set()
+        self._stuck = 0
+        self.sizes = batches
+        self.total = sum(batches.values()) + jobs.left[SINGLE]
+
+    @property
+    def batches(self) -> list[Batch]:
+        """The batches that are followed by their counts."""
+        return [found.batch for found in self._batches.values() if found.batch]
+
+    @property
+    def accounts(self) -> list[str]:
+        """The accounts whose jobs are still open."""
+        counted = self._batches.values()
+        owners = {one.batch.account for one in counted if one.batch and not one.is_settled}
+        return [a for a in self._accounts if a in owners or ids.account_tag(a) in self._tags]
+
+    @property
+    def left(self) -> int:
+        """How many jobs are asked for one by one."""
+        return self._jobs.left[SINGLE]
+
+    @property
+    def states(self) -> Counter[str]:
+        """How many jobs stand where, as of the last look."""
+        return sum((one.states for one in self._batches.values()), self._ended + self._standing)
+
+    @property
+    def done(self) -> int:
+        """How many jobs have ended, or are stuck."""
+        return sum(one.done for one in self._batches.values()) + self._single
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to wait for any more."""
+        others = self.total - sum(one.total for one in self._batches.values())
+        return self._single >= others and all(one.is_settled for one in self._batches.values())
+
+    @property
+    def _single(self) -> int:
+        return self._ended.total() + self._stuck
+
+    @property
+    def stuck(self) -> int:
+        """How many have been unconfirmed for too long; a late answer can still free them."""
+        return self._stuck + sum(one.stuck for one in self._batches.values())
+
+    def look(self, take: Take | None = None) -> None:
+        """Look how the jobs stand.
+
+        Args:
+            take: given the ids of those that have ended since the last look, some at a time; one
+                that fails is given them again.
+
+        Raises:
+            QueueUnavailable: nothing is forgotten; look again.
+        """
+        for name, counted in self._batches.items():
+            self._count(name, counted)
+        standing, tags, stuck = Counter[str](), set[str](), 0
+        for some in self._pages(SINGLE):
+            found = self._ask(some)
+            self._hand_on(SINGLE, [one for one in found if one.is_over], take)
+            open_ones = [one for one in found if not one.is_over]
+            standing.update(one.name for one in open_ones)
+            tags.update(one.job.job_id[: ids.TAG_LENGTH] for one in open_ones)
+            stuck += sum(one.doubt > self._grace for one in open_ones)
+        self._standing, self._tags, self._stuck = standing, tags, stuck
+        if take:
+            self._take_counted(take)
+
+    def take_rest(self, take: Take) -> None:
+        """Hand on the jobs that are stuck, and those that ended since; no others have had a run."""
+        for which in (COUNTED, SINGLE):
+            for some in self._pages(which):
+                found = self._ask(some)
+                rest = [one for one in found if one.is_over or one.name == JobState.UNCONFIRMED]
+                self._hand_on(which, rest, take)
+                if which == SINGLE:
+                    self._standing.subtract(one.name for one in rest)
+
+    def _count(self, name: str, counted: Counted) -> None:
+        if counted.is_gone:
+            return
+        try:
+            counted.batch = self._queue.get_batch(name)
+        except BatchNotFound:
+            counted.is_gone = True
+            return
+        counted.stuck = 0
+        left = counted.total - counted.over
+        if left and left == counted.unconfirmed:
+            counted.stuck = self._stuck_in(counted.batch)
+
+    def _stuck_in(self, batch: Batch) -> int:
+        """Count the jobs of a batch that have been unconfirmed for too long."""
+        stuck, cursor = 0, ""
+        while True:
+            page = self._queue.list_jobs(
+                JobState.UNCONFIRMED, account=batch.account, cursor=cursor, limit=_PAGE
+            )
+            states = self._queue.states([job.id for job in page.jobs if job.batch == batch.id])
+            stuck += sum(
+                state is JobState.UNCONFIRMED and seconds > self._grace for state, seconds in states
+            )
+            cursor = page.cursor
+            if not cursor:
+                return stuck
+
+    def _take_counted(self, take: Take) -> None:
+        """Find the jobs of batches that have ended: nearly in the order of the file."""
+        expected = sum(one.over for one in self._batches.values()) - self._taken
+        for some in self._pages(COUNTED) if expected > 0 else ():
+            over = [one for one in self._ask(some) if one.is_over]
+            self._hand_on(COUNTED, over, take)
+            expected -= len(over)
+            if expected <= 0:
+                return
+
+    def _pages(self, which: Which) -> Iterator[list[Listed]]:
+        after = 0
+        while some := self._jobs.page(which, after, _PAGE):
+            yield some
+            after = some[-1].place
+
+    def _ask(self, jobs: list[Listed]) -> list[_Seen]:
+        states = self._queue.states([job.job_id for job in jobs])
+        return [
+            _Seen(job, state.value if state else GONE, doubt)
+            for job, (state, doubt) in zip(jobs, states, strict=True)
+        ]
+
+    def _hand_on(self, which: Which, seen: list[_Seen], take: Take | None) -> None:
+        """Hand jobs on, and forget each once that is done."""
+        for start in range(0, len(seen), _SOME):
+            some = seen[start : start + _SOME]
+            if take:
+                take([one.job.job_id for one in some])
+            self._jobs.remove(which, [one.job for one in some])
+            if which == SINGLE:
+                self._ended.update(one.name for one in some)
+            else:
+                self._taken += len(some)
+
+
+def be_patient(error: QueueUnavailable, answered: float, say: Callable[[str], None]) -> None:
+    """Say that Redis is away; once it has been for too long, the error goes on.
+
+    Args:
+        error: what a look came to.
+        answered: when it answered last (`time.monotonic`).
+        say: told the words.
+    """
+    if time.monotonic() - answered > _PATIENCE:
+        raise error
+    say(f"{error}; trying again")
+
+
+def next_pause(pause: float, moved: int, left: int, took: float = 0.0) -> float:
+    """Return the seconds until the next look: soon while jobs end, longer the more are asked for.
+
+    Args:
+        pause: the last pause.
+        moved: how many jobs ended since.
+        left: how many are still open and asked for one by one.
+        took: seconds that the look took.
+    """
+    wish = SOONEST if moved else pause * 1.5
+    usual = min(max(wish, left / 20_000, SOONEST), LATEST)
+    return max(usual, min(_SHARE * took, _LONGEST))

@@ -1,0 +1,70 @@
+"""Watching a batch until it is over; what it costs does not grow with the batch."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from runqueue.cli.follow.account_holds import Holds
+from runqueue.cli.follow.batch_holds import Held
+from runqueue.cli.follow.tracker import SOONEST, be_patient, next_pause
+from runqueue.cli.shared.output import display
+from runqueue.errors import QueueUnavailable
+from runqueue.records.account import AccountStats
+from runqueue.records.batch import Batch
+
+
+class Watched(Protocol):
+    """A queue, or what stands for it: a batch, and what holds its account, are read there."""
+
+    def get_batch(self, batch: str) -> Batch:
+        """Read a batch."""
+
+    def stats(self) -> dict[str, AccountStats]:
+        """Read the figures of every account."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchWay:
+    """How far a batch is, for the display."""
+
+    total: int
+    done: int
+    states: Mapping[str, int]
+
+    @classmethod
+    def of(cls, batch: Batch) -> "BatchWay":
+        """Return how far it is."""
+        done = sum(n for state, n in batch.states.items() if state.is_over)
+        return cls(batch.total, done, {state.value: n for state, n in batch.states.items()})
+
+
+def watch_batch(queue: Watched, name: str) -> Batch:
+    """Show how far a batch is, until it is over; returns how it ended.
+
+    Raises:
+        BatchNotFound: no such batch is on record.
+        QueueUnavailable: the queue was away for too long.
+    """
+    found = queue.get_batch(name)
+    pause, answered = SOONEST, time.monotonic()
+    with display(found.total) as shown:
+        holds, held = Holds(queue, shown.say), Held(shown.say)
+        before = 0
+        while True:
+            moved = 0
+            try:
+                found = queue.get_batch(name)
+                way = BatchWay.of(found)
+                moved, before = way.done - before, way.done
+                waits = bool(found.held or found.paused_group)
+                shown.show(way, is_held=waits, is_last=found.status.is_final)
+                held.look([found])
+                if found.status.is_final:
+                    return found
+                holds.look([found.account])
+                answered = time.monotonic()
+            except QueueUnavailable as error:
+                be_patient(error, answered, shown.say)
+            pause = next_pause(pause, moved, 0)
+            time.sleep(pause)

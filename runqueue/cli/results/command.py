@@ -1,0 +1,219 @@
+"""`runqueue results` and `errors`: the jobs of a batch as a file, one line each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runqueue.cli.backends.direct import BAD, Queue, Url, opened
+from runqueue.cli.follow.watch_batch import watch_batch
+from runqueue.cli.results.formats import Format, Kind, as_csv, format_of, make
+from runqueue.cli.results.partial_file import (
+    Mark,
+    Of,
+    OtherPartError,
+    Part,
+    WritingError,
+)
+from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.output import state_words
+from runqueue.errors import RunQueueError
+from runqueue.records.batch import Batch
+
+#: Seconds between two words on how far the writing is.
+_QUIET_SECONDS = 5.0
+#: Jobs looked at in one step, of a batch that may have gained some.
+_PAGE = 1000
+
+OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="The file: .jsonl, .csv (or with .gz behind it) or .parquet; one that exists is"
+        " replaced, at the end. What was cut off goes on when the command is given again.",
+    ),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch is over.")]
+Anew = Annotated[bool, typer.Option("--anew", help="Begin anew, whatever was written before.")]
+
+
+def results(
+    batch: OneBatch,
+    *,
+    output: Output = None,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Only what did not go well, as `runqueue errors`.")
+    ] = False,
+    wait: Wait = False,
+    anew: Anew = False,
+    url: Url = None,
+) -> None:
+    """Write the jobs of a batch that have ended, one line each, in the order of the upload.
+
+    Without -o they go to stdout, as JSON. If some have not ended, the exit code is 1.
+    """
+    _export(Of(batch, "errors" if errors else "results"), output, url, wait=wait, anew=anew)
+
+
+def errors(
+    batch: OneBatch,
+    *,
+    output: Output = None,
+    wait: Wait = False,
+    anew: Anew = False,
+    url: Url = None,
+) -> None:
+    """Write what of a batch did not go well: failed, canceled, dead and unconfirmed jobs.
+
+    As for `runqueue results`.
+    """
+    _export(Of(batch, "errors"), output, url, wait=wait, anew=anew)
+
+
+def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: bool) -> None:
+    is_special = output is not None and _is_special(output)
+    wanted = Format(Kind.JSONL) if output is None or is_special else format_of(output)
+    with opened(url) as queue:
+        # Read first: what ends from here on may be missing, and is told as missing.
+        found = watch_batch(queue, of.batch) if wait else queue.get_batch(of.batch)
+        if output is None or is_special:
+            _stream(queue, of, output)
+        else:
+            with _told():
+                _write(queue, found, of, output.resolve(), wanted, anew=anew)
+        _tell_missing(found, queue.get_batch(of.batch))
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether a path is no plain file; what /dev/stdout leads to belongs to its opener."""
+    return path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
+
+
+def _stream(queue: Queue, of: Of, output: Path | None) -> None:
+    """Write to what is no plain file, and cannot be gone on with."""
+    pages = queue.lines(of.batch, errors=_errors(of), after=None)
+    texts: Iterator[bytes] = (b"".join(line.text for line in lines) for lines in pages)
+    if output is not None and output.suffix == ".csv":
+        texts = as_csv([line.text for line in lines] for lines in pages)
+    if output is None:
+        for text in texts:
+            sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+        return
+    with output.open("wb") as file:
+        for text in texts:
+            file.write(text)
+
+
+def _errors(of: Of) -> bool:
+    return of.what == "errors"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """End the command with a line where the file cannot be written."""
+    try:
+        yield
+    except OtherPartError as error:
+        tell(f"runqueue: {error}")
+        raise typer.Exit(Exit.USAGE) from None
+    except WritingError as error:
+        tell(f"runqueue: {error}")
+        raise typer.Exit(Exit.NOT_ALL_COMPLETED) from None
+
+
+def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, anew: bool) -> None:
+    """Write a file, or go on with it."""
+    with Part(target, of, anew=anew) as part:
+        if part.rows and (_as_of(found) is None or part.as_of != _as_of(found)):
+            _tell_stale(part, part.drop_stale(_order(queue, found, of)))
+        if part.rows:
+            tell(f"{counted(part.rows, 'job')} stand in {part.path}: going on behind these")
+        part.begin(_as_of(found))
+        with _how_to_go_on(part):
+            _fill(queue, part, of, found.total)
+        if not wanted.is_lines:
+            try:
+                make(target, wanted, part.chunks)
+            except OSError as error:
+                raise part.failed(error) from None
+        part.finish(rename=wanted.is_lines)
+        typer.echo(f"{counted(part.rows, 'job')} written to {target}")
+
+
+def _tell_stale(part: Part, lines: int) -> None:
+    if not lines:
+        return
+    words = "last line" if lines == 1 else f"last {lines:,} lines"
+    why = "a job was done again, or one that stands before them has ended"
+    tell(f"{part.path}: the {words} will be written anew: {why}")
+
+
+def _as_of(found: Batch) -> str | None:
+    """Return when a batch was over: while that stays, none of its jobs was done again."""
+    at = found.finished_at if found.is_over else None
+    return at.isoformat() if at else None
+
+
+def _order(queue: Queue, found: Batch, of: Of) -> Iterator[tuple[str, Mark | None]]:
+    """Yield the jobs of a batch in the order of the upload, and how each ended that is wanted."""
+    cursor = ""
+    while True:
+        page = queue.list_jobs(batch=found.id, account=found.account, cursor=cursor, limit=_PAGE)
+        for job in page.jobs:
+            is_wanted = job.state in BAD if _errors(of) else job.is_over
+            at = job.ended_at.isoformat() if job.ended_at else None
+            yield job.id, Mark(job.state.value, at) if is_wanted else None
+        if not (cursor := page.cursor):
+            return
+
+
+@contextmanager
+def _how_to_go_on(part: Part) -> Iterator[None]:
+    """Say what is written, where the queue or a person ends the writing."""
+    try:
+        yield
+    except (RunQueueError, KeyboardInterrupt):
+        if words := part.how_to_go_on():
+            tell(f"runqueue: {words.removeprefix('; ')}")
+        raise
+
+
+def _fill(queue: Queue, part: Part, of: Of, total: int) -> None:
+    told = time.monotonic()
+    for lines in queue.lines(of.batch, errors=_errors(of), after=part.last):
+        part.append(lines)
+        if time.monotonic() - told > _QUIET_SECONDS:
+            told = time.monotonic()
+            tell(f"{part.rows:,} of {counted(total, 'job')} written")
+
+
+def _tell_missing(before: Batch, after: Batch) -> None:
+    """Say which jobs may be missing; the exit code says so, too.
+
+    Args:
+        before, after: the batch before it was read, and then: the file has all of it only if it was
+            over at both times, by one end.
+    """
+    found = after if before.is_over else before
+    waiting = {state.value: n for state, n in found.states.items() if not state.is_over}
+    if missing := sum(waiting.values()):
+        tell(
+            f"runqueue: {missing:,} of {counted(found.total, 'job')} had not ended"
+            f" ({state_words(waiting)}): give the command again, or --wait, for all of them"
+        )
+    elif _as_of(before) != _as_of(after):
+        tell("runqueue: jobs were done again while they were read: give the command again")
+    else:
+        return
+    raise typer.Exit(Exit.NOT_ALL_COMPLETED)

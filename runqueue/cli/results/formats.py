@@ -1,0 +1,127 @@
+"""The kinds of results files: lines of JSON, CSV, both packed by gzip, and Parquet.
+
+The lines of JSON come first; what is to be something else is made of them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+import orjson
+import typer
+
+from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.records.csv_rows import csv_head, csv_rows
+
+#: Lines made into something else at once, and about so many bytes of them.
+_LINES, _BYTES = 1000, 4 * 1024 * 1024
+#: Those of one row group.
+_GROUP, _GROUP_BYTES = 10_000, 32 * 1024 * 1024
+#: Little is gained by packing harder.
+_LEVEL = 6
+
+
+class Kind(StrEnum):
+    """What stands in a file."""
+
+    JSONL = ".jsonl"
+    CSV = ".csv"
+    PARQUET = ".parquet"
+
+
+class Format(NamedTuple):
+    """How a file is written."""
+
+    kind: Kind
+    is_gzip: bool = False
+
+    @property
+    def is_lines(self) -> bool:
+        """Whether the part is the file."""
+        return self.kind is Kind.JSONL and not self.is_gzip
+
+
+_FORMATS = {
+    ".jsonl": Format(Kind.JSONL),
+    ".ndjson": Format(Kind.JSONL),
+    ".csv": Format(Kind.CSV),
+    ".jsonl.gz": Format(Kind.JSONL, is_gzip=True),
+    ".ndjson.gz": Format(Kind.JSONL, is_gzip=True),
+    ".csv.gz": Format(Kind.CSV, is_gzip=True),
+    ".parquet": Format(Kind.PARQUET),
+}
+
+
+def format_of(path: Path) -> Format:
+    """Return the format that a file's name asks for; another name, or none, ends the command."""
+    found = next((one for end, one in _FORMATS.items() if path.name.lower().endswith(end)), None)
+    if found is None:
+        words = "expected a name that ends in .jsonl, .csv (or with .gz behind it) or .parquet"
+        raise typer.BadParameter(words, param_hint="-o")
+    if found.kind is Kind.PARQUET and importlib.util.find_spec("pyarrow") is None:
+        tell("runqueue: .parquet needs: pip install 'runqueue[parquet]'")
+        raise typer.Exit(Exit.USAGE)
+    return found
+
+
+def make(target: Path, wanted: Format, chunks: Callable[[int, int], Iterator[list[bytes]]]) -> None:
+    """Make a file of lines of JSON; it gets its name once it is safe on the disk.
+
+    Args:
+        target: the file; one that exists is replaced, at the end.
+        wanted: its format.
+        chunks: yields the lines, so many at a time and about so many bytes.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it.
+    """
+    new = target.with_name(f"{target.name}.new")
+    try:
+        # Without a buffer no write is left for the closing.
+        with new.open("wb", buffering=0) as file:
+            _write(cast(BinaryIO, file), wanted, chunks)
+            os.fsync(file.fileno())
+        new.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            new.unlink()
+        raise
+
+
+def _write(
+    file: BinaryIO, wanted: Format, chunks: Callable[[int, int], Iterator[list[bytes]]]
+) -> None:
+    if wanted.kind is Kind.PARQUET:
+        # pyarrow is large, and comes with an extra of its own.
+        from runqueue.cli.results.parquet import write_parquet  # noqa: PLC0415
+
+        write_parquet(file, chunks(_GROUP, _GROUP_BYTES))
+        return
+    parts = chunks(_LINES, _BYTES)
+    texts = as_csv(parts) if wanted.kind is Kind.CSV else map(b"".join, parts)
+    if wanted.is_gzip:
+        texts = _packed(texts)
+    for text in texts:
+        left = memoryview(text)
+        while left:
+            left = left[file.write(left) :]
+
+
+def _packed(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """Pack texts, each by itself: gzip's members are read as one."""
+    for text in texts:
+        yield gzip.compress(text, _LEVEL, mtime=0)
+
+
+def as_csv(parts: Iterable[list[bytes]]) -> Iterator[bytes]:
+    """Return lines of JSON as a table, its head first."""
+    yield csv_head()
+    for lines in parts:
+        yield csv_rows(map(orjson.loads, lines))

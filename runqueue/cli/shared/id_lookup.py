@@ -1,0 +1,88 @@
+"""What people call jobs and batches by: ids, and the custom_ids that they know better."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import typer
+
+from runqueue import ids
+from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.errors import BatchNotFound
+from runqueue.records.batch import Batch
+from runqueue.records.job import Job
+
+
+class Records(Protocol):
+    """A queue, or what stands for it: jobs and batches are read there."""
+
+    def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
+        """Read jobs."""
+
+    def get_batch(self, batch: str) -> Batch:
+        """Read a batch."""
+
+    def accounts(self) -> list[str]:
+        """Return the names of the accounts."""
+
+
+def named(
+    queue: Records, names: Sequence[str], namespace: str, *, result: bool = False
+) -> list[Job | Batch]:
+    """Find what is named, each once; a name that is not on record ends the command.
+
+    Jobs are read in pages, a batch in a round trip of its own.
+
+    Args:
+        queue: the queue.
+        names: ids of jobs or batches, or custom_ids.
+        namespace: of the custom_ids.
+        result: whether to read the jobs' results.
+    """
+    names = list(dict.fromkeys(names))
+    found: dict[str, Job | Batch] = {}
+    found.update(_jobs(queue, {name: name for name in names if ids.is_id(name)}, result=result))
+    for name in names:
+        if name not in found and (batch := _batch(queue, name)):
+            found[name] = batch
+    others = [name for name in names if name not in found and _is_text(name)]
+    for account in queue.accounts() if others else ():
+        keys = {name: ids.job_id_for(account, namespace, name) for name in others}
+        for name, job in _jobs(queue, keys, result=result).items():
+            found.setdefault(name, job)
+    if missing := [name for name in names if name not in found]:
+        for name in missing:
+            tell(f"runqueue: no job, batch or custom_id {name!r} on record")
+        raise typer.Exit(Exit.INVALID)
+    return list({found[name].id: found[name] for name in names}.values())
+
+
+def named_jobs(queue: Records, names: Sequence[str], namespace: str) -> list[str]:
+    """Find the jobs that are named and return their ids; a batch among them ends the command.
+
+    Args:
+        queue, names, namespace: as for `named`.
+    """
+    found = named(queue, names, namespace)
+    if batches := [one.id for one in found if isinstance(one, Batch)]:
+        for batch in batches:
+            tell(f"runqueue: {batch} is a batch: its jobs are chosen by --batch")
+        raise typer.Exit(Exit.INVALID)
+    return [one.id for one in found]
+
+
+def _jobs(queue: Records, job_ids: dict[str, str], *, result: bool) -> dict[str, Job]:
+    """Return the jobs on record, by name."""
+    jobs = queue.get_many(list(job_ids.values()), result=result)
+    return {name: job for name, job in zip(job_ids, jobs, strict=True) if job is not None}
+
+
+def _batch(queue: Records, name: str) -> Batch | None:
+    try:
+        return queue.get_batch(name)
+    except BatchNotFound:
+        return None
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether an argument was UTF-8; Python keeps the bytes of others as half characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)

@@ -1,0 +1,203 @@
+"""What people see: a progress bar at a terminal, a line now and then elsewhere, and tables."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Protocol
+
+import orjson
+import typer
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from runqueue.cli.shared.formatting import printable
+from runqueue.cli.shared.pace import Pace
+from runqueue.records.job import JobState
+
+#: Seconds between two plain lines.
+_LINE_EVERY = 5.0
+#: Columns of a table's cell, the first and the last of a row apart; and of the last at least.
+_LONGEST_CELL, _LEAST_ROOM = 32, 20
+#: Columns where there is no terminal.
+_WIDE = 2_000
+_ORDER = {state.value: place for place, state in enumerate(JobState)}
+
+
+class Way(Protocol):
+    """How far some jobs are."""
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+
+    @property
+    def done(self) -> int:
+        """How many of them have ended, or are stuck."""
+
+    @property
+    def states(self) -> Mapping[str, int]:
+        """How many stand where."""
+
+
+class Display(Protocol):
+    """Shows how far the jobs are."""
+
+    def show(self, following: Way, *, is_held: bool = False, is_last: bool = False) -> None:
+        """Show the state after a look.
+
+        Args:
+            following: how far the jobs are.
+            is_held: whether nobody knows when the rest goes on.
+            is_last: whether no look comes after it.
+        """
+
+    def say(self, message: str) -> None:
+        """Say something beside it."""
+
+
+@contextmanager
+def display(total: int) -> Iterator[Display]:
+    """Show progress on stderr: a bar at a terminal, a line every few seconds elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        lines = _Lines(console)
+        yield lines
+        return
+    columns = (
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+        TextColumn("{task.fields[states]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield _Bar(progress, progress.add_task("", total=total, pace="", states=""))
+
+
+def stderr() -> Console:
+    """Return where progress is shown."""
+    return Console(stderr=True, highlight=False, emoji=False)
+
+
+class _Bar:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task, self._pace = progress, task, Pace()
+
+    def show(self, following: Way, *, is_held: bool = False, is_last: bool = False) -> None:
+        self._pace.note(following.done)
+        left = following.total - following.done
+        self._progress.update(
+            self._task,
+            total=following.total,
+            completed=following.done,
+            pace=pace_words(self._pace, None if left and (is_held or is_last) else left),
+            states=state_words(following.states),
+        )
+
+    def say(self, message: str) -> None:
+        self._progress.console.print(message, markup=False, soft_wrap=True)
+
+
+class _Lines:
+    def __init__(self, console: Console) -> None:
+        self._console, self._pace = console, Pace()
+        self._next = 0.0
+
+    def show(self, following: Way, *, is_held: bool = False, is_last: bool = False) -> None:
+        self._pace.note(following.done)
+        left = following.total - following.done
+        if left and not is_last and time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _LINE_EVERY
+        words = pace_words(self._pace, None if left and (is_held or is_last) else left)
+        self.say(
+            f"{following.done}/{following.total} done, {words}, {state_words(following.states)}"
+        )
+
+    def say(self, message: str) -> None:
+        self._console.print(message, markup=False, soft_wrap=True)
+
+
+def pace_words(pace: Pace, left: int | None) -> str:
+    """Return the rate and how long the rest will take; None = nobody knows."""
+    seconds = None if left is None else pace.seconds_for(left)
+    return f"{pace.per_second:,.1f}/s, ETA {span_words(seconds)}"
+
+
+def span_words(seconds: float | None) -> str:
+    """Return a span of time as a clock shows it: '1 day, 2:03:04'; None = nobody knows."""
+    return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def state_words(states: Mapping[str, int]) -> str:
+    """Return the counts of the states that hold jobs, in the order of a job's life."""
+    return ", ".join(f"{state} {states[state]}" for state in in_order(states))
+
+
+def in_order(states: Mapping[str, int]) -> list[str]:
+    """Return the states that hold jobs, in the order of a job's life."""
+    return sorted((s for s in states if states[s]), key=lambda state: _ORDER.get(state, 99))
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table on stdout; every column but the first is of numbers."""
+    table = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)
+
+
+def print_columns(columns: list[str], rows: list[list[str]]) -> None:
+    """Print rows of text on stdout: the first column whole, the last clipped to the room left.
+
+    Where there is not even room for some of the last, all but the first are folded. In a file or a
+    pipe, which have no width (unless COLUMNS gives one), nothing is clipped.
+    """
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE
+    cells = [[_clipped(printable(cell), _LONGEST_CELL) for cell in row[:-1]] for row in rows]
+    for line, row in zip(cells, rows, strict=True):
+        line[0] = printable(row[0])
+    widths = [max(map(cell_len, column)) for column in zip(columns[:-1], *cells, strict=True)]
+    room = max(console.width - sum(widths) - 2 * len(widths), _LEAST_ROOM)
+    table = Table(box=None, pad_edge=False)
+    table.add_column(columns[0], no_wrap=True, min_width=widths[0])
+    for column in columns[1:]:
+        table.add_column(column, overflow="fold")
+    for line, row in zip(cells, rows, strict=True):
+        table.add_row(*line, _clipped(printable(row[-1]), room))
+    console.print(table)
+
+
+def _clipped(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
+
+
+def print_states(states: Mapping[str, int]) -> None:
+    """Print how many jobs stand where."""
+    rows = [[state, f"{states[state]:,}"] for state in in_order(states)]
+    print_table("Jobs by state", ["state", "jobs"], [*rows, ["all", f"{sum(states.values()):,}"]])
+
+
+def print_values(values: dict[str, Any], *, as_json: bool) -> None:
+    """Print values as JSON, or as text, where those that are None or empty say nothing."""
+    if as_json:
+        typer.echo(orjson.dumps(values))
+        return
+    for name, value in values.items():
+        if value not in (None, "", {}, []):
+            typer.echo(f"{name}: {_one_line(value)}")
+
+
+def _one_line(value: Any) -> str:
+    """Return a value as text that does not steer the terminal; other people wrote some of it."""
+    text = str(value)
+    if isinstance(value, (dict, list)) or not text.isprintable():
+        text = orjson.dumps(value).decode()
+    return printable(text)

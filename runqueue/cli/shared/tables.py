@@ -1,0 +1,178 @@
+"""The lists of what needs a person: a table for people, one JSON object a line for programs."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from runqueue.cli.shared.exit_codes import tell
+from runqueue.cli.shared.formatting import ago
+from runqueue.cli.shared.output import print_columns
+from runqueue.operator.operations import Filter, Operations
+from runqueue.records.job import Candidate, Job, JobState, Stray
+
+Limit = Annotated[int, typer.Option(min=1, help="Show so many at most.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+
+#: What a table shows of a JSON row; there is room for no more in 80 columns.
+_COLUMNS = {
+    JobState.DEAD: ("job_id", "custom_id", "kind", "group", "attempts", "reason"),
+    JobState.UNCONFIRMED: ("job_id", "custom_id", "group", "since", "on_unconfirmed", "note"),
+}
+#: Where a name is too wide for the values below it.
+_TITLES = {
+    "on_unconfirmed": "policy",
+    "note": "reason",
+    "webhook_attempts": "tries",
+    "webhook_status": "status",
+    "webhook_error": "error",
+    "created_at": "created",
+    "completed": "done",
+    "ended_at": "ended",
+    "max_concurrent": "cap",
+}
+#: Shown as how long ago that was.
+_AGES = {"since", "created_at", "ended_at", "at"}
+_STRAY_COLUMNS = ("run_id", "job_id", "attempt", "since", "why")
+
+
+def show_jobs(
+    operations: Operations,
+    state: JobState,
+    wanted: Filter,
+    account: str | None,
+    limit: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Show jobs of a state, oldest first.
+
+    Args:
+        operations: the queue's.
+        state: dead or unconfirmed.
+        wanted, account: which of them.
+        limit: show so many at most.
+        as_json: show all that is known of each.
+    """
+    found: list[Job] = []
+    for job in operations.find(state, wanted, account=account):
+        if len(found) == limit:
+            total = None
+            if wanted == Filter():
+                stats = operations.queue.stats()
+                total = sum(stats[name].states[state] for name in stats if account in {None, name})
+            tell_more(limit, total)
+            break
+        found.append(job)
+    rows = [job_row(job) for job in found]
+    if state is JobState.UNCONFIRMED:
+        _add_doubts(operations, found, rows)
+    print_rows(rows, _COLUMNS[state], as_json=as_json)
+
+
+def show_strays(operations: Operations, account: str | None, limit: int, *, as_json: bool) -> None:
+    """Show runs of ours that no job owns; arguments as for `show_jobs`."""
+    rows: list[dict[str, Any]] = []
+    for stray in operations.strays(account=account):
+        if len(rows) == limit:
+            stats = operations.queue.stats()
+            tell_more(limit, sum(stats[a].strays for a in stats if account in {None, a}))
+            break
+        rows.append(_stray_row(stray))
+    print_rows(rows, _STRAY_COLUMNS, as_json=as_json)
+
+
+def tell_more(limit: int, total: int | None) -> None:
+    """Say that a list was cut.
+
+    Args:
+        limit: after how many.
+        total: of how many, where that is known without reading all of it.
+    """
+    more = "more" if total is None or total <= limit else f"{total - limit:,} more"
+    tell(f"… and {more}; --limit shows more than {limit}")
+
+
+def job_row(job: Job) -> dict[str, Any]:
+    """Return what --json shows of a job in any list."""
+    return {
+        "job_id": job.id,
+        "custom_id": job.custom_id,
+        "account": job.account,
+        "namespace": job.namespace,
+        "kind": job.kind,
+        "group": job.group,
+        "batch": job.batch,
+        "attempts": job.attempts,
+        "reason": job.reason,
+        "created_at": job.created_at.isoformat(),
+        "ended_at": job.ended_at.isoformat() if job.ended_at else None,
+    }
+
+
+def _add_doubts(operations: Operations, jobs: list[Job], rows: list[dict[str, Any]]) -> None:
+    """Add what matters of unconfirmed jobs alone: since when, and what is to become of them."""
+    now = datetime.now(UTC)
+    states = operations.queue.states([job.id for job in jobs])
+    for job, row, (_, seconds) in zip(jobs, rows, states, strict=True):
+        del row["ended_at"]
+        row["since"] = (now - timedelta(seconds=seconds)).isoformat(timespec="seconds")
+        row["on_unconfirmed"] = job.on_unconfirmed
+        row["cancel_requested"] = job.cancel_requested
+        row["candidates"] = [candidate.as_dict() for candidate in job.candidates]
+        runs = ", ".join(candidate.run_id for candidate in job.candidates)
+        row["note"] = (job.search_note or job.reason or "") + (runs and f": {runs}")
+
+
+def doubt_values(job: Job, *, as_json: bool) -> dict[str, Any]:
+    """Return what is shown of an unconfirmed job alone: its last search, and its candidates."""
+    if job.state is not JobState.UNCONFIRMED:
+        return {}
+    if as_json:
+        candidates: Any = [candidate.as_dict() for candidate in job.candidates]
+    else:
+        candidates = "; ".join(map(_candidate_words, job.candidates)) or None
+    return {"search_note": job.search_note, "candidates": candidates}
+
+
+def _candidate_words(candidate: Candidate) -> str:
+    differs = f", not {', '.join(candidate.different)}" if candidate.different else ""
+    equal = ", ".join(candidate.equal) or "nothing"
+    made = f", made {candidate.created_at:%Y-%m-%d %H:%M:%S} UTC" if candidate.created_at else ""
+    return f"{candidate.run_id} ({candidate.status}{made}; equal: {equal}{differs})"
+
+
+def _stray_row(stray: Stray) -> dict[str, Any]:
+    return {
+        "run_id": stray.run_id,
+        "job_id": stray.job_id,
+        "account": stray.account,
+        "attempt": stray.attempt,
+        "since": stray.since.isoformat(timespec="seconds"),
+        "why": stray.why,
+    }
+
+
+def print_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool) -> None:
+    """Print a list.
+
+    Args:
+        rows: each a job or a run, by name.
+        columns: what a table shows of them.
+        as_json: print all of them, one JSON object a line.
+    """
+    if as_json:
+        for row in rows:
+            typer.echo(orjson.dumps(row))
+    elif rows:
+        titles = [_TITLES.get(name, name) for name in columns]
+        print_columns(titles, [[_cell(name, row[name]) for name in columns] for row in rows])
+    else:
+        typer.echo("none")
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return ago(datetime.fromisoformat(value)) if name in _AGES else str(value)

@@ -1,0 +1,1 @@
+"""`runqueue submit` and `validate`: reading job files and enqueuing them."""

@@ -1,0 +1,93 @@
+"""The options that say what a batch does by itself."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runqueue.errors import InvalidBatch
+from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, BatchRules
+
+Name = Annotated[
+    str,
+    typer.Option(help="What people call the batch; default the file's name, without its folders."),
+]
+Canary = Annotated[
+    int | None, typer.Option(help="So many jobs, the first, go alone; the others wait for them.")
+]
+CanaryRatio = Annotated[
+    float, typer.Option(help="The share of these that has to complete before the others go.")
+]
+AbortRatio = Annotated[
+    float | None,
+    typer.Option(
+        "--abort-at-failure-ratio",
+        help="Abort when this share of the jobs that ended failed or is dead, say 0.2.",
+    ),
+]
+AbortAfter = Annotated[int, typer.Option(help="But not before so many jobs have ended.")]
+ExpiresAfter = Annotated[
+    str,
+    typer.Option(help="Submit nothing more after so long: seconds, or 90m, 12h, 7d."),
+]
+CallbackUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="RUNQUEUE_CALLBACK_URL",
+        help="Told when the batch is over. One with a secret in it goes into the variable.",
+    ),
+]
+CallbackAt = Annotated[
+    list[float] | None,
+    typer.Option(help="And when this share of its jobs has ended, say 0.5; again for each."),
+]
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST_NAME = 256
+
+DEFAULT_RATIO, DEFAULT_AFTER = CANARY_RATIO, ABORT_AFTER
+
+
+def name_of(given: str, file: str) -> str:
+    """Return a batch's name: the one that was given, if it can be one, or else the file's."""
+    if len(given) > _LONGEST_NAME or not given.isprintable():
+        said = f"expected printable text, up to {_LONGEST_NAME} characters"
+        raise typer.BadParameter(said, param_hint="--name")
+    return given or "".join(c if c.isprintable() else "?" for c in Path(file).name)
+
+
+def rules_of(
+    *,
+    canary: int | None,
+    canary_ratio: float,
+    abort_at_failure_ratio: float | None,
+    abort_after: int,
+    expires_after: str,
+    callback_url: str,
+    callback_at: list[float] | None,
+) -> BatchRules:
+    """Return the rules that the options name."""
+    try:
+        return BatchRules(
+            abort_at_failure_ratio=abort_at_failure_ratio,
+            abort_after=abort_after,
+            canary=canary,
+            canary_ratio=canary_ratio,
+            expires_after=_seconds(expires_after) if expires_after else None,
+            callback_url=callback_url or None,
+            callback_at=tuple(callback_at or ()),
+        )
+    except InvalidBatch as error:
+        fault = error.errors[0]
+        option = f"--{fault.field.replace('_', '-')}"
+        raise typer.BadParameter(fault.message, param_hint=option) from None
+
+
+def _seconds(text: str) -> float:
+    found = _SPAN.fullmatch(text.strip().lower())
+    if found is None:
+        said = f"expected seconds, or a number with s, m, h or d, got {text!r}"
+        raise typer.BadParameter(said, param_hint="--expires-after")
+    return float(found[1]) * _SECONDS[found[2]]

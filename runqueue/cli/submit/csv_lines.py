@@ -1,0 +1,220 @@
+"""Tables: rows of CSV become lines of JSON, by a template, a map, or the names of the columns."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.submit.csv_fields import Path, fault_of
+from runqueue.cli.submit.csv_template import AS_JSON, Cell, Fields, Template, compiled
+from runqueue.cli.submit.input_lines import TOO_LONG, Row, Text, Unreadable, no_utf_8
+from runqueue.errors import FieldError, InvalidJob
+from runqueue.producer.upload import MAX_LINE
+from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
+from runqueue.request.suggestions import did_you_mean
+
+_DELIMITERS = (";", "\t", "|")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How a table is read.
+
+    Args:
+        template: the line that a row becomes, with placeholders; None = by the columns' names.
+        mapped: fields by the columns they come from.
+        kind: of rows that name none.
+        delimiter: what stands between cells.
+        say: told which columns are not used.
+    """
+
+    template: Mapping[str, Any] | None = None
+    mapped: Mapping[str, str] = field(default_factory=dict)
+    kind: str = "task"
+    delimiter: str = ","
+    say: Callable[[str], None] = lambda _: None
+
+    def rows(self, lines: Iterator[Text]) -> Iterator[Row]:
+        """Read a table.
+
+        Raises:
+            Unreadable: its first line, the columns' names, does not fit; or a quote is amiss, so
+                that nobody knows where the rows behind it begin.
+        """
+        csv.field_size_limit(MAX_PAYLOAD_BYTES)  # of characters; no legal value is longer
+        texts = _Texts(lines)
+        rows = _cells(texts, self.delimiter)
+        names, template = self._header(rows)
+        for number, cells in rows:
+            if isinstance(cells, list) and len(cells) != len(names):
+                said = f"expected {len(names)} cells, one a column, got {len(cells)}"
+                texts.check_one_line(said)
+                yield number, [FieldError("line", said)]
+            elif isinstance(cells, list):
+                yield number, _line(template, cells)
+            else:
+                yield number, [cells]
+
+    def _header(self, rows: Iterator[tuple[int, "list[str] | FieldError"]]) -> "_Header":
+        number, cells = next(rows, (0, []))
+        if not number:
+            return [], Template(Fields(), self.kind)
+        if isinstance(cells, FieldError):
+            raise Unreadable(number, f"the columns' names: {cells.message}")
+        names = [name.strip() for name in cells]
+        faults = [
+            f"column {name!r} stands there {count} times"
+            for name, count in Counter(filter(None, names)).items()
+            if count > 1
+        ]
+        columns = {name: place for place, name in enumerate(names) if name}
+        if not faults:
+            template, faults = self._template(columns)
+        if faults:
+            hint = ""
+            if len(names) == 1 and (other := next(filter(names[0].count, _DELIMITERS), "")):
+                hint = f" (one column; is it --delimiter {other!r}?)"
+            raise Unreadable(number, "; ".join(faults) + hint)
+        return names, template
+
+    def _template(self, columns: Mapping[str, int]) -> tuple[Template, list[str]]:
+        if self.template is not None:
+            template, faults = compiled(self.template, columns, self.kind)
+            used = _used(template.fields)
+        else:
+            fields, faults = self._by_name(columns)
+            template = Template(fields, self.kind)
+            used = _used(fields)
+        unused = [name for name, place in columns.items() if place not in used]
+        if unused and not faults:
+            self.say(f"columns that are not used: {', '.join(unused)}")
+        return template, faults
+
+    def _by_name(self, columns: Mapping[str, int]) -> tuple[Fields, list[str]]:
+        """Return the line whose fields are mapped from columns, or have columns of their names."""
+        fields = Fields()
+        faults = [
+            f"--map: no column {name!r}{did_you_mean(name, columns)}"
+            for name in self.mapped
+            if name not in columns
+        ]
+        for name, place in columns.items():
+            target = self.mapped.get(name, name)
+            path: Path = tuple(target.removesuffix(AS_JSON).split("."))
+            said = fault_of(path)
+            if said and name not in self.mapped and self.mapped and len(path) == 1:
+                continue
+            if said:
+                how = f" (--map '{name}=body.FIELD' or a --template says what it is)"
+                faults.append(f"column {name!r}: {said}{'' if name in self.mapped else how}")
+            elif not fields.put(path, Cell(place, path, target.endswith(AS_JSON))):
+                faults.append(f"column {name!r}: another column is {'.'.join(path)!r}, or in it")
+        return fields, faults
+
+
+_Header = tuple[list[str], Template]
+
+
+def _used(part: object) -> set[int]:
+    """Return the places of the columns that a template names."""
+    if isinstance(part, Cell):
+        return {part.column}
+    parts = getattr(part, "parts", [])
+    inner = parts.values() if isinstance(parts, dict) else parts
+    found = {one for one in inner if isinstance(one, int)}
+    return found.union(*(_used(one) for one in inner if not isinstance(one, int | str)))
+
+
+def _line(template: Template, cells: list[str]) -> bytes | list[FieldError]:
+    try:
+        line = template.line(cells)
+    except InvalidJob as error:
+        return error.errors
+    try:
+        return orjson.dumps(line)
+    except TypeError:  # a number that is too long, half a character: the check names the field
+        return json.dumps(line).encode()
+
+
+class _Texts(Iterator[str]):
+    """Physical lines as text, for the CSV reader.
+
+    Args:
+        first, number: of the row's lines the first one's, and the last one's so far.
+        fault: what was wrong with a line first.
+    """
+
+    def __init__(self, lines: Iterator[Text]) -> None:
+        self.first, self.number = 1, 0
+        self.fault: FieldError | None = None
+        self._lines = lines
+        self._bytes = 0
+
+    def __next__(self) -> str:
+        self.number, text = next(self._lines)
+        if text is None:
+            self._note(TOO_LONG)
+            return "\n"
+        self._bytes += len(text)
+        if self._bytes > MAX_LINE:  # a cell is bounded, and cells would come without an end
+            self.check_one_line(f"expected at most {MAX_LINE} bytes a row")
+        if fault := no_utf_8(self.number, text):
+            self._note(fault)
+        return text.decode(errors="replace")
+
+    def _note(self, fault: FieldError) -> None:
+        self.fault = self.fault or fault
+
+    def begin(self) -> None:
+        """Begin a row with the next line."""
+        self.first, self.fault, self._bytes = self.number + 1, None, 0
+
+    def check_one_line(self, said: str) -> None:
+        """Make sure that a row which cannot be read took no line but its own.
+
+        Args:
+            said: what is wrong with it.
+
+        Raises:
+            Unreadable: it took more; these may be rows that a stray quote has swallowed.
+        """
+        if self.number > self.first:
+            lines = counted(self.number - self.first + 1, "line")
+            raise Unreadable(
+                self.first,
+                f"{said}; this row takes {lines}, up to {self.number}: is a quote in it stray, or"
+                " not closed? What comes behind it cannot be read",
+            )
+
+
+def _cells(texts: _Texts, delimiter: str) -> Iterator[tuple[int, list[str] | FieldError]]:
+    """Yield the cells of each row that has any, or what is wrong with it, by its first line."""
+    reader = csv.reader(texts, delimiter=delimiter, strict=True)
+    while True:
+        texts.begin()
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            said = f"expected CSV: {_words(str(error))}"
+            texts.check_one_line(said)
+            yield texts.first, FieldError("line", said)
+            continue
+        if cells is None:
+            return
+        if texts.fault is TOO_LONG:
+            texts.check_one_line(TOO_LONG.message)
+        if texts.fault:
+            yield texts.first, texts.fault
+        elif any(cells):
+            yield texts.first, cells
+
+
+def _words(error: str) -> str:
+    if "unexpected end of data" in error or "field larger" in error:
+        return "a cell's quote opens here and is not closed"
+    return error

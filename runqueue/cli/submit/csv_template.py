@@ -1,0 +1,206 @@
+"""What a row becomes: a line with placeholders, filled from the row's cells.
+
+    {"custom_id": "{order}", "body": {"prompt": "Read the price of {name}.", "max_steps": "{n}"}}
+
+A text that is one placeholder takes the cell's value, of the type that the field wants; an empty
+cell leaves the field out. Placeholders are names of columns and nothing else: nothing is evaluated.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from runqueue.cli.submit.csv_fields import Path, read_json, value_of, wanted
+from runqueue.errors import FieldError, InvalidJob
+from runqueue.request.suggestions import did_you_mean
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+#: Behind the name of a column or a field: the cell is JSON, whatever the field takes.
+AS_JSON: Final = ":json"
+#: The value of what is left out.
+_NOTHING = object()
+
+Cells = Sequence[str]
+
+
+class _Node(ABC):
+    """A part of the line."""
+
+    @abstractmethod
+    def fill(self, cells: Cells, kind: str) -> Any:
+        """Return the part's value for a row of a kind; `_NOTHING` leaves it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Constant(_Node):
+    value: Any
+
+    def fill(self, cells: Cells, kind: str) -> Any:  # noqa: ARG002 - it needs neither
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Cell(_Node):
+    """A whole value out of one cell.
+
+    Args:
+        column: its place in the row.
+        path: the field.
+        as_json: whether the cell is JSON, whatever the field takes.
+    """
+
+    column: int
+    path: Path
+    as_json: bool = False
+
+    def fill(self, cells: Cells, kind: str) -> Any:
+        """Return the cell's value.
+
+        Raises:
+            InvalidJob: it should be JSON, and is none.
+        """
+        cell = cells[self.column]
+        if not cell:
+            return _NOTHING
+        if not self.as_json:
+            return value_of(cell, wanted(kind, self.path))
+        try:
+            return read_json(cell)
+        except ValueError:
+            said = "expected JSON in its cell, as the placeholder says"
+            raise InvalidJob([FieldError(".".join(self.path), said)]) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Text(_Node):
+    parts: list[str | int]
+
+    def fill(self, cells: Cells, kind: str) -> Any:  # noqa: ARG002 - text is text in any
+        return "".join([part if isinstance(part, str) else cells[part] for part in self.parts])
+
+
+@dataclass(frozen=True, slots=True)
+class _List(_Node):
+    parts: list[_Node]
+
+    def fill(self, cells: Cells, kind: str) -> Any:
+        filled = [part.fill(cells, kind) for part in self.parts]
+        return [value for value in filled if value is not _NOTHING]
+
+
+@dataclass(frozen=True, slots=True)
+class Fields(_Node):
+    """An object; one of which everything is left out is left out, too."""
+
+    parts: dict[str, _Node] = field(default_factory=dict)
+
+    def fill(self, cells: Cells, kind: str) -> Any:
+        """Return the object."""
+        found = {}
+        for name, part in self.parts.items():
+            value = part.fill(cells, kind)
+            if value is not _NOTHING:
+                found[name] = value
+        return found if found or not self.parts else _NOTHING
+
+    def put(self, path: Path, part: _Node) -> bool:
+        """Put a part where a path leads; False where something else is."""
+        name, *rest = path
+        if not rest:
+            return self.parts.setdefault(name, part) is part
+        inner = self.parts.setdefault(name, Fields())
+        return isinstance(inner, Fields) and inner.put(tuple(rest), part)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Makes lines of rows.
+
+    Args:
+        fields: the line.
+        kind: of rows that name none.
+    """
+
+    fields: Fields
+    kind: str
+
+    def line(self, cells: Cells) -> dict[str, Any]:
+        """Return the line of a row.
+
+        Raises:
+            InvalidJob: a cell does not fit.
+        """
+        named = self.fields.parts.get("kind")
+        given = named.fill(cells, "") if named else _NOTHING
+        kind = self.kind if given is _NOTHING else given
+        line = self.fields.fill(cells, kind if isinstance(kind, str) else "")
+        found: dict[str, Any] = {} if line is _NOTHING else line
+        # A body of which all is left out is told of by what it lacks.
+        return {"kind": kind, "body": {}} | found
+
+
+def compiled(
+    template: Mapping[str, Any], columns: Mapping[str, int], kind: str
+) -> tuple[Template, list[str]]:
+    """Return a template that knows its columns, and what is wrong with it.
+
+    Args:
+        template: the line with placeholders.
+        columns: the places of the columns, by name.
+        kind: of rows that name none.
+    """
+    compiler = _Compiler(columns)
+    fields = compiler.object(template, ())
+    return Template(fields, kind), compiler.faults
+
+
+class _Compiler:
+    def __init__(self, columns: Mapping[str, int]) -> None:
+        self.faults: list[str] = []
+        self._columns = columns
+
+    def object(self, value: Mapping[str, Any], path: Path) -> Fields:
+        return Fields({name: self._node(inner, (*path, name)) for name, inner in value.items()})
+
+    def _node(self, value: Any, path: Path) -> _Node:
+        if isinstance(value, dict):
+            return self.object(value, path)
+        if isinstance(value, list):
+            return _List([self._node(inner, path) for inner in value])
+        return self._text(value, path) if isinstance(value, str) else _Constant(value)
+
+    def _text(self, text: str, path: Path) -> _Node:
+        whole = _TOKEN.fullmatch(text)
+        if whole and whole[1] is not None:
+            name, as_json = whole[1], False
+            if name not in self._columns and name.endswith(AS_JSON):
+                name, as_json = name.removesuffix(AS_JSON), True
+            return Cell(self._column(name, path), path, as_json)
+        parts = list(self._parts(text, path))
+        if any(isinstance(part, int) for part in parts):
+            return _Text(parts)
+        return _Constant("".join(map(str, parts)))
+
+    def _parts(self, text: str, path: Path) -> Iterator[str | int]:
+        end = 0
+        for token in _TOKEN.finditer(text):
+            yield text[end : token.start()]
+            end = token.end()
+            if token[1] is not None:
+                yield self._column(token[1], path)
+            elif len(token[0]) == 2:
+                yield token[0][0]
+            else:
+                self._fault(path, f"a single {token[0]!r}: a brace that is text is written twice")
+        yield text[end:]
+
+    def _column(self, name: str, path: Path) -> int:
+        if name not in self._columns:
+            hint = did_you_mean(name, self._columns) or "; a brace that is text is written twice"
+            self._fault(path, f"no column {name[:60]!r}{hint}")
+        return self._columns.get(name, 0)
+
+    def _fault(self, path: Path, message: str) -> None:
+        self.faults.append(f"template, {'.'.join(path)}: {message}")

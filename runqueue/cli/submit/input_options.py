@@ -1,0 +1,147 @@
+"""The options that say how an input is read."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+import typer
+
+from runqueue import ids
+from runqueue.cli.shared.exit_codes import tell
+from runqueue.cli.submit.csv_lines import Table
+from runqueue.cli.submit.input_lines import Row, Text, json_lines
+from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
+from runqueue.request.request_checks import RequestChecks, current_checks, use_checks
+from runqueue.request.requests import Kind
+
+Form = Literal["jsonl", "csv"]
+File = Annotated[
+    str,
+    typer.Argument(
+        help="One job a line, as JSON, or a table (.csv), packed (gzip) or not; - reads stdin."
+    ),
+]
+Format = Annotated[
+    Form | None, typer.Option("--format", help="What the input is; else its name tells.")
+]
+Template = Annotated[
+    str,
+    typer.Option(
+        help="The line that a row becomes, with {column} in it: a file, or JSON that begins with {."
+    ),
+]
+Mapped = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="COLUMN=FIELD",
+        help="Which field a column is, say Url=body.url; again for each. Columns that have a"
+        " field's name need none.",
+    ),
+]
+KindOption = Annotated[
+    Kind | None, typer.Option("--kind", help="Of rows that name none; default task.")
+]
+
+
+def _use_checks(checks: RequestChecks | None) -> RequestChecks | None:
+    try:
+        if checks is None:
+            current_checks()
+        else:
+            use_checks(checks)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return checks
+
+
+Checks = Annotated[
+    RequestChecks | None,
+    typer.Option(
+        "--request-checks",
+        callback=_use_checks,
+        help="What becomes of unknown fields of a run request, and of values that Skyvern is known"
+        " not to take: refuse, warn (they are sent) or pass; default RUNQUEUE_REQUEST_CHECKS.",
+    ),
+]
+Delimiter = Annotated[
+    str, typer.Option("--delimiter", "-d", help="What stands between cells; default a comma.")
+]
+Namespace = Annotated[
+    str, typer.Option(help="The namespace of lines that name none; custom_ids are unique in it.")
+]
+
+_TABS = {"tab": "\t", "\\t": "\t"}
+#: What stands between cells, by the end of a file's name.
+_TABLES = {".csv": ",", ".tsv": "\t"}
+
+
+def check_namespace(namespace: str) -> None:
+    """Refuse a name that is none."""
+    if namespace and not ids.is_name(namespace):
+        raise _refused(
+            "--namespace", "expected 1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
+        )
+
+
+def reader(
+    file: str,
+    *,
+    form: Form | None,
+    template: str,
+    mapped: list[str] | None,
+    kind: Kind | None,
+    delimiter: str,
+) -> Callable[[Iterator[Text]], Iterator[Row]]:
+    """Return what makes rows of the input's lines; the arguments are the options."""
+    suffix = Path(file.removesuffix(".gz")).suffix.lower()
+    if (form or ("csv" if suffix in _TABLES else "jsonl")) == "jsonl":
+        given = {"--template": template, "--map": mapped, "--kind": kind, "--delimiter": delimiter}
+        for name, value in given.items():
+            if value:
+                raise _refused(name, "this is for tables; if the input is one, add --format csv")
+        return json_lines
+    if template and mapped:
+        raise _refused("--map", "expected either --template or --map, got both")
+    between = _TABS.get(delimiter, delimiter) or _TABLES.get(suffix, ",")
+    if len(between) != 1 or between in '"\r\n' or not between.isascii():
+        raise _refused("--delimiter", "expected one character, or tab")
+    table = Table(
+        _read_template(template) if template else None,
+        dict(map(_read_map, mapped or ())),
+        kind or "task",
+        between,
+        lambda said: tell(f"{file}: {said}"),
+    )
+    return table.rows
+
+
+def _read_map(text: str) -> tuple[str, str]:
+    column, equals, field = text.rpartition("=")
+    if not (equals and column.strip() and field.strip()):
+        raise _refused("--map", f"expected COLUMN=FIELD, say Url=body.url, got {text!r}")
+    return column.strip(), field.strip()
+
+
+def _read_template(given: str) -> Mapping[str, Any]:
+    text = given.strip()
+    if not text.startswith("{"):
+        try:
+            with Path(given).open("rb") as file:
+                text = file.read(MAX_PAYLOAD_BYTES).removeprefix(b"\xef\xbb\xbf").decode()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+            raise _refused("--template", f"cannot read {given}: {why}") from None
+    try:
+        template = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        said = f"expected a line of JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+        raise _refused("--template", said) from None
+    if not isinstance(template, dict):
+        raise _refused("--template", "expected a JSON object, the line that a row becomes")
+    return template
+
+
+def _refused(option: str, message: str) -> typer.BadParameter:
+    return typer.BadParameter(message, param_hint=option)

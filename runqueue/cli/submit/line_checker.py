@@ -1,0 +1,68 @@
+"""Reading an input: every line checked, the bad ones told as they are found."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.submit.input_lines import Source, Unreadable
+from runqueue.cli.submit.read_progress import Step
+from runqueue.producer.chunks import Packet
+from runqueue.producer.upload import MOST_TOLD, BadLine, Block, Checker
+
+
+@dataclass(slots=True)
+class Reading:
+    """One input that is read and checked.
+
+    Args:
+        source: the input.
+        checker: what checks it, and counts.
+        step: shows how far it is, and tells what is bad.
+        bad: the first bad lines.
+        lines: how many were read.
+    """
+
+    source: Source
+    checker: Checker
+    step: Step
+    bad: list[BadLine] = field(default_factory=list)
+    lines: int = 0
+
+    def packets(self) -> Iterator[list[Packet]]:
+        """Yield the good lines, some at a time, as packets of jobs.
+
+        Raises:
+            Unreadable: the input ends before its end; it was told.
+        """
+        try:
+            for number, row in self.source.rows:
+                self.lines += 1
+                if isinstance(row, bytes):
+                    block = self.checker.take(number, row)
+                else:
+                    block = self.checker.refuse(number, row)
+                if block:
+                    yield self._told(block)
+        except Unreadable as error:
+            self._told(self.checker.end())
+            self._tell(BadLine(error.number, "line", error.message))
+            raise
+        yield self._told(self.checker.end())
+
+    def _told(self, block: Block) -> list[Packet]:
+        for bad in block.bad:
+            if len(self.bad) < MOST_TOLD:
+                self.bad.append(bad)
+                self._tell(bad)
+        self.step.show(self.lines)
+        return block.packets
+
+    def _tell(self, bad: BadLine) -> None:
+        self.step.say(f"{self.source.name}:{bad.number}: {bad.field}: {bad.message}")
+
+    def summary(self) -> str:
+        """Say how many lines are bad, and whether all of them were told."""
+        told = len({bad.number for bad in self.bad})
+        words = counted(self.checker.bad_lines, "bad line")
+        more = self.checker.bad_lines - told
+        return f"{words}, {more:,} of them not shown" if more > 0 else words

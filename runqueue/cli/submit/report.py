@@ -1,0 +1,89 @@
+"""What `runqueue submit` says of a file: what was found in it, and what became of it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import typer
+
+from runqueue.cli.shared.exit_codes import tell
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.output import print_states
+from runqueue.cli.submit.batch_upload import HandedIn
+from runqueue.cli.submit.line_checker import Reading
+from runqueue.request.private_targets import FieldWarning
+
+
+def found_in(reading: Reading) -> dict[str, Any]:
+    """Return what --json says of a file that was checked."""
+    return {
+        "file": reading.source.name,
+        "jobs": reading.checker.jobs.total(),
+        "repeated": reading.checker.repeated,
+        "invalid": [line._asdict() for line in reading.bad],
+        "invalid_lines": reading.checker.bad_lines,
+    }
+
+
+def report_of(reading: Reading, handed: HandedIn) -> dict[str, Any]:
+    """Return what --json says of a file that was handed in."""
+    return {
+        **found_in(reading),
+        "new": handed.new.total(),
+        "known": sum(known.jobs for known in handed.known.values()),
+        "batches": handed.batches,
+        "known_in": [
+            {
+                "batch": batch,
+                "jobs": known.jobs,
+                "since": known.since.isoformat() if known.since else None,
+            }
+            for batch, known in handed.known.items()
+        ],
+        "conflicts": [conflict._asdict() for conflict in handed.shown_conflicts],
+        "conflicting_lines": handed.conflicts,
+        "warnings": [warning._asdict() for warning in handed.warnings],
+    }
+
+
+def tell_warnings(warnings: Iterable[FieldWarning]) -> None:
+    """Tell what will not do what one may expect, a line for each field."""
+    for warning in warnings:
+        how_many = "" if warning.jobs is None else f" ({counted(warning.jobs, 'job')})"
+        tell(f"warning: {warning}{how_many}")
+
+
+def say_handed_in(reading: Reading, handed: HandedIn) -> None:
+    """Say what became of a file's lines."""
+    for account, batch in handed.batches.items():
+        where = "" if account == "default" else f" (account {account})"
+        typer.echo(f"batch {batch}{where}")
+    typer.echo(f"{counted(handed.new.total(), 'job')} handed in")
+    for known_in, known in handed.known.items():
+        words = [f"{known.jobs:,} known already"]
+        if known_in != "":
+            words.append(f"in batch {known_in}" if known_in else "without a batch")
+        if known.since:
+            words.append(f"since {known.since:%Y-%m-%d %H:%M} UTC")
+        typer.echo(", ".join(words))
+    say_repeated(reading)
+    if handed.conflicts:
+        typer.echo(f"{handed.conflicts:,} in conflict with jobs handed in earlier")
+
+
+def say_repeated(reading: Reading) -> None:
+    """Say how many lines repeat a job."""
+    repeated = reading.checker.repeated
+    if repeated:
+        repeat = "line repeats" if repeated == 1 else "lines repeat"
+        typer.echo(f"{repeated:,} {repeat} the job of an earlier line")
+
+
+def say_end(report: dict[str, Any], *, as_json: bool, waited: bool) -> None:
+    """Say how a file's jobs ended, if they were waited for; as JSON, all there is to say."""
+    if as_json:
+        typer.echo(orjson.dumps(report))
+    elif waited:
+        print_states(report["states"])
+        if report["results"]:
+            typer.echo(f"results: {report['results']}")

@@ -1,0 +1,117 @@
+"""From an open input to jobs in the queue: read, checked and sent in one go, in bounded memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from runqueue.cli.follow.job_id_store import JobList
+from runqueue.cli.shared.exit_codes import tell
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.submit.batch_upload import HandedIn, Upload
+from runqueue.cli.submit.input_lines import Source
+from runqueue.cli.submit.line_checker import Reading
+from runqueue.cli.submit.read_progress import reading
+from runqueue.errors import RunQueueError
+from runqueue.ids import DEFAULT
+from runqueue.producer.dedup import Repeats
+from runqueue.producer.queue import RunQueue
+from runqueue.producer.upload import Checker
+from runqueue.records.batch import BatchRules
+from runqueue.request.private_targets import private_callback
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a file is to be handed in.
+
+    Args:
+        name: what people call its batches.
+        namespace: of lines that name none.
+        rules: what its batches do by themselves.
+        skip_invalid: whether good lines are handed in although others are bad.
+    """
+
+    name: str
+    namespace: str
+    rules: BatchRules
+    skip_invalid: bool
+
+
+@contextmanager
+def read(
+    source: Source, namespace: str, accounts: set[str] | None, *, home: str = DEFAULT
+) -> Iterator[Reading]:
+    """Read and check an input, and show how far that is.
+
+    Args:
+        source: the input.
+        namespace, home: the namespace, and the account, of lines that name none.
+        accounts: those that exist; None = nobody knows.
+    """
+    with Repeats() as repeats, reading(source) as step:
+        yield Reading(source, Checker(repeats, namespace, accounts, home=home), step)
+
+
+def hand_in(
+    queue: RunQueue, source: Source, wish: Wish, jobs: JobList, *, keep_all: bool
+) -> tuple[Reading, HandedIn | None]:
+    """Hand in every good line of an input; nothing runs before all of it is there.
+
+    An upload that was killed leaves a batch that was never accepted; handing in the same file again
+    takes its jobs over.
+
+    Args:
+        queue: the queue.
+        source: the input.
+        wish: how.
+        jobs: takes the ids of jobs that have to be followed by them.
+        keep_all: whether it takes those of all jobs.
+
+    Returns:
+        What was read, and what became of it; None if lines are bad, so that nothing was handed in.
+
+    Raises:
+        Unreadable: the input cannot be read to its end; nothing was handed in.
+        GivenUp: another upload of the same jobs was in the way; nothing was handed in.
+    """
+    upload = Upload(queue, wish.name, wish.rules, jobs, keep_all=keep_all)
+    with read(source, wish.namespace, set(queue.accounts())) as found:
+        try:
+            if not _send(found, upload, skip_invalid=wish.skip_invalid):
+                return found, None
+            upload.seal()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | RunQueueError):
+                _tell_broken(found, is_sealing=upload.is_sealing)
+            if not upload.is_sealing:
+                upload.give_up()
+            raise
+    upload.handed.warnings = found.checker.private.warnings()
+    if upload.handed.batches:
+        upload.handed.warnings += private_callback(wish.rules.callback_url)
+    return found, upload.handed
+
+
+def _send(found: Reading, upload: Upload, *, skip_invalid: bool) -> bool:
+    """Send all there is; False, once all was checked, if a line is bad."""
+    is_refused = False
+    for packets in found.packets():
+        if found.checker.bad_lines and not skip_invalid and not is_refused:
+            is_refused = True
+            upload.give_up()
+        for packet in () if is_refused else packets:
+            upload.send(packet)
+    return not is_refused
+
+
+def _tell_broken(found: Reading, *, is_sealing: bool) -> None:
+    if not is_sealing:
+        tell("Nothing was handed in; the same command again begins anew.")
+        return
+    # The queue may have accepted the batch although its answer never came.
+    tell("The file was perhaps not handed in whole; hand it in again, and it will be.")
+    if found.checker.without_id:
+        tell(
+            f"First look at `runqueue stats`: {counted(found.checker.without_id, 'line')} without a"
+            " custom_id would run twice if the file was accepted after all."
+        )

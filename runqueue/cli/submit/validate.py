@@ -1,0 +1,127 @@
+"""`runqueue validate`: what is in a file, and what is wrong with it; nothing is handed in."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.output import span_words
+from runqueue.cli.submit import input_options
+from runqueue.cli.submit.input_lines import Source, Unreadable, opened
+from runqueue.cli.submit.line_checker import Reading
+from runqueue.cli.submit.report import found_in, say_repeated, tell_warnings
+from runqueue.cli.submit.submit_file import read
+from runqueue.errors import EvictingRedis, QueueUnavailable
+from runqueue.producer.queue import RunQueue
+from runqueue.records.account import AccountStats
+from runqueue.records.forecast import seconds_for
+from runqueue.request.job_spec import Priority
+
+
+def validate(
+    file: input_options.File,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of text.")
+    ] = False,
+    namespace: input_options.Namespace = "",
+    form: input_options.Format = None,
+    template: input_options.Template = "",
+    mapped: input_options.Mapped = None,
+    kind: input_options.KindOption = None,
+    delimiter: input_options.Delimiter = "",
+    request_checks: input_options.Checks = None,  # noqa: ARG001 - its callback has set it
+) -> None:
+    """Check a file of jobs, and hand in nothing of it; no queue is needed.
+
+    If a queue can be reached, its accounts are known, and how long the jobs take at their limits.
+    """
+    input_options.check_namespace(namespace)
+    rows = input_options.reader(
+        file, form=form, template=template, mapped=mapped, kind=kind, delimiter=delimiter
+    )
+    with errors_told(), opened(file, rows) as source:
+        code = check(source, namespace, as_json=as_json, skip_invalid=False)
+    raise typer.Exit(code)
+
+
+def check(source: Source, namespace: str, *, as_json: bool, skip_invalid: bool) -> Exit:
+    """Check an input and say what is in it.
+
+    Args:
+        source: the input.
+        namespace: of lines that name none.
+        as_json: whether that is said in JSON.
+        skip_invalid: whether bad lines are no failure.
+    """
+    stats = _stats()
+    with read(source, namespace, None if stats is None else set(stats)) as found:
+        try:
+            for _ in found.packets():
+                pass
+            is_whole = True
+        except Unreadable:
+            is_whole = False
+    values = _values(found, stats or {}) | {"readable": is_whole}
+    if as_json:
+        typer.echo(orjson.dumps(values))
+    else:
+        _say(found, values)
+    tell_warnings(found.checker.private.warnings())
+    if found.checker.bad_lines:
+        tell(found.summary() + (" would be skipped" if skip_invalid else ""))
+    is_good = is_whole and (skip_invalid or not found.checker.bad_lines)
+    return Exit.OK if is_good else Exit.INVALID
+
+
+def _stats() -> dict[str, AccountStats] | None:
+    """Return how the accounts stand; None where there is no queue, which is no fault here."""
+    try:
+        with ExitStack() as stack:
+            return stack.enter_context(RunQueue()).stats()
+    except (QueueUnavailable, EvictingRedis):
+        return None
+
+
+def _values(found: Reading, stats: Mapping[str, AccountStats]) -> dict[str, Any]:
+    checker = found.checker
+    return {
+        **found_in(found),
+        "without_custom_id": checker.without_id,
+        "kinds": dict(checker.kinds),
+        "accounts": dict(checker.jobs),
+        "warnings": [warning._asdict() for warning in checker.private.warnings()],
+        "estimated_seconds": {
+            account: _seconds_for(jobs, stats[account])
+            for account, jobs in checker.jobs.items()
+            if account in stats
+        },
+    }
+
+
+def _seconds_for(jobs: int, stats: AccountStats) -> float | None:
+    """Return when the last of the jobs has ended, with those ahead of them; None = nobody knows."""
+    return seconds_for(jobs + stats.ahead_of(Priority.NORMAL), stats.capacity)
+
+
+def _say(found: Reading, values: Mapping[str, Any]) -> None:
+    jobs, bad = counted(values["jobs"], "job"), counted(values["invalid_lines"], "bad line")
+    until = "" if values["readable"] else "cannot be read to its end; before that "
+    typer.echo(f"{found.source.name}: {until}{jobs}, {bad}; nothing was handed in")
+    say_repeated(found)
+    if values["kinds"]:
+        typer.echo(f"kinds: {_counts(values['kinds'])}")
+        typer.echo(f"accounts: {_counts(values['accounts'])}")
+    if without := values["without_custom_id"]:
+        typer.echo(f"{counted(without, 'job')} without a custom_id: new ones each time")
+    for account, seconds in values["estimated_seconds"].items():
+        if seconds is not None:
+            typer.echo(f"account {account}: about {span_words(seconds)} at today's limits")
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items()))

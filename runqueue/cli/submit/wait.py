@@ -1,0 +1,162 @@
+"""`runqueue submit --wait`: looking at the jobs until there is nothing left to wait for."""
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from runqueue.cli.follow.account_holds import Holds
+from runqueue.cli.follow.batch_holds import Held
+from runqueue.cli.follow.job_id_store import JobList
+from runqueue.cli.follow.tracker import SOONEST, Following, be_patient, next_pause
+from runqueue.cli.results.live_file import Results, ResultsError
+from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.output import display
+from runqueue.cli.submit.batch_upload import HandedIn
+from runqueue.cli.submit.gateway_upload import FarQueue
+from runqueue.cli.submit.line_checker import Reading
+from runqueue.errors import BatchNotFound, QueueUnavailable
+from runqueue.producer.queue import RunQueue
+from runqueue.records.job import JobState
+
+_CALLBACK = ("--callback-url", "--callback-at")
+
+
+class Stopped(Exception):  # noqa: N818 - what it says is in its name
+    """The jobs are followed no further; they go on.
+
+    Args:
+        why: what ended it.
+    """
+
+    def __init__(self, why: BaseException) -> None:
+        self._why = why
+        super().__init__(str(why))
+
+    @property
+    def code(self) -> Exit:
+        """How the command ends."""
+        if isinstance(self._why, KeyboardInterrupt):
+            return Exit.INTERRUPTED
+        is_away = isinstance(self._why, QueueUnavailable)
+        return Exit.UNAVAILABLE if is_away else Exit.NOT_ALL_COMPLETED
+
+    def tell(self, found: Reading, handed: HandedIn, arguments: Sequence[str]) -> None:
+        """Say why the jobs are followed no further, and how to follow them again.
+
+        Args:
+            found, handed: what the file was, and what became of it.
+            arguments: of the command.
+        """
+        is_ours = isinstance(self._why, KeyboardInterrupt)
+        tell("runqueue: interrupted" if is_ours else f"runqueue: {self._why}")
+        if found.checker.without_id:
+            # Handing these lines in again would make new jobs of them, and new, paid, runs.
+            batches = " and ".join(f"runqueue status {batch}" for batch in handed.batches.values())
+            lines = counted(found.checker.without_id, "line")
+            tell(
+                f"The jobs go on. Do not hand the file in again: {lines} without a custom_id would"
+                f" run twice. To follow them: {batches}"
+            )
+        elif found.source.name == "-":
+            tell("The jobs go on. Hand in the same lines again to follow them.")
+        else:
+            again = shlex.join(["runqueue", *_without_callback(arguments)])
+            tell(f"The jobs go on. To follow them: {again}")
+
+
+def _without_callback(arguments: Sequence[str]) -> Iterator[str]:
+    """Leave out who is told: the batch has that already, and the URL may hold a secret."""
+    left = iter(arguments)
+    for argument in left:
+        if argument in _CALLBACK:
+            next(left, None)
+        elif not argument.startswith(tuple(f"{name}=" for name in _CALLBACK)):
+            yield argument
+
+
+def to_follow(
+    queue: RunQueue | FarQueue,
+    found: Reading,
+    handed: HandedIn,
+    jobs: JobList,
+    grace: float,
+    *,
+    keep: bool,
+) -> Following:
+    """Return what is waited for: batches that are wholly of the file by their counts.
+
+    Args:
+        queue: the queue.
+        found, handed: what the file was, and what became of it.
+        jobs: the ids that were kept.
+        grace: seconds a job may be unconfirmed before there is no use in waiting for it.
+        keep: whether the ids of all jobs are needed as they end.
+    """
+    counted_by = dict(handed.new)
+    for batch, known in handed.known.items():
+        if batch and _is_whole(queue, batch, known.jobs):
+            counted_by[batch] = known.jobs
+    jobs.settle(counted_by.keys(), keep=keep)
+    following = Following(queue, counted_by, jobs, sorted(found.checker.jobs), grace)
+    if (others := handed.jobs - following.total) > 0:
+        tell(f"{counted(others, 'job')} of other batches, known before, will not be waited for")
+    return following
+
+
+def _is_whole(queue: RunQueue | FarQueue, batch: str, jobs: int) -> bool:
+    try:
+        found = queue.get_batch(batch)
+    except BatchNotFound:  # its jobs outlived it
+        return False
+    return found.sealed and found.total == jobs
+
+
+def follow(queue: RunQueue | FarQueue, following: Following, results: Results | None) -> None:
+    """Look at the jobs until there is nothing left to wait for.
+
+    Raises:
+        Stopped: they are followed no further.
+    """
+    try:
+        _follow(queue, following, results)
+        if results and isinstance(queue, FarQueue):
+            queue.write_results(following.sizes, results)
+        if results:
+            results.finish()
+    except (KeyboardInterrupt, QueueUnavailable, ResultsError) as error:
+        raise Stopped(error) from None
+
+
+def _follow(queue: RunQueue | FarQueue, following: Following, results: Results | None) -> None:
+    def take(job_ids: list[str]) -> None:
+        if results and isinstance(queue, RunQueue):
+            results.write(queue, job_ids)
+
+    pause, answered = SOONEST, time.monotonic()
+    with display(following.total) as shown:
+        holds, held = Holds(queue, shown.say), Held(shown.say)
+        while True:
+            before, began = following.done, time.monotonic()
+            try:
+                following.look(take if results else None)
+                is_held = any(one.held or one.paused_group for one in following.batches)
+                shown.show(following, is_held=is_held, is_last=following.is_settled)
+                held.look(following.batches)
+                if following.is_settled:
+                    following.take_rest(take)
+                    return
+                holds.look(following.accounts)
+                answered = time.monotonic()
+            except QueueUnavailable as error:
+                be_patient(error, answered, shown.say)
+            took = time.monotonic() - began
+            pause = next_pause(pause, following.done - before, following.left, took)
+            time.sleep(pause)
+
+
+def verdict(states: Counter[str]) -> Exit:
+    """Return how a command ends that waited."""
+    all_completed = states[JobState.COMPLETED.value] == states.total()
+    return Exit.OK if all_completed else Exit.NOT_ALL_COMPLETED

@@ -1,0 +1,1 @@
+"""`runqueue top`."""

@@ -1,0 +1,108 @@
+"""`runqueue top`: the queue's figures in the terminal, again and again."""
+
+import time
+from collections import deque
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from runqueue.cli.backends.direct import redis_is_needed
+from runqueue.cli.shared.exit_codes import errors_told
+from runqueue.cli.top.render import picture
+from runqueue.cli.top.snapshot import Look, look
+from runqueue.connection.client import find_url
+from runqueue.connection.urls import shown_url
+from runqueue.errors import QueueUnavailable
+from runqueue.producer.queue import RunQueue
+
+#: Seconds that rates are of, and those of `--once`. Runs are polled in cycles, and end in bursts.
+RATES_SECONDS, ONCE_SECONDS = 10.0, 5.0
+
+
+def top(
+    *,
+    every: Annotated[
+        float, typer.Option(min=0.2, max=3600, metavar="SECONDS", help="Seconds between two looks.")
+    ] = 2.0,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print one picture, with the rates of five seconds.")
+    ] = False,
+) -> None:
+    """Show the queue live: what holds it, its figures and rates, groups, batches, workers.
+
+    Ctrl-C ends it. While Redis is away the last figures stay, and it is asked again. Where the
+    output is no terminal, one picture is printed.
+    """
+    console = Console(highlight=False, markup=False, emoji=False)
+    redis_is_needed()
+    with errors_told(), RunQueue() as queue:
+        screen = Screen(console, queue)
+        screen.look()
+        if once or not console.is_terminal:
+            time.sleep(ONCE_SECONDS)
+            screen.look()
+            console.print(screen.shown(whole=True), soft_wrap=True)
+            return
+        _follow(console, screen, every)
+
+
+def _follow(console: Console, screen: "Screen", every: float) -> None:
+    try:
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(screen.shown(), refresh=True)
+                time.sleep(every)
+                screen.look_patiently()
+    except KeyboardInterrupt:
+        return  # how everybody ends it
+
+
+class Screen:
+    """The looks of the last seconds, and what keeps us from another.
+
+    Args:
+        console: the terminal.
+        queue: what is looked at.
+    """
+
+    def __init__(self, console: Console, queue: RunQueue) -> None:
+        self._console = console
+        self._queue = queue
+        self._where = shown_url(find_url())
+        self._looks: deque[Look] = deque()
+        self._trouble = ""
+
+    def look(self) -> None:
+        """Look again.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached.
+        """
+        seen = look(self._queue)
+        self._looks.append(seen)
+        while len(self._looks) > 2 and seen.at - self._looks[1].at >= RATES_SECONDS:
+            self._looks.popleft()
+        self._trouble = ""
+
+    def look_patiently(self) -> None:
+        """Look again; while Redis is away the figures stay, and it is said for how long."""
+        try:
+            self.look()
+        except QueueUnavailable as error:
+            age = time.monotonic() - self._looks[-1].at if self._looks else 0.0
+            self._trouble = f"figures of {age:.0f} s ago: {error}"
+
+    def shown(self, *, whole: bool = False) -> Text:
+        """Return the picture for the terminal as it is now; the whole of it however long it is."""
+        width, height = self._console.size
+        return picture(
+            self._looks[0] if len(self._looks) > 1 else None,
+            self._looks[-1],
+            where=self._where,
+            trouble=self._trouble,
+            width=width,
+            height=None if whole else height,
+        )

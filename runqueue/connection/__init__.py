@@ -1,0 +1,1 @@
+"""Connections to Redis: URLs, clients, clusters, sentinels, and what their errors mean."""

@@ -1,0 +1,163 @@
+"""A primary whose address sentinels know: asked with every new connection, waited for like others.
+
+After a failover a connection to the old primary ends, by an error or because a replica takes no
+writes, and the same call goes again, over one to where the sentinels say.
+"""
+
+from inspect import signature
+from typing import Any, cast
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import MasterNotFoundError as AsyncMasterNotFoundError
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+
+from runqueue.connection.addresses import Place
+from runqueue.connection.switchover import Mixed, with_mixin
+
+# They have no types.
+_Sentinel: Any = Sentinel
+_AsyncSentinel: Any = AsyncSentinel
+_SentinelConnectionPool: Any = SentinelConnectionPool
+_AsyncSentinelConnectionPool: Any = AsyncSentinelConnectionPool
+
+#: Whether idle connections can be closed alone; else those to an old primary end by themselves.
+_CHOOSES = "inuse_connections" in signature(redis.BlockingConnectionPool.disconnect).parameters
+_UNKNOWN = "no sentinel knows a primary called {!r}"
+#: Whoever did not answer is named in the library's words behind a colon.
+_SILENT, _NOT_ALL = " : ", "no sentinel that answers knows a primary called {!r}; {} of {} did not"
+_NO_SENTINEL = "what answers is a Redis and no sentinel (they listen at port 26379 by default)"
+#: Seconds to connect to a sentinel, and for its answer: several may have to be asked in the 5 s
+#: that a producer waits.
+_SENTINEL_TIMEOUT = 0.5
+#: Options of a URL that are for the sentinels: they may have a user of their own.
+_OWN = "sentinel_"
+
+
+class _Sentinels(_Sentinel):  # type: ignore[misc]
+    def discover_master(self, service_name: str) -> Any:
+        try:
+            return super().discover_master(service_name)
+        except MasterNotFoundError as error:
+            words = _not_found(service_name, str(error), len(self.sentinels))
+            raise MasterNotFoundError(words) from None
+        except ResponseError as error:
+            raise _refused(error) from None
+
+
+class _AsyncSentinels(_AsyncSentinel):  # type: ignore[misc]
+    async def discover_master(self, service_name: str) -> Any:
+        try:
+            return await super().discover_master(service_name)
+        except AsyncMasterNotFoundError as error:
+            words = _not_found(service_name, str(error), len(self.sentinels))
+            raise AsyncMasterNotFoundError(words) from None
+        except ResponseError as error:
+            raise _refused(error) from None
+
+
+def _not_found(name: str, told: str, sentinels: int) -> str:
+    """Say why nobody knows the primary, from what the library says: some may not have answered."""
+    silent = told.partition(_SILENT)[2].count(" - ")
+    return _NOT_ALL.format(name, silent, sentinels) if silent else _UNKNOWN.format(name)
+
+
+def _refused(error: ResponseError) -> ResponseError:
+    """Say it in other words if a plain Redis was named as a sentinel."""
+    return ResponseError(_NO_SENTINEL) if "unknown command" in str(error).lower() else error
+
+
+class _Asking(Mixed):  # type: ignore[misc]
+    """Put before a class of connections: has the sentinels asked whenever it connects.
+
+    redis-py's reconnects to the address that it had, when a call finds the connection closed.
+    """
+
+    def connect_check_health(
+        self, check_health: bool = True, retry_socket_connect: bool = True
+    ) -> None:
+        if retry_socket_connect and self._sock is None:
+            self._connect_retry()  # which comes here again, with the primary's address
+        else:
+            super().connect_check_health(check_health, retry_socket_connect)
+
+
+class _AsyncAsking(Mixed):  # type: ignore[misc]
+    """`_Asking` for coroutines."""
+
+    async def connect_check_health(
+        self, check_health: bool = True, retry_socket_connect: bool = True
+    ) -> None:
+        if retry_socket_connect and not self.is_connected:
+            await self._connect_retry()
+        else:
+            await super().connect_check_health(check_health, retry_socket_connect)
+
+
+class Pool(_SentinelConnectionPool, redis.BlockingConnectionPool):  # type: ignore[misc]
+    """A pool that waits for a connection, whoever the primary is."""
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close connections; when all are, those to the sentinels as well."""
+        if inuse_connections:
+            super().disconnect()
+            for sentinel in self.sentinel_manager.sentinels:
+                sentinel.close()
+        elif _CHOOSES:
+            super().disconnect(inuse_connections=False)
+
+
+class AsyncPool(_AsyncSentinelConnectionPool, redis.asyncio.BlockingConnectionPool):  # type: ignore[misc]
+    """`Pool` for coroutines."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close connections; when all are, those to the sentinels as well."""
+        await super().disconnect(inuse_connections)
+        if inuse_connections:
+            for sentinel in self.sentinel_manager.sentinels:
+                await sentinel.aclose()
+
+
+def pool(place: Place, **options: Any) -> redis.ConnectionPool:
+    """Return a pool of connections to the primary."""
+    ours, theirs = _options(place)
+    theirs["retry"] = Retry(NoBackoff(), 0)
+    manager = _Sentinels(place.hosts, sentinel_kwargs=theirs)
+    made = cast(Any, Pool)(place.service, manager, **{**options, **ours})
+    return cast(redis.ConnectionPool, _with(_Asking, made))
+
+
+def async_pool(place: Place, **options: Any) -> redis.asyncio.ConnectionPool:
+    """Return a pool of connections to the primary, for coroutines."""
+    ours, theirs = _options(place)
+    theirs["retry"] = AsyncRetry(NoBackoff(), 0)
+    manager = _AsyncSentinels(place.hosts, sentinel_kwargs=theirs)
+    arguments = {**options, **ours}
+    made = cast(Any, AsyncPool)(place.service, manager, **arguments)
+    return cast(redis.asyncio.ConnectionPool, _with(_AsyncAsking, made))
+
+
+def _with(mixin: Any, made: Any) -> Any:
+    """Put something before the class of a pool's connections."""
+    made.connection_class = with_mixin(mixin, made.connection_class)
+    return made
+
+
+def _options(place: Place) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of connections to the primary, and of those to its sentinels."""
+    theirs: dict[str, Any] = {
+        "socket_timeout": _SENTINEL_TIMEOUT,
+        "socket_connect_timeout": _SENTINEL_TIMEOUT,
+    }
+    ours = dict(place.options)
+    if ours.pop("connection_class", None) is not None:
+        ours["ssl"] = theirs["ssl"] = True
+    for name in [name for name in ours if name.startswith(_OWN)]:
+        theirs[name.removeprefix(_OWN)] = ours.pop(name)
+    return ours, theirs

@@ -1,0 +1,44 @@
+-- use: board doubts
+-- Takes unconfirmed jobs whose next look is due; each comes again after `lease_us` if nobody records one.
+-- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
+-- Reply { 'stale' | 'fenced', now_us } or
+--       { 'ok', now_us, next_us, left (0 | 1), recover_from_us (0 = nothing to recover, see server.lua),
+--         recover_since_us, lost (how many later claims a process remembers), recover_date_us ('' = not known),
+--         deaths (1 = a process may have died with claims that this Redis does not know),
+--         per job: what lib/jobs/doubts.lua tells }
+--       next_us = when the next look is due; left = 1: none within a second, the pump is off the board.
+-- No permits are taken: how many calls a search makes is not known yet (see permits.lua).
+local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local RECONCILE = PREFIX .. 'reconcile'
+local STAYS_FOR = 1000000
+expect(RECONCILE, 'zset')
+pass_when_full()
+local refused = board_enter('reconcile', process, tick_us)
+if refused then return refused end
+
+local recover = redis.call('HMGET', META, 'recover_from', 'recover_since', 'remembered', 'sequence', 'recover_date',
+  'recover_deaths')
+local recover_from = recover[2] and recover[1] or '0'
+local lost = recover[3] and int(math.max(1, tonumber(recover[3]) - tonumber(recover[4] or 0))) or '0'
+local deaths = recover[6] or redis.call('ZCOUNT', PREFIX .. 'processes', '(1', int(NOW)) > 0 and '1' or '0'
+local reply, leased = {}, {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', RECONCILE, '-inf', int(NOW), 'LIMIT', 0, want)) do
+  local is_sound, is_told = try(tell_doubt, reply, id)
+  if not is_sound then set_aside('job ' .. id) end
+  if is_told then
+    leased[#leased + 1] = int(NOW + lease)
+    leased[#leased + 1] = id
+  else
+    remove_later('reconcile', id)
+  end
+end
+if #leased > 0 then redis.call('ZADD', RECONCILE, unpack(leased)) end
+save()
+local first = redis.call('ZRANGE', RECONCILE, 0, 0, 'WITHSCORES')
+local next_us, left = tonumber(first[2] or 0), 0
+if #reply == 0 and recover_from == '0' and want > 0 and (next_us == 0 or next_us > NOW + STAYS_FOR) then
+  board_leave('reconcile', process)
+  left = 1
+end
+return { 'ok', int(NOW), int(next_us), left, recover_from, recover[2] or '0', lost, recover[5] or '', deaths,
+  unpack(reply) }

@@ -1,0 +1,40 @@
+-- The breaker of each receiver that webhooks are relayed to: one that does not answer costs one try a minute or so,
+-- whatever waits for it. `endpoint` is scheme, host and port.
+-- Fields of endpoint:<hash>: fails (in a row), open_until, step (microseconds), probe; gone with the first answer.
+local FAILS, FIRST_STEP, LONGEST_STEP = 5, 10000000, 120000000
+local PROBE = 20000000 -- one delivery takes less, see worker/delivery/sender.py
+
+local function endpoint_of(url)
+  local scheme, authority = string.match(url, '^(%a+)://([^/?#]+)')
+  if not scheme then return '' end
+  local endpoint = string.lower(scheme .. '://' .. (string.match(authority, '@([^@]*)$') or authority))
+  return string.match(endpoint, '^(http://.*):80$') or string.match(endpoint, '^(https://.*):443$') or endpoint
+end
+local function endpoint_key(endpoint) return PREFIX .. 'endpoint:' .. string.sub(redis.sha1hex(endpoint), 1, 16) end
+
+-- When a webhook may go to this receiver; NOW or before = at once. When the breaker's time is over one is let
+-- through (`probe`), and the others wait for what comes of it.
+local function endpoint_open_until(endpoint)
+  local key = endpoint_key(endpoint)
+  local open = redis.call('HGET', key, 'open_until')
+  if not open then return 0 end
+  -- A clock that went back must not close it for longer than it ever is.
+  if tonumber(open) > NOW and tonumber(open) <= NOW + LONGEST_STEP then return tonumber(open) end
+  redis.call('HSET', key, 'open_until', int(NOW + PROBE), 'probe', '1')
+  return 0
+end
+
+local function endpoint_answered(endpoint) redis.call('DEL', endpoint_key(endpoint)) end
+
+-- Those that were on their way when the breaker opened say nothing new.
+local function endpoint_failed(endpoint)
+  local key = endpoint_key(endpoint)
+  local f = redis.call('HMGET', key, 'step', 'open_until', 'probe')
+  local fails = redis.call('HINCRBY', key, 'fails', 1)
+  if fails >= FAILS and (tonumber(f[2] or 0) <= NOW or f[3]) then
+    local step = math.min(math.max(tonumber(f[1] or 0) * 2, FIRST_STEP), LONGEST_STEP)
+    redis.call('HSET', key, 'step', int(step), 'open_until', int(NOW + step))
+    redis.call('HDEL', key, 'probe')
+  end
+  redis.call('PEXPIRE', key, 86400000)
+end

@@ -1,0 +1,180 @@
+-- What becomes of a job: its ends, its doubts, its way back to its lane, and its removal.
+
+-- The names in the `files` of a job's record, at most 50.
+local function file_names(files)
+  local names = {}
+  for file in string.gmatch(files or '', '%S+') do names[#names + 1] = file end
+  return names
+end
+
+-- A job that goes gives back the uploaded files that it holds (see files.lua).
+local function drop_files(id, files)
+  local names, own = file_names(files), {}
+  if #names == 0 then return end
+  for i, owner in ipairs(redis.call('HMGET', PREFIX .. 'files', unpack(names))) do
+    if owner == id then own[#own + 1] = names[i] end
+  end
+  if #own > 0 then redis.call('HDEL', PREFIX .. 'files', unpack(own)) end
+end
+
+-- Whose a run was stays known for as long as the records of jobs that ended today (REMEMBERED of worker/runs/search.py), so
+-- that no search takes it for an equal job's. '~' says that it is nobody's now.
+local function keep_owner(run_id, job_id)
+  redis.call('HSET', runs_key(run_id), run_id, '~' .. job_id)
+  ended[#ended + 1] = 'stray ' .. run_id
+end
+
+-- Removes a job whose end is long over (`is_old`), or that nobody wants any more: record, body, result, entries.
+local function remove_record(job, is_old)
+  local f = redis.call('HMGET', job_key(job.id), 'earlier', 'files', 'charged')
+  local earlier = f[1] or ''
+  job.charged = f[3]
+  discharge(job)
+  drop_files(job.id, f[2])
+  drop_delivery(job)
+  redis.call('DEL', job_key(job.id), PREFIX .. 'body:' .. job.id, PREFIX .. 'result:' .. job.id)
+  bump(totals, job.state .. ':' .. job.priority, -1)
+  if job.state == 'ready' then bump(group_load, job.group, -1) end
+  for run_id in string.gmatch(earlier .. ' ' .. (job.run_id or ''), '%S+') do
+    if is_old then redis.call('HDEL', runs_key(run_id), run_id) else keep_owner(run_id, job.id) end
+  end
+  if job.state == 'dead' then
+    remove_later('dead', job.id)
+  else
+    redis.call('HDEL', STRAY_JOBS, job.id) -- a later life of its key takes none of its strays
+  end
+  local batch = job.batch
+  if batch ~= NO_BATCH and redis.call('HINCRBY', PREFIX .. 'batch:' .. batch, 'retired', 1) >= batch_size(batch) then
+    drop_batch(batch)
+  end
+end
+
+-- Ends a job's life: `fields` are further record fields. Retention walks the day's list later.
+local function end_job(job, state, fields)
+  if state == 'dead' then redis.call('ZADD', PREFIX .. 'dead', int(NOW), job.id) end
+  if job.process or job.state == 'scheduled' then
+    redis.call('HDEL', job_key(job.id), 'process', 'run_at', 'claim_date')
+  end
+  if job.deadline then remove_later('deadlines', job.id) end
+  count_state(job, state)
+  bump(totals, 'ended:' .. state, 1)
+  redis.call('HSET', job_key(job.id), 'state', state, 'ended', now_text(), unpack(fields))
+  ended[#ended + 1] = job.id
+end
+
+-- Ends a job that has no run: a cancel that was asked for comes first; one whose time was up is dead.
+local function end_without_run(job, reason)
+  if job.cancel == 'asked' then
+    end_job(job, 'canceled', { 'reason',
+      job.runs > 0 and 'canceled before it was submitted again' or 'canceled before a run of it existed' })
+  else
+    end_job(job, 'dead', { 'reason', job.cancel or reason })
+  end
+end
+
+-- Nobody knows whether a run of the job exists: it is looked for from now on. It keeps its slot.
+-- Its run cannot be older than the claim (`claimed`).
+local FIRST_LOOK = 2000000
+local function to_unconfirmed(job, reason)
+  local claimed = redis.call('ZSCORE', PREFIX .. 'claims:' .. (job.process or ''), job.id)
+    or redis.call('HGET', job_key(job.id), 'taken')
+  count_state(job, 'unconfirmed')
+  redis.call('HSET', job_key(job.id), 'state', 'unconfirmed', 'reason', reason, 'claimed', claimed or int(NOW))
+  redis.call('HDEL', job_key(job.id), 'process')
+  redis.call('ZADD', PREFIX .. 'unconfirmed', int(NOW), job.id)
+  redis.call('ZADD', PREFIX .. 'reconcile', int(NOW + FIRST_LOOK), job.id)
+end
+
+-- Gives the slot of an unconfirmed job back; it stays unconfirmed, for a late answer or a person.
+local function park(job, since)
+  redis.call('ZREM', PREFIX .. 'unconfirmed', job.id)
+  redis.call('ZADD', PREFIX .. 'parked', since, job.id)
+  redis.call('HSET', job_key(job.id), 'slot', '0')
+  free_slot(job)
+end
+
+-- Redis may have lost the job's next claim (suspect_lost.lua): it is looked for, under the next attempt, and takes no
+-- slot, and keeps its time (`run_at`). `lost` = '<since when it may have been made> <1: submissions carry markers>
+-- <Skyvern's date then; nothing: not known>'; a job that is looked for later has it in its field `lost_claim`.
+local LOST_CLAIM = 'Redis may have lost its claim: a run that no job owns may be its own'
+local function look_for_lost(job, lost)
+  local claimed, marked, date = string.match(lost, '^(%d+) ([01]) (%d*)$')
+  if not claimed then error({ err = 'WRONGTYPE ' .. job_key(job.id) .. ': its lost_claim cannot be read' }) end
+  to_unconfirmed(job, LOST_CLAIM)
+  park(job, int(NOW))
+  redis.call('HSET', job_key(job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed, 'claim_date', date)
+  redis.call('HDEL', job_key(job.id), 'lost_claim')
+  if marked ~= '1' then redis.call('HSET', job_key(job.id), 'unmarked', '1') end
+end
+
+-- A job that waits, and is not wanted any more for `why` (nil: it is), is looked for first if its claim may be lost: a run
+-- of it is canceled once it is found. False where nothing is to be looked for.
+local function look_before_end(job, why)
+  local lost = redis.call('HGET', job_key(job.id), 'lost_claim')
+  if not lost then return false end
+  for _, zset in ipairs({ 'parked', 'unconfirmed', 'reconcile' }) do expect(PREFIX .. zset, 'zset') end
+  local state = job.state
+  look_for_lost(job, lost)
+  if state == 'scheduled' then remove_later('due', job.id) end
+  if why then redis.call('HSETNX', job_key(job.id), 'cancel', why) end
+  return true
+end
+
+-- One that gave its slot back stands in `parked`; its record forgets that with the state. It may have a time to wait for,
+-- or be of an upload that was given up (`given_up`, see expire_batches.lua).
+local function no_longer_unconfirmed(job)
+  remove_later('reconcile', job.id)
+  redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'absents', 'absent_at', 'claimed',
+    'claim_date', 'search_note', 'candidates')
+  if job.slot == '0' then
+    remove_later('parked', job.id)
+    local f = redis.call('HMGET', job_key(job.id), 'run_at', 'given_up')
+    job.run_at, job.given_up = tonumber(f[1] or 0), f[2]
+    redis.call('HDEL', job_key(job.id), 'slot', 'run_at', 'given_up')
+  else
+    remove_later('unconfirmed', job.id)
+  end
+end
+
+-- True while the job still stands at that attempt, its outcome open; it is off the claims then.
+local function may_leave(job, attempt)
+  if job.attempt ~= tonumber(attempt) then return false end
+  if job.state == 'submitting' then
+    remove_later('claims:' .. (job.process or ''), job.id)
+  elseif job.state == 'unconfirmed' then
+    no_longer_unconfirmed(job)
+  else
+    return false
+  end
+  return true
+end
+
+-- A job that surely has no run goes back to its lane, or waits for its time, unless it is not wanted any more. One that was
+-- being submitted when its process died, twice, waits apart (see claim.lua); a third death is the last.
+local SUSPECT, POISON = 2, 3
+local function ready_again(job, at_head)
+  if job.cancel then
+    end_without_run(job)
+  elseif job.given_up then
+    if job.deadline then remove_later('deadlines', job.id) end
+    remove_record(job)
+  elseif job.deaths >= POISON then
+    end_job(job, 'dead', { 'reason', 'poison: ' .. int(job.deaths) .. ' workers died while they submitted it' })
+    bump(totals, 'poisoned', 1)
+  elseif job.run_at and job.run_at > NOW then
+    redis.call('HDEL', job_key(job.id), 'process', 'reason')
+    count_state(job, 'scheduled')
+    redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', int(job.run_at))
+    redis.call('ZADD', PREFIX .. 'due', int(job.run_at), job.id)
+  elseif job.deaths == SUSPECT then
+    redis.call('HDEL', job_key(job.id), 'process', 'claim_date', 'reason')
+    count_state(job, 'ready')
+    redis.call('HSET', job_key(job.id), 'state', 'ready')
+    redis.call('ZADD', PREFIX .. 'suspects', int(NOW), job.id)
+  else
+    redis.call('HDEL', job_key(job.id), 'process', 'claim_date', 'reason')
+    count_state(job, 'ready')
+    redis.call('HSET', job_key(job.id), 'state', 'ready')
+    push(job.priority, job.group, lane_of(job), { job.id }, at_head)
+  end
+end

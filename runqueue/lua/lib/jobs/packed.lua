@@ -1,0 +1,30 @@
+-- Bodies and results of jobs that are over may be packed: see compression.py. What they are packed in begins with a byte
+-- that no JSON begins with.
+local FIRST_OF_JSON = 9
+local function is_packed(text, at)
+  local first = string.byte(text, at)
+  return first ~= nil and first < FIRST_OF_JSON
+end
+
+-- Where the request begins in a body.
+local function behind_envelope(body) return (string.find(body, '\n', 1, true) or #body) + 1 end
+
+-- A job's result as it is stored, plain or packed ('' = none): a string of its own, or within the packed body.
+local function stored_result(id)
+  local result = redis.call('GET', PREFIX .. 'result:' .. id)
+  if result then return result end
+  local body = redis.call('GET', PREFIX .. 'body:' .. id) or ''
+  local at = behind_envelope(body)
+  return is_packed(body, at) and string.sub(body, at) or ''
+end
+
+-- Jobs are packed once every live process reads what is packed (`readers`, see heartbeat.lua), and the layout is new
+-- enough for the mark that keeps older ones out.
+local LAYOUT = 2
+local function may_pack()
+  if tonumber(redis.call('HGET', META, 'schema') or 0) < LAYOUT then return false end
+  for _, process in ipairs(redis.call('ZRANGEBYSCORE', PREFIX .. 'processes', '(' .. int(NOW), '+inf')) do
+    if not redis.call('ZSCORE', PREFIX .. 'readers', process) then return false end
+  end
+  return true
+end

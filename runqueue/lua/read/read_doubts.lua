@@ -1,0 +1,27 @@
+-- use: doubts
+-- Reads all unconfirmed jobs, a page at a time, and since when submissions are under way.
+-- ARGV  now_us, offset, count (<= 500)
+-- Reply { now_us, in_flight_us (when the oldest submission under way was claimed; '' = there is none), total,
+--         per job: what lib/jobs/doubts.lua tells of it }
+-- A run that was made after `in_flight_us` may be that of a submission whose answer is still to come. The jobs of a
+-- page stand by when they became unconfirmed, those that gave their slot back behind the others: who reads several
+-- pages compares `total` with what he got, for one that left meanwhile moves the others. So does one whose record is
+-- damaged: it is left out, and he cannot tell what it asks for.
+local offset, count = tonumber(ARGV[2]), tonumber(ARGV[3])
+local UNCONFIRMED, PARKED, PROCESSES = PREFIX .. 'unconfirmed', PREFIX .. 'parked', PREFIX .. 'processes'
+for _, zset in ipairs({ UNCONFIRMED, PARKED, PROCESSES }) do expect(zset, 'zset') end
+
+local in_flight
+for _, process in ipairs(redis.call('ZRANGE', PROCESSES, 0, -1)) do
+  local first = redis.call('ZRANGE', PREFIX .. 'claims:' .. process, 0, 0, 'WITHSCORES')
+  if first[2] and (not in_flight or tonumber(first[2]) < in_flight) then in_flight = tonumber(first[2]) end
+end
+local waiting = redis.call('ZCARD', UNCONFIRMED)
+local reply = { int(NOW), in_flight and int(in_flight) or '', int(waiting + redis.call('ZCARD', PARKED)) }
+for _, id in ipairs(redis.call('ZRANGE', UNCONFIRMED, offset, offset + count - 1)) do try(tell_doubt, reply, id) end
+local left = count - math.max(0, math.min(count, waiting - offset))
+if left > 0 then
+  local start = math.max(0, offset - waiting)
+  for _, id in ipairs(redis.call('ZRANGE', PARKED, start, start + left - 1)) do try(tell_doubt, reply, id) end
+end
+return reply

@@ -1,0 +1,154 @@
+-- use: times trust runs trail guesses
+-- What webhooks of Skyvern's tell, each sent to the address of one attempt. The end of a run → completed | failed |
+-- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
+-- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run goes on), signed
+--       ('<signature> <timestamp>' as they came), final (1 = the job's `retry` was asked), body, created_us (when
+--       Skyvern made the run; 0 = not told), times (what it tells of the run's own times, see times.lua), reason (why it
+--       has no result; '' = not told)
+-- Reply per webhook, a word:
+--       ended     it ended the job
+--       noted     the run goes on
+--       duplicate the end is known, as is that of an earlier attempt's run; a body that the user still waits for
+--                 is kept
+--       policy    followed by the policy's JSON and the number of runs: a bad end of a job that may be run again.
+--                 Nothing is recorded of the end; ask with final = 1, or retry_run.lua. If nobody does, it is polled
+--       stray     the job has moved on: the run is shown as nobody's
+--       other     the run is another job's, or of an earlier life of its key: nothing was recorded of it. A guess
+--                 (lib/jobs/guesses.lua) of either of the two jobs is put right
+--       unknown   no such job: a run that goes on, or is too new for its job to be forgotten, is shown as nobody's,
+--                 and is the job's once that is handed in again; nothing is recorded of an older one
+local PER_WEBHOOK = 11
+local POLICY_LEASE, CLOCKS_APART = 15000000, 60000000
+local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost
+local reply = {}
+for _, zset in ipairs({ 'poll', 'unconfirmed', 'parked', 'reconcile', 'stray_looks', 'cancels', 'due' }) do
+  expect(PREFIX .. zset, 'zset')
+end
+expect_deliveries()
+expect(PREFIX .. 'strays', 'hash')
+pass_when_full()
+
+-- It came to us, whatever the record says (or a Redis that lost the claim does not say): nobody else tells the user.
+local function came_to_us(job)
+  if comes_to_us(job) then return end
+  local line = string.match(redis.call('GET', PREFIX .. 'body:' .. job.id) or '', '^[^\n]*')
+  local is_awaited = job.delivery or string.find(line, ',"webhook_url":"', 1, true)
+  job.via = is_awaited and 'relay' or 'push'
+  redis.call('HSET', job_key(job.id), 'via', job.via)
+  if job.delivery == 'pending' then
+    redis.call('ZREM', PREFIX .. 'watches', job.id)
+    redis.call('ZADD', PREFIX .. 'relays', int(NOW), job.id)
+    redis.call('HINCRBY', job_key(job.id), 'looks', 1) -- what a look under way finds does not count any more
+    relays_due = true
+  end
+end
+
+-- The run was seen to be over by a poll, or its end was told before. Its first body that Skyvern signed is what the
+-- user gets; one that is being sent now is not sent twice.
+local function keep_body(job, run_id, signed, body)
+  if job.run_id ~= run_id then return end
+  webhook_came_late(job)
+  came_to_us(job)
+  if job.via ~= 'relay' or signed == '' then return end
+  if not job.delivery then -- the run was given up, or its record did not say that anybody is to be told
+    count_delivery(job, 'pending')
+    redis.call('HSET', job_key(job.id), 'delivery', 'pending')
+  end
+  if job.delivery == 'delivered' then return end
+  local f = redis.call('HMGET', job_key(job.id), 'signed', 'sending')
+  if f[1] then return end
+  redis.call('SET', PREFIX .. 'webhook:' .. job.id, body, 'PX', int(8 * DAY / 1000))
+  redis.call('HSET', job_key(job.id), 'signed', signed)
+  if job.delivery == 'pending' and tonumber(f[2] or 0) <= NOW then
+    redis.call('ZADD', PREFIX .. 'relays', int(NOW), job.id)
+    relays_due = true
+  end
+end
+
+-- A key that is used again counts its attempts anew: a run from before the job was handed in is none of its own. The
+-- server's clock may be set, Skyvern's be off.
+local function is_from_before(id, created)
+  if created == 0 then return false end
+  local since = tonumber(redis.call('HGET', job_key(id), 'created') or 0)
+  return created + CLOCKS_APART + math.abs(tonumber(redis.call('HGET', META, 'clock_lost') or 0)) < since
+end
+
+local function told_of_own(job, run_status, state, signed, final, body, times, reason)
+  if state == '' then
+    redis.call('HSET', job_key(job.id), 'run_status', run_status)
+    return 'noted'
+  end
+  came_to_us(job)
+  local retry = state == 'failed' and not final and redis.call('HGET', job_key(job.id), 'retry')
+  if retry then
+    redis.call('ZADD', PREFIX .. 'poll', 'XX', 'LT', int(NOW + POLICY_LEASE), job.id)
+    return { 'policy', retry, int(job.runs) }
+  end
+  webhook_came(job)
+  run_took(job)
+  end_with_run(job, state, run_status, reason, body, signed)
+  bump(totals, 'seen:webhook', 1)
+  observe_run(times)
+  return 'ended'
+end
+
+local function record(i)
+  local id, attempt, run_id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
+  local run_status, state, signed = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
+  local final, body, created = ARGV[i + 6] == '1', ARGV[i + 7], tonumber(ARGV[i + 8])
+  local job = read_job(id)
+  local owner = redis.call('HGET', runs_key(run_id), run_id)
+  local may_adopt = job and adopts(job, attempt)
+  local is_known = job and (owner == id or job.run_id == run_id)
+  local is_older = job and not is_known and is_from_before(id, created)
+  local taker, its_run, guess, verdict
+  if not is_known and not is_older then
+    taker, its_run, guess = correct_guess(job, attempt, run_id, owner, may_adopt, false)
+  end
+  if taker and (taker ~= job or its_run ~= run_id) then
+    -- Each of two equal jobs has the other's run. What this one tells is seen by a look at whoever has it.
+    adopt(taker, taker.attempt, its_run, 'running')
+    redis.call('ZADD', PREFIX .. 'poll', int(NOW), taker.id)
+    verdict = 'other'
+  elseif is_older or (owner and owner ~= id and not taker) then
+    verdict = 'other'
+  elseif is_known then
+    if job.state == 'running' and job.run_id == run_id then
+      verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9], ARGV[i + 10])
+    else
+      if state ~= '' then
+        keep_body(job, run_id, signed, body)
+        if redis.call('ZSCORE', STRAY_LOOKS, run_id) then stray_is_over(run_id) end
+      end
+      verdict = 'duplicate'
+    end
+  elseif not job and state ~= '' and created < NOW - KEPT then
+    verdict = 'unknown'
+  elseif may_adopt or taker then
+    if job.state == 'unconfirmed' then note_step(job, 'found', run_id .. ', by its webhook') end
+    adopt(job, attempt, run_id, run_status)
+    came_to_us(job)
+    verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9], ARGV[i + 10])
+    if verdict ~= 'ended' then
+      local left_alone = verdict == 'noted' and math.max(POLICY_LEASE, patience()) or POLICY_LEASE
+      redis.call('ZADD', PREFIX .. 'poll', int(NOW + left_alone), id)
+    end
+    if guess then leave_spare(job, attempt, guess, POLICY_LEASE) end
+  else
+    local fresh = add_stray(run_id, id, int(attempt), job and ('job was ' .. job.state) or 'job is gone')
+    if state == '' and fresh then
+      redis.call('ZADD', STRAY_LOOKS, int(NOW + POLICY_LEASE), run_id)
+    elseif state ~= '' and redis.call('ZSCORE', STRAY_LOOKS, run_id) then
+      stray_is_over(run_id)
+    end
+    verdict = job and 'stray' or 'unknown'
+  end
+  reply[#reply + 1] = verdict
+end
+for i = 2, #ARGV, PER_WEBHOOK do try(record, i) end
+try(note_adopted)
+save()
+try(save_trust)
+if relays_due then wake_for_webhooks() end
+raise_damage()
+return reply

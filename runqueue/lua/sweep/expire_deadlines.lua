@@ -1,0 +1,35 @@
+-- use: times trust runs own_strays unwanted
+-- Ends what waited too long: scheduled | ready past its deadline → dead. A running job is looked at
+-- now: if the run goes on, it is canceled, and the job fails with `deadline` once its end is confirmed.
+-- What has no run id yet is flagged, and its run canceled as soon as that is known; so is one whose claim was lost, or
+-- may be (lib/jobs/unwanted.lua).
+-- ARGV  now_us, limit.   Reply: how many were overdue (as many as the limit = ask again)
+local DEADLINES = PREFIX .. 'deadlines'
+expect(DEADLINES, 'zset')
+expect(PREFIX .. 'dead', 'zset')
+for _, zset in ipairs({ 'poll', 'due', 'stray_looks' }) do expect(PREFIX .. zset, 'zset') end
+pass_when_full()
+if clock_is_stale() then return 0 end
+local ids = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(NOW), 'LIMIT', 0, ARGV[2])
+local function pass(id)
+  local job = read_job(id)
+  if job and (job.state == 'ready' or job.state == 'scheduled') then
+    if may_have_run(job, 'deadline') then return end
+    remove_later('due', id)
+    end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
+  elseif job and LIVE[job.state] then
+    if job.state == 'running' then
+      redis.call('ZADD', PREFIX .. 'poll', 'XX', int(NOW), id)
+    else
+      redis.call('HSETNX', job_key(id), 'cancel', 'deadline')
+    end
+  end
+end
+for _, id in ipairs(ids) do
+  remove_later('deadlines', id)
+  if not try(pass, id) then set_aside('job ' .. id) end
+end
+try(note_adopted)
+save()
+raise_damage()
+return #ids

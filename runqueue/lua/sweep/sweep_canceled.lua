@@ -1,0 +1,48 @@
+-- use: times trust runs own_strays unwanted
+-- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled, what is live is
+-- flagged, and so is one whose claim was lost, or may be (lib/jobs/unwanted.lua).
+-- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = ask again)
+local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
+expect(CANCELING, 'hash')
+expect(PREFIX .. 'dropping', 'set')
+for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks' }) do expect(PREFIX .. zset, 'zset') end
+pass_when_full()
+local flat = redis.call('HRANDFIELD', CANCELING, ARGV[2], 'WITHVALUES')
+
+local function end_one(batch, id, is_canceled)
+  local job = read_job(id)
+  if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
+    if may_have_run(job, 'asked') then return end
+    remove_later('due', id)
+    end_job(job, 'canceled', { 'reason', is_canceled and 'its batch was canceled' or 'its batch expired' })
+  elseif job and job.batch == batch and LIVE[job.state] then
+    redis.call('HSETNX', job_key(id), 'cancel', 'asked')
+    if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), id) end
+  end
+end
+
+local function walk(batch, from)
+  local most = limit - walked
+  local is_canceled = batch_canceled(batch)
+  local ids = redis.call('LRANGE', PREFIX .. 'batch_jobs:' .. batch, from, from + most - 1)
+  for _, id in ipairs(ids) do
+    if not try(end_one, batch, id, is_canceled) then set_aside('job ' .. id) end
+  end
+  walked = walked + math.max(1, #ids)
+  if #ids < most then
+    redis.call('HDEL', CANCELING, batch)
+    -- In one that expired a job may be done again meanwhile: it stands in its lane, for when the batch goes on.
+    if is_canceled then drop_lanes(batch) end
+  else
+    redis.call('HSET', CANCELING, batch, int(from + #ids))
+  end
+end
+
+for i = 1, #flat, 2 do
+  if walked >= limit then break end
+  try(walk, flat[i], tonumber(flat[i + 1]))
+end
+try(note_adopted)
+save()
+raise_damage()
+return walked

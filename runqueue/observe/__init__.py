@@ -1,0 +1,1 @@
+"""What is measured: the collector, its metrics, and the spans of runs."""

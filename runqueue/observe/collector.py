@@ -1,0 +1,157 @@
+"""The queue's figures as Prometheus metrics: the same from every process, so scrape them from one.
+
+The one module here that needs prometheus-client; a producer never imports it. What there is to
+tell stands in `runqueue/metrics/`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from runqueue.connection.cluster import by_node
+from runqueue.errors import QueueUnavailable, RunQueueError
+from runqueue.observe import redis_health
+from runqueue.observe.counters import COUNTERS, HISTOGRAMS
+from runqueue.observe.family import Family, Seen
+from runqueue.observe.gauges import GAUGES
+from runqueue.observe.redis_health import Health, read_health
+from runqueue.observe.statistics import read_figures
+from runqueue.producer.queue import RunQueue
+from runqueue.records.account import DamageReport
+from runqueue.records.times import BOUNDS, Times
+from runqueue.store import job_calls
+
+PREFIX = "runqueue_"
+_UNKNOWN = Health({}, {}, "unknown", "unknown", "unknown")
+
+
+class QueueCollector(Collector):
+    """Reads the queue's figures from Redis at each scrape: two scripts an account, and an INFO.
+
+    Args:
+        queue: the queue; closed by its owner.
+    """
+
+    def __init__(self, queue: RunQueue) -> None:
+        self._queue = queue
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the figures of every account; `runqueue_up` is 0 when Redis cannot be read.
+
+        An account that alone cannot be read hides no other.
+        """
+        try:
+            names = self._queue.accounts()
+            reports = self._queue.damage_reports(names)
+            accounts = {name: self._seen(name, reports.get(name)) for name in names}
+            info = by_node(self._queue.server_info())
+            health = {node: read_health(told) for node, told in info.items()}
+        except RunQueueError:
+            yield _up(0)
+            return
+        yield _up(1)
+        read = [seen for seen in accounts.values() if seen is not None]
+        sound = {seen.account for seen in read if seen.stats.damage is None}
+        yield _readable({name: name in sound for name in accounts})
+        yield from families(read)
+        yield from redis_families(health)
+
+    def _seen(self, account: str, report: DamageReport | None) -> Seen | None:
+        """Read an account; None = what Redis holds of it is damaged."""
+        try:
+            stats = self._queue.send(job_calls.stats(account)).with_report(report)
+            return Seen(account, stats, self._queue.send(read_figures(account)))
+        except QueueUnavailable:
+            raise
+        except (RunQueueError, ValueError, TypeError, LookupError, AttributeError):
+            return None
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield every metric without a figure: nothing is asked for."""
+        yield _up(None)
+        yield _readable({})
+        yield from families([])
+        yield from redis_families({"": _UNKNOWN})
+
+
+def families(accounts: Sequence[Seen]) -> Iterator[Metric]:
+    """Yield what is told of accounts."""
+    for family in (*GAUGES, *COUNTERS):
+        metric = _metric(family)
+        for seen in accounts:
+            for labels, value in family.read(seen):
+                metric.add_metric([seen.account, *labels], value)
+        yield metric
+    for name, (metric_name, text) in HISTOGRAMS.items():
+        histogram = HistogramMetricFamily(f"{PREFIX}{metric_name}", text, labels=["account"])
+        for seen in accounts:
+            times = seen.stats.times[name]
+            histogram.add_metric([seen.account], _cumulated(times), times.sum_seconds)
+        yield histogram
+
+
+def redis_families(servers: Mapping[str, Health]) -> Iterator[Metric]:
+    """Yield what Redis tells of itself; what it does not tell has no figure.
+
+    Args:
+        servers: by the node's address, which is a label then; a server that is no cluster's by ''.
+    """
+    labels = [] if list(servers) == [""] else ["node"]
+    told = [([node] if labels else [], health) for node, health in servers.items()]
+    for metric, (_, text) in {**redis_health.GAUGES, **redis_health.STATES}.items():
+        gauge = GaugeMetricFamily(f"{PREFIX}redis_{metric}", text, labels=labels)
+        for node, health in told:
+            if metric in health.gauges:
+                gauge.add_metric(node, health.gauges[metric])
+        yield gauge
+    for metric, (_, text) in redis_health.COUNTS.items():
+        counter = CounterMetricFamily(f"{PREFIX}redis_{metric}", text, labels=labels)
+        for node, health in told:
+            if metric in health.counts:
+                counter.add_metric(node, health.counts[metric])
+        yield counter
+    what = (
+        "The server: its version, its role, and what it does when its memory is full; `unknown`"
+        " where it does not tell."
+    )
+    info = InfoMetricFamily(f"{PREFIX}redis", what, labels=labels)
+    for node, health in told:
+        known = {"version": health.version, "role": health.role, "policy": health.policy}
+        info.add_metric(node, known)
+    yield info
+
+
+def _up(value: float | None) -> Metric:
+    up = GaugeMetricFamily(f"{PREFIX}up", "Whether the queue's Redis answered.", labels=[])
+    if value is not None:
+        up.add_metric([], value)
+    return up
+
+
+def _readable(accounts: Mapping[str, bool]) -> Metric:
+    text = (
+        "0 where what Redis holds of an account is damaged, as a worker or this look met it, so"
+        " that it stands still. Where its figures cannot be read it has no other."
+    )
+    readable = GaugeMetricFamily(f"{PREFIX}account_readable", text, labels=["account"])
+    for account, is_readable in accounts.items():
+        readable.add_metric([account], is_readable)
+    return readable
+
+
+def _metric(family: Family) -> GaugeMetricFamily | CounterMetricFamily:
+    kind = GaugeMetricFamily if family.kind == "gauge" else CounterMetricFamily
+    return kind(f"{PREFIX}{family.name}", family.text, labels=["account", *family.labels])
+
+
+def _cumulated(times: Times) -> list[tuple[str, float]]:
+    bounds = [*(str(float(bound)) for bound in BOUNDS), "+Inf"]
+    return list(zip(bounds, accumulate(times.counts), strict=True))

@@ -1,0 +1,66 @@
+"""What a metric of the queue is: its name, what it tells, and how it reads an account.
+
+Labels are bounded: never a job, a run, a batch or a URL; groups are the busiest ones and `other`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple
+
+from runqueue.observe.statistics import Figures
+from runqueue.records.account import AccountStats
+
+Sample = tuple[tuple[str, ...], float]
+
+
+class Seen(NamedTuple):
+    """What is known of one account at a scrape."""
+
+    account: str
+    stats: AccountStats
+    figures: Figures
+
+
+class Family(NamedTuple):
+    """One metric.
+
+    Args:
+        name: without `runqueue_`, and a counter's without `_total`.
+        text: what it tells.
+        read: gives the values of its labels, without the account, and the figure.
+        labels: their names, without `account`.
+    """
+
+    name: str
+    kind: Literal["gauge", "counter"]
+    text: str
+    read: Callable[[Seen], Iterable[Sample]]
+    labels: tuple[str, ...] = ()
+
+
+def one(read: Callable[[Seen], float | None]) -> Callable[[Seen], Iterator[Sample]]:
+    """Read a figure that every account has one of; None = it has none now."""
+
+    def samples(seen: Seen) -> Iterator[Sample]:
+        value = read(seen)
+        if value is not None:
+            yield (), value
+
+    return samples
+
+
+def total(name: str) -> Callable[[Seen], Iterator[Sample]]:
+    return one(lambda seen: seen.stats.totals.get(name, 0))
+
+
+def totals(named: dict[str, str]) -> Callable[[Seen], Iterator[Sample]]:
+    """Read totals, each under the value that a label has for it."""
+
+    def samples(seen: Seen) -> Iterator[Sample]:
+        for label, name in named.items():
+            yield (label,), seen.stats.totals.get(name, 0)
+
+    return samples
+
+
+def pairs(read: Callable[[Seen], Mapping[str, float]]) -> Callable[[Seen], Iterator[Sample]]:
+    return lambda seen: (((label,), value) for label, value in read(seen).items())

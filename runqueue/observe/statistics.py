@@ -1,0 +1,98 @@
+"""What monitoring asks beside an account's stats: heartbeats, busy groups, new batches."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from runqueue.store.scripts import Call, load
+
+#: Groups that are named, batches that are looked at: a scrape's bounds.
+GROUPS, BATCHES = 20, 200
+#: What the groups that are not named are called together.
+OTHER = "other"
+#: How a batch may stand.
+STATUSES = ("validating", "in_progress", "held", "finished")
+
+
+class GroupLoad(NamedTuple):
+    """How many jobs of a group are ready, and how many take a slot."""
+
+    group: str
+    waiting: int
+    live: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One account, as monitoring sees it.
+
+    Args:
+        heartbeats: seconds since the last one of each of two processes whose leases hold:
+            `oldest`, `newest`; empty where there is none.
+        ticked: seconds since any worker's last tick; None = there never was one.
+        inbox: lines of the inbox: waiting, taken, refused.
+        groups: the busiest ones; the last, `OTHER`, is all others together.
+        batches: the newest ones by how they stand, of `STATUSES`.
+        batch_jobs: jobs of those of them that are not finished: open, ended.
+    """
+
+    heartbeats: Mapping[str, float]
+    ticked: float | None
+    inbox: Mapping[str, int]
+    groups: tuple[GroupLoad, ...]
+    batches: Mapping[str, int]
+    batch_jobs: Mapping[str, int]
+
+
+def read_figures(account: str) -> Call[Figures]:
+    """Read an account's figures; bounded, whatever there is. See `figures.lua`."""
+    return Call(load("figures"), account, [GROUPS, BATCHES], _parse)
+
+
+def _parse(reply: list[Any]) -> Figures:
+    beats = {"oldest": _seconds(reply[0]), "newest": _seconds(reply[1])}
+    statuses, jobs = _batches(reply[9])
+    return Figures(
+        heartbeats={which: age for which, age in beats.items() if age is not None},
+        ticked=_seconds(reply[2]),
+        inbox=dict(zip(("waiting", "taken", "refused"), map(int, reply[5:8]), strict=True)),
+        groups=_groups(reply[8], int(reply[3]), int(reply[4])),
+        batches=statuses,
+        batch_jobs=jobs,
+    )
+
+
+def _seconds(raw: bytes) -> float | None:
+    return int(raw) / 1e6 if raw != b"-1" else None
+
+
+def _groups(told: list[Any], ready: int, live: int) -> tuple[GroupLoad, ...]:
+    """Read the busiest groups, and put what is left of the whole under `OTHER`."""
+    named = []
+    for i in range(0, len(told), 3):
+        load, slots = int(told[i + 1]), max(0, int(told[i + 2]))
+        # A group of that name is counted among the others: a figure must not be told twice.
+        if (group := told[i].decode()) != OTHER:
+            named.append(GroupLoad(group, max(0, load - slots), slots))
+    waiting = ready - sum(group.waiting for group in named)
+    taken = live - sum(group.live for group in named)
+    return (*named, GroupLoad(OTHER, max(0, waiting), max(0, taken)))
+
+
+def _batches(told: list[Any]) -> tuple[dict[str, int], dict[str, int]]:
+    statuses, jobs = Counter(dict.fromkeys(STATUSES, 0)), {"open": 0, "ended": 0}
+    for i in range(0, len(told), 5):
+        sealed, held, finished = (bool(part) for part in told[i : i + 3])
+        status = "in_progress"
+        if finished:
+            status = "finished"
+        elif sealed and told[i] == b"0":
+            status = "validating"
+        elif held:
+            status = "held"
+        statuses[status] += 1
+        if not finished:
+            jobs["open"] += int(told[i + 3])
+            jobs["ended"] += int(told[i + 4])
+    return dict(statuses), jobs

@@ -1,0 +1,1 @@
+"""What operators do to many jobs at once: select, cancel, replay, deliver again."""

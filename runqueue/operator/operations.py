@@ -1,0 +1,249 @@
+"""What people do to jobs: settle doubtful ones, replay or discard dead ones, look after strays.
+
+Everything works by filter as well as by id, and a filter is counted before anything is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+from runqueue.errors import BatchNotFound
+from runqueue.ids import is_id
+from runqueue.operator.deliveries import Deliveries
+from runqueue.operator.selection import PAGE, Filter, Settled, named
+from runqueue.records.job import Job, JobState, Stray
+from runqueue.store import job_calls, operator_calls
+from runqueue.store.accounts import account_of
+from runqueue.store.operator_calls import Canceled, Seen
+from runqueue.store.scripts import Call
+
+__all__ = ["PAGE", "Filter", "Operations", "Settled"]
+
+#: Keys looked at in one script call; a job has two, and a third once it has a result.
+_KEYS = 1_000
+
+#: Where the jobs of a state are indexed; unconfirmed ones that gave their slot back stand apart.
+_INDEXES = {
+    JobState.SCHEDULED: ("due",),
+    JobState.UNCONFIRMED: ("unconfirmed", "parked"),
+    JobState.RUNNING: ("poll",),
+    JobState.DEAD: ("dead",),
+}
+_ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
+
+
+class Operations(Deliveries):
+    """A person's hands on the queue.
+
+    Args:
+        queue: the queue; closed by its owner.
+    """
+
+    def find(
+        self,
+        state: JobState,
+        wanted: Filter | None = None,
+        *,
+        account: str | None = None,
+    ) -> Iterator[Job]:
+        """Go through the jobs of a state, in constant memory; in which order, `find_pages` says.
+
+        Args:
+            state, wanted, account: as `find_pages` takes them.
+
+        Raises (as `find_pages`): `ValueError`, `UnknownAccount`.
+        """
+        return chain.from_iterable(self.find_pages(state, wanted, account=account))
+
+    def find_pages(
+        self,
+        state: JobState,
+        wanted: Filter | None = None,
+        *,
+        account: str | None = None,
+    ) -> Iterator[list[Job]]:
+        """Go through the jobs of a state a page at a time, for who has no time for all of them.
+
+        A page is bounded work, and may hold no job that is meant.
+
+        Args:
+            state: scheduled, unconfirmed, running or dead, oldest first; or completed, failed or
+                canceled, the newest end first. The others have no index.
+            wanted: which of them; None = all.
+            account: of one account; None = of every one.
+
+        Raises:
+            ValueError: a state without an index.
+            UnknownAccount: no worker ever served this account.
+        """
+        if state not in _INDEXES and state not in _ENDED:
+            raise ValueError(
+                f"state: expected one of {', '.join((*_INDEXES, *_ENDED))}, got {state}"
+            )
+        wanted = wanted or Filter()
+        for name in self._accounts(account):
+            if state in _ENDED:
+                yield from self._ended_pages(name, state, wanted)
+                continue
+            for index in _INDEXES[state]:
+                yield from self._page_through(
+                    name, index, lambda job: job.state is state and wanted.fits(job)
+                )
+
+    def _ended_pages(self, account: str, state: JobState, wanted: Filter) -> Iterator[list[Job]]:
+        cursor = ""
+        while True:
+            page = self.queue.list_jobs(
+                state,
+                group=wanted.group,
+                batch=wanted.batch,
+                reason=wanted.reason,
+                account=account,
+                cursor=cursor,
+                limit=PAGE,
+            )
+            yield page.jobs
+            if not (cursor := page.cursor):
+                return
+
+    def adopt(self, job_id: str, run_id: str) -> Settled:
+        """Give an unconfirmed job the run that is its own; it is followed from now on.
+
+        Raises:
+            JobNotFound: no such job is on record.
+        """
+        job = self.queue.get(job_id)
+        if job.state is not JobState.UNCONFIRMED:
+            done = job.state is JobState.RUNNING and job.run_id == run_id
+            return Settled.DONE if done else Settled.NOT_UNCONFIRMED
+        code = self.queue.send(operator_calls.adopt(job.account, job_id, job.attempts, run_id))
+        return {0: Settled.DONE, 1: Settled.DONE, 3: Settled.RUN_TAKEN, 5: Settled.DONE}.get(
+            code, Settled.NOT_UNCONFIRMED
+        )
+
+    def resubmit(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Say that unconfirmed jobs have no run: they are submitted again."""
+        return self._settle(job_ids, "resubmit", "")
+
+    def fail(self, job_ids: Iterable[str], reason: str = "") -> dict[str, Settled]:
+        """Stop looking for the runs of unconfirmed jobs: they are dead.
+
+        Args:
+            job_ids: the jobs.
+            reason: shown on them.
+        """
+        words = f"failed by a person{': ' if reason else ''}{reason}"
+        return self._settle(job_ids, "fail", words[:500])
+
+    def _settle(self, job_ids: Iterable[str], what: str, reason: str) -> dict[str, Settled]:
+        def settle(account: str, jobs: Sequence[Seen]) -> Call[list[int]]:
+            return operator_calls.settle(account, jobs, what, reason)
+
+        others = {0: Settled.NOT_UNCONFIRMED, 2: Settled.CANCEL_ASKED}
+        return named(self._each_seen(job_ids, settle), others)
+
+    def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Have dead, failed or canceled jobs done again; returns what came of each."""
+        others = {
+            0: Settled.NOT_ENDED_BADLY,
+            2: Settled.BATCH_CANCELED,
+            3: Settled.FILES_USED,
+        }
+        return named(self._each_seen(job_ids, operator_calls.replay), others)
+
+    def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Remove dead jobs for good, their idempotency keys included; returns what came of each."""
+        return named(self._each(job_ids, operator_calls.discard), {0: Settled.NOT_DEAD})
+
+    def find_open(
+        self, wanted: Filter | None = None, *, account: str | None = None
+    ) -> Iterator[Job]:
+        """Go through the jobs that have not ended, in no order and constant memory.
+
+        A job may come twice. Of a batch its jobs are read, else every key of the database.
+
+        Args:
+            wanted, account: as `find_open_pages` takes them.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return chain.from_iterable(self.find_open_pages(wanted, account=account))
+
+    def find_open_pages(
+        self, wanted: Filter | None = None, *, account: str | None = None
+    ) -> Iterator[list[Job]]:
+        """Go through the open jobs a page at a time, for who has no time for all of them.
+
+        A page is bounded work, and may hold no job that is meant.
+
+        Args:
+            wanted: which of them; None = all.
+            account: of one account; None = of every one.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        wanted = wanted or Filter()
+        for name in self._accounts(account):
+            for some in self._open_ids(name, wanted.batch):
+                jobs = self.queue.get_many(some, result=False)
+                yield [job for job in jobs if job and not job.is_over and wanted.fits(job)]
+
+    def _open_ids(self, account: str, batch: str | None) -> Iterator[list[str]]:
+        if batch is not None:
+            start = 0
+            owner = account_of(batch, [account]) if is_id(batch) else None
+            while owner and (
+                some := self.queue.send(job_calls.list_batch(owner, batch, start, PAGE))
+            ):
+                yield some
+                start += len(some)
+            return
+        cursor = "0"
+        while True:
+            cursor, some = self.queue.send(operator_calls.open_jobs(account, cursor, _KEYS))
+            yield some
+            if cursor == "0":
+                return
+
+    def cancel(self, job_ids: Iterable[str]) -> Canceled:
+        """Ask for the end of jobs, in pages; returns what it came to."""
+        codes = list(self._each(job_ids, job_calls.cancel).values())
+        at_once, asked = codes.count(1), codes.count(2)
+        return Canceled(at_once, asked, len(codes) - at_once - asked)
+
+    def cancel_batch(self, batch: str) -> Canceled:
+        """Cancel every job of a batch, whatever its size, in one step; returns what it came to.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        account = account_of(batch, self.queue.accounts()) if is_id(batch) else None
+        done = self.queue.send(operator_calls.cancel_batch(account, batch)) if account else None
+        if done is None:
+            raise BatchNotFound(batch)
+        return done
+
+    def strays(self, *, account: str | None = None) -> Iterator[Stray]:
+        """Go through the runs of ours that no job owns."""
+        for name in self._accounts(account):
+            cursor = "0"
+            while True:
+                cursor, found = self.queue.send(operator_calls.list_strays(name, cursor, PAGE))
+                yield from found
+                if cursor == "0":
+                    break
+
+    def cancel_strays(self, strays: Iterable[Stray]) -> int:
+        """Have strays canceled by the workers; returns how many will be."""
+        by_account: dict[str, list[str]] = {}
+        for stray in strays:
+            by_account.setdefault(stray.account, []).append(stray.run_id)
+        done = 0
+        for account, run_ids in by_account.items():
+            for start in range(0, len(run_ids), PAGE):
+                part = operator_calls.cancel_strays(account, run_ids[start : start + PAGE])
+                done += self.queue.send(part).count(1)
+        return done

@@ -1,0 +1,143 @@
+"""How people's decisions reach jobs: which are meant, page by page, and what came of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from runqueue.errors import UnknownAccount
+from runqueue.producer.queue import RunQueue
+from runqueue.records.job import Job
+from runqueue.records.reasons import has_words
+from runqueue.request.private_targets import VARIABLE
+from runqueue.store import job_calls, operator_calls
+from runqueue.store.accounts import pages
+from runqueue.store.operator_calls import Seen
+from runqueue.store.scripts import Call
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: Jobs read in one script call, and jobs acted on: each may have a group and a batch of its own.
+PAGE, ACTS = 500, 200
+
+
+class Settled(StrEnum):
+    """What a decision on one job came to."""
+
+    DONE = "done"
+    NOT_UNCONFIRMED = "not unconfirmed"
+    NOT_DEAD = "not dead"
+    NOT_ENDED_BADLY = "not dead, failed or canceled"
+    NO_SUCH_JOB = "no such job"
+    CANCEL_ASKED = "a cancel was asked for"
+    RUN_TAKEN = "the run is another job's"
+    BATCH_CANCELED = "its batch was canceled"
+    FILES_USED = "its uploaded files served a run, and each serves one"
+    NO_WEBHOOK = "its run has not ended, or nobody is to be told of it"
+    NO_ENDED_RUN = "no run of it has ended"
+    TARGET_REFUSED = f"its target is a private address, which workers refuse unless {VARIABLE}=true"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs are meant; what is None does not matter.
+
+    Args:
+        group, batch: as the job names them.
+        reason: text that its reason contains, whatever its case.
+    """
+
+    group: str | None = None
+    batch: str | None = None
+    reason: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The filter in words; '' = all are meant."""
+        parts = [f"group {self.group}"] if self.group else []
+        parts += [f"batch {self.batch}"] if self.batch else []
+        parts += [f"reason with “{self.reason}”"] if self.reason else []
+        return ", ".join(parts)
+
+    def fits(self, job: Job) -> bool:
+        """Say whether a job is meant."""
+        return (
+            self.group in {None, job.group}
+            and self.batch in {None, job.batch}
+            and has_words(job.reason, self.reason)
+        )
+
+
+class Reach:
+    """The way to many jobs, in pages.
+
+    Args:
+        queue: the queue; closed by its owner.
+    """
+
+    def __init__(self, queue: RunQueue) -> None:
+        self.queue = queue
+
+    def _accounts(self, account: str | None) -> list[str]:
+        known = self.queue.accounts()
+        if account is None:
+            return known
+        if account not in known:
+            raise UnknownAccount(account)
+        return [account]
+
+    def _page_through(
+        self, account: str, index: str, fits: Callable[[Job], bool]
+    ) -> Iterator[list[Job]]:
+        """Go through an index; of each page come the jobs that fit, which may be none."""
+        cursor = ""
+        while True:
+            cursor, ids = self.queue.send(operator_calls.page_jobs(account, index, cursor, PAGE))
+            jobs = self.queue.send(job_calls.get_jobs(account, ids, result=False)) if ids else []
+            yield [job for job in jobs if job is not None and fits(job)]
+            if not cursor:
+                return
+
+    def _each_seen(
+        self, job_ids: Iterable[str], call: Callable[[str, Sequence[Seen]], Call[list[int]]]
+    ) -> dict[str, int]:
+        """Do as `_each`, to the attempt that each job is at now, and to its end.
+
+        A call whose reply was lost is sent again, and may come after the job went on: by these the
+        script sees that what was decided has been done.
+        """
+        ids = list(dict.fromkeys(job_ids))
+        jobs = self.queue.get_many(ids, result=False)
+        seen = {job.id: (job.id, job.attempts, _ended_us(job)) for job in jobs if job is not None}
+        return self._each(
+            ids, lambda account, some: call(account, [seen.get(i, (i, -1, 0)) for i in some])
+        )
+
+    def _each(
+        self, job_ids: Iterable[str], call: Callable[[str, Sequence[str]], Call[list[int]]]
+    ) -> dict[str, int]:
+        """Make one script call for each `ACTS` jobs of one account, and return each job's code."""
+        ids = list(dict.fromkeys(job_ids))
+        codes = dict.fromkeys(ids, -1)
+        for account, positions in pages(ids, self.queue.accounts(), ACTS):
+            some = [ids[position] for position in positions]
+            answers: list[int] = self.queue.send(call(account, some))
+            codes.update(zip(some, answers, strict=True))
+        return codes
+
+
+def _ended_us(job: Job) -> int:
+    return (job.ended_at - _EPOCH) // timedelta(microseconds=1) if job.ended_at else 0
+
+
+def named(codes: Mapping[str, int], others: Mapping[int, Settled]) -> dict[str, Settled]:
+    """Say what each job's code means.
+
+    Args:
+        codes: by job id.
+        others: what those mean that one script has for itself.
+    """
+    meanings = {1: Settled.DONE, -1: Settled.NO_SUCH_JOB, **others}
+    return {job_id: meanings[code] for job_id, code in codes.items()}

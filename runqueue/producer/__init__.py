@@ -1,0 +1,1 @@
+"""The queue as a producer has it: enqueuing, uploads, waiting and listening."""

@@ -1,0 +1,152 @@
+"""From what a producer hands in to script calls: checked, grouped and cut to size."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
+from runqueue.records.job import Enqueued, EnqueueStatus
+from runqueue.records.quotas import HANDING_IN
+from runqueue.request.job_spec import JobSpec, parse_line
+from runqueue.request.private_targets import warn_of_private
+from runqueue.request.request_checks import RequestChecks
+from runqueue.request.requests import AnyRunRequest
+from runqueue.store import job_calls
+from runqueue.store.scripts import Call
+from runqueue.tracing import Step, ambient
+
+#: What can be handed in: a checked job, a request object, a batch file's line (parsed or not).
+Handed = JobSpec | AnyRunRequest | Mapping[str, Any] | bytes | str
+
+
+@dataclass(slots=True)
+class Packet:
+    """Checked jobs of one account, ready for one script call.
+
+    Args:
+        traceparent: the trace of jobs that name none themselves.
+    """
+
+    account: str
+    positions: list[int] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    arguments: list[job_calls.JobArguments] = field(default_factory=list, repr=False)
+    size: int = 0
+    lanes: set[str] = field(default_factory=set, repr=False)
+    traceparent: str = field(default_factory=ambient)
+
+    def add(self, position: int, spec: JobSpec) -> None:
+        """Take in one more job."""
+        self.put(position, spec.custom_id, job_calls.pack_job(spec, self.traceparent))
+
+    def put(self, position: int, key: str | None, packed: job_calls.JobArguments) -> None:
+        """Take in one more job that is packed already."""
+        self.positions.append(position)
+        self.keys.append(key)
+        self.arguments.append(packed)
+        self.size += len(packed[-1])
+        self.lanes.add(packed[2])
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether one script call should take no more."""
+        return (
+            len(self.positions) >= job_calls.CHUNK
+            or self.size >= job_calls.CHUNK_BYTES
+            or len(self.positions) + job_calls.LANE_WORK * len(self.lanes) >= job_calls.CHUNK_WORK
+        )
+
+    def cut(self, most: int) -> Iterator["Packet"]:
+        """Yield its jobs in packets of so many at most."""
+        for start in range(0, len(self.positions), most):
+            some = slice(start, start + most)
+            part = Packet(self.account, traceparent=self.traceparent)
+            part.positions = self.positions[some]
+            part.keys, part.arguments = self.keys[some], self.arguments[some]
+            part.size = sum(len(packed[-1]) for packed in part.arguments)
+            yield part
+
+    def call(self, batch: str | None) -> Call[list[Enqueued]]:
+        """Return the script call."""
+        return job_calls.enqueue(self.account, self.arguments, self.keys, batch, HANDING_IN.get())
+
+
+def packets(jobs: Iterable[Handed], checks: RequestChecks | None = None) -> Iterator[Packet]:
+    """Check jobs and yield them in packets of one account each, in constant memory.
+
+    A webhook URL of a private address is warned of in the log.
+
+    Args:
+        jobs: the jobs.
+        checks: as `parse_line` takes them.
+
+    Raises:
+        InvalidJob: at the first job with a fault; fields are named `[index].field`.
+    """
+    filling: dict[str, Packet] = {}
+    for position, job in enumerate(jobs):
+        try:
+            spec = check(job, checks)
+        except InvalidJob as error:
+            raise InvalidJob(
+                [FieldError(f"[{position}].{f.field}", f.message) for f in error.errors]
+            ) from None
+        packet = filling.get(spec.account)
+        if packet is None:
+            packet = filling[spec.account] = Packet(spec.account)
+        warn_of_private(spec.body)
+        packet.add(position, spec)
+        if packet.is_full:
+            yield filling.pop(spec.account)
+    yield from filling.values()
+
+
+def check(job: Handed, checks: RequestChecks | None = None) -> JobSpec:
+    """Check one job; a request object gets the options' defaults.
+
+    Args:
+        job: the job; a `JobSpec` was checked when it was made.
+        checks: as `parse_line` takes them.
+
+    Raises:
+        InvalidJob: it names every field at fault.
+    """
+    # Asked first: most are lines, and what a request's class answers to `isinstance` is Python.
+    if isinstance(job, (dict, bytes, str)):
+        return parse_line(job, checks=checks)
+    if isinstance(job, JobSpec):
+        return job
+    if isinstance(job, AnyRunRequest):
+        return JobSpec.of(job, checks=checks)
+    return parse_line(job, checks=checks)
+
+
+def in_order(parts: Iterable[tuple[list[int], list[Enqueued]]]) -> list[Enqueued]:
+    """Return the answers to all jobs, which come with their positions, in the order of these."""
+    ordered: dict[int, Enqueued] = {}
+    for positions, answers in parts:
+        ordered.update(zip(positions, answers, strict=True))
+    return [ordered[position] for position in sorted(ordered)]
+
+
+def told(answers: list[Enqueued], step: Step) -> list[Enqueued]:
+    """Return the answers; a span of the call names its job, or says how many they are."""
+    if len(answers) == 1:
+        step.tell(messaging__message__id=answers[0].job_id)
+    else:
+        step.tell(messaging__batch__message_count=len(answers))
+    return answers
+
+
+def accepted(answer: Enqueued) -> Enqueued:
+    """Return the answer to a single job.
+
+    Raises:
+        IdempotencyConflict: its key was used before for another body.
+        InvalidJob: another job holds a file of it.
+    """
+    if answer.fault is not None:
+        raise InvalidJob([answer.fault])
+    if answer.status is EnqueueStatus.CONFLICT:
+        raise IdempotencyConflict(answer.custom_id or "", answer.job_id)
+    return answer

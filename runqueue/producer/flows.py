@@ -1,0 +1,150 @@
+"""What takes several calls, once for both queues: generators of calls, sent their replies.
+
+`RunQueue` and `AsyncRunQueue` drive them (`drive`, `drive_async`).
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeVar
+
+from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound
+from runqueue.records.batch import Batch, BatchRules, Retried
+from runqueue.records.job import Job, JobState
+from runqueue.records.reasons import check_words, has_words
+from runqueue.request.private_targets import log_warnings, private_callback
+from runqueue.store import batch_calls, callback_calls, job_calls, operator_calls
+from runqueue.store.scripts import Call
+
+T = TypeVar("T")
+Flow = Generator[Call[Any], Any, T]
+
+#: Jobs looked at in one script call of `retry_failed`, and then done again in one.
+_PAGE = 200
+#: Jobs read in one call of `results`: these may be large.
+_RESULTS = 100
+#: Jobs of an upload that are removed in one script call once it is given up, and such calls: of a
+#: longer one the next sweep removes the rest.
+_REMOVED, _REMOVALS = 500, 20
+
+
+def drive(flow: Flow[T], send: Callable[[Call[Any]], Any]) -> T:
+    """Run a flow to its end."""
+    try:
+        call = next(flow)
+        while True:
+            call = flow.send(send(call))
+    except StopIteration as stop:
+        done: T = stop.value
+        return done
+
+
+async def drive_async(flow: Flow[T], send: Callable[[Call[Any]], Awaitable[Any]]) -> T:
+    """Run a flow to its end, from a coroutine."""
+    try:
+        call = next(flow)
+        while True:
+            call = flow.send(await send(call))
+    except StopIteration as stop:
+        done: T = stop.value
+        return done
+
+
+def get_batch(account: str, batch: str) -> Flow[Batch]:
+    """Read a batch that has to be on record."""
+    found: Batch | None = yield job_calls.get_batch(account, batch)
+    if found is None:
+        raise BatchNotFound(batch)
+    return found
+
+
+def discard_batch(account: str, batch: str) -> Flow[None]:
+    """Give an unfinished upload up and remove its jobs: nothing of it is seen, or counts."""
+    yield job_calls.discard_batch(account, batch)
+    for _ in range(_REMOVALS):
+        looked: int = yield batch_calls.remove_given_up(account, _REMOVED)
+        if looked < _REMOVED:
+            return
+
+
+def _living(account: str, batch: str) -> Flow[Batch]:
+    """Read a batch that may go on."""
+    found = yield from get_batch(account, batch)
+    if found.held == "canceled":
+        raise BatchCanceled(batch)
+    if found.held == "expired" and not found.sealed:
+        raise BatchExpired(batch)
+    return found
+
+
+def pause_batch(account: str, batch: str) -> Flow[Batch]:
+    """Hold a batch, and read how it stands then."""
+    yield batch_calls.hold_batch(account, batch, "pause")
+    return (yield from _living(account, batch))
+
+
+def resume_batch(account: str, batch: str) -> Flow[Batch]:
+    """End what holds a batch now, and read how it stands then."""
+    before = yield from _living(account, batch)
+    if before.held is None:
+        return before
+    yield batch_calls.hold_batch(account, batch, "resume", before.held)
+    return (yield from get_batch(account, batch))
+
+
+def retry_callbacks(account: str, batch: str, url: str | None = None) -> Flow[int]:
+    """Have the callbacks of a batch sent again that were given up; returns how many."""
+    rules = BatchRules(callback_url=url)
+    done: int | None = yield callback_calls.callback_again(account, batch, rules.callback_url or "")
+    if done is None:
+        raise BatchNotFound(batch)
+    log_warnings(private_callback(url))
+    return done
+
+
+def retry_failed(
+    account: str,
+    batch: str,
+    told: Callable[[Retried], object] | None = None,
+    *,
+    reason: str | None = None,
+    canceled: bool = False,
+) -> Flow[Retried]:
+    """Have what ended badly in a batch done again, page by page; returns which jobs.
+
+    Args:
+        account, batch: whose it is, and its id.
+        told: told after each page what is done again by then.
+        reason: only jobs whose reason contains this text.
+        canceled: canceled jobs, too.
+
+    Raises:
+        InvalidRequest: an empty reason.
+    """
+    check_words(reason)
+    yield from _living(account, batch)
+    start, seen, left = 0, 1, 0
+    states = Counter[JobState]()
+    while seen:
+        seen, found = yield batch_calls.ended_badly(account, batch, start, _PAGE)
+        start += seen
+        fitting = [job for job in found if has_words(job.reason, reason)]
+        bad = [job for job in fitting if canceled or job.state is not JobState.CANCELED]
+        left += len(fitting) - len(bad)
+        if bad:
+            codes: list[int] = yield operator_calls.replay(account, [job.seen for job in bad])
+            states.update(job.state for job, code in zip(bad, codes, strict=True) if code == 1)
+            if told is not None:
+                told(Retried(dict(states)))
+            if 2 in codes:
+                raise BatchCanceled(batch)
+    return Retried(dict(states), left)
+
+
+def results(account: str, batch: str, start: int) -> Flow[tuple[int, list[Job]]]:
+    """Read a page of a batch's jobs with their results; returns where the next begins, 0 = none."""
+    job_ids: list[str] = yield job_calls.list_batch(account, batch, start, _RESULTS)
+    if not job_ids:
+        return 0, []
+    found: list[Job | None] = yield job_calls.get_jobs(account, job_ids)
+    # Another upload may have taken over what this one was never sealed with.
+    return start + len(job_ids), [job for job in found if job is not None and job.batch == batch]

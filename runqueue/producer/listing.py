@@ -1,0 +1,241 @@
+"""Lists of jobs, page by page, each page of bounded work: of a batch, of a state, or of all.
+
+Where a page ends is told by its cursor: the way that the list is read by, and how far it is.
+"""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from runqueue.errors import FieldError, InvalidRequest
+from runqueue.ids import ID_LENGTH, is_id, is_name, job_id_for
+from runqueue.producer.flows import Flow
+from runqueue.records.batch import JobPage
+from runqueue.records.job import Job, JobState
+from runqueue.records.reasons import check_words, has_words
+from runqueue.request.job_options import read_custom_id
+from runqueue.store import batch_calls, job_calls, operator_calls
+from runqueue.store.accounts import account_of
+
+#: Jobs of a page, at most.
+MOST = 1000
+#: Entries that one page looks at, at most.
+_LOOKS = 1000
+_SCANS = 10
+#: Jobs that one call reads: others wait for it, at Redis and for the reply to be taken in.
+_READ_AT_ONCE = 100
+
+#: Where the jobs of a state are indexed by time; unconfirmed ones without a slot stand apart.
+_INDEXES = {
+    JobState.SCHEDULED: ("due",),
+    JobState.UNCONFIRMED: ("unconfirmed", "parked"),
+    JobState.RUNNING: ("poll",),
+    JobState.DEAD: ("dead",),
+}
+_ENDED = {JobState.COMPLETED, JobState.FAILED, JobState.CANCELED}
+_FORMS = {
+    "name": re.compile(r"(?!)"),  # there is no second page
+    "batch": re.compile(r"\d{1,15}"),
+    "ended": re.compile(r"\d{1,9}:\d{0,15}:\d{1,16}:\d{0,15}:[a-z2-7]{0,24}"),
+    "scan": re.compile(rf"\d{{1,20}}(?::[a-z2-7]{{{ID_LENGTH}}})*"),
+    "index": re.compile(r"\d:(?:\d{1,16} \S{1,40})?"),
+}
+
+#: One reading: the jobs that it brought, and how far it is ('' = that was all).
+_Read = Flow[tuple[list[Job], str]]
+
+
+class Wanted(NamedTuple):
+    """Which jobs are listed; what is None does not matter.
+
+    Args:
+        reason: text that the job's reason contains, whatever its case.
+    """
+
+    state: JobState | None = None
+    group: str | None = None
+    batch: str | None = None
+    custom_id: str | None = None
+    namespace: str = ""
+    reason: str | None = None
+    #: Where those go that cannot be read; None = the first of them fails the list.
+    unread: list[str] | None = None
+
+    def fits(self, job: Job) -> bool:
+        """Tell whether a job is one of them."""
+        return (
+            self.state in {None, job.state}
+            and self.group in {None, job.group}
+            and self.batch in {None, job.batch}
+            and has_words(job.reason, self.reason)
+        )
+
+
+def wanted(
+    state: JobState | str | None,
+    group: str | None,
+    batch: str | None,
+    custom_id: str | None = None,
+    namespace: str = "",
+    *,
+    reason: str | None = None,
+) -> Wanted:
+    """Return which jobs are meant.
+
+    Raises:
+        InvalidRequest: a state, a custom_id, a namespace or a reason that is none.
+    """
+    check_words(reason)
+    try:
+        which = None if state is None else JobState(state)
+    except ValueError:
+        expected = f"expected one of {', '.join(JobState)}, got {str(state)[:40]!r}"
+        raise _refused("state", expected) from None
+    if custom_id is None and namespace:
+        raise _refused("namespace", "expected with a custom_id only")
+    errors: list[FieldError] = []
+    read_custom_id({"custom_id": custom_id}, "custom_id", errors)
+    if errors:
+        raise InvalidRequest(errors)
+    if namespace and not is_name(namespace):
+        raise _refused("namespace", f"expected the name of a namespace, got {namespace[:40]!r}")
+    return Wanted(which, group, batch, custom_id, namespace, reason)
+
+
+def list_jobs(
+    account: str, wanted: Wanted, cursor: str, limit: int, *, sound_only: bool = False
+) -> Flow[JobPage]:
+    """Read a page of jobs.
+
+    Args:
+        account: whose jobs.
+        wanted: which of them.
+        cursor: '' = the first page.
+        limit: how many.
+        sound_only: leave out what cannot be read, and name it (`unread`); else it fails the page.
+
+    Raises:
+        InvalidRequest: a cursor that is none of this list, or a limit out of its range.
+    """
+    if not 1 <= limit <= MOST:
+        raise _refused("limit", f"expected 1 to {MOST}, got {limit}")
+    way = _way(wanted)
+    at = _parse(way, cursor)
+    if wanted.batch is not None and not (is_id(wanted.batch) and _owns(account, wanted.batch)):
+        return JobPage([], "")
+    unread: list[str] = []
+    if sound_only:
+        wanted = wanted._replace(unread=unread)
+    jobs, then = yield from _WAYS[way](account, wanted, at, limit)
+    return JobPage(jobs, f"{way}-{then}" if then else "", tuple(dict.fromkeys(unread)))
+
+
+def _fitting(account: str, job_ids: list[str], wanted: Wanted) -> Flow[list[tuple[int, Job]]]:
+    """Read jobs, and return those that are wanted, each beside its place."""
+    jobs: list[Job | None] = []
+    for start in range(0, len(job_ids), _READ_AT_ONCE):
+        some = job_ids[start : start + _READ_AT_ONCE]
+        if wanted.unread is None:
+            jobs += yield job_calls.get_jobs(account, some, result=False)
+        else:
+            found, unread = yield job_calls.readable_jobs(account, some)
+            jobs += found
+            wanted.unread.extend(unread)
+    return [(n, job) for n, job in enumerate(jobs) if job is not None and wanted.fits(job)]
+
+
+def _refused(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest([FieldError(field, message)])
+
+
+def _owns(account: str, batch: str) -> bool:
+    return account_of(batch, [account]) is not None
+
+
+def _way(wanted: Wanted) -> str:
+    if wanted.custom_id is not None:
+        return "name"
+    if wanted.batch is not None:
+        return "batch"
+    if wanted.state in _ENDED:
+        return "ended"
+    return "index" if wanted.state in _INDEXES else "scan"
+
+
+def _parse(way: str, cursor: str) -> str:
+    if not cursor:
+        return ""
+    name, _, at = cursor.partition("-")
+    if name != way or not _FORMS[way].fullmatch(at):
+        raise _refused("cursor", "expected one that a page of this list gave")
+    return at
+
+
+def _of_name(account: str, wanted: Wanted, _at: str, _limit: int) -> _Read:
+    """The one job of a custom_id, if it is there; its id is derived from the name."""
+    job_id = job_id_for(account, wanted.namespace, wanted.custom_id or "")
+    found = yield from _fitting(account, [job_id], wanted)
+    return [job for _, job in found], ""
+
+
+def _of_batch(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+    """In the order of the upload; where few may fit, a page looks further."""
+    start = int(at or 0)
+    looks = limit if wanted._replace(unread=None) == Wanted(batch=wanted.batch) else _LOOKS
+    job_ids: list[str] = yield job_calls.list_batch(account, wanted.batch or "", start, looks)
+    found = yield from _fitting(account, job_ids, wanted)
+    then = start + len(job_ids) if len(job_ids) == looks else 0
+    if len(found) > limit:
+        then = start + found[limit][0]
+    return [job for _, job in found[:limit]], str(then or "")
+
+
+def _of_ended(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+    """The newest end first."""
+    state = str(wanted.state)
+    then, job_ids = yield batch_calls.page_ended(account, state, at, limit, _LOOKS)
+    found = yield from _fitting(account, job_ids, wanted)
+    return [job for _, job in found], then
+
+
+def _of_index(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+    """The first in time first, index by index."""
+    indexes = _INDEXES[wanted.state or JobState.DEAD]
+    number, _, after = at.partition(":")
+    place = min(int(number or 0), len(indexes) - 1)
+    then, job_ids = yield operator_calls.page_jobs(account, indexes[place], after, limit)
+    found = yield from _fitting(account, job_ids, wanted)
+    if then or place + 1 < len(indexes):
+        then = f"{place}:{then}" if then else f"{place + 1}:"
+    return [job for _, job in found], then
+
+
+def _of_all(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+    """In no order, through all keys; a job may come twice.
+
+    A step of Redis' SCAN may bring more than it was asked for. What is over the limit stands in the
+    cursor: the same step taken again may bring others.
+    """
+    which = "any" if wanted.state is None else wanted.state.value
+    cursor, *job_ids = at.split(":") if at else ["0"]
+    is_through = at != "" and cursor == "0"
+    for _ in range(_SCANS):
+        if is_through or len(job_ids) >= limit:
+            break
+        keys = limit - len(job_ids)
+        cursor, some = yield operator_calls.open_jobs(account, cursor, keys, which)
+        job_ids += some
+        is_through = cursor == "0"
+    found = yield from _fitting(account, list(dict.fromkeys(job_ids)), wanted)
+    jobs = [job for _, job in found]
+    left = [job.id for job in jobs[limit:]]
+    return jobs[:limit], "" if is_through and not left else ":".join([cursor, *left])
+
+
+_WAYS: dict[str, Callable[[str, Wanted, str, int], _Read]] = {
+    "name": _of_name,
+    "batch": _of_batch,
+    "ended": _of_ended,
+    "index": _of_index,
+    "scan": _of_all,
+}

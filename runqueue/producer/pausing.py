@@ -1,0 +1,85 @@
+"""Pausing an account: a person has nothing more submitted, for as long as it takes.
+
+A pause is no hold. Holds come with trouble and go with it; one that waits for a person asks whether
+Redis may be trusted, and `resume` says yes. So a pause is a flag of its own, and resuming ends what
+people are shown: the pause, where there is one, and only else a hold.
+"""
+
+from hashlib import sha1
+from typing import Any, NamedTuple
+
+from runqueue.producer.flows import Flow
+from runqueue.records.account import AccountStats
+from runqueue.store import job_calls
+from runqueue.store.scripts import Call, load
+
+#: Characters of a reason.
+MOST = 200
+
+
+def pause(account: str, reason: str = "") -> Call[bool]:
+    """Submit nothing more of an account until it is resumed; runs under way go on.
+
+    Args:
+        account: which.
+        reason: shown to all who look.
+
+    Returns:
+        Whether it was not paused before.
+    """
+    return Call(load("pause"), account, ["pause", reason[:MOST]], bool)
+
+
+def resume(account: str) -> Flow[str]:
+    """End what keeps an account from submitting, as its figures show it.
+
+    Returns:
+        The reason of the pause or hold that was ended; '' = there was none.
+    """
+    found: AccountStats = yield job_calls.stats(account)
+    if not found.paused:
+        ended: str = yield job_calls.resume(account)
+        return ended
+    yield Call(load("pause"), account, ["resume", ""], bool)
+    return found.hold_reason or ""
+
+
+class Seen(NamedTuple):
+    """What somebody was shown to keep an account from submitting; see `resume.lua`.
+
+    Args:
+        what: `paused` or `held`.
+        digest: of the reason: a form gives no text back as it was.
+    """
+
+    what: str
+    digest: str
+
+
+def seen_of(stats: AccountStats) -> Seen:
+    """Return what somebody sees who is shown these figures."""
+    reason = (stats.hold_reason or "").encode()
+    # Redis has no better digest for scripts, and this one keeps nothing safe.
+    digest = sha1(reason, usedforsecurity=False).hexdigest()
+    return Seen("paused" if stats.paused else "held", digest)
+
+
+class Ended(NamedTuple):
+    """What came of ending what somebody was shown.
+
+    Args:
+        done: whether it was ended, or nothing holds the account; else something else does.
+        reason: of what was ended, or of what holds it; '' = nothing did.
+    """
+
+    done: bool
+    reason: str
+
+
+def resume_seen(account: str, seen: Seen) -> Call[Ended]:
+    """End what somebody was shown to hold an account, and nothing else."""
+
+    def parse(reply: list[Any]) -> Ended:
+        return Ended(bool(reply[0]), str(reply[1].decode(errors="replace")))
+
+    return Call(load("resume"), account, [*seen], parse)

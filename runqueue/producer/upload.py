@@ -1,0 +1,191 @@
+"""Checking an upload of any length while it is read: lines in, packets of jobs and bad lines out.
+
+It knows nothing of files, of HTTP or of Redis. Memory is bounded by one block of lines.
+"""
+
+from collections import Counter
+from collections.abc import Container
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from runqueue.errors import FieldError, InvalidJob
+from runqueue.ids import DEFAULT
+from runqueue.producer.chunks import Packet
+from runqueue.producer.dedup import Repeats, Seen
+from runqueue.request.job_spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
+from runqueue.request.private_targets import PrivateHosts
+from runqueue.store import job_calls
+
+#: Bytes of a line: more cannot hold a body that is accepted, see `job_spec.py`.
+MAX_LINE = 8 * MAX_PAYLOAD_BYTES
+#: Bad lines, or lines in conflict, that are told of one upload.
+MOST_TOLD = 100
+#: Lines, and bytes of them, that are checked before their packets go on their way.
+BLOCK, BLOCK_BYTES = job_calls.CHUNK, 4 * 1024 * 1024
+
+
+def read_line(raw: bytes, account: str = DEFAULT) -> JobSpec:
+    """Check one job.
+
+    Args:
+        raw: the job, as a line of a batch file.
+        account: whose it is if it does not say so itself.
+
+    Raises:
+        InvalidJob: it names every field at fault.
+    """
+    try:
+        return parse_line(raw, account)
+    except RecursionError:
+        raise InvalidJob([FieldError("line", "expected JSON, got deeper nesting")]) from None
+
+
+class BadLine(NamedTuple):
+    """One reason why a line is not accepted."""
+
+    number: int
+    field: str
+    message: str
+
+
+class _Good(NamedTuple):
+    number: int
+    account: str
+    kind: str
+    key: str | None
+    packed: job_calls.JobArguments
+
+
+@dataclass(slots=True)
+class Block:
+    """Some lines of an upload, checked.
+
+    Args:
+        packets: the jobs, by account; their positions are the lines' numbers.
+        bad: why the other lines are bad, in their order.
+    """
+
+    packets: list[Packet]
+    bad: list[BadLine]
+
+
+@dataclass(slots=True)
+class Checker:
+    """Checks the lines of one upload; a job that stands in it twice is there once.
+
+    Args:
+        repeats: remembers what was seen.
+        namespace: the namespace of lines that name none.
+        accounts: those that jobs are taken for; None = of any.
+        account: the one account of all lines, and of those that name none; None = each names its
+            own, or is of `default`.
+        traceparent: the trace of jobs that name none themselves; '' = none.
+        jobs: how many jobs of an account were found.
+        kinds: how many of a kind.
+        bad_lines: how many lines cannot be accepted.
+        repeated: how many lines repeat an earlier line's job.
+        without_id: how many have no custom_id: handed in again they are new jobs.
+        home: the account of lines that name none.
+        private: what webhook URLs of good lines name that no webhook is sent to.
+    """
+
+    repeats: Repeats
+    namespace: str = ""
+    accounts: Container[str] | None = None
+    account: str | None = None
+    traceparent: str = ""
+    jobs: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    bad_lines: int = 0
+    repeated: int = 0
+    without_id: int = 0
+    home: str = DEFAULT
+    private: PrivateHosts = field(default_factory=PrivateHosts)
+    _good: list[_Good] = field(default_factory=list)
+    _bad: list[BadLine] = field(default_factory=list)
+    _lines: int = 0
+    _bytes: int = 0
+
+    def take(self, number: int, raw: bytes) -> Block | None:
+        """Check one line; returns what gathered, once that is a block.
+
+        Args:
+            number: the line's, as people count.
+            raw: the line; not blank.
+        """
+        try:
+            spec = self._checked(raw)
+        except InvalidJob as error:
+            return self.refuse(number, error.errors)
+        packed = job_calls.pack_job(spec, self.traceparent)
+        self._good.append(_Good(number, spec.account, spec.kind, spec.custom_id, packed))
+        return self._grown(len(packed[-1]))
+
+    def refuse(self, number: int, errors: list[FieldError]) -> Block | None:
+        """Note a line that cannot even be read; otherwise as `take`."""
+        self.bad_lines += 1
+        self._bad += (BadLine(number, fault.field, fault.message) for fault in errors)
+        return self._grown(0)
+
+    def end(self) -> Block:
+        """Return what has gathered since the last block."""
+        self._refuse_repeats()
+        block = Block(self._packets(), sorted(self._bad, key=lambda line: line.number))
+        self._good, self._bad, self._lines, self._bytes = [], [], 0, 0
+        return block
+
+    def _grown(self, size: int) -> Block | None:
+        self._lines += 1
+        self._bytes += size
+        return self.end() if self._lines >= BLOCK or self._bytes >= BLOCK_BYTES else None
+
+    def _checked(self, raw: bytes) -> JobSpec:
+        spec = read_line(raw, self.account or self.home)
+        spec.namespace = spec.namespace or self.namespace
+        if self.account is not None and spec.account != self.account:
+            said = f"expected {self.account!r}, the batch's account, or none, got {spec.account!r}"
+            raise InvalidJob([FieldError("account", said)])
+        if self.accounts is not None and spec.account not in self.accounts:
+            said = f"unknown account {spec.account!r}: no worker has served it yet"
+            raise InvalidJob([FieldError("account", f"{said} (README: Settings)")])
+        self.private.note(spec.body)
+        return spec
+
+    def _refuse_repeats(self) -> None:
+        """Take the lines out that name an earlier line's job; another body is a fault."""
+        repeats = self.repeats.note(
+            [
+                Seen(line.packed[0], line.packed[1], line.number)
+                for line in self._good
+                if line.key is not None
+            ]
+        )
+        if not repeats:
+            return
+        for line in self._good:
+            first = repeats.get(line.number)
+            if first is None:
+                continue
+            if first.digest == line.packed[1]:
+                self.repeated += 1
+                continue
+            self.bad_lines += 1
+            said = f"{line.key!r} names another job at line {first.number}, with another body"
+            self._bad.append(BadLine(line.number, "custom_id", said))
+        self._good = [line for line in self._good if line.number not in repeats]
+
+    def _packets(self) -> list[Packet]:
+        filling: dict[str, Packet] = {}
+        full: list[Packet] = []
+        for line in self._good:
+            packet = filling.get(line.account)
+            if packet is None:
+                packet = Packet(line.account, traceparent=self.traceparent)
+                filling[line.account] = packet
+            packet.put(line.number, line.key, line.packed)
+            if packet.is_full:
+                full.append(filling.pop(line.account))
+            self.jobs[line.account] += 1
+            self.kinds[line.kind] += 1
+            self.without_id += line.key is None
+        return [*full, *filling.values()]

@@ -1,0 +1,297 @@
+"""Waiting for the ends of jobs: however many wait at one queue, one of them looks for all.
+
+Who waits is a `Watch`. Of those that wait just now one leads: it looks at the states of what may
+have ended (what was never looked at, what the listener of `listener.py` heard of) and, now and
+then, of everything that is waited for, since a message may be lost. The others only wait to be
+told. A leader that has what it waited for hands over. So thousands of coroutines cost a few calls
+in two seconds, and one connection, and the blocking twin needs no thread for it.
+"""
+
+import asyncio
+import math
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic, NamedTuple, TypeVar
+from weakref import WeakSet
+
+from runqueue.errors import JobNotFound
+from runqueue.records.job import Job, JobState
+
+#: Seconds after which all that is waited for is looked at: that is what a lost message costs.
+LOOK_EVERY = 2.0
+#: Jobs in one look.
+LOOK_AT = 1000
+#: Seconds a listener stays when nobody waits any more: the next one may come soon.
+LINGER = 5.0
+
+#: Results that `as_completed` reads at once; each may hold some megabytes.
+JOBS_AT_ONCE = 50
+
+#: What tells one who waits to go on, a thread or a coroutine.
+E = TypeVar("E", threading.Event, asyncio.Event)
+#: What a listener is known by.
+L = TypeVar("L")
+#: A look's answer: states, and beside each how long the job has been unconfirmed.
+States = Sequence[tuple[JobState | None, float]]
+
+
+class Watch(Generic[E]):
+    """Jobs that somebody waits for.
+
+    Args:
+        job_ids: the jobs.
+        told: set when there is something to do or to know.
+    """
+
+    def __init__(self, job_ids: Iterable[str], told: E) -> None:
+        self.told: E = told
+        #: Jobs that have not ended, as far as is known; those of them that nobody looked at yet.
+        self.open = set(job_ids)
+        for job_id in self.open:
+            if not isinstance(job_id, str):
+                said = f"expected job ids, got {type(job_id).__name__}"
+                raise TypeError(f"{said}; of what enqueue_many returned they are its `.job_id`s")
+        self.unseen = set(self.open)
+        #: Jobs that have ended, and that nobody took from here yet.
+        self.over: deque[str] = deque()
+        #: The state seen last.
+        self.state: JobState | None = None
+        #: Why waiting is of no use: raised to who waits.
+        self.error: Exception | None = None
+
+    def take(self, most: int) -> list[str]:
+        """Take jobs that have ended."""
+        return [self.over.popleft() for _ in range(min(most, len(self.over)))]
+
+
+class Turn(NamedTuple):
+    """What one who waits does next.
+
+    Args:
+        done: True: there is news; False: the time is up; None: neither.
+        look: jobs to look at.
+        seconds: how long to wait to be told.
+    """
+
+    done: bool | None
+    look: list[str]
+    seconds: float
+
+
+class Watchers(ABC, Generic[E, L]):
+    """Who waits for which jobs, who of them leads, and what listens for them; thread-safe."""
+
+    def __init__(self, url: str, event: Callable[[], E]) -> None:
+        self._url = url
+        self._event: Callable[[], E] = event
+        self.begin_anew()
+        _ALL.add(self)
+
+    def begin_anew(self) -> None:
+        """Forget everything: of what a parent process had, a fork has neither threads nor loops."""
+        self._lock = threading.RLock()  # the collector may end an abandoned wait at any point
+        self._waiting: dict[str, set[Watch[E]]] = {}
+        self._pausing: dict[Watch[E], None] = {}
+        self._leader: Watch[E] | None = None
+        #: Jobs to look at at once, and those that it is time to look at again.
+        self._asked: dict[str, None] = {}
+        self._due: dict[str, None] = {}
+        self._next_look = 0.0
+        self._listener: L | None = None
+        self._is_heard = False
+        self._is_closed = False
+        self._left = 0.0
+
+    @contextmanager
+    def watch(self, job_ids: Iterable[str]) -> Iterator[Watch[E]]:
+        """Wait for jobs; what ends meanwhile is found by `pause`, also between two of its calls."""
+        watch = Watch(job_ids, self._event())
+        with self._lock:
+            if not self._waiting:
+                self._next_look = time.monotonic() + LOOK_EVERY
+            for job_id in watch.open:
+                self._waiting.setdefault(job_id, set()).add(watch)
+            self._is_closed = False
+            self._ask(watch.open)
+        try:
+            yield watch
+        finally:
+            self._leave(watch)
+
+    def _leave(self, watch: Watch[E]) -> None:
+        with self._lock:
+            for job_id in watch.open:
+                self._forget(job_id, watch)
+            self._left = time.monotonic()
+
+    def _forget(self, job_id: str, watch: Watch[E]) -> None:
+        others = self._waiting.get(job_id, set())
+        others.discard(watch)
+        if not others:
+            for jobs in (self._waiting, self._asked, self._due):
+                jobs.pop(job_id, None)
+
+    def _ask(self, job_ids: Iterable[str]) -> None:
+        """Have jobs looked at, by who leads now or by the next who waits."""
+        self._asked.update((job_id, None) for job_id in job_ids if job_id in self._waiting)
+        if self._leader is not None:
+            self._leader.told.set()
+
+    def _begin(self, watch: Watch[E]) -> None:
+        with self._lock:
+            self._pausing[watch] = None
+
+    def _turn(self, watch: Watch[E], give_up: float) -> Turn:
+        """Say what one who waits does next.
+
+        Raises:
+            JobNotFound: one of its jobs is not on record; or what the look at one of them raised.
+        """
+        with self._lock:
+            watch.told.clear()  # what is told from here on is cause for another turn
+            if watch.error is not None:
+                raise watch.error.with_traceback(None)
+            if watch.over or not watch.open:
+                return Turn(True, [], 0)
+            now = time.monotonic()
+            # A look at each job is worth its time, however little was given.
+            if now >= give_up and not watch.unseen:
+                return Turn(False, [], 0)
+            left = math.inf if watch.unseen else give_up - now
+            if self._leader is None:
+                self._leader = watch
+            if self._leader is not watch:
+                return Turn(None, [], left)
+            return Turn(None, self._to_look_at(now), min(left, max(0.0, self._next_look - now)))
+
+    def _to_look_at(self, now: float) -> list[str]:
+        if not self._due and now >= self._next_look:
+            self._due = dict.fromkeys(self._waiting)
+            self._next_look = now + LOOK_EVERY
+        chosen: dict[str, None] = {}
+        for jobs in (self._asked, self._due):
+            while jobs and len(chosen) < LOOK_AT:
+                chosen[jobs.popitem()[0]] = None
+        return list(chosen)
+
+    def _learn(self, job_ids: Sequence[str], states: States) -> None:
+        """Tell who waits what a look has shown."""
+        with self._lock:
+            for job_id, (state, _) in zip(job_ids, states, strict=True):
+                for watch in tuple(self._waiting.get(job_id, ())):
+                    self._show(watch, job_id, state)
+            if self._waiting and self._listener is None and not self._is_closed:
+                self._listener = self._start()
+
+    def _show(self, watch: Watch[E], job_id: str, state: JobState | None) -> None:
+        watch.unseen.discard(job_id)
+        watch.state = state
+        if state is None:
+            watch.error = JobNotFound(job_id)
+        elif state.is_over:
+            watch.open.discard(job_id)
+            watch.over.append(job_id)
+            self._forget(job_id, watch)
+        elif watch.unseen:
+            return
+        watch.told.set()
+
+    def _failed(self, job_ids: Sequence[str], error: Exception) -> None:
+        """Tell those whose jobs could not be looked at; who comes later looks again."""
+        with self._lock:
+            concerned = {w for job_id in job_ids for w in self._waiting.get(job_id, ())}
+            for watch in concerned.intersection(self._pausing):
+                watch.error = error
+                watch.told.set()
+            self._ask(job_ids)
+
+    def _put_back(self, job_ids: Sequence[str]) -> None:
+        """Take back a look that was broken off."""
+        with self._lock:
+            self._ask(job_ids)
+
+    def _end(self, watch: Watch[E]) -> None:
+        """Stop waiting; who led hands over."""
+        with self._lock:
+            self._pausing.pop(watch, None)
+            if self._leader is watch:
+                self._leader = next(iter(self._pausing), None)
+                if self._leader is not None:
+                    self._leader.told.set()
+
+    @abstractmethod
+    def _start(self) -> L | None:
+        """Start a listener; it gives what it hears to `_take`."""
+
+    def _is_wanted(self, listener: L) -> bool:
+        """Tell a listener whether to go on; if not, the next one who waits starts another."""
+        with self._lock:
+            if self._listener is not listener:
+                return False
+            if not self._waiting and time.monotonic() > self._left + LINGER:
+                self._dismiss()
+            return self._listener is not None
+
+    def _dismiss(self) -> L | None:
+        listener, self._listener, self._is_heard = self._listener, None, False
+        return listener
+
+    def _close(self) -> L | None:
+        with self._lock:
+            self._is_closed = True
+            return self._dismiss()
+
+    def _lost(self, listener: L) -> None:
+        with self._lock:
+            if self._listener is listener:
+                self._is_heard = False
+
+    def _ended(self, listener: L) -> None:
+        with self._lock:
+            if self._listener is listener:
+                self._dismiss()
+
+    def _take(self, listener: L, message: dict[str, Any] | None) -> None:
+        """Have those jobs looked at whom a message concerns; a (renewed) subscription: all."""
+        kind = message["type"] if message else ""
+        with self._lock:
+            if message and kind == "pmessage":
+                self._ask(message["data"].decode().split())
+            elif kind == "psubscribe" and self._listener is listener:
+                # What ended before the listener was there, nobody heard of.
+                self._is_heard = True
+                self._ask(self._waiting)
+
+
+def found(job_ids: Sequence[str], jobs: Sequence[Job | None]) -> Iterator[Job]:
+    """Yield jobs that were read.
+
+    Raises:
+        JobNotFound: one of them is gone.
+    """
+    for job_id, job in zip(job_ids, jobs, strict=True):
+        if job is None:
+            raise JobNotFound(job_id)
+        yield job
+
+
+def unfinished(left: int, total: int, timeout: float | None) -> str:
+    """Say how many of the jobs have not ended in time."""
+    return f"{left} of {total} jobs have not ended after {timeout} s"
+
+
+_ALL: "WeakSet[Watchers[Any, Any]]" = WeakSet()
+
+
+def _begin_anew() -> None:
+    for watchers in _ALL:
+        watchers.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

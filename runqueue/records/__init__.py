@@ -1,0 +1,1 @@
+"""What the queue knows, as plain values: jobs, batches, accounts, deliveries."""

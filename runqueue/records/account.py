@@ -1,0 +1,257 @@
+"""What an account looks like from outside: its figures, and how a script's reply gives them."""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from runqueue.records.delivery import DeliveryState
+from runqueue.records.forecast import Capacity, read_capacity
+from runqueue.records.job import JobState, fields_of, text
+from runqueue.records.times import Times, take_times
+from runqueue.request.job_spec import Priority
+
+_LIMITS = (
+    "dispatches_per_second",
+    "burst_size",
+    "concurrent_runs",
+    "requests_per_second",
+    "webhooks_per_second",
+    "waiting_jobs",
+    "waiting_bytes",
+)
+
+#: What may hold an account's submissions.
+HOLDS = ("person", "account", "breaker", "rate", "redis", "server")
+#: Seconds for which a process is believed that its reads fail: its heartbeats come every 5.
+_READS_TOLD = 60.0
+#: Seconds that a pause is said to last: it waits for a person.
+_FOR_A_PERSON = 3650 * 86_400.0
+#: Seconds; what holds longer than that waits for a person.
+_A_YEAR = 365 * 86_400
+
+
+class DamageReport(NamedTuple):
+    """What workers met of an account of late.
+
+    Args:
+        account: damage that has it stand still; None = none.
+        record: damage of one record; None = none.
+    """
+
+    account: str | None = None
+    record: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStats:
+    """One account at a glance.
+
+    Args:
+        states: jobs by state; by_priority: the same, split.
+        live: slots in use (submitting + unconfirmed + running).
+        limits: the limits in force; overridden: those set live; seeded: the environment's.
+        deliveries: how the webhooks of the jobs on record stand.
+        totals: counts since ever (`enqueued`, `ended:completed`, `claims`, ...).
+        oldest_ready_seconds: how long the longest-waiting job in line has waited; None = none does.
+        strays: runs of ours that no job owns; strays_live: those that may still run (with a slot).
+        pace: submissions a second, while the server says 429 to more; None = it does not.
+        full_pace: submissions a second by the limits alone, 0 = no limit: calls have one, too, of
+            which 30 % are kept for reads.
+        clock_lost: seconds that the queue's clock makes up for, since that of Redis' host was set.
+        permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
+        hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
+        hold_kind: what holds it, of `HOLDS`, also while it is paused; None = nothing but a pause.
+        times: how long things took, by what was timed; see `times.NAMES`.
+        reads_failing_seconds: for how long Skyvern answered no read while runs were to be followed;
+            None = it does. reads_why: what the reads fail with.
+        paused: whether that is because a person paused the account, whatever else holds it.
+        capacity: what the account can do by its limits and its last runs; see `seconds_for`.
+        in_line: jobs that could be submitted now but for the limits, by priority: not of a batch
+            that is held, nor of a group that is paused or at its cap. The line is looked at in its
+            first 128 lanes.
+        claimable: how many of them the caps of their groups leave.
+        refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
+            person (`runqueue inbox list`).
+        set_aside: damaged records that are set aside, while the account goes on with the others.
+        damaged_record: what is wrong with one of them, as a worker met it of late; None = nothing.
+        damage: what is wrong with its keys in Redis, so that it stands still while others go on;
+            None = nothing that a worker or this look met. Where they cannot be read, every other
+            figure is 0.
+    """
+
+    account: str
+    states: dict[JobState, int]
+    by_priority: dict[JobState, dict[Priority, int]]
+    live: int
+    limits: dict[str, float]
+    overridden: dict[str, float]
+    seeded: dict[str, float]
+    deliveries: dict[DeliveryState, int]
+    totals: dict[str, int]
+    oldest_ready_seconds: float | None
+    processes: int
+    strays: int
+    strays_live: int
+    pace: float | None
+    full_pace: float
+    clock_lost: float
+    permits: dict[str, int]
+    hold_reason: str | None
+    hold_seconds: float
+    hold_kind: str | None
+    times: dict[str, Times]
+    capacity: Capacity
+    in_line: dict[Priority, int]
+    claimable: int
+    refused_lines: int
+    paused: bool
+    reads_failing_seconds: float | None
+    reads_why: str | None
+    set_aside: int
+    damaged_record: str | None
+    damage: str | None
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        """Whether nothing is submitted until somebody resumes it."""
+        return self.hold_seconds > _A_YEAR
+
+    @property
+    def damaged_records(self) -> int:
+        """How many records are damaged: what was met is not always set aside."""
+        return max(self.set_aside, self.damaged_record is not None)
+
+    def with_report(self, report: DamageReport | None) -> "AccountStats":
+        """Return these figures, and what workers reported of damage."""
+        if report is None:
+            return self
+        return replace(self, damage=report.account, damaged_record=report.record)
+
+    @property
+    def may_be_resumed(self) -> bool:
+        """Whether a person may have it go on now.
+
+        Not while workers are asked what Redis lost: to go on would skip what is being found out.
+        """
+        return self.paused or self.hold_kind not in {None, "redis"}
+
+    def ahead_of(self, priority: Priority) -> int:
+        """Return how many jobs stand in line before one of that priority that is handed in now."""
+        return sum(n for other, n in self.in_line.items() if other <= priority)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON values."""
+        return {
+            "states": {state.value: n for state, n in self.states.items()},
+            "by_priority": {
+                state.value: {priority.name.lower(): n for priority, n in counts.items() if n}
+                for state, counts in self.by_priority.items()
+                if any(counts.values())
+            },
+            "live": self.live,
+            "limits": self.limits,
+            "overridden": self.overridden,
+            "deliveries": {state.value: n for state, n in self.deliveries.items()},
+            "totals": self.totals,
+            "oldest_ready_seconds": self.oldest_ready_seconds,
+            "processes": self.processes,
+            "strays": self.strays,
+            "strays_live": self.strays_live,
+            "pace": self.pace,
+            "full_pace": self.full_pace,
+            "clock_lost": self.clock_lost,
+            "permits": self.permits,
+            "hold_reason": self.hold_reason,
+            "hold_seconds": self.hold_seconds,
+            "hold_kind": self.hold_kind,
+            "mean_run_seconds": self.capacity.mean_run_seconds,
+            "in_line": {priority.name.lower(): n for priority, n in self.in_line.items() if n},
+            "claimable": self.claimable,
+            "refused_lines": self.refused_lines,
+            "reads_failing_seconds": self.reads_failing_seconds,
+            "reads_why": self.reads_why,
+            "paused": self.paused,
+            "set_aside": self.set_aside,
+            "damaged_record": self.damaged_record,
+            "damage": self.damage,
+        }
+
+
+def read_stats(account: str, reply: list[Any]) -> AccountStats:
+    """Read an account's figures as `stats.lua` gives them."""
+    now, oldest = int(reply[0]), int(reply[4])
+    counters = {name: int(value) for name, value in fields_of(reply[1]).items()}
+    limits, meta = fields_of(reply[2]), fields_of(reply[3])
+    by_priority = {
+        state: {p: counters.pop(f"{state.value}:{p.value}", 0) for p in Priority}
+        for state in JobState
+    }
+    live = counters.pop("live", 0)
+    times = take_times(counters)
+    deliveries: dict[DeliveryState, int] = {
+        state: counters.pop(f"delivery:{state.value}", 0)
+        for state in DeliveryState
+        if state is not DeliveryState.NONE
+    }
+    failing = _reads_failing(meta, now) if live else None
+    paused = meta.get("paused")
+    held_for = max(0.0, (float(meta.get("hold_until", 0)) - now) / 1e6)
+    reason = text(meta.get("hold_reason")) if held_for else None
+    kind = (text(meta.get("hold_kind")) or "person") if held_for else None
+    if paused is not None:
+        held_for, reason = _FOR_A_PERSON, f"paused{': ' if paused else ''}{text(paused)}"
+    return AccountStats(
+        account=account,
+        states={state: sum(counts.values()) for state, counts in by_priority.items()},
+        by_priority=by_priority,
+        live=live,
+        limits={
+            name: float(limits.get(f"live:{name}", limits.get(f"env:{name}", 0)))
+            for name in _LIMITS
+        },
+        overridden={
+            name: float(limits[f"live:{name}"]) for name in _LIMITS if f"live:{name}" in limits
+        },
+        seeded={name: float(limits[f"env:{name}"]) for name in _LIMITS if f"env:{name}" in limits},
+        deliveries=deliveries,
+        totals=dict(sorted(counters.items())),
+        oldest_ready_seconds=(now - oldest) / 1e6 if oldest else None,
+        processes=int(reply[5]),
+        strays=int(reply[6]),
+        strays_live=int(reply[7]),
+        pace=float(reply[8]) if reply[8] else None,
+        full_pace=float(reply[13]),
+        clock_lost=float(meta.get("clock_lost", 0)) / 1e6,
+        permits={
+            name: int(left)
+            for name, left in zip(("dispatch", "request"), reply[9:11], strict=True)
+            if int(left) >= 0
+        },
+        hold_reason=reason,
+        hold_seconds=held_for,
+        hold_kind=kind if kind in {None, *HOLDS} else "person",
+        times=times,
+        capacity=read_capacity(reply[11]),
+        in_line=dict(zip(Priority, map(int, reply[12]), strict=True)),
+        claimable=int(reply[14]),
+        refused_lines=int(reply[15]),
+        paused=paused is not None,
+        reads_failing_seconds=failing,
+        reads_why=text(meta.get("reads_why")) if failing is not None else None,
+        set_aside=int(reply[16]),
+        damaged_record=None,
+        damage=None,
+    )
+
+
+def unreadable(account: str, damage: str) -> AccountStats:
+    """Return the figures of an account that has none, for its keys cannot be read."""
+    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0, 0], [0] * 4, 0, 0, 0, 0]
+    return replace(read_stats(account, none), damage=damage)
+
+
+def _reads_failing(meta: dict[str, bytes], now: int) -> float | None:
+    """Return for how long no read was answered; None = they are, or nobody asks any more."""
+    since, told = meta.get("reads_failing"), meta.get("reads_failed")
+    if since is None or told is None or (now - int(told)) / 1e6 > _READS_TOLD:
+        return None
+    return (now - int(since)) / 1e6

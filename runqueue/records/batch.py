@@ -1,0 +1,385 @@
+"""What a batch looks like from outside, and the rules that it may be opened with.
+
+    validating → in_progress → finalizing → completed | failed | canceled | expired
+
+`validating` is a batch that is not sealed yet. `finalizing` is one of which nothing more is
+submitted, while runs of it are still under way: it was canceled, a rule of its own aborted it
+(`failed`, then), or its time was up. A batch that is paused, or waits for its canary, is
+`in_progress` and `held`. An upload that was not finished in time is `expired`, and has no jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from runqueue.errors import FieldError, InvalidBatch
+from runqueue.records.job import Job, JobState
+from runqueue.request.moments import LONGEST_WAIT_S, seconds
+from runqueue.request.requests import WEB_URL_WORDS, is_web_url
+
+
+class BatchStatus(StrEnum):
+    """Where a batch stands, in the words of OpenAI's Batch API."""
+
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether nothing more happens to the batch by itself."""
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    {BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.CANCELED, BatchStatus.EXPIRED}
+)
+#: What holds a batch until a person says otherwise, and what it is then once no run is under way.
+STOPPED: Final = {
+    "canceled": BatchStatus.CANCELED,
+    "aborted": BatchStatus.FAILED,
+    "expired": BatchStatus.EXPIRED,
+}
+#: States of jobs that may have a run under way.
+LIVE = (JobState.SUBMITTING, JobState.UNCONFIRMED, JobState.RUNNING)
+#: What the rules are where a batch does not say.
+ABORT_AFTER, CANARY_RATIO = 20, 0.9
+_JOBS_WORDS = "a number of jobs, 1 or more"
+#: Characters of a callback's URL, and shares at which it is told, at most.
+LONGEST_URL, MOST_SHARES = 8000, 100
+_COUNTED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED, JobState.DEAD)
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether it is a number: a bool is none, although Python counts it among them."""
+    return type(value) in (int, float)
+
+
+def _is_jobs(value: object) -> bool:
+    return type(value) is int and 1 <= value < 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRules:
+    """What a batch does by itself: when its jobs end badly, when its time is up, whom it tells.
+
+    Args:
+        abort_at_failure_ratio: from this share of failed and dead jobs among those that ended on,
+            nothing more of it is submitted; None = never.
+        abort_after: the rule is not applied before so many jobs have ended.
+        canary: only so many jobs, the first of the upload, go at first; None = all.
+        canary_ratio: the share of these that has to complete before the others go. If fewer do,
+            the batch is aborted.
+        expires_after: so many seconds after it was sealed nothing more of it is submitted; None =
+            never. Runs under way go on.
+        callback_url: is told when the batch is over; None = nobody is.
+        callback_at: also told when these shares of its jobs have ended, each above 0 and below 1.
+
+    Raises:
+        InvalidBatch: a value is of another type, or out of its range.
+    """
+
+    abort_at_failure_ratio: float | None = None
+    abort_after: int = ABORT_AFTER
+    canary: int | None = None
+    canary_ratio: float = CANARY_RATIO
+    expires_after: float | None = None
+    callback_url: str | None = field(default=None, repr=False)  # it may hold a secret
+    callback_at: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        wrong = [*self._wrong_limits(), *self._without_effect(), *self._wrong_callbacks()]
+        if wrong:
+            raise InvalidBatch(wrong)
+
+    def _wrong_limits(self) -> Iterator[FieldError]:
+        ratio = self.abort_at_failure_ratio
+        if ratio is not None and not (_is_number(ratio) and 0 < ratio <= 1):
+            yield _fault("abort_at_failure_ratio", "a number above 0, up to 1", ratio)
+        if not (_is_number(self.canary_ratio) and 0 <= self.canary_ratio <= 1):
+            yield _fault("canary_ratio", "a number from 0 to 1", self.canary_ratio)
+        if not _is_jobs(self.abort_after):
+            yield _fault("abort_after", _JOBS_WORDS, self.abort_after)
+        if self.canary is not None and not _is_jobs(self.canary):
+            yield _fault("canary", _JOBS_WORDS, self.canary)
+        if self.expires_after is not None and not self._expires_us:
+            words = f"a number of seconds above 0, up to {LONGEST_WAIT_S}"
+            yield _fault("expires_after", words, self.expires_after)
+
+    def _wrong_callbacks(self) -> Iterator[FieldError]:
+        url = self.callback_url
+        shares: object = self.callback_at
+        if url is not None and not (is_web_url(url) and len(url) <= LONGEST_URL):
+            words = f"expected {WEB_URL_WORDS}, of {LONGEST_URL} characters at most"
+            yield FieldError("callback_url", words)
+        if not isinstance(shares, tuple):
+            yield _fault("callback_at", "a list of numbers", shares)
+            return
+        if shares and url is None:
+            yield FieldError("callback_at", "expected a callback_url beside it")
+        if len(shares) > MOST_SHARES:
+            yield _fault("callback_at", f"{MOST_SHARES} shares at most", len(shares))
+        for share in shares:
+            if not (_is_number(share) and 0 < share < 1):
+                yield _fault("callback_at", "shares above 0 and below 1", share)
+
+    def _without_effect(self) -> Iterator[FieldError]:
+        if self.abort_after != ABORT_AFTER and self.abort_at_failure_ratio is None:
+            yield FieldError("abort_after", "expected an abort_at_failure_ratio beside it")
+        if self.canary_ratio != CANARY_RATIO and self.canary is None:
+            yield FieldError("canary_ratio", "expected a canary beside it")
+
+    @property
+    def _expires_us(self) -> int:
+        """After how many microseconds it expires; 0 = never."""
+        when = seconds(self.expires_after)
+        return when.microseconds if when else 0
+
+    def stored(self) -> list[str | int]:
+        """Return the rules as `open_batch.lua` takes them."""
+        ratio = self.abort_at_failure_ratio
+        abort = "" if ratio is None else repr(float(ratio))
+        shares = " ".join(repr(float(share)) for share in sorted(set(self.callback_at)))
+        canary = (self.canary or 0, repr(float(self.canary_ratio)))
+        return [abort, self.abort_after, *canary, self._expires_us, self.callback_url or "", shares]
+
+
+#: A batch that goes on whatever comes of its jobs.
+NO_RULES = BatchRules()
+
+
+def in_seconds(span: timedelta | float | None) -> float | None:
+    """Return a span of time as `BatchRules` takes it."""
+    return span.total_seconds() if isinstance(span, timedelta) else span
+
+
+def in_shares(shares: object) -> tuple[float, ...]:
+    """Return shares as `BatchRules` takes them; what is no list of any is refused there."""
+    is_list = isinstance(shares, Iterable) and not isinstance(shares, str | bytes)
+    return tuple(shares) if is_list else shares  # type: ignore[arg-type, return-value]
+
+
+def _fault(name: str, expected: str, value: object) -> FieldError:
+    return FieldError(name, f"expected {expected}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRules:
+    """The rules of a batch that are in force: a resumed batch has dropped the one that held it.
+
+    Args:
+        abort_at_failure_ratio, abort_after: it is aborted when this share of its jobs that ended
+            failed or is dead, once so many have ended; None = it has no such rule.
+        canary, canary_ratio: so many jobs go first, and this share of them has to complete before
+            the others go; None = there is no such rule, or they did.
+        expires_after: seconds after its acceptance from which on nothing more is submitted.
+        callback_at: shares of its jobs whose end is still to be told to the callback_url.
+    """
+
+    abort_at_failure_ratio: float | None = None
+    abort_after: int | None = None
+    canary: int | None = None
+    canary_ratio: float | None = None
+    expires_after: float | None = None
+    callback_at: tuple[float, ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """Each rule in words."""
+        said = []
+        if self.abort_at_failure_ratio is not None:
+            share = f"{self.abort_at_failure_ratio:.4g} of the jobs that ended"
+            said.append(f"aborts when {share} ({self.abort_after:,} at least) failed or are dead")
+        if self.canary is not None:
+            share = f"{self.canary_ratio:.4g} of them have to complete"
+            said.append(f"the first {self.canary:,} jobs go alone, {share} before the others go")
+        if self.expires_after is not None:
+            said.append(f"expires {self.expires_after:,.0f} s after its acceptance")
+        if self.callback_at:
+            shares = ", ".join(f"{share:.4g}" for share in self.callback_at)
+            said.append(f"its callback is sent at {shares} of its jobs, too")
+        return said
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """How a batch's `callback_url` was told; a number of events each.
+
+    Args:
+        endpoint: scheme, host and port of the URL: the rest of it may be secret.
+        pending: still to be told, or tried again.
+        delivered: told.
+        gave_up: not told, for good.
+        error: why the last one was not, in words; None = all that were tried have arrived.
+    """
+
+    endpoint: str
+    pending: int = 0
+    delivered: int = 0
+    gave_up: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Jobs handed in together; a snapshot, read again with `RunQueue.get_batch`.
+
+    Args:
+        sealed: whether the upload is complete; before that none of its jobs runs.
+        held: why nothing of it is claimed now, None if it runs: `paused`, `aborted` (by its rules),
+            `canceled`, `expired`, or `canary` (its first jobs go, and decide on the others).
+        held_reason: what a rule that aborted it saw, or why it expired, in words.
+        states: how many of its jobs stand in each state.
+        finished_at: when its last job ended; of an aborted or expired one, its last run.
+        expires_at: when what has not been submitted is not submitted any more; None = never.
+        seconds_left, eta: how long it takes yet, and when that will be, by how fast its jobs
+            ended, or before enough have by the account's limits, after what holds the account;
+            None = nobody knows, a person has to resume it, its account or a group of its jobs, or
+            nothing is left to end. Of a batch that was stopped: until its last run.
+        eta_note: why there is no eta although jobs of it are to end.
+        paused_group: a paused group in which jobs of it wait; one of several.
+        callback: how its callback_url was told; None = it has none.
+        rules: what it does by itself.
+    """
+
+    id: str
+    account: str
+    name: str
+    sealed: bool
+    held: str | None
+    total: int
+    states: dict[JobState, int]
+    created_at: datetime
+    held_reason: str | None = None
+    sealed_at: datetime | None = None
+    canceled_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+    seconds_left: float | None = None
+    eta: datetime | None = None
+    callback: Callback | None = None
+    rules: ActiveRules = ActiveRules()
+    eta_note: str | None = None
+    paused_group: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether every job of it has ended.
+
+        Not so of a batch that was aborted, or has expired, while jobs wait in it: it may be
+        resumed. Whether anything happens by itself is told by `status.is_final`.
+        """
+        return self.sealed and sum(n for s, n in self.states.items() if s.is_over) >= self.total
+
+    @property
+    def status(self) -> BatchStatus:
+        """Where it stands."""
+        if self.held in STOPPED:
+            is_live = any(self.states.get(state) for state in LIVE)
+            return BatchStatus.FINALIZING if is_live else STOPPED[self.held]
+        if not self.sealed:
+            return BatchStatus.VALIDATING
+        return BatchStatus.COMPLETED if self.is_over else BatchStatus.IN_PROGRESS
+
+    @property
+    def request_counts(self) -> dict[str, int]:
+        """How many jobs it has, and how many ended in each way."""
+        return {"total": self.total} | {s.value: self.states.get(s, 0) for s in _COUNTED}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the batch as JSON values."""
+        return {
+            "batch": self.id,
+            "name": self.name,
+            "account": self.account,
+            "status": self.status.value,
+            "sealed": self.sealed,
+            "held": self.held,
+            "held_reason": self.held_reason,
+            "jobs": self.total,
+            "request_counts": self.request_counts,
+            "states": {state.value: n for state, n in self.states.items()},
+            "is_over": self.is_over,
+            "created_at": self.created_at.isoformat(),
+            "sealed_at": _iso(self.sealed_at),
+            "canceled_at": _iso(self.canceled_at),
+            "finished_at": _iso(self.finished_at),
+            "expires_at": _iso(self.expires_at),
+            "seconds_left": self.seconds_left,
+            "eta": _iso(self.eta),
+            "eta_note": self.eta_note,
+            "paused_group": self.paused_group,
+            "callback": asdict(self.callback) if self.callback else None,
+            "rules": {**asdict(self.rules), "callback_at": list(self.rules.callback_at)},
+        }
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPage:
+    """Some batches, and where the others are; cursor is '' on the last page.
+
+    Args:
+        unread: ids of batches of this page that cannot be read, where these are left out.
+    """
+
+    batches: list[Batch]
+    cursor: str
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some jobs, and where the others are; cursor is '' on the last page.
+
+    Args:
+        unread: ids of jobs of this page that cannot be read, where these are left out.
+    """
+
+    jobs: list[Job]
+    cursor: str
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What of a batch is done again.
+
+    Args:
+        states: how many jobs are ready again, by the states that they were in.
+        canceled_left: canceled jobs that were left as they are, since nobody asked for them.
+    """
+
+    states: Mapping[JobState, int]
+    canceled_left: int = 0
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs are ready again."""
+        return sum(self.states.values())
+
+    @property
+    def words(self) -> str:
+        """The states in words, after a colon: ': 10 failed, 2 dead'; '' = there is no job."""
+        parts = [f"{self.states[s]:,} {s.value}" for s in JobState if self.states.get(s)]
+        return f": {', '.join(parts)}" if parts else ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "jobs": self.jobs,
+            "states": {state.value: n for state, n in self.states.items()},
+            "canceled_left": self.canceled_left,
+        }

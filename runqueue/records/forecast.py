@@ -1,0 +1,112 @@
+"""How long jobs take: by what was seen of a batch, else by what the account can do.
+
+Pure functions. A forecast rests on today's limits and on how long the last runs took; whatever
+else waits in line, and jobs with a `run_at`, it knows nothing of.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+#: Seconds; a hold that lasts longer than a year waits for a person.
+LONGEST_HOLD = 365 * 86_400.0
+#: Ends from which on what was seen of a batch is believed.
+ENOUGH = 10
+
+
+class Capacity(NamedTuple):
+    """What an account can do.
+
+    Args:
+        dispatches_per_second: submissions, as the limits and the server allow; 0 = no limit.
+        concurrent_runs: at once; 0 = no limit.
+        mean_run_seconds: how long runs take; None = no run has ended yet.
+        hold_seconds: for how long nothing is submitted; infinite = until a person says otherwise.
+    """
+
+    dispatches_per_second: float = 0.0
+    concurrent_runs: int = 0
+    mean_run_seconds: float | None = None
+    hold_seconds: float = 0.0
+
+
+class Seen(NamedTuple):
+    """How fast the jobs of a batch ended.
+
+    Args:
+        ends: how many did, those of long ago counting less.
+        seconds: in how much time, likewise.
+        silence: seconds since the last of them.
+    """
+
+    ends: float
+    seconds: float
+    silence: float
+
+    @property
+    def rate(self) -> float | None:
+        """Ends a second; None = too few to tell."""
+        if self.ends < ENOUGH or self.seconds <= 0:
+            return None
+        # Where the next end is overdue, it is slower by now than it was.
+        return min(self.ends / self.seconds, (self.ends + 1) / (self.seconds + self.silence))
+
+
+def read_capacity(reply: list[Any]) -> Capacity:
+    """Read an account's capacity as `lib/account/capacity.lua` gives it."""
+    dispatches, runs, mean_us, held_us = reply
+    mean = float(mean_us) / 1e6 if mean_us else None
+    held = float(held_us) / 1e6
+    is_for_a_person = not 0 <= held <= LONGEST_HOLD
+    return Capacity(float(dispatches), int(runs), mean, math.inf if is_for_a_person else held)
+
+
+def seconds_for(jobs: int, capacity: Capacity) -> float | None:
+    """Return how long so many jobs take at today's limits, in seconds; None = nobody knows.
+
+    Args:
+        jobs: how many, with those ahead of them in line (`AccountStats.ahead_of`).
+        capacity: that of their account.
+    """
+    return _after_the_hold(seconds_at(jobs, capacity), capacity)
+
+
+def seconds_at(jobs: int, capacity: Capacity) -> float | None:
+    """Return how long so many jobs take with that capacity, once nothing holds them.
+
+    See `seconds_for`.
+    """
+    if jobs < 1:
+        return 0.0
+    dispatches, runs, mean, _ = capacity
+    if runs and mean is None:
+        return None
+    rates = [dispatches] if dispatches else []
+    if runs and mean:
+        rates.append(runs / mean)
+    if not rates:
+        return mean
+    return max(jobs / min(rates), mean or 0.0)
+
+
+def seconds_left(
+    jobs: int, seen: Seen, capacity: Capacity, *, all_run: bool = False
+) -> float | None:
+    """Return how long the rest of a batch takes, in seconds; None = nobody knows.
+
+    Args:
+        jobs: how many are to end.
+        seen: how fast jobs of the batch ended.
+        capacity: what its account can do.
+        all_run: whether each of them has a run under way, which no hold of the account stops.
+    """
+    found = jobs / seen.rate if seen.rate else seconds_at(jobs, capacity)
+    return found if all_run else _after_the_hold(found, capacity)
+
+
+def _after_the_hold(seconds: float | None, capacity: Capacity) -> float | None:
+    """Add what is left of the account's hold; None = nobody knows when that ends."""
+    if seconds is None or math.isinf(capacity.hold_seconds):
+        return None
+    return seconds + capacity.hold_seconds

@@ -1,0 +1,173 @@
+"""Whether an account submits, and if not, why: one line from its figures, the same everywhere."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from runqueue.records.account import AccountStats
+from runqueue.records.job import JobState
+
+#: What is open: somebody waits for it.
+_OPEN = tuple(state for state in JobState if not state.is_over)
+#: Seconds without an answer to a read that are worth a word.
+_UNREAD = 30.0
+#: Seconds without a submission, though nothing holds them, that are worth a word; and how many
+#: times as long as a limit has one job wait for the next.
+_QUIET, _QUIET_TURNS = 45.0, 2
+
+
+class Level(StrEnum):
+    """How an account does."""
+
+    #: It submits, or has nothing to.
+    GOOD = "good"
+    #: Slower than it might.
+    BUSY = "busy"
+    #: Somebody has to do something, or did.
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How an account does.
+
+    Args:
+        level: how well.
+        words: in two or three words.
+        reason: why.
+        can_resume: whether a person can have it go on.
+    """
+
+    level: Level
+    words: str
+    reason: str
+    can_resume: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.words[0].lower()}{self.words[1:]}: {self.reason}"
+
+
+def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> Health:
+    """Say whether an account submits, and if not, what keeps it from doing so.
+
+    Args:
+        stats: the account's figures.
+        silent_seconds: for how long nothing was accepted, as far as somebody looked.
+    """
+    if stats.damage is not None:
+        reason = f"its keys in Redis are damaged, other accounts go on: {stats.damage}"
+        return Health(Level.STOPPED, "Standing still", reason)
+    found = _of_sound(stats, silent_seconds)
+    return _beside_damaged(found, stats) if stats.damaged_records else found
+
+
+def _beside_damaged(found: Health, stats: AccountStats) -> Health:
+    """Say how an account does that has damaged records, and goes on with the others."""
+    one = stats.damaged_records == 1
+    words = "1 damaged record is" if one else f"{stats.damaged_records:,} damaged records are"
+    told = f": {stats.damaged_record}" if stats.damaged_record else ""
+    reason = f"{found.reason}; {words} set aside{told}"
+    return replace(found, level=max(found.level, Level.BUSY, key=[*Level].index), reason=reason)
+
+
+def _of_sound(stats: AccountStats, silent_seconds: float) -> Health:
+    """Say the same of all that is not damaged."""
+    if stats.hold_reason is not None:
+        return _held(stats)
+    if not stats.processes:
+        return _unserved(stats)
+    unread = _unread(stats)
+    if unread and (_is_full(stats) or not stats.states.get(JobState.READY)):
+        return Health(Level.STOPPED, "Runs are not followed", unread)
+    if not stats.states.get(JobState.READY):
+        return Health(Level.GOOD, "Nothing to submit", _idle(stats))
+    return _of_waiting(stats, silent_seconds)
+
+
+def _of_waiting(stats: AccountStats, silent_seconds: float) -> Health:
+    """Say what ready jobs wait for."""
+    if _is_full(stats):
+        return _full(stats)
+    if not any(stats.in_line.values()):
+        reason = "every ready job is in a batch that is held, or in a group that is paused or full"
+        return Health(Level.STOPPED, "Not submitting", reason)
+    if stats.pace is not None:
+        reason = f"the server answered 429: {stats.pace:.3g} submissions a second for now"
+        return Health(Level.BUSY, "Submitting slowly", reason)
+    if silent_seconds >= _quiet(stats.full_pace):
+        reason = f"nothing holds it, yet nothing was accepted in {silent_seconds:.0f} s"
+        return Health(Level.STOPPED, "Not submitting", f"{reason}: see the workers' logs")
+    return _submitting(stats)
+
+
+def _full(stats: AccountStats) -> Health:
+    cap, doubtful = stats.limits["concurrent_runs"], stats.states.get(JobState.UNCONFIRMED, 0)
+    reason = f"all {cap:,.0f} slots are taken"
+    if 2 * doubtful < cap:
+        return Health(Level.GOOD, "Submitting as runs end", reason)
+    return Health(Level.BUSY, "Submitting slowly", f"{reason}, {doubtful:,} by unconfirmed jobs")
+
+
+def _unread(stats: AccountStats) -> str:
+    """Return why nobody knows how the runs do; '' = it is known."""
+    if (stats.reads_failing_seconds or 0.0) < _UNREAD:
+        return ""
+    failing = stats.reads_failing_seconds
+    return f"Skyvern has answered no read for {failing:.0f} s ({stats.reads_why})"
+
+
+def _quiet(rate: float) -> float:
+    """Return after how many seconds without a submission something may be wrong."""
+    return max(_QUIET, _QUIET_TURNS / rate) if rate else _QUIET
+
+
+def _held(stats: AccountStats) -> Health:
+    reason = stats.hold_reason or ""
+    if stats.paused:
+        why = reason.removeprefix("paused").lstrip(": ") or "no reason was given"
+        also = f" (beside a hold of the kind {stats.hold_kind})" if stats.hold_kind else ""
+        return Health(Level.STOPPED, "Paused", f"{why}{also}", can_resume=True)
+    if stats.waits_for_a_person:
+        return Health(Level.STOPPED, "Held until you resume it", reason, can_resume=True)
+    until = datetime.now(UTC) + timedelta(seconds=stats.hold_seconds)
+    words = f"Held until {until:%H:%M:%S} UTC"
+    return Health(Level.STOPPED, words, reason, stats.may_be_resumed)
+
+
+def _unserved(stats: AccountStats) -> Health:
+    reason = "no worker process serves this account"
+    if any(stats.states.get(state) for state in _OPEN):
+        return Health(Level.STOPPED, "Not submitting", f"{reason}: start one")
+    return Health(Level.BUSY, "Nothing to submit", reason)
+
+
+def _idle(stats: AccountStats) -> str:
+    if scheduled := stats.states.get(JobState.SCHEDULED):
+        return f"no job is ready; {scheduled:,} are scheduled"
+    return f"no job is ready; {stats.live:,} are in flight" if stats.live else "no job is ready"
+
+
+def _is_full(stats: AccountStats) -> bool:
+    cap = stats.limits.get("concurrent_runs", 0)
+    return cap > 0 and stats.live + stats.strays_live >= cap
+
+
+def _submitting(stats: AccountStats) -> Health:
+    rate = stats.full_pace
+    if rate and not stats.permits.get("dispatch", 1):
+        return Health(Level.GOOD, "Submitting", f"at its limit of {rate:g} a second{_why(stats)}")
+    if not stats.permits.get("request", 1):
+        calls = stats.limits.get("requests_per_second", 0)
+        reason = f"calls are at their limit of {calls:g} a second"
+        return Health(Level.BUSY, "Submitting slowly", reason)
+    if unread := _unread(stats):
+        return Health(Level.BUSY, "Submitting, and runs are not followed", unread)
+    pace = f"up to {rate:g} a second{_why(stats)}" if rate else "without a limit"
+    return Health(Level.GOOD, "Submitting", pace)
+
+
+def _why(stats: AccountStats) -> str:
+    """Return what the limit of submissions is, where it is not their own."""
+    if stats.full_pace == stats.limits.get("dispatches_per_second", 0):
+        return ""
+    return f" (70 % of {stats.limits.get('requests_per_second', 0):g} calls)"

@@ -1,0 +1,295 @@
+"""What a job looks like from outside; a batch does in `batch.py`, an account in `account.py`.
+
+States, and how a job moves between them:
+
+    scheduled   → ready | canceled | dead (deadline) | unconfirmed (see below)
+    ready       → submitting | canceled | dead (deadline) | unconfirmed (see below)
+    submitting  → ready (surely no run) | running | unconfirmed (who knows) | dead (refused)
+    unconfirmed → running (its run was found) | ready (there is none, or a person says so)
+                  | canceled (asked for, and there is no run) | dead (deadline, poison, a person)
+    running     → completed | failed | canceled | scheduled (its `retry` has it run again)
+    dead, failed, canceled → ready (replayed)
+
+Where it would go back to ready, a job goes to canceled if that was asked for meanwhile, and to dead
+if its deadline has passed. A run id that names a later attempt than the record knows (Redis lost
+the claim) takes a scheduled or ready job to running as well; a run without a marker that may be of
+a claim that Redis lost takes it to unconfirmed.
+
+`failed` means that the run failed, was terminated or timed out (`run_status` says which). `dead`
+means that no run is known and a person is needed. A cancel whose end is not known yet is a flag
+(`cancel_requested`), not a state.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import orjson
+
+from runqueue.errors import FieldError
+from runqueue.records.delivery import NO_WEBHOOK, WebhookDelivery
+from runqueue.records.run_ends import short_reason
+from runqueue.request.job_spec import Priority
+
+#: Seconds that finished jobs and their idempotency keys are kept.
+KEEP_SECONDS = 7 * 86_400
+
+
+class JobState(StrEnum):
+    """Where a job stands; the transitions are drawn at the top of this module."""
+
+    SCHEDULED = "scheduled"
+    READY = "ready"
+    SUBMITTING = "submitting"
+    UNCONFIRMED = "unconfirmed"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    DEAD = "dead"
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the job has ended."""
+        return self in _OVER
+
+
+_OVER = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELED, JobState.DEAD})
+
+
+class EnqueueStatus(StrEnum):
+    """What became of a job that was handed in."""
+
+    NEW = "new"
+    KNOWN = "known"
+    CONFLICT = "conflict"
+
+
+class Enqueued(NamedTuple):
+    """The answer to one job handed in.
+
+    Args:
+        job_id: the job's id; with an idempotency key the same key gives the same id.
+        status: new; known (same key, same body: nothing changed); or conflict (another body).
+        custom_id: the job's idempotency key.
+        state: the job's state now.
+        batch: the batch the job belongs to, if any.
+        created_at: when the job was first handed in.
+        fault: of a conflict that is not about the key: the field that another job stands against.
+            State and time are that job's then, and nothing was stored.
+    """
+
+    job_id: str
+    status: EnqueueStatus
+    custom_id: str | None
+    state: JobState
+    batch: str | None
+    created_at: datetime
+    fault: FieldError | None = None
+
+
+class Stray(NamedTuple):
+    """A run of ours that no job owns.
+
+    Args:
+        run_id: Skyvern's name for it.
+        job_id, attempt: what it was submitted for.
+        since: when it was found to have no owner.
+        why: how that came.
+    """
+
+    run_id: str
+    account: str
+    job_id: str
+    attempt: int
+    since: datetime
+    why: str
+
+
+#: What Skyvern calls runs.
+_RUN_ID = re.compile(r"(?:tsk|wr)_[A-Za-z0-9_-]{1,120}")
+
+
+def is_run_id(text: str) -> bool:
+    """Tell whether a text has the form of a run's id: tsk_… or wr_…"""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+class Candidate(NamedTuple):
+    """A run that no job owns and that may be an unconfirmed job's.
+
+    Args:
+        run_id: Skyvern's name for it.
+        status: as the list of runs showed it.
+        created_at: when it was made, as the list says; None = it does not.
+        equal: the fields of the request that the server shows as they were sent.
+        different: those that it shows otherwise.
+    """
+
+    run_id: str
+    status: str
+    created_at: datetime | None
+    equal: tuple[str, ...]
+    different: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "run_id": self.run_id,
+            "status": self.status,
+            "created_at": self.created_at.isoformat() if self.created_at else None,
+            "equal": list(self.equal),
+            "different": list(self.different),
+        }
+
+
+def read_candidates(raw: bytes | str | None) -> tuple[Candidate, ...]:
+    """Read the candidates of a job's record, or of an answer; none of what is no such list."""
+    try:
+        return tuple(map(_candidate, orjson.loads(raw or b"[]")))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return ()
+
+
+def _candidate(one: Mapping[str, Any]) -> Candidate:
+    made = one.get("created_at")
+    return Candidate(
+        one["run_id"],
+        one["status"],
+        datetime.fromisoformat(made) if made else None,
+        tuple(one["equal"]),
+        tuple(one["different"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it stands; a snapshot, read again with `RunQueue.get`.
+
+    Args:
+        attempts: how many times it was claimed for submission (the marker's number). What is given
+            back because the account was in trouble counts here, and against no limit of the job.
+        runs: how many runs of it have ended; `retry.max_attempts` bounds those since it was last
+            replayed.
+        reason: why it is dead, unconfirmed, failed or canceled, in words.
+        result: the run as Skyvern's API last gave it, parsed; None before the end.
+        on_unconfirmed: what becomes of it when its answer was lost: auto, park or resubmit.
+        webhook: how the news of its end got to the request's `webhook_url`.
+        search_note: of an unconfirmed job, what the last search for its run came to.
+        candidates: of an unconfirmed job, the runs that may be its own.
+        max_run_seconds: the longest that its run may take; None = the account's limit.
+    """
+
+    id: str
+    account: str
+    kind: str
+    state: JobState
+    custom_id: str | None
+    namespace: str
+    priority: Priority
+    group: str
+    batch: str | None
+    attempts: int
+    runs: int
+    run_id: str | None
+    run_status: str | None
+    reason: str | None
+    cancel_requested: bool
+    created_at: datetime
+    run_at: datetime | None
+    deadline: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    result: dict[str, Any] | None = field(default=None, repr=False)
+    on_unconfirmed: str = "auto"
+    webhook: WebhookDelivery = NO_WEBHOOK
+    traceparent: str = ""
+    search_note: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+    max_run_seconds: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the job has ended."""
+        return self.state.is_over
+
+    @property
+    def output(self) -> Any:
+        """What the run brought, as Skyvern's API gave it."""
+        return self.result.get("output") if self.result else None
+
+    @property
+    def failure_reason(self) -> str | None:
+        """Why there is no result: our own reason, such as a deadline, else the run's words.
+
+        A list, which reads no results, has the first 500 characters of the run's words.
+        """
+        words = self.result.get("failure_reason") if self.result else None
+        if self.reason and self.state is not JobState.COMPLETED:
+            return words if self.reason == short_reason(words) else self.reason
+        return str(words) if words else None
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the job as a line of a results file."""
+        result = self.result or {}
+        row: dict[str, Any] = {
+            "custom_id": self.custom_id,
+            "job_id": self.id,
+            "state": self.state.value,
+            "run_id": self.run_id,
+            "run_status": self.run_status,
+            "output": self.output,
+            "failure_reason": self.failure_reason,
+            "attempts": self.attempts,
+            "runs": self.runs,
+            "kind": self.kind,
+            "priority": self.priority.name.lower(),
+            "group": self.group,
+            "batch": self.batch,
+            "created_at": self.created_at.isoformat(),
+            "started_at": self.started_at.isoformat() if self.started_at else None,
+            "ended_at": self.ended_at.isoformat() if self.ended_at else None,
+            "webhook": self.webhook.state.value,
+        }
+        for name in (
+            "app_url",
+            "recording_url",
+            "screenshot_urls",
+            "downloaded_files",
+            "step_count",
+            "result_omitted",
+        ):
+            if result.get(name) is not None:
+                row[name] = result[name]
+        return row
+
+
+def moment(microseconds: bytes | str | float | None) -> datetime | None:
+    """Return microseconds since 1970 as an aware time; None stays None."""
+    if microseconds is None or microseconds == b"":
+        return None
+    return datetime.fromtimestamp(int(microseconds) / 1_000_000, tz=UTC)
+
+
+def parse_result(raw: bytes) -> dict[str, Any] | None:
+    """Return a stored result as an object; None where it is none."""
+    if not raw:
+        return None
+    try:
+        result = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return result if isinstance(result, dict) else None
+
+
+def text(raw: bytes | None) -> str | None:
+    """Return a field as text, whatever its bytes are; None stays None."""
+    return None if raw is None else raw.decode(errors="replace")
+
+
+def fields_of(flat: Any) -> dict[str, bytes]:
+    """Return a HGETALL inside a script's reply (a flat list) as a dict."""
+    return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}

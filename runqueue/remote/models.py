@@ -1,0 +1,193 @@
+"""Jobs, batches, groups and figures, as the gateway's answers show them; and jobs as it takes them.
+
+Every function here raises what a wrong shape raises (`KeyError`, `TypeError`, `ValueError`): the
+caller says what that means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from runqueue.errors import FieldError
+from runqueue.records.account import AccountStats
+from runqueue.records.batch import Batch, Retried
+from runqueue.records.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
+from runqueue.records.job import Enqueued, EnqueueStatus, Job, JobState, read_candidates
+from runqueue.request.job_spec import JobSpec, Priority
+from runqueue.request.moments import When
+from runqueue.request.private_targets import FieldWarning
+from runqueue.store.groups import Group
+
+_BATCH = TypeAdapter(Batch)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: What a results line has of a run, where it has it.
+_OF_THE_RESULT = (
+    *("output", "failure_reason", "app_url", "recording_url", "screenshot_urls"),
+    *("downloaded_files", "step_count", "result_omitted"),
+)
+
+
+def read_job(values: dict[str, Any], account: str = "default") -> Job:
+    """Return a job.
+
+    Args:
+        values: as `GET /v1/jobs/{id}`, or a line of a batch's results, has it.
+        account: whose it is where that does not say.
+    """
+    return Job(
+        id=values["job_id"],
+        account=values.get("account", account),
+        kind=values["kind"],
+        state=JobState(values["state"]),
+        custom_id=values["custom_id"],
+        namespace=values.get("namespace", ""),
+        priority=Priority[values["priority"].upper()],
+        group=values["group"],
+        batch=values["batch"],
+        attempts=values["attempts"],
+        runs=values["runs"],
+        run_id=values["run_id"],
+        run_status=values["run_status"],
+        reason=values.get("reason"),
+        cancel_requested=values.get("cancel_requested", False),
+        created_at=datetime.fromisoformat(values["created_at"]),
+        run_at=_moment(values.get("run_at")),
+        deadline=_moment(values.get("deadline")),
+        started_at=_moment(values["started_at"]),
+        ended_at=_moment(values["ended_at"]),
+        result=values["result"] if "result" in values else _result(values),
+        on_unconfirmed=values.get("on_unconfirmed", "auto"),
+        webhook=_webhook(values["webhook"]),
+        search_note=values.get("search_note"),
+        candidates=read_candidates(orjson.dumps(values.get("candidates") or [])),
+        max_run_seconds=values.get("max_run_seconds"),
+    )
+
+
+def _result(line: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a results line has of the run, so that the job makes the same line again."""
+    found = {name: line[name] for name in _OF_THE_RESULT if line.get(name) is not None}
+    return found or None
+
+
+def _webhook(shown: Any) -> WebhookDelivery:
+    if isinstance(shown, str):
+        return NO_WEBHOOK._replace(state=DeliveryState(shown))
+    state = DeliveryState(shown["state"])
+    return WebhookDelivery(state, shown["attempts"], shown["status"], shown["error"])
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def read_answer(values: dict[str, Any]) -> Enqueued:
+    """Return the answer to one job handed in."""
+    return Enqueued(
+        values["job_id"],
+        EnqueueStatus(values["status"]),
+        values["custom_id"],
+        JobState(values["state"]),
+        values["batch"],
+        datetime.fromisoformat(values["created_at"]),
+        None if not values.get("error") else FieldError(*values["error"].split(": ", 1)),
+    )
+
+
+def read_warnings(values: dict[str, Any]) -> list[FieldWarning]:
+    """Return what an answer warns of; an older gateway warns of nothing."""
+    return [
+        FieldWarning(one["field"], one["message"], one.get("jobs"))
+        for one in values.get("warnings", [])
+    ]
+
+
+def read_batch(values: dict[str, Any]) -> Batch:
+    """Return a batch; what this version of `Batch` does not know is left out."""
+    return _BATCH.validate_python({**values, "id": values["batch_id"]})
+
+
+def read_group(values: dict[str, Any]) -> Group:
+    """Return a group."""
+    return Group(
+        values["group"],
+        values["account"],
+        values["max_concurrent"],
+        values["paused"],
+        values["live"],
+        values["waiting"],
+    )
+
+
+def read_retried(values: dict[str, Any]) -> Retried:
+    """Return what of a batch is done again."""
+    states = {JobState(state): int(n) for state, n in values["states"].items()}
+    return Retried(states, int(values["canceled_left"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ToldStats(AccountStats):
+    """An account's figures as a gateway told them; what it does not tell is None.
+
+    Args:
+        told: the figures as JSON values.
+    """
+
+    told: dict[str, Any] = field(repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON values."""
+        return self.told
+
+
+def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
+    """Return an account's figures."""
+    split = values["by_priority"]
+    found: dict[str, Any] = {one.name: values.get(one.name) for one in fields(AccountStats)}
+    found |= {
+        "account": account,
+        "states": {state: values["states"].get(state.value, 0) for state in JobState},
+        "by_priority": {
+            state: {p: split.get(state.value, {}).get(p.name.lower(), 0) for p in Priority}
+            for state in JobState
+        },
+        "deliveries": {DeliveryState(state): n for state, n in values["deliveries"].items()},
+        "refused_lines": values.get("refused_lines", 0),
+        "set_aside": values.get("set_aside", 0),
+    }
+    return ToldStats(**found, told=values)
+
+
+def line_of(spec: JobSpec) -> bytes:
+    """Return a checked job as a line of a batch file."""
+    line: dict[str, Any] = {
+        "custom_id": spec.custom_id,
+        "kind": spec.kind,
+        "body": orjson.Fragment(spec.canonical),
+        "priority": spec.priority.name.lower(),
+        "group": spec.group,
+        "run_at": _when(spec.run_at),
+        "deadline": _when(spec.deadline),
+        "account": spec.account,
+        "namespace": spec.namespace,
+        "on_unconfirmed": spec.on_unconfirmed,
+        "traceparent": spec.traceparent,
+        "max_run_seconds": spec.max_run_seconds,
+    }
+    if spec.retry is not None:
+        retry = spec.retry
+        line["retry"] = {one.name: getattr(retry, one.name) for one in fields(retry)}
+    return orjson.dumps({name: value for name, value in line.items() if value not in (None, "")})
+
+
+def _when(when: When | None) -> float | str | None:
+    if when is None:
+        return None
+    if when.relative:
+        return when.microseconds / 1e6
+    return (_EPOCH + timedelta(microseconds=when.microseconds)).isoformat()

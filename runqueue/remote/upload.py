@@ -1,0 +1,255 @@
+"""Uploading a batch over HTTP: packed as it is sent, in constant memory.
+
+An upload that breaks off is nothing, and is sent again. If all of it was sent and the answer was
+lost, the batch may be there: it is sent again only if every line has a `custom_id`, since these
+make no second job.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import orjson
+
+from runqueue.errors import FieldError, InvalidBatch, InvalidJob
+from runqueue.producer.chunks import Handed, check
+from runqueue.records.batch import NO_RULES, BatchRules
+from runqueue.remote.connection import Link
+from runqueue.remote.models import line_of, read_warnings
+from runqueue.request.private_targets import FieldWarning
+from runqueue.request.requests import RunRequest
+
+_PATH = "/v1/batches"
+#: Takes a batch's `callback_url`.
+_CALLBACK = b"runqueue-callback-url"
+_HEADERS = {b"content-type": b"application/x-ndjson", b"content-encoding": b"gzip"}
+#: Packed bytes that are sent at once, and seconds after which less is: the gateway does not wait
+#: for ever.
+_PART, _LATEST = 64 * 1024, 5.0
+#: Little is gained by packing harder, and much time lost.
+_LEVEL = 3
+_GZIP = 31
+_UNSURE = (
+    "the answer was lost when all was sent, and not every line has a custom_id: the batch may be"
+    " accepted; look (list_batches, `runqueue batch list`) before it is sent again"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LineConflict:
+    """A line whose `custom_id` was used before for another request.
+
+    Args:
+        line: its number, from 1.
+        custom_id, job_id: its name, and the job that has it.
+        error: of a conflict that is not about the name: why.
+    """
+
+    line: int
+    custom_id: str | None
+    job_id: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What became of an upload.
+
+    Args:
+        batch_id: the batch; None if nothing was new and no single batch has all of it.
+        is_new: whether the upload made it.
+        new, known, invalid, conflict: lines by what became of them.
+        errors: why lines were skipped, the first hundred, named `line N: field`.
+        conflicts: the first hundred of them.
+        warnings: what of the good lines will not do what you may expect; none is logged.
+    """
+
+    batch_id: str | None
+    is_new: bool
+    new: int
+    known: int
+    invalid: int
+    conflict: int
+    errors: list[FieldError] = field(default_factory=list)
+    conflicts: list[LineConflict] = field(default_factory=list)
+    warnings: list[FieldWarning] = field(default_factory=list)
+
+
+def upload(
+    link: Link, lines: Iterable[Handed], asked: dict[str, Any], rules: BatchRules
+) -> Uploaded:
+    """Upload a batch.
+
+    Args:
+        link: the way to the gateway.
+        lines: the jobs; sent a second time only if they can be gone through again.
+        asked: the query: name, account, namespace, skip_invalid.
+        rules: what the batch does by itself.
+
+    Raises:
+        InvalidJob: lines are bad, named `line N: field`; nothing was accepted.
+        InvalidBatch: the gateway does not know these rules.
+        GatewayUnavailable: it cannot be reached; the reason says so if the batch may be there.
+    """
+    params = {name: value for name, value in asked.items() if value not in ("", False)}
+    ruled, headers = _rules(link, rules)
+    params |= ruled
+    sending = _Sending(lines)
+    answer = link.patiently(
+        lambda: link.post_stream(_PATH, params, sending.parts(), headers),
+        lambda: sending.may_repeat,
+        can_repeat=lambda: sending.can_repeat,
+        refused=InvalidJob,
+        unsure=lambda: _UNSURE if sending.is_whole and not sending.is_named else "",
+    )
+    return link.read(answer, lambda values: _read(values, is_new=answer.status_code == 201))
+
+
+class _Sending:
+    """Packs lines, and knows how far they were sent."""
+
+    def __init__(self, lines: Iterable[Handed]) -> None:
+        self._lines = lines
+        self._once = iter(lines) is lines
+        self._has_begun = False
+        #: Whether the last byte was handed over, and whether every line has a `custom_id`.
+        self.is_whole, self.is_named = False, True
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether sending it again makes no job twice."""
+        return not self.is_whole or self.is_named
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether all lines are there to be sent."""
+        return not (self._once and self._has_begun)
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield the packed lines."""
+        self._has_begun = True
+        self.is_whole, self.is_named = False, True
+        packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+        sent = time.monotonic()
+        parts: list[bytes] = []
+        size = 0
+        for number, job in enumerate(self._lines, 1):
+            line = as_line(job, number)
+            self.is_named = self.is_named and _has_name(line)
+            parts.append(packer.compress(line + b"\n"))
+            size += len(parts[-1])
+            late = time.monotonic() - sent > _LATEST
+            if size >= _PART or late:
+                if late:
+                    parts.append(packer.flush(zlib.Z_SYNC_FLUSH))
+                yield b"".join(parts)
+                parts.clear()
+                size, sent = 0, time.monotonic()
+        parts.append(packer.flush())
+        self.is_whole = True
+        yield b"".join(parts)
+
+
+def as_line(job: Handed, number: int) -> bytes:
+    """Return a job as a line of the upload; the gateway checks what is in it.
+
+    Args:
+        job: as `enqueue_many` takes it.
+        number: the line's, from 1.
+
+    Raises:
+        InvalidJob: JSON cannot carry it, or it has a fault that is found on the way.
+    """
+    if isinstance(job, str):
+        job = job.encode(errors="surrogatepass")  # half a pair is no JSON, as the gateway says
+    if isinstance(job, bytes):
+        line = job.strip()
+        return _on_one_line(line) if b"\n" in line else line
+    if isinstance(job, Mapping):
+        with suppress(orjson.JSONEncodeError):
+            return orjson.dumps(job)
+    try:
+        spec = check(job)
+    except InvalidJob as error:
+        faults = [FieldError(f"line {number}: {f.field}", f.message) for f in error.errors]
+        raise InvalidJob(faults) from None
+    if isinstance(job, RunRequest):  # it names no account: that of the upload is meant
+        return orjson.dumps({"kind": spec.kind, "body": orjson.Fragment(spec.canonical)})
+    return line_of(spec)
+
+
+def _on_one_line(text: bytes) -> bytes:
+    """Return JSON that is spread over several lines as one; what is no JSON stays one bad line."""
+    try:
+        return orjson.dumps(orjson.loads(text))
+    except ValueError:
+        return text.replace(b"\n", b" ")
+
+
+def _has_name(line: bytes) -> bool:
+    if not line.strip():
+        return True
+    try:
+        return bool(orjson.loads(line)["custom_id"])
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
+def _rules(link: Link, rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, bytes]]:
+    """Return the rules as a query and headers, once the gateway is sure not to pass them over."""
+    wanted = {
+        one.name: getattr(rules, one.name)
+        for one in fields(rules)
+        if getattr(rules, one.name) != getattr(NO_RULES, one.name)
+    }
+    if not wanted:
+        return {}, _HEADERS
+    # Whoever is on the way logs a query, and this URL may hold a secret.
+    url = wanted.pop("callback_url", None)
+    hidden = {} if url is None else callback_header(url)
+    known = link.read(link.ask("GET", "/openapi.json"), _parameters)
+    unknown = wanted.keys() - known
+    if hidden and _CALLBACK.decode() not in known:
+        unknown.add("callback_url")
+    if unknown:
+        words = "this gateway takes none with an upload: it is older than this client"
+        raise InvalidBatch([FieldError(name, words) for name in sorted(unknown)])
+    return wanted, {**_HEADERS, **hidden}
+
+
+def callback_header(url: str) -> dict[bytes, bytes]:
+    """Return a batch's `callback_url` as a header, where no log shows it.
+
+    Raises:
+        InvalidBatch: none does; HTTP's own error would show it.
+    """
+    if "\x7f" in url:
+        raise InvalidBatch([FieldError("callback_url", "expected printable characters")])
+    return {_CALLBACK: url.encode()}
+
+
+def _parameters(described: Any) -> set[str]:
+    return {one["name"].lower() for one in described["paths"][_PATH]["post"].get("parameters", [])}
+
+
+def _read(values: Any, *, is_new: bool) -> Uploaded:
+    counts = values["counts"]
+    return Uploaded(
+        values["batch_id"],
+        is_new,
+        counts["new"],
+        counts["known"],
+        counts["invalid"],
+        counts["conflicts"],
+        [FieldError(one["field"], one["message"]) for one in values["errors"]],
+        [
+            LineConflict(one["line"], one["custom_id"], one["job_id"], one.get("error"))
+            for one in values["conflicts"]
+        ],
+        read_warnings(values),
+    )

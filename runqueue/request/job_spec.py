@@ -1,0 +1,368 @@
+"""One job as a producer hands it in: a line of a batch file, or a request from Python.
+
+    {"custom_id": "order-17", "kind": "task", "body": {"prompt": "…", "max_steps": 10},
+     "priority": "high", "group": "shop-a", "delay": 30, "deadline": 3600}
+
+Checked whole, before anything is stored: `parse_line` and `JobSpec.of` raise one `InvalidJob` that
+names every field at fault.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, Final, cast
+
+import orjson
+from pydantic import ValidationError
+
+from runqueue.errors import FieldError, InvalidJob
+from runqueue.request.job_options import (
+    FIELDS,
+    PLAIN_FIELDS,
+    Priority,
+    read_custom_id,
+    read_options,
+    unknown_fields,
+)
+from runqueue.request.json_values import holds_more_values
+from runqueue.request.moments import When
+from runqueue.request.pieces import has_many, pieces
+from runqueue.request.quick_checks import NUL, quick_check
+from runqueue.request.request_checks import RequestChecks, current_checks, judged
+from runqueue.request.requests import KINDS, MODELS, AnyRunRequest, Kind, RunRequest
+from runqueue.request.retry_policy import Retry
+from runqueue.request.run_limits import own_limit_us
+from runqueue.request.server_rules import RULED, broken_rules
+from runqueue.request.suggestions import did_you_mean
+from runqueue.request.validation_errors import (
+    UNKNOWN_FIELD,
+    body_errors,
+    got,
+    holds_nan,
+    json_errors,
+    required,
+)
+
+__all__ = ["MAX_PAYLOAD_BYTES", "JobSpec", "Kind", "Priority", "When", "parse_line"]
+
+#: Largest body, in bytes of compact JSON.
+MAX_PAYLOAD_BYTES: Final = 1_048_576
+
+# A line may spell a character in six bytes ("\u0041"); past that it cannot hold a legal body.
+_MAX_LINE_BYTES = 8 * MAX_PAYLOAD_BYTES
+# The largest body has no more, since each takes a byte beside its own; parsed, more of them take
+# hundreds of megabytes.
+_MAX_VALUES = MAX_PAYLOAD_BYTES
+_MAX_ERRORS = 20
+_MODELS: dict[object, type[RunRequest]] = dict(MODELS.items())
+_KIND_WORDS = '"task", "workflow", "login" or "download_files"'
+_QUICK = {model: quick_check(model) for model in _MODELS.values()}
+_FILES_ONCE = FieldError(
+    "retry", "expected no retry beside file_ids: Skyvern deletes a file when its run is over"
+)
+# How this orjson writes a float's exponent: "1e+300" or "1e300".
+_EXPONENT = b"e+" if b"e+" in orjson.dumps(1e300) else b"e"
+# What orjson would write in a way of its own is left to the caller, who knows what it should be.
+_DUMP = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+@dataclass(slots=True)
+class JobSpec:
+    """A job that passed every check; made by `parse_line` or `JobSpec.of`, then only read.
+
+    Args:
+        kind: what the body asks for: `task`, `workflow`, `login` or `download_files`.
+        body: the fields that were given, in the caller's order.
+        canonical: the body as compact JSON with sorted keys, taken when it was checked; the digest
+            that tells "same body" is made of it.
+        custom_id: the caller's name for the job, its idempotency key; None if it has none.
+        priority: when it is its turn among the account's jobs.
+        group: whose share of the account it takes.
+        run_at: not before; None means at once.
+        deadline: not submitted after, and canceled if it still runs; None means never too late.
+        account: which Skyvern organization runs it.
+        namespace: keeps the custom_ids of several producers apart; may be empty.
+        on_unconfirmed: what becomes of it when the submission's answer was lost and no run of it is
+            found: auto (submitted again once that is sure), park (stays, for people) or resubmit
+            (submitted again after the grace, sure or not); '' = auto.
+        retry: whether and when its run is tried again after a bad end; None = never.
+        traceparent: the trace that it belongs to (W3C Trace Context); '' = that of whoever hands it
+            in, if there is one.
+        max_run_seconds: the longest that its run may take, from the start of the run's current
+            attempt; None = Skyvern's own limit (`max_elapsed_time_minutes` of the body) plus a
+            margin, or else the account's.
+        files: uploaded files that it holds: each serves one run, so no other job may name them.
+    """
+
+    kind: Kind
+    body: dict[str, Any] = field(repr=False)
+    canonical: bytes = field(repr=False)
+    custom_id: str | None = None
+    priority: Priority = Priority.NORMAL
+    group: str = "default"
+    run_at: When | None = None
+    deadline: When | None = None
+    account: str = "default"
+    namespace: str = ""
+    on_unconfirmed: str = ""
+    retry: Retry | None = None
+    traceparent: str = ""
+    max_run_seconds: float | None = None
+    files: tuple[str, ...] = ()
+
+    @property
+    def max_run_us(self) -> int:
+        """The longest that its run may take, microseconds; 0 = the account's limit."""
+        return own_limit_us(self.max_run_seconds, self.body)
+
+    @property
+    def request(self) -> AnyRunRequest:
+        """Build the request object; made anew each time, since enqueuing never needs it."""
+        return cast(AnyRunRequest, MODELS[self.kind].model_validate(self.body))
+
+    @classmethod
+    def of(
+        cls,
+        request: AnyRunRequest,
+        *,
+        priority: Priority | int | str = Priority.NORMAL,
+        group: str = "default",
+        run_at: datetime | timedelta | str | float | None = None,
+        delay: timedelta | float | None = None,
+        deadline: datetime | timedelta | str | float | None = None,
+        idempotency_key: str | None = None,
+        account: str = "default",
+        namespace: str = "",
+        on_unconfirmed: str | None = None,
+        retry: Retry | Mapping[str, Any] | None = None,
+        checks: RequestChecks | None = None,
+        max_run_seconds: timedelta | float | None = None,
+    ) -> JobSpec:
+        """Make a job of a request object.
+
+        Args:
+            request: what Skyvern is asked for.
+            priority: a `Priority`, its name in lower case, or its number.
+            group: whose share of the account it takes.
+            run_at: not before: an aware datetime, its ISO 8601 text, or seconds from now.
+            delay: seconds from now; instead of `run_at`.
+            deadline: not submitted after, and canceled if it still runs; given as `run_at` is.
+            idempotency_key: enqueuing again with the same key gives the same job.
+            account: which Skyvern organization runs it.
+            namespace: keeps the keys of several producers apart.
+            on_unconfirmed, retry, max_run_seconds: as the attributes of this class.
+            checks: what becomes of values that Skyvern is known not to take; None = this process's
+                way (`current_checks`).
+
+        Raises:
+            InvalidJob: an option, or a value inside the request, cannot be accepted.
+        """
+        if not isinstance(cast(object, request), RunRequest):
+            raise TypeError(
+                f"expected a run request, such as TaskRunRequest, got {type(request).__name__};"
+                " a batch file's line goes to enqueue_many"
+            )
+        line = {
+            "custom_id": idempotency_key,
+            "kind": request.kind,
+            "body": request.model_dump(exclude_unset=True),
+            "priority": priority,
+            "group": group,
+            "run_at": run_at,
+            "delay": delay,
+            "deadline": deadline,
+            "account": account,
+            "namespace": namespace,
+            "on_unconfirmed": on_unconfirmed,
+            "retry": retry,
+            "max_run_seconds": max_run_seconds,
+        }
+        return _check(line, id_field="idempotency_key", checks=checks)
+
+
+def parse_line(
+    raw: bytes | str | Mapping[str, Any],
+    account: str = "default",
+    checks: RequestChecks | None = None,
+) -> JobSpec:
+    """Check one line of a batch file, as JSON text or already parsed.
+
+    Args:
+        raw: the line.
+        account: whose it is if it does not say so itself.
+        checks: what becomes of unknown fields of the body, and of values that Skyvern is known not
+            to take; None = this process's way (`current_checks`).
+
+    Raises:
+        InvalidJob: with every field at fault; the field `line` stands for the line as a whole.
+    """
+    if not isinstance(raw, (bytes, bytearray, str)):
+        return _check(raw, account=account, checks=checks)
+    spec = _check(_decode(raw), account=account, checks=checks)
+    # orjson reads an integer over 64 bits as a float, and writes that with an exponent.
+    if _EXPONENT in spec.canonical:
+        _refuse(list(json_errors(json.loads(raw)["body"], "body")))
+    return spec
+
+
+def _decode(raw: bytes | str) -> object:
+    if len(raw) > _MAX_LINE_BYTES:
+        _refuse([FieldError("line", f"expected at most {_MAX_LINE_BYTES} bytes, got {len(raw)}")])
+    if holds_more_values(raw, _MAX_VALUES):
+        _refuse([FieldError("line", f"expected at most {_MAX_VALUES} values and names of fields")])
+    try:
+        return orjson.loads(raw)
+    except json.JSONDecodeError as error:
+        message = f"expected JSON, got something else at column {error.colno}: {error.msg}"
+        raise InvalidJob([FieldError("line", message)]) from None
+
+
+def _check(
+    line: object,
+    id_field: str = "custom_id",
+    account: str = "default",
+    checks: RequestChecks | None = None,
+) -> JobSpec:
+    """Turn a parsed line into a job; `id_field` is what the caller calls the custom_id."""
+    if type(line) is not dict:  # a dict is by far the most common, and this test the cheapest
+        if not isinstance(line, Mapping):
+            raise InvalidJob([FieldError("line", f"expected an object, got {got(line)}")])
+        line = dict(line)
+    errors: list[FieldError] = []
+    is_plain = PLAIN_FIELDS.issuperset(line)
+    if not is_plain and not FIELDS.issuperset(line):
+        errors += unknown_fields(line, _MODELS.values())
+    custom_id = read_custom_id(line, id_field, errors)
+    body, canonical = _checked_body(line, errors, checks)
+    options = () if is_plain else read_options(line, errors)
+    if body.get("file_ids") and line.get("retry") is not None:
+        errors += judged(line["kind"], [_FILES_ONCE], checks)
+    if errors:
+        _refuse(errors)
+    # The kind as we write it, also where it was given as some enum of the caller's.
+    spec = JobSpec(_MODELS[line["kind"]].kind, body, canonical, custom_id, *options)
+    if line.get("account") is None:
+        spec.account = account
+    if body.get("file_ids") and (checks or current_checks()) is RequestChecks.REFUSE:
+        spec.files = tuple(dict.fromkeys(body["file_ids"]))
+    return spec
+
+
+def _refuse(errors: list[FieldError]) -> None:
+    """Raise if there is anything to refuse; a body of a thousand typos is not listed whole."""
+    if len(errors) > _MAX_ERRORS:
+        # Of very many fields at fault not all are looked for.
+        more = FieldError("line", f"at least {len(errors) - _MAX_ERRORS} more fields are at fault")
+        raise InvalidJob([*errors[:_MAX_ERRORS], more])
+    if errors:
+        raise InvalidJob(errors)
+
+
+def _checked_body(
+    line: dict[Any, Any], errors: list[FieldError], checks: RequestChecks | None
+) -> tuple[dict[str, Any], bytes]:
+    """Check the body against its kind; returns a copy, which a caller's next line cannot change."""
+    kind, body = line.get("kind"), line.get("body")
+    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else ""
+        expected = f"expected {_KIND_WORDS}"
+        said = f"{expected}, got {got(kind)}{hint}" if "kind" in line else required(expected)
+        errors.append(FieldError("kind", said))
+    if not isinstance(body, (dict, Mapping)):  # of the two, dict is the cheaper question
+        expected = "expected an object of run request fields"
+        is_there = "body" in line
+        said = f"{expected}, got {got(body, show=False)}" if is_there else required(expected)
+        errors.append(FieldError("body", said))
+    if model is None or not isinstance(body, (dict, Mapping)):
+        return {}, b""
+    body = dict(body)
+    if has_many(body):
+        canonical = _in_pieces(model, body, errors, checks)
+    else:
+        canonical = _at_a_glance(model, body) or _looked_over(model, body, errors, checks)
+    if canonical and (b"null" in canonical or not RULED.isdisjoint(body)):
+        errors += judged(model.kind, broken_rules(model.kind, body), checks)
+    if len(canonical) > MAX_PAYLOAD_BYTES:
+        said = f"expected at most {MAX_PAYLOAD_BYTES} bytes of JSON, got {len(canonical)}"
+        errors.append(FieldError("body", said))
+    elif b"null" in canonical and holds_nan(body):  # orjson writes NaN and Infinity as null
+        errors += json_errors(body, "body")
+    return body, canonical
+
+
+def _at_a_glance(model: type[RunRequest], body: dict[Any, Any]) -> bytes:
+    """Return the canonical form of a body that is surely sound, as nearly all are; b"" = unsure."""
+    if not _QUICK[model](body):
+        return b""
+    try:
+        canonical = orjson.dumps(body, option=_DUMP)
+    except TypeError:
+        return b""
+    return b"" if NUL in canonical else canonical
+
+
+def _in_pieces(
+    model: type[RunRequest],
+    body: dict[Any, Any],
+    errors: list[FieldError],
+    checks: RequestChecks | None,
+) -> bytes:
+    """Return the canonical form of a body of very many entries, or the faults of a few of them."""
+    canonical = b""
+    with suppress(TypeError):  # the piece that holds what is no JSON says where
+        canonical = orjson.dumps(body, option=_DUMP)
+        if len(canonical) > MAX_PAYLOAD_BYTES:
+            return canonical  # whatever else is wrong with it
+    for piece in pieces(body, model.model_fields):
+        if not _looked_over(model, piece, errors, checks):
+            return b""
+    return canonical or _looked_over(model, body, errors, checks)
+
+
+def _looked_over(
+    model: type[RunRequest],
+    body: dict[Any, Any],
+    errors: list[FieldError],
+    checks: RequestChecks | None,
+) -> bytes:
+    """Return the canonical form of a body, or say what is wrong with it."""
+    try:
+        try:
+            model.__pydantic_validator__.validate_python(body)
+        except ValidationError as refusal:
+            if _is_refused(model, body, refusal, errors, checks):
+                return b""
+        return orjson.dumps(body, option=_DUMP)
+    except TypeError as refusal:  # orjson's; it does not say where
+        # A few are enough; a structure that holds itself twice over would never come to an end.
+        found = list(islice(json_errors(body, "body"), _MAX_ERRORS))
+        errors += found or [FieldError("body", f"expected JSON values: {refusal}")]
+    return b""
+
+
+def _is_refused(
+    model: type[RunRequest],
+    body: dict[Any, Any],
+    refusal: ValidationError,
+    errors: list[FieldError],
+    checks: RequestChecks | None,
+) -> bool:
+    """Say what is wrong with a body; no if its only fault is fields that the checks let pass."""
+    found = body_errors(model, MODELS, FIELDS, body, refusal)
+    unknown = [fault for fault in found if fault.message.startswith(UNKNOWN_FIELD)]
+    if not unknown or judged(model.kind, unknown, checks):
+        errors += found
+        return True
+    known = {name: value for name, value in body.items() if name in model.model_fields}
+    try:
+        model.__pydantic_validator__.validate_python(known)
+    except ValidationError as other:
+        errors += body_errors(model, MODELS, FIELDS, known, other)
+        return True
+    return False

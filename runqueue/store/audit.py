@@ -1,0 +1,107 @@
+"""What people did to the queue: who, when, what, and to what; the last ten thousand of an account.
+
+Who acts through the gateway is known by the name of his token (`gateway/auth/audit.py`), who acts
+on the command line by his name on that machine (`cli/commands/audit.py`). `RunQueue` itself notes
+nothing.
+
+Each entry is logged as well: the list in Redis forgets, and who may act may fill it with whatever
+else he does.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from runqueue.errors import FieldError, InvalidRequest
+from runqueue.records.job import fields_of, moment, text
+from runqueue.store.scripts import Argument, Call, load
+
+#: Notes that an account keeps.
+KEPT = 10_000
+#: Characters of what is told of one thing.
+MOST = 300
+_ID = re.compile(r"\d{1,15}-\d{1,15}")
+#: The logger of every entry: of the gateway one JSON object a line, whatever its log level
+#: (`config/logging.py`).
+LOGGER = logging.getLogger("runqueue.audit")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditNote:
+    """Something that a person did.
+
+    Args:
+        id: of the note; later ones are greater.
+        at: when.
+        who: the name of the token, or of the user.
+        what: the action, such as `pause_account`.
+        target: the job, batch or group that it was done to; '' = the account.
+        detail: what it came to, in words.
+    """
+
+    id: str
+    account: str
+    at: datetime | None
+    who: str
+    what: str
+    target: str
+    detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the note as JSON values."""
+        return {
+            "id": self.id,
+            "account": self.account,
+            "at": self.at.isoformat() if self.at else None,
+            "who": self.who,
+            "what": self.what,
+            "target": self.target,
+            "detail": self.detail,
+        }
+
+
+def note(account: str, who: str, what: str, target: str = "", detail: str = "") -> Call[str]:
+    """Note what somebody did; returns the note's id."""
+    words = [word[:MOST] for word in (who, what, target, detail)]
+    arguments: list[Argument] = [KEPT, secrets.token_hex(8), *words]
+    return Call(load("audit"), account, arguments, lambda reply: str(reply.decode()))
+
+
+def log_entry(what: str, **about: Any) -> None:
+    """Log what somebody did, or was refused.
+
+    Args:
+        what: the action, such as `pause_account`, `login` or `refused`.
+        about: who did it, to what, and the like; never a token.
+    """
+    said = {name: v[:MOST] if isinstance(v, str) else v for name, v in about.items()}
+    LOGGER.info("audit", extra={"what": what, **said})
+
+
+def notes(account: str, before: str = "", count: int = 50) -> Call[list[AuditNote]]:
+    """Read a page of notes, the newest first.
+
+    Args:
+        account: whose.
+        before: the id of the last note of the page before; '' = the newest.
+        count: how many.
+
+    Raises:
+        InvalidRequest: what is no note's id.
+    """
+    if before and not _ID.fullmatch(before):
+        raise InvalidRequest([FieldError("before", "expected the id of a note")])
+
+    def read(reply: list[Any]) -> Iterator[AuditNote]:
+        for raw, flat in reply:
+            found = fields_of(flat)
+            words = [text(found.get(name)) or "" for name in ("who", "what", "target", "detail")]
+            yield AuditNote(raw.decode(), account, moment(found.get("at")), *words)
+
+    return Call(load("list_audit"), account, [before, count], lambda reply: list(read(reply)))

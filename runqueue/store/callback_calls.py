@@ -1,0 +1,126 @@
+"""The calls about callbacks of batches: what is due, and what came of it."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from runqueue.records.batch import Batch
+from runqueue.records.batch_records import read_batch
+from runqueue.records.claim_items import Answer, Taken
+from runqueue.records.forecast import Capacity, read_capacity
+from runqueue.store.scripts import Argument, Call, load
+
+
+class Due(NamedTuple):
+    """An event of a batch that its callback_url is to be told of.
+
+    Args:
+        batch: how it stands now.
+        event: which of its events, as the scripts name it: `<n>:<what>:<share>`.
+        tries: how often it was sent so far.
+        at_us: when it happened, by the queue's clock.
+        url: where to; it may be secret.
+    """
+
+    batch: Batch
+    event: str
+    tries: int
+    at_us: int
+    url: str
+
+    def __repr__(self) -> str:
+        return f"Due({self.batch.id!r}, {self.event!r}, {self.tries})"
+
+    @property
+    def what(self) -> str:
+        """What happened: `progress`, or the status that the batch ended with."""
+        return self.event.split(":")[1]
+
+    @property
+    def share(self) -> float | None:
+        """The share of its jobs that have ended, of `progress`."""
+        share = self.event.split(":")[2]
+        return float(share) if share else None
+
+    @property
+    def name(self) -> str:
+        """Names batch and event, the same at each try: a receiver knows duplicates by it."""
+        number = self.event.split(":")[0]
+        return f"msg_{self.batch.id}_{number}_{self.what}"
+
+
+class Told(NamedTuple):
+    """What came of a callback.
+
+    Args:
+        tries: those of the `Due`: said again, it is not counted again.
+        verdict: again, delivered or gave_up.
+        was_tried: whether it was sent.
+        error: why it was not delivered, in words.
+        wait_us: until the next try.
+    """
+
+    batch: str
+    event: str
+    tries: int
+    verdict: str
+    was_tried: bool = True
+    error: str = ""
+    wait_us: int = 0
+
+
+def callback_claim(
+    account: str, process: str, want: int, tick_us: int, *, linger: bool, lease_us: int
+) -> Call[Taken]:
+    """Take callbacks that are due; see `callback_claim.lua`.
+
+    Args:
+        account, process: who asks.
+        want: how many at most; 0 only refreshes the board.
+        tick_us: the server's time in the message that started the pump; 0 = not the first claim.
+        linger: whether to stay on the board although nothing is due.
+        lease_us: when one that nobody recorded comes again.
+    """
+
+    def parse(reply: list[Any]) -> Taken:
+        if reply[0] != b"ok":
+            return Taken(Answer(reply[0].decode()), int(reply[1]))
+        seen = (int(reply[1]), read_capacity(reply[4]))
+        items = [_due(account, reply[i : i + 8], seen) for i in range(5, len(reply), 8)]
+        return Taken(Answer.OK, seen[0], int(reply[2]), bool(reply[3]), 0, items)
+
+    arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us]
+    return Call(load("callback_claim"), account, arguments, parse)
+
+
+def callback_again(account: str, batch: str, url: str = "") -> Call[int | None]:
+    """Have the callbacks of a batch sent again that were given up; see `callback_again.lua`.
+
+    Args:
+        account, batch: whose it is, and its id.
+        url: where to, from now on; '' = where they were to go.
+
+    Returns:
+        How many are due; None = no such batch.
+    """
+    asked = secrets.token_hex(8)  # the same when the call is sent again, for its reply was lost
+    return Call(load("callback_again"), account, [batch, url, asked], _count)
+
+
+def _count(reply: int | None) -> int | None:
+    return reply
+
+
+def _due(account: str, row: Sequence[Any], seen: tuple[int, Capacity]) -> Due:
+    name, event, tries, at_us, url, record, jobs, paused = row
+    batch = read_batch(account, name.decode(), record, int(jobs), seen, paused=paused.decode())
+    assert batch is not None  # noqa: S101 - the script saw that it is one
+    return Due(batch, event.decode(), int(tries), int(at_us), url.decode())
+
+
+def record_callback(account: str, items: Sequence[Told]) -> Call[list[int]]:
+    """Record what came of callbacks: per item 1 recorded, 0 it waits no more, or was recorded."""
+    arguments: list[Argument] = []
+    for item in items:
+        arguments += [*item[:4], int(item.was_tried), item.error[:500], item.wait_us]
+    return Call(load("record_callback"), account, arguments, list)

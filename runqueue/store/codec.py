@@ -1,0 +1,229 @@
+"""How a run request lies in Redis and goes to Skyvern.
+
+A stored body is one line of JSON, the *envelope* (what is not part of the request's body, or is
+only known at submission), a newline, and the request body as it will be sent. Title and webhook URL
+wait in the envelope: the attempt's marker is spliced into them, and they go last. The body of a job
+that is over may be packed (`compression.py`), and stays so when the job is done again.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from runqueue import ids
+from runqueue.request.job_spec import JobSpec
+from runqueue.request.requests import KINDS, MODELS, Kind
+from runqueue.request.server_rules import MAX_METADATA
+from runqueue.store import compression
+
+#: Body fields that travel elsewhere: as a header, or in the query.
+_HEADERS = {"user_agent": "x-user-agent", "max_steps_override": "x-max-steps-override"}
+_SPLICED = ("title", "webhook_url")
+_OUTSIDE = frozenset({*_HEADERS, *_SPLICED, "template"})
+#: Those that each kind has; another kind's stay in the body, if unknown fields are let pass.
+_OUTSIDE_OF = {kind: _OUTSIDE.intersection(model.model_fields) for kind, model in MODELS.items()}
+#: The digest of each kind, up to the body; a copy goes on.
+_BEGUN = {kind: blake2b(kind.encode(), digest_size=16) for kind in KINDS}
+#: How an envelope names a kind: by its first letter.
+_KINDS: dict[str, Kind] = {kind[0]: kind for kind in KINDS}
+
+
+@dataclass(slots=True)  # not frozen: it is made for each job, in half the time so
+class Post:
+    """One POST, ready to send.
+
+    Args:
+        kind: what is asked for.
+        content, headers, query: what is sent.
+        traceparent: which trace the job belongs to; it is not sent.
+        is_tagged: whether the run is to have the attempt's tag.
+        marker: what every marker in it contains; '' = there are none.
+    """
+
+    kind: Kind
+    content: bytes = field(repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    query: str = field(default="", repr=False)
+    traceparent: str = ""
+    is_tagged: bool = False
+    marker: str = ""
+
+
+def pack(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
+    """Return (digest, stored body) of a checked job; a traceparent of its own comes first.
+
+    The digest (16 bytes) covers the kind and the canonical body: it decides whether an idempotency
+    key comes with the same request again. Priority, options and dates are no part of it. What is
+    sent keeps the caller's order of keys: a schema's order means something to a model.
+    """
+    body = rest = spec.body
+    digest = _BEGUN[spec.kind].copy()
+    digest.update(spec.canonical)
+    envelope: dict[str, Any] = {"k": spec.kind[0]}
+    outside = _OUTSIDE_OF[spec.kind]
+    if not outside.isdisjoint(body):
+        rest = body.copy()
+        for name in outside:
+            if name in rest:
+                envelope[name] = rest.pop(name)
+    if spec.custom_id is not None:
+        envelope["c"] = spec.custom_id
+    if spec.namespace:
+        envelope["n"] = spec.namespace
+    if found := spec.traceparent or traceparent:
+        envelope["t"] = found
+    return digest.digest(), b"%b\n%b" % (orjson.dumps(envelope), orjson.dumps(rest))
+
+
+def read_envelope(line: bytes) -> tuple[Kind, str | None, str, str]:
+    """Return (kind, custom_id, namespace, traceparent) of a stored body's first line."""
+    envelope = orjson.loads(line)
+    kind = _KINDS[envelope["k"]]
+    return kind, envelope.get("c"), envelope.get("n", ""), envelope.get("t", "")
+
+
+def traceparent(line: bytes) -> str:
+    """Return which trace a job belongs to, of a stored body's first line; '' = none."""
+    return orjson.loads(line).get("t") or ""
+
+
+def parts(stored: bytes) -> tuple[bytes, bytes]:
+    """Return (envelope, request) of a stored body, packed or plain.
+
+    Raises:
+        ValueError: the request cannot be read.
+    """
+    line, _, rest = stored.partition(b"\n")
+    return line, compression.request_of(rest)
+
+
+def read_request(stored: bytes) -> tuple[Kind, dict[str, Any]]:
+    """Return (kind, fields) of a stored body: the request as it was handed in.
+
+    Raises:
+        ValueError, KeyError: it is none.
+    """
+    line, content = parts(stored)
+    envelope = _object(line)
+    kind = _KINDS[str(envelope["k"])]
+    fields = {name: envelope[name] for name in _OUTSIDE if name in envelope}
+    return kind, fields | _object(content)
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """Read a JSON object; anything else is a ValueError."""
+    parsed = orjson.loads(text)
+    if not isinstance(parsed, dict):
+        raise ValueError("expected a JSON object")  # noqa: TRY004 - as what is no JSON at all
+    return parsed
+
+
+def webhook_url(line: bytes) -> str:
+    """Return where the end of a run is to be told, of a stored body's first line; '' = nowhere."""
+    return orjson.loads(line).get("webhook_url") or ""
+
+
+def can_tag(kind: Kind, metadata: object) -> bool:
+    """Tell whether a submission can carry the attempt's tag.
+
+    Args:
+        kind: of the request; only workflow runs are tagged.
+        metadata: its `run_metadata`, None if it has none. One that is full, that is no object, or
+            that uses our key for something else, is left as it is.
+    """
+    if kind != "workflow":
+        return False
+    if metadata is None:
+        return True
+    if not isinstance(metadata, dict):
+        return False
+    if ids.TAG_KEY in metadata:
+        return ids.is_tag_value(metadata[ids.TAG_KEY])  # it was copied from another run
+    return len(metadata) < MAX_METADATA
+
+
+def _tagged(content: bytes, job_id: str, attempt: int) -> bytes:
+    """Return a workflow's request with the attempt's tag in its `run_metadata`, if it can be."""
+    fields = orjson.loads(content)
+    metadata = fields.get("run_metadata")
+    if not can_tag("workflow", metadata):
+        return content
+    fields["run_metadata"] = {**(metadata or {}), ids.TAG_KEY: ids.tag_value(job_id, attempt)}
+    return orjson.dumps(fields)
+
+
+def submission(
+    stored: bytes,
+    job_id: str,
+    attempt: int,
+    *,
+    mark: bool = True,
+    queue: str = "",
+    tag: bool = False,
+    receiver: str | None = None,
+) -> Post:
+    """Return the POST of a stored body, carrying the markers of the attempt.
+
+    A task's title ends with the marker (a title is searched; a workflow's is not); any webhook URL
+    carries it as a query parameter, before the fragment. A workflow's `run_metadata` has it as an
+    entry, of which Skyvern makes a tag of the run. Another attempt's marker, which came with a
+    request that was copied from its run, goes. With `mark` off all go as they came.
+
+    Args:
+        stored: what was stored of the request.
+        job_id, attempt: what the marker names.
+        mark: whether to put markers in.
+        queue: the queue's configured name, which they name, too; '' = none.
+        tag: whether to put the marker into `run_metadata`, too.
+        receiver: our address for the webhook; it goes in the place of the user's, which the
+            webhook is relayed to.
+
+    Raises:
+        ValueError, KeyError: the stored body is broken.
+    """
+    line, content = parts(stored)
+    envelope = _object(line)
+    kind = _KINDS[str(envelope["k"])]
+    last: dict[str, Any] = {name: envelope[name] for name in _SPLICED if name in envelope}
+    if receiver:
+        last["webhook_url"] = receiver
+    if mark:
+        title = last.get("title")
+        if title:
+            last["title"] = title = ids.without_title_markers(title)
+        if kind == "task":
+            marker = ids.title_marker(job_id, attempt, queue)
+            last["title"] = f"{title} {marker}" if title else marker
+        if last.get("webhook_url"):
+            last["webhook_url"] = with_parameter(
+                ids.without_url_markers(last["webhook_url"]),
+                ids.url_marker(job_id, attempt, queue),
+            )
+    is_tagged = mark and tag and kind == "workflow"
+    if is_tagged and b'"run_metadata"' in content:
+        tagged = _tagged(content, job_id, attempt)
+        is_tagged, content = tagged is not content, tagged
+    elif is_tagged:
+        last["run_metadata"] = {ids.TAG_KEY: ids.tag_value(job_id, attempt)}
+    if last:
+        head = content[:-1] if content == b"{}" else content[:-1] + b","
+        content = head + orjson.dumps(last)[1:]
+    headers = {
+        header: str(envelope[name])
+        for name, header in _HEADERS.items()
+        if envelope.get(name) is not None
+    }
+    query = ""
+    if envelope.get("template") is not None:
+        query = f"template={'true' if envelope['template'] else 'false'}"
+    marker = ids.tag_value(job_id, attempt) if mark else ""
+    return Post(kind, content, headers, query, envelope.get("t", ""), is_tagged, marker)
+
+
+def with_parameter(url: str, parameter: str) -> str:
+    """Return the URL with one more query parameter, before its fragment."""
+    base, hash_, fragment = url.partition("#")
+    joiner = "" if base.endswith(("?", "&")) else "&" if "?" in base else "?"
+    return f"{base}{joiner}{parameter}{hash_}{fragment}"

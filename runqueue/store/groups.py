@@ -1,0 +1,114 @@
+"""Groups: shares of an account, which can be capped and paused, and the calls about them."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Literal
+
+from runqueue.errors import FieldError, InvalidGroup
+from runqueue.ids import is_name
+from runqueue.store.scripts import Call, load
+
+#: Groups read in one call, at most.
+MOST = 1000
+
+
+class _Keep(Enum):
+    KEEP = "as it is"
+
+
+#: Leaves a setting as it is, where None means that there is none.
+KEEP: Final = _Keep.KEEP
+Keep = Literal[_Keep.KEEP]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group as it stands.
+
+    Args:
+        max_concurrent: how many of its jobs may have a slot at once; None = as many as there are.
+        paused: whether nothing of it is submitted.
+        live: slots that it takes now.
+        waiting: whether ready jobs of it stand in line.
+    """
+
+    name: str
+    account: str
+    max_concurrent: int | None
+    paused: bool
+    live: int
+    waiting: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the group as JSON values."""
+        return {
+            "group": self.name,
+            "account": self.account,
+            "max_concurrent": self.max_concurrent,
+            "paused": self.paused,
+            "live": self.live,
+            "waiting": self.waiting,
+        }
+
+
+def set_group(
+    account: str,
+    name: str,
+    max_concurrent: int | Keep | None = KEEP,
+    paused: bool | None = None,
+) -> Call[Group]:
+    """Change a group's settings; returns how it stands then.
+
+    Args:
+        account, name: whose group, and its name.
+        max_concurrent: its cap; None = none, KEEP = as it is.
+        paused: None = as it is.
+
+    Raises:
+        InvalidGroup: the name or the cap is none.
+    """
+    wrong = []
+    if not is_name(name):
+        expected = "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
+        wrong.append(FieldError("group", f"expected {expected}, got {name!r}"))
+    if isinstance(max_concurrent, int) and not 1 <= max_concurrent < 2**53:
+        wrong.append(
+            FieldError("max_concurrent", f"expected 1 or more, or none, got {max_concurrent}")
+        )
+    if wrong:
+        raise InvalidGroup(wrong)
+    cap = "" if max_concurrent is KEEP else int(max_concurrent or 0)
+    pause = "" if paused is None else int(paused)
+    return Call(
+        load("set_group"),
+        account,
+        [name, cap, pause],
+        lambda reply: _group(account, [name.encode(), *reply]),
+    )
+
+
+def change_words(max_concurrent: int | Keep | None = KEEP, paused: bool | None = None) -> str:
+    """Return what is changed, in words; arguments as for `set_group`."""
+    words = []
+    if max_concurrent is None:
+        words.append("no cap")
+    elif max_concurrent is not KEEP:
+        words.append(f"at most {max_concurrent:,} at once")
+    if paused is not None:
+        words.append("paused" if paused else "goes on")
+    return ", ".join(words)
+
+
+def list_groups(account: str, most: int = MOST) -> Call[list[Group]]:
+    """Read the groups that have settings, and those that have ready jobs, by their names."""
+
+    def parse(reply: list[Any]) -> list[Group]:
+        found = [_group(account, reply[i : i + 5]) for i in range(0, len(reply), 5)]
+        return sorted(found, key=lambda group: group.name)
+
+    return Call(load("list_groups"), account, [most], parse)
+
+
+def _group(account: str, row: list[Any]) -> Group:
+    name, cap, paused, live, waiting = row
+    return Group(name.decode(), account, int(cap) or None, bool(paused), int(live), bool(waiting))

@@ -1,0 +1,206 @@
+"""The life of a job, as far as its record tells it.
+
+Every record has the times of a common life: created, last claimed, run known, ended. Uncommon steps
+(an answer that was lost, a refusal for the account's sake, another run, what a person decided) are
+kept with their causes, the last twelve of them. Earlier attempts that went the common way have left
+no times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from runqueue.connection.urls import shown_url
+from runqueue.records.job import fields_of, moment, text
+from runqueue.store import codec
+from runqueue.store.scripts import Call, load
+
+_STEPS: Final = {
+    "unconfirmed": "unconfirmed: the answer to its submission was lost",
+    "found": "running: its run was found",
+    "given_back": "ready again: surely no run came of it",
+    "runs_again": "scheduled to run again",
+    "replayed": "ready again: replayed by a person",
+    "resubmitted": "ready again: settled by a person",
+    "cancel_asked": "its cancel was asked for",
+    "no_run": "no longer unconfirmed: it has no run",
+}
+#: Fields of a request that are shown; others may hold secrets, and are only named.
+_SHOWN: Final = ("prompt", "url", "title", "engine", "workflow_id", "webhook_url", "max_steps")
+#: Those that are URLs: who logs in there, and with what, is left out.
+_URLS: Final = frozenset({"url", "webhook_url"})
+#: Bytes of a request that is shown.
+_LONGEST: Final = 65_536
+_ENDS: Final = {
+    "completed": "completed: its run ended well",
+    "failed": "failed: its run ended badly",
+    "canceled": "canceled",
+    "dead": "dead: it has no run that we know of, and needs a person",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a job's life.
+
+    Args:
+        at: when; one that is still to come lies ahead.
+        what: what became of the job, in words.
+        cause: why; '' = that goes without saying, or is not known.
+        attempt: which of its attempts; None = it is of none.
+        ahead: whether it is yet to come.
+    """
+
+    at: datetime
+    what: str
+    cause: str = ""
+    attempt: int | None = None
+    ahead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What is known of a job's life.
+
+    Args:
+        steps: in their order.
+        earlier_runs: ids of runs that it had before.
+        process: who submits it now, or submitted it last.
+        forgotten: attempts that may have left no trace here.
+        batch_held: why its batch is held; '' = it is not.
+        request: what is to be run, as it was handed in; empty = it is too large to be shown.
+    """
+
+    steps: list[Step]
+    earlier_runs: tuple[str, ...]
+    process: str
+    forgotten: int
+    batch_held: str
+    request: dict[str, Any] = field(repr=False)
+
+    @property
+    def request_shown(self) -> dict[str, str | int]:
+        """The fields of the request that may be shown: no other may be free of secrets."""
+        found = {name: self.request[name] for name in _SHOWN if self.request.get(name)}
+        return {name: _shown(name, value) for name, value in found.items()}
+
+    @property
+    def request_hidden(self) -> list[str]:
+        """The names of its other fields."""
+        return sorted(set(self.request) - set(_SHOWN))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is shown of a job's life, as JSON values."""
+        return {
+            "request": self.request_shown,
+            "request_hidden": self.request_hidden,
+            "timeline": [
+                {
+                    "at": step.at.isoformat(),
+                    "what": step.what,
+                    "cause": step.cause,
+                    "attempt": step.attempt,
+                    "ahead": step.ahead,
+                }
+                for step in self.steps
+            ],
+            "earlier_runs": list(self.earlier_runs),
+        }
+
+
+def _shown(name: str, value: Any) -> str | int:
+    """Return a field of a request as it may be shown: a number, or text."""
+    if isinstance(value, int):
+        return value
+    return shown_url(str(value)) if name in _URLS else str(value)
+
+
+def read_trail(account: str, job_id: str) -> Call[Trail | None]:
+    """Read what is known of a job's life; None = no such job is on record."""
+    return Call(load("read_trail"), account, [job_id], _trail)
+
+
+def _trail(reply: list[Any]) -> Trail | None:
+    record, since, look, poll, delivery, held, sealed, _, body = reply
+    if not record:
+        return None
+    fields = fields_of(record)
+    noted = list(_noted(fields))
+    steps = [*_own(fields, since, noted), *noted, *_sealed(sealed, fields)]
+    ahead = list(_ahead(fields, look, poll, delivery))
+    told = {step.attempt for step in steps if step.attempt is not None}
+    attempts = int(fields.get("attempt", 0))
+    return Trail(
+        sorted(steps, key=lambda step: step.at) + sorted(ahead, key=lambda step: step.at),
+        tuple((text(fields.get("earlier")) or "").split()),
+        text(fields.get("process")) or "",
+        max(0, attempts - len(told)),
+        text(held) or "",
+        _request(body),
+    )
+
+
+def _request(body: bytes) -> dict[str, Any]:
+    try:
+        # Packed it was short enough to be handed over; what it unpacks to may not be.
+        is_short = len(codec.parts(body)[1]) <= _LONGEST
+        return codec.read_request(body)[1] if is_short else {}
+    except (ValueError, KeyError):
+        return {}
+
+
+def _noted(fields: dict[str, bytes]) -> Iterator[Step]:
+    """Yield the uncommon steps, the oldest first."""
+    for line in reversed((text(fields.get("trail")) or "").splitlines()):
+        at, attempt, step, cause = [*line.split(" ", 3), "", "", ""][:4]
+        when = moment(at)
+        if when is not None:
+            yield Step(when, _STEPS.get(step, step), cause, int(attempt) or None)
+
+
+def _own(fields: dict[str, bytes], since: bytes, noted: list[Step]) -> Iterator[Step]:
+    """Yield what the record's own times tell."""
+    attempt = int(fields.get("attempt", 0)) or None
+    reason = text(fields.get("reason")) or ""
+    run = text(fields.get("run_id")) or ""
+    state = text(fields.get("state")) or ""
+    if created := moment(fields.get("created")):
+        yield Step(created, "created: accepted by the queue")
+    if taken := moment(fields.get("taken")):
+        yield Step(taken, "submitting: claimed by a worker", "", attempt)
+    lost = moment(since)
+    if lost and not any(step.at == lost for step in noted):
+        yield Step(lost, _STEPS["unconfirmed"], reason, attempt)
+    if started := moment(fields.get("started")):
+        yield Step(started, "running: its run is known", run, attempt)
+    if ended := moment(fields.get("ended")):
+        status = text(fields.get("run_status")) or ""
+        cause = reason or (f"the run is {status}" if status and status != state else "")
+        yield Step(ended, _ENDS.get(state, state), cause, attempt)
+    if told := moment(fields.get("told_at")):
+        what = f"webhook {(text(fields.get('delivery')) or '').replace('_', ' ')}"
+        yield Step(told, what, text(fields.get("told_error")) or "")
+
+
+def _sealed(sealed: bytes, fields: dict[str, bytes]) -> Iterator[Step]:
+    at = moment(sealed)
+    created = moment(fields.get("created"))
+    if at and created and at > created:
+        yield Step(at, "its batch was sealed: from now on it may run")
+
+
+def _ahead(fields: dict[str, bytes], look: bytes, poll: bytes, delivery: bytes) -> Iterator[Step]:
+    """Yield what is to come."""
+    coming = {
+        "may run from now on": fields.get("run_at"),
+        "deadline": None if "ended" in fields else fields.get("deadline"),
+        "next search for its run": look,
+        "next look at its run": poll,
+        "next try of its webhook": delivery,
+    }
+    for what, at in coming.items():
+        if when := moment(at):
+            yield Step(when, what, ahead=True)

@@ -1,0 +1,101 @@
+"""The calls about inboxes: taking lines, settling them, and what people do to refused ones."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from runqueue.records.claim_items import Answer, Taken
+from runqueue.store.scripts import Argument, Call, load
+
+#: Refused lines that an account keeps; beyond that the oldest go.
+KEPT = 10_000
+
+#: Bytes of lines in one reply of `inbox_take`.
+TAKE_BYTES = 4 * 1024 * 1024
+
+
+class TakenLine(NamedTuple):
+    """A line of the inbox, and the number it was taken under."""
+
+    number: str
+    line: bytes
+
+
+class InboxLook(NamedTuple):
+    """An account's inbox at a glance.
+
+    Args:
+        waiting: lines that no worker has taken yet.
+        taken: lines that a worker makes jobs of just now.
+        invalid: lines that were refused.
+        page: some of these, as they are kept.
+    """
+
+    waiting: int
+    taken: int
+    invalid: int
+    page: list[bytes]
+
+
+def inbox_take(
+    account: str, process: str, want: int, tick_us: int, *, linger: bool, lease_us: int
+) -> Call[Taken]:
+    """Take lines of the inbox; see `inbox_take.lua`.
+
+    Args:
+        account, process: who asks.
+        want: how many at most; 0 only refreshes the board.
+        tick_us: the server's time in the message that started the pump; 0 = not the first call.
+        linger: whether to stay on the board although there is no line.
+        lease_us: when a line that nobody settled is given out again.
+    """
+
+    def parse(reply: list[Any]) -> Taken:
+        if reply[0] != b"ok":
+            return Taken(Answer(reply[0].decode()), int(reply[1]))
+        lines = [TakenLine(reply[i].decode(), reply[i + 1]) for i in range(4, len(reply), 2)]
+        return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, lines)
+
+    arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us, TAKE_BYTES]
+    return Call(load("inbox_take"), account, arguments, parse)
+
+
+def inbox_done(account: str, lines: Iterable[tuple[str, bytes]]) -> Call[int]:
+    """Settle lines: (number, what is kept of a refused one); see `inbox_done.lua`."""
+    arguments: list[Argument] = [KEPT]
+    for number, kept in lines:
+        arguments += (number, kept)
+    return Call(load("inbox_done"), account, arguments, int)
+
+
+def inbox_look(account: str, start: int, count: int) -> Call[InboxLook]:
+    """Count the lines of an inbox, and read a page of the refused ones."""
+
+    def parse(reply: list[Any]) -> InboxLook:
+        return InboxLook(reply[0], reply[1], reply[2], reply[3:])
+
+    return Call(load("inbox_look"), account, [start, count], parse)
+
+
+def newest_refused(account: str, count: int, most_bytes: int) -> Call[tuple[int, list[bytes]]]:
+    """Count the lines that were refused, and read the newest of them.
+
+    Args:
+        account: whose.
+        count: how many are read at most.
+        most_bytes: no more are read once so many came together.
+
+    Returns:
+        How many there are, and the newest as they are kept, the newest first.
+    """
+    arguments: list[Argument] = [count, most_bytes]
+    return Call(
+        load("newest_refused"), account, arguments, lambda reply: (int(reply[0]), reply[1:])
+    )
+
+
+def inbox_again(account: str, lines: Iterable[tuple[bytes, bytes]]) -> Call[int]:
+    """Take refused lines off the list: (as kept, the line to try again); `inbox_again.lua`."""
+    arguments: list[Argument] = []
+    for kept, line in lines:
+        arguments += (kept, line)
+    return Call(load("inbox_again"), account, arguments, int)

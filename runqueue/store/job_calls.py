@@ -1,0 +1,333 @@
+"""The producer's calls: which script, with which arguments, and how its reply reads.
+
+Pure functions: `RunQueue` and `AsyncRunQueue` only send what is made here. The worker's are in
+`worker_calls.py`.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from runqueue import ids
+from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound, FieldError
+from runqueue.records.account import AccountStats, read_stats
+from runqueue.records.batch import NO_RULES, Batch, BatchRules
+from runqueue.records.batch_records import read_batch
+from runqueue.records.delivery import DeliveryState, WebhookDelivery
+from runqueue.records.forecast import read_capacity
+from runqueue.records.job import (
+    Enqueued,
+    EnqueueStatus,
+    Job,
+    JobState,
+    fields_of,
+    moment,
+    parse_result,
+    read_candidates,
+    text,
+)
+from runqueue.records.quotas import Quota
+from runqueue.request.job_spec import JobSpec, Priority, When
+from runqueue.store import codec, compression
+from runqueue.store.scripts import Argument, Call, load
+
+#: Jobs in one script call: Lua's `unpack` takes 1,000 without harm, and 8,000 fail.
+CHUNK = 1000
+#: Bytes of bodies in one script call, so that one call never holds Redis up for long.
+CHUNK_BYTES = 16 * 1024 * 1024
+#: Work in one script call, for the same reason: a job counts as one, and each priority of a group
+#: that jobs have as three more, which is what it costs Redis.
+CHUNK_WORK, LANE_WORK = 1_300, 3
+
+#: id, digest, priority and group, options, stored body: as `enqueue.lua` takes them.
+JobArguments = tuple[str, bytes, str, str, bytes]
+
+_NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
+_STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT, 4: EnqueueStatus.CONFLICT}
+_TAKEN_OVER, _FILE_TAKEN = 3, 4
+#: What marks the files in a job's options.
+_FILES = "F"
+_NO_BATCH, _ONLY_LOOK = "-", "?"
+#: What `seal_batch` says of an upload that was not finished in time, and of one that holds another
+#: number of jobs than was expected.
+EXPIRED, MISMATCH = -2, -3
+
+
+def job_id_of(spec: JobSpec) -> str:
+    """Return the id of a job: derived from its key, random without one."""
+    if spec.custom_id is None:
+        return ids.new_id(spec.account)
+    return ids.job_id_for(spec.account, spec.namespace, spec.custom_id)
+
+
+def _when(when: When | None) -> str:
+    if when is None:
+        return ""
+    return f"+{when.microseconds}" if when.relative else str(when.microseconds)
+
+
+def pack_job(spec: JobSpec, traceparent: str = "") -> JobArguments:
+    """Return a checked job as the enqueue script takes it."""
+    digest, stored = codec.pack(spec, traceparent)
+    options = ""
+    max_run_us = spec.max_run_us
+    if spec.run_at or spec.deadline or spec.on_unconfirmed or max_run_us or spec.retry:
+        retry = spec.retry.stored() if spec.retry else ""
+        times = f"{_when(spec.run_at)};{_when(spec.deadline)}"
+        options = f"{times};{spec.on_unconfirmed or ''};{max_run_us or ''};{retry}"
+    if spec.files:
+        options = f"{_FILES}{' '.join(spec.files)}\n{options}"
+    return job_id_of(spec), digest, f"{int(spec.priority)}:{spec.group}", options, stored
+
+
+def enqueue(
+    account: str,
+    jobs: Sequence[JobArguments],
+    keys: Sequence[str | None],
+    batch: str | None = None,
+    quota: Quota | None = None,
+) -> Call[list[Enqueued]]:
+    """Accept up to `CHUNK` jobs of one account in one script call.
+
+    Args:
+        account: whose jobs these are.
+        jobs: the jobs, packed.
+        keys: their idempotency keys.
+        batch: an open batch they belong to.
+        quota: what may wait of who hands them in, beside the account's own quotas.
+    """
+    arguments: list[Argument] = [batch or _NO_BATCH, quota.stored() if quota else ""]
+    for job in jobs:
+        arguments += job
+
+    def parse(reply: list[Any]) -> list[Enqueued]:
+        now, new = _at(reply[0]), tuple.__new__
+        # An `Enqueued` as `Enqueued(…)` makes it, without the Python function in between.
+        return [
+            new(Enqueued, (job[0], _NEW, key, _first_state(job[3]), batch, now, None))
+            if not row or row[0] == _TAKEN_OVER
+            else _known(job, key, row)
+            for job, key, row in zip(jobs, keys, reply[1:], strict=True)
+        ]
+
+    return Call(load("enqueue"), account, arguments, parse)
+
+
+def look_up(
+    account: str, jobs: Sequence[JobArguments], keys: Sequence[str | None]
+) -> Call[list[Enqueued]]:
+    """Say what `enqueue` would answer, and store nothing."""
+    return enqueue(account, jobs, keys, _ONLY_LOOK)
+
+
+def _first_state(options: str) -> JobState:
+    if options.startswith(_FILES):
+        options = options.partition("\n")[2]
+    return _SCHEDULED if options and options[0] != ";" else _READY
+
+
+def _known(job: JobArguments, key: str | None, row: list[Any]) -> Enqueued:
+    code, state, batch, created, *taken = row
+    fault = None
+    if code == _FILE_TAKEN:
+        owner, file = (part.decode() for part in taken)
+        fault = FieldError("body.file_ids", f"expected files of its own: {file!r} is job {owner}'s")
+    name = None if fault else _batch_name(batch)
+    at = _at(created)
+    return Enqueued(job[0], _STATUSES[code], key, JobState(state.decode()), name, at, fault)
+
+
+def _batch_name(raw: bytes | None) -> str | None:
+    return None if raw is None or raw == b"-" else raw.decode()
+
+
+def _at(microseconds: bytes) -> datetime:
+    return datetime.fromtimestamp(int(microseconds) / 1_000_000, tz=UTC)
+
+
+def open_batch(account: str, batch: str, name: str, rules: BatchRules = NO_RULES) -> Call[bool]:
+    """Open a batch; it is held until `seal_batch`."""
+    return Call(load("open_batch"), account, [batch, name, *rules.stored()], bool)
+
+
+def seal_batch(account: str, batch: str, expected: int | None = None) -> Call[int]:
+    """Accept a batch; the reply is for `sealed`.
+
+    Args:
+        account: whose it is.
+        batch: its id.
+        expected: how many jobs it has to hold to be accepted; None = any number.
+    """
+    return Call(load("seal_batch"), account, [batch, "" if expected is None else expected], int)
+
+
+def sealed(batch: str, reply: int, expected: int | None = None) -> int:
+    """Return what `seal_batch` and `cancel_batch` reply: the number of jobs.
+
+    Raises:
+        BatchNotFound: no such batch is on record.
+        BatchExpired: its upload was not finished in time.
+        BatchMismatch: it holds another number of jobs than was expected.
+    """
+    if reply == MISMATCH:
+        raise BatchMismatch(batch, expected or 0)
+    if reply < 0:
+        raise BatchExpired(batch) if reply == EXPIRED else BatchNotFound(batch)
+    return reply
+
+
+def discard_batch(account: str, batch: str) -> Call[bool]:
+    """Give an unfinished upload up."""
+    return Call(load("discard_batch"), account, [batch], bool)
+
+
+def cancel_batch(account: str, batch: str) -> Call[int]:
+    """Cancel a batch; the reply is the number of its jobs, -1 if there is no such batch."""
+    return Call(load("cancel_batch"), account, [batch], lambda reply: int(reply[0]))
+
+
+def get_batch(account: str, batch: str) -> Call[Batch | None]:
+    """Read a batch and the counts of its states."""
+
+    def parse(reply: list[Any]) -> Batch | None:
+        now, flat, jobs, room, paused = reply
+        seen = (int(now), read_capacity(room))
+        return read_batch(account, batch, flat, int(jobs), seen, paused=paused.decode())
+
+    return Call(load("get_batch"), account, [batch], parse)
+
+
+def list_batch(account: str, batch: str, start: int, count: int) -> Call[list[str]]:
+    """Read a page of a batch's job ids."""
+    return Call(
+        load("list_batch"), account, [batch, start, count], lambda ids_: [i.decode() for i in ids_]
+    )
+
+
+def get_jobs(
+    account: str, job_ids: Sequence[str], *, result: bool = True
+) -> Call[list[Job | None]]:
+    """Read jobs, with or without their results; one that is damaged fails the call."""
+
+    def parse(reply: list[Any]) -> list[Job | None]:
+        rows = zip(job_ids, reply[1:], strict=True)
+        return [_job(account, job_id, row) if row else None for job_id, row in rows]
+
+    return Call(load("get_jobs"), account, [int(result), *job_ids], parse)
+
+
+def readable_jobs(
+    account: str, job_ids: Sequence[str]
+) -> Call[tuple[list[Job | None], tuple[str, ...]]]:
+    """Read jobs without their results, and which of them are damaged: these are None."""
+
+    def parse(reply: list[Any]) -> tuple[list[Job | None], tuple[str, ...]]:
+        jobs: list[Job | None] = []
+        unread: list[str] = []
+        for job_id, row in zip(job_ids, reply[1:], strict=True):
+            jobs.append(None)
+            try:
+                jobs[-1] = _job(account, job_id, row) if row else None
+            except (ResponseError, ValueError, TypeError, LookupError, AttributeError):
+                unread.append(job_id)
+        return jobs, tuple(unread)
+
+    return Call(load("get_jobs"), account, [0, *job_ids], parse)
+
+
+def _job(account: str, job_id: str, row: list[Any] | bytes) -> Job:
+    if isinstance(row, bytes):
+        raise ResponseError(row.decode(errors="replace"))  # what is wrong with its record
+    fields = fields_of(row[0])
+    kind, custom_id, namespace, traceparent = codec.read_envelope(row[1])
+    state = JobState(fields["state"].decode())
+    ended_us = int(fields.get("ended", 0))
+    if row[2] == b"canceled" and state in {JobState.READY, JobState.SCHEDULED}:
+        state = JobState.CANCELED  # its batch was canceled; the sweep has not come to it yet
+    return Job(
+        id=job_id,
+        account=account,
+        kind=kind,
+        state=state,
+        custom_id=custom_id,
+        namespace=namespace,
+        priority=Priority(int(fields.get("priority", 2))),
+        group=fields.get("group", b"default").decode(),
+        batch=_batch_name(fields.get("batch")),
+        attempts=int(fields.get("attempt", 0)),
+        runs=int(fields.get("runs", 0)) + int(fields.get("past_runs", 0)),
+        run_id=text(fields.get("run_id")),
+        run_status=text(fields.get("run_status")),
+        reason=text(fields.get("reason")),
+        cancel_requested="cancel" in fields,
+        created_at=_at(fields["created"]),
+        run_at=moment(fields.get("run_at")),
+        deadline=moment(fields.get("deadline")),
+        started_at=moment(fields.get("started")),
+        ended_at=moment(fields.get("ended")),
+        result=parse_result(compression.result_of(row[3], ended_us)),
+        on_unconfirmed=fields.get("on_unconfirmed", b"auto").decode(),
+        webhook=_webhook(fields),
+        traceparent=traceparent,
+        search_note=text(fields.get("search_note")),
+        candidates=read_candidates(fields.get("candidates")),
+        max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
+    )
+
+
+def _webhook(fields: dict[str, bytes]) -> WebhookDelivery:
+    told = fields.get("told")
+    return WebhookDelivery(
+        state=DeliveryState(fields.get("delivery", b"none").decode()),
+        attempts=int(fields.get("tries", 0)),
+        status=int(told) if told else None,
+        error=text(fields.get("told_error")),
+        url=text(fields.get("url")),
+        settled_at=moment(fields.get("told_at")),
+        next_try_at=moment(fields.get("next_try")),
+    )
+
+
+def job_states(account: str, job_ids: Sequence[str]) -> Call[list[tuple[JobState | None, float]]]:
+    """Read states; beside each the seconds it has been unconfirmed (0 when it is not)."""
+
+    def parse(reply: list[Any]) -> list[tuple[JobState | None, float]]:
+        now = int(reply[0])
+        return [_state(raw, now) for raw in reply[1:]]
+
+    return Call(load("job_states"), account, list(job_ids), parse)
+
+
+def _state(raw: bytes, now_us: int) -> tuple[JobState | None, float]:
+    name, _, since = raw.decode().partition(":")
+    if not name:
+        return None, 0.0
+    return JobState(name), (now_us - float(since)) / 1e6 if since else 0.0
+
+
+def cancel(account: str, job_ids: Iterable[str]) -> Call[list[int]]:
+    """Ask for the end of jobs: per id 1 canceled, 2 flagged, 0 over already, -1 unknown."""
+    return Call(load("cancel"), account, list(job_ids), list)
+
+
+def accept_server(account: str, *, is_latest: bool) -> Call[bool]:
+    """Report what the owner of a Redis that was started knows of it; True = an account takes it.
+
+    Args:
+        account: the account.
+        is_latest: it lost nothing. Else the runs are listed before anything is submitted, if it is
+            another server than the one that the account knows.
+    """
+    return Call(load("accept_server"), account, [int(is_latest)], bool)
+
+
+def resume(account: str) -> Call[str]:
+    """End an account's hold; the reply is its reason, '' if there was none."""
+    return Call(load("resume"), account, ["", ""], lambda reply: str(reply[1].decode()))
+
+
+def stats(account: str) -> Call[AccountStats]:
+    """Read an account's figures."""
+    return Call(load("stats"), account, [], lambda reply: read_stats(account, reply))

@@ -1,0 +1,129 @@
+"""Every Redis key of the project.
+
+All keys of an account carry the hash tag `{account}`: one script touches one account, so the state
+can live on a Redis Cluster. The scripts derive their keys from the account's `meta` key, the only
+one they are given; what stands here is the whole layout (ARCHITECTURE.md has it as prose).
+
+======================  ======  ===============================================================
+key after the prefix    type    holds
+======================  ======  ===============================================================
+job:<id>                hash    what changes of a job (state, attempt, run_id, ...)
+body:<id>               string  envelope line + the request body as it will be sent; later packed,
+                                with the result
+result:<id>             string  the API's answer as it came, from the end on
+lane:<p>:<group>:<b>    list    ids ready at priority p, of one group and one batch ('-' none)
+lane:<p>:<group>:<b>+   list    those of them that are the batch's canary
+lanes:<p>:<group>       list    batches with a lane to claim from, next turn first
+ring:<p>                zset    groups by virtual time
+group:<g>               hash    cap, live, paused, virtual time per priority
+groups                  set     groups with a cap, or paused
+paused_lanes            set     <p>:<group> at each priority of those that are paused
+busy                    zset    groups by how many of their jobs are ready or take a slot
+batch:<b>               hash    sealed, held (and why), rules, counts by state, finished_at,
+                                how fast its jobs end, what its callback_url is to be told
+batch_jobs:<b>          list    the batch's job ids
+batch_lanes:<b>         set     <p>:<group> of every lane the batch ever used
+batch_left:<b>          set     jobs of an open batch that other uploads took over
+listing                 hash    batches that run again, by how far the listing of their lanes is
+dropping                set     batches that are gone, with lanes that are yet to be removed
+batches, unsealed       zset    batches by creation time
+expiring                zset    batches by when their time is up
+callbacks               zset    '<batch> <event>' by the next try to tell it
+canceling               hash    canceled or expired batches the sweep walks, how far it is
+damaged                 set     'job <id>' and 'lane <batch> <p>:<group>' set aside as damaged
+due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
+claims:<process>        zset    submissions under way, by claim time
+claim:<claim_id>        string  what a claim took, for asking again
+unconfirmed             zset    jobs whose submission's answer was lost, by when
+reconcile               zset    unconfirmed jobs by the next look for their runs
+parked                  zset    unconfirmed jobs that gave their slot back
+suspects                zset    ready jobs that may have killed their workers, claimed alone
+alone:<process>         string  the suspect that a process submits
+relays, watches         zset    ended jobs by the next try of their webhook: ours, or Skyvern's
+gave_up, unknown        zset    ended jobs whose webhook was given up, or may not have come
+webhook:<id>            string  what Skyvern signed, where that is not the result
+endpoint:<hash>         hash    the breaker of a receiver that does not answer
+wake:webhooks           list    at most one element: a webhook may be relayed
+poll, cancels           zset    running jobs by next poll; cancels by next try ("stray <run>", too)
+listed                  zset    running jobs that the list of live runs tells of, by since when
+runs:<bucket>           hash    run_id -> job id ('~<id>' = it was that job's), in buckets
+strays, stray_jobs      hash    runs of ours that no job owns, by run and by job
+stray_looks             zset    strays that may still run, and so take a slot, by the next look
+ended:<day>             list    jobs in the order they ended ("stray <run>", too), for retention
+dead                    zset    dead jobs by their end
+inbox                   list    lines that producers pushed
+inbox:taken             hash    lines that a worker makes jobs of, by number
+inbox:leases            zset    their numbers, by when they are given out again
+inbox:invalid           list    lines that were refused, with their errors
+processes               zset    live processes by lease deadline
+readers                 zset    those of them that read packed records, by lease deadline
+clocks                  hash    process -> the queue's time at its last report, and its own
+board:<kind>            zset    processes that have a pump of the kind, by when that is stale
+wake, wake:<process>    list    at most one element: there may be work
+gcra:<name>             string  the limiters' theoretical arrival times
+files                   hash    uploaded file -> the job that holds it
+handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
+limits                  hash    env:<limit>, live:<limit>
+charged                 hash    what waits of jobs that quotas count: bytes, and by who stored them
+                                jobs:<name>, bytes:<name>; kept:<name> = bytes of the next
+kept:<name>             zset    jobs that ended without having been submitted, by when, of who
+                                stored them ('-' = the account)
+audit                   stream  what people did, the last ten thousand times
+ended                   channel ids of jobs that end, for those who wait
+counters                hash    <state>:<priority>, live, totals since ever
+meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, schema,
+                                how reads fare, how far packing is
+======================  ======  ===============================================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+#: The types of the keys that an account has one of, as the table above tells them.
+TYPES: Mapping[str, str] = {
+    name: kind
+    for kind, names in (
+        (
+            "hash",
+            """canceling strays stray_jobs inbox:taken clocks files limits charged counters listing
+            meta""",
+        ),
+        ("list", "wake:webhooks wake inbox inbox:invalid"),
+        ("set", "groups paused_lanes dropping damaged"),
+        ("stream", "audit"),
+        (
+            "zset",
+            """busy batches unsealed expiring callbacks due deadlines unconfirmed reconcile parked
+            suspects relays watches gave_up unknown poll cancels listed stray_looks dead
+            inbox:leases processes readers""",
+        ),
+    )
+    for name in names.split()
+}
+
+#: The set of known accounts, under a tag of its own.
+ACCOUNTS = "runqueue:{accounts}"
+#: A hash: the gateways' page sessions, by the digests of their cookies
+#: (`gateway/state/sessions.py`).
+SESSIONS = "runqueue:{sessions}"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one account that Python itself names; scripts derive theirs from `meta`."""
+
+    account: str
+
+    @property
+    def prefix(self) -> str:
+        """What every key of the account begins with."""
+        return f"runqueue:{{{self.account}}}:"
+
+    @property
+    def meta(self) -> str:
+        """KEYS[1] of every script."""
+        return f"{self.prefix}meta"
+
+    def wake(self, process: str | None = None) -> str:
+        """The wake-up list of the account, or of one process in it."""
+        return f"{self.prefix}wake" if process is None else f"{self.prefix}wake:{process}"

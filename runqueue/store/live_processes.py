@@ -1,0 +1,101 @@
+"""What people look at beside the figures: the worker processes, and the longest lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runqueue.store.scripts import Call, load
+
+#: Kinds of pumps that a worker may run, as the boards name them.
+PUMPS: Final = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
+#: Seconds that a lease holds from its heartbeat on; a test compares it with the worker's.
+LEASE_SECONDS: Final = 15.0
+#: Groups that one look takes in: of a careful one, and of one that is repeated every few seconds.
+ALL_GROUPS, SOME_GROUPS = 1_000, 250
+#: Processes that one look takes in, and lanes of each group and priority.
+_PROCESSES, _LANES = 200, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A worker process as the queue sees it.
+
+    Args:
+        name: host, process id, and chance.
+        account: which account it serves under this name.
+        heard_seconds: how long ago its last heartbeat came.
+        alive: whether its lease holds.
+        submitting: submissions that it has under way.
+        pumps: the kinds of work that it does now.
+    """
+
+    name: str
+    account: str
+    heard_seconds: float
+    alive: bool
+    submitting: int
+    pumps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A group's line of ready jobs that could be claimed.
+
+    Args:
+        length: jobs in it.
+        live: slots that the group takes.
+        max_concurrent: its cap, None = none.
+        damaged: its record, or a line of it, cannot be read.
+    """
+
+    group: str
+    length: int
+    live: int
+    max_concurrent: int | None
+    paused: bool
+    damaged: bool = False
+
+
+def processes(account: str) -> Call[list[Process]]:
+    """Read the worker processes, the one last heard of first."""
+
+    def parse(reply: list[Any]) -> list[Process]:
+        now = int(reply[0])
+        return [_process(account, now, reply[i : i + 4]) for i in range(1, len(reply), 4)]
+
+    return Call(load("list_processes"), account, [_PROCESSES, " ".join(PUMPS)], parse)
+
+
+def _process(account: str, now: int, row: list[Any]) -> Process:
+    name, deadline, submitting, pumps = row
+    left = (float(deadline) - now) / 1e6
+    return Process(
+        name.decode(errors="replace"),
+        account,
+        max(0.0, LEASE_SECONDS - left),
+        left > 0,
+        int(submitting),
+        tuple(pumps.decode().split()),
+    )
+
+
+def longest_lines(
+    account: str, count: int, groups: int = ALL_GROUPS
+) -> Call[tuple[int, list[Line]]]:
+    """Read how many groups have a line, and the longest of these.
+
+    Args:
+        account: whose.
+        count: lines, at most.
+        groups: groups that are looked at, at most; eight lanes of each and of each priority.
+    """
+
+    def parse(reply: list[Any]) -> tuple[int, list[Line]]:
+        rows = (reply[i : i + 6] for i in range(1, len(reply), 6))
+        return int(reply[0]), [
+            Line(name.decode(), length, live, cap or None, bool(paused), bool(damaged))
+            for name, length, live, cap, paused, damaged in rows
+        ]
+
+    return Call(load("longest_lines"), account, [groups, _LANES, count], parse)

@@ -1,0 +1,130 @@
+"""The operator's calls: what people do to jobs (`operations.py`); producers: `job_calls.py`."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from runqueue.records.job import Stray
+from runqueue.store.scripts import Argument, Call, load
+
+
+def adopt(account: str, job_id: str, attempt: int, run_id: str) -> Call[int]:
+    """Give an unconfirmed job its run; the codes are in `mark_running.lua`."""
+    arguments: list[Argument] = [0, job_id, attempt, run_id, "created", 0]
+    return Call(load("mark_running"), account, arguments, lambda codes: int(codes[0]))
+
+
+#: The word in a stray that stands for its job's request.
+_REQUEST = re.compile(r"[0-9a-f]{16}")
+
+#: A job as a person saw it: id, attempt, and when it ended (µs since 1970; 0 = it had not).
+Seen = tuple[str, int, int]
+
+
+def settle(account: str, jobs: Sequence[Seen], what: str, reason: str = "") -> Call[list[int]]:
+    """Decide on unconfirmed jobs, `resubmit` or `fail`; see `settle.lua`."""
+    return Call(load("settle"), account, [what, reason, *_flat(job[:2] for job in jobs)], list)
+
+
+def replay(account: str, jobs: Sequence[Seen]) -> Call[list[int]]:
+    """Have ended jobs done again; the codes are in `replay.lua`."""
+    return Call(load("replay"), account, _flat(jobs), list)
+
+
+def _flat(jobs: Iterable[tuple[Argument, ...]]) -> list[Argument]:
+    return [argument for job in jobs for argument in job]
+
+
+def discard(account: str, job_ids: Sequence[str]) -> Call[list[int]]:
+    """Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown."""
+    return Call(load("discard"), account, list(job_ids), list)
+
+
+def page_jobs(account: str, index: str, after: str, count: int) -> Call[tuple[str, list[str]]]:
+    """Read a page of job ids of an index; returns the next cursor ('' = the last page) and ids."""
+
+    def parse(reply: list[bytes]) -> tuple[str, list[str]]:
+        return reply[0].decode(), [raw.decode() for raw in reply[1:]]
+
+    return Call(load("page_jobs"), account, [index, after, count], parse)
+
+
+def list_strays(account: str, cursor: str, count: int) -> Call[tuple[str, list[Stray]]]:
+    """Read a page of strays; returns the next cursor ('0' = that was all) and strays."""
+
+    def parse(reply: list[bytes]) -> tuple[str, list[Stray]]:
+        pairs = zip(reply[1::2], reply[2::2], strict=True)
+        return reply[0].decode(), [_stray(account, run_id, told) for run_id, told in pairs]
+
+    return Call(load("list_strays"), account, [cursor, count], parse)
+
+
+def _stray(account: str, run_id: bytes, told: bytes) -> Stray:
+    job_id, attempt, since, request, why = [*told.decode(errors="replace").split(" ", 4), ""][:5]
+    if request != "-" and not _REQUEST.fullmatch(request):
+        why = f"{request} {why}".strip()  # of before: it did not tell the request
+    return Stray(
+        run_id.decode(),
+        account,
+        job_id,
+        int(attempt),
+        datetime.fromtimestamp(int(since) / 1_000_000, tz=UTC),
+        why,
+    )
+
+
+def cancel_strays(account: str, run_ids: Sequence[str]) -> Call[list[int]]:
+    """Have strays canceled: per run 1 it will be, -1 no such stray."""
+    return Call(load("cancel_strays"), account, list(run_ids), list)
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """What a cancel came to, in jobs.
+
+    Args:
+        at_once: had not been submitted, and are canceled now.
+        asked: may have a run, which will be canceled.
+        over: had ended already, or are gone.
+    """
+
+    at_once: int = 0
+    asked: int = 0
+    over: int = 0
+
+    def __add__(self, other: "Canceled") -> "Canceled":
+        """Return what both came to."""
+        return Canceled(
+            self.at_once + other.at_once, self.asked + other.asked, self.over + other.over
+        )
+
+
+def cancel_batch(account: str, batch: str) -> Call[Canceled | None]:
+    """Cancel a batch, as `calls.cancel_batch`, and say what it came to; None = no such batch."""
+
+    def parse(reply: list[int]) -> Canceled | None:
+        if reply[0] < 0:
+            return None
+        jobs, waiting, live = reply
+        return Canceled(waiting, live, jobs - waiting - live)
+
+    return Call(load("cancel_batch"), account, [batch], parse)
+
+
+def open_jobs(
+    account: str, cursor: str, keys: int, which: str = "open"
+) -> Call[tuple[str, list[str]]]:
+    """Look for jobs through all keys; returns the next cursor ('0' = that was all) and ids.
+
+    Args:
+        account: whose jobs.
+        cursor: '0' = from the start.
+        keys: how many to look at.
+        which: `open` (those that have not ended), `any`, or a state.
+    """
+
+    def parse(reply: list[bytes]) -> tuple[str, list[str]]:
+        return reply[0].decode(), [raw.decode() for raw in reply[1:]]
+
+    return Call(load("open_jobs"), account, [cursor, keys, which], parse)

@@ -1,0 +1,123 @@
+"""The Lua scripts: loading them, and one call of one as a value.
+
+A `Call` is made by a pure function (`job_calls.py`) and says which script, with what, and how its
+reply reads; the sync and the async client differ only in how they send it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any, Generic, TypeVar, cast
+
+import redis
+import redis.asyncio
+from redis.exceptions import NoScriptError
+
+from runqueue.store.keys import Keys
+
+T = TypeVar("T")
+Argument = str | bytes | int
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A transition's source, its shared parts in front, and the SHA-1 that EVALSHA asks for."""
+
+    name: str
+    source: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One script call: pure data until a client sends it."""
+
+    script: Script
+    account: str
+    arguments: Sequence[Argument] = field(repr=False)
+    parse: Callable[[Any], T]
+
+
+#: Scripts that take jobs in: a Redis that drops keys is refused by them alone, since whoever finds
+#: it so has to look at the queue, and to pause it.
+TAKES_IN = frozenset({"enqueue", "open_batch"})
+#: The scripts in folders by role, and in `lib` the parts that they share.
+LUA = files("runqueue") / "lua"
+#: The parts that stand before every script, each building on those before it.
+SHARED = ("core", "lanes", "webhooks", "strays", "holds", "batches", "jobs", "save")
+
+
+def sources(folder: Traversable = LUA) -> dict[str, Traversable]:
+    """Return the Lua files below a folder, by their names, each of which is there once."""
+    found: dict[str, Traversable] = {}
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            found |= sources(entry)
+        elif entry.name.endswith(".lua"):
+            found[entry.name.removesuffix(".lua")] = entry
+    return found
+
+
+@cache
+def _source(name: str) -> str:
+    return _files()[name].read_text()
+
+
+@cache
+def _files() -> dict[str, Traversable]:
+    return sources()
+
+
+@cache
+def load(name: str) -> Script:
+    """Return the script of that name with the shared parts it uses.
+
+    Its first line may say `-- use: limits board`; these come after `SHARED`.
+    """
+    body = _source(name)
+    first = body.partition("\n")[0]
+    used = first.removeprefix("-- use:").split() if first.startswith("-- use:") else ()
+    shared = "".join(_source(part) for part in (*SHARED, *used))
+    source = shared + body
+    # SHA-1 is Redis' name for a script, not a safeguard.
+    return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def load_all() -> None:
+    """Load every script, so that a process needs no more files for them later."""
+    for file in (files("runqueue") / "lua").iterdir():
+        if file.name.endswith(".lua"):
+            load(file.name.removesuffix(".lua"))
+
+
+def run(client: redis.Redis, call: Call[T], now_us: int = 0) -> T:
+    """Send a call; the server is taught the script when it does not know it.
+
+    Args:
+        client: a client that returns bytes.
+        call: what to run.
+        now_us: the clock in microseconds, 0 = the server's own (anything else is for tests).
+    """
+    key, script = Keys(call.account).meta, call.script
+    arguments = (now_us, *call.arguments)
+    try:
+        reply = client.evalsha(script.sha, 1, key, *cast(Any, arguments))
+    except NoScriptError:
+        reply = client.eval(script.source, 1, key, *cast(Any, arguments))
+    return call.parse(reply)
+
+
+async def run_async(client: redis.asyncio.Redis, call: Call[T], now_us: int = 0) -> T:
+    """Send a call from a coroutine; see `run`."""
+    key, script = Keys(call.account).meta, call.script
+    arguments = (now_us, *call.arguments)
+    try:
+        reply = await client.evalsha(script.sha, 1, key, *cast(Any, arguments))
+    except NoScriptError:
+        reply = await client.eval(script.source, 1, key, *cast(Any, arguments))
+    return call.parse(reply)

@@ -1,0 +1,302 @@
+"""Sending a webhook to somebody's URL, once.
+
+The URL is a stranger's. So its addresses are checked, and what was checked is what is connected to:
+a name is looked up once for a connection, by us (`resolver.py`). A proxy is asked for a way to such
+an address, not to the name, which it might find elsewhere; only where all addresses are allowed the
+name is left to it. No redirect is followed, no cookie kept, and of the answer no more is read than
+shows what is wrong.
+"""
+
+import asyncio
+import io
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import aiohttp
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from api_client.answers.parts import retry_after
+from api_client.http.connect import reach
+from api_client.http.proxies import Proxies, ProxyServer
+from api_client.http.resolver import Names
+from api_client.http.transport import IDLE_LIMIT
+from api_client.http.tunnels import TunnelError, connect_head, go_on, open_tunnel
+from webhooks.url_policy import (
+    PrivateTargetError,
+    TargetRefusedError,
+    checked_url,
+    is_public,
+)
+
+#: Bytes that are read of an answer, and seconds that reading them may take.
+MAX_ANSWER, ANSWER_SECONDS = 4096, 2.0
+#: Seconds. A receiver that asks for more time than this is asked again then.
+MAX_RETRY_AFTER = 86_400.0
+#: Connections to one receiver at once.
+PER_HOST = 25
+
+#: Bytes. aiohttp warns of a larger body that is bytes, because it writes them at one go.
+_LARGE_BODY = 1024 * 1024
+
+#: What a failure to connect is called.
+_CAUSES = {socket.gaierror: "its name is not found", ConnectionRefusedError: "connection refused"}
+
+#: Looks a name up: host and port in, its addresses out; raises an OSError if it has none.
+LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+class Posted(NamedTuple):
+    """What came of one webhook.
+
+    Args:
+        status: the receiver's answer; None = none came.
+        body: the answer's first 4,096 bytes.
+        latency_ms: how long it took, milliseconds.
+        retry_after: seconds after which the receiver wants to be asked again, a day at most.
+        error: why it was not delivered; '' = it was. It quotes neither the answer nor the URL.
+        refused: webhooks may not go there; nothing was sent.
+        is_private: that is so because an address is not of the public internet.
+    """
+
+    status: int | None = None
+    body: bytes = b""
+    latency_ms: int = 0
+    retry_after: float | None = None
+    error: str = ""
+    refused: bool = False
+    is_private: bool = False
+
+    def __repr__(self) -> str:
+        return f"Posted({self.status}, error={self.error!r}, refused={self.refused})"
+
+
+class Outbound:
+    """Sends webhooks over sessions that belong to the loop of their first use.
+
+    Args:
+        allow_private: whether they may go to addresses that are not of the public internet.
+        per_host: connections to one receiver at once.
+        look_up: how names become addresses; None = as the system knows them.
+        tls: True verifies with the system's certificates; an SSLContext is used as it is.
+        proxies: lead to the receivers; without, all are spoken to directly.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool,
+        per_host: int = PER_HOST,
+        look_up: LookUp | None = None,
+        tls: bool | ssl.SSLContext = True,
+        proxies: Proxies = Proxies(),  # noqa: B008 - it is never changed
+    ) -> None:
+        self._allow_private = allow_private
+        self._per_host = per_host
+        self._names = Names()
+        self._look_up = look_up or self._names.look_up
+        self._tls = tls
+        self._proxies = proxies
+        #: Of each proxy, and of none.
+        self._sessions: dict[ProxyServer | None, aiohttp.ClientSession] = {}
+        self._closed = False
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout: float
+    ) -> Posted:
+        """Send a webhook; whatever comes of it is told, not raised.
+
+        Args:
+            url: where to.
+            body, headers: what is sent.
+            timeout: seconds for all of it.
+        """
+        start = time.monotonic()
+        try:
+            # An address never comes to the resolver, which judges names.
+            target = checked_url(url, allow_private=self._allow_private)
+            posted = await self._post(target, body, headers, timeout)
+        except TargetRefusedError as refusal:
+            posted = Posted(
+                error=f"webhooks may not go there: {refusal}",
+                refused=True,
+                is_private=isinstance(refusal, PrivateTargetError),
+            )
+        except Exception as exc:  # noqa: BLE001 - a stranger's server may do anything
+            posted = Posted(error=_words(exc, timeout))
+        return posted._replace(latency_ms=round((time.monotonic() - start) * 1000))
+
+    async def _post(
+        self, url: yarl.URL, body: bytes, headers: Mapping[str, str], timeout: float
+    ) -> Posted:
+        session = self._opened(self._proxies.find(url.scheme, url.raw_host or "", url.port or 0))
+        async with session.post(
+            url,
+            data=body if len(body) <= _LARGE_BODY else io.BytesIO(body),
+            headers={"user-agent": "runqueue", "accept-encoding": "identity", **headers},
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            allow_redirects=False,
+        ) as answer:
+            beginning = await _beginning(answer)
+            status = answer.status
+            return Posted(
+                status,
+                beginning,
+                retry_after=retry_after(answer.headers, most=MAX_RETRY_AFTER),
+                error="" if 200 <= status < 300 else f"the receiver answered {status}",
+            )
+
+    def _opened(self, proxy: ProxyServer | None) -> aiohttp.ClientSession:
+        if self._closed:
+            raise RuntimeError("closed")
+        if proxy not in self._sessions:
+            self._sessions[proxy] = aiohttp.ClientSession(
+                connector=self._connector(proxy),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._sessions[proxy]
+
+    def _connector(self, proxy: ProxyServer | None) -> aiohttp.TCPConnector:
+        options: dict[str, Any] = {
+            "resolver": _CheckedResolver(self._look_up, self._allow_private),
+            "use_dns_cache": False,  # each connection goes to what was checked for it
+            "limit": 0,
+            "limit_per_host": self._per_host,
+            "keepalive_timeout": IDLE_LIMIT,
+            "ssl": self._tls,
+        }
+        if proxy is None:
+            return aiohttp.TCPConnector(**options)
+        if self._allow_private:
+            options["resolver"] = _LeftToTheProxy()
+        return _ThroughProxy(proxy, self._names, **options)
+
+    async def aclose(self) -> None:
+        """Close every connection; nothing is sent afterwards."""
+        self._closed = True
+        sessions, self._sessions = self._sessions, {}
+        self._names.close()
+        for session in sessions.values():
+            await session.close()
+
+
+class _CheckedResolver(AbstractResolver):
+    """Gives aiohttp the addresses of a name if webhooks may go to all of them."""
+
+    def __init__(self, look_up: LookUp, allow_private: bool) -> None:
+        self._look_up = look_up
+        self._allow_private = allow_private
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - it asks for both
+    ) -> list[ResolveResult]:
+        """Look a name up, once."""
+        found = [ipaddress.ip_address(text) for text in await self._look_up(host, port)]
+        for address in found:
+            if not self._allow_private and not is_public(address):
+                raise PrivateTargetError(f"{host} does not lead to public addresses alone")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address),
+                port=port,
+                family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address in found
+        ]
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+class _LeftToTheProxy(AbstractResolver):
+    """Gives aiohttp a name as it is, to be sent to a proxy."""
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_INET,
+    ) -> list[ResolveResult]:
+        """Look nothing up."""
+        return [ResolveResult(hostname=host, host=host, port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+class _ThroughProxy(aiohttp.TCPConnector):
+    """Connects to receivers by tunnels of a proxy, whatever their scheme.
+
+    aiohttp's own way would send the proxy whole requests to `http` receivers, by name. There is no
+    public way to put another in its place; tests over real sockets guard this one.
+    """
+
+    def __init__(self, proxy: ProxyServer, names: Names, **options: Any) -> None:
+        super().__init__(**options)
+        self._through = proxy
+        self._proxy_names = names
+
+    async def _wrap_create_connection(  # type: ignore[override]
+        self, factory: Any, *, addr_infos: Any, req: Any, **options: Any
+    ) -> tuple[asyncio.Transport, Any]:
+        error: Exception = OSError("no address")
+        while addr_infos:  # emptied: aiohttp is not to begin again
+            host, port = addr_infos.pop(0)[4][:2]
+            try:
+                return await self._tunnel(factory(), host, port, **options)
+            except ssl.CertificateError as exc:
+                error = aiohttp.ClientConnectorCertificateError(req.connection_key, exc)
+            except OSError as exc:
+                error = aiohttp.ClientConnectorError(req.connection_key, exc)
+        raise error
+
+    async def _tunnel(
+        self, protocol: Any, host: str, port: int, *, ssl: Any, server_hostname: Any, **_: Any
+    ) -> tuple[asyncio.Transport, Any]:
+        proxy, loop = self._through, self._loop
+        head = connect_head(proxy, host, port)
+        sock = await reach(loop, self._proxy_names, proxy.host, proxy.port)
+        tunnel = await open_tunnel(loop, sock, proxy, head)
+        return await go_on(loop, tunnel, protocol, ssl, server_hostname), protocol
+
+
+async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
+    """Read what shows what is wrong; a body that breaks off makes an answer no other one."""
+    read = b""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while len(read) < MAX_ANSWER:
+                chunk = await answer.content.read(MAX_ANSWER - len(read))
+                if not chunk:
+                    return read
+                read += chunk
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        pass
+    answer.close()  # what is left of it must not meet the next webhook
+    return read
+
+
+def _words(exc: Exception, timeout: float) -> str:
+    """Say why no answer came: classes of errors only, since their words may quote the URL."""
+    if isinstance(exc, TimeoutError):
+        return f"did not answer within {timeout:g} s"
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return f"could not be reached: {type(exc.certificate_error).__name__}"
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        if isinstance(exc.os_error, TunnelError):  # where the proxy is, is not told to strangers
+            return f"could not be reached: the proxy {exc.os_error.why}"
+        cause = type(exc.os_error)
+        return f"could not be reached: {_CAUSES.get(cause, cause.__name__)}"
+    return f"gave no answer: {type(exc).__name__}"

@@ -1,0 +1,1 @@
+"""Relaying webhooks to their receivers."""

@@ -1,0 +1,190 @@
+"""Watching: a webhook that Skyvern sends to the user itself. Did it arrive, and if not, again.
+
+Skyvern tries three times, 94 s at most, and then gives up for good. It tells why where it is asked;
+and it sends a webhook again, within the call, where it is asked to.
+"""
+
+import random
+from collections.abc import Sequence
+
+from api_client import ReadClass, RunReading
+from api_client.answers.parts import parse_json
+from api_client.answers.redelivery import Reason, ReasonClass, Replay, ReplayClass
+from config.webhooks import Redeliver
+from runqueue.records.delivery_items import Delivered, Delivery
+from worker.delivery.sender import next_try, without_urls
+from worker.process.account import AccountLink
+
+#: Seconds one read may take.
+LOOK_SECONDS = 12.0
+#: Seconds that Skyvern may take to send its webhook again: the receiver alone has 60.
+REPLAY_SECONDS = 75.0
+#: Seconds after its end in which Skyvern may still be trying to deliver a run's webhook.
+STILL_TRIED = 130.0
+#: Seconds until each further look while it may; the last one for ever.
+LOOKS = (10.0, 20.0, 30.0, 60.0)
+#: Seconds after its end for which a run is asked about, if the server gives no answer.
+ASKED_FOR = 86_400.0
+#: Seconds until a run of which a retry is pending is looked at again, and how often at most.
+PENDING_SECONDS, MOST_PENDING = 30.0, 120
+
+
+def looked(item: Delivery, reason: Reason, age: float, redeliver: Redeliver) -> Delivered | None:
+    """Return what a look says of a webhook; None = Skyvern is to send it again.
+
+    Args:
+        item: the webhook.
+        reason: what Skyvern says.
+        age: seconds since the run's end was seen.
+        redeliver: when Skyvern is asked to.
+    """
+    if reason.reason is not None:
+        return _told(item, reason.reason, redeliver)
+    wait = LOOKS[min(item.looks, len(LOOKS) - 1)]
+    if reason.outcome is ReasonClass.TROUBLE and age < ASKED_FOR:
+        return _looked_at(item, "again", max(wait, reason.retry_after or 0.0), reason.detail)
+    if age < STILL_TRIED:
+        # A server that never tells is not asked again before it has surely given up.
+        is_mute = reason.outcome is not ReasonClass.TOLD
+        return _looked_at(item, "again", max(wait, STILL_TRIED - age) if is_mute else wait)
+    if redeliver == "always" and reason.outcome is not ReasonClass.TROUBLE:
+        return None
+    return _looked_at(item, "unknown", error=reason.detail or "Skyvern does not tell")
+
+
+def _told(item: Delivery, reason: str, redeliver: Redeliver) -> Delivered | None:
+    if not reason:
+        return _looked_at(item, "delivered")
+    if redeliver != "never":
+        return None
+    return _looked_at(item, "gave_up", error=reason)
+
+
+def driven(item: Delivery, replay: Replay, schedule: Sequence[float], chance: float) -> Delivered:
+    """Return what became of a webhook that Skyvern was asked to send again.
+
+    Args:
+        item: the webhook.
+        replay: what Skyvern says.
+        schedule, chance: as in `relay.next_try`.
+    """
+    words = without_urls(replay.error or replay.detail)
+    if replay.outcome is ReplayClass.PENDING:
+        if item.looks < MOST_PENDING:
+            return _looked_at(item, "again", PENDING_SECONDS, words)
+        return _tried(item, "gave_up", replay, words)
+    if replay.outcome is ReplayClass.UNTOLD:
+        return _tried(item, "unknown", replay, words)
+    if replay.outcome is ReplayClass.TRIED and replay.arrived:
+        return _tried(item, "delivered", replay, "")
+    words = words or _said(replay.receiver_status)
+    is_gone = replay.outcome is ReplayClass.REFUSED or replay.receiver_status == 410
+    wait = None if is_gone else next_try(item.tries, schedule, chance, replay.retry_after)
+    if wait is None:
+        return _tried(item, "gave_up", replay, words)
+    return _tried(item, "again", replay, words)._replace(wait_us=int(wait * 1e6))
+
+
+def _said(status: int | None) -> str:
+    return "the receiver gave no answer" if status is None else f"the receiver answered {status}"
+
+
+def _looked_at(item: Delivery, said: str, wait: float = 0.0, error: str = "") -> Delivered:
+    return Delivered(
+        item.job_id,
+        item.attempt,
+        said,
+        was_tried=False,
+        error=without_urls(error),
+        wait_us=int(wait * 1e6),
+    )
+
+
+def _tried(item: Delivery, said: str, replay: Replay, error: str) -> Delivered:
+    return Delivered(
+        item.job_id,
+        item.attempt,
+        said,
+        was_tried=True,
+        status=replay.receiver_status,
+        error=error,
+    )
+
+
+def reason_in_run(reading: RunReading) -> Reason | None:
+    """Return why a webhook did not arrive by the run itself, where old servers tell it.
+
+    They call such a run failed, for a reason that names the webhook, and its output is there.
+    """
+    words = reading.failure_reason or ""
+    if reading.outcome is not ReadClass.RUN or "webhook" not in words.lower():
+        return None
+    parsed = parse_json(reading.body)
+    has_output = isinstance(parsed, dict) and parsed.get("output") is not None
+    return Reason(ReasonClass.TOLD, reason=words) if has_output else None
+
+
+class Watch:
+    """Looks after the webhooks that Skyvern sends to users of an account.
+
+    Args:
+        account: what the process holds for the account.
+    """
+
+    def __init__(self, account: AccountLink) -> None:
+        self._account = account
+
+    async def look(self, item: Delivery, age: float) -> Delivered | None:
+        """Say whether a webhook arrived; None = it did not, so Skyvern is to send it again.
+
+        Args:
+            item: the webhook; one that was sent again before, or that a person wants sent, is not
+                looked at: the reason of before stays what it was.
+            age: seconds since the run's end was seen.
+
+        Raises:
+            RedisError: Redis is away.
+        """
+        if item.tries or item.forced:
+            return None
+        account = self._account
+        with account.metrics.timed("webhook_reason") as timer:
+            reason = await account.client.webhook_failure_reason(
+                item.run_id, account.permit, LOOK_SECONDS
+            )
+            timer.status = reason.status_code or (
+                200 if reason.outcome is ReasonClass.TOLD else None
+            )
+        if reason.outcome is ReasonClass.NOT_SUPPORTED:
+            reason = await self._read(item) or reason
+        return looked(item, reason, age, account.redeliver)
+
+    async def _read(self, item: Delivery) -> Reason | None:
+        account = self._account
+        await account.permit()
+        with account.metrics.timed("get") as timer:
+            reading = await account.client.get_run(item.run_id, LOOK_SECONDS)
+            timer.status = reading.status_code
+        return reason_in_run(reading)
+
+    async def drive(self, item: Delivery, *, is_paid: bool) -> Delivered:
+        """Have Skyvern send a webhook again, and say what came of it.
+
+        Args:
+            item: the webhook.
+            is_paid: whether the permit that the claim took is not used yet.
+
+        Raises:
+            RedisError: Redis is away, and nothing was sent.
+        """
+        account = self._account
+        if not is_paid:
+            await account.permit()
+        with account.metrics.timed("retry_webhook") as timer:
+            replay = await account.client.retry_webhook(
+                item.run_id, item.url or None, REPLAY_SECONDS
+            )
+            timer.status = replay.status_code
+        result = driven(item, replay, account.webhook_schedule, random.random())
+        account.metrics.redelivered(result.verdict)
+        return result

@@ -1,0 +1,1 @@
+"""`runqueue doctor`: checks of settings, Redis, queue and API."""

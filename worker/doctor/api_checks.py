@@ -1,0 +1,165 @@
+"""What the doctor asks outside: the Skyvern API with each account's key, and our own gateway."""
+
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from api_client import AsyncTransport, RawClient, ReadClass
+from api_client.answers.listings import ListClass
+from api_client.http.proxies import Proxies, ProxyServer
+from api_client.versions import CERTIFIED_VERSIONS, is_certified
+from config.settings import Account
+from runqueue import ids
+from webhooks import receiver_address
+from worker.doctor.findings import Finding, ok, warning, wrong
+
+#: Seconds that an answer may take.
+_SECONDS = 10.0
+#: A run that nobody has: a server without the list is asked for it.
+_NO_RUN = "tsk_runqueue_doctor"
+#: An attempt that no job ever has (a gateway takes nine digits), so its address is nobody's.
+_NO_ATTEMPT = 999_999_999
+#: What a gateway answers to what is not signed (gateway/webhooks/outcomes.py).
+_NOT_SIGNED = "x-skyvern-signature"
+
+
+async def look_at_api(name: str, account: Account, proxies: Proxies) -> Finding:
+    """Make one read with an account's key, the cheapest that needs it.
+
+    Args:
+        name: the account.
+        account: its key and base URL.
+        proxies: what leads there.
+    """
+    start = time.perf_counter()
+    async with AsyncTransport(proxies=proxies) as transport:
+        client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
+        page = await client.list_runs(page_size=1, timeout=_SECONDS)
+        reading = None
+        if page.outcome is ListClass.NOT_SUPPORTED:
+            reading = await client.get_run(_NO_RUN, timeout=_SECONDS)
+    proxy = proxies.find_for(account.base_url)
+    way = "" if proxy is None else f" by the proxy {proxy}"
+    check, where = f"API {name}", f"{account.base_url}{way}"
+    took = f"{(time.perf_counter() - start) * 1000:.0f} ms"
+    if page.outcome is ListClass.DONE:
+        return ok(check, f"{where} takes the key ({took})")
+    if reading is not None and reading.outcome in {ReadClass.NOT_FOUND, ReadClass.RUN}:
+        return warning(
+            check,
+            f"{where} takes the key ({took}), and has no list of runs",
+            "jobs whose answers are lost wait for people there: `runqueue unconfirmed`",
+        )
+    found = reading or page
+    return _refusal(
+        check, where, _prefix(name), found.status_code, found.detail, is_proxied=proxy is not None
+    )
+
+
+async def look_at_version(name: str, account: Account, proxies: Proxies) -> Finding:
+    """Ask a server which version of Skyvern it is, and say whether that is a certified one.
+
+    Args:
+        name: the account.
+        account: its key and base URL.
+        proxies: what leads there.
+    """
+    async with AsyncTransport(proxies=proxies) as transport:
+        client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
+        version = await client.server_version(timeout=_SECONDS)
+    check, certified = f"Skyvern version {name}", ", ".join(CERTIFIED_VERSIONS)
+    if is_certified(version):
+        return ok(check, f"{version}, a certified one")
+    if version == "":
+        return ok(check, f"the server tells none (certified: {certified})")
+    do = "see docs/certified.md: what is certified, and how to certify your own server"
+    if version is None:
+        return warning(check, f"the server did not tell it (certified: {certified})", do)
+    return warning(check, f"{version[:40]}, not a certified one ({certified})", do)
+
+
+def _prefix(name: str) -> str:
+    return "SKYVERN_" if name == "default" else f"RUNQUEUE_ACCOUNTS__{name.upper()}__"
+
+
+def _refusal(
+    check: str, where: str, prefix: str, status: int | None, detail: str, *, is_proxied: bool
+) -> Finding:
+    """Say what is wrong, in our own words: the server's may quote anything."""
+    if status is None:
+        do = f"see whether this machine reaches it, and whether {prefix}BASE_URL is right"
+        if is_proxied:
+            do += "; NO_PROXY names hosts that are reached without the proxy (docs/operations.md)"
+        return wrong(check, f"{where}: {detail}", do)
+    said = f"{where} answers {status}"
+    if status in {401, 403}:
+        return wrong(check, f"{said}: the key is refused", f"correct {prefix}API_KEY")
+    if status == 402:
+        return wrong(check, f"{said}: the account has no balance", "add credit at Skyvern")
+    if status == 429 or status >= 500:
+        return warning(check, said, "try again in a minute")
+    return wrong(check, said, f"correct {prefix}BASE_URL: this is no Skyvern API")
+
+
+async def look_at_public_url(
+    public_url: str, name: str, account: Account, proxies: Proxies
+) -> Finding:
+    """Ask for a webhook's address that nobody has, to see who answers there.
+
+    Only who has the account's key takes the address for one of ours, and asks for a signature.
+
+    Args:
+        public_url: RUNQUEUE_PUBLIC_URL.
+        name, account: an account that the gateway serves, too.
+        proxies: what leads there.
+    """
+    check, url = "public URL", public_url
+    key = account.api_key.get_secret_value()
+    target = receiver_address.address(public_url, name, ids.new_id(name), _NO_ATTEMPT, key)
+    try:
+        async with httpx.AsyncClient(
+            timeout=_SECONDS,
+            follow_redirects=False,
+            proxy=_for_httpx(proxies.find_for(public_url)),
+            trust_env=False,
+        ) as client:
+            answer = await client.post(target, json={})
+    except (httpx.HTTPError, OSError) as error:
+        said = f"{url}: {type(error).__name__} {_words(error)}".strip()
+        do = "see whether the name, the certificate, the proxy and the gateway are there"
+        return wrong(check, said, do)
+    if answer.status_code == 401 and _NOT_SIGNED in _detail(answer):
+        return ok(check, f"{url} is a gateway of ours, with the key of {name}")
+    if answer.status_code == 404 and "problem+json" in answer.headers.get("content-type", ""):
+        do = f"give gateway and workers the same {_prefix(name)}API_KEY and RUNQUEUE_PUBLIC_URL"
+        return wrong(check, f"{url} is a gateway that does not know the account's key", do)
+    if answer.is_redirect:
+        to = urlsplit(answer.headers.get("location", "")).hostname
+        return wrong(check, f"{url} sends us elsewhere ({to})", "name the address it leads to")
+    do = f"have the proxy pass {receiver_address.PATH}/ on to the gateway (docs/webhooks.md)"
+    return wrong(check, f"{url} answers {answer.status_code}, and is no gateway of ours", do)
+
+
+def _for_httpx(proxy: ProxyServer | None) -> httpx.Proxy | None:
+    if proxy is None:
+        return None
+    authorization = proxy.authorization
+    return httpx.Proxy(
+        str(proxy), headers={"proxy-authorization": authorization} if authorization else None
+    )
+
+
+def _words(error: Exception) -> str:
+    """Return what went wrong as far as it can quote no URL; its path holds a token."""
+    words = str(error)
+    return "" if "/" in words else words
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        said: Any = answer.json()
+    except ValueError:
+        return ""
+    return str(said.get("detail", "")) if isinstance(said, dict) else ""

@@ -1,0 +1,204 @@
+"""What the doctor looks at in the queue: layout, holds, workers, limits; and on this machine."""
+
+import re
+import resource
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import redis
+
+from config.settings import Account, Settings
+from runqueue import RunQueue
+from runqueue.cli.follow.account_holds import hold_words
+from runqueue.records.account import AccountStats
+from runqueue.records.health import Level, health_of
+from runqueue.store.keys import TYPES, Keys
+from runqueue.store.live_processes import Process
+from runqueue.store.scripts import load
+from worker.doctor.findings import Finding, ok, warning, wrong
+from worker.doctor.findings import Level as Severity
+from worker.process.lease import BEAT_SECONDS
+from worker.pumps import KINDS
+
+_START = "start one: make up, or celery -A worker.app worker"
+#: Seconds that a heartbeat may be late without being news.
+_LATE_SECONDS = 3.0
+#: Descriptors of a worker that are no call: Redis, the broker, libraries, metrics.
+_OTHER_FILES = 300
+#: Kinds of pump whose places are connections of HTTP: an inbox calls nobody.
+_CALLING = len(KINDS) - 1
+
+
+def look_at_account(
+    queue: RunQueue,
+    client: redis.Redis,
+    name: str,
+    stats: AccountStats | None,
+    account: Account | None,
+    *,
+    has_settings: bool = True,
+) -> Iterator[Finding]:
+    """Yield what is to be said of one account in the queue.
+
+    Args:
+        queue: the queue.
+        client: its Redis.
+        name: the account.
+        stats: its figures; None = no worker has ever served it.
+        account: its settings here; None = it has none.
+        has_settings: whether the settings could be read at all.
+    """
+    if account is None and has_settings:
+        prefix = "SKYVERN_" if name == "default" else f"RUNQUEUE_ACCOUNTS__{name.upper()}__"
+        yield warning(
+            f"account {name}",
+            "the queue knows it, and there are no settings for it here",
+            f"set {prefix}API_KEY, unless other workers serve it",
+        )
+    if stats is not None and stats.damage is not None:
+        yield damaged(client, name, stats.damage)
+        return
+    schema = client.hget(Keys(name).meta, "schema")
+    yield layout(name, int(schema) if isinstance(schema, bytes) else None)
+    if stats is None:
+        return
+    told = health(replace(stats, set_aside=0, damaged_record=None))
+    yield told
+    if stats.damaged_records:
+        yield set_aside(name, stats)
+    living = [one for one in queue.workers(name) if one.alive]
+    if living or told.level is not Severity.WRONG:
+        yield heartbeats(name, living)
+    if account is not None:
+        yield from limits(stats, account.for_queue())
+    if stats.clock_lost:
+        yield warning(
+            f"clock {name}",
+            f"Redis' clock was set: the queue makes up for {stats.clock_lost:.1f} s",
+            "times of day given as run_at or deadline are off by as much; a new account is not",
+        )
+
+
+def damaged(client: redis.Redis, name: str, damage: str) -> Finding:
+    """Say that an account's keys are not as they should be, and which, where that can be seen.
+
+    Args:
+        client: the queue's Redis.
+        name: the account.
+        damage: what was met.
+    """
+    prefix = Keys(name).prefix
+    with client.pipeline(transaction=False) as asking:
+        for key in TYPES:
+            asking.type(f"{prefix}{key}")
+        found = [kind.decode() for kind in asking.execute()]
+    wrong_ones = [
+        f"{prefix}{key} is a {kind}, not a {expected}"
+        for (key, expected), kind in zip(TYPES.items(), found, strict=True)
+        if kind not in {"none", expected}
+    ]
+    said = f"stands still, its keys are damaged: {'; '.join(wrong_ones) or damage}"
+    do = "restore that key, or delete it; and see what else writes to this Redis"
+    return wrong(f"account {name}", said, do)
+
+
+def set_aside(name: str, stats: AccountStats) -> Finding:
+    """Say which damaged records of an account wait for a person, while it goes on."""
+    n, met = stats.damaged_records, stats.damaged_record
+    found = f"{n:,} damaged record{'' if n == 1 else 's'} set aside{f': {met}' if met else ''}"
+    do = "restore what was there; do not delete it (docs/runbooks.md, RunqueueDamagedRecords)"
+    return warning(f"records {name}", found, do)
+
+
+def known_schema() -> int:
+    """Return the version of the layout that this version writes."""
+    found = re.search(r"local SCHEMA = (\d+)", load("migrate").source)
+    assert found is not None  # noqa: S101 - a test holds the script to it
+    return int(found[1])
+
+
+def layout(name: str, schema: int | None) -> Finding:
+    """Judge the version of an account's layout; None = nothing says which it is."""
+    check, own = f"layout {name}", known_schema()
+    if schema is None:
+        return ok(check, "none yet: the first worker writes it")
+    if schema > own:
+        do = "run the newer version: this one refuses to start on what it does not know"
+        return wrong(check, f"version {schema}, and this is a version that knows {own}", do)
+    if schema < own:
+        return ok(check, f"version {schema}: a worker brings it up to {own} in its time")
+    return ok(check, f"version {schema}")
+
+
+def health(stats: AccountStats) -> Finding:
+    """Judge whether an account submits."""
+    check, found = f"account {stats.account}", health_of(stats)
+    if stats.hold_reason:
+        return _hold(check, stats)
+    if found.level is Level.STOPPED and not stats.processes:
+        return wrong(check, str(found), _START)
+    if found.level is not Level.GOOD and stats.processes:
+        return warning(check, str(found), "`runqueue top` shows it as it goes on")
+    return ok(check, str(found))
+
+
+def _hold(check: str, stats: AccountStats) -> Finding:
+    """Judge a hold: one is wrong that wants a person, and that no person began."""
+    said = hold_words(stats).removeprefix(f"{check}: ")
+    if stats.paused and not stats.hold_kind:
+        return warning(check, said, "somebody paused it: ask who and why (the page's Audit tells)")
+    if stats.hold_kind not in {"account", "person"}:
+        return warning(check, said, "it goes on by itself; see to what it says if it comes again")
+    return wrong(check, said, "see to what it says, then `runqueue resume`")
+
+
+def heartbeats(name: str, processes: list[Process]) -> Finding:
+    """Judge whether workers live."""
+    check = f"workers {name}"
+    if not processes:
+        do = _START
+        return warning(check, "no process has a lease", do)
+    ages = {process.name: process.heard_seconds for process in processes}
+    late = sorted(who for who, age in ages.items() if age > BEAT_SECONDS + _LATE_SECONDS)
+    count = f"{len(processes)} process{'' if len(processes) == 1 else 'es'}"
+    if late:
+        said = f"{count}; no heartbeat for {max(ages.values()):.0f} s of {', '.join(late[:5])}"
+        return warning(check, said, "see whether they hang, or were just killed")
+    return ok(check, f"{count}, the last heartbeat {max(0.0, min(ages.values())):.0f} s ago")
+
+
+def limits(stats: AccountStats, here: Mapping[str, float]) -> Iterator[Finding]:
+    """Judge the limits in force against those of this environment."""
+    check = f"limits {stats.account}"
+    if not stats.seeded and not stats.overridden:
+        yield ok(check, "none yet: the first worker writes those it has")
+        return
+    differ = {name: value for name, value in here.items() if stats.limits.get(name) != value}
+    if not differ:
+        yield ok(check, ", ".join(f"{name} {value:g}" for name, value in here.items()))
+    for name, value in differ.items():
+        if name in stats.overridden:
+            yield warning(
+                check,
+                f"{name} was set live to {stats.overridden[name]:g}, and is {value:g} here",
+                "reset it, or change the environment, once it is to stay",
+            )
+        else:
+            yield warning(
+                check,
+                f"{name} is {stats.limits.get(name, 0):g} in the queue, and {value:g} here",
+                "the worker that starts last decides: give all of them one value, and start one",
+            )
+
+
+def open_files(settings: Settings) -> Finding:
+    """Judge how many connections a worker that is started from here may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    accounts = len(settings.all_accounts())
+    needed = accounts * _CALLING * settings.places + _OTHER_FILES
+    said = f"{'unlimited' if soft == resource.RLIM_INFINITY else f'{soft:,}'} here"
+    said = f"{said}; a worker needs up to {needed:,}"
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        do = f"ulimit -n {needed} (systemd: LimitNOFILE), or a smaller RUNQUEUE_PLACES"
+        return warning("file descriptors", said, do)
+    return ok("file descriptors", said)

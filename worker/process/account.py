@@ -1,0 +1,363 @@
+"""What one process holds for one account: its client, its lease and its recorders."""
+
+import asyncio
+import time
+from math import inf
+from typing import Any, TypeVar
+
+import structlog
+from redis.exceptions import ResponseError
+
+from api_client import AsyncTransport, RawClient
+from api_client.http.proxies import Proxies
+from config.settings import Account, Settings
+from runqueue.errors import NewerSchema
+from runqueue.observe.run_spans import TracedRuns
+from runqueue.records import claim_items
+from runqueue.records.delivery_items import Delivered
+from runqueue.store import callback_calls, delivery_calls, worker_calls
+from runqueue.store.damage import damage_of
+from runqueue.store.keys import ACCOUNTS
+from runqueue.store.scripts import Call
+from webhooks import receiver_address
+from webhooks.sender import Outbound
+from worker.process.batch_writer import Recorder
+from worker.process.damage import Damage
+from worker.process.lease import Lease
+from worker.process.metrics import AccountMetrics
+from worker.process.read_health import Reads
+from worker.process.script_client import DirectCalls
+from worker.process.server_date import ServerDate
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+#: Seconds that the answer to "is this key allowed anything?" is believed.
+KEY_CHECK_SECONDS = 30.0
+#: Entries that one step of a migration walks: a millisecond or two of Redis.
+MIGRATE_ENTRIES = 1000
+#: Seconds for which a server's version is believed, and that reading it may take.
+VERSION_SECONDS, VERSION_READ_SECONDS = 600.0, 5.0
+#: Seconds after which a run is polled again whose end may not be final.
+SOON_SECONDS = 5.0
+#: Seconds for which a server that has no list of runs is not asked for one.
+NO_LIST_SECONDS = 3600.0
+#: The same after the first answer of that kind: it may have been a proxy's.
+FIRST_NO_LIST_SECONDS = 30.0
+#: Seconds for which a server that refuses tags is sent none.
+NO_TAGS_SECONDS = 3600.0
+
+
+def proxies_of(account: Account, settings: Settings) -> Proxies:
+    """Return the proxies that lead to an account's servers, and to receivers of its webhooks."""
+    return Proxies.from_environment(settings.proxy_environment(), account.proxy_url)
+
+
+class AccountLink:
+    """One account in one process; lives on the process's event loop.
+
+    Args:
+        name: the account.
+        account: its key, base URL and limits.
+        settings: the worker's settings.
+        scripts: how to run scripts, and the queue's Redis.
+        transport: what sends the calls.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        account: Account,
+        settings: Settings,
+        scripts: DirectCalls,
+        transport: AsyncTransport,
+    ) -> None:
+        self.name = name
+        self.settings = account
+        self.max_run_us = int(account.max_run_seconds * 1_000_000)
+        self.poll_bounds = (settings.poll_min_seconds, settings.poll_max_seconds)
+        self.first_poll_us = int(settings.poll_min_seconds * 1_000_000)
+        self.client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
+        self.metrics = AccountMetrics(name)
+        #: Seconds from which on a search that finds no run of an unconfirmed job counts.
+        self.grace = settings.unconfirmed_grace_seconds
+        #: Whether submissions carry the marker that their runs are found by.
+        self.correlates = settings.correlation
+        #: The name that the marker gives the queue; '' = none.
+        self.queue_name = settings.queue_name
+        #: Whether workflow runs are to carry it as a tag, too.
+        self.wants_tags = settings.correlation and settings.run_tags
+        self._tag_again = 0.0
+        #: Whether others, too, submit to the account: equal runs may be theirs.
+        self.is_shared = account.shared_account
+        self._public_url = settings.public_url
+        proxies = proxies_of(account, settings)
+        #: Whether a proxy leads to the server, and whether it reads what passes and may date it.
+        self.is_proxied = proxies.find_for(account.base_url) is not None
+        self.is_forwarded = self.is_proxied and account.base_url.startswith("http:")
+        #: Seconds by which the dates of answers are ahead of the clock that dates the runs, as
+        #: lists have shown.
+        self.date_ahead = 0.0
+        self.outbound = Outbound(
+            allow_private=settings.allow_private_webhook_targets, proxies=proxies
+        )
+        #: What relayed webhooks are signed with, and seconds before each further try of one.
+        self.webhook_secrets = [key.get_secret_value() for key in account.webhook_secrets]
+        self.webhook_schedule = settings.webhook_retry_seconds
+        #: When Skyvern is asked to send a webhook again.
+        self.redeliver = settings.redeliver
+        self._list_again = 0.0
+        self._no_list_for = 0.0
+        self.is_limited = bool(account.max_dispatches_per_second or account.max_requests_per_second)
+        self._scripts = scripts
+        self._key_checked: tuple[float, bool | None] = (float("-inf"), None)
+        self._key_check = asyncio.Lock()
+        self._version: tuple[float, str | None] = (float("-inf"), None)
+        self._version_check = asyncio.Lock()
+        self._beat: asyncio.Task[None] | None = None
+        self._announced = False
+        self.damage = Damage(name, scripts.client)
+        self.reads = Reads()
+        #: What the server's own clock shows, by its answers.
+        self.server_date = ServerDate()
+        self.lease = Lease(
+            *(name, self.send, self._announce),
+            reads=self.reads.told,
+            date_us=self.server_date.now_us,
+        )
+        self.traces = TracedRuns(name, self.send)
+        self._make_recorders()
+
+    def _make_recorders(self) -> None:
+        name = self.name
+        self.running = Recorder[claim_items.Accepted](
+            lambda items: worker_calls.mark_running(name, items), self.send, self._tell_strays
+        )
+        self.dead = Recorder[claim_items.Lost](
+            lambda items: worker_calls.mark_dead(name, items), self.send
+        )
+        self.unconfirmed = Recorder[claim_items.Lost](
+            lambda items: worker_calls.mark_unconfirmed(name, items, marked=self.correlates),
+            self.send,
+        )
+        self.polled = Recorder[claim_items.Polled](
+            lambda items: worker_calls.mark_polled(name, items), self.send
+        )
+        self.finished = Recorder[claim_items.Finished](
+            lambda items: worker_calls.finish(name, items),
+            self.send,
+            self._trace_ends,
+            size=lambda item: len(item.result),
+        )
+        self.run_again = Recorder[claim_items.RunAgain](
+            lambda items: worker_calls.retry_run(name, items),
+            self.send,
+            self._trace_ends,
+            size=lambda item: len(item.result),
+        )
+        self.overdue = Recorder[claim_items.Overdue](
+            lambda items: worker_calls.cancel_overdue(name, items), self.send
+        )
+        self.given_up = Recorder[claim_items.GivenUp](
+            lambda items: worker_calls.give_up(name, items), self.send
+        )
+        self.ended_strays = Recorder[str](
+            lambda run_ids: worker_calls.drop_strays(name, run_ids), self.send
+        )
+        self.over_strays = Recorder[str](
+            lambda run_ids: worker_calls.strays_over(name, run_ids), self.send
+        )
+        self.deliveries = Recorder[Delivered](
+            lambda items: delivery_calls.record_delivery(name, items),
+            self.send,
+            size=lambda item: len(item.body),
+        )
+        self.callbacks = Recorder[callback_calls.Told](
+            lambda items: callback_calls.record_callback(name, items), self.send
+        )
+        self.look_now = Recorder[str](lambda items: worker_calls.poll_now(name, items), self.send)
+        self.look_soon = Recorder[str](
+            lambda items: worker_calls.poll_now(name, items, int(SOON_SECONDS * 1e6)), self.send
+        )
+        self.returned = {
+            why: self._giving_back(why)
+            for why in ("void", "not_sent", "busy", "limited", "account", "later")
+        }
+
+    def _giving_back(self, why: str) -> Recorder[claim_items.GivenBack]:
+        return Recorder(lambda items: worker_calls.give_back(self.name, items, why), self.send)
+
+    def _trace_ends(self, items: Any, codes: Any) -> None:
+        recorded = [item for item, code in zip(items, codes, strict=True) if code]
+        self.traces.over(recorded, "poll")
+
+    def _tell_strays(self, items: Any, codes: Any) -> None:
+        for item, code in zip(items, codes, strict=True):
+            if code in {2, 3}:
+                event = "stray_run" if code == 2 else "run_is_another_jobs"
+                log.error(event, account=self.name, job_id=item.job_id, run_id=item.run_id)
+
+    async def send(self, call: Call[T]) -> T:
+        """Run a script."""
+        try:
+            return await self._scripts.run(call)
+        except Exception as error:
+            self.damage.note(call.script.name, error)
+            raise
+
+    async def start(self) -> None:
+        """Begin the lease; where the account's keys are damaged, the next heartbeats try again.
+
+        Raises:
+            NewerSchema: a newer version has written to this account.
+        """
+        try:
+            await self.lease.beat()
+        except Exception as error:
+            if damage_of(error) is None:
+                raise
+        self._beat = asyncio.create_task(self.lease.keep())
+
+    async def _announce(self) -> None:
+        """Say which account this is and what its limits are."""
+        await self._scripts.client.sadd(ACCOUNTS, self.name)
+        await self._migrate()
+        limits = self.settings.for_queue()
+        seed = worker_calls.seed_limits(self.name, limits, first=not self._announced)
+        changed, self._announced = await self.send(seed), True
+        for name, before in changed.items():
+            # The worker that started last decides: nobody else knows which environment is meant.
+            log.warning(
+                "limit_changed", account=self.name, limit=name, was=before, now=limits[name]
+            )
+
+    async def _migrate(self) -> None:
+        try:
+            while not await self.send(worker_calls.migrate(self.name, MIGRATE_ENTRIES)):
+                pass
+        except ResponseError as error:
+            if not str(error).startswith("NEWER"):
+                raise
+            raise NewerSchema(self.name, int(str(error).split()[1])) from None
+
+    async def key_is_allowed(self) -> bool | None:
+        """Read one list page with the key, at most once in 30 s; None = cannot be told."""
+        async with self._key_check:  # a hundred refusals at once ask once
+            checked, allowed = self._key_checked
+            if time.monotonic() - checked > KEY_CHECK_SECONDS:
+                with self.metrics.timed("check_key"):
+                    allowed = await self.client.check_key()
+                self._key_checked = (time.monotonic(), allowed)
+            return allowed
+
+    async def server_version(self) -> str | None:
+        """Return the server's version, '' if it tells none; None = it does not answer just now.
+
+        It is read once in ten minutes at most.
+
+        Raises:
+            RedisError: Redis is away, and it was not asked.
+        """
+        async with self._version_check:  # a hundred ends at once ask once
+            read_at, version = self._version
+            if time.monotonic() - read_at > VERSION_SECONDS:
+                await self.permit()
+                with self.metrics.timed("version"):
+                    version = await self.client.server_version(VERSION_READ_SECONDS)
+                read_at = float("-inf") if version is None else time.monotonic()
+                self._version = (read_at, version)
+            return version
+
+    def runs_clock(self, date: float | None) -> float | None:
+        """Return what the clock that dates the runs showed at an answer of that date, if any."""
+        return None if date is None else date - self.date_ahead
+
+    @property
+    def receives(self) -> bool:
+        """Whether submissions ask for webhooks to our receiver."""
+        return self._public_url is not None
+
+    def receiver(self, job_id: str, attempt: int) -> str | None:
+        """Return our address for the webhook of an attempt; None where there is no receiver."""
+        if self._public_url is None:
+            return None
+        key = self.settings.api_key.get_secret_value()
+        return receiver_address.address(self._public_url, self.name, job_id, attempt, key)
+
+    def may_list(self) -> bool:
+        """Say whether the server is thought to have the list of runs."""
+        return time.monotonic() >= self._list_again
+
+    def remember_no_list(self) -> None:
+        """Take note that the server has no list of runs.
+
+        It is asked again half a minute later, then ever more rarely, after an hour at last.
+        """
+        if self.may_list():
+            log.warning("list_not_supported", account=self.name)
+            self._no_list_for = min(
+                max(FIRST_NO_LIST_SECONDS, 4 * self._no_list_for), NO_LIST_SECONDS
+            )
+        self._list_again = time.monotonic() + self._no_list_for
+
+    def remember_list(self) -> None:
+        """Take note that the server has a list of runs."""
+        self._list_again = self._no_list_for = 0.0
+
+    @property
+    def tags_runs(self) -> bool:
+        """Whether submissions of workflows carry the marker as a tag, too."""
+        return self.wants_tags and time.monotonic() >= self._tag_again
+
+    def remember_no_tags(self) -> None:
+        """Take note that the server refuses tags; they are tried again after an hour."""
+        if self.tags_runs:
+            log.warning("tags_refused", account=self.name)
+        self._tag_again = time.monotonic() + NO_TAGS_SECONDS
+
+    async def permit(self) -> None:
+        """Wait for leave to make one call that is no submission."""
+        await self.permit_within(inf)
+
+    async def permit_within(self, most: float) -> bool:
+        """Wait for leave to make one such call, `most` seconds at most; say whether it came."""
+        until = time.monotonic() + most
+        while True:
+            granted, seconds = await self.send(worker_calls.permits(self.name, 1))
+            if granted:
+                return True
+            wait = max(seconds, 0.01)
+            if time.monotonic() + wait > until:
+                return False
+            await asyncio.sleep(wait)
+
+    async def goodbye(self) -> None:
+        """Record what is left and end the lease."""
+        for recorder in self._recorders():
+            await recorder.settled()
+        await self.traces.settled()
+        await self.outbound.aclose()
+        if self._beat is not None:
+            self._beat.cancel()
+        held = await self.send(worker_calls.bye(self.name, self.lease.name))
+        log.info("account_stopped", account=self.name, claims_left=held)
+
+    def _recorders(self) -> list[Recorder[Any]]:
+        return [
+            self.running,
+            self.dead,
+            self.unconfirmed,
+            self.polled,
+            self.finished,
+            self.run_again,
+            self.overdue,
+            self.look_now,
+            self.look_soon,
+            self.given_up,
+            self.deliveries,
+            self.callbacks,
+            self.ended_strays,
+            self.over_strays,
+            *self.returned.values(),
+        ]

@@ -1,0 +1,223 @@
+"""Recording in groups: what gathered while the last script ran goes into the next call.
+
+No barrier: the first item goes at once, those that come meanwhile go together, 200 at most; after a
+large group 3 ms are waited for the next. An item's place is free only once its answer is recorded.
+While Redis takes nothing the group is sent again until it does, so what gathers is bounded by the
+places. A group that is refused for another reason is halved down to the items at fault: these alone
+wait (for a person who mends the keys, say) or are given up (they can never be written).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from runqueue.connection.redis_errors import Cause, cause_of
+from runqueue.store.scripts import Call
+
+log = structlog.get_logger()
+
+Item = TypeVar("Item")
+#: An item and what is called once its place is free.
+_Entry = tuple[Item, Callable[[], None]]
+
+#: Items in one script call, and bytes: results may be large, and Redis does one thing at a time. Of
+#: 500 ends or acceptances it does nothing else for 20 ms; calls of 200 cost no more CPU a job.
+GROUP, GROUP_BYTES = 200, 16 * 1024 * 1024
+#: Where so many went at once the next are on their way, and are waited for: a third fewer scripts,
+#: a tenth less of the worker's CPU a job, a fifth less of Redis' (two pairs of runs).
+MANY, GATHER_SECONDS = 8, 0.003
+#: Seconds between two tries while Redis is away: the first, and the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+#: Items set aside that have given their places back, and their bytes; those beyond keep theirs.
+ASIDE, ASIDE_BYTES = 200, 16 * 1024 * 1024
+
+
+def _nothing() -> None:
+    """Stand for the place of an item that has given it back."""
+
+
+class Recorder(Generic[Item]):
+    """Takes items one by one and records them in groups, one script call at a time.
+
+    Args:
+        call: makes the script call of a group.
+        send: runs it.
+        seen: told the items and the replies (for metrics and logs); may be left out.
+        size: an item's bytes, where they matter.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Sequence[Item]], Call[Any]],
+        send: Callable[[Call[Any]], Awaitable[Any]],
+        seen: Callable[[Sequence[Item], Any], None] | None = None,
+        size: Callable[[Item], int] = lambda _: 0,
+    ) -> None:
+        self._call = call
+        self._send = send
+        self._seen = seen
+        self._size = size
+        self._waiting: list[_Entry[Item]] = []
+        self._task: asyncio.Task[None] | None = None
+        #: Whether the last group was one of many: then the first item waits for others, too.
+        self._are_many = False
+        #: What is refused alone and may be taken later, and the task that tries it again.
+        self._aside: list[_Entry[Item]] = []
+        self._retry: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
+        #: The account and the script, for the log.
+        self._about = ("", "")
+
+    def put(self, item: Item, recorded: Callable[[], None]) -> None:
+        """Take an item; `recorded` is called once it is in Redis, or set aside."""
+        self._waiting.append((item, recorded))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is not recorded yet."""
+        return self._task is not None or self._retry is not None
+
+    async def settled(self) -> None:
+        """Wait until everything taken so far is recorded.
+
+        What was set aside is tried once more and then given up, with a line in the log.
+        """
+        while self._task is not None:
+            await asyncio.wait([self._task])
+        if self._retry is not None:
+            self._ending.set()
+            await asyncio.wait([self._retry])
+            self._ending.clear()
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                # One more turn of the loop: what its sockets bring now goes along, which makes the
+                # groups a third larger and delays nothing.
+                await asyncio.sleep(GATHER_SECONDS if self._are_many else 0)
+                group = self._next_group(self._waiting)
+                self._are_many = len(group) >= MANY
+                await self._record(group)
+        except asyncio.CancelledError:
+            self._give_up(self._waiting)
+            raise
+        finally:
+            self._task = None
+
+    def _next_group(self, entries: list[_Entry[Item]]) -> list[_Entry[Item]]:
+        """Take the first of the entries, as many as go together."""
+        size, count = 0, 0
+        for item, _ in entries[:GROUP]:
+            size += self._size(item)
+            if count and size > GROUP_BYTES:
+                break
+            count += 1
+        group = entries[:count]
+        del entries[:count]
+        return group
+
+    async def _record(self, group: list[_Entry[Item]]) -> bool:
+        """Record a group as soon as Redis takes it; False = some of it was set aside."""
+        items, pause = [item for item, _ in group], 0.0
+        while True:
+            try:
+                if pause:
+                    await asyncio.sleep(pause)
+                reply = await self._send_once(items)
+                break
+            except asyncio.CancelledError:
+                self._give_up(group)
+                raise
+            except Exception as error:  # noqa: BLE001 - nothing may be lost, whatever went wrong
+                cause = cause_of(error)
+                if cause is not Cause.SERVER:
+                    return await self._refused(group, cause, error)
+                self._tell("record_delayed", error)
+            pause = min(pause * 2, LONGEST_PAUSE) or FIRST_PAUSE
+        for _, recorded in group:
+            recorded()
+        if self._seen is not None:
+            self._seen(items, reply)
+        return True
+
+    async def _send_once(self, items: list[Item]) -> Any:
+        call = self._call(items)
+        self._about = (call.account, call.script.name)
+        return await self._send(call)
+
+    async def _refused(self, group: list[_Entry[Item]], cause: Cause, error: Exception) -> bool:
+        """Halve a group that was refused: one item must not keep the others from their record."""
+        if len(group) > 1:
+            first, second = group[: len(group) // 2], group[len(group) // 2 :]
+            try:
+                is_taken = await self._record(first)
+            except asyncio.CancelledError:
+                self._give_up(second)
+                raise
+            return await self._record(second) and is_taken
+        if cause is not Cause.CALL:
+            self._set_aside(*group[0], error)
+            return False
+        # Nothing can record it: what the log can tell of it is kept there.
+        ((item, recorded),) = group
+        self._tell("record_refused", error, item)
+        recorded()
+        return True
+
+    def _set_aside(self, item: Item, recorded: Callable[[], None], error: Exception) -> None:
+        """Keep an item for later, out of the others' way; while there is room its place is free."""
+        sizes = [self._size(kept) for kept, place in self._aside if place is _nothing]
+        is_small = sum(sizes) + self._size(item) <= ASIDE_BYTES
+        if recorded is not _nothing and len(sizes) < ASIDE and is_small:
+            self._tell("record_set_aside", error, item)
+            recorded()
+            recorded = _nothing
+        self._aside.append((item, recorded))
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().create_task(self._try_again())
+
+    async def _try_again(self) -> None:
+        """Try what was set aside: one of them, and all others once that one is taken."""
+        pause = FIRST_PAUSE
+        try:
+            while self._aside:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._ending.wait()
+                is_last = self._ending.is_set()
+                is_taken = await self._record([self._aside.pop(0)])
+                left = len(self._aside) if is_taken or is_last else 0
+                while left > 0:
+                    group = self._next_group(self._aside)
+                    left -= len(group)
+                    await self._record(group)
+                pause = FIRST_PAUSE if is_taken else min(pause * 2, LONGEST_PAUSE)
+                if is_last:
+                    self._give_up(self._aside)
+        except asyncio.CancelledError:
+            self._give_up(self._aside)
+            raise
+        finally:
+            self._retry = None
+
+    def _give_up(self, entries: list[_Entry[Item]]) -> None:
+        """Say what will not be recorded any more: the process ends."""
+        for item, recorded in entries:
+            self._tell("record_lost", None, item)
+            recorded()
+        entries.clear()
+
+    def _tell(self, event: str, error: Exception | None, item: Item | None = None) -> None:
+        """Log what happened to a group, or to one item of it."""
+        about: dict[str, Any] = dict(zip(("account", "script"), self._about, strict=True))
+        if item is not None:
+            ids = ((name, getattr(item, name, None)) for name in ("job_id", "run_id"))
+            about |= {name: value for name, value in ids if value}
+        if error is not None:
+            about["error"] = f"{type(error).__name__}: {error}"
+        (log.warning if event == "record_delayed" else log.error)(event, **about)

@@ -1,0 +1,144 @@
+"""Whether the answer to a submission is about that submission.
+
+An answer that was sent twice, or to somebody else, names a run that is another request's: recording
+it would leave a paid run without its job, and give the job a stranger's result.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from api_client import ListedRun, Submission
+from api_client.answers.parts import text_or_none
+from runqueue import ids
+from runqueue.request.requests import Kind
+from runqueue.store import codec
+from worker.runs.comparison import (
+    WORKFLOW_RUN,
+    Likeness,
+    ShownRun,
+    compare,
+    normalized_url,
+)
+from worker.runs.matcher import markers_of
+
+#: Fields of which it is remembered that a server shows them unchanged.
+MOST_REMEMBERED = 10_000
+
+#: What tells most requests of a kind from each other, and is mostly shown as it was sent.
+_TELLING: Mapping[Kind, tuple[str, ...]] = {
+    "task": (
+        "prompt",
+        "url",
+        "data_extraction_schema",
+        "error_code_mapping",
+        "totp_identifier",
+        "totp_url",
+    ),
+    "workflow": ("workflow_id", "parameters"),
+}
+
+
+class AnswerCheck:
+    """Tells another request's answers by the request that they show.
+
+    The attempt's own marker says at once that an answer is its own, and another's that it is not.
+    Without either the requests are compared. A difference counts only where this server was seen
+    to show such markers, or to show that field unchanged: one that rewrites what it shows costs no
+    job its run.
+    """
+
+    def __init__(self) -> None:
+        self._unchanged: set[tuple[str | None, ...]] = set()
+        self._marked: set[tuple[str, bool, bool]] = set()
+
+    def differences(self, post: codec.Post, answer: Submission) -> tuple[str, ...]:
+        """Return the fields that make an answer another request's.
+
+        Args:
+            post: what was sent.
+            answer: an accepted one.
+
+        Returns:
+            The names of fields, `marker` for a marker that is another attempt's; none = the answer
+            is about what was sent, or does not say.
+        """
+        if post.marker and post.marker.encode() in answer.body:
+            self._marked.add(_carriers(post))
+            return ()
+        shown = (answer.shown or {}).get("run_request")
+        if not isinstance(shown, Mapping):
+            return ()
+        return self._compared(post, answer, shown)
+
+    def _compared(
+        self, post: codec.Post, answer: Submission, shown: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        sent = orjson.loads(post.content)
+        # What of them a user put in himself says nothing.
+        if post.marker and (markers := _markers(shown)) and not markers <= _markers(sent):
+            return ("marker",)
+        if "agent_id" in sent:
+            sent["workflow_id"] = sent.pop("agent_id")
+        run_type = text_or_none((answer.shown or {}).get("run_type"))
+        if _is_as_sent(post.kind, sent, shown, run_type):  # comparing takes twenty times as long
+            names = [name for name in _TELLING.get(post.kind, ()) if sent.get(name) is not None]
+            self._remember(post.kind, run_type, sent, ["kind", *names])
+            return ()
+        if post.query:
+            sent["template"] = True
+        listed = ListedRun(answer.run_id or "", answer.run_status or "", run_type, None, None)
+        found = compare(post.kind, sent, ShownRun(listed, shown))
+        if found.likeness is not Likeness.DIFFERENT:
+            self._remember(post.kind, run_type, sent, ["kind", *found.equal])
+            return ()
+        different = tuple(dict.fromkeys(name.partition(".")[0] for name in found.deciding))
+        if post.marker and _carriers(post) in self._marked:
+            return different
+        unchanged = self._unchanged
+        return tuple(n for n in different if _key(post.kind, run_type, sent, n) in unchanged)
+
+    def _remember(
+        self, kind: Kind, run_type: str | None, sent: Mapping[str, Any], names: Iterable[str]
+    ) -> None:
+        if run_type is not None and len(self._unchanged) < MOST_REMEMBERED:
+            for name in names:
+                self._unchanged.add(_key(kind, run_type, sent, name.partition(".")[0]))
+
+
+def _is_as_sent(
+    kind: Kind, sent: Mapping[str, Any], shown: Mapping[str, Any], run_type: str | None
+) -> bool:
+    """Say whether all that tells a request from others is shown, and equal."""
+    if run_type is not None and (run_type == WORKFLOW_RUN) is not (kind != "task"):
+        return False
+    for name in _TELLING.get(kind, ()):
+        value, found = sent.get(name), shown.get(name)
+        if value is None or value == found:
+            continue
+        if name != "url" or normalized_url(value) != found:
+            return False
+    return True
+
+
+def _key(
+    kind: Kind, run_type: str | None, sent: Mapping[str, Any], name: str
+) -> tuple[str | None, ...]:
+    """Return where it is remembered of a field that a server shows it unchanged."""
+    if name == "kind":
+        return kind, name
+    # What becomes of a parameter is a matter of the workflow that declares it.
+    return kind, run_type, sent.get("workflow_id") if name == "parameters" else None, name
+
+
+def _carriers(post: codec.Post) -> tuple[str, bool, bool]:
+    """Return what carries a submission's marker: a server may show one of them, and not another."""
+    return post.kind, post.is_tagged, b"?rq_job=" in post.content or b"&rq_job=" in post.content
+
+
+def _markers(request: Mapping[str, Any]) -> set[object]:
+    """Return whatever names an attempt in a request, sent or shown."""
+    metadata = request.get("run_metadata")
+    tag = metadata.get(ids.TAG_KEY) if isinstance(metadata, Mapping) else None
+    return markers_of(request) | ({tag} if isinstance(tag, str) else set())

@@ -1,0 +1,246 @@
+"""Recovering claims that Redis may have lost: the runs since then are listed and adopted.
+
+Another Redis server answers, which may be from before the last claims
+(`lua/lib/account/server.lua`). What shows a marker of ours is recorded as that attempt's. A run
+that shows none and has no owner may be anybody's: a person's, or of a claim that was lost. So jobs
+that wait, and whose requests it may come of, become unconfirmed and are looked for as after any
+lost answer; the account goes on. So do those whose runs may be listed late, if a process died: one
+that lives says what it lost itself.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from api_client import ListedRun
+from runqueue import JobState, ids
+from runqueue.records.claim_items import Accepted, Taken
+from runqueue.store import job_calls, worker_calls
+from worker.process.account import AccountLink
+from worker.runs.comparison import ShownRun
+from worker.runs.matcher import WITHOUT_URL, markers_of, own_markers
+from worker.runs.reader import Listing, Runs
+from worker.runs.run_reads import answers_reads
+from worker.runs.suspects import REQUESTS, TooManyError, most_lost, suspects, unlisted
+
+log = structlog.get_logger()
+
+#: Seconds after a change of server was noticed in which submissions from before may yet become
+#: runs (14 s of a lease to begin one, and 60 s for its answer); and between two tries to recover.
+GRACE, EVERY = 75.0, 15.0
+#: Seconds by which something in the list must be newer than the change, to show that the list is;
+#: and seconds after the change for which that is waited for, while runs go on that may end.
+NEWER, NOTHING_NEWER = 2.0, 240.0
+#: Runs read at once.
+AT_ONCE = 4
+#: Seconds between two tries at most, once a person was called.
+LONGEST = 600.0
+#: Seconds: a server that lags by more has lost more than claims. People hand in again what it does
+#: not know, after the recovery, and a run without a marker cannot be given to such a job.
+LONG_LOSS = 600.0
+
+#: Records runs that were found; returns a code for each (`mark_running.lua`).
+Record = Callable[[Sequence[Accepted]], Awaitable[Sequence[int]]]
+
+
+class Recovery:
+    """Finds the runs of claims that Redis may have lost, and lets the account go on.
+
+    Args:
+        account: what the process holds for the account.
+        runs: reads the server's lists and requests.
+        record: records runs that were found.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        account: AccountLink,
+        runs: Runs,
+        record: Record,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._account = account
+        self._runs = runs
+        self._record = record
+        self._clock = clock
+        self._due_at = 0.0
+        self._loss, self._wait = (0, 0), EVERY
+
+    def is_due(self) -> bool:
+        """Say whether it is time for the next attempt."""
+        return self._clock() >= self._due_at
+
+    async def attempt(self, loss: Taken, start: float) -> None:
+        """Adopt the runs of lost claims, and end the recovery once none can be missing.
+
+        Args:
+            loss: since when runs are to be listed, and when the change was noticed.
+            start: the monotonic clock when that was read, or a little earlier (seconds).
+        """
+        if self._loss != (loss.recover_from_us, loss.recover_since_us):
+            self._loss, self._wait = (loss.recover_from_us, loss.recover_since_us), EVERY
+        waited = (loss.now_us - loss.recover_since_us) / 1e6
+        left = max(0.0, GRACE - waited)
+        self._due_at = self._clock() + min(left or EVERY, EVERY)
+        if not self._account.may_list():
+            await self._give_up(loss, "the server has no list of runs")
+            return
+        since = start - (loss.now_us - loss.recover_from_us) / 1e6
+        date = None if loss.recover_date_us is None else loss.recover_date_us / 1e6
+        listing = await self._runs.recent(since, date)
+        if date is not None and listing.made and listing.is_dated:
+            since = min(since, listing.moment(date))
+        shown, are_read = await self._shown(listing, since)
+        marked = [run for run in shown if own_markers(run, self._account.queue_name)]
+        unmarked = [run for run in shown if not _names_any(run)]
+        for run in marked:
+            await self._adopt(run)
+        if left:
+            return
+        is_behind = listing.changed < start - waited + NEWER
+        why = _what_is_missing(listing, are_read=are_read)
+        if not why and is_behind and waited < NOTHING_NEWER and await self._may_change():
+            why = "nothing newer than the change is listed"
+        if why:
+            await self._stuck(loss, why)
+            return
+        is_long = start - waited - since > LONG_LOSS
+        why = await self._suspect(loss, unmarked, is_long=is_long, has_found=bool(marked))
+        why = why or await self._suspect_unlisted(loss, len(unmarked))
+        if why:
+            await self._give_up(loss, why)
+            return
+        account, since_us = self._account.name, loss.recover_since_us
+        if await self._account.send(
+            worker_calls.recovered(account, loss.recover_from_us, since_us)
+        ):
+            log.warning("lost_claims_recovered", account=account, runs=len(marked))
+
+    async def _give_up(self, loss: Taken, why: str) -> None:
+        """Call a person; further attempts, which may still succeed, are made ever more rarely."""
+        await self._stuck(loss, why, person=True)
+        self._due_at = self._clock() + self._wait
+        self._wait = min(2 * self._wait, LONGEST)
+
+    async def _stuck(self, loss: Taken, why: str, *, person: bool = False) -> None:
+        account, noticed = self._account.name, loss.recover_since_us
+        await self._account.send(
+            worker_calls.recovery_stuck(account, loss.recover_from_us, noticed, why, person=person)
+        )
+        log.warning("lost_claims_not_recovered", account=account, why=why)
+
+    async def _shown(self, listing: Listing, since: float) -> tuple[list[ShownRun], bool]:
+        """Return the runs without an owner that may be ours, and whether they were read.
+
+        Where runs of a type show their markers in their titles, one without is not ours. One that
+        alone cannot be read, while the server answers other reads, may be anybody's for ever.
+        """
+        owners = await self._runs.owners(listing.made)
+        titled = {run.run_type for run in listing.made if ids.markers_in(run.title or "")}
+        free = [
+            run
+            for run in listing.made
+            if not owners[run.run_id]
+            and listing.is_after(run, since)
+            and not (
+                self._account.correlates
+                and run.run_type in titled
+                and not ids.markers_in(run.title or "")
+            )
+        ]
+        shown = await self._read(free)
+        unread = [run.listed for run in shown if run.request is None and not _names_any(run)]
+        if not unread:
+            return shown, True
+        if not await answers_reads(self._account, unread[0].run_id):
+            return shown, False
+        read = {run.listed.run_id: run for run in await self._read(unread)}
+        return [read.get(run.listed.run_id, run) for run in shown], True
+
+    async def _read(self, runs: Sequence[ListedRun]) -> list[ShownRun]:
+        """Read runs, few at a time: the search for unconfirmed jobs reads meanwhile."""
+        shown: list[ShownRun] = []
+        for first in range(0, len(runs), AT_ONCE):
+            shown += await self._runs.shown(runs[first : first + AT_ONCE], with_workflows=True)
+        return shown
+
+    async def _adopt(self, run: ShownRun) -> None:
+        listed = run.listed
+        for job_id, attempt in own_markers(run, self._account.queue_name):
+            await self._record([Accepted(job_id, attempt, listed.run_id, listed.status, 0)])
+
+    async def _suspect(
+        self, loss: Taken, unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool
+    ) -> str:
+        """Have the jobs looked for that runs without a marker may be of; returns why that fails.
+
+        Args:
+            loss: what is being recovered.
+            unmarked: the runs.
+            is_long: more may be lost than claims.
+            has_found: runs of ours were found that this Redis did not know.
+        """
+        if not unmarked:
+            return ""
+        if is_long and (has_found or loss.lost_claims or not self._account.correlates):
+            return f"{len(unmarked)} runs without a marker may be of jobs that Redis lost"
+        most = await most_lost(self._account, len(unmarked), loss.lost_claims)
+        try:
+            found = await suspects(self._account, unmarked, most)
+        except TooManyError:
+            return f"too many jobs may own the {len(unmarked)} runs without a marker"
+        await self._look_for(loss, found)
+        return ""
+
+    async def _may_change(self) -> bool:
+        """Say whether runs go on, whose ends the list will show."""
+        stats = await self._account.send(job_calls.stats(self._account.name))
+        return stats.states[JobState.RUNNING] > 0
+
+    async def _suspect_unlisted(self, loss: Taken, runs: int) -> str:
+        """Have the jobs looked for whose runs the list need not show yet; returns why that fails.
+
+        Args:
+            loss: what is being recovered.
+            runs: runs without a marker.
+        """
+        waited = (loss.now_us - loss.recover_since_us) / 1e6
+        if not loss.has_deaths or waited > GRACE + WITHOUT_URL:
+            return ""
+        most = await most_lost(self._account, runs, loss.lost_claims)
+        try:
+            found = await unlisted(self._account, most)
+        except TooManyError:
+            return "too many jobs may have runs that are not listed yet"
+        await self._look_for(loss, found, known=True)
+        return ""
+
+    async def _look_for(self, loss: Taken, found: Sequence[str], *, known: bool = False) -> None:
+        account, marked = self._account.name, self._account.correlates
+        noticed = loss.recover_from_us, loss.recover_since_us
+        for first in range(0, len(found), REQUESTS):
+            part = found[first : first + REQUESTS]
+            codes = await self._account.send(
+                worker_calls.suspect_lost(account, part, *noticed, marked=marked, known=known)
+            )
+            if any(codes):
+                jobs = len(codes) - codes.count(0)
+                log.warning("jobs_may_have_runs", account=account, jobs=jobs)
+
+
+def _what_is_missing(listing: Listing, *, are_read: bool) -> str:
+    """Return why it cannot be told which runs there are; '' = it can."""
+    if not listing.is_complete:
+        return "the list of runs could not be read back to that time"
+    if not listing.is_dated:
+        return "the list of runs came without the server's time"
+    if not listing.is_fresh:
+        return "the list of runs came from a cache on the way"
+    return "" if are_read else "the runs without a marker could not be read"
+
+
+def _names_any(run: ShownRun) -> bool:
+    """Say whether a run shows a marker, of whatever queue."""
+    return bool(markers_of(run.request or {}) or ids.markers_in(run.listed.title or ""))

@@ -1,0 +1,84 @@
+"""Reading one run; and whether it alone cannot be read, while the server answers other reads.
+
+A run whose GET always fails (a parameter that the server cannot convert back, an answer that never
+arrives whole) would keep its slot for ever, so its time limit holds whatever the GET says. While no
+read is answered at all, nothing is known of any run: most of them end well meanwhile.
+"""
+
+import re
+
+from api_client import ReadClass, RunReading
+from worker.process.account import AccountLink
+
+#: Seconds one GET may take.
+GET_SECONDS = 12.0
+#: Seconds that the permit for a further read may take.
+PERMIT_SECONDS = 5.0
+
+_FAILED = frozenset({ReadClass.ACCOUNT, ReadClass.TROUBLE})
+_NUMBER = re.compile(r"\d*$")
+
+
+async def read_run(account: AccountLink, run_id: str) -> RunReading:
+    """Read a run once, and take note of how the account's reads fare."""
+    with account.metrics.timed("get") as timer:
+        reading = await account.client.get_run(run_id, GET_SECONDS)
+        timer.status = reading.status_code
+    account.server_date.note(reading.server_date)
+    if reading.outcome in {ReadClass.RUN, ReadClass.NOT_FOUND}:
+        account.reads.answered()
+    else:
+        account.reads.failed(reading.status_code)
+    return reading
+
+
+def has_failed(reading: RunReading) -> bool:
+    """Say whether a read told nothing of its run, and the server did not ask to be left alone."""
+    return reading.outcome in _FAILED
+
+
+async def is_unreadable(account: AccountLink, run_id: str) -> bool:
+    """Say whether a run alone cannot be read now, or is gone; False also where that is not known.
+
+    Raises:
+        RedisError: Redis is away, and nothing was read.
+    """
+    if not await account.permit_within(PERMIT_SECONDS):
+        return False
+    reading = await read_run(account, run_id)
+    if not has_failed(reading):
+        return reading.outcome is ReadClass.NOT_FOUND
+    again = await read_again(account, run_id)
+    return again is not None and has_failed(again)
+
+
+async def read_again(account: AccountLink, run_id: str) -> RunReading | None:
+    """Read a run once more after a read of it failed, if the server answers other reads.
+
+    Returns:
+        The second reading: if it failed, too, then this run alone cannot be read. None = nothing
+        was learned, since no read is answered.
+
+    Raises:
+        RedisError: Redis is away, and nothing was read.
+    """
+    if not await answers_reads(account, run_id):
+        return None
+    if not await account.permit_within(PERMIT_SECONDS):
+        return None
+    return await read_run(account, run_id)
+
+
+async def answers_reads(account: AccountLink, run_id: str) -> bool:
+    """Say whether the server answers reads now; `run_id` is of a run that could not be read.
+
+    Raises:
+        RedisError: Redis is away, and nothing was read.
+    """
+
+    async def read_another() -> None:
+        # No run has this id: an answer that says so is an answer.
+        if await account.permit_within(PERMIT_SECONDS):
+            await read_run(account, _NUMBER.sub("0", run_id, count=1))
+
+    return await account.reads.are_answered_now(read_another)

@@ -1,0 +1,667 @@
+"""Searching for the runs of unconfirmed jobs: one pass over what the server lists.
+
+A run is found by its marker wherever that is seen (a title in the list, a webhook's URL in the
+run's own request, a tag), else by comparing requests (`comparison.py`). That a job has *no* run is
+believed only of a list that is complete back to its claim, that the server dated and no cache kept,
+that shows something newer than the loss and a run of ours of the same kind that was made after the
+claim (`controls.py`), and in which every run without an owner is told apart from the job's: by a
+marker of another attempt, by a difference, or by having no marker where newer runs of ours are seen
+to have theirs. Anything less cannot be told: the job stays, with the runs that may be its own.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import chain
+
+import orjson
+
+from api_client import ListedRun
+from api_client.elapsed import elapsed
+from runqueue import ids
+from runqueue.records.claim_items import Accepted, Doubtful
+from runqueue.records.job import KEEP_SECONDS
+from runqueue.store import codec, worker_calls
+from worker.process.account import AccountLink
+from worker.runs.comparison import Comparison, Likeness, ShownRun, compare
+from worker.runs.controls import ListControls, OwnedRun, Proven, lacks_marker
+from worker.runs.matcher import BEFORE, Carrier, Wanted, markers_of, own_markers, wanted
+from worker.runs.plausible import Index
+from worker.runs.reader import Listing, Runs
+from worker.runs.turns import Turns
+
+#: Seconds by which something in the list must be newer than the loss, to show that the list is: the
+#: server tells its time in whole seconds.
+NEWER = 2.0
+#: Seconds for which a submission that a proxy has taken may yet arrive: systems send what is not
+#: acknowledged again and again, Linux for 924 s (`tcp_retries2`). Without a proxy it is we who see
+#: to it that nothing arrives late (`api_client/http/connect.py`).
+BEHIND_PROXY = 960.0
+#: Runs whose requests are read anew in one pass, so that it ends in its lease; what was read is
+#: remembered for the next ones.
+MOST_REQUESTS = 300
+#: Unconfirmed jobs that are compared with each other; beyond that none is told by its request.
+MOST_DOUBTS, DOUBTS_PAGE = 10_000, 100
+#: Bytes of their stored requests; beyond that it is the same.
+MOST_DOUBT_BYTES = 64 * 1024 * 1024
+#: Runs of ours that are read in a pass, of each type, to see what the list is worth.
+MOST_OWNED = 3
+#: Candidates that are kept of a job, fields that are named of each, and characters of a name.
+MOST_CANDIDATES, MOST_FIELDS, LONGEST_NAME = 5, 12, 100
+#: An id that no job can have: a filter that finds runs by it filters nothing.
+NO_JOB = "0" * ids.ID_LENGTH
+#: Seconds for which it is surely known whose a run was: jobs that ended, and orphans, are forgotten
+#: a little later.
+REMEMBERED = KEEP_SECONDS - 86_400
+#: Seconds for which it is remembered that a server does not filter by tags.
+TAGS_REMEMBERED = 600.0
+
+#: Records runs, by guess or not, of canceled jobs or not; returns a code for each
+#: (`mark_running.lua`).
+Record = Callable[[Sequence[Accepted], bool, bool], Awaitable[Sequence[int]]]
+Pair = tuple[Wanted, ListedRun]
+#: Runs that may be a job's own, and how like they are.
+Fit = tuple[ShownRun, Comparison]
+Fits = list[Fit]
+
+
+class SearchNote(StrEnum):
+    """What keeps an unconfirmed job from being settled, in words for people."""
+
+    NO_LIST = "the server has no list of runs: nothing can be looked for"
+    NO_MARKER = "submitted without a marker (RUNQUEUE_CORRELATION=off): a person decides"
+    UNREADABLE = "its stored request cannot be read"
+    INCOMPLETE = "the list of runs could not be read back to its claim"
+    NO_CLAIM = "it is not known when it was claimed"
+    NO_DATE = "the answers are not dated by the clock that dates the runs"
+    PROXIED = (
+        "no run of it is listed so far; what a proxy passes on late may make one for 16 minutes"
+    )
+    STORED = "the list of runs came from a cache on the way, and may be old"
+    TAKEN = "the run that carries its marker was recorded as another job's"
+    CANDIDATES = "runs that no job owns may be its own"
+    SHARED = "equal runs exist that no job owns, and others submit to this account, too"
+    IN_FLIGHT = "runs that may be its own may also be of submissions under way"
+    NOTHING_NEWER = "nothing newer than the loss is listed: waits for the next run of the account"
+    BEFORE_CLAIM = "a run with its marker is listed as made before its claim: the clock was set"
+    NO_CONTROL = "no newer run of ours of its kind is listed: waits for one"
+    NOT_SEEN = "no run of it is listed so far"
+    WITHOUT_URL = "no run of it is listed so far; without a url one may appear for 15 minutes"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a pass found out about a job whose run it did not find.
+
+    Args:
+        verdict: `negative`, `absent` or `unknown`, as `items.Searched` has it.
+        note: what keeps the job from being settled.
+        candidates: runs that may be its own, as JSON; '' = none.
+    """
+
+    verdict: str
+    note: str
+    candidates: str = ""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a pass has seen.
+
+    Args:
+        listing: the list.
+        free: runs that no job owns and that carry no marker of ours, as the server shows them.
+        back_to: every run without an owner that was made later was read (monotonic seconds).
+        others: the unconfirmed jobs that are not due.
+        waiting: the attempts of all unconfirmed jobs, read after the list.
+        in_flight: runs from before were made for no submission under way (monotonic seconds).
+        is_whole: every unconfirmed job was read, so that equal ones can be counted.
+        controls: runs of ours.
+        fits: how much a run is like a job's, by both, where it is not another's.
+    """
+
+    listing: Listing
+    free: list[ShownRun]
+    back_to: float
+    others: list[Wanted]
+    waiting: Collection[tuple[str, int]]
+    in_flight: float
+    is_whole: bool
+    controls: ListControls
+    fits: dict[str, Fits] = field(default_factory=dict)
+
+    def covers(self, job: Wanted) -> bool:
+        """Say whether a run of the job would be among those that were read."""
+        return job.since > self.back_to
+
+
+class Search:
+    """Looks for the runs of an account's unconfirmed jobs.
+
+    Args:
+        account: what the process holds for the account.
+        runs: reads the server's lists and requests.
+        slots: bounds the calls open at once.
+        record: records runs that were found.
+    """
+
+    def __init__(
+        self, account: AccountLink, runs: Runs, slots: asyncio.Semaphore, record: Record
+    ) -> None:
+        self._account = account
+        self._runs = runs
+        self._slots = slots
+        self._record = record
+        #: Jobs of this pass whose runs are another job's.
+        self._taken: set[str] = set()
+        #: Runs with their markers that seem older than their claims, where no date says more.
+        self._early: dict[str, Fits] = {}
+        #: Until when the server is believed not to filter by tags (monotonic seconds).
+        self._tags_again = 0.0
+        #: Attempts whose tags were looked for and are on no run, of jobs that were not due.
+        self._untagged: set[tuple[str, int]] = set()
+
+    async def look(self, jobs: Sequence[Wanted]) -> dict[str, SearchResult]:
+        """Make one pass; returns what it found out about the jobs whose runs it did not find."""
+        self._taken.clear()
+        self._early.clear()
+        if not self._account.may_list():
+            return {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
+        dates = [job.date - BEFORE for job in jobs if job.date is not None]
+        listing = await self._runs.recent(min(job.since for job in jobs), min(dates, default=None))
+        if not self._account.may_list():  # that is known only now
+            return {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
+        left = await self._adopt_titles(_by_date(jobs, listing), listing)
+        left = await self._adopt_tags(left, listing)
+        if not left:
+            return {}
+        seen = await self._read(listing, left)
+        left = await self._adopt_webhooks(left, seen)
+        seen.fits = await self._fits([*left, *seen.others], seen)
+        if await self._adopt_rivals(seen):
+            left = await self._adopt_equal(left, seen)
+        # Of a list that ends too early nothing is denied; a search may still find.
+        left = await self._adopt_searched(left, seen)
+        return {job.job_id: self._judge(job, seen) for job in left}
+
+    # By markers.
+
+    async def _adopt_titles(self, jobs: Sequence[Wanted], listing: Listing) -> list[Wanted]:
+        """Adopt the runs whose titles carry a marker; returns the jobs that are left."""
+        named = defaultdict(list)
+        for run in listing.made:
+            for marker in ids.own_markers_in(run.title or "", self._account.queue_name):
+                named[marker].append(run)
+        return await self._adopt_named(jobs, named, listing)
+
+    async def _adopt_webhooks(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
+        """Adopt the runs whose own requests carry a marker; what names any is no candidate."""
+        named, unmarked = defaultdict(list), []
+        for run in seen.free:
+            for marker in own_markers(run, self._account.queue_name):
+                named[marker].append(run.listed)
+            if not markers_of(run.request or {}):
+                unmarked.append(run)
+        seen.free = unmarked
+        return await self._adopt_named(jobs, named, seen.listing)
+
+    async def _adopt_named(
+        self,
+        jobs: Sequence[Wanted],
+        named: Mapping[tuple[str, int], Sequence[ListedRun]],
+        listing: Listing,
+    ) -> list[Wanted]:
+        pairs = [(job, run) for job in jobs for run in named.get(job.marker, ())]
+        return await self._adopt(jobs, self._not_early(pairs, listing))
+
+    def _not_early(self, pairs: Iterable[Pair], listing: Listing) -> list[Pair]:
+        """Leave out runs that seem older than the claims of the jobs whose markers they show.
+
+        By the server's own date of the claim such a run is of an earlier life: a job whose record
+        was lost counts its attempts anew. Where none is known our clock may be wrong just as well.
+        """
+        kept = []
+        for job, run in pairs:
+            if listing.is_after(run, job.since):
+                kept.append((job, run))
+            elif job.date is None:
+                fit = ShownRun(run, None), Comparison(Likeness.UNSURE, ("marker",))
+                self._early.setdefault(job.job_id, []).append(fit)
+        return kept
+
+    async def _adopt_tags(self, jobs: Sequence[Wanted], listing: Listing) -> list[Wanted]:
+        """Adopt the runs that carry a marker's tag; returns the jobs that are left.
+
+        A tag is written beside the run, and may be missing: it denies nothing.
+        """
+        tagged = [job for job in jobs if Carrier.TAG in job.carriers]
+        if not tagged or not self._account.wants_tags or not await self._filters_by_tags(listing):
+            return list(jobs)
+        return await self._adopt_tagged(jobs, tagged)
+
+    async def _adopt_tagged(self, jobs: Sequence[Wanted], tagged: Sequence[Wanted]) -> list[Wanted]:
+        pages = await asyncio.gather(*(self._tagged(ids.tag_marker(*job.marker)) for job in tagged))
+        self._untagged |= {
+            job.marker
+            for job, page in zip(tagged, pages, strict=True)
+            if page is not None and not page.made
+        }
+        found = [
+            (job, run, page)
+            for job, page in zip(tagged, pages, strict=True)
+            if page is not None
+            for run in page.made
+        ]
+        # A run carries one tag of ours: what comes for several was not filtered by it.
+        times = Counter(run.run_id for _, run, _ in found)
+        pairs = [
+            pair
+            for job, run, page in found
+            if times[run.run_id] == 1
+            for pair in self._not_early([(job, run)], page)
+        ]
+        return await self._adopt(jobs, await self._compared(pairs))
+
+    async def _compared(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Leave out runs that show another marker or request than the job for which they came.
+
+        The list does not show tags, and something between may mix up answers to two queries.
+        """
+        read = pairs[:MOST_REQUESTS]
+        shown = await self._runs.shown([run for _, run in read])
+        queue = self._account.queue_name
+        return [
+            pair for pair, run in zip(read, shown, strict=True) if _may_be_of(pair[0], run, queue)
+        ]
+
+    async def _tagged(self, tag: str) -> Listing | None:
+        async with self._slots:
+            return await self._runs.tagged(tag)
+
+    async def _filters_by_tags(self, listing: Listing) -> bool:
+        """Say whether the server filters by tags: one that ignores them shows runs for any tag.
+
+        Args:
+            listing: the list, read just before; an empty one can show nothing of the kind.
+        """
+        if not listing.made or elapsed() < self._tags_again:
+            return False
+        page = await self._tagged(ids.tag_marker(NO_JOB, 1))
+        if page is None:
+            return False
+        if page.made:
+            self._tags_again = elapsed() + TAGS_REMEMBERED
+        return not page.made
+
+    async def _adopt_searched(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
+        """Search for the markers that the list does not cover; returns the jobs that are left."""
+        searched = [
+            job
+            for job in jobs
+            if job.carriers & {Carrier.TITLE, Carrier.WEBHOOK}
+            and (job.date is None or not seen.covers(job))
+        ]
+        found = await asyncio.gather(*map(self._searched, searched))
+        pairs = [(job, run) for job, runs in zip(searched, found, strict=True) for run in runs]
+        return await self._adopt(jobs, pairs)
+
+    async def _searched(self, job: Wanted) -> list[ListedRun]:
+        """Return the runs that a search for the job's marker finds, and that show it themselves."""
+        is_titled = Carrier.TITLE in job.carriers
+        queue = self._account.queue_name
+        key = ids.title_search(*job.marker, queue) if is_titled else ids.url_marker(*job.marker)
+        async with self._slots:
+            listing = await self._runs.searched(key)
+            if listing is None or len(listing.made) > MOST_CANDIDATES:
+                return []
+            found = []
+            for run in listing.made:
+                request = None if is_titled else await self._runs.request(run)
+                marked = own_markers(ShownRun(run, request), queue)
+                if job.marker in marked:
+                    found.append((job, run))
+            return [run for _, run in self._not_early(found, listing)]
+
+    # By what the server shows of each run.
+
+    async def _read(self, listing: Listing, jobs: Sequence[Wanted]) -> _Seen:
+        """Read whose the runs are, what those of nobody ask for, and which other jobs wait."""
+        others, waiting, in_flight, is_whole = await self._doubts(
+            {job.job_id for job in jobs}, listing
+        )
+        # Owners after submissions under way: one that ends in between has its run by then.
+        owners = await self._runs.owners(listing.made, but_spares=True)
+        since = min(job.since for job in jobs)
+        free = [
+            run
+            for run in listing.made
+            if not owners[run.run_id]
+            and listing.is_after(run, since)
+            and not ids.markers_in(run.title or "")
+        ]
+        with_workflows = any(job.kind not in {"task", "workflow"} for job in (*jobs, *others))
+        unread = [run for run in free if not self._runs.remembers(run)][MOST_REQUESTS:]
+        later = set(unread)
+        shown = await self._runs.shown(
+            [run for run in free if run not in later], with_workflows=with_workflows
+        )
+        back_to = max([listing.back_to, *(listing.made[run] for run in unread)])
+        controls = ListControls(await self._owned(listing, owners))
+        return _Seen(listing, shown, back_to, others, waiting, in_flight, is_whole, controls)
+
+    async def _doubts(
+        self, due: Collection[str], listing: Listing
+    ) -> tuple[list[Wanted], set[tuple[str, int]], float, bool]:
+        """Read the unconfirmed jobs that are not due, and what may be of submissions under way.
+
+        Returns:
+            The jobs; the attempts of all, those that are due among them; the time before which no
+            run was made for a submission under way; whether these are all jobs, each of them
+            readable.
+        """
+        others: list[Wanted] = []
+        attempts: set[tuple[str, int]] = set()
+        read, total, in_flight, is_whole, last = 0, 1, float("inf"), True, ""
+        size = 0
+        while read < total and read < MOST_DOUBTS and size < MOST_DOUBT_BYTES:
+            start = elapsed()
+            # Each page begins with the last job of the one before: where that is another by now,
+            # one that left has moved the others, and some were passed over.
+            offset = max(0, read - 1)
+            call = worker_calls.read_doubts(self._account.name, offset, DOUBTS_PAGE)
+            page = await self._account.send(call)
+            total = page.total
+            if page.in_flight_us is not None:
+                claimed = start - (page.now_us - page.in_flight_us) / 1e6
+                in_flight = min(in_flight, claimed - BEFORE)
+            if read and (not page.items or page.items[0].job_id != last):
+                return others, attempts, in_flight, False
+            items = page.items[1:] if read else page.items
+            if not items:
+                break
+            read, last = read + len(items), items[-1].job_id
+            size += sum(len(doubt.stored) for doubt in items)
+            attempts |= {(doubt.job_id, doubt.attempt) for doubt in items}
+            waiting = [doubt for doubt in items if doubt.job_id not in due]
+            jobs, broken = readable(waiting, page.now_us, start)
+            others += _by_date(jobs, listing)
+            is_whole = is_whole and not broken
+        return others, attempts, in_flight, is_whole and read == total
+
+    async def _owned(self, listing: Listing, owners: Mapping[str, str]) -> list[OwnedRun]:
+        """Read the newest runs of ours of each type, and what they were submitted as."""
+        newest: dict[str | None, list[ListedRun]] = defaultdict(list)
+        for run in listing.made:
+            if owners[run.run_id] and len(newest[run.run_type]) < MOST_OWNED:
+                newest[run.run_type].append(run)
+        runs = [run for some in newest.values() for run in some]
+        if not runs:
+            return []
+        jobs = [owners[run.run_id] for run in runs]
+        stored = await self._account.send(worker_calls.read_requests(self._account.name, jobs))
+        shown = await self._runs.shown(runs, with_workflows=True)
+        owned = []
+        for each, job_id, one in zip(shown, jobs, stored, strict=True):
+            # A run that was told by its request alone shows nothing of how requests are told.
+            if one is None or one[1] != each.listed.run_id or not one[2]:
+                continue
+            try:
+                made = listing.made[each.listed]
+                owned.append(OwnedRun(each, made, job_id, *codec.read_request(one[2])))
+            except (ValueError, KeyError):
+                continue  # it shows nothing, and the next one may
+        return owned
+
+    async def _fits(self, jobs: Iterable[Wanted], seen: _Seen) -> dict[str, Fits]:
+        """Return, by job, the runs that may be its own, and how like they are.
+
+        Equal jobs are compared once, and share one list where all of its runs came after them.
+        """
+        index, turns, fits = Index(seen.free), Turns(), {}
+        made = seen.listing.made
+        alike: dict[tuple[bytes, frozenset[Proven]], tuple[Fits, float]] = {}
+        for job in jobs:
+            key = job.body, seen.controls.proven(job)
+            if key not in alike:
+                found = await _alike(job, index, key[1], turns)
+                alike[key] = found, min((made[run.listed] for run, _ in found), default=0.0)
+            found, oldest = alike[key]
+            if found and oldest < job.since:
+                await turns.take()
+                found = [pair for pair in found if seen.listing.is_after(pair[0].listed, job.since)]
+            fits[job.job_id] = found
+        return fits
+
+    async def _adopt_rivals(self, seen: _Seen) -> bool:
+        """Adopt what is tagged as the run of a job that is not due, before it is guessed another's.
+
+        Returns:
+            Whether none of these jobs is left whose tag may yet be found.
+        """
+        rivals = [
+            job
+            for job in seen.others
+            if Carrier.TAG in job.carriers
+            and any(fit.likeness is Likeness.EQUAL for _, fit in seen.fits[job.job_id])
+        ]
+        if len(self._untagged) > MOST_DOUBTS:
+            self._untagged.clear()
+        new = [job for job in rivals if job.marker not in self._untagged]
+        if not new or not self._account.wants_tags or not await self._filters_by_tags(seen.listing):
+            return True
+        left = await self._adopt_tagged(new, new[:MOST_REQUESTS])
+        found = {job.job_id for job in new} - {job.job_id for job in left}
+        seen.others = [job for job in seen.others if job.job_id not in found]
+        return all(job.marker in self._untagged for job in left)
+
+    async def _adopt_equal(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
+        """Give equal jobs the runs that equal them, where there are no more runs than jobs.
+
+        Not a run that a job with another request may own as well, nor one that was made since a
+        submission under way was claimed. Where not every unconfirmed job could be read, or the
+        list does not reach back to the claim of one of the jobs, runs cannot be counted. A job that
+        is to be canceled gets what the others leave, for that is canceled; where others submit to
+        the account it gets none. An old job gets none, either: its equal may have been a job that
+        is forgotten. Returns the jobs that are left.
+        """
+        listing = seen.listing
+        if not (seen.is_whole and listing.is_dated and listing.is_fresh):
+            return list(jobs)
+        groups: dict[bytes, list[Wanted]] = defaultdict(list)
+        equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
+        likely: dict[str, set[bytes]] = defaultdict(set)
+        known_since = elapsed() - REMEMBERED
+        for job in (*jobs, *seen.others):
+            if job.marker not in seen.waiting or job.claimed < known_since:
+                continue  # it was settled meanwhile, or is old
+            groups[job.body].append(job)
+        for body, group in groups.items():
+            for run, fit in _all_fits(group, seen.fits):
+                likely[run.listed.run_id].add(body)
+                if fit.likeness is Likeness.EQUAL:
+                    equal[body][run.listed.run_id] = run.listed
+        pairs: list[Pair] = []
+        for body, runs in equal.items():
+            group = groups[body]
+            are_clear = all(
+                len(likely[run_id]) == 1 and listing.made[run] < seen.in_flight
+                for run_id, run in runs.items()
+            )
+            is_counted = all(map(seen.covers, group))
+            may_count = len(group) == 1 or not self._account.is_shared
+            if are_clear and is_counted and may_count and len(runs) <= len(group):
+                pairs += _oldest_first(group, runs.values(), listing)
+        wanted_ones = [pair for pair in pairs if not pair[0].is_canceled]
+        left = await self._adopt(jobs, wanted_ones, guess=True)
+        if self._account.is_shared:
+            return left
+        unwanted = [pair for pair in pairs if pair[0].is_canceled]
+        return await self._adopt(left, unwanted, guess=True, canceled=True)
+
+    def _judge(self, job: Wanted, seen: _Seen) -> SearchResult:
+        """Say what the pass tells of a job whose run was not found."""
+        early = self._early.get(job.job_id, [])
+        candidates = [*early, *seen.fits.get(job.job_id, [])]
+        if job.job_id in self._taken:
+            return SearchResult("unknown", SearchNote.TAKEN, _shown(candidates))
+        if candidates:
+            note = SearchNote.BEFORE_CLAIM if early else self._why_candidates(candidates, seen)
+            return SearchResult("unknown", note, _shown(candidates))
+        listing = seen.listing
+        unknown = {
+            SearchNote.NO_MARKER: not job.doubt.marked,
+            SearchNote.NO_CLAIM: job.doubt.claimed_us is None,
+            SearchNote.STORED: not listing.is_fresh,
+            SearchNote.INCOMPLETE: not seen.covers(job),
+            SearchNote.NO_DATE: not listing.is_dated,
+        }
+        for reason, is_so in unknown.items():
+            if is_so:
+                return SearchResult("unknown", reason)
+        absent = {
+            SearchNote.NOTHING_NEWER: listing.changed < job.lost + NEWER,
+            SearchNote.NO_CONTROL: not seen.controls.shows(job),
+            SearchNote.PROXIED: self._account.is_proxied and job.age < BEHIND_PROXY,
+        }
+        for reason, is_so in absent.items():
+            if is_so:
+                return SearchResult("absent", reason)
+        is_slow = job.wait(0.0) > 0.0
+        return SearchResult("negative", SearchNote.WITHOUT_URL if is_slow else SearchNote.NOT_SEEN)
+
+    def _why_candidates(self, candidates: Sequence[Fit], seen: _Seen) -> SearchNote:
+        equal = [run for run, fit in candidates if fit.likeness is Likeness.EQUAL]
+        if equal and self._account.is_shared:
+            return SearchNote.SHARED
+        if any(seen.listing.made[run.listed] >= seen.in_flight for run in equal):
+            return SearchNote.IN_FLIGHT
+        return SearchNote.CANDIDATES
+
+    async def _adopt(
+        self,
+        jobs: Sequence[Wanted],
+        pairs: Sequence[Pair],
+        *,
+        guess: bool = False,
+        canceled: bool = False,
+    ) -> list[Wanted]:
+        """Record runs that were found; returns the jobs that have none yet.
+
+        Of two runs of one job the older is its own; the other is recorded as an orphan.
+        """
+        if not pairs:
+            return list(jobs)
+        pairs = sorted(pairs, key=lambda pair: pair[1].created or 0.0)
+        items = [Accepted(*job.marker, run.run_id, run.status, 0) for job, run in pairs]
+        codes = await self._record(items, guess, canceled)
+        if not guess:
+            self._taken |= {
+                job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code == 3
+            }
+        has_run = {
+            job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code in {0, 1, 5}
+        }
+        return [job for job in jobs if job.job_id not in has_run]
+
+
+def _by_date(jobs: Iterable[Wanted], listing: Listing) -> list[Wanted]:
+    """Return jobs with their times by the server's own clock, where they and the list tell it."""
+    if not listing.is_dated or not listing.made:
+        return list(jobs)
+    return [job.by_date(listing.moment) for job in jobs]
+
+
+def _may_be_of(job: Wanted, run: ShownRun, queue: str) -> bool:
+    """Say whether a run's own marker, or its request where it shows none, may be a job's."""
+    if own := own_markers(run, queue):
+        return job.marker in own
+    return compare(job.kind, job.fields, run).likeness is not Likeness.DIFFERENT
+
+
+def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit]:
+    """Return the runs that may be those of some of these equal jobs; one may come twice.
+
+    The lists of jobs whose markers have the same carriers differ by how far back they go alone, so
+    the longest holds the others.
+    """
+    longest: dict[frozenset[Carrier], Fits] = {}
+    for job in group:
+        if len(fits[job.job_id]) > len(longest.get(job.carriers, ())):
+            longest[job.carriers] = fits[job.job_id]
+    return chain.from_iterable(longest.values())
+
+
+async def _alike(job: Wanted, index: Index, proven: frozenset[Proven], turns: Turns) -> Fits:
+    """Return the runs that are like a job, whenever they were made.
+
+    Args:
+        job: the job.
+        index: the runs.
+        proven: where the job's run would show its marker.
+        turns: gives the event loop its turn.
+    """
+    found: Fits = []
+    for run in index.plausible(job.kind, job.fields):
+        await turns.take()
+        if lacks_marker(run, proven):
+            continue
+        comparison = compare(job.kind, job.fields, run)
+        if comparison.likeness is not Likeness.DIFFERENT:
+            found.append((run, comparison))
+    return found
+
+
+def _oldest_first(
+    group: Iterable[Wanted], runs: Iterable[ListedRun], listing: Listing
+) -> list[Pair]:
+    """Pair equal jobs with runs: the oldest run goes to the job that was claimed first.
+
+    Those that are to be canceled come last.
+    """
+    pairs = []
+    marked = (job for job in group if job.doubt.marked)
+    left = sorted(marked, key=lambda job: (job.is_canceled, job.since))
+    for run in sorted(runs, key=lambda run: listing.made[run]):
+        job = next((job for job in left if listing.made[run] >= job.since), None)
+        if job is not None:
+            left.remove(job)
+            pairs.append((job, run))
+    return pairs
+
+
+def _shown(candidates: Sequence[Fit]) -> str:
+    """Return candidates as JSON, for people: the likeliest first; no value of any field."""
+    ordered = sorted(candidates, key=lambda pair: pair[1].likeness is not Likeness.EQUAL)
+    return orjson.dumps(
+        [
+            {
+                "run_id": run.listed.run_id,
+                "status": run.listed.status,
+                "created_at": _iso(run.listed.created),
+                "equal": [name[:LONGEST_NAME] for name in fit.equal[:MOST_FIELDS]],
+                "different": [name[:LONGEST_NAME] for name in fit.different[:MOST_FIELDS]],
+            }
+            for run, fit in ordered[:MOST_CANDIDATES]
+        ]
+    ).decode()
+
+
+def _iso(moment: float | None) -> str | None:
+    """Return unix seconds as an ISO time; None stays None."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, tz=UTC).isoformat(timespec="seconds")
+
+
+def readable(doubts: Sequence[Doubtful], now_us: int, now: float) -> tuple[list[Wanted], list[str]]:
+    """Return the jobs whose request can be read, and the ids of the others."""
+    jobs, broken = [], []
+    for doubt in doubts:
+        try:
+            jobs.append(wanted(doubt, now_us, now))
+        except (ValueError, KeyError):
+            broken.append(doubt.job_id)
+    return jobs, broken

@@ -1,0 +1,1 @@
+"""The stages of a run: submit, poll, list, cancel, reconcile, deliver, sweep."""

@@ -1,0 +1,142 @@
+"""Canceling: a run is asked to end, again and again until a GET has seen its end.
+
+A run that cannot be read is over once the server says so in answer to its cancel. What neither says
+for ten minutes is given up: the job fails, and its run is shown as a stray.
+
+Many runs go in calls of a hundred, where the server has such a call. Runs that no job owns (strays)
+are canceled here too, when a person asks for it.
+"""
+
+import asyncio
+
+import structlog
+from redis.exceptions import RedisError
+
+from api_client import CancelClass, Cancellation, ListClass
+from runqueue.records.claim_items import GivenUp, Taken, ToCancel
+from runqueue.store import worker_calls
+from worker.process.account import AccountLink
+from worker.runs.run_reads import is_unreadable
+from worker.stages.consumer import Pump
+
+log = structlog.get_logger()
+
+#: Seconds one call may take (it sends the runs' webhooks inside), and until the next try.
+CALL_SECONDS, LEASE_SECONDS = 12.0, 15.0
+#: Seconds of tries after which a run that cannot be read is believed to be over if the server says
+#: so, and after which the job fails without a confirmed end; its run is shown as a stray.
+UNREADABLE_SECONDS, GIVE_UP_SECONDS = 60.0, 600.0
+#: Runs in one bulk call: the server's bound. A few are canceled one by one, which tells more.
+BULK, BULK_FROM = 100, 5
+
+_SAID = frozenset({CancelClass.DONE, CancelClass.OVER, CancelClass.NOT_FOUND})
+
+
+class CancelPump(Pump):
+    """Claims runs that are to be canceled and says so to the API."""
+
+    kind = "cancel"
+
+    def __init__(self, account: AccountLink, places: int) -> None:
+        super().__init__(account, places)
+        self._has_bulk = True
+
+    async def take(self, want: int, tick_us: int) -> Taken:
+        """Claim due cancels, many as one item; those tried for too long are given up."""
+        account = self.account
+        want = min(want, BULK)
+        taken = await account.send(
+            worker_calls.cancel_claim(
+                account.name, account.lease.name, want, tick_us, int(LEASE_SECONDS * 1e6)
+            )
+        )
+        hopeless = [job for job in taken.items if job.tried_us > GIVE_UP_SECONDS * 1e6]
+        if hopeless:
+            given_up = [GivenUp(job.job_id, job.run_id) for job in hopeless]
+            await account.send(worker_calls.give_up(account.name, given_up))
+            ids, runs = [job.job_id for job in hopeless], [job.run_id for job in hopeless]
+            log.error("cancel_given_up", account=account.name, jobs=ids, runs=runs)
+        wanted = [job for job in taken.items if job.tried_us <= GIVE_UP_SECONDS * 1e6]
+        if not self._has_bulk or len(wanted) < BULK_FROM:
+            return taken._replace(items=[[job] for job in wanted])
+        # A full chunk means that more may be due: ask again at once.
+        more = taken.now_us if len(taken.items) == want else taken.next_us
+        return taken._replace(items=[wanted], next_us=more)
+
+    async def handle(self, item: list[ToCancel]) -> None:
+        """Cancel some runs; a GET right after confirms the end, or the next try comes."""
+        if len(item) == 1 or not await self._cancel_all(item):
+            await asyncio.gather(*map(self._cancel_one, item))
+        self.free_place()
+
+    async def _cancel_all(self, jobs: list[ToCancel]) -> bool:
+        """Cancel runs in one call; False = this server has none."""
+        with self.account.metrics.timed("cancel_bulk") as timer:
+            answer = await self.account.client.cancel_runs(
+                [job.run_id for job in jobs], CALL_SECONDS
+            )
+            timer.status = answer.status_code
+        if answer.outcome is ListClass.NOT_SUPPORTED:
+            self._has_bulk = False
+            return False
+        if answer.outcome is not ListClass.DONE:
+            self._tell(jobs, answer.outcome.value, answer.status_code)
+        left, asked = [], []
+        for job in jobs:
+            if answer.outcome is ListClass.DONE and job.run_id not in answer.cancelled:
+                left.append(job)  # over, unknown, or still there: asked by itself, it says which
+            else:
+                asked.append(self._confirm(job, is_said=job.run_id in answer.cancelled))
+        await asyncio.gather(*asked, *map(self._cancel_one, left))
+        return True
+
+    async def _cancel_one(self, job: ToCancel) -> None:
+        try:
+            with self.account.metrics.timed("cancel") as timer:
+                answer = await self.account.client.cancel_run(job.run_id, CALL_SECONDS)
+                timer.status = answer.status_code
+        except asyncio.CancelledError:
+            answer = Cancellation(CancelClass.TROUBLE, detail="the worker was stopped")
+        if answer.outcome not in _SAID:
+            self._tell([job], answer.outcome.value, answer.status_code)
+        await self._confirm(job, is_said=answer.outcome in _SAID)
+
+    async def _confirm(self, job: ToCancel, *, is_said: bool) -> None:
+        """Have a GET confirm the end of a run, or believe the server's word for it.
+
+        Args:
+            job: what was canceled.
+            is_said: whether the server said that the run is over, or will be.
+        """
+        if not job.job_id:
+            if is_said:
+                self.account.ended_strays.put(job.run_id, _nothing)
+            return
+        if is_said and job.tried_us > UNREADABLE_SECONDS * 1e6 and await self._is_unreadable(job):
+            log.warning(
+                "run_unreadable", account=self.account.name, job_id=job.job_id, run_id=job.run_id
+            )
+            over = GivenUp(job.job_id, job.run_id, is_over=True)
+            self.account.given_up.put(over, _nothing)
+            return
+        self.account.look_now.put(job.job_id, _nothing)
+
+    async def _is_unreadable(self, job: ToCancel) -> bool:
+        try:
+            return await is_unreadable(self.account, job.run_id)
+        except (RedisError, asyncio.CancelledError):
+            return False
+
+    def _tell(self, jobs: list[ToCancel], why: str, status: int | None) -> None:
+        log.warning(
+            "cancel_failed",
+            account=self.account.name,
+            jobs=[job.job_id for job in jobs],
+            runs=[job.run_id for job in jobs],
+            why=why,
+            status=status,
+        )
+
+
+def _nothing() -> None:
+    """Free no place: the whole item has one."""

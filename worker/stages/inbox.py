@@ -1,0 +1,108 @@
+"""The inbox: lines that producers pushed to Redis become jobs, by hundreds.
+
+A line is taken (inbox → inbox:taken), handed in, and only then removed. A worker that dies in
+between leaves it taken; after its lease it is given out again under the same number, and so with
+the same key: it makes no second job.
+"""
+
+import asyncio
+import time
+from typing import NamedTuple
+
+import structlog
+from redis.exceptions import RedisError
+
+from runqueue.producer.inbox import INBOX, Checked, Line, check_lines, inbox_key
+from runqueue.records.claim_items import Taken
+from runqueue.store.inbox_calls import TakenLine, inbox_done, inbox_take
+from worker.process.account import AccountLink
+from worker.stages.consumer import Pump
+
+log = structlog.get_logger()
+
+#: Lines of one step: about 5 ms of the event loop, which others need, too.
+LINES = 200
+#: Steps under way at once: one is checked while Redis is at work on another.
+PLACES = 2
+#: Seconds after which a line that nobody settled is given out again.
+LEASE_SECONDS = 30.0
+#: Seconds after which lines that were taken are not handed in any more: somebody else may have
+#: them by now, and the job that one became may be over and forgotten.
+USE_SECONDS = 25.0
+#: Seconds before the next step after one that Redis did not take.
+PAUSE_SECONDS = 1.0
+#: Where lines without a custom_id get one.
+NAMESPACE = INBOX
+
+
+class Step(NamedTuple):
+    """Lines taken together.
+
+    Args:
+        until: when, on the monotonic clock, they are not ours any more.
+        at_us: the server's time.
+    """
+
+    lines: list[TakenLine]
+    until: float
+    at_us: int
+
+
+class InboxPump(Pump):
+    """Takes lines of the inbox and hands them in."""
+
+    kind = "inbox"
+
+    def __init__(self, account: AccountLink, places: int) -> None:
+        super().__init__(account, min(places, PLACES))
+
+    async def take(self, want: int, tick_us: int) -> Taken:
+        """Take the lines of one step."""
+        account, until = self.account, time.monotonic() + USE_SECONDS
+        taken = await account.send(
+            inbox_take(
+                account.name,
+                account.lease.name,
+                LINES if want else 0,
+                tick_us,
+                linger=self.busy > 0 or self.lingers(),
+                lease_us=int(LEASE_SECONDS * 1e6),
+            )
+        )
+        lines = list(taken.items)
+        return taken._replace(items=[Step(lines, until, taken.now_us)] if lines else [])
+
+    async def handle(self, item: Step) -> None:
+        """Hand a step's lines in, and remove them."""
+        try:
+            await self._settle(item)
+        except RedisError as error:
+            # The lines are given out again when their lease is over.
+            count = len(item.lines)
+            log.warning("lines_left", account=self.account.name, lines=count, error=str(error))
+            await asyncio.sleep(PAUSE_SECONDS)
+        self.free_place()
+
+    async def _settle(self, step: Step) -> None:
+        name = self.account.name
+        checked = check_lines(
+            [Line(line, inbox_key(name, number, line)) for number, line in step.lines],
+            NAMESPACE,
+            [name],
+            default=name,
+            other_account=f"this is the inbox of {name!r}, and not of",
+        )
+        for packet in checked.packets:
+            if time.monotonic() > step.until:
+                log.warning("lines_late", account=name, lines=len(step.lines))
+                return
+            checked.learn(packet, await self.account.send(packet.call(None)))
+        await self.account.send(inbox_done(name, self._settled(step, checked)))
+        if checked.refused:
+            log.warning("lines_refused", account=name, lines=len(checked.refused))
+
+    def _settled(self, step: Step, checked: Checked) -> list[tuple[str, bytes]]:
+        return [
+            (number, checked.kept(n, step.at_us) if n in checked.refused else b"")
+            for n, (number, _) in enumerate(step.lines)
+        ]

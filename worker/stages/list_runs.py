@@ -1,0 +1,261 @@
+"""Listing: where many runs are live, one list call for a hundred of them tells which are over.
+
+A run that is missing gets its GET from the poll pump. One process lists at a time; what it knows of
+the runs it keeps from one list to the next, and asks Redis only for those that joined meanwhile.
+What nothing can be read of for a while, or what a list says that GETs deny, has the runs looked at
+one by one again (`lists_end.lua`).
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from api_client import ListClass, ReadClass
+from runqueue.records.claim_items import Taken
+from runqueue.store import live_run_calls
+from runqueue.store.live_run_calls import Joined, Reading
+from worker.process.account import NO_LIST_SECONDS, AccountLink
+from worker.runs.live_runs import (
+    Verdict,
+    Watchlist,
+    duration_of,
+    pages_worth,
+    spacing,
+    young_seconds,
+)
+from worker.runs.pages import PageFailedError, Pager, TooLongError
+from worker.runs.reader import Runs
+from worker.runs.run_reads import read_run
+from worker.stages.consumer import Pump
+from worker.stages.poll import LEASE_SECONDS, least_spacing, least_useful
+
+log = structlog.get_logger()
+
+#: Seconds after which another process may read the list; renewed with every page.
+LIST_LEASE_SECONDS = 30.0
+#: Pages read at once.
+CONCURRENCY = 8
+#: A run may be in the list a moment after its submission was answered: seconds for that.
+SETTLE_SECONDS = 1.0
+#: Runs in one script call, and seconds of those that joined which are read once more: a clock that
+#: was set must hide none.
+CHUNK, OVERLAP_SECONDS = 500, 1.0
+#: Runs of a list that is not believed that are asked for.
+SAMPLE = 5
+#: Failures in a row that a list may have before runs are looked at one by one; and for how many
+#: seconds they are then, doubling.
+MOST_FAILS, FIRST_OFF, LONGEST_OFF = 3, 60.0, 3600.0
+#: Seconds after which a stray is looked at although lists show it.
+STRAY_SECONDS = 300.0
+
+
+class TakenOverError(Exception):
+    """Another process reads the list now."""
+
+
+class ListPump(Pump):
+    """Reads the list of live runs; one at a time."""
+
+    kind = "list"
+
+    def __init__(self, account: AccountLink, places: int) -> None:
+        super().__init__(account, min(places, 1))
+        self._watchlist = Watchlist()
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        runs = Runs(account, self._slots, self._permit)
+        self._pager = Pager(runs, self._watchlist, self._slots)
+        self._cursor = "-inf"
+        self._spaced = 0.0
+        self._process = ""
+        #: Told that runs are to be looked at now.
+        self.on_missing: Callable[[], None] = lambda: None
+
+    async def take(self, want: int, tick_us: int) -> Taken:
+        """Take the reading of the list."""
+        account, self._process = self.account, self.account.lease.name
+        least = int(least_useful(account) * 1e6)
+        lease = int(LIST_LEASE_SECONDS * 1e6)
+        return await account.send(
+            live_run_calls.lists_claim(
+                account.name, self._process, want, tick_us, lease, least_us=least
+            )
+        )
+
+    async def handle(self, item: Reading) -> None:
+        """Read the list, and have looked at what it does not show."""
+        began = time.monotonic()
+        try:
+            if item.is_useful:
+                await self._read(item, began)
+            else:
+                await self._end(0.0, "few runs")
+        except TakenOverError:
+            log.warning("list_taken_over", account=self.account.name)
+        except RedisError as error:
+            # Its lease ends, and the next process begins anew.
+            log.warning("list_unrecorded", account=self.account.name, error=str(error))
+        self.free_place()
+
+    async def _read(self, reading: Reading, began: float) -> None:
+        await self._catch_up(reading.began_us)
+        young = int(young_seconds(reading, self._spaced) * 1e6)
+        live = len(self._watchlist)
+        try:
+            read = await self._pager.read(reading.began_us, young, pages_worth(live))
+        except PageFailedError as failed:
+            await self._failed(reading, failed)
+            return
+        except TooLongError:
+            await self._end(FIRST_OFF * 5, "too many runs of others")
+            return
+        self.account.reads.answered()
+        settled_us = reading.began_us - int(SETTLE_SECONDS * 1e6)
+        verdict = self._watchlist.judge(read, settled_us, reading.strays)
+        if verdict.is_suspicious and not await self._is_believed(verdict.missing):
+            await self._failed(reading, None)
+            return
+        await self._record(reading, verdict)
+        now_us = reading.began_us + int((time.monotonic() - began) * 1e6)
+        duration = duration_of(reading, now_us, self._watchlist.started())
+        rate = self.account.settings.max_requests_per_second
+        least = least_spacing(self.account)
+        self._spaced = spacing(duration, live, len(read.pages), least, rate)
+        await self._next_in(reading, self._spaced, reach_us=read.reach_us)
+        log.debug(
+            "runs_listed",
+            account=self.account.name,
+            runs=live,
+            pages=len(read.pages),
+            missing=len(verdict.missing),
+            again_in=round(self._spaced, 3),
+        )
+
+    async def _catch_up(self, now_us: int) -> None:
+        """Read which runs joined the lists since this process read one.
+
+        All are read where that lies ahead: a step of the clock was made up for meanwhile.
+        """
+        if self._cursor != "-inf" and int(self._cursor.removeprefix("(")) > now_us:
+            self._cursor = "-inf"
+        more = True
+        while more:
+            call = live_run_calls.lists_joined(self.account.name, self._cursor, CHUNK)
+            joined, more = await self.account.send(call)
+            self._watchlist.add(joined)
+            if joined:
+                self._cursor = f"({max(run.joined_us for run in joined)}"
+        if self._cursor != "-inf":
+            last = int(self._cursor.removeprefix("("))
+            self._cursor = f"({last - int(OVERLAP_SECONDS * 1e6)}"
+
+    async def _record(self, reading: Reading, verdict: Verdict) -> None:
+        account = self.account
+        runs = [(run.job_id, run.run_id) for run in verdict.missing]
+        runs += [("", run_id) for run_id in verdict.missing_strays]
+        is_due = False
+        for start in range(0, len(runs), CHUNK):
+            part = runs[start : start + CHUNK]
+            times = (reading.began_us, int(SETTLE_SECONDS * 1e6), int(LEASE_SECONDS * 1e6))
+            codes = await account.send(live_run_calls.lists_missing(account.name, part, *times))
+            self._watchlist.drop(
+                run_id for (_, run_id), code in zip(part, codes, strict=True) if code != 2
+            )
+            is_due = is_due or 1 in codes
+        for start in range(0, len(verdict.shown), CHUNK):
+            some = verdict.shown[start : start + CHUNK]
+            call = live_run_calls.lists_seen(
+                account.name, some, int(STRAY_SECONDS * 1e6), account.max_run_us
+            )
+            await account.send(call)
+        if is_due:
+            self.on_missing()
+
+    async def _is_believed(self, missing: Sequence[Joined]) -> bool:
+        """Ask for some of the runs that a suspicious list lacks; one that goes on denies it.
+
+        So does a server that answers none of them.
+        """
+        sample = random.sample(missing, SAMPLE)
+        answers = await asyncio.gather(*(self._is_over(run.run_id) for run in sample))
+        return False not in answers and True in answers
+
+    async def _is_over(self, run_id: str) -> bool | None:
+        """Say whether a run is over; None = it was not told."""
+        async with self._slots:
+            await self._permit()
+            reading = await read_run(self.account, run_id)
+        return reading.is_over if reading.outcome is ReadClass.RUN else None
+
+    async def _failed(self, reading: Reading, failed: PageFailedError | None) -> None:
+        """Try again later; after some failures, or without any list, look at runs one by one."""
+        page = None if failed is None else failed.page
+        if page is not None and page.outcome is not ListClass.NOT_SUPPORTED:
+            self.account.reads.failed(page.status_code)
+        why = "wrong" if page is None else page.outcome.value
+        log.warning("list_of_live_runs_failed", account=self.account.name, why=why)
+        if page is not None and page.outcome is ListClass.NOT_SUPPORTED:
+            await self._end(NO_LIST_SECONDS, why)
+            return
+        asked = 0.0 if page is None else page.retry_after or 0.0
+        wait = max(self._spaced, least_spacing(self.account), asked)
+        fails = await self._next_in(reading, wait, failed=True)
+        # A wrong list is one too many.
+        further = fails - (1 if page is None else MOST_FAILS)
+        if further >= 0:
+            await self._end(min(FIRST_OFF * 2.0 ** min(further, 16), LONGEST_OFF), why)
+
+    async def _next_in(
+        self, reading: Reading, wait: float, *, failed: bool = False, reach_us: int = 0
+    ) -> int:
+        """Say when the next list is due, counted from when this one was taken."""
+        next_us = reading.began_us + int(wait * 1e6)
+        call = live_run_calls.lists_done(
+            self.account.name, self._process, next_us, failed=failed, reach_us=reach_us
+        )
+        fails = await self.account.send(call)
+        if fails < 0:
+            raise TakenOverError
+        return fails
+
+    async def _end(self, seconds: float, why: str) -> None:
+        """Have the runs looked at one by one, for so many seconds at least."""
+        released = await self.account.send(
+            live_run_calls.lists_end(self.account.name, int(seconds * 1e6))
+        )
+        self._watchlist.clear()
+        self._cursor, self._spaced = "-inf", 0.0
+        self._pager.restart()
+        log.info("lists_ended", account=self.account.name, why=why, runs=released, seconds=seconds)
+        if released:
+            self.on_missing()
+
+    async def _permit(self) -> None:
+        """Wait for leave to make a call, and renew the lease."""
+        while True:
+            call = live_run_calls.lists_permit(
+                self.account.name, self._process, int(LIST_LEASE_SECONDS * 1e6)
+            )
+            granted, seconds = await self.account.send(call)
+            if granted < 0:
+                raise TakenOverError
+            if granted:
+                return
+            await asyncio.sleep(max(seconds, 0.01))
+
+
+def beginner(pump: Pump) -> Callable[[], None]:
+    """Return what has a pump of this process look for work at once, without a message."""
+    tasks: set[asyncio.Task[Any]] = set()
+
+    def begin() -> None:
+        if not pump.draining:
+            task = asyncio.get_running_loop().create_task(pump.run(0))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    return begin

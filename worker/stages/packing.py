@@ -1,0 +1,46 @@
+"""Packing: what is kept of jobs that are over, for replay and for people who look, gets smaller."""
+
+import asyncio
+from typing import Protocol, TypeVar
+
+from runqueue.store import pack_calls
+from runqueue.store.scripts import Call
+
+T = TypeVar("T")
+
+#: Seconds after its end that a job lies as it came: those who wait for it read it meanwhile.
+AFTER_SECONDS = 600
+#: Jobs in one step, and bytes of them: about a millisecond in which Redis serves nothing else.
+LIMIT, LIMIT_BYTES = 50, 1024 * 1024
+#: Steps in one pass; when there is more to do, the next sweep comes after a second.
+ROUNDS = 60
+
+
+class Link(Protocol):
+    """What packing needs of an account: its name, and how to run a script."""
+
+    @property
+    def name(self) -> str:
+        """The account."""
+
+    async def send(self, call: Call[T]) -> T:
+        """Run a script."""
+
+
+async def pack_ended(account: Link, after_us: int = AFTER_SECONDS * 1_000_000) -> int:
+    """Pack jobs that ended a while ago, in one bounded pass; return how many were packed."""
+    total = 0
+    for _ in range(ROUNDS):
+        read = await account.send(pack_calls.unpacked(account.name, after_us, LIMIT, LIMIT_BYTES))
+        if read.stands_then == read.stands:
+            break
+        # In a thread of its own: a result may have megabytes.
+        jobs = await asyncio.to_thread(_packed, read.jobs)
+        total += await account.send(pack_calls.pack(account.name, read, jobs))
+        if not read.more:
+            break
+    return total
+
+
+def _packed(jobs: list[pack_calls.Ended]) -> list[pack_calls.Packed]:
+    return [packed for job in jobs if (packed := pack_calls.packed(job)) is not None]

@@ -1,0 +1,250 @@
+"""Polling: running → completed | failed | canceled | scheduled, one GET a run, spaced by age.
+
+Where many runs are live, the list of live runs tells which are to be looked at (`list_runs.py`):
+those that would be due are left to it (`poll_claim.lua`).
+
+Runs that no job owns (strays) are looked at, too: until they are over each takes a slot.
+"""
+
+import asyncio
+import random
+
+import orjson
+import structlog
+from redis.exceptions import RedisError
+
+from api_client import ReadClass, RunReading
+from api_client.answers.parts import parse_json
+from api_client.answers.run_times import attempt_age
+from runqueue.records.claim_items import Due, Finished, Overdue, Polled, RunAgain, Taken
+from runqueue.records.run_ends import STATES, short_reason
+from runqueue.records.times import packed
+from runqueue.request.retry_policy import Retry
+from runqueue.store import worker_calls
+from worker.process.account import AccountLink
+from worker.runs.run_ends import End, end_of
+from worker.runs.run_reads import has_failed, read_again, read_run
+from worker.stages.consumer import Pump
+
+log = structlog.get_logger()
+
+#: Seconds after which a poll that nobody recorded comes again.
+LEASE_SECONDS = 15.0
+#: A run is looked at again after this share of its age.
+AGE_SHARE = 0.1
+#: Seconds between two lists of live runs at least.
+LEAST_LIST_SECONDS = 1.0
+#: Age in seconds from which a stray that the server does not know is believed not to be there.
+UNKNOWN_SECONDS = 60.0
+#: Largest answer that is kept whole.
+MAX_RESULT_BYTES = 8 * 1024 * 1024
+
+
+def spacing(age: float, least: float, most: float, chance: float) -> float:
+    """Return after how many seconds to look at a run again.
+
+    Args:
+        age: seconds since the run was accepted.
+        least, most: the bounds, in seconds.
+        chance: 0 to 1; spreads the looks by ±10 % so that runs begun together drift apart.
+    """
+    return min(max(age * AGE_SHARE, least), most) * (0.9 + 0.2 * chance)
+
+
+def least_spacing(account: AccountLink) -> float:
+    """Return how many seconds lie between two lists of live runs at least."""
+    return max(account.poll_bounds[0], LEAST_LIST_SECONDS)
+
+
+def least_useful(account: AccountLink) -> float:
+    """Return how many seconds runs take at least that lists are read for.
+
+    Of shorter ones nearly all are over when a list, or their first GET, is due.
+    """
+    return 2 * least_spacing(account)
+
+
+def kept(reading: RunReading) -> bytes:
+    """Return what is kept of a run that is over: the answer as it came, unless it is too large.
+
+    Of a larger one the run is named and the size told, unless it was too large to be read to its
+    end; Skyvern still has it.
+    """
+    if len(reading.body) <= MAX_RESULT_BYTES and not reading.is_cut:
+        return reading.body
+    return orjson.dumps(
+        {
+            "run_id": reading.run_id,
+            "status": reading.run_status,
+            "output": None,
+            "failure_reason": reading.failure_reason,
+            "result_omitted": True,
+            "result_bytes": None if reading.is_cut else len(reading.body),
+        }
+    )
+
+
+class PollPump(Pump):
+    """Claims runs whose look is due and reads them."""
+
+    kind = "poll"
+    #: Where 550 looks a second came due one by one, a third of the worker's CPU went into scripts
+    #: that claimed one or two each.
+    gathers = 0.02
+
+    async def take(self, want: int, tick_us: int) -> Taken:
+        """Claim due polls."""
+        account = self.account
+        taken = await account.send(
+            worker_calls.poll_claim(
+                account.name,
+                account.lease.name,
+                want,
+                tick_us,
+                int(LEASE_SECONDS * 1e6),
+                max_run_us=account.max_run_us,
+                may_list=account.may_list(),
+                ahead_us=int(account.poll_bounds[1] * 1e6),
+                least_us=int(least_useful(account) * 1e6),
+            )
+        )
+        return taken._replace(items=[(job, taken.now_us) for job in taken.items])
+
+    async def handle(self, item: tuple[Due, int]) -> None:
+        """Read one run."""
+        job, now_us = item
+        end, is_unreadable = End(), False
+        try:
+            reading = await read_run(self.account, job.run_id)
+            if has_failed(reading) and _is_overdue(job, now_us):
+                again = await read_again(self.account, job.run_id)
+                reading = again or reading
+                is_unreadable = again is not None and has_failed(again)
+            if reading.is_over:
+                end = await end_of(self.account, reading)
+        except asyncio.CancelledError:
+            reading = RunReading(ReadClass.TROUBLE, detail="the worker was stopped")
+        except RedisError as error:
+            reading = RunReading(ReadClass.TROUBLE, detail=f"Redis: {type(error).__name__}")
+        self._record(job, now_us, reading, end, is_unreadable=is_unreadable)
+
+    def _record(
+        self, job: Due, now_us: int, reading: RunReading, end: End, *, is_unreadable: bool
+    ) -> None:
+        account = self.account
+        if not job.job_id:
+            self._see_stray(job, now_us, reading)
+            return
+        if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
+            if end.is_settled:
+                self._end(job, reading, reading.run_status, end.note)
+            else:
+                account.look_soon.put(job.job_id, self.free_place)
+            return
+        begun_us = self._end_overdue(job, now_us, reading, is_unreadable=is_unreadable)
+        least, most = account.poll_bounds
+        wait = spacing((now_us - job.started_us) / 1e6, least, most, random.random())
+        status = ""
+        if reading.outcome is ReadClass.RUN:
+            status = "" if reading.run_status == job.run_status else reading.run_status or ""
+        else:
+            wait = max(wait, reading.retry_after or 0.0, min(1.0, most))
+            log.warning(
+                "poll_failed",
+                account=account.name,
+                job_id=job.job_id,
+                attempt=job.attempt,
+                run_id=job.run_id,
+                why=reading.outcome.value,
+                status=reading.status_code,
+            )
+        polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us)
+        account.polled.put(polled, self.free_place)
+
+    def _see_stray(self, stray: Due, now_us: int, reading: RunReading) -> None:
+        """Free the slot of a stray that is over; another is looked at again when its lease ends."""
+        is_over = reading.outcome is ReadClass.RUN and reading.is_over
+        # A server may not know a run for a moment after it was made.
+        if reading.outcome is ReadClass.NOT_FOUND:
+            is_over = now_us - stray.started_us > UNKNOWN_SECONDS * 1e6
+        if is_over:
+            self.account.over_strays.put(stray.run_id, self.free_place)
+        else:
+            self.free_place()
+
+    def _end(self, job: Due, reading: RunReading, status: str, note: str) -> None:
+        """Record the end of a run, or have the job run again where its policy says so.
+
+        Args:
+            job, reading: the run.
+            status: what Skyvern calls its end.
+            note: why it completed all the same; '' = it ended as it is called.
+        """
+        account, result, times = self.account, kept(reading), packed(*reading.times)
+        state = "completed" if note else STATES.get(status, "failed")
+        backoff = None
+        # Of an answer that was cut nobody saw whether the server itself is about to try again.
+        if job.retry and state == "failed" and not reading.is_cut:
+            retry = Retry.read(job.retry)
+            backoff = retry.backoff(job.runs + 1, status, parse_json(reading.body), random.random())
+        reason = short_reason(reading.failure_reason)
+        if backoff is None:
+            why = note if state == "completed" else reason
+            finished = Finished(
+                job.job_id, job.attempt, job.run_id, state, status, why, result, times
+            )
+            account.finished.put(finished, self.free_place)
+            return
+        account.run_again.put(
+            RunAgain(
+                job.job_id,
+                job.attempt,
+                job.run_id,
+                status,
+                reason or f"the run {status}",
+                int(backoff * 1e6),
+                result,
+                times,
+            ),
+            self.free_place,
+        )
+
+    def _attempt_age(self, reading: RunReading) -> float | None:
+        parsed = parse_json(reading.body)
+        now = self.account.runs_clock(reading.server_date)
+        return attempt_age(parsed, now) if isinstance(parsed, dict) else None
+
+    def _end_overdue(
+        self, job: Due, now_us: int, reading: RunReading, *, is_unreadable: bool
+    ) -> int:
+        """Have a run canceled whose time is up, now that a GET says that it goes on, or is gone.
+
+        Not before: after a long stop of the workers most such runs have long been completed. So is
+        one that cannot be read although the server answers other reads.
+
+        Returns:
+            When its current attempt began, microseconds by the queue's clock, if its time is up
+            only by what we knew: it started later than it was accepted, or is another attempt.
+        """
+        if reading.outcome not in {ReadClass.RUN, ReadClass.NOT_FOUND} and not is_unreadable:
+            return 0
+        if job.deadline_us and job.deadline_us <= now_us:
+            self._cancel(job, "deadline")
+        elif job.limit_us and now_us - job.since_us > job.limit_us:
+            age = self._attempt_age(reading)
+            if age is not None and age * 1e6 <= job.limit_us:
+                return now_us - int(age * 1e6)
+            self._cancel(job, f"deadline: the run took longer than {job.limit_us / 1e6:.15g} s")
+        return 0
+
+    def _cancel(self, job: Due, why: str) -> None:
+        self.account.overdue.put(Overdue(job.job_id, job.attempt, job.run_id, why), _nothing)
+
+
+def _is_overdue(job: Due, now_us: int) -> bool:
+    is_late = bool(job.deadline_us) and (job.deadline_us or 0) <= now_us
+    return is_late or bool(job.limit_us and now_us - job.since_us > job.limit_us)
+
+
+def _nothing() -> None:
+    """Free no place: the job's poll has one, and frees it itself."""

@@ -1,0 +1,134 @@
+"""Reconciling: unconfirmed → running (its run was found), or what is left when there is none.
+
+A pass takes the jobs whose look is due, all at once, and looks for their runs (`search.py`). What
+nothing was found for is recorded with what the search is worth, and `record_search.lua` decides.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from api_client.elapsed import elapsed
+from runqueue.records.claim_items import Accepted, Doubtful, Searched, Taken
+from runqueue.store import worker_calls
+from worker.process.account import AccountLink
+from worker.runs.matcher import next_look
+from worker.runs.reader import Runs
+from worker.runs.recovery import Recovery
+from worker.runs.search import Search, SearchNote, SearchResult, readable
+from worker.stages.consumer import Pump
+
+log = structlog.get_logger()
+
+#: Seconds after which a look that nobody recorded comes again.
+LEASE_SECONDS = 60.0
+#: Jobs looked for in one pass, and calls open at once in it.
+BATCH, CONCURRENCY = 500, 8
+#: Seconds between the two searches that say together that there is no run.
+SPACING = 30.0
+
+
+class ReconcilePump(Pump):
+    """Looks for the runs of unconfirmed jobs, one pass at a time; recovers lost claims beside."""
+
+    kind = "reconcile"
+
+    def __init__(self, account: AccountLink, places: int) -> None:
+        super().__init__(account, min(places, 1) * 2)
+        self._is_looking = self._is_recovering = False
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._runs = Runs(account, self._slots)
+        self._search = Search(account, self._runs, self._slots, self._record)
+        self._recovery = Recovery(account, self._runs, self._record)
+
+    async def take(self, want: int, tick_us: int) -> Taken:
+        """Claim the jobs whose look is due, as one item, and an attempt to recover as another."""
+        account, start = self.account, elapsed()
+        taken = await account.send(
+            worker_calls.reconcile_claim(
+                account.name,
+                account.lease.name,
+                BATCH if want and not self._is_looking else 0,
+                tick_us,
+                int(LEASE_SECONDS * 1e6),
+            )
+        )
+        items: list[tuple[Taken, float, bool]] = []
+        if taken.items:
+            self._is_looking = True
+            items.append((taken, start, False))
+        if want and taken.recover_from_us and self._recovery.is_due() and not self._is_recovering:
+            self._is_recovering = True
+            items.append((taken, start, True))
+        # What is due while a pass is made is taken once that is over.
+        next_us = 0 if self._is_looking else taken.next_us
+        return taken._replace(items=items, next_us=next_us)
+
+    async def handle(self, item: tuple[Taken, float, bool]) -> None:
+        """Make one pass, or one attempt to recover."""
+        taken, start, recovers = item
+        try:
+            if recovers:
+                await self._recovery.attempt(taken, start)
+            else:
+                self._runs.begin_pass()
+                await self._look(taken.items, taken.now_us, start)
+        finally:
+            if recovers:
+                self._is_recovering = False
+            else:
+                self._is_looking = False
+        self.free_place()
+
+    async def _look(self, doubts: Sequence[Doubtful], now_us: int, start: float) -> None:
+        jobs, broken = readable(doubts, now_us, start)
+        found = dict.fromkeys(broken, SearchResult("unknown", SearchNote.UNREADABLE))
+        found |= await self._search.look(jobs) if jobs else {}
+        ages = {job.job_id: (job.age, job.wait(self.account.grace)) for job in jobs}
+        grace = self.account.grace
+        searched = []
+        for doubt in doubts:
+            finding = found.get(doubt.job_id)
+            if finding is None:
+                continue
+            age, wait = ages.get(doubt.job_id, (grace, grace))
+            searched.append(
+                Searched(
+                    *(doubt.job_id, doubt.attempt, finding.verdict),
+                    *(int(next_look(age, wait) * 1e6), int(wait * 1e6)),
+                    *(finding.note, finding.candidates),
+                )
+            )
+        if searched:
+            call = worker_calls.record_search(
+                self.account.name, searched, now_us, int(SPACING * 1e6)
+            )
+            codes = await self.account.send(call)
+            log.info(
+                "unconfirmed_searched",
+                account=self.account.name,
+                jobs=len(doubts),
+                found=len(doubts) - len(searched),
+                settled=codes.count(2),
+            )
+
+    async def _record(
+        self, items: Sequence[Accepted], guess: bool = False, canceled: bool = False
+    ) -> list[int]:
+        call = worker_calls.mark_running(
+            self.account.name, items, guess=guess, marked=not guess, canceled=canceled
+        )
+        codes = await self.account.send(call)
+        adopted = [item for item, code in zip(items, codes, strict=True) if code in {1, 5}]
+        self.account.traces.found(adopted)
+        for item, code in zip(items, codes, strict=True):
+            log.info(
+                "run_found",
+                account=self.account.name,
+                job_id=item.job_id,
+                attempt=item.attempt,
+                run_id=item.run_id,
+                verdict=("known", "adopted", "stray", "taken", "moved on", "corrected")[code],
+            )
+        return codes

@@ -1,0 +1,286 @@
+"""Submitting: ready → submitting → running, or wherever the answer leads.
+
+A submission is at most once: claim, POST, record. What surely created no run goes back to the head
+of its lane; what nobody knows becomes unconfirmed. What each answer means is
+`api_client.answers.outcomes`' business; what becomes of the job is told here.
+"""
+
+import asyncio
+import re
+import secrets
+from collections import deque
+from typing import NamedTuple
+
+import structlog
+
+from api_client import Submission, SubmissionClass
+from api_client.elapsed import elapsed
+from runqueue.records.claim_items import (
+    Accepted,
+    Answer,
+    Claimed,
+    GivenBack,
+    Lost,
+    Taken,
+)
+from runqueue.store import codec, worker_calls
+from runqueue.tracing import Origin, working
+from worker.process.account import AccountLink
+from worker.runs.answer_check import AnswerCheck
+from worker.stages.consumer import Pump
+
+log = structlog.get_logger()
+
+#: Seconds after the claim in which a permit may be used; the job goes back as not sent after that.
+#: What every claim takes on the way does not count: else nothing could go where Redis is far away.
+PERMIT_SECONDS = 0.2
+#: Claims of which the fastest tells what every claim takes.
+ROUND_TRIPS = 20
+
+#: What a server says that takes no tags with a submission.
+_TAGS = re.compile(r"run_metadata|\btag(s|ging|ged)?\b", re.IGNORECASE)
+_REFUSALS = frozenset({SubmissionClass.REFUSED, SubmissionClass.ACCOUNT})
+#: Why nothing is known of a submission that was cut off with its process.
+STOPPED = "the worker was stopped"
+
+
+class _Claim(NamedTuple):
+    """A claim that was asked for: its id, the process's name then, and when (`elapsed`)."""
+
+    claim_id: str
+    process: str
+    asked: float
+
+
+class SubmitPump(Pump):
+    """Claims ready jobs and submits them."""
+
+    kind = "submit"
+
+    def __init__(self, account: AccountLink, places: int) -> None:
+        super().__init__(account, places)
+        self._claim: _Claim | None = None
+        self._round_trips: deque[float] = deque(maxlen=ROUND_TRIPS)
+        self._answers = AnswerCheck()
+
+    async def take(self, want: int, tick_us: int) -> Taken:
+        """Claim ready jobs.
+
+        A claim whose answer was lost is asked for again, under its own id, before a new one is
+        made: its jobs are ours, and nobody else would send them.
+        """
+        account, process = self.account, self.account.lease.name
+        if self._claim is None or self._claim.process != process:
+            self._claim = _Claim(secrets.token_hex(6), process, elapsed())
+        claim_id, _, asked = self._claim
+        start = elapsed()
+        taken = await account.send(
+            worker_calls.claim(
+                account.name,
+                process,
+                claim_id,
+                want,
+                tick_us,
+                linger=self.lingers(),
+                marked=account.correlates,
+                receives=account.receives,
+                date_us=account.server_date.now_us(),
+            )
+        )
+        self._claim = None
+        # Not its own: the first of all may be slow because the permit was on its way for long.
+        granted = asked + min(self._round_trips, default=0.0)
+        self._round_trips.append(elapsed() - start)
+        if taken.answer is Answer.OK:
+            account.lease.sequence = max(account.lease.sequence, taken.sequence)
+        return taken._replace(items=[(job, process, granted) for job in taken.items])
+
+    async def handle(self, item: tuple[Claimed, str, float]) -> None:
+        """Submit one claimed job, once."""
+        job, process, granted = item
+        try:
+            post = codec.submission(
+                job.stored,
+                job.job_id,
+                job.attempt,
+                mark=self.account.correlates,
+                queue=self.account.queue_name,
+                tag=self.account.tags_runs,
+                receiver=self.account.receiver(job.job_id, job.attempt),
+            )
+        except (ValueError, KeyError) as error:
+            self._unreadable(job, error)
+            return
+        if not self._may_send(job, process, granted):
+            self.account.returned["void"].put(GivenBack(job.job_id, job.attempt), self.free_place)
+            return
+        if post.traceparent:
+            outcome = await self._told(job, post)
+        else:
+            outcome = await self._submit(job, post)
+        if outcome.outcome in _REFUSALS and post.is_tagged and _TAGS.search(outcome.detail):
+            # The tag is ours, not the request's: it goes again without one, at no cost.
+            self.account.remember_no_tags()
+            self.account.returned["void"].put(GivenBack(job.job_id, job.attempt), self.free_place)
+            return
+        self._record(job, outcome)
+
+    def _unreadable(self, job: Claimed, error: Exception) -> None:
+        """End a job whose stored request is broken: nothing was sent, so it is not in doubt."""
+        log.error("stored_request_unreadable", account=self.account.name, job_id=job.job_id)
+        reason = f"the stored request cannot be read: {type(error).__name__}"
+        self.account.dead.put(Lost(job.job_id, job.attempt, reason), self.free_place)
+
+    async def _told(self, job: Claimed, post: codec.Post) -> Submission:
+        """Send the POST as a step of the job's trace."""
+        origin = Origin(self.account.name, job.job_id, job.attempt, post.traceparent)
+        with working("submit", "CONSUMER", origin) as step:
+            outcome = await self._submit(job, post)
+            step.tell(
+                runqueue__outcome=outcome.outcome.value,
+                runqueue__run_id=outcome.run_id,
+                http__response__status_code=outcome.status_code,
+            )
+            if outcome.outcome is not SubmissionClass.ACCEPTED:
+                step.fail(outcome.outcome.value)
+            return outcome
+
+    async def _submit(self, job: Claimed, post: codec.Post) -> Submission:
+        """Send the POST; being stopped in it leaves its outcome unknown."""
+        try:
+            with self.account.metrics.timed("submit") as timer:
+                outcome = await self.account.client.submit(
+                    post.kind, post.content, post.headers, post.query
+                )
+                timer.status = outcome.status_code
+            self.account.server_date.note(outcome.server_date)
+        except asyncio.CancelledError:
+            return Submission(SubmissionClass.UNKNOWN, detail=STOPPED)
+        if outcome.outcome is SubmissionClass.ACCEPTED:
+            return self._checked(job, post, outcome)
+        if not outcome.needs_key_check:
+            return outcome
+        try:
+            return outcome.with_key_check(await self.account.key_is_allowed())
+        except asyncio.CancelledError:
+            return outcome  # no run was made, that much is known
+
+    def _checked(self, job: Claimed, post: codec.Post, outcome: Submission) -> Submission:
+        """Return an accepted answer, or if it is another request's, that nothing is known."""
+        different = self._answers.differences(post, outcome)
+        if not different:
+            return outcome
+        # What came over the connection before may be off by one, and so would what comes next.
+        self.account.client.drop_connections()
+        log.error(
+            "answer_of_another_request",
+            account=self.account.name,
+            job_id=job.job_id,
+            attempt=job.attempt,
+            run_id=outcome.run_id,
+            fields=different,
+        )
+        words = f"the answer was another request's: run {outcome.run_id} ({', '.join(different)})"
+        return Submission(SubmissionClass.UNKNOWN, detail=words, status_code=outcome.status_code)
+
+    def _may_send(self, job: Claimed, process: str, granted: float) -> bool:
+        """Look once more before sending: lease, permit and drain."""
+        if self.draining or not self.account.lease.may_send(process):
+            return False
+        if not self.account.is_limited:
+            return True
+        age = elapsed() - granted
+        if age >= PERMIT_SECONDS:
+            log.warning(
+                "permit_too_old",
+                account=self.account.name,
+                job_id=job.job_id,
+                attempt=job.attempt,
+                seconds=round(age, 3),
+            )
+        return age < PERMIT_SECONDS
+
+    def _record(self, job: Claimed, outcome: Submission) -> None:
+        account, done = self.account, self.free_place
+        if outcome.outcome is SubmissionClass.ACCEPTED and outcome.run_id:
+            account.running.put(
+                Accepted(
+                    job.job_id,
+                    job.attempt,
+                    outcome.run_id,
+                    outcome.run_status or "created",
+                    account.first_poll_us,
+                ),
+                done,
+            )
+            return
+        if outcome.outcome in _NO_RUN:
+            log.warning(
+                "submission_returned",
+                account=account.name,
+                job_id=job.job_id,
+                attempt=job.attempt,
+                why=outcome.outcome.value,
+                status=outcome.status_code,
+                cause=_cause(outcome),
+            )
+            wait_us = int((outcome.retry_after or 0.0) * 1e6)
+            named = outcome.named_rate or 0.0
+            words = _words(account.name, outcome)
+            item = GivenBack(job.job_id, job.attempt, wait_us, words, named)
+            account.returned[_why(outcome)].put(item, done)
+            return
+        lost = Lost(job.job_id, job.attempt, _loss(job, outcome), _is_trouble(outcome))
+        log.warning(
+            "submission_" + outcome.outcome.value,
+            account=account.name,
+            job_id=job.job_id,
+            attempt=job.attempt,
+            status=outcome.status_code,
+            cause=_cause(outcome),
+        )
+        refused = outcome.outcome is SubmissionClass.REFUSED
+        (account.dead if refused else account.unconfirmed).put(lost, done)
+
+
+def _why(outcome: Submission) -> str:
+    """Return why a claim is given back, in the words of `give_back`."""
+    if outcome.status_code == 429:
+        return "limited"
+    return "later" if outcome.is_of_request else outcome.outcome.value
+
+
+def _loss(job: Claimed, outcome: Submission) -> str:
+    """Return what people are told of a submission that was refused, or whose answer was lost."""
+    words = outcome.detail
+    if outcome.hints_at_run and job.attempt > 1:
+        words = f"a run of an earlier attempt may have its files: {words}"
+    return words[:500]
+
+
+def _is_trouble(outcome: Submission) -> bool:
+    """Say whether the server, or the way to it, failed; being stopped ourselves is neither."""
+    if outcome.outcome is not SubmissionClass.UNKNOWN or outcome.detail == STOPPED:
+        return False
+    return outcome.status_code is None or outcome.status_code >= 500
+
+
+def _cause(outcome: Submission) -> str | None:
+    """Return what may be logged of a failure: the transport's words, never the server's."""
+    is_own = outcome.status_code is None and outcome.outcome in _UNANSWERED
+    return outcome.detail[:300] if is_own else None
+
+
+def _words(account: str, outcome: Submission) -> str:
+    """Return why an account is held, for people, and the setting to look at if it is one."""
+    if not outcome.status_code:
+        return outcome.detail[:500]
+    prefix = "SKYVERN_" if account == "default" else f"RUNQUEUE_ACCOUNTS__{account.upper()}__"
+    setting = _SETTINGS.get(outcome.status_code)
+    check = f" (check {prefix}{setting})" if setting else ""
+    return f"HTTP {outcome.status_code}{check}: {outcome.detail}"[:500]
+
+
+_SETTINGS = {401: "API_KEY", 403: "API_KEY", 404: "BASE_URL"}
+_UNANSWERED = frozenset({SubmissionClass.NOT_SENT, SubmissionClass.UNKNOWN})
+_NO_RUN = frozenset({SubmissionClass.NOT_SENT, SubmissionClass.BUSY, SubmissionClass.ACCOUNT})
