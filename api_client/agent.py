@@ -28,7 +28,7 @@ from api_client.calls.flows import Flow, Pause
 from api_client.errors import SkyvernError
 from api_client.http.exchange import async_sender, follow, follow_blocking, sender
 from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
-from api_client.retrying import Budget
+from api_client.retrying import RetryBudget
 from api_client.types import RunListItem
 
 P = ParamSpec("P")
@@ -156,7 +156,7 @@ class AgentClient:
         # tenacity costs a fifth of a call; nearly all calls do not come here.
         return Retrying(**budget.retrying())(again)
 
-    def _attempt(self, call: Call[T], budget: Budget) -> T:
+    def _attempt(self, call: Call[T], budget: RetryBudget) -> T:
         if wait := self._caller.wait(call, budget):
             time.sleep(wait)
         request = self._caller.request(call, budget)
@@ -256,7 +256,7 @@ class AsyncAgentClient:
         # tenacity costs a fifth of a call; nearly all calls do not come here.
         return await AsyncRetrying(**budget.retrying())(again)
 
-    async def _attempt(self, call: Call[T], budget: Budget) -> T:
+    async def _attempt(self, call: Call[T], budget: RetryBudget) -> T:
         if wait := self._caller.wait(call, budget):
             await asyncio.sleep(wait)
         request = self._caller.request(call, budget)

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 from api_client.answers.failures import read_answer
 from api_client.call import Call, CallKind
 from api_client.errors import LocalLimitError, NotSupported, RateLimitError
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 from api_client.http.request_builder import RequestFactory
 from api_client.limiter import Limiter
-from api_client.retrying import Budget, RetryPolicy
+from api_client.retrying import RetryBudget, RetryPolicy
 
 T = TypeVar("T")
 
@@ -61,14 +61,14 @@ class Caller:
         """Where the account is, with a slash at the end."""
         return self._requests.base_url
 
-    def budget(self, call: Call[Any]) -> Budget:
+    def budget(self, call: Call[Any]) -> RetryBudget:
         """Return the attempts and the time that a call has, from now on."""
         timeout = self._timeout
         if timeout is None:
             timeout = call.patience or self._default_timeout
-        return Budget(self._retry, call, timeout)
+        return RetryBudget(self._retry, call, timeout)
 
-    def wait(self, call: Call[Any], budget: Budget) -> float:
+    def wait(self, call: Call[Any], budget: RetryBudget) -> float:
         """Return the seconds to wait before an attempt.
 
         Raises:
@@ -90,7 +90,7 @@ class Caller:
             )
         return wait
 
-    def request(self, call: Call[Any], budget: Budget) -> Request:
+    def request(self, call: Call[Any], budget: RetryBudget) -> Request:
         """Make the request of one attempt."""
         make = self._requests.get if call.kind is CallKind.READ else self._requests.post
         return make(
@@ -101,7 +101,7 @@ class Caller:
             timeout=budget.left(),
         )
 
-    def read(self, call: Call[T], request: Request, answer: Answer) -> T:
+    def read(self, call: Call[T], request: Request, answer: HttpAnswer) -> T:
         """Return the result of a call from its answer, and remember what it says of the server."""
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug("%s: %d, %d bytes", request.name, answer.status, len(answer.body))

@@ -104,7 +104,7 @@ def pause(
     return float(asked) + dice() * longest
 
 
-class Budget:
+class RetryBudget:
     """The attempts and the time that one call has.
 
     Args:

@@ -23,7 +23,7 @@ from runqueue import RunQueue
 from runqueue.connection.client import async_client
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Call, run_async
+from runqueue.store.scripts import ScriptCall, run_async
 from simulator.app import Simulator
 from simulator.options import DEFAULT_API_KEY, Options
 from simulator.server import serving
@@ -59,7 +59,7 @@ class _Account(AccountWorker):
         name, account, settings, transport = arguments
         super().__init__(name, account, settings, DirectCalls(connection), transport)
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ScriptCall[T]) -> T:
         """Run a script at the clock's time."""
         return await run_async(self.connection, call, now_us=int(self._clock.now * 1e6))
 

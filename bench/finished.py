@@ -14,12 +14,12 @@ from bench.intake import BODY_BYTES, used
 from bench.stack import running
 from runqueue import RunQueue
 from runqueue.connection.client import async_client
-from runqueue.records.claim_items import Accepted, Finished
+from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.records.delivery_items import Delivered
 from runqueue.store import worker_calls
 from runqueue.store.delivery_calls import record_delivery
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Call, load, run, run_async
+from runqueue.store.scripts import ScriptCall, load, run, run_async
 from worker.process.elapsed import passed_us
 from worker.stages.packing import ROUNDS, pack_ended
 
@@ -59,7 +59,7 @@ class _Link:
     name: str
     client: Any
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ScriptCall[T]) -> T:
         return await run_async(self.client, call)
 
 
@@ -99,7 +99,7 @@ def _begin(plain: redis.Redis) -> None:
     run(plain, _heartbeat(first=True))
 
 
-def _heartbeat(*, first: bool = False) -> Call[int]:
+def _heartbeat(*, first: bool = False) -> ScriptCall[int]:
     return worker_calls.heartbeat(_ACCOUNT, _PROCESS, _LEASE_US, 0, passed_us(), first=first)
 
 
@@ -115,7 +115,7 @@ def _finished(queue: RunQueue, plain: redis.Redis, first: int, *, whole: bool) -
     claim = worker_calls.claim(_ACCOUNT, _PROCESS, f"claim-{first}", _AT_ONCE, 0)
     taken = run(plain, claim).items
     accepted = [
-        Accepted(job.job_id, job.attempt, texts.run_of(numbers[job.job_id]), "created", 10**6)
+        RunAccepted(job.job_id, job.attempt, texts.run_of(numbers[job.job_id]), "created", 10**6)
         for job in taken
     ]
     run(plain, worker_calls.mark_running(_ACCOUNT, accepted))

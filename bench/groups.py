@@ -26,7 +26,7 @@ from runqueue.store import (
 from runqueue.store import (
     job_calls as calls,
 )
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 
 ACCOUNT: Final = "default"
 _DAY_US, _LEASE_US = 86_400_000_000, 15_000_000
@@ -102,7 +102,7 @@ class _Watched:
         server = cast("dict[str, int]", client.info("server"))
         self._cpu = Path(f"/proc/{server['process_id']}/schedstat")
 
-    def run(self, what: str, call: Call[Any], *, watched: bool = True) -> Any:
+    def run(self, what: str, call: ScriptCall[Any], *, watched: bool = True) -> Any:
         """Run a call at the clock's time; returns its reply."""
         cost = self.costs.setdefault(what, Cost())
         cost.calls += 1

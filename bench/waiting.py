@@ -11,12 +11,12 @@ from bench.latency import Latency
 from bench.stack import running
 from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest
 from runqueue.connection.client import async_client
-from runqueue.records.claim_items import Accepted, Finished
+from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.store import worker_calls
-from runqueue.store.scripts import Call, run, run_async
+from runqueue.store.scripts import ScriptCall, run, run_async
 
 #: A job, and the call of the script that ends it.
-Ending = tuple[str, Call[list[int]]]
+Ending = tuple[str, ScriptCall[list[int]]]
 
 #: Least and most seconds that a job is waited for before it ends.
 PAUSE = (0.01, 0.05)
@@ -81,12 +81,14 @@ def _running(url: str, count: int, claim: str) -> list[Ending]:
         queue.enqueue_many([TaskRunRequest(prompt="Read it.")] * count)
         run(plain, worker_calls.heartbeat("default", claim, 600_000_000, -1, 0, first=True))
         taken = run(plain, worker_calls.claim("default", claim, claim, count, 0)).items
-        accepted = [Accepted(job.job_id, job.attempt, f"run-{job.job_id}", "", 0) for job in taken]
+        accepted = [
+            RunAccepted(job.job_id, job.attempt, f"run-{job.job_id}", "", 0) for job in taken
+        ]
         run(plain, worker_calls.mark_running("default", accepted))
     return [(item.job_id, worker_calls.finish("default", [_end(item)])) for item in accepted]
 
 
-def _end(item: Accepted) -> Finished:
+def _end(item: RunAccepted) -> Finished:
     result = b'{"output": 42}'
     return Finished(item.job_id, item.attempt, item.run_id, "completed", "completed", "", result)
 

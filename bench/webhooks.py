@@ -19,7 +19,7 @@ from bench.forgeries import Hostile, forgeries
 from bench.stack import Stack, cpu_seconds, running, until
 from faults.receivers import Gateway
 from runqueue import RunQueue, TaskRunRequest
-from runqueue.records.claim_items import Accepted
+from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
 from webhooks.receiver_address import address
 
@@ -226,7 +226,7 @@ def _webhooks(queue: RunQueue, gateway: Gateway, count: int) -> list[Webhook]:
         claim = worker_calls.claim("default", "bench", f"c{len(made)}", 500, 0, receives=True)
         jobs = queue.send(claim).items
         accepted = [
-            Accepted(job.job_id, job.attempt, f"tsk_{job.job_id}", "created", _HOUR_US)
+            RunAccepted(job.job_id, job.attempt, f"tsk_{job.job_id}", "created", _HOUR_US)
             for job in jobs
         ]
         queue.send(worker_calls.mark_running("default", accepted))

@@ -29,13 +29,13 @@ from pathlib import Path
 from gateway.api import bulk, upload_check  # noqa: F401 - what the messages name
 from gateway.checks.messages import (
     Begin,
-    Budget,
     Check,
+    CheckBudget,
     CheckFailed,
+    CheckStep,
     Crashed,
     NotReadable,
     Order,
-    Step,
     TooLarge,
 )
 from runqueue.errors import InvalidJob
@@ -104,7 +104,7 @@ def _reap(*_: object) -> None:
             if words := _CRASHES.get(os.WTERMSIG(status)):
                 served.setblocking(False)  # who does not read is not waited for
                 with suppress(OSError):
-                    Connection(served.dup().detach()).send(Step(error=Crashed(words)))
+                    Connection(served.dup().detach()).send(CheckStep(error=Crashed(words)))
             served.close()
 
 
@@ -131,7 +131,7 @@ def serve(connection: Connection) -> None:
     except (EOFError, OSError):
         return
     except NoRoom as error:
-        connection.send(Step(error=error))
+        connection.send(CheckStep(error=error))
 
 
 class _Checked:
@@ -142,13 +142,13 @@ class _Checked:
         budget: the CPU time that it may take.
     """
 
-    def __init__(self, check: Check, budget: Budget) -> None:
+    def __init__(self, check: Check, budget: CheckBudget) -> None:
         self._check = check
         self._budget = budget
         self._allowed = time.process_time() + budget.seconds
         self._going: Iterator[Packet | None] = iter(())
 
-    def follow(self, order: Order, part: bytes) -> Step:
+    def follow(self, order: Order, part: bytes) -> CheckStep:
         """Carry out one step of an order."""
         self._end_if_stuck()
         try:
@@ -159,22 +159,22 @@ class _Checked:
                 self._going = iter(self._check.end())
             return self._step()
         except (InvalidJob, NotReadable, TooLarge, NoRoom) as error:
-            return Step(error=error)
+            return CheckStep(error=error)
         except MemoryError:
-            return Step(error=TooLarge(_MEMORY))
+            return CheckStep(error=TooLarge(_MEMORY))
         except Exception as error:  # noqa: BLE001 - the other side is told, without what it quotes
-            return Step(error=CheckFailed(type(error).__name__))
+            return CheckStep(error=CheckFailed(type(error).__name__))
 
-    def _step(self) -> Step:
+    def _step(self) -> CheckStep:
         over = time.monotonic() + self._budget.step
         for packet in self._going:
             if packet is not None:
-                return Step(packet)
+                return CheckStep(packet)
             if time.process_time() > self._allowed:
                 raise TooLarge(_TIME)
             if time.monotonic() > over:
-                return Step()
-        return Step(findings=self._check.findings)
+                return CheckStep()
+        return CheckStep(findings=self._check.findings)
 
     def _end_if_stuck(self) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)

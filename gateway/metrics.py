@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from config.process_metrics import loop_lag, register_process
 
 
-class Outcome(StrEnum):
+class WebhookOutcome(StrEnum):
     """What came of one webhook; a label of its metric.
 
     `ended` to `unknown` are the queue's verdicts (`record_webhook.lua`), but for `retried`: the run
@@ -59,9 +59,9 @@ class Metrics:
         self._received = {
             (account, outcome): received.labels(account, outcome.value)
             for account in accounts
-            for outcome in Outcome
+            for outcome in WebhookOutcome
         }
-        nobody = ("", Outcome.BAD_ADDRESS)
+        nobody = ("", WebhookOutcome.BAD_ADDRESS)
         self._received[nobody] = received.labels(*nobody)
         refused = Counter(
             "runqueue_gateway_refused",
@@ -96,7 +96,7 @@ class Metrics:
         """Count one call or login that was refused."""
         self._refused[reason].inc()
 
-    def webhook(self, account: str, outcome: Outcome, seconds: float) -> None:
+    def webhook(self, account: str, outcome: WebhookOutcome, seconds: float) -> None:
         """Count one webhook; '' = of no account that is known."""
         self._received[account, outcome].inc()
         self._seconds.observe(seconds)

@@ -100,7 +100,7 @@ def _remote(api: Any, traceparent: str) -> Any:
     return api.NonRecordingSpan(context)
 
 
-class Step:
+class SpanUnderWay:
     """A span under way; where none is told, it does nothing."""
 
     def __init__(self, api: Any = None, span: Any = None) -> None:
@@ -119,10 +119,10 @@ class Step:
             self._span.set_status(self._api.StatusCode.ERROR)
 
 
-_NO_STEP: AbstractContextManager[Step] = nullcontext(Step())
+_NO_STEP: AbstractContextManager[SpanUnderWay] = nullcontext(SpanUnderWay())
 
 
-def enqueuing() -> AbstractContextManager[Step]:
+def enqueuing() -> AbstractContextManager[SpanUnderWay]:
     """Tell the handing in of jobs as a span; what is stored with them is its context."""
     api = _api()
     if api is None:
@@ -144,7 +144,7 @@ class Origin(NamedTuple):
     traceparent: str
 
 
-def working(name: str, kind: Kind, origin: Origin) -> AbstractContextManager[Step]:
+def working(name: str, kind: Kind, origin: Origin) -> AbstractContextManager[SpanUnderWay]:
     """Tell a step of a job as a span of its producer's trace; of a job without one nothing.
 
     Args:
@@ -166,7 +166,7 @@ def tell_past(
     end: datetime | None,
     **more: Attribute | None,
 ) -> None:
-    """Tell what is over as a span: from start to end, each None = now. `more` as in `Step.tell`."""
+    """Tell what is over as a span: from start to end, each None = now; `more` as in `tell`."""
     api = _api() if origin.traceparent else None
     if api is None:
         return
@@ -210,7 +210,7 @@ def _tracer(api: Any) -> Any:
 @contextmanager
 def _told(
     api: Any, name: str, kind: Kind, parent: Any, attributes: dict[str, Attribute]
-) -> Iterator[Step]:
+) -> Iterator[SpanUnderWay]:
     # An exception's words are kept out: they may quote a request.
     with _tracer(api).start_as_current_span(
         name,
@@ -220,7 +220,7 @@ def _told(
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
-        step = Step(api, span)
+        step = SpanUnderWay(api, span)
         try:
             yield step
         except BaseException as error:

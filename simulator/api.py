@@ -19,7 +19,7 @@ from simulator.releases import RELEASES
 from simulator.replies import Json, RefusedError, json_reply, not_found
 from simulator.runs import Run
 from simulator.search import ListQuery, OlderListQuery, find, matches_key
-from simulator.sessions import Sessions
+from simulator.sessions import BrowserSessions
 from simulator.store import Clock, Store
 from simulator.submissions import (
     Prepared,
@@ -81,7 +81,7 @@ class RunApi:
     def __init__(self, options: Options, store: Store, webhooks: Webhooks, clock: Clock) -> None:
         self.release = RELEASES[options.version]
         self.workflows = Workflows(options.any_workflow, options.declared_parameters)
-        self.sessions = Sessions()
+        self.sessions = BrowserSessions()
         self.store = store
         self.clock = clock
         self._options = options

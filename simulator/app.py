@@ -12,14 +12,14 @@ from pydantic import ValidationError
 from simulator.answers import ledger_line
 from simulator.api import RunApi
 from simulator.bodies import field_errors
-from simulator.delivery import Sender
+from simulator.delivery import WebhookSender
 from simulator.faults import RULES, Switchboard
 from simulator.ledger import Ledger
 from simulator.misbehave import Handler, misbehave
 from simulator.options import Options
 from simulator.releases import RELEASES
 from simulator.replies import RefusedError, json_reply, not_found
-from simulator.routes import CALLS, Call, is_known
+from simulator.routes import CALLS, RouteCall, is_known
 from simulator.runs import Run
 from simulator.store import Clock, Store
 from simulator.webhooks import Webhooks
@@ -40,7 +40,7 @@ class Simulator:
     def __init__(self, options: Options, clock: Clock = time.time) -> None:
         self.clock = clock
         self._options = options
-        self._sender = Sender(options.webhook_timeout, options.webhook_retry_delays)
+        self._sender = WebhookSender(options.webhook_timeout, options.webhook_retry_delays)
         self._start_afresh()
 
     async def reset(self) -> None:
@@ -109,7 +109,7 @@ class Simulator:
 
         return door
 
-    def _guarded(self, call: Call) -> Handler:
+    def _guarded(self, call: RouteCall) -> Handler:
         """Let requests with a right key through to a call of the API."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:

@@ -54,7 +54,7 @@ class Attempt:
         return not self.arrived and (status is None or status >= 500 or status in _RETRIED)
 
 
-class Sender:
+class WebhookSender:
     """Sends webhooks over one pool of connections.
 
     Args:

@@ -52,7 +52,7 @@ class Engine(StrEnum):
     YUTORI = "yutori-navigator"
 
 
-class ProxyLocation(StrEnum):
+class SimulatedProxyLocation(StrEnum):
     """Where a run's browser seems to be."""
 
     RESIDENTIAL = "RESIDENTIAL"
@@ -85,7 +85,7 @@ class ProxyLocation(StrEnum):
     NONE = "NONE"
 
 
-class CredentialType(StrEnum):
+class SimulatedCredentialType(StrEnum):
     """Where a login's credential is kept."""
 
     SKYVERN = "skyvern"
@@ -182,7 +182,7 @@ def _metadata(value: dict[str, str] | None) -> dict[str, str] | None:
 Address = Annotated[str | None, AfterValidator(_address)]
 BrowserAddress = Annotated[str | None, AfterValidator(_browser_address)]
 FileIds = Annotated[list[str] | None, Field(max_length=_MOST_FILES)]
-Proxy = ProxyLocation | GeoTarget | dict[str, Any] | None
+Proxy = SimulatedProxyLocation | GeoTarget | dict[str, Any] | None
 RunWith = Annotated[str | None, BeforeValidator(_run_with)]
 Scrolls = Annotated[int | None, AfterValidator(_scrolls)]
 Headers = dict[str, str] | None
@@ -216,7 +216,7 @@ class TaskFields(_Fields):
     url: Address = None
     engine: Engine = Engine.ONE
     title: str | None = None
-    proxy_location: Proxy = ProxyLocation.RESIDENTIAL
+    proxy_location: Proxy = SimulatedProxyLocation.RESIDENTIAL
     data_extraction_schema: dict[Any, Any] | list[Any] | str | None = None
     error_code_mapping: dict[str, str] | None = None
     max_steps: int | None = None
@@ -244,7 +244,7 @@ class WorkflowFields(_Fields):
     workflow_id: str = Field(validation_alias=AliasChoices("agent_id", "workflow_id"))
     parameters: dict[str, Any] | None = None
     title: str | None = None
-    proxy_location: Proxy = ProxyLocation.RESIDENTIAL
+    proxy_location: Proxy = SimulatedProxyLocation.RESIDENTIAL
     webhook_url: Address = None
     totp_url: Address = None
     totp_identifier: str | None = None
@@ -270,7 +270,7 @@ class WorkflowFields(_Fields):
 class _BlockFields(_Fields):
     url: str | None = None
     webhook_url: Address = None
-    proxy_location: ProxyLocation | None = None
+    proxy_location: SimulatedProxyLocation | None = None
     totp_identifier: str | None = None
     totp_url: str | None = None
     extra_http_headers: Headers = None
@@ -280,7 +280,7 @@ class _BlockFields(_Fields):
 class LoginFields(_BlockFields):
     """The body of `POST /v1/run/tasks/login`."""
 
-    credential_type: CredentialType
+    credential_type: SimulatedCredentialType
     prompt: str | None = None
     credential_id: str | None = None
     bitwarden_collection_id: str | None = None

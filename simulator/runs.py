@@ -56,7 +56,7 @@ _FLAP = ((0.4, "running"), (0.55, "failed"), (0.7, "queued"), (1.0, "running"))
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class SubmittedRun:
     """What was asked for, as far as the server keeps it.
 
     Args:
@@ -100,7 +100,7 @@ class Submission:
     scrolls: int | None = None
     extra_http_headers: Mapping[str, str] | None = None
 
-    def replaced(self, **fields: Any) -> Submission:
+    def replaced(self, **fields: Any) -> SubmittedRun:
         """The same with some fields changed."""
         return replace(self, **fields)
 
@@ -124,7 +124,7 @@ class Run:
     """
 
     run_id: str
-    submission: Submission
+    submission: SubmittedRun
     api_key: str
     plan: Plan
     created: float

@@ -13,7 +13,7 @@ _LONGEST, _LONGEST_EXTENDED = 1440, 2880
 
 
 @dataclass(slots=True)
-class Session:
+class BrowserSession:
     """One browser session; times are unix seconds."""
 
     session_id: str
@@ -25,14 +25,14 @@ class Session:
     completed: float | None = None
 
 
-class Sessions:
+class BrowserSessions:
     """The account's browser sessions."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(100_000_001)
-        self._by_id: dict[str, Session] = {}
+        self._by_id: dict[str, BrowserSession] = {}
 
-    def create(self, fields: SessionFields, now: float) -> Session:
+    def create(self, fields: SessionFields, now: float) -> BrowserSession:
         """Make a session.
 
         Raises:
@@ -40,7 +40,7 @@ class Sessions:
         """
         if fields.browser_profile_id:
             raise RefusedError(404, f"Browser profile {fields.browser_profile_id} not found")
-        session = Session(
+        session = BrowserSession(
             session_id=f"pbs_{next(self._numbers)}",
             timeout=fields.timeout and min(fields.timeout, _LONGEST),
             browser_type=fields.browser_type,
@@ -51,7 +51,7 @@ class Sessions:
         self._by_id[session.session_id] = session
         return session
 
-    def get(self, session_id: str) -> Session:
+    def get(self, session_id: str) -> BrowserSession:
         """Find a session.
 
         Raises:
@@ -61,12 +61,12 @@ class Sessions:
             raise RefusedError(404, f"Browser session {session_id} not found")
         return self._by_id[session_id]
 
-    def live(self) -> list[Session]:
+    def live(self) -> list[BrowserSession]:
         """Those that are not closed, newest first."""
         sessions = reversed(self._by_id.values())
         return [session for session in sessions if session.completed is None]
 
-    def extend(self, session_id: str, minutes: int, now: float) -> Session:
+    def extend(self, session_id: str, minutes: int, now: float) -> BrowserSession:
         """Give a session more time.
 
         Raises:
@@ -106,7 +106,7 @@ class Sessions:
             raise RefusedError(410, gone)
 
 
-def session_shown(session: Session, *, transport: bool = False) -> Json:
+def session_shown(session: BrowserSession, *, transport: bool = False) -> Json:
     """A session as the server shows it.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from simulator.options import Options
 from simulator.plan import Plan, Planner
-from simulator.runs import Run, Submission
+from simulator.runs import Run, SubmittedRun
 from simulator.slots import Slots
 from simulator.tags import Tags
 
@@ -42,7 +42,7 @@ class Store:
         self._live: list[Run] = []
         self._tidied = 0.0
 
-    def create(self, submission: Submission, api_key: str) -> Run:
+    def create(self, submission: SubmittedRun, api_key: str) -> Run:
         """Take a submission and plan its run.
 
         Raises:
@@ -107,7 +107,7 @@ class Store:
         return self._slots.next_start()
 
 
-def _own_plan(submission: Submission) -> Plan | None:
+def _own_plan(submission: SubmittedRun) -> Plan | None:
     """The plan of a workflow whose blocks, or parameters, say what becomes of it."""
     if submission.unreadable is not None:
         # Nor can the server read them when it runs it.

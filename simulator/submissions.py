@@ -9,16 +9,16 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from simulator.fields import (
-    CredentialType,
     DownloadFields,
     Engine,
     LoginFields,
+    SimulatedCredentialType,
     TaskFields,
     WorkflowFields,
 )
 from simulator.plan import FORCED_KEYS
 from simulator.replies import ORGANIZATION, Json, RefusedError
-from simulator.runs import Submission
+from simulator.runs import SubmittedRun
 from simulator.search import haystack
 from simulator.urls import normalised, with_scheme
 from simulator.workflows import BlockFields, Workflow, cast
@@ -74,7 +74,7 @@ class Prepared:
         echo: the request as the first answer shows it, JSON.
     """
 
-    submission: Submission
+    submission: SubmittedRun
     echo: bytes
 
 
@@ -103,7 +103,7 @@ def task_submission(fields: TaskFields, *, any_profile: bool = True) -> Prepared
     if engine is not Engine.TWO:
         fields.max_steps = fields.max_steps or _DEFAULT_STEPS
     return Prepared(
-        Submission(
+        SubmittedRun(
             kind="task",
             id_prefix="tsk_v2_" if engine is Engine.TWO else "tsk_",
             run_type=_RUN_TYPES[engine],
@@ -153,7 +153,7 @@ def workflow_submission(
         title=workflow.title,
     )
     return Prepared(
-        Submission(
+        SubmittedRun(
             kind="workflow",
             id_prefix="wr_",
             run_type="workflow_run",
@@ -264,7 +264,7 @@ def credential_of(fields: LoginFields | DownloadFields) -> Json | None:
     """The parameter by which a login's workflow names its credential."""
     if not isinstance(fields, LoginFields):
         return None
-    if fields.credential_type is CredentialType.ONEPASSWORD:
+    if fields.credential_type is SimulatedCredentialType.ONEPASSWORD:
         return {
             "parameter_type": "onepassword",
             "vault_id": fields.onepassword_vault_id,
@@ -272,7 +272,7 @@ def credential_of(fields: LoginFields | DownloadFields) -> Json | None:
             "totp_field_name": fields.onepassword_totp_field_name,
             "totp_identifier": fields.totp_identifier,
         }
-    if fields.credential_type is CredentialType.AZURE:
+    if fields.credential_type is SimulatedCredentialType.AZURE:
         return {
             "parameter_type": "azure_vault_credential",
             "vault_name": fields.azure_vault_name,
@@ -291,11 +291,11 @@ def credential_of(fields: LoginFields | DownloadFields) -> Json | None:
 
 def _check_credential(fields: LoginFields) -> None:
     kind = fields.credential_type
-    if kind is CredentialType.SKYVERN:
+    if kind is SimulatedCredentialType.SKYVERN:
         if not fields.credential_id:
             raise RefusedError(400, "credential_id is required to login with Skyvern credential")
         raise RefusedError(404, f"Credential {fields.credential_id} not found")
-    if kind is CredentialType.BITWARDEN:
+    if kind is SimulatedCredentialType.BITWARDEN:
         if not fields.bitwarden_collection_id and not fields.bitwarden_item_id:
             raise RefusedError(400, "Missing required value for workflow parameter.")
         return
@@ -306,8 +306,11 @@ def _check_credential(fields: LoginFields) -> None:
 
 
 _NEEDED = {
-    CredentialType.ONEPASSWORD: ("1Password", ("onepassword_vault_id", "onepassword_item_id")),
-    CredentialType.AZURE: (
+    SimulatedCredentialType.ONEPASSWORD: (
+        "1Password",
+        ("onepassword_vault_id", "onepassword_item_id"),
+    ),
+    SimulatedCredentialType.AZURE: (
         "Azure Vault",
         ("azure_vault_name", "azure_vault_username_key", "azure_vault_password_key"),
     ),

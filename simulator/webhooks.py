@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import orjson
 
-from simulator.delivery import Attempt, Sender
+from simulator.delivery import Attempt, WebhookSender
 from simulator.faults import Switchboard
 from simulator.records import webhook_content
 from simulator.releases import Release
@@ -35,7 +35,7 @@ class Webhooks:
 
     def __init__(
         self,
-        sender: Sender,
+        sender: WebhookSender,
         clock: Clock,
         faults: Switchboard,
         store: Store,

@@ -23,7 +23,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from api_client.answers.parts import retry_after
 from api_client.http.connect import reach
 from api_client.http.proxies import Proxies, ProxyServer
-from api_client.http.resolver import Names
+from api_client.http.resolver import HostNames
 from api_client.http.transport import IDLE_LIMIT
 from api_client.http.tunnels import TunnelError, connect_head, go_on, open_tunnel
 from webhooks.url_policy import (
@@ -97,7 +97,7 @@ class Outbound:
     ) -> None:
         self._allow_private = allow_private
         self._per_host = per_host
-        self._names = Names()
+        self._names = HostNames()
         self._look_up = look_up or self._names.look_up
         self._tls = tls
         self._proxies = proxies
@@ -243,7 +243,7 @@ class _ThroughProxy(aiohttp.TCPConnector):
     public way to put another in its place; tests over real sockets guard this one.
     """
 
-    def __init__(self, proxy: ProxyServer, names: Names, **options: Any) -> None:
+    def __init__(self, proxy: ProxyServer, names: HostNames, **options: Any) -> None:
         super().__init__(**options)
         self._through = proxy
         self._proxy_names = names

@@ -37,7 +37,7 @@ from runqueue.store.accounts import check_names
 from worker.celery_intake import NotNow
 from worker.process.metrics_server import serve_metrics
 from worker.runtime import Runtime
-from worker.stages.consumer import Ended
+from worker.stages.consumer import ConsumerEnd
 from worker.ticker import Ticker
 
 log = structlog.get_logger()
@@ -236,7 +236,7 @@ def _pump(kind: str, account: str, tick_us: int) -> None:
     if runtime is None:
         return
     ended, server_us = runtime.pump(kind, account, tick_us)
-    if ended is Ended.SUCCESSOR:
+    if ended is ConsumerEnd.SUCCESSOR:
         send(kind, account, server_us)
 
 

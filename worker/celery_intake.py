@@ -21,7 +21,7 @@ from runqueue.producer.chunks import Packet
 from runqueue.producer.inbox import (
     CELERY,
     Checked,
-    Line,
+    InboxLine,
     celery_key,
     check_lines,
     message_name,
@@ -97,7 +97,7 @@ class Intake:
         if run_at is not None:
             eta = _with_zone(str(run_at))
             raw = [not_before(line, eta) for line in raw]
-        lines = [Line(line, celery_key(task_id, n)) for n, line in enumerate(raw)]
+        lines = [InboxLine(line, celery_key(task_id, n)) for n, line in enumerate(raw)]
         refused = 0
         for start in range(0, len(lines), CHUNK):
             some = lines[start : start + CHUNK]
@@ -106,7 +106,7 @@ class Intake:
         if refused:
             log.warning("lines_refused", task_id=task_id, lines=refused)
 
-    def _hand_in(self, lines: Sequence[Line]) -> int:
+    def _hand_in(self, lines: Sequence[InboxLine]) -> int:
         known = self._queue.accounts()
         checked = check_lines(lines, NAMESPACE, known)
         stopped: Exception | None = None

@@ -29,7 +29,7 @@ from worker.process.account import proxies_of
 from worker.process.metrics import LOOP_LAG, PUMPS
 from worker.process.script_client import DirectCalls
 from worker.pumps import AccountWorker
-from worker.stages.consumer import Ended
+from worker.stages.consumer import ConsumerEnd
 from worker.stages.sweep import sweep
 
 log = structlog.get_logger()
@@ -94,19 +94,19 @@ class Runtime:
         """Run a coroutine on the loop, from another thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def pump(self, kind: str, account: str, tick_us: int) -> tuple[Ended, int]:
+    def pump(self, kind: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:
         """Run one pump to its end; called from a pool thread.
 
         Returns:
             Why it ended, and the server's time at its last claim.
         """
         if account not in self.accounts or self.stopping.is_set():
-            return Ended.REFUSED, 0
+            return ConsumerEnd.REFUSED, 0
         pump = self.accounts[account].pumps[kind]
         try:
             return self.call(pump.run(tick_us)).result(), pump.server_us
         except concurrent.futures.CancelledError:
-            return Ended.DRAINING, 0
+            return ConsumerEnd.DRAINING, 0
 
     def sweep(self, account: str) -> dict[str, int]:
         """Run one pass of the sweep; called from a pool thread."""

@@ -27,7 +27,7 @@ from api_client.errors import (
     SkyvernError,
     UnprocessableEntityError,
 )
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ _ERRORS: dict[int, type[ApiError]] = {
 
 
 def read_answer(
-    call: Call[T], request: Request, answer: Answer, without_key: Callable[[str], str]
+    call: Call[T], request: Request, answer: HttpAnswer, without_key: Callable[[str], str]
 ) -> T:
     """Return the result of a call from its answer.
 
@@ -95,7 +95,7 @@ def read_answer(
 
 
 def _refusal(
-    call: Call[T], request: Request, answer: Answer, content: Any, words: str
+    call: Call[T], request: Request, answer: HttpAnswer, content: Any, words: str
 ) -> SkyvernError:
     """Return the error for an answer that is not a 2xx."""
     status = answer.status
@@ -113,7 +113,7 @@ def _refusal(
     return error
 
 
-def _error(message: str, answer: Answer, content: Any) -> ApiError:
+def _error(message: str, answer: HttpAnswer, content: Any) -> ApiError:
     status = answer.status
     if status == 429 or status >= 500:
         kind = RateLimitError if status == 429 else ServerError
@@ -128,7 +128,7 @@ def _error(message: str, answer: Answer, content: Any) -> ApiError:
     return error(message, status_code=status, body=content, headers=answer.headers)
 
 
-def _onward(answer: Answer) -> str:
+def _onward(answer: HttpAnswer) -> str:
     """Say where a redirect leads: scheme and host, since a path or query may carry anything."""
     location = answer.headers.get("location", "")
     if not 300 <= answer.status < 400 or not location:

@@ -24,10 +24,10 @@ from multidict import CIMultiDict
 
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http.blocking_network import InFlight, current
-from api_client.http.blocking_pool import Pool
+from api_client.http.blocking_pool import BlockingPool
 from api_client.http.body import body
 from api_client.http.error_text import cause, described, not_connected
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 from api_client.http.proxies import Proxies, ProxyServer
 from api_client.http.transport import (
     DEFAULT_CONNECT_TIMEOUT,
@@ -78,7 +78,7 @@ class BlockingTransport(httpx.BaseTransport):
         self._max_body_bytes = max_body_bytes
         tls = tls if isinstance(tls, ssl.SSLContext) else ssl.create_default_context()
         self._proxies = proxies
-        self._pool = Pool(tls, max_connections or sys.maxsize, idle_limit, proxies)
+        self._pool = BlockingPool(tls, max_connections or sys.maxsize, idle_limit, proxies)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one of httpx's requests once; its own timeouts are read as the class says."""
@@ -100,12 +100,12 @@ class BlockingTransport(httpx.BaseTransport):
             request=request,
         )
 
-    def exchange(self, request: Request) -> Answer:
+    def exchange(self, request: Request) -> HttpAnswer:
         """Send a request once and return its answer with the body read whole."""
         total = self._timeout if request.timeout is None else request.timeout
         return self._exchange(request, total, self._connect_timeout)
 
-    def _exchange(self, request: Request, total: float | None, connect: float | None) -> Answer:
+    def _exchange(self, request: Request, total: float | None, connect: float | None) -> HttpAnswer:
         in_flight = InFlight(total, connect)
         here = current.set(in_flight)
         try:
@@ -119,7 +119,7 @@ class BlockingTransport(httpx.BaseTransport):
         finally:
             current.reset(here)
 
-    def _send(self, request: Request, in_flight: InFlight) -> Answer:
+    def _send(self, request: Request, in_flight: InFlight) -> HttpAnswer:
         proxy = None
         if request.url.startswith("http:"):  # it is handed to the proxy itself
             proxy = self._proxies.find_for(request.origin)
@@ -142,7 +142,7 @@ class BlockingTransport(httpx.BaseTransport):
                 connection.close()
         if proxy is not None and coming.status == CREDENTIALS_WANTED:  # of no server's
             raise NotSentError(f"{request.name}: the proxy {proxy} {refusal(coming.status)}")
-        return Answer(coming.status, headers, content.whole())
+        return HttpAnswer(coming.status, headers, content.whole())
 
     def close(self) -> None:
         """Close every connection, those in use as well.

@@ -13,7 +13,7 @@ from api_client.http.blocking_network import Backend, InFlight
 from api_client.http.proxies import Proxies
 
 
-class Pool:
+class BlockingPool:
     """Connections, each of which one thread has for itself while it uses it.
 
     Args:
@@ -128,7 +128,7 @@ def _has_leftovers(connection: httpcore.HTTPConnection) -> bool:
 
 
 #: Those of this process.
-_pools: WeakSet[Pool] = WeakSet()
+_pools: WeakSet[BlockingPool] = WeakSet()
 
 
 def forget_all() -> None:

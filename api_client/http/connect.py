@@ -16,7 +16,7 @@ from aiohappyeyeballs import AddrInfoType
 
 from api_client.http.connection import Connection
 from api_client.http.proxies import Proxies
-from api_client.http.resolver import Names
+from api_client.http.resolver import HostNames
 from api_client.http.tunnels import connect_head, go_on, open_tunnel
 
 #: Seconds after which bytes that the server's system has not acknowledged are not sent again. A
@@ -54,7 +54,7 @@ class Dialer:
         self._tls = tls
         self._max_body_bytes = max_body_bytes
         self._proxies = proxies
-        self._names = Names()
+        self._names = HostNames()
 
     async def dial(self, origin: str) -> Connection:
         """Open a connection.
@@ -117,7 +117,7 @@ class Dialer:
 
 
 async def reach(
-    loop: asyncio.AbstractEventLoop, names: Names, host: str, port: int
+    loop: asyncio.AbstractEventLoop, names: HostNames, host: str, port: int
 ) -> socket.socket:
     """Connect to a host, by every address of its name.
 

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from api_client.errors import SkyvernError
 from api_client.http.body import Body, body
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 
 #: Bytes. A server whose status line and headers are longer than this is not listened to any more;
 #: likewise one that goes on for so long within a body without a byte of it (a trailer has no end).
@@ -60,12 +60,12 @@ class Connection(asyncio.Protocol):
         "idle_since",
         "origin",
     )
-    _answer: Answer | None
+    _answer: HttpAnswer | None
     _body: Body
     _fields: list[tuple[str, str]]
     _headers: CIMultiDict[str] | None
     _request: Request
-    _told: "asyncio.Future[Answer] | None"
+    _told: "asyncio.Future[HttpAnswer] | None"
     _transport: asyncio.Transport
     _unread: select.poll
 
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
         """
         return bool(self._unread.poll(0))
 
-    def ask(self, request: Request, head: bytes) -> "asyncio.Future[Answer]":
+    def ask(self, request: Request, head: bytes) -> "asyncio.Future[HttpAnswer]":
         """Write a request, and return what will be told its answer.
 
         Args:
@@ -165,7 +165,7 @@ class Connection(asyncio.Protocol):
         # Each holds the other: both, and the body of the last answer, would wait for the collector.
         del self._parser
 
-    def _end_of_stream(self, told: "asyncio.Future[Answer]", exc: Exception | None) -> None:
+    def _end_of_stream(self, told: "asyncio.Future[HttpAnswer]", exc: Exception | None) -> None:
         headers = self._headers
         if exc or headers is None or any(name in headers for name in _LENGTHS):
             self.end(exc or ConnectionResetError("closed before the answer was whole"))
@@ -214,16 +214,16 @@ class Connection(asyncio.Protocol):
         self._headers = None
         self._head_bytes = 0
 
-    def _complete(self, headers: CIMultiDict[str]) -> Answer:
+    def _complete(self, headers: CIMultiDict[str]) -> HttpAnswer:
         status = self._parser.get_status_code()
-        answer = self._answer = Answer(status, headers, self._body.whole())
+        answer = self._answer = HttpAnswer(status, headers, self._body.whole())
         # Skyvern was seen to close kept-alive connections right after a 500; a submission that
         # meets the closing would be in doubt.
         if status >= 500 or not self._parser.should_keep_alive():
             self._keeps = False
         return answer
 
-    def _tell(self, told: "asyncio.Future[Answer]", answer: Answer) -> None:
+    def _tell(self, told: "asyncio.Future[HttpAnswer]", answer: HttpAnswer) -> None:
         self._told = None
         # An answer may come before the request is written whole, a 413 say.
         if not self._keeps or self._transport.get_write_buffer_size():

@@ -1,8 +1,8 @@
 """One exchange with the server: a request, the redirects it is sent on by, the answer.
 
 What awaits and what blocks have functions of their own; where to go next both are told by
-`requests.hops`. Transports of this package take and give `Request` and `Answer`; any other httpx
-transport is spoken to as a user's own httpx client is, within the same limits.
+`requests.hops`. Transports of this package take and give `Request` and `HttpAnswer`; any other
+httpx transport is spoken to as a user's own httpx client is, within the same limits.
 """
 
 from contextlib import suppress
@@ -15,7 +15,7 @@ from api_client.errors import NotSentError
 from api_client.http.blocking import BlockingTransport
 from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
 from api_client.http.httpx_transport import AsyncTransportClient, TransportClient
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 from api_client.http.request_builder import hops
 from api_client.http.transport import (
     DEFAULT_MAX_BODY_BYTES,
@@ -27,18 +27,18 @@ from api_client.http.transport import (
 class AsyncSender(Protocol):
     """What sends a request and returns its answer, read whole."""
 
-    async def exchange(self, request: Request) -> Answer:
+    async def exchange(self, request: Request) -> HttpAnswer:
         """Send a request once; raises `NotSentError` or `AnswerLostError` when no answer comes."""
 
 
 class Sender(Protocol):
     """`AsyncSender`, blocking."""
 
-    def exchange(self, request: Request) -> Answer:
+    def exchange(self, request: Request) -> HttpAnswer:
         """Send a request once."""
 
 
-async def send(sender: AsyncSender, request: Request) -> Answer:
+async def send(sender: AsyncSender, request: Request) -> HttpAnswer:
     """Send a request, follow redirects within the same server, and return the answer.
 
     Args:
@@ -53,7 +53,9 @@ async def send(sender: AsyncSender, request: Request) -> Answer:
     return await follow(sender, request, answer, start) if answer.is_redirect else answer
 
 
-async def follow(sender: AsyncSender, request: Request, answer: Answer, start: float) -> Answer:
+async def follow(
+    sender: AsyncSender, request: Request, answer: HttpAnswer, start: float
+) -> HttpAnswer:
     """Follow a redirect within the same server, and return the last answer.
 
     Where it leads nowhere that is the redirect: the server has read the request, so it was sent.
@@ -76,7 +78,9 @@ async def follow(sender: AsyncSender, request: Request, answer: Answer, start: f
     return answer
 
 
-def follow_blocking(sender: Sender, request: Request, answer: Answer, start: float) -> Answer:
+def follow_blocking(
+    sender: Sender, request: Request, answer: HttpAnswer, start: float
+) -> HttpAnswer:
     """Follow a redirect, as `follow` does, and block meanwhile."""
     way = hops(request, answer, start)
     with suppress(StopIteration, NotSentError):

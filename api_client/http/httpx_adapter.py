@@ -28,7 +28,7 @@ from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http.blocking_network import LONGEST
 from api_client.http.body import Body, body
 from api_client.http.error_text import cause, described, not_connected
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 
 #: httpcore's names for a failure to connect, to the server or to a proxy in front of it. A tunnel's
 #: and a SOCKS proxy's further steps have other names: those send bytes before the request's own.
@@ -64,7 +64,7 @@ class OwnAsyncClient:
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
 
-    async def exchange(self, request: Request) -> Answer:
+    async def exchange(self, request: Request) -> HttpAnswer:
         """Send a request once and return its answer with the body read whole."""
         total = _total(self._client, request, self._timeout)
         trace = _Trace(request)
@@ -79,7 +79,7 @@ class OwnAsyncClient:
             told = TimeoutError(_overdue(total)) if limit.expired() else exc
             raise trace.error(told, exc) from cause(exc)
 
-    async def _send(self, request: Request, own: httpx.Request) -> Answer:
+    async def _send(self, request: Request, own: httpx.Request) -> HttpAnswer:
         coming = await self._client.send(own, stream=True, follow_redirects=False)
         async with aclosing(coming):
             if coming.is_stream_consumed:  # a hook has read it
@@ -88,7 +88,7 @@ class OwnAsyncClient:
                 content = _to_read(request, coming, self._max_body_bytes)
                 async for chunk in coming.aiter_raw():
                     content.add(chunk)
-        return Answer(coming.status_code, coming.headers, content.whole())
+        return HttpAnswer(coming.status_code, coming.headers, content.whole())
 
 
 class OwnClient:
@@ -112,7 +112,7 @@ class OwnClient:
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
 
-    def exchange(self, request: Request) -> Answer:
+    def exchange(self, request: Request) -> HttpAnswer:
         """Send a request once and return its answer with the body read whole."""
         total = _total(self._client, request, self._timeout)
         trace = _Trace(request)
@@ -124,7 +124,7 @@ class OwnClient:
         except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
             raise trace.error(exc, exc) from cause(exc)
 
-    def _send(self, request: Request, own: httpx.Request, total: float | None) -> Answer:
+    def _send(self, request: Request, own: httpx.Request, total: float | None) -> HttpAnswer:
         end = time.monotonic() + (math.inf if total is None else total)
         coming = self._client.send(own, stream=True, follow_redirects=False)
         with closing(coming):
@@ -136,7 +136,7 @@ class OwnClient:
                     content.add(chunk)
                     if time.monotonic() > end:
                         raise TimeoutError(_overdue(total))
-        return Answer(coming.status_code, coming.headers, content.whole())
+        return HttpAnswer(coming.status_code, coming.headers, content.whole())
 
 
 def _to_read(request: Request, coming: httpx.Response, limit: int) -> Body:

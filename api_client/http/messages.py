@@ -39,7 +39,7 @@ class Request:
 
 
 @dataclass(slots=True)
-class Answer:
+class HttpAnswer:
     """One HTTP answer, read whole and decompressed.
 
     Attributes:

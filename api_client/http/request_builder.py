@@ -9,7 +9,7 @@ import httpx
 from multidict import CIMultiDict
 
 from api_client.arguments import OMIT
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 
 #: Seconds that the answer to what is no read must be given at least.
 ANSWER_SECONDS = 10.0
@@ -124,7 +124,9 @@ class RequestFactory:
         return f"{self.base_url}{path}?{query}" if query else self.base_url + path
 
 
-def hops(request: Request, answer: Answer, start: float) -> Generator[Request, Answer, None]:
+def hops(
+    request: Request, answer: HttpAnswer, start: float
+) -> Generator[Request, HttpAnswer, None]:
     """Give the requests that follow a redirect, one after the other.
 
     Whoever drives this sends each and hands back its answer.

@@ -48,7 +48,7 @@ class _LookUp:
     is_stranger: bool = False
 
 
-class Names:
+class HostNames:
     """Looks names up, each of them once at a time; belongs to the loop of its first use.
 
     Args:

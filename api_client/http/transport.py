@@ -25,7 +25,7 @@ from api_client.http.async_pool import AsyncPool
 from api_client.http.connect import Dialer
 from api_client.http.connection import Connection
 from api_client.http.error_text import cause, described, not_connected
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 from api_client.http.proxies import Proxies, ProxyServer
 from api_client.http.tunnels import CREDENTIALS_WANTED, refusal
 
@@ -124,14 +124,14 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             request=request,
         )
 
-    def exchange(self, request: Request) -> Coroutine[Any, Any, Answer]:
+    def exchange(self, request: Request) -> Coroutine[Any, Any, HttpAnswer]:
         """Send a request once and return its answer with the body read whole."""
         total = self._timeout if request.timeout is None else request.timeout
         return self._exchange(request, total, self._connect_timeout)
 
     async def _exchange(
         self, request: Request, total: float | None, connect: float | None
-    ) -> Answer:
+    ) -> HttpAnswer:
         total = None if total is None or total == math.inf else max(_LEAST, total)
         opened = self._opened
         if opened is None or opened.loop is not asyncio.get_running_loop():

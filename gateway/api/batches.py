@@ -17,8 +17,8 @@ from gateway.api.schemas import (
     batch_values,
     warning_values,
 )
-from gateway.api.upload import Asked, Outcome, upload
-from gateway.api.upload_check import Upload
+from gateway.api.upload import UploadOutcome, UploadRequest, upload
+from gateway.api.upload_check import UploadWork
 from gateway.auth.tokens import requires
 from gateway.http.places import hold
 from gateway.http.problems import FieldFault, answers
@@ -54,7 +54,7 @@ class UploadCounts(BaseModel):
     conflicts: int = Field(description="Their keys have another request.", examples=[0])
 
 
-class LineConflict(BaseModel):
+class ConflictingLine(BaseModel):
     """A line whose key names a job with another request, or of which another job holds a file."""
 
     line: int = Field(examples=[12])
@@ -65,7 +65,7 @@ class LineConflict(BaseModel):
     )
 
 
-class Uploaded(BaseModel):
+class UploadAnswer(BaseModel):
     """What became of an upload."""
 
     batch_id: str | None = Field(
@@ -76,7 +76,7 @@ class Uploaded(BaseModel):
     errors: list[FieldFault] = Field(
         description="Why lines were skipped, the first hundred.", examples=[[]]
     )
-    conflicts: list[LineConflict] = Field(description="The first hundred.", examples=[[]])
+    conflicts: list[ConflictingLine] = Field(description="The first hundred.", examples=[[]])
     warnings: Warnings = []
 
 
@@ -105,8 +105,8 @@ _WORDS = {
     status_code=201,
     dependencies=[Depends(requires("enqueue"))],
     responses={
-        200: {"description": "Nothing of it was new.", "model": Uploaded, "headers": _LOCATION},
-        201: {"description": "It is accepted.", "model": Uploaded, "headers": _LOCATION},
+        200: {"description": "Nothing of it was new.", "model": UploadAnswer, "headers": _LOCATION},
+        201: {"description": "It is accepted.", "model": UploadAnswer, "headers": _LOCATION},
         **answers(400, 401, 403, 408, 409, 413, 415, 422, 503, words=_WORDS),
     },
     openapi_extra=body_of(_LINES, *KINDS),
@@ -128,14 +128,14 @@ async def create_batch(
         return _told(await upload(queue_of(request), check, asked, chunks_of(request)))
 
 
-def _asked(request: Request, opening: Opening, callback: str | None) -> Asked:
+def _asked(request: Request, opening: Opening, callback: str | None) -> UploadRequest:
     check_kind(request, *KINDS)
     packed = _PACKED.get(request.headers.get("content-encoding", "").strip().lower())
     if packed is None:
         raise closing(415, "expected Content-Encoding: gzip, or none")
     rules = opening.rules(callback)
     settings = gate_of(request).settings
-    lines = Upload(
+    lines = UploadWork(
         account=sight_of(request).whose(opening.account),
         namespace=opening.namespace,
         skip_invalid=opening.skip_invalid,
@@ -144,10 +144,10 @@ def _asked(request: Request, opening: Opening, callback: str | None) -> Asked:
         max_lines=settings.gateway_max_upload_lines,
         max_bytes=settings.gateway_max_upload_bytes,
     )
-    return Asked(lines, opening.name, rules)
+    return UploadRequest(lines, opening.name, rules)
 
 
-def _told(outcome: Outcome) -> Response:
+def _told(outcome: UploadOutcome) -> Response:
     location = f"/v1/batches/{outcome.batch}" if outcome.batch else None
     values = {
         "batch_id": outcome.batch,

@@ -20,7 +20,7 @@ from runqueue.ids import is_name
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.store.damage import damage_behind
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Call, load
+from runqueue.store.scripts import ScriptCall, load
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ _DAY_US = 86_400_000_000
 _PLACE = re.compile(r"([a-z0-9_-]{1,32}):([0-9]{1,6}):([0-9]{1,12})")
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """Where one account's ends are read next."""
 
     day: int
@@ -51,7 +51,7 @@ class Cursor:
         places: by account.
     """
 
-    places: dict[str, Place] = field(default_factory=dict)
+    places: dict[str, LogPosition] = field(default_factory=dict)
 
     @classmethod
     def read(cls, text: str) -> Cursor:
@@ -60,12 +60,12 @@ class Cursor:
         Raises:
             NoCursor: it is none.
         """
-        places: dict[str, Place] = {}
+        places: dict[str, LogPosition] = {}
         for part in text.split(",") if text else ():
             found = _PLACE.fullmatch(part)
             if not found or not is_name(found[1]):
                 raise NoCursor(text)
-            places[found[1]] = Place(int(found[2]), int(found[3]))
+            places[found[1]] = LogPosition(int(found[2]), int(found[3]))
         return cls(places)
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ class Reader:
             if account not in self.cursor.places:
                 with _skipping_damage(account):
                     day = await self._today(account)
-                    self.cursor.places[account] = Place(day, await self._length(account, day))
+                    self.cursor.places[account] = LogPosition(day, await self._length(account, day))
         return [account for account in known if account in self.cursor.places]
 
     async def _length(self, account: str, day: int) -> int:
@@ -138,7 +138,7 @@ class Reader:
             if entries or day >= today:
                 break
             day, index = day + 1, 0
-        self.cursor.places[account] = Place(day, index + len(entries))
+        self.cursor.places[account] = LogPosition(day, index + len(entries))
         return [entry for entry in entries if " " not in entry]  # "stray <run>" is no job
 
     async def _entries(self, account: str, day: int, index: int) -> list[str]:
@@ -147,7 +147,7 @@ class Reader:
 
     async def _today(self, account: str) -> int:
         """Return the day by the queue's clock, which is not always that of its host."""
-        now = Call(load("job_states"), account, [], lambda reply: int(reply[0]))
+        now = ScriptCall(load("job_states"), account, [], lambda reply: int(reply[0]))
         return await self._queue.send(now) // _DAY_US
 
 

@@ -6,16 +6,16 @@ from fastapi import FastAPI
 
 from gateway.api import job_schema
 from gateway.http.problems import Problem, answers, described
-from gateway.metrics import Outcome
+from gateway.metrics import WebhookOutcome
 from gateway.webhooks import receiver
 from gateway.webhooks.outcomes import ANSWERS
 
 _TAKEN = {
-    Outcome.ENDED: "The run's end is its job's.",
-    Outcome.NOTED: "The run goes on.",
-    Outcome.DUPLICATE: "It was known.",
-    Outcome.RETRIED: "The run ended badly, and the job runs again.",
-    Outcome.STRAY: "The job has moved on: the run is shown as nobody's.",
+    WebhookOutcome.ENDED: "The run's end is its job's.",
+    WebhookOutcome.NOTED: "The run goes on.",
+    WebhookOutcome.DUPLICATE: "It was known.",
+    WebhookOutcome.RETRIED: "The run ended badly, and the job runs again.",
+    WebhookOutcome.STRAY: "The job has moved on: the run is shown as nobody's.",
 }
 _REFUSED = {
     401: "It does not bear the signature of the account's API key.",

@@ -21,7 +21,7 @@ from gateway.api.bulk import (
 )
 from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
 from gateway.auth.tokens import requires
-from gateway.checks.messages import Work
+from gateway.checks.messages import CheckWork
 from gateway.http.problems import Fault, FieldsRefused, answers
 from gateway.http.request_body import body_of, gathered, gone_of, json_answer
 from gateway.state.state import gate_of
@@ -165,7 +165,7 @@ async def submit_many(request: Request) -> Response:
 
 
 async def _checked(
-    request: Request, work: Work, parts: list[bytes]
+    request: Request, work: CheckWork, parts: list[bytes]
 ) -> tuple[list[Packet], list[FieldWarning]]:
     """Check a body beside the event loop; its parts are let go as they are taken."""
     packets: list[Packet] = []

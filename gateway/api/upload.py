@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
 
-from gateway.api.upload_check import Upload
+from gateway.api.upload_check import UploadWork
 from gateway.checks.messages import MAX_FAULTS
 from gateway.checks.processes import BodyCheck
 from gateway.http.problems import Fault, FieldsRefused, faults_of
@@ -37,7 +37,7 @@ _GIVEN_UP = "the upload was given up meanwhile; send it again"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class UploadRequest:
     """What an upload is to be.
 
     Args:
@@ -46,13 +46,13 @@ class Asked:
         rules: what the batch does by itself.
     """
 
-    lines: Upload
+    lines: UploadWork
     name: str = ""
     rules: BatchRules = NO_RULES
 
 
 @dataclass(slots=True)
-class Outcome:
+class UploadOutcome:
     """What became of an upload.
 
     Args:
@@ -107,8 +107,8 @@ class Outcome:
 
 
 async def upload(
-    queue: AsyncRunQueue, check: BodyCheck, asked: Asked, parts: AsyncIterator[bytes]
-) -> Outcome:
+    queue: AsyncRunQueue, check: BodyCheck, asked: UploadRequest, parts: AsyncIterator[bytes]
+) -> UploadOutcome:
     """Hand in the lines of a body as one batch; all of them are accepted, or none.
 
     Args:
@@ -159,7 +159,7 @@ async def _accept(queue: AsyncRunQueue, sender: "_Sender", check: BodyCheck) -> 
 
 
 async def _hand_in(
-    check: BodyCheck, lines: Upload, sender: "_Sender", parts: AsyncIterator[bytes]
+    check: BodyCheck, lines: UploadWork, sender: "_Sender", parts: AsyncIterator[bytes]
 ) -> None:
     """Check a body and send its jobs, one packet on its way while the next is checked."""
     async for part in gathered(parts, _PART):
@@ -210,8 +210,8 @@ class _Sender:
         asked: what the batch is to be.
     """
 
-    def __init__(self, queue: AsyncRunQueue, asked: Asked) -> None:
-        self.outcome = Outcome()
+    def __init__(self, queue: AsyncRunQueue, asked: UploadRequest) -> None:
+        self.outcome = UploadOutcome()
         self._queue = queue
         self.asked = asked
         self._under_way: tuple[Packet, asyncio.Task[list[Enqueued]]] | None = None

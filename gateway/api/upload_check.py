@@ -17,7 +17,7 @@ _STRETCH, _LINE = 64 * 1024, 500
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class UploadWork:
     """What the lines of an upload are checked as.
 
     Args:
@@ -50,7 +50,7 @@ class UploadCheck:
         upload: what it is checked as.
     """
 
-    def __init__(self, upload: Upload) -> None:
+    def __init__(self, upload: UploadWork) -> None:
         self.findings = Findings()
         self._upload = upload
         self._checker = Checker(

@@ -71,7 +71,7 @@ class Check(Protocol):
         """Check what is left once the body has ended."""
 
 
-class Work(Protocol):
+class CheckWork(Protocol):
     """What a body is to be checked as; it can be pickled."""
 
     def begin(self) -> Check:
@@ -79,7 +79,7 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class CheckBudget:
     """The CPU time that one check may take: what a body may cost grows with its bytes as sent.
 
     Lines that compress a hundredfold take some 2.5 s a mebibyte; a gzip bomb takes thousands.
@@ -98,8 +98,8 @@ class Budget:
 class Begin(NamedTuple):
     """The first message to a check process: its work, and what the gateway's settings say."""
 
-    work: Work
-    budget: Budget
+    work: CheckWork
+    budget: CheckBudget
     checks: RequestChecks
     allows_private_targets: bool
 
@@ -112,7 +112,7 @@ class Order(Enum):
     GO_ON = auto()
 
 
-class Step(NamedTuple):
+class CheckStep(NamedTuple):
     """The answer to an order: what one step of a check came to.
 
     Args:

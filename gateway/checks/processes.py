@@ -21,7 +21,7 @@ from typing import IO, Final
 
 import structlog
 
-from gateway.checks.messages import Begin, Budget, Findings, Order, Step, Work
+from gateway.checks.messages import Begin, CheckBudget, CheckStep, CheckWork, Findings, Order
 from gateway.tenants.turns import Turns
 from runqueue.producer.chunks import Packet
 from runqueue.request.private_targets import allows_private_targets
@@ -129,8 +129,8 @@ class CheckProcesses:
         budget: the CPU time that each may take.
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
-        self.budget = budget or Budget()
+    def __init__(self, budget: CheckBudget | None = None) -> None:
+        self.budget = budget or CheckBudget()
         #: Checks that have begun and are not over.
         self.under_way = 0
         #: Which is waited for before a body that is here is checked: until then it has no process.
@@ -140,7 +140,7 @@ class CheckProcesses:
 
     @asynccontextmanager
     async def check(
-        self, work: Work, bearer: str, is_gone: Callable[[], bool]
+        self, work: CheckWork, bearer: str, is_gone: Callable[[], bool]
     ) -> AsyncIterator[BodyCheck]:
         """Check one body; its process ends with the block.
 
@@ -213,7 +213,7 @@ class BodyCheck:
                 return
             order, part = Order.GO_ON, b""
 
-    async def _step(self, order: Order, part: bytes) -> Step:
+    async def _step(self, order: Order, part: bytes) -> CheckStep:
         async with self._turns.of(self._bearer):
             if self._is_gone():
                 raise SenderGone
@@ -227,7 +227,7 @@ class BodyCheck:
                     await asyncio.wait([running])
                     running.cancelled() or running.exception()
 
-    def _exchange(self, order: Order, part: bytes) -> Step:
+    def _exchange(self, order: Order, part: bytes) -> CheckStep:
         """Have a step done; in a thread, since it waits."""
         try:
             if self._connection is None:
@@ -235,7 +235,7 @@ class BodyCheck:
                 self._connection = Connection(self._socket.dup().detach())
                 self._connection.send(self._begin)
             self._connection.send((order, part))
-            answer: Step = self._connection.recv()
+            answer: CheckStep = self._connection.recv()
         except (EOFError, OSError, UnpicklingError):
             raise CheckLost from None
         return answer

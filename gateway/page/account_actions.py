@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
 
-from gateway.page.action_types import Asked, Done
+from gateway.page.action_types import ActionRequest, Done
 from runqueue.errors import FieldError, InvalidLimits
 from runqueue.producer import pausing
 from runqueue.store.limits import RANGES, change_words
 
 
-async def pause(asked: Asked) -> Done:
+async def pause(asked: ActionRequest) -> Done:
     """Submit nothing more of the account."""
     reason = asked.fields.get("reason", "")
     shown = f"{asked.viewer.name}: {reason}" if reason else f"by {asked.viewer.name}"
@@ -23,16 +23,16 @@ async def pause(asked: Asked) -> Done:
     return Done("", reason)
 
 
-async def resume(asked: Asked) -> Done:
+async def resume(asked: ActionRequest) -> Done:
     """End the pause or hold that was seen, unless something else holds the account by now."""
-    seen = pausing.Seen(asked.field("seen"), asked.fields.get("digest", ""))
+    seen = pausing.HoldsShown(asked.field("seen"), asked.fields.get("digest", ""))
     ended = await asked.viewer.queue.send(pausing.resume_seen(asked.account, seen))
     if not ended.done:
         raise HTTPException(409, f"it is held by something else by now: {ended.reason}")
     return Done("", f"it was held by: {ended.reason}" if ended.reason else "nothing held it")
 
 
-async def set_limits(asked: Asked) -> Done:
+async def set_limits(asked: ActionRequest) -> Done:
     """Set the limits that were changed in the form, unless somebody has set them meanwhile."""
     changes = _changes(asked.fields)
     queue = asked.viewer.queue

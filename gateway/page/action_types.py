@@ -25,7 +25,7 @@ class Done(NamedTuple):
 
 
 @dataclass(slots=True)
-class Asked:
+class ActionRequest:
     """What somebody wants done.
 
     Args:

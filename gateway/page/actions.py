@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.auth.audit import note
 from gateway.page import account_actions
-from gateway.page.action_types import Asked, Done
+from gateway.page.action_types import ActionRequest, Done
 from gateway.page.errors import status_of, words_of
 from gateway.page.forms import back, operator_form, whole
 from gateway.page.render import HEADERS
@@ -35,7 +35,7 @@ class Act(NamedTuple):
     """
 
     to: Literal["account", "batch", "job"]
-    do: Callable[[Asked], Awaitable[Done]]
+    do: Callable[[ActionRequest], Awaitable[Done]]
 
 
 async def act(request: Request) -> Response:
@@ -46,7 +46,7 @@ async def act(request: Request) -> Response:
         raise HTTPException(404)
     gate = gate_of(request)
     account = await _account(viewer, fields, _ACTS[what].to)
-    asked = Asked(gate, viewer, account, fields)
+    asked = ActionRequest(gate, viewer, account, fields)
     try:
         done = await _ACTS[what].do(asked)
     except Exception as error:
@@ -79,42 +79,42 @@ async def _account(viewer: Viewer, fields: Mapping[str, str], to: str) -> str:
     return owner
 
 
-async def _pause_group(asked: Asked) -> Done:
+async def _pause_group(asked: ActionRequest) -> Done:
     group = asked.field("group")
     await asked.viewer.queue.set_group(group, paused=True, account=asked.account)
     return Done(group, "")
 
 
-async def _resume_group(asked: Asked) -> Done:
+async def _resume_group(asked: ActionRequest) -> Done:
     group = asked.field("group")
     await asked.viewer.queue.set_group(group, paused=False, account=asked.account)
     return Done(group, "")
 
 
-async def _cap_group(asked: Asked) -> Done:
+async def _cap_group(asked: ActionRequest) -> Done:
     group, text = asked.field("group"), asked.fields.get("cap", "")
     cap = whole(text, "cap") if text else None
     await asked.viewer.queue.set_group(group, max_concurrent=cap, account=asked.account)
     return Done(group, groups.change_words(cap))
 
 
-async def _pause_batch(asked: Asked) -> Done:
+async def _pause_batch(asked: ActionRequest) -> Done:
     batch = await asked.viewer.queue.pause_batch(asked.field("batch"))
     return Done(batch.id, batch.name)
 
 
-async def _resume_batch(asked: Asked) -> Done:
+async def _resume_batch(asked: ActionRequest) -> Done:
     batch = await asked.viewer.queue.resume_batch(asked.field("batch"))
     return Done(batch.id, batch.name)
 
 
-async def _cancel_batch(asked: Asked) -> Done:
+async def _cancel_batch(asked: ActionRequest) -> Done:
     batch = asked.field("batch")
     jobs = await asked.viewer.queue.cancel_batch(batch)
     return Done(batch, f"of {jobs:,} jobs")
 
 
-async def _retry_failed(asked: Asked) -> Done:
+async def _retry_failed(asked: ActionRequest) -> Done:
     batch = asked.field("batch")
 
     def told(done: Retried) -> None:
@@ -126,22 +126,22 @@ async def _retry_failed(asked: Asked) -> Done:
     return Done(batch, f"{done.jobs:,} jobs are ready again{done.words}")
 
 
-async def _retry_callbacks(asked: Asked) -> Done:
+async def _retry_callbacks(asked: ActionRequest) -> Done:
     batch = asked.field("batch")
     count = await asked.viewer.queue.retry_callbacks(batch)
     return Done(batch, f"{count:,} callbacks are due again")
 
 
-async def _cancel_job(asked: Asked) -> Done:
+async def _cancel_job(asked: ActionRequest) -> Done:
     job = asked.field("job")
     state = await asked.viewer.queue.cancel(job)
     return Done(job, f"it is {state.value}")
 
 
-def _settling(name: str) -> Callable[[Asked], Awaitable[Done]]:
+def _settling(name: str) -> Callable[[ActionRequest], Awaitable[Done]]:
     """Return how one of the decisions on single jobs is carried out."""
 
-    async def settle(asked: Asked) -> Done:
+    async def settle(asked: ActionRequest) -> Done:
         job = asked.field("job")
         decide = getattr(asked.gate.operations, name)
         more = [asked.fields.get("reason", "")] if name == "fail" else []
@@ -151,7 +151,7 @@ def _settling(name: str) -> Callable[[Asked], Awaitable[Done]]:
     return settle
 
 
-async def _adopt(asked: Asked) -> Done:
+async def _adopt(asked: ActionRequest) -> Done:
     job, run = asked.field("job"), asked.field("run_id")
     if not is_run_id(run):
         raise HTTPException(422, "run_id: expected the id of a run: tsk_… or wr_…")

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from runqueue.operator.operations import Filter, Operations
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
-from runqueue.store.operator_calls import Canceled
+from runqueue.store.operator_calls import CancelCounts
 
 #: Jobs that a count goes to, and seconds after which it begins no further page.
 MOST, SECONDS = 10_000, 3.0
@@ -24,7 +24,7 @@ MOST, SECONDS = 10_000, 3.0
 SHOWN: Final = 20
 
 
-class Kind(NamedTuple):
+class BulkKind(NamedTuple):
     """Something that can be done to many.
 
     Args:
@@ -39,20 +39,22 @@ class Kind(NamedTuple):
 
 
 KINDS: Final = {
-    "cancel": Kind(
+    "cancel": BulkKind(
         "Cancel",
         ("open", "scheduled", "ready", "running", "unconfirmed"),
         "Runs under way are canceled at Skyvern.",
     ),
-    "replay": Kind("Replay", ("dead", "failed", "canceled"), "Each of them may run again."),
-    "discard": Kind("Discard", ("dead",), "Their records and idempotency keys are gone for good."),
-    "resubmit": Kind(
+    "replay": BulkKind("Replay", ("dead", "failed", "canceled"), "Each of them may run again."),
+    "discard": BulkKind(
+        "Discard", ("dead",), "Their records and idempotency keys are gone for good."
+    ),
+    "resubmit": BulkKind(
         "Submit again",
         ("unconfirmed",),
         "If one of them has a run after all, it runs twice. Look for the runs first.",
     ),
-    "fail": Kind("Fail", ("unconfirmed",), "Nobody looks for their runs any more."),
-    "deliver": Kind("Send webhooks again", ("gave_up", "unknown", "pending")),
+    "fail": BulkKind("Fail", ("unconfirmed",), "Nobody looks for their runs any more."),
+    "deliver": BulkKind("Send webhooks again", ("gave_up", "unknown", "pending")),
 }
 
 
@@ -121,7 +123,7 @@ def count(operations: Operations, choice: Choice) -> Count:
 
 
 @dataclass(slots=True)
-class Work:
+class BulkWork:
     """Something that is done to many jobs.
 
     Args:
@@ -165,7 +167,7 @@ class Work:
 
 
 def _cancel(operations: Operations, ids: list[str]) -> dict[str, int]:
-    done: Canceled = operations.cancel(ids)
+    done: CancelCounts = operations.cancel(ids)
     counts = {"canceled": done.at_once, "will be canceled": done.asked, "over already": done.over}
     return {words: n for words, n in counts.items() if n}
 

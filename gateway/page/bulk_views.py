@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from gateway.auth.audit import note
 from gateway.auth.tokens import is_from_elsewhere
 from gateway.http.request_body import busy
-from gateway.page.bulk import KINDS, Choice, Count, Work, count
+from gateway.page.bulk import KINDS, BulkWork, Choice, Count, count
 from gateway.page.errors import words_of
 from gateway.page.forms import back, operator_form, whole
 from gateway.page.render import HEADERS, page
@@ -79,7 +79,7 @@ async def act_on_many(request: Request) -> Response:
     most = whole(fields["most"], "most") if fields.get("most") else None
     if not gate.workers.take(viewer.name):
         raise busy("too much is being done to many jobs already; try again")
-    task = asyncio.create_task(_work(gate, Work(choice, most, gate.stopping), viewer.name))
+    task = asyncio.create_task(_work(gate, BulkWork(choice, most, gate.stopping), viewer.name))
     gate.works.add(task)
     task.add_done_callback(gate.works.discard)
     await asyncio.wait([task], timeout=_WAIT)
@@ -87,7 +87,7 @@ async def act_on_many(request: Request) -> Response:
     return RedirectResponse(back(fields, done=done, account=choice.account), 303, HEADERS)
 
 
-async def _work(gate: Gate, work: Work, who: str) -> str:
+async def _work(gate: Gate, work: BulkWork, who: str) -> str:
     """Do it beside the requests, and note what it came to; returns the note's id.
 
     The place that was taken of `gate.workers` is free afterwards.

@@ -25,7 +25,7 @@ from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, live_processes
 from runqueue.store.audit import AuditNote
-from runqueue.store.live_processes import Line, Process
+from runqueue.store.live_processes import GroupLine, Process
 
 log = structlog.get_logger()
 
@@ -76,7 +76,7 @@ class Snapshot:
     stats: AccountStats
     batches: list[Batch]
     groups: int
-    lines: list[Line]
+    lines: list[GroupLine]
     processes: list[Process]
     dead: list[Job]
     unconfirmed: list[Job]
@@ -147,7 +147,7 @@ class Feed:
         self._queue = queue
         self._snapshots: dict[str, Snapshot] = {}
         self._histories: dict[str, History] = {}
-        self._lines: dict[str, tuple[float, tuple[int, list[Line]]]] = {}
+        self._lines: dict[str, tuple[float, tuple[int, list[GroupLine]]]] = {}
         self._listeners: dict[asyncio.Event, str] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._task: asyncio.Task[None] | None = None
@@ -225,7 +225,7 @@ class Feed:
         )
         return found
 
-    async def _longest(self, account: str, *, fresh: bool) -> tuple[int, list[Line]]:
+    async def _longest(self, account: str, *, fresh: bool) -> tuple[int, list[GroupLine]]:
         """Return the longest lines; they cost most, and are read every few seconds."""
         at, found = self._lines.get(account, (-math.inf, (0, [])))
         if fresh or time.monotonic() - at >= LINES_EVERY:

@@ -40,7 +40,7 @@ _BROWSER: Final = 200
 _NOT_SHOWN = re.compile(r"[^ -~]")
 
 
-class Told(NamedTuple):
+class SessionInfo(NamedTuple):
     """What a session's owner is shown to know it again by.
 
     Args:
@@ -68,7 +68,7 @@ class Session:
     token: ApiToken
     begun: float
     expires: float
-    told: Told
+    told: SessionInfo
     form_token: str = ""
 
     def __repr__(self) -> str:
@@ -87,14 +87,16 @@ class _Record(NamedTuple):
     token: str
     begun: float
     expires: float
-    told: Told
+    told: SessionInfo
 
     @classmethod
     def read(cls, raw: bytes | str) -> _Record | None:
         """Read a record; None = it is none."""
         try:
             token, begun, expires, address, browser = orjson.loads(raw)
-            found = cls(str(token), float(begun), float(expires), Told(str(address), str(browser)))
+            found = cls(
+                str(token), float(begun), float(expires), SessionInfo(str(address), str(browser))
+            )
         except (ValueError, TypeError):
             return None
         return found if 0 <= found.begun <= found.expires <= _LAST else None
@@ -117,11 +119,11 @@ class Sessions:
         self._client = client
 
     async def begin(
-        self, token: ApiToken, told: Told | None = None, now: float | None = None
+        self, token: ApiToken, told: SessionInfo | None = None, now: float | None = None
     ) -> tuple[Session, str]:
         """Begin a session; returns it and the cookie that stands for it."""
         began = time.time() if now is None else now
-        record = _Record(_fingerprint(token), began, began + HOLDS, told or Told())
+        record = _Record(_fingerprint(token), began, began + HOLDS, told or SessionInfo())
         await self._make_room(record)
         cookie = secrets.token_urlsafe(32)
         await self._client.hset(SESSIONS, _id_of(cookie), record.written())
@@ -198,10 +200,10 @@ def _fingerprint(token: ApiToken) -> str:
     return hashlib.sha256(f"session {token.name} {token.digest}".encode()).hexdigest()[:32]
 
 
-def told_of(request: Request) -> Told:
+def told_of(request: Request) -> SessionInfo:
     """Return what a session that a request begins can be known again by."""
     browser = _NOT_SHOWN.sub("", request.headers.get("user-agent", ""))[:_BROWSER]
-    return Told(request.client.host if request.client else "", browser)
+    return SessionInfo(request.client.host if request.client else "", browser)
 
 
 def cookies_of(request: Request, public_url: str | None) -> list[str]:

@@ -22,12 +22,12 @@ from gateway.state.sampler import Feed
 from gateway.state.sessions import Sessions
 from gateway.state.together import Together
 from gateway.tenants import shares
-from gateway.tenants.rate_limit import Limiter
+from gateway.tenants.rate_limit import JobRateLimiter
 from gateway.tenants.scope import Sights
 from gateway.tenants.shares import Shares
 from gateway.tenants.turns import Turns
 from gateway.webhooks.receiver import Receiver
-from gateway.webhooks.webhook_writer import Recorder
+from gateway.webhooks.webhook_writer import WebhookWriter
 from runqueue.connection.client import async_client, check_policy
 from runqueue.observe.collector import QueueCollector
 from runqueue.operator.operations import Operations
@@ -71,7 +71,7 @@ class Gate:
         self.metrics = Metrics(self.accounts)
         self.receiver = Receiver(
             {name: account.keys for name, account in self.accounts.items()},
-            {name: Recorder(name, self.redis) for name in self.accounts},
+            {name: WebhookWriter(name, self.redis) for name in self.accounts},
             self.metrics,
         )
         environment = settings.proxy_environment()
@@ -89,7 +89,7 @@ class Gate:
         self.operations = Operations(RunQueue(url))
         self.queue_metrics = CollectorRegistry()
         self.queue_metrics.register(QueueCollector(self.operations.queue))
-        self.limiter = Limiter(settings.gateway_max_jobs_per_second, self.sights.whole.send)
+        self.limiter = JobRateLimiter(settings.gateway_max_jobs_per_second, self.sights.whole.send)
         #: What the page shows, and who is logged in to it.
         self.feed = Feed(self.sights.whole)
         self.sessions = Sessions(self.tokens, self.redis)

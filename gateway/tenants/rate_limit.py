@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.tenants.scope import Sight, sight_of
 from runqueue.errors import RunQueueError
 from runqueue.ids import DEFAULT
-from runqueue.store.scripts import Call, load
+from runqueue.store.scripts import ScriptCall, load
 
 #: Where jobs are handed in that are counted.
 _PATHS: Final = frozenset({"/v1/jobs", "/v1/jobs:bulk"})
@@ -61,7 +61,7 @@ class Allowance(NamedTuple):
         return max(0, math.ceil(self.full_at - time.monotonic()))
 
 
-class Limiter:
+class JobRateLimiter:
     """Counts jobs, by the names of their bearers.
 
     Args:
@@ -69,7 +69,9 @@ class Limiter:
         send: runs a script.
     """
 
-    def __init__(self, rate: int, send: Callable[[Call[Allowance]], Awaitable[Allowance]]) -> None:
+    def __init__(
+        self, rate: int, send: Callable[[ScriptCall[Allowance]], Awaitable[Allowance]]
+    ) -> None:
         self.rate = rate
         self._send = send
         #: Those of whom nothing goes: what the queue said last.
@@ -114,7 +116,7 @@ class Limiter:
         return told
 
 
-def hand_in(bearer: str, rate: int, jobs: int) -> Call[Allowance]:
+def hand_in(bearer: str, rate: int, jobs: int) -> ScriptCall[Allowance]:
     """Count jobs, once however often the call is sent.
 
     A bearer's count stands beside the account `default`, whosever the jobs are.
@@ -124,10 +126,10 @@ def hand_in(bearer: str, rate: int, jobs: int) -> Call[Allowance]:
         may, left, full_us = (int(part) for part in reply)
         return Allowance(bool(may), left, time.monotonic() + full_us / 1e6)
 
-    return Call(load("hand_in"), DEFAULT, [bearer, rate, jobs, uuid4().hex], parse)
+    return ScriptCall(load("hand_in"), DEFAULT, [bearer, rate, jobs, uuid4().hex], parse)
 
 
-async def admit(request: Request, limiter: Limiter, jobs: int = 0) -> None:
+async def admit(request: Request, limiter: JobRateLimiter, jobs: int = 0) -> None:
     """Count the jobs of a request.
 
     Args:
@@ -158,7 +160,7 @@ class Telling:
         limiter: what counts jobs.
     """
 
-    def __init__(self, app: ASGIApp, limiter: Limiter) -> None:
+    def __init__(self, app: ASGIApp, limiter: JobRateLimiter) -> None:
         self._app = app
         self._limiter = limiter
 

@@ -18,7 +18,7 @@ from runqueue.errors import UnknownAccount
 from runqueue.ids import DEFAULT
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.store.accounts import Accounts
-from runqueue.store.scripts import Call, T
+from runqueue.store.scripts import ScriptCall, T
 
 Account = Annotated[
     str | None,
@@ -62,7 +62,7 @@ class SomeOfQueue(AsyncRunQueue):
         self._names = names
         self._accounts = _Some(names)
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ScriptCall[T]) -> T:
         """Run one script of one of the accounts."""
         if call.account not in self._names:
             raise UnknownAccount(call.account)

@@ -35,7 +35,7 @@ class _Source:
     unlogged: int = 0
 
 
-class Seen(NamedTuple):
+class SourceCount(NamedTuple):
     """What a refusal is to its source.
 
     Args:
@@ -65,7 +65,7 @@ class Sources:
     def __len__(self) -> int:
         return len(self._known)
 
-    def count(self, source: str) -> Seen:
+    def count(self, source: str) -> SourceCount:
         """Count one refusal."""
         now = self._clock()
         one = self._known.pop(source, None) or _Source(0.0, now)
@@ -78,9 +78,9 @@ class Sources:
         is_over = one.level > BURST
         if is_over and now - one.logged < LOG_SECONDS:
             one.unlogged += 1
-            return Seen(is_over, None)
+            return SourceCount(is_over, None)
         unlogged, one.unlogged, one.logged = one.unlogged, 0, now
-        return Seen(is_over, unlogged)
+        return SourceCount(is_over, unlogged)
 
 
 def network_of(address: str) -> str:

@@ -9,21 +9,23 @@ import orjson
 from starlette.responses import Response
 
 from gateway.http.problems import NOTHING_HERE, problem
-from gateway.metrics import Outcome
+from gateway.metrics import WebhookOutcome
 
 #: What is no news: everything else is logged.
-QUIET: Final = frozenset({Outcome.ENDED, Outcome.NOTED, Outcome.DUPLICATE, Outcome.RETRIED})
+QUIET: Final = frozenset(
+    {WebhookOutcome.ENDED, WebhookOutcome.NOTED, WebhookOutcome.DUPLICATE, WebhookOutcome.RETRIED}
+)
 
 
-class Refused(Exception):  # noqa: N818 - it refuses a webhook, which is no error of ours
+class WebhookRefused(Exception):  # noqa: N818 - it refuses a webhook, which is no error of ours
     """A webhook goes no further; says what came of it."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: WebhookOutcome) -> None:
         self.outcome = outcome
         super().__init__(outcome)
 
 
-def _taken(outcome: Outcome) -> Response:
+def _taken(outcome: WebhookOutcome) -> Response:
     return Response(orjson.dumps({"verdict": outcome}), media_type="application/json")
 
 
@@ -32,24 +34,28 @@ ANSWERS: Final = {
     **{
         outcome: _taken(outcome)
         for outcome in (
-            Outcome.ENDED,
-            Outcome.NOTED,
-            Outcome.DUPLICATE,
-            Outcome.RETRIED,
-            Outcome.STRAY,
+            WebhookOutcome.ENDED,
+            WebhookOutcome.NOTED,
+            WebhookOutcome.DUPLICATE,
+            WebhookOutcome.RETRIED,
+            WebhookOutcome.STRAY,
         )
     },
-    Outcome.OTHER: problem(409, "the run is another job's"),
-    Outcome.UNKNOWN: problem(404, NOTHING_HERE),
-    Outcome.BAD_ADDRESS: problem(404, NOTHING_HERE),
-    Outcome.BAD_SIGNATURE: problem(
+    WebhookOutcome.OTHER: problem(409, "the run is another job's"),
+    WebhookOutcome.UNKNOWN: problem(404, NOTHING_HERE),
+    WebhookOutcome.BAD_ADDRESS: problem(404, NOTHING_HERE),
+    WebhookOutcome.BAD_SIGNATURE: problem(
         401, "expected x-skyvern-signature to be the body's, made with the account's API key"
     ),
     # The rest of the body is not read: the connection ends with the answer.
-    Outcome.TOO_LARGE: problem(
+    WebhookOutcome.TOO_LARGE: problem(
         413, "expected a body of 8 MiB and 250,000 values at most", headers={"connection": "close"}
     ),
-    Outcome.UNREADABLE: problem(422, "expected a JSON object with the run's run_id and status"),
-    Outcome.MISMATCH: problem(409, "the run was submitted for another attempt than this address"),
-    Outcome.UNAVAILABLE: problem(503, "the queue cannot be reached; try again"),
+    WebhookOutcome.UNREADABLE: problem(
+        422, "expected a JSON object with the run's run_id and status"
+    ),
+    WebhookOutcome.MISMATCH: problem(
+        409, "the run was submitted for another attempt than this address"
+    ),
+    WebhookOutcome.UNAVAILABLE: problem(503, "the queue cannot be reached; try again"),
 }

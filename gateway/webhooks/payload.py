@@ -13,9 +13,9 @@ from starlette.types import Receive
 from api_client.answers.false_failures import looks_completed
 from api_client.answers.listings import unix_time
 from api_client.types import is_over
-from gateway.metrics import Outcome
+from gateway.metrics import WebhookOutcome
 from gateway.tenants.shares import WEBHOOKS, Shares
-from gateway.webhooks.outcomes import Refused
+from gateway.webhooks.outcomes import WebhookRefused
 from runqueue.ids import markers_in
 from runqueue.records.run_ends import STATES
 from runqueue.request.json_values import holds_more_values
@@ -34,7 +34,7 @@ _STATUS = re.compile(r"[!-~]{1,100}")
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-class Told(NamedTuple):
+class WebhookReport(NamedTuple):
     """What a webhook tells of a run.
 
     Args:
@@ -67,24 +67,24 @@ class Told(NamedTuple):
         return bool(found) and (job_id, attempt) not in found
 
 
-def read_told(raw: bytes) -> Told:
+def read_told(raw: bytes) -> WebhookReport:
     """Read the body of a webhook.
 
     Raises:
         Refused: it is no JSON object that tells of a run, or one of too many values.
     """
     if holds_more_values(raw, MAX_VALUES):
-        raise Refused(Outcome.TOO_LARGE)
+        raise WebhookRefused(WebhookOutcome.TOO_LARGE)
     parsed = _parsed(raw)
     if not isinstance(parsed, dict):
-        raise Refused(Outcome.UNREADABLE)
+        raise WebhookRefused(WebhookOutcome.UNREADABLE)
     run_id, status = parsed.get("run_id"), parsed.get("status")
     if not _is(run_id, _RUN_ID) or not _is(status, _STATUS):
-        raise Refused(Outcome.UNREADABLE)
+        raise WebhookRefused(WebhookOutcome.UNREADABLE)
     over = is_over(status, parsed.get("retry_pending")) and not looks_completed(parsed)
     # A status that nobody knows is no end, nor is one that some versions give to completed runs:
     # a poll of the run will tell.
-    return Told(run_id, status, STATES.get(status, "") if over else "", parsed)
+    return WebhookReport(run_id, status, STATES.get(status, "") if over else "", parsed)
 
 
 def _parsed(raw: bytes) -> Any:
@@ -133,9 +133,9 @@ class Bodies:
             Refused: it is too large, does not arrive, or there is no room for it now.
         """
         if _length(headers) > MAX_BODY:
-            raise Refused(Outcome.TOO_LARGE)
+            raise WebhookRefused(WebhookOutcome.TOO_LARGE)
         if not self._awaited.take(account):
-            raise Refused(Outcome.UNAVAILABLE)
+            raise WebhookRefused(WebhookOutcome.UNAVAILABLE)
         parts: list[bytes] = []
         try:
             try:
@@ -153,18 +153,18 @@ class Bodies:
                 while True:
                     message = await receive()
                     if message["type"] != "http.request":
-                        raise Refused(Outcome.UNREADABLE)  # the sender has gone
+                        raise WebhookRefused(WebhookOutcome.UNREADABLE)  # the sender has gone
                     part = message.get("body", b"")
                     size += len(part)
                     if size > MAX_BODY:
-                        raise Refused(Outcome.TOO_LARGE)
+                        raise WebhookRefused(WebhookOutcome.TOO_LARGE)
                     if not self._bytes.take(account, len(part)):
-                        raise Refused(Outcome.UNAVAILABLE)
+                        raise WebhookRefused(WebhookOutcome.UNAVAILABLE)
                     parts.append(part)
                     if not message.get("more_body", False):
                         return
         except TimeoutError:
-            raise Refused(Outcome.UNREADABLE) from None
+            raise WebhookRefused(WebhookOutcome.UNREADABLE) from None
 
 
 def _length(headers: Headers) -> int:

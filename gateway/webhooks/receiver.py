@@ -15,11 +15,11 @@ from starlette.types import Receive, Scope, Send
 
 from api_client import verify_webhook
 from api_client.answers.run_times import run_times
-from gateway.metrics import Metrics, Outcome
+from gateway.metrics import Metrics, WebhookOutcome
 from gateway.tenants.sources import Sources, network_of
-from gateway.webhooks.outcomes import ANSWERS, QUIET, Refused
-from gateway.webhooks.payload import Bodies, Told, header, read_told
-from gateway.webhooks.webhook_writer import Recorder
+from gateway.webhooks.outcomes import ANSWERS, QUIET, WebhookRefused
+from gateway.webhooks.payload import Bodies, WebhookReport, header, read_told
+from gateway.webhooks.webhook_writer import WebhookWriter
 from runqueue import ids
 from runqueue.records.delivery_items import Reported
 from runqueue.records.run_ends import short_reason
@@ -57,7 +57,7 @@ class Receiver:
     def __init__(
         self,
         keys: Mapping[str, tuple[str, ...]],
-        recorders: Mapping[str, Recorder],
+        recorders: Mapping[str, WebhookWriter],
         metrics: Metrics,
     ) -> None:
         self._keys = keys
@@ -81,17 +81,17 @@ class Receiver:
 
     async def _outcome(
         self, asked: Mapping[str, str], headers: Any, receive: Receive
-    ) -> tuple[Outcome, str]:
+    ) -> tuple[WebhookOutcome, str]:
         """Return what comes of a webhook, and for the log why the queue could not be asked."""
         try:
             address = self._address(**asked)
             return await self._take(address, headers, receive), ""
-        except Refused as refused:
+        except WebhookRefused as refused:
             return refused.outcome, ""
         except (RedisError, OSError, TimeoutError) as error:
-            return Outcome.UNAVAILABLE, f"{type(error).__name__}: {error}"[:200]
+            return WebhookOutcome.UNAVAILABLE, f"{type(error).__name__}: {error}"[:200]
 
-    async def _take(self, address: Address, headers: Any, receive: Receive) -> Outcome:
+    async def _take(self, address: Address, headers: Any, receive: Receive) -> WebhookOutcome:
         """Read and record a webhook.
 
         Raises:
@@ -100,8 +100,8 @@ class Receiver:
         try:
             async with self._bodies.reading(address.account, headers, receive) as raw:
                 return await self._record(address, headers, raw)
-        except Refused as refused:
-            if refused.outcome is Outcome.TOO_LARGE:
+        except WebhookRefused as refused:
+            if refused.outcome is WebhookOutcome.TOO_LARGE:
                 # Skyvern gives up on it, so the run is read, whose end needs no body.
                 await self._recorders[address.account].poll_now(address.job_id)
             raise
@@ -118,19 +118,19 @@ class Receiver:
             and _ATTEMPT.fullmatch(attempt)
             and _TOKEN.fullmatch(token)
         ):
-            raise Refused(Outcome.BAD_ADDRESS)
+            raise WebhookRefused(WebhookOutcome.BAD_ADDRESS)
         keys = self._keys.get(account, self._nobody)
         if not receiver_address.is_token(token, keys, account, job_id, int(attempt)):
-            raise Refused(Outcome.BAD_ADDRESS)
+            raise WebhookRefused(WebhookOutcome.BAD_ADDRESS)
         return Address(account, job_id, int(attempt))
 
-    async def _record(self, address: Address, headers: Any, raw: bytes) -> Outcome:
+    async def _record(self, address: Address, headers: Any, raw: bytes) -> WebhookOutcome:
         signature = header(headers, b"x-skyvern-signature")
         if signature is None or not verify_webhook(raw, signature, self._keys[address.account]):
-            raise Refused(Outcome.BAD_SIGNATURE)
+            raise WebhookRefused(WebhookOutcome.BAD_SIGNATURE)
         told = read_told(raw)
         if told.names_another(address.job_id, address.attempt):
-            raise Refused(Outcome.MISMATCH)
+            raise WebhookRefused(WebhookOutcome.MISMATCH)
         timestamp = header(headers, b"x-skyvern-timestamp") or ""
         signed = f"{signature.strip()} {timestamp if _TIMESTAMP.fullmatch(timestamp) else ''}"
         item = Reported(
@@ -148,11 +148,11 @@ class Receiver:
         )
         recorder = self._recorders[address.account]
         outcome = await recorder.tell(item, told)
-        if told.is_doubtful and outcome is Outcome.NOTED:
+        if told.is_doubtful and outcome is WebhookOutcome.NOTED:
             await recorder.poll_now(address.job_id)
         return outcome
 
-    def _tell(self, scope: Scope, account: str, outcome: Outcome, why: str) -> None:
+    def _tell(self, scope: Scope, account: str, outcome: WebhookOutcome, why: str) -> None:
         """Log what came of a webhook, now and then if much comes from one place.
 
         It is said whose it was, as far as that is an id, and never the token.
@@ -170,7 +170,7 @@ class Receiver:
         log.warning("webhook", **told, more=more)
 
 
-def _why(told: Told) -> str:
+def _why(told: WebhookReport) -> str:
     """Return why a run has no result; '' = it goes on, or completed, or does not say."""
     if told.state in {"", "completed"}:
         return ""

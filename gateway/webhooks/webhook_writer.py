@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import redis.asyncio
 
-from gateway.metrics import Outcome
-from gateway.webhooks.payload import Told
+from gateway.metrics import WebhookOutcome
+from gateway.webhooks.payload import WebhookReport
 from runqueue.connection.redis_errors import Cause, cause_of
 from runqueue.observe.run_spans import TracedRuns
 from runqueue.records.claim_items import RunAgain
-from runqueue.records.delivery_items import Report, Reported, Verdict
+from runqueue.records.delivery_items import Report, Reported, WebhookVerdict
 from runqueue.request.retry_policy import Retry
 from runqueue.store import delivery_calls, worker_calls
 from runqueue.store.scripts import run_async
@@ -24,7 +24,7 @@ RECORD_SECONDS = 10.0
 _Waiting = tuple[Reported, "asyncio.Future[Report]"]
 
 
-class Recorder:
+class WebhookWriter:
     """Records the webhooks of one account, one script call at a time.
 
     No timer: the first goes at once, what gathers while its script runs goes into the next call.
@@ -41,7 +41,7 @@ class Recorder:
         self._waiting: dict[asyncio.Future[Report], Reported] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def tell(self, item: Reported, told: Told) -> Outcome:
+    async def tell(self, item: Reported, told: WebhookReport) -> WebhookOutcome:
         """Record a webhook and return what came of it.
 
         Raises:
@@ -49,9 +49,9 @@ class Recorder:
         """
         async with asyncio.timeout(RECORD_SECONDS):
             report = await self._record(item)
-            if report.verdict is Verdict.POLICY:
+            if report.verdict is WebhookVerdict.POLICY:
                 return await self._bad_end(item, told, report)
-            return Outcome(report.verdict)
+            return WebhookOutcome(report.verdict)
 
     async def poll_now(self, job_id: str) -> None:
         """Have a job's run polled now, if it runs: its webhook does not tell how it ended.
@@ -62,12 +62,12 @@ class Recorder:
         async with asyncio.timeout(RECORD_SECONDS):
             await run_async(self._client, worker_calls.poll_now(self._account, [job_id]))
 
-    async def _bad_end(self, item: Reported, told: Told, report: Report) -> Outcome:
+    async def _bad_end(self, item: Reported, told: WebhookReport, report: Report) -> WebhookOutcome:
         """Have the job run again where its policy says so, else record the end."""
         retry = Retry.read(report.retry)
         backoff = retry.backoff(report.runs + 1, told.status, told.parsed, random.random())
         if backoff is None:
-            return Outcome((await self._record(item._replace(final=True))).verdict)
+            return WebhookOutcome((await self._record(item._replace(final=True))).verdict)
         again = RunAgain(
             item.job_id,
             item.attempt,
@@ -80,13 +80,13 @@ class Recorder:
         )
         (code,) = await run_async(self._client, worker_calls.retry_run(self._account, [again]))
         if code == 1:
-            return Outcome.RETRIED
+            return WebhookOutcome.RETRIED
         # It ended after all, so whoever waits for its webhook gets the body that Skyvern signed; or
         # somebody else was faster.
         report = await self._record(item._replace(final=code == 2))
-        if report.verdict is Verdict.POLICY:
-            return Outcome.NOTED  # it runs under another attempt's number: polling ends it
-        return Outcome.ENDED if code == 2 else Outcome(report.verdict)
+        if report.verdict is WebhookVerdict.POLICY:
+            return WebhookOutcome.NOTED  # it runs under another attempt's number: polling ends it
+        return WebhookOutcome.ENDED if code == 2 else WebhookOutcome(report.verdict)
 
     async def _record(self, item: Reported) -> Report:
         waiting: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
@@ -138,7 +138,7 @@ class Recorder:
                     waiting.set_exception(error)
             return
         told = zip(group, reports, strict=True)
-        over = [item for (item, _), report in told if report.verdict is Verdict.ENDED]
+        over = [item for (item, _), report in told if report.verdict is WebhookVerdict.ENDED]
         self._traces.over(over, "webhook")
         for (_, waiting), report in zip(group, reports, strict=True):
             if not waiting.done():

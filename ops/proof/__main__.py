@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.expressions import asked, rules
-from ops.proof.faults import FAULTS, Fault
+from ops.proof.faults import FAULTS, ProofFault
 from ops.proof.stage import Stage, staged
 
 console = Console(stderr=True)
@@ -31,7 +31,7 @@ the queue itself was not scaled: a worker's lease takes 15 s to end here, too.
 
 
 @dataclass(slots=True)
-class Seen:
+class ProofResult:
     """What came of one fault.
 
     Args:
@@ -40,7 +40,7 @@ class Seen:
         wrong: why it is no proof; '' = it is.
     """
 
-    fault: Fault
+    fault: ProofFault
     fired: float = 0.0
     cleared: float = 0.0
     also: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ def main(
     if unknown:
         raise typer.BadParameter(f"no fault for {unknown.pop()}; there are {', '.join(FAULTS)}")
     chosen = [fault for name, fault in FAULTS.items() if not alerts or name in alerts]
-    seen: list[Seen] = []
+    seen: list[ProofResult] = []
     for fault in chosen:
         console.print(f"{fault.alert}: {fault.done} …", markup=False)
         seen.append(prove(fault, logs))
@@ -74,13 +74,13 @@ def main(
     raise typer.Exit(int(any(one.wrong for one in seen)))
 
 
-def prove(fault: Fault, logs: Path | None) -> Seen:
+def prove(fault: ProofFault, logs: Path | None) -> ProofResult:
     """Provoke a fault and say what came of it.
 
     Args:
         logs: where data and logs are kept; None = nowhere.
     """
-    seen = Seen(fault)
+    seen = ProofResult(fault)
     with tempfile.TemporaryDirectory() as temporary:
         folder = (logs or Path(temporary)) / fault.alert
         with staged(folder, fault.simulator, fault.settings) as stage:
@@ -94,7 +94,7 @@ def prove(fault: Fault, logs: Path | None) -> Seen:
     return seen
 
 
-def _play(fault: Fault, stage: Stage) -> None:
+def _play(fault: ProofFault, stage: Stage) -> None:
     play = fault.body(stage)
     next(play)
     stage.fires(fault.alert)
@@ -111,21 +111,21 @@ def _answered(stage: Stage) -> int:
     return found
 
 
-def _table(seen: list[Seen]) -> Table:
+def _table(seen: list[ProofResult]) -> Table:
     table = Table("alert", "fault", "fires after", "mended by", "clears after", "also fired")
     for one in seen:
         table.add_row(*_cells(one), style="red" if one.wrong else None)
     return table
 
 
-def _cells(one: Seen) -> tuple[str, ...]:
+def _cells(one: ProofResult) -> tuple[str, ...]:
     fault = one.fault
     fired = f"{one.fired:.0f} s" if one.fired else f"never: {one.wrong}"
     cleared = f"{one.cleared:.0f} s" if one.cleared else f"never: {one.wrong}"
     return (fault.alert, fault.done, fired, fault.mended, cleared, ", ".join(one.also) or "-")
 
 
-def _page(seen: list[Seen]) -> str:
+def _page(seen: list[ProofResult]) -> str:
     rows = "\n".join(f"| {' | '.join(_cells(one))} |" for one in seen)
     without = [rule["alert"] for rule in rules() if rule["alert"] not in FAULTS]
     proved = sum(not one.wrong for one in seen)

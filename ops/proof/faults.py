@@ -14,8 +14,8 @@ from faults.lab import line
 from ops.proof.stage import Stage
 from ops.proof.watching import seconds_until
 from runqueue.ids import job_id_for
-from runqueue.operator.rejected_lines import Refused
-from runqueue.records.claim_items import Accepted
+from runqueue.operator.rejected_lines import RejectedLines
+from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 
@@ -30,7 +30,7 @@ _RECEIVES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ProofFault:
     """One fault.
 
     Args:
@@ -47,7 +47,7 @@ class Fault:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-FAULTS: dict[str, Fault] = {}
+FAULTS: dict[str, ProofFault] = {}
 
 
 def _fault(
@@ -58,7 +58,7 @@ def _fault(
     settings: Mapping[str, str] | None = None,
 ) -> Callable[[Body], Body]:
     def declare(body: Body) -> Body:
-        FAULTS[alert] = Fault(alert, done, mended, body, simulator, settings or {})
+        FAULTS[alert] = ProofFault(alert, done, mended, body, simulator, settings or {})
         return body
 
     return declare
@@ -166,7 +166,7 @@ def _line_is_refused(stage: Stage) -> Iterator[None]:
     with stage.lab.valkey.client() as client:
         client.rpush(f"{Keys('default').prefix}inbox", '{"kind": "nothing"}')
     yield
-    refused = Refused(stage.lab.queue)
+    refused = RejectedLines(stage.lab.queue)
     refused.discard(list(refused.find()))
 
 
@@ -203,7 +203,7 @@ def _run_is_nobody_s(stage: Stage) -> Iterator[None]:
         trust_env=False,
     )
     gone = job_id_for("default", "gone", "stray")
-    late = Accepted(gone, 1, str(answer.json()["run_id"]), "created", 1_000_000)
+    late = RunAccepted(gone, 1, str(answer.json()["run_id"]), "created", 1_000_000)
     assert stage.lab.queue.send(worker_calls.mark_running("default", [late])) == [2]
     yield
     stage.lab.operations.cancel_strays(stage.lab.operations.strays())

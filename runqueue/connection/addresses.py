@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 from redis.connection import parse_url
 
 
-class Kind(StrEnum):
+class ServerKind(StrEnum):
     """What stands behind a URL."""
 
     SERVER = ""
@@ -22,7 +22,7 @@ class Kind(StrEnum):
     SENTINEL = "sentinel"
 
 
-class Place(NamedTuple):
+class ServerAddress(NamedTuple):
     """A URL that names several servers, read.
 
     Args:
@@ -32,7 +32,7 @@ class Place(NamedTuple):
         service: what the sentinels call the primary.
     """
 
-    kind: Kind
+    kind: ServerKind
     hosts: list[tuple[str, int]]
     options: dict[str, Any]
     service: str = ""
@@ -43,16 +43,20 @@ _SEVERAL = re.compile(
     r"(?P<path>/[^?#]*)?(?P<query>\?[^#]*)?"
 )
 _SERVICE = re.compile(r"/(?P<service>[A-Za-z0-9._-]+)(?P<database>/[0-9]{0,5})?")
-_PORTS = {Kind.CLUSTER: 6379, Kind.SENTINEL: 26379}
+_PORTS = {ServerKind.CLUSTER: 6379, ServerKind.SENTINEL: 26379}
 
 
-def kind_of(url: str) -> Kind:
+def kind_of(url: str) -> ServerKind:
     """Say what stands behind a URL, by its scheme."""
     scheme = url.partition("://")[0]
-    return Kind(scheme.partition("+")[2]) if scheme.startswith(("redis+", "rediss+")) else Kind("")
+    return (
+        ServerKind(scheme.partition("+")[2])
+        if scheme.startswith(("redis+", "rediss+"))
+        else ServerKind("")
+    )
 
 
-def several(url: str) -> Place:
+def several(url: str) -> ServerAddress:
     """Read a URL that names several servers.
 
     Raises:
@@ -61,8 +65,8 @@ def several(url: str) -> Place:
     found = _SEVERAL.fullmatch(url)
     if found is None:
         raise ValueError("expected host:port[,host:port…]")
-    kind, path, service, database = Kind(found["kind"]), found["path"] or "", "", ""
-    if kind is Kind.SENTINEL:
+    kind, path, service, database = ServerKind(found["kind"]), found["path"] or "", "", ""
+    if kind is ServerKind.SENTINEL:
         named = _SERVICE.fullmatch(path)
         # A database alone: the name was left out.
         if named is None or (named["service"].isdigit() and not named["database"]):
@@ -77,7 +81,7 @@ def several(url: str) -> Place:
     hosts = [(str(one.pop("host", "")), int(one.pop("port", _PORTS[kind]))) for one in read]
     if not all(host and 0 < port < 65_536 for host, port in hosts):
         raise ValueError("expected host:port[,host:port…]")
-    return Place(kind, hosts, dict(read[0]), service)
+    return ServerAddress(kind, hosts, dict(read[0]), service)
 
 
 def listening_urls(url: str) -> list[str]:
@@ -85,7 +89,7 @@ def listening_urls(url: str) -> list[str]:
 
     In a cluster every node is told what is published at any of them.
     """
-    if kind_of(url) is not Kind.CLUSTER:
+    if kind_of(url) is not ServerKind.CLUSTER:
         return [url]
     found = _SEVERAL.fullmatch(url)
     if found is None:

@@ -21,7 +21,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from runqueue.connection import sentinel
-from runqueue.connection.addresses import Kind, Place, kind_of, several
+from runqueue.connection.addresses import ServerAddress, ServerKind, kind_of, several
 from runqueue.connection.cluster import AsyncClusterClient, ClusterClient, by_node
 from runqueue.connection.redis_errors import Cause, cause_of, code_of
 from runqueue.connection.switchover import leaving
@@ -87,9 +87,9 @@ def sync_client(url: str) -> redis.Redis:
     options = {"retry": retry, **_options(url)}
     pool: redis.ConnectionPool
     with _reading_a_url():
-        if kind_of(url) is Kind.SERVER:
+        if kind_of(url) is ServerKind.SERVER:
             pool = redis.BlockingConnectionPool.from_url(url, **options)
-        elif (place := several(url)).kind is Kind.SENTINEL:
+        elif (place := several(url)).kind is ServerKind.SENTINEL:
             pool = sentinel.pool(place, **options)
         else:
             return _sync_cluster(place)
@@ -107,9 +107,9 @@ def async_client(url: str, retries: int = _RETRIES) -> redis.asyncio.Redis:
     options = {"retry": retry, **_options(url)}
     pool: redis.asyncio.ConnectionPool
     with _reading_a_url():
-        if kind_of(url) is Kind.SERVER:
+        if kind_of(url) is ServerKind.SERVER:
             pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)
-        elif (place := several(url)).kind is Kind.SENTINEL:
+        elif (place := several(url)).kind is ServerKind.SENTINEL:
             pool = sentinel.async_pool(place, **options)
         else:
             cluster = AsyncClusterClient(place, retries, **_NODE_OPTIONS)
@@ -119,7 +119,7 @@ def async_client(url: str, retries: int = _RETRIES) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_pool(pool)
 
 
-def _sync_cluster(place: Place) -> redis.Redis:
+def _sync_cluster(place: ServerAddress) -> redis.Redis:
     """Return a client of a cluster; what the queue uses of one is what it uses of a server."""
     # The client would leave out what it does not know, and connects later.
     known = {**place.options}

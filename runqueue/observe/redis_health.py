@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
-class Health(NamedTuple):
+class RedisHealth(NamedTuple):
     """One reading of `INFO`.
 
     Args:
@@ -21,7 +21,7 @@ class Health(NamedTuple):
     role: str
 
 
-def read_health(info: Mapping[str, Any]) -> Health:
+def read_health(info: Mapping[str, Any]) -> RedisHealth:
     """Read the health of a server from its `INFO`, parsed.
 
     What an older or a managed server does not tell is left out.
@@ -35,7 +35,7 @@ def read_health(info: Mapping[str, Any]) -> Health:
     counts = {
         metric: float(info[name]) for metric, (name, _) in COUNTS.items() if _is_number(info, name)
     }
-    return Health(
+    return RedisHealth(
         gauges,
         counts,
         str(info.get("maxmemory_policy", "unknown")),

@@ -13,11 +13,11 @@ from redis.exceptions import RedisError
 from runqueue import tracing
 from runqueue.records.job import Job
 from runqueue.store import job_calls
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from runqueue.tracing import Origin
 
 
-class Run(Protocol):
+class TracedRun(Protocol):
     """A run of a job's attempt."""
 
     @property
@@ -45,12 +45,12 @@ class TracedRuns:
         send: how to run a script.
     """
 
-    def __init__(self, account: str, send: Callable[[Call[Any]], Awaitable[Any]]) -> None:
+    def __init__(self, account: str, send: Callable[[ScriptCall[Any]], Awaitable[Any]]) -> None:
         self._account = account
         self._send = send
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def over(self, runs: Sequence[Run], told_by: str) -> None:
+    def over(self, runs: Sequence[TracedRun], told_by: str) -> None:
         """Tell runs whose ends were recorded, as spans from their starts on.
 
         Args:
@@ -59,7 +59,7 @@ class TracedRuns:
         """
         self._begin(runs, "run", told_by)
 
-    def found(self, runs: Sequence[Run]) -> None:
+    def found(self, runs: Sequence[TracedRun]) -> None:
         """Tell runs that were found after the answers to their submissions were lost."""
         self._begin(runs, "found", "search")
 
@@ -68,14 +68,14 @@ class TracedRuns:
         while self._tasks:
             await asyncio.wait(list(self._tasks))
 
-    def _begin(self, runs: Sequence[Run], name: str, told_by: str) -> None:
+    def _begin(self, runs: Sequence[TracedRun], name: str, told_by: str) -> None:
         if not runs or not tracing.is_on():
             return
         task = asyncio.get_running_loop().create_task(self._tell(runs, name, told_by))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _tell(self, runs: Sequence[Run], name: str, told_by: str) -> None:
+    async def _tell(self, runs: Sequence[TracedRun], name: str, told_by: str) -> None:
         ids = [run.job_id for run in runs]
         try:
             jobs = await self._send(job_calls.get_jobs(self._account, ids, result=False))
@@ -85,7 +85,7 @@ class TracedRuns:
             if job is not None:
                 self._tell_one(run, job, name, told_by)
 
-    def _tell_one(self, run: Run, job: Job, name: str, told_by: str) -> None:
+    def _tell_one(self, run: TracedRun, job: Job, name: str, told_by: str) -> None:
         is_over = name == "run"
         tracing.tell_past(
             name,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from runqueue.store.scripts import Call, load
+from runqueue.store.scripts import ScriptCall, load
 
 #: Groups that are named, batches that are looked at: a scrape's bounds.
 GROUPS, BATCHES = 20, 200
@@ -45,9 +45,9 @@ class Figures:
     batch_jobs: Mapping[str, int]
 
 
-def read_figures(account: str) -> Call[Figures]:
+def read_figures(account: str) -> ScriptCall[Figures]:
     """Read an account's figures; bounded, whatever there is. See `figures.lua`."""
-    return Call(load("figures"), account, [GROUPS, BATCHES], _parse)
+    return ScriptCall(load("figures"), account, [GROUPS, BATCHES], _parse)
 
 
 def _parse(reply: list[Any]) -> Figures:

@@ -15,8 +15,8 @@ from runqueue.operator.selection import PAGE, Filter, Settled, named
 from runqueue.records.job import Job, JobState, Stray
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.accounts import account_of
-from runqueue.store.operator_calls import Canceled, Seen
-from runqueue.store.scripts import Call
+from runqueue.store.operator_calls import CancelCounts, Seen
+from runqueue.store.scripts import ScriptCall
 
 __all__ = ["PAGE", "Filter", "Operations", "Settled"]
 
@@ -137,7 +137,7 @@ class Operations(Deliveries):
         return self._settle(job_ids, "fail", words[:500])
 
     def _settle(self, job_ids: Iterable[str], what: str, reason: str) -> dict[str, Settled]:
-        def settle(account: str, jobs: Sequence[Seen]) -> Call[list[int]]:
+        def settle(account: str, jobs: Sequence[Seen]) -> ScriptCall[list[int]]:
             return operator_calls.settle(account, jobs, what, reason)
 
         others = {0: Settled.NOT_UNCONFIRMED, 2: Settled.CANCEL_ASKED}
@@ -208,13 +208,13 @@ class Operations(Deliveries):
             if cursor == "0":
                 return
 
-    def cancel(self, job_ids: Iterable[str]) -> Canceled:
+    def cancel(self, job_ids: Iterable[str]) -> CancelCounts:
         """Ask for the end of jobs, in pages; returns what it came to."""
         codes = list(self._each(job_ids, job_calls.cancel).values())
         at_once, asked = codes.count(1), codes.count(2)
-        return Canceled(at_once, asked, len(codes) - at_once - asked)
+        return CancelCounts(at_once, asked, len(codes) - at_once - asked)
 
-    def cancel_batch(self, batch: str) -> Canceled:
+    def cancel_batch(self, batch: str) -> CancelCounts:
         """Cancel every job of a batch, whatever its size, in one step; returns what it came to.
 
         Raises:

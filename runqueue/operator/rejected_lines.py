@@ -63,7 +63,7 @@ class RefusedLine(NamedTuple):
         return cls(account, stored, _record(stored))
 
 
-class Refused:
+class RejectedLines:
     """The refused lines of a queue's accounts.
 
     Args:

@@ -15,7 +15,7 @@ from runqueue.request.private_targets import VARIABLE
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.accounts import pages
 from runqueue.store.operator_calls import Seen
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -101,7 +101,7 @@ class Reach:
                 return
 
     def _each_seen(
-        self, job_ids: Iterable[str], call: Callable[[str, Sequence[Seen]], Call[list[int]]]
+        self, job_ids: Iterable[str], call: Callable[[str, Sequence[Seen]], ScriptCall[list[int]]]
     ) -> dict[str, int]:
         """Do as `_each`, to the attempt that each job is at now, and to its end.
 
@@ -116,7 +116,7 @@ class Reach:
         )
 
     def _each(
-        self, job_ids: Iterable[str], call: Callable[[str, Sequence[str]], Call[list[int]]]
+        self, job_ids: Iterable[str], call: Callable[[str, Sequence[str]], ScriptCall[list[int]]]
     ) -> dict[str, int]:
         """Make one script call for each `ACTS` jobs of one account, and return each job's code."""
         ids = list(dict.fromkeys(job_ids))

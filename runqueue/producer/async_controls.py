@@ -8,15 +8,15 @@ from runqueue.producer.flows import drive_async
 from runqueue.store import audit, limits, live_processes
 from runqueue.store.audit import AuditNote
 from runqueue.store.limits import AccountLimits
-from runqueue.store.live_processes import Line, Process
-from runqueue.store.scripts import Call, T
+from runqueue.store.live_processes import GroupLine, Process
+from runqueue.store.scripts import ScriptCall, T
 
 
 class AsyncControls(ABC):
     """The part of `AsyncRunQueue` that is about whole accounts."""
 
     @abstractmethod
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ScriptCall[T]) -> T:
         """Run one script."""
 
     @abstractmethod
@@ -60,7 +60,7 @@ class AsyncControls(ABC):
 
     async def longest_lines(
         self, account: str = "default", count: int = 20, *, groups: int = live_processes.ALL_GROUPS
-    ) -> tuple[int, list[Line]]:
+    ) -> tuple[int, list[GroupLine]]:
         """Read how many groups have ready jobs or settings, and the longest of their lines."""
         await self._know({account})
         return await self.send(live_processes.longest_lines(account, count, groups))

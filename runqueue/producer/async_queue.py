@@ -29,7 +29,7 @@ from runqueue.store import job_calls
 from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.damage import damage_behind, read_reports, report_keys
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.scripts import TAKES_IN, Call, T, run_async
+from runqueue.store.scripts import TAKES_IN, ScriptCall, T, run_async
 from runqueue.tracing import enqueuing
 
 #: Results that those who wait read at once: thousands that are told together must not take all
@@ -253,7 +253,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
             check_policy(await self._client.info("memory"))
         self._accounts.checked = True
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ScriptCall[T]) -> T:
         """Run one script; for the modules of this package."""
         if call.script.name in TAKES_IN and not self._accounts.checked:
             await self.check_server()

@@ -22,14 +22,14 @@ from runqueue.records.job import Job, JobState
 from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.store import batch_calls, groups, job_calls
 from runqueue.store.groups import KEEP, Group, Keep
-from runqueue.store.scripts import Call, T
+from runqueue.store.scripts import ScriptCall, T
 
 
 class Batching(ABC):
     """The part of `RunQueue` that is about batches and groups."""
 
     @abstractmethod
-    def send(self, call: Call[T]) -> T:
+    def send(self, call: ScriptCall[T]) -> T:
         """Run one script."""
 
     @abstractmethod

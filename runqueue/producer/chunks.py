@@ -12,8 +12,8 @@ from runqueue.request.private_targets import warn_of_private
 from runqueue.request.request_checks import RequestChecks
 from runqueue.request.requests import AnyRunRequest
 from runqueue.store import job_calls
-from runqueue.store.scripts import Call
-from runqueue.tracing import Step, ambient
+from runqueue.store.scripts import ScriptCall
+from runqueue.tracing import SpanUnderWay, ambient
 
 #: What can be handed in: a checked job, a request object, a batch file's line (parsed or not).
 Handed = JobSpec | AnyRunRequest | Mapping[str, Any] | bytes | str
@@ -66,7 +66,7 @@ class Packet:
             part.size = sum(len(packed[-1]) for packed in part.arguments)
             yield part
 
-    def call(self, batch: str | None) -> Call[list[Enqueued]]:
+    def call(self, batch: str | None) -> ScriptCall[list[Enqueued]]:
         """Return the script call."""
         return job_calls.enqueue(self.account, self.arguments, self.keys, batch, HANDING_IN.get())
 
@@ -129,7 +129,7 @@ def in_order(parts: Iterable[tuple[list[int], list[Enqueued]]]) -> list[Enqueued
     return [ordered[position] for position in sorted(ordered)]
 
 
-def told(answers: list[Enqueued], step: Step) -> list[Enqueued]:
+def told(answers: list[Enqueued], step: SpanUnderWay) -> list[Enqueued]:
     """Return the answers; a span of the call names its job, or says how many they are."""
     if len(answers) == 1:
         step.tell(messaging__message__id=answers[0].job_id)

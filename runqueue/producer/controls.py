@@ -11,15 +11,15 @@ from runqueue.producer.flows import drive
 from runqueue.store import audit, limits, live_processes
 from runqueue.store.audit import AuditNote
 from runqueue.store.limits import AccountLimits
-from runqueue.store.live_processes import Line, Process
-from runqueue.store.scripts import Call, T
+from runqueue.store.live_processes import GroupLine, Process
+from runqueue.store.scripts import ScriptCall, T
 
 
 class Controls(ABC):
     """The part of `RunQueue` that is about whole accounts."""
 
     @abstractmethod
-    def send(self, call: Call[T]) -> T:
+    def send(self, call: ScriptCall[T]) -> T:
         """Run one script."""
 
     @abstractmethod
@@ -106,7 +106,7 @@ class Controls(ABC):
 
     def longest_lines(
         self, account: str = "default", count: int = 20, *, groups: int = live_processes.ALL_GROUPS
-    ) -> tuple[int, list[Line]]:
+    ) -> tuple[int, list[GroupLine]]:
         """Read how many groups have ready jobs or settings, and the longest of their lines.
 
         Args:

@@ -76,7 +76,7 @@ def no_room_told() -> Iterator[None]:
         raise NoRoom(str(error)) from None
 
 
-class Seen(NamedTuple):
+class KeyedLine(NamedTuple):
     """A line with a key: the job that it names, the digest of its body, its number."""
 
     job_id: str
@@ -92,7 +92,7 @@ class Repeats(Scratch):
             "CREATE TABLE seen (job_id TEXT PRIMARY KEY, digest BLOB, number INTEGER) WITHOUT ROWID"
         )
 
-    def note(self, lines: Sequence[Seen]) -> dict[int, Seen]:
+    def note(self, lines: Sequence[KeyedLine]) -> dict[int, KeyedLine]:
         """Remember some more lines.
 
         Returns:
@@ -116,9 +116,9 @@ class Repeats(Scratch):
             if first[line.job_id].number != line.number
         }
 
-    def _read(self, job_ids: list[str]) -> Iterator[Seen]:
+    def _read(self, job_ids: list[str]) -> Iterator[KeyedLine]:
         for start in range(0, len(job_ids), _ASK):
             some = job_ids[start : start + _ASK]
             marks = ",".join("?" * len(some))
             asked = f"SELECT job_id, digest, number FROM seen WHERE job_id IN ({marks})"  # noqa: S608 - question marks
-            yield from map(Seen._make, self._db.execute(asked, some))
+            yield from map(KeyedLine._make, self._db.execute(asked, some))

@@ -13,10 +13,10 @@ from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.store import batch_calls, callback_calls, job_calls, operator_calls
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 
 T = TypeVar("T")
-Flow = Generator[Call[Any], Any, T]
+Flow = Generator[ScriptCall[Any], Any, T]
 
 #: Jobs looked at in one script call of `retry_failed`, and then done again in one.
 _PAGE = 200
@@ -27,7 +27,7 @@ _RESULTS = 100
 _REMOVED, _REMOVALS = 500, 20
 
 
-def drive(flow: Flow[T], send: Callable[[Call[Any]], Any]) -> T:
+def drive(flow: Flow[T], send: Callable[[ScriptCall[Any]], Any]) -> T:
     """Run a flow to its end."""
     try:
         call = next(flow)
@@ -38,7 +38,7 @@ def drive(flow: Flow[T], send: Callable[[Call[Any]], Any]) -> T:
         return done
 
 
-async def drive_async(flow: Flow[T], send: Callable[[Call[Any]], Awaitable[Any]]) -> T:
+async def drive_async(flow: Flow[T], send: Callable[[ScriptCall[Any]], Awaitable[Any]]) -> T:
     """Run a flow to its end, from a coroutine."""
     try:
         call = next(flow)

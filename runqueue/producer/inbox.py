@@ -30,7 +30,7 @@ _MAX_CHARS = 8 * MAX_PAYLOAD_BYTES
 _BEGINNING = 1000
 
 
-class Line(NamedTuple):
+class InboxLine(NamedTuple):
     """A line as it came.
 
     Args:
@@ -50,7 +50,7 @@ class Checked:
         refused: the errors of a line, by its position.
     """
 
-    lines: Sequence[Line] = field(repr=False)
+    lines: Sequence[InboxLine] = field(repr=False)
     namespace: str
     packets: list[Packet] = field(default_factory=list)
     refused: dict[int, list[FieldError]] = field(default_factory=dict)
@@ -126,7 +126,7 @@ def not_before(raw: Any, run_at: str) -> Any:
 
 
 def check_lines(
-    lines: Sequence[Line],
+    lines: Sequence[InboxLine],
     namespace: str,
     accounts: Collection[str],
     *,
@@ -167,7 +167,7 @@ def check_lines(
     return checked
 
 
-def _spec(line: Line, namespace: str, default: str) -> JobSpec:
+def _spec(line: InboxLine, namespace: str, default: str) -> JobSpec:
     spec = parse_line(line.raw, default)
     if spec.custom_id is not None:
         return spec

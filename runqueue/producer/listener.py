@@ -22,7 +22,7 @@ from redis.retry import Retry
 
 from runqueue.connection.addresses import listening_urls
 from runqueue.connection.client import async_client, sync_client
-from runqueue.producer.waiters import States, Watch, Watchers
+from runqueue.producer.waiters import States, WaitedJobs, Watchers
 from runqueue.store.keys import Keys
 
 #: The channels of all accounts; a message is ids with blanks between them.
@@ -80,7 +80,10 @@ class Ends(Watchers[threading.Event, threading.Event]):
             over.set()
 
     def pause(
-        self, watch: Watch[threading.Event], give_up: float, look: Callable[[list[str]], States]
+        self,
+        watch: WaitedJobs[threading.Event],
+        give_up: float,
+        look: Callable[[list[str]], States],
     ) -> bool:
         """Wait until one of the jobs of `Ends.watch` has ended; False once the time is up.
 
@@ -172,7 +175,7 @@ class AsyncEnds(Watchers[asyncio.Event, asyncio.Task[None]]):
 
     async def pause(
         self,
-        watch: Watch[asyncio.Event],
+        watch: WaitedJobs[asyncio.Event],
         give_up: float,
         look: Callable[[list[str]], Awaitable[States]],
     ) -> bool:

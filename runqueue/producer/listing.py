@@ -45,7 +45,7 @@ _FORMS = {
 _Read = Flow[tuple[list[Job], str]]
 
 
-class Wanted(NamedTuple):
+class JobFilter(NamedTuple):
     """Which jobs are listed; what is None does not matter.
 
     Args:
@@ -79,7 +79,7 @@ def wanted(
     namespace: str = "",
     *,
     reason: str | None = None,
-) -> Wanted:
+) -> JobFilter:
     """Return which jobs are meant.
 
     Raises:
@@ -99,11 +99,11 @@ def wanted(
         raise InvalidRequest(errors)
     if namespace and not is_name(namespace):
         raise _refused("namespace", f"expected the name of a namespace, got {namespace[:40]!r}")
-    return Wanted(which, group, batch, custom_id, namespace, reason)
+    return JobFilter(which, group, batch, custom_id, namespace, reason)
 
 
 def list_jobs(
-    account: str, wanted: Wanted, cursor: str, limit: int, *, sound_only: bool = False
+    account: str, wanted: JobFilter, cursor: str, limit: int, *, sound_only: bool = False
 ) -> Flow[JobPage]:
     """Read a page of jobs.
 
@@ -130,7 +130,7 @@ def list_jobs(
     return JobPage(jobs, f"{way}-{then}" if then else "", tuple(dict.fromkeys(unread)))
 
 
-def _fitting(account: str, job_ids: list[str], wanted: Wanted) -> Flow[list[tuple[int, Job]]]:
+def _fitting(account: str, job_ids: list[str], wanted: JobFilter) -> Flow[list[tuple[int, Job]]]:
     """Read jobs, and return those that are wanted, each beside its place."""
     jobs: list[Job | None] = []
     for start in range(0, len(job_ids), _READ_AT_ONCE):
@@ -152,7 +152,7 @@ def _owns(account: str, batch: str) -> bool:
     return account_of(batch, [account]) is not None
 
 
-def _way(wanted: Wanted) -> str:
+def _way(wanted: JobFilter) -> str:
     if wanted.custom_id is not None:
         return "name"
     if wanted.batch is not None:
@@ -171,17 +171,17 @@ def _parse(way: str, cursor: str) -> str:
     return at
 
 
-def _of_name(account: str, wanted: Wanted, _at: str, _limit: int) -> _Read:
+def _of_name(account: str, wanted: JobFilter, _at: str, _limit: int) -> _Read:
     """The one job of a custom_id, if it is there; its id is derived from the name."""
     job_id = job_id_for(account, wanted.namespace, wanted.custom_id or "")
     found = yield from _fitting(account, [job_id], wanted)
     return [job for _, job in found], ""
 
 
-def _of_batch(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+def _of_batch(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
     """In the order of the upload; where few may fit, a page looks further."""
     start = int(at or 0)
-    looks = limit if wanted._replace(unread=None) == Wanted(batch=wanted.batch) else _LOOKS
+    looks = limit if wanted._replace(unread=None) == JobFilter(batch=wanted.batch) else _LOOKS
     job_ids: list[str] = yield job_calls.list_batch(account, wanted.batch or "", start, looks)
     found = yield from _fitting(account, job_ids, wanted)
     then = start + len(job_ids) if len(job_ids) == looks else 0
@@ -190,7 +190,7 @@ def _of_batch(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
     return [job for _, job in found[:limit]], str(then or "")
 
 
-def _of_ended(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+def _of_ended(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
     """The newest end first."""
     state = str(wanted.state)
     then, job_ids = yield batch_calls.page_ended(account, state, at, limit, _LOOKS)
@@ -198,7 +198,7 @@ def _of_ended(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
     return [job for _, job in found], then
 
 
-def _of_index(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+def _of_index(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
     """The first in time first, index by index."""
     indexes = _INDEXES[wanted.state or JobState.DEAD]
     number, _, after = at.partition(":")
@@ -210,7 +210,7 @@ def _of_index(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
     return [job for _, job in found], then
 
 
-def _of_all(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
+def _of_all(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
     """In no order, through all keys; a job may come twice.
 
     A step of Redis' SCAN may bring more than it was asked for. What is over the limit stands in the
@@ -232,7 +232,7 @@ def _of_all(account: str, wanted: Wanted, at: str, limit: int) -> _Read:
     return jobs[:limit], "" if is_through and not left else ":".join([cursor, *left])
 
 
-_WAYS: dict[str, Callable[[str, Wanted, str, int], _Read]] = {
+_WAYS: dict[str, Callable[[str, JobFilter, str, int], _Read]] = {
     "name": _of_name,
     "batch": _of_batch,
     "ended": _of_ended,

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from runqueue.producer.flows import Flow
 from runqueue.records.account import AccountStats
 from runqueue.store import job_calls
-from runqueue.store.scripts import Call, load
+from runqueue.store.scripts import ScriptCall, load
 
 #: Characters of a reason.
 MOST = 200
 
 
-def pause(account: str, reason: str = "") -> Call[bool]:
+def pause(account: str, reason: str = "") -> ScriptCall[bool]:
     """Submit nothing more of an account until it is resumed; runs under way go on.
 
     Args:
@@ -27,7 +27,7 @@ def pause(account: str, reason: str = "") -> Call[bool]:
     Returns:
         Whether it was not paused before.
     """
-    return Call(load("pause"), account, ["pause", reason[:MOST]], bool)
+    return ScriptCall(load("pause"), account, ["pause", reason[:MOST]], bool)
 
 
 def resume(account: str) -> Flow[str]:
@@ -40,11 +40,11 @@ def resume(account: str) -> Flow[str]:
     if not found.paused:
         ended: str = yield job_calls.resume(account)
         return ended
-    yield Call(load("pause"), account, ["resume", ""], bool)
+    yield ScriptCall(load("pause"), account, ["resume", ""], bool)
     return found.hold_reason or ""
 
 
-class Seen(NamedTuple):
+class HoldsShown(NamedTuple):
     """What somebody was shown to keep an account from submitting; see `resume.lua`.
 
     Args:
@@ -56,15 +56,15 @@ class Seen(NamedTuple):
     digest: str
 
 
-def seen_of(stats: AccountStats) -> Seen:
+def seen_of(stats: AccountStats) -> HoldsShown:
     """Return what somebody sees who is shown these figures."""
     reason = (stats.hold_reason or "").encode()
     # Redis has no better digest for scripts, and this one keeps nothing safe.
     digest = sha1(reason, usedforsecurity=False).hexdigest()
-    return Seen("paused" if stats.paused else "held", digest)
+    return HoldsShown("paused" if stats.paused else "held", digest)
 
 
-class Ended(NamedTuple):
+class HoldsEnded(NamedTuple):
     """What came of ending what somebody was shown.
 
     Args:
@@ -76,10 +76,10 @@ class Ended(NamedTuple):
     reason: str
 
 
-def resume_seen(account: str, seen: Seen) -> Call[Ended]:
+def resume_seen(account: str, seen: HoldsShown) -> ScriptCall[HoldsEnded]:
     """End what somebody was shown to hold an account, and nothing else."""
 
-    def parse(reply: list[Any]) -> Ended:
-        return Ended(bool(reply[0]), str(reply[1].decode(errors="replace")))
+    def parse(reply: list[Any]) -> HoldsEnded:
+        return HoldsEnded(bool(reply[0]), str(reply[1].decode(errors="replace")))
 
-    return Call(load("resume"), account, [*seen], parse)
+    return ScriptCall(load("resume"), account, [*seen], parse)

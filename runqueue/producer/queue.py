@@ -29,7 +29,7 @@ from runqueue.store import job_calls
 from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.damage import damage_behind, read_reports, report_keys
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.scripts import TAKES_IN, Call, T, run
+from runqueue.store.scripts import TAKES_IN, ScriptCall, T, run
 from runqueue.tracing import enqueuing
 
 
@@ -328,7 +328,7 @@ class RunQueue(Batching, Controls):
             check_policy(self._client.info("memory"))
         self._accounts.checked = True
 
-    def send(self, call: Call[T]) -> T:
+    def send(self, call: ScriptCall[T]) -> T:
         """Run one script; for the modules of this package."""
         if call.script.name in TAKES_IN and not self._accounts.checked:
             self.check_server()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.ids import DEFAULT
 from runqueue.producer.chunks import Packet
-from runqueue.producer.dedup import Repeats, Seen
+from runqueue.producer.dedup import KeyedLine, Repeats
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
 from runqueue.request.private_targets import PrivateHosts
 from runqueue.store import job_calls
@@ -155,7 +155,7 @@ class Checker:
         """Take the lines out that name an earlier line's job; another body is a fault."""
         repeats = self.repeats.note(
             [
-                Seen(line.packed[0], line.packed[1], line.number)
+                KeyedLine(line.packed[0], line.packed[1], line.number)
                 for line in self._good
                 if line.key is not None
             ]

@@ -1,7 +1,7 @@
 """Waiting for the ends of jobs: however many wait at one queue, one of them looks for all.
 
-Who waits is a `Watch`. Of those that wait just now one leads: it looks at the states of what may
-have ended (what was never looked at, what the listener of `listener.py` heard of) and, now and
+Who waits is a `WaitedJobs`. Of those that wait just now one leads: it looks at the states of what
+may have ended (what was never looked at, what the listener of `listener.py` heard of) and, now and
 then, of everything that is waited for, since a message may be lost. The others only wait to be
 told. A leader that has what it waited for hands over. So thousands of coroutines cost a few calls
 in two seconds, and one connection, and the blocking twin needs no thread for it.
@@ -40,7 +40,7 @@ L = TypeVar("L")
 States = Sequence[tuple[JobState | None, float]]
 
 
-class Watch(Generic[E]):
+class WaitedJobs(Generic[E]):
     """Jobs that somebody waits for.
 
     Args:
@@ -95,9 +95,9 @@ class Watchers(ABC, Generic[E, L]):
     def begin_anew(self) -> None:
         """Forget everything: of what a parent process had, a fork has neither threads nor loops."""
         self._lock = threading.RLock()  # the collector may end an abandoned wait at any point
-        self._waiting: dict[str, set[Watch[E]]] = {}
-        self._pausing: dict[Watch[E], None] = {}
-        self._leader: Watch[E] | None = None
+        self._waiting: dict[str, set[WaitedJobs[E]]] = {}
+        self._pausing: dict[WaitedJobs[E], None] = {}
+        self._leader: WaitedJobs[E] | None = None
         #: Jobs to look at at once, and those that it is time to look at again.
         self._asked: dict[str, None] = {}
         self._due: dict[str, None] = {}
@@ -108,9 +108,9 @@ class Watchers(ABC, Generic[E, L]):
         self._left = 0.0
 
     @contextmanager
-    def watch(self, job_ids: Iterable[str]) -> Iterator[Watch[E]]:
+    def watch(self, job_ids: Iterable[str]) -> Iterator[WaitedJobs[E]]:
         """Wait for jobs; what ends meanwhile is found by `pause`, also between two of its calls."""
-        watch = Watch(job_ids, self._event())
+        watch = WaitedJobs(job_ids, self._event())
         with self._lock:
             if not self._waiting:
                 self._next_look = time.monotonic() + LOOK_EVERY
@@ -123,13 +123,13 @@ class Watchers(ABC, Generic[E, L]):
         finally:
             self._leave(watch)
 
-    def _leave(self, watch: Watch[E]) -> None:
+    def _leave(self, watch: WaitedJobs[E]) -> None:
         with self._lock:
             for job_id in watch.open:
                 self._forget(job_id, watch)
             self._left = time.monotonic()
 
-    def _forget(self, job_id: str, watch: Watch[E]) -> None:
+    def _forget(self, job_id: str, watch: WaitedJobs[E]) -> None:
         others = self._waiting.get(job_id, set())
         others.discard(watch)
         if not others:
@@ -142,11 +142,11 @@ class Watchers(ABC, Generic[E, L]):
         if self._leader is not None:
             self._leader.told.set()
 
-    def _begin(self, watch: Watch[E]) -> None:
+    def _begin(self, watch: WaitedJobs[E]) -> None:
         with self._lock:
             self._pausing[watch] = None
 
-    def _turn(self, watch: Watch[E], give_up: float) -> Turn:
+    def _turn(self, watch: WaitedJobs[E], give_up: float) -> Turn:
         """Say what one who waits does next.
 
         Raises:
@@ -188,7 +188,7 @@ class Watchers(ABC, Generic[E, L]):
             if self._waiting and self._listener is None and not self._is_closed:
                 self._listener = self._start()
 
-    def _show(self, watch: Watch[E], job_id: str, state: JobState | None) -> None:
+    def _show(self, watch: WaitedJobs[E], job_id: str, state: JobState | None) -> None:
         watch.unseen.discard(job_id)
         watch.state = state
         if state is None:
@@ -215,7 +215,7 @@ class Watchers(ABC, Generic[E, L]):
         with self._lock:
             self._ask(job_ids)
 
-    def _end(self, watch: Watch[E]) -> None:
+    def _end(self, watch: WaitedJobs[E]) -> None:
         """Stop waiting; who led hands over."""
         with self._lock:
             self._pausing.pop(watch, None)

@@ -211,7 +211,7 @@ class ActiveRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Callback:
+class BatchCallback:
     """How a batch's `callback_url` was told; a number of events each.
 
     Args:
@@ -266,7 +266,7 @@ class Batch:
     expires_at: datetime | None = None
     seconds_left: float | None = None
     eta: datetime | None = None
-    callback: Callback | None = None
+    callback: BatchCallback | None = None
     rules: ActiveRules = ActiveRules()
     eta_note: str | None = None
     paused_group: str | None = None

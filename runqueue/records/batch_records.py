@@ -8,8 +8,8 @@ from typing import Any
 
 from runqueue.connection.endpoints import endpoint_of
 from runqueue.ids import DEFAULT
-from runqueue.records.batch import LIVE, STOPPED, ActiveRules, Batch, Callback
-from runqueue.records.forecast import Capacity, Seen, seconds_left
+from runqueue.records.batch import LIVE, STOPPED, ActiveRules, Batch, BatchCallback
+from runqueue.records.forecast import Capacity, EndRate, seconds_left
 from runqueue.records.job import JobState, fields_of, moment, text
 
 _WAITING = (JobState.READY, JobState.SCHEDULED)
@@ -90,7 +90,7 @@ def _seconds_left(
     now, capacity = seen
     ends, took = (float(fields.get(name, 0)) for name in ("rate_n", "rate_us"))
     silence = max(0.0, now - float(fields.get("rate_at", now)))
-    pace = Seen(ends, took / 1e6, silence / 1e6)
+    pace = EndRate(ends, took / 1e6, silence / 1e6)
     all_run = all(state in LIVE for state, _ in left)
     seconds = seconds_left(sum(n for _, n in left), pace, capacity, all_run=all_run)
     return None if seconds is None else round(seconds, 1)
@@ -136,10 +136,10 @@ def _rules(fields: dict[str, bytes]) -> ActiveRules:
     )
 
 
-def _callback(fields: dict[str, bytes]) -> Callback | None:
+def _callback(fields: dict[str, bytes]) -> BatchCallback | None:
     if "callback_url" not in fields:
         return None
-    return Callback(
+    return BatchCallback(
         endpoint=endpoint_of(fields["callback_url"].decode()),
         pending=sum(name.startswith(_PENDING) for name in fields),
         delivered=int(fields.get("callbacks:delivered", 0)),

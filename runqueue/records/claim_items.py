@@ -19,7 +19,7 @@ class Claimed(NamedTuple):
         return f"Claimed({self.job_id!r}, {self.attempt}, {len(self.stored)} bytes)"
 
 
-class Due(NamedTuple):
+class DuePoll(NamedTuple):
     """A running job to look at.
 
     Args:
@@ -84,7 +84,7 @@ class ToCancel(NamedTuple):
     tried_us: int = 0
 
 
-class GivenUp(NamedTuple):
+class RunGivenUp(NamedTuple):
     """A run to cancel whose end no GET confirmed.
 
     Args:
@@ -105,7 +105,7 @@ class Overdue(NamedTuple):
     why: str
 
 
-class Answer(StrEnum):
+class ClaimAnswer(StrEnum):
     """What a claiming script says; all but `ok` end the pump."""
 
     OK = "ok"
@@ -130,7 +130,7 @@ class Taken(NamedTuple):
         has_deaths: a process may have died with claims that this Redis does not know (reconcile).
     """
 
-    answer: Answer
+    answer: ClaimAnswer
     now_us: int
     next_us: int = 0
     left: bool = True
@@ -143,7 +143,7 @@ class Taken(NamedTuple):
     has_deaths: bool = False
 
 
-class Accepted(NamedTuple):
+class RunAccepted(NamedTuple):
     """A submission that brought a run."""
 
     job_id: str

@@ -34,7 +34,7 @@ class Reported(NamedTuple):
         return f"Reported({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.run_status!r})"
 
 
-class Verdict(StrEnum):
+class WebhookVerdict(StrEnum):
     """What came of a webhook; see `record_webhook.lua`."""
 
     ENDED = "ended"
@@ -49,12 +49,12 @@ class Verdict(StrEnum):
 class Report(NamedTuple):
     """The reply to a webhook; with `policy` the job's policy as stored, and its runs so far."""
 
-    verdict: Verdict
+    verdict: WebhookVerdict
     retry: str = ""
     runs: int = 0
 
 
-class Delivery(NamedTuple):
+class DueDelivery(NamedTuple):
     """A webhook whose delivery is due.
 
     Args:
@@ -102,7 +102,7 @@ class Delivered(NamedTuple):
         endpoint: scheme, host and port that were tried; '' = none.
         answered: whether the endpoint did, with whatever but a failure of its own.
         signed, body: what Skyvern signed, where its API told that; '' and b'' = as before.
-        tries, looks: those of the `Delivery`: said again, it is not counted again.
+        tries, looks: those of the `DueDelivery`: said again, it is not counted again.
     """
 
     job_id: str

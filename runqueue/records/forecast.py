@@ -31,7 +31,7 @@ class Capacity(NamedTuple):
     hold_seconds: float = 0.0
 
 
-class Seen(NamedTuple):
+class EndRate(NamedTuple):
     """How fast the jobs of a batch ended.
 
     Args:
@@ -91,7 +91,7 @@ def seconds_at(jobs: int, capacity: Capacity) -> float | None:
 
 
 def seconds_left(
-    jobs: int, seen: Seen, capacity: Capacity, *, all_run: bool = False
+    jobs: int, seen: EndRate, capacity: Capacity, *, all_run: bool = False
 ) -> float | None:
     """Return how long the rest of a batch takes, in seconds; None = nobody knows.
 

@@ -16,7 +16,7 @@ _UNREAD = 30.0
 _QUIET, _QUIET_TURNS = 45.0, 2
 
 
-class Level(StrEnum):
+class HealthLevel(StrEnum):
     """How an account does."""
 
     #: It submits, or has nothing to.
@@ -28,7 +28,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class AccountHealth:
     """How an account does.
 
     Args:
@@ -38,7 +38,7 @@ class Health:
         can_resume: whether a person can have it go on.
     """
 
-    level: Level
+    level: HealthLevel
     words: str
     reason: str
     can_resume: bool = False
@@ -47,7 +47,7 @@ class Health:
         return f"{self.words[0].lower()}{self.words[1:]}: {self.reason}"
 
 
-def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> Health:
+def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> AccountHealth:
     """Say whether an account submits, and if not, what keeps it from doing so.
 
     Args:
@@ -56,21 +56,23 @@ def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> Health:
     """
     if stats.damage is not None:
         reason = f"its keys in Redis are damaged, other accounts go on: {stats.damage}"
-        return Health(Level.STOPPED, "Standing still", reason)
+        return AccountHealth(HealthLevel.STOPPED, "Standing still", reason)
     found = _of_sound(stats, silent_seconds)
     return _beside_damaged(found, stats) if stats.damaged_records else found
 
 
-def _beside_damaged(found: Health, stats: AccountStats) -> Health:
+def _beside_damaged(found: AccountHealth, stats: AccountStats) -> AccountHealth:
     """Say how an account does that has damaged records, and goes on with the others."""
     one = stats.damaged_records == 1
     words = "1 damaged record is" if one else f"{stats.damaged_records:,} damaged records are"
     told = f": {stats.damaged_record}" if stats.damaged_record else ""
     reason = f"{found.reason}; {words} set aside{told}"
-    return replace(found, level=max(found.level, Level.BUSY, key=[*Level].index), reason=reason)
+    return replace(
+        found, level=max(found.level, HealthLevel.BUSY, key=[*HealthLevel].index), reason=reason
+    )
 
 
-def _of_sound(stats: AccountStats, silent_seconds: float) -> Health:
+def _of_sound(stats: AccountStats, silent_seconds: float) -> AccountHealth:
     """Say the same of all that is not damaged."""
     if stats.hold_reason is not None:
         return _held(stats)
@@ -78,34 +80,38 @@ def _of_sound(stats: AccountStats, silent_seconds: float) -> Health:
         return _unserved(stats)
     unread = _unread(stats)
     if unread and (_is_full(stats) or not stats.states.get(JobState.READY)):
-        return Health(Level.STOPPED, "Runs are not followed", unread)
+        return AccountHealth(HealthLevel.STOPPED, "Runs are not followed", unread)
     if not stats.states.get(JobState.READY):
-        return Health(Level.GOOD, "Nothing to submit", _idle(stats))
+        return AccountHealth(HealthLevel.GOOD, "Nothing to submit", _idle(stats))
     return _of_waiting(stats, silent_seconds)
 
 
-def _of_waiting(stats: AccountStats, silent_seconds: float) -> Health:
+def _of_waiting(stats: AccountStats, silent_seconds: float) -> AccountHealth:
     """Say what ready jobs wait for."""
     if _is_full(stats):
         return _full(stats)
     if not any(stats.in_line.values()):
         reason = "every ready job is in a batch that is held, or in a group that is paused or full"
-        return Health(Level.STOPPED, "Not submitting", reason)
+        return AccountHealth(HealthLevel.STOPPED, "Not submitting", reason)
     if stats.pace is not None:
         reason = f"the server answered 429: {stats.pace:.3g} submissions a second for now"
-        return Health(Level.BUSY, "Submitting slowly", reason)
+        return AccountHealth(HealthLevel.BUSY, "Submitting slowly", reason)
     if silent_seconds >= _quiet(stats.full_pace):
         reason = f"nothing holds it, yet nothing was accepted in {silent_seconds:.0f} s"
-        return Health(Level.STOPPED, "Not submitting", f"{reason}: see the workers' logs")
+        return AccountHealth(
+            HealthLevel.STOPPED, "Not submitting", f"{reason}: see the workers' logs"
+        )
     return _submitting(stats)
 
 
-def _full(stats: AccountStats) -> Health:
+def _full(stats: AccountStats) -> AccountHealth:
     cap, doubtful = stats.limits["concurrent_runs"], stats.states.get(JobState.UNCONFIRMED, 0)
     reason = f"all {cap:,.0f} slots are taken"
     if 2 * doubtful < cap:
-        return Health(Level.GOOD, "Submitting as runs end", reason)
-    return Health(Level.BUSY, "Submitting slowly", f"{reason}, {doubtful:,} by unconfirmed jobs")
+        return AccountHealth(HealthLevel.GOOD, "Submitting as runs end", reason)
+    return AccountHealth(
+        HealthLevel.BUSY, "Submitting slowly", f"{reason}, {doubtful:,} by unconfirmed jobs"
+    )
 
 
 def _unread(stats: AccountStats) -> str:
@@ -121,24 +127,26 @@ def _quiet(rate: float) -> float:
     return max(_QUIET, _QUIET_TURNS / rate) if rate else _QUIET
 
 
-def _held(stats: AccountStats) -> Health:
+def _held(stats: AccountStats) -> AccountHealth:
     reason = stats.hold_reason or ""
     if stats.paused:
         why = reason.removeprefix("paused").lstrip(": ") or "no reason was given"
         also = f" (beside a hold of the kind {stats.hold_kind})" if stats.hold_kind else ""
-        return Health(Level.STOPPED, "Paused", f"{why}{also}", can_resume=True)
+        return AccountHealth(HealthLevel.STOPPED, "Paused", f"{why}{also}", can_resume=True)
     if stats.waits_for_a_person:
-        return Health(Level.STOPPED, "Held until you resume it", reason, can_resume=True)
+        return AccountHealth(
+            HealthLevel.STOPPED, "Held until you resume it", reason, can_resume=True
+        )
     until = datetime.now(UTC) + timedelta(seconds=stats.hold_seconds)
     words = f"Held until {until:%H:%M:%S} UTC"
-    return Health(Level.STOPPED, words, reason, stats.may_be_resumed)
+    return AccountHealth(HealthLevel.STOPPED, words, reason, stats.may_be_resumed)
 
 
-def _unserved(stats: AccountStats) -> Health:
+def _unserved(stats: AccountStats) -> AccountHealth:
     reason = "no worker process serves this account"
     if any(stats.states.get(state) for state in _OPEN):
-        return Health(Level.STOPPED, "Not submitting", f"{reason}: start one")
-    return Health(Level.BUSY, "Nothing to submit", reason)
+        return AccountHealth(HealthLevel.STOPPED, "Not submitting", f"{reason}: start one")
+    return AccountHealth(HealthLevel.BUSY, "Nothing to submit", reason)
 
 
 def _idle(stats: AccountStats) -> str:
@@ -152,18 +160,20 @@ def _is_full(stats: AccountStats) -> bool:
     return cap > 0 and stats.live + stats.strays_live >= cap
 
 
-def _submitting(stats: AccountStats) -> Health:
+def _submitting(stats: AccountStats) -> AccountHealth:
     rate = stats.full_pace
     if rate and not stats.permits.get("dispatch", 1):
-        return Health(Level.GOOD, "Submitting", f"at its limit of {rate:g} a second{_why(stats)}")
+        return AccountHealth(
+            HealthLevel.GOOD, "Submitting", f"at its limit of {rate:g} a second{_why(stats)}"
+        )
     if not stats.permits.get("request", 1):
         calls = stats.limits.get("requests_per_second", 0)
         reason = f"calls are at their limit of {calls:g} a second"
-        return Health(Level.BUSY, "Submitting slowly", reason)
+        return AccountHealth(HealthLevel.BUSY, "Submitting slowly", reason)
     if unread := _unread(stats):
-        return Health(Level.BUSY, "Submitting, and runs are not followed", unread)
+        return AccountHealth(HealthLevel.BUSY, "Submitting, and runs are not followed", unread)
     pace = f"up to {rate:g} a second{_why(stats)}" if rate else "without a limit"
-    return Health(Level.GOOD, "Submitting", pace)
+    return AccountHealth(HealthLevel.GOOD, "Submitting", pace)
 
 
 def _why(stats: AccountStats) -> str:

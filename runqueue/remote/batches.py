@@ -29,7 +29,7 @@ from runqueue.records.batch import (
 )
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words
-from runqueue.remote.connection import Link
+from runqueue.remote.connection import GatewayLink
 from runqueue.remote.models import (
     read_batch,
     read_group,
@@ -50,7 +50,7 @@ _LONG = 300.0
 class RemoteBatching:
     """The part of `RemoteQueue` that is about many jobs."""
 
-    _link: Link
+    _link: GatewayLink
 
     def upload(
         self,

@@ -66,7 +66,7 @@ class _Bearer(httpx.Auth):
         yield request
 
 
-class Link:
+class GatewayLink:
     """Connections to one gateway; thread-safe.
 
     Args:

@@ -31,7 +31,7 @@ from runqueue.producer.handles import QueuedJob
 from runqueue.records.account import AccountStats
 from runqueue.records.job import Enqueued, Job, JobState
 from runqueue.remote.batches import RemoteBatching
-from runqueue.remote.connection import Link
+from runqueue.remote.connection import GatewayLink
 from runqueue.remote.models import (
     line_of,
     read_answer,
@@ -81,7 +81,7 @@ class RemoteQueue(RemoteBatching):
         request_checks: RequestChecks | str | None = None,
     ) -> None:
         self._checks = current_checks() if request_checks is None else read_checks(request_checks)
-        self._link = Link(url, token, allow_http=allow_http, patience=patience)
+        self._link = GatewayLink(url, token, allow_http=allow_http, patience=patience)
 
     def __repr__(self) -> str:
         return f"RemoteQueue({self._link.url!r})"

@@ -11,7 +11,7 @@ import orjson
 
 from runqueue.errors import BatchNotFound, GatewayUnavailable
 from runqueue.ids import is_id
-from runqueue.remote.connection import TRIES, Link, words_of
+from runqueue.remote.connection import TRIES, GatewayLink, words_of
 
 #: Says that an answer begins behind the job that was named.
 AFTER_HEADER = "runqueue-after"
@@ -20,7 +20,7 @@ _PAUSE = 0.5
 
 
 def result_rows(
-    link: Link, batch: str, *, errors: bool = False, after: str | None = None
+    link: GatewayLink, batch: str, *, errors: bool = False, after: str | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield what the gateway has of a batch's jobs, in the order of the upload.
 
@@ -51,7 +51,7 @@ def result_rows(
         time.sleep(_PAUSE)
 
 
-def _rows(link: Link, batch: str, what: str, after: str | None) -> Iterator[dict[str, Any]]:
+def _rows(link: GatewayLink, batch: str, what: str, after: str | None) -> Iterator[dict[str, Any]]:
     if not is_id(batch):
         raise BatchNotFound(batch)
     params = {"format": "jsonl", **({"after": after} if after else {})}
@@ -70,7 +70,7 @@ def _rows(link: Link, batch: str, what: str, after: str | None) -> Iterator[dict
             raise GatewayUnavailable(link.url, f"{words} (a replay?): begin anew")
 
 
-def _lines(link: Link, answer: httpx.Response) -> Iterator[bytes]:
+def _lines(link: GatewayLink, answer: httpx.Response) -> Iterator[bytes]:
     """Yield whole lines."""
     rest = b""
     for part in answer.iter_bytes():
@@ -80,7 +80,7 @@ def _lines(link: Link, answer: httpx.Response) -> Iterator[bytes]:
         raise link.strange()
 
 
-def _row(link: Link, line: bytes) -> dict[str, Any]:
+def _row(link: GatewayLink, line: bytes) -> dict[str, Any]:
     try:
         row = orjson.loads(line)
     except ValueError:

@@ -19,7 +19,7 @@ import orjson
 from runqueue.errors import FieldError, InvalidBatch, InvalidJob
 from runqueue.producer.chunks import Handed, check
 from runqueue.records.batch import NO_RULES, BatchRules
-from runqueue.remote.connection import Link
+from runqueue.remote.connection import GatewayLink
 from runqueue.remote.models import line_of, read_warnings
 from runqueue.request.private_targets import FieldWarning
 from runqueue.request.requests import RunRequest
@@ -81,7 +81,7 @@ class Uploaded:
 
 
 def upload(
-    link: Link, lines: Iterable[Handed], asked: dict[str, Any], rules: BatchRules
+    link: GatewayLink, lines: Iterable[Handed], asked: dict[str, Any], rules: BatchRules
 ) -> Uploaded:
     """Upload a batch.
 
@@ -99,7 +99,7 @@ def upload(
     params = {name: value for name, value in asked.items() if value not in ("", False)}
     ruled, headers = _rules(link, rules)
     params |= ruled
-    sending = _Sending(lines)
+    sending = _SendingLines(lines)
     answer = link.patiently(
         lambda: link.post_stream(_PATH, params, sending.parts(), headers),
         lambda: sending.may_repeat,
@@ -110,7 +110,7 @@ def upload(
     return link.read(answer, lambda values: _read(values, is_new=answer.status_code == 201))
 
 
-class _Sending:
+class _SendingLines:
     """Packs lines, and knows how far they were sent."""
 
     def __init__(self, lines: Iterable[Handed]) -> None:
@@ -200,7 +200,7 @@ def _has_name(line: bytes) -> bool:
         return False
 
 
-def _rules(link: Link, rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, bytes]]:
+def _rules(link: GatewayLink, rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, bytes]]:
     """Return the rules as a query and headers, once the gateway is sure not to pass them over."""
     wanted = {
         one.name: getattr(rules, one.name)

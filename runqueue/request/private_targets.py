@@ -30,7 +30,7 @@ _HOST = re.compile(r"[a-z]+://(?:[^/?#@]*@)?(\[[0-9a-f:.]+\]|[^/?#@:\s]+)", re.I
 log = logging.getLogger("runqueue")
 
 
-class _Process:
+class _ProcessWarnings:
     """What this process was told to allow, and which warnings it has logged."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class _Process:
         self.lock = threading.Lock()
 
 
-_process = _Process()
+_process = _ProcessWarnings()
 
 
 def allow_private_targets(*, allowed: bool | None) -> None:

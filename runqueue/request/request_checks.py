@@ -37,7 +37,7 @@ class ChecksError(ValueError):
     """RUNQUEUE_REQUEST_CHECKS names no mode; the message says which there are."""
 
 
-class _Process:
+class _ProcessChecks:
     """What this process was told to do, and of which faults it has warned."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class _Process:
         self.lock = threading.Lock()
 
 
-_process = _Process()
+_process = _ProcessChecks()
 
 
 def read_checks(value: str) -> RequestChecks:

@@ -20,7 +20,7 @@ from typing import Any
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.records.job import fields_of, moment, text
-from runqueue.store.scripts import Argument, Call, load
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Notes that an account keeps.
 KEPT = 10_000
@@ -66,11 +66,11 @@ class AuditNote:
         }
 
 
-def note(account: str, who: str, what: str, target: str = "", detail: str = "") -> Call[str]:
+def note(account: str, who: str, what: str, target: str = "", detail: str = "") -> ScriptCall[str]:
     """Note what somebody did; returns the note's id."""
     words = [word[:MOST] for word in (who, what, target, detail)]
     arguments: list[Argument] = [KEPT, secrets.token_hex(8), *words]
-    return Call(load("audit"), account, arguments, lambda reply: str(reply.decode()))
+    return ScriptCall(load("audit"), account, arguments, lambda reply: str(reply.decode()))
 
 
 def log_entry(what: str, **about: Any) -> None:
@@ -84,7 +84,7 @@ def log_entry(what: str, **about: Any) -> None:
     LOGGER.info("audit", extra={"what": what, **said})
 
 
-def notes(account: str, before: str = "", count: int = 50) -> Call[list[AuditNote]]:
+def notes(account: str, before: str = "", count: int = 50) -> ScriptCall[list[AuditNote]]:
     """Read a page of notes, the newest first.
 
     Args:
@@ -104,4 +104,4 @@ def notes(account: str, before: str = "", count: int = 50) -> Call[list[AuditNot
             words = [text(found.get(name)) or "" for name in ("who", "what", "target", "detail")]
             yield AuditNote(raw.decode(), account, moment(found.get("at")), *words)
 
-    return Call(load("list_audit"), account, [before, count], lambda reply: list(read(reply)))
+    return ScriptCall(load("list_audit"), account, [before, count], lambda reply: list(read(reply)))

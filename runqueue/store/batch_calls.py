@@ -15,14 +15,14 @@ from runqueue.records.batch_records import read_batch
 from runqueue.records.forecast import Capacity, read_capacity
 from runqueue.records.job import JobState
 from runqueue.store.operator_calls import Seen
-from runqueue.store.scripts import Call, load
+from runqueue.store.scripts import ScriptCall, load
 
 #: Batches of a page, at most.
 MOST = 1000
 _CURSOR = re.compile(r"\d{1,16} [a-z2-7]{24}")
 
 
-def hold_batch(account: str, batch: str, what: str, seen: str = "") -> Call[str | None]:
+def hold_batch(account: str, batch: str, what: str, seen: str = "") -> ScriptCall[str | None]:
     """Pause or resume a batch; returns what holds it now ('' = nothing), None = no such batch.
 
     Args:
@@ -34,12 +34,12 @@ def hold_batch(account: str, batch: str, what: str, seen: str = "") -> Call[str 
     def parse(reply: bytes | None) -> str | None:
         return None if reply is None else reply.decode()
 
-    return Call(load("hold_batch"), account, [batch, what, seen], parse)
+    return ScriptCall(load("hold_batch"), account, [batch, what, seen], parse)
 
 
 def list_batches(
     account: str, cursor: str, count: int, *, sound_only: bool = False
-) -> Call[BatchPage]:
+) -> ScriptCall[BatchPage]:
     """Read a page of batches, the newest first.
 
     Args:
@@ -60,7 +60,7 @@ def list_batches(
         batches = list(_batches(account, reply[3:], seen, unread))
         return BatchPage(batches, reply[0].decode(), tuple(unread or ()))
 
-    return Call(load("list_batches"), account, [cursor, count], parse)
+    return ScriptCall(load("list_batches"), account, [cursor, count], parse)
 
 
 def _sound(record: list[Any] | bytes) -> list[Any]:
@@ -97,7 +97,7 @@ class EndedBadly(NamedTuple):
 
 def ended_badly(
     account: str, batch: str, start: int, count: int
-) -> Call[tuple[int, list[EndedBadly]]]:
+) -> ScriptCall[tuple[int, list[EndedBadly]]]:
     """Find the dead, failed and canceled jobs of a page; returns the page's length and these."""
 
     def parse(reply: list[Any]) -> tuple[int, list[EndedBadly]]:
@@ -111,12 +111,12 @@ def ended_badly(
             for name, n, at, state, reason in rows
         ]
 
-    return Call(load("ended_badly"), account, [batch, start, count], parse)
+    return ScriptCall(load("ended_badly"), account, [batch, start, count], parse)
 
 
 def page_ended(
     account: str, state: str, cursor: str, count: int, looks: int
-) -> Call[tuple[str, list[str]]]:
+) -> ScriptCall[tuple[str, list[str]]]:
     """Read a page of the jobs that ended in a state; returns the next cursor ('' = the last page).
 
     Args:
@@ -130,10 +130,10 @@ def page_ended(
     def parse(reply: list[bytes]) -> tuple[str, list[str]]:
         return reply[0].decode(), [raw.decode() for raw in reply[1:]]
 
-    return Call(load("page_ended"), account, [state, cursor, count, looks], parse)
+    return ScriptCall(load("page_ended"), account, [state, cursor, count, looks], parse)
 
 
-def remove_given_up(account: str, limit: int) -> Call[int]:
+def remove_given_up(account: str, limit: int) -> ScriptCall[int]:
     """Remove the jobs of uploads that were given up.
 
     Args:
@@ -143,4 +143,4 @@ def remove_given_up(account: str, limit: int) -> Call[int]:
     Returns:
         How many were looked at: as many as the limit, or more = ask again.
     """
-    return Call(load("expire_batches"), account, ["", limit], int)
+    return ScriptCall(load("expire_batches"), account, ["", limit], int)

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 from runqueue.records.batch import Batch
 from runqueue.records.batch_records import read_batch
-from runqueue.records.claim_items import Answer, Taken
+from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.records.forecast import Capacity, read_capacity
-from runqueue.store.scripts import Argument, Call, load
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 
-class Due(NamedTuple):
+class DueCallback(NamedTuple):
     """An event of a batch that its callback_url is to be told of.
 
     Args:
@@ -49,11 +49,11 @@ class Due(NamedTuple):
         return f"msg_{self.batch.id}_{number}_{self.what}"
 
 
-class Told(NamedTuple):
+class CallbackOutcome(NamedTuple):
     """What came of a callback.
 
     Args:
-        tries: those of the `Due`: said again, it is not counted again.
+        tries: those of the `DueCallback`: said again, it is not counted again.
         verdict: again, delivered or gave_up.
         was_tried: whether it was sent.
         error: why it was not delivered, in words.
@@ -71,7 +71,7 @@ class Told(NamedTuple):
 
 def callback_claim(
     account: str, process: str, want: int, tick_us: int, *, linger: bool, lease_us: int
-) -> Call[Taken]:
+) -> ScriptCall[Taken]:
     """Take callbacks that are due; see `callback_claim.lua`.
 
     Args:
@@ -84,16 +84,16 @@ def callback_claim(
 
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
-            return Taken(Answer(reply[0].decode()), int(reply[1]))
+            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         seen = (int(reply[1]), read_capacity(reply[4]))
         items = [_due(account, reply[i : i + 8], seen) for i in range(5, len(reply), 8)]
-        return Taken(Answer.OK, seen[0], int(reply[2]), bool(reply[3]), 0, items)
+        return Taken(ClaimAnswer.OK, seen[0], int(reply[2]), bool(reply[3]), 0, items)
 
     arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us]
-    return Call(load("callback_claim"), account, arguments, parse)
+    return ScriptCall(load("callback_claim"), account, arguments, parse)
 
 
-def callback_again(account: str, batch: str, url: str = "") -> Call[int | None]:
+def callback_again(account: str, batch: str, url: str = "") -> ScriptCall[int | None]:
     """Have the callbacks of a batch sent again that were given up; see `callback_again.lua`.
 
     Args:
@@ -104,23 +104,23 @@ def callback_again(account: str, batch: str, url: str = "") -> Call[int | None]:
         How many are due; None = no such batch.
     """
     asked = secrets.token_hex(8)  # the same when the call is sent again, for its reply was lost
-    return Call(load("callback_again"), account, [batch, url, asked], _count)
+    return ScriptCall(load("callback_again"), account, [batch, url, asked], _count)
 
 
 def _count(reply: int | None) -> int | None:
     return reply
 
 
-def _due(account: str, row: Sequence[Any], seen: tuple[int, Capacity]) -> Due:
+def _due(account: str, row: Sequence[Any], seen: tuple[int, Capacity]) -> DueCallback:
     name, event, tries, at_us, url, record, jobs, paused = row
     batch = read_batch(account, name.decode(), record, int(jobs), seen, paused=paused.decode())
     assert batch is not None  # noqa: S101 - the script saw that it is one
-    return Due(batch, event.decode(), int(tries), int(at_us), url.decode())
+    return DueCallback(batch, event.decode(), int(tries), int(at_us), url.decode())
 
 
-def record_callback(account: str, items: Sequence[Told]) -> Call[list[int]]:
+def record_callback(account: str, items: Sequence[CallbackOutcome]) -> ScriptCall[list[int]]:
     """Record what came of callbacks: per item 1 recorded, 0 it waits no more, or was recorded."""
     arguments: list[Argument] = []
     for item in items:
         arguments += [*item[:4], int(item.was_tried), item.error[:500], item.wait_us]
-    return Call(load("record_callback"), account, arguments, list)
+    return ScriptCall(load("record_callback"), account, arguments, list)

@@ -5,22 +5,22 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from runqueue.records.claim_items import Answer, Taken
+from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.records.delivery_items import (
     Delivered,
-    Delivery,
+    DueDelivery,
     Report,
     Reported,
-    Verdict,
+    WebhookVerdict,
 )
 from runqueue.store import compression
-from runqueue.store.scripts import Argument, Call, load
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Bytes of bodies in one reply of `delivery_claim`.
 CLAIM_BYTES = 16 * 1024 * 1024
 
 
-def record_webhook(account: str, items: Sequence[Reported]) -> Call[list[Report]]:
+def record_webhook(account: str, items: Sequence[Reported]) -> ScriptCall[list[Report]]:
     """Record what webhooks told; see `record_webhook.lua`."""
     arguments: list[Argument] = []
     for item in items:
@@ -29,14 +29,14 @@ def record_webhook(account: str, items: Sequence[Reported]) -> Call[list[Report]
     def parse(reply: list[Any]) -> list[Report]:
         return [_report(answer) for answer in reply]
 
-    return Call(load("record_webhook"), account, arguments, parse)
+    return ScriptCall(load("record_webhook"), account, arguments, parse)
 
 
 def _report(answer: Any) -> Report:
     if isinstance(answer, bytes):
-        return Report(Verdict(answer.decode()))
+        return Report(WebhookVerdict(answer.decode()))
     word, retry, runs = answer
-    return Report(Verdict(word.decode()), retry.decode(), int(runs))
+    return Report(WebhookVerdict(word.decode()), retry.decode(), int(runs))
 
 
 def delivery_claim(
@@ -49,7 +49,7 @@ def delivery_claim(
     lease_us: int,
     span_us: int,
     busy: Mapping[str, int] = MappingProxyType({}),
-) -> Call[Taken]:
+) -> ScriptCall[Taken]:
     """Take webhooks whose delivery is due; see `delivery_claim.lua`.
 
     Args:
@@ -64,22 +64,22 @@ def delivery_claim(
 
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
-            return Taken(Answer(reply[0].decode()), int(reply[1]))
+            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         items = [_delivery(reply[i : i + 14]) for i in range(4, len(reply), 14)]
-        return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
+        return Taken(ClaimAnswer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
 
     arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us, span_us]
     arguments.append(CLAIM_BYTES)
     for endpoint, on_their_way in busy.items():
         arguments += [endpoint, on_their_way]
-    return Call(load("delivery_claim"), account, arguments, parse)
+    return ScriptCall(load("delivery_claim"), account, arguments, parse)
 
 
-def _delivery(row: Sequence[Any]) -> Delivery:
+def _delivery(row: Sequence[Any]) -> DueDelivery:
     job_id, attempt, run_id, run_status, via, tries, looks, forced, ended_us, signed, url, state = (
         raw.decode() for raw in row[:12]
     )
-    return Delivery(
+    return DueDelivery(
         job_id=job_id,
         attempt=int(attempt),
         run_id=run_id,
@@ -97,7 +97,7 @@ def _delivery(row: Sequence[Any]) -> Delivery:
     )
 
 
-def record_delivery(account: str, items: Sequence[Delivered]) -> Call[list[int]]:
+def record_delivery(account: str, items: Sequence[Delivered]) -> ScriptCall[list[int]]:
     """Record what came of deliveries: per item 1 recorded, 0 it waits no more, or was recorded."""
     arguments: list[Argument] = []
     for item in items:
@@ -116,10 +116,10 @@ def record_delivery(account: str, items: Sequence[Delivered]) -> Call[list[int]]
             item.tries,
             item.looks,
         ]
-    return Call(load("record_delivery"), account, arguments, list)
+    return ScriptCall(load("record_delivery"), account, arguments, list)
 
 
-def deliver_again(account: str, job_ids: Sequence[str], url: str = "") -> Call[list[int]]:
+def deliver_again(account: str, job_ids: Sequence[str], url: str = "") -> ScriptCall[list[int]]:
     """Have webhooks sent again: per id 1 it is due, 0 it has none, -1 no such job.
 
     Args:
@@ -128,9 +128,9 @@ def deliver_again(account: str, job_ids: Sequence[str], url: str = "") -> Call[l
         url: where to, instead of where they were to go; '' = there.
     """
     asked = secrets.token_hex(8)  # the same when the call is sent again, for its reply was lost
-    return Call(load("deliver_again"), account, [url, asked, *job_ids], list)
+    return ScriptCall(load("deliver_again"), account, [url, asked, *job_ids], list)
 
 
-def confirm_delivery(account: str, job_ids: Sequence[str]) -> Call[list[int]]:
+def confirm_delivery(account: str, job_ids: Sequence[str]) -> ScriptCall[list[int]]:
     """Record that consumers have results: per id 1 done, 0 nobody is to be told, -1 no such job."""
-    return Call(load("confirm_delivery"), account, list(job_ids), list)
+    return ScriptCall(load("confirm_delivery"), account, list(job_ids), list)

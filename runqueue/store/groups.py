@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from runqueue.errors import FieldError, InvalidGroup
 from runqueue.ids import is_name
-from runqueue.store.scripts import Call, load
+from runqueue.store.scripts import ScriptCall, load
 
 #: Groups read in one call, at most.
 MOST = 1000
@@ -56,7 +56,7 @@ def set_group(
     name: str,
     max_concurrent: int | Keep | None = KEEP,
     paused: bool | None = None,
-) -> Call[Group]:
+) -> ScriptCall[Group]:
     """Change a group's settings; returns how it stands then.
 
     Args:
@@ -79,7 +79,7 @@ def set_group(
         raise InvalidGroup(wrong)
     cap = "" if max_concurrent is KEEP else int(max_concurrent or 0)
     pause = "" if paused is None else int(paused)
-    return Call(
+    return ScriptCall(
         load("set_group"),
         account,
         [name, cap, pause],
@@ -99,14 +99,14 @@ def change_words(max_concurrent: int | Keep | None = KEEP, paused: bool | None =
     return ", ".join(words)
 
 
-def list_groups(account: str, most: int = MOST) -> Call[list[Group]]:
+def list_groups(account: str, most: int = MOST) -> ScriptCall[list[Group]]:
     """Read the groups that have settings, and those that have ready jobs, by their names."""
 
     def parse(reply: list[Any]) -> list[Group]:
         found = [_group(account, reply[i : i + 5]) for i in range(0, len(reply), 5)]
         return sorted(found, key=lambda group: group.name)
 
-    return Call(load("list_groups"), account, [most], parse)
+    return ScriptCall(load("list_groups"), account, [most], parse)
 
 
 def _group(account: str, row: list[Any]) -> Group:

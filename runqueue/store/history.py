@@ -16,7 +16,7 @@ from typing import Any, Final
 from runqueue.connection.urls import shown_url
 from runqueue.records.job import fields_of, moment, text
 from runqueue.store import codec
-from runqueue.store.scripts import Call, load
+from runqueue.store.scripts import ScriptCall, load
 
 _STEPS: Final = {
     "unconfirmed": "unconfirmed: the answer to its submission was lost",
@@ -43,7 +43,7 @@ _ENDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class JobStep:
     """One step of a job's life.
 
     Args:
@@ -74,7 +74,7 @@ class Trail:
         request: what is to be run, as it was handed in; empty = it is too large to be shown.
     """
 
-    steps: list[Step]
+    steps: list[JobStep]
     earlier_runs: tuple[str, ...]
     process: str
     forgotten: int
@@ -118,9 +118,9 @@ def _shown(name: str, value: Any) -> str | int:
     return shown_url(str(value)) if name in _URLS else str(value)
 
 
-def read_trail(account: str, job_id: str) -> Call[Trail | None]:
+def read_trail(account: str, job_id: str) -> ScriptCall[Trail | None]:
     """Read what is known of a job's life; None = no such job is on record."""
-    return Call(load("read_trail"), account, [job_id], _trail)
+    return ScriptCall(load("read_trail"), account, [job_id], _trail)
 
 
 def _trail(reply: list[Any]) -> Trail | None:
@@ -152,47 +152,49 @@ def _request(body: bytes) -> dict[str, Any]:
         return {}
 
 
-def _noted(fields: dict[str, bytes]) -> Iterator[Step]:
+def _noted(fields: dict[str, bytes]) -> Iterator[JobStep]:
     """Yield the uncommon steps, the oldest first."""
     for line in reversed((text(fields.get("trail")) or "").splitlines()):
         at, attempt, step, cause = [*line.split(" ", 3), "", "", ""][:4]
         when = moment(at)
         if when is not None:
-            yield Step(when, _STEPS.get(step, step), cause, int(attempt) or None)
+            yield JobStep(when, _STEPS.get(step, step), cause, int(attempt) or None)
 
 
-def _own(fields: dict[str, bytes], since: bytes, noted: list[Step]) -> Iterator[Step]:
+def _own(fields: dict[str, bytes], since: bytes, noted: list[JobStep]) -> Iterator[JobStep]:
     """Yield what the record's own times tell."""
     attempt = int(fields.get("attempt", 0)) or None
     reason = text(fields.get("reason")) or ""
     run = text(fields.get("run_id")) or ""
     state = text(fields.get("state")) or ""
     if created := moment(fields.get("created")):
-        yield Step(created, "created: accepted by the queue")
+        yield JobStep(created, "created: accepted by the queue")
     if taken := moment(fields.get("taken")):
-        yield Step(taken, "submitting: claimed by a worker", "", attempt)
+        yield JobStep(taken, "submitting: claimed by a worker", "", attempt)
     lost = moment(since)
     if lost and not any(step.at == lost for step in noted):
-        yield Step(lost, _STEPS["unconfirmed"], reason, attempt)
+        yield JobStep(lost, _STEPS["unconfirmed"], reason, attempt)
     if started := moment(fields.get("started")):
-        yield Step(started, "running: its run is known", run, attempt)
+        yield JobStep(started, "running: its run is known", run, attempt)
     if ended := moment(fields.get("ended")):
         status = text(fields.get("run_status")) or ""
         cause = reason or (f"the run is {status}" if status and status != state else "")
-        yield Step(ended, _ENDS.get(state, state), cause, attempt)
+        yield JobStep(ended, _ENDS.get(state, state), cause, attempt)
     if told := moment(fields.get("told_at")):
         what = f"webhook {(text(fields.get('delivery')) or '').replace('_', ' ')}"
-        yield Step(told, what, text(fields.get("told_error")) or "")
+        yield JobStep(told, what, text(fields.get("told_error")) or "")
 
 
-def _sealed(sealed: bytes, fields: dict[str, bytes]) -> Iterator[Step]:
+def _sealed(sealed: bytes, fields: dict[str, bytes]) -> Iterator[JobStep]:
     at = moment(sealed)
     created = moment(fields.get("created"))
     if at and created and at > created:
-        yield Step(at, "its batch was sealed: from now on it may run")
+        yield JobStep(at, "its batch was sealed: from now on it may run")
 
 
-def _ahead(fields: dict[str, bytes], look: bytes, poll: bytes, delivery: bytes) -> Iterator[Step]:
+def _ahead(
+    fields: dict[str, bytes], look: bytes, poll: bytes, delivery: bytes
+) -> Iterator[JobStep]:
     """Yield what is to come."""
     coming = {
         "may run from now on": fields.get("run_at"),
@@ -203,4 +205,4 @@ def _ahead(fields: dict[str, bytes], look: bytes, poll: bytes, delivery: bytes) 
     }
     for what, at in coming.items():
         if when := moment(at):
-            yield Step(when, what, ahead=True)
+            yield JobStep(when, what, ahead=True)

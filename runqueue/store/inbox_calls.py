@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from runqueue.records.claim_items import Answer, Taken
-from runqueue.store.scripts import Argument, Call, load
+from runqueue.records.claim_items import ClaimAnswer, Taken
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Refused lines that an account keeps; beyond that the oldest go.
 KEPT = 10_000
@@ -38,7 +38,7 @@ class InboxLook(NamedTuple):
 
 def inbox_take(
     account: str, process: str, want: int, tick_us: int, *, linger: bool, lease_us: int
-) -> Call[Taken]:
+) -> ScriptCall[Taken]:
     """Take lines of the inbox; see `inbox_take.lua`.
 
     Args:
@@ -51,32 +51,34 @@ def inbox_take(
 
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
-            return Taken(Answer(reply[0].decode()), int(reply[1]))
+            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         lines = [TakenLine(reply[i].decode(), reply[i + 1]) for i in range(4, len(reply), 2)]
-        return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, lines)
+        return Taken(ClaimAnswer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, lines)
 
     arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us, TAKE_BYTES]
-    return Call(load("inbox_take"), account, arguments, parse)
+    return ScriptCall(load("inbox_take"), account, arguments, parse)
 
 
-def inbox_done(account: str, lines: Iterable[tuple[str, bytes]]) -> Call[int]:
+def inbox_done(account: str, lines: Iterable[tuple[str, bytes]]) -> ScriptCall[int]:
     """Settle lines: (number, what is kept of a refused one); see `inbox_done.lua`."""
     arguments: list[Argument] = [KEPT]
     for number, kept in lines:
         arguments += (number, kept)
-    return Call(load("inbox_done"), account, arguments, int)
+    return ScriptCall(load("inbox_done"), account, arguments, int)
 
 
-def inbox_look(account: str, start: int, count: int) -> Call[InboxLook]:
+def inbox_look(account: str, start: int, count: int) -> ScriptCall[InboxLook]:
     """Count the lines of an inbox, and read a page of the refused ones."""
 
     def parse(reply: list[Any]) -> InboxLook:
         return InboxLook(reply[0], reply[1], reply[2], reply[3:])
 
-    return Call(load("inbox_look"), account, [start, count], parse)
+    return ScriptCall(load("inbox_look"), account, [start, count], parse)
 
 
-def newest_refused(account: str, count: int, most_bytes: int) -> Call[tuple[int, list[bytes]]]:
+def newest_refused(
+    account: str, count: int, most_bytes: int
+) -> ScriptCall[tuple[int, list[bytes]]]:
     """Count the lines that were refused, and read the newest of them.
 
     Args:
@@ -88,14 +90,14 @@ def newest_refused(account: str, count: int, most_bytes: int) -> Call[tuple[int,
         How many there are, and the newest as they are kept, the newest first.
     """
     arguments: list[Argument] = [count, most_bytes]
-    return Call(
+    return ScriptCall(
         load("newest_refused"), account, arguments, lambda reply: (int(reply[0]), reply[1:])
     )
 
 
-def inbox_again(account: str, lines: Iterable[tuple[bytes, bytes]]) -> Call[int]:
+def inbox_again(account: str, lines: Iterable[tuple[bytes, bytes]]) -> ScriptCall[int]:
     """Take refused lines off the list: (as kept, the line to try again); `inbox_again.lua`."""
     arguments: list[Argument] = []
     for kept, line in lines:
         arguments += (kept, line)
-    return Call(load("inbox_again"), account, arguments, int)
+    return ScriptCall(load("inbox_again"), account, arguments, int)

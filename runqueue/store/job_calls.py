@@ -31,7 +31,7 @@ from runqueue.records.job import (
 from runqueue.records.quotas import Quota
 from runqueue.request.job_spec import JobSpec, Priority, When
 from runqueue.store import codec, compression
-from runqueue.store.scripts import Argument, Call, load
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Jobs in one script call: Lua's `unpack` takes 1,000 without harm, and 8,000 fail.
 CHUNK = 1000
@@ -88,7 +88,7 @@ def enqueue(
     keys: Sequence[str | None],
     batch: str | None = None,
     quota: Quota | None = None,
-) -> Call[list[Enqueued]]:
+) -> ScriptCall[list[Enqueued]]:
     """Accept up to `CHUNK` jobs of one account in one script call.
 
     Args:
@@ -112,12 +112,12 @@ def enqueue(
             for job, key, row in zip(jobs, keys, reply[1:], strict=True)
         ]
 
-    return Call(load("enqueue"), account, arguments, parse)
+    return ScriptCall(load("enqueue"), account, arguments, parse)
 
 
 def look_up(
     account: str, jobs: Sequence[JobArguments], keys: Sequence[str | None]
-) -> Call[list[Enqueued]]:
+) -> ScriptCall[list[Enqueued]]:
     """Say what `enqueue` would answer, and store nothing."""
     return enqueue(account, jobs, keys, _ONLY_LOOK)
 
@@ -147,12 +147,14 @@ def _at(microseconds: bytes) -> datetime:
     return datetime.fromtimestamp(int(microseconds) / 1_000_000, tz=UTC)
 
 
-def open_batch(account: str, batch: str, name: str, rules: BatchRules = NO_RULES) -> Call[bool]:
+def open_batch(
+    account: str, batch: str, name: str, rules: BatchRules = NO_RULES
+) -> ScriptCall[bool]:
     """Open a batch; it is held until `seal_batch`."""
-    return Call(load("open_batch"), account, [batch, name, *rules.stored()], bool)
+    return ScriptCall(load("open_batch"), account, [batch, name, *rules.stored()], bool)
 
 
-def seal_batch(account: str, batch: str, expected: int | None = None) -> Call[int]:
+def seal_batch(account: str, batch: str, expected: int | None = None) -> ScriptCall[int]:
     """Accept a batch; the reply is for `sealed`.
 
     Args:
@@ -160,7 +162,9 @@ def seal_batch(account: str, batch: str, expected: int | None = None) -> Call[in
         batch: its id.
         expected: how many jobs it has to hold to be accepted; None = any number.
     """
-    return Call(load("seal_batch"), account, [batch, "" if expected is None else expected], int)
+    return ScriptCall(
+        load("seal_batch"), account, [batch, "" if expected is None else expected], int
+    )
 
 
 def sealed(batch: str, reply: int, expected: int | None = None) -> int:
@@ -178,17 +182,17 @@ def sealed(batch: str, reply: int, expected: int | None = None) -> int:
     return reply
 
 
-def discard_batch(account: str, batch: str) -> Call[bool]:
+def discard_batch(account: str, batch: str) -> ScriptCall[bool]:
     """Give an unfinished upload up."""
-    return Call(load("discard_batch"), account, [batch], bool)
+    return ScriptCall(load("discard_batch"), account, [batch], bool)
 
 
-def cancel_batch(account: str, batch: str) -> Call[int]:
+def cancel_batch(account: str, batch: str) -> ScriptCall[int]:
     """Cancel a batch; the reply is the number of its jobs, -1 if there is no such batch."""
-    return Call(load("cancel_batch"), account, [batch], lambda reply: int(reply[0]))
+    return ScriptCall(load("cancel_batch"), account, [batch], lambda reply: int(reply[0]))
 
 
-def get_batch(account: str, batch: str) -> Call[Batch | None]:
+def get_batch(account: str, batch: str) -> ScriptCall[Batch | None]:
     """Read a batch and the counts of its states."""
 
     def parse(reply: list[Any]) -> Batch | None:
@@ -196,31 +200,31 @@ def get_batch(account: str, batch: str) -> Call[Batch | None]:
         seen = (int(now), read_capacity(room))
         return read_batch(account, batch, flat, int(jobs), seen, paused=paused.decode())
 
-    return Call(load("get_batch"), account, [batch], parse)
+    return ScriptCall(load("get_batch"), account, [batch], parse)
 
 
-def list_batch(account: str, batch: str, start: int, count: int) -> Call[list[str]]:
+def list_batch(account: str, batch: str, start: int, count: int) -> ScriptCall[list[str]]:
     """Read a page of a batch's job ids."""
-    return Call(
+    return ScriptCall(
         load("list_batch"), account, [batch, start, count], lambda ids_: [i.decode() for i in ids_]
     )
 
 
 def get_jobs(
     account: str, job_ids: Sequence[str], *, result: bool = True
-) -> Call[list[Job | None]]:
+) -> ScriptCall[list[Job | None]]:
     """Read jobs, with or without their results; one that is damaged fails the call."""
 
     def parse(reply: list[Any]) -> list[Job | None]:
         rows = zip(job_ids, reply[1:], strict=True)
         return [_job(account, job_id, row) if row else None for job_id, row in rows]
 
-    return Call(load("get_jobs"), account, [int(result), *job_ids], parse)
+    return ScriptCall(load("get_jobs"), account, [int(result), *job_ids], parse)
 
 
 def readable_jobs(
     account: str, job_ids: Sequence[str]
-) -> Call[tuple[list[Job | None], tuple[str, ...]]]:
+) -> ScriptCall[tuple[list[Job | None], tuple[str, ...]]]:
     """Read jobs without their results, and which of them are damaged: these are None."""
 
     def parse(reply: list[Any]) -> tuple[list[Job | None], tuple[str, ...]]:
@@ -234,7 +238,7 @@ def readable_jobs(
                 unread.append(job_id)
         return jobs, tuple(unread)
 
-    return Call(load("get_jobs"), account, [0, *job_ids], parse)
+    return ScriptCall(load("get_jobs"), account, [0, *job_ids], parse)
 
 
 def _job(account: str, job_id: str, row: list[Any] | bytes) -> Job:
@@ -290,14 +294,16 @@ def _webhook(fields: dict[str, bytes]) -> WebhookDelivery:
     )
 
 
-def job_states(account: str, job_ids: Sequence[str]) -> Call[list[tuple[JobState | None, float]]]:
+def job_states(
+    account: str, job_ids: Sequence[str]
+) -> ScriptCall[list[tuple[JobState | None, float]]]:
     """Read states; beside each the seconds it has been unconfirmed (0 when it is not)."""
 
     def parse(reply: list[Any]) -> list[tuple[JobState | None, float]]:
         now = int(reply[0])
         return [_state(raw, now) for raw in reply[1:]]
 
-    return Call(load("job_states"), account, list(job_ids), parse)
+    return ScriptCall(load("job_states"), account, list(job_ids), parse)
 
 
 def _state(raw: bytes, now_us: int) -> tuple[JobState | None, float]:
@@ -307,12 +313,12 @@ def _state(raw: bytes, now_us: int) -> tuple[JobState | None, float]:
     return JobState(name), (now_us - float(since)) / 1e6 if since else 0.0
 
 
-def cancel(account: str, job_ids: Iterable[str]) -> Call[list[int]]:
+def cancel(account: str, job_ids: Iterable[str]) -> ScriptCall[list[int]]:
     """Ask for the end of jobs: per id 1 canceled, 2 flagged, 0 over already, -1 unknown."""
-    return Call(load("cancel"), account, list(job_ids), list)
+    return ScriptCall(load("cancel"), account, list(job_ids), list)
 
 
-def accept_server(account: str, *, is_latest: bool) -> Call[bool]:
+def accept_server(account: str, *, is_latest: bool) -> ScriptCall[bool]:
     """Report what the owner of a Redis that was started knows of it; True = an account takes it.
 
     Args:
@@ -320,14 +326,14 @@ def accept_server(account: str, *, is_latest: bool) -> Call[bool]:
         is_latest: it lost nothing. Else the runs are listed before anything is submitted, if it is
             another server than the one that the account knows.
     """
-    return Call(load("accept_server"), account, [int(is_latest)], bool)
+    return ScriptCall(load("accept_server"), account, [int(is_latest)], bool)
 
 
-def resume(account: str) -> Call[str]:
+def resume(account: str) -> ScriptCall[str]:
     """End an account's hold; the reply is its reason, '' if there was none."""
-    return Call(load("resume"), account, ["", ""], lambda reply: str(reply[1].decode()))
+    return ScriptCall(load("resume"), account, ["", ""], lambda reply: str(reply[1].decode()))
 
 
-def stats(account: str) -> Call[AccountStats]:
+def stats(account: str) -> ScriptCall[AccountStats]:
     """Read an account's figures."""
-    return Call(load("stats"), account, [], lambda reply: read_stats(account, reply))
+    return ScriptCall(load("stats"), account, [], lambda reply: read_stats(account, reply))

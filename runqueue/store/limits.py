@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from runqueue.errors import FieldError, InvalidLimits
 from runqueue.records.job import fields_of
-from runqueue.store.scripts import Argument, Call, load
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 
 class Range(NamedTuple):
@@ -70,7 +70,7 @@ class AccountLimits:
         }
 
 
-def set_limits(account: str, values: Mapping[str, float | None]) -> Call[AccountLimits]:
+def set_limits(account: str, values: Mapping[str, float | None]) -> ScriptCall[AccountLimits]:
     """Set limits live; returns all of them as they are then.
 
     Args:
@@ -91,7 +91,9 @@ def set_limits(account: str, values: Mapping[str, float | None]) -> Call[Account
             arguments += [name, "" if value is None else exact(value)]
     if wrong:
         raise InvalidLimits(wrong)
-    return Call(load("set_limits"), account, arguments, lambda reply: read_limits(account, reply))
+    return ScriptCall(
+        load("set_limits"), account, arguments, lambda reply: read_limits(account, reply)
+    )
 
 
 def change_words(changes: Mapping[str, float | None]) -> str:

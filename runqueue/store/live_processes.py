@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runqueue.store.scripts import Call, load
+from runqueue.store.scripts import ScriptCall, load
 
 #: Kinds of pumps that a worker may run, as the boards name them.
 PUMPS: Final = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
@@ -39,7 +39,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class GroupLine:
     """A group's line of ready jobs that could be claimed.
 
     Args:
@@ -57,14 +57,14 @@ class Line:
     damaged: bool = False
 
 
-def processes(account: str) -> Call[list[Process]]:
+def processes(account: str) -> ScriptCall[list[Process]]:
     """Read the worker processes, the one last heard of first."""
 
     def parse(reply: list[Any]) -> list[Process]:
         now = int(reply[0])
         return [_process(account, now, reply[i : i + 4]) for i in range(1, len(reply), 4)]
 
-    return Call(load("list_processes"), account, [_PROCESSES, " ".join(PUMPS)], parse)
+    return ScriptCall(load("list_processes"), account, [_PROCESSES, " ".join(PUMPS)], parse)
 
 
 def _process(account: str, now: int, row: list[Any]) -> Process:
@@ -82,7 +82,7 @@ def _process(account: str, now: int, row: list[Any]) -> Process:
 
 def longest_lines(
     account: str, count: int, groups: int = ALL_GROUPS
-) -> Call[tuple[int, list[Line]]]:
+) -> ScriptCall[tuple[int, list[GroupLine]]]:
     """Read how many groups have a line, and the longest of these.
 
     Args:
@@ -91,11 +91,11 @@ def longest_lines(
         groups: groups that are looked at, at most; eight lanes of each and of each priority.
     """
 
-    def parse(reply: list[Any]) -> tuple[int, list[Line]]:
+    def parse(reply: list[Any]) -> tuple[int, list[GroupLine]]:
         rows = (reply[i : i + 6] for i in range(1, len(reply), 6))
         return int(reply[0]), [
-            Line(name.decode(), length, live, cap or None, bool(paused), bool(damaged))
+            GroupLine(name.decode(), length, live, cap or None, bool(paused), bool(damaged))
             for name, length, live, cap, paused, damaged in rows
         ]
 
-    return Call(load("longest_lines"), account, [groups, _LANES, count], parse)
+    return ScriptCall(load("longest_lines"), account, [groups, _LANES, count], parse)

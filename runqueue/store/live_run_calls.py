@@ -6,12 +6,12 @@ Pure functions, one for each script, as in `worker_calls.py`.
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from runqueue.records.claim_items import Answer, Taken
+from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.request.run_limits import WORKFLOW_RUN_US
-from runqueue.store.scripts import Argument, Call, load
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 
-class Reading(NamedTuple):
+class ListReading(NamedTuple):
     """The list is to be read now, by this process.
 
     Args:
@@ -50,23 +50,23 @@ class Shown(NamedTuple):
 
 def lists_claim(
     account: str, process: str, want: int, tick_us: int, lease_us: int, *, least_us: int
-) -> Call[Taken]:
+) -> ScriptCall[Taken]:
     """Take the reading of the list, if it is due; see `lists_claim.lua`."""
 
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
-            return Taken(Answer(reply[0].decode()), int(reply[1]))
+            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         now_us, taken = int(reply[1]), int(reply[4])
         mean, floor, ended = map(int, reply[5:8])
         strays = [raw.decode() for raw in reply[8:]]
-        items = [Reading(now_us, mean, floor, ended, strays, taken == 1)] if taken else []
-        return Taken(Answer.OK, now_us, int(reply[2]), bool(reply[3]), items=items)
+        items = [ListReading(now_us, mean, floor, ended, strays, taken == 1)] if taken else []
+        return Taken(ClaimAnswer.OK, now_us, int(reply[2]), bool(reply[3]), items=items)
 
     arguments: list[Argument] = [process, want, tick_us, lease_us, least_us]
-    return Call(load("lists_claim"), account, arguments, parse)
+    return ScriptCall(load("lists_claim"), account, arguments, parse)
 
 
-def lists_joined(account: str, start: str, limit: int) -> Call[tuple[list[Joined], bool]]:
+def lists_joined(account: str, start: str, limit: int) -> ScriptCall[tuple[list[Joined], bool]]:
     """Read which runs joined the lists, and whether there are more; see `lists_joined.lua`."""
 
     def parse(reply: list[Any]) -> tuple[list[Joined], bool]:
@@ -82,10 +82,10 @@ def lists_joined(account: str, start: str, limit: int) -> Call[tuple[list[Joined
         ]
         return joined, bool(reply[0])
 
-    return Call(load("lists_joined"), account, [start, limit], parse)
+    return ScriptCall(load("lists_joined"), account, [start, limit], parse)
 
 
-def lists_permit(account: str, process: str, lease_us: int) -> Call[tuple[int, float]]:
+def lists_permit(account: str, process: str, lease_us: int) -> ScriptCall[tuple[int, float]]:
     """Take a permit and renew the lease: 1 granted, 0 not yet, -1 another process reads.
 
     The second is how many seconds to wait before asking again.
@@ -95,7 +95,7 @@ def lists_permit(account: str, process: str, lease_us: int) -> Call[tuple[int, f
         now_us, granted, next_us = map(int, reply)
         return granted, max(0.0, (next_us - now_us) / 1e6)
 
-    return Call(load("lists_permit"), account, [process, lease_us], parse)
+    return ScriptCall(load("lists_permit"), account, [process, lease_us], parse)
 
 
 def lists_missing(
@@ -104,38 +104,38 @@ def lists_missing(
     began_us: int,
     settle_us: int,
     poll_lease_us: int,
-) -> Call[list[int]]:
+) -> ScriptCall[list[int]]:
     """Have runs (job, run; job '' = a stray) looked at that the list did not show.
 
     Each reply: 1 = it is looked at, 2 = it is too new, 0 = it is not the lists' any more.
     """
     arguments: list[Argument] = [began_us, settle_us, poll_lease_us, *_flat(runs)]
-    return Call(load("lists_missing"), account, arguments, list)
+    return ScriptCall(load("lists_missing"), account, arguments, list)
 
 
 def lists_seen(
     account: str, shown: Sequence[Shown], stray_after_us: int, max_run_us: int
-) -> Call[int]:
+) -> ScriptCall[int]:
     """Record what the list showed that is worth a write; see `lists_seen.lua`."""
     longest = max(max_run_us, WORKFLOW_RUN_US)
     arguments: list[Argument] = [stray_after_us, max_run_us, longest, *_flat(shown)]
-    return Call(load("lists_seen"), account, arguments, int)
+    return ScriptCall(load("lists_seen"), account, arguments, int)
 
 
 def lists_done(
     account: str, process: str, next_us: int, *, failed: bool = False, reach_us: int = 0
-) -> Call[int]:
+) -> ScriptCall[int]:
     """Say when the next list is due, and how many failed in a row (-1: another reads it).
 
     Args:
         reach_us: the list shows none that was begun before; 0 = it shows all.
     """
-    return Call(load("lists_done"), account, [process, next_us, int(failed), reach_us], int)
+    return ScriptCall(load("lists_done"), account, [process, next_us, int(failed), reach_us], int)
 
 
-def lists_end(account: str, off_us: int) -> Call[int]:
+def lists_end(account: str, off_us: int) -> ScriptCall[int]:
     """Have runs looked at one by one again; see `lists_end.lua`."""
-    return Call(load("lists_end"), account, [off_us], int)
+    return ScriptCall(load("lists_end"), account, [off_us], int)
 
 
 def _flat(items: Iterable[tuple[str, ...]]) -> list[str]:

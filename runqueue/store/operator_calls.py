@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from runqueue.records.job import Stray
-from runqueue.store.scripts import Argument, Call, load
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 
-def adopt(account: str, job_id: str, attempt: int, run_id: str) -> Call[int]:
+def adopt(account: str, job_id: str, attempt: int, run_id: str) -> ScriptCall[int]:
     """Give an unconfirmed job its run; the codes are in `mark_running.lua`."""
     arguments: list[Argument] = [0, job_id, attempt, run_id, "created", 0]
-    return Call(load("mark_running"), account, arguments, lambda codes: int(codes[0]))
+    return ScriptCall(load("mark_running"), account, arguments, lambda codes: int(codes[0]))
 
 
 #: The word in a stray that stands for its job's request.
@@ -22,42 +22,48 @@ _REQUEST = re.compile(r"[0-9a-f]{16}")
 Seen = tuple[str, int, int]
 
 
-def settle(account: str, jobs: Sequence[Seen], what: str, reason: str = "") -> Call[list[int]]:
+def settle(
+    account: str, jobs: Sequence[Seen], what: str, reason: str = ""
+) -> ScriptCall[list[int]]:
     """Decide on unconfirmed jobs, `resubmit` or `fail`; see `settle.lua`."""
-    return Call(load("settle"), account, [what, reason, *_flat(job[:2] for job in jobs)], list)
+    return ScriptCall(
+        load("settle"), account, [what, reason, *_flat(job[:2] for job in jobs)], list
+    )
 
 
-def replay(account: str, jobs: Sequence[Seen]) -> Call[list[int]]:
+def replay(account: str, jobs: Sequence[Seen]) -> ScriptCall[list[int]]:
     """Have ended jobs done again; the codes are in `replay.lua`."""
-    return Call(load("replay"), account, _flat(jobs), list)
+    return ScriptCall(load("replay"), account, _flat(jobs), list)
 
 
 def _flat(jobs: Iterable[tuple[Argument, ...]]) -> list[Argument]:
     return [argument for job in jobs for argument in job]
 
 
-def discard(account: str, job_ids: Sequence[str]) -> Call[list[int]]:
+def discard(account: str, job_ids: Sequence[str]) -> ScriptCall[list[int]]:
     """Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown."""
-    return Call(load("discard"), account, list(job_ids), list)
+    return ScriptCall(load("discard"), account, list(job_ids), list)
 
 
-def page_jobs(account: str, index: str, after: str, count: int) -> Call[tuple[str, list[str]]]:
+def page_jobs(
+    account: str, index: str, after: str, count: int
+) -> ScriptCall[tuple[str, list[str]]]:
     """Read a page of job ids of an index; returns the next cursor ('' = the last page) and ids."""
 
     def parse(reply: list[bytes]) -> tuple[str, list[str]]:
         return reply[0].decode(), [raw.decode() for raw in reply[1:]]
 
-    return Call(load("page_jobs"), account, [index, after, count], parse)
+    return ScriptCall(load("page_jobs"), account, [index, after, count], parse)
 
 
-def list_strays(account: str, cursor: str, count: int) -> Call[tuple[str, list[Stray]]]:
+def list_strays(account: str, cursor: str, count: int) -> ScriptCall[tuple[str, list[Stray]]]:
     """Read a page of strays; returns the next cursor ('0' = that was all) and strays."""
 
     def parse(reply: list[bytes]) -> tuple[str, list[Stray]]:
         pairs = zip(reply[1::2], reply[2::2], strict=True)
         return reply[0].decode(), [_stray(account, run_id, told) for run_id, told in pairs]
 
-    return Call(load("list_strays"), account, [cursor, count], parse)
+    return ScriptCall(load("list_strays"), account, [cursor, count], parse)
 
 
 def _stray(account: str, run_id: bytes, told: bytes) -> Stray:
@@ -74,13 +80,13 @@ def _stray(account: str, run_id: bytes, told: bytes) -> Stray:
     )
 
 
-def cancel_strays(account: str, run_ids: Sequence[str]) -> Call[list[int]]:
+def cancel_strays(account: str, run_ids: Sequence[str]) -> ScriptCall[list[int]]:
     """Have strays canceled: per run 1 it will be, -1 no such stray."""
-    return Call(load("cancel_strays"), account, list(run_ids), list)
+    return ScriptCall(load("cancel_strays"), account, list(run_ids), list)
 
 
 @dataclass(frozen=True, slots=True)
-class Canceled:
+class CancelCounts:
     """What a cancel came to, in jobs.
 
     Args:
@@ -93,28 +99,28 @@ class Canceled:
     asked: int = 0
     over: int = 0
 
-    def __add__(self, other: "Canceled") -> "Canceled":
+    def __add__(self, other: "CancelCounts") -> "CancelCounts":
         """Return what both came to."""
-        return Canceled(
+        return CancelCounts(
             self.at_once + other.at_once, self.asked + other.asked, self.over + other.over
         )
 
 
-def cancel_batch(account: str, batch: str) -> Call[Canceled | None]:
+def cancel_batch(account: str, batch: str) -> ScriptCall[CancelCounts | None]:
     """Cancel a batch, as `calls.cancel_batch`, and say what it came to; None = no such batch."""
 
-    def parse(reply: list[int]) -> Canceled | None:
+    def parse(reply: list[int]) -> CancelCounts | None:
         if reply[0] < 0:
             return None
         jobs, waiting, live = reply
-        return Canceled(waiting, live, jobs - waiting - live)
+        return CancelCounts(waiting, live, jobs - waiting - live)
 
-    return Call(load("cancel_batch"), account, [batch], parse)
+    return ScriptCall(load("cancel_batch"), account, [batch], parse)
 
 
 def open_jobs(
     account: str, cursor: str, keys: int, which: str = "open"
-) -> Call[tuple[str, list[str]]]:
+) -> ScriptCall[tuple[str, list[str]]]:
     """Look for jobs through all keys; returns the next cursor ('0' = that was all) and ids.
 
     Args:
@@ -127,4 +133,4 @@ def open_jobs(
     def parse(reply: list[bytes]) -> tuple[str, list[str]]:
         return reply[0].decode(), [raw.decode() for raw in reply[1:]]
 
-    return Call(load("open_jobs"), account, [cursor, keys, which], parse)
+    return ScriptCall(load("open_jobs"), account, [cursor, keys, which], parse)

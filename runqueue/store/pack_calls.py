@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from runqueue.store import compression
-from runqueue.store.scripts import Argument, Call, load
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: What a string of its own takes in Redis beside its bytes.
 KEY_BYTES = 100
 
 
-class Ended(NamedTuple):
+class EndedJob(NamedTuple):
     """A job that is over, as it is stored.
 
     Args:
@@ -36,7 +36,7 @@ class Unpacked(NamedTuple):
     more: bool
     stands: bytes
     stands_then: bytes
-    jobs: list[Ended]
+    jobs: list[EndedJob]
 
 
 class Packed(NamedTuple):
@@ -46,12 +46,12 @@ class Packed(NamedTuple):
         result: b"" = it has none, or its body holds it.
     """
 
-    read: Ended
+    read: EndedJob
     body: bytes
     result: bytes
 
 
-def packed(job: Ended) -> Packed | None:
+def packed(job: EndedJob) -> Packed | None:
     """Return what a job is stored as; None = it stays as it is, which is shorter or unreadable."""
     line, newline, rest = job.body.partition(b"\n")
     if not newline:
@@ -72,24 +72,24 @@ def packed(job: Ended) -> Packed | None:
     return Packed(job, body, own)
 
 
-def unpacked(account: str, after_us: int, limit: int, allowed_bytes: int) -> Call[Unpacked]:
+def unpacked(account: str, after_us: int, limit: int, allowed_bytes: int) -> ScriptCall[Unpacked]:
     """Read jobs that are over and not packed; see `unpacked.lua`."""
 
     def parse(reply: list[Any]) -> Unpacked:
         jobs = [
-            Ended(reply[i].decode(), int(reply[i + 1]), reply[i + 2], reply[i + 3])
+            EndedJob(reply[i].decode(), int(reply[i + 1]), reply[i + 2], reply[i + 3])
             for i in range(3, len(reply), 4)
         ]
         return Unpacked(bool(reply[0]), reply[1], reply[2], jobs)
 
-    return Call(load("unpacked"), account, [after_us, limit, allowed_bytes], parse)
+    return ScriptCall(load("unpacked"), account, [after_us, limit, allowed_bytes], parse)
 
 
-def pack(account: str, read: Unpacked, jobs: Sequence[Packed]) -> Call[int]:
+def pack(account: str, read: Unpacked, jobs: Sequence[Packed]) -> ScriptCall[int]:
     """Store what was packed; the reply is how many jobs were as they had been read."""
     arguments: list[Argument] = [read.stands, read.stands_then]
     for job in jobs:
         was = job.read
         sizes = (len(was.body), len(was.result))
         arguments += [was.job_id, was.ended_us, *sizes, job.body, job.result]
-    return Call(load("pack"), account, arguments, int)
+    return ScriptCall(load("pack"), account, arguments, int)

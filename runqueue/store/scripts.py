@@ -1,7 +1,7 @@
 """The Lua scripts: loading them, and one call of one as a value.
 
-A `Call` is made by a pure function (`job_calls.py`) and says which script, with what, and how its
-reply reads; the sync and the async client differ only in how they send it.
+A `ScriptCall` is made by a pure function (`job_calls.py`) and says which script, with what, and how
+its reply reads; the sync and the async client differ only in how they send it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class ScriptCall(Generic[T]):
     """One script call: pure data until a client sends it."""
 
     script: Script
@@ -95,7 +95,7 @@ def load_all() -> None:
             load(file.name.removesuffix(".lua"))
 
 
-def run(client: redis.Redis, call: Call[T], now_us: int = 0) -> T:
+def run(client: redis.Redis, call: ScriptCall[T], now_us: int = 0) -> T:
     """Send a call; the server is taught the script when it does not know it.
 
     Args:
@@ -112,7 +112,7 @@ def run(client: redis.Redis, call: Call[T], now_us: int = 0) -> T:
     return call.parse(reply)
 
 
-async def run_async(client: redis.asyncio.Redis, call: Call[T], now_us: int = 0) -> T:
+async def run_async(client: redis.asyncio.Redis, call: ScriptCall[T], now_us: int = 0) -> T:
     """Send a call from a coroutine; see `run`."""
     key, script = Keys(call.account).meta, call.script
     arguments = (now_us, *call.arguments)

@@ -8,18 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runqueue.records.claim_items import (
-    Accepted,
-    Answer,
+    ClaimAnswer,
     Claimed,
     Doubtful,
-    Due,
+    DuePoll,
     Finished,
     GivenBack,
-    GivenUp,
     Lost,
     Overdue,
     Polled,
+    RunAccepted,
     RunAgain,
+    RunGivenUp,
     Searched,
     Taken,
     Tick,
@@ -28,7 +28,7 @@ from runqueue.records.claim_items import (
 )
 from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store.limits import exact
-from runqueue.store.scripts import Argument, Call, load
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 
 def _flat(items: Iterable[tuple[Any, ...]]) -> list[Argument]:
@@ -53,7 +53,7 @@ def claim(
     marked: bool = True,
     receives: bool = False,
     date_us: int | None = None,
-) -> Call[Taken]:
+) -> ScriptCall[Taken]:
     """Take ready jobs for submission; see `claim.lua`.
 
     Args:
@@ -62,8 +62,8 @@ def claim(
     """
 
     def parse(reply: list[Any]) -> Taken:
-        answer = Answer(reply[0].decode())
-        if answer is not Answer.OK:
+        answer = ClaimAnswer(reply[0].decode())
+        if answer is not ClaimAnswer.OK:
             return Taken(answer, int(reply[1]))
         items = [
             Claimed(reply[i].decode(), int(reply[i + 1]), reply[i + 2])
@@ -74,7 +74,7 @@ def claim(
     flags = (int(linger), int(marked), int(receives))
     date = "" if date_us is None else date_us
     arguments: list[Argument] = [process, claim_id, want, tick_us, *flags, date]
-    return Call(load("claim"), account, arguments, parse)
+    return ScriptCall(load("claim"), account, arguments, parse)
 
 
 def poll_claim(
@@ -88,14 +88,14 @@ def poll_claim(
     may_list: bool = False,
     ahead_us: int = 0,
     least_us: int = 0,
-) -> Call[Taken]:
+) -> ScriptCall[Taken]:
     """Take running jobs whose poll is due, and strays; see `poll_claim.lua`."""
 
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
-            return Taken(Answer(reply[0].decode()), int(reply[1]))
+            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         items = [
-            Due(
+            DuePoll(
                 reply[i].decode(),
                 int(reply[i + 1]),
                 reply[i + 2].decode(),
@@ -110,20 +110,22 @@ def poll_claim(
             for i in range(4, len(reply), 10)
             if reply[i + 1] and reply[i + 4]
         ]
-        return Taken(Answer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
+        return Taken(ClaimAnswer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
 
     lists = (int(may_list), ahead_us, least_us)
     arguments: list[Argument] = [process, want, tick_us, lease_us, max_run_us, *lists]
     arguments.append(max(max_run_us, WORKFLOW_RUN_US))
-    return Call(load("poll_claim"), account, arguments, parse)
+    return ScriptCall(load("poll_claim"), account, arguments, parse)
 
 
-def cancel_claim(account: str, process: str, want: int, tick_us: int, lease_us: int) -> Call[Taken]:
+def cancel_claim(
+    account: str, process: str, want: int, tick_us: int, lease_us: int
+) -> ScriptCall[Taken]:
     """Take runs whose cancel is due; see `cancel_claim.lua`."""
 
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
-            return Taken(Answer(reply[0].decode()), int(reply[1]))
+            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         now_us = int(reply[1])
         items = [
             ToCancel(
@@ -134,21 +136,21 @@ def cancel_claim(account: str, process: str, want: int, tick_us: int, lease_us: 
             )
             for i in range(4, len(reply), 4)
         ]
-        return Taken(Answer.OK, now_us, int(reply[2]), bool(reply[3]), 0, items)
+        return Taken(ClaimAnswer.OK, now_us, int(reply[2]), bool(reply[3]), 0, items)
 
-    return Call(load("cancel_claim"), account, [process, want, tick_us, lease_us], parse)
+    return ScriptCall(load("cancel_claim"), account, [process, want, tick_us, lease_us], parse)
 
 
 def reconcile_claim(
     account: str, process: str, want: int, tick_us: int, lease_us: int
-) -> Call[Taken]:
+) -> ScriptCall[Taken]:
     """Take unconfirmed jobs whose look is due; see `reconcile_claim.lua`."""
 
     def parse(reply: list[Any]) -> Taken:
         if reply[0] != b"ok":
-            return Taken(Answer(reply[0].decode()), int(reply[1]))
+            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         return Taken(
-            Answer.OK,
+            ClaimAnswer.OK,
             int(reply[1]),
             int(reply[2]),
             bool(reply[3]),
@@ -160,7 +162,7 @@ def reconcile_claim(
             has_deaths=reply[8] == b"1",
         )
 
-    return Call(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
+    return ScriptCall(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
 
 
 def _doubts(reply: list[Any], first: int) -> list[Doubtful]:
@@ -182,30 +184,30 @@ def _doubts(reply: list[Any], first: int) -> list[Doubtful]:
     ]
 
 
-def read_doubts(account: str, offset: int, count: int) -> Call[UnconfirmedPage]:
+def read_doubts(account: str, offset: int, count: int) -> ScriptCall[UnconfirmedPage]:
     """Read a page of all unconfirmed jobs; see `read_doubts.lua`."""
 
     def parse(reply: list[Any]) -> UnconfirmedPage:
         in_flight = int(reply[1]) if reply[1] else None
         return UnconfirmedPage(int(reply[0]), in_flight, int(reply[2]), _doubts(reply, 3))
 
-    return Call(load("read_doubts"), account, [offset, count], parse)
+    return ScriptCall(load("read_doubts"), account, [offset, count], parse)
 
 
 def read_requests(
     account: str, job_ids: Sequence[str]
-) -> Call[list[tuple[int, str, bytes] | None]]:
+) -> ScriptCall[list[tuple[int, str, bytes] | None]]:
     """Read the attempt, the run and the stored request of jobs; None = there is no such job."""
 
     def parse(reply: list[Any]) -> list[tuple[int, str, bytes] | None]:
         return [None if one is None else (int(one[0]), one[1].decode(), one[2]) for one in reply]
 
-    return Call(load("read_requests"), account, list(job_ids), parse)
+    return ScriptCall(load("read_requests"), account, list(job_ids), parse)
 
 
 def submission_times(
     account: str, run_ids: Sequence[str]
-) -> Call[tuple[int, list[tuple[int, int] | None]]]:
+) -> ScriptCall[tuple[int, list[tuple[int, int] | None]]]:
     """Tell when runs of ours were claimed and accepted, and the queue's clock; microseconds.
 
     Args:
@@ -217,10 +219,10 @@ def submission_times(
         times = [None if one is None else (int(one[0]), int(one[1])) for one in reply[1:]]
         return int(reply[0]), times
 
-    return Call(load("submission_times"), account, list(run_ids), parse)
+    return ScriptCall(load("submission_times"), account, list(run_ids), parse)
 
 
-def waiting_lanes(account: str, cursor: str, keys: int) -> Call[tuple[str, list[str]]]:
+def waiting_lanes(account: str, cursor: str, keys: int) -> ScriptCall[tuple[str, list[str]]]:
     """Look for lanes through all keys; returns the next cursor ('0' = that was all) and names.
 
     Args:
@@ -232,12 +234,12 @@ def waiting_lanes(account: str, cursor: str, keys: int) -> Call[tuple[str, list[
     def parse(reply: list[bytes]) -> tuple[str, list[str]]:
         return reply[0].decode(), [raw.decode() for raw in reply[1:]]
 
-    return Call(load("waiting_lanes"), account, [cursor, keys], parse)
+    return ScriptCall(load("waiting_lanes"), account, [cursor, keys], parse)
 
 
 def read_lanes(
     account: str, names: Sequence[str], first: int, count: int, *, newest: bool = False
-) -> Call[list[tuple[int, list[str], list[str]]]]:
+) -> ScriptCall[list[tuple[int, list[str], list[str]]]]:
     """Read the jobs of lanes that lost claims may have been of, in the order of claims.
 
     By lane: how many ids were read, the jobs, and those that are looked for later
@@ -255,12 +257,12 @@ def read_lanes(
     def parse(reply: list[Any]) -> list[tuple[int, list[str], list[str]]]:
         return [(int(ids), _texts(waiting), _texts(later)) for ids, waiting, later in reply]
 
-    return Call(load("read_lanes"), account, [int(newest), first, count, *names], parse)
+    return ScriptCall(load("read_lanes"), account, [int(newest), first, count, *names], parse)
 
 
 def read_waiting(
     account: str, index: str, cursor: str, count: int
-) -> Call[tuple[str, list[str], list[str]]]:
+) -> ScriptCall[tuple[str, list[str], list[str]]]:
     """Read jobs of an index as `read_lanes` does, behind a cursor ("0" = the start, and the end).
 
     Args:
@@ -273,7 +275,7 @@ def read_waiting(
     def parse(reply: list[Any]) -> tuple[str, list[str], list[str]]:
         return reply[0].decode(), _texts(reply[1]), _texts(reply[2])
 
-    return Call(load("read_waiting"), account, [index, cursor, count], parse)
+    return ScriptCall(load("read_waiting"), account, [index, cursor, count], parse)
 
 
 def _texts(raw: Sequence[bytes]) -> list[str]:
@@ -282,12 +284,12 @@ def _texts(raw: Sequence[bytes]) -> list[str]:
 
 def mark_running(
     account: str,
-    items: Sequence[Accepted],
+    items: Sequence[RunAccepted],
     *,
     guess: bool = False,
     marked: bool = False,
     canceled: bool = False,
-) -> Call[list[int]]:
+) -> ScriptCall[list[int]]:
     """Record runs: 1 adopted, 0 known already, 2 a stray, 3 another job's, 4 a guess that failed,
     5 adopted by correcting a guess, or another job's answer.
 
@@ -300,17 +302,17 @@ def mark_running(
             none, for it would be canceled although it may be an equal job's.
     """
     told = 2 if marked else 3 if guess and canceled else int(guess)
-    return Call(load("mark_running"), account, [told, *_flat(items)], _codes)
+    return ScriptCall(load("mark_running"), account, [told, *_flat(items)], _codes)
 
 
-def mark_dead(account: str, items: Sequence[Lost]) -> Call[list[int]]:
+def mark_dead(account: str, items: Sequence[Lost]) -> ScriptCall[list[int]]:
     """Record refused submissions."""
-    return Call(load("mark_dead"), account, _flat(item[:3] for item in items), _codes)
+    return ScriptCall(load("mark_dead"), account, _flat(item[:3] for item in items), _codes)
 
 
 def mark_unconfirmed(
     account: str, items: Sequence[Lost], *, marked: bool = True
-) -> Call[list[int]]:
+) -> ScriptCall[list[int]]:
     """Record submissions whose answer was lost: 1 unconfirmed, 2 so, although Redis lost its claim.
 
     0 = another state or attempt.
@@ -321,43 +323,43 @@ def mark_unconfirmed(
         marked: submissions carry markers.
     """
     arguments = [int(marked), *_flat((*item[:3], int(item.trouble)) for item in items)]
-    return Call(load("mark_unconfirmed"), account, arguments, _codes)
+    return ScriptCall(load("mark_unconfirmed"), account, arguments, _codes)
 
 
-def give_back(account: str, items: Sequence[GivenBack], why: str) -> Call[list[int]]:
+def give_back(account: str, items: Sequence[GivenBack], why: str) -> ScriptCall[list[int]]:
     """Return claims that brought no run; why = void, not_sent, busy, limited, account or later."""
     wait_us = max(item.wait_us for item in items)
     named = next((f"{item.named:g}" for item in reversed(items) if item.named), "")
     arguments = [why, wait_us, items[-1].reason, named, *_flat(item[:2] for item in items)]
-    return Call(load("give_back"), account, arguments, _codes)
+    return ScriptCall(load("give_back"), account, arguments, _codes)
 
 
-def mark_polled(account: str, items: Sequence[Polled]) -> Call[int]:
+def mark_polled(account: str, items: Sequence[Polled]) -> ScriptCall[int]:
     """Say when to look at runs again."""
-    return Call(load("mark_polled"), account, _flat(items), int)
+    return ScriptCall(load("mark_polled"), account, _flat(items), int)
 
 
-def finish(account: str, items: Sequence[Finished]) -> Call[list[int]]:
+def finish(account: str, items: Sequence[Finished]) -> ScriptCall[list[int]]:
     """Record the ends of runs."""
-    return Call(load("finish"), account, _flat(items), _codes)
+    return ScriptCall(load("finish"), account, _flat(items), _codes)
 
 
-def retry_run(account: str, items: Sequence[RunAgain]) -> Call[list[int]]:
+def retry_run(account: str, items: Sequence[RunAgain]) -> ScriptCall[list[int]]:
     """Record runs that ended badly, and have their jobs run again; see `retry_run.lua`."""
-    return Call(load("retry_run"), account, _flat(items), _codes)
+    return ScriptCall(load("retry_run"), account, _flat(items), _codes)
 
 
 def record_search(
     account: str, items: Sequence[Searched], searched_us: int, spacing_us: int
-) -> Call[list[int]]:
+) -> ScriptCall[list[int]]:
     """Record searches that found nothing: 2 not unconfirmed any more, 1 stays; see the script."""
     arguments = [searched_us, spacing_us, *_flat(items)]
-    return Call(load("record_search"), account, arguments, _codes)
+    return ScriptCall(load("record_search"), account, arguments, _codes)
 
 
 def bound_runs(
     account: str, run_ids: Sequence[str], *, but_spares: bool = False
-) -> Call[list[str]]:
+) -> ScriptCall[list[str]]:
     """Tell which job each run belongs to; '' = none that we know.
 
     Args:
@@ -365,7 +367,7 @@ def bound_runs(
         run_ids: the runs, at most 1,000.
         but_spares: count runs that may be given to an equal job as nobody's.
     """
-    return Call(
+    return ScriptCall(
         load("bound_runs"),
         account,
         [int(but_spares), *run_ids],
@@ -373,17 +375,17 @@ def bound_runs(
     )
 
 
-def permits(account: str, want: int) -> Call[tuple[int, float]]:
+def permits(account: str, want: int) -> ScriptCall[tuple[int, float]]:
     """Take permits for calls that are no submissions: how many, and seconds until asking again."""
 
     def parse(reply: list[Any]) -> tuple[int, float]:
         now_us, granted, next_us = map(int, reply)
         return granted, max(0.0, (next_us - now_us) / 1e6)
 
-    return Call(load("permits"), account, [want], parse)
+    return ScriptCall(load("permits"), account, [want], parse)
 
 
-def recovered(account: str, recover_from_us: int, recover_since_us: int) -> Call[bool]:
+def recovered(account: str, recover_from_us: int, recover_since_us: int) -> ScriptCall[bool]:
     """Report that the runs of all claims that Redis may have lost were adopted.
 
     Args:
@@ -391,12 +393,12 @@ def recovered(account: str, recover_from_us: int, recover_since_us: int) -> Call
         recover_from_us: since when runs were listed, as `reconcile_claim` said it.
         recover_since_us: when the change of server was noticed, likewise.
     """
-    return Call(load("recovered"), account, [recover_from_us, recover_since_us], bool)
+    return ScriptCall(load("recovered"), account, [recover_from_us, recover_since_us], bool)
 
 
 def recovery_stuck(
     account: str, recover_from_us: int, recover_since_us: int, why: str, *, person: bool
-) -> Call[bool]:
+) -> ScriptCall[bool]:
     """Say why a recovery does not end; True = a person is called.
 
     Args:
@@ -406,7 +408,7 @@ def recovery_stuck(
         person: call a person now, since it cannot end by itself; one is called anyway if it lasts.
     """
     arguments: list[Argument] = [recover_from_us, recover_since_us, why, int(person)]
-    return Call(load("recovery_stuck"), account, arguments, bool)
+    return ScriptCall(load("recovery_stuck"), account, arguments, bool)
 
 
 def suspect_lost(
@@ -417,7 +419,7 @@ def suspect_lost(
     *,
     marked: bool,
     known: bool = False,
-) -> Call[list[int]]:
+) -> ScriptCall[list[int]]:
     """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 2 as soon as its run
     fails or its upload is accepted, 0 it waits no more, or waits for a time still to come.
 
@@ -431,38 +433,38 @@ def suspect_lost(
     """
     flags = int(marked), int(known)
     arguments: list[Argument] = [recover_from_us, recover_since_us, *flags, *job_ids]
-    return Call(load("suspect_lost"), account, arguments, _codes)
+    return ScriptCall(load("suspect_lost"), account, arguments, _codes)
 
 
-def drop_strays(account: str, run_ids: Sequence[str]) -> Call[int]:
+def drop_strays(account: str, run_ids: Sequence[str]) -> ScriptCall[int]:
     """Forget strays that are over."""
-    return Call(load("drop_strays"), account, list(run_ids), int)
+    return ScriptCall(load("drop_strays"), account, list(run_ids), int)
 
 
-def strays_over(account: str, run_ids: Sequence[str]) -> Call[int]:
+def strays_over(account: str, run_ids: Sequence[str]) -> ScriptCall[int]:
     """Record strays that were seen to be over: they take no slot any more."""
-    return Call(load("strays_over"), account, list(run_ids), int)
+    return ScriptCall(load("strays_over"), account, list(run_ids), int)
 
 
-def give_up(account: str, items: Sequence[GivenUp]) -> Call[list[int]]:
+def give_up(account: str, items: Sequence[RunGivenUp]) -> ScriptCall[list[int]]:
     """End jobs whose run's end was never confirmed; see `give_up.lua`."""
     arguments = _flat((job_id, run_id, int(is_over)) for job_id, run_id, is_over in items)
-    return Call(load("give_up"), account, arguments, _codes)
+    return ScriptCall(load("give_up"), account, arguments, _codes)
 
 
-def cancel_overdue(account: str, items: Sequence[Overdue]) -> Call[int]:
+def cancel_overdue(account: str, items: Sequence[Overdue]) -> ScriptCall[int]:
     """Have runs canceled that took longer than they may; see `cancel_overdue.lua`."""
-    return Call(load("cancel_overdue"), account, _flat(items), int)
+    return ScriptCall(load("cancel_overdue"), account, _flat(items), int)
 
 
-def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> Call[int]:
+def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> ScriptCall[int]:
     """Make the polls of jobs due at once, or after a while."""
-    return Call(load("poll_now"), account, [after_us, *job_ids], int)
+    return ScriptCall(load("poll_now"), account, [after_us, *job_ids], int)
 
 
-def leave_board(account: str, kind: str, process: str) -> Call[int]:
+def leave_board(account: str, kind: str, process: str) -> ScriptCall[int]:
     """Take a pump off the board."""
-    return Call(load("leave_board"), account, [kind, process], int)
+    return ScriptCall(load("leave_board"), account, [kind, process], int)
 
 
 def heartbeat(
@@ -475,7 +477,7 @@ def heartbeat(
     first: bool,
     reads: tuple[int, int, str] = (-1, -1, ""),
     date_us: int | None = None,
-) -> Call[int]:
+) -> ScriptCall[int]:
     """Renew a process's lease and tell what it remembers; see `heartbeat.lua`.
 
     Args:
@@ -494,39 +496,39 @@ def heartbeat(
     """
     arguments: list[Argument] = [process, lease_us, int(first), sequence, passed_us, *reads]
     arguments.append("" if date_us is None else date_us)
-    return Call(load("heartbeat"), account, arguments, int)
+    return ScriptCall(load("heartbeat"), account, arguments, int)
 
 
-def bye(account: str, process: str) -> Call[int]:
+def bye(account: str, process: str) -> ScriptCall[int]:
     """End a process's lease in good order; the reply is how many claims it still held."""
-    return Call(load("bye"), account, [process], int)
+    return ScriptCall(load("bye"), account, [process], int)
 
 
 def tick(
     account: str, process: str, interval_us: int, passed_us: int = 0, *, woken: bool
-) -> Call[Tick]:
+) -> ScriptCall[Tick]:
     """Take the tick's slot, if it is free, or act on a wake-up; see `tick.lua`."""
 
     def parse(reply: list[Any]) -> Tick:
         pairs = {reply[i].decode(): int(reply[i + 1]) for i in range(2, len(reply), 2)}
         return Tick(reply[0].decode(), int(reply[1]), pairs)
 
-    return Call(load("tick"), account, [process, int(woken), interval_us, passed_us], parse)
+    return ScriptCall(load("tick"), account, [process, int(woken), interval_us, passed_us], parse)
 
 
-def sweep(account: str, script: str, *arguments: Argument) -> Call[int]:
+def sweep(account: str, script: str, *arguments: Argument) -> ScriptCall[int]:
     """Run one of the sweep's scripts; the reply is how many entries it walked."""
-    return Call(load(script), account, arguments, int)
+    return ScriptCall(load(script), account, arguments, int)
 
 
-def migrate(account: str, limit: int) -> Call[bool]:
+def migrate(account: str, limit: int) -> ScriptCall[bool]:
     """Bring an account's state up to this version's layout; True = done. See `migrate.lua`."""
-    return Call(load("migrate"), account, [limit], bool)
+    return ScriptCall(load("migrate"), account, [limit], bool)
 
 
 def seed_limits(
     account: str, limits: Mapping[str, float], *, first: bool = True
-) -> Call[dict[str, float]]:
+) -> ScriptCall[dict[str, float]]:
     """Write the limits of this worker's environment.
 
     Args:
@@ -542,4 +544,4 @@ def seed_limits(
         return {reply[i].decode(): float(reply[i + 1]) for i in range(0, len(reply), 2)}
 
     arguments = _flat((name, exact(value)) for name, value in limits.items())
-    return Call(load("seed_limits"), account, [int(first), *arguments], parse)
+    return ScriptCall(load("seed_limits"), account, [int(first), *arguments], parse)

@@ -11,7 +11,7 @@ from api_client import AnswerLostError, AsyncTransport, NotSentError
 from api_client.http.connect import Dialer
 from api_client.http.connection import Connection
 from api_client.http.messages import Request
-from api_client.http.resolver import Names
+from api_client.http.resolver import HostNames
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
     answering,
@@ -194,7 +194,7 @@ def blocked_names(monkeypatch: pytest.MonkeyPatch) -> socket.socket:
             theirs.recv(1)
         return []
 
-    monkeypatch.setattr("api_client.http.connect.Names", lambda: Names(ask))
+    monkeypatch.setattr("api_client.http.connect.Names", lambda: HostNames(ask))
     return ours
 
 
@@ -223,7 +223,7 @@ def test_an_address_that_says_nothing_costs_a_moment(
     async def look_up(*_: object) -> Sequence[str]:
         return ["127.0.0.1", "127.0.0.2"]
 
-    monkeypatch.setattr(Names, "look_up", look_up)
+    monkeypatch.setattr(HostNames, "look_up", look_up)
 
     async def check(port: int) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -248,7 +248,7 @@ def test_tls_is_asked_for_the_name_without_its_last_dot(
     async def look_up(*_: object) -> Sequence[str]:
         return ["127.0.0.1"]
 
-    monkeypatch.setattr(Names, "look_up", look_up)
+    monkeypatch.setattr(HostNames, "look_up", look_up)
     asked = []
     tls = server_tls()
     tls.sni_callback = lambda _, name, __: asked.append(name)

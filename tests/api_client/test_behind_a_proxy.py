@@ -11,7 +11,7 @@ import pytest
 
 from api_client import AsyncTransport, BlockingTransport
 from api_client.errors import AnswerLostError, NotSentError
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 from api_client.http.proxies import Proxies, parse_proxy
 from api_client.http.tunnels import go_on, open_tunnel
 from tests.api_client.blockingserver import DRIP_INTERVAL, listening
@@ -29,18 +29,18 @@ from tests.api_client.rawserver import (
 from tests.proxying import ForwardingProxy, proxying
 
 BODY = b'{"prompt": "Read it."}'
-Post = Callable[..., Awaitable[Answer]]
+Post = Callable[..., Awaitable[HttpAnswer]]
 
 TRUSTING = ssl.create_default_context(cafile=str(CERTIFICATE))
 
 
-async def _awaited(url: str, proxies: Proxies, **options: Any) -> Answer:
+async def _awaited(url: str, proxies: Proxies, **options: Any) -> HttpAnswer:
     async with AsyncTransport(tls=TRUSTING, proxies=proxies) as transport:
         return await transport.exchange(_post(url, **options))
 
 
-async def _blocking(url: str, proxies: Proxies, **options: Any) -> Answer:
-    def send() -> Answer:
+async def _blocking(url: str, proxies: Proxies, **options: Any) -> HttpAnswer:
+    def send() -> HttpAnswer:
         transport = BlockingTransport(tls=TRUSTING, proxies=proxies)
         try:
             return transport.exchange(_post(url, **options))

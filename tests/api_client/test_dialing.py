@@ -8,7 +8,7 @@ import pytest
 
 from api_client import AsyncTransport, NotSentError
 from api_client.http.messages import Request
-from api_client.http.resolver import Names
+from api_client.http.resolver import HostNames
 from tests.api_client.rawserver import (
     CERTIFICATE,
     Exchange,
@@ -29,7 +29,7 @@ def told(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
         asked.append(host)
         return addresses
 
-    monkeypatch.setattr(Names, "look_up", look_up)
+    monkeypatch.setattr(HostNames, "look_up", look_up)
     return asked
 
 
@@ -50,7 +50,7 @@ async def test_a_name_nobody_tells_the_addresses_of_is_not_sent(
         await asyncio.Event().wait()
         return []
 
-    monkeypatch.setattr(Names, "look_up", never)
+    monkeypatch.setattr(HostNames, "look_up", never)
     async with AsyncTransport(connect_timeout=0.05) as transport:
         with pytest.raises(NotSentError, match=r"no connection in time \(http://shop\.test\)$"):
             await transport.exchange(Request("GET", "http://shop.test/", {}))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from api_client import AnswerLostError, AsyncTransport, NotSentError
 from api_client.http.body import body
 from api_client.http.connection import MAX_HEAD_BYTES, Connection
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 from tests.api_client.rawserver import (
     Behaviour,
     Exchange,
@@ -62,13 +62,13 @@ class FakeTransport(asyncio.Transport):
         self.aborted = True
 
 
-def asked(loop: asyncio.AbstractEventLoop) -> tuple[Connection, "asyncio.Future[Answer]"]:
+def asked(loop: asyncio.AbstractEventLoop) -> tuple[Connection, "asyncio.Future[HttpAnswer]"]:
     connection = Connection(loop, 1000)
     connection.connection_made(FakeTransport())
     return connection, connection.ask(Request("GET", "http://shop.test/x", {}), b"GET")
 
 
-async def fetched(behaviour: Behaviour, method: str = "GET", times: int = 1) -> list[Answer]:
+async def fetched(behaviour: Behaviour, method: str = "GET", times: int = 1) -> list[HttpAnswer]:
     async with serving(behaviour) as server, AsyncTransport() as transport:
         return [
             await transport.exchange(Request(method, f"{server.url}/x", {})) for _ in range(times)

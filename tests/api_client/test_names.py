@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from api_client.http.resolver import PER_DOMAIN, THREADS, Names, addresses_of, domain_of
+from api_client.http.resolver import PER_DOMAIN, THREADS, HostNames, addresses_of, domain_of
 from tests.simulator.simulating import eventually
 
 
@@ -44,7 +44,7 @@ def test_the_system_knows_this_machine() -> None:
 
 
 async def test_all_who_wait_for_a_name_share_one_look_up(system: System) -> None:
-    names = Names(system.ask)
+    names = HostNames(system.ask)
     waiting = [asyncio.create_task(names.look_up("a.test", 80)) for _ in range(5)]
     await eventually(lambda: system.asked)
     system.may_tell.set()
@@ -54,7 +54,7 @@ async def test_all_who_wait_for_a_name_share_one_look_up(system: System) -> None
 
 
 async def test_a_name_is_looked_up_again_once_it_was_told(system: System) -> None:
-    names = Names(system.ask)
+    names = HostNames(system.ask)
     system.may_tell.set()
     for _ in range(2):
         await names.look_up("a.test", 80)
@@ -64,7 +64,7 @@ async def test_a_name_is_looked_up_again_once_it_was_told(system: System) -> Non
 
 async def test_each_of_those_who_wait_is_resolved_what_went_wrong(system: System) -> None:
     system.may_tell.set()
-    names = Names(system.ask)
+    names = HostNames(system.ask)
 
     found = await asyncio.gather(
         names.look_up("nobody.test", 80), names.look_up("nobody.test", 80), return_exceptions=True
@@ -74,7 +74,7 @@ async def test_each_of_those_who_wait_is_resolved_what_went_wrong(system: System
 
 
 async def test_who_stops_waiting_takes_nothing_from_the_others(system: System) -> None:
-    names = Names(system.ask)
+    names = HostNames(system.ask)
     first, second = (asyncio.create_task(names.look_up("a.test", 80)) for _ in range(2))
     await eventually(lambda: system.asked)
     await stopped(first)
@@ -86,7 +86,7 @@ async def test_who_stops_waiting_takes_nothing_from_the_others(system: System) -
 async def test_a_look_up_that_everybody_left_is_what_the_next_one_waits_for(
     system: System,
 ) -> None:
-    names = Names(system.ask)
+    names = HostNames(system.ask)
     left = asyncio.create_task(names.look_up("a.test", 80))
     await eventually(lambda: system.asked)
     await stopped(left)
@@ -99,7 +99,7 @@ async def test_a_look_up_that_everybody_left_is_what_the_next_one_waits_for(
 
 
 async def test_a_look_up_that_everybody_left_before_its_turn_is_none(system: System) -> None:
-    names = Names(system.ask, threads=1)
+    names = HostNames(system.ask, threads=1)
     first, second = (asyncio.create_task(names.look_up(name, 80)) for name in ("a", "b"))
     await eventually(lambda: system.asked)
     await stopped(second)
@@ -111,7 +111,7 @@ async def test_a_look_up_that_everybody_left_before_its_turn_is_none(system: Sys
 
 
 async def test_a_failure_that_nobody_waits_for_is_let_be(system: System) -> None:
-    names = Names(system.ask)
+    names = HostNames(system.ask)
     left = asyncio.create_task(names.look_up("nobody.test", 80))
     await eventually(lambda: system.asked)
     await stopped(left)
@@ -125,10 +125,12 @@ async def test_who_waits_for_too_long_is_resolved_so(
     monkeypatch.setattr("api_client.http.resolver.LOOK_UP_SECONDS", 0.05)
 
     with pytest.raises(OSError, match="nobody tells in time"):
-        await Names(system.ask).look_up("a.test", 80)
+        await HostNames(system.ask).look_up("a.test", 80)
 
 
-async def hanging(system: System, names: Names, *hosts: str) -> list[asyncio.Task[Sequence[str]]]:
+async def hanging(
+    system: System, names: HostNames, *hosts: str
+) -> list[asyncio.Task[Sequence[str]]]:
     """Begin to look names up that nobody tells of."""
     tasks = [asyncio.create_task(names.look_up(host, 80)) for host in hosts]
     await asyncio.sleep(0)
@@ -139,7 +141,7 @@ async def hanging(system: System, names: Names, *hosts: str) -> list[asyncio.Tas
 async def test_names_of_one_domain_that_nobody_tells_of_keep_no_other_waiting(
     system: System, domain: str
 ) -> None:
-    names = Names(system.ask)
+    names = HostNames(system.ask)
     tasks = await hanging(system, names, *(f"slow{n}.{domain}" for n in range(2 * THREADS)))
 
     assert await names.look_up("quick.honest.test", 80) == ["quick.honest.test's"]
@@ -168,7 +170,7 @@ def test_a_domain_is_what_one_owner_has(host: str, domain: str) -> None:
 async def test_a_name_that_was_told_before_has_its_turn_whatever_strangers_there_are(
     system: System,
 ) -> None:
-    names = Names(system.ask)
+    names = HostNames(system.ask)
     await names.look_up("quick.honest.test", 80)
     tasks = await hanging(system, names, *(f"slow.evil{n}.test" for n in range(2 * THREADS)))
 
@@ -177,7 +179,7 @@ async def test_a_name_that_was_told_before_has_its_turn_whatever_strangers_there
 
 
 async def test_a_name_that_is_resolved_no_more_is_a_stranger_again(system: System) -> None:
-    names = Names(system.ask)
+    names = HostNames(system.ask)
     system.may_tell.set()
     hosts = [f"slow.evil{n}.test" for n in range(THREADS)]
     for host in hosts:
@@ -199,7 +201,7 @@ async def test_of_the_names_that_were_told_the_newest_are_remembered(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api_client.http.resolver.MOST_KNOWN", 2)
-    names = Names(system.ask)
+    names = HostNames(system.ask)
     for host in ("quick.a.test", "quick.b.test", "quick.a.test", "quick.c.test"):
         await names.look_up(host, 80)
 
@@ -209,7 +211,7 @@ async def test_of_the_names_that_were_told_the_newest_are_remembered(
 async def test_those_who_wait_for_their_domain_s_turn_have_it_one_after_the_other(
     system: System,
 ) -> None:
-    names = Names(system.ask)
+    names = HostNames(system.ask)
     hosts = [f"slow{n}.busy.test" for n in range(3 * PER_DOMAIN)]
     tasks = await hanging(system, names, *hosts)
     system.may_tell.set()
@@ -220,7 +222,7 @@ async def test_those_who_wait_for_their_domain_s_turn_have_it_one_after_the_othe
 async def test_a_look_up_that_nobody_waits_for_any_more_gives_up_its_turn_for_good(
     system: System,
 ) -> None:
-    names = Names(system.ask)
+    names = HostNames(system.ask)
     first = await hanging(system, names, *(f"slow{n}.busy.test" for n in range(PER_DOMAIN)))
     left = await hanging(system, names, "left.busy.test")
     last = await hanging(system, names, "last.busy.test")
@@ -232,7 +234,7 @@ async def test_a_look_up_that_nobody_waits_for_any_more_gives_up_its_turn_for_go
 
 
 async def test_the_end_waits_for_no_look_up(system: System) -> None:
-    names = Names(system.ask, threads=1)
+    names = HostNames(system.ask, threads=1)
     both = [asyncio.create_task(names.look_up(name, 80)) for name in ("a", "b")]
     await eventually(lambda: system.asked)
     names.close()

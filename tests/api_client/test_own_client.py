@@ -14,7 +14,7 @@ import pytest
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
 from api_client.http.blocking import BlockingTransport
 from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 from tests.api_client.blockingserver import (
     drips_the_body,
     drips_the_head,
@@ -54,7 +54,7 @@ class Kind:
 
     async def send(
         self, request: Request, *, total: float | None = 20, limit: int = 100_000, **client: Any
-    ) -> Answer:
+    ) -> HttpAnswer:
         """Send a request by a client that is made with the arguments left over."""
         if self.is_async:
             async with httpx.AsyncClient(trust_env=False, **client) as own_async:

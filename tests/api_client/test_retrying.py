@@ -22,7 +22,7 @@ from api_client import (
     WaitTimeoutError,
 )
 from api_client.call import Call
-from api_client.retrying import Budget, may_again, pause
+from api_client.retrying import RetryBudget, may_again, pause
 from tests.api_client.twins import Clock
 
 DOCUMENTED = {200, 301, 302, 307, 308, 400, 401, 402, 403, 404, 405, 408, 409, 413, 418, 422, 429}
@@ -134,9 +134,9 @@ def test_a_policy_s_retries_are_a_whole_number(retries: Any) -> None:
         RetryPolicy(max_retries=retries)
 
 
-def budget(timeout: float = 60, call: CallKind = CallKind.READ, **options: Any) -> Budget:
+def budget(timeout: float = 60, call: CallKind = CallKind.READ, **options: Any) -> RetryBudget:
     policy = RetryPolicy(max_retries=2, deadline=120)
-    return Budget(policy, Call(call, "p", lambda _: None, options=options or None), timeout)  # type: ignore[arg-type]
+    return RetryBudget(policy, Call(call, "p", lambda _: None, options=options or None), timeout)  # type: ignore[arg-type]
 
 
 def test_an_attempt_may_take_its_timeout_or_what_is_left_of_the_deadline(clock: Clock) -> None:
@@ -163,12 +163,12 @@ def test_the_deadline_is_never_less_than_one_attempt_may_take(clock: Clock) -> N
 def test_a_limit_bounds_a_call_s_attempts_and_all_of_them(clock: Clock) -> None:
     call: Call[None] = Call(CallKind.READ, "p", lambda _: None, limit=9)
     policy = RetryPolicy(deadline=120)
-    one = Budget(policy, call, 60)
+    one = RetryBudget(policy, call, 60)
     assert one.left() == 9
     clock.now += 5
     assert one.left() == 4
     call.limit = 600
-    assert Budget(policy, call, 60).left() == 60
+    assert RetryBudget(policy, call, 60).left() == 60
 
 
 @pytest.mark.parametrize(("given_", "again"), [(None, True), (0, False), (1, True)])

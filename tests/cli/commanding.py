@@ -87,7 +87,8 @@ class Desk:
         if not jobs:
             return
         runs = [
-            claim_items.Accepted(j.job_id, j.attempt, f"{runs_are}-{j.job_id}", "", 0) for j in jobs
+            claim_items.RunAccepted(j.job_id, j.attempt, f"{runs_are}-{j.job_id}", "", 0)
+            for j in jobs
         ]
         run(self.client, worker_calls.mark_running("default", runs))
         ends = [
@@ -126,7 +127,7 @@ class Desk:
 
     def stray(self, run_id: str, job_id: str) -> None:
         """Find a run of a job that is gone, or has moved on."""
-        found = claim_items.Accepted(job_id, 1, run_id, "running", 0)
+        found = claim_items.RunAccepted(job_id, 1, run_id, "running", 0)
         assert run(self.client, worker_calls.mark_running("default", [found])) == [2]
 
     @contextmanager

@@ -11,7 +11,7 @@ import redis
 
 from runqueue import RunQueue
 from runqueue.ids import new_id
-from runqueue.store.callback_calls import Told, callback_claim, record_callback
+from runqueue.store.callback_calls import CallbackOutcome, callback_claim, record_callback
 from runqueue.store.scripts import run
 from tests.cli.commanding import Desk, batch_of, counts, line, lines
 from tests.cli.exporting import command
@@ -156,7 +156,9 @@ def callback_given_up(desk: Desk) -> str:
     desk.end(desk.claim())
     claim = callback_claim("default", "test", 10, 0, linger=False, lease_us=1)
     (due,) = run(desk.client, claim).items
-    told = Told(batch, due.event, due.tries, "gave_up", error="the receiver answered 410")
+    told = CallbackOutcome(
+        batch, due.event, due.tries, "gave_up", error="the receiver answered 410"
+    )
     assert run(desk.client, record_callback("default", [told])) == [1]
     return batch
 

@@ -8,7 +8,7 @@ import pytest
 
 from runqueue import RunQueue
 from runqueue.ids import job_id_for
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.cli.commanding import Desk, batch_of, counts, line, ready, running
 
 
@@ -162,7 +162,7 @@ def test_thousands_of_jobs_are_canceled_in_pages(
     sent: list[str] = []
     send = RunQueue.send
 
-    def counted(queue: RunQueue, call: Call[Any]) -> Any:
+    def counted(queue: RunQueue, call: ScriptCall[Any]) -> Any:
         sent.append(call.script.name)
         return send(queue, call)
 

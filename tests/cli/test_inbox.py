@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.producer.inbox import Line, check_lines
+from runqueue.producer.inbox import InboxLine, check_lines
 from runqueue.store.inbox_calls import inbox_done
 from runqueue.store.keys import Keys
 from tests.cli.commanding import Desk
@@ -16,7 +16,7 @@ LATE = json.dumps({"kind": "task", "account": "late", "body": {"prompt": "Read i
 
 def refuse(desk: Desk, *lines: Any, account: str = "default", way: str = "inbox") -> None:
     """Have lines refused, as a worker would."""
-    checked = check_lines([Line(line, f"k-{n}") for n, line in enumerate(lines)], way, ["nil"])
+    checked = check_lines([InboxLine(line, f"k-{n}") for n, line in enumerate(lines)], way, ["nil"])
     kept = [("", checked.kept(n, 1_800_000_000_000_000)) for n in sorted(checked.refused)]
     desk.know(account)
     desk.queue.send(inbox_done(account, kept))

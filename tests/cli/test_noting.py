@@ -15,7 +15,7 @@ import pytest
 from runqueue import RunQueue
 from runqueue.errors import QueueUnavailable
 from runqueue.ids import new_id
-from runqueue.producer.inbox import Line, check_lines
+from runqueue.producer.inbox import InboxLine, check_lines
 from runqueue.store.inbox_calls import inbox_done
 from tests.cli import delivering
 from tests.cli.commanding import Desk, batch_of, line, lines, ready
@@ -48,7 +48,7 @@ def gave_up(desk: Desk) -> list[str]:
 def refused(desk: Desk) -> list[str]:
     """Have lines refused, as a worker would."""
     rows = [json.dumps({**line(f"k-{n}"), "account": "late"}) for n in range(3)]
-    checked = check_lines([Line(row, "k") for row in rows], "celery", ["default"])
+    checked = check_lines([InboxLine(row, "k") for row in rows], "celery", ["default"])
     desk.queue.send(inbox_done("default", [("", checked.kept(n, 1)) for n in checked.refused]))
     desk.know("late")
     return []

@@ -236,7 +236,7 @@ def test_an_upload_whose_jobs_are_taken_over_at_its_end_does_not_say_that_it_has
     with (
         _Overtaken(desk.url) as queue,
         JobList() as jobs,
-        pytest.raises(batch_upload.GivenUp, match="another upload of the same jobs"),
+        pytest.raises(batch_upload.UploadGivenUp, match="another upload of the same jobs"),
     ):
         hand_in(queue, source(numbered(lines(3))), WISH, jobs, keep_all=False)
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from runqueue.cli.top import command
 from runqueue.cli.top.render import picture
 from runqueue.cli.top.snapshot import Look, rate
-from runqueue.records.health import Level, health_of
+from runqueue.records.health import HealthLevel, health_of
 from runqueue.records.job import JobState
 from runqueue.store.groups import Group
 from tests.cli.commanding import Desk, batch_of, line, ready
@@ -194,47 +194,55 @@ def test_while_redis_is_away_the_figures_stay_and_it_goes_on_by_itself(tmp_path:
 @pytest.mark.parametrize(
     ("changed", "level", "words"),
     [
-        ({}, Level.GOOD, "submitting: up to 2 a second"),
-        ({"hold_reason": "HTTP 401"}, Level.STOPPED, "UTC: HTTP 401"),
-        ({"hold_reason": "HTTP 401", "hold_seconds": 1e9}, Level.STOPPED, "until you resume it"),
-        ({"hold_reason": "paused: by", "paused": True}, Level.STOPPED, "paused: by"),
-        ({"processes": 0}, Level.STOPPED, "no worker process"),
-        ({"processes": 0, "states": {}}, Level.BUSY, "nothing to submit: no worker"),
-        ({"states": {}, "live": 0}, Level.GOOD, "no job is ready"),
-        ({"states": {JobState.SCHEDULED: 2}, "live": 0}, Level.GOOD, "2 are scheduled"),
-        ({"states": {JobState.RUNNING: 2}, "live": 2}, Level.GOOD, "2 are in flight"),
-        ({"live": 8, "strays_live": 2}, Level.GOOD, "all 10 slots"),
+        ({}, HealthLevel.GOOD, "submitting: up to 2 a second"),
+        ({"hold_reason": "HTTP 401"}, HealthLevel.STOPPED, "UTC: HTTP 401"),
+        (
+            {"hold_reason": "HTTP 401", "hold_seconds": 1e9},
+            HealthLevel.STOPPED,
+            "until you resume it",
+        ),
+        ({"hold_reason": "paused: by", "paused": True}, HealthLevel.STOPPED, "paused: by"),
+        ({"processes": 0}, HealthLevel.STOPPED, "no worker process"),
+        ({"processes": 0, "states": {}}, HealthLevel.BUSY, "nothing to submit: no worker"),
+        ({"states": {}, "live": 0}, HealthLevel.GOOD, "no job is ready"),
+        ({"states": {JobState.SCHEDULED: 2}, "live": 0}, HealthLevel.GOOD, "2 are scheduled"),
+        ({"states": {JobState.RUNNING: 2}, "live": 2}, HealthLevel.GOOD, "2 are in flight"),
+        ({"live": 8, "strays_live": 2}, HealthLevel.GOOD, "all 10 slots"),
         (
             {"live": 10, "states": {JobState.READY: 1, JobState.UNCONFIRMED: 5}},
-            Level.BUSY,
+            HealthLevel.BUSY,
             "10 slots are taken, 5 by unconfirmed jobs",
         ),
         (
             {"live": 10, "reads_failing_seconds": 40.0, "reads_why": "HTTP 403"},
-            Level.STOPPED,
+            HealthLevel.STOPPED,
             "runs are not followed: Skyvern has answered no read for 40 s (HTTP 403)",
         ),
         (
             {"states": {JobState.RUNNING: 2}, "reads_failing_seconds": 40.0, "reads_why": "x"},
-            Level.STOPPED,
+            HealthLevel.STOPPED,
             "not followed",
         ),
         (
             {"reads_failing_seconds": 40.0, "reads_why": "no answer"},
-            Level.BUSY,
+            HealthLevel.BUSY,
             "submitting, and runs are not followed",
         ),
-        ({"reads_failing_seconds": 29.0, "reads_why": "x"}, Level.GOOD, "submitting: up to 2"),
-        ({"in_line": {}}, Level.STOPPED, "in a batch that is held"),
-        ({"pace": 0.5}, Level.BUSY, "429: 0.5 submissions"),
-        ({"permits": {"dispatch": 0}}, Level.GOOD, "at its limit of 2 a second"),
-        ({"full_pace": 1.4}, Level.GOOD, "up to 1.4 a second (70 % of 10 calls)"),
-        ({"limits": {}, "full_pace": 0.0}, Level.GOOD, "without a limit"),
-        ({"permits": {"request": 0}}, Level.BUSY, "calls are at their limit of 10"),
+        (
+            {"reads_failing_seconds": 29.0, "reads_why": "x"},
+            HealthLevel.GOOD,
+            "submitting: up to 2",
+        ),
+        ({"in_line": {}}, HealthLevel.STOPPED, "in a batch that is held"),
+        ({"pace": 0.5}, HealthLevel.BUSY, "429: 0.5 submissions"),
+        ({"permits": {"dispatch": 0}}, HealthLevel.GOOD, "at its limit of 2 a second"),
+        ({"full_pace": 1.4}, HealthLevel.GOOD, "up to 1.4 a second (70 % of 10 calls)"),
+        ({"limits": {}, "full_pace": 0.0}, HealthLevel.GOOD, "without a limit"),
+        ({"permits": {"request": 0}}, HealthLevel.BUSY, "calls are at their limit of 10"),
     ],
 )
 def test_the_health_line_says_whether_it_submits_and_if_not_why(
-    changed: dict[str, object], level: Level, words: str
+    changed: dict[str, object], level: HealthLevel, words: str
 ) -> None:
     found = health_of(stats(**changed))
 
@@ -245,15 +253,15 @@ def test_the_health_line_says_whether_it_submits_and_if_not_why(
 @pytest.mark.parametrize(
     ("rate", "silent", "level"),
     [
-        (2.0, 44, Level.GOOD),
-        (2.0, 46, Level.STOPPED),
-        (0.0, 46, Level.STOPPED),
-        (1 / 300, 300, Level.GOOD),
-        (1 / 300, 601, Level.STOPPED),
+        (2.0, 44, HealthLevel.GOOD),
+        (2.0, 46, HealthLevel.STOPPED),
+        (0.0, 46, HealthLevel.STOPPED),
+        (1 / 300, 300, HealthLevel.GOOD),
+        (1 / 300, 601, HealthLevel.STOPPED),
     ],
 )
 def test_silence_is_amiss_when_a_limit_would_have_let_two_jobs_go_meanwhile(
-    rate: float, silent: float, level: Level
+    rate: float, silent: float, level: HealthLevel
 ) -> None:
     assert health_of(stats(full_pace=rate), silent).level is level
 

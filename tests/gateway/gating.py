@@ -21,7 +21,7 @@ from gateway.server import Server
 from runqueue import Job, RunQueue
 from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.ids import title_marker, url_marker
-from runqueue.records.claim_items import Accepted, Claimed, Lost
+from runqueue.records.claim_items import Claimed, Lost, RunAccepted
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import run
@@ -154,7 +154,7 @@ class Desk:
 
     def accept(self, *jobs: Claimed, run_id: str = "") -> list[int]:
         """Record the answers of submissions."""
-        runs = [Accepted(j.job_id, j.attempt, run_id or run_of(j), "created", 0) for j in jobs]
+        runs = [RunAccepted(j.job_id, j.attempt, run_id or run_of(j), "created", 0) for j in jobs]
         return run(self.client, worker_calls.mark_running("default", runs))
 
     def running(self, n: int = 1, **options: Any) -> list[Claimed]:

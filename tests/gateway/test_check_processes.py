@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bench.trees import open_files, tree
-from gateway.checks.messages import Budget, CheckFailed, Crashed, TooLarge
+from gateway.checks.messages import CheckBudget, CheckFailed, Crashed, TooLarge
 from gateway.checks.processes import (
     SERVER,
     BodyCheck,
@@ -26,7 +26,7 @@ from tests.simulator.simulating import eventually
 @pytest.fixture
 async def checks() -> AsyncIterator[CheckProcesses]:
     """Checks that may take little time."""
-    processes = CheckProcesses(Budget(seconds=0.2, seconds_per_mib=1, step=0.01))
+    processes = CheckProcesses(CheckBudget(seconds=0.2, seconds_per_mib=1, step=0.01))
     yield processes
     processes.close()
 
@@ -134,7 +134,7 @@ async def test_a_sender_that_has_gone_ends_a_check_at_its_next_step(
 async def test_a_check_that_is_given_up_in_a_step_leaves_no_process(
     checks: CheckProcesses,
 ) -> None:
-    checks.budget = Budget(seconds=60, seconds_per_mib=1, step=0.01)
+    checks.budget = CheckBudget(seconds=60, seconds_per_mib=1, step=0.01)
 
     def at_work() -> list[int]:
         assert SERVER._process is not None
@@ -168,7 +168,7 @@ async def test_what_makes_the_processes_is_made_again(checks: CheckProcesses) ->
 
 
 async def test_checks_take_turns_by_bearer(checks: CheckProcesses) -> None:
-    checks.budget = Budget(seconds=60, seconds_per_mib=1, step=0.01)
+    checks.budget = CheckBudget(seconds=60, seconds_per_mib=1, step=0.01)
 
     async def spin() -> None:
         async with checks.check(Odd(), "greedy", here) as check:

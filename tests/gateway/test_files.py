@@ -49,7 +49,7 @@ async def test_a_job_whose_run_had_the_file_is_not_done_again(
     (claimed,) = run(client, worker_calls.claim("default", "p1", "c1", 1, 0)).items
     run(
         client,
-        worker_calls.mark_running("default", [claim_items.Accepted(job, 1, "r1", "created", 1)]),
+        worker_calls.mark_running("default", [claim_items.RunAccepted(job, 1, "r1", "created", 1)]),
     )
     run(
         client,

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.page import bulk as page_bulk
 from gateway.page import bulk_views
-from gateway.page.bulk import Choice, Count, Work, count
+from gateway.page.bulk import BulkWork, Choice, Count, count
 from gateway.state.state import COUNTS, WORKS, Gate
 from runqueue.operator.operations import Filter, Operations
 from runqueue.records.job import Job
@@ -144,13 +144,13 @@ async def test_who_does_much_to_many_jobs_leaves_room_for_others_and_their_threa
         (lab,) = (await other.open("/select?what=cancel&group=a&count=1")).forms("/do/many")
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         with waiting() as told:
-            began: list[Work] = []
+            began: list[BulkWork] = []
 
-            def run(work: Work, _: Operations) -> None:
+            def run(work: BulkWork, _: Operations) -> None:
                 began.append(work)
                 told.wait()
 
-            monkeypatch.setattr(Work, "run", run)
+            monkeypatch.setattr(BulkWork, "run", run)
             works = [asyncio.create_task(one.send("/do/many", form)) for _ in range(WORKS)]
             refused = await next(asyncio.as_completed(works))
             await eventually(lambda: sum(work.done() for work in works) == 2)
@@ -196,7 +196,7 @@ def test_a_job_that_is_met_twice_counts_once_among_those_that_were_confirmed(
     jobs = [job for job in desk.queue.get_many(ids) if job is not None]
     pages = [[jobs[0], jobs[1]], [jobs[1], jobs[0]], [jobs[1], jobs[2], jobs[3]]]
     monkeypatch.setattr(Operations, "find_open_pages", lambda *_, **__: iter(pages))
-    work = Work(Choice("cancel", "default", "open", Filter()), 3, threading.Event())
+    work = BulkWork(Choice("cancel", "default", "open", Filter()), 3, threading.Event())
 
     work.run(Operations(desk.queue))
 

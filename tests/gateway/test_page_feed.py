@@ -17,7 +17,7 @@ from gateway.page.rates import Rates, rates
 from gateway.state.sampler import Feed, History, Sample, sample_of
 from gateway.tenants import shares
 from runqueue import AsyncRunQueue, JobState
-from runqueue.records.health import Health, health_of
+from runqueue.records.health import AccountHealth, health_of
 from runqueue.store.damage import report_key
 from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.browsing import Browser, browsing
@@ -259,7 +259,7 @@ async def test_an_account_that_nothing_holds_and_that_is_silent_is_not_called_we
     found = await Feed(queue).snapshot("default")
     await queue.close()
 
-    def told(seen: Rates) -> Health:
+    def told(seen: Rates) -> AccountHealth:
         return health_of(found.stats, seen.silent_seconds)
 
     assert told(Rates()).level == "good"

@@ -7,7 +7,7 @@ import pytest
 from runqueue import JobState
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
-from runqueue.store.callback_calls import Told, callback_claim, record_callback
+from runqueue.store.callback_calls import CallbackOutcome, callback_claim, record_callback
 from runqueue.store.keys import Keys
 from tests.gateway.browsing import Browser, Shown, browsing
 from tests.gateway.gating import Desk, token
@@ -111,7 +111,9 @@ async def test_callbacks_of_a_batch_that_were_given_up_are_shown_and_sent_again(
     desk.claim()  # which gives the process its lease
     claim = callback_claim("default", "test", 10, 0, linger=False, lease_us=1)
     (due,) = desk.queue.send(claim).items
-    told = Told(batch, due.event, due.tries, "gave_up", error="the receiver answered 410")
+    told = CallbackOutcome(
+        batch, due.event, due.tries, "gave_up", error="the receiver answered 410"
+    )
     desk.queue.send(record_callback("default", [told]))
     page = f"/batches/{batch}"
 

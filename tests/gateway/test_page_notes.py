@@ -11,7 +11,7 @@ from runqueue.errors import QueueUnavailable
 from runqueue.operator.operations import Operations
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.operator_calls import Canceled
+from runqueue.store.operator_calls import CancelCounts
 from tests.gateway.browsing import TOKENS, browsing
 from tests.gateway.gating import Desk, gating
 
@@ -58,7 +58,7 @@ async def test_work_that_anything_breaks_off_is_noted_with_what_it_came_to(
     desk.queue.enqueue_many(lines(600, delay=600))
     real, pages = Operations.cancel, 0
 
-    def cancel(self: Operations, ids: list[str]) -> Canceled:
+    def cancel(self: Operations, ids: list[str]) -> CancelCounts:
         nonlocal pages
         pages += 1
         if pages == 2:
@@ -78,7 +78,7 @@ async def test_work_that_anything_breaks_off_is_noted_with_what_it_came_to(
 async def test_work_that_redis_breaks_off_is_noted_without_where_redis_is(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cancel(*_: Any) -> Canceled:
+    def cancel(*_: Any) -> CancelCounts:
         raise QueueUnavailable("redis://10.1.2.3:6379/0", "cut")
 
     desk.queue.enqueue_many(lines(1, delay=600))

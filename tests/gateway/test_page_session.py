@@ -15,7 +15,7 @@ import redis
 import redis.asyncio
 
 from config.gateway import ApiToken
-from gateway.state.sessions import HOLDS, Sessions, Told
+from gateway.state.sessions import HOLDS, SessionInfo, Sessions
 from runqueue import JobState
 from runqueue.connection.client import async_client
 from runqueue.store.keys import ACCOUNTS, SESSIONS
@@ -96,7 +96,7 @@ async def test_of_what_redis_holds_no_cookie_can_be_made(
 async def test_sessions_are_listed_the_newest_first_by_token_or_all(clients: Clients) -> None:
     sessions = Sessions(TOKENS, clients())
     now = time.time()
-    told = Told("10.0.0.1", "A browser")
+    told = SessionInfo("10.0.0.1", "A browser")
     (first, _), (second, _), (third, _) = [
         await sessions.begin(OPS, told, now - 30),
         await sessions.begin(READER, now=now - 20),

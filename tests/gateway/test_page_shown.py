@@ -9,7 +9,7 @@ import pytest
 from gateway.page.overview import OPEN, OVER
 from gateway.page.render import HEADERS
 from runqueue import JobState
-from runqueue.producer.inbox import Line, check_lines
+from runqueue.producer.inbox import InboxLine, check_lines
 from runqueue.records.claim_items import Finished, Lost
 from runqueue.store import worker_calls
 from runqueue.store.inbox_calls import inbox_done
@@ -246,7 +246,7 @@ async def test_a_search_that_finds_nothing_says_so(desk: Desk, redis_url: str) -
 
 def refuse(desk: Desk, *lines: str, way: str = "inbox") -> None:
     """Have lines refused, as a worker does."""
-    checked = check_lines([Line(line, f"k-{n}") for n, line in enumerate(lines)], way, [])
+    checked = check_lines([InboxLine(line, f"k-{n}") for n, line in enumerate(lines)], way, [])
     kept = [("", checked.kept(n, 1_800_000_000_000_000)) for n in sorted(checked.refused)]
     desk.queue.send(inbox_done("default", kept))
 

@@ -11,11 +11,11 @@ import pytest
 import redis
 
 from gateway.webhooks import webhook_writer
-from gateway.webhooks.payload import Told
+from gateway.webhooks.payload import WebhookReport
 from runqueue.connection.client import async_client
 from runqueue.records.delivery_items import Reported
 
-TOLD = Told("r", "completed", "completed", {})
+TOLD = WebhookReport("r", "completed", "completed", {})
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def test_a_webhook_that_nobody_waits_for_any_more_is_let_go(
 ) -> None:
     monkeypatch.setattr(webhook_writer, "RECORD_SECONDS", 0.05)
     client = async_client(mute)
-    recorder = webhook_writer.Recorder("default", client)
+    recorder = webhook_writer.WebhookWriter("default", client)
 
     for n in range(3):
         item = Reported("j", 1, f"r{n}", "completed", "completed", "", False, b"{}")
@@ -65,7 +65,7 @@ async def test_webhooks_are_recorded_one_by_one_only_where_one_may_be_at_fault(
 
     monkeypatch.setattr(webhook_writer, "run_async", refuse)
     client = async_client(mute)
-    recorder = webhook_writer.Recorder("default", client)
+    recorder = webhook_writer.WebhookWriter("default", client)
     items = [
         Reported("j", 1, f"r-{n}", "completed", "completed", "", False, b"{}") for n in range(4)
     ]

@@ -15,7 +15,7 @@ from gateway.http import request_body
 from gateway.tenants import shares
 from runqueue import AsyncRunQueue, JobState, QueueUnavailable, RunQueue
 from runqueue.store import worker_calls
-from runqueue.store.scripts import Call, run
+from runqueue.store.scripts import ScriptCall, run
 from tests.gateway.gating import Desk, gating
 from tests.gateway.uploads import accepted, begin, lines, pieces, send, text
 from tests.simulator.simulating import eventually
@@ -213,7 +213,7 @@ async def test_an_upload_outlasts_a_redis_that_is_away_for_a_while(
 ) -> None:
     send_it, tries = AsyncRunQueue.send, 0
 
-    async def lossy(self: AsyncRunQueue, call: Call[Any]) -> Any:
+    async def lossy(self: AsyncRunQueue, call: ScriptCall[Any]) -> Any:
         """Lose every second answer to a packet."""
         nonlocal tries
         answer = await send_it(self, call)
@@ -237,7 +237,7 @@ async def test_an_upload_is_given_up_when_redis_stays_away(
 ) -> None:
     send_it = AsyncRunQueue.send
 
-    async def away(self: AsyncRunQueue, call: Call[Any]) -> Any:
+    async def away(self: AsyncRunQueue, call: ScriptCall[Any]) -> Any:
         if call.script.name in {"enqueue", "discard_batch"}:
             raise QueueUnavailable(redis_url)
         return await send_it(self, call)

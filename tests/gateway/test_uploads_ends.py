@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from bench.trees import open_files
-from gateway.checks.messages import Step
+from gateway.checks.messages import CheckStep
 from gateway.checks.processes import BodyCheck
 from runqueue import AsyncRunQueue, RunQueue
 from runqueue.producer.dedup import NoRoom
@@ -119,8 +119,8 @@ async def test_what_an_upload_keeps_on_disk_goes_with_it(desk: Desk, redis_url: 
 async def test_a_disk_without_room_is_told(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> Step:
-        return Step(error=pickle.loads(pickle.dumps(NoRoom("disk I/O error"))))
+    def full(*_: Any) -> CheckStep:
+        return CheckStep(error=pickle.loads(pickle.dumps(NoRoom("disk I/O error"))))
 
     monkeypatch.setattr(BodyCheck, "_exchange", full)
 

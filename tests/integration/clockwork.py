@@ -12,11 +12,11 @@ from runqueue.producer.flows import Flow, drive
 from runqueue.records import claim_items
 from runqueue.records.batch import NO_RULES, Batch, BatchRules
 from runqueue.records.claim_items import (
-    Accepted,
     Claimed,
     Finished,
     GivenBack,
     Lost,
+    RunAccepted,
     Searched,
     Taken,
 )
@@ -25,9 +25,9 @@ from runqueue.records.quotas import Quota
 from runqueue.request.job_spec import JobSpec, Kind, Priority, When
 from runqueue.request.retry_policy import Retry
 from runqueue.store import batch_calls, callback_calls, job_calls, scripts, worker_calls
-from runqueue.store.callback_calls import Due, Told
+from runqueue.store.callback_calls import CallbackOutcome, DueCallback
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 
 T = TypeVar("T")
 
@@ -102,11 +102,11 @@ class Clockwork:
         self.quota: Quota | None = None
         self._made = 0
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ScriptCall[T]) -> T:
         """Send a call at the clock's time."""
         return scripts.run(self.client, call, now_us=self.now)
 
-    def commands(self, call: Call[Any]) -> int:
+    def commands(self, call: ScriptCall[Any]) -> int:
         """Run a call; returns how many commands that took."""
         self.client.script_load(call.script.source)
         self.client.config_resetstat()
@@ -143,7 +143,9 @@ class Clockwork:
         """Hand in jobs and return the answers."""
         return self.run(self.handing_in(jobs, batch))
 
-    def handing_in(self, jobs: Sequence[JobSpec], batch: str | None = None) -> Call[list[Enqueued]]:
+    def handing_in(
+        self, jobs: Sequence[JobSpec], batch: str | None = None
+    ) -> ScriptCall[list[Enqueued]]:
         """The call that hands in jobs."""
         keys = [job.custom_id for job in jobs]
         packed = [job_calls.pack_job(job) for job in jobs]
@@ -182,7 +184,7 @@ class Clockwork:
         """Cancel a batch; returns how many jobs it has."""
         return self.run(job_calls.cancel_batch(self.account, batch))
 
-    def callbacks(self, want: int = 100, process: str = "p1") -> list[Due]:
+    def callbacks(self, want: int = 100, process: str = "p1") -> list[DueCallback]:
         """Take the callbacks that are due; the process has a lease afterwards."""
         self.heartbeat(process, first=True)
         call = callback_calls.callback_claim(
@@ -191,11 +193,13 @@ class Clockwork:
         return list(self.run(call).items)
 
     def tell(
-        self, due: Due, verdict: str = "delivered", *, wait: float = 0, error: str = ""
+        self, due: DueCallback, verdict: str = "delivered", *, wait: float = 0, error: str = ""
     ) -> int:
         """Record what came of a callback."""
         wait_us = round(wait * SECOND)
-        told = Told(due.batch.id, due.event, due.tries, verdict, error=error, wait_us=wait_us)
+        told = CallbackOutcome(
+            due.batch.id, due.event, due.tries, verdict, error=error, wait_us=wait_us
+        )
         return self.run(callback_calls.record_callback(self.account, [told]))[0]
 
     def drive(self, flow: Flow[T]) -> T:
@@ -259,7 +263,7 @@ class Clockwork:
             worker_calls.mark_running(
                 self.account,
                 [
-                    Accepted(i.job_id, i.attempt, f"r-{i.job_id}", "created", poll_after)
+                    RunAccepted(i.job_id, i.attempt, f"r-{i.job_id}", "created", poll_after)
                     for i in items
                 ],
             )
@@ -267,7 +271,7 @@ class Clockwork:
 
     def found(self, job_id: str, attempt: int, run_id: str) -> int:
         """Record one run."""
-        item = Accepted(job_id, attempt, run_id, "created", SECOND)
+        item = RunAccepted(job_id, attempt, run_id, "created", SECOND)
         return self.run(worker_calls.mark_running(self.account, [item]))[0]
 
     def finish(

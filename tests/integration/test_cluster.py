@@ -19,7 +19,7 @@ from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.inbox_calls import inbox_take
 from runqueue.store.keys import ACCOUNTS, Keys
-from runqueue.store.scripts import Call, load, run, run_async
+from runqueue.store.scripts import ScriptCall, load, run, run_async
 from tests.clusters import Cluster, accounts_on_each, both, cluster, line
 
 #: One account on each node.
@@ -65,7 +65,9 @@ def finish_all(client: redis.Redis, account: str) -> None:
     """Run every ready job of an account to its end, as a worker would."""
     run(client, worker_calls.heartbeat(account, "test", 60_000_000, -1, 0, first=True))
     taken = run(client, worker_calls.claim(account, "test", "a claim", 500, 0)).items
-    accepted = [claim_items.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken]
+    accepted = [
+        claim_items.RunAccepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken
+    ]
     run(client, worker_calls.mark_running(account, accepted))
     ends = [
         claim_items.Finished(
@@ -180,7 +182,7 @@ def test_a_wake_up_is_waited_for_at_its_accounts_node(nodes: Cluster, client: re
 async def test_a_node_that_forgot_the_scripts_is_taught_them(
     nodes: Cluster, client: redis.Redis
 ) -> None:
-    call = Call(load("job_states"), SHOPS[0], [], lambda reply: int(reply[0]))
+    call = ScriptCall(load("job_states"), SHOPS[0], [], lambda reply: int(reply[0]))
     async with async_client(nodes.url) as other:
         assert run(client, call) > 0
         for node in nodes.nodes:
@@ -192,7 +194,7 @@ async def test_a_node_that_forgot_the_scripts_is_taught_them(
 
 
 def test_connections_that_were_reset_are_made_anew(nodes: Cluster, client: redis.Redis) -> None:
-    call = Call(load("job_states"), SHOPS[0], [], lambda reply: int(reply[0]))
+    call = ScriptCall(load("job_states"), SHOPS[0], [], lambda reply: int(reply[0]))
 
     async def main() -> None:
         async with async_client(nodes.url) as other:

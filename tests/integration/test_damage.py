@@ -5,7 +5,7 @@ import redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from runqueue import AsyncRunQueue, QueueUnavailable, RunQueue
-from runqueue.records.health import Level, health_of
+from runqueue.records.health import HealthLevel, health_of
 from runqueue.store import job_calls
 from runqueue.store.damage import damage_of, is_of_one, report_key
 from runqueue.store.keys import ACCOUNTS, Keys
@@ -49,7 +49,7 @@ async def test_what_a_worker_reported_is_told_beside_the_figures(
 
     assert found["default"].damage is None
     health = health_of(found["shop"])
-    assert health.level is Level.STOPPED
+    assert health.level is HealthLevel.STOPPED
     assert "poll_claim: WRONGTYPE poll" in health.reason
 
 
@@ -67,7 +67,7 @@ async def test_an_account_whose_damaged_records_are_set_aside_does_not_stand_sti
 
     shop, health = found["shop"], health_of(found["shop"])
     assert (shop.damage, shop.set_aside, shop.damaged_records) == (None, n, n)
-    assert (health.level, health.words) == (Level.BUSY, "Nothing to submit")
+    assert (health.level, health.words) == (HealthLevel.BUSY, "Nothing to submit")
     assert f"{words} set aside: claim: WRONGTYPE a job" in health.reason
     assert found["default"].damaged_records == 0
 
@@ -100,7 +100,7 @@ def test_a_paused_account_with_a_damaged_record_is_still_told_to_be_paused(
 
     health = health_of(queue.stats()["default"])
 
-    assert (health.level, health.words, health.can_resume) == (Level.STOPPED, "Paused", True)
+    assert (health.level, health.words, health.can_resume) == (HealthLevel.STOPPED, "Paused", True)
     assert health.reason == "a look; 1 damaged record is set aside"
 
 

@@ -66,7 +66,9 @@ def claimed(client: redis.Redis, claim: str = "a claim") -> list[claim_items.Cla
 def finish_all(client: redis.Redis) -> None:
     """Run every ready job to its end, as a worker would."""
     taken = claimed(client)
-    accepted = [claim_items.Accepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken]
+    accepted = [
+        claim_items.RunAccepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken
+    ]
     run(client, worker_calls.mark_running("default", accepted))
     ends = [
         claim_items.Finished(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from runqueue.records.delivery_items import Delivered, Delivery
+from runqueue.records.delivery_items import Delivered, DueDelivery
 from tests.integration.clockwork import SECOND, Clockwork
 from tests.integration.webhooks import awaited, counts, outcome, receive, record, take, told
 
@@ -24,7 +24,7 @@ class World:
 
     clock: Clockwork
     up_at: int
-    sending: deque[tuple[int, Delivery]] = field(default_factory=deque)
+    sending: deque[tuple[int, DueDelivery]] = field(default_factory=deque)
     tries: list[int] = field(default_factory=list)
     tries_while_down: int = 0
     accepted: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -33,7 +33,7 @@ class World:
     def is_up(self) -> bool:
         return self.clock.now >= self.up_at
 
-    def send(self, item: Delivery) -> None:
+    def send(self, item: DueDelivery) -> None:
         """Begin a try."""
         takes = ANSWER if self.is_up else TIMEOUT
         self.tries.append(self.clock.now)
@@ -47,7 +47,7 @@ class World:
         self.sending = deque(pair for pair in self.sending if pair[0] > self.clock.now)
         return [self.answer(item) for item in over]
 
-    def answer(self, item: Delivery) -> Delivered:
+    def answer(self, item: DueDelivery) -> Delivered:
         if self.accepted[item.job_id, item.attempt]:
             return outcome(item)
         return outcome(item, "again", wait_us=SCHEDULE[item.tries] * SECOND)
@@ -58,7 +58,7 @@ class World:
         assert record(self.clock, *answers) == [1] * len(answers)
         taken = take(self.clock, PLACES - len(self.sending), linger=True)
         for item in taken.items:
-            assert isinstance(item, Delivery)
+            assert isinstance(item, DueDelivery)
             self.send(item)
         ends = [at for at, _ in self.sending]
         return min([taken.next_us or self.clock.now + SECOND, *ends])

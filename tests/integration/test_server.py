@@ -23,8 +23,8 @@ from runqueue import RunQueue
 from runqueue.connection.urls import shown_url
 from runqueue.embedded import server
 from runqueue.embedded.server import EmbeddedServer, running_url
-from runqueue.embedded.valkey import ServerError, is_alive
-from runqueue.records.claim_items import Answer
+from runqueue.embedded.valkey import EmbeddedServerError, is_alive
+from runqueue.records.claim_items import ClaimAnswer
 from runqueue.store import scripts, worker_calls
 from runqueue.store.keys import ACCOUNTS
 from tests.valkeys import start_valkey
@@ -80,7 +80,7 @@ def test_it_keeps_what_it_was_given_and_never_evicts(tmp_path: Path) -> None:
 
 def test_a_second_start_in_its_directory_names_the_owners_address(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
-        with pytest.raises(ServerError, match=shown_url(server.url)) as refused:
+        with pytest.raises(EmbeddedServerError, match=shown_url(server.url)) as refused:
             EmbeddedServer(tmp_path).start()
         assert password_of(server.url) not in str(refused.value)
 
@@ -225,7 +225,7 @@ def test_a_password_of_one_s_own_will_do(tmp_path: Path, password: str) -> None:
 def test_a_password_s_file_that_holds_none_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("short")
 
-    with pytest.raises(ServerError, match="16 or more characters") as refused:
+    with pytest.raises(EmbeddedServerError, match="16 or more characters") as refused:
         EmbeddedServer(tmp_path).start()
     assert "short" not in str(refused.value)
 
@@ -291,8 +291,8 @@ def submitted(url: str, want: int, process: str) -> list[str] | None:
         call = worker_calls.claim("default", process, f"c-{process}", want, 0, linger=False)
         taken = scripts.run(client, call)
         scripts.run(client, worker_calls.bye("default", process))
-    assert taken.answer in {Answer.OK, Answer.MOVED}
-    return None if taken.answer is Answer.MOVED else [job.job_id for job in taken.items]
+    assert taken.answer in {ClaimAnswer.OK, ClaimAnswer.MOVED}
+    return None if taken.answer is ClaimAnswer.MOVED else [job.job_id for job in taken.items]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from kombu.transport import redis as kombu_redis
 from faults.proxy import Network, Proxy
 from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest
 from runqueue.connection.client import async_client, sync_client
-from runqueue.store.scripts import Call, Script
+from runqueue.store.scripts import Script, ScriptCall
 from tests.clusters import until
 from tests.valkeys import start_valkey
 from worker import kombu_transport
@@ -151,9 +151,11 @@ async def test_a_worker_s_scripts_go_on_at_the_new_primary(pair: Pair) -> None:
         assert len(calls._kept) == 1
 
 
-def _counting() -> Call[int]:
+def _counting() -> ScriptCall[int]:
     source = "return redis.call('INCR', KEYS[1])"
-    return Call(Script("count", source, sha1(source.encode()).hexdigest()), "default", [], int)
+    return ScriptCall(
+        Script("count", source, sha1(source.encode()).hexdigest()), "default", [], int
+    )
 
 
 def test_who_waits_for_a_wake_up_goes_on_at_the_new_primary(pair: Pair) -> None:

@@ -8,7 +8,7 @@ from runqueue.errors import BatchNotFound, InvalidBatch
 from runqueue.ids import new_id
 from runqueue.producer import flows
 from runqueue.records.batch import BatchRules, BatchStatus
-from runqueue.records.claim_items import Answer
+from runqueue.records.claim_items import ClaimAnswer
 from runqueue.store import job_calls
 from runqueue.store.callback_calls import callback_again, callback_claim
 from tests.integration.clockwork import (
@@ -241,7 +241,7 @@ def test_no_more_are_taken_than_asked_for_and_none_without_a_lease(clock: Clockw
     assert len(clock.callbacks(2)) == 2
     assert len(clock.callbacks(2)) == 1
     call = callback_claim(clock.account, "px", 2, 0, linger=False, lease_us=CALLBACK_LEASE)
-    assert clock.run(call).answer is Answer.FENCED
+    assert clock.run(call).answer is ClaimAnswer.FENCED
 
 
 def test_the_tick_sends_a_pump_for_callbacks_that_are_due(clock: Clockwork) -> None:

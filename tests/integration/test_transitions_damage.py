@@ -436,7 +436,9 @@ def mark_polled(clock: Clockwork, jobs: list[str]) -> None:
 
 def give_up(clock: Clockwork, jobs: list[str]) -> None:
     clock.run(
-        worker_calls.give_up(clock.account, [claim_items.GivenUp(job, f"r-{job}") for job in jobs])
+        worker_calls.give_up(
+            clock.account, [claim_items.RunGivenUp(job, f"r-{job}") for job in jobs]
+        )
     )
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from runqueue.records.claim_items import Answer
-from runqueue.records.delivery_items import Delivery
+from runqueue.records.claim_items import ClaimAnswer
+from runqueue.records.delivery_items import DueDelivery
 from runqueue.request.retry_policy import Retry
 from tests.integration.clockwork import SECOND, Clockwork
 from tests.integration.webhooks import (
@@ -34,7 +34,7 @@ def test_a_delivery_carries_all_that_is_needed_to_send_it(clock: Clockwork) -> N
     assert isinstance(stored, bytes)
     envelope = stored.partition(b"\n")[0]
     told_of = ("", envelope, BODY, "completed")
-    assert item == Delivery(
+    assert item == DueDelivery(
         job, 1, f"r-{job}", "completed", "relay", 0, 0, False, clock.now, SIGNED, *told_of
     )
 
@@ -155,7 +155,7 @@ def test_looks_at_what_skyvern_sends_are_calls_within_the_account_s_limit(clock:
     clock.limit(requests_per_second=1, burst_size=3)
     clock.wait(10)
     taken = take(clock)
-    assert [item.via for item in taken.items if isinstance(item, Delivery)] == ["watch"] * 3
+    assert [item.via for item in taken.items if isinstance(item, DueDelivery)] == ["watch"] * 3
     assert taken.next_us == clock.now + SECOND
     assert set(clock.members("watches")) == set(jobs)
 
@@ -193,7 +193,7 @@ def test_a_webhook_whose_request_is_gone_keeps_no_other_waiting(
 
 def test_a_pump_without_a_lease_or_with_an_old_message_takes_nothing(clock: Clockwork) -> None:
     ended(clock)
-    assert take(clock, tick_us=clock.now - 6 * SECOND).answer is Answer.STALE
+    assert take(clock, tick_us=clock.now - 6 * SECOND).answer is ClaimAnswer.STALE
     assert len(due(clock)) == 1
 
 

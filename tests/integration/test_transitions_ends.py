@@ -220,7 +220,7 @@ def test_a_job_whose_time_was_up_without_a_run_is_dead(clock: Clockwork, answer:
 
 def give_up(clock: Clockwork, job: str, run_id: str = "", *, is_over: bool = False) -> int:
     """Give a canceled run up, by default the job's own."""
-    item = claim_items.GivenUp(job, run_id or f"r-{job}", is_over)
+    item = claim_items.RunGivenUp(job, run_id or f"r-{job}", is_over)
     return clock.run(worker_calls.give_up(clock.account, [item]))[0]
 
 

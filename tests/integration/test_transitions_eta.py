@@ -6,7 +6,7 @@ import pytest
 
 from runqueue.producer import flows
 from runqueue.records.batch import Batch, BatchRules
-from runqueue.records.claim_items import Accepted, Finished
+from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.records.forecast import Capacity, seconds_for
 from runqueue.request.job_spec import Priority
 from runqueue.store import batch_calls, job_calls, worker_calls
@@ -24,7 +24,10 @@ def rounds(clock: Clockwork, n: int, size: int, seconds: float, state: str = "co
         clock.run(
             worker_calls.mark_running(
                 ACCOUNT,
-                [Accepted(i.job_id, i.attempt, f"r-{i.job_id}", "created", SECOND) for i in taken],
+                [
+                    RunAccepted(i.job_id, i.attempt, f"r-{i.job_id}", "created", SECOND)
+                    for i in taken
+                ],
             )
         )
         clock.wait(seconds)

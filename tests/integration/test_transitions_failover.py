@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from runqueue.records.claim_items import Answer, Taken
+from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.store import job_calls, worker_calls
 from tests.clusters import until
 from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
@@ -81,7 +81,7 @@ def test_a_survivor_that_saw_no_later_claim_does_not_vouch_for_the_replica(pair:
         clock.wait(0.5)
         clock.heartbeat("w2", seen)
         clock.tick("w2")
-        assert clock.claim(20, "w2").answer is Answer.MOVED
+        assert clock.claim(20, "w2").answer is ClaimAnswer.MOVED
 
     assert recovery(clock).recover_from_us
     assert [clock.found(job, 1, f"r-{job}") for job in lost] == [1] * len(lost)
@@ -101,7 +101,7 @@ def test_a_worker_whose_lease_was_not_copied_either_is_not_forgotten(pair: Pair)
     clock.wait(20)
     clock.heartbeat("w2", first=True)
     clock.tick("w2")
-    assert clock.claim(20, "w2").answer is Answer.MOVED
+    assert clock.claim(20, "w2").answer is ClaimAnswer.MOVED
     assert recovery(clock).recover_from_us
 
 
@@ -114,7 +114,7 @@ def test_a_primary_that_was_a_replica_meanwhile_is_another_server(pair: Pair) ->
 
     clock.heartbeat("w2", 0)
 
-    assert clock.claim(20, "w2").answer is Answer.MOVED
+    assert clock.claim(20, "w2").answer is ClaimAnswer.MOVED
 
 
 def test_a_server_that_gets_its_first_replica_stays_the_server_that_it_was(
@@ -157,7 +157,7 @@ def test_a_backup_that_was_put_back_by_replication_long_ago_is_another_server(
 
     clock.heartbeat("p2", first=True)
 
-    assert clock.claim(process="p2").answer is Answer.MOVED
+    assert clock.claim(process="p2").answer is ClaimAnswer.MOVED
     assert recovery(clock).recover_from_us < clock.now - 60 * SECOND
 
 
@@ -208,7 +208,7 @@ def test_a_second_change_of_server_waits_again_for_what_may_be_on_its_way(
     assert second.recover_from_us == first.recover_from_us
     assert second.recover_since_us == clock.now
     assert not clock.run(done)
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
     assert clock.state(job) == "ready"
 
 
@@ -274,7 +274,7 @@ def test_a_goodbye_that_an_older_copy_knows_does_not_make_it_the_latest(
             clock.wait(60)
             clock.heartbeat("p3", -1, first=True)
             clock.tick("p3")
-            assert clock.claim(10, "p3").answer is Answer.MOVED
+            assert clock.claim(10, "p3").answer is ClaimAnswer.MOVED
     finally:
         server.stop()
 

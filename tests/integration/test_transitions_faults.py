@@ -10,7 +10,7 @@ import redis
 
 from runqueue.records import claim_items
 from runqueue.records.batch import BatchRules, BatchStatus
-from runqueue.records.claim_items import Answer
+from runqueue.records.claim_items import ClaimAnswer
 from runqueue.request.job_spec import JobSpec
 from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.integration.clockwork import (
@@ -134,7 +134,7 @@ def test_a_full_server_settles_doubts(clock: Clockwork) -> None:
     clock.wait(30)
     fill_up(clock)
     taken = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
-    assert taken.answer is Answer.FENCED
+    assert taken.answer is ClaimAnswer.FENCED
     clock.heartbeat(first=True)
     taken = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
     assert len(taken.items) == 4
@@ -223,7 +223,7 @@ def test_a_full_server_keeps_leases_polls_cancels_and_ticks_going(clock: Clockwo
     taken = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, LEASE))
     assert [item.job_id for item in taken.items] == [first]
     assert clock.run(
-        worker_calls.give_up(clock.account, [claim_items.GivenUp(first, f"r-{first}")])
+        worker_calls.give_up(clock.account, [claim_items.RunGivenUp(first, f"r-{first}")])
     ) == [1]
 
 
@@ -507,7 +507,7 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
 
 
 def test_a_thousand_strays_are_listed_canceled_and_dropped(clock: Clockwork) -> None:
-    made = [claim_items.Accepted(f"lost{n}", 1, f"run{n}", "created", 0) for n in range(1_000)]
+    made = [claim_items.RunAccepted(f"lost{n}", 1, f"run{n}", "created", 0) for n in range(1_000)]
     assert clock.run(worker_calls.mark_running(clock.account, made)) == [2] * 1_000
     runs = [item.run_id for item in made]
     listed: list[str] = []
@@ -589,7 +589,7 @@ def test_a_restarted_server_is_noticed_and_goes_on_once_the_runs_were_listed(
     try:
         with redis.Redis(port=server.port) as client:
             clock.client = client
-            assert clock.claim(1).answer is Answer.MOVED
+            assert clock.claim(1).answer is ClaimAnswer.MOVED
             clock.heartbeat(sequence=1)
             taken = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
             loss = (taken.recover_from_us, taken.recover_since_us)

@@ -13,8 +13,8 @@ import pytest
 
 from runqueue.records.batch import BatchRules
 from runqueue.records.claim_items import (
-    Accepted,
     Lost,
+    RunAccepted,
     RunAgain,
     Searched,
     UnconfirmedPage,
@@ -22,7 +22,7 @@ from runqueue.records.claim_items import (
 from runqueue.records.job import JobState
 from runqueue.request.retry_policy import Retry
 from runqueue.store import job_calls, operator_calls, worker_calls
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.integration.clockwork import (
     CLAIM_AGE,
     GRACE,
@@ -38,7 +38,7 @@ LIVE = ("submitting", "unconfirmed", "running")
 
 def record(clock: Clockwork, *found: tuple[str, str], guess: bool = False) -> list[int]:
     """Record runs, (job, run), of first attempts, in one call."""
-    items = [Accepted(job, 1, run, "created", SECOND) for job, run in found]
+    items = [RunAccepted(job, 1, run, "created", SECOND) for job, run in found]
     return clock.run(worker_calls.mark_running(clock.account, items, guess=guess))
 
 
@@ -768,7 +768,7 @@ def test_a_canceled_job_takes_the_guess_that_the_equal_jobs_left(clock: Clockwor
     clock.cancel(a)
     record(clock, (b, "b1"), guess=True)
 
-    found = [Accepted(a, 1, "a1", "created", SECOND)]
+    found = [RunAccepted(a, 1, "a1", "created", SECOND)]
     call = worker_calls.mark_running(clock.account, found, guess=True, canceled=True)
     assert clock.run(call) == [1]
 
@@ -1059,9 +1059,9 @@ def test_a_doubt_is_read_as_a_claimed_one_is(clock: Clockwork) -> None:
 # What the run itself shows goes before what an answer said.
 
 
-def marked(clock: Clockwork, *found: tuple[str, str]) -> Call[list[int]]:
+def marked(clock: Clockwork, *found: tuple[str, str]) -> ScriptCall[list[int]]:
     """Record runs, (job, run), that show the markers of first attempts."""
-    items = [Accepted(job, 1, run, "created", SECOND) for job, run in found]
+    items = [RunAccepted(job, 1, run, "created", SECOND) for job, run in found]
     return worker_calls.mark_running(clock.account, items, marked=True)
 
 

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from runqueue.records import claim_items
-from runqueue.records.claim_items import Answer
+from runqueue.records.claim_items import ClaimAnswer
 from runqueue.store import inbox_calls, worker_calls
 from runqueue.store.inbox_calls import TakenLine
 from tests.integration.clockwork import LEASE, SECOND, Clockwork
@@ -72,7 +72,7 @@ def test_a_pump_without_a_line_is_off_the_board_unless_it_lingers(clock: Clockwo
 def test_nobody_without_a_lease_takes_lines(clock: Clockwork) -> None:
     push(clock, "a")
     call = inbox_calls.inbox_take("default", "ghost", 1, 0, linger=False, lease_us=1)
-    assert clock.run(call).answer is Answer.FENCED
+    assert clock.run(call).answer is ClaimAnswer.FENCED
     assert look(clock) == (1, 0, [])
 
 

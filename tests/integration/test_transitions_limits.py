@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runqueue.records.claim_items import Answer, GivenBack, Lost
+from runqueue.records.claim_items import ClaimAnswer, GivenBack, Lost
 from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import job_calls, worker_calls
 from tests.integration.clockwork import LEASE, SECOND, Clockwork, spec
@@ -255,7 +255,7 @@ def test_a_hold_while_claims_are_recovered_outlasts_acceptances_and_further_trou
     assert clock.accept([first]) == [1]
     stats = clock.run(job_calls.stats(clock.account))
     assert stats.hold_kind == "redis"
-    assert clock.claim(5).answer is Answer.MOVED
+    assert clock.claim(5).answer is ClaimAnswer.MOVED
     assert "lost claims" in str(stats.hold_reason)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from runqueue.observe.collector import families
-from runqueue.observe.family import Seen
+from runqueue.observe.family import AccountSample
 from runqueue.observe.statistics import read_figures
 from runqueue.producer import pausing
 from runqueue.records.account import AccountStats
@@ -19,7 +19,7 @@ def stats(clock: Clockwork) -> AccountStats:
 
 def told(clock: Clockwork, name: str) -> dict[tuple[str, ...], float]:
     """What the page for Prometheus says of the account, by its other labels."""
-    seen = Seen(clock.account, stats(clock), clock.run(read_figures(clock.account)))
+    seen = AccountSample(clock.account, stats(clock), clock.run(read_figures(clock.account)))
     return {
         tuple(value for label, value in sample.labels.items() if label != "account"): sample.value
         for family in families([seen])

@@ -3,9 +3,9 @@
 import pytest
 import redis
 
-from runqueue.records.claim_items import Accepted, Answer, Finished, Polled, Taken
+from runqueue.records.claim_items import ClaimAnswer, Finished, Polled, RunAccepted, Taken
 from runqueue.store import live_run_calls, worker_calls
-from runqueue.store.live_run_calls import Joined, Reading, Shown
+from runqueue.store.live_run_calls import Joined, ListReading, Shown
 from tests.integration.clockwork import ACCOUNT, LEASE, SECOND, Clockwork
 
 MANY, AHEAD, BACKSTOP = 12, 30 * SECOND, 600 * SECOND
@@ -183,11 +183,11 @@ def test_failures_are_counted_until_one_succeeds(clock: Clockwork) -> None:
 def test_a_frozen_or_outdated_process_takes_no_list(clock: Clockwork) -> None:
     listed(clock)
     call = live_run_calls.lists_claim(ACCOUNT, "nobody", 1, 0, LIST_LEASE, least_us=0)
-    assert clock.run(call).answer is Answer.FENCED
+    assert clock.run(call).answer is ClaimAnswer.FENCED
     old = live_run_calls.lists_claim(
         ACCOUNT, "p1", 1, clock.now - 6 * SECOND, LIST_LEASE, least_us=0
     )
-    assert clock.run(old).answer is Answer.STALE
+    assert clock.run(old).answer is ClaimAnswer.STALE
 
 
 def test_a_missing_run_is_looked_at_once(clock: Clockwork) -> None:
@@ -275,7 +275,7 @@ def test_strays_are_told_to_who_reads_and_looked_at_when_they_are_missing(
     clock: Clockwork,
 ) -> None:
     listed(clock)
-    item = Accepted("nobody", 1, "r-stray", "created", 3_600 * SECOND)
+    item = RunAccepted("nobody", 1, "r-stray", "created", 3_600 * SECOND)
     assert clock.run(worker_calls.mark_running(ACCOUNT, [item])) == [2]
     clock.wait(10)
     [reading] = take(clock).items
@@ -341,7 +341,7 @@ def test_lists_are_no_help_where_few_runs_are_left_or_they_take_a_short_time(
     assert not reading.is_useful
 
 
-def ended_after(clock: Clockwork, *seconds: float) -> Reading:
+def ended_after(clock: Clockwork, *seconds: float) -> ListReading:
     """Have a run take each of these times; returns what is known of durations then."""
     for duration in seconds:
         [job_id] = clock.running(1)
@@ -350,7 +350,7 @@ def ended_after(clock: Clockwork, *seconds: float) -> Reading:
         assert clock.run(worker_calls.finish(ACCOUNT, [item])) == [1]
     clock.client.hset(clock.key("meta"), "lists_on", 1)
     [reading] = take(clock).items
-    assert isinstance(reading, Reading)
+    assert isinstance(reading, ListReading)
     return reading
 
 

@@ -15,7 +15,7 @@ from runqueue.records.claim_items import Finished, Lost
 from runqueue.store import batch_calls, groups, job_calls, live_processes, worker_calls
 from runqueue.store.groups import KEEP as KEEP_CAP
 from runqueue.store.groups import Keep
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.integration.clockwork import KEEP, UPLOAD, Clockwork, spec
 
 #: More lanes than a tick, or a claim, looks at.
@@ -133,20 +133,20 @@ def test_held_jobs_alone_have_no_consumer_started_after_their_jobs_were_canceled
 MOST_COMMANDS = 5_000
 
 
-def claim(clock: Clockwork) -> Call[Any]:
+def claim(clock: Clockwork) -> ScriptCall[Any]:
     clock.heartbeat(first=True)
     return worker_calls.claim(clock.account, "p1", clock.new_id(), 100, 0)
 
 
-def to_seal(clock: Clockwork, n: int) -> Call[Any]:
+def to_seal(clock: Clockwork, n: int) -> ScriptCall[Any]:
     return job_calls.seal_batch(clock.account, batch_in_groups(clock, n))
 
 
-def to_pause(clock: Clockwork, n: int) -> Call[Any]:
+def to_pause(clock: Clockwork, n: int) -> ScriptCall[Any]:
     return batch_calls.hold_batch(clock.account, sealed_in_groups(clock, n), "pause")
 
 
-def to_resume(clock: Clockwork, n: int) -> Call[Any]:
+def to_resume(clock: Clockwork, n: int) -> ScriptCall[Any]:
     clock.run(to_pause(clock, n))
     (batch,) = clock.members("batches")
     clock.heartbeat(first=True)
@@ -155,64 +155,64 @@ def to_resume(clock: Clockwork, n: int) -> Call[Any]:
     return batch_calls.hold_batch(clock.account, batch, "resume", "paused")
 
 
-def to_claim_from_a_held_batch(clock: Clockwork, n: int) -> Call[Any]:
+def to_claim_from_a_held_batch(clock: Clockwork, n: int) -> ScriptCall[Any]:
     clock.run(to_pause(clock, n))
     return claim(clock)
 
 
-def to_claim_after_sealing(clock: Clockwork, n: int) -> Call[Any]:
+def to_claim_after_sealing(clock: Clockwork, n: int) -> ScriptCall[Any]:
     clock.run(to_seal(clock, n))
     return claim(clock)
 
 
-def to_claim_from_paused_groups(clock: Clockwork, n: int) -> Call[Any]:
+def to_claim_from_paused_groups(clock: Clockwork, n: int) -> ScriptCall[Any]:
     jobs_in_groups(clock, n)
     set_groups(clock, n)
     return claim(clock)
 
 
-def to_claim_from_full_groups(clock: Clockwork, n: int) -> Call[Any]:
+def to_claim_from_full_groups(clock: Clockwork, n: int) -> ScriptCall[Any]:
     for i in range(n):
         clock.client.hset(clock.key(f"group:g{i}"), mapping={"cap": 1, "live": 1})
     jobs_in_groups(clock, n)
     return claim(clock)
 
 
-def to_enqueue(clock: Clockwork, n: int) -> Call[Any]:
+def to_enqueue(clock: Clockwork, n: int) -> ScriptCall[Any]:
     return next(packets(spec(f"{i}", group=f"g{i}") for i in range(n))).call(None)
 
 
-def to_list_groups(clock: Clockwork, n: int) -> Call[Any]:
+def to_list_groups(clock: Clockwork, n: int) -> ScriptCall[Any]:
     jobs_in_groups(clock, n)
     set_groups(clock, n, 2)
     return groups.list_groups(clock.account)
 
 
-def to_see_the_longest_lines(clock: Clockwork, n: int) -> Call[Any]:
+def to_see_the_longest_lines(clock: Clockwork, n: int) -> ScriptCall[Any]:
     to_list_groups(clock, n)
     return live_processes.longest_lines(clock.account, 20)
 
 
-def to_cancel(clock: Clockwork, n: int) -> Call[Any]:
+def to_cancel(clock: Clockwork, n: int) -> ScriptCall[Any]:
     clock.run(to_seal(clock, n))
     (batch,) = clock.members("batches")
     return job_calls.cancel_batch(clock.account, batch)
 
 
-def to_sweep_its_last_job(clock: Clockwork, n: int) -> Call[Any]:
+def to_sweep_its_last_job(clock: Clockwork, n: int) -> ScriptCall[Any]:
     clock.run(to_cancel(clock, n))
     for _ in range(n // 100):
         assert clock.run(worker_calls.sweep(clock.account, "sweep_canceled", 100)) == 100
     return worker_calls.sweep(clock.account, "sweep_canceled", 100)
 
 
-def to_sweep_as_many_batches(clock: Clockwork, n: int) -> Call[Any]:
+def to_sweep_as_many_batches(clock: Clockwork, n: int) -> ScriptCall[Any]:
     for _ in range(n):
         clock.cancel_batch(clock.batch_of(1)[0])
     return worker_calls.sweep(clock.account, "sweep_canceled", 100)
 
 
-def to_retire_its_last_job(clock: Clockwork, n: int) -> Call[Any]:
+def to_retire_its_last_job(clock: Clockwork, n: int) -> ScriptCall[Any]:
     batch = batch_in_groups(clock, n)
     clock.seal(batch)
     ids = clock.run(job_calls.list_batch(clock.account, batch, 0, n))
@@ -225,7 +225,7 @@ def to_retire_its_last_job(clock: Clockwork, n: int) -> Call[Any]:
     return worker_calls.sweep(clock.account, "retire", KEEP, 100)
 
 
-def to_expire_an_upload(clock: Clockwork, n: int) -> Call[Any]:
+def to_expire_an_upload(clock: Clockwork, n: int) -> ScriptCall[Any]:
     batch_in_groups(clock, n)
     clock.wait(2 * 86_400)
     for _ in range(n // 100 - 1):
@@ -233,7 +233,7 @@ def to_expire_an_upload(clock: Clockwork, n: int) -> Call[Any]:
     return worker_calls.sweep(clock.account, "expire_batches", UPLOAD, 101)
 
 
-def to_end_the_canary(clock: Clockwork, n: int) -> Call[Any]:
+def to_end_the_canary(clock: Clockwork, n: int) -> ScriptCall[Any]:
     batch = batch_in_groups(clock, n, BatchRules(canary=1))
     clock.seal(batch)
     clock.heartbeat(first=True)
@@ -266,7 +266,7 @@ def to_end_the_canary(clock: Clockwork, n: int) -> Call[Any]:
     ids=lambda prepare: prepare.__name__,
 )
 def test_a_script_runs_as_many_commands_whatever_the_number_of_groups(
-    clock: Clockwork, prepare: Callable[[Clockwork, int], Call[Any]]
+    clock: Clockwork, prepare: Callable[[Clockwork, int], ScriptCall[Any]]
 ) -> None:
     few = clock.commands(prepare(clock, 1_200))
     clock.client.flushall()
@@ -281,7 +281,7 @@ def most_commands(clock: Clockwork, act: Callable[[RunQueue], object]) -> int:
     counts: list[int] = []
 
     class Counted(RunQueue):
-        def send(self, call: Call[Any]) -> Any:
+        def send(self, call: ScriptCall[Any]) -> Any:
             replies: list[Any] = []
             parsed = replace(call, parse=lambda reply: replies.append(call.parse(reply)))
             counts.append(clock.commands(parsed))

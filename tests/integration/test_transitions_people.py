@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from runqueue.records.claim_items import GivenUp, RunAgain, ToCancel
+from runqueue.records.claim_items import RunAgain, RunGivenUp, ToCancel
 from runqueue.records.job import EnqueueStatus, JobState
 from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.integration.clockwork import (
@@ -329,7 +329,7 @@ def test_a_stray_that_a_job_takes_up_is_canceled_no_more(clock: Clockwork) -> No
 def test_strays_are_listed_with_what_is_known_of_them(clock: Clockwork) -> None:
     jobs = clock.running(3)
     clock.cancel(*jobs)
-    clock.run(worker_calls.give_up(clock.account, [GivenUp(job, f"r-{job}") for job in jobs]))
+    clock.run(worker_calls.give_up(clock.account, [RunGivenUp(job, f"r-{job}") for job in jobs]))
     cursor, found = clock.run(operator_calls.list_strays(clock.account, "0", 100))
     assert cursor == "0"
     assert {(stray.run_id, stray.job_id, stray.attempt) for stray in found} == {
@@ -343,7 +343,7 @@ def test_the_run_that_was_given_up_stays_a_stray_when_its_job_is_done_again(
 ) -> None:
     (job,) = clock.running()
     clock.cancel(job)
-    clock.run(worker_calls.give_up(clock.account, [GivenUp(job, f"r-{job}")]))
+    clock.run(worker_calls.give_up(clock.account, [RunGivenUp(job, f"r-{job}")]))
     assert replay(clock, job) == [1]
     assert clock.claimed() == [job]
     assert clock.found(job, 2, "run2") == 1

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 import redis
 
-from runqueue.records.claim_items import Accepted, Answer, Claimed, Taken
+from runqueue.records.claim_items import ClaimAnswer, Claimed, RunAccepted, Taken
 from runqueue.store import job_calls, scripts, worker_calls
 from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
 
@@ -32,14 +32,14 @@ def test_a_process_whose_lease_was_lost_claims_nothing(clock: Clockwork) -> None
     clock.heartbeat(first=True)
     clock.wait(15)
     for taken in (clock.claim(), poll_claim(clock), cancel_claim(clock)):
-        assert taken.answer is Answer.FENCED
+        assert taken.answer is ClaimAnswer.FENCED
     assert clock.states(jobs) == {"ready"}
     assert board(clock) == set()
 
 
 def test_a_process_that_never_had_a_lease_claims_nothing(clock: Clockwork) -> None:
     clock.enqueue(1)
-    assert clock.claim(process="stranger").answer is Answer.FENCED
+    assert clock.claim(process="stranger").answer is ClaimAnswer.FENCED
 
 
 def test_a_heartbeat_renews_the_lease_for_15_seconds(clock: Clockwork) -> None:
@@ -48,7 +48,7 @@ def test_a_heartbeat_renews_the_lease_for_15_seconds(clock: Clockwork) -> None:
         clock.wait(14.9)
         assert clock.heartbeat()
     clock.enqueue(1)
-    assert clock.claim().answer is Answer.OK
+    assert clock.claim().answer is ClaimAnswer.OK
 
 
 def test_a_frozen_process_cannot_renew_its_name_and_takes_a_new_one(clock: Clockwork) -> None:
@@ -133,7 +133,7 @@ def test_a_process_that_says_goodbye_leaves_its_claims_to_the_next_sweep(clock: 
     (job,) = clock.enqueue(1)
     clock.claimed()
     assert clock.run(worker_calls.bye(clock.account, "p1")) == 1
-    assert clock.claim().answer is Answer.FENCED
+    assert clock.claim().answer is ClaimAnswer.FENCED
     assert clock.sweep("expire_leases", CLAIM_AGE) == 1
     assert clock.state(job) == "unconfirmed"
 
@@ -257,8 +257,8 @@ def test_a_message_older_than_5_seconds_is_refused(clock: Clockwork) -> None:
         poll_claim(clock, tick_us=sent),
         cancel_claim(clock, tick_us=sent),
     ):
-        assert taken.answer is Answer.STALE
-    assert clock.claim(tick_us=sent + 1_000).answer is Answer.OK
+        assert taken.answer is ClaimAnswer.STALE
+    assert clock.claim(tick_us=sent + 1_000).answer is ClaimAnswer.OK
 
 
 def test_the_last_empty_claim_takes_the_pump_off_the_board(clock: Clockwork) -> None:
@@ -406,7 +406,7 @@ def test_another_server_is_noticed_before_anything_is_claimed(clock: Clockwork) 
     (job,) = clock.enqueue(1)
     clock.another_server()
     clock.heartbeat(first=True)
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
     assert clock.state(job) == "ready"
 
 
@@ -424,19 +424,19 @@ def hold_reason(clock: Clockwork) -> str:
 
 def test_one_process_that_remembers_more_than_redis_holds_the_account(clock: Clockwork) -> None:
     moved(clock)
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
     clock.heartbeat("p1", 5)
     clock.heartbeat("p2", 6, first=True)
     clock.wait(365 * 86_400)
     clock.heartbeat(first=True)
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
     assert "lost claims (5 of 6 known)" in hold_reason(clock)
 
 
 def test_a_loss_is_noticed_by_a_heartbeat_also_where_redis_begins_empty(clock: Clockwork) -> None:
     clock.heartbeat("p1", 6, first=True)
     (job,) = clock.enqueue(1)
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
     assert "lost claims (0 of 6 known)" in hold_reason(clock)
     assert clock.client.hexists(clock.key("meta"), "recover_from"), "nobody would go on looking"
     assert clock.state(job) == "ready"
@@ -464,7 +464,7 @@ def test_a_goodbye_to_a_server_that_may_have_lost_claims_vouches_for_nothing(
     clock.accept([Claimed(job, 1, b"") for job in jobs[:5]])
     clock.run(worker_calls.bye(clock.account, "p1"))
     clock.heartbeat("p2", -1, first=True)
-    assert clock.claim(process="p2").answer is Answer.MOVED
+    assert clock.claim(process="p2").answer is ClaimAnswer.MOVED
 
 
 def test_an_owner_who_vouches_does_not_end_a_recovery(clock: Clockwork) -> None:
@@ -479,7 +479,7 @@ def test_an_owner_who_vouches_does_not_end_a_recovery(clock: Clockwork) -> None:
 
 def test_an_owner_who_vouches_ends_the_recovery_that_his_own_start_began(clock: Clockwork) -> None:
     jobs = moved(clock)
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
     assert "listed before" in hold_reason(clock)
     assert clock.run(job_calls.accept_server(clock.account, is_latest=True))
     assert clock.run(job_calls.stats(clock.account)).hold_reason is None
@@ -490,11 +490,11 @@ def test_what_an_earlier_server_had_lost_stays_lost_though_the_next_one_vouches(
     clock: Clockwork,
 ) -> None:
     moved(clock)
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
     clock.another_server("1")
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
     assert clock.run(job_calls.accept_server(clock.account, is_latest=True))
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
 
 
 def test_a_death_of_an_earlier_attempt_is_not_taken_back(clock: Clockwork) -> None:
@@ -545,7 +545,7 @@ def test_runs_are_recorded_whatever_server_answers(clock: Clockwork) -> None:
 
 
 def test_without_a_clock_the_server_s_own_is_used(clock: Clockwork) -> None:
-    item = Accepted("nobody", 1, "run1", "created", SECOND)
+    item = RunAccepted("nobody", 1, "run1", "created", SECOND)
     assert scripts.run(clock.client, worker_calls.mark_running(clock.account, [item])) == [2]
     seconds, _ = clock.client.time()
     told = clock.client.hget(clock.key("strays"), "run1")

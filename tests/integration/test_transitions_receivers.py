@@ -2,7 +2,7 @@
 
 import pytest
 
-from runqueue.records.delivery_items import Delivery
+from runqueue.records.delivery_items import DueDelivery
 from tests.integration.clockwork import KEEP, SECOND, Clockwork
 from tests.integration.webhooks import (
     SPAN,
@@ -25,7 +25,7 @@ def breaker(clock: Clockwork) -> dict[str, int]:
     return {name.decode(): int(value) for name, value in found.items()}
 
 
-def fail(clock: Clockwork, items: list[Delivery], *, wait: float = 3_600) -> None:
+def fail(clock: Clockwork, items: list[DueDelivery], *, wait: float = 3_600) -> None:
     """No answer came from the receiver."""
     outcomes = [outcome(item, "again", wait_us=round(wait * SECOND)) for item in items]
     assert record(clock, *outcomes) == [1] * len(items)
@@ -101,7 +101,7 @@ def test_one_receiver_that_does_not_answer_keeps_no_other_waiting(clock: Clockwo
     (other,) = clock.running(receives=True, url="https://other.test/")
     receive(clock, told(other))
     taken = take(clock, 2)
-    assert [item.job_id for item in taken.items if isinstance(item, Delivery)] == [other]
+    assert [item.job_id for item in taken.items if isinstance(item, DueDelivery)] == [other]
     assert taken.next_us == clock.now, "there may be more"
     assert take(clock, 2).next_us > clock.now
 

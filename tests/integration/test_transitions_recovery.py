@@ -10,7 +10,7 @@ import redis
 
 from runqueue.records import claim_items
 from runqueue.records.batch import BatchRules
-from runqueue.records.claim_items import Answer
+from runqueue.records.claim_items import ClaimAnswer
 from runqueue.records.job import EnqueueStatus, JobState
 from runqueue.request.job_spec import When
 from runqueue.request.retry_policy import Retry
@@ -115,7 +115,7 @@ def test_a_run_accepted_before_a_step_back_is_seen_has_its_whole_time(clock: Clo
     clock.client.hset(clock.key("meta"), "clock", clock.now)
     (job,) = clock.enqueue(1)
     clock.claimed()
-    accepted = [claim_items.Accepted(job, 1, f"r-{job}", "created", SECOND)]
+    accepted = [claim_items.RunAccepted(job, 1, f"r-{job}", "created", SECOND)]
     assert scripts.run(clock.client, worker_calls.mark_running(clock.account, accepted)) == [1]
     real_tick(clock)
     clock.heartbeat(first=True)
@@ -159,7 +159,7 @@ def test_a_run_accepted_or_polled_before_a_step_ahead_is_believed_is_polled_in_t
     old = clock.running(1)[0]
     new, lost = clock.enqueue(2)
     clock.claimed(2)
-    items_ = [claim_items.Accepted(new, 1, f"r-{new}", "created", SECOND)]
+    items_ = [claim_items.RunAccepted(new, 1, f"r-{new}", "created", SECOND)]
     assert scripts.run(clock.client, worker_calls.mark_running(clock.account, items_)) == [1]
     polled = [claim_items.Polled(old, 1, "", 20 * SECOND)]
     assert scripts.run(clock.client, worker_calls.mark_polled(clock.account, polled)) == 1
@@ -484,11 +484,11 @@ def restored(clock: Clockwork, lost: int = 2) -> tuple[list[str], int]:
 
 def ask(clock: Clockwork, sequence: int = 2) -> None:
     """Let the workers say what they remember."""
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
     clock.heartbeat("p1", sequence)
     clock.wait(7)
     clock.heartbeat("p1", sequence, first=True)
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
 
 
 def loss(clock: Clockwork) -> claim_items.Taken:
@@ -499,7 +499,7 @@ def recover_from(clock: Clockwork) -> int:
     return loss(clock).recover_from_us
 
 
-def recovered(clock: Clockwork) -> scripts.Call[bool]:
+def recovered(clock: Clockwork) -> scripts.ScriptCall[bool]:
     """The call that ends the recovery that is under way."""
     taken = loss(clock)
     return worker_calls.recovered(clock.account, taken.recover_from_us, taken.recover_since_us)
@@ -604,7 +604,7 @@ def test_runs_of_forgotten_claims_are_adopted_under_their_higher_attempt(
     ask(clock)
     assert [clock.found(job, 1, f"r-{job}") for job in jobs[:2]] == [1, 1]
     assert clock.states(jobs[:2]) == {"running"}
-    assert clock.claim().answer is Answer.MOVED, "an acceptance does not end the hold"
+    assert clock.claim().answer is ClaimAnswer.MOVED, "an acceptance does not end the hold"
     assert clock.run(recovered(clock))
     assert [job.job_id for job in clock.claim().items] == jobs[2:]
     assert [clock.found(job, 1, f"r-{job}") for job in jobs[:2]] == [0, 0]
@@ -632,7 +632,7 @@ def test_after_a_recovery_what_the_workers_remember_holds_nothing_again(clock: C
     ask(clock)
     clock.run(recovered(clock))
     clock.heartbeat("p1", 2)
-    assert clock.claim(1).answer is Answer.OK
+    assert clock.claim(1).answer is ClaimAnswer.OK
     clock.heartbeat("p1", 50)
     assert recover_from(clock) > 0, "a process that remembers still more begins another"
 
@@ -652,7 +652,7 @@ def test_also_where_every_worker_remembers_no_more_than_redis_the_runs_are_liste
 ) -> None:
     jobs, known = restored(clock)
     for _ in range(4):
-        assert clock.claim().answer is Answer.MOVED
+        assert clock.claim().answer is ClaimAnswer.MOVED
         clock.heartbeat("p1", 0, first=True)
         clock.wait(7)
     assert recover_from(clock) == known - MARGIN * SECOND
@@ -661,7 +661,9 @@ def test_also_where_every_worker_remembers_no_more_than_redis_the_runs_are_liste
     assert [job.job_id for job in clock.claim().items] == jobs
 
 
-def suspected(taken: claim_items.Taken, account: str, jobs: list[str]) -> scripts.Call[list[int]]:
+def suspected(
+    taken: claim_items.Taken, account: str, jobs: list[str]
+) -> scripts.ScriptCall[list[int]]:
     """The call that has jobs looked for."""
     since, noticed = taken.recover_from_us, taken.recover_since_us
     return worker_calls.suspect_lost(account, jobs, since, noticed, marked=True)
@@ -848,13 +850,13 @@ def cancel_and_fail(clock: Clockwork, job: str) -> None:
 def cancel_and_never_read(clock: Clockwork, job: str) -> None:
     clock.cancel(job)
     clock.run(
-        worker_calls.give_up(clock.account, [claim_items.GivenUp(job, f"r-{job}", is_over=True)])
+        worker_calls.give_up(clock.account, [claim_items.RunGivenUp(job, f"r-{job}", is_over=True)])
     )
 
 
 def cancel_and_never_confirm(clock: Clockwork, job: str) -> None:
     clock.cancel(job)
-    clock.run(worker_calls.give_up(clock.account, [claim_items.GivenUp(job, f"r-{job}")]))
+    clock.run(worker_calls.give_up(clock.account, [claim_items.RunGivenUp(job, f"r-{job}")]))
 
 
 def fail_after_the_deadline(clock: Clockwork, job: str) -> None:
@@ -1229,7 +1231,7 @@ def test_a_recovery_that_lasts_calls_a_person_and_says_what_the_last_attempt_fai
     assert clock.run(job_calls.stats(clock.account)).hold_kind == "redis"
     clock.wait(601)
     clock.heartbeat("p1", 2, first=True)
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
     stats = clock.run(job_calls.stats(clock.account))
     assert stats.hold_kind == "person"
     assert (told or "no worker has listed the runs") in str(stats.hold_reason)
@@ -1242,7 +1244,7 @@ def test_a_server_that_nobody_remembers_waits_until_the_runs_since_its_last_tick
     clock.heartbeat(first=True)
     clock.claim(0)
     clock.another_server()
-    assert clock.claim().answer is Answer.MOVED
+    assert clock.claim().answer is ClaimAnswer.MOVED
     assert "Redis was restarted" in str(clock.run(job_calls.stats(clock.account)).hold_reason)
     assert recover_from(clock) > 0
     assert clock.states(jobs) == {"ready"}
@@ -1291,6 +1293,6 @@ def test_a_process_that_saw_fewer_claims_makes_none_on_a_server_that_lost_everyt
 
     assert (
         scripts.run(client, worker_calls.claim(account, "p3", "c1", 1, 0)).answer
-        is claim_items.Answer.MOVED
+        is claim_items.ClaimAnswer.MOVED
     )
     assert meta(clock, "recover_from") > 0

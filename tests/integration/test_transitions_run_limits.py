@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from runqueue.records.claim_items import Due, Lost, Polled
+from runqueue.records.claim_items import DuePoll, Lost, Polled
 from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import worker_calls
 from tests.integration.clockwork import LEASE, SECOND, Clockwork
@@ -16,7 +16,7 @@ def clock(client: redis.Redis) -> Clockwork:
     return Clockwork(client)
 
 
-def polled(clock: Clockwork, max_run: int = ACCOUNT_LIMIT) -> dict[str, Due]:
+def polled(clock: Clockwork, max_run: int = ACCOUNT_LIMIT) -> dict[str, DuePoll]:
     """Claim the polls that are due; each with its limit."""
     clock.heartbeat(first=True)
     call = worker_calls.poll_claim(clock.account, "p1", 100, 0, LEASE, max_run_us=max_run)

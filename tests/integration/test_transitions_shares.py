@@ -1,6 +1,6 @@
 """Receivers beside each other: a slow one takes neither the places nor the rate of the others."""
 
-from runqueue.records.delivery_items import Delivery
+from runqueue.records.delivery_items import DueDelivery
 from tests.integration.clockwork import SECOND, Clockwork
 from tests.integration.webhooks import ENDPOINT, URL, due, ended, receive, take, told, watched
 
@@ -17,7 +17,7 @@ def other_ended(clock: Clockwork) -> str:
 def ids(items: object) -> list[str]:
     """The jobs of deliveries."""
     assert isinstance(items, list)
-    return [item.job_id for item in items if isinstance(item, Delivery)]
+    return [item.job_id for item in items if isinstance(item, DueDelivery)]
 
 
 def test_one_receiver_gets_a_quarter_of_the_places(clock: Clockwork) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from runqueue.records import claim_items
-from runqueue.records.claim_items import Due, GivenUp
+from runqueue.records.claim_items import DuePoll, RunGivenUp
 from runqueue.request.retry_policy import Retry
 from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import job_calls, operator_calls, worker_calls
@@ -175,7 +175,7 @@ def fail_first(clock: Clockwork, job: str) -> None:
 
 def give_up_first(clock: Clockwork, job: str) -> None:
     assert clock.run(
-        worker_calls.give_up(clock.account, [GivenUp(job, f"r-{job}", is_over=True)])
+        worker_calls.give_up(clock.account, [RunGivenUp(job, f"r-{job}", is_over=True)])
     ) == [1]
 
 
@@ -266,7 +266,7 @@ def test_a_key_used_for_another_request_takes_no_stray(clock: Clockwork) -> None
 def test_a_run_that_was_only_guessed_is_nobody_s_stray(clock: Clockwork) -> None:
     job, _ = clock.doubtful(2)
     assert clock.found(job, 1, "run1") == 1
-    guess = [claim_items.Accepted(job, 1, "run2", "created", 0)]
+    guess = [claim_items.RunAccepted(job, 1, "run2", "created", 0)]
     assert clock.run(worker_calls.mark_running(clock.account, guess, guess=True)) == [4]
     assert clock.run(worker_calls.bound_runs(clock.account, ["run2"])) == [""]
     assert clock.run(job_calls.stats(clock.account)).strays == 0
@@ -279,7 +279,7 @@ def test_strays_are_looked_at_like_runs_and_again_when_the_lease_of_a_look_ends(
     assert polled(clock) == []
     clock.wait(1)
     (taken,) = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, LEASE)).items
-    assert taken == Due("", 1, "run1", "", clock.now - SECOND, None, "", 0)
+    assert taken == DuePoll("", 1, "run1", "", clock.now - SECOND, None, "", 0)
     assert polled(clock) == []
     clock.wait(LEASE / SECOND)
     clock.heartbeat("p1", first=True)
@@ -360,7 +360,7 @@ def test_a_run_whose_cancel_was_given_up_takes_a_slot_no_longer_than_it_may_run(
     (job,) = clock.running(1, **options)
     clock.cancel(job)
     clock.wait(700)
-    assert clock.run(worker_calls.give_up(clock.account, [GivenUp(job, f"r-{job}")])) == [1]
+    assert clock.run(worker_calls.give_up(clock.account, [RunGivenUp(job, f"r-{job}")])) == [1]
     assert polled(clock) == [f"r-{job}"]
     clock.wait(longest / SECOND - 701)
     assert polled(clock) == [f"r-{job}"]
@@ -377,7 +377,7 @@ def test_a_run_that_hung_beyond_its_time_takes_no_slot_once_its_cancel_is_given_
     (job,) = clock.running(1)
     clock.wait(MAX_RUN / SECOND)
     clock.cancel(job)
-    assert clock.run(worker_calls.give_up(clock.account, [GivenUp(job, f"r-{job}")])) == [1]
+    assert clock.run(worker_calls.give_up(clock.account, [RunGivenUp(job, f"r-{job}")])) == [1]
     assert polled(clock) == []
     (second,) = clock.enqueue(1)
     assert clock.claimed() == [second]
@@ -458,7 +458,7 @@ def test_a_stray_that_was_canceled_is_given_to_no_other_job_and_not_shown_again(
         assert receive(clock, told(job, run_id="run1")) == ["other"]
     else:
         options = {"guess": {"guess": True}, "marker": {"marked": True}}.get(by, {})
-        found = [claim_items.Accepted(job, 1, "run1", "running", 0)]
+        found = [claim_items.RunAccepted(job, 1, "run1", "running", 0)]
         call = worker_calls.mark_running(clock.account, found, **options)
         assert clock.run(call) == [4 if by == "guess" else 3]
 

@@ -3,10 +3,10 @@
 import pytest
 
 from runqueue.records import claim_items
-from runqueue.records.claim_items import Answer, Doubtful, Searched, Taken
+from runqueue.records.claim_items import ClaimAnswer, Doubtful, Searched, Taken
 from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import job_calls, operator_calls, worker_calls
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.integration.clockwork import CLAIM_AGE, GRACE, LEASE, SECOND, SPACING, Clockwork
 
 MICROSECOND = 1 / SECOND
@@ -63,9 +63,9 @@ def test_a_process_without_a_lease_or_with_a_stale_message_looks_for_nothing(
     clock.doubtful()
     sent = clock.now
     clock.wait(5.1)
-    assert reconcile(clock, tick_us=sent).answer is Answer.STALE
+    assert reconcile(clock, tick_us=sent).answer is ClaimAnswer.STALE
     call = worker_calls.reconcile_claim(clock.account, "stranger", 10, 0, LEASE)
-    assert clock.run(call).answer is Answer.FENCED
+    assert clock.run(call).answer is ClaimAnswer.FENCED
 
 
 def test_the_tick_sends_one_search_at_a_time(clock: Clockwork) -> None:
@@ -297,7 +297,7 @@ def test_a_run_that_is_another_job_s_stays_with_it(clock: Clockwork) -> None:
     assert owners == [first, ""]
 
 
-def bound(clock: Clockwork, *run_ids: str) -> Call[list[str]]:
+def bound(clock: Clockwork, *run_ids: str) -> ScriptCall[list[str]]:
     return worker_calls.bound_runs(clock.account, run_ids)
 
 

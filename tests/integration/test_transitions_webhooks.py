@@ -273,7 +273,7 @@ def test_a_webhook_of_a_run_that_was_given_up_is_passed_on(clock: Clockwork) -> 
     (job,) = awaited(clock)
     clock.cancel(job)
     assert clock.run(
-        worker_calls.give_up(clock.account, [claim_items.GivenUp(job, f"r-{job}")])
+        worker_calls.give_up(clock.account, [claim_items.RunGivenUp(job, f"r-{job}")])
     ) == [1]
     assert receive(clock, told(job)) == ["duplicate"]
     assert (clock.state(job), clock.client.exists(clock.key(f"result:{job}"))) == ("failed", 0)

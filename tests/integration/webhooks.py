@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from runqueue.records.claim_items import Finished, Taken
-from runqueue.records.delivery_items import Delivered, Delivery, Reported
+from runqueue.records.delivery_items import Delivered, DueDelivery, Reported
 from runqueue.store import delivery_calls, job_calls, worker_calls
 from tests.integration.clockwork import DAY, SECOND, Clockwork
 
@@ -88,12 +88,12 @@ def take(
     return clock.run(call)
 
 
-def due(clock: Clockwork, want: int = 10) -> list[Delivery]:
+def due(clock: Clockwork, want: int = 10) -> list[DueDelivery]:
     """The deliveries that are taken now."""
-    return cast("list[Delivery]", take(clock, want).items)
+    return cast("list[DueDelivery]", take(clock, want).items)
 
 
-def outcome(item: Delivery, verdict: str = "delivered", **fields: Any) -> Delivered:
+def outcome(item: DueDelivery, verdict: str = "delivered", **fields: Any) -> Delivered:
     """What came of a delivery, by default that the receiver took it."""
     answers: dict[str, Any] = {"status": 200, "endpoint": ENDPOINT, "answered": True}
     if verdict == "again":

@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from runqueue.connection.addresses import Kind, Place, kind_of, listening_urls, several
+from runqueue.connection.addresses import (
+    ServerAddress,
+    ServerKind,
+    kind_of,
+    listening_urls,
+    several,
+)
 from runqueue.connection.client import async_client, sync_client
 from runqueue.errors import MalformedURL
 
@@ -13,21 +19,21 @@ from runqueue.errors import MalformedURL
 @pytest.mark.parametrize(
     ("url", "kind"),
     [
-        ("redis://h/0", Kind.SERVER),
-        ("unix:///run/redis.sock", Kind.SERVER),
-        ("redis+cluster://h:1", Kind.CLUSTER),
-        ("rediss+sentinel://h:1/queue", Kind.SENTINEL),
+        ("redis://h/0", ServerKind.SERVER),
+        ("unix:///run/redis.sock", ServerKind.SERVER),
+        ("redis+cluster://h:1", ServerKind.CLUSTER),
+        ("rediss+sentinel://h:1/queue", ServerKind.SENTINEL),
     ],
 )
-def test_the_scheme_says_what_is_behind_a_url(url: str, kind: Kind) -> None:
+def test_the_scheme_says_what_is_behind_a_url(url: str, kind: ServerKind) -> None:
     assert kind_of(url) is kind
 
 
 def test_the_nodes_of_a_cluster_share_user_password_and_options() -> None:
     place = several("redis+cluster://me:p%40ss@a:7000,b,[::1]:7002?socket_timeout=2")
 
-    assert place == Place(
-        Kind.CLUSTER,
+    assert place == ServerAddress(
+        ServerKind.CLUSTER,
         [("a", 7000), ("b", 6379), ("::1", 7002)],
         {"username": "me", "password": "p@ss", "socket_timeout": 2.0},
     )
@@ -36,8 +42,8 @@ def test_the_nodes_of_a_cluster_share_user_password_and_options() -> None:
 def test_sentinels_come_with_a_name_and_a_database() -> None:
     place = several("redis+sentinel://:secret@a,b:26380/queue/3?sentinel_password=other")
 
-    assert place == Place(
-        Kind.SENTINEL,
+    assert place == ServerAddress(
+        ServerKind.SENTINEL,
         [("a", 26379), ("b", 26380)],
         {"password": "secret", "db": 3, "sentinel_password": "other"},
         "queue",

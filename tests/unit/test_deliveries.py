@@ -14,7 +14,7 @@ from runqueue.operator.operations import PAGE, Filter, Operations, Settled
 from runqueue.operator.selection import ACTS
 from runqueue.records.delivery import DeliveryState
 from runqueue.store import delivery_calls
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.cli.commanding import Desk, done, line, ready
 from tests.cli.delivering import PREFIX, delivered, gave_up, relayed, told, unknown, watched
 
@@ -144,9 +144,9 @@ def test_thousands_of_webhooks_are_settled_in_pages(
     sizes: list[int] = []
     call = getattr(delivery_calls, name)
 
-    def noting(account: str, job_ids: Sequence[str], *rest: str) -> Call[list[int]]:
+    def noting(account: str, job_ids: Sequence[str], *rest: str) -> ScriptCall[list[int]]:
         sizes.append(len(job_ids))
-        made: Call[list[int]] = call(account, job_ids, *rest)
+        made: ScriptCall[list[int]] = call(account, job_ids, *rest)
         return made
 
     monkeypatch.setattr(delivery_calls, name, noting)

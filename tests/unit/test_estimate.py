@@ -2,7 +2,7 @@
 
 import pytest
 
-from runqueue.records.forecast import Capacity, Seen, seconds_at, seconds_left
+from runqueue.records.forecast import Capacity, EndRate, seconds_at, seconds_left
 
 #: Two submissions a second, ten runs at once of five minutes each.
 USUAL = Capacity(2.0, 10, 300.0)
@@ -30,14 +30,16 @@ def test_jobs_take_what_the_tighter_limit_asks(
 
 
 def test_what_was_seen_says_more_than_the_limits() -> None:
-    assert seconds_left(100, Seen(20, 40.0, 0.0), USUAL) == 200.0
+    assert seconds_left(100, EndRate(20, 40.0, 0.0), USUAL) == 200.0
 
 
-@pytest.mark.parametrize("seen", [Seen(9, 40.0, 0.0), Seen(0, 0.0, 0.0), Seen(20, 0.0, 0.0)])
-def test_too_little_that_was_seen_says_nothing(seen: Seen) -> None:
+@pytest.mark.parametrize(
+    "seen", [EndRate(9, 40.0, 0.0), EndRate(0, 0.0, 0.0), EndRate(20, 0.0, 0.0)]
+)
+def test_too_little_that_was_seen_says_nothing(seen: EndRate) -> None:
     assert seconds_left(100, seen, USUAL) == seconds_at(100, USUAL)
 
 
 def test_a_silence_shorter_than_usual_says_nothing_and_a_longer_one_slows_down() -> None:
-    assert Seen(20, 40.0, 2.0).rate == Seen(20, 40.0, 0.0).rate == 0.5
-    assert Seen(20, 40.0, 380.0).rate == 0.05
+    assert EndRate(20, 40.0, 2.0).rate == EndRate(20, 40.0, 0.0).rate == 0.5
+    assert EndRate(20, 40.0, 380.0).rate == 0.05

@@ -10,7 +10,7 @@ from runqueue import parse_line
 from runqueue.producer import inbox
 from runqueue.producer.inbox import (
     Checked,
-    Line,
+    InboxLine,
     celery_key,
     check_lines,
     inbox_key,
@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {"kind": "task", "body": BODY}
 
 
 def check(*raw: Any, **more: Any) -> Checked:
-    lines = [Line(line, f"key-{n}") for n, line in enumerate(raw)]
+    lines = [InboxLine(line, f"key-{n}") for n, line in enumerate(raw)]
     return check_lines(lines, "inbox", ["default", "acme"], **more)
 
 
@@ -100,7 +100,7 @@ def test_a_plain_task_id_is_the_key_with_the_index() -> None:
 
 
 def refused(raw: Any, namespace: str = "inbox") -> dict[str, Any]:
-    checked = check_lines([Line(raw, "key-0")], namespace, ["default", "acme"])
+    checked = check_lines([InboxLine(raw, "key-0")], namespace, ["default", "acme"])
     assert list(checked.refused) == [0]
     record: dict[str, Any] = json.loads(checked.kept(0, 1_800_000_000_000_000))
     return record

@@ -9,7 +9,7 @@ from runqueue.ids import new_id
 from runqueue.operator.operations import PAGE, Filter, Operations, Settled
 from runqueue.records import claim_items
 from runqueue.store import worker_calls
-from runqueue.store.operator_calls import Canceled
+from runqueue.store.operator_calls import CancelCounts
 from runqueue.store.scripts import run
 from tests.cli.commanding import Desk, done, line, lines
 
@@ -122,7 +122,7 @@ def test_jobs_of_each_state_with_an_index_are_found(
     elif state is JobState.DEAD:
         desk.refuse(jobs)
     elif state is JobState.RUNNING:
-        accepted = [claim_items.Accepted(job.job_id, job.attempt, "r", "", 0) for job in jobs]
+        accepted = [claim_items.RunAccepted(job.job_id, job.attempt, "r", "", 0) for job in jobs]
         run(desk.client, worker_calls.mark_running("default", accepted))
 
     for other in (JobState.SCHEDULED, JobState.UNCONFIRMED, JobState.RUNNING, JobState.DEAD):
@@ -198,7 +198,7 @@ def test_a_cancel_is_asked_of_what_has_not_ended(desk: Desk, operations: Operati
     (doubtful,) = desk.unconfirmed([line("b")])
     ready = desk.queue.enqueue_many([line("c")])[0].job_id
 
-    assert operations.cancel([gone, doubtful, ready, "nonsense"]) == Canceled(1, 1, 2)
+    assert operations.cancel([gone, doubtful, ready, "nonsense"]) == CancelCounts(1, 1, 2)
 
     assert desk.queue.get(ready).state is JobState.CANCELED
     assert desk.queue.get(doubtful).cancel_requested
@@ -210,7 +210,7 @@ def test_strays_of_every_account_are_gone_through_and_canceled(
     desk.know("second")
     runs = {f"tsk_{number}" for number in range(MANY)}
     for account, names in (("default", sorted(runs)), ("second", ["tsk_x"])):
-        made = [claim_items.Accepted(new_id(account), 1, name, "", 0) for name in names]
+        made = [claim_items.RunAccepted(new_id(account), 1, name, "", 0) for name in names]
         for start in range(0, len(made), 500):
             part = made[start : start + 500]
             run(desk.client, worker_calls.mark_running(account, part))

@@ -8,7 +8,7 @@ import pytest
 
 from runqueue.producer.chunks import Packet, packets
 from runqueue.producer.dedup import Repeats
-from runqueue.producer.inbox import Line, check_lines
+from runqueue.producer.inbox import InboxLine, check_lines
 from runqueue.producer.upload import Checker
 
 Cut = Callable[[Sequence[dict[str, Any]]], list[Packet]]
@@ -31,7 +31,7 @@ def uploaded(lines: Sequence[dict[str, Any]]) -> list[Packet]:
 
 def taken(lines: Sequence[dict[str, Any]]) -> list[Packet]:
     """The packets of lines of an inbox."""
-    return check_lines([Line(line, "") for line in lines], "inbox", ["default"]).packets
+    return check_lines([InboxLine(line, "") for line in lines], "inbox", ["default"]).packets
 
 
 def lines(count: int, groups: int) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import pytest
 
 from runqueue import TaskRunRequest
 from runqueue.producer.chunks import Handed, Packet, packets
-from runqueue.producer.inbox import Line, check_lines
+from runqueue.producer.inbox import InboxLine, check_lines
 from runqueue.request.private_targets import (
     VARIABLE,
     PrivateHosts,
@@ -78,7 +78,7 @@ def test_a_private_webhook_url_is_accepted_with_a_warning_told_once(
 def test_a_private_webhook_url_in_a_line_that_nobody_is_answered_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    check_lines([Line(line("http://10.0.0.7/hook"), "key")], "inbox", {"default"})
+    check_lines([InboxLine(line("http://10.0.0.7/hook"), "key")], "inbox", {"default"})
 
     assert "body.webhook_url: 10.0.0.7 is a private address" in caplog.text
 

@@ -6,7 +6,7 @@ from hashlib import sha1
 import pytest
 import redis
 
-from runqueue.store.scripts import LUA, Call, load, run, sources
+from runqueue.store.scripts import LUA, ScriptCall, load, run, sources
 
 SOURCES = {name: entry.read_text() for name, entry in sources().items()}
 LIBS = sorted(sources(LUA / "lib"))
@@ -92,7 +92,7 @@ def test_no_time_becomes_text_but_by_int(name: str) -> None:
 
 def test_a_server_that_does_not_know_a_script_is_taught_it(client: redis.Redis) -> None:
     client.script_flush()
-    call = Call(load("job_states"), "default", ["nobody"], lambda reply: reply)
+    call = ScriptCall(load("job_states"), "default", ["nobody"], lambda reply: reply)
     assert run(client, call, now_us=5) == [b"5", b""]
     assert run(client, call, now_us=6) == [b"6", b""]
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from runqueue import TaskRunRequest
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
-from runqueue.records.delivery_items import Reported, Verdict
+from runqueue.records.delivery_items import Reported, WebhookVerdict
 from runqueue.store.delivery_calls import record_webhook
 from simulator.delivery import signed_headers
 from simulator.options import DEFAULT_API_KEY
@@ -110,7 +110,7 @@ async def told(
         job_id, job.attempts, job.run_id or "", "completed", "completed", signed, True, body
     )
     (report,) = await bench.account.send(record_webhook("default", [reported]))
-    assert report.verdict is Verdict.ENDED
+    assert report.verdict is WebhookVerdict.ENDED
     return job_id
 
 
@@ -122,7 +122,7 @@ async def come_late(bench: Bench, job_id: str, body: bytes = BODY) -> None:
         job_id, job.attempts, job.run_id or "", "completed", "completed", signed, True, body
     )
     (report,) = await bench.account.send(record_webhook("default", [reported]))
-    assert report.verdict is Verdict.DUPLICATE
+    assert report.verdict is WebhookVerdict.DUPLICATE
 
 
 def signature(body: bytes) -> str:

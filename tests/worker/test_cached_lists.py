@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from api_client import AsyncTransport, RunPage
 from api_client.answers.parts import server_date
-from api_client.http.messages import Answer, Request
+from api_client.http.messages import HttpAnswer, Request
 from runqueue import JobState, ids
 from tests.worker.searching import (
     LOST,
@@ -52,11 +52,11 @@ class Cache:
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, says_so: bool) -> None:
-        self.kept: Answer | None = None
+        self.kept: HttpAnswer | None = None
         self.is_filled = False
         exchange = AsyncTransport.exchange
 
-        async def through_it(transport: AsyncTransport, request: Request) -> Answer:
+        async def through_it(transport: AsyncTransport, request: Request) -> HttpAnswer:
             if "/v1/runs?" not in request.url:
                 answer = await exchange(transport, request)
                 return answer if says_so else _dated(answer, KEPT if self.is_filled else 0)
@@ -69,18 +69,18 @@ class Cache:
         monkeypatch.setattr(AsyncTransport, "exchange", through_it)
 
 
-def _dated(answer: Answer, seconds: float) -> Answer:
+def _dated(answer: HttpAnswer, seconds: float) -> HttpAnswer:
     """The answer of a server whose clock went on by so much."""
     date = server_date(answer.headers)
     assert date is not None
     return with_header(answer, "date", formatdate(date + seconds, usegmt=True))
 
 
-def with_header(answer: Answer, name: str, value: str) -> Answer:
+def with_header(answer: HttpAnswer, name: str, value: str) -> HttpAnswer:
     """The answer with one header set."""
     headers = CIMultiDict(answer.headers)
     headers[name] = value
-    return Answer(answer.status, headers, answer.body)
+    return HttpAnswer(answer.status, headers, answer.body)
 
 
 @pytest.mark.parametrize("says_so", [True, False])

@@ -11,13 +11,13 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from runqueue import Batch
-from runqueue.records.batch import Callback
+from runqueue.records.batch import BatchCallback
 from tests.simulator.simulating import eventually, receiving
 from tests.worker.delivering import answering, delivering
 from tests.worker.working import KEYS, Bench, closed_port, ended, start, wrap_send
 from webhooks.sender import PER_HOST
 from worker.stages.callbacks import LEASE_SECONDS, MOST_AT_ONCE
-from worker.stages.consumer import Ended
+from worker.stages.consumer import ConsumerEnd
 
 SECRETS = ("whsec_" + "a" * 32, "whsec_" + "b" * 32)
 
@@ -32,7 +32,7 @@ def over(bench: Bench, url: str, n: int = 1, **rules: Any) -> str:
     return batch
 
 
-def callback(bench: Bench, batch: str) -> Callback:
+def callback(bench: Bench, batch: str) -> BatchCallback:
     """Read how a batch's callbacks stand."""
     found = bench.queue.get_batch(batch).callback
     assert found is not None
@@ -285,7 +285,7 @@ async def test_a_pump_takes_all_that_is_due_and_leaves(client: redis.Redis, redi
     async with receiving() as user, delivering(client, redis_url) as bench:
         batches = [over(bench, user.url) for _ in range(2 * MOST_AT_ONCE + 5)]
         pump = bench.account.pumps["callbacks"]
-        assert await ended(asyncio.create_task(pump.run(0))) is Ended.IDLE
+        assert await ended(asyncio.create_task(pump.run(0))) is ConsumerEnd.IDLE
         assert {stands(bench, batch) for batch in batches} == {(0, 1, 0)}
         assert len(user.bodies) == len(batches)
         assert bench.board("callbacks") == 0

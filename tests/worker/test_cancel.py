@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.records.claim_items import Accepted, Lost
+from runqueue.records.claim_items import Lost, RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import FakeClock
 from tests.worker.working import KEYS, Bench, working
@@ -140,7 +140,7 @@ async def test_the_ten_minutes_begin_with_the_first_try_not_with_the_wish(
         assert bench.job(job_id).cancel_requested
         # An hour later its run is found.
         run_id = await bench.api.run_task(url="https://shop.test/?sim_end=never")
-        found = Accepted(job_id, job.attempt, run_id, "running", 0)
+        found = RunAccepted(job_id, job.attempt, run_id, "running", 0)
         bench.client.hset(f"{KEYS.prefix}job:{job_id}", "created", bench.now_us() - 60 * MINUTE)
         assert not bench.client.hexists(f"{KEYS.prefix}job:{job_id}", "cancel_since")
         await bench.account.send(worker_calls.mark_running("default", [found]))

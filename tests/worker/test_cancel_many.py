@@ -7,7 +7,7 @@ import redis
 
 from runqueue import JobState, ids
 from runqueue.operator.operations import Operations
-from runqueue.records.claim_items import Accepted
+from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
 from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, working
@@ -104,7 +104,7 @@ async def test_a_bulk_call_that_failed_is_made_again_after_its_lease(
 async def stray(bench: Bench, run_id: str = "") -> str:
     """Have a run that no job owns, of the server's or only by name; returns its id."""
     run_id = run_id or await bench.api.run_task(url=ENDLESS)
-    found = Accepted(ids.new_id("default"), 1, run_id, "running", 0)
+    found = RunAccepted(ids.new_id("default"), 1, run_id, "running", 0)
     assert await bench.account.send(worker_calls.mark_running("default", [found])) == [2]
     return run_id
 

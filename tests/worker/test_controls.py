@@ -15,7 +15,7 @@ from runqueue.request.requests import Kind
 from runqueue.store import codec
 from worker.runs.comparison import ShownRun
 from worker.runs.controls import ListControls, OwnedRun, lacks_marker
-from worker.runs.matcher import Wanted, wanted
+from worker.runs.matcher import LostJob, wanted
 
 JOB, OURS, OTHER = (letter * ids.ID_LENGTH for letter in "abc")
 HOOK = "https://app.test/hook"
@@ -30,7 +30,7 @@ BODIES: dict[Kind, dict[str, Any]] = {
 }
 
 
-def job(kind: Kind = "task", *, marked: bool = True, **fields: Any) -> Wanted:
+def job(kind: Kind = "task", *, marked: bool = True, **fields: Any) -> LostJob:
     """An unconfirmed job."""
     _, stored = codec.pack(parse_line({"kind": kind, "body": {**BODIES[kind], **fields}}))
     return wanted(Doubtful(JOB, 1, 5, 1, marked, "auto", "", stored), 9, 500.0)

@@ -19,7 +19,7 @@ from runqueue import JobState, TaskRunRequest, ids
 from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.worker.searching import (
     LOST,
     MADE,
@@ -752,7 +752,7 @@ async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_it
         await control(bench, task_v2())
         offsets: list[int] = []
 
-        async def around(send: Send, call: Call[Any]) -> Any:
+        async def around(send: Send, call: ScriptCall[Any]) -> Any:
             if call.script is worker_calls.read_doubts("default", 0, 1).script:
                 offsets.append(int(call.arguments[0]))
                 if len(offsets) == 2:  # one leaves the first page, and another comes at the end

@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from runqueue.connection.client import async_client
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Argument, Call, Script, run_async
+from runqueue.store.scripts import Argument, Script, ScriptCall, run_async
 from tests.simulator.simulating import eventually
 from tests.valkeys import start_valkey
 from worker.process import script_client
@@ -36,7 +36,7 @@ async def calling(url: str) -> AsyncIterator[DirectCalls]:
         await client.aclose()
 
 
-def bound(*run_ids: str) -> Call[list[str]]:
+def bound(*run_ids: str) -> ScriptCall[list[str]]:
     """A call that tells which runs are known: none."""
     return worker_calls.bound_runs("default", run_ids)
 
@@ -59,7 +59,7 @@ async def test_arguments_of_all_kinds_come_through(redis_url: str) -> None:
     given: list[Argument] = ["prêt", "", 7, -1, bytes(range(256))]
     async with calling(redis_url) as calls:
         for _ in range(2):  # the first is sent with its source, by the client
-            now, *told = await calls.run(Call(script, "default", given, list))
+            now, *told = await calls.run(ScriptCall(script, "default", given, list))
             assert now == b"0"
             assert told == ["prêt".encode(), b"", b"7", b"-1", bytes(range(256))]
 
@@ -69,7 +69,7 @@ async def test_an_answer_that_is_nothing_is_one(redis_url: str) -> None:
     script = Script("nothing", source, sha1(source.encode()).hexdigest())
     async with calling(redis_url) as calls:
         for _ in range(3):
-            assert await calls.run(Call(script, "default", [], lambda reply: reply)) is None
+            assert await calls.run(ScriptCall(script, "default", [], lambda reply: reply)) is None
         assert await calls.client.get(Keys("default").meta) == b"3"
 
 
@@ -102,7 +102,9 @@ async def test_a_connection_to_an_earlier_primary_is_used_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = "return redis.call('INCR', KEYS[1])"
-    counting = Call(Script("count", source, sha1(source.encode()).hexdigest()), "default", [], int)
+    counting = ScriptCall(
+        Script("count", source, sha1(source.encode()).hexdigest()), "default", [], int
+    )
     old, new = start_valkey(tmp_path / "old"), start_valkey(tmp_path / "new")
     places = [("127.0.0.1", old.port)]
 
@@ -248,7 +250,7 @@ async def test_what_the_server_refuses_is_raised_and_the_connection_kept(redis_u
     refusing = Script("refusing", source, sha1(source.encode()).hexdigest())
     async with calling(redis_url) as calls:
         with pytest.raises(ResponseError, match="refused"):
-            await calls.run(Call(refusing, "default", [], list))
+            await calls.run(ScriptCall(refusing, "default", [], list))
         assert len(calls._kept) == 1
         assert await calls.run(bound("a")) == [""]
 

@@ -35,7 +35,7 @@ from tests.worker.working import working
 from worker.doctor import queue_checks, redis_checks
 from worker.doctor.api_checks import look_at_api, look_at_public_url, look_at_version
 from worker.doctor.doctor import doctor
-from worker.doctor.findings import Finding, Level
+from worker.doctor.findings import Finding, FindingLevel
 
 REDIS_PASSWORD = "redis-password"
 
@@ -55,7 +55,7 @@ def account(base_url: str, key: str = DEFAULT_API_KEY) -> Account:
 
 def well(found: Finding) -> bool:
     """Whether a finding is as it should be."""
-    return found.level is Level.OK
+    return found.level is FindingLevel.OK
 
 
 async def test_where_all_is_well_nothing_is_wrong_and_each_thing_is_named(
@@ -171,28 +171,44 @@ async def test_a_server_without_the_list_of_runs_is_warned_of() -> None:
         await api.fault(missing, match={"route": "list_runs"}, times=1)
         found = await look_at_api("default", account(api.url), Proxies())
 
-    assert found.level is Level.WARNING
+    assert found.level is FindingLevel.WARNING
     assert "no list of runs" in found.said
 
 
 @pytest.mark.parametrize(
     ("answer", "level", "words"),
     [
-        ({"status": 200, "body": {"version": CERTIFIED_VERSIONS[0]}}, Level.OK, "a certified one"),
-        ({"status": 200, "body": {"version": CERTIFIED_VERSIONS[-1]}}, Level.OK, "a certified one"),
-        ({"status": 200, "body": {"version": "0.9.9"}}, Level.WARNING, "0.9.9, not a certified"),
-        ({"status": 404, "body": {"detail": "Not Found"}}, Level.OK, "the server tells none"),
-        ({"status": 500, "body": {"error": "down"}}, Level.WARNING, "did not tell it"),
+        (
+            {"status": 200, "body": {"version": CERTIFIED_VERSIONS[0]}},
+            FindingLevel.OK,
+            "a certified one",
+        ),
+        (
+            {"status": 200, "body": {"version": CERTIFIED_VERSIONS[-1]}},
+            FindingLevel.OK,
+            "a certified one",
+        ),
+        (
+            {"status": 200, "body": {"version": "0.9.9"}},
+            FindingLevel.WARNING,
+            "0.9.9, not a certified",
+        ),
+        (
+            {"status": 404, "body": {"detail": "Not Found"}},
+            FindingLevel.OK,
+            "the server tells none",
+        ),
+        ({"status": 500, "body": {"error": "down"}}, FindingLevel.WARNING, "did not tell it"),
     ],
 )
 async def test_the_servers_version_is_told_and_whether_it_is_certified(
-    answer: dict[str, Any], level: Level, words: str
+    answer: dict[str, Any], level: FindingLevel, words: str
 ) -> None:
     async with asked_for_its_version(answer) as url:
         found = await look_at_version("default", account(url), Proxies())
 
     assert (found.level, words in found.said) == (level, True), found
-    if level is Level.WARNING:
+    if level is FindingLevel.WARNING:
         assert CERTIFIED_VERSIONS[0] in found.said
         assert "docs/certified.md" in found.do
 
@@ -244,7 +260,7 @@ async def test_what_is_no_skyvern_is_a_wrong_base_url(redis_url: str) -> None:
     async with gating(redis_url) as door:
         found = await look_at_api("acme", account(door.url), Proxies())
 
-    assert found.level is Level.WRONG
+    assert found.level is FindingLevel.WRONG
     assert "RUNQUEUE_ACCOUNTS__ACME__BASE_URL" in found.do
 
 
@@ -277,52 +293,72 @@ async def test_a_public_url_that_is_somebody_elses_is_told() -> None:
     async with simulating() as api:
         found = await look_at_public_url(api.url, "default", account("http://x"), Proxies())
 
-    assert found.level is Level.WRONG
+    assert found.level is FindingLevel.WRONG
     assert "no gateway of ours" in found.said
 
 
 @pytest.mark.parametrize(
     ("info", "judge", "level", "words"),
     [
-        ({"redis_version": "6.0.16"}, redis_checks.version, Level.WRONG, "Redis 6.0.16"),
-        ({"redis_version": "6.2.1"}, redis_checks.version, Level.OK, "Redis 6.2.1"),
+        ({"redis_version": "6.0.16"}, redis_checks.version, FindingLevel.WRONG, "Redis 6.0.16"),
+        ({"redis_version": "6.2.1"}, redis_checks.version, FindingLevel.OK, "Redis 6.2.1"),
         (
             {"redis_version": "7.2.4", "valkey_version": "9.0.0"},
             redis_checks.version,
-            Level.OK,
+            FindingLevel.OK,
             "Valkey 9.0.0",
         ),
-        ({"role": "slave"}, redis_checks.role, Level.WRONG, "a replica"),
-        ({"role": "master", "cluster_enabled": 1}, redis_checks.role, Level.WRONG, "Cluster"),
-        ({"role": "master", "connected_slaves": 1}, redis_checks.role, Level.OK, "1 replica"),
-        ({"aof_enabled": 0}, redis_checks.persistence, Level.WARNING, "no append-only file"),
-        ({"aof_enabled": 1}, redis_checks.persistence, Level.OK, "append-only"),
-        ({"loading": 1}, redis_checks.persistence, Level.WARNING, "reading its data"),
+        ({"role": "slave"}, redis_checks.role, FindingLevel.WRONG, "a replica"),
+        (
+            {"role": "master", "cluster_enabled": 1},
+            redis_checks.role,
+            FindingLevel.WRONG,
+            "Cluster",
+        ),
+        (
+            {"role": "master", "connected_slaves": 1},
+            redis_checks.role,
+            FindingLevel.OK,
+            "1 replica",
+        ),
+        ({"aof_enabled": 0}, redis_checks.persistence, FindingLevel.WARNING, "no append-only file"),
+        ({"aof_enabled": 1}, redis_checks.persistence, FindingLevel.OK, "append-only"),
+        ({"loading": 1}, redis_checks.persistence, FindingLevel.WARNING, "reading its data"),
         (
             {"aof_enabled": 1, "aof_last_write_status": "err"},
             redis_checks.persistence,
-            Level.WRONG,
+            FindingLevel.WRONG,
             "aof_last_write_status",
         ),
-        ({"used_memory": 95, "maxmemory": 100}, redis_checks.memory, Level.WRONG, "maxmemory"),
-        ({"used_memory": 80, "maxmemory": 100}, redis_checks.memory, Level.WARNING, "maxmemory"),
+        (
+            {"used_memory": 95, "maxmemory": 100},
+            redis_checks.memory,
+            FindingLevel.WRONG,
+            "maxmemory",
+        ),
+        (
+            {"used_memory": 80, "maxmemory": 100},
+            redis_checks.memory,
+            FindingLevel.WARNING,
+            "maxmemory",
+        ),
         (
             {"used_memory": 0, "total_system_memory": 11_000_000},
             redis_checks.memory,
-            Level.OK,
+            FindingLevel.OK,
             "room for 10,000 small jobs",
         ),
-        ({"used_memory": 5}, redis_checks.memory, Level.OK, "does not tell"),
+        ({"used_memory": 5}, redis_checks.memory, FindingLevel.OK, "does not tell"),
     ],
 )
 def test_each_figure_of_redis_is_judged(
-    info: dict[str, Any], judge: Callable[[Any], Finding], level: Level, words: str
+    info: dict[str, Any], judge: Callable[[Any], Finding], level: FindingLevel, words: str
 ) -> None:
     found = judge(info)
 
     assert found.level is level
     assert words in found.said
-    assert bool(found.do) is (level is not Level.OK)
+    assert bool(found.do) is (level is not FindingLevel.OK)
 
 
 def test_a_policy_that_drops_jobs_is_wrong() -> None:
@@ -332,13 +368,13 @@ def test_a_policy_that_drops_jobs_is_wrong() -> None:
 @pytest.mark.parametrize(
     ("server", "level", "words"),
     [
-        (100.0, Level.OK, "this machine's"),
-        (95.0, Level.WARNING, "5.0 s behind"),
-        (111.0, Level.WARNING, "10.0 s ahead of"),
-        (300.0, Level.WRONG, "ahead of"),
+        (100.0, FindingLevel.OK, "this machine's"),
+        (95.0, FindingLevel.WARNING, "5.0 s behind"),
+        (111.0, FindingLevel.WARNING, "10.0 s ahead of"),
+        (300.0, FindingLevel.WRONG, "ahead of"),
     ],
 )
-def test_two_clocks_that_differ_are_told(server: float, level: Level, words: str) -> None:
+def test_two_clocks_that_differ_are_told(server: float, level: FindingLevel, words: str) -> None:
     found = redis_checks.clock(server, 100.0, 101.0)
 
     assert found.level is level
@@ -382,7 +418,7 @@ def test_the_name_of_the_broker_s_unix_socket_is_understood() -> None:
 def test_the_version_of_the_layout_is_read_from_the_script_that_writes_it() -> None:
     own = queue_checks.known_schema()
 
-    assert queue_checks.layout("default", own + 1).level is Level.WRONG
+    assert queue_checks.layout("default", own + 1).level is FindingLevel.WRONG
     assert queue_checks.layout("default", own).said == f"version {own}"
     assert "brings it up" in queue_checks.layout("default", own - 1).said
     assert well(queue_checks.layout("default", None))
@@ -391,13 +427,13 @@ def test_the_version_of_the_layout_is_read_from_the_script_that_writes_it() -> N
 @pytest.mark.parametrize(
     ("left", "level", "words"),
     [
-        ([], Level.WARNING, "no process"),
-        ([14.0, 12.0], Level.OK, "2 processes, the last heartbeat 1 s ago"),
-        ([14.0, 3.0], Level.WARNING, "no heartbeat for 12 s of host-1"),
+        ([], FindingLevel.WARNING, "no process"),
+        ([14.0, 12.0], FindingLevel.OK, "2 processes, the last heartbeat 1 s ago"),
+        ([14.0, 3.0], FindingLevel.WARNING, "no heartbeat for 12 s of host-1"),
     ],
 )
 def test_a_process_whose_heartbeat_is_late_is_named(
-    left: list[float], level: Level, words: str
+    left: list[float], level: FindingLevel, words: str
 ) -> None:
     processes = [
         Process(f"host-{n}", "default", 15 - one, True, 0, ()) for n, one in enumerate(left)
@@ -412,15 +448,15 @@ def test_a_process_whose_heartbeat_is_late_is_named(
 @pytest.mark.parametrize(
     ("kind", "paused", "level", "do"),
     [
-        ("breaker", False, Level.WARNING, "goes on by itself"),
-        ("account", False, Level.WRONG, "`runqueue resume`"),
-        ("person", False, Level.WRONG, "`runqueue resume`"),
-        (None, True, Level.WARNING, "somebody paused it"),
-        ("account", True, Level.WRONG, "`runqueue resume`"),
+        ("breaker", False, FindingLevel.WARNING, "goes on by itself"),
+        ("account", False, FindingLevel.WRONG, "`runqueue resume`"),
+        ("person", False, FindingLevel.WRONG, "`runqueue resume`"),
+        (None, True, FindingLevel.WARNING, "somebody paused it"),
+        ("account", True, FindingLevel.WRONG, "`runqueue resume`"),
     ],
 )
 def test_a_hold_is_wrong_if_it_wants_a_person_and_no_person_began_it(
-    kind: str | None, paused: bool, level: Level, do: str
+    kind: str | None, paused: bool, level: FindingLevel, do: str
 ) -> None:
     held = stats(hold_reason="HTTP 401", hold_seconds=60.0, hold_kind=kind, paused=paused)
 
@@ -457,7 +493,7 @@ def test_too_few_descriptors_for_the_places_are_warned_of(monkeypatch: pytest.Mo
 
     found = queue_checks.open_files(Settings(places=500))
 
-    assert found.level is Level.WARNING
+    assert found.level is FindingLevel.WARNING
     assert "256 here; a worker needs up to 3,300" in found.said
 
 

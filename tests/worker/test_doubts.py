@@ -8,7 +8,7 @@ import redis
 
 from runqueue import JobState, ids
 from runqueue.operator.operations import Operations
-from runqueue.records.claim_items import Accepted
+from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
 from tests.worker.searching import (
@@ -97,7 +97,7 @@ async def test_a_job_that_was_found_meanwhile_takes_no_equal_one_s_run(
         pump = bench.account.pumps["reconcile"]
         client.zadd(f"{KEYS.prefix}reconcile", dict.fromkeys(job_ids, 0))
         taken = await pump.take(1, 0)
-        late = [Accepted(job_ids[0], 1, first, "running", 0)]
+        late = [RunAccepted(job_ids[0], 1, first, "running", 0)]
         assert await bench.account.send(worker_calls.mark_running("default", late)) == [1]
 
         start(pump, *taken.items)

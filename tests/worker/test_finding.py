@@ -19,7 +19,7 @@ from worker.runs.matcher import (
     SUBMISSION,
     WITHOUT_URL,
     Carrier,
-    Wanted,
+    LostJob,
     markers_of,
     next_look,
     wanted,
@@ -44,7 +44,7 @@ def job(
     marked: bool = True,
     received: bool = False,
     date: int | None = None,
-) -> Wanted:
+) -> LostJob:
     """A job that has been unconfirmed for five seconds."""
     _, stored = codec.pack(parse_line({"kind": kind, "body": body}))
     claimed_us = None if claimed is None else claimed * SECOND

@@ -10,7 +10,7 @@ import redis
 
 from runqueue import JobState, ids
 from runqueue.operator.operations import Operations
-from runqueue.records.claim_items import Accepted
+from runqueue.records.claim_items import RunAccepted
 from runqueue.store import delivery_calls, worker_calls
 from tests.integration.webhooks import told
 from tests.worker.searching import (
@@ -61,7 +61,7 @@ async def test_once_a_run_is_told_to_be_a_job_s_own_its_guess_serves_the_equal_j
         run_a, run_b = await own_run(bench, a), await own_run(bench, b)
         # A search saw the run of `b` first.
         guess = worker_calls.mark_running(
-            "default", [Accepted(a, 1, run_b, "running", 0)], guess=True
+            "default", [RunAccepted(a, 1, run_b, "running", 0)], guess=True
         )
         assert await bench.account.send(guess) == [1]
 
@@ -69,7 +69,7 @@ async def test_once_a_run_is_told_to_be_a_job_s_own_its_guess_serves_the_equal_j
             news = told(a, run_id=run_a, state="")
             await bench.account.send(delivery_calls.record_webhook("default", [news]))
         else:
-            late = [Accepted(a, 1, run_a, "running", 0)]
+            late = [RunAccepted(a, 1, run_a, "running", 0)]
             await bench.account.send(worker_calls.mark_running("default", late))
         await control(bench, flow())
         await look(bench, 3)
@@ -186,7 +186,7 @@ async def test_a_stray_that_a_person_had_canceled_is_not_given_to_an_equal_job(
         (run,) = await bench.runs()
         operations = Operations(bench.queue)
         operations.fail([a])
-        late = [Accepted(a, 1, run["run_id"], "running", 10**6)]
+        late = [RunAccepted(a, 1, run["run_id"], "running", 10**6)]
         assert await bench.account.send(worker_calls.mark_running("default", late)) == [2]
         b = await lose(bench, task_v2(), LOST)
         operations.cancel_strays(operations.strays())

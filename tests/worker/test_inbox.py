@@ -10,7 +10,7 @@ import redis
 
 from runqueue import JobState, parse_line
 from runqueue.store.job_calls import job_id_of
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import eventually
 from tests.worker.working import KEYS, Bench, Send, working, wrap_send
 from worker.stages import inbox as module
@@ -70,7 +70,7 @@ async def test_a_crash_after_the_jobs_were_made_makes_none_twice(
         client.rpush(INBOX, line(), line("order-1"))
         with monkeypatch.context() as patch:
 
-            async def dies(send: Send, call: Call[Any]) -> Any:
+            async def dies(send: Send, call: ScriptCall[Any]) -> Any:
                 if call.script.name == "inbox_done":
                     raise redis.ConnectionError
                 return await send(call)

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import KEYS, start, working
 from worker.process.lease import Lease, new_name
@@ -23,7 +23,7 @@ class Redis:
         self.answers = list(answers)
         self.beats: list[tuple[str, bool]] = []
 
-    async def send(self, call: Call[int]) -> int:
+    async def send(self, call: ScriptCall[int]) -> int:
         process, _, first, *_ = call.arguments
         self.beats.append((str(process), bool(first)))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -45,7 +45,7 @@ async def test_before_the_first_heartbeat_nothing_may_be_sent() -> None:
 async def test_a_heartbeat_is_good_for_14_s_from_its_start() -> None:
     clock = FakeClock()
 
-    async def slow(call: Call[int]) -> int:
+    async def slow(call: ScriptCall[int]) -> int:
         clock.advance(3)
         return 0
 
@@ -104,7 +104,7 @@ async def test_a_claim_answered_while_a_heartbeat_is_on_its_way_is_no_lost_claim
 ) -> None:
     server = Redis(7, 7)
 
-    async def send(call: Call[int]) -> int:
+    async def send(call: ScriptCall[int]) -> int:
         seen = await server.send(call)
         lease.sequence = 8
         return seen

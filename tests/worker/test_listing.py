@@ -8,7 +8,7 @@ import redis
 
 from runqueue import JobState
 from runqueue.operator.operations import Operations
-from runqueue.records.claim_items import Accepted, Finished
+from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import FakeClock
 from tests.worker.listed import MANY, due_now, in_lists, list_now, listed, lists_are_on
@@ -222,7 +222,7 @@ async def test_a_run_that_hangs_is_looked_at_when_its_time_is_up_although_lists_
 async def stray(bench: Bench, url: str) -> str:
     """Make a run that no job owns; its first look is far off."""
     run_id = await bench.api.run_task(url=url)
-    gone = Accepted("aaaaaaaaaaaaaaaaaaaaaaaaaa", 1, run_id, "created", 3_600_000_000)
+    gone = RunAccepted("aaaaaaaaaaaaaaaaaaaaaaaaaa", 1, run_id, "created", 3_600_000_000)
     assert await bench.account.send(worker_calls.mark_running("default", [gone])) == [2]
     return run_id
 

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.worker.listed import META, list_now, listed
 from tests.worker.working import ENDLESS, Bench, Send, working, wrap_send
 from worker.stages import list_runs
@@ -32,7 +32,7 @@ def at_second_page(
     """Do something between the first page of a list and the second."""
     permits = 0
 
-    async def around(send: Send, call: Call[Any]) -> Any:
+    async def around(send: Send, call: ScriptCall[Any]) -> Any:
         nonlocal permits
         if call.script.name == "lists_permit":
             permits += 1

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import FakeClock
 from tests.worker.listed import MANY, due_now, in_lists, list_now, listed, lists_are_on, off_for
 from tests.worker.working import ENDLESS, Bench, Send, working, wrap_send
@@ -235,7 +235,7 @@ async def test_a_process_that_lost_its_lease_while_it_read_says_nothing(
         async def be_taken_over() -> None:
             client.hset("runqueue:{default}:meta", "list_by", "another")
 
-        async def around(send: Send, call: Call[Any]) -> Any:
+        async def around(send: Send, call: ScriptCall[Any]) -> Any:
             if call.script.name == "lists_permit":
                 await be_taken_over()
             return await send(call)

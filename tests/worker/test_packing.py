@@ -9,7 +9,7 @@ import redis
 
 from runqueue import JobState, TaskRunRequest
 from runqueue.operator.operations import Operations
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.packed import is_packed, pack_all
 from tests.worker.working import INSTANT, KEYS, Bench, Send, working, wrap_send
 from worker.stages import packing
@@ -62,7 +62,7 @@ async def test_a_worker_that_dies_while_it_packs_leaves_what_the_next_one_packs(
     async with working(client, redis_url) as bench:
         (job_id,) = await over(bench)
 
-        async def dies(send: Send, call: Call[Any]) -> Any:
+        async def dies(send: Send, call: ScriptCall[Any]) -> Any:
             if call.script.name == "pack":
                 raise ConnectionError
             return await send(call)

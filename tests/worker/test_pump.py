@@ -12,7 +12,7 @@ from runqueue.store import codec
 from tests.simulator.simulating import eventually
 from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, ended, start, working, wrap_send
 from worker.stages import consumer as module
-from worker.stages.consumer import Ended
+from worker.stages.consumer import ConsumerEnd
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINGER", 0.0)
 
 
-def run(bench: Bench, kind: str = "submit", tick_us: int = 0) -> "asyncio.Task[Ended]":
+def run(bench: Bench, kind: str = "submit", tick_us: int = 0) -> "asyncio.Task[ConsumerEnd]":
     return asyncio.create_task(bench.account.pumps[kind].run(tick_us))
 
 
@@ -29,7 +29,7 @@ async def test_a_pump_without_work_ends_idle_and_is_off_the_board(
     client: redis.Redis, redis_url: str, kind: str
 ) -> None:
     async with working(client, redis_url) as bench:
-        assert await ended(run(bench, kind)) is Ended.IDLE
+        assert await ended(run(bench, kind)) is ConsumerEnd.IDLE
         assert bench.board(kind) == 0
 
 
@@ -39,7 +39,7 @@ async def test_a_pump_submits_all_there_is_and_ends_idle(
     async with working(client, redis_url, settings={"places": 3}) as bench:
         job_ids = bench.enqueue(10)
 
-        assert await ended(run(bench)) is Ended.IDLE
+        assert await ended(run(bench)) is ConsumerEnd.IDLE
 
         await eventually(lambda: bench.account.pumps["submit"].busy == 0)
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
@@ -83,7 +83,7 @@ async def test_a_submit_pump_that_worked_a_moment_ago_stays_on_the_board(
 
         monkeypatch.setattr(module, "LINGER", 0.0)
         pump.nudge()
-        assert await ended(task) is Ended.IDLE
+        assert await ended(task) is ConsumerEnd.IDLE
 
 
 async def test_a_message_older_than_5_s_starts_no_pump_and_is_no_alarm(
@@ -95,12 +95,12 @@ async def test_a_message_older_than_5_s_starts_no_pump_and_is_no_alarm(
         bench.enqueue()
 
         stale = run(bench, tick_us=bench.now_us() - 5_100_000)
-        assert await ended(stale) is Ended.REFUSED
+        assert await ended(stale) is ConsumerEnd.REFUSED
         assert bench.board("submit") == 0
         assert "redis_lost_writes" not in [event["event"] for event in logged]
 
         fresh = run(bench, tick_us=bench.now_us() - 4_000_000)
-        assert await ended(fresh) is Ended.IDLE
+        assert await ended(fresh) is ConsumerEnd.IDLE
         assert len(await bench.runs()) == 2
 
 
@@ -111,7 +111,7 @@ async def test_a_process_whose_lease_is_lost_gets_nothing(
         (job_id,) = bench.enqueue()
         client.zrem(f"{KEYS.prefix}processes", bench.account.lease.name)
 
-        assert await ended(run(bench)) is Ended.REFUSED
+        assert await ended(run(bench)) is ConsumerEnd.REFUSED
 
         assert bench.job(job_id).state is JobState.READY
 
@@ -127,8 +127,8 @@ async def test_a_second_message_nudges_the_pump_that_lives_and_is_done(
         await eventually(lambda: bench.stats().states[JobState.RUNNING] == 1 and pump.busy == 0)
         client.hset(f"{KEYS.prefix}limits", "live:concurrent_runs", 0)
 
-        assert await ended(run(bench)) is Ended.ALREADY
-        assert await ended(first) is Ended.IDLE
+        assert await ended(run(bench)) is ConsumerEnd.ALREADY
+        assert await ended(first) is ConsumerEnd.IDLE
         assert len(await bench.runs()) == 2
 
 
@@ -142,13 +142,13 @@ async def test_after_its_lifetime_a_pump_leaves_the_board_for_a_successor(
         job_ids = bench.enqueue(3)
         pump = bench.account.pumps["submit"]
 
-        assert await ended(run(bench)) is Ended.SUCCESSOR
+        assert await ended(run(bench)) is ConsumerEnd.SUCCESSOR
 
         assert bench.board("submit") == 0
         assert pump.busy == 2  # its calls go on, and the successor has no place for the third
         assert abs(pump.server_us - bench.now_us()) < 5_000_000
         monkeypatch.setattr(module, "LIFETIME", 20.0)
-        assert await ended(run(bench)) is Ended.IDLE
+        assert await ended(run(bench)) is ConsumerEnd.IDLE
         await eventually(lambda: pump.busy == 0)
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
 
@@ -169,7 +169,7 @@ async def test_a_nudge_during_the_last_empty_claim_makes_the_pump_look_again(
     async with working(client, redis_url) as bench:
         wrap_send(monkeypatch, bench.account, enqueue_behind_its_back)
 
-        assert await ended(run(bench)) is Ended.IDLE
+        assert await ended(run(bench)) is ConsumerEnd.IDLE
 
         await eventually(lambda: bench.job(late[0]).state is JobState.RUNNING)
         assert bench.board("submit") == 0
@@ -214,7 +214,7 @@ async def test_a_pump_whose_redis_fails_asks_again(
     async with working(client, redis_url) as bench:
         wrap_send(monkeypatch, bench.account, around)
 
-        assert await ended(run(bench, "poll")) is Ended.IDLE
+        assert await ended(run(bench, "poll")) is ConsumerEnd.IDLE
         assert next(failures, None) is None
 
 
@@ -227,14 +227,14 @@ async def test_a_pump_that_meets_damaged_keys_reports_them_and_asks_ever_more_ra
         pump = bench.account.pumps["poll"]
 
         for _ in range(3):
-            assert await ended(run(bench, "poll")) is Ended.REFUSED
+            assert await ended(run(bench, "poll")) is ConsumerEnd.REFUSED
         assert [event["event"] for event in logged].count("claim_refused") == 1
         await eventually(lambda: bench.stats().damage)
         assert "WRONGTYPE" in (bench.stats().damage or "")
 
         client.delete(f"{KEYS.prefix}poll")
         pump._not_before = 0.0  # its pause is over
-        assert await ended(run(bench, "poll")) is Ended.IDLE
+        assert await ended(run(bench, "poll")) is ConsumerEnd.IDLE
 
 
 async def test_a_drain_waits_for_the_calls_on_the_wire(client: redis.Redis, redis_url: str) -> None:
@@ -246,7 +246,7 @@ async def test_a_drain_waits_for_the_calls_on_the_wire(client: redis.Redis, redi
 
         await bench.account.stop(20)
 
-        assert await ended(task) in {Ended.DRAINING, Ended.IDLE}
+        assert await ended(task) in {ConsumerEnd.DRAINING, ConsumerEnd.IDLE}
         assert bench.job(job_id).state is JobState.RUNNING
         assert bench.stats().processes == 0
 
@@ -295,7 +295,7 @@ async def test_what_a_claim_brings_during_a_drain_is_given_back_before_the_goodb
         answered.set()
         await stopping
 
-        assert await ended(task) is Ended.DRAINING
+        assert await ended(task) is ConsumerEnd.DRAINING
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.READY}
         assert bench.stats().totals["given_back:void"] == 3
         assert await bench.submissions() == 0
@@ -323,7 +323,7 @@ async def test_a_drained_pump_starts_no_more(client: redis.Redis, redis_url: str
         (job_id,) = bench.enqueue()
         await bench.account.pumps["submit"].drain(0)
 
-        assert await ended(run(bench)) is Ended.DRAINING
+        assert await ended(run(bench)) is ConsumerEnd.DRAINING
 
         assert bench.job(job_id).state is JobState.READY
 

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from tests.simulator.simulating import FakeClock
-from worker.process.read_health import Reads, Told
+from worker.process.read_health import ReadReport, Reads
 
 
 def test_a_process_that_read_nothing_says_nothing() -> None:
-    assert Reads(FakeClock()).told() == Told(-1, -1, "")
+    assert Reads(FakeClock()).told() == ReadReport(-1, -1, "")
 
 
 def test_reads_fail_from_the_first_failure_after_the_last_answer_on() -> None:
@@ -21,7 +21,7 @@ def test_reads_fail_from_the_first_failure_after_the_last_answer_on() -> None:
     clock.advance(5)
     reads.failed(None)
 
-    assert reads.told() == Told(15_000_000, 5_000_000, "no answer")
+    assert reads.told() == ReadReport(15_000_000, 5_000_000, "no answer")
 
 
 def test_an_answer_ends_it() -> None:
@@ -31,7 +31,7 @@ def test_an_answer_ends_it() -> None:
     clock.advance(5)
     reads.answered()
 
-    assert reads.told() == Told(0, -1, "")
+    assert reads.told() == ReadReport(0, -1, "")
 
 
 def test_a_failure_after_which_nothing_was_asked_is_forgotten_in_a_minute() -> None:
@@ -42,7 +42,7 @@ def test_a_failure_after_which_nothing_was_asked_is_forgotten_in_a_minute() -> N
     assert reads.told().why == "HTTP 403"
     clock.advance(1)
 
-    assert reads.told() == Told(-1, -1, "")
+    assert reads.told() == ReadReport(-1, -1, "")
 
 
 class Control:

@@ -10,12 +10,12 @@ import pytest
 import redis
 
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Call, load, run_async
+from runqueue.store.scripts import ScriptCall, load, run_async
 from tests.simulator.simulating import eventually
 from tests.valkeys import start_valkey
 from tests.worker.working import working, wrap_send
 from worker.process import batch_writer as module
-from worker.process.batch_writer import Recorder
+from worker.process.batch_writer import BatchWriter
 
 
 class Server:
@@ -29,10 +29,10 @@ class Server:
         self.asked = asyncio.Event()
         self.errors: list[Exception] = []
 
-    def call(self, items: Sequence[int]) -> Call[Any]:
-        return Call(load("finish"), "default", list(items), list)
+    def call(self, items: Sequence[int]) -> ScriptCall[Any]:
+        return ScriptCall(load("finish"), "default", list(items), list)
 
-    async def send(self, call: Call[Any]) -> list[int]:
+    async def send(self, call: ScriptCall[Any]) -> list[int]:
         self.asked.set()
         await self.open.wait()
         if self.errors:
@@ -48,7 +48,7 @@ def noting(recorded: list[int], item: int) -> Any:
 
 async def test_what_comes_while_a_script_runs_goes_out_as_one_group() -> None:
     server, recorded = Server(), list[int]()
-    recorder = Recorder(server.call, server.send)
+    recorder = BatchWriter(server.call, server.send)
     server.open.clear()
     recorder.put(0, noting(recorded, 0))
     for _ in range(3):  # the first goes within a turn or two of the loop, alone
@@ -66,7 +66,7 @@ async def test_what_comes_while_a_script_runs_goes_out_as_one_group() -> None:
 
 async def test_a_group_is_never_larger_than_a_script_takes_without_harm() -> None:
     server, recorded = Server(), list[int]()
-    recorder = Recorder(server.call, server.send)
+    recorder = BatchWriter(server.call, server.send)
     for item in range(1_201):
         recorder.put(item, noting(recorded, item))
 
@@ -87,7 +87,7 @@ async def test_trouble_with_redis_is_outlasted_and_nothing_is_lost(
         redis.exceptions.OutOfMemoryError("full"),
         OSError("reset"),
     ]
-    recorder = Recorder(server.call, server.send)
+    recorder = BatchWriter(server.call, server.send)
     recorder.put(1, noting(recorded, 1))
     recorder.put(2, noting(recorded, 2))
 
@@ -100,7 +100,7 @@ async def test_trouble_with_redis_is_outlasted_and_nothing_is_lost(
 
 async def test_settled_waits_for_what_is_taken_and_a_recorder_goes_on_after_it() -> None:
     server, recorded = Server(), list[int]()
-    recorder = Recorder(server.call, server.send)
+    recorder = BatchWriter(server.call, server.send)
     await recorder.settled()  # nothing was ever taken
     server.open.clear()
     recorder.put(1, noting(recorded, 1))
@@ -118,7 +118,9 @@ async def test_settled_waits_for_what_is_taken_and_a_recorder_goes_on_after_it()
 
 async def test_whoever_asks_is_told_the_items_with_their_replies() -> None:
     server, told = Server(), list[Any]()
-    recorder = Recorder(server.call, server.send, lambda items, codes: told.append((items, codes)))
+    recorder = BatchWriter(
+        server.call, server.send, lambda items, codes: told.append((items, codes))
+    )
     recorder.put(7, lambda: None)
 
     await recorder.settled()
@@ -158,7 +160,7 @@ async def test_the_same_ends_sent_twice_are_recorded_once(
 ) -> None:
     lost: list[str] = []
 
-    async def lose_the_first_answer(call: Call[Any]) -> Any:
+    async def lose_the_first_answer(call: ScriptCall[Any]) -> Any:
         reply = await run_async(bench.account._scripts.client, call)
         if not lost:
             lost.append(call.script.name)
@@ -200,7 +202,7 @@ async def test_large_items_go_out_in_groups_of_bounded_size(
 ) -> None:
     monkeypatch.setattr(module, "GROUP_BYTES", 10)
     server = Server()
-    recorder = Recorder(server.call, server.send, size=lambda item: item)
+    recorder = BatchWriter(server.call, server.send, size=lambda item: item)
     for item in (4, 4, 4, 25, 1, 2):
         recorder.put(item, noting([], item))
 
@@ -212,12 +214,12 @@ async def test_large_items_go_out_in_groups_of_bounded_size(
 async def test_one_item_that_redis_refuses_keeps_no_other_from_its_record() -> None:
     server, recorded = Server(), list[int]()
 
-    async def send(call: Call[Any]) -> list[int]:
+    async def send(call: ScriptCall[Any]) -> list[int]:
         if 3 in call.arguments:
             raise redis.exceptions.ResponseError("WRONGTYPE")
         return await server.send(call)
 
-    recorder = Recorder(server.call, send)
+    recorder = BatchWriter(server.call, send)
     for item in range(5):
         recorder.put(item, noting(recorded, item))
 
@@ -248,7 +250,7 @@ async def test_what_redis_refuses_for_a_while_is_recorded_when_it_takes_it(words
     server, recorded = Server(), list[int]()
     # A group of four that is halved is refused seven times.
     server.errors = [redis.exceptions.ResponseError(words) for _ in range(20)]
-    recorder = Recorder(server.call, server.send)
+    recorder = BatchWriter(server.call, server.send)
     for item in range(4):
         recorder.put(item, noting(recorded, item))
 
@@ -262,12 +264,12 @@ async def test_what_redis_refuses_for_a_while_is_recorded_when_it_takes_it(words
 async def test_a_group_is_not_halved_while_redis_takes_nothing() -> None:
     server, asked = Server(), list[int]()
 
-    async def send(call: Call[Any]) -> list[int]:
+    async def send(call: ScriptCall[Any]) -> list[int]:
         asked.append(len(call.arguments))
         return await server.send(call)
 
     server.errors = [redis.exceptions.ResponseError("MISCONF") for _ in range(3)]
-    recorder = Recorder(server.call, send)
+    recorder = BatchWriter(server.call, send)
     for item in range(8):
         recorder.put(item, noting([], item))
 
@@ -282,12 +284,12 @@ async def test_one_item_that_is_refused_for_an_unknown_reason_waits_while_others
 ) -> None:
     server, recorded, is_refused = Server(), list[int](), True
 
-    async def send(call: Call[Any]) -> list[int]:
+    async def send(call: ScriptCall[Any]) -> list[int]:
         if is_refused and 3 in call.arguments:
             raise redis.exceptions.ResponseError("FROZEN item")
         return await server.send(call)
 
-    recorder = Recorder(server.call, send)
+    recorder = BatchWriter(server.call, send)
     for item in range(200):
         recorder.put(item, noting(recorded, item))
     await eventually(lambda: len(recorded) == 200)
@@ -311,7 +313,7 @@ async def test_places_stay_busy_beyond_the_records_that_may_be_set_aside(
     monkeypatch.setattr(module, "ASIDE", 2)
     server, recorded = Server(), list[int]()
     server.errors = [redis.exceptions.ResponseError("FROZEN") for _ in range(1000)]
-    recorder = Recorder(server.call, server.send)
+    recorder = BatchWriter(server.call, server.send)
     for item in range(5):
         recorder.put(item, noting(recorded, item))
     await eventually(lambda: len(server.errors) < 900)
@@ -336,12 +338,12 @@ async def test_an_item_that_cannot_be_written_keeps_no_other_from_its_record(
 ) -> None:
     server, recorded = Server(), list[int]()
 
-    def call(items: Sequence[int]) -> Call[Any]:
+    def call(items: Sequence[int]) -> ScriptCall[Any]:
         if 3 in items:
             raise error
         return server.call(items)
 
-    recorder = Recorder(call, server.send)
+    recorder = BatchWriter(call, server.send)
     for item in range(5):
         recorder.put(item, noting(recorded, item))
 
@@ -358,10 +360,10 @@ async def test_an_item_that_is_refused_for_an_unknown_reason_holds_up_no_end_of_
 ) -> None:
     server = Server()
 
-    async def send(call: Call[Any]) -> list[int]:
+    async def send(call: ScriptCall[Any]) -> list[int]:
         raise redis.exceptions.ResponseError("FROZEN item")
 
-    recorder = Recorder(server.call, send)
+    recorder = BatchWriter(server.call, send)
     recorder.put(1, noting([], 1))
 
     await recorder.settled()
@@ -376,13 +378,15 @@ async def test_what_could_not_be_recorded_before_the_process_ends_is_told_in_the
 ) -> None:
     server = Server()
 
-    async def send(call: Call[Any]) -> list[int]:
+    async def send(call: ScriptCall[Any]) -> list[int]:
         if len(call.arguments) > 2:
             raise redis.exceptions.ResponseError(words)
         return await server.send(call)
 
     server.open.clear()
-    recorder = Recorder[Any](lambda items: Call(load("finish"), "default", items, list), send)
+    recorder = BatchWriter[Any](
+        lambda items: ScriptCall(load("finish"), "default", items, list), send
+    )
     for number in range(4):
         recorder.put(SimpleNamespace(job_id=f"j{number}"), lambda: None)
     for _ in range(3):  # the first four are on their way
@@ -463,7 +467,7 @@ async def test_only_what_cannot_be_written_is_given_up_while_the_process_lives(
 ) -> None:
     server, recorded = Server(), list[int]()
     server.errors = [error for _ in range(20)]
-    recorder = Recorder(server.call, server.send)
+    recorder = BatchWriter(server.call, server.send)
     for item in range(4):
         recorder.put(item, noting(recorded, item))
 

@@ -23,7 +23,7 @@ from tests.valkeys import start_valkey
 from tests.worker.working import ENDLESS, closed_port
 from worker import runtime as module
 from worker.runtime import Runtime
-from worker.stages.consumer import Ended
+from worker.stages.consumer import ConsumerEnd
 
 
 def settings(base_url: str = "http://127.0.0.1:9", **more: Any) -> Settings:
@@ -148,14 +148,14 @@ def test_every_account_begins_with_its_own_limits(redis_url: str) -> None:
 
 def test_a_message_for_an_account_that_nobody_serves_is_refused(redis_url: str) -> None:
     with running(redis_url, settings()) as runtime:
-        assert runtime.pump("submit", "acme", 0)[0] is Ended.REFUSED
+        assert runtime.pump("submit", "acme", 0)[0] is ConsumerEnd.REFUSED
         assert runtime.sweep("acme") == {}
 
 
 def test_sweeping_and_pumping_from_another_thread_work(redis_url: str) -> None:
     with running(redis_url, settings()) as runtime:
         ended, server_us = runtime.pump("poll", "default", 0)
-        assert ended is Ended.IDLE
+        assert ended is ConsumerEnd.IDLE
         assert server_us > 0
         assert runtime.sweep("default")["expire_leases"] == 0
 
@@ -180,7 +180,7 @@ async def test_a_stop_drains_what_is_on_the_wire(queue: RunQueue, redis_url: str
             await pump
         assert {queue.get(job_id).state for job_id in job_ids} == {JobState.RUNNING}
         assert queue.stats()["default"].processes == 0
-        assert runtime.pump("submit", "default", 0)[0] is Ended.REFUSED
+        assert runtime.pump("submit", "default", 0)[0] is ConsumerEnd.REFUSED
         assert not runtime._thread.is_alive()
 
 
@@ -197,7 +197,7 @@ def test_a_stop_while_redis_is_away_leaves_no_thread_waiting(
         plain.hset("runqueue:{default}:counters", "live", 1)
     with RunQueue(runtime.url) as queue:
         queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
-    results: list[Ended] = []
+    results: list[ConsumerEnd] = []
     waiting = threading.Thread(
         target=lambda: results.append(runtime.pump("submit", "default", 0)[0])
     )
@@ -211,7 +211,7 @@ def test_a_stop_while_redis_is_away_leaves_no_thread_waiting(
     waiting.join(5)
     assert not waiting.is_alive()
     assert not runtime._thread.is_alive()
-    assert results == [Ended.DRAINING]
+    assert results == [ConsumerEnd.DRAINING]
 
 
 async def test_a_stop_while_redis_takes_no_writes_ends_and_says_which_run_ids_it_leaves(

@@ -10,7 +10,7 @@ from api_client import ListedRun
 from runqueue import JobState, TaskRunRequest
 from runqueue.records.claim_items import RunAgain
 from runqueue.store import worker_calls
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.worker.searching import flow, task
 from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
 from worker.runs import suspects as suspecting
@@ -129,7 +129,7 @@ async def test_no_job_is_passed_over_when_others_leave_while_they_are_read(
         lose_from_now(bench, 30)
         due: Any = client.zrange(f"{KEYS.prefix}due", 0, 99)
 
-        async def around(send: Send, call: Call[Any]) -> Any:
+        async def around(send: Send, call: ScriptCall[Any]) -> Any:
             answer = await send(call)
             if "due" in call.arguments and due:
                 client.zadd(f"{KEYS.prefix}due", dict.fromkeys(due, 0))
@@ -156,7 +156,7 @@ async def test_a_job_whose_run_fails_while_jobs_are_read_is_not_missed(
         run_id = bench.job(job_id).run_id or ""
         again = RunAgain(job_id, 1, run_id, "failed", "no luck", 3_600 * SECOND, b"{}")
 
-        async def around(send: Send, call: Call[Any]) -> Any:
+        async def around(send: Send, call: ScriptCall[Any]) -> Any:
             answer = await send(call)
             if after in call.arguments:
                 await send(worker_calls.retry_run("default", [again]))
@@ -250,7 +250,7 @@ async def test_a_long_line_costs_no_more_calls_than_the_jobs_that_come_into_ques
         hand_in(bench, 1_000)
         read: list[int] = []
 
-        async def around(send: Send, call: Call[Any]) -> Any:
+        async def around(send: Send, call: ScriptCall[Any]) -> Any:
             if call.script.name == "read_requests":
                 read.append(len(call.arguments))
             return await send(call)

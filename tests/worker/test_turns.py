@@ -19,7 +19,7 @@ async def test_others_run_once_work_has_had_its_turn(
         found.append("other")
 
     task = asyncio.create_task(other())
-    await turns.Turns().take()
+    await turns.LoopTurns().take()
 
     assert found == ran
     await task

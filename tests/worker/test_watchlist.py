@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_client import ListClass, ListedRun, RunPage
-from runqueue.store.live_run_calls import Joined, Reading, Shown
+from runqueue.store.live_run_calls import Joined, ListReading, Shown
 from worker.runs.live_runs import (
     LIST_CALLS_A_RUN,
-    Pages,
+    ListPages,
     Watchlist,
     duration_of,
     pages_worth,
@@ -40,7 +40,7 @@ def watching(*runs: Joined) -> Watchlist:
     return watchlist
 
 
-def missing(watchlist: Watchlist, read: Pages, before_us: int = NOW) -> set[str]:
+def missing(watchlist: Watchlist, read: ListPages, before_us: int = NOW) -> set[str]:
     """The runs that a list should show and does not."""
     return {run.run_id for run in watchlist.judge(read, before_us).missing}
 
@@ -82,9 +82,9 @@ def test_a_run_waits_no_longer_than_it_may_and_costs_no_more_than_its_budget(
     assert calls <= LIST_CALLS_A_RUN + 1e-9 or spaced == pytest.approx(max(most, 2))
 
 
-def reading(mean: float, ended_ago: float | None, floor: float = 0) -> Reading:
+def reading(mean: float, ended_ago: float | None, floor: float = 0) -> ListReading:
     ended = 0 if ended_ago is None else NOW - round(ended_ago * SECOND)
-    return Reading(NOW, round(mean * SECOND), round(floor * SECOND), ended)
+    return ListReading(NOW, round(mean * SECOND), round(floor * SECOND), ended)
 
 
 @pytest.mark.parametrize(
@@ -118,34 +118,34 @@ def test_pages_are_worth_reading_while_each_replaces_two_looks() -> None:
 def test_what_a_list_does_not_show_is_missing() -> None:
     watchlist = watching(joined("a"), joined("b"), joined("c"))
 
-    assert missing(watchlist, Pages(1, [shown("x", "b"), shown("a", "x")])) == {"c"}
+    assert missing(watchlist, ListPages(1, [shown("x", "b"), shown("a", "x")])) == {"c"}
 
 
 def test_an_item_whose_status_is_an_end_is_missing_and_an_unknown_one_is_not() -> None:
     watchlist = watching(joined("a"), joined("b"), joined("c"))
     page = shown("a", status="failed") + shown("b", status="paused") + shown("c", status="odd")
 
-    assert missing(watchlist, Pages(1, [page])) == {"a"}
+    assert missing(watchlist, ListPages(1, [page])) == {"a"}
 
 
 def test_a_run_that_joined_after_the_list_was_begun_is_not_expected_in_it() -> None:
     watchlist = watching(joined("old", 10), joined("new", 0.5))
 
-    assert missing(watchlist, Pages(1, [[]]), NOW - SECOND) == {"old"}
+    assert missing(watchlist, ListPages(1, [[]]), NOW - SECOND) == {"old"}
 
 
 def test_runs_younger_than_the_first_page_that_was_read_are_not_expected() -> None:
     runs = [joined("new", 10), joined("edge", 100), joined("gone", 120), joined("old", 200)]
 
     # Submissions are answered out of order: what is hardly older than the page may stand before it.
-    assert missing(watching(*runs), Pages(3, [shown("edge", "old")])) == {"gone"}
-    assert missing(watching(*runs), Pages(1, [shown("edge", "old")])) == {"new", "gone"}
-    assert missing(watching(*runs), Pages(3, [shown("x")])) == set()
+    assert missing(watching(*runs), ListPages(3, [shown("edge", "old")])) == {"gone"}
+    assert missing(watching(*runs), ListPages(1, [shown("edge", "old")])) == {"new", "gone"}
+    assert missing(watching(*runs), ListPages(3, [shown("x")])) == set()
 
 
 def test_what_is_older_than_a_hundred_pages_show_is_asked_for_and_raises_no_suspicion() -> None:
     watchlist = watching(*(joined(f"r{age}", age) for age in range(10, 110)))
-    read = Pages(1, [shown(*(f"r{age}" for age in range(10, 40)))], is_whole=False)
+    read = ListPages(1, [shown(*(f"r{age}" for age in range(10, 40)))], is_whole=False)
 
     verdict = watchlist.judge(read, NOW)
 
@@ -158,7 +158,7 @@ def test_a_list_that_shows_newer_runs_only_raises_no_suspicion_by_what_it_cannot
     others = [shown(*(f"x{age}" for age in range(50)))]
 
     for reach, is_suspicious in ((NOW - 60 * SECOND, False), (NOW - 500 * SECOND, True)):
-        verdict = watchlist.judge(Pages(1, others, is_whole=False, reach_us=reach), NOW)
+        verdict = watchlist.judge(ListPages(1, others, is_whole=False, reach_us=reach), NOW)
         assert len(verdict.missing) == 50
         assert verdict.is_suspicious is is_suspicious
 
@@ -182,12 +182,12 @@ def test_a_list_that_lacks_more_than_half_of_many_runs_is_suspicious(
     names = [f"live{i}" for i in range(live)]
     watchlist = watching(*map(joined, names), *(joined(f"gone{i}") for i in range(gone)))
 
-    assert watchlist.judge(Pages(1, [shown(*names)]), NOW).is_suspicious is is_suspicious
+    assert watchlist.judge(ListPages(1, [shown(*names)]), NOW).is_suspicious is is_suspicious
 
 
 def test_a_new_status_is_told_once() -> None:
     watchlist = watching(joined("a", status="created"), joined("b"))
-    read = Pages(1, [shown("a", "b")])
+    read = ListPages(1, [shown("a", "b")])
 
     assert watchlist.judge(read, NOW).shown == [Shown("job-a", "a", "running")]
     assert watchlist.judge(read, NOW).shown == []
@@ -195,17 +195,17 @@ def test_a_new_status_is_told_once() -> None:
 
 def test_strays_are_live_or_missing_where_all_pages_were_read() -> None:
     watchlist = watching(joined("a"))
-    whole = watchlist.judge(Pages(1, [shown("a", "s1")]), NOW, ["s1", "s2"])
+    whole = watchlist.judge(ListPages(1, [shown("a", "s1")]), NOW, ["s1", "s2"])
     assert (whole.shown, whole.missing_strays) == ([Shown("", "s1", "running")], ["s2"])
 
-    for part in (Pages(2, [shown("a")]), Pages(1, [shown("a")], is_whole=False)):
+    for part in (ListPages(2, [shown("a")]), ListPages(1, [shown("a")], is_whole=False)):
         assert watchlist.judge(part, NOW, ["s1"]).missing_strays == []
 
 
 def test_a_run_that_was_dropped_is_forgotten_until_it_joins_again() -> None:
     watchlist = watching(joined("a"), joined("b"))
     watchlist.drop(["a", "unknown"])
-    assert missing(watchlist, Pages(1, [[]])) == {"b"}
+    assert missing(watchlist, ListPages(1, [[]])) == {"b"}
 
     watchlist.add([joined("a")])
-    assert missing(watchlist, Pages(1, [[]])) == {"a", "b"}
+    assert missing(watchlist, ListPages(1, [[]])) == {"a", "b"}

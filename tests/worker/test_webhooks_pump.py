@@ -18,7 +18,7 @@ from runqueue.records.delivery import DeliveryState
 from runqueue.records.delivery_items import Reported
 from runqueue.store.delivery_calls import deliver_again, record_webhook
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Call, run
+from runqueue.store.scripts import ScriptCall, run
 from tests.simulator.simulating import eventually, receiving, simulating
 from tests.worker.delivering import (
     BODY,
@@ -34,7 +34,7 @@ from tests.worker.delivering import (
 )
 from tests.worker.working import ENDLESS, KEYS, Send, ended, start, wrap_send
 from worker.runtime import Runtime
-from worker.stages.consumer import Ended
+from worker.stages.consumer import ConsumerEnd
 from worker.stages.deliver import LEASE_SECONDS
 from worker.ticker import Ticker
 
@@ -98,16 +98,16 @@ async def test_a_wake_up_that_comes_during_a_claim_is_not_lost(
         pump = bench.account.pumps["webhooks"]
         made: list[str] = []
 
-        async def late(send: Send, call: Call[Any]) -> Any:
+        async def late(send: Send, call: ScriptCall[Any]) -> Any:
             reply = await send(call)
             if call.script.name == "delivery_claim" and not made:
                 made.append("")  # `told` sends scripts, too
                 made[0] = await told(bench, user.url)
-                assert await pump.run(0) is Ended.ALREADY
+                assert await pump.run(0) is ConsumerEnd.ALREADY
             return reply
 
         wrap_send(monkeypatch, bench.account, late)
-        assert await ended(asyncio.create_task(pump.run(0))) is Ended.IDLE
+        assert await ended(asyncio.create_task(pump.run(0))) is ConsumerEnd.IDLE
 
         assert state_of(bench, made[0]) is DeliveryState.DELIVERED
 
@@ -225,7 +225,7 @@ async def test_redis_away_while_a_permit_is_asked_for_brings_it_back_soon(
         job_id = await told(bench, user.url)
         bench.client.hdel(f"{KEYS.prefix}job:{job_id}", "signed")
 
-        async def away(send: Send, call: Call[Any]) -> Any:
+        async def away(send: Send, call: ScriptCall[Any]) -> Any:
             if call.script.name == "permits":
                 raise redis.ConnectionError("away")
             return await send(call)

@@ -14,7 +14,7 @@ from api_client import ReadClass, RunReading
 from api_client.answers.redelivery import Reason, ReasonClass, Replay, ReplayClass
 from config.webhooks import Redeliver
 from runqueue.connection.endpoints import endpoint_of
-from runqueue.records.delivery_items import Delivery
+from runqueue.records.delivery_items import DueDelivery
 from webhooks.sender import Posted
 from worker.delivery.sender import (
     answered,
@@ -28,7 +28,7 @@ from worker.delivery.watcher import driven, looked, reason_in_run
 SCHEDULE = (5.0, 300.0, 1800.0)
 
 
-def item(**fields: Any) -> Delivery:
+def item(**fields: Any) -> DueDelivery:
     given = {
         "job_id": "j",
         "attempt": 1,
@@ -44,7 +44,7 @@ def item(**fields: Any) -> Delivery:
         "envelope": b"{}",
         "body": b"",
     }
-    return Delivery(**{**given, **fields})
+    return DueDelivery(**{**given, **fields})
 
 
 @pytest.mark.parametrize(

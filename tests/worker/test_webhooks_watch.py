@@ -8,7 +8,7 @@ import redis
 from runqueue import TaskRunRequest, WorkflowRunRequest
 from runqueue.records.delivery import DeliveryState
 from runqueue.store.delivery_calls import deliver_again
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import eventually, receiving
 from tests.worker.delivering import (
     delivered,
@@ -302,7 +302,7 @@ async def test_every_call_of_the_api_has_a_permit(
         job_id = await failed(bench, user.url)
         permits: list[str] = []
 
-        async def noted(send: Send, call: Call[Any]) -> Any:
+        async def noted(send: Send, call: ScriptCall[Any]) -> Any:
             permits.extend([call.script.name] * (call.script.name == "permits"))
             return await send(call)
 

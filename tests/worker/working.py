@@ -21,7 +21,7 @@ from runqueue.connection.client import async_client
 from runqueue.records.account import AccountStats
 from runqueue.records.claim_items import Taken
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from simulator.options import DEFAULT_API_KEY
 from tests.simulator.simulating import Client, eventually, simulating
 from worker.process.script_client import DirectCalls
@@ -183,18 +183,18 @@ async def working(
                 await connection.aclose()
 
 
-Send = Callable[[Call[Any]], Awaitable[Any]]
+Send = Callable[[ScriptCall[Any]], Awaitable[Any]]
 
 
 def wrap_send(
     monkeypatch: pytest.MonkeyPatch,
     account: AccountWorker,
-    around: Callable[[Send, Call[Any]], Awaitable[Any]],
+    around: Callable[[Send, ScriptCall[Any]], Awaitable[Any]],
 ) -> None:
     """Put something around each script call that the account's pumps make."""
     real = account.send
 
-    async def send(call: Call[Any]) -> Any:
+    async def send(call: ScriptCall[Any]) -> Any:
         return await around(real, call)
 
     monkeypatch.setattr(account, "send", send)

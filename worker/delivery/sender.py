@@ -17,7 +17,7 @@ from api_client import verify_webhook
 from api_client.answers.redelivery import Replay, ReplayClass
 from runqueue import tracing
 from runqueue.connection.endpoints import endpoint_of
-from runqueue.records.delivery_items import Delivered, Delivery
+from runqueue.records.delivery_items import Delivered, DueDelivery
 from runqueue.store import codec
 from webhooks.sender import Posted
 from webhooks.signing import webhook_headers
@@ -49,7 +49,7 @@ def without_urls(words: str) -> str:
     return _RELATIVE.sub("", _URL.sub(lambda found: endpoint_of(found[0]), words))
 
 
-def target_of(item: Delivery) -> str:
+def target_of(item: DueDelivery) -> str:
     """Return where a webhook is to go; '' = nowhere.
 
     Raises:
@@ -58,7 +58,7 @@ def target_of(item: Delivery) -> str:
     return item.url or codec.webhook_url(item.envelope)
 
 
-def names_of(item: Delivery) -> dict[str, str]:
+def names_of(item: DueDelivery) -> dict[str, str]:
     """Return the headers that say whose webhook it is: the job, its state, its producer's name.
 
     A `custom_id` may hold any character but control characters, so it is percent-encoded (UTF-8).
@@ -130,7 +130,7 @@ class Relay:
         self._account = account
         self._ask_from = 0.0
 
-    async def deliver(self, item: Delivery) -> Delivered:
+    async def deliver(self, item: DueDelivery) -> Delivered:
         """Send a webhook once, and say what came of it.
 
         Raises:
@@ -178,13 +178,13 @@ class Relay:
             body=body,
         )
 
-    def _asks(self, item: Delivery) -> bool:
+    def _asks(self, item: DueDelivery) -> bool:
         """Say whether Skyvern is asked first: its webhook of a run that was polled never came."""
         is_first = not (item.signed or item.tries or item.looks or item.forced)
         may = self._account.redeliver != "never" and self._account.receives
         return is_first and may and time.monotonic() >= self._ask_from
 
-    async def _ask(self, item: Delivery) -> Replay:
+    async def _ask(self, item: DueDelivery) -> Replay:
         """Have Skyvern send its webhook to us."""
         account, until = self._account, time.monotonic() + ASK_SECONDS
         if not await account.permit_within(ASK_SECONDS):
@@ -210,13 +210,13 @@ class Relay:
             )
         return replay
 
-    def _still_signed(self, item: Delivery) -> str:
+    def _still_signed(self, item: DueDelivery) -> str:
         """Return Skyvern's signature if it is that of the body: the key may have been changed."""
         signature = item.signed.partition(" ")[0]
         fits = signature and verify_webhook(item.body, signature, self._account.settings.keys)
         return item.signed if fits else ""
 
-    def _body(self, item: Delivery) -> bytes:
+    def _body(self, item: DueDelivery) -> bytes:
         """Return what is sent; of a run whose result is not known, how it ended."""
         known = {"run_id": item.run_id, "status": item.run_status}
         return item.body or orjson.dumps(known)

@@ -11,7 +11,7 @@ from api_client import ReadClass, RunReading
 from api_client.answers.parts import parse_json
 from api_client.answers.redelivery import Reason, ReasonClass, Replay, ReplayClass
 from config.webhooks import Redeliver
-from runqueue.records.delivery_items import Delivered, Delivery
+from runqueue.records.delivery_items import Delivered, DueDelivery
 from worker.delivery.sender import next_try, without_urls
 from worker.process.account import AccountLink
 
@@ -29,7 +29,7 @@ ASKED_FOR = 86_400.0
 PENDING_SECONDS, MOST_PENDING = 30.0, 120
 
 
-def looked(item: Delivery, reason: Reason, age: float, redeliver: Redeliver) -> Delivered | None:
+def looked(item: DueDelivery, reason: Reason, age: float, redeliver: Redeliver) -> Delivered | None:
     """Return what a look says of a webhook; None = Skyvern is to send it again.
 
     Args:
@@ -52,7 +52,7 @@ def looked(item: Delivery, reason: Reason, age: float, redeliver: Redeliver) -> 
     return _looked_at(item, "unknown", error=reason.detail or "Skyvern does not tell")
 
 
-def _told(item: Delivery, reason: str, redeliver: Redeliver) -> Delivered | None:
+def _told(item: DueDelivery, reason: str, redeliver: Redeliver) -> Delivered | None:
     if not reason:
         return _looked_at(item, "delivered")
     if redeliver != "never":
@@ -60,7 +60,9 @@ def _told(item: Delivery, reason: str, redeliver: Redeliver) -> Delivered | None
     return _looked_at(item, "gave_up", error=reason)
 
 
-def driven(item: Delivery, replay: Replay, schedule: Sequence[float], chance: float) -> Delivered:
+def driven(
+    item: DueDelivery, replay: Replay, schedule: Sequence[float], chance: float
+) -> Delivered:
     """Return what became of a webhook that Skyvern was asked to send again.
 
     Args:
@@ -89,7 +91,7 @@ def _said(status: int | None) -> str:
     return "the receiver gave no answer" if status is None else f"the receiver answered {status}"
 
 
-def _looked_at(item: Delivery, said: str, wait: float = 0.0, error: str = "") -> Delivered:
+def _looked_at(item: DueDelivery, said: str, wait: float = 0.0, error: str = "") -> Delivered:
     return Delivered(
         item.job_id,
         item.attempt,
@@ -100,7 +102,7 @@ def _looked_at(item: Delivery, said: str, wait: float = 0.0, error: str = "") ->
     )
 
 
-def _tried(item: Delivery, said: str, replay: Replay, error: str) -> Delivered:
+def _tried(item: DueDelivery, said: str, replay: Replay, error: str) -> Delivered:
     return Delivered(
         item.job_id,
         item.attempt,
@@ -124,7 +126,7 @@ def reason_in_run(reading: RunReading) -> Reason | None:
     return Reason(ReasonClass.TOLD, reason=words) if has_output else None
 
 
-class Watch:
+class WebhookWatcher:
     """Looks after the webhooks that Skyvern sends to users of an account.
 
     Args:
@@ -134,7 +136,7 @@ class Watch:
     def __init__(self, account: AccountLink) -> None:
         self._account = account
 
-    async def look(self, item: Delivery, age: float) -> Delivered | None:
+    async def look(self, item: DueDelivery, age: float) -> Delivered | None:
         """Say whether a webhook arrived; None = it did not, so Skyvern is to send it again.
 
         Args:
@@ -159,7 +161,7 @@ class Watch:
             reason = await self._read(item) or reason
         return looked(item, reason, age, account.redeliver)
 
-    async def _read(self, item: Delivery) -> Reason | None:
+    async def _read(self, item: DueDelivery) -> Reason | None:
         account = self._account
         await account.permit()
         with account.metrics.timed("get") as timer:
@@ -167,7 +169,7 @@ class Watch:
             timer.status = reading.status_code
         return reason_in_run(reading)
 
-    async def drive(self, item: Delivery, *, is_paid: bool) -> Delivered:
+    async def drive(self, item: DueDelivery, *, is_paid: bool) -> Delivered:
         """Have Skyvern send a webhook again, and say what came of it.
 
         Args:

@@ -25,10 +25,10 @@ from runqueue.connection.client import find_url
 from runqueue.errors import MalformedURL, RunQueueError
 from runqueue.store.damage import damage_behind
 from worker.doctor import api_checks, queue_checks, redis_checks
-from worker.doctor.findings import Finding, Level, ok, warning, worst, wrong
+from worker.doctor.findings import Finding, FindingLevel, ok, warning, worst, wrong
 from worker.process.account import proxies_of
 
-_COLORS = {Level.OK: "green", Level.WARNING: "yellow", Level.WRONG: "red"}
+_COLORS = {FindingLevel.OK: "green", FindingLevel.WARNING: "yellow", FindingLevel.WRONG: "red"}
 _INDENT = " " * 9
 
 
@@ -48,7 +48,7 @@ def doctor(
     if as_json:
         checks = [found.as_dict() for found in findings]
         typer.echo(orjson.dumps({"level": level.value, "checks": checks}))
-    raise typer.Exit(1 if level is Level.WRONG else 0)
+    raise typer.Exit(1 if level is FindingLevel.WRONG else 0)
 
 
 def _show(found: Finding) -> None:
@@ -153,7 +153,7 @@ def _of_others(settings: Settings) -> Iterator[Finding]:
         proxies = proxies_of(account, settings)
         found = asyncio.run(api_checks.look_at_api(name, account, proxies))
         yield found
-        if found.level is not Level.WRONG:
+        if found.level is not FindingLevel.WRONG:
             yield asyncio.run(api_checks.look_at_version(name, account, proxies))
     if settings.public_url is None:
         yield ok("public URL", "none: runs are polled (RUNQUEUE_PUBLIC_URL would bring webhooks)")

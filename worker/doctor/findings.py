@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class Level(StrEnum):
+class FindingLevel(StrEnum):
     """How a check came out."""
 
     OK = "ok"
@@ -24,7 +24,7 @@ class Finding(NamedTuple):
     """
 
     check: str
-    level: Level
+    level: FindingLevel
     said: str
     do: str = ""
 
@@ -35,20 +35,20 @@ class Finding(NamedTuple):
 
 def ok(check: str, said: str) -> Finding:
     """Return a finding that is as it should be."""
-    return Finding(check, Level.OK, said)
+    return Finding(check, FindingLevel.OK, said)
 
 
 def warning(check: str, said: str, do: str) -> Finding:
     """Return a finding that may become trouble."""
-    return Finding(check, Level.WARNING, said, do)
+    return Finding(check, FindingLevel.WARNING, said, do)
 
 
 def wrong(check: str, said: str, do: str) -> Finding:
     """Return a finding that keeps jobs from running, or may lose them."""
-    return Finding(check, Level.WRONG, said, do)
+    return Finding(check, FindingLevel.WRONG, said, do)
 
 
-def worst(findings: Iterable[Finding]) -> Level:
+def worst(findings: Iterable[Finding]) -> FindingLevel:
     """Return the worst level among findings."""
-    order = list(Level)
-    return max((found.level for found in findings), key=order.index, default=Level.OK)
+    order = list(FindingLevel)
+    return max((found.level for found in findings), key=order.index, default=FindingLevel.OK)

@@ -11,12 +11,12 @@ from config.settings import Account, Settings
 from runqueue import RunQueue
 from runqueue.cli.follow.account_holds import hold_words
 from runqueue.records.account import AccountStats
-from runqueue.records.health import Level, health_of
+from runqueue.records.health import HealthLevel, health_of
 from runqueue.store.keys import TYPES, Keys
 from runqueue.store.live_processes import Process
 from runqueue.store.scripts import load
 from worker.doctor.findings import Finding, ok, warning, wrong
-from worker.doctor.findings import Level as Severity
+from worker.doctor.findings import FindingLevel as Severity
 from worker.process.lease import BEAT_SECONDS
 from worker.pumps import KINDS
 
@@ -135,9 +135,9 @@ def health(stats: AccountStats) -> Finding:
     check, found = f"account {stats.account}", health_of(stats)
     if stats.hold_reason:
         return _hold(check, stats)
-    if found.level is Level.STOPPED and not stats.processes:
+    if found.level is HealthLevel.STOPPED and not stats.processes:
         return wrong(check, str(found), _START)
-    if found.level is not Level.GOOD and stats.processes:
+    if found.level is not HealthLevel.GOOD and stats.processes:
         return warning(check, str(found), "`runqueue top` shows it as it goes on")
     return ok(check, str(found))
 

@@ -18,10 +18,10 @@ from runqueue.records.delivery_items import Delivered
 from runqueue.store import callback_calls, delivery_calls, worker_calls
 from runqueue.store.damage import damage_of
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from webhooks import receiver_address
 from webhooks.sender import Outbound
-from worker.process.batch_writer import Recorder
+from worker.process.batch_writer import BatchWriter
 from worker.process.damage import Damage
 from worker.process.lease import Lease
 from worker.process.metrics import AccountMetrics
@@ -131,53 +131,55 @@ class AccountLink:
 
     def _make_recorders(self) -> None:
         name = self.name
-        self.running = Recorder[claim_items.Accepted](
+        self.running = BatchWriter[claim_items.RunAccepted](
             lambda items: worker_calls.mark_running(name, items), self.send, self._tell_strays
         )
-        self.dead = Recorder[claim_items.Lost](
+        self.dead = BatchWriter[claim_items.Lost](
             lambda items: worker_calls.mark_dead(name, items), self.send
         )
-        self.unconfirmed = Recorder[claim_items.Lost](
+        self.unconfirmed = BatchWriter[claim_items.Lost](
             lambda items: worker_calls.mark_unconfirmed(name, items, marked=self.correlates),
             self.send,
         )
-        self.polled = Recorder[claim_items.Polled](
+        self.polled = BatchWriter[claim_items.Polled](
             lambda items: worker_calls.mark_polled(name, items), self.send
         )
-        self.finished = Recorder[claim_items.Finished](
+        self.finished = BatchWriter[claim_items.Finished](
             lambda items: worker_calls.finish(name, items),
             self.send,
             self._trace_ends,
             size=lambda item: len(item.result),
         )
-        self.run_again = Recorder[claim_items.RunAgain](
+        self.run_again = BatchWriter[claim_items.RunAgain](
             lambda items: worker_calls.retry_run(name, items),
             self.send,
             self._trace_ends,
             size=lambda item: len(item.result),
         )
-        self.overdue = Recorder[claim_items.Overdue](
+        self.overdue = BatchWriter[claim_items.Overdue](
             lambda items: worker_calls.cancel_overdue(name, items), self.send
         )
-        self.given_up = Recorder[claim_items.GivenUp](
+        self.given_up = BatchWriter[claim_items.RunGivenUp](
             lambda items: worker_calls.give_up(name, items), self.send
         )
-        self.ended_strays = Recorder[str](
+        self.ended_strays = BatchWriter[str](
             lambda run_ids: worker_calls.drop_strays(name, run_ids), self.send
         )
-        self.over_strays = Recorder[str](
+        self.over_strays = BatchWriter[str](
             lambda run_ids: worker_calls.strays_over(name, run_ids), self.send
         )
-        self.deliveries = Recorder[Delivered](
+        self.deliveries = BatchWriter[Delivered](
             lambda items: delivery_calls.record_delivery(name, items),
             self.send,
             size=lambda item: len(item.body),
         )
-        self.callbacks = Recorder[callback_calls.Told](
+        self.callbacks = BatchWriter[callback_calls.CallbackOutcome](
             lambda items: callback_calls.record_callback(name, items), self.send
         )
-        self.look_now = Recorder[str](lambda items: worker_calls.poll_now(name, items), self.send)
-        self.look_soon = Recorder[str](
+        self.look_now = BatchWriter[str](
+            lambda items: worker_calls.poll_now(name, items), self.send
+        )
+        self.look_soon = BatchWriter[str](
             lambda items: worker_calls.poll_now(name, items, int(SOON_SECONDS * 1e6)), self.send
         )
         self.returned = {
@@ -185,8 +187,8 @@ class AccountLink:
             for why in ("void", "not_sent", "busy", "limited", "account", "later")
         }
 
-    def _giving_back(self, why: str) -> Recorder[claim_items.GivenBack]:
-        return Recorder(lambda items: worker_calls.give_back(self.name, items, why), self.send)
+    def _giving_back(self, why: str) -> BatchWriter[claim_items.GivenBack]:
+        return BatchWriter(lambda items: worker_calls.give_back(self.name, items, why), self.send)
 
     def _trace_ends(self, items: Any, codes: Any) -> None:
         recorded = [item for item, code in zip(items, codes, strict=True) if code]
@@ -198,7 +200,7 @@ class AccountLink:
                 event = "stray_run" if code == 2 else "run_is_another_jobs"
                 log.error(event, account=self.name, job_id=item.job_id, run_id=item.run_id)
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ScriptCall[T]) -> T:
         """Run a script."""
         try:
             return await self._scripts.run(call)
@@ -343,7 +345,7 @@ class AccountLink:
         held = await self.send(worker_calls.bye(self.name, self.lease.name))
         log.info("account_stopped", account=self.name, claims_left=held)
 
-    def _recorders(self) -> list[Recorder[Any]]:
+    def _recorders(self) -> list[BatchWriter[Any]]:
         return [
             self.running,
             self.dead,

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from runqueue.connection.redis_errors import Cause, cause_of
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ def _nothing() -> None:
     """Stand for the place of an item that has given it back."""
 
 
-class Recorder(Generic[Item]):
+class BatchWriter(Generic[Item]):
     """Takes items one by one and records them in groups, one script call at a time.
 
     Args:
@@ -51,8 +51,8 @@ class Recorder(Generic[Item]):
 
     def __init__(
         self,
-        call: Callable[[Sequence[Item]], Call[Any]],
-        send: Callable[[Call[Any]], Awaitable[Any]],
+        call: Callable[[Sequence[Item]], ScriptCall[Any]],
+        send: Callable[[ScriptCall[Any]], Awaitable[Any]],
         seen: Callable[[Sequence[Item], Any], None] | None = None,
         size: Callable[[Item], int] = lambda _: 0,
     ) -> None:

@@ -16,9 +16,9 @@ import structlog
 from api_client.elapsed import elapsed
 from runqueue.store import worker_calls
 from runqueue.store.damage import damage_of
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 from worker.process.elapsed import passed_us
-from worker.process.read_health import Told
+from worker.process.read_health import ReadReport
 
 log = structlog.get_logger()
 
@@ -52,11 +52,11 @@ class Lease:
     def __init__(
         self,
         account: str,
-        send: Callable[[Call[int]], Awaitable[int]],
+        send: Callable[[ScriptCall[int]], Awaitable[int]],
         announce: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = elapsed,
         *,
-        reads: Callable[[], Told] = Told,
+        reads: Callable[[], ReadReport] = ReadReport,
         date_us: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.name = new_name()

@@ -15,7 +15,7 @@ _FORGET = 60.0
 _CONTROL_SECONDS = 30.0
 
 
-class Told(NamedTuple):
+class ReadReport(NamedTuple):
     """How the reads of a process fare.
 
     Args:
@@ -77,10 +77,10 @@ class Reads:
         if self._failing is None:
             self._failing = self._failed
 
-    def told(self) -> Told:
+    def told(self) -> ReadReport:
         """Return what the next heartbeat says."""
         now = self._clock()
         answered = -1 if self._answered is None else int((now - self._answered) * 1e6)
         if self._failing is None or now - self._failed > _FORGET:
-            return Told(answered)
-        return Told(answered, int((now - self._failing) * 1e6), self._why)
+            return ReadReport(answered)
+        return ReadReport(answered, int((now - self._failing) * 1e6), self._why)

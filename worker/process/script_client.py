@@ -20,7 +20,7 @@ from redis.exceptions import DataError, NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Call, T, run_async
+from runqueue.store.scripts import ScriptCall, T, run_async
 
 #: Connections kept at most, and their share of the pool, which has 50 unless the URL says less:
 #: others need them as well, and wait in vain for one that is kept.
@@ -53,7 +53,7 @@ class DirectCalls:
         )
         self._kept: list[_Kept] = []
 
-    async def run(self, call: Call[T]) -> T:
+    async def run(self, call: ScriptCall[T]) -> T:
         """Run a script; errors are those of `run_async`."""
         if not self._is_one:
             return await run_async(self.client, call)
@@ -99,7 +99,7 @@ class DirectCalls:
         await self.client.connection_pool.release(kept.connection)
 
 
-async def _ask(kept: _Kept, call: Call[Any]) -> Any:
+async def _ask(kept: _Kept, call: ScriptCall[Any]) -> Any:
     """Send a script's digest and arguments, and return the reply.
 
     Raises:

@@ -87,7 +87,7 @@ class ShownRun:
     workflow: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
-class _Fields:
+class _FieldComparison:
     """Gathers what is equal, what differs, and what that says."""
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ def compare(kind: Kind, sent: Mapping[str, Any], run: ShownRun) -> Comparison:
     run_type = run.listed.run_type
     if run_type is not None and (run_type == WORKFLOW_RUN) is not (kind != "task"):
         return Comparison(Likeness.DIFFERENT, (), ("kind",), ("kind",))
-    fields = _Fields()
+    fields = _FieldComparison()
     if run.request is None:
         _compare_unread(kind, sent, run, fields)
         return fields.result()
@@ -153,7 +153,9 @@ def compare(kind: Kind, sent: Mapping[str, Any], run: ShownRun) -> Comparison:
     return fields.result()
 
 
-def _compare_unread(kind: Kind, sent: Mapping[str, Any], run: ShownRun, fields: _Fields) -> None:
+def _compare_unread(
+    kind: Kind, sent: Mapping[str, Any], run: ShownRun, fields: _FieldComparison
+) -> None:
     """Compare a run whose request cannot be read: which workflow it runs is shown elsewhere."""
     fields.strong("run_request", None)
     if kind == "workflow" and not sent.get("template"):
@@ -164,7 +166,10 @@ def _compare_unread(kind: Kind, sent: Mapping[str, Any], run: ShownRun, fields: 
 
 
 def _compare_task(
-    sent: Mapping[str, Any], shown: Mapping[str, Any], run_type: str | None, fields: _Fields
+    sent: Mapping[str, Any],
+    shown: Mapping[str, Any],
+    run_type: str | None,
+    fields: _FieldComparison,
 ) -> None:
     # Of a task without a URL engine 1.0 has a model write the goal, and the schema.
     is_kept = run_type == TASK_V2 or sent.get("url") is not None
@@ -187,7 +192,7 @@ def _compare_task(
             fields.weak(name, value == shown[name])
 
 
-def _compare_workflow(sent: Mapping[str, Any], run: ShownRun, fields: _Fields) -> None:
+def _compare_workflow(sent: Mapping[str, Any], run: ShownRun, fields: _FieldComparison) -> None:
     shown = run.request or {}
     workflow = sent.get("workflow_id") or sent.get("agent_id")
     # Servers call it by either name, whichever was sent.
@@ -207,7 +212,7 @@ def _compare_workflow(sent: Mapping[str, Any], run: ShownRun, fields: _Fields) -
 
 
 def _compare_made_workflow(
-    kind: str, sent: Mapping[str, Any], run: ShownRun, fields: _Fields
+    kind: str, sent: Mapping[str, Any], run: ShownRun, fields: _FieldComparison
 ) -> None:
     """Compare what a server makes a workflow of its own of, a login say, by that workflow."""
     block_type, goal = _BLOCKS[kind]
@@ -241,14 +246,18 @@ def _definition(workflow: Mapping[str, Any] | None) -> tuple[list[Any] | None, l
     return definition["blocks"], parameters if isinstance(parameters, list) else []
 
 
-def _compare_totp(sent: Mapping[str, Any], shown: Mapping[str, Any], fields: _Fields) -> None:
+def _compare_totp(
+    sent: Mapping[str, Any], shown: Mapping[str, Any], fields: _FieldComparison
+) -> None:
     if sent.get("totp_identifier"):
         same = _same_text(sent["totp_identifier"], shown.get("totp_identifier"))
         fields.strong("totp_identifier", same)
     _compare_totp_url(sent, shown, fields)
 
 
-def _compare_totp_url(sent: Mapping[str, Any], shown: Mapping[str, Any], fields: _Fields) -> None:
+def _compare_totp_url(
+    sent: Mapping[str, Any], shown: Mapping[str, Any], fields: _FieldComparison
+) -> None:
     if sent.get("totp_url") is not None:
         fields.strong("totp_url", _same_url(sent["totp_url"], shown.get("totp_url")))
 

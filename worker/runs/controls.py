@@ -18,7 +18,7 @@ from worker.runs.comparison import (
     ShownRun,
     compare,
 )
-from worker.runs.matcher import Carrier, Wanted
+from worker.runs.matcher import Carrier, LostJob
 
 #: A type of run, and a carrier in which runs of that type are seen to show their markers.
 Proven = tuple[str | None, Carrier]
@@ -78,7 +78,7 @@ class ListControls:
                     newest = self._carried.get((run_type, carrier), one.made)
                     self._carried[run_type, carrier] = max(newest, one.made)
 
-    def proven(self, job: Wanted) -> frozenset[Proven]:
+    def proven(self, job: LostJob) -> frozenset[Proven]:
         """Return what would show the job's marker, by the type of run.
 
         A run of that type that shows no marker there is not the job's.
@@ -89,7 +89,7 @@ class ListControls:
             if carrier in job.carriers and made >= job.claimed
         )
 
-    def shows(self, job: Wanted) -> bool:
+    def shows(self, job: LostJob) -> bool:
         """Say whether newer runs of the job's kind are listed, and recognised."""
         return any(
             made >= job.claimed and _may_be(job, run_type)
@@ -110,7 +110,7 @@ def lacks_marker(run: ShownRun, proven: frozenset[Proven]) -> bool:
     return run.request is not None and (run_type, Carrier.WEBHOOK) in proven
 
 
-def _may_be(job: Wanted, run_type: str | None) -> bool:
+def _may_be(job: LostJob, run_type: str | None) -> bool:
     """Say whether a job's run may be listed as that type."""
     if run_type is None:
         return False

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from api_client import ListedRun
 from api_client.types import TERMINAL_STATUSES
-from runqueue.store.live_run_calls import Joined, Reading, Shown
+from runqueue.store.live_run_calls import Joined, ListReading, Shown
 
 #: Calls for lists that a run may cost, beside its submission and the GET of its result.
 LIST_CALLS_A_RUN = 0.28
@@ -46,7 +46,7 @@ def spacing(duration: float, live: int, pages: int, least: float, rate: float) -
     return max(least, slowest, min(budget, most))
 
 
-def duration_of(reading: Reading, now_us: int, started_us: Sequence[int]) -> float:
+def duration_of(reading: ListReading, now_us: int, started_us: Sequence[int]) -> float:
     """Return what a run takes, in seconds: the mean; or longer, if none ended for that long.
 
     Then the runs' own ages tell, as they do where none was ever seen to end. A run that hangs for
@@ -60,7 +60,7 @@ def duration_of(reading: Reading, now_us: int, started_us: Sequence[int]) -> flo
     return max(mean, min(quiet, 2 * age))
 
 
-def young_seconds(reading: Reading, spaced: float) -> float:
+def young_seconds(reading: ListReading, spaced: float) -> float:
     """Return below which age runs are too young to be over; 0 = not known.
 
     The shortest of late counts, which is above the truth by the delay of a look at most.
@@ -73,7 +73,7 @@ def pages_worth(live: int) -> int:
     return min(MAX_PAGES, max(2, live // 2))
 
 
-class Pages(NamedTuple):
+class ListPages(NamedTuple):
     """What was read of a list.
 
     Args:
@@ -95,7 +95,7 @@ class Pages(NamedTuple):
 
 
 @dataclass
-class Verdict:
+class ListVerdict:
     """What a list means for our runs.
 
     Attributes:
@@ -149,7 +149,7 @@ class Watchlist:
     def _on(self, page: Iterable[ListedRun]) -> list[int]:
         return [self._runs[run.run_id].started_us for run in page if run.run_id in self._runs]
 
-    def judge(self, read: Pages, before_us: int, strays: Collection[str] = ()) -> Verdict:
+    def judge(self, read: ListPages, before_us: int, strays: Collection[str] = ()) -> ListVerdict:
         """Compare a list with what should be in it; remembers the statuses that it shows.
 
         Args:
@@ -171,21 +171,21 @@ class Watchlist:
         ]
         missing = [run for run in expected if run.run_id not in live]
         lost = [] if read.first > 1 or not read.is_whole else strays
-        return Verdict(
+        return ListVerdict(
             missing,
             self._changes(live) + [Shown("", run, live[run]) for run in strays if run in live],
             [run for run in lost if run not in live],
             self._is_suspicious(read, expected, missing),
         )
 
-    def _newest_expected(self, read: Pages) -> int | None:
+    def _newest_expected(self, read: ListPages) -> int | None:
         if read.first == 1:
             return None
         newest = self.newest(read.pages[0])
         return 0 if newest is None else newest - int(ORDER_SECONDS * 1e6)
 
     def _is_suspicious(
-        self, read: Pages, expected: Sequence[Joined], missing: Sequence[Joined]
+        self, read: ListPages, expected: Sequence[Joined], missing: Sequence[Joined]
     ) -> bool:
         """Say whether more than half are missing of what the list reaches back to."""
         oldest = min(self._on(read.pages[-1]), default=0)

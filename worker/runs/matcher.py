@@ -40,7 +40,7 @@ class Carrier(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LostJob:
     """An unconfirmed job, as the search sees it.
 
     Args:
@@ -117,7 +117,7 @@ def is_listed_late(kind: Kind, fields: Mapping[str, Any]) -> bool:
     return kind == "task" and fields.get("url") is None
 
 
-def wanted(doubt: Doubtful, now_us: int, now: float) -> Wanted:
+def wanted(doubt: Doubtful, now_us: int, now: float) -> LostJob:
     """Read an unconfirmed job.
 
     Args:
@@ -135,7 +135,7 @@ def wanted(doubt: Doubtful, now_us: int, now: float) -> Wanted:
     body = digest_of(kind, fields)
     claimed = now - claim_age
     carriers = carriers_of(doubt, kind, fields)
-    return Wanted(doubt, age, claimed - BEFORE, claimed, kind, fields, body, carriers)
+    return LostJob(doubt, age, claimed - BEFORE, claimed, kind, fields, body, carriers)
 
 
 def digest_of(kind: Kind, fields: Mapping[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 from api_client import ListClass, RunPage
-from worker.runs.live_runs import MAX_PAGES, ORDER_SECONDS, PAGE, Pages, Watchlist
+from worker.runs.live_runs import MAX_PAGES, ORDER_SECONDS, PAGE, ListPages, Watchlist
 from worker.runs.reader import Runs
 
 #: The filter of the list; what an item says of itself counts. Skyvern 1.0.40 refuses a list by the
@@ -50,7 +50,7 @@ class Pager:
         """Begin at the first page next time."""
         self._first, self._last = 1, 0
 
-    async def read(self, now_us: int, young_us: int, most: int) -> Pages:
+    async def read(self, now_us: int, young_us: int, most: int) -> ListPages:
         """Read the list from the first page that may hold a run which is over.
 
         Args:
@@ -68,7 +68,7 @@ class Pager:
             first -= 1
             pages.insert(0, await self._page(first))
         reach = 0 if is_whole else reach_of(pages[-1], now_us)
-        read = Pages(first, [page.runs for page in pages], is_whole, reach)
+        read = ListPages(first, [page.runs for page in pages], is_whole, reach)
         oldest = self._watchlist.oldest(read.pages[0])
         is_all_young = oldest is not None and now_us - oldest < young_us
         self._first = first + 1 if is_all_young and first < read.last else first

@@ -15,7 +15,7 @@ import structlog
 
 from api_client import ListedRun
 from runqueue import JobState, ids
-from runqueue.records.claim_items import Accepted, Taken
+from runqueue.records.claim_items import RunAccepted, Taken
 from runqueue.store import job_calls, worker_calls
 from worker.process.account import AccountLink
 from worker.runs.comparison import ShownRun
@@ -41,7 +41,7 @@ LONGEST = 600.0
 LONG_LOSS = 600.0
 
 #: Records runs that were found; returns a code for each (`mark_running.lua`).
-Record = Callable[[Sequence[Accepted]], Awaitable[Sequence[int]]]
+Record = Callable[[Sequence[RunAccepted]], Awaitable[Sequence[int]]]
 
 
 class Recovery:
@@ -169,7 +169,7 @@ class Recovery:
     async def _adopt(self, run: ShownRun) -> None:
         listed = run.listed
         for job_id, attempt in own_markers(run, self._account.queue_name):
-            await self._record([Accepted(job_id, attempt, listed.run_id, listed.status, 0)])
+            await self._record([RunAccepted(job_id, attempt, listed.run_id, listed.status, 0)])
 
     async def _suspect(
         self, loss: Taken, unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool

@@ -22,16 +22,16 @@ import orjson
 from api_client import ListedRun
 from api_client.elapsed import elapsed
 from runqueue import ids
-from runqueue.records.claim_items import Accepted, Doubtful
+from runqueue.records.claim_items import Doubtful, RunAccepted
 from runqueue.records.job import KEEP_SECONDS
 from runqueue.store import codec, worker_calls
 from worker.process.account import AccountLink
 from worker.runs.comparison import Comparison, Likeness, ShownRun, compare
 from worker.runs.controls import ListControls, OwnedRun, Proven, lacks_marker
-from worker.runs.matcher import BEFORE, Carrier, Wanted, markers_of, own_markers, wanted
+from worker.runs.matcher import BEFORE, Carrier, LostJob, markers_of, own_markers, wanted
 from worker.runs.plausible import Index
 from worker.runs.reader import Listing, Runs
-from worker.runs.turns import Turns
+from worker.runs.turns import LoopTurns
 
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the
 #: server tells its time in whole seconds.
@@ -61,8 +61,8 @@ TAGS_REMEMBERED = 600.0
 
 #: Records runs, by guess or not, of canceled jobs or not; returns a code for each
 #: (`mark_running.lua`).
-Record = Callable[[Sequence[Accepted], bool, bool], Awaitable[Sequence[int]]]
-Pair = tuple[Wanted, ListedRun]
+Record = Callable[[Sequence[RunAccepted], bool, bool], Awaitable[Sequence[int]]]
+Pair = tuple[LostJob, ListedRun]
 #: Runs that may be a job's own, and how like they are.
 Fit = tuple[ShownRun, Comparison]
 Fits = list[Fit]
@@ -108,7 +108,7 @@ class SearchResult:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _PassSeen:
     """What a pass has seen.
 
     Args:
@@ -126,14 +126,14 @@ class _Seen:
     listing: Listing
     free: list[ShownRun]
     back_to: float
-    others: list[Wanted]
+    others: list[LostJob]
     waiting: Collection[tuple[str, int]]
     in_flight: float
     is_whole: bool
     controls: ListControls
     fits: dict[str, Fits] = field(default_factory=dict)
 
-    def covers(self, job: Wanted) -> bool:
+    def covers(self, job: LostJob) -> bool:
         """Say whether a run of the job would be among those that were read."""
         return job.since > self.back_to
 
@@ -164,7 +164,7 @@ class Search:
         #: Attempts whose tags were looked for and are on no run, of jobs that were not due.
         self._untagged: set[tuple[str, int]] = set()
 
-    async def look(self, jobs: Sequence[Wanted]) -> dict[str, SearchResult]:
+    async def look(self, jobs: Sequence[LostJob]) -> dict[str, SearchResult]:
         """Make one pass; returns what it found out about the jobs whose runs it did not find."""
         self._taken.clear()
         self._early.clear()
@@ -189,7 +189,7 @@ class Search:
 
     # By markers.
 
-    async def _adopt_titles(self, jobs: Sequence[Wanted], listing: Listing) -> list[Wanted]:
+    async def _adopt_titles(self, jobs: Sequence[LostJob], listing: Listing) -> list[LostJob]:
         """Adopt the runs whose titles carry a marker; returns the jobs that are left."""
         named = defaultdict(list)
         for run in listing.made:
@@ -197,7 +197,7 @@ class Search:
                 named[marker].append(run)
         return await self._adopt_named(jobs, named, listing)
 
-    async def _adopt_webhooks(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
+    async def _adopt_webhooks(self, jobs: Sequence[LostJob], seen: _PassSeen) -> list[LostJob]:
         """Adopt the runs whose own requests carry a marker; what names any is no candidate."""
         named, unmarked = defaultdict(list), []
         for run in seen.free:
@@ -210,10 +210,10 @@ class Search:
 
     async def _adopt_named(
         self,
-        jobs: Sequence[Wanted],
+        jobs: Sequence[LostJob],
         named: Mapping[tuple[str, int], Sequence[ListedRun]],
         listing: Listing,
-    ) -> list[Wanted]:
+    ) -> list[LostJob]:
         pairs = [(job, run) for job in jobs for run in named.get(job.marker, ())]
         return await self._adopt(jobs, self._not_early(pairs, listing))
 
@@ -232,7 +232,7 @@ class Search:
                 self._early.setdefault(job.job_id, []).append(fit)
         return kept
 
-    async def _adopt_tags(self, jobs: Sequence[Wanted], listing: Listing) -> list[Wanted]:
+    async def _adopt_tags(self, jobs: Sequence[LostJob], listing: Listing) -> list[LostJob]:
         """Adopt the runs that carry a marker's tag; returns the jobs that are left.
 
         A tag is written beside the run, and may be missing: it denies nothing.
@@ -242,7 +242,9 @@ class Search:
             return list(jobs)
         return await self._adopt_tagged(jobs, tagged)
 
-    async def _adopt_tagged(self, jobs: Sequence[Wanted], tagged: Sequence[Wanted]) -> list[Wanted]:
+    async def _adopt_tagged(
+        self, jobs: Sequence[LostJob], tagged: Sequence[LostJob]
+    ) -> list[LostJob]:
         pages = await asyncio.gather(*(self._tagged(ids.tag_marker(*job.marker)) for job in tagged))
         self._untagged |= {
             job.marker
@@ -296,7 +298,7 @@ class Search:
             self._tags_again = elapsed() + TAGS_REMEMBERED
         return not page.made
 
-    async def _adopt_searched(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
+    async def _adopt_searched(self, jobs: Sequence[LostJob], seen: _PassSeen) -> list[LostJob]:
         """Search for the markers that the list does not cover; returns the jobs that are left."""
         searched = [
             job
@@ -308,7 +310,7 @@ class Search:
         pairs = [(job, run) for job, runs in zip(searched, found, strict=True) for run in runs]
         return await self._adopt(jobs, pairs)
 
-    async def _searched(self, job: Wanted) -> list[ListedRun]:
+    async def _searched(self, job: LostJob) -> list[ListedRun]:
         """Return the runs that a search for the job's marker finds, and that show it themselves."""
         is_titled = Carrier.TITLE in job.carriers
         queue = self._account.queue_name
@@ -327,7 +329,7 @@ class Search:
 
     # By what the server shows of each run.
 
-    async def _read(self, listing: Listing, jobs: Sequence[Wanted]) -> _Seen:
+    async def _read(self, listing: Listing, jobs: Sequence[LostJob]) -> _PassSeen:
         """Read whose the runs are, what those of nobody ask for, and which other jobs wait."""
         others, waiting, in_flight, is_whole = await self._doubts(
             {job.job_id for job in jobs}, listing
@@ -350,11 +352,11 @@ class Search:
         )
         back_to = max([listing.back_to, *(listing.made[run] for run in unread)])
         controls = ListControls(await self._owned(listing, owners))
-        return _Seen(listing, shown, back_to, others, waiting, in_flight, is_whole, controls)
+        return _PassSeen(listing, shown, back_to, others, waiting, in_flight, is_whole, controls)
 
     async def _doubts(
         self, due: Collection[str], listing: Listing
-    ) -> tuple[list[Wanted], set[tuple[str, int]], float, bool]:
+    ) -> tuple[list[LostJob], set[tuple[str, int]], float, bool]:
         """Read the unconfirmed jobs that are not due, and what may be of submissions under way.
 
         Returns:
@@ -362,7 +364,7 @@ class Search:
             run was made for a submission under way; whether these are all jobs, each of them
             readable.
         """
-        others: list[Wanted] = []
+        others: list[LostJob] = []
         attempts: set[tuple[str, int]] = set()
         read, total, in_flight, is_whole, last = 0, 1, float("inf"), True, ""
         size = 0
@@ -415,12 +417,12 @@ class Search:
                 continue  # it shows nothing, and the next one may
         return owned
 
-    async def _fits(self, jobs: Iterable[Wanted], seen: _Seen) -> dict[str, Fits]:
+    async def _fits(self, jobs: Iterable[LostJob], seen: _PassSeen) -> dict[str, Fits]:
         """Return, by job, the runs that may be its own, and how like they are.
 
         Equal jobs are compared once, and share one list where all of its runs came after them.
         """
-        index, turns, fits = Index(seen.free), Turns(), {}
+        index, turns, fits = Index(seen.free), LoopTurns(), {}
         made = seen.listing.made
         alike: dict[tuple[bytes, frozenset[Proven]], tuple[Fits, float]] = {}
         for job in jobs:
@@ -435,7 +437,7 @@ class Search:
             fits[job.job_id] = found
         return fits
 
-    async def _adopt_rivals(self, seen: _Seen) -> bool:
+    async def _adopt_rivals(self, seen: _PassSeen) -> bool:
         """Adopt what is tagged as the run of a job that is not due, before it is guessed another's.
 
         Returns:
@@ -457,7 +459,7 @@ class Search:
         seen.others = [job for job in seen.others if job.job_id not in found]
         return all(job.marker in self._untagged for job in left)
 
-    async def _adopt_equal(self, jobs: Sequence[Wanted], seen: _Seen) -> list[Wanted]:
+    async def _adopt_equal(self, jobs: Sequence[LostJob], seen: _PassSeen) -> list[LostJob]:
         """Give equal jobs the runs that equal them, where there are no more runs than jobs.
 
         Not a run that a job with another request may own as well, nor one that was made since a
@@ -470,7 +472,7 @@ class Search:
         listing = seen.listing
         if not (seen.is_whole and listing.is_dated and listing.is_fresh):
             return list(jobs)
-        groups: dict[bytes, list[Wanted]] = defaultdict(list)
+        groups: dict[bytes, list[LostJob]] = defaultdict(list)
         equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
         likely: dict[str, set[bytes]] = defaultdict(set)
         known_since = elapsed() - REMEMBERED
@@ -501,7 +503,7 @@ class Search:
         unwanted = [pair for pair in pairs if pair[0].is_canceled]
         return await self._adopt(left, unwanted, guess=True, canceled=True)
 
-    def _judge(self, job: Wanted, seen: _Seen) -> SearchResult:
+    def _judge(self, job: LostJob, seen: _PassSeen) -> SearchResult:
         """Say what the pass tells of a job whose run was not found."""
         early = self._early.get(job.job_id, [])
         candidates = [*early, *seen.fits.get(job.job_id, [])]
@@ -532,7 +534,7 @@ class Search:
         is_slow = job.wait(0.0) > 0.0
         return SearchResult("negative", SearchNote.WITHOUT_URL if is_slow else SearchNote.NOT_SEEN)
 
-    def _why_candidates(self, candidates: Sequence[Fit], seen: _Seen) -> SearchNote:
+    def _why_candidates(self, candidates: Sequence[Fit], seen: _PassSeen) -> SearchNote:
         equal = [run for run, fit in candidates if fit.likeness is Likeness.EQUAL]
         if equal and self._account.is_shared:
             return SearchNote.SHARED
@@ -542,12 +544,12 @@ class Search:
 
     async def _adopt(
         self,
-        jobs: Sequence[Wanted],
+        jobs: Sequence[LostJob],
         pairs: Sequence[Pair],
         *,
         guess: bool = False,
         canceled: bool = False,
-    ) -> list[Wanted]:
+    ) -> list[LostJob]:
         """Record runs that were found; returns the jobs that have none yet.
 
         Of two runs of one job the older is its own; the other is recorded as an orphan.
@@ -555,7 +557,7 @@ class Search:
         if not pairs:
             return list(jobs)
         pairs = sorted(pairs, key=lambda pair: pair[1].created or 0.0)
-        items = [Accepted(*job.marker, run.run_id, run.status, 0) for job, run in pairs]
+        items = [RunAccepted(*job.marker, run.run_id, run.status, 0) for job, run in pairs]
         codes = await self._record(items, guess, canceled)
         if not guess:
             self._taken |= {
@@ -567,21 +569,21 @@ class Search:
         return [job for job in jobs if job.job_id not in has_run]
 
 
-def _by_date(jobs: Iterable[Wanted], listing: Listing) -> list[Wanted]:
+def _by_date(jobs: Iterable[LostJob], listing: Listing) -> list[LostJob]:
     """Return jobs with their times by the server's own clock, where they and the list tell it."""
     if not listing.is_dated or not listing.made:
         return list(jobs)
     return [job.by_date(listing.moment) for job in jobs]
 
 
-def _may_be_of(job: Wanted, run: ShownRun, queue: str) -> bool:
+def _may_be_of(job: LostJob, run: ShownRun, queue: str) -> bool:
     """Say whether a run's own marker, or its request where it shows none, may be a job's."""
     if own := own_markers(run, queue):
         return job.marker in own
     return compare(job.kind, job.fields, run).likeness is not Likeness.DIFFERENT
 
 
-def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit]:
+def _all_fits(group: Iterable[LostJob], fits: Mapping[str, Fits]) -> Iterator[Fit]:
     """Return the runs that may be those of some of these equal jobs; one may come twice.
 
     The lists of jobs whose markers have the same carriers differ by how far back they go alone, so
@@ -594,7 +596,7 @@ def _all_fits(group: Iterable[Wanted], fits: Mapping[str, Fits]) -> Iterator[Fit
     return chain.from_iterable(longest.values())
 
 
-async def _alike(job: Wanted, index: Index, proven: frozenset[Proven], turns: Turns) -> Fits:
+async def _alike(job: LostJob, index: Index, proven: frozenset[Proven], turns: LoopTurns) -> Fits:
     """Return the runs that are like a job, whenever they were made.
 
     Args:
@@ -615,7 +617,7 @@ async def _alike(job: Wanted, index: Index, proven: frozenset[Proven], turns: Tu
 
 
 def _oldest_first(
-    group: Iterable[Wanted], runs: Iterable[ListedRun], listing: Listing
+    group: Iterable[LostJob], runs: Iterable[ListedRun], listing: Listing
 ) -> list[Pair]:
     """Pair equal jobs with runs: the oldest run goes to the job that was claimed first.
 
@@ -656,7 +658,9 @@ def _iso(moment: float | None) -> str | None:
     return datetime.fromtimestamp(moment, tz=UTC).isoformat(timespec="seconds")
 
 
-def readable(doubts: Sequence[Doubtful], now_us: int, now: float) -> tuple[list[Wanted], list[str]]:
+def readable(
+    doubts: Sequence[Doubtful], now_us: int, now: float
+) -> tuple[list[LostJob], list[str]]:
     """Return the jobs whose request can be read, and the ids of the others."""
     jobs, broken = [], []
     for doubt in doubts:

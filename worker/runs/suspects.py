@@ -18,7 +18,7 @@ from worker.process.account import AccountLink
 from worker.runs.comparison import Likeness, ShownRun, compare
 from worker.runs.matcher import digest_of, is_listed_late
 from worker.runs.plausible import Index
-from worker.runs.turns import Turns
+from worker.runs.turns import LoopTurns
 
 #: Keys looked at in one step while lanes are looked for, ids read in one, and jobs whose requests
 #: are read at once.
@@ -64,7 +64,7 @@ async def suspects(account: AccountLink, unmarked: Sequence[ShownRun], most: int
     Raises:
         TooManyError: they are more than `MOST_SUSPECTS`.
     """
-    turns, index = Turns(), Index(unmarked)
+    turns, index = LoopTurns(), Index(unmarked)
     found: dict[str, None] = {}
     left: dict[bytes, Iterator[ShownRun]] = {}
     async for job_id, stored, is_later in _first_in_line(account, most):
@@ -95,7 +95,7 @@ async def unlisted(account: AccountLink, most: int) -> list[str]:
     Raises:
         TooManyError: they are more than `MOST_SUSPECTS`.
     """
-    turns = Turns()
+    turns = LoopTurns()
     found: dict[str, None] = {}
     async for job_id, stored, _ in _first_in_line(account, most, newest=False):
         await turns.take()
@@ -108,7 +108,7 @@ async def unlisted(account: AccountLink, most: int) -> list[str]:
 
 
 async def _finds_one(
-    kind: Kind | None, fields: Mapping[str, Any], runs: Iterator[ShownRun], turns: Turns
+    kind: Kind | None, fields: Mapping[str, Any], runs: Iterator[ShownRun], turns: LoopTurns
 ) -> bool:
     """Go on to the next run that may be of a request; any may be of one that cannot be read."""
     for run in runs:

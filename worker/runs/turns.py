@@ -7,7 +7,7 @@ import time
 TURN_SECONDS = 0.01
 
 
-class Turns:
+class LoopTurns:
     """Gives the event loop its turn when work has had its own."""
 
     def __init__(self) -> None:

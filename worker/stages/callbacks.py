@@ -13,7 +13,7 @@ import structlog
 
 from runqueue.connection.endpoints import endpoint_of
 from runqueue.records.claim_items import Taken
-from runqueue.store.callback_calls import Due, Told, callback_claim
+from runqueue.store.callback_calls import CallbackOutcome, DueCallback, callback_claim
 from webhooks.sender import Posted
 from webhooks.signing import webhook_headers
 from worker.delivery.sender import RELAY_SECONDS, verdict, words_of
@@ -54,7 +54,7 @@ class CallbackPump(Pump):
             )
         )
 
-    async def handle(self, due: Due) -> None:
+    async def handle(self, due: DueCallback) -> None:
         """Send one callback, and have recorded what came of it."""
         try:
             told = await self._told(due)
@@ -64,7 +64,7 @@ class CallbackPump(Pump):
             told = _made(due, "again", "the worker was stopped", wait, was_tried=False)
         self.account.callbacks.put(told, self.free_place)
 
-    async def _told(self, due: Due) -> Told:
+    async def _told(self, due: DueCallback) -> CallbackOutcome:
         account, body = self.account, body_of(due)
         headers = webhook_headers(
             body,
@@ -78,7 +78,7 @@ class CallbackPump(Pump):
             self._warn(due, said, posted)
         return _made(due, said, words_of(posted), wait)
 
-    def _warn(self, due: Due, said: str, posted: Posted) -> None:
+    def _warn(self, due: DueCallback, said: str, posted: Posted) -> None:
         log.warning(
             "callback_not_delivered",
             account=self.account.name,
@@ -91,7 +91,7 @@ class CallbackPump(Pump):
         )
 
 
-def body_of(due: Due) -> bytes:
+def body_of(due: DueCallback) -> bytes:
     """Return what is sent: what happened, when, and how the batch stands now."""
     share = {} if due.share is None else {"share": due.share}
     at = datetime.fromtimestamp(due.at_us / 1e6, tz=UTC)
@@ -105,6 +105,8 @@ def body_of(due: Due) -> bytes:
     )
 
 
-def _made(due: Due, said: str, error: str, wait: float, *, was_tried: bool = True) -> Told:
+def _made(
+    due: DueCallback, said: str, error: str, wait: float, *, was_tried: bool = True
+) -> CallbackOutcome:
     wait_us = int(wait * 1e6)
-    return Told(due.batch.id, due.event, due.tries, said, was_tried, error, wait_us)
+    return CallbackOutcome(due.batch.id, due.event, due.tries, said, was_tried, error, wait_us)

@@ -13,7 +13,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from api_client import CancelClass, Cancellation, ListClass
-from runqueue.records.claim_items import GivenUp, Taken, ToCancel
+from runqueue.records.claim_items import RunGivenUp, Taken, ToCancel
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
 from worker.runs.run_reads import is_unreadable
@@ -52,7 +52,7 @@ class CancelPump(Pump):
         )
         hopeless = [job for job in taken.items if job.tried_us > GIVE_UP_SECONDS * 1e6]
         if hopeless:
-            given_up = [GivenUp(job.job_id, job.run_id) for job in hopeless]
+            given_up = [RunGivenUp(job.job_id, job.run_id) for job in hopeless]
             await account.send(worker_calls.give_up(account.name, given_up))
             ids, runs = [job.job_id for job in hopeless], [job.run_id for job in hopeless]
             log.error("cancel_given_up", account=account.name, jobs=ids, runs=runs)
@@ -116,7 +116,7 @@ class CancelPump(Pump):
             log.warning(
                 "run_unreadable", account=self.account.name, job_id=job.job_id, run_id=job.run_id
             )
-            over = GivenUp(job.job_id, job.run_id, is_over=True)
+            over = RunGivenUp(job.job_id, job.run_id, is_over=True)
             self.account.given_up.put(over, _nothing)
             return
         self.account.look_now.put(job.job_id, _nothing)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import structlog
 from redis.exceptions import RedisError
 
-from runqueue.records.claim_items import Answer, Taken
+from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.store import worker_calls
 from runqueue.store.damage import damage_of
 from worker.process.account import AccountLink
@@ -41,7 +41,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 STAYS_FOR = 1.0
 
 
-class Ended(StrEnum):
+class ConsumerEnd(StrEnum):
     """Why a pump's run came to its end."""
 
     IDLE = "idle"
@@ -101,7 +101,7 @@ class Pump(ABC):
         if self._was_full or not self.gathers:
             self._nudged.set()
 
-    async def run(self, tick_us: int) -> Ended:
+    async def run(self, tick_us: int) -> ConsumerEnd:
         """Work until there is nothing to do.
 
         Args:
@@ -109,9 +109,9 @@ class Pump(ABC):
         """
         if self._running:
             self.nudge()
-            return Ended.ALREADY
+            return ConsumerEnd.ALREADY
         if time.monotonic() < self._not_before:
-            return Ended.REFUSED
+            return ConsumerEnd.REFUSED
         self._running = True
         self._ended.clear()
         try:
@@ -120,7 +120,7 @@ class Pump(ABC):
             if damage_of(error) is None:
                 raise
             self._back_off(error)
-            return Ended.REFUSED
+            return ConsumerEnd.REFUSED
         finally:
             self._running = False
             self._ended.set()
@@ -131,20 +131,20 @@ class Pump(ABC):
         self._not_before = time.monotonic() + self._pause
         log.warning("claim_refused", account=self.account.name, kind=self.kind, error=str(error))
 
-    async def _loop(self, tick_us: int) -> Ended:
+    async def _loop(self, tick_us: int) -> ConsumerEnd:
         end = time.monotonic() + LIFETIME
         while not self.draining and time.monotonic() < end:
             want = max(0, self.places - self.busy)
             taken = await self._taken(want, tick_us)
             tick_us = 0
-            if taken.answer is not Answer.OK:
+            if taken.answer is not ClaimAnswer.OK:
                 log.info(
                     "pump_refused",
                     account=self.account.name,
                     kind=self.kind,
                     answer=taken.answer.value,
                 )
-                return Ended.REFUSED
+                return ConsumerEnd.REFUSED
             self._was_full = len(taken.items) == want
             for item in taken.items:
                 self._start(item)
@@ -152,10 +152,10 @@ class Pump(ABC):
             if wait is None:
                 if not taken.left:
                     await self._leave()
-                return Ended.IDLE
+                return ConsumerEnd.IDLE
             await _wait_or(self._nudged, wait)
         await self._leave()
-        return Ended.DRAINING if self.draining else Ended.SUCCESSOR
+        return ConsumerEnd.DRAINING if self.draining else ConsumerEnd.SUCCESSOR
 
     async def _taken(self, want: int, tick_us: int) -> Taken:
         """Claim; while Redis is away nothing is taken, and it is asked again a little later."""
@@ -168,7 +168,7 @@ class Pump(ABC):
             log.warning(
                 "claim_unanswered", account=self.account.name, kind=self.kind, error=str(error)
             )
-            return Taken(Answer.OK, self.server_us, left=False)
+            return Taken(ClaimAnswer.OK, self.server_us, left=False)
         self.server_us, self._pause = taken.now_us, 0.0
         if taken.items:
             self._worked = time.monotonic()

@@ -17,11 +17,11 @@ from redis.exceptions import RedisError
 
 from runqueue.connection.endpoints import endpoint_of
 from runqueue.records.claim_items import Taken
-from runqueue.records.delivery_items import Delivered, Delivery
+from runqueue.records.delivery_items import Delivered, DueDelivery
 from runqueue.store import codec, delivery_calls
 from runqueue.tracing import Origin, continuing, working
 from worker.delivery.sender import Relay, target_of
-from worker.delivery.watcher import Watch
+from worker.delivery.watcher import WebhookWatcher
 from worker.process.account import AccountLink
 from worker.stages.consumer import Pump
 
@@ -41,7 +41,7 @@ SOON_SECONDS = 2.0
 class _Due(NamedTuple):
     """A webhook, the server's time of its claim, and the monotonic clock then."""
 
-    item: Delivery
+    item: DueDelivery
     now_us: int
     claimed: float
 
@@ -59,7 +59,7 @@ class WebhookPump(Pump):
     def __init__(self, account: AccountLink, places: int) -> None:
         super().__init__(account, places)
         self._relay = Relay(account)
-        self._watch = Watch(account)
+        self._watch = WebhookWatcher(account)
         #: Webhooks under way, by the endpoint they go to.
         self._open: Counter[str] = Counter()
         span = sum(account.webhook_schedule) * 1.1 + EXTRA_SECONDS
@@ -138,7 +138,7 @@ class WebhookPump(Pump):
             return seen
         return await self._watch.drive(item, is_paid=bool(item.tries or item.forced))
 
-    def _tell(self, item: Delivery, receiver: str, result: Delivered) -> None:
+    def _tell(self, item: DueDelivery, receiver: str, result: Delivered) -> None:
         if result.verdict != "delivered" and (result.was_tried or result.verdict == "gave_up"):
             log.warning(
                 "webhook_not_delivered",
@@ -153,7 +153,7 @@ class WebhookPump(Pump):
             )
 
 
-def _receiver(item: Delivery) -> str:
+def _receiver(item: DueDelivery) -> str:
     """Return the endpoint that a webhook goes to; '' = its request cannot be read."""
     try:
         return endpoint_of(target_of(item))
@@ -161,7 +161,7 @@ def _receiver(item: Delivery) -> str:
         return ""
 
 
-def _soon(item: Delivery, why: str) -> Delivered:
+def _soon(item: DueDelivery, why: str) -> Delivered:
     """Have a webhook claimed again in a moment, not all at once."""
     wait = SOON_SECONDS * (1 + random.random())
     return Delivered(
@@ -169,5 +169,5 @@ def _soon(item: Delivery, why: str) -> Delivered:
     )
 
 
-def _ended(item: Delivery, why: str) -> Delivered:
+def _ended(item: DueDelivery, why: str) -> Delivered:
     return Delivered(item.job_id, item.attempt, "gave_up", was_tried=False, error=why)

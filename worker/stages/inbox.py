@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 from redis.exceptions import RedisError
 
-from runqueue.producer.inbox import INBOX, Checked, Line, check_lines, inbox_key
+from runqueue.producer.inbox import INBOX, Checked, InboxLine, check_lines, inbox_key
 from runqueue.records.claim_items import Taken
 from runqueue.store.inbox_calls import TakenLine, inbox_done, inbox_take
 from worker.process.account import AccountLink
@@ -35,7 +35,7 @@ PAUSE_SECONDS = 1.0
 NAMESPACE = INBOX
 
 
-class Step(NamedTuple):
+class InboxChunk(NamedTuple):
     """Lines taken together.
 
     Args:
@@ -70,9 +70,9 @@ class InboxPump(Pump):
             )
         )
         lines = list(taken.items)
-        return taken._replace(items=[Step(lines, until, taken.now_us)] if lines else [])
+        return taken._replace(items=[InboxChunk(lines, until, taken.now_us)] if lines else [])
 
-    async def handle(self, item: Step) -> None:
+    async def handle(self, item: InboxChunk) -> None:
         """Hand a step's lines in, and remove them."""
         try:
             await self._settle(item)
@@ -83,10 +83,10 @@ class InboxPump(Pump):
             await asyncio.sleep(PAUSE_SECONDS)
         self.free_place()
 
-    async def _settle(self, step: Step) -> None:
+    async def _settle(self, step: InboxChunk) -> None:
         name = self.account.name
         checked = check_lines(
-            [Line(line, inbox_key(name, number, line)) for number, line in step.lines],
+            [InboxLine(line, inbox_key(name, number, line)) for number, line in step.lines],
             NAMESPACE,
             [name],
             default=name,
@@ -101,7 +101,7 @@ class InboxPump(Pump):
         if checked.refused:
             log.warning("lines_refused", account=name, lines=len(checked.refused))
 
-    def _settled(self, step: Step, checked: Checked) -> list[tuple[str, bytes]]:
+    def _settled(self, step: InboxChunk, checked: Checked) -> list[tuple[str, bytes]]:
         return [
             (number, checked.kept(n, step.at_us) if n in checked.refused else b"")
             for n, (number, _) in enumerate(step.lines)

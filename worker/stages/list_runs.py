@@ -18,10 +18,10 @@ from redis.exceptions import RedisError
 from api_client import ListClass, ReadClass
 from runqueue.records.claim_items import Taken
 from runqueue.store import live_run_calls
-from runqueue.store.live_run_calls import Joined, Reading
+from runqueue.store.live_run_calls import Joined, ListReading
 from worker.process.account import NO_LIST_SECONDS, AccountLink
 from worker.runs.live_runs import (
-    Verdict,
+    ListVerdict,
     Watchlist,
     duration_of,
     pages_worth,
@@ -86,7 +86,7 @@ class ListPump(Pump):
             )
         )
 
-    async def handle(self, item: Reading) -> None:
+    async def handle(self, item: ListReading) -> None:
         """Read the list, and have looked at what it does not show."""
         began = time.monotonic()
         try:
@@ -101,7 +101,7 @@ class ListPump(Pump):
             log.warning("list_unrecorded", account=self.account.name, error=str(error))
         self.free_place()
 
-    async def _read(self, reading: Reading, began: float) -> None:
+    async def _read(self, reading: ListReading, began: float) -> None:
         await self._catch_up(reading.began_us)
         young = int(young_seconds(reading, self._spaced) * 1e6)
         live = len(self._watchlist)
@@ -153,7 +153,7 @@ class ListPump(Pump):
             last = int(self._cursor.removeprefix("("))
             self._cursor = f"({last - int(OVERLAP_SECONDS * 1e6)}"
 
-    async def _record(self, reading: Reading, verdict: Verdict) -> None:
+    async def _record(self, reading: ListReading, verdict: ListVerdict) -> None:
         account = self.account
         runs = [(run.job_id, run.run_id) for run in verdict.missing]
         runs += [("", run_id) for run_id in verdict.missing_strays]
@@ -191,7 +191,7 @@ class ListPump(Pump):
             reading = await read_run(self.account, run_id)
         return reading.is_over if reading.outcome is ReadClass.RUN else None
 
-    async def _failed(self, reading: Reading, failed: PageFailedError | None) -> None:
+    async def _failed(self, reading: ListReading, failed: PageFailedError | None) -> None:
         """Try again later; after some failures, or without any list, look at runs one by one."""
         page = None if failed is None else failed.page
         if page is not None and page.outcome is not ListClass.NOT_SUPPORTED:
@@ -210,7 +210,7 @@ class ListPump(Pump):
             await self._end(min(FIRST_OFF * 2.0 ** min(further, 16), LONGEST_OFF), why)
 
     async def _next_in(
-        self, reading: Reading, wait: float, *, failed: bool = False, reach_us: int = 0
+        self, reading: ListReading, wait: float, *, failed: bool = False, reach_us: int = 0
     ) -> int:
         """Say when the next list is due, counted from when this one was taken."""
         next_us = reading.began_us + int(wait * 1e6)

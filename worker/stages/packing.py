@@ -4,7 +4,7 @@ import asyncio
 from typing import Protocol, TypeVar
 
 from runqueue.store import pack_calls
-from runqueue.store.scripts import Call
+from runqueue.store.scripts import ScriptCall
 
 T = TypeVar("T")
 
@@ -16,18 +16,18 @@ LIMIT, LIMIT_BYTES = 50, 1024 * 1024
 ROUNDS = 60
 
 
-class Link(Protocol):
+class PackingLink(Protocol):
     """What packing needs of an account: its name, and how to run a script."""
 
     @property
     def name(self) -> str:
         """The account."""
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ScriptCall[T]) -> T:
         """Run a script."""
 
 
-async def pack_ended(account: Link, after_us: int = AFTER_SECONDS * 1_000_000) -> int:
+async def pack_ended(account: PackingLink, after_us: int = AFTER_SECONDS * 1_000_000) -> int:
     """Pack jobs that ended a while ago, in one bounded pass; return how many were packed."""
     total = 0
     for _ in range(ROUNDS):
@@ -42,5 +42,5 @@ async def pack_ended(account: Link, after_us: int = AFTER_SECONDS * 1_000_000) -
     return total
 
 
-def _packed(jobs: list[pack_calls.Ended]) -> list[pack_calls.Packed]:
+def _packed(jobs: list[pack_calls.EndedJob]) -> list[pack_calls.Packed]:
     return [packed for job in jobs if (packed := pack_calls.packed(job)) is not None]

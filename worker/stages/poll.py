@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from api_client import ReadClass, RunReading
 from api_client.answers.parts import parse_json
 from api_client.answers.run_times import attempt_age
-from runqueue.records.claim_items import Due, Finished, Overdue, Polled, RunAgain, Taken
+from runqueue.records.claim_items import DuePoll, Finished, Overdue, Polled, RunAgain, Taken
 from runqueue.records.run_ends import STATES, short_reason
 from runqueue.records.times import packed
 from runqueue.request.retry_policy import Retry
@@ -110,7 +110,7 @@ class PollPump(Pump):
         )
         return taken._replace(items=[(job, taken.now_us) for job in taken.items])
 
-    async def handle(self, item: tuple[Due, int]) -> None:
+    async def handle(self, item: tuple[DuePoll, int]) -> None:
         """Read one run."""
         job, now_us = item
         end, is_unreadable = End(), False
@@ -129,7 +129,7 @@ class PollPump(Pump):
         self._record(job, now_us, reading, end, is_unreadable=is_unreadable)
 
     def _record(
-        self, job: Due, now_us: int, reading: RunReading, end: End, *, is_unreadable: bool
+        self, job: DuePoll, now_us: int, reading: RunReading, end: End, *, is_unreadable: bool
     ) -> None:
         account = self.account
         if not job.job_id:
@@ -161,7 +161,7 @@ class PollPump(Pump):
         polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us)
         account.polled.put(polled, self.free_place)
 
-    def _see_stray(self, stray: Due, now_us: int, reading: RunReading) -> None:
+    def _see_stray(self, stray: DuePoll, now_us: int, reading: RunReading) -> None:
         """Free the slot of a stray that is over; another is looked at again when its lease ends."""
         is_over = reading.outcome is ReadClass.RUN and reading.is_over
         # A server may not know a run for a moment after it was made.
@@ -172,7 +172,7 @@ class PollPump(Pump):
         else:
             self.free_place()
 
-    def _end(self, job: Due, reading: RunReading, status: str, note: str) -> None:
+    def _end(self, job: DuePoll, reading: RunReading, status: str, note: str) -> None:
         """Record the end of a run, or have the job run again where its policy says so.
 
         Args:
@@ -215,7 +215,7 @@ class PollPump(Pump):
         return attempt_age(parsed, now) if isinstance(parsed, dict) else None
 
     def _end_overdue(
-        self, job: Due, now_us: int, reading: RunReading, *, is_unreadable: bool
+        self, job: DuePoll, now_us: int, reading: RunReading, *, is_unreadable: bool
     ) -> int:
         """Have a run canceled whose time is up, now that a GET says that it goes on, or is gone.
 
@@ -237,11 +237,11 @@ class PollPump(Pump):
             self._cancel(job, f"deadline: the run took longer than {job.limit_us / 1e6:.15g} s")
         return 0
 
-    def _cancel(self, job: Due, why: str) -> None:
+    def _cancel(self, job: DuePoll, why: str) -> None:
         self.account.overdue.put(Overdue(job.job_id, job.attempt, job.run_id, why), _nothing)
 
 
-def _is_overdue(job: Due, now_us: int) -> bool:
+def _is_overdue(job: DuePoll, now_us: int) -> bool:
     is_late = bool(job.deadline_us) and (job.deadline_us or 0) <= now_us
     return is_late or bool(job.limit_us and now_us - job.since_us > job.limit_us)
 

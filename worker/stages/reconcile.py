@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import structlog
 
 from api_client.elapsed import elapsed
-from runqueue.records.claim_items import Accepted, Doubtful, Searched, Taken
+from runqueue.records.claim_items import Doubtful, RunAccepted, Searched, Taken
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
 from worker.runs.matcher import next_look
@@ -114,7 +114,7 @@ class ReconcilePump(Pump):
             )
 
     async def _record(
-        self, items: Sequence[Accepted], guess: bool = False, canceled: bool = False
+        self, items: Sequence[RunAccepted], guess: bool = False, canceled: bool = False
     ) -> list[int]:
         call = worker_calls.mark_running(
             self.account.name, items, guess=guess, marked=not guess, canceled=canceled

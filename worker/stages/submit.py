@@ -16,11 +16,11 @@ import structlog
 from api_client import Submission, SubmissionClass
 from api_client.elapsed import elapsed
 from runqueue.records.claim_items import (
-    Accepted,
-    Answer,
+    ClaimAnswer,
     Claimed,
     GivenBack,
     Lost,
+    RunAccepted,
     Taken,
 )
 from runqueue.store import codec, worker_calls
@@ -91,7 +91,7 @@ class SubmitPump(Pump):
         # Not its own: the first of all may be slow because the permit was on its way for long.
         granted = asked + min(self._round_trips, default=0.0)
         self._round_trips.append(elapsed() - start)
-        if taken.answer is Answer.OK:
+        if taken.answer is ClaimAnswer.OK:
             account.lease.sequence = max(account.lease.sequence, taken.sequence)
         return taken._replace(items=[(job, process, granted) for job in taken.items])
 
@@ -204,7 +204,7 @@ class SubmitPump(Pump):
         account, done = self.account, self.free_place
         if outcome.outcome is SubmissionClass.ACCEPTED and outcome.run_id:
             account.running.put(
-                Accepted(
+                RunAccepted(
                     job.job_id,
                     job.attempt,
                     outcome.run_id,

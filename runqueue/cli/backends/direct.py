@@ -29,7 +29,7 @@ from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.history import read_trail
-from runqueue.store.operator_calls import Canceled
+from runqueue.store.operator_calls import CancelCounts
 
 if TYPE_CHECKING:
     from runqueue.cli.backends.gateway import GatewayQueue
@@ -111,10 +111,10 @@ class Queue(Records, Watched, Protocol):
     def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
         """Go through the jobs that have not ended."""
 
-    def cancel_jobs(self, job_ids: Iterable[str]) -> Canceled:
+    def cancel_jobs(self, job_ids: Iterable[str]) -> CancelCounts:
         """Ask for the end of jobs; returns what it came to."""
 
-    def cancel_all_of(self, batch: str) -> Canceled:
+    def cancel_all_of(self, batch: str) -> CancelCounts:
         """Cancel every job of a batch; returns what it came to."""
 
     def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
@@ -143,11 +143,11 @@ class DirectQueue(RunQueue):
         """Go through the jobs that have not ended; as `Operations.find_open`."""
         return Operations(self).find_open(wanted, account=account)
 
-    def cancel_jobs(self, job_ids: Iterable[str]) -> Canceled:
+    def cancel_jobs(self, job_ids: Iterable[str]) -> CancelCounts:
         """Ask for the end of jobs; as `Operations.cancel`."""
         return Operations(self).cancel(job_ids)
 
-    def cancel_all_of(self, batch: str) -> Canceled:
+    def cancel_all_of(self, batch: str) -> CancelCounts:
         """Cancel every job of a batch; as `Operations.cancel_batch`."""
         return Operations(self).cancel_batch(batch)
 

@@ -13,7 +13,7 @@ from runqueue.ids import DEFAULT
 from runqueue.operator.operations import Filter
 from runqueue.records.job import Job, JobState
 from runqueue.remote.queue import RemoteQueue
-from runqueue.store.operator_calls import Canceled
+from runqueue.store.operator_calls import CancelCounts
 
 #: Jobs of a page, and lines that are handed on at once, and bytes of these.
 _PAGE, _LINES, _BYTES = 1000, 500, 1024 * 1024
@@ -67,24 +67,24 @@ class GatewayQueue(RemoteQueue):
                 if not (cursor := page.cursor):
                     break
 
-    def cancel_jobs(self, job_ids: Iterable[str]) -> Canceled:
+    def cancel_jobs(self, job_ids: Iterable[str]) -> CancelCounts:
         """Ask for the end of jobs; returns what it came to."""
-        done = Canceled()
+        done = CancelCounts()
         for job_id in dict.fromkeys(job_ids):
             (job,) = self.get_many([job_id], result=False)
             state = None if job is None or job.is_over else self.cancel(job_id)
             at_once = state is JobState.CANCELED
             asked = state is not None and not state.is_over
-            done += Canceled(int(at_once), int(asked), int(not (at_once or asked)))
+            done += CancelCounts(int(at_once), int(asked), int(not (at_once or asked)))
         return done
 
-    def cancel_all_of(self, batch: str) -> Canceled:
+    def cancel_all_of(self, batch: str) -> CancelCounts:
         """Cancel every job of a batch; what it came to is counted as it stood just before."""
         before = self.get_batch(batch)
         jobs = self.cancel_batch(batch)
         waiting = sum(before.states.get(state, 0) for state in _WAITING)
         over = sum(n for state, n in before.states.items() if state.is_over)
-        return Canceled(waiting, max(jobs - waiting - over, 0), over)
+        return CancelCounts(waiting, max(jobs - waiting - over, 0), over)
 
     def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
         """Go through a batch's results as they come; what came before an error is not lost."""

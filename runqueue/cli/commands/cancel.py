@@ -23,7 +23,7 @@ from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.id_lookup import named
 from runqueue.operator.operations import Filter
 from runqueue.records.job import Job
-from runqueue.store.operator_calls import Canceled
+from runqueue.store.operator_calls import CancelCounts
 
 Names = Annotated[
     list[str] | None,
@@ -66,7 +66,7 @@ def cancel(
 
 def _cancel_named(
     queue: Queue, names: list[str], namespace: str
-) -> tuple[Canceled, dict[str, Any]]:
+) -> tuple[CancelCounts, dict[str, Any]]:
     """Cancel what is named; returns what it came to, and what --json says of a single one."""
     found = named(queue, names, namespace)
     batches = dict.fromkeys(one.id for one in found if not isinstance(one, Job))
@@ -87,7 +87,7 @@ def _cancel_named(
     return done, {"job_id": found[0].id, "state": state, "cancel_requested": not over}
 
 
-def _note_named(queue: Queue, jobs: list[str], batches: list[str], done: Canceled) -> None:
+def _note_named(queue: Queue, jobs: list[str], batches: list[str], done: CancelCounts) -> None:
     """Note the cancel of what was named, in one note an account."""
     words = canceled_words(done)
     if len(batches) == 1 and not jobs:
@@ -99,7 +99,7 @@ def _note_named(queue: Queue, jobs: list[str], batches: list[str], done: Cancele
         note_jobs(queue, "cancel" if len(jobs) > 1 else "cancel_job", jobs, words)
 
 
-def canceled_words(done: Canceled) -> str:
+def canceled_words(done: CancelCounts) -> str:
     """Return what a cancel came to, in words."""
     return (
         f"{done.at_once:,} canceled at once, the runs of {done.asked:,} will be canceled,"
@@ -107,12 +107,12 @@ def canceled_words(done: Canceled) -> str:
     )
 
 
-def tell_canceled(done: Canceled, values: dict[str, Any], *, as_json: bool) -> None:
+def tell_canceled(done: CancelCounts, values: dict[str, Any], *, as_json: bool) -> None:
     """Say what a cancel came to; as JSON, with other values before it."""
     if as_json:
         counts = {"canceled": done.at_once, "will_be_canceled": done.asked, "over": done.over}
         typer.echo(orjson.dumps({**values, **counts}))
-    elif done == Canceled():
+    elif done == CancelCounts():
         typer.echo("none")
     else:
         typer.echo(canceled_words(done))

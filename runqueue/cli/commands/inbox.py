@@ -13,7 +13,7 @@ from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.tables import AsJson, Limit, print_rows, tell_more
 from runqueue.operator.operations import Filter
-from runqueue.operator.rejected_lines import Refused, RefusedLine
+from runqueue.operator.rejected_lines import RefusedLine, RejectedLines
 from runqueue.producer.queue import RunQueue
 
 inbox = typer.Typer(
@@ -36,7 +36,7 @@ def list_refused(
     """Show refused lines and what is wrong with them, oldest first; --json shows the lines, too."""
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
-        refused = Refused(queue)
+        refused = RejectedLines(queue)
         found = list(islice(refused.find(account, reason), limit + 1))
         for name in queue.accounts():
             if account in {None, name}:
@@ -57,7 +57,7 @@ def discard(
     """Throw refused lines away."""
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
-        refused = Refused(queue)
+        refused = RejectedLines(queue)
         found = _chosen(refused, account, reason, everything=everything)
         confirm(f"throw {counted(len(found), 'line')} away", yes=yes)
         gone = refused.discard(found)
@@ -78,7 +78,7 @@ def retry(
     """Put refused lines back into the inbox, say after their account was set up."""
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
-        refused = Refused(queue)
+        refused = RejectedLines(queue)
         found = _chosen(refused, account, reason, everything=everything)
         confirm(f"try {counted(len(found), 'line')} again", yes=yes)
         moved = refused.retry(found)
@@ -95,7 +95,7 @@ def retry(
 
 
 def _chosen(
-    refused: Refused, account: str | None, reason: str | None, *, everything: bool
+    refused: RejectedLines, account: str | None, reason: str | None, *, everything: bool
 ) -> list[RefusedLine]:
     if account is None and reason is None and not everything:
         tell("runqueue: choose lines by --reason, --account or --all")
@@ -108,14 +108,14 @@ def _chosen(
 
 
 def _note(
-    refused: Refused, what: str, found: list[RefusedLine], came_to: str, reason: str | None
+    refused: RejectedLines, what: str, found: list[RefusedLine], came_to: str, reason: str | None
 ) -> None:
     counts = Counter(line.account for line in found)
     by = Filter(reason=reason).words
     note_counts(refused.queue, what, counts, came_to, noun="line", of=len(found), by=by)
 
 
-def _tell_waiting(refused: Refused, account: str) -> None:
+def _tell_waiting(refused: RejectedLines, account: str) -> None:
     look = refused.look(account)
     if look.waiting + look.taken:
         tell(f"{account}: {counted(look.waiting + look.taken, 'line')} not looked at yet")

@@ -77,7 +77,7 @@ def replay(
     """Submit dead, failed or canceled jobs again: the named ones, or by filter those of a state."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        names = Names(jobs, namespace)
+        names = JobNames(jobs, namespace)
         of = JobState(state)
         hint = "only dead jobs were looked through; --state failed or canceled takes others"
         ids = _chosen(
@@ -109,7 +109,7 @@ def discard(
     """Remove dead jobs for good, with their idempotency keys."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        names = Names(jobs, namespace)
+        names = JobNames(jobs, namespace)
         ids = _chosen(operations, JobState.DEAD, names, wanted, account, everything=everything)
         by = _by(JobState.DEAD, jobs, wanted)
         confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=yes)
@@ -165,7 +165,7 @@ def resubmit(
     """Say that there is no run: the jobs are submitted again. A run that is there runs twice."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        names = Names(jobs, namespace)
+        names = JobNames(jobs, namespace)
         state = JobState.UNCONFIRMED
         ids = _chosen(operations, state, names, wanted, account, everything=everything)
         by = _by(state, jobs, wanted)
@@ -190,7 +190,7 @@ def fail(
     """Stop looking: the jobs are dead, or canceled if that was asked for, and can be replayed."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        names = Names(jobs, namespace)
+        names = JobNames(jobs, namespace)
         state = JobState.UNCONFIRMED
         ids = _chosen(operations, state, names, wanted, account, everything=everything)
         by = _by(state, jobs, wanted)
@@ -231,7 +231,7 @@ def cancel_strays(
         typer.echo(came_to)
 
 
-class Names(NamedTuple):
+class JobNames(NamedTuple):
     """What jobs are called: ids or custom_ids, and the namespace of these."""
 
     jobs: list[str] | None
@@ -246,7 +246,7 @@ def _by(state: JobState, named: list[str] | None, wanted: Filter) -> str:
 def _chosen(
     operations: Operations,
     state: JobState,
-    names: Names,
+    names: JobNames,
     wanted: Filter,
     account: str | None,
     *,

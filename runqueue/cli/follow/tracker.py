@@ -44,7 +44,7 @@ class Followed(Protocol):
         """Read a page of jobs."""
 
 
-class _Seen(NamedTuple):
+class _SeenJob(NamedTuple):
     """A job as a look saw it.
 
     Args:
@@ -214,14 +214,14 @@ class Following:
             yield some
             after = some[-1].place
 
-    def _ask(self, jobs: list[Listed]) -> list[_Seen]:
+    def _ask(self, jobs: list[Listed]) -> list[_SeenJob]:
         states = self._queue.states([job.job_id for job in jobs])
         return [
-            _Seen(job, state.value if state else GONE, doubt)
+            _SeenJob(job, state.value if state else GONE, doubt)
             for job, (state, doubt) in zip(jobs, states, strict=True)
         ]
 
-    def _hand_on(self, which: Which, seen: list[_Seen], take: Take | None) -> None:
+    def _hand_on(self, which: Which, seen: list[_SeenJob], take: Take | None) -> None:
         """Hand jobs on, and forget each once that is done."""
         for start in range(0, len(seen), _SOME):
             some = seen[start : start + _SOME]

@@ -13,7 +13,7 @@ import typer
 
 from runqueue.cli.backends.direct import BAD, Queue, Url, opened
 from runqueue.cli.follow.watch_batch import watch_batch
-from runqueue.cli.results.formats import Format, Kind, as_csv, format_of, make
+from runqueue.cli.results.formats import Format, ResultsKind, as_csv, format_of, make
 from runqueue.cli.results.partial_file import (
     Mark,
     Of,
@@ -82,7 +82,7 @@ def errors(
 
 def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: bool) -> None:
     is_special = output is not None and _is_special(output)
-    wanted = Format(Kind.JSONL) if output is None or is_special else format_of(output)
+    wanted = Format(ResultsKind.JSONL) if output is None or is_special else format_of(output)
     with opened(url) as queue:
         # Read first: what ends from here on may be missing, and is told as missing.
         found = watch_batch(queue, of.batch) if wait else queue.get_batch(of.batch)

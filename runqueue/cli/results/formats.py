@@ -28,7 +28,7 @@ _GROUP, _GROUP_BYTES = 10_000, 32 * 1024 * 1024
 _LEVEL = 6
 
 
-class Kind(StrEnum):
+class ResultsKind(StrEnum):
     """What stands in a file."""
 
     JSONL = ".jsonl"
@@ -39,23 +39,23 @@ class Kind(StrEnum):
 class Format(NamedTuple):
     """How a file is written."""
 
-    kind: Kind
+    kind: ResultsKind
     is_gzip: bool = False
 
     @property
     def is_lines(self) -> bool:
         """Whether the part is the file."""
-        return self.kind is Kind.JSONL and not self.is_gzip
+        return self.kind is ResultsKind.JSONL and not self.is_gzip
 
 
 _FORMATS = {
-    ".jsonl": Format(Kind.JSONL),
-    ".ndjson": Format(Kind.JSONL),
-    ".csv": Format(Kind.CSV),
-    ".jsonl.gz": Format(Kind.JSONL, is_gzip=True),
-    ".ndjson.gz": Format(Kind.JSONL, is_gzip=True),
-    ".csv.gz": Format(Kind.CSV, is_gzip=True),
-    ".parquet": Format(Kind.PARQUET),
+    ".jsonl": Format(ResultsKind.JSONL),
+    ".ndjson": Format(ResultsKind.JSONL),
+    ".csv": Format(ResultsKind.CSV),
+    ".jsonl.gz": Format(ResultsKind.JSONL, is_gzip=True),
+    ".ndjson.gz": Format(ResultsKind.JSONL, is_gzip=True),
+    ".csv.gz": Format(ResultsKind.CSV, is_gzip=True),
+    ".parquet": Format(ResultsKind.PARQUET),
 }
 
 
@@ -65,7 +65,7 @@ def format_of(path: Path) -> Format:
     if found is None:
         words = "expected a name that ends in .jsonl, .csv (or with .gz behind it) or .parquet"
         raise typer.BadParameter(words, param_hint="-o")
-    if found.kind is Kind.PARQUET and importlib.util.find_spec("pyarrow") is None:
+    if found.kind is ResultsKind.PARQUET and importlib.util.find_spec("pyarrow") is None:
         tell("runqueue: .parquet needs: pip install 'runqueue[parquet]'")
         raise typer.Exit(Exit.USAGE)
     return found
@@ -98,14 +98,14 @@ def make(target: Path, wanted: Format, chunks: Callable[[int, int], Iterator[lis
 def _write(
     file: BinaryIO, wanted: Format, chunks: Callable[[int, int], Iterator[list[bytes]]]
 ) -> None:
-    if wanted.kind is Kind.PARQUET:
+    if wanted.kind is ResultsKind.PARQUET:
         # pyarrow is large, and comes with an extra of its own.
         from runqueue.cli.results.parquet import write_parquet  # noqa: PLC0415
 
         write_parquet(file, chunks(_GROUP, _GROUP_BYTES))
         return
     parts = chunks(_LINES, _BYTES)
-    texts = as_csv(parts) if wanted.kind is Kind.CSV else map(b"".join, parts)
+    texts = as_csv(parts) if wanted.kind is ResultsKind.CSV else map(b"".join, parts)
     if wanted.is_gzip:
         texts = _packed(texts)
     for text in texts:

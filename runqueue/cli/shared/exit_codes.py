@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import typer
 
-from runqueue.embedded.valkey import ServerError
+from runqueue.embedded.valkey import EmbeddedServerError
 from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
@@ -48,7 +48,7 @@ _CODES: tuple[tuple[type[RunQueueError], Exit], ...] = (
     (QueueUnavailable, Exit.UNAVAILABLE),
     (EvictingRedis, Exit.UNAVAILABLE),
     (QueueFull, Exit.UNAVAILABLE),
-    (ServerError, Exit.UNAVAILABLE),
+    (EmbeddedServerError, Exit.UNAVAILABLE),
     (InvalidRequest, Exit.INVALID),
     (UnknownAccount, Exit.INVALID),
     (JobNotFound, Exit.INVALID),

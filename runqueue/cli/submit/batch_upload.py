@@ -35,7 +35,7 @@ PATIENCE, _PAUSE = 30.0, 0.5
 T = TypeVar("T")
 
 
-class GivenUp(RunQueueError):  # noqa: N818 - what it says is in its name
+class UploadGivenUp(RunQueueError):  # noqa: N818 - what it says is in its name
     """The upload cannot end well; nothing of it was accepted."""
 
 
@@ -124,7 +124,7 @@ class HandedIn:
             known.since = min(known.since or answer.created_at, answer.created_at)
 
 
-class Upload:
+class BatchUpload:
     """Sends packets, the server at work on one while the next is read and checked.
 
     A batch is opened with the first job that is new, so that a file that is known leaves none.
@@ -177,7 +177,7 @@ class Upload:
             self.is_sealing = True
             try:
                 self._seal(batch)
-            except GivenUp:
+            except UploadGivenUp:
                 self.is_sealing = accepted > 0
                 raise
 
@@ -186,9 +186,9 @@ class Upload:
             try:
                 found = self._patiently(partial(self._queue.get_batch, batch))
             except BatchNotFound:
-                raise GivenUp(_NO_BATCH) from None
+                raise UploadGivenUp(_NO_BATCH) from None
             if found.total != self.handed.new[batch]:
-                raise GivenUp(_TAKEN_OVER)
+                raise UploadGivenUp(_TAKEN_OVER)
 
     def _seal(self, batch: str) -> None:
         # What is not accepted yet may be taken over by an upload of the same keys. Should that end
@@ -197,11 +197,11 @@ class Upload:
         try:
             self._patiently(lambda: self._queue.seal_batch(batch, expected))
         except BatchMismatch:
-            raise GivenUp(_TAKEN_OVER) from None
+            raise UploadGivenUp(_TAKEN_OVER) from None
         except BatchNotFound:
-            raise GivenUp(_NO_BATCH) from None
+            raise UploadGivenUp(_NO_BATCH) from None
         except BatchExpired as error:
-            raise GivenUp(str(error)) from None
+            raise UploadGivenUp(str(error)) from None
 
     def give_up(self) -> None:
         """Give the batches up; where that cannot be said, they expire by themselves in a day."""
@@ -249,7 +249,7 @@ class Upload:
         try:
             return self._patiently(lambda: self._queue.send(call))
         except BatchNotFound:
-            raise GivenUp(_NO_BATCH) from None
+            raise UploadGivenUp(_NO_BATCH) from None
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask the queue, and again while it is away.

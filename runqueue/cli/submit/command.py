@@ -20,7 +20,7 @@ from runqueue.cli.submit import batch_options, input_options
 from runqueue.cli.submit.batch_upload import HandedIn
 from runqueue.cli.submit.gateway_upload import FarQueue
 from runqueue.cli.submit.input_lines import Source, Unreadable, opened
-from runqueue.cli.submit.line_checker import Reading
+from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.report import report_of, say_end, say_handed_in, tell_warnings
 from runqueue.cli.submit.submit_file import Wish, hand_in
 from runqueue.cli.submit.validate import check
@@ -191,7 +191,7 @@ def _results(path: Path) -> Results:
         raise typer.BadParameter(str(error), param_hint="--results") from None
 
 
-def _tell_lines(found: Reading, handed: HandedIn, asked: _Asked) -> Exit:
+def _tell_lines(found: CheckedInput, handed: HandedIn, asked: _Asked) -> Exit:
     """Tell which lines were skipped, and which are in conflict; and that there are none."""
     if not found.lines:
         tell(f"{found.source.name}: there is no job in it")

@@ -13,7 +13,7 @@ from runqueue.cli.results.live_file import Results
 from runqueue.cli.shared.result_lines import ResultLine
 from runqueue.cli.submit.batch_upload import Conflict, HandedIn, KnownIn
 from runqueue.cli.submit.input_lines import Row, Source, Unreadable
-from runqueue.cli.submit.line_checker import Reading
+from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.submit_file import Wish, read
 from runqueue.producer.chunks import Packet
 from runqueue.records.account import AccountStats
@@ -65,7 +65,7 @@ class Gateway(Protocol):
         """Hand in a batch of any length."""
 
 
-class _Refused(Exception):  # noqa: N818 - it ends the sending
+class _LineRefused(Exception):  # noqa: N818 - it ends the sending
     """A line is bad: the upload breaks off, and the gateway gives it up."""
 
 
@@ -101,7 +101,7 @@ class _Sending:
         skip_invalid: whether bad lines are passed over.
     """
 
-    def __init__(self, found: Reading, passing: _Passing, *, skip_invalid: bool) -> None:
+    def __init__(self, found: CheckedInput, passing: _Passing, *, skip_invalid: bool) -> None:
         #: Whose the jobs are; known with the first line.
         self.account = ""
         self._found = found
@@ -113,7 +113,7 @@ class _Sending:
         last = 0
         for packets in self._blocks:
             if self._found.checker.bad_lines and not self._skip_invalid:
-                raise _Refused
+                raise _LineRefused
             good = self._good(packets)
             for number, raw in self._passing.take():
                 if number in good:
@@ -154,7 +154,7 @@ class FarQueue:
 
     def hand_in(
         self, source: Source, wish: Wish, jobs: JobList, *, keep_all: bool
-    ) -> tuple[Reading, HandedIn | None]:
+    ) -> tuple[CheckedInput, HandedIn | None]:
         """Hand in a file; as `handing.hand_in`.
 
         Nobody says in which batches jobs were known, so `jobs` takes none.
@@ -167,7 +167,7 @@ class FarQueue:
             sending = _Sending(found, passing, skip_invalid=wish.skip_invalid)
             try:
                 return found, self._upload(sending, wish)
-            except _Refused:
+            except _LineRefused:
                 sending.check_rest()
                 return found, None
 

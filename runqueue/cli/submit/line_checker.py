@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.submit.input_lines import Source, Unreadable
-from runqueue.cli.submit.read_progress import Step
+from runqueue.cli.submit.read_progress import ReadProgress
 from runqueue.producer.chunks import Packet
 from runqueue.producer.upload import MOST_TOLD, BadLine, Block, Checker
 
 
 @dataclass(slots=True)
-class Reading:
+class CheckedInput:
     """One input that is read and checked.
 
     Args:
@@ -24,7 +24,7 @@ class Reading:
 
     source: Source
     checker: Checker
-    step: Step
+    step: ReadProgress
     bad: list[BadLine] = field(default_factory=list)
     lines: int = 0
 

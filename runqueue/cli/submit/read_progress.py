@@ -17,7 +17,7 @@ from runqueue.cli.submit.input_lines import Source
 _QUIET_SECONDS = 2.0
 
 
-class Step(Protocol):
+class ReadProgress(Protocol):
     """Shows how far the reading is."""
 
     def show(self, lines: int) -> None:
@@ -28,15 +28,15 @@ class Step(Protocol):
 
 
 @contextmanager
-def reading(source: Source) -> Iterator[Step]:
+def reading(source: Source) -> Iterator[ReadProgress]:
     """Show how far a source was read: a bar at a terminal, a line every few seconds elsewhere."""
     console = stderr()
     if not console.is_terminal:
-        yield _Lines(source, console)
+        yield _ReadLines(source, console)
         return
     columns = (BarColumn(bar_width=24), TextColumn("{task.fields[words]}"))
     with Progress(*columns, console=console, transient=True) as progress:
-        yield _Bar(source, progress, progress.add_task("", total=source.size, words=""))
+        yield _ReadBar(source, progress, progress.add_task("", total=source.size, words=""))
 
 
 class _Read:
@@ -58,7 +58,7 @@ class _Read:
         return f"{words}, {100 * position // size} %, ETA {left}"
 
 
-class _Bar:
+class _ReadBar:
     def __init__(self, source: Source, progress: Progress, task: TaskID) -> None:
         self._source, self._progress, self._task = source, progress, task
         self._read = _Read(source)
@@ -71,7 +71,7 @@ class _Bar:
         self._progress.console.print(message, markup=False, soft_wrap=True)
 
 
-class _Lines:
+class _ReadLines:
     def __init__(self, source: Source, console: Console) -> None:
         self._read, self._console = _Read(source), console
         self._next = time.monotonic() + _QUIET_SECONDS

@@ -10,11 +10,11 @@ from runqueue.cli.shared.exit_codes import tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import print_states
 from runqueue.cli.submit.batch_upload import HandedIn
-from runqueue.cli.submit.line_checker import Reading
+from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.request.private_targets import FieldWarning
 
 
-def found_in(reading: Reading) -> dict[str, Any]:
+def found_in(reading: CheckedInput) -> dict[str, Any]:
     """Return what --json says of a file that was checked."""
     return {
         "file": reading.source.name,
@@ -25,7 +25,7 @@ def found_in(reading: Reading) -> dict[str, Any]:
     }
 
 
-def report_of(reading: Reading, handed: HandedIn) -> dict[str, Any]:
+def report_of(reading: CheckedInput, handed: HandedIn) -> dict[str, Any]:
     """Return what --json says of a file that was handed in."""
     return {
         **found_in(reading),
@@ -53,7 +53,7 @@ def tell_warnings(warnings: Iterable[FieldWarning]) -> None:
         tell(f"warning: {warning}{how_many}")
 
 
-def say_handed_in(reading: Reading, handed: HandedIn) -> None:
+def say_handed_in(reading: CheckedInput, handed: HandedIn) -> None:
     """Say what became of a file's lines."""
     for account, batch in handed.batches.items():
         where = "" if account == "default" else f" (account {account})"
@@ -71,7 +71,7 @@ def say_handed_in(reading: Reading, handed: HandedIn) -> None:
         typer.echo(f"{handed.conflicts:,} in conflict with jobs handed in earlier")
 
 
-def say_repeated(reading: Reading) -> None:
+def say_repeated(reading: CheckedInput) -> None:
     """Say how many lines repeat a job."""
     repeated = reading.checker.repeated
     if repeated:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.shared.exit_codes import tell
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.submit.batch_upload import HandedIn, Upload
+from runqueue.cli.submit.batch_upload import BatchUpload, HandedIn
 from runqueue.cli.submit.input_lines import Source
-from runqueue.cli.submit.line_checker import Reading
+from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.read_progress import reading
 from runqueue.errors import RunQueueError
 from runqueue.ids import DEFAULT
@@ -40,7 +40,7 @@ class Wish:
 @contextmanager
 def read(
     source: Source, namespace: str, accounts: set[str] | None, *, home: str = DEFAULT
-) -> Iterator[Reading]:
+) -> Iterator[CheckedInput]:
     """Read and check an input, and show how far that is.
 
     Args:
@@ -49,12 +49,12 @@ def read(
         accounts: those that exist; None = nobody knows.
     """
     with Repeats() as repeats, reading(source) as step:
-        yield Reading(source, Checker(repeats, namespace, accounts, home=home), step)
+        yield CheckedInput(source, Checker(repeats, namespace, accounts, home=home), step)
 
 
 def hand_in(
     queue: RunQueue, source: Source, wish: Wish, jobs: JobList, *, keep_all: bool
-) -> tuple[Reading, HandedIn | None]:
+) -> tuple[CheckedInput, HandedIn | None]:
     """Hand in every good line of an input; nothing runs before all of it is there.
 
     An upload that was killed leaves a batch that was never accepted; handing in the same file again
@@ -74,7 +74,7 @@ def hand_in(
         Unreadable: the input cannot be read to its end; nothing was handed in.
         GivenUp: another upload of the same jobs was in the way; nothing was handed in.
     """
-    upload = Upload(queue, wish.name, wish.rules, jobs, keep_all=keep_all)
+    upload = BatchUpload(queue, wish.name, wish.rules, jobs, keep_all=keep_all)
     with read(source, wish.namespace, set(queue.accounts())) as found:
         try:
             if not _send(found, upload, skip_invalid=wish.skip_invalid):
@@ -92,7 +92,7 @@ def hand_in(
     return found, upload.handed
 
 
-def _send(found: Reading, upload: Upload, *, skip_invalid: bool) -> bool:
+def _send(found: CheckedInput, upload: BatchUpload, *, skip_invalid: bool) -> bool:
     """Send all there is; False, once all was checked, if a line is bad."""
     is_refused = False
     for packets in found.packets():
@@ -104,7 +104,7 @@ def _send(found: Reading, upload: Upload, *, skip_invalid: bool) -> bool:
     return not is_refused
 
 
-def _tell_broken(found: Reading, *, is_sealing: bool) -> None:
+def _tell_broken(found: CheckedInput, *, is_sealing: bool) -> None:
     if not is_sealing:
         tell("Nothing was handed in; the same command again begins anew.")
         return

@@ -12,7 +12,7 @@ from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import span_words
 from runqueue.cli.submit import input_options
 from runqueue.cli.submit.input_lines import Source, Unreadable, opened
-from runqueue.cli.submit.line_checker import Reading
+from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.report import found_in, say_repeated, tell_warnings
 from runqueue.cli.submit.submit_file import read
 from runqueue.errors import EvictingRedis, QueueUnavailable
@@ -87,7 +87,7 @@ def _stats() -> dict[str, AccountStats] | None:
         return None
 
 
-def _values(found: Reading, stats: Mapping[str, AccountStats]) -> dict[str, Any]:
+def _values(found: CheckedInput, stats: Mapping[str, AccountStats]) -> dict[str, Any]:
     checker = found.checker
     return {
         **found_in(found),
@@ -108,7 +108,7 @@ def _seconds_for(jobs: int, stats: AccountStats) -> float | None:
     return seconds_for(jobs + stats.ahead_of(Priority.NORMAL), stats.capacity)
 
 
-def _say(found: Reading, values: Mapping[str, Any]) -> None:
+def _say(found: CheckedInput, values: Mapping[str, Any]) -> None:
     jobs, bad = counted(values["jobs"], "job"), counted(values["invalid_lines"], "bad line")
     until = "" if values["readable"] else "cannot be read to its end; before that "
     typer.echo(f"{found.source.name}: {until}{jobs}, {bad}; nothing was handed in")

@@ -11,15 +11,15 @@ from runqueue.cli.shared.formatting import count_words, printable
 from runqueue.cli.top.snapshot import Look, rate
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
-from runqueue.records.health import Level, health_of
+from runqueue.records.health import HealthLevel, health_of
 from runqueue.records.job import JobState
 from runqueue.store.groups import Group
 from runqueue.store.limits import exact
 from runqueue.store.live_processes import Process
 
-_COLORS = {Level.GOOD: "green", Level.BUSY: "yellow", Level.STOPPED: "bold red"}
+_COLORS = {HealthLevel.GOOD: "green", HealthLevel.BUSY: "yellow", HealthLevel.STOPPED: "bold red"}
 #: From what may wait to what may not.
-_URGENCY = (Level.GOOD, Level.BUSY, Level.STOPPED)
+_URGENCY = (HealthLevel.GOOD, HealthLevel.BUSY, HealthLevel.STOPPED)
 _WAITING = (JobState.READY, JobState.SCHEDULED, JobState.SUBMITTING, JobState.RUNNING)
 _ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
 _TROUBLE = (JobState.UNCONFIRMED, JobState.DEAD)
@@ -81,11 +81,11 @@ def _accounts(
         shown += blocks.pop(0)[1]
     if not blocks:
         return shown
-    stopped = sum(health_of(stats).level is Level.STOPPED for stats, _ in blocks)
+    stopped = sum(health_of(stats).level is HealthLevel.STOPPED for stats, _ in blocks)
     words = f"… {len(blocks):,} more account{'' if len(blocks) == 1 else 's'}"
     if stopped:
         words += f", {stopped:,} of them stopped"
-    left_out = _cut(Text(words, _COLORS[Level.STOPPED] if stopped else "dim"), width)
+    left_out = _cut(Text(words, _COLORS[HealthLevel.STOPPED] if stopped else "dim"), width)
     return [*shown[: max(0, room - 1)], left_out]
 
 

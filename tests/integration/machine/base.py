@@ -9,8 +9,8 @@ from typing import TypeVar
 import redis
 from hypothesis.stateful import RuleBasedStateMachine
 
-from runqueue.records.delivery_items import Delivery
-from runqueue.store.scripts import Call
+from runqueue.records.delivery_items import DueDelivery
+from runqueue.store.scripts import ScriptCall
 from tests.integration.clockwork import Clockwork
 from tests.integration.machine.hook import Breaker
 from tests.integration.machine.mbatch import MBatch
@@ -38,7 +38,7 @@ class Watched(Clockwork):
         super().__init__(machine.client)
         self.machine = machine
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ScriptCall[T]) -> T:
         """Send a call at the clock's time."""
         self.machine.judge()
         return super().run(call)
@@ -89,7 +89,7 @@ class Base(RuleBasedStateMachine):
         self.hold = Hold()
         self.pace = Pace()
         self.breakers: dict[str, Breaker] = {}
-        self.on_the_way: list[Delivery] = []
+        self.on_the_way: list[DueDelivery] = []
         self.paused = set()
         self.made = 0
         self.claims = 0
@@ -111,7 +111,9 @@ class Base(RuleBasedStateMachine):
         """Tell whether no job of a batch is left to end."""
         return all(self.jobs[job_id].state in OVER for job_id in self.batches[name].jobs)
 
-    def send(self, call: Call[T], again: bool, check: Callable[[T, T], None] | None = None) -> T:
+    def send(
+        self, call: ScriptCall[T], again: bool, check: Callable[[T, T], None] | None = None
+    ) -> T:
         """Send a call; the second time (`again`) must change nothing that the first did not."""
         self.watch()
         reply = self.clock.run(call)

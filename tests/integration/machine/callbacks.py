@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue.records.claim_items import Answer
+from runqueue.records.claim_items import ClaimAnswer
 from runqueue.store import callback_calls, worker_calls
-from runqueue.store.callback_calls import Due, Told
+from runqueue.store.callback_calls import CallbackOutcome, DueCallback
 from tests.integration.clockwork import ACCOUNT, CALLBACK_LEASE, SECOND
 from tests.integration.machine.mbatch import MEvent
 from tests.integration.machine.model import often, picks
@@ -20,7 +20,7 @@ class Callbacks(Processes):
     """What time does to batches, and how it is told."""
 
     #: Callbacks that a worker has taken, and may record at any time.
-    taken: list[Due]
+    taken: list[DueCallback]
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Callbacks(Processes):
         )
         taken = self.clock.run(call)
         if not self.alive(process):
-            assert taken.answer is Answer.FENCED
+            assert taken.answer is ClaimAnswer.FENCED
             return
         due = {one: told for one, told in self.on_their_way() if told.due <= self.now}
         found = {f"{item.batch.id} {item.event}": item for item in taken.items}
@@ -83,7 +83,7 @@ class Callbacks(Processes):
         """A worker records what came of a callback, perhaps long after its lease."""
         item = self.taken.pop(n % len(self.taken))
         name = item.batch.id
-        told = Told(name, item.event, item.tries, verdict, tried, "words", wait * SECOND)
+        told = CallbackOutcome(name, item.event, item.tries, verdict, tried, "words", wait * SECOND)
         # One that was not tried changes nothing but when it is: it may be said again.
         again = again and (tried or verdict != "again")
         (code,) = self.send(callback_calls.record_callback(ACCOUNT, [told]), again)

@@ -7,8 +7,8 @@ from typing import cast
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue.records.claim_items import Answer
-from runqueue.records.delivery_items import Delivered, Delivery
+from runqueue.records.claim_items import ClaimAnswer
+from runqueue.records.delivery_items import Delivered, DueDelivery
 from runqueue.store import delivery_calls
 from tests.integration.clockwork import ACCOUNT, DAY, SECOND
 from tests.integration.machine.hook import ELSEWHERE, URLS, Breaker, Shares
@@ -39,14 +39,14 @@ class Deliveries(Webhooks):
         )
         taken = self.clock.run(call)
         if not self.alive(process):
-            assert taken.answer is Answer.FENCED
+            assert taken.answer is ClaimAnswer.FENCED
             return
         shares = Shares(want)
         relays = self.take_relays(self.relays.room(self.now, want), shares)
         self.relays.take(self.now, len(relays))
         looks = self.take_watches(self.requests.room(self.now, want - len(relays)), shares)
         self.requests.take(self.now, len(looks))
-        items = cast("list[Delivery]", taken.items)
+        items = cast("list[DueDelivery]", taken.items)
         assert [item.job_id for item in items] == [job.id for job in relays + looks]
         for item in items:
             self.check_delivery(item, self.jobs[item.job_id])
@@ -54,7 +54,7 @@ class Deliveries(Webhooks):
         assert not (want and is_left) or taken.next_us, "nothing to wait for although some are due"
         self.on_the_way = [*self.on_the_way, *items][-30:]
 
-    def check_delivery(self, item: Delivery, job: MJob) -> None:
+    def check_delivery(self, item: DueDelivery, job: MJob) -> None:
         """A delivery says what the record does, and a signature is that of the body."""
         hook = job.hook
         assert (item.attempt, item.run_id, item.ended_us) == (job.attempt, job.run_id, job.ended)
@@ -156,7 +156,7 @@ class Deliveries(Webhooks):
 
     def record_outcomes(
         self,
-        picked: list[Delivery],
+        picked: list[DueDelivery],
         verdict: str,
         *,
         tried: bool,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue.records.claim_items import Answer, Searched
+from runqueue.records.claim_items import ClaimAnswer, Searched
 from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import worker_calls
 from tests.integration.clockwork import ACCOUNT, GRACE, LEASE, SECOND, SPACING
@@ -23,7 +23,7 @@ class Doubting(Submitting):
         process = self.names[name]
         taken = self.clock.run(worker_calls.reconcile_claim(ACCOUNT, process, want, 0, LEASE))
         if not self.alive(process):
-            assert taken.answer is Answer.FENCED
+            assert taken.answer is ClaimAnswer.FENCED
             return
         assert len(taken.items) <= want
         assert taken.recover_from_us == 0

@@ -7,7 +7,7 @@ from typing import cast
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue.records.claim_items import Answer, Finished, GivenUp, Polled, RunAgain
+from runqueue.records.claim_items import ClaimAnswer, Finished, Polled, RunAgain, RunGivenUp
 from runqueue.store import job_calls, worker_calls
 from tests.integration.clockwork import ACCOUNT, LEASE, SECOND
 from tests.integration.machine.base import Base
@@ -25,7 +25,7 @@ class Following(Base):
         due = sum(at <= self.now for at in self.polls())
         taken = self.clock.run(worker_calls.poll_claim(ACCOUNT, process, want, 0, LEASE))
         if not self.alive(process):
-            assert taken.answer is Answer.FENCED
+            assert taken.answer is ClaimAnswer.FENCED
             return
         room = self.requests.room(self.now, want)
         assert len(taken.items) <= room
@@ -181,7 +181,7 @@ class Following(Base):
         process = self.names[name]
         taken = self.clock.run(worker_calls.cancel_claim(ACCOUNT, process, want, 0, LEASE))
         if not self.alive(process):
-            assert taken.answer is Answer.FENCED
+            assert taken.answer is ClaimAnswer.FENCED
             return
         assert len(taken.items) <= self.requests.room(self.now, want)
         self.requests.take(self.now, len(taken.items))
@@ -201,7 +201,7 @@ class Following(Base):
         if job is None:
             return
         run_id = cast(str, job.run_id)
-        item = GivenUp(job.id, run_id if right else "another", is_over)
+        item = RunGivenUp(job.id, run_id if right else "another", is_over)
         codes = self.send(worker_calls.give_up(ACCOUNT, [item]), again)
         assert codes == [int(right and job.cancel is not None)]
         if right and job.cancel and self.later_stray(job):

@@ -7,9 +7,9 @@ from typing import cast
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from runqueue.records.claim_items import Answer
+from runqueue.records.claim_items import ClaimAnswer
 from runqueue.store import live_run_calls, worker_calls
-from runqueue.store.live_run_calls import Reading, Shown
+from runqueue.store.live_run_calls import ListReading, Shown
 from tests.integration.clockwork import ACCOUNT, LEASE, SECOND
 from tests.integration.machine.following import Following
 from tests.integration.machine.model import few, has, often
@@ -52,7 +52,7 @@ class Listing(Following):
         )
         taken = self.clock.run(call)
         if not self.alive(process):
-            assert taken.answer is Answer.FENCED
+            assert taken.answer is ClaimAnswer.FENCED
             return
         room = self.requests.room(self.now, want)
         assert len(taken.items) <= room
@@ -74,11 +74,11 @@ class Listing(Following):
         call = live_run_calls.lists_claim(ACCOUNT, process, 1, 0, LIST_LEASE, least_us=0)
         taken = self.clock.run(call)
         if not self.alive(process):
-            assert taken.answer is Answer.FENCED
+            assert taken.answer is ClaimAnswer.FENCED
         elif reader not in {None, process.encode()} and int(until or 0) > self.now:
             assert not taken.items
         elif taken.items:
-            [reading] = cast("list[Reading]", taken.items)
+            [reading] = cast("list[ListReading]", taken.items)
             assert set(reading.strays) == self.stray_looks.keys()
             after = self.now + 5 * SECOND
             assert self.clock.run(live_run_calls.lists_done(ACCOUNT, process, after)) == 0

@@ -127,7 +127,7 @@ class People(Producing, Submitting):
             return
         self.made += 1
         run_id = f"late{self.made}"
-        item = claim_items.Accepted(job_id, attempt, run_id, "created", 0)
+        item = claim_items.RunAccepted(job_id, attempt, run_id, "created", 0)
         assert self.send(worker_calls.mark_running(ACCOUNT, [item]), again) == [2]
         self.add_stray(run_id, job_id, attempt, 0)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from runqueue.records import claim_items
-from runqueue.records.claim_items import Accepted, Answer, Claimed, GivenBack, Lost
+from runqueue.records.claim_items import ClaimAnswer, Claimed, GivenBack, Lost, RunAccepted
 from runqueue.store import codec, worker_calls
 from tests.integration.clockwork import ACCOUNT, SECOND
 from tests.integration.machine.model import LIVE, WAITING, MJob, few, has, often
@@ -39,12 +39,12 @@ class Submitting(Processes):
 
         taken = self.send(call, again, same)
         if behind > 5:
-            assert taken.answer is Answer.STALE
+            assert taken.answer is ClaimAnswer.STALE
             return
         if not self.alive(process):
-            assert taken.answer is Answer.FENCED
+            assert taken.answer is ClaimAnswer.FENCED
             return
-        assert taken.answer is Answer.OK
+        assert taken.answer is ClaimAnswer.OK
         rate = self.pace.dispatch(self.dispatches.full, self.now)
         self.pace.forget_if_over(self.dispatches.full, self.now)
         room, slots = self.room(want, rate)
@@ -267,7 +267,9 @@ class Submitting(Processes):
         for job, shift in found:
             self.made += 1
             run_id = f"run{self.made}" if which == "new" else self.run_of(job, which)
-            items.append(Accepted(job.id, max(1, job.attempt + shift), run_id, "created", SECOND))
+            items.append(
+                RunAccepted(job.id, max(1, job.attempt + shift), run_id, "created", SECOND)
+            )
         owners = self.owners()
         codes = self.send(worker_calls.mark_running(ACCOUNT, items), again)
         any_accepted = False
