@@ -25,7 +25,7 @@ from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, run_async
 from simulator.app import Simulator
-from simulator.options import DEFAULT_API_KEY, Options
+from simulator.model.options import DEFAULT_API_KEY, Options
 from simulator.server import serving
 from worker.process.script_client import DirectCalls
 from worker.pumps import AccountWorker

@@ -14,7 +14,7 @@ import structlog
 
 from bench.clocked import Clocked, clocked
 from config.settings import Settings
-from simulator.options import Options
+from simulator.model.options import Options
 from worker.process.account import AccountLink
 
 #: Minutes that a run takes, and the share by which that varies.

@@ -6,9 +6,9 @@ import math
 
 import orjson
 
+from simulator.model.runs import Run
+from simulator.model.search import Found
 from simulator.replies import Json, stamp
-from simulator.runs import Run
-from simulator.search import Found
 
 _APP_URL = "https://app.skyvern.test/"
 _FILES_URL = "https://files.skyvern.test/"

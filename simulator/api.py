@@ -10,18 +10,21 @@ from pydantic import BaseModel, Field, ValidationError
 
 from simulator.answers import first_answer, list_item, run_answer
 from simulator.bodies import ModelT, field_errors, read, read_optional
-from simulator.fields import DownloadFields, LoginFields, TaskFields, WorkflowFields
 from simulator.limits import SubmissionLimit
-from simulator.options import Options
-from simulator.plan import PlanError
-from simulator.records import agent_run_record, task_record, workflow_record
-from simulator.releases import RELEASES
-from simulator.replies import Json, RefusedError, json_reply, not_found
-from simulator.runs import Run
-from simulator.search import ListQuery, OlderListQuery, find, matches_key
-from simulator.sessions import BrowserSessions
-from simulator.store import Clock, Store
-from simulator.submissions import (
+from simulator.model.fields import (
+    DownloadFields,
+    LoginFields,
+    TaskFields,
+    WorkflowFields,
+)
+from simulator.model.options import Options
+from simulator.model.plan import PlanError
+from simulator.model.releases import RELEASES
+from simulator.model.runs import Run
+from simulator.model.search import ListQuery, OlderListQuery, find, matches_key
+from simulator.model.sessions import BrowserSessions
+from simulator.model.store import Clock, Store
+from simulator.model.submissions import (
     Prepared,
     block_of,
     block_submission,
@@ -30,10 +33,12 @@ from simulator.submissions import (
     task_submission,
     workflow_submission,
 )
-from simulator.tags import Terms, terms_of
-from simulator.urls import normalised
+from simulator.model.tags import Terms, terms_of
+from simulator.model.urls import normalised
+from simulator.model.workflows import Workflows, workflow_shown
+from simulator.records import agent_run_record, task_record, workflow_record
+from simulator.replies import Json, RefusedError, json_reply, not_found
 from simulator.webhooks import Webhooks
-from simulator.workflows import Workflows, workflow_shown
 
 
 class CancelFields(BaseModel):

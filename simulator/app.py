@@ -16,12 +16,12 @@ from simulator.delivery import WebhookSender
 from simulator.faults import RULES, Switchboard
 from simulator.ledger import Ledger
 from simulator.misbehave import Handler, misbehave
-from simulator.options import Options
-from simulator.releases import RELEASES
+from simulator.model.options import Options
+from simulator.model.releases import RELEASES
+from simulator.model.runs import Run
+from simulator.model.store import Clock, Store
 from simulator.replies import RefusedError, json_reply, not_found
 from simulator.routes import CALLS, RouteCall, is_known
-from simulator.runs import Run
-from simulator.store import Clock, Store
 from simulator.webhooks import Webhooks
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024

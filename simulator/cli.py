@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 import uvloop
 
-from simulator.options import DEFAULT_API_KEY, OptionError, Options
-from simulator.releases import DEFAULT_VERSION, RELEASES
+from simulator.model.options import DEFAULT_API_KEY, OptionError, Options
+from simulator.model.releases import DEFAULT_VERSION, RELEASES
 from simulator.server import serve
 
 cli = typer.Typer(add_completion=False)

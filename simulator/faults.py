@@ -9,8 +9,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, model_validator
 
+from simulator.model.store import Clock
 from simulator.replies import Json
-from simulator.store import Clock
 
 Route = Literal[
     "run_task",

@@ -6,8 +6,8 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from simulator.model.runs import Run
 from simulator.replies import Json
-from simulator.runs import Run
 
 SUBMISSION_ROUTES = frozenset({"run_task", "run_workflow", "login", "download_files", "retry_run"})
 

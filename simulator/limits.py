@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from simulator.options import Options
+from simulator.model.options import Options
 from simulator.replies import RefusedError
 
 

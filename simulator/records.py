@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 
 from simulator import answers
+from simulator.model.runs import Run
 from simulator.replies import ORGANIZATION, Json, stamp
-from simulator.runs import Run
 
 
 def webhook_content(run: Run, now: float, *, replay: bool = False) -> Json:

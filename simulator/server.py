@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from simulator.app import Simulator
-from simulator.options import Options
+from simulator.model.options import Options
 
 _BACKLOG = 2048
 

@@ -6,13 +6,13 @@ from aiohttp import web
 
 from simulator.api import RunApi
 from simulator.bodies import read, read_optional
-from simulator.fields import ExtendFields, SessionFields
+from simulator.model.fields import ExtendFields, SessionFields
+from simulator.model.runs import Run
+from simulator.model.sessions import session_shown
+from simulator.model.tags import Tags, TagsFields
+from simulator.model.workflows import WorkflowDefinitionFields, workflow_shown
 from simulator.records import timeline
 from simulator.replies import RefusedError, json_reply, not_found, stamp
-from simulator.runs import Run
-from simulator.sessions import session_shown
-from simulator.tags import Tags, TagsFields
-from simulator.workflows import WorkflowDefinitionFields, workflow_shown
 
 
 async def create_workflow(api: RunApi, request: web.Request) -> web.Response:

@@ -12,11 +12,11 @@ import orjson
 
 from simulator.delivery import Attempt, WebhookSender
 from simulator.faults import Switchboard
+from simulator.model.releases import Release
+from simulator.model.runs import Run
+from simulator.model.store import Clock, Store
 from simulator.records import webhook_content
-from simulator.releases import Release
 from simulator.replies import Json
-from simulator.runs import Run
-from simulator.store import Clock, Store
 
 #: What a fault rule calls the sending of a webhook.
 WEBHOOK_ROUTE = "webhook"

@@ -1,6 +1,6 @@
 """How long things take: histograms that the scripts count in Redis, where each thing ends.
 
-So they add up over processes, and outlive them. `lua/lib/jobs/times.lua` has the bounds, too.
+So they add up over processes, and outlive them. `lua/lib/account/times.lua` has the bounds, too.
 """
 
 from collections.abc import MutableMapping

@@ -14,7 +14,7 @@ import httpx
 import orjson
 
 from api_client import AsyncSkyvern, RetryPolicy, Skyvern
-from simulator.options import DEFAULT_API_KEY
+from simulator.model.options import DEFAULT_API_KEY
 from tests.simulator.simulating import Client, simulating
 
 Way = Literal["blocking", "awaited"]

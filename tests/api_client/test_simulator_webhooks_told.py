@@ -3,7 +3,7 @@
 import pytest
 
 from api_client import BadRequestError, NotFoundError, verify_webhook
-from simulator.options import DEFAULT_API_KEY
+from simulator.model.options import DEFAULT_API_KEY
 from tests.api_client.recording import WAYS, Way, account
 from tests.simulator.simulating import FakeClock, eventually, receiving
 

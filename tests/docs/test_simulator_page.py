@@ -22,7 +22,7 @@ from api_client import ForbiddenError, NotSupported, RateLimitError, RequestOpti
 from api_client.errors import SkyvernError
 from simulator.cli import cli
 from simulator.faults import ROUTES, Action, Match, Rule
-from simulator.plan import FORCED_KEYS, End
+from simulator.model.plan import FORCED_KEYS, End
 from simulator.routes import CALLS
 from tests.acceptance.test_up import running_up
 from tests.docs.pages import Example, examples, pattern_of

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from runqueue import JobState
-from simulator.options import DEFAULT_API_KEY
+from simulator.model.options import DEFAULT_API_KEY
 from tests.gateway.gating import Door, gating
 from tests.simulator.simulating import eventually
 from tests.worker.working import Bench, working

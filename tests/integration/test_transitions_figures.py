@@ -42,7 +42,7 @@ def end(clock: Clockwork, job: str, times: str, state: str = "completed") -> Non
 
 
 def test_the_bounds_of_the_buckets_are_the_same_in_the_script() -> None:
-    source = (files("runqueue") / "lua/lib/jobs/times.lua").read_text()
+    source = (files("runqueue") / "lua/lib/account/times.lua").read_text()
     (found,) = re.findall(r"BOUNDS = \{([^}]*)\}", source)
 
     assert tuple(float(bound) for bound in found.split(",")) == BOUNDS

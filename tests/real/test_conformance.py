@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.releases import DEFAULT_VERSION, RELEASES
+from simulator.model.releases import DEFAULT_VERSION, RELEASES
 from tests.real.conformance_compare import Difference, accepted_in, differences
 from tests.real.conformance_scenarios import SCENARIOS
 from tests.real.conformance_servers import Server, receiving, simulated

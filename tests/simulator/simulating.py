@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp import web
 
 from simulator.app import Simulator
-from simulator.options import DEFAULT_API_KEY, Options
+from simulator.model.options import DEFAULT_API_KEY, Options
 from simulator.server import serving
 
 KEY = {"x-api-key": DEFAULT_API_KEY}

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from simulator.options import Options
-from simulator.plan import Planner
+from simulator.model.options import Options
+from simulator.model.plan import Planner
 from tests.simulator.simulating import FakeClock, simulating
 
 

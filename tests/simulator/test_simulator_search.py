@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.fields import TaskFields
-from simulator.options import Options
-from simulator.runs import Status
-from simulator.search import Found, ListQuery, find
-from simulator.store import Store
-from simulator.submissions import task_submission
-from simulator.tags import Terms
+from simulator.model.fields import TaskFields
+from simulator.model.options import Options
+from simulator.model.runs import Status
+from simulator.model.search import Found, ListQuery, find
+from simulator.model.store import Store
+from simulator.model.submissions import task_submission
+from simulator.model.tags import Terms
 from tests.simulator.simulating import FakeClock, simulating
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from simulator.options import Options
+from simulator.model.options import Options
 from tests.simulator.simulating import KEY, FakeClock, eventually, receiving, simulating
 
 #: A run that is over within 50 ms.

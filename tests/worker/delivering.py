@@ -14,7 +14,7 @@ from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.delivery_items import Reported, WebhookVerdict
 from runqueue.store.delivery_calls import record_webhook
 from simulator.delivery import signed_headers
-from simulator.options import DEFAULT_API_KEY
+from simulator.model.options import DEFAULT_API_KEY
 from tests.simulator.simulating import Receiver, receiving
 from tests.worker.working import INSTANT, KEYS, Bench, working
 from worker.process.metrics import REGISTRY

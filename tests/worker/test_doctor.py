@@ -24,7 +24,7 @@ from runqueue.connection.client import sync_client
 from runqueue.store.damage import report_key
 from runqueue.store.keys import ACCOUNTS, Keys
 from runqueue.store.live_processes import Process
-from simulator.options import DEFAULT_API_KEY
+from simulator.model.options import DEFAULT_API_KEY
 from tests.api_client.rawserver import port_nobody_listens_on
 from tests.clusters import cluster
 from tests.figures import stats

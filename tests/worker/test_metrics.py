@@ -16,7 +16,7 @@ from runqueue.observe.collector import QueueCollector
 from runqueue.store import worker_calls
 from runqueue.store.damage import report_key
 from runqueue.store.keys import Keys
-from simulator.options import DEFAULT_API_KEY
+from simulator.model.options import DEFAULT_API_KEY
 from tests.worker.working import INSTANT, closed_port, working
 from worker.process import metrics_server
 from worker.process.metrics import REGISTRY, AccountMetrics

@@ -17,7 +17,7 @@ from runqueue.connection.endpoints import endpoint_of
 from runqueue.records.delivery import DeliveryState
 from runqueue.store import worker_calls
 from runqueue.store.delivery_calls import deliver_again
-from simulator.options import DEFAULT_API_KEY
+from simulator.model.options import DEFAULT_API_KEY
 from tests.proxying import ForwardingProxy, proxying
 from tests.simulator.simulating import receiving
 from tests.worker.delivering import (

@@ -22,7 +22,7 @@ from runqueue.records.account import AccountStats
 from runqueue.records.claim_items import Taken
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall
-from simulator.options import DEFAULT_API_KEY
+from simulator.model.options import DEFAULT_API_KEY
 from tests.simulator.simulating import Client, eventually, simulating
 from worker.process.script_client import DirectCalls
 from worker.pumps import AccountWorker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from simulator.fields import SessionFields
+from simulator.model.fields import SessionFields
 from simulator.replies import ORGANIZATION, Json, RefusedError, stamp
 
 #: Minutes: the longest that a session may be made for, and extended to.

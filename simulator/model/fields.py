@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from simulator.urls import normalised
+from simulator.model.urls import normalised
 
 _MOST_SCROLLS = 1000
 _MOST_MINUTES = 480

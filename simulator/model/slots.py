@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from simulator.runs import Run
+from simulator.model.runs import Run
 
 
 class Slots:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, cast, get_args
 
-from simulator.options import Options
+from simulator.model.options import Options
 
 #: `flap` fails, is queued and run again, and completes under the same id; `never` has no end.
 End = Literal["completed", "failed", "terminated", "timed_out", "flap", "never"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from simulator.fields import (
+from simulator.model.fields import (
     DownloadFields,
     Engine,
     LoginFields,
@@ -16,12 +16,12 @@ from simulator.fields import (
     TaskFields,
     WorkflowFields,
 )
-from simulator.plan import FORCED_KEYS
+from simulator.model.plan import FORCED_KEYS
+from simulator.model.runs import SubmittedRun
+from simulator.model.search import haystack
+from simulator.model.urls import normalised, with_scheme
+from simulator.model.workflows import BlockFields, Workflow, cast
 from simulator.replies import ORGANIZATION, Json, RefusedError
-from simulator.runs import SubmittedRun
-from simulator.search import haystack
-from simulator.urls import normalised, with_scheme
-from simulator.workflows import BlockFields, Workflow, cast
 
 #: The title that engine 2.0 puts in place of the client's.
 OVERWRITTEN_TITLE = "New Workflow"

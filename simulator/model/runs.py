@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from simulator.plan import Plan
-from simulator.releases import Release
-from simulator.tags import Tags
+from simulator.model.plan import Plan
+from simulator.model.releases import Release
+from simulator.model.tags import Tags
 
 if TYPE_CHECKING:
-    from simulator.workflows import Workflow
+    from simulator.model.workflows import Workflow
 
 Kind = Literal["task", "workflow"]
 

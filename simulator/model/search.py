@@ -9,10 +9,10 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field
 
+from simulator.model.runs import LIVE_STATUSES, Run, RunType, Status
+from simulator.model.store import Store
+from simulator.model.tags import Tags, Terms
 from simulator.replies import RefusedError
-from simulator.runs import LIVE_STATUSES, Run, RunType, Status
-from simulator.store import Store
-from simulator.tags import Tags, Terms
 
 #: A search sees no further than this many matches.
 MAX_MATCHES = 1000

@@ -6,11 +6,11 @@ import itertools
 import time
 from collections.abc import Callable, Iterable
 
-from simulator.options import Options
-from simulator.plan import Plan, Planner
-from simulator.runs import Run, SubmittedRun
-from simulator.slots import Slots
-from simulator.tags import Tags
+from simulator.model.options import Options
+from simulator.model.plan import Plan, Planner
+from simulator.model.runs import Run, SubmittedRun
+from simulator.model.slots import Slots
+from simulator.model.tags import Tags
 
 Clock = Callable[[], float]
 

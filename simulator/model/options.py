@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulator.releases import DEFAULT_VERSION, RELEASES
+from simulator.model.releases import DEFAULT_VERSION, RELEASES
 
 DEFAULT_API_KEY = "simulator-key"
 
@@ -45,7 +45,7 @@ class Options:
             means whatever its run gives.
         any_workflow: False: a workflow that nobody made is a 404, as on the real server, and so
             is every browser profile.
-        version: the release that is imitated, one of `simulator.releases.RELEASES`.
+        version: the release that is imitated, one of `simulator.model.releases.RELEASES`.
     """
 
     api_keys: tuple[str, ...] = (DEFAULT_API_KEY,)

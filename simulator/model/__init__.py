@@ -1,0 +1,1 @@
+"""What the simulated account holds: runs, their plans, sessions, and what may be asked for."""
