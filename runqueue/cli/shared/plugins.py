@@ -1,7 +1,7 @@
-"""Commands of other rooms (the worker's `up`, `demo` and `doctor`), which join by entry point.
+"""Commands of other packages (the worker's `up`, `demo` and `doctor`), which join by entry point.
 
 Nothing is imported before its command is asked for: another service may have a module `worker` of
-its own, and the wheel of runqueue leaves these rooms out.
+its own, and the wheel of runqueue leaves these packages out.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add the commands that other rooms offer."""
+    """Add the commands that other packages offer."""
     for entry in sorted(entry_points(group=_GROUP)):
         app.command(entry.name, help=_HELP.get(entry.name, ""), context_settings=dict(_PASS_ON))(
             _lazy(entry)
