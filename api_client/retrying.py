@@ -1,7 +1,8 @@
-"""When a call is made again, split into small questions: may I, how long, give up.
+"""The retry policy of the typed clients, in small questions: may I, how long, give up.
 
-A read may be made again after anything transient. Anything else may be made again only when it is
-known that nothing came of it; after a lost answer the caller is told, and decides.
+A GET is retried after any transient error. A POST is retried only if no run was created (not sent,
+429, a 5xx that says so): Skyvern has no idempotency key, so a second POST is a second paid run.
+After a lost answer the caller is told, and decides. The worker's `RawClient` never retries.
 """
 
 import logging

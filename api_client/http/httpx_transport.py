@@ -1,4 +1,4 @@
-"""Any httpx transport as the httpx client that `own_client` takes.
+"""Any httpx transport as the httpx client that `httpx_adapter` takes.
 
 A client of httpx's would keep cookies, look into redirects and log whole URLs. These do nothing but
 pass a request on.

@@ -1,7 +1,8 @@
 """The queue's figures as Prometheus metrics: the same from every process, so scrape them from one.
 
-The one module here that needs prometheus-client; a producer never imports it. What there is to
-tell stands in `runqueue/metrics/`.
+The one module here that needs prometheus-client; a producer never imports it. The metrics are
+declared in `gauges.py` and `counters.py`; those of one process in `worker/process/metrics.py` and
+`gateway/metrics.py`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

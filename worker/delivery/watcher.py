@@ -68,7 +68,7 @@ def driven(
     Args:
         item: the webhook.
         replay: what Skyvern says.
-        schedule, chance: as in `relay.next_try`.
+        schedule, chance: as in `sender.next_try`.
     """
     words = without_urls(replay.error or replay.detail)
     if replay.outcome is ReplayClass.PENDING:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 #: Seconds by which both may differ: half of what a run may seem to be older than its claim
-#: (`finding.BEFORE`).
+#: (`matcher.BEFORE`).
 TOLERANCE = 30.0
 #: Seconds that a submission takes at most by which a date is corrected.
 LONGEST = 30.0

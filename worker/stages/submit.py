@@ -2,7 +2,8 @@
 
 A submission is at most once: claim, POST, record. What surely created no run goes back to the head
 of its lane; what nobody knows becomes unconfirmed. What each answer means is
-`api_client.answers.outcomes`' business; what becomes of the job is told here.
+`api_client.answers.outcomes`' business; what becomes of the job is told here. A 429 gives the claim
+back (`give_back.lua`), which slows the account's pace down (`limits.lua`) or holds it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Noting what commands do to the queue: who, what, and to how many; see `runqueue.audit`.
+"""Noting what commands do to the queue: who, what, and to how many; see `runqueue/store/audit.py`.
 
 What is done through a gateway, the gateway notes. What was done is done: a note that Redis does not
 take is told, and changes no exit code. Each note goes to the machine's own log (syslog, facility
