@@ -1,8 +1,9 @@
 """The lease of this process in one account: its name, and until when it may send.
 
 A claim names its process. The heartbeat renews the lease every 5 s; after 15 s without one another
-worker's sweep (`expire_leases.lua`) takes its claims to unconfirmed. So the last act before sending is to look at the clock here: 14 s
-after the start of the last acknowledged heartbeat nothing is sent, whatever Redis thinks.
+worker's sweep (`expire_leases.lua`) takes its claims to unconfirmed. So the last act before sending
+is to look at the clock here: 14 s after the start of the last acknowledged heartbeat nothing is
+sent, whatever Redis thinks.
 """
 
 import asyncio

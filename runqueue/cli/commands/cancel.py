@@ -5,9 +5,10 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from runqueue.cli.audit_log import note_jobs
 from runqueue.cli.backends.direct import Queue, Url, opened
-from runqueue.cli.commands.audit import note_jobs
-from runqueue.cli.commands.selection import (
+from runqueue.cli.commands.status import AsJson
+from runqueue.cli.job_selection import (
     Account,
     All,
     Batch,
@@ -18,7 +19,6 @@ from runqueue.cli.commands.selection import (
     by_filter,
     confirm,
 )
-from runqueue.cli.commands.status import AsJson
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.id_lookup import named
 from runqueue.operator.operations import Filter

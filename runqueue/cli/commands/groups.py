@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from runqueue.cli.audit_log import note
 from runqueue.cli.backends.direct import Url, opened
-from runqueue.cli.commands.audit import note
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.output import print_values
 from runqueue.cli.shared.tables import AsJson, print_rows

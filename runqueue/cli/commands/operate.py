@@ -5,8 +5,8 @@ from typing import Annotated, Literal, NamedTuple
 
 import typer
 
-from runqueue.cli.commands.audit import note_counts
-from runqueue.cli.commands.selection import (
+from runqueue.cli.audit_log import note_counts
+from runqueue.cli.job_selection import (
     Account,
     All,
     Batch,

@@ -6,7 +6,7 @@ import typer
 
 from runqueue.cli.backends.direct import Url
 from runqueue.cli.commands.batches import Canceled, OneBatch, OneObject, retry_failed
-from runqueue.cli.commands.selection import Reason
+from runqueue.cli.job_selection import Reason
 
 
 def retry(
