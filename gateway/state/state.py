@@ -43,10 +43,11 @@ log = structlog.get_logger()
 ANNOUNCE_EVERY = 1.0
 #: Seconds in which Redis has to answer a PING.
 PING_SECONDS = 2.0
-#: Counts for the page, and things that are done to many jobs, at a time.
-COUNTS, WORKS = 2, 4
-#: Listeners to events for whom ends are read at a time.
-EVENT_READS = 2
+#: Counts for the page, and things that are done to many jobs, at a time; of either one name gets
+#: two where others want none.
+COUNTS, WORKS = 3, 4
+#: Listeners to events for whom ends are read at a time; of one name two.
+EVENT_READS = 3
 
 
 class Gate:

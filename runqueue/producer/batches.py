@@ -107,7 +107,12 @@ class Batching(ABC):
         return self._drive(flows.get_batch(self._owner(batch), batch))
 
     def list_batches(
-        self, account: str = "default", *, cursor: str = "", limit: int = 100
+        self,
+        account: str = "default",
+        *,
+        cursor: str = "",
+        limit: int = 100,
+        sound_only: bool = False,
     ) -> BatchPage:
         """Read a page of batches, the newest first.
 
@@ -115,13 +120,16 @@ class Batching(ABC):
             account: whose.
             cursor: that of the page before; '' = the first page.
             limit: how many, 1,000 at most.
+            sound_only: leave out batches whose records are damaged, and name them (`unread`); else
+                one fails the page.
 
         Raises:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a limit out of its range.
         """
         self._know({account})
-        return self.send(batch_calls.list_batches(account, cursor, limit))
+        call = batch_calls.list_batches(account, cursor, limit, sound_only=sound_only)
+        return self.send(call)
 
     def cancel_batch(self, batch: str) -> int:
         """Cancel every job of a batch, whatever its size, in one step; returns how many it has.
@@ -222,6 +230,7 @@ class Batching(ABC):
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
+        sound_only: bool = False,
     ) -> JobPage:
         """Read a page of jobs, without their results.
 
@@ -239,6 +248,8 @@ class Batching(ABC):
             account: whose.
             cursor: that of the page before; '' = the first page.
             limit: how many, 1,000 at most.
+            sound_only: leave out jobs whose records are damaged, and name them (`unread`); else one
+                fails the page.
 
         Raises:
             UnknownAccount: no worker ever served this account.
@@ -246,7 +257,8 @@ class Batching(ABC):
         """
         self._know({account})
         wanted = listing.wanted(state, group, batch, custom_id, namespace, reason=reason)
-        return self._drive(listing.list_jobs(account, wanted, cursor, limit))
+        flow = listing.list_jobs(account, wanted, cursor, limit, sound_only=sound_only)
+        return self._drive(flow)
 
     def set_group(
         self,

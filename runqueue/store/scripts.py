@@ -90,9 +90,8 @@ def load(name: str) -> Script:
 
 def load_all() -> None:
     """Load every script, so that a process needs no more files for them later."""
-    for file in (files("runqueue") / "lua").iterdir():
-        if file.name.endswith(".lua"):
-            load(file.name.removesuffix(".lua"))
+    for name in _files().keys() - sources(LUA / "lib").keys():
+        load(name)
 
 
 def run(client: redis.Redis, call: ScriptCall[T], now_us: int = 0) -> T:

@@ -129,20 +129,21 @@ async def test_many_who_catch_up_read_by_turns_and_another_bearer_waits_for_few_
         begin = f"default:{raw.decode().rpartition(':')[2]}:0"
         for _ in range(8):
             await stack.enter_async_context(listening(door, "", begin, "sesame-a"))
-        await eventually(lambda: len(begun) == EVENT_READS)
+        await eventually(lambda: len(begun) == EVENT_READS - 1)
         await stack.enter_async_context(listening(door, "?account=default", begin, "sesame-b"))
-        for n in range(EVENT_READS + 1, EVENT_READS + 6):
+        await eventually(lambda: begun[EVENT_READS - 1 :] == ["default"])
+        for n in range(EVENT_READS + 1, EVENT_READS + 4):
             go_on.release()
-            await eventually(partial(is_so_long, begun, n))
-        assert "default" in begun, "six others had waited for longer"
+            go_on.release()
+            await eventually(partial(is_longer, begun, n))
         assert reading["most"] == EVENT_READS
         monkeypatch.setattr(end_log.Reader, "read", read)
         for _ in range(100):
             go_on.release()
 
 
-def is_so_long(items: list[Any], n: int) -> bool:
-    return len(items) == n
+def is_longer(items: list[Any], n: int) -> bool:
+    return len(items) >= n
 
 
 async def test_who_catches_up_pauses_after_each_page(

@@ -123,6 +123,7 @@ def test_the_public_names_are_these() -> None:
         "QueuedJob",
         "QuotaReached",
         "RequestChecks",
+        "Retried",
         "Retry",
         "RunQueue",
         "RunQueueError",
