@@ -62,9 +62,9 @@ check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/api_client \
+	$(BIN)/pytest tests/api_client tests/webhooks \
 		--cov=api_client --cov=webhooks --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
-	$(BIN)/pytest --ignore=tests/api_client
+	$(BIN)/pytest --ignore=tests/api_client --ignore=tests/webhooks
 
 million: $(STAMP) ## Hand in a million lines, killed half-way, by Redis and by HTTP
 	$(BIN)/python -m bench million

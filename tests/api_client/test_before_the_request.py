@@ -194,7 +194,7 @@ def blocked_names(monkeypatch: pytest.MonkeyPatch) -> socket.socket:
             theirs.recv(1)
         return []
 
-    monkeypatch.setattr("api_client.http.connect.Names", lambda: HostNames(ask))
+    monkeypatch.setattr("api_client.http.connect.HostNames", lambda: HostNames(ask))
     return ours
 
 
