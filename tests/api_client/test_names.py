@@ -243,3 +243,16 @@ async def test_the_end_waits_for_no_look_up(system: System) -> None:
         with pytest.raises(OSError, match="not looked up any more"):
             await task
     assert system.asked == [("a", 80)]
+
+
+async def test_what_is_told_after_the_end_is_let_be(system: System) -> None:
+    names = HostNames(system.ask, threads=1)
+    task = asyncio.create_task(names.look_up("a", 80))
+    await eventually(lambda: system.asked)
+    names.close()
+    system.may_tell.set()
+
+    await eventually(lambda: names.running == 0)
+
+    with pytest.raises(OSError, match="not looked up any more"):
+        await task
