@@ -23,7 +23,7 @@ class WarningShown(BaseModel):
     field: str = Field(description="What it is about.", examples=["body.webhook_url"])
     message: str = Field(
         description="Why.",
-        examples=["10.0.0.5 is a private address: runqueue sends nothing there"],
+        examples=["10.0.0.5 is a private address: runqueue itself sends nothing there"],
     )
     jobs: int | None = Field(
         None, description="Of how many jobs; null: it is the batch's.", examples=[1]

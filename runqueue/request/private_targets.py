@@ -137,7 +137,7 @@ def _words(hosts: list[str], *, are_more: bool = False) -> str:
     named = ", ".join(hosts) + (" and others" if are_more else "")
     is_one = len(hosts) == 1 and not are_more
     what = "is a private address" if is_one else "are private addresses"
-    return f"{named} {what}: runqueue sends nothing there unless {VARIABLE}=true"
+    return f"{named} {what}: runqueue itself sends nothing there unless {VARIABLE}=true"
 
 
 def private_host(url: object) -> str | None:

@@ -9,7 +9,7 @@ from runqueue.request.private_targets import VARIABLE, allow_private_targets
 from tests.cli.commanding import Desk
 from tests.cli.gateways import by_http
 
-WORDS = f"10.0.0.5 is a private address: runqueue sends nothing there unless {VARIABLE}=true"
+WORDS = f"10.0.0.5 is a private address: runqueue itself sends nothing there unless {VARIABLE}=true"
 WARNING = {"field": "body.webhook_url", "message": WORDS, "jobs": 3}
 
 

@@ -15,7 +15,7 @@ from tests.gateway.gating import gating
 from tests.gateway.uploads import send
 
 JOBS, BULK = "/v1/jobs", "/v1/jobs:bulk"
-WORDS = f"is a private address: runqueue sends nothing there unless {VARIABLE}=true"
+WORDS = f"is a private address: runqueue itself sends nothing there unless {VARIABLE}=true"
 
 
 @pytest.fixture(autouse=True)

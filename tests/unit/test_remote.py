@@ -433,7 +433,7 @@ def test_what_the_gateway_warns_of_is_logged_once_and_an_upload_returns_it(
     monkeypatch.setattr("runqueue.request.private_targets._process.warned", set())
     hook = "http://10.0.0.5/hook?t=secret"
     request = TaskRunRequest(prompt="Read it.", webhook_url=hook)
-    warning = "body.webhook_url: 10.0.0.5 is a private address: runqueue sends nothing there"
+    warning = "body.webhook_url: 10.0.0.5 is a private address: runqueue itself sends nothing there"
 
     remote.enqueue(request)
     remote.enqueue_many([request, TASK])
