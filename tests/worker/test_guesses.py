@@ -19,6 +19,7 @@ from tests.worker.searching import (
     SOON,
     candidates,
     control,
+    filter_by_tags,
     flow,
     look,
     lose,
@@ -90,6 +91,45 @@ async def test_a_run_that_is_tagged_as_another_waiting_job_s_is_not_guessed_to_b
         await look(bench, only={a})
 
         assert (bench.job(a).run_id, bench.job(b).run_id) == (None, run["run_id"])
+
+
+async def test_a_tag_that_is_written_late_is_waited_for_before_equal_runs_are_guessed(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags: dict[str, set[str]] = {}
+
+    async def tagged(tag: str) -> set[str]:
+        return tags.get(tag, set())
+
+    async with working(client, redis_url) as bench:
+        filter_by_tags(monkeypatch, bench, tagged)
+        a = await lose(bench, flow(), LOST)
+        b = await lose(bench, flow(), MADE)
+        (run,) = await bench.runs()
+
+        await look(bench, only={b})
+        await look(bench, only={a})
+        assert {bench.job(a).run_id, bench.job(b).run_id} == {None}
+
+        tags[ids.tag_marker(b, 1)] = {run["run_id"]}
+        await look(bench, only={a})
+        assert (bench.job(a).run_id, bench.job(b).run_id) == (None, run["run_id"])
+
+
+async def test_while_tags_cannot_be_asked_for_no_equal_run_is_guessed(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        a = await lose(bench, flow(), LOST)
+        b = await lose(bench, flow(), MADE)
+
+        async def silent(_: str) -> None:
+            return None
+
+        monkeypatch.setattr("worker.runs.reader.Runs.tagged", lambda _, tag: silent(tag))
+        await look(bench, only={a})
+
+        assert {bench.job(a).run_id, bench.job(b).run_id} == {None}
 
 
 @pytest.mark.parametrize("tagged", [True, False])

@@ -121,6 +121,7 @@ class _PassSeen:
         is_whole: every unconfirmed job was read, so that equal ones can be counted.
         controls: runs of ours.
         fits: how much a run is like a job's, by both, where it is not another's.
+        kept_back: runs of `free` that may be tagged as another job's.
     """
 
     listing: Listing
@@ -132,6 +133,7 @@ class _PassSeen:
     is_whole: bool
     controls: ListControls
     fits: dict[str, Fits] = field(default_factory=dict)
+    kept_back: set[str] = field(default_factory=set)
 
     def covers(self, job: LostJob) -> bool:
         """Say whether a run of the job would be among those that were read."""
@@ -161,7 +163,7 @@ class Search:
         self._early: dict[str, Fits] = {}
         #: Until when the server is believed not to filter by tags (monotonic seconds).
         self._tags_again = 0.0
-        #: Attempts whose tags were looked for and are on no run, of jobs that were not due.
+        #: Attempts of jobs that were not due, whose tags are on no run and come on none any more.
         self._untagged: set[tuple[str, int]] = set()
 
     async def look(self, jobs: Sequence[LostJob]) -> dict[str, SearchResult]:
@@ -181,8 +183,8 @@ class Search:
         seen = await self._read(listing, left)
         left = await self._adopt_webhooks(left, seen)
         seen.fits = await self._fits([*left, *seen.others], seen)
-        if await self._adopt_rivals(seen):
-            left = await self._adopt_equal(left, seen)
+        await self._adopt_rivals(seen)
+        left = await self._adopt_equal(left, seen)
         # Of a list that ends too early nothing is denied; a search may still find.
         left = await self._adopt_searched(left, seen)
         return {job.job_id: self._judge(job, seen) for job in left}
@@ -240,13 +242,15 @@ class Search:
         tagged = [job for job in jobs if Carrier.TAG in job.carriers]
         if not tagged or not self._account.wants_tags or not await self._filters_by_tags(listing):
             return list(jobs)
-        return await self._adopt_tagged(jobs, tagged)
+        left, _ = await self._adopt_tagged(jobs, tagged)
+        return left
 
     async def _adopt_tagged(
         self, jobs: Sequence[LostJob], tagged: Sequence[LostJob]
-    ) -> list[LostJob]:
+    ) -> tuple[list[LostJob], set[tuple[str, int]]]:
+        """Look for the tags of some; return the jobs that are left, and whose tag is on no run."""
         pages = await asyncio.gather(*(self._tagged(ids.tag_marker(*job.marker)) for job in tagged))
-        self._untagged |= {
+        untagged = {
             job.marker
             for job, page in zip(tagged, pages, strict=True)
             if page is not None and not page.made
@@ -265,7 +269,7 @@ class Search:
             if times[run.run_id] == 1
             for pair in self._not_early([(job, run)], page)
         ]
-        return await self._adopt(jobs, await self._compared(pairs))
+        return await self._adopt(jobs, await self._compared(pairs)), untagged
 
     async def _compared(self, pairs: Sequence[Pair]) -> list[Pair]:
         """Leave out runs that show another marker or request than the job for which they came.
@@ -283,8 +287,10 @@ class Search:
         async with self._slots:
             return await self._runs.tagged(tag)
 
-    async def _filters_by_tags(self, listing: Listing) -> bool:
-        """Say whether the server filters by tags: one that ignores them shows runs for any tag.
+    async def _filters_by_tags(self, listing: Listing) -> bool | None:
+        """Say whether the server filters by tags; None = it does not answer.
+
+        One that ignores them shows runs for any tag.
 
         Args:
             listing: the list, read just before; an empty one can show nothing of the kind.
@@ -293,7 +299,7 @@ class Search:
             return False
         page = await self._tagged(ids.tag_marker(NO_JOB, 1))
         if page is None:
-            return False
+            return None
         if page.made:
             self._tags_again = elapsed() + TAGS_REMEMBERED
         return not page.made
@@ -437,27 +443,39 @@ class Search:
             fits[job.job_id] = found
         return fits
 
-    async def _adopt_rivals(self, seen: _PassSeen) -> bool:
+    async def _adopt_rivals(self, seen: _PassSeen) -> None:
         """Adopt what is tagged as the run of a job that is not due, before it is guessed another's.
 
-        Returns:
-            Whether none of these jobs is left whose tag may yet be found.
+        No run is guessed that equals the request of a job whose tag may yet be found.
         """
-        rivals = [
-            job
+        equal = {
+            job.marker: {
+                run.listed.run_id
+                for run, fit in seen.fits[job.job_id]
+                if fit.likeness is Likeness.EQUAL
+            }
             for job in seen.others
-            if Carrier.TAG in job.carriers
-            and any(fit.likeness is Likeness.EQUAL for _, fit in seen.fits[job.job_id])
-        ]
+            if Carrier.TAG in job.carriers and job.marker not in self._untagged
+        }
+        rivals = [job for job in seen.others if equal.get(job.marker)]
+        if not rivals or not self._account.wants_tags:
+            return
+        filters = await self._filters_by_tags(seen.listing)
+        if filters is False:
+            return
+        looked = rivals[:MOST_REQUESTS] if filters else []
+        left, untagged = await self._adopt_tagged(looked, looked)
+        found = {job.job_id for job in looked} - {job.job_id for job in left}
+        seen.others = [job for job in seen.others if job.job_id not in found]
+        grace = self._account.grace
         if len(self._untagged) > MOST_DOUBTS:
             self._untagged.clear()
-        new = [job for job in rivals if job.marker not in self._untagged]
-        if not new or not self._account.wants_tags or not await self._filters_by_tags(seen.listing):
-            return True
-        left = await self._adopt_tagged(new, new[:MOST_REQUESTS])
-        found = {job.job_id for job in new} - {job.job_id for job in left}
-        seen.others = [job for job in seen.others if job.job_id not in found]
-        return all(job.marker in self._untagged for job in left)
+        # A tag is written after its run: what is missing soon after the loss may come.
+        late = {job.marker for job in looked if job.age >= job.wait(grace)}
+        self._untagged |= untagged & late
+        for job in rivals:
+            if job.marker not in self._untagged:
+                seen.kept_back |= equal[job.marker]
 
     async def _adopt_equal(self, jobs: Sequence[LostJob], seen: _PassSeen) -> list[LostJob]:
         """Give equal jobs the runs that equal them, where there are no more runs than jobs.
@@ -489,7 +507,9 @@ class Search:
         for body, runs in equal.items():
             group = groups[body]
             are_clear = all(
-                len(likely[run_id]) == 1 and listing.made[run] < seen.in_flight
+                len(likely[run_id]) == 1
+                and listing.made[run] < seen.in_flight
+                and run_id not in seen.kept_back
                 for run_id, run in runs.items()
             )
             is_counted = all(map(seen.covers, group))
