@@ -183,7 +183,7 @@ class Search:
         seen = await self._read(listing, left)
         left = await self._adopt_webhooks(left, seen)
         seen.fits = await self._fits([*left, *seen.others], seen)
-        await self._adopt_rivals(seen)
+        await self._adopt_rivals(left, seen)
         left = await self._adopt_equal(left, seen)
         # Of a list that ends too early nothing is denied; a search may still find.
         left = await self._adopt_searched(left, seen)
@@ -443,38 +443,42 @@ class Search:
             fits[job.job_id] = found
         return fits
 
-    async def _adopt_rivals(self, seen: _PassSeen) -> None:
+    async def _adopt_rivals(self, due: Sequence[LostJob], seen: _PassSeen) -> None:
         """Adopt what is tagged as the run of a job that is not due, before it is guessed another's.
 
-        No run is guessed that equals the request of a job whose tag may yet be found.
+        Of equal jobs none is given a run by guess while the tag of one of them may yet be found.
         """
+        grace = self._account.grace
+        tagged = [job for job in (*due, *seen.others) if Carrier.TAG in job.carriers]
         equal = {
             job.marker: {
                 run.listed.run_id
                 for run, fit in seen.fits[job.job_id]
                 if fit.likeness is Likeness.EQUAL
             }
-            for job in seen.others
-            if Carrier.TAG in job.carriers and job.marker not in self._untagged
+            for job in tagged
+            if job.marker not in self._untagged
         }
-        rivals = [job for job in seen.others if equal.get(job.marker)]
-        if not rivals or not self._account.wants_tags:
+        waiting = [job for job in tagged if equal.get(job.marker)]
+        if not waiting or not self._account.wants_tags:
             return
         filters = await self._filters_by_tags(seen.listing)
         if filters is False:
             return
+        # The tags of those that are due were looked for already.
+        own = {job.marker for job in due}
+        rivals = [job for job in waiting if job.marker not in own]
         looked = rivals[:MOST_REQUESTS] if filters else []
         left, untagged = await self._adopt_tagged(looked, looked)
         found = {job.job_id for job in looked} - {job.job_id for job in left}
         seen.others = [job for job in seen.others if job.job_id not in found]
-        grace = self._account.grace
         if len(self._untagged) > MOST_DOUBTS:
             self._untagged.clear()
         # A tag is written after its run: what is missing soon after the loss may come.
-        late = {job.marker for job in looked if job.age >= job.wait(grace)}
+        late = {job.marker for job in waiting if job.age >= job.wait(grace)}
         self._untagged |= untagged & late
-        for job in rivals:
-            if job.marker not in self._untagged:
+        for job in waiting:
+            if job.marker not in (late if job.marker in own else self._untagged):
                 seen.kept_back |= equal[job.marker]
 
     async def _adopt_equal(self, jobs: Sequence[LostJob], seen: _PassSeen) -> list[LostJob]:
@@ -509,7 +513,7 @@ class Search:
             are_clear = all(
                 len(likely[run_id]) == 1
                 and listing.made[run] < seen.in_flight
-                and run_id not in seen.kept_back
+                and (len(group) == 1 or run_id not in seen.kept_back)
                 for run_id, run in runs.items()
             )
             is_counted = all(map(seen.covers, group))
