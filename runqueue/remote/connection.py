@@ -27,7 +27,7 @@ from runqueue.errors import (
     RunQueueError,
 )
 from runqueue.remote.errors import Said, error_of, read_refusal
-from runqueue.remote.listeners import users_listening
+from runqueue.remote.listeners import users_of
 
 #: Seconds to connect, and to get (the next part of) an answer.
 _CONNECT, _ANSWER = 3.0, 30.0
@@ -125,7 +125,8 @@ class GatewayLink:
             return
         stream = info["return_value"]
         host, port = stream.get_extra_info("server_addr")[:2]
-        strangers = users_listening(host, port) - (self._users or frozenset())
+        own = stream.get_extra_info("client_addr")[1]
+        strangers = users_of(host, port, own) - (self._users or frozenset())
         if strangers:
             stream.close()
             who = ", ".join(map(str, sorted(strangers)))

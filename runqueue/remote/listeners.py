@@ -1,4 +1,4 @@
-"""Who listens at a port of this machine, as Linux tells it.
+"""Whose sockets get what is sent to a port of this machine, as Linux tells it.
 
 While a server is away any user of the machine may listen at its port, and be told what was meant
 for the server.
@@ -14,34 +14,39 @@ from typing import Final, NamedTuple
 
 #: The sockets of the machine (proc(5)).
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-_LISTENING: Final = "0A"
+_ESTABLISHED, _LISTENING = "01", "0A"
 
 
-class _Listener(NamedTuple):
-    """A socket that listens at a port.
+class _Socket(NamedTuple):
+    """A socket at a port.
 
     Args:
+        peer: the port of whom it is connected to; 0 = it listens.
         uid: the user who made it.
     """
 
     address: IPv4Address | IPv6Address
+    peer: int
     uid: int
 
 
-def users_listening(address: str, port: int) -> set[int]:
+def users_of(address: str, port: int, peer: int = 0) -> set[int]:
     """Return the users whose sockets get what is sent to an address; empty where it is not known.
+
+    Who has accepted a connection may have stopped listening since, so he counts as well.
 
     Args:
         address: an IP address of this machine.
         port: the port.
+        peer: the port of a connection to it; 0 = there is none.
     """
     wanted = _plain(ip_address(address))
-    found = [one for table in _TABLES for one in _listeners(table, port)]
-    exact = {one.uid for one in found if one.address == wanted}
+    found = [one for table in _TABLES for one in _sockets(table, port)]
+    exact = {one.uid for one in found if one.address == wanted and one.peer in {0, peer}}
     return exact or {one.uid for one in found if one.address.is_unspecified}
 
 
-def _listeners(table: Path, port: int) -> Iterator[_Listener]:
+def _sockets(table: Path, port: int) -> Iterator[_Socket]:
     try:
         lines = table.read_text().splitlines()[1:]
     except OSError:
@@ -49,8 +54,9 @@ def _listeners(table: Path, port: int) -> Iterator[_Listener]:
     for line in lines:
         fields = line.split()
         address, _, number = fields[1].partition(":")
-        if fields[3] == _LISTENING and int(number, 16) == port:
-            yield _Listener(_address(address), int(fields[7]))
+        if fields[3] in {_ESTABLISHED, _LISTENING} and int(number, 16) == port:
+            peer = int(fields[2].partition(":")[2], 16)
+            yield _Socket(_address(address), peer, int(fields[7]))
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

@@ -87,10 +87,12 @@ def packed(count: int) -> list[bytes]:
     ],
 )
 def test_what_both_have_has_one_signature(name: str) -> None:
-    here, there = (
+    far, near = (
         inspect.signature(getattr(kind, name), eval_str=True) for kind in (RemoteQueue, RunQueue)
     )
-    assert here == there
+    # What is damaged in Redis is for who works with Redis itself.
+    shared = [each for each in near.parameters.values() if each.name != "sound_only"]
+    assert far == near.replace(parameters=shared)
 
 
 def test_a_job_is_handed_in_read_and_awaited(desk: Desk, remote: RemoteQueue) -> None:

@@ -316,7 +316,7 @@ def test_the_token_of_a_gateway_here_does_not_go_to_another_user_who_has_its_por
     TOKEN_FILE.parent.mkdir()
     TOKEN_FILE.write_text(f"{SECRET}\n")
     listening = {4242}
-    monkeypatch.setattr(connection, "users_listening", lambda *_: listening)
+    monkeypatch.setattr(connection, "users_of", lambda *_: listening)
 
     with answering(always(200, {}, b'{"groups": []}')) as (url, asked), RemoteQueue(url) as queue:
         with pytest.raises(QueueUnavailable, match="user 4242: the token in") as no:

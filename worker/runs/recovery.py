@@ -107,10 +107,7 @@ class Recovery:
             await self._stuck(loss, why)
             return
         is_long = start - waited - since > LONG_LOSS
-        why = await self._suspect(loss, unmarked, is_long=is_long, has_found=bool(marked))
-        why = why or await self._suspect_unlisted(loss, len(unmarked))
-        if why:
-            await self._give_up(loss, why)
+        if not await self._have_looked_for(loss, unmarked, is_long=is_long, has_found=bool(marked)):
             return
         account, since_us = self._account.name, loss.recover_since_us
         if await self._account.send(
@@ -170,6 +167,17 @@ class Recovery:
         listed = run.listed
         for job_id, attempt in own_markers(run, self._account.queue_name):
             await self._record([RunAccepted(job_id, attempt, listed.run_id, listed.status, 0)])
+
+    async def _have_looked_for(
+        self, loss: Taken, unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool
+    ) -> bool:
+        """Have all jobs looked for that may have runs; say whether that is done."""
+        why = await self._suspect(loss, unmarked, is_long=is_long, has_found=has_found)
+        if why:
+            await self._give_up(loss, why)
+        elif why := await self._suspect_unlisted(loss, len(unmarked)):
+            await self._stuck(loss, why)  # it ends by itself, once their runs are listed
+        return not why
 
     async def _suspect(
         self, loss: Taken, unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool
