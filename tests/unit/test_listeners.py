@@ -53,12 +53,7 @@ def test_another_user_who_listens_is_told_apart() -> None:
 )
 @pytest.mark.skipif(sys.byteorder != "little", reason="the table is written in its order")
 def test_a_line_of_the_table_is_read(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    address: str,
-    peer: str,
-    state: str,
-    users: set[int],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, to: str, users: set[int]
 ) -> None:
     table = tmp_path / "tcp"
     table.write_text(_TABLE.format(address=address, to=to))
