@@ -147,7 +147,8 @@ def _answers_are_lost(stage: Stage) -> Iterator[None]:
 
 @_fault("RunqueueDeadGrowing", "422 to five submissions", "no more are refused")
 def _requests_are_refused(stage: Stage) -> Iterator[None]:
-    refused = {"status": 422, "body": {"detail": "no such engine"}}
+    fault = {"type": "enum", "loc": ["body", "engine"], "msg": "no such engine"}
+    refused = {"status": 422, "body": {"detail": [fault]}}
     rule = {"match": {"route": "run_task"}, "action": refused, "times": 5}
     stage.lab.simulator.faults(rule)
     stage.lab.hand_in(5, ("titled",))
