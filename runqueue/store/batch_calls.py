@@ -133,14 +133,14 @@ def page_ended(
     return ScriptCall(load("page_ended"), account, [state, cursor, count, looks], parse)
 
 
-def remove_given_up(account: str, limit: int) -> ScriptCall[int]:
-    """Remove the jobs of uploads that were given up.
+def remove_given_up(account: str, batch: str, limit: int) -> ScriptCall[int]:
+    """Remove jobs of an upload that was given up.
 
     Args:
-        account: whose these are.
-        limit: how many batches and jobs at most.
+        account, batch: whose it is, and its id.
+        limit: how many at most.
 
     Returns:
         How many were looked at: as many as the limit, or more = ask again.
     """
-    return ScriptCall(load("expire_batches"), account, ["", limit], int)
+    return ScriptCall(load("expire_batches"), account, ["", limit, batch], int)
