@@ -12,7 +12,6 @@ from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound, RunQueue
 from runqueue.records.batch import Batch, BatchRules, Retried
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
-from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.store import batch_calls, callback_calls, job_calls, operator_calls
 from runqueue.store.scripts import ScriptCall
 
@@ -112,7 +111,6 @@ def retry_callbacks(account: str, batch: str, url: str | None = None) -> Flow[in
     done: int | None = yield callback_calls.callback_again(account, batch, rules.callback_url or "")
     if done is None:
         raise BatchNotFound(batch)
-    log_warnings(private_callback(url))
     return done
 
 
