@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from gateway.api import submit
+from gateway.checks.processes import PLACES
 from gateway.http import connections, request_body
 from gateway.state import state
 from gateway.tenants import shares
@@ -24,7 +26,7 @@ from runqueue.store import delivery_calls, job_calls
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.scripts import load
 from tests.gateway.browsing import browsing
-from tests.gateway.gating import Desk, Door, address, bearer, gating, signed, token, told
+from tests.gateway.gating import Answer, Desk, Door, address, bearer, gating, signed, token, told
 from tests.gateway.uploads import lines, send, text
 from tests.simulator.simulating import eventually, receiving
 
@@ -451,3 +453,26 @@ async def test_a_list_whose_turn_does_not_come_is_refused_as_busy(
 
     assert (refused.status, refused.headers["retry-after"]) == (503, "5")
     assert (other.status, again.status) == (200, 200)
+
+
+async def test_a_body_whose_turn_to_be_checked_does_not_come_is_refused_as_busy(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "CHECK_SECONDS", 0.05)
+
+    async def hand_in(door: Door, secret: str) -> Answer:
+        return await door.ask("POST", "/v1/jobs:bulk", [JOB], bearer(secret))
+
+    async with gate(redis_url) as door, AsyncExitStack() as stack:
+        places = door.server._gate.checks.places
+        for _ in range(PLACES // 2):
+            await stack.enter_async_context(places.of("acme"))
+        async with asyncio.timeout(20):
+            refused, other = await hand_in(door, "a"), await hand_in(door, "b")
+        await stack.aclose()
+        monkeypatch.undo()
+        again = await hand_in(door, "a")
+
+    assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+    assert refused.body["detail"] == "too many bodies are being checked; try again"
+    assert (other.status, again.status) == (202, 202)
