@@ -14,6 +14,7 @@ from runqueue.records.batch import Batch, BatchPage
 from runqueue.records.batch_records import read_batch
 from runqueue.records.forecast import Capacity, read_capacity
 from runqueue.records.job import JobState
+from runqueue.store.damage import RECORD_UNREAD
 from runqueue.store.operator_calls import Seen
 from runqueue.store.scripts import ScriptCall, load
 
@@ -78,7 +79,7 @@ def _batches(
             found = read_batch(
                 account, name.decode(), _sound(record), int(jobs), seen, paused=paused.decode()
             )
-        except (ResponseError, ValueError, TypeError, LookupError, AttributeError):
+        except RECORD_UNREAD:
             if unread is None:
                 raise
             unread.append(name.decode(errors="replace"))
