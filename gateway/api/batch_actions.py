@@ -24,6 +24,7 @@ from gateway.auth.tokens import requires
 from gateway.http.problems import answers
 from gateway.http.request_body import json_answer
 from gateway.tenants.scope import Account, queue_of, sight_of
+from runqueue import AsyncRunQueue
 from runqueue.errors import BatchNotFound
 from runqueue.ids import is_id
 from runqueue.producer import flows
@@ -179,7 +180,9 @@ async def retry_callbacks(
     `operate`.
     """
     url = callback_of(callback)
-    done = await queue_of(request).retry_callbacks(batch_id, url)
+    queue = queue_of(request)
+    flow = flows.retry_callbacks(await _owner(queue, batch_id), batch_id, url)
+    done = await flows.drive_async(flow, queue.send)
     warnings = warning_values(private_callback(url))
     return json_answer({"batch_id": batch_id, "callbacks": done, **warnings})
 
@@ -200,9 +203,7 @@ async def retry_failed(
 ) -> Response:
     """Have the dead and failed jobs of a batch done again. Needs the scope `operate`."""
     queue = queue_of(request)
-    account = account_of(batch_id, await queue.accounts()) if is_id(batch_id) else None
-    if account is None:
-        raise BatchNotFound(batch_id)
+    account = await _owner(queue, batch_id)
 
     def told(done: Retried) -> None:
         tell(request, f"{done.jobs:,} jobs are ready again{done.words}")
@@ -210,3 +211,10 @@ async def retry_failed(
     flow = flows.retry_failed(account, batch_id, told, reason=reason, canceled=canceled)
     done = await flows.drive_async(flow, queue.send)
     return json_answer({"batch_id": batch_id, **done.as_dict()})
+
+
+async def _owner(queue: AsyncRunQueue, batch_id: str) -> str:
+    account = account_of(batch_id, await queue.accounts()) if is_id(batch_id) else None
+    if account is None:
+        raise BatchNotFound(batch_id)
+    return account

@@ -22,6 +22,7 @@ from gateway.api.bulk import (
 from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
 from gateway.auth.tokens import requires
 from gateway.checks.messages import CheckWork
+from gateway.http.places import in_turn
 from gateway.http.problems import Fault, FieldsRefused, answers
 from gateway.http.request_body import body_of, gathered, gone_of, json_answer
 from gateway.state.state import gate_of
@@ -40,6 +41,9 @@ router = APIRouter(tags=["jobs"])
 MAX_BODY = 8 * MAX_PAYLOAD_BYTES
 #: Bytes from which on a job is checked in a process of its own, and that one is sent at a time.
 _LARGE = 64 * 1024
+#: Seconds that a body waits for its turn to be checked.
+CHECK_SECONDS = 30.0
+_BUSY = "too many bodies are being checked; try again"
 _PART = 256 * 1024
 
 #: A string of structured headers (RFC 8941), or, since many send that, the bare text.
@@ -171,7 +175,7 @@ async def _checked(
     packets: list[Packet] = []
     name, checks = sight_of(request).name, gate_of(request).checks
     async with (
-        checks.places.of(name),
+        in_turn(checks.places, name, CHECK_SECONDS, _BUSY),
         checks.check(work, name, gone_of(request)) as check,
     ):
         async for part in gathered(_taken(parts), _PART):

@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,6 +23,7 @@ from typing import IO, Final
 import structlog
 
 from gateway.checks.messages import Begin, CheckBudget, CheckStep, CheckWork, Findings, Order
+from gateway.tenants.sources import Sources
 from gateway.tenants.turns import Turns
 from runqueue.producer.chunks import Packet
 from runqueue.request.private_targets import allows_private_targets
@@ -34,6 +36,8 @@ AT_ONCE: Final = 3
 #: Checks of bodies that are here as a whole, at a time: each has a process. Uploads have places of
 #: their own (`shares.UPLOADS`), as theirs may last an hour.
 PLACES: Final = 16
+#: Characters of a line of theirs that are logged at once.
+_LONGEST_LINE: Final = 1_000
 #: Where this project's modules are found.
 _ROOT: Final = Path(__file__).parents[2]
 
@@ -109,12 +113,15 @@ class CheckServer:
 def _log_lines(stream: IO[str]) -> None:
     """Log what the server and the check processes write, until the last of them has ended.
 
-    They log nothing themselves: it would cost each of them the memory of a logger.
+    They log nothing themselves: it would cost each of them the memory of a logger. Of much that is
+    written at once the first lines are logged, then one now and then with how many more there were.
     """
+    sources = Sources()
     with stream:
-        for line in stream:
-            if words := line.strip():
-                log.warning("check_process_wrote", words=words)
+        for line in iter(partial(stream.readline, _LONGEST_LINE), ""):
+            words = line.strip()
+            if words and (more := sources.count("").unlogged) is not None:
+                log.warning("check_process_wrote", words=words, more=more)
 
 
 #: One serves every gateway of this process.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -14,6 +15,7 @@ from gateway.http.problems import problem
 from gateway.http.protocol import connection_of
 from gateway.http.request_body import BUSY_SECONDS, SMALL, busy
 from gateway.tenants.shares import Shares
+from gateway.tenants.turns import Turns
 from webhooks import receiver_address
 
 _HELD: Final = "runqueue.held"
@@ -40,6 +42,27 @@ def hold(request: Request, shares: Shares, holder: str, refusal: str) -> None:
         raise busy(refusal)
     held: list[Callable[[], None]] = request.scope[_HELD]
     held.append(partial(shares.give_back, holder))
+
+
+@asynccontextmanager
+async def in_turn(turns: Turns, name: str, patience: float, refusal: str) -> AsyncIterator[None]:
+    """Wait for a turn, and hold it for the block.
+
+    Args:
+        turns: which.
+        name: in whose name it is taken.
+        patience: seconds that it is waited for.
+        refusal: what is said where it does not come in time.
+
+    Raises:
+        HTTPException: it does not come in time.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(turns.of(name, patience))
+        except TimeoutError:
+            raise busy(refusal) from None
+        yield
 
 
 class GivesBack:

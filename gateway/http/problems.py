@@ -29,7 +29,7 @@ from runqueue.errors import (
     UnknownAccount,
 )
 from runqueue.producer.dedup import NoRoom
-from runqueue.store.damage import damage_behind
+from runqueue.store.damage import damage_behind, is_of_one
 
 log = structlog.get_logger()
 
@@ -245,10 +245,20 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
         status = 429 if is_quota else 503
         return problem(status, str(error), headers={"Retry-After": str(FULL_SECONDS)})
     # Not what is damaged: that is for those who look after the queue.
-    return problem(503, _DAMAGED) if damage_behind(error) else _away()
+    damage = damage_behind(error)
+    return problem(503, f"{what_is_damaged(damage)}; {_MORE}") if damage else _away()
 
 
-_DAMAGED: Final = "this account's keys in Redis are damaged; `runqueue stats` tells more"
+_MORE: Final = "`runqueue stats` tells more"
+
+
+def what_is_damaged(damage: str) -> str:
+    """Return in words whether damage is that of one record, or of the account."""
+    if is_of_one(damage):
+        return "a record of this account in Redis is damaged"
+    return "this account's keys in Redis are damaged"
+
+
 #: Errors of the queue that say what was wrong with the question; '' = in their own words.
 _SAID: Final[dict[type[Exception], tuple[int, str]]] = {
     IdempotencyConflict: (409, ""),

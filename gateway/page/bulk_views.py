@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -15,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.auth.audit import note
 from gateway.auth.tokens import is_from_elsewhere
+from gateway.http.places import in_turn
 from gateway.http.request_body import busy
 from gateway.page.bulk import KINDS, BulkWork, Choice, Count, count
 from gateway.page.errors import words_of
@@ -57,12 +57,8 @@ async def select(request: Request) -> Response:
 
 async def _count(gate: Gate, choice: Choice, who: str) -> Count:
     """Count, once it is the turn of who asks."""
-    async with AsyncExitStack() as turn:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await turn.enter_async_context(gate.counts.of(who))
-        except TimeoutError:
-            raise busy("too much is being counted already; try again") from None
+    refusal = "too much is being counted already; try again"
+    async with in_turn(gate.counts, who, _PATIENCE, refusal):
         return await _in_thread(gate, partial(count, gate.operations, choice))
 
 

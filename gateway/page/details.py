@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.page.render import HEADERS, page
-from gateway.page.viewer import Viewer, viewer_of
+from gateway.page.viewer import Viewer, listing, viewer_of
 from runqueue import ids
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.ids import is_id, is_name
@@ -103,9 +103,9 @@ def _is_web(url: str) -> bool:
         return False
 
 
-async def batch(request: Request) -> Response:
+@listing
+async def batch(request: Request, viewer: Viewer) -> Response:
     """Show a batch and a page of its jobs."""
-    viewer = await viewer_of(request)
     batch_id = str(request.path_params["batch_id"])
     account = await viewer.owner(batch_id)
     if account is None:

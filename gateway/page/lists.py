@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway.page.overview import OPEN, OVER, bar
 from gateway.page.render import page
-from gateway.page.viewer import viewer_of
+from gateway.page.viewer import Viewer, listing
 from gateway.state.sampler import first_jobs
 from runqueue.operator.rejected_lines import RefusedLine
 from runqueue.records.delivery import DeliveryState
@@ -32,9 +32,9 @@ _DELIVERIES: Final = {
 }
 
 
-async def jobs(request: Request) -> Response:
+@listing
+async def jobs(request: Request, viewer: Viewer) -> Response:
     """List jobs by state, group and words of the reason; bounded work, so a page may be short."""
-    viewer = await viewer_of(request)
     query = request.query_params
     account = await viewer.account(query.get("account", ""))
     state, group = query.get("state", ""), query.get("group", "").strip()
@@ -63,9 +63,9 @@ async def jobs(request: Request) -> Response:
     return page(request, "jobs.html", viewer, values)
 
 
-async def batches(request: Request) -> Response:
+@listing
+async def batches(request: Request, viewer: Viewer) -> Response:
     """List the batches, the newest first."""
-    viewer = await viewer_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
     cursor = request.query_params.get("cursor", "")
     found = await viewer.queue.list_batches(account, cursor=cursor, limit=ROWS, sound_only=True)
@@ -81,9 +81,9 @@ async def batches(request: Request) -> Response:
     return page(request, "batches.html", viewer, values)
 
 
-async def groups(request: Request) -> Response:
+@listing
+async def groups(request: Request, viewer: Viewer) -> Response:
     """List the longest lines of a thousand groups, those that are paused first."""
-    viewer = await viewer_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
     count, lines = await viewer.queue.longest_lines(account, GROUPS)
     values = {
@@ -96,9 +96,9 @@ async def groups(request: Request) -> Response:
     return page(request, "groups.html", viewer, values)
 
 
-async def webhooks(request: Request) -> Response:
+@listing
+async def webhooks(request: Request, viewer: Viewer) -> Response:
     """List the jobs whose webhook did not arrive, or may not have."""
-    viewer = await viewer_of(request)
     query = request.query_params
     account = await viewer.account(query.get("account", ""))
     state = DeliveryState(query["state"]) if query.get("state") in _DELIVERIES else None
@@ -125,9 +125,9 @@ async def webhooks(request: Request) -> Response:
     return page(request, "webhooks.html", viewer, values)
 
 
-async def refused(request: Request) -> Response:
+@listing
+async def refused(request: Request, viewer: Viewer) -> Response:
     """List the newest lines of the inbox, and of Celery messages, that were refused."""
-    viewer = await viewer_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
     total, newest = await viewer.queue.send(newest_refused(account, REFUSED, _REFUSED_BYTES))
     values = {
@@ -139,9 +139,9 @@ async def refused(request: Request) -> Response:
     return page(request, "refused.html", viewer, values)
 
 
-async def audit(request: Request) -> Response:
+@listing
+async def audit(request: Request, viewer: Viewer) -> Response:
     """List what people did, the newest first."""
-    viewer = await viewer_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
     before = request.query_params.get("before", "")
     notes = await viewer.queue.audit(account, before=before, limit=ROWS)

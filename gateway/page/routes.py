@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.http.problems import what_is_damaged
 from gateway.page import actions, bulk_views, details, lists, login, sessions
 from gateway.page import overview as page_live
 from gateway.page.errors import TITLES, status_of
@@ -23,7 +24,6 @@ from runqueue.store.damage import damage_behind
 
 log = structlog.get_logger()
 
-_DAMAGED = "This account's keys in Redis are damaged"
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -85,7 +85,8 @@ def _of_the_queue(request: Request, error: Exception) -> Response:
     status = status_of(error)
     is_ours = isinstance(error, RunQueueError)
     if is_ours and status == 503 and (damage := damage_behind(error)):
-        return _problem(request, status, damage, _DAMAGED)
+        title = what_is_damaged(damage)
+        return _problem(request, status, damage, title[0].upper() + title[1:])
     if not is_ours or isinstance(error, QueueUnavailable):
         log.warning("queue_unreachable", error=str(error)[:200])
         return _problem(request, status, "try again in a moment")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import wraps
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 
 from config.gateway import Scope
 from gateway.auth.tokens import TOO_MANY
@@ -98,6 +101,20 @@ async def viewer_of(request: Request) -> Viewer:
     request.state.bearer = session.token.name  # for audits
     hold(request, gate.requests, session.token.name, TOO_MANY)
     return Viewer(session, gate.sights.of(session.token))
+
+
+def listing(
+    endpoint: Callable[[Request, Viewer], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Have a page that lists made for who asks, in the turn of his lists."""
+
+    @wraps(endpoint)
+    async def answer(request: Request) -> Response:
+        viewer = await viewer_of(request)
+        async with gate_of(request).list_turn(viewer.name):
+            return await endpoint(request, viewer)
+
+    return answer
 
 
 def must_operate(viewer: Viewer) -> None:

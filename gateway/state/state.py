@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from typing import cast
 
 import structlog
@@ -15,6 +16,7 @@ from api_client.http.proxies import Proxies
 from config.gateway import ApiToken
 from config.settings import Account, Settings
 from gateway.checks.processes import CheckProcesses
+from gateway.http.places import in_turn
 from gateway.http.request_body import Room
 from gateway.metrics import Metrics
 from gateway.state.end_notifier import Bell
@@ -43,6 +45,8 @@ log = structlog.get_logger()
 ANNOUNCE_EVERY = 1.0
 #: Seconds in which Redis has to answer a PING.
 PING_SECONDS = 2.0
+#: Seconds that a list waits for its turn.
+LIST_SECONDS = 10.0
 #: Counts for the page, and things that are done to many jobs, at a time; of either one name gets
 #: two where others want none.
 COUNTS, WORKS = 3, 4
@@ -126,6 +130,14 @@ class Gate:
         self.strangers = Shares(shares.STRANGERS)
         #: Set when the process ends: who waits for something is answered.
         self.closing = asyncio.Event()
+
+    def list_turn(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Return what waits for the turn of a bearer to make a list, and holds it for the block.
+
+        Raises (the block's begin): `HTTPException`, where others of the bearer's take too long.
+        """
+        refusal = "too many lists are asked for; try again"
+        return in_turn(self.lists, name, LIST_SECONDS, refusal)
 
     def quota_of(self, bearer: str) -> Quota | None:
         """Return what may wait of a bearer; None = any number."""

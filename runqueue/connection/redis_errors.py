@@ -22,7 +22,7 @@ _WRAPPED = re.compile(r": -([A-Z]{2,}) ")
 #: What every error names that a script ran into, and what one that asked the wrong node says.
 _IN_A_SCRIPT, _NOT_THERE = "user_script", "non local key"
 #: What parsing a reply raises that is not as it should be.
-_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 
 
 class Cause(StrEnum):
@@ -46,7 +46,7 @@ def cause_of(error: BaseException) -> Cause:
         return Cause.CALL  # it could not even be written
     if isinstance(error, RedisError | OSError):
         return Cause.SERVER
-    return Cause.DATA if isinstance(error, _UNREADABLE) else Cause.UNKNOWN
+    return Cause.DATA if isinstance(error, UNREADABLE) else Cause.UNKNOWN
 
 
 def _cause_of_code(code: str, message: str) -> Cause:

@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from runqueue.connection.cluster import by_node
+from runqueue.connection.redis_errors import UNREADABLE
 from runqueue.errors import QueueUnavailable, RunQueueError
 from runqueue.observe import redis_health
 from runqueue.observe.counters import COUNTERS, HISTOGRAMS
@@ -72,7 +73,7 @@ class QueueCollector(Collector):
             return AccountSample(account, stats, self._queue.send(read_figures(account)))
         except QueueUnavailable:
             raise
-        except (RunQueueError, ValueError, TypeError, LookupError, AttributeError):
+        except (RunQueueError, *UNREADABLE):
             return None
 
     def describe(self) -> Iterator[Metric]:

@@ -109,7 +109,9 @@ class AsyncBatching(ABC):
 
     async def retry_callbacks(self, batch: str, url: str | None = None) -> int:
         """Have the callbacks of a batch sent again that were given up; returns how many."""
-        return await self._drive(flows.retry_callbacks(await self._owner(batch), batch, url))
+        done = await self._drive(flows.retry_callbacks(await self._owner(batch), batch, url))
+        log_warnings(private_callback(url))
+        return done
 
     async def retry_failed(
         self, batch: str, *, reason: str | None = None, canceled: bool = False

@@ -179,7 +179,9 @@ class Batching(ABC):
             BatchNotFound: no such batch is on record.
             InvalidBatch: the url is none; nothing was done.
         """
-        return self._drive(flows.retry_callbacks(self._owner(batch), batch, url))
+        done = self._drive(flows.retry_callbacks(self._owner(batch), batch, url))
+        log_warnings(private_callback(url))
+        return done
 
     def retry_failed(
         self, batch: str, *, reason: str | None = None, canceled: bool = False

@@ -5,13 +5,13 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound
+from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound, RunQueueError
 from runqueue.records.batch import Batch, BatchRules, Retried
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
-from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.store import batch_calls, callback_calls, job_calls, operator_calls
 from runqueue.store.scripts import ScriptCall
 
@@ -28,22 +28,32 @@ _REMOVED, _REMOVALS = 500, 20
 
 
 def drive(flow: Flow[T], send: Callable[[ScriptCall[Any]], Any]) -> T:
-    """Run a flow to its end."""
+    """Run a flow to its end; what a call raises is raised in the flow."""
     try:
         call = next(flow)
         while True:
-            call = flow.send(send(call))
+            try:
+                reply = send(call)
+            except RunQueueError as error:
+                call = flow.throw(error)
+            else:
+                call = flow.send(reply)
     except StopIteration as stop:
         done: T = stop.value
         return done
 
 
 async def drive_async(flow: Flow[T], send: Callable[[ScriptCall[Any]], Awaitable[Any]]) -> T:
-    """Run a flow to its end, from a coroutine."""
+    """Run a flow to its end, from a coroutine; what a call raises is raised in the flow."""
     try:
         call = next(flow)
         while True:
-            call = flow.send(await send(call))
+            try:
+                reply = await send(call)
+            except RunQueueError as error:
+                call = flow.throw(error)
+            else:
+                call = flow.send(reply)
     except StopIteration as stop:
         done: T = stop.value
         return done
@@ -58,12 +68,16 @@ def get_batch(account: str, batch: str) -> Flow[Batch]:
 
 
 def discard_batch(account: str, batch: str) -> Flow[None]:
-    """Give an unfinished upload up and remove its jobs: nothing of it is seen, or counts."""
+    """Give an unfinished upload up and remove its jobs: nothing of it is seen, or counts.
+
+    What cannot be removed now is left to the sweep, which tells of what is damaged.
+    """
     yield job_calls.discard_batch(account, batch)
-    for _ in range(_REMOVALS):
-        looked: int = yield batch_calls.remove_given_up(account, _REMOVED)
-        if looked < _REMOVED:
-            return
+    with suppress(RunQueueError):
+        for _ in range(_REMOVALS):
+            looked: int = yield batch_calls.remove_given_up(account, batch, _REMOVED)
+            if looked < _REMOVED:
+                return
 
 
 def _living(account: str, batch: str) -> Flow[Batch]:
@@ -97,7 +111,6 @@ def retry_callbacks(account: str, batch: str, url: str | None = None) -> Flow[in
     done: int | None = yield callback_calls.callback_again(account, batch, rules.callback_url or "")
     if done is None:
         raise BatchNotFound(batch)
-    log_warnings(private_callback(url))
     return done
 
 

@@ -125,9 +125,10 @@ def read_group(values: dict[str, Any]) -> Group:
 
 
 def read_retried(values: dict[str, Any]) -> Retried:
-    """Return what of a batch is done again."""
-    states = {JobState(state): int(n) for state, n in values["states"].items()}
-    return Retried(states, int(values["canceled_left"]))
+    """Return what of a batch is done again; an older gateway says how many jobs alone."""
+    states = {JobState(state): int(n) for state, n in values.get("states", {}).items()}
+    untold = int(values["jobs"]) - sum(states.values())
+    return Retried(states, int(values.get("canceled_left", 0)), untold)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from runqueue.records.batch import Batch, BatchPage
 from runqueue.records.batch_records import read_batch
 from runqueue.records.forecast import Capacity, read_capacity
 from runqueue.records.job import JobState
+from runqueue.store.damage import RECORD_UNREAD
 from runqueue.store.operator_calls import Seen
 from runqueue.store.scripts import ScriptCall, load
 
@@ -78,7 +79,7 @@ def _batches(
             found = read_batch(
                 account, name.decode(), _sound(record), int(jobs), seen, paused=paused.decode()
             )
-        except (ResponseError, ValueError, TypeError, LookupError, AttributeError):
+        except RECORD_UNREAD:
             if unread is None:
                 raise
             unread.append(name.decode(errors="replace"))
@@ -133,14 +134,14 @@ def page_ended(
     return ScriptCall(load("page_ended"), account, [state, cursor, count, looks], parse)
 
 
-def remove_given_up(account: str, limit: int) -> ScriptCall[int]:
-    """Remove the jobs of uploads that were given up.
+def remove_given_up(account: str, batch: str, limit: int) -> ScriptCall[int]:
+    """Remove jobs of an upload that was given up.
 
     Args:
-        account: whose these are.
-        limit: how many batches and jobs at most.
+        account, batch: whose it is, and its id.
+        limit: how many at most.
 
     Returns:
         How many were looked at: as many as the limit, or more = ask again.
     """
-    return ScriptCall(load("expire_batches"), account, ["", limit], int)
+    return ScriptCall(load("expire_batches"), account, ["", limit, batch], int)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from runqueue.connection.redis_errors import Cause, cause_of
+from runqueue.connection.redis_errors import UNREADABLE, Cause, cause_of
 from runqueue.records.account import DamageReport
 from runqueue.store.keys import ACCOUNTS
 
@@ -21,6 +21,8 @@ from runqueue.store.keys import ACCOUNTS
 BELIEVED_SECONDS, REPORT_SECONDS = 90, 30.0
 #: Characters of a report.
 _LONGEST = 300
+#: What reading one damaged record raises, of a page whose others are told.
+RECORD_UNREAD: Final = (ResponseError, *UNREADABLE)
 #: How an error ends that a script raised when it was done with all but a damaged record
 #: (`raise_damage` of `lua/lib/account/core.lua`).
 OTHERS_GO_ON: Final = " (the others go on)"

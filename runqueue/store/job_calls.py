@@ -31,6 +31,7 @@ from runqueue.records.job import (
 from runqueue.records.quotas import Quota
 from runqueue.request.job_spec import JobSpec, Priority, When
 from runqueue.store import codec, compression
+from runqueue.store.damage import RECORD_UNREAD
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Jobs in one script call: Lua's `unpack` takes 1,000 without harm, and 8,000 fail.
@@ -234,7 +235,7 @@ def readable_jobs(
             jobs.append(None)
             try:
                 jobs[-1] = _job(account, job_id, row) if row else None
-            except (ResponseError, ValueError, TypeError, LookupError, AttributeError):
+            except RECORD_UNREAD:
                 unread.append(job_id)
         return jobs, tuple(unread)
 

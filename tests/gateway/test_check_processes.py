@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bench.trees import open_files, tree
+from gateway.checks import processes
 from gateway.checks.messages import CheckBudget, CheckFailed, Crashed, TooLarge
 from gateway.checks.processes import (
     SERVER,
@@ -19,6 +21,7 @@ from gateway.checks.processes import (
     CheckProcesses,
     SenderGone,
 )
+from gateway.tenants.sources import BURST
 from tests.gateway.odd_work import Odd
 from tests.simulator.simulating import eventually
 
@@ -26,9 +29,9 @@ from tests.simulator.simulating import eventually
 @pytest.fixture
 async def checks() -> AsyncIterator[CheckProcesses]:
     """Checks that may take little time."""
-    processes = CheckProcesses(CheckBudget(seconds=0.2, seconds_per_mib=1, step=0.01))
-    yield processes
-    processes.close()
+    made = CheckProcesses(CheckBudget(seconds=0.2, seconds_per_mib=1, step=0.01))
+    yield made
+    made.close()
 
 
 async def feed(check: BodyCheck, part: bytes) -> None:
@@ -117,6 +120,16 @@ async def test_what_a_check_process_writes_is_logged_line_by_line(checks: CheckP
         await eventually(lambda: "use the new one" in [line.get("words") for line in lines])
 
     assert {line["event"] for line in lines} == {"check_process_wrote"}
+
+
+def test_much_that_check_processes_write_makes_few_and_short_lines_of_the_log() -> None:
+    written = io.StringIO(("x" * 100_000 + "\n") * BURST)
+    with capture_logs() as lines:
+        processes._log_lines(written)
+
+    assert BURST <= len(lines) < 2 * BURST
+    assert max(len(line["words"]) for line in lines) <= 1_000
+    assert {line["more"] for line in lines[:BURST]} == {0}
 
 
 async def test_a_sender_that_has_gone_ends_a_check_at_its_next_step(

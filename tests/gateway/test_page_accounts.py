@@ -6,6 +6,7 @@ from html import unescape
 
 import pytest
 
+from runqueue.request.requests import TaskRunRequest
 from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, gating
@@ -43,6 +44,19 @@ async def test_an_account_with_damaged_keys_says_so_on_its_page_and_to_callers(
     assert "WRONGTYPE" in shown.words
     assert (answer.status, answer.headers.get("retry-after")) == (503, None)
     assert "keys in Redis are damaged" in answer.body["detail"]
+
+
+async def test_a_damaged_record_is_told_as_that_and_not_as_the_account(
+    desk: Desk, redis_url: str
+) -> None:
+    job = desk.queue.enqueue(TaskRunRequest(prompt="x")).job_id
+    desk.client.hset(f"{Keys('default').prefix}job:{job}", "attempt", "none")
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", f"/v1/jobs/{job}/cancel")
+
+    assert answer.status == 503
+    assert answer.body["detail"].startswith("a record of this account in Redis is damaged; ")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from gateway.api import list_turns
+from gateway.api import submit
+from gateway.checks.processes import PLACES
 from gateway.http import connections, request_body
+from gateway.state import state
 from gateway.tenants import shares
 from gateway.tenants.shares import Shares
 from gateway.webhooks import payload
@@ -23,7 +25,8 @@ from runqueue.records.batch import JobPage
 from runqueue.store import delivery_calls, job_calls
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.scripts import load
-from tests.gateway.gating import Desk, Door, address, bearer, gating, signed, token, told
+from tests.gateway.browsing import browsing
+from tests.gateway.gating import Answer, Desk, Door, address, bearer, gating, signed, token, told
 from tests.gateway.uploads import lines, send, text
 from tests.simulator.simulating import eventually, receiving
 
@@ -416,10 +419,30 @@ async def test_lists_of_one_token_take_turns_and_leave_another_its_own(
     assert [one.status for one in answers] == [200] * 12
 
 
+PAGES = ("/jobs", "/batches", "/groups", "/webhooks", "/refused", "/audit", "/batches/{batch}")
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_that_lists_takes_its_turn_among_the_lists_of_its_viewer(
+    queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(state, "LIST_SECONDS", 0.05)
+    path = path.format(batch=queue.open_batch())
+
+    async with browsing(redis_url, "read-secret") as browser:
+        lists = browser.door.server._gate.lists
+        async with lists.of("reader"), lists.of("reader"):
+            refused = await browser.open(path)
+        again = await browser.open(path)
+
+    assert (refused.status, again.status) == (503, 200)
+    assert "too many lists are asked for; try again" in refused.words
+
+
 async def test_a_list_whose_turn_does_not_come_is_refused_as_busy(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(list_turns, "LIST_SECONDS", 0.05)
+    monkeypatch.setattr(state, "LIST_SECONDS", 0.05)
 
     async with gate(redis_url) as door:
         lists = door.server._gate.lists
@@ -430,3 +453,26 @@ async def test_a_list_whose_turn_does_not_come_is_refused_as_busy(
 
     assert (refused.status, refused.headers["retry-after"]) == (503, "5")
     assert (other.status, again.status) == (200, 200)
+
+
+async def test_a_body_whose_turn_to_be_checked_does_not_come_is_refused_as_busy(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "CHECK_SECONDS", 0.05)
+
+    async def hand_in(door: Door, secret: str) -> Answer:
+        return await door.ask("POST", "/v1/jobs:bulk", [JOB], bearer(secret))
+
+    async with gate(redis_url) as door, AsyncExitStack() as stack:
+        places = door.server._gate.checks.places
+        for _ in range(PLACES // 2):
+            await stack.enter_async_context(places.of("acme"))
+        async with asyncio.timeout(20):
+            refused, other = await hand_in(door, "a"), await hand_in(door, "b")
+        await stack.aclose()
+        monkeypatch.undo()
+        again = await hand_in(door, "a")
+
+    assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+    assert refused.body["detail"] == "too many bodies are being checked; try again"
+    assert (other.status, again.status) == (202, 202)

@@ -108,7 +108,10 @@ async def test_a_callback_url_that_no_new_batch_has_is_not_warned_of(redis_url: 
     assert ["warnings" in answer.body for answer in answers] == [True, False]
 
 
-async def test_a_private_callback_url_of_a_retry_is_warned_of(redis_url: str) -> None:
+async def test_a_private_callback_url_of_a_retry_is_warned_of_in_the_answer_alone(
+    redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runqueue.request.private_targets._process.warned", set())
     async with gating(redis_url) as door:
         batch = (await send(door, [line(None)], "?callback_url=https://a.example/")).body[
             "batch_id"
@@ -119,6 +122,7 @@ async def test_a_private_callback_url_of_a_retry_is_warned_of(redis_url: str) ->
 
     assert [one["field"] for one in answers[0].body["warnings"]] == ["callback_url"]
     assert "warnings" not in answers[1].body
+    assert not [one for one in caplog.records if one.name == "runqueue"]
 
 
 async def test_no_answer_speaks_of_warnings_where_there_are_none(redis_url: str) -> None:

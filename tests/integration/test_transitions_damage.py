@@ -12,7 +12,7 @@ import redis
 
 from runqueue.records import claim_items
 from runqueue.records.batch import BatchRules
-from runqueue.store import operator_calls, worker_calls
+from runqueue.store import batch_calls, job_calls, operator_calls, worker_calls
 from tests.integration.clockwork import (
     CLAIM_AGE,
     DAY,
@@ -378,6 +378,23 @@ def test_a_body_of_a_wrong_type_keeps_no_job_from_being_looked_for(clock: Clockw
         jobs[0]: False,
         jobs[1]: True,
     }
+
+
+def test_a_batch_is_read_and_its_callback_told_although_its_paused_groups_cannot_be_read(
+    clock: Clockwork,
+) -> None:
+    rules = BatchRules(callback_url="https://user.test/", callback_at=(0.5,))
+    batch, _ = clock.batch_of(2, rules)
+    clock.end_all("completed", "completed")
+    waiting, _ = clock.batch_of(2)
+    damage_key(clock, "paused_lanes")
+
+    assert [due.batch.id for due in clock.callbacks()] == [batch] * 2
+    listed = clock.run(batch_calls.list_batches(clock.account, "", 10, sound_only=True))
+    assert ({one.id for one in listed.batches}, listed.unread) == ({waiting, batch}, ())
+    found = clock.run(job_calls.get_batch(clock.account, waiting))
+    assert found is not None
+    assert found.total == 2
 
 
 def test_a_callback_of_a_damaged_batch_keeps_no_other_from_being_told(clock: Clockwork) -> None:

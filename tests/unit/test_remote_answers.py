@@ -341,3 +341,15 @@ def test_the_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("RUNQUEUE_URL")
     with pytest.raises(InvalidRequest, match="RUNQUEUE_URL"):
         RemoteQueue()
+
+
+def test_what_an_older_gateway_did_again_without_saying_in_which_states_is_counted() -> None:
+    told = orjson.dumps({"batch_id": BATCH, "jobs": 3})
+    with (
+        answering(lambda *_: (200, {"content-type": "application/json"}, told)) as (url, _),
+        RemoteQueue(url, SECRET, patience=1) as remote,
+    ):
+        done = remote.retry_failed(BATCH)
+
+    assert (done.jobs, done.words, done.canceled_left) == (3, "", 0)
+    assert (done.as_dict()["jobs"], done.as_dict()["states"]) == (3, {})

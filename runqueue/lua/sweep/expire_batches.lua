@@ -1,6 +1,6 @@
 -- An upload that was never finished expires: its jobs are removed (they were not accepted), and its record says for a
 -- week what became of it. One that was given up goes without a trace, and so does a batch without jobs.
--- ARGV  now_us, upload_us (how long an upload may take; '' = only those that were given up go), limit
+-- ARGV  now_us, upload_us (how long an upload may take; '' = only one that was given up goes), limit, that one
 -- Reply: how many batches and jobs were looked at (as many as the limit, or more = ask again)
 local UNSEALED, upload, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[2]), tonumber(ARGV[3]), 0
 local WORDS = 'its upload was not finished in time: hand its jobs in again'
@@ -98,7 +98,12 @@ local function expire(batch, is_given_up)
   end
 end
 
-local old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', upload and int(NOW - upload) or '0', 'WITHSCORES', 'LIMIT', 0, limit)
+local old
+if upload then
+  old = redis.call('ZRANGEBYSCORE', UNSEALED, '-inf', int(NOW - upload), 'WITHSCORES', 'LIMIT', 0, limit)
+else
+  old = redis.call('ZSCORE', UNSEALED, ARGV[4]) == '0' and { ARGV[4], '0' } or {}
+end
 for i = 1, #old, 2 do
   looked = looked + 1
   local is_given_up = old[i + 1] == '0'

@@ -23,9 +23,9 @@ do
   end
 
   -- Returns a paused group in which jobs of a batch wait, be they ready or scheduled; '' = there is none, '?' = there
-  -- are too many to look at. Of a scheduled job only its batch is at hand: if groups that the batch ever used are paused,
-  -- it is taken to be of one of them.
-  function paused_group_of(batch)
+  -- are too many to look at, or what says it is damaged. Of a scheduled job only its batch is at hand: if groups that the
+  -- batch ever used are paused, it is taken to be of one of them.
+  local function look(batch)
     local most = redis.call('SCARD', PAUSED_LANES)
     if most == 0 then return '' end
     local f = redis.call('HMGET', PREFIX .. 'batch:' .. batch, 'sealed', 'held', 'count:ready', 'count:scheduled')
@@ -44,5 +44,10 @@ do
       end
     end
     return ''
+  end
+
+  function paused_group_of(batch)
+    local is_read, group = pcall(look, batch)
+    return is_read and group or '?'
   end
 end
