@@ -155,7 +155,7 @@ async def replay_job(job_id: JobId, request: Request) -> Response:
         what = settled[job_id]
     if what is Settled.NO_SUCH_JOB:
         raise JobNotFound(job_id)
-    if what in {Settled.BATCH_CANCELED, Settled.FILES_USED}:
+    if what in {Settled.BATCH_CANCELED, Settled.FILES_USED, Settled.REQUEST_GONE}:
         raise HTTPException(409, f"the job cannot be replayed: {what.value}")
     if what is not Settled.DONE:
         raise HTTPException(409, f"the job is {what.value}")

@@ -149,6 +149,7 @@ class Operations(Deliveries):
             0: Settled.NOT_ENDED_BADLY,
             2: Settled.BATCH_CANCELED,
             3: Settled.FILES_USED,
+            4: Settled.REQUEST_GONE,
         }
         return named(self._each_seen(job_ids, operator_calls.replay), others)
 

@@ -66,13 +66,14 @@ handed:<request>        string  a request whose jobs a bearer's limit has counte
 limits                  hash    env:<limit>, live:<limit>
 charged                 hash    what waits of jobs that quotas count: bytes, and by who stored them
                                 jobs:<name>, bytes:<name>; kept:<name> = bytes of the next
-kept:<name>             zset    jobs that ended without having been submitted, by when, of who
-                                stored them ('-' = the account)
+kept:<name>             zset    jobs that ended without having been submitted and have their
+                                request, by when, of who stored them ('-' = the account)
 audit                   stream  what people did, the last ten thousand times
 ended                   channel ids of jobs that end, for those who wait
 counters                hash    <state>:<priority>, live, totals since ever
 meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, schema,
-                                how reads fare, how far packing is
+                                how reads fare, how far packing is, whether the last claim's
+                                webhooks are sent to our receiver (receives)
 ======================  ======  ===============================================================
 """
 

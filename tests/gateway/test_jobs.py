@@ -13,6 +13,7 @@ from runqueue import JobState, RunQueue
 from runqueue.ids import new_id
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
+from runqueue.store.keys import Keys
 from runqueue.store.scripts import run
 from tests.gateway.gating import Desk, gating, run_of, told
 from tests.simulator.simulating import eventually
@@ -157,6 +158,19 @@ async def test_a_job_that_has_not_ended_badly_is_not_done_again(desk: Desk, redi
 
     async with gating(redis_url) as door:
         assert (await door.ask("POST", f"/v1/jobs/{job.job_id}/replay")).status == 409
+
+
+async def test_a_job_whose_request_is_not_kept_any_more_is_not_done_again(
+    queue: RunQueue, client: redis.Redis, redis_url: str
+) -> None:
+    (job,) = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
+    queue.cancel(job.job_id)
+    client.hset(f"{Keys('default').prefix}job:{job.job_id}", "let_go", "1")
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", f"/v1/jobs/{job.job_id}/replay")
+
+    assert (answer.status, "request is not kept" in answer.body["detail"]) == (409, True)
 
 
 async def test_a_job_of_a_canceled_batch_is_not_done_again(

@@ -7,6 +7,7 @@ import pytest
 from runqueue.connection.client import speaking_of
 from runqueue.errors import QuotaReached
 from runqueue.records import claim_items
+from runqueue.records.job import EnqueueStatus, JobState
 from runqueue.records.quotas import Quota
 from runqueue.request.retry_policy import Retry
 from runqueue.store import inbox_calls, job_calls, operator_calls, worker_calls
@@ -191,6 +192,12 @@ def ended(clock: Clockwork, n: int, **options: Any) -> list[str]:
     return jobs
 
 
+def is_whole(clock: Clockwork, job: str) -> bool:
+    """Whether the request of a job is still stored."""
+    body: Any = clock.client.get(clock.key(f"body:{job}"))
+    return b"prompt" in body
+
+
 @pytest.mark.parametrize("how", ["cancel", "deadline", "batch"])
 @pytest.mark.parametrize("quota", [Quota("shop", 2, 0), Quota("shop", 0, 2 * SIZE), None])
 def test_of_jobs_that_end_unsubmitted_no_more_is_kept_than_may_wait(
@@ -216,10 +223,104 @@ def test_of_jobs_that_end_unsubmitted_no_more_is_kept_than_may_wait(
             assert clock.cancel(*made[-1]) == [1, 1]
     clock.enqueue(1)
 
-    assert [clock.state(job) for job in made[0] + made[1]] == [None] * 4
-    assert [clock.state(job) in {"canceled", "dead"} for job in made[2]] == [True, True]
+    assert [is_whole(clock, job) for job in made[0] + made[1]] == [False] * 4
+    assert [is_whole(clock, job) for job in made[2]] == [True, True]
+    assert clock.states(job for jobs in made for job in jobs) == {
+        "dead" if how == "deadline" else "canceled"
+    }
     who = quota.name if quota else "-"
     assert charged(clock)[f"kept:{who}"] == 2 * SIZE
+
+
+def let_one_go(clock: Clockwork, **options: Any) -> str:
+    """Cancel a job, and then so many more that its request is not kept; returns its id."""
+    clock.quota = Quota("shop", 2, 0)
+    (job,) = ended(clock, 1, **options)
+    for _ in range(2):
+        clock.wait(1)
+        ended(clock, 2)
+    clock.enqueue(1)
+    assert not is_whole(clock, job)
+    return job
+
+
+def test_the_key_of_a_job_whose_request_is_gone_stays_known_for_its_week(clock: Clockwork) -> None:
+    job = let_one_go(clock, names=["order-17"])
+
+    for _ in range(2):
+        (known,) = clock.hand_in([spec("order-17")])
+        assert (known.job_id, known.status) == (job, EnqueueStatus.KNOWN)
+    (other,) = clock.hand_in([spec("order-17", body="b")])
+
+    assert other.status is EnqueueStatus.CONFLICT
+    clock.wait(8 * 86_400)
+    clock.heartbeat(first=True)
+    clock.sweep("retire", KEEP)
+    assert clock.state(job) is None
+
+
+def test_a_call_answers_known_for_a_job_and_leaves_its_key_known(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 1, 0)
+    ended(clock, 1, names=["a"])
+    clock.wait(1)
+    ended(clock, 1, names=["b"])
+
+    known, new = clock.hand_in([spec("a"), spec("c")])
+
+    assert (known.status, new.status) == (EnqueueStatus.KNOWN, EnqueueStatus.NEW)
+    assert clock.state(known.job_id) == "canceled"
+
+
+def test_a_job_whose_request_is_gone_is_read_by_its_name_and_not_replayed(clock: Clockwork) -> None:
+    job = let_one_go(clock, names=["order-17"])
+
+    (read,) = clock.run(job_calls.get_jobs(clock.account, [job]))
+
+    assert read is not None
+    assert (read.custom_id, read.kind, read.state) == ("order-17", "task", JobState.CANCELED)
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [4]
+    assert clock.state(job) == "canceled"
+
+
+def test_a_dead_job_whose_request_is_gone_stays_in_the_list_of_dead_jobs(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 1, 0)
+    clock.heartbeat(first=True)
+    dead = []
+    for _ in range(3):
+        dead += clock.enqueue(1, deadline=clock.now + SECOND)
+        clock.wait(1)
+        clock.sweep("expire_deadlines")
+    clock.enqueue(1)
+
+    assert [is_whole(clock, job) for job in dead] == [False, False, True]
+    assert clock.members("dead") == dead
+    assert clock.run(operator_calls.discard(clock.account, dead)) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_a_batch_whose_jobs_have_no_request_any_more_stays(
+    clock: Clockwork, is_sealed: bool
+) -> None:
+    batch = clock.open_batch()
+    clock.quota = Quota("shop", 2, 0)
+    if is_sealed:
+        clock.enqueue(1, batch=batch)
+        clock.seal(batch)
+        clock.cancel_batch(batch)
+        clock.heartbeat(first=True)
+        clock.sweep("sweep_canceled")
+    else:
+        ended(clock, 1, batch=batch)
+    for _ in range(2):
+        clock.wait(1)
+        ended(clock, 2)
+    clock.enqueue(1)
+
+    if is_sealed:
+        assert clock.read(batch).held == "canceled"
+    else:
+        clock.enqueue(1, batch=batch)
+        assert clock.seal(batch) == 2
 
 
 def test_what_one_name_cancels_takes_nothing_of_what_is_kept_for_another(clock: Clockwork) -> None:

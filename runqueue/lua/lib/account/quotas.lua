@@ -1,7 +1,7 @@
 -- How much may wait: jobs that are ready or scheduled, and bytes of their requests. Who stored a job is charged with it
 -- (`charged` in its record, core.lua) until it is submitted for the first time, ends or goes. One that ends without having
--- been submitted stays charged: so that nobody fills Redis with what he cancels, as much is kept of such jobs, the newest
--- of them, as may wait.
+-- been submitted stays charged: so that nobody fills Redis with what he cancels, as many requests of such jobs are kept,
+-- the newest, as may wait.
 local WAITING = { 'ready:0', 'ready:1', 'ready:2', 'ready:3', 'scheduled:0', 'scheduled:1', 'scheduled:2', 'scheduled:3' }
 
 -- The account's quotas: jobs, bytes; 0 = none.
@@ -17,17 +17,32 @@ local function jobs_waiting()
   return n
 end
 
--- Removes the oldest of what ended without having been submitted where who stored it has more than `jobs` or `bytes` of
--- that (0 = any number), `most` jobs at most. One that was submitted in an earlier life of its key stays for its week.
+-- What stays of a request: its kind, and the name it came with; '' of one that cannot be read.
+local function name_of(body)
+  local line = string.match(body, '^[^\n]*')
+  local is_sound, envelope = pcall(cjson.decode, line)
+  if not is_sound or type(envelope) ~= 'table' then return '' end
+  return cjson.encode({ k = envelope.k, c = envelope.c, n = envelope.n }) .. '\n{}'
+end
+
+-- Drops the oldest requests of what ended without having been submitted where who stored it has more than `jobs` or `bytes`
+-- of that (0 = any number), `most` requests at most. The record stays for its week, and with it the key, the batch, the
+-- list of dead jobs. Nor does the request go of one that was submitted in an earlier life of its key.
 local function let_go(who, jobs, bytes, most)
   local kept = 'kept:' .. who
   local n = redis.call('ZCARD', PREFIX .. kept)
   if n == 0 then return end
   local stored = tonumber(redis.call('HGET', CHARGED, kept) or 0)
   local function drop(id)
-    local job = read_job(id)
-    if not job or job.charged ~= who or WAITS[job.state] then return end
-    if job.attempt > 0 then discharge(job) else remove_record(job) end
+    local key, body_key = job_key(id), PREFIX .. 'body:' .. id
+    local f = read_fields(key, 'state', 'attempt', 'charged')
+    if f[3] ~= who or WAITS[f[1]] then return end
+    local attempt, body = number(key, 'attempt', f[2]) or 0, redis.call('GET', body_key) or ''
+    bump(charges, kept, -#body)
+    redis.call('HDEL', key, 'charged')
+    if attempt > 0 then return end
+    redis.call('SET', body_key, name_of(body))
+    redis.call('HSET', key, 'let_go', '1') -- see replay.lua
   end
   local function is_too_much()
     return jobs > 0 and n > jobs or bytes > 0 and stored + (charges[kept] or 0) > bytes
