@@ -1,8 +1,8 @@
 """What people did to the queue: who, when, what, and to what; the last ten thousand of an account.
 
 Who acts through the gateway is known by the name of his token (`gateway/auth/audit.py`), who acts
-on the command line by his name on that machine (`cli/audit_log.py`). `RunQueue` itself notes
-nothing.
+on the command line by his name on that machine (`cli/backends/audit_log.py`). `RunQueue` itself
+notes nothing.
 
 Each entry is logged as well: the list in Redis forgets, and who may act may fill it with whatever
 else he does.

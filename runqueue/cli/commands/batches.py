@@ -5,12 +5,12 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from runqueue.cli.audit_log import note, note_jobs
+from runqueue.cli.backends.audit_log import note, note_jobs
 from runqueue.cli.backends.direct import Url, opened
+from runqueue.cli.backends.job_selection import Reason
 from runqueue.cli.commands.cancel import canceled_words, tell_canceled
 from runqueue.cli.follow.batch_holds import batch_values, held_words
 from runqueue.cli.follow.watch_batch import watch_batch
-from runqueue.cli.job_selection import Reason
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted, printable
 from runqueue.cli.shared.output import print_values

@@ -5,10 +5,9 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from runqueue.cli.audit_log import note_jobs
+from runqueue.cli.backends.audit_log import note_jobs
 from runqueue.cli.backends.direct import Queue, Url, opened
-from runqueue.cli.commands.status import AsJson
-from runqueue.cli.job_selection import (
+from runqueue.cli.backends.job_selection import (
     Account,
     All,
     Batch,
@@ -19,6 +18,7 @@ from runqueue.cli.job_selection import (
     by_filter,
     confirm,
 )
+from runqueue.cli.commands.status import AsJson
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.id_lookup import named
 from runqueue.operator.operations import Filter

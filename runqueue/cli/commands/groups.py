@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.audit_log import note
+from runqueue.cli.backends.audit_log import note
 from runqueue.cli.backends.direct import Url, opened
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.output import print_values

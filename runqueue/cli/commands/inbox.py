@@ -6,9 +6,9 @@ from typing import Any
 
 import typer
 
-from runqueue.cli.audit_log import note_counts
+from runqueue.cli.backends.audit_log import note_counts
 from runqueue.cli.backends.direct import redis_is_needed
-from runqueue.cli.job_selection import Account, All, Reason, Yes, confirm
+from runqueue.cli.backends.job_selection import Account, All, Reason, Yes, confirm
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.tables import AsJson, Limit, print_rows, tell_more

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from runqueue.cli.backends.direct import Queue, Url, opened
-from runqueue.cli.job_selection import Account, Batch, Group, Namespace, Reason
+from runqueue.cli.backends.job_selection import Account, Batch, Group, Namespace, Reason
 from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, tell_more
 from runqueue.operator.operations import Filter
 from runqueue.records.job import Job, JobState

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.audit_log import note
+from runqueue.cli.backends.audit_log import note
 from runqueue.cli.backends.direct import redis_is_needed
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.cli.shared.tables import AsJson, print_rows

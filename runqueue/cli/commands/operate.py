@@ -5,8 +5,8 @@ from typing import Annotated, Literal, NamedTuple
 
 import typer
 
-from runqueue.cli.audit_log import note_counts
-from runqueue.cli.job_selection import (
+from runqueue.cli.backends.audit_log import note_counts
+from runqueue.cli.backends.job_selection import (
     Account,
     All,
     Batch,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.audit_log import note
+from runqueue.cli.backends.audit_log import note
 from runqueue.cli.backends.direct import redis_is_needed
 from runqueue.cli.shared.exit_codes import errors_told
 from runqueue.cli.shared.formatting import printable

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from runqueue.cli.backends.direct import Url
+from runqueue.cli.backends.job_selection import Reason
 from runqueue.cli.commands.batches import Canceled, OneBatch, OneObject, retry_failed
-from runqueue.cli.job_selection import Reason
 
 
 def retry(

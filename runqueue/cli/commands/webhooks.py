@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from runqueue.cli.job_selection import (
+from runqueue.cli.backends.job_selection import (
     Account,
     All,
     Batch,

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from runqueue.cli.audit_log import note_jobs
+from runqueue.cli.backends.audit_log import note_jobs
 from runqueue.cli.backends.direct import redis_is_needed
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.operator.operations import Filter, Operations, Settled
