@@ -18,8 +18,8 @@ local function jobs_waiting()
 end
 
 -- What stays of a request: its kind, and the name it came with; '' of one that cannot be read.
-local function name_of(body)
-  local line = string.match(body, '^[^\n]*')
+local function name_of(id)
+  local line = string.match(redis.call('GET', PREFIX .. 'body:' .. id) or '', '^[^\n]*')
   local is_sound, envelope = pcall(cjson.decode, line)
   if not is_sound or type(envelope) ~= 'table' then return '' end
   return cjson.encode({ k = envelope.k, c = envelope.c, n = envelope.n }) .. '\n{}'
@@ -34,15 +34,13 @@ local function let_go(who, jobs, bytes, most)
   if n == 0 then return end
   local stored = tonumber(redis.call('HGET', CHARGED, kept) or 0)
   local function drop(id)
-    local key, body_key = job_key(id), PREFIX .. 'body:' .. id
-    local f = read_fields(key, 'state', 'attempt', 'charged')
-    if f[3] ~= who or WAITS[f[1]] then return end
-    local attempt, body = number(key, 'attempt', f[2]) or 0, redis.call('GET', body_key) or ''
-    bump(charges, kept, -#body)
-    redis.call('HDEL', key, 'charged')
-    if attempt > 0 then return end
-    redis.call('SET', body_key, name_of(body))
-    redis.call('HSET', key, 'let_go', '1') -- see replay.lua
+    local job = read_job(id)
+    if not job or job.charged ~= who or WAITS[job.state] then return end
+    local name = job.attempt == 0 and name_of(id)
+    discharge(job)
+    if not name then return end
+    redis.call('SET', PREFIX .. 'body:' .. id, name)
+    redis.call('HSET', job_key(id), 'let_go', '1') -- see replay.lua
   end
   local function is_too_much()
     return jobs > 0 and n > jobs or bytes > 0 and stored + (charges[kept] or 0) > bytes
