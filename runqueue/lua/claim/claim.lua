@@ -1,4 +1,4 @@
--- use: limits board server listing via own_strays
+-- use: limits board server listing own_strays
 -- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
@@ -67,11 +67,9 @@ redis.call('HSETNX', META, 'sequence', '0')
 if not is_trusted() then return { 'moved', int(NOW) } end
 local refused = board_enter('submit', process, tick_us)
 if refused then return refused end
-local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead', 'receives')
+local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead')
 local sequence = number(META, 'sequence', meta[1]) or 0
 if date == '' and meta[5] then date = int(NOW + number(META, 'date_ahead', meta[5])) end
-
-if (meta[6] == '1') ~= receives then redis.call('HSET', META, 'receives', receives and '1' or '0') end
 
 local limits = read_limits()
 if limits.pace_is_over then redis.call('HDEL', META, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
@@ -95,6 +93,18 @@ next_us = math.max(next_us, due)
 local taken, groups, skips, passed = {}, {}, 0, 0
 local first_attempts = {} -- the ids among them whose first attempt it is
 
+-- How the webhook of this attempt travels, see webhooks.lua. The envelope is the first line of the stored body; a
+-- quote within one of its values is escaped.
+local function set_via(id, is_first, body)
+  local at = string.find(body, ',"webhook_url":"', 1, true)
+  local names_url = at and at < (string.find(body, '\n', 1, true) or 0)
+  if receives or names_url then
+    redis.call('HSET', job_key(id), 'via', receives and (names_url and 'relay' or 'push') or 'watch')
+  elseif not is_first then
+    redis.call('HDEL', job_key(id), 'via')
+  end
+end
+
 local function adopt_stray(id, job, known)
   local run_id, attempt = own_stray(id, known)
   if not run_id then return false end
@@ -102,7 +112,7 @@ local function adopt_stray(id, job, known)
   redis.call('HSET', runs_key(run_id), run_id, id)
   redis.call('ZADD', PREFIX .. 'poll', int(NOW), id)
   count_state(job, 'running')
-  set_via(id, receives, body, known == 0)
+  set_via(id, known == 0, body)
   redis.call('HSET', job_key(id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id, 'run_status',
     'created', 'started', int(NOW))
   -- Most have their slot already; one that was seen to be over needs it once more, until the job's own look.
@@ -328,7 +338,7 @@ if #taken < room then
   if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
 end
 local bodies = bodies_of(taken)
-for i, id in ipairs(taken) do set_via(id, receives, bodies[i] or '', first_attempts[id]) end
+for i, id in ipairs(taken) do set_via(id, first_attempts[id], bodies[i] or '') end
 if #taken > 0 then
   local scored = {}
   for _, id in ipairs(taken) do

@@ -20,9 +20,8 @@ local adopted, accepted = 0, 0
 local function adopt(job, attempt, run_id, run_status, is_bound)
   local id, key = job.id, job_key(job.id)
   local stray = has_strays() and redis.call('HGET', PREFIX .. 'strays', run_id)
-  local was_submitting = job.state == 'submitting'
   if stray then forget_stray(run_id, string.match(stray, '^%S+')) end
-  if was_submitting then
+  if job.state == 'submitting' then
     accepted = accepted + 1
     remove_later('claims:' .. (job.process or ''), id)
     redis.call('HDEL', key, 'process', 'claim_date')
@@ -33,11 +32,6 @@ local function adopt(job, attempt, run_id, run_status, is_bound)
   elseif job.state == 'scheduled' then
     remove_later('due', id)
     redis.call('HDEL', key, 'run_at', 'reason')
-  end
-  -- Redis lost the claim that said how its webhook travels: as that of the last claim does.
-  if attempt ~= job.attempt or not (was_submitting or job.via) then
-    local receives = redis.call('HGET', META, 'receives') == '1'
-    job.via = set_via(id, receives, redis.call('GET', PREFIX .. 'body:' .. id) or '', false)
   end
   if job.deaths > 0 then redis.call('HDEL', key, 'deaths') end
   count_state(job, 'running')
