@@ -24,7 +24,7 @@ _PAGE = 200
 _RESULTS = 100
 #: Jobs of an upload that are removed in one script call once it is given up, and such calls: of a
 #: longer one the next sweep removes the rest.
-_REMOVED, _REMOVALS = 500, 20
+_REMOVED, _REMOVALS = 100, 100
 
 
 def drive(flow: Flow[T], send: Callable[[ScriptCall[Any]], Any]) -> T:

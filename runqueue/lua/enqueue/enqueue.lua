@@ -16,7 +16,7 @@ local batch_key = PREFIX .. 'batch:' .. batch
 local JOB, BODY = PREFIX .. 'job:', PREFIX .. 'body:'
 local DUE, DEADLINES = PREFIX .. 'due', PREFIX .. 'deadlines'
 local PER_JOB = 5
-local MORE = 100 -- of what is kept, so many go more than come: it shrinks although as many are canceled as are stored
+local MORE = 20 -- of what is kept, so many go more than come: it shrinks although as many are canceled as are stored
 
 local only_look = batch == '?'
 local canary_left, canary_jobs = 0, 0
