@@ -202,6 +202,12 @@ class Lab:
     def settle(self, seconds: float = 180.0) -> float:
         """Wait until no job moves by itself any more; return how many seconds that took."""
         start = time.monotonic()
+        if not self.settles(seconds):
+            self.broken.append(f"after {seconds:g} s there still were {self.states()}")
+        return time.monotonic() - start
+
+    def settles(self, seconds: float) -> bool:
+        """Say whether no job moves by itself any more, soon; that takes at most so many seconds."""
 
         def settled() -> bool:
             seen = self.states()
@@ -211,9 +217,7 @@ class Lab:
 
         with suppress(TimeoutError):
             until(settled, seconds, "the jobs to settle", every=0.1)
-        if not settled():
-            self.broken.append(f"after {seconds:g} s there still were {self.states()}")
-        return time.monotonic() - start
+        return settled()
 
     def meets(self, least: int = 1) -> None:
         """Expect that every fault that the simulator was told of was met, so many times."""

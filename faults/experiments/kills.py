@@ -13,6 +13,8 @@ from runqueue.store.keys import Keys
 #: Seconds after a death in which its claims are in unconfirmed, and ready again without a run.
 TAKEN_OVER, READY_AGAIN = 17.0, 120.0
 _ROUNDS = 3
+#: Times that later jobs come, and seconds between two of them.
+_WAVES, _A_WAVE = 3, 40.0
 #: Seconds: more than a submission's time, a claim's and all margins for clocks together.
 _LONG = 155.0
 _RUNS = ("--duration", "1")
@@ -38,7 +40,7 @@ def _rounds(
         lab, jobs: as always.
         spring: sets the trap.
         claimed: whether claims are left then.
-        later: jobs that come once the claims of the dead are in doubt.
+        later: jobs that come once the claims of the dead are in doubt, a third at a time.
 
     Returns:
         When the last was killed (monotonic seconds).
@@ -55,8 +57,11 @@ def _rounds(
     lab.worker().start()
     if claimed:
         _time_takeover(lab, killed)
-    if later:
-        lab.hand_in(later, prefix="later")
+    # The account goes on meanwhile: what was lost last of all waits for a run that is newer.
+    for wave in range(_WAVES if later else 0):
+        lab.hand_in(later // _WAVES, prefix=f"later-{wave}")
+        if lab.settles(_A_WAVE):
+            break
     lab.settle()
     return killed
 
