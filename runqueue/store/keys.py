@@ -2,7 +2,7 @@
 
 All keys of an account carry the hash tag `{account}`: one script touches one account, so the state
 can live on a Redis Cluster. The scripts derive their keys from the account's `meta` key, the only
-one they are given; what stands here is the whole layout (ARCHITECTURE.md has it as prose).
+one they are given; this table is the whole layout.
 
 ======================  ======  ===============================================================
 key after the prefix    type    holds
