@@ -1,4 +1,4 @@
--- use: limits board server listing own_strays
+-- use: counters lanes board limits save server record strays jobs own_strays listing
 -- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),

@@ -1,4 +1,4 @@
--- use: times limits board endpoints deliveries packed
+-- use: counters board limits save webhooks deliveries endpoints packed
 -- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we look at.
 -- Each comes again after `lease_us` if nobody records it.
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us,

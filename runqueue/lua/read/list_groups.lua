@@ -1,4 +1,4 @@
--- use: groups
+-- use: lanes groups
 -- Reads the groups that have settings, and those that have ready jobs.
 -- ARGV  now_us, how many at most
 -- Reply per group: name, cap (0 = none), paused (0 | 1), live, whether ready jobs wait

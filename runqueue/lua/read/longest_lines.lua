@@ -1,4 +1,4 @@
--- use: groups
+-- use: lanes groups
 -- Reads the groups with the longest lines of ready jobs, paused ones first.
 -- ARGV  now_us, groups to look at, at most, lanes to look at of each, at most, how many of them to return
 -- Reply { how many groups have a line or settings (of those looked at), per group: name, jobs in line, live,

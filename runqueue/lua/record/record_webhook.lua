@@ -1,4 +1,4 @@
--- use: times trust runs trail guesses
+-- use: counters save record times webhooks strays trust runs trail guesses
 -- What webhooks of Skyvern's tell, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run goes on), signed

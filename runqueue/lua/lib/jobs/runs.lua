@@ -1,3 +1,4 @@
+-- use: counters holds record times webhooks strays jobs trust
 -- Taking a run on as a job's own, and its end.
 -- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, trust.lua), not after its
 -- three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.

@@ -1,3 +1,4 @@
+-- use: counters
 -- Where a job stands whose webhook is `pending`, `gave_up` or `unknown`; one that was delivered stands nowhere.
 -- `via` says how the webhook travels: relay (to our receiver, which sends it on), watch (to the user, by Skyvern;
 -- whether it arrives is watched), push (to our receiver, and nobody else wants it).
