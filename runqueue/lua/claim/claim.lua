@@ -67,9 +67,10 @@ redis.call('HSETNX', META, 'sequence', '0')
 if not is_trusted() then return { 'moved', int(NOW) } end
 local refused = board_enter('submit', process, tick_us)
 if refused then return refused end
-local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead')
+local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead', 'receives')
 local sequence = number(META, 'sequence', meta[1]) or 0
 if date == '' and meta[5] then date = int(NOW + number(META, 'date_ahead', meta[5])) end
+if meta[6] ~= ARGV[8] then redis.call('HSET', META, 'receives', ARGV[8]) end
 
 local limits = read_limits()
 if limits.pace_is_over then redis.call('HDEL', META, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
@@ -93,13 +94,11 @@ next_us = math.max(next_us, due)
 local taken, groups, skips, passed = {}, {}, 0, 0
 local first_attempts = {} -- the ids among them whose first attempt it is
 
--- How the webhook of this attempt travels, see webhooks.lua. The envelope is the first line of the stored body; a
--- quote within one of its values is escaped.
+-- How the webhook of this attempt travels, see webhooks.lua.
 local function set_via(id, is_first, body)
-  local at = string.find(body, ',"webhook_url":"', 1, true)
-  local names_url = at and at < (string.find(body, '\n', 1, true) or 0)
-  if receives or names_url then
-    redis.call('HSET', job_key(id), 'via', receives and (names_url and 'relay' or 'push') or 'watch')
+  local is_awaited = has_webhook_url(body)
+  if receives or is_awaited then
+    redis.call('HSET', job_key(id), 'via', receives and (is_awaited and 'relay' or 'push') or 'watch')
   elseif not is_first then
     redis.call('HDEL', job_key(id), 'via')
   end
