@@ -7,6 +7,13 @@ local function delivery_index(job)
   return job.delivery ~= 'delivered' and job.delivery or nil
 end
 
+-- Whether the request has a `webhook_url`. It stands in the envelope, the first line of the stored body; a quote within a
+-- value is escaped.
+local function has_webhook_url(body)
+  local at = string.find(body, ',"webhook_url":"', 1, true)
+  return at and at < (string.find(body, '\n', 1, true) or 0)
+end
+
 local function expect_deliveries()
   for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown' }) do expect(PREFIX .. index, 'zset') end
   expect(PREFIX .. 'wake:webhooks', 'list')
