@@ -15,16 +15,16 @@ T = TypeVar("T")
 class LoopThread:
     """Runs coroutines for threads, which wait for their end.
 
-    The first one begins the thread. It is a daemon: it keeps no process from ending. A process that
-    was forked begins one of its own.
+    The first call starts the thread, a daemon, which keeps no process from ending. A process that
+    was forked starts its own.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._begun: _Begun | None = None
-        #: What belongs to the parents of this process. Taken to pieces here, by the collector say,
-        #: it would do harm there: they share what the loops wait by.
-        self._of_parents: list[_Begun] = []
+        self._running: _RunningLoop | None = None
+        #: The loops of this process's parents. They are kept: deleting one here would unregister
+        #: the parent's sockets, as parent and child share the loop's epoll.
+        self._of_parents: list[_RunningLoop] = []
 
     def run(self, coroutine: Coroutine[Any, Any, T], name: str) -> T:
         """Run a coroutine, and block until it has ended.
@@ -40,34 +40,34 @@ class LoopThread:
             NotSentError: nothing can be run: the interpreter is ending, or this is the thread of
                 the loop (the garbage collector calls finalizers in any thread).
         """
-        if sys.is_finalizing():  # the thread stands still
+        if sys.is_finalizing():  # and its daemon threads no longer run
             raise _refused(coroutine, f"{name}: the interpreter is ending")
         try:
-            begun = self._begun or self._begin()
+            running = self._running or self._begin()
         except RuntimeError as error:
             if _is_loop_running():
                 raise _refused(coroutine, f"{name}: {error}") from None
             return asyncio.run(coroutine)  # at the interpreter's exit no thread is started
-        if begun.thread is threading.current_thread():
+        if running.thread is threading.current_thread():
             raise _refused(coroutine, f"{name}: a blocking call within the thread that sends")
-        return begun.run(coroutine)
+        return running.run(coroutine)
 
     def leave_to_parent(self) -> None:
-        """Begin anew in a process that was just forked."""
+        """Forget the loop in a process that was just forked: its thread runs in the parent."""
         self._lock = threading.Lock()  # another thread of the parent's may have held it
-        if self._begun is not None:
-            self._of_parents.append(self._begun)
-            self._begun = None
+        if self._running is not None:
+            self._of_parents.append(self._running)
+            self._running = None
 
-    def _begin(self) -> "_Begun":
+    def _begin(self) -> "_RunningLoop":
         with self._lock:
-            if self._begun is None:
-                self._begun = _Begun()
-            return self._begun
+            if self._running is None:
+                self._running = _RunningLoop()
+            return self._running
 
 
-class _Begun:
-    """A loop that runs until the process ends.
+class _RunningLoop:
+    """An event loop and its thread, which runs it until the process ends.
 
     Raises:
         RuntimeError: no thread can be started.

@@ -20,10 +20,10 @@ from tests.api_client.twins import TASK
 def loop() -> Iterator[LoopThread]:
     one = LoopThread()
     yield one
-    for begun in filter(None, [one._begun, *one._of_parents]):
-        begun._loop.call_soon_threadsafe(begun._loop.stop)
-        begun.thread.join()
-        begun._loop.close()
+    for running in filter(None, [one._running, *one._of_parents]):
+        running._loop.call_soon_threadsafe(running._loop.stop)
+        running.thread.join()
+        running._loop.close()
 
 
 async def thread_name() -> str:
@@ -117,8 +117,8 @@ def test_an_interrupt_before_the_coroutine_has_begun_lets_nothing_begin(
     loop: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop.run(thread_name(), "name")
-    assert loop._begun is not None
-    soon, calls = loop._begun._loop.call_soon_threadsafe, []
+    assert loop._running is not None
+    soon, calls = loop._running._loop.call_soon_threadsafe, []
 
     def interrupted(callback: Any, *args: Any) -> object:
         calls.append(callback)
@@ -126,7 +126,7 @@ def test_an_interrupt_before_the_coroutine_has_begun_lets_nothing_begin(
             raise KeyboardInterrupt
         return soon(callback, *args)
 
-    monkeypatch.setattr(loop._begun._loop, "call_soon_threadsafe", interrupted)
+    monkeypatch.setattr(loop._running._loop, "call_soon_threadsafe", interrupted)
     with pytest.raises(KeyboardInterrupt):
         loop.run(never(), "never")
 
@@ -134,10 +134,10 @@ def test_an_interrupt_before_the_coroutine_has_begun_lets_nothing_begin(
 def test_a_forked_process_begins_a_loop_of_its_own(loop: LoopThread) -> None:
     loop.leave_to_parent()  # nothing was begun
     loop.run(thread_name(), "name")
-    parents = loop._begun
+    parents = loop._running
     loop.leave_to_parent()
     loop.run(thread_name(), "name")
-    assert (loop._of_parents, loop._begun is parents) == ([parents], False)
+    assert (loop._of_parents, loop._running is parents) == ([parents], False)
 
 
 def test_where_no_thread_can_be_started_a_coroutine_runs_in_the_one_that_calls(
