@@ -141,9 +141,10 @@ class Connection(asyncio.Protocol):
         Args:
             nothing: a file descriptor, which that of the socket is made a copy of.
         """
-        with suppress(OSError):  # closed already
-            sock = self._transport.get_extra_info("socket")
-            os.dup2(nothing, sock.fileno(), inheritable=False)
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:  # over TLS there is none any more where it is closed
+            with suppress(OSError):  # closed
+                os.dup2(nothing, sock.fileno(), inheritable=False)
 
     # asyncio's side
 

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import os
 import signal
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +18,13 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
+from api_client.http.async_pool import AsyncPool
 from api_client.http.blocking import BlockingTransport, _after_fork
 from api_client.http.loop_thread import LOOP_THREAD
 from api_client.http.messages import Request
-from tests.api_client.misbehaving import echoes
+from tests.api_client.misbehaving import echoes, listening
 from tests.api_client.rawserver import (
+    CERTIFICATE,
     Behaviour,
     Exchange,
     Server,
@@ -29,8 +32,10 @@ from tests.api_client.rawserver import (
     answering_in_turn,
     hangs,
     response,
+    server_tls,
     serving,
 )
+from tests.simulator.simulating import eventually
 
 #: Seconds within which what must come has come, however busy the machine is.
 PATIENCE = 60.0
@@ -268,6 +273,30 @@ async def test_what_a_process_leaves_to_its_parent_it_does_not_use_again() -> No
             _after_fork()
             await asend(transport, "GET", server.url)
         assert [e.connection for e in server.exchanges] == [1, 2]
+
+
+async def test_a_fork_minds_no_tls_connection_that_the_server_has_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closes = asyncio.Event()
+
+    async def answers_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response(200, b"here"))
+        await closes.wait()
+
+    monkeypatch.setattr(AsyncPool, "_look", lambda _: None)  # it would be dropped
+    tls = ssl.create_default_context(cafile=str(CERTIFICATE))
+    async with listening(answers_once, server_tls()) as host:
+        with BlockingTransport(tls=tls) as transport:
+            assert await asend(transport, "GET", f"https://{host}") == b"here"
+            opened = transport._transport._opened
+            assert opened is not None
+            [connection] = opened.pool._all()
+            closes.set()
+            await eventually(lambda: connection._transport.get_extra_info("socket") is None)
+            assert opened.pool._all() == [connection]
+            _after_fork()
 
 
 # Threads
