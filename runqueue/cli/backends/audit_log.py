@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from redis.exceptions import RedisError
 
-from runqueue.cli.backends.direct import Queue
+from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.shared.actor import user
 from runqueue.cli.shared.exit_codes import tell
 from runqueue.cli.shared.formatting import counted
@@ -22,9 +22,7 @@ from runqueue.producer.queue import RunQueue
 from runqueue.store.accounts import account_of
 
 
-def note(
-    queue: Queue | RunQueue, what: str, target: str = "", detail: str = "", *, account: str
-) -> None:
+def note(queue: AnyQueue, what: str, target: str = "", detail: str = "", *, account: str) -> None:
     """Note what a command did to an account, or to something in it.
 
     Args:
@@ -47,7 +45,7 @@ def note(
 
 
 def note_jobs(
-    queue: Queue | RunQueue,
+    queue: AnyQueue,
     what: str,
     job_ids: Iterable[str],
     came_to: str,
@@ -77,7 +75,7 @@ def note_jobs(
 
 
 def note_counts(
-    queue: Queue | RunQueue,
+    queue: AnyQueue,
     what: str,
     counts: Mapping[str, int],
     came_to: str,

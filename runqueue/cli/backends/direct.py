@@ -11,28 +11,29 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 import orjson
 import typer
 
-from runqueue.cli.follow.watch_batch import Watched
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
-from runqueue.cli.shared.id_lookup import Records
 from runqueue.cli.shared.result_lines import ResultLine
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import DEFAULT
 from runqueue.operator.operations import Filter, Operations
 from runqueue.producer.queue import RunQueue
-from runqueue.records.batch import Batch, BatchPage, JobPage, Retried
+from runqueue.records.batch import Batch
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls
-from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.history import read_trail
 from runqueue.store.operator_calls import CancelCounts
 
 if TYPE_CHECKING:
     from runqueue.cli.backends.gateway import GatewayQueue
+
+#: What a command speaks to; and what its parts need of it.
+Queue: TypeAlias = "DirectQueue | GatewayQueue"
+AnyQueue: TypeAlias = "RunQueue | GatewayQueue"
 
 Url = Annotated[
     str | None,
@@ -50,81 +51,6 @@ BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNC
 _IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
 #: Steps under way at a time.
 _READERS = 2
-
-
-class Queue(Records, Watched, Protocol):
-    """What the commands need of a queue."""
-
-    def home(self) -> str:
-        """Return the account of what names none."""
-
-    def list_batches(
-        self, account: str = "default", *, cursor: str = "", limit: int = 100
-    ) -> BatchPage:
-        """Read a page of batches."""
-
-    def list_jobs(
-        self,
-        state: JobState | str | None = None,
-        *,
-        group: str | None = None,
-        batch: str | None = None,
-        reason: str | None = None,
-        custom_id: str | None = None,
-        namespace: str = "",
-        account: str = "default",
-        cursor: str = "",
-        limit: int = 100,
-    ) -> JobPage:
-        """Read a page of jobs."""
-
-    def pause_batch(self, batch: str) -> Batch:
-        """Submit nothing more of a batch."""
-
-    def resume_batch(self, batch: str) -> Batch:
-        """Go on with a batch."""
-
-    def retry_callbacks(self, batch: str, url: str | None = None) -> int:
-        """Have the callbacks of a batch sent again that were given up."""
-
-    def retry_failed(
-        self, batch: str, *, reason: str | None = None, canceled: bool = False
-    ) -> Retried:
-        """Have the dead and failed jobs of a batch done again, and the canceled ones if asked."""
-
-    def set_group(
-        self,
-        name: str,
-        *,
-        max_concurrent: int | Keep | None = KEEP,
-        paused: bool | None = None,
-        account: str = "default",
-    ) -> Group:
-        """Cap a group, or pause it."""
-
-    def groups(self, account: str = "default") -> list[Group]:
-        """Read the groups."""
-
-    def timeline(self, job_id: str) -> dict[str, Any]:
-        """Return a job's request, as far as it may be shown, and its steps; {} = not known."""
-
-    def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
-        """Go through the jobs that have not ended."""
-
-    def cancel_jobs(self, job_ids: Iterable[str]) -> CancelCounts:
-        """Ask for the end of jobs; returns what it came to."""
-
-    def cancel_all_of(self, batch: str) -> CancelCounts:
-        """Cancel every job of a batch; returns what it came to."""
-
-    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
-        """Go through a batch's results in the order of the upload, some lines at a time.
-
-        Args:
-            batch: its id.
-            errors: what did not go well; else all that has ended.
-            after: only what comes behind this job.
-        """
 
 
 class DirectQueue(RunQueue):

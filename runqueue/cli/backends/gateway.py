@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -23,6 +24,11 @@ _WAITING = (JobState.READY, JobState.SCHEDULED)
 class GatewayQueue(RemoteQueue):
     """A `RemoteQueue` that finds and cancels many jobs, one call each."""
 
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        #: When a job was first seen to be unconfirmed.
+        self._since: dict[str, float] = {}
+
     def home(self) -> str:
         """Return the account of what names none: `default`, or else the token's first."""
         names = self.accounts()
@@ -42,6 +48,13 @@ class GatewayQueue(RemoteQueue):
         return self._link.read(
             answer, lambda values: {name: values[name] for name in values if name != "job_id"}
         )
+
+    def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
+        """Return for how long jobs were seen to be unconfirmed, since they were first asked for."""
+        now = time.monotonic()
+        return [
+            (JobState.UNCONFIRMED, now - self._since.setdefault(job_id, now)) for job_id in job_ids
+        ]
 
     def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
         """Go through the jobs that have not ended, page by page.

@@ -7,6 +7,7 @@ import typer
 
 from runqueue.cli.backends.audit_log import note_jobs
 from runqueue.cli.backends.direct import Queue, Url, opened
+from runqueue.cli.backends.id_lookup import named
 from runqueue.cli.backends.job_selection import (
     Account,
     All,
@@ -20,7 +21,6 @@ from runqueue.cli.backends.job_selection import (
 )
 from runqueue.cli.commands.status import AsJson
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.id_lookup import named
 from runqueue.operator.operations import Filter
 from runqueue.records.job import Job
 from runqueue.store.operator_calls import CancelCounts

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 import typer
 
 from runqueue.cli.backends.audit_log import note_counts
+from runqueue.cli.backends.id_lookup import named_jobs
 from runqueue.cli.backends.job_selection import (
     Account,
     All,
@@ -23,7 +24,6 @@ from runqueue.cli.backends.job_selection import (
 )
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.id_lookup import named_jobs
 from runqueue.cli.shared.tables import AsJson, Limit, show_jobs, show_strays
 from runqueue.operator.operations import Filter, Operations
 from runqueue.records.job import JobState, is_run_id

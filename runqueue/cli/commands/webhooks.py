@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from runqueue.cli.backends.id_lookup import named_jobs
 from runqueue.cli.backends.job_selection import (
     Account,
     All,
@@ -24,7 +25,6 @@ from runqueue.cli.backends.job_selection import (
 )
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.id_lookup import named_jobs
 from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, tell_more
 from runqueue.connection.urls import shown_url
 from runqueue.operator.deliveries import check_url

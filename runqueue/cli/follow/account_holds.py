@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Collection
-from typing import Protocol
 
+from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.shared.formatting import printable
 from runqueue.cli.shared.saying import Saying
 from runqueue.records.account import AccountStats
@@ -39,11 +39,6 @@ def _words(stats: AccountStats) -> list[tuple[str, str]]:
     return found
 
 
-class _HasStats(Protocol):
-    def stats(self) -> dict[str, AccountStats]:
-        """Read the figures of every account."""
-
-
 class Holds:
     """Says what keeps the jobs waiting that somebody waits for; what lasts is said again.
 
@@ -52,7 +47,7 @@ class Holds:
         say: told the words when something is seen for the first time, and if it lasts.
     """
 
-    def __init__(self, queue: _HasStats, say: Callable[[str], None]) -> None:
+    def __init__(self, queue: AnyQueue, say: Callable[[str], None]) -> None:
         self._queue = queue
         self._saying = Saying(say)
         self._next = time.monotonic() + _EVERY

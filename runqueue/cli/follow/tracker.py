@@ -2,14 +2,15 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import NamedTuple
 
 from runqueue import ids
+from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.follow.batch_counts import GONE, Counted
 from runqueue.cli.follow.job_id_store import COUNTED, SINGLE, JobList, Listed, Which
 from runqueue.errors import BatchNotFound, QueueUnavailable
-from runqueue.records.batch import Batch, JobPage
+from runqueue.records.batch import Batch
 from runqueue.records.job import JobState
 
 #: Seconds between two looks, the least and the most.
@@ -22,26 +23,6 @@ _PATIENCE = 60.0
 _PAGE, _SOME = 1000, 100
 #: Takes the ids of jobs that have ended.
 Take = Callable[[list[str]], None]
-
-
-class Followed(Protocol):
-    """A queue, or what stands for it."""
-
-    def get_batch(self, batch: str) -> Batch:
-        """Read a batch."""
-
-    def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
-        """Read the states of jobs, and for how many seconds each is unconfirmed."""
-
-    def list_jobs(
-        self,
-        state: JobState | str | None = None,
-        *,
-        account: str = "default",
-        cursor: str = "",
-        limit: int = 100,
-    ) -> JobPage:
-        """Read a page of jobs."""
 
 
 class _SeenJob(NamedTuple):
@@ -74,7 +55,7 @@ class Following:
 
     def __init__(
         self,
-        queue: Followed,
+        queue: AnyQueue,
         batches: Mapping[str, int],
         jobs: JobList,
         accounts: Collection[str],

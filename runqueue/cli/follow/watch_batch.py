@@ -3,25 +3,14 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
+from runqueue.cli.backends.direct import Queue
 from runqueue.cli.follow.account_holds import Holds
 from runqueue.cli.follow.batch_holds import Held
 from runqueue.cli.follow.tracker import SOONEST, be_patient, next_pause
 from runqueue.cli.shared.output import display
 from runqueue.errors import QueueUnavailable
-from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
-
-
-class Watched(Protocol):
-    """A queue, or what stands for it: a batch, and what holds its account, are read there."""
-
-    def get_batch(self, batch: str) -> Batch:
-        """Read a batch."""
-
-    def stats(self) -> dict[str, AccountStats]:
-        """Read the figures of every account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +28,7 @@ class BatchWay:
         return cls(batch.total, done, {state.value: n for state, n in batch.states.items()})
 
 
-def watch_batch(queue: Watched, name: str) -> Batch:
+def watch_batch(queue: Queue, name: str) -> Batch:
     """Show how far a batch is, until it is over; returns how it ended.
 
     Raises:

@@ -5,21 +5,20 @@ import os
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.direct import Url, gateway_at
+from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.follow.batch_holds import held_words
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.results.live_file import Results, ResultsError
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.cli.submit import batch_options, input_options
 from runqueue.cli.submit.batch_upload import HandedIn
-from runqueue.cli.submit.gateway_upload import FarQueue
-from runqueue.cli.submit.input_lines import Source, Unreadable, opened
+from runqueue.cli.submit.gateway_upload import hand_in_remotely
+from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.report import report_of, say_end, say_handed_in, tell_warnings
 from runqueue.cli.submit.submit_file import Wish, hand_in
@@ -112,7 +111,7 @@ def submit(
     read = input_options.reader(
         file, form=form, template=template, mapped=mapped, kind=kind, delimiter=delimiter
     )
-    with errors_told(), opened(file, read) as source:
+    with errors_told(), open_input(file, read) as source:
         if dry_run:
             code = check(source, namespace, as_json=as_json, skip_invalid=skip_invalid)
         else:
@@ -136,16 +135,15 @@ def _grace() -> float:
 
 def _run(source: Source, asked: _Asked, url: str | None) -> Exit:
     with ExitStack() as stack:
-        queue: RunQueue | FarQueue
-        if url:
-            queue = FarQueue(stack.enter_context(gateway_at(url)))
-        else:
-            queue = stack.enter_context(RunQueue())
+        queue = stack.enter_context(opened(url))
         results = stack.enter_context(_results(asked.results)) if asked.results else None
         jobs = stack.enter_context(JobList())
         try:
-            send = queue.hand_in if isinstance(queue, FarQueue) else partial(hand_in, queue)
-            found, handed = send(source, asked.wish, jobs, keep_all=results is not None)
+            if isinstance(queue, RunQueue):
+                keep_all = results is not None
+                found, handed = hand_in(queue, source, asked.wish, jobs, keep_all=keep_all)
+            else:
+                found, handed = hand_in_remotely(queue, source, asked.wish)
         except Unreadable:
             tell("Nothing was handed in.")
             return Exit.INVALID
@@ -172,7 +170,7 @@ def _run(source: Source, asked: _Asked, url: str | None) -> Exit:
     return code
 
 
-def _tell_known(queue: RunQueue | FarQueue, handed: HandedIn, wish: Wish) -> None:
+def _tell_known(queue: Queue, handed: HandedIn, wish: Wish) -> None:
     """Tell what keeps jobs from going that were known before, and that no rules go for them."""
     if handed.known and wish.rules != NO_RULES:
         tell("Jobs that were known before keep the rules and the callback of their own batches.")

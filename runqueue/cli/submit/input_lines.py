@@ -69,7 +69,7 @@ class Source:
 
 
 @contextmanager
-def opened(name: str, read: Callable[[Iterator[Text]], Iterator[Row]]) -> Iterator[Source]:
+def open_input(name: str, read: Callable[[Iterator[Text]], Iterator[Row]]) -> Iterator[Source]:
     """Open an input; `-` is stdin.
 
     Args:

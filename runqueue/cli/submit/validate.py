@@ -11,7 +11,7 @@ from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import span_words
 from runqueue.cli.submit import input_options
-from runqueue.cli.submit.input_lines import Source, Unreadable, opened
+from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.report import found_in, say_repeated, tell_warnings
 from runqueue.cli.submit.submit_file import read
@@ -44,7 +44,7 @@ def validate(
     rows = input_options.reader(
         file, form=form, template=template, mapped=mapped, kind=kind, delimiter=delimiter
     )
-    with errors_told(), opened(file, rows) as source:
+    with errors_told(), open_input(file, rows) as source:
         code = check(source, namespace, as_json=as_json, skip_invalid=False)
     raise typer.Exit(code)
 

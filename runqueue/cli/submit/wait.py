@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from runqueue.cli.backends.direct import Queue
 from runqueue.cli.follow.account_holds import Holds
 from runqueue.cli.follow.batch_holds import Held
 from runqueue.cli.follow.job_id_store import JobList
@@ -14,7 +15,6 @@ from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import display
 from runqueue.cli.submit.batch_upload import HandedIn
-from runqueue.cli.submit.gateway_upload import FarQueue
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.errors import BatchNotFound, QueueUnavailable
 from runqueue.producer.queue import RunQueue
@@ -77,7 +77,7 @@ def _without_callback(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def to_follow(
-    queue: RunQueue | FarQueue,
+    queue: Queue,
     found: CheckedInput,
     handed: HandedIn,
     jobs: JobList,
@@ -105,7 +105,7 @@ def to_follow(
     return following
 
 
-def _is_whole(queue: RunQueue | FarQueue, batch: str, jobs: int) -> bool:
+def _is_whole(queue: Queue, batch: str, jobs: int) -> bool:
     try:
         found = queue.get_batch(batch)
     except BatchNotFound:  # its jobs outlived it
@@ -113,7 +113,7 @@ def _is_whole(queue: RunQueue | FarQueue, batch: str, jobs: int) -> bool:
     return found.sealed and found.total == jobs
 
 
-def follow(queue: RunQueue | FarQueue, following: Following, results: Results | None) -> None:
+def follow(queue: Queue, following: Following, results: Results | None) -> None:
     """Look at the jobs until there is nothing left to wait for.
 
     Raises:
@@ -121,15 +121,17 @@ def follow(queue: RunQueue | FarQueue, following: Following, results: Results | 
     """
     try:
         _follow(queue, following, results)
-        if results and isinstance(queue, FarQueue):
-            queue.write_results(following.sizes, results)
+        if results and not isinstance(queue, RunQueue):
+            for batch in following.sizes:  # in the order of the file
+                for lines in queue.lines(batch, errors=False, after=None):
+                    results.append([line.text for line in lines])
         if results:
             results.finish()
     except (KeyboardInterrupt, QueueUnavailable, ResultsError) as error:
         raise Stopped(error) from None
 
 
-def _follow(queue: RunQueue | FarQueue, following: Following, results: Results | None) -> None:
+def _follow(queue: Queue, following: Following, results: Results | None) -> None:
     def take(job_ids: list[str]) -> None:
         if results and isinstance(queue, RunQueue):
             results.write(queue, job_ids)
