@@ -16,7 +16,6 @@ from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.results.live_file import Results, ResultsError
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.cli.submit import batch_options, input_options
-from runqueue.cli.submit.batch_upload import HandedIn
 from runqueue.cli.submit.gateway_upload import hand_in_remotely
 from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
@@ -25,6 +24,7 @@ from runqueue.cli.submit.submit_file import Wish, hand_in
 from runqueue.cli.submit.validate import check
 from runqueue.cli.submit.wait import Stopped, follow, to_follow, verdict
 from runqueue.errors import BatchNotFound
+from runqueue.producer.batch_upload import UploadReport
 from runqueue.producer.queue import RunQueue
 from runqueue.records.batch import NO_RULES
 
@@ -170,7 +170,7 @@ def _run(source: Source, asked: _Asked, url: str | None) -> Exit:
     return code
 
 
-def _tell_known(queue: Queue, handed: HandedIn, wish: Wish) -> None:
+def _tell_known(queue: Queue, handed: UploadReport, wish: Wish) -> None:
     """Tell what keeps jobs from going that were known before, and that no rules go for them."""
     if handed.known and wish.rules != NO_RULES:
         tell("Jobs that were known before keep the rules and the callback of their own batches.")
@@ -189,7 +189,7 @@ def _results(path: Path) -> Results:
         raise typer.BadParameter(str(error), param_hint="--results") from None
 
 
-def _tell_lines(found: CheckedInput, handed: HandedIn, asked: _Asked) -> Exit:
+def _tell_lines(found: CheckedInput, handed: UploadReport, asked: _Asked) -> Exit:
     """Tell which lines were skipped, and which are in conflict; and that there are none."""
     if not found.lines:
         tell(f"{found.source.name}: there is no job in it")

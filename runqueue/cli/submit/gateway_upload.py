@@ -7,10 +7,10 @@ from dataclasses import replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
-from runqueue.cli.submit.batch_upload import Conflict, HandedIn, KnownIn
 from runqueue.cli.submit.input_lines import Row, Source, Unreadable
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.submit_file import Wish, read
+from runqueue.producer.batch_upload import Conflict, KnownIn, UploadReport
 from runqueue.producer.chunks import Packet
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class _Sending:
 
 def hand_in_remotely(
     queue: GatewayQueue, source: Source, wish: Wish
-) -> tuple[CheckedInput, HandedIn | None]:
+) -> tuple[CheckedInput, UploadReport | None]:
     """Submit a file over HTTP; as `submit_file.hand_in`.
 
     The gateway does not say in which batches jobs were known.
@@ -108,11 +108,11 @@ def hand_in_remotely(
             return found, None
 
 
-def _upload(queue: GatewayQueue, sending: _Sending, wish: Wish) -> HandedIn:
+def _upload(queue: GatewayQueue, sending: _Sending, wish: Wish) -> UploadReport:
     lines = iter(sending)
     first = next(lines, None)
     if first is None:
-        return HandedIn()
+        return UploadReport()
     taken = queue.upload(
         chain([first], lines),
         name=wish.name,
@@ -121,7 +121,7 @@ def _upload(queue: GatewayQueue, sending: _Sending, wish: Wish) -> HandedIn:
         skip_invalid=wish.skip_invalid,
         rules=wish.rules,
     )
-    handed = HandedIn(conflicts=taken.conflict, warnings=taken.warnings)
+    handed = UploadReport(conflicts=taken.conflict, warnings=taken.warnings)
     handed.shown_conflicts = [
         Conflict(one.line, one.custom_id or "", one.job_id, one.error) for one in taken.conflicts
     ]

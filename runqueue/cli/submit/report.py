@@ -9,8 +9,8 @@ import typer
 from runqueue.cli.shared.exit_codes import tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import print_states
-from runqueue.cli.submit.batch_upload import HandedIn
 from runqueue.cli.submit.line_checker import CheckedInput
+from runqueue.producer.batch_upload import UploadReport
 from runqueue.request.private_targets import FieldWarning
 
 
@@ -25,12 +25,12 @@ def found_in(reading: CheckedInput) -> dict[str, Any]:
     }
 
 
-def report_of(reading: CheckedInput, handed: HandedIn) -> dict[str, Any]:
+def report_of(reading: CheckedInput, handed: UploadReport) -> dict[str, Any]:
     """Return what --json says of a file that was handed in."""
     return {
         **found_in(reading),
         "new": handed.new.total(),
-        "known": sum(known.jobs for known in handed.known.values()),
+        "known": handed.known_jobs,
         "batches": handed.batches,
         "known_in": [
             {
@@ -53,7 +53,7 @@ def tell_warnings(warnings: Iterable[FieldWarning]) -> None:
         tell(f"warning: {warning}{how_many}")
 
 
-def say_handed_in(reading: CheckedInput, handed: HandedIn) -> None:
+def say_handed_in(reading: CheckedInput, handed: UploadReport) -> None:
     """Say what became of a file's lines."""
     for account, batch in handed.batches.items():
         where = "" if account == "default" else f" (account {account})"

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.shared.exit_codes import tell
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.submit.batch_upload import BatchUpload, HandedIn
+from runqueue.cli.submit.file_sender import FileSender
 from runqueue.cli.submit.input_lines import Source
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.read_progress import reading
 from runqueue.errors import RunQueueError
 from runqueue.ids import DEFAULT
+from runqueue.producer.batch_upload import BatchUpload, UploadReport
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.upload import Checker
@@ -54,7 +55,7 @@ def read(
 
 def hand_in(
     queue: RunQueue, source: Source, wish: Wish, jobs: JobList, *, keep_all: bool
-) -> tuple[CheckedInput, HandedIn | None]:
+) -> tuple[CheckedInput, UploadReport | None]:
     """Hand in every good line of an input; nothing runs before all of it is there.
 
     An upload that was killed leaves a batch that was never accepted; handing in the same file again
@@ -72,35 +73,37 @@ def hand_in(
 
     Raises:
         Unreadable: the input cannot be read to its end; nothing was handed in.
-        GivenUp: another upload of the same jobs was in the way; nothing was handed in.
+        UploadGivenUp: another upload of the same jobs was in the way; nothing was handed in.
     """
-    upload = BatchUpload(queue, wish.name, wish.rules, jobs, keep_all=keep_all)
+    upload = BatchUpload(wish.name, wish.rules)
+    sender = FileSender(queue, upload, jobs, keep_all=keep_all)
     with read(source, wish.namespace, set(queue.accounts())) as found:
         try:
-            if not _send(found, upload, skip_invalid=wish.skip_invalid):
+            if not _send(found, sender, skip_invalid=wish.skip_invalid):
                 return found, None
-            upload.seal()
+            sender.seal()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | RunQueueError):
                 _tell_broken(found, is_sealing=upload.is_sealing)
             if not upload.is_sealing:
-                upload.give_up()
+                sender.give_up()
             raise
-    upload.handed.warnings = found.checker.private.warnings()
-    if upload.handed.batches:
-        upload.handed.warnings += private_callback(wish.rules.callback_url)
-    return found, upload.handed
+    report = upload.report
+    report.warnings = found.checker.private.warnings()
+    if report.batches:
+        report.warnings += private_callback(wish.rules.callback_url)
+    return found, report
 
 
-def _send(found: CheckedInput, upload: BatchUpload, *, skip_invalid: bool) -> bool:
+def _send(found: CheckedInput, sender: FileSender, *, skip_invalid: bool) -> bool:
     """Send all there is; False, once all was checked, if a line is bad."""
     is_refused = False
     for packets in found.packets():
         if found.checker.bad_lines and not skip_invalid and not is_refused:
             is_refused = True
-            upload.give_up()
+            sender.give_up()
         for packet in () if is_refused else packets:
-            upload.send(packet)
+            sender.send(packet)
     return not is_refused
 
 

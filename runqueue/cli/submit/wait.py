@@ -14,9 +14,9 @@ from runqueue.cli.results.live_file import Results, ResultsError
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import display
-from runqueue.cli.submit.batch_upload import HandedIn
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.errors import BatchNotFound, QueueUnavailable
+from runqueue.producer.batch_upload import UploadReport
 from runqueue.producer.queue import RunQueue
 from runqueue.records.job import JobState
 
@@ -42,7 +42,7 @@ class Stopped(Exception):  # noqa: N818 - what it says is in its name
         is_away = isinstance(self._why, QueueUnavailable)
         return Exit.UNAVAILABLE if is_away else Exit.NOT_ALL_COMPLETED
 
-    def tell(self, found: CheckedInput, handed: HandedIn, arguments: Sequence[str]) -> None:
+    def tell(self, found: CheckedInput, handed: UploadReport, arguments: Sequence[str]) -> None:
         """Say why the jobs are followed no further, and how to follow them again.
 
         Args:
@@ -79,7 +79,7 @@ def _without_callback(arguments: Sequence[str]) -> Iterator[str]:
 def to_follow(
     queue: Queue,
     found: CheckedInput,
-    handed: HandedIn,
+    handed: UploadReport,
     jobs: JobList,
     grace: float,
     *,
