@@ -72,6 +72,15 @@ class Choice:
         """The filter in words."""
         return ", ".join(filter(None, (self.state, self.wanted.words)))
 
+    @property
+    def jobs(self) -> Filter:
+        """The filter, its state included."""
+        if self.what == "deliver":
+            return self.wanted._replace(webhook=DeliveryState(self.state))
+        if self.state == "open":
+            return self.wanted._replace(is_open=True)
+        return self.wanted._replace(state=JobState(self.state))
+
 
 class Count(NamedTuple):
     """How many jobs a choice means.
@@ -92,14 +101,7 @@ def find(operations: Operations, choice: Choice) -> Iterator[list[Job]]:
 
     A page is bounded work, and may hold none of them; a job may come twice.
     """
-    if choice.what == "deliver":
-        state = DeliveryState(choice.state)
-        return operations.delivery_pages(state, choice.wanted, account=choice.account)
-    if choice.state in {"open", "ready"}:
-        found = operations.find_open_pages(choice.wanted, account=choice.account)
-        states = {"open": {*JobState}, "ready": {JobState.READY}}[choice.state]
-        return ([job for job in page if job.state in states] for page in found)
-    return operations.find_pages(JobState(choice.state), choice.wanted, account=choice.account)
+    return operations.pages(choice.jobs, account=choice.account)
 
 
 def count(operations: Operations, choice: Choice) -> Count:

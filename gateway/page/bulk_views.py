@@ -113,6 +113,8 @@ async def _choice(viewer: Viewer, fields: Mapping[str, Any]) -> Choice:
     state = str(fields.get("state") or KINDS[what].states[0])
     if state not in KINDS[what].states:
         state = KINDS[what].states[0]
-    named = {name: str(fields.get(name) or "").strip() or None for name in Filter.__slots__}
+    group, batch, reason = (
+        str(fields.get(name) or "").strip() or None for name in ("group", "batch", "reason")
+    )
     account = await viewer.account(str(fields.get("account") or ""))
-    return Choice(what, account, state, Filter(**named))
+    return Choice(what, account, state, Filter(group, batch, reason))

@@ -12,9 +12,9 @@ from gateway.page.render import page
 from gateway.page.viewer import Viewer, listing
 from gateway.state.sampler import first_jobs
 from runqueue.operator.rejected_lines import RefusedLine
+from runqueue.producer.listing import Filter, wanted
 from runqueue.records.delivery import DeliveryState
-from runqueue.records.job import Job
-from runqueue.store import job_calls, operator_calls
+from runqueue.store import job_calls
 from runqueue.store.inbox_calls import newest_refused
 
 #: Rows of a page.
@@ -24,12 +24,8 @@ GROUPS: Final = 200
 #: Refused lines of a page, and bytes of them: one may hold megabytes.
 REFUSED: Final = 50
 _REFUSED_BYTES: Final = 1024 * 1024
-#: Where the jobs are indexed whose webhook stands like this.
-_DELIVERIES: Final = {
-    DeliveryState.GAVE_UP: ("gave_up",),
-    DeliveryState.UNKNOWN: ("unknown",),
-    DeliveryState.PENDING: ("relays", "watches"),
-}
+#: Webhooks that are listed.
+_SHOWN: Final = (DeliveryState.GAVE_UP, DeliveryState.UNKNOWN, DeliveryState.PENDING)
 
 
 @listing
@@ -39,15 +35,8 @@ async def jobs(request: Request, viewer: Viewer) -> Response:
     account = await viewer.account(query.get("account", ""))
     state, group = query.get("state", ""), query.get("group", "").strip()
     reason = query.get("reason", "").strip()
-    found = await first_jobs(
-        viewer.queue,
-        ROWS,
-        state or None,
-        group=group or None,
-        reason=reason or None,
-        account=account,
-        cursor=query.get("cursor", ""),
-    )
+    which = wanted(state or None, group or None, None, reason=reason or None)
+    found = await first_jobs(viewer.queue, ROWS, which, account, query.get("cursor", ""))
     values = {
         "account": account,
         "accounts": await viewer.known(),
@@ -101,26 +90,17 @@ async def webhooks(request: Request, viewer: Viewer) -> Response:
     """List the jobs whose webhook did not arrive, or may not have."""
     query = request.query_params
     account = await viewer.account(query.get("account", ""))
-    state = DeliveryState(query["state"]) if query.get("state") in _DELIVERIES else None
-    state = state or DeliveryState.GAVE_UP
-    found: list[Job] = []
-    unread: tuple[str, ...] = ()
-    for index in _DELIVERIES[state]:
-        page_of = operator_calls.page_jobs(account, index, "", ROWS)
-        _, some = await viewer.queue.send(page_of)
-        if some:
-            read, damaged = await viewer.queue.send(job_calls.readable_jobs(account, some))
-            found += [job for job in read if job is not None]
-            unread += damaged
+    state = DeliveryState(query["state"]) if query.get("state") in _SHOWN else _SHOWN[0]
+    found = await first_jobs(viewer.queue, ROWS, Filter(webhook=state), account)
     stats = await viewer.queue.send(job_calls.stats(account))
     values = {
         "account": account,
         "accounts": await viewer.known(),
         "state": state.value,
-        "jobs": found[:ROWS],
-        "unread": unread,
+        "jobs": found.jobs[:ROWS],
+        "unread": found.unread,
         "deliveries": stats.deliveries,
-        "states": list(_DELIVERIES),
+        "states": _SHOWN,
     }
     return page(request, "webhooks.html", viewer, values)
 
