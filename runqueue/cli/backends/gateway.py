@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from runqueue.cli.backends.direct import every_job
 from runqueue.cli.shared.result_lines import ResultLine
 from runqueue.errors import JobNotFound, RunQueueError, UnknownAccount
 from runqueue.ids import DEFAULT
@@ -16,8 +17,8 @@ from runqueue.records.job import Job, JobState
 from runqueue.remote.queue import RemoteQueue
 from runqueue.store.operator_calls import CancelCounts
 
-#: Jobs of a page, and lines that are handed on at once, and bytes of these.
-_PAGE, _LINES, _BYTES = 1000, 500, 1024 * 1024
+#: Lines that are handed on at once, and bytes of these.
+_LINES, _BYTES = 500, 1024 * 1024
 _WAITING = (JobState.READY, JobState.SCHEDULED)
 
 
@@ -66,19 +67,7 @@ class GatewayQueue(RemoteQueue):
         if account is not None and account not in known:
             raise UnknownAccount(account)
         for name in known if account is None else [account]:
-            cursor = ""
-            while True:
-                page = self.list_jobs(
-                    group=wanted.group,
-                    batch=wanted.batch,
-                    reason=wanted.reason,
-                    account=name,
-                    cursor=cursor,
-                    limit=_PAGE,
-                )
-                yield from (job for job in page.jobs if not job.is_over)
-                if not (cursor := page.cursor):
-                    break
+            yield from (job for job in every_job(self, wanted, name) if not job.is_over)
 
     def cancel_jobs(self, job_ids: Iterable[str]) -> CancelCounts:
         """Ask for the end of jobs; returns what it came to."""

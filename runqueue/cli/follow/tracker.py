@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from runqueue import ids
-from runqueue.cli.backends.direct import AnyQueue
+from runqueue.cli.backends.direct import AnyQueue, every_job
 from runqueue.cli.follow.batch_counts import GONE, Counted
 from runqueue.cli.follow.job_id_store import COUNTED, SINGLE, JobList, Listed, Which
 from runqueue.errors import BatchNotFound, QueueUnavailable
+from runqueue.producer.listing import Filter
 from runqueue.records.batch import Batch
 from runqueue.records.job import JobState
 
@@ -166,18 +167,11 @@ class Following:
 
     def _stuck_in(self, batch: Batch) -> int:
         """Count the jobs of a batch that have been unconfirmed for too long."""
-        stuck, cursor = 0, ""
-        while True:
-            page = self._queue.list_jobs(
-                JobState.UNCONFIRMED, account=batch.account, cursor=cursor, limit=_PAGE
-            )
-            states = self._queue.states([job.id for job in page.jobs if job.batch == batch.id])
-            stuck += sum(
-                state is JobState.UNCONFIRMED and seconds > self._grace for state, seconds in states
-            )
-            cursor = page.cursor
-            if not cursor:
-                return stuck
+        found = every_job(self._queue, Filter(state=JobState.UNCONFIRMED), batch.account)
+        states = self._queue.states([job.id for job in found if job.batch == batch.id])
+        return sum(
+            state is JobState.UNCONFIRMED and seconds > self._grace for state, seconds in states
+        )
 
     def _take_counted(self, take: Take) -> None:
         """Find the jobs of batches that have ended: nearly in the order of the file."""
