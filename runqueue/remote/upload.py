@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter
 
 from runqueue.errors import FieldError, InvalidBatch, InvalidJob
 from runqueue.producer.chunks import Handed, check
@@ -78,6 +79,9 @@ class Uploaded:
     errors: list[FieldError] = field(default_factory=list)
     conflicts: list[LineConflict] = field(default_factory=list)
     warnings: list[FieldWarning] = field(default_factory=list)
+
+
+_UPLOADED = TypeAdapter(Uploaded)
 
 
 def upload(
@@ -239,17 +243,6 @@ def _parameters(described: Any) -> set[str]:
 
 def _read(values: Any, *, is_new: bool) -> Uploaded:
     counts = values["counts"]
-    return Uploaded(
-        values["batch_id"],
-        is_new,
-        counts["new"],
-        counts["known"],
-        counts["invalid"],
-        counts["conflicts"],
-        [FieldError(one["field"], one["message"]) for one in values["errors"]],
-        [
-            LineConflict(one["line"], one["custom_id"], one["job_id"], one.get("error"))
-            for one in values["conflicts"]
-        ],
-        read_warnings(values),
-    )
+    given = {**values, **counts, "is_new": is_new, "conflict": counts["conflicts"]}
+    given |= {"conflicts": values["conflicts"], "warnings": read_warnings(values)}
+    return _UPLOADED.validate_python(given)
