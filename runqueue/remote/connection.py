@@ -139,6 +139,7 @@ class GatewayLink:
         self,
         method: str,
         path: str,
+        parse: Callable[[Any], T],
         *,
         params: Mapping[str, Any] | None = None,
         content: bytes | None = None,
@@ -147,10 +148,11 @@ class GatewayLink:
         timeout: float = _ANSWER,
         meant: Mapping[int, RunQueueError] | None = None,
         refused: type[InvalidRequest] = InvalidRequest,
-    ) -> httpx.Response:
-        """Ask the gateway, and again where that helps and does no harm.
+    ) -> T:
+        """Send a request, and again where that helps and does no harm; returns the answer.
 
         Args:
+            parse: reads the answer's JSON.
             method, path, params, content, headers: the request; params that are None are left out.
             may_repeat: whether asking twice does no more than asking once.
             timeout: seconds to get the answer in.
@@ -170,12 +172,13 @@ class GatewayLink:
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=_CONNECT),
         )
-        return self.patiently(
+        answer = self.patiently(
             lambda: self._client.send(request),
             lambda: may_repeat,
             meant=meant,
             refused=refused,
         )
+        return self.read(answer, parse)
 
     def patiently(
         self,

@@ -216,7 +216,7 @@ def _rules(link: GatewayLink, rules: BatchRules) -> tuple[dict[str, Any], dict[b
     # Whoever is on the way logs a query, and this URL may hold a secret.
     url = wanted.pop("callback_url", None)
     hidden = {} if url is None else callback_header(url)
-    known = link.read(link.ask("GET", "/openapi.json"), _parameters)
+    known = link.ask("GET", "/openapi.json", _parameters)
     unknown = wanted.keys() - known
     if hidden and _CALLBACK.decode() not in known:
         unknown.add("callback_url")

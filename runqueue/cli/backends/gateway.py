@@ -41,14 +41,13 @@ class GatewayQueue(RemoteQueue):
         An older gateway does not know them.
         """
         try:
-            answer = self._link.ask(
-                "GET", f"/v1/jobs/{job_id}/timeline", meant={404: JobNotFound(job_id)}
+            found = self._link.ask(
+                "GET", f"/v1/jobs/{job_id}/timeline", dict, meant={404: JobNotFound(job_id)}
             )
         except JobNotFound:
             return {}
-        return self._link.read(
-            answer, lambda values: {name: values[name] for name in values if name != "job_id"}
-        )
+        found.pop("job_id", None)
+        return found
 
     def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
         """Return for how long jobs were seen to be unconfirmed, since they were first asked for."""
