@@ -37,7 +37,7 @@ def watch_batch(queue: Queue, name: str) -> Batch:
     """
     found = queue.get_batch(name)
     pause, answered = SOONEST, time.monotonic()
-    with display(found.total) as shown:
+    with display() as shown:
         holds, held = Holds(queue, shown.say), Held(shown.say)
         before = 0
         while True:

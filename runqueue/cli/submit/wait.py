@@ -137,7 +137,7 @@ def _follow(queue: Queue, following: Following, results: Results | None) -> None
             results.write(queue, job_ids)
 
     pause, answered = SOONEST, time.monotonic()
-    with display(following.total) as shown:
+    with display() as shown:
         holds, held = Holds(queue, shown.say), Held(shown.say)
         while True:
             before, began = following.done, time.monotonic()
