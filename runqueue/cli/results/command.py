@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.direct import BAD, Queue, Url, every_job, opened
+from runqueue.cli.backends.direct import Queue, Url, every_job, opened
 from runqueue.cli.follow.watch_batch import watch_batch
 from runqueue.cli.results.formats import Format, ResultsKind, as_csv, format_of, make
 from runqueue.cli.results.partial_file import (
@@ -25,6 +25,7 @@ from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import state_words
 from runqueue.errors import RunQueueError
+from runqueue.producer.batch_results import BAD
 from runqueue.producer.listing import Filter
 from runqueue.records.batch import Batch
 
