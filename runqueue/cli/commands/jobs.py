@@ -6,9 +6,9 @@ import typer
 
 from runqueue.cli.backends.direct import Url, every_job, opened
 from runqueue.cli.backends.job_selection import Account, Batch, Group, Namespace, Reason
-from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, tell_more
+from runqueue.cli.shared.tables import AsJson, Limit, each_once, job_row, print_rows, up_to
 from runqueue.producer.listing import Filter
-from runqueue.records.job import Job, JobState
+from runqueue.records.job import JobState
 
 jobs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Jobs of any state.")
 
@@ -42,15 +42,8 @@ def list_jobs(
     leave.
     """
     wanted = Filter(group, batch, reason, state, custom_id, namespace)
-    found: dict[str, Job] = {}
     with opened(url) as queue:
-        for job in every_job(queue, wanted, account or queue.home(), limit=PAGE):
-            if job.id in found:
-                continue
-            if len(found) == limit:
-                tell_more(limit, None)
-                break
-            found[job.id] = job
+        found = every_job(queue, wanted, account or queue.home(), limit=PAGE)
         rows = [
             {
                 **job_row(job),
@@ -58,6 +51,6 @@ def list_jobs(
                 "run_id": job.run_id,
                 "run_status": job.run_status,
             }
-            for job in found.values()
+            for job in up_to(limit, each_once(found))
         ]
         print_rows(rows, _COLUMNS, as_json=as_json)

@@ -45,6 +45,39 @@ Replayed = Annotated[
 OneJob = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or its custom_id.")]
 
 
+class _Selection(NamedTuple):
+    """The jobs that a command is for: named ones, or those in a state that filters leave."""
+
+    state: JobState
+    jobs: list[str] | None
+    namespace: str
+    wanted: Filter
+    account: str | None
+    everything: bool
+
+    @property
+    def by(self) -> str:
+        """The filter in words; '' = they are named."""
+        return "" if self.jobs else ", ".join(filter(None, (self.state.value, self.wanted.words)))
+
+    def ids(self, operations: Operations, hint: str = "") -> list[str]:
+        """Return their ids; neither names nor a filter, or both, are a mistake.
+
+        Where a filter leaves none, the command ends, with a hint if there is one.
+        """
+        if not by_filter(
+            self.jobs, self.wanted, self.account, self.namespace, everything=self.everything
+        ):
+            return named_jobs(operations.queue, self.jobs or [], self.namespace)
+        found = [job.id for job in operations.find(self.state, self.wanted, account=self.account)]
+        if not found:
+            typer.echo("none")
+            if hint:
+                tell(f"runqueue: {hint}")
+            raise typer.Exit(Exit.OK)
+        return found
+
+
 @dead.command("list")
 def list_dead(
     *,
@@ -76,22 +109,12 @@ def replay(
 ) -> None:
     """Submit dead, failed or canceled jobs again: the named ones, or by filter those of a state."""
     with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        names = JobNames(jobs, namespace)
-        of = JobState(state)
+        of, wanted = JobState(state), Filter(group, batch, reason)
+        chosen = _Selection(of, jobs, namespace, wanted, account, everything)
         hint = "only dead jobs were looked through; --state failed or canceled takes others"
-        ids = _chosen(
-            operations,
-            of,
-            names,
-            wanted,
-            account,
-            everything=everything,
-            hint=hint if of is JobState.DEAD else "",
-        )
-        by = _by(of, jobs, wanted)
+        ids = chosen.ids(operations, hint if of is JobState.DEAD else "")
         confirm(f"submit {counted(len(ids), 'job')} again", yes=yes or bool(jobs))
-        tell_settled(operations, operations.replay(ids), "ready again", Deed("replay", by))
+        tell_settled(operations, operations.replay(ids), "ready again", Deed("replay", chosen.by))
 
 
 @dead.command()
@@ -109,11 +132,10 @@ def discard(
     """Remove dead jobs for good, with their idempotency keys."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        names = JobNames(jobs, namespace)
-        ids = _chosen(operations, JobState.DEAD, names, wanted, account, everything=everything)
-        by = _by(JobState.DEAD, jobs, wanted)
+        chosen = _Selection(JobState.DEAD, jobs, namespace, wanted, account, everything)
+        ids = chosen.ids(operations)
         confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=yes)
-        tell_settled(operations, operations.discard(ids), "removed", Deed("discard", by))
+        tell_settled(operations, operations.discard(ids), "removed", Deed("discard", chosen.by))
 
 
 @unconfirmed.command("list")
@@ -165,13 +187,11 @@ def resubmit(
     """Say that there is no run: the jobs are submitted again. A run that is there runs twice."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        names = JobNames(jobs, namespace)
-        state = JobState.UNCONFIRMED
-        ids = _chosen(operations, state, names, wanted, account, everything=everything)
-        by = _by(state, jobs, wanted)
+        chosen = _Selection(JobState.UNCONFIRMED, jobs, namespace, wanted, account, everything)
+        ids = chosen.ids(operations)
         jobs_again = f"submit {counted(len(ids), 'job')} again"
         confirm(f"{jobs_again}, although runs of them may exist", yes=yes)
-        tell_settled(operations, operations.resubmit(ids), "ready", Deed("resubmit", by))
+        tell_settled(operations, operations.resubmit(ids), "ready", Deed("resubmit", chosen.by))
 
 
 @unconfirmed.command()
@@ -190,12 +210,10 @@ def fail(
     """Stop looking: the jobs are dead, or canceled if that was asked for, and can be replayed."""
     with operating() as operations:
         wanted = Filter(group, batch, reason)
-        names = JobNames(jobs, namespace)
-        state = JobState.UNCONFIRMED
-        ids = _chosen(operations, state, names, wanted, account, everything=everything)
-        by = _by(state, jobs, wanted)
+        chosen = _Selection(JobState.UNCONFIRMED, jobs, namespace, wanted, account, everything)
+        ids = chosen.ids(operations)
         confirm(f"stop looking for the runs of {counted(len(ids), 'job')}", yes=yes or bool(jobs))
-        tell_settled(operations, operations.fail(ids, why), "settled", Deed("fail", by, why))
+        tell_settled(operations, operations.fail(ids, why), "settled", Deed("fail", chosen.by, why))
 
 
 @strays.command("list")
@@ -229,41 +247,3 @@ def cancel_strays(
         came_to = f"{done:,} will be canceled"
         note_counts(operations.queue, "cancel_strays", counts, came_to, noun="run", of=len(found))
         typer.echo(came_to)
-
-
-class JobNames(NamedTuple):
-    """What jobs are called: ids or custom_ids, and the namespace of these."""
-
-    jobs: list[str] | None
-    namespace: str
-
-
-def _by(state: JobState, named: list[str] | None, wanted: Filter) -> str:
-    """Return by what filter jobs were chosen, in words; '' = they were named."""
-    return "" if named else ", ".join(filter(None, (state.value, wanted.words)))
-
-
-def _chosen(
-    operations: Operations,
-    state: JobState,
-    names: JobNames,
-    wanted: Filter,
-    account: str | None,
-    *,
-    everything: bool,
-    hint: str = "",
-) -> list[str]:
-    """Return the ids of the named jobs, or of those a filter leaves; neither is a mistake.
-
-    Where a filter leaves none, the command ends, with a hint if there is one.
-    """
-    named, namespace = names
-    if not by_filter(named, wanted, account, namespace, everything=everything):
-        return named_jobs(operations.queue, named or [], namespace)
-    found = [job.id for job in operations.find(state, wanted, account=account)]
-    if not found:
-        typer.echo("none")
-        if hint:
-            tell(f"runqueue: {hint}")
-        raise typer.Exit(Exit.OK)
-    return found

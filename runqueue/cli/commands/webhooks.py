@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -25,11 +26,20 @@ from runqueue.cli.backends.job_selection import (
 )
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, tell_more
+from runqueue.cli.shared.tables import (
+    AsJson,
+    Limit,
+    each_once,
+    job_row,
+    print_rows,
+    total_of,
+    up_to,
+)
 from runqueue.connection.urls import shown_url
 from runqueue.operator.deliveries import check_url
 from runqueue.operator.operations import Filter, Operations, Settled
 from runqueue.producer.queue import RunQueue
+from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Job
 from runqueue.request.moments import moment, seconds
@@ -151,22 +161,12 @@ def list_webhooks(
 
 
 def _rows(operations: Operations, chosen: Chosen, limit: int) -> list[dict[str, Any]]:
-    found: dict[str, Job] = {}
-    for job in chosen.find(operations):
-        if len(found) == limit and job.id not in found:
-            tell_more(limit, _total(operations, chosen))
-            break
-        found[job.id] = job
-    return [_row(job) for job in found.values()]
+    def count(stats: AccountStats) -> int:
+        return sum(stats.deliveries[state] for state in chosen.states)
 
-
-def _total(operations: Operations, chosen: Chosen) -> int | None:
-    """Return how many there are, where that is known without reading all of them."""
-    if chosen.wanted != Filter() or chosen.since is not None:
-        return None
-    stats = operations.queue.stats()
-    accounts = [stats[name] for name in stats if chosen.account in {None, name}]
-    return sum(account.deliveries[state] for account in accounts for state in chosen.states)
+    is_all = chosen.wanted == Filter() and chosen.since is None
+    total = partial(total_of, operations, chosen.account, count) if is_all else None
+    return [_row(job) for job in up_to(limit, each_once(chosen.find(operations)), total)]
 
 
 def _row(job: Job) -> dict[str, Any]:
