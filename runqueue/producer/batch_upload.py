@@ -150,7 +150,7 @@ class BatchUpload:
         report.shown_conflicts.sort()
         for account, batch in list(report.batches.items()):
             if not report.new[batch]:  # another upload of the same jobs was faster
-                yield from flows.discard_batch(account, batch)
+                yield from self._discard(account, batch)
                 del report.batches[account]
         if len(report.batches) > 1:  # so that none is accepted where another cannot be
             for account, batch in report.batches.items():
@@ -169,5 +169,8 @@ class BatchUpload:
     def discard(self) -> Flow[None]:
         """Discard the batches; where Redis cannot be reached they expire within a day."""
         for account, batch in self.report.batches.items():
-            with suppress(QueueUnavailable, QueueFull):
-                yield from flows.discard_batch(account, batch)
+            yield from self._discard(account, batch)
+
+    def _discard(self, account: str, batch: str) -> Flow[None]:
+        with suppress(QueueUnavailable, QueueFull):
+            yield from flows.discard_batch(account, batch)
