@@ -75,7 +75,7 @@ class Reach:
         for name in self._accounts(account):
             cursor = ""
             while True:
-                flow = listing.list_jobs(name, wanted, cursor, PAGE, by_time=True)
+                flow = listing.list_jobs(name, wanted, cursor, PAGE, in_full=True)
                 page = flows.drive(flow, self.queue.send)
                 yield page.jobs
                 if not (cursor := page.cursor):

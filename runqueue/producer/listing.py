@@ -26,6 +26,8 @@ _LOOKS = 1000
 _SCANS = 10
 #: Jobs that one call reads: others wait for it, at Redis and for the reply to be taken in.
 _READ_AT_ONCE = 100
+#: The same for operators, who read all pages.
+_READ_IN_FULL = 500
 
 #: Where jobs of a state, or whose webhook is in a state, are indexed by time; unconfirmed ones
 #: without a slot are apart, and so are webhooks that Skyvern sends.
@@ -73,6 +75,8 @@ class Filter(NamedTuple):
     is_open: bool = False
     #: Takes the ids of those that cannot be read; None = the first of them fails the list.
     unread: list[str] | None = None
+    #: Whether all pages are to be read.
+    in_full: bool = False
 
     @property
     def words(self) -> str:
@@ -133,7 +137,7 @@ def list_jobs(
     limit: int,
     *,
     sound_only: bool = False,
-    by_time: bool = False,
+    in_full: bool = False,
 ) -> Flow[JobPage]:
     """Read a page of jobs.
 
@@ -143,20 +147,20 @@ def list_jobs(
         cursor: '' = the first page.
         limit: how many.
         sound_only: leave out what cannot be read, and name it (`unread`); else it fails the page.
-        by_time: read the index of the state where there is one, also of a batch.
+        in_full: for callers who read all pages: by the index of the state where there is one, also
+            of a batch, and in larger steps.
 
     Raises:
         InvalidRequest: a cursor that is none of this list, or a limit out of its range.
     """
     if not 1 <= limit <= MOST:
         raise _refused("limit", f"expected 1 to {MOST}, got {limit}")
-    way = _way(wanted, by_time=by_time)
+    way = _way(wanted, in_full=in_full)
     at = _parse(way, cursor)
     if wanted.batch is not None and not (is_id(wanted.batch) and _owns(account, wanted.batch)):
         return JobPage([], "")
     unread: list[str] = []
-    if sound_only:
-        wanted = wanted._replace(unread=unread)
+    wanted = wanted._replace(unread=unread if sound_only else None, in_full=in_full)
     jobs, then = yield from _WAYS[way](account, wanted, at, limit)
     return JobPage(jobs, f"{way}-{then}" if then else "", tuple(dict.fromkeys(unread)))
 
@@ -164,8 +168,9 @@ def list_jobs(
 def _fitting(account: str, job_ids: list[str], wanted: Filter) -> Flow[list[tuple[int, Job]]]:
     """Read jobs, and return those that are wanted, each beside its place."""
     jobs: list[Job | None] = []
-    for start in range(0, len(job_ids), _READ_AT_ONCE):
-        some = job_ids[start : start + _READ_AT_ONCE]
+    at_once = _READ_IN_FULL if wanted.in_full else _READ_AT_ONCE
+    for start in range(0, len(job_ids), at_once):
+        some = job_ids[start : start + at_once]
         if wanted.unread is None:
             jobs += yield job_calls.get_jobs(account, some, result=False)
         else:
@@ -183,10 +188,10 @@ def _owns(account: str, batch: str) -> bool:
     return account_of(batch, [account]) is not None
 
 
-def _way(wanted: Filter, *, by_time: bool) -> str:
+def _way(wanted: Filter, *, in_full: bool) -> str:
     if wanted.custom_id is not None:
         return "name"
-    if wanted.webhook is not None or (by_time and wanted.state in INDEXES):
+    if wanted.webhook is not None or (in_full and wanted.state in INDEXES):
         return "index"
     if wanted.batch is not None:
         return "batch"
@@ -214,7 +219,8 @@ def _of_name(account: str, wanted: Filter, _at: str, _limit: int) -> _Read:
 def _of_batch(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """In the order of the upload; where few may fit, a page looks further."""
     start = int(at or 0)
-    looks = limit if wanted._replace(unread=None) == Filter(batch=wanted.batch) else _LOOKS
+    is_all = wanted == Filter(batch=wanted.batch, unread=wanted.unread, in_full=wanted.in_full)
+    looks = limit if is_all else _LOOKS
     job_ids: list[str] = yield job_calls.list_batch(account, wanted.batch or "", start, looks)
     found = yield from _fitting(account, job_ids, wanted)
     then = start + len(job_ids) if len(job_ids) == looks else 0
@@ -255,7 +261,8 @@ def _of_all(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     for _ in range(_SCANS):
         if is_through or len(job_ids) >= limit:
             break
-        keys = limit - len(job_ids)
+        # Most jobs have two keys; a page may be overfull where the rest is read next.
+        keys = 2 * limit if wanted.in_full else limit - len(job_ids)
         cursor, some = yield operator_calls.open_jobs(account, cursor, keys, which)
         job_ids += some
         is_through = cursor == "0"

@@ -3,15 +3,19 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import typer
 
 from runqueue.cli.backends.audit_log import note_jobs
 from runqueue.cli.backends.direct import redis_is_needed
+from runqueue.cli.backends.id_lookup import named_jobs
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.shared.tables import AsJson, Limit
 from runqueue.operator.operations import Filter, Operations, Settled
 from runqueue.producer.queue import RunQueue
+from runqueue.records.job import JobState
 
 
 def _not_empty(value: str | None) -> str | None:
@@ -34,6 +38,57 @@ Account = Annotated[str | None, typer.Option(callback=_not_empty, help="Only thi
 All = Annotated[bool, typer.Option("--all", help="All that the filters leave.")]
 Namespace = Annotated[str, typer.Option(help="The namespace of the custom_ids.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """The options by which a command's jobs are chosen: by name, or by filter."""
+
+    jobs: Jobs = None
+    namespace: Namespace = ""
+    group: Group = None
+    batch: Batch = None
+    reason: Reason = None
+    account: Account = None
+    everything: All = False
+    yes: Yes = False
+
+    @property
+    def wanted(self) -> Filter:
+        """The filters."""
+        return Filter(self.group, self.batch, self.reason)
+
+    def by(self, state: JobState) -> str:
+        """Return the filters in words, for jobs of a state; '' = the jobs are named."""
+        return "" if self.jobs else ", ".join(filter(None, (state.value, self.wanted.words)))
+
+    def ids(self, operations: Operations, state: JobState, hint: str = "") -> list[str]:
+        """Return the ids of the named jobs, or of those in a state that the filters leave.
+
+        Where the filters leave none, the command ends, with a hint if there is one.
+        """
+        filtered = self.everything or self.account is not None
+        if not by_filter(self.jobs, self.wanted, self.namespace, filtered=filtered):
+            return named_jobs(operations.queue, self.jobs or [], self.namespace)
+        found = [job.id for job in operations.find(state, self.wanted, account=self.account)]
+        if not found:
+            typer.echo("none")
+            if hint:
+                tell(f"runqueue: {hint}")
+            raise typer.Exit(Exit.OK)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """The options of a list of jobs."""
+
+    group: Group = None
+    batch: Batch = None
+    reason: Reason = None
+    account: Account = None
+    limit: Limit = 50
+    as_json: AsJson = False
 
 
 class Deed(NamedTuple):
@@ -66,21 +121,20 @@ def operating() -> Iterator[Operations]:
 def by_filter(
     named: list[str] | None,
     wanted: Filter,
-    account: str | None,
     namespace: str,
     *,
-    everything: bool,
+    filtered: bool,
     filters: str = _FILTERS,
 ) -> bool:
     """Tell whether jobs are chosen by a filter, not by name; neither or both ends the command.
 
     Args:
         named, namespace: the names, and the namespace of those that are custom_ids.
-        wanted, account: the filters.
-        everything: whether there is another filter, or all are meant.
+        wanted: the filters.
+        filtered: whether there is another filter, or all are meant.
         filters: the command's options that are filters, in words.
     """
-    filtered = wanted != Filter() or account is not None or everything
+    filtered = filtered or wanted != Filter()
     if bool(named) == filtered:
         tell(
             f"runqueue: jobs are chosen by name or by {filters}, not by both"

@@ -1,7 +1,7 @@
 """The commands for jobs that need a person: dead ones, unconfirmed ones, runs that no job owns."""
 
 from collections import Counter
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,22 +10,20 @@ from runqueue.cli.backends.id_lookup import named_jobs
 from runqueue.cli.backends.job_selection import (
     Account,
     All,
-    Batch,
     Deed,
-    Group,
-    Jobs,
+    JobOptions,
+    ListOptions,
     Namespace,
-    Reason,
     Yes,
-    by_filter,
     confirm,
     operating,
     tell_settled,
 )
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.options import with_options
 from runqueue.cli.shared.tables import AsJson, Limit, show_jobs, show_strays
-from runqueue.operator.operations import Filter, Operations
+from runqueue.operator.operations import Filter
 from runqueue.records.job import JobState, is_run_id
 
 dead = typer.Typer(
@@ -45,113 +43,55 @@ Replayed = Annotated[
 OneJob = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or its custom_id.")]
 
 
-class _Selection(NamedTuple):
-    """The jobs that a command is for: named ones, or those in a state that filters leave."""
-
-    state: JobState
-    jobs: list[str] | None
-    namespace: str
-    wanted: Filter
-    account: str | None
-    everything: bool
-
-    @property
-    def by(self) -> str:
-        """The filter in words; '' = they are named."""
-        return "" if self.jobs else ", ".join(filter(None, (self.state.value, self.wanted.words)))
-
-    def ids(self, operations: Operations, hint: str = "") -> list[str]:
-        """Return their ids; neither names nor a filter, or both, are a mistake.
-
-        Where a filter leaves none, the command ends, with a hint if there is one.
-        """
-        if not by_filter(
-            self.jobs, self.wanted, self.account, self.namespace, everything=self.everything
-        ):
-            return named_jobs(operations.queue, self.jobs or [], self.namespace)
-        found = [job.id for job in operations.find(self.state, self.wanted, account=self.account)]
-        if not found:
-            typer.echo("none")
-            if hint:
-                tell(f"runqueue: {hint}")
-            raise typer.Exit(Exit.OK)
-        return found
+def _show(state: JobState, options: ListOptions) -> None:
+    wanted = Filter(options.group, options.batch, options.reason)
+    with operating() as operations:
+        show_jobs(
+            operations, state, wanted, options.account, options.limit, as_json=options.as_json
+        )
 
 
 @dead.command("list")
-def list_dead(
-    *,
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
+@with_options
+def list_dead(options: ListOptions) -> None:
     """Show dead jobs and the words they died with, oldest first."""
-    with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        show_jobs(operations, JobState.DEAD, wanted, account, limit, as_json=as_json)
+    _show(JobState.DEAD, options)
 
 
 @dead.command()
-def replay(
-    jobs: Jobs = None,
-    *,
-    namespace: Namespace = "",
-    state: Replayed = "dead",
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    everything: All = False,
-    yes: Yes = False,
-) -> None:
+@with_options
+def replay(options: JobOptions, *, state: Replayed = "dead") -> None:
     """Submit dead, failed or canceled jobs again: the named ones, or by filter those of a state."""
     with operating() as operations:
-        of, wanted = JobState(state), Filter(group, batch, reason)
-        chosen = _Selection(of, jobs, namespace, wanted, account, everything)
+        of = JobState(state)
         hint = "only dead jobs were looked through; --state failed or canceled takes others"
-        ids = chosen.ids(operations, hint if of is JobState.DEAD else "")
-        confirm(f"submit {counted(len(ids), 'job')} again", yes=yes or bool(jobs))
-        tell_settled(operations, operations.replay(ids), "ready again", Deed("replay", chosen.by))
+        ids = options.ids(operations, of, hint if of is JobState.DEAD else "")
+        confirm(f"submit {counted(len(ids), 'job')} again", yes=options.yes or bool(options.jobs))
+        tell_settled(
+            operations, operations.replay(ids), "ready again", Deed("replay", options.by(of))
+        )
 
 
 @dead.command()
-def discard(
-    jobs: Jobs = None,
-    *,
-    namespace: Namespace = "",
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    everything: All = False,
-    yes: Yes = False,
-) -> None:
+@with_options
+def discard(options: JobOptions) -> None:
     """Remove dead jobs for good, with their idempotency keys."""
     with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        chosen = _Selection(JobState.DEAD, jobs, namespace, wanted, account, everything)
-        ids = chosen.ids(operations)
-        confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=yes)
-        tell_settled(operations, operations.discard(ids), "removed", Deed("discard", chosen.by))
+        ids = options.ids(operations, JobState.DEAD)
+        confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=options.yes)
+        tell_settled(
+            operations,
+            operations.discard(ids),
+            "removed",
+            Deed("discard", options.by(JobState.DEAD)),
+        )
 
 
 @unconfirmed.command("list")
-def list_unconfirmed(
-    *,
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
+@with_options
+def list_unconfirmed(options: ListOptions) -> None:
     """Show unconfirmed jobs, oldest first."""
-    with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        show_jobs(operations, JobState.UNCONFIRMED, wanted, account, limit, as_json=as_json)
+    _show(JobState.UNCONFIRMED, options)
 
 
 @unconfirmed.command()
@@ -173,47 +113,39 @@ def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = Fal
 
 
 @unconfirmed.command()
-def resubmit(
-    jobs: Jobs = None,
-    *,
-    namespace: Namespace = "",
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    everything: All = False,
-    yes: Yes = False,
-) -> None:
+@with_options
+def resubmit(options: JobOptions) -> None:
     """Say that there is no run: the jobs are submitted again. A run that is there runs twice."""
     with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        chosen = _Selection(JobState.UNCONFIRMED, jobs, namespace, wanted, account, everything)
-        ids = chosen.ids(operations)
+        ids = options.ids(operations, JobState.UNCONFIRMED)
         jobs_again = f"submit {counted(len(ids), 'job')} again"
-        confirm(f"{jobs_again}, although runs of them may exist", yes=yes)
-        tell_settled(operations, operations.resubmit(ids), "ready", Deed("resubmit", chosen.by))
+        confirm(f"{jobs_again}, although runs of them may exist", yes=options.yes)
+        tell_settled(
+            operations,
+            operations.resubmit(ids),
+            "ready",
+            Deed("resubmit", options.by(JobState.UNCONFIRMED)),
+        )
 
 
 @unconfirmed.command()
+@with_options
 def fail(
-    jobs: Jobs = None,
-    *,
-    namespace: Namespace = "",
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    everything: All = False,
-    yes: Yes = False,
-    why: Annotated[str, typer.Option(help="Shown on the jobs.")] = "",
+    options: JobOptions, *, why: Annotated[str, typer.Option(help="Shown on the jobs.")] = ""
 ) -> None:
     """Stop looking: the jobs are dead, or canceled if that was asked for, and can be replayed."""
     with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        chosen = _Selection(JobState.UNCONFIRMED, jobs, namespace, wanted, account, everything)
-        ids = chosen.ids(operations)
-        confirm(f"stop looking for the runs of {counted(len(ids), 'job')}", yes=yes or bool(jobs))
-        tell_settled(operations, operations.fail(ids, why), "settled", Deed("fail", chosen.by, why))
+        ids = options.ids(operations, JobState.UNCONFIRMED)
+        confirm(
+            f"stop looking for the runs of {counted(len(ids), 'job')}",
+            yes=options.yes or bool(options.jobs),
+        )
+        tell_settled(
+            operations,
+            operations.fail(ids, why),
+            "settled",
+            Deed("fail", options.by(JobState.UNCONFIRMED), why),
+        )
 
 
 @strays.command("list")

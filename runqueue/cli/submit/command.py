@@ -15,6 +15,7 @@ from runqueue.cli.follow.batch_holds import held_words
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.results.live_file import Results, ResultsError
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.shared.options import with_options
 from runqueue.cli.submit import batch_options, input_options
 from runqueue.cli.submit.gateway_upload import hand_in_remotely
 from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
@@ -45,6 +46,7 @@ class _Asked:
     grace: float
 
 
+@with_options
 def submit(
     file: input_options.File,
     *,
@@ -58,7 +60,6 @@ def submit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check, as `runqueue validate` does.")
     ] = False,
-    namespace: input_options.Namespace = "",
     skip_invalid: Annotated[
         bool,
         typer.Option(
@@ -67,20 +68,9 @@ def submit(
             " jobs.",
         ),
     ] = False,
-    form: input_options.Format = None,
-    template: input_options.Template = "",
-    mapped: input_options.Mapped = None,
-    kind: input_options.KindOption = None,
-    delimiter: input_options.Delimiter = "",
-    request_checks: input_options.Checks = None,  # noqa: ARG001 - its callback has set it
+    options: input_options.InputOptions,
     name: batch_options.Name = "",
-    canary: batch_options.Canary = None,
-    canary_ratio: batch_options.CanaryRatio = batch_options.DEFAULT_RATIO,
-    abort_at_failure_ratio: batch_options.AbortRatio = None,
-    abort_after: batch_options.AbortAfter = batch_options.DEFAULT_AFTER,
-    expires_after: batch_options.ExpiresAfter = "",
-    callback_url: batch_options.CallbackUrl = "",
-    callback_at: batch_options.CallbackAt = None,
+    ruled: batch_options.RuleOptions,
     url: Url = None,
 ) -> None:
     """Hand in a file of jobs, of any length.
@@ -94,23 +84,12 @@ def submit(
     minute more than it, whichever is longer. Give that variable the workers' value. The wait covers
     every line, also those whose jobs were known.
     """
-    input_options.check_namespace(namespace)
+    read = options.reader(file)
     if results is not None and (str(results) == "-" or _same_file(file, results)):
         raise typer.BadParameter("expected a file other than the jobs'", param_hint="--results")
-    batch_rules = batch_options.rules_of(
-        canary=canary,
-        canary_ratio=canary_ratio,
-        abort_at_failure_ratio=abort_at_failure_ratio,
-        abort_after=abort_after,
-        expires_after=expires_after,
-        callback_url=callback_url,
-        callback_at=callback_at,
-    )
-    wish = Wish(batch_options.name_of(name, file), namespace, batch_rules, skip_invalid)
+    namespace = options.namespace
+    wish = Wish(batch_options.name_of(name, file), namespace, ruled.rules, skip_invalid)
     asked = _Asked(wish, wait or results is not None, results, as_json, _grace())
-    read = input_options.reader(
-        file, form=form, template=template, mapped=mapped, kind=kind, delimiter=delimiter
-    )
     with errors_told(), open_input(file, read) as source:
         if dry_run:
             code = check(source, namespace, as_json=as_json, skip_invalid=skip_invalid)

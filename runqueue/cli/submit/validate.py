@@ -9,6 +9,7 @@ import typer
 
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.options import with_options
 from runqueue.cli.shared.output import span_words
 from runqueue.cli.submit import input_options
 from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
@@ -22,30 +23,21 @@ from runqueue.records.forecast import seconds_for
 from runqueue.request.job_spec import Priority
 
 
+@with_options
 def validate(
     file: input_options.File,
     *,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of text.")
     ] = False,
-    namespace: input_options.Namespace = "",
-    form: input_options.Format = None,
-    template: input_options.Template = "",
-    mapped: input_options.Mapped = None,
-    kind: input_options.KindOption = None,
-    delimiter: input_options.Delimiter = "",
-    request_checks: input_options.Checks = None,  # noqa: ARG001 - its callback has set it
+    options: input_options.InputOptions,
 ) -> None:
     """Check a file of jobs, and hand in nothing of it; no queue is needed.
 
     If a queue can be reached, its accounts are known, and how long the jobs take at their limits.
     """
-    input_options.check_namespace(namespace)
-    rows = input_options.reader(
-        file, form=form, template=template, mapped=mapped, kind=kind, delimiter=delimiter
-    )
-    with errors_told(), open_input(file, rows) as source:
-        code = check(source, namespace, as_json=as_json, skip_invalid=False)
+    with errors_told(), open_input(file, options.reader(file)) as source:
+        code = check(source, options.namespace, as_json=as_json, skip_invalid=False)
     raise typer.Exit(code)
 
 
