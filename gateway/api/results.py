@@ -114,7 +114,7 @@ async def _answer(
 
 
 def _accepted(accept: str) -> str:
-    """Return the kind of answer that the header Accept asks for.
+    """Return the kind of answer that the header Accept requests.
 
     Raises:
         HTTPException: none that there is.

@@ -40,7 +40,7 @@ class Act(NamedTuple):
 
 
 async def act(request: Request) -> Response:
-    """Do what a form asks for, note it, and go back to the page that it stood on."""
+    """Do what a form requests, note it, and go back to the form's page."""
     viewer, fields = await operator_form(request)
     what = str(request.path_params["what"])
     if what not in _ACTS:
@@ -67,7 +67,7 @@ async def _account(viewer: Viewer, fields: Mapping[str, str], to: str) -> str:
 
     Raises:
         HTTPException: it is not named.
-        JobNotFound, BatchNotFound, UnknownAccount: it is none that exists for who asks.
+        JobNotFound, BatchNotFound, UnknownAccount: it is none that exists for the viewer.
     """
     if to == "account":
         return await viewer.account(fields.get("account", ""))

@@ -1,6 +1,6 @@
 """What is done to many jobs at once: chosen by a filter, counted, and done once that is confirmed.
 
-A count looks at so much and no more, and says so. What is done goes on beside the requests, in
+A count reads so much and no more, and says so. What is done goes on beside the requests, in
 pages, and is noted when it begins and when it is over.
 """
 
@@ -28,7 +28,7 @@ class BulkKind(NamedTuple):
     """Something that can be done to many.
 
     Args:
-        verb: in words: what is asked, "… 12 jobs".
+        verb: in words: the question, "… 12 jobs".
         states: of which jobs; the first is chosen if none is named.
         warning: what to know before; '' = nothing.
     """
@@ -118,7 +118,7 @@ def count(operations: Operations, choice: Choice) -> Count:
             seen.add(job.id)
             if len(first) < SHOWN:
                 first.append(job)
-        # Also after a page that none of them stands in: there may be thousands of these.
+        # Also after a page with none of them: there may be thousands of these.
         if time.monotonic() > until:
             return Count(len(seen), False, first)
     return Count(len(seen), True, first)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import chain
 
-from runqueue.operator.selection import Reach, Settled, named
+from runqueue.operator.selection import JobSelector, Settled, named
 from runqueue.producer.listing import Filter
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job
@@ -17,8 +17,8 @@ from runqueue.store import delivery_calls
 FOUND = (DeliveryState.PENDING, DeliveryState.GAVE_UP, DeliveryState.UNKNOWN)
 
 
-class Deliveries(Reach):
-    """A person's hands on the webhooks of jobs; the part of `Operations` that is about these."""
+class Deliveries(JobSelector):
+    """The operator's actions on the webhooks of jobs; a part of `Operations`."""
 
     def find_deliveries(
         self,
@@ -28,7 +28,7 @@ class Deliveries(Reach):
         account: str | None = None,
         since: datetime | None = None,
     ) -> Iterator[Job]:
-        """Go through the jobs whose webhook stands like this, in constant memory.
+        """Go through the jobs whose webhook is in a state, in constant memory.
 
         Given up and unknown ones come in the order in which that was decided, pending ones as they
         are due; of these, one that is tried meanwhile may come twice.
@@ -55,8 +55,8 @@ class Deliveries(Reach):
 
         Args:
             job_ids: the jobs.
-            url: where to, from now on; '' = where they were to go. With it jobs that had nobody to
-                tell have a webhook, too.
+            url: where to, from now on; '' = where they were to go. With it jobs without a
+                receiver have a webhook, too.
 
         Raises:
             ValueError: the url is none; nothing was done.

@@ -1,4 +1,4 @@
-"""What people do to jobs: settle doubtful ones, replay or discard dead ones, look after strays.
+"""The operator's actions on jobs: settle unconfirmed, replay or discard dead ones, cancel orphans.
 
 Everything works by filter as well as by id, and a filter is counted before anything is done.
 """
@@ -23,7 +23,7 @@ __all__ = ["PAGE", "Filter", "Operations", "Settled"]
 
 
 class Operations(Deliveries):
-    """A person's hands on the queue.
+    """The operator's actions on the queue.
 
     Args:
         queue: the queue; closed by its owner.
@@ -69,7 +69,7 @@ class Operations(Deliveries):
         return self._settle(job_ids, "resubmit", "")
 
     def fail(self, job_ids: Iterable[str], reason: str = "") -> dict[str, Settled]:
-        """Stop looking for the runs of unconfirmed jobs: they are dead.
+        """End the search for the runs of unconfirmed jobs: they are dead.
 
         Args:
             job_ids: the jobs.
@@ -111,7 +111,7 @@ class Operations(Deliveries):
         return chain.from_iterable(self.pages(which, account=account))
 
     def cancel(self, job_ids: Iterable[str]) -> CancelCounts:
-        """Ask for the end of jobs, in pages; returns what it came to."""
+        """Cancel jobs, in pages; returns the counts."""
         codes = list(self._each(job_ids, job_calls.cancel).values())
         at_once, asked = codes.count(1), codes.count(2)
         return CancelCounts(at_once, asked, len(codes) - at_once - asked)

@@ -1,4 +1,4 @@
-"""How people's decisions reach jobs: which are meant, page by page, and what came of each."""
+"""Which jobs an operator's decision is for, page by page, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Settled(StrEnum):
     TARGET_REFUSED = f"its target is a private address, which workers refuse unless {VARIABLE}=true"
 
 
-class Reach:
-    """The way to many jobs, in pages.
+class JobSelector:
+    """Finds many jobs and acts on them, in pages.
 
     Args:
         queue: the queue; closed by its owner.

@@ -21,7 +21,7 @@ from runqueue.store.accounts import account_of
 
 #: Jobs of a page, at most.
 MOST = 1000
-#: Entries that one page looks at, at most.
+#: Entries that one page reads, at most.
 _LOOKS = 1000
 _SCANS = 10
 #: Jobs that one call reads: others wait for it, at Redis and for the reply to be taken in.
@@ -59,7 +59,7 @@ class Filter(NamedTuple):
     Args:
         group, batch: as the job names them.
         reason: text that the job's reason contains, whatever its case.
-        webhook: how its webhook stands.
+        webhook: the state of its webhook.
         since: its run ended then or later.
         is_open: only jobs that have not ended.
     """
@@ -87,7 +87,7 @@ class Filter(NamedTuple):
         return ", ".join(parts)
 
     def fits(self, job: Job) -> bool:
-        """Tell whether a job is one of them."""
+        """Return whether a job is one of them."""
         return (
             self.state in {None, job.state}
             and self.group in {None, job.group}
@@ -217,7 +217,7 @@ def _of_name(account: str, wanted: Filter, _at: str, _limit: int) -> _Read:
 
 
 def _of_batch(account: str, wanted: Filter, at: str, limit: int) -> _Read:
-    """In the order of the upload; where few may fit, a page looks further."""
+    """In the order of the upload; where few may fit, a page reads further."""
     start = int(at or 0)
     is_all = wanted == Filter(batch=wanted.batch, unread=wanted.unread, in_full=wanted.in_full)
     looks = limit if is_all else _LOOKS
@@ -252,7 +252,7 @@ def _of_index(account: str, wanted: Filter, at: str, limit: int) -> _Read:
 def _of_all(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """In no order, through all keys; a job may come twice.
 
-    A step of Redis' SCAN may bring more than it was asked for. What is over the limit stands in the
+    A step of Redis' SCAN may bring more than requested. What is over the limit is kept in the
     cursor: the same step taken again may bring others.
     """
     which = wanted.state.value if wanted.state else "open" if wanted.is_open else "any"

@@ -75,7 +75,7 @@ def _webhook(shown: Any) -> WebhookDelivery:
 
 
 def read_answer(values: dict[str, Any]) -> Enqueued:
-    """Return the answer to one job handed in."""
+    """Return the answer to one submitted job."""
     return Enqueued(
         values["job_id"],
         EnqueueStatus(values["status"]),
@@ -108,23 +108,23 @@ def read_group(values: dict[str, Any]) -> Group:
 def read_retried(values: dict[str, Any]) -> Retried:
     """Return what of a batch is done again; an older gateway says how many jobs alone."""
     states = {JobState(state): int(n) for state, n in values.get("states", {}).items()}
-    untold = int(values["jobs"]) - sum(states.values())
-    return Retried(states, int(values.get("canceled_left", 0)), untold)
+    others = int(values["jobs"]) - sum(states.values())
+    return Retried(states, int(values.get("canceled_left", 0)), others)
 
 
 @dataclass(frozen=True, slots=True)
-class ToldStats(AccountStats):
-    """An account's figures as a gateway told them; what it does not tell is None.
+class ReportedStats(AccountStats):
+    """An account's figures as a gateway reported them; what it does not report is None.
 
     Args:
-        told: the figures as JSON values.
+        reported: the figures as JSON values.
     """
 
-    told: dict[str, Any] = field(repr=False)
+    reported: dict[str, Any] = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values."""
-        return self.told
+        return self.reported
 
 
 def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
@@ -142,7 +142,7 @@ def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
         "refused_lines": values.get("refused_lines", 0),
         "set_aside": values.get("set_aside", 0),
     }
-    return ToldStats(**found, told=values)
+    return ReportedStats(**found, reported=values)
 
 
 def line_of(spec: JobSpec) -> bytes:

@@ -140,9 +140,9 @@ class RemoteQueue:
         retry: Retry | Mapping[str, Any] | None = None,
         max_run_seconds: timedelta | float | None = None,
     ) -> QueuedJob:
-        """Hand in one run request; arguments and errors as for `RunQueue.enqueue`.
+        """Enqueue one run request; arguments and errors as for `RunQueue.enqueue`.
 
-        Without a key a job whose answer is lost is not handed in a second time: it may be there.
+        Without a key a job whose answer is lost is not sent a second time: it may be there.
         """
         spec = JobSpec.of(
             request,
@@ -174,10 +174,10 @@ class RemoteQueue:
         return QueuedJob.of(answer, self)
 
     def enqueue_many(self, jobs: Iterable[Handed]) -> list[Enqueued]:
-        """Hand in up to 10,000 jobs (32 MiB); all of them are accepted, or none.
+        """Enqueue up to 10,000 jobs (32 MiB); all of them are accepted, or none.
 
-        `upload` takes any number. Jobs whose answer is lost are handed in a second time only if all
-        of them have a key.
+        `upload` takes any number. Jobs whose answer is lost are sent a second time only if all of
+        them have a key.
 
         Args:
             jobs: request objects, `JobSpec`s, or lines of a batch file (objects or JSON text).
@@ -257,7 +257,7 @@ class RemoteQueue:
                 raise TimeoutError(f"job {job_id} is still {job.state} after {timeout} s")
 
     def cancel(self, job_id: str) -> JobState:
-        """Ask for the end of a job and return its state; as `RunQueue.cancel`.
+        """Cancel a job and return its state; as `RunQueue.cancel`.
 
         Raises:
             JobNotFound: no such job is on record.
@@ -379,7 +379,7 @@ class RemoteQueue:
     def resume_batch(self, batch: str) -> Batch:
         """Go on with a batch that was paused or that its rules hold; as `RunQueue.resume_batch`.
 
-        Asked once: a second time might end what came to hold it in between.
+        Sent once: a second time might end what came to hold it in between.
 
         Raises:
             BatchNotFound: no such batch is on record.
@@ -392,7 +392,7 @@ class RemoteQueue:
     def retry_callbacks(self, batch: str, url: str | None = None) -> int:
         """Have the callbacks of a batch sent again that were given up; as `RunQueue` has it.
 
-        Asked once: a second time would not know how many there were.
+        Sent once: a second time would not know how many there were.
 
         Raises:
             BatchNotFound: no such batch is on record.
@@ -414,7 +414,7 @@ class RemoteQueue:
     ) -> Retried:
         """Have the dead and failed jobs of a batch done again; as `RunQueue.retry_failed`.
 
-        Asked once: a second time would have those done again that failed in between.
+        Sent once: a second time would have those done again that failed in between.
 
         Raises:
             BatchNotFound: no such batch is on record.
@@ -500,7 +500,7 @@ class RemoteQueue:
     def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have dead, failed or canceled jobs done again; returns what came of each.
 
-        One call each, and each asked once: an answer that is lost raises `QueueUnavailable`.
+        One call each, and each sent once: an answer that is lost raises `QueueUnavailable`.
         """
         return {job_id: self._replay(job_id) for job_id in job_ids}
 

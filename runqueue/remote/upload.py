@@ -85,14 +85,14 @@ _UPLOADED = TypeAdapter(Uploaded)
 
 
 def upload(
-    link: GatewayLink, lines: Iterable[Handed], asked: dict[str, Any], rules: BatchRules
+    link: GatewayLink, lines: Iterable[Handed], query: dict[str, Any], rules: BatchRules
 ) -> Uploaded:
     """Upload a batch.
 
     Args:
-        link: the way to the gateway.
+        link: the connection to the gateway.
         lines: the jobs; sent a second time only if they can be gone through again.
-        asked: the query: name, account, namespace, skip_invalid.
+        query: name, account, namespace, skip_invalid.
         rules: what the batch does by itself.
 
     Raises:
@@ -100,7 +100,7 @@ def upload(
         InvalidBatch: the gateway does not know these rules.
         GatewayUnavailable: it cannot be reached; the reason says so if the batch may be there.
     """
-    params = {name: value for name, value in asked.items() if value not in ("", False)}
+    params = {name: value for name, value in query.items() if value not in ("", False)}
     ruled, headers = _rules(link, rules)
     params |= ruled
     sending = _SendingLines(lines)
@@ -121,7 +121,7 @@ class _SendingLines:
         self._lines = lines
         self._once = iter(lines) is lines
         self._has_begun = False
-        #: Whether the last byte was handed over, and whether every line has a `custom_id`.
+        #: Whether the last byte was passed on, and whether every line has a `custom_id`.
         self.is_whole, self.is_named = False, True
 
     @property
@@ -213,7 +213,7 @@ def _rules(link: GatewayLink, rules: BatchRules) -> tuple[dict[str, Any], dict[b
     }
     if not wanted:
         return {}, _HEADERS
-    # Whoever is on the way logs a query, and this URL may hold a secret.
+    # Proxies log a query, and this URL may hold a secret.
     url = wanted.pop("callback_url", None)
     hidden = {} if url is None else callback_header(url)
     known = link.ask("GET", "/openapi.json", _parameters)

@@ -19,7 +19,7 @@ from runqueue import RunQueue
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.submit import file_sender
 from runqueue.cli.submit.input_lines import Row, Source
-from runqueue.cli.submit.submit_file import Wish, hand_in
+from runqueue.cli.submit.submit_file import UploadOptions, submit_file
 from runqueue.records.batch import NO_RULES
 from runqueue.store.scripts import ScriptCall, T
 from tests.cli.commanding import Desk, line, lines
@@ -219,7 +219,7 @@ def numbered(rows: list[dict[str, Any]]) -> Iterator[Row]:
     return ((number, json.dumps(row).encode()) for number, row in enumerate(rows, 1))
 
 
-WISH = Wish("first", "", NO_RULES, skip_invalid=False)
+OPTIONS = UploadOptions("first", "", NO_RULES, skip_invalid=False)
 
 
 class _Overtaken(RunQueue):
@@ -240,7 +240,7 @@ def test_an_upload_whose_jobs_are_taken_over_at_its_end_does_not_say_that_it_has
         JobList() as jobs,
         pytest.raises(file_sender.UploadGivenUp, match="another upload of the same jobs"),
     ):
-        hand_in(queue, source(numbered(lines(3))), WISH, jobs, keep_all=False)
+        submit_file(queue, source(numbered(lines(3))), OPTIONS, jobs, keep_all=False)
 
     (other,) = batches(desk)
     assert desk.queue.seal_batch(other) == 3
@@ -260,7 +260,7 @@ def test_a_bad_line_is_named_although_redis_is_full_by_then(
 
     try:
         with JobList() as jobs:
-            found, handed = hand_in(desk.queue, source(rows()), WISH, jobs, keep_all=False)
+            found, handed = submit_file(desk.queue, source(rows()), OPTIONS, jobs, keep_all=False)
     finally:
         desk.client.config_set("maxmemory", 0)
 

@@ -1,8 +1,8 @@
-"""Noting what commands do to the queue: who, what, and to how many; see `runqueue/store/audit.py`.
+"""The audit of what commands do to the queue: who, what, and to how many.
 
-What is done through a gateway, the gateway notes. What was done is done: a note that Redis does not
-take is told, and changes no exit code. Each note goes to the machine's own log (syslog, facility
-`auth`) as well, as one JSON object, where there is one.
+The gateway itself notes what is done through it. A note that Redis does not take is reported and
+changes no exit code, since the action is done. Each note goes to the machine's own log (syslog,
+facility `auth`) as well, as one JSON object, where there is one; see `runqueue/store/audit.py`.
 """
 
 import json
@@ -99,7 +99,7 @@ def note_counts(
 
 
 def _owners(queue: RunQueue, ids: list[str]) -> list[str]:
-    """Return the accounts of ids; Redis is asked for names only if there are others than one."""
+    """Return the accounts of ids; reads names from Redis only if there is more than `default`."""
     found = [account_of(some_id, [DEFAULT]) for some_id in ids]
     if None not in found:
         return [DEFAULT] * len(ids)

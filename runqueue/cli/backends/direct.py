@@ -65,7 +65,7 @@ class DirectQueue(RunQueue):
         return Operations(self).find_open(wanted, account=account)
 
     def cancel_jobs(self, job_ids: Iterable[str]) -> CancelCounts:
-        """Ask for the end of jobs; as `Operations.cancel`."""
+        """Cancel jobs; as `Operations.cancel`."""
         return Operations(self).cancel(job_ids)
 
     def cancel_all_of(self, batch: str) -> CancelCounts:

@@ -17,7 +17,7 @@ from runqueue.records.job import Job, JobState
 from runqueue.remote.queue import RemoteQueue
 from runqueue.store.operator_calls import CancelCounts
 
-#: Lines that are handed on at once, and bytes of these.
+#: Lines that are yielded at once, and bytes of these.
 _LINES, _BYTES = 500, 1024 * 1024
 _WAITING = (JobState.READY, JobState.SCHEDULED)
 
@@ -50,7 +50,7 @@ class GatewayQueue(RemoteQueue):
         return found
 
     def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
-        """Return for how long jobs were seen to be unconfirmed, since they were first asked for."""
+        """Return for how long jobs have been unconfirmed, since the first call for each."""
         now = time.monotonic()
         return [
             (JobState.UNCONFIRMED, now - self._since.setdefault(job_id, now)) for job_id in job_ids
@@ -69,7 +69,7 @@ class GatewayQueue(RemoteQueue):
             yield from (job for job in every_job(self, wanted, name) if not job.is_over)
 
     def cancel_jobs(self, job_ids: Iterable[str]) -> CancelCounts:
-        """Ask for the end of jobs; returns what it came to."""
+        """Cancel jobs; returns the counts."""
         done = CancelCounts()
         for job_id in dict.fromkeys(job_ids):
             (job,) = self.get_many([job_id], result=False)
@@ -80,7 +80,7 @@ class GatewayQueue(RemoteQueue):
         return done
 
     def cancel_all_of(self, batch: str) -> CancelCounts:
-        """Cancel every job of a batch; what it came to is counted as it stood just before."""
+        """Cancel every job of a batch; the counts are from the states just before."""
         before = self.get_batch(batch)
         jobs = self.cancel_batch(batch)
         waiting = sum(before.states.get(state, 0) for state in _WAITING)

@@ -71,5 +71,5 @@ def _batch(queue: AnyQueue, name: str) -> Batch | None:
 
 
 def _is_text(name: str) -> bool:
-    """Tell whether an argument was UTF-8; Python keeps the bytes of others as half characters."""
+    """Return whether an argument was UTF-8; Python keeps the bytes of others as half characters."""
     return not any("\ud800" <= character <= "\udfff" for character in name)

@@ -1,4 +1,4 @@
-"""How the commands for many jobs are told which, by name or by filter, and say what came of it."""
+"""The options that choose many jobs, by name or by filter, and the report of what was done."""
 
 import sys
 from collections.abc import Iterator
@@ -91,7 +91,7 @@ class ListOptions:
     as_json: AsJson = False
 
 
-class Deed(NamedTuple):
+class OperatorAction(NamedTuple):
     """What a command does, as it is noted.
 
     Args:
@@ -112,7 +112,7 @@ _OF_THE_STATE = {Settled.NOT_UNCONFIRMED, Settled.NOT_DEAD, Settled.NOT_ENDED_BA
 
 @contextmanager
 def operating() -> Iterator[Operations]:
-    """Open the queue for a person's hands; what goes wrong ends the command with a line."""
+    """Open the queue for an operator; what goes wrong ends the command with a line."""
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
         yield Operations(queue)
@@ -126,7 +126,7 @@ def by_filter(
     filtered: bool,
     filters: str = _FILTERS,
 ) -> bool:
-    """Tell whether jobs are chosen by a filter, not by name; neither or both ends the command.
+    """Return whether jobs are chosen by a filter, not by name; neither or both ends the command.
 
     Args:
         named, namespace: the names, and the namespace of those that are custom_ids.
@@ -148,7 +148,7 @@ def by_filter(
 
 
 def confirm(what: str, *, yes: bool) -> None:
-    """Ask whether that is to be done, unless it is agreed; a no ends the command."""
+    """Let the user confirm an action, unless `--yes` was given; a no ends the command."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -163,12 +163,12 @@ def confirm(what: str, *, yes: bool) -> None:
 
 
 def tell_settled(
-    operations: Operations, settled: dict[str, Settled], done: str, deed: Deed
+    operations: Operations, settled: dict[str, Settled], done: str, action: OperatorAction
 ) -> None:
-    """Note and say what came of decisions; the exit code tells if one could not be carried out."""
+    """Note and print what was settled; the exit code reports decisions that failed."""
     good = [job_id for job_id, outcome in settled.items() if outcome is Settled.DONE]
-    came_to = f"{done}: {deed.more}" if deed.more else done
-    note_jobs(operations.queue, deed.what, good, came_to, of=len(settled), by=deed.by)
+    came_to = f"{done}: {action.more}" if action.more else done
+    note_jobs(operations.queue, action.what, good, came_to, of=len(settled), by=action.by)
     bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
     for job_id, (state, _) in zip(bad, operations.queue.states(bad), strict=True):
         but = f", but {state}" if state and settled[job_id] in _OF_THE_STATE else ""

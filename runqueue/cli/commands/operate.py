@@ -10,10 +10,10 @@ from runqueue.cli.backends.id_lookup import named_jobs
 from runqueue.cli.backends.job_selection import (
     Account,
     All,
-    Deed,
     JobOptions,
     ListOptions,
     Namespace,
+    OperatorAction,
     Yes,
     confirm,
     operating,
@@ -68,7 +68,10 @@ def replay(options: JobOptions, *, state: Replayed = "dead") -> None:
         ids = options.ids(operations, of, hint if of is JobState.DEAD else "")
         confirm(f"submit {counted(len(ids), 'job')} again", yes=options.yes or bool(options.jobs))
         tell_settled(
-            operations, operations.replay(ids), "ready again", Deed("replay", options.by(of))
+            operations,
+            operations.replay(ids),
+            "ready again",
+            OperatorAction("replay", options.by(of)),
         )
 
 
@@ -83,7 +86,7 @@ def discard(options: JobOptions) -> None:
             operations,
             operations.discard(ids),
             "removed",
-            Deed("discard", options.by(JobState.DEAD)),
+            OperatorAction("discard", options.by(JobState.DEAD)),
         )
 
 
@@ -109,7 +112,7 @@ def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = Fal
                 yes=yes or run_id in named,
             )
         settled = {job_id: operations.adopt(job_id, run_id)}
-        tell_settled(operations, settled, "follows its run", Deed("adopt", more=run_id))
+        tell_settled(operations, settled, "follows its run", OperatorAction("adopt", more=run_id))
 
 
 @unconfirmed.command()
@@ -124,7 +127,7 @@ def resubmit(options: JobOptions) -> None:
             operations,
             operations.resubmit(ids),
             "ready",
-            Deed("resubmit", options.by(JobState.UNCONFIRMED)),
+            OperatorAction("resubmit", options.by(JobState.UNCONFIRMED)),
         )
 
 
@@ -144,7 +147,7 @@ def fail(
             operations,
             operations.fail(ids, why),
             "settled",
-            Deed("fail", options.by(JobState.UNCONFIRMED), why),
+            OperatorAction("fail", options.by(JobState.UNCONFIRMED), why),
         )
 
 

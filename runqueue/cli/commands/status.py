@@ -1,4 +1,4 @@
-"""The commands that look at the queue, or run the embedded server."""
+"""The commands that show the queue, or run the embedded server."""
 
 import textwrap
 from contextlib import suppress

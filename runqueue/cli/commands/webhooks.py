@@ -15,10 +15,10 @@ from runqueue.cli.backends.job_selection import (
     Account,
     All,
     Batch,
-    Deed,
     Group,
     Jobs,
     Namespace,
+    OperatorAction,
     Yes,
     by_filter,
     confirm,
@@ -66,7 +66,7 @@ _FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --sinc
 
 #: Webhooks to private addresses are refused at once: the first are waited for, and so many seconds.
 _FOLLOWED, PATIENCE = 100, 5.0
-#: Seconds between two looks at them.
+#: Seconds between two polls of them.
 _PAUSE = 0.1
 
 #: What may be secret in what is no URL, whatever it was meant to be.
@@ -228,11 +228,11 @@ def retry(
         where = f" to {shown_url(url)}" if url else ""
         confirm(f"send {counted(len(found), 'webhook')} again{where}", yes=yes or bool(jobs))
         by = "" if jobs else ", ".join(filter(None, (*states, options.wanted.words)))
-        deed = Deed("deliver", by, where.removeprefix(" "))
+        action = OperatorAction("deliver", by, where.removeprefix(" "))
         settled = operations.deliver_again(found, url or "")
         private = [i for i in found if found[i] and settled.get(i) is Settled.DONE]
         settled |= dict.fromkeys(_refused(operations.queue, private), Settled.TARGET_REFUSED)
-        tell_settled(operations, settled, "will be sent", deed)
+        tell_settled(operations, settled, "will be sent", action)
 
 
 def _is_private(job: Job, url: str | None) -> bool:
@@ -274,5 +274,5 @@ def confirm_results(
     """Say that you have results: their webhooks are delivered."""
     with operating() as operations:
         ids = named_jobs(operations.queue, jobs, namespace)
-        deed = Deed("confirm_delivery")
-        tell_settled(operations, operations.confirm_delivery(ids), "delivered", deed)
+        action = OperatorAction("confirm_delivery")
+        tell_settled(operations, operations.confirm_delivery(ids), "delivered", action)

@@ -8,7 +8,7 @@ from runqueue.cli.shared.formatting import printable
 from runqueue.cli.shared.saying import Saying
 from runqueue.records.account import AccountStats
 
-#: Seconds between two looks at what may hold the submissions.
+#: Seconds between two polls of what may hold the submissions.
 _EVERY = 5.0
 
 
@@ -40,11 +40,11 @@ def _words(stats: AccountStats) -> list[tuple[str, str]]:
 
 
 class Holds:
-    """Says what keeps the jobs waiting that somebody waits for; what lasts is said again.
+    """Reports what keeps followed jobs waiting; what lasts is reported again.
 
     Args:
         queue: the queue.
-        say: told the words when something is seen for the first time, and if it lasts.
+        say: prints the words when something is seen for the first time, and if it lasts.
     """
 
     def __init__(self, queue: AnyQueue, say: Callable[[str], None]) -> None:
@@ -53,7 +53,7 @@ class Holds:
         self._next = time.monotonic() + _EVERY
 
     def look(self, accounts: Collection[str]) -> None:
-        """Look every few seconds; the looks between cost nothing.
+        """Poll every few seconds; calls between cost nothing.
 
         Args:
             accounts: those whose jobs are waited for.

@@ -14,7 +14,7 @@ from runqueue.records.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)
-class BatchWay:
+class BatchProgress:
     """How far a batch is, for the display."""
 
     total: int
@@ -22,7 +22,7 @@ class BatchWay:
     states: Mapping[str, int]
 
     @classmethod
-    def of(cls, batch: Batch) -> "BatchWay":
+    def of(cls, batch: Batch) -> "BatchProgress":
         """Return how far it is."""
         done = sum(n for state, n in batch.states.items() if state.is_over)
         return cls(batch.total, done, {state.value: n for state, n in batch.states.items()})
@@ -44,7 +44,7 @@ def watch_batch(queue: Queue, name: str) -> Batch:
             moved = 0
             try:
                 found = queue.get_batch(name)
-                way = BatchWay.of(found)
+                way = BatchProgress.of(found)
                 moved, before = way.done - before, way.done
                 waits = bool(found.held or found.paused_group)
                 shown.show(way, is_held=waits, is_last=found.status.is_final)

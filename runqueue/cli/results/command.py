@@ -84,7 +84,7 @@ def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: b
     is_special = output is not None and _is_special(output)
     wanted = Format(ResultsKind.JSONL) if output is None or is_special else format_of(output)
     with opened(url) as queue:
-        # Read first: what ends from here on may be missing, and is told as missing.
+        # Read first: what ends from here on may be missing, and is reported as missing.
         found = watch_batch(queue, of.batch) if wait else queue.get_batch(of.batch)
         if output is None or is_special:
             _stream(queue, of, output)
@@ -95,7 +95,7 @@ def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: b
 
 
 def _is_special(path: Path) -> bool:
-    """Tell whether a path is no plain file; what /dev/stdout leads to belongs to its opener."""
+    """Return whether a path is no plain file; what /dev/stdout leads to belongs to its opener."""
     return path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
 
 

@@ -27,7 +27,7 @@ _WIDE = 2_000
 _ORDER = {state.value: place for place, state in enumerate(JobState)}
 
 
-class Way(Protocol):
+class JobProgress(Protocol):
     """How far some jobs are."""
 
     @property
@@ -40,7 +40,7 @@ class Way(Protocol):
 
     @property
     def states(self) -> Mapping[str, int]:
-        """How many stand where."""
+        """How many are in which state."""
 
 
 class ProgressLine:
@@ -103,7 +103,7 @@ class Display:
         self.say = progress.say
         self._progress, self._pace = progress, Pace()
 
-    def show(self, following: Way, *, is_held: bool = False, is_last: bool = False) -> None:
+    def show(self, following: JobProgress, *, is_held: bool = False, is_last: bool = False) -> None:
         """Show the state after a poll.
 
         Args:
@@ -127,13 +127,13 @@ def display() -> Iterator[Display]:
 
 
 def pace_words(pace: Pace, left: int | None) -> str:
-    """Return the rate and how long the rest will take; None = nobody knows."""
+    """Return the rate and how long the rest will take; None = unknown."""
     seconds = None if left is None else pace.seconds_for(left)
     return f"{pace.per_second:,.1f}/s, ETA {span_words(seconds)}"
 
 
 def span_words(seconds: float | None) -> str:
-    """Return a span of time as a clock shows it: '1 day, 2:03:04'; None = nobody knows."""
+    """Return a span of time as a clock shows it: '1 day, 2:03:04'; None = unknown."""
     return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
@@ -185,7 +185,7 @@ def _clipped(text: str, width: int) -> str:
 
 
 def print_states(states: Mapping[str, int]) -> None:
-    """Print how many jobs stand where."""
+    """Print how many jobs are in which state."""
     rows = [[state, f"{states[state]:,}"] for state in in_order(states)]
     print_table("Jobs by state", ["state", "jobs"], [*rows, ["all", f"{sum(states.values()):,}"]])
 

@@ -1,4 +1,4 @@
-"""Handing a file in over HTTP: checked here, sent as it is read, accepted at its end."""
+"""Submitting a file over HTTP: checked here, sent as it is read, accepted at its end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runqueue.cli.submit.input_lines import Row, Source, Unreadable
 from runqueue.cli.submit.line_checker import CheckedInput
-from runqueue.cli.submit.submit_file import Wish, read
+from runqueue.cli.submit.submit_file import UploadOptions, read
 from runqueue.producer.batch_upload import Conflict, KnownIn, UploadReport
 from runqueue.producer.chunks import Packet
 
@@ -45,7 +45,7 @@ class _Passing:
 
 
 class _Sending:
-    """The good lines of a file, each where it stands in it: a gap becomes blank lines.
+    """The good lines of a file, each under its number: a gap becomes blank lines.
 
     Args:
         found: the file, as it is read and checked.
@@ -85,52 +85,52 @@ class _Sending:
         return {number for packet in packets for number in packet.positions}
 
     def check_rest(self) -> None:
-        """Read on, so that all that is bad is told."""
+        """Read on, so that every bad line is reported."""
         for _ in self._blocks:
             self._passing.take()
 
 
-def hand_in_remotely(
-    queue: GatewayQueue, source: Source, wish: Wish
+def submit_remotely(
+    queue: GatewayQueue, source: Source, options: UploadOptions
 ) -> tuple[CheckedInput, UploadReport | None]:
-    """Submit a file over HTTP; as `submit_file.hand_in`.
+    """Submit a file over HTTP; as `submit_file.submit_file`.
 
     The gateway does not say in which batches jobs were known.
     """
     passing = _Passing(source.rows)
     rows = replace(source, rows=iter(passing))
-    with read(rows, wish.namespace, set(queue.accounts()), home=queue.home()) as found:
-        sending = _Sending(found, passing, skip_invalid=wish.skip_invalid)
+    with read(rows, options.namespace, set(queue.accounts()), home=queue.home()) as found:
+        sending = _Sending(found, passing, skip_invalid=options.skip_invalid)
         try:
-            return found, _upload(queue, sending, wish)
+            return found, _upload(queue, sending, options)
         except _LineRefused:
             sending.check_rest()
             return found, None
 
 
-def _upload(queue: GatewayQueue, sending: _Sending, wish: Wish) -> UploadReport:
+def _upload(queue: GatewayQueue, sending: _Sending, options: UploadOptions) -> UploadReport:
     lines = iter(sending)
     first = next(lines, None)
     if first is None:
         return UploadReport()
     taken = queue.upload(
         chain([first], lines),
-        name=wish.name,
+        name=options.name,
         account=sending.account,
-        namespace=wish.namespace,
-        skip_invalid=wish.skip_invalid,
-        rules=wish.rules,
+        namespace=options.namespace,
+        skip_invalid=options.skip_invalid,
+        rules=options.rules,
     )
-    handed = UploadReport(conflicts=taken.conflict, warnings=taken.warnings)
-    handed.shown_conflicts = [
+    outcome = UploadReport(conflicts=taken.conflict, warnings=taken.warnings)
+    outcome.shown_conflicts = [
         Conflict(one.line, one.custom_id or "", one.job_id, one.error) for one in taken.conflicts
     ]
     batch = taken.batch_id
     if taken.is_new and batch:
-        handed.batches[sending.account] = batch
-        handed.new[batch] = taken.new
+        outcome.batches[sending.account] = batch
+        outcome.new[batch] = taken.new
     if taken.known:
         where = None if taken.is_new else batch
         since = queue.get_batch(where).created_at if where else None
-        handed.known[where or ""] = KnownIn(taken.known, since)
-    return handed
+        outcome.known[where or ""] = KnownIn(taken.known, since)
+    return outcome

@@ -74,7 +74,7 @@ Namespace = Annotated[
 ]
 
 _TABS = {"tab": "\t", "\\t": "\t"}
-#: What stands between cells, by the end of a file's name.
+#: The character between cells, by the end of a file's name.
 _TABLES = {".csv": ",", ".tsv": "\t"}
 
 

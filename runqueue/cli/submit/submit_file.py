@@ -22,14 +22,14 @@ from runqueue.request.private_targets import private_callback
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """How a file is to be handed in.
+class UploadOptions:
+    """How a file is to be submitted.
 
     Args:
         name: what people call its batches.
         namespace: of lines that name none.
         rules: what its batches do by themselves.
-        skip_invalid: whether good lines are handed in although others are bad.
+        skip_invalid: whether good lines are submitted although others are bad.
     """
 
     name: str
@@ -47,39 +47,39 @@ def read(
     Args:
         source: the input.
         namespace, home: the namespace, and the account, of lines that name none.
-        accounts: those that exist; None = nobody knows.
+        accounts: those that exist; None = unknown.
     """
     with Repeats() as repeats, reading(source) as step:
         yield CheckedInput(source, Checker(repeats, namespace, accounts, home=home), step)
 
 
-def hand_in(
-    queue: RunQueue, source: Source, wish: Wish, jobs: JobList, *, keep_all: bool
+def submit_file(
+    queue: RunQueue, source: Source, options: UploadOptions, jobs: JobList, *, keep_all: bool
 ) -> tuple[CheckedInput, UploadReport | None]:
-    """Hand in every good line of an input; nothing runs before all of it is there.
+    """Submit every good line of an input; nothing runs before all of it is there.
 
-    An upload that was killed leaves a batch that was never accepted; handing in the same file again
+    An upload that was killed leaves a batch that was never accepted; submitting the same file again
     takes its jobs over.
 
     Args:
         queue: the queue.
         source: the input.
-        wish: how.
+        options: how.
         jobs: takes the ids of jobs that have to be followed by them.
         keep_all: whether it takes those of all jobs.
 
     Returns:
-        What was read, and what became of it; None if lines are bad, so that nothing was handed in.
+        What was read, and what became of it; None if lines are bad, so that nothing was submitted.
 
     Raises:
-        Unreadable: the input cannot be read to its end; nothing was handed in.
-        UploadGivenUp: another upload of the same jobs was in the way; nothing was handed in.
+        Unreadable: the input cannot be read to its end; nothing was submitted.
+        UploadGivenUp: another upload of the same jobs was under way; nothing was submitted.
     """
-    upload = BatchUpload(wish.name, wish.rules)
+    upload = BatchUpload(options.name, options.rules)
     sender = FileSender(queue, upload, jobs, keep_all=keep_all)
-    with read(source, wish.namespace, set(queue.accounts())) as found:
+    with read(source, options.namespace, set(queue.accounts())) as found:
         try:
-            if not _send(found, sender, skip_invalid=wish.skip_invalid):
+            if not _send(found, sender, skip_invalid=options.skip_invalid):
                 return found, None
             sender.seal()
         except BaseException as error:
@@ -91,7 +91,7 @@ def hand_in(
     report = upload.report
     report.warnings = found.checker.private.warnings()
     if report.batches:
-        report.warnings += private_callback(wish.rules.callback_url)
+        report.warnings += private_callback(options.rules.callback_url)
     return found, report
 
 

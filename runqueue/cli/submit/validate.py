@@ -1,4 +1,4 @@
-"""`runqueue validate`: what is in a file, and what is wrong with it; nothing is handed in."""
+"""`runqueue validate`: what is in a file, and what is wrong with it; nothing is submitted."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -71,7 +71,7 @@ def check(source: Source, namespace: str, *, as_json: bool, skip_invalid: bool) 
 
 
 def _stats() -> dict[str, AccountStats] | None:
-    """Return how the accounts stand; None where there is no queue, which is no fault here."""
+    """Return the figures of the accounts; None where there is no queue, which is no fault here."""
     try:
         with ExitStack() as stack:
             return stack.enter_context(RunQueue()).stats()
@@ -96,7 +96,7 @@ def _values(found: CheckedInput, stats: Mapping[str, AccountStats]) -> dict[str,
 
 
 def _seconds_for(jobs: int, stats: AccountStats) -> float | None:
-    """Return when the last of the jobs has ended, with those ahead of them; None = nobody knows."""
+    """Return when the last of the jobs has ended, with those ahead of them; None = unknown."""
     return seconds_for(jobs + stats.ahead_of(Priority.NORMAL), stats.capacity)
 
 
