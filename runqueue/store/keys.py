@@ -72,7 +72,8 @@ audit                   stream  what people did, the last ten thousand times
 ended                   channel ids of jobs that end, for those who wait
 counters                hash    <state>:<priority>, live, totals since ever
 meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, schema,
-                                how reads fare, how far packing is
+                                how reads fare, how far packing is, whether the last claim's
+                                webhooks are sent to our receiver (receives)
 ======================  ======  ===============================================================
 """
 

@@ -1,4 +1,4 @@
--- use: files quotas
+-- use: counters lanes save files jobs quotas
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
 -- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), quota ('' = none, '<name> <jobs> <bytes>': so
 --       much may wait of who hands in by that name, 0 = any number), then 5 a job: id, digest,

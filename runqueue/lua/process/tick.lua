@@ -1,4 +1,4 @@
--- use: server clock
+-- use: counters lanes server clock strays
 -- The leaderless ticker: whichever process takes the slot sends the messages that are due.
 -- ARGV  now_us, process, woken (1 = a wake-up was taken: bypasses the slot, submit only), interval_us,
 --       passed_us (the process's own clock, which nobody sets: what counts is how far it went)

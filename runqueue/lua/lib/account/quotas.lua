@@ -1,3 +1,4 @@
+-- use: counters record
 -- How much may wait: jobs that are ready or scheduled, and bytes of their requests. Who stored a job is charged with it
 -- (`charged` in its record, core.lua) until it is submitted for the first time, ends or goes. One that ends without having
 -- been submitted stays charged: so that nobody fills Redis with what he cancels, as many requests of such jobs are kept,
