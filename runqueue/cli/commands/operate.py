@@ -82,12 +82,8 @@ def discard(options: JobOptions) -> None:
     with operating() as operations:
         ids = options.ids(operations, JobState.DEAD)
         confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=options.yes)
-        tell_settled(
-            operations,
-            operations.discard(ids),
-            "removed",
-            OperatorAction("discard", options.by(JobState.DEAD)),
-        )
+        action = OperatorAction("discard", options.by(JobState.DEAD))
+        tell_settled(operations, operations.discard(ids), "removed", action)
 
 
 @unconfirmed.command("list")
@@ -123,12 +119,8 @@ def resubmit(options: JobOptions) -> None:
         ids = options.ids(operations, JobState.UNCONFIRMED)
         jobs_again = f"submit {counted(len(ids), 'job')} again"
         confirm(f"{jobs_again}, although runs of them may exist", yes=options.yes)
-        tell_settled(
-            operations,
-            operations.resubmit(ids),
-            "ready",
-            OperatorAction("resubmit", options.by(JobState.UNCONFIRMED)),
-        )
+        action = OperatorAction("resubmit", options.by(JobState.UNCONFIRMED))
+        tell_settled(operations, operations.resubmit(ids), "ready", action)
 
 
 @unconfirmed.command()
@@ -143,12 +135,8 @@ def fail(
             f"stop looking for the runs of {counted(len(ids), 'job')}",
             yes=options.yes or bool(options.jobs),
         )
-        tell_settled(
-            operations,
-            operations.fail(ids, why),
-            "settled",
-            OperatorAction("fail", options.by(JobState.UNCONFIRMED), why),
-        )
+        action = OperatorAction("fail", options.by(JobState.UNCONFIRMED), why)
+        tell_settled(operations, operations.fail(ids, why), "settled", action)
 
 
 @strays.command("list")
