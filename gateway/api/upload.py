@@ -23,8 +23,6 @@ from runqueue.store.scripts import ScriptCall, T
 
 #: Bytes of a body that are checked at a time.
 _PART = 256 * 1024
-#: Jobs that are sent at a time: Redis takes a millisecond for them, and others wait no longer.
-_JOBS = 100
 #: Seconds that the rest of a body is read for after it was refused: few senders read meanwhile.
 _REST_SECONDS = 60.0
 #: Seconds that Redis may be away during an upload, a failover say, and between two tries.
@@ -182,7 +180,7 @@ class _Sender:
 
     async def _deliver(self, packet: Packet) -> list[Enqueued]:
         answers: list[Enqueued] = []
-        for part in packet.cut(_JOBS):
+        for part in packet.cut_short():
             answers += await drive_async(self.upload.deliver(part), self.send_patiently)
         return answers
 
