@@ -1,4 +1,4 @@
-"""Handing in jobs: one, or up to 10,000 of which all are accepted or none."""
+"""Submitting jobs: one, or up to 10,000 of which all are accepted or none."""
 
 import asyncio
 import re

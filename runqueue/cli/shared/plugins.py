@@ -1,6 +1,6 @@
 """Commands of other packages (the worker's `up`, `demo` and `doctor`), which join by entry point.
 
-Nothing is imported before its command is asked for: another service may have a module `worker` of
+Nothing is imported before its command is called: another service may have a module `worker` of
 its own, and the wheel of runqueue leaves these packages out.
 """
 
