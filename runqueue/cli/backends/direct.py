@@ -134,33 +134,6 @@ def gateway_at(url: str) -> GatewayQueue:
     return queue
 
 
-def every_job(queue: AnyQueue, wanted: Filter, account: str, *, limit: int = 1000) -> Iterator[Job]:
-    """Go through the jobs of a list, page by page; one may come twice.
-
-    Args:
-        queue: the queue.
-        wanted: which jobs, by what `list_jobs` takes.
-        account: whose.
-        limit: jobs of a page.
-    """
-    cursor = ""
-    while True:
-        page = queue.list_jobs(
-            wanted.state,
-            group=wanted.group,
-            batch=wanted.batch,
-            reason=wanted.reason,
-            custom_id=wanted.custom_id,
-            namespace=wanted.namespace,
-            account=account,
-            cursor=cursor,
-            limit=limit,
-        )
-        yield from page.jobs
-        if not (cursor := page.cursor):
-            return
-
-
 def redis_is_needed() -> None:
     """End a command that speaks to Redis alone, where only a gateway is named."""
     if os.environ.get("RUNQUEUE_URL") and not os.environ.get("RUNQUEUE_REDIS_URL"):

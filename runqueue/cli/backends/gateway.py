@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from runqueue.cli.backends.direct import every_job
+from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.shared.result_lines import ResultLine
 from runqueue.errors import JobNotFound, RunQueueError, UnknownAccount
 from runqueue.ids import DEFAULT

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.direct import Url, every_job, opened
+from runqueue.cli.backends.direct import Url, opened
+from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.backends.job_selection import Account, Batch, Group, Namespace, Reason
 from runqueue.cli.shared.tables import AsJson, Limit, each_once, job_row, print_rows, up_to
 from runqueue.producer.listing import Filter

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from runqueue import ids
-from runqueue.cli.backends.direct import AnyQueue, every_job
+from runqueue.cli.backends.direct import AnyQueue
+from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.follow.batch_counts import GONE, Counted
 from runqueue.cli.follow.job_id_store import COUNTED, SINGLE, JobList, Listed, Which
 from runqueue.errors import BatchNotFound, QueueUnavailable

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.direct import Queue, Url, every_job, opened
+from runqueue.cli.backends.direct import Queue, Url, opened
+from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.follow.watch_batch import watch_batch
 from runqueue.cli.results.formats import Format, ResultsKind, as_csv, format_of, make
 from runqueue.cli.results.partial_file import (
