@@ -6,7 +6,7 @@ All else that the queues do is written once, for coroutines, and generated for t
 import asyncio
 import math
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
@@ -25,7 +25,7 @@ class AsyncOrderedSender(Generic[T]):
         send: sends one call.
     """
 
-    def __init__(self, send: Callable[[ScriptCall[T]], Awaitable[T]]) -> None:
+    def __init__(self, send: Callable[[ScriptCall[T]], Coroutine[Any, Any, T]]) -> None:
         self._send = send
         self._sent: list[asyncio.Task[T]] = []
 
@@ -44,15 +44,12 @@ class AsyncOrderedSender(Generic[T]):
         """Send one more call; raises what an earlier one did."""
         if self._sent:
             await self._sent[-1]
-        self._sent.append(asyncio.create_task(self._sending(call)))
+        self._sent.append(asyncio.create_task(self._send(call)))
         await asyncio.sleep(0)  # lets the call go out before the next is made
 
     async def replies(self) -> list[T]:
         """Return the replies, in order."""
         return [await reply for reply in self._sent]
-
-    async def _sending(self, call: ScriptCall[T]) -> T:
-        return await self._send(call)
 
 
 class OrderedSender(Generic[T]):
