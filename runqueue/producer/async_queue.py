@@ -612,7 +612,7 @@ class AsyncRunQueue:
             UnknownAccount: no worker ever served this account.
         """
         await self._know({account})
-        return await self.send(groups.list_groups(account))
+        return await self._drive(flows.list_groups(account))
 
     async def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on.

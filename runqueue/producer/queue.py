@@ -606,7 +606,7 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
         """
         self._know({account})
-        return self.send(groups.list_groups(account))
+        return self._drive(flows.list_groups(account))
 
     def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on.
