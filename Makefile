@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas monitoring docs check million bench
+.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas generate monitoring docs check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ faults: $(STAMP) ## Kill, freeze, cut off and fill up everything, and write docs
 
 alerts: $(STAMP) ## Have a real Prometheus see every alert fire and clear, and write docs/alerts.md (needs prometheus)
 	$(BIN)/python -m ops.proof --write docs/alerts.md
+
+generate: $(STAMP) ## Write the blocking queue from the one for coroutines
+	$(BIN)/python -m tools.generate
 
 monitoring: $(STAMP) ## Write docs/metrics.md and the dashboards
 	$(BIN)/python -m ops
