@@ -71,7 +71,7 @@ class CallbackOutcome(NamedTuple):
 
 def callback_claim(
     account: str, process: str, want: int, tick_us: int, *, linger: bool, lease_us: int
-) -> ScriptCall[Taken]:
+) -> ScriptCall[Taken[DueCallback]]:
     """Take callbacks that are due; see `callback_claim.lua`.
 
     Args:
@@ -82,7 +82,7 @@ def callback_claim(
         lease_us: when one that nobody recorded comes again.
     """
 
-    def parse(reply: list[Any]) -> Taken:
+    def parse(reply: list[Any]) -> Taken[DueCallback]:
         if reply[0] != b"ok":
             return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         seen = (int(reply[1]), read_capacity(reply[4]))

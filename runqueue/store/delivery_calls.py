@@ -49,7 +49,7 @@ def delivery_claim(
     lease_us: int,
     span_us: int,
     busy: Mapping[str, int] = MappingProxyType({}),
-) -> ScriptCall[Taken]:
+) -> ScriptCall[Taken[DueDelivery]]:
     """Take webhooks whose delivery is due; see `delivery_claim.lua`.
 
     Args:
@@ -62,7 +62,7 @@ def delivery_claim(
         busy: webhooks that the process has under way, by the endpoint they go to.
     """
 
-    def parse(reply: list[Any]) -> Taken:
+    def parse(reply: list[Any]) -> Taken[DueDelivery]:
         if reply[0] != b"ok":
             return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         items = [_delivery(reply[i : i + 14]) for i in range(4, len(reply), 14)]

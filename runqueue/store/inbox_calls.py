@@ -38,7 +38,7 @@ class InboxLook(NamedTuple):
 
 def inbox_take(
     account: str, process: str, want: int, tick_us: int, *, linger: bool, lease_us: int
-) -> ScriptCall[Taken]:
+) -> ScriptCall[Taken[TakenLine]]:
     """Take lines of the inbox; see `inbox_take.lua`.
 
     Args:
@@ -49,7 +49,7 @@ def inbox_take(
         lease_us: when a line that nobody settled is given out again.
     """
 
-    def parse(reply: list[Any]) -> Taken:
+    def parse(reply: list[Any]) -> Taken[TakenLine]:
         if reply[0] != b"ok":
             return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         lines = [TakenLine(reply[i].decode(), reply[i + 1]) for i in range(4, len(reply), 2)]

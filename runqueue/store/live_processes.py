@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from runqueue.store.scripts import ScriptCall, load
 
-#: Kinds of pumps that a worker may run, as the boards name them.
-PUMPS: Final = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
+#: The stages of a worker, as its tasks (`runqueue.<stage>`) and the keys `board:<stage>` name them.
+STAGES: Final = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
 #: Seconds that a lease holds from its heartbeat on; a test compares it with the worker's.
 LEASE_SECONDS: Final = 15.0
 #: Groups that one look takes in: of a careful one, and of one that is repeated every few seconds.
@@ -27,7 +27,7 @@ class Process:
         heard_seconds: how long ago its last heartbeat came.
         alive: whether its lease holds.
         submitting: submissions that it has under way.
-        pumps: the kinds of work that it does now.
+        pumps: the stages that it works on now.
     """
 
     name: str
@@ -64,7 +64,7 @@ def processes(account: str) -> ScriptCall[list[Process]]:
         now = int(reply[0])
         return [_process(account, now, reply[i : i + 4]) for i in range(1, len(reply), 4)]
 
-    return ScriptCall(load("list_processes"), account, [_PROCESSES, " ".join(PUMPS)], parse)
+    return ScriptCall(load("list_processes"), account, [_PROCESSES, " ".join(STAGES)], parse)
 
 
 def _process(account: str, now: int, row: list[Any]) -> Process:

@@ -50,10 +50,10 @@ class Shown(NamedTuple):
 
 def lists_claim(
     account: str, process: str, want: int, tick_us: int, lease_us: int, *, least_us: int
-) -> ScriptCall[Taken]:
+) -> ScriptCall[Taken[ListReading]]:
     """Take the reading of the list, if it is due; see `lists_claim.lua`."""
 
-    def parse(reply: list[Any]) -> Taken:
+    def parse(reply: list[Any]) -> Taken[ListReading]:
         if reply[0] != b"ok":
             return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         now_us, taken = int(reply[1]), int(reply[4])

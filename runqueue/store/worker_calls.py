@@ -53,7 +53,7 @@ def claim(
     marked: bool = True,
     receives: bool = False,
     date_us: int | None = None,
-) -> ScriptCall[Taken]:
+) -> ScriptCall[Taken[Claimed]]:
     """Take ready jobs for submission; see `claim.lua`.
 
     Args:
@@ -61,7 +61,7 @@ def claim(
         date_us: what the server's own clock shows at least, microseconds; None = not known.
     """
 
-    def parse(reply: list[Any]) -> Taken:
+    def parse(reply: list[Any]) -> Taken[Claimed]:
         answer = ClaimAnswer(reply[0].decode())
         if answer is not ClaimAnswer.OK:
             return Taken(answer, int(reply[1]))
@@ -88,10 +88,10 @@ def poll_claim(
     may_list: bool = False,
     ahead_us: int = 0,
     least_us: int = 0,
-) -> ScriptCall[Taken]:
+) -> ScriptCall[Taken[DuePoll]]:
     """Take running jobs whose poll is due, and strays; see `poll_claim.lua`."""
 
-    def parse(reply: list[Any]) -> Taken:
+    def parse(reply: list[Any]) -> Taken[DuePoll]:
         if reply[0] != b"ok":
             return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         items = [
@@ -120,10 +120,10 @@ def poll_claim(
 
 def cancel_claim(
     account: str, process: str, want: int, tick_us: int, lease_us: int
-) -> ScriptCall[Taken]:
+) -> ScriptCall[Taken[ToCancel]]:
     """Take runs whose cancel is due; see `cancel_claim.lua`."""
 
-    def parse(reply: list[Any]) -> Taken:
+    def parse(reply: list[Any]) -> Taken[ToCancel]:
         if reply[0] != b"ok":
             return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         now_us = int(reply[1])
@@ -143,10 +143,10 @@ def cancel_claim(
 
 def reconcile_claim(
     account: str, process: str, want: int, tick_us: int, lease_us: int
-) -> ScriptCall[Taken]:
+) -> ScriptCall[Taken[Doubtful]]:
     """Take unconfirmed jobs whose look is due; see `reconcile_claim.lua`."""
 
-    def parse(reply: list[Any]) -> Taken:
+    def parse(reply: list[Any]) -> Taken[Doubtful]:
         if reply[0] != b"ok":
             return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
         return Taken(

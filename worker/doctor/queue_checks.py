@@ -13,20 +13,19 @@ from runqueue.cli.follow.account_holds import hold_words
 from runqueue.records.account import AccountStats
 from runqueue.records.health import HealthLevel, health_of
 from runqueue.store.keys import TYPES, Keys
-from runqueue.store.live_processes import Process
+from runqueue.store.live_processes import STAGES, Process
 from runqueue.store.scripts import load
 from worker.doctor.findings import Finding, ok, warning, wrong
 from worker.doctor.findings import FindingLevel as Severity
 from worker.process.lease import BEAT_SECONDS
-from worker.pumps import KINDS
 
 _START = "start one: make up, or celery -A worker.app worker"
 #: Seconds that a heartbeat may be late without being news.
 _LATE_SECONDS = 3.0
 #: Descriptors of a worker that are no call: Redis, the broker, libraries, metrics.
 _OTHER_FILES = 300
-#: Kinds of pump whose places are connections of HTTP: an inbox calls nobody.
-_CALLING = len(KINDS) - 1
+#: Stages whose capacity is connections of HTTP: the inbox calls nobody, and the list few at once.
+_CALLING = len(STAGES) - 2
 
 
 def look_at_account(

@@ -15,7 +15,7 @@ register_process(REGISTRY, "worker")
 _CALLS = CallTimes()
 REGISTRY.register(_CALLS)
 LOOP_LAG = loop_lag(REGISTRY)
-PUMPS = Gauge(
+CONSUMERS = Gauge(
     "runqueue_pump_busy",
     "Calls open now, by kind of pump: submit, poll, list, cancel, reconcile, webhooks, callbacks or"
     " inbox.",
