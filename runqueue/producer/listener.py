@@ -26,7 +26,7 @@ from runqueue.producer.waiters import States, WaitedJobs, Watchers
 from runqueue.store.keys import Keys
 
 #: The channels of all accounts; a message is ids with blanks between them.
-CHANNELS = f"{Keys('*').prefix}ended"
+CHANNELS = Keys("*").ended
 #: Seconds between two looks of a listener at whether it is wanted.
 TICK = 0.5
 #: Seconds between two tries of a listener to connect.

@@ -1,11 +1,13 @@
 """Groups: shares of an account, which can be capped and paused, and the calls about them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal
 
 from runqueue.errors import FieldError, InvalidGroup
 from runqueue.ids import is_name
+from runqueue.store.replies import rows
 from runqueue.store.scripts import ScriptCall, load
 
 #: Groups read in one call, at most.
@@ -103,12 +105,12 @@ def list_groups(account: str, most: int = MOST) -> ScriptCall[list[Group]]:
     """Read the groups that have settings, and those that have ready jobs, by their names."""
 
     def parse(reply: list[Any]) -> list[Group]:
-        found = [_group(account, reply[i : i + 5]) for i in range(0, len(reply), 5)]
+        found = [_group(account, row) for row in rows(reply, 0, 5)]
         return sorted(found, key=lambda group: group.name)
 
     return ScriptCall(load("list_groups"), account, [most], parse)
 
 
-def _group(account: str, row: list[Any]) -> Group:
+def _group(account: str, row: Sequence[Any]) -> Group:
     name, cap, paused, live, waiting = row
     return Group(name.decode(), account, int(cap) or None, bool(paused), int(live), bool(waiting))

@@ -58,7 +58,8 @@ inbox:invalid           list    lines that were refused, with their errors
 processes               zset    live processes by lease deadline
 readers                 zset    those of them that read packed records, by lease deadline
 clocks                  hash    process -> the queue's time at its last report, and its own
-board:<kind>            zset    processes that have a pump of the kind, by when that is stale
+board:<stage>           zset    processes that have an active consumer of the stage, by when that
+                                is stale
 wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
 files                   hash    uploaded file -> the job that holds it
@@ -110,7 +111,11 @@ SESSIONS = "runqueue:{sessions}"
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one account that Python itself names; scripts derive theirs from `meta`."""
+    """The keys of one account that Python itself names; scripts derive theirs from `meta`.
+
+    Args:
+        account: the account; `*` in a pattern for channels.
+    """
 
     account: str
 
@@ -127,3 +132,12 @@ class Keys:
     def wake(self, process: str | None = None) -> str:
         """The wake-up list of the account, or of one process in it."""
         return f"{self.prefix}wake" if process is None else f"{self.prefix}wake:{process}"
+
+    @property
+    def ended(self) -> str:
+        """The channel of jobs that end."""
+        return f"{self.prefix}ended"
+
+    def ended_on(self, day: int) -> str:
+        """The list of the jobs that ended on a day, counted from 1970."""
+        return f"{self.prefix}ended:{day}"

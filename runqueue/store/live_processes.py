@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from runqueue.store.replies import rows
 from runqueue.store.scripts import ScriptCall, load
 
 #: The stages of a worker, as its tasks (`runqueue.<stage>`) and the keys `board:<stage>` name them.
@@ -62,12 +64,12 @@ def processes(account: str) -> ScriptCall[list[Process]]:
 
     def parse(reply: list[Any]) -> list[Process]:
         now = int(reply[0])
-        return [_process(account, now, reply[i : i + 4]) for i in range(1, len(reply), 4)]
+        return [_process(account, now, row) for row in rows(reply, 1, 4)]
 
     return ScriptCall(load("list_processes"), account, [_PROCESSES, " ".join(STAGES)], parse)
 
 
-def _process(account: str, now: int, row: list[Any]) -> Process:
+def _process(account: str, now: int, row: Sequence[Any]) -> Process:
     name, deadline, submitting, pumps = row
     left = (float(deadline) - now) / 1e6
     return Process(
@@ -92,10 +94,9 @@ def longest_lines(
     """
 
     def parse(reply: list[Any]) -> tuple[int, list[GroupLine]]:
-        rows = (reply[i : i + 6] for i in range(1, len(reply), 6))
         return int(reply[0]), [
             GroupLine(name.decode(), length, live, cap or None, bool(paused), bool(damaged))
-            for name, length, live, cap, paused, damaged in rows
+            for name, length, live, cap, paused, damaged in rows(reply, 1, 6)
         ]
 
     return ScriptCall(load("longest_lines"), account, [groups, _LANES, count], parse)
