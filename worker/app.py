@@ -97,7 +97,7 @@ app.conf.update(
     worker_concurrency=(len(STAGES) + 1) * len(settings.all_accounts()) + PRODUCERS,
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
-    # A thread cannot be ended; what it hands in has keys, so it may be handed in twice.
+    # A thread cannot be ended; what it enqueues has keys, so it may be enqueued twice.
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_send_task_events=False,
     # Celery would obey whoever writes to the broker: `shutdown`, `pool_restart`, `inspect conf`.
@@ -115,7 +115,7 @@ app.conf.update(
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
         "health_check_interval": 5,
-        # A producer's message comes again so long after its worker was killed; a pump's is never
+        # A producer's message comes again so long after its worker was killed; a stage's is never
         # left unacknowledged.
         "visibility_timeout": 60,
         "unacked_restore_interval": 10,
@@ -251,7 +251,7 @@ for stage in STAGES:
 def take_at_once(task: Any, celery_app: Any, consumer: Any, **kwargs: Any) -> Any:
     """Return a handler of messages that leaves their ETA or countdown to the queue.
 
-    Celery would hold each until that time, in a place of `PRODUCERS`.
+    Celery would hold each until that time, as one of `PRODUCERS`.
 
     Args:
         task, celery_app, consumer, kwargs: as Celery gives them to a task's `Strategy`.

@@ -76,7 +76,7 @@ class Runtime:
         """Begin the loop and every account; waits for Redis as long as it takes.
 
         Args:
-            still_wanted: asked a few times a second; what it raises ends the waiting.
+            still_wanted: called a few times a second; what it raises ends the waiting.
 
         Raises:
             AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
@@ -172,7 +172,7 @@ class Runtime:
         return time.monotonic() - self._turned < STUCK_SECONDS
 
     def why_not_ready(self) -> str:
-        """Return why this process submits nothing, '' if it may; asked from any thread."""
+        """Return why this process submits nothing, '' if it may; called from any thread."""
         if self.stopping.is_set():
             return "stopping"
         if not self._started:

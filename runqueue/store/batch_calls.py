@@ -124,7 +124,7 @@ def page_ended(
         state: completed, failed or canceled.
         cursor: '' = from the newest end on.
         count: jobs, at most.
-        looks: ends to look at, at most.
+        looks: ends to read, at most.
     """
     return ScriptCall(load("page_ended"), account, [state, cursor, count, looks], page)
 
@@ -137,6 +137,6 @@ def remove_given_up(account: str, batch: str, limit: int) -> ScriptCall[int]:
         limit: how many at most.
 
     Returns:
-        How many were looked at: as many as the limit, or more = ask again.
+        How many were read: as many as the limit, or more = there is more to do.
     """
     return ScriptCall(load("expire_batches"), account, ["", limit, batch], int)

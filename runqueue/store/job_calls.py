@@ -282,11 +282,11 @@ def _job(account: str, job_id: str, row: list[Any] | bytes) -> Job:
 
 
 def _webhook(fields: dict[str, bytes]) -> WebhookDelivery:
-    told = fields.get("told")
+    status = fields.get("told")
     return WebhookDelivery(
         state=DeliveryState(fields.get("delivery", b"none").decode()),
         attempts=int(fields.get("tries", 0)),
-        status=int(told) if told else None,
+        status=int(status) if status else None,
         error=text(fields.get("told_error")),
         url=text(fields.get("url")),
         settled_at=moment(fields.get("told_at")),

@@ -1,4 +1,4 @@
-"""What people look at beside the figures: the worker processes, and the longest lines."""
+"""What people see beside the statistics: the worker processes, and the longest lines."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from runqueue.store.scripts import ScriptCall, load
 STAGES: Final = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
 #: Seconds that a lease holds from its heartbeat on; a test compares it with the worker's.
 LEASE_SECONDS: Final = 15.0
-#: Groups that one look takes in: of a careful one, and of one that is repeated every few seconds.
+#: Groups that one call reads: a careful one, and one that is repeated every few seconds.
 ALL_GROUPS, SOME_GROUPS = 1_000, 250
-#: Processes that one look takes in, and lanes of each group and priority.
+#: Processes that one call reads, and lanes of each group and priority.
 _PROCESSES, _LANES = 200, 8
 
 
@@ -90,7 +90,7 @@ def longest_lines(
     Args:
         account: whose.
         count: lines, at most.
-        groups: groups that are looked at, at most; eight lanes of each and of each priority.
+        groups: groups that are read, at most; eight lanes of each and of each priority.
     """
 
     def parse(reply: list[Any]) -> tuple[int, list[GroupLine]]:

@@ -19,7 +19,7 @@ class ListReading(NamedTuple):
         began_us: when it was taken, by the queue's clock.
         mean_us, floor_us: how long runs took, and the shortest of late; 0 = not known.
         ended_us: when a run was last seen to be over; 0 = never.
-        strays: runs that no job owns (orphans), and that may still run.
+        orphans: runs that no job owns, and that may still run.
         is_useful: False = lists are no help any more: few runs are left, or they take too short.
     """
 
@@ -27,7 +27,7 @@ class ListReading(NamedTuple):
     mean_us: int
     floor_us: int
     ended_us: int
-    strays: Sequence[str] = ()
+    orphans: Sequence[str] = ()
     is_useful: bool = True
 
 
@@ -82,7 +82,7 @@ def lists_joined(account: str, start: str, limit: int) -> ScriptCall[tuple[list[
 def lists_permit(account: str, process: str, lease_us: int) -> ScriptCall[tuple[int, float]]:
     """Take a permit and renew the lease: 1 granted, 0 not yet, -1 another process reads.
 
-    The second is how many seconds to wait before asking again.
+    The second is how many seconds to wait before the next try.
     """
     return ScriptCall(load("lists_permit"), account, [process, lease_us], permit)
 
@@ -103,11 +103,11 @@ def lists_missing(
 
 
 def lists_seen(
-    account: str, shown: Sequence[Shown], stray_after_us: int, max_run_us: int
+    account: str, shown: Sequence[Shown], orphan_after_us: int, max_run_us: int
 ) -> ScriptCall[int]:
     """Record what the list showed that is worth a write; see `lists_seen.lua`."""
     longest = max(max_run_us, WORKFLOW_RUN_US)
-    arguments: list[Argument] = [stray_after_us, max_run_us, longest, *flat(shown)]
+    arguments: list[Argument] = [orphan_after_us, max_run_us, longest, *flat(shown)]
     return ScriptCall(load("lists_seen"), account, arguments, int)
 
 

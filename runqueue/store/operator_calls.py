@@ -111,7 +111,7 @@ def open_jobs(
     Args:
         account: whose jobs.
         cursor: '0' = from the start.
-        keys: how many to look at.
+        keys: how many to read.
         which: `open` (those that have not ended), `any`, or a state.
     """
     return ScriptCall(load("open_jobs"), account, [cursor, keys, which], page)

@@ -206,7 +206,7 @@ def waiting_lanes(account: str, cursor: str, keys: int) -> ScriptCall[tuple[str,
     Args:
         account: the account.
         cursor: '0' = from the start.
-        keys: how many to look at.
+        keys: how many to read.
     """
     return ScriptCall(load("waiting_lanes"), account, [cursor, keys], page)
 
@@ -221,7 +221,7 @@ def read_lanes(
 
     Args:
         account: the account.
-        names: of lanes, as `waiting_lanes` tells them.
+        names: of lanes, as `waiting_lanes` returns them.
         first: how many ids of each are passed over.
         count: how many are read.
         newest: read lanes from their ends, as far as jobs came to them since claims may have been
@@ -381,7 +381,7 @@ def suspect_lost(
         recover_from_us, recover_since_us: as of `recovered`; nothing is done, and nothing returned,
             once that recovery is over.
         marked: submissions carry markers.
-        known: not those that were handed in since the change of server was noticed.
+        known: not those that were enqueued since the change of server was noticed.
     """
     flags = int(marked), int(known)
     arguments: list[Argument] = [recover_from_us, recover_since_us, *flags, *job_ids]

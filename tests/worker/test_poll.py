@@ -196,11 +196,11 @@ async def test_a_read_that_failed_ends_nothing_and_comes_again_a_second_later_at
         assert 0 < wait_of(bench, job_id) <= 1
         assert "poll_failed" in [event["event"] for event in logged]
         answered = action.get("body") == {"detail": "Run not found"}
-        assert (bench.account.reads.told().failing_us == -1) is answered
+        assert (bench.account.reads.report().failing_us == -1) is answered
         due(bench, job_id)
         await bench.one_pass("poll")
         assert bench.job(job_id).state is JobState.COMPLETED
-        assert bench.account.reads.told().failing_us == -1
+        assert bench.account.reads.report().failing_us == -1
 
 
 async def test_a_server_that_asks_to_be_left_alone_is(client: redis.Redis, redis_url: str) -> None:

@@ -1,4 +1,4 @@
-"""What the doctor looks at in the queue: layout, holds, workers, limits; and on this machine."""
+"""What the doctor checks in the queue: layout, holds, workers, limits; and on this machine."""
 
 import re
 import resource
@@ -61,12 +61,12 @@ def look_at_account(
     yield layout(name, int(schema) if isinstance(schema, bytes) else None)
     if stats is None:
         return
-    told = health(replace(stats, set_aside=0, damaged_record=None))
-    yield told
+    found = health(replace(stats, set_aside=0, damaged_record=None))
+    yield found
     if stats.damaged_records:
         yield set_aside(name, stats)
     living = [one for one in queue.workers(name) if one.alive]
-    if living or told.level is not Severity.WRONG:
+    if living or found.level is not Severity.WRONG:
         yield heartbeats(name, living)
     if account is not None:
         yield from limits(stats, account.for_queue())
@@ -142,7 +142,7 @@ def health(stats: AccountStats) -> Finding:
 
 
 def _hold(check: str, stats: AccountStats) -> Finding:
-    """Judge a hold: one is wrong that wants a person, and that no person began."""
+    """Judge a hold: one is wrong that needs a person, and that no person began."""
     said = hold_words(stats).removeprefix(f"{check}: ")
     if stats.paused and not stats.hold_kind:
         return warning(check, said, "somebody paused it: ask who and why (the page's Audit tells)")

@@ -37,7 +37,7 @@ KEY_CHECK_SECONDS = 30.0
 MIGRATE_ENTRIES = 1000
 #: Seconds for which a server's version is believed, and that reading it may take.
 VERSION_SECONDS, VERSION_READ_SECONDS = 600.0, 5.0
-#: Seconds for which a server that has no list of runs is not asked for one.
+#: Seconds for which a server that has no list of runs gets no request for one.
 NO_LIST_SECONDS = 3600.0
 #: The same after the first answer of that kind: it may have been a proxy's.
 FIRST_NO_LIST_SECONDS = 30.0
@@ -101,7 +101,7 @@ class AccountLink:
         #: What relayed webhooks are signed with, and seconds before each further try of one.
         self.webhook_secrets = [key.get_secret_value() for key in account.webhook_secrets]
         self.webhook_schedule = settings.webhook_retry_seconds
-        #: When Skyvern is asked to send a webhook again.
+        #: When Skyvern is to send a webhook again.
         self.redeliver = settings.redeliver
         self._list_again = 0.0
         self._no_list_for = 0.0
@@ -119,7 +119,7 @@ class AccountLink:
         self.server_date = ServerDate()
         self.lease = Lease(
             *(name, self.send, self._announce),
-            reads=self.reads.told,
+            reads=self.reads.report,
             date_us=self.server_date.now_us,
         )
         self.traces = TracedRuns(name, self.send)
@@ -169,7 +169,7 @@ class AccountLink:
             raise NewerSchema(self.name, int(str(error).split()[1])) from None
 
     async def key_is_allowed(self) -> bool | None:
-        """Read one list page with the key, at most once in 30 s; None = cannot be told."""
+        """Read one list page with the key, at most once in 30 s; None = not known."""
         async with self._key_check:  # a hundred refusals at once ask once
             checked, allowed = self._key_checked
             if time.monotonic() - checked > KEY_CHECK_SECONDS:
@@ -179,12 +179,12 @@ class AccountLink:
             return allowed
 
     async def server_version(self) -> str | None:
-        """Return the server's version, '' if it tells none; None = it does not answer just now.
+        """Return the server's version, '' if it gives none; None = it does not answer just now.
 
         It is read once in ten minutes at most.
 
         Raises:
-            RedisError: Redis is away, and it was not asked.
+            RedisError: Redis is away, and no request was sent.
         """
         async with self._version_check:  # a hundred ends at once ask once
             read_at, version = self._version
@@ -219,7 +219,7 @@ class AccountLink:
     def remember_no_list(self) -> None:
         """Take note that the server has no list of runs.
 
-        It is asked again half a minute later, then ever more rarely, after an hour at last.
+        It is tried again half a minute later, then ever more rarely, after an hour at last.
         """
         if self.may_list():
             log.warning("list_not_supported", account=self.name)

@@ -160,7 +160,7 @@ class BatchWriter(Generic[Item]):
         if cause is not Cause.CALL:
             self._set_aside(*group[0], error)
             return False
-        # Nothing can record it: what the log can tell of it is kept there.
+        # Nothing can record it: what the log may show of it is kept there.
         ((item, recorded),) = group
         self._log("record_refused", error, item)
         recorded()

@@ -1,6 +1,6 @@
 """What one worker process measures. Labels never hold a job, a run or a URL.
 
-`/metrics` is this process's own: adding up ten workers is right. What `/metrics/queue` tells of the
+`/metrics` is this process's own: adding up ten workers is right. What `/metrics/queue` shows of the
 whole queue is read in `runqueue/observe/collector.py`.
 """
 

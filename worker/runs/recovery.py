@@ -36,7 +36,7 @@ NEWER, NOTHING_NEWER = 2.0, 240.0
 AT_ONCE = 4
 #: Seconds between two tries at most, once a person was called.
 LONGEST = 600.0
-#: Seconds: a server that lags by more has lost more than claims. People hand in again what it does
+#: Seconds: a server that lags by more has lost more than claims. People submit again what it does
 #: not know, after the recovery, and a run without a marker cannot be given to such a job.
 LONG_LOSS = 600.0
 
@@ -241,7 +241,7 @@ class Recovery:
 
 
 def _what_is_missing(listing: Listing, *, are_read: bool) -> str:
-    """Return why it cannot be told which runs there are; '' = it can."""
+    """Return why it is not known which runs there are; '' = it is."""
     if not listing.is_complete:
         return "the list of runs could not be read back to that time"
     if not listing.is_dated:

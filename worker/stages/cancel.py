@@ -1,4 +1,4 @@
-"""Canceling: a run is asked to end, again and again until a GET has seen its end.
+"""Canceling: a run's cancel is sent again and again until a GET has seen its end.
 
 A run that cannot be read is over once the server says so in answer to its cancel. What neither says
 for ten minutes is given up: the job fails, and its run is shown as an orphan.
@@ -28,7 +28,7 @@ CALL_SECONDS, LEASE_SECONDS = 12.0, 15.0
 #: Seconds of tries after which a run that cannot be read is believed to be over if the server says
 #: so, and after which the job fails without a confirmed end; its run is shown as an orphan.
 UNREADABLE_SECONDS, GIVE_UP_SECONDS = 60.0, 600.0
-#: Runs in one bulk call: the server's bound. A few are canceled one by one, which tells more.
+#: Runs in one bulk call: the server's bound. A few are canceled one by one, which shows more.
 BULK, BULK_FROM = 100, 5
 
 #: Answers by which the server says that the run is over, or will be.
@@ -90,13 +90,13 @@ class CancelConsumer(Consumer[list[ToCancel]]):
             return None
         if answer.outcome is not ListClass.DONE:
             self._warn(jobs, answer.outcome.value, answer.status_code)
-        left, asked = [], []
+        left, confirmed = [], []
         for job in jobs:
             if answer.outcome is ListClass.DONE and job.run_id not in answer.cancelled:
                 left.append(job)  # over, unknown, or still there: canceled by itself, it says which
             else:
-                asked.append(self._confirm(job, is_said=job.run_id in answer.cancelled))
-        found = await asyncio.gather(*asked, *map(self._cancel_one, left))
+                confirmed.append(self._confirm(job, is_said=job.run_id in answer.cancelled))
+        found = await asyncio.gather(*confirmed, *map(self._cancel_one, left))
         return [record for records in found for record in records]
 
     async def _cancel_one(self, job: ToCancel) -> list[Record[Any]]:

@@ -198,7 +198,7 @@ class Consumer(ABC, Generic[Item]):
         return ConsumerEnd.DRAINING if self.draining else ConsumerEnd.SUCCESSOR
 
     async def _taken(self, limit: int, tick_us: int) -> Taken[Item]:
-        """Claim; while Redis is away nothing is taken, and it is asked again a little later."""
+        """Claim; while Redis is away nothing is taken, and the next claim comes a little later."""
         self._woken.clear()
         try:
             taken = await self.take(limit, tick_us)

@@ -143,7 +143,7 @@ class WebhookConsumer(Consumer[_Due]):
         item = due.item
         if item.via != "watch":
             return await self._relay.deliver(item)
-        seen = await self._watch.look(item, due.age)
+        seen = await self._watch.check(item, due.age)
         if seen is not None:
             return seen
         return await self._watch.drive(item, is_paid=bool(item.tries or item.forced))

@@ -1,4 +1,4 @@
-"""Listing: where many runs are live, one list call for a hundred of them tells which are over.
+"""Listing: where many runs are live, one list call for a hundred of them shows which are over.
 
 A run that is missing gets its GET from the poll stage. One process lists at a time; it keeps
 what it knows of the runs from one list to the next, and asks Redis only for new ones.
@@ -45,7 +45,7 @@ SETTLE_SECONDS = 1.0
 #: Runs in one script call, and seconds of those that joined which are read once more: a clock that
 #: was set must hide none.
 CHUNK, OVERLAP_SECONDS = 500, 1.0
-#: Runs of a list that is not believed that are asked for.
+#: Runs of a list that is not believed that get a GET.
 SAMPLE = 5
 #: Failures in a row that a list may have before runs are polled one by one; and for how many
 #: seconds they are then, doubling.
@@ -115,7 +115,7 @@ class ListConsumer(Consumer[ListReading]):
             return
         self.account.reads.answered()
         settled_us = reading.began_us - int(SETTLE_SECONDS * 1e6)
-        verdict = self._watchlist.judge(read, settled_us, reading.strays)
+        verdict = self._watchlist.judge(read, settled_us, reading.orphans)
         if verdict.is_suspicious and not await self._is_believed(verdict.missing):
             await self._failed(reading, None)
             return
@@ -156,7 +156,7 @@ class ListConsumer(Consumer[ListReading]):
     async def _record(self, reading: ListReading, verdict: ListVerdict) -> None:
         account = self.account
         runs = [(run.job_id, run.run_id) for run in verdict.missing]
-        runs += [("", run_id) for run_id in verdict.missing_strays]
+        runs += [("", run_id) for run_id in verdict.missing_orphans]
         is_due = False
         for start in range(0, len(runs), CHUNK):
             part = runs[start : start + CHUNK]
@@ -201,8 +201,8 @@ class ListConsumer(Consumer[ListReading]):
         if page is not None and page.outcome is ListClass.NOT_SUPPORTED:
             await self._end(NO_LIST_SECONDS, why)
             return
-        asked = 0.0 if page is None else page.retry_after or 0.0
-        wait = max(self._spaced, least_spacing(self.account), asked)
+        retry_after = 0.0 if page is None else page.retry_after or 0.0
+        wait = max(self._spaced, least_spacing(self.account), retry_after)
         fails = await self._next_in(reading, wait, failed=True)
         # A wrong list is one too many.
         further = fails - (1 if page is None else MOST_FAILS)

@@ -88,7 +88,7 @@ class ReconcileConsumer(Consumer[_Pass]):
     async def _search_runs(self, doubts: Sequence[Doubtful], now_us: int, start: float) -> None:
         jobs, broken = readable(doubts, now_us, start)
         found = dict.fromkeys(broken, SearchResult("unknown", SearchNote.UNREADABLE))
-        found |= await self._search.look(jobs) if jobs else {}
+        found |= await self._search.find(jobs) if jobs else {}
         ages = {job.job_id: (job.age, job.wait(self.account.grace)) for job in jobs}
         grace = self.account.grace
         searched = []

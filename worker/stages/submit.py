@@ -36,7 +36,7 @@ log = structlog.get_logger()
 #: Seconds after the claim in which a permit may be used; the job goes back as not sent after that.
 #: What every claim takes on the way does not count: else nothing could go where Redis is far away.
 PERMIT_SECONDS = 0.2
-#: Claims of which the fastest tells what every claim takes.
+#: Claims of which the fastest shows what every claim takes.
 ROUND_TRIPS = 20
 
 #: What a server says that takes no tags with a submission.
@@ -47,11 +47,11 @@ STOPPED = "the worker was stopped"
 
 
 class _Claim(NamedTuple):
-    """A claim that was asked for: its id, the process's name then, and when (`elapsed`)."""
+    """A claim that was sent: its id, the process's name then, and when (`elapsed`)."""
 
     claim_id: str
     process: str
-    asked: float
+    sent: float
 
 
 #: A claimed job, the process's name at its claim, and since when its permit may be used.
@@ -72,13 +72,13 @@ class SubmitConsumer(Consumer[_Granted]):
     async def take(self, limit: int, tick_us: int) -> Taken[_Granted]:
         """Claim ready jobs.
 
-        A claim whose answer was lost is asked for again, under its own id, before a new one is
+        A claim whose answer was lost is sent again, under its own id, before a new one is
         made: its jobs are ours, and nobody else would send them.
         """
         account, process = self.account, self.account.lease.name
         if self._claim is None or self._claim.process != process:
             self._claim = _Claim(secrets.token_hex(6), process, elapsed())
-        claim_id, _, asked = self._claim
+        claim_id, _, sent = self._claim
         start = elapsed()
         taken = await account.send(
             worker_calls.claim(
@@ -95,7 +95,7 @@ class SubmitConsumer(Consumer[_Granted]):
         )
         self._claim = None
         # Not its own: the first of all may be slow because the permit was on its way for long.
-        granted = asked + min(self._round_trips, default=0.0)
+        granted = sent + min(self._round_trips, default=0.0)
         self._round_trips.append(elapsed() - start)
         if taken.answer is ClaimAnswer.OK:
             account.lease.sequence = max(account.lease.sequence, taken.sequence)
@@ -197,7 +197,7 @@ class SubmitConsumer(Consumer[_Granted]):
         return Submission(SubmissionClass.UNKNOWN, detail=words, status_code=outcome.status_code)
 
     def _may_send(self, job: Claimed, process: str, granted: float) -> bool:
-        """Look once more before sending: lease, permit and drain."""
+        """Check once more before sending: lease, permit and drain."""
         if self.draining or not self.account.lease.may_send(process):
             return False
         if not self.account.is_limited:
@@ -241,7 +241,7 @@ def _why(outcome: Submission) -> str:
 
 
 def _loss(job: Claimed, outcome: Submission) -> str:
-    """Return what people are told of a submission that was refused, or whose answer was lost."""
+    """Return what people see of a submission that was refused, or whose answer was lost."""
     words = outcome.detail
     if outcome.hints_at_run and job.attempt > 1:
         words = f"a run of an earlier attempt may have its files: {words}"
@@ -262,7 +262,7 @@ def _cause(outcome: Submission) -> str | None:
 
 
 def _words(account: str, outcome: Submission) -> str:
-    """Return why an account is held, for people, and the setting to look at if it is one."""
+    """Return why an account is held, for people, and the setting to check if it is one."""
     if not outcome.status_code:
         return outcome.detail[:500]
     prefix = "SKYVERN_" if account == "default" else f"RUNQUEUE_ACCOUNTS__{account.upper()}__"
